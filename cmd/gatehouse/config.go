@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"text/tabwriter"
+)
+
+func config(_ context.Context, args []string, c console) int {
+	flags := newFlags("config", "Print the effective configuration: every setting, its value, and where it came from. Secrets are redacted.\n\n"+settingsHelp, c)
+	load := settingsFlags(flags, c)
+	if code, done := parse(flags, args, c); done {
+		return code
+	}
+	cfg, err := load()
+	if err != nil {
+		fmt.Fprintf(c.stderr, "gatehouse: %v", err)
+		return exitConfig
+	}
+	t := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+	for _, v := range cfg.Effective {
+		fmt.Fprintf(t, "%s\t%s\t(%s)\n", v.Key, v.Value, v.Origin)
+	}
+	t.Flush()
+	for _, note := range cfg.Notes {
+		fmt.Fprintf(c.stdout, "\nNote: %s\n", note)
+	}
+	return exitOK
+}

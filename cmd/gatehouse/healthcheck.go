@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"gatehouse/configs"
+)
+
+func healthcheck(ctx context.Context, args []string, c console) int {
+	flags := newFlags("healthcheck", "Exit 0 if the server on this computer answers, 1 if it does not. The address comes from the configuration.", c)
+	url := flags.String("url", "", "address to ask instead, such as http://127.0.0.1:9000/health")
+	load := settingsFlags(flags, c)
+	if code, done := parse(flags, args, c); done {
+		return code
+	}
+	if *url == "" {
+		cfg, err := load()
+		if err != nil {
+			fmt.Fprintf(c.stderr, "gatehouse: %v", err)
+			return exitFailure
+		}
+		*url = healthURL(cfg)
+	}
+	client := &http.Client{Timeout: 3 * time.Second}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, *url, nil)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "gatehouse: --url is not a URL\n")
+		return exitFailure
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+		return exitFailure
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		fmt.Fprintf(c.stderr, "gatehouse: %s answered %s\n", *url, resp.Status)
+		return exitFailure
+	}
+	return exitOK
+}
+
+// healthURL is where the server of this configuration answers, seen from the same computer.
+func healthURL(cfg *configs.Config) string {
+	host, port, _ := net.SplitHostPort(cfg.Server.Listen)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/health"
+}

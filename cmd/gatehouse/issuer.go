@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"gatehouse/configs"
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+	"gatehouse/providers/localissuer"
+	"gatehouse/server"
+)
+
+func issuer(ctx context.Context, args []string, c console) int {
+	scopes := distinct([]string{"mcp:use"}, mcptools.ScopesOf(mcptools.All(mcptools.Vitals{})))
+	flags := newFlags("issuer", "Run the local issuer alone: a fake authorization server for demos and tests. Anyone can sign in as anyone.", c)
+	var (
+		listen    = flags.String("listen", "127.0.0.1:9000", "host:port to listen on")
+		url       = flags.String("issuer", "http://localhost:9000", "the issuer identifier: an origin, as clients reach it")
+		resources = flags.StringSlice("resource", []string{"http://localhost:3002/mcp"}, "resources that tokens may be issued for; the first is the default")
+		known     = flags.StringSlice("scopes", scopes, "scopes that clients may ask for")
+		initial   = flags.StringSlice("default-scopes", []string{"mcp:use", "greet:read"}, "scopes of a request that names none")
+		algorithm = flags.String("signing-algorithm", "RS256", "RS256, ES256 or EdDSA")
+		lifetime  = flags.Duration("token-lifetime", 10*time.Minute, "how long an access token is good")
+		approve   = flags.Bool("auto-approve", false, "skip the sign-in page: everybody is alice")
+		secret    = flags.String("client-secret-file", "", "file with the secret of the confidential client local-service; without it the client does not exist")
+		loopback  = flags.Bool("allow-loopback-client-documents", false, "fetch client ID metadata documents from this computer and private networks too")
+		public    = flags.Bool("dangerously-allow-public-resource", false, "issue tokens for resources that others can reach")
+		level     = flags.String("log.level", "info", "debug, info, warn or error")
+		format    = flags.String("log.format", "text", "text or json")
+	)
+	if code, done := parse(flags, args, c); done {
+		return code
+	}
+	logSettings := configs.Log{Level: *level, Format: *format}
+	clientSecret, problems := issuerProblems(logSettings, *secret)
+	address, err := providers.ParseResource(*url)
+	if err != nil {
+		problems = append(problems, fmt.Sprintf("--issuer %q: %v", *url, err))
+	}
+	logger := newLogger(logSettings, c.stderr)
+	var fake *localissuer.Issuer
+	if len(problems) == 0 {
+		fake, err = localissuer.New(localissuer.Config{
+			Issuer: *url, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
+			SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
+			Clients:                        localissuer.DemoClients(clientSecret),
+			AllowLoopbackClientDocuments:   *loopback,
+			DangerouslyAllowPublicResource: *public,
+			Logger:                         logger,
+		})
+		if err != nil {
+			problems = append(problems, err.Error())
+		}
+	}
+	if len(problems) > 0 {
+		for _, p := range problems {
+			fmt.Fprintf(c.stderr, "gatehouse issuer: %s\n", p)
+		}
+		return exitConfig
+	}
+	ln, err := net.Listen("tcp", *listen)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "gatehouse: %s\n", portProblem("--listen", *listen, err))
+		return exitPort
+	}
+	defer ln.Close()
+	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
+		*url, *url+"/.well-known/oauth-authorization-server", *resources)
+	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
+	chain := server.NewIssuer(server.Config{Resource: address, Logger: logger}, providers.LocalRoutes(fake))
+	if err := server.Serve(ctx, ln, chain, logger, func() { logger.Info("stopping") }); err != nil {
+		logger.Error("stopped", "error", err)
+		return exitFailure
+	}
+	return exitOK
+}
+
+// issuerProblems checks what the issuer itself does not look at, and reads the secret.
+func issuerProblems(log configs.Log, secretFile string) (secret string, problems []string) {
+	log.Check(func(key, reason, wayOut string) {
+		problems = append(problems, fmt.Sprintf("--log.%s: %s; %s", key, reason, wayOut))
+	})
+	if secretFile != "" {
+		var err error
+		if secret, err = configs.ReadSecret(secretFile); err != nil {
+			problems = append(problems, fmt.Sprintf("--client-secret-file %q: %v", secretFile, err))
+		}
+	}
+	return secret, problems
+}

@@ -1,0 +1,93 @@
+// Command gatehouse is an MCP server behind OAuth 2.1 that can be handed to any identity provider.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// Exit codes, so that scripts and orchestrators can tell what to do.
+const (
+	exitOK       = 0
+	exitFailure  = 1 // something went wrong while running
+	exitConfig   = 2 // the configuration or the command line is wrong
+	exitPort     = 3 // the address to listen on cannot be had
+	exitProvider = 4 // the provider cannot be set up
+)
+
+// console is what a command sees of the world.
+type console struct {
+	stdout, stderr io.Writer
+	environ        []string
+	dir            string // where .env is looked for
+}
+
+// command is one subcommand.
+type command struct {
+	name    string
+	summary string
+	run     func(ctx context.Context, args []string, c console) int
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "serve the MCP tools (the default)", serve},
+		{"issuer", "run the local issuer alone", issuer},
+		{"config", "print the effective configuration and where each value came from", config},
+		{"healthcheck", "exit 0 if the server answers, 1 if not; for containers", healthcheck},
+		{"version", "print the version", version},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = ""
+	}
+	os.Exit(run(ctx, os.Args[1:], console{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir}))
+}
+
+// run picks the command. Without one, or with only flags, it serves.
+func run(ctx context.Context, args []string, c console) int {
+	name := "serve"
+	switch {
+	case len(args) > 0 && (args[0] == "help" || args[0] == "--help" || args[0] == "-h"):
+		usage(c.stdout)
+		return exitOK
+	case len(args) > 0 && !strings.HasPrefix(args[0], "-"):
+		name, args = args[0], args[1:]
+	}
+	for _, cmd := range commands() {
+		if cmd.name == name {
+			return cmd.run(ctx, args, c)
+		}
+	}
+	fmt.Fprintf(c.stderr, "gatehouse: there is no command %q\n\n", name)
+	usage(c.stderr)
+	return exitConfig
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, `Gatehouse is an MCP server behind OAuth 2.1 that can be handed to any identity provider.
+
+Usage:
+  gatehouse [command] [flags]
+
+Commands:
+`)
+	for _, cmd := range commands() {
+		fmt.Fprintf(w, "  %-12s %s\n", cmd.name, cmd.summary)
+	}
+	fmt.Fprint(w, `
+Every command has --help. Exit codes: 0 done, 1 failed, 2 configuration or command line wrong, 3 address not to be had,
+4 provider cannot be set up.
+`)
+}

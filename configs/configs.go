@@ -1,0 +1,101 @@
+// Package configs turns a profile, the environment and flags into values that are already valid. Whoever holds a [Config]
+// need not check it again; what cannot be right is refused here, all of it in one report.
+//
+// The settings of each section live with the code that they configure; this package knows only where they stand.
+package configs
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+	"gatehouse/server"
+)
+
+// Config is a valid configuration.
+type Config struct {
+	Resource providers.Resource
+	Server   server.Settings
+	MCP      mcptools.Settings
+	Scopes   Scopes
+	Log      Log
+	// Kind is the value of provider.kind, and Provider are the settings of that kind.
+	Kind     string
+	Provider providers.Settings
+
+	// Effective are all keys with the value that counts and where it came from, secrets redacted, in the order of the
+	// documentation.
+	Effective []Value
+	// Notes are what is worth knowing and no reason to refuse.
+	Notes []string
+}
+
+// Value is one key of the effective configuration.
+type Value struct{ Key, Value, Origin string }
+
+// Top are the settings outside any section.
+type Top struct {
+	Resource string `koanf:"resource" help:"canonical URL of the MCP endpoint, as clients spell it; its path is the mount path"`
+}
+
+// Scopes are the section "scopes".
+type Scopes struct {
+	Required []string `koanf:"required" help:"scopes that every call needs"`
+	Initial  []string `koanf:"initial" help:"scopes to ask for at first sign-in, named in the 401 challenge and in scopes_supported; the required ones if empty"`
+}
+
+// Log is the section "log".
+type Log struct {
+	Level  string `koanf:"level" help:"debug, info, warn or error"`
+	Format string `koanf:"format" help:"text or json"`
+}
+
+// SlogLevel returns the level for log/slog.
+func (l Log) SlogLevel() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(l.Level)) // Check has seen it
+	return level
+}
+
+var (
+	logLevels  = []string{"debug", "info", "warn", "error"}
+	logFormats = []string{"text", "json"}
+)
+
+// Check reports every setting that cannot be right.
+func (l Log) Check(report func(key, reason, wayOut string)) {
+	if !slices.Contains(logLevels, l.Level) {
+		report("level", "there is no such level", "use "+strings.Join(logLevels, ", "))
+	}
+	if !slices.Contains(logFormats, l.Format) {
+		report("format", "there is no such format", "use "+strings.Join(logFormats, " or "))
+	}
+}
+
+// Check reports every setting that cannot be right.
+func (s Scopes) Check(report func(key, reason, wayOut string)) {
+	for _, list := range []struct {
+		key    string
+		scopes []string
+	}{{"required", s.Required}, {"initial", s.Initial}} {
+		for _, scope := range list.scopes {
+			if !isScope(scope) {
+				report(list.key, quoteValue(scope)+" is not a scope (RFC 6749, section 3.3)", "use printable ASCII without blanks, quotes and backslashes, for example mcp:use")
+			}
+			if scope == "offline_access" {
+				report(list.key, "offline_access is the client's to ask for, not the server's (MCP 2026-07-28, authorization)", "remove it; clients that keep a session ask for it themselves")
+			}
+		}
+	}
+	for _, scope := range s.Required {
+		if len(s.Initial) > 0 && !slices.Contains(s.Initial, scope) {
+			report("initial", "every call needs "+scope+", but the first sign-in does not ask for it", "add "+scope+" to scopes.initial, or remove it from scopes.required")
+		}
+	}
+}
+
+func isScope(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) < 0
+}

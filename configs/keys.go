@@ -1,0 +1,147 @@
+package configs
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+	"gatehouse/server"
+)
+
+// Key is one setting that exists.
+type Key struct {
+	// Name is the full name, such as server.listen.
+	Name string
+	// Help is one line for people.
+	Help string
+	// Default is the value without any configuration, as text.
+	Default any
+	// Kind is the provider kind that the key belongs to; empty for keys that always exist.
+	Kind string
+
+	typ reflect.Type
+}
+
+// IsSecret reports whether the value must not be shown.
+func (k Key) IsSecret() bool { return k.typ == reflect.TypeFor[providers.Secret]() }
+
+const kindKey = "provider.kind"
+
+// section is a part of the configuration whose settings live with the code they configure.
+type section struct {
+	name     string
+	defaults any
+}
+
+func sections() []section {
+	return []section{
+		{"", Top{Resource: "http://localhost:3002/mcp"}},
+		{"server", server.DefaultSettings()},
+		{"mcp", mcptools.DefaultSettings()},
+		{"scopes", Scopes{Required: []string{}, Initial: []string{}}},
+		{"log", Log{Level: "info", Format: "text"}},
+	}
+}
+
+// Keys returns all settings: those that always exist, and for each kind of provider its own.
+func Keys() []Key {
+	var keys []Key
+	for _, s := range sections() {
+		keys = append(keys, keysOf(s.name, s.defaults, "")...)
+	}
+	var names []string
+	for _, k := range providers.Kinds() {
+		names = append(names, k.Name)
+	}
+	keys = append(keys, Key{Name: kindKey, Help: "who signs people in: " + strings.Join(names, ", "), Default: "", typ: reflect.TypeFor[string]()})
+	for _, k := range providers.Kinds() {
+		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
+	}
+	return keys
+}
+
+// keysOf reads the settings of a section from the tags of its struct.
+func keysOf(section string, settings any, kind string) []Key {
+	v := reflect.Indirect(reflect.ValueOf(settings))
+	var keys []Key
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		name := field.Tag.Get("koanf")
+		if name == "" {
+			continue
+		}
+		if section != "" {
+			name = section + "." + name
+		}
+		keys = append(keys, Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(), Kind: kind, typ: field.Type})
+	}
+	return keys
+}
+
+// Flags returns a flag for each setting, of the same name. Secrets have none: a command line is visible to every user of
+// the computer.
+func Flags() *pflag.FlagSet {
+	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	flags.SortFlags = false
+	for _, k := range Keys() {
+		if k.IsSecret() || flags.Lookup(k.Name) != nil {
+			continue
+		}
+		help := k.Help
+		if k.Kind != "" {
+			help += " (kind " + k.Kind + ")"
+		}
+		flags.String(k.Name, formatValue(k.Default), help)
+		if k.typ.Kind() == reflect.Bool {
+			flags.Lookup(k.Name).NoOptDefVal = "true"
+		}
+		flags.Lookup(k.Name).Value = &typedFlag{Value: flags.Lookup(k.Name).Value, typ: typeName(k.typ)}
+	}
+	return flags
+}
+
+// typedFlag shows people what a flag takes; the text is read later, together with all other layers.
+type typedFlag struct {
+	pflag.Value
+	typ string
+}
+
+func (f *typedFlag) Type() string { return f.typ }
+
+func typeName(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[time.Duration]():
+		return "duration"
+	case reflect.TypeFor[[]string]():
+		return "list"
+	}
+	return t.Kind().String()
+}
+
+func formatValue(v any) string {
+	switch v := v.(type) {
+	case []string:
+		return strings.Join(v, ",")
+	case time.Duration:
+		return shortDuration(v)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// shortDuration writes 10m instead of 10m0s.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

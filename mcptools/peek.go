@@ -1,0 +1,114 @@
+package mcptools
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+
+	josejson "github.com/go-jose/go-jose/v4/json"
+)
+
+const (
+	methodCallTool = "tools/call"
+	methodListen   = "subscriptions/listen"
+)
+
+// operation is what a request asks for, as far as scopes are concerned: a method, and the tool's name if it calls one.
+type operation struct{ method, name string }
+
+// message is what must be known of a JSON-RPC message before anything acts on it.
+type message struct {
+	operation
+	// hasVersion is true if params._meta has the protocol version, as every request of 2026-07-28 does.
+	hasVersion bool
+
+	body []byte
+}
+
+func (m message) reader() io.Reader { return bytes.NewReader(m.body) }
+
+const metaVersion = "io.modelcontextprotocol/protocolVersion"
+
+// peek reads one JSON-RPC message just far enough to know its operation. Names are matched exactly, and no member may
+// occur twice: where two parsers could disagree about what a message says, one could check one tool and the other call
+// another. The check in guard.authorize looks at what is dispatched and does not depend on this one.
+func peek(body []byte) (message, http.Handler) {
+	m := message{body: body}
+	trimmed := bytes.TrimLeft(body, " \t\r\n")
+	if len(trimmed) > 0 && trimmed[0] == '[' {
+		// 2025-03-26 had batches; no client sends one, and later versions dropped them.
+		return m, rpcError(http.StatusBadRequest, -32600, "batches are not supported")
+	}
+	members, err := membersOf(body)
+	if err != nil {
+		return m, rpcError(http.StatusBadRequest, -32700, "the body is not one JSON-RPC message")
+	}
+	if raw, ok := members["method"]; ok {
+		if json.Unmarshal(raw, &m.method) != nil {
+			return m, rpcError(http.StatusBadRequest, -32600, "method is not a string")
+		}
+	}
+	raw, ok := members["params"]
+	if !ok {
+		return m, nil
+	}
+	params, err := membersOf(raw)
+	if err != nil {
+		return m, rpcError(http.StatusBadRequest, -32602, "params is not an object with distinct members")
+	}
+	if m.method == methodCallTool {
+		if json.Unmarshal(params["name"], &m.name) != nil {
+			return m, rpcError(http.StatusBadRequest, -32602, "name is not a string")
+		}
+	}
+	if raw, ok := params["_meta"]; ok {
+		meta, err := membersOf(raw)
+		if err != nil {
+			return m, rpcError(http.StatusBadRequest, -32602, "_meta is not an object with distinct members")
+		}
+		_, m.hasVersion = meta[metaVersion]
+	}
+	return m, nil
+}
+
+// membersOf reads a JSON object by exact names. encoding/json would match names in any case and take the last of two.
+func membersOf(raw []byte) (map[string]json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := josejson.Unmarshal(raw, &members); err != nil {
+		return nil, err
+	}
+	if members == nil {
+		return nil, errors.New("null")
+	}
+	return members, nil
+}
+
+func isJSON(contentType string) bool {
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return err == nil && mediaType == "application/json"
+}
+
+// unreadable answers for a body that did not arrive.
+func unreadable(err error) http.Handler {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return rpcError(http.StatusRequestEntityTooLarge, -32600, "the body is too large")
+	}
+	return rpcError(http.StatusBadRequest, -32700, "the body could not be read")
+}
+
+// rpcError answers with a JSON-RPC error without an id, because the message could not be understood (JSON-RPC 2.0,
+// section 5).
+func rpcError(status, code int, text string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		body, _ := json.Marshal(map[string]any{
+			"jsonrpc": "2.0", "id": nil, "error": map[string]any{"code": code, "message": text},
+		})
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write(body)
+	})
+}

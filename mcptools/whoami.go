@@ -1,0 +1,40 @@
+package mcptools
+
+import (
+	"context"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+type whoamiOutput struct {
+	Issuer    string    `json:"issuer" jsonschema:"who vouches for the caller"`
+	Subject   string    `json:"subject" jsonschema:"the caller at that issuer"`
+	Client    string    `json:"client,omitempty" jsonschema:"the OAuth client that the token was issued to"`
+	Audience  []string  `json:"audience" jsonschema:"the resources that the token is meant for"`
+	Scopes    []string  `json:"scopes" jsonschema:"what the token allows"`
+	ExpiresAt time.Time `json:"expires_at" jsonschema:"when the token ends"`
+}
+
+func whoami() Tool {
+	return Define(Definition{
+		Name:        "whoami",
+		Title:       "Who am I?",
+		Description: "Shows whom the server takes you for: issuer, subject, client, audience, scopes and expiry of the access token.",
+		ReadOnly:    true,
+	}, func(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, whoamiOutput, error) {
+		id := Caller(req)
+		return nil, whoamiOutput{
+			Issuer: id.Issuer, Subject: id.Subject, Client: id.Client,
+			Audience: nonNil(id.Audience), Scopes: nonNil(id.Scopes), ExpiresAt: id.Expiry.UTC(),
+		}, nil
+	})
+}
+
+// nonNil makes an empty list of none, because the output schema says list and JSON would say null.
+func nonNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}

@@ -1,0 +1,137 @@
+package providers
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"encoding/json"
+
+	josejson "github.com/go-jose/go-jose/v4/json"
+)
+
+// object is a JSON object whose members were not interpreted yet.
+type object map[string]json.RawMessage
+
+// Names whose meaning is fixed. A member that differs from one of them only in case is refused: encoding/json would have
+// let "AUD" stand in for "aud", and whoever reads the token after us may still.
+var (
+	registeredClaims  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "azp", "cnf", "nonce", "at_hash", "c_hash"}
+	registeredHeaders = []string{"alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip"}
+)
+
+// parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
+// no member that imitates one of the names.
+func parseObject(raw []byte, names []string) (object, error) {
+	var members object
+	// The library's own fork of encoding/json matches names exactly and refuses duplicates, at every level.
+	if err := josejson.Unmarshal(raw, (*map[string]json.RawMessage)(&members)); err != nil {
+		return nil, errors.New("not one JSON object with distinct members")
+	}
+	if members == nil {
+		return nil, errors.New("null is not an object")
+	}
+	for name := range members {
+		for _, fixed := range names {
+			if name != fixed && strings.EqualFold(name, fixed) {
+				return nil, fmt.Errorf("member %s imitates %q", quote(name), fixed)
+			}
+		}
+	}
+	return members, nil
+}
+
+func decodeSegment(s string) ([]byte, error) {
+	return base64.RawURLEncoding.Strict().DecodeString(s)
+}
+
+// text returns the string member name, or "" if it is absent.
+func (o object) text(name string) (string, error) {
+	raw, ok := o[name]
+	if !ok {
+		return "", nil
+	}
+	var s *string
+	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+		return "", errors.New("not a string")
+	}
+	return *s, nil
+}
+
+// texts returns a member that is a string or a list of strings.
+func (o object) texts(name string) ([]string, error) {
+	raw, ok := o[name]
+	if !ok {
+		return nil, nil
+	}
+	if s, err := o.text(name); err == nil {
+		return []string{s}, nil
+	}
+	var list []*string
+	if err := json.Unmarshal(raw, &list); err != nil || list == nil {
+		return nil, errors.New("neither a string nor a list of strings")
+	}
+	out := make([]string, 0, len(list))
+	for _, s := range list {
+		if s == nil {
+			return nil, errors.New("neither a string nor a list of strings")
+		}
+		out = append(out, *s)
+	}
+	return out, nil
+}
+
+// maxTime is the last second of the year 9999, beyond which time.Time stops being printable.
+const maxTime = 253402300799
+
+// time returns a NumericDate (RFC 7519, section 2), which may have a fraction. ok is false if the member is absent.
+func (o object) time(name string) (t time.Time, ok bool, err error) {
+	raw, ok := o[name]
+	if !ok {
+		return time.Time{}, false, nil
+	}
+	seconds, err := strconv.ParseFloat(string(raw), 64) // a JSON string starts with a quote and fails here
+	if err != nil || math.IsNaN(seconds) || seconds < 0 || seconds > maxTime {
+		return time.Time{}, false, errors.New("not a number of seconds since 1970")
+	}
+	whole, fraction := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(fraction*1e9)), true, nil
+}
+
+// firstText returns the first of the named string members that is present.
+func (o object) firstText(names []string) (string, error) {
+	for _, name := range names {
+		s, err := o.text(name)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		if s != "" {
+			return s, nil
+		}
+	}
+	return "", nil
+}
+
+// firstScopes returns the scopes in the first of the named members that is present: a string of scopes between blanks
+// (RFC 6749, section 3.3), or a list.
+func (o object) firstScopes(names []string) ([]string, error) {
+	for _, name := range names {
+		if _, ok := o[name]; !ok {
+			continue
+		}
+		values, err := o.texts(name)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		var scopes []string
+		for _, v := range values {
+			scopes = append(scopes, strings.Fields(v)...)
+		}
+		return scopes, nil
+	}
+	return nil, nil
+}

@@ -1,0 +1,66 @@
+package providers
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+)
+
+// Identity is who the server takes a caller for. It is plain data, made only by a provider from a verified token.
+type Identity struct {
+	// Issuer is the issuer of the token, exactly as configured.
+	Issuer string
+	// Subject is the caller at that issuer. It is unique only together with Issuer.
+	Subject string
+	// Client is the OAuth client that the token was issued to; empty when the token does not say.
+	Client string
+	// Audience is the token's full audience.
+	Audience []string
+	// Scopes are the scopes of the token.
+	Scopes []string
+	// Expiry is when the token ends, without leeway.
+	Expiry time.Time
+	// Claims are the token's claims as they were signed, for tools that need one. Read-only.
+	Claims map[string]json.RawMessage
+}
+
+// Principal names the caller across issuers. Sessions are bound to it: two providers may share a subject, and an empty
+// name would switch off the SDK's check of a session's owner.
+func (id *Identity) Principal() string { return id.Issuer + "|" + id.Subject }
+
+// Missing returns those of the needed scopes that the identity does not hold, in the order given.
+func (id *Identity) Missing(needed []string) []string {
+	var missing []string
+	for _, s := range needed {
+		if !slices.Contains(id.Scopes, s) {
+			missing = append(missing, s)
+		}
+	}
+	return missing
+}
+
+// identityKey is where an Identity travels in the SDK's TokenInfo.Extra.
+const identityKey = "gatehouse.identity"
+
+// TokenInfo is id in the form in which the MCP SDK carries it to tools. [FromTokenInfo] is its inverse.
+func (id *Identity) TokenInfo() *auth.TokenInfo {
+	return &auth.TokenInfo{
+		Scopes:     id.Scopes,
+		Expiration: id.Expiry,
+		UserID:     id.Principal(),
+		Extra:      map[string]any{identityKey: id},
+	}
+}
+
+// FromTokenInfo returns the identity that came with a request, or nil if there is none. Pass the TokenInfo of the
+// request (req.Extra.TokenInfo), never the one in a context: in a session with state the context still carries the
+// identity of the session's first request.
+func FromTokenInfo(info *auth.TokenInfo) *Identity {
+	if info == nil {
+		return nil
+	}
+	id, _ := info.Extra[identityKey].(*Identity)
+	return id
+}

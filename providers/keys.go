@@ -1,0 +1,249 @@
+package providers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/zitadel/oidc/v3/pkg/client/rp"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+// KeySource says where the issuer's keys are.
+type KeySource struct {
+	// URL finds the address of the JSON Web Key Set (RFC 7517). It is asked at every fetch: discovery may change.
+	URL func(ctx context.Context) (string, error)
+	// Client makes the request. It must have a timeout; see newFetchClient.
+	Client *http.Client
+}
+
+// KeyPolicy bounds how keys are fetched and kept. A zero field means the default.
+type KeyPolicy struct {
+	// RefetchInterval is the least time between two fetches once there are keys, whatever tokens arrive. Default 30 s.
+	RefetchInterval time.Duration
+	// MaxAge is how long a withdrawn key may stay in use. Keys are renewed twice in it. Default 10 min.
+	MaxAge time.Duration
+	// MaxStale is how long keys are used when they cannot be renewed. Default 24 h.
+	MaxStale time.Duration
+}
+
+func (p KeyPolicy) withDefaults() KeyPolicy {
+	if p.RefetchInterval == 0 {
+		p.RefetchInterval = 30 * time.Second
+	}
+	if p.MaxAge == 0 {
+		p.MaxAge = 10 * time.Minute
+	}
+	if p.MaxStale == 0 {
+		p.MaxStale = 24 * time.Hour
+	}
+	return p
+}
+
+// KeySet is zitadel's remote key set with the manners that it lacks. The library's set finds the key for a token and
+// checks the signature; KeySet decides what it may see and when anything is fetched:
+//
+//   - one fetch at a time, on a context of its own: a caller who hangs up takes nobody along;
+//   - at most one fetch per interval, so that tokens with invented key ids cannot hammer the issuer;
+//   - keys are renewed in the background and dropped when the issuer drops them;
+//   - when the issuer is down, known keys serve on, up to a bound, and an unknown key is an outage, not a bad token;
+//   - keys that cannot be used are skipped one by one and never spoil their neighbours (see sanitize).
+//
+// It implements oidc.KeySet. Run must be running for keys to be renewed.
+type KeySet struct {
+	source KeySource
+	policy KeyPolicy
+	logger *slog.Logger
+
+	current atomic.Pointer[generation]
+
+	mu       sync.Mutex
+	inflight *fetch    // not nil while a fetch runs
+	nextTry  time.Time // no fetch before
+	failures int       // in a row
+	lastErr  error     // of the last fetch
+}
+
+var _ oidc.KeySet = (*KeySet)(nil)
+
+// generation is the result of one good fetch.
+type generation struct {
+	keys    []usableKey
+	library oidc.KeySet
+	fetched time.Time
+}
+
+type fetch struct {
+	done chan struct{}
+	err  error
+}
+
+// NewKeySet returns a key set that holds no keys yet.
+func NewKeySet(source KeySource, policy KeyPolicy, logger *slog.Logger) *KeySet {
+	return &KeySet{source: source, policy: policy.withDefaults(), logger: logger}
+}
+
+// Run fetches the keys now, and again before they grow old, until ctx ends. While there are none it tries more often,
+// backing off from one second to the refetch interval.
+func (s *KeySet) Run(ctx context.Context) {
+	for {
+		// The error is in the log and in Status; here it only decides how long to wait.
+		_ = s.refresh(ctx)
+		timer := time.NewTimer(s.untilRenewal())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+func (s *KeySet) untilRenewal() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastErr != nil {
+		return max(time.Until(s.nextTry), time.Millisecond)
+	}
+	return s.policy.MaxAge / 2
+}
+
+// Status says how the keys stand.
+func (s *KeySet) Status() KeyStatus {
+	var status KeyStatus
+	if g := s.current.Load(); g != nil {
+		status.Age = time.Since(g.fetched)
+		status.Usable = status.Age < s.policy.MaxStale
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lastErr != nil {
+		status.Problem = s.lastErr.Error()
+	}
+	return status
+}
+
+// VerifySignature implements oidc.KeySet. The error wraps ErrInvalidToken or ErrUnavailable.
+func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
+	kid, alg := oidc.GetKeyIDAndAlg(jws)
+	g, err := s.generationWith(ctx, kid, alg)
+	if err != nil {
+		return nil, err
+	}
+	// Detached, because the library would otherwise bind its (in-memory) load to the first caller.
+	payload, err := g.library.VerifySignature(context.WithoutCancel(ctx), jws)
+	if err != nil {
+		return nil, refuse(SignatureInvalid, "by key %s", quote(kid))
+	}
+	return payload, nil
+}
+
+// generationWith returns keys among which there is one for kid and alg, fetching once if that may help.
+func (s *KeySet) generationWith(ctx context.Context, kid, alg string) (*generation, error) {
+	if g := s.usable(); g != nil && g.has(kid, alg) {
+		return g, nil
+	}
+	fetchErr := s.refresh(ctx)
+	g := s.usable()
+	switch {
+	case g != nil && g.has(kid, alg):
+		return g, nil
+	case g == nil:
+		return nil, unavailable("no keys: %v", fetchErr)
+	case fetchErr != nil:
+		// It may be a new key that we cannot see. Saying "invalid" now would end good sessions.
+		return nil, unavailable("key %s is not among those last seen, and they cannot be renewed: %v", quote(kid), fetchErr)
+	default:
+		return nil, refuse(KeyUnknown, "key %s for %s is not published by the issuer", quote(kid), quote(alg))
+	}
+}
+
+func (s *KeySet) usable() *generation {
+	g := s.current.Load()
+	if g == nil || time.Since(g.fetched) >= s.policy.MaxStale {
+		return nil
+	}
+	return g
+}
+
+func (g *generation) has(kid, alg string) bool {
+	matching := 0
+	for _, k := range g.keys {
+		if !k.accepts(alg) {
+			continue
+		}
+		if kid != "" && k.id == kid {
+			return true
+		}
+		if kid == "" || k.id == "" {
+			matching++
+		}
+	}
+	// Without a key id there must be no choice.
+	return matching == 1
+}
+
+// refresh fetches the keys unless it is too early, or joins the fetch that is already under way. It returns the outcome
+// of the latest fetch, or ctx's error if the caller gave up first.
+func (s *KeySet) refresh(ctx context.Context) error {
+	s.mu.Lock()
+	f := s.inflight
+	if f == nil {
+		if time.Now().Before(s.nextTry) {
+			defer s.mu.Unlock()
+			return s.lastErr
+		}
+		f = &fetch{done: make(chan struct{})}
+		s.inflight = f
+		go s.fetch(context.WithoutCancel(ctx), f)
+	}
+	s.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return errors.New("the caller gave up")
+	}
+}
+
+func (s *KeySet) fetch(ctx context.Context, f *fetch) {
+	document, err := s.load(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if err == nil {
+		s.current.Store(&generation{keys: document.keys, library: document.library(), fetched: now})
+		s.failures, s.nextTry = 0, now.Add(s.policy.RefetchInterval)
+	} else {
+		s.failures++
+		s.nextTry = now.Add(s.backoff(err))
+		s.logger.Warn("the provider's keys could not be fetched", "reason", KeysUnavailable, "error", err, "next_try_in", time.Until(s.nextTry).Round(time.Millisecond))
+	}
+	if err == nil && s.lastErr != nil {
+		s.logger.Info("the provider's keys are back", "keys", len(document.keys))
+	}
+	s.lastErr, f.err = err, err
+	s.inflight = nil
+	close(f.done)
+}
+
+// backoff is how long to wait after a failure: the issuer's Retry-After if it named one, else from one second doubling
+// up to the refetch interval.
+func (s *KeySet) backoff(err error) time.Duration {
+	var busy *busyError
+	if errors.As(err, &busy) && busy.retryAfter > 0 {
+		return min(busy.retryAfter, s.policy.MaxAge)
+	}
+	wait := time.Second << min(s.failures-1, 16)
+	return min(wait, s.policy.RefetchInterval)
+}
+
+// library returns zitadel's key set over the sanitized document, served from memory.
+func (d *keyDocument) library() oidc.KeySet {
+	return rp.NewRemoteKeySet(&http.Client{Transport: d}, "memory:keys", rp.SkipRemoteCheck())
+}

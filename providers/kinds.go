@@ -1,0 +1,41 @@
+package providers
+
+import "context"
+
+// Settings are one kind's own settings, and the factory of its provider. The fields carry koanf tags and a help tag;
+// the loader in package configs fills them in, and calls Check before anybody else sees them.
+type Settings interface {
+	// Check reports every setting that cannot be right, all at once. The key is relative to the provider section.
+	Check(resource Resource, report func(key, reason, wayOut string))
+
+	// Open makes the provider. It does not wait for the network: a provider that is down at start must not keep the
+	// server from starting. What runs in the background ends with ctx.
+	Open(ctx context.Context, site Site) (Provider, error)
+}
+
+// Kind is one value of provider.kind.
+type Kind struct {
+	// Name is what configuration says.
+	Name string
+	// Summary is one line for the documentation and --help.
+	Summary string
+	// Defaults returns the kind's settings before anything was configured.
+	Defaults func() Settings
+}
+
+// Kinds is the table of all kinds. To add one, write its file and add its line.
+func Kinds() []Kind {
+	return []Kind{
+		{"local", "a fake issuer inside this binary, for demos and tests: no account anywhere", func() Settings { return defaultLocal() }},
+	}
+}
+
+// KindNamed returns the kind with that name.
+func KindNamed(name string) (Kind, bool) {
+	for _, k := range Kinds() {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}

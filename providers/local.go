@@ -1,0 +1,134 @@
+package providers
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/providers/localissuer"
+)
+
+// Local are the settings of kind "local": the fake issuer of package localissuer, embedded in the resource's own
+// origin. Its tokens are verified like those of any other provider.
+type Local struct {
+	AutoApprove                    bool          `koanf:"auto_approve" help:"skip the sign-in page: everybody is alice; for scripts"`
+	SigningAlgorithm               string        `koanf:"signing_algorithm" help:"RS256, ES256 or EdDSA"`
+	TokenLifetime                  time.Duration `koanf:"token_lifetime" help:"how long an access token is good"`
+	ClientSecret                   Secret        `koanf:"client_secret" help:"when set, the confidential client local-service exists, for client_credentials and introspection"`
+	AllowLoopbackClientDocuments   bool          `koanf:"allow_loopback_client_documents" help:"fetch client ID metadata documents from this computer and private networks too; for development"`
+	DangerouslyAllowPublicResource bool          `koanf:"dangerously_allow_public_resource" help:"serve a resource that others can reach, although anyone can sign in as anyone"`
+}
+
+func defaultLocal() *Local {
+	return &Local{SigningAlgorithm: string(jose.RS256), TokenLifetime: 10 * time.Minute}
+}
+
+var localAlgorithms = []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)}
+
+// Check implements [Settings].
+func (s *Local) Check(resource Resource, report func(key, reason, wayOut string)) {
+	if !slices.Contains(localAlgorithms, s.SigningAlgorithm) {
+		report("signing_algorithm", "the local issuer cannot sign with it", "use RS256, ES256 or EdDSA")
+	}
+	if s.TokenLifetime < time.Second || s.TokenLifetime > 24*time.Hour {
+		report("token_lifetime", "it is not between 1s and 24h", "use a duration such as 10m")
+	}
+	if !resource.IsLoopback() && !s.DangerouslyAllowPublicResource {
+		report("kind", "the local issuer lets anyone sign in as anyone, and "+resource.String()+" can be reached from other computers",
+			"choose a real provider, or a resource on localhost; a demo in a closed network may set provider.dangerously_allow_public_resource")
+	}
+	if slices.Contains(localissuer.Paths(), resource.Path()) {
+		report("kind", "the local issuer serves "+resource.Path()+" itself, in the same origin as the resource", "give resource another path, such as /mcp")
+	}
+}
+
+// Open implements [Settings].
+func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
+	issuer, err := localissuer.New(localissuer.Config{
+		Issuer:                         site.Resource.Origin(),
+		Resources:                      []string{site.Resource.String()},
+		Scopes:                         site.KnownScopes,
+		DefaultScopes:                  site.InitialScopes,
+		SigningAlgorithm:               s.SigningAlgorithm,
+		AutoApprove:                    s.AutoApprove,
+		AccessTokenLifetime:            s.TokenLifetime,
+		Clients:                        localissuer.DemoClients(s.ClientSecret.Reveal()),
+		AllowLoopbackClientDocuments:   s.AllowLoopbackClientDocuments,
+		DangerouslyAllowPublicResource: s.DangerouslyAllowPublicResource,
+		Logger:                         site.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("local issuer: %w", err)
+	}
+	client := newFetchClient(handlerTransport{issuer.Handler()})
+	keys := NewKeySet(KeySource{URL: fixedURL(issuer.KeysURL()), Client: client}, KeyPolicy{}, site.Logger)
+	go keys.Run(ctx)
+	return &local{
+		issuer: issuer,
+		keys:   keys,
+		verifier: NewVerifier(Rules{
+			Issuers:      []string{site.Resource.Origin()},
+			Audiences:    []string{site.Resource.String()},
+			Algorithms:   []jose.SignatureAlgorithm{jose.SignatureAlgorithm(s.SigningAlgorithm)},
+			TokenTypes:   []string{"at+jwt"},
+			ScopeClaims:  []string{"scope"},
+			ClientClaims: []string{"client_id"},
+		}, keys),
+		metadata: site.metadata(site.Resource.Origin()),
+	}, nil
+}
+
+type local struct {
+	issuer   *localissuer.Issuer
+	keys     *KeySet
+	verifier *Verifier
+	metadata Metadata
+}
+
+func (p *local) Verify(ctx context.Context, token string) (*Identity, error) {
+	return p.verifier.Verify(ctx, token)
+}
+func (p *local) Metadata() Metadata { return p.metadata }
+func (p *local) Keys() KeyStatus    { return p.keys.Status() }
+
+// Routes implements [Hosted].
+func (p *local) Routes() []Route { return LocalRoutes(p.issuer) }
+
+// LocalRoutes are the routes of a local issuer, embedded or alone.
+func LocalRoutes(issuer *localissuer.Issuer) []Route {
+	open := issuer.OpenCORSPaths()
+	var routes []Route
+	for _, path := range issuer.Paths() {
+		routes = append(routes, Route{Path: path, Handler: issuer.Handler(), AnyOrigin: slices.Contains(open, path)})
+	}
+	return routes
+}
+
+// handlerTransport carries requests to a handler in the same process. The embedded issuer's keys come through it: the
+// code path is that of a remote issuer, without depending on whether the server listens yet, or on which address.
+type handlerTransport struct{ handler http.Handler }
+
+func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := &memoryResponse{header: make(http.Header), status: http.StatusOK}
+	t.handler.ServeHTTP(w, r)
+	return &http.Response{
+		StatusCode: w.status, Status: http.StatusText(w.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
+	}, nil
+}
+
+type memoryResponse struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *memoryResponse) Header() http.Header         { return w.header }
+func (w *memoryResponse) WriteHeader(status int)      { w.status = status }
+func (w *memoryResponse) Write(b []byte) (int, error) { return w.body.Write(b) }

@@ -1,0 +1,103 @@
+// Package providers answers one question for the server: who is calling?
+//
+// A [Provider] is one identity provider as an OAuth 2.1 resource server sees it: it verifies access tokens and
+// describes the resource (RFC 9728). Each adapter is one file that gives facts (issuer, audiences, algorithms, where the
+// keys are); the rules that make a token good stand once, in [Verifier]. The kinds that configuration can name are the
+// table in kinds.go.
+package providers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Provider is one identity provider, as a resource server sees it.
+type Provider interface {
+	// Verify says who presented token. The error wraps [ErrInvalidToken] when the token is at fault and
+	// [ErrUnavailable] when the provider is; [ReasonOf] names the rule that decided. No error text contains the token.
+	Verify(ctx context.Context, token string) (*Identity, error)
+
+	// Metadata is the RFC 9728 document for this resource.
+	Metadata() Metadata
+}
+
+// The two ways in which Verify fails. Everything else about a refusal is its [Reason].
+var (
+	// ErrInvalidToken says that the token is at fault: answer 401 and let the client get a new one.
+	ErrInvalidToken = errors.New("invalid token")
+	// ErrUnavailable says that the provider could not be asked: answer 503, because a 401 would make clients throw
+	// good tokens away and sign in again at the worst moment.
+	ErrUnavailable = errors.New("identity provider unavailable")
+)
+
+// Metadata is a protected resource metadata document (RFC 9728, section 2), in the fields that MCP clients read.
+type Metadata struct {
+	// Resource is the canonical URL of the protected resource. Clients compare it byte for byte with the URL they dialled.
+	Resource string `json:"resource"`
+	// AuthorizationServers are issuer identifiers. Clients take the first.
+	AuthorizationServers []string `json:"authorization_servers"`
+	// ScopesSupported are the scopes to ask for at first sign-in: a minimal set, never offline_access
+	// (MCP 2026-07-28, authorization, "scope selection strategy").
+	ScopesSupported []string `json:"scopes_supported,omitempty"`
+	// BearerMethodsSupported is always "header": tokens in a query or a form are refused.
+	BearerMethodsSupported []string `json:"bearer_methods_supported"`
+	// ResourceName is for people.
+	ResourceName string `json:"resource_name,omitempty"`
+}
+
+// Site is what every adapter is told about the server it works for.
+type Site struct {
+	// Resource is what the server protects.
+	Resource Resource
+	// Name is the resource's name for people (RFC 9728, resource_name).
+	Name string
+	// InitialScopes are asked for at first sign-in.
+	InitialScopes []string
+	// KnownScopes are all scopes that any rule of this server mentions.
+	KnownScopes []string
+	// Logger gets what happens in the background, such as a key fetch that failed. It must not be nil.
+	Logger *slog.Logger
+}
+
+// metadata is the document that most adapters serve.
+func (s Site) metadata(authorizationServers ...string) Metadata {
+	return Metadata{
+		Resource:               s.Resource.String(),
+		AuthorizationServers:   authorizationServers,
+		ScopesSupported:        s.InitialScopes,
+		BearerMethodsSupported: []string{"header"},
+		ResourceName:           s.Name,
+	}
+}
+
+// Hosted is implemented by a provider that brings routes of its own, such as the embedded local issuer.
+type Hosted interface {
+	Routes() []Route
+}
+
+// Route is one exact path that a [Hosted] provider serves, for every method that its handler knows.
+type Route struct {
+	Path    string
+	Handler http.Handler
+	// AnyOrigin says that scripts of any web page may read the answer: metadata, keys, token, registration; never a
+	// page on which a person decides.
+	AnyOrigin bool
+}
+
+// KeyReporter is implemented by a provider that verifies signatures with keys it fetches.
+type KeyReporter interface {
+	Keys() KeyStatus
+}
+
+// KeyStatus says how a provider's keys stand.
+type KeyStatus struct {
+	// Usable is true once keys were fetched, and until they are older than the provider's bound for stale keys.
+	Usable bool
+	// Age is the time since the last good fetch. It is zero when there was none.
+	Age time.Duration
+	// Problem is why the last fetch failed, in our own words; empty when it did not.
+	Problem string
+}

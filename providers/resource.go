@@ -1,0 +1,131 @@
+package providers
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// Resource is the canonical URL of the protected resource: the one place where the public address is said. The mount
+// path, the audience, the metadata document and every challenge derive from it. Make one with [ParseResource].
+type Resource struct {
+	url *url.URL
+}
+
+// metadataPrefix is where RFC 9728 (section 3) puts the document of a resource: before the resource's path.
+const metadataPrefix = "/.well-known/oauth-protected-resource"
+
+// plainPath is what a mount path may consist of. Patterns of the router (":", "*"), escapes and dot segments would
+// make the path that is served differ from the path that is announced.
+var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$`)
+
+// ParseResource reads the canonical URL of the resource. Scheme and host become lower case and an empty path becomes
+// "/"; nothing else is changed. The error says what is wrong with s and is meant for the person who configures it.
+func ParseResource(s string) (Resource, error) {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return Resource{}, errors.New("it is empty")
+	case err != nil:
+		return Resource{}, errors.New("it is not a URL")
+	case u.Scheme == "" || u.Host == "" || u.Opaque != "":
+		return Resource{}, errors.New("it is not an absolute URL such as https://mcp.example.com/mcp")
+	case u.User != nil:
+		return Resource{}, errors.New("it contains a user name")
+	case u.RawQuery != "" || u.ForceQuery:
+		return Resource{}, errors.New("it contains a query")
+	case u.Fragment != "" || strings.Contains(s, "#"):
+		return Resource{}, errors.New("it contains a fragment")
+	}
+	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return Resource{}, fmt.Errorf("its scheme is %q, not https", u.Scheme)
+	case u.Hostname() == "":
+		return Resource{}, errors.New("it names no host")
+	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
+		return Resource{}, errors.New("it is plain http outside this computer, where tokens would travel in the clear")
+	case u.RawPath != "" || !plainPath.MatchString(u.Path):
+		return Resource{}, errors.New("its path has more than letters, digits, '-', '_', '.', '~' between single slashes")
+	}
+	return Resource{url: u}, nil
+}
+
+// String returns the URL as clients must spell it.
+func (r Resource) String() string { return r.url.String() }
+
+// Origin returns scheme, host and port, without a slash at the end.
+func (r Resource) Origin() string { return r.url.Scheme + "://" + r.url.Host }
+
+// Host returns host and port as they stand in the URL, which is what a client sends as its Host header.
+func (r Resource) Host() string { return r.url.Host }
+
+// Path returns the path at which the resource is mounted, at least "/".
+func (r Resource) Path() string { return r.url.Path }
+
+// IsLoopback reports whether the resource is reachable from this computer only.
+func (r Resource) IsLoopback() bool { return IsLoopback(r.url.Hostname()) }
+
+// MetadataPaths returns the paths of the metadata document: the one that RFC 9728, section 3.1 derives from the
+// resource's path, and the root form that simple clients try. They are the same for a resource at "/".
+func (r Resource) MetadataPaths() []string {
+	if r.Path() == "/" {
+		return []string{metadataPrefix}
+	}
+	return []string{metadataPrefix + r.Path(), metadataPrefix}
+}
+
+// MetadataURL returns the absolute URL of the metadata document, as challenges name it.
+func (r Resource) MetadataURL() string { return r.Origin() + r.MetadataPaths()[0] }
+
+// IsLoopback reports whether host, a name or an address without a port, means this computer.
+func IsLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// SameAudience reports whether two audience values mean the same. They do when they are equal byte for byte, or when both
+// are http(s) URLs that differ only in the case of scheme and host, in a default port, or in an empty path against "/".
+// A trailing slash on any other path counts: it may be another resource.
+func SameAudience(a, b string) bool {
+	if a == b {
+		return true
+	}
+	ca, okA := canonicalURL(a)
+	cb, okB := canonicalURL(b)
+	return okA && okB && ca == cb
+}
+
+func canonicalURL(s string) (string, bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return "", false
+	}
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if scheme != "https" && scheme != "http" {
+		return "", false
+	}
+	if h, port, err := net.SplitHostPort(host); err == nil && (scheme == "https" && port == "443" || scheme == "http" && port == "80") {
+		if host = h; strings.Contains(h, ":") {
+			host = "[" + h + "]"
+		}
+	}
+	path := u.EscapedPath()
+	if path == "" {
+		path = "/"
+	}
+	if u.RawQuery != "" || u.ForceQuery {
+		path += "?" + u.RawQuery
+	}
+	return scheme + "://" + host + path, true
+}

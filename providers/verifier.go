@@ -1,0 +1,234 @@
+package providers
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+// Rules are the facts that an adapter gives about its provider's access tokens. What is not named is refused.
+type Rules struct {
+	// Issuers are the accepted values of iss, byte for byte.
+	Issuers []string
+	// Audiences are the values of which aud must contain one, compared by [SameAudience]. Never empty.
+	Audiences []string
+	// Algorithms are the accepted signature algorithms; symmetric ones and "none" are never accepted.
+	Algorithms []jose.SignatureAlgorithm
+	// TokenTypes are the accepted values of the typ header in lower case and without "application/" (RFC 9068,
+	// section 2.1: at+jwt). "absent" stands for a missing typ.
+	TokenTypes []string
+	// ScopeClaims are the claims that may hold the scopes; the first that is present counts.
+	ScopeClaims []string
+	// ClientClaims are the claims that may name the client; the first that is present counts.
+	ClientClaims []string
+	// Leeway is how far the clocks of issuer and server may differ. Zero means [DefaultLeeway].
+	Leeway time.Duration
+	// MaxTokenBytes bounds the length of a token. Zero means [DefaultMaxTokenBytes].
+	MaxTokenBytes int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+const (
+	// DefaultLeeway is the usual allowance between clocks.
+	DefaultLeeway = time.Minute
+	// DefaultMaxTokenBytes is well above the largest tokens seen (about 4 KiB).
+	DefaultMaxTokenBytes = 16 << 10
+)
+
+// Verifier is the one strict check of a JWT access token, whatever the provider.
+//
+// It is stricter than the library's (which looks at issuer, signature and expiry only) and looks at the claims before
+// it pays for the signature: a token that is expired or meant for someone else costs neither a signature check nor a
+// key fetch. That tells a forger nothing, because every refusal has the same answer on the wire.
+type Verifier struct {
+	rules Rules
+	keys  oidc.KeySet
+}
+
+// NewVerifier returns a verifier that applies rules and takes its keys from keys. The error of keys decides between
+// ErrInvalidToken and ErrUnavailable; a [KeySet] gets that right.
+func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
+	if rules.Leeway == 0 {
+		rules.Leeway = DefaultLeeway
+	}
+	if rules.MaxTokenBytes == 0 {
+		rules.MaxTokenBytes = DefaultMaxTokenBytes
+	}
+	if rules.Now == nil {
+		rules.Now = time.Now
+	}
+	return &Verifier{rules: rules, keys: keys}
+}
+
+// Verify checks token and returns who presented it. See [Provider.Verify] for the errors.
+func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
+	if err := v.checkShape(token); err != nil {
+		return nil, err
+	}
+	if err := v.checkHeader(token); err != nil {
+		return nil, err
+	}
+	jws, err := jose.ParseSignedCompact(token, v.rules.Algorithms)
+	if err != nil {
+		return nil, refuse(TokenMalformed, "not a compact JWS")
+	}
+	claims, err := parseObject(jws.UnsafePayloadWithoutVerification(), registeredClaims)
+	if err != nil {
+		return nil, refuse(ClaimsMalformed, "payload: %v", err)
+	}
+	id, err := v.identify(claims)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := v.keys.VerifySignature(ctx, jws); err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// checkShape looks at the length and the alphabet (RFC 7515, section 7.1), so that only what can be a compact JWS is
+// decoded. The library would accept the JSON serialisation and white space, and with them two spellings of one token.
+func (v *Verifier) checkShape(token string) error {
+	if len(token) > v.rules.MaxTokenBytes {
+		return refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
+	}
+	dots := 0
+	for i := range len(token) {
+		switch c := token[i]; {
+		case c == '.':
+			dots++
+		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
+		case dots == 0:
+			return refuse(TokenOpaque, "not a JWT: its first part is not base64url")
+		default:
+			return refuse(TokenMalformed, "a part is not base64url")
+		}
+	}
+	switch dots {
+	case 2:
+		return nil
+	case 0:
+		return refuse(TokenOpaque, "not a JWT: it has no parts")
+	default:
+		return refuse(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
+	}
+}
+
+func (v *Verifier) checkHeader(token string) error {
+	encoded, _, _ := strings.Cut(token, ".")
+	raw, err := decodeSegment(encoded)
+	if err != nil {
+		return refuse(TokenMalformed, "the header is not base64url")
+	}
+	header, err := parseObject(raw, registeredHeaders)
+	if err != nil {
+		return refuse(TokenMalformed, "header: %v", err)
+	}
+	// crit and b64 change how the rest must be read (RFC 7515, section 4.1.11; RFC 7797). No extension is understood
+	// here, and an empty crit is not allowed either.
+	for _, name := range []string{"crit", "b64"} {
+		if _, ok := header[name]; ok {
+			return refuse(HeaderRefused, "the header has %q", name)
+		}
+	}
+	alg, err := header.text("alg")
+	if err != nil || !slices.Contains(v.rules.Algorithms, jose.SignatureAlgorithm(alg)) {
+		return refuse(AlgorithmRefused, "alg is %s, accepted are %v", quote(alg), v.rules.Algorithms)
+	}
+	typ, err := header.text("typ")
+	if err != nil {
+		return refuse(TypeRefused, "typ is not a string")
+	}
+	kind := strings.TrimPrefix(strings.ToLower(typ), "application/")
+	if _, ok := header["typ"]; !ok {
+		kind = "absent"
+	}
+	if !slices.Contains(v.rules.TokenTypes, kind) {
+		return refuse(TypeRefused, "typ is %s, accepted are %v", quote(kind), v.rules.TokenTypes)
+	}
+	return nil
+}
+
+// identify applies the rules that need no key, and builds the identity that the signature then has to confirm.
+func (v *Verifier) identify(claims object) (*Identity, error) {
+	issuer, err := claims.text("iss")
+	if err != nil {
+		return nil, refuse(ClaimsMalformed, "iss: %v", err)
+	}
+	if !slices.Contains(v.rules.Issuers, issuer) {
+		return nil, refuse(IssuerMismatch, "iss is %s, accepted are %q", quote(issuer), v.rules.Issuers)
+	}
+	audience, err := claims.texts("aud")
+	if err != nil {
+		return nil, refuse(ClaimsMalformed, "aud: %v", err)
+	}
+	if !v.acceptsAudience(audience) {
+		return nil, refuse(AudienceMismatch, "aud is %s, accepted are %q", quote(strings.Join(audience, " ")), v.rules.Audiences)
+	}
+	expiry, err := v.checkTimes(claims)
+	if err != nil {
+		return nil, err
+	}
+	subject, err := claims.text("sub")
+	if err != nil {
+		return nil, refuse(ClaimsMalformed, "sub: %v", err)
+	}
+	if strings.TrimSpace(subject) == "" {
+		return nil, refuse(SubjectMissing, "the token names nobody")
+	}
+	for _, name := range []string{"nonce", "at_hash", "c_hash"} {
+		if _, ok := claims[name]; ok {
+			return nil, refuse(IDToken, "it has %q, as ID tokens have", name)
+		}
+	}
+	if _, ok := claims["cnf"]; ok {
+		return nil, refuse(SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
+	}
+	scopes, err := claims.firstScopes(v.rules.ScopeClaims)
+	if err != nil {
+		return nil, refuse(ClaimsMalformed, "%v", err)
+	}
+	client, err := claims.firstText(v.rules.ClientClaims)
+	if err != nil {
+		return nil, refuse(ClaimsMalformed, "%v", err)
+	}
+	return &Identity{
+		Issuer: issuer, Subject: subject, Client: client,
+		Audience: audience, Scopes: scopes, Expiry: expiry, Claims: claims,
+	}, nil
+}
+
+func (v *Verifier) acceptsAudience(audience []string) bool {
+	return slices.ContainsFunc(audience, func(got string) bool {
+		return slices.ContainsFunc(v.rules.Audiences, func(want string) bool { return SameAudience(got, want) })
+	})
+}
+
+// checkTimes applies RFC 7519, sections 4.1.4 to 4.1.6, and returns the expiry.
+func (v *Verifier) checkTimes(claims object) (time.Time, error) {
+	now := v.rules.Now()
+	expiry, ok, err := claims.time("exp")
+	switch {
+	case err != nil:
+		return time.Time{}, refuse(ClaimsMalformed, "exp: %v", err)
+	case !ok:
+		return time.Time{}, refuse(ExpiryMissing, "the token has no exp")
+	case !now.Before(expiry.Add(v.rules.Leeway)):
+		return time.Time{}, refuse(TokenExpired, "it expired %s ago", now.Sub(expiry).Round(time.Second))
+	}
+	for _, name := range []string{"nbf", "iat"} {
+		start, ok, err := claims.time(name)
+		if err != nil {
+			return time.Time{}, refuse(ClaimsMalformed, "%s: %v", name, err)
+		}
+		if ok && start.After(now.Add(v.rules.Leeway)) {
+			return time.Time{}, refuse(TokenNotYetValid, "%s is %s ahead", name, start.Sub(now).Round(time.Second))
+		}
+	}
+	return expiry, nil
+}

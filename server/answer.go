@@ -1,0 +1,147 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+	slogecho "github.com/samber/slog-echo"
+
+	"log/slog"
+
+	"gatehouse/providers"
+)
+
+// refusal is an error that knows its answer. Steps of the chain return one; only [answer] writes it.
+type refusal struct {
+	status int
+	// code is the OAuth error code (RFC 6750, section 3.1); empty when the caller sent no credentials.
+	code   string
+	text   string
+	reason providers.Reason
+	// cause is for the log and never leaves the house.
+	cause error
+	// scopes are what the challenge names; nil means the scopes of first sign-in.
+	scopes []string
+	// retryAfter is in seconds; 0 means that the header is not sent.
+	retryAfter int
+}
+
+func (r *refusal) Error() string { return string(r.reason) }
+
+func noCredentials() error {
+	return &refusal{status: http.StatusUnauthorized, text: "Sign in to use this server.", reason: providers.NoCredentials}
+}
+
+func malformedCredentials(cause error) error {
+	return &refusal{status: http.StatusBadRequest, code: "invalid_request", text: "The Authorization header is not one Bearer credential.",
+		reason: providers.CredentialsMalformed, cause: cause}
+}
+
+// refusedToken words what a provider's Verify returned. Only an error that blames the token becomes a 401; whatever else
+// went wrong, known or not, is ours to mend, and must not make clients throw good tokens away.
+func refusedToken(err error) error {
+	if errors.Is(err, providers.ErrInvalidToken) {
+		return &refusal{status: http.StatusUnauthorized, code: "invalid_token", text: "The access token is not valid for this server.",
+			reason: providers.ReasonOf(err), cause: err}
+	}
+	reason := providers.ReasonOf(err)
+	if reason == "" {
+		reason = providers.KeysUnavailable
+	}
+	return &refusal{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", text: "The identity provider cannot be asked right now. Try again soon.",
+		reason: reason, cause: err, retryAfter: 5}
+}
+
+func insufficientScope(needed, missing []string) error {
+	return &refusal{status: http.StatusForbidden, code: "insufficient_scope", text: "This operation needs more scopes than the access token has.",
+		reason: providers.InsufficientScope, cause: errors.New("missing " + strings.Join(missing, " ")), scopes: needed}
+}
+
+func foreignOrigin(origin string) error {
+	return &refusal{status: http.StatusForbidden, text: "Pages of this origin may not use this server.",
+		reason: providers.OriginRefused, cause: errors.New("origin " + strconv.Quote(cut(origin)))}
+}
+
+func foreignHost(host string) error {
+	return &refusal{status: http.StatusForbidden, text: "This server does not answer to that host name.",
+		reason: providers.HostRefused, cause: errors.New("host " + strconv.Quote(cut(host)))}
+}
+
+// cut bounds what a caller can write into the log.
+func cut(s string) string { return s[:min(len(s), 200)] }
+
+// problem is the body of every error that this package answers.
+type problem struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
+	// MCPURL helps whoever dialled a wrong path.
+	MCPURL    string `json:"mcp_url,omitempty"`
+	RequestID string `json:"request_id"`
+}
+
+// answer is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
+// the reason goes into the request's log line.
+func answer(c Config, metadata providers.Metadata) echo.HTTPErrorHandler {
+	challenge := newChallenger(c.Resource, metadata.ScopesSupported)
+	return func(err error, ctx echo.Context) {
+		if ctx.Response().Committed {
+			return
+		}
+		header := ctx.Response().Header()
+		body := problem{RequestID: header.Get(echo.HeaderXRequestID)}
+		status := http.StatusInternalServerError
+		var (
+			r        *refusal
+			fromEcho *echo.HTTPError
+		)
+		switch {
+		case errors.As(err, &r):
+			status, body.Error, body.Description = r.status, r.code, r.text
+			note(ctx, r.reason, r.cause)
+			if r.retryAfter > 0 {
+				header.Set("Retry-After", strconv.Itoa(r.retryAfter))
+			}
+			// RFC 9110, section 11.6.1 allows a challenge on a 403 too, and RFC 6750 wants one. A 503 must not have
+			// one, because clients answer a challenge by signing in again.
+			if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest {
+				header.Set(echo.HeaderWWWAuthenticate, challenge.header(r))
+			}
+			if body.Error == "" {
+				body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
+			}
+		case errors.As(err, &fromEcho) && fromEcho.Code == http.StatusNotFound:
+			status, body.Error, body.MCPURL = http.StatusNotFound, "not_found", c.Resource.String()
+			body.Description = "Nothing is served at this path. The MCP endpoint is " + c.Resource.String()
+		case errors.As(err, &fromEcho) && fromEcho.Code < http.StatusInternalServerError:
+			status = fromEcho.Code
+			body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
+			body.Description = http.StatusText(status)
+		default:
+			note(ctx, "internal_error", err)
+			body.Error, body.Description = "server_error", "Something went wrong here. The log has it under this request id."
+		}
+		header.Set("Cache-Control", "no-store")
+		if ctx.Request().Method == http.MethodHead {
+			err = ctx.NoContent(status)
+		} else {
+			err = ctx.JSON(status, body)
+		}
+		if err != nil {
+			note(ctx, "answer_not_sent", err)
+		}
+	}
+}
+
+// note adds why the request ended as it did to its log line, and to the statistics.
+func note(ctx echo.Context, reason providers.Reason, cause error) {
+	ctx.Set(reasonKey, string(reason))
+	slogecho.AddCustomAttributes(ctx, slog.String("reason", string(reason)))
+	if cause != nil {
+		slogecho.AddCustomAttributes(ctx, slog.String("detail", cause.Error()))
+	}
+}
+
+const reasonKey = "gatehouse.reason"

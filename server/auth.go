@@ -1,0 +1,119 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+	slogecho "github.com/samber/slog-echo"
+
+	"log/slog"
+
+	"gatehouse/providers"
+)
+
+// requireToken lets a request pass if its route is public, or if it carries a token that the provider vouches for. A
+// route that somebody adds and forgets to name public is closed. A path that nobody registered passes too: its 404 tells
+// more than a sign-in that leads nowhere.
+func requireToken(p providers.Provider, public routeTable) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if !registered(c) || public.has(c.Path()) {
+				return next(c)
+			}
+			token, err := bearerToken(c.Request().Header)
+			if err != nil {
+				return err
+			}
+			id, err := p.Verify(c.Request().Context(), token)
+			if err != nil {
+				return refusedToken(err)
+			}
+			c.Set(identityKey, id)
+			slogecho.AddCustomAttributes(c, slog.Group("caller", "subject", id.Subject, "client", id.Client))
+			return next(c)
+		}
+	}
+}
+
+// registered reports whether the router knows the path, with whatever method.
+func registered(c echo.Context) bool { return c.Path() != "" }
+
+const identityKey = "gatehouse.identity"
+
+// bearerToken returns the one Bearer credential of a request (RFC 6750, section 2.1). Tokens anywhere else (query, form,
+// cookie) do not count: OAuth 2.1, section 5.1 forbids them. Two credentials are refused, because a proxy may have
+// looked at the other one.
+func bearerToken(h http.Header) (string, error) {
+	fields := h.Values(echo.HeaderAuthorization)
+	switch {
+	case len(fields) == 0:
+		return "", noCredentials()
+	case len(fields) > 1:
+		return "", malformedCredentials(errors.New("more than one Authorization header"))
+	}
+	scheme, token, found := strings.Cut(fields[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		// Another scheme is no credential for this server (RFC 9110, section 11.6.2).
+		return "", noCredentials()
+	}
+	token = strings.TrimLeft(token, " ")
+	if !found || !isToken68(token) {
+		return "", malformedCredentials(errors.New("no token of the form that RFC 6750 requires behind Bearer"))
+	}
+	return token, nil
+}
+
+// isToken68 reports whether s is a b64token (RFC 6750, section 2.1).
+func isToken68(s string) bool {
+	body := strings.TrimRight(s, "=")
+	if body == "" {
+		return false
+	}
+	return strings.IndexFunc(body, func(r rune) bool {
+		return !(r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("-._~+/", r))
+	}) < 0
+}
+
+// requireScopes checks what the caller may do. It comes after the token, so that a body is never read for a stranger, and
+// before anything acts on the request. The mount says what its operation needs; every other closed route needs the
+// required scopes.
+func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			id, ok := c.Get(identityKey).(*providers.Identity)
+			if !ok {
+				return next(c)
+			}
+			needed := cfg.RequiredScopes
+			if c.Path() == cfg.Resource.Path() {
+				r := c.Request()
+				r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBodyBytes)
+				scopes, handler := mcp.Route(r)
+				c.Set(handlerKey, handler)
+				needed = union(needed, scopes)
+			}
+			if missing := id.Missing(needed); len(missing) > 0 {
+				return insufficientScope(needed, missing)
+			}
+			return next(c)
+		}
+	}
+}
+
+// maxBodyBytes bounds the body of an MCP request.
+const maxBodyBytes = 1 << 20
+
+const handlerKey = "gatehouse.handler"
+
+func union(a, b []string) []string {
+	out := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"gatehouse/providers"
+)
+
+// anyPortOrigins are the only patterns among origins. Development tools on this computer choose their ports freely.
+var anyPortOrigins = []string{"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"}
+
+// exposedHeaders are what a script must be able to read of an answer, first of all the challenge: a browser client that
+// cannot read WWW-Authenticate cannot find the sign-in.
+var exposedHeaders = []string{"WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After", echo.HeaderXRequestID}
+
+// cors answers preflights and lets scripts read answers. Public documents are open to every origin; the rest is for the
+// configured origins and the server's own, and a request from any other page is refused (MCP 2026-07-28, transports,
+// "security warning"): CORS alone would let it happen and only hide the answer.
+func cors(c Config, public routeTable) echo.MiddlewareFunc {
+	common := middleware.CORSConfig{
+		AllowMethods:  []string{http.MethodGet, http.MethodPost, http.MethodDelete},
+		ExposeHeaders: exposedHeaders,
+		MaxAge:        600,
+		// AllowHeaders stays empty: the library then allows what the preflight asks for. A list could not name the
+		// Mcp-Param-* headers of tools that are not known here, and "*" never covers Authorization (Fetch, section 3.2.5).
+	}
+	open, listed := common, common
+	open.AllowOrigins = []string{"*"}
+	allowed := originRule(append([]string{c.Resource.Origin()}, c.Settings.AllowedOrigins...))
+	listed.AllowOriginFunc = func(origin string) (bool, error) { return allowed(origin), nil }
+	openToAll, openToListed := middleware.CORSWithConfig(open), middleware.CORSWithConfig(listed)
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(ctx echo.Context) error {
+			if public.anyOrigin(ctx.Path()) {
+				return openToAll(next)(ctx)
+			}
+			origin := ctx.Request().Header.Get(echo.HeaderOrigin)
+			if len(ctx.Request().Header.Values(echo.HeaderOrigin)) > 0 && !allowed(origin) {
+				return foreignOrigin(origin)
+			}
+			return openToListed(next)(ctx)
+		}
+	}
+}
+
+// originRule compiles a list of origins. Exact strings are compared as such: "http://localhost.evil.example" must not
+// match "http://localhost".
+func originRule(origins []string) func(string) bool {
+	var exact, prefixes []string
+	for _, o := range origins {
+		if prefix, isPattern := strings.CutSuffix(o, "*"); isPattern {
+			prefixes = append(prefixes, prefix)
+		} else {
+			exact = append(exact, o)
+		}
+	}
+	return func(origin string) bool {
+		return slices.Contains(exact, origin) || slices.ContainsFunc(prefixes, func(prefix string) bool {
+			port, ok := strings.CutPrefix(origin, prefix)
+			return ok && isPort(port)
+		})
+	}
+}
+
+func isPort(s string) bool {
+	return s != "" && len(s) <= 5 && strings.Trim(s, "0123456789") == ""
+}
+
+// ownHost refuses requests whose Host header is not ours. A page that makes its own name resolve to this computer (DNS
+// rebinding) is same-origin to the browser; only the Host header gives it away. Ours are the host of the resource and the
+// names of this computer. What scripts of any page may read anyway is not guarded, so that keys can be fetched by an inner
+// name, and neither are probes, which dial an address.
+func ownHost(c Config, public routeTable) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(ctx echo.Context) error {
+			host := strings.ToLower(ctx.Request().Host)
+			name := host
+			if h, _, err := net.SplitHostPort(host); err == nil {
+				name = h
+			}
+			if host == c.Resource.Host() || providers.IsLoopback(name) || public.anyOrigin(ctx.Path()) || public.probe(ctx.Path()) {
+				return next(ctx)
+			}
+			return foreignHost(ctx.Request().Host)
+		}
+	}
+}

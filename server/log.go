@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+
+	"github.com/labstack/echo/v4"
+	slogecho "github.com/samber/slog-echo"
+)
+
+// plausibleID is what a request id from a proxy in front may look like; anything else is replaced.
+var plausibleID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
+
+// requestID gives every request an id, in the request for the log and in the answer for the person who reports it.
+func requestID(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		id := c.Request().Header.Get(echo.HeaderXRequestID)
+		if !plausibleID.MatchString(id) {
+			id = rand.Text()
+			c.Request().Header.Set(echo.HeaderXRequestID, id)
+		}
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		return next(c)
+	}
+}
+
+// accessLog writes one line for each request when it ends. A stream is one line, at its end.
+func accessLog(c Config) echo.MiddlewareFunc {
+	return slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
+		DefaultLevel:     slog.LevelInfo,
+		ClientErrorLevel: slog.LevelWarn,
+		ServerErrorLevel: slog.LevelError,
+		WithRequestID:    true,
+		// Probes would be most of the log.
+		Filters: []slogecho.Filter{func(ctx echo.Context) bool { return !isProbe(ctx) }},
+	})
+}
+
+// answered turns an error into its answer before the access log looks at the status, and counts how the request ended.
+// The log's own fallback would make a 500 of every error that it does not know.
+func answered(c Config) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(ctx echo.Context) error {
+			if err := next(ctx); err != nil {
+				ctx.Error(err)
+			}
+			c.Outcomes.count(ctx)
+			return nil
+		}
+	}
+}
+
+// alive turns a panic into an error. (Tools run on goroutines of the SDK, which this cannot reach: package mcptools
+// guards them.)
+func alive(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
+					panic(v) // net/http's own way to drop a connection
+				}
+				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			}
+		}()
+		return next(c)
+	}
+}
+
+// lean is a slog.Handler that keeps of slog-echo's record what helps, in one flat line. Above all it drops the query and
+// the referer, which can hold codes and tokens and cannot be switched off there.
+type lean struct{ slog.Handler }
+
+func (h lean) Handle(ctx context.Context, r slog.Record) error {
+	out := slog.NewRecord(r.Time, r.Level, "request", 0)
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "request", "response":
+			for _, member := range a.Value.Group() {
+				switch member.Key {
+				case "method", "path", "ip", "status", "latency":
+					out.AddAttrs(member)
+				}
+			}
+		case slogecho.RequestIDKey:
+			out.AddAttrs(slog.Attr{Key: "request_id", Value: a.Value})
+		case "reason", "detail", "caller":
+			out.AddAttrs(a)
+		}
+		return true
+	})
+	return h.Handler.Handle(ctx, out)
+}
+
+func (h lean) WithAttrs(attrs []slog.Attr) slog.Handler { return lean{h.Handler.WithAttrs(attrs)} }
+func (h lean) WithGroup(name string) slog.Handler       { return lean{h.Handler.WithGroup(name)} }

@@ -1,0 +1,44 @@
+package server
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Outcomes counts how requests ended: "ok", the reason of a refusal, or the class of the status. The zero value is
+// ready. It is safe for concurrent use.
+type Outcomes struct {
+	mu     sync.Mutex
+	counts map[string]int64
+}
+
+// Snapshot returns the counts since the start.
+func (o *Outcomes) Snapshot() map[string]int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.counts)
+}
+
+func (o *Outcomes) count(c echo.Context) {
+	if o == nil || isProbe(c) {
+		return
+	}
+	outcome, _ := c.Get(reasonKey).(string)
+	switch status := c.Response().Status; {
+	case outcome != "":
+	case status < 400:
+		outcome = "ok"
+	case status < 500:
+		outcome = "client_error"
+	default:
+		outcome = "server_error"
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.counts == nil {
+		o.counts = make(map[string]int64)
+	}
+	o.counts[outcome]++
+}

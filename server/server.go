@@ -1,0 +1,40 @@
+// Package server is the house's front door: HTTP and nothing else. It knows who may come in (through a
+// providers.Provider), what is public, and how a refusal is worded; what it protects is handed to it as a [Mount].
+package server
+
+import (
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/providers"
+)
+
+// New is the house in one function: a request runs through it from top to bottom.
+func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
+	e := echo.New()
+	e.HTTPErrorHandler = answer(c, p.Metadata())       // the one place where an error becomes a status
+	e.IPExtractor = echo.ExtractIPDirect()             // X-Forwarded-For is what a caller says, not where it is
+	public := publicRoutes(c, p)                       // everything that needs no token, by exact path
+	e.Use(requestID, accessLog(c), answered(c), alive) // one id and one line for every request; a panic is a 500
+	e.Use(ownHost(c, public))                          // no DNS rebinding
+	e.Use(cors(c, public))                             // 1. CORS: a preflight carries no token, answer it first
+	e.Use(landingPage(c))                              //    a person who opens the MCP URL in a browser reads what this is
+	e.Use(requireToken(p, public))                     // 2. auth: who is it? every route that is not named public is closed
+	e.Use(requireScopes(c, mcp))                       //    and may they? the operation's scopes, all in one challenge
+	routes(e, public)                                  // 3. routes: health, readiness, metadata, the issuer if embedded
+	mount(e, c)                                        // 4. the MCP mount, last, at exactly one path
+	return e
+}
+
+// NewIssuer is the chain for a local issuer that runs alone: the same first steps, and nothing that needs a token. In c,
+// Resource is the issuer's own address.
+func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
+	e := echo.New()
+	e.HTTPErrorHandler = answer(c, providers.Metadata{})
+	e.IPExtractor = echo.ExtractIPDirect()
+	public := append(routeTable{{path: healthPath, methods: read, handler: healthy, anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
+	e.Use(requestID, accessLog(c), answered(c), alive)
+	e.Use(ownHost(c, public))
+	e.Use(cors(c, public))
+	routes(e, public)
+	return e
+}
