@@ -30,6 +30,9 @@ type Key struct {
 // IsSecret reports whether the value must not be shown.
 func (k Key) IsSecret() bool { return k.typ == reflect.TypeFor[providers.Secret]() }
 
+// DefaultText is Default as a person would write it.
+func (k Key) DefaultText() string { return formatValue(k.Default) }
+
 const kindKey = "provider.kind"
 
 // section is a part of the configuration whose settings live with the code they configure.

@@ -14,7 +14,7 @@ type countdownInput struct {
 }
 
 type countdownOutput struct {
-	Seconds int `json:"seconds" jsonschema:"how many seconds were counted"`
+	Counted int `json:"counted" jsonschema:"how many seconds were counted"`
 }
 
 const maxCountdown = 60
@@ -47,6 +47,6 @@ func countdown() Tool {
 				})
 			}
 		}
-		return text("Lift-off!"), countdownOutput{Seconds: in.Seconds}, nil
+		return text("Lift-off!"), countdownOutput{Counted: in.Seconds}, nil
 	})
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"strings"
 
 	josejson "github.com/go-jose/go-jose/v4/json"
 )
@@ -33,7 +35,7 @@ func (m message) reader() io.Reader { return bytes.NewReader(m.body) }
 const metaVersion = "io.modelcontextprotocol/protocolVersion"
 
 // peek reads one JSON-RPC message just far enough to know its operation. Names are matched exactly, and no member may
-// occur twice: where two parsers could disagree about what a message says, one could check one tool and the other call
+// occur twice or in two spellings: where two parsers could disagree about what a message says, one could check one tool and the other call
 // another. The check in guard.authorize looks at what is dispatched and does not depend on this one.
 func peek(body []byte) (message, http.Handler) {
 	m := message{body: body}
@@ -42,7 +44,7 @@ func peek(body []byte) (message, http.Handler) {
 		// 2025-03-26 had batches; no client sends one, and later versions dropped them.
 		return m, rpcError(http.StatusBadRequest, -32600, "batches are not supported")
 	}
-	members, err := membersOf(body)
+	members, err := membersOf(body, "jsonrpc", "id", "method", "params", "result", "error")
 	if err != nil {
 		return m, rpcError(http.StatusBadRequest, -32700, "the body is not one JSON-RPC message")
 	}
@@ -55,7 +57,7 @@ func peek(body []byte) (message, http.Handler) {
 	if !ok {
 		return m, nil
 	}
-	params, err := membersOf(raw)
+	params, err := membersOf(raw, "name", "uri", "arguments", "_meta")
 	if err != nil {
 		return m, rpcError(http.StatusBadRequest, -32602, "params is not an object with distinct members")
 	}
@@ -65,7 +67,7 @@ func peek(body []byte) (message, http.Handler) {
 		}
 	}
 	if raw, ok := params["_meta"]; ok {
-		meta, err := membersOf(raw)
+		meta, err := membersOf(raw, metaVersion)
 		if err != nil {
 			return m, rpcError(http.StatusBadRequest, -32602, "_meta is not an object with distinct members")
 		}
@@ -74,14 +76,22 @@ func peek(body []byte) (message, http.Handler) {
 	return m, nil
 }
 
-// membersOf reads a JSON object by exact names. encoding/json would match names in any case and take the last of two.
-func membersOf(raw []byte) (map[string]json.RawMessage, error) {
+// membersOf reads a JSON object by exact names. A member that differs from one of the names only in case is refused, as is
+// a member that occurs twice: encoding/json would match names in any case and take the last.
+func membersOf(raw []byte, names ...string) (map[string]json.RawMessage, error) {
 	var members map[string]json.RawMessage
 	if err := josejson.Unmarshal(raw, &members); err != nil {
 		return nil, err
 	}
 	if members == nil {
 		return nil, errors.New("null")
+	}
+	for member := range members {
+		for _, name := range names {
+			if member != name && strings.EqualFold(member, name) {
+				return nil, fmt.Errorf("a member imitates %s", name)
+			}
+		}
 	}
 	return members, nil
 }

@@ -37,6 +37,8 @@ type Definition struct {
 	Scopes []string
 	// ReadOnly says that the tool changes nothing, so that clients need not ask before they call it.
 	ReadOnly bool
+	// Destructive says that the tool may undo what somebody did, so that clients ask with emphasis.
+	Destructive bool
 	// Input may narrow the schema that is derived from the input type, for example with a minimum.
 	Input func(*jsonschema.Schema)
 }
@@ -58,12 +60,12 @@ func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool
 	if err != nil {
 		panic(fmt.Sprintf("tool %s: output: %v", d.Name, err))
 	}
-	open := false
+	openWorld := false
 	tool := &mcp.Tool{
 		Name: d.Name, Title: d.Title, Description: d.Description,
 		// Marshalled once: the SDK would otherwise marshal the schema again for every list and for every call.
 		InputSchema: marshalled(input), OutputSchema: marshalled(output),
-		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: d.ReadOnly, OpenWorldHint: &open},
+		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: d.ReadOnly, DestructiveHint: &d.Destructive, OpenWorldHint: &openWorld},
 	}
 	return Tool{
 		Name: d.Name, Description: d.Description, Scopes: d.Scopes,

@@ -3,6 +3,7 @@ package providers
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +24,10 @@ type Local struct {
 	ClientSecret                   Secret        `koanf:"client_secret" help:"when set, the confidential client local-service exists, for client_credentials and introspection"`
 	AllowLoopbackClientDocuments   bool          `koanf:"allow_loopback_client_documents" help:"fetch client ID metadata documents from this computer and private networks too; for development"`
 	DangerouslyAllowPublicResource bool          `koanf:"dangerously_allow_public_resource" help:"serve a resource that others can reach, although anyone can sign in as anyone"`
+
+	// ClientDocumentRootCAs verifies the hosts of client ID metadata documents; the system's roots if nil. It is for
+	// programs, not for configuration.
+	ClientDocumentRootCAs *x509.CertPool
 }
 
 func defaultLocal() *Local {
@@ -60,6 +65,7 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 		AccessTokenLifetime:            s.TokenLifetime,
 		Clients:                        localissuer.DemoClients(s.ClientSecret.Reveal()),
 		AllowLoopbackClientDocuments:   s.AllowLoopbackClientDocuments,
+		ClientDocumentRootCAs:          s.ClientDocumentRootCAs,
 		DangerouslyAllowPublicResource: s.DangerouslyAllowPublicResource,
 		Logger:                         site.Logger,
 	})

@@ -10,40 +10,67 @@ import (
 // never see it; they get the dull text of the status.
 type Reason string
 
-// Reasons that concern the credentials of a request.
+// The closed list. What each means is in [Reasons].
 const (
-	NoCredentials        Reason = "no_credentials"        // no Authorization header
-	CredentialsMalformed Reason = "credentials_malformed" // not one well-formed Bearer credential (RFC 6750, section 2.1)
+	NoCredentials        Reason = "no_credentials"
+	CredentialsMalformed Reason = "credentials_malformed"
+	TokenTooLong         Reason = "token_too_long"
+	TokenOpaque          Reason = "token_opaque"
+	TokenMalformed       Reason = "token_malformed"
+	HeaderRefused        Reason = "header_refused"
+	AlgorithmRefused     Reason = "algorithm_refused"
+	TypeRefused          Reason = "type_refused"
+	ClaimsMalformed      Reason = "claims_malformed"
+	IssuerMismatch       Reason = "issuer_mismatch"
+	AudienceMismatch     Reason = "audience_mismatch"
+	TokenExpired         Reason = "token_expired"
+	ExpiryMissing        Reason = "expiry_missing"
+	TokenNotYetValid     Reason = "token_not_yet_valid"
+	SubjectMissing       Reason = "subject_missing"
+	IDToken              Reason = "id_token"
+	SenderConstrained    Reason = "sender_constrained"
+	KeyUnknown           Reason = "key_unknown"
+	SignatureInvalid     Reason = "signature_invalid"
+	KeysUnavailable      Reason = "keys_unavailable"
+	InsufficientScope    Reason = "insufficient_scope"
+	OriginRefused        Reason = "origin_refused"
+	HostRefused          Reason = "host_refused"
 )
 
-// Reasons that concern the token.
-const (
-	TokenTooLong      Reason = "token_too_long"
-	TokenOpaque       Reason = "token_opaque"        // not a JWT at all
-	TokenMalformed    Reason = "token_malformed"     // not a compact JWS with a JSON object inside (RFC 7515, section 7.1)
-	HeaderRefused     Reason = "header_refused"      // crit, b64 or another header that changes the meaning of the token
-	AlgorithmRefused  Reason = "algorithm_refused"   // alg is not on the list (RFC 8725, section 3.1)
-	TypeRefused       Reason = "type_refused"        // typ is not an access token's (RFC 9068, section 4)
-	ClaimsMalformed   Reason = "claims_malformed"    // a claim of the wrong type, twice, or spelled in another case
-	IssuerMismatch    Reason = "issuer_mismatch"     // iss is not the configured issuer
-	AudienceMismatch  Reason = "audience_mismatch"   // aud does not name this resource (RFC 8707)
-	TokenExpired      Reason = "token_expired"       // exp is past
-	ExpiryMissing     Reason = "expiry_missing"      // no exp
-	TokenNotYetValid  Reason = "token_not_yet_valid" // nbf or iat is ahead
-	SubjectMissing    Reason = "subject_missing"     // no sub
-	IDToken           Reason = "id_token"            // an ID token, which says who signed in and opens nothing
-	SenderConstrained Reason = "sender_constrained"  // bound to a key (cnf) that a plain bearer request does not prove
-	KeyUnknown        Reason = "key_unknown"         // the issuer publishes no such key
-	SignatureInvalid  Reason = "signature_invalid"   // the signature does not hold
-	KeysUnavailable   Reason = "keys_unavailable"    // the issuer's keys could not be fetched: not the token's fault
-)
+// ReasonInWords is a reason with its meaning, for the documentation and for people.
+type ReasonInWords struct {
+	Code    Reason
+	Meaning string
+}
 
-// Reasons that concern what the caller may do, and from where.
-const (
-	InsufficientScope Reason = "insufficient_scope" // the token lacks a scope that the operation needs
-	OriginRefused     Reason = "origin_refused"     // a web page of a foreign origin
-	HostRefused       Reason = "host_refused"       // a Host header that is not ours: DNS rebinding, or a proxy that rewrites it
-)
+// Reasons returns all reasons, in the order in which a request meets them.
+func Reasons() []ReasonInWords {
+	return []ReasonInWords{
+		{NoCredentials, "there is no Authorization header, or it is not for this scheme"},
+		{CredentialsMalformed, "not one well-formed Bearer credential (RFC 6750, section 2.1)"},
+		{TokenTooLong, "the token is longer than is accepted"},
+		{TokenOpaque, "the token is not a JWT at all"},
+		{TokenMalformed, "the token is not a compact JWS with a JSON object inside (RFC 7515, section 7.1)"},
+		{HeaderRefused, "`crit`, `b64` or another header that changes how the token must be read"},
+		{AlgorithmRefused, "`alg` is not on the list (RFC 8725, section 3.1)"},
+		{TypeRefused, "`typ` is not an access token's (RFC 9068, section 4)"},
+		{ClaimsMalformed, "a claim of the wrong type, twice, or spelled in another case"},
+		{IssuerMismatch, "`iss` is not the configured issuer, byte for byte"},
+		{AudienceMismatch, "`aud` does not name this resource (RFC 8707)"},
+		{TokenExpired, "`exp` is past"},
+		{ExpiryMissing, "there is no `exp`"},
+		{TokenNotYetValid, "`nbf` or `iat` is ahead: compare the clocks"},
+		{SubjectMissing, "there is no `sub`"},
+		{IDToken, "an ID token, which says who signed in and opens nothing"},
+		{SenderConstrained, "the token is bound to a key (`cnf`), which a plain bearer request does not prove"},
+		{KeyUnknown, "the issuer publishes no key of that id for that algorithm"},
+		{SignatureInvalid, "the signature does not hold"},
+		{KeysUnavailable, "the issuer's keys could not be fetched: not the token's fault"},
+		{InsufficientScope, "the token lacks a scope that the operation needs"},
+		{OriginRefused, "a web page of a foreign origin"},
+		{HostRefused, "a Host header that is not ours: DNS rebinding, or a proxy that rewrites it"},
+	}
+}
 
 // Refusal is an error that knows its reason. Its text is for the log.
 type Refusal struct {

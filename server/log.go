@@ -34,7 +34,7 @@ func requestID(next echo.HandlerFunc) echo.HandlerFunc {
 func accessLog(c Config) echo.MiddlewareFunc {
 	return slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
-		ClientErrorLevel: slog.LevelWarn,
+		ClientErrorLevel: slog.LevelInfo, // every sign-in begins with a 401
 		ServerErrorLevel: slog.LevelError,
 		WithRequestID:    true,
 		// Probes would be most of the log.

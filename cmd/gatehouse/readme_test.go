@@ -1,0 +1,96 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/configs"
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+)
+
+var update = flag.Bool("update", false, "write the tables of the README anew")
+
+const readme = "../../README.md"
+
+// Tables in the README are written from the values that the program uses, so they cannot say anything else.
+func TestTheTablesOfTheREADMEAreTrue(t *testing.T) {
+	raw, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := string(raw)
+	for name, table := range map[string]string{
+		"tools": toolsTable(), "kinds": kindsTable(), "settings": settingsTable(), "reasons": reasonsTable(),
+	} {
+		block := regexp.MustCompile(`(?s)(<!-- begin ` + name + `:[^\n]*-->\n).*?(<!-- end ` + name + ` -->)`)
+		if !block.MatchString(want) {
+			t.Errorf("the README has no place for the table %s", name)
+		}
+		want = block.ReplaceAllString(want, "${1}"+strings.ReplaceAll(table, "$", "$$")+"${2}")
+	}
+	if *update {
+		if err := os.WriteFile(readme, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, string(raw)); diff != "" {
+		t.Errorf("the README is out of date (`go test ./cmd/gatehouse -update` writes it anew):\n%s", diff)
+	}
+}
+
+func row(cells ...string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
+
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+func toolsTable() string {
+	table := row("tool", "scope of its own", "what it does") + row("---", "---", "---")
+	for _, tool := range mcptools.All(mcptools.Vitals{}) {
+		scopes := "none"
+		if len(tool.Scopes) > 0 {
+			scopes = code(strings.Join(tool.Scopes, " "))
+		}
+		table += row(code(tool.Name), scopes, tool.Description)
+	}
+	return table
+}
+
+func kindsTable() string {
+	table := row("`provider.kind`", "what it is") + row("---", "---")
+	for _, kind := range providers.Kinds() {
+		table += row(code(kind.Name), kind.Summary)
+	}
+	return table
+}
+
+func settingsTable() string {
+	table := row("setting", "default", "what it is") + row("---", "---", "---")
+	for _, key := range configs.Keys() {
+		help := key.Help
+		if key.Kind != "" {
+			help += fmt.Sprintf(" (kind `%s`)", key.Kind)
+		}
+		table += row(code(key.Name), code(key.DefaultText()), help)
+	}
+	return table
+}
+
+func reasonsTable() string {
+	table := row("reason in the log", "what it means") + row("---", "---")
+	for _, reason := range providers.Reasons() {
+		table += row(fmt.Sprintf("<a id=%q></a>%s", reason.Code, code(string(reason.Code))), reason.Meaning)
+	}
+	return table
+}

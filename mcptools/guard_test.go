@@ -1,0 +1,79 @@
+package mcptools
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/providers"
+)
+
+// callOf is a tools/call as the SDK hands it to middleware.
+func callOf(name string, id *providers.Identity) *mcp.CallToolRequest {
+	req := &mcp.CallToolRequest{Params: &mcp.CallToolParamsRaw{Name: name}, Extra: &mcp.RequestExtra{}}
+	if id != nil {
+		req.Extra.TokenInfo = id.TokenInfo()
+	}
+	return req
+}
+
+func identity(scopes ...string) *providers.Identity {
+	return &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes}
+}
+
+// RS-23: the check that counts looks at what is dispatched, whatever the HTTP layer saw.
+func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
+	g := guard{
+		required: []string{"mcp:use"},
+		scopes:   map[operation][]string{{methodCallTool, "server_stats"}: {"gatehouse:admin"}, {methodCallTool, "whoami"}: nil},
+		logger:   slog.New(slog.DiscardHandler),
+	}
+	for name, c := range map[string]struct {
+		req     mcp.Request
+		method  string
+		allowed bool
+	}{
+		"a call with all its scopes":            {callOf("server_stats", identity("mcp:use", "gatehouse:admin")), "tools/call", true},
+		"a call without the tool's scope":       {callOf("server_stats", identity("mcp:use")), "tools/call", false},
+		"a call without the base scope":         {callOf("server_stats", identity("gatehouse:admin")), "tools/call", false},
+		"a tool without scopes of its own":      {callOf("whoami", identity("mcp:use")), "tools/call", true},
+		"a scope in another case":               {callOf("server_stats", identity("mcp:use", "Gatehouse:Admin")), "tools/call", false},
+		"a scope that only begins alike":        {callOf("server_stats", identity("mcp:use", "gatehouse:administrator")), "tools/call", false},
+		"scopes joined by a comma":              {callOf("server_stats", identity("mcp:use,gatehouse:admin")), "tools/call", false},
+		"nobody":                                {callOf("whoami", nil), "tools/call", false},
+		"a list with the base scope":            {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity("mcp:use").TokenInfo()}}, "tools/list", true},
+		"a list without the base scope":         {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity().TokenInfo()}}, "tools/list", false},
+		"token information that is not from us": {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: &auth.TokenInfo{Scopes: []string{"mcp:use"}}}}, "tools/list", false},
+		"a request without anything":            {&mcp.ListToolsRequest{}, "tools/list", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reached := false
+			handler := g.authorize(func(context.Context, string, mcp.Request) (mcp.Result, error) {
+				reached = true
+				return &mcp.CallToolResult{}, nil
+			})
+			_, err := handler(context.Background(), c.method, c.req)
+			if reached != c.allowed || (err == nil) != c.allowed {
+				t.Errorf("reached %v with error %v, want allowed %v", reached, err, c.allowed)
+			}
+		})
+	}
+}
+
+func TestAPanickingHandlerIsAnErrorAndItsStackStaysInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	g := guard{logger: slog.New(slog.NewTextHandler(&log, nil))}
+	handler := g.recover(func(context.Context, string, mcp.Request) (mcp.Result, error) { panic("the secret is 42") })
+	_, err := handler(context.Background(), "tools/call", callOf("whoami", nil))
+	if err == nil || strings.Contains(err.Error(), "42") {
+		t.Errorf("the caller gets %v", err)
+	}
+	if !strings.Contains(log.String(), "guard_test.go") {
+		t.Errorf("the log has no stack: %s", log.String())
+	}
+}

@@ -1,0 +1,91 @@
+package mcptools
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		body string
+		want operation
+		meta bool
+	}{
+		"a call names its tool":             {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet"}}`, operation{"tools/call", "greet"}, false},
+		"members in any order":              {`{"params":{"arguments":{"name":"x"},"name":"greet"},"method":"tools/call"}`, operation{"tools/call", "greet"}, false},
+		"the version in _meta":              {`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, operation{"tools/list", ""}, true},
+		"no params":                         {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, operation{"ping", ""}, false},
+		"an answer of the client":           {`{"jsonrpc":"2.0","id":1,"result":{}}`, operation{"", ""}, false},
+		"a name elsewhere is not a tool":    {`{"method":"prompts/get","params":{"name":"greet"}}`, operation{"prompts/get", ""}, false},
+		"leading white space":               {"\r\n\t " + `{"method":"ping"}`, operation{"ping", ""}, false},
+		"a tool's arguments are not params": {`{"method":"tools/call","params":{"name":"greet","arguments":{"name":"server_stats","Name":"x","name2":"y"}}}`, operation{"tools/call", "greet"}, false},
+		"an escaped name":                   {`{"method":"tools\/call","params":{"name":"gr\u0065et"}}`, operation{"tools/call", "greet"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, refusal := peek([]byte(c.body))
+			if refusal != nil {
+				t.Fatal("refused")
+			}
+			if got.operation != c.want || got.hasVersion != c.meta {
+				t.Errorf("got %+v with version %v, want %+v with %v", got.operation, got.hasVersion, c.want, c.meta)
+			}
+		})
+	}
+}
+
+// RS-23: what two parsers could read differently is refused before either acts on it.
+func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
+	for name, c := range map[string]struct {
+		body string
+		code string
+	}{
+		"a batch":                          {`[{"method":"tools/call","params":{"name":"server_stats"}}]`, "-32600"},
+		"a batch behind white space":       {"\n [{}]", "-32600"},
+		"a member twice":                   {`{"method":"tools/call","method":"tools/list","params":{"name":"greet"}}`, "-32700"},
+		"the name twice":                   {`{"method":"tools/call","params":{"name":"greet","name":"server_stats"}}`, "-32602"},
+		"the method in another case":       {`{"method":"tools/call","Method":"tools/list","params":{"name":"greet"}}`, "-32700"},
+		"params in another case":           {`{"method":"tools/call","params":{"name":"greet"},"Params":{"name":"server_stats"}}`, "-32700"},
+		"the name in another case":         {`{"method":"tools/call","params":{"name":"greet","Name":"server_stats"}}`, "-32602"},
+		"two documents":                    {`{"method":"ping"}{"method":"tools/call"}`, "-32700"},
+		"nothing":                          {``, "-32700"},
+		"null":                             {`null`, "-32700"},
+		"a number":                         {`7`, "-32700"},
+		"half a message":                   {`{"method":"tools/call"`, "-32700"},
+		"a method that is a list":          {`{"method":["tools/call"]}`, "-32600"},
+		"params that are a list":           {`{"method":"tools/call","params":["greet"]}`, "-32602"},
+		"a name that is a number":          {`{"method":"tools/call","params":{"name":1}}`, "-32602"},
+		"a call without a name":            {`{"method":"tools/call","params":{}}`, "-32602"},
+		"_meta that is text":               {`{"method":"ping","params":{"_meta":"x"}}`, "-32602"},
+		"a NUL behind the message":         {"{\"method\":\"ping\"}\x00", "-32700"},
+		"a hundred thousand levels":        {strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000), "-32700"},
+		"a hundred thousand levels inside": {`{"method":"ping","params":` + strings.Repeat(`[`, 100_000) + strings.Repeat("]", 100_000) + "}", "-32"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, refusal := peek([]byte(c.body))
+			if refusal == nil {
+				t.Fatal("accepted")
+			}
+			w := httptest.NewRecorder()
+			refusal.ServeHTTP(w, nil)
+			if w.Code != 400 || !strings.Contains(w.Body.String(), c.code) {
+				t.Errorf("answered %d %s, want 400 with %s", w.Code, w.Body, c.code)
+			}
+		})
+	}
+}
+
+func FuzzPeek(f *testing.F) {
+	for _, seed := range []string{
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`,
+		`[{}]`, `{"method":"a","method":"b"}`, `{"method":null,"params":null}`, "{\"method\":\"\x00\"}", `{"params":{"_meta":{}}}`, "\xff",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, refusal := peek(body)
+		if refusal == nil && m.method == methodCallTool && m.name == "" && !strings.Contains(string(body), `""`) {
+			t.Errorf("a call without a name was accepted: %q", body)
+		}
+	})
+}

@@ -1,0 +1,91 @@
+package mcptools
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
+func TestToolsLookToClientsAsTheyDid(t *testing.T) {
+	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
+	for _, tool := range All(Vitals{}) {
+		tool.register(server)
+	}
+	near, far := mcp.NewInMemoryTransports()
+	ctx := context.Background()
+	if _, err := server.Connect(ctx, far, nil); err != nil {
+		t.Fatal(err)
+	}
+	client, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(ctx, near, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	list, err := client.ListTools(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.MarshalIndent(list.Tools, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	const golden = "testdata/tools.json"
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("the tools changed (`go test ./mcptools -update` accepts it):\n%s", diff)
+	}
+}
+
+func TestEveryToolIsWellDefined(t *testing.T) {
+	names := map[string]bool{}
+	for _, tool := range All(Vitals{}) {
+		if tool.Name == "" || names[tool.Name] {
+			t.Errorf("the name %q is empty or taken", tool.Name)
+		}
+		names[tool.Name] = true
+		if tool.Description == "" {
+			t.Errorf("%s has no description", tool.Name)
+		}
+		for _, scope := range tool.Scopes {
+			if bytes.ContainsAny([]byte(scope), " \"\\") || scope == "" {
+				t.Errorf("%s needs %q, which is not a scope", tool.Name, scope)
+			}
+		}
+	}
+}
+
+func TestScopesOfNamesEachScopeOnce(t *testing.T) {
+	got := ScopesOf(All(Vitals{}))
+	if want := []string{"greet:read", "greet:write", "gatehouse:admin"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
+	for era, good := range map[string]bool{EraDual: true, EraStateless: true, "": false, "Dual": false, "legacy": false} {
+		problems := 0
+		Settings{Era: era}.Check(func(string, string, string) { problems++ })
+		if (problems == 0) != good {
+			t.Errorf("mcp.era %q: %d problems", era, problems)
+		}
+	}
+}
