@@ -19,6 +19,7 @@ type Config struct {
 	Resource providers.Resource
 	Server   server.Settings
 	MCP      mcptools.Settings
+	Tools    mcptools.ToolSettings
 	Scopes   Scopes
 	Log      Log
 	// Kind is the value of provider.kind, and Provider are the settings of that kind.

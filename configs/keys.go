@@ -46,6 +46,7 @@ func sections() []section {
 		{"", Top{Resource: "http://localhost:3002/mcp"}},
 		{"server", server.DefaultSettings()},
 		{"mcp", mcptools.DefaultSettings()},
+		{"tools", mcptools.ToolSettings{}},
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 	}

@@ -211,6 +211,15 @@ func convert(value any, key Key, textual bool) (any, string) {
 		return d, ""
 	}
 	switch key.typ.Kind() {
+	case reflect.Int:
+		if n, ok := value.(int); ok {
+			return n, ""
+		}
+		n, err := strconv.Atoi(text)
+		if !textual || err != nil {
+			return nil, "it is not a whole number"
+		}
+		return n, ""
 	case reflect.Bool:
 		if b, ok := value.(bool); ok {
 			return b, ""

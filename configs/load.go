@@ -146,6 +146,7 @@ func (l *loader) check(provider providers.Settings) *Config {
 	l.decode("", &top)
 	l.decode("server", &config.Server)
 	l.decode("mcp", &config.MCP)
+	l.decode("tools", &config.Tools)
 	l.decode("scopes", &config.Scopes)
 	l.decode("log", &config.Log)
 

@@ -4,16 +4,23 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/providers"
 )
 
-// guard stands around everything that the SDK dispatches.
+// guard stands around everything that the SDK dispatches. Each method is one receiving middleware.
 type guard struct {
 	required []string
-	scopes   map[operation][]string
+	scopes   scopeTable
+	showAll  bool
+	timeout  time.Duration
+	sessions *sessions
 	logger   *slog.Logger
 }
 
@@ -41,14 +48,90 @@ func (g guard) authorize(next mcp.MethodHandler) mcp.MethodHandler {
 			g.logger.Error("a request without identity reached the MCP server", "method", method)
 			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "not signed in"}
 		}
-		needed := g.required
-		if call, ok := req.(*mcp.CallToolRequest); ok {
-			needed = append(needed[:len(needed):len(needed)], g.scopes[operation{methodCallTool, call.Params.Name}]...)
-		}
-		if missing := id.Missing(needed); len(missing) > 0 {
-			g.logger.Warn("a call without its scopes got past the HTTP layer", "method", method, "missing", missing, "subject", id.Subject)
+		if missing := id.Missing(g.needed(operationOf(method, req))); len(missing) > 0 {
+			g.logger.Warn("a call without its scopes got past the HTTP layer", "reason", providers.InsufficientScope, "method", method, "missing", missing, "subject", id.Subject)
 			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "insufficient scope: " + strings.Join(missing, " ")}
 		}
 		return next(ctx, method, req)
 	}
+}
+
+func (g guard) needed(op operation) []string { return slices.Concat(g.required, g.scopes.of(op)) }
+
+// operationOf reads the operation from what the SDK decoded, not from what was on the wire.
+func operationOf(method string, req mcp.Request) operation {
+	op := operation{method: method}
+	switch r := req.(type) {
+	case *mcp.CallToolRequest:
+		op.name = r.Params.Name
+	case *mcp.GetPromptRequest:
+		op.name = r.Params.Name
+	case *mcp.ReadResourceRequest:
+		op.name = r.Params.URI
+	case *mcp.SubscribeRequest:
+		op.name = r.Params.URI
+	case *mcp.UnsubscribeRequest:
+		op.name = r.Params.URI
+	}
+	return op
+}
+
+// deadline bounds everything that runs code of a tool, prompt or resource. Clients of the older era do not cancel by
+// hanging up, so nothing else would end a call that nobody waits for.
+func (g guard) deadline(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		switch method {
+		case methodCallTool, methodGetPrompt, methodRead, "completion/complete":
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, g.timeout)
+			defer cancel()
+		}
+		return next(ctx, method, req)
+	}
+}
+
+// own notes to whom a session belongs, as soon as it exists and before its id is told.
+func (g guard) own(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		result, err := next(ctx, method, req)
+		if session, ok := req.GetSession().(*mcp.ServerSession); ok && err == nil && method == methodInitialize && session.ID() != "" {
+			g.sessions.opened(session.ID(), callerOf(req).Principal())
+		}
+		return result, err
+	}
+}
+
+// list leaves out of lists what the caller may not use, unless all is to be shown. (The lists of the SDK are made for each
+// request, so taking from them takes from nobody else.)
+func (g guard) list(next mcp.MethodHandler) mcp.MethodHandler {
+	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
+		result, err := next(ctx, method, req)
+		if err != nil || g.showAll {
+			return result, err
+		}
+		id := callerOf(req)
+		may := func(scopes []string) bool { return len(id.Missing(scopes)) == 0 }
+		switch r := result.(type) {
+		case *mcp.ListToolsResult:
+			r.Tools = kept(r.Tools, func(t *mcp.Tool) bool { return may(g.scopes.tools[t.Name]) })
+		case *mcp.ListPromptsResult:
+			r.Prompts = kept(r.Prompts, func(p *mcp.Prompt) bool { return may(g.scopes.prompts[p.Name]) })
+		case *mcp.ListResourcesResult:
+			r.Resources = kept(r.Resources, func(one *mcp.Resource) bool { return may(g.scopes.ofResource(one.URI)) })
+		case *mcp.ListResourceTemplatesResult:
+			r.ResourceTemplates = kept(r.ResourceTemplates, func(one *mcp.ResourceTemplate) bool { return may(g.scopes.ofTemplate(one.URITemplate)) })
+		}
+		return result, err
+	}
+}
+
+// kept returns those that may stay, in a list of its own: never null on the wire.
+func kept[T any](all []T, stays func(T) bool) []T {
+	out := make([]T, 0, len(all))
+	for _, one := range all {
+		if stays(one) {
+			out = append(out, one)
+		}
+	}
+	return out
 }

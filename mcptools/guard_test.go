@@ -26,12 +26,25 @@ func identity(scopes ...string) *providers.Identity {
 	return &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes}
 }
 
+func prompt(name string, scopes ...string) mcp.Request {
+	return &mcp.GetPromptRequest{Params: &mcp.GetPromptParams{Name: name}, Extra: &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()}}
+}
+
+func read(uri string, scopes ...string) mcp.Request {
+	return &mcp.ReadResourceRequest{Params: &mcp.ReadResourceParams{URI: uri}, Extra: &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()}}
+}
+
 // RS-23: the check that counts looks at what is dispatched, whatever the HTTP layer saw.
 func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 	g := guard{
 		required: []string{"mcp:use"},
-		scopes:   map[operation][]string{{methodCallTool, "server_stats"}: {"gatehouse:admin"}, {methodCallTool, "whoami"}: nil},
-		logger:   slog.New(slog.DiscardHandler),
+		scopes: newScopeTable(Catalog{
+			Tools:             []Tool{{Name: "server_stats", Scopes: []string{"gatehouse:admin"}}, {Name: "whoami"}},
+			Prompts:           []Prompt{{Prompt: &mcp.Prompt{Name: "plan"}, Scopes: []string{"plan:read"}}},
+			Resources:         []Resource{{Resource: &mcp.Resource{URI: "doc://a"}, Scopes: []string{"doc:read"}}},
+			ResourceTemplates: []ResourceTemplate{{Template: &mcp.ResourceTemplate{URITemplate: "secret://{id}"}, Scopes: []string{"secret:read"}}},
+		}),
+		logger: slog.New(slog.DiscardHandler),
 	}
 	for name, c := range map[string]struct {
 		req     mcp.Request
@@ -46,6 +59,12 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 		"a scope that only begins alike":        {callOf("server_stats", identity("mcp:use", "gatehouse:administrator")), "tools/call", false},
 		"scopes joined by a comma":              {callOf("server_stats", identity("mcp:use,gatehouse:admin")), "tools/call", false},
 		"nobody":                                {callOf("whoami", nil), "tools/call", false},
+		"a prompt with its scope":               {prompt("plan", "mcp:use", "plan:read"), "prompts/get", true},
+		"a prompt without its scope":            {prompt("plan", "mcp:use"), "prompts/get", false},
+		"a resource with its scope":             {read("doc://a", "mcp:use", "doc:read"), "resources/read", true},
+		"a resource without its scope":          {read("doc://a", "mcp:use"), "resources/read", false},
+		"one of a template with its scope":      {read("secret://1", "mcp:use", "secret:read"), "resources/read", true},
+		"one of a template without its scope":   {read("secret://1", "mcp:use"), "resources/read", false},
 		"a list with the base scope":            {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity("mcp:use").TokenInfo()}}, "tools/list", true},
 		"a list without the base scope":         {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity().TokenInfo()}}, "tools/list", false},
 		"token information that is not from us": {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: &auth.TokenInfo{Scopes: []string{"mcp:use"}}}}, "tools/list", false},

@@ -2,10 +2,11 @@ package mcptools
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
-	"time"
+	"slices"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -13,42 +14,61 @@ import (
 	"gatehouse/providers"
 )
 
-// sessionTimeout ends sessions that nobody uses. The SDK counts POSTs only and would never end one by itself; a client
-// whose session ended starts a new one.
-const sessionTimeout = 30 * time.Minute
-
 // modernVersion is the first protocol version without sessions.
 const modernVersion = "2026-07-28"
 
 // Handler is the MCP endpoint. Both eras of the protocol share one server and one address: requests of 2026-07-28 and
 // later go to a handler without sessions, all others to one with sessions (see [Handler.Route]).
 type Handler struct {
-	server *mcp.Server
-	scopes map[operation][]string
-	modern http.Handler
-	legacy http.Handler
+	settings Settings
+	server   *mcp.Server
+	versions []string // that the server speaks, newest first
+	scopes   scopeTable
+	sessions *sessions
+	streams  *quota
+	modern   http.Handler
+	legacy   http.Handler
 
 	closing      context.Context
 	closeStreams context.CancelFunc
 }
 
-// NewHandler serves tools. Every call is recovered, and checked again for required and for the tool's own scopes on what
-// is really dispatched. logger gets the stack of a tool that panics; it must not be nil.
-func NewHandler(s Settings, info mcp.Implementation, tools []Tool, required []string, logger *slog.Logger) *Handler {
-	h := &Handler{scopes: make(map[operation][]string)}
+// Options are what a [Handler] is made of.
+type Options struct {
+	Settings Settings
+	Tools    ToolSettings
+	// Info is how the server introduces itself.
+	Info mcp.Implementation
+	// RequiredScopes are needed by every call.
+	RequiredScopes []string
+	// Logger gets the stack of a handler that panics. It must not be nil.
+	Logger *slog.Logger
+}
+
+// NewHandler serves a catalog. Everything that it dispatches is recovered, bounded in time, and checked again for the
+// required and for its own scopes.
+func NewHandler(o Options, catalog Catalog) *Handler {
+	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog)}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
-	h.server = mcp.NewServer(&info, &mcp.ServerOptions{
+	options := &mcp.ServerOptions{
 		// Said on purpose: the SDK would announce logging, and lists that change.
 		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
 		// What stands behind a sign-in is nobody else's to cache.
 		SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) { c.CacheScope = "private" },
-	})
-	for _, t := range tools {
-		t.register(h.server)
-		h.scopes[operation{methodCallTool, t.Name}] = t.Scopes
 	}
-	guard := guard{required: required, scopes: h.scopes, logger: logger}
-	h.server.AddReceivingMiddleware(guard.recover, guard.authorize)
+	if catalog.Options != nil {
+		catalog.Options(options)
+	}
+	h.server = mcp.NewServer(&o.Info, options)
+	catalog.register(h.server)
+	h.versions = mcp.SupportedProtocolVersions()
+	h.sessions = newSessions(h.server, o.Settings)
+	h.streams = newQuota(o.Settings.MaxStreamsPerUser, o.Settings.MaxStreams)
+	g := guard{
+		required: o.RequiredScopes, scopes: h.scopes, showAll: o.Tools.ShowAll,
+		timeout: o.Settings.CallTimeout, sessions: h.sessions, logger: o.Logger,
+	}
+	h.server.AddReceivingMiddleware(g.recover, g.authorize, g.deadline, g.own, g.list)
 
 	same := func(*http.Request) *mcp.Server { return h.server }
 	h.modern = mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
@@ -60,22 +80,28 @@ func NewHandler(s Settings, info mcp.Implementation, tools []Tool, required []st
 		DisableLocalhostProtection: true,
 	})
 	h.legacy = h.modern
-	if s.Era == EraDual {
+	if h.hasSessions() {
 		h.legacy = mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
-			SessionTimeout:             sessionTimeout,
+			SessionTimeout:             o.Settings.SessionTimeout, // the SDK alone would never end one
 			DisableLocalhostProtection: true,
 		})
 	}
 	return h
 }
 
-// Route reads which operation r asks for, names the scopes that it needs, and picks the handler of its era. It satisfies
-// server.Mount.
+func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
+
+// Route reads which operation r asks for, names the scopes that it needs, and picks the handler of its era, with the
+// manners that the SDK lacks around it. It satisfies server.Mount.
 func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
-	if r.Method == http.MethodGet {
-		return nil, h.standing(h.legacy)
-	}
-	if r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")) {
+	switch {
+	case r.Method != http.MethodPost && h.isUnknownOldVersion(r):
+		return nil, h.unsupportedVersion(nil, r.Header.Get(versionHeader))
+	case r.Method == http.MethodGet && h.hasSessions():
+		return nil, h.owned(h.standing(unbuffered(h.legacy)))
+	case r.Method == http.MethodDelete && h.hasSessions():
+		return nil, h.owned(h.legacy)
+	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
 		return nil, h.legacy // which knows how to refuse what it cannot serve
 	}
 	body, err := io.ReadAll(r.Body)
@@ -86,51 +112,119 @@ func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
 	if refusal != nil {
 		return nil, refusal
 	}
+	if h.isUnknownOldVersion(r) {
+		return nil, h.unsupportedVersion(message.id, r.Header.Get(versionHeader))
+	}
 	r.Body = io.NopCloser(message.reader())
-	handler := h.legacy
-	if isModern(r, message) {
-		handler = h.modern
-	}
-	if message.method == methodListen {
-		handler = h.standing(handler)
-	}
-	return h.scopes[message.operation], handler
+	return h.scopes.of(message.operation), unbuffered(h.route(r, message))
 }
 
-// standing serves a stream that stays open for notifications. Nothing else would end it: it must not outlive the token
-// that opened it, nor keep the server from stopping.
-func (h *Handler) standing(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		info := auth.TokenInfoFromContext(r.Context()) // of this request, whatever the session
-		if info == nil {
-			http.Error(w, "not signed in", http.StatusUnauthorized)
-			return
-		}
-		ctx, cancel := context.WithDeadline(r.Context(), info.Expiration.Add(providers.DefaultLeeway))
-		defer cancel()
-		defer context.AfterFunc(h.closing, cancel)()
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+func (h *Handler) route(r *http.Request, m message) http.Handler {
+	handler := h.legacy
+	switch {
+	case isModern(r, m):
+		modernHeaders(r.Header)
+		handler = h.modern
+	case !h.hasSessions():
+		r.Header.Del(sessionHeader) // nobody here has one
+	case m.method == methodInitialize && r.Header.Get(sessionHeader) == "":
+		return h.opening(handler)
+	case r.Header.Get(sessionHeader) == "":
+		return rpcError(http.StatusBadRequest, -32600, "a session is needed: begin with initialize, and send its Mcp-Session-Id")
+	default:
+		handler = h.owned(handler)
+	}
+	if m.method == methodListen {
+		handler = h.standing(handler)
+	}
+	return handler
 }
 
 // isModern tells the eras apart: a request of 2026-07-28 says its version in a header, or at least in its _meta, and has
 // no session. (With only the latter the SDK answers that the header is missing, as TR-04 demands.) Versions are dates, so
 // they compare as strings.
 func isModern(r *http.Request, m message) bool {
-	return r.Header.Get("Mcp-Protocol-Version") >= modernVersion ||
-		m.hasVersion && r.Header.Get("Mcp-Session-Id") == ""
+	return r.Header.Get(versionHeader) >= modernVersion ||
+		m.hasVersion && r.Header.Get(sessionHeader) == ""
+}
+
+// isUnknownOldVersion reports whether r names a version that nobody serves any more. (Newer ones the SDK answers itself.)
+func (h *Handler) isUnknownOldVersion(r *http.Request) bool {
+	version := r.Header.Get(versionHeader)
+	return version != "" && version < modernVersion && !slices.Contains(h.versions, version)
+}
+
+// opening serves the request that begins a session, if there is room for one more.
+func (h *Handler) opening(next http.Handler) http.Handler {
+	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
+		if err := h.sessions.admit(who.UserID); err != nil {
+			tooMany("sessions", err).ServeHTTP(w, r)
+			return
+		}
+		defer func() {
+			// The SDK names the session in the answer. Without a name there is none, or none that we saw begin.
+			if !h.sessions.has(w.Header().Get(sessionHeader)) {
+				h.sessions.quota.give(who.UserID)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// owned serves a request of a session to the one who opened it. To everybody else there is no such session: the SDK would
+// say that there is one (TR-35, TR-38).
+func (h *Handler) owned(next http.Handler) http.Handler {
+	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
+		if id := r.Header.Get(sessionHeader); id != "" && !h.sessions.belongs(id, who.UserID) {
+			rpcError(http.StatusNotFound, -32600, "there is no such session").ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// standing serves a stream that stays open for notifications. Nothing else would bound how many there are, nor end them:
+// one must not outlive the token that opened it, nor keep the server from stopping.
+func (h *Handler) standing(next http.Handler) http.Handler {
+	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
+		if err := h.streams.take(who.UserID); err != nil {
+			tooMany("streams", err).ServeHTTP(w, r)
+			return
+		}
+		defer h.streams.give(who.UserID)
+		ctx, cancel := context.WithDeadline(r.Context(), who.Expiration.Add(providers.DefaultLeeway))
+		defer cancel()
+		defer context.AfterFunc(h.closing, cancel)()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// signedIn hands the identity of this very request on, whatever session it belongs to. Without one nothing is served.
+func signedIn(serve func(http.ResponseWriter, *http.Request, *auth.TokenInfo)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who := auth.TokenInfoFromContext(r.Context())
+		if who == nil || who.UserID == "" {
+			rpcError(http.StatusUnauthorized, -32600, "not signed in").ServeHTTP(w, r)
+			return
+		}
+		serve(w, r, who)
+	})
+}
+
+func tooMany(what string, err error) http.Handler {
+	status := http.StatusServiceUnavailable
+	if errors.Is(err, errTooManyOfYours) {
+		status = http.StatusTooManyRequests
+	}
+	answer := rpcError(status, -32600, "too many open "+what)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "30")
+		answer.ServeHTTP(w, r)
+	})
 }
 
 // Sessions returns how many sessions are open.
-func (h *Handler) Sessions() int {
-	n := 0
-	for s := range h.server.Sessions() {
-		if s.ID() != "" {
-			n++
-		}
-	}
-	return n
-}
+func (h *Handler) Sessions() int { return h.sessions.open() }
 
 // CloseStreams ends all standing streams, and every one that is opened from now on. Calls in flight go on. Call it when the
 // server begins to stop: an HTTP server waits for open streams until its deadline.

@@ -64,7 +64,14 @@ func session(t *testing.T, url, protocol string) *mcp.ClientSession {
 	return s
 }
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+// handlerOf serves a catalog with the default settings, changed by each of change.
+func handlerOf(c Catalog, change ...func(*Options)) *Handler {
+	o := Options{Settings: DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler)}
+	for _, f := range change {
+		f(&o)
+	}
+	return NewHandler(o, c)
+}
 
 func TestAPanickingToolDoesNotEndTheProcess(t *testing.T) {
 	trap := Define(Definition{Name: "trap", Description: "panics"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, struct{}, error) {
@@ -72,7 +79,7 @@ func TestAPanickingToolDoesNotEndTheProcess(t *testing.T) {
 	})
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
-			h := NewHandler(DefaultSettings(), mcp.Implementation{Name: "test", Version: "1"}, []Tool{trap, whoami()}, nil, quiet())
+			h := handlerOf(Catalog{Tools: []Tool{trap, whoami()}})
 			s := session(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 			_, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "trap"})
 			if err == nil || !strings.Contains(err.Error(), "internal error") || strings.Contains(err.Error(), "42") {
@@ -87,7 +94,7 @@ func TestAPanickingToolDoesNotEndTheProcess(t *testing.T) {
 
 func TestAnUnknownToolIsAnErrorInBothEras(t *testing.T) {
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
-		h := NewHandler(DefaultSettings(), mcp.Implementation{Name: "test", Version: "1"}, []Tool{whoami()}, nil, quiet())
+		h := handlerOf(Catalog{Tools: []Tool{whoami()}})
 		s := session(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 		if _, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "nosuch"}); err == nil {
 			t.Errorf("%s: no error", protocol)
@@ -97,7 +104,7 @@ func TestAnUnknownToolIsAnErrorInBothEras(t *testing.T) {
 
 // A stream of notifications must not go on telling things to somebody whose token is over.
 func TestAStandingStreamEndsWithItsToken(t *testing.T) {
-	h := NewHandler(DefaultSettings(), mcp.Implementation{Name: "test", Version: "1"}, []Tool{whoami()}, nil, quiet())
+	h := handlerOf(Catalog{Tools: []Tool{whoami()}})
 	// The stream may use the leeway that the token itself has.
 	url := serve(t, h, time.Now().Add(-providers.DefaultLeeway).Add(700*time.Millisecond))
 	post := func(body string, header map[string]string) *http.Response {
@@ -157,7 +164,7 @@ func TestAStandingStreamEndsWithItsToken(t *testing.T) {
 }
 
 func TestABodyOverTheLimitIs413(t *testing.T) {
-	h := NewHandler(DefaultSettings(), mcp.Implementation{Name: "test", Version: "1"}, []Tool{whoami()}, nil, quiet())
+	h := handlerOf(Catalog{Tools: []Tool{whoami()}})
 	url := serve(t, h, time.Now().Add(time.Hour))
 	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":%q}}`, strings.Repeat("x", 2<<20))
 	resp, err := bearerClient().Post(url, "application/json", strings.NewReader(body))

@@ -14,16 +14,15 @@ import (
 )
 
 const (
-	methodCallTool = "tools/call"
-	methodListen   = "subscriptions/listen"
+	methodInitialize = "initialize"
+	methodListen     = "subscriptions/listen"
 )
-
-// operation is what a request asks for, as far as scopes are concerned: a method, and the tool's name if it calls one.
-type operation struct{ method, name string }
 
 // message is what must be known of a JSON-RPC message before anything acts on it.
 type message struct {
 	operation
+	// id is the message's id as it stands; nil if it has none.
+	id json.RawMessage
 	// hasVersion is true if params._meta has the protocol version, as every request of 2026-07-28 does.
 	hasVersion bool
 
@@ -34,9 +33,20 @@ func (m message) reader() io.Reader { return bytes.NewReader(m.body) }
 
 const metaVersion = "io.modelcontextprotocol/protocolVersion"
 
+// targetOf names the member of params that says what a method is applied to, or "".
+func targetOf(method string) string {
+	switch method {
+	case methodCallTool, methodGetPrompt:
+		return "name"
+	case methodRead, methodSubscribe, methodUnsubscribe:
+		return "uri"
+	}
+	return ""
+}
+
 // peek reads one JSON-RPC message just far enough to know its operation. Names are matched exactly, and no member may
-// occur twice or in two spellings: where two parsers could disagree about what a message says, one could check one tool and the other call
-// another. The check in guard.authorize looks at what is dispatched and does not depend on this one.
+// occur twice or in two spellings: where two parsers could disagree about what a message says, one could check one tool
+// and the other call another. The check in guard.authorize looks at what is dispatched and does not depend on this one.
 func peek(body []byte) (message, http.Handler) {
 	m := message{body: body}
 	trimmed := bytes.TrimLeft(body, " \t\r\n")
@@ -48,6 +58,7 @@ func peek(body []byte) (message, http.Handler) {
 	if err != nil {
 		return m, rpcError(http.StatusBadRequest, -32700, "the body is not one JSON-RPC message")
 	}
+	m.id = members["id"]
 	if raw, ok := members["method"]; ok {
 		if json.Unmarshal(raw, &m.method) != nil {
 			return m, rpcError(http.StatusBadRequest, -32600, "method is not a string")
@@ -61,9 +72,9 @@ func peek(body []byte) (message, http.Handler) {
 	if err != nil {
 		return m, rpcError(http.StatusBadRequest, -32602, "params is not an object with distinct members")
 	}
-	if m.method == methodCallTool {
-		if json.Unmarshal(params["name"], &m.name) != nil {
-			return m, rpcError(http.StatusBadRequest, -32602, "name is not a string")
+	if member := targetOf(m.method); member != "" {
+		if json.Unmarshal(params[member], &m.name) != nil {
+			return m, rpcError(http.StatusBadRequest, -32602, member+" is not a string")
 		}
 	}
 	if raw, ok := params["_meta"]; ok {
@@ -113,10 +124,17 @@ func unreadable(err error) http.Handler {
 // rpcError answers with a JSON-RPC error without an id, because the message could not be understood (JSON-RPC 2.0,
 // section 5).
 func rpcError(status, code int, text string) http.Handler {
+	return rpcErrorWith(status, nil, code, text, nil)
+}
+
+func rpcErrorWith(status int, id json.RawMessage, code int, text string, data any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		body, _ := json.Marshal(map[string]any{
-			"jsonrpc": "2.0", "id": nil, "error": map[string]any{"code": code, "message": text},
-		})
+		wrong := map[string]any{"code": code, "message": text}
+		if data != nil {
+			wrong["data"] = data
+		}
+		// Marshalling strings, numbers and lists of strings cannot fail.
+		body, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": id, "error": wrong})
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		_, _ = w.Write(body)

@@ -1,8 +1,21 @@
 package mcptools
 
+import "time"
+
 // Settings are the section "mcp" of the configuration.
 type Settings struct {
-	Era string `koanf:"era" help:"dual: clients of every protocol version, with sessions for the older ones; stateless: no sessions, any number of replicas"`
+	Era                string        `koanf:"era" help:"dual: clients of every protocol version, with sessions for the older ones; stateless: no sessions, any number of replicas"`
+	CallTimeout        time.Duration `koanf:"call_timeout" help:"how long one call may take"`
+	SessionTimeout     time.Duration `koanf:"session_timeout" help:"how long a session may be idle; clients start a new one by themselves"`
+	MaxSessions        int           `koanf:"max_sessions" help:"open sessions in all"`
+	MaxSessionsPerUser int           `koanf:"max_sessions_per_user" help:"open sessions of one caller"`
+	MaxStreams         int           `koanf:"max_streams" help:"standing streams of notifications in all"`
+	MaxStreamsPerUser  int           `koanf:"max_streams_per_user" help:"standing streams of one caller"`
+}
+
+// ToolSettings are the section "tools" of the configuration.
+type ToolSettings struct {
+	ShowAll bool `koanf:"show_all" help:"list what the caller may not use yet, too: for clients that sign in again for more"`
 }
 
 // The values of mcp.era.
@@ -15,11 +28,35 @@ const (
 )
 
 // DefaultSettings returns the section before anything was configured.
-func DefaultSettings() Settings { return Settings{Era: EraDual} }
+func DefaultSettings() Settings {
+	return Settings{
+		Era: EraDual, CallTimeout: 5 * time.Minute, SessionTimeout: 30 * time.Minute,
+		MaxSessions: 1000, MaxSessionsPerUser: 20, MaxStreams: 1000, MaxStreamsPerUser: 20,
+	}
+}
 
 // Check reports every setting that cannot be right. The key is relative to the section.
 func (s Settings) Check(report func(key, reason, wayOut string)) {
 	if s.Era != EraDual && s.Era != EraStateless {
 		report("era", "it is neither dual nor stateless", "use dual, or stateless when there are several replicas")
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{{"call_timeout", s.CallTimeout}, {"session_timeout", s.SessionTimeout}} {
+		if d.value < time.Second {
+			report(d.key, "it is shorter than a second", "use a duration such as 5m")
+		}
+	}
+	for _, n := range []struct {
+		key   string
+		value int
+	}{
+		{"max_sessions", s.MaxSessions}, {"max_sessions_per_user", s.MaxSessionsPerUser},
+		{"max_streams", s.MaxStreams}, {"max_streams_per_user", s.MaxStreamsPerUser},
+	} {
+		if n.value < 1 {
+			report(n.key, "it is less than 1", "use a number such as 20; mcp.era: stateless does without sessions")
+		}
 	}
 }

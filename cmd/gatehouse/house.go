@@ -47,7 +47,9 @@ func build(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*hous
 	}
 	info := serverInfo
 	info.Version = buildVersion()
-	h.mcp = mcptools.NewHandler(cfg.MCP, info, h.tools, cfg.Scopes.Required, logger)
+	h.mcp = mcptools.NewHandler(mcptools.Options{
+		Settings: cfg.MCP, Tools: cfg.Tools, Info: info, RequiredScopes: cfg.Scopes.Required, Logger: logger,
+	}, mcptools.Catalog{Tools: h.tools})
 
 	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
 	h.drain = func() {

@@ -53,8 +53,10 @@ type documentFetcher struct {
 	http   *http.Client
 	now    func() time.Time
 	logger *slog.Logger
-	slots  chan struct{}
-	flight singleflight.Group
+	// timeout is for one fetch as a whole, the wait for a slot included.
+	timeout time.Duration
+	slots   chan struct{}
+	flight  singleflight.Group
 
 	mu    sync.Mutex
 	cache map[string]cachedDocument
@@ -76,7 +78,6 @@ func newDocumentFetcher(config Config) *documentFetcher {
 	}
 	return &documentFetcher{
 		http: &http.Client{
-			Timeout: documentTimeout,
 			// The draft's section 5.3 forbids to follow redirects. The redirect itself is then refused for its status.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
@@ -87,10 +88,11 @@ func newDocumentFetcher(config Config) *documentFetcher {
 				DisableKeepAlives:      true,
 			},
 		},
-		now:    config.Now,
-		logger: config.Logger,
-		slots:  make(chan struct{}, maxDocumentFetches),
-		cache:  make(map[string]cachedDocument),
+		now:     config.Now,
+		logger:  config.Logger,
+		timeout: documentTimeout,
+		slots:   make(chan struct{}, maxDocumentFetches),
+		cache:   make(map[string]cachedDocument),
 	}
 }
 
@@ -105,7 +107,7 @@ func (f *documentFetcher) find(id string) (*client, error) {
 	// Whoever asks first fetches for all. The fetch has its own deadline: if it were bound to the first caller's
 	// request, the others would fail when that one hangs up.
 	found, err, _ := f.flight.Do(id, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), documentTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), f.timeout)
 		defer cancel()
 		c, lifetime, err := f.fetch(ctx, id)
 		f.remember(id, c, err, lifetime)
@@ -212,12 +214,15 @@ func readDocument(id string, response *http.Response, body []byte) (*client, err
 	case d.ClientSecret != nil || d.ClientSecretExpires != nil:
 		return nil, documentError{"it contains a client_secret", false}
 	}
-	return &client{id: id, name: d.ClientName, origin: document, redirectURIs: d.RedirectURIs, grantTypes: d.GrantTypes}, nil
+	// Nobody can authenticate as this client, so it cannot act for itself.
+	grants := slices.DeleteFunc(d.GrantTypes, func(g oidc.GrantType) bool { return g == oidc.GrantTypeClientCredentials })
+	return &client{id: id, name: d.ClientName, origin: document, redirectURIs: d.RedirectURIs, grantTypes: grants}, nil
 }
 
 // lifetimeOf reads how long a document may be cached (RFC 9111, section 5.2.2), within bounds: not so short that every
 // step of a sign-in fetches it, not so long that a withdrawn redirect URI works for ever.
 func lifetimeOf(h http.Header) time.Duration {
+	lifetime := documentLifetime
 	for directive := range strings.SplitSeq(strings.ToLower(strings.Join(h.Values("Cache-Control"), ",")), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
 		switch name {
@@ -225,11 +230,11 @@ func lifetimeOf(h http.Header) time.Duration {
 			return 0
 		case "max-age":
 			if seconds, err := strconv.ParseInt(strings.Trim(value, `"`), 10, 32); err == nil {
-				return min(max(time.Duration(seconds)*time.Second, minDocumentLifetime), maxDocumentLifetime)
+				lifetime = min(max(time.Duration(seconds)*time.Second, minDocumentLifetime), maxDocumentLifetime)
 			}
 		}
 	}
-	return documentLifetime
+	return lifetime
 }
 
 // checkDocumentURL applies the draft's section 3: https with a path, and nothing that two parsers could read

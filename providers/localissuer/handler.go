@@ -33,7 +33,7 @@ const (
 // Paths returns every path that an issuer serves, sorted. They are exact; nothing lies below them.
 func Paths() []string {
 	return []string{
-		openidMetadataPath, oauthMetadataPath,
+		oauthMetadataPath, openidMetadataPath,
 		authorizePath, consentPath, introspectPath, keysPath, registerPath, revokePath, tokenPath,
 	}
 }
@@ -46,7 +46,7 @@ func (i *Issuer) Paths() []string { return Paths() }
 // keys, token, registration and revocation. Credentials travel in the request itself there, never in a cookie. The
 // pages for people (/authorize, /consent) and /introspect, which is for servers, must stay closed.
 func (i *Issuer) OpenCORSPaths() []string {
-	return []string{openidMetadataPath, oauthMetadataPath, keysPath, registerPath, revokePath, tokenPath}
+	return []string{oauthMetadataPath, openidMetadataPath, keysPath, registerPath, revokePath, tokenPath}
 }
 
 // Handler returns the handler for all of [Issuer.Paths]. It answers 404 on other paths and 405 with Allow to other

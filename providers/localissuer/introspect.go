@@ -24,14 +24,11 @@ type introspection struct {
 
 // Introspect implements [op.Server]. Any confidential client may ask about any access token. A refresh token is active
 // for the client it was issued to only, and without audience: a resource that introspects what it is presented with
-// must not take one for an access token.
+// must not take one for an access token. The library lets nobody through without a secret, and a public client has none.
 func (s *server) Introspect(_ context.Context, r *op.Request[op.IntrospectionRequest]) (*op.Response, error) {
 	c, err := s.authenticate(r.Data.ClientID, r.Data.ClientSecret)
 	if err != nil {
 		return nil, err
-	}
-	if c.public() {
-		return nil, invalidClient("the client must authenticate")
 	}
 	now := s.config.Now()
 	if claims, ok := s.store.activeAccessToken(now, r.Data.Token); ok {

@@ -188,6 +188,7 @@ func withDefaults(c Config) Config {
 	if c.RefreshTokenLifetime == 0 {
 		c.RefreshTokenLifetime = 24 * time.Hour
 	}
+	c.Resources, c.Scopes, c.DefaultScopes = slices.Clone(c.Resources), slices.Clone(c.Scopes), slices.Clone(c.DefaultScopes)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

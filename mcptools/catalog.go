@@ -1,0 +1,130 @@
+package mcptools
+
+import (
+	"slices"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/yosida95/uritemplate/v3"
+)
+
+// Catalog is everything that a server offers. Whatever is in it is guarded alike: by the scopes that every call needs and
+// by its own.
+type Catalog struct {
+	Tools             []Tool
+	Prompts           []Prompt
+	Resources         []Resource
+	ResourceTemplates []ResourceTemplate
+	// Options may add what a tool alone cannot say, such as completion or subscriptions. It may be nil.
+	Options func(*mcp.ServerOptions)
+}
+
+// Prompt is a prompt and the scopes that getting it needs.
+type Prompt struct {
+	Prompt  *mcp.Prompt
+	Scopes  []string
+	Handler mcp.PromptHandler
+}
+
+// Resource is a resource and the scopes that reading it needs.
+type Resource struct {
+	Resource *mcp.Resource
+	Scopes   []string
+	Handler  mcp.ResourceHandler
+}
+
+// ResourceTemplate is a family of resources (RFC 6570) and the scopes that reading one of them needs.
+type ResourceTemplate struct {
+	Template *mcp.ResourceTemplate
+	Scopes   []string
+	Handler  mcp.ResourceHandler
+}
+
+func (c Catalog) register(s *mcp.Server) {
+	for _, t := range c.Tools {
+		t.register(s)
+	}
+	for _, p := range c.Prompts {
+		s.AddPrompt(p.Prompt, p.Handler)
+	}
+	for _, r := range c.Resources {
+		s.AddResource(r.Resource, r.Handler)
+	}
+	for _, t := range c.ResourceTemplates {
+		s.AddResourceTemplate(t.Template, t.Handler)
+	}
+}
+
+// operation is what a request asks for, as far as scopes are concerned: a method, and what it is applied to.
+type operation struct{ method, name string }
+
+// Methods whose scopes depend on what they are applied to.
+const (
+	methodCallTool    = "tools/call"
+	methodGetPrompt   = "prompts/get"
+	methodRead        = "resources/read"
+	methodSubscribe   = "resources/subscribe"
+	methodUnsubscribe = "resources/unsubscribe"
+)
+
+// scopeTable says which scopes an operation needs beyond those that every call needs. It is the one place that knows; the
+// HTTP layer and the guard both ask it.
+type scopeTable struct {
+	tools, prompts, resources map[string][]string
+	templates                 []templateScopes
+}
+
+type templateScopes struct {
+	template *uritemplate.Template
+	scopes   []string
+}
+
+func newScopeTable(c Catalog) scopeTable {
+	t := scopeTable{tools: map[string][]string{}, prompts: map[string][]string{}, resources: map[string][]string{}}
+	for _, tool := range c.Tools {
+		t.tools[tool.Name] = tool.Scopes
+	}
+	for _, p := range c.Prompts {
+		t.prompts[p.Prompt.Name] = p.Scopes
+	}
+	for _, r := range c.Resources {
+		t.resources[r.Resource.URI] = r.Scopes
+	}
+	for _, r := range c.ResourceTemplates {
+		t.templates = append(t.templates, templateScopes{uritemplate.MustNew(r.Template.URITemplate), r.Scopes})
+	}
+	return t
+}
+
+// of returns the scopes of an operation. What nobody offers needs none of its own: it will not be found.
+func (t scopeTable) of(op operation) []string {
+	switch op.method {
+	case methodCallTool:
+		return t.tools[op.name]
+	case methodGetPrompt:
+		return t.prompts[op.name]
+	case methodRead, methodSubscribe, methodUnsubscribe:
+		return t.ofResource(op.name)
+	}
+	return nil
+}
+
+// ofResource joins the scopes of everything that matches: which of several templates the SDK will pick is its business.
+func (t scopeTable) ofResource(uri string) []string {
+	scopes := slices.Clone(t.resources[uri])
+	for _, one := range t.templates {
+		if one.template.Regexp().MatchString(uri) {
+			scopes = append(scopes, one.scopes...)
+		}
+	}
+	return scopes
+}
+
+// ofTemplate returns the scopes of a template by its text, as it stands in a list.
+func (t scopeTable) ofTemplate(text string) []string {
+	for _, one := range t.templates {
+		if one.template.Raw() == text {
+			return one.scopes
+		}
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package mcptools
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+)
+
+const (
+	versionHeader = "Mcp-Protocol-Version"
+	sessionHeader = "Mcp-Session-Id"
+	nameHeader    = "Mcp-Name"
+)
+
+// codeUnsupportedVersion is the JSON-RPC error of TR-06.
+const codeUnsupportedVersion = -32022
+
+// modernHeaders prepares the headers of a 2026-07-28 request for the SDK, which compares a name that had to be encoded
+// without decoding it (TR-09b), and refuses what the specification says to ignore (TR-13, TR-14).
+func modernHeaders(header http.Header) {
+	header.Del(sessionHeader)
+	header.Del("Last-Event-ID")
+	encoded, isEncoded := strings.CutPrefix(strings.TrimSpace(header.Get(nameHeader)), "=?base64?")
+	encoded, isClosed := strings.CutSuffix(encoded, "?=")
+	if !isEncoded || !isClosed {
+		return
+	}
+	if name, err := base64.StdEncoding.DecodeString(encoded); err == nil {
+		header.Set(nameHeader, string(name))
+	}
+}
+
+// unbuffered asks proxies to pass events on as they come (TR-15).
+func unbuffered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Accel-Buffering", "no")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// unsupportedVersion answers a version that is older than all that are served. The SDK does so in plain text (TR-06,
+// TR-36). id is the request's, or nil.
+func (h *Handler) unsupportedVersion(id json.RawMessage, requested string) http.Handler {
+	return rpcErrorWith(http.StatusBadRequest, id, codeUnsupportedVersion, "unsupported protocol version",
+		map[string]any{"supported": h.versions, "requested": requested})
+}

@@ -1,0 +1,84 @@
+package localissuer_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/providers/localissuer"
+)
+
+func TestNewRefusesWhatWouldNotWorkOrNotBeSafe(t *testing.T) {
+	valid := localissuer.Config{Issuer: "http://localhost:3002", Resources: []string{"http://localhost:3002/mcp"}, SigningAlgorithm: "ES256"}
+	tests := []struct {
+		name   string
+		change func(*localissuer.Config)
+		want   string // in the error; empty if it must work
+	}{
+		{"a minimal configuration works", func(*localissuer.Config) {}, ""},
+		{"an https issuer works", func(c *localissuer.Config) { c.Issuer = "https://issuer.example" }, ""},
+		{"an IPv6 loopback issuer works", func(c *localissuer.Config) { c.Issuer = "http://[::1]:3002" }, ""},
+		{"a resource without a path works", func(c *localissuer.Config) { c.Resources = []string{"http://127.0.0.1:3002"} }, ""},
+		{"AS-02 an issuer with a path is refused", func(c *localissuer.Config) { c.Issuer += "/realm" }, "scheme, host and port only"},
+		{"AS-02 an issuer with a slash at the end is refused", func(c *localissuer.Config) { c.Issuer += "/" }, "scheme, host and port only"},
+		{"an issuer with a query is refused", func(c *localissuer.Config) { c.Issuer += "?a=b" }, "scheme, host and port only"},
+		{"an issuer with a fragment is refused", func(c *localissuer.Config) { c.Issuer += "#" }, "scheme, host and port only"},
+		{"an issuer with a user name is refused", func(c *localissuer.Config) { c.Issuer = "http://me@localhost:3002" }, "scheme, host and port only"},
+		{"an issuer in capitals is refused", func(c *localissuer.Config) { c.Issuer = "HTTP://localhost:3002" }, "scheme, host and port only"},
+		{"an empty issuer is refused", func(c *localissuer.Config) { c.Issuer = "" }, "not an http or https URL"},
+		{"AS-26 an http issuer outside loopback is refused", func(c *localissuer.Config) { c.Issuer = "http://issuer:9000" }, "loopback only"},
+		{"a public resource is refused", func(c *localissuer.Config) { c.Resources = []string{"https://mcp.example/mcp"} }, "anyone can sign in as anyone"},
+		{"a name that only starts with localhost is refused", func(c *localissuer.Config) { c.Resources = []string{"http://localhost.evil.example/"} }, "anyone can sign in as anyone"},
+		{"a public resource works when the danger is accepted", func(c *localissuer.Config) {
+			c.Resources, c.DangerouslyAllowPublicResource = []string{"https://mcp.example/mcp"}, true
+		}, ""},
+		{"AS-16b a resource with a fragment is refused", func(c *localissuer.Config) { c.Resources = []string{"http://localhost/mcp#x"} }, "fragment"},
+		{"no resource is refused", func(c *localissuer.Config) { c.Resources = nil }, "no resources"},
+		{"an unknown algorithm is refused", func(c *localissuer.Config) { c.SigningAlgorithm = "HS256" }, "use RS256, ES256 or EdDSA"},
+		{"a default scope that is no scope is refused", func(c *localissuer.Config) { c.DefaultScopes = []string{"x"} }, "not one of the scopes"},
+		{"a scope with a space is refused", func(c *localissuer.Config) { c.Scopes = []string{"a b"} }, "RFC 6749, section 3.3"},
+		{"a negative lifetime is refused", func(c *localissuer.Config) { c.AccessTokenLifetime = -time.Second }, "at least 1s"},
+		{"a client without an ID is refused", func(c *localissuer.Config) { c.Clients = []localissuer.Client{{}} }, "no ID"},
+		{"two clients of one ID are refused", func(c *localissuer.Config) {
+			c.Clients = append(localissuer.DemoClients(""), localissuer.DemoClients("")...)
+		}, "twice"},
+		{"a client without redirect URI is refused", func(c *localissuer.Config) { c.Clients = []localissuer.Client{{ID: "a"}} }, "takes a redirect URI"},
+		{"AS-26 a client with an http redirect URI is refused", func(c *localissuer.Config) {
+			c.Clients = []localissuer.Client{{ID: "a", RedirectURIs: []string{"http://app.example/cb"}}}
+		}, "not on loopback"},
+		{"client_credentials without a secret is refused", func(c *localissuer.Config) {
+			c.Clients = []localissuer.Client{{ID: "a", GrantTypes: []string{"client_credentials"}}}
+		}, "takes a secret"},
+		{"an unknown grant type is refused", func(c *localissuer.Config) {
+			c.Clients = []localissuer.Client{{ID: "a", GrantTypes: []string{"implicit"}}}
+		}, "unknown"},
+		{"the demo clients work", func(c *localissuer.Config) { c.Clients = localissuer.DemoClients("secret") }, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			config := valid
+			test.change(&config)
+			_, err := localissuer.New(config)
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("error %v, want one that says %q", err, test.want)
+			}
+		})
+	}
+
+	t.Run("all problems arrive together and without the secret", func(t *testing.T) {
+		_, err := localissuer.New(localissuer.Config{
+			Issuer: "ftp://x", SigningAlgorithm: "none", Clients: []localissuer.Client{{ID: "a", Secret: "hush"}},
+		})
+		for _, want := range []string{"issuer", "no resources", "algorithm", "client"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v does not speak of %q", err, want)
+			}
+		}
+		if strings.Contains(err.Error(), "hush") {
+			t.Error("the error contains the secret")
+		}
+	})
+}

@@ -1,0 +1,355 @@
+// Package providertest helps to test whatever stands behind a providers.Provider: an issuer under the test's control,
+// and tokens of any shape, the hostile ones included.
+package providertest
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/providers"
+)
+
+// Issuer is a signing authority under the test's control: keys, a JWKS endpoint that can misbehave, and tokens of any
+// shape. Its methods may be called from several goroutines.
+type Issuer struct {
+	// KeyPolicy is what Keys and Provider work by. NewIssuer sets a refetch interval of 50 ms: for that long after a
+	// fetch, a key that was just added is still unknown.
+	KeyPolicy providers.KeyPolicy
+	// Logger gets what happens in the background; by default nobody does.
+	Logger *slog.Logger
+
+	t       testing.TB
+	server  *httptest.Server
+	fetches atomic.Int64
+
+	mu        sync.Mutex
+	keys      []key             // all, also those withdrawn
+	published []json.RawMessage // the JWKS
+	answer    http.HandlerFunc
+}
+
+type key struct {
+	id        string
+	algorithm jose.SignatureAlgorithm
+	private   crypto.Signer
+	public    json.RawMessage
+}
+
+// NewIssuer returns an issuer on loopback that publishes one RS256 key and closes with t.
+func NewIssuer(t testing.TB) *Issuer {
+	t.Helper()
+	i := &Issuer{
+		KeyPolicy: providers.KeyPolicy{RefetchInterval: 50 * time.Millisecond},
+		Logger:    slog.New(slog.DiscardHandler),
+		t:         t,
+	}
+	i.server = httptest.NewServer(http.HandlerFunc(i.serve))
+	t.Cleanup(func() {
+		i.server.CloseClientConnections() // an answer may still be hanging, on purpose
+		i.server.Close()
+	})
+	i.AddKey(jose.RS256)
+	return i
+}
+
+func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/keys" {
+		http.NotFound(w, r)
+		return
+	}
+	i.fetches.Add(1)
+	i.mu.Lock()
+	answer := i.answer
+	i.mu.Unlock()
+	if answer != nil {
+		answer(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(i.KeySet())
+}
+
+// URL returns the issuer identifier.
+func (i *Issuer) URL() string { return i.server.URL }
+
+// KeysURL returns where the keys are published.
+func (i *Issuer) KeysURL() string { return i.server.URL + "/keys" }
+
+// Client returns a client as adapters use it: no redirects, five seconds in all; and no connection outlives a request.
+func (i *Issuer) Client() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		Timeout:       5 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return fmt.Errorf("redirects are not followed") },
+	}
+}
+
+// Fetches returns how often the keys were asked for so far.
+func (i *Issuer) Fetches() int { return int(i.fetches.Load()) }
+
+// Answer replaces the answer to requests for the keys: an outage, a slow answer, HTML. Nil restores it. A handler that
+// waits must stop when the request's context ends.
+func (i *Issuer) Answer(h http.HandlerFunc) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.answer = h
+}
+
+// KeySet returns the key set as it is published now.
+func (i *Issuer) KeySet() []byte {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return mustJSON(map[string]any{"keys": i.published})
+}
+
+// AddKey makes and publishes a key for alg, which tokens are signed with from now on.
+func (i *Issuer) AddKey(alg jose.SignatureAlgorithm) (kid string) {
+	i.t.Helper()
+	return i.Adopt(newKey(i.t, alg), alg, nil)
+}
+
+// Adopt publishes the public half of private for alg, and signs with it from now on. Changes replace members of the
+// published JWK; a nil value removes one. What is signed for it always carries the kid that is returned.
+func (i *Issuer) Adopt(private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) (kid string) {
+	i.t.Helper()
+	kid = "key-" + strconv.FormatInt(lastKey.Add(1), 10)
+	var members map[string]any
+	jwk := jose.JSONWebKey{Key: private.Public(), KeyID: kid, Algorithm: string(alg), Use: "sig"}
+	if err := json.Unmarshal(mustJSON(jwk), &members); err != nil {
+		i.t.Fatal(err)
+	}
+	public := mustJSON(merged(members, changes))
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keys = append(i.keys, key{kid, alg, private, public})
+	i.published = append(i.published, public)
+	return kid
+}
+
+// Publish puts any JSON value into the key set, in front of what is there.
+func (i *Issuer) Publish(jwk string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.published = append([]json.RawMessage{json.RawMessage(jwk)}, i.published...)
+}
+
+// Withdraw takes a key out of the key set. Sign can still be told to use it.
+func (i *Issuer) Withdraw(kid string) {
+	k := i.key(kid)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.published = slices.DeleteFunc(i.published, func(jwk json.RawMessage) bool { return string(jwk) == string(k.public) })
+}
+
+// PublicKey returns the public half of a key.
+func (i *Issuer) PublicKey(kid string) any { return i.key(kid).private.Public() }
+
+// PrivateKey returns a key, for tokens that Sign does not make.
+func (i *Issuer) PrivateKey(kid string) any { return i.key(kid).private }
+
+// key returns the key of that id, or the newest if kid is empty.
+func (i *Issuer) key(kid string) key {
+	i.t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, k := range slices.Backward(i.keys) {
+		if kid == "" || k.id == kid {
+			return k
+		}
+	}
+	i.t.Fatalf("providertest: there is no key %q", kid)
+	panic("unreachable")
+}
+
+func (i *Issuer) knows(kid string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.ContainsFunc(i.keys, func(k key) bool { return k.id == kid })
+}
+
+// Sign returns a compact JWS over claims by the newest key. Entries of header replace or extend what it says by default
+// (the alg and kid of the key, and typ at+jwt); a nil value removes one. A kid that names a key picks it; an alg that the
+// key can do is what it signs with, and any other is only said.
+func (i *Issuer) Sign(header, claims map[string]any) string {
+	i.t.Helper()
+	var k key
+	if kid, _ := header["kid"].(string); kid != "" && i.knows(kid) {
+		k = i.key(kid)
+	} else {
+		k = i.key("")
+	}
+	full := merged(map[string]any{"alg": k.algorithm, "kid": k.id, "typ": "at+jwt"}, header)
+	alg := k.algorithm
+	if said, ok := full["alg"].(string); ok && canSign(k.private, jose.SignatureAlgorithm(said)) {
+		alg = jose.SignatureAlgorithm(said)
+	}
+	return SignBytes(alg, k.private, mustJSON(full), mustJSON(claims))
+}
+
+// Claims returns the claims of a good access token of alice for resource.
+func (i *Issuer) Claims(resource string) map[string]any {
+	now := time.Now()
+	return map[string]any{
+		"iss": i.URL(), "sub": "alice", "aud": resource,
+		"exp": now.Add(10 * time.Minute).Unix(), "iat": now.Unix(), "jti": rand.Text(),
+		"client_id": "test-client", "scope": "mcp:use",
+	}
+}
+
+// Token returns a signed token with the claims of [Issuer.Claims], changed; a nil value removes a claim.
+func (i *Issuer) Token(resource string, changes map[string]any) string {
+	i.t.Helper()
+	return i.Sign(nil, merged(i.Claims(resource), changes))
+}
+
+// Rules are the rules of [Issuer.Provider].
+func (i *Issuer) Rules(resource string) providers.Rules {
+	return providers.Rules{
+		Issuers:      []string{i.URL()},
+		Audiences:    []string{resource},
+		Algorithms:   []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA},
+		TokenTypes:   []string{"at+jwt"},
+		ScopeClaims:  []string{"scope", "scp"},
+		ClientClaims: []string{"client_id", "azp"},
+	}
+}
+
+// Keys returns this issuer's keys as a server sees them, renewed in the background until t ends.
+func (i *Issuer) Keys(t testing.TB) *providers.KeySet {
+	t.Helper()
+	keys := providers.NewKeySet(providers.KeySource{
+		URL:    func(context.Context) (string, error) { return i.KeysURL(), nil },
+		Client: i.Client(),
+	}, i.KeyPolicy, i.Logger)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		keys.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return keys
+}
+
+// Provider returns the strict verifier over this issuer's keys, as a provider that also implements
+// providers.KeyReporter.
+func (i *Issuer) Provider(t testing.TB, resource providers.Resource, initialScopes ...string) providers.Provider {
+	t.Helper()
+	keys := i.Keys(t)
+	return &provider{
+		Verifier: providers.NewVerifier(i.Rules(resource.String()), keys),
+		keys:     keys,
+		metadata: providers.Metadata{
+			Resource:               resource.String(),
+			AuthorizationServers:   []string{i.URL()},
+			ScopesSupported:        initialScopes,
+			BearerMethodsSupported: []string{"header"},
+		},
+	}
+}
+
+type provider struct {
+	*providers.Verifier
+	keys     *providers.KeySet
+	metadata providers.Metadata
+}
+
+func (p *provider) Metadata() providers.Metadata { return p.metadata }
+func (p *provider) Keys() providers.KeyStatus    { return p.keys.Status() }
+
+var (
+	lastKey atomic.Int64 // key ids are unique in the process, so that no test takes one issuer's key for another's
+
+	rsaMu   sync.Mutex
+	rsaIdle []*rsa.PrivateKey
+)
+
+// newKey returns a key that nothing else uses. RSA keys are slow to make, so they go back on a shelf when t ends.
+func newKey(t testing.TB, alg jose.SignatureAlgorithm) crypto.Signer {
+	t.Helper()
+	var (
+		private crypto.Signer
+		err     error
+	)
+	switch alg {
+	case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512:
+		private, err = borrowRSA(t)
+	case jose.ES256:
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case jose.ES384:
+		private, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case jose.ES512:
+		private, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	case jose.EdDSA:
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		t.Fatalf("providertest: no keys for %q", alg)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return private
+}
+
+func borrowRSA(t testing.TB) (*rsa.PrivateKey, error) {
+	rsaMu.Lock()
+	defer rsaMu.Unlock()
+	var private *rsa.PrivateKey
+	if n := len(rsaIdle); n > 0 {
+		private, rsaIdle = rsaIdle[n-1], rsaIdle[:n-1]
+	} else {
+		var err error
+		if private, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return nil, err
+		}
+	}
+	t.Cleanup(func() {
+		rsaMu.Lock()
+		defer rsaMu.Unlock()
+		rsaIdle = append(rsaIdle, private)
+	})
+	return private, nil
+}
+
+// merged returns base with changes; a nil value removes.
+func merged(base, changes map[string]any) map[string]any {
+	out := maps.Clone(base)
+	for name, value := range changes {
+		if value == nil {
+			delete(out, name)
+		} else {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("providertest: %v", err))
+	}
+	return b
+}

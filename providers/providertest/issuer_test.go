@@ -1,0 +1,99 @@
+package providertest_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"go.uber.org/goleak"
+
+	"gatehouse/providers"
+	"gatehouse/providers/providertest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const resource = "http://localhost:3002/mcp"
+
+func TestTokensOfEveryKeyAreAccepted(t *testing.T) {
+	for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA} {
+		t.Run(string(alg), func(t *testing.T) {
+			issuer := providertest.NewIssuer(t)
+			first := issuer.AddKey(alg)
+			p := issuer.Provider(t, mustResource(t), "mcp:use")
+			id, err := p.Verify(t.Context(), issuer.Token(resource, nil))
+			if err != nil || id.Subject != "alice" || id.Client != "test-client" || len(id.Missing([]string{"mcp:use"})) > 0 {
+				t.Fatalf("Verify = %+v, %v", id, err)
+			}
+			issuer.AddKey(alg)
+			if _, err := p.Verify(t.Context(), issuer.Sign(map[string]any{"kid": first}, issuer.Claims(resource))); err != nil {
+				t.Errorf("a token by the older key: %v", err)
+			}
+		})
+	}
+}
+
+func TestTokensCanBeSpoiled(t *testing.T) {
+	issuer := providertest.NewIssuer(t)
+	p := issuer.Provider(t, mustResource(t))
+	for name, c := range map[string]struct {
+		token string
+		want  providers.Reason
+	}{
+		"another audience":   {issuer.Token("https://elsewhere.example/", nil), providers.AudienceMismatch},
+		"a claim removed":    {issuer.Token(resource, map[string]any{"sub": nil}), providers.SubjectMissing},
+		"a claim replaced":   {issuer.Token(resource, map[string]any{"exp": 1}), providers.TokenExpired},
+		"a header replaced":  {issuer.Sign(map[string]any{"typ": "JWT"}, issuer.Claims(resource)), providers.TypeRefused},
+		"a header removed":   {issuer.Sign(map[string]any{"alg": nil}, issuer.Claims(resource)), providers.AlgorithmRefused},
+		"an alg only said":   {issuer.Sign(map[string]any{"alg": "ES256"}, issuer.Claims(resource)), providers.KeyUnknown},
+		"an unpublished kid": {issuer.Sign(map[string]any{"kid": "nobody's"}, issuer.Claims(resource)), providers.KeyUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := p.Verify(t.Context(), c.token); providers.ReasonOf(err) != c.want {
+				t.Errorf("Verify = %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestTheKeysEndpointMisbehavesOnDemand(t *testing.T) {
+	issuer := providertest.NewIssuer(t)
+	issuer.Answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	p := issuer.Provider(t, mustResource(t))
+	if _, err := p.Verify(t.Context(), issuer.Token(resource, nil)); !errors.Is(err, providers.ErrUnavailable) {
+		t.Fatalf("during the outage: %v", err)
+	}
+	if issuer.Fetches() == 0 || p.(providers.KeyReporter).Keys().Usable {
+		t.Error("the outage was not noticed")
+	}
+	issuer.Answer(nil)
+	for start := time.Now(); !p.(providers.KeyReporter).Keys().Usable; time.Sleep(5 * time.Millisecond) {
+		if time.Since(start) > 5*time.Second {
+			t.Fatal("the keys did not come back")
+		}
+	}
+	if _, err := p.Verify(t.Context(), issuer.Token(resource, nil)); err != nil {
+		t.Errorf("after the outage: %v", err)
+	}
+}
+
+func TestWithdrawnKeysAreNotPublished(t *testing.T) {
+	issuer := providertest.NewIssuer(t)
+	kid := issuer.AddKey(jose.ES256)
+	issuer.Withdraw(kid)
+	p := issuer.Provider(t, mustResource(t))
+	if _, err := p.Verify(t.Context(), issuer.Token(resource, nil)); providers.ReasonOf(err) != providers.KeyUnknown {
+		t.Errorf("Verify = %v", err)
+	}
+}
+
+func mustResource(t *testing.T) providers.Resource {
+	t.Helper()
+	r, err := providers.ParseResource(resource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

@@ -1,0 +1,247 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/labstack/echo/v4"
+)
+
+// The order of the chain, as a caller sees it: each pair of requests would get the other answer if two steps changed
+// places.
+func TestTheChainsOrderAsSeenFromOutside(t *testing.T) {
+	f := start(t, options{origins: []string{"https://app.example"}, change: func(e *echo.Echo) {
+		e.GET("/later", func(c echo.Context) error { return c.String(http.StatusOK, "later") })
+	}})
+	good := f.token("mcp:use")
+	for name, c := range map[string]struct {
+		method, path string
+		header       map[string]string
+		status       int
+	}{
+		"CORS before auth: a preflight without a token is answered": {"OPTIONS", "/mcp",
+			map[string]string{"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}, 204},
+		"CORS before auth: a foreign page is refused, not asked to sign in": {"POST", "/mcp", map[string]string{"Origin": "https://evil.example"}, 403},
+		"Host before auth: a foreign host is refused, not asked to sign in": {"POST", "/mcp", map[string]string{"Host": "evil.example"}, 403},
+		"auth before scopes: a bad token is 401 whatever it may do":         {"POST", "/mcp", map[string]string{"Authorization": "Bearer x.y.z", "X-Needs": "more"}, 401},
+		"auth before routes: a route that nobody named public is closed":    {"GET", "/later", nil, 401},
+		"auth before routes: and open with a token":                         {"GET", "/later", bearer(good), 200},
+		"scopes before routes: and needs the required scopes":               {"GET", "/later", bearer(f.token("other")), 403},
+		"routes: public ones need no token":                                 {"GET", "/health", nil, 200},
+		"routes: and a bad token does not close them":                       {"GET", "/health", map[string]string{"Authorization": "Bearer x.y.z"}, 200},
+		"routes: a method that a public route has not is 405":               {"POST", "/health", nil, 405},
+		"404 before auth: a wrong path tells so without a token":            {"POST", "/wrong", nil, 404},
+		"404 before auth: a wrong path tells so with a bad token":           {"POST", "/wrong", map[string]string{"Authorization": "Bearer x.y.z"}, 404},
+		"the mount: served": {"POST", "/mcp", bearer(good), 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if r := f.ask(t, c.method, c.path, c.header, nil); r.status != c.status {
+				t.Errorf("answered %d, want %d: %s", r.status, c.status, r.body)
+			}
+		})
+	}
+}
+
+// RS-01: nothing of a stranger's request is processed, not even its body.
+func TestAStrangersBodyIsNotRead(t *testing.T) {
+	f := start(t, options{})
+	read := 0
+	body := readerFunc(func(p []byte) (int, error) {
+		read += len(p)
+		if read > 64<<20 {
+			return 0, io.EOF
+		}
+		return len(p), nil
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.resource.String(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err == nil {
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("answered %d, want 401", resp.StatusCode)
+		}
+	}
+	if read > 16<<20 {
+		t.Errorf("the client could send %d bytes", read)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestTheMountIsExactlyOnePath(t *testing.T) {
+	for path, wrong := range map[string][]string{
+		"/mcp":     {"/", "/mcp/", "/mcp/x", "/MCP", "/mcp%2f", "/mcp%2fx", "//mcp", "/mcp/../mcp", "/mcp;x", "/mc"},
+		"/":        {"/mcp", "/x", "//", "/%2f", "/index.html"},
+		"/tools/a": {"/tools", "/tools/", "/tools/a/", "/tools/b"},
+	} {
+		f := start(t, options{path: path})
+		token := bearer(f.token("mcp:use"))
+		if r := f.ask(t, http.MethodPost, path, token, nil); r.status != http.StatusOK {
+			t.Errorf("%s answered %d", path, r.status)
+		}
+		for _, other := range wrong {
+			for _, header := range []map[string]string{token, nil} {
+				r := f.ask(t, http.MethodPost, other, header, nil)
+				var body map[string]string
+				_ = json.Unmarshal([]byte(r.body), &body)
+				if r.status != http.StatusNotFound || body["mcp_url"] != f.resource.String() || r.header.Get("Location") != "" {
+					t.Errorf("mounted at %s, %s answered %d %s; want 404 that names %s", path, other, r.status, r.body, f.resource)
+				}
+			}
+		}
+	}
+}
+
+// RS-03 to RS-03f.
+func TestTheMetadataIsServedAtBothPlacesToEverybody(t *testing.T) {
+	for path, places := range map[string][]string{
+		"/mcp": {"/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"},
+		"/":    {"/.well-known/oauth-protected-resource"},
+	} {
+		f := start(t, options{path: path})
+		for _, place := range places {
+			r := f.ask(t, http.MethodGet, place, map[string]string{"Origin": "https://anything.example", "Mcp-Protocol-Version": "2025-11-25"}, nil)
+			if r.status != http.StatusOK || r.header.Get("Content-Type") != "application/json" || r.header.Get("Access-Control-Allow-Origin") != "*" ||
+				!strings.Contains(r.header.Get("Cache-Control"), "max-age") {
+				t.Errorf("%s answered %d %v", place, r.status, r.header)
+			}
+			var got map[string]any
+			if err := json.Unmarshal([]byte(r.body), &got); err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]any{
+				"resource": f.resource.String(), "authorization_servers": []any{f.issuer.URL()},
+				"scopes_supported": []any{"mcp:use", "greet:read"}, "bearer_methods_supported": []any{"header"},
+			}
+			delete(got, "resource_name")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", place, diff)
+			}
+			preflight := f.ask(t, http.MethodOptions, place, map[string]string{
+				"Origin": "https://anything.example", "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "mcp-protocol-version",
+			}, nil)
+			if preflight.status != http.StatusNoContent || !strings.Contains(preflight.header.Get("Access-Control-Allow-Headers"), "mcp-protocol-version") {
+				t.Errorf("preflight of %s answered %d %v", place, preflight.status, preflight.header)
+			}
+		}
+	}
+}
+
+// RS-25: whatever a request claims about where it went, metadata and challenges say what was configured.
+func TestNothingOfARequestGetsIntoMetadataOrChallenges(t *testing.T) {
+	f := start(t, options{})
+	lies := map[string]string{
+		"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "Forwarded": "host=evil.example;proto=https", "X-Original-URL": "http://evil.example/",
+	}
+	for _, path := range []string{"/mcp", "/.well-known/oauth-protected-resource", "/wrong"} {
+		r := f.ask(t, http.MethodGet, path, lies, nil)
+		if strings.Contains(r.body, "evil") || strings.Contains(r.header.Get("WWW-Authenticate"), "evil") {
+			t.Errorf("%s repeats a lie: %v %s", path, r.header, r.body)
+		}
+	}
+	// An anyOrigin document answers to every host name, and still says what was configured.
+	r := f.ask(t, http.MethodGet, "/.well-known/oauth-protected-resource", map[string]string{"Host": "evil.example"}, nil)
+	if strings.Contains(r.body, "evil") {
+		t.Errorf("the metadata repeats the Host header: %s", r.body)
+	}
+}
+
+func TestHealthAndReadiness(t *testing.T) {
+	draining, drain := context.WithCancel(context.Background())
+	defer drain()
+	f := start(t, options{drain: draining})
+	anyHost := map[string]string{"Host": "10.1.2.3:3002"} // as a probe dials
+	if r := f.ask(t, http.MethodGet, "/health", anyHost, nil); r.status != 200 || r.body != `{"status":"healthy"}` {
+		t.Errorf("/health answered %d %s", r.status, r.body)
+	}
+	if r := f.ask(t, http.MethodGet, "/readyz", anyHost, nil); r.status != 200 {
+		t.Errorf("/readyz answered %d %s", r.status, r.body)
+	}
+	drain()
+	if r := f.ask(t, http.MethodGet, "/readyz", anyHost, nil); r.status != 503 || !strings.Contains(r.body, "stopping") {
+		t.Errorf("/readyz answered %d %s while the server drains", r.status, r.body)
+	}
+	if r := f.ask(t, http.MethodGet, "/health", anyHost, nil); r.status != 200 {
+		t.Errorf("/health answered %d while the server drains", r.status)
+	}
+	if strings.Contains(f.log.String(), "/health") {
+		t.Error("probes fill the log")
+	}
+}
+
+func TestAPersonWithABrowserReadsWhatThisIs(t *testing.T) {
+	f := start(t, options{})
+	browser := map[string]string{"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+	r := f.ask(t, http.MethodGet, "/mcp", browser, nil)
+	if r.status != 200 || !strings.Contains(r.body, f.resource.String()) || !strings.Contains(r.header.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Errorf("answered %d %v", r.status, r.header)
+	}
+	for name, header := range map[string]map[string]string{
+		"an MCP client's stream":      {"Accept": "text/event-stream"},
+		"a client that takes all":     {"Accept": "*/*"},
+		"a stream with HTML beside":   {"Accept": "text/html, text/event-stream"},
+		"a browser with a bad token":  {"Accept": "text/html", "Authorization": "Bearer x.y.z"},
+		"a browser with no HTML wish": {},
+	} {
+		if r := f.ask(t, http.MethodGet, "/mcp", header, nil); r.status != 401 {
+			t.Errorf("%s got %d, want 401", name, r.status)
+		}
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", browser, nil); r.status != 401 {
+		t.Errorf("POST got %d, want 401", r.status)
+	}
+}
+
+func TestAPanicIsA500ThatSaysNothingAndTheServerLives(t *testing.T) {
+	f := start(t, options{})
+	r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Do": "panic"}, nil)
+	if r.status != 500 || strings.Contains(r.body, "42") || !strings.Contains(r.body, r.header.Get("X-Request-Id")) {
+		t.Errorf("answered %d %s", r.status, r.body)
+	}
+	if log := f.log.String(); !strings.Contains(log, "fixture_test.go") {
+		t.Error("the log has no stack")
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
+		t.Errorf("afterwards it answered %d", r.status)
+	}
+}
+
+func TestTheLogTellsWhyAndForWhomAndNothingSecret(t *testing.T) {
+	f := start(t, options{})
+	token := f.issuer.Token(f.resource.String(), map[string]any{"aud": "http://other.example/mcp"})
+	r := f.ask(t, http.MethodPost, "/mcp?code=canary-query", map[string]string{
+		"Authorization": "Bearer " + token, "Referer": "http://x/?code=canary-referer", "Cookie": "s=canary-cookie", "X-Request-Id": "from-the-proxy",
+	}, nil)
+	log := f.log.String()
+	for _, want := range []string{"reason=audience_mismatch", "http://other.example/mcp", "request_id=from-the-proxy", "status=401", "path=/mcp"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log does not tell %q", want)
+		}
+	}
+	for _, canary := range []string{"canary", token, "eyJ"} {
+		if strings.Contains(log, canary) {
+			t.Errorf("the log contains %q:\n%s", canary, log)
+		}
+	}
+	if r.header.Get("X-Request-Id") != "from-the-proxy" {
+		t.Errorf("the request id of the proxy became %q", r.header.Get("X-Request-Id"))
+	}
+	for _, bad := range []string{"a b", "x\"y", strings.Repeat("x", 65), "short"} {
+		if r := f.ask(t, http.MethodGet, "/wrong", map[string]string{"X-Request-Id": bad}, nil); r.header.Get("X-Request-Id") == bad {
+			t.Errorf("the request id %q was taken over", bad)
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package server_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"go.uber.org/goleak"
+
+	"gatehouse/providers"
+	"gatehouse/providers/providertest"
+	"gatehouse/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// application is what stands behind the gate in these tests: it says who called, and needs a scope when asked to.
+type application struct {
+	mu    sync.Mutex
+	calls int
+}
+
+func (a *application) Route(r *http.Request) ([]string, http.Handler) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.mu.Lock()
+		a.calls++
+		a.mu.Unlock()
+		if r.Header.Get("X-Do") == "panic" {
+			panic("the secret is 42")
+		}
+		_, _ = io.WriteString(w, "served")
+	})
+	return strings.Fields(r.Header.Get("X-Needs")), handler
+}
+
+// front is a whole chain on a real listener, with a real verifier over an issuer under the test's control.
+type front struct {
+	issuer   *providertest.Issuer
+	app      *application
+	resource providers.Resource
+	echo     *echo.Echo
+	log      *buffer
+	address  string // host:port that listens
+}
+
+type options struct {
+	path    string // of the resource; default /mcp
+	public  string // origin of the resource; default the listener's
+	origins []string
+	drain   context.Context
+	change  func(*echo.Echo)
+}
+
+func start(t *testing.T, o options) *front {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.path == "" {
+		o.path = "/mcp"
+	}
+	if o.public == "" {
+		o.public = "http://" + ln.Addr().String()
+	}
+	resource, err := providers.ParseResource(o.public + o.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{issuer: providertest.NewIssuer(t), app: &application{}, resource: resource, log: &buffer{}, address: ln.Addr().String()}
+	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	provider := f.issuer.Provider(t, resource, "mcp:use", "greet:read")
+	f.echo = server.New(server.Config{
+		Resource: resource, Settings: server.Settings{AllowedOrigins: o.origins}, RequiredScopes: []string{"mcp:use"},
+		Logger: logger, Draining: o.drain,
+	}, provider, f.app)
+	if o.change != nil {
+		o.change(f.echo)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, ln, f.echo, logger, func() {}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("the server did not stop in order: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("log:\n%s", f.log)
+		}
+	})
+	waitReady(t, provider)
+	return f
+}
+
+func waitReady(t *testing.T, p providers.Provider) {
+	t.Helper()
+	for range 200 {
+		if p.(providers.KeyReporter).Keys().Usable {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the keys never came")
+}
+
+// token is a good token with these scopes.
+func (f *front) token(scope string) string {
+	return f.issuer.Token(f.resource.String(), map[string]any{"scope": scope})
+}
+
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends one request to the listener. The header "Host" sets the host that the request names.
+func (f *front) ask(t *testing.T, method, path string, header map[string]string, body io.Reader) reply {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+f.address+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = f.resource.Host()
+	for k, v := range header {
+		if k == "Host" {
+			req.Host = v
+			continue
+		}
+		req.Header.Set(k, v)
+	}
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{resp.StatusCode, resp.Header, string(content)}
+}
+
+func bearer(token string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + token}
+}
+
+type buffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
