@@ -45,6 +45,25 @@ type Top struct {
 type Scopes struct {
 	Required []string `koanf:"required" help:"scopes that every call needs"`
 	Initial  []string `koanf:"initial" help:"scopes to ask for at first sign-in, named in the 401 challenge and in scopes_supported; the required ones if empty"`
+	Implies  []string `koanf:"implies" help:"which narrow scopes a broad one includes, such as gatehouse:admin > greet:read greet:write"`
+}
+
+// Implications returns Implies in the form that the server uses.
+func (s Scopes) Implications() server.Implications {
+	implications := server.Implications{}
+	for _, line := range s.Implies {
+		broad, narrow, _ := parseImplication(line) // Check has seen it
+		implications[broad] = append(implications[broad], narrow...)
+	}
+	return implications
+}
+
+// parseImplication reads "broad > narrow narrow".
+func parseImplication(line string) (broad string, narrow []string, ok bool) {
+	left, right, found := strings.Cut(line, ">")
+	broad, narrow = strings.TrimSpace(left), strings.Fields(right)
+	ok = found && isScope(broad) && len(narrow) > 0 && !slices.ContainsFunc(narrow, func(s string) bool { return !isScope(s) })
+	return broad, narrow, ok
 }
 
 // Log is the section "log".
@@ -88,6 +107,11 @@ func (s Scopes) Check(report func(key, reason, wayOut string)) {
 			if scope == "offline_access" {
 				report(list.key, "offline_access is the client's to ask for, not the server's (MCP 2026-07-28, authorization)", "remove it; clients that keep a session ask for it themselves")
 			}
+		}
+	}
+	for _, line := range s.Implies {
+		if _, _, ok := parseImplication(line); !ok {
+			report("implies", quoteValue(line)+" does not say which scope includes which", "write the broad scope, >, and the narrow ones: gatehouse:admin > greet:read greet:write")
 		}
 	}
 	for _, scope := range s.Required {

@@ -47,7 +47,7 @@ func sections() []section {
 		{"server", server.DefaultSettings()},
 		{"mcp", mcptools.DefaultSettings()},
 		{"tools", mcptools.ToolSettings{}},
-		{"scopes", Scopes{Required: []string{}, Initial: []string{}}},
+		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 	}
 }

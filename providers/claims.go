@@ -2,14 +2,14 @@ package providers
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
-
-	"encoding/json"
+	"unicode/utf8"
 
 	josejson "github.com/go-jose/go-jose/v4/json"
 )
@@ -20,15 +20,19 @@ type object map[string]json.RawMessage
 // Names whose meaning is fixed. A member that differs from one of them only in case is refused: encoding/json would have
 // let "AUD" stand in for "aud", and whoever reads the token after us may still.
 var (
-	registeredClaims  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "azp", "cnf", "nonce", "at_hash", "c_hash"}
+	registeredClaims  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "azp", "cnf", "nonce", "at_hash", "c_hash", "events"}
 	registeredHeaders = []string{"alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip"}
 )
 
 // parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
-// no member that imitates one of the names.
+// no member that imitates one of the names. What lies deeper is left as it is.
 func parseObject(raw []byte, names []string) (object, error) {
+	// A decoder replaces each bad byte by the same character, and so could give two subjects one name.
+	if !utf8.Valid(raw) {
+		return nil, errors.New("not UTF-8")
+	}
 	var members object
-	// The library's own fork of encoding/json matches names exactly and refuses duplicates, at every level.
+	// The library's own fork of encoding/json matches names exactly and refuses duplicates.
 	if err := josejson.Unmarshal(raw, (*map[string]json.RawMessage)(&members)); err != nil {
 		return nil, errors.New("not one JSON object with distinct members")
 	}
@@ -102,7 +106,7 @@ func (o object) time(name string) (t time.Time, ok bool, err error) {
 	return time.Unix(int64(whole), int64(fraction*1e9)), true, nil
 }
 
-// firstText returns the first of the named string members that is present.
+// firstText returns the first of the named string members that is not empty.
 func (o object) firstText(names []string) (string, error) {
 	for _, name := range names {
 		s, err := o.text(name)

@@ -1,13 +1,13 @@
 package providers
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
 const (
@@ -29,27 +30,13 @@ const (
 	fetchTimeout        = 5 * time.Second
 )
 
-// keyDocument is a key set in which every key can be used. It is also the http.RoundTripper that serves the set to the
-// library, so that the library never reaches the network.
-type keyDocument struct {
-	keys []usableKey
-	body []byte
-}
+// keyring holds the keys that may verify a signature, under each algorithm that they may be used with.
+type keyring map[string][]jose.JSONWebKey
 
-// usableKey is what must be known to choose a key before the library does.
-type usableKey struct {
-	id         string
-	algorithms []string
-}
-
-func (k usableKey) accepts(alg string) bool { return slices.Contains(k.algorithms, alg) }
-
-func (d *keyDocument) RoundTrip(r *http.Request) (*http.Response, error) {
-	return &http.Response{
-		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"Content-Type": {"application/json"}},
-		Body:   io.NopCloser(bytes.NewReader(d.body)), ContentLength: int64(len(d.body)), Request: r,
-	}, nil
+// find returns the key of that id, or the only one if either side names none.
+func (r keyring) find(kid, alg string) (*jose.JSONWebKey, bool) {
+	key, err := oidc.FindMatchingKey(kid, oidc.KeyUseSignature, alg, r[alg]...)
+	return &key, err == nil
 }
 
 // busyError is a 429 or 503 from the issuer.
@@ -64,11 +51,9 @@ func (e *busyError) Error() string { return fmt.Sprintf("the issuer answered %d"
 // to another host would let that host choose our keys. A nil transport means the network.
 func newFetchClient(transport http.RoundTripper) *http.Client {
 	return &http.Client{
-		Transport: transport,
-		Timeout:   fetchTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return errors.New("redirects are not followed")
-		},
+		Transport:     transport,
+		Timeout:       fetchTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
@@ -77,7 +62,7 @@ func fixedURL(u string) func(context.Context) (string, error) {
 }
 
 // load fetches the key set once. Its errors are in our own words: what the issuer sent is never repeated.
-func (s *KeySet) load(ctx context.Context) (*keyDocument, error) {
+func (s *KeySet) load(ctx context.Context) (keyring, error) {
 	address, err := s.source.URL(ctx)
 	if err != nil {
 		return nil, err
@@ -86,14 +71,14 @@ func (s *KeySet) load(ctx context.Context) (*keyDocument, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, skipped, err := sanitize(body)
+	keys, skipped, err := sanitize(body)
 	if err != nil {
 		return nil, fmt.Errorf("key set: %w", err)
 	}
 	if len(skipped) > 0 {
-		s.logger.Debug("keys that cannot be used were skipped", "used", len(document.keys), "skipped", skipped)
+		s.logger.Debug("keys that cannot be used were skipped", "skipped", skipped)
 	}
-	return document, nil
+	return keys, nil
 }
 
 // getDocument makes one GET request and returns the body of a 200 answer, at most limit bytes.
@@ -112,7 +97,8 @@ func getDocument(ctx context.Context, client *http.Client, address string, limit
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusServiceUnavailable:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return nil, &busyError{status: resp.StatusCode, retryAfter: time.Duration(max(seconds, 0)) * time.Second}
+		seconds = min(max(seconds, 0), 24*60*60) // more would overflow
+		return nil, &busyError{status: resp.StatusCode, retryAfter: time.Duration(seconds) * time.Second}
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("%s answered %d", req.URL.Host, resp.StatusCode)
 	}
@@ -126,12 +112,14 @@ func getDocument(ctx context.Context, client *http.Client, address string, limit
 	return body, nil
 }
 
-// inOurWords describes why a request failed. Only errors of the network, of names and of certificates speak for
-// themselves; others may quote what the other side sent.
+// inOurWords describes why a request failed. Only errors of the network speak for themselves; others may quote what the
+// other side sent, such as the names in its certificate.
 func inOurWords(err error) string {
 	var (
 		network     *net.OpError
 		name        *net.DNSError
+		otherHost   x509.HostnameError
+		authority   x509.UnknownAuthorityError
 		certificate *tls.CertificateVerificationError
 		timeout     interface{ Timeout() bool }
 	)
@@ -139,11 +127,16 @@ func inOurWords(err error) string {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer in time"
 	case errors.As(err, &name):
-		return "no such host name"
+		return "its name cannot be resolved"
+	case errors.As(err, &otherHost):
+		return "its certificate is for another host"
+	case errors.As(err, &authority):
+		return "its certificate is from an authority that is not trusted here"
 	case errors.As(err, &certificate):
-		return certificate.Error()
+		return "its certificate does not hold; it may have expired"
 	case errors.As(err, &network):
-		return network.Error()
+		text := network.Error()
+		return text[:min(len(text), quoteLimit)] // a proxy has its say in it
 	default:
 		return "no usable answer"
 	}
@@ -151,7 +144,7 @@ func inOurWords(err error) string {
 
 // sanitize keeps the keys of a key set that can verify a signature, and says why it skipped the others. A set without
 // any such key is an error, so that it never replaces a good one.
-func sanitize(body []byte) (*keyDocument, []string, error) {
+func sanitize(body []byte) (keyring, []string, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
@@ -162,9 +155,8 @@ func sanitize(body []byte) (*keyDocument, []string, error) {
 		return nil, nil, fmt.Errorf("it has %d keys, at most %d are accepted", len(set.Keys), maxKeys)
 	}
 	var (
-		document keyDocument
-		kept     []jose.JSONWebKey
-		skipped  []string
+		keys    = keyring{}
+		skipped []string
 	)
 	for i, raw := range set.Keys {
 		key, algorithms, err := usable(raw)
@@ -172,15 +164,14 @@ func sanitize(body []byte) (*keyDocument, []string, error) {
 			skipped = append(skipped, fmt.Sprintf("#%d: %v", i, err))
 			continue
 		}
-		kept = append(kept, key)
-		document.keys = append(document.keys, usableKey{id: key.KeyID, algorithms: algorithms})
+		for _, alg := range algorithms {
+			keys[alg] = append(keys[alg], key)
+		}
 	}
-	if len(kept) == 0 {
+	if len(keys) == 0 {
 		return nil, skipped, errors.New("it has no key that can verify a signature")
 	}
-	var err error
-	document.body, err = json.Marshal(jose.JSONWebKeySet{Keys: kept})
-	return &document, skipped, err
+	return keys, skipped, nil
 }
 
 // usable reads one key and says which algorithms it may be used with: its own alg if it names one, else those of its
@@ -202,10 +193,10 @@ func usable(raw json.RawMessage) (jose.JSONWebKey, []string, error) {
 	if len(extra.Operations) > 0 && !slices.Contains(extra.Operations, "verify") {
 		return key, nil, errors.New("its key_ops do not include verify")
 	}
-	if _, symmetric := key.Key.([]byte); symmetric {
-		return key, nil, errors.New("it is symmetric")
+	// What is private and was published is everybody's key by now.
+	if !key.IsPublic() {
+		return key, nil, errors.New("it is not a public key")
 	}
-	key = key.Public()
 	algorithms, err := algorithmsOf(key.Key)
 	if err != nil {
 		return key, nil, err

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/zitadel/oidc/v3/pkg/client/rp"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
@@ -18,7 +17,7 @@ import (
 type KeySource struct {
 	// URL finds the address of the JSON Web Key Set (RFC 7517). It is asked at every fetch: discovery may change.
 	URL func(ctx context.Context) (string, error)
-	// Client makes the request. It must have a timeout; see newFetchClient.
+	// Client makes the request. It must not follow redirects; see newFetchClient.
 	Client *http.Client
 }
 
@@ -45,13 +44,14 @@ func (p KeyPolicy) withDefaults() KeyPolicy {
 	return p
 }
 
-// KeySet is zitadel's remote key set with the manners that it lacks. The library's set finds the key for a token and
-// checks the signature; KeySet decides what it may see and when anything is fetched:
+// KeySet is a remote key set with the manners that zitadel's own (rp.NewRemoteKeySet) lacks. The library picks the key
+// for a token; KeySet decides what it may choose from, and when anything is fetched:
 //
 //   - one fetch at a time, on a context of its own: a caller who hangs up takes nobody along;
 //   - at most one fetch per interval, so that tokens with invented key ids cannot hammer the issuer;
 //   - keys are renewed in the background and dropped when the issuer drops them;
 //   - when the issuer is down, known keys serve on, up to a bound, and an unknown key is an outage, not a bad token;
+//   - a key is offered only for its own algorithms, which the library would not look at;
 //   - keys that cannot be used are skipped one by one and never spoil their neighbours (see sanitize).
 //
 // It implements oidc.KeySet. Run must be running for keys to be renewed.
@@ -73,8 +73,7 @@ var _ oidc.KeySet = (*KeySet)(nil)
 
 // generation is the result of one good fetch.
 type generation struct {
-	keys    []usableKey
-	library oidc.KeySet
+	keys    keyring
 	fetched time.Time
 }
 
@@ -131,61 +130,51 @@ func (s *KeySet) Status() KeyStatus {
 // VerifySignature implements oidc.KeySet. The error wraps ErrInvalidToken or ErrUnavailable.
 func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	kid, alg := oidc.GetKeyIDAndAlg(jws)
-	g, err := s.generationWith(ctx, kid, alg)
+	key, err := s.key(ctx, kid, alg)
 	if err != nil {
 		return nil, err
 	}
-	// Detached, because the library would otherwise bind its (in-memory) load to the first caller.
-	payload, err := g.library.VerifySignature(context.WithoutCancel(ctx), jws)
+	payload, err := jws.Verify(key)
 	if err != nil {
 		return nil, refuse(SignatureInvalid, "by key %s", quote(kid))
 	}
 	return payload, nil
 }
 
-// generationWith returns keys among which there is one for kid and alg, fetching once if that may help.
-func (s *KeySet) generationWith(ctx context.Context, kid, alg string) (*generation, error) {
-	if g := s.usable(); g != nil && g.has(kid, alg) {
-		return g, nil
+// patience is how long a token with an unknown key waits for a fetch, which goes on without it: a slow issuer must not
+// hold up callers for as long as it likes.
+const patience = 3 * time.Second
+
+// key returns the key for kid and alg, fetching once if that may help.
+func (s *KeySet) key(ctx context.Context, kid, alg string) (*jose.JSONWebKey, error) {
+	if key, ok := s.usable().find(kid, alg); ok {
+		return key, nil
 	}
-	fetchErr := s.refresh(ctx)
-	g := s.usable()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := s.refresh(ctx)
+	keys := s.usable()
+	if key, ok := keys.find(kid, alg); ok {
+		return key, nil
+	}
 	switch {
-	case g != nil && g.has(kid, alg):
-		return g, nil
-	case g == nil:
-		return nil, unavailable("no keys: %v", fetchErr)
-	case fetchErr != nil:
+	case keys == nil:
+		return nil, unavailable("no keys: %v", err)
+	case err != nil:
 		// It may be a new key that we cannot see. Saying "invalid" now would end good sessions.
-		return nil, unavailable("key %s is not among those last seen, and they cannot be renewed: %v", quote(kid), fetchErr)
+		return nil, unavailable("key %s is not among those last seen, and they cannot be renewed: %v", quote(kid), err)
 	default:
 		return nil, refuse(KeyUnknown, "key %s for %s is not published by the issuer", quote(kid), quote(alg))
 	}
 }
 
-func (s *KeySet) usable() *generation {
+// usable returns the keys, or nil if there are none or they are too old.
+func (s *KeySet) usable() keyring {
 	g := s.current.Load()
 	if g == nil || time.Since(g.fetched) >= s.policy.MaxStale {
 		return nil
 	}
-	return g
-}
-
-func (g *generation) has(kid, alg string) bool {
-	matching := 0
-	for _, k := range g.keys {
-		if !k.accepts(alg) {
-			continue
-		}
-		if kid != "" && k.id == kid {
-			return true
-		}
-		if kid == "" || k.id == "" {
-			matching++
-		}
-	}
-	// Without a key id there must be no choice.
-	return matching == 1
+	return g.keys
 }
 
 // refresh fetches the keys unless it is too early, or joins the fetch that is already under way. It returns the outcome
@@ -207,17 +196,19 @@ func (s *KeySet) refresh(ctx context.Context) error {
 	case <-f.done:
 		return f.err
 	case <-ctx.Done():
-		return errors.New("the caller gave up")
+		return errors.New("no answer while the caller waited")
 	}
 }
 
 func (s *KeySet) fetch(ctx context.Context, f *fetch) {
-	document, err := s.load(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 2*fetchTimeout) // discovery and the keys
+	defer cancel()
+	keys, err := s.load(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	if err == nil {
-		s.current.Store(&generation{keys: document.keys, library: document.library(), fetched: now})
+		s.current.Store(&generation{keys: keys, fetched: now})
 		s.failures, s.nextTry = 0, now.Add(s.policy.RefetchInterval)
 	} else {
 		s.failures++
@@ -225,7 +216,7 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		s.logger.Warn("the provider's keys could not be fetched", "reason", KeysUnavailable, "error", err, "next_try_in", time.Until(s.nextTry).Round(time.Millisecond))
 	}
 	if err == nil && s.lastErr != nil {
-		s.logger.Info("the provider's keys are back", "keys", len(document.keys))
+		s.logger.Info("the provider's keys are back")
 	}
 	s.lastErr, f.err = err, err
 	s.inflight = nil
@@ -241,9 +232,4 @@ func (s *KeySet) backoff(err error) time.Duration {
 	}
 	wait := time.Second << min(s.failures-1, 16)
 	return min(wait, s.policy.RefetchInterval)
-}
-
-// library returns zitadel's key set over the sanitized document, served from memory.
-func (d *keyDocument) library() oidc.KeySet {
-	return rp.NewRemoteKeySet(&http.Client{Transport: d}, "memory:keys", rp.SkipRemoteCheck())
 }

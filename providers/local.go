@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -116,25 +118,46 @@ func LocalRoutes(issuer *localissuer.Issuer) []Route {
 	return routes
 }
 
-// handlerTransport carries requests to a handler in the same process. The embedded issuer's keys come through it: the
+// handlerTransport carries GET requests to a handler in the same process. The embedded issuer's keys come through it: the
 // code path is that of a remote issuer, without depending on whether the server listens yet, or on which address.
 type handlerTransport struct{ handler http.Handler }
 
-func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	w := &memoryResponse{header: make(http.Header), status: http.StatusOK}
-	t.handler.ServeHTTP(w, r)
+// RoundTrip implements http.RoundTripper. What a server does for its handlers it does too: it completes the request, and a
+// panic ends one exchange only. The fetch runs in a goroutine of its own, where it would end the process.
+func (t handlerTransport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	defer func() {
+		if recover() != nil {
+			resp, err = nil, errors.New("the handler panicked")
+		}
+	}()
+	incoming := r.Clone(r.Context())
+	incoming.Host, incoming.RequestURI, incoming.Body = r.URL.Host, r.URL.RequestURI(), http.NoBody
+	w := &memoryResponse{header: make(http.Header)}
+	t.handler.ServeHTTP(w, incoming)
+	w.WriteHeader(http.StatusOK) // unless the handler said otherwise
 	return &http.Response{
-		StatusCode: w.status, Status: http.StatusText(w.status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		StatusCode: w.status, Status: strconv.Itoa(w.status) + " " + http.StatusText(w.status),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
 	}, nil
 }
 
+// memoryResponse keeps a short answer. Its first status counts.
 type memoryResponse struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
 }
 
-func (w *memoryResponse) Header() http.Header         { return w.header }
-func (w *memoryResponse) WriteHeader(status int)      { w.status = status }
-func (w *memoryResponse) Write(b []byte) (int, error) { return w.body.Write(b) }
+func (w *memoryResponse) Header() http.Header { return w.header }
+
+func (w *memoryResponse) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+}
+
+func (w *memoryResponse) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(b)
+}

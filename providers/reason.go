@@ -34,6 +34,7 @@ const (
 	KeysUnavailable      Reason = "keys_unavailable"
 	InsufficientScope    Reason = "insufficient_scope"
 	OriginRefused        Reason = "origin_refused"
+	Throttled            Reason = "throttled"
 	HostRefused          Reason = "host_refused"
 )
 
@@ -68,6 +69,7 @@ func Reasons() []ReasonInWords {
 		{KeysUnavailable, "the issuer's keys could not be fetched: not the token's fault"},
 		{InsufficientScope, "the token lacks a scope that the operation needs"},
 		{OriginRefused, "a web page of a foreign origin"},
+		{Throttled, "too many bad tokens came from this address; it is told to wait"},
 		{HostRefused, "a Host header that is not ours: DNS rebinding, or a proxy that rewrites it"},
 	}
 }
@@ -112,10 +114,12 @@ func unavailable(format string, args ...any) error {
 // quoteLimit bounds what an unverified token can write into the log.
 const quoteLimit = 200
 
-// quote makes a value from a token fit for the log: escaped, and no longer than quoteLimit bytes.
+// quote makes a value from a token fit for the log: escaped to ASCII, where look-alikes show, and then cut to quoteLimit
+// bytes, because an escape is up to ten times as long as what it stands for.
 func quote(s string) string {
-	if len(s) > quoteLimit {
-		return strconv.Quote(s[:quoteLimit]) + "..."
+	quoted := strconv.QuoteToASCII(s[:min(len(s), quoteLimit)])
+	if len(s) > quoteLimit || len(quoted) > quoteLimit {
+		return quoted[:min(len(quoted), quoteLimit)-1] + `"...`
 	}
-	return strconv.Quote(s)
+	return quoted
 }

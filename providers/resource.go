@@ -3,10 +3,10 @@ package providers
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -22,6 +22,12 @@ const metadataPrefix = "/.well-known/oauth-protected-resource"
 // plainPath is what a mount path may consist of. Patterns of the router (":", "*"), escapes and dot segments would
 // make the path that is served differ from the path that is announced.
 var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$`)
+
+// plainHost is a name in ASCII, or an IP address. Others are spelled in more than one way, and net/url lets through
+// quotes and brackets that have a meaning in a challenge.
+const plainHost = `[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]`
+
+var plainAuthority = regexp.MustCompile(`^(?:` + plainHost + `)(?::[0-9]+)?$`)
 
 // ParseResource reads the canonical URL of the resource. Scheme and host become lower case and an empty path becomes
 // "/"; nothing else is changed. The error says what is wrong with s and is meant for the person who configures it.
@@ -40,6 +46,12 @@ func ParseResource(s string) (Resource, error) {
 		return Resource{}, errors.New("it contains a query")
 	case u.Fragment != "" || strings.Contains(s, "#"):
 		return Resource{}, errors.New("it contains a fragment")
+	case u.Hostname() == "":
+		return Resource{}, errors.New("it names no host")
+	case !plainAuthority.MatchString(u.Host):
+		return Resource{}, errors.New("its host is not a name in ASCII or an IP address, alone or with a port")
+	case u.Port() != "" && !isPort(u.Port()):
+		return Resource{}, errors.New("its port is not between 1 and 65535")
 	}
 	u.Scheme, u.Host = strings.ToLower(u.Scheme), strings.ToLower(u.Host)
 	if u.Path == "" {
@@ -48,14 +60,19 @@ func ParseResource(s string) (Resource, error) {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return Resource{}, fmt.Errorf("its scheme is %q, not https", u.Scheme)
-	case u.Hostname() == "":
-		return Resource{}, errors.New("it names no host")
+	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80":
+		return Resource{}, errors.New("it spells out the default port, which clients leave out of the Host and Origin that they send")
 	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
 		return Resource{}, errors.New("it is plain http outside this computer, where tokens would travel in the clear")
 	case u.RawPath != "" || !plainPath.MatchString(u.Path):
 		return Resource{}, errors.New("its path has more than letters, digits, '-', '_', '.', '~' between single slashes")
 	}
 	return Resource{url: u}, nil
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
 }
 
 // String returns the URL as clients must spell it.
@@ -107,25 +124,20 @@ func SameAudience(a, b string) bool {
 }
 
 func canonicalURL(s string) (string, bool) {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
+	m := httpURL.FindStringSubmatch(s)
+	if m == nil {
 		return "", false
 	}
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	if scheme != "https" && scheme != "http" {
-		return "", false
+	scheme, host, port, rest := strings.ToLower(m[1]), strings.ToLower(m[2]), m[3], m[4]
+	if scheme == "https" && port == ":443" || scheme == "http" && port == ":80" {
+		port = ""
 	}
-	if h, port, err := net.SplitHostPort(host); err == nil && (scheme == "https" && port == "443" || scheme == "http" && port == "80") {
-		if host = h; strings.Contains(h, ":") {
-			host = "[" + h + "]"
-		}
+	if rest == "" {
+		rest = "/"
 	}
-	path := u.EscapedPath()
-	if path == "" {
-		path = "/"
-	}
-	if u.RawQuery != "" || u.ForceQuery {
-		path += "?" + u.RawQuery
-	}
-	return scheme + "://" + host + path, true
+	return scheme + "://" + host + port + rest, true
 }
+
+// httpURL takes an http(s) URL apart without interpreting it: a parser would drop an empty fragment, unescape, or fold
+// letters beyond ASCII, and call two audiences the same that are not.
+var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)://(` + plainHost + `)(:[0-9]+)?(/[^#]*)?$`)

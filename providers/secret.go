@@ -1,8 +1,13 @@
 package providers
 
-import "log/slog"
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
 
 // Secret is a setting that must not be seen. However it is printed, it shows as [redacted]; only Reveal gives the value.
+// Keep it in exported fields: package fmt cannot ask the unexported fields of a struct how to print themselves.
 type Secret string
 
 const redacted = "[redacted]"
@@ -18,8 +23,8 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// GoString implements fmt.GoStringer, for %#v.
-func (s Secret) GoString() string { return s.String() }
+// Format implements fmt.Formatter: String alone would leave %#v, %x and %d to show the value.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // MarshalText implements encoding.TextMarshaler, for JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

@@ -17,7 +17,8 @@ import (
 // requireToken lets a request pass if its route is public, or if it carries a token that the provider vouches for. A
 // route that somebody adds and forgets to name public is closed. A path that nobody registered passes too: its 404 tells
 // more than a sign-in that leads nowhere.
-func requireToken(p providers.Provider, public routeTable) echo.MiddlewareFunc {
+func requireToken(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
+	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if !registered(c) || public.has(c.Path()) {
@@ -27,11 +28,19 @@ func requireToken(p providers.Provider, public routeTable) echo.MiddlewareFunc {
 			if err != nil {
 				return err
 			}
+			address := c.RealIP()
+			if wait := throttle.wait(address, token); wait > 0 {
+				return tooManyFailures(wait)
+			}
 			id, err := p.Verify(c.Request().Context(), token)
 			if err != nil {
+				if errors.Is(err, providers.ErrInvalidToken) {
+					throttle.failed(address)
+				}
 				return refusedToken(err)
 			}
-			c.Set(identityKey, id)
+			throttle.passed(address, token)
+			c.Set(identityKey, cfg.Implies.expand(id))
 			slogecho.AddCustomAttributes(c, slog.Group("caller", "subject", id.Subject, "client", id.Client))
 			return next(c)
 		}
@@ -90,7 +99,7 @@ func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 			needed := cfg.RequiredScopes
 			if c.Path() == cfg.Resource.Path() {
 				r := c.Request()
-				r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBodyBytes)
+				r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(cfg.Settings.MaxBodyBytes))
 				scopes, handler := mcp.Route(r)
 				c.Set(handlerKey, handler)
 				needed = union(needed, scopes)
@@ -102,9 +111,6 @@ func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 		}
 	}
 }
-
-// maxBodyBytes bounds the body of an MCP request.
-const maxBodyBytes = 1 << 20
 
 const handlerKey = "gatehouse.handler"
 

@@ -13,19 +13,18 @@ import (
 )
 
 // anyPortOrigins are the only patterns among origins. Development tools on this computer choose their ports freely.
-var anyPortOrigins = []string{"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"}
-
-// exposedHeaders are what a script must be able to read of an answer, first of all the challenge: a browser client that
-// cannot read WWW-Authenticate cannot find the sign-in.
-var exposedHeaders = []string{"WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After", echo.HeaderXRequestID}
+func anyPortOrigins() []string {
+	return []string{"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"}
+}
 
 // cors answers preflights and lets scripts read answers. Public documents are open to every origin; the rest is for the
 // configured origins and the server's own, and a request from any other page is refused (MCP 2026-07-28, transports,
 // "security warning"): CORS alone would let it happen and only hide the answer.
 func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	common := middleware.CORSConfig{
-		AllowMethods:  []string{http.MethodGet, http.MethodPost, http.MethodDelete},
-		ExposeHeaders: exposedHeaders,
+		AllowMethods: []string{http.MethodGet, http.MethodPost, http.MethodDelete},
+		// First of all the challenge: a browser client that cannot read it cannot find the sign-in.
+		ExposeHeaders: []string{"WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After", echo.HeaderXRequestID},
 		MaxAge:        600,
 		// AllowHeaders stays empty: the library then allows what the preflight asks for. A list could not name the
 		// Mcp-Param-* headers of tools that are not known here, and "*" never covers Authorization (Fetch, section 3.2.5).

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"gatehouse/server"
 )
 
 // TR-01: Origin present and foreign, in all its disguises.
@@ -104,37 +102,5 @@ func TestOnlyOwnHostNamesAreAnswered(t *testing.T) {
 		if (r.status == 200) != allowed || !allowed && r.status != 403 {
 			t.Errorf("Host %s answered %d, want allowed %v", host, r.status, allowed)
 		}
-	}
-}
-
-func TestSettingsAreCheckedAllAtOnce(t *testing.T) {
-	for name, c := range map[string]struct {
-		settings server.Settings
-		want     []string
-	}{
-		"the defaults":           {server.DefaultSettings(), nil},
-		"every address":          {server.Settings{Listen: ":3002"}, nil},
-		"any free port":          {server.Settings{Listen: "127.0.0.1:0"}, nil},
-		"IPv6":                   {server.Settings{Listen: "[::1]:3002"}, nil},
-		"no port":                {server.Settings{Listen: "localhost"}, []string{"listen"}},
-		"a port too large":       {server.Settings{Listen: "localhost:99999"}, []string{"listen"}},
-		"a named port":           {server.Settings{Listen: "localhost:http"}, []string{"listen"}},
-		"a URL to listen on":     {server.Settings{Listen: "http://localhost:3002"}, []string{"listen"}},
-		"good origins":           {server.Settings{Listen: ":1", AllowedOrigins: []string{"https://a.example", "http://localhost:*", "https://a.example:8443"}}, nil},
-		"every kind of bad ones": {server.Settings{Listen: ":1", AllowedOrigins: []string{"*", "null", "https://*.example", "a.example", "https://a.example/", "https://A.example", "https://u@a.example"}}, []string{"allowed_origins", "allowed_origins", "allowed_origins", "allowed_origins", "allowed_origins", "allowed_origins", "allowed_origins"}},
-		"two things wrong":       {server.Settings{Listen: "x", AllowedOrigins: []string{"*"}}, []string{"listen", "allowed_origins"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var got []string
-			c.settings.Check(func(key, reason, wayOut string) {
-				if reason == "" || wayOut == "" {
-					t.Errorf("%s: reason %q, way out %q", key, reason, wayOut)
-				}
-				got = append(got, key)
-			})
-			if strings.Join(got, " ") != strings.Join(c.want, " ") {
-				t.Errorf("reported %v, want %v", got, c.want)
-			}
-		})
 	}
 }

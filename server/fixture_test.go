@@ -35,6 +35,19 @@ func (a *application) Route(r *http.Request) ([]string, http.Handler) {
 		if r.Header.Get("X-Do") == "panic" {
 			panic("the secret is 42")
 		}
+		if r.Header.Get("X-Read") != "" {
+			if _, err := io.ReadAll(r.Body); err != nil {
+				http.Error(w, "no body", http.StatusBadRequest)
+				return
+			}
+		}
+		if wait, err := time.ParseDuration(r.Header.Get("X-Wait")); err == nil {
+			select {
+			case <-time.After(wait):
+			case <-r.Context().Done():
+				return // the caller is gone
+			}
+		}
 		_, _ = io.WriteString(w, "served")
 	})
 	return strings.Fields(r.Header.Get("X-Needs")), handler
@@ -48,6 +61,8 @@ type front struct {
 	echo     *echo.Echo
 	log      *buffer
 	address  string // host:port that listens
+
+	transport *http.Transport
 }
 
 type options struct {
@@ -56,6 +71,11 @@ type options struct {
 	origins []string
 	drain   context.Context
 	change  func(*echo.Echo)
+
+	settings  func(*server.Settings)
+	implies   server.Implications
+	lifecycle server.Lifecycle
+	stop      <-chan struct{} // stops the server before the test ends
 }
 
 func start(t *testing.T, o options) *front {
@@ -74,11 +94,17 @@ func start(t *testing.T, o options) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &front{issuer: providertest.NewIssuer(t), app: &application{}, resource: resource, log: &buffer{}, address: ln.Addr().String()}
+	f := &front{issuer: providertest.NewIssuer(t), app: &application{}, resource: resource, log: &buffer{}, address: ln.Addr().String(), transport: &http.Transport{}}
+	t.Cleanup(f.transport.CloseIdleConnections)
 	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	provider := f.issuer.Provider(t, resource, "mcp:use", "greet:read")
+	settings := server.DefaultSettings()
+	settings.AllowedOrigins, settings.DrainTime = o.origins, 0
+	if o.settings != nil {
+		o.settings(&settings)
+	}
 	f.echo = server.New(server.Config{
-		Resource: resource, Settings: server.Settings{AllowedOrigins: o.origins}, RequiredScopes: []string{"mcp:use"},
+		Resource: resource, Settings: settings, Implies: o.implies, RequiredScopes: []string{"mcp:use"},
 		Logger: logger, Draining: o.drain,
 	}, provider, f.app)
 	if o.change != nil {
@@ -86,7 +112,16 @@ func start(t *testing.T, o options) *front {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, ln, f.echo, logger, func() {}) }()
+	go func() { served <- server.Serve(ctx, ln, f.echo, settings, logger, o.lifecycle) }()
+	if o.stop != nil {
+		go func() {
+			select {
+			case <-o.stop:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
@@ -120,6 +155,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
+	close  bool // the server asked the client to leave the connection
 }
 
 // ask sends one request to the listener. The header "Host" sets the host that the request names.
@@ -140,7 +176,7 @@ func (f *front) ask(t *testing.T, method, path string, header map[string]string,
 		req.Header.Set(k, v)
 	}
 	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
+		Transport:     f.transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)
@@ -152,7 +188,7 @@ func (f *front) ask(t *testing.T, method, path string, header map[string]string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reply{resp.StatusCode, resp.Header, string(content)}
+	return reply{resp.StatusCode, resp.Header, string(content), resp.Close}
 }
 
 func bearer(token string) map[string]string {

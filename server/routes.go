@@ -30,16 +30,16 @@ type route struct {
 type routeTable []route
 
 // read are the methods of a document.
-var read = []string{http.MethodGet, http.MethodHead}
+func read() []string { return []string{http.MethodGet, http.MethodHead} }
 
 // publicRoutes names everything that needs no token.
 func publicRoutes(c Config, p providers.Provider) routeTable {
 	table := routeTable{
-		{path: healthPath, methods: read, handler: healthy, anyOrigin: true, probe: true},
-		{path: readyPath, methods: read, handler: ready(c, p), probe: true},
+		{path: healthPath, methods: read(), handler: healthy, anyOrigin: true, probe: true},
+		{path: readyPath, methods: read(), handler: ready(c, p), probe: true},
 	}
 	for _, path := range c.Resource.MetadataPaths() {
-		table = append(table, route{path: path, methods: read, handler: metadata(p.Metadata()), anyOrigin: true})
+		table = append(table, route{path: path, methods: read(), handler: metadata(p.Metadata()), anyOrigin: true})
 	}
 	if hosted, ok := p.(providers.Hosted); ok {
 		table = append(table, hostedRoutes(hosted.Routes())...)

@@ -12,13 +12,14 @@ import (
 func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = answer(c, p.Metadata())       // the one place where an error becomes a status
-	e.IPExtractor = echo.ExtractIPDirect()             // X-Forwarded-For is what a caller says, not where it is
+	e.IPExtractor = clientAddress(c)                   // X-Forwarded-For is what a caller says, unless a trusted proxy does
 	public := publicRoutes(c, p)                       // everything that needs no token, by exact path
+	e.Use(leaving(c), slowBody(c))                     // connections end in order, and nobody sends a body for ever
 	e.Use(requestID, accessLog(c), answered(c), alive) // one id and one line for every request; a panic is a 500
 	e.Use(ownHost(c, public))                          // no DNS rebinding
 	e.Use(cors(c, public))                             // 1. CORS: a preflight carries no token, answer it first
 	e.Use(landingPage(c))                              //    a person who opens the MCP URL in a browser reads what this is
-	e.Use(requireToken(p, public))                     // 2. auth: who is it? every route that is not named public is closed
+	e.Use(requireToken(c, p, public))                  // 2. auth: who is it? every route that is not named public is closed
 	e.Use(requireScopes(c, mcp))                       //    and may they? the operation's scopes, all in one challenge
 	routes(e, public)                                  // 3. routes: health, readiness, metadata, the issuer if embedded
 	mount(e, c)                                        // 4. the MCP mount, last, at exactly one path
@@ -30,8 +31,9 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = answer(c, providers.Metadata{})
-	e.IPExtractor = echo.ExtractIPDirect()
-	public := append(routeTable{{path: healthPath, methods: read, handler: healthy, anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
+	e.IPExtractor = clientAddress(c)
+	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy, anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
+	e.Use(slowBody(c))
 	e.Use(requestID, accessLog(c), answered(c), alive)
 	e.Use(ownHost(c, public))
 	e.Use(cors(c, public))

@@ -6,17 +6,18 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
 )
 
 // banner tells a person what to do next.
-func banner(w io.Writer, cfg *configs.Config, h *house) {
-	metadata := h.provider.Metadata()
+func banner(w io.Writer, cfg *configs.Config, h *house.House) {
+	metadata := h.Provider.Metadata()
 	kind, _ := providers.KindNamed(cfg.Kind)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "\nGatehouse %s\n\n", buildVersion())
+	fmt.Fprintf(t, "\nGatehouse %s\n\n", house.Version())
 	fmt.Fprintf(t, "  Connect\t%s\n", cfg.Resource)
 	fmt.Fprintf(t, "  Provider\t%s: %s\n", kind.Name, kind.Summary)
 	fmt.Fprintf(t, "  Issuer\t%s\n", strings.Join(metadata.AuthorizationServers, ", "))
@@ -24,7 +25,7 @@ func banner(w io.Writer, cfg *configs.Config, h *house) {
 	t.Flush()
 
 	fmt.Fprintf(w, "\n  Tools\n")
-	for _, tool := range h.tools {
+	for _, tool := range h.Catalog.Tools {
 		fmt.Fprintf(t, "    %s\t%s\n", tool.Name, scopesInWords(tool, cfg.Scopes.Required))
 	}
 	t.Flush()
@@ -41,7 +42,7 @@ func banner(w io.Writer, cfg *configs.Config, h *house) {
 
 // scopesInWords is what a caller of tool needs in all.
 func scopesInWords(tool mcptools.Tool, required []string) string {
-	if all := distinct(required, tool.Scopes); len(all) > 0 {
+	if all := house.Distinct(required, tool.Scopes); len(all) > 0 {
 		return strings.Join(all, " ")
 	}
 	return "any token"

@@ -45,14 +45,14 @@ func BenchmarkCall(b *testing.B) {
 				}
 			}
 			one(bare)
-			one(h.http)
+			one(h.HTTP)
 			var inBare, inChain time.Duration
 			var allocsBare, allocsChain uint64
 			b.ResetTimer()
 			for range b.N {
 				d, n := measured(func() { one(bare) })
 				inBare, allocsBare = inBare+d, allocsBare+n
-				d, n = measured(func() { one(h.http) })
+				d, n = measured(func() { one(h.HTTP) })
 				inChain, allocsChain = inChain+d, allocsChain+n
 			}
 			n := float64(b.N)

@@ -20,6 +20,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"go.uber.org/goleak"
 
+	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/server"
 )
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 
 // running is the whole house on a real listener, built from configuration as the command does it.
 type running struct {
-	*house
+	*house.House
 	url  string // of the MCP endpoint
 	log  *syncBuffer
 	stop func()
@@ -63,19 +64,21 @@ func startHouse(t testing.TB, settings map[string]string, prepare ...func(*confi
 	log := &syncBuffer{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: cfg.Log.SlogLevel()}))
 	ctx, cancel := context.WithCancel(context.Background())
-	h, err := build(ctx, cfg, logger)
+	h, err := house.Build(ctx, cfg, house.Tools, logger)
 	if err != nil {
 		cancel()
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, ln, h.http, logger, h.drain) }()
+	go func() {
+		served <- server.Serve(ctx, ln, h.HTTP, cfg.Server, logger, server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams})
+	}()
 	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("the server did not stop in order: %v", err)
 		}
-		h.mcp.CloseSessions()
+		h.MCP.CloseSessions()
 	})
 	t.Cleanup(func() {
 		stop()
@@ -83,7 +86,7 @@ func startHouse(t testing.TB, settings map[string]string, prepare ...func(*confi
 			t.Logf("log of the server:\n%s", log)
 		}
 	})
-	return &running{house: h, url: cfg.Resource.String(), log: log, stop: stop}
+	return &running{House: h, url: cfg.Resource.String(), log: log, stop: stop}
 }
 
 func (r *running) origin() string { return strings.TrimSuffix(r.url, "/mcp") }

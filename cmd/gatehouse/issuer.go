@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
@@ -14,7 +15,7 @@ import (
 )
 
 func issuer(ctx context.Context, args []string, c console) int {
-	scopes := distinct([]string{"mcp:use"}, mcptools.ScopesOf(mcptools.All(mcptools.Vitals{})))
+	scopes := house.Distinct([]string{"mcp:use"}, mcptools.ScopesOf(mcptools.All(mcptools.Vitals{})))
 	flags := newFlags("issuer", "Run the local issuer alone: a fake authorization server for demos and tests. Anyone can sign in as anyone.", c)
 	var (
 		listen    = flags.String("listen", "127.0.0.1:9000", "host:port to listen on")
@@ -70,8 +71,10 @@ func issuer(ctx context.Context, args []string, c console) int {
 	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
 		*url, *url+"/.well-known/oauth-authorization-server", *resources)
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	chain := server.NewIssuer(server.Config{Resource: address, Logger: logger}, providers.LocalRoutes(fake))
-	if err := server.Serve(ctx, ln, chain, logger, func() { logger.Info("stopping") }); err != nil {
+	settings := server.DefaultSettings()
+	settings.DrainTime = 0 // nobody balances a load over a fake
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, providers.LocalRoutes(fake))
+	if err := server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{}); err != nil {
 		logger.Error("stopped", "error", err)
 		return exitFailure
 	}

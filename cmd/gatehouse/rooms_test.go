@@ -16,7 +16,9 @@ const root = "../.."
 
 // mayImport says which rooms each room may know. Imports point one way; server and mcptools do not know each other.
 var mayImport = map[string][]string{
-	"cmd/gatehouse":          {"configs", "server", "mcptools", "providers", "providers/localissuer"},
+	"cmd/gatehouse":          {"cmd/gatehouse/house", "configs", "server", "mcptools", "providers", "providers/localissuer"},
+	"cmd/gatehouse/house":    {"configs", "server", "mcptools", "providers"},
+	"cmd/conformance":        {"cmd/gatehouse/house", "configs", "server", "mcptools"},
 	"configs":                {"server", "providers", "mcptools"},
 	"server":                 {"providers"},
 	"mcptools":               {"providers"},

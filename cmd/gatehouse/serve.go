@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 
+	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/server"
 )
 
@@ -28,15 +29,15 @@ func serve(ctx context.Context, args []string, c console) int {
 		return exitPort
 	}
 	defer ln.Close()
-	h, err := build(ctx, cfg, logger)
+	h, err := house.Build(ctx, cfg, house.Tools, logger)
 	if err != nil {
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider
 	}
 	banner(c.stdout, cfg, h)
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
-	err = server.Serve(ctx, ln, h.http, logger, h.drain)
-	h.mcp.CloseSessions()
+	err = server.Serve(ctx, ln, h.HTTP, cfg.Server, logger, server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams})
+	h.MCP.CloseSessions()
 	if err != nil {
 		logger.Error("stopped", "error", err)
 		return exitFailure

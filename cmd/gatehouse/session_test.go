@@ -117,7 +117,7 @@ func TestTheStatelessEraKeepsNoSessions(t *testing.T) {
 	if got := structured(t, send(t, http.MethodPost, h.url, token, body, header))["greeting"]; got != "Hello, Ada!" {
 		t.Errorf("a call of the older era got %v", got)
 	}
-	if n := h.mcp.Sessions(); n != 0 {
+	if n := h.MCP.Sessions(); n != 0 {
 		t.Errorf("%d sessions are open", n)
 	}
 }

@@ -99,7 +99,7 @@ func (i *Issuer) Client() *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		Timeout:       5 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return fmt.Errorf("redirects are not followed") },
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 

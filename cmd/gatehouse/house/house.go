@@ -1,0 +1,123 @@
+// Package house puts the parts together: a provider, the MCP handler and the chain in front of it, from one valid
+// configuration. The commands and the tests use it; nothing below knows of it.
+package house
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/configs"
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+	"gatehouse/server"
+)
+
+// House is everything that runs.
+type House struct {
+	Provider providers.Provider
+	Catalog  mcptools.Catalog
+	MCP      *mcptools.Handler
+	HTTP     http.Handler
+
+	drain context.CancelFunc
+}
+
+// Offer makes the catalog of a server. It is called once.
+type Offer func(mcptools.Vitals) mcptools.Catalog
+
+// Tools is the offer of the product itself.
+func Tools(v mcptools.Vitals) mcptools.Catalog { return mcptools.Catalog{Tools: mcptools.All(v)} }
+
+// Build puts the house together. What runs in the background ends with ctx. The error is the provider's.
+func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.Logger) (*House, error) {
+	h := &House{}
+	outcomes := &server.Outcomes{}
+	h.Catalog = offer(mcptools.Vitals{
+		Started:  time.Now(),
+		Outcomes: outcomes.Snapshot,
+		Sessions: func() int { return h.MCP.Sessions() },
+		Keys:     func() providers.KeyStatus { return keyStatus(h.Provider) },
+	})
+	info := mcp.Implementation{Name: "gatehouse", Title: "Gatehouse", Version: Version()}
+	var err error
+	h.Provider, err = cfg.Provider.Open(ctx, providers.Site{
+		Resource:      cfg.Resource,
+		Name:          info.Title,
+		InitialScopes: cfg.Scopes.Initial,
+		KnownScopes:   Distinct(cfg.Scopes.Required, cfg.Scopes.Initial, mcptools.ScopesOf(h.Catalog.Tools)),
+		Logger:        logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.MCP = mcptools.NewHandler(mcptools.Options{
+		Settings: cfg.MCP, Tools: cfg.Tools, Info: info, RequiredScopes: cfg.Scopes.Required, Logger: logger,
+	}, h.Catalog)
+
+	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
+	h.drain = drain
+	h.HTTP = server.New(server.Config{
+		Resource:       cfg.Resource,
+		Settings:       cfg.Server,
+		RequiredScopes: cfg.Scopes.Required,
+		Implies:        cfg.Scopes.Implications(),
+		Logger:         logger,
+		Outcomes:       outcomes,
+		Draining:       draining,
+	}, h.Provider, h.MCP)
+	return h, nil
+}
+
+// Drain makes the server say that it is not ready.
+func (h *House) Drain() { h.drain() }
+
+func keyStatus(p providers.Provider) providers.KeyStatus {
+	if r, ok := p.(providers.KeyReporter); ok {
+		return r.Keys()
+	}
+	return providers.KeyStatus{}
+}
+
+// Version is what the Go toolchain wrote into the binary: a version, or the commit it was built from.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	var revision, modified string
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = "+changes"
+		}
+	}
+	if revision == "" {
+		return "devel"
+	}
+	return "devel-" + revision[:min(12, len(revision))] + modified
+}
+
+// Distinct joins lists, keeping the first of equal entries.
+func Distinct(lists ...[]string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, list := range lists {
+		for _, s := range list {
+			if !seen[s] {
+				seen[s] = true
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// clientAddress says where a request comes from: the other end of the connection, or what a trusted proxy says.
+func clientAddress(c Config) echo.IPExtractor {
+	if len(c.Settings.TrustedProxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	// The library trusts loopback, link-local and private addresses unless told not to.
+	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, proxy := range c.Settings.TrustedProxies {
+		if _, network, err := net.ParseCIDR(proxy); err == nil { // Check has seen it
+			options = append(options, echo.TrustIPRange(network))
+		}
+	}
+	return echo.ExtractIPFromXFFHeader(options...)
+}
+
+// leaving tells clients, while the server drains, not to send another request on this connection: it would be lost when
+// the connection closes.
+func leaving(c Config) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(ctx echo.Context) error {
+			if ended(c.Draining) {
+				ctx.Response().Header().Set("Connection", "close")
+			}
+			return next(ctx)
+		}
+	}
+}
+
+// slowBody bounds how long a body may take. It stands outside the access log, whose writer hides the connection; and it
+// lifts the deadline when the body is there, because a read deadline would otherwise end the call that the body began.
+func slowBody(c Config) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(ctx echo.Context) error {
+			r := ctx.Request()
+			if r.ContentLength != 0 && c.Settings.ReadBodyTimeout > 0 {
+				connection := http.NewResponseController(ctx.Response().Writer)
+				if connection.SetReadDeadline(time.Now().Add(c.Settings.ReadBodyTimeout)) == nil {
+					r.Body = &timedBody{ReadCloser: r.Body, lift: func() { _ = connection.SetReadDeadline(time.Time{}) }}
+				}
+			}
+			return next(ctx)
+		}
+	}
+}
+
+// timedBody lifts the deadline at its end.
+type timedBody struct {
+	io.ReadCloser
+	lift func()
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.lift()
+	}
+	return n, err
+}

@@ -1,0 +1,218 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/server"
+)
+
+// RS-14: a broad scope includes narrow ones, along chains, and only as configured.
+func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
+	f := start(t, options{implies: server.Implications{
+		"admin": {"write"}, "write": {"read", "mcp:use"}, "read": {"write"}, // a circle does no harm
+	}})
+	for name, c := range map[string]struct {
+		scope, needs string
+		status       int
+	}{
+		"the broad one alone":             {"admin", "", 200},
+		"what it implies":                 {"admin", "write", 200},
+		"what that implies":               {"admin", "read", 200},
+		"not the other way round":         {"mcp:use", "write", 403},
+		"not what only begins alike":      {"admins", "read", 403},
+		"nothing that nobody said":        {"admin", "delete", 403},
+		"a token without any scope":       {"", "", 403},
+		"scopes joined by a comma":        {"admin,mcp:use", "", 403},
+		"the scope in another case":       {"Admin", "read", 403},
+		"a scope that is a prefix of one": {"mcp", "", 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token(c.scope), "X-Needs": c.needs}, nil)
+			if r.status != c.status {
+				t.Errorf("answered %d, want %d", r.status, c.status)
+			}
+		})
+	}
+}
+
+// One bad token after another costs us; a colleague with a good token behind the same address must not pay for it.
+func TestAnAddressThatSendsBadTokensIsToldToWait(t *testing.T) {
+	f := start(t, options{settings: func(s *server.Settings) { s.FailedAuthPerMinute = 5 }})
+	good, fresh := f.token("mcp:use"), f.issuer.Token(f.resource.String(), map[string]any{"jti": "fresh"})
+	statuses := map[int]int{}
+	for i := range 12 {
+		r := f.ask(t, http.MethodPost, "/mcp", bearer("bad"+strconv.Itoa(i)), nil)
+		statuses[r.status]++
+		if r.status == http.StatusTooManyRequests && (r.header.Get("Retry-After") == "" || r.header.Get("WWW-Authenticate") != "") {
+			t.Errorf("429 with Retry-After %q and challenge %q", r.header.Get("Retry-After"), r.header.Get("WWW-Authenticate"))
+		}
+		if i == 0 {
+			// From here on the address is watched, so this token is remembered as good.
+			if r := f.ask(t, http.MethodPost, "/mcp", bearer(good), nil); r.status != 200 {
+				t.Fatalf("a good token answered %d", r.status)
+			}
+		}
+	}
+	if statuses[401] != 5 || statuses[429] != 7 {
+		t.Errorf("12 bad tokens got %v, want five 401 and seven 429", statuses)
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", bearer(good), nil); r.status != 200 {
+		t.Errorf("the colleague's token answered %d", r.status)
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", bearer(fresh), nil); r.status != 429 {
+		t.Errorf("a token that nobody has seen answered %d", r.status)
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", nil, nil); r.status != 401 {
+		t.Errorf("a request without a token answered %d: a sign-in must be able to begin", r.status)
+	}
+}
+
+func TestOnlyATrustedProxySaysWhereARequestComesFrom(t *testing.T) {
+	for name, c := range map[string]struct {
+		proxies []string
+		header  map[string]string
+		want    string
+	}{
+		"nobody is trusted":          {nil, map[string]string{"X-Forwarded-For": "192.0.2.7", "X-Real-Ip": "192.0.2.8"}, "ip=127.0.0.1"},
+		"another proxy is trusted":   {[]string{"10.0.0.0/8"}, map[string]string{"X-Forwarded-For": "192.0.2.7"}, "ip=127.0.0.1"},
+		"this proxy is trusted":      {[]string{"127.0.0.0/8"}, map[string]string{"X-Forwarded-For": "192.0.2.7"}, "ip=192.0.2.7"},
+		"what its client made up":    {[]string{"127.0.0.0/8"}, map[string]string{"X-Forwarded-For": "203.0.113.1, 192.0.2.7"}, "ip=192.0.2.7"},
+		"nothing said by the proxy":  {[]string{"127.0.0.0/8"}, nil, "ip=127.0.0.1"},
+		"the other header is no use": {[]string{"127.0.0.0/8"}, map[string]string{"X-Real-Ip": "192.0.2.8"}, "ip=127.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, options{settings: func(s *server.Settings) { s.TrustedProxies = c.proxies }})
+			f.ask(t, http.MethodPost, "/mcp", c.header, nil)
+			if !strings.Contains(f.log.String(), c.want) {
+				t.Errorf("the log does not say %s:\n%s", c.want, f.log)
+			}
+		})
+	}
+}
+
+// Row 27 and 28 of the threat model: what is too long is refused, what is too slow is dropped.
+func TestWhatIsTooLongIsRefused(t *testing.T) {
+	f := start(t, options{})
+	for name, c := range map[string]struct {
+		header map[string]string
+		want   []int
+	}{
+		"a token of 20 KiB":   {bearer(strings.Repeat("x", 20<<10)), []int{401}},
+		"a token of 64 KiB":   {bearer(strings.Repeat("x", 64<<10)), []int{431, 401}},
+		"a header of 2 MiB":   {map[string]string{"X-Long": strings.Repeat("x", 2<<20)}, []int{431}},
+		"a name full of text": {map[string]string{"X-" + strings.Repeat("y", 60<<10): "1"}, []int{431}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.resource.String(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for k, v := range c.header {
+				req.Header.Set(k, v)
+			}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			resp, err := client.Do(req)
+			if err != nil {
+				return // dropped while it was sent: refused all the same
+			}
+			defer resp.Body.Close()
+			for _, want := range c.want {
+				if resp.StatusCode == want {
+					return
+				}
+			}
+			t.Errorf("answered %d, want one of %v", resp.StatusCode, c.want)
+		})
+	}
+}
+
+func TestWhatIsTooSlowIsDropped(t *testing.T) {
+	f := start(t, options{settings: func(s *server.Settings) {
+		s.ReadHeaderTimeout, s.ReadBodyTimeout = 300*time.Millisecond, 300*time.Millisecond
+	}})
+	for name, beginning := range map[string]string{
+		"a header that never ends": "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Slow: ",
+		"a body that never comes":  "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Read: yes\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\nContent-Length: 100\r\n\r\n{",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", f.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			begin := time.Now()
+			fmt.Fprint(conn, beginning)
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if _, err := io.Copy(io.Discard, conn); err != nil {
+				t.Errorf("still open after %v: %v", time.Since(begin), err)
+			}
+		})
+	}
+}
+
+// A read deadline must not end the call that the body began.
+func TestACallMayTakeLongerThanItsBody(t *testing.T) {
+	f := start(t, options{settings: func(s *server.Settings) { s.ReadBodyTimeout = 200 * time.Millisecond }})
+	r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Read": "yes", "X-Wait": "600ms"}, bytes.NewReader([]byte("{}")))
+	if r.status != 200 || r.body != "served" {
+		t.Errorf("answered %d %q", r.status, r.body)
+	}
+}
+
+// While the server drains it serves, says that it is not ready, and asks every client to leave; then it stops, and calls in
+// flight finish.
+func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
+	draining, drain := context.WithCancel(context.Background())
+	defer drain()
+	stop := make(chan struct{})
+	f := start(t, options{
+		drain: draining, stop: stop, settings: func(s *server.Settings) { s.DrainTime = 400 * time.Millisecond },
+		lifecycle: server.Lifecycle{Draining: drain},
+	})
+	slow := make(chan reply, 1)
+	go func() {
+		slow <- f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Wait": "1s"}, nil)
+	}()
+	time.Sleep(100 * time.Millisecond) // the slow call is in flight
+	close(stop)
+	for range 100 {
+		if f.ask(t, http.MethodGet, "/readyz", nil, nil).status == 503 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil)
+	if r.status != 200 || !r.close {
+		t.Errorf("while draining a call answered %d, Connection: close %v", r.status, r.close)
+	}
+	if r := <-slow; r.status != 200 {
+		t.Errorf("the call in flight answered %d", r.status)
+	}
+}
+
+// A caller who hangs up in the middle harms nobody.
+func TestAHalfSentRequestHarmsNobody(t *testing.T) {
+	f := start(t, options{})
+	conn, err := net.Dial("tcp", f.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", f.address, f.token("mcp:use"))
+	_, _ = bufio.NewReader(io.LimitReader(conn, 0)).Peek(0)
+	conn.Close()
+	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
+		t.Errorf("answered %d", r.status)
+	}
+}

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Settings are the section "server" of the configuration.
+type Settings struct {
+	Listen              string        `koanf:"listen" help:"host:port to listen on"`
+	AllowedOrigins      []string      `koanf:"allowed_origins" help:"web origins whose scripts may call the MCP endpoint: exact, or http://localhost:* for any port"`
+	TrustedProxies      []string      `koanf:"trusted_proxies" help:"addresses (CIDR) of proxies whose X-Forwarded-For is believed, for the log and the limits; nothing else is taken from it"`
+	MaxBodyBytes        int           `koanf:"max_body_bytes" help:"largest body of a request, in bytes"`
+	MaxHeaderBytes      int           `koanf:"max_header_bytes" help:"largest header of a request, in bytes; it must have room for a token"`
+	ReadHeaderTimeout   time.Duration `koanf:"read_header_timeout" help:"how long the header of a request may take"`
+	ReadBodyTimeout     time.Duration `koanf:"read_body_timeout" help:"how long the body of a request may take"`
+	IdleTimeout         time.Duration `koanf:"idle_timeout" help:"how long a connection may wait for its next request"`
+	DrainTime           time.Duration `koanf:"drain_time" help:"how long the server goes on after it said that it is not ready, so that traffic can move elsewhere"`
+	ShutdownTimeout     time.Duration `koanf:"shutdown_timeout" help:"how long calls in flight may take when the server stops"`
+	FailedAuthPerMinute int           `koanf:"failed_auth_per_minute" help:"bad tokens from one address in a minute before it is told to wait"`
+}
+
+// DefaultSettings returns the section before anything was configured.
+func DefaultSettings() Settings {
+	return Settings{
+		Listen: "127.0.0.1:3002", AllowedOrigins: []string{}, TrustedProxies: []string{},
+		MaxBodyBytes: 1 << 20, MaxHeaderBytes: 48 << 10,
+		ReadHeaderTimeout: 10 * time.Second, ReadBodyTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		DrainTime: 5 * time.Second, ShutdownTimeout: 20 * time.Second,
+		FailedAuthPerMinute: 300,
+	}
+}
+
+// Check reports every setting that cannot be right, all at once. The key is relative to the section.
+func (s Settings) Check(report func(key, reason, wayOut string)) {
+	if reason := checkListen(s.Listen); reason != "" {
+		report("listen", reason, "use 127.0.0.1:3002, or :3002 for every address of this computer")
+	}
+	for _, origin := range s.AllowedOrigins {
+		if reason := checkOrigin(origin); reason != "" {
+			report("allowed_origins", strconv.Quote(origin)+" "+reason, "use scheme://host[:port] as browsers send it, for example https://inspector.example.com")
+		}
+	}
+	for _, proxy := range s.TrustedProxies {
+		if _, err := netip.ParsePrefix(proxy); err != nil {
+			report("trusted_proxies", strconv.Quote(proxy)+" is not a range of addresses", "use CIDR, such as 10.0.0.0/8 or 192.0.2.7/32")
+		}
+	}
+	for _, n := range []struct {
+		key          string
+		value, least int
+		most         int
+	}{
+		{"max_body_bytes", s.MaxBodyBytes, 1 << 10, 1 << 30},
+		{"max_header_bytes", s.MaxHeaderBytes, 4 << 10, 1 << 20},
+		{"failed_auth_per_minute", s.FailedAuthPerMinute, 1, 1_000_000},
+	} {
+		if n.value < n.least || n.value > n.most {
+			report(n.key, fmt.Sprintf("it is not between %d and %d", n.least, n.most), "leave it out for the default")
+		}
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+		least time.Duration
+	}{
+		{"read_header_timeout", s.ReadHeaderTimeout, 100 * time.Millisecond},
+		{"read_body_timeout", s.ReadBodyTimeout, 100 * time.Millisecond},
+		{"idle_timeout", s.IdleTimeout, 100 * time.Millisecond},
+		{"shutdown_timeout", s.ShutdownTimeout, 100 * time.Millisecond},
+		{"drain_time", s.DrainTime, 0},
+	} {
+		if d.value < d.least || d.value > time.Hour {
+			report(d.key, fmt.Sprintf("it is not between %s and 1h", d.least), "use a duration such as 10s")
+		}
+	}
+}
+
+func checkListen(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "it is not host:port"
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "its port is not a number from 0 to 65535"
+	}
+	if strings.Contains(host, "/") {
+		return "its host is not a name or an address"
+	}
+	return ""
+}
+
+func checkOrigin(origin string) string {
+	if slices.Contains(anyPortOrigins(), origin) {
+		return ""
+	}
+	u, err := url.Parse(origin)
+	switch {
+	case strings.Contains(origin, "*"):
+		return "is a pattern; only " + strings.Join(anyPortOrigins(), ", ") + " are, because others match more than they seem to"
+	case origin == "null":
+		return "stands for any sandboxed page"
+	case err != nil || u.Scheme == "" || u.Host == "":
+		return "is not an origin"
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return "has more than scheme, host and port"
+	case origin != strings.ToLower(origin):
+		return "has capital letters, which browsers never send"
+	}
+	return ""
+}

@@ -1,0 +1,57 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/server"
+)
+
+func TestSettingsAreCheckedAllAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*server.Settings)
+		want   string
+	}{
+		"the defaults":       {func(*server.Settings) {}, ""},
+		"every address":      {func(s *server.Settings) { s.Listen = ":3002" }, ""},
+		"any free port":      {func(s *server.Settings) { s.Listen = "127.0.0.1:0" }, ""},
+		"IPv6":               {func(s *server.Settings) { s.Listen = "[::1]:3002" }, ""},
+		"no port":            {func(s *server.Settings) { s.Listen = "localhost" }, "listen"},
+		"a port too large":   {func(s *server.Settings) { s.Listen = "localhost:99999" }, "listen"},
+		"a named port":       {func(s *server.Settings) { s.Listen = "localhost:http" }, "listen"},
+		"a URL to listen on": {func(s *server.Settings) { s.Listen = "http://localhost:3002" }, "listen"},
+		"good origins": {func(s *server.Settings) {
+			s.AllowedOrigins = []string{"https://a.example", "http://localhost:*", "https://a.example:8443"}
+		}, ""},
+		"every kind of bad origin": {func(s *server.Settings) {
+			s.AllowedOrigins = []string{"*", "null", "https://*.example", "a.example", "https://a.example/", "https://A.example", "https://u@a.example"}
+		}, strings.TrimSpace(strings.Repeat("allowed_origins ", 7))},
+		"proxies":             {func(s *server.Settings) { s.TrustedProxies = []string{"10.0.0.0/8", "2001:db8::/32"} }, ""},
+		"proxies by name":     {func(s *server.Settings) { s.TrustedProxies = []string{"proxy.example", "10.0.0.1"} }, "trusted_proxies trusted_proxies"},
+		"no room for a body":  {func(s *server.Settings) { s.MaxBodyBytes = 0 }, "max_body_bytes"},
+		"no room for a token": {func(s *server.Settings) { s.MaxHeaderBytes = 100 }, "max_header_bytes"},
+		"no patience at all": {func(s *server.Settings) {
+			s.ReadHeaderTimeout, s.ReadBodyTimeout, s.IdleTimeout, s.ShutdownTimeout = 0, 0, 0, 0
+		}, "read_header_timeout read_body_timeout idle_timeout shutdown_timeout"},
+		"no drain time":           {func(s *server.Settings) { s.DrainTime = 0 }, ""},
+		"a negative drain time":   {func(s *server.Settings) { s.DrainTime = -time.Second }, "drain_time"},
+		"no failures are allowed": {func(s *server.Settings) { s.FailedAuthPerMinute = 0 }, "failed_auth_per_minute"},
+		"two things wrong":        {func(s *server.Settings) { s.Listen, s.AllowedOrigins = "x", []string{"*"} }, "listen allowed_origins"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			settings := server.DefaultSettings()
+			c.change(&settings)
+			var got []string
+			settings.Check(func(key, reason, wayOut string) {
+				if reason == "" || wayOut == "" {
+					t.Errorf("%s: reason %q, way out %q", key, reason, wayOut)
+				}
+				got = append(got, key)
+			})
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("reported %v, want %v", got, c.want)
+			}
+		})
+	}
+}
