@@ -54,8 +54,12 @@ func (c Catalog) register(s *mcp.Server) {
 	}
 }
 
-// operation is what a request asks for, as far as scopes are concerned: a method, and what it is applied to.
-type operation struct{ method, name string }
+// operation is what a request asks for, as far as scopes are concerned: a method, and what it is applied to: the names of
+// tools or prompts, or the URIs of resources.
+type operation struct {
+	method string
+	names  []string
+}
 
 // Methods whose scopes depend on what they are applied to.
 const (
@@ -64,6 +68,7 @@ const (
 	methodRead        = "resources/read"
 	methodSubscribe   = "resources/subscribe"
 	methodUnsubscribe = "resources/unsubscribe"
+	methodListen      = "subscriptions/listen" // which also subscribes to resources
 )
 
 // scopeTable says which scopes an operation needs beyond those that every call needs. It is the one place that knows; the
@@ -97,15 +102,18 @@ func newScopeTable(c Catalog) scopeTable {
 
 // of returns the scopes of an operation. What nobody offers needs none of its own: it will not be found.
 func (t scopeTable) of(op operation) []string {
-	switch op.method {
-	case methodCallTool:
-		return t.tools[op.name]
-	case methodGetPrompt:
-		return t.prompts[op.name]
-	case methodRead, methodSubscribe, methodUnsubscribe:
-		return t.ofResource(op.name)
+	var scopes []string
+	for _, name := range op.names {
+		switch op.method {
+		case methodCallTool:
+			scopes = append(scopes, t.tools[name]...)
+		case methodGetPrompt:
+			scopes = append(scopes, t.prompts[name]...)
+		case methodRead, methodSubscribe, methodUnsubscribe, methodListen:
+			scopes = append(scopes, t.ofResource(name)...)
+		}
 	}
-	return nil
+	return scopes
 }
 
 // ofResource joins the scopes of everything that matches: which of several templates the SDK will pick is its business.

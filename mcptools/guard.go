@@ -63,15 +63,20 @@ func operationOf(method string, req mcp.Request) operation {
 	op := operation{method: method}
 	switch r := req.(type) {
 	case *mcp.CallToolRequest:
-		op.name = r.Params.Name
+		op.names = []string{r.Params.Name}
 	case *mcp.GetPromptRequest:
-		op.name = r.Params.Name
+		op.names = []string{r.Params.Name}
 	case *mcp.ReadResourceRequest:
-		op.name = r.Params.URI
+		op.names = []string{r.Params.URI}
 	case *mcp.SubscribeRequest:
-		op.name = r.Params.URI
+		op.names = []string{r.Params.URI}
 	case *mcp.UnsubscribeRequest:
-		op.name = r.Params.URI
+		op.names = []string{r.Params.URI}
+	case *mcp.SubscriptionsListenRequest:
+		// The SDK subscribes to these without asking any middleware again.
+		if r.Params.Notifications != nil {
+			op.names = r.Params.Notifications.ResourceSubscriptions
+		}
 	}
 	return op
 }

@@ -30,6 +30,13 @@ func prompt(name string, scopes ...string) mcp.Request {
 	return &mcp.GetPromptRequest{Params: &mcp.GetPromptParams{Name: name}, Extra: &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()}}
 }
 
+func listen(uri string, scopes ...string) mcp.Request {
+	return &mcp.SubscriptionsListenRequest{
+		Params: &mcp.SubscriptionsListenParams{Notifications: &mcp.NotificationSubscriptions{ResourceSubscriptions: []string{uri}}},
+		Extra:  &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()},
+	}
+}
+
 func read(uri string, scopes ...string) mcp.Request {
 	return &mcp.ReadResourceRequest{Params: &mcp.ReadResourceParams{URI: uri}, Extra: &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()}}
 }
@@ -65,6 +72,8 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 		"a resource without its scope":          {read("doc://a", "mcp:use"), "resources/read", false},
 		"one of a template with its scope":      {read("secret://1", "mcp:use", "secret:read"), "resources/read", true},
 		"one of a template without its scope":   {read("secret://1", "mcp:use"), "resources/read", false},
+		"a subscription with its scope":         {listen("doc://a", "mcp:use", "doc:read"), "subscriptions/listen", true},
+		"a subscription without its scope":      {listen("doc://a", "mcp:use"), "subscriptions/listen", false},
 		"a list with the base scope":            {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity("mcp:use").TokenInfo()}}, "tools/list", true},
 		"a list without the base scope":         {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity().TokenInfo()}}, "tools/list", false},
 		"token information that is not from us": {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: &auth.TokenInfo{Scopes: []string{"mcp:use"}}}}, "tools/list", false},

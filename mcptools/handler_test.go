@@ -102,62 +102,138 @@ func TestAnUnknownToolIsAnErrorInBothEras(t *testing.T) {
 	}
 }
 
+// changing is a catalog whose list of tools may change, so that there is something to listen to.
+func changing() Catalog {
+	return Catalog{Tools: []Tool{whoami()}, Options: func(o *mcp.ServerOptions) { o.Capabilities.Tools.ListChanged = true }}
+}
+
 // A stream of notifications must not go on telling things to somebody whose token is over.
 func TestAStandingStreamEndsWithItsToken(t *testing.T) {
-	h := handlerOf(Catalog{Tools: []Tool{whoami()}})
-	// The stream may use the leeway that the token itself has.
-	url := serve(t, h, time.Now().Add(-providers.DefaultLeeway).Add(700*time.Millisecond))
-	post := func(body string, header map[string]string) *http.Response {
-		req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("Accept", "application/json, text/event-stream")
-		for k, v := range header {
-			req.Header.Set(k, v)
-		}
-		resp, err := bearerClient().Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp
-	}
-	opened := post(`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil)
-	_, _ = io.Copy(io.Discard, opened.Body)
-	opened.Body.Close()
-	sid := opened.Header.Get("Mcp-Session-Id")
-
-	for name, open := range map[string]func() *http.Response{
-		"the GET stream of 2025-11-25": func() *http.Response {
-			req, err := http.NewRequest(http.MethodGet, url, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Accept", "text/event-stream")
-			req.Header.Set("Mcp-Session-Id", sid)
-			resp, err := bearerClient().Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return resp
+	for name, open := range map[string]func(t *testing.T, url string) *http.Response{
+		"the GET stream of 2025-11-25": func(t *testing.T, url string) *http.Response {
+			begun := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil)
+			_, _ = io.Copy(io.Discard, begun.Body)
+			return request(t, http.MethodGet, url, "", map[string]string{"Mcp-Session-Id": begun.Header.Get("Mcp-Session-Id"), "Accept": "text/event-stream"})
 		},
-		"subscriptions/listen of 2026-07-28": func() *http.Response {
-			return post(`{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`,
-				map[string]string{"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"})
-		},
+		"subscriptions/listen of 2026-07-28": listening,
 	} {
 		t.Run(name, func(t *testing.T) {
+			// The stream may use the leeway that the token itself has.
+			url := serve(t, handlerOf(changing()), time.Now().Add(-providers.DefaultLeeway).Add(time.Second))
 			begin := time.Now()
-			resp := open()
-			defer resp.Body.Close()
+			resp := open(t, url)
 			if resp.StatusCode != http.StatusOK {
 				body, _ := io.ReadAll(resp.Body)
 				t.Fatalf("answered %d %s", resp.StatusCode, body)
 			}
 			_, _ = io.Copy(io.Discard, resp.Body)
-			if took := time.Since(begin); took > 3*time.Second {
-				t.Errorf("the stream went on for %v", took)
+			if took := time.Since(begin); took > 4*time.Second || took < 300*time.Millisecond {
+				t.Errorf("the stream lasted %v, its token about a second", took)
+			}
+		})
+	}
+}
+
+// request sends one request as a client would write it.
+func request(t *testing.T, method, url, body string, header map[string]string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	for k, v := range header {
+		req.Header.Set(k, v)
+	}
+	resp, err := bearerClient().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// listening opens a stream of subscriptions/listen.
+func listening(t *testing.T, url string) *http.Response {
+	t.Helper()
+	return request(t, http.MethodPost, url,
+		`{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`,
+		map[string]string{"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"})
+}
+
+func TestListeningStreamsAreBoundedAndEndWhenTheServerStops(t *testing.T) {
+	h := handlerOf(changing(), func(o *Options) { o.Settings.MaxStreamsPerUser = 2 })
+	url := serve(t, h, time.Now().Add(time.Hour))
+	first, second := listening(t, url), listening(t, url)
+	if first.StatusCode != http.StatusOK || second.StatusCode != http.StatusOK {
+		t.Fatalf("the streams answered %d and %d", first.StatusCode, second.StatusCode)
+	}
+	if third := listening(t, url); third.StatusCode != http.StatusTooManyRequests || third.Header.Get("Retry-After") == "" {
+		t.Errorf("the third answered %d, want 429 with Retry-After", third.StatusCode)
+	}
+	begin := time.Now()
+	h.CloseStreams()
+	text, _ := io.ReadAll(first.Body)
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("the stream ended after %v", took)
+	}
+	if !strings.Contains(string(text), "acknowledged") { // TR-20
+		t.Errorf("the stream did not begin with its acknowledgement: %s", text)
+	}
+}
+
+// waiting is a tool that tells when it begins and why it ends.
+func waiting(begun chan<- struct{}, ended chan<- error) Tool {
+	return Define(Definition{Name: "wait", Description: "waits"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, struct{}, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return nil, struct{}{}, ctx.Err()
+	})
+}
+
+// TR-21: closing the response cancels the call. (In the older era it must not: that client says so in a message.)
+func TestTR21ACallOf20260728EndsWhenItsClientHangsUp(t *testing.T) {
+	begun, ended := make(chan struct{}, 1), make(chan error, 1)
+	url := serve(t, handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}}), time.Now().Add(time.Hour))
+	ctx, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range map[string]string{"Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "wait"} {
+		req.Header.Set(k, v)
+	}
+	go func() {
+		if resp, err := bearerClient().Do(req); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+	}()
+	<-begun
+	hangUp()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("the call goes on for nobody")
+	}
+}
+
+func TestACallEndsAtItsDeadlineInBothEras(t *testing.T) {
+	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
+		t.Run(protocol, func(t *testing.T) {
+			begun, ended := make(chan struct{}, 1), make(chan error, 1)
+			h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}}, func(o *Options) { o.Settings.CallTimeout = 200 * time.Millisecond })
+			s := session(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
+			if r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "wait"}); err == nil && !r.IsError {
+				t.Error("the call succeeded")
+			}
+			if cause := <-ended; cause != context.DeadlineExceeded {
+				t.Errorf("the call ended by %v", cause)
 			}
 		})
 	}

@@ -13,10 +13,7 @@ import (
 	josejson "github.com/go-jose/go-jose/v4/json"
 )
 
-const (
-	methodInitialize = "initialize"
-	methodListen     = "subscriptions/listen"
-)
+const methodInitialize = "initialize"
 
 // message is what must be known of a JSON-RPC message before anything acts on it.
 type message struct {
@@ -33,16 +30,36 @@ func (m message) reader() io.Reader { return bytes.NewReader(m.body) }
 
 const metaVersion = "io.modelcontextprotocol/protocolVersion"
 
-// targetOf names the member of params that says what a method is applied to, or "".
-func targetOf(method string) string {
+// namesIn reads what a method is applied to. The error is for the caller.
+func namesIn(method string, params map[string]json.RawMessage) ([]string, error) {
+	member := ""
 	switch method {
 	case methodCallTool, methodGetPrompt:
-		return "name"
+		member = "name"
 	case methodRead, methodSubscribe, methodUnsubscribe:
-		return "uri"
+		member = "uri"
+	case methodListen:
+		wanted, err := membersOf(params["notifications"], listenResources)
+		if err != nil {
+			return nil, errors.New("notifications is not an object with distinct members")
+		}
+		var uris []string
+		if raw, ok := wanted[listenResources]; ok && json.Unmarshal(raw, &uris) != nil {
+			return nil, errors.New(listenResources + " is not a list of strings")
+		}
+		return uris, nil
+	default:
+		return nil, nil
 	}
-	return ""
+	var name string
+	if json.Unmarshal(params[member], &name) != nil {
+		return nil, errors.New(member + " is not a string")
+	}
+	return []string{name}, nil
 }
+
+// listenResources is the member of subscriptions/listen that names resources.
+const listenResources = "resourceSubscriptions"
 
 // peek reads one JSON-RPC message just far enough to know its operation. Names are matched exactly, and no member may
 // occur twice or in two spellings: where two parsers could disagree about what a message says, one could check one tool
@@ -72,10 +89,8 @@ func peek(body []byte) (message, http.Handler) {
 	if err != nil {
 		return m, rpcError(http.StatusBadRequest, -32602, "params is not an object with distinct members")
 	}
-	if member := targetOf(m.method); member != "" {
-		if json.Unmarshal(params[member], &m.name) != nil {
-			return m, rpcError(http.StatusBadRequest, -32602, member+" is not a string")
-		}
+	if m.names, err = namesIn(m.method, params); err != nil {
+		return m, rpcError(http.StatusBadRequest, -32602, err.Error())
 	}
 	if raw, ok := params["_meta"]; ok {
 		meta, err := membersOf(raw, metaVersion)

@@ -2,6 +2,7 @@ package mcptools
 
 import (
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -12,24 +13,25 @@ func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
 		want operation
 		meta bool
 	}{
-		"a call names its tool":             {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet"}}`, operation{"tools/call", "greet"}, false},
-		"members in any order":              {`{"params":{"arguments":{"name":"x"},"name":"greet"},"method":"tools/call"}`, operation{"tools/call", "greet"}, false},
-		"the version in _meta":              {`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, operation{"tools/list", ""}, true},
-		"no params":                         {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, operation{"ping", ""}, false},
-		"an answer of the client":           {`{"jsonrpc":"2.0","id":1,"result":{}}`, operation{"", ""}, false},
-		"a prompt is named":                 {`{"method":"prompts/get","params":{"name":"plan"}}`, operation{"prompts/get", "plan"}, false},
-		"a resource is named by its URI":    {`{"method":"resources/read","params":{"name":"x","uri":"doc://a"}}`, operation{"resources/read", "doc://a"}, false},
-		"a name elsewhere means nothing":    {`{"method":"tools/list","params":{"name":"greet"}}`, operation{"tools/list", ""}, false},
-		"leading white space":               {"\r\n\t " + `{"method":"ping"}`, operation{"ping", ""}, false},
-		"a tool's arguments are not params": {`{"method":"tools/call","params":{"name":"greet","arguments":{"name":"server_stats","Name":"x","name2":"y"}}}`, operation{"tools/call", "greet"}, false},
-		"an escaped name":                   {`{"method":"tools\/call","params":{"name":"gr\u0065et"}}`, operation{"tools/call", "greet"}, false},
+		"a call names its tool":             {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet"}}`, operation{"tools/call", []string{"greet"}}, false},
+		"members in any order":              {`{"params":{"arguments":{"name":"x"},"name":"greet"},"method":"tools/call"}`, operation{"tools/call", []string{"greet"}}, false},
+		"the version in _meta":              {`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, operation{"tools/list", nil}, true},
+		"no params":                         {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, operation{"ping", nil}, false},
+		"an answer of the client":           {`{"jsonrpc":"2.0","id":1,"result":{}}`, operation{"", nil}, false},
+		"a prompt is named":                 {`{"method":"prompts/get","params":{"name":"plan"}}`, operation{"prompts/get", []string{"plan"}}, false},
+		"a resource is named by its URI":    {`{"method":"resources/read","params":{"name":"x","uri":"doc://a"}}`, operation{"resources/read", []string{"doc://a"}}, false},
+		"what a subscription listens to":    {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["doc://a","doc://b"]}}}`, operation{"subscriptions/listen", []string{"doc://a", "doc://b"}}, false},
+		"a name elsewhere means nothing":    {`{"method":"tools/list","params":{"name":"greet"}}`, operation{"tools/list", nil}, false},
+		"leading white space":               {"\r\n\t " + `{"method":"ping"}`, operation{"ping", nil}, false},
+		"a tool's arguments are not params": {`{"method":"tools/call","params":{"name":"greet","arguments":{"name":"server_stats","Name":"x","name2":"y"}}}`, operation{"tools/call", []string{"greet"}}, false},
+		"an escaped name":                   {`{"method":"tools\/call","params":{"name":"gr\u0065et"}}`, operation{"tools/call", []string{"greet"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, refusal := peek([]byte(c.body))
 			if refusal != nil {
 				t.Fatal("refused")
 			}
-			if got.operation != c.want || got.hasVersion != c.meta {
+			if !reflect.DeepEqual(got.operation, c.want) || got.hasVersion != c.meta {
 				t.Errorf("got %+v with version %v, want %+v with %v", got.operation, got.hasVersion, c.want, c.meta)
 			}
 		})
@@ -57,6 +59,8 @@ func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 		"a method that is a list":          {`{"method":["tools/call"]}`, "-32600"},
 		"params that are a list":           {`{"method":"tools/call","params":["greet"]}`, "-32602"},
 		"a name that is a number":          {`{"method":"tools/call","params":{"name":1}}`, "-32602"},
+		"a subscription twice":             {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":[],"resourceSubscriptions":["doc://a"]}}}`, "-32602"},
+		"a subscription in another case":   {`{"method":"subscriptions/listen","params":{"notifications":{"ResourceSubscriptions":["doc://a"]}}}`, "-32602"},
 		"a call without a name":            {`{"method":"tools/call","params":{}}`, "-32602"},
 		"_meta that is text":               {`{"method":"ping","params":{"_meta":"x"}}`, "-32602"},
 		"a NUL behind the message":         {"{\"method\":\"ping\"}\x00", "-32700"},
@@ -86,7 +90,7 @@ func FuzzPeek(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		m, refusal := peek(body)
-		if refusal == nil && m.method == methodCallTool && m.name == "" && !strings.Contains(string(body), `""`) {
+		if refusal == nil && m.method == methodCallTool && len(m.names) != 1 && !strings.Contains(string(body), `""`) {
 			t.Errorf("a call without a name was accepted: %q", body)
 		}
 	})

@@ -27,7 +27,10 @@ func newChallenger(resource providers.Resource, initialScopes []string) challeng
 func (c challenger) header(r *refusal) string {
 	h := c.prefix
 	if r.code != "" {
-		h += `, error=` + quoted(r.code) + `, error_description=` + quoted(r.text)
+		h += `, error=` + quoted(r.code)
+		if r.text != "" { // some parsers take an empty value for none
+			h += `, error_description=` + quoted(r.text)
+		}
 	}
 	scope := c.scope
 	if r.scopes != nil {

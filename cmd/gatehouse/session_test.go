@@ -60,11 +60,10 @@ func TestASessionIsRefusedToAnybodyElse(t *testing.T) {
 	}
 }
 
-func TestAStandingStreamEndsWhenTheServerStops(t *testing.T) {
-	h := startHouse(t, nil)
-	token := h.token(t, "alice", "mcp:use")
-	session := h.openSession(t, token)
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, h.url, nil)
+// openStream opens the standing stream of a session and returns its answer, whose body goes on.
+func (r *running) openStream(t *testing.T, token, session string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, r.url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,12 +75,48 @@ func TestAStandingStreamEndsWhenTheServerStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// An HTTP server waits for open streams until its deadline. These must be gone within a second.
+func TestStandingStreamsEndAtOnceWhenTheServerStops(t *testing.T) {
+	h := startHouse(t, nil)
+	token := h.token(t, "alice", "mcp:use")
+	for range 3 {
+		if resp := h.openStream(t, token, h.openSession(t, token)); resp.StatusCode != http.StatusOK {
+			t.Fatalf("the stream answered %d", resp.StatusCode)
+		}
+	}
 	begin := time.Now()
 	h.stop()
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("stopping with an open stream took %v", took)
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("stopping with open streams took %v", took)
 	}
+}
+
+func TestStandingStreamsAreBoundedForEachCallerAndInAll(t *testing.T) {
+	h := startHouse(t, map[string]string{"mcp.max_streams_per_user": "2", "mcp.max_streams": "3"})
+	alice, bob := h.token(t, "alice", "mcp:use"), h.token(t, "bob", "mcp:use")
+	first := h.openStream(t, alice, h.openSession(t, alice))
+	h.openStream(t, alice, h.openSession(t, alice))
+	if resp := h.openStream(t, alice, h.openSession(t, alice)); resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("alice's third stream answered %d, want 429 with Retry-After", resp.StatusCode)
+	}
+	if resp := h.openStream(t, bob, h.openSession(t, bob)); resp.StatusCode != http.StatusOK {
+		t.Errorf("bob's first stream answered %d", resp.StatusCode)
+	}
+	if resp := h.openStream(t, bob, h.openSession(t, bob)); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("the fourth in all answered %d, want 503", resp.StatusCode)
+	}
+	first.Body.Close()
+	for range 100 {
+		if resp := h.openStream(t, alice, h.openSession(t, alice)); resp.StatusCode == http.StatusOK {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("a stream that was closed never made room")
 }
 
 // Both eras on one address, told apart by what the request says of itself.

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"gatehouse/providers"
+)
+
+// Whatever stands in the Authorization header, it is either one token of the form that RFC 6750 allows, or refused with a
+// known status; and no part of it comes back.
+func FuzzBearerToken(f *testing.F) {
+	for _, seed := range []string{"", "Bearer", "Bearer ", "bearer a.b.c", "Bearer a b", "Bearer a,b", "Basic YQ==", "Bearer \x00", "Bearer a==", "Bearer =", "BEARER  a", "Bearer\ta", "Bearer a\r\nX: y"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, field string) {
+		token, err := bearerToken(http.Header{"Authorization": {field}})
+		if err == nil {
+			if token == "" || strings.ContainsAny(token, " ,\"\r\n\t\x00") || !strings.HasSuffix(field, token) {
+				t.Errorf("%q gave the token %q", field, token)
+			}
+			return
+		}
+		var r *refusal
+		if !errors.As(err, &r) || r.status != http.StatusUnauthorized && r.status != http.StatusBadRequest || token != "" {
+			t.Errorf("%q gave %v, %q", field, err, token)
+		}
+		if r.cause != nil && len(field) > 12 && strings.Contains(r.cause.Error(), field) {
+			t.Errorf("the log would contain %q", field)
+		}
+	})
+}
+
+// Row 26 of the threat model: whatever the scopes and texts are, the result is one well-formed challenge with exactly the
+// parameters that were meant.
+func FuzzChallenge(f *testing.F) {
+	f.Add("mcp:use", "insufficient_scope", "text")
+	f.Add(`a"b\c`, "e", "a, error=\"x\"")
+	f.Add("a\r\nX-Evil: 1", "", "\x00\x7f")
+	f.Add(`", realm="evil`, "x", "é")
+	resource, err := providers.ParseResource("https://mcp.example.com/mcp")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, scope, code, text string) {
+		header := newChallenger(resource, nil).header(&refusal{code: code, text: text, scopes: []string{scope}})
+		if strings.ContainsAny(header, "\r\n\x00") {
+			t.Fatalf("the header would break: %q", header)
+		}
+		if strings.ContainsFunc(scope+code+text, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return // what a header cannot carry was dropped, so the values differ
+		}
+		challenges, err := oauthex.ParseWWWAuthenticate([]string{header})
+		if err != nil || len(challenges) != 1 {
+			t.Fatalf("%q cannot be parsed: %v, %d challenges", header, err, len(challenges))
+		}
+		want := map[string]string{"realm": "OAuth", "resource_metadata": resource.MetadataURL()}
+		if code != "" {
+			want["error"] = code
+			if text != "" {
+				want["error_description"] = text
+			}
+		}
+		if scope != "" {
+			want["scope"] = scope
+		}
+		for name, value := range want {
+			if got := challenges[0].Params[name]; got != value {
+				t.Errorf("%s is %q, want %q, in %q", name, got, value, header)
+			}
+		}
+		if len(challenges[0].Params) != len(want) {
+			t.Errorf("%d parameters, want %d: %q", len(challenges[0].Params), len(want), header)
+		}
+	})
+}
