@@ -5,6 +5,7 @@
 package configs
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -31,6 +32,14 @@ type Config struct {
 	Effective []Value
 	// Notes are what is worth knowing and no reason to refuse.
 	Notes []string
+}
+
+// Format implements fmt.Formatter. A verb that fits nothing, such as %s, makes package fmt print the provider's settings
+// without asking its secrets how they want to be printed.
+func (c Config) Format(f fmt.State, _ rune) {
+	for _, v := range c.Effective {
+		fmt.Fprintf(f, "%s=%q ", v.Key, v.Value)
+	}
 }
 
 // Value is one key of the effective configuration.
@@ -115,7 +124,7 @@ func (s Scopes) Check(report func(key, reason, wayOut string)) {
 		}
 	}
 	for _, scope := range s.Required {
-		if len(s.Initial) > 0 && !slices.Contains(s.Initial, scope) {
+		if isScope(scope) && len(s.Initial) > 0 && !slices.Contains(s.Initial, scope) {
 			report("initial", "every call needs "+scope+", but the first sign-in does not ask for it", "add "+scope+" to scopes.initial, or remove it from scopes.required")
 		}
 	}

@@ -19,7 +19,7 @@ type Key struct {
 	Name string
 	// Help is one line for people.
 	Help string
-	// Default is the value without any configuration, as text.
+	// Default is the value without any configuration.
 	Default any
 	// Kind is the provider kind that the key belongs to; empty for keys that always exist.
 	Kind string
@@ -58,15 +58,19 @@ func Keys() []Key {
 	for _, s := range sections() {
 		keys = append(keys, keysOf(s.name, s.defaults, "")...)
 	}
-	var names []string
-	for _, k := range providers.Kinds() {
-		names = append(names, k.Name)
-	}
-	keys = append(keys, Key{Name: kindKey, Help: "who signs people in: " + strings.Join(names, ", "), Default: "", typ: reflect.TypeFor[string]()})
+	keys = append(keys, Key{Name: kindKey, Help: "who signs people in: " + strings.Join(kindNames(), ", "), Default: "", typ: reflect.TypeFor[string]()})
 	for _, k := range providers.Kinds() {
 		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
 	}
 	return keys
+}
+
+func kindNames() []string {
+	var names []string
+	for _, k := range providers.Kinds() {
+		names = append(names, k.Name)
+	}
+	return names
 }
 
 // keysOf reads the settings of a section from the tags of its struct.

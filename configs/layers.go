@@ -1,36 +1,24 @@
 package configs
 
 import (
-	"bytes"
-	"embed"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/joho/godotenv"
-	"github.com/knadh/koanf/maps"
-	"github.com/knadh/koanf/parsers/yaml"
-	yamlv3 "go.yaml.in/yaml/v3"
 )
 
-//go:embed *.yaml
-var profiles embed.FS
-
 const (
-	defaultProfile = "local.yaml"
-	envPrefix      = "GATEHOUSE_"
-	// configVariable names the profile file, like the flag --config.
-	configVariable = envPrefix + "CONFIG"
-	dotEnv         = ".env"
+	envPrefix = "GATEHOUSE_"
+	// configKey is not a setting: it names the profile, as the flag --config or the variable GATEHOUSE_CONFIG.
+	configKey = "config"
+	dotEnv    = ".env"
 )
 
 // Sources says where to look. Later ones win: defaults, profile, .env, environment, flags.
@@ -52,106 +40,84 @@ type layer struct {
 	origins map[string]string
 	// textual is true where every value is text, so that lists and numbers must be read from it.
 	textual bool
+	// spell says how a key is written in this source.
+	spell func(key string) string
 }
 
-func newLayer(textual bool) layer {
-	return layer{values: map[string]any{}, origins: map[string]string{}, textual: textual}
+func newLayer(textual bool, spell func(key string) string) layer {
+	return layer{values: map[string]any{}, origins: map[string]string{}, textual: textual, spell: spell}
 }
 
 func (l layer) set(key string, value any, origin string) {
 	l.values[key], l.origins[key] = value, origin
 }
 
+// sortedKeys gives reports a stable order.
+func (l layer) sortedKeys() []string { return slices.Sorted(maps.Keys(l.values)) }
+
 // read returns all layers but the defaults. What cannot even be read is a problem of its own.
 func read(s Sources) ([]layer, Problems) {
-	var problems Problems
-	dot, problem := dotEnvLayer(s.Dir)
-	problems = append(problems, problem...)
+	dot, problems := dotEnvLayer(s.Dir)
 	environment := envLayer(s.Environ, func(name string) string { return "environment variable " + name })
 
-	path := s.Profile
+	path, named := s.Profile, "flag --"+configKey
 	for _, l := range []layer{environment, dot} {
-		if value, ok := l.values["config"]; ok {
-			if path == "" {
-				path = value.(string)
-			}
-			delete(l.values, "config")
+		if value, ok := l.values[configKey].(string); ok && path == "" {
+			path, named = value, l.origins[configKey]
 		}
+		delete(l.values, configKey)
 	}
-	profile, problem := profileLayer(path)
-	problems = append(problems, problem...)
+	profile, more := profileLayer(path, named)
 
-	flags := newLayer(true)
+	flags := newLayer(true, func(key string) string { return "--" + key })
 	for name, value := range s.Flags {
-		flags.set(name, value, "flag --"+name)
+		flags.set(name, value, "flag "+flags.spell(name))
 	}
-	return []layer{profile, dot, environment, flags}, problems
-}
-
-func profileLayer(path string) (layer, Problems) {
-	l := newLayer(false)
-	var (
-		content []byte
-		err     error
-		origin  string
-	)
-	if path == "" {
-		origin = "built-in profile " + defaultProfile
-		content, err = profiles.ReadFile(defaultProfile)
-	} else {
-		origin = "profile " + path
-		content, err = os.ReadFile(path)
-	}
-	if err != nil {
-		return l, Problems{{Key: "--config", Value: quoteValue(path), Reason: "the profile cannot be read: " + reasonOf(err),
-			WayOut: "name a file that exists, or leave --config out for the built-in local profile"}}
-	}
-	tree, err := parseYAML(content)
-	if err != nil {
-		return l, Problems{{Key: "--config", Value: quoteValue(path), Origin: origin, Reason: err.Error(), WayOut: "mend the file; `gatehouse config` shows what is in force"}}
-	}
-	flat, _ := maps.Flatten(tree, nil, ".")
-	for key, value := range flat {
-		l.set(key, value, origin)
-	}
-	return l, nil
-}
-
-func parseYAML(content []byte) (map[string]any, error) {
-	decoder := yamlv3.NewDecoder(bytes.NewReader(content))
-	var first, second yamlv3.Node
-	if err := decoder.Decode(&first); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("it is not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	// Only the first document would count, silently.
-	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, errors.New("it has more than one YAML document (a line with ---)")
-	}
-	tree, err := yaml.Parser().Unmarshal(content)
-	if err != nil {
-		return nil, fmt.Errorf("it is not YAML with settings: %s", strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	return tree, nil
+	return []layer{profile, dot, environment, flags}, append(problems, more...)
 }
 
 func dotEnvLayer(dir string) (layer, Problems) {
+	none := envLayer(nil, nil)
 	if dir == "" {
-		return newLayer(true), nil
+		return none, nil
 	}
-	path := filepath.Join(dir, dotEnv)
-	variables, err := godotenv.Read(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return newLayer(true), nil
-	case err != nil:
-		return newLayer(true), Problems{{Key: dotEnv, Origin: "the working directory", Reason: "it cannot be read: " + reasonOf(err),
-			WayOut: "write NAME=value, one a line, or remove the file"}}
+	content, err := os.ReadFile(filepath.Join(dir, dotEnv))
+	if errors.Is(err, fs.ErrNotExist) {
+		return none, nil
+	}
+	if err != nil {
+		return none, Problems{{Key: dotEnv, Origin: "working directory", Reason: "it cannot be read: " + reasonOf(err),
+			WayOut: "let the user who runs gatehouse read it, or remove it"}}
+	}
+	variables, err := parseDotEnv(string(content))
+	if err != nil {
+		return none, Problems{{Key: dotEnv, Origin: "working directory", Reason: err.Error(), WayOut: "write NAME=value, one a line, or remove the file"}}
 	}
 	var environ []string
 	for name, value := range variables {
 		environ = append(environ, name+"="+value)
 	}
+	slices.Sort(environ) // which of two spellings of one name counts must not be left to chance
 	return envLayer(environ, func(name string) string { return name + " in " + dotEnv }), nil
+}
+
+// parseDotEnv reads variables. The parser's own errors quote the rest of the file with all secrets in it, so the error
+// names the line only: the first one up to which the file cannot be read.
+func parseDotEnv(content string) (map[string]string, error) {
+	// A name alone on a last line without an end would be dropped without a word.
+	variables, err := godotenv.Unmarshal(content + "\n")
+	_, nameless := variables[""]
+	if err == nil && !nameless {
+		return variables, nil
+	}
+	good, lines := 0, strings.SplitAfter(content, "\n")
+	for n := range lines {
+		read, err := godotenv.Unmarshal(strings.Join(lines[:n+1], "") + "\n")
+		if _, nameless := read[""]; err == nil && !nameless {
+			good = n + 1
+		}
+	}
+	return nil, errors.New("line " + strconv.Itoa(good+1) + " cannot be read: there is no NAME= in it, or a quote does not end")
 }
 
 // reasonOf strips the path that the os package puts in front of its errors.
@@ -163,17 +129,24 @@ func reasonOf(err error) string {
 	return err.Error()
 }
 
-// serviceLink matches what Kubernetes puts into the environment of every pod when there is a Service called gatehouse.
-var serviceLink = regexp.MustCompile(`^GATEHOUSE_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+// Kubernetes puts variables into every pod for each Service of the namespace, and those of Services whose names begin
+// with gatehouse look like ours. None has the double underscore of a setting. NAME_PORT is one of them only if it holds
+// a URL: somebody who writes GATEHOUSE_PORT=8080 must hear that there is no such setting.
+var (
+	serviceLink = regexp.MustCompile(`^GATEHOUSE_([A-Z0-9]+_)*(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	servicePort = regexp.MustCompile(`^GATEHOUSE_([A-Z0-9]+_)*PORT=(tcp|udp|sctp)://`)
+)
 
 // envLayer takes the variables with our prefix. An empty variable counts as unset: compose files pass on variables
 // that nobody set as empty ones.
 func envLayer(environ []string, origin func(name string) string) layer {
-	l := newLayer(true)
+	l := newLayer(true, func(key string) string {
+		return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "__"))
+	})
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		short, ours := strings.CutPrefix(name, envPrefix)
-		if !ours || value == "" || serviceLink.MatchString(name) {
+		if !ours || value == "" || serviceLink.MatchString(name) || servicePort.MatchString(entry) {
 			continue
 		}
 		l.set(strings.ReplaceAll(strings.ToLower(short), "__", "."), value, origin(name))
@@ -181,86 +154,28 @@ func envLayer(environ []string, origin func(name string) string) layer {
 	return l
 }
 
-// convert reads value as the type of key. Text layers hold lists separated by commas; a profile has types of its own, and
-// a value of another type is refused rather than bent.
-func convert(value any, key Key, textual bool) (any, string) {
-	text, isText := value.(string)
-	switch key.typ {
-	case reflect.TypeFor[[]string]():
-		if textual {
-			return splitList(text), ""
-		}
-		items, ok := value.([]any)
-		if !ok {
-			return nil, "it is not a list"
-		}
-		list := []string{}
-		for _, item := range items {
-			s, ok := item.(string)
-			if !ok {
-				return nil, fmt.Sprintf("%v in the list is not text", item)
-			}
-			list = append(list, s)
-		}
-		return list, ""
-	case reflect.TypeFor[time.Duration]():
-		d, err := time.ParseDuration(text)
-		if !isText || err != nil {
-			return nil, "it is not a duration such as 30s or 10m"
-		}
-		return d, ""
-	}
-	switch key.typ.Kind() {
-	case reflect.Int:
-		if n, ok := value.(int); ok {
-			return n, ""
-		}
-		n, err := strconv.Atoi(text)
-		if !textual || err != nil {
-			return nil, "it is not a whole number"
-		}
-		return n, ""
-	case reflect.Bool:
-		if b, ok := value.(bool); ok {
-			return b, ""
-		}
-		b, err := strconv.ParseBool(text)
-		if !textual || err != nil {
-			return nil, "it is neither true nor false"
-		}
-		return b, ""
-	default:
-		if !isText {
-			return nil, "it is not text (write it in quotes)"
-		}
-		return text, ""
-	}
-}
-
-func splitList(s string) []string {
-	list := []string{}
-	for item := range strings.SplitSeq(s, ",") {
-		if item = strings.TrimSpace(item); item != "" {
-			list = append(list, item)
-		}
-	}
-	return list
-}
+// fileSuffix makes the name of a setting that says which file a secret stands in.
+const fileSuffix = "_file"
 
 // readSecrets replaces every *_file entry that belongs to a secret with the content of the file, so that a secret need
 // not stand in a profile or in the environment.
 func (l layer) readSecrets(keys []Key) Problems {
 	var problems Problems
 	for _, key := range keys {
-		name := key.Name + "_file"
-		path, ok := l.values[name].(string)
+		name := key.Name + fileSuffix
+		value, ok := l.values[name]
 		if !key.IsSecret() || !ok {
 			continue
 		}
 		origin := l.origins[name]
 		delete(l.values, name)
+		path, isText := value.(string)
 		if _, twice := l.values[key.Name]; twice {
-			problems = append(problems, Problem{Key: name, Origin: origin, Reason: key.Name + " is set beside it", WayOut: "keep one of them"})
+			problems = append(problems, Problem{Key: name, Origin: origin, Reason: l.spell(key.Name) + " is set beside it", WayOut: "keep one of them"})
+			continue
+		}
+		if !isText {
+			problems = append(problems, Problem{Key: name, Origin: origin, Reason: "it is " + inWords(value) + ", not the name of a file", WayOut: "name the file with the secret in it, in quotes"})
 			continue
 		}
 		secret, err := ReadSecret(path)
@@ -282,18 +197,8 @@ func ReadSecret(path string) (string, error) {
 		return "", errors.New("the secret cannot be read: " + reasonOf(err))
 	}
 	secret := strings.TrimRight(string(content), "\r\n")
-	if secret == "" {
+	if strings.TrimSpace(secret) == "" {
 		return "", errors.New("the file is empty")
 	}
 	return secret, nil
-}
-
-// sortedKeys gives reports a stable order.
-func (l layer) sortedKeys() []string {
-	keys := make([]string, 0, len(l.values))
-	for k := range l.values {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -1,10 +1,13 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -20,9 +23,9 @@ func Load(s Sources) (*Config, error) {
 	layers, problems := read(s)
 	l := loader{merged: koanf.New("."), origins: map[string]string{}, problems: problems}
 	kind, known := l.kind(layers)
-	l.defaults(kind)
+	l.defaults(kind.Name)
 	for _, one := range layers {
-		l.add(one)
+		l.add(one, known)
 	}
 	if !known {
 		// Without a kind nothing can be said about its settings, but all else can be checked.
@@ -48,33 +51,37 @@ type loader struct {
 
 // kind finds provider.kind before anything else, because it decides which keys exist.
 func (l *loader) kind(layers []layer) (providers.Kind, bool) {
-	var name, origin string
+	var value any = ""
+	origin := "default"
+	// What hides the kind is reported for itself: an unreadable profile, or a section that is none.
+	hidden := slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Key == configKey })
 	for _, one := range layers {
-		if value, ok := one.values[kindKey]; ok {
-			name, origin = fmt.Sprint(value), one.origins[kindKey]
+		if v, ok := one.values[kindKey]; ok {
+			value, origin = v, one.origins[kindKey]
+		}
+		if _, noSection := one.values["provider"]; noSection {
+			hidden = true
 		}
 	}
+	name, isText := value.(string)
 	kind, known := providers.KindNamed(name)
-	if !known {
-		var names []string
-		for _, k := range providers.Kinds() {
-			names = append(names, k.Name)
-		}
-		p := Problem{Key: kindKey, Value: quoteValue(name), Origin: origin, Reason: "there is no such kind of provider", WayOut: "use one of " + strings.Join(names, ", ")}
-		if name == "" {
-			p.Value, p.Reason = "", "nobody said who signs people in"
-		}
-		if near := nearest(name, names); near != "" {
-			p.WayOut = "did you mean " + near + "?"
-		}
-		l.problems = append(l.problems, p)
+	if known || !isText || name == "" && hidden {
+		return kind, known
 	}
-	return kind, known
+	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: origin, Reason: "there is no such kind of provider", WayOut: "use one of: " + strings.Join(kindNames(), ", ")}
+	if name == "" {
+		p.Value, p.Reason = "", "nothing says who signs people in"
+	}
+	if near := nearest(name, kindNames()); near != "" {
+		p.WayOut = "did you mean " + near + "?"
+	}
+	l.problems = append(l.problems, p)
+	return kind, false
 }
 
-func (l *loader) defaults(kind providers.Kind) {
+func (l *loader) defaults(kind string) {
 	for _, key := range Keys() {
-		if key.Kind == "" || key.Kind == kind.Name {
+		if key.Kind == "" || key.Kind == kind {
 			l.keys = append(l.keys, key)
 			l.put(key.Name, key.Default, "default")
 		}
@@ -88,51 +95,66 @@ func (l *loader) put(key string, value any, origin string) {
 }
 
 // add merges a layer, refusing what no setting is called and what has the wrong type.
-func (l *loader) add(one layer) {
+func (l *loader) add(one layer, kindKnown bool) {
+	if !kindKnown {
+		maps.DeleteFunc(one.values, func(name string, _ any) bool { return strings.HasPrefix(name, "provider.") && name != kindKey })
+	}
 	l.problems = append(l.problems, one.readSecrets(l.keys)...)
 	for _, name := range one.sortedKeys() {
 		value, origin := one.values[name], one.origins[name]
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == name })
-		switch {
-		case value == nil:
-			l.problems = append(l.problems, Problem{Key: name, Origin: origin, Reason: "it is empty, which would wipe out what is set elsewhere", WayOut: "give it a value, or remove the line"})
-		case i < 0:
-			l.problems = append(l.problems, l.unknown(name, value, origin))
-		default:
-			key := l.keys[i]
-			converted, wrong := convert(value, key, one.textual)
-			if wrong != "" {
-				l.problems = append(l.problems, Problem{Key: name, Value: shown(key, value), Origin: origin, Reason: wrong, WayOut: "it is a " + typeName(key.typ) + ": " + key.Help})
-				continue
-			}
-			l.put(name, converted, origin)
+		if i < 0 {
+			l.problems = append(l.problems, l.unknown(name, one))
+			continue
 		}
+		key := l.keys[i]
+		if value == nil {
+			l.problems = append(l.problems, Problem{Key: name, Origin: origin, Reason: "it is empty, which would wipe out what is set elsewhere", WayOut: "give it a value, or remove the line"})
+			continue
+		}
+		converted, wrong := convert(value, key, one.textual)
+		if wrong != nil {
+			l.problems = append(l.problems, Problem{Key: name, Value: shown(key, value), Origin: origin, Reason: wrong.reason, WayOut: wrong.wayOut + " (" + key.Help + ")"})
+			continue
+		}
+		l.put(name, converted, origin)
 	}
 }
 
-func (l *loader) unknown(name string, value any, origin string) Problem {
-	// The value of a key that nobody knows may be a secret in the wrong place, so it is not shown.
-	p := Problem{Key: name, Origin: origin, Reason: "there is no such setting", WayOut: "remove it; `gatehouse serve --help` lists all settings"}
-	if _, isMap := value.(map[string]any); isMap {
-		p.Reason = "it is empty"
-	}
-	var candidates []string
+// unknown says why nothing is called name. The value of a key that nobody knows may be a secret in the wrong place, so it
+// is not shown.
+func (l *loader) unknown(name string, one layer) Problem {
+	p := Problem{Key: keyText(name), Origin: one.origins[name], Reason: "there is no such setting", WayOut: "remove it; `gatehouse serve --help` lists all settings"}
+	var candidates, kinds []string
 	for _, k := range l.keys {
 		candidates = append(candidates, k.Name)
-		if strings.HasPrefix(k.Name, name+".") {
-			p.Reason, p.WayOut = "it is a section, not a setting", "set what is in it, such as "+k.Name
+		if k.IsSecret() {
+			candidates = append(candidates, k.Name+fileSuffix)
+		}
+		switch {
+		case strings.HasPrefix(k.Name, name+"."):
+			p.Reason, p.WayOut = "it is a section, not a setting", "set what is in it, such as "+one.spell(k.Name)
+			if one.values[name] == nil {
+				p.Reason, p.WayOut = "the section is empty", "set something in it, such as "+one.spell(k.Name)+", or remove the line"
+			}
+			return p
+		case strings.HasPrefix(name, k.Name+"."):
+			p.Reason, p.WayOut = k.Name+" is a setting, not a section", "give "+one.spell(k.Name)+" one value ("+k.Help+")"
 			return p
 		}
 	}
 	for _, k := range Keys() {
-		if k.Name == name {
-			p.Reason = "it belongs to provider.kind " + k.Kind + ", which is not the kind in force"
-			p.WayOut = "remove it, or set provider.kind to " + k.Kind
-			return p
+		if k.Kind != "" && (name == k.Name || k.IsSecret() && name == k.Name+fileSuffix) {
+			kinds = append(kinds, k.Kind)
 		}
 	}
+	if len(kinds) > 0 {
+		p.Reason = "it belongs to provider.kind " + strings.Join(kinds, " and ") + ", which is not the kind in force"
+		p.WayOut = "remove it, or set " + one.spell(kindKey) + " to " + kinds[0]
+		return p
+	}
 	if near := nearest(name, candidates); near != "" {
-		p.WayOut = "did you mean " + near + "?"
+		p.WayOut = "did you mean " + one.spell(near) + "?"
 	}
 	return p
 }
@@ -152,11 +174,11 @@ func (l *loader) check(provider providers.Settings) *Config {
 
 	resource, err := providers.ParseResource(top.Resource)
 	if err != nil {
-		l.report("")("resource", err.Error(), "write the URL that clients will dial, such as https://mcp.example.com/mcp"+didYouMean(top.Resource))
+		l.report("")("resource", err.Error(), resourceWayOut(top.Resource))
 	} else {
 		config.Resource = resource
 		if server.ReservedPath(resource.Path()) {
-			l.report("")("resource", "the server itself answers at "+resource.Path(), "choose another path, such as /mcp")
+			l.report("")("resource", "the server itself answers at "+resource.Path(), "choose another path: "+resource.Origin()+"/mcp")
 		}
 		l.listenWhereDialled(&config)
 	}
@@ -164,8 +186,9 @@ func (l *loader) check(provider providers.Settings) *Config {
 	config.MCP.Check(l.report("mcp"))
 	config.Scopes.Check(l.report("scopes"))
 	config.Log.Check(l.report("log"))
-	if len(config.Scopes.Initial) == 0 {
-		config.Scopes.Initial = config.Scopes.Required
+	if len(config.Scopes.Initial) == 0 && len(config.Scopes.Required) > 0 {
+		config.Scopes.Initial = slices.Clone(config.Scopes.Required)
+		l.put("scopes.initial", config.Scopes.Initial, "derived from scopes.required")
 	}
 	if provider != nil {
 		l.decode("provider", provider)
@@ -184,7 +207,7 @@ func (l *loader) decode(section string, target any) {
 		TagName: "koanf", Result: target, DecodeHook: mapstructure.TextUnmarshallerHookFunc(),
 	}})
 	if err != nil {
-		l.problems = append(l.problems, Problem{Key: section, Reason: err.Error(), WayOut: "this is a mistake in gatehouse; please report it"})
+		l.problems = append(l.problems, Problem{Key: cmp.Or(section, "resource"), Reason: err.Error(), WayOut: "this is a mistake in gatehouse; please report it"})
 	}
 }
 
@@ -194,28 +217,30 @@ func (l *loader) report(section string) func(key, reason, wayOut string) {
 		if section != "" {
 			key = section + "." + key
 		}
-		l.problems = append(l.problems, Problem{Key: key, Value: l.value(key), Origin: l.origins[key], Reason: reason, WayOut: wayOut})
-	}
-}
-
-func (l *loader) value(name string) string {
-	for _, k := range l.keys {
-		if k.Name == name {
-			return shown(k, l.merged.Get(name))
+		p := Problem{Key: key, Origin: l.origins[key], Reason: reason, WayOut: wayOut}
+		if i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == key }); i >= 0 {
+			value := l.merged.Get(key)
+			p.Value = shown(l.keys[i], value)
+			if list, isList := value.([]string); isList {
+				// Owners quote the entry that is wrong.
+				for _, item := range list {
+					p.Reason = strings.ReplaceAll(p.Reason, strconv.Quote(item), quoteValue(item))
+				}
+			}
 		}
+		l.problems = append(l.problems, p)
 	}
-	return ""
 }
 
 // shown is a value as people may see it.
 func shown(k Key, value any) string {
-	if k.IsSecret() {
-		if s := fmt.Sprint(value); s == "" {
-			return ""
-		}
-		return "[redacted]"
+	if !k.IsSecret() {
+		return quoteValue(value)
 	}
-	return quoteValue(value)
+	if fmt.Sprint(value) == "" {
+		return ""
+	}
+	return redacted
 }
 
 func (l *loader) effective() []Value {
@@ -230,15 +255,20 @@ func (l *loader) effective() []Value {
 	return values
 }
 
-// listenWhereDialled lets the port of a resource on this computer decide the port to listen on, unless somebody said
-// otherwise: changing one of the two and forgetting the other is a server that nobody reaches.
+// listenWhereDialled lets a resource on this computer decide the address to listen on, unless somebody said otherwise:
+// changing one of the two and forgetting the other is a server that nobody reaches. Behind https something else listens
+// where clients dial, because this server speaks plain http.
 func (l *loader) listenWhereDialled(config *Config) {
 	const key = "server.listen"
-	u, err := url.Parse(config.Resource.Origin())
-	if err != nil || u.Port() == "" || !config.Resource.IsLoopback() || l.origins[key] != "default" {
+	u, _ := url.Parse(config.Resource.Origin()) // it was parsed before
+	if u.Scheme != "http" || u.Port() == "" || l.origins[key] != "default" {
 		return
 	}
-	if address := net.JoinHostPort("127.0.0.1", u.Port()); address != config.Server.Listen {
+	host := u.Hostname()
+	if net.ParseIP(host) == nil { // localhost
+		host = "127.0.0.1"
+	}
+	if address := net.JoinHostPort(host, u.Port()); address != config.Server.Listen {
 		config.Server.Listen = address
 		l.put(key, address, "derived from resource")
 	}
@@ -247,28 +277,50 @@ func (l *loader) listenWhereDialled(config *Config) {
 func notes(c *Config) []string {
 	var notes []string
 	u, _ := url.Parse(c.Resource.Origin())
+	dialled := cmp.Or(u.Port(), defaultPort(u))
 	_, port, _ := net.SplitHostPort(c.Server.Listen)
-	if c.Resource.IsLoopback() && u.Port() != "" && port != u.Port() {
-		notes = append(notes, fmt.Sprintf("clients dial port %s (resource), but the server listens on %s (server.listen): fine only if something forwards the one to the other", u.Port(), port))
+	if c.Resource.IsLoopback() && port != dialled {
+		notes = append(notes, fmt.Sprintf("clients dial port %s (resource), but the server listens on %s (server.listen): fine only if something forwards the one to the other", dialled, port))
 	}
 	return notes
 }
 
-// didYouMean guesses what a URL without its scheme was meant to be.
-func didYouMean(s string) string {
-	if s == "" || strings.Contains(s, "://") {
+func defaultPort(u *url.URL) string {
+	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
+}
+
+// resourceWayOut tells how the resource is to be spelled, with the URL that was meant if that can be guessed.
+func resourceWayOut(s string) string {
+	if meant := meantResource(s); meant != "" {
+		return "did you mean " + meant + "?"
+	}
+	return "write the URL that clients will dial, such as https://mcp.example.com/mcp"
+}
+
+// meantResource adds a scheme, or takes away what a resource has no place for. It returns "" if that does not help.
+func meantResource(s string) string {
+	if s != "" && !strings.Contains(s, "://") {
+		s = "https://" + s
+		if u, err := url.Parse(s); err == nil && providers.IsLoopback(u.Hostname()) {
+			u.Scheme = "http"
+			s = u.String()
+		}
+	}
+	u, err := url.Parse(s)
+	if err != nil {
 		return ""
 	}
-	host, _, _ := strings.Cut(s, "/")
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
+	u.User, u.RawPath, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", "", false, "", ""
+	u = u.JoinPath() // without dots and doubled slashes
+	if port := defaultPort(u); u.Port() == port {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port)
 	}
-	scheme := "https://"
-	if providers.IsLoopback(host) {
-		scheme = "http://"
+	if u.Scheme == "http" && !providers.IsLoopback(u.Hostname()) {
+		u.Scheme = "https"
 	}
-	if _, err := providers.ParseResource(scheme + s); err != nil {
+	meant, err := providers.ParseResource(u.String())
+	if err != nil {
 		return ""
 	}
-	return "; did you mean " + scheme + s + "?"
+	return meant.String()
 }

@@ -2,8 +2,10 @@ package configs
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Problem is one thing that is wrong with a configuration.
@@ -46,7 +48,9 @@ func (p Problems) Error() string {
 	return b.String()
 }
 
-// quoteValue makes a value fit for the report.
+const redacted = "[redacted]"
+
+// quoteValue makes a value fit for the report: on one line, not too long, and without the secrets of a URL.
 func quoteValue(v any) string {
 	const limit = 120
 	var s string
@@ -54,28 +58,89 @@ func quoteValue(v any) string {
 	case nil:
 		return ""
 	case string:
-		s = strconv.Quote(v)
+		s = strconv.Quote(withoutSecrets(v))
+	case time.Duration:
+		s = shortDuration(v)
 	case []string:
-		s = "[" + strings.Join(v, ", ") + "]"
-	default:
+		s = quoteList(v)
+	case []any:
+		s = quoteList(v)
+	case bool, int, int64, uint64, float64:
 		s = fmt.Sprint(v)
+	default: // a section, and nobody knows what is in it
+		s = "{...}"
 	}
 	if len(s) > limit {
-		s = s[:limit] + "..."
+		s = strings.ToValidUTF8(s[:limit], "") + "..."
+	}
+	return s
+}
+
+func quoteList[T any](list []T) string {
+	items := make([]string, len(list))
+	for i, item := range list {
+		items[i] = quoteValue(item)
+		if items[i] == "" {
+			items[i] = "null"
+		}
+	}
+	return "[" + strings.Join(items, ", ") + "]"
+}
+
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,120}$`)
+
+// keyText is a key as it stands in a report, where nothing that was typed may pass for a part of the report.
+func keyText(key string) string {
+	if plainKey.MatchString(key) {
+		return key
+	}
+	return quoteValue(key)
+}
+
+// withoutSecrets hides what people put into URLs and should not: user and password, and whatever stands in a query.
+func withoutSecrets(s string) string {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 && strings.Contains(s[:i], ":") {
+		scheme, _, hasScheme := strings.Cut(s[:i], "://")
+		s = redacted + s[i:]
+		if hasScheme && !strings.ContainsAny(scheme, ":@") {
+			s = scheme + "://" + s
+		}
+	}
+	if before, _, found := strings.Cut(s, "?"); found {
+		return before + "?" + redacted
 	}
 	return s
 }
 
 // nearest returns the candidate that name was probably meant to be, or "".
 func nearest(name string, candidates []string) string {
+	if len(name) > 100 {
+		return ""
+	}
 	best, least := "", 3
 	for _, c := range candidates {
-		if d := distance(name, c); d < least {
+		if d := distance(letters(name), letters(c)); d < least {
 			best, least = c, d
 		}
 	}
-	return best
+	if best != "" {
+		return best
+	}
+	// The right name in the wrong section, or in none.
+	for _, c := range candidates {
+		if strings.EqualFold(lastPart(c), lastPart(name)) {
+			return c
+		}
+	}
+	return ""
 }
+
+// letters leaves out what people spell differently: allowedOrigins, allowed-origins, allowed_origins.
+func letters(s string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(s))
+}
+
+func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 
 // distance is the number of letters to insert, delete, replace or swap to get from a to b.
 func distance(a, b string) int {

@@ -78,8 +78,9 @@ type generation struct {
 }
 
 type fetch struct {
-	done chan struct{}
-	err  error
+	done   chan struct{}
+	cancel context.CancelFunc
+	err    error
 }
 
 // NewKeySet returns a key set that holds no keys yet.
@@ -88,8 +89,9 @@ func NewKeySet(source KeySource, policy KeyPolicy, logger *slog.Logger) *KeySet 
 }
 
 // Run fetches the keys now, and again before they grow old, until ctx ends. While there are none it tries more often,
-// backing off from one second to the refetch interval.
+// backing off from one second to the refetch interval. A fetch that is under way ends with ctx too.
 func (s *KeySet) Run(ctx context.Context) {
+	defer s.endFetch()
 	for {
 		// The error is in the log and in Status; here it only decides how long to wait.
 		_ = s.refresh(ctx)
@@ -100,6 +102,14 @@ func (s *KeySet) Run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
+	}
+}
+
+func (s *KeySet) endFetch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inflight != nil {
+		s.inflight.cancel()
 	}
 }
 
@@ -187,9 +197,11 @@ func (s *KeySet) refresh(ctx context.Context) error {
 			defer s.mu.Unlock()
 			return s.lastErr
 		}
-		f = &fetch{done: make(chan struct{})}
+		// Time for discovery and for the keys, whatever the caller's context says.
+		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*fetchTimeout)
+		f = &fetch{done: make(chan struct{}), cancel: cancel}
 		s.inflight = f
-		go s.fetch(context.WithoutCancel(ctx), f)
+		go s.fetch(detached, f)
 	}
 	s.mu.Unlock()
 	select {
@@ -201,8 +213,7 @@ func (s *KeySet) refresh(ctx context.Context) error {
 }
 
 func (s *KeySet) fetch(ctx context.Context, f *fetch) {
-	ctx, cancel := context.WithTimeout(ctx, 2*fetchTimeout) // discovery and the keys
-	defer cancel()
+	defer f.cancel()
 	keys, err := s.load(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()

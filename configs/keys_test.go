@@ -1,0 +1,174 @@
+package configs
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"gatehouse/providers"
+)
+
+// Settings of different kinds may share a name, because only one kind is in force; then they must share the type as
+// well, because they share the flag.
+func TestNoTwoSettingsHaveTheSameName(t *testing.T) {
+	byName := map[string][]Key{}
+	for _, key := range Keys() {
+		for _, other := range byName[key.Name] {
+			if key.Kind == other.Kind || key.Kind == "" || other.Kind == "" {
+				t.Errorf("%s is there twice", key.Name)
+			}
+			if key.typ != other.typ {
+				t.Errorf("%s is a %s of kind %s and a %s of kind %s", key.Name, key.typ, key.Kind, other.typ, other.Kind)
+			}
+		}
+		byName[key.Name] = append(byName[key.Name], key)
+	}
+}
+
+// A name must survive the way through the environment: upper case, and __ for the dot.
+func TestEveryNameCanBeSpelledInTheEnvironment(t *testing.T) {
+	for _, key := range Keys() {
+		plain := strings.Trim(key.Name, "abcdefghijklmnopqrstuvwxyz_.") == ""
+		if !plain || strings.Contains(key.Name, "__") || strings.Contains(key.Name, "_.") || strings.Contains(key.Name, "._") || strings.Count(key.Name, ".") > 1 {
+			t.Errorf("%q is not section.name in lower case, with single underscores inside", key.Name)
+		}
+		if key.Name == configKey || strings.HasSuffix(key.Name, fileSuffix) {
+			t.Errorf("%q means something else", key.Name)
+		}
+	}
+}
+
+func TestEverySettingHasAHelpText(t *testing.T) {
+	for _, key := range Keys() {
+		if strings.TrimSpace(key.Help) == "" || strings.ContainsAny(key.Help, "\n|") {
+			t.Errorf("%s: its help must be one line that fits into a table: %q", key.Name, key.Help)
+		}
+	}
+}
+
+// The README and --help list settings in this order: section by section, each in one piece, the provider last.
+func TestTheOrderOfSettingsIsStable(t *testing.T) {
+	names := func() []string {
+		var names []string
+		for _, key := range Keys() {
+			names = append(names, key.Kind+" "+key.Name)
+		}
+		return names
+	}
+	first := names()
+	for range 20 {
+		if diff := gocmp.Diff(first, names()); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	var order []string
+	for _, key := range Keys() {
+		section, _, _ := strings.Cut(key.Name, ".")
+		if key.Kind != "" {
+			section += " of kind " + key.Kind
+		}
+		order = append(order, section)
+	}
+	want := []string{"resource", "server", "mcp", "tools", "scopes", "log", "provider"}
+	for _, kind := range providers.Kinds() {
+		want = append(want, "provider of kind "+kind.Name)
+	}
+	if diff := gocmp.Diff(want, slices.Compact(order)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A default that its own section refuses would make every profile name the setting. A kind may have settings without a
+// sensible default, such as an issuer.
+func TestTheDefaultsAreRight(t *testing.T) {
+	mustLoad(t, Sources{Profile: write(t, "p.yaml", "provider.kind: local\n")})
+}
+
+func TestTheDefaultsAreShownAsPeopleWriteThem(t *testing.T) {
+	for _, key := range Keys() {
+		if key.DefaultText() == "" {
+			continue
+		}
+		value, wrong := convert(key.DefaultText(), key, true)
+		if wrong != nil || gocmp.Diff(key.Default, value) != "" {
+			t.Errorf("%s: %q is read as %v (%v), not as %v", key.Name, key.DefaultText(), value, wrong, key.Default)
+		}
+	}
+}
+
+func TestEverySettingButSecretsHasAFlag(t *testing.T) {
+	flags := Flags()
+	for _, key := range Keys() {
+		flag := flags.Lookup(key.Name)
+		switch {
+		case key.IsSecret() && flag != nil:
+			t.Errorf("%s is a secret, and every user of the computer can read command lines", key.Name)
+		case !key.IsSecret() && flag == nil:
+			t.Errorf("%s has no flag", key.Name)
+		case flag != nil && !strings.Contains(flag.Usage, cmp.Or(key.Help, "?")) && key.Kind == "":
+			t.Errorf("--%s: %q does not say %q", key.Name, flag.Usage, key.Help)
+		}
+	}
+	if Flags().Parse([]string{"--tools.show_all"}) != nil || Flags().Parse([]string{"--tools.show_all=false"}) != nil {
+		t.Error("a switch does not work with and without a value")
+	}
+}
+
+func TestNearestGuessesWhatPeopleMean(t *testing.T) {
+	var candidates []string
+	for _, key := range Keys() {
+		candidates = append(candidates, key.Name)
+	}
+	for typed, want := range map[string]string{
+		"server.listne":            "server.listen",
+		"server.alowed_orgins":     "server.allowed_origins",
+		"server.maxBodyBytes":      "server.max_body_bytes",
+		"SERVER.LISTEN":            "server.listen",
+		"server_listen":            "server.listen",
+		"mcp-era":                  "mcp.era",
+		"level":                    "log.level",
+		"http.listen":              "server.listen",
+		"tls.certificate":          "",
+		"":                         "",
+		strings.Repeat("x", 1<<20): "",
+	} {
+		if got := nearest(typed, candidates); got != want {
+			t.Errorf("%.40q: %q, not %q", typed, got, want)
+		}
+	}
+}
+
+func TestDistanceCountsInsertionsDeletionsReplacementsAndSwaps(t *testing.T) {
+	for pair, want := range map[[2]string]int{
+		{"", ""}: 0, {"a", ""}: 1, {"", "ab"}: 2, {"listen", "listen"}: 0, {"listen", "lisen"}: 1, {"listen", "listten"}: 1,
+		{"listen", "lixten"}: 1, {"listen", "lsiten"}: 1, {"listen", "local"}: 5,
+	} {
+		if got := distance(pair[0], pair[1]); got != want {
+			t.Errorf("%q: %d, not %d", pair, got, want)
+		}
+	}
+}
+
+func TestURLsAreShownWithoutTheirSecrets(t *testing.T) {
+	for s, want := range map[string]string{
+		"https://mcp.example.com/mcp":                    "https://mcp.example.com/mcp",
+		"https://alice:hunter2@mcp.example.com/mcp":      "https://[redacted]@mcp.example.com/mcp",
+		"https://hunter2@mcp.example.com":                "https://[redacted]@mcp.example.com",
+		"alice:hunter2@mcp.example.com":                  "[redacted]@mcp.example.com",
+		"https://alice:hun@ter2@mcp.example.com":         "https://[redacted]@mcp.example.com",
+		"https://alice:hun/ter2@mcp.example.com":         "https://[redacted]@mcp.example.com",
+		"alice:hunter2@https://mcp.example.com":          "[redacted]@https://mcp.example.com",
+		"alice:hunter2://@mcp.example.com":               "[redacted]@mcp.example.com",
+		"https://mcp.example.com/mcp?key=hunter2":        "https://mcp.example.com/mcp?[redacted]",
+		"https://a:hunter2@mcp.example.com/?key=hunter2": "https://[redacted]@mcp.example.com/?[redacted]",
+		"https://mcp.example.com/?key=hunter2@x":         "https://[redacted]@x",
+		"profiles/me@work.yaml":                          "profiles/me@work.yaml",
+	} {
+		if got := withoutSecrets(s); got != want {
+			t.Errorf("%s: %s, not %s", s, got, want)
+		}
+	}
+}

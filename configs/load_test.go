@@ -1,0 +1,655 @@
+package configs
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/providers"
+)
+
+// write makes a file in a directory of its own and returns its path.
+func write(t testing.TB, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func mustLoad(t testing.TB, s Sources) *Config {
+	t.Helper()
+	config, err := Load(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// effective is the value that counts for key, and where it came from.
+func effective(t testing.TB, c *Config, key string) Value {
+	t.Helper()
+	i := slices.IndexFunc(c.Effective, func(v Value) bool { return v.Key == key })
+	if i < 0 {
+		t.Fatalf("%s is not among the effective values", key)
+	}
+	return c.Effective[i]
+}
+
+// only returns the one problem that s has.
+func only(t testing.TB, s Sources) Problem {
+	t.Helper()
+	problems := mustRefuse(t, s)
+	if len(problems) > 1 {
+		t.Fatalf("more than one problem: %v", problems)
+	}
+	return problems[0]
+}
+
+const localKind = "provider:\n  kind: local\n"
+
+func TestWithoutAnythingTheBuiltInProfileCounts(t *testing.T) {
+	config := mustLoad(t, Sources{})
+	if config.Kind != "local" || config.Resource.String() != "http://localhost:3002/mcp" {
+		t.Errorf("kind %s, resource %s", config.Kind, config.Resource)
+	}
+	if len(config.Notes) > 0 {
+		t.Errorf("notes: %q", config.Notes)
+	}
+}
+
+// Each layer sets max_body_bytes to a number of its own.
+func TestTheLaterLayerWins(t *testing.T) {
+	const key = "server.max_body_bytes"
+	profile := write(t, "profile.yaml", localKind+"server:\n  max_body_bytes: 2001\n")
+	silent := write(t, "silent.yaml", localKind)
+	dir := filepath.Dir(write(t, ".env", "GATEHOUSE_SERVER__MAX_BODY_BYTES=2002\n"))
+	type layers struct{ profile, dot, environment, flag bool }
+	load := func(set layers) Value {
+		s := Sources{Profile: silent}
+		if set.profile {
+			s.Profile = profile
+		}
+		if set.dot {
+			s.Dir = dir
+		}
+		if set.environment {
+			s.Environ = []string{"GATEHOUSE_SERVER__MAX_BODY_BYTES=2003"}
+		}
+		if set.flag {
+			s.Flags = map[string]string{key: "2004"}
+		}
+		return effective(t, mustLoad(t, s), key)
+	}
+	var (
+		byDefault     = Value{key, "1048576", "default"}
+		byProfile     = Value{key, "2001", "profile " + profile + ":4"}
+		byDot         = Value{key, "2002", "GATEHOUSE_SERVER__MAX_BODY_BYTES in .env"}
+		byEnvironment = Value{key, "2003", "environment variable GATEHOUSE_SERVER__MAX_BODY_BYTES"}
+		byFlag        = Value{key, "2004", "flag --server.max_body_bytes"}
+	)
+	for name, c := range map[string]struct {
+		set  layers
+		want Value
+	}{
+		"nothing leaves the default":        {layers{}, byDefault},
+		"the profile beats the default":     {layers{profile: true}, byProfile},
+		".env beats the default":            {layers{dot: true}, byDot},
+		"the environment beats the default": {layers{environment: true}, byEnvironment},
+		"a flag beats the default":          {layers{flag: true}, byFlag},
+		".env beats the profile":            {layers{profile: true, dot: true}, byDot},
+		"the environment beats the profile": {layers{profile: true, environment: true}, byEnvironment},
+		"a flag beats the profile":          {layers{profile: true, flag: true}, byFlag},
+		"the environment beats .env":        {layers{dot: true, environment: true}, byEnvironment},
+		"a flag beats .env":                 {layers{dot: true, flag: true}, byFlag},
+		"a flag beats the environment":      {layers{environment: true, flag: true}, byFlag},
+		"a flag beats all":                  {layers{true, true, true, true}, byFlag},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, load(c.set)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestTheSameSettingMeansTheSameInEveryLayer(t *testing.T) {
+	for key, c := range map[string]struct{ yaml, text, want string }{
+		"server.listen":              {"127.0.0.1:4000", "127.0.0.1:4000", "127.0.0.1:4000"},
+		"server.allowed_origins":     {`["https://a.example", "https://b.example"]`, " https://a.example, https://b.example ,", "https://a.example,https://b.example"},
+		"server.idle_timeout":        {"90s", "1m30s", "1m30s"},
+		"mcp.max_sessions":           {"7", "7", "7"},
+		"provider.auto_approve":      {"true", "1", "true"},
+		"provider.token_lifetime":    {"1h", "60m", "1h"},
+		"provider.kind":              {"local", "local", "local"},
+		"scopes.required":            {"[]", ",", ""},
+		"provider.client_secret":     {"s3cret", "s3cret", redacted},
+		"scopes.implies":             {`["a > b c"]`, "a > b c", "a > b c"},
+		"server.max_header_bytes":    {"8192", "8192", "8192"},
+		"resource":                   {"http://localhost:3002/tools", "http://localhost:3002/tools", "http://localhost:3002/tools"},
+		"log.level":                  {"debug", "debug", "debug"},
+		"server.drain_time":          {"0s", "0", "0s"},
+		"server.read_body_timeout":   {"1.5s", "1500ms", "1.5s"},
+		"mcp.era":                    {"'stateless'", "stateless", "stateless"},
+		"tools.show_all":             {"True", "TRUE", "true"},
+		"server.trusted_proxies":     {"[10.0.0.0/8]", "10.0.0.0/8", "10.0.0.0/8"},
+		"provider.signing_algorithm": {"ES256", "ES256", "ES256"},
+	} {
+		t.Run(key, func(t *testing.T) {
+			// The dotted form is one way to write a setting in a profile, too.
+			yaml := "provider.kind: local\n"
+			if key == kindKey {
+				yaml = ""
+			}
+			name := "GATEHOUSE_" + strings.ToUpper(strings.ReplaceAll(key, ".", "__"))
+			dir := filepath.Dir(write(t, ".env", "export "+name+"='"+c.text+"'\n"))
+			for layer, s := range map[string]Sources{
+				"profile":     {Profile: write(t, "p.yaml", yaml+key+": "+c.yaml+"\n")},
+				".env":        {Dir: dir},
+				"environment": {Environ: []string{name + "=" + c.text}},
+				"flag":        {Flags: map[string]string{key: c.text}},
+			} {
+				got := effective(t, mustLoad(t, s), key)
+				if got.Value != c.want {
+					t.Errorf("%s: %q, not %q", layer, got.Value, c.want)
+				}
+				if !strings.Contains(got.Origin, layer) {
+					t.Errorf("%s: the origin is %q", layer, got.Origin)
+				}
+			}
+		})
+	}
+}
+
+func TestAListReplacesTheListOfAnEarlierLayer(t *testing.T) {
+	profile := write(t, "p.yaml", localKind+"scopes:\n  required: [a, b]\n  initial: [a, b, c]\n")
+	config := mustLoad(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=a"}, Flags: map[string]string{"scopes.initial": "a,d"}})
+	if diff := cmp.Diff(Scopes{Required: []string{"a"}, Initial: []string{"a", "d"}, Implies: []string{}}, config.Scopes); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAFlagCanEmptyAList(t *testing.T) {
+	config := mustLoad(t, Sources{Flags: map[string]string{"server.allowed_origins": ""}})
+	if got := config.Server.AllowedOrigins; len(got) > 0 {
+		t.Errorf("the profile's list is still there: %q", got)
+	}
+}
+
+func TestTheFirstSignInAsksForWhatIsRequiredUnlessSomebodySaysMore(t *testing.T) {
+	profile := write(t, "p.yaml", localKind+"scopes:\n  required: [a, b]\n")
+	config := mustLoad(t, Sources{Profile: profile})
+	if !slices.Equal(config.Scopes.Initial, []string{"a", "b"}) {
+		t.Errorf("initial: %q", config.Scopes.Initial)
+	}
+	if diff := cmp.Diff(Value{"scopes.initial", "a,b", "derived from scopes.required"}, effective(t, config, "scopes.initial")); diff != "" {
+		t.Error(diff)
+	}
+	config.Scopes.Initial[0] = "x"
+	if config.Scopes.Required[0] != "a" {
+		t.Error("the two lists share their entries")
+	}
+}
+
+func TestTheEnvironment(t *testing.T) {
+	t.Run("an empty variable counts as unset", func(t *testing.T) {
+		config := mustLoad(t, Sources{Environ: []string{"GATEHOUSE_LOG__LEVEL=", "GATEHOUSE_PROVIDER__KIND=", "GATEHOUSE_CONFIG=", "GATEHOUSE_NO_SUCH_THING="}})
+		if got := effective(t, config, "log.level"); got.Value != "info" || got.Origin != "default" {
+			t.Errorf("log.level: %+v", got)
+		}
+	})
+	t.Run("an empty variable in .env counts as unset", func(t *testing.T) {
+		dir := filepath.Dir(write(t, ".env", "GATEHOUSE_LOG__LEVEL=\nGATEHOUSE_LOG__FORMAT=\"\"\n"))
+		if got := effective(t, mustLoad(t, Sources{Dir: dir}), "log.level").Origin; got != "default" {
+			t.Errorf("from %s", got)
+		}
+	})
+	t.Run("variables without the prefix are not ours", func(t *testing.T) {
+		mustLoad(t, Sources{Environ: []string{"PATH=/bin", "LOG__LEVEL=loud", "MY_GATEHOUSE_LOG__LEVEL=loud", "gatehouse_log__level=loud", "=", ""}})
+	})
+	t.Run("a value may contain an equals sign", func(t *testing.T) {
+		config := mustLoad(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=a=b="}})
+		if got := config.Provider.(*providers.Local).ClientSecret.Reveal(); got != "a=b=" {
+			t.Errorf("%q", got)
+		}
+	})
+	t.Run("Kubernetes describes Services in variables that look like ours", func(t *testing.T) {
+		mustLoad(t, Sources{Environ: []string{
+			"GATEHOUSE_SERVICE_HOST=10.0.0.1",
+			"GATEHOUSE_SERVICE_PORT=3002",
+			"GATEHOUSE_SERVICE_PORT_HTTP_MCP=3002",
+			"GATEHOUSE_PORT=tcp://10.0.0.1:3002",
+			"GATEHOUSE_PORT_3002_TCP=tcp://10.0.0.1:3002",
+			"GATEHOUSE_PORT_3002_TCP_PROTO=tcp",
+			"GATEHOUSE_PORT_3002_TCP_PORT=3002",
+			"GATEHOUSE_PORT_3002_TCP_ADDR=10.0.0.1",
+			// A Service called gatehouse-issuer.
+			"GATEHOUSE_ISSUER_SERVICE_HOST=10.0.0.2",
+			"GATEHOUSE_ISSUER_SERVICE_PORT=9000",
+			"GATEHOUSE_ISSUER_PORT=tcp://10.0.0.2:9000",
+			"GATEHOUSE_ISSUER_PORT_9000_TCP_ADDR=10.0.0.2",
+			"GATEHOUSE_ISSUER_PORT_53_UDP=udp://10.0.0.2:53",
+		}})
+	})
+	for variable, wayOut := range map[string]string{
+		"GATEHOUSE_PORT=3002":                      "remove it; `gatehouse serve --help` lists all settings",
+		"GATEHOUSE_SERVER_PORT=3002":               "remove it; `gatehouse serve --help` lists all settings",
+		"GATEHOUSE_SERVER_LISTEN=:3002":            "did you mean GATEHOUSE_SERVER__LISTEN?",
+		"GATEHOUSE_LISTEN=:3002":                   "did you mean GATEHOUSE_SERVER__LISTEN?",
+		"GATEHOUSE_KIND=local":                     "did you mean GATEHOUSE_PROVIDER__KIND?",
+		"GATEHOUSE_PROVIDER_CLIENT_SECRET=hunter2": "did you mean GATEHOUSE_PROVIDER__CLIENT_SECRET?",
+		"GATEHOUSE_CLIENT_SECRET_FILE=x":           "did you mean GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE?",
+		"GATEHOUSE_SERVER=:3002":                   "set what is in it, such as GATEHOUSE_SERVER__LISTEN",
+		"GATEHOUSE_SERVER__LISTEN__PORT=3002":      "give GATEHOUSE_SERVER__LISTEN one value (host:port to listen on)",
+		"GATEHOUSE_=x":                             "remove it; `gatehouse serve --help` lists all settings",
+	} {
+		t.Run("no setting: "+variable, func(t *testing.T) {
+			p := only(t, Sources{Environ: []string{variable}})
+			name, _, _ := strings.Cut(variable, "=")
+			if p.WayOut != wayOut || p.Origin != "environment variable "+name || p.Value != "" {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+	t.Run("a list is written without brackets", func(t *testing.T) {
+		if p := only(t, Sources{Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=[mcp:use]"}}); !strings.Contains(p.WayOut, "a,b") {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+func TestDotEnv(t *testing.T) {
+	t.Run("it is read from Dir and from nowhere else", func(t *testing.T) {
+		dir := filepath.Dir(write(t, ".env", "GATEHOUSE_LOG__LEVEL=debug\n"))
+		child := filepath.Join(dir, "child")
+		if err := os.Mkdir(child, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Chdir(dir)
+		for dir, want := range map[string]string{dir: "debug", child: "info", "": "info", filepath.Join(dir, "none"): "info"} {
+			if got := mustLoad(t, Sources{Dir: dir}).Log.Level; got != want {
+				t.Errorf("Dir %q: log.level is %s", dir, got)
+			}
+		}
+	})
+	t.Run("other people's variables may stand in it", func(t *testing.T) {
+		dir := filepath.Dir(write(t, ".env", "# a comment\nAWS_REGION=eu-central-1\n\nexport GATEHOUSE_LOG__LEVEL=\"debug\" # ours\n"))
+		if got := mustLoad(t, Sources{Dir: dir}).Log.Level; got != "debug" {
+			t.Error(got)
+		}
+	})
+	t.Run("it changes nothing in the process", func(t *testing.T) {
+		dir := filepath.Dir(write(t, ".env", "GATEHOUSE_LOG__FORMAT=json\n"))
+		mustLoad(t, Sources{Dir: dir})
+		if _, set := os.LookupEnv("GATEHOUSE_LOG__FORMAT"); set {
+			t.Error("the variable is in the environment now")
+		}
+	})
+	t.Run("a directory of that name is a problem", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, ".env"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if p := only(t, Sources{Dir: dir}); p.Key != ".env" || !strings.Contains(p.Reason, "directory") {
+			t.Errorf("%+v", p)
+		}
+	})
+	t.Run("a file without permission is a problem", func(t *testing.T) {
+		path := write(t, ".env", "GATEHOUSE_LOG__LEVEL=debug\n")
+		if err := os.Chmod(path, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.ReadFile(path); err == nil {
+			t.Skip("this user may read everything")
+		}
+		if p := only(t, Sources{Dir: filepath.Dir(path)}); p.Key != ".env" || !strings.Contains(p.Reason, "permission denied") {
+			t.Errorf("%+v", p)
+		}
+	})
+	// The parser's own errors quote the rest of the file.
+	for name, c := range map[string]struct{ content, line string }{
+		"a line without a name":               {"A=1\nhunter2 hunter2\nGATEHOUSE_PROVIDER__CLIENT_SECRET=hunter2\n", "line 2 "},
+		"a quote that does not end":           {"GATEHOUSE_PROVIDER__CLIENT_SECRET=\"hunter2\nB=2\n", "line 1 "},
+		"a name alone at the end of the file": {"A=1\nB='two\nlines'\nGATEHOUSE_PROVIDER__CLIENT_SECRET", "line 4 "},
+		"a value alone":                       {"A=1\n=hunter2\n", "line 2 "},
+		"a line of JSON":                      {"{\"secret\": \"hunter2\"}", "line 1 "},
+	} {
+		t.Run(name+" is a problem that names the line and shows nothing", func(t *testing.T) {
+			dir := filepath.Dir(write(t, ".env", c.content))
+			p := only(t, Sources{Dir: dir})
+			if p.Key != ".env" || !strings.Contains(p.Reason, c.line) {
+				t.Errorf("%+v", p)
+			}
+			if s := (Problems{p}).Error(); strings.Contains(s, canary) {
+				t.Errorf("the report shows a secret:\n%s", s)
+			}
+		})
+	}
+}
+
+func TestTheProfileIsNamedByTheFlagOrAVariable(t *testing.T) {
+	debug := write(t, "debug.yaml", localKind+"log:\n  level: debug\n")
+	warn := write(t, "warn.yaml", localKind+"log:\n  level: warn\n")
+	dir := filepath.Dir(write(t, ".env", "GATEHOUSE_CONFIG="+debug+"\n"))
+	for name, c := range map[string]struct {
+		s    Sources
+		want string
+	}{
+		"the flag":                        {Sources{Profile: debug}, "debug"},
+		"the environment":                 {Sources{Environ: []string{"GATEHOUSE_CONFIG=" + debug}}, "debug"},
+		".env":                            {Sources{Dir: dir}, "debug"},
+		"the environment, not .env":       {Sources{Dir: dir, Environ: []string{"GATEHOUSE_CONFIG=" + warn}}, "warn"},
+		"the flag, not the environment":   {Sources{Profile: warn, Environ: []string{"GATEHOUSE_CONFIG=" + debug}}, "warn"},
+		"nothing: the built-in profile":   {Sources{}, "info"},
+		"an empty variable counts for no": {Sources{Environ: []string{"GATEHOUSE_CONFIG="}}, "info"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := mustLoad(t, c.s).Log.Level; got != c.want {
+				t.Errorf("log.level is %s", got)
+			}
+		})
+	}
+	missing := filepath.Join(t.TempDir(), "missing.yaml")
+	dot := filepath.Dir(write(t, ".env", "GATEHOUSE_CONFIG="+missing+"\n"))
+	for origin, s := range map[string]Sources{
+		"flag --config":                         {Profile: missing},
+		"environment variable GATEHOUSE_CONFIG": {Environ: []string{"GATEHOUSE_CONFIG=" + missing}},
+		"GATEHOUSE_CONFIG in .env":              {Dir: dot},
+	} {
+		t.Run("a profile that is not there: "+origin, func(t *testing.T) {
+			p := only(t, s)
+			want := Problem{Key: "config", Origin: origin, Value: fmt.Sprintf("%q", missing),
+				Reason: "the profile cannot be read: no such file or directory", WayOut: "name a file that exists, or leave it out for the built-in profile"}
+			if diff := cmp.Diff(want, p); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("a directory is no profile", func(t *testing.T) {
+		if p := only(t, Sources{Profile: t.TempDir()}); !strings.Contains(p.Reason, "directory") {
+			t.Errorf("%+v", p)
+		}
+	})
+	t.Run("what else is wrong is said all the same", func(t *testing.T) {
+		problems := mustRefuse(t, Sources{Profile: missing, Flags: map[string]string{"log.level": "loud"}})
+		if len(problems) != 2 || problems[1].Key != "log.level" || problems[1].Origin != "flag --log.level" {
+			t.Errorf("%v", problems)
+		}
+	})
+}
+
+// A value that a later layer replaces must still be right: it would surprise whoever removes the later one.
+func TestAWrongTypeIsRefusedEvenIfALaterLayerReplacesIt(t *testing.T) {
+	profile := write(t, "p.yaml", localKind+"mcp:\n  max_sessions: many\n")
+	if p := only(t, Sources{Profile: profile, Flags: map[string]string{"mcp.max_sessions": "3"}}); !strings.HasPrefix(p.Origin, "profile ") {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestABadValueIsBlamedOnTheLayerThatCounts(t *testing.T) {
+	profile := write(t, "p.yaml", localKind+"mcp:\n  max_sessions: 3\n")
+	if p := only(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_MCP__MAX_SESSIONS=0"}}); p.Origin != "environment variable GATEHOUSE_MCP__MAX_SESSIONS" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// Every setting, whoever adds it, refuses every type but its own.
+func TestEverySettingRefusesOtherTypes(t *testing.T) {
+	values := map[string]string{
+		"string": "some text", "int": "7", "float": "0.5", "bool": "true", "list": "[a, b]", "list of numbers": "[1, 2]", "section": "{a: b}",
+		"empty": "", "empty section": "{}", "date": "2026-07-28",
+	}
+	// What each type takes of the above. Any text is right as a type, though perhaps not as a value.
+	takes := map[string][]string{
+		"string": {"string", "date"}, "int": {"int"}, "bool": {"bool"}, "duration": {}, "list": {"list"},
+	}
+	for _, key := range Keys() {
+		accepted, known := takes[typeName(key.typ)]
+		if !known {
+			t.Errorf("%s has a type that this test does not know: %s", key.Name, typeName(key.typ))
+		}
+		for name, value := range values {
+			if slices.Contains(accepted, name) {
+				continue
+			}
+			t.Run(key.Name+" is "+name, func(t *testing.T) {
+				profile := key.Name + ": " + value + "\n"
+				if key.Name != kindKey {
+					profile += kindKey + ": " + orLocal(key.Kind) + "\n"
+				}
+				problems := mustRefuse(t, Sources{Profile: write(t, "p.yaml", profile)})
+				if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Key == key.Name || strings.HasPrefix(p.Key, key.Name+".") }) {
+					t.Errorf("nothing is said about %s: %v", key.Name, problems)
+				}
+			})
+		}
+	}
+}
+
+func orLocal(kind string) string {
+	if kind == "" {
+		return "local"
+	}
+	return kind
+}
+
+func TestASecretMayStandInSeveralPlaces(t *testing.T) {
+	const variable = "GATEHOUSE_PROVIDER__CLIENT_SECRET"
+	file := write(t, "secret", canary+"\r\n")
+	other := write(t, "other", "another")
+	inProfile := write(t, "p.yaml", localKind+"  client_secret: "+canary+"\n")
+	fileInProfile := write(t, "p.yaml", localKind+"  client_secret_file: "+file+"\n")
+	dotEnvOf := func(line string) string { return filepath.Dir(write(t, ".env", line+"\n")) }
+	for name, c := range map[string]struct {
+		s      Sources
+		origin string
+	}{
+		"the environment":             {Sources{Environ: []string{variable + "=" + canary}}, "environment variable " + variable},
+		"a file that it names":        {Sources{Environ: []string{variable + "_FILE=" + file}}, "environment variable " + variable + "_FILE (file " + file + ")"},
+		".env":                        {Sources{Dir: dotEnvOf(variable + "=" + canary)}, variable + " in .env"},
+		"a file that .env names":      {Sources{Dir: dotEnvOf(variable + "_FILE=" + file)}, variable + "_FILE in .env (file " + file + ")"},
+		"a profile":                   {Sources{Profile: inProfile}, "profile " + inProfile + ":3"},
+		"a file that a profile names": {Sources{Profile: fileInProfile}, "profile " + fileInProfile + ":3 (file " + file + ")"},
+		"a file, although an earlier layer has it in plain": {
+			Sources{Dir: dotEnvOf(variable + "=other"), Environ: []string{variable + "_FILE=" + file}}, "environment variable " + variable + "_FILE (file " + file + ")"},
+		"in plain, although an earlier layer has a file": {
+			Sources{Dir: dotEnvOf(variable + "_FILE=" + other), Environ: []string{variable + "=" + canary}}, "environment variable " + variable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := mustLoad(t, c.s)
+			if got := config.Provider.(*providers.Local).ClientSecret.Reveal(); got != canary {
+				t.Errorf("the secret is %q", got)
+			}
+			if diff := cmp.Diff(Value{"provider.client_secret", redacted, c.origin}, effective(t, config, "provider.client_secret")); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestASecretThatCannotBeHadIsAProblem(t *testing.T) {
+	const variable = "GATEHOUSE_PROVIDER__CLIENT_SECRET"
+	unreadable := write(t, "unreadable", canary)
+	if err := os.Chmod(unreadable, 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ path, reason string }{
+		"the file is not there":              {filepath.Join(t.TempDir(), "none"), "the secret cannot be read: no such file or directory"},
+		"it is a directory":                  {t.TempDir(), "the secret cannot be read: is a directory"},
+		"the file is empty":                  {write(t, "empty", ""), "the file is empty"},
+		"the file has nothing but a newline": {write(t, "newline", "\n"), "the file is empty"},
+		"the file has nothing but blanks":    {write(t, "blanks", "  \n"), "the file is empty"},
+		"the file is another user's":         {unreadable, "the secret cannot be read: permission denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := os.ReadFile(c.path); err == nil && c.path == unreadable {
+				t.Skip("this user may read everything")
+			}
+			p := only(t, Sources{Environ: []string{variable + "_FILE=" + c.path}})
+			if p.Key != "provider.client_secret_file" || p.Reason != c.reason || p.Origin != "environment variable "+variable+"_FILE" {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+	t.Run("it is set twice in one layer", func(t *testing.T) {
+		p := only(t, Sources{Environ: []string{variable + "=" + canary, variable + "_FILE=" + write(t, "secret", canary)}})
+		if p.Reason != variable+" is set beside it" {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
+func TestALineEndIsNoPartOfASecretAndBlanksAre(t *testing.T) {
+	got, err := ReadSecret(write(t, "secret", " two words \r\n\n"))
+	if err != nil || got != " two words " {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// However a configuration is printed, and whatever is wrong with it, its secret stays unseen.
+func TestASecretIsNeverShown(t *testing.T) {
+	file := write(t, "secret", canary)
+	var log bytes.Buffer
+	shows := func(t *testing.T, name string, printed any) {
+		t.Helper()
+		if s := fmt.Sprint(printed); strings.Contains(s, canary) {
+			t.Errorf("%s shows it: %s", name, s)
+		}
+	}
+	for where, s := range map[string]Sources{
+		"environment": {Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=" + canary}},
+		"file":        {Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=" + file}},
+		"profile":     {Profile: write(t, "p.yaml", localKind+"  client_secret: "+canary+"\n")},
+	} {
+		t.Run(where, func(t *testing.T) {
+			config := mustLoad(t, s)
+			if config.Provider.(*providers.Local).ClientSecret.Reveal() != canary {
+				t.Fatal("there is no secret to look for")
+			}
+			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+				shows(t, verb, fmt.Sprintf(verb, config))
+				shows(t, verb+" of the value", fmt.Sprintf(verb, *config))
+				shows(t, verb+" of the provider", fmt.Sprintf(verb, config.Provider))
+				shows(t, verb+" of the provider's value", fmt.Sprintf(verb, *config.Provider.(*providers.Local)))
+			}
+			encoded, err := json.Marshal(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shows(t, "JSON", string(encoded))
+			shows(t, "Effective", config.Effective)
+			shows(t, "Notes", config.Notes)
+			log.Reset()
+			for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+				slog.New(handler).Info("loaded", "config", config, "value", *config, "provider", config.Provider, "secret", config.Provider.(*providers.Local).ClientSecret)
+			}
+			shows(t, "the log", log.String())
+			s.Flags = map[string]string{"provider.signing_algorithm": "none", "log.level": "loud", "resource": "https://alice:" + canary + "@mcp.example.com/mcp?key=" + canary,
+				"server.allowed_origins": "https://" + canary + "@inspector.example.com,https://a.example/?key=" + canary}
+			problems := mustRefuse(t, s)
+			shows(t, "the report", problems.Error())
+			shows(t, "the problems", fmt.Sprintf("%+v", problems))
+		})
+	}
+}
+
+func TestASecretUnderAWrongNameIsNotEchoed(t *testing.T) {
+	for name, s := range map[string]Sources{
+		"environment, one underscore": {Environ: []string{"GATEHOUSE_PROVIDER_CLIENT_SECRET=" + canary}},
+		"environment, other name":     {Environ: []string{"GATEHOUSE_SECRET=" + canary}},
+		".env":                        {Dir: filepath.Dir(write(t, ".env", "GATEHOUSE_PROVIDER__CLIENTSECRET="+canary+"\n"))},
+		"profile":                     {Profile: write(t, "p.yaml", localKind+"  secret: "+canary+"\n")},
+		"profile, a level too deep":   {Profile: write(t, "p.yaml", localKind+"  client_secret: {value: "+canary+"}\n")},
+		"profile, a section":          {Profile: write(t, "p.yaml", localKind+"server: "+canary+"\n")},
+		"profile, a list":             {Profile: write(t, "p.yaml", localKind+"  client_secret: ["+canary+"]\n")},
+		"profile, an alias":           {Profile: write(t, "p.yaml", localKind+"  client_secret: *"+canary+"\n")},
+		"profile, a tag":              {Profile: write(t, "p.yaml", localKind+"  client_secret: !!float "+canary+"\n")},
+		"the secret as profile":       {Profile: write(t, "secret", canary+"\n")},
+		"flag":                        {Flags: map[string]string{"provider.secret": canary}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if report := mustRefuse(t, s).Error(); strings.Contains(report, canary) {
+				t.Errorf("the report shows it:\n%s", report)
+			}
+		})
+	}
+}
+
+func TestTheServerListensWhereClientsDial(t *testing.T) {
+	for name, c := range map[string]struct {
+		flags  map[string]string
+		listen string
+		origin string
+		notes  int
+	}{
+		"the default resource needs nothing":            {nil, "127.0.0.1:3002", "default", 0},
+		"another port of this computer is followed":     {map[string]string{"resource": "http://localhost:4000/mcp"}, "127.0.0.1:4000", "derived from resource", 0},
+		"an address of this computer is followed":       {map[string]string{"resource": "http://127.0.0.2:4000/mcp"}, "127.0.0.2:4000", "derived from resource", 0},
+		"IPv6 is followed, with the default port, too":  {map[string]string{"resource": "http://[::1]:3002/mcp"}, "[::1]:3002", "derived from resource", 0},
+		"what somebody said counts":                     {map[string]string{"resource": "http://localhost:4000/mcp", "server.listen": ":5000"}, ":5000", "flag --server.listen", 1},
+		"the same port on all addresses is fine":        {map[string]string{"resource": "http://localhost:4000/mcp", "server.listen": ":4000"}, ":4000", "flag --server.listen", 0},
+		"the default port of http is left to a proxy":   {map[string]string{"resource": "http://localhost/mcp"}, "127.0.0.1:3002", "default", 1},
+		"https is left to a proxy":                      {map[string]string{"resource": "https://localhost:8443/mcp"}, "127.0.0.1:3002", "default", 1},
+		"a public resource says nothing about this one": {map[string]string{"resource": "https://mcp.example.com/mcp", "provider.dangerously_allow_public_resource": "true"}, "127.0.0.1:3002", "default", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := mustLoad(t, Sources{Flags: c.flags})
+			if config.Server.Listen != c.listen {
+				t.Errorf("it listens on %s", config.Server.Listen)
+			}
+			if diff := cmp.Diff(Value{"server.listen", c.listen, c.origin}, effective(t, config, "server.listen")); diff != "" {
+				t.Error(diff)
+			}
+			if len(config.Notes) != c.notes {
+				t.Errorf("notes: %q", config.Notes)
+			}
+		})
+	}
+}
+
+func TestTheNoteNamesBothPorts(t *testing.T) {
+	config := mustLoad(t, Sources{Flags: map[string]string{"server.listen": "127.0.0.1:5000"}})
+	want := []string{"clients dial port 3002 (resource), but the server listens on 5000 (server.listen): fine only if something forwards the one to the other"}
+	if diff := cmp.Diff(want, config.Notes); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestImplications(t *testing.T) {
+	config := mustLoad(t, Sources{Flags: map[string]string{"scopes.implies": "admin > read write, admin > stats,all>admin"}})
+	want := map[string][]string{"admin": {"read", "write", "stats"}, "all": {"admin"}}
+	if diff := cmp.Diff(want, map[string][]string(config.Scopes.Implications())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLogLevels(t *testing.T) {
+	for text, want := range map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError} {
+		if got := mustLoad(t, Sources{Flags: map[string]string{"log.level": text}}).Log.SlogLevel(); got != want {
+			t.Errorf("%s is %s", text, got)
+		}
+	}
+}
+
+func TestTheReportHasAStableOrder(t *testing.T) {
+	s := Sources{
+		Profile: "testdata/bad/many.yaml",
+		Environ: []string{"GATEHOUSE_C=1", "GATEHOUSE_B=1", "GATEHOUSE_A=1"},
+		Dir:     filepath.Dir(write(t, ".env", "GATEHOUSE_Z=1\nGATEHOUSE_Y=1\nGATEHOUSE_LOG__LEVEL=a\ngatehouse_x=1\nGATEHOUSE_log__level=b\n")),
+	}
+	want := mustRefuse(t, s).Error()
+	for range 50 {
+		if diff := cmp.Diff(want, mustRefuse(t, s).Error()); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package providers
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// FuzzParseObject compares with the standard library: what is accepted must be the same object there.
+func FuzzParseObject(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `null`, `[]`, `{"a":1}`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"SUB":1}`, `{"sub":{"sub":1,"sub":2}}`, `{} {}`, `{"a":1}x`, ` {"a":[]} `,
+		"{\"a\":\"\xff\"}", `{"\ud800":1}`, `{"a":1e999}`, `{"":null}`, "\ufeff{}",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := parseObject(raw, registeredClaims)
+		if err != nil {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &want); err != nil || want == nil {
+			t.Fatalf("encoding/json does not read it: %v", err)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%d members, encoding/json finds %d", len(got), len(want))
+		}
+		for name, value := range want {
+			if !bytes.Equal(bytes.TrimSpace(got[name]), bytes.TrimSpace(value)) {
+				t.Fatalf("%q is %s, encoding/json finds %s", name, got[name], value)
+			}
+		}
+		// None of the readers may panic, whatever a member holds.
+		for name := range got {
+			_, _ = got.text(name)
+			_, _ = got.texts(name)
+			_, _, _ = got.time(name)
+			_, _ = got.firstScopes([]string{name})
+		}
+	})
+}
+
+// FuzzSanitize: a key set of the issuer's is read in the background, where a panic would end the process.
+func FuzzSanitize(f *testing.F) {
+	for _, seed := range []string{
+		`{"keys":[]}`, `{"keys":null}`, `{"keys":[null,1,"x",[],{}]}`, `{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"}]}`,
+		`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
+		`{"keys":[{"kty":"OKP","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`, `{"keys":[{"kty":"oct","k":"AA"}]}`,
+		`{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB","x5c":["x"],"x5t":"x"}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		keys, _, err := sanitize(raw)
+		if (err == nil) != (len(keys) > 0) {
+			t.Fatalf("%d keys, %v", len(keys), err)
+		}
+		for alg, list := range keys {
+			for _, k := range list {
+				if !k.IsPublic() || !k.Valid() || alg == string(jose.HS256) {
+					t.Fatalf("%s: %+v", alg, k)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,55 @@
+package providers_test
+
+import (
+	"os"
+	"regexp"
+	"testing"
+
+	"gatehouse/providers"
+)
+
+func TestEveryKindIsNamedOnce(t *testing.T) {
+	seen := map[string]bool{}
+	for _, kind := range providers.Kinds() {
+		if !regexp.MustCompile(`^[a-z][a-z0-9-]*$`).MatchString(kind.Name) || kind.Summary == "" || kind.Defaults == nil {
+			t.Errorf("incomplete: %+v", kind)
+		}
+		if seen[kind.Name] {
+			t.Errorf("%s stands in the table twice", kind.Name)
+		}
+		seen[kind.Name] = true
+		if found, ok := providers.KindNamed(kind.Name); !ok || found.Summary != kind.Summary {
+			t.Errorf("KindNamed(%q) = %+v, %t", kind.Name, found, ok)
+		}
+		if kind.Defaults() == kind.Defaults() {
+			t.Errorf("%s: two configurations would share one settings value", kind.Name)
+		}
+	}
+	for _, name := range []string{"", "Local", "nobody"} {
+		if _, ok := providers.KindNamed(name); ok {
+			t.Errorf("KindNamed(%q) found something", name)
+		}
+	}
+}
+
+// What needs no account must need no settings either.
+func TestTheLocalKindWorksByDefault(t *testing.T) {
+	kind, _ := providers.KindNamed("local")
+	r := must(providers.ParseResource(resource))
+	kind.Defaults().Check(r, func(key, reason, wayOut string) { t.Errorf("%s: %s; %s", key, reason, wayOut) })
+}
+
+func TestEveryReasonIsExplainedOnce(t *testing.T) {
+	seen := map[providers.Reason]bool{}
+	for _, r := range providers.Reasons() {
+		if seen[r.Code] || r.Meaning == "" || !regexp.MustCompile(`^[a-z_]+$`).MatchString(string(r.Code)) {
+			t.Errorf("%+v", r)
+		}
+		seen[r.Code] = true
+	}
+	for _, code := range regexp.MustCompile(`Reason = "(.*)"`).FindAllStringSubmatch(string(must(os.ReadFile("reason.go"))), -1) {
+		if !seen[providers.Reason(code[1])] {
+			t.Errorf("%s is not explained", code[1])
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package providers_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/providers"
+)
+
+func TestEverythingDerivesFromTheResource(t *testing.T) {
+	type derived struct {
+		URL, Origin, Host, Path, MetadataURL string
+		MetadataPaths                        []string
+		Loopback                             bool
+	}
+	for in, want := range map[string]derived{
+		"https://mcp.example.com/mcp": {
+			URL: "https://mcp.example.com/mcp", Origin: "https://mcp.example.com", Host: "mcp.example.com", Path: "/mcp",
+			MetadataURL:   "https://mcp.example.com/.well-known/oauth-protected-resource/mcp",
+			MetadataPaths: []string{"/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"},
+		},
+		"https://mcp.example.com": {
+			URL: "https://mcp.example.com/", Origin: "https://mcp.example.com", Host: "mcp.example.com", Path: "/",
+			MetadataURL:   "https://mcp.example.com/.well-known/oauth-protected-resource",
+			MetadataPaths: []string{"/.well-known/oauth-protected-resource"},
+		},
+		"HTTPS://MCP.Example.com:8443/Team-1/v2.0/": {
+			URL: "https://mcp.example.com:8443/Team-1/v2.0/", Origin: "https://mcp.example.com:8443", Host: "mcp.example.com:8443", Path: "/Team-1/v2.0/",
+			MetadataURL:   "https://mcp.example.com:8443/.well-known/oauth-protected-resource/Team-1/v2.0/",
+			MetadataPaths: []string{"/.well-known/oauth-protected-resource/Team-1/v2.0/", "/.well-known/oauth-protected-resource"},
+		},
+		"http://localhost:3002/mcp": {
+			URL: "http://localhost:3002/mcp", Origin: "http://localhost:3002", Host: "localhost:3002", Path: "/mcp", Loopback: true,
+			MetadataURL:   "http://localhost:3002/.well-known/oauth-protected-resource/mcp",
+			MetadataPaths: []string{"/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"},
+		},
+		"http://[::1]:3002/": {
+			URL: "http://[::1]:3002/", Origin: "http://[::1]:3002", Host: "[::1]:3002", Path: "/", Loopback: true,
+			MetadataURL:   "http://[::1]:3002/.well-known/oauth-protected-resource",
+			MetadataPaths: []string{"/.well-known/oauth-protected-resource"},
+		},
+	} {
+		t.Run(in, func(t *testing.T) {
+			r, err := providers.ParseResource(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := derived{r.String(), r.Origin(), r.Host(), r.Path(), r.MetadataURL(), r.MetadataPaths(), r.IsLoopback()}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if again, err := providers.ParseResource(r.String()); err != nil || again.String() != r.String() {
+				t.Errorf("it does not read back: %v, %v", again, err)
+			}
+		})
+	}
+}
+
+func TestResourcesThatCannotBeServedAreRefused(t *testing.T) {
+	for in, why := range map[string]string{
+		"":                                      "empty",
+		"mcp.example.com/mcp":                   "absolute",
+		"/mcp":                                  "absolute",
+		"//mcp.example.com/mcp":                 "absolute",
+		"https:mcp.example.com":                 "absolute",
+		"https:///mcp":                          "absolute",
+		"https://mcp.example.com:port/":         "not a URL",
+		"https://mcp.example.com/%zz":           "not a URL",
+		" https://mcp.example.com/mcp":          "not a URL",
+		"https://mcp.example.com/mcp\n":         "not a URL",
+		"https://:8443/mcp":                     "no host",
+		"ftp://mcp.example.com/mcp":             "scheme",
+		"ws://localhost:3002/mcp":               "scheme",
+		"https://user@mcp.example.com/mcp":      "user name",
+		"https://user:pass@mcp.example.com/mcp": "user name",
+		"https://mcp.example.com/mcp?x=1":       "query",
+		"https://mcp.example.com/mcp?":          "query",
+		"https://mcp.example.com/mcp#x":         "fragment",
+		"https://mcp.example.com/mcp#":          "fragment",
+		"http://mcp.example.com/mcp":            "plain http",
+		"http://0.0.0.0:3002/mcp":               "plain http",
+		"http://192.168.1.2:3002/mcp":           "plain http",
+		"http://localhost.example.com/mcp":      "plain http",
+		"http://127.0.0.1.example.com/mcp":      "plain http",
+		"http://2130706433/mcp":                 "plain http",
+		"https://m\u00fcnchen.example/mcp":      "host",
+		"https://\u212aeycloak.example/mcp":     "host", // the Kelvin sign, of which the lower case is k
+		"https://mcp.example.com\"x=\"y/mcp":    "host",
+		"https://a,b/mcp":                       "host",
+		"https://mcp.example.com:/mcp":          "host",
+		"https://[fe80::1%25eth0]/mcp":          "host",
+		"https://mcp.example.com:0/mcp":         "port",
+		"https://mcp.example.com:65536/mcp":     "port",
+		"https://mcp.example.com:08443/mcp":     "port",
+		"https://mcp.example.com:443/mcp":       "default port",
+		"http://localhost:80/mcp":               "default port",
+		"https://mcp.example.com//":             "path",
+		"https://mcp.example.com/a//b":          "path",
+		"https://mcp.example.com/./mcp":         "path",
+		"https://mcp.example.com/../mcp":        "path",
+		"https://mcp.example.com/.well-known/x": "path",
+		"https://mcp.example.com/m%63p":         "path",
+		"https://mcp.example.com/a%2Fb":         "path",
+		"https://mcp.example.com/a b":           "path",
+		"https://mcp.example.com/:id":           "path",
+		"https://mcp.example.com/*":             "path",
+		"https://mcp.example.com/{x}":           "path",
+		"https://mcp.example.com/mcp;x":         "path",
+		"https://mcp.example.com/m\u00fcnchen":  "path",
+	} {
+		r, err := providers.ParseResource(in)
+		if err == nil {
+			t.Errorf("ParseResource(%q) = %v", in, r)
+		} else if !strings.Contains(err.Error(), why) {
+			t.Errorf("ParseResource(%q): %v, which does not mention %q", in, err, why)
+		}
+	}
+}
+
+func TestLoopbackIsThisComputerOnly(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "127.0.0.1": true, "127.9.9.9": true, "::1": true, "[::1]": true, "::ffff:127.0.0.1": true,
+		"": false, "0.0.0.0": false, "::": false, "10.0.0.1": false, "localhost.": false, "localhost.example": false, "127.0.0.1.nip.io": false,
+		"127.1": false, "0x7f000001": false, "2130706433": false, "127.0.0.1:80": false, "::ffff:10.0.0.1": false, "[::1]:80": false,
+	} {
+		if got := providers.IsLoopback(host); got != want {
+			t.Errorf("IsLoopback(%q) = %t", host, got)
+		}
+	}
+}
+
+func TestSameAudience(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"https://h/mcp", "https://h/mcp", true},
+		{"https://h/mcp", "HTTPS://H/mcp", true},
+		{"https://h/mcp", "https://h:443/mcp", true},
+		{"http://h/mcp", "http://h:80/mcp", true},
+		{"https://h", "https://h/", true},
+		{"https://h:443", "https://h/", true},
+		{"https://[::1]:443/", "https://[::1]", true},
+		{"https://[FE80::A]/", "https://[fe80::a]", true},
+		{"https://h/mcp?x=1", "https://H/mcp?x=1", true},
+		{"client-id", "client-id", true},
+		{"api://Default", "api://Default", true},
+		{"urn:x", "urn:x", true},
+
+		{"https://h/mcp", "https://h/mcp/", false},
+		{"https://h/mcp", "https://h/MCP", false},
+		{"https://h/mcp", "http://h/mcp", false},
+		{"https://h/mcp", "https://h:80/mcp", false},
+		{"https://h/mcp", "https://h:0443/mcp", false},
+		{"https://h/mcp", "https://h:/mcp", false},
+		{"https://h/mcp", "https://h./mcp", false},
+		{"https://h/mcp", "https://u@h/mcp", false},
+		{"https://h/mcp", "https://h/mcp#", false},
+		{"https://h/mcp", "https://h/mcp?", false},
+		{"https://h/mcp", "https://h/%6dcp", false},
+		{"https://h/a b", "https://h/a%20b", false},
+		{"https://h/mcp", "https://h//mcp", false},
+		{"https://h/mcp", "https://h/./mcp", false},
+		{"https://h/mcp", "https:/h/mcp", false},
+		{"https://h/mcp", `https:\\h\mcp`, false},
+		{"https://k/mcp", "https://\u212a/mcp", false},
+		{"https://s/mcp", "http\u017f://s/mcp", false},
+		{"https://\u00fc/", "https://%C3%BC/", false},
+		{"client-id", "Client-ID", false},
+		{"api://default", "api://Default", false},
+		{"https://h", "", false},
+	} {
+		if got := providers.SameAudience(c.a, c.b); got != c.want {
+			t.Errorf("SameAudience(%q, %q) = %t", c.a, c.b, got)
+		}
+		if got := providers.SameAudience(c.b, c.a); got != c.want {
+			t.Errorf("SameAudience(%q, %q) = %t", c.b, c.a, got)
+		}
+	}
+}
+
+// FuzzSameAudience: what a resource's audience is equal to must lead to the same resource.
+func FuzzSameAudience(f *testing.F) {
+	const ours = "https://mcp.example.com/mcp"
+	for _, seed := range []string{ours, "HTTPS://MCP.EXAMPLE.COM:443/mcp", ours + "#", ours + "?", "https://mcp.example.com:443:443/mcp", "https://\u212a/mcp"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, other string) {
+		if !providers.SameAudience(ours, other) {
+			return
+		}
+		u, err := url.Parse(other)
+		if err != nil || u.Scheme != "https" || !strings.EqualFold(u.Hostname(), "mcp.example.com") || u.Port() != "" && u.Port() != "443" ||
+			u.EscapedPath() != "/mcp" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil {
+			t.Errorf("%q counts as %q", other, ours)
+		}
+	})
+}
