@@ -140,4 +140,4 @@ func canonicalURL(s string) (string, bool) {
 
 // httpURL takes an http(s) URL apart without interpreting it: a parser would drop an empty fragment, unescape, or fold
 // letters beyond ASCII, and call two audiences the same that are not.
-var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)://(` + plainHost + `)(:[0-9]+)?(/[^#]*)?$`)
+var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)://(` + plainHost + `)(:[0-9]+)?(/.*)?$`)

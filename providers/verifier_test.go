@@ -164,7 +164,7 @@ func TestHostileTokensAreRefused(t *testing.T) {
 func checkDiscretion(t *testing.T, err error, token string) {
 	t.Helper()
 	text := err.Error()
-	if len(text) > 1000 {
+	if len(text) > 600 {
 		t.Errorf("the error has %d bytes", len(text))
 	}
 	if strings.Contains(text, canary) {
@@ -316,7 +316,7 @@ func headerAttacks(b *bench, mallory *providertest.Issuer, trap string) []hostil
 	}
 	for name, kid := range map[string]string{
 		"a URL": trap + "/jwks", "a path": "../../../../dev/null", "SQL": "' UNION SELECT 'secret' --", "a command": "| curl " + trap,
-		"CRLF": "a\r\nX-Injected: 1", "NUL": strings.Repeat("\x00", 300), "long": strings.Repeat("k", 5000), "hidden": strings.Repeat("\U000e0001", 300),
+		"CRLF": "a\r\nX-Injected: 1", "NUL": strings.Repeat("\x00", 150), "long": strings.Repeat("k", 5000), "hidden": strings.Repeat("\U000e0001", 300),
 	} {
 		cases = append(cases, hostile{"key id is " + name, ours(m{"kid": kid}), providers.KeyUnknown})
 	}
