@@ -11,8 +11,6 @@ import (
 // wrongType says why a value cannot be read as the type of its key, and what to write instead.
 type wrongType struct{ reason, wayOut string }
 
-func (w *wrongType) Error() string { return w.reason }
-
 // convert reads value as the type of key. Text layers hold lists separated by commas; a profile has types of its own, and
 // a value of another type is refused rather than bent.
 func convert(value any, key Key, textual bool) (any, *wrongType) {

@@ -112,9 +112,9 @@ func parseDotEnv(content string) (map[string]string, error) {
 	}
 	good, lines := 0, strings.SplitAfter(content, "\n")
 	for n := range lines {
-		read, err := godotenv.Unmarshal(strings.Join(lines[:n+1], "") + "\n")
+		read, err := godotenv.Unmarshal(strings.Join(lines[good:n+1], "") + "\n")
 		if _, nameless := read[""]; err == nil && !nameless {
-			good = n + 1
+			good = n + 1 // a value in quotes may take several lines
 		}
 	}
 	return nil, errors.New("line " + strconv.Itoa(good+1) + " cannot be read: there is no NAME= in it, or a quote does not end")

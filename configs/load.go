@@ -80,18 +80,25 @@ func (l *loader) kind(layers []layer) (providers.Kind, bool) {
 }
 
 func (l *loader) defaults(kind string) {
+	defaults := newLayer(false, nil)
 	for _, key := range Keys() {
 		if key.Kind == "" || key.Kind == kind {
 			l.keys = append(l.keys, key)
-			l.put(key.Name, key.Default, "default")
+			defaults.set(key.Name, key.Default, "default")
 		}
 	}
+	l.merge(defaults)
 }
 
-// put merges one value. confmap cannot fail, and neither can merging maps.
-func (l *loader) put(key string, value any, origin string) {
-	_ = l.merged.Load(confmap.Provider(map[string]any{key: value}, "."), nil)
-	l.origins[key] = origin
+// merge lays a layer of converted values over those before it. confmap cannot fail, and neither can merging maps.
+func (l *loader) merge(one layer) {
+	_ = l.merged.Load(confmap.Provider(one.values, "."), nil)
+	maps.Copy(l.origins, one.origins)
+}
+
+// derive sets what follows from other settings.
+func (l *loader) derive(key string, value any, from string) {
+	l.merge(layer{values: map[string]any{key: value}, origins: map[string]string{key: "derived from " + from}})
 }
 
 // add merges a layer, refusing what no setting is called and what has the wrong type.
@@ -100,6 +107,7 @@ func (l *loader) add(one layer, kindKnown bool) {
 		maps.DeleteFunc(one.values, func(name string, _ any) bool { return strings.HasPrefix(name, "provider.") && name != kindKey })
 	}
 	l.problems = append(l.problems, one.readSecrets(l.keys)...)
+	right := newLayer(false, nil)
 	for _, name := range one.sortedKeys() {
 		value, origin := one.values[name], one.origins[name]
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == name })
@@ -117,8 +125,9 @@ func (l *loader) add(one layer, kindKnown bool) {
 			l.problems = append(l.problems, Problem{Key: name, Value: shown(key, value), Origin: origin, Reason: wrong.reason, WayOut: wrong.wayOut + " (" + key.Help + ")"})
 			continue
 		}
-		l.put(name, converted, origin)
+		right.set(name, converted, origin)
 	}
+	l.merge(right)
 }
 
 // unknown says why nothing is called name. The value of a key that nobody knows may be a secret in the wrong place, so it
@@ -188,7 +197,7 @@ func (l *loader) check(provider providers.Settings) *Config {
 	config.Log.Check(l.report("log"))
 	if len(config.Scopes.Initial) == 0 && len(config.Scopes.Required) > 0 {
 		config.Scopes.Initial = slices.Clone(config.Scopes.Required)
-		l.put("scopes.initial", config.Scopes.Initial, "derived from scopes.required")
+		l.derive("scopes.initial", config.Scopes.Initial, "scopes.required")
 	}
 	if provider != nil {
 		l.decode("provider", provider)
@@ -270,7 +279,7 @@ func (l *loader) listenWhereDialled(config *Config) {
 	}
 	if address := net.JoinHostPort(host, u.Port()); address != config.Server.Listen {
 		config.Server.Listen = address
-		l.put(key, address, "derived from resource")
+		l.derive(key, address, "resource")
 	}
 }
 

@@ -118,8 +118,13 @@ func nearest(name string, candidates []string) string {
 		return ""
 	}
 	best, least := "", 3
+	typed := letters(name)
 	for _, c := range candidates {
-		if d := distance(letters(name), letters(c)); d < least {
+		meant := letters(c)
+		if abs(len(typed)-len(meant)) >= least {
+			continue
+		}
+		if d := distance(typed, meant); d < least {
 			best, least = c, d
 		}
 	}
@@ -136,9 +141,11 @@ func nearest(name string, candidates []string) string {
 }
 
 // letters leaves out what people spell differently: allowedOrigins, allowed-origins, allowed_origins.
-func letters(s string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(s))
-}
+func letters(s string) string { return strings.ToLower(punctuation.Replace(s)) }
+
+var punctuation = strings.NewReplacer("_", "", "-", "", ".", "")
+
+func abs(n int) int { return max(n, -n) }
 
 func lastPart(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 
