@@ -39,6 +39,43 @@ type ResourceTemplate struct {
 	Handler  mcp.ResourceHandler
 }
 
+// capabilities are said on purpose: the SDK would announce logging, and lists that change.
+func (c Catalog) capabilities() *mcp.ServerCapabilities {
+	capabilities := &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}}
+	if len(c.Prompts) > 0 {
+		capabilities.Prompts = &mcp.PromptCapabilities{}
+	}
+	if len(c.Resources)+len(c.ResourceTemplates) > 0 {
+		capabilities.Resources = &mcp.ResourceCapabilities{}
+	}
+	return capabilities
+}
+
+// Scopes returns all scopes that something in the catalog needs, each once, in the order of the catalog.
+func (c Catalog) Scopes() []string {
+	var scopes []string
+	add := func(more []string) {
+		for _, s := range more {
+			if !slices.Contains(scopes, s) {
+				scopes = append(scopes, s)
+			}
+		}
+	}
+	for _, t := range c.Tools {
+		add(t.Scopes)
+	}
+	for _, p := range c.Prompts {
+		add(p.Scopes)
+	}
+	for _, r := range c.Resources {
+		add(r.Scopes)
+	}
+	for _, t := range c.ResourceTemplates {
+		add(t.Scopes)
+	}
+	return scopes
+}
+
 func (c Catalog) register(s *mcp.Server) {
 	for _, t := range c.Tools {
 		t.register(s)

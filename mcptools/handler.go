@@ -51,8 +51,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog)}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
 	options := &mcp.ServerOptions{
-		// Said on purpose: the SDK would announce logging, and lists that change.
-		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
+		Capabilities: catalog.capabilities(),
 		// What stands behind a sign-in is nobody else's to cache.
 		SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) { c.CacheScope = "private" },
 	}

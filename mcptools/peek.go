@@ -51,8 +51,12 @@ func namesIn(method string, params map[string]json.RawMessage) ([]string, error)
 	default:
 		return nil, nil
 	}
+	raw, ok := params[member]
+	if !ok && (method == methodSubscribe || method == methodUnsubscribe) {
+		return nil, nil // 2026-07-28 has no such methods, whatever their params: the SDK says so
+	}
 	var name string
-	if json.Unmarshal(params[member], &name) != nil {
+	if json.Unmarshal(raw, &name) != nil {
 		return nil, errors.New(member + " is not a string")
 	}
 	return []string{name}, nil
@@ -78,7 +82,7 @@ func peek(body []byte) (message, http.Handler) {
 	m.id = members["id"]
 	if raw, ok := members["method"]; ok {
 		if json.Unmarshal(raw, &m.method) != nil {
-			return m, rpcError(http.StatusBadRequest, -32600, "method is not a string")
+			return m, rpcErrorWith(http.StatusBadRequest, m.id, -32600, "method is not a string", nil)
 		}
 	}
 	raw, ok := members["params"]
@@ -87,15 +91,15 @@ func peek(body []byte) (message, http.Handler) {
 	}
 	params, err := membersOf(raw, "name", "uri", "arguments", "_meta")
 	if err != nil {
-		return m, rpcError(http.StatusBadRequest, -32602, "params is not an object with distinct members")
+		return m, rpcErrorWith(http.StatusBadRequest, m.id, -32602, "params is not an object with distinct members", nil)
 	}
 	if m.names, err = namesIn(m.method, params); err != nil {
-		return m, rpcError(http.StatusBadRequest, -32602, err.Error())
+		return m, rpcErrorWith(http.StatusBadRequest, m.id, -32602, err.Error(), nil)
 	}
 	if raw, ok := params["_meta"]; ok {
 		meta, err := membersOf(raw, metaVersion)
 		if err != nil {
-			return m, rpcError(http.StatusBadRequest, -32602, "_meta is not an object with distinct members")
+			return m, rpcErrorWith(http.StatusBadRequest, m.id, -32602, "_meta is not an object with distinct members", nil)
 		}
 		_, m.hasVersion = meta[metaVersion]
 	}

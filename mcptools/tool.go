@@ -95,18 +95,3 @@ func callerOf(req mcp.Request) *providers.Identity {
 	}
 	return providers.FromTokenInfo(extra.TokenInfo)
 }
-
-// ScopesOf returns all scopes that the tools name, each once, in the order of the tools.
-func ScopesOf(tools []Tool) []string {
-	var scopes []string
-	seen := make(map[string]bool)
-	for _, t := range tools {
-		for _, s := range t.Scopes {
-			if !seen[s] {
-				seen[s] = true
-				scopes = append(scopes, s)
-			}
-		}
-	}
-	return scopes
-}

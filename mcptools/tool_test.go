@@ -73,9 +73,14 @@ func TestEveryToolIsWellDefined(t *testing.T) {
 	}
 }
 
-func TestScopesOfNamesEachScopeOnce(t *testing.T) {
-	got := ScopesOf(All(Vitals{}))
-	if want := []string{"greet:read", "greet:write", "gatehouse:admin"}; !slices.Equal(got, want) {
+func TestACatalogNamesEachScopeOnce(t *testing.T) {
+	got := Catalog{
+		Tools:             All(Vitals{}),
+		Prompts:           []Prompt{{Scopes: []string{"plan:read", "greet:read"}}},
+		Resources:         []Resource{{Scopes: []string{"doc:read"}}},
+		ResourceTemplates: []ResourceTemplate{{Scopes: []string{"doc:read", "secret:read"}}},
+	}.Scopes()
+	if want := []string{"greet:read", "greet:write", "gatehouse:admin", "plan:read", "doc:read", "secret:read"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -27,6 +27,7 @@ type Kind struct {
 func Kinds() []Kind {
 	return []Kind{
 		{"local", "a fake issuer inside this binary, for demos and tests: no account anywhere", func() Settings { return defaultLocal() }},
+		{"oidc", "any OpenID provider or OAuth 2.0 authorization server that signs its access tokens as JWTs", func() Settings { return defaultOIDC() }},
 	}
 }
 

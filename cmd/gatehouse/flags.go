@@ -31,7 +31,7 @@ func parse(flags *pflag.FlagSet, args []string, c console) (code int, done bool)
 		fmt.Fprintf(c.stderr, "gatehouse %s: %v\n`gatehouse %s --help` lists the flags\n", flags.Name(), err, flags.Name())
 		return exitConfig, true
 	case flags.NArg() > 0:
-		fmt.Fprintf(c.stderr, "gatehouse %s: %q is not a flag, and the command takes nothing else\n", flags.Name(), flags.Arg(0))
+		fmt.Fprintf(c.stderr, "gatehouse %s: %q is not a flag, and the command takes nothing else (values stand behind =, as in --tools.show_all=true)\n", flags.Name(), flags.Arg(0))
 		return exitConfig, true
 	}
 	return 0, false

@@ -33,7 +33,7 @@ func healthcheck(ctx context.Context, args []string, c console) int {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+		fmt.Fprintf(c.stderr, "gatehouse: no answer from %s; is `gatehouse serve` running with the same configuration?\n", *url)
 		return exitFailure
 	}
 	defer resp.Body.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"gatehouse/cmd/gatehouse/house"
@@ -15,7 +16,7 @@ import (
 )
 
 func issuer(ctx context.Context, args []string, c console) int {
-	scopes := house.Distinct([]string{"mcp:use"}, mcptools.ScopesOf(mcptools.All(mcptools.Vitals{})))
+	scopes := house.Distinct([]string{"mcp:use"}, house.Tools(mcptools.Vitals{}).Scopes())
 	flags := newFlags("issuer", "Run the local issuer alone: a fake authorization server for demos and tests. Anyone can sign in as anyone.", c)
 	var (
 		listen    = flags.String("listen", "127.0.0.1:9000", "host:port to listen on")
@@ -36,25 +37,27 @@ func issuer(ctx context.Context, args []string, c console) int {
 		return code
 	}
 	logSettings := configs.Log{Level: *level, Format: *format}
-	clientSecret, problems := issuerProblems(logSettings, *secret)
-	address, err := providers.ParseResource(*url)
+	settings := server.DefaultSettings()
+	settings.Listen = *listen
+	settings.DrainTime = 0 // nobody balances a load over a fake
+	clientSecret, problems := issuerProblems(settings, logSettings, *secret)
+	identifier := *url
+	address, err := providers.ParseResource(identifier)
 	if err != nil {
-		problems = append(problems, fmt.Sprintf("--issuer %q: %v", *url, err))
+		problems = append(problems, fmt.Sprintf("--issuer: %v; use an origin such as http://localhost:9000", err))
+		identifier = "http://localhost:9000" // so that the rest can be checked as well
 	}
 	logger := newLogger(logSettings, c.stderr)
-	var fake *localissuer.Issuer
-	if len(problems) == 0 {
-		fake, err = localissuer.New(localissuer.Config{
-			Issuer: *url, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
-			SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
-			Clients:                        localissuer.DemoClients(clientSecret),
-			AllowLoopbackClientDocuments:   *loopback,
-			DangerouslyAllowPublicResource: *public,
-			Logger:                         logger,
-		})
-		if err != nil {
-			problems = append(problems, err.Error())
-		}
+	fake, err := localissuer.New(localissuer.Config{
+		Issuer: identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
+		SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
+		Clients:                        localissuer.DemoClients(clientSecret),
+		AllowLoopbackClientDocuments:   *loopback,
+		DangerouslyAllowPublicResource: *public,
+		Logger:                         logger,
+	})
+	if err != nil {
+		problems = append(problems, strings.Split(err.Error(), "\n")...)
 	}
 	if len(problems) > 0 {
 		for _, p := range problems {
@@ -71,8 +74,6 @@ func issuer(ctx context.Context, args []string, c console) int {
 	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
 		*url, *url+"/.well-known/oauth-authorization-server", *resources)
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	settings := server.DefaultSettings()
-	settings.DrainTime = 0 // nobody balances a load over a fake
 	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, providers.LocalRoutes(fake))
 	if err := server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{}); err != nil {
 		logger.Error("stopped", "error", err)
@@ -82,7 +83,10 @@ func issuer(ctx context.Context, args []string, c console) int {
 }
 
 // issuerProblems checks what the issuer itself does not look at, and reads the secret.
-func issuerProblems(log configs.Log, secretFile string) (secret string, problems []string) {
+func issuerProblems(settings server.Settings, log configs.Log, secretFile string) (secret string, problems []string) {
+	settings.Check(func(key, reason, wayOut string) {
+		problems = append(problems, fmt.Sprintf("--%s: %s; %s", key, reason, wayOut))
+	})
 	log.Check(func(key, reason, wayOut string) {
 		problems = append(problems, fmt.Sprintf("--log.%s: %s; %s", key, reason, wayOut))
 	})

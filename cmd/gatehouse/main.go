@@ -59,9 +59,13 @@ func main() {
 func run(ctx context.Context, args []string, c console) int {
 	name := "serve"
 	switch {
-	case len(args) > 0 && (args[0] == "help" || args[0] == "--help" || args[0] == "-h"):
+	case len(args) == 1 && args[0] == "help", len(args) > 0 && (args[0] == "--help" || args[0] == "-h"):
 		usage(c.stdout)
 		return exitOK
+	case len(args) > 1 && args[0] == "help":
+		name, args = args[1], []string{"--help"}
+	case len(args) > 0 && args[0] == "--version":
+		name, args = "version", nil
 	case len(args) > 0 && !strings.HasPrefix(args[0], "-"):
 		name, args = args[0], args[1:]
 	}

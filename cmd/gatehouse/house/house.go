@@ -49,7 +49,7 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		Resource:      cfg.Resource,
 		Name:          info.Title,
 		InitialScopes: cfg.Scopes.Initial,
-		KnownScopes:   Distinct(cfg.Scopes.Required, cfg.Scopes.Initial, mcptools.ScopesOf(h.Catalog.Tools)),
+		KnownScopes:   Distinct(cfg.Scopes.Required, cfg.Scopes.Initial, h.Catalog.Scopes()),
 		Logger:        logger,
 	})
 	if err != nil {

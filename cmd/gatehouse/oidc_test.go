@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Two programs, as in production: the issuer by itself, and a server that knows nothing of it but its identifier.
+func TestTheProviderIsSwitchedByConfiguration(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := "http://" + free.Addr().String()
+	free.Close()
+
+	h := startHouse(t, map[string]string{"provider.kind": "oidc", "provider.issuer": issuer, "provider.key_refetch_interval": "1s"})
+	if a := send(t, http.MethodGet, h.origin()+"/readyz", "", "", nil); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "keys_unavailable") {
+		t.Errorf("while the issuer is down /readyz answered %d %s", a.status, a.body)
+	}
+
+	ctx, stop := context.WithCancel(context.Background())
+	var stdout, stderr bytes.Buffer
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"issuer", "--listen", strings.TrimPrefix(issuer, "http://"), "--issuer", issuer, "--resource", h.url}, console{stdout: &stdout, stderr: &stderr})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if code := <-done; code != exitOK {
+			t.Errorf("the issuer ended with %d: %s", code, &stderr)
+		}
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	})
+	ready := false
+	for range 100 {
+		if ready = send(t, http.MethodGet, h.origin()+"/readyz", "", "", nil).status == http.StatusOK; ready {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if !ready {
+		t.Fatal("the server did not become ready when the issuer came up")
+	}
+	for _, protocol := range []string{modern, legacy} {
+		session, err := connect(t, h.url, protocol, &person{name: "bob", decision: "approve"}, dynamic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if me := whoamiOf(t, session); me.Issuer != issuer || me.Subject != "bob" {
+			t.Errorf("%s: the server takes the caller for %+v", protocol, me)
+		}
+	}
+	if a := send(t, http.MethodGet, h.origin()+"/authorize", "", "", nil); a.status != http.StatusNotFound {
+		t.Errorf("the server has routes of an issuer: /authorize answered %d", a.status)
+	}
+}
