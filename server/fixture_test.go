@@ -33,7 +33,7 @@ func (a *application) Route(r *http.Request) ([]string, http.Handler) {
 		a.calls++
 		a.mu.Unlock()
 		if r.Header.Get("X-Do") == "panic" {
-			panic("the secret is 42")
+			panic("canary-panic")
 		}
 		if r.Header.Get("X-Read") != "" {
 			if _, err := io.ReadAll(r.Body); err != nil {
