@@ -14,6 +14,10 @@ import (
 	"gatehouse/providers"
 )
 
+// maxInitializeBytes bounds the message that begins a session. What it says of its client stays in memory, decoded and many
+// times as large, as long as the session lives; what clients really send has about a kilobyte.
+const maxInitializeBytes = 16 << 10
+
 // modernVersion is the first protocol version without sessions.
 const modernVersion = "2026-07-28"
 
@@ -126,6 +130,8 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 		handler = h.modern
 	case !h.hasSessions():
 		r.Header.Del(sessionHeader) // nobody here has one
+	case m.method == methodInitialize && len(m.body) > maxInitializeBytes:
+		return rpcErrorWith(http.StatusRequestEntityTooLarge, m.id, -32600, "the body of initialize is too large", nil)
 	case m.method == methodInitialize && r.Header.Get(sessionHeader) == "":
 		return h.opening(handler)
 	case r.Header.Get(sessionHeader) == "":

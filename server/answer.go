@@ -101,6 +101,11 @@ func answer(c Config, metadata providers.Metadata) echo.HTTPErrorHandler {
 		case errors.As(err, &r):
 			status, body.Error, body.Description = r.status, r.code, r.text
 			note(ctx, r.reason, r.cause)
+			if ctx.Request().ContentLength != 0 && ctx.Get(identityKey) == nil {
+				// net/http reads a body that nobody read before it sends the answer, unless the connection ends with it. A
+				// stranger who announces a body and never sends it would keep us waiting.
+				header.Set("Connection", "close")
+			}
 			if r.retryAfter > 0 {
 				header.Set("Retry-After", strconv.Itoa(r.retryAfter))
 			}

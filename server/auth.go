@@ -28,18 +28,15 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			if err != nil {
 				return err
 			}
-			address := c.RealIP()
-			if wait := throttle.wait(address, token); wait > 0 {
-				return tooManyFailures(wait)
-			}
 			id, err := p.Verify(c.Request().Context(), token)
 			if err != nil {
 				if errors.Is(err, providers.ErrInvalidToken) {
-					throttle.failed(address)
+					if wait := throttle.failed(c.RealIP()); wait > 0 {
+						return tooManyFailures(wait, err)
+					}
 				}
 				return refusedToken(err)
 			}
-			throttle.passed(address, token)
 			c.Set(identityKey, cfg.Implies.expand(id))
 			slogecho.AddCustomAttributes(c, slog.Group("caller", "subject", id.Subject, "client", id.Client))
 			return next(c)

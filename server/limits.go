@@ -38,17 +38,30 @@ func leaving(c Config) echo.MiddlewareFunc {
 	}
 }
 
-// slowBody bounds how long a body may take. It stands outside the access log, whose writer hides the connection; and it
+// shortAnswer is how long writing any answer but an MCP one may take. Whoever never reads must not hold a connection.
+const shortAnswer = 30 * time.Second
+
+// slowPeers bounds how long a body, and an answer outside the mount, may take. It stands outside the access log, whose writer hides the connection; and it
 // lifts the deadline when the body is there, because a read deadline would otherwise end the call that the body began.
-func slowBody(c Config) echo.MiddlewareFunc {
+func slowPeers(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			r := ctx.Request()
-			if r.ContentLength != 0 && c.Settings.ReadBodyTimeout > 0 {
-				connection := http.NewResponseController(ctx.Response().Writer)
+			connection := http.NewResponseController(ctx.Response().Writer)
+			// Event streams and slow tools may write for as long as they like; everything else is short. The deadline of the
+			// request before on this connection must not stay.
+			var writeBy time.Time
+			if ctx.Path() != c.Resource.Path() {
+				writeBy = time.Now().Add(shortAnswer)
+			}
+			_ = connection.SetWriteDeadline(writeBy) // not supported by a test's recorder
+			if r := ctx.Request(); r.ContentLength != 0 {
+				// A copy, because net/http looks at the body of its own request when it decides whether to drain it or to hang
+				// up.
+				r = r.WithContext(r.Context())
 				if connection.SetReadDeadline(time.Now().Add(c.Settings.ReadBodyTimeout)) == nil {
 					r.Body = &timedBody{ReadCloser: r.Body, lift: func() { _ = connection.SetReadDeadline(time.Time{}) }}
 				}
+				ctx.SetRequest(r)
 			}
 			return next(ctx)
 		}

@@ -83,7 +83,9 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 		case "request", "response":
 			for _, member := range a.Value.Group() {
 				switch member.Key {
-				case "method", "path", "ip", "status", "latency":
+				case "path":
+					out.AddAttrs(slog.String("path", cut(member.Value.String())))
+				case "method", "ip", "status", "latency":
 					out.AddAttrs(member)
 				}
 			}

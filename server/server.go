@@ -14,7 +14,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e.HTTPErrorHandler = answer(c, p.Metadata())       // the one place where an error becomes a status
 	e.IPExtractor = clientAddress(c)                   // X-Forwarded-For is what a caller says, unless a trusted proxy does
 	public := publicRoutes(c, p)                       // everything that needs no token, by exact path
-	e.Use(leaving(c), slowBody(c))                     // connections end in order, and nobody sends a body for ever
+	e.Use(leaving(c), slowPeers(c))                    // connections end in order, and nobody sends or reads for ever
 	e.Use(requestID, accessLog(c), answered(c), alive) // one id and one line for every request; a panic is a 500
 	e.Use(ownHost(c, public))                          // no DNS rebinding
 	e.Use(cors(c, public))                             // 1. CORS: a preflight carries no token, answer it first
@@ -33,7 +33,7 @@ func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e.HTTPErrorHandler = answer(c, providers.Metadata{})
 	e.IPExtractor = clientAddress(c)
 	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy, anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
-	e.Use(slowBody(c))
+	e.Use(slowPeers(c))
 	e.Use(requestID, accessLog(c), answered(c), alive)
 	e.Use(ownHost(c, public))
 	e.Use(cors(c, public))

@@ -1,9 +1,9 @@
 package server
 
 import (
-	"crypto/sha256"
 	"math"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -13,59 +13,51 @@ import (
 	"gatehouse/providers"
 )
 
-const (
-	// throttledAddresses bounds how many addresses are remembered. The one that failed longest ago is forgotten first.
-	throttledAddresses = 10_000
-	// rememberedTokens bounds how many good tokens are remembered.
-	rememberedTokens = 10_000
-)
+// throttledAddresses bounds how many addresses are remembered. The one that failed longest ago is forgotten first.
+const throttledAddresses = 10_000
 
-// throttle makes an address wait that sends one bad token after another: each may cost a signature check. It counts failures
-// only, and a token that was good lately passes all the same, so that one broken client does not lock out its colleagues
-// behind the same address.
+// throttle tells an address that sends one bad token after another to wait. It counts failures only, and only failures are
+// told to wait: behind a proxy all callers may share one address, and a flood of bad tokens must not lock out the good
+// ones. What a bad token may cost is bounded elsewhere: claims are looked at before the signature, and keys are fetched
+// once per interval.
 type throttle struct {
 	perMinute int
-	addresses *lru.Cache[string, *rate.Limiter]
-	good      *lru.Cache[[sha256.Size]byte, struct{}]
 	mu        sync.Mutex
+	addresses *lru.Cache[string, *rate.Limiter]
 }
 
 func newThrottle(perMinute int) *throttle {
-	// New fails only for sizes below 1.
-	addresses, _ := lru.New[string, *rate.Limiter](throttledAddresses)
-	good, _ := lru.New[[sha256.Size]byte, struct{}](rememberedTokens)
-	return &throttle{perMinute: perMinute, addresses: addresses, good: good}
+	addresses, _ := lru.New[string, *rate.Limiter](throttledAddresses) // fails only for sizes below 1
+	return &throttle{perMinute: perMinute, addresses: addresses}
 }
 
-// wait returns how long address must wait before token is even looked at; zero means not at all.
-func (t *throttle) wait(address, token string) time.Duration {
-	limiter, known := t.addresses.Get(address)
-	if !known || limiter.Tokens() >= 1 || t.good.Contains(sha256.Sum256([]byte(token))) {
+// failed notes a bad token and returns how long its sender must wait; zero means not yet.
+func (t *throttle) failed(address string) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := neighbourhood(address)
+	limiter, known := t.addresses.Get(key)
+	if !known {
+		limiter = rate.NewLimiter(rate.Limit(float64(t.perMinute)/60), t.perMinute)
+		t.addresses.Add(key, limiter)
+	}
+	if limiter.Allow() {
 		return 0
 	}
 	return time.Duration((1 - limiter.Tokens()) / float64(limiter.Limit()) * float64(time.Second))
 }
 
-// passed notes a good token.
-func (t *throttle) passed(address, token string) {
-	if t.addresses.Contains(address) { // only then does it matter who is known to be good
-		t.good.Add(sha256.Sum256([]byte(token)), struct{}{})
+// neighbourhood is what one sender can choose its addresses from: a whole /64 for IPv6.
+func neighbourhood(address string) string {
+	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
+		if prefix, err := ip.Prefix(64); err == nil {
+			return prefix.String()
+		}
 	}
+	return address
 }
 
-// failed notes a bad token.
-func (t *throttle) failed(address string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	limiter, known := t.addresses.Get(address)
-	if !known {
-		limiter = rate.NewLimiter(rate.Limit(float64(t.perMinute)/60), t.perMinute)
-		t.addresses.Add(address, limiter)
-	}
-	limiter.Allow()
-}
-
-func tooManyFailures(wait time.Duration) error {
+func tooManyFailures(wait time.Duration, cause error) error {
 	return &refusal{status: http.StatusTooManyRequests, code: "too_many_requests", text: "Too many bad tokens from this address. Wait, or sign in again.",
-		reason: providers.Throttled, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
+		reason: providers.Throttled, cause: cause, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
 }

@@ -210,6 +210,12 @@ func TestSessionsAreBoundedForEachCallerAndInAll(t *testing.T) {
 		t.Fatalf("DELETE answered %d", a.status)
 	}
 	h.openSession(t, alice) // there is room again
+	t.Run("a client that says too much about itself is refused, because a session remembers it", func(t *testing.T) {
+		long := begin.withBody(`"capabilities":{}`, `"capabilities":{"experimental":{"x":["`+strings.Repeat("x", 20<<10)+`"]}}`)
+		if a := long.send(t, h, bob); a.status != http.StatusRequestEntityTooLarge {
+			t.Errorf("answered %d %s, want 413", a.status, a.body)
+		}
+	})
 	t.Run("what fails to begin takes no place", func(t *testing.T) {
 		h := startHouse(t, map[string]string{"mcp.max_sessions": "1", "mcp.max_sessions_per_user": "1"})
 		token := h.token(t, "alice", "mcp:use")
