@@ -204,9 +204,20 @@ func (l *loader) check(provider providers.Settings) *Config {
 		if err == nil {
 			provider.Check(resource, l.report("provider"))
 		}
+		l.checkListen(provider, config.Server.Listen)
 		config.Provider = provider
 	}
 	return &config
+}
+
+// checkListen asks the provider whether it goes with the address. An address that cannot be read is reported already.
+func (l *loader) checkListen(provider providers.Settings, address string) {
+	checker, ok := provider.(providers.ListenChecker)
+	host, _, err := net.SplitHostPort(address)
+	if !ok || err != nil {
+		return
+	}
+	checker.CheckListen(host, func(reason, wayOut string) { l.report("server")("listen", reason, wayOut) })
 }
 
 // decode fills target from a section. Every value has its type already, so an error is a mistake in this package, and it

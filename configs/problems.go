@@ -106,8 +106,8 @@ func withoutSecrets(s string) string {
 			s = scheme + "://" + s
 		}
 	}
-	if before, _, found := strings.Cut(s, "?"); found {
-		return before + "?" + redacted
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		return s[:i+1] + redacted
 	}
 	return s
 }

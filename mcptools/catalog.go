@@ -106,6 +106,7 @@ const (
 	methodSubscribe   = "resources/subscribe"
 	methodUnsubscribe = "resources/unsubscribe"
 	methodListen      = "subscriptions/listen" // which also subscribes to resources
+	methodComplete    = "completion/complete"  // which tells what a prompt or a resource could be asked for
 )
 
 // scopeTable says which scopes an operation needs beyond those that every call needs. It is the one place that knows; the
@@ -148,6 +149,10 @@ func (t scopeTable) of(op operation) []string {
 			scopes = append(scopes, t.prompts[name]...)
 		case methodRead, methodSubscribe, methodUnsubscribe, methodListen:
 			scopes = append(scopes, t.ofResource(name)...)
+		case methodComplete:
+			scopes = append(scopes, t.prompts[name]...)
+			scopes = append(scopes, t.ofResource(name)...)
+			scopes = append(scopes, t.ofTemplate(name)...)
 		}
 	}
 	return scopes

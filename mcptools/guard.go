@@ -20,6 +20,8 @@ type guard struct {
 	scopes   scopeTable
 	showAll  bool
 	timeout  time.Duration
+	stopped  context.Context
+	calls    *quota
 	sessions *sessions
 	logger   *slog.Logger
 }
@@ -72,6 +74,10 @@ func operationOf(method string, req mcp.Request) operation {
 		op.names = []string{r.Params.URI}
 	case *mcp.UnsubscribeRequest:
 		op.names = []string{r.Params.URI}
+	case *mcp.CompleteRequest:
+		if r.Params.Ref != nil {
+			op.names = []string{r.Params.Ref.Name, r.Params.Ref.URI}
+		}
 	case *mcp.SubscriptionsListenRequest:
 		// The SDK subscribes to these without asking any middleware again.
 		if r.Params.Notifications != nil {
@@ -81,16 +87,30 @@ func operationOf(method string, req mcp.Request) operation {
 	return op
 }
 
-// deadline bounds everything that runs code of a tool, prompt or resource. Clients of the older era do not cancel by
-// hanging up, so nothing else would end a call that nobody waits for.
-func (g guard) deadline(next mcp.MethodHandler) mcp.MethodHandler {
+// runsCode reports whether a method runs code of a tool, prompt or resource.
+func runsCode(method string) bool {
+	switch method {
+	case methodCallTool, methodGetPrompt, methodRead, methodComplete:
+		return true
+	}
+	return false
+}
+
+// bounded bounds what runs code: how many calls a caller has in flight, how long each may take, and not beyond the end of
+// the server. Clients of the older era do not cancel by hanging up, so nothing else would end a call that nobody waits for.
+func (g guard) bounded(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		switch method {
-		case methodCallTool, methodGetPrompt, methodRead, "completion/complete":
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, g.timeout)
-			defer cancel()
+		if !runsCode(method) {
+			return next(ctx, method, req)
 		}
+		caller := callerOf(req).Principal()
+		if err := g.calls.take(caller); err != nil {
+			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "too many calls in flight; try again later"}
+		}
+		defer g.calls.give(caller)
+		ctx, cancel := context.WithTimeout(ctx, g.timeout)
+		defer cancel()
+		defer context.AfterFunc(g.stopped, cancel)()
 		return next(ctx, method, req)
 	}
 }

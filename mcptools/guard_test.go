@@ -30,6 +30,13 @@ func prompt(name string, scopes ...string) mcp.Request {
 	return &mcp.GetPromptRequest{Params: &mcp.GetPromptParams{Name: name}, Extra: &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()}}
 }
 
+func complete(prompt, uri string, scopes ...string) mcp.Request {
+	return &mcp.CompleteRequest{
+		Params: &mcp.CompleteParams{Ref: &mcp.CompleteReference{Name: prompt, URI: uri}},
+		Extra:  &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()},
+	}
+}
+
 func listen(uri string, scopes ...string) mcp.Request {
 	return &mcp.SubscriptionsListenRequest{
 		Params: &mcp.SubscriptionsListenParams{Notifications: &mcp.NotificationSubscriptions{ResourceSubscriptions: []string{uri}}},
@@ -74,6 +81,10 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 		"one of a template without its scope":   {read("secret://1", "mcp:use"), "resources/read", false},
 		"a subscription with its scope":         {listen("doc://a", "mcp:use", "doc:read"), "subscriptions/listen", true},
 		"a subscription without its scope":      {listen("doc://a", "mcp:use"), "subscriptions/listen", false},
+		"a completion with its scope":           {complete("plan", "", "mcp:use", "plan:read"), "completion/complete", true},
+		"a completion without its scope":        {complete("plan", "", "mcp:use"), "completion/complete", false},
+		"a completion of a template, without":   {complete("", "secret://{id}", "mcp:use"), "completion/complete", false},
+		"a completion of a resource, without":   {complete("", "doc://a", "mcp:use"), "completion/complete", false},
 		"a list with the base scope":            {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity("mcp:use").TokenInfo()}}, "tools/list", true},
 		"a list without the base scope":         {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity().TokenInfo()}}, "tools/list", false},
 		"token information that is not from us": {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: &auth.TokenInfo{Scopes: []string{"mcp:use"}}}}, "tools/list", false},

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -30,11 +32,14 @@ type Handler struct {
 	scopes   scopeTable
 	sessions *sessions
 	streams  *quota
+	calls    *quota
 	modern   http.Handler
 	legacy   http.Handler
 
-	closing      context.Context
+	closing      context.Context // ended by CloseStreams
 	closeStreams context.CancelFunc
+	stopped      context.Context // ended by CloseSessions
+	stop         context.CancelFunc
 }
 
 // Options are what a [Handler] is made of.
@@ -54,6 +59,7 @@ type Options struct {
 func NewHandler(o Options, catalog Catalog) *Handler {
 	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog)}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
+	h.stopped, h.stop = context.WithCancel(context.Background())
 	options := &mcp.ServerOptions{
 		Capabilities: catalog.capabilities(),
 		// What stands behind a sign-in is nobody else's to cache.
@@ -67,11 +73,12 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	h.versions = mcp.SupportedProtocolVersions()
 	h.sessions = newSessions(h.server, o.Settings)
 	h.streams = newQuota(o.Settings.MaxStreamsPerUser, o.Settings.MaxStreams)
+	h.calls = newQuota(o.Settings.MaxCallsPerUser, o.Settings.MaxCalls)
 	g := guard{
 		required: o.RequiredScopes, scopes: h.scopes, showAll: o.Tools.ShowAll,
-		timeout: o.Settings.CallTimeout, sessions: h.sessions, logger: o.Logger,
+		timeout: o.Settings.CallTimeout, stopped: h.stopped, calls: h.calls, sessions: h.sessions, logger: o.Logger,
 	}
-	h.server.AddReceivingMiddleware(g.recover, g.authorize, g.deadline, g.own, g.list)
+	h.server.AddReceivingMiddleware(g.recover, g.authorize, g.bounded, g.own, g.list)
 
 	same := func(*http.Request) *mcp.Server { return h.server }
 	h.modern = mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
@@ -139,10 +146,25 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	default:
 		handler = h.owned(handler)
 	}
-	if m.method == methodListen {
+	switch {
+	case m.method == methodListen:
 		handler = h.standing(handler)
+	case runsCode(m.method):
+		handler = h.calling(handler)
 	}
 	return handler
+}
+
+// calling refuses a caller who has too many calls in flight with a status that says when to come again. The places
+// themselves are taken in guard.bounded: a call of the older era goes on when its request is over.
+func (h *Handler) calling(next http.Handler) http.Handler {
+	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
+		if err := h.calls.full(who.UserID); err != nil {
+			tooMany("calls", err).ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // isModern tells the eras apart: a request of 2026-07-28 says its version in a header, or at least in its _meta, and has
@@ -162,16 +184,11 @@ func (h *Handler) isUnknownOldVersion(r *http.Request) bool {
 // opening serves the request that begins a session, if there is room for one more.
 func (h *Handler) opening(next http.Handler) http.Handler {
 	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-		if err := h.sessions.admit(who.UserID); err != nil {
+		if err := h.sessions.begin(who.UserID); err != nil {
 			tooMany("sessions", err).ServeHTTP(w, r)
 			return
 		}
-		defer func() {
-			// The SDK names the session in the answer. Without a name there is none, or none that we saw begin.
-			if !h.sessions.has(w.Header().Get(sessionHeader)) {
-				h.sessions.quota.give(who.UserID)
-			}
-		}()
+		defer h.sessions.end(who.UserID)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -235,9 +252,18 @@ func (h *Handler) Sessions() int { return h.sessions.open() }
 // server begins to stop: an HTTP server waits for open streams until its deadline.
 func (h *Handler) CloseStreams() { h.closeStreams() }
 
-// CloseSessions ends all sessions. Call it after the server stopped.
+// CloseSessions ends all sessions, and the calls in them that nobody waits for any more. Call it after the server stopped.
+// It waits no longer than it takes handlers to notice that their context ended, and five seconds at most.
 func (h *Handler) CloseSessions() {
+	h.stop()
+	var closing sync.WaitGroup
 	for s := range h.server.Sessions() {
-		_ = s.Close() // there is nobody left to tell
+		closing.Go(func() { _ = s.Close() }) // there is nobody left to tell
+	}
+	done := make(chan struct{})
+	go func() { closing.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -221,6 +222,56 @@ func TestTR21ACallOf20260728EndsWhenItsClientHangsUp(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("the call goes on for nobody")
 	}
+}
+
+// A call costs memory until it ends, also when its client is gone.
+func TestCallsInFlightAreBounded(t *testing.T) {
+	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
+		t.Run(protocol, func(t *testing.T) {
+			begun, ended := make(chan struct{}, 10), make(chan error, 10)
+			h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}}, func(o *Options) { o.Settings.MaxCallsPerUser = 2 })
+			url := serve(t, h, time.Now().Add(time.Hour))
+			s := session(t, url, protocol)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			var calls sync.WaitGroup
+			for range 2 {
+				calls.Go(func() { _, _ = s.CallTool(ctx, &mcp.CallToolParams{Name: "wait"}) })
+				<-begun
+			}
+			if _, err := s.CallTool(ctx, &mcp.CallToolParams{Name: "wait"}); err == nil {
+				t.Error("the third call was served")
+			}
+			cancel()
+			calls.Wait()
+			<-ended
+			<-ended
+			for range 100 {
+				if h.calls.full("http://issuer|alice") == nil {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Error("calls that ended never made room")
+		})
+	}
+}
+
+// An abandoned call must not keep the process from ending.
+func TestStoppingEndsCallsThatNobodyWaitsFor(t *testing.T) {
+	begun, ended := make(chan struct{}, 1), make(chan error, 1)
+	h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}})
+	s := session(t, serve(t, h, time.Now().Add(time.Hour)), "2025-11-25")
+	ctx, hangUp := context.WithCancel(context.Background())
+	go func() { _, _ = s.CallTool(ctx, &mcp.CallToolParams{Name: "wait"}) }()
+	<-begun
+	defer hangUp()
+	begin := time.Now()
+	h.CloseSessions()
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("closing took %v", took)
+	}
+	<-ended
 }
 
 func TestACallEndsAtItsDeadlineInBothEras(t *testing.T) {

@@ -48,6 +48,20 @@ func namesIn(method string, params map[string]json.RawMessage) ([]string, error)
 			return nil, errors.New(listenResources + " is not a list of strings")
 		}
 		return uris, nil
+	case methodComplete:
+		ref, err := membersOf(params["ref"], "type", "name", "uri")
+		if err != nil {
+			return nil, errors.New("ref is not an object with distinct members")
+		}
+		var names []string
+		for _, member := range []string{"name", "uri"} {
+			var name string
+			if raw, ok := ref[member]; ok && json.Unmarshal(raw, &name) != nil {
+				return nil, errors.New(member + " is not a string")
+			}
+			names = append(names, name)
+		}
+		return names, nil
 	default:
 		return nil, nil
 	}

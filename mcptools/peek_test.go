@@ -21,6 +21,7 @@ func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
 		"a prompt is named":                 {`{"method":"prompts/get","params":{"name":"plan"}}`, operation{"prompts/get", []string{"plan"}}, false},
 		"a resource is named by its URI":    {`{"method":"resources/read","params":{"name":"x","uri":"doc://a"}}`, operation{"resources/read", []string{"doc://a"}}, false},
 		"what a subscription listens to":    {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["doc://a","doc://b"]}}}`, operation{"subscriptions/listen", []string{"doc://a", "doc://b"}}, false},
+		"what a completion completes":       {`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"plan"}}}`, operation{"completion/complete", []string{"plan", ""}}, false},
 		"a name elsewhere means nothing":    {`{"method":"tools/list","params":{"name":"greet"}}`, operation{"tools/list", nil}, false},
 		"leading white space":               {"\r\n\t " + `{"method":"ping"}`, operation{"ping", nil}, false},
 		"a tool's arguments are not params": {`{"method":"tools/call","params":{"name":"greet","arguments":{"name":"server_stats","Name":"x","name2":"y"}}}`, operation{"tools/call", []string{"greet"}}, false},

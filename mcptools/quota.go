@@ -3,8 +3,6 @@ package mcptools
 import (
 	"errors"
 	"sync"
-
-	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
 // Why something was not granted. Too many of one's own is for the caller to mend, too many in all is not.
@@ -30,11 +28,8 @@ func newQuota(perUser, inAll int) *quota {
 func (q *quota) take(user string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case q.users[user] >= q.perUser:
-		return errTooManyOfYours
-	case q.total >= q.inAll:
-		return errTooManyInAll
+	if err := exceeded(q.users[user], q.perUser, q.total, q.inAll); err != nil {
+		return err
 	}
 	q.users[user]++
 	q.total++
@@ -50,74 +45,19 @@ func (q *quota) give(user string) {
 	}
 }
 
-// sessions knows to whom each session belongs. The SDK knows too, but tells a stranger that the session exists, and opens
-// as many as anybody asks for: each costs a goroutine and some kilobytes until it times out.
-type sessions struct {
-	server *mcp.Server
-	quota  *quota
-
-	mu     sync.Mutex
-	owners map[string]string // session id to principal
+// full reports whether take would fail, and why.
+func (q *quota) full(user string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return exceeded(q.users[user], q.perUser, q.total, q.inAll)
 }
 
-func newSessions(server *mcp.Server, s Settings) *sessions {
-	return &sessions{server: server, quota: newQuota(s.MaxSessionsPerUser, s.MaxSessions), owners: map[string]string{}}
-}
-
-// admit grants one more session to principal. The place is taken until the session ends, or until release if none
-// came of it.
-func (s *sessions) admit(principal string) error {
-	err := s.quota.take(principal)
-	if err == nil {
-		return nil
+func exceeded(ofUser, perUser, total, inAll int) error {
+	switch {
+	case ofUser >= perUser:
+		return errTooManyOfYours
+	case total >= inAll:
+		return errTooManyInAll
 	}
-	// Sessions end in many ways (idle, deleted, failed), and none of them tells us. Look only when it matters.
-	s.prune()
-	return s.quota.take(principal)
-}
-
-// opened notes to whom a session belongs that admit made room for.
-func (s *sessions) opened(id, principal string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.owners[id] = principal
-}
-
-func (s *sessions) has(id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.owners[id]
-	return ok
-}
-
-// belongs reports whether the session exists and is principal's.
-func (s *sessions) belongs(id, principal string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	owner, ok := s.owners[id]
-	return ok && owner == principal
-}
-
-// prune gives back the places of sessions that are over.
-func (s *sessions) prune() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	live := map[string]bool{}
-	for one := range s.server.Sessions() {
-		live[one.ID()] = true
-	}
-	for id, principal := range s.owners {
-		if !live[id] {
-			delete(s.owners, id)
-			s.quota.give(principal)
-		}
-	}
-}
-
-// open returns how many sessions there are.
-func (s *sessions) open() int {
-	s.prune()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.owners)
+	return nil
 }

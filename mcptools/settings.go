@@ -9,6 +9,8 @@ type Settings struct {
 	SessionTimeout     time.Duration `koanf:"session_timeout" help:"how long a session may be idle; clients start a new one by themselves"`
 	MaxSessions        int           `koanf:"max_sessions" help:"open sessions in all"`
 	MaxSessionsPerUser int           `koanf:"max_sessions_per_user" help:"open sessions of one caller"`
+	MaxCalls           int           `koanf:"max_calls" help:"calls in flight in all"`
+	MaxCallsPerUser    int           `koanf:"max_calls_per_user" help:"calls in flight of one caller"`
 	MaxStreams         int           `koanf:"max_streams" help:"standing streams of notifications in all"`
 	MaxStreamsPerUser  int           `koanf:"max_streams_per_user" help:"standing streams of one caller"`
 }
@@ -31,6 +33,7 @@ const (
 func DefaultSettings() Settings {
 	return Settings{
 		Era: EraDual, CallTimeout: 5 * time.Minute, SessionTimeout: 30 * time.Minute,
+		MaxCalls: 1000, MaxCallsPerUser: 100,
 		MaxSessions: 1000, MaxSessionsPerUser: 20, MaxStreams: 1000, MaxStreamsPerUser: 20,
 	}
 }
@@ -53,6 +56,7 @@ func (s Settings) Check(report func(key, reason, wayOut string)) {
 		value int
 	}{
 		{"max_sessions", s.MaxSessions}, {"max_sessions_per_user", s.MaxSessionsPerUser},
+		{"max_calls", s.MaxCalls}, {"max_calls_per_user", s.MaxCallsPerUser},
 		{"max_streams", s.MaxStreams}, {"max_streams_per_user", s.MaxStreamsPerUser},
 	} {
 		if n.value < 1 {

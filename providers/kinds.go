@@ -13,6 +13,12 @@ type Settings interface {
 	Open(ctx context.Context, site Site) (Provider, error)
 }
 
+// ListenChecker is implemented by settings that do not go with every address to listen on. The host is that of
+// server.listen; empty means every address.
+type ListenChecker interface {
+	CheckListen(host string, report func(reason, wayOut string))
+}
+
 // Kind is one value of provider.kind.
 type Kind struct {
 	// Name is what configuration says.

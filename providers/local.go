@@ -55,6 +55,14 @@ func (s *Local) Check(resource Resource, report func(key, reason, wayOut string)
 	}
 }
 
+// CheckListen implements [ListenChecker]: whoever reaches the server can sign in as anyone, whatever the resource is called.
+func (s *Local) CheckListen(host string, report func(reason, wayOut string)) {
+	if !IsLoopback(host) && !s.DangerouslyAllowPublicResource {
+		report("the local issuer lets anyone sign in as anyone, and this address can be reached from other computers",
+			"listen on 127.0.0.1, or choose a real provider; a container whose port is published on 127.0.0.1 only may set provider.dangerously_allow_public_resource")
+	}
+}
+
 // Open implements [Settings].
 func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 	issuer, err := localissuer.New(localissuer.Config{

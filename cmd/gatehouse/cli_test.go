@@ -333,7 +333,7 @@ func TestAnAddressThatCannotBeHad(t *testing.T) {
 		"serve, a port in use":  {[]string{"serve", "--server.listen=" + taken, "--resource=http://" + taken + "/mcp"}, []string{taken + " is in use", "server.listen"}},
 		"issuer, a port in use": {[]string{"issuer", "--listen=" + taken}, []string{taken + " is in use", "--listen"}},
 		// 192.0.2.0/24 is for documentation (RFC 5737); no computer has it.
-		"serve, an address of another computer": {[]string{"--server.listen=192.0.2.1:3002"}, []string{"cannot listen on 192.0.2.1:3002", "server.listen"}},
+		"serve, an address of another computer": {[]string{"--server.listen=192.0.2.1:3002", "--provider.dangerously_allow_public_resource"}, []string{"cannot listen on 192.0.2.1:3002", "server.listen"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := gatehouse(t, c.args...)
@@ -415,8 +415,8 @@ func TestHealthcheck(t *testing.T) {
 		for _, args := range [][]string{
 			{"--resource=http://" + address + "/mcp"},
 			{"--server.listen=" + address},
-			{"--server.listen=:" + port},
-			{"--server.listen=0.0.0.0:" + port},
+			{"--server.listen=:" + port, "--provider.dangerously_allow_public_resource"},
+			{"--server.listen=0.0.0.0:" + port, "--provider.dangerously_allow_public_resource"},
 			{"--url=http://" + address + "/health"},
 		} {
 			if got := gatehouse(t, append([]string{"healthcheck"}, args...)...); got != (outcome{}) {

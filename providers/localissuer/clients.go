@@ -214,10 +214,15 @@ func (m *clientMetadata) check() error {
 	if len(m.RedirectURIs) > maxRedirectURIs {
 		return invalidRedirectURI("there are too many redirect URIs")
 	}
+	total := 0
 	for _, uri := range m.RedirectURIs {
 		if err := checkRedirectURI(uri); err != nil {
 			return invalidRedirectURI(err.Error())
 		}
+		total += len(uri)
+	}
+	if total > maxRedirectURIBytes {
+		return invalidRedirectURI("the redirect URIs are too long together")
 	}
 	if len(m.GrantTypes) == 0 {
 		m.GrantTypes = []oidc.GrantType{oidc.GrantTypeCode}

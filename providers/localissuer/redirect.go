@@ -11,11 +11,19 @@ import (
 const (
 	maxRedirectURIs      = 20
 	maxRedirectURILength = 2000
+	// maxRedirectURIBytes bounds all of one client's together: they stay in memory.
+	maxRedirectURIBytes = 8 << 10
 )
 
 // browserSchemes mean something to the browser itself: a redirect there would run a script, show foreign content as ours
 // or reach for a file, instead of opening an app.
-const browserSchemes = "about blob chrome data file filesystem ftp jar javascript mailto resource tel vbscript view-source ws wss"
+const browserSchemes = "about android-app blob cid chrome data feed file filesystem ftp intent jar javascript livescript mailto mid " +
+	"resource search-ms shell smb sms ssh tel vbscript view-source ws wss wyciwyg"
+
+// opensTheSystem reports whether a scheme starts a part of the operating system or of the browser instead of an app.
+func opensTheSystem(scheme string) bool {
+	return slices.Contains(strings.Fields(browserSchemes), scheme) || strings.HasPrefix(scheme, "ms-") || strings.HasSuffix(scheme, "-extension")
+}
 
 // checkRedirectURI says whether a client may register uri: https, http on loopback, or the private-use scheme of a
 // native app (RFC 8252, section 7). The dot that section 7.1 asks for in such a scheme is not demanded: editors register
@@ -36,8 +44,8 @@ func checkRedirectURI(uri string) error {
 		return errors.New("a redirect URI has no host, or one that is neither ASCII name nor address")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return errors.New("a redirect URI with http is not on loopback")
-	case slices.Contains(strings.Fields(browserSchemes), u.Scheme):
-		return errors.New("a redirect URI has a scheme that belongs to the browser")
+	case opensTheSystem(u.Scheme):
+		return errors.New("a redirect URI has a scheme that belongs to the browser or the system")
 	case u.Opaque == "" && u.Host == "" && u.Path == "":
 		return errors.New("a redirect URI has nothing behind its scheme")
 	}

@@ -88,7 +88,7 @@ func TestRegistration(t *testing.T) {
 	}
 	for _, uri := range []string{
 		"http://app.example/cb", "http://10.0.0.1/cb", "http://localhost.evil.example/cb", "http://localhost@evil.example/cb", "javascript:alert(1)",
-		"JavaScript:alert(1)", "data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://x.example/1", "ftp://x.example/", "custom:", "custom://", "ws://x.example/",
+		"JavaScript:alert(1)", "data:text/html,x", "vbscript:x", "file:///etc/passwd", "blob:https://x.example/1", "ftp://x.example/", "custom:", "custom://", "ws://x.example/", "intent://x/", "ms-msdt:/id", "search-ms:q", "chrome-extension://x/cb",
 		"https://app.example/cb#x", "https://app.example/cb#", "/cb", "//app.example/cb", "", "https://", "https:///cb", "https://a;b.example/cb",
 		"https://a,b.example/", "https://me@app.example/cb", "https://bücher.example/", "https://app.example/\ncb", "https://app.example:port/",
 		"https://app.example/" + strings.Repeat("x", 2000),

@@ -16,8 +16,8 @@ const (
 	codeMemory = 10 * time.Minute
 
 	// Nobody signs in before these fill, so they are bounded; the oldest entry makes room.
-	maxRequests      = 10_000
-	maxCodes         = 10_000
+	maxRequests      = 1000
+	maxCodes         = 1000
 	maxRefreshTokens = 10_000
 	maxAccessTokens  = 100_000
 )
