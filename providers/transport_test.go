@@ -31,6 +31,7 @@ func TestHandlerTransport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer resp.Body.Close() // which also ends the client's timer
 			body, err := io.ReadAll(resp.Body)
 			if err != nil || resp.StatusCode != c.status || string(body) != c.body || !strings.HasPrefix(resp.Status, fmt.Sprint(c.status, " ")) {
 				t.Errorf("%s, %q, %v", resp.Status, body, err)
