@@ -2,6 +2,7 @@ package mcptools
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.uber.org/goleak"
 
@@ -287,6 +289,24 @@ func TestACallEndsAtItsDeadlineInBothEras(t *testing.T) {
 				t.Errorf("the call ended by %v", cause)
 			}
 		})
+	}
+}
+
+func TestTR19AnUnknownResourceIsInvalidParams(t *testing.T) {
+	h := handlerOf(Catalog{Resources: []Resource{{
+		Resource: &mcp.Resource{URI: "doc://a", Name: "a"},
+		Handler: func(context.Context, *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
+			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "doc://a", Text: "content"}}}, nil
+		},
+	}}})
+	s := session(t, serve(t, h, time.Now().Add(time.Hour)), "2026-07-28")
+	if r, err := s.ReadResource(context.Background(), &mcp.ReadResourceParams{URI: "doc://a"}); err != nil || r.Contents[0].Text != "content" {
+		t.Errorf("a known one: %v, %v", r, err)
+	}
+	_, err := s.ReadResource(context.Background(), &mcp.ReadResourceParams{URI: "doc://nosuch"})
+	var wire *jsonrpc.Error
+	if !errors.As(err, &wire) || wire.Code != jsonrpc.CodeInvalidParams {
+		t.Errorf("an unknown one: %v, want -32602", err)
 	}
 }
 

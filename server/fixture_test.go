@@ -48,6 +48,10 @@ func (a *application) Route(r *http.Request) ([]string, http.Handler) {
 				return // the caller is gone
 			}
 		}
+		if len(r.Header.Values("Authorization")) > 0 {
+			http.Error(w, "the token got through", http.StatusInternalServerError)
+			return
+		}
 		_, _ = io.WriteString(w, "served")
 	})
 	return strings.Fields(r.Header.Get("X-Needs")), handler

@@ -29,6 +29,9 @@ func mount(e *echo.Echo, c Config) {
 	// Expiry was checked with the provider's leeway; the SDK must not check it again with none.
 	inject := auth.RequireBearerToken(believe, &auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
 	serve := inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The SDK shows tools the headers of a request. What a tool does not see it cannot pass on (MCP 2026-07-28,
+		// security best practices, "token passthrough").
+		r.Header.Del(echo.HeaderAuthorization)
 		r.Context().Value(admittedKey{}).(admitted).handler.ServeHTTP(w, r)
 	}))
 	e.Any(c.Resource.Path(), func(ctx echo.Context) error {

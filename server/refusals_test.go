@@ -187,6 +187,24 @@ func TestRS10ATokenAnywhereElseIsNoToken(t *testing.T) {
 	}
 }
 
+// RS-16: what stands behind the gate learns who calls, and never with which token. (The fixture answers 500 if it sees one.)
+func TestRS16TheTokenStopsAtTheGate(t *testing.T) {
+	f := start(t, options{})
+	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK || r.body != "served" {
+		t.Errorf("answered %d %s", r.status, r.body)
+	}
+}
+
+// RS-06 and RS-20: a token for this resource is good, also if its issuer spells scheme and host in capitals.
+func TestRS20TheAudienceMaySpellSchemeAndHostInCapitals(t *testing.T) {
+	f := start(t, options{})
+	for _, audience := range []string{f.resource.String(), "HTTP://" + strings.ToUpper(f.resource.Host()) + "/mcp"} {
+		if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.issuer.Token(f.resource.String(), map[string]any{"aud": audience})), nil); r.status != http.StatusOK {
+			t.Errorf("a token for %s answered %d", audience, r.status)
+		}
+	}
+}
+
 func TestRS11TheSchemeIsCaseInsensitive(t *testing.T) {
 	f := start(t, options{})
 	for _, scheme := range []string{"Bearer", "bearer", "BEARER", "bEaReR"} {

