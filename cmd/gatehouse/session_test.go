@@ -39,20 +39,21 @@ func TestASessionShowsTheIdentityOfTheRequestAndNotOfItsFirst(t *testing.T) {
 	})
 }
 
+// TR-38: a session belongs to the one who opened it. To everybody else there is none.
 func TestASessionIsRefusedToAnybodyElse(t *testing.T) {
 	h := startHouse(t, nil)
 	alice, bob := h.token(t, "alice", "mcp:use"), h.token(t, "bob", "mcp:use")
 	session := h.openSession(t, alice)
 
 	body, header := callLegacy("whoami", "{}", session)
-	if a := send(t, http.MethodPost, h.url, bob, body, header); a.status != http.StatusForbidden && a.status != http.StatusNotFound {
+	if a := send(t, http.MethodPost, h.url, bob, body, header); a.status != http.StatusNotFound {
 		t.Errorf("POST with another person's token answered %d %s", a.status, a.body)
 	}
 	stream := map[string]string{"Mcp-Session-Id": session, "Accept": "text/event-stream"}
-	if a := send(t, http.MethodGet, h.url, bob, "", stream); a.status != http.StatusForbidden && a.status != http.StatusNotFound {
+	if a := send(t, http.MethodGet, h.url, bob, "", stream); a.status != http.StatusNotFound {
 		t.Errorf("GET with another person's token answered %d %s", a.status, a.body)
 	}
-	if a := send(t, http.MethodDelete, h.url, bob, "", stream); a.status != http.StatusForbidden && a.status != http.StatusNotFound {
+	if a := send(t, http.MethodDelete, h.url, bob, "", stream); a.status != http.StatusNotFound {
 		t.Errorf("DELETE with another person's token answered %d %s", a.status, a.body)
 	}
 	if content := structured(t, send(t, http.MethodPost, h.url, alice, body, header)); content["subject"] != "alice" {
