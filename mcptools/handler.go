@@ -12,8 +12,6 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-
-	"gatehouse/providers"
 )
 
 // maxInitializeBytes bounds the message that begins a session. What it says of its client stays in memory, decoded and many
@@ -142,7 +140,7 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	case m.method == methodInitialize && r.Header.Get(sessionHeader) == "":
 		return h.opening(handler)
 	case r.Header.Get(sessionHeader) == "":
-		return rpcError(http.StatusBadRequest, -32600, "a session is needed: begin with initialize, and send its Mcp-Session-Id")
+		return rpcErrorWith(http.StatusBadRequest, m.id, -32600, "a session is needed: begin with initialize, and send its Mcp-Session-Id", nil)
 	default:
 		handler = h.owned(handler)
 	}
@@ -214,7 +212,7 @@ func (h *Handler) standing(next http.Handler) http.Handler {
 			return
 		}
 		defer h.streams.give(who.UserID)
-		ctx, cancel := context.WithDeadline(r.Context(), who.Expiration.Add(providers.DefaultLeeway))
+		ctx, cancel := context.WithDeadline(r.Context(), who.Expiration)
 		defer cancel()
 		defer context.AfterFunc(h.closing, cancel)()
 		next.ServeHTTP(w, r.WithContext(ctx))

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // alice with these scopes.
 func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string {
 	t.Helper()
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes, Expiry: expiry}
+	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes, Expiry: expiry, GoodUntil: expiry}
 	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return id.TokenInfo(), nil },
 		&auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
 	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -121,8 +121,7 @@ func TestAStandingStreamEndsWithItsToken(t *testing.T) {
 		"subscriptions/listen of 2026-07-28": listening,
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The stream may use the leeway that the token itself has.
-			url := serve(t, handlerOf(changing()), time.Now().Add(-providers.DefaultLeeway).Add(time.Second))
+			url := serve(t, handlerOf(changing()), time.Now().Add(time.Second))
 			begin := time.Now()
 			resp := open(t, url)
 			if resp.StatusCode != http.StatusOK {

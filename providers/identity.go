@@ -22,6 +22,8 @@ type Identity struct {
 	Scopes []string
 	// Expiry is when the token ends, without leeway.
 	Expiry time.Time
+	// GoodUntil is Expiry with the leeway that the token was checked with. What lasts longer than a request ends then.
+	GoodUntil time.Time
 	// Claims are the token's claims as they were signed, for tools that need one. Read-only.
 	Claims map[string]json.RawMessage
 }
@@ -48,7 +50,7 @@ const identityKey = "gatehouse.identity"
 func (id *Identity) TokenInfo() *auth.TokenInfo {
 	return &auth.TokenInfo{
 		Scopes:     id.Scopes,
-		Expiration: id.Expiry,
+		Expiration: id.GoodUntil,
 		UserID:     id.Principal(),
 		Extra:      map[string]any{identityKey: id},
 	}

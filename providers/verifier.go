@@ -223,7 +223,7 @@ func (v *Verifier) identify(claims object) (*Identity, error) {
 	}
 	return &Identity{
 		Issuer: issuer, Subject: subject, Client: client,
-		Audience: audience, Scopes: scopes, Expiry: expiry, Claims: claims,
+		Audience: audience, Scopes: scopes, Expiry: expiry, GoodUntil: expiry.Add(v.rules.Leeway), Claims: claims,
 	}, nil
 }
 

@@ -741,7 +741,7 @@ func TestGoodTokensAreAccepted(t *testing.T) {
 			}
 			want := &providers.Identity{
 				Issuer: b.URL(), Subject: "alice", Client: "test-client", Audience: []string{resource}, Scopes: []string{"mcp:use"},
-				Expiry: got.Expiry,
+				Expiry: got.Expiry, GoodUntil: got.Expiry.Add(providers.DefaultLeeway),
 			}
 			if c.want != nil {
 				c.want(want)

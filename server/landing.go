@@ -31,7 +31,7 @@ func landingPage(c Config) echo.MiddlewareFunc {
 			header := ctx.Response().Header()
 			header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 			header.Set("X-Content-Type-Options", "nosniff")
-			header.Set("Vary", "Accept, Authorization")
+			header.Add("Vary", "Accept, Authorization")
 			return ctx.HTMLBlob(http.StatusOK, page.Bytes())
 		}
 	}

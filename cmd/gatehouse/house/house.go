@@ -5,8 +5,10 @@ package house
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -49,7 +51,7 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		Resource:      cfg.Resource,
 		Name:          info.Title,
 		InitialScopes: cfg.Scopes.Initial,
-		KnownScopes:   Distinct(cfg.Scopes.Required, cfg.Scopes.Initial, h.Catalog.Scopes()),
+		KnownScopes:   knownScopes(cfg, h.Catalog),
 		Logger:        logger,
 	})
 	if err != nil {
@@ -71,6 +73,16 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		Draining:       draining,
 	}, h.Provider, h.MCP)
 	return h, nil
+}
+
+// knownScopes are all scopes that any rule of this server mentions: what the local issuer may be asked for.
+func knownScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
+	known := Distinct(cfg.Scopes.Required, cfg.Scopes.Initial, catalog.Scopes())
+	implications := cfg.Scopes.Implications()
+	for _, broad := range slices.Sorted(maps.Keys(implications)) {
+		known = Distinct(known, []string{broad}, implications[broad])
+	}
+	return known
 }
 
 // Drain makes the server say that it is not ready.
