@@ -195,9 +195,15 @@ func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
 	draining, drain := context.WithCancel(context.Background())
 	defer drain()
 	stop := make(chan struct{})
+	const drainTime = 400 * time.Millisecond
+	var drainedAt time.Time
+	closedAfter := make(chan time.Duration, 1)
 	f := start(t, options{
-		drain: draining, stop: stop, settings: func(s *server.Settings) { s.DrainTime = 400 * time.Millisecond },
-		lifecycle: server.Lifecycle{Draining: drain},
+		drain: draining, stop: stop, settings: func(s *server.Settings) { s.DrainTime = drainTime },
+		lifecycle: server.Lifecycle{
+			Draining: func() { drainedAt = time.Now(); drain() },
+			Closing:  func() { closedAfter <- time.Since(drainedAt) },
+		},
 	})
 	slow := make(chan reply, 1)
 	go func() {
@@ -217,6 +223,9 @@ func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
 	}
 	if r := <-slow; r.status != 200 {
 		t.Errorf("the call in flight answered %d", r.status)
+	}
+	if after := <-closedAfter; after < drainTime {
+		t.Errorf("streams were closed %v after the drain began, which takes %v", after, drainTime)
 	}
 }
 
