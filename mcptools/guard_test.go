@@ -116,3 +116,44 @@ func TestAPanickingHandlerIsAnErrorAndItsStackStaysInTheLog(t *testing.T) {
 		t.Errorf("the log has no stack: %s", log.String())
 	}
 }
+
+// What stands in a list is what the caller may use, whatever kind of thing it is.
+func TestListsOfEveryKindAreFiltered(t *testing.T) {
+	table := newScopeTable(Catalog{
+		Tools:             []Tool{{Name: "open"}, {Name: "closed", Scopes: []string{"more"}}},
+		Prompts:           []Prompt{{Prompt: &mcp.Prompt{Name: "open"}}, {Prompt: &mcp.Prompt{Name: "closed"}, Scopes: []string{"more"}}},
+		Resources:         []Resource{{Resource: &mcp.Resource{URI: "doc://open"}}, {Resource: &mcp.Resource{URI: "doc://closed"}, Scopes: []string{"more"}}},
+		ResourceTemplates: []ResourceTemplate{{Template: &mcp.ResourceTemplate{URITemplate: "a://{x}"}}, {Template: &mcp.ResourceTemplate{URITemplate: "b://{x}"}, Scopes: []string{"more"}}},
+	})
+	for name, c := range map[string]struct {
+		all     func() mcp.Result
+		counted func(mcp.Result) int
+	}{
+		"tools": {func() mcp.Result { return &mcp.ListToolsResult{Tools: []*mcp.Tool{{Name: "open"}, {Name: "closed"}}} },
+			func(r mcp.Result) int { return len(r.(*mcp.ListToolsResult).Tools) }},
+		"prompts": {func() mcp.Result {
+			return &mcp.ListPromptsResult{Prompts: []*mcp.Prompt{{Name: "open"}, {Name: "closed"}}}
+		}, func(r mcp.Result) int { return len(r.(*mcp.ListPromptsResult).Prompts) }},
+		"resources": {func() mcp.Result {
+			return &mcp.ListResourcesResult{Resources: []*mcp.Resource{{URI: "doc://open"}, {URI: "doc://closed"}}}
+		}, func(r mcp.Result) int { return len(r.(*mcp.ListResourcesResult).Resources) }},
+		"templates": {func() mcp.Result {
+			return &mcp.ListResourceTemplatesResult{ResourceTemplates: []*mcp.ResourceTemplate{{URITemplate: "a://{x}"}, {URITemplate: "b://{x}"}}}
+		}, func(r mcp.Result) int { return len(r.(*mcp.ListResourceTemplatesResult).ResourceTemplates) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, one := range []struct {
+				scopes  []string
+				showAll bool
+				want    int
+			}{{nil, false, 1}, {[]string{"more"}, false, 2}, {nil, true, 2}} {
+				g := guard{scopes: table, showAll: one.showAll}
+				list := g.list(func(context.Context, string, mcp.Request) (mcp.Result, error) { return c.all(), nil })
+				result, err := list(context.Background(), name, callOf("", identity(one.scopes...)))
+				if err != nil || c.counted(result) != one.want {
+					t.Errorf("scopes %v, all shown %v: %d entries, %v; want %d", one.scopes, one.showAll, c.counted(result), err, one.want)
+				}
+			}
+		})
+	}
+}
