@@ -2,7 +2,6 @@ package mcptools
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/providers"
 )
 
 // maxInitializeBytes bounds the message that begins a session. What it says of its client stays in memory, decoded and many
@@ -104,7 +105,7 @@ func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
 func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
 	switch {
 	case r.Method != http.MethodPost && h.isUnknownOldVersion(r):
-		return nil, h.unsupportedVersion(nil, r.Header.Get(versionHeader))
+		return nil, unsupportedVersion(nil, r.Header.Get(versionHeader), h.versions)
 	case r.Method == http.MethodGet && h.hasSessions():
 		return nil, h.owned(h.standing(unbuffered(h.legacy)))
 	case r.Method == http.MethodDelete && h.hasSessions():
@@ -116,12 +117,12 @@ func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	message, refusal := peek(body)
-	if refusal != nil {
-		return nil, refusal
+	message, refused := peek(body)
+	if refused != nil {
+		return nil, refused
 	}
 	if h.isUnknownOldVersion(r) {
-		return nil, h.unsupportedVersion(message.id, r.Header.Get(versionHeader))
+		return nil, unsupportedVersion(message.id, r.Header.Get(versionHeader), h.versions)
 	}
 	r.Body = io.NopCloser(message.reader())
 	return h.scopes.of(message.operation), unbuffered(h.route(r, message))
@@ -136,11 +137,11 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	case !h.hasSessions():
 		r.Header.Del(sessionHeader) // nobody here has one
 	case m.method == methodInitialize && len(m.body) > maxInitializeBytes:
-		return rpcErrorWith(http.StatusRequestEntityTooLarge, m.id, -32600, "the body of initialize is too large", nil)
+		return bodyTooLarge(m.id, "the body of initialize is too large")
 	case m.method == methodInitialize && r.Header.Get(sessionHeader) == "":
 		return h.opening(handler)
 	case r.Header.Get(sessionHeader) == "":
-		return rpcErrorWith(http.StatusBadRequest, m.id, -32600, "a session is needed: begin with initialize, and send its Mcp-Session-Id", nil)
+		return sessionNeeded(m.id)
 	default:
 		handler = h.owned(handler)
 	}
@@ -158,7 +159,7 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 func (h *Handler) calling(next http.Handler) http.Handler {
 	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
 		if err := h.calls.full(who.UserID); err != nil {
-			tooMany("calls", err).ServeHTTP(w, r)
+			tooMany("calls", providers.TooManyCalls, err).ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -183,7 +184,7 @@ func (h *Handler) isUnknownOldVersion(r *http.Request) bool {
 func (h *Handler) opening(next http.Handler) http.Handler {
 	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
 		if err := h.sessions.begin(who.UserID); err != nil {
-			tooMany("sessions", err).ServeHTTP(w, r)
+			tooMany("sessions", providers.TooManySessions, err).ServeHTTP(w, r)
 			return
 		}
 		defer h.sessions.end(who.UserID)
@@ -196,7 +197,7 @@ func (h *Handler) opening(next http.Handler) http.Handler {
 func (h *Handler) owned(next http.Handler) http.Handler {
 	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
 		if id := r.Header.Get(sessionHeader); id != "" && !h.sessions.belongs(id, who.UserID) {
-			rpcError(http.StatusNotFound, -32600, "there is no such session").ServeHTTP(w, r)
+			noSuchSession().ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -208,7 +209,7 @@ func (h *Handler) owned(next http.Handler) http.Handler {
 func (h *Handler) standing(next http.Handler) http.Handler {
 	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
 		if err := h.streams.take(who.UserID); err != nil {
-			tooMany("streams", err).ServeHTTP(w, r)
+			tooMany("streams", providers.TooManyStreams, err).ServeHTTP(w, r)
 			return
 		}
 		defer h.streams.give(who.UserID)
@@ -224,22 +225,10 @@ func signedIn(serve func(http.ResponseWriter, *http.Request, *auth.TokenInfo)) h
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := auth.TokenInfoFromContext(r.Context())
 		if who == nil || who.UserID == "" {
-			rpcError(http.StatusUnauthorized, -32600, "not signed in").ServeHTTP(w, r)
+			(&refusal{status: http.StatusUnauthorized, code: codeInvalidRequest, text: "not signed in", reason: providers.NoCredentials}).ServeHTTP(w, r)
 			return
 		}
 		serve(w, r, who)
-	})
-}
-
-func tooMany(what string, err error) http.Handler {
-	status := http.StatusServiceUnavailable
-	if errors.Is(err, errTooManyOfYours) {
-		status = http.StatusTooManyRequests
-	}
-	answer := rpcError(status, -32600, "too many open "+what)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", "30")
-		answer.ServeHTTP(w, r)
 	})
 }
 

@@ -33,7 +33,7 @@ func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string 
 	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 		_, handler := h.Route(r)
-		handler.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r.WithContext(providers.Noting(r.Context(), func(reason providers.Reason) { w.Header().Set(reasonHeader, string(reason)) })))
 	})))
 	t.Cleanup(func() {
 		h.CloseStreams()
@@ -42,6 +42,9 @@ func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string 
 	})
 	return server.URL
 }
+
+// reasonHeader tells a test what the server would have written into its log.
+const reasonHeader = "X-Reason"
 
 // bearerClient adds a token to every request.
 func bearerClient() *http.Client {
@@ -242,6 +245,12 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			}
 			if _, err := s.CallTool(ctx, &mcp.CallToolParams{Name: "wait"}); err == nil {
 				t.Error("the third call was served")
+			}
+			if protocol == modernVersion {
+				resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, map[string]string{versionHeader: protocol})
+				if reason := resp.Header.Get(reasonHeader); resp.StatusCode != http.StatusTooManyRequests || reason != string(providers.TooManyCalls) {
+					t.Errorf("the third call was answered %d, and the reason is %q", resp.StatusCode, reason)
+				}
 			}
 			cancel()
 			calls.Wait()

@@ -2,7 +2,6 @@ package mcptools
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"strings"
 )
@@ -12,9 +11,6 @@ const (
 	sessionHeader = "Mcp-Session-Id"
 	nameHeader    = "Mcp-Name"
 )
-
-// codeUnsupportedVersion is the JSON-RPC error of TR-06.
-const codeUnsupportedVersion = -32022
 
 // modernHeaders prepares the headers of a 2026-07-28 request for the SDK, which compares a name that had to be encoded
 // without decoding it (TR-09b), and refuses what the specification says to ignore (TR-13, TR-14).
@@ -37,11 +33,4 @@ func unbuffered(next http.Handler) http.Handler {
 		w.Header().Set("X-Accel-Buffering", "no")
 		next.ServeHTTP(w, r)
 	})
-}
-
-// unsupportedVersion answers a version that is older than all that are served. The SDK does so in plain text (TR-06,
-// TR-36). id is the request's, or nil.
-func (h *Handler) unsupportedVersion(id json.RawMessage, requested string) http.Handler {
-	return rpcErrorWith(http.StatusBadRequest, id, codeUnsupportedVersion, "unsupported protocol version",
-		map[string]any{"supported": h.versions, "requested": requested})
 }

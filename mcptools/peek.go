@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net/http"
 	"strings"
 
 	josejson "github.com/go-jose/go-jose/v4/json"
@@ -82,21 +81,21 @@ const listenResources = "resourceSubscriptions"
 // peek reads one JSON-RPC message just far enough to know its operation. Names are matched exactly, and no member may
 // occur twice or in two spellings: where two parsers could disagree about what a message says, one could check one tool
 // and the other call another. The check in guard.authorize looks at what is dispatched and does not depend on this one.
-func peek(body []byte) (message, http.Handler) {
+func peek(body []byte) (message, *refusal) {
 	m := message{body: body}
 	trimmed := bytes.TrimLeft(body, " \t\r\n")
 	if len(trimmed) > 0 && trimmed[0] == '[' {
 		// 2025-03-26 had batches; no client sends one, and later versions dropped them.
-		return m, rpcError(http.StatusBadRequest, -32600, "batches are not supported")
+		return m, malformed(nil, codeInvalidRequest, "batches are not supported")
 	}
 	members, err := membersOf(body, "jsonrpc", "id", "method", "params", "result", "error")
 	if err != nil {
-		return m, rpcError(http.StatusBadRequest, -32700, "the body is not one JSON-RPC message")
+		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
 	m.id = members["id"]
 	if raw, ok := members["method"]; ok {
 		if json.Unmarshal(raw, &m.method) != nil {
-			return m, rpcErrorWith(http.StatusBadRequest, m.id, -32600, "method is not a string", nil)
+			return m, malformed(m.id, codeInvalidRequest, "method is not a string")
 		}
 	}
 	raw, ok := members["params"]
@@ -105,15 +104,15 @@ func peek(body []byte) (message, http.Handler) {
 	}
 	params, err := membersOf(raw, "name", "uri", "arguments", "_meta")
 	if err != nil {
-		return m, rpcErrorWith(http.StatusBadRequest, m.id, -32602, "params is not an object with distinct members", nil)
+		return m, malformed(m.id, codeInvalidParams, "params is not an object with distinct members")
 	}
 	if m.names, err = namesIn(m.method, params); err != nil {
-		return m, rpcErrorWith(http.StatusBadRequest, m.id, -32602, err.Error(), nil)
+		return m, malformed(m.id, codeInvalidParams, err.Error())
 	}
 	if raw, ok := params["_meta"]; ok {
 		meta, err := membersOf(raw, metaVersion)
 		if err != nil {
-			return m, rpcErrorWith(http.StatusBadRequest, m.id, -32602, "_meta is not an object with distinct members", nil)
+			return m, malformed(m.id, codeInvalidParams, "_meta is not an object with distinct members")
 		}
 		_, m.hasVersion = meta[metaVersion]
 	}
@@ -143,33 +142,4 @@ func membersOf(raw []byte, names ...string) (map[string]json.RawMessage, error) 
 func isJSON(contentType string) bool {
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	return err == nil && mediaType == "application/json"
-}
-
-// unreadable answers for a body that did not arrive.
-func unreadable(err error) http.Handler {
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		return rpcError(http.StatusRequestEntityTooLarge, -32600, "the body is too large")
-	}
-	return rpcError(http.StatusBadRequest, -32700, "the body could not be read")
-}
-
-// rpcError answers with a JSON-RPC error without an id, because the message could not be understood (JSON-RPC 2.0,
-// section 5).
-func rpcError(status, code int, text string) http.Handler {
-	return rpcErrorWith(status, nil, code, text, nil)
-}
-
-func rpcErrorWith(status int, id json.RawMessage, code int, text string, data any) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		wrong := map[string]any{"code": code, "message": text}
-		if data != nil {
-			wrong["data"] = data
-		}
-		// Marshalling strings, numbers and lists of strings cannot fail.
-		body, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": id, "error": wrong})
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_, _ = w.Write(body)
-	})
 }

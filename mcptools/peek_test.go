@@ -74,7 +74,7 @@ func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 				t.Fatal("accepted")
 			}
 			w := httptest.NewRecorder()
-			refusal.ServeHTTP(w, nil)
+			refusal.ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
 			if w.Code != 400 || !strings.Contains(w.Body.String(), c.code) {
 				t.Errorf("answered %d %s, want 400 with %s", w.Code, w.Body, c.code)
 			}

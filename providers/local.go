@@ -25,6 +25,7 @@ type Local struct {
 	TokenLifetime                  time.Duration `koanf:"token_lifetime" help:"how long an access token is good"`
 	ClientSecret                   Secret        `koanf:"client_secret" help:"when set, the confidential client local-service exists, for client_credentials and introspection"`
 	AllowLoopbackClientDocuments   bool          `koanf:"allow_loopback_client_documents" help:"fetch client ID metadata documents from this computer and private networks too; for development"`
+	MaxTokenBytes                  int           `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
 	DangerouslyAllowPublicResource bool          `koanf:"dangerously_allow_public_resource" help:"serve a resource that others can reach, although anyone can sign in as anyone"`
 
 	// ClientDocumentRootCAs verifies the hosts of client ID metadata documents; the system's roots if nil. It is for
@@ -33,7 +34,7 @@ type Local struct {
 }
 
 func defaultLocal() *Local {
-	return &Local{SigningAlgorithm: string(jose.RS256), TokenLifetime: 10 * time.Minute}
+	return &Local{SigningAlgorithm: string(jose.RS256), TokenLifetime: 10 * time.Minute, MaxTokenBytes: DefaultMaxTokenBytes}
 }
 
 var localAlgorithms = []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)}
@@ -46,6 +47,7 @@ func (s *Local) Check(resource Resource, report func(key, reason, wayOut string)
 	if s.TokenLifetime < time.Second || s.TokenLifetime > 24*time.Hour {
 		report("token_lifetime", "it is not between 1s and 24h", "use a duration such as 10m")
 	}
+	checkMaxTokenBytes(s.MaxTokenBytes, report)
 	if !resource.IsLoopback() && !s.DangerouslyAllowPublicResource {
 		report("kind", "the local issuer lets anyone sign in as anyone, and "+resource.String()+" can be reached from other computers",
 			"choose a real provider, or a resource on localhost; a demo in a closed network may set provider.dangerously_allow_public_resource")
@@ -95,6 +97,8 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 			TokenTypes:   []string{"at+jwt"},
 			ScopeClaims:  []string{"scope"},
 			ClientClaims: []string{"client_id"},
+
+			MaxTokenBytes: s.MaxTokenBytes,
 		}, keys),
 		metadata: site.metadata(site.Resource.Origin()),
 	}, nil

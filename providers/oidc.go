@@ -96,9 +96,7 @@ func (s *OIDC) Check(resource Resource, report func(key, reason, wayOut string))
 			report(d.key, "it is not between "+d.least.String()+" and "+d.most.String(), "leave it out for the default")
 		}
 	}
-	if s.MaxTokenBytes < 1<<10 || s.MaxTokenBytes > 64<<10 {
-		report("max_token_bytes", "it is not between 1024 and 65536", "leave it out for the default")
-	}
+	checkMaxTokenBytes(s.MaxTokenBytes, report)
 }
 
 // Open implements [Settings].

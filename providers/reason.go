@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -36,6 +37,15 @@ const (
 	OriginRefused        Reason = "origin_refused"
 	Throttled            Reason = "throttled"
 	HostRefused          Reason = "host_refused"
+	MessageMalformed     Reason = "message_malformed"
+	BodyTooLarge         Reason = "body_too_large"
+	VersionUnsupported   Reason = "version_unsupported"
+	SessionUnknown       Reason = "session_unknown"
+	TooManySessions      Reason = "too_many_sessions"
+	TooManyStreams       Reason = "too_many_streams"
+	TooManyCalls         Reason = "too_many_calls"
+	InternalError        Reason = "internal_error"
+	AnswerNotSent        Reason = "answer_not_sent"
 )
 
 // ReasonInWords is a reason with its meaning, for the documentation and for people.
@@ -71,6 +81,30 @@ func Reasons() []ReasonInWords {
 		{OriginRefused, "a web page of a foreign origin"},
 		{Throttled, "too many bad tokens came from this address; it is told to wait"},
 		{HostRefused, "a Host header that is not ours: DNS rebinding, or a proxy that rewrites it"},
+		{MessageMalformed, "the body is not one JSON-RPC message that every parser reads alike; batches are not either"},
+		{BodyTooLarge, "the body is longer than `server.max_body_bytes`, or an `initialize` than 16 KiB"},
+		{VersionUnsupported, "a protocol version older than all that are served"},
+		{SessionUnknown, "no session, one that is over, or somebody else's"},
+		{TooManySessions, "more sessions than `mcp.max_sessions_per_user` or `mcp.max_sessions`"},
+		{TooManyStreams, "more standing streams than `mcp.max_streams_per_user` or `mcp.max_streams`"},
+		{TooManyCalls, "more calls in flight than `mcp.max_calls_per_user` or `mcp.max_calls`"},
+		{InternalError, "a mistake in this program; the log line has it"},
+		{AnswerNotSent, "the caller was gone before the answer was"},
+	}
+}
+
+type noteKey struct{}
+
+// Noting returns a context in which [Note] reaches note. The server hands it to the application behind the gate, so that
+// what that refuses stands in the request's log line and in the statistics too.
+func Noting(ctx context.Context, note func(Reason)) context.Context {
+	return context.WithValue(ctx, noteKey{}, note)
+}
+
+// Note says why the request of ctx is refused. Call it before the answer is written, from the goroutine that writes it.
+func Note(ctx context.Context, reason Reason) {
+	if note, ok := ctx.Value(noteKey{}).(func(Reason)); ok {
+		note(reason)
 	}
 }
 

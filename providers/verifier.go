@@ -40,6 +40,13 @@ const (
 	DefaultMaxTokenBytes = 16 << 10
 )
 
+// checkMaxTokenBytes is the check of the setting max_token_bytes, which every kind has.
+func checkMaxTokenBytes(n int, report func(key, reason, wayOut string)) {
+	if n < 1<<10 || n > 64<<10 {
+		report("max_token_bytes", "it is not between 1024 and 65536", "leave it out for the default")
+	}
+}
+
 // absent stands for a missing typ in Rules.TokenTypes.
 const absent = "absent"
 

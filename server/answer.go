@@ -125,7 +125,7 @@ func answer(c Config, metadata providers.Metadata) echo.HTTPErrorHandler {
 			body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
 			body.Description = http.StatusText(status)
 		default:
-			note(ctx, "internal_error", err)
+			note(ctx, providers.InternalError, err)
 			body.Error, body.Description = "server_error", "Something went wrong here. The log has it under this request id."
 		}
 		header.Set("Cache-Control", "no-store")
@@ -135,7 +135,7 @@ func answer(c Config, metadata providers.Metadata) echo.HTTPErrorHandler {
 			err = ctx.JSON(status, body)
 		}
 		if err != nil {
-			note(ctx, "answer_not_sent", err)
+			note(ctx, providers.AnswerNotSent, err)
 		}
 	}
 }

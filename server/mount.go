@@ -41,6 +41,7 @@ func mount(e *echo.Echo, c Config) {
 			return noCredentials() // the chain was built without its auth step: stay closed
 		}
 		rctx := context.WithValue(ctx.Request().Context(), admittedKey{}, admitted{id: id, handler: handler})
+		rctx = providers.Noting(rctx, func(reason providers.Reason) { note(ctx, reason, nil) })
 		serve.ServeHTTP(ctx.Response(), ctx.Request().WithContext(rctx))
 		return nil
 	})
