@@ -71,7 +71,7 @@ func (s Scopes) Implications() server.Implications {
 func parseImplication(line string) (broad string, narrow []string, ok bool) {
 	left, right, found := strings.Cut(line, ">")
 	broad, narrow = strings.TrimSpace(left), strings.Fields(right)
-	ok = found && isScope(broad) && len(narrow) > 0 && !slices.ContainsFunc(narrow, func(s string) bool { return !isScope(s) })
+	ok = found && providers.IsScope(broad) && len(narrow) > 0 && !slices.ContainsFunc(narrow, func(s string) bool { return !providers.IsScope(s) })
 	return broad, narrow, ok
 }
 
@@ -110,7 +110,7 @@ func (s Scopes) Check(report func(key, reason, wayOut string)) {
 		scopes []string
 	}{{"required", s.Required}, {"initial", s.Initial}} {
 		for _, scope := range list.scopes {
-			if !isScope(scope) {
+			if !providers.IsScope(scope) {
 				report(list.key, quoteValue(scope)+" is not a scope (RFC 6749, section 3.3)", "use printable ASCII without blanks, quotes and backslashes, for example mcp:use")
 			}
 			if scope == "offline_access" {
@@ -124,12 +124,8 @@ func (s Scopes) Check(report func(key, reason, wayOut string)) {
 		}
 	}
 	for _, scope := range s.Required {
-		if isScope(scope) && len(s.Initial) > 0 && !slices.Contains(s.Initial, scope) {
+		if providers.IsScope(scope) && len(s.Initial) > 0 && !slices.Contains(s.Initial, scope) {
 			report("initial", "every call needs "+scope+", but the first sign-in does not ask for it", "add "+scope+" to scopes.initial, or remove it from scopes.required")
 		}
 	}
-}
-
-func isScope(s string) bool {
-	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) < 0
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,36 +108,87 @@ func (o object) time(name string) (t time.Time, ok bool, err error) {
 	return time.Unix(int64(whole), int64(fraction*1e9)), true, nil
 }
 
-// firstText returns the first of the named string members that is not empty.
+// lookup returns the member name or, if there is none and name has dots, the member that the path leads to: realm.roles is
+// roles inside realm. A name with dots that is there as it stands wins, because claims may be named by a URL.
+func (o object) lookup(name string) (json.RawMessage, bool, error) {
+	if raw, ok := o[name]; ok {
+		return raw, true, nil
+	}
+	head, rest, isPath := strings.Cut(name, ".")
+	raw, ok := o[head]
+	if !isPath || !ok {
+		return nil, false, nil
+	}
+	inner, err := parseObject(raw, nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s: %w", head, err)
+	}
+	return inner.lookup(rest)
+}
+
+// firstText returns the first of the named members that is not empty: a string, or a list of one.
 func (o object) firstText(names []string) (string, error) {
 	for _, name := range names {
-		s, err := o.text(name)
+		raw, ok, err := o.lookup(name)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			continue
+		}
+		values, err := object{name: raw}.texts(name)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
-		if s != "" {
-			return s, nil
+		if len(values) == 1 && values[0] != "" {
+			return values[0], nil
 		}
 	}
 	return "", nil
 }
 
-// firstScopes returns the scopes in the first of the named members that is present: a string of scopes between blanks
-// (RFC 6749, section 3.3), or a list.
-func (o object) firstScopes(names []string) ([]string, error) {
+// firstScopes returns the scopes in the first of the named members that is present, and whether any is: a string of scopes
+// between blanks (RFC 6749, section 3.3), a list, or an object whose members are named by them.
+func (o object) firstScopes(names []string) (scopes []string, present bool, err error) {
 	for _, name := range names {
-		if _, ok := o[name]; !ok {
+		raw, ok, err := o.lookup(name)
+		if err != nil {
+			return nil, false, err
+		}
+		if !ok {
 			continue
 		}
-		values, err := o.texts(name)
+		values, err := object{name: raw}.texts(name)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			inner, notObject := parseObject(raw, nil)
+			if notObject != nil || name == "scope" || name == "scp" { // what these are is fixed (RFC 9068, section 2.2.3)
+				return nil, false, fmt.Errorf("%s: %w", name, err)
+			}
+			values = slices.Sorted(maps.Keys(inner))
 		}
-		var scopes []string
 		for _, v := range values {
 			scopes = append(scopes, strings.Fields(v)...)
 		}
-		return scopes, nil
+		return scopes, true, nil
 	}
-	return nil, nil
+	return nil, false, nil
+}
+
+// RequiredClaim is a claim that a token must have with a value: what tells access tokens from others where typ does not.
+type RequiredClaim struct {
+	// Name is the claim, or a path to it with dots.
+	Name string
+	// Value is what a string must be, or a list of strings contain. For anything else it is the JSON text, such as true.
+	Value string
+}
+
+func (r RequiredClaim) metBy(claims object) bool {
+	raw, ok, err := claims.lookup(r.Name)
+	if err != nil || !ok {
+		return false
+	}
+	if values, err := (object{r.Name: raw}).texts(r.Name); err == nil {
+		return slices.Contains(values, r.Value)
+	}
+	return string(raw) == r.Value
 }

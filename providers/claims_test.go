@@ -38,7 +38,9 @@ func FuzzParseObject(f *testing.F) {
 			_, _ = got.text(name)
 			_, _ = got.texts(name)
 			_, _, _ = got.time(name)
-			_, _ = got.firstScopes([]string{name})
+			_, _, _ = got.firstScopes([]string{name})
+			_, _ = got.firstText([]string{name})
+			_ = RequiredClaim{Name: name, Value: "x"}.metBy(got)
 		}
 	})
 }
@@ -54,11 +56,14 @@ func FuzzSanitize(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		keys, _, err := sanitize(raw)
-		if (err == nil) != (len(keys) > 0) {
-			t.Fatalf("%d keys, %v", len(keys), err)
+		ring, _, err := sanitize(raw)
+		if (err == nil) != (ring != nil && len(ring.keys) > 0) {
+			t.Fatalf("%+v, %v", ring, err)
 		}
-		for alg, list := range keys {
+		if err != nil {
+			return
+		}
+		for alg, list := range ring.keys {
 			for _, k := range list {
 				if !k.IsPublic() || !k.Valid() || alg == string(jose.HS256) {
 					t.Fatalf("%s: %+v", alg, k)

@@ -73,7 +73,7 @@ var _ oidc.KeySet = (*KeySet)(nil)
 
 // generation is the result of one good fetch.
 type generation struct {
-	keys    keyring
+	keys    *keyring
 	fetched time.Time
 }
 
@@ -140,7 +140,7 @@ func (s *KeySet) Status() KeyStatus {
 // VerifySignature implements oidc.KeySet. The error wraps ErrInvalidToken or ErrUnavailable.
 func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	kid, alg := oidc.GetKeyIDAndAlg(jws)
-	key, err := s.key(ctx, kid, alg)
+	key, err := s.key(ctx, kid, alg, jws)
 	if err != nil {
 		return nil, err
 	}
@@ -156,30 +156,30 @@ func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature
 const patience = 3 * time.Second
 
 // key returns the key for kid and alg, fetching once if that may help.
-func (s *KeySet) key(ctx context.Context, kid, alg string) (*jose.JSONWebKey, error) {
-	if key, ok := s.usable().find(kid, alg); ok {
+func (s *KeySet) key(ctx context.Context, kid, alg string, jws *jose.JSONWebSignature) (*jose.JSONWebKey, error) {
+	if key, ok := s.usable().find(kid, alg, jws); ok {
 		return key, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := s.refresh(ctx)
 	keys := s.usable()
-	if key, ok := keys.find(kid, alg); ok {
+	if key, ok := keys.find(kid, alg, jws); ok {
 		return key, nil
 	}
 	switch {
 	case keys == nil:
-		return nil, unavailable("no keys: %v", err)
+		return nil, unavailable(KeysUnavailable, "no keys: %v", err)
 	case err != nil:
 		// It may be a new key that we cannot see. Saying "invalid" now would end good sessions.
-		return nil, unavailable("key %s is not among those last seen, and they cannot be renewed: %v", quote(kid), err)
+		return nil, unavailable(KeysUnavailable, "key %s is not among those last seen, and they cannot be renewed: %v", quote(kid), err)
 	default:
 		return nil, refuse(KeyUnknown, "key %s for %s is not published by the issuer", quote(kid), quote(alg))
 	}
 }
 
 // usable returns the keys, or nil if there are none or they are too old.
-func (s *KeySet) usable() keyring {
+func (s *KeySet) usable() *keyring {
 	g := s.current.Load()
 	if g == nil || time.Since(g.fetched) >= s.policy.MaxStale {
 		return nil

@@ -29,23 +29,29 @@ const (
 	TokenNotYetValid     Reason = "token_not_yet_valid"
 	SubjectMissing       Reason = "subject_missing"
 	IDToken              Reason = "id_token"
+	ClaimMismatch        Reason = "claim_mismatch"
+	ClientRefused        Reason = "client_refused"
 	SenderConstrained    Reason = "sender_constrained"
+	TokenInactive        Reason = "token_inactive"
 	KeyUnknown           Reason = "key_unknown"
 	SignatureInvalid     Reason = "signature_invalid"
 	KeysUnavailable      Reason = "keys_unavailable"
-	InsufficientScope    Reason = "insufficient_scope"
-	OriginRefused        Reason = "origin_refused"
-	Throttled            Reason = "throttled"
-	HostRefused          Reason = "host_refused"
-	MessageMalformed     Reason = "message_malformed"
-	BodyTooLarge         Reason = "body_too_large"
-	VersionUnsupported   Reason = "version_unsupported"
-	SessionUnknown       Reason = "session_unknown"
-	TooManySessions      Reason = "too_many_sessions"
-	TooManyStreams       Reason = "too_many_streams"
-	TooManyCalls         Reason = "too_many_calls"
-	InternalError        Reason = "internal_error"
-	AnswerNotSent        Reason = "answer_not_sent"
+
+	IntrospectionUnavailable Reason = "introspection_unavailable"
+
+	InsufficientScope  Reason = "insufficient_scope"
+	OriginRefused      Reason = "origin_refused"
+	Throttled          Reason = "throttled"
+	HostRefused        Reason = "host_refused"
+	MessageMalformed   Reason = "message_malformed"
+	BodyTooLarge       Reason = "body_too_large"
+	VersionUnsupported Reason = "version_unsupported"
+	SessionUnknown     Reason = "session_unknown"
+	TooManySessions    Reason = "too_many_sessions"
+	TooManyStreams     Reason = "too_many_streams"
+	TooManyCalls       Reason = "too_many_calls"
+	InternalError      Reason = "internal_error"
+	AnswerNotSent      Reason = "answer_not_sent"
 )
 
 // ReasonInWords is a reason with its meaning, for the documentation and for people.
@@ -60,7 +66,7 @@ func Reasons() []ReasonInWords {
 		{NoCredentials, "there is no Authorization header, or it is not for this scheme"},
 		{CredentialsMalformed, "not one well-formed Bearer credential (RFC 6750, section 2.1)"},
 		{TokenTooLong, "the token is longer than is accepted"},
-		{TokenOpaque, "the token is not a JWT at all"},
+		{TokenOpaque, "the token is not a JWT at all; `provider.introspection` would ask the issuer about it"},
 		{TokenMalformed, "the token is not a compact JWS with a JSON object inside (RFC 7515, section 7.1)"},
 		{HeaderRefused, "`crit`, `b64` or another header that changes how the token must be read"},
 		{AlgorithmRefused, "`alg` is not on the list (RFC 8725, section 3.1)"},
@@ -73,10 +79,14 @@ func Reasons() []ReasonInWords {
 		{TokenNotYetValid, "`nbf` or `iat` is ahead: compare the clocks"},
 		{SubjectMissing, "there is no `sub`"},
 		{IDToken, "an ID token, which says who signed in and opens nothing"},
+		{ClaimMismatch, "a claim that `provider.required_claims` names, or the tenant, is missing or another"},
+		{ClientRefused, "the token was issued to a client that is not in `provider.allowed_clients`"},
 		{SenderConstrained, "the token is bound to a key (`cnf`), which a plain bearer request does not prove"},
 		{KeyUnknown, "the issuer publishes no key of that id for that algorithm"},
 		{SignatureInvalid, "the signature does not hold"},
 		{KeysUnavailable, "the issuer's keys could not be fetched: not the token's fault"},
+		{TokenInactive, "the issuer says that the token is not, or no longer, active (RFC 7662)"},
+		{IntrospectionUnavailable, "the issuer could not be asked about a token: not the token's fault"},
 		{InsufficientScope, "the token lacks a scope that the operation needs"},
 		{OriginRefused, "a web page of a foreign origin"},
 		{Throttled, "too many bad tokens came from this address; it is told to wait"},
@@ -141,8 +151,8 @@ func refuse(reason Reason, format string, args ...any) error {
 	return &Refusal{Reason: reason, Detail: fmt.Sprintf(format, args...), kind: ErrInvalidToken}
 }
 
-func unavailable(format string, args ...any) error {
-	return &Refusal{Reason: KeysUnavailable, Detail: fmt.Sprintf(format, args...), kind: ErrUnavailable}
+func unavailable(reason Reason, format string, args ...any) error {
+	return &Refusal{Reason: reason, Detail: fmt.Sprintf(format, args...), kind: ErrUnavailable}
 }
 
 // quoteLimit bounds what an unverified token can write into the log.

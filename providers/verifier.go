@@ -14,17 +14,34 @@ import (
 type Rules struct {
 	// Issuers are the accepted values of iss, byte for byte.
 	Issuers []string
+	// IssuerClaims are claims that tokens of one issuer need on top of RequiredClaims: the tenant that it stands for.
+	IssuerClaims map[string][]RequiredClaim
 	// Audiences are the values of which aud must contain one, compared by [SameAudience]. Never empty.
 	Audiences []string
+	// AllowedClients, if there are any, are the only clients whose tokens are accepted. They are for providers whose
+	// access tokens have no aud, or the client in it: then a token without aud is accepted, and aud may name one of them.
+	AllowedClients []string
+	// RequiredClaims must all be there.
+	RequiredClaims []RequiredClaim
+	// IDTokenShape accepts tokens that look like ID tokens. Without it, nonce, at_hash and c_hash are refused, and tokens
+	// that name neither a client nor scopes nor have a required claim.
+	IDTokenShape bool
 	// Algorithms are the accepted signature algorithms. Symmetric ones and "none" are never accepted, listed or not.
 	Algorithms []jose.SignatureAlgorithm
 	// TokenTypes are the accepted values of the typ header in lower case and without "application/" (RFC 9068,
 	// section 2.1: at+jwt). "absent" stands for a missing typ.
 	TokenTypes []string
-	// ScopeClaims are the claims that may hold the scopes; the first that is present counts.
+	// ScopeClaims are the claims that may hold the scopes; the first that is present counts. A name with dots leads into
+	// objects.
 	ScopeClaims []string
+	// ScopeNames translates the provider's scopes into ours.
+	ScopeNames ScopeNames
+	// DefaultScopes are the scopes of a token that has none of ScopeClaims.
+	DefaultScopes []string
 	// ClientClaims are the claims that may name the client; the first that is not empty counts.
 	ClientClaims []string
+	// SubjectClaim names the caller; empty means sub.
+	SubjectClaim string
 	// Leeway is how far the clocks of issuer and server may differ. Zero means [DefaultLeeway].
 	Leeway time.Duration
 	// MaxTokenBytes bounds the length of a token. Zero means [DefaultMaxTokenBytes].
@@ -58,6 +75,8 @@ const absent = "absent"
 type Verifier struct {
 	rules Rules
 	keys  oidc.KeySet
+	// fixed are the claims whose meaning is fixed, by the standards or by the rules.
+	fixed []string
 }
 
 var asymmetric = []jose.SignatureAlgorithm{
@@ -79,7 +98,30 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	rules.Algorithms = slices.DeleteFunc(slices.Clone(rules.Algorithms), func(alg jose.SignatureAlgorithm) bool {
 		return !slices.Contains(asymmetric, alg)
 	})
-	return &Verifier{rules: rules, keys: keys}
+	if rules.SubjectClaim == "" {
+		rules.SubjectClaim = "sub"
+	}
+	return &Verifier{rules: rules, keys: keys, fixed: rules.fixedClaims()}
+}
+
+// fixedClaims are all claims that the rules look at.
+func (r Rules) fixedClaims() []string {
+	names := slices.Concat(registeredClaims, r.ScopeClaims, r.ClientClaims, []string{r.SubjectClaim})
+	for _, claims := range r.IssuerClaims {
+		for _, c := range claims {
+			names = append(names, c.Name)
+		}
+	}
+	for _, c := range r.RequiredClaims {
+		names = append(names, c.Name)
+	}
+	for _, path := range names {
+		if head, _, isPath := strings.Cut(path, "."); isPath {
+			names = append(names, head)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Verify checks token and returns who presented it. See [Provider.Verify] for the errors.
@@ -94,7 +136,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 	if err != nil {
 		return nil, refuse(TokenMalformed, "not a compact JWS")
 	}
-	claims, err := parseObject(jws.UnsafePayloadWithoutVerification(), registeredClaims)
+	claims, err := parseObject(jws.UnsafePayloadWithoutVerification(), v.fixed)
 	if err != nil {
 		return nil, refuse(ClaimsMalformed, "payload: %v", err)
 	}
@@ -192,31 +234,25 @@ func (v *Verifier) identify(claims object) (*Identity, error) {
 		return nil, refuse(ClaimsMalformed, "aud: %v", err)
 	}
 	if !v.acceptsAudience(audience) {
-		return nil, refuse(AudienceMismatch, "aud is %s, accepted are %q", quote(strings.Join(audience, " ")), v.rules.Audiences)
+		return nil, refuse(AudienceMismatch, "aud is %s, accepted are %q", quote(strings.Join(audience, " ")), slices.Concat(v.rules.Audiences, v.rules.AllowedClients))
 	}
 	expiry, err := v.checkTimes(claims)
 	if err != nil {
 		return nil, err
 	}
-	subject, err := claims.text("sub")
+	subject, err := claims.firstText([]string{v.rules.SubjectClaim})
 	if err != nil {
-		return nil, refuse(ClaimsMalformed, "sub: %v", err)
+		return nil, refuse(ClaimsMalformed, "%v", err)
 	}
 	if strings.TrimSpace(subject) == "" {
-		return nil, refuse(SubjectMissing, "the token names nobody")
+		return nil, refuse(SubjectMissing, "%q names nobody", v.rules.SubjectClaim)
 	}
-	for _, name := range []string{"nonce", "at_hash", "c_hash"} {
-		if _, ok := claims[name]; ok {
-			return nil, refuse(IDToken, "it has %q, as ID tokens have", name)
+	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[issuer]) {
+		if !required.metBy(claims) {
+			return nil, refuse(ClaimMismatch, "%s is %s, it must be %q", required.Name, quote(string(claims[required.Name])), required.Value)
 		}
 	}
-	if _, ok := claims["events"]; ok {
-		return nil, refuse(TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
-	}
-	if _, ok := claims["cnf"]; ok {
-		return nil, refuse(SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
-	}
-	scopes, err := claims.firstScopes(v.rules.ScopeClaims)
+	scopes, hasScopes, err := claims.firstScopes(v.rules.ScopeClaims)
 	if err != nil {
 		return nil, refuse(ClaimsMalformed, "%v", err)
 	}
@@ -224,19 +260,51 @@ func (v *Verifier) identify(claims object) (*Identity, error) {
 	if err != nil {
 		return nil, refuse(ClaimsMalformed, "%v", err)
 	}
-	if client == "" && scopes == nil {
-		// RFC 9068, section 2.2 requires client_id. An ID token without nonce and hashes looks like this.
-		return nil, refuse(IDToken, "it names neither a client nor scopes, as access tokens do")
+	if err := v.checkKind(claims, client != "" || hasScopes || len(v.rules.RequiredClaims) > 0); err != nil {
+		return nil, err
+	}
+	if len(v.rules.AllowedClients) > 0 && !slices.Contains(v.rules.AllowedClients, client) {
+		return nil, refuse(ClientRefused, "the client is %s, allowed are %q", quote(client), v.rules.AllowedClients)
+	}
+	if !hasScopes {
+		scopes = v.rules.DefaultScopes
 	}
 	return &Identity{
 		Issuer: issuer, Subject: subject, Client: client,
-		Audience: audience, Scopes: scopes, Expiry: expiry, GoodUntil: expiry.Add(v.rules.Leeway), Claims: claims,
+		Audience: audience, Scopes: v.rules.ScopeNames.ours(scopes), Expiry: expiry, GoodUntil: expiry.Add(v.rules.Leeway), Claims: claims,
 	}, nil
 }
 
+// checkKind refuses what is signed by the same issuer and is no access token that a bearer may use. marked says that
+// something in it is what only access tokens have.
+func (v *Verifier) checkKind(claims object, marked bool) error {
+	if !v.rules.IDTokenShape {
+		for _, name := range []string{"nonce", "at_hash", "c_hash"} {
+			if _, ok := claims[name]; ok {
+				return refuse(IDToken, "it has %q, as ID tokens have", name)
+			}
+		}
+		if !marked {
+			// RFC 9068, section 2.2 requires client_id. An ID token without nonce and hashes looks like this.
+			return refuse(IDToken, "it names neither a client nor scopes, as access tokens do")
+		}
+	}
+	if _, ok := claims["events"]; ok {
+		return refuse(TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
+	}
+	if _, ok := claims["cnf"]; ok {
+		return refuse(SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
+	}
+	return nil
+}
+
 func (v *Verifier) acceptsAudience(audience []string) bool {
+	if len(audience) == 0 {
+		return len(v.rules.AllowedClients) > 0
+	}
 	return slices.ContainsFunc(audience, func(got string) bool {
-		return slices.ContainsFunc(v.rules.Audiences, func(want string) bool { return SameAudience(got, want) })
+		return slices.Contains(v.rules.AllowedClients, got) ||
+			slices.ContainsFunc(v.rules.Audiences, func(want string) bool { return SameAudience(got, want) })
 	})
 }
 

@@ -83,9 +83,9 @@ type problem struct {
 }
 
 // answer is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
-// the reason goes into the request's log line.
-func answer(c Config, metadata providers.Metadata) echo.HTTPErrorHandler {
-	challenge := newChallenger(c.Resource, metadata.ScopesSupported)
+// the reason goes into the request's log line. p may be nil where nothing is protected.
+func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
+	challenge := newChallenger(c.Resource, p)
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {
 			return

@@ -15,13 +15,23 @@ const realm = "OAuth"
 type challenger struct {
 	prefix string // scheme, realm and resource_metadata, the same in every challenge
 	scope  string // what first sign-in asks for
+	// spell gives scopes the names that clients must ask the provider for.
+	spell func(scopes []string) []string
 }
 
-func newChallenger(resource providers.Resource, initialScopes []string) challenger {
-	return challenger{
+func newChallenger(resource providers.Resource, p providers.Provider) challenger {
+	c := challenger{
 		prefix: `Bearer realm=` + quoted(realm) + `, resource_metadata=` + quoted(resource.MetadataURL()),
-		scope:  strings.Join(initialScopes, " "),
+		spell:  func(scopes []string) []string { return scopes },
 	}
+	if p == nil {
+		return c
+	}
+	c.scope = strings.Join(p.Metadata().ScopesSupported, " ")
+	if speller, ok := p.(providers.ScopeSpeller); ok {
+		c.spell = speller.SpellScopes
+	}
+	return c
 }
 
 func (c challenger) header(r *refusal) string {
@@ -34,7 +44,7 @@ func (c challenger) header(r *refusal) string {
 	}
 	scope := c.scope
 	if r.scopes != nil {
-		scope = strings.Join(r.scopes, " ")
+		scope = strings.Join(c.spell(r.scopes), " ")
 	}
 	if scope != "" {
 		h += `, scope=` + quoted(scope)

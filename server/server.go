@@ -11,7 +11,7 @@ import (
 // New is the house in one function: a request runs through it from top to bottom.
 func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = answer(c, p.Metadata())       // the one place where an error becomes a status
+	e.HTTPErrorHandler = answer(c, p)                  // the one place where an error becomes a status
 	e.IPExtractor = clientAddress(c)                   // X-Forwarded-For is what a caller says, unless a trusted proxy does
 	public := publicRoutes(c, p)                       // everything that needs no token, by exact path
 	e.Use(leaving(c), slowPeers(c))                    // connections end in order, and nobody sends or reads for ever
@@ -30,7 +30,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 // Resource is the issuer's own address.
 func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = answer(c, providers.Metadata{})
+	e.HTTPErrorHandler = answer(c, nil)
 	e.IPExtractor = clientAddress(c)
 	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy, anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
 	e.Use(slowPeers(c))

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse/providers/providertest"
 )
 
 // Two programs, as in production: the issuer by itself, and a server that knows nothing of it but its identifier.
@@ -58,5 +60,31 @@ func TestTheProviderIsSwitchedByConfiguration(t *testing.T) {
 	}
 	if a := send(t, http.MethodGet, h.origin()+"/authorize", "", "", nil); a.status != http.StatusNotFound {
 		t.Errorf("the server has routes of an issuer: /authorize answered %d", a.status)
+	}
+}
+
+// A client can only get the scopes that the provider knows, so that is what every challenge and the metadata name.
+func TestChallengesNameScopesAsTheProviderCallsThem(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	h := startHouse(t, map[string]string{
+		"provider.kind": "oidc", "provider.issuer": authority.URL(), "provider.jwks_url": authority.KeysURL(),
+		"provider.scope_map": "api://demo/mcp.use=mcp:use,mcp.use=mcp:use,api://demo/greet.write=greet:write",
+	})
+	if a := send(t, http.MethodPost, h.url, "", "{}", nil); !strings.Contains(a.header.Get("WWW-Authenticate"), `scope="api://demo/mcp.use greet:read"`) {
+		t.Errorf("the first challenge is %s", a.header.Get("WWW-Authenticate"))
+	}
+	if a := send(t, http.MethodGet, h.origin()+"/.well-known/oauth-protected-resource/mcp", "", "", nil); !strings.Contains(a.body, `"scopes_supported":["api://demo/mcp.use","greet:read"]`) {
+		t.Errorf("the metadata is %s", a.body)
+	}
+	token := authority.Token(h.url, map[string]any{"scope": "mcp.use"})
+	body, header := callModern("send_greeting", `{"name":"Bob"}`)
+	a := send(t, http.MethodPost, h.url, token, body, header)
+	if a.status != http.StatusForbidden || !strings.Contains(a.header.Get("WWW-Authenticate"), `scope="api://demo/mcp.use api://demo/greet.write"`) {
+		t.Errorf("stepping up: %d %s", a.status, a.header.Get("WWW-Authenticate"))
+	}
+	body, header = callModern("whoami", `{}`)
+	if content := structured(t, send(t, http.MethodPost, h.url, token, body, header)); content["subject"] != "alice" {
+		t.Errorf("the tool sees %v", content)
 	}
 }

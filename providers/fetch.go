@@ -1,0 +1,107 @@
+package providers
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// fetchTimeout bounds one request to an issuer.
+const fetchTimeout = 5 * time.Second
+
+// busyError is a 429 or 503 from the issuer.
+type busyError struct {
+	status     int
+	retryAfter time.Duration
+}
+
+func (e *busyError) Error() string { return fmt.Sprintf("the issuer answered %d", e.status) }
+
+// newFetchClient returns a client for requests to an issuer: bounded in time, and without redirects, because a redirect
+// to another host would let that host choose our keys. A nil transport means the network.
+func newFetchClient(transport http.RoundTripper) *http.Client {
+	return &http.Client{
+		Transport:     transport,
+		Timeout:       fetchTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func fixedURL(u string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) { return u, nil }
+}
+
+// getDocument makes one GET request and returns the body of a 200 answer, at most limit bytes.
+func getDocument(ctx context.Context, client *http.Client, address string, limit int64) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, errors.New("the address is not a URL")
+	}
+	req.Header.Set("Cache-Control", "no-cache") // a cache on the way must not hide a rotation
+	status, body, err := exchange(client, req, limit)
+	if err == nil && status != http.StatusOK {
+		return nil, fmt.Errorf("%s answered %d", req.URL.Host, status)
+	}
+	return body, err
+}
+
+// exchange makes one request and returns the status and at most limit bytes of the body. That the other side is busy is an
+// error, a [busyError]; every other status is the caller's to judge.
+func exchange(client *http.Client, req *http.Request, limit int64) (status int, body []byte, err error) {
+	req.Header.Set("Accept", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, fmt.Errorf("%s cannot be asked: %s", req.URL.Host, inOurWords(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+		seconds = min(max(seconds, 0), 24*60*60) // more would overflow
+		return 0, nil, &busyError{status: resp.StatusCode, retryAfter: time.Duration(seconds) * time.Second}
+	}
+	body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return 0, nil, fmt.Errorf("%s did not finish its answer", req.URL.Host)
+	}
+	if int64(len(body)) > limit {
+		return 0, nil, fmt.Errorf("the answer of %s is larger than %d bytes", req.URL.Host, limit)
+	}
+	return resp.StatusCode, body, nil
+}
+
+// inOurWords describes why a request failed. Only errors of the network speak for themselves; others may quote what the
+// other side sent, such as the names in its certificate.
+func inOurWords(err error) string {
+	var (
+		network     *net.OpError
+		name        *net.DNSError
+		otherHost   x509.HostnameError
+		authority   x509.UnknownAuthorityError
+		certificate *tls.CertificateVerificationError
+		timeout     interface{ Timeout() bool }
+	)
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "no answer in time"
+	case errors.As(err, &name):
+		return "its name cannot be resolved"
+	case errors.As(err, &otherHost):
+		return "its certificate is for another host"
+	case errors.As(err, &authority):
+		return "its certificate is from an authority that is not trusted here"
+	case errors.As(err, &certificate):
+		return "its certificate does not hold; it may have expired"
+	case errors.As(err, &network):
+		text := network.Error()
+		return text[:min(len(text), quoteLimit)] // a proxy has its say in it
+	default:
+		return "no usable answer"
+	}
+}

@@ -1,0 +1,155 @@
+package providers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/zitadel/oidc/v3/pkg/client"
+)
+
+// introspectionStyle is how a question about a token is put, and how the answer is read.
+type introspectionStyle interface {
+	request(ctx context.Context, address, token string) (*http.Request, error)
+	// claims returns the claims of an active token. The error wraps ErrInvalidToken if it is not active, and
+	// ErrUnavailable if the answer says nothing about it. fixed are the members whose meaning is fixed.
+	claims(status int, body []byte, fixed []string) (object, error)
+}
+
+// rfc7662 is OAuth 2.0 Token Introspection.
+type rfc7662 struct{ authenticate authenticator }
+
+func (s rfc7662) request(ctx context.Context, address, token string) (*http.Request, error) {
+	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
+	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	if err := s.authenticate(form, header); err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, fmt.Errorf("the address of the introspection endpoint is not a URL")
+	}
+	req.Header = header
+	return req, nil
+}
+
+func (s rfc7662) claims(status int, body []byte, fixed []string) (object, error) {
+	switch status {
+	case http.StatusOK:
+	case http.StatusBadRequest:
+		// Some issuers refuse tokens of certain forms instead of calling them inactive; oidc-provider does so with JWTs.
+		var wrong struct {
+			Error string `json:"error"`
+		}
+		if json.Unmarshal(body, &wrong) == nil && (wrong.Error == "unsupported_token_type" || wrong.Error == "invalid_token") {
+			return nil, refuse(TokenInactive, "the issuer does not tell about tokens of this form")
+		}
+		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered 400")
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d: the credentials of this server are not good there", status)
+	default:
+		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d", status)
+	}
+	claims, err := parseObject(body, slices.Concat(fixed, []string{"active", "token_type", "token_use"}))
+	if err != nil {
+		return nil, unavailable(IntrospectionUnavailable, "the answer about a token is %v", err)
+	}
+	if string(claims["active"]) != "true" { // anything else, absent included, is no
+		return nil, refuse(TokenInactive, "the issuer says so")
+	}
+	// A refresh token is active too. The members are optional, and what they say of an access token varies.
+	for name, accepted := range map[string][]string{"token_type": {"bearer", "access_token"}, "token_use": {"access", "access_token"}} {
+		kind, err := claims.text(name)
+		if err != nil || kind != "" && !slices.Contains(accepted, strings.ToLower(kind)) {
+			return nil, refuse(TypeRefused, "%s is %s, accepted are %q", name, quote(string(claims[name])), accepted)
+		}
+	}
+	return claims, nil
+}
+
+// googleTokeninfo is Google's own: a GET that needs no credentials, numbers as text, and an error for a token that is not
+// active. (https://oauth2.googleapis.com/tokeninfo; the token stands in the query, as Google wants it.)
+type googleTokeninfo struct{}
+
+func (googleTokeninfo) request(ctx context.Context, address, token string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, fmt.Errorf("the address of the tokeninfo endpoint is not a URL")
+	}
+	query := req.URL.Query()
+	query.Set("access_token", token)
+	req.URL.RawQuery = query.Encode()
+	return req, nil
+}
+
+func (googleTokeninfo) claims(status int, body []byte, fixed []string) (object, error) {
+	switch {
+	case status == http.StatusBadRequest || status == http.StatusUnauthorized:
+		return nil, refuse(TokenInactive, "the issuer says so")
+	case status != http.StatusOK:
+		return nil, unavailable(IntrospectionUnavailable, "the tokeninfo endpoint answered %d", status)
+	}
+	claims, err := parseObject(body, fixed)
+	if err != nil {
+		return nil, unavailable(IntrospectionUnavailable, "the answer about a token is %v", err)
+	}
+	for _, name := range []string{"exp", "iat", "nbf"} {
+		if text, err := claims.text(name); err == nil && text != "" {
+			if _, err := strconv.ParseUint(text, 10, 53); err != nil {
+				return nil, refuse(ClaimsMalformed, "%s: not a number of seconds since 1970", name)
+			}
+			claims[name] = json.RawMessage(text)
+		}
+	}
+	return claims, nil
+}
+
+// authenticator adds what proves to the issuer that this server may ask (RFC 7662, section 2.1).
+type authenticator func(form url.Values, header http.Header) error
+
+func anonymous(url.Values, http.Header) error { return nil }
+
+// withBasic is client_secret_basic (RFC 6749, section 2.3.1), where both parts are form-encoded first.
+func withBasic(id string, secret Secret) authenticator {
+	return func(_ url.Values, header http.Header) error {
+		req := http.Request{Header: header}
+		req.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret.Reveal()))
+		return nil
+	}
+}
+
+// withPost is client_secret_post (RFC 6749, section 2.3.1).
+func withPost(id string, secret Secret) authenticator {
+	return func(form url.Values, _ http.Header) error {
+		form.Set("client_id", id)
+		form.Set("client_secret", secret.Reveal())
+		return nil
+	}
+}
+
+// withKey is private_key_jwt (RFC 7523, section 2.2). The audience of the assertion is the issuer, which every party to it
+// can know (draft-ietf-oauth-rfc7523bis).
+func withKey(id, issuer string, signer jose.Signer) authenticator {
+	return func(form url.Values, _ http.Header) error {
+		assertion, err := client.SignedJWTProfileAssertion(id, []string{issuer}, time.Minute, signer)
+		if err != nil {
+			return fmt.Errorf("the client assertion could not be signed")
+		}
+		form.Set("client_id", id)
+		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+		form.Set("client_assertion", assertion)
+		return nil
+	}
+}
+
+func mustText(s string) json.RawMessage {
+	raw, _ := json.Marshal(s) // a string cannot fail
+	return raw
+}

@@ -1,0 +1,438 @@
+package providers_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"gatehouse/providers"
+	"gatehouse/providers/providertest"
+)
+
+// registry is an introspection endpoint on loopback that answers as the test says, and remembers what it was asked.
+type registry struct {
+	*httptest.Server
+	asked atomic.Int64
+
+	mu     sync.Mutex
+	last   *http.Request
+	answer http.HandlerFunc
+}
+
+func newRegistry(t *testing.T, answer http.HandlerFunc) *registry {
+	t.Helper()
+	r := &registry{answer: answer}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/keys" {
+			http.NotFound(w, req)
+			return
+		}
+		r.asked.Add(1)
+		_ = req.ParseForm()
+		r.mu.Lock()
+		r.last = req
+		answer := r.answer
+		r.mu.Unlock()
+		answer(w, req)
+	}))
+	t.Cleanup(func() {
+		r.CloseClientConnections() // an answer may hang on purpose
+		r.Close()
+	})
+	return r
+}
+
+func (r *registry) become(answer http.HandlerFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = answer
+}
+
+func (r *registry) request() *http.Request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// says answers with the claims of alice's good token, changed; a nil value removes one.
+func says(changes map[string]any) http.HandlerFunc {
+	claims := map[string]any{
+		"active": true, "iss": introspectedIssuer, "sub": "alice", "aud": testResource, "client_id": "web", "scope": "mcp:use greet:read",
+		"exp": time.Now().Add(10 * time.Minute).Unix(), "token_type": "Bearer",
+	}
+	for k, v := range changes {
+		if claims[k] = v; v == nil {
+			delete(claims, k)
+		}
+	}
+	return func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(claims) }
+}
+
+func status(code int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+const (
+	introspectedIssuer = "https://login.example.com"
+	opaque             = "opaque-token-of-alice"
+)
+
+// asking is kind oidc that asks r about opaque tokens.
+func asking(t *testing.T, r *registry, change func(*providers.OIDC)) providers.Provider {
+	t.Helper()
+	return openOIDC(t, oidcSettings(t, introspectedIssuer, func(s *providers.OIDC) {
+		s.JWKSURL = r.URL + "/keys"
+		s.Introspection, s.IntrospectionURL, s.ClientID, s.ClientSecret = "opaque", r.URL+"/introspect", "gate:house", "s3cret/+&"
+		if change != nil {
+			change(s)
+		}
+	}), testResource)
+}
+
+func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
+	google := func(s *providers.OIDC) {
+		s.IntrospectionStyle, s.ClientClaims, s.AudienceMode, s.AllowedClients = "google_tokeninfo", []string{"azp"}, "client_allow_list", []string{"web"}
+	}
+	googleSays := func(changes map[string]any) http.HandlerFunc {
+		all := map[string]any{"active": nil, "iss": nil, "token_type": nil, "client_id": nil, "aud": "web", "azp": "web", "exp": fmt.Sprint(time.Now().Add(time.Minute).Unix())}
+		for k, v := range changes {
+			all[k] = v
+		}
+		return says(all)
+	}
+	for name, c := range map[string]struct {
+		change func(*providers.OIDC)
+		answer http.HandlerFunc
+		want   providers.Reason // "" means accepted
+		is     error
+	}{
+		"active":                            {nil, says(nil), "", nil},
+		"active, without an issuer":         {nil, says(map[string]any{"iss": nil}), "", nil},
+		"active, without a token type":      {nil, says(map[string]any{"token_type": nil}), "", nil},
+		"not active":                        {nil, says(map[string]any{"active": false}), providers.TokenInactive, providers.ErrInvalidToken},
+		"active in words":                   {nil, says(map[string]any{"active": "true"}), providers.TokenInactive, providers.ErrInvalidToken},
+		"active spelled otherwise":          {nil, says(map[string]any{"active": nil, "Active": true}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"silent":                            {nil, says(map[string]any{"active": nil}), providers.TokenInactive, providers.ErrInvalidToken},
+		"another issuer":                    {nil, says(map[string]any{"iss": "https://evil.example"}), providers.IssuerMismatch, providers.ErrInvalidToken},
+		"another audience":                  {nil, says(map[string]any{"aud": "https://other.example"}), providers.AudienceMismatch, providers.ErrInvalidToken},
+		"no audience":                       {nil, says(map[string]any{"aud": nil}), providers.AudienceMismatch, providers.ErrInvalidToken},
+		"over":                              {nil, says(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), providers.TokenExpired, providers.ErrInvalidToken},
+		"without an end":                    {nil, says(map[string]any{"exp": nil}), providers.ExpiryMissing, providers.ErrInvalidToken},
+		"nobody's":                          {nil, says(map[string]any{"sub": nil}), providers.SubjectMissing, providers.ErrInvalidToken},
+		"a refresh token":                   {nil, says(map[string]any{"token_type": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Hydra says it": {nil, says(map[string]any{"token_use": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"bound to a key":                    {nil, says(map[string]any{"token_type": "DPoP"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"bound to a key, by cnf":            {nil, says(map[string]any{"cnf": map[string]string{"jkt": "x"}}), providers.SenderConstrained, providers.ErrInvalidToken},
+		"of another client than is allowed": {func(s *providers.OIDC) { s.AudienceMode, s.AllowedClients = "client_allow_list", []string{"app"} }, says(nil), providers.ClientRefused, providers.ErrInvalidToken},
+		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`), providers.TokenInactive, providers.ErrInvalidToken},
+		"asked wrongly":                     {nil, status(400, `{"error":"invalid_request"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"asked with bad credentials":        {nil, status(401, `{"error":"invalid_client","error_description":"canary-upstream"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a server that is broken":           {nil, status(500, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a page":                            {nil, status(200, "<html>canary-upstream</html>"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"null":                              {nil, status(200, "null"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"endless":                           {nil, status(200, `{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a redirect": {nil, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"Google: good":                         {google, googleSays(nil), "", nil},
+		"Google: another client":               {google, googleSays(map[string]any{"azp": "evil", "aud": "evil"}), providers.AudienceMismatch, providers.ErrInvalidToken},
+		"Google: over":                         {google, googleSays(map[string]any{"exp": "1000"}), providers.TokenExpired, providers.ErrInvalidToken},
+		"Google: an end that is no number":     {google, googleSays(map[string]any{"exp": "1e99"}), providers.ClaimsMalformed, providers.ErrInvalidToken},
+		"Google: not active":                   {google, status(400, `{"error":"invalid_token"}`), providers.TokenInactive, providers.ErrInvalidToken},
+		"Google: down":                         {google, status(502, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"the subject that another claim names": {func(s *providers.OIDC) { s.SubjectClaim = "uid" }, says(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, c.answer)
+			id, err := asking(t, r, c.change).Verify(context.Background(), opaque)
+			if got := providers.ReasonOf(err); got != c.want || c.is != nil && !errors.Is(err, c.is) {
+				t.Fatalf("got %v, want %s", err, c.want)
+			}
+			if err == nil && (id.Subject != "alice" || id.Issuer != introspectedIssuer || id.Client != "web" || len(id.Missing([]string{"mcp:use", "greet:read"})) > 0) {
+				t.Errorf("it takes the caller for %+v", id)
+			}
+			if err != nil && (strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), opaque)) {
+				t.Errorf("the error repeats what it must not: %v", err)
+			}
+		})
+	}
+}
+
+func TestWhoAsksProvesWhoItIs(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asPEM := providers.Secret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	for name, c := range map[string]struct {
+		change func(*providers.OIDC)
+		check  func(*http.Request) error
+	}{
+		"basic, form-encoded first": {nil, func(r *http.Request) error {
+			if id, secret, ok := r.BasicAuth(); !ok || id != "gate%3Ahouse" || secret != "s3cret%2F%2B%26" {
+				return fmt.Errorf("%q %q", id, secret)
+			}
+			return nil
+		}},
+		"post": {func(s *providers.OIDC) { s.IntrospectionAuth = "post" }, func(r *http.Request) error {
+			if r.Form.Get("client_id") != "gate:house" || r.Form.Get("client_secret") != "s3cret/+&" || r.Header.Get("Authorization") != "" {
+				return fmt.Errorf("%v %v", r.Form, r.Header)
+			}
+			return nil
+		}},
+		"private_key_jwt": {func(s *providers.OIDC) {
+			s.IntrospectionAuth, s.ClientSecret, s.ClientKey, s.ClientKeyID = "private_key_jwt", "", asPEM, "key-1"
+		}, func(r *http.Request) error {
+			assertion, err := jwt.ParseSigned(r.Form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+			if err != nil {
+				return err
+			}
+			var claims jwt.Claims
+			if err := assertion.Claims(private.Public(), &claims); err != nil {
+				return err
+			}
+			if assertion.Headers[0].KeyID != "key-1" || claims.Issuer != "gate:house" || claims.Subject != "gate:house" || !claims.Audience.Contains(introspectedIssuer) || claims.ID == "" {
+				return fmt.Errorf("%+v", claims)
+			}
+			if r.Form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+				return errors.New("no assertion type")
+			}
+			return claims.ValidateWithLeeway(jwt.Expected{Time: time.Now()}, time.Second)
+		}},
+		"none": {func(s *providers.OIDC) { s.IntrospectionAuth, s.ClientID, s.ClientSecret = "none", "", "" }, func(r *http.Request) error {
+			if r.Header.Get("Authorization") != "" || r.Form.Has("client_id") {
+				return fmt.Errorf("%v", r.Form)
+			}
+			return nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, says(nil))
+			if _, err := asking(t, r, c.change).Verify(context.Background(), opaque); err != nil {
+				t.Fatal(err)
+			}
+			asked := r.request()
+			if asked.Method != http.MethodPost || asked.Form.Get("token") != opaque || asked.URL.RawQuery != "" {
+				t.Errorf("asked by %s %s %v", asked.Method, asked.URL, asked.Form)
+			}
+			if err := c.check(asked); err != nil {
+				t.Errorf("the server proved itself by %v", err)
+			}
+		})
+	}
+}
+
+func TestAnAnswerIsRememberedButNeverPastTheTokensEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		keep    time.Duration
+		changes map[string]any
+		wait    time.Duration
+		asked   int64
+	}{
+		"within the time set":            {keep: time.Minute, asked: 1},
+		"not at all":                     {keep: 0, asked: 2},
+		"a refusal, for a short time":    {keep: time.Minute, changes: map[string]any{"active": false}, asked: 1},
+		"a token within its leeway":      {keep: time.Minute, changes: map[string]any{"exp": time.Now().Add(-time.Second).Unix()}, asked: 2},
+		"a token that ends in a moment":  {keep: time.Minute, changes: map[string]any{"exp": float64(time.Now().Add(300*time.Millisecond).UnixMilli()) / 1000}, wait: 400 * time.Millisecond, asked: 2},
+		"a token that ends after a time": {keep: 100 * time.Millisecond, wait: 200 * time.Millisecond, asked: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, says(c.changes))
+			p := asking(t, r, func(s *providers.OIDC) { s.IntrospectionCache = c.keep })
+			_, _ = p.Verify(context.Background(), opaque)
+			time.Sleep(c.wait)
+			_, _ = p.Verify(context.Background(), opaque)
+			if got := r.asked.Load(); got != c.asked {
+				t.Errorf("the issuer was asked %d times, want %d", got, c.asked)
+			}
+		})
+	}
+}
+
+// Many calls with one token are one question, and who hangs up takes nobody along.
+func TestCallsWithOneTokenShareOneQuestion(t *testing.T) {
+	hold, good := make(chan struct{}), says(nil)
+	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+		<-hold
+		good(w, req)
+	})
+	p := asking(t, r, nil)
+	leaving, leave := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	for n := range 20 {
+		calls.Go(func() {
+			ctx := context.Background()
+			if n%2 == 0 {
+				ctx = leaving
+			}
+			if _, err := p.Verify(ctx, opaque); n%2 == 1 && err != nil {
+				t.Errorf("a call that stayed: %v", err)
+			} else if n%2 == 0 && err != nil && !errors.Is(err, providers.ErrUnavailable) {
+				t.Errorf("a call that left: %v", err)
+			}
+		})
+	}
+	for r.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	leave()
+	close(hold)
+	calls.Wait()
+	if got := r.asked.Load(); got != 1 {
+		t.Errorf("the issuer was asked %d times", got)
+	}
+}
+
+func TestAnOutageIsNeverTheTokensFaultAndEndsByItself(t *testing.T) {
+	r := newRegistry(t, status(503, ""))
+	p := asking(t, r, nil)
+	for range 3 {
+		if _, err := p.Verify(context.Background(), opaque); !errors.Is(err, providers.ErrUnavailable) {
+			t.Fatalf("during the outage: %v", err)
+		}
+	}
+	r.become(says(nil))
+	if _, err := p.Verify(context.Background(), opaque); err != nil {
+		t.Errorf("after the outage: %v", err)
+	}
+}
+
+func TestAnIssuerThatIsBusyIsLeftAlone(t *testing.T) {
+	r := newRegistry(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "30")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	p := asking(t, r, nil)
+	for n := range 10 {
+		if _, err := p.Verify(context.Background(), fmt.Sprint(opaque, n)); !errors.Is(err, providers.ErrUnavailable) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if got := r.asked.Load(); got != 1 {
+		t.Errorf("it was asked %d times, although it said when to come again", got)
+	}
+}
+
+func TestAnIssuerThatHangsHarmsNobodyElse(t *testing.T) {
+	hung, good := make(chan struct{}), says(nil)
+	t.Cleanup(func() { close(hung) })
+	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.Form.Get("token") == "hangs" {
+			select {
+			case <-hung:
+			case <-req.Context().Done():
+			}
+			return
+		}
+		good(w, req)
+	})
+	p := asking(t, r, nil)
+	begin := time.Now()
+	done := make(chan error, 1)
+	go func() { _, err := p.Verify(context.Background(), "hangs"); done <- err }()
+	for r.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := p.Verify(context.Background(), opaque); err != nil || time.Since(begin) > 2*time.Second {
+		t.Errorf("another token: %v after %v", err, time.Since(begin))
+	}
+	if err := <-done; !errors.Is(err, providers.ErrUnavailable) || time.Since(begin) > 5*time.Second {
+		t.Errorf("the token that hangs: %v after %v", err, time.Since(begin))
+	}
+}
+
+func TestWhichTokensTheIssuerIsAskedAbout(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	signed := authority.Token(testResource, map[string]any{"iss": introspectedIssuer})
+	for name, c := range map[string]struct {
+		mode  string
+		token string
+		asked int64
+		want  providers.Reason
+	}{
+		"off: an opaque token is refused":                  {"off", opaque, 0, providers.TokenOpaque},
+		"opaque: a JWT is verified here":                   {"opaque", signed, 0, ""},
+		"opaque: a JWT that was spoiled stays refused":     {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0, providers.SignatureInvalid},
+		"opaque: any other token is asked about":           {"opaque", opaque, 1, ""},
+		"opaque: a token with dots in it, as Hydra's":      {"opaque", "ory_at_abc.def", 1, ""},
+		"always: a JWT is asked about too":                 {"always", signed, 1, ""},
+		"opaque: a token that is too long is not asked":    {"opaque", strings.Repeat("x", 17<<10), 0, providers.TokenTooLong},
+		"always: a JWT that is too long is not asked for":  {"always", "eyJ." + strings.Repeat("x", 17<<10), 0, providers.TokenTooLong},
+		"opaque: what only begins like a JWT is verified ": {"opaque", "eyJ4IjoxfQ.x", 0, providers.TokenMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, says(nil))
+			p := asking(t, r, func(s *providers.OIDC) {
+				s.JWKSURL, s.Introspection = authority.KeysURL(), c.mode
+				if c.mode == "off" {
+					s.IntrospectionURL, s.ClientID, s.ClientSecret = "", "", ""
+				}
+			})
+			_, err := p.Verify(context.Background(), c.token)
+			if got := providers.ReasonOf(err); got != c.want || (err == nil) != (c.want == "") {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if got := r.asked.Load(); got != c.asked {
+				t.Errorf("the issuer was asked %d times, want %d", got, c.asked)
+			}
+		})
+	}
+}
+
+// Without keys of its own, the server is ready when it knows where to ask.
+func TestTheIntrospectionEndpointIsFoundInTheMetadata(t *testing.T) {
+	r := newRegistry(t, says(map[string]any{"iss": nil}))
+	up := make(chan struct{})
+	var metadata *httptest.Server
+	metadata = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-up:
+			_ = json.NewEncoder(w).Encode(map[string]string{"issuer": metadata.URL, "introspection_endpoint": r.URL})
+		default:
+			http.Error(w, "canary-upstream", http.StatusBadGateway)
+		}
+	}))
+	t.Cleanup(metadata.Close)
+	p := openOIDC(t, oidcSettings(t, metadata.URL, func(s *providers.OIDC) { s.Introspection, s.IntrospectionAuth = "always", "none" }), testResource)
+	if _, err := p.Verify(context.Background(), opaque); !errors.Is(err, providers.ErrUnavailable) {
+		t.Fatalf("before the metadata is there: %v", err)
+	}
+	if p.(providers.KeyReporter).Keys().Usable {
+		t.Error("it is called ready")
+	}
+	close(up)
+	for range 100 {
+		if id, err := p.Verify(context.Background(), opaque); err == nil {
+			if id.Issuer != metadata.URL || !p.(providers.KeyReporter).Keys().Usable {
+				t.Errorf("got %+v", id)
+			}
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("it never recovered")
+}

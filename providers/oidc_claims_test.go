@@ -1,0 +1,217 @@
+package providers_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/providers"
+	"gatehouse/providers/providertest"
+)
+
+// changed returns claims with changes; a nil value removes one.
+func changed(claims, changes map[string]any) map[string]any {
+	for k, v := range changes {
+		if claims[k] = v; v == nil {
+			delete(claims, k)
+		}
+	}
+	return claims
+}
+
+func TestOIDCReadsWhatProvidersCallTheirClaims(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	for name, c := range map[string]struct {
+		change func(*providers.OIDC)
+		with   map[string]any
+		want   string // subject, client and scopes
+	}{
+		"RFC 9068":                   {nil, nil, "alice test-client mcp:use"},
+		"scopes as a list under scp": {nil, map[string]any{"scope": nil, "scp": []string{"a", "b c"}}, "alice test-client a b c"},
+		"the first claim that is there, not the others":     {func(s *providers.OIDC) { s.ScopeClaims = []string{"scp", "roles", "scope"} }, map[string]any{"roles": []string{"r"}}, "alice test-client r"},
+		"an empty first claim counts":                       {func(s *providers.OIDC) { s.ScopeClaims = []string{"scp", "scope"} }, map[string]any{"scp": []string{}}, "alice test-client"},
+		"scopes at the end of a path":                       {func(s *providers.OIDC) { s.ScopeClaims = []string{"realm_access.roles"} }, map[string]any{"realm_access": map[string]any{"roles": []string{"r"}}}, "alice test-client r"},
+		"a claim with dots in its name before a path":       {func(s *providers.OIDC) { s.ScopeClaims = []string{"https://a.b/scopes"} }, map[string]any{"https://a.b/scopes": "x"}, "alice test-client x"},
+		"the names in an object":                            {func(s *providers.OIDC) { s.ScopeClaims = []string{"urn:roles"} }, map[string]any{"urn:roles": map[string]any{"b": map[string]any{"1": "x"}, "a": 1}}, "alice test-client a b"},
+		"scopes by names of theirs":                         {func(s *providers.OIDC) { s.ScopeMap = []string{"api/use=mcp:use", "api/use=greet:read"} }, map[string]any{"scope": "api/use other"}, "alice test-client mcp:use greet:read other"},
+		"a scope with an equals sign in it":                 {func(s *providers.OIDC) { s.ScopeMap = []string{"a=b=mcp:use"} }, map[string]any{"scope": "a=b"}, "alice test-client mcp:use"},
+		"no scope claim, with default scopes":               {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": nil}, "alice test-client mcp:use"},
+		"an empty scope claim, with default scopes":         {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": ""}, "alice test-client"},
+		"the client under cid":                              {func(s *providers.OIDC) { s.ClientClaims = []string{"client_id", "cid"} }, map[string]any{"client_id": nil, "cid": "web"}, "alice web mcp:use"},
+		"the client in the audience":                        {func(s *providers.OIDC) { s.ClientClaims, s.Audiences = []string{"azp", "aud"}, []string{"web"} }, map[string]any{"aud": "web"}, "alice web mcp:use"},
+		"the first client claim that is not empty":          {nil, map[string]any{"client_id": "", "azp": "web"}, "alice web mcp:use"},
+		"another subject":                                   {func(s *providers.OIDC) { s.SubjectClaim = "uid" }, map[string]any{"uid": "00u1"}, "00u1 test-client mcp:use"},
+		"no aud, from an allowed client":                    {clients("test-client"), map[string]any{"aud": nil}, "alice test-client mcp:use"},
+		"an empty aud, from an allowed client":              {clients("test-client"), map[string]any{"aud": []string{}}, "alice test-client mcp:use"},
+		"the resource as aud, from an allowed client":       {clients("test-client"), nil, "alice test-client mcp:use"},
+		"an allowed client as aud":                          {clients("test-client"), map[string]any{"aud": "test-client"}, "alice test-client mcp:use"},
+		"a required claim that is there":                    {required("token_use=access"), map[string]any{"token_use": "access"}, "alice test-client mcp:use"},
+		"a required claim that is a list":                   {required("groups=staff"), map[string]any{"groups": []string{"x", "staff"}}, "alice test-client mcp:use"},
+		"a required claim that is true":                     {required("active=true"), map[string]any{"active": true}, "alice test-client mcp:use"},
+		"a required claim inside an object":                 {required("ext.kind=access"), map[string]any{"ext": map[string]any{"kind": "access"}}, "alice test-client mcp:use"},
+		"a required value with an equals sign":              {required("a=b=c"), map[string]any{"a": "b=c"}, "alice test-client mcp:use"},
+		"neither client nor scopes, but the required claim": {required("type=access"), map[string]any{"type": "access", "scope": nil, "client_id": nil}, "alice"},
+		"nonce and hashes, with the guard off":              {func(s *providers.OIDC) { s.IDTokenGuard = false }, map[string]any{"nonce": "n", "at_hash": "h", "scope": nil, "client_id": nil}, "alice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *providers.OIDC) {
+				s.JWKSURL = authority.KeysURL()
+				if c.change != nil {
+					c.change(s)
+				}
+			}), testResource)
+			id, err := p.Verify(context.Background(), authority.Sign(nil, changed(authority.Claims(testResource), c.with)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(strings.Fields(id.Subject+" "+id.Client+" "+strings.Join(id.Scopes, " ")), " "); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func clients(allowed ...string) func(*providers.OIDC) {
+	return func(s *providers.OIDC) { s.AudienceMode, s.AllowedClients = "client_allow_list", allowed }
+}
+
+func required(claims ...string) func(*providers.OIDC) {
+	return func(s *providers.OIDC) { s.RequiredClaims = claims }
+}
+
+func TestOIDCStaysStrictWhereItIsLoosened(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	for name, c := range map[string]struct {
+		change func(*providers.OIDC)
+		with   map[string]any
+		want   providers.Reason
+	}{
+		"no aud, from a client that is not allowed":       {clients("web"), map[string]any{"aud": nil}, providers.ClientRefused},
+		"no aud, from nobody":                             {clients("web"), map[string]any{"aud": nil, "client_id": nil}, providers.ClientRefused},
+		"another resource, from an allowed client":        {clients("test-client"), map[string]any{"aud": "https://other.example"}, providers.AudienceMismatch},
+		"the resource, from a client that is not allowed": {clients("web"), nil, providers.ClientRefused},
+		"no aud in the usual mode":                        {nil, map[string]any{"aud": nil}, providers.AudienceMismatch},
+		"a required claim that is missing":                {required("token_use=access"), nil, providers.ClaimMismatch},
+		"a required claim with another value":             {required("token_use=access"), map[string]any{"token_use": "id"}, providers.ClaimMismatch},
+		"a required claim in another case":                {required("token_use=access"), map[string]any{"Token_Use": "access"}, providers.ClaimsMalformed},
+		"a required claim that only begins like it":       {required("token_use=access"), map[string]any{"token_use": "access_"}, providers.ClaimMismatch},
+		"a list that does not hold the required value":    {required("groups=staff"), map[string]any{"groups": []string{"staff2"}}, providers.ClaimMismatch},
+		"text where true is required":                     {required("groups=staff"), map[string]any{"groups": map[string]any{"staff": 1}}, providers.ClaimMismatch},
+		"a nonce beside the required claim":               {required("token_use=access"), map[string]any{"token_use": "access", "nonce": "n"}, providers.IDToken},
+		"neither client nor scopes":                       {nil, map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
+		"neither client nor scopes, with default scopes":  {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
+		"a scope claim of ours in another case":           {func(s *providers.OIDC) { s.ScopeClaims = []string{"permissions"} }, map[string]any{"Permissions": "x"}, providers.ClaimsMalformed},
+		"the path to the scopes twice":                    {func(s *providers.OIDC) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
+		"the path to the scopes leads into text":          {func(s *providers.OIDC) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": "x"}, providers.ClaimsMalformed},
+		"an object where the standard wants text":         {nil, map[string]any{"scope": map[string]any{"mcp:use": 1}}, providers.ClaimsMalformed},
+		"the subject that is named is missing":            {func(s *providers.OIDC) { s.SubjectClaim = "uid" }, nil, providers.SubjectMissing},
+		"an event token, with the guard off":              {func(s *providers.OIDC) { s.IDTokenGuard = false }, map[string]any{"events": map[string]any{}}, providers.TypeRefused},
+		"a bound token, with the guard off":               {func(s *providers.OIDC) { s.IDTokenGuard = false }, map[string]any{"cnf": map[string]any{}}, providers.SenderConstrained},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *providers.OIDC) {
+				s.JWKSURL = authority.KeysURL()
+				if c.change != nil {
+					c.change(s)
+				}
+			}), testResource)
+			_, err := p.Verify(context.Background(), authority.Sign(nil, changed(authority.Claims(testResource), c.with)))
+			if got := providers.ReasonOf(err); got != c.want {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+func newP256(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// An issuer with many tenants, as Microsoft Entra is one: the metadata names none of them, and keys may be bound to one.
+func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
+	const template = "https://login.example.com/{tid}/v2.0"
+	authority := providertest.NewIssuer(t)
+	shared := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
+	ofTwo := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/two/v2.0"})
+	elsewhere := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.elsewhere.example/{tenantid}/v2.0"})
+	metadata := metadataServer(t, map[string]string{"/common": `{"issuer":"https://login.example.com/{tenantid}/v2.0","jwks_uri":"` + authority.KeysURL() + `"}`})
+	p := openOIDC(t, oidcSettings(t, template, func(s *providers.OIDC) {
+		s.Tenants, s.DiscoveryURL, s.AuthorizationServers = []string{"one", "two"}, metadata.URL+"/common", []string{"https://login.example.com/one/v2.0"}
+	}), testResource)
+	if got := p.Metadata().AuthorizationServers; len(got) != 1 || got[0] != "https://login.example.com/one/v2.0" {
+		t.Errorf("clients are sent to %v", got)
+	}
+	for name, c := range map[string]struct {
+		kid, iss string
+		tid      any
+		want     providers.Reason
+	}{
+		"the first tenant":                          {shared, "https://login.example.com/one/v2.0", "one", ""},
+		"the second":                                {shared, "https://login.example.com/two/v2.0", "two", ""},
+		"the second, by a key of its own":           {ofTwo, "https://login.example.com/two/v2.0", "two", ""},
+		"the first, by the key of the second":       {ofTwo, "https://login.example.com/one/v2.0", "one", providers.KeyUnknown},
+		"the first, by a key of another cloud":      {elsewhere, "https://login.example.com/one/v2.0", "one", providers.KeyUnknown},
+		"a tenant that is not named":                {shared, "https://login.example.com/three/v2.0", "three", providers.IssuerMismatch},
+		"a tenant that differs from the one in iss": {shared, "https://login.example.com/one/v2.0", "two", providers.ClaimMismatch},
+		"no tenant beside iss":                      {shared, "https://login.example.com/one/v2.0", nil, providers.ClaimMismatch},
+		"the template itself":                       {shared, template, "{tid}", providers.IssuerMismatch},
+		"two tenants in one":                        {shared, "https://login.example.com/one/two/v2.0", "one/two", providers.IssuerMismatch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token := authority.Sign(map[string]any{"kid": c.kid}, changed(authority.Claims(testResource), map[string]any{"iss": c.iss, "tid": c.tid}))
+			id, err := p.Verify(context.Background(), token)
+			if got := providers.ReasonOf(err); got != c.want || err == nil && id.Issuer != c.iss {
+				t.Errorf("got %+v, %v; want %q", id, err, c.want)
+			}
+		})
+	}
+}
+
+func TestOIDCTellsClientsWhatToAskFor(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	for name, c := range map[string]struct {
+		change               func(*providers.OIDC)
+		advertised, inChange string
+	}{
+		"our own names":       {nil, "mcp:use", "mcp:use greet:read"},
+		"the first of theirs": {func(s *providers.OIDC) { s.ScopeMap = []string{"api://x/use=mcp:use", "use=mcp:use"} }, "api://x/use", "api://x/use greet:read"},
+		"what is said apart":  {func(s *providers.OIDC) { s.ScopesAdvertised = []string{"api://x/.default"} }, "api://x/.default", "mcp:use greet:read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := openOIDC(t, oidcSettings(t, authority.URL(), c.change), testResource)
+			if got := strings.Join(p.Metadata().ScopesSupported, " "); got != c.advertised {
+				t.Errorf("scopes_supported is %q, want %q", got, c.advertised)
+			}
+			if got := strings.Join(p.(providers.ScopeSpeller).SpellScopes([]string{"mcp:use", "greet:read"}), " "); got != c.inChange {
+				t.Errorf("a challenge names %q, want %q", got, c.inChange)
+			}
+		})
+	}
+}
+
+// Metadata that names another issuer than the tokens do is followed only when that issuer was named.
+func TestOIDCFollowsMetadataOfAnotherIssuerOnlyWhenToldTo(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	metadata := metadataServer(t, map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER","jwks_uri":"` + authority.KeysURL() + `"}`})
+	const issuer = "https://tokens.example"
+	token := authority.Token(testResource, map[string]any{"iss": issuer})
+	told := openOIDC(t, oidcSettings(t, issuer, func(s *providers.OIDC) { s.DiscoveryIssuer = metadata.URL }), testResource)
+	if _, err := told.Verify(context.Background(), token); err != nil {
+		t.Errorf("although it was named: %v", err)
+	}
+	untold := openOIDC(t, oidcSettings(t, issuer, func(s *providers.OIDC) { s.DiscoveryURL = metadata.URL + "/.well-known/openid-configuration" }), testResource)
+	if _, err := untold.Verify(context.Background(), token); providers.ReasonOf(err) != providers.KeysUnavailable {
+		t.Errorf("although it was not named: %v", err)
+	}
+}

@@ -1,0 +1,49 @@
+package providers
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+)
+
+// remote is a provider that is asked over the network: for its keys, about tokens, or both.
+type remote struct {
+	verifier     *Verifier     // nil if every token is asked about
+	keys         *KeySet       // nil likewise
+	introspector *introspector // nil if no token is
+	metadata     Metadata
+	names        ScopeNames
+}
+
+// Verify implements [Provider].
+func (p *remote) Verify(ctx context.Context, token string) (*Identity, error) {
+	if p.introspector != nil && (p.verifier == nil || !looksLikeJWT(token)) {
+		return p.introspector.Verify(ctx, token)
+	}
+	return p.verifier.Verify(ctx, token)
+}
+
+// looksLikeJWT reports whether the first part of token is a JSON object, as it is in every JWT. Opaque tokens of some issuers
+// have dots too.
+func looksLikeJWT(token string) bool {
+	header, _, found := strings.Cut(token, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(header)
+	return found && err == nil && strings.HasPrefix(string(raw), "{")
+}
+
+// Metadata implements [Provider].
+func (p *remote) Metadata() Metadata { return p.metadata }
+
+// SpellScopes implements [ScopeSpeller].
+func (p *remote) SpellScopes(ours []string) []string { return p.names.theirs(ours) }
+
+// Keys implements [KeyReporter]. Without keys, what is needed is the address at which to ask.
+func (p *remote) Keys() KeyStatus {
+	if p.keys != nil {
+		return p.keys.Status()
+	}
+	if _, err := p.introspector.address.current(); err != nil {
+		return KeyStatus{Problem: err.Error()}
+	}
+	return KeyStatus{Usable: true}
+}
