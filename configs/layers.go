@@ -42,6 +42,9 @@ type layer struct {
 	textual bool
 	// spell says how a key is written in this source.
 	spell func(key string) string
+	// onlyFor is the kind of provider that the layer is read for, with the problems that it has then; empty for any.
+	onlyFor  string
+	problems Problems
 }
 
 func newLayer(textual bool, spell func(key string) string) layer {
@@ -55,10 +58,17 @@ func (l layer) set(key string, value any, origin string) {
 // sortedKeys gives reports a stable order.
 func (l layer) sortedKeys() []string { return slices.Sorted(maps.Keys(l.values)) }
 
-// read returns all layers but the defaults. What cannot even be read is a problem of its own.
-func read(s Sources) ([]layer, Problems) {
-	dot, problems := dotEnvLayer(s.Dir)
-	environment := envLayer(s.Environ, func(name string) string { return "environment variable " + name })
+// read returns all layers but the defaults, and the legacy variables among them. What cannot even be read is a problem of
+// its own.
+func read(s Sources) ([]layer, map[string]variable, Problems) {
+	fromFile, problems := dotEnvVariables(s.Dir)
+	fromEnvironment := environVariables(s.Environ)
+	dot, environment := envLayer(fromFile), envLayer(fromEnvironment)
+	flags := newLayer(true, func(key string) string { return "--" + key })
+	for name, value := range s.Flags {
+		flags.set(name, value, "flag "+flags.spell(name))
+	}
+	legacy := legacyVariables(fromFile, fromEnvironment)
 
 	path, named := s.Profile, "flag --"+configKey
 	for _, l := range []layer{environment, dot} {
@@ -67,38 +77,46 @@ func read(s Sources) ([]layer, Problems) {
 		}
 		delete(l.values, configKey)
 	}
-	profile, more := profileLayer(path, named)
-
-	flags := newLayer(true, func(key string) string { return "--" + key })
-	for name, value := range s.Flags {
-		flags.set(name, value, "flag "+flags.spell(name))
+	builtIn := defaultProfile
+	if _, isScalekit := telling(legacy); isScalekit {
+		builtIn = legacyProfile
 	}
-	return []layer{profile, dot, environment, flags}, append(problems, more...)
+	profile, more := profileLayer(path, named, builtIn)
+	problems = append(problems, more...)
+	aliases := legacyLayer(legacy, resourceSaid(legacy, profile, dot, environment, flags), dot, environment)
+	return []layer{impliedKind(legacy), profile, dot, aliases, environment, flags}, legacy, problems
 }
 
-func dotEnvLayer(dir string) (layer, Problems) {
-	none := envLayer(nil, nil)
+func environVariables(environ []string) []variable {
+	var variables []variable
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		variables = append(variables, variable{name, value, "environment variable " + name})
+	}
+	return variables
+}
+
+func dotEnvVariables(dir string) ([]variable, Problems) {
 	if dir == "" {
-		return none, nil
+		return nil, nil
 	}
 	content, err := os.ReadFile(filepath.Join(dir, dotEnv))
 	if errors.Is(err, fs.ErrNotExist) {
-		return none, nil
+		return nil, nil
 	}
 	if err != nil {
-		return none, Problems{{Key: dotEnv, Origin: "working directory", Reason: "it cannot be read: " + reasonOf(err),
+		return nil, Problems{{Key: dotEnv, Origin: "working directory", Reason: "it cannot be read: " + reasonOf(err),
 			WayOut: "let the user who runs gatehouse read it, or remove it"}}
 	}
-	variables, err := parseDotEnv(string(content))
+	named, err := parseDotEnv(string(content))
 	if err != nil {
-		return none, Problems{{Key: dotEnv, Origin: "working directory", Reason: err.Error(), WayOut: "write NAME=value, one a line, or remove the file"}}
+		return nil, Problems{{Key: dotEnv, Origin: "working directory", Reason: err.Error(), WayOut: "write NAME=value, one a line, or remove the file"}}
 	}
-	var environ []string
-	for name, value := range variables {
-		environ = append(environ, name+"="+value)
+	var variables []variable
+	for _, name := range slices.Sorted(maps.Keys(named)) { // which of two spellings of one name counts must not be left to chance
+		variables = append(variables, variable{name, named[name], name + " in " + dotEnv})
 	}
-	slices.Sort(environ) // which of two spellings of one name counts must not be left to chance
-	return envLayer(environ, func(name string) string { return name + " in " + dotEnv }), nil
+	return variables, nil
 }
 
 // parseDotEnv reads variables. The parser's own errors quote the rest of the file with all secrets in it, so the error
@@ -139,17 +157,16 @@ var (
 
 // envLayer takes the variables with our prefix. An empty variable counts as unset: compose files pass on variables
 // that nobody set as empty ones.
-func envLayer(environ []string, origin func(name string) string) layer {
+func envLayer(variables []variable) layer {
 	l := newLayer(true, func(key string) string {
 		return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "__"))
 	})
-	for _, entry := range environ {
-		name, value, _ := strings.Cut(entry, "=")
-		short, ours := strings.CutPrefix(name, envPrefix)
-		if !ours || value == "" || serviceLink.MatchString(name) || servicePort.MatchString(entry) {
+	for _, v := range variables {
+		short, ours := strings.CutPrefix(v.name, envPrefix)
+		if !ours || v.value == "" || serviceLink.MatchString(v.name) || servicePort.MatchString(v.name+"="+v.value) {
 			continue
 		}
-		l.set(strings.ReplaceAll(strings.ToLower(short), "__", "."), value, origin(name))
+		l.set(strings.ReplaceAll(strings.ToLower(short), "__", "."), v.value, v.origin)
 	}
 	return l
 }

@@ -20,12 +20,14 @@ import (
 
 // Load reads all sources and returns a valid configuration, or a [Problems] that says everything that is wrong.
 func Load(s Sources) (*Config, error) {
-	layers, problems := read(s)
+	layers, legacy, problems := read(s)
 	l := loader{merged: koanf.New("."), origins: map[string]string{}, problems: problems}
-	kind, known := l.kind(layers)
+	kind, known := l.kind(layers, legacy)
 	l.defaults(kind.Name)
 	for _, one := range layers {
-		l.add(one, known)
+		if one.onlyFor == "" || one.onlyFor == kind.Name {
+			l.add(one, known)
+		}
 	}
 	if !known {
 		// Without a kind nothing can be said about its settings, but all else can be checked.
@@ -38,7 +40,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	config.Kind = kind.Name
 	config.Effective = l.effective()
-	config.Notes = notes(config)
+	config.Notes = append(notes(config), legacyNotes(legacy, kind.Name)...)
 	return config, nil
 }
 
@@ -49,8 +51,18 @@ type loader struct {
 	problems Problems
 }
 
+// latest returns the value of key that counts, and the layer that says it.
+func latest(layers []layer, key string) (value any, by layer, said bool) {
+	for _, one := range layers {
+		if v, ok := one.values[key]; ok {
+			value, by, said = v, one, true
+		}
+	}
+	return value, by, said
+}
+
 // kind finds provider.kind before anything else, because it decides which keys exist.
-func (l *loader) kind(layers []layer) (providers.Kind, bool) {
+func (l *loader) kind(layers []layer, legacy map[string]variable) (providers.Kind, bool) {
 	var value any = ""
 	origin := "default"
 	// What hides the kind is reported for itself: an unreadable profile, or a section that is none.
@@ -65,6 +77,9 @@ func (l *loader) kind(layers []layer) (providers.Kind, bool) {
 	}
 	name, isText := value.(string)
 	kind, known := providers.KindNamed(name)
+	if p := contradictsKind(legacy, name, origin); known && p != nil {
+		l.problems = append(l.problems, *p)
+	}
 	if known || !isText || name == "" && hidden {
 		return kind, known
 	}
@@ -106,6 +121,7 @@ func (l *loader) add(one layer, kindKnown bool) {
 	if !kindKnown {
 		maps.DeleteFunc(one.values, func(name string, _ any) bool { return strings.HasPrefix(name, "provider.") && name != kindKey })
 	}
+	l.problems = append(l.problems, one.problems...)
 	l.problems = append(l.problems, one.readSecrets(l.keys)...)
 	right := newLayer(false, nil)
 	for _, name := range one.sortedKeys() {
@@ -174,6 +190,14 @@ func (l *loader) check(provider providers.Settings) *Config {
 		top    Top
 		config Config
 	)
+	if deriver, ok := provider.(providers.Deriver); ok {
+		l.decode("provider", provider)
+		deriver.Derive(func(key, value, from string) {
+			if l.origins[key] == "default" {
+				l.derive(key, value, from)
+			}
+		})
+	}
 	l.decode("", &top)
 	l.decode("server", &config.Server)
 	l.decode("mcp", &config.MCP)

@@ -16,15 +16,19 @@ import (
 //go:embed *.yaml
 var profiles embed.FS
 
-const defaultProfile = "local.yaml"
+// The built-in profiles that are in force when nobody names one.
+const (
+	defaultProfile = "local.yaml"
+	legacyProfile  = "scalekit.yaml" // in an environment with the variables of Scalekit's templates
+)
 
-// profileLayer reads the profile at path, or the built-in one if path is empty. named says who chose path.
-func profileLayer(path, named string) (layer, Problems) {
+// profileLayer reads the profile at path, or the built-in one of that name if path is empty. named says who chose path.
+func profileLayer(path, named, builtIn string) (layer, Problems) {
 	r := profileReader{layer: newLayer(false, func(key string) string { return key }), lines: map[string]int{}}
 	if path == "" {
 		// It is part of the binary and always there; nobody can look up a line in it.
-		content, _ := profiles.ReadFile(defaultProfile)
-		r.origin = func(int) string { return "built-in profile " + defaultProfile }
+		content, _ := profiles.ReadFile(builtIn)
+		r.origin = func(int) string { return "built-in profile " + builtIn }
 		r.read(content)
 		return r.layer, r.problems
 	}

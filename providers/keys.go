@@ -44,6 +44,31 @@ func (p KeyPolicy) withDefaults() KeyPolicy {
 	return p
 }
 
+// durationLimits are the bounds of one setting.
+type durationLimits struct {
+	key         string
+	value       time.Duration
+	least, most time.Duration
+}
+
+// keyDurations are the settings of a [KeyPolicy], and the leeway, which every remote kind has.
+func keyDurations(leeway, refetchInterval, maxAge, maxStale time.Duration) []durationLimits {
+	return []durationLimits{
+		{"leeway", leeway, time.Second, 5 * time.Minute},
+		{"key_refetch_interval", refetchInterval, time.Second, time.Hour},
+		{"key_max_age", maxAge, 2 * time.Second, 24 * time.Hour},
+		{"key_max_stale", maxStale, maxAge, 30 * 24 * time.Hour},
+	}
+}
+
+func checkDurations(report func(key, reason, wayOut string), durations []durationLimits) {
+	for _, d := range durations {
+		if d.value < d.least || d.value > d.most {
+			report(d.key, "it is not between "+d.least.String()+" and "+d.most.String(), "leave it out for the default")
+		}
+	}
+}
+
 // KeySet is a remote key set with the manners that zitadel's own (rp.NewRemoteKeySet) lacks. The library picks the key
 // for a token; KeySet decides what it may choose from, and when anything is fetched:
 //

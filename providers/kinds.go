@@ -13,6 +13,13 @@ type Settings interface {
 	Open(ctx context.Context, site Site) (Provider, error)
 }
 
+// Deriver is implemented by settings from which others follow. The loader applies what it says where nobody said anything,
+// before the check.
+type Deriver interface {
+	// Derive says values of settings by their full names, and by which setting each was said.
+	Derive(say func(key, value, from string))
+}
+
 // ListenChecker is implemented by settings that do not go with every address to listen on. The host is that of
 // server.listen; empty means every address.
 type ListenChecker interface {
@@ -33,7 +40,8 @@ type Kind struct {
 func Kinds() []Kind {
 	return []Kind{
 		{"local", "a fake issuer inside this binary, for demos and tests: no account anywhere", func() Settings { return defaultLocal() }},
-		{"oidc", "any OpenID provider or OAuth 2.0 authorization server that signs its access tokens as JWTs", func() Settings { return defaultOIDC() }},
+		{"oidc", "any OpenID provider or OAuth 2.0 authorization server: JWTs by its public keys, opaque tokens by introspection", func() Settings { return defaultOIDC() }},
+		{"scalekit", "an MCP server registered at Scalekit; no secret is needed", func() Settings { return defaultScalekit() }},
 	}
 }
 

@@ -31,21 +31,8 @@ func (s *OIDC) Check(resource Resource, report func(key, reason, wayOut string))
 			report(list.key, "nothing is left, so that no token could be accepted", "leave it out for the default")
 		}
 	}
-	for _, d := range []struct {
-		key         string
-		value       time.Duration
-		least, most time.Duration
-	}{
-		{"introspection_cache", s.IntrospectionCache, 0, 10 * time.Minute},
-		{"leeway", s.Leeway, time.Second, 5 * time.Minute},
-		{"key_refetch_interval", s.KeyRefetchInterval, time.Second, time.Hour},
-		{"key_max_age", s.KeyMaxAge, 2 * time.Second, 24 * time.Hour},
-		{"key_max_stale", s.KeyMaxStale, s.KeyMaxAge, 30 * 24 * time.Hour},
-	} {
-		if d.value < d.least || d.value > d.most {
-			report(d.key, "it is not between "+d.least.String()+" and "+d.most.String(), "leave it out for the default")
-		}
-	}
+	checkDurations(report, append(keyDurations(s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale),
+		durationLimits{"introspection_cache", s.IntrospectionCache, 0, 10 * time.Minute}))
 	checkMaxTokenBytes(s.MaxTokenBytes, report)
 }
 

@@ -46,6 +46,8 @@ type Metadata struct {
 	BearerMethodsSupported []string `json:"bearer_methods_supported"`
 	// ResourceName is for people.
 	ResourceName string `json:"resource_name,omitempty"`
+	// ResourceDocumentation is the URL of a page for developers.
+	ResourceDocumentation string `json:"resource_documentation,omitempty"`
 }
 
 // Site is what every adapter is told about the server it works for.

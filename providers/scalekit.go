@@ -1,0 +1,100 @@
+package providers
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Scalekit are the settings of kind "scalekit": an MCP server registered in a Scalekit environment. Everything follows from
+// the environment and the id of the registration; no secret is needed to verify tokens.
+type Scalekit struct {
+	EnvironmentURL            string        `koanf:"environment_url" help:"the environment, such as https://acme.scalekit.com (Dashboard, Settings, API Credentials)"`
+	ResourceID                string        `koanf:"resource_id" help:"the id of the MCP server there, res_ and digits (Dashboard, MCP Servers)"`
+	ExpectedAudience          string        `koanf:"expected_audience" help:"the Server URL registered there, if you want it compared with resource; tokens are bound to resource_id in any case"`
+	ProtectedResourceMetadata string        `koanf:"protected_resource_metadata" help:"the metadata JSON that the dashboard hands out, to serve its scopes and documentation link instead of ours"`
+	Issuers                   []string      `koanf:"issuers" help:"issuers to accept besides the environment's own two, such as its address before a custom domain"`
+	ClientID                  string        `koanf:"client_id" help:"API credential of the environment; not needed to serve"`
+	ClientSecret              Secret        `koanf:"client_secret" help:"its secret; not needed to serve"`
+	Leeway                    time.Duration `koanf:"leeway" help:"how far the clocks may differ"`
+	MaxTokenBytes             int           `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
+	KeyRefetchInterval        time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys, whatever tokens arrive"`
+	KeyMaxAge                 time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
+	KeyMaxStale               time.Duration `koanf:"key_max_stale" help:"how long known keys are used while they cannot be renewed"`
+}
+
+func defaultScalekit() *Scalekit {
+	return &Scalekit{
+		Issuers: []string{}, Leeway: DefaultLeeway, MaxTokenBytes: DefaultMaxTokenBytes,
+		KeyRefetchInterval: 30 * time.Second, KeyMaxAge: 10 * time.Minute, KeyMaxStale: 24 * time.Hour,
+	}
+}
+
+// environment is the environment's address as issuers begin with it. People paste it with a slash at the end.
+func (s *Scalekit) environment() string { return strings.TrimSuffix(s.EnvironmentURL, "/") }
+
+// authorizationServer is what clients are sent to. The environment itself knows neither dynamic registration nor client ID
+// metadata documents.
+func (s *Scalekit) authorizationServer() string {
+	return s.environment() + scalekitResources + s.ResourceID
+}
+
+const scalekitResources = "/resources/"
+
+// Derive implements [Deriver]: whoever comes with the metadata from the dashboard has said his resource and its id.
+func (s *Scalekit) Derive(say func(key, value, from string)) {
+	// What is wrong with it is reported by the check.
+	if metadata, _ := parseScalekitMetadata(s.ProtectedResourceMetadata); metadata != nil {
+		say("resource", metadata.Resource, "provider.protected_resource_metadata")
+		for _, server := range metadata.AuthorizationServers {
+			if _, id, ok := strings.Cut(server, scalekitResources); ok {
+				say("provider.resource_id", id, "provider.protected_resource_metadata")
+			}
+		}
+	}
+	switch {
+	case strings.HasPrefix(s.ExpectedAudience, "res_"):
+		say("provider.resource_id", s.ExpectedAudience, "provider.expected_audience")
+	case s.ExpectedAudience != "":
+		say("resource", s.ExpectedAudience, "provider.expected_audience")
+	}
+}
+
+// Open implements [Settings].
+func (s *Scalekit) Open(ctx context.Context, site Site) (Provider, error) {
+	keys := NewKeySet(KeySource{URL: fixedURL(s.environment() + "/keys"), Client: newFetchClient(nil)},
+		KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
+	go keys.Run(ctx)
+	return &remote{keys: keys, verifier: NewVerifier(s.rules(), keys), metadata: s.metadata(site)}, nil
+}
+
+func (s *Scalekit) rules() Rules {
+	return Rules{
+		// Tokens said the environment until 2026-09 and move to the second form one MCP server after the other.
+		Issuers: append([]string{s.environment(), s.authorizationServer()}, s.Issuers...),
+		// The Server URL is in aud too if one is registered, but a client may have a say in that one.
+		Audiences:     []string{s.ResourceID},
+		Algorithms:    []jose.SignatureAlgorithm{jose.RS256},
+		TokenTypes:    []string{"jwt", "at+jwt"},
+		ScopeClaims:   []string{"scope", "scopes"}, // the same twice; the SDKs disagree on which to read
+		ClientClaims:  []string{"client_id"},
+		Leeway:        s.Leeway,
+		MaxTokenBytes: s.MaxTokenBytes,
+	}
+}
+
+func (s *Scalekit) metadata(site Site) Metadata {
+	m := site.metadata(s.authorizationServer())
+	if override, _ := parseScalekitMetadata(s.ProtectedResourceMetadata); override != nil { // the check has seen it
+		m.ResourceDocumentation = override.ResourceDocumentation
+		if override.ResourceName != "" {
+			m.ResourceName = override.ResourceName
+		}
+		if len(override.ScopesSupported) > 0 {
+			m.ScopesSupported = override.ScopesSupported
+		}
+	}
+	return m
+}
