@@ -126,15 +126,9 @@ func (r Rules) fixedClaims() []string {
 
 // Verify checks token and returns who presented it. See [Provider.Verify] for the errors.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
-	if err := v.checkShape(token); err != nil {
-		return nil, err
-	}
-	if err := v.checkHeader(token); err != nil {
-		return nil, err
-	}
-	jws, err := jose.ParseSignedCompact(token, v.rules.Algorithms)
+	jws, err := v.parse(token)
 	if err != nil {
-		return nil, refuse(TokenMalformed, "not a compact JWS")
+		return nil, err
 	}
 	claims, err := parseObject(jws.UnsafePayloadWithoutVerification(), v.fixed)
 	if err != nil {
@@ -148,6 +142,21 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 		return nil, err
 	}
 	return id, nil
+}
+
+// parse reads the token as far as it can be read without its claims.
+func (v *Verifier) parse(token string) (*jose.JSONWebSignature, error) {
+	if err := v.checkShape(token); err != nil {
+		return nil, err
+	}
+	if err := v.checkHeader(token); err != nil {
+		return nil, err
+	}
+	jws, err := jose.ParseSignedCompact(token, v.rules.Algorithms)
+	if err != nil {
+		return nil, refuse(TokenMalformed, "not a compact JWS")
+	}
+	return jws, nil
 }
 
 // checkShape looks at the length and the encoding (RFC 7515, section 7.1), so that only what can be a compact JWS goes
