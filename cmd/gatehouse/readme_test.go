@@ -97,6 +97,43 @@ func reasonsTable() string {
 	return table
 }
 
+// Whoever copies a command from the README gets a server, as far as that can be said without the network.
+func TestEveryServerThatTheREADMEStartsHasAGoodConfiguration(t *testing.T) {
+	raw, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const program = "go run ./cmd/gatehouse"
+	text := strings.ReplaceAll(string(raw), "\\\n", " ")
+	started := 0
+	for _, line := range regexp.MustCompile(`(?m)^    .*`+program+`.*$`).FindAllString(text, -1) {
+		before, after, _ := strings.Cut(line, program)
+		args := strings.Fields(after)
+		if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+			continue // another command
+		}
+		started++
+		t.Run(strings.TrimSpace(after), func(t *testing.T) {
+			sources := configs.Sources{Environ: strings.Fields(before), Flags: map[string]string{}}
+			for i := 0; i < len(args); i++ {
+				name, value, _ := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
+				if name == "config" {
+					i++
+					sources.Profile = filepath.Join(root, args[i])
+					continue
+				}
+				sources.Flags[name] = value
+			}
+			if _, err := configs.Load(sources); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if started < 4 {
+		t.Errorf("only %d commands were found", started)
+	}
+}
+
 // Documents that name a test promise that it exists.
 func TestTheTestsThatDocumentsNameExist(t *testing.T) {
 	exists := map[string]bool{}
