@@ -42,7 +42,7 @@ type Issuer struct {
 	fetches atomic.Int64
 
 	mu        sync.Mutex
-	keys      []key             // all, also those withdrawn
+	keys      []key             // all, also those withdrawn; the last one signs
 	published []json.RawMessage // the JWKS
 	answer    http.HandlerFunc
 }
@@ -54,8 +54,9 @@ type key struct {
 	public    json.RawMessage
 }
 
-// NewIssuer returns an issuer on loopback that publishes one RS256 key and closes with t.
-func NewIssuer(t testing.TB) *Issuer {
+// NewIssuer returns an issuer on loopback that closes with t. It publishes one RS256 key for each of kids, for the sake
+// of providers whose key ids have a shape of their own; without kids, one key with an id of its own.
+func NewIssuer(t testing.TB, kids ...string) *Issuer {
 	t.Helper()
 	i := &Issuer{
 		KeyPolicy: providers.KeyPolicy{RefetchInterval: 50 * time.Millisecond},
@@ -67,7 +68,12 @@ func NewIssuer(t testing.TB) *Issuer {
 		i.server.CloseClientConnections() // an answer may still be hanging, on purpose
 		i.server.Close()
 	})
-	i.AddKey(jose.RS256)
+	for _, kid := range kids {
+		i.AddKeyAs(kid, jose.RS256)
+	}
+	if len(kids) == 0 {
+		i.AddKey(jose.RS256)
+	}
 	return i
 }
 
@@ -127,11 +133,26 @@ func (i *Issuer) AddKey(alg jose.SignatureAlgorithm) (kid string) {
 	return i.Adopt(newKey(i.t, alg), alg, nil)
 }
 
+// AddKeyAs is [Issuer.AddKey] with a key id of the test's choice. It must be new to this issuer.
+func (i *Issuer) AddKeyAs(kid string, alg jose.SignatureAlgorithm) {
+	i.t.Helper()
+	if i.knows(kid) {
+		i.t.Fatalf("providertest: there is a key %q already", kid)
+	}
+	i.adopt(kid, newKey(i.t, alg), alg, nil)
+}
+
 // Adopt publishes the public half of private for alg, and signs with it from now on. Changes replace members of the
 // published JWK; a nil value removes one. What is signed for it always carries the kid that is returned.
 func (i *Issuer) Adopt(private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) (kid string) {
 	i.t.Helper()
 	kid = "key-" + strconv.FormatInt(lastKey.Add(1), 10)
+	i.adopt(kid, private, alg, changes)
+	return kid
+}
+
+func (i *Issuer) adopt(kid string, private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) {
+	i.t.Helper()
 	var members map[string]any
 	jwk := jose.JSONWebKey{Key: private.Public(), KeyID: kid, Algorithm: string(alg), Use: "sig"}
 	if err := json.Unmarshal(mustJSON(jwk), &members); err != nil {
@@ -142,7 +163,6 @@ func (i *Issuer) Adopt(private crypto.Signer, alg jose.SignatureAlgorithm, chang
 	defer i.mu.Unlock()
 	i.keys = append(i.keys, key{kid, alg, private, public})
 	i.published = append(i.published, public)
-	return kid
 }
 
 // Publish puts any JSON value into the key set, in front of what is there.
@@ -160,13 +180,25 @@ func (i *Issuer) Withdraw(kid string) {
 	i.published = slices.DeleteFunc(i.published, func(jwk json.RawMessage) bool { return string(jwk) == string(k.public) })
 }
 
+// SignWith makes a key that is there already the one that signs from now on.
+func (i *Issuer) SignWith(kid string) {
+	i.t.Helper()
+	k := i.key(kid)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.keys = append(slices.DeleteFunc(i.keys, func(other key) bool { return other.id == k.id }), k)
+}
+
+// SigningKey returns the id of the key that signs.
+func (i *Issuer) SigningKey() string { return i.key("").id }
+
 // PublicKey returns the public half of a key.
 func (i *Issuer) PublicKey(kid string) any { return i.key(kid).private.Public() }
 
 // PrivateKey returns a key, for tokens that Sign does not make.
 func (i *Issuer) PrivateKey(kid string) any { return i.key(kid).private }
 
-// key returns the key of that id, or the newest if kid is empty.
+// key returns the key of that id, or the one that signs if kid is empty.
 func (i *Issuer) key(kid string) key {
 	i.t.Helper()
 	i.mu.Lock()
@@ -186,7 +218,7 @@ func (i *Issuer) knows(kid string) bool {
 	return slices.ContainsFunc(i.keys, func(k key) bool { return k.id == kid })
 }
 
-// Sign returns a compact JWS over claims by the newest key. Entries of header replace or extend what it says by default
+// Sign returns a compact JWS over claims by the newest key, or by that of [Issuer.SignWith]. Entries of header replace or extend what it says by default
 // (the alg and kid of the key, and typ at+jwt); a nil value removes one. A kid that names a key picks it; an alg that the
 // key can do is what it signs with, and any other is only said.
 func (i *Issuer) Sign(header, claims map[string]any) string {
@@ -280,7 +312,7 @@ func (p *provider) Metadata() providers.Metadata { return p.metadata }
 func (p *provider) Keys() providers.KeyStatus    { return p.keys.Status() }
 
 var (
-	lastKey atomic.Int64 // key ids are unique in the process, so that no test takes one issuer's key for another's
+	lastKey atomic.Int64 // ids that nobody chose are unique in the process: no test takes one issuer's key for another's
 
 	rsaMu   sync.Mutex
 	rsaIdle []*rsa.PrivateKey

@@ -1,6 +1,7 @@
 package providertest_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"testing"
@@ -86,6 +87,56 @@ func TestWithdrawnKeysAreNotPublished(t *testing.T) {
 	p := issuer.Provider(t, mustResource(t))
 	if _, err := p.Verify(t.Context(), issuer.Token(resource, nil)); providers.ReasonOf(err) != providers.KeyUnknown {
 		t.Errorf("Verify = %v", err)
+	}
+}
+
+func TestKeysCanHaveIdsOfTheTestsChoice(t *testing.T) {
+	issuer := providertest.NewIssuer(t, "first", "second")
+	issuer.AddKeyAs("third", jose.ES256)
+	var published jose.JSONWebKeySet
+	if err := json.Unmarshal(issuer.KeySet(), &published); err != nil || len(published.Keys) != 3 {
+		t.Fatalf("published: %d keys, %v", len(published.Keys), err)
+	}
+	p := issuer.Provider(t, mustResource(t))
+	for _, kid := range []string{"first", "second", "third"} {
+		if len(published.Key(kid)) != 1 {
+			t.Errorf("%s is not published once", kid)
+		}
+		if _, err := p.Verify(t.Context(), issuer.Sign(map[string]any{"kid": kid}, issuer.Claims(resource))); err != nil {
+			t.Errorf("a token by %s: %v", kid, err)
+		}
+	}
+}
+
+func TestAnyKeyCanBeMadeTheOneThatSigns(t *testing.T) {
+	issuer := providertest.NewIssuer(t, "first", "second")
+	issuer.AddKeyAs("third", jose.ES256)
+	p := issuer.Provider(t, mustResource(t))
+	for _, kid := range []string{"third", "first", "second", "first"} {
+		issuer.SignWith(kid)
+		if issuer.SigningKey() != kid {
+			t.Errorf("%s signs, not %s", issuer.SigningKey(), kid)
+		}
+		for name, token := range map[string]string{
+			"a token":              issuer.Token(resource, nil),
+			"a token that says it": issuer.Sign(map[string]any{"kid": kid}, issuer.Claims(resource)),
+		} {
+			if _, err := p.Verify(t.Context(), token); err != nil {
+				t.Errorf("%s by %s: %v", name, kid, err)
+			}
+		}
+	}
+	issuer.SignWith("first")
+	// With a kid that is only said, the signature is still that key's.
+	if _, err := p.Verify(t.Context(), issuer.Sign(map[string]any{"kid": "second"}, issuer.Claims(resource))); err != nil {
+		t.Errorf("a token by a key that the header names: %v", err)
+	}
+	jws, err := jose.ParseSignedCompact(issuer.Sign(map[string]any{"kid": "nobody's"}, issuer.Claims(resource)), []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jws.Verify(issuer.PublicKey("first")); err != nil {
+		t.Errorf("a token by an unknown kid is not signed by the key that signs: %v", err)
 	}
 }
 
