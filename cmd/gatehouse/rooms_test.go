@@ -25,6 +25,8 @@ var mayImport = map[string][]string{
 	"providers":              {"providers/localissuer"},
 	"providers/localissuer":  {},
 	"providers/providertest": {"providers"},
+
+	"providers/providertest/scalekitenv": {"providers/providertest"},
 }
 
 func TestImportsPointOneWay(t *testing.T) {

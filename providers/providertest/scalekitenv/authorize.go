@@ -1,0 +1,161 @@
+package scalekitenv
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// grant is what a user, who is always the same, allowed a client to do.
+type grant struct {
+	client   string
+	resource *Resource
+	scopes   []string
+	session  string
+}
+
+type code struct {
+	grant
+	redirectURI, challenge, nonce string
+}
+
+// authorize signs [User] in and sends the browser back at once. Errors go back the same way, unless it cannot be told
+// where that leads (RFC 6749, section 4.1.2.1).
+func (e *Environment) authorize(w http.ResponseWriter, r *http.Request) {
+	own, ok := e.named(r)
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	q := r.URL.Query()
+	client, problem := e.redirectable(r.Context(), own, q.Get("client_id"), q.Get("redirect_uri"))
+	if problem != "" {
+		writeError(w, http.StatusBadRequest, problem, "client_id and redirect_uri do not belong together, or not here")
+		return
+	}
+	resource := own
+	issuer := e.URL()
+	if own != nil {
+		issuer = own.responseIssuer()
+	} else {
+		resource = e.pick(client, q.Get("resource"))
+	}
+	answer := url.Values{}
+	if state := q.Get("state"); state != "" {
+		answer.Set("state", state)
+	}
+	if issuer != "" {
+		answer.Set("iss", issuer)
+	}
+	if problem, description := checkAuthorization(q); problem != "" {
+		answer.Set("error", problem)
+		answer.Set("error_description", description)
+	} else {
+		answer.Set("code", e.newCode(code{
+			grant: grant{
+				client: client.ID, resource: resource, session: e.newID("ses_"),
+				scopes: resource.grant(q.Get("scope"), identityScopes()...),
+			},
+			redirectURI: q.Get("redirect_uri"), challenge: q.Get("code_challenge"), nonce: q.Get("nonce"),
+		}))
+	}
+	target, err := url.Parse(q.Get("redirect_uri"))
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "invalid_request", "the redirect_uri is not a URI")
+		return
+	}
+	query := target.Query()
+	for name, values := range answer {
+		query[name] = values
+	}
+	target.RawQuery = query.Encode()
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Location", target.String())
+	w.WriteHeader(http.StatusFound)
+}
+
+// redirectable finds the client that may be sent to redirectURI, byte for byte, by the endpoint of own (nil for the
+// environment's). problem is an error code, or "".
+func (e *Environment) redirectable(ctx context.Context, own *Resource, id, redirectURI string) (c Client, problem string) {
+	if strings.HasPrefix(id, "https://") {
+		if own != nil && own.refusesDocuments() {
+			return Client{}, "invalid_client_metadata_url"
+		}
+		c, ok := e.describe(ctx, id, redirectURI)
+		if !ok {
+			return Client{}, "invalid_client_metadata_url"
+		}
+		return c, ""
+	}
+	if !(Client{ID: id}).is("m2m_") {
+		return Client{}, "invalid_client_metadata_url" // what is no id of a registered client is taken for a broken URL
+	}
+	c, known := e.client(id)
+	switch {
+	case !known || own != nil && c.ResourceID != own.id:
+		return Client{}, "invalid_client"
+	case !slices.Contains(c.RedirectURIs, redirectURI):
+		return Client{}, "invalid_request"
+	}
+	return c, ""
+}
+
+func (r *Resource) refusesDocuments() bool {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	return r.documentsOff
+}
+
+// pick chooses the resource where the path names none.
+func (e *Environment) pick(c Client, indicator string) *Resource {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if own, ok := e.resources[c.ResourceID]; ok {
+		return own
+	}
+	for _, r := range e.resources {
+		if r.serverURL != "" && r.serverURL == indicator {
+			return r
+		}
+	}
+	return e.Resource
+}
+
+func checkAuthorization(q url.Values) (problem, description string) {
+	switch {
+	case q.Get("response_type") != "code":
+		return "unsupported_response_type", "response_type must be code"
+	case q.Get("state") == "":
+		return "invalid_request", "state is missing"
+	case q.Get("code_challenge") == "" || q.Get("code_challenge_method") != "S256":
+		return "invalid_request", "PKCE with S256 is required"
+	case q.Get("resource") == "":
+		return "invalid_request", "resource is missing"
+	case !isAbsolute(q.Get("resource")):
+		return "invalid_target", "resource is not an absolute URI"
+	}
+	return "", ""
+}
+
+func (e *Environment) newCode(c code) string {
+	id := rand.Text()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.codes[id] = c
+	return id
+}
+
+// grant returns the scopes among requested that the resource or others know, or all of the resource's if none were
+// requested.
+func (r *Resource) grant(requested string, others ...string) []string {
+	asked := strings.Fields(requested)
+	if len(asked) == 0 {
+		return r.Scopes()
+	}
+	return slices.DeleteFunc(asked, func(s string) bool {
+		return !slices.Contains(r.scopes, s) && !slices.Contains(others, s)
+	})
+}

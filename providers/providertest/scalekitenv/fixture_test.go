@@ -1,0 +1,235 @@
+package scalekitenv_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/providers"
+	"gatehouse/providers/providertest/scalekitenv"
+)
+
+const (
+	serverURL = "http://localhost:3002/mcp"
+	callback  = "http://127.0.0.1:7777/callback"
+	verifier  = "a-code-verifier-that-is-long-enough-for-rfc-7636-0123456789"
+)
+
+// house is an environment with somebody who talks to it.
+type house struct {
+	*scalekitenv.Environment
+	t *testing.T
+}
+
+func open(t *testing.T, change ...func(*scalekitenv.Config)) *house {
+	t.Helper()
+	config := scalekitenv.Config{ServerURL: serverURL}
+	for _, c := range change {
+		c(&config)
+	}
+	return &house{scalekitenv.New(t, config), t}
+}
+
+// answer is a response that has been read.
+type answer struct {
+	*http.Response
+	body string
+}
+
+func (h *house) do(r *http.Request) answer {
+	h.t.Helper()
+	response, err := h.HTTPClient().Do(r)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return answer{response, string(body)}
+}
+
+// request makes a request. R in a path stands for the resource's id.
+func (h *house) request(method, path, body string) *http.Request {
+	h.t.Helper()
+	path = strings.ReplaceAll(path, "/R", "/"+h.ResourceID())
+	r, err := http.NewRequestWithContext(h.t.Context(), method, h.URL()+path, strings.NewReader(body))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return r
+}
+
+func (h *house) get(path string) answer {
+	h.t.Helper()
+	return h.do(h.request(http.MethodGet, path, ""))
+}
+
+func (h *house) getAs(token, path string) answer {
+	h.t.Helper()
+	r := h.request(http.MethodGet, path, "")
+	r.Header.Set("Authorization", "Bearer "+token)
+	return h.do(r)
+}
+
+func (h *house) post(path string, form url.Values, change ...func(*http.Request)) answer {
+	h.t.Helper()
+	r := h.request(http.MethodPost, path, form.Encode())
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for _, c := range change {
+		c(r)
+	}
+	return h.do(r)
+}
+
+func basic(id, secret string) func(*http.Request) {
+	return func(r *http.Request) { r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret)) }
+}
+
+func (a answer) json(t *testing.T) map[string]any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(a.body), &m); err != nil {
+		t.Fatalf("%s: status %d, not JSON: %q", a.Request.URL, a.StatusCode, a.body)
+	}
+	return m
+}
+
+// text returns a member of a JSON answer that is a string.
+func (a answer) text(t *testing.T, name string) string {
+	t.Helper()
+	s, _ := a.json(t)[name].(string)
+	return s
+}
+
+// location returns where a redirect goes, with the query apart.
+func (a answer) location(t *testing.T) (string, url.Values) {
+	t.Helper()
+	u, err := a.Location()
+	if a.StatusCode != http.StatusFound || err != nil {
+		t.Fatalf("status %d, no redirect: %s", a.StatusCode, a.body)
+	}
+	q := u.Query()
+	u.RawQuery = ""
+	return u.String(), q
+}
+
+// with returns the form with changes: name and value in turn. An empty value removes the parameter.
+func with(form url.Values, changes ...string) url.Values {
+	for i := 0; i < len(changes); i += 2 {
+		if changes[i+1] == "" {
+			form.Del(changes[i])
+		} else {
+			form.Set(changes[i], changes[i+1])
+		}
+	}
+	return form
+}
+
+// authorization returns the parameters of an authorization request that is in order.
+func authorization(client string, changes ...string) url.Values {
+	digest := sha256.Sum256([]byte(verifier))
+	return with(url.Values{
+		"client_id": {client}, "redirect_uri": {callback}, "response_type": {"code"}, "state": {"st/ate&1"},
+		"scope": {"openid offline_access todo:read"}, "resource": {serverURL}, "nonce": {"n-1"},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(digest[:])}, "code_challenge_method": {"S256"},
+	}, changes...)
+}
+
+func (h *house) authorize(client string, changes ...string) answer {
+	h.t.Helper()
+	return h.get("/resources/R/oauth/authorize?" + authorization(client, changes...).Encode())
+}
+
+func (h *house) code(client string, changes ...string) string {
+	h.t.Helper()
+	_, q := h.authorize(client, changes...).location(h.t)
+	if q.Get("code") == "" {
+		h.t.Fatalf("no code but %v", q)
+	}
+	return q.Get("code")
+}
+
+// exchange returns the parameters of a token request for code that is in order.
+func exchange(client, code string, changes ...string) url.Values {
+	return with(url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {client}, "code": {code}, "redirect_uri": {callback}, "code_verifier": {verifier},
+	}, changes...)
+}
+
+// decode returns header and claims of a token by its signature with the published keys.
+func (h *house) decode(token string) (header jose.Header, claims map[string]any) {
+	h.t.Helper()
+	var keys jose.JSONWebKeySet
+	if err := json.Unmarshal([]byte(h.get("/keys").body), &keys); err != nil {
+		h.t.Fatal(err)
+	}
+	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	payload, err := jws.Verify(keys)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		h.t.Fatal(err)
+	}
+	return jws.Signatures[0].Header, claims
+}
+
+// adapter returns the strict verifier with the rules that the facts about Scalekit call for, over the keys as they are
+// published. It is not the adapter of kind scalekit, which has tests of its own.
+func adapter(t *testing.T, env *scalekitenv.Environment, resource *scalekitenv.Resource, change ...func(*providers.Rules, *http.Client)) *providers.Verifier {
+	t.Helper()
+	client := env.HTTPClient()
+	rules := providers.Rules{
+		Issuers:      []string{env.URL(), resource.AuthorizationServer()},
+		Audiences:    []string{resource.ResourceID()},
+		Algorithms:   []jose.SignatureAlgorithm{jose.RS256},
+		TokenTypes:   []string{"jwt"},
+		ScopeClaims:  []string{"scope", "scopes"},
+		ClientClaims: []string{"client_id"},
+	}
+	for _, c := range change {
+		c(&rules, client)
+	}
+	keys := providers.NewKeySet(providers.KeySource{
+		URL:    func(context.Context) (string, error) { return env.URL() + "/keys", nil },
+		Client: client,
+	}, providers.KeyPolicy{RefetchInterval: time.Millisecond}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		keys.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return providers.NewVerifier(rules, keys)
+}
+
+// eventually waits until f is content, which may take a refetch of the keys.
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	start := time.Now()
+	for err := f(); err != nil; err = f() {
+		if time.Since(start) > 5*time.Second {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

@@ -1,0 +1,126 @@
+package scalekitenv
+
+import (
+	"crypto/rand"
+	"net/http"
+	"slices"
+)
+
+// Resource is an MCP server that is registered in the environment.
+type Resource struct {
+	env             *Environment
+	id, serverURL   string
+	scopes          []string
+	machine, public Client
+
+	// Guarded by env.mu.
+	places             MetadataPlace
+	metadataChanges    Changes
+	recordChanges      Changes
+	tokenChanges       Changes
+	registration       int // the status that refuses it; 0 if it is on
+	documentsOff       bool
+	omitResponseIssuer bool
+}
+
+// AddResource registers one more MCP server, with an id of its own. It shares issuer and keys with the first.
+func (e *Environment) AddResource(serverURL string, scopes ...string) *Resource {
+	return e.addResource(e.newID("res_"), serverURL, scopes)
+}
+
+func (e *Environment) addResource(id, serverURL string, scopes []string) *Resource {
+	r := &Resource{env: e, id: id, serverURL: serverURL, scopes: slices.Clone(scopes), places: Appended | Inserted}
+	e.mu.Lock()
+	e.resources[id] = r
+	e.mu.Unlock()
+	r.public = r.Register("http://127.0.0.1:6276/oauth/callback")
+	r.machine = e.addClient(Client{ID: e.newID("m2m_"), Secret: rand.Text(), ResourceID: id})
+	return r
+}
+
+// ResourceID returns the id of the MCP server: res_ and digits.
+func (r *Resource) ResourceID() string { return r.id }
+
+// ServerURL returns the Server URL as it was registered, or "".
+func (r *Resource) ServerURL() string { return r.serverURL }
+
+// AuthorizationServer returns {env}/resources/{res}: what protected resource metadata must name, and the issuer of tokens
+// once the server is migrated.
+func (r *Resource) AuthorizationServer() string { return r.env.URL() + "/resources/" + r.id }
+
+// Audience returns aud: the Server URL, if there is one, and the resource id.
+func (r *Resource) Audience() []string {
+	if r.serverURL == "" {
+		return []string{r.id}
+	}
+	return []string{r.serverURL, r.id}
+}
+
+// Scopes returns the registered scopes.
+func (r *Resource) Scopes() []string { return slices.Clone(r.scopes) }
+
+// ChangeTokens changes the claims of all access tokens for the resource from now on, those of the token endpoint
+// included; a nil value removes a claim. Each call replaces the one before.
+func (r *Resource) ChangeTokens(changes ...Changes) {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	r.tokenChanges = together(changes)
+}
+
+// ChangeMetadata changes the resource's authorization server metadata; a nil value removes a member. Each call replaces
+// the one before. The issuer said here is also the iss of authorization responses.
+func (r *Resource) ChangeMetadata(changes ...Changes) {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	r.metadataChanges = together(changes)
+}
+
+// ChangeRecord changes what the management API says about the resource; a nil value removes a member. Each call replaces
+// the one before.
+func (r *Resource) ChangeRecord(changes ...Changes) {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	r.recordChanges = together(changes)
+}
+
+// ServeMetadata says where the resource's metadata are found; at both places by default.
+func (r *Resource) ServeMetadata(at MetadataPlace) {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	r.places = at
+}
+
+// DisableRegistration switches dynamic client registration off in the dashboard: requests are answered with status, 403
+// or 404.
+func (r *Resource) DisableRegistration(status int) {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	r.registration = status
+}
+
+// DisableClientDocuments switches client ID metadata documents off in the dashboard.
+func (r *Resource) DisableClientDocuments() {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	r.documentsOff = true
+}
+
+// OmitResponseIssuer leaves iss (RFC 9207) out of authorization responses.
+func (r *Resource) OmitResponseIssuer() {
+	r.env.mu.Lock()
+	defer r.env.mu.Unlock()
+	r.omitResponseIssuer = true
+}
+
+// named returns the resource in a request's path. ok is false if the path names one that is not there; resource is nil
+// if it names none.
+func (e *Environment) named(r *http.Request) (resource *Resource, ok bool) {
+	id := r.PathValue("resource")
+	if id == "" {
+		return nil, true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	resource, ok = e.resources[id]
+	return resource, ok
+}
