@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/providertest/scalekitenv"
 )
 
 const scalekitID = "res_103100112351265282"
@@ -43,57 +44,53 @@ func openScalekit(t *testing.T, environment string, change func(*providers.Scale
 	return p
 }
 
-// scalekitClaims are those of a token taken from a real environment, with the values changed (2026-09).
-func scalekitClaims(environment string) map[string]any {
-	now := time.Now()
-	return map[string]any{
-		"iss": environment, "aud": []string{testResource, scalekitID}, "sub": "usr_1", "oid": "org_1", "resid": scalekitID, "client_id": "m2m_1",
-		"roles": []string{"admin"}, "scope": "openid offline_access greet:read", "scopes": []string{"openid", "offline_access", "greet:read"},
-		"sid": "ses_1", "exp": now.Add(time.Hour).Unix(), "iat": now.Unix(), "nbf": now.Unix(), "jti": "tkn_1",
-	}
-}
-
 func TestScalekitTokens(t *testing.T) {
-	authority := providertest.NewIssuer(t)
-	ec := authority.AddKey(jose.ES256)
-	environment := authority.URL()
-	rs := authority.AddKey(jose.RS256)
+	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource, Scopes: []string{"greet:read", "gatehouse:admin"}})
+	rs := env.SigningKey()
+	ec := env.AddKey(jose.ES256)
+	env.SignWith(rs)
+	other := env.AddResource("https://other.example/mcp")
+	moved, read := "https://old.scalekit.com", scalekitenv.Scopes("greet:read")
+	type ch = scalekitenv.Changes
 	for name, c := range map[string]struct {
-		header, with map[string]any
-		want         providers.Reason // "" means accepted
+		token string
+		want  providers.Reason // "" means accepted
 	}{
-		"as captured":                        {nil, nil, ""},
-		"the issuer of the MCP server":       {nil, map[string]any{"iss": environment + "/resources/" + scalekitID}, ""},
-		"the environment with a slash":       {nil, map[string]any{"iss": environment + "/"}, providers.IssuerMismatch},
-		"the issuer of another MCP server":   {nil, map[string]any{"iss": environment + "/resources/res_1"}, providers.IssuerMismatch},
-		"an issuer that was moved":           {nil, map[string]any{"iss": "https://old.scalekit.com"}, ""},
-		"another environment":                {nil, map[string]any{"iss": "https://other.scalekit.com"}, providers.IssuerMismatch},
-		"without a Server URL":               {nil, map[string]any{"aud": []string{scalekitID}}, ""},
-		"the audience as text":               {nil, map[string]any{"aud": scalekitID}, ""},
-		"the Server URL alone":               {nil, map[string]any{"aud": []string{testResource}}, providers.AudienceMismatch},
-		"another MCP server":                 {nil, map[string]any{"aud": []string{"res_1"}}, providers.AudienceMismatch},
-		"an organization's token, no aud":    {nil, map[string]any{"aud": nil, "scope": nil}, providers.AudienceMismatch},
-		"scope alone":                        {nil, map[string]any{"scopes": nil}, ""},
-		"scopes alone":                       {nil, map[string]any{"scope": nil}, ""},
-		"a machine":                          {nil, map[string]any{"sub": "m2m_1", "sid": nil, "roles": nil, "oid": nil}, ""},
-		"an ID token":                        {nil, map[string]any{"aud": "m2m_1", "nonce": "n", "at_hash": "h", "scope": nil, "scopes": nil}, providers.AudienceMismatch},
-		"an ID token for the MCP server":     {nil, map[string]any{"nonce": "n"}, providers.IDToken},
-		"over":                               {nil, map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}, providers.TokenExpired},
-		"without an end":                     {nil, map[string]any{"exp": nil}, providers.ExpiryMissing},
-		"another algorithm":                  {map[string]any{"kid": ec}, nil, providers.AlgorithmRefused},
-		"the new media type":                 {map[string]any{"typ": "at+jwt"}, nil, ""},
-		"no type":                            {map[string]any{"typ": nil}, nil, providers.TypeRefused},
-		"a key that nobody published":        {map[string]any{"kid": "snk_0"}, nil, providers.KeyUnknown},
-		"a client ID metadata document":      {nil, map[string]any{"client_id": "https://client.example/metadata.json"}, ""},
-		"scopes of both kinds that disagree": {nil, map[string]any{"scope": "greet:read", "scopes": []string{"gatehouse:admin"}}, ""},
+		"as captured":                         {env.Token(read), ""},
+		"the issuer of the MCP server":        {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
+		"the environment with a slash":        {env.Token(read, ch{"iss": env.URL() + "/"}), providers.IssuerMismatch},
+		"the issuer of another MCP server":    {env.Token(read, ch{"iss": other.AuthorizationServer()}), providers.IssuerMismatch},
+		"an address before a custom domain":   {env.Token(read, ch{"iss": moved}), ""},
+		"another environment":                 {env.Token(read, ch{"iss": "https://other.scalekit.com"}), providers.IssuerMismatch},
+		"without a Server URL":                {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
+		"the audience as text":                {env.Token(read, ch{"aud": env.ResourceID()}), ""},
+		"the Server URL alone":                {env.Token(read, ch{"aud": []string{testResource}}), providers.AudienceMismatch},
+		"no audience":                         {env.Token(read, ch{"aud": nil}), providers.AudienceMismatch},
+		"another MCP server":                  {other.Token(), providers.AudienceMismatch},
+		"an organization's machine":           {env.OrgMachineToken(), providers.AudienceMismatch},
+		"the management API's":                {env.ManagementToken(), providers.AudienceMismatch},
+		"scope alone":                         {env.Token(read, ch{"scopes": nil}), ""},
+		"scopes alone":                        {env.Token(read, ch{"scope": nil}), ""},
+		"both, and they disagree":             {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
+		"a machine":                           {env.MachineToken(read), ""},
+		"an ID token":                         {env.IDToken(), providers.AudienceMismatch},
+		"an ID token made out to us":          {env.IDToken(ch{"aud": env.Audience()}), providers.IDToken},
+		"over":                                {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}), providers.TokenExpired},
+		"over within the leeway":              {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
+		"without an end":                      {env.Token(read, ch{"exp": nil}), providers.ExpiryMissing},
+		"not yet valid":                       {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}), providers.TokenNotYetValid},
+		"from the future":                     {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}), providers.TokenNotYetValid},
+		"unsigned":                            {env.Unsigned(env.UserClaims()), providers.AlgorithmRefused},
+		"another algorithm":                   {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()), providers.AlgorithmRefused},
+		"a key that nobody published":         {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()), providers.KeyUnknown},
+		"no type":                             {env.Sign(ch{"typ": nil}, env.UserClaims()), providers.TypeRefused},
+		"a client with a metadata document":   {env.Token(read, ch{"client_id": "https://client.example/metadata.json"}), ""},
+		"the public key as a shared secret":   {oneOf(env.SignedWithPublicKey(env.UserClaims())), providers.AlgorithmRefused},
+		"a claim that imitates the audience ": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}), providers.ClaimsMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openScalekit(t, environment+"/", func(s *providers.Scalekit) { s.Issuers = []string{"https://old.scalekit.com"} })
-			header := changed(map[string]any{"kid": rs, "typ": "JWT"}, c.header)
-			if _, removed := c.header["typ"]; removed && c.header["typ"] == nil {
-				header["typ"] = nil
-			}
-			id, err := p.Verify(context.Background(), authority.Sign(header, changed(scalekitClaims(environment), c.with)))
+			p := openScalekit(t, env.URL()+"/", func(s *providers.Scalekit) { s.Issuers = []string{moved} })
+			id, err := p.Verify(context.Background(), c.token)
 			if got := providers.ReasonOf(err); got != c.want || (err == nil) != (c.want == "") {
 				t.Fatalf("got %v, want %q", err, c.want)
 			}
@@ -102,6 +99,14 @@ func TestScalekitTokens(t *testing.T) {
 			}
 		})
 	}
+}
+
+// oneOf returns any of the values.
+func oneOf(tokens map[string]string) string {
+	for _, token := range tokens {
+		return token
+	}
+	return ""
 }
 
 func TestScalekitSendsClientsToTheMCPServerInTheEnvironment(t *testing.T) {
