@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -161,6 +162,32 @@ func (i *introspector) ask(token string) (object, error) {
 		claims["iss"] = mustText(i.verifier.rules.Issuers[0])
 	}
 	return claims, nil
+}
+
+// Explain implements [Explainer] for tokens that only the issuer understands.
+func (i *introspector) Explain(_ context.Context, token string, live bool) Explanation {
+	e := Explanation{rules: i.verifier.rules}
+	f := Finding{Name: "introspection", Got: fmt.Sprintf("%d bytes", len(token)), Want: "active, by the word of the issuer"}
+	if !live {
+		f.Skipped = "nothing was asked over the network"
+		e.Findings = append(e.Findings, f)
+		return e
+	}
+	claims, err := i.ask(token)
+	if errors.Is(err, ErrUnavailable) {
+		f.Skipped, err = err.Error(), nil
+	}
+	e.add(f, err)
+	if claims == nil {
+		return e
+	}
+	e.claims = claims
+	id := &Identity{}
+	for _, check := range i.verifier.claimChecks {
+		e.apply(i.verifier, check, "claim ", claims, id)
+	}
+	e.others(i.verifier)
+	return e
 }
 
 // locator keeps the address of an endpoint that the issuer's metadata names.

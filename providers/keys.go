@@ -117,7 +117,7 @@ func NewKeySet(source KeySource, policy KeyPolicy, logger *slog.Logger) *KeySet 
 // backing off from one second to the refetch interval. A fetch that is under way ends with ctx too.
 func (s *KeySet) Run(ctx context.Context) {
 	defer s.endFetch()
-	for {
+	for ctx.Err() == nil {
 		// The error is in the log and in Status; here it only decides how long to wait.
 		_ = s.refresh(ctx)
 		timer := time.NewTimer(s.untilRenewal())

@@ -114,6 +114,11 @@ type local struct {
 func (p *local) Verify(ctx context.Context, token string) (*Identity, error) {
 	return p.verifier.Verify(ctx, token)
 }
+
+// Explain implements [Explainer].
+func (p *local) Explain(ctx context.Context, token string, live bool) Explanation {
+	return p.verifier.Explain(ctx, token, live)
+}
 func (p *local) Metadata() Metadata { return p.metadata }
 func (p *local) Keys() KeyStatus    { return p.keys.Status() }
 

@@ -23,6 +23,14 @@ func (p *remote) Verify(ctx context.Context, token string) (*Identity, error) {
 	return p.verifier.Verify(ctx, token)
 }
 
+// Explain implements [Explainer]. About a token that is asked about, the answer to the question is explained.
+func (p *remote) Explain(ctx context.Context, token string, live bool) Explanation {
+	if p.introspector != nil && (p.verifier == nil || !looksLikeJWT(token)) {
+		return p.introspector.Explain(ctx, token, live)
+	}
+	return p.verifier.Explain(ctx, token, live)
+}
+
 // looksLikeJWT reports whether the first part of token is a JSON object, as it is in every JWT. Opaque tokens of some issuers
 // have dots too.
 func looksLikeJWT(token string) bool {

@@ -77,6 +77,8 @@ type Verifier struct {
 	keys  oidc.KeySet
 	// fixed are the claims whose meaning is fixed, by the standards or by the rules.
 	fixed []string
+
+	headerChecks, claimChecks []check
 }
 
 var asymmetric = []jose.SignatureAlgorithm{
@@ -101,7 +103,7 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	if rules.SubjectClaim == "" {
 		rules.SubjectClaim = "sub"
 	}
-	return &Verifier{rules: rules, keys: keys, fixed: rules.fixedClaims()}
+	return &Verifier{rules: rules, keys: keys, fixed: rules.fixedClaims(), headerChecks: headerChecks(), claimChecks: claimChecks()}
 }
 
 // fixedClaims are all claims that the rules look at.
@@ -193,150 +195,48 @@ func (v *Verifier) checkShape(token string) error {
 	return nil
 }
 
+// checkHeader reads the header of a token whose form was checked.
 func (v *Verifier) checkHeader(token string) error {
+	header, err := headerOf(token)
+	if err != nil {
+		return err
+	}
+	for _, check := range v.headerChecks {
+		if err := check.test(v, header, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func headerOf(token string) (object, error) {
 	encoded, _, _ := strings.Cut(token, ".")
 	raw, err := decodeSegment(encoded)
 	if err != nil {
-		return refuse(TokenMalformed, "the header is not base64url")
+		return nil, refuse(TokenMalformed, "the header is not base64url")
 	}
 	header, err := parseObject(raw, registeredHeaders)
 	if err != nil {
-		return refuse(TokenMalformed, "header: %v", err)
+		return nil, refuse(TokenMalformed, "header: %v", err)
 	}
-	// crit and b64 change how the rest must be read (RFC 7515, section 4.1.11; RFC 7797). No extension is understood
-	// here, and an empty crit is not allowed either.
-	for _, name := range []string{"crit", "b64"} {
-		if _, ok := header[name]; ok {
-			return refuse(HeaderRefused, "the header has %q", name)
-		}
-	}
-	alg, err := header.text("alg")
-	if err != nil || !slices.Contains(v.rules.Algorithms, jose.SignatureAlgorithm(alg)) {
-		return refuse(AlgorithmRefused, "alg is %s, accepted are %v", quote(alg), v.rules.Algorithms)
-	}
-	typ, err := header.text("typ")
-	if err != nil {
-		return refuse(TypeRefused, "typ is not a string")
-	}
-	kind := strings.TrimPrefix(strings.ToLower(typ), "application/")
-	_, present := header["typ"]
-	if !present {
-		kind = absent
-	}
-	if !slices.Contains(v.rules.TokenTypes, kind) || present && kind == absent {
-		return refuse(TypeRefused, "typ is %s, accepted are %v", quote(kind), v.rules.TokenTypes)
-	}
-	return nil
+	return header, nil
 }
 
 // identify applies the rules that need no key, and builds the identity that the signature then has to confirm.
 func (v *Verifier) identify(claims object) (*Identity, error) {
-	issuer, err := claims.text("iss")
-	if err != nil {
-		return nil, refuse(ClaimsMalformed, "iss: %v", err)
-	}
-	if issuer == "" || !slices.Contains(v.rules.Issuers, issuer) {
-		return nil, refuse(IssuerMismatch, "iss is %s, accepted are %q", quote(issuer), v.rules.Issuers)
-	}
-	audience, err := claims.texts("aud")
-	if err != nil {
-		return nil, refuse(ClaimsMalformed, "aud: %v", err)
-	}
-	if !v.acceptsAudience(audience) {
-		return nil, refuse(AudienceMismatch, "aud is %s, accepted are %q", quote(strings.Join(audience, " ")), slices.Concat(v.rules.Audiences, v.rules.AllowedClients))
-	}
-	expiry, err := v.checkTimes(claims)
-	if err != nil {
-		return nil, err
-	}
-	subject, err := claims.firstText([]string{v.rules.SubjectClaim})
-	if err != nil {
-		return nil, refuse(ClaimsMalformed, "%v", err)
-	}
-	if strings.TrimSpace(subject) == "" {
-		return nil, refuse(SubjectMissing, "%q names nobody", v.rules.SubjectClaim)
-	}
-	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[issuer]) {
-		if !required.metBy(claims) {
-			return nil, refuse(ClaimMismatch, "%s is %s, it must be %q", required.Name, quote(string(claims[required.Name])), required.Value)
+	id := &Identity{Claims: claims}
+	for _, check := range v.claimChecks {
+		if err := check.test(v, claims, id); err != nil {
+			return nil, err
 		}
 	}
-	scopes, hasScopes, err := claims.firstScopes(v.rules.ScopeClaims)
-	if err != nil {
-		return nil, refuse(ClaimsMalformed, "%v", err)
+	if id.Scopes == nil {
+		id.Scopes = v.rules.DefaultScopes
 	}
-	client, err := claims.firstText(v.rules.ClientClaims)
-	if err != nil {
-		return nil, refuse(ClaimsMalformed, "%v", err)
+	id.Scopes = v.rules.ScopeNames.ours(id.Scopes)
+	if len(id.Scopes) == 0 {
+		id.Scopes = nil
 	}
-	if err := v.checkKind(claims, client != "" || hasScopes || len(v.rules.RequiredClaims) > 0); err != nil {
-		return nil, err
-	}
-	if len(v.rules.AllowedClients) > 0 && !slices.Contains(v.rules.AllowedClients, client) {
-		return nil, refuse(ClientRefused, "the client is %s, allowed are %q", quote(client), v.rules.AllowedClients)
-	}
-	if !hasScopes {
-		scopes = v.rules.DefaultScopes
-	}
-	return &Identity{
-		Issuer: issuer, Subject: subject, Client: client,
-		Audience: audience, Scopes: v.rules.ScopeNames.ours(scopes), Expiry: expiry, GoodUntil: expiry.Add(v.rules.Leeway), Claims: claims,
-	}, nil
-}
-
-// checkKind refuses what is signed by the same issuer and is no access token that a bearer may use. marked says that
-// something in it is what only access tokens have.
-func (v *Verifier) checkKind(claims object, marked bool) error {
-	if !v.rules.IDTokenShape {
-		for _, name := range []string{"nonce", "at_hash", "c_hash"} {
-			if _, ok := claims[name]; ok {
-				return refuse(IDToken, "it has %q, as ID tokens have", name)
-			}
-		}
-		if !marked {
-			// RFC 9068, section 2.2 requires client_id. An ID token without nonce and hashes looks like this.
-			return refuse(IDToken, "it names neither a client nor scopes, as access tokens do")
-		}
-	}
-	if _, ok := claims["events"]; ok {
-		return refuse(TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
-	}
-	if _, ok := claims["cnf"]; ok {
-		return refuse(SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
-	}
-	return nil
-}
-
-func (v *Verifier) acceptsAudience(audience []string) bool {
-	if len(audience) == 0 {
-		return len(v.rules.AllowedClients) > 0
-	}
-	return slices.ContainsFunc(audience, func(got string) bool {
-		return slices.Contains(v.rules.AllowedClients, got) ||
-			slices.ContainsFunc(v.rules.Audiences, func(want string) bool { return SameAudience(got, want) })
-	})
-}
-
-// checkTimes applies RFC 7519, sections 4.1.4 to 4.1.6, and returns the expiry.
-func (v *Verifier) checkTimes(claims object) (time.Time, error) {
-	now := v.rules.Now()
-	expiry, ok, err := claims.time("exp")
-	switch {
-	case err != nil:
-		return time.Time{}, refuse(ClaimsMalformed, "exp: %v", err)
-	case !ok:
-		return time.Time{}, refuse(ExpiryMissing, "the token has no exp")
-	case !now.Before(expiry.Add(v.rules.Leeway)):
-		return time.Time{}, refuse(TokenExpired, "it expired %s ago", now.Sub(expiry).Round(time.Second))
-	}
-	for _, name := range []string{"nbf", "iat"} {
-		start, ok, err := claims.time(name)
-		if err != nil {
-			return time.Time{}, refuse(ClaimsMalformed, "%s: %v", name, err)
-		}
-		if ok && start.After(now.Add(v.rules.Leeway)) {
-			return time.Time{}, refuse(TokenNotYetValid, "%s is %s ahead", name, start.Sub(now).Round(time.Second))
-		}
-	}
-	return expiry, nil
+	id.GoodUntil = id.Expiry.Add(v.rules.Leeway)
+	return id, nil
 }

@@ -2,14 +2,13 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 	slogecho "github.com/samber/slog-echo"
-
-	"log/slog"
 
 	"gatehouse/providers"
 )
@@ -29,6 +28,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				return err
 			}
 			id, err := p.Verify(c.Request().Context(), token)
+			explain(cfg.Logger, p, c, token)
 			if err != nil {
 				if errors.Is(err, providers.ErrInvalidToken) {
 					if wait := throttle.failed(c.RealIP()); wait > 0 {
@@ -42,6 +42,16 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			return next(c)
 		}
 	}
+}
+
+// explain writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
+func explain(logger *slog.Logger, p providers.Provider, c echo.Context, token string) {
+	ctx := c.Request().Context()
+	explainer, ok := p.(providers.Explainer)
+	if !ok || !logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	logger.DebugContext(ctx, "token", "request_id", c.Response().Header().Get(echo.HeaderXRequestID), "steps", explainer.Explain(ctx, token, false))
 }
 
 // registered reports whether the router knows the path, with whatever method.

@@ -1,0 +1,127 @@
+package providers
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Hint is one explanation of why a token is refused, and what to do about it.
+type Hint struct{ Cause, WayOut string }
+
+// Likeliest returns explanations of a refusal, the likeliest first. A cause that makes others follow stands before them: an
+// ID token is for another audience too, but that is not what is wrong with it.
+func (e Explanation) Likeliest() []Hint {
+	var hints []Hint
+	for _, guess := range []func(Explanation) (Hint, bool){
+		guessOpaque, guessExpired, guessIDToken, guessSlash, guessIssuer, guessNoAudience, guessOtherResource, guessClock, guessType, guessKey,
+	} {
+		if hint, ok := guess(e); ok {
+			hints = append(hints, hint)
+		}
+	}
+	if len(hints) == 0 && !e.OK() {
+		first := e.Findings[slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason != "" })]
+		hints = append(hints, Hint{Cause: first.Detail, WayOut: "see " + string(first.Reason) + " in the README"})
+	}
+	return hints
+}
+
+func (e Explanation) failed(reasons ...Reason) bool {
+	return slices.ContainsFunc(e.Findings, func(f Finding) bool { return slices.Contains(reasons, f.Reason) && f.Reason != "" })
+}
+
+func (e Explanation) text(name string) string {
+	text, _ := e.claims.text(name)
+	return text
+}
+
+func guessOpaque(e Explanation) (Hint, bool) {
+	return Hint{"it is an opaque token: only the issuer can say what it is for",
+			"have the provider issue JWTs for this resource (at Auth0, Zitadel, Clerk and Logto by naming the API or switching them on), or set provider.introspection to opaque"},
+		e.failed(TokenOpaque)
+}
+
+func guessExpired(e Explanation) (Hint, bool) {
+	return Hint{"it has expired", "sign in again; if fresh tokens are refused too, compare the clocks of the issuer and of this computer"}, e.failed(TokenExpired)
+}
+
+// guessIDToken looks for what ID tokens have, whatever the guard is set to: an audience that is the client. What has no end
+// is no ID token either.
+func guessIDToken(e Explanation) (Hint, bool) {
+	audience, _ := e.claims.texts("aud")
+	azp := e.text("azp")
+	forItsClient := e.failed(AudienceMismatch) && len(audience) == 1 && azp != "" && audience[0] == azp
+	says := e.text("token_use") == "id" || strings.EqualFold(e.text("typ"), "id")
+	return Hint{"it is an ID token, which says who signed in and opens nothing", "send the access token that came beside it"},
+		e.failed(IDToken) && !e.failed(ExpiryMissing) || !e.OK() && (forItsClient || says)
+}
+
+func guessSlash(e Explanation) (Hint, bool) {
+	issuer := e.text("iss")
+	if e.failed(IssuerMismatch) {
+		for _, want := range e.rules.Issuers {
+			if strings.TrimSuffix(want, "/") == strings.TrimSuffix(issuer, "/") {
+				return Hint{fmt.Sprintf("its issuer differs from the configured one only by a slash at the end: %s, want %s", quote(issuer), quote(want)),
+					"write the issuer exactly as the tokens have it"}, true
+			}
+		}
+	}
+	audience, _ := e.claims.texts("aud")
+	if e.failed(AudienceMismatch) {
+		for _, got := range audience {
+			for _, want := range e.rules.Audiences {
+				if strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/") {
+					return Hint{fmt.Sprintf("its audience differs from the accepted one only by a slash at the end: %s, want %s", quote(got), quote(want)),
+						"register the resource at the provider exactly as it is spelled here, or spell resource as it is registered there"}, true
+				}
+			}
+		}
+	}
+	return Hint{}, false
+}
+
+func guessIssuer(e Explanation) (Hint, bool) {
+	_, slash := guessSlash(e)
+	issuer := e.text("iss")
+	hint := Hint{fmt.Sprintf("it is from another issuer: %s, accepted are %s", quote(issuer), quoteEach(e.rules.Issuers)),
+		"if that is the same provider under an older or a custom address, configure the issuer that its tokens name; if not, the client signed in somewhere else"}
+	return hint, e.failed(IssuerMismatch) && !slash
+}
+
+func guessNoAudience(e Explanation) (Hint, bool) {
+	audience, _ := e.claims.texts("aud")
+	return Hint{"it has no audience: nothing says that it is meant for this server",
+			"let the provider put " + quoteEach(e.rules.Audiences) + " into aud (at Keycloak by an audience mapper, at others by the resource or audience parameter); a provider that cannot needs provider.audience_mode=client_allow_list"},
+		e.failed(AudienceMismatch) && len(audience) == 0
+}
+
+func guessOtherResource(e Explanation) (Hint, bool) {
+	audience, _ := e.claims.texts("aud")
+	_, id := guessIDToken(e)
+	_, slash := guessSlash(e)
+	return Hint{fmt.Sprintf("it is meant for something else: %s, accepted are %s", quoteEach(audience), quoteEach(e.rules.Audiences)),
+			"get a token for this resource; if your provider names it so, add that to provider.audiences"},
+		e.failed(AudienceMismatch) && len(audience) > 0 && !id && !slash
+}
+
+func guessClock(e Explanation) (Hint, bool) {
+	return Hint{"it is from the future", "compare the clocks of the issuer and of this computer"}, e.failed(TokenNotYetValid)
+}
+
+func guessType(e Explanation) (Hint, bool) {
+	typ, err := e.header.text("typ")
+	_, present := e.header["typ"]
+	name := typ
+	if !present {
+		name = absent
+	}
+	return Hint{fmt.Sprintf("its typ is %s, which is not accepted for access tokens here", quote(name)),
+			fmt.Sprintf("if the provider's access tokens are all like this one, add %s to provider.token_types, with a required claim that tells them from ID tokens", quote(name))},
+		e.failed(TypeRefused) && e.header != nil && err == nil && !slices.Contains(e.rules.TokenTypes, strings.TrimPrefix(strings.ToLower(name), "application/"))
+}
+
+func guessKey(e Explanation) (Hint, bool) {
+	return Hint{"it is signed by a key that the issuer does not publish",
+		"is it from another environment of the same provider? After a rotation, sign in again"}, e.failed(KeyUnknown)
+}
