@@ -26,6 +26,12 @@ type ListenChecker interface {
 	CheckListen(host string, report func(reason, wayOut string))
 }
 
+// Embedded is implemented by settings whose issuer lives in the server's own process. Another process sees it over the
+// network, like any other issuer.
+type Embedded interface {
+	FromOutside(resource Resource) Settings
+}
+
 // Kind is one value of provider.kind.
 type Kind struct {
 	// Name is what configuration says.

@@ -65,6 +65,13 @@ func (s *Local) CheckListen(host string, report func(reason, wayOut string)) {
 	}
 }
 
+// FromOutside implements [Embedded].
+func (s *Local) FromOutside(resource Resource) Settings {
+	outside := defaultOIDC()
+	outside.Issuer, outside.Algorithms, outside.MaxTokenBytes = resource.Origin(), []string{s.SigningAlgorithm}, s.MaxTokenBytes
+	return outside
+}
+
 // Open implements [Settings].
 func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 	issuer, err := localissuer.New(localissuer.Config{

@@ -23,15 +23,22 @@ func newFlags(name, about string, c console) *pflag.FlagSet {
 
 // parse reads args. If the command must end now, done is true and code says how.
 func parse(flags *pflag.FlagSet, args []string, c console) (code int, done bool) {
+	code, done = parseAlone(flags, args, c)
+	if !done && flags.NArg() > 0 {
+		fmt.Fprintf(c.stderr, "gatehouse %s: %q is not a flag, and the command takes nothing else (values stand behind =, as in --tools.show_all=true)\n", flags.Name(), flags.Arg(0))
+		return exitConfig, true
+	}
+	return code, done
+}
+
+// parseAlone is parse for commands that look themselves at what stands beside the flags.
+func parseAlone(flags *pflag.FlagSet, args []string, c console) (code int, done bool) {
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
 		return exitOK, true
 	case err != nil:
 		fmt.Fprintf(c.stderr, "gatehouse %s: %v\n`gatehouse %s --help` lists the flags\n", flags.Name(), err, flags.Name())
-		return exitConfig, true
-	case flags.NArg() > 0:
-		fmt.Fprintf(c.stderr, "gatehouse %s: %q is not a flag, and the command takes nothing else (values stand behind =, as in --tools.show_all=true)\n", flags.Name(), flags.Arg(0))
 		return exitConfig, true
 	}
 	return 0, false

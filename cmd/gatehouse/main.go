@@ -22,6 +22,7 @@ const (
 
 // console is what a command sees of the world.
 type console struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
 	dir            string // where .env is looked for
@@ -38,6 +39,7 @@ func commands() []command {
 	return []command{
 		{"serve", "serve the MCP tools (the default)", serve},
 		{"issuer", "run the local issuer alone", issuer},
+		{"token", "inspect a token, or get one", tokens},
 		{"config", "print the effective configuration and where each value came from", config},
 		{"healthcheck", "exit 0 if the server answers, 1 if not; for containers", healthcheck},
 		{"version", "print the version", version},
@@ -52,7 +54,7 @@ func main() {
 	if err != nil {
 		dir = ""
 	}
-	os.Exit(run(ctx, os.Args[1:], console{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir}))
+	os.Exit(run(ctx, os.Args[1:], console{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir}))
 }
 
 // run picks the command. Without one, or with only flags, it serves.
