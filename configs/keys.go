@@ -62,6 +62,11 @@ func Keys() []Key {
 	for _, k := range providers.Kinds() {
 		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
 	}
+	for i, k := range keys {
+		if k.Name == presetKey {
+			keys[i].Help += ". One of " + strings.Join(presetNames(), ", ") // package providers does not know them
+		}
+	}
 	return keys
 }
 

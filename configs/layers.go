@@ -21,7 +21,7 @@ const (
 	dotEnv    = ".env"
 )
 
-// Sources says where to look. Later ones win: defaults, profile, .env, environment, flags.
+// Sources says where to look. Later ones win: defaults, preset, profile, .env, environment, flags.
 type Sources struct {
 	// Profile is the path of a profile file. If it is empty, GATEHOUSE_CONFIG names it; without that, it is the
 	// built-in local.yaml.
@@ -45,6 +45,8 @@ type layer struct {
 	// onlyFor is the kind of provider that the layer is read for, with the problems that it has then; empty for any.
 	onlyFor  string
 	problems Problems
+	// assumed is true where nobody chose the kind of provider: in a built-in profile, and where it was guessed.
+	assumed bool
 }
 
 func newLayer(textual bool, spell func(key string) string) layer {
@@ -58,8 +60,8 @@ func (l layer) set(key string, value any, origin string) {
 // sortedKeys gives reports a stable order.
 func (l layer) sortedKeys() []string { return slices.Sorted(maps.Keys(l.values)) }
 
-// read returns all layers but the defaults, and the legacy variables among them. What cannot even be read is a problem of
-// its own.
+// read returns all layers but the defaults and the preset, which the others name, and the legacy variables among them. What
+// cannot even be read is a problem of its own.
 func read(s Sources) ([]layer, map[string]variable, Problems) {
 	fromFile, problems := dotEnvVariables(s.Dir)
 	fromEnvironment := environVariables(s.Environ)

@@ -68,6 +68,7 @@ func telling(found map[string]variable) (variable, bool) {
 // impliedKind says the kind for whoever has the telling variables, unless somebody else says it.
 func impliedKind(found map[string]variable) layer {
 	l := newLayer(true, func(key string) string { return key })
+	l.assumed = true
 	if v, ok := telling(found); ok {
 		l.set(kindKey, legacyKind, "derived from "+v.name)
 	}

@@ -22,7 +22,9 @@ import (
 func Load(s Sources) (*Config, error) {
 	layers, legacy, problems := read(s)
 	l := loader{merged: koanf.New("."), origins: map[string]string{}, problems: problems}
-	kind, known := l.kind(layers, legacy)
+	layers, presetKnown := l.preset(layers)
+	kind, kindKnown := l.kind(layers, legacy)
+	known := kindKnown && presetKnown
 	l.defaults(kind.Name)
 	for _, one := range layers {
 		if one.onlyFor == "" || one.onlyFor == kind.Name {
@@ -63,18 +65,14 @@ func latest(layers []layer, key string) (value any, by layer, said bool) {
 
 // kind finds provider.kind before anything else, because it decides which keys exist.
 func (l *loader) kind(layers []layer, legacy map[string]variable) (providers.Kind, bool) {
-	var value any = ""
-	origin := "default"
-	// What hides the kind is reported for itself: an unreadable profile, or a section that is none.
-	hidden := slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Key == configKey })
-	for _, one := range layers {
-		if v, ok := one.values[kindKey]; ok {
-			value, origin = v, one.origins[kindKey]
-		}
-		if _, noSection := one.values["provider"]; noSection {
-			hidden = true
-		}
+	value, by, said := latest(layers, kindKey)
+	origin := by.origins[kindKey]
+	if !said {
+		value, origin = "", "default"
 	}
+	// What hides the kind is reported for itself: an unreadable profile, or a section that is none.
+	hidden := slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Key == configKey }) ||
+		slices.ContainsFunc(layers, func(one layer) bool { _, noSection := one.values["provider"]; return noSection })
 	name, isText := value.(string)
 	kind, known := providers.KindNamed(name)
 	if p := contradictsKind(legacy, name, origin); known && p != nil {
@@ -84,10 +82,12 @@ func (l *loader) kind(layers []layer, legacy map[string]variable) (providers.Kin
 		return kind, known
 	}
 	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: origin, Reason: "there is no such kind of provider", WayOut: "use one of: " + strings.Join(kindNames(), ", ")}
-	if name == "" {
+	switch near := nearest(name, append(kindNames(), presetNames()...)); {
+	case name == "":
 		p.Value, p.Reason = "", "nothing says who signs people in"
-	}
-	if near := nearest(name, kindNames()); near != "" {
+	case slices.Contains(presetNames(), near):
+		p.WayOut = fmt.Sprintf("%s is a preset: set %s to %s and %s to %s", near, by.spell(kindKey), presetKind, by.spell(presetKey), near)
+	case near != "":
 		p.WayOut = "did you mean " + near + "?"
 	}
 	l.problems = append(l.problems, p)

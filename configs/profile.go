@@ -28,6 +28,7 @@ func profileLayer(path, named, builtIn string) (layer, Problems) {
 	if path == "" {
 		// It is part of the binary and always there; nobody can look up a line in it.
 		content, _ := profiles.ReadFile(builtIn)
+		r.layer.assumed = true
 		r.origin = func(int) string { return "built-in profile " + builtIn }
 		r.read(content)
 		return r.layer, r.problems

@@ -13,6 +13,8 @@ import (
 // OIDC are the settings of kind "oidc": any OpenID provider or OAuth 2.0 authorization server. The defaults are strict
 // (RFC 9068: signed JWTs, meant for this resource); whatever loosens them has to be named.
 type OIDC struct {
+	Preset string `koanf:"preset" help:"settings that fit one provider, to begin with; every one can be overridden"`
+
 	Issuer               string   `koanf:"issuer" help:"the provider's issuer identifier, exactly as its tokens say it, slash included; {tid} in it stands for each of the tenants"`
 	Tenants              []string `koanf:"tenants" help:"the values that the claim in the braces of the issuer may have"`
 	DiscoveryURL         string   `koanf:"discovery_url" help:"where its metadata is, if not at a well-known place below the issuer; for a back channel"`

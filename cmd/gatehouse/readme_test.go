@@ -29,7 +29,7 @@ func TestTheTablesOfTheREADMEAreTrue(t *testing.T) {
 	}
 	want := string(raw)
 	for name, table := range map[string]string{
-		"tools": toolsTable(), "kinds": kindsTable(), "settings": settingsTable(), "reasons": reasonsTable(),
+		"tools": toolsTable(), "kinds": kindsTable(), "settings": settingsTable(), "reasons": reasonsTable(), "presets": presetsTable(),
 	} {
 		block := regexp.MustCompile(`(?s)(<!-- begin ` + name + `:[^\n]*-->\n).*?(<!-- end ` + name + ` -->)`)
 		if !block.MatchString(want) {
@@ -85,6 +85,14 @@ func settingsTable() string {
 			help += fmt.Sprintf(" (kind `%s`)", key.Kind)
 		}
 		table += row(code(key.Name), code(key.DefaultText()), help)
+	}
+	return table
+}
+
+func presetsTable() string {
+	table := row("preset", "set beside it, under `provider`", "registration of clients", "what is proven") + row("---", "---", "---", "---")
+	for _, p := range configs.Presets() {
+		table += row(fmt.Sprintf("[`%s`](configs/presets/%s.yaml)", p.Name, p.Name), code(strings.Join(p.Beside, "`, `")), p.Registration, p.Proven)
 	}
 	return table
 }

@@ -1,0 +1,241 @@
+package configs
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/providers"
+)
+
+// sixteen are the presets that the documentation promises.
+var sixteen = []string{
+	"auth0", "authelia", "clerk", "cognito", "descope", "dex", "entra", "google", "hydra", "keycloak", "logto", "okta", "pocket-id", "stytch",
+	"workos", "zitadel",
+}
+
+func TestThePresetsAreThoseThatArePromised(t *testing.T) {
+	if diff := cmp.Diff(sixteen, presetNames()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// presetValues reads a preset as the loader does.
+func presetValues(t testing.TB, name string) map[string]any {
+	t.Helper()
+	r := profileReader{layer: newLayer(false, nil), lines: map[string]int{}, origin: func(int) string { return name }}
+	r.read(presetFile(name))
+	if len(r.problems) > 0 {
+		t.Fatal(r.problems)
+	}
+	return r.layer.values
+}
+
+// A preset is data: settings of kind oidc, each of its type, and never what only the operator can know.
+func TestAPresetHoldsOnlySettingsOfItsKind(t *testing.T) {
+	for _, name := range presetNames() {
+		t.Run(name, func(t *testing.T) {
+			for key, value := range presetValues(t, name) {
+				i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind })
+				switch {
+				case i < 0:
+					t.Errorf("%s is not a setting of kind %s", key, presetKind)
+				case Keys()[i].IsSecret() || strings.HasSuffix(key, fileSuffix):
+					t.Errorf("%s is a secret", key)
+				case key == presetKey:
+					t.Errorf("a preset of a preset")
+				default:
+					if _, wrong := convert(value, Keys()[i], false); wrong != nil {
+						t.Errorf("%s: %s", key, wrong.reason)
+					}
+				}
+			}
+		})
+	}
+}
+
+// What a preset says about itself is all that an operator has before the first sign-in.
+func TestEachPresetSaysWhatToDoAndWhatNobodyTried(t *testing.T) {
+	for _, p := range Presets() {
+		t.Run(p.Name, func(t *testing.T) {
+			for label, text := range map[string]string{
+				"summary": p.Summary, "Registration": p.Registration, "Proven": p.Proven, "Sources": p.Sources,
+				"At the provider": p.AtProvider, "Not verified": p.NotVerified,
+			} {
+				if text == "" || strings.Contains(text, "|") {
+					t.Errorf("%s: %q is not a text for a table", label, text)
+				}
+			}
+			for _, way := range []string{"pre-registered", "dynamic", "client ID metadata document"} {
+				if !strings.Contains(p.Registration, way) {
+					t.Errorf("it does not say whether this registration works: %s", way)
+				}
+			}
+			if !strings.Contains(p.Proven, " taken from ") {
+				t.Errorf("it does not say whether a token was taken from the product: %s", p.Proven)
+			}
+			if len(p.Beside) == 0 {
+				t.Error("it does not say what to set beside it")
+			}
+			for _, key := range p.Beside {
+				if !slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == "provider."+key && k.Kind == presetKind }) {
+					t.Errorf("there is no setting provider.%s", key)
+				}
+			}
+		})
+	}
+}
+
+func TestTheCommentOfAPresetIsReadByItsLabels(t *testing.T) {
+	content := "# One sentence,\n# on two lines.\n#\n# Set beside it: issuer, audiences\n# Registration: this:\n#   and that\n" +
+		"#\n# Something: for readers.\n#\n# At the provider:\n#   - a\n#   - b\n# Not verified: c\n\n# Proven: no, this is no head\nprovider: {}\n"
+	want := Preset{Name: "x", Summary: "One sentence, on two lines.", Beside: []string{"issuer", "audiences"}, Registration: "this: and that",
+		AtProvider: "- a - b", NotVerified: "c"}
+	if diff := cmp.Diff(want, parsePreset("x", []byte(content))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+const keycloakIssuer = "https://keycloak.example.com/realms/main"
+
+// One line switches the provider: it beats the kind of the built-in profile, and no other.
+func TestNamingAPresetChoosesItsKind(t *testing.T) {
+	flags := map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer}
+	for name, s := range map[string]Sources{
+		"as a flag":                       {Flags: flags},
+		"in the environment":              {Environ: []string{"GATEHOUSE_PROVIDER__PRESET=keycloak", "GATEHOUSE_PROVIDER__ISSUER=" + keycloakIssuer}},
+		"in .env":                         {Dir: filepath.Dir(write(t, ".env", "GATEHOUSE_PROVIDER__PRESET=keycloak\nGATEHOUSE_PROVIDER__ISSUER="+keycloakIssuer+"\n"))},
+		"in a profile without a kind":     {Profile: write(t, "p.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")},
+		"as a flag, over such a profile":  {Profile: write(t, "p.yaml", "log.level: info\n"), Flags: flags},
+		"in a profile that says the kind": {Profile: write(t, "p.yaml", "provider:\n  kind: oidc\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")},
+		"over a kind that a later layer replaces": {
+			Profile: write(t, "p.yaml", localKind), Environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc"}, Flags: flags},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := mustLoad(t, s)
+			oidc, ok := config.Provider.(*providers.OIDC)
+			if !ok || config.Kind != presetKind {
+				t.Fatalf("the kind is %s, the provider a %T", config.Kind, config.Provider)
+			}
+			if oidc.Preset != "keycloak" || oidc.Issuer != keycloakIssuer || !slices.Equal(oidc.RequiredClaims, []string{"typ=Bearer"}) {
+				t.Errorf("%+v", oidc)
+			}
+		})
+	}
+	t.Run("and says so", func(t *testing.T) {
+		config := mustLoad(t, Sources{Flags: flags})
+		for _, want := range []Value{
+			{kindKey, presetKind, "derived from provider.preset"},
+			{presetKey, "keycloak", "flag --provider.preset"},
+			{"provider.required_claims", "typ=Bearer", "preset keycloak"},
+			{"provider.issuer", keycloakIssuer, "flag --provider.issuer"},
+			{"provider.leeway", "1m", "default"},
+			{"scopes.required", "mcp:use", "built-in profile local.yaml"},
+		} {
+			if diff := cmp.Diff(want, effective(t, config, want.Key)); diff != "" {
+				t.Error(diff)
+			}
+		}
+	})
+	t.Run("and may be taken back", func(t *testing.T) {
+		profile := write(t, "p.yaml", "provider:\n  kind: oidc\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")
+		config := mustLoad(t, Sources{Profile: profile, Flags: map[string]string{presetKey: ""}})
+		if claims := config.Provider.(*providers.OIDC).RequiredClaims; len(claims) > 0 {
+			t.Errorf("claims of the preset are required: %v", claims)
+		}
+	})
+}
+
+func TestAPresetOnlyFillsIn(t *testing.T) {
+	claims := func(t *testing.T, s Sources) Value {
+		t.Helper()
+		return effective(t, mustLoad(t, s), "provider.required_claims")
+	}
+	profile := write(t, "p.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n  required_claims: [by=profile]\n")
+	silent := write(t, "silent.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")
+	dir := filepath.Dir(write(t, ".env", "GATEHOUSE_PROVIDER__REQUIRED_CLAIMS=by=dot\n"))
+	environ := []string{"GATEHOUSE_PROVIDER__REQUIRED_CLAIMS=by=environment"}
+	flags := map[string]string{"provider.required_claims": "by=flag"}
+	for want, s := range map[string]Sources{
+		"typ=Bearer":     {Profile: silent},
+		"by=profile":     {Profile: profile},
+		"by=dot":         {Profile: profile, Dir: dir},
+		"by=environment": {Profile: profile, Dir: dir, Environ: environ},
+		"by=flag":        {Profile: profile, Dir: dir, Environ: environ, Flags: flags},
+	} {
+		if got := claims(t, s); got.Value != want {
+			t.Errorf("%s counts (%s), not %s", got.Value, got.Origin, want)
+		}
+	}
+	// A list may be emptied, too.
+	if got := effective(t, mustLoad(t, Sources{Profile: silent, Flags: map[string]string{"provider.required_claims": ""}}), "provider.required_claims").Value; got != "" {
+		t.Errorf("required_claims is still %s", got)
+	}
+}
+
+// A layer that names another preset replaces the first one altogether.
+func TestOnlyTheLastPresetCounts(t *testing.T) {
+	profile := write(t, "p.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")
+	config := mustLoad(t, Sources{Profile: profile, Flags: map[string]string{presetKey: "clerk"}})
+	if got := config.Provider.(*providers.OIDC).RequiredClaims; len(got) > 0 {
+		t.Errorf("claims of the other preset are required: %v", got)
+	}
+}
+
+func TestAPresetBesideAnotherKindIsRefused(t *testing.T) {
+	for name, s := range map[string]Sources{
+		"in one profile":                {Profile: write(t, "p.yaml", localKind+"  preset: keycloak\n")},
+		"as a flag over a profile":      {Profile: write(t, "p.yaml", localKind), Flags: map[string]string{presetKey: "keycloak"}},
+		"although there is no such one": {Flags: map[string]string{kindKey: "local", presetKey: "nonesuch"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := only(t, s)
+			if p.Key != presetKey || !strings.Contains(p.Reason, "belongs to provider.kind oidc") || !strings.HasSuffix(p.WayOut, "provider.kind to oidc") {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
+// The variables of Scalekit's template only make a guess about the kind.
+func TestAPresetInAnEnvironmentOfScalekitIsAContradiction(t *testing.T) {
+	p := only(t, Sources{
+		Environ: []string{"SK_ENV_URL=https://acme.scalekit.com"},
+		Flags:   map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer},
+	})
+	if p.Key != kindKey || p.Origin != "derived from provider.preset" || !strings.Contains(p.WayOut, "remove SK_ENV_URL") {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestTheNameOfAPresetAsKindGivesTheWayOut(t *testing.T) {
+	for wayOut, s := range map[string]Sources{
+		"entra is a preset: set provider.kind to oidc and provider.preset to entra":         {Profile: write(t, "p.yaml", "provider.kind: entra\n")},
+		"dex is a preset: set --provider.kind to oidc and --provider.preset to dex":         {Flags: map[string]string{kindKey: "dex"}},
+		"pocket-id is a preset: set provider.kind to oidc and provider.preset to pocket-id": {Profile: write(t, "p.yaml", "provider.kind: PocketID\n")},
+		"okta is a preset: set GATEHOUSE_PROVIDER__KIND to oidc and GATEHOUSE_PROVIDER__PRESET to okta": {
+			Environ: []string{"GATEHOUSE_PROVIDER__KIND=okta"}},
+	} {
+		if p := only(t, s); p.WayOut != wayOut {
+			t.Errorf("%q, not %q", p.WayOut, wayOut)
+		}
+	}
+}
+
+func TestAnUnknownPresetIsAnsweredWithAllOfThem(t *testing.T) {
+	for name, wayOut := range map[string]string{
+		"keyclaok":          "did you mean keycloak? The presets are: " + strings.Join(sixteen, ", "),
+		"ping":              "use one of: " + strings.Join(sixteen, ", "),
+		"../../x/okta.yaml": "use one of: " + strings.Join(sixteen, ", "),
+		"presets/okta":      "use one of: " + strings.Join(sixteen, ", "),
+		"scalekit":          "scalekit is a kind of its own: set --provider.kind to it, and no preset",
+		"Okta":              "did you mean okta? The presets are: " + strings.Join(sixteen, ", "),
+	} {
+		if p := only(t, Sources{Flags: map[string]string{presetKey: name}}); p.WayOut != wayOut || p.Key != presetKey || p.Origin != "flag --provider.preset" {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+}
