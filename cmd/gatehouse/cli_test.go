@@ -193,9 +193,17 @@ func TestHelpGoesToStdoutAndListsEverything(t *testing.T) {
 }
 
 func TestEveryCommandHasAHelpText(t *testing.T) {
+	var names []string
 	for _, cmd := range commands() {
-		if got := gatehouse(t, cmd.name, "--help"); got.code != exitOK || !strings.Contains(got.stdout, "gatehouse "+cmd.name+" [flags]") {
-			t.Errorf("%s: %+v", cmd.name, got)
+		names = append(names, cmd.name)
+	}
+	for _, name := range append(names, "token inspect", "token get") {
+		usage := "gatehouse " + name + " [flags]"
+		if name == "token" {
+			usage = "gatehouse token get [flags]"
+		}
+		if got := gatehouse(t, append(strings.Fields(name), "--help")...); got.code != exitOK || !strings.Contains(got.stdout, usage) {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func tokens(ctx context.Context, args []string, c console) int {
 	}
 	fmt.Fprint(w, "Usage:\n")
 	for _, sub := range subcommands {
-		fmt.Fprintf(w, "  gatehouse token %-8s %s\n", sub.name, sub.summary)
+		fmt.Fprintf(w, "  gatehouse token %-16s %s\n", sub.name+" [flags]", sub.summary)
 	}
 	return code
 }
