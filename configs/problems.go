@@ -112,6 +112,21 @@ func withoutSecrets(s string) string {
 	return s
 }
 
+// FlagWayOut says what to do about a flag that does not exist: the one that was meant, or where a secret belongs, which has
+// no flag. It is empty if that cannot be guessed.
+func FlagWayOut(name string, flags []string) string {
+	for _, key := range Keys() {
+		if key.IsSecret() && strings.TrimSuffix(name, fileSuffix) == key.Name {
+			variable := envPrefix + strings.ToUpper(strings.ReplaceAll(key.Name, ".", "__"))
+			return "a command line is visible to every user of the computer: set " + variable + ", or name a file in " + variable + strings.ToUpper(fileSuffix)
+		}
+	}
+	if near := nearest(name, flags); near != "" {
+		return "did you mean --" + near + "?"
+	}
+	return ""
+}
+
 // nearest returns the candidate that name was probably meant to be, or "".
 func nearest(name string, candidates []string) string {
 	if len(name) > 100 {

@@ -118,8 +118,11 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 				body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
 			}
 		case errors.As(err, &fromEcho) && fromEcho.Code == http.StatusNotFound:
-			status, body.Error, body.MCPURL = http.StatusNotFound, "not_found", c.Resource.String()
-			body.Description = "Nothing is served at this path. The MCP endpoint is " + c.Resource.String()
+			status, body.Error, body.Description = http.StatusNotFound, "not_found", "Nothing is served at this path."
+			if p != nil { // an issuer alone has no MCP endpoint
+				body.MCPURL = c.Resource.String()
+				body.Description += " The MCP endpoint is " + c.Resource.String()
+			}
 		case errors.As(err, &fromEcho) && fromEcho.Code < http.StatusInternalServerError:
 			status = fromEcho.Code
 			body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")

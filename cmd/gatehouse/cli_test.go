@@ -216,8 +216,10 @@ func TestAWrongCommandLineIsRefusedOnStderr(t *testing.T) {
 		{[]string{"sevre"}, `there is no command "sevre"`},
 		{[]string{""}, `there is no command ""`},
 		{[]string{"serve", "--no.such.flag"}, "no.such.flag"},
-		{[]string{"--server.listn=:1"}, "server.listn"},
-		{[]string{"serve", "--provider.client_secret=hunter2"}, "provider.client_secret"},
+		{[]string{"--server.listn=:1"}, "did you mean --server.listen?"},
+		{[]string{"issuer", "--listn=:1"}, "did you mean --listen?"},
+		{[]string{"serve", "--provider.client_secret=hunter2"}, "GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE"},
+		{[]string{"serve", "--provider.client_secret_file=secret"}, "GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE"},
 		{[]string{"config", "--url=x"}, "url"},
 		{[]string{"issuer", "--provider.kind=local"}, "provider.kind"},
 		{[]string{"version", "--verbose"}, "verbose"},
@@ -338,7 +340,10 @@ func TestAnAddressThatCannotBeHad(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"serve, a port in use":  {[]string{"serve", "--server.listen=" + taken, "--resource=http://" + taken + "/mcp"}, []string{taken + " is in use", "server.listen"}},
+		"serve, a port in use":                   {[]string{"serve", "--server.listen=" + taken, "--resource=http://" + taken + "/mcp"}, []string{taken + " is in use", "server.listen, flag --server.listen", "--resource=http://localhost:", "/mcp (that port is free)"}},
+		"serve, the port of the resource in use": {[]string{"serve", "--resource=http://" + taken + "/mcp"}, []string{"server.listen, derived from resource", "(that port is free)"}},
+		"serve, behind a proxy, a port in use": {[]string{"serve", "--config=../../configs/oidc.yaml", "--resource=https://mcp.example.com/mcp", "--server.listen=" + taken},
+			[]string{taken + " is in use", "--server.listen=127.0.0.1:", "(that port is free)"}},
 		"issuer, a port in use": {[]string{"issuer", "--listen=" + taken}, []string{taken + " is in use", "--listen"}},
 		// 192.0.2.0/24 is for documentation (RFC 5737); no computer has it.
 		"serve, an address of another computer": {[]string{"--server.listen=192.0.2.1:3002", "--provider.dangerously_allow_public_resource"}, []string{"cannot listen on 192.0.2.1:3002", "server.listen"}},
@@ -557,5 +562,20 @@ func TestExitCodesAreTheDocumentedOnes(t *testing.T) {
 		if help := strings.Join(strings.Fields(gatehouse(t, "help").stdout), " "); !strings.Contains(help, words) {
 			t.Errorf("help does not say what %d means", code)
 		}
+	}
+}
+
+func TestTheIssuerFollowsThePortThatItListensOn(t *testing.T) {
+	s, address := startService(t, "issuer", "--listen=ADDRESS")
+	_, port, _ := net.SplitHostPort(address)
+	if _, body := get(t, "http://"+address+"/.well-known/openid-configuration"); !strings.Contains(body, `"issuer":"http://localhost:`+port+`"`) {
+		t.Errorf("the metadata is %s", body)
+	}
+	if status, body := get(t, "http://"+address+"/mcp"); status != http.StatusNotFound || strings.Contains(body, "MCP") {
+		t.Errorf("it speaks of an endpoint that it has not: %d %s", status, body)
+	}
+	s.stop()
+	if !strings.Contains(s.stderr.String(), "msg=stopped") {
+		t.Errorf("the log is\n%s", s.stderr)
 	}
 }

@@ -38,10 +38,24 @@ func parseAlone(flags *pflag.FlagSet, args []string, c console) (code int, done 
 	case errors.Is(err, pflag.ErrHelp):
 		return exitOK, true
 	case err != nil:
-		fmt.Fprintf(c.stderr, "gatehouse %s: %v\n`gatehouse %s --help` lists the flags\n", flags.Name(), err, flags.Name())
+		fmt.Fprintf(c.stderr, "gatehouse %s: %v%s\n`gatehouse %s --help` lists the flags\n", flags.Name(), err, wayOut(flags, err), flags.Name())
 		return exitConfig, true
 	}
 	return 0, false
+}
+
+// wayOut is what to write instead of a flag that does not exist.
+func wayOut(flags *pflag.FlagSet, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return ""
+	}
+	var names []string
+	flags.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if way := configs.FlagWayOut(unknown.GetSpecifiedName(), names); way != "" {
+		return "; " + way
+	}
+	return ""
 }
 
 // settingsFlags adds --config and a flag for every setting, and returns a function that loads the configuration once the

@@ -20,7 +20,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 	flags := newFlags("issuer", "Run the local issuer alone: a fake authorization server for demos and tests. Anyone can sign in as anyone.", c)
 	var (
 		listen    = flags.String("listen", "127.0.0.1:9000", "host:port to listen on")
-		url       = flags.String("issuer", "http://localhost:9000", "the issuer identifier: an origin, as clients reach it")
+		url       = flags.String("issuer", "http://localhost:9000", "the issuer identifier: an origin, as clients reach it; it follows the port of --listen")
 		resources = flags.StringSlice("resource", []string{"http://localhost:3002/mcp"}, "resources that tokens may be issued for; the first is the default")
 		known     = flags.StringSlice("scopes", scopes, "scopes that clients may ask for")
 		initial   = flags.StringSlice("default-scopes", []string{"mcp:use", "greet:read"}, "scopes of a request that names none")
@@ -35,6 +35,9 @@ func issuer(ctx context.Context, args []string, c console) int {
 	)
 	if code, done := parse(flags, args, c); done {
 		return code
+	}
+	if _, port, err := net.SplitHostPort(*listen); err == nil && !flags.Changed("issuer") {
+		*url = "http://localhost:" + port // clients of another port would not find it
 	}
 	logSettings := configs.Log{Level: *level, Format: *format}
 	settings := server.DefaultSettings()
@@ -72,13 +75,14 @@ func issuer(ctx context.Context, args []string, c console) int {
 	}
 	defer ln.Close()
 	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
-		*url, *url+"/.well-known/oauth-authorization-server", *resources)
+		*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
 	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, providers.LocalRoutes(fake))
 	if err := server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{}); err != nil {
 		logger.Error("stopped", "error", err)
 		return exitFailure
 	}
+	logger.Info("stopped")
 	return exitOK
 }
 

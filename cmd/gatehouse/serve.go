@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 
 	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/configs"
 	"gatehouse/server"
 )
 
@@ -25,7 +27,7 @@ func serve(ctx context.Context, args []string, c console) int {
 	logger := newLogger(cfg.Log, c.stderr)
 	ln, err := net.Listen("tcp", cfg.Server.Listen)
 	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: %s\n", portProblem("server.listen", cfg.Server.Listen, err))
+		fmt.Fprintf(c.stderr, "gatehouse: %s\n", servePortProblem(cfg, err))
 		return exitPort
 	}
 	defer ln.Close()
@@ -46,9 +48,29 @@ func serve(ctx context.Context, args []string, c console) int {
 	return exitOK
 }
 
+// servePortProblem says why the address cannot be had, where it came from, and which to take instead.
+func servePortProblem(cfg *configs.Config, err error) string {
+	const key = "server.listen"
+	i := slices.IndexFunc(cfg.Effective, func(v configs.Value) bool { return v.Key == key })
+	origin := cfg.Effective[i].Origin
+	text := portProblem(key+", "+origin, cfg.Server.Listen, err)
+	host, _, splitErr := net.SplitHostPort(cfg.Server.Listen)
+	free, freeErr := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if !errors.Is(err, syscall.EADDRINUSE) || splitErr != nil || freeErr != nil {
+		return text
+	}
+	defer free.Close()
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	if cfg.Resource.IsLoopback() {
+		// The address follows from the resource, and clients dial the resource.
+		return text + fmt.Sprintf(", such as --resource=http://localhost:%s%s (that port is free)", port, cfg.Resource.Path())
+	}
+	return text + fmt.Sprintf(", such as --%s=%s (that port is free)", key, net.JoinHostPort(host, port))
+}
+
 func portProblem(key, address string, err error) string {
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Sprintf("%s is in use by another program; stop that one, or choose another address with %s", address, key)
+		return fmt.Sprintf("%s is in use by another program (%s); stop that one, or choose another address", address, key)
 	}
 	return fmt.Sprintf("cannot listen on %s (%s): %v", address, key, err)
 }
