@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Runs gatehouse as it is shipped against a real identity provider, the npm package oidc-provider, for every form of its access
+# tokens. Configuration alone points the server at it; the tests in the folder provider sign in and call.
+#
+# It needs Go, npm and Linux's timeout(1); see common.sh.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+(cd "$root" && go test -c -o "$work/provider.test" ./cmd/conformance/provider)
+cp "$here/provider/provider.mjs" "$root/configs/oidc.yaml" .
+
+# What the server proves itself with. The secret begins with what Basic credentials must encode (RFC 6749, section 2.3.1).
+node -e '
+  const { generateKeyPairSync, randomBytes } = require("node:crypto"), { writeFileSync } = require("node:fs");
+  writeFileSync("client-secret", "a+b c:d%/" + randomBytes(24).toString("base64"));
+  writeFileSync("client-key.pem", generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "pkcs8", format: "pem" }));'
+
+# count reads the output of the tests.
+count() {
+  awk '/^ *--- PASS/ { passed++ } /^ *--- SKIP/ { skipped++ } /^note: / { note = "; " substr($0, 7) }
+    END { if (passed + skipped) printf ": %d tests passed, %d skipped%s", passed, skipped, note }' "$1"
+}
+
+# try NAME TOKENS PATH VARIABLE=VALUE...: starts a provider that issues such tokens and has such a path in its issuer, and a
+# server with these variables beside the profile for kind oidc, and runs the tests.
+try() {
+  local name=$1 tokens=$2 path=$3 provider control server
+  shift 3
+  read -r provider control server < <(ports 3)
+  local issuer=http://127.0.0.1:$provider$path url=http://localhost:$server/mcp form=(--algorithm "$tokens") before=$failures
+  [ "$tokens" != opaque ] || form=(--tokens opaque)
+  start "provider-$provider" "$provider" node provider.mjs --port "$provider" --control "$control" --path "$path" "${form[@]}" \
+    --client-secret-file client-secret --client-key-file client-key.pem
+  start "server-$provider" "$server" env GATEHOUSE_RESOURCE="$url" GATEHOUSE_PROVIDER__ISSUER="$issuer" \
+    GATEHOUSE_PROVIDER__KEY_REFETCH_INTERVAL=1s GATEHOUSE_LOG__LEVEL=debug "$@" ./gatehouse serve --config oidc.yaml
+  check 90 "$name" ./provider.test -test.v -resource "$url" -issuer "$issuer" -control "http://127.0.0.1:$control" -tokens "$tokens"
+  if [ "$failures" -gt "$before" ]; then
+    tail -n 40 "provider-$provider.log" "server-$provider.log" | sed 's/^/      /'
+  fi
+}
+
+for algorithm in RS256 ES256 EdDSA; do
+  try "JWTs by $algorithm" "$algorithm" ''
+done
+try "JWTs by RS256, an issuer with a path" RS256 /tenants/one
+try "opaque tokens, client_secret_basic" opaque '' \
+  GATEHOUSE_PROVIDER__INTROSPECTION=opaque GATEHOUSE_PROVIDER__INTROSPECTION_CACHE=2s \
+  GATEHOUSE_PROVIDER__CLIENT_ID=gatehouse-secret GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=client-secret
+try "opaque tokens, private_key_jwt" opaque '' \
+  GATEHOUSE_PROVIDER__INTROSPECTION=always GATEHOUSE_PROVIDER__INTROSPECTION_CACHE=2s GATEHOUSE_PROVIDER__INTROSPECTION_AUTH=private_key_jwt \
+  GATEHOUSE_PROVIDER__CLIENT_ID=gatehouse-key GATEHOUSE_PROVIDER__CLIENT_KEY_FILE=client-key.pem
+check 5 "no error and no JWT in the logs of the servers" bash -c '! grep -H -E "level=ERROR|panic|eyJ" server-*.log'
+
+finish
