@@ -24,8 +24,24 @@ type Identity struct {
 	Expiry time.Time
 	// GoodUntil is Expiry with the leeway that the token was checked with. What lasts longer than a request ends then.
 	GoodUntil time.Time
-	// Claims are the token's claims as they were signed, for tools that need one. Read-only.
-	Claims map[string]json.RawMessage
+
+	// One of the two holds the claims: as they were read, or as they stand in the token, not read yet.
+	claims  object
+	payload string
+}
+
+// Claims returns the token's claims as they were signed, for tools that need one. Read-only. They are read from the token when
+// somebody asks, because hardly anybody does.
+func (id *Identity) Claims() map[string]json.RawMessage {
+	if id.claims != nil || id.payload == "" {
+		return id.claims
+	}
+	raw, err := decodeSegment(id.payload)
+	if err != nil {
+		return nil // it was decoded when the token was verified
+	}
+	claims, _ := parseObject(raw, nil)
+	return claims
 }
 
 // Principal names the caller across issuers. Sessions are bound to it: two providers may share a subject, and an empty

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func boundTo(bound, issuer string) bool {
 }
 
 // load fetches the key set once. Its errors are in our own words: what the issuer sent is never repeated.
-func (s *KeySet) load(ctx context.Context) (*keyring, error) {
+func (s *KeySet) load(ctx context.Context) (*generation, error) {
 	address, err := s.source.URL(ctx)
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func (s *KeySet) load(ctx context.Context) (*keyring, error) {
 	if len(skipped) > 0 {
 		s.logger.Debug("keys that cannot be used were skipped", "skipped", skipped)
 	}
-	return keys, nil
+	return &generation{keys: keys, digest: sha256.Sum256(body)}, nil
 }
 
 // sanitize keeps the keys of a key set that can verify a signature, and says why it skipped the others. A set without

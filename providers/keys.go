@@ -2,6 +2,7 @@ package providers
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -100,6 +101,9 @@ var _ oidc.KeySet = (*KeySet)(nil)
 type generation struct {
 	keys    *keyring
 	fetched time.Time
+	// number grows when the issuer publishes other keys than before.
+	number uint64
+	digest [sha256.Size]byte // of what was published
 }
 
 type fetch struct {
@@ -212,6 +216,15 @@ func (s *KeySet) usable() *keyring {
 	return g.keys
 }
 
+// generation implements generations.
+func (s *KeySet) generation() (number uint64, usable bool) {
+	g := s.current.Load()
+	if g == nil || time.Since(g.fetched) >= s.policy.MaxStale {
+		return 0, false
+	}
+	return g.number, true
+}
+
 // refresh fetches the keys unless it is too early, or joins the fetch that is already under way. It returns the outcome
 // of the latest fetch, or ctx's error if the caller gave up first.
 func (s *KeySet) refresh(ctx context.Context) error {
@@ -239,12 +252,18 @@ func (s *KeySet) refresh(ctx context.Context) error {
 
 func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 	defer f.cancel()
-	keys, err := s.load(ctx)
+	fresh, err := s.load(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
 	if err == nil {
-		s.current.Store(&generation{keys: keys, fetched: now})
+		fresh.fetched = now
+		if old := s.current.Load(); old != nil && old.digest == fresh.digest {
+			fresh.number = old.number
+		} else if old != nil {
+			fresh.number = old.number + 1
+		}
+		s.current.Store(fresh)
 		s.failures, s.nextTry = 0, now.Add(s.policy.RefetchInterval)
 	} else {
 		s.failures++

@@ -2,6 +2,7 @@ package providers
 
 import (
 	"context"
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"time"
@@ -79,6 +80,8 @@ type Verifier struct {
 	fixed []string
 
 	headerChecks, claimChecks []check
+
+	memory *memory
 }
 
 var asymmetric = []jose.SignatureAlgorithm{
@@ -103,7 +106,7 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	if rules.SubjectClaim == "" {
 		rules.SubjectClaim = "sub"
 	}
-	return &Verifier{rules: rules, keys: keys, fixed: rules.fixedClaims(), headerChecks: headerChecks(), claimChecks: claimChecks()}
+	return &Verifier{rules: rules, keys: keys, fixed: rules.fixedClaims(), headerChecks: headerChecks(), claimChecks: claimChecks(), memory: newMemory(rules.Leeway)}
 }
 
 // fixedClaims are all claims that the rules look at.
@@ -126,8 +129,42 @@ func (r Rules) fixedClaims() []string {
 	return slices.Compact(names)
 }
 
-// Verify checks token and returns who presented it. See [Provider.Verify] for the errors.
+// Verify checks token and returns who presented it. See [Provider.Verify] for the errors. A token that was verified lately,
+// by the keys that still hold, is not verified again.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
+	keys, counted := v.keys.(generations)
+	if !counted || len(token) > v.rules.MaxTokenBytes {
+		return v.verify(ctx, token)
+	}
+	generation, usable := keys.generation()
+	if !usable {
+		return v.verify(ctx, token)
+	}
+	now, f := v.rules.Now(), fingerprint(sha256.Sum256([]byte(token)))
+	if r, ok := v.memory.good.get(f, generation, now); ok {
+		return v.memory.identity(r, token), nil
+	}
+	if _, ok := v.memory.bad.get(f, generation, now); ok {
+		return nil, refuse(SignatureInvalid, "as a moment ago")
+	}
+	id, err := v.verify(ctx, token)
+	switch {
+	case err == nil:
+		v.memory.remember(f, id, generation, now)
+	case ReasonOf(err) == SignatureInvalid:
+		v.memory.refuse(f, generation, now)
+	}
+	return id, err
+}
+
+// generations is implemented by keys that say when they changed. What was verified by one generation says nothing once there
+// is another. usable is false while there are none, or none that are fresh enough.
+type generations interface {
+	generation() (number uint64, usable bool)
+}
+
+// verify looks at the claims before it pays for the signature.
+func (v *Verifier) verify(ctx context.Context, token string) (*Identity, error) {
 	jws, err := v.parse(token)
 	if err != nil {
 		return nil, err
@@ -224,7 +261,7 @@ func headerOf(token string) (object, error) {
 
 // identify applies the rules that need no key, and builds the identity that the signature then has to confirm.
 func (v *Verifier) identify(claims object) (*Identity, error) {
-	id := &Identity{Claims: claims}
+	id := &Identity{claims: claims}
 	for _, check := range v.claimChecks {
 		if err := check.test(v, claims, id); err != nil {
 			return nil, err

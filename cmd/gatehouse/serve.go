@@ -25,6 +25,7 @@ func serve(ctx context.Context, args []string, c console) int {
 		return exitConfig
 	}
 	logger := newLogger(cfg.Log, c.stderr)
+	tuneCollector(c.environ, cgroupFile, logger)
 	ln, err := net.Listen("tcp", cfg.Server.Listen)
 	if err != nil {
 		fmt.Fprintf(c.stderr, "gatehouse: %s\n", servePortProblem(cfg, err))

@@ -1,0 +1,170 @@
+package providers
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// rememberedTokens bounds how many tokens are remembered, at about 200 bytes each.
+	rememberedTokens = 100_000
+	// rememberedFor bounds how long a token is taken at its word without a look at its signature.
+	rememberedFor = 5 * time.Minute
+	// rememberedRefusals and refusedFor do the same for tokens whose signature does not hold.
+	rememberedRefusals = 4_096
+	refusedFor         = 5 * time.Second
+
+	memoryShards = 16
+)
+
+// memory remembers which tokens were verified, by their hash, so that a token that comes with every call is verified once.
+// What it says holds for one set of keys: when the issuer's keys change, every token is verified anew. It belongs to one
+// [Verifier], so that what is good for one issuer or audience is never good for another.
+//
+// It is a plain map in shards rather than a library's LRU, whose entries alone would be as large as all that is kept here.
+type memory struct {
+	good, bad shards
+	leeway    time.Duration
+
+	mu     sync.Mutex
+	alikes map[string]*alike
+}
+
+// alike is what the tokens of one client have in common.
+type alike struct {
+	issuer, client   string
+	audience, scopes []string
+}
+
+// maxAlikes bounds how many of them are known at once; those in use live on.
+const maxAlikes = 1_024
+
+type fingerprint [sha256.Size]byte
+
+// shards is a bounded map. When one is full, something makes room: what is over, or else whatever comes first.
+type shards struct {
+	shard [memoryShards]struct {
+		mu      sync.Mutex
+		entries map[fingerprint]recollection
+	}
+	perShard int
+}
+
+// recollection is what is known of a token.
+type recollection struct {
+	subject string
+	rest    *alike // nil in a refusal
+	expiry  int64  // Unix nanoseconds
+	keys    uint64 // the generation of the keys that verified it
+	until   int64  // Unix nanoseconds
+}
+
+func newMemory(leeway time.Duration) *memory {
+	m := &memory{leeway: leeway, alikes: map[string]*alike{}}
+	for _, s := range []struct {
+		shards *shards
+		size   int
+	}{{&m.good, rememberedTokens}, {&m.bad, rememberedRefusals}} {
+		s.shards.perShard = s.size / memoryShards
+		for i := range s.shards.shard {
+			s.shards.shard[i].entries = map[fingerprint]recollection{}
+		}
+	}
+	return m
+}
+
+func (s *shards) get(f fingerprint, keys uint64, now time.Time) (recollection, bool) {
+	shard := &s.shard[f[0]%memoryShards]
+	shard.mu.Lock()
+	r, ok := shard.entries[f]
+	shard.mu.Unlock()
+	return r, ok && r.keys == keys && now.UnixNano() < r.until
+}
+
+func (s *shards) put(f fingerprint, r recollection, now time.Time) {
+	shard := &s.shard[f[0]%memoryShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if _, known := shard.entries[f]; !known && len(shard.entries) >= s.perShard {
+		makeRoom(shard.entries, r.keys, now.UnixNano())
+	}
+	shard.entries[f] = r
+}
+
+// makeRoom looks at a few entries, in the random order of a map, and takes out those that are over, at least one.
+func makeRoom(entries map[fingerprint]recollection, keys uint64, now int64) {
+	const looks = 16
+	looked, removed := 0, false
+	var any fingerprint
+	for f, r := range entries {
+		if looked++; looked > looks {
+			break
+		}
+		any = f
+		if r.until <= now || r.keys != keys {
+			delete(entries, f)
+			removed = true
+		}
+	}
+	if !removed {
+		delete(entries, any)
+	}
+}
+
+// remember keeps id, which a signature by the keys of that generation confirmed, never past its end.
+func (m *memory) remember(f fingerprint, id *Identity, keys uint64, now time.Time) {
+	if id.Expiry.Unix() > math.MaxInt64/int64(time.Second) {
+		return // further away than nanoseconds can count
+	}
+	until := now.Add(rememberedFor)
+	if id.GoodUntil.Before(until) {
+		until = id.GoodUntil
+	}
+	m.good.put(f, recollection{
+		subject: strings.Clone(id.Subject), // not the whole payload with it
+		rest:    m.alike(id), expiry: id.Expiry.UnixNano(), keys: keys, until: until.UnixNano(),
+	}, now)
+}
+
+func (m *memory) refuse(f fingerprint, keys uint64, now time.Time) {
+	m.bad.put(f, recollection{keys: keys, until: now.Add(refusedFor).UnixNano()}, now)
+}
+
+func (m *memory) alike(id *Identity) *alike {
+	key := fmt.Sprintf("%q %q %q %q", id.Issuer, id.Client, id.Audience, id.Scopes) // quoted, so that no text runs into the next
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known, ok := m.alikes[key]; ok {
+		return known
+	}
+	if len(m.alikes) >= maxAlikes {
+		clear(m.alikes)
+	}
+	one := &alike{issuer: id.Issuer, client: strings.Clone(id.Client), audience: cloned(id.Audience), scopes: cloned(id.Scopes)}
+	m.alikes[key] = one
+	return one
+}
+
+func cloned(list []string) []string {
+	out := slices.Clone(list)
+	for i, s := range out {
+		out[i] = strings.Clone(s)
+	}
+	return out
+}
+
+// identity is who presented token, whose claims can still be read from it.
+func (m *memory) identity(r recollection, token string) *Identity {
+	expiry := time.Unix(0, r.expiry)
+	_, rest, _ := strings.Cut(token, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	return &Identity{
+		Issuer: r.rest.issuer, Subject: r.subject, Client: r.rest.client, Audience: r.rest.audience, Scopes: r.rest.scopes,
+		Expiry: expiry, GoodUntil: expiry.Add(m.leeway), payload: payload,
+	}
+}

@@ -1,0 +1,289 @@
+package providers
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// counting counts how often a signature was really checked.
+type counting struct {
+	*KeySet
+	checks atomic.Int64
+}
+
+func (c *counting) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
+	c.checks.Add(1)
+	return c.KeySet.VerifySignature(ctx, jws)
+}
+
+// remembering is a verifier with a clock and keys under the test's control.
+type remembering struct {
+	*Verifier
+	keys    *counting
+	clock   atomic.Int64 // added to the time, in nanoseconds
+	publish atomic.Pointer[[]jose.JSONWebKey]
+	private *ecdsa.PrivateKey
+}
+
+func newRemembering(t *testing.T, audience string) *remembering {
+	t.Helper()
+	r := &remembering{}
+	var err error
+	if r.private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	r.publish.Store(&[]jose.JSONWebKey{{Key: r.private.Public(), KeyID: "one"}})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: *r.publish.Load()})
+	}))
+	t.Cleanup(server.Close)
+	source := KeySource{URL: fixedURL(server.URL), Client: newFetchClient(&http.Transport{DisableKeepAlives: true})}
+	r.keys = &counting{KeySet: NewKeySet(source, KeyPolicy{RefetchInterval: time.Nanosecond}, slog.New(slog.DiscardHandler))}
+	r.refetch(t)
+	r.Verifier = NewVerifier(Rules{
+		Issuers: []string{"https://issuer.example"}, Audiences: []string{audience}, Algorithms: []jose.SignatureAlgorithm{jose.ES256}, TokenTypes: []string{"at+jwt"},
+		ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"},
+		Now: func() time.Time { return time.Now().Add(time.Duration(r.clock.Load())) },
+	}, r.keys)
+	return r
+}
+
+func (r *remembering) refetch(t *testing.T) {
+	t.Helper()
+	if err := r.keys.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *remembering) token(t *testing.T, life time.Duration) string {
+	t.Helper()
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: r.private, KeyID: "one"}}, (&jose.SignerOptions{}).WithType("at+jwt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, _ := json.Marshal(map[string]any{
+		"iss": "https://issuer.example", "aud": "https://mcp.example.com/mcp", "sub": "alice", "client_id": "web", "scope": "a b",
+		"exp": time.Now().Add(life).Unix(), "custom": "x",
+	})
+	jws, err := signer.Sign(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jws.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func TestATokenThatComesAgainIsNotVerifiedAgain(t *testing.T) {
+	r := newRemembering(t, "https://mcp.example.com/mcp")
+	token := r.token(t, time.Hour)
+	first, err := r.Verify(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := r.Verify(t.Context(), token)
+	if err != nil || r.keys.checks.Load() != 1 {
+		t.Fatalf("%v after %d checks", err, r.keys.checks.Load())
+	}
+	if a, b := fmt.Sprintf("%+v %s", first.TokenInfo(), first.Claims()["custom"]), fmt.Sprintf("%+v %s", again.TokenInfo(), again.Claims()["custom"]); strings.Count(a, `"x"`) != 1 ||
+		first.Subject != again.Subject || first.Client != again.Client || fmt.Sprint(first.Scopes, first.Audience) != fmt.Sprint(again.Scopes, again.Audience) || !first.Expiry.Equal(again.Expiry) || string(again.Claims()["custom"]) != `"x"` {
+		t.Errorf("first %s, then %s", a, b)
+	}
+	// The last letter carries bits of the signature, and the one before it too.
+	for i := range 3 {
+		spoilt := token[:len(token)-4+i] + string('A'+(token[len(token)-4+i]-'A'+1)%26) + token[len(token)-3+i:]
+		if _, err := r.Verify(t.Context(), spoilt); err == nil {
+			t.Errorf("a token that differs in a letter passed for the one that was verified")
+		}
+	}
+}
+
+// Nothing that ends a token may be overlooked because the token was seen before.
+func TestARememberedTokenEndsLikeAnyOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(*testing.T, *remembering)
+		want Reason
+		is   error
+	}{
+		"it expires": {func(_ *testing.T, r *remembering) { r.clock.Store(int64(time.Hour + DefaultLeeway)) }, TokenExpired, ErrInvalidToken},
+		"its key is withdrawn": {func(t *testing.T, r *remembering) {
+			other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.publish.Store(&[]jose.JSONWebKey{{Key: other.Public(), KeyID: "two"}})
+			r.refetch(t)
+		}, KeyUnknown, ErrInvalidToken},
+		"its key is replaced under the same id": {func(t *testing.T, r *remembering) {
+			other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.publish.Store(&[]jose.JSONWebKey{{Key: other.Public(), KeyID: "one"}})
+			r.refetch(t)
+		}, SignatureInvalid, ErrInvalidToken},
+		"the keys grow too old": {func(_ *testing.T, r *remembering) {
+			r.keys.policy.MaxStale = 0
+			r.keys.nextTry = time.Now().Add(time.Hour)
+		}, KeysUnavailable, ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRemembering(t, "https://mcp.example.com/mcp")
+			token := r.token(t, time.Hour)
+			for range 2 {
+				if _, err := r.Verify(t.Context(), token); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.end(t, r)
+			if _, err := r.Verify(t.Context(), token); ReasonOf(err) != c.want || !errors.Is(err, c.is) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestATokenIsVerifiedAnewEveryFiveMinutesAndWhenKeysAreAdded(t *testing.T) {
+	r := newRemembering(t, "https://mcp.example.com/mcp")
+	token := r.token(t, time.Hour)
+	verify := func(want int64) {
+		t.Helper()
+		if _, err := r.Verify(t.Context(), token); err != nil || r.keys.checks.Load() != want {
+			t.Errorf("%v after %d checks, want %d", err, r.keys.checks.Load(), want)
+		}
+	}
+	verify(1)
+	r.refetch(t) // the same keys
+	verify(1)
+	r.clock.Store(int64(rememberedFor))
+	verify(2)
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := append([]jose.JSONWebKey{{Key: other.Public(), KeyID: "two"}}, *r.publish.Load()...)
+	r.publish.Store(&both)
+	r.refetch(t)
+	verify(3)
+	verify(3)
+}
+
+func TestABadSignatureIsRememberedForAMoment(t *testing.T) {
+	r := newRemembering(t, "https://mcp.example.com/mcp")
+	token := r.token(t, time.Hour)
+	forged := token[:strings.LastIndexByte(token, '.')+1] + strings.Repeat("A", 86)
+	for i := range 3 {
+		if _, err := r.Verify(t.Context(), forged); ReasonOf(err) != SignatureInvalid {
+			t.Errorf("try %d: %v", i, err)
+		}
+	}
+	if got := r.keys.checks.Load(); got != 1 {
+		t.Errorf("the same forgery was checked %d times", got)
+	}
+	r.clock.Store(int64(refusedFor))
+	_, _ = r.Verify(t.Context(), forged)
+	if got := r.keys.checks.Load(); got != 2 {
+		t.Errorf("after a while it was checked %d times in all", got)
+	}
+	if _, err := r.Verify(t.Context(), token); err != nil {
+		t.Errorf("the true token: %v", err)
+	}
+}
+
+func TestWhatIsGoodForOneAudienceIsNotGoodForAnother(t *testing.T) {
+	one, other := newRemembering(t, "https://mcp.example.com/mcp"), newRemembering(t, "https://other.example.com/mcp")
+	other.Verifier.keys = one.Verifier.keys
+	token := one.token(t, time.Hour)
+	for range 2 {
+		if _, err := one.Verify(t.Context(), token); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := other.Verify(t.Context(), token); ReasonOf(err) != AudienceMismatch {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// What two tokens have in common is kept once; what only looks alike is not.
+func TestTokensThatLookAlikeAreKeptApart(t *testing.T) {
+	m, now := newMemory(DefaultLeeway), time.Now()
+	for i, id := range []*Identity{
+		{Scopes: []string{"a", "b"}}, {Scopes: []string{"a b"}}, {Scopes: []string{"a\x00b"}}, {Scopes: []string{"a\" \"b"}},
+		{Audience: []string{"a"}}, {Client: "a"}, {Issuer: "a"}, {Client: "a", Scopes: []string{"a"}}, {Issuer: "a", Client: "a"},
+		{Expiry: time.Unix(253402300799, 0)}, // which cannot be kept
+	} {
+		id.Subject = "alice"
+		if id.Expiry.IsZero() {
+			id.Expiry = now.Add(time.Hour)
+		}
+		id.GoodUntil = id.Expiry.Add(DefaultLeeway)
+		f := fingerprint{byte(i)}
+		m.remember(f, id, 1, now)
+		r, ok := m.good.get(f, 1, now)
+		if id.Expiry.Year() == 9999 {
+			if ok {
+				t.Errorf("%+v: it is remembered", id)
+			}
+			continue
+		}
+		got := m.identity(r, "")
+		if !ok || got.Issuer != id.Issuer || got.Client != id.Client || !slices.Equal(got.Audience, id.Audience) || !slices.Equal(got.Scopes, id.Scopes) || !got.Expiry.Equal(id.Expiry) {
+			t.Errorf("%+v is remembered as %+v", id, got)
+		}
+	}
+}
+
+// A hundred thousand people's tokens must fit into what a small container has.
+func TestTheMemoryIsBounded(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC() // the first only queues what has finalizers
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	m, now := newMemory(DefaultLeeway), time.Now()
+	for i := range 2 * rememberedTokens {
+		var f fingerprint
+		binary.LittleEndian.PutUint64(f[:], uint64(i)*0x9E3779B97F4A7C15) // spread over the shards
+		id := &Identity{
+			Issuer: "https://login.example.com", Subject: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Client: fmt.Sprintf("client-%d", i%50),
+			Audience: []string{"https://mcp.example.com/mcp"}, Scopes: []string{"mcp:use", "greet:read"}, Expiry: now.Add(time.Hour), GoodUntil: now.Add(time.Hour),
+			claims: object{"x": json.RawMessage("1")},
+		}
+		m.remember(f, id, 1, now)
+	}
+	after := heap()
+	kept := 0
+	for i := range m.good.shard {
+		kept += len(m.good.shard[i].entries)
+	}
+	if kept > rememberedTokens || kept < rememberedTokens*9/10 {
+		t.Errorf("%d tokens are remembered, at most %d should be", kept, rememberedTokens)
+	}
+	if used := after - before; after > before && used > 32<<20 {
+		t.Errorf("%d tokens take %d MB", kept, used>>20)
+	}
+	t.Logf("%d tokens, %.1f MB", kept, float64(int64(after-before))/(1<<20))
+	runtime.KeepAlive(m)
+}
