@@ -3,6 +3,7 @@ package providers
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type Local struct {
 	// ClientDocumentRootCAs verifies the hosts of client ID metadata documents; the system's roots if nil. It is for
 	// programs, not for configuration.
 	ClientDocumentRootCAs *x509.CertPool
+	// SigningKey is the issuer's key, which must fit SigningAlgorithm; a fresh one at each start if nil. It is for
+	// programs, not for configuration: tests sign hostile tokens with the very key that the provider trusts.
+	SigningKey crypto.Signer
 }
 
 func defaultLocal() *Local {
@@ -80,6 +84,7 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 		Scopes:                         site.KnownScopes,
 		DefaultScopes:                  site.InitialScopes,
 		SigningAlgorithm:               s.SigningAlgorithm,
+		SigningKey:                     s.SigningKey,
 		AutoApprove:                    s.AutoApprove,
 		AccessTokenLifetime:            s.TokenLifetime,
 		Clients:                        localissuer.DemoClients(s.ClientSecret.Reveal()),

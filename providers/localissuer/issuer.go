@@ -9,7 +9,7 @@
 // Routing, form parsing and the shape of errors come from zitadel/oidc (package op), to which this package is an
 // [op.Server]. What that library leaves to its host, or decides more loosely than OAuth 2.1, is decided here.
 //
-// Everything lives in memory: keys are made by [New] and die with the process, and so do clients, codes and tokens.
+// Everything lives in memory: keys are made by [New], or handed to it, and die with the process, and so do clients, codes and tokens.
 //
 // The handler sends no CORS headers. The server around it does, in one place, for [Issuer.OpenCORSPaths].
 //
@@ -18,6 +18,7 @@
 package localissuer
 
 import (
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -52,6 +53,10 @@ type Config struct {
 
 	// SigningAlgorithm signs access and ID tokens: RS256 (the default), ES256 or EdDSA.
 	SigningAlgorithm string
+
+	// SigningKey is the key to begin with, which must fit SigningAlgorithm; a fresh one if nil. It is for tests that make
+	// tokens of their own: whoever has it is the issuer.
+	SigningKey crypto.Signer
 
 	// AutoApprove skips the consent page. Everybody is alice, or bob if the request has login_hint=bob.
 	AutoApprove bool
@@ -138,14 +143,14 @@ type Issuer struct {
 	handler   http.Handler
 }
 
-// New checks config and makes an issuer with a fresh signing key. The error joins everything that is wrong with
+// New checks config and makes an issuer, with a fresh signing key unless config brings one. The error joins everything that is wrong with
 // config.
 func New(config Config) (*Issuer, error) {
 	config = withDefaults(config)
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	keys, err := newKeyring(jose.SignatureAlgorithm(config.SigningAlgorithm))
+	keys, err := newKeyring(jose.SignatureAlgorithm(config.SigningAlgorithm), config.SigningKey)
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +232,8 @@ func (c Config) check() error {
 	}
 	if !slices.Contains(signingAlgorithms(), jose.SignatureAlgorithm(c.SigningAlgorithm)) {
 		refuse("signing algorithm %q: use RS256, ES256 or EdDSA", c.SigningAlgorithm)
+	} else if c.SigningKey != nil && !fits(c.SigningKey, jose.SignatureAlgorithm(c.SigningAlgorithm)) {
+		refuse("signing key: a %T cannot sign %s", c.SigningKey, c.SigningAlgorithm)
 	}
 	// The lifetimes are announced in whole seconds (expires_in), and 0 would read as "unknown".
 	if c.AccessTokenLifetime < time.Second {

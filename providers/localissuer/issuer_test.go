@@ -1,6 +1,10 @@
 package localissuer_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +14,11 @@ import (
 
 func TestNewRefusesWhatWouldNotWorkOrNotBeSafe(t *testing.T) {
 	valid := localissuer.Config{Issuer: "http://localhost:3002", Resources: []string{"http://localhost:3002/mcp"}, SigningAlgorithm: "ES256"}
+	p256, err256 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	p384, err384 := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err := errors.Join(err256, err384); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name   string
 		change func(*localissuer.Config)
@@ -35,6 +44,9 @@ func TestNewRefusesWhatWouldNotWorkOrNotBeSafe(t *testing.T) {
 		{"AS-16b a resource with a fragment is refused", func(c *localissuer.Config) { c.Resources = []string{"http://localhost/mcp#x"} }, "fragment"},
 		{"no resource is refused", func(c *localissuer.Config) { c.Resources = nil }, "no resources"},
 		{"an unknown algorithm is refused", func(c *localissuer.Config) { c.SigningAlgorithm = "HS256" }, "use RS256, ES256 or EdDSA"},
+		{"a signing key that fits works", func(c *localissuer.Config) { c.SigningKey = p256 }, ""},
+		{"a signing key of another type is refused", func(c *localissuer.Config) { c.SigningAlgorithm, c.SigningKey = "RS256", p256 }, "cannot sign RS256"},
+		{"a signing key of another curve is refused", func(c *localissuer.Config) { c.SigningKey = p384 }, "cannot sign ES256"},
 		{"a default scope that is no scope is refused", func(c *localissuer.Config) { c.DefaultScopes = []string{"x"} }, "not one of the scopes"},
 		{"a scope with a space is refused", func(c *localissuer.Config) { c.Scopes = []string{"a b"} }, "RFC 6749, section 3.3"},
 		{"a negative lifetime is refused", func(c *localissuer.Config) { c.AccessTokenLifetime = -time.Second }, "at least 1s"},

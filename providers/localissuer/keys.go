@@ -28,9 +28,13 @@ type keyring struct {
 	published []jose.JSONWebKey
 }
 
-func newKeyring(algorithm jose.SignatureAlgorithm) (*keyring, error) {
+// newKeyring begins with the key first, or with a fresh one if that is nil.
+func newKeyring(algorithm jose.SignatureAlgorithm, first crypto.Signer) (*keyring, error) {
 	k := &keyring{algorithm: algorithm}
-	return k, k.rotate(false)
+	if first == nil {
+		return k, k.rotate(false)
+	}
+	return k, k.use(first, false)
 }
 
 func (k *keyring) rotate(keepOld bool) error {
@@ -38,6 +42,10 @@ func (k *keyring) rotate(keepOld bool) error {
 	if err != nil {
 		return fmt.Errorf("local issuer: signing key: %w", err)
 	}
+	return k.use(private, keepOld)
+}
+
+func (k *keyring) use(private any, keepOld bool) error {
 	key := jose.JSONWebKey{Key: private, Algorithm: string(k.algorithm), Use: "sig"}
 	thumbprint, err := key.Thumbprint(crypto.SHA256)
 	if err != nil {
@@ -53,6 +61,19 @@ func (k *keyring) rotate(keepOld bool) error {
 	}
 	k.signing, k.published = key, published
 	return nil
+}
+
+// fits reports whether private can sign by algorithm.
+func fits(private crypto.Signer, algorithm jose.SignatureAlgorithm) bool {
+	switch key := private.(type) {
+	case *rsa.PrivateKey:
+		return algorithm == jose.RS256
+	case *ecdsa.PrivateKey:
+		return algorithm == jose.ES256 && key.Curve == elliptic.P256()
+	case ed25519.PrivateKey:
+		return algorithm == jose.EdDSA
+	}
+	return false
 }
 
 func generateKey(algorithm jose.SignatureAlgorithm) (any, error) {
