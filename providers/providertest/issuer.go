@@ -1,5 +1,3 @@
-// Package providertest helps to test whatever stands behind a providers.Provider: an issuer under the test's control,
-// and tokens of any shape, the hostile ones included.
 package providertest
 
 import (
@@ -31,21 +29,30 @@ import (
 // Issuer is a signing authority under the test's control: keys, a JWKS endpoint that can misbehave, and tokens of any
 // shape. Its methods may be called from several goroutines.
 type Issuer struct {
-	// KeyPolicy is what Keys and Provider work by. NewIssuer sets a refetch interval of 50 ms: for that long after a
-	// fetch, a key that was just added is still unknown.
+	// KeyPolicy is what Keys and Provider work by, and what a [Harness] gives its adapter. NewIssuer sets a refetch
+	// interval of 50 ms, so for that long after a fetch a key that was just added is still unknown; and an age of 500 ms,
+	// so that a test can wait for a withdrawn key to be refused.
 	KeyPolicy providers.KeyPolicy
 	// Logger gets what happens in the background; by default nobody does.
 	Logger *slog.Logger
 
-	t       testing.TB
-	server  *httptest.Server
-	fetches atomic.Int64
+	t      testing.TB
+	server *httptest.Server
 
 	mu        sync.Mutex
+	requests  map[string]int    // by path
 	keys      []key             // all, also those withdrawn; the last one signs
 	published []json.RawMessage // the JWKS
-	answer    http.HandlerFunc
+	documents map[string][]byte // by path
+	answer    http.HandlerFunc  // instead of the keys
+	outage    http.HandlerFunc  // instead of everything
 }
+
+const (
+	keysPath   = "/keys"
+	oauthPath  = "/.well-known/oauth-authorization-server"
+	openIDPath = "/.well-known/openid-configuration"
+)
 
 type key struct {
 	id        string
@@ -55,15 +62,20 @@ type key struct {
 }
 
 // NewIssuer returns an issuer on loopback that closes with t. It publishes one RS256 key for each of kids, for the sake
-// of providers whose key ids have a shape of their own; without kids, one key with an id of its own.
+// of providers whose key ids have a shape of their own; without kids, one key with an id of its own. Its metadata is at
+// both well-known places.
 func NewIssuer(t testing.TB, kids ...string) *Issuer {
 	t.Helper()
 	i := &Issuer{
-		KeyPolicy: providers.KeyPolicy{RefetchInterval: 50 * time.Millisecond},
+		KeyPolicy: providers.KeyPolicy{RefetchInterval: 50 * time.Millisecond, MaxAge: 500 * time.Millisecond},
 		Logger:    slog.New(slog.DiscardHandler),
 		t:         t,
+		requests:  map[string]int{},
+		documents: map[string][]byte{},
 	}
 	i.server = httptest.NewServer(http.HandlerFunc(i.serve))
+	i.Serve(oauthPath, i.Metadata())
+	i.Serve(openIDPath, i.Metadata())
 	t.Cleanup(func() {
 		i.server.CloseClientConnections() // an answer may still be hanging, on purpose
 		i.server.Close()
@@ -78,27 +90,53 @@ func NewIssuer(t testing.TB, kids ...string) *Issuer {
 }
 
 func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/keys" {
+	i.mu.Lock()
+	i.requests[r.URL.Path]++
+	answer, document := i.outage, i.documents[r.URL.Path]
+	if r.URL.Path == keysPath && answer == nil {
+		answer = i.answer
+	}
+	i.mu.Unlock()
+	switch {
+	case answer != nil:
+		answer(w, r)
+		return
+	case r.URL.Path == keysPath:
+		document = i.KeySet()
+	case document == nil:
 		http.NotFound(w, r)
 		return
 	}
-	i.fetches.Add(1)
-	i.mu.Lock()
-	answer := i.answer
-	i.mu.Unlock()
-	if answer != nil {
-		answer(w, r)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(i.KeySet())
+	_, _ = w.Write(document)
 }
 
 // URL returns the issuer identifier.
 func (i *Issuer) URL() string { return i.server.URL }
 
 // KeysURL returns where the keys are published.
-func (i *Issuer) KeysURL() string { return i.server.URL + "/keys" }
+func (i *Issuer) KeysURL() string { return i.server.URL + keysPath }
+
+// Metadata returns what NewIssuer serves at the two well-known paths (RFC 8414, section 3; OpenID Connect Discovery 1.0,
+// section 4). Of the endpoints that it names only the keys exist.
+func (i *Issuer) Metadata() map[string]any {
+	return map[string]any{
+		"issuer": i.URL(), "jwks_uri": i.KeysURL(),
+		"authorization_endpoint": i.URL() + "/authorize", "token_endpoint": i.URL() + "/token",
+		"response_types_supported": []string{"code"}, "code_challenge_methods_supported": []string{"S256"},
+	}
+}
+
+// Serve answers requests for path with a JSON document, such as a changed [Issuer.Metadata]. Nil withholds what is there.
+func (i *Issuer) Serve(path string, document any) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if document == nil {
+		delete(i.documents, path)
+		return
+	}
+	i.documents[path] = mustJSON(document)
+}
 
 // Client returns a client as adapters use it: no redirects, five seconds in all; and no connection outlives a request.
 func (i *Issuer) Client() *http.Client {
@@ -110,7 +148,14 @@ func (i *Issuer) Client() *http.Client {
 }
 
 // Fetches returns how often the keys were asked for so far.
-func (i *Issuer) Fetches() int { return int(i.fetches.Load()) }
+func (i *Issuer) Fetches() int { return i.Requests(keysPath) }
+
+// Requests returns how often path was asked for so far, answered or not.
+func (i *Issuer) Requests(path string) int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.requests[path]
+}
 
 // Answer replaces the answer to requests for the keys: an outage, a slow answer, HTML. Nil restores it. A handler that
 // waits must stop when the request's context ends.
@@ -118,6 +163,13 @@ func (i *Issuer) Answer(h http.HandlerFunc) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.answer = h
+}
+
+// Fail replaces every answer, metadata and all, as [Issuer.Answer] does that for the keys. Nil restores them.
+func (i *Issuer) Fail(h http.HandlerFunc) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.outage = h
 }
 
 // KeySet returns the key set as it is published now.
@@ -143,10 +195,14 @@ func (i *Issuer) AddKeyAs(kid string, alg jose.SignatureAlgorithm) {
 }
 
 // Adopt publishes the public half of private for alg, and signs with it from now on. Changes replace members of the
-// published JWK; a nil value removes one. What is signed for it always carries the kid that is returned.
+// published JWK; a nil value removes one. What is signed for it always carries the kid that is returned, which is one that
+// nobody else has unless changes name one.
 func (i *Issuer) Adopt(private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) (kid string) {
 	i.t.Helper()
-	kid = "key-" + strconv.FormatInt(lastKey.Add(1), 10)
+	kid, chosen := changes["kid"].(string)
+	if !chosen {
+		kid = "key-" + strconv.FormatInt(lastKey.Add(1), 10)
+	}
 	i.adopt(kid, private, alg, changes)
 	return kid
 }
@@ -218,23 +274,33 @@ func (i *Issuer) knows(kid string) bool {
 	return slices.ContainsFunc(i.keys, func(k key) bool { return k.id == kid })
 }
 
-// Sign returns a compact JWS over claims by the newest key, or by that of [Issuer.SignWith]. Entries of header replace or extend what it says by default
-// (the alg and kid of the key, and typ at+jwt); a nil value removes one. A kid that names a key picks it; an alg that the
-// key can do is what it signs with, and any other is only said.
+// Sign returns a compact JWS over claims by the newest key, or by that of [Issuer.SignWith]. Entries of header replace or
+// extend what it says by default (the alg and kid of the key, and typ at+jwt); a nil value removes one. A kid that names a
+// key picks it; an alg that the key can do is what it signs with, and any other is only said.
 func (i *Issuer) Sign(header, claims map[string]any) string {
 	i.t.Helper()
+	private, full := i.headerFor(header)
+	return signAs(private, full, claims)
+}
+
+// headerFor returns the key that Sign uses for header, and the header that it writes.
+func (i *Issuer) headerFor(header map[string]any) (key, map[string]any) {
 	var k key
 	if kid, _ := header["kid"].(string); kid != "" && i.knows(kid) {
 		k = i.key(kid)
 	} else {
 		k = i.key("")
 	}
-	full := merged(map[string]any{"alg": k.algorithm, "kid": k.id, "typ": "at+jwt"}, header)
+	return k, merged(map[string]any{"alg": string(k.algorithm), "kid": k.id, "typ": "at+jwt"}, header)
+}
+
+// signAs signs with the alg that the header says if k can do it, and else with its own.
+func signAs(k key, header, claims map[string]any) string {
 	alg := k.algorithm
-	if said, ok := full["alg"].(string); ok && canSign(k.private, jose.SignatureAlgorithm(said)) {
+	if said, ok := header["alg"].(string); ok && canSign(k.private, jose.SignatureAlgorithm(said)) {
 		alg = jose.SignatureAlgorithm(said)
 	}
-	return SignBytes(alg, k.private, mustJSON(full), mustJSON(claims))
+	return SignBytes(alg, k.private, mustJSON(header), mustJSON(claims))
 }
 
 // Claims returns the claims of a good access token of alice for resource.

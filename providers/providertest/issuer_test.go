@@ -1,6 +1,7 @@
 package providertest_test
 
 import (
+	"crypto"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -140,7 +141,58 @@ func TestAnyKeyCanBeMadeTheOneThatSigns(t *testing.T) {
 	}
 }
 
-func mustResource(t *testing.T) providers.Resource {
+func TestKeysCanHaveTheIDsOfSomebodyElse(t *testing.T) {
+	issuer, other := providertest.NewIssuer(t), providertest.NewIssuer(t)
+	kid := other.AddKey(jose.ES256)
+	if got := issuer.Adopt(other.PrivateKey(kid).(crypto.Signer), jose.ES256, map[string]any{"kid": kid}); got != kid {
+		t.Fatalf("the key is called %s, want %s", got, kid)
+	}
+	if _, err := issuer.Provider(t, mustResource(t)).Verify(t.Context(), issuer.Token(resource, nil)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetadataIsServedChangedAndWithheld(t *testing.T) {
+	issuer := providertest.NewIssuer(t)
+	const path = "/.well-known/openid-configuration"
+	ask := func() (status int, keys string) {
+		resp, err := issuer.Client().Get(issuer.URL() + path)
+		if err != nil {
+			return 0, ""
+		}
+		defer resp.Body.Close()
+		var document struct {
+			Keys string `json:"jwks_uri"`
+		}
+		_ = json.NewDecoder(resp.Body).Decode(&document)
+		return resp.StatusCode, document.Keys
+	}
+	changed := issuer.Metadata()
+	changed["jwks_uri"] = "https://elsewhere.example/keys"
+	for _, c := range []struct {
+		name   string
+		change func()
+		status int
+		keys   string
+	}{
+		{"at first", func() {}, http.StatusOK, issuer.KeysURL()},
+		{"changed", func() { issuer.Serve(path, changed) }, http.StatusOK, "https://elsewhere.example/keys"},
+		{"while only the keys fail", func() { issuer.Answer(http.NotFound) }, http.StatusOK, "https://elsewhere.example/keys"},
+		{"while everything fails", func() { issuer.Fail(http.NotFound) }, http.StatusNotFound, ""},
+		{"afterwards", func() { issuer.Fail(nil) }, http.StatusOK, "https://elsewhere.example/keys"},
+		{"withheld", func() { issuer.Serve(path, nil) }, http.StatusNotFound, ""},
+	} {
+		c.change()
+		if status, keys := ask(); status != c.status || keys != c.keys {
+			t.Errorf("%s: %d, keys at %q; want %d, %q", c.name, status, keys, c.status, c.keys)
+		}
+	}
+	if got := issuer.Requests(path); got != 6 {
+		t.Errorf("%d requests were counted, want 6", got)
+	}
+}
+
+func mustResource(t testing.TB) providers.Resource {
 	t.Helper()
 	r, err := providers.ParseResource(resource)
 	if err != nil {
