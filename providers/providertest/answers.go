@@ -1,0 +1,88 @@
+package providertest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/rand"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+func newKid() string { return rand.Text() }
+
+// text answers 200 with a body.
+func text(body string) http.HandlerFunc { return respond(http.StatusOK, body) }
+
+// respond answers with a status and a body; header is a list of names and values.
+func respond(status int, body string, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for pair := range slices.Chunk(header, 2) {
+			w.Header().Set(pair[0], pair[1])
+		}
+		w.Header().Set("X-Canary", canary)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// cutOff ends the connection without an answer.
+func cutOff(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// badAnswers are no key sets, though keys that would do come with many of them.
+func badAnswers(o *opened) map[string]http.HandlerFunc {
+	temptation := o.temptation()
+	return map[string]http.HandlerFunc{
+		"nothing":               text(``),
+		"HTML":                  text(`<!doctype html><title>` + canary + `</title>`),
+		"half of it":            text(`{"keys":[{"kty":"` + canary),
+		"2 MiB":                 text(temptation + strings.Repeat(" ", 2<<20)),
+		"a gzip bomb":           bomb(temptation),
+		"not found":             respond(http.StatusNotFound, temptation),
+		"an error":              respond(http.StatusInternalServerError, temptation),
+		"no content":            respond(http.StatusNoContent, ""),
+		"too many requests":     respond(http.StatusTooManyRequests, temptation),
+		"an outage with a date": respond(http.StatusServiceUnavailable, temptation, "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"),
+		"a cut connection":      cutOff,
+		"less than promised":    respond(http.StatusOK, temptation, "Content-Length", "10000"),
+		"no HTTP":               noHTTP,
+	}
+}
+
+// badKeySets are JSON, but no key in them can be used.
+func badKeySets(*opened) map[string]http.HandlerFunc {
+	var odd []string
+	for _, jwk := range oddKeys() {
+		odd = append(odd, jwk)
+	}
+	const usable = `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
+	return map[string]http.HandlerFunc{
+		"null":                         text(`null`),
+		"an empty set":                 text(`{"keys":[]}`),
+		"a set that is null":           text(`{"keys":null,"` + canary + `":1}`),
+		"no set":                       text(`{"error":"` + canary + `"}`),
+		"keys that are no list":        text(`{"keys":{"` + canary + `":1}}`),
+		"a key type that nobody knows": text(`{"keys":[{"kty":"` + canary + `","kid":"` + canary + `"}]}`),
+		"keys of which none is usable": text(`{"keys":[` + strings.Join(odd, ",") + `]}`),
+		"more than 1,000 keys":         text(`{"keys":[` + strings.Repeat(usable+",", 1000) + usable + `]}`),
+	}
+}
+
+// bomb is small until it is unpacked.
+func bomb(text string) http.HandlerFunc {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = io.WriteString(z, text)
+	_, _ = z.Write(bytes.Repeat([]byte(" "), 4<<20))
+	_ = z.Close()
+	return respond(http.StatusOK, packed.String(), "Content-Encoding", "gzip")
+}
+
+func noHTTP(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		_, _ = io.WriteString(conn, canary+"\r\n\r\n")
+		_ = conn.Close()
+	}
+}

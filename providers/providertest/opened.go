@@ -1,0 +1,255 @@
+package providertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"gatehouse/providers"
+)
+
+const (
+	// canary stands in every token, in claims that nobody has to look at, and in the answers of a broken issuer. It must
+	// never come out again.
+	canary = "canary-7d1f0c"
+
+	// openWithin is how long an adapter may take to open, which is not a matter of the network.
+	openWithin = 2 * time.Second
+	// answerWithin bounds every answer, whatever the issuer does. A client of the server has given up by then.
+	answerWithin = 5 * time.Second
+	// knownWithin bounds the answer to a token whose key is known, which is not a matter of the network either.
+	knownWithin = 1500 * time.Millisecond
+)
+
+// opened is an adapter at work for one rule.
+type opened struct {
+	*Subject
+	provider providers.Provider
+	site     providers.Site
+	log      *journal
+	varieties
+}
+
+// opening makes a rule's Check of one that begins with an adapter that works.
+func opening(check func(*opened) error) func(*Subject) error {
+	return func(s *Subject) error {
+		o, stop, err := s.open()
+		if err != nil {
+			return err
+		}
+		defer stop()
+		if err := o.eventually("the first good token is accepted", func() error { return o.accepts(o.base.token()) }); err != nil {
+			return err
+		}
+		return check(o)
+	}
+}
+
+// open opens the adapter. What it does in the background is over when stop has been called.
+func (s *Subject) open() (o *opened, stop func(), err error) {
+	if err := s.complete(); err != nil {
+		return nil, nil, fmt.Errorf("the harness is not complete: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	log := &journal{}
+	site := providers.Site{
+		Resource: s.Resource, Name: "Conformance", InitialScopes: []string{"mcp:use"}, KnownScopes: []string{"mcp:use", "files:read"},
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	var provider providers.Provider
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("its Open panicked: %v", p)
+			}
+		}()
+		p, err := s.Open(ctx, site)
+		provider = p
+		done <- err
+	}()
+	select {
+	case err = <-done:
+	case <-time.After(openWithin):
+		err = fmt.Errorf("its Open did not return in %s", openWithin)
+	}
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	return &opened{Subject: s, provider: provider, site: site, log: log, varieties: s.varieties()}, stop, nil
+}
+
+// patience is Patience or its default.
+func (s *Subject) patience() time.Duration {
+	if s.Patience > 0 {
+		return s.Patience
+	}
+	return 5 * time.Second
+}
+
+// eventually polls until there is no error, because what is waited for happens in the background.
+func (s *Subject) eventually(what string, try func() error) error {
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if time.Since(start) > s.patience() {
+			return fmt.Errorf("in %s it did not happen that %s: %w", s.patience(), what, err)
+		}
+	}
+}
+
+// verify asks the adapter once. An adapter that panics, does not answer, or does not keep the contract of
+// [providers.Provider], has failed whatever it was asked.
+func (o *opened) verify(ctx context.Context, token string) (*providers.Identity, error) {
+	return o.verifyWithin(ctx, answerWithin, token)
+}
+
+func (o *opened) verifyWithin(ctx context.Context, limit time.Duration, token string) (*providers.Identity, error) {
+	type answer struct {
+		id  *providers.Identity
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				answers <- answer{nil, &broken{fmt.Sprintf("it panicked: %v", p)}}
+			}
+		}()
+		id, err := o.provider.Verify(ctx, token)
+		answers <- answer{id, contract(id, err)}
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		return a.id, a.err
+	case <-timer.C:
+		return nil, &broken{fmt.Sprintf("there was no answer in %s", limit)}
+	}
+}
+
+// contract returns err, or what is wrong with it.
+func contract(id *providers.Identity, err error) error {
+	invalid, unavailable := errors.Is(err, providers.ErrInvalidToken), errors.Is(err, providers.ErrUnavailable)
+	switch {
+	case id == nil && err == nil:
+		return &broken{"it returned neither an identity nor an error"}
+	case id != nil && err != nil:
+		return &broken{fmt.Sprintf("it returned an identity and an error: %v", err)}
+	case err != nil && invalid == unavailable:
+		return &broken{fmt.Sprintf("its error must wrap one of ErrInvalidToken and ErrUnavailable: %v", err)}
+	}
+	return err
+}
+
+// broken is an outcome that the contract does not know.
+type broken struct{ text string }
+
+func (b *broken) Error() string { return b.text }
+
+// accepts returns an error if the token is not accepted.
+func (o *opened) accepts(token string) error {
+	if _, err := o.verify(context.Background(), token); err != nil {
+		return fmt.Errorf("a good token is not accepted: %w", err)
+	}
+	return nil
+}
+
+// acceptsAtOnce is accepts for a token whose key is known: nobody who has one waits for the issuer.
+func (o *opened) acceptsAtOnce(token string) error {
+	if _, err := o.verifyWithin(context.Background(), knownWithin, token); err != nil {
+		return fmt.Errorf("a good token whose key is known is not accepted: %w", err)
+	}
+	return nil
+}
+
+// refuses returns an error unless the token is to blame.
+func (o *opened) refuses(token string) error { return o.fails(token, providers.ErrInvalidToken) }
+
+// cannotTell returns an error unless the provider is to blame.
+func (o *opened) cannotTell(token string) error { return o.fails(token, providers.ErrUnavailable) }
+
+func (o *opened) fails(token string, want error) error {
+	switch _, err := o.verify(context.Background(), token); {
+	case err == nil:
+		return errors.New("it is accepted")
+	case !errors.Is(err, want):
+		return fmt.Errorf("want %q, got: %w", want, err)
+	}
+	return nil
+}
+
+// problems collects what is wrong, of which the first few tell enough.
+type problems struct {
+	list []error
+	more int
+}
+
+func (p *problems) add(name string, err error) {
+	switch {
+	case err == nil:
+	case len(p.list) < 5:
+		p.list = append(p.list, fmt.Errorf("%s: %w", name, err))
+	default:
+		p.more++
+	}
+}
+
+func (p *problems) err() error {
+	if p.more > 0 {
+		return errors.Join(append(p.list, fmt.Errorf("and %d more", p.more))...)
+	}
+	return errors.Join(p.list...)
+}
+
+// repeats returns an error if text says more of a token, or of what a broken issuer sent, than it may.
+func repeats(text, token string) error {
+	if strings.Contains(text, canary) {
+		return errors.New("claims, or what the issuer sent, are repeated")
+	}
+	for part := range strings.SplitSeq(token, ".") {
+		if len(part) > 20 && strings.Contains(text, part) {
+			return errors.New("the token is repeated")
+		}
+	}
+	return nil
+}
+
+// indiscreet returns an error if the text of err is not fit for a log.
+func indiscreet(err error, token string) error {
+	text := err.Error()
+	switch {
+	case len(text) > 600:
+		return fmt.Errorf("the error has %d bytes", len(text))
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }):
+		return fmt.Errorf("the error is not plain ASCII: %.100q", text)
+	}
+	return repeats(text, token)
+}
+
+// journal is what an adapter logged.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}

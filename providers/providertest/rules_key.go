@@ -1,0 +1,227 @@
+package providertest
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+func keyRules() []Rule {
+	return []Rule{
+		{"key-purpose", "a key verifies only what it was published for", "RFC 8725, section 3.1; RFC 7518, section 3.3; CVE-2026-22817", opening(checkPurpose)},
+		{"odd-keys", "a key that cannot be used never spoils its neighbours", "RFC 7517, section 5", opening(checkOddKeys)},
+		{"rotation", "a new key is found without a restart, and the old one goes on", "OpenID Connect Core, section 10.1.1", opening(checkRotation)},
+		{"withdrawn-key", "a key that is no longer published is refused within Issuer.KeyPolicy.MaxAge", "a compromised key", opening(checkWithdrawal)},
+		{"unknown-kid-brake", "1,000 tokens with invented key ids cause at most one fetch per Issuer.KeyPolicy.RefetchInterval", "go-oidc pull request 482; jose, cooldownDuration", opening(checkBrake)},
+	}
+}
+
+// renewed publishes the base key under a new id and waits until the adapter accepts that: it has seen the whole key set as
+// it is now.
+func (o *opened) renewed() error {
+	token := o.renamed()
+	return o.eventually("a key that was just published is found", func() error { return o.accepts(token) })
+}
+
+// renamed publishes the base key under a new id and returns a good token that says it.
+func (o *opened) renamed() string {
+	kid := o.Issuer.Adopt(o.base.key.private, o.base.algorithm(), nil)
+	return o.base.headed(m{"kid": kid})
+}
+
+func checkPurpose(o *opened) error {
+	type misuse struct{ name, token string }
+	var list []misuse
+	sign := func(name string, private crypto.Signer, said jose.SignatureAlgorithm, changes m) {
+		own := said
+		if !canSign(private, said) {
+			own = jose.ES384
+		}
+		kid := o.Issuer.Adopt(private, own, changes)
+		list = append(list, misuse{fmt.Sprintf("%s by %s", said, name), o.Issuer.Sign(merged(o.base.header, m{"kid": kid, "alg": string(said)}), o.base.claims)})
+	}
+	for alg := range o.algorithms() {
+		key := newKey(o.Issuer.t, alg)
+		sign("a key for encryption", key, alg, m{"use": "enc"})
+		sign("a key whose key_ops do not include verify", key, alg, m{"use": nil, "key_ops": []string{"encrypt"}})
+		sign("a key for another use of its type", key, alg, m{"alg": otherUse(key), "use": nil})
+		sign("a private key that was published", key, alg, privateMembers(key))
+		switch key := key.(type) {
+		case *rsa.PrivateKey:
+			sign("a key for another algorithm of its type", key, alg, m{"alg": otherHash(alg)})
+			weak, err := rsa.GenerateKey(rand.Reader, 1024)
+			if err != nil {
+				return err
+			}
+			sign("a weak RSA key", weak, alg, nil)
+			// A neighbour without an id must not stand in for it.
+			for other, mint := range o.algorithms() {
+				if canSign(mint.key.private, alg) && other != alg {
+					o.Issuer.Adopt(newKey(o.Issuer.t, alg), alg, m{"kid": nil, "alg": nil})
+					list = append(list, misuse{fmt.Sprintf("%s by the key of %s beside one without an id", alg, other), mint.headed(m{"alg": string(alg)})})
+				}
+			}
+		case *ecdsa.PrivateKey:
+			if alg != jose.ES256 {
+				continue
+			}
+			other, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+			if err != nil {
+				return err
+			}
+			sign("a key of another curve", other, alg, m{"alg": nil})
+			sign("a key that lies about its curve", other, alg, m{"alg": "ES256"})
+		}
+	}
+	if err := o.renewed(); err != nil {
+		return err
+	}
+	var wrong problems
+	for _, misuse := range list {
+		wrong.add(misuse.name, o.refuses(misuse.token))
+	}
+	return wrong.err()
+}
+
+func otherUse(private crypto.Signer) string {
+	if _, ok := private.(*rsa.PrivateKey); ok {
+		return "RSA-OAEP"
+	}
+	return "ECDH-ES"
+}
+
+func otherHash(alg jose.SignatureAlgorithm) string {
+	if alg == jose.RS384 {
+		return string(jose.RS512)
+	}
+	return string(jose.RS384)
+}
+
+// privateMembers are the members that make a published key everybody's key.
+func privateMembers(private crypto.Signer) m {
+	var members m
+	_ = json.Unmarshal(mustJSON(jose.JSONWebKey{Key: private}), &members)
+	return members
+}
+
+// oddKeys are members of a key set, none of which verifies anything.
+func oddKeys() map[string]string {
+	modulus := func(n int) string { return base64.RawURLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, n)) }
+	const point = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+	return map[string]string{
+		"of a curve that is not supported":    `{"kty":"EC","crv":"secp256k1","kid":"odd","x":"JiHo7yNVTOtGVPJBZKBqtw2RIJMjpm_4KHhAfhvjYZs","y":"sLwvBHHHAlBWWzbYIDLvBaOUEVbLqlLnLSOKKcdqwyc"}`,
+		"off its curve":                       `{"kty":"EC","crv":"P-256","kid":"odd","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"}`,
+		"weak":                                `{"kty":"RSA","kid":"odd","e":"AQAB","n":"` + modulus(128) + `"}`,
+		"without a modulus":                   `{"kty":"RSA","kid":"odd","e":"AQAB"}`,
+		"for encryption":                      `{"kty":"RSA","kid":"odd","use":"enc","e":"AQAB","n":"` + modulus(256) + `"}`,
+		"symmetric":                           `{"kty":"oct","kid":"odd","k":"c2VjcmV0"}`,
+		"of a type from the future":           `{"kty":"AKP","alg":"ML-DSA-44","kid":"odd","pub":"AA"}`,
+		"without a type":                      `{"kid":"odd"}`,
+		"with a broken certificate":           `{"kty":"RSA","kid":"odd","e":"AQAB","n":"` + modulus(256) + `","x5c":["AAAA"]}`,
+		"with a broken thumbprint":            `{"kty":"RSA","kid":"odd","e":"AQAB","n":"` + modulus(256) + `","x5t":"AA"}`,
+		"for key agreement":                   `{"kty":"OKP","crv":"X25519","kid":"odd","x":"` + point + `"}`,
+		"whose key_ops do not include verify": `{"kty":"OKP","crv":"Ed25519","kid":"odd","key_ops":["sign"],"x":"` + point + `"}`,
+		"whose key_ops are no list":           `{"kty":"OKP","crv":"Ed25519","kid":"odd","key_ops":"verify","x":"` + point + `"}`,
+		"private":                             `{"kty":"OKP","crv":"Ed25519","kid":"odd","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"` + point + `"}`,
+		"with an id that is a number":         `{"kty":"OKP","crv":"Ed25519","kid":1,"x":"` + point + `"}`,
+		"that is null":                        `null`,
+		"that is a string":                    `"` + canary + `"`,
+		"that is a list":                      `[]`,
+	}
+}
+
+func checkOddKeys(o *opened) error {
+	var wrong problems
+	for name, jwk := range oddKeys() {
+		o.Issuer.Publish(jwk)
+		if err := o.renewed(); err != nil {
+			wrong.add("beside a key "+name, err)
+			break // what is wrong with one is wrong with all that come after it
+		}
+	}
+	return wrong.err()
+}
+
+func checkRotation(o *opened) error {
+	alg := o.base.algorithm()
+	kid := o.Issuer.Adopt(newKey(o.Issuer.t, alg), alg, nil)
+	token := o.Issuer.Sign(merged(o.base.header, m{"kid": kid}), o.base.claims)
+	if err := o.eventually("a token by the new key is accepted", func() error { return o.accepts(token) }); err != nil {
+		return err
+	}
+	return o.acceptsAtOnce(o.base.token())
+}
+
+func checkWithdrawal(o *opened) error {
+	const slack = 2 * time.Second
+	alg := o.base.algorithm()
+	kid := o.Issuer.Adopt(newKey(o.Issuer.t, alg), alg, nil)
+	token := o.Issuer.Sign(merged(o.base.header, m{"kid": kid}), o.base.claims)
+	if err := o.eventually("a token by the new key is accepted", func() error { return o.accepts(token) }); err != nil {
+		return err
+	}
+	o.Issuer.Withdraw(kid)
+	start, limit := time.Now(), o.Issuer.KeyPolicy.MaxAge+min(slack, o.patience())
+	for o.refuses(token) != nil {
+		if time.Since(start) > limit {
+			return fmt.Errorf("its tokens are still accepted after %s, although keys may be no older than %s", limit, o.Issuer.KeyPolicy.MaxAge)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return o.acceptsAtOnce(o.base.token())
+}
+
+// errNeverAsked keeps a rule that counts requests from being fulfilled by an adapter that makes none.
+var errNeverAsked = errors.New("the issuer was never asked for anything, so that there is nothing to count")
+
+func checkBrake(o *opened) error {
+	const tokens, callers = 1000, 20
+	before := o.Issuer.busiest()
+	if before == 0 {
+		return errNeverAsked
+	}
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		wrong problems
+	)
+	start := time.Now()
+	for range callers {
+		wg.Go(func() {
+			for range tokens / callers {
+				err := errors.Join(o.refuses(o.base.unknownKey(rand.Text())), o.acceptsAtOnce(o.base.token()))
+				mu.Lock()
+				wrong.add("in the flood", err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	if got, most := o.Issuer.busiest()-before, 2+int(took/o.Issuer.KeyPolicy.RefetchInterval); got > most {
+		wrong.add("fetches", fmt.Errorf("%d in %s, want at most %d", got, took.Round(time.Millisecond), most))
+	}
+	return wrong.err()
+}
+
+// busiest returns how often the place was asked for that was asked for most.
+func (i *Issuer) busiest() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	most := 0
+	for _, n := range i.requests {
+		most = max(most, n)
+	}
+	return most
+}

@@ -1,0 +1,412 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/providers"
+)
+
+func outageRules() []Rule {
+	return []Rule{
+		{"open", "opening does not wait for the network, and the metadata is there at once", "Istio issue 37456", checkOpen},
+		{"down-at-start", "an issuer that is down at the start is an outage, and is noticed when it is back", "Istio issue 17541; Kubernetes, OIDC authenticator", checkDownAtStart},
+		{"first-requests", "a hundred first callers at once cause a fetch or two, and all are answered", "Vault, jwks_cache_test", checkFirstRequests},
+		{"outage", "while the issuer is down known keys serve on, and an unknown one is an outage and no bad token", "Istio pull request 14577", opening(checkOutage)},
+		{"hung-endpoint", "an issuer that never answers holds up nobody with a known key, and others not for long", "go-oidc pull request 433", opening(func(o *opened) error { return checkHung(o, hang) })},
+		{"dripping-endpoint", "an issuer that answers a byte at a time holds up nobody either", "OWASP API4:2023", opening(func(o *opened) error { return checkHung(o, drip) })},
+		{"bad-answers", "an answer that is no key set never replaces good keys, and is never repeated", "Istio pull request 14577; CWE-532", opening(func(o *opened) error { return checkBadAnswers(o, badAnswers) })},
+		{"bad-key-sets", "a key set without a usable key never replaces good keys, and is never repeated", "panva/jose, remote.test.ts", opening(func(o *opened) error { return checkBadAnswers(o, badKeySets) })},
+		{"redirects", "a redirect to another origin does not choose the keys", "RFC 9700, section 4.11; CWE-918", opening(checkRedirects)},
+		{"busy-endpoint", "an issuer that is busy is left alone for the time that it names, and the keys are kept", "RFC 9110, section 10.2.3; RFC 6585, section 4", opening(checkBusy)},
+		{"hang-up", "a caller who hangs up during a fetch takes nobody along", "go-oidc pull request 433", opening(checkHangUp)},
+		{"end", "what runs in the background ends with its context", "providers.Settings", checkEnd},
+	}
+}
+
+// down is an issuer that is broken in the plain way.
+func down(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, canary, http.StatusInternalServerError)
+}
+
+// hang never answers.
+func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+// drip answers for ever.
+func drip(w http.ResponseWriter, r *http.Request) {
+	for r.Context().Err() == nil {
+		_, _ = w.Write([]byte(" "))
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func checkOpen(s *Subject) error {
+	s.Issuer.Fail(hang)
+	o, stop, err := s.open()
+	if err != nil {
+		return fmt.Errorf("while the issuer does not answer: %w", err)
+	}
+	defer stop()
+	return o.metadata()
+}
+
+func checkDownAtStart(s *Subject) error {
+	for _, c := range []struct {
+		name   string
+		answer http.HandlerFunc
+	}{
+		{"an error", down}, {"no connection", cutOff}, {"HTML", text("<!doctype html><title>" + canary + "</title>")}, {"no keys", text(`{"keys":[]}`)},
+	} {
+		if err := checkStart(s, c.answer); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+func checkStart(s *Subject, answer http.HandlerFunc) error {
+	s.Issuer.Fail(answer)
+	defer s.Issuer.Fail(nil)
+	o, stop, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := o.metadata(); err != nil {
+		return err
+	}
+	good := o.base.token()
+	if err := o.cannotTell(good); err != nil {
+		return fmt.Errorf("a token before any keys were seen: %w", err)
+	}
+	reporter, reports := o.provider.(providers.KeyReporter)
+	if reports {
+		if status := reporter.Keys(); status.Usable || status.Age != 0 || status.Problem == "" {
+			return fmt.Errorf("without keys it reports %+v", status)
+		}
+	}
+	s.Issuer.Fail(nil)
+	if reports {
+		// Readiness hangs on this: without traffic nobody would ever ask for a key.
+		if err := o.eventually("the keys are usable, without a token that asks for them", func() error {
+			if status := reporter.Keys(); !status.Usable || status.Problem != "" {
+				return fmt.Errorf("it reports %+v", status)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return o.eventually("good tokens are accepted when the issuer is back", func() error { return o.accepts(good) })
+}
+
+func checkFirstRequests(s *Subject) error {
+	s.Issuer.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(50 * time.Millisecond)
+		_, _ = w.Write(s.Issuer.KeySet())
+	})
+	o, stop, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	good := o.base.token()
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		wrong problems
+	)
+	for range 100 {
+		wg.Go(func() {
+			err := o.accepts(good)
+			mu.Lock()
+			defer mu.Unlock()
+			wrong.add("a first caller", err)
+		})
+	}
+	wg.Wait()
+	if n := s.Issuer.busiest(); n < 1 || n > 3 {
+		wrong.add("fetches", fmt.Errorf("%d, want 1 to 3", n))
+	}
+	return wrong.err()
+}
+
+// noticed waits until the adapter has seen what the issuer answers now: an unknown key is an outage from then on. Whoever
+// has a known key must not feel any of it, neither before nor after.
+func (o *opened) noticed() error {
+	known := o.base.token()
+	var felt error
+	err := o.eventually("a token with an unknown key is an outage", func() error {
+		if felt = o.acceptsAtOnce(known); felt != nil {
+			return nil
+		}
+		return o.cannotTell(o.base.unknownKey(newKid()))
+	})
+	if err := errors.Join(felt, err); err != nil {
+		return err
+	}
+	return o.acceptsAtOnce(known)
+}
+
+func checkOutage(o *opened) error {
+	for name, answer := range map[string]http.HandlerFunc{"an error": down, "no connection": cutOff} {
+		if err := checkOutageOf(o, answer); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func checkOutageOf(o *opened, answer http.HandlerFunc) error {
+	token := o.renamed()
+	o.Issuer.Fail(answer)
+	// Long enough for keys to be renewed in the background, so that they have to survive that too.
+	for start := time.Now(); time.Since(start) < o.Issuer.KeyPolicy.MaxAge; time.Sleep(10 * time.Millisecond) {
+		if err := o.acceptsAtOnce(o.base.token()); err != nil {
+			return err
+		}
+	}
+	if err := o.noticed(); err != nil {
+		return err
+	}
+	var wrong problems
+	for _, mint := range o.all {
+		wrong.add(mint.name, o.acceptsAtOnce(mint.token()))
+	}
+	wrong.add("an expired token", o.refuses(o.base.with(m{"exp": 1})))
+	o.Issuer.Fail(nil)
+	wrong.add("afterwards", o.eventually("a new key is found", func() error { return o.accepts(token) }))
+	return wrong.err()
+}
+
+func checkHung(o *opened, answer http.HandlerFunc) error {
+	o.Issuer.Answer(answer)
+	token := o.base.unknownKey(newKid())
+	waiter := make(chan error, 1)
+	go func() {
+		waiter <- o.eventually("a token with an unknown key is an outage", func() error { return o.cannotTell(token) })
+	}()
+	hasty, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := o.verify(hasty, o.base.unknownKey(newKid()))
+	if took := time.Since(start); err == nil || took > knownWithin {
+		return fmt.Errorf("a caller with 100 ms to spare was held up for %s: %v", took, err)
+	}
+	for {
+		select {
+		case err := <-waiter:
+			return err
+		case <-time.After(5 * time.Millisecond):
+			if err := o.acceptsAtOnce(o.base.token()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func checkBadAnswers(o *opened, answers func(*opened) map[string]http.HandlerFunc) error {
+	stranger := o.strangersToken()
+	for name, answer := range answers(o) {
+		if err := checkBadAnswer(o, answer, stranger); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func checkBadAnswer(o *opened, answer http.HandlerFunc, stranger string) error {
+	o.Issuer.Answer(answer)
+	if err := o.noticed(); err != nil {
+		return err
+	}
+	if err := o.cannotTell(stranger); err != nil {
+		return fmt.Errorf("a stranger's key: %w", err)
+	}
+	if err := o.discreet(stranger); err != nil {
+		return err
+	}
+	o.Issuer.Answer(nil)
+	return o.renewed()
+}
+
+// strangersToken returns a token that is good but for a key that some of the bad answers recommend.
+func (o *opened) strangersToken() string {
+	return o.Issuer.Sign(merged(o.base.header, m{"kid": o.stranger()}), o.base.claims)
+}
+
+const strangersKid = "strangers-key"
+
+// stranger makes a key that was never published, unless it is there already.
+func (o *opened) stranger() string {
+	if !o.Issuer.knows(strangersKid) {
+		alg := o.base.algorithm()
+		o.Issuer.Adopt(newKey(o.Issuer.t, alg), alg, m{"kid": strangersKid})
+		o.Issuer.Withdraw(strangersKid)
+	}
+	return strangersKid
+}
+
+// temptation is a key set that would do, with the stranger's key.
+func (o *opened) temptation() string {
+	k := o.Issuer.key(o.stranger())
+	return string(mustJSON(m{canary: 1, "keys": []any{k.public}}))
+}
+
+// discreet returns an error if what the adapter says of an outage repeats what the issuer sent.
+func (o *opened) discreet(token string) error {
+	_, err := o.verify(context.Background(), token)
+	if err == nil {
+		return errors.New("the token is accepted")
+	}
+	problem := ""
+	if reporter, ok := o.provider.(providers.KeyReporter); ok {
+		problem = reporter.Keys().Problem
+	}
+	for _, said := range []string{err.Error(), problem, o.log.String()} {
+		if err := repeats(said, token); err != nil {
+			return err
+		}
+		if strings.Contains(said, "<title>") {
+			return errors.New("what the issuer sent is repeated")
+		}
+	}
+	if len(problem) > 600 {
+		return fmt.Errorf("the problem has %d bytes", len(problem))
+	}
+	return indiscreet(err, token)
+}
+
+func checkRedirects(o *opened) error {
+	temptation := o.temptation()
+	var asked atomic.Int64
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_, _ = w.Write([]byte(temptation))
+	}))
+	defer elsewhere.Close()
+	wrong := checkBadAnswers(o, func(*opened) map[string]http.HandlerFunc {
+		answers := map[string]http.HandlerFunc{}
+		for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+			answers[http.StatusText(status)] = respond(status, temptation, "Location", elsewhere.URL)
+		}
+		return answers
+	})
+	if n := asked.Load(); n > 0 {
+		return errors.Join(wrong, fmt.Errorf("another origin was asked, %d times", n))
+	}
+	return wrong
+}
+
+func checkBusy(o *opened) error {
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		if err := checkBusyWith(o, status); err != nil {
+			return fmt.Errorf("%s: %w", http.StatusText(status), err)
+		}
+	}
+	return nil
+}
+
+func checkBusyWith(o *opened, status int) error {
+	token := o.renamed()
+	o.Issuer.Fail(respond(status, "", "Retry-After", "1"))
+	if err := o.noticed(); err != nil {
+		return err
+	}
+	// The adapter may come back when its keys grow old, even if it was told to wait longer. Until then, and a little less,
+	// once more would be an accident of timing.
+	quiet := min(time.Second, o.Issuer.KeyPolicy.MaxAge) * 6 / 10
+	before, start := o.Issuer.busiest(), time.Now()
+	for ; time.Since(start) < quiet; time.Sleep(5 * time.Millisecond) {
+		if err := errors.Join(o.acceptsAtOnce(o.base.token()), o.cannotTell(o.base.unknownKey(newKid()))); err != nil {
+			return err
+		}
+	}
+	if n := o.Issuer.busiest() - before; n > 1 {
+		return fmt.Errorf("it was asked %d times more in %s, after it had said that it wants a second", n, quiet)
+	}
+	o.Issuer.Fail(nil)
+	return o.eventually("a new key is found afterwards", func() error { return o.accepts(token) })
+}
+
+func checkHangUp(o *opened) error {
+	asked, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	token := o.renamed()
+	o.Issuer.Answer(func(w http.ResponseWriter, r *http.Request) {
+		once.Do(func() { close(asked) })
+		select {
+		case <-release:
+			_, _ = w.Write(o.Issuer.KeySet())
+		case <-r.Context().Done():
+		}
+	})
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		wrong problems
+	)
+	report := func(who string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		wrong.add(who, err)
+	}
+	first, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
+	wg.Go(func() {
+		for first.Err() == nil {
+			// Before a fetch is due the key is unknown; the caller comes back until one is under way.
+			if _, err := o.verify(first, token); first.Err() != nil && !errors.Is(err, providers.ErrUnavailable) {
+				report("who hung up", fmt.Errorf("want an outage: %w", err))
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+	select {
+	case <-asked:
+	case <-time.After(o.patience()):
+		close(release)
+		hangUp()
+		wg.Wait()
+		return errors.New("a token with an unknown key had no keys fetched")
+	}
+	for range 5 {
+		wg.Go(func() { report("who waited", o.accepts(token)) })
+	}
+	time.Sleep(20 * time.Millisecond) // they are waiting now
+	hangUp()
+	time.Sleep(20 * time.Millisecond)
+	close(release)
+	wg.Wait()
+	return wrong.err()
+}
+
+func checkEnd(s *Subject) error {
+	o, stop, err := s.open()
+	if err != nil {
+		return err
+	}
+	err = o.eventually("the first good token is accepted", func() error { return o.accepts(o.base.token()) })
+	stop()
+	if err != nil {
+		return err
+	}
+	time.Sleep(20 * time.Millisecond) // what is under way may come to its end
+	before := s.Issuer.busiest()
+	if before == 0 {
+		return errNeverAsked
+	}
+	time.Sleep(s.Issuer.KeyPolicy.MaxAge + s.Issuer.KeyPolicy.RefetchInterval)
+	if n := s.Issuer.busiest() - before; n > 0 {
+		return fmt.Errorf("the issuer was asked %d times more after that", n)
+	}
+	return nil
+}
