@@ -1,0 +1,191 @@
+package providers_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/providers"
+	"gatehouse/providers/providertest"
+)
+
+// harness shows that one kind, set up in one way, obeys the rules of every provider.
+type harness struct {
+	kind string
+	as   string
+	open providertest.Harness
+}
+
+// harnesses is the table of all harnesses. Every kind has one at least.
+func harnesses() []harness {
+	return []harness{
+		{"local", "with a key that the suite knows", localHarness},
+		{"oidc", "strict, found by its metadata", strictOIDC},
+		{"oidc", "as many providers are, its keys configured", looseOIDC},
+	}
+}
+
+func TestEveryKindConforms(t *testing.T) {
+	shown := map[string]bool{}
+	var wg sync.WaitGroup // rather than t.Parallel: they wait for clocks, not for processors
+	for _, h := range harnesses() {
+		if _, ok := providers.KindNamed(h.kind); !ok {
+			t.Errorf("there is no kind %s to have a harness", h.kind)
+		}
+		shown[h.kind] = true
+		wg.Go(func() {
+			t.Run(h.kind+", "+h.as, func(t *testing.T) { providertest.Run(t, h.open) })
+		})
+	}
+	wg.Wait()
+	for _, kind := range providers.Kinds() {
+		if !shown[kind.Name] {
+			t.Errorf("kind %s has no harness, so that nothing shows that it obeys the rules of every provider", kind.Name)
+		}
+	}
+}
+
+// key returns a header that names a key.
+func key(kid string) m { return m{"kid": kid} }
+
+func localHarness(t testing.TB) *providertest.Subject {
+	issuer := providertest.NewIssuer(t)
+	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	public := jose.JSONWebKey{Key: private.Public()}
+	issuer.Adopt(private, jose.ES256, key(encode(must(public.Thumbprint(crypto.SHA256))))) // as the local issuer names its keys
+	kind, _ := providers.KindNamed("local")
+	settings := kind.Defaults().(*providers.Local)
+	settings.SigningAlgorithm, settings.SigningKey = "ES256", private
+	r := must(providers.ParseResource(resource))
+
+	const why = "its keys come from its own process, at once and for good: there is nothing that could fail, and nothing to count"
+	except := map[string]string{}
+	for _, rule := range []string{
+		"key-purpose", "odd-keys", "rotation", "withdrawn-key", "unknown-kid-brake", "down-at-start", "first-requests", "outage", "hung-endpoint",
+		"dripping-endpoint", "bad-answers", "bad-key-sets", "redirects", "busy-endpoint", "hang-up", "end",
+	} {
+		except[rule] = why
+	}
+	return &providertest.Subject{
+		Issuer: issuer, Open: settings.Open, Resource: r, Except: except,
+		Good: []providertest.Variety{
+			{Name: "an access token of the local issuer", Claims: m{"iss": r.Origin()}},
+			{Name: "without a scope", Claims: m{"iss": r.Origin(), "scope": nil}},
+		},
+		Refused: []providertest.NearMiss{
+			{Name: "scopes in scp, where the local issuer never writes them, and no client", Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: providers.IDToken},
+		},
+	}
+}
+
+// oidcSubject has a key for each of the algorithms, and at last one for ES256.
+func oidcSubject(t testing.TB, algorithms ...jose.SignatureAlgorithm) (s *providertest.Subject, settings *providers.OIDC, keys map[jose.SignatureAlgorithm]m) {
+	issuer := providertest.NewIssuer(t)
+	kind, _ := providers.KindNamed("oidc")
+	settings = kind.Defaults().(*providers.OIDC)
+	settings.Issuer = issuer.URL()
+	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge
+	keys = map[jose.SignatureAlgorithm]m{jose.RS256: key(firstKey(issuer))}
+	for _, alg := range append(algorithms, jose.ES256) {
+		keys[alg] = key(issuer.AddKey(alg))
+	}
+	return &providertest.Subject{Issuer: issuer, Open: settings.Open, Resource: must(providers.ParseResource(resource))}, settings, keys
+}
+
+// firstKey is the id of the RS256 key that an issuer begins with.
+func firstKey(issuer *providertest.Issuer) string {
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(issuer.KeySet(), &set); err != nil {
+		panic(err)
+	}
+	return set.Keys[0].KeyID
+}
+
+func strictOIDC(t testing.TB) *providertest.Subject {
+	s, _, keys := oidcSubject(t, jose.PS256, jose.EdDSA, jose.ES384)
+	now := time.Now()
+	ahead := now.Add(30 * time.Second).Unix()
+	scopes := func(scopes ...string) func(*providers.Identity) {
+		return func(id *providers.Identity) { id.Scopes = scopes }
+	}
+	client := func(name string) func(*providers.Identity) {
+		return func(id *providers.Identity) { id.Client = name }
+	}
+	s.Good = []providertest.Variety{
+		{Name: "ES256", Header: keys[jose.ES256]},
+		{Name: "RS256", Header: keys[jose.RS256]},
+		{Name: "PS256", Header: keys[jose.PS256]},
+		{Name: "EdDSA", Header: keys[jose.EdDSA]},
+		{Name: "typ in another case", Header: m{"typ": "AT+JWT"}},
+		{Name: "typ as media type", Header: m{"typ": "application/at+jwt"}},
+		{Name: "typ as media type in another case", Header: m{"typ": "Application/AT+JWT"}},
+		{Name: "x5t and jku, which are not looked at", Header: m{"x5t": "abc", "jku": "https://elsewhere.example/jwks", "cty": "x", "x": m{"y": 1}}},
+		{Name: "aud in a list", Claims: m{"aud": []string{resource}}},
+		{Name: "aud among others", Claims: m{"aud": []string{"https://elsewhere.example", resource}}},
+		{Name: "aud with upper-case scheme and host", Claims: m{"aud": "HTTP://LOCALHOST:3002/mcp"}},
+		{Name: "two scopes", Claims: m{"scope": "mcp:use files:read"}},
+		{Name: "scopes with more blanks", Claims: m{"scope": "  mcp:use   files:read "}},
+		{Name: "scopes in a list", Claims: m{"scope": []string{"mcp:use", "files:read"}}},
+		{Name: "scopes in scp", Claims: m{"scope": nil, "scp": "mcp:use"}, Want: scopes("mcp:use")},
+		{Name: "scopes in a list in scp", Claims: m{"scope": nil, "scp": []string{"mcp:use"}}, Want: scopes("mcp:use")},
+		{Name: "scope counts before scp", Claims: m{"scp": "admin"}},
+		{Name: "no scopes", Claims: m{"scope": nil}},
+		{Name: "scope empty", Claims: m{"scope": ""}},
+		{Name: "client in azp", Claims: m{"client_id": nil, "azp": "test-client"}, Want: client("test-client")},
+		{Name: "no client", Claims: m{"client_id": nil}},
+		{Name: "another subject", Claims: m{"sub": "b\u00f6b|x"}},
+		{Name: "exp with a fraction", Claims: m{"exp": float64(ahead) + 0.5}},
+		{Name: "exp with an exponent", Claims: m{"exp": json.RawMessage("25e8")}},
+		{Name: "exp past within the leeway", Claims: m{"exp": now.Add(-30 * time.Second).Unix()}},
+		{Name: "exp in the year 9999", Claims: m{"exp": int64(253402300799)}},
+		{Name: "nbf ahead within the leeway", Claims: m{"nbf": ahead}},
+		{Name: "iat ahead within the leeway", Claims: m{"iat": ahead}},
+		{Name: "no iat", Claims: m{"iat": nil}},
+		{Name: "claims that nobody here knows", Claims: m{"https://example.com/x": m{"Aud": "x", "sub": []any{1, nil}}, "Roles": []string{"a"}, "": 1}},
+	}
+	s.Refused = []providertest.NearMiss{
+		{Name: "an algorithm that was not configured, by a key that is published", Header: merged(keys[jose.ES384], m{"alg": "ES384"}), Want: providers.AlgorithmRefused},
+		{Name: "an audience that another server was configured with", Claims: m{"aud": "api://gatehouse"}, Want: providers.AudienceMismatch},
+		{Name: "scopes that are an object", Claims: m{"scope": m{"mcp:use": true}}, Want: providers.ClaimsMalformed},
+	}
+	return s
+}
+
+// looseOIDC is what many providers need: typ JWT or none, an audience that is no URL, an algorithm of its own.
+func looseOIDC(t testing.TB) *providertest.Subject {
+	s, settings, keys := oidcSubject(t, jose.ES384)
+	settings.JWKSURL = s.Issuer.KeysURL()
+	settings.TokenTypes, settings.Audiences, settings.Algorithms = []string{"JWT", "absent"}, []string{"api://gatehouse"}, []string{"ES256", "ES384"}
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+		s.Issuer.Serve(path, nil)
+	}
+	claims := m{"aud": "api://gatehouse"}
+	s.Good = []providertest.Variety{
+		{Name: "typ JWT", Header: m{"typ": "JWT"}, Claims: claims},
+		{Name: "no typ", Header: m{"typ": nil}, Claims: claims},
+		{Name: "ES384", Header: merged(keys[jose.ES384], m{"typ": "JWT"}), Claims: claims},
+	}
+	s.Refused = []providertest.NearMiss{
+		{Name: "the resource, when another audience was named", Claims: m{"aud": resource}, Want: providers.AudienceMismatch},
+		{Name: "typ at+jwt, which was not named", Header: m{"typ": "at+jwt"}, Want: providers.TypeRefused},
+		{Name: "RS256, which was not named, by a key that is published", Header: merged(keys[jose.RS256], m{"alg": "RS256"}), Want: providers.AlgorithmRefused},
+	}
+	return s
+}
+
+func merged(maps ...m) m {
+	out := m{}
+	for _, each := range maps {
+		for name, value := range each {
+			out[name] = value
+		}
+	}
+	return out
+}
