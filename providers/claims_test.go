@@ -3,6 +3,7 @@ package providers
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
@@ -43,6 +44,17 @@ func FuzzParseObject(f *testing.F) {
 			_ = RequiredClaim{Name: name, Value: "x"}.metBy(got)
 		}
 	})
+}
+
+// A key set is small. What is longer is no key set, whatever its keys are worth.
+func TestAKeySetHasAHundredKeysAtTheMost(t *testing.T) {
+	const usable = `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
+	for n, good := range map[int]bool{1: true, 100: true, 101: false} {
+		body := `{"keys":[` + strings.Repeat(usable+",", n-1) + usable + `]}`
+		if _, _, err := sanitize([]byte(body)); (err == nil) != good {
+			t.Errorf("%d keys: %v", n, err)
+		}
+	}
 }
 
 // FuzzSanitize: a key set of the issuer's is read in the background, where a panic would end the process.
