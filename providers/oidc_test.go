@@ -2,7 +2,6 @@ package providers_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -224,33 +223,4 @@ func TestOIDCSettingsAreCheckedAllAtOnce(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A provider that is down when the server starts must not keep it from starting, nor need a restart when it is back.
-func TestOIDCRecoversByItself(t *testing.T) {
-	authority := providertest.NewIssuer(t)
-	up := make(chan struct{})
-	var s *httptest.Server
-	s = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-up:
-			_ = json.NewEncoder(w).Encode(map[string]string{"issuer": s.URL, "jwks_uri": authority.KeysURL()})
-		default:
-			http.Error(w, "canary-upstream", http.StatusBadGateway)
-		}
-	}))
-	t.Cleanup(s.Close)
-	p := openOIDC(t, oidcSettings(t, s.URL, nil), testResource)
-	token := authority.Token(testResource, map[string]any{"iss": s.URL})
-	if _, err := p.Verify(context.Background(), token); !errors.Is(err, providers.ErrUnavailable) {
-		t.Fatalf("while it is down: %v", err)
-	}
-	close(up)
-	for range 100 {
-		if _, err := p.Verify(context.Background(), token); err == nil {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Error("it never recovered")
 }
