@@ -20,8 +20,8 @@ func outageRules() []Rule {
 		{"down-at-start", "an issuer that is down at the start is an outage, and is noticed when it is back", "Istio issue 17541; Kubernetes, OIDC authenticator", checkDownAtStart},
 		{"first-requests", "a hundred first callers at once cause a fetch or two, and all are answered", "Vault, jwks_cache_test", checkFirstRequests},
 		{"outage", "while the issuer is down known keys serve on, and an unknown one is an outage and no bad token", "Istio pull request 14577", opening(checkOutage)},
-		{"hung-endpoint", "an issuer that never answers holds up nobody with a known key, and others not for long", "go-oidc pull request 433", opening(func(o *opened) error { return checkHung(o, hang) })},
-		{"dripping-endpoint", "an issuer that answers a byte at a time holds up nobody either", "OWASP API4:2023", opening(func(o *opened) error { return checkHung(o, drip) })},
+		{"hung-endpoint", "an issuer that never answers holds up nobody with a known key, and others not for long", "go-oidc pull request 433", opening(func(o *opened) error { return checkHung(o, o.Issuer.Fail, hang) })},
+		{"dripping-endpoint", "an issuer that answers a byte at a time holds up nobody either", "OWASP API4:2023", opening(func(o *opened) error { return checkHung(o, o.Issuer.Answer, drip) })},
 		{"bad-answers", "an answer that is no key set never replaces good keys, and is never repeated", "Istio pull request 14577; CWE-532", opening(func(o *opened) error { return checkBadAnswers(o, badAnswers) })},
 		{"bad-key-sets", "a key set without a usable key never replaces good keys, and is never repeated", "panva/jose, remote.test.ts", opening(func(o *opened) error { return checkBadAnswers(o, badKeySets) })},
 		{"redirects", "a redirect to another origin does not choose the keys", "RFC 9700, section 4.11; CWE-918", opening(checkRedirects)},
@@ -187,8 +187,8 @@ func checkOutageOf(o *opened, answer http.HandlerFunc) error {
 	return wrong.err()
 }
 
-func checkHung(o *opened, answer http.HandlerFunc) error {
-	o.Issuer.Answer(answer)
+func checkHung(o *opened, replace func(http.HandlerFunc), answer http.HandlerFunc) error {
+	replace(answer)
 	token := o.base.unknownKey(newKid())
 	waiter := make(chan error, 1)
 	go func() {

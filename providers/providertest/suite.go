@@ -27,8 +27,8 @@ type Subject struct {
 	// Resource is what the adapter's server protects.
 	Resource providers.Resource
 
-	// Good is one token of each variety that the adapter accepts: algorithms, types, audiences, scopes. The first is what
-	// all near misses are made from; the suite may add claims to it.
+	// Good is one token of each variety that the adapter accepts: algorithms, types, audiences, scopes. What is not shown
+	// here counts as not accepted. The first is what all near misses are made from; the suite adds claims to each.
 	Good []Variety
 
 	// Refused are near misses that only this adapter knows of.
