@@ -33,6 +33,7 @@ func harnesses() []harness {
 }
 
 func TestEveryKindConforms(t *testing.T) {
+	t.Parallel()
 	shown := map[string]bool{}
 	var wg sync.WaitGroup // rather than t.Parallel: they wait for clocks, not for processors
 	for _, h := range harnesses() {

@@ -17,34 +17,39 @@ import (
 	"gatehouse/providers"
 )
 
-var update = flag.Bool("update", false, "write the tables of the README anew")
-
-const readme = "../../README.md"
+var update = flag.Bool("update", false, "write anew what documents show of the program")
 
 // Tables in the README are written from the values that the program uses, so they cannot say anything else.
 func TestTheTablesOfTheREADMEAreTrue(t *testing.T) {
-	raw, err := os.ReadFile(readme)
+	checkWritten(t, "README.md", map[string]string{
+		"tools": toolsTable(), "kinds": kindsTable(), "settings": settingsTable(), "reasons": reasonsTable(), "presets": presetsTable(),
+	})
+}
+
+// checkWritten compares what stands between the marks of a document with what should, or writes it.
+func checkWritten(t *testing.T, document string, blocks map[string]string) {
+	t.Helper()
+	path := filepath.Join(root, document)
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := string(raw)
-	for name, table := range map[string]string{
-		"tools": toolsTable(), "kinds": kindsTable(), "settings": settingsTable(), "reasons": reasonsTable(), "presets": presetsTable(),
-	} {
+	for name, text := range blocks {
 		block := regexp.MustCompile(`(?s)(<!-- begin ` + name + `:[^\n]*-->\n).*?(<!-- end ` + name + ` -->)`)
 		if !block.MatchString(want) {
-			t.Errorf("the README has no place for the table %s", name)
+			t.Errorf("%s has no place for %s", document, name)
 		}
-		want = block.ReplaceAllString(want, "${1}"+strings.ReplaceAll(table, "$", "$$")+"${2}")
+		want = block.ReplaceAllString(want, "${1}"+strings.ReplaceAll(text, "$", "$$")+"${2}")
 	}
 	if *update {
-		if err := os.WriteFile(readme, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	if diff := cmp.Diff(want, string(raw)); diff != "" {
-		t.Errorf("the README is out of date (`go test ./cmd/gatehouse -update` writes it anew):\n%s", diff)
+		t.Errorf("%s is out of date (`go test ./cmd/gatehouse -update` writes it anew):\n%s", document, diff)
 	}
 }
 
@@ -107,7 +112,7 @@ func reasonsTable() string {
 
 // Whoever copies a command from the README gets a server, as far as that can be said without the network.
 func TestEveryServerThatTheREADMEStartsHasAGoodConfiguration(t *testing.T) {
-	raw, err := os.ReadFile(readme)
+	raw, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
