@@ -43,7 +43,7 @@ func opening(check func(*opened) error) func(*Subject) error {
 			return err
 		}
 		defer stop()
-		if err := o.eventually("the first good token is accepted", func() error { return o.accepts(o.base.token()) }); err != nil {
+		if err := o.works(); err != nil {
 			return err
 		}
 		return check(o)
@@ -83,6 +83,12 @@ func (s *Subject) open() (o *opened, stop func(), err error) {
 		return nil, nil, err
 	}
 	return &opened{Subject: s, provider: provider, site: site, log: log, varieties: s.varieties()}, stop, nil
+}
+
+// works waits until the first good token is accepted.
+func (o *opened) works() error {
+	token := o.base.token()
+	return o.eventually("the first good token is accepted", func() error { return o.accepts(token) })
 }
 
 // patience is Patience or its default.

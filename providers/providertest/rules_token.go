@@ -207,7 +207,7 @@ func (o *opened) metadata() error {
 }
 
 func checkConcurrency(o *opened) error {
-	const callers, rounds = 16, 40
+	const callers, rounds = 16, 10
 	type caller struct{ good, bad, mark string }
 	var list []caller
 	for n := range callers {
