@@ -29,6 +29,7 @@ func harnesses() []harness {
 		{"local", "with a key that the suite knows", localHarness},
 		{"oidc", "strict, found by its metadata", strictOIDC},
 		{"oidc", "as many providers are, its keys configured", looseOIDC},
+		{"scalekit", "with the tokens of a real environment", scalekitHarness},
 	}
 }
 
@@ -179,6 +180,36 @@ func looseOIDC(t testing.TB) *providertest.Subject {
 		{Name: "RS256, which was not named, by a key that is published", Header: merged(keys[jose.RS256], m{"alg": "RS256"}), Want: providers.AlgorithmRefused},
 	}
 	return s
+}
+
+func scalekitHarness(t testing.TB) *providertest.Subject {
+	issuer := providertest.NewIssuer(t)
+	ec := issuer.AddKey(jose.ES256)
+	issuer.SignWith(firstKey(issuer))
+	kind, _ := providers.KindNamed("scalekit")
+	settings := kind.Defaults().(*providers.Scalekit)
+	settings.EnvironmentURL, settings.ResourceID = issuer.URL(), scalekitID
+	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge
+	token := func(changes m) m {
+		return merged(m{"aud": []string{resource, scalekitID}, "resid": scalekitID}, changes)
+	}
+	return &providertest.Subject{
+		Issuer: issuer, Open: settings.Open, Resource: must(providers.ParseResource(resource)),
+		Good: []providertest.Variety{
+			{Name: "with a Server URL", Header: m{"typ": "JWT"}, Claims: token(nil)},
+			{Name: "without one", Header: m{"typ": "JWT"}, Claims: token(m{"aud": scalekitID})},
+			{Name: "typ at+jwt", Claims: token(nil)},
+			{Name: "after the migration of the issuer", Header: m{"typ": "JWT"}, Claims: token(m{"iss": issuer.URL() + "/resources/" + scalekitID})},
+			{Name: "scopes in a list", Header: m{"typ": "JWT"}, Claims: token(m{"scope": nil, "scopes": []string{"mcp:use"}}),
+				Want: func(id *providers.Identity) { id.Scopes = []string{"mcp:use"} }},
+		},
+		Refused: []providertest.NearMiss{
+			{Name: "for another MCP server of the environment", Claims: m{"aud": []string{"res_1"}}, Want: providers.AudienceMismatch},
+			{Name: "for the Server URL alone, in which clients may have a say", Claims: m{"aud": []string{resource}}, Want: providers.AudienceMismatch},
+			{Name: "from another MCP server of the environment", Claims: m{"iss": issuer.URL() + "/resources/res_1"}, Want: providers.IssuerMismatch},
+			{Name: "by an algorithm that Scalekit does not use", Header: m{"kid": ec, "alg": "ES256"}, Want: providers.AlgorithmRefused},
+		},
+	}
 }
 
 func merged(maps ...m) m {

@@ -78,7 +78,7 @@ func checkIdentity(o *opened, mint *mint) error {
 		{"audience", fmt.Sprintf("%q", id.Audience), fmt.Sprintf("%q", want.Audience)},
 		{"scopes", fmt.Sprintf("%q", id.Scopes), fmt.Sprintf("%q", want.Scopes)},
 		{"expiry", id.Expiry.UTC().String(), want.Expiry.UTC().String()},
-		{"claim canary", string(id.Claims["canary"]), strconv.Quote(canary)},
+		{"claim canary", string(id.Claims()["canary"]), strconv.Quote(canary)},
 	} {
 		if field.got != field.want {
 			return fmt.Errorf("its %s is %s, want %s", field.name, field.got, field.want)
@@ -227,7 +227,7 @@ func checkConcurrency(o *opened) error {
 				switch {
 				case err != nil:
 					err = fmt.Errorf("a good token is not accepted: %w", err)
-				case string(id.Claims["canary"]) != c.mark:
+				case string(id.Claims()["canary"]) != c.mark:
 					err = errors.New("somebody else's identity came back")
 				default:
 					err = o.refuses(c.bad)
