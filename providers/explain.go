@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,7 +64,7 @@ func (e Explanation) LogValue() slog.Value {
 		if !slices.Contains(logged, f.Name) && f.Reason == "" {
 			continue
 		}
-		text := f.Got
+		text := cmp.Or(f.Got, "absent")
 		switch {
 		case !slices.Contains(logged, f.Name):
 			text = string(f.Reason)

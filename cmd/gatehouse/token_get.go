@@ -70,8 +70,13 @@ func (s *signIn) run(ctx context.Context, resource providers.Resource) (string, 
 	}
 	s.redirect, s.arrived = "http://"+ln.Addr().String()+"/callback", make(chan url.Values, 1)
 	callback := &http.Server{Handler: http.HandlerFunc(s.callback), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = callback.Serve(ln) }() // it ends with Close below
-	defer callback.Close()
+	go func() { _ = callback.Serve(ln) }() // it ends with Shutdown below
+	defer func() {
+		// The browser must get its page before this program is gone.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = callback.Shutdown(last)
+	}()
 
 	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	config := &auth.AuthorizationCodeHandlerConfig{RedirectURL: s.redirect, AuthorizationCodeFetcher: s.fetch, Client: client}
