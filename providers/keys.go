@@ -24,7 +24,7 @@ type KeySource struct {
 
 // KeyPolicy bounds how keys are fetched and kept. A zero field means the default.
 type KeyPolicy struct {
-	// RefetchInterval is the least time between two fetches once there are keys, whatever tokens arrive. Default 30 s.
+	// RefetchInterval is the least time between two fetches that tokens cause, whatever tokens arrive. Default 30 s.
 	RefetchInterval time.Duration
 	// MaxAge is how long a withdrawn key may stay in use. Keys are renewed twice in it. Default 10 min.
 	MaxAge time.Duration
@@ -74,7 +74,7 @@ func checkDurations(report func(key, reason, wayOut string), durations []duratio
 // for a token; KeySet decides what it may choose from, and when anything is fetched:
 //
 //   - one fetch at a time, on a context of its own: a caller who hangs up takes nobody along;
-//   - at most one fetch per interval, so that tokens with invented key ids cannot hammer the issuer;
+//   - at most one fetch per interval for tokens with unknown keys, so that invented key ids cannot hammer the issuer;
 //   - keys are renewed in the background and dropped when the issuer drops them;
 //   - when the issuer is down, known keys serve on, up to a bound, and an unknown key is an outage, not a bad token;
 //   - a key is offered only for its own algorithms, which the library would not look at;
@@ -90,9 +90,12 @@ type KeySet struct {
 
 	mu       sync.Mutex
 	inflight *fetch    // not nil while a fetch runs
-	nextTry  time.Time // no fetch before
-	failures int       // in a row
-	lastErr  error     // of the last fetch
+	nextTry  time.Time // no fetch before, after one that failed
+	// nextDemand is when tokens may cause a fetch again. A renewal does not put it off: a key that came into use just
+	// after one would be refused for an interval, although nobody asked too much.
+	nextDemand time.Time
+	failures   int   // in a row
+	lastErr    error // of the last fetch
 }
 
 var _ oidc.KeySet = (*KeySet)(nil)
@@ -107,9 +110,10 @@ type generation struct {
 }
 
 type fetch struct {
-	done   chan struct{}
-	cancel context.CancelFunc
-	err    error
+	demanded bool // by a token, not by the clock
+	done     chan struct{}
+	cancel   context.CancelFunc
+	err      error
 }
 
 // NewKeySet returns a key set that holds no keys yet.
@@ -123,7 +127,7 @@ func (s *KeySet) Run(ctx context.Context) {
 	defer s.endFetch()
 	for ctx.Err() == nil {
 		// The error is in the log and in Status; here it only decides how long to wait.
-		_ = s.refresh(ctx)
+		_ = s.refresh(ctx, false)
 		timer := time.NewTimer(s.untilRenewal())
 		select {
 		case <-ctx.Done():
@@ -191,7 +195,7 @@ func (s *KeySet) key(ctx context.Context, kid, alg string, jws *jose.JSONWebSign
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err := s.refresh(ctx)
+	err := s.refresh(ctx, true)
 	keys := s.usable()
 	if key, ok := keys.find(kid, alg, jws); ok {
 		return key, nil
@@ -227,17 +231,17 @@ func (s *KeySet) generation() (number uint64, usable bool) {
 
 // refresh fetches the keys unless it is too early, or joins the fetch that is already under way. It returns the outcome
 // of the latest fetch, or ctx's error if the caller gave up first.
-func (s *KeySet) refresh(ctx context.Context) error {
+func (s *KeySet) refresh(ctx context.Context, demanded bool) error {
 	s.mu.Lock()
 	f := s.inflight
 	if f == nil {
-		if time.Now().Before(s.nextTry) {
+		if now := time.Now(); now.Before(s.nextTry) || demanded && now.Before(s.nextDemand) {
 			defer s.mu.Unlock()
 			return s.lastErr
 		}
 		// Time for discovery and for the keys, whatever the caller's context says.
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*fetchTimeout)
-		f = &fetch{done: make(chan struct{}), cancel: cancel}
+		f = &fetch{demanded: demanded, done: make(chan struct{}), cancel: cancel}
 		s.inflight = f
 		go s.fetch(detached, f)
 	}
@@ -264,7 +268,10 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 			fresh.number = old.number + 1
 		}
 		s.current.Store(fresh)
-		s.failures, s.nextTry = 0, now.Add(s.policy.RefetchInterval)
+		s.failures, s.nextTry = 0, now
+		if f.demanded {
+			s.nextDemand = now.Add(s.policy.RefetchInterval)
+		}
 	} else {
 		s.failures++
 		s.nextTry = now.Add(s.backoff(err))

@@ -22,6 +22,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
 )
@@ -227,4 +229,24 @@ func TestAttemptsGrowRarer(t *testing.T) {
 			t.Errorf("asked at %s, want %s", got, want)
 		}
 	})
+}
+
+// Providers that publish a key and use it at once rotate just after somebody's renewal, by the law of large numbers.
+func TestAKeyThatComesIntoUseJustAfterARenewalIsFound(t *testing.T) {
+	i := providertest.NewIssuer(t)
+	i.KeyPolicy.RefetchInterval = time.Hour
+	v := providers.NewVerifier(i.Rules(resource), i.Keys(t))
+	for start := time.Now(); i.Fetches() == 0 && time.Since(start) < 5*time.Second; time.Sleep(time.Millisecond) {
+	}
+	if _, err := v.Verify(t.Context(), i.Token(resource, nil)); err != nil {
+		t.Fatal(err)
+	}
+	i.AddKey(jose.RS256)
+	if _, err := v.Verify(t.Context(), i.Token(resource, nil)); err != nil {
+		t.Errorf("a key that was published a moment ago: %v", err)
+	}
+	i.AddKey(jose.RS256)
+	if _, err := v.Verify(t.Context(), i.Token(resource, nil)); providers.ReasonOf(err) != providers.KeyUnknown || i.Fetches() != 2 {
+		t.Errorf("another one, in the same interval: %v after %d fetches", err, i.Fetches())
+	}
 }

@@ -67,7 +67,7 @@ func newRemembering(t *testing.T, audience string) *remembering {
 
 func (r *remembering) refetch(t *testing.T) {
 	t.Helper()
-	if err := r.keys.refresh(t.Context()); err != nil {
+	if err := r.keys.refresh(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -90,7 +90,7 @@ func overKeys(t *testing.T, set string) *Verifier {
 	t.Cleanup(server.Close)
 	client := newFetchClient(&http.Transport{DisableKeepAlives: true})
 	keys := NewKeySet(KeySource{URL: fixedURL(server.URL), Client: client}, KeyPolicy{}, slog.New(slog.DiscardHandler))
-	_ = keys.refresh(t.Context()) // a set without a usable key is what some of the vectors are about
+	_ = keys.refresh(t.Context(), false) // a set without a usable key is what some of the vectors are about
 	return NewVerifier(Rules{
 		Algorithms: []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.ES512, jose.RS384, jose.RS512, jose.PS384, jose.PS512},
 		TokenTypes: []string{"jwt", absent},
