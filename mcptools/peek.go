@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
-	"strings"
-
-	josejson "github.com/go-jose/go-jose/v4/json"
 )
 
 const methodInitialize = "initialize"
@@ -29,50 +25,65 @@ func (m message) reader() io.Reader { return bytes.NewReader(m.body) }
 
 const metaVersion = "io.modelcontextprotocol/protocolVersion"
 
+// target is where the params of a method say what it is applied to.
+type target struct{ name, uri, notifications, ref json.RawMessage }
+
 // namesIn reads what a method is applied to. The error is for the caller.
-func namesIn(method string, params map[string]json.RawMessage) ([]string, error) {
-	member := ""
+func namesIn(method string, params target) ([]string, error) {
+	var (
+		member string
+		raw    json.RawMessage
+	)
 	switch method {
 	case methodCallTool, methodGetPrompt:
-		member = "name"
+		member, raw = "name", params.name
 	case methodRead, methodSubscribe, methodUnsubscribe:
-		member = "uri"
+		member, raw = "uri", params.uri
 	case methodListen:
-		wanted, err := membersOf(params["notifications"], listenResources)
+		wanted, err := membersOf(params.notifications, listenResources)
 		if err != nil {
 			return nil, errors.New("notifications is not an object with distinct members")
 		}
 		var uris []string
-		if raw, ok := wanted[listenResources]; ok && json.Unmarshal(raw, &uris) != nil {
+		if wanted[0] != nil && json.Unmarshal(wanted[0], &uris) != nil {
 			return nil, errors.New(listenResources + " is not a list of strings")
 		}
 		return uris, nil
 	case methodComplete:
-		ref, err := membersOf(params["ref"], "type", "name", "uri")
+		ref, err := membersOf(params.ref, "name", "uri", "type")
 		if err != nil {
 			return nil, errors.New("ref is not an object with distinct members")
 		}
-		var names []string
-		for _, member := range []string{"name", "uri"} {
-			var name string
-			if raw, ok := ref[member]; ok && json.Unmarshal(raw, &name) != nil {
+		names := make([]string, 2)
+		for i, member := range []string{"name", "uri"} {
+			if ref[i] != nil && json.Unmarshal(ref[i], &names[i]) != nil {
 				return nil, errors.New(member + " is not a string")
 			}
-			names = append(names, name)
 		}
 		return names, nil
 	default:
 		return nil, nil
 	}
-	raw, ok := params[member]
-	if !ok && (method == methodSubscribe || method == methodUnsubscribe) {
+	if raw == nil && (method == methodSubscribe || method == methodUnsubscribe) {
 		return nil, nil // 2026-07-28 has no such methods, whatever their params: the SDK says so
 	}
-	var name string
-	if json.Unmarshal(raw, &name) != nil {
+	name, ok := textOf(raw)
+	if !ok {
 		return nil, errors.New(member + " is not a string")
 	}
 	return []string{name}, nil
+}
+
+// textOf reads a JSON string. Most have nothing in them to decode.
+func textOf(raw json.RawMessage) (string, bool) {
+	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw[1:len(raw)-1]) {
+		return string(raw[1 : len(raw)-1]), true
+	}
+	var text *string
+	if json.Unmarshal(raw, &text) != nil || text == nil {
+		return "", false
+	}
+	return *text, true
 }
 
 // listenResources is the member of subscriptions/listen that names resources.
@@ -88,55 +99,38 @@ func peek(body []byte) (message, *refusal) {
 		// 2025-03-26 had batches; no client sends one, and later versions dropped them.
 		return m, malformed(nil, codeInvalidRequest, "batches are not supported")
 	}
-	members, err := membersOf(body, "jsonrpc", "id", "method", "params", "result", "error")
+	if !json.Valid(body) {
+		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
+	}
+	members, err := membersOf(body, "id", "method", "params", "jsonrpc", "result", "error")
 	if err != nil {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
-	m.id = members["id"]
-	if raw, ok := members["method"]; ok {
-		if json.Unmarshal(raw, &m.method) != nil {
+	id, method, rawParams := members[0], members[1], members[2]
+	m.id = id
+	if method != nil {
+		var ok bool
+		if m.method, ok = textOf(method); !ok {
 			return m, malformed(m.id, codeInvalidRequest, "method is not a string")
 		}
 	}
-	raw, ok := members["params"]
-	if !ok {
-		return m, nil
+	params := make([]json.RawMessage, 5)
+	if rawParams != nil {
+		if params, err = membersOf(rawParams, "name", "uri", "notifications", "ref", "_meta", "arguments"); err != nil {
+			return m, malformed(m.id, codeInvalidParams, "params is not an object with distinct members")
+		}
 	}
-	params, err := membersOf(raw, "name", "uri", "arguments", "_meta")
-	if err != nil {
-		return m, malformed(m.id, codeInvalidParams, "params is not an object with distinct members")
-	}
-	if m.names, err = namesIn(m.method, params); err != nil {
+	if m.names, err = namesIn(m.method, target{name: params[0], uri: params[1], notifications: params[2], ref: params[3]}); err != nil {
 		return m, malformed(m.id, codeInvalidParams, err.Error())
 	}
-	if raw, ok := params["_meta"]; ok {
-		meta, err := membersOf(raw, metaVersion)
+	if meta := params[4]; meta != nil {
+		version, err := membersOf(meta, metaVersion)
 		if err != nil {
 			return m, malformed(m.id, codeInvalidParams, "_meta is not an object with distinct members")
 		}
-		_, m.hasVersion = meta[metaVersion]
+		m.hasVersion = version[0] != nil
 	}
 	return m, nil
-}
-
-// membersOf reads a JSON object by exact names. A member that differs from one of the names only in case is refused, as is
-// a member that occurs twice: encoding/json would match names in any case and take the last.
-func membersOf(raw []byte, names ...string) (map[string]json.RawMessage, error) {
-	var members map[string]json.RawMessage
-	if err := josejson.Unmarshal(raw, &members); err != nil {
-		return nil, err
-	}
-	if members == nil {
-		return nil, errors.New("null")
-	}
-	for member := range members {
-		for _, name := range names {
-			if member != name && strings.EqualFold(member, name) {
-				return nil, fmt.Errorf("a member imitates %s", name)
-			}
-		}
-	}
-	return members, nil
 }
 
 func isJSON(contentType string) bool {

@@ -62,6 +62,7 @@ func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 		"a name that is a number":          {`{"method":"tools/call","params":{"name":1}}`, "-32602"},
 		"a subscription twice":             {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":[],"resourceSubscriptions":["doc://a"]}}}`, "-32602"},
 		"a subscription in another case":   {`{"method":"subscriptions/listen","params":{"notifications":{"ResourceSubscriptions":["doc://a"]}}}`, "-32602"},
+		"a call without params":            {`{"method":"tools/call"}`, "-32602"},
 		"a call without a name":            {`{"method":"tools/call","params":{}}`, "-32602"},
 		"_meta that is text":               {`{"method":"ping","params":{"_meta":"x"}}`, "-32602"},
 		"a NUL behind the message":         {"{\"method\":\"ping\"}\x00", "-32700"},

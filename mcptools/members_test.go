@@ -1,0 +1,81 @@
+package mcptools
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	josejson "github.com/go-jose/go-jose/v4/json"
+)
+
+// FuzzMembers holds the reader of members against a decoder that refuses what occurs twice.
+func FuzzMembers(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, ` { "a" : 1 , "b":[{"a":"}"}] } `, `{"a":"\\\"","b":{"c":[1,2,"]"]}}`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"A":1}`, `{"a":-1.5e+3,"b":true,"c":null}`,
+		`{"":0,"x":"\u00e9"}`, `{"\u212a":1,"k":2}`, `[]`, `null`, `"a"`, `{"a":{"a":{"a":[[[]]]}}}`, "{\"\xff\":1,\"\xfe\":2}", `{"a":[1 , 2],"b": {} }`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if !json.Valid(raw) {
+			return
+		}
+		var want map[string]json.RawMessage
+		err := josejson.Unmarshal(raw, &want)
+		names := []string{"a", "b", "k"}
+		got, gotErr := membersOf(raw, names...)
+		if err != nil || want == nil {
+			if gotErr == nil {
+				t.Fatalf("%q was read, the decoder says %v", raw, err)
+			}
+			return
+		}
+		for member := range want {
+			for _, name := range names {
+				if member != name && strings.EqualFold(member, name) {
+					if gotErr == nil {
+						t.Fatalf("%q was read although %q imitates %q", raw, member, name)
+					}
+					return
+				}
+			}
+		}
+		if gotErr != nil {
+			t.Fatalf("%q was refused: %v", raw, gotErr)
+		}
+		for i, name := range names {
+			if !bytes.Equal(bytes.TrimSpace(got[i]), bytes.TrimSpace(want[name])) {
+				t.Fatalf("%q: %s is %q, the decoder says %q", raw, name, got[i], want[name])
+			}
+		}
+	})
+}
+
+func TestAMemberTwiceIsRefusedAmongMany(t *testing.T) {
+	object := func(n int, last string) []byte {
+		var b strings.Builder
+		b.WriteByte('{')
+		for i := range n {
+			fmt.Fprintf(&b, `"m%d":%d,`, i, i)
+		}
+		b.WriteString(last + "}")
+		return []byte(b.String())
+	}
+	for _, n := range []int{0, 1, 11, 12, 13, 40, 10_000} {
+		if _, err := membersOf(object(n, `"x":1`), "x"); err != nil {
+			t.Errorf("%d others: %v", n, err)
+		}
+		for _, last := range []string{`"x":1,"x":1`, `"x":1,"\u0078":1`} {
+			if _, err := membersOf(object(n, last), "y"); err == nil {
+				t.Errorf("%d others: x was accepted twice", n)
+			}
+		}
+		if n > 0 {
+			if _, err := membersOf(object(n, `"m0":1`), "y"); err == nil {
+				t.Errorf("%d others: the first was accepted twice", n)
+			}
+		}
+	}
+}
