@@ -134,6 +134,9 @@ func peek(body []byte) (message, *refusal) {
 }
 
 func isJSON(contentType string) bool {
+	if contentType == "application/json" { // as nearly everybody writes it
+		return true
+	}
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	return err == nil && mediaType == "application/json"
 }

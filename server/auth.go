@@ -121,8 +121,9 @@ func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 
 const handlerKey = "gatehouse.handler"
 
+// union returns a and what b has besides. It does not change a, and is a if there is nothing to add.
 func union(a, b []string) []string {
-	out := slices.Clone(a)
+	out := slices.Clip(a)
 	for _, s := range b {
 		if !slices.Contains(out, s) {
 			out = append(out, s)

@@ -3,6 +3,8 @@
 package server
 
 import (
+	"slices"
+
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/providers"
@@ -11,18 +13,20 @@ import (
 // New is the house in one function: a request runs through it from top to bottom.
 func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = answer(c, p)                  // the one place where an error becomes a status
-	e.IPExtractor = clientAddress(c)                   // X-Forwarded-For is what a caller says, unless a trusted proxy does
-	public := publicRoutes(c, p)                       // everything that needs no token, by exact path
-	e.Use(leaving(c), slowPeers(c))                    // connections end in order, and nobody sends or reads for ever
-	e.Use(requestID, accessLog(c), answered(c), alive) // one id and one line for every request; a panic is a 500
-	e.Use(ownHost(c, public))                          // no DNS rebinding
-	e.Use(cors(c, public))                             // 1. CORS: a preflight carries no token, answer it first
-	e.Use(landingPage(c))                              //    a person who opens the MCP URL in a browser reads what this is
-	e.Use(requireToken(c, p, public))                  // 2. auth: who is it? every route that is not named public is closed
-	e.Use(requireScopes(c, mcp))                       //    and may they? the operation's scopes, all in one challenge
-	routes(e, public)                                  // 3. routes: health, readiness, metadata, the issuer if embedded
-	mount(e, c)                                        // 4. the MCP mount, last, at exactly one path
+	e.HTTPErrorHandler = answer(c, p) // the one place where an error becomes a status
+	e.IPExtractor = clientAddress(c)  // X-Forwarded-For is what a caller says, unless a trusted proxy does
+	public := publicRoutes(c, p)      // everything that needs no token, by exact path
+	e.Use(inOrder(
+		leaving(c), slowPeers(c), // connections end in order, and nobody sends or reads for ever
+		requestID, accessLog(c), answered(c), alive, // one id and one line for every request; a panic is a 500
+		ownHost(c, public),         // no DNS rebinding
+		cors(c, public),            // 1. CORS: a preflight carries no token, answer it first
+		landingPage(c),             //    a person who opens the MCP URL in a browser reads what this is
+		requireToken(c, p, public), // 2. auth: who is it? every route that is not named public is closed
+		requireScopes(c, mcp),      //    and may they? the operation's scopes, all in one challenge
+	))
+	routes(e, public) // 3. routes: health, readiness, metadata, the issuer if embedded
+	mount(e, c)       // 4. the MCP mount, last, at exactly one path
 	return e
 }
 
@@ -33,10 +37,17 @@ func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e.HTTPErrorHandler = answer(c, nil)
 	e.IPExtractor = clientAddress(c)
 	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy, anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
-	e.Use(slowPeers(c))
-	e.Use(requestID, accessLog(c), answered(c), alive)
-	e.Use(ownHost(c, public))
-	e.Use(cors(c, public))
+	e.Use(inOrder(slowPeers(c), requestID, accessLog(c), answered(c), alive, ownHost(c, public), cors(c, public)))
 	routes(e, public)
 	return e
+}
+
+// inOrder makes one step of many, put together once. Echo would put its middleware together anew for every request, around
+// the handler that it found; here the last step asks for that handler.
+func inOrder(steps ...echo.MiddlewareFunc) echo.MiddlewareFunc {
+	chain := func(c echo.Context) error { return c.Handler()(c) }
+	for _, step := range slices.Backward(steps) {
+		chain = step(chain)
+	}
+	return func(echo.HandlerFunc) echo.HandlerFunc { return chain }
 }
