@@ -10,8 +10,7 @@ import (
 )
 
 func acmeHarness(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuer(t)
-	issuer.AddKey(jose.ES256) // which signs from now on
+	issuer := providertest.NewIssuerFor(t, jose.ES256)
 	settings := &providers.Acme{Tenant: issuer.URL(), API: "api-123", KeyPolicy: issuer.KeyPolicy}
 	resource, err := providers.ParseResource("https://mcp.example.com/mcp")
 	if err != nil {

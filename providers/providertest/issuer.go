@@ -66,6 +66,19 @@ type key struct {
 // both well-known places.
 func NewIssuer(t testing.TB, kids ...string) *Issuer {
 	t.Helper()
+	if len(kids) == 0 {
+		return NewIssuerFor(t, jose.RS256)
+	}
+	i := NewIssuerFor(t)
+	for _, kid := range kids {
+		i.AddKeyAs(kid, jose.RS256)
+	}
+	return i
+}
+
+// NewIssuerFor is [NewIssuer] with a key for each of the algorithms. RSA keys take their time; others are made at once.
+func NewIssuerFor(t testing.TB, algorithms ...jose.SignatureAlgorithm) *Issuer {
+	t.Helper()
 	i := &Issuer{
 		KeyPolicy: providers.KeyPolicy{RefetchInterval: 50 * time.Millisecond, MaxAge: 500 * time.Millisecond},
 		Logger:    slog.New(slog.DiscardHandler),
@@ -80,11 +93,8 @@ func NewIssuer(t testing.TB, kids ...string) *Issuer {
 		i.server.CloseClientConnections() // an answer may still be hanging, on purpose
 		i.server.Close()
 	})
-	for _, kid := range kids {
-		i.AddKeyAs(kid, jose.RS256)
-	}
-	if len(kids) == 0 {
-		i.AddKey(jose.RS256)
+	for _, alg := range algorithms {
+		i.AddKey(alg)
 	}
 	return i
 }
@@ -412,12 +422,8 @@ func newKey(t testing.TB, alg jose.SignatureAlgorithm) crypto.Signer {
 }
 
 func borrowRSA(t testing.TB) (*rsa.PrivateKey, error) {
-	rsaMu.Lock()
-	defer rsaMu.Unlock()
-	var private *rsa.PrivateKey
-	if n := len(rsaIdle); n > 0 {
-		private, rsaIdle = rsaIdle[n-1], rsaIdle[:n-1]
-	} else {
+	private := idleRSA()
+	if private == nil {
 		var err error
 		if private, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 			return nil, err
@@ -429,6 +435,18 @@ func borrowRSA(t testing.TB) (*rsa.PrivateKey, error) {
 		rsaIdle = append(rsaIdle, private)
 	})
 	return private, nil
+}
+
+func idleRSA() *rsa.PrivateKey {
+	rsaMu.Lock()
+	defer rsaMu.Unlock()
+	n := len(rsaIdle)
+	if n == 0 {
+		return nil
+	}
+	private := rsaIdle[n-1]
+	rsaIdle = rsaIdle[:n-1]
+	return private
 }
 
 // merged returns base with changes; a nil value removes.

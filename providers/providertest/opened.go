@@ -123,6 +123,8 @@ func (o *opened) verifyWithin(ctx context.Context, limit time.Duration, token st
 		id  *providers.Identity
 		err error
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // who is no longer waited for may stop
 	answers := make(chan answer, 1)
 	go func() {
 		defer func() {
@@ -184,12 +186,18 @@ func (o *opened) refuses(token string) error { return o.fails(token, providers.E
 // cannotTell returns an error unless the provider is to blame.
 func (o *opened) cannotTell(token string) error { return o.fails(token, providers.ErrUnavailable) }
 
-func (o *opened) fails(token string, want error) error {
-	switch _, err := o.verify(context.Background(), token); {
+func (o *opened) fails(token string, outcome error) error {
+	_, err := o.verify(context.Background(), token)
+	return want(outcome, err)
+}
+
+// want returns an error unless err is of that outcome.
+func want(outcome, err error) error {
+	switch {
 	case err == nil:
 		return errors.New("it is accepted")
-	case !errors.Is(err, want):
-		return fmt.Errorf("want %q, got: %w", want, err)
+	case !errors.Is(err, outcome):
+		return fmt.Errorf("want %q, got: %w", outcome, err)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 // sound is an adapter as an outsider would write it, with nothing but what is exported: the strict verifier over the
 // issuer's keys.
 func sound(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuer(t)
+	issuer := providertest.NewIssuerFor(t)
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	return &providertest.Subject{
 		Issuer: issuer, Resource: mustResource(t),
