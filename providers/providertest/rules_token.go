@@ -46,13 +46,13 @@ func tokenRules() []Rule {
 		{"good-tokens", "tokens of every variety are accepted, and say who is calling", "RFC 9068, sections 2.2 and 4", opening(checkGood)},
 	}
 	for _, r := range attackRules() {
-		rules = append(rules, Rule{r.name, r.demand, r.source, opening(func(o *opened) error { return checkAttacks(o, r.attacks) })})
+		rules = append(rules, Rule{r.name, r.demand, r.source, working(func(o *opened) error { return checkAttacks(o, r.attacks) })})
 	}
 	return append(rules,
-		Rule{"reasons", "every refusal names the rule that decided", "providers.ReasonOf", opening(checkReasons)},
-		Rule{"discretion", "no error and no log line repeats a token or what it claims", "OWASP MCP Top 10, MCP01; CWE-532", opening(checkDiscretion)},
+		Rule{"reasons", "every refusal names the rule that decided", "providers.ReasonOf", working(checkReasons)},
+		Rule{"discretion", "no error and no log line repeats a token or what it claims", "OWASP MCP Top 10, MCP01; CWE-532", working(checkDiscretion)},
 		Rule{"metadata", "the metadata names this resource, and where to sign in for it", "RFC 9728, section 2; RFC 8414, section 2", opening(checkMetadata)},
-		Rule{"concurrency", "callers who come at once are never taken for one another", "CVE-2026-25536", opening(checkConcurrency)},
+		Rule{"concurrency", "callers who come at once are never taken for one another", "CVE-2026-25536", working(checkConcurrency)},
 	)
 }
 
