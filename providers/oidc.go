@@ -101,11 +101,7 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 	rules := s.rules(site.Resource)
 	client := newFetchClient(nil)
 	metadata := s.discovery(rules.Issuers, client)
-	p := &remote{names: rules.ScopeNames, metadata: site.metadata(s.authorizationServers(rules.Issuers)...)}
-	p.metadata.ScopesSupported = rules.ScopeNames.theirs(site.InitialScopes)
-	if len(s.ScopesAdvertised) > 0 {
-		p.metadata.ScopesSupported = s.ScopesAdvertised
-	}
+	p := &remote{names: rules.ScopeNames, metadata: s.metadata(site, rules)}
 	if s.Introspection != introspectAlways {
 		source := KeySource{URL: metadata.keysURL, Client: client}
 		if s.JWKSURL != "" {
@@ -128,6 +124,15 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 		p.introspector = newIntrospector(ctx, style, endpoint, client, rules, s.IntrospectionCache, site.Logger)
 	}
 	return p, nil
+}
+
+func (s *OIDC) metadata(site Site, rules Rules) Metadata {
+	m := site.metadata(s.authorizationServers(rules.Issuers)...)
+	m.ScopesSupported = rules.ScopeNames.theirs(site.InitialScopes)
+	if len(s.ScopesAdvertised) > 0 {
+		m.ScopesSupported = s.ScopesAdvertised
+	}
+	return m
 }
 
 // rules are the settings as the verifier wants them. What they say was checked.

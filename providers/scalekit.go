@@ -41,6 +41,9 @@ func (s *Scalekit) authorizationServer() string {
 	return s.environment() + scalekitResources + s.ResourceID
 }
 
+// keysURL is the same for all MCP servers of the environment.
+func (s *Scalekit) keysURL() string { return s.environment() + "/keys" }
+
 const scalekitResources = "/resources/"
 
 // Derive implements [Deriver]: whoever comes with the metadata from the dashboard has said his resource and its id.
@@ -64,7 +67,7 @@ func (s *Scalekit) Derive(say func(key, value, from string)) {
 
 // Open implements [Settings].
 func (s *Scalekit) Open(ctx context.Context, site Site) (Provider, error) {
-	keys := NewKeySet(KeySource{URL: fixedURL(s.environment() + "/keys"), Client: newFetchClient(nil)},
+	keys := NewKeySet(KeySource{URL: fixedURL(s.keysURL()), Client: newFetchClient(nil)},
 		KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
 	go keys.Run(ctx)
 	return &remote{keys: keys, verifier: NewVerifier(s.rules(), keys), metadata: s.metadata(site)}, nil

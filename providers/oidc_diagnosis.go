@@ -1,0 +1,86 @@
+package providers
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+)
+
+// Diagnose implements [Diagnosable].
+func (s *OIDC) Diagnose(site Site) Diagnosis {
+	rules := s.rules(site.Resource)
+	d := Diagnosis{
+		Metadata:         s.metadata(site, rules),
+		Authorities:      s.authorities(rules.Issuers),
+		Keys:             Endpoint{URL: s.JWKSURL, Setting: "provider.jwks_url"},
+		Keyless:          s.Introspection == introspectAlways,
+		Algorithms:       rules.Algorithms,
+		Leeway:           s.Leeway,
+		HTTPAllowedHosts: s.HTTPAllowedHosts,
+	}
+	if s.Introspection != introspectNothing {
+		d.Introspection = Endpoint{URL: s.IntrospectionURL, Setting: "provider.introspection_url"}
+		d.Introspect = func(ctx context.Context, client *http.Client, address string) error {
+			return s.askAboutNothing(ctx, client, address, rules)
+		}
+	}
+	return d
+}
+
+// authorities are the issuer as this server reads it, and those that clients are sent to; mostly they are one.
+func (s *OIDC) authorities(issuers []string) []Authority {
+	own := s.discovery(issuers, nil)
+	wayOut := func(setting string) string {
+		return "write in " + setting + " what the metadata names, if this is your provider: clients compare it byte for byte, and so does this server with its tokens"
+	}
+	var list []Authority
+	if s.Introspection != introspectAlways && s.JWKSURL == "" || s.Introspection != introspectNothing && s.IntrospectionURL == "" {
+		setting := "provider.issuer"
+		switch {
+		case s.DiscoveryIssuer != "":
+			setting = "provider.discovery_issuer"
+		case s.DiscoveryURL != "" && isTemplate(s.Issuer):
+			setting = "provider.discovery_url"
+		}
+		list = append(list, Authority{Identifier: own.issuers[0], Setting: setting, WayOut: wayOut(setting), Places: own.places, Issuers: own.issuers, ForServer: true})
+	}
+	setting := "provider.issuer"
+	if len(s.AuthorizationServers) > 0 {
+		setting = "provider.authorization_servers"
+	}
+	for _, server := range s.authorizationServers(issuers) {
+		forClients := Authority{Identifier: server, Setting: setting, WayOut: wayOut(setting), Places: wellKnownPlaces(server), Issuers: []string{server}, ForClients: true}
+		if len(list) > 0 && slices.Equal(list[0].Places, forClients.Places) && slices.Equal(list[0].Issuers, forClients.Issuers) {
+			list[0].ForClients = true
+			continue
+		}
+		list = append(list, forClients)
+	}
+	return list
+}
+
+// askAboutNothing asks about a token that nobody issued: what counts is that the endpoint tells this server so.
+func (s *OIDC) askAboutNothing(ctx context.Context, client *http.Client, address string, rules Rules) error {
+	style, err := s.introspectionStyle()
+	if err != nil {
+		return unavailable(IntrospectionUnavailable, "%v", err)
+	}
+	req, err := style.request(ctx, address, rand.Text())
+	if err != nil {
+		return unavailable(IntrospectionUnavailable, "%v", err)
+	}
+	status, body, err := exchange(client, req, maxIntrospectionBytes)
+	if err != nil {
+		return unavailable(IntrospectionUnavailable, "%v", err)
+	}
+	_, err = style.claims(status, body, rules.fixedClaims())
+	switch {
+	case err == nil:
+		return unavailable(IntrospectionUnavailable, "it calls a token active that nobody issued")
+	case errors.Is(err, ErrInvalidToken):
+		return nil
+	}
+	return err
+}
