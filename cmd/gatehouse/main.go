@@ -39,6 +39,7 @@ func commands() []command {
 	return []command{
 		{"serve", "serve the MCP tools (the default)", serve},
 		{"issuer", "run the local issuer alone", issuer},
+		{"doctor", "find out why it does not work: configuration, provider, running server", examine},
 		{"token", "inspect a token, or get one", tokens},
 		{"config", "print the effective configuration and where each value came from", config},
 		{"healthcheck", "exit 0 if the server answers, 1 if not; for containers", healthcheck},

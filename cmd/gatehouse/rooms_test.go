@@ -16,7 +16,8 @@ const root = "../.."
 
 // mayImport says which rooms each room may know. Imports point one way; server and mcptools do not know each other.
 var mayImport = map[string][]string{
-	"cmd/gatehouse":          {"cmd/gatehouse/house", "configs", "server", "mcptools", "providers", "providers/localissuer"},
+	"cmd/gatehouse":          {"cmd/gatehouse/doctor", "cmd/gatehouse/house", "configs", "server", "mcptools", "providers", "providers/localissuer"},
+	"cmd/gatehouse/doctor":   {"configs", "providers"},
 	"cmd/gatehouse/house":    {"configs", "server", "mcptools", "providers"},
 	"cmd/conformance":        {"cmd/gatehouse/house", "configs", "server", "mcptools"},
 	"configs":                {"server", "providers", "mcptools"},

@@ -40,7 +40,7 @@ func tokenArguments(name string, rest []string, c console) bool {
 	if len(rest) == 0 {
 		return true
 	}
-	fmt.Fprintf(c.stderr, "gatehouse token %s: nothing may stand behind the flags, least of all a token, which others could read there; hand it in on standard input or with --token-file\n", name)
+	fmt.Fprintf(c.stderr, "gatehouse %s: nothing may stand behind the flags, least of all a token, which others could read there; hand it in on standard input or with --token-file\n", name)
 	return false
 }
 

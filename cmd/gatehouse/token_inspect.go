@@ -26,7 +26,7 @@ input or from a file, never from the command line. It is not printed, and neithe
 	if code, done := parseAlone(flags, args, c); done {
 		return code
 	}
-	if !tokenArguments("inspect", flags.Args(), c) {
+	if !tokenArguments("token inspect", flags.Args(), c) {
 		return exitConfig
 	}
 	cfg, err := load()

@@ -45,15 +45,9 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		Sessions: func() int { return h.MCP.Sessions() },
 		Keys:     func() providers.KeyStatus { return keyStatus(h.Provider) },
 	})
-	info := mcp.Implementation{Name: "gatehouse", Title: "Gatehouse", Version: Version()}
+	info := mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()}
 	var err error
-	h.Provider, err = cfg.Provider.Open(ctx, providers.Site{
-		Resource:      cfg.Resource,
-		Name:          info.Title,
-		InitialScopes: cfg.Scopes.Initial,
-		KnownScopes:   knownScopes(cfg, h.Catalog),
-		Logger:        logger,
-	})
+	h.Provider, err = cfg.Provider.Open(ctx, Site(cfg, h.Catalog, logger))
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +67,20 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		Draining:       draining,
 	}, h.Provider, h.MCP)
 	return h, nil
+}
+
+// title is the server's name for people.
+const title = "Gatehouse"
+
+// Site is what the provider is told about the server of this configuration.
+func Site(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logger) providers.Site {
+	return providers.Site{
+		Resource:      cfg.Resource,
+		Name:          title,
+		InitialScopes: cfg.Scopes.Initial,
+		KnownScopes:   knownScopes(cfg, catalog),
+		Logger:        logger,
+	}
 }
 
 // knownScopes are all scopes that any rule of this server mentions: what the local issuer may be asked for.

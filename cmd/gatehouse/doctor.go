@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"gatehouse/cmd/gatehouse/doctor"
+	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/configs"
+	"gatehouse/mcptools"
+)
+
+const doctorHelp = `Find out why it does not work: check the configuration, the provider, and the server if it runs, from outside. Each
+check says what was expected, what was found and what to do. Nothing is changed. Exit code 0 if nothing failed, 1 if
+something did, 2 if the configuration or the command line is wrong.
+
+`
+
+func examine(ctx context.Context, args []string, c console) int {
+	flags := newFlags("doctor", doctorHelp+settingsHelp, c)
+	var (
+		asJSON    = flags.Bool("json", false, "write the results as JSON")
+		asReport  = flags.Bool("report", false, "write one text to paste into a bug report: versions, settings, results; without secrets")
+		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "how long all checks may take together")
+		tokenFile = flags.String("token-file", "", "file with an access token, to call the server with")
+	)
+	load := settingsFlags(flags, c)
+	if code, done := parseAlone(flags, args, c); done {
+		return code
+	}
+	if !tokenArguments("doctor", flags.Args(), c) {
+		return exitConfig
+	}
+	token, problem := doctorToken(*tokenFile)
+	switch {
+	case *asJSON && *asReport:
+		problem = "--json and --report are two forms of the same; choose one"
+	case *timeout < time.Second || *timeout > 5*time.Minute:
+		problem = "--timeout is not between 1s and 5m"
+	}
+	if problem != "" {
+		fmt.Fprintf(c.stderr, "gatehouse doctor: %s\n", problem)
+		return exitConfig
+	}
+
+	about := doctor.About{Version: house.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	var (
+		settings []configs.Value
+		results  []doctor.Result
+		problems configs.Problems
+		code     = exitOK
+	)
+	switch cfg, err := load(); {
+	case errors.As(err, &problems):
+		results, code = doctor.Refused(problems), exitConfig
+	case err != nil:
+		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+		return exitConfig
+	default:
+		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
+		catalog := house.Tools(mcptools.Vitals{})
+		results = doctor.Examine(ctx, doctor.Options{
+			Config: cfg, Site: house.Site(cfg, catalog, slog.New(slog.DiscardHandler)),
+			Token: token, LocalHealth: healthURL(cfg), Timeout: *timeout,
+		})
+		if doctor.Failed(results) {
+			code = exitFailure
+		}
+	}
+	var err error
+	switch {
+	case *asJSON:
+		err = doctor.WriteJSON(c.stdout, about, results)
+	case *asReport:
+		err = doctor.WriteReport(c.stdout, about, settings, results, c.home())
+	default:
+		err = doctor.WriteText(c.stdout, results)
+	}
+	if err != nil {
+		return exitFailure // nobody reads
+	}
+	return code
+}
+
+// doctorToken reads the token, if there is one.
+func doctorToken(file string) (token, problem string) {
+	if file == "" {
+		return "", ""
+	}
+	token, err := readToken(file, nil)
+	switch {
+	case err != nil:
+		return "", err.Error()
+	case len(strings.Fields(token)) != 1:
+		return "", "there is more in " + file + " than one token"
+	}
+	return token, ""
+}
+
+// home is the person's home directory, or "".
+func (c console) home() string {
+	for _, name := range []string{"HOME=", "USERPROFILE="} {
+		for _, variable := range c.environ {
+			if path, ok := strings.CutPrefix(variable, name); ok {
+				return path
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,59 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"gatehouse/configs"
+	"gatehouse/providers"
+)
+
+const settingsCheck = "config.settings"
+
+// configuration adds the checks that ask nobody.
+func (e *examination) configuration() {
+	e.checks.add(check{name: settingsCheck, expected: "the configuration is valid", run: func(context.Context) providers.Outcome {
+		changed := 0
+		for _, v := range e.Config.Effective {
+			if v.Origin != "default" {
+				changed++
+			}
+		}
+		return providers.Fine(fmt.Sprintf("%s, for %s; %d settings, %d not by default", e.Config.Kind, e.Config.Resource, len(e.Config.Effective), changed))
+	}})
+	for _, note := range e.Config.Notes {
+		e.checks.add(check{name: "config.note", expected: "nothing is worth a note", run: func(context.Context) providers.Outcome {
+			return providers.Doubtful(note, "nothing, if it is meant; `gatehouse config` shows where each value came from")
+		}})
+	}
+	e.checks.add(check{name: "config.port", expected: "the port of resource is one that every client dials", run: e.port})
+}
+
+// port warns of what only some clients refuse: Claude Desktop dials no port but 443, and its message does not say so.
+func (e *examination) port(context.Context) providers.Outcome {
+	u, err := url.Parse(e.Config.Resource.Origin())
+	if err != nil || u.Scheme != "https" || u.Port() == "" { // a resource never spells out 443
+		return providers.Fine("every client dials it")
+	}
+	return providers.Doubtful(u.Port()+"; Claude Desktop and claude.ai dial 443 only", "put the server behind port 443 (a proxy, or a port mapping) and take :"+u.Port()+" out of resource, if these clients shall use it")
+}
+
+// Refused is the examination of a configuration that cannot be right: each problem is a failure, and nothing else can be
+// looked at.
+func Refused(problems configs.Problems) []Result {
+	results := make([]Result, 0, len(problems))
+	for _, p := range problems {
+		found := p.Reason
+		if p.Value != "" {
+			found = p.Value + ": " + found
+		}
+		if p.Origin != "" {
+			found += " (" + p.Origin + ")"
+		}
+		results = append(results, Result{Name: settingsCheck, Subject: strings.TrimSpace(p.Key), Verdict: providers.VerdictFailed,
+			Expected: "the configuration is valid", Found: found, Fix: p.WayOut})
+	}
+	return results
+}

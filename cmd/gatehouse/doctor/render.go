@@ -1,0 +1,79 @@
+package doctor
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"gatehouse/providers"
+)
+
+// WriteText writes the results for people: a line for each check with what it found, below those that are not good what was
+// expected, what was found and what to do, and at the end the counts.
+func WriteText(w io.Writer, results []Result) error {
+	var b strings.Builder
+	width := 0
+	for _, r := range results {
+		width = max(width, len(r.Name))
+	}
+	for i, r := range results {
+		if i > 0 && group(r) != group(results[i-1]) {
+			b.WriteByte('\n')
+		}
+		line := fmt.Sprintf("%-7s  %-*s  %s", r.Verdict, width, r.Name, inOneLine(r))
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		if r.Verdict != providers.VerdictWarning && r.Verdict != providers.VerdictFailed {
+			continue
+		}
+		for _, part := range [][2]string{{"expected", r.Expected}, {"found", r.Found}, {"fix", r.Fix}} {
+			if part[1] != "" {
+				fmt.Fprintf(&b, "           %-8s  %s\n", part[0], part[1])
+			}
+		}
+	}
+	warnings := count(results, providers.VerdictWarning)
+	plural := "s"
+	if warnings == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(&b, "\n%d ok, %d warning%s, %d failed, %d skipped\n", count(results, providers.VerdictOK),
+		warnings, plural, count(results, providers.VerdictFailed), count(results, providers.VerdictSkipped))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func group(r Result) string {
+	name, _, _ := strings.Cut(r.Name, ".")
+	return name
+}
+
+// inOneLine leaves to the lines below what stands there.
+func inOneLine(r Result) string {
+	text := ""
+	switch r.Verdict {
+	case providers.VerdictOK:
+		text = r.Found
+	case providers.VerdictSkipped:
+		text = r.Reason
+	}
+	if r.Subject == "" || text == "" {
+		return r.Subject + text
+	}
+	return r.Subject + ": " + text
+}
+
+// WriteJSON writes the results for machines.
+func WriteJSON(w io.Writer, about About, results []Result) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(struct {
+		About
+		Counts map[providers.Verdict]int `json:"counts"`
+		Checks []Result                  `json:"checks"`
+	}{about, map[providers.Verdict]int{
+		providers.VerdictOK: count(results, providers.VerdictOK), providers.VerdictWarning: count(results, providers.VerdictWarning),
+		providers.VerdictFailed: count(results, providers.VerdictFailed), providers.VerdictSkipped: count(results, providers.VerdictSkipped),
+	}, results})
+}
