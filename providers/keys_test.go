@@ -234,7 +234,7 @@ func TestAttemptsGrowRarer(t *testing.T) {
 // Providers that publish a key and use it at once rotate just after somebody's renewal, by the law of large numbers.
 func TestAKeyThatComesIntoUseJustAfterARenewalIsFound(t *testing.T) {
 	i := providertest.NewIssuer(t)
-	i.KeyPolicy.RefetchInterval = time.Hour
+	i.KeyPolicy.RefetchInterval, i.KeyPolicy.MaxAge = time.Hour, 24*time.Hour
 	v := providers.NewVerifier(i.Rules(resource), i.Keys(t))
 	for start := time.Now(); i.Fetches() == 0 && time.Since(start) < 5*time.Second; time.Sleep(time.Millisecond) {
 	}
