@@ -126,6 +126,9 @@ func defects() []defect {
 			return p.Verify(ctx, token)
 		}), []string{"good-tokens"}},
 		{"answers with the caller before", wrapping(answerLate), []string{"concurrency"}},
+		{"remembers tokens for ever", remembering(func(token string) string { return token }), []string{"remembered-tokens", "withdrawn-key"}},
+		{"remembers tokens by what they say", remembering(func(token string) string { return token[:strings.LastIndexByte(token, '.')+1] }), []string{"remembered-tokens"}},
+		{"remembers tokens by their signature", remembering(func(token string) string { return token[strings.LastIndexByte(token, '.')+1:] }), []string{"remembered-tokens"}},
 		{"describes another resource", describing(func(m *providers.Metadata) { m.Resource += "/" }), []string{"metadata"}},
 		{"says nobody to sign in at", describing(func(m *providers.Metadata) { m.AuthorizationServers = nil }), []string{"metadata"}},
 		{"sends people to sign in in the clear", describing(func(m *providers.Metadata) { m.AuthorizationServers = []string{"http://login.example"} }), []string{"metadata"}},
@@ -225,6 +228,23 @@ func identifying(change func(*providers.Identity)) func(testing.TB, *providertes
 			change(id)
 		}
 		return id, err
+	})
+}
+
+// remembering accepts what has the same key as something that was accepted before.
+func remembering(key func(token string) string) func(testing.TB, *providertest.Subject) {
+	return wrapping(func(p *parts) providers.Provider {
+		var known sync.Map
+		return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) {
+			if id, ok := known.Load(key(token)); ok {
+				return id.(*providers.Identity), nil
+			}
+			id, err := p.Verify(ctx, token)
+			if err == nil {
+				known.Store(key(token), id)
+			}
+			return id, err
+		}}
 	})
 }
 

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"net/url"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/providers"
 )
@@ -51,6 +54,7 @@ func tokenRules() []Rule {
 	return append(rules,
 		Rule{"reasons", "every refusal names the rule that decided", "providers.ReasonOf", working(checkReasons)},
 		Rule{"discretion", "no error and no log line repeats a token or what it claims", "OWASP MCP Top 10, MCP01; CWE-532", working(checkDiscretion)},
+		Rule{"remembered-tokens", "what was accepted a moment ago is refused when it is over, and is no pledge for its likes", "RFC 7519, section 4.1.4; CWE-613; CWE-345", opening(checkMemory)},
 		Rule{"metadata", "the metadata names this resource, and where to sign in for it", "RFC 9728, section 2; RFC 8414, section 2", opening(checkMetadata)},
 		Rule{"concurrency", "callers who come at once are never taken for one another", "CVE-2026-25536", working(checkConcurrency)},
 	)
@@ -204,6 +208,49 @@ func (o *opened) metadata() error {
 		wrong.add("resource_name", fmt.Errorf("%q, want %q", d.ResourceName, o.site.Name))
 	}
 	return wrong.err()
+}
+
+// checkMemory is about adapters that remember tokens, as they may.
+func checkMemory(o *opened) error {
+	if err := o.prepare(); err != nil {
+		return err
+	}
+	var wrong problems
+	strangers := map[jose.SignatureAlgorithm]crypto.Signer{}
+	for alg := range o.algorithms() {
+		strangers[alg] = newKey(o.Issuer.t, alg)
+	}
+	for _, mint := range o.all {
+		header, payload, signature := mint.parts()
+		wrong.add(mint.name, o.accepts(strings.Join([]string{header, payload, signature}, ".")))
+		_, otherPayload, otherSignature := cut(mint.with(m{"sub": "mallory", "jti": canary + "-other"}))
+		for name, token := range map[string]string{
+			"without its signature":         header + "." + payload + ".",
+			"with the signature of another": header + "." + payload + "." + otherSignature,
+			"with the payload of another":   header + "." + otherPayload + "." + signature,
+			"by a stranger, word for word":  mint.by(strangers[mint.algorithm()], nil),
+		} {
+			wrong.add(mint.name+", "+name, o.refuses(token))
+		}
+	}
+	return errors.Join(wrong.err(), o.checkRememberedExpiry())
+}
+
+// checkRememberedExpiry lets a token end while it is remembered.
+func (o *opened) checkRememberedExpiry() error {
+	for {
+		end := time.Now().Add(2 * time.Second).Truncate(time.Second)
+		token := o.base.with(m{"exp": end.Add(-o.leeway).Unix()})
+		err := o.accepts(token)
+		switch {
+		case time.Now().After(end):
+			continue // on a machine so slow that it ended before it was looked at
+		case err != nil:
+			return err
+		}
+		time.Sleep(time.Until(end))
+		return o.eventually("a token that is over is refused, although it was good", func() error { return o.refuses(token) })
+	}
 }
 
 func checkConcurrency(o *opened) error {
