@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,6 +86,9 @@ type KeySet struct {
 	source KeySource
 	policy KeyPolicy
 	logger *slog.Logger
+	// checks bounds how many signatures are checked at once: a flood of forgeries must leave a processor to the callers
+	// whose tokens are known.
+	checks chan struct{}
 
 	current atomic.Pointer[generation]
 
@@ -118,7 +122,7 @@ type fetch struct {
 
 // NewKeySet returns a key set that holds no keys yet.
 func NewKeySet(source KeySource, policy KeyPolicy, logger *slog.Logger) *KeySet {
-	return &KeySet{source: source, policy: policy.withDefaults(), logger: logger}
+	return &KeySet{source: source, policy: policy.withDefaults(), logger: logger, checks: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))}
 }
 
 // Run fetches the keys now, and again before they grow old, until ctx ends. While there are none it tries more often,
@@ -176,6 +180,12 @@ func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature
 	key, err := s.key(ctx, kid, alg, jws)
 	if err != nil {
 		return nil, err
+	}
+	select {
+	case s.checks <- struct{}{}:
+		defer func() { <-s.checks }()
+	case <-ctx.Done():
+		return nil, unavailable(KeysUnavailable, "the caller left before its turn")
 	}
 	payload, err := jws.Verify(key)
 	if err != nil {

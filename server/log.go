@@ -9,9 +9,11 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/labstack/echo/v4"
 	slogecho "github.com/samber/slog-echo"
+	"golang.org/x/time/rate"
 )
 
 // plausibleID is what a request id from a proxy in front may look like; anything else is replaced.
@@ -32,14 +34,47 @@ func requestID(next echo.HandlerFunc) echo.HandlerFunc {
 
 // accessLog writes one line for each request when it ends. A stream is one line, at its end.
 func accessLog(c Config) echo.MiddlewareFunc {
+	refusals := newRefusalBudget(c.Logger)
 	return slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
 		ClientErrorLevel: slog.LevelInfo, // every sign-in begins with a 401
 		ServerErrorLevel: slog.LevelError,
 		WithRequestID:    true,
 		// Probes would be most of the log.
-		Filters: []slogecho.Filter{func(ctx echo.Context) bool { return !isProbe(ctx) }},
+		Filters: []slogecho.Filter{func(ctx echo.Context) bool { return !isProbe(ctx) && refusals.allow(ctx.Response().Status) }},
 	})
+}
+
+// What strangers may write into the log: enough to see what is going on, too little to fill a disk. Every refusal is still
+// counted in [Outcomes].
+const (
+	refusalsPerSecond = 20
+	refusalsAtOnce    = 500
+)
+
+// refusalBudget leaves refusals out of the log when there are too many, and says how many it left out.
+type refusalBudget struct {
+	limiter *rate.Limiter
+	logger  *slog.Logger
+	leftOut atomic.Int64
+}
+
+func newRefusalBudget(logger *slog.Logger) *refusalBudget {
+	return &refusalBudget{limiter: rate.NewLimiter(refusalsPerSecond, refusalsAtOnce), logger: logger}
+}
+
+func (b *refusalBudget) allow(status int) bool {
+	if status < http.StatusBadRequest || status >= http.StatusInternalServerError {
+		return true
+	}
+	if !b.limiter.Allow() {
+		b.leftOut.Add(1)
+		return false
+	}
+	if n := b.leftOut.Swap(0); n > 0 {
+		b.logger.Warn("refused requests were left out of the log", "count", n)
+	}
+	return true
 }
 
 // answered turns an error into its answer before the access log looks at the status, and counts how the request ended.
