@@ -199,8 +199,12 @@ func (l layer) readSecrets(keys []Key) Problems {
 		}
 		secret, err := ReadSecret(path)
 		if err != nil {
-			problems = append(problems, Problem{Key: name, Value: quoteValue(path), Origin: origin, Reason: err.Error(),
-				WayOut: "name a file that the user who runs gatehouse can read, with the secret in it"})
+			shown := quoteValue(path)
+			if !strings.ContainsRune(path, filepath.Separator) {
+				shown = redacted // it may well be the secret itself, in the wrong place
+			}
+			problems = append(problems, Problem{Key: name, Value: shown, Origin: origin, Reason: err.Error(),
+				WayOut: "name a file that the user who runs gatehouse can read, with the secret in it; the secret itself belongs into " + l.spell(key.Name)})
 			continue
 		}
 		l.set(key.Name, secret, origin+" (file "+path+")")

@@ -42,7 +42,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	config.Kind = kind.Name
 	config.Effective = l.effective()
-	config.Notes = append(notes(config), legacyNotes(legacy, kind.Name)...)
+	config.Notes = slices.Concat(notes(config), legacyNotes(legacy, kind.Name), l.presetNotes(layers))
 	return config, nil
 }
 

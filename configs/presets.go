@@ -131,3 +131,22 @@ func noSuchPreset(name string, by layer) Problem {
 	}
 	return p
 }
+
+// presetNotes says which claims of the preset are not required any more. They tell access tokens from others, and a list of
+// one's own takes their place.
+func (l *loader) presetNotes(layers []layer) []string {
+	const key = "provider.required_claims"
+	var notes []string
+	for _, one := range layers {
+		required, _ := one.values[key].([]any)
+		if !strings.HasPrefix(one.origins[key], "preset ") {
+			continue
+		}
+		for _, claim := range required {
+			if text, isText := claim.(string); isText && !slices.Contains(l.merged.Strings(key), text) {
+				notes = append(notes, key+" ("+l.origins[key]+") takes the place of "+text+" of the "+one.origins[key]+", which tells access tokens from others: add it to the list, unless your tokens do not have it")
+			}
+		}
+	}
+	return notes
+}

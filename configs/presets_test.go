@@ -239,3 +239,17 @@ func TestAnUnknownPresetIsAnsweredWithAllOfThem(t *testing.T) {
 		}
 	}
 }
+
+func TestAListThatTakesThePlaceOfThePresetsIsNoted(t *testing.T) {
+	flags := map[string]string{"provider.preset": "keycloak", "provider.issuer": "https://login.example.com/realms/main", "resource": "https://mcp.example.com/mcp"}
+	for claims, want := range map[string]bool{"": false, "email_verified=true": true, "typ=Bearer,email_verified=true": false} {
+		if claims != "" {
+			flags["provider.required_claims"] = claims
+		}
+		config := mustLoad(t, Sources{Flags: flags})
+		if got := strings.Contains(strings.Join(config.Notes, "\n"), "takes the place of typ=Bearer of the preset keycloak"); got != want {
+			t.Errorf("required_claims=%q: notes %q", claims, config.Notes)
+		}
+		delete(flags, "provider.required_claims")
+	}
+}

@@ -205,7 +205,7 @@ func readScopes(v *Verifier, claims object, id *Identity) error {
 		return refuse(ClaimsMalformed, "%v", err)
 	}
 	if present {
-		id.Scopes = append([]string{}, scopes...)
+		id.Scopes = append([]string{}, scopes...) // not nil
 	}
 	return nil
 }
@@ -236,12 +236,19 @@ func checkNoIDToken(v *Verifier, claims object, id *Identity) error {
 			return refuse(IDToken, "it has %q, as ID tokens have", name)
 		}
 	}
-	// RFC 9068, section 2.2 requires client_id. An ID token without nonce and hashes looks like this, unless a required
-	// claim tells the two apart.
-	if id.Client == "" && id.Scopes == nil && len(v.rules.RequiredClaims) == 0 {
+	// RFC 9068, section 2.2 requires client_id. An ID token without nonce and hashes looks like this.
+	if id.Client == "" && id.Scopes == nil && !v.rules.requireKind() {
 		return refuse(IDToken, "it names neither a client nor scopes, as access tokens do")
 	}
 	return nil
+}
+
+// requireKind reports whether a required claim says what kind of token it must be. Others, such as a tenant, ID tokens have
+// too.
+func (r Rules) requireKind() bool {
+	return slices.ContainsFunc(r.RequiredClaims, func(c RequiredClaim) bool {
+		return slices.Contains([]string{"typ", "type", "token_use", "token_type"}, c.Name)
+	})
 }
 
 func checkNoEvents(_ *Verifier, claims object, _ *Identity) error {

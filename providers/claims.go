@@ -148,7 +148,8 @@ func (o object) firstText(names []string) (string, error) {
 }
 
 // firstScopes returns the scopes in the first of the named members that is present, and whether any is: a string of scopes
-// between blanks (RFC 6749, section 3.3), a list, or an object whose members are named by them.
+// between blanks (RFC 6749, section 3.3), a list, or an object whose members are named by them. Entries of a list and names of
+// members are never taken apart: they may be groups or roles, whose names somebody chose, such as "friends of mcp:admin".
 func (o object) firstScopes(names []string) (scopes []string, present bool, err error) {
 	for _, name := range names {
 		raw, ok, err := o.lookup(name)
@@ -158,20 +159,29 @@ func (o object) firstScopes(names []string) (scopes []string, present bool, err 
 		if !ok {
 			continue
 		}
-		values, err := object{name: raw}.texts(name)
+		values, err := scopesIn(name, raw)
 		if err != nil {
-			inner, notObject := parseObject(raw, nil)
-			if notObject != nil || name == "scope" || name == "scp" { // what these are is fixed (RFC 9068, section 2.2.3)
-				return nil, false, fmt.Errorf("%s: %w", name, err)
-			}
-			values = slices.Sorted(maps.Keys(inner))
+			return nil, false, fmt.Errorf("%s: %w", name, err)
 		}
-		for _, v := range values {
-			scopes = append(scopes, strings.Fields(v)...)
-		}
-		return scopes, true, nil
+		return slices.DeleteFunc(values, func(s string) bool { return !IsScope(s) }), true, nil
 	}
 	return nil, false, nil
+}
+
+func scopesIn(name string, raw json.RawMessage) ([]string, error) {
+	one := object{name: raw}
+	if text, err := one.text(name); err == nil {
+		return strings.Split(text, " "), nil
+	}
+	values, err := one.texts(name)
+	if err == nil || name == "scope" || name == "scp" { // what these are is fixed (RFC 9068, section 2.2.3)
+		return values, err
+	}
+	inner, notObject := parseObject(raw, nil)
+	if notObject != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(inner)), nil
 }
 
 // RequiredClaim is a claim that a token must have with a value: what tells access tokens from others where typ does not.

@@ -181,7 +181,7 @@ func quotedUnlessPlain(name string) string {
 func shownMember(name string, raw json.RawMessage, now time.Time) string {
 	if slices.Contains([]string{"exp", "nbf", "iat", "auth_time"}, name) {
 		if t, ok, err := (object{name: raw}).time(name); ok && err == nil {
-			return string(raw) + " (" + inTime(t.Sub(now)) + ", " + t.UTC().Format(time.RFC3339) + ")"
+			return string(raw[:min(len(raw), 30)]) + " (" + inTime(t.Sub(now)) + ", " + t.UTC().Format(time.RFC3339) + ")"
 		}
 	}
 	text := strings.TrimPrefix(quote(string(raw)), `"`)

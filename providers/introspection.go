@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,9 @@ const (
 	// maxQuestions bounds how many questions an issuer gets at once: whoever sends invented tokens must not have this
 	// server flood it.
 	maxQuestions = 32
+	// maxWaiting bounds how many tokens wait for their turn, also those whose callers hung up. Beyond it the answer is an
+	// outage at once.
+	maxWaiting = 128
 	// refusalsKept and refusalKept bound how long and how many tokens are remembered as refused. They have a cache of
 	// their own, so that invented tokens cannot push good ones out.
 	refusalsKept = 1_000
@@ -40,6 +44,7 @@ type introspector struct {
 
 	flight    singleflight.Group
 	questions chan struct{}
+	waiting   chan struct{}
 	good      *lru.Cache[[sha256.Size]byte, verdict]
 	bad       *lru.Cache[[sha256.Size]byte, verdict]
 	busyUntil atomic.Int64 // Unix nanoseconds
@@ -52,13 +57,23 @@ type verdict struct {
 	until time.Time
 }
 
+// answer returns a copy: a tool that changed its caller's scopes would change them for the next call.
+func (v verdict) answer() (*Identity, error) {
+	if v.err != nil {
+		return nil, v.err
+	}
+	one := *v.id
+	one.Audience, one.Scopes = slices.Clone(v.id.Audience), slices.Clone(v.id.Scopes)
+	return &one, nil
+}
+
 func newIntrospector(life context.Context, style introspectionStyle, address *locator, client *http.Client, rules Rules, keep time.Duration, logger *slog.Logger) *introspector {
 	// The sizes are constants above zero, of which alone the constructor would complain.
 	good, _ := lru.New[[sha256.Size]byte, verdict](answersKept)
 	bad, _ := lru.New[[sha256.Size]byte, verdict](refusalsKept)
 	return &introspector{
 		style: style, address: address, client: client, verifier: NewVerifier(rules, nil), keep: keep, logger: logger, life: life,
-		questions: make(chan struct{}, maxQuestions), good: good, bad: bad,
+		questions: make(chan struct{}, maxQuestions), waiting: make(chan struct{}, maxWaiting), good: good, bad: bad,
 	}
 }
 
@@ -69,7 +84,10 @@ func (i *introspector) Verify(ctx context.Context, token string) (*Identity, err
 	}
 	sum := sha256.Sum256([]byte(token))
 	if v, ok := i.remembered(sum); ok {
-		return v.id, v.err
+		return v.answer()
+	}
+	if isSparing(ctx) {
+		return nil, refuse(Throttled, "the issuer is not asked for an address that sent too many bad tokens")
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -81,8 +99,7 @@ func (i *introspector) Verify(ctx context.Context, token string) (*Identity, err
 	})
 	select {
 	case got := <-answer:
-		v := got.Val.(verdict)
-		return v.id, v.err
+		return got.Val.(verdict).answer()
 	case <-ctx.Done():
 		return nil, unavailable(IntrospectionUnavailable, "no answer while the caller waited")
 	}
@@ -128,6 +145,12 @@ func (i *introspector) ask(token string) (object, error) {
 	address, err := i.address.current()
 	if err != nil {
 		return nil, unavailable(IntrospectionUnavailable, "%v", err)
+	}
+	select {
+	case i.waiting <- struct{}{}:
+		defer func() { <-i.waiting }()
+	default:
+		return nil, unavailable(IntrospectionUnavailable, "%d tokens wait already", maxWaiting)
 	}
 	ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
 	defer cancel()

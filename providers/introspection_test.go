@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -435,4 +436,74 @@ func TestTheIntrospectionEndpointIsFoundInTheMetadata(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Error("it never recovered")
+}
+
+// Invented tokens whose senders hang up at once must not keep the issuer, or the people whose tokens are good, waiting.
+func TestAFloodOfQuestionsIsCutShort(t *testing.T) {
+	good := says(nil)
+	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+		time.Sleep(50 * time.Millisecond)
+		good(w, req)
+	})
+	p := asking(t, r, nil)
+	before := runtime.NumGoroutine()
+	var flood sync.WaitGroup
+	for n := range 2_000 {
+		flood.Go(func() {
+			ctx, hangUp := context.WithTimeout(context.Background(), time.Millisecond)
+			defer hangUp()
+			_, _ = p.Verify(ctx, fmt.Sprintf("invented-%d", n))
+		})
+	}
+	flood.Wait()
+	time.Sleep(50 * time.Millisecond) // whoever is refused at once is gone by now
+	if left := runtime.NumGoroutine() - before; left > 600 {
+		t.Errorf("%d goroutines go on for callers who are gone", left)
+	}
+	for begin := time.Now(); ; {
+		_, err := p.Verify(context.Background(), opaque)
+		if err == nil {
+			return
+		}
+		if time.Since(begin) > 3*time.Second {
+			t.Fatalf("a good token is still refused: %v", err)
+		}
+	}
+}
+
+func TestForWhomeverSentTooManyBadTokensNobodyIsAsked(t *testing.T) {
+	r := newRegistry(t, says(nil))
+	p := asking(t, r, nil)
+	if _, err := p.Verify(context.Background(), opaque); err != nil {
+		t.Fatal(err)
+	}
+	sparing := providers.Sparing(context.Background())
+	if _, err := p.Verify(sparing, opaque); err != nil {
+		t.Errorf("a token that is known to be good: %v", err)
+	}
+	if _, err := p.Verify(sparing, "invented"); providers.ReasonOf(err) != providers.Throttled || !errors.Is(err, providers.ErrInvalidToken) || r.asked.Load() != 1 {
+		t.Errorf("another: %v after %d questions", err, r.asked.Load())
+	}
+}
+
+// A tool that sorts or filters its caller's scopes in place must not do so for the next caller.
+func TestNobodyCanChangeWhatIsRememberedOfAnother(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	jwt := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web", "scope": "mcp:use greet:read"})
+	other := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web", "scope": "mcp:use greet:read", "sub": "bob"})
+	bare := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "scope": nil})
+	r := newRegistry(t, says(nil))
+	p := asking(t, r, func(s *providers.OIDC) { s.JWKSURL, s.DefaultScopes = authority.KeysURL(), []string{"mcp:use"} })
+	for range 3 {
+		for _, token := range []string{opaque, jwt, other, bare} {
+			id, err := p.Verify(context.Background(), token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id.Scopes[0] != "mcp:use" || id.Audience[0] != testResource {
+				t.Fatalf("somebody else's changes are in %+v", id)
+			}
+			id.Scopes[0], id.Audience[0] = "mcp:admin", "https://evil.example"
+		}
+	}
 }

@@ -164,7 +164,9 @@ func (m *memory) identity(r recollection, token string) *Identity {
 	_, rest, _ := strings.Cut(token, ".")
 	payload, _, _ := strings.Cut(rest, ".")
 	return &Identity{
-		Issuer: r.rest.issuer, Subject: r.subject, Client: r.rest.client, Audience: r.rest.audience, Scopes: r.rest.scopes,
+		Issuer: r.rest.issuer, Subject: r.subject, Client: r.rest.client,
+		// Copies: a tool that sorted its caller's scopes would sort everybody's.
+		Audience: slices.Clone(r.rest.audience), Scopes: slices.Clone(r.rest.scopes),
 		Expiry: expiry, GoodUntil: expiry.Add(m.leeway), payload: payload,
 	}
 }

@@ -33,6 +33,16 @@ var (
 	ErrUnavailable = errors.New("identity provider unavailable")
 )
 
+type sparingKey struct{}
+
+// Sparing returns a context in which nobody is asked about a token that is not known: for a caller who sent too many bad ones
+// lately. Tokens that can be judged here are judged as ever.
+func Sparing(ctx context.Context) context.Context {
+	return context.WithValue(ctx, sparingKey{}, true)
+}
+
+func isSparing(ctx context.Context) bool { return ctx.Value(sparingKey{}) != nil }
+
 // Metadata is a protected resource metadata document (RFC 9728, section 2), in the fields that MCP clients read.
 type Metadata struct {
 	// Resource is the canonical URL of the protected resource. Clients compare it byte for byte with the URL they dialled.

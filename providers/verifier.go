@@ -25,7 +25,7 @@ type Rules struct {
 	// RequiredClaims must all be there.
 	RequiredClaims []RequiredClaim
 	// IDTokenShape accepts tokens that look like ID tokens. Without it, nonce, at_hash and c_hash are refused, and tokens
-	// that name neither a client nor scopes nor have a required claim.
+	// that name neither a client nor scopes, unless a required claim says their kind: typ, type, token_use or token_type.
 	IDTokenShape bool
 	// Algorithms are the accepted signature algorithms. Symmetric ones and "none" are never accepted, listed or not.
 	Algorithms []jose.SignatureAlgorithm
@@ -268,7 +268,7 @@ func (v *Verifier) identify(claims object) (*Identity, error) {
 		}
 	}
 	if id.Scopes == nil {
-		id.Scopes = v.rules.DefaultScopes
+		id.Scopes = slices.Clone(v.rules.DefaultScopes)
 	}
 	id.Scopes = v.rules.ScopeNames.ours(id.Scopes)
 	if len(id.Scopes) == 0 {

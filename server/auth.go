@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/labstack/echo/v4"
 	slogecho "github.com/samber/slog-echo"
@@ -27,10 +29,15 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			if err != nil {
 				return err
 			}
-			id, err := p.Verify(c.Request().Context(), token)
+			ctx := c.Request().Context()
+			if throttle.over(c.RealIP()) {
+				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
+			}
+			id, err := p.Verify(ctx, token)
 			explain(cfg.Logger, p, c, token)
 			if err != nil {
-				if errors.Is(err, providers.ErrInvalidToken) {
+				// Whoever hangs up while a question is open has cost as much as a bad token.
+				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil {
 					if wait := throttle.failed(c.RealIP()); wait > 0 {
 						return tooManyFailures(wait, err)
 					}
@@ -38,10 +45,18 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				return refusedToken(err)
 			}
 			c.Set(identityKey, cfg.Implies.expand(id))
-			slogecho.AddCustomAttributes(c, slog.Group("caller", "subject", id.Subject, "client", id.Client))
+			slogecho.AddCustomAttributes(c, slog.Group("caller", "subject", printable(id.Subject), "client", printable(id.Client)))
 			return next(c)
 		}
 	}
+}
+
+// printable is a name that the issuer chose, fit for any log: no characters that a terminal obeys, and not too long.
+func printable(name string) string {
+	if len(name) <= 200 && strings.IndexFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) < 0 {
+		return name
+	}
+	return strings.Trim(strconv.QuoteToGraphic(cut(name)), `"`)
 }
 
 // explain writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"sync/atomic"
@@ -119,7 +120,7 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 			for _, member := range a.Value.Group() {
 				switch member.Key {
 				case "path":
-					out.AddAttrs(slog.String("path", cut(member.Value.String())))
+					out.AddAttrs(slog.String("path", (&url.URL{Path: cut(member.Value.String())}).EscapedPath()))
 				case "method", "ip", "status", "latency":
 					out.AddAttrs(member)
 				}

@@ -47,6 +47,14 @@ func (t *throttle) failed(address string) time.Duration {
 	return time.Duration((1 - limiter.Tokens()) / float64(limiter.Limit()) * float64(time.Second))
 }
 
+// over reports whether the sender's next bad token would be one too many.
+func (t *throttle) over(address string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	limiter, known := t.addresses.Peek(neighbourhood(address))
+	return known && limiter.Tokens() < 1
+}
+
 // neighbourhood is what one sender can choose its addresses from: a whole /64 for IPv6.
 func neighbourhood(address string) string {
 	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
