@@ -229,13 +229,18 @@ func faults() map[string]fault {
 			before: front(func(w *world) {
 				w.noServer = true
 				w.front.Close()
-				w.options.LocalHealth = w.front.URL + "/health"
+				w.options.LocalHealth = w.provider.URL + "/health" // of another program
 			}),
 			bad: []string{"server.tcp warning"}, found: "the server does not run", fix: "gatehouse serve",
 		},
 		"a server that runs, but not where clients dial": {
 			after: front(func(w *world) { w.front.Close(); w.options.LocalHealth = w.inner + "/health" }),
 			bad:   []string{"server.tcp failed"}, found: "although the server runs here", fix: "a proxy, a port mapping",
+		},
+		"a resource that cannot be reached from here": {
+			// Nobody connects to the broadcast address, so nothing leaves this computer.
+			before: front(func(w *world) { w.settings["resource"], w.noServer = "https://255.255.255.255/mcp", true }),
+			bad:    []string{"server.tcp failed"}, found: "connect: ", fix: "firewall",
 		},
 		"a certificate of an unknown authority": {
 			before: front(func(w *world) { w.secureFront(); w.options.RootCAs = nil }),
@@ -264,7 +269,8 @@ func faults() map[string]fault {
 		"another server at that port, with a health of its own": {
 			before: front(func(w *world) {
 				w.noServer = true
-				w.front.before = at("/health", 200, "application/json", `{"status":"UP"}`)
+				health, others := at("/health", 200, "application/json", `{"status":"UP"}`), at("", 404, "application/json", `{"canary-upstream":1}`)
+				w.front.before = func(a http.ResponseWriter, r *http.Request) bool { return health(a, r) || others(a, r) }
 			}),
 			bad: []string{"server.health failed"}, found: "something else answers", fix: "another port",
 		},
@@ -394,6 +400,14 @@ func faults() map[string]fault {
 		"a proxy that does not reach the server": {
 			after: front(func(w *world) { w.front.before = at("/mcp", 502, "text/html", "canary-upstream") }),
 			bad:   []string{"server.refusal failed"}, found: "does not reach the server",
+		},
+		"a proxy that gave up waiting": {
+			after: front(func(w *world) { w.front.before = at("/mcp", 504, "text/html", "canary-upstream") }),
+			bad:   []string{"server.refusal failed"}, found: "504: what stands in front does not reach the server",
+		},
+		"a proxy whose server is away": {
+			after: front(func(w *world) { w.front.before = at("", 503, "text/html", "canary-upstream") }),
+			bad:   []string{"server.health failed"}, found: "503: what stands in front does not reach the server",
 		},
 		"a guard against bots": {
 			after: front(func(w *world) { w.front.before = at("/mcp", 403, "text/html", "canary-upstream") }),

@@ -86,23 +86,47 @@ func TestWhoIsAskedAboutEveryTokenNeedsNoKeys(t *testing.T) {
 func TestKeysAndIntrospectionMayBeAtPlacesOfTheirOwn(t *testing.T) {
 	w := newWorld(t)
 	introspecting("canary-secret")(t, w)
-	inner := newBend(t, nil)
-	w.settings["provider.jwks_url"] = inner.URL + "/keys"
-	w.settings["provider.introspection_url"] = inner.URL + "/introspect"
-	inner.before = func(a http.ResponseWriter, r *http.Request) bool { w.issuer.ServeHTTP(a, r); return true }
+	keys, introspection := newBend(t, nil), newBend(t, nil)
+	w.settings["provider.jwks_url"] = keys.URL + "/keys"
+	w.settings["provider.introspection_url"] = introspection.URL + "/introspect"
+	keys.before = func(a http.ResponseWriter, r *http.Request) bool { w.issuer.ServeHTTP(a, r); return true }
+	introspection.before = keys.before
 	w.open()
 	results := w.examine()
 	if got := bad(results); len(got) > 0 {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
-	for name, subject := range map[string]string{"provider.keys": inner.URL + "/keys", "provider.introspection": inner.URL + "/introspect"} {
+	for name, subject := range map[string]string{"provider.keys": keys.URL + "/keys", "provider.introspection": introspection.URL + "/introspect"} {
 		if r := named(results, name); r.Verdict != providers.VerdictOK || r.Subject != subject {
 			t.Errorf("%+v", r)
 		}
 	}
-	inner.Close()
-	if got, want := bad(w.examine()), []string{"provider.tcp failed"}; !slices.Equal(got, want) {
+	introspection.Close()
+	results = w.examine()
+	if got, want := bad(results), []string{"provider.tcp failed"}; !slices.Equal(got, want) {
 		t.Errorf("%v, not %v", got, want)
+	}
+	if r := named(results, "provider.introspection"); r.Reason != "provider.tcp failed" || named(results, "provider.keys").Verdict != providers.VerdictOK {
+		t.Errorf("%s", text(results))
+	}
+}
+
+func TestKeysThatAreLeftOutAreSaid(t *testing.T) {
+	w := newWorld(t).open()
+	if r := named(w.examine(), "provider.keys"); r.Found != "1 usable, for ES256" {
+		t.Errorf("%+v", r)
+	}
+	w.hold(func() {
+		w.provider.rewrite = func(r *http.Request, a *httptest.ResponseRecorder) {
+			if r.URL.Path == "/keys" {
+				changed := strings.Replace(a.Body.String(), `{"keys":[`, `{"keys":[{"kty":"oct","k":"AAAA"},`, 1)
+				a.Body.Reset()
+				a.Body.WriteString(changed)
+			}
+		}
+	})
+	if r := named(w.examine(), "provider.keys"); r.Verdict != providers.VerdictOK || r.Found != "1 usable, for ES256; 1 left out (#0: it is not a public key)" {
+		t.Errorf("%+v", r)
 	}
 }
 

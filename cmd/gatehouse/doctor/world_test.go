@@ -145,6 +145,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, provider: newBend(t, nil), front: newBend(t, nil)}
 	w.options.Timeout = 8 * time.Second
+	w.options.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil } // whatever the environment of the test says
 	w.settings = map[string]string{"provider.kind": "oidc", "resource": w.front.URL + "/mcp", "log.level": "debug"}
 	return w
 }
