@@ -155,7 +155,7 @@ func TestHelpGoesToStdoutAndListsEverything(t *testing.T) {
 		names = append(names, cmd.name+" ", cmd.summary)
 	}
 	issuerFlags := []string{"listen", "issuer", "resource", "scopes", "default-scopes", "signing-algorithm", "token-lifetime",
-		"auto-approve", "client-secret-file", "allow-loopback-client-documents", "dangerously-allow-public-resource", "log.level", "log.format"}
+		"auto-approve", "client-secret-file", "allow-loopback-client-documents", "dangerously-allow-public-resource", "dangerously-listen-for-others", "log.level", "log.format"}
 	flags := func(names ...string) []string {
 		for i, name := range names {
 			names[i] = "--" + name + " "
@@ -531,6 +531,26 @@ func TestTheIssuerRefusesWhatCannotBeRight(t *testing.T) {
 				t.Error("something listens")
 			}
 		})
+	}
+}
+
+// Who signs in here is whoever comes, so it must be this computer that comes, unless somebody says what keeps others out.
+func TestTheIssuerListensOnThisComputerOnlyUnlessToldOtherwise(t *testing.T) {
+	for _, address := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0"} {
+		got := gatehouse(t, "issuer", "--listen="+address, "--issuer=http://localhost:9000")
+		if got.code != exitConfig || !strings.Contains(got.stderr, "--dangerously-listen-for-others") {
+			t.Errorf("--listen=%s: %+v", address, got)
+		}
+	}
+	// With the flag it gets as far as the port.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	if got := gatehouse(t, "issuer", "--listen=:"+port, "--dangerously-listen-for-others"); got.code != exitPort {
+		t.Errorf("with the flag: %+v", got)
 	}
 }
 

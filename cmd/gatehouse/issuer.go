@@ -30,6 +30,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 		secret    = flags.String("client-secret-file", "", "file with the secret of the confidential client local-service; without it the client does not exist")
 		loopback  = flags.Bool("allow-loopback-client-documents", false, "fetch client ID metadata documents from this computer and private networks too")
 		public    = flags.Bool("dangerously-allow-public-resource", false, "issue tokens for resources that others can reach")
+		anywhere  = flags.Bool("dangerously-listen-for-others", false, "listen on an address that other computers can reach; for a container whose port is published on 127.0.0.1 only")
 		level     = flags.String("log.level", "info", "debug, info, warn or error")
 		format    = flags.String("log.format", "text", "text or json")
 	)
@@ -44,6 +45,10 @@ func issuer(ctx context.Context, args []string, c console) int {
 	settings.Listen = *listen
 	settings.DrainTime = 0 // nobody balances a load over a fake
 	clientSecret, problems := issuerProblems(settings, logSettings, *secret)
+	if host, _, err := net.SplitHostPort(*listen); err == nil && !providers.IsLoopback(host) && !*anywhere {
+		problems = append(problems, "--listen: whoever reaches the local issuer can sign in as anyone, and this address can be reached from other computers; "+
+			"listen on 127.0.0.1; a container whose port is published on 127.0.0.1 only may set --dangerously-listen-for-others")
+	}
 	identifier := *url
 	address, err := providers.ParseResource(identifier)
 	if err != nil {
