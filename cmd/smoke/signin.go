@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// redirectURI is never dialled: the redirect itself says all.
+const redirectURI = "http://127.0.0.1:17433/callback"
+
+var (
+	hiddenField = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">`)
+	formAction  = regexp.MustCompile(`<form method="post" action="([^"]+)">`)
+)
+
+// signIn opens address as a browser would, approves on the demo issuer's page as person, and returns what arrives at the
+// redirect URI. An issuer that asks nobody redirects at once.
+func signIn(ctx context.Context, network http.RoundTripper, address, person string) (url.Values, error) {
+	jar, _ := cookiejar.New(nil) // it cannot fail without options
+	var arrived url.Values
+	browser := &http.Client{Transport: network, Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		if strings.HasPrefix(r.URL.String(), redirectURI+"?") {
+			arrived = r.URL.Query()
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}}
+	page, at, err := load(ctx, browser, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	if arrived == nil {
+		action := formAction.FindStringSubmatch(page)
+		if action == nil {
+			return nil, fmt.Errorf("the sign-in ended at %s, which is no page of the demo issuer", at.Path)
+		}
+		target, err := at.Parse(html.UnescapeString(action[1]))
+		if err != nil {
+			return nil, errors.New("the sign-in page's form leads nowhere")
+		}
+		form := url.Values{"person": {person}, "decision": {"approve"}}
+		for _, field := range hiddenField.FindAllStringSubmatch(page, -1) {
+			form.Set(html.UnescapeString(field[1]), html.UnescapeString(field[2]))
+		}
+		if _, at, err = load(ctx, browser, http.MethodPost, target.String(), form); err != nil {
+			return nil, err
+		}
+	}
+	if arrived.Get("code") == "" {
+		return nil, fmt.Errorf("no code came back from %s: %q", at.Path, arrived.Get("error"))
+	}
+	return arrived, nil
+}
+
+// load returns a page and where it was found.
+func load(ctx context.Context, browser *http.Client, method, address string, form url.Values) (string, *url.URL, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", nil, errors.New("the address of the sign-in is not a URL")
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := browser.Do(req)
+	var failure *url.Error
+	if errors.As(err, &failure) {
+		return "", nil, fmt.Errorf("no answer from %s at the sign-in: %w", req.URL.Host, failure.Err) // without the query
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return string(page), resp.Request.URL, err
+}
