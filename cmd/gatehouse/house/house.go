@@ -103,8 +103,15 @@ func keyStatus(p providers.Provider) providers.KeyStatus {
 	return providers.KeyStatus{}
 }
 
-// Version is what the Go toolchain wrote into the binary: a version, or the commit it was built from.
+// version is set by the linker (-X) where the toolchain cannot know it: an image is built without the repository's history.
+var version string
+
+// Version is what the linker was told, else what the Go toolchain wrote into the binary: a version, or the commit it was built
+// from.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
