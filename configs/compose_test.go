@@ -1,0 +1,291 @@
+package configs
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	yamlv3 "go.yaml.in/yaml/v3"
+
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+)
+
+// stack is docker-compose.yml, as far as these tests look at it.
+type stack struct {
+	Services map[string]struct {
+		Image       string
+		User        string
+		ReadOnly    bool     `yaml:"read_only"`
+		CapDrop     []string `yaml:"cap_drop"`
+		CapAdd      []string `yaml:"cap_add"`
+		SecurityOpt []string `yaml:"security_opt"`
+		Privileged  bool
+		NetworkMode string `yaml:"network_mode"`
+		MemLimit    string `yaml:"mem_limit"`
+		PidsLimit   int    `yaml:"pids_limit"`
+		StopGrace   string `yaml:"stop_grace_period"`
+		Restart     string
+		Ports       []string
+		Environment map[string]string
+		Logging     struct {
+			Driver  string
+			Options map[string]string
+		}
+	}
+	Secrets map[string]struct{ File string }
+}
+
+func readStack(t *testing.T) (content string, s stack) {
+	t.Helper()
+	raw, err := os.ReadFile("../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yamlv3.Unmarshal(raw, &s); err != nil {
+		t.Fatal(err)
+	}
+	return string(raw), s
+}
+
+func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
+	content, s := readStack(t)
+	for _, name := range []string{"server", "issuer", "edge", "replica", "keycloak", "smoke", "smoke-tls"} {
+		if _, ok := s.Services[name]; !ok {
+			t.Errorf("there is no service %s", name)
+		}
+	}
+	for name, service := range s.Services {
+		if !slices.Equal(service.CapDrop, []string{"ALL"}) || !slices.Equal(service.SecurityOpt, []string{"no-new-privileges:true"}) || service.Privileged {
+			t.Errorf("%s keeps privileges", name)
+		}
+		// Each exception is explained beside it.
+		if len(service.CapAdd) > 0 && name != "edge" {
+			t.Errorf("%s has the capabilities %v", name, service.CapAdd)
+		}
+		if !service.ReadOnly && name != "keycloak" {
+			t.Errorf("%s can write into its root", name)
+		}
+		if strings.HasPrefix(service.Image, "gatehouse:") && service.User != "65532:65532" {
+			t.Errorf("%s runs as %q", name, service.User)
+		}
+		if service.MemLimit == "" || service.PidsLimit == 0 || service.Restart == "" || service.Logging.Options["max-size"] == "" {
+			t.Errorf("%s has no limit of memory, processes or log, or no restart policy: %+v", name, service)
+		}
+		if service.NetworkMode != "" {
+			t.Errorf("%s is in the network %s", name, service.NetworkMode)
+		}
+		for _, port := range service.Ports {
+			if !strings.HasPrefix(port, "127.0.0.1:") {
+				t.Errorf("%s is published to others: %s", name, port)
+			}
+		}
+		if !strings.HasSuffix(service.Image, ":local") && !digest.MatchString(service.Image) {
+			t.Errorf("%s is not pinned: %s", name, service.Image)
+		}
+		for key, value := range service.Environment {
+			if regexp.MustCompile(`(?i)secret|password|token|_key$`).MatchString(key) && value != "" && !strings.HasPrefix(value, "${") {
+				t.Errorf("%s has a value for %s", name, key)
+			}
+		}
+	}
+	// A sign that the server's own profile or a build's network got in: see the reasons in the file.
+	for _, word := range []string{"host.docker.internal", "network: host", "content:"} {
+		if strings.Contains(content, word) {
+			t.Errorf("docker-compose.yml has %q", word)
+		}
+	}
+}
+
+var digest = regexp.MustCompile(`:[^@:]+@sha256:[0-9a-f]{64}$`)
+
+func TestEveryBaseOfTheImageIsPinned(t *testing.T) {
+	content, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stages := []string{}
+	for _, from := range regexp.MustCompile(`(?m)^FROM (?:--platform=\S+ )?(\S+) AS (\S+)$`).FindAllStringSubmatch(string(content), -1) {
+		if !slices.Contains(stages, from[1]) && !digest.MatchString(from[1]) {
+			t.Errorf("%s is neither a stage nor pinned", from[1])
+		}
+		stages = append(stages, from[2])
+	}
+	if len(stages) != strings.Count(string(content), "FROM ") {
+		t.Errorf("only these stages were understood: %v", stages)
+	}
+}
+
+// The profiles that docker-compose.yml mounts, in the environment that it makes.
+func TestTheProfilesOfTheStackAreGood(t *testing.T) {
+	_, s := readStack(t)
+	grace, err := time.ParseDuration(s.Services["server"].StopGrace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for profile, extra := range map[string][]string{
+		"compose/demo.yaml":     nil,
+		"compose/keycloak.yaml": nil,
+		"oidc.yaml":             {"GATEHOUSE_PROVIDER__PRESET=auth0", "GATEHOUSE_PROVIDER__ISSUER=https://acme.eu.auth0.com/"},
+		"scalekit.yaml":         {"GATEHOUSE_PROVIDER__ENVIRONMENT_URL=https://acme.scalekit.com", "GATEHOUSE_PROVIDER__RESOURCE_ID=res_103100112351265282"},
+	} {
+		for _, resource := range []string{"http://localhost:3002/mcp", "https://localhost:8443/mcp"} {
+			cfg, err := Load(Sources{Profile: profile, Environ: append([]string{
+				"GATEHOUSE_SERVER__LISTEN=:3002", "GATEHOUSE_RESOURCE=" + resource, "GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=", "GATEHOUSE_PROVIDER__PRESET=",
+			}, extra...)})
+			if err != nil {
+				t.Errorf("%s: %v", profile, err)
+				continue
+			}
+			if grace <= cfg.Server.DrainTime+cfg.Server.ShutdownTimeout {
+				t.Errorf("%s: it is killed after %s, and wants %s and %s to stop", profile, grace, cfg.Server.DrainTime, cfg.Server.ShutdownTimeout)
+			}
+			if cfg.Kind == "local" {
+				t.Errorf("%s: whoever reaches the container could sign in as anyone", profile)
+			}
+		}
+	}
+}
+
+// realm is what keycloak-realm.json may contain. The members are those of Keycloak 26.7.0, as its package
+// @keycloak/keycloak-admin-client types them. Keycloak refuses to start on others.
+type realm struct {
+	Realm                       string `json:"realm"`
+	DisplayName                 string `json:"displayName"`
+	Enabled                     bool   `json:"enabled"`
+	SSLRequired                 string `json:"sslRequired"`
+	RegistrationAllowed         bool   `json:"registrationAllowed"`
+	BruteForceProtected         bool   `json:"bruteForceProtected"`
+	AccessTokenLifespan         int    `json:"accessTokenLifespan"`
+	RevokeRefreshToken          bool   `json:"revokeRefreshToken"`
+	RefreshTokenMaxReuse        int    `json:"refreshTokenMaxReuse"`
+	DefaultDefaultClientScopes  []string
+	DefaultOptionalClientScopes []string
+	Roles                       struct {
+		Realm []struct{ Name, Description string }
+	} `json:"roles"`
+	ClientScopes []struct {
+		Name, Description, Protocol string
+		Attributes                  map[string]string
+		ProtocolMappers             []struct {
+			Name, Protocol, ProtocolMapper string
+			Config                         map[string]string
+		}
+	} `json:"clientScopes"`
+	ScopeMappings []struct {
+		ClientScope string
+		Roles       []string
+	} `json:"scopeMappings"`
+	Clients []struct {
+		ClientID                                                        string `json:"clientId"`
+		Name, Protocol                                                  string
+		Enabled, PublicClient, StandardFlowEnabled, ImplicitFlowEnabled bool
+		DirectAccessGrantsEnabled, ServiceAccountsEnabled               bool
+		FullScopeAllowed                                                bool
+		RedirectURIs                                                    []string `json:"redirectUris"`
+		WebOrigins                                                      []string
+		Attributes                                                      map[string]string
+		DefaultClientScopes, OptionalClientScopes                       []string
+	} `json:"clients"`
+	Components map[string][]struct {
+		Name, ProviderID, SubType string
+		Config                    map[string][]string
+	} `json:"components"`
+}
+
+func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
+	raw, err := os.ReadFile("compose/keycloak-realm.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// No secret, user or password has a place in it.
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	var r realm
+	if err := decoder.Decode(&r); err != nil {
+		t.Fatal(err)
+	}
+	const resource = "http://localhost:3002/mcp"
+	if content, _ := readStack(t); !strings.Contains(content, "http://localhost:${MCP_PORT:-3002}/mcp") {
+		t.Errorf("the stack's resource is no longer %s", resource)
+	}
+	cfg, err := Load(Sources{Profile: "compose/keycloak.yaml", Environ: []string{"GATEHOUSE_RESOURCE=" + resource}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if issuer := cfg.Provider.(*providers.OIDC).Issuer; path.Base(issuer) != r.Realm || !r.Enabled {
+		t.Errorf("the realm is %s, the issuer %s", r.Realm, issuer)
+	}
+
+	needed := append(slices.Clone(cfg.Scopes.Initial), mcptools.Catalog{Tools: mcptools.All(mcptools.Vitals{})}.Scopes()...)
+	defined := map[string]bool{"offline_access": true} // Keycloak makes it, with a role, only if the file does not
+	for _, scope := range r.ClientScopes {
+		if scope.Name == "offline_access" {
+			t.Error("the file defines offline_access itself, without the role that Keycloak would make for it")
+		}
+		defined[scope.Name] = true
+		subject, audience := false, false
+		for _, mapper := range scope.ProtocolMappers {
+			inToken := mapper.Config["access.token.claim"] == "true"
+			subject = subject || inToken && mapper.ProtocolMapper == "oidc-sub-mapper"
+			audience = audience || inToken && mapper.ProtocolMapper == "oidc-audience-mapper" && mapper.Config["included.custom.audience"] == resource
+		}
+		// A file with scopes of its own gets none of Keycloak's, not even the one that puts sub into tokens.
+		if scope.Name == "basic" && !subject {
+			t.Error("no token would have a subject")
+		}
+		if slices.Contains(needed, scope.Name) && (!audience || scope.Attributes["include.in.token.scope"] != "true") {
+			t.Errorf("a token with the scope %s would not name the resource, or not the scope", scope.Name)
+		}
+	}
+	if len(r.Clients) != 1 {
+		t.Fatalf("it has %d clients", len(r.Clients))
+	}
+	client := r.Clients[0]
+	if !client.PublicClient || !client.StandardFlowEnabled || client.ImplicitFlowEnabled || client.DirectAccessGrantsEnabled || client.ServiceAccountsEnabled ||
+		client.Attributes["pkce.code.challenge.method"] != "S256" {
+		t.Errorf("it is not a public client with PKCE and nothing else: %+v", client)
+	}
+	for _, uri := range client.RedirectURIs {
+		if !strings.HasPrefix(uri, "http://127.0.0.1/") && !strings.HasPrefix(uri, "http://localhost/") {
+			t.Errorf("codes could be sent to %s", uri)
+		}
+	}
+	if !slices.Contains(client.DefaultClientScopes, "basic") || !slices.Contains(r.DefaultDefaultClientScopes, "basic") {
+		t.Error("tokens of a client would have no subject")
+	}
+	for _, scope := range needed {
+		if !slices.Contains(client.OptionalClientScopes, scope) || !slices.Contains(r.DefaultOptionalClientScopes, scope) {
+			t.Errorf("a client could not ask for %s", scope)
+		}
+	}
+	for _, scope := range slices.Concat(client.DefaultClientScopes, client.OptionalClientScopes, r.DefaultDefaultClientScopes, r.DefaultOptionalClientScopes) {
+		if !defined[scope] {
+			t.Errorf("the scope %s is not defined", scope)
+		}
+	}
+	for _, mapping := range r.ScopeMappings {
+		if !defined[mapping.ClientScope] || !slices.ContainsFunc(r.Roles.Realm, func(role struct{ Name, Description string }) bool { return role.Name == mapping.Roles[0] }) {
+			t.Errorf("%+v names what does not exist", mapping)
+		}
+	}
+	if !slices.ContainsFunc(r.ScopeMappings, func(m struct {
+		ClientScope string
+		Roles       []string
+	}) bool {
+		return m.ClientScope == "gatehouse:admin"
+	}) {
+		t.Error("whoever signs up could ask for gatehouse:admin")
+	}
+	for _, policy := range r.Components["org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"] {
+		if hosts := policy.Config["trusted-hosts"]; policy.ProviderID == "trusted-hosts" && (!slices.Equal(hosts, []string{"localhost", "127.0.0.1"}) || !slices.Equal(policy.Config["client-uris-must-match"], []string{"true"})) {
+			t.Errorf("clients of other computers could register themselves: %+v", policy)
+		}
+	}
+}
