@@ -1,0 +1,297 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// upEdge brings the replicas and the edge up, and returns the way through it. era is mcp.era, the default of the stack if
+// empty.
+func upEdge(t *testing.T, era string) *http.Transport {
+	t.Helper()
+	up(t, []string{"GATEHOUSE_MCP__ERA=" + era}, "compose", "--profile", "tls")
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	run(t, nil, "compose", "--profile", "tls", "cp", "edge:/data/caddy/pki/authorities/local/root.crt", ca)
+	return plainNetwork(t, ca)
+}
+
+func TestStackTheSmokeContainerGetsThroughTheEdge(t *testing.T) {
+	needEngine(t)
+	upEdge(t, "")
+	stdout, stderr, code, err := docker(nil, "compose", "--profile", "tls", "run", "--rm", "--no-TTY", "smoke-tls")
+	if err != nil || code != 0 || !strings.Contains(stdout, `"audience":["`+edgeURL()+`"]`) {
+		t.Errorf("exit code %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+}
+
+func TestStackReplicasShareTheCallsAndKnowWhoCalls(t *testing.T) {
+	needEngine(t)
+	network := upEdge(t, "")
+	c, _ := connect(t, edgeURL(), "", network, nil)
+	token := c.token(t)
+	for i := range 40 {
+		if status, body, err := send(t.Context(), network, edgeURL(), token, fmt.Sprintf("share-%04d", i), "greet", `{"name":"Ada"}`); err != nil || status != http.StatusOK {
+			t.Fatalf("%d %s %v", status, body, err)
+		}
+	}
+	edge := strings.Fields(run(t, nil, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", containers(t, "edge")[0]))
+	for _, replica := range containers(t, "replica") {
+		served := 0
+		for id := range requests(t, replica) {
+			if strings.HasPrefix(id, "share-") {
+				served++
+			}
+		}
+		t.Logf("one replica served %d of 40", served)
+		if served == 0 {
+			t.Error("a replica was not asked at all")
+		}
+		log, more, _, _ := docker(nil, "logs", replica)
+		for _, address := range edge {
+			if strings.Contains(log+more, "ip="+address+" ") {
+				t.Errorf("the log says that the edge itself (%s) calls", address)
+			}
+		}
+	}
+}
+
+func TestStackEventsComeThroughTheEdgeOneByOne(t *testing.T) {
+	needEngine(t)
+	network := upEdge(t, "")
+	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
+		t.Run(protocol, func(t *testing.T) {
+			var mu sync.Mutex
+			var arrived []time.Time
+			_, session := connect(t, edgeURL(), protocol, network, func(string) {
+				mu.Lock()
+				defer mu.Unlock()
+				arrived = append(arrived, time.Now())
+			})
+			if _, err := call(t.Context(), session, "countdown", map[string]any{"seconds": 3}); err != nil {
+				t.Fatal(err)
+			}
+			ended := time.Now()
+			mu.Lock()
+			defer mu.Unlock()
+			if len(arrived) < 2 || ended.Sub(arrived[0]) < 1500*time.Millisecond {
+				t.Errorf("of three seconds' progress, this came before the end: %v, %s", arrived, ended)
+			}
+		})
+	}
+}
+
+// A call whose caller hung up must not go on, not even one that says nothing on the way: it counts against the caller's
+// limits, and may do harm.
+func TestStackHangingUpAtTheEdgeEndsTheCall(t *testing.T) {
+	needEngine(t)
+	network := upEdge(t, "")
+	c, _ := connect(t, edgeURL(), "", network, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	if _, _, err := send(ctx, network, edgeURL(), c.token(t), "hangs-up-0001", "countdown", `{"seconds":60}`); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the call ended by itself: %v", err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		for _, replica := range containers(t, "replica") {
+			if requests(t, replica)["hangs-up-0001"] {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the call goes on")
+		}
+	}
+}
+
+func TestStackAKilledReplicaTakesNoCallAlongButThoseInFlightOnIt(t *testing.T) {
+	needEngine(t)
+	network := upEdge(t, "")
+	c, _ := connect(t, edgeURL(), "", network, nil)
+	replicas := containers(t, "replica")
+	victim, survivors := replicas[0], replicas[1:]
+
+	l := startTraffic(t, network, edgeURL(), c.token(t))
+	time.Sleep(3 * time.Second)
+	killing := time.Now()
+	run(t, nil, "kill", "--signal=KILL", victim)
+	killed := time.Now()
+	time.Sleep(8 * time.Second)
+	attempts := l.stop()
+	t.Logf("killed: %s", summary(attempts, killed))
+
+	served := map[string]bool{}
+	for _, survivor := range survivors {
+		for id := range requests(t, survivor) {
+			served[id] = true
+		}
+	}
+	inFlight := 0
+	for _, a := range attempts {
+		if a.began.Before(killed) && a.ended.After(killing) && !served[a.id] {
+			inFlight++
+		}
+	}
+	failures := failed(attempts)
+	for _, a := range failures {
+		if a.began.After(killed) {
+			t.Errorf("a call failed that began %s after the replica was dead: %v", a.began.Sub(killed), a.failure)
+		}
+		if a.ended.Before(killing) {
+			t.Errorf("a call failed before the replica was killed: %v", a.failure)
+		}
+		if served[a.id] {
+			t.Errorf("a call failed that another replica served: %v", a.failure)
+		}
+	}
+	if len(failures) == 0 || len(failures) > inFlight {
+		t.Errorf("%d calls failed; %d were in flight on the replica", len(failures), inFlight)
+	}
+}
+
+// A replica that is told to stop, as in a deployment, finishes its calls. Caddy does not ask it whether it is ready, and goes
+// on to send it calls until its port is closed: those that are about to connect in that very moment can be lost, unserved.
+func TestStackAReplicaThatIsStoppedFinishesItsCalls(t *testing.T) {
+	needEngine(t)
+	network := upEdge(t, "")
+	c, _ := connect(t, edgeURL(), "", network, nil)
+	victim := containers(t, "replica")[0]
+	l := startTraffic(t, network, edgeURL(), c.token(t))
+	time.Sleep(2 * time.Second)
+	run(t, nil, "stop", "--time=30", victim)
+	stopped := time.Now()
+	time.Sleep(4 * time.Second)
+	attempts := l.stop()
+	t.Logf("stopped: %s", summary(attempts, stopped))
+
+	served := map[string]bool{}
+	for _, replica := range containers(t, "replica") {
+		for id := range requests(t, replica) {
+			served[id] = true
+		}
+	}
+	failures := failed(attempts)
+	for _, a := range failures {
+		if served[a.id] || a.began.After(stopped) {
+			t.Errorf("a call failed that was served (%t), or began after the replica was gone (%s): %v", served[a.id], a.began.Sub(stopped), a.failure)
+		}
+	}
+	if len(failures)*200 > len(attempts) {
+		t.Errorf("%d of %d calls failed", len(failures), len(attempts))
+	}
+	if code := strings.TrimSpace(run(t, nil, "inspect", "-f", "{{.State.ExitCode}}", victim)); code != "0" {
+		t.Errorf("its exit code is %s", code)
+	}
+}
+
+// labelled gives every request an id of its caller, so that the log of the replicas tells whose it was.
+type labelled struct {
+	next  http.RoundTripper
+	label string
+	mu    sync.Mutex
+	n     int
+}
+
+func (l *labelled) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.mu.Lock()
+	l.n++
+	id := fmt.Sprintf("%s-%04d", l.label, l.n)
+	l.mu.Unlock()
+	r = r.Clone(r.Context())
+	r.Header.Set("X-Request-Id", id)
+	return l.next.RoundTrip(r)
+}
+
+func TestStackSessionsStickToTheirReplica(t *testing.T) {
+	needEngine(t)
+	network := upEdge(t, "dual")
+	const clients = 12
+	sessions := map[string]*mcp.ClientSession{}
+	for i := range clients {
+		label := fmt.Sprintf("session%02d", i)
+		_, sessions[label] = connect(t, edgeURL(), "2025-11-25", &labelled{next: network, label: label}, nil)
+	}
+	for range 5 {
+		for label, session := range sessions {
+			if _, err := call(t.Context(), session, "greet", map[string]any{"name": "Ada"}); err != nil {
+				t.Fatalf("%s: %v", label, err)
+			}
+		}
+	}
+	homes := map[string]string{}
+	taken := map[string]int{}
+	for _, replica := range containers(t, "replica") {
+		for id := range requests(t, replica) {
+			label, number, found := strings.Cut(id, "-")
+			// The first is the 401 that begins the sign-in, the next fetches metadata: they belong to no session.
+			if sessions[label] == nil || !found || number <= "0002" {
+				continue
+			}
+			if home, known := homes[label]; known && home != replica {
+				t.Errorf("%s was at two replicas", label)
+			}
+			if homes[label] == "" {
+				taken[replica]++
+			}
+			homes[label] = replica
+		}
+	}
+	if len(homes) != clients || len(taken) < 2 {
+		t.Fatalf("%d sessions were seen, at %d replicas", len(homes), len(taken))
+	}
+
+	// A session dies with its replica. Its client hears so, in the one way that makes clients begin anew; the others go on.
+	victim := containers(t, "replica")[0]
+	run(t, nil, "kill", "--signal=KILL", victim)
+	for label, session := range sessions {
+		_, err := call(t.Context(), session, "greet", map[string]any{"name": "Ada"})
+		if lost := homes[label] == victim; lost != (err != nil) || lost && !strings.Contains(err.Error(), "session not found") {
+			t.Errorf("%s, whose replica is gone: %t: %v", label, lost, err)
+		}
+	}
+	_, anew := connect(t, edgeURL(), "2025-11-25", network, nil)
+	if _, err := call(t.Context(), anew, "greet", map[string]any{"name": "Ada"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStackEveryContainerIsConfined(t *testing.T) {
+	needEngine(t)
+	upEdge(t, "")
+	for _, service := range []string{"server", "issuer", "replica", "edge"} {
+		for _, id := range containers(t, service) {
+			got := strings.TrimSpace(run(t, nil, "inspect", "-f", "{{with .HostConfig}}{{.ReadonlyRootfs}} {{.CapDrop}} {{.SecurityOpt}} {{.RestartPolicy.Name}} {{.PidsLimit}} {{.Memory}} {{.LogConfig.Config}}{{end}} {{.State.Health.Status}}", id))
+			if want := "true [ALL] [no-new-privileges:true] unless-stopped 256 268435456 map[max-file:3 max-size:10m] healthy"; got != want {
+				t.Errorf("%s is %s\nwant %s", service, got, want)
+			}
+			for _, host := range strings.Fields(run(t, nil, "inspect", "-f", "{{range .HostConfig.PortBindings}}{{range .}}{{.HostIp}} {{end}}{{end}}", id)) {
+				if host != "127.0.0.1" {
+					t.Errorf("%s is published on %s", service, host)
+				}
+			}
+		}
+	}
+}
+
+func TestStackEverythingStopsOnSIGTERMWithExitCode0(t *testing.T) {
+	needEngine(t)
+	upEdge(t, "")
+	began := time.Now()
+	run(t, nil, "compose", "--profile", "tls", "stop")
+	t.Logf("everything stopped within %s", time.Since(began).Round(time.Millisecond))
+	for _, service := range []string{"server", "issuer", "replica", "edge"} {
+		for _, id := range containers(t, service) {
+			if got := strings.TrimSpace(run(t, nil, "inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}", id)); got != "exited 0 false" {
+				t.Errorf("%s: %s", service, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Builds docker-compose.yml with a real container engine and runs it: the default services, the profiles smoke and tls, a
+# killed replica, an issuer with new keys, and the stop (the tests TestStack... beside this file). It takes a few minutes, and
+# some more for the first time. Everything is taken down afterwards.
+#
+# The engine is the one that answers, if it has or gets the images that are pinned. Where no image registry can be reached, it
+# is ../shared/engine/engine.sh beside the checkout, with stand-ins: the bases of the image by engine.sh, Caddy built from its
+# source at the version that is pinned. Without either, this is skipped, and says so.
+#
+# Profile oidc is not run: Keycloak has no stand-in. `docker compose config` and TestTheRealmFitsTheServerAndTheStack look at it.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+engine=$root/../shared/engine/engine.sh
+cd "$root"
+
+skip() { echo "skipped: $*"; exit 0; }
+step() { printf 'stack %4ds  %s\n' "$SECONDS" "$*"; }
+
+command -v docker >/dev/null || [ -e "$engine" ] || skip "there is no docker here, and no ../shared/engine/engine.sh beside the checkout"
+
+# The caller's own configuration must not get in.
+if [ -e .env ]; then
+  echo "stack: move .env away; the stack is tested as it comes" >&2
+  exit 1
+fi
+for name in ${!GATEHOUSE_@} DEMO_ISSUER CLIENT_SECRET_FILE EDGE_RESOURCE MCP_REPLICAS VERSION REVISION; do unset "$name"; done
+
+work=$(mktemp -d)
+up=false started=false
+cleanup() {
+  status=$?
+  trap '' INT TERM
+  if $up; then
+    step "taking everything down"
+    docker compose --profile '*' down --volumes --remove-orphans --timeout 5 >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
+  fi
+  if $started; then bash "$engine" down; fi
+  rm -rf "$work"
+  exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# --- an engine, and the images that are pinned
+
+pinned() {
+  sed -nE 's/^FROM (--platform=[^ ]+ )?([^ ]+@sha256:[0-9a-f]+) .*/\2/p' Dockerfile
+  sed -nE 's/^ +image: (caddy:.*)/\1/p' docker-compose.yml
+}
+
+answers() { docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; }
+
+has_images() {
+  local image
+  for image in $(pinned); do
+    docker image inspect "$image" >/dev/null 2>&1 || timeout -k 5 300 docker pull --quiet "$image" >/dev/null 2>&1 || return 1
+  done
+}
+
+export COMPOSE_FILE=$root/docker-compose.yml COMPOSE_PROJECT_NAME=gatehouse-test
+if answers && has_images; then
+  step "the engine that answers: $(docker version --format '{{.Server.Version}}'), $(docker compose version)"
+elif [ ! -e "$engine" ]; then
+  if answers; then skip "the engine that answers cannot get the images that are pinned"; fi
+  skip "no container engine answers, and there is no ../shared/engine/engine.sh beside the checkout"
+elif [ "$(id -u)" != 0 ]; then
+  skip "no container engine answers, and ../shared/engine/engine.sh wants to be run as root"
+else
+  eval "$(bash "$engine" env)"
+  answers || started=true
+  step "../shared/engine/engine.sh"
+  bash "$engine" up >/dev/null
+  bash "$engine" standins Dockerfile
+  caddy=$(sed -nE 's/^ +image: (caddy:[^@]+)@.*/\1/p' docker-compose.yml)
+  version=$(sed -nE 's/^caddy:([0-9.]+)-.*/\1/p' <<<"$caddy")
+  if ! docker image inspect "$caddy" >/dev/null 2>&1; then
+    step "a stand-in for $caddy, from its source"
+    # wget is for the health check; the real image has busybox's. Its program has this capability, too.
+    bash "$engine" image standin/caddy-base wget libcap2-bin -- true
+    mkdir "$work/caddy"
+    GOBIN=$work/caddy CGO_ENABLED=0 GOFLAGS= GOWORK=off go install "github.com/caddyserver/caddy/v2/cmd/caddy@v$version"
+    cat >"$work/caddy/Dockerfile" <<'EOF'
+FROM standin/caddy-base
+COPY caddy /usr/bin/
+RUN setcap cap_net_bind_service=+ep /usr/bin/caddy
+ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data
+WORKDIR /srv
+CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
+EOF
+    DOCKER_BUILDKIT=0 docker build --quiet --tag "$caddy" "$work/caddy" >"$work/caddy.log" 2>&1 || { cat "$work/caddy.log" >&2; exit 1; }
+  fi
+  # What was never pulled has no digest.
+  printf 'services:\n  edge:\n    image: %s\n' "$caddy" >"$work/standins.yml"
+  COMPOSE_FILE=$COMPOSE_FILE:$work/standins.yml
+fi
+
+# --- the stack
+
+for port in "${MCP_PORT:-3002}" "${ISSUER_PORT:-9000}" "${EDGE_PORT:-8443}"; do
+  if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    echo "stack: something listens on port $port; stop it, or set MCP_PORT, ISSUER_PORT or EDGE_PORT" >&2
+    exit 1
+  fi
+done
+
+step "docker compose config, every profile, and with Keycloak as the provider"
+docker compose --profile '*' config --quiet
+GATEHOUSE_CONFIG=configs/compose/keycloak.yaml docker compose --profile oidc config --quiet
+
+quietly() { "$@" >"$work/step.log" 2>&1 || { cat "$work/step.log" >&2; return 1; }; }
+
+step "docker compose up --build --wait"
+up=true
+quietly docker compose up --build --wait
+quietly docker compose --profile smoke build
+
+step "tests"
+go test ./cmd/smoke -run '^TestStack' -stack -count=1 -timeout 15m -v >"$work/tests.log" 2>&1 || status=$?
+if [ "${status:-0}" -ne 0 ]; then
+  cat "$work/tests.log" >&2
+  docker compose --profile '*' logs --tail 20 >&2
+  exit 1
+fi
+grep -E '^ *(--- |[a-z]+_test\.go:)' "$work/tests.log"
+step "done"
