@@ -185,9 +185,17 @@ func TestHealthAndReadiness(t *testing.T) {
 func TestAPersonWithABrowserReadsWhatThisIs(t *testing.T) {
 	f := start(t, options{})
 	browser := map[string]string{"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-	r := f.ask(t, http.MethodGet, "/mcp", browser, nil)
-	if r.status != 200 || !strings.Contains(r.body, f.resource.String()) || !strings.Contains(r.header.Get("Content-Security-Policy"), "default-src 'none'") {
-		t.Errorf("answered %d %v", r.status, r.header)
+	for _, path := range []string{"/mcp", "/"} {
+		r := f.ask(t, http.MethodGet, path, browser, nil)
+		if r.status != 200 || !strings.Contains(r.body, f.resource.String()) || !strings.Contains(r.header.Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s answered %d %v", path, r.status, r.header)
+		}
+	}
+	if r := f.ask(t, http.MethodGet, "/sse", browser, nil); r.status != 404 || !strings.Contains(r.body, f.resource.String()) {
+		t.Errorf("another path answered %d %s", r.status, r.body)
+	}
+	if r := f.ask(t, http.MethodGet, "/", nil, nil); r.status != 404 || !strings.Contains(r.body, f.resource.String()) {
+		t.Errorf("a program that asks for the origin got %d %s", r.status, r.body)
 	}
 	for name, header := range map[string]map[string]string{
 		"an MCP client's stream":      {"Accept": "text/event-stream"},

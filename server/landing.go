@@ -13,7 +13,7 @@ import (
 //go:embed landing.html
 var landingHTML string
 
-// landingPage answers a person who opens the MCP URL in a browser: what this is, and how to connect. It says nothing that
+// landingPage answers a person who opens the MCP URL in a browser, or the origin alone: what this is, and how to connect. It says nothing that
 // the public metadata does not. An MCP client never asks for HTML, so it never sees this.
 func landingPage(c Config) echo.MiddlewareFunc {
 	var page bytes.Buffer
@@ -22,7 +22,8 @@ func landingPage(c Config) echo.MiddlewareFunc {
 	})
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			if ctx.Path() != c.Resource.Path() || !fromBrowser(ctx.Request()) {
+			atTheDoor := ctx.Path() == c.Resource.Path() || ctx.Request().URL.Path == "/" && !registered(ctx)
+			if !atTheDoor || !fromBrowser(ctx.Request()) {
 				return next(ctx)
 			}
 			if err != nil {
