@@ -25,7 +25,7 @@ if [ -e .env ]; then
   echo "stack: move .env away; the stack is tested as it comes" >&2
   exit 1
 fi
-for name in ${!GATEHOUSE_@} DEMO_ISSUER CLIENT_SECRET_FILE EDGE_RESOURCE MCP_REPLICAS VERSION REVISION; do unset "$name"; done
+for name in ${!GATEHOUSE_@} DEMO_ISSUER CLIENT_SECRET_FILE MCP_REPLICAS VERSION REVISION; do unset "$name"; done
 
 work=$(mktemp -d)
 up=false started=false
