@@ -38,6 +38,7 @@ func send(ctx context.Context, network http.RoundTripper, url, token, id, tool, 
 // attempt is one call.
 type attempt struct {
 	id           string
+	caller       int
 	began, ended time.Time
 	failure      error
 }
@@ -52,9 +53,9 @@ type traffic struct {
 
 func startTraffic(t *testing.T, network http.RoundTripper, url, token string) *traffic {
 	l := &traffic{over: make(chan struct{})}
-	for i := range 32 {
+	for caller := range 32 {
 		tool, arguments := "greet", `{"name":"Ada"}`
-		if i%2 == 1 {
+		if caller%2 == 1 {
 			tool, arguments = "countdown", `{"seconds":1}`
 		}
 		l.running.Go(func() {
@@ -64,7 +65,7 @@ func startTraffic(t *testing.T, network http.RoundTripper, url, token string) *t
 					return
 				case <-time.After(20 * time.Millisecond):
 				}
-				a := attempt{id: "traffic-" + rand.Text(), began: time.Now()}
+				a := attempt{id: "traffic-" + rand.Text(), caller: caller, began: time.Now()}
 				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 				status, body, err := send(ctx, network, url, token, a.id, tool, arguments)
 				cancel()
