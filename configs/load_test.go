@@ -653,3 +653,11 @@ func TestTheReportHasAStableOrder(t *testing.T) {
 		}
 	}
 }
+
+// The two variables differ by a few letters, and the report goes to the container's log.
+func TestASecretInThePlaceOfItsFileIsNotShown(t *testing.T) {
+	report := mustRefuse(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=" + canary}}).Error()
+	if strings.Contains(report, canary) || !strings.Contains(report, "the secret itself belongs into GATEHOUSE_PROVIDER__CLIENT_SECRET") {
+		t.Errorf("the report is\n%s", report)
+	}
+}

@@ -48,3 +48,22 @@ func TestAFloodOfRefusalsIsLeftOutOfTheLog(t *testing.T) {
 		t.Error("nothing says that refusals are missing")
 	}
 }
+
+// Terminals obey characters that JSON and people do not see.
+func TestNamesInTheLogCannotCommandATerminal(t *testing.T) {
+	f := start(t, options{})
+	f.ask(t, http.MethodGet, "/%C2%9B2J%E2%80%AE%7F", nil, nil)
+	token := f.issuer.Token(f.resource.String(), map[string]any{"sub": "al\u009bice\u202e", "client_id": strings.Repeat("x", 500)})
+	if r := f.ask(t, http.MethodPost, "/mcp", bearer(token), nil); r.status != http.StatusOK {
+		t.Fatalf("answered %d", r.status)
+	}
+	log := f.log.String()
+	for _, want := range []string{"path=/%C2%9B2J%E2%80%AE%7F", `al\u009bice\u202e`} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log does not say %s:\n%s", want, log)
+		}
+	}
+	if strings.ContainsAny(log, "\u009b\u202e\x7f") || strings.Contains(log, strings.Repeat("x", 300)) {
+		t.Errorf("the log has what a terminal obeys, or more than fits a line:\n%s", log)
+	}
+}
