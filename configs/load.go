@@ -225,6 +225,10 @@ func (l *loader) check(provider providers.Settings) *Config {
 	}
 	if provider != nil {
 		l.decode("provider", provider)
+		if err != nil {
+			// The rest is held against what was probably meant, so that everything that is wrong is told at once.
+			resource, err = providers.ParseResource(meantResource(top.Resource))
+		}
 		if err == nil {
 			provider.Check(resource, l.report("provider"))
 		}
