@@ -33,7 +33,7 @@ func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string 
 	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
 		_, handler := h.Route(r)
-		handler.ServeHTTP(w, r.WithContext(providers.Noting(r.Context(), func(reason providers.Reason) { w.Header().Set(reasonHeader, string(reason)) })))
+		handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), providers.NoterKey{}, inHeader{w})))
 	})))
 	t.Cleanup(func() {
 		h.CloseStreams()
@@ -45,6 +45,11 @@ func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string 
 
 // reasonHeader tells a test what the server would have written into its log.
 const reasonHeader = "X-Reason"
+
+// inHeader notes the reason there.
+type inHeader struct{ http.ResponseWriter }
+
+func (w inHeader) Note(reason providers.Reason) { w.Header().Set(reasonHeader, string(reason)) }
 
 // bearerClient adds a token to every request.
 func bearerClient() *http.Client {

@@ -103,18 +103,17 @@ func Reasons() []ReasonInWords {
 	}
 }
 
-type noteKey struct{}
+// Noter notes why a request is refused. The server puts one into the context of every request, under [NoterKey], so that what
+// the application behind the gate refuses stands in the request's log line and in the statistics too.
+type Noter interface{ Note(Reason) }
 
-// Noting returns a context in which [Note] reaches note. The server hands it to the application behind the gate, so that
-// what that refuses stands in the request's log line and in the statistics too.
-func Noting(ctx context.Context, note func(Reason)) context.Context {
-	return context.WithValue(ctx, noteKey{}, note)
-}
+// NoterKey is the key of a [Noter] in a context.
+type NoterKey struct{}
 
 // Note says why the request of ctx is refused. Call it before the answer is written, from the goroutine that writes it.
 func Note(ctx context.Context, reason Reason) {
-	if note, ok := ctx.Value(noteKey{}).(func(Reason)); ok {
-		note(reason)
+	if noter, ok := ctx.Value(NoterKey{}).(Noter); ok {
+		noter.Note(reason)
 	}
 }
 

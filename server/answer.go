@@ -7,9 +7,6 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
-	slogecho "github.com/samber/slog-echo"
-
-	"log/slog"
 
 	"gatehouse/providers"
 )
@@ -91,7 +88,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			return
 		}
 		header := ctx.Response().Header()
-		body := problem{RequestID: header.Get(echo.HeaderXRequestID)}
+		body := problem{RequestID: visitOf(ctx).id}
 		status := http.StatusInternalServerError
 		var (
 			r        *refusal
@@ -101,7 +98,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		case errors.As(err, &r):
 			status, body.Error, body.Description = r.status, r.code, r.text
 			note(ctx, r.reason, r.cause)
-			if ctx.Request().ContentLength != 0 && ctx.Get(identityKey) == nil {
+			if ctx.Request().ContentLength != 0 && visitOf(ctx).identity == nil {
 				// net/http reads a body that nobody read before it sends the answer, unless the connection ends with it. A
 				// stranger who announces a body and never sends it would keep us waiting.
 				header.Set("Connection", "close")
@@ -145,11 +142,9 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 
 // note adds why the request ended as it did to its log line, and to the statistics.
 func note(ctx echo.Context, reason providers.Reason, cause error) {
-	ctx.Set(reasonKey, string(reason))
-	slogecho.AddCustomAttributes(ctx, slog.String("reason", string(reason)))
+	v := visitOf(ctx)
+	v.reason = reason
 	if cause != nil {
-		slogecho.AddCustomAttributes(ctx, slog.String("detail", cause.Error()))
+		v.detail = cause.Error()
 	}
 }
-
-const reasonKey = "gatehouse.reason"

@@ -5,12 +5,9 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/labstack/echo/v4"
-	slogecho "github.com/samber/slog-echo"
 
 	"gatehouse/providers"
 )
@@ -44,19 +41,10 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				}
 				return refusedToken(err)
 			}
-			c.Set(identityKey, cfg.Implies.expand(id))
-			slogecho.AddCustomAttributes(c, slog.Group("caller", "subject", printable(id.Subject), "client", printable(id.Client)))
+			visitOf(c).identity = cfg.Implies.expand(id)
 			return next(c)
 		}
 	}
-}
-
-// printable is a name that the issuer chose, fit for any log: no characters that a terminal obeys, and not too long.
-func printable(name string) string {
-	if len(name) <= 200 && strings.IndexFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) < 0 {
-		return name
-	}
-	return strings.Trim(strconv.QuoteToGraphic(cut(name)), `"`)
 }
 
 // explain writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
@@ -66,13 +54,11 @@ func explain(logger *slog.Logger, p providers.Provider, c echo.Context, token st
 	if !ok || !logger.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
-	logger.DebugContext(ctx, "token", "request_id", c.Response().Header().Get(echo.HeaderXRequestID), "steps", explainer.Explain(ctx, token, false))
+	logger.DebugContext(ctx, "token", "request_id", visitIn(ctx).id, "steps", explainer.Explain(ctx, token, false))
 }
 
 // registered reports whether the router knows the path, with whatever method.
 func registered(c echo.Context) bool { return c.Path() != "" }
-
-const identityKey = "gatehouse.identity"
 
 // bearerToken returns the one Bearer credential of a request (RFC 6750, section 2.1). Tokens anywhere else (query, form,
 // cookie) do not count: OAuth 2.1, section 5.1 forbids them. Two credentials are refused, because a proxy may have
@@ -114,27 +100,25 @@ func isToken68(s string) bool {
 func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			id, ok := c.Get(identityKey).(*providers.Identity)
-			if !ok {
+			v := visitOf(c)
+			if v.identity == nil {
 				return next(c)
 			}
 			needed := cfg.RequiredScopes
 			if c.Path() == cfg.Resource.Path() {
 				r := c.Request()
 				r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(cfg.Settings.MaxBodyBytes))
-				scopes, handler := mcp.Route(r)
-				c.Set(handlerKey, handler)
+				var scopes []string
+				scopes, v.handler = mcp.Route(r)
 				needed = union(needed, scopes)
 			}
-			if missing := id.Missing(needed); len(missing) > 0 {
+			if missing := v.identity.Missing(needed); len(missing) > 0 {
 				return insufficientScope(needed, missing)
 			}
 			return next(c)
 		}
 	}
 }
-
-const handlerKey = "gatehouse.handler"
 
 // union returns a and what b has besides. It does not change a, and is a if there is nothing to add.
 func union(a, b []string) []string {

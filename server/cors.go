@@ -35,15 +35,16 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	listed.AllowOriginFunc = func(origin string) (bool, error) { return allowed(origin), nil }
 	openToAll, openToListed := middleware.CORSWithConfig(open), middleware.CORSWithConfig(listed)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		toAll, toListed := openToAll(next), openToListed(next)
 		return func(ctx echo.Context) error {
 			if public.anyOrigin(ctx.Path()) {
-				return openToAll(next)(ctx)
+				return toAll(ctx)
 			}
 			origin := ctx.Request().Header.Get(echo.HeaderOrigin)
 			if len(ctx.Request().Header.Values(echo.HeaderOrigin)) > 0 && !allowed(origin) {
 				return foreignOrigin(origin)
 			}
-			return openToListed(next)(ctx)
+			return toListed(ctx)
 		}
 	}
 }

@@ -46,7 +46,7 @@ const shortAnswer = 30 * time.Second
 func slowPeers(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			connection := http.NewResponseController(ctx.Response().Writer)
+			connection := *http.NewResponseController(ctx.Response().Writer)
 			// Event streams and slow tools may write for as long as they like; everything else is short. The deadline of the
 			// request before on this connection must not stay.
 			var writeBy time.Time
@@ -55,29 +55,28 @@ func slowPeers(c Config) echo.MiddlewareFunc {
 			}
 			_ = connection.SetWriteDeadline(writeBy) // not supported by a test's recorder
 			if r := ctx.Request(); r.ContentLength != 0 {
-				// A copy, because net/http looks at the body of its own request when it decides whether to drain it or to hang
-				// up.
-				r = r.WithContext(r.Context())
 				if connection.SetReadDeadline(time.Now().Add(c.Settings.ReadBodyTimeout)) == nil {
-					r.Body = &timedBody{ReadCloser: r.Body, lift: func() { _ = connection.SetReadDeadline(time.Time{}) }}
+					v := visitOf(ctx)
+					v.body = timedBody{ReadCloser: r.Body, connection: connection}
+					r.Body = &v.body
 				}
-				ctx.SetRequest(r)
 			}
 			return next(ctx)
 		}
 	}
 }
 
-// timedBody lifts the deadline at its end.
+// timedBody lifts the deadline at its end, and lets go of the connection: a session remembers the request that opened it.
 type timedBody struct {
 	io.ReadCloser
-	lift func()
+	connection http.ResponseController
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
-		b.lift()
+		_ = b.connection.SetReadDeadline(time.Time{})
+		*b = timedBody{ReadCloser: http.NoBody}
 	}
 	return n, err
 }

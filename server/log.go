@@ -2,36 +2,21 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"regexp"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"sync/atomic"
+	"unicode"
 
 	"github.com/labstack/echo/v4"
 	slogecho "github.com/samber/slog-echo"
 	"golang.org/x/time/rate"
 )
-
-// plausibleID is what a request id from a proxy in front may look like; anything else is replaced.
-var plausibleID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
-
-// requestID gives every request an id, in the request for the log and in the answer for the person who reports it.
-func requestID(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		id := c.Request().Header.Get(echo.HeaderXRequestID)
-		if !plausibleID.MatchString(id) {
-			id = rand.Text()
-			c.Request().Header.Set(echo.HeaderXRequestID, id)
-		}
-		c.Response().Header().Set(echo.HeaderXRequestID, id)
-		return next(c)
-	}
-}
 
 // accessLog writes one line for each request when it ends. A stream is one line, at its end.
 func accessLog(c Config) echo.MiddlewareFunc {
@@ -40,9 +25,16 @@ func accessLog(c Config) echo.MiddlewareFunc {
 		DefaultLevel:     slog.LevelInfo,
 		ClientErrorLevel: slog.LevelInfo, // every sign-in begins with a 401
 		ServerErrorLevel: slog.LevelError,
-		WithRequestID:    true,
-		// Probes would be most of the log.
-		Filters: []slogecho.Filter{func(ctx echo.Context) bool { return !isProbe(ctx) && refusals.allow(ctx.Response().Status) }},
+		Filters: []slogecho.Filter{func(ctx echo.Context) bool {
+			status := ctx.Response().Status
+			switch {
+			case isProbe(ctx): // they would be most of the log
+				return false
+			case status < http.StatusInternalServerError && !c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
+				return false // before slog-echo writes down what nobody reads
+			}
+			return refusals.allow(status)
+		}},
 	})
 }
 
@@ -108,31 +100,50 @@ func alive(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// lean is a slog.Handler that keeps of slog-echo's record what helps, in one flat line. Above all it drops the query and
-// the referer, which can hold codes and tokens and cannot be switched off there.
+// lean is a slog.Handler that keeps of slog-echo's record what helps, in one flat line, and adds what the chain knows. Above all
+// it drops the query and the referer, which can hold codes and tokens and cannot be switched off there.
 type lean struct{ slog.Handler }
 
 func (h lean) Handle(ctx context.Context, r slog.Record) error {
-	out := slog.NewRecord(r.Time, r.Level, "request", 0)
+	var line [9]slog.Attr // most requests end with six
+	attrs := line[:0]
 	r.Attrs(func(a slog.Attr) bool {
-		switch a.Key {
-		case "request", "response":
-			for _, member := range a.Value.Group() {
-				switch member.Key {
-				case "path":
-					out.AddAttrs(slog.String("path", (&url.URL{Path: cut(member.Value.String())}).EscapedPath()))
-				case "method", "ip", "status", "latency":
-					out.AddAttrs(member)
-				}
+		if a.Key != "request" && a.Key != "response" {
+			return true
+		}
+		for _, member := range a.Value.Group() {
+			switch member.Key {
+			case "path":
+				attrs = append(attrs, slog.String("path", (&url.URL{Path: cut(member.Value.String())}).EscapedPath()))
+			case "method", "ip", "status", "latency":
+				attrs = append(attrs, member)
 			}
-		case slogecho.RequestIDKey:
-			out.AddAttrs(slog.Attr{Key: "request_id", Value: a.Value})
-		case "reason", "detail", "caller":
-			out.AddAttrs(a)
 		}
 		return true
 	})
+	v := visitIn(ctx)
+	attrs = append(attrs, slog.String("request_id", v.id))
+	if v.identity != nil {
+		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(
+			slog.String("subject", printable(v.identity.Subject)), slog.String("client", printable(v.identity.Client)))})
+	}
+	if v.reason != "" {
+		attrs = append(attrs, slog.String("reason", string(v.reason)))
+	}
+	if v.detail != "" {
+		attrs = append(attrs, slog.String("detail", v.detail))
+	}
+	out := slog.NewRecord(r.Time, r.Level, "request", 0)
+	out.AddAttrs(attrs...)
 	return h.Handler.Handle(ctx, out)
+}
+
+// printable is a name that the issuer chose, fit for any log: no characters that a terminal obeys, and not too long.
+func printable(name string) string {
+	if len(name) <= 200 && strings.IndexFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) < 0 {
+		return name
+	}
+	return strings.Trim(strconv.QuoteToGraphic(cut(name)), `"`)
 }
 
 func (h lean) WithAttrs(attrs []slog.Attr) slog.Handler { return lean{h.Handler.WithAttrs(attrs)} }

@@ -7,24 +7,14 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/modelcontextprotocol/go-sdk/auth"
-
-	"gatehouse/providers"
 )
-
-// admitted is what the gate learnt about a request, on its way to the MCP handler.
-type admitted struct {
-	id      *providers.Identity
-	handler http.Handler
-}
-
-type admittedKey struct{}
 
 // mount registers the MCP endpoint at exactly the resource's path, for every method. The SDK's bearer middleware is the
 // only way to hand TokenInfo to the SDK; it gets a verifier that believes us, because everything was checked before, and
 // with better answers than it would give.
 func mount(e *echo.Echo, c Config) {
 	believe := func(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
-		return ctx.Value(admittedKey{}).(admitted).id.TokenInfo(), nil
+		return visitIn(ctx).identity.TokenInfo(), nil
 	}
 	// Expiry was checked with the provider's leeway; the SDK must not check it again with none.
 	inject := auth.RequireBearerToken(believe, &auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
@@ -32,17 +22,13 @@ func mount(e *echo.Echo, c Config) {
 		// The SDK shows tools the headers of a request. What a tool does not see it cannot pass on (MCP 2026-07-28,
 		// security best practices, "token passthrough").
 		r.Header.Del(echo.HeaderAuthorization)
-		r.Context().Value(admittedKey{}).(admitted).handler.ServeHTTP(w, r)
+		visitIn(r.Context()).handler.ServeHTTP(w, r)
 	}))
 	e.Any(c.Resource.Path(), func(ctx echo.Context) error {
-		id, _ := ctx.Get(identityKey).(*providers.Identity)
-		handler, _ := ctx.Get(handlerKey).(http.Handler)
-		if id == nil || handler == nil {
+		if v := visitOf(ctx); v.identity == nil || v.handler == nil {
 			return noCredentials() // the chain was built without its auth step: stay closed
 		}
-		rctx := context.WithValue(ctx.Request().Context(), admittedKey{}, admitted{id: id, handler: handler})
-		rctx = providers.Noting(rctx, func(reason providers.Reason) { note(ctx, reason, nil) })
-		serve.ServeHTTP(ctx.Response(), ctx.Request().WithContext(rctx))
+		serve.ServeHTTP(ctx.Response(), ctx.Request())
 		return nil
 	})
 }

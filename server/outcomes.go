@@ -25,7 +25,7 @@ func (o *Outcomes) count(c echo.Context) {
 	if o == nil || isProbe(c) {
 		return
 	}
-	outcome, _ := c.Get(reasonKey).(string)
+	outcome := string(visitOf(c).reason)
 	switch status := c.Response().Status; {
 	case outcome != "":
 	case status < 400:

@@ -17,8 +17,9 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e.IPExtractor = clientAddress(c)  // X-Forwarded-For is what a caller says, unless a trusted proxy does
 	public := publicRoutes(c, p)      // everything that needs no token, by exact path
 	e.Use(inOrder(
+		begin,                    // one id for every request, and one value for what is learnt about it
 		leaving(c), slowPeers(c), // connections end in order, and nobody sends or reads for ever
-		requestID, accessLog(c), answered(c), alive, // one id and one line for every request; a panic is a 500
+		accessLog(c), answered(c), alive, // one line for every request; a panic is a 500
 		ownHost(c, public),         // no DNS rebinding
 		cors(c, public),            // 1. CORS: a preflight carries no token, answer it first
 		landingPage(c),             //    a person who opens the MCP URL in a browser reads what this is
@@ -37,7 +38,7 @@ func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e.HTTPErrorHandler = answer(c, nil)
 	e.IPExtractor = clientAddress(c)
 	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy, anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
-	e.Use(inOrder(slowPeers(c), requestID, accessLog(c), answered(c), alive, ownHost(c, public), cors(c, public)))
+	e.Use(inOrder(begin, slowPeers(c), accessLog(c), answered(c), alive, ownHost(c, public), cors(c, public)))
 	routes(e, public)
 	return e
 }

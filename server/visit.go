@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"regexp"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/providers"
+)
+
+// visit is what the chain learns about one request on its way. It is the request's context, so that every step, the access
+// log and the application behind the gate can reach it, and all of it costs one value.
+type visit struct {
+	context.Context
+	id string
+	// identity is nil until the token was verified.
+	identity *providers.Identity
+	// handler serves the operation at the mount, once that is known.
+	handler http.Handler
+	// reason is why the request was refused, and detail more of it, for the log.
+	reason providers.Reason
+	detail string
+
+	body     timedBody
+	idHeader [1]string
+}
+
+type visitKey struct{}
+
+// Value implements context.Context.
+func (v *visit) Value(key any) any {
+	switch key.(type) {
+	case visitKey, providers.NoterKey:
+		return v
+	}
+	return v.Context.Value(key)
+}
+
+// Note implements providers.Noter.
+func (v *visit) Note(reason providers.Reason) { v.reason = reason }
+
+// visitIn returns the visit that ctx belongs to. Outside a chain it is an empty one: nobody signed in.
+func visitIn(ctx context.Context) *visit {
+	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+		return v
+	}
+	return &visit{Context: ctx}
+}
+
+func visitOf(c echo.Context) *visit { return visitIn(c.Request().Context()) }
+
+// plausibleID is what a request id from a proxy in front may look like; anything else is replaced.
+var plausibleID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
+
+// begin makes the visit, and gives it an id: in the request for tools, in the log, and in the answer for the person who
+// reports it. The request from here on is a copy, because net/http looks at the body of its own when it decides whether to
+// drain it or to hang up.
+func begin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		v := &visit{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID)}
+		if !plausibleID.MatchString(v.id) {
+			v.id = rand.Text()
+		}
+		v.idHeader[0] = v.id
+		r.Header[echo.HeaderXRequestID] = v.idHeader[:]
+		c.Response().Header()[echo.HeaderXRequestID] = v.idHeader[:]
+		c.SetRequest(r.WithContext(v))
+		return next(c)
+	}
+}
