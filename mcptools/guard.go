@@ -103,7 +103,7 @@ func (g guard) bounded(next mcp.MethodHandler) mcp.MethodHandler {
 		if !runsCode(method) {
 			return next(ctx, method, req)
 		}
-		caller := callerOf(req).Principal()
+		caller := req.GetExtra().TokenInfo.UserID
 		if err := g.calls.take(caller); err != nil {
 			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "too many calls in flight; try again later"}
 		}
@@ -120,7 +120,7 @@ func (g guard) own(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 		result, err := next(ctx, method, req)
 		if session, ok := req.GetSession().(*mcp.ServerSession); ok && err == nil && method == methodInitialize && session.ID() != "" {
-			g.sessions.opened(session.ID(), callerOf(req).Principal())
+			g.sessions.opened(session.ID(), req.GetExtra().TokenInfo.UserID)
 		}
 		return result, err
 	}

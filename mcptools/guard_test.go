@@ -17,7 +17,8 @@ import (
 func callOf(name string, id *providers.Identity) *mcp.CallToolRequest {
 	req := &mcp.CallToolRequest{Params: &mcp.CallToolParamsRaw{Name: name}, Extra: &mcp.RequestExtra{}}
 	if id != nil {
-		req.Extra.TokenInfo = id.TokenInfo()
+		info := id.TokenInfo()
+		req.Extra.TokenInfo = &info
 	}
 	return req
 }
@@ -26,26 +27,31 @@ func identity(scopes ...string) *providers.Identity {
 	return &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes}
 }
 
+func tokenInfo(scopes ...string) *auth.TokenInfo {
+	info := identity(scopes...).TokenInfo()
+	return &info
+}
+
 func prompt(name string, scopes ...string) mcp.Request {
-	return &mcp.GetPromptRequest{Params: &mcp.GetPromptParams{Name: name}, Extra: &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()}}
+	return &mcp.GetPromptRequest{Params: &mcp.GetPromptParams{Name: name}, Extra: &mcp.RequestExtra{TokenInfo: tokenInfo(scopes...)}}
 }
 
 func complete(prompt, uri string, scopes ...string) mcp.Request {
 	return &mcp.CompleteRequest{
 		Params: &mcp.CompleteParams{Ref: &mcp.CompleteReference{Name: prompt, URI: uri}},
-		Extra:  &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()},
+		Extra:  &mcp.RequestExtra{TokenInfo: tokenInfo(scopes...)},
 	}
 }
 
 func listen(uri string, scopes ...string) mcp.Request {
 	return &mcp.SubscriptionsListenRequest{
 		Params: &mcp.SubscriptionsListenParams{Notifications: &mcp.NotificationSubscriptions{ResourceSubscriptions: []string{uri}}},
-		Extra:  &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()},
+		Extra:  &mcp.RequestExtra{TokenInfo: tokenInfo(scopes...)},
 	}
 }
 
 func read(uri string, scopes ...string) mcp.Request {
-	return &mcp.ReadResourceRequest{Params: &mcp.ReadResourceParams{URI: uri}, Extra: &mcp.RequestExtra{TokenInfo: identity(scopes...).TokenInfo()}}
+	return &mcp.ReadResourceRequest{Params: &mcp.ReadResourceParams{URI: uri}, Extra: &mcp.RequestExtra{TokenInfo: tokenInfo(scopes...)}}
 }
 
 // RS-23: the check that counts looks at what is dispatched, whatever the HTTP layer saw.
@@ -85,8 +91,8 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 		"a completion without its scope":        {complete("plan", "", "mcp:use"), "completion/complete", false},
 		"a completion of a template, without":   {complete("", "secret://{id}", "mcp:use"), "completion/complete", false},
 		"a completion of a resource, without":   {complete("", "doc://a", "mcp:use"), "completion/complete", false},
-		"a list with the base scope":            {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity("mcp:use").TokenInfo()}}, "tools/list", true},
-		"a list without the base scope":         {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: identity().TokenInfo()}}, "tools/list", false},
+		"a list with the base scope":            {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: tokenInfo("mcp:use")}}, "tools/list", true},
+		"a list without the base scope":         {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: tokenInfo()}}, "tools/list", false},
 		"token information that is not from us": {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: &auth.TokenInfo{Scopes: []string{"mcp:use"}}}}, "tools/list", false},
 		"a request without anything":            {&mcp.ListToolsRequest{}, "tools/list", false},
 	} {

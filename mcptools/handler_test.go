@@ -28,7 +28,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string {
 	t.Helper()
 	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes, Expiry: expiry, GoodUntil: expiry}
-	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return id.TokenInfo(), nil },
+	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
+		info := id.TokenInfo()
+		return &info, nil
+	},
 		&auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
 	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)

@@ -3,6 +3,7 @@ package providers
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
@@ -28,6 +29,8 @@ type Identity struct {
 	// One of the two holds the claims: as they were read, or as they stand in the token, not read yet.
 	claims  object
 	payload string
+	// principal is what Principal returns, if it was put together before.
+	principal string
 }
 
 // Claims returns the token's claims as they were signed, for tools that need one. Read-only. They are read from the token when
@@ -46,7 +49,12 @@ func (id *Identity) Claims() map[string]json.RawMessage {
 
 // Principal names the caller across issuers. Sessions are bound to it: two providers may share a subject, and an empty
 // name would switch off the SDK's check of a session's owner.
-func (id *Identity) Principal() string { return id.Issuer + "|" + id.Subject }
+func (id *Identity) Principal() string {
+	if p := id.principal; len(p) == len(id.Issuer)+1+len(id.Subject) && strings.HasPrefix(p, id.Issuer) && strings.HasSuffix(p, id.Subject) {
+		return p
+	}
+	return id.Issuer + "|" + id.Subject
+}
 
 // Missing returns those of the needed scopes that the identity does not hold, in the order given.
 func (id *Identity) Missing(needed []string) []string {
@@ -63,8 +71,8 @@ func (id *Identity) Missing(needed []string) []string {
 const identityKey = "gatehouse.identity"
 
 // TokenInfo is id in the form in which the MCP SDK carries it to tools. [FromTokenInfo] is its inverse.
-func (id *Identity) TokenInfo() *auth.TokenInfo {
-	return &auth.TokenInfo{
+func (id *Identity) TokenInfo() auth.TokenInfo {
+	return auth.TokenInfo{
 		Scopes:     id.Scopes,
 		Expiration: id.GoodUntil,
 		UserID:     id.Principal(),

@@ -63,11 +63,11 @@ type shards struct {
 
 // recollection is what is known of a token.
 type recollection struct {
-	subject string
-	rest    *alike // nil in a refusal
-	expiry  int64  // Unix nanoseconds
-	keys    uint64 // the generation of the keys that verified it
-	until   int64  // Unix nanoseconds
+	principal string // which ends with the subject
+	rest      *alike // nil in a refusal
+	expiry    int64  // Unix nanoseconds
+	keys      uint64 // the generation of the keys that verified it
+	until     int64  // Unix nanoseconds
 }
 
 func newMemory(leeway time.Duration) *memory {
@@ -132,8 +132,8 @@ func (m *memory) remember(f fingerprint, id *Identity, keys uint64, now time.Tim
 		until = id.GoodUntil
 	}
 	m.good.put(f, recollection{
-		subject: strings.Clone(id.Subject), // not the whole payload with it
-		rest:    m.alike(id), expiry: id.Expiry.UnixNano(), keys: keys, until: until.UnixNano(),
+		principal: id.Principal(), // a copy, not the whole payload with it
+		rest:      m.alike(id), expiry: id.Expiry.UnixNano(), keys: keys, until: until.UnixNano(),
 	}, now)
 }
 
@@ -169,10 +169,22 @@ func (m *memory) identity(r recollection, token string) *Identity {
 	expiry := time.Unix(0, r.expiry)
 	_, rest, _ := strings.Cut(token, ".")
 	payload, _, _ := strings.Cut(rest, ".")
-	return &Identity{
-		Issuer: r.rest.issuer, Subject: r.subject, Client: r.rest.client,
-		// Copies: a tool that sorted its caller's scopes would sort everybody's.
-		Audience: slices.Clone(r.rest.audience), Scopes: slices.Clone(r.rest.scopes),
-		Expiry: expiry, GoodUntil: expiry.Add(m.leeway), payload: payload,
+	one := &struct {
+		Identity
+		texts [6]string // of usual length: one allocation for all
+	}{}
+	one.Identity = Identity{
+		Issuer: r.rest.issuer, Subject: r.principal[len(r.rest.issuer)+1:], Client: r.rest.client,
+		Expiry: expiry, GoodUntil: expiry.Add(m.leeway), payload: payload, principal: r.principal,
 	}
+	// Copies: a tool that sorted its caller's scopes would sort everybody's.
+	texts := append(append(one.texts[:0], r.rest.audience...), r.rest.scopes...)
+	n := len(r.rest.audience)
+	if n > 0 {
+		one.Audience = texts[:n:n]
+	}
+	if len(texts) > n {
+		one.Scopes = texts[n:]
+	}
+	return &one.Identity
 }

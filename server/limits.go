@@ -41,28 +41,31 @@ func leaving(c Config) echo.MiddlewareFunc {
 // shortAnswer is how long writing any answer but an MCP one may take. Whoever never reads must not hold a connection.
 const shortAnswer = 30 * time.Second
 
-// slowPeers bounds how long a body, and an answer outside the mount, may take. It stands outside the access log, whose writer hides the connection; and it
-// lifts the deadline when the body is there, because a read deadline would otherwise end the call that the body began.
+// slowPeers bounds how long a body, and an answer outside the mount, may take. It stands outside the access log, whose writer
+// hides the connection.
 func slowPeers(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			connection := *http.NewResponseController(ctx.Response().Writer)
-			// Event streams and slow tools may write for as long as they like; everything else is short. The deadline of the
-			// request before on this connection must not stay.
-			var writeBy time.Time
-			if ctx.Path() != c.Resource.Path() {
-				writeBy = time.Now().Add(shortAnswer)
-			}
-			_ = connection.SetWriteDeadline(writeBy) // not supported by a test's recorder
-			if r := ctx.Request(); r.ContentLength != 0 {
-				if connection.SetReadDeadline(time.Now().Add(c.Settings.ReadBodyTimeout)) == nil {
-					v := visitOf(ctx)
-					v.body = timedBody{ReadCloser: r.Body, connection: connection}
-					r.Body = &v.body
-				}
-			}
+			// Event streams and slow tools may write for as long as they like; everything else is short.
+			hurry(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
 			return next(ctx)
 		}
+	}
+}
+
+// hurry sets the deadlines of a request. That of reading is lifted when the body is there, because it would otherwise end the
+// call that the body began.
+func hurry(ctx echo.Context, readBody time.Duration, short bool) {
+	connection := *http.NewResponseController(ctx.Response().Writer)
+	var writeBy time.Time // the deadline of the request before on this connection must not stay
+	if short {
+		writeBy = time.Now().Add(shortAnswer)
+	}
+	_ = connection.SetWriteDeadline(writeBy) // not supported by a test's recorder
+	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(time.Now().Add(readBody)) == nil {
+		v := visitOf(ctx)
+		v.body = timedBody{ReadCloser: r.Body, connection: connection}
+		r.Body = &v.body
 	}
 }
 

@@ -13,14 +13,15 @@ import (
 // only way to hand TokenInfo to the SDK; it gets a verifier that believes us, because everything was checked before, and
 // with better answers than it would give.
 func mount(e *echo.Echo, c Config) {
+	checked := []string{"bearer checked"}
 	believe := func(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
-		return visitIn(ctx).identity.TokenInfo(), nil
+		v := visitIn(ctx)
+		v.tokenInfo = v.identity.TokenInfo()
+		return &v.tokenInfo, nil
 	}
 	// Expiry was checked with the provider's leeway; the SDK must not check it again with none.
 	inject := auth.RequireBearerToken(believe, &auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
 	serve := inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The SDK shows tools the headers of a request. What a tool does not see it cannot pass on (MCP 2026-07-28,
-		// security best practices, "token passthrough").
 		r.Header.Del(echo.HeaderAuthorization)
 		visitIn(r.Context()).handler.ServeHTTP(w, r)
 	}))
@@ -28,6 +29,9 @@ func mount(e *echo.Echo, c Config) {
 		if v := visitOf(ctx); v.identity == nil || v.handler == nil {
 			return noCredentials() // the chain was built without its auth step: stay closed
 		}
+		// The SDK shows tools the headers of a request. What a tool does not see it cannot pass on (MCP 2026-07-28, security best
+		// practices, "token passthrough"). Only the middleware wants to see some credential.
+		ctx.Request().Header[echo.HeaderAuthorization] = checked
 		serve.ServeHTTP(ctx.Response(), ctx.Request())
 		return nil
 	})

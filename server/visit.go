@@ -7,6 +7,7 @@ import (
 	"regexp"
 
 	"github.com/labstack/echo/v4"
+	"github.com/modelcontextprotocol/go-sdk/auth"
 
 	"gatehouse/providers"
 )
@@ -24,8 +25,9 @@ type visit struct {
 	reason providers.Reason
 	detail string
 
-	body     timedBody
-	idHeader [1]string
+	body      timedBody
+	idHeader  [1]string
+	tokenInfo auth.TokenInfo
 }
 
 type visitKey struct{}
