@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"mime"
+
+	"gatehouse/providers/rawjson"
 )
 
 const methodInitialize = "initialize"
@@ -40,7 +42,7 @@ func namesIn(method string, params target) ([]string, error) {
 	case methodRead, methodSubscribe, methodUnsubscribe:
 		member, raw = "uri", params.uri
 	case methodListen:
-		wanted, err := membersOf(params.notifications, listenResources)
+		wanted, err := rawjson.Members(params.notifications, listenResources)
 		if err != nil {
 			return nil, errors.New("notifications is not an object with distinct members")
 		}
@@ -50,7 +52,7 @@ func namesIn(method string, params target) ([]string, error) {
 		}
 		return uris, nil
 	case methodComplete:
-		ref, err := membersOf(params.ref, "name", "uri", "type")
+		ref, err := rawjson.Members(params.ref, "name", "uri", "type")
 		if err != nil {
 			return nil, errors.New("ref is not an object with distinct members")
 		}
@@ -67,23 +69,11 @@ func namesIn(method string, params target) ([]string, error) {
 	if raw == nil && (method == methodSubscribe || method == methodUnsubscribe) {
 		return nil, nil // 2026-07-28 has no such methods, whatever their params: the SDK says so
 	}
-	name, ok := textOf(raw)
+	name, ok := rawjson.Text(raw)
 	if !ok {
 		return nil, errors.New(member + " is not a string")
 	}
 	return []string{name}, nil
-}
-
-// textOf reads a JSON string. Most have nothing in them to decode.
-func textOf(raw json.RawMessage) (string, bool) {
-	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw[1:len(raw)-1]) {
-		return string(raw[1 : len(raw)-1]), true
-	}
-	var text *string
-	if json.Unmarshal(raw, &text) != nil || text == nil {
-		return "", false
-	}
-	return *text, true
 }
 
 // listenResources is the member of subscriptions/listen that names resources.
@@ -102,7 +92,7 @@ func peek(body []byte) (message, *refusal) {
 	if !json.Valid(body) {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
-	members, err := membersOf(body, "id", "method", "params", "jsonrpc", "result", "error")
+	members, err := rawjson.Members(body, "id", "method", "params", "jsonrpc", "result", "error")
 	if err != nil {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
@@ -110,13 +100,13 @@ func peek(body []byte) (message, *refusal) {
 	m.id = id
 	if method != nil {
 		var ok bool
-		if m.method, ok = textOf(method); !ok {
+		if m.method, ok = rawjson.Text(method); !ok {
 			return m, malformed(m.id, codeInvalidRequest, "method is not a string")
 		}
 	}
 	params := make([]json.RawMessage, 5)
 	if rawParams != nil {
-		if params, err = membersOf(rawParams, "name", "uri", "notifications", "ref", "_meta", "arguments"); err != nil {
+		if params, err = rawjson.Members(rawParams, "name", "uri", "notifications", "ref", "_meta", "arguments"); err != nil {
 			return m, malformed(m.id, codeInvalidParams, "params is not an object with distinct members")
 		}
 	}
@@ -124,7 +114,7 @@ func peek(body []byte) (message, *refusal) {
 		return m, malformed(m.id, codeInvalidParams, err.Error())
 	}
 	if meta := params[4]; meta != nil {
-		version, err := membersOf(meta, metaVersion)
+		version, err := rawjson.Members(meta, metaVersion)
 		if err != nil {
 			return m, malformed(m.id, codeInvalidParams, "_meta is not an object with distinct members")
 		}

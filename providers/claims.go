@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	josejson "github.com/go-jose/go-jose/v4/json"
+	"gatehouse/providers/rawjson"
 )
 
 // object is a JSON object whose members were not interpreted yet.
@@ -27,26 +27,33 @@ var (
 )
 
 // parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
-// no member that imitates one of the names. What lies deeper is left as it is.
+// no member that imitates one of the names. What lies deeper is left as it is. The values are parts of raw.
 func parseObject(raw []byte, names []string) (object, error) {
 	// A decoder replaces each bad byte by the same character, and so could give two subjects one name.
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not UTF-8")
 	}
-	var members object
-	// The library's own fork of encoding/json matches names exactly and refuses duplicates.
-	if err := josejson.Unmarshal(raw, (*map[string]json.RawMessage)(&members)); err != nil {
-		return nil, errors.New("not one JSON object with distinct members")
+	if !json.Valid(raw) {
+		return nil, errors.New("not one JSON object")
 	}
-	if members == nil {
-		return nil, errors.New("null is not an object")
-	}
-	for name := range members {
+	members := make(object, 16) // few tokens have more
+	err := rawjson.Each(raw, func(name, value []byte) error {
 		for _, fixed := range names {
-			if name != fixed && strings.EqualFold(name, fixed) {
-				return nil, fmt.Errorf("member %s imitates %q", quote(name), fixed)
+			if string(name) == fixed {
+				members[fixed] = value
+				return nil
 			}
 		}
+		for _, fixed := range names {
+			if rawjson.Imitates(name, fixed) {
+				return fmt.Errorf("member %s imitates %q", quote(string(name)), fixed)
+			}
+		}
+		members[string(name)] = value
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return members, nil
 }
@@ -61,11 +68,11 @@ func (o object) text(name string) (string, error) {
 	if !ok {
 		return "", nil
 	}
-	var s *string
-	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+	text, isText := rawjson.Text(raw)
+	if !isText {
 		return "", errors.New("not a string")
 	}
-	return *s, nil
+	return text, nil
 }
 
 // texts returns a member that is a string or a list of strings.

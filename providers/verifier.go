@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -164,11 +165,14 @@ type generations interface {
 
 // verify looks at the claims before it pays for the signature.
 func (v *Verifier) verify(ctx context.Context, token string) (*Identity, error) {
-	jws, err := v.parse(token)
+	header, payload, err := v.parts(token)
 	if err != nil {
 		return nil, err
 	}
-	claims, err := parseObject(jws.UnsafePayloadWithoutVerification(), v.fixed)
+	if err := v.checkHeader(header); err != nil {
+		return nil, err
+	}
+	claims, err := parseObject(payload, v.fixed)
 	if err != nil {
 		return nil, refuse(ClaimsMalformed, "payload: %v", err)
 	}
@@ -176,33 +180,34 @@ func (v *Verifier) verify(ctx context.Context, token string) (*Identity, error) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := v.keys.VerifySignature(ctx, jws); err != nil {
+	if err := v.checkSignature(ctx, token, payload); err != nil {
 		return nil, err
 	}
 	return id, nil
 }
 
-// parse reads the token as far as it can be read without its claims.
-func (v *Verifier) parse(token string) (*jose.JSONWebSignature, error) {
-	if err := v.checkShape(token); err != nil {
-		return nil, err
-	}
-	if err := v.checkHeader(token); err != nil {
-		return nil, err
-	}
+// checkSignature asks the keys. What they confirm is what the claims were read from.
+func (v *Verifier) checkSignature(ctx context.Context, token string, payload []byte) error {
 	jws, err := jose.ParseSignedCompact(token, v.rules.Algorithms)
 	if err != nil {
-		return nil, refuse(TokenMalformed, "not a compact JWS")
+		return refuse(TokenMalformed, "not a compact JWS")
 	}
-	return jws, nil
+	signed, err := v.keys.VerifySignature(ctx, jws)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(signed, payload) {
+		return refuse(TokenMalformed, "its payload can be read in two ways")
+	}
+	return nil
 }
 
-// checkShape looks at the length and the encoding (RFC 7515, section 7.1), so that only what can be a compact JWS goes
+// parts decodes header and payload. It looks at the length and the encoding (RFC 7515, section 7.1), so that only what can be a compact JWS goes
 // on, and every token has one spelling. The library would accept the JSON serialisation, white space, and stray bits at
 // the end of a part.
-func (v *Verifier) checkShape(token string) error {
+func (v *Verifier) parts(token string) (header, payload []byte, err error) {
 	if len(token) > v.rules.MaxTokenBytes {
-		return refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
+		return nil, nil, refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
 	}
 	dots := 0
 	for i := range len(token) {
@@ -211,29 +216,29 @@ func (v *Verifier) checkShape(token string) error {
 			dots++
 		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
 		case dots == 0:
-			return refuse(TokenOpaque, "not a JWT: its first part is not base64url")
+			return nil, nil, refuse(TokenOpaque, "not a JWT: its first part is not base64url")
 		default:
-			return refuse(TokenMalformed, "a part is not base64url")
+			return nil, nil, refuse(TokenMalformed, "a part is not base64url")
 		}
 	}
 	switch dots {
 	case 2:
 	case 0:
-		return refuse(TokenOpaque, "not a JWT: it has no parts")
+		return nil, nil, refuse(TokenOpaque, "not a JWT: it has no parts")
 	default:
-		return refuse(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
+		return nil, nil, refuse(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}
-	for part := range strings.SplitSeq(token, ".") {
-		if _, err := decodeSegment(part); err != nil {
-			return refuse(TokenMalformed, "a part is not base64url")
+	var decoded [3][]byte
+	for i, part := range strings.SplitN(token, ".", 3) {
+		if decoded[i], err = decodeSegment(part); err != nil {
+			return nil, nil, refuse(TokenMalformed, "a part is not base64url")
 		}
 	}
-	return nil
+	return decoded[0], decoded[1], nil
 }
 
-// checkHeader reads the header of a token whose form was checked.
-func (v *Verifier) checkHeader(token string) error {
-	header, err := headerOf(token)
+func (v *Verifier) checkHeader(raw []byte) error {
+	header, err := headerIn(raw)
 	if err != nil {
 		return err
 	}
@@ -245,12 +250,7 @@ func (v *Verifier) checkHeader(token string) error {
 	return nil
 }
 
-func headerOf(token string) (object, error) {
-	encoded, _, _ := strings.Cut(token, ".")
-	raw, err := decodeSegment(encoded)
-	if err != nil {
-		return nil, refuse(TokenMalformed, "the header is not base64url")
-	}
+func headerIn(raw []byte) (object, error) {
 	header, err := parseObject(raw, registeredHeaders)
 	if err != nil {
 		return nil, refuse(TokenMalformed, "header: %v", err)

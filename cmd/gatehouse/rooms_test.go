@@ -23,8 +23,9 @@ var mayImport = map[string][]string{
 	"cmd/smoke":              {},
 	"configs":                {"server", "providers", "mcptools"},
 	"server":                 {"providers"},
-	"mcptools":               {"providers"},
-	"providers":              {"providers/localissuer"},
+	"mcptools":               {"providers", "providers/rawjson"},
+	"providers":              {"providers/localissuer", "providers/rawjson"},
+	"providers/rawjson":      {},
 	"providers/localissuer":  {},
 	"providers/providertest": {"providers"},
 

@@ -1,4 +1,4 @@
-package mcptools
+package rawjson
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func FuzzMembers(f *testing.F) {
 		var want map[string]json.RawMessage
 		err := josejson.Unmarshal(raw, &want)
 		names := []string{"a", "b", "k"}
-		got, gotErr := membersOf(raw, names...)
+		got, gotErr := Members(raw, names...)
 		if err != nil || want == nil {
 			if gotErr == nil {
 				t.Fatalf("%q was read, the decoder says %v", raw, err)
@@ -64,16 +64,16 @@ func TestAMemberTwiceIsRefusedAmongMany(t *testing.T) {
 		return []byte(b.String())
 	}
 	for _, n := range []int{0, 1, 11, 12, 13, 40, 10_000} {
-		if _, err := membersOf(object(n, `"x":1`), "x"); err != nil {
+		if _, err := Members(object(n, `"x":1`), "x"); err != nil {
 			t.Errorf("%d others: %v", n, err)
 		}
 		for _, last := range []string{`"x":1,"x":1`, `"x":1,"\u0078":1`} {
-			if _, err := membersOf(object(n, last), "y"); err == nil {
+			if _, err := Members(object(n, last), "y"); err == nil {
 				t.Errorf("%d others: x was accepted twice", n)
 			}
 		}
 		if n > 0 {
-			if _, err := membersOf(object(n, `"m0":1`), "y"); err == nil {
+			if _, err := Members(object(n, `"m0":1`), "y"); err == nil {
 				t.Errorf("%d others: the first was accepted twice", n)
 			}
 		}

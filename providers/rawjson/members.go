@@ -1,4 +1,7 @@
-package mcptools
+// Package rawjson finds the members of a JSON object without decoding them, and refuses objects that two parsers could read
+// differently. Tokens and messages are read by us first and by a library later; whoever finds a text that both read in another
+// way has got past the check. encoding/json alone would match names in any case and take the last of two.
+package rawjson
 
 import (
 	"bytes"
@@ -8,43 +11,72 @@ import (
 	"strings"
 )
 
-// membersOf finds members of a JSON object by their exact names, and returns their values in the order of names; nil where
-// there is none. A member that differs from one of the names only in case is refused, as is a member that occurs twice:
-// encoding/json would match names in any case and take the last.
-//
-// The text must be valid JSON, or part of it. The values are parts of raw: a decoder would copy each of them, for every call,
-// only to know how the call is named.
-func membersOf(raw []byte, names ...string) ([]json.RawMessage, error) {
+// Each calls member for every member of an object, in their order, with the decoded name and with the value as it stands in
+// raw. It ends at the first error, or at a name that occurs twice. The text must be valid JSON ([json.Valid]), or part of it.
+func Each(raw []byte, member func(name, value []byte) error) error {
 	i := skipBlanks(raw, 0)
 	if i >= len(raw) || raw[i] != '{' {
-		return nil, errors.New("not an object")
+		return errors.New("not an object")
 	}
-	values := make([]json.RawMessage, len(names))
 	var seen distinct
 	for i = skipBlanks(raw, i+1); raw[i] != '}'; {
 		end := endOfValue(raw, i)
 		name, err := nameOf(raw[i:end])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if !seen.add(name) {
-			return nil, errors.New("a member occurs twice")
+			return errors.New("a member occurs twice")
 		}
 		i = skipBlanks(raw, skipBlanks(raw, end)+1) // behind the colon
 		end = endOfValue(raw, i)
-		for n, wanted := range names {
-			switch {
-			case string(name) == wanted:
-				values[n] = raw[i:end]
-			case imitates(name, wanted):
-				return nil, fmt.Errorf("a member imitates %s", wanted)
-			}
+		if err := member(name, raw[i:end]); err != nil {
+			return err
 		}
 		if i = skipBlanks(raw, end); raw[i] == ',' {
 			i = skipBlanks(raw, i+1)
 		}
 	}
+	return nil
+}
+
+// Members returns the values of members in the order of their names; nil where there is none. A member that differs from one of
+// the names only in case is refused. The text must be as for [Each].
+func Members(raw []byte, names ...string) ([]json.RawMessage, error) {
+	values := make([]json.RawMessage, len(names))
+	err := Each(raw, func(name, value []byte) error {
+		for n, wanted := range names {
+			switch {
+			case string(name) == wanted:
+				values[n] = value
+			case Imitates(name, wanted):
+				return fmt.Errorf("a member imitates %s", wanted)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	return values, nil
+}
+
+// Text reads a string. ok is false if raw is anything else, null included. Most strings have nothing in them to decode.
+func Text(raw json.RawMessage) (text string, ok bool) {
+	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw[1:len(raw)-1]) {
+		return string(raw[1 : len(raw)-1]), true
+	}
+	var decoded *string
+	if json.Unmarshal(raw, &decoded) != nil || decoded == nil {
+		return "", false
+	}
+	return *decoded, true
+}
+
+// Imitates reports whether name is wanted in another case.
+func Imitates(name []byte, wanted string) bool {
+	// Only letters beyond ASCII fold into others of another length.
+	return (len(name) == len(wanted) || !isPlain(name)) && string(name) != wanted && strings.EqualFold(string(name), wanted)
 }
 
 // nameOf decodes the name of a member if it has to be decoded.
@@ -67,11 +99,6 @@ func isPlain(name []byte) bool {
 		}
 	}
 	return true
-}
-
-// imitates reports whether name is wanted in another case. Only letters beyond ASCII fold into others of another length.
-func imitates(name []byte, wanted string) bool {
-	return (len(name) == len(wanted) || !isPlain(name)) && strings.EqualFold(string(name), wanted)
 }
 
 func skipBlanks(raw []byte, i int) int {
