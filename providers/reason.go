@@ -139,8 +139,7 @@ func (r *Refusal) Unwrap() error { return r.kind }
 
 // ReasonOf returns the reason that err carries, or "" if it carries none.
 func ReasonOf(err error) Reason {
-	var r *Refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*Refusal](err); ok {
 		return r.Reason
 	}
 	return ""

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -82,7 +83,7 @@ type problem struct {
 // answer is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
 // the reason goes into the request's log line. p may be nil where nothing is protected.
 func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
-	challenge := newChallenger(c.Resource, p)
+	challenge, challengeHeader := newChallenger(c.Resource, p), http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate)
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {
 			return
@@ -90,12 +91,10 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		header := ctx.Response().Header()
 		body := problem{RequestID: visitOf(ctx).id}
 		status := http.StatusInternalServerError
-		var (
-			r        *refusal
-			fromEcho *echo.HTTPError
-		)
+		r, refused := errors.AsType[*refusal](err)
+		fromEcho, isEchos := errors.AsType[*echo.HTTPError](err)
 		switch {
-		case errors.As(err, &r):
+		case refused:
 			status, body.Error, body.Description = r.status, r.code, r.text
 			note(ctx, r.reason, r.cause)
 			if ctx.Request().ContentLength != 0 && visitOf(ctx).identity == nil {
@@ -109,18 +108,18 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			// RFC 9110, section 11.6.1 allows a challenge on a 403 too, and RFC 6750 wants one. A 503 must not have
 			// one, because clients answer a challenge by signing in again.
 			if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest {
-				header.Set(echo.HeaderWWWAuthenticate, challenge.header(r))
+				header[challengeHeader] = []string{challenge.header(r)}
 			}
 			if body.Error == "" {
 				body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
 			}
-		case errors.As(err, &fromEcho) && fromEcho.Code == http.StatusNotFound:
+		case isEchos && fromEcho.Code == http.StatusNotFound:
 			status, body.Error, body.Description = http.StatusNotFound, "not_found", "Nothing is served at this path."
 			if p != nil { // an issuer alone has no MCP endpoint
 				body.MCPURL = c.Resource.String()
 				body.Description += " The MCP endpoint is " + c.Resource.String()
 			}
-		case errors.As(err, &fromEcho) && fromEcho.Code < http.StatusInternalServerError:
+		case isEchos && fromEcho.Code < http.StatusInternalServerError:
 			status = fromEcho.Code
 			body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
 			body.Description = http.StatusText(status)
@@ -132,7 +131,10 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		if ctx.Request().Method == http.MethodHead {
 			err = ctx.NoContent(status)
 		} else {
-			err = ctx.JSON(status, body)
+			var text []byte
+			if text, err = json.Marshal(body); err == nil {
+				err = ctx.JSONBlob(status, text)
+			}
 		}
 		if err != nil {
 			note(ctx, providers.AnswerNotSent, err)
@@ -145,6 +147,6 @@ func note(ctx echo.Context, reason providers.Reason, cause error) {
 	v := visitOf(ctx)
 	v.reason = reason
 	if cause != nil {
-		v.detail = cause.Error()
+		v.cause = cause
 	}
 }

@@ -89,9 +89,15 @@ func isToken68(s string) bool {
 	if body == "" {
 		return false
 	}
-	return strings.IndexFunc(body, func(r rune) bool {
-		return !(r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("-._~+/", r))
-	}) < 0
+	for i := range len(body) {
+		switch c := body[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '-', c == '.', c == '_', c == '~', c == '+', c == '/':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // requireScopes checks what the caller may do. It comes after the token, so that a body is never read for a stranger, and

@@ -15,31 +15,41 @@ const realm = "OAuth"
 type challenger struct {
 	prefix string // scheme, realm and resource_metadata, the same in every challenge
 	scope  string // what first sign-in asks for
+	first  string // the whole challenge for first sign-in
 	// spell gives scopes the names that clients must ask the provider for.
 	spell func(scopes []string) []string
 }
 
 func newChallenger(resource providers.Resource, p providers.Provider) challenger {
-	c := challenger{
-		prefix: `Bearer realm=` + quoted(realm) + `, resource_metadata=` + quoted(resource.MetadataURL()),
-		spell:  func(scopes []string) []string { return scopes },
+	var h strings.Builder
+	h.WriteString("Bearer realm=")
+	quote(&h, realm)
+	parameter(&h, "resource_metadata", resource.MetadataURL())
+	c := challenger{prefix: h.String(), spell: func(scopes []string) []string { return scopes }}
+	if p != nil {
+		c.scope = strings.Join(p.Metadata().ScopesSupported, " ")
 	}
-	if p == nil {
-		return c
-	}
-	c.scope = strings.Join(p.Metadata().ScopesSupported, " ")
 	if speller, ok := p.(providers.ScopeSpeller); ok {
 		c.spell = speller.SpellScopes
 	}
+	if c.scope != "" {
+		parameter(&h, "scope", c.scope)
+	}
+	c.first = h.String()
 	return c
 }
 
 func (c challenger) header(r *refusal) string {
-	h := c.prefix
+	if r.code == "" && r.scopes == nil {
+		return c.first
+	}
+	var h strings.Builder
+	h.Grow(len(c.first) + 200)
+	h.WriteString(c.prefix)
 	if r.code != "" {
-		h += `, error=` + quoted(r.code)
+		parameter(&h, "error", r.code)
 		if r.text != "" { // some parsers take an empty value for none
-			h += `, error_description=` + quoted(r.text)
+			parameter(&h, "error_description", r.text)
 		}
 	}
 	scope := c.scope
@@ -47,25 +57,31 @@ func (c challenger) header(r *refusal) string {
 		scope = strings.Join(c.spell(r.scopes), " ")
 	}
 	if scope != "" {
-		h += `, scope=` + quoted(scope)
+		parameter(&h, "scope", scope)
 	}
-	return h
+	return h.String()
 }
 
-// quoted is a quoted-string (RFC 9110, section 5.6.4). Bytes that a header cannot carry are dropped, so that no scope or
+// parameter adds one behind others.
+func parameter(h *strings.Builder, name, value string) {
+	h.WriteString(", ")
+	h.WriteString(name)
+	h.WriteByte('=')
+	quote(h, value)
+}
+
+// quote writes a quoted-string (RFC 9110, section 5.6.4). Bytes that a header cannot carry are dropped, so that no scope or
 // text can end the header or begin another parameter.
-func quoted(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
+func quote(h *strings.Builder, s string) {
+	h.WriteByte('"')
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c == '"' || c == '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
+			h.WriteByte('\\')
+			h.WriteByte(c)
 		case c >= ' ' && c != 0x7f:
-			b.WriteByte(c)
+			h.WriteByte(c)
 		}
 	}
-	b.WriteByte('"')
-	return b.String()
+	h.WriteByte('"')
 }

@@ -130,8 +130,8 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 	if v.reason != "" {
 		attrs = append(attrs, slog.String("reason", string(v.reason)))
 	}
-	if v.detail != "" {
-		attrs = append(attrs, slog.String("detail", v.detail))
+	if v.cause != nil {
+		attrs = append(attrs, slog.String("detail", v.cause.Error()))
 	}
 	out := slog.NewRecord(r.Time, r.Level, "request", 0)
 	out.AddAttrs(attrs...)

@@ -21,9 +21,9 @@ type visit struct {
 	identity *providers.Identity
 	// handler serves the operation at the mount, once that is known.
 	handler http.Handler
-	// reason is why the request was refused, and detail more of it, for the log.
+	// reason is why the request was refused, and cause more of it, for the log. They never leave the house.
 	reason providers.Reason
-	detail string
+	cause  error
 
 	body      timedBody
 	idHeader  [1]string
