@@ -140,6 +140,9 @@ func newScopeTable(c Catalog) scopeTable {
 
 // of returns the scopes of an operation. What nobody offers needs none of its own: it will not be found.
 func (t scopeTable) of(op operation) []string {
+	if op.method == methodCallTool && len(op.names) == 1 {
+		return slices.Clip(t.tools[op.names[0]]) // as it stands in the table: this happens for every call, twice
+	}
 	var scopes []string
 	for _, name := range op.names {
 		switch op.method {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -50,15 +49,14 @@ func (g guard) authorize(next mcp.MethodHandler) mcp.MethodHandler {
 			g.logger.Error("a request without identity reached the MCP server", "method", method)
 			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "not signed in"}
 		}
-		if missing := id.Missing(g.needed(operationOf(method, req))); len(missing) > 0 {
+		missing := id.Missing(g.required)
+		if missing = append(missing, id.Missing(g.scopes.of(operationOf(method, req)))...); len(missing) > 0 {
 			g.logger.Warn("a call without its scopes got past the HTTP layer", "reason", providers.InsufficientScope, "method", method, "missing", missing, "subject", id.Subject)
 			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "insufficient scope: " + strings.Join(missing, " ")}
 		}
 		return next(ctx, method, req)
 	}
 }
-
-func (g guard) needed(op operation) []string { return slices.Concat(g.required, g.scopes.of(op)) }
 
 // operationOf reads the operation from what the SDK decoded, not from what was on the wire.
 func operationOf(method string, req mcp.Request) operation {

@@ -1,8 +1,8 @@
 package mcptools
 
 import (
+	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -32,8 +32,10 @@ type Handler struct {
 	sessions *sessions
 	streams  *quota
 	calls    *quota
-	modern   http.Handler
-	legacy   http.Handler
+	// What a request is handed to, by its era and by what it asks for; put together once.
+	modern, legacy         doors
+	initialize             http.Handler
+	getSession, endSession http.Handler
 
 	closing      context.Context // ended by CloseStreams
 	closeStreams context.CancelFunc
@@ -80,7 +82,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	h.server.AddReceivingMiddleware(g.recover, g.authorize, g.bounded, g.own, g.list)
 
 	same := func(*http.Request) *mcp.Server { return h.server }
-	h.modern = mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
+	modern := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
 		Stateless: true,
 		// Closing the response is how a client of 2026-07-28 cancels (TR-21).
 		PropagateRequestCancellation: true,
@@ -88,14 +90,30 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		// request that a proxy on the same machine passes on.
 		DisableLocalhostProtection: true,
 	})
+	h.modern = h.doors(modern)
 	h.legacy = h.modern
 	if h.hasSessions() {
-		h.legacy = mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
+		legacy := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
 			SessionTimeout:             o.Settings.SessionTimeout, // the SDK alone would never end one
 			DisableLocalhostProtection: true,
 		})
+		h.legacy = h.doors(h.owned(legacy))
+		h.initialize = unbuffered(h.opening(legacy))
+		h.getSession = unbuffered(h.owned(h.standing(legacy)))
+		h.endSession = h.owned(legacy)
 	}
 	return h
+}
+
+// doors are the ways into a handler of the SDK, each with the manners that it lacks.
+type doors struct {
+	calls   http.Handler // what runs code
+	streams http.Handler // what stays open
+	others  http.Handler
+}
+
+func (h *Handler) doors(sdk http.Handler) doors {
+	return doors{calls: unbuffered(h.calling(sdk)), streams: unbuffered(h.standing(sdk)), others: unbuffered(sdk)}
 }
 
 func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
@@ -107,13 +125,13 @@ func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
 	case r.Method != http.MethodPost && h.isUnknownOldVersion(r):
 		return nil, unsupportedVersion(nil, r.Header.Get(versionHeader), h.versions)
 	case r.Method == http.MethodGet && h.hasSessions():
-		return nil, h.owned(h.standing(unbuffered(h.legacy)))
+		return nil, h.getSession
 	case r.Method == http.MethodDelete && h.hasSessions():
-		return nil, h.owned(h.legacy)
+		return nil, h.endSession
 	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
-		return nil, h.legacy // which knows how to refuse what it cannot serve
+		return nil, h.legacy.others // which know how to refuse what they cannot serve
 	}
-	body, err := io.ReadAll(r.Body)
+	body, err := readAll(r)
 	if err != nil {
 		return nil, unreadable(err)
 	}
@@ -124,34 +142,44 @@ func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
 	if h.isUnknownOldVersion(r) {
 		return nil, unsupportedVersion(message.id, r.Header.Get(versionHeader), h.versions)
 	}
-	r.Body = io.NopCloser(message.reader())
-	return h.scopes.of(message.operation), unbuffered(h.route(r, message))
+	r.Body = message.again()
+	return h.scopes.of(message.operation), h.route(r, message)
+}
+
+// usualBody is up to how many bytes Content-Length is believed before they came. Most messages fit.
+const usualBody = 16 << 10
+
+func readAll(r *http.Request) ([]byte, error) {
+	var body bytes.Buffer
+	if n := r.ContentLength; n > 0 && n <= usualBody {
+		body.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(r.Body)
+	return body.Bytes(), err
 }
 
 func (h *Handler) route(r *http.Request, m message) http.Handler {
-	handler := h.legacy
+	door := h.legacy
 	switch {
 	case isModern(r, m):
 		modernHeaders(r.Header)
-		handler = h.modern
+		door = h.modern
 	case !h.hasSessions():
 		r.Header.Del(sessionHeader) // nobody here has one
 	case m.method == methodInitialize && len(m.body) > maxInitializeBytes:
 		return bodyTooLarge(m.id, "the body of initialize is too large")
 	case m.method == methodInitialize && r.Header.Get(sessionHeader) == "":
-		return h.opening(handler)
+		return h.initialize
 	case r.Header.Get(sessionHeader) == "":
 		return sessionNeeded(m.id)
-	default:
-		handler = h.owned(handler)
 	}
 	switch {
 	case m.method == methodListen:
-		handler = h.standing(handler)
+		return door.streams
 	case runsCode(m.method):
-		handler = h.calling(handler)
+		return door.calls
 	}
-	return handler
+	return door.others
 }
 
 // calling refuses a caller who has too many calls in flight with a status that says when to come again. The places

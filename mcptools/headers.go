@@ -29,8 +29,9 @@ func modernHeaders(header http.Header) {
 
 // unbuffered asks proxies to pass events on as they come (TR-15).
 func unbuffered(next http.Handler) http.Handler {
+	no := []string{"no"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Accel-Buffering", "no")
+		w.Header()["X-Accel-Buffering"] = no
 		next.ServeHTTP(w, r)
 	})
 }

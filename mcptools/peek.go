@@ -23,7 +23,16 @@ type message struct {
 	body []byte
 }
 
-func (m message) reader() io.Reader { return bytes.NewReader(m.body) }
+// again is the body, to be read once more.
+func (m message) again() io.ReadCloser {
+	again := new(rereader)
+	again.Reset(m.body)
+	return again
+}
+
+type rereader struct{ bytes.Reader }
+
+func (*rereader) Close() error { return nil }
 
 const metaVersion = "io.modelcontextprotocol/protocolVersion"
 

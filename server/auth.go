@@ -110,16 +110,15 @@ func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 			if v.identity == nil {
 				return next(c)
 			}
-			needed := cfg.RequiredScopes
+			var ofOperation []string
 			if c.Path() == cfg.Resource.Path() {
 				r := c.Request()
 				r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(cfg.Settings.MaxBodyBytes))
-				var scopes []string
-				scopes, v.handler = mcp.Route(r)
-				needed = union(needed, scopes)
+				ofOperation, v.handler = mcp.Route(r)
 			}
-			if missing := v.identity.Missing(needed); len(missing) > 0 {
-				return insufficientScope(needed, missing)
+			missing := union(v.identity.Missing(cfg.RequiredScopes), v.identity.Missing(ofOperation))
+			if len(missing) > 0 {
+				return insufficientScope(union(cfg.RequiredScopes, ofOperation), missing)
 			}
 			return next(c)
 		}
