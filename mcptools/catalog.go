@@ -91,11 +91,11 @@ func (c Catalog) register(s *mcp.Server) {
 	}
 }
 
-// operation is what a request asks for, as far as scopes are concerned: a method, and what it is applied to: the names of
-// tools or prompts, or the URIs of resources.
+// operation is what a request asks for, as far as scopes are concerned: a method, and what it is applied to: the name of a tool or
+// prompt, or the URI of a resource. A few methods are applied to more than one.
 type operation struct {
-	method string
-	names  []string
+	method, name string
+	more         []string
 }
 
 // Methods whose scopes depend on what they are applied to.
@@ -138,27 +138,31 @@ func newScopeTable(c Catalog) scopeTable {
 	return t
 }
 
-// of returns the scopes of an operation. What nobody offers needs none of its own: it will not be found.
+// of returns the scopes of an operation. What nobody offers needs none of its own: it will not be found. The list may be the one
+// in the table, because this happens for every call, twice: whoever appends to it gets a copy.
 func (t scopeTable) of(op operation) []string {
-	if op.method == methodCallTool && len(op.names) == 1 {
-		return slices.Clip(t.tools[op.names[0]]) // as it stands in the table: this happens for every call, twice
-	}
-	var scopes []string
-	for _, name := range op.names {
-		switch op.method {
-		case methodCallTool:
-			scopes = append(scopes, t.tools[name]...)
-		case methodGetPrompt:
-			scopes = append(scopes, t.prompts[name]...)
-		case methodRead, methodSubscribe, methodUnsubscribe, methodListen:
-			scopes = append(scopes, t.ofResource(name)...)
-		case methodComplete:
-			scopes = append(scopes, t.prompts[name]...)
-			scopes = append(scopes, t.ofResource(name)...)
-			scopes = append(scopes, t.ofTemplate(name)...)
-		}
+	scopes := t.ofOne(op.method, op.name)
+	for _, name := range op.more {
+		scopes = append(scopes, t.ofOne(op.method, name)...)
 	}
 	return scopes
+}
+
+func (t scopeTable) ofOne(method, name string) []string {
+	if name == "" {
+		return nil
+	}
+	switch method {
+	case methodCallTool:
+		return slices.Clip(t.tools[name])
+	case methodGetPrompt:
+		return slices.Clip(t.prompts[name])
+	case methodRead, methodSubscribe, methodUnsubscribe, methodListen:
+		return t.ofResource(name)
+	case methodComplete:
+		return slices.Concat(t.prompts[name], t.ofResource(name), t.ofTemplate(name))
+	}
+	return nil
 }
 
 // ofResource joins the scopes of everything that matches: which of several templates the SDK will pick is its business.

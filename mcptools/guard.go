@@ -63,23 +63,23 @@ func operationOf(method string, req mcp.Request) operation {
 	op := operation{method: method}
 	switch r := req.(type) {
 	case *mcp.CallToolRequest:
-		op.names = []string{r.Params.Name}
+		op.name = r.Params.Name
 	case *mcp.GetPromptRequest:
-		op.names = []string{r.Params.Name}
+		op.name = r.Params.Name
 	case *mcp.ReadResourceRequest:
-		op.names = []string{r.Params.URI}
+		op.name = r.Params.URI
 	case *mcp.SubscribeRequest:
-		op.names = []string{r.Params.URI}
+		op.name = r.Params.URI
 	case *mcp.UnsubscribeRequest:
-		op.names = []string{r.Params.URI}
+		op.name = r.Params.URI
 	case *mcp.CompleteRequest:
 		if r.Params.Ref != nil {
-			op.names = []string{r.Params.Ref.Name, r.Params.Ref.URI}
+			op.name, op.more = r.Params.Ref.Name, []string{r.Params.Ref.URI}
 		}
 	case *mcp.SubscriptionsListenRequest:
 		// The SDK subscribes to these without asking any middleware again.
 		if r.Params.Notifications != nil {
-			op.names = r.Params.Notifications.ResourceSubscriptions
+			op.more = r.Params.Notifications.ResourceSubscriptions
 		}
 	}
 	return op

@@ -81,6 +81,8 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	}
 	h.server.AddReceivingMiddleware(g.recover, g.authorize, g.bounded, g.own, g.list)
 
+	// The server in front bounds bodies by its own setting, which may be more than the SDK's default.
+	const alreadyBounded = -1
 	same := func(*http.Request) *mcp.Server { return h.server }
 	modern := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
 		Stateless: true,
@@ -89,6 +91,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		// The server in front checks the Host header against the configured resource; the SDK's check would refuse every
 		// request that a proxy on the same machine passes on.
 		DisableLocalhostProtection: true,
+		MaxRequestBodyBytes:        alreadyBounded,
 	})
 	h.modern = h.doors(modern)
 	h.legacy = h.modern
@@ -96,6 +99,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		legacy := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
 			SessionTimeout:             o.Settings.SessionTimeout, // the SDK alone would never end one
 			DisableLocalhostProtection: true,
+			MaxRequestBodyBytes:        alreadyBounded,
 		})
 		h.legacy = h.doors(h.owned(legacy))
 		h.initialize = unbuffered(h.opening(legacy))

@@ -36,53 +36,51 @@ func (*rereader) Close() error { return nil }
 
 const metaVersion = "io.modelcontextprotocol/protocolVersion"
 
-// target is where the params of a method say what it is applied to.
-type target struct{ name, uri, notifications, ref json.RawMessage }
+// params are the members of params that say what a method is applied to, and of which version the message is.
+type params struct{ name, uri, notifications, ref, meta json.RawMessage }
 
-// namesIn reads what a method is applied to. The error is for the caller.
-func namesIn(method string, params target) ([]string, error) {
-	var (
-		member string
-		raw    json.RawMessage
-	)
-	switch method {
+// target reads what a method is applied to. The error is for the caller.
+func (m *message) target(p params) error {
+	switch m.method {
 	case methodCallTool, methodGetPrompt:
-		member, raw = "name", params.name
-	case methodRead, methodSubscribe, methodUnsubscribe:
-		member, raw = "uri", params.uri
+		return m.named("name", p.name)
+	case methodSubscribe, methodUnsubscribe:
+		if p.uri == nil {
+			return nil // 2026-07-28 has no such methods, whatever their params: the SDK says so
+		}
+		return m.named("uri", p.uri)
+	case methodRead:
+		return m.named("uri", p.uri)
 	case methodListen:
-		wanted, err := rawjson.Members(params.notifications, listenResources)
-		if err != nil {
-			return nil, errors.New("notifications is not an object with distinct members")
+		var wanted [1]json.RawMessage
+		if rawjson.Members(p.notifications, wanted[:], listenResources) != nil {
+			return errors.New("notifications is not an object with distinct members")
 		}
-		var uris []string
-		if wanted[0] != nil && json.Unmarshal(wanted[0], &uris) != nil {
-			return nil, errors.New(listenResources + " is not a list of strings")
+		if wanted[0] != nil && json.Unmarshal(wanted[0], &m.more) != nil {
+			return errors.New(listenResources + " is not a list of strings")
 		}
-		return uris, nil
 	case methodComplete:
-		ref, err := rawjson.Members(params.ref, "name", "uri", "type")
-		if err != nil {
-			return nil, errors.New("ref is not an object with distinct members")
+		var ref [3]json.RawMessage
+		if rawjson.Members(p.ref, ref[:], "name", "uri", "type") != nil {
+			return errors.New("ref is not an object with distinct members")
 		}
-		names := make([]string, 2)
-		for i, member := range []string{"name", "uri"} {
-			if ref[i] != nil && json.Unmarshal(ref[i], &names[i]) != nil {
-				return nil, errors.New(member + " is not a string")
-			}
+		m.more = make([]string, 1)
+		if ref[0] != nil && json.Unmarshal(ref[0], &m.name) != nil {
+			return errors.New("name is not a string")
 		}
-		return names, nil
-	default:
-		return nil, nil
+		if ref[1] != nil && json.Unmarshal(ref[1], &m.more[0]) != nil {
+			return errors.New("uri is not a string")
+		}
 	}
-	if raw == nil && (method == methodSubscribe || method == methodUnsubscribe) {
-		return nil, nil // 2026-07-28 has no such methods, whatever their params: the SDK says so
+	return nil
+}
+
+func (m *message) named(member string, raw json.RawMessage) error {
+	var ok bool
+	if m.name, ok = rawjson.Text(raw); !ok {
+		return errors.New(member + " is not a string")
 	}
-	name, ok := rawjson.Text(raw)
-	if !ok {
-		return nil, errors.New(member + " is not a string")
-	}
-	return []string{name}, nil
+	return nil
 }
 
 // listenResources is the member of subscriptions/listen that names resources.
@@ -101,35 +99,41 @@ func peek(body []byte) (message, *refusal) {
 	if !json.Valid(body) {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
-	members, err := rawjson.Members(body, "id", "method", "params", "jsonrpc", "result", "error")
-	if err != nil {
+	var top [6]json.RawMessage
+	if rawjson.Members(body, top[:], "id", "method", "params", "jsonrpc", "result", "error") != nil {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
-	id, method, rawParams := members[0], members[1], members[2]
-	m.id = id
-	if method != nil {
+	m.id = top[0]
+	if method := top[1]; method != nil {
 		var ok bool
-		if m.method, ok = rawjson.Text(method); !ok {
+		if m.method, ok = methodOf(method); !ok {
 			return m, malformed(m.id, codeInvalidRequest, "method is not a string")
 		}
 	}
-	params := make([]json.RawMessage, 5)
-	if rawParams != nil {
-		if params, err = rawjson.Members(rawParams, "name", "uri", "notifications", "ref", "_meta", "arguments"); err != nil {
-			return m, malformed(m.id, codeInvalidParams, "params is not an object with distinct members")
-		}
+	var in [6]json.RawMessage
+	if top[2] != nil && rawjson.Members(top[2], in[:], "name", "uri", "notifications", "ref", "_meta", "arguments") != nil {
+		return m, malformed(m.id, codeInvalidParams, "params is not an object with distinct members")
 	}
-	if m.names, err = namesIn(m.method, target{name: params[0], uri: params[1], notifications: params[2], ref: params[3]}); err != nil {
+	p := params{name: in[0], uri: in[1], notifications: in[2], ref: in[3], meta: in[4]}
+	if err := m.target(p); err != nil {
 		return m, malformed(m.id, codeInvalidParams, err.Error())
 	}
-	if meta := params[4]; meta != nil {
-		version, err := rawjson.Members(meta, metaVersion)
-		if err != nil {
+	if p.meta != nil {
+		var version [1]json.RawMessage
+		if rawjson.Members(p.meta, version[:], metaVersion) != nil {
 			return m, malformed(m.id, codeInvalidParams, "_meta is not an object with distinct members")
 		}
 		m.hasVersion = version[0] != nil
 	}
 	return m, nil
+}
+
+// methodOf reads the name of a method; that of nearly every message without a copy.
+func methodOf(raw json.RawMessage) (string, bool) {
+	if string(raw) == `"`+methodCallTool+`"` {
+		return methodCallTool, true
+	}
+	return rawjson.Text(raw)
 }
 
 func isJSON(contentType string) bool {

@@ -13,19 +13,19 @@ func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
 		want operation
 		meta bool
 	}{
-		"a call names its tool":             {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet"}}`, operation{"tools/call", []string{"greet"}}, false},
-		"members in any order":              {`{"params":{"arguments":{"name":"x"},"name":"greet"},"method":"tools/call"}`, operation{"tools/call", []string{"greet"}}, false},
-		"the version in _meta":              {`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, operation{"tools/list", nil}, true},
-		"no params":                         {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, operation{"ping", nil}, false},
-		"an answer of the client":           {`{"jsonrpc":"2.0","id":1,"result":{}}`, operation{"", nil}, false},
-		"a prompt is named":                 {`{"method":"prompts/get","params":{"name":"plan"}}`, operation{"prompts/get", []string{"plan"}}, false},
-		"a resource is named by its URI":    {`{"method":"resources/read","params":{"name":"x","uri":"doc://a"}}`, operation{"resources/read", []string{"doc://a"}}, false},
-		"what a subscription listens to":    {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["doc://a","doc://b"]}}}`, operation{"subscriptions/listen", []string{"doc://a", "doc://b"}}, false},
-		"what a completion completes":       {`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"plan"}}}`, operation{"completion/complete", []string{"plan", ""}}, false},
-		"a name elsewhere means nothing":    {`{"method":"tools/list","params":{"name":"greet"}}`, operation{"tools/list", nil}, false},
-		"leading white space":               {"\r\n\t " + `{"method":"ping"}`, operation{"ping", nil}, false},
-		"a tool's arguments are not params": {`{"method":"tools/call","params":{"name":"greet","arguments":{"name":"server_stats","Name":"x","name2":"y"}}}`, operation{"tools/call", []string{"greet"}}, false},
-		"an escaped name":                   {`{"method":"tools\/call","params":{"name":"gr\u0065et"}}`, operation{"tools/call", []string{"greet"}}, false},
+		"a call names its tool":             {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet"}}`, operation{"tools/call", "greet", nil}, false},
+		"members in any order":              {`{"params":{"arguments":{"name":"x"},"name":"greet"},"method":"tools/call"}`, operation{"tools/call", "greet", nil}, false},
+		"the version in _meta":              {`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, operation{"tools/list", "", nil}, true},
+		"no params":                         {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, operation{"ping", "", nil}, false},
+		"an answer of the client":           {`{"jsonrpc":"2.0","id":1,"result":{}}`, operation{"", "", nil}, false},
+		"a prompt is named":                 {`{"method":"prompts/get","params":{"name":"plan"}}`, operation{"prompts/get", "plan", nil}, false},
+		"a resource is named by its URI":    {`{"method":"resources/read","params":{"name":"x","uri":"doc://a"}}`, operation{"resources/read", "doc://a", nil}, false},
+		"what a subscription listens to":    {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["doc://a","doc://b"]}}}`, operation{"subscriptions/listen", "", []string{"doc://a", "doc://b"}}, false},
+		"what a completion completes":       {`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"plan"}}}`, operation{"completion/complete", "plan", []string{""}}, false},
+		"a name elsewhere means nothing":    {`{"method":"tools/list","params":{"name":"greet"}}`, operation{"tools/list", "", nil}, false},
+		"leading white space":               {"\r\n\t " + `{"method":"ping"}`, operation{"ping", "", nil}, false},
+		"a tool's arguments are not params": {`{"method":"tools/call","params":{"name":"greet","arguments":{"name":"server_stats","Name":"x","name2":"y"}}}`, operation{"tools/call", "greet", nil}, false},
+		"an escaped name":                   {`{"method":"tools\/call","params":{"name":"gr\u0065et"}}`, operation{"tools/call", "greet", nil}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, refusal := peek([]byte(c.body))
@@ -92,7 +92,7 @@ func FuzzPeek(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		m, refusal := peek(body)
-		if refusal == nil && m.method == methodCallTool && len(m.names) != 1 && !strings.Contains(string(body), `""`) {
+		if refusal == nil && m.method == methodCallTool && m.name == "" && !strings.Contains(string(body), `""`) {
 			t.Errorf("a call without a name was accepted: %q", body)
 		}
 	})

@@ -36,12 +36,19 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	openToAll, openToListed := middleware.CORSWithConfig(open), middleware.CORSWithConfig(listed)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		toAll, toListed := openToAll(next), openToListed(next)
+		vary := []string{echo.HeaderOrigin}
 		return func(ctx echo.Context) error {
+			request := ctx.Request()
+			if _, fromPage := request.Header[echo.HeaderOrigin]; !fromPage && request.Method != http.MethodOptions {
+				// No page, nothing to allow: what the library does for every call of a client that is no browser.
+				ctx.Response().Header()[echo.HeaderVary] = vary
+				return next(ctx)
+			}
 			if public.anyOrigin(ctx.Path()) {
 				return toAll(ctx)
 			}
-			origin := ctx.Request().Header.Get(echo.HeaderOrigin)
-			if len(ctx.Request().Header.Values(echo.HeaderOrigin)) > 0 && !allowed(origin) {
+			origin := request.Header.Get(echo.HeaderOrigin)
+			if len(request.Header.Values(echo.HeaderOrigin)) > 0 && !allowed(origin) {
 				return foreignOrigin(origin)
 			}
 			return toListed(ctx)

@@ -40,11 +40,10 @@ func Each(raw []byte, member func(name, value []byte) error) error {
 	return nil
 }
 
-// Members returns the values of members in the order of their names; nil where there is none. A member that differs from one of
-// the names only in case is refused. The text must be as for [Each].
-func Members(raw []byte, names ...string) ([]json.RawMessage, error) {
-	values := make([]json.RawMessage, len(names))
-	err := Each(raw, func(name, value []byte) error {
+// Members puts the values of members into values, in the order of their names, and leaves alone where there is none. A member that
+// differs from one of the names only in case is refused. The text must be as for [Each]; values must be as long as names.
+func Members(raw []byte, values []json.RawMessage, names ...string) error {
+	return Each(raw, func(name, value []byte) error {
 		for n, wanted := range names {
 			switch {
 			case string(name) == wanted:
@@ -55,10 +54,6 @@ func Members(raw []byte, names ...string) ([]json.RawMessage, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return values, nil
 }
 
 // Text reads a string. ok is false if raw is anything else, null included. Most strings have nothing in them to decode.

@@ -25,7 +25,8 @@ func FuzzMembers(f *testing.F) {
 		var want map[string]json.RawMessage
 		err := josejson.Unmarshal(raw, &want)
 		names := []string{"a", "b", "k"}
-		got, gotErr := Members(raw, names...)
+		got := make([]json.RawMessage, len(names))
+		gotErr := Members(raw, got, names...)
 		if err != nil || want == nil {
 			if gotErr == nil {
 				t.Fatalf("%q was read, the decoder says %v", raw, err)
@@ -64,16 +65,16 @@ func TestAMemberTwiceIsRefusedAmongMany(t *testing.T) {
 		return []byte(b.String())
 	}
 	for _, n := range []int{0, 1, 11, 12, 13, 40, 10_000} {
-		if _, err := Members(object(n, `"x":1`), "x"); err != nil {
+		if err := Members(object(n, `"x":1`), make([]json.RawMessage, 1), "x"); err != nil {
 			t.Errorf("%d others: %v", n, err)
 		}
 		for _, last := range []string{`"x":1,"x":1`, `"x":1,"\u0078":1`} {
-			if _, err := Members(object(n, last), "y"); err == nil {
+			if err := Members(object(n, last), make([]json.RawMessage, 1), "y"); err == nil {
 				t.Errorf("%d others: x was accepted twice", n)
 			}
 		}
 		if n > 0 {
-			if _, err := Members(object(n, `"m0":1`), "y"); err == nil {
+			if err := Members(object(n, `"m0":1`), make([]json.RawMessage, 1), "y"); err == nil {
 				t.Errorf("%d others: the first was accepted twice", n)
 			}
 		}
