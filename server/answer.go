@@ -97,9 +97,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		case refused:
 			status, body.Error, body.Description = r.status, r.code, r.text
 			note(ctx, r.reason, r.cause)
-			if ctx.Request().ContentLength != 0 && visitOf(ctx).identity == nil {
-				// net/http reads a body that nobody read before it sends the answer, unless the connection ends with it. A
-				// stranger who announces a body and never sends it would keep us waiting.
+			if v := visitOf(ctx); v.identity == nil && !v.body.shortly(ctx.Request().ContentLength) {
 				header.Set("Connection", "close")
 			}
 			if r.retryAfter > 0 {

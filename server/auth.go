@@ -36,6 +36,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				// Whoever hangs up while a question is open has cost as much as a bad token.
 				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil {
 					if wait := throttle.failed(c.RealIP()); wait > 0 {
+						linger(ctx)
 						return tooManyFailures(wait, err)
 					}
 				}

@@ -75,6 +75,22 @@ type timedBody struct {
 	connection http.ResponseController
 }
 
+// What a stranger's body may be for the connection to be used again. Every sign-in begins with a refusal, and a new connection
+// costs far more than a small body that is on its way already.
+const (
+	strangersBody = 64 << 10
+	strangersTime = time.Second
+)
+
+// shortly reports whether a body that nobody will read can be waited for. net/http takes it off the wire before it sends the
+// answer, unless the connection ends with it: whoever announces much, or does not say how much, would keep us waiting.
+func (b *timedBody) shortly(announced int64) bool {
+	if announced == 0 {
+		return true
+	}
+	return announced > 0 && announced <= strangersBody && b.connection.SetReadDeadline(time.Now().Add(strangersTime)) == nil
+}
+
 func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {

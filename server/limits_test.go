@@ -180,6 +180,48 @@ func TestAStrangerIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
+// Every sign-in begins with a refusal. It must not cost the connection, nor let anybody hold one.
+func TestASmallBodyOfAStrangerIsTakenOffTheWire(t *testing.T) {
+	f := start(t, options{})
+	for name, c := range map[string]struct {
+		sent  int
+		stays bool
+	}{
+		"a body that comes":       {20_000, true},
+		"a body that never comes": {0, false},
+		"half a body":             {10_000, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", f.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nContent-Length: 20000\r\n\r\n%s", f.address, strings.Repeat("x", c.sent))
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			answers := bufio.NewReader(conn)
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			if resp.StatusCode != http.StatusUnauthorized || resp.Close == c.stays {
+				t.Errorf("answered %d, and the connection is to close: %v", resp.StatusCode, resp.Close)
+			}
+			// What comes late is never taken for another request.
+			fmt.Fprintf(conn, "GET /health HTTP/1.1\r\nHost: %s\r\n\r\n", f.address)
+			resp, err = http.ReadResponse(answers, nil)
+			if (err == nil) != c.stays {
+				t.Errorf("the next request on the connection: %v", err)
+			}
+			if err == nil {
+				resp.Body.Close()
+			}
+		})
+	}
+}
+
 // A read deadline must not end the call that the body began.
 func TestACallMayTakeLongerThanItsBody(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) { s.ReadBodyTimeout = 200 * time.Millisecond }})

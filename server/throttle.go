@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"math"
 	"net/http"
 	"net/netip"
@@ -53,6 +54,19 @@ func (t *throttle) over(address string) bool {
 	defer t.mu.Unlock()
 	limiter, known := t.addresses.Peek(neighbourhood(address))
 	return known && limiter.Tokens() < 1
+}
+
+// lingering is how long whoever was told to wait waits for the next answer. It costs us an idle connection, and leaves the time to
+// those who behave: without it, as many good calls would wait behind as many bad ones as somebody cares to open.
+const lingering = 100 * time.Millisecond
+
+func linger(ctx context.Context) {
+	timer := time.NewTimer(lingering)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // neighbourhood is what one sender can choose its addresses from: a whole /64 for IPv6.
