@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"cmd/gatehouse/doctor":   {"configs", "providers"},
 	"cmd/gatehouse/house":    {"configs", "server", "mcptools", "providers"},
 	"cmd/conformance":        {"cmd/gatehouse/house", "configs", "server", "mcptools"},
+	"cmd/compare":            {"configs", "providers", "server"},
 	"cmd/smoke":              {},
 	"configs":                {"server", "providers", "mcptools"},
 	"server":                 {"providers"},

@@ -1,0 +1,384 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// row is one comparison: two servers, each with its own requests.
+type row struct {
+	name   string
+	target float64 // what the ratio may be
+	a, b   side
+}
+
+type side struct {
+	*process
+	status int
+	next   requests
+}
+
+// world is everything that runs while things are compared.
+type world struct {
+	settings
+	issuer *issuer
+	all    []*process
+}
+
+func (w *world) close() {
+	for _, p := range w.all {
+		p.stop()
+	}
+	w.issuer.Close()
+}
+
+// own starts one of the servers that this program can be.
+func (w *world) own(ctx context.Context, role string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	return w.run(ctx, address, nil, self, "--serve", role, "--listen", address, "--issuer", w.issuer.URL)
+}
+
+// product starts the server as it is shipped, access log on.
+func (w *world) product(ctx context.Context, environ []string, flags ...string) (*process, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	return w.run(ctx, address, environ, w.binary, append([]string{"serve", "--resource", "http://" + address + "/mcp", "--server.listen", address,
+		"--provider.kind", "oidc", "--provider.issuer", w.issuer.URL, "--scopes.required", "mcp:use"}, flags...)...)
+}
+
+func (w *world) run(ctx context.Context, address string, environ []string, program string, args ...string) (*process, error) {
+	p, err := start(ctx, address, environ, program, args...)
+	if err != nil {
+		return nil, err
+	}
+	w.all = append(w.all, p)
+	return p, p.await(ctx)
+}
+
+// token is a good token for a server.
+func (w *world) token(p *process, changes map[string]any) string {
+	return w.issuer.token("http://"+p.address+"/mcp", changes)
+}
+
+// many are tokens no two of which are the same, to be taken in turn by all connections.
+func (w *world) many(p *process, n int, changes map[string]any) []string {
+	tokens := make([]string, n)
+	for i := range tokens {
+		tokens[i] = w.token(p, changes)
+	}
+	return tokens
+}
+
+// compare runs all comparisons and writes them down.
+func compare(ctx context.Context, s settings, out io.Writer) error {
+	i, err := newIssuer()
+	if err != nil {
+		return err
+	}
+	w := &world{settings: s, issuer: i}
+	defer w.close()
+	rows, err := w.rows(ctx)
+	if err != nil {
+		return err
+	}
+	heading(out, s)
+	for _, r := range rows {
+		if !strings.Contains(r.name, s.only) {
+			continue
+		}
+		ratios, err := w.ratios(ctx, r)
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		line(out, r.name, ratios, r.target)
+	}
+	for _, more := range []func(context.Context, io.Writer) error{w.memory, w.floods, w.coldStarts} {
+		if s.only == "" {
+			if err := more(ctx, out); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rows starts the servers.
+func (w *world) rows(ctx context.Context) ([]row, error) {
+	var (
+		started = map[string]*process{}
+		failure error
+	)
+	keep := func(name string, p *process, err error) *process {
+		if err != nil && failure == nil {
+			failure = fmt.Errorf("%s: %w", name, err)
+		}
+		started[name] = p
+		return p
+	}
+	own := func(role string) *process {
+		if p, ok := started[role]; ok {
+			return p
+		}
+		p, err := w.own(ctx, role)
+		return keep(role, p, err)
+	}
+	product := func(name string, environ []string, flags ...string) *process {
+		p, err := w.product(ctx, environ, flags...)
+		return keep(name, p, err)
+	}
+	equal := []string{"GOGC=100"} // what the runtime does for a server that says nothing; the bare handler does not
+	dual, stateless := product("dual", nil), product("stateless", nil, "--mcp.era", "stateless")
+	equalDual, equalStateless := product("equal dual", equal), product("equal stateless", equal, "--mcp.era", "stateless")
+	open := product("unthrottled", nil, "--server.failed_auth_per_minute", "1000000")
+	gated := own(gate)
+	if own(bare); failure == nil {
+		own(sessions)
+		own(canned)
+	}
+	if failure != nil {
+		return nil, failure
+	}
+
+	modern := func(p *process) side {
+		request := modernCall(p.address, w.token(p, nil))
+		return side{p, http.StatusOK, func(int) []byte { return request }}
+	}
+	legacy := func(p *process) side {
+		request := legacyCall(p.address, w.token(p, nil), "")
+		return side{p, http.StatusOK, func(int) []byte { return request }}
+	}
+	inSession := func(p *process) side {
+		token := w.token(p, nil)
+		var calls [][]byte
+		for range w.connections {
+			session, err := openSession(p.address, token)
+			if err != nil && failure == nil {
+				failure = err
+			}
+			calls = append(calls, legacyCall(p.address, token, session))
+		}
+		return side{p, http.StatusOK, func(connection int) []byte { return calls[connection] }}
+	}
+	refused := func(tokens []string) side {
+		var calls [][]byte
+		for _, token := range tokens {
+			calls = append(calls, modernCall(open.address, token))
+		}
+		turn := make([]int, w.connections)
+		return side{open, http.StatusUnauthorized, func(connection int) []byte {
+			turn[connection]++
+			return calls[(turn[connection]*w.connections+connection)%len(calls)]
+		}}
+	}
+	answer := modern(started[canned])
+	const different = 500
+	return []row{
+		{"call, 2026-07-28", 0.75, modern(dual), modern(started[bare])},
+		{"call, 2025-11-25, no session", 0.85, legacy(stateless), legacy(started[bare])},
+		{"call, 2025-11-25, in a session", 0.85, inSession(dual), inSession(started[sessions])},
+		{"call, 2026-07-28, equal collector", 1.15, modern(equalDual), modern(started[bare])},
+		{"call, 2025-11-25, no session, equal collector", 1.22, legacy(equalStateless), legacy(started[bare])},
+		{"call, 2025-11-25, in a session, equal collector", 1.22, inSession(equalDual), inSession(started[sessions])},
+		{"gate alone, known token, log off", 1.45, modern(gated), answer},
+		{"refused: no token", 1.1, refused([]string{""}), answer},
+		{"refused: garbage", 1.4, refused([]string{strings.Repeat("x", 900)}), answer},
+		{"refused: expired", 1.6, refused(w.many(open, different, map[string]any{"exp": time.Now().Add(-time.Hour).Unix()})), answer},
+		{"refused: for another audience", 1.6, refused(w.many(open, different, map[string]any{"aud": "https://elsewhere.example/mcp"})), answer},
+	}, failure
+}
+
+// ratios loads both sides of a row in turn, after a round that warms both up.
+func (w *world) ratios(ctx context.Context, r row) ([]float64, error) {
+	var ratios []float64
+	for round := range w.rounds + 1 {
+		a, err := w.cost(ctx, r.a)
+		if err != nil {
+			return nil, err
+		}
+		b, err := w.cost(ctx, r.b)
+		if err != nil {
+			return nil, err
+		}
+		if round > 0 {
+			ratios = append(ratios, a/b)
+		}
+	}
+	return ratios, nil
+}
+
+// cost is the CPU time of a server per request, in nanoseconds.
+func (w *world) cost(ctx context.Context, s side) (float64, error) {
+	before, err := s.cpu()
+	if err != nil {
+		return 0, err
+	}
+	slice, end := context.WithTimeout(ctx, w.slice)
+	defer end()
+	r, err := load(slice, s.address, w.connections, s.status, s.next)
+	if err != nil {
+		return 0, err
+	}
+	after, err := s.cpu()
+	switch {
+	case err != nil:
+		return 0, err
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	case r.wrong > 0 || r.answered == 0:
+		return 0, fmt.Errorf("%d of %d answers were not %d", r.wrong, r.answered, s.status)
+	}
+	return float64(after-before) / float64(r.answered), nil
+}
+
+// memory compares what two servers hold after the same load.
+func (w *world) memory(ctx context.Context, out io.Writer) error {
+	ours, err := w.product(ctx, nil)
+	if err != nil {
+		return err
+	}
+	theirs, err := w.own(ctx, bare)
+	if err != nil {
+		return err
+	}
+	var held [2]int64
+	for i, p := range []*process{ours, theirs} {
+		request := modernCall(p.address, w.token(p, nil))
+		for range 4 {
+			if _, err := w.cost(ctx, side{p, http.StatusOK, func(int) []byte { return request }}); err != nil {
+				return err
+			}
+		}
+		if held[i], err = p.memory(); err != nil {
+			return err
+		}
+	}
+	line(out, fmt.Sprintf("memory after load (%d MB)", held[0]>>20), []float64{float64(held[0]) / float64(held[1])}, 2)
+	return nil
+}
+
+// floods compares the median of good calls among bad ones with that of good calls alone.
+func (w *world) floods(ctx context.Context, out io.Writer) error {
+	const good, bad, different = 4, 32, 2_000
+	p, err := w.product(ctx, nil)
+	if err != nil {
+		return err
+	}
+	forged := w.many(p, different, nil)
+	for i, token := range forged {
+		cut := strings.LastIndexByte(token, '.') + 1
+		forged[i] = token[:cut] + strings.Repeat("A", len(token)-cut-2) + "AA"
+	}
+	call := modernCall(p.address, w.token(p, nil))
+	for name, tokens := range map[string][]string{
+		"garbage": {strings.Repeat("x", 900)}, "expired": w.many(p, different, map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), "forged": forged,
+	} {
+		var ratios []float64
+		for round := range w.rounds + 1 {
+			alone, err := w.median(ctx, p.address, call, good, nil, 0)
+			if err != nil {
+				return err
+			}
+			among, err := w.median(ctx, p.address, call, good, tokens, bad)
+			if err != nil {
+				return err
+			}
+			if round > 0 {
+				ratios = append(ratios, float64(among)/float64(alone))
+			}
+		}
+		line(out, fmt.Sprintf("median of good calls on %d connections among %d of bad tokens: %s", good, bad, name), ratios, 2)
+	}
+	return nil
+}
+
+func (w *world) median(ctx context.Context, address string, call []byte, good int, tokens []string, bad int) (time.Duration, error) {
+	slice, end := context.WithTimeout(ctx, w.slice)
+	defer end()
+	flooded := make(chan error, 1)
+	go func() {
+		turn := make([]int, bad)
+		_, err := load(slice, address, bad, 0, func(connection int) []byte {
+			turn[connection]++
+			return modernCall(address, tokens[(turn[connection]*bad+connection)%len(tokens)])
+		})
+		flooded <- err
+	}()
+	r, err := load(slice, address, good, http.StatusOK, func(int) []byte { return call })
+	if floodErr := <-flooded; err == nil {
+		err = floodErr
+	}
+	if err == nil && r.wrong > 0 {
+		err = fmt.Errorf("%d of %d good calls were refused", r.wrong, r.answered)
+	}
+	return r.median(), err
+}
+
+// coldStarts compares the time from the start of a process to its first good answer.
+func (w *world) coldStarts(ctx context.Context, out io.Writer) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var ratios []float64
+	for range w.rounds {
+		var took [2]time.Duration
+		for i := range took {
+			address, err := freeAddress()
+			if err != nil {
+				return err
+			}
+			program, args := w.binary, []string{"serve", "--resource", "http://" + address + "/mcp", "--server.listen", address, "--provider.kind", "oidc",
+				"--provider.issuer", w.issuer.URL, "--scopes.required", "mcp:use", "--server.drain_time", "0s"}
+			if i == 1 {
+				program, args = self, []string{"--serve", bare, "--listen", address}
+			}
+			request := modernCall(address, w.issuer.token("http://"+address+"/mcp", nil))
+			p, err := start(ctx, address, nil, program, args...)
+			if err != nil {
+				return err
+			}
+			took[i], err = firstAnswer(ctx, p, request)
+			p.stop()
+			if err != nil {
+				return err
+			}
+		}
+		ratios = append(ratios, float64(took[0])/float64(took[1]))
+	}
+	line(out, "cold start to the first authorised answer", ratios, 2)
+	return nil
+}
+
+func firstAnswer(ctx context.Context, p *process, request []byte) (time.Duration, error) {
+	if err := p.await(ctx); err != nil {
+		return 0, err
+	}
+	for range 10_000 {
+		resp, _, err := ask(p.address, request)
+		if err == nil && resp.StatusCode == http.StatusOK {
+			return time.Since(p.started), nil
+		}
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return 0, fmt.Errorf("no good answer came")
+}
+
+func sorted(values []float64) []float64 { return slices.Sorted(slices.Values(values)) }

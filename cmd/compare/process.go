@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// process is one server under load, on a core of its own if there is more than one.
+type process struct {
+	command *exec.Cmd
+	address string
+	started time.Time
+}
+
+// start begins a server. What it writes goes to the null device, as a log does that somebody else collects.
+func start(ctx context.Context, address string, environ []string, program string, args ...string) (*process, error) {
+	if runtime.NumCPU() > 1 {
+		if taskset, err := exec.LookPath("taskset"); err == nil {
+			program, args = taskset, append([]string{"-c", "0", program}, args...)
+		}
+	}
+	p := &process{command: exec.CommandContext(ctx, program, args...), address: address, started: time.Now()}
+	p.command.Env = append(os.Environ(), environ...)
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// await waits until the server accepts connections.
+func (p *process) await(ctx context.Context) error {
+	for range 20_000 {
+		conn, err := net.Dial("tcp", p.address)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Microsecond):
+		}
+	}
+	return errors.New("the server did not come up")
+}
+
+func (p *process) stop() {
+	_ = p.command.Process.Signal(os.Interrupt)
+	done := make(chan struct{})
+	go func() { _ = p.command.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(15 * time.Second):
+		_ = p.command.Process.Kill()
+		<-done
+	}
+}
+
+// cpu is the time that all threads of the process have had a core (proc(5), schedstat).
+func (p *process) cpu() (time.Duration, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.command.Process.Pid))
+	if err != nil || len(files) == 0 {
+		return 0, errors.New("the server is gone")
+	}
+	var all time.Duration
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue // a thread that ended; Go hardly ever ends one
+		}
+		first, _, _ := strings.Cut(string(content), " ")
+		n, err := strconv.ParseInt(first, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		all += time.Duration(n)
+	}
+	return all, nil
+}
+
+// memory is what of the process is in memory, in bytes (proc(5), VmRSS).
+func (p *process) memory() (int64, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(content)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			return n << 10, err
+		}
+	}
+	return 0, errors.New("the server's memory is not shown")
+}
