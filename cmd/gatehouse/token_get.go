@@ -16,6 +16,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+	"golang.org/x/oauth2"
 
 	"gatehouse/providers"
 )
@@ -61,6 +62,8 @@ type signIn struct {
 
 	redirect string
 	arrived  chan url.Values
+	witness  *witness
+	refused  error // why there is no authorization code, in our own words
 }
 
 func (s *signIn) run(ctx context.Context, resource providers.Resource) (string, error) {
@@ -78,7 +81,8 @@ func (s *signIn) run(ctx context.Context, resource providers.Resource) (string, 
 		_ = callback.Shutdown(last)
 	}()
 
-	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	s.witness = &witness{next: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
+	client := &http.Client{Transport: s.witness, Timeout: 20 * time.Second}
 	config := &auth.AuthorizationCodeHandlerConfig{RedirectURL: s.redirect, AuthorizationCodeFetcher: s.fetch, Client: client}
 	if s.clientID != "" {
 		config.PreregisteredClient = &oauthex.ClientCredentials{ClientID: s.clientID}
@@ -104,18 +108,25 @@ func (s *signIn) run(ctx context.Context, resource providers.Resource) (string, 
 		return "", fmt.Errorf("%s answered %d without a token, where 401 says how to get one", resource, resp.StatusCode)
 	}
 	s.askFor(resp.Header)
+	token, err := authorize(ctx, handler, req, resp)
+	switch {
+	case s.refused != nil:
+		return "", s.refused
+	case err != nil:
+		return "", s.witness.tell(err)
+	}
+	return token.AccessToken, nil
+}
+
+func authorize(ctx context.Context, handler *auth.AuthorizationCodeHandler, req *http.Request, resp *http.Response) (*oauth2.Token, error) {
 	if err := handler.Authorize(ctx, req, resp); err != nil {
-		return "", err
+		return nil, err
 	}
 	source, err := handler.TokenSource(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	token, err := source.Token()
-	if err != nil {
-		return "", err
-	}
-	return token.AccessToken, nil
+	return source.Token()
 }
 
 var challengedScope = regexp.MustCompile(`(, *)?scope="[^"]*"`)
@@ -131,6 +142,7 @@ func (s *signIn) askFor(answer http.Header) {
 
 // fetch gets the authorization code: from an issuer on this computer that asks nobody, or from a person with a browser.
 func (s *signIn) fetch(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+	s.witness.forget() // what goes wrong from here on has nothing to do with earlier requests
 	answer, ok := s.withoutAnybody(ctx, args.URL)
 	if !ok {
 		fmt.Fprintf(s.console.stderr, "Sign in at\n\n  %s\n\n", args.URL)
@@ -140,11 +152,13 @@ func (s *signIn) fetch(ctx context.Context, args *auth.AuthorizationArgs) (*auth
 		select {
 		case answer = <-s.arrived:
 		case <-ctx.Done():
-			return nil, errors.New("nobody signed in while it waited")
+			s.refused = errors.New("nobody signed in while it waited")
+			return nil, s.refused
 		}
 	}
 	if code := answer.Get("error"); code != "" {
-		return nil, fmt.Errorf("the provider refused: %q", code)
+		s.refused = errors.New("the provider refused: " + providers.Quote(code))
+		return nil, s.refused
 	}
 	return &auth.AuthorizationResult{Code: answer.Get("code"), State: answer.Get("state"), Iss: answer.Get("iss")}, nil
 }
