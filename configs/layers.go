@@ -65,6 +65,7 @@ func (l layer) sortedKeys() []string { return slices.Sorted(maps.Keys(l.values))
 func read(s Sources) ([]layer, map[string]variable, Problems) {
 	fromFile, problems := dotEnvVariables(s.Dir)
 	fromEnvironment := environVariables(s.Environ)
+	problems = append(problems, oldSDK(fromEnvironment)...)
 	dot, environment := envLayer(fromFile), envLayer(fromEnvironment)
 	flags := newLayer(true, func(key string) string { return "--" + key })
 	for name, value := range s.Flags {
