@@ -99,7 +99,8 @@ type Route struct {
 	AnyOrigin bool
 }
 
-// KeyReporter is implemented by a provider that verifies signatures with keys it fetches.
+// KeyReporter is implemented by a provider that needs something from its issuer before it can verify: keys, or the address at
+// which to ask about tokens.
 type KeyReporter interface {
 	Keys() KeyStatus
 }
@@ -108,6 +109,8 @@ type KeyReporter interface {
 type KeyStatus struct {
 	// Usable is true once keys were fetched, and until they are older than the provider's bound for stale keys.
 	Usable bool
+	// Reason is what tokens are refused for while it is not; empty means [KeysUnavailable].
+	Reason Reason
 	// Age is the time since the last good fetch. It is zero when there was none.
 	Age time.Duration
 	// Problem is why the last fetch failed, in our own words; empty when it did not.

@@ -51,7 +51,7 @@ func (p *remote) Keys() KeyStatus {
 		return p.keys.Status()
 	}
 	if _, err := p.introspector.address.current(); err != nil {
-		return KeyStatus{Problem: err.Error()}
+		return KeyStatus{Reason: IntrospectionUnavailable, Problem: err.Error()}
 	}
 	return KeyStatus{Usable: true}
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -91,11 +92,13 @@ func healthy(c echo.Context) error {
 func ready(c Config, p providers.Provider) echo.HandlerFunc {
 	reporter, hasKeys := p.(providers.KeyReporter)
 	return func(ctx echo.Context) error {
-		switch {
-		case ended(c.Draining):
+		if ended(c.Draining) {
 			return notReady(ctx, "stopping")
-		case hasKeys && !reporter.Keys().Usable:
-			return notReady(ctx, string(providers.KeysUnavailable))
+		}
+		if hasKeys {
+			if keys := reporter.Keys(); !keys.Usable {
+				return notReady(ctx, string(cmp.Or(keys.Reason, providers.KeysUnavailable)))
+			}
 		}
 		return ctx.JSONBlob(http.StatusOK, []byte(`{"status":"ready"}`))
 	}

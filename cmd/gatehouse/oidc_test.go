@@ -12,6 +12,31 @@ import (
 	"gatehouse/providers/providertest"
 )
 
+// An orchestrator's log should not send anybody looking for keys where none are used.
+func TestReadinessNamesWhatIsMissing(t *testing.T) {
+	issuer := "http://" + freeAddress(t)
+	for name, c := range map[string]struct {
+		introspection string
+		want          string
+	}{
+		"keys":                     {"off", "keys_unavailable"},
+		"keys, and where to ask":   {"opaque", "keys_unavailable"},
+		"the address where to ask": {"always", "introspection_unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			settings := map[string]string{"provider.kind": "oidc", "provider.issuer": issuer, "provider.introspection": c.introspection}
+			if c.introspection != "off" {
+				settings["provider.introspection_auth"] = "none"
+			}
+			h := startHouse(t, settings)
+			a := send(t, http.MethodGet, h.origin()+"/readyz", "", "", nil)
+			if a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, `"reason":"`+c.want+`"`) {
+				t.Errorf("while the issuer is down /readyz answered %d %s, want %s", a.status, a.body, c.want)
+			}
+		})
+	}
+}
+
 // Two programs, as in production: the issuer by itself, and a server that knows nothing of it but its identifier.
 func TestTheProviderIsSwitchedByConfiguration(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
