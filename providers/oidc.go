@@ -27,7 +27,7 @@ type OIDC struct {
 	AllowedClients []string `koanf:"allowed_clients" help:"the clients whose tokens are accepted in mode client_allow_list, with aud missing or naming one of them"`
 	TokenTypes     []string `koanf:"token_types" help:"accepted typ headers: at+jwt, and if your provider needs it JWT or absent"`
 	RequiredClaims []string `koanf:"required_claims" help:"claims that a token must have, such as token_use=access"`
-	IDTokenGuard   bool     `koanf:"id_token_guard" help:"refuse tokens that look like ID tokens: with nonce, at_hash or c_hash, or without client and scopes"`
+	IDTokenGuard   bool     `koanf:"id_token_guard" help:"refuse tokens that look like ID tokens: with nonce, at_hash or c_hash, or without client and scopes unless required_claims names typ, type, token_use or token_type"`
 	Algorithms     []string `koanf:"algorithms" help:"accepted signature algorithms"`
 
 	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes, as text, a list, or the names in an object; dots lead into objects; the first that is there counts"`
@@ -50,7 +50,7 @@ type OIDC struct {
 	Leeway             time.Duration `koanf:"leeway" help:"how far the clocks may differ"`
 	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
 	HTTPAllowedHosts   []string      `koanf:"http_allowed_hosts" help:"hosts that may be asked over plain http, for a back channel inside one network; this computer always may"`
-	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys, whatever tokens arrive"`
+	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys that tokens with unknown keys cause"`
 	KeyMaxAge          time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
 	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long known keys are used while they cannot be renewed"`
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -217,5 +218,24 @@ func TestOIDCFollowsMetadataOfAnotherIssuerOnlyWhenToldTo(t *testing.T) {
 	untold := openOIDC(t, oidcSettings(t, issuer, func(s *providers.OIDC) { s.DiscoveryURL = metadata.URL + "/.well-known/openid-configuration" }), testResource)
 	if _, err := untold.Verify(context.Background(), token); providers.ReasonOf(err) != providers.KeysUnavailable {
 		t.Errorf("although it was not named: %v", err)
+	}
+}
+
+// Whoever has tokens without client and scopes reads in the help which claims lift the guard.
+func TestTheHelpOfTheGuardNamesTheClaimsThatLiftIt(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	field, _ := reflect.TypeFor[providers.OIDC]().FieldByName("IDTokenGuard")
+	_, list, found := strings.Cut(field.Tag.Get("help"), "unless required_claims names ")
+	if !found {
+		t.Fatalf("it says nothing about them: %s", field.Tag)
+	}
+	for _, name := range strings.Split(strings.ReplaceAll(list, " or ", ", "), ", ") {
+		p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *providers.OIDC) {
+			s.JWKSURL, s.RequiredClaims = authority.KeysURL(), []string{name + "=access"}
+		}), testResource)
+		token := authority.Sign(nil, changed(authority.Claims(testResource), map[string]any{name: "access", "scope": nil, "client_id": nil}))
+		if _, err := p.Verify(context.Background(), token); err != nil {
+			t.Errorf("with %s it is not lifted: %v", name, err)
+		}
 	}
 }

@@ -16,11 +16,11 @@ type Scalekit struct {
 	ExpectedAudience          string        `koanf:"expected_audience" help:"the Server URL registered there, if you want it compared with resource; tokens are bound to resource_id in any case"`
 	ProtectedResourceMetadata string        `koanf:"protected_resource_metadata" help:"the metadata JSON that the dashboard hands out, to serve its scopes and documentation link instead of ours"`
 	Issuers                   []string      `koanf:"issuers" help:"issuers to accept besides the environment's own two, such as its address before a custom domain"`
-	ClientID                  string        `koanf:"client_id" help:"API credential of the environment; not needed to serve"`
-	ClientSecret              Secret        `koanf:"client_secret" help:"its secret; not needed to serve"`
+	ClientID                  string        `koanf:"client_id" help:"API credential of the environment; only gatehouse doctor uses it"`
+	ClientSecret              Secret        `koanf:"client_secret" help:"its secret; only gatehouse doctor uses it"`
 	Leeway                    time.Duration `koanf:"leeway" help:"how far the clocks may differ"`
 	MaxTokenBytes             int           `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
-	KeyRefetchInterval        time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys, whatever tokens arrive"`
+	KeyRefetchInterval        time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys that tokens with unknown keys cause"`
 	KeyMaxAge                 time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
 	KeyMaxStale               time.Duration `koanf:"key_max_stale" help:"how long known keys are used while they cannot be renewed"`
 }
