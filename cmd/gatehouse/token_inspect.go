@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,14 +113,11 @@ func printExplanation(w io.Writer, cfg *configs.Config, e providers.Explanation)
 		case f.Skipped != "":
 			mark = "skipped"
 		}
-		got := f.Got
-		if got == "" {
-			got = "absent"
-		}
-		fmt.Fprintf(w, "  %-8s %-16s %s\n", mark, f.Name, got)
+		fmt.Fprintf(w, "  %-8s %-16s %s\n", mark, f.Name, cmp.Or(f.Got, "absent"))
+		fmt.Fprintf(w, "  %-8s %-16s want %s\n", "", "", f.Want)
 		switch {
 		case f.Reason != "":
-			fmt.Fprintf(w, "  %-8s %-16s want %s\n  %-8s %-16s %s: %s\n", "", "", f.Want, "", "", f.Reason, f.Detail)
+			fmt.Fprintf(w, "  %-8s %-16s %s: %s\n", "", "", f.Reason, f.Detail)
 		case f.Skipped != "":
 			fmt.Fprintf(w, "  %-8s %-16s %s\n", "", "", f.Skipped)
 		}

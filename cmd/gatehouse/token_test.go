@@ -165,6 +165,37 @@ func TestARefusedTokenIsExplainedWithTheLikeliestCauseFirst(t *testing.T) {
 	}
 }
 
+// What was accepted, and why, is a question too: somebody compares two providers, or wonders which audience it was.
+func TestEachCheckSaysWhatItGotAndWhatItWants(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	const resource = "https://mcp.example.com/mcp"
+	token := authority.Token(resource, map[string]any{"nbf": time.Now().Add(time.Hour).Unix()})
+	_, out, _ := tokenCommand(t, token, "inspect", "--offline", "--provider.kind", "oidc", "--provider.issuer", authority.URL(), "--resource", resource, "--provider.required_claims", "sub=alice")
+	checked, want := regexp.MustCompile(`(?m)^  (ok|REFUSED|skipped) +(\S+ ?\S*) +(\S.*)\n +want (\S.*)$`), map[string]string{
+		"header crit": "ok absent/absent", "header alg": `ok "RS256"/[RS256 PS256 ES256 EdDSA]`, "header typ": `ok "at+jwt"/[at+jwt]`,
+		"claim iss": `ok "` + authority.URL() + `"/` + authority.URL(), "claim aud": `ok "` + resource + `"/` + resource,
+		"claim sub": `ok "alice"/sub=alice`, "claim client_id": `ok "test-client"/the client that the token was issued to`,
+		"claim nonce": "ok absent/absent, as in access tokens",
+	}
+	got := map[string]string{}
+	for _, m := range checked.FindAllStringSubmatch(out, -1) {
+		got[strings.TrimSpace(m[2])] = m[1] + " " + m[3] + "/" + m[4]
+	}
+	for name, line := range want {
+		if got[name] != line {
+			t.Errorf("%s: %q, want %q", name, got[name], line)
+		}
+	}
+	for name, begin := range map[string]string{"claim nbf": "REFUSED ", "signature": "skipped by key ", "claim exp": "ok "} {
+		if !strings.HasPrefix(got[name], begin) || strings.HasSuffix(got[name], "/") {
+			t.Errorf("%s: %q", name, got[name])
+		}
+	}
+	if marks := regexp.MustCompile(`(?m)^  (ok|REFUSED|skipped) `).FindAllString(out, -1); len(marks) != strings.Count(out, " want ") {
+		t.Errorf("%d checks say %d times what they want:\n%s", len(marks), strings.Count(out, " want "), out)
+	}
+}
+
 func TestATokenOnTheCommandLineIsNotRepeated(t *testing.T) {
 	for name, c := range map[string]struct {
 		stdin string
