@@ -99,9 +99,8 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 	client := newFetchClient(handlerTransport{issuer.Handler()})
 	keys := NewKeySet(KeySource{URL: fixedURL(issuer.KeysURL()), Client: client}, KeyPolicy{}, site.Logger)
 	go keys.Run(ctx)
-	return &local{
-		issuer: issuer,
-		keys:   keys,
+	return &local{issuer: issuer, remote: &remote{
+		keys: keys,
 		verifier: NewVerifier(Rules{
 			Issuers:      []string{site.Resource.Origin()},
 			Audiences:    []string{site.Resource.String()},
@@ -113,26 +112,14 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 			MaxTokenBytes: s.MaxTokenBytes,
 		}, keys),
 		metadata: site.metadata(site.Resource.Origin()),
-	}, nil
+	}}, nil
 }
 
+// local is asked for its keys as any provider is, and brings its issuer along.
 type local struct {
-	issuer   *localissuer.Issuer
-	keys     *KeySet
-	verifier *Verifier
-	metadata Metadata
+	*remote
+	issuer *localissuer.Issuer
 }
-
-func (p *local) Verify(ctx context.Context, token string) (*Identity, error) {
-	return p.verifier.Verify(ctx, token)
-}
-
-// Explain implements [Explainer].
-func (p *local) Explain(ctx context.Context, token string, live bool) Explanation {
-	return p.verifier.Explain(ctx, token, live)
-}
-func (p *local) Metadata() Metadata { return p.metadata }
-func (p *local) Keys() KeyStatus    { return p.keys.Status() }
 
 // Routes implements [Hosted].
 func (p *local) Routes() []Route { return LocalRoutes(p.issuer) }

@@ -71,6 +71,7 @@ const (
 )
 
 func defaultOIDC() *OIDC {
+	keys := KeyPolicy{}.withDefaults()
 	return &OIDC{
 		Tenants: []string{}, AuthorizationServers: []string{}, Audiences: []string{}, AllowedClients: []string{}, RequiredClaims: []string{},
 		ScopeMap: []string{}, DefaultScopes: []string{}, ScopesAdvertised: []string{}, HTTPAllowedHosts: []string{},
@@ -86,7 +87,7 @@ func defaultOIDC() *OIDC {
 		Introspection: introspectNothing, IntrospectionStyle: styleRFC7662, IntrospectionAuth: authBasic, IntrospectionCache: 30 * time.Second,
 
 		Leeway: DefaultLeeway, MaxTokenBytes: DefaultMaxTokenBytes,
-		KeyRefetchInterval: 30 * time.Second, KeyMaxAge: 10 * time.Minute, KeyMaxStale: 24 * time.Hour,
+		KeyRefetchInterval: keys.RefetchInterval, KeyMaxAge: keys.MaxAge, KeyMaxStale: keys.MaxStale,
 	}
 }
 

@@ -26,9 +26,10 @@ type Scalekit struct {
 }
 
 func defaultScalekit() *Scalekit {
+	keys := KeyPolicy{}.withDefaults()
 	return &Scalekit{
 		Issuers: []string{}, Leeway: DefaultLeeway, MaxTokenBytes: DefaultMaxTokenBytes,
-		KeyRefetchInterval: 30 * time.Second, KeyMaxAge: 10 * time.Minute, KeyMaxStale: 24 * time.Hour,
+		KeyRefetchInterval: keys.RefetchInterval, KeyMaxAge: keys.MaxAge, KeyMaxStale: keys.MaxStale,
 	}
 }
 
