@@ -17,19 +17,26 @@ func (e *Environment) EnableRevocation() {
 	e.revocation = true
 }
 
-func (e *Environment) introspect(w http.ResponseWriter, r *http.Request) {
-	if !e.enabled(&e.introspection) {
-		http.NotFound(w, r)
-		return
+// confidential makes a handler of an endpoint that is not there until its knob is turned, and then only for clients with a
+// secret.
+func (e *Environment) confidential(knob *bool, endpoint func(http.ResponseWriter, *http.Request, Client)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !e.enabled(knob) {
+			http.NotFound(w, r)
+			return
+		}
+		client, ok := e.authenticate(w, r)
+		switch {
+		case !ok: // it is answered
+		case client.Secret == "":
+			refuseClient(w, r)
+		default:
+			endpoint(w, r, client)
+		}
 	}
-	client, ok := e.authenticate(w, r)
-	if !ok {
-		return
-	}
-	if client.Secret == "" {
-		refuseClient(w, r)
-		return
-	}
+}
+
+func (e *Environment) introspect(w http.ResponseWriter, r *http.Request, _ Client) {
 	claims, ok := e.verify(r.PostForm.Get("token"))
 	if !ok {
 		writeJSON(w, http.StatusOK, map[string]any{"active": false})
@@ -38,19 +45,7 @@ func (e *Environment) introspect(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, changed(claims, Changes{"active": true, "token_type": "Bearer"}))
 }
 
-func (e *Environment) revoke(w http.ResponseWriter, r *http.Request) {
-	if !e.enabled(&e.revocation) {
-		http.NotFound(w, r)
-		return
-	}
-	client, ok := e.authenticate(w, r)
-	if !ok {
-		return
-	}
-	if client.Secret == "" {
-		refuseClient(w, r)
-		return
-	}
+func (e *Environment) revoke(_ http.ResponseWriter, r *http.Request, client Client) {
 	id := r.PostForm.Get("token")
 	e.mu.Lock()
 	defer e.mu.Unlock()
