@@ -8,14 +8,9 @@ import (
 
 func config(_ context.Context, args []string, c console) int {
 	flags := newFlags("config", "Print the effective configuration: every setting, its value, and where it came from. Secrets are redacted.\n\n"+settingsHelp, c)
-	load := settingsFlags(flags, c)
-	if code, done := parse(flags, args, c); done {
+	cfg, code, done := configured(flags, args, c)
+	if done {
 		return code
-	}
-	cfg, err := load()
-	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: %v", err)
-		return exitConfig
 	}
 	t := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	for _, v := range cfg.Effective {

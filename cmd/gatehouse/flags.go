@@ -75,5 +75,19 @@ func settingsFlags(flags *pflag.FlagSet, c console) func() (*configs.Config, err
 	}
 }
 
+// configured reads args and loads the configuration. If the command must end now, done is true and code says how.
+func configured(flags *pflag.FlagSet, args []string, c console) (cfg *configs.Config, code int, done bool) {
+	load := settingsFlags(flags, c)
+	if code, done := parse(flags, args, c); done {
+		return nil, code, true
+	}
+	cfg, err := load()
+	if err != nil {
+		fmt.Fprintf(c.stderr, "gatehouse: %v", err)
+		return nil, exitConfig, true
+	}
+	return cfg, exitOK, false
+}
+
 const settingsHelp = `Every setting can stand in a profile file, in .env, in the environment (server.listen is
 GATEHOUSE_SERVER__LISTEN) or on the command line; the later wins. Secrets can stand in files: GATEHOUSE_..._FILE.`

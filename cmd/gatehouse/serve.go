@@ -15,14 +15,9 @@ import (
 
 func serve(ctx context.Context, args []string, c console) int {
 	flags := newFlags("serve", "Serve the MCP tools behind OAuth.\n\n"+settingsHelp, c)
-	load := settingsFlags(flags, c)
-	if code, done := parse(flags, args, c); done {
+	cfg, code, done := configured(flags, args, c)
+	if done {
 		return code
-	}
-	cfg, err := load()
-	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: %v", err)
-		return exitConfig
 	}
 	logger := newLogger(cfg.Log, c.stderr)
 	tuneCollector(c.environ, cgroupFile, logger)

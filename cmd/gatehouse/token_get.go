@@ -32,14 +32,9 @@ Everything else is printed on standard error, so that it can be piped: gatehouse
 	flags.IntVar(&s.port, "port", 0, "port on this computer at which the browser comes back; a registered client may need a certain one")
 	flags.BoolVar(&s.noBrowser, "no-browser", false, "print the address instead of opening a browser")
 	patience := flags.Duration("timeout", 5*time.Minute, "how long to wait for somebody to sign in")
-	load := settingsFlags(flags, c)
-	if code, done := parse(flags, args, c); done {
+	cfg, code, done := configured(flags, args, c)
+	if done {
 		return code
-	}
-	cfg, err := load()
-	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: %v", err)
-		return exitConfig
 	}
 	ctx, cancel := context.WithTimeout(ctx, *patience)
 	defer cancel()
