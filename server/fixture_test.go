@@ -76,6 +76,8 @@ type options struct {
 	drain   context.Context
 	change  func(*echo.Echo)
 
+	// provider takes the place of one that verifies tokens of the front's issuer.
+	provider  providers.Settings
 	settings  func(*server.Settings)
 	implies   server.Implications
 	lifecycle server.Lifecycle
@@ -101,7 +103,14 @@ func start(t *testing.T, o options) *front {
 	f := &front{issuer: providertest.NewIssuer(t), app: &application{}, resource: resource, log: &buffer{}, address: ln.Addr().String(), transport: &http.Transport{}}
 	t.Cleanup(f.transport.CloseIdleConnections)
 	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	ctx, cancel := context.WithCancel(context.Background())
 	provider := f.issuer.Provider(t, resource, "mcp:use", "greet:read")
+	if o.provider != nil {
+		if provider, err = o.provider.Open(ctx, providers.Site{Resource: resource, Logger: logger}); err != nil {
+			cancel()
+			t.Fatal(err)
+		}
+	}
 	settings := server.DefaultSettings()
 	settings.AllowedOrigins, settings.DrainTime = o.origins, 0
 	if o.settings != nil {
@@ -114,7 +123,6 @@ func start(t *testing.T, o options) *front {
 	if o.change != nil {
 		o.change(f.echo)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, ln, f.echo, settings, logger, o.lifecycle) }()
 	if o.stop != nil {

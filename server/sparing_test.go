@@ -1,0 +1,151 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse/providers"
+	"gatehouse/server"
+)
+
+// asked is an issuer that is asked about tokens (RFC 7662). It calls those active that begin with "good", and leaves those
+// that begin with "slow" without an answer.
+type asked struct {
+	*httptest.Server
+	mu     sync.Mutex
+	tokens []string
+}
+
+func newAsked(t *testing.T) *asked {
+	a := &asked{}
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		token := r.PostFormValue("token")
+		a.mu.Lock()
+		a.tokens = append(a.tokens, token)
+		a.mu.Unlock()
+		if strings.HasPrefix(token, "slow") {
+			<-r.Context().Done()
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"active": strings.HasPrefix(token, "good"), "sub": "alice", "client_id": "web", "scope": "mcp:use",
+			"aud": "https://mcp.example.com/mcp", "exp": time.Now().Add(time.Hour).Unix(),
+		})
+	}))
+	t.Cleanup(func() {
+		a.CloseClientConnections() // a question may still be open, on purpose
+		a.Close()
+	})
+	return a
+}
+
+// about says how often it was asked about tokens that begin so.
+func (a *asked) about(prefix string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, token := range a.tokens {
+		if strings.HasPrefix(token, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// start is a front whose tokens are all asked about, and who lets an address have that many failures.
+func (a *asked) start(t *testing.T, failures int) *front {
+	t.Helper()
+	kind, _ := providers.KindNamed("oidc")
+	settings := kind.Defaults().(*providers.OIDC)
+	settings.Issuer, settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "https://login.example.com", "always", a.URL, "none"
+	return start(t, options{public: "https://mcp.example.com", provider: settings, settings: func(s *server.Settings) {
+		s.FailedAuthPerMinute, s.TrustedProxies = failures, []string{"127.0.0.0/8"}
+	}})
+}
+
+func from(address, token string) map[string]string {
+	return map[string]string{"Authorization": "Bearer " + token, "X-Forwarded-For": address}
+}
+
+// Whom we told to wait the issuer must not pay for. It still gets what we know without asking, and others get everything.
+func TestWhoeverSentTooManyBadTokensMakesNobodyAskTheIssuer(t *testing.T) {
+	issuer := newAsked(t)
+	f := issuer.start(t, 3)
+	const sender, other = "192.0.2.7", "192.0.2.8"
+	if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "good-known"), nil); r.status != 200 {
+		t.Fatalf("a good token answered %d %s", r.status, r.body)
+	}
+	for i := range 10 {
+		want := 401
+		if i >= 3 {
+			want = 429
+		}
+		if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "bad-"+strconv.Itoa(i)), nil); r.status != want {
+			t.Errorf("bad token %d answered %d, want %d", i, r.status, want)
+		}
+	}
+	if n := issuer.about("bad-"); n != 3 {
+		t.Errorf("the issuer was asked about %d bad tokens, want 3", n)
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "good-unknown"), nil); r.status != 429 || issuer.about("good-unknown") != 0 {
+		t.Errorf("a token that nobody knows answered %d after %d questions", r.status, issuer.about("good-unknown"))
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "good-known"), nil); r.status != 200 {
+		t.Errorf("a token that is known to be good answered %d", r.status)
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", from(other, "good-unknown"), nil); r.status != 200 {
+		t.Errorf("the same from another address answered %d", r.status)
+	}
+}
+
+// Hanging up costs the sender nothing and the issuer a question, so it counts.
+func TestWhoeverHangsUpWhileAQuestionIsOpenFailed(t *testing.T) {
+	issuer := newAsked(t)
+	f := issuer.start(t, 2)
+	const sender = "192.0.2.7"
+	for i := range 2 {
+		ctx, hangUp := context.WithCancel(context.Background())
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+f.address+"/mcp", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = f.resource.Host()
+		for k, v := range from(sender, "slow-"+strconv.Itoa(i)) {
+			req.Header.Set(k, v)
+		}
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			if resp, err := f.transport.RoundTrip(req); err == nil {
+				resp.Body.Close()
+				t.Errorf("it was answered %d", resp.StatusCode)
+			}
+		}()
+		within(t, "the issuer is asked", func() bool { return issuer.about("slow-") == i+1 })
+		hangUp()
+		<-gone
+		within(t, "the server notices", func() bool {
+			return strings.Count(f.log.String(), "reason=introspection_unavailable") == i+1
+		})
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "good"), nil); r.status != 429 || issuer.about("good") != 0 {
+		t.Errorf("after two of them a token answered %d, and the issuer was asked %d times", r.status, issuer.about("good"))
+	}
+}
+
+func within(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for begin := time.Now(); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Since(begin) > 5*time.Second {
+			t.Fatalf("in 5 s it did not happen that %s", what)
+		}
+	}
+}
