@@ -64,6 +64,11 @@ type service struct {
 // program may take the port before the command does, so it tries more than once.
 func startService(t testing.TB, args ...string) (*service, string) {
 	t.Helper()
+	return startServiceIn(t, nil, args...)
+}
+
+func startServiceIn(t testing.TB, environ []string, args ...string) (*service, string) {
+	t.Helper()
 	keepDefaultLogger(t)
 	for range 5 {
 		address := freeAddress(t)
@@ -74,7 +79,7 @@ func startService(t testing.TB, args ...string) (*service, string) {
 		s := &service{stdout: &syncBuffer{}, stderr: &syncBuffer{}}
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan int, 1)
-		go func() { ended <- run(ctx, filled, console{stdout: s.stdout, stderr: s.stderr}) }()
+		go func() { ended <- run(ctx, filled, console{stdout: s.stdout, stderr: s.stderr, environ: environ}) }()
 		s.stop = func() int {
 			cancel()
 			code := <-ended

@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 )
 
@@ -40,6 +41,34 @@ func TestTheCollectorIsTunedUnlessSomebodyDidSo(t *testing.T) {
 			}
 			if got := debug.SetMemoryLimit(-1); got != c.limit {
 				t.Errorf("the limit is %d, want %d", got, c.limit)
+			}
+		})
+	}
+}
+
+func TestServeTunesTheCollectorUnlessSomebodyDidSo(t *testing.T) {
+	const untouched = 77
+	for name, c := range map[string]struct {
+		environ []string
+		percent uint64
+	}{
+		"nobody did":        {nil, collectAtPercent},
+		"somebody set GOGC": {[]string{"GOGC=77"}, untouched},
+	} {
+		t.Run(name, func(t *testing.T) {
+			percent, limit := debug.SetGCPercent(untouched), debug.SetMemoryLimit(-1)
+			defer func() {
+				debug.SetGCPercent(percent)
+				debug.SetMemoryLimit(limit)
+			}()
+			s, _ := startServiceIn(t, c.environ, "serve", "--resource=http://ADDRESS/mcp")
+			sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+			metrics.Read(sample)
+			if got := sample[0].Value.Uint64(); got != c.percent {
+				t.Errorf("while it serves it collects at %d percent, want %d", got, c.percent)
+			}
+			if code := s.stop(); code != exitOK {
+				t.Errorf("it ended with %d", code)
 			}
 		})
 	}
