@@ -2,6 +2,8 @@ package providers_test
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +56,9 @@ func TestAnExplanationSaysWhatVerificationDid(t *testing.T) {
 		"a key that was withdrawn":   {authority.Sign(map[string]any{"kid": withdrawn}, claims(nil)), providers.KeyUnknown, "does not publish"},
 		"a signature that is spoilt": {good[:len(good)-12] + "AAAAAAAAAAAA", providers.SignatureInvalid, ""},
 		"claims that are none":       {authority.Sign(map[string]any{"kid": rs}, map[string]any{"x": 1}), providers.IssuerMismatch, "another issuer"},
+		"a header that is no JSON":   {"eHh4.eHh4.eHh4", providers.TokenMalformed, ""},
+		"a header with crit":         {sign(map[string]any{"crit": []string{"exp"}}, nil), providers.HeaderRefused, ""},
+		"alg none":                   {unsigned(claims(nil)), providers.AlgorithmRefused, ""},
 		"two things wrong":           {sign(nil, map[string]any{"aud": nil, "exp": 1}), providers.AudienceMismatch, "it has expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -68,6 +73,9 @@ func TestAnExplanationSaysWhatVerificationDid(t *testing.T) {
 				if f.Reason != "" && f.Detail == "" || f.Name == "" || f.Want == "" {
 					t.Errorf("half a finding: %+v", f)
 				}
+				if f.Name == "signature" && slices.Contains([]providers.Reason{providers.HeaderRefused, providers.AlgorithmRefused, providers.TypeRefused}, c.want) && f.Skipped == "" {
+					t.Errorf("the signature was not looked at, and is called good: %+v", f)
+				}
 			}
 			if got := providers.ReasonOf(err); got != c.want || first != got || e.OK() != (err == nil) {
 				t.Errorf("it was refused for %q, and explained by %q; want %q", got, first, c.want)
@@ -78,6 +86,12 @@ func TestAnExplanationSaysWhatVerificationDid(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unsigned is a token with alg none (RFC 7519, section 6).
+func unsigned(claims map[string]any) string {
+	payload, _ := json.Marshal(claims)
+	return providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil)
 }
 
 func TestAnExplanationGoesThroughAllRules(t *testing.T) {

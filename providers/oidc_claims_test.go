@@ -147,6 +147,7 @@ func newP256(t *testing.T) *ecdsa.PrivateKey {
 func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
 	const template = "https://login.example.com/{tid}/v2.0"
 	authority := providertest.NewIssuer(t)
+	unbound := authority.SigningKey()
 	shared := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
 	ofTwo := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/two/v2.0"})
 	elsewhere := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.elsewhere.example/{tenantid}/v2.0"})
@@ -165,6 +166,7 @@ func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
 		"the first tenant":                          {shared, "https://login.example.com/one/v2.0", "one", ""},
 		"the second":                                {shared, "https://login.example.com/two/v2.0", "two", ""},
 		"the second, by a key of its own":           {ofTwo, "https://login.example.com/two/v2.0", "two", ""},
+		"the first, by a key that is not bound":     {unbound, "https://login.example.com/one/v2.0", "one", ""},
 		"the first, by the key of the second":       {ofTwo, "https://login.example.com/one/v2.0", "one", providers.KeyUnknown},
 		"the first, by a key of another cloud":      {elsewhere, "https://login.example.com/one/v2.0", "one", providers.KeyUnknown},
 		"a tenant that is not named":                {shared, "https://login.example.com/three/v2.0", "three", providers.IssuerMismatch},
@@ -180,6 +182,11 @@ func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
 				t.Errorf("got %+v, %v; want %q", id, err, c.want)
 			}
 		})
+	}
+	// A parser that ignores case would read the other one.
+	twice := authority.Sign(nil, changed(authority.Claims(testResource), map[string]any{"iss": "https://login.example.com/two/v2.0", "tid": "two", "Tid": "one"}))
+	if _, err := p.Verify(context.Background(), twice); providers.ReasonOf(err) != providers.ClaimsMalformed {
+		t.Errorf("the tenant in another case beside it: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -187,7 +188,7 @@ func TestAPersonWithABrowserReadsWhatThisIs(t *testing.T) {
 	browser := map[string]string{"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 	for _, path := range []string{"/mcp", "/"} {
 		r := f.ask(t, http.MethodGet, path, browser, nil)
-		if r.status != 200 || !strings.Contains(r.body, f.resource.String()) || !strings.Contains(r.header.Get("Content-Security-Policy"), "default-src 'none'") {
+		if r.status != 200 || !slices.Contains(r.header.Values("Vary"), "Accept, Authorization") || !strings.Contains(r.body, f.resource.String()) || !strings.Contains(r.header.Get("Content-Security-Policy"), "default-src 'none'") {
 			t.Errorf("%s answered %d %v", path, r.status, r.header)
 		}
 	}
@@ -211,6 +212,14 @@ func TestAPersonWithABrowserReadsWhatThisIs(t *testing.T) {
 	if r := f.ask(t, http.MethodPost, "/mcp", browser, nil); r.status != 401 {
 		t.Errorf("POST got %d, want 401", r.status)
 	}
+	t.Run("what somebody serves at the origin is not hidden by it", func(t *testing.T) {
+		f := start(t, options{change: func(e *echo.Echo) {
+			e.GET("/", func(c echo.Context) error { return c.String(200, "theirs") })
+		}})
+		if r := f.ask(t, http.MethodGet, "/", browser, nil); r.status != 401 {
+			t.Errorf("without a token it answered %d %s", r.status, r.body)
+		}
+	})
 }
 
 func TestAPanicIsA500ThatSaysNothingAndTheServerLives(t *testing.T) {
