@@ -13,7 +13,7 @@ import (
 	"gatehouse/providers"
 )
 
-// guard stands around everything that the SDK dispatches. Each method is one receiving middleware.
+// guard stands around everything that the SDK dispatches.
 type guard struct {
 	required []string
 	scopes   scopeTable
@@ -25,37 +25,49 @@ type guard struct {
 	logger   *slog.Logger
 }
 
-// recover keeps a panic in a tool from ending the process. Tools run on goroutines of the SDK, out of reach of any
-// recover in the HTTP chain, and the SDK leaves this to its users on purpose (go-sdk issue 1180).
-func (g guard) recover(next mcp.MethodHandler) mcp.MethodHandler {
+// around is the one receiving middleware. It is one function rather than a chain, because the SDK begins a stack of its own for
+// every call, which grows, and is copied, with its depth.
+func (g guard) around(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				g.logger.Error("a handler panicked", "method", method, "panic", v, "stack", string(debug.Stack()))
-				result, err = nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
-			}
-		}()
-		return next(ctx, method, req)
+		defer g.recovered(method, &result, &err)
+		if err := g.authorize(method, req); err != nil {
+			return nil, err
+		}
+		if runsCode(method) {
+			return g.bounded(ctx, method, req, next)
+		}
+		if result, err = next(ctx, method, req); err == nil {
+			g.own(method, req)
+			g.filter(req, result)
+		}
+		return result, err
+	}
+}
+
+// recovered keeps a panic in a tool from ending the process. Tools run on goroutines of the SDK, out of reach of any
+// recover in the HTTP chain, and the SDK leaves this to its users on purpose (go-sdk issue 1180).
+func (g guard) recovered(method string, result *mcp.Result, err *error) {
+	if v := recover(); v != nil {
+		g.logger.Error("a handler panicked", "method", method, "panic", v, "stack", string(debug.Stack()))
+		*result, *err = nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 	}
 }
 
 // authorize checks scopes on what is really dispatched, with the identity of this very request. The HTTP layer has
 // already answered an honest caller who lacks a scope; whoever gets this far without it has found two parsers that
 // disagree. Unknown means no: without an identity nothing runs.
-func (g guard) authorize(next mcp.MethodHandler) mcp.MethodHandler {
-	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		id := callerOf(req)
-		if id == nil {
-			g.logger.Error("a request without identity reached the MCP server", "method", method)
-			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "not signed in"}
-		}
-		missing := id.Missing(g.required)
-		if missing = append(missing, id.Missing(g.scopes.of(operationOf(method, req)))...); len(missing) > 0 {
-			g.logger.Warn("a call without its scopes got past the HTTP layer", "reason", providers.InsufficientScope, "method", method, "missing", missing, "subject", id.Subject)
-			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "insufficient scope: " + strings.Join(missing, " ")}
-		}
-		return next(ctx, method, req)
+func (g guard) authorize(method string, req mcp.Request) error {
+	id := callerOf(req)
+	if id == nil {
+		g.logger.Error("a request without identity reached the MCP server", "method", method)
+		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "not signed in"}
 	}
+	missing := id.Missing(g.required)
+	if missing = append(missing, id.Missing(g.scopes.of(operationOf(method, req)))...); len(missing) > 0 {
+		g.logger.Warn("a call without its scopes got past the HTTP layer", "reason", providers.InsufficientScope, "method", method, "missing", missing, "subject", id.Subject)
+		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "insufficient scope: " + strings.Join(missing, " ")}
+	}
+	return nil
 }
 
 // operationOf reads the operation from what the SDK decoded, not from what was on the wire.
@@ -96,55 +108,42 @@ func runsCode(method string) bool {
 
 // bounded bounds what runs code: how many calls a caller has in flight, how long each may take, and not beyond the end of
 // the server. Clients of the older era do not cancel by hanging up, so nothing else would end a call that nobody waits for.
-func (g guard) bounded(next mcp.MethodHandler) mcp.MethodHandler {
-	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		if !runsCode(method) {
-			return next(ctx, method, req)
-		}
-		caller := req.GetExtra().TokenInfo.UserID
-		if err := g.calls.take(caller); err != nil {
-			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "too many calls in flight; try again later"}
-		}
-		defer g.calls.give(caller)
-		ctx, cancel := context.WithTimeout(ctx, g.timeout)
-		defer cancel()
-		defer context.AfterFunc(g.stopped, cancel)()
-		return next(ctx, method, req)
+func (g guard) bounded(ctx context.Context, method string, req mcp.Request, next mcp.MethodHandler) (mcp.Result, error) {
+	caller := req.GetExtra().TokenInfo.UserID
+	if err := g.calls.take(caller); err != nil {
+		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "too many calls in flight; try again later"}
 	}
+	defer g.calls.give(caller)
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer cancel()
+	defer context.AfterFunc(g.stopped, cancel)()
+	return next(ctx, method, req)
 }
 
 // own notes to whom a session belongs, as soon as it exists and before its id is told.
-func (g guard) own(next mcp.MethodHandler) mcp.MethodHandler {
-	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		result, err := next(ctx, method, req)
-		if session, ok := req.GetSession().(*mcp.ServerSession); ok && err == nil && method == methodInitialize && session.ID() != "" {
-			g.sessions.opened(session.ID(), req.GetExtra().TokenInfo.UserID)
-		}
-		return result, err
+func (g guard) own(method string, req mcp.Request) {
+	if session, ok := req.GetSession().(*mcp.ServerSession); ok && method == methodInitialize && session.ID() != "" {
+		g.sessions.opened(session.ID(), req.GetExtra().TokenInfo.UserID)
 	}
 }
 
-// list leaves out of lists what the caller may not use, unless all is to be shown. (The lists of the SDK are made for each
+// filter leaves out of a list what the caller may not use, unless all is to be shown. (The lists of the SDK are made for each
 // request, so taking from them takes from nobody else.)
-func (g guard) list(next mcp.MethodHandler) mcp.MethodHandler {
-	return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
-		result, err := next(ctx, method, req)
-		if err != nil || g.showAll {
-			return result, err
-		}
-		id := callerOf(req)
-		may := func(scopes []string) bool { return len(id.Missing(scopes)) == 0 }
-		switch r := result.(type) {
-		case *mcp.ListToolsResult:
-			r.Tools = kept(r.Tools, func(t *mcp.Tool) bool { return may(g.scopes.tools[t.Name]) })
-		case *mcp.ListPromptsResult:
-			r.Prompts = kept(r.Prompts, func(p *mcp.Prompt) bool { return may(g.scopes.prompts[p.Name]) })
-		case *mcp.ListResourcesResult:
-			r.Resources = kept(r.Resources, func(one *mcp.Resource) bool { return may(g.scopes.ofResource(one.URI)) })
-		case *mcp.ListResourceTemplatesResult:
-			r.ResourceTemplates = kept(r.ResourceTemplates, func(one *mcp.ResourceTemplate) bool { return may(g.scopes.ofTemplate(one.URITemplate)) })
-		}
-		return result, err
+func (g guard) filter(req mcp.Request, result mcp.Result) {
+	if g.showAll {
+		return
+	}
+	id := callerOf(req)
+	may := func(scopes []string) bool { return len(id.Missing(scopes)) == 0 }
+	switch r := result.(type) {
+	case *mcp.ListToolsResult:
+		r.Tools = kept(r.Tools, func(t *mcp.Tool) bool { return may(g.scopes.tools[t.Name]) })
+	case *mcp.ListPromptsResult:
+		r.Prompts = kept(r.Prompts, func(p *mcp.Prompt) bool { return may(g.scopes.prompts[p.Name]) })
+	case *mcp.ListResourcesResult:
+		r.Resources = kept(r.Resources, func(one *mcp.Resource) bool { return may(g.scopes.ofResource(one.URI)) })
+	case *mcp.ListResourceTemplatesResult:
+		r.ResourceTemplates = kept(r.ResourceTemplates, func(one *mcp.ResourceTemplate) bool { return may(g.scopes.ofTemplate(one.URITemplate)) })
 	}
 }
 

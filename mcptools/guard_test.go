@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -64,7 +65,7 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 			Resources:         []Resource{{Resource: &mcp.Resource{URI: "doc://a"}, Scopes: []string{"doc:read"}}},
 			ResourceTemplates: []ResourceTemplate{{Template: &mcp.ResourceTemplate{URITemplate: "secret://{id}"}, Scopes: []string{"secret:read"}}},
 		}),
-		logger: slog.New(slog.DiscardHandler),
+		logger: slog.New(slog.DiscardHandler), calls: newQuota(9, 9), stopped: context.Background(), timeout: time.Minute,
 	}
 	for name, c := range map[string]struct {
 		req     mcp.Request
@@ -98,7 +99,7 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			reached := false
-			handler := g.authorize(func(context.Context, string, mcp.Request) (mcp.Result, error) {
+			handler := g.around(func(context.Context, string, mcp.Request) (mcp.Result, error) {
 				reached = true
 				return &mcp.CallToolResult{}, nil
 			})
@@ -113,8 +114,8 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 func TestAPanickingHandlerIsAnErrorAndItsStackStaysInTheLog(t *testing.T) {
 	var log bytes.Buffer
 	g := guard{logger: slog.New(slog.NewTextHandler(&log, nil))}
-	handler := g.recover(func(context.Context, string, mcp.Request) (mcp.Result, error) { panic("the secret is 42") })
-	_, err := handler(context.Background(), "tools/call", callOf("whoami", nil))
+	handler := g.around(func(context.Context, string, mcp.Request) (mcp.Result, error) { panic("the secret is 42") })
+	_, err := handler(context.Background(), "tools/list", callOf("whoami", identity()))
 	if err == nil || strings.Contains(err.Error(), "42") {
 		t.Errorf("the caller gets %v", err)
 	}
@@ -154,7 +155,7 @@ func TestListsOfEveryKindAreFiltered(t *testing.T) {
 				want    int
 			}{{nil, false, 1}, {[]string{"more"}, false, 2}, {nil, true, 2}} {
 				g := guard{scopes: table, showAll: one.showAll}
-				list := g.list(func(context.Context, string, mcp.Request) (mcp.Result, error) { return c.all(), nil })
+				list := g.around(func(context.Context, string, mcp.Request) (mcp.Result, error) { return c.all(), nil })
 				result, err := list(context.Background(), name, callOf("", identity(one.scopes...)))
 				if err != nil || c.counted(result) != one.want {
 					t.Errorf("scopes %v, all shown %v: %d entries, %v; want %d", one.scopes, one.showAll, c.counted(result), err, one.want)

@@ -79,7 +79,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		required: o.RequiredScopes, scopes: h.scopes, showAll: o.Tools.ShowAll,
 		timeout: o.Settings.CallTimeout, stopped: h.stopped, calls: h.calls, sessions: h.sessions, logger: o.Logger,
 	}
-	h.server.AddReceivingMiddleware(g.recover, g.authorize, g.bounded, g.own, g.list)
+	h.server.AddReceivingMiddleware(g.around)
 
 	// The server in front bounds bodies by its own setting, which may be more than the SDK's default.
 	const alreadyBounded = -1

@@ -38,8 +38,23 @@ func (w *world) close() {
 	w.issuer.Close()
 }
 
-// own starts one of the servers that this program can be.
-func (w *world) own(ctx context.Context, role string) (*process, error) {
+// What the product is compared with; see the command baseline.
+const (
+	cannedAnswer = "canned"
+	bareHandler  = "bare"
+	withSessions = "sessions"
+)
+
+func (w *world) other(ctx context.Context, role string) (*process, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	return w.run(ctx, address, nil, w.baseline, role, address)
+}
+
+// gate starts the product's chain alone, which this program can be.
+func (w *world) gate(ctx context.Context) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -48,7 +63,7 @@ func (w *world) own(ctx context.Context, role string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.run(ctx, address, nil, self, "--serve", role, "--listen", address, "--issuer", w.issuer.URL)
+	return w.run(ctx, address, nil, self, "--gate", address, "--issuer", w.issuer.URL)
 }
 
 // product starts the server as it is shipped, access log on.
@@ -57,7 +72,7 @@ func (w *world) product(ctx context.Context, environ []string, flags ...string) 
 	if err != nil {
 		return nil, err
 	}
-	return w.run(ctx, address, environ, w.binary, append([]string{"serve", "--resource", "http://" + address + "/mcp", "--server.listen", address,
+	return w.run(ctx, address, environ, w.settings.product, append([]string{"serve", "--resource", "http://" + address + "/mcp", "--server.listen", address,
 		"--provider.kind", "oidc", "--provider.issuer", w.issuer.URL, "--scopes.required", "mcp:use"}, flags...)...)
 }
 
@@ -130,13 +145,6 @@ func (w *world) rows(ctx context.Context) ([]row, error) {
 		started[name] = p
 		return p
 	}
-	own := func(role string) *process {
-		if p, ok := started[role]; ok {
-			return p
-		}
-		p, err := w.own(ctx, role)
-		return keep(role, p, err)
-	}
 	product := func(name string, environ []string, flags ...string) *process {
 		p, err := w.product(ctx, environ, flags...)
 		return keep(name, p, err)
@@ -145,10 +153,11 @@ func (w *world) rows(ctx context.Context) ([]row, error) {
 	dual, stateless := product("dual", nil), product("stateless", nil, "--mcp.era", "stateless")
 	equalDual, equalStateless := product("equal dual", equal), product("equal stateless", equal, "--mcp.era", "stateless")
 	open := product("unthrottled", nil, "--server.failed_auth_per_minute", "1000000")
-	gated := own(gate)
-	if own(bare); failure == nil {
-		own(sessions)
-		own(canned)
+	gated, err := w.gate(ctx)
+	keep("gate", gated, err)
+	for _, role := range []string{cannedAnswer, bareHandler, withSessions} {
+		p, err := w.other(ctx, role)
+		keep(role, p, err)
 	}
 	if failure != nil {
 		return nil, failure
@@ -185,15 +194,15 @@ func (w *world) rows(ctx context.Context) ([]row, error) {
 			return calls[(turn[connection]*w.connections+connection)%len(calls)]
 		}}
 	}
-	answer := modern(started[canned])
+	answer := modern(started[cannedAnswer])
 	const different = 500
 	return []row{
-		{"call, 2026-07-28", 0.75, modern(dual), modern(started[bare])},
-		{"call, 2025-11-25, no session", 0.85, legacy(stateless), legacy(started[bare])},
-		{"call, 2025-11-25, in a session", 0.85, inSession(dual), inSession(started[sessions])},
-		{"call, 2026-07-28, equal collector", 1.15, modern(equalDual), modern(started[bare])},
-		{"call, 2025-11-25, no session, equal collector", 1.22, legacy(equalStateless), legacy(started[bare])},
-		{"call, 2025-11-25, in a session, equal collector", 1.22, inSession(equalDual), inSession(started[sessions])},
+		{"call, 2026-07-28", 0.75, modern(dual), modern(started[bareHandler])},
+		{"call, 2025-11-25, no session", 0.85, legacy(stateless), legacy(started[bareHandler])},
+		{"call, 2025-11-25, in a session", 0.85, inSession(dual), inSession(started[withSessions])},
+		{"call, 2026-07-28, equal collector", 1.15, modern(equalDual), modern(started[bareHandler])},
+		{"call, 2025-11-25, no session, equal collector", 1.22, legacy(equalStateless), legacy(started[bareHandler])},
+		{"call, 2025-11-25, in a session, equal collector", 1.22, inSession(equalDual), inSession(started[withSessions])},
 		{"gate alone, known token, log off", 1.45, modern(gated), answer},
 		{"refused: no token", 1.1, refused([]string{""}), answer},
 		{"refused: garbage", 1.4, refused([]string{strings.Repeat("x", 900)}), answer},
@@ -251,7 +260,7 @@ func (w *world) memory(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	theirs, err := w.own(ctx, bare)
+	theirs, err := w.other(ctx, bareHandler)
 	if err != nil {
 		return err
 	}
@@ -330,10 +339,6 @@ func (w *world) median(ctx context.Context, address string, call []byte, good in
 
 // coldStarts compares the time from the start of a process to its first good answer.
 func (w *world) coldStarts(ctx context.Context, out io.Writer) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	var ratios []float64
 	for range w.rounds {
 		var took [2]time.Duration
@@ -342,10 +347,10 @@ func (w *world) coldStarts(ctx context.Context, out io.Writer) error {
 			if err != nil {
 				return err
 			}
-			program, args := w.binary, []string{"serve", "--resource", "http://" + address + "/mcp", "--server.listen", address, "--provider.kind", "oidc",
+			program, args := w.settings.product, []string{"serve", "--resource", "http://" + address + "/mcp", "--server.listen", address, "--provider.kind", "oidc",
 				"--provider.issuer", w.issuer.URL, "--scopes.required", "mcp:use", "--server.drain_time", "0s"}
 			if i == 1 {
-				program, args = self, []string{"--serve", bare, "--listen", address}
+				program, args = w.baseline, []string{bareHandler, address}
 			}
 			request := modernCall(address, w.issuer.token("http://"+address+"/mcp", nil))
 			p, err := start(ctx, address, nil, program, args...)

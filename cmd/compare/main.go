@@ -29,7 +29,8 @@ type settings struct {
 	slice       time.Duration
 	connections int
 	only        string
-	binary      string // of the product
+	product     string // the programs that are loaded
+	baseline    string
 }
 
 func main() {
@@ -46,9 +47,8 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	var s settings
 	flags := pflag.NewFlagSet("compare", pflag.ContinueOnError)
-	role := flags.String("serve", "", "be one of the servers that are compared with")
-	listen := flags.String("listen", "", "where that server listens")
-	issuer := flags.String("issuer", "", "whose tokens it takes, if it takes any")
+	gate := flags.String("gate", "", "be the gate alone, and listen at this address")
+	issuer := flags.String("issuer", "", "whose tokens the gate takes")
 	flags.IntVar(&s.rounds, "rounds", 15, "pairs of slices for each row")
 	flags.DurationVar(&s.slice, "slice", 500*time.Millisecond, "how long a slice is")
 	flags.IntVar(&s.connections, "connections", 8, "connections that load a server")
@@ -56,8 +56,8 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *role != "" {
-		return serve(ctx, *role, *listen, *issuer)
+	if *gate != "" {
+		return serveGate(ctx, *gate, *issuer)
 	}
 	if runtime.GOOS != "linux" {
 		return errors.New("the times of other processes are read as Linux shows them")
@@ -70,12 +70,12 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	s.binary = filepath.Join(folder, "gatehouse")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.binary, "./cmd/gatehouse")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", folder, "./cmd/gatehouse", "./cmd/compare/baseline")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
-		return fmt.Errorf("the server does not build: %w", err)
+		return fmt.Errorf("the servers do not build: %w", err)
 	}
+	s.product, s.baseline = filepath.Join(folder, "gatehouse"), filepath.Join(folder, "baseline")
 	return compare(ctx, s, os.Stdout)
 }
 

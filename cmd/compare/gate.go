@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"gatehouse/cmd/compare/canned"
+	"gatehouse/configs"
+	"gatehouse/providers"
+	"gatehouse/server"
+)
+
+// application is the canned answer behind the gate.
+type application struct{ canned.Answer }
+
+// Route implements server.Mount.
+func (a application) Route(*http.Request) ([]string, http.Handler) { return nil, a }
+
+// serveGate serves the product's chain in front of the canned answer, with its log off.
+func serveGate(ctx context.Context, listen, issuer string) error {
+	cfg, err := configs.Load(configs.Sources{Flags: map[string]string{
+		"resource": "http://" + listen + "/mcp", "provider.kind": "oidc", "provider.issuer": issuer, "scopes.required": "mcp:use",
+	}})
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError}))
+	provider, err := cfg.Provider.Open(ctx, providers.Site{Resource: cfg.Resource, Name: "gate", InitialScopes: cfg.Scopes.Required, Logger: logger})
+	if err != nil {
+		return err
+	}
+	chain := server.New(server.Config{Resource: cfg.Resource, Settings: cfg.Server, RequiredScopes: cfg.Scopes.Required, Logger: logger}, provider, application{})
+	s := &http.Server{Addr: listen, Handler: chain}
+	context.AfterFunc(ctx, func() { _ = s.Close() })
+	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
