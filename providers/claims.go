@@ -36,7 +36,7 @@ func parseObject(raw []byte, names []string) (object, error) {
 	if !json.Valid(raw) {
 		return nil, errors.New("not one JSON object")
 	}
-	members := make(object, 16) // few tokens have more
+	members := make(object, min(16, len(raw)/20)) // few tokens have more
 	err := rawjson.Each(raw, func(name, value []byte) error {
 		for _, fixed := range names {
 			if string(name) == fixed {

@@ -188,6 +188,9 @@ func (v *Verifier) verify(ctx context.Context, token string) (*Identity, error) 
 
 // checkSignature asks the keys. What they confirm is what the claims were read from.
 func (v *Verifier) checkSignature(ctx context.Context, token string, payload []byte) error {
+	if err := checkSignatureForm(token); err != nil {
+		return err
+	}
 	jws, err := jose.ParseSignedCompact(token, v.rules.Algorithms)
 	if err != nil {
 		return refuse(TokenMalformed, "not a compact JWS")
@@ -198,6 +201,14 @@ func (v *Verifier) checkSignature(ctx context.Context, token string, payload []b
 	}
 	if !bytes.Equal(signed, payload) {
 		return refuse(TokenMalformed, "its payload can be read in two ways")
+	}
+	return nil
+}
+
+// checkSignatureForm refuses stray bits behind the signature, which the library would ignore.
+func checkSignatureForm(token string) error {
+	if _, err := decodeSegment(token[strings.LastIndexByte(token, '.')+1:]); err != nil {
+		return refuse(TokenMalformed, "the signature is not base64url")
 	}
 	return nil
 }
@@ -228,15 +239,18 @@ func (v *Verifier) parts(token string) (header, payload []byte, err error) {
 	default:
 		return nil, nil, refuse(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}
-	var decoded [3][]byte
-	for i, part := range strings.SplitN(token, ".", 3) {
-		if decoded[i], err = decodeSegment(part); err != nil {
-			return nil, nil, refuse(TokenMalformed, "a part is not base64url")
-		}
+	encoded, rest, _ := strings.Cut(token, ".")
+	if header, err = decodeSegment(encoded); err == nil {
+		encoded, _, _ = strings.Cut(rest, ".")
+		payload, err = decodeSegment(encoded)
 	}
-	return decoded[0], decoded[1], nil
+	if err != nil {
+		return nil, nil, refuse(TokenMalformed, "a part is not base64url")
+	}
+	return header, payload, nil
 }
 
+// checkHeader applies the rules for headers.
 func (v *Verifier) checkHeader(raw []byte) error {
 	header, err := headerIn(raw)
 	if err != nil {
