@@ -56,21 +56,24 @@ func (m *message) target(p params) error {
 		if rawjson.Members(p.notifications, wanted[:], listenResources) != nil {
 			return errors.New("notifications is not an object with distinct members")
 		}
-		if wanted[0] != nil && json.Unmarshal(wanted[0], &m.more) != nil {
+		var uris []string
+		if wanted[0] != nil && json.Unmarshal(wanted[0], &uris) != nil {
 			return errors.New(listenResources + " is not a list of strings")
 		}
+		m.more = uris
 	case methodComplete:
 		var ref [3]json.RawMessage
 		if rawjson.Members(p.ref, ref[:], "name", "uri", "type") != nil {
 			return errors.New("ref is not an object with distinct members")
 		}
-		m.more = make([]string, 1)
-		if ref[0] != nil && json.Unmarshal(ref[0], &m.name) != nil {
+		var name, uri string
+		if ref[0] != nil && json.Unmarshal(ref[0], &name) != nil {
 			return errors.New("name is not a string")
 		}
-		if ref[1] != nil && json.Unmarshal(ref[1], &m.more[0]) != nil {
+		if ref[1] != nil && json.Unmarshal(ref[1], &uri) != nil {
 			return errors.New("uri is not a string")
 		}
+		m.name, m.more = name, []string{uri}
 	}
 	return nil
 }

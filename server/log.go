@@ -124,8 +124,8 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 	v := visitIn(ctx)
 	attrs = append(attrs, slog.String("request_id", v.id))
 	if v.identity != nil {
-		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(
-			slog.String("subject", printable(v.identity.Subject)), slog.String("client", printable(v.identity.Client)))})
+		v.caller = [2]slog.Attr{slog.String("subject", printable(v.identity.Subject)), slog.String("client", printable(v.identity.Client))}
+		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(v.caller[:]...)})
 	}
 	if v.reason != "" {
 		attrs = append(attrs, slog.String("reason", string(v.reason)))

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"log/slog"
 	"net/http"
 	"regexp"
 
@@ -25,7 +26,9 @@ type visit struct {
 	reason providers.Reason
 	cause  error
 
+	// Kept here for what else would be a piece of memory of its own.
 	body      timedBody
+	caller    [2]slog.Attr
 	idHeader  [1]string
 	tokenInfo auth.TokenInfo
 }

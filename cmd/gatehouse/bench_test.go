@@ -90,9 +90,10 @@ func bareHandler() http.Handler {
 	}) (*mcp.CallToolResult, struct {
 		Greeting string `json:"greeting"`
 	}, error) {
-		return nil, struct {
+		greeting := fmt.Sprintf("Hello, %s!", strings.TrimSpace(in.Name))
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: greeting}}}, struct {
 			Greeting string `json:"greeting"`
-		}{fmt.Sprintf("Hello, %s!", in.Name)}, nil
+		}{greeting}, nil
 	})
 	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})
 }
