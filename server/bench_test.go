@@ -20,27 +20,13 @@ import (
 // process, alternating in small batches, so that a noisy machine disturbs both alike. "ns-more" and "allocs-more" are what the
 // gate adds. The access log is on, into nothing.
 func BenchmarkGate(b *testing.B) {
-	resource, err := providers.ParseResource("http://localhost:3002/mcp")
-	if err != nil {
-		b.Fatal(err)
-	}
-	issuer := providertest.NewIssuer(b)
+	g := newGate(b)
+	issuer, resource := g.issuer, g.resource
 	rs := issuer.SigningKey()
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	issuer.SignWith(rs)
-	provider := issuer.Provider(b, resource, "mcp:use")
-	for !provider.(providers.KeyReporter).Keys().Usable {
-		time.Sleep(time.Millisecond)
-	}
-	settings := server.DefaultSettings()
-	settings.FailedAuthPerMinute = 1 << 30
-	gate := func(log io.Writer, level slog.Level) http.Handler {
-		return server.New(server.Config{
-			Resource: resource, Settings: settings, RequiredScopes: []string{"mcp:use"},
-			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
-		}, provider, canned{})
-	}
-	logged, silent := gate(io.Discard, slog.LevelInfo), gate(io.Discard, slog.LevelError)
+	g.open(b)
+	logged, silent := g.chain(slog.LevelInfo), g.chain(slog.LevelError)
 
 	claims := func(changes map[string]any) map[string]any {
 		c := issuer.Claims(resource.String())
@@ -91,6 +77,84 @@ func BenchmarkGate(b *testing.B) {
 		})
 	}
 }
+
+// gated is the chain in front of the canned answer, and the issuer whose tokens it takes.
+type gated struct {
+	issuer   *providertest.Issuer
+	resource providers.Resource
+	provider providers.Provider
+}
+
+func newGate(t testing.TB) *gated {
+	resource, err := providers.ParseResource("http://localhost:3002/mcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &gated{issuer: providertest.NewIssuer(t), resource: resource}
+}
+
+// open begins to take tokens by the keys that the issuer has by now.
+func (g *gated) open(t testing.TB) {
+	g.provider = g.issuer.Provider(t, g.resource, "mcp:use")
+	for !g.provider.(providers.KeyReporter).Keys().Usable {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// chain writes its log into nothing.
+func (g *gated) chain(level slog.Level) http.Handler {
+	settings := server.DefaultSettings()
+	settings.FailedAuthPerMinute = 1 << 30
+	return server.New(server.Config{
+		Resource: g.resource, Settings: settings, RequiredScopes: []string{"mcp:use"},
+		Logger: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level})),
+	}, g.provider, canned{})
+}
+
+// What a known token costs, in allocations, which do not depend on the machine.
+func TestTheGateAddsFewAllocationsForAKnownToken(t *testing.T) {
+	if underRace {
+		t.Skip("the race detector allocates, too")
+	}
+	g := newGate(t)
+	g.open(t)
+	token := g.issuer.Sign(nil, g.issuer.Claims(g.resource.String()))
+	one := func() *http.Request { return request(g.resource, token) }
+	alone := allocations(canned{}, one)
+	for name, c := range map[string]struct {
+		level slog.Level
+		most  float64
+	}{"log off": {slog.LevelError, 14}, "log on": {slog.LevelInfo, 22}} {
+		if more := allocations(g.chain(c.level), one) - alone; more > c.most {
+			t.Errorf("%s: %.0f allocations, at most %.0f are meant", name, more, c.most)
+		}
+	}
+}
+
+// Of a stranger's body nothing is read before the answer.
+func TestNothingOfAStrangersBodyIsRead(t *testing.T) {
+	g := newGate(t)
+	g.open(t)
+	chain := g.chain(slog.LevelInfo)
+	for name, token := range map[string]string{
+		"no token": "", "garbage": "x", "expired": g.issuer.Token(g.resource.String(), map[string]any{"exp": 1}),
+	} {
+		r := request(g.resource, token)
+		body := &counted{}
+		r.Body, r.ContentLength = body, 1<<20
+		w := connected{httptest.NewRecorder()}
+		chain.ServeHTTP(w, r)
+		if w.Code < 400 || body.read != 0 {
+			t.Errorf("%s: answered %d after %d bytes", name, w.Code, body.read)
+		}
+	}
+}
+
+// counted is a body without end.
+type counted struct{ read int }
+
+func (c *counted) Read(p []byte) (int, error) { c.read += len(p); return len(p), nil }
+func (c *counted) Close() error               { return nil }
 
 // canned is the application behind the gate, and the whole server without one.
 type canned struct{}

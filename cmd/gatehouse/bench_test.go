@@ -13,10 +13,18 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// BenchmarkCall runs a tool call through the whole chain, access log on, beside the same call on the SDK's bare handler
-// without any authentication: in process, alternating, so that a noisy machine disturbs both alike. "x-bare" is the ratio
-// of the times, "allocs-more" how many allocations the chain adds.
-func BenchmarkCall(b *testing.B) {
+// comparison is one kind of call on two handlers: the whole chain with its access log on, and the SDK's bare handler with the same
+// tool and without any authentication.
+type comparison struct {
+	name        string
+	chain, bare http.Handler
+	url, token  string
+	body        string
+	header      map[string]string
+}
+
+func comparisons(t testing.TB) []comparison {
+	var all []comparison
 	bare := bareHandler()
 	for _, era := range []struct {
 		name, era string
@@ -26,33 +34,44 @@ func BenchmarkCall(b *testing.B) {
 		// Without a session the older era is served by a stateless handler only.
 		{legacy + " without session", "stateless", func(n, a string) (string, map[string]string) { return callLegacy(n, a, "") }},
 	} {
-		b.Run(era.name, func(b *testing.B) {
-			h := startHouse(b, map[string]string{"mcp.era": era.era, "provider.token_lifetime": "1h", "log.level": "info"})
-			token := h.token(b, "alice", "mcp:use", "greet:read")
-			body, header := era.request("greet", `{"name":"Ada"}`)
-			one := func(handler http.Handler) {
-				r := httptest.NewRequest(http.MethodPost, h.url, strings.NewReader(body))
-				r.Header.Set("Content-Type", "application/json")
-				r.Header.Set("Accept", "application/json, text/event-stream")
-				r.Header.Set("Authorization", "Bearer "+token)
-				for k, v := range header {
-					r.Header.Set(k, v)
-				}
-				w := connected{httptest.NewRecorder()}
-				handler.ServeHTTP(w, r)
-				if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Hello, Ada!") {
-					b.Fatalf("answered %d %s", w.Code, w.Body)
-				}
-			}
-			one(bare)
-			one(h.HTTP)
+		h := startHouse(t, map[string]string{"mcp.era": era.era, "provider.token_lifetime": "1h", "log.level": "info"})
+		c := comparison{name: era.name, chain: h.HTTP, bare: bare, url: h.url, token: h.token(t, "alice", "mcp:use", "greet:read")}
+		c.body, c.header = era.request("greet", `{"name":"Ada"}`)
+		all = append(all, c)
+	}
+	return all
+}
+
+// call makes the call on one of the handlers.
+func (c comparison) call(t testing.TB, handler http.Handler) {
+	r := httptest.NewRequest(http.MethodPost, c.url, strings.NewReader(c.body))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json, text/event-stream")
+	r.Header.Set("Authorization", "Bearer "+c.token)
+	for k, v := range c.header {
+		r.Header.Set(k, v)
+	}
+	w := connected{httptest.NewRecorder()}
+	handler.ServeHTTP(w, r)
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Hello, Ada!") {
+		t.Fatalf("answered %d %s", w.Code, w.Body)
+	}
+}
+
+// BenchmarkCall compares in process, alternating, so that a noisy machine disturbs both alike. "x-bare" is the ratio of the
+// times, "allocs-more" how many allocations the chain adds.
+func BenchmarkCall(b *testing.B) {
+	for _, c := range comparisons(b) {
+		b.Run(c.name, func(b *testing.B) {
+			c.call(b, c.bare)
+			c.call(b, c.chain)
 			var inBare, inChain time.Duration
 			var allocsBare, allocsChain uint64
 			b.ResetTimer()
 			for range b.N {
-				d, n := measured(func() { one(bare) })
+				d, n := measured(func() { c.call(b, c.bare) })
 				inBare, allocsBare = inBare+d, allocsBare+n
-				d, n = measured(func() { one(h.HTTP) })
+				d, n = measured(func() { c.call(b, c.chain) })
 				inChain, allocsChain = inChain+d, allocsChain+n
 			}
 			n := float64(b.N)
@@ -64,6 +83,63 @@ func BenchmarkCall(b *testing.B) {
 			b.ReportMetric((float64(allocsChain)-float64(allocsBare))/n, "allocs-more")
 		})
 	}
+}
+
+// What a call costs more than on the bare handler, in allocations, which do not depend on the machine. The newer era costs less,
+// because the SDK marshals a typed schema for every call of it; see mcptools.Define.
+func TestTheChainAddsFewAllocationsToACall(t *testing.T) {
+	if underRace {
+		t.Skip("the race detector allocates, too")
+	}
+	most := map[string]float64{modern: 0, legacy + " without session": 36}
+	for _, c := range comparisons(t) {
+		bound, known := most[c.name]
+		if !known {
+			t.Fatalf("no bound for %s", c.name)
+		}
+		const calls = 300
+		bare := testing.AllocsPerRun(calls, func() { c.call(t, c.bare) })
+		if more := testing.AllocsPerRun(calls, func() { c.call(t, c.chain) }) - bare; more > bound {
+			t.Errorf("%s: %.0f allocations more than the bare handler's %.0f, at most %.0f are meant", c.name, more, bare, bound)
+		}
+	}
+}
+
+// BenchmarkSession opens sessions and says what an idle one holds of heap and stacks, here and on the SDK's bare handler; the
+// connections that opened them are closed.
+func BenchmarkSession(b *testing.B) {
+	const sessions = 2_000
+	h := startHouse(b, map[string]string{"mcp.max_sessions": "10000", "mcp.max_sessions_per_user": "10000", "provider.token_lifetime": "1h", "log.level": "error"})
+	sdk := mcp.NewServer(&mcp.Implementation{Name: "bare", Version: "1"}, nil)
+	bare := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return sdk }, nil))
+	defer bare.Close()
+	defer func() {
+		for s := range sdk.Sessions() {
+			_ = s.Close()
+		}
+	}()
+	token := h.token(b, "alice", "mcp:use")
+	b.ReportMetric(0, "ns/op")
+	for unit, r := range map[string]*running{"B/session": h, "B/bare-session": {url: bare.URL}} {
+		r.openSession(b, token)
+		before := held()
+		for range sessions {
+			r.openSession(b, token)
+		}
+		b.ReportMetric(float64(held()-before)/sessions, unit)
+	}
+	if n := h.MCP.Sessions(); n != sessions+1 {
+		b.Fatalf("%d sessions are open", n)
+	}
+}
+
+// held is what heap and stacks hold after a collection, in bytes.
+func held() int64 {
+	runtime.GC()
+	runtime.GC() // what finalizers held
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // connected is a recorder with the deadlines that a connection has. Without them each would cost an error.
