@@ -45,12 +45,12 @@ const (
 	withSessions = "sessions"
 )
 
-func (w *world) other(ctx context.Context, role string) (*process, error) {
+func (w *world) other(ctx context.Context, role string, environ []string) (*process, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	return w.run(ctx, address, nil, w.baseline, role, address)
+	return w.run(ctx, address, environ, w.baseline, role, address)
 }
 
 // gate starts the product's chain alone, which this program can be.
@@ -149,16 +149,21 @@ func (w *world) rows(ctx context.Context) ([]row, error) {
 		p, err := w.product(ctx, environ, flags...)
 		return keep(name, p, err)
 	}
-	equal := []string{"GOGC=100"} // what the runtime does for a server that says nothing; the bare handler does not
 	dual, stateless := product("dual", nil), product("stateless", nil, "--mcp.era", "stateless")
-	equalDual, equalStateless := product("equal dual", equal), product("equal stateless", equal, "--mcp.era", "stateless")
+	// The collector as the runtime sets it for a server that says nothing, and as the product sets it, on both sides.
+	early, late := []string{"GOGC=100"}, []string{"GOGC=300"}
+	earlyDual, earlyStateless := product("early dual", early), product("early stateless", early, "--mcp.era", "stateless")
 	open := product("unthrottled", nil, "--server.failed_auth_per_minute", "1000000")
 	gated, err := w.gate(ctx)
 	keep("gate", gated, err)
 	for _, role := range []string{cannedAnswer, bareHandler, withSessions} {
-		p, err := w.other(ctx, role)
+		p, err := w.other(ctx, role, nil)
 		keep(role, p, err)
 	}
+	lateBare, err := w.other(ctx, bareHandler, late)
+	keep("late bare", lateBare, err)
+	lateSessions, err := w.other(ctx, withSessions, late)
+	keep("late sessions", lateSessions, err)
 	if failure != nil {
 		return nil, failure
 	}
@@ -200,9 +205,12 @@ func (w *world) rows(ctx context.Context) ([]row, error) {
 		{"call, 2026-07-28", 0.75, modern(dual), modern(started[bareHandler])},
 		{"call, 2025-11-25, no session", 0.85, legacy(stateless), legacy(started[bareHandler])},
 		{"call, 2025-11-25, in a session", 0.85, inSession(dual), inSession(started[withSessions])},
-		{"call, 2026-07-28, equal collector", 1.15, modern(equalDual), modern(started[bareHandler])},
-		{"call, 2025-11-25, no session, equal collector", 1.22, legacy(equalStateless), legacy(started[bareHandler])},
-		{"call, 2025-11-25, in a session, equal collector", 1.22, inSession(equalDual), inSession(started[withSessions])},
+		{"call, 2026-07-28, GOGC=100 for both", 1.15, modern(earlyDual), modern(started[bareHandler])},
+		{"call, 2025-11-25, no session, GOGC=100 for both", 1.22, legacy(earlyStateless), legacy(started[bareHandler])},
+		{"call, 2025-11-25, in a session, GOGC=100 for both", 1.22, inSession(earlyDual), inSession(started[withSessions])},
+		{"call, 2026-07-28, GOGC=300 for both", 1.15, modern(dual), modern(lateBare)},
+		{"call, 2025-11-25, no session, GOGC=300 for both", 1.22, legacy(stateless), legacy(lateBare)},
+		{"call, 2025-11-25, in a session, GOGC=300 for both", 1.22, inSession(dual), inSession(lateSessions)},
 		{"gate alone, known token, log off", 1.45, modern(gated), answer},
 		{"refused: no token", 1.1, refused([]string{""}), answer},
 		{"refused: garbage", 1.4, refused([]string{strings.Repeat("x", 900)}), answer},
@@ -260,7 +268,7 @@ func (w *world) memory(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	theirs, err := w.other(ctx, bareHandler)
+	theirs, err := w.other(ctx, bareHandler, nil)
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func TestImportsPointOneWay(t *testing.T) {
 }
 
 func TestTheTopLevelIsThePlan(t *testing.T) {
-	plan := []string{"cmd", "configs", "server", "providers", "mcptools", "go.mod", "go.sum", "docker-compose.yml", "Dockerfile", "README.md", "LICENSE", "CONTRIBUTING.md"}
+	plan := []string{"cmd", "configs", "server", "providers", "mcptools", "go.mod", "go.sum", "docker-compose.yml", "Dockerfile", "README.md", "BENCHMARKS.md", "LICENSE", "CONTRIBUTING.md"}
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		t.Fatal(err)
