@@ -49,8 +49,8 @@ func run(ctx context.Context, args []string) error {
 	flags := pflag.NewFlagSet("compare", pflag.ContinueOnError)
 	gate := flags.String("gate", "", "be the gate alone, and listen at this address")
 	issuer := flags.String("issuer", "", "whose tokens the gate takes")
-	flags.IntVar(&s.rounds, "rounds", 15, "pairs of slices for each row")
-	flags.DurationVar(&s.slice, "slice", 500*time.Millisecond, "how long a slice is")
+	flags.IntVar(&s.rounds, "rounds", 9, "pairs of slices for each row")
+	flags.DurationVar(&s.slice, "slice", 1500*time.Millisecond, "how long a slice is")
 	flags.IntVar(&s.connections, "connections", 8, "connections that load a server")
 	flags.StringVar(&s.only, "only", "", "rows whose name contains this")
 	if err := flags.Parse(args); err != nil {
