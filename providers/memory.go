@@ -16,7 +16,7 @@ const (
 	rememberedTokens = 100_000
 	// rememberedFor bounds how long a token is taken at its word without a look at its signature.
 	rememberedFor = 5 * time.Minute
-	// rememberedRefusals and refusedFor do the same for tokens whose signature does not hold.
+	// rememberedRefusals and refusedFor do the same for tokens that were refused for good.
 	rememberedRefusals = 4_096
 	refusedFor         = 5 * time.Second
 
@@ -64,7 +64,7 @@ type shards struct {
 
 // recollection is what is known of a token.
 type recollection struct {
-	principal string // which ends with the subject
+	principal string // which ends with the subject; in a refusal the reason
 	rest      *alike // nil in a refusal
 	expiry    int64  // Unix nanoseconds
 	keys      uint64 // the generation of the keys that verified it
@@ -125,7 +125,7 @@ func makeRoom(entries map[fingerprint]recollection, keys uint64, now int64) {
 
 // remember keeps id, which a signature by the keys of that generation confirmed, never past its end.
 func (m *memory) remember(f fingerprint, id *Identity, keys uint64, now time.Time) {
-	if id.Expiry.Unix() > math.MaxInt64/int64(time.Second) {
+	if id.Expiry.Unix() >= math.MaxInt64/int64(time.Second) {
 		return // further away than nanoseconds can count
 	}
 	until := now.Add(rememberedFor)
@@ -138,8 +138,8 @@ func (m *memory) remember(f fingerprint, id *Identity, keys uint64, now time.Tim
 	}, now)
 }
 
-func (m *memory) refuse(f fingerprint, keys uint64, now time.Time) {
-	m.bad.put(f, recollection{keys: keys, until: now.Add(refusedFor).UnixNano()}, now)
+func (m *memory) refuse(f fingerprint, reason Reason, keys uint64, now time.Time) {
+	m.bad.put(f, recollection{principal: string(reason), keys: keys, until: now.Add(refusedFor).UnixNano()}, now)
 }
 
 func (m *memory) alike(id *Identity) *alike {

@@ -117,6 +117,30 @@ func TestATokenThatComesAgainIsNotVerifiedAgain(t *testing.T) {
 	}
 }
 
+// What was refused for good is refused again without another look, for the same reason.
+func TestARefusalIsRememberedAsWhatItWas(t *testing.T) {
+	r := newRemembering(t, "https://mcp.example.com/mcp")
+	other := newRemembering(t, "https://elsewhere.example/mcp")
+	for want, c := range map[Reason]struct {
+		at    *remembering
+		token string
+	}{
+		TokenExpired:     {r, r.token(t, -time.Hour)},
+		AudienceMismatch: {other, other.token(t, time.Hour)},
+		SignatureInvalid: {r, other.token(t, time.Hour)},
+	} {
+		for i := range 3 {
+			_, err := c.at.Verify(t.Context(), c.token)
+			if ReasonOf(err) != want || !errors.Is(err, ErrInvalidToken) {
+				t.Errorf("time %d: %v, want %s", i+1, err, want)
+			}
+			if i > 0 && !strings.Contains(err.Error(), "as a moment ago") {
+				t.Errorf("%s was looked at again: %v", want, err)
+			}
+		}
+	}
+}
+
 // Nothing that ends a token may be overlooked because the token was seen before.
 func TestARememberedTokenEndsLikeAnyOther(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -229,7 +253,7 @@ func TestTokensThatLookAlikeAreKeptApart(t *testing.T) {
 	for i, id := range []*Identity{
 		{Scopes: []string{"a", "b"}}, {Scopes: []string{"a b"}}, {Scopes: []string{"a\x00b"}}, {Scopes: []string{"a\" \"b"}},
 		{Audience: []string{"a"}}, {Client: "a"}, {Issuer: "a"}, {Client: "a", Scopes: []string{"a"}}, {Issuer: "a", Client: "a"},
-		{Expiry: time.Unix(253402300799, 0)}, // which cannot be kept
+		{Expiry: time.Unix(253402300799, 0)}, {Expiry: time.Unix(9223372036, 9e8)}, // which cannot be kept
 	} {
 		id.Subject = "alice"
 		if id.Expiry.IsZero() {
@@ -239,7 +263,7 @@ func TestTokensThatLookAlikeAreKeptApart(t *testing.T) {
 		f := fingerprint{byte(i)}
 		m.remember(f, id, 1, now)
 		r, ok := m.good.get(f, 1, now)
-		if id.Expiry.Year() == 9999 {
+		if id.Expiry.Year() >= 2262 {
 			if ok {
 				t.Errorf("%+v: it is remembered", id)
 			}

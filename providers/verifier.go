@@ -144,17 +144,19 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 	if r, ok := v.memory.good.get(f, generation, now); ok {
 		return v.memory.identity(r, token), nil
 	}
-	if _, ok := v.memory.bad.get(f, generation, now); ok {
-		return nil, refuse(SignatureInvalid, "as a moment ago")
+	if r, ok := v.memory.bad.get(f, generation, now); ok {
+		return nil, refuse(Reason(r.principal), "as a moment ago")
 	}
 	id, err := v.verify(ctx, token)
-	switch {
-	case err == nil:
+	if err == nil {
 		v.memory.remember(f, id, generation, now)
-	case ReasonOf(err) == SignatureInvalid:
-		v.memory.refuse(f, generation, now)
+		return id, nil
 	}
-	return id, err
+	switch reason := ReasonOf(err); reason {
+	case SignatureInvalid, TokenExpired, IssuerMismatch, AudienceMismatch: // what clients send again, and time does not mend
+		v.memory.refuse(f, reason, generation, now)
+	}
+	return nil, err
 }
 
 // generations is implemented by keys that say when they changed. What was verified by one generation says nothing once there

@@ -91,15 +91,15 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		header := ctx.Response().Header()
 		body := problem{RequestID: visitOf(ctx).id}
 		status := http.StatusInternalServerError
+		if v := visitOf(ctx); v.identity == nil && !v.body.shortly(ctx.Request().ContentLength) {
+			header.Set("Connection", "close")
+		}
 		r, refused := errors.AsType[*refusal](err)
 		fromEcho, isEchos := errors.AsType[*echo.HTTPError](err)
 		switch {
 		case refused:
 			status, body.Error, body.Description = r.status, r.code, r.text
 			note(ctx, r.reason, r.cause)
-			if v := visitOf(ctx); v.identity == nil && !v.body.shortly(ctx.Request().ContentLength) {
-				header.Set("Connection", "close")
-			}
 			if r.retryAfter > 0 {
 				header.Set("Retry-After", strconv.Itoa(r.retryAfter))
 			}

@@ -35,8 +35,10 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			if err != nil {
 				// Whoever hangs up while a question is open has cost as much as a bad token.
 				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil {
-					if wait := throttle.failed(c.RealIP()); wait > 0 {
-						linger(ctx)
+					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
+					// this token is bad.
+					if wait := throttle.failed(c.RealIP()); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
+						throttle.linger(ctx)
 						return tooManyFailures(wait, err)
 					}
 				}

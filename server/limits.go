@@ -88,7 +88,9 @@ func (b *timedBody) shortly(announced int64) bool {
 	if announced == 0 {
 		return true
 	}
-	return announced > 0 && announced <= strangersBody && b.connection.SetReadDeadline(time.Now().Add(strangersTime)) == nil
+	// Also for the others: net/http goes on reading a little when the answer is out.
+	bounded := b.connection.SetReadDeadline(time.Now().Add(strangersTime)) == nil
+	return bounded && announced > 0 && announced <= strangersBody
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {

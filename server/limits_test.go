@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,6 +219,33 @@ func TestASmallBodyOfAStrangerIsTakenOffTheWire(t *testing.T) {
 			}
 			if err == nil {
 				resp.Body.Close()
+			}
+		})
+	}
+}
+
+// Nor must anybody else hold a connection with a body that never comes, answered or not.
+func TestNoStrangerHoldsAConnection(t *testing.T) {
+	f := start(t, options{settings: func(s *server.Settings) { s.ReadBodyTimeout = 20 * time.Second }})
+	for name, request := range map[string]string{
+		"chunks that never come":             "POST /mcp HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+		"more than is waited for":            "POST /mcp HTTP/1.1\r\nContent-Length: 100000\r\n",
+		"more than that, and waits for 100":  "POST /mcp HTTP/1.1\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n",
+		"a path that does not exist":         "POST /nope HTTP/1.1\r\nContent-Length: 200\r\n",
+		"a method that the path does not do": "PUT /health HTTP/1.1\r\nContent-Length: 200\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", f.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "%sHost: %s\r\n\r\n", request, f.address)
+			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			answer, err := io.ReadAll(conn)
+			if err != nil && !errors.Is(err, syscall.ECONNRESET) || !bytes.HasPrefix(answer, []byte("HTTP/1.1 4")) {
+				t.Errorf("still open: %v, %.80s", err, answer)
 			}
 		})
 	}

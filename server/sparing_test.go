@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -147,5 +148,54 @@ func within(t *testing.T, what string, ok func() bool) {
 		if time.Since(begin) > 5*time.Second {
 			t.Fatalf("in 5 s it did not happen that %s", what)
 		}
+	}
+}
+
+// slow is a provider whose callers wait for a processor before they are looked at.
+type slow struct {
+	providers.Provider
+	wait time.Duration
+}
+
+func (s slow) Verify(ctx context.Context, token string) (*providers.Identity, error) {
+	if strings.HasPrefix(token, "good") {
+		time.Sleep(s.wait)
+	}
+	return s.Provider.Verify(ctx, token)
+}
+
+// The throttle may have room again by the time a token was not asked about. That does not make the token a bad one, which its
+// owner would throw away.
+func TestATokenThatNobodyWasAskedAboutIsNotCalledInvalid(t *testing.T) {
+	issuer := newAsked(t)
+	kind, _ := providers.KindNamed("oidc")
+	settings := kind.Defaults().(*providers.OIDC)
+	settings.Issuer, settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "https://login.example.com", "always", issuer.URL, "none"
+	resource, err := providers.ParseResource("https://mcp.example.com/mcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := slog.New(slog.DiscardHandler)
+	p, err := settings.Open(t.Context(), providers.Site{Resource: resource, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := server.DefaultSettings()
+	limits.FailedAuthPerMinute = 60 // one more in a second
+	chain := server.New(server.Config{Resource: resource, Settings: limits, Logger: logger}, slow{p, 1100 * time.Millisecond}, &application{})
+	status := func(token string) int {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodPost, resource.String(), nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		chain.ServeHTTP(w, r)
+		return w.Code
+	}
+	for i := 0; status("bad") != http.StatusTooManyRequests; i++ {
+		if i > 100 {
+			t.Fatal("nobody is told to wait")
+		}
+	}
+	if got := status("good"); got != http.StatusTooManyRequests || issuer.about("good") != 0 {
+		t.Errorf("answered %d after %d questions, want 429 after none", got, issuer.about("good"))
 	}
 }

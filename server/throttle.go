@@ -23,13 +23,14 @@ const throttledAddresses = 10_000
 // once per interval.
 type throttle struct {
 	perMinute int
+	lingerers chan struct{}
 	mu        sync.Mutex
 	addresses *lru.Cache[string, *rate.Limiter]
 }
 
 func newThrottle(perMinute int) *throttle {
 	addresses, _ := lru.New[string, *rate.Limiter](throttledAddresses) // fails only for sizes below 1
-	return &throttle{perMinute: perMinute, addresses: addresses}
+	return &throttle{perMinute: perMinute, lingerers: make(chan struct{}, lingeringAtOnce), addresses: addresses}
 }
 
 // failed notes a bad token and returns how long its sender must wait; zero means not yet.
@@ -58,9 +59,19 @@ func (t *throttle) over(address string) bool {
 
 // lingering is how long whoever was told to wait waits for the next answer. It costs us an idle connection, and leaves the time to
 // those who behave: without it, as many good calls would wait behind as many bad ones as somebody cares to open.
-const lingering = 100 * time.Millisecond
+// Only so many linger at once: behind a proxy they hold connections that others wait for.
+const (
+	lingering       = 100 * time.Millisecond
+	lingeringAtOnce = 100
+)
 
-func linger(ctx context.Context) {
+func (t *throttle) linger(ctx context.Context) {
+	select {
+	case t.lingerers <- struct{}{}:
+		defer func() { <-t.lingerers }()
+	default:
+		return
+	}
 	timer := time.NewTimer(lingering)
 	defer timer.Stop()
 	select {

@@ -47,8 +47,8 @@ func newIssuer() (*issuer, error) {
 	return i, nil
 }
 
-// token is of about 900 bytes, as large as real ones. No two are the same.
-func (i *issuer) token(resource string, changes map[string]any) string {
+// claims are those of a token, as JSON. No two are the same.
+func (i *issuer) claims(resource string, changes map[string]any) []byte {
 	i.n++
 	claims := map[string]any{
 		"iss": i.URL, "aud": resource, "sub": "alice", "client_id": "compare", "scope": "mcp:use greet:read profile email",
@@ -59,7 +59,12 @@ func (i *issuer) token(resource string, changes map[string]any) string {
 		claims[name] = value
 	}
 	payload, _ := json.Marshal(claims) // texts and numbers cannot fail
-	jws, err := i.signer.Sign(payload)
+	return payload
+}
+
+// token is of about 900 bytes, as large as real ones.
+func (i *issuer) token(resource string, changes map[string]any) string {
+	jws, err := i.signer.Sign(i.claims(resource, changes))
 	if err != nil {
 		return ""
 	}

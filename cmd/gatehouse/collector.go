@@ -12,7 +12,7 @@ import (
 // A call allocates half a megabyte in the SDK, most of it in buffers that are garbage at once, and with a heap of a few
 // megabytes the collector would run for every eighth call. These settings trade some memory for that time.
 const (
-	collectAtPercent = 300
+	collectAtPercent = 250
 	// limitShare is the part of a container's memory from which on the collector works as hard as it must.
 	limitShare = 0.9
 )
