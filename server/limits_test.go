@@ -51,6 +51,7 @@ func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
 func TestBadTokensAreToldToWaitAndGoodOnesAreNot(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) { s.FailedAuthPerMinute = 5 }})
 	statuses := map[int]int{}
+	begin := time.Now()
 	for i := range 12 {
 		r := f.ask(t, http.MethodPost, "/mcp", bearer("bad"+strconv.Itoa(i)), nil)
 		statuses[r.status]++
@@ -60,6 +61,9 @@ func TestBadTokensAreToldToWaitAndGoodOnesAreNot(t *testing.T) {
 	}
 	if statuses[401] != 5 || statuses[429] != 7 {
 		t.Errorf("12 bad tokens got %v, want five 401 and seven 429", statuses)
+	}
+	if took := time.Since(begin); took < 700*time.Millisecond {
+		t.Errorf("seven answers to somebody who was told to wait took %s: they leave no time to others", took)
 	}
 	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
 		t.Errorf("a good token of the same address answered %d", r.status)
