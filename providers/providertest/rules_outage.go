@@ -396,10 +396,16 @@ func checkHangUp(o *opened) error {
 		wg.Wait()
 		return errors.New("a token with an unknown key had no keys fetched")
 	}
+	var ready sync.WaitGroup
 	for range 5 {
-		wg.Go(func() { report("who waited", o.accepts(token)) })
+		ready.Add(1)
+		wg.Go(func() {
+			ready.Done()
+			report("who waited", o.accepts(token))
+		})
 	}
-	time.Sleep(20 * time.Millisecond) // they are waiting now
+	ready.Wait()
+	time.Sleep(100 * time.Millisecond) // they are waiting now, on a busy machine too
 	hangUp()
 	wg.Go(func() {
 		// Nobody can tell this caller anything, but the token is not to blame.
