@@ -2,6 +2,7 @@ package mcptools
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"strings"
@@ -34,7 +35,8 @@ func (g guard) around(next mcp.MethodHandler) mcp.MethodHandler {
 			return nil, err
 		}
 		if runsCode(method) {
-			return g.bounded(ctx, method, req, next)
+			result, err = g.bounded(ctx, method, req, next)
+			return result, g.unexplained(method, req, err)
 		}
 		if result, err = next(ctx, method, req); err == nil {
 			g.own(method, req)
@@ -51,6 +53,16 @@ func (g guard) recovered(method string, result *mcp.Result, err *error) {
 		g.logger.Error("a handler panicked", "method", method, "panic", v, "stack", string(debug.Stack()))
 		*result, *err = nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 	}
+}
+
+// unexplained keeps from the caller in which way a tool broke its promise: the text would quote what it has no business to say.
+func (g guard) unexplained(method string, req mcp.Request, err error) error {
+	broken, ok := errors.AsType[breach](err)
+	if !ok {
+		return err
+	}
+	g.logger.Error("a tool gave what its output schema does not allow", "tool", operationOf(method, req).name, "error", broken.Error())
+	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 }
 
 // authorize checks scopes on what is really dispatched, with the identity of this very request. The HTTP layer has

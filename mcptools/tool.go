@@ -44,8 +44,8 @@ type Definition struct {
 }
 
 // Define makes a tool of a definition and a handler. The input schema comes from In and the output schema from Out, with
-// `json` and `jsonschema` tags; the SDK validates both. Whoever calls is in [Caller]. An error of the handler is a
-// result that the model can read; it must not contain anything secret.
+// `json` and `jsonschema` tags, and both are checked in every call. Whoever calls is in [Caller]. An error of the handler is
+// a result that the model can read; it must not contain anything secret. Only a *jsonrpc.Error is one of the protocol.
 //
 // It panics if a schema cannot be derived: that is a mistake in the program, and it shows at the first start.
 func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool {
@@ -60,6 +60,10 @@ func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool
 	if err != nil {
 		panic(fmt.Sprintf("tool %s: output: %v", d.Name, err))
 	}
+	agreed, err := newContract(input, output)
+	if err != nil {
+		panic(fmt.Sprintf("tool %s: %v", d.Name, err))
+	}
 	openWorld := false
 	tool := &mcp.Tool{
 		Name: d.Name, Title: d.Title, Description: d.Description,
@@ -69,7 +73,7 @@ func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool
 	}
 	return Tool{
 		Name: d.Name, Description: d.Description, Scopes: d.Scopes,
-		register: func(s *mcp.Server) { mcp.AddTool(s, tool, handler) },
+		register: func(s *mcp.Server) { s.AddTool(tool, typed(agreed, handler)) },
 	}
 }
 
