@@ -41,6 +41,7 @@ type Handler struct {
 	closeStreams context.CancelFunc
 	stopped      context.Context // ended by CloseSessions
 	stop         context.CancelFunc
+	ended        context.Context // of every request that is over
 }
 
 // Options are what a [Handler] is made of.
@@ -61,6 +62,9 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog)}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
+	var end context.CancelFunc
+	h.ended, end = context.WithCancel(context.Background())
+	end()
 	options := &mcp.ServerOptions{
 		Capabilities: catalog.capabilities(),
 		// What stands behind a sign-in is nobody else's to cache.
@@ -220,7 +224,9 @@ func (h *Handler) opening(next http.Handler) http.Handler {
 			return
 		}
 		defer h.sessions.end(who.UserID)
-		next.ServeHTTP(w, r)
+		ctx := fadingInto(&h.ended, r.Context())
+		defer ctx.end()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 

@@ -81,8 +81,8 @@ func (id *Identity) TokenInfo() auth.TokenInfo {
 }
 
 // FromTokenInfo returns the identity that came with a request, or nil if there is none. Pass the TokenInfo of the
-// request (req.Extra.TokenInfo), never the one in a context: in a session with state the context still carries the
-// identity of the session's first request.
+// request (req.Extra.TokenInfo), never the one in a context: in a session with state that is the context of the request
+// that opened the session.
 func FromTokenInfo(info *auth.TokenInfo) *Identity {
 	if info == nil {
 		return nil

@@ -9,15 +9,22 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/auth"
 )
 
+// kept is what the SDK holds of a request until the next one of its session, which may be never. The visit must not hang on it.
+type kept struct {
+	info      auth.TokenInfo
+	requestID [1]string
+}
+
 // mount registers the MCP endpoint at exactly the resource's path, for every method. The SDK's bearer middleware is the
 // only way to hand TokenInfo to the SDK; it gets a verifier that believes us, because everything was checked before, and
 // with better answers than it would give.
 func mount(e *echo.Echo, c Config) {
 	checked := []string{"bearer checked"}
-	believe := func(ctx context.Context, _ string, _ *http.Request) (*auth.TokenInfo, error) {
+	believe := func(ctx context.Context, _ string, r *http.Request) (*auth.TokenInfo, error) {
 		v := visitIn(ctx)
-		v.tokenInfo = v.identity.TokenInfo()
-		return &v.tokenInfo, nil
+		k := kept{info: v.identity.TokenInfo(), requestID: [1]string{v.id}}
+		r.Header[echo.HeaderXRequestID] = k.requestID[:]
+		return &k.info, nil
 	}
 	// Expiry was checked with the provider's leeway; the SDK must not check it again with none.
 	inject := auth.RequireBearerToken(believe, &auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})

@@ -8,7 +8,6 @@ import (
 	"regexp"
 
 	"github.com/labstack/echo/v4"
-	"github.com/modelcontextprotocol/go-sdk/auth"
 
 	"gatehouse/providers"
 )
@@ -27,10 +26,9 @@ type visit struct {
 	cause  error
 
 	// Kept here for what else would be a piece of memory of its own.
-	body      timedBody
-	caller    [2]slog.Attr
-	idHeader  [1]string
-	tokenInfo auth.TokenInfo
+	body     timedBody
+	caller   [2]slog.Attr
+	idHeader [1]string
 }
 
 type visitKey struct{}

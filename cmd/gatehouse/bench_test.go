@@ -108,7 +108,7 @@ func TestTheChainAddsFewAllocationsToACall(t *testing.T) {
 // BenchmarkSession opens sessions and says what an idle one holds of heap and stacks, here and on the SDK's bare handler; the
 // connections that opened them are closed.
 func BenchmarkSession(b *testing.B) {
-	const sessions = 2_000
+	const sessions = 5_000
 	h := startHouse(b, map[string]string{"mcp.max_sessions": "10000", "mcp.max_sessions_per_user": "10000", "provider.token_lifetime": "1h", "log.level": "error"})
 	sdk := mcp.NewServer(&mcp.Implementation{Name: "bare", Version: "1"}, nil)
 	bare := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return sdk }, nil))
