@@ -222,34 +222,30 @@ func (v *Verifier) parts(token string) (header, payload []byte, err error) {
 	if len(token) > v.rules.MaxTokenBytes {
 		return nil, nil, refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
 	}
-	dots := 0
-	for i := range len(token) {
-		switch c := token[i]; {
-		case c == '.':
-			dots++
-		case c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-', c == '_':
-		case dots == 0:
-			return nil, nil, refuse(TokenOpaque, "not a JWT: its first part is not base64url")
-		default:
-			return nil, nil, refuse(TokenMalformed, "a part is not base64url")
+	encoded, rest, _ := strings.Cut(token, ".")
+	dots := strings.Count(token, ".")
+	if dots == 2 {
+		if header, err = decodeSegment(encoded); err == nil {
+			encoded, _, _ := strings.Cut(rest, ".")
+			payload, err = decodeSegment(encoded)
+		}
+		if err == nil {
+			return header, payload, nil
 		}
 	}
-	switch dots {
-	case 2:
-	case 0:
+	switch {
+	case dots == 0:
 		return nil, nil, refuse(TokenOpaque, "not a JWT: it has no parts")
-	default:
+	case strings.ContainsFunc(encoded, notBase64URL):
+		return nil, nil, refuse(TokenOpaque, "not a JWT: its first part is not base64url")
+	case dots != 2:
 		return nil, nil, refuse(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}
-	encoded, rest, _ := strings.Cut(token, ".")
-	if header, err = decodeSegment(encoded); err == nil {
-		encoded, _, _ = strings.Cut(rest, ".")
-		payload, err = decodeSegment(encoded)
-	}
-	if err != nil {
-		return nil, nil, refuse(TokenMalformed, "a part is not base64url")
-	}
-	return header, payload, nil
+	return nil, nil, refuse(TokenMalformed, "a part is not base64url")
+}
+
+func notBase64URL(r rune) bool {
+	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
 // checkHeader applies the rules for headers.

@@ -83,7 +83,7 @@ type problem struct {
 // answer is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
 // the reason goes into the request's log line. p may be nil where nothing is protected.
 func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
-	challenge, challengeHeader := newChallenger(c.Resource, p), http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate)
+	challenge, challengeHeader, noStore := newChallenger(c.Resource, p), http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate), []string{"no-store"}
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {
 			return
@@ -125,7 +125,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			note(ctx, providers.InternalError, err)
 			body.Error, body.Description = "server_error", "Something went wrong here. The log has it under this request id."
 		}
-		header.Set("Cache-Control", "no-store")
+		header[echo.HeaderCacheControl] = noStore
 		if ctx.Request().Method == http.MethodHead {
 			err = ctx.NoContent(status)
 		} else {

@@ -27,7 +27,8 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				return err
 			}
 			ctx := c.Request().Context()
-			if throttle.over(c.RealIP()) {
+			sender := neighbourhood(c.RealIP())
+			if throttle.over(sender) {
 				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
 			}
 			id, err := p.Verify(ctx, token)
@@ -37,7 +38,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil {
 					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
 					// this token is bad.
-					if wait := throttle.failed(c.RealIP()); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
+					if wait := throttle.failed(sender); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
 						throttle.linger(ctx)
 						return tooManyFailures(wait, err)
 					}
@@ -89,19 +90,21 @@ func bearerToken(h http.Header) (string, error) {
 // isToken68 reports whether s is a b64token (RFC 6750, section 2.1).
 func isToken68(s string) bool {
 	body := strings.TrimRight(s, "=")
-	if body == "" {
-		return false
-	}
 	for i := range len(body) {
-		switch c := body[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case c == '-', c == '.', c == '_', c == '~', c == '+', c == '/':
-		default:
+		if !token68[body[i]] {
 			return false
 		}
 	}
-	return true
+	return body != ""
 }
+
+// token68 are the characters of a b64token: a table, because every byte of every token is looked up in it.
+var token68 = func() (is [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/") {
+		is[c] = true
+	}
+	return is
+}()
 
 // requireScopes checks what the caller may do. It comes after the token, so that a body is never read for a stranger, and
 // before anything acts on the request. The mount says what its operation needs; every other closed route needs the

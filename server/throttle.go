@@ -25,7 +25,7 @@ type throttle struct {
 	perMinute int
 	lingerers chan struct{}
 	mu        sync.Mutex
-	addresses *lru.Cache[string, *rate.Limiter]
+	addresses *lru.Cache[string, *rate.Limiter] // by neighbourhood
 }
 
 func newThrottle(perMinute int) *throttle {
@@ -34,14 +34,13 @@ func newThrottle(perMinute int) *throttle {
 }
 
 // failed notes a bad token and returns how long its sender must wait; zero means not yet.
-func (t *throttle) failed(address string) time.Duration {
+func (t *throttle) failed(sender string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	key := neighbourhood(address)
-	limiter, known := t.addresses.Get(key)
+	limiter, known := t.addresses.Get(sender)
 	if !known {
 		limiter = rate.NewLimiter(rate.Limit(float64(t.perMinute)/60), t.perMinute)
-		t.addresses.Add(key, limiter)
+		t.addresses.Add(sender, limiter)
 	}
 	if limiter.Allow() {
 		return 0
@@ -50,10 +49,10 @@ func (t *throttle) failed(address string) time.Duration {
 }
 
 // over reports whether the sender's next bad token would be one too many.
-func (t *throttle) over(address string) bool {
+func (t *throttle) over(sender string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	limiter, known := t.addresses.Peek(neighbourhood(address))
+	limiter, known := t.addresses.Peek(sender)
 	return known && limiter.Tokens() < 1
 }
 

@@ -65,7 +65,7 @@ func begin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		v := &visit{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID)}
-		if !plausibleID.MatchString(v.id) {
+		if v.id == "" || !plausibleID.MatchString(v.id) {
 			v.id = rand.Text()
 		}
 		v.idHeader[0] = v.id

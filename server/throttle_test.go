@@ -1,0 +1,31 @@
+package server
+
+import "testing"
+
+// Whoever has one IPv6 address has 2^64 of them, and would never be told to wait.
+func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
+	for _, c := range []struct {
+		name, one, other string
+		together         bool
+	}{
+		{"one IPv4 address", "192.0.2.1", "192.0.2.1", true},
+		{"two IPv4 addresses", "192.0.2.1", "192.0.2.2", false},
+		{"two addresses of a /64", "2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true},
+		{"two /64", "2001:db8:0:1::1", "2001:db8:0:2::1", false},
+		{"two IPv4 addresses in IPv6", "::ffff:192.0.2.1", "::ffff:192.0.2.2", false},
+		{"no address at all", "", "", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			throttle := newThrottle(1)
+			if throttle.over(neighbourhood(c.one)) || throttle.failed(neighbourhood(c.one)) > 0 {
+				t.Fatal("told to wait before the first failure")
+			}
+			if over := throttle.over(neighbourhood(c.other)); over != c.together {
+				t.Errorf("the other is over: %v", over)
+			}
+			if waits := throttle.failed(neighbourhood(c.other)) > 0; waits != c.together {
+				t.Errorf("the other waits: %v", waits)
+			}
+		})
+	}
+}
