@@ -41,8 +41,7 @@ func leaving(c Config) echo.MiddlewareFunc {
 // shortAnswer is how long writing any answer but an MCP one may take. Whoever never reads must not hold a connection.
 const shortAnswer = 30 * time.Second
 
-// slowPeers bounds how long a body, and an answer outside the mount, may take. It stands outside the access log, whose writer
-// hides the connection.
+// slowPeers bounds how long a body, and an answer outside the mount, may take.
 func slowPeers(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {

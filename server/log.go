@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 
 	"github.com/labstack/echo/v4"
@@ -18,24 +19,37 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// accessLog writes one line for each request when it ends. A stream is one line, at its end.
+// accessLog writes one line for each request when it ends. A stream is one line, at its end. The library writes it when everything
+// else is done: as a step around the others it would put writers of its own around every answer and keep more of the stack than
+// all other steps together, for what no line of ours says.
 func accessLog(c Config) echo.MiddlewareFunc {
 	refusals := newRefusalBudget(c.Logger)
-	return slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
+	worthALine := func(ctx echo.Context) bool {
+		status := ctx.Response().Status
+		switch {
+		case isProbe(ctx): // they would be most of the log
+			return false
+		case status < http.StatusInternalServerError && !c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
+			return false
+		}
+		return refusals.allow(status)
+	}
+	write := slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
 		ClientErrorLevel: slog.LevelInfo, // every sign-in begins with a 401
 		ServerErrorLevel: slog.LevelError,
-		Filters: []slogecho.Filter{func(ctx echo.Context) bool {
-			status := ctx.Response().Status
-			switch {
-			case isProbe(ctx): // they would be most of the log
-				return false
-			case status < http.StatusInternalServerError && !c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
-				return false // before slog-echo writes down what nobody reads
+	})(func(echo.Context) error { return nil })
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(ctx echo.Context) error {
+			began := time.Now()
+			err := next(ctx)
+			if worthALine(ctx) {
+				visitOf(ctx).took = time.Since(began)
+				_ = write(ctx) // fails only with what it was put around
 			}
-			return refusals.allow(status)
-		}},
-	})
+			return err
+		}
+	}
 }
 
 // What strangers may write into the log: enough to see what is going on, too little to fill a disk. Every refusal is still
@@ -105,6 +119,7 @@ func alive(next echo.HandlerFunc) echo.HandlerFunc {
 type lean struct{ slog.Handler }
 
 func (h lean) Handle(ctx context.Context, r slog.Record) error {
+	v := visitIn(ctx)
 	var line [9]slog.Attr // most requests end with six
 	attrs := line[:0]
 	r.Attrs(func(a slog.Attr) bool {
@@ -115,13 +130,14 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 			switch member.Key {
 			case "path":
 				attrs = append(attrs, slog.String("path", (&url.URL{Path: cut(member.Value.String())}).EscapedPath()))
-			case "method", "ip", "status", "latency":
+			case "latency":
+				attrs = append(attrs, slog.Duration(member.Key, v.took))
+			case "method", "ip", "status":
 				attrs = append(attrs, member)
 			}
 		}
 		return true
 	})
-	v := visitIn(ctx)
 	attrs = append(attrs, slog.String("request_id", v.id))
 	if v.identity != nil {
 		v.caller = [2]slog.Attr{slog.String("subject", printable(v.identity.Subject)), slog.String("client", printable(v.identity.Client))}
