@@ -32,6 +32,9 @@ type Handler struct {
 	sessions *sessions
 	streams  *quota
 	calls    *quota
+	// How a request begins that is served directly, by its version; and the tools whose parameters have to stand in headers too.
+	states              map[string]*mcp.ServerSessionState
+	parametersInHeaders map[string]bool
 	// What a request is handed to, by its era and by what it asks for; put together once.
 	modern, legacy         doors
 	initialize             http.Handler
@@ -76,6 +79,11 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	h.server = mcp.NewServer(&o.Info, options)
 	catalog.register(h.server)
 	h.versions = mcp.SupportedProtocolVersions()
+	h.states = statesFor(h.versions, h.hasSessions())
+	h.parametersInHeaders = map[string]bool{}
+	for _, t := range catalog.Tools {
+		h.parametersInHeaders[t.Name] = t.parametersInHeaders
+	}
 	h.sessions = newSessions(h.server, o.Settings)
 	h.streams = newQuota(o.Settings.MaxStreamsPerUser, o.Settings.MaxStreams)
 	h.calls = newQuota(o.Settings.MaxCallsPerUser, o.Settings.MaxCalls)
@@ -181,6 +189,9 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	case r.Header.Get(sessionHeader) == "":
 		return sessionNeeded(m.id)
 	}
+	if plain := h.direct(r, m, r.Header.Get(versionHeader)); plain != nil {
+		return plain
+	}
 	switch {
 	case m.method == methodListen:
 		return door.streams
@@ -207,7 +218,7 @@ func (h *Handler) calling(next http.Handler) http.Handler {
 // they compare as strings.
 func isModern(r *http.Request, m message) bool {
 	return r.Header.Get(versionHeader) >= modernVersion ||
-		m.hasVersion && r.Header.Get(sessionHeader) == ""
+		m.version != nil && r.Header.Get(sessionHeader) == ""
 }
 
 // isUnknownOldVersion reports whether r names a version that nobody serves any more. (Newer ones the SDK answers itself.)
@@ -263,7 +274,7 @@ func signedIn(serve func(http.ResponseWriter, *http.Request, *auth.TokenInfo)) h
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := auth.TokenInfoFromContext(r.Context())
 		if who == nil || who.UserID == "" {
-			(&refusal{status: http.StatusUnauthorized, code: codeInvalidRequest, text: "not signed in", reason: providers.NoCredentials}).ServeHTTP(w, r)
+			notSignedIn().ServeHTTP(w, r)
 			return
 		}
 		serve(w, r, who)

@@ -9,6 +9,7 @@ import (
 const (
 	versionHeader = "Mcp-Protocol-Version"
 	sessionHeader = "Mcp-Session-Id"
+	methodHeader  = "Mcp-Method"
 	nameHeader    = "Mcp-Name"
 )
 

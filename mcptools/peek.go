@@ -17,8 +17,12 @@ type message struct {
 	operation
 	// id is the message's id as it stands; nil if it has none.
 	id json.RawMessage
-	// hasVersion is true if params._meta has the protocol version, as every request of 2026-07-28 does.
-	hasVersion bool
+	// params are nil if there are none.
+	params json.RawMessage
+	// version is the protocol version in params._meta, as it stands; every request of 2026-07-28 has one.
+	version json.RawMessage
+	// isRequest is true if the message has the members of a JSON-RPC 2.0 request, and none of an answer.
+	isRequest bool
 
 	body []byte
 }
@@ -106,7 +110,8 @@ func peek(body []byte) (message, *refusal) {
 	if rawjson.Members(body, top[:], "id", "method", "params", "jsonrpc", "result", "error") != nil {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
-	m.id = top[0]
+	m.id, m.params = top[0], top[2]
+	m.isRequest = top[1] != nil && string(top[3]) == `"2.0"` && top[4] == nil && top[5] == nil
 	if method := top[1]; method != nil {
 		var ok bool
 		if m.method, ok = methodOf(method); !ok {
@@ -126,7 +131,7 @@ func peek(body []byte) (message, *refusal) {
 		if rawjson.Members(p.meta, version[:], metaVersion) != nil {
 			return m, malformed(m.id, codeInvalidParams, "_meta is not an object with distinct members")
 		}
-		m.hasVersion = version[0] != nil
+		m.version = version[0]
 	}
 	return m, nil
 }

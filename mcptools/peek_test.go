@@ -32,8 +32,8 @@ func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
 			if refusal != nil {
 				t.Fatal("refused")
 			}
-			if !reflect.DeepEqual(got.operation, c.want) || got.hasVersion != c.meta {
-				t.Errorf("got %+v with version %v, want %+v with %v", got.operation, got.hasVersion, c.want, c.meta)
+			if !reflect.DeepEqual(got.operation, c.want) || (got.version != nil) != c.meta {
+				t.Errorf("got %+v with version %v, want %+v with %v", got.operation, got.version != nil, c.want, c.meta)
 			}
 		})
 	}

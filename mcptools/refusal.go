@@ -46,6 +46,10 @@ func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
+func notSignedIn() *refusal {
+	return &refusal{status: http.StatusUnauthorized, code: codeInvalidRequest, text: "not signed in", reason: providers.NoCredentials}
+}
+
 func malformed(id json.RawMessage, code int, text string) *refusal {
 	return &refusal{status: http.StatusBadRequest, code: code, text: text, reason: providers.MessageMalformed, id: id}
 }

@@ -6,6 +6,7 @@
 package mcptools
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -21,6 +22,9 @@ type Tool struct {
 	Description string
 	// Scopes are needed to call the tool, beyond those that every call needs.
 	Scopes []string
+
+	// parametersInHeaders is true if a parameter has to stand in a header too (x-mcp-header in its schema).
+	parametersInHeaders bool
 
 	register func(*mcp.Server)
 }
@@ -73,7 +77,8 @@ func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool
 	}
 	return Tool{
 		Name: d.Name, Description: d.Description, Scopes: d.Scopes,
-		register: func(s *mcp.Server) { s.AddTool(tool, typed(agreed, handler)) },
+		parametersInHeaders: bytes.Contains(marshalled(input), []byte(`"x-mcp-header"`)),
+		register:            func(s *mcp.Server) { s.AddTool(tool, typed(agreed, handler)) },
 	}
 }
 

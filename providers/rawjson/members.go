@@ -133,6 +133,31 @@ func endOfValue(raw []byte, i int) int {
 	}
 }
 
+// DeeperThan reports whether objects and lists stand in each other more than levels deep. The text must be as for [Each].
+func DeeperThan(levels int, raw []byte) bool {
+	if len(raw) <= 2*levels { // each level takes two
+		return false
+	}
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			for i++; raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			if depth++; depth > levels {
+				return true
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return false
+}
+
 // distinct is a set of names that is small as a rule, and must not become slow when somebody makes it large.
 type distinct struct {
 	few  [12][]byte

@@ -80,3 +80,22 @@ func TestAMemberTwiceIsRefusedAmongMany(t *testing.T) {
 		}
 	}
 }
+
+func TestDepthIsCountedOutsideOfTexts(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want bool
+	}{
+		"just deep enough":           {`[[[1]]]`, false},
+		"one too deep":               {`[[[[1]]]]`, true},
+		"objects count too":          {`{"a":[{"b":[]}]}`, true},
+		"beside each other":          {`[[1],[2],[{}],{"a":[]}]`, false},
+		"brackets in a text":         {`["[[[[","\"[[[[","{{\\",[[]]]`, false},
+		"behind a text with a quote": {`["\\\"",[[[]]]]`, true},
+		"short":                      {`[]`, false},
+	} {
+		if got := DeeperThan(3, []byte(c.text)); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

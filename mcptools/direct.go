@@ -1,0 +1,208 @@
+package mcptools
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/providers"
+	"gatehouse/providers/rawjson"
+)
+
+// direct serves one request for which nothing is kept when it is over, on a transport of our own. The SDK's HTTP handler reads
+// such a message twelve times before it dispatches it, each time with a new buffer of 32 KiB, and that is most of what a call
+// costs; this one hands on what [peek] read. It takes only what is plainly in order. Everything else goes to the SDK's handler,
+// which knows how to refuse it.
+type direct struct {
+	exchange
+	handler *Handler
+	state   *mcp.ServerSessionState
+	request jsonrpc.Request
+	extra   mcp.RequestExtra
+	hungUp  <-chan struct{} // nil if the client may hang up and the call goes on
+	taken   bool
+}
+
+// direct returns the handler of a request that can be served so, or nil. version is that of the request.
+func (h *Handler) direct(r *http.Request, m message, version string) http.Handler {
+	state, known := h.states[version]
+	id, ok := plainID(m.id)
+	if !known || !ok || !m.isRequest || !standsAlone(m.method) || !acceptsBoth(r.Header) || rawjson.DeeperThan(maxDepth, m.params) {
+		return nil
+	}
+	modern := version >= modernVersion
+	if modern != (m.version != nil) || modern && !h.headersAgree(r.Header, m, version) {
+		return nil
+	}
+	return &direct{
+		exchange: exchange{modern: modern}, handler: h, state: state,
+		request: jsonrpc.Request{ID: id, Method: m.method, Params: m.params},
+	}
+}
+
+// maxDepth is less deep than what the SDK reads.
+const maxDepth = 900
+
+// standsAlone reports whether a request of the method is answered from what it says, and its answer is one response.
+func standsAlone(method string) bool {
+	switch method {
+	case "tools/list", "prompts/list", "resources/list", "resources/templates/list":
+		return true
+	}
+	return runsCode(method)
+}
+
+// headersAgree reports whether the headers say what the body does (TR-04, TR-05, TR-09). Parameters that have to stand in headers
+// too are compared by the SDK.
+func (h *Handler) headersAgree(header http.Header, m message, version string) bool {
+	if string(m.version) != strconv.Quote(version) || header.Get(methodHeader) != m.method {
+		return false
+	}
+	switch m.method {
+	case methodCallTool:
+		return header.Get(nameHeader) == m.name && m.name != "" && !h.parametersInHeaders[m.name]
+	case methodGetPrompt, methodRead:
+		return header.Get(nameHeader) == m.name && m.name != ""
+	}
+	return true
+}
+
+// plainID reads the id of a request if it is a text, or a number that everybody reads alike.
+func plainID(raw json.RawMessage) (jsonrpc.ID, bool) {
+	var value any
+	if len(raw) > 0 && raw[0] == '"' {
+		text, ok := rawjson.Text(raw)
+		if !ok {
+			return jsonrpc.ID{}, false
+		}
+		value = text
+	} else {
+		n, err := strconv.ParseUint(string(raw), 10, 53)
+		if err != nil {
+			return jsonrpc.ID{}, false
+		}
+		value = float64(n)
+	}
+	id, err := jsonrpc.MakeID(value)
+	return id, err == nil
+}
+
+// acceptsBoth reports whether a client takes an answer in either form, as every client must say (TR-18).
+func acceptsBoth(header http.Header) bool {
+	accept := header["Accept"]
+	if len(accept) != 1 {
+		return false
+	}
+	if accept[0] == "application/json, text/event-stream" { // as nearly everybody writes it
+		return true
+	}
+	var json, events bool
+	for kind := range strings.SplitSeq(accept[0], ",") {
+		switch strings.TrimSpace(kind) {
+		case "application/json":
+			json = true
+		case "text/event-stream":
+			events = true
+		}
+	}
+	return json && events
+}
+
+// statesFor are the states in which requests of each version begin that are served without a session. Where there are sessions,
+// only the versions that have none are among them.
+func statesFor(versions []string, sessions bool) map[string]*mcp.ServerSessionState {
+	states := map[string]*mcp.ServerSessionState{modernVersion: {}} // it says of itself what else the state would
+	if sessions {
+		return states
+	}
+	begun := func(version string) *mcp.ServerSessionState {
+		return &mcp.ServerSessionState{InitializeParams: &mcp.InitializeParams{ProtocolVersion: version}, InitializedParams: &mcp.InitializedParams{}, LogLevel: "info"}
+	}
+	for _, version := range versions {
+		if version < modernVersion {
+			states[version] = begun(version)
+		}
+	}
+	states[""] = begun("2025-03-26") // what a request without the header is taken for (MCP 2025-11-25, transports, "Protocol Version Header")
+	return states
+}
+
+// ServeHTTP implements http.Handler.
+func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	who := auth.TokenInfoFromContext(r.Context())
+	if who == nil || who.UserID == "" {
+		notSignedIn().ServeHTTP(w, r)
+		return
+	}
+	if runsCode(d.request.Method) {
+		if err := d.handler.calls.full(who.UserID); err != nil {
+			tooMany("calls", providers.TooManyCalls, err).ServeHTTP(w, r)
+			return
+		}
+	}
+	d.w, d.answered = w, make(chan struct{})
+	d.extra = mcp.RequestExtra{TokenInfo: who, Header: r.Header, CloseSSEStream: nothingToResume}
+	d.request.Extra = &d.extra
+	if d.modern {
+		d.hungUp = r.Context().Done() // closing the response is how a client of 2026-07-28 cancels (TR-21)
+	}
+	session, err := d.handler.server.Connect(r.Context(), d, &mcp.ServerSessionOptions{State: d.state})
+	if err != nil {
+		malformed(nil, jsonrpc.CodeInternalError, "the server could not begin").ServeHTTP(w, r)
+		return
+	}
+	select {
+	case <-d.answered:
+	case <-r.Context().Done():
+		d.mu.Lock()
+		d.w = nil
+		d.mu.Unlock()
+		_ = session.Close() // waits for the call to end
+	}
+}
+
+// nothingToResume is what a tool gets that wants its client to come back for the rest of a stream.
+func nothingToResume(mcp.CloseSSEStreamArgs) {}
+
+// Connect implements mcp.Transport.
+func (d *direct) Connect(context.Context) (mcp.Connection, error) { return d, nil }
+
+// Read implements mcp.Connection. An end of the connection ends what is in flight.
+func (d *direct) Read(context.Context) (jsonrpc.Message, error) {
+	if !d.taken {
+		d.taken = true
+		return &d.request, nil
+	}
+	select {
+	case <-d.answered:
+	case <-d.hungUp:
+	}
+	return nil, io.EOF
+}
+
+// Write implements mcp.Connection. What does not belong to the request has nowhere to go, and neither has a question: nobody could
+// answer it.
+func (d *direct) Write(ctx context.Context, message jsonrpc.Message) error {
+	if request, ok := message.(*jsonrpc.Request); ok && (request.IsCall() || auth.TokenInfoFromContext(ctx) != d.extra.TokenInfo) {
+		return errNotSent
+	}
+	return d.send(message)
+}
+
+// Close implements mcp.Connection.
+func (d *direct) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.close()
+	return nil
+}
+
+// SessionID implements mcp.Connection: there is no session.
+func (d *direct) SessionID() string { return "" }
