@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -24,8 +23,6 @@ type direct struct {
 	exchange
 	handler *Handler
 	state   *mcp.ServerSessionState
-	request jsonrpc.Request
-	extra   mcp.RequestExtra
 	hungUp  <-chan struct{} // nil if the client may hang up and the call goes on
 	taken   bool
 }
@@ -42,8 +39,7 @@ func (h *Handler) direct(r *http.Request, m message, version string) http.Handle
 		return nil
 	}
 	return &direct{
-		exchange: exchange{modern: modern}, handler: h, state: state,
-		request: jsonrpc.Request{ID: id, Method: m.method, Params: m.params},
+		exchange: exchange{modern: modern, request: jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
 	}
 }
 
@@ -94,27 +90,6 @@ func plainID(raw json.RawMessage) (jsonrpc.ID, bool) {
 	return id, err == nil
 }
 
-// acceptsBoth reports whether a client takes an answer in either form, as every client must say (TR-18).
-func acceptsBoth(header http.Header) bool {
-	accept := header["Accept"]
-	if len(accept) != 1 {
-		return false
-	}
-	if accept[0] == "application/json, text/event-stream" { // as nearly everybody writes it
-		return true
-	}
-	var json, events bool
-	for kind := range strings.SplitSeq(accept[0], ",") {
-		switch strings.TrimSpace(kind) {
-		case "application/json":
-			json = true
-		case "text/event-stream":
-			events = true
-		}
-	}
-	return json && events
-}
-
 // statesFor are the states in which requests of each version begin that are served without a session. Where there are sessions,
 // only the versions that have none are among them.
 func statesFor(versions []string, sessions bool) map[string]*mcp.ServerSessionState {
@@ -147,9 +122,7 @@ func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	d.w, d.answered = w, make(chan struct{})
-	d.extra = mcp.RequestExtra{TokenInfo: who, Header: r.Header, CloseSSEStream: nothingToResume}
-	d.request.Extra = &d.extra
+	d.begin(w, r, who)
 	if d.modern {
 		d.hungUp = r.Context().Done() // closing the response is how a client of 2026-07-28 cancels (TR-21)
 	}
@@ -161,15 +134,10 @@ func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-d.answered:
 	case <-r.Context().Done():
-		d.mu.Lock()
-		d.w = nil
-		d.mu.Unlock()
+		d.leave()
 		_ = session.Close() // waits for the call to end
 	}
 }
-
-// nothingToResume is what a tool gets that wants its client to come back for the rest of a stream.
-func nothingToResume(mcp.CloseSSEStreamArgs) {}
 
 // Connect implements mcp.Transport.
 func (d *direct) Connect(context.Context) (mcp.Connection, error) { return d, nil }
@@ -190,7 +158,7 @@ func (d *direct) Read(context.Context) (jsonrpc.Message, error) {
 // Write implements mcp.Connection. What does not belong to the request has nowhere to go, and neither has a question: nobody could
 // answer it.
 func (d *direct) Write(ctx context.Context, message jsonrpc.Message) error {
-	if request, ok := message.(*jsonrpc.Request); ok && (request.IsCall() || auth.TokenInfoFromContext(ctx) != d.extra.TokenInfo) {
+	if request, ok := message.(*jsonrpc.Request); ok && (request.IsCall() || !d.isOf(ctx)) {
 		return errNotSent
 	}
 	return d.send(message)

@@ -1,21 +1,28 @@
 package mcptools
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 
+	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// exchange is the answer to a POST with one request: what the server says while it works on it, and at last the response. A
+// exchange is a POST with one request, and the answer to it: what the server says while it works on it, and at last the response. A
 // response alone is sent as it is. Only what is said before it makes a stream of events of the answer; clients take both (MCP
 // 2025-11-25 and 2026-07-28, transports, "Sending Messages to the Server"), and one piece costs half of what two do.
 type exchange struct {
+	request jsonrpc.Request
+	extra   mcp.RequestExtra
 	// modern says that some errors have a status of their own (MCP 2026-07-28, TR-07, TR-10).
 	modern bool
-	// answered is closed when the response is on its way.
+	// session is the id of the session that the answer begins, if it does.
+	session string
+	// answered is closed when the response is on its way, or will not come.
 	answered chan struct{}
 
 	mu     sync.Mutex
@@ -26,15 +33,39 @@ type exchange struct {
 // errNotSent is what the SDK takes for a message that did not go, and not for a broken connection: it knows the error by its code.
 var errNotSent = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"}
 
-// What answers are marked with. They are for one caller, and proxies must pass events on as they come (TR-15).
+// Headers of answers. They are for one caller, and proxies must pass events on as they come (TR-15).
 var (
-	uncached   = []string{"no-cache, no-transform"}
-	asJSON     = []string{"application/json"}
-	asEvents   = []string{"text/event-stream"}
-	unbuffer   = []string{"no"}
-	beginEvent = []byte("event: message\ndata: ")
-	endEvent   = []byte("\n\n")
+	uncached = []string{"no-cache, no-transform"}
+	asJSON   = []string{"application/json"}
+	asEvents = []string{"text/event-stream"}
+	unbuffer = []string{"no"}
 )
+
+// begin makes the exchange ready to be answered through w. Before it returns, whoever called it must have the answer, or leave.
+func (e *exchange) begin(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
+	e.w, e.answered = w, make(chan struct{})
+	e.sign(r, who)
+}
+
+// sign says whose message it is.
+func (e *exchange) sign(r *http.Request, who *auth.TokenInfo) {
+	e.extra = mcp.RequestExtra{TokenInfo: who, Header: r.Header, CloseSSEStream: nothingToResume}
+	e.request.Extra = &e.extra
+}
+
+// nothingToResume is what a tool gets that wants its client to come back for the rest of a stream.
+func nothingToResume(mcp.CloseSSEStreamArgs) {}
+
+// callKey is where a context of the server names the request that is being worked on, by its extra.
+type callKey struct{}
+
+// within returns a context for the work on req.
+func within(ctx context.Context, req mcp.Request) context.Context {
+	return context.WithValue(ctx, callKey{}, req.GetExtra())
+}
+
+// isOf reports whether ctx belongs to the work on the request of e.
+func (e *exchange) isOf(ctx context.Context) bool { return ctx.Value(callKey{}) == &e.extra }
 
 // send writes a message. After the response it writes nothing.
 func (e *exchange) send(message jsonrpc.Message) error {
@@ -42,44 +73,67 @@ func (e *exchange) send(message jsonrpc.Message) error {
 	if err != nil {
 		return err
 	}
-	response, last := message.(*jsonrpc.Response)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.w == nil {
 		return errNotSent
 	}
-	if last {
-		defer e.close()
-		if !e.stream {
-			return e.whole(e.status(response), text)
-		}
+	response, last := message.(*jsonrpc.Response)
+	switch {
+	case last && !e.stream:
+		err = e.whole(response, text)
+	default:
+		err = e.event(text)
 	}
-	return e.event(text)
+	if last {
+		e.close()
+	}
+	if err != nil {
+		return errNotSent // to this one; the connection of a session goes on
+	}
+	return nil
 }
 
-func (e *exchange) whole(status int, text []byte) error {
+func (e *exchange) whole(response *jsonrpc.Response, text []byte) error {
 	header := e.w.Header()
 	header["Content-Type"], header["Cache-Control"] = asJSON, uncached
-	e.w.WriteHeader(status)
+	if e.session != "" && response.Error == nil {
+		header[sessionHeader] = []string{e.session}
+	}
+	if status := e.status(response); status != http.StatusOK {
+		e.w.WriteHeader(status)
+	}
 	_, err := e.w.Write(text)
 	return err
 }
 
 func (e *exchange) event(text []byte) error {
-	if !e.stream {
-		e.stream = true
-		header := e.w.Header()
-		header["Content-Type"], header["Cache-Control"], header["X-Accel-Buffering"] = asEvents, uncached, unbuffer
+	e.streams()
+	event := make([]byte, 0, len(text)+32)
+	event = append(event, "event: message\ndata: "...)
+	event = append(event, text...)
+	event = append(event, "\n\n"...)
+	return e.flush(event)
+}
+
+// streams makes a stream of events of the answer, if it is none yet.
+func (e *exchange) streams() {
+	if e.stream {
+		return
 	}
-	for _, part := range [][]byte{beginEvent, text, endEvent} {
-		if _, err := e.w.Write(part); err != nil {
-			return errNotSent
-		}
+	e.stream = true
+	header := e.w.Header()
+	header["Content-Type"], header["Cache-Control"], header["X-Accel-Buffering"] = asEvents, uncached, unbuffer
+	if e.session != "" {
+		header[sessionHeader] = []string{e.session}
 	}
-	if err := http.NewResponseController(e.w).Flush(); err != nil {
-		return errNotSent
+}
+
+func (e *exchange) flush(text []byte) error {
+	if _, err := e.w.Write(text); err != nil {
+		return err
 	}
-	return nil
+	return http.NewResponseController(e.w).Flush()
 }
 
 func (e *exchange) status(r *jsonrpc.Response) int {
@@ -94,7 +148,16 @@ func (e *exchange) status(r *jsonrpc.Response) int {
 	return http.StatusOK
 }
 
-// close lets go of the request. It must be called before the request's handler returns, with mu held.
+// leave lets go of the request, because its client has gone or nobody will answer, and reports whether nothing was said yet.
+func (e *exchange) leave() (silent bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	silent = e.w != nil && !e.stream
+	e.w = nil
+	return silent
+}
+
+// close ends the exchange; mu must be held.
 func (e *exchange) close() {
 	e.w = nil
 	select {
@@ -102,4 +165,31 @@ func (e *exchange) close() {
 	default:
 		close(e.answered)
 	}
+}
+
+// accepts reports which forms of an answer a client takes (RFC 9110, section 12.5.1, without weights: nobody sends them here).
+func accepts(header http.Header) (json, events bool) {
+	for _, value := range header["Accept"] {
+		if value == "application/json, text/event-stream" { // as nearly everybody writes it
+			return true, true
+		}
+		for kind := range strings.SplitSeq(value, ",") {
+			kind, _, _ = strings.Cut(kind, ";")
+			switch strings.ToLower(strings.TrimSpace(kind)) {
+			case "application/json", "application/*":
+				json = true
+			case "text/event-stream", "text/*":
+				events = true
+			case "*/*":
+				json, events = true, true
+			}
+		}
+	}
+	return json, events
+}
+
+// acceptsBoth reports whether a client takes an answer in either form, as every client must say of a POST (TR-18).
+func acceptsBoth(header http.Header) bool {
+	json, events := accepts(header)
+	return json && events
 }

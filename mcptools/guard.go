@@ -22,7 +22,6 @@ type guard struct {
 	timeout  time.Duration
 	stopped  context.Context
 	calls    *quota
-	sessions *sessions
 	logger   *slog.Logger
 }
 
@@ -31,6 +30,7 @@ type guard struct {
 func (g guard) around(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
 		defer g.recovered(method, &result, &err)
+		ctx = within(ctx, req)
 		if err := g.authorize(method, req); err != nil {
 			return nil, err
 		}
@@ -39,7 +39,6 @@ func (g guard) around(next mcp.MethodHandler) mcp.MethodHandler {
 			return result, g.unexplained(method, req, err)
 		}
 		if result, err = next(ctx, method, req); err == nil {
-			g.own(method, req)
 			g.filter(req, result)
 		}
 		return result, err
@@ -130,13 +129,6 @@ func (g guard) bounded(ctx context.Context, method string, req mcp.Request, next
 	defer cancel()
 	defer context.AfterFunc(g.stopped, cancel)()
 	return next(ctx, method, req)
-}
-
-// own notes to whom a session belongs, as soon as it exists and before its id is told.
-func (g guard) own(method string, req mcp.Request) {
-	if session, ok := req.GetSession().(*mcp.ServerSession); ok && method == methodInitialize && session.ID() != "" {
-		g.sessions.opened(session.ID(), req.GetExtra().TokenInfo.UserID)
-	}
 }
 
 // filter leaves out of a list what the caller may not use, unless all is to be shown. (The lists of the SDK are made for each

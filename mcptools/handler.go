@@ -22,8 +22,8 @@ const maxInitializeBytes = 16 << 10
 // modernVersion is the first protocol version without sessions.
 const modernVersion = "2026-07-28"
 
-// Handler is the MCP endpoint. Both eras of the protocol share one server and one address: requests of 2026-07-28 and
-// later go to a handler without sessions, all others to one with sessions (see [Handler.Route]).
+// Handler is the MCP endpoint. Both eras of the protocol share one server and one address: requests of 2026-07-28 and later are
+// served without sessions, all others in one, unless there are to be none (see [Handler.Route]).
 type Handler struct {
 	settings Settings
 	server   *mcp.Server
@@ -35,16 +35,13 @@ type Handler struct {
 	// How a request begins that is served directly, by its version; and the tools whose parameters have to stand in headers too.
 	states              map[string]*mcp.ServerSessionState
 	parametersInHeaders map[string]bool
-	// What a request is handed to, by its era and by what it asks for; put together once.
-	modern, legacy         doors
-	initialize             http.Handler
-	getSession, endSession http.Handler
+	// The SDK's own handler without sessions, for what is not served directly; put together once.
+	sdk doors
 
 	closing      context.Context // ended by CloseStreams
 	closeStreams context.CancelFunc
 	stopped      context.Context // ended by CloseSessions
 	stop         context.CancelFunc
-	ended        context.Context // of every request that is over
 }
 
 // Options are what a [Handler] is made of.
@@ -65,9 +62,6 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog)}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
-	var end context.CancelFunc
-	h.ended, end = context.WithCancel(context.Background())
-	end()
 	options := &mcp.ServerOptions{
 		Capabilities: catalog.capabilities(),
 		// What stands behind a sign-in is nobody else's to cache.
@@ -84,19 +78,19 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	for _, t := range catalog.Tools {
 		h.parametersInHeaders[t.Name] = t.parametersInHeaders
 	}
-	h.sessions = newSessions(h.server, o.Settings)
+	h.sessions = newSessions(o.Settings)
 	h.streams = newQuota(o.Settings.MaxStreamsPerUser, o.Settings.MaxStreams)
 	h.calls = newQuota(o.Settings.MaxCallsPerUser, o.Settings.MaxCalls)
 	g := guard{
 		required: o.RequiredScopes, scopes: h.scopes, showAll: o.Tools.ShowAll,
-		timeout: o.Settings.CallTimeout, stopped: h.stopped, calls: h.calls, sessions: h.sessions, logger: o.Logger,
+		timeout: o.Settings.CallTimeout, stopped: h.stopped, calls: h.calls, logger: o.Logger,
 	}
 	h.server.AddReceivingMiddleware(g.around)
 
 	// The server in front bounds bodies by its own setting, which may be more than the SDK's default.
 	const alreadyBounded = -1
 	same := func(*http.Request) *mcp.Server { return h.server }
-	modern := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
+	h.sdk = h.doors(mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
 		Stateless: true,
 		// Closing the response is how a client of 2026-07-28 cancels (TR-21).
 		PropagateRequestCancellation: true,
@@ -104,20 +98,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		// request that a proxy on the same machine passes on.
 		DisableLocalhostProtection: true,
 		MaxRequestBodyBytes:        alreadyBounded,
-	})
-	h.modern = h.doors(modern)
-	h.legacy = h.modern
-	if h.hasSessions() {
-		legacy := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
-			SessionTimeout:             o.Settings.SessionTimeout, // the SDK alone would never end one
-			DisableLocalhostProtection: true,
-			MaxRequestBodyBytes:        alreadyBounded,
-		})
-		h.legacy = h.doors(h.owned(legacy))
-		h.initialize = unbuffered(h.opening(legacy))
-		h.getSession = unbuffered(h.owned(h.standing(legacy)))
-		h.endSession = h.owned(legacy)
-	}
+	}))
 	return h
 }
 
@@ -140,12 +121,10 @@ func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
 	switch {
 	case r.Method != http.MethodPost && h.isUnknownOldVersion(r):
 		return nil, unsupportedVersion(nil, r.Header.Get(versionHeader), h.versions)
-	case r.Method == http.MethodGet && h.hasSessions():
-		return nil, h.getSession
-	case r.Method == http.MethodDelete && h.hasSessions():
-		return nil, h.endSession
+	case r.Method != http.MethodPost && h.hasSessions():
+		return nil, h.ofSession(r.Method)
 	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
-		return nil, h.legacy.others // which know how to refuse what they cannot serve
+		return nil, h.sdk.others // which knows how to refuse what it cannot serve
 	}
 	body, err := readAll(r)
 	if err != nil {
@@ -175,30 +154,24 @@ func readAll(r *http.Request) ([]byte, error) {
 }
 
 func (h *Handler) route(r *http.Request, m message) http.Handler {
-	door := h.legacy
 	switch {
 	case isModern(r, m):
 		modernHeaders(r.Header)
-		door = h.modern
-	case !h.hasSessions():
+	case h.hasSessions():
+		return &post{handler: h, message: m}
+	default:
 		r.Header.Del(sessionHeader) // nobody here has one
-	case m.method == methodInitialize && len(m.body) > maxInitializeBytes:
-		return bodyTooLarge(m.id, "the body of initialize is too large")
-	case m.method == methodInitialize && r.Header.Get(sessionHeader) == "":
-		return h.initialize
-	case r.Header.Get(sessionHeader) == "":
-		return sessionNeeded(m.id)
 	}
 	if plain := h.direct(r, m, r.Header.Get(versionHeader)); plain != nil {
 		return plain
 	}
 	switch {
 	case m.method == methodListen:
-		return door.streams
+		return h.sdk.streams
 	case runsCode(m.method):
-		return door.calls
+		return h.sdk.calls
 	}
-	return door.others
+	return h.sdk.others
 }
 
 // calling refuses a caller who has too many calls in flight with a status that says when to come again. The places
@@ -227,30 +200,9 @@ func (h *Handler) isUnknownOldVersion(r *http.Request) bool {
 	return version != "" && version < modernVersion && !slices.Contains(h.versions, version)
 }
 
-// opening serves the request that begins a session, if there is room for one more.
-func (h *Handler) opening(next http.Handler) http.Handler {
-	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-		if err := h.sessions.begin(who.UserID); err != nil {
-			tooMany("sessions", providers.TooManySessions, err).ServeHTTP(w, r)
-			return
-		}
-		defer h.sessions.end(who.UserID)
-		ctx := fadingInto(&h.ended, r.Context())
-		defer ctx.end()
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
-}
-
-// owned serves a request of a session to the one who opened it. To everybody else there is no such session: the SDK would
-// say that there is one (TR-35, TR-38).
-func (h *Handler) owned(next http.Handler) http.Handler {
-	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-		if id := r.Header.Get(sessionHeader); id != "" && !h.sessions.belongs(id, who.UserID) {
-			noSuchSession().ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+// legacyVersions are those that sessions speak.
+func (h *Handler) legacyVersions() []string {
+	return slices.DeleteFunc(slices.Clone(h.versions), func(version string) bool { return version >= modernVersion })
 }
 
 // standing serves a stream that stays open for notifications. Nothing else would bound how many there are, nor end them:
@@ -282,7 +234,7 @@ func signedIn(serve func(http.ResponseWriter, *http.Request, *auth.TokenInfo)) h
 }
 
 // Sessions returns how many sessions are open.
-func (h *Handler) Sessions() int { return h.sessions.open() }
+func (h *Handler) Sessions() int { return h.sessions.count() }
 
 // CloseStreams ends all standing streams, and every one that is opened from now on. Calls in flight go on. Call it when the
 // server begins to stop: an HTTP server waits for open streams until its deadline.

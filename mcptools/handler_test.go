@@ -67,7 +67,7 @@ func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r)
 }
 
-func session(t *testing.T, url, protocol string) *mcp.ClientSession {
+func connect(t *testing.T, url, protocol string) *mcp.ClientSession {
 	t.Helper()
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
@@ -94,7 +94,7 @@ func TestAPanickingToolDoesNotEndTheProcess(t *testing.T) {
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
 			h := handlerOf(Catalog{Tools: []Tool{trap, whoami()}})
-			s := session(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
+			s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 			_, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "trap"})
 			if err == nil || !strings.Contains(err.Error(), "internal error") || strings.Contains(err.Error(), "42") {
 				t.Errorf("the caller gets %v", err)
@@ -109,7 +109,7 @@ func TestAPanickingToolDoesNotEndTheProcess(t *testing.T) {
 func TestAnUnknownToolIsAnErrorInBothEras(t *testing.T) {
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		h := handlerOf(Catalog{Tools: []Tool{whoami()}})
-		s := session(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
+		s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 		if _, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "nosuch"}); err == nil {
 			t.Errorf("%s: no error", protocol)
 		}
@@ -243,7 +243,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			begun, ended := make(chan struct{}, 10), make(chan error, 10)
 			h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}}, func(o *Options) { o.Settings.MaxCallsPerUser = 2 })
 			url := serve(t, h, time.Now().Add(time.Hour))
-			s := session(t, url, protocol)
+			s := connect(t, url, protocol)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			var calls sync.WaitGroup
@@ -279,7 +279,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 func TestStoppingEndsCallsThatNobodyWaitsFor(t *testing.T) {
 	begun, ended := make(chan struct{}, 1), make(chan error, 1)
 	h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}})
-	s := session(t, serve(t, h, time.Now().Add(time.Hour)), "2025-11-25")
+	s := connect(t, serve(t, h, time.Now().Add(time.Hour)), "2025-11-25")
 	ctx, hangUp := context.WithCancel(context.Background())
 	go func() { _, _ = s.CallTool(ctx, &mcp.CallToolParams{Name: "wait"}) }()
 	<-begun
@@ -297,7 +297,7 @@ func TestACallEndsAtItsDeadlineInBothEras(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 1), make(chan error, 1)
 			h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}}, func(o *Options) { o.Settings.CallTimeout = 200 * time.Millisecond })
-			s := session(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
+			s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 			if r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "wait"}); err == nil && !r.IsError {
 				t.Error("the call succeeded")
 			}
@@ -315,7 +315,7 @@ func TestTR19AnUnknownResourceIsInvalidParams(t *testing.T) {
 			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "doc://a", Text: "content"}}}, nil
 		},
 	}}})
-	s := session(t, serve(t, h, time.Now().Add(time.Hour)), "2026-07-28")
+	s := connect(t, serve(t, h, time.Now().Add(time.Hour)), "2026-07-28")
 	if r, err := s.ReadResource(context.Background(), &mcp.ReadResourceParams{URI: "doc://a"}); err != nil || r.Contents[0].Text != "content" {
 		t.Errorf("a known one: %v, %v", r, err)
 	}

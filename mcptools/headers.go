@@ -7,17 +7,18 @@ import (
 )
 
 const (
-	versionHeader = "Mcp-Protocol-Version"
-	sessionHeader = "Mcp-Session-Id"
-	methodHeader  = "Mcp-Method"
-	nameHeader    = "Mcp-Name"
+	versionHeader   = "Mcp-Protocol-Version"
+	sessionHeader   = "Mcp-Session-Id"
+	methodHeader    = "Mcp-Method"
+	nameHeader      = "Mcp-Name"
+	lastEventHeader = "Last-Event-ID"
 )
 
 // modernHeaders prepares the headers of a 2026-07-28 request for the SDK, which compares a name that had to be encoded
 // without decoding it (TR-09b), and refuses what the specification says to ignore (TR-13, TR-14).
 func modernHeaders(header http.Header) {
 	header.Del(sessionHeader)
-	header.Del("Last-Event-ID")
+	header.Del(lastEventHeader)
 	encoded, isEncoded := strings.CutPrefix(strings.TrimSpace(header.Get(nameHeader)), "=?base64?")
 	encoded, isClosed := strings.CutSuffix(encoded, "?=")
 	if !isEncoded || !isClosed {

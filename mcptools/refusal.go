@@ -25,6 +25,8 @@ type refusal struct {
 	// id is the request's id as it stands; null if the message could not be understood (JSON-RPC 2.0, section 5).
 	id   json.RawMessage
 	data any
+	// allow names the methods that there are; empty means that the header is not sent.
+	allow string
 	// retryAfter is in seconds; empty means that the header is not sent.
 	retryAfter string
 }
@@ -39,6 +41,9 @@ func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Marshalling strings, numbers and lists of strings cannot fail.
 	body, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": f.id, "error": wrong})
 	w.Header().Set("Content-Type", "application/json")
+	if f.allow != "" {
+		w.Header().Set("Allow", f.allow)
+	}
 	if f.retryAfter != "" {
 		w.Header().Set("Retry-After", f.retryAfter)
 	}

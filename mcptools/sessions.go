@@ -1,97 +1,53 @@
 package mcptools
 
-import (
-	"sync"
+import "sync"
 
-	"github.com/modelcontextprotocol/go-sdk/mcp"
-)
-
-// sessions knows to whom each session belongs. The SDK knows too, but tells a stranger that the session exists, and opens
-// as many as anybody asks for: each costs a goroutine and some kilobytes until it times out.
-//
-// How many there are is counted from the sessions themselves, not kept beside them: sessions end in many ways (idle,
-// deleted, failed, abandoned half open), and none of them tells us.
+// sessions are all that are open. Each costs a goroutine and some kilobytes until it ends, so that there is a bound, for each
+// caller and in all.
 type sessions struct {
-	server         *mcp.Server
-	perUser, inAll int
+	places *quota
 
-	mu      sync.Mutex
-	owners  map[string]string // session id to principal
-	opening map[string]int    // requests that may become a session, by principal
-	pending int               // their number
+	mu   sync.Mutex
+	open map[string]*session
 }
 
-func newSessions(server *mcp.Server, s Settings) *sessions {
-	return &sessions{server: server, perUser: s.MaxSessionsPerUser, inAll: s.MaxSessions, owners: map[string]string{}, opening: map[string]int{}}
+func newSessions(s Settings) *sessions {
+	return &sessions{places: newQuota(s.MaxSessionsPerUser, s.MaxSessions), open: map[string]*session{}}
 }
 
-// begin makes room for one more session of principal, or says why there is none. The place is held until end.
-func (s *sessions) begin(principal string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.room(principal) != nil {
-		s.prune()
-	}
-	if err := s.room(principal); err != nil {
+// add makes room for one more, or says why there is none.
+func (t *sessions) add(s *session) error {
+	if err := t.places.take(s.owner); err != nil {
 		return err
 	}
-	s.opening[principal]++
-	s.pending++
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open[s.id] = s
 	return nil
 }
 
-// end gives back the place that begin held. If a session came of it, the session counts for itself by now.
-func (s *sessions) end(principal string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pending--
-	if s.opening[principal]--; s.opening[principal] <= 0 {
-		delete(s.opening, principal)
+// remove takes out one that ended.
+func (t *sessions) remove(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open[s.id] == s {
+		delete(t.open, s.id)
+		t.places.give(s.owner)
 	}
 }
 
-func (s *sessions) room(principal string) error {
-	own := s.opening[principal]
-	for _, owner := range s.owners {
-		if owner == principal {
-			own++
-		}
+// of returns the session with this id if it is owner's. To everybody else there is no such session (TR-35, TR-38).
+func (t *sessions) of(id, owner string) *session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.open[id]; s != nil && s.owner == owner {
+		return s
 	}
-	return exceeded(own, s.perUser, len(s.owners)+s.pending, s.inAll)
+	return nil
 }
 
-// opened notes to whom a session belongs.
-func (s *sessions) opened(id, principal string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.owners[id] = principal
-}
-
-// belongs reports whether the session exists and is principal's.
-func (s *sessions) belongs(id, principal string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	owner, ok := s.owners[id]
-	return ok && owner == principal
-}
-
-// prune forgets sessions that are over.
-func (s *sessions) prune() {
-	live := map[string]bool{}
-	for one := range s.server.Sessions() {
-		live[one.ID()] = true
-	}
-	for id := range s.owners {
-		if !live[id] {
-			delete(s.owners, id)
-		}
-	}
-}
-
-// open returns how many sessions there are.
-func (s *sessions) open() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.prune()
-	return len(s.owners)
+func (t *sessions) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
 }

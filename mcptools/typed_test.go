@@ -256,7 +256,7 @@ func TestAResultThatBreaksItsSchemaStaysInside(t *testing.T) {
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		var log bytes.Buffer
 		h := handlerOf(Catalog{Tools: []Tool{odd}}, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
-		s := session(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
+		s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 		_, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "odd"})
 		if err == nil || !strings.Contains(err.Error(), "internal error") || strings.Contains(err.Error(), "42") {
 			t.Errorf("%s: the caller gets %v", protocol, err)

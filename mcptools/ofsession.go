@@ -1,0 +1,64 @@
+package mcptools
+
+import (
+	"net/http"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+
+	"gatehouse/providers"
+)
+
+// ofSession serves a method other than POST where there are sessions.
+func (h *Handler) ofSession(method string) http.Handler {
+	switch method {
+	case http.MethodGet:
+		return signedIn(h.getStream)
+	case http.MethodDelete:
+		return signedIn(h.endSession)
+	}
+	// RFC 9110, section 15.5.6 wants the header.
+	return &refusal{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "MCP knows GET, POST and DELETE", allow: "GET, POST, DELETE", reason: providers.MessageMalformed}
+}
+
+// getStream serves the standing stream of a session.
+func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
+	s, refused := h.named(r, who)
+	if _, events := accepts(r.Header); refused == nil && !events {
+		refused = malformed(nil, codeInvalidRequest, "Accept must name text/event-stream")
+	}
+	if refused == nil && r.Header.Get(lastEventHeader) != "" {
+		refused = malformed(nil, codeInvalidRequest, "no event is kept, so that no stream can be resumed")
+	}
+	if refused != nil {
+		refused.ServeHTTP(w, r)
+		return
+	}
+	h.standing(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if taken := s.hold(r.Context(), w); taken != nil {
+			taken.ServeHTTP(w, r)
+		}
+	})).ServeHTTP(w, r)
+}
+
+// endSession ends a session, and what is in flight in it.
+func (h *Handler) endSession(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
+	s, refused := h.named(r, who)
+	if refused != nil {
+		refused.ServeHTTP(w, r)
+		return
+	}
+	_ = s.Close()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// named returns the session that a request other than POST names.
+func (h *Handler) named(r *http.Request, who *auth.TokenInfo) (*session, *refusal) {
+	id := r.Header.Get(sessionHeader)
+	if id == "" {
+		return nil, sessionNeeded(nil)
+	}
+	if s := h.sessions.of(id, who.UserID); s != nil {
+		return s, nil
+	}
+	return nil, noSuchSession()
+}

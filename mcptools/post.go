@@ -1,0 +1,166 @@
+package mcptools
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+
+	"gatehouse/providers"
+	"gatehouse/providers/rawjson"
+)
+
+// post serves one message of a session, or the one that begins it.
+type post struct {
+	exchange
+	handler *Handler
+	message message
+}
+
+// ServeHTTP implements http.Handler.
+func (p *post) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	who := auth.TokenInfoFromContext(r.Context())
+	if who == nil || who.UserID == "" {
+		notSignedIn().ServeHTTP(w, r)
+		return
+	}
+	if refused := p.read(r); refused != nil {
+		refused.ServeHTTP(w, r)
+		return
+	}
+	serve := p.in
+	if p.begins(r) {
+		serve = p.open
+	}
+	if refused := serve(w, r, who); refused != nil {
+		refused.ServeHTTP(w, r)
+	}
+}
+
+func (p *post) begins(r *http.Request) bool {
+	return p.message.method == methodInitialize && r.Header.Get(sessionHeader) == ""
+}
+
+// read makes the SDK's message of what was peeked at.
+func (p *post) read(r *http.Request) *refusal {
+	m := p.message
+	switch {
+	case !acceptsBoth(r.Header):
+		return malformed(m.id, codeInvalidRequest, "Accept must name application/json and text/event-stream")
+	case r.Header.Get(lastEventHeader) != "":
+		return malformed(m.id, codeInvalidRequest, "Last-Event-ID is for GET")
+	case m.version != nil: // and a session, which that version does not know
+		version, _ := rawjson.Text(m.version)
+		return unsupportedVersion(m.id, version, p.handler.legacyVersions())
+	case rawjson.DeeperThan(maxDepth, m.body):
+		return malformed(m.id, codeParseError, "the message is nested too deeply")
+	}
+	if m.method == "" {
+		return nil // an answer of the client
+	}
+	id, plain := plainID(m.id)
+	if plain && m.isRequest {
+		p.request = jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
+	} else {
+		decoded, err := jsonrpc.DecodeMessage(m.body)
+		request, ok := decoded.(*jsonrpc.Request)
+		if err != nil || !ok {
+			return malformed(m.id, codeInvalidRequest, "the body is not one JSON-RPC message")
+		}
+		p.request = *request
+	}
+	// What the SDK would drop in silence.
+	switch isNotification := strings.HasPrefix(m.method, "notifications/"); {
+	case isNotification && p.request.IsCall():
+		return malformed(m.id, codeInvalidRequest, "a notification has no id")
+	case !isNotification && !p.request.IsCall():
+		return malformed(nil, codeInvalidRequest, "the id is missing")
+	}
+	return nil
+}
+
+// open begins a session with the message, if there is room for one more.
+func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
+	if len(p.message.body) > maxInitializeBytes {
+		return bodyTooLarge(p.message.id, "the body of initialize is too large")
+	}
+	s := newSession(who.UserID, p.handler.sessions, p.handler.settings.SessionTimeout)
+	if err := p.handler.sessions.add(s); err != nil {
+		_ = s.Close()
+		return tooMany("sessions", providers.TooManySessions, err)
+	}
+	// Not the context of the request: the SDK makes what it gets here the context of all calls in the session.
+	began, err := p.handler.server.Connect(context.Background(), s, nil)
+	if err != nil {
+		_ = s.Close()
+		return malformed(p.message.id, jsonrpc.CodeInternalError, "the session could not begin")
+	}
+	p.session = s.id
+	refused := p.call(s, w, r, who)
+	if began.InitializeParams() == nil {
+		_ = s.Close()
+	}
+	return refused
+}
+
+// in serves the message in the session that it names.
+func (p *post) in(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
+	id := r.Header.Get(sessionHeader)
+	if id == "" {
+		return sessionNeeded(p.message.id)
+	}
+	s := p.handler.sessions.of(id, who.UserID)
+	if s == nil {
+		return noSuchSession()
+	}
+	if p.request.IsCall() {
+		if runsCode(p.request.Method) {
+			if err := p.handler.calls.full(who.UserID); err != nil {
+				return tooMany("calls", providers.TooManyCalls, err)
+			}
+		}
+		return p.call(s, w, r, who)
+	}
+	defer s.busy()()
+	told := jsonrpc.Message(&p.request)
+	if p.message.method == "" {
+		answer, err := jsonrpc.DecodeMessage(p.message.body)
+		if err != nil {
+			return malformed(p.message.id, codeInvalidRequest, "the body is not one JSON-RPC message")
+		}
+		told = answer
+	} else {
+		p.sign(r, who)
+	}
+	if !s.deliver(told) {
+		return noSuchSession()
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// call hands a request to the server and waits for the answer. The call goes on when its client hangs up: that is not how clients
+// of the older era cancel.
+func (p *post) call(s *session, w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
+	defer s.busy()()
+	p.begin(w, r, who)
+	if !s.expect(&p.exchange) {
+		return malformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
+	}
+	if s.deliver(&p.request) {
+		select {
+		case <-p.answered:
+			return nil
+		case <-r.Context().Done():
+			p.leave()
+			return nil
+		case <-s.over:
+		}
+	}
+	if p.leave() {
+		return noSuchSession()
+	}
+	return nil
+}

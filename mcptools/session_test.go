@@ -1,0 +1,436 @@
+package mcptools
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"weak"
+
+	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/providers"
+)
+
+// glance says whom the context of a call names, and whom the call itself does.
+func glance() Tool {
+	return Define(Definition{Name: "glance", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		inContext := "nobody"
+		if info := auth.TokenInfoFromContext(ctx); info != nil {
+			inContext = info.UserID
+		}
+		return text(fmt.Sprintf("context: %s, call: %s, over: %v", inContext, Caller(req).Subject, ctx.Err())), nil, nil
+	})
+}
+
+// The SDK makes the request that opens a session the context of all later calls in it. Whatever it knew then may be over by now.
+func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{glance()}})
+	var opener weak.Pointer[auth.TokenInfo]
+	inject := auth.RequireBearerToken(func(_ context.Context, _ string, r *http.Request) (*auth.TokenInfo, error) {
+		id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
+		info := id.TokenInfo()
+		if opener == (weak.Pointer[auth.TokenInfo]{}) {
+			opener = weak.Make(&info)
+		}
+		return &info, nil
+	}, nil)
+	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, handler := h.Route(r)
+		handler.ServeHTTP(w, r)
+	})))
+	t.Cleanup(func() {
+		h.CloseStreams()
+		server.Close()
+		h.CloseSessions()
+	})
+	s := connect(t, server.URL, "2025-11-25")
+	if opener.Value() == nil {
+		t.Fatal("nobody opened the session")
+	}
+	for range 2 { // the SDK keeps the last request of a session
+		result, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "glance"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := result.Content[0].(*mcp.TextContent).Text; got != "context: nobody, call: alice, over: <nil>" {
+			t.Errorf("a tool sees %q", got)
+		}
+	}
+	for range 100 {
+		runtime.GC()
+		if opener.Value() == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // its connection may not be done yet
+	}
+	t.Error("the session keeps the identity and with it the token that opened it")
+}
+
+// inquisitive is a tool that asks its client something, in the call and outside of it.
+func inquisitive() Tool {
+	return Define(Definition{Name: "ask", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		said := make([]string, 0, 3)
+		if err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Progress: 1}); err != nil {
+			return nil, nil, err
+		}
+		answer, err := req.Session.Elicit(ctx, &mcp.ElicitParams{Message: "may I?", RequestedSchema: &jsonschema.Schema{Type: "object"}})
+		if err != nil {
+			return nil, nil, err
+		}
+		said = append(said, answer.Action)
+		roots, err := req.Session.ListRoots(ctx, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, root := range roots.Roots {
+			said = append(said, root.URI)
+		}
+		outside, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		answer, err = req.Session.Elicit(outside, &mcp.ElicitParams{Message: "and now?", RequestedSchema: &jsonschema.Schema{Type: "object"}})
+		if err != nil {
+			return nil, nil, err
+		}
+		return text(strings.Join(append(said, answer.Action), " ")), nil, nil
+	})
+}
+
+// A session carries questions to the client and its answers back: on the answer to the call where one is being worked on, and on the
+// standing stream otherwise.
+func TestAServerAsksItsClientInASession(t *testing.T) {
+	var progress atomic.Int64
+	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+		ElicitationHandler: func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+			return &mcp.ElicitResult{Action: map[string]string{"may I?": "accept", "and now?": "decline"}[req.Params.Message]}, nil
+		},
+		ProgressNotificationHandler: func(context.Context, *mcp.ProgressNotificationClientRequest) { progress.Add(1) },
+	})
+	client.AddRoots(&mcp.Root{URI: "file:///here", Name: "here"})
+	url := serve(t, handlerOf(Catalog{Tools: []Tool{inquisitive()}}), time.Now().Add(time.Hour))
+	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 3 {
+		r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "ask"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Content[0].(*mcp.TextContent).Text; got != "accept file:///here decline" {
+			t.Errorf("the tool learnt %q", got)
+		}
+	}
+	if got := progress.Load(); got != 3 {
+		t.Errorf("%d notifications came, want 3", got)
+	}
+}
+
+// Without a standing stream there is nobody to ask outside of a call, and the tool is told so at once.
+func TestAQuestionThatNobodyCanHearFailsAtOnce(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{inquisitive()}})
+	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+		ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+			return &mcp.ElicitResult{Action: "accept"}, nil
+		},
+	})
+	transport := &mcp.StreamableClientTransport{Endpoint: serve(t, h, time.Now().Add(time.Hour)), HTTPClient: bearerClient(), DisableStandaloneSSE: true}
+	s, err := client.Connect(context.Background(), transport, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	begin := time.Now()
+	for range 2 { // and the session goes on
+		r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "ask"})
+		if err != nil || !r.IsError || !strings.Contains(r.Content[0].(*mcp.TextContent).Text, "nobody to tell") {
+			t.Errorf("answered %+v, %v", r, err)
+		}
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestAListThatChangedIsToldOnTheStandingStream(t *testing.T) {
+	told := make(chan struct{}, 1)
+	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { told <- struct{}{} },
+	})
+	h := handlerOf(changing())
+	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: serve(t, h, time.Now().Add(time.Hour)), HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	time.Sleep(50 * time.Millisecond) // the stream opens after the handshake
+	greet().register(h.server)
+	select {
+	case <-told:
+	case <-time.After(5 * time.Second):
+		t.Error("nobody was told")
+	}
+}
+
+// MCP 2025-11-25, utilities, cancellation: a client says that it has lost interest, and does not merely hang up.
+func TestACallInASessionEndsWhenItsClientSaysSoAndNotWhenItHangsUp(t *testing.T) {
+	begun, ended := make(chan struct{}, 2), make(chan error, 2)
+	h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}})
+	url := serve(t, h, time.Now().Add(time.Hour))
+	in := map[string]string{sessionHeader: opened(t, url)}
+	call := `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"wait"}}`
+	ctx, hangUp := context.WithCancel(context.Background())
+	hungUp := make(chan struct{})
+	go func() {
+		defer close(hungUp)
+		if resp, err := bearerClient().Do(posted{fmt.Sprintf(call, 1), in}.to(url).WithContext(ctx)); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-begun
+	hangUp()
+	<-hungUp
+	select {
+	case err := <-ended:
+		t.Fatalf("hanging up ended the call: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	t.Run("its id is still taken", func(t *testing.T) {
+		if resp := request(t, http.MethodPost, url, fmt.Sprintf(call, 1), in); resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("answered %d, want 400", resp.StatusCode)
+		}
+	})
+	if resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`, in); resp.StatusCode != http.StatusAccepted {
+		t.Errorf("the notification was answered %d", resp.StatusCode)
+	}
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the notification did not end the call")
+	}
+	t.Run("then the id is free again", func(t *testing.T) {
+		for range 100 {
+			resp := request(t, http.MethodPost, url, strings.Replace(fmt.Sprintf(call, 1), "wait", "nosuch", 1), in)
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Error("it never was")
+	})
+}
+
+func TestTheEndOfASessionEndsWhatIsInFlightInIt(t *testing.T) {
+	begun, ended := make(chan struct{}, 1), make(chan error, 1)
+	h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}})
+	url := serve(t, h, time.Now().Add(time.Hour))
+	in := map[string]string{sessionHeader: opened(t, url)}
+	stream := request(t, http.MethodGet, url, "", in)
+	statuses := make(chan int, 1)
+	go func() {
+		resp, err := bearerClient().Do(posted{`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, in}.to(url))
+		if err != nil {
+			statuses <- 0
+			return
+		}
+		resp.Body.Close()
+		statuses <- resp.StatusCode
+	}()
+	<-begun
+	if resp := request(t, http.MethodDelete, url, "", in); resp.StatusCode != http.StatusNoContent {
+		t.Errorf("DELETE answered %d", resp.StatusCode)
+	}
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the call goes on")
+	}
+	if status := <-statuses; status != http.StatusNotFound { // so that the client begins a new session (TR-35)
+		t.Errorf("the call was answered %d, want 404", status)
+	}
+	if _, err := io.Copy(io.Discard, stream.Body); err != nil {
+		t.Errorf("the stream broke: %v", err)
+	}
+	if n := h.Sessions(); n != 0 {
+		t.Errorf("%d sessions are open", n)
+	}
+}
+
+// What a session is not asked in the way that MCP says is refused, and harms nothing.
+func TestASessionRefusesWhatMCPDoesNotKnow(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{greet()}})
+	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
+	id := opened(t, url)
+	in := map[string]string{sessionHeader: id}
+	with := func(pairs ...string) map[string]string { return posted{header: in}.with(pairs...).header }
+	hello := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"}}}`
+	request(t, http.MethodGet, url, "", in) // holds the stream
+	for name, c := range map[string]struct {
+		method, body string
+		header       map[string]string
+		status       int
+		want         string
+	}{
+		"a second standing stream":              {"GET", "", in, 409, "standing stream"},
+		"a stream that is no stream":            {"GET", "", with("Accept", "application/json"), 400, "Accept"},
+		"a stream to resume":                    {"GET", "", with("Last-Event-ID", "1_1"), 400, "resumed"},
+		"a POST that resumes":                   {"POST", hello, with("Last-Event-ID", "1_1"), 400, "Last-Event-ID"},
+		"an Accept that is too narrow":          {"POST", hello, with("Accept", "application/json"), 400, "Accept"},
+		"any Accept":                            {"POST", hello, with("Accept", "*/*"), 200, "Hello, Ada!"},
+		"an Accept with parameters":             {"POST", hello, with("Accept", "Application/JSON; q=0.9, text/*"), 200, "Hello, Ada!"},
+		"another content type":                  {"POST", hello, with("Content-Type", "text/plain"), 415, ""},
+		"a call without an id":                  {"POST", strings.Replace(hello, `"id":1,`, "", 1), in, 400, "id is missing"},
+		"a call with a null id":                 {"POST", strings.Replace(hello, `"id":1`, `"id":null`, 1), in, 400, "id is missing"},
+		"a call with an id that is a list":      {"POST", strings.Replace(hello, `"id":1`, `"id":[1]`, 1), in, 400, "-32600"},
+		"a call with a negative id":             {"POST", strings.Replace(hello, `"id":1`, `"id":-1`, 1), in, 200, `"id":-1`},
+		"a notification with an id":             {"POST", `{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}`, in, 400, "no id"},
+		"a notification that nobody knows":      {"POST", `{"jsonrpc":"2.0","method":"notifications/nosuch"}`, in, 202, ""},
+		"JSON-RPC 1.0":                          {"POST", strings.Replace(hello, `"2.0"`, `"1.0"`, 1), in, 400, "-32600"},
+		"an answer to nothing":                  {"POST", `{"jsonrpc":"2.0","id":77,"result":{}}`, in, 202, ""},
+		"an error to nothing":                   {"POST", `{"jsonrpc":"2.0","id":78,"error":{"code":1,"message":"x"}}`, in, 202, ""},
+		"an answer without an id":               {"POST", `{"jsonrpc":"2.0","result":{}}`, in, 400, "-32600"},
+		"an answer that is not one":             {"POST", `{"jsonrpc":"2.0","id":77,"error":"x"}`, in, 400, "-32600"},
+		"neither a method nor an answer":        {"POST", `{}`, in, 400, "-32600"},
+		"a second handshake":                    {"POST", `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, in, 200, "duplicate"},
+		"2026-07-28 in _meta":                   {"POST", strings.Replace(hello, `"params":{`, `"params":{`+plainMeta+`,`, 1), in, 400, "-32022"},
+		"nesting without end":                   {"POST", strings.Replace(hello, `"Ada"`, nested(2000), 1), in, 400, "deep"},
+		"another method of HTTP":                {"PUT", hello, in, 405, ""},
+		"the end of no session":                 {"DELETE", "", with(sessionHeader, ""), 400, "session"},
+		"a call in a session of another's name": {"POST", hello, with(sessionHeader, strings.ToLower(id)), 404, "no such session"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := request(t, c.method, url, c.body, c.header)
+			body, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode != c.status || !strings.Contains(string(body), c.want) {
+				t.Errorf("answered %d %s, want %d with %s", resp.StatusCode, body, c.status, c.want)
+			}
+			if c.status == http.StatusMethodNotAllowed && resp.Header.Get("Allow") != "GET, POST, DELETE" {
+				t.Errorf("Allow is %q", resp.Header.Get("Allow"))
+			}
+			if again := request(t, http.MethodPost, url, hello, in); again.StatusCode != http.StatusOK {
+				t.Errorf("afterwards a good call is answered %d", again.StatusCode)
+			}
+		})
+	}
+}
+
+// A session that did not come about takes no place, and its id is told to nobody.
+func TestAHandshakeThatFailsLeavesNoSession(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{greet()}})
+	url := serve(t, h, time.Now().Add(time.Hour))
+	for name, body := range map[string]string{
+		"no params":         `{"jsonrpc":"2.0","id":1,"method":"initialize"}`,
+		"params of no kind": `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":7}}`,
+		"no id":             `{"jsonrpc":"2.0","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := request(t, http.MethodPost, url, body, nil)
+			if resp.Header.Get(sessionHeader) != "" {
+				t.Errorf("answered %d with a session", resp.StatusCode)
+			}
+			for range 100 {
+				if h.Sessions() == 0 {
+					return
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			t.Error("a session stays")
+		})
+	}
+}
+
+// A call keeps its session alive, however long it takes; from its end on the session may be idle for as long as the setting says.
+func TestASessionIsNotIdleWhileSomebodyWaitsForACall(t *testing.T) {
+	slow := Define(Definition{Name: "slow", Description: "x"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(600 * time.Millisecond):
+		}
+		return text("done"), nil, ctx.Err()
+	})
+	h := handlerOf(Catalog{Tools: []Tool{slow}}, func(o *Options) { o.Settings.SessionTimeout = 300 * time.Millisecond })
+	url := serve(t, h, time.Now().Add(time.Hour))
+	in := map[string]string{sessionHeader: opened(t, url)}
+	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in)
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "done") {
+		t.Errorf("answered %d %s", resp.StatusCode, body)
+	}
+	if n := h.Sessions(); n != 1 {
+		t.Errorf("%d sessions are open, want 1", n)
+	}
+	for range 100 {
+		if h.Sessions() == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("the session never ended")
+}
+
+// Many clients that call, hang up, listen, and end their sessions in the middle of it all.
+func TestASessionSurvivesClientsOfEveryTemper(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{greet(), reporting()}}, func(o *Options) { o.Settings.MaxSessionsPerUser = 100 })
+	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
+	transport := &http.Transport{MaxIdleConnsPerHost: 16}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: withToken{transport}}
+	var clients sync.WaitGroup
+	for range 4 {
+		id := opened(t, url)
+		for n := range 4 {
+			clients.Go(func() {
+				for i := range 40 {
+					tool := []string{"greet", "report"}[i%2]
+					ctx, cancel := context.WithCancel(context.Background())
+					if i%7 == n {
+						ctx, cancel = context.WithTimeout(context.Background(), time.Duration(i)*20*time.Microsecond)
+					}
+					p := posted{fmt.Sprintf(`{"jsonrpc":"2.0","id":"%d-%d","method":"tools/call","params":{"name":%q,"arguments":{"name":"Ada"}}}`, n, i, tool), map[string]string{sessionHeader: id}}
+					resp, err := client.Do(p.to(url).WithContext(ctx))
+					if err == nil {
+						body, err := io.ReadAll(resp.Body)
+						resp.Body.Close()
+						// Whoever comes after the session's end hears of it.
+						if err == nil && resp.StatusCode != http.StatusNotFound && !strings.Contains(string(body), fmt.Sprintf(`"id":"%d-%d"`, n, i)) {
+							t.Errorf("call %d-%d was answered %d %s", n, i, resp.StatusCode, body)
+						}
+					}
+					cancel()
+				}
+				if n == 3 {
+					resp, err := client.Do(posted{"", map[string]string{sessionHeader: id}}.by(http.MethodDelete, url))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					resp.Body.Close()
+				}
+			})
+		}
+	}
+	clients.Wait()
+	if n := h.Sessions(); n != 0 {
+		t.Errorf("%d sessions are open", n)
+	}
+}
+
+// opened begins a session and returns its id.
+func opened(t *testing.T, url string) string {
+	t.Helper()
+	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil)
+	id := resp.Header.Get(sessionHeader)
+	if resp.StatusCode != http.StatusOK || id == "" {
+		t.Fatalf("initialize answered %d, session %q", resp.StatusCode, id)
+	}
+	return id
+}
