@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/providers"
@@ -328,5 +329,36 @@ func TestACallOf20251125WithoutSessionGoesOnWhenItsClientHangsUp(t *testing.T) {
 	close(over)
 	if err := <-finished; err != nil {
 		t.Errorf("the call was ended: %v", err)
+	}
+}
+
+// What the SDK would write is written without its help; the reader must not be able to tell.
+func TestAResultIsWrittenAsTheSDKWritesIt(t *testing.T) {
+	for _, id := range []any{"a", "\u2028<&>\"\\\n", "", float64(0), float64(1 << 53), float64(-3)} {
+		made, err := jsonrpc.MakeID(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, r := range map[string]*jsonrpc.Response{
+			"a result": {ID: made, Result: json.RawMessage(`{"content":[{"text":"<b>\u2028\n"}]}`)},
+			"an error": {ID: made, Error: &jsonrpc.Error{Code: -1, Message: "<b>"}},
+			"neither":  {ID: made},
+		} {
+			ours, err := encode(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs, err := jsonrpc.EncodeMessage(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got, want any
+			if json.Unmarshal(ours, &got) != nil || json.Unmarshal(theirs, &want) != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s for %q: %s, the SDK writes %s", name, id, ours, theirs)
+			}
+			if strings.ContainsAny(string(ours), "\r\n") {
+				t.Errorf("%s for %q is no line, which an event must be", name, id)
+			}
+		}
 	}
 }

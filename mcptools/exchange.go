@@ -2,6 +2,7 @@ package mcptools
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -69,7 +70,7 @@ func (e *exchange) isOf(ctx context.Context) bool { return ctx.Value(callKey{}) 
 
 // send writes a message. After the response it writes nothing.
 func (e *exchange) send(message jsonrpc.Message) error {
-	text, err := jsonrpc.EncodeMessage(message)
+	text, err := encode(message)
 	if err != nil {
 		return err
 	}
@@ -92,6 +93,25 @@ func (e *exchange) send(message jsonrpc.Message) error {
 		return errNotSent // to this one; the connection of a session goes on
 	}
 	return nil
+}
+
+// encode is the SDK's encoder, but for a result: that is JSON already, and the SDK would read every byte of it once more.
+func encode(message jsonrpc.Message) ([]byte, error) {
+	response, ok := message.(*jsonrpc.Response)
+	if !ok || response.Error != nil || len(response.Result) == 0 {
+		return jsonrpc.EncodeMessage(message)
+	}
+	id, err := json.Marshal(response.ID.Raw())
+	if err != nil {
+		return nil, err
+	}
+	const most = len(`{"jsonrpc":"2.0","id":,"result":}`)
+	text := make([]byte, 0, most+len(id)+len(response.Result))
+	text = append(text, `{"jsonrpc":"2.0","id":`...)
+	text = append(text, id...)
+	text = append(text, `,"result":`...)
+	text = append(text, response.Result...)
+	return append(text, '}'), nil
 }
 
 func (e *exchange) whole(response *jsonrpc.Response, text []byte) error {
@@ -168,7 +188,7 @@ func (e *exchange) close() {
 }
 
 // accepts reports which forms of an answer a client takes (RFC 9110, section 12.5.1, without weights: nobody sends them here).
-func accepts(header http.Header) (json, events bool) {
+func accepts(header http.Header) (whole, events bool) {
 	for _, value := range header["Accept"] {
 		if value == "application/json, text/event-stream" { // as nearly everybody writes it
 			return true, true
@@ -177,19 +197,19 @@ func accepts(header http.Header) (json, events bool) {
 			kind, _, _ = strings.Cut(kind, ";")
 			switch strings.ToLower(strings.TrimSpace(kind)) {
 			case "application/json", "application/*":
-				json = true
+				whole = true
 			case "text/event-stream", "text/*":
 				events = true
 			case "*/*":
-				json, events = true, true
+				whole, events = true, true
 			}
 		}
 	}
-	return json, events
+	return whole, events
 }
 
 // acceptsBoth reports whether a client takes an answer in either form, as every client must say of a POST (TR-18).
 func acceptsBoth(header http.Header) bool {
-	json, events := accepts(header)
-	return json && events
+	whole, events := accepts(header)
+	return whole && events
 }
