@@ -105,7 +105,7 @@ func (s *shards) put(f fingerprint, r recollection, now time.Time) {
 
 // makeRoom looks at a few entries, in the random order of a map, and takes out those that are over, at least one.
 func makeRoom(entries map[fingerprint]recollection, keys uint64, now int64) {
-	const looks = 16
+	const looks = 4
 	looked, removed := 0, false
 	var any fingerprint
 	for f, r := range entries {

@@ -42,8 +42,7 @@ func malformedCredentials(cause error) error {
 // went wrong, known or not, is ours to mend, and must not make clients throw good tokens away.
 func refusedToken(err error) error {
 	if errors.Is(err, providers.ErrInvalidToken) {
-		return &refusal{status: http.StatusUnauthorized, code: "invalid_token", text: "The access token is not valid for this server.",
-			reason: providers.ReasonOf(err), cause: err}
+		return badToken(err)
 	}
 	reason := providers.ReasonOf(err)
 	if reason == "" {
@@ -51,6 +50,13 @@ func refusedToken(err error) error {
 	}
 	return &refusal{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", text: "The identity provider cannot be asked right now. Try again soon.",
 		reason: reason, cause: err, retryAfter: 5}
+}
+
+const invalidToken = "invalid_token"
+
+func badToken(cause error) *refusal {
+	return &refusal{status: http.StatusUnauthorized, code: invalidToken, text: "The access token is not valid for this server.",
+		reason: providers.ReasonOf(cause), cause: cause}
 }
 
 func insufficientScope(needed, missing []string) error {

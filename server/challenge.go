@@ -15,7 +15,8 @@ const realm = "OAuth"
 type challenger struct {
 	prefix string // scheme, realm and resource_metadata, the same in every challenge
 	scope  string // what first sign-in asks for
-	first  string // the whole challenge for first sign-in
+	// The challenges of nearly every refusal, whole: for first sign-in, and for a bad token.
+	first, badToken string
 	// spell gives scopes the names that clients must ask the provider for.
 	spell func(scopes []string) []string
 }
@@ -36,13 +37,24 @@ func newChallenger(resource providers.Resource, p providers.Provider) challenger
 		parameter(&h, "scope", c.scope)
 	}
 	c.first = h.String()
+	c.badToken = c.put(badToken(nil))
 	return c
 }
 
 func (c challenger) header(r *refusal) string {
-	if r.code == "" && r.scopes == nil {
+	switch {
+	case r.scopes != nil:
+		return c.put(r)
+	case r.code == "":
 		return c.first
+	case r.code == invalidToken:
+		return c.badToken
 	}
+	return c.put(r)
+}
+
+// put puts the challenge of a refusal together.
+func (c challenger) put(r *refusal) string {
 	var h strings.Builder
 	h.Grow(len(c.first) + 200)
 	h.WriteString(c.prefix)
