@@ -1,13 +1,13 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
+	"github.com/segmentio/encoding/json"
 
 	"gatehouse/providers"
 )
@@ -136,7 +136,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			err = ctx.NoContent(status)
 		} else {
 			var text []byte
-			if text, err = json.Marshal(body); err == nil {
+			if text, err = json.Append(make([]byte, 0, 256), body, 0); err == nil {
 				err = ctx.JSONBlob(status, text)
 			}
 		}
