@@ -135,11 +135,15 @@ func compare(ctx context.Context, s settings, out io.Writer) error {
 		}
 		line(out, r.name, ratios, r.target)
 	}
-	for _, more := range []func(context.Context, io.Writer) error{w.memory, w.floods, w.coldStarts} {
-		if s.only == "" {
-			if err := more(ctx, out); err != nil {
-				return err
-			}
+	for _, more := range []struct {
+		name    string
+		measure func(context.Context, io.Writer) error
+	}{{"memory", w.memory}, {"median", w.floods}, {"cold start", w.coldStarts}} {
+		if !strings.Contains(more.name, s.only) {
+			continue
+		}
+		if err := more.measure(ctx, out); err != nil {
+			return fmt.Errorf("%s: %w", more.name, err)
 		}
 	}
 	return nil

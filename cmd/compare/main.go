@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&s.rounds, "rounds", 9, "pairs of slices for each row")
 	flags.DurationVar(&s.slice, "slice", 1500*time.Millisecond, "how long a slice is")
 	flags.IntVar(&s.connections, "connections", 8, "connections that load a server")
-	flags.StringVar(&s.only, "only", "", "rows whose name contains this")
+	flags.StringVar(&s.only, "only", "", "rows whose name contains this; memory, median and cold start are such names too")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
