@@ -39,7 +39,7 @@ func (h *Handler) direct(r *http.Request, m message, version string) http.Handle
 		return nil
 	}
 	return &direct{
-		exchange: exchange{modern: modern, request: jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
+		exchange: exchange{modern: modern, request: &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
 	}
 }
 
@@ -146,7 +146,7 @@ func (d *direct) Connect(context.Context) (mcp.Connection, error) { return d, ni
 func (d *direct) Read(context.Context) (jsonrpc.Message, error) {
 	if !d.taken {
 		d.taken = true
-		return &d.request, nil
+		return d.request, nil
 	}
 	select {
 	case <-d.answered:

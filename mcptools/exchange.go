@@ -17,7 +17,8 @@ import (
 // response alone is sent as it is. Only what is said before it makes a stream of events of the answer; clients take both (MCP
 // 2025-11-25 and 2026-07-28, transports, "Sending Messages to the Server"), and one piece costs half of what two do.
 type exchange struct {
-	request jsonrpc.Request
+	// request is a piece of memory of its own, because the SDK keeps it until the session's next one comes.
+	request *jsonrpc.Request
 	extra   mcp.RequestExtra
 	// modern says that some errors have a status of their own (MCP 2026-07-28, TR-07, TR-10).
 	modern bool
@@ -34,24 +35,16 @@ type exchange struct {
 // errNotSent is what the SDK takes for a message that did not go, and not for a broken connection: it knows the error by its code.
 var errNotSent = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"}
 
-// Headers of answers. They are for one caller, and proxies must pass events on as they come (TR-15).
-var (
-	uncached = []string{"no-cache, no-transform"}
-	asJSON   = []string{"application/json"}
-	asEvents = []string{"text/event-stream"}
-	unbuffer = []string{"no"}
-)
-
 // begin makes the exchange ready to be answered through w. Before it returns, whoever called it must have the answer, or leave.
 func (e *exchange) begin(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
 	e.w, e.answered = w, make(chan struct{})
-	e.sign(r, who)
+	e.extra = *extraOf(r, who)
+	e.request.Extra = &e.extra
 }
 
-// sign says whose message it is.
-func (e *exchange) sign(r *http.Request, who *auth.TokenInfo) {
-	e.extra = mcp.RequestExtra{TokenInfo: who, Header: r.Header, CloseSSEStream: nothingToResume}
-	e.request.Extra = &e.extra
+// extraOf is what the SDK tells tools about a request besides its params.
+func extraOf(r *http.Request, who *auth.TokenInfo) *mcp.RequestExtra {
+	return &mcp.RequestExtra{TokenInfo: who, Header: r.Header, CloseSSEStream: nothingToResume}
 }
 
 // nothingToResume is what a tool gets that wants its client to come back for the rest of a stream.
@@ -115,11 +108,10 @@ func encode(message jsonrpc.Message) ([]byte, error) {
 }
 
 func (e *exchange) whole(response *jsonrpc.Response, text []byte) error {
-	header := e.w.Header()
-	header["Content-Type"], header["Cache-Control"] = asJSON, uncached
-	if e.session != "" && response.Error == nil {
-		header[sessionHeader] = []string{e.session}
+	if response.Error != nil {
+		e.session = "" // there is none
 	}
+	e.head("application/json")
 	if status := e.status(response); status != http.StatusOK {
 		e.w.WriteHeader(status)
 	}
@@ -142,10 +134,17 @@ func (e *exchange) streams() {
 		return
 	}
 	e.stream = true
+	e.head("text/event-stream")
+	e.w.Header().Set("X-Accel-Buffering", "no") // proxies must pass events on as they come (TR-15)
+}
+
+// head begins the answer, which is for one caller and nobody else's to keep.
+func (e *exchange) head(kind string) {
 	header := e.w.Header()
-	header["Content-Type"], header["Cache-Control"], header["X-Accel-Buffering"] = asEvents, uncached, unbuffer
+	header.Set("Content-Type", kind)
+	header.Set("Cache-Control", "no-cache, no-transform")
 	if e.session != "" {
-		header[sessionHeader] = []string{e.session}
+		header.Set(sessionHeader, e.session)
 	}
 }
 
@@ -167,6 +166,9 @@ func (e *exchange) status(r *jsonrpc.Response) int {
 	}
 	return http.StatusOK
 }
+
+// forget takes from the request what is not needed any more once it has its response.
+func (e *exchange) forget() { e.request.Params, e.request.Extra = nil, nil }
 
 // leave lets go of the request, because its client has gone or nobody will answer, and reports whether nothing was said yet.
 func (e *exchange) leave() (silent bool) {

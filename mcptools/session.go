@@ -63,10 +63,12 @@ func (s *session) Read(context.Context) (jsonrpc.Message, error) {
 // said in, while that has no response yet, and otherwise to the standing stream (MCP 2025-11-25, transports).
 func (s *session) Write(ctx context.Context, message jsonrpc.Message) error {
 	if response, ok := message.(*jsonrpc.Response); ok {
-		if e := s.take(response.ID); e != nil {
-			return e.send(message)
+		e := s.take(response.ID)
+		if e == nil {
+			return errNotSent
 		}
-		return errNotSent
+		defer e.forget()
+		return e.send(message)
 	}
 	for _, e := range s.listeners(ctx) {
 		if e.send(message) == nil {

@@ -17,6 +17,7 @@ type post struct {
 	exchange
 	handler *Handler
 	message message
+	told    jsonrpc.Message // the SDK's form of it
 }
 
 // ServeHTTP implements http.Handler.
@@ -57,19 +58,19 @@ func (p *post) read(r *http.Request) *refusal {
 	case rawjson.DeeperThan(maxDepth, m.body):
 		return malformed(m.id, codeParseError, "the message is nested too deeply")
 	}
-	if m.method == "" {
-		return nil // an answer of the client
-	}
 	id, plain := plainID(m.id)
 	if plain && m.isRequest {
-		p.request = jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
+		p.request = &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
+		p.told = p.request
 	} else {
-		decoded, err := jsonrpc.DecodeMessage(m.body)
-		request, ok := decoded.(*jsonrpc.Request)
-		if err != nil || !ok {
+		var err error
+		if p.told, err = jsonrpc.DecodeMessage(m.body); err != nil {
 			return malformed(m.id, codeInvalidRequest, "the body is not one JSON-RPC message")
 		}
-		p.request = *request
+		p.request, _ = p.told.(*jsonrpc.Request)
+	}
+	if p.request == nil {
+		return nil // an answer of the client
 	}
 	// What the SDK would drop in silence.
 	switch isNotification := strings.HasPrefix(m.method, "notifications/"); {
@@ -115,7 +116,7 @@ func (p *post) in(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *
 	if s == nil {
 		return noSuchSession()
 	}
-	if p.request.IsCall() {
+	if p.request != nil && p.request.IsCall() {
 		if runsCode(p.request.Method) {
 			if err := p.handler.calls.full(who.UserID); err != nil {
 				return tooMany("calls", providers.TooManyCalls, err)
@@ -123,18 +124,16 @@ func (p *post) in(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *
 		}
 		return p.call(s, w, r, who)
 	}
+	return p.tell(s, w, r, who)
+}
+
+// tell hands the server what wants no answer: a notification, or the answer to a question of the server's.
+func (p *post) tell(s *session, w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
 	defer s.busy()()
-	told := jsonrpc.Message(&p.request)
-	if p.message.method == "" {
-		answer, err := jsonrpc.DecodeMessage(p.message.body)
-		if err != nil {
-			return malformed(p.message.id, codeInvalidRequest, "the body is not one JSON-RPC message")
-		}
-		told = answer
-	} else {
-		p.sign(r, who)
+	if p.request != nil {
+		p.request.Extra = extraOf(r, who) // in a piece of its own: the SDK keeps it, and p need not stay with it
 	}
-	if !s.deliver(told) {
+	if !s.deliver(p.told) {
 		return noSuchSession()
 	}
 	w.WriteHeader(http.StatusAccepted)
@@ -149,7 +148,7 @@ func (p *post) call(s *session, w http.ResponseWriter, r *http.Request, who *aut
 	if !s.expect(&p.exchange) {
 		return malformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
 	}
-	if s.deliver(&p.request) {
+	if s.deliver(p.request) {
 		select {
 		case <-p.answered:
 			return nil
