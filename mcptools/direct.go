@@ -39,7 +39,7 @@ func (h *Handler) direct(r *http.Request, m message, version string) http.Handle
 		return nil
 	}
 	return &direct{
-		exchange: exchange{modern: modern, request: &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
+		exchange: exchange{modern: modern, patience: h.patience, request: &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -24,6 +25,8 @@ type exchange struct {
 	modern bool
 	// session is the id of the session that the answer begins, if it does.
 	session string
+	// patience is how long a client may take to read one message. Whoever never reads must not hold the answer, nor whoever sends it.
+	patience time.Duration
 	// answered is closed when the response is on its way, or will not come.
 	answered chan struct{}
 
@@ -112,6 +115,7 @@ func (e *exchange) whole(response *jsonrpc.Response, text []byte) error {
 		e.session = "" // there is none
 	}
 	e.head("application/json")
+	e.hurry()
 	if status := e.status(response); status != http.StatusOK {
 		e.w.WriteHeader(status)
 	}
@@ -149,10 +153,17 @@ func (e *exchange) head(kind string) {
 }
 
 func (e *exchange) flush(text []byte) error {
+	e.hurry()
 	if _, err := e.w.Write(text); err != nil {
 		return err
 	}
 	return http.NewResponseController(e.w).Flush()
+}
+
+// hurry begins the time that the client has. It counts while something waits to be written, and for what net/http writes at the end.
+func (e *exchange) hurry() {
+	connection := *http.NewResponseController(e.w)
+	_ = connection.SetWriteDeadline(time.Now().Add(e.patience)) // not supported by a test's recorder
 }
 
 func (e *exchange) status(r *jsonrpc.Response) int {
@@ -175,6 +186,9 @@ func (e *exchange) leave() (silent bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	silent = e.w != nil && !e.stream
+	if e.w != nil && e.stream {
+		e.hurry()
+	}
 	e.w = nil
 	return silent
 }

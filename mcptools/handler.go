@@ -35,6 +35,7 @@ type Handler struct {
 	// How a request begins that is served directly, by its version; and the tools whose parameters have to stand in headers too.
 	states              map[string]*mcp.ServerSessionState
 	parametersInHeaders map[string]bool
+	patience            time.Duration // of an exchange
 	// The SDK's own handler without sessions, for what is not served directly; put together once.
 	sdk doors
 
@@ -59,7 +60,7 @@ type Options struct {
 // NewHandler serves a catalog. Everything that it dispatches is recovered, bounded in time, and checked again for the
 // required and for its own scopes.
 func NewHandler(o Options, catalog Catalog) *Handler {
-	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog)}
+	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog), patience: time.Minute}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
 	options := &mcp.ServerOptions{
@@ -158,7 +159,7 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	case isModern(r, m):
 		modernHeaders(r.Header)
 	case h.hasSessions():
-		return &post{handler: h, message: m}
+		return &post{exchange: exchange{patience: h.patience}, handler: h, message: m}
 	default:
 		r.Header.Del(sessionHeader) // nobody here has one
 	}

@@ -180,8 +180,8 @@ func (s *session) fall() {
 
 // hold keeps the stream open until the session or ctx ends. Its beginning is sent at once, and with a comment: some proxies wait
 // for the first piece of a body before they pass the headers on.
-func (s *session) hold(ctx context.Context, w http.ResponseWriter) *refusal {
-	e := &exchange{w: w}
+func (s *session) hold(ctx context.Context, w http.ResponseWriter, patience time.Duration) *refusal {
+	e := &exchange{w: w, patience: patience}
 	if !s.stand(e) {
 		return &refusal{status: http.StatusConflict, code: codeInvalidRequest, text: "the session has a standing stream already", reason: providers.TooManyStreams}
 	}

@@ -34,7 +34,7 @@ func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, who *auth.To
 		return
 	}
 	h.standing(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if taken := s.hold(r.Context(), w); taken != nil {
+		if taken := s.hold(r.Context(), w, h.patience); taken != nil {
 			taken.ServeHTTP(w, r)
 		}
 	})).ServeHTTP(w, r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -433,4 +434,73 @@ func opened(t *testing.T, url string) string {
 		t.Fatalf("initialize answered %d, session %q", resp.StatusCode, id)
 	}
 	return id
+}
+
+// A client that reads nothing would hold its answer, and whoever writes it, for as long as its connection lives.
+func TestAClientThatNeverReadsIsGivenUp(t *testing.T) {
+	ended := make(chan error, 1)
+	chatty := Define(Definition{Name: "chat", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		for {
+			err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Message: strings.Repeat("x", 1<<20)})
+			if err != nil {
+				ended <- err
+				return nil, nil, err
+			}
+		}
+	})
+	for _, version := range []string{"2026-07-28", "2025-11-25"} {
+		t.Run(version, func(t *testing.T) {
+			h := handlerOf(Catalog{Tools: []Tool{chatty}})
+			h.patience = 200 * time.Millisecond
+			url := serve(t, h, time.Now().Add(time.Hour))
+			p := modernlyCalling("chat", "{}")
+			if version != modernVersion {
+				p = legacily("tools/call", `"name":"chat"`).with(sessionHeader, opened(t, url))
+			}
+			conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			r := p.to(url)
+			r.Header.Set("Authorization", "Bearer x")
+			if err := r.Write(conn); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				t.Error("the call goes on and on")
+			}
+		})
+	}
+}
+
+// A pause between two events is no fault of the client's.
+func TestAStreamMayPauseForLongerThanAMessageMayTake(t *testing.T) {
+	slow := Define(Definition{Name: "slow", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		for range 2 {
+			if err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"}); err != nil {
+				return nil, nil, err
+			}
+			time.Sleep(300 * time.Millisecond)
+		}
+		return text("done"), nil, nil
+	})
+	h := handlerOf(Catalog{Tools: []Tool{slow}})
+	h.patience = 100 * time.Millisecond
+	url := serve(t, h, time.Now().Add(time.Hour))
+	for name, p := range map[string]posted{
+		"2026-07-28": modernlyCalling("slow", "{}"), "2025-11-25": legacily("tools/call", `"name":"slow"`).with(sessionHeader, opened(t, url)),
+	} {
+		resp, err := bearerClient().Do(p.to(url))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || strings.Count(string(body), "notifications/progress") != 2 || !strings.Contains(string(body), "done") {
+			t.Errorf("%s: answered %s, %v", name, body, err)
+		}
+	}
 }
