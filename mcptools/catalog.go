@@ -176,6 +176,14 @@ func (t scopeTable) ofResource(uri string) []string {
 	return scopes
 }
 
+// offers reports whether there is a resource of this URI, or a template that it may come from.
+func (t scopeTable) offers(uri string) bool {
+	if _, known := t.resources[uri]; known {
+		return true
+	}
+	return slices.ContainsFunc(t.templates, func(one templateScopes) bool { return one.template.Regexp().MatchString(uri) })
+}
+
 // ofTemplate returns the scopes of a template by its text, as it stands in a list.
 func (t scopeTable) ofTemplate(text string) []string {
 	for _, one := range t.templates {

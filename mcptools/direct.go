@@ -49,10 +49,10 @@ const maxDepth = 900
 // standsAlone reports whether a request of the method is answered from what it says, and its answer is one response.
 func standsAlone(method string) bool {
 	switch method {
-	case "tools/list", "prompts/list", "resources/list", "resources/templates/list":
+	case methodCallTool, methodGetPrompt, methodRead, methodComplete, "tools/list", "prompts/list", "resources/list", "resources/templates/list":
 		return true
 	}
-	return runsCode(method)
+	return false
 }
 
 // headersAgree reports whether the headers say what the body does (TR-04, TR-05, TR-09). Parameters that have to stand in headers
@@ -133,6 +133,9 @@ func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	select {
 	case <-d.answered:
+		if !d.finish() {
+			(&refusal{status: http.StatusInternalServerError, code: jsonrpc.CodeInternalError, text: "internal error", reason: providers.InternalError}).ServeHTTP(w, r)
+		}
 	case <-r.Context().Done():
 		d.leave()
 		_ = session.Close() // waits for the call to end
@@ -158,7 +161,7 @@ func (d *direct) Read(context.Context) (jsonrpc.Message, error) {
 // Write implements mcp.Connection. What does not belong to the request has nowhere to go, and neither has a question: nobody could
 // answer it.
 func (d *direct) Write(ctx context.Context, message jsonrpc.Message) error {
-	if request, ok := message.(*jsonrpc.Request); ok && (request.IsCall() || !d.isOf(ctx)) {
+	if request, ok := message.(*jsonrpc.Request); ok && (request.IsCall() || callIn(ctx) != &d.extra) {
 		return errNotSent
 	}
 	return d.send(message)

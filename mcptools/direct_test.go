@@ -356,6 +356,9 @@ func TestAResultIsWrittenAsTheSDKWritesIt(t *testing.T) {
 			if json.Unmarshal(ours, &got) != nil || json.Unmarshal(theirs, &want) != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("%s for %q: %s, the SDK writes %s", name, id, ours, theirs)
 			}
+			if len(ours) > len(theirs) {
+				t.Errorf("%s for %q grew to %s", name, id, ours)
+			}
 			if strings.ContainsAny(string(ours), "\r\n") {
 				t.Errorf("%s for %q is no line, which an event must be", name, id)
 			}

@@ -1,8 +1,6 @@
 package mcptools
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	segmentio "github.com/segmentio/encoding/json"
 )
 
 // exchange is a POST with one request, and the answer to it: what the server says while it works on it, and at last the response. A
@@ -27,18 +26,20 @@ type exchange struct {
 	session string
 	// patience is how long a client may take to read one message. Whoever never reads must not hold the answer, nor whoever sends it.
 	patience time.Duration
-	// answered is closed when the response is on its way, or will not come.
+	// answered is closed when there is a response, or will be none.
 	answered chan struct{}
 
-	mu     sync.Mutex
-	w      http.ResponseWriter // nil when nothing can be said any more
-	stream bool
+	mu       sync.Mutex
+	w        http.ResponseWriter // nil when nothing can be said any more
+	stream   bool                // something was said before the response
+	status   int                 // of the response
+	response []byte              // nil if there is none yet
 }
 
 // errNotSent is what the SDK takes for a message that did not go, and not for a broken connection: it knows the error by its code.
 var errNotSent = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"}
 
-// begin makes the exchange ready to be answered through w. Before it returns, whoever called it must have the answer, or leave.
+// begin makes the exchange ready to be answered through w. Whoever calls it must finish or leave before he returns from ServeHTTP.
 func (e *exchange) begin(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
 	e.w, e.answered = w, make(chan struct{})
 	e.extra = *extraOf(r, who)
@@ -53,120 +54,109 @@ func extraOf(r *http.Request, who *auth.TokenInfo) *mcp.RequestExtra {
 // nothingToResume is what a tool gets that wants its client to come back for the rest of a stream.
 func nothingToResume(mcp.CloseSSEStreamArgs) {}
 
-// callKey is where a context of the server names the request that is being worked on, by its extra.
-type callKey struct{}
-
-// within returns a context for the work on req.
-func within(ctx context.Context, req mcp.Request) context.Context {
-	return context.WithValue(ctx, callKey{}, req.GetExtra())
-}
-
-// isOf reports whether ctx belongs to the work on the request of e.
-func (e *exchange) isOf(ctx context.Context) bool { return ctx.Value(callKey{}) == &e.extra }
-
-// send writes a message. After the response it writes nothing.
+// send takes a message of the server. What comes before the response is written at once, by whoever says it. The response is only
+// laid down, for [exchange.finish]: the SDK handles a message only when it has sent the responses to some of those before it, and
+// must not wait with that for a client who does not read.
 func (e *exchange) send(message jsonrpc.Message) error {
-	text, err := encode(message)
+	if response, ok := message.(*jsonrpc.Response); ok {
+		return e.answer(response)
+	}
+	text, err := jsonrpc.EncodeMessage(message)
 	if err != nil {
-		return err
+		return errNotSent
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.w == nil {
+	if e.w == nil || e.response != nil {
 		return errNotSent
 	}
-	response, last := message.(*jsonrpc.Response)
-	switch {
-	case last && !e.stream:
-		err = e.whole(response, text)
-	default:
-		err = e.event(text)
+	if !e.stream {
+		e.stream = true
+		beginEvents(e.w, e.session)
 	}
-	if last {
-		e.close()
-	}
-	if err != nil {
-		return errNotSent // to this one; the connection of a session goes on
+	if writeEvent(e.w, text, e.patience) != nil {
+		e.w = nil
+		return errNotSent
 	}
 	return nil
 }
 
-// encode is the SDK's encoder, but for a result: that is JSON already, and the SDK would read every byte of it once more.
-func encode(message jsonrpc.Message) ([]byte, error) {
-	response, ok := message.(*jsonrpc.Response)
-	if !ok || response.Error != nil || len(response.Result) == 0 {
-		return jsonrpc.EncodeMessage(message)
-	}
-	id, err := json.Marshal(response.ID.Raw())
+func (e *exchange) answer(response *jsonrpc.Response) error {
+	text, err := encode(response)
 	if err != nil {
-		return nil, err
+		response = &jsonrpc.Response{ID: response.ID, Error: &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}}
+		if text, err = encode(response); err != nil {
+			return errNotSent
+		}
 	}
-	const most = len(`{"jsonrpc":"2.0","id":,"result":}`)
-	text := make([]byte, 0, most+len(id)+len(response.Result))
-	text = append(text, `{"jsonrpc":"2.0","id":`...)
-	text = append(text, id...)
-	text = append(text, `,"result":`...)
-	text = append(text, response.Result...)
-	return append(text, '}'), nil
-}
-
-func (e *exchange) whole(response *jsonrpc.Response, text []byte) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.response != nil {
+		return errNotSent
+	}
+	e.response, e.status = text, e.statusOf(response)
 	if response.Error != nil {
 		e.session = "" // there is none
 	}
-	e.head("application/json")
-	e.hurry()
-	if status := e.status(response); status != http.StatusOK {
-		e.w.WriteHeader(status)
+	e.close()
+	if e.w == nil {
+		return errNotSent
 	}
-	_, err := e.w.Write(text)
-	return err
+	return nil
 }
 
-func (e *exchange) event(text []byte) error {
-	e.streams()
-	event := make([]byte, 0, len(text)+32)
-	event = append(event, "event: message\ndata: "...)
-	event = append(event, text...)
-	event = append(event, "\n\n"...)
-	return e.flush(event)
-}
-
-// streams makes a stream of events of the answer, if it is none yet.
-func (e *exchange) streams() {
-	if e.stream {
-		return
+// finish writes the response, when the exchange was answered. It reports whether anything was written at all.
+func (e *exchange) finish() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w := e.w
+	e.w = nil
+	switch {
+	case w == nil:
+		return true // it was, to a client that has gone
+	case e.response == nil:
+		return e.stream
+	case e.stream:
+		_ = writeEvent(w, e.response, e.patience) // there is nobody left to tell
+		return true
 	}
-	e.stream = true
-	e.head("text/event-stream")
-	e.w.Header().Set("X-Accel-Buffering", "no") // proxies must pass events on as they come (TR-15)
-}
-
-// head begins the answer, which is for one caller and nobody else's to keep.
-func (e *exchange) head(kind string) {
-	header := e.w.Header()
-	header.Set("Content-Type", kind)
-	header.Set("Cache-Control", "no-cache, no-transform")
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", notForOthers)
 	if e.session != "" {
 		header.Set(sessionHeader, e.session)
 	}
+	hurry(w, e.patience)
+	w.WriteHeader(e.status)
+	_, _ = w.Write(e.response)
+	return true
 }
 
-func (e *exchange) flush(text []byte) error {
-	e.hurry()
-	if _, err := e.w.Write(text); err != nil {
-		return err
+// leave lets go of the request, because its client has gone or nobody will answer, and reports whether nothing was said yet.
+func (e *exchange) leave() (silent bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	silent = e.w != nil && !e.stream
+	if e.w != nil && e.stream {
+		hurry(e.w, e.patience)
 	}
-	return http.NewResponseController(e.w).Flush()
+	e.w = nil
+	return silent
 }
 
-// hurry begins the time that the client has. It counts while something waits to be written, and for what net/http writes at the end.
-func (e *exchange) hurry() {
-	connection := *http.NewResponseController(e.w)
-	_ = connection.SetWriteDeadline(time.Now().Add(e.patience)) // not supported by a test's recorder
+// close ends the waiting for a response; mu must be held.
+func (e *exchange) close() {
+	select {
+	case <-e.answered:
+	default:
+		close(e.answered)
+	}
 }
 
-func (e *exchange) status(r *jsonrpc.Response) int {
+// forget takes from the request what is not needed any more once it has its response.
+func (e *exchange) forget() { e.request.Params, e.request.Extra = nil, nil }
+
+func (e *exchange) statusOf(r *jsonrpc.Response) int {
 	if failure, ok := errors.AsType[*jsonrpc.Error](r.Error); ok && e.modern {
 		switch failure.Code {
 		case jsonrpc.CodeMethodNotFound:
@@ -178,30 +168,24 @@ func (e *exchange) status(r *jsonrpc.Response) int {
 	return http.StatusOK
 }
 
-// forget takes from the request what is not needed any more once it has its response.
-func (e *exchange) forget() { e.request.Params, e.request.Extra = nil, nil }
-
-// leave lets go of the request, because its client has gone or nobody will answer, and reports whether nothing was said yet.
-func (e *exchange) leave() (silent bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	silent = e.w != nil && !e.stream
-	if e.w != nil && e.stream {
-		e.hurry()
+// encode is the SDK's encoder, but for a result: that is JSON already, and the SDK would read every byte of it once more.
+func encode(response *jsonrpc.Response) ([]byte, error) {
+	if response.Error != nil || len(response.Result) == 0 {
+		return jsonrpc.EncodeMessage(response)
 	}
-	e.w = nil
-	return silent
+	const most = len(`{"jsonrpc":"2.0","id":,"result":}`) + usualID
+	text := make([]byte, 0, most+len(response.Result))
+	text = append(text, `{"jsonrpc":"2.0","id":`...)
+	text, err := segmentio.Append(text, response.ID.Raw(), 0)
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, `,"result":`...)
+	text = append(text, response.Result...)
+	return append(text, '}'), nil
 }
 
-// close ends the exchange; mu must be held.
-func (e *exchange) close() {
-	e.w = nil
-	select {
-	case <-e.answered:
-	default:
-		close(e.answered)
-	}
-}
+const usualID = 40
 
 // accepts reports which forms of an answer a client takes (RFC 9110, section 12.5.1, without weights: nobody sends them here).
 func accepts(header http.Header) (whole, events bool) {

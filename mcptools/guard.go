@@ -30,13 +30,21 @@ type guard struct {
 func (g guard) around(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
 		defer g.recovered(method, &result, &err)
-		ctx = within(ctx, req)
+		ctx = within(ctx, method, req)
 		if err := g.authorize(method, req); err != nil {
 			return nil, err
 		}
+		if err := g.subscribing(method, req); err != nil {
+			return nil, err
+		}
 		if runsCode(method) {
-			result, err = g.bounded(ctx, method, req, next)
-			return result, g.unexplained(method, req, err)
+			if result, err = g.bounded(ctx, method, req, next); err == nil {
+				err = sound(result)
+			}
+			if err != nil {
+				return nil, g.unexplained(method, req, err)
+			}
+			return result, nil
 		}
 		if result, err = next(ctx, method, req); err == nil {
 			g.filter(req, result)
@@ -60,7 +68,7 @@ func (g guard) unexplained(method string, req mcp.Request, err error) error {
 	if !ok {
 		return err
 	}
-	g.logger.Error("a tool gave what its output schema does not allow", "tool", operationOf(method, req).name, "error", broken.Error())
+	g.logger.Error("a handler gave what cannot be sent, or what its output schema does not allow", "method", method, "name", operationOf(method, req).name, "error", broken.Error())
 	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 }
 
@@ -77,6 +85,14 @@ func (g guard) authorize(method string, req mcp.Request) error {
 	if missing = append(missing, id.Missing(g.scopes.of(operationOf(method, req)))...); len(missing) > 0 {
 		g.logger.Warn("a call without its scopes got past the HTTP layer", "reason", providers.InsufficientScope, "method", method, "missing", missing, "subject", id.Subject)
 		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "insufficient scope: " + strings.Join(missing, " ")}
+	}
+	return nil
+}
+
+// subscribing refuses subscriptions to what nobody offers, which the SDK would note and remember for ever.
+func (g guard) subscribing(method string, req mcp.Request) error {
+	if op := operationOf(method, req); method == methodSubscribe && !g.scopes.offers(op.name) {
+		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "there is no such resource"}
 	}
 	return nil
 }
@@ -111,7 +127,7 @@ func operationOf(method string, req mcp.Request) operation {
 // runsCode reports whether a method runs code of a tool, prompt or resource.
 func runsCode(method string) bool {
 	switch method {
-	case methodCallTool, methodGetPrompt, methodRead, methodComplete:
+	case methodCallTool, methodGetPrompt, methodRead, methodComplete, methodSubscribe, methodUnsubscribe:
 		return true
 	}
 	return false

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,9 +16,17 @@ import (
 	"gatehouse/providers"
 )
 
-// maxInitializeBytes bounds the message that begins a session. What it says of its client stays in memory, decoded and many
-// times as large, as long as the session lives; what clients really send has about a kilobyte.
-const maxInitializeBytes = 16 << 10
+// maxRememberedBytes bounds messages of which a session keeps what they say, decoded and many times as large, until it ends or the next
+// one comes. What clients really send has about a kilobyte.
+const maxRememberedBytes = 16 << 10
+
+// isRemembered reports whether a session keeps what a message of the method says.
+func isRemembered(method string) bool {
+	return method == methodInitialize || method == "logging/setLevel" || strings.HasPrefix(method, notifications)
+}
+
+// notifications is how the names of methods begin that want no answer.
+const notifications = "notifications/"
 
 // modernVersion is the first protocol version without sessions.
 const modernVersion = "2026-07-28"
@@ -60,7 +69,7 @@ type Options struct {
 // NewHandler serves a catalog. Everything that it dispatches is recovered, bounded in time, and checked again for the
 // required and for its own scopes.
 func NewHandler(o Options, catalog Catalog) *Handler {
-	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog), patience: time.Minute}
+	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog), patience: 30 * time.Second}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
 	options := &mcp.ServerOptions{
@@ -151,6 +160,9 @@ func readAll(r *http.Request) ([]byte, error) {
 		body.Grow(int(n) + bytes.MinRead)
 	}
 	_, err := body.ReadFrom(r.Body)
+	if body.Available() > usualBody {
+		return bytes.Clone(body.Bytes()), err // a call keeps it, and need not keep what the buffer grew to
+	}
 	return body.Bytes(), err
 }
 

@@ -38,6 +38,13 @@ type rereader struct{ bytes.Reader }
 
 func (*rereader) Close() error { return nil }
 
+// What is read besides the arguments is kept for as long as a call lasts: the id as it stands, and _meta decoded, which can be twenty
+// times as large. Real ones have some dozens of bytes, and some hundreds.
+const (
+	maxIDBytes   = 1 << 10
+	maxMetaBytes = 16 << 10
+)
+
 const metaVersion = "io.modelcontextprotocol/protocolVersion"
 
 // params are the members of params that say what a method is applied to, and of which version the message is.
@@ -110,6 +117,9 @@ func peek(body []byte) (message, *refusal) {
 	if rawjson.Members(body, top[:], "id", "method", "params", "jsonrpc", "result", "error") != nil {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
+	if len(top[0]) > maxIDBytes {
+		return m, malformed(nil, codeInvalidRequest, "the id is too long")
+	}
 	m.id, m.params = top[0], top[2]
 	m.isRequest = top[1] != nil && string(top[3]) == `"2.0"` && top[4] == nil && top[5] == nil
 	if method := top[1]; method != nil {
@@ -125,6 +135,9 @@ func peek(body []byte) (message, *refusal) {
 	p := params{name: in[0], uri: in[1], notifications: in[2], ref: in[3], meta: in[4]}
 	if err := m.target(p); err != nil {
 		return m, malformed(m.id, codeInvalidParams, err.Error())
+	}
+	if len(p.meta) > maxMetaBytes {
+		return m, bodyTooLarge(m.id, "_meta is too large")
 	}
 	if p.meta != nil {
 		var version [1]json.RawMessage

@@ -4,15 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-
-	"gatehouse/providers"
 )
 
 // session is one session of the older era, as a connection between HTTP and the SDK's server: what the client posts goes in by
@@ -31,7 +28,7 @@ type session struct {
 	posts     int // in progress; while there are any the session is not idle
 	idle      *time.Timer
 	exchanges []*exchange // that have no response yet
-	standing  *exchange   // the stream for what belongs to no request; nil if the client holds none
+	standing  *standing   // the stream for what belongs to no request; nil if the client holds none
 }
 
 func newSession(owner string, table *sessions, patience time.Duration) *session {
@@ -59,8 +56,8 @@ func (s *session) Read(context.Context) (jsonrpc.Message, error) {
 	}
 }
 
-// Write implements mcp.Connection. A response goes where its request came from. All else goes to the request whose work it was
-// said in, while that has no response yet, and otherwise to the standing stream (MCP 2025-11-25, transports).
+// Write implements mcp.Connection. A response goes where its request came from, and what is said while a request is being worked on
+// goes there too, or nowhere. All else goes to the standing stream (MCP 2025-11-25, transports).
 func (s *session) Write(ctx context.Context, message jsonrpc.Message) error {
 	if response, ok := message.(*jsonrpc.Response); ok {
 		e := s.take(response.ID)
@@ -70,12 +67,19 @@ func (s *session) Write(ctx context.Context, message jsonrpc.Message) error {
 		defer e.forget()
 		return e.send(message)
 	}
-	for _, e := range s.listeners(ctx) {
-		if e.send(message) == nil {
-			return nil
+	if call := callIn(ctx); call != nil {
+		if e := s.of(call); e != nil {
+			return e.send(message)
 		}
+		return errNotSent
 	}
-	return errNotSent
+	s.mu.Lock()
+	stream := s.standing
+	s.mu.Unlock()
+	if stream == nil {
+		return errNotSent
+	}
+	return stream.send(message)
 }
 
 // take returns the exchange that waits for the response with this id, which is no longer kept: its id may be used again.
@@ -91,20 +95,16 @@ func (s *session) take(id jsonrpc.ID) *exchange {
 	return e
 }
 
-// listeners returns who can be told what the server says in ctx, whom it concerns most first.
-func (s *session) listeners(ctx context.Context) []*exchange {
+// of returns the exchange of a request that has no response yet.
+func (s *session) of(call *mcp.RequestExtra) *exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []*exchange
 	for _, e := range s.exchanges {
-		if e.isOf(ctx) {
-			all = append(all, e)
+		if &e.extra == call {
+			return e
 		}
 	}
-	if s.standing != nil {
-		all = append(all, s.standing)
-	}
-	return all
+	return nil
 }
 
 // Close implements mcp.Connection. It ends the session at once, and what is in flight in it.
@@ -156,46 +156,4 @@ func (s *session) expect(e *exchange) (fresh bool) {
 	}
 	s.exchanges = append(s.exchanges, e)
 	return true
-}
-
-// stand makes e the standing stream, unless there is one.
-func (s *session) stand(e *exchange) (free bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.standing != nil {
-		return false
-	}
-	s.standing = e
-	return true
-}
-
-// fall lets go of the standing stream.
-func (s *session) fall() {
-	s.mu.Lock()
-	e := s.standing
-	s.standing = nil
-	s.mu.Unlock()
-	e.leave()
-}
-
-// hold keeps the stream open until the session or ctx ends. Its beginning is sent at once, and with a comment: some proxies wait
-// for the first piece of a body before they pass the headers on.
-func (s *session) hold(ctx context.Context, w http.ResponseWriter, patience time.Duration) *refusal {
-	e := &exchange{w: w, patience: patience}
-	if !s.stand(e) {
-		return &refusal{status: http.StatusConflict, code: codeInvalidRequest, text: "the session has a standing stream already", reason: providers.TooManyStreams}
-	}
-	defer s.fall()
-	e.mu.Lock()
-	e.streams()
-	err := e.flush([]byte(": ok\n\n"))
-	e.mu.Unlock()
-	if err != nil {
-		return nil // the client is gone
-	}
-	select {
-	case <-ctx.Done():
-	case <-s.over:
-	}
-	return nil
 }

@@ -55,6 +55,10 @@ func (p *post) read(r *http.Request) *refusal {
 	case m.version != nil: // and a session, which that version does not know
 		version, _ := rawjson.Text(m.version)
 		return unsupportedVersion(m.id, version, p.handler.legacyVersions())
+	case m.method == methodListen:
+		return &refusal{status: http.StatusBadRequest, code: jsonrpc.CodeMethodNotFound, text: "sessions have a stream of their own: GET", reason: providers.MessageMalformed, id: m.id}
+	case isRemembered(m.method) && len(m.body) > maxRememberedBytes:
+		return bodyTooLarge(m.id, "a message of this kind must be short")
 	case rawjson.DeeperThan(maxDepth, m.body):
 		return malformed(m.id, codeParseError, "the message is nested too deeply")
 	}
@@ -73,7 +77,7 @@ func (p *post) read(r *http.Request) *refusal {
 		return nil // an answer of the client
 	}
 	// What the SDK would drop in silence.
-	switch isNotification := strings.HasPrefix(m.method, "notifications/"); {
+	switch isNotification := strings.HasPrefix(m.method, notifications); {
 	case isNotification && p.request.IsCall():
 		return malformed(m.id, codeInvalidRequest, "a notification has no id")
 	case !isNotification && !p.request.IsCall():
@@ -84,9 +88,6 @@ func (p *post) read(r *http.Request) *refusal {
 
 // open begins a session with the message, if there is room for one more.
 func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
-	if len(p.message.body) > maxInitializeBytes {
-		return bodyTooLarge(p.message.id, "the body of initialize is too large")
-	}
 	s := newSession(who.UserID, p.handler.sessions, p.handler.settings.SessionTimeout)
 	if err := p.handler.sessions.add(s); err != nil {
 		_ = s.Close()
@@ -100,7 +101,7 @@ func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo)
 	}
 	p.session = s.id
 	refused := p.call(s, w, r, who)
-	if began.InitializeParams() == nil {
+	if began.InitializeParams() == nil || r.Context().Err() != nil { // nobody may have heard of it
 		_ = s.Close()
 	}
 	return refused
@@ -148,9 +149,11 @@ func (p *post) call(s *session, w http.ResponseWriter, r *http.Request, who *aut
 	if !s.expect(&p.exchange) {
 		return malformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
 	}
+	p.message = message{} // and with it the body; params stay in memory as long as the call
 	if s.deliver(p.request) {
 		select {
 		case <-p.answered:
+			p.finish()
 			return nil
 		case <-r.Context().Done():
 			p.leave()

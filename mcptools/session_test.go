@@ -2,8 +2,10 @@ package mcptools
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/providers"
@@ -304,6 +307,12 @@ func TestASessionRefusesWhatMCPDoesNotKnow(t *testing.T) {
 		"neither a method nor an answer":        {"POST", `{}`, in, 400, "-32600"},
 		"a second handshake":                    {"POST", `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, in, 200, "duplicate"},
 		"2026-07-28 in _meta":                   {"POST", strings.Replace(hello, `"params":{`, `"params":{`+plainMeta+`,`, 1), in, 400, "-32022"},
+		"a subscription of 2026-07-28":          {"POST", `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}`, in, 400, "-32601"},
+		"no method at all":                      {"POST", `{"jsonrpc":"2.0","id":1,"method":""}`, in, 200, "-32601"},
+		"a long id":                             {"POST", strings.Replace(hello, `"id":1`, `"id":"`+strings.Repeat("i", 2000)+`"`, 1), in, 400, "too long"},
+		"a large _meta":                         {"POST", strings.Replace(hello, `"params":{`, `"params":{"_meta":{"x":["`+strings.Repeat("x", 17<<10)+`"]},`, 1), in, 413, "_meta"},
+		"a large notification":                  {"POST", `{"jsonrpc":"2.0","method":"notifications/initialized","params":{"x":"` + strings.Repeat("x", 17<<10) + `"}}`, in, 413, "short"},
+		"a large level":                         {"POST", `{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"` + strings.Repeat("x", 17<<10) + `"}}`, in, 413, "short"},
 		"nesting without end":                   {"POST", strings.Replace(hello, `"Ada"`, nested(2000), 1), in, 400, "deep"},
 		"another method of HTTP":                {"PUT", hello, in, 405, ""},
 		"the end of no session":                 {"DELETE", "", with(sessionHeader, ""), 400, "session"},
@@ -422,6 +431,255 @@ func TestASessionSurvivesClientsOfEveryTemper(t *testing.T) {
 	clients.Wait()
 	if n := h.Sessions(); n != 0 {
 		t.Errorf("%d sessions are open", n)
+	}
+}
+
+// The SDK handles a message only when it has answered some of those before it: what nobody reads must not keep it from doing so, or all
+// that a caller posts afterwards piles up in memory.
+func TestAnAnswerThatNobodyReadsHoldsUpNothing(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{greet()}})
+	id := opened(t, serve(t, h, time.Now().Add(time.Hour)))
+	in := map[string]string{sessionHeader: id}
+	unread := &blocked{make(http.Header), make(chan struct{}), make(chan struct{})}
+	done := make(chan struct{})
+	post := func(w http.ResponseWriter, body string) { behind(h, w, posted{body, in}.request()) }
+	go func() {
+		defer close(done)
+		post(unread, `{"jsonrpc":"2.0","id":1,"method":"server/discover"}`) // which the SDK refuses before it lets others begin
+	}()
+	<-unread.begun
+	answered := make(chan int, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		post(w, `{"jsonrpc":"2.0","id":2,"method":"tools/list"}`)
+		answered <- w.Code
+	}()
+	select {
+	case status := <-answered:
+		if status != http.StatusOK {
+			t.Errorf("answered %d", status)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the session is stuck")
+	}
+	close(unread.read)
+	<-done
+}
+
+// blocked is a client that reads nothing until it is told to.
+type blocked struct {
+	header      http.Header
+	begun, read chan struct{}
+}
+
+func (u *blocked) Header() http.Header { return u.header }
+func (u *blocked) WriteHeader(int)     {}
+func (u *blocked) Write(p []byte) (int, error) {
+	close(u.begun)
+	<-u.read
+	return len(p), nil
+}
+
+// behind serves a request as alice's.
+func behind(h *Handler, w http.ResponseWriter, r *http.Request) {
+	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, GoodUntil: time.Now().Add(time.Hour)}
+	info := id.TokenInfo()
+	auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, handler := h.Route(r)
+		handler.ServeHTTP(w, r)
+	})).ServeHTTP(w, r)
+}
+
+// Whoever tells all sessions something does not wait for one of them.
+func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
+	h := handlerOf(changing(), func(o *Options) { o.Settings.MaxSessionsPerUser, o.Settings.MaxStreamsPerUser = 10, 10 })
+	url := serve(t, h, time.Now().Add(time.Hour))
+	deaf := h.sessions.of(opened(t, url), "http://issuer|alice")
+	stream := &blocked{make(http.Header), make(chan struct{}), make(chan struct{})}
+	ended := make(chan *refusal, 1)
+	go func() { ended <- deaf.hold(context.Background(), stream, time.Hour) }()
+	<-stream.begun
+	told := make(chan struct{}, 1)
+	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) {
+			select {
+			case told <- struct{}{}:
+			default:
+			}
+		},
+	})
+	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	time.Sleep(50 * time.Millisecond) // the stream opens after the handshake
+	greet().register(h.server)
+	select {
+	case <-told:
+	case <-time.After(5 * time.Second):
+		t.Error("the other client was not told")
+	}
+	// And the one who does not read is given up instead of kept supplied.
+	news := &jsonrpc.Request{Method: "notifications/message"}
+	for range standingQueue + 1 {
+		err = deaf.Write(context.Background(), news)
+	}
+	if err == nil {
+		t.Error("more is kept for a client than it may have waiting")
+	}
+	// For the test the writer returns at last; on a connection its deadline sees to that.
+	stream.begun = make(chan struct{})
+	close(stream.read)
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("its stream goes on")
+	}
+}
+
+// MCP 2025-11-25, transports: what stands on the standing stream is unrelated to any request.
+func TestWhatACallSaysAfterItsClientHungUpIsSaidToNobody(t *testing.T) {
+	begun, over, said := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	muttering := Define(Definition{Name: "mutter", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		close(begun)
+		<-over
+		said <- req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
+		return nil, nil, nil
+	})
+	url := serve(t, handlerOf(Catalog{Tools: []Tool{muttering}}), time.Now().Add(time.Hour))
+	in := map[string]string{sessionHeader: opened(t, url)}
+	request(t, http.MethodGet, url, "", in) // a stream is there
+	ctx, hangUp := context.WithCancel(context.Background())
+	go func() {
+		if resp, err := bearerClient().Do(posted{`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"mutter"}}`, in}.to(url).WithContext(ctx)); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-begun
+	hangUp()
+	time.Sleep(100 * time.Millisecond) // the server has to notice
+	close(over)
+	if err := <-said; err == nil {
+		t.Error("it was said to somebody")
+	}
+}
+
+// An idle session must not hold the largest message that ever came.
+func TestAnIdleSessionKeepsNoBody(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{greet()}}, func(o *Options) { o.Settings.MaxSessionsPerUser = 20 })
+	url := serve(t, h, time.Now().Add(time.Hour))
+	const sessions, size = 10, 900_000
+	var ids []string
+	for range sessions {
+		ids = append(ids, opened(t, url))
+	}
+	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":%q}}}`, strings.Repeat("x", size))
+	before := heap()
+	for _, id := range ids {
+		if resp := request(t, http.MethodPost, url, body, map[string]string{sessionHeader: id}); resp.StatusCode != http.StatusOK {
+			t.Fatalf("answered %d", resp.StatusCode)
+		}
+	}
+	for range 50 {
+		if heap()-before < sessions*size/10 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("%d sessions keep %d kB", sessions, (heap()-before)>>10)
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A session whose id nobody may have heard would keep its place until it times out.
+func TestAHandshakeWhoseClientHungUpLeavesNoSession(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{greet()}})
+	ctx, hangUp := context.WithCancel(context.Background())
+	hangUp()
+	r := posted{`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil}.request()
+	behind(h, httptest.NewRecorder(), r.WithContext(ctx))
+	for range 100 {
+		if h.Sessions() == 0 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("%d sessions are open", h.Sessions())
+}
+
+// Whatever a handler gives, its caller gets an answer.
+func TestWhatCannotBeWrittenIsAnInternalError(t *testing.T) {
+	odd := func(name string, result *mcp.CallToolResult, err error) Tool {
+		return Define(Definition{Name: name, Description: "x"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+			return result, nil, err
+		})
+	}
+	nan := map[string]any{"x": math.NaN()}
+	c := Catalog{
+		Tools: []Tool{
+			whoami(),
+			odd("meta", &mcp.CallToolResult{Meta: nan}, nil),
+			odd("text", &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "x", Meta: nan}}}, nil),
+			odd("image", &mcp.CallToolResult{Content: []mcp.Content{&mcp.ImageContent{Annotations: &mcp.Annotations{Priority: math.Inf(1)}}}}, nil),
+			odd("structure", &mcp.CallToolResult{StructuredContent: nan}, nil),
+			odd("error", nil, &jsonrpc.Error{Code: 1, Message: "x", Data: json.RawMessage("{")}),
+		},
+		Prompts: []Prompt{{Prompt: &mcp.Prompt{Name: "plan"}, Handler: func(context.Context, *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
+			return &mcp.GetPromptResult{Messages: []*mcp.PromptMessage{{Content: &mcp.TextContent{Meta: nan}}}}, nil
+		}}},
+		Resources: []Resource{{Resource: &mcp.Resource{URI: "doc://a", Name: "a"}, Handler: func(context.Context, *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
+			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "doc://a", Text: "x", Meta: nan}}}, nil
+		}}},
+	}
+	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
+		s := connect(t, serve(t, handlerOf(c), time.Now().Add(time.Hour)), protocol)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		failures := map[string]error{}
+		for _, t := range c.Tools[1:] {
+			_, failures[t.Name] = s.CallTool(ctx, &mcp.CallToolParams{Name: t.Name})
+		}
+		_, failures["a prompt"] = s.GetPrompt(ctx, &mcp.GetPromptParams{Name: "plan"})
+		_, failures["a resource"] = s.ReadResource(ctx, &mcp.ReadResourceParams{URI: "doc://a"})
+		for name, err := range failures {
+			if err == nil || !strings.Contains(err.Error(), "internal error") {
+				t.Errorf("%s, %s: %v", protocol, name, err)
+			}
+		}
+		if r, err := s.CallTool(ctx, &mcp.CallToolParams{Name: "whoami"}); err != nil || r.IsError {
+			t.Errorf("%s: afterwards whoami answers %v, %v", protocol, r, err)
+		}
+	}
+}
+
+// The SDK remembers for ever what somebody once subscribed to.
+func TestOnlyWhatIsOfferedCanBeSubscribedTo(t *testing.T) {
+	subscribed := 0
+	none := func(context.Context, *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) { return nil, nil }
+	c := Catalog{
+		Resources:         []Resource{{Resource: &mcp.Resource{URI: "doc://a", Name: "a"}, Handler: none}},
+		ResourceTemplates: []ResourceTemplate{{Template: &mcp.ResourceTemplate{URITemplate: "page://{n}", Name: "n"}, Handler: none}},
+		Options: func(o *mcp.ServerOptions) {
+			o.Capabilities.Resources.Subscribe = true
+			o.SubscribeHandler = func(context.Context, *mcp.SubscribeRequest) error { subscribed++; return nil }
+			o.UnsubscribeHandler = func(context.Context, *mcp.UnsubscribeRequest) error { return nil }
+		},
+	}
+	s := connect(t, serve(t, handlerOf(c), time.Now().Add(time.Hour)), "2025-11-25")
+	for uri, offered := range map[string]bool{"doc://a": true, "page://7": true, "doc://b": false, "": false} {
+		if err := s.Subscribe(context.Background(), &mcp.SubscribeParams{URI: uri}); (err == nil) != offered {
+			t.Errorf("%q: %v", uri, err)
+		}
+	}
+	if subscribed != 2 {
+		t.Errorf("%d subscriptions came through, want 2", subscribed)
 	}
 }
 

@@ -261,7 +261,7 @@ func TestAResultThatBreaksItsSchemaStaysInside(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "internal error") || strings.Contains(err.Error(), "42") {
 			t.Errorf("%s: the caller gets %v", protocol, err)
 		}
-		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "tool=odd") {
+		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "name=odd") {
 			t.Errorf("%s: the log says %q", protocol, &log)
 		}
 	}
