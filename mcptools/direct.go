@@ -7,18 +7,16 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"gatehouse/providers"
 	"gatehouse/providers/rawjson"
 )
 
-// direct serves one request for which nothing is kept when it is over, on a transport of our own. The SDK's HTTP handler reads
-// such a message twelve times before it dispatches it, each time with a new buffer of 32 KiB, and that is most of what a call
-// costs; this one hands on what [peek] read. It takes only what is plainly in order. Everything else goes to the SDK's handler,
-// which knows how to refuse it.
+// direct serves one request for which nothing is kept when it is over, on a transport of our own. The SDK's HTTP handler reads such a
+// message up to nine times more than its server does, each time with a new buffer of 32 KiB, and that is most of what a call costs;
+// this one hands on what [peek] read. It takes only what is plainly in order. Everything else goes to the SDK's handler, which knows
+// how to refuse it.
 type direct struct {
 	exchange
 	handler *Handler
@@ -90,13 +88,9 @@ func plainID(raw json.RawMessage) (jsonrpc.ID, bool) {
 	return id, err == nil
 }
 
-// statesFor are the states in which requests of each version begin that are served without a session. Where there are sessions,
-// only the versions that have none are among them.
-func statesFor(versions []string, sessions bool) map[string]*mcp.ServerSessionState {
+// statesFor are the states in which requests of each version begin that are served without a session.
+func statesFor(versions []string) map[string]*mcp.ServerSessionState {
 	states := map[string]*mcp.ServerSessionState{modernVersion: {}} // it says of itself what else the state would
-	if sessions {
-		return states
-	}
 	begun := func(version string) *mcp.ServerSessionState {
 		return &mcp.ServerSessionState{InitializeParams: &mcp.InitializeParams{ProtocolVersion: version}, InitializedParams: &mcp.InitializedParams{}, LogLevel: "info"}
 	}
@@ -111,16 +105,13 @@ func statesFor(versions []string, sessions bool) map[string]*mcp.ServerSessionSt
 
 // ServeHTTP implements http.Handler.
 func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	who := auth.TokenInfoFromContext(r.Context())
-	if who == nil || who.UserID == "" {
-		notSignedIn().ServeHTTP(w, r)
-		return
+	who, refused := callerOfHTTP(r)
+	if refused == nil && runsCode(d.request.Method) {
+		refused = d.handler.busy(who)
 	}
-	if runsCode(d.request.Method) {
-		if err := d.handler.calls.full(who.UserID); err != nil {
-			tooMany("calls", providers.TooManyCalls, err).ServeHTTP(w, r)
-			return
-		}
+	if refused != nil {
+		refused.ServeHTTP(w, r)
+		return
 	}
 	d.begin(w, r, who)
 	if d.modern {
@@ -128,13 +119,13 @@ func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	session, err := d.handler.server.Connect(r.Context(), d, &mcp.ServerSessionOptions{State: d.state})
 	if err != nil {
-		malformed(nil, jsonrpc.CodeInternalError, "the server could not begin").ServeHTTP(w, r)
+		internalError().ServeHTTP(w, r)
 		return
 	}
 	select {
 	case <-d.answered:
 		if !d.finish() {
-			(&refusal{status: http.StatusInternalServerError, code: jsonrpc.CodeInternalError, text: "internal error", reason: providers.InternalError}).ServeHTTP(w, r)
+			internalError().ServeHTTP(w, r)
 		}
 	case <-r.Context().Done():
 		d.leave()
@@ -145,7 +136,8 @@ func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Connect implements mcp.Transport.
 func (d *direct) Connect(context.Context) (mcp.Connection, error) { return d, nil }
 
-// Read implements mcp.Connection. An end of the connection ends what is in flight.
+// Read implements mcp.Connection. An end of the connection ends what is in flight. The server may dispatch the message before it has
+// told us that it is connected, so that nothing which depends on that may ever stand alone: initialize, or server/discover.
 func (d *direct) Read(context.Context) (jsonrpc.Message, error) {
 	if !d.taken {
 		d.taken = true

@@ -365,3 +365,111 @@ func TestAResultIsWrittenAsTheSDKWritesIt(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingStaysOfACallWithoutSessionThatItsClientLeft(t *testing.T) {
+	begun, over := make(chan struct{}), make(chan struct{})
+	h := handlerOf(Catalog{Tools: []Tool{Define(Definition{Name: "wait", Description: "x"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+		close(begun)
+		<-over
+		return text("x"), nil, nil
+	})}}, func(o *Options) { o.Settings.Era = EraStateless })
+	url := serve(t, h, time.Now().Add(time.Hour))
+	ctx, hangUp := context.WithCancel(context.Background())
+	go func() {
+		if resp, err := bearerClient().Do(legacily("tools/call", `"name":"wait"`).to(url).WithContext(ctx)); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-begun
+	hangUp()
+	time.Sleep(50 * time.Millisecond)
+	close(over)
+	for range 100 {
+		n := 0
+		for range h.server.Sessions() {
+			n++
+		}
+		if n == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the SDK keeps a session")
+}
+
+// inquiring is a tool that tells what it learns of its request.
+func inquiring() Tool {
+	return Define(Definition{Name: "inquire", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		logged := req.Session.Log(ctx, &mcp.LoggingMessageParams{Level: "info", Data: "hello"})
+		p := req.Session.InitializeParams()
+		client := "nobody"
+		if p.ClientInfo != nil {
+			client = p.ClientInfo.Name
+		}
+		return text(fmt.Sprintf("header %q, version %s, client %s, capabilities %v, log %v", req.Extra.Header.Get("X-Test"), p.ProtocolVersion, client, p.Capabilities != nil, logged)), nil, nil
+	})
+}
+
+func inCode(code int64) Tool {
+	return Define(Definition{Name: fmt.Sprintf("code%d", -code), Description: "x"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+		return nil, nil, &jsonrpc.Error{Code: code, Message: "x"}
+	})
+}
+
+func TestAToolLearnsDirectlyWhatItWouldFromTheSDK(t *testing.T) {
+	codes := []int64{mcp.CodeMissingRequiredClientCapabilities, mcp.CodeUnsupportedProtocolVersion, jsonrpc.CodeMethodNotFound, jsonrpc.CodeInternalError}
+	all := []Tool{inquiring()}
+	cases := map[string]posted{
+		"modern": modernlyCalling("inquire", "{}").replaced(`"_meta":{`, `"_meta":{"io.modelcontextprotocol/clientInfo":{"name":"me","version":"1"},`).with("X-Test", "here"),
+		"legacy": legacily("tools/call", `"name":"inquire"`).with("X-Test", "here"),
+	}
+	for _, code := range codes {
+		tool := inCode(code)
+		all = append(all, tool)
+		cases[tool.Name] = modernlyCalling(tool.Name, "{}")
+	}
+	for name, p := range cases {
+		h := handlerOf(Catalog{Tools: all}, func(o *Options) { o.Settings.Era = EraStateless })
+		status, _, got := answerTo(t, p, func(w http.ResponseWriter, r *http.Request) {
+			_, handler := h.Route(r)
+			if _, ok := handler.(*direct); !ok {
+				t.Errorf("%s: served by a %T", name, handler)
+			}
+			handler.ServeHTTP(w, r)
+		})
+		sdkStatus, _, want := answerTo(t, p, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return h.server }, &mcp.StreamableHTTPOptions{Stateless: true}).ServeHTTP)
+		if fmt.Sprint(status, got) != fmt.Sprint(sdkStatus, want) {
+			t.Errorf("%s: answered %d %s, the SDK %d %s", name, status, got, sdkStatus, want)
+		}
+	}
+}
+
+func TestNamesInHeadersMustAgreeForPromptsAndResources(t *testing.T) {
+	h := handlerOf(plentiful())
+	for name, p := range map[string]posted{
+		"another prompt":   modernly("prompts/get", `"name":"plan"`).with(nameHeader, "other"),
+		"no prompt":        modernly("prompts/get", `"name":""`),
+		"another resource": modernly("resources/read", `"uri":"doc://a"`).with(nameHeader, "doc://b"),
+		"no resource":      modernly("resources/read", `"uri":""`),
+	} {
+		_, handler := h.Route(p.request())
+		if _, ok := handler.(*direct); ok {
+			t.Errorf("%s: served directly", name)
+		}
+	}
+}
+
+func TestAcceptIsReadAsItIsWritten(t *testing.T) {
+	for _, c := range []struct {
+		lines         []string
+		whole, events bool
+	}{
+		{[]string{"application/json, text/event-stream"}, true, true}, {[]string{"application/json", "text/event-stream"}, true, true},
+		{[]string{"application/*"}, true, false}, {[]string{"text/*"}, false, true}, {[]string{"*/*;q=0.1"}, true, true}, {nil, false, false},
+		{[]string{" TEXT/event-stream ; x=y"}, false, true},
+	} {
+		if whole, events := accepts(http.Header{"Accept": c.lines}); whole != c.whole || events != c.events {
+			t.Errorf("%q: %v, %v", c.lines, whole, events)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package mcptools
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,15 +14,15 @@ import (
 
 // exchange is a POST with one request, and the answer to it: what the server says while it works on it, and at last the response. A
 // response alone is sent as it is. Only what is said before it makes a stream of events of the answer; clients take both (MCP
-// 2025-11-25 and 2026-07-28, transports, "Sending Messages to the Server"), and one piece costs half of what two do.
+// 2025-11-25 and 2026-07-28, transports, "Sending Messages to the Server"), and a stream is written in two pieces at least.
 type exchange struct {
 	// request is a piece of memory of its own, because the SDK keeps it until the session's next one comes.
 	request *jsonrpc.Request
 	extra   mcp.RequestExtra
 	// modern says that some errors have a status of their own (MCP 2026-07-28, TR-07, TR-10).
 	modern bool
-	// session is the id of the session that the answer begins, if it does.
-	session string
+	// opens is the id of the session that the answer opens, if it does.
+	opens string
 	// patience is how long a client may take to read one message. Whoever never reads must not hold the answer, nor whoever sends it.
 	patience time.Duration
 	// answered is closed when there is a response, or will be none.
@@ -39,7 +38,8 @@ type exchange struct {
 // errNotSent is what the SDK takes for a message that did not go, and not for a broken connection: it knows the error by its code.
 var errNotSent = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"}
 
-// begin makes the exchange ready to be answered through w. Whoever calls it must finish or leave before he returns from ServeHTTP.
+// begin makes the exchange ready to be answered through w. Whoever calls it must not return from ServeHTTP before he called finish or
+// leave.
 func (e *exchange) begin(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
 	e.w, e.answered = w, make(chan struct{})
 	e.extra = *extraOf(r, who)
@@ -72,7 +72,7 @@ func (e *exchange) send(message jsonrpc.Message) error {
 	}
 	if !e.stream {
 		e.stream = true
-		beginEvents(e.w, e.session)
+		beginEvents(e.w, e.opens)
 	}
 	if writeEvent(e.w, text, e.patience) != nil {
 		e.w = nil
@@ -96,7 +96,7 @@ func (e *exchange) answer(response *jsonrpc.Response) error {
 	}
 	e.response, e.status = text, e.statusOf(response)
 	if response.Error != nil {
-		e.session = "" // there is none
+		e.opens = "" // none came about
 	}
 	e.close()
 	if e.w == nil {
@@ -123,8 +123,8 @@ func (e *exchange) finish() bool {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", notForOthers)
-	if e.session != "" {
-		header.Set(sessionHeader, e.session)
+	if e.opens != "" {
+		header.Set(sessionHeader, e.opens)
 	}
 	hurry(w, e.patience)
 	w.WriteHeader(e.status)
@@ -186,30 +186,3 @@ func encode(response *jsonrpc.Response) ([]byte, error) {
 }
 
 const usualID = 40
-
-// accepts reports which forms of an answer a client takes (RFC 9110, section 12.5.1, without weights: nobody sends them here).
-func accepts(header http.Header) (whole, events bool) {
-	for _, value := range header["Accept"] {
-		if value == "application/json, text/event-stream" { // as nearly everybody writes it
-			return true, true
-		}
-		for kind := range strings.SplitSeq(value, ",") {
-			kind, _, _ = strings.Cut(kind, ";")
-			switch strings.ToLower(strings.TrimSpace(kind)) {
-			case "application/json", "application/*":
-				whole = true
-			case "text/event-stream", "text/*":
-				events = true
-			case "*/*":
-				whole, events = true, true
-			}
-		}
-	}
-	return whole, events
-}
-
-// acceptsBoth reports whether a client takes an answer in either form, as every client must say of a POST (TR-18).
-func acceptsBoth(header http.Header) bool {
-	whole, events := accepts(header)
-	return whole && events
-}

@@ -45,8 +45,12 @@ type Handler struct {
 	states              map[string]*mcp.ServerSessionState
 	parametersInHeaders map[string]bool
 	patience            time.Duration // of an exchange
-	// The SDK's own handler without sessions, for what is not served directly; put together once.
-	sdk doors
+	// The SDK's own handler without sessions, for what is not served directly, with the manners that it lacks.
+	sdk struct {
+		calls   http.Handler // what runs code
+		streams http.Handler // what stays open
+		others  http.Handler
+	}
 
 	closing      context.Context // ended by CloseStreams
 	closeStreams context.CancelFunc
@@ -83,10 +87,12 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	h.server = mcp.NewServer(&o.Info, options)
 	catalog.register(h.server)
 	h.versions = mcp.SupportedProtocolVersions()
-	h.states = statesFor(h.versions, h.hasSessions())
+	h.states = statesFor(h.versions)
 	h.parametersInHeaders = map[string]bool{}
 	for _, t := range catalog.Tools {
-		h.parametersInHeaders[t.Name] = t.parametersInHeaders
+		if t.parametersInHeaders {
+			h.parametersInHeaders[t.Name] = true
+		}
 	}
 	h.sessions = newSessions(o.Settings)
 	h.streams = newQuota(o.Settings.MaxStreamsPerUser, o.Settings.MaxStreams)
@@ -100,7 +106,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	// The server in front bounds bodies by its own setting, which may be more than the SDK's default.
 	const alreadyBounded = -1
 	same := func(*http.Request) *mcp.Server { return h.server }
-	h.sdk = h.doors(mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
+	sdk := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
 		Stateless: true,
 		// Closing the response is how a client of 2026-07-28 cancels (TR-21).
 		PropagateRequestCancellation: true,
@@ -108,19 +114,9 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		// request that a proxy on the same machine passes on.
 		DisableLocalhostProtection: true,
 		MaxRequestBodyBytes:        alreadyBounded,
-	}))
+	})
+	h.sdk.calls, h.sdk.streams, h.sdk.others = unbuffered(h.calling(sdk)), unbuffered(h.standing(sdk)), unbuffered(sdk)
 	return h
-}
-
-// doors are the ways into a handler of the SDK, each with the manners that it lacks.
-type doors struct {
-	calls   http.Handler // what runs code
-	streams http.Handler // what stays open
-	others  http.Handler
-}
-
-func (h *Handler) doors(sdk http.Handler) doors {
-	return doors{calls: unbuffered(h.calling(sdk)), streams: unbuffered(h.standing(sdk)), others: unbuffered(sdk)}
 }
 
 func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
@@ -147,7 +143,6 @@ func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
 	if h.isUnknownOldVersion(r) {
 		return nil, unsupportedVersion(message.id, r.Header.Get(versionHeader), h.versions)
 	}
-	r.Body = message.again()
 	return h.scopes.of(message.operation), h.route(r, message)
 }
 
@@ -173,11 +168,12 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	case h.hasSessions():
 		return &post{exchange: exchange{patience: h.patience}, handler: h, message: m}
 	default:
-		r.Header.Del(sessionHeader) // nobody here has one
+		r.Header.Del(sessionHeader) // nobody here has one, and no tool shall think so
 	}
 	if plain := h.direct(r, m, r.Header.Get(versionHeader)); plain != nil {
 		return plain
 	}
+	r.Body = m.again()
 	switch {
 	case m.method == methodListen:
 		return h.sdk.streams
@@ -191,12 +187,20 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 // themselves are taken in guard.bounded: a call of the older era goes on when its request is over.
 func (h *Handler) calling(next http.Handler) http.Handler {
 	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-		if err := h.calls.full(who.UserID); err != nil {
-			tooMany("calls", providers.TooManyCalls, err).ServeHTTP(w, r)
+		if refused := h.busy(who); refused != nil {
+			refused.ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// busy refuses a caller who has too many calls in flight.
+func (h *Handler) busy(who *auth.TokenInfo) *refusal {
+	if err := h.calls.full(who.UserID); err != nil {
+		return tooMany("calls", providers.TooManyCalls, err)
+	}
+	return nil
 }
 
 // isModern tells the eras apart: a request of 2026-07-28 says its version in a header, or at least in its _meta, and has
@@ -237,13 +241,21 @@ func (h *Handler) standing(next http.Handler) http.Handler {
 // signedIn hands the identity of this very request on, whatever session it belongs to. Without one nothing is served.
 func signedIn(serve func(http.ResponseWriter, *http.Request, *auth.TokenInfo)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who := auth.TokenInfoFromContext(r.Context())
-		if who == nil || who.UserID == "" {
-			notSignedIn().ServeHTTP(w, r)
+		who, refused := callerOfHTTP(r)
+		if refused != nil {
+			refused.ServeHTTP(w, r)
 			return
 		}
 		serve(w, r, who)
 	})
+}
+
+// callerOfHTTP returns whose request it is.
+func callerOfHTTP(r *http.Request) (*auth.TokenInfo, *refusal) {
+	if who := auth.TokenInfoFromContext(r.Context()); who != nil && who.UserID != "" {
+		return who, nil
+	}
+	return nil, notSignedIn()
 }
 
 // Sessions returns how many sessions are open.

@@ -14,8 +14,8 @@ const (
 	lastEventHeader = "Last-Event-ID"
 )
 
-// modernHeaders prepares the headers of a 2026-07-28 request for the SDK, which compares a name that had to be encoded
-// without decoding it (TR-09b), and refuses what the specification says to ignore (TR-13, TR-14).
+// modernHeaders prepares the headers of a 2026-07-28 request for whoever compares them. The SDK compares a name that had to be
+// encoded without decoding it (TR-09b), and refuses what the specification says to ignore (TR-13, TR-14).
 func modernHeaders(header http.Header) {
 	header.Del(sessionHeader)
 	header.Del(lastEventHeader)
@@ -36,4 +36,31 @@ func unbuffered(next http.Handler) http.Handler {
 		w.Header()["X-Accel-Buffering"] = no
 		next.ServeHTTP(w, r)
 	})
+}
+
+// accepts reports which forms of an answer a client takes (RFC 9110, section 12.5.1, without weights: nobody sends them here).
+func accepts(header http.Header) (whole, events bool) {
+	for _, value := range header["Accept"] {
+		if value == "application/json, text/event-stream" { // as nearly everybody writes it
+			return true, true
+		}
+		for kind := range strings.SplitSeq(value, ",") {
+			kind, _, _ = strings.Cut(kind, ";")
+			switch strings.ToLower(strings.TrimSpace(kind)) {
+			case "application/json", "application/*":
+				whole = true
+			case "text/event-stream", "text/*":
+				events = true
+			case "*/*":
+				whole, events = true, true
+			}
+		}
+	}
+	return whole, events
+}
+
+// acceptsBoth reports whether a client takes an answer in either form, as every client must say of a POST (TR-18).
+func acceptsBoth(header http.Header) bool {
+	whole, events := accepts(header)
+	return whole && events
 }

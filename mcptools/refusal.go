@@ -13,6 +13,7 @@ const (
 	codeParseError         = -32700
 	codeInvalidRequest     = -32600
 	codeInvalidParams      = -32602
+	codeInternalError      = -32603
 	codeUnsupportedVersion = -32022 // MCP 2026-07-28, TR-06
 )
 
@@ -55,6 +56,10 @@ func notSignedIn() *refusal {
 	return &refusal{status: http.StatusUnauthorized, code: codeInvalidRequest, text: "not signed in", reason: providers.NoCredentials}
 }
 
+func internalError() *refusal {
+	return &refusal{status: http.StatusInternalServerError, code: codeInternalError, text: "internal error", reason: providers.InternalError}
+}
+
 func malformed(id json.RawMessage, code int, text string) *refusal {
 	return &refusal{status: http.StatusBadRequest, code: code, text: text, reason: providers.MessageMalformed, id: id}
 }
@@ -81,8 +86,8 @@ func noSuchSession() *refusal {
 	return &refusal{status: http.StatusNotFound, code: codeInvalidRequest, text: "there is no such session", reason: providers.SessionUnknown}
 }
 
-// unsupportedVersion answers a version that is older than all that are served. The SDK does so in plain text (TR-06,
-// TR-36).
+// unsupportedVersion answers a version that is older than all that are served, or that knows no sessions in one. The SDK does so in
+// plain text (TR-06, TR-36).
 func unsupportedVersion(id json.RawMessage, requested string, supported []string) *refusal {
 	return &refusal{status: http.StatusBadRequest, code: codeUnsupportedVersion, text: "unsupported protocol version", reason: providers.VersionUnsupported,
 		id: id, data: map[string]any{"supported": supported, "requested": requested}}

@@ -40,9 +40,6 @@ func newSession(owner string, table *sessions, patience time.Duration) *session 
 // Connect implements mcp.Transport.
 func (s *session) Connect(context.Context) (mcp.Connection, error) { return s, nil }
 
-// SupportsProtocolVersion implements mcp.ProtocolVersionSupporter: 2026-07-28 knows no sessions.
-func (s *session) SupportsProtocolVersion(version string) bool { return version < modernVersion }
-
 // SessionID implements mcp.Connection.
 func (s *session) SessionID() string { return s.id }
 
@@ -60,7 +57,7 @@ func (s *session) Read(context.Context) (jsonrpc.Message, error) {
 // goes there too, or nowhere. All else goes to the standing stream (MCP 2025-11-25, transports).
 func (s *session) Write(ctx context.Context, message jsonrpc.Message) error {
 	if response, ok := message.(*jsonrpc.Response); ok {
-		e := s.take(response.ID)
+		e := s.awaiting(response.ID)
 		if e == nil {
 			return errNotSent
 		}
@@ -82,8 +79,8 @@ func (s *session) Write(ctx context.Context, message jsonrpc.Message) error {
 	return stream.send(message)
 }
 
-// take returns the exchange that waits for the response with this id, which is no longer kept: its id may be used again.
-func (s *session) take(id jsonrpc.ID) *exchange {
+// awaiting returns the exchange that waits for the response with this id, and does not keep it any longer: the id may be used again.
+func (s *session) awaiting(id jsonrpc.ID) *exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.exchanges, func(e *exchange) bool { return e.request.ID == id })

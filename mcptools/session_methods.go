@@ -1,6 +1,7 @@
 package mcptools
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
@@ -22,7 +23,7 @@ func (h *Handler) ofSession(method string) http.Handler {
 
 // getStream serves the standing stream of a session.
 func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-	s, refused := h.named(r, who)
+	s, refused := h.named(r, who, nil)
 	if _, events := accepts(r.Header); refused == nil && !events {
 		refused = malformed(nil, codeInvalidRequest, "Accept must name text/event-stream")
 	}
@@ -42,7 +43,7 @@ func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, who *auth.To
 
 // endSession ends a session, and what is in flight in it.
 func (h *Handler) endSession(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-	s, refused := h.named(r, who)
+	s, refused := h.named(r, who, nil)
 	if refused != nil {
 		refused.ServeHTTP(w, r)
 		return
@@ -51,13 +52,13 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request, who *auth.T
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// named returns the session that a request other than POST names.
-func (h *Handler) named(r *http.Request, who *auth.TokenInfo) (*session, *refusal) {
-	id := r.Header.Get(sessionHeader)
-	if id == "" {
-		return nil, sessionNeeded(nil)
+// named returns the session that a request names, whose message has this id, if it has one.
+func (h *Handler) named(r *http.Request, who *auth.TokenInfo, id json.RawMessage) (*session, *refusal) {
+	name := r.Header.Get(sessionHeader)
+	if name == "" {
+		return nil, sessionNeeded(id)
 	}
-	if s := h.sessions.of(id, who.UserID); s != nil {
+	if s := h.sessions.of(name, who.UserID); s != nil {
 		return s, nil
 	}
 	return nil, noSuchSession()

@@ -22,26 +22,20 @@ type post struct {
 
 // ServeHTTP implements http.Handler.
 func (p *post) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	who := auth.TokenInfoFromContext(r.Context())
-	if who == nil || who.UserID == "" {
-		notSignedIn().ServeHTTP(w, r)
-		return
+	who, refused := callerOfHTTP(r)
+	if refused == nil {
+		refused = p.read(r)
 	}
-	if refused := p.read(r); refused != nil {
-		refused.ServeHTTP(w, r)
-		return
+	switch {
+	case refused != nil:
+	case p.message.method == methodInitialize && r.Header.Get(sessionHeader) == "":
+		refused = p.open(w, r, who)
+	default:
+		refused = p.inSession(w, r, who)
 	}
-	serve := p.in
-	if p.begins(r) {
-		serve = p.open
-	}
-	if refused := serve(w, r, who); refused != nil {
+	if refused != nil {
 		refused.ServeHTTP(w, r)
 	}
-}
-
-func (p *post) begins(r *http.Request) bool {
-	return p.message.method == methodInitialize && r.Header.Get(sessionHeader) == ""
 }
 
 // read makes the SDK's message of what was peeked at.
@@ -97,9 +91,9 @@ func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo)
 	began, err := p.handler.server.Connect(context.Background(), s, nil)
 	if err != nil {
 		_ = s.Close()
-		return malformed(p.message.id, jsonrpc.CodeInternalError, "the session could not begin")
+		return internalError()
 	}
-	p.session = s.id
+	p.opens = s.id
 	refused := p.call(s, w, r, who)
 	if began.InitializeParams() == nil || r.Context().Err() != nil { // nobody may have heard of it
 		_ = s.Close()
@@ -107,25 +101,20 @@ func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo)
 	return refused
 }
 
-// in serves the message in the session that it names.
-func (p *post) in(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
-	id := r.Header.Get(sessionHeader)
-	if id == "" {
-		return sessionNeeded(p.message.id)
-	}
-	s := p.handler.sessions.of(id, who.UserID)
-	if s == nil {
-		return noSuchSession()
-	}
-	if p.request != nil && p.request.IsCall() {
-		if runsCode(p.request.Method) {
-			if err := p.handler.calls.full(who.UserID); err != nil {
-				return tooMany("calls", providers.TooManyCalls, err)
-			}
+// inSession serves the message in the session that it names.
+func (p *post) inSession(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
+	s, refused := p.handler.named(r, who, p.message.id)
+	switch {
+	case refused != nil:
+		return refused
+	case p.request == nil || !p.request.IsCall():
+		return p.tell(s, w, r, who)
+	case runsCode(p.request.Method):
+		if refused := p.handler.busy(who); refused != nil {
+			return refused
 		}
-		return p.call(s, w, r, who)
 	}
-	return p.tell(s, w, r, who)
+	return p.call(s, w, r, who)
 }
 
 // tell hands the server what wants no answer: a notification, or the answer to a question of the server's.

@@ -1,6 +1,7 @@
 package mcptools
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -762,3 +763,238 @@ func TestAStreamMayPauseForLongerThanAMessageMayTake(t *testing.T) {
 		}
 	}
 }
+
+func TestStreamsAndAnswersAreNobodyElses(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{reporting(), greet()}})
+	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
+	in := map[string]string{sessionHeader: opened(t, url)}
+	get := request(t, http.MethodGet, url, "", in)
+	for name, c := range map[string]struct {
+		resp   *http.Response
+		stream bool
+	}{
+		"a stream":                {get, true},
+		"a stream of a call":      {request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"report"}}`, in), true},
+		"a stream of 2026-07-28":  {request(t, http.MethodPost, url, modernlyCalling("report", "{}").body, modernlyCalling("report", "{}").header), true},
+		"an answer":               {request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":2,"method":"ping"}`, in), false},
+		"an answer of 2026-07-28": {request(t, http.MethodPost, url, modernly("tools/list", "").body, modernly("tools/list", "").header), false},
+	} {
+		if got := c.resp.Header.Get("Cache-Control"); got != "no-cache, no-transform" {
+			t.Errorf("%s: Cache-Control %q", name, got)
+		}
+		if got := c.resp.Header.Get("X-Accel-Buffering"); c.stream != (got == "no") {
+			t.Errorf("%s: X-Accel-Buffering %q", name, got)
+		}
+	}
+	if line, _ := bufio.NewReader(get.Body).ReadString('\n'); line != ": ok\n" {
+		t.Errorf("the stream begins with %q", line)
+	}
+	get.Body.Close()
+	for range 100 {
+		if again := request(t, http.MethodGet, url, "", in); again.StatusCode == http.StatusOK {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the place of a stream that ended is never free")
+}
+
+func TestAStreamThatBeganEndsWithoutARefusalInIt(t *testing.T) {
+	begun := make(chan struct{})
+	h := handlerOf(Catalog{Tools: []Tool{Define(Definition{Name: "wait", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
+		close(begun)
+		<-ctx.Done()
+		return nil, nil, ctx.Err()
+	})}})
+	url := serve(t, h, time.Now().Add(time.Hour))
+	in := map[string]string{sessionHeader: opened(t, url)}
+	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, in)
+	<-begun
+	request(t, http.MethodDelete, url, "", in)
+	if body, _ := io.ReadAll(resp.Body); strings.Contains(string(body), "no such session") || !strings.Contains(string(body), "progress") {
+		t.Errorf("the stream says %q", body)
+	}
+}
+
+func TestWithoutAnIdentityNothingIsServed(t *testing.T) {
+	for _, era := range []string{EraDual, EraStateless} {
+		h := handlerOf(plentiful(), func(o *Options) { o.Settings.Era = era })
+		for name, r := range map[string]*http.Request{
+			"a call": modernlyCalling("greet", `{}`).request(), "a list": modernly("tools/list", "").request(),
+			"an older call": legacily("tools/call", `"name":"greet"`).request(), "an older list": legacily("tools/list", "").request(),
+			"a handshake": legacily("initialize", `"protocolVersion":"2025-11-25"`).request(),
+		} {
+			w := httptest.NewRecorder()
+			_, handler := h.Route(r)
+			handler.ServeHTTP(w, r)
+			if w.Code != http.StatusUnauthorized && (name != "a handshake" || era != EraStateless) {
+				t.Errorf("%s, %s: answered %d", era, name, w.Code)
+			}
+		}
+	}
+}
+
+func TestWhoHasTooManyCallsInFlightIsToldSoByAStatus(t *testing.T) {
+	for name, era := range map[string]string{"2026-07-28": EraDual, "in a session": EraDual, "2025-11-25 without session": EraStateless} {
+		t.Run(name, func(t *testing.T) {
+			begun, ended := make(chan struct{}, 2), make(chan error, 2)
+			h := handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}}, func(o *Options) { o.Settings.MaxCallsPerUser, o.Settings.Era = 1, era })
+			url := serve(t, h, time.Now().Add(time.Hour))
+			call := legacily("tools/call", `"name":"wait"`)
+			switch name {
+			case "2026-07-28":
+				call = modernlyCalling("wait", "{}")
+			case "in a session":
+				call = call.with(sessionHeader, opened(t, url))
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if resp, err := bearerClient().Do(call.to(url).WithContext(ctx)); err == nil {
+					resp.Body.Close()
+				}
+			}()
+			<-begun
+			resp, err := bearerClient().Do(call.replaced(`"id":7`, `"id":8`).to(url))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" {
+				t.Errorf("answered %d", resp.StatusCode)
+			}
+			cancel()
+			<-done
+			h.CloseSessions()
+			<-ended
+		})
+	}
+}
+
+func TestAShortCallDoesNotMakeASessionIdleInWhichALongOneGoesOn(t *testing.T) {
+	slow := Define(Definition{Name: "slow", Description: "x"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(800 * time.Millisecond):
+		}
+		return text("done"), nil, ctx.Err()
+	})
+	h := handlerOf(Catalog{Tools: []Tool{slow}}, func(o *Options) { o.Settings.SessionTimeout = 300 * time.Millisecond })
+	url := serve(t, h, time.Now().Add(time.Hour))
+	in := map[string]string{sessionHeader: opened(t, url)}
+	go func() {
+		time.Sleep(100 * time.Millisecond)
+		for _, body := range []string{`{"jsonrpc":"2.0","id":9,"method":"ping"}`, `{"jsonrpc":"2.0","method":"notifications/x"}`} {
+			if resp, err := bearerClient().Do(posted{body, in}.to(url)); err == nil {
+				resp.Body.Close()
+			}
+		}
+	}()
+	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in)
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "done") {
+		t.Errorf("answered %d %s", resp.StatusCode, body)
+	}
+}
+
+func TestASessionSaysItsIDToTools(t *testing.T) {
+	tool := Define(Definition{Name: "id", Description: "x"}, func(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		return text("id=" + req.Session.ID()), nil, nil
+	})
+	url := serve(t, handlerOf(Catalog{Tools: []Tool{tool}}), time.Now().Add(time.Hour))
+	id := opened(t, url)
+	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"id"}}`, map[string]string{sessionHeader: id})
+	if body, _ := io.ReadAll(resp.Body); !strings.Contains(string(body), "id="+id) {
+		t.Errorf("the tool learns %s, want %s", body, id)
+	}
+}
+
+func TestNothingIsWrittenToARequestThatIsOver(t *testing.T) {
+	for name, era := range map[string]string{"in a session": EraDual, "2025-11-25 without session": EraStateless} {
+		t.Run(name, func(t *testing.T) {
+			begun, goOn, told := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			h := handlerOf(Catalog{Tools: []Tool{Define(Definition{Name: "wait", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+				close(begun)
+				<-goOn
+				_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
+				close(told)
+				return text("done"), nil, nil
+			})}}, func(o *Options) { o.Settings.Era = era })
+			var late atomic.Int64
+			id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
+			info := id.TokenInfo()
+			inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
+			server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var over atomic.Bool
+				defer over.Store(true)
+				_, handler := h.Route(r)
+				handler.ServeHTTP(watched{w, &over, &late}, r)
+			})))
+			defer func() { server.Close(); h.CloseSessions() }()
+			call := legacily("tools/call", `"name":"wait"`)
+			if era == EraDual {
+				call = call.with(sessionHeader, opened(t, server.URL))
+			}
+			ctx, hangUp := context.WithCancel(context.Background())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if resp, err := bearerClient().Do(call.to(server.URL).WithContext(ctx)); err == nil {
+					resp.Body.Close()
+				}
+			}()
+			<-begun
+			hangUp()
+			<-done
+			time.Sleep(100 * time.Millisecond)
+			close(goOn)
+			<-told
+			time.Sleep(100 * time.Millisecond)
+			if n := late.Load(); n > 0 {
+				t.Errorf("%d late writes", n)
+			}
+		})
+	}
+}
+
+func TestANotificationCarriesItsSenderAndKeepsASessionAlive(t *testing.T) {
+	told := make(chan string, 10)
+	h := handlerOf(Catalog{Options: func(o *mcp.ServerOptions) {
+		o.RootsListChangedHandler = func(_ context.Context, req *mcp.RootsListChangedRequest) { told <- callerOf(req).Subject }
+	}}, func(o *Options) { o.Settings.SessionTimeout = 300 * time.Millisecond })
+	url := serve(t, h, time.Now().Add(time.Hour))
+	in := map[string]string{sessionHeader: opened(t, url)}
+	request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, in)
+	for range 5 {
+		time.Sleep(150 * time.Millisecond)
+		if resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}`, in); resp.StatusCode != http.StatusAccepted {
+			t.Fatalf("answered %d", resp.StatusCode)
+		}
+		select {
+		case who := <-told:
+			if who != "alice" {
+				t.Errorf("it is %s's", who)
+			}
+		case <-time.After(time.Second):
+			t.Fatal("nobody was told")
+		}
+	}
+}
+
+// watched is the writer of a request; nobody may use it when the request is over.
+type watched struct {
+	http.ResponseWriter
+	over *atomic.Bool
+	late *atomic.Int64
+}
+
+func (w watched) Write(b []byte) (int, error) {
+	if w.over.Load() {
+		w.late.Add(1)
+		return len(b), nil
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+func (w watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }

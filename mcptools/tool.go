@@ -68,16 +68,16 @@ func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool
 	if err != nil {
 		panic(fmt.Sprintf("tool %s: %v", d.Name, err))
 	}
-	openWorld := false
+	openWorld, written := false, marshalled(input)
 	tool := &mcp.Tool{
 		Name: d.Name, Title: d.Title, Description: d.Description,
 		// Marshalled once: the SDK would otherwise marshal the schema again for every list and for every call.
-		InputSchema: marshalled(input), OutputSchema: marshalled(output),
+		InputSchema: written, OutputSchema: marshalled(output),
 		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: d.ReadOnly, DestructiveHint: &d.Destructive, OpenWorldHint: &openWorld},
 	}
 	return Tool{
 		Name: d.Name, Description: d.Description, Scopes: d.Scopes,
-		parametersInHeaders: bytes.Contains(marshalled(input), []byte(`"x-mcp-header"`)),
+		parametersInHeaders: bytes.Contains(written, []byte(`"x-mcp-header"`)),
 		register:            func(s *mcp.Server) { s.AddTool(tool, typed(agreed, handler)) },
 	}
 }

@@ -38,7 +38,7 @@ type breach struct{ error }
 func typed[In, Out any](c contract, handler mcp.ToolHandlerFor[In, Out]) mcp.ToolHandler {
 	return func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		var in In
-		if err := c.take(req.Params.Arguments, &in); err != nil {
+		if err := c.read(req.Params.Arguments, &in); err != nil {
 			return failed(err), nil
 		}
 		result, out, err := handler(ctx, req, in)
@@ -54,7 +54,7 @@ func typed[In, Out any](c contract, handler mcp.ToolHandlerFor[In, Out]) mcp.Too
 		if result.InputRequests != nil || any(out) == nil {
 			return result, nil // a question, or a tool that has nothing but content
 		}
-		structured, err := c.give(out)
+		structured, err := c.write(out)
 		if err != nil {
 			return nil, breach{err}
 		}
@@ -67,9 +67,9 @@ func typed[In, Out any](c contract, handler mcp.ToolHandlerFor[In, Out]) mcp.Too
 	}
 }
 
-// take reads arguments into in. It reads what was checked, written anew: where a member comes twice, two readers may each see
+// read reads arguments into in. It reads what was checked, written anew: where a member comes twice, two readers may each see
 // another.
-func (c contract) take(arguments json.RawMessage, in any) error {
+func (c contract) read(arguments json.RawMessage, in any) error {
 	members := map[string]any{}
 	if len(arguments) > 0 {
 		if err := decode(arguments, &members); err != nil {
@@ -94,8 +94,8 @@ func (c contract) take(arguments json.RawMessage, in any) error {
 	return decode(checked, in)
 }
 
-// give writes out, if that is what the output schema says.
-func (c contract) give(out any) (json.RawMessage, error) {
+// write writes out, if that is what the output schema says.
+func (c contract) write(out any) (json.RawMessage, error) {
 	written, err := json.Marshal(out)
 	if err != nil {
 		return nil, fmt.Errorf("writing the output: %w", err)
@@ -110,7 +110,7 @@ func (c contract) give(out any) (json.RawMessage, error) {
 	return written, nil
 }
 
-// decode is the SDK's decoder without its buffer. As there, names match exactly: encoding/json would read NAME as name, which no
+// decode is the SDK's decoder without its buffer, and without its look at the depth, which has been taken by then. As there, names match exactly: encoding/json would read NAME as name, which no
 // schema has looked at.
 func decode(b []byte, to any) error {
 	_, err := segmentio.Parse(b, to, segmentio.DontMatchCaseInsensitiveStructFields)

@@ -107,19 +107,19 @@ func (s *shards) put(f fingerprint, r recollection, now time.Time) {
 func makeRoom(entries map[fingerprint]recollection, keys uint64, now int64) {
 	const looks = 4
 	looked, removed := 0, false
-	var any fingerprint
+	var last fingerprint
 	for f, r := range entries {
 		if looked++; looked > looks {
 			break
 		}
-		any = f
+		last = f
 		if r.until <= now || r.keys != keys {
 			delete(entries, f)
 			removed = true
 		}
 	}
 	if !removed {
-		delete(entries, any)
+		delete(entries, last)
 	}
 }
 

@@ -33,22 +33,18 @@ func newChallenger(resource providers.Resource, p providers.Provider) challenger
 	if speller, ok := p.(providers.ScopeSpeller); ok {
 		c.spell = speller.SpellScopes
 	}
-	if c.scope != "" {
-		parameter(&h, "scope", c.scope)
-	}
-	c.first = h.String()
-	c.badToken = c.put(badToken(nil))
+	c.first, c.badToken = c.put(&refusal{}), c.put(badToken(nil))
 	return c
 }
 
 func (c challenger) header(r *refusal) string {
-	switch {
-	case r.scopes != nil:
-		return c.put(r)
-	case r.code == "":
-		return c.first
-	case r.code == invalidToken:
-		return c.badToken
+	if r.scopes == nil {
+		switch r.code {
+		case "":
+			return c.first
+		case invalidToken:
+			return c.badToken
+		}
 	}
 	return c.put(r)
 }

@@ -21,7 +21,7 @@ import (
 
 // accessLog writes one line for each request when it ends. A stream is one line, at its end. The library writes it when everything
 // else is done: as a step around the others it would put writers of its own around every answer and keep more of the stack than
-// all other steps together, for what no line of ours says.
+// all other steps together, to count bytes that no line of ours tells.
 func accessLog(c Config) echo.MiddlewareFunc {
 	refusals := newRefusalBudget(c.Logger)
 	worthALine := func(ctx echo.Context) bool {

@@ -25,7 +25,7 @@ type visit struct {
 	// reason is why the request was refused, and cause more of it, for the log. They never leave the house.
 	reason providers.Reason
 	cause  error
-	// took is how long it was until the answer was written; known when the access log is.
+	// took is how long it was until the answer was written; set just before the access log is.
 	took time.Duration
 
 	// Kept here for what else would be a piece of memory of its own.
