@@ -208,31 +208,27 @@ func waiting(begun chan<- struct{}, ended chan<- error) Tool {
 
 // TR-21: closing the response cancels the call. (In the older era it must not: that client says so in a message.)
 func TestTR21ACallOf20260728EndsWhenItsClientHangsUp(t *testing.T) {
-	begun, ended := make(chan struct{}, 1), make(chan error, 1)
-	url := serve(t, handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}}), time.Now().Add(time.Hour))
-	ctx, hangUp := context.WithCancel(context.Background())
-	defer hangUp()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for k, v := range map[string]string{"Content-Type": "application/json", "Accept": "application/json, text/event-stream",
-		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "wait"} {
-		req.Header.Set(k, v)
-	}
-	go func() {
-		if resp, err := bearerClient().Do(req); err == nil {
-			_, _ = io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-		}
-	}()
-	<-begun
-	hangUp()
-	select {
-	case <-ended:
-	case <-time.After(5 * time.Second):
-		t.Error("the call goes on for nobody")
+	for name, id := range map[string]string{"served directly": "1", "served by the SDK's handler": "-1"} {
+		t.Run(name, func(t *testing.T) {
+			begun, ended := make(chan struct{}, 1), make(chan error, 1)
+			url := serve(t, handlerOf(Catalog{Tools: []Tool{waiting(begun, ended)}}), time.Now().Add(time.Hour))
+			ctx, hangUp := context.WithCancel(context.Background())
+			defer hangUp()
+			req := modernlyCalling("wait", "{}").replaced(`"id":7`, `"id":`+id).to(url).WithContext(ctx)
+			go func() {
+				if resp, err := bearerClient().Do(req); err == nil {
+					_, _ = io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+				}
+			}()
+			<-begun
+			hangUp()
+			select {
+			case <-ended:
+			case <-time.After(5 * time.Second):
+				t.Error("the call goes on for nobody")
+			}
+		})
 	}
 }
 

@@ -90,8 +90,8 @@ func marshalled(s *jsonschema.Schema) json.RawMessage {
 	return b
 }
 
-// Caller returns who makes this call. In a session with state the context of a handler belongs to the request that opened
-// the session, so the identity comes from the request alone. It is never nil inside a tool: the guard lets no request
+// Caller returns who makes this call. In a session the context of a handler names nobody, so the identity comes from the
+// request alone. It is never nil inside a tool: the guard lets no request
 // through without one.
 func Caller(req *mcp.CallToolRequest) *providers.Identity {
 	return callerOf(req)

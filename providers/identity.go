@@ -81,8 +81,8 @@ func (id *Identity) TokenInfo() auth.TokenInfo {
 }
 
 // FromTokenInfo returns the identity that came with a request, or nil if there is none. Pass the TokenInfo of the
-// request (req.Extra.TokenInfo), never the one in a context: in a session with state that is the context of the request
-// that opened the session.
+// request (req.Extra.TokenInfo), never one in a context: in a session the SDK's contexts belong to the session, and not to the
+// caller of the moment.
 func FromTokenInfo(info *auth.TokenInfo) *Identity {
 	if info == nil {
 		return nil

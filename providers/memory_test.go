@@ -311,3 +311,51 @@ func TestTheMemoryIsBounded(t *testing.T) {
 	t.Logf("%d tokens, %.1f MB", kept, float64(int64(after-before))/(1<<20))
 	runtime.KeepAlive(m)
 }
+
+func TestRoomIsMadeByWhatIsOver(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	fresh := recollection{keys: 1, until: now.Add(time.Minute).UnixNano()}
+	over, others := fresh, fresh
+	over.until, others.keys = now.UnixNano(), 2
+	filled := func(r recollection, n int) map[fingerprint]recollection {
+		entries := map[fingerprint]recollection{{255}: fresh}
+		for i := range n {
+			entries[fingerprint{byte(i)}] = r
+		}
+		return entries
+	}
+	for name, c := range map[string]struct {
+		entries map[fingerprint]recollection
+		left    int
+	}{
+		"what is over":              {filled(over, 3), 1},
+		"what other keys verified":  {filled(others, 3), 1},
+		"one, where nothing is":     {filled(fresh, 63), 63},
+		"no more than a few looks":  {filled(over, 63), 60},
+		"the only one there may be": {filled(fresh, 0), 0},
+	} {
+		makeRoom(c.entries, 1, now.UnixNano())
+		// A look may have gone to the one that is not over.
+		if n := len(c.entries); n != c.left && n != c.left+1 || c.left == 1 && n == 1 && c.entries[fingerprint{255}] != fresh {
+			t.Errorf("%s: %d are left, want %d", name, n, c.left)
+		}
+	}
+}
+
+func TestATokenThatIsKnownTakesNobodysPlace(t *testing.T) {
+	s := shards{perShard: 2}
+	for i := range s.shard {
+		s.shard[i].entries = map[fingerprint]recollection{}
+	}
+	now := time.Unix(1_000_000, 0)
+	r := recollection{keys: 1, until: now.Add(time.Minute).UnixNano()}
+	one, two := fingerprint{0, 1}, fingerprint{0, 2}
+	s.put(one, r, now)
+	s.put(two, r, now)
+	s.put(one, r, now)
+	for _, f := range []fingerprint{one, two} {
+		if _, ok := s.get(f, 1, now); !ok {
+			t.Errorf("%v is forgotten", f[:2])
+		}
+	}
+}

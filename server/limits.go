@@ -68,7 +68,7 @@ func hurry(ctx echo.Context, readBody time.Duration, short bool) {
 	}
 }
 
-// timedBody lifts the deadline at its end, and lets go of the connection: a session remembers the request that opened it.
+// timedBody lifts the deadline at its end, and lets go of the connection, which whoever keeps the visit need not keep.
 type timedBody struct {
 	io.ReadCloser
 	connection http.ResponseController

@@ -318,3 +318,20 @@ func TestAHalfSentRequestHarmsNobody(t *testing.T) {
 		t.Errorf("answered %d", r.status)
 	}
 }
+
+// Whoever has one IPv6 address has a whole /64 of them, and is one sender.
+func TestAddressesOfOneNetworkAreOneSender(t *testing.T) {
+	f := start(t, options{settings: func(s *server.Settings) {
+		s.FailedAuthPerMinute, s.TrustedProxies = 1, []string{"127.0.0.0/8"}
+	}})
+	for i, c := range []struct {
+		address string
+		status  int
+	}{{"2001:db8:0:1::1", 401}, {"2001:db8:0:1:ffff::2", 429}, {"2001:db8:0:2::1", 401}} {
+		header := bearer("bad" + strconv.Itoa(i))
+		header["X-Forwarded-For"] = c.address
+		if r := f.ask(t, http.MethodPost, "/mcp", header, nil); r.status != c.status {
+			t.Errorf("%s is answered %d, want %d", c.address, r.status, c.status)
+		}
+	}
+}

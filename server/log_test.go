@@ -1,11 +1,16 @@
 package server_test
 
 import (
+	"log/slog"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"gatehouse/server"
 )
 
 // A flood of strangers must not fill a disk, nor hide the calls of those who are let in.
@@ -65,5 +70,74 @@ func TestNamesInTheLogCannotCommandATerminal(t *testing.T) {
 	}
 	if strings.ContainsAny(log, "\u009b\u202e\x7f") || strings.Contains(log, strings.Repeat("x", 300)) {
 		t.Errorf("the log has what a terminal obeys, or more than fits a line:\n%s", log)
+	}
+}
+
+// One line for each request, with how long it took, as loud as it matters.
+func TestALineSaysHowLongItTookAndHowBadItIs(t *testing.T) {
+	f := start(t, options{})
+	good := bearer(f.token("mcp:use"))
+	slow, broken := maps.Clone(good), maps.Clone(good)
+	slow["X-Wait"], broken["X-Do"] = "60ms", "panic"
+	for name, c := range map[string]struct {
+		header map[string]string
+		level  string
+		least  time.Duration
+	}{
+		"a slow call":   {slow, "INFO", 60 * time.Millisecond},
+		"a refusal":     {nil, "INFO", 0},
+		"a bad token":   {bearer("bad"), "INFO", 0},
+		"a broken call": {broken, "ERROR", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := f.ask(t, http.MethodPost, "/mcp", c.header, nil)
+			line := lineOf(t, f.log, r.header.Get("X-Request-Id"))
+			if !strings.Contains(line, "level="+c.level) {
+				t.Errorf("not %s: %s", c.level, line)
+			}
+			_, rest, _ := strings.Cut(line, "latency=")
+			text, _, _ := strings.Cut(rest, " ")
+			if took, err := time.ParseDuration(text); err != nil || took < c.least || took <= 0 || took > 10*time.Second {
+				t.Errorf("it took %q: %s", text, line)
+			}
+			if name == "a bad token" && !strings.Contains(line, "detail=") {
+				t.Errorf("nothing says what is wrong with it: %s", line)
+			}
+		})
+	}
+}
+
+// lineOf is the access log's line for a request. It is written when the answer is out.
+func lineOf(t *testing.T, log *buffer, id string) string {
+	t.Helper()
+	for range 100 {
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, "msg=request ") && strings.Contains(line, "request_id="+id) {
+				return line
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("no line for %s", id)
+	return ""
+}
+
+func TestAQuietLogStillTellsOfFaults(t *testing.T) {
+	g := newGate(t)
+	g.open(t)
+	var log buffer
+	settings := server.DefaultSettings()
+	chain := server.New(server.Config{
+		Resource: g.resource, Settings: settings, RequiredScopes: []string{"mcp:use"},
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})),
+	}, g.provider, &application{})
+	token := g.issuer.Sign(nil, g.issuer.Claims(g.resource.String()))
+	for _, do := range []string{"nothing", "panic"} {
+		r := request(g.resource, token)
+		r.Header.Set("X-Do", do)
+		chain.ServeHTTP(connected{httptest.NewRecorder()}, r)
+		if got := strings.Contains(log.String(), "status=500"); got != (do == "panic") {
+			t.Errorf("after %s the log says %q", do, log.String())
+		}
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/auth"
 )
 
-// kept is what the SDK holds of a request until the next one of its session, which may be never. The visit must not hang on it.
+// kept is what the SDK's queue holds of a message until the next one of its session, which may be never. The visit must not hang on it.
 type kept struct {
 	info      auth.TokenInfo
 	requestID [1]string
 }
 
 // mount registers the MCP endpoint at exactly the resource's path, for every method. The SDK's bearer middleware is the
-// only way to hand TokenInfo to the SDK; it gets a verifier that believes us, because everything was checked before, and
+// only way to put TokenInfo where the SDK looks for it; it gets a verifier that believes us, because everything was checked before, and
 // with better answers than it would give.
 func mount(e *echo.Echo, c Config) {
 	checked := []string{"bearer checked"}

@@ -96,6 +96,9 @@ func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
 				if diff := cmp.Diff(want, parameters(t, r)); diff != "" {
 					t.Errorf("%s challenge (-want +got):\n%s", method, diff)
 				}
+				if got := r.header.Get("Cache-Control"); got != "no-store" {
+					t.Errorf("%s: Cache-Control is %q", method, got)
+				}
 				code := c.code
 				if code == "" {
 					code = "unauthorized"

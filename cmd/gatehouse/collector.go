@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A call allocates half a megabyte in the SDK, most of it in buffers that are garbage at once, and with a heap of a few
-// megabytes the collector would run for every eighth call. These settings trade some memory for that time.
+// A call allocates some 140 kB in the SDK, nearly all of it in buffers that are garbage at once, and with a heap of a few megabytes the
+// collector would run for every thirtieth call. These settings trade some memory for that time.
 const (
 	collectAtPercent = 250
 	// limitShare is the part of a container's memory from which on the collector works as hard as it must.
