@@ -21,9 +21,15 @@ type process struct {
 	started time.Time
 }
 
+// cores are those of the machine; this program itself may be bound to one of them.
+func cores() int {
+	all, _ := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*") // the pattern is good
+	return max(len(all), runtime.NumCPU())
+}
+
 // start begins a server. What it writes goes to the null device, as a log does that somebody else collects.
 func start(ctx context.Context, address string, environ []string, program string, args ...string) (*process, error) {
-	if runtime.NumCPU() > 1 {
+	if cores() > 1 {
 		if taskset, err := exec.LookPath("taskset"); err == nil {
 			program, args = taskset, append([]string{"-c", "0", program}, args...)
 		}

@@ -10,7 +10,7 @@ import (
 // heading begins the table.
 func heading(out io.Writer, s settings) {
 	fmt.Fprintf(out, "%s, %s, %s/%s, %d cores, %d rounds of %s, %d connections\n\n", time.Now().UTC().Format("2006-01-02"), runtime.Version(), runtime.GOOS, runtime.GOARCH,
-		runtime.NumCPU(), s.rounds, s.slice, s.connections)
+		cores(), s.rounds, s.slice, s.connections)
 	fmt.Fprintln(out, "| what | ratio | half of the rounds | at most | |")
 	fmt.Fprintln(out, "|---|---|---|---|---|")
 }
