@@ -37,7 +37,7 @@ func reporting() Tool {
 // of the call.
 func muddled() Tool {
 	return Define(Definition{Name: "muddle", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		_, asked := req.Session.ListRoots(ctx, nil)
+		asked := req.Session.Ping(ctx, nil)
 		told := req.Session.NotifyProgress(context.WithoutCancel(context.Background()), &mcp.ProgressNotificationParams{ProgressToken: "p"})
 		return text(fmt.Sprintf("asked: %v, told: %v", asked != nil, told != nil)), nil, nil
 	})
@@ -400,6 +400,7 @@ func TestNothingStaysOfACallWithoutSessionThatItsClientLeft(t *testing.T) {
 // inquiring is a tool that tells what it learns of its request.
 func inquiring() Tool {
 	return Define(Definition{Name: "inquire", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+		//lint:ignore SA1019 tools may use it until it is gone
 		logged := req.Session.Log(ctx, &mcp.LoggingMessageParams{Level: "info", Data: "hello"})
 		p := req.Session.InitializeParams()
 		client := "nobody"

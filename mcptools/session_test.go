@@ -84,7 +84,7 @@ func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
 // inquisitive is a tool that asks its client something, in the call and outside of it.
 func inquisitive() Tool {
 	return Define(Definition{Name: "ask", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		said := make([]string, 0, 3)
+		said := make([]string, 0, 2)
 		if err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Progress: 1}); err != nil {
 			return nil, nil, err
 		}
@@ -93,12 +93,8 @@ func inquisitive() Tool {
 			return nil, nil, err
 		}
 		said = append(said, answer.Action)
-		roots, err := req.Session.ListRoots(ctx, nil)
-		if err != nil {
+		if err := req.Session.Ping(ctx, nil); err != nil {
 			return nil, nil, err
-		}
-		for _, root := range roots.Roots {
-			said = append(said, root.URI)
 		}
 		outside, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -120,7 +116,6 @@ func TestAServerAsksItsClientInASession(t *testing.T) {
 		},
 		ProgressNotificationHandler: func(context.Context, *mcp.ProgressNotificationClientRequest) { progress.Add(1) },
 	})
-	client.AddRoots(&mcp.Root{URI: "file:///here", Name: "here"})
 	url := serve(t, handlerOf(Catalog{Tools: []Tool{inquisitive()}}), time.Now().Add(time.Hour))
 	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
 	if err != nil {
@@ -132,7 +127,7 @@ func TestAServerAsksItsClientInASession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := r.Content[0].(*mcp.TextContent).Text; got != "accept file:///here decline" {
+		if got := r.Content[0].(*mcp.TextContent).Text; got != "accept decline" {
 			t.Errorf("the tool learnt %q", got)
 		}
 	}
@@ -961,6 +956,7 @@ func TestNothingIsWrittenToARequestThatIsOver(t *testing.T) {
 func TestANotificationCarriesItsSenderAndKeepsASessionAlive(t *testing.T) {
 	told := make(chan string, 10)
 	h := handlerOf(Catalog{Options: func(o *mcp.ServerOptions) {
+		//lint:ignore SA1019 no other handler is told whose notification it is
 		o.RootsListChangedHandler = func(_ context.Context, req *mcp.RootsListChangedRequest) { told <- callerOf(req).Subject }
 	}}, func(o *Options) { o.Settings.SessionTimeout = 300 * time.Millisecond })
 	url := serve(t, h, time.Now().Add(time.Hour))
