@@ -164,3 +164,27 @@ func TestListsOfEveryKindAreFiltered(t *testing.T) {
 		})
 	}
 }
+
+// The SDK remembers for ever what somebody once subscribed to.
+func TestOnlyWhatIsOfferedCanBeSubscribedTo(t *testing.T) {
+	subscribed := 0
+	none := func(context.Context, *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) { return nil, nil }
+	c := Catalog{
+		Resources:         []Resource{{Resource: &mcp.Resource{URI: "doc://a", Name: "a"}, Handler: none}},
+		ResourceTemplates: []ResourceTemplate{{Template: &mcp.ResourceTemplate{URITemplate: "page://{n}", Name: "n"}, Handler: none}},
+		Options: func(o *mcp.ServerOptions) {
+			o.Capabilities.Resources.Subscribe = true
+			o.SubscribeHandler = func(context.Context, *mcp.SubscribeRequest) error { subscribed++; return nil }
+			o.UnsubscribeHandler = func(context.Context, *mcp.UnsubscribeRequest) error { return nil }
+		},
+	}
+	s := connect(t, serve(t, handlerOf(c), time.Now().Add(time.Hour)), "2025-11-25")
+	for uri, offered := range map[string]bool{"doc://a": true, "page://7": true, "doc://b": false, "": false} {
+		if err := s.Subscribe(context.Background(), &mcp.SubscribeParams{URI: uri}); (err == nil) != offered {
+			t.Errorf("%q: %v", uri, err)
+		}
+	}
+	if subscribed != 2 {
+		t.Errorf("%d subscriptions came through, want 2", subscribed)
+	}
+}
