@@ -2,6 +2,7 @@ package mcptools
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -30,11 +31,24 @@ func writeEvent(w http.ResponseWriter, message []byte, patience time.Duration) e
 
 // writeNow writes text and sends it.
 func writeNow(w http.ResponseWriter, text []byte, patience time.Duration) error {
-	hurry(w, patience)
-	if _, err := w.Write(text); err != nil {
+	if err := writeSlowly(w, text, patience); err != nil {
 		return err
 	}
 	return http.NewResponseController(w).Flush()
+}
+
+// piece is what a client must read within its time, however slow its line is.
+const piece = 64 << 10
+
+// writeSlowly writes text in pieces, each with its own time.
+func writeSlowly(w http.ResponseWriter, text []byte, patience time.Duration) error {
+	for one := range slices.Chunk(text, piece) {
+		hurry(w, patience)
+		if _, err := w.Write(one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hurry begins the time that the client has to read. It counts only while something waits to be written, with what net/http writes

@@ -23,7 +23,7 @@ type exchange struct {
 	modern bool
 	// opens is the id of the session that the answer opens, if it does.
 	opens string
-	// patience is how long a client may take to read one message. Whoever never reads must not hold the answer, nor whoever sends it.
+	// patience is how long a client may take to read a piece of the answer. Whoever never reads must not hold it, nor whoever sends it.
 	patience time.Duration
 	// answered is closed when there is a response, or will be none.
 	answered chan struct{}
@@ -115,6 +115,9 @@ func (e *exchange) finish() bool {
 	case w == nil:
 		return true // it was, to a client that has gone
 	case e.response == nil:
+		if e.stream {
+			hurry(w, e.patience)
+		}
 		return e.stream
 	case e.stream:
 		_ = writeEvent(w, e.response, e.patience) // there is nobody left to tell
@@ -126,9 +129,8 @@ func (e *exchange) finish() bool {
 	if e.opens != "" {
 		header.Set(sessionHeader, e.opens)
 	}
-	hurry(w, e.patience)
 	w.WriteHeader(e.status)
-	_, _ = w.Write(e.response)
+	_ = writeSlowly(w, e.response, e.patience)
 	return true
 }
 

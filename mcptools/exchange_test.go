@@ -133,7 +133,7 @@ func TestASessionTellsEachRequestWhatIsItsOwn(t *testing.T) {
 	if !s.expect(someExchange(other, 2)) {
 		t.Error("an id is not free again after its response")
 	}
-	s.fall()
+	s.fall(stream)
 	if err := s.Write(context.Background(), aNotification()); !errors.Is(err, errNotSent) {
 		t.Errorf("a stream that fell was told something: %v", err)
 	}

@@ -335,3 +335,26 @@ func TestABodyOverTheLimitIs413(t *testing.T) {
 		t.Errorf("answered %d, want 413", resp.StatusCode)
 	}
 }
+
+// What the SDK's handler writes may be a stream that lasts; the server in front gives an answer half a minute.
+func TestWhatTheSDKServesIsNotHurried(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{whoami()}})
+	w := &hurried{ResponseRecorder: httptest.NewRecorder(), by: time.Now()}
+	behind(h, w, modernly("server/discover", "").request())
+	if w.Code != http.StatusOK || !w.by.IsZero() {
+		t.Errorf("answered %d, to be read by %v", w.Code, w.by)
+	}
+	w = &hurried{ResponseRecorder: httptest.NewRecorder()}
+	behind(h, w, modernly("tools/list", "").request())
+	if left := time.Until(w.by); w.Code != http.StatusOK || left <= 0 || left > time.Minute {
+		t.Errorf("answered %d directly, to be read within %v", w.Code, left)
+	}
+}
+
+// hurried notes until when an answer has to be read.
+type hurried struct {
+	*httptest.ResponseRecorder
+	by time.Time
+}
+
+func (h *hurried) SetWriteDeadline(by time.Time) error { h.by = by; return nil }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
 
 	"gatehouse/providers"
 )
@@ -32,6 +33,9 @@ type refusal struct {
 	retryAfter string
 }
 
+// refusalTime is how long a client may take to read that it was refused.
+const refusalTime = 30 * time.Second
+
 // ServeHTTP implements http.Handler.
 func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	providers.Note(r.Context(), f.reason)
@@ -48,6 +52,7 @@ func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.retryAfter != "" {
 		w.Header().Set("Retry-After", f.retryAfter)
 	}
+	hurry(w, refusalTime) // a call may have taken longer than what was given the answer at first
 	w.WriteHeader(f.status)
 	_, _ = w.Write(body)
 }

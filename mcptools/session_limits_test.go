@@ -462,3 +462,114 @@ func (w watched) Write(b []byte) (int, error) {
 }
 
 func (w watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// A stream that had nothing to say for long ends like any other.
+func TestAQuietStandingStreamEndsInOrder(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{greet()}})
+	h.patience = 50 * time.Millisecond
+	url := serve(t, h, time.Now().Add(time.Hour))
+	in := map[string]string{sessionHeader: opened(t, url)}
+	stream := request(t, http.MethodGet, url, "", in)
+	time.Sleep(200 * time.Millisecond)
+	request(t, http.MethodDelete, url, "", in)
+	if _, err := io.Copy(io.Discard, stream.Body); err != nil {
+		t.Errorf("the stream broke: %v", err)
+	}
+}
+
+// Many messages at once are no fault of a client's that reads; and what was taken for it is sent.
+func TestABurstReachesAClientThatReads(t *testing.T) {
+	for _, n := range []int{standingQueue / 2, 4 * standingQueue} {
+		h := handlerOf(Catalog{Tools: []Tool{greet()}})
+		url := serve(t, h, time.Now().Add(time.Hour))
+		id := opened(t, url)
+		s := h.sessions.of(id, "http://issuer|alice")
+		stream := request(t, http.MethodGet, url, "", map[string]string{sessionHeader: id})
+		for range 100 { // until it stands
+			if s.Write(context.Background(), aNotification()) == nil {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		taken := 1
+		for range n {
+			if s.Write(context.Background(), aNotification()) == nil {
+				taken++
+			}
+		}
+		_ = time.AfterFunc(300*time.Millisecond, func() { _ = s.Close() })
+		body, err := io.ReadAll(stream.Body)
+		if got := strings.Count(string(body), "notifications/x"); err != nil || got != taken {
+			t.Errorf("%d were taken and %d arrived, %v", taken, got, err)
+		}
+		if n < standingQueue && taken != n+1 {
+			t.Errorf("%d of %d were taken", taken, n+1)
+		}
+	}
+}
+
+// Which of two things came first cannot be told; an answer that is there is sent.
+func TestAnAnswerThatComesWithTheSessionsEndIsSent(t *testing.T) {
+	for range 50 {
+		table := newSessions(DefaultSettings())
+		s := newSession("alice", table, time.Minute)
+		made, _ := jsonrpc.MakeID(float64(1))
+		p := &post{exchange: exchange{request: &jsonrpc.Request{ID: made, Method: "x"}, patience: time.Minute}}
+		go func() {
+			_, _ = s.Read(context.Background())
+			_ = s.Write(context.Background(), p.itsResponse())
+			_ = s.Close()
+		}()
+		w := httptest.NewRecorder()
+		if refused := p.call(s, w, httptest.NewRequest(http.MethodPost, "/", nil), &auth.TokenInfo{UserID: "alice"}); refused != nil || w.Body.Len() == 0 {
+			t.Fatalf("answered %v %s", refused, w.Body)
+		}
+	}
+}
+
+// A slow line is not one that nobody reads.
+func TestALongAnswerMayTakeLongerThanAPieceOfIt(t *testing.T) {
+	const size = 3 << 20
+	long := Define(Definition{Name: "long", Description: "x"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
+		return text(strings.Repeat("x", size)), nil, nil
+	})
+	h := handlerOf(Catalog{Tools: []Tool{long}})
+	h.patience = 300 * time.Millisecond
+	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
+	info := id.TokenInfo()
+	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
+	server := httptest.NewUnstartedServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, handler := h.Route(r)
+		handler.ServeHTTP(w, r)
+	})))
+	server.Config.ConnState = func(c net.Conn, state http.ConnState) {
+		if tcp, ok := c.(*net.TCPConn); ok && state == http.StateNew {
+			_ = tcp.SetWriteBuffer(32 << 10)
+		}
+	}
+	server.Start()
+	defer func() { server.Close(); h.CloseSessions() }()
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			_ = c.(*net.TCPConn).SetReadBuffer(32 << 10)
+		}
+		return c, err
+	}
+	client := &http.Client{Transport: withToken{&http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	resp, err := client.Do(modernlyCalling("long", "{}").to(server.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got, part := 0, make([]byte, 64<<10)
+	for err == nil {
+		var n int
+		n, err = io.ReadFull(resp.Body, part)
+		got += n
+		time.Sleep(20 * time.Millisecond) // a second for all of it
+	}
+	if got < size || err != io.EOF && err != io.ErrUnexpectedEOF {
+		t.Errorf("%d of %d bytes came, %v", got, size, err)
+	}
+}

@@ -150,7 +150,7 @@ func (p *post) call(s *session, w http.ResponseWriter, r *http.Request, who *aut
 		case <-s.over:
 		}
 	}
-	if p.leave() {
+	if !p.finish() { // the answer may have come with the end
 		return noSuchSession()
 	}
 	return nil

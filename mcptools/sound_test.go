@@ -26,6 +26,8 @@ func TestWhatCannotBeWrittenIsAnInternalError(t *testing.T) {
 			odd("meta", &mcp.CallToolResult{Meta: nan}, nil),
 			odd("text", &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "x", Meta: nan}}}, nil),
 			odd("image", &mcp.CallToolResult{Content: []mcp.Content{&mcp.ImageContent{Annotations: &mcp.Annotations{Priority: math.Inf(1)}}}}, nil),
+			odd("raw", &mcp.CallToolResult{StructuredContent: json.RawMessage("no json")}, nil),
+			odd("empty", &mcp.CallToolResult{StructuredContent: json.RawMessage{}}, nil),
 			odd("structure", &mcp.CallToolResult{StructuredContent: nan}, nil),
 			odd("error", nil, &jsonrpc.Error{Code: 1, Message: "x", Data: json.RawMessage("{")}),
 		},

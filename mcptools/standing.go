@@ -15,23 +15,32 @@ import (
 // SDK tells all sessions one after the other, and one client that reads nothing must not keep the news from the others.
 type standing struct {
 	queue chan []byte
-	slow  chan struct{} // closed when the queue ran over
-	once  sync.Once
+	slow  chan struct{} // closed when the queue ran over; nothing is taken from then on
+
+	mu   sync.Mutex
+	over bool
 }
 
-// standingQueue is how many messages wait for a client before it is given up. It can open the stream anew.
-const standingQueue = 32
+// standingQueue is how many messages wait for a client. One that has more waiting gets these, and the end of the stream; it can open
+// another.
+const standingQueue = 256
 
 func (st *standing) send(message jsonrpc.Message) error {
 	text, err := jsonrpc.EncodeMessage(message)
 	if err != nil {
 		return errNotSent
 	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.over {
+		return errNotSent
+	}
 	select {
 	case st.queue <- text:
 		return nil
 	default:
-		st.once.Do(func() { close(st.slow) })
+		st.over = true
+		close(st.slow)
 		return errNotSent
 	}
 }
@@ -43,7 +52,8 @@ func (s *session) hold(ctx context.Context, w http.ResponseWriter, patience time
 	if !s.stand(st) {
 		return &refusal{status: http.StatusConflict, code: codeInvalidRequest, text: "the session has a standing stream already", reason: providers.TooManyStreams}
 	}
-	defer s.fall()
+	defer hurry(w, patience) // for the end of the stream, which may come long after what was last said in it
+	defer s.fall(st)
 	beginEvents(w, "")
 	err := writeNow(w, []byte(": ok\n\n"), patience)
 	for err == nil {
@@ -51,6 +61,8 @@ func (s *session) hold(ctx context.Context, w http.ResponseWriter, patience time
 		case message := <-st.queue:
 			err = writeEvent(w, message, patience)
 		case <-st.slow:
+			s.fall(st)
+			st.rest(w, patience)
 			return nil
 		case <-ctx.Done():
 			return nil
@@ -59,6 +71,20 @@ func (s *session) hold(ctx context.Context, w http.ResponseWriter, patience time
 		}
 	}
 	return nil // the client has gone
+}
+
+// rest writes what is waiting still.
+func (st *standing) rest(w http.ResponseWriter, patience time.Duration) {
+	for {
+		select {
+		case message := <-st.queue:
+			if writeEvent(w, message, patience) != nil {
+				return
+			}
+		default:
+			return
+		}
+	}
 }
 
 // stand makes st the standing stream, unless there is one.
@@ -72,8 +98,11 @@ func (s *session) stand(st *standing) (free bool) {
 	return true
 }
 
-func (s *session) fall() {
+// fall lets go of st, if it is the standing stream still: the client may have opened another.
+func (s *session) fall(st *standing) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.standing = nil
+	if s.standing == st {
+		s.standing = nil
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -51,8 +52,11 @@ func typed[In, Out any](c contract, handler mcp.ToolHandlerFor[In, Out]) mcp.Too
 		if result == nil {
 			result = &mcp.CallToolResult{}
 		}
-		if result.InputRequests != nil || any(out) == nil {
-			return result, nil // a question, or a tool that has nothing but content
+		if result.InputRequests != nil || any(out) == nil { // a question, or a tool that writes its result itself
+			if raw, ok := result.StructuredContent.(json.RawMessage); ok && !json.Valid(raw) {
+				return nil, breach{errors.New("the structure is not JSON")}
+			}
+			return result, nil
 		}
 		structured, err := c.write(out)
 		if err != nil {

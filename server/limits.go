@@ -38,15 +38,15 @@ func leaving(c Config) echo.MiddlewareFunc {
 	}
 }
 
-// shortAnswer is how long writing any answer but an MCP one may take. Whoever never reads must not hold a connection.
+// shortAnswer is how long writing an answer may take, unless the application behind the gate says otherwise. Whoever never reads must
+// not hold a connection.
 const shortAnswer = 30 * time.Second
 
-// slowPeers bounds how long a body, and an answer outside the mount, may take.
+// slowPeers bounds how long a body and an answer may take.
 func slowPeers(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			// Event streams and slow tools may write for as long as they like; everything else is short.
-			hurry(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
+			hurry(ctx, c.Settings.ReadBodyTimeout)
 			return next(ctx)
 		}
 	}
@@ -54,13 +54,9 @@ func slowPeers(c Config) echo.MiddlewareFunc {
 
 // hurry sets the deadlines of a request. That of reading is lifted when the body is there, because it would otherwise end the
 // call that the body began.
-func hurry(ctx echo.Context, readBody time.Duration, short bool) {
+func hurry(ctx echo.Context, readBody time.Duration) {
 	connection := *http.NewResponseController(ctx.Response().Writer)
-	var writeBy time.Time // the deadline of the request before on this connection must not stay
-	if short {
-		writeBy = time.Now().Add(shortAnswer)
-	}
-	_ = connection.SetWriteDeadline(writeBy) // not supported by a test's recorder
+	_ = connection.SetWriteDeadline(time.Now().Add(shortAnswer)) // not supported by a test's recorder
 	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(time.Now().Add(readBody)) == nil {
 		v := visitOf(ctx)
 		v.body = timedBody{ReadCloser: r.Body, connection: connection}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"syscall"
@@ -335,3 +337,26 @@ func TestAddressesOfOneNetworkAreOneSender(t *testing.T) {
 		}
 	}
 }
+
+// Whoever never reads must not hold a connection, at the mount neither; a stranger least of all.
+func TestEveryAnswerHasToBeReadInTime(t *testing.T) {
+	g := newGate(t)
+	g.open(t)
+	chain := g.chain(slog.LevelError)
+	for name, token := range map[string]string{"a stranger": "", "a bad token": "x", "a good token": g.issuer.Sign(nil, g.issuer.Claims(g.resource.String()))} {
+		w := &hurried{ResponseRecorder: httptest.NewRecorder()}
+		chain.ServeHTTP(w, request(g.resource, token))
+		if left := time.Until(w.by); left <= 0 || left > time.Minute {
+			t.Errorf("%s has %v to read its answer", name, left)
+		}
+	}
+}
+
+// hurried notes until when an answer has to be read.
+type hurried struct {
+	*httptest.ResponseRecorder
+	by time.Time
+}
+
+func (h *hurried) SetReadDeadline(time.Time) error     { return nil }
+func (h *hurried) SetWriteDeadline(by time.Time) error { h.by = by; return nil }
