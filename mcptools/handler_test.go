@@ -336,18 +336,24 @@ func TestABodyOverTheLimitIs413(t *testing.T) {
 	}
 }
 
-// What the SDK's handler writes may be a stream that lasts; the server in front gives an answer half a minute.
-func TestWhatTheSDKServesIsNotHurried(t *testing.T) {
+// Whoever never reads must not hold a connection.
+func TestEveryAnswerHasToBeReadInTime(t *testing.T) {
 	h := handlerOf(Catalog{Tools: []Tool{whoami()}})
-	w := &hurried{ResponseRecorder: httptest.NewRecorder(), by: time.Now()}
-	behind(h, w, modernly("server/discover", "").request())
-	if w.Code != http.StatusOK || !w.by.IsZero() {
-		t.Errorf("answered %d, to be read by %v", w.Code, w.by)
-	}
-	w = &hurried{ResponseRecorder: httptest.NewRecorder()}
-	behind(h, w, modernly("tools/list", "").request())
-	if left := time.Until(w.by); w.Code != http.StatusOK || left <= 0 || left > time.Minute {
-		t.Errorf("answered %d directly, to be read within %v", w.Code, left)
+	opened := httptest.NewRecorder()
+	behind(h, opened, legacily("initialize", `"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}`).request())
+	defer h.CloseSessions()
+	in := opened.Header().Get(sessionHeader)
+	for name, p := range map[string]posted{
+		"an answer":              modernly("tools/list", ""),
+		"an answer in a session": legacily("tools/list", "").with(sessionHeader, in),
+		"a notification":         legacily("notifications/initialized", "").replaced(`"id":7,`, "").with(sessionHeader, in),
+		"a refusal":              legacily("tools/list", ""),
+	} {
+		w := &hurried{ResponseRecorder: httptest.NewRecorder()}
+		behind(h, w, p.request())
+		if left := time.Until(w.by); left <= 0 || left > time.Minute {
+			t.Errorf("%s (%d) has to be read within %v", name, w.Code, left)
+		}
 	}
 }
 

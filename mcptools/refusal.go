@@ -52,7 +52,7 @@ func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.retryAfter != "" {
 		w.Header().Set("Retry-After", f.retryAfter)
 	}
-	hurry(w, refusalTime) // a call may have taken longer than what was given the answer at first
+	hurry(w, refusalTime)
 	w.WriteHeader(f.status)
 	_, _ = w.Write(body)
 }

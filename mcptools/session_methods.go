@@ -49,6 +49,7 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request, who *auth.T
 		return
 	}
 	_ = s.Close()
+	hurry(w, h.patience)
 	w.WriteHeader(http.StatusNoContent)
 }
 

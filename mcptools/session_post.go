@@ -126,6 +126,7 @@ func (p *post) tell(s *session, w http.ResponseWriter, r *http.Request, who *aut
 	if !s.deliver(p.told) {
 		return noSuchSession()
 	}
+	hurry(w, p.patience)
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }

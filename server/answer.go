@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/segmentio/encoding/json"
@@ -94,6 +95,8 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		if ctx.Response().Committed {
 			return
 		}
+		connection := *http.NewResponseController(ctx.Response().Writer)
+		_ = connection.SetWriteDeadline(time.Now().Add(shortAnswer)) // not supported by a test's recorder
 		header := ctx.Response().Header()
 		body := problem{RequestID: visitOf(ctx).id}
 		status := http.StatusInternalServerError
@@ -115,7 +118,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 				header[challengeHeader] = []string{challenge.header(r)}
 			}
 			if body.Error == "" {
-				body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
+				body.Error = nameOf(status)
 			}
 		case isEchos && fromEcho.Code == http.StatusNotFound:
 			status, body.Error, body.Description = http.StatusNotFound, "not_found", "Nothing is served at this path."
@@ -125,7 +128,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			}
 		case isEchos && fromEcho.Code < http.StatusInternalServerError:
 			status = fromEcho.Code
-			body.Error = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
+			body.Error = nameOf(status)
 			body.Description = http.StatusText(status)
 		default:
 			note(ctx, providers.InternalError, err)
@@ -144,6 +147,14 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			note(ctx, providers.AnswerNotSent, err)
 		}
 	}
+}
+
+// nameOf is a status for programs, where no standard has another name for what went wrong.
+func nameOf(status int) string {
+	if status == http.StatusUnauthorized { // as nearly every refusal is
+		return "unauthorized"
+	}
+	return strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
 }
 
 // note adds why the request ended as it did to its log line, and to the statistics.

@@ -38,15 +38,16 @@ func leaving(c Config) echo.MiddlewareFunc {
 	}
 }
 
-// shortAnswer is how long writing an answer may take, unless the application behind the gate says otherwise. Whoever never reads must
-// not hold a connection.
+// shortAnswer is how long writing any answer of ours may take. Whoever never reads must not hold a connection.
 const shortAnswer = 30 * time.Second
 
-// slowPeers bounds how long a body and an answer may take.
+// slowPeers bounds how long a body, and an answer outside the mount, may take.
 func slowPeers(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			hurry(ctx, c.Settings.ReadBodyTimeout)
+			// Event streams and slow tools may take as long as they like, and what they write has deadlines of its own; so has a refusal,
+			// wherever it is.
+			hurry(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
 			return next(ctx)
 		}
 	}
@@ -54,9 +55,11 @@ func slowPeers(c Config) echo.MiddlewareFunc {
 
 // hurry sets the deadlines of a request. That of reading is lifted when the body is there, because it would otherwise end the
 // call that the body began.
-func hurry(ctx echo.Context, readBody time.Duration) {
+func hurry(ctx echo.Context, readBody time.Duration, short bool) {
 	connection := *http.NewResponseController(ctx.Response().Writer)
-	_ = connection.SetWriteDeadline(time.Now().Add(shortAnswer)) // not supported by a test's recorder
+	if short { // net/http lifts it before the next request on the connection
+		_ = connection.SetWriteDeadline(time.Now().Add(shortAnswer)) // not supported by a test's recorder
+	}
 	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(time.Now().Add(readBody)) == nil {
 		v := visitOf(ctx)
 		v.body = timedBody{ReadCloser: r.Body, connection: connection}

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"regexp"
 	"time"
@@ -61,6 +63,14 @@ func visitOf(c echo.Context) *visit { return visitIn(c.Request().Context()) }
 // plausibleID is what a request id from a proxy in front may look like; anything else is replaced.
 var plausibleID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
+// newID is for telling requests apart, and for nothing that must not be guessed.
+func newID() string {
+	var id [16]byte
+	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	return hex.EncodeToString(id[:])
+}
+
 // begin makes the visit, and gives it an id: in the request for tools, in the log, and in the answer for the person who
 // reports it. The request from here on is a copy, because net/http looks at the body of its own when it decides whether to
 // drain it or to hang up.
@@ -69,7 +79,7 @@ func begin(next echo.HandlerFunc) echo.HandlerFunc {
 		r := c.Request()
 		v := &visit{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID)}
 		if v.id == "" || !plausibleID.MatchString(v.id) {
-			v.id = rand.Text()
+			v.id = newID()
 		}
 		v.idHeader[0] = v.id
 		r.Header[echo.HeaderXRequestID] = v.idHeader[:]
