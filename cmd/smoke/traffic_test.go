@@ -38,7 +38,6 @@ func send(ctx context.Context, network http.RoundTripper, url, token, id, tool, 
 // attempt is one call.
 type attempt struct {
 	id           string
-	caller       int
 	began, ended time.Time
 	failure      error
 }
@@ -65,7 +64,7 @@ func startTraffic(t *testing.T, network http.RoundTripper, url, token string) *t
 					return
 				case <-time.After(20 * time.Millisecond):
 				}
-				a := attempt{id: "traffic-" + rand.Text(), caller: caller, began: time.Now()}
+				a := attempt{id: "traffic-" + rand.Text(), began: time.Now()}
 				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 				status, body, err := send(ctx, network, url, token, a.id, tool, arguments)
 				cancel()
