@@ -14,7 +14,8 @@ type Catalog struct {
 	Prompts           []Prompt
 	Resources         []Resource
 	ResourceTemplates []ResourceTemplate
-	// Options may add what a tool alone cannot say, such as completion or subscriptions. It may be nil.
+	// Options may add what a tool alone cannot say, such as completion or subscriptions. It may be nil. KeepAlive and GetSessionID have
+	// no effect: the transport is ours.
 	Options func(*mcp.ServerOptions)
 }
 

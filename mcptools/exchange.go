@@ -134,16 +134,11 @@ func (e *exchange) finish() bool {
 	return true
 }
 
-// leave lets go of the request, because its client has gone or nobody will answer, and reports whether nothing was said yet.
-func (e *exchange) leave() (silent bool) {
+// leave lets go of the request, because its client has gone.
+func (e *exchange) leave() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	silent = e.w != nil && !e.stream
-	if e.w != nil && e.stream {
-		hurry(e.w, e.patience)
-	}
 	e.w = nil
-	return silent
 }
 
 // close ends the waiting for a response; mu must be held.

@@ -40,7 +40,7 @@ func TestAnExchangeSaysNothingAfterItsEnd(t *testing.T) {
 	for name, end := range map[string]func(*exchange) bool{
 		"its response":                       func(e *exchange) bool { return e.send(e.itsResponse()) == nil && e.finish() },
 		"its response, before it is written": func(e *exchange) bool { return e.send(e.itsResponse()) == nil },
-		"its client's end":                   func(e *exchange) bool { return e.leave() },
+		"its client's end":                   func(e *exchange) bool { e.leave(); return true },
 	} {
 		w := httptest.NewRecorder()
 		e := someExchange(w, 1)
@@ -83,10 +83,14 @@ func TestAnExchangeIsAnsweredAtOnceOrInEvents(t *testing.T) {
 	if got := w.Body.String(); strings.Count(got, "event: message\ndata: {") != 2 || !strings.HasSuffix(got, "}}\n\n") || w.Header().Get("Content-Type") != "text/event-stream" {
 		t.Errorf("answered %v %s", w.Header(), got)
 	}
-	e = someExchange(httptest.NewRecorder(), 1)
-	_ = e.send(aNotification())
-	if e.leave() {
-		t.Error("a stream that began is taken for silence")
+	for _, began := range []bool{false, true} { // and nobody will answer
+		e = someExchange(httptest.NewRecorder(), 1)
+		if began {
+			_ = e.send(aNotification())
+		}
+		if e.finish() != began {
+			t.Errorf("a stream that began, %v, is taken for the opposite", began)
+		}
 	}
 }
 

@@ -28,6 +28,9 @@ func isRemembered(method string) bool {
 // notifications is how the names of methods begin that want no answer.
 const notifications = "notifications/"
 
+// usualPatience is how long a client may take to read a piece of an answer.
+const usualPatience = 30 * time.Second
+
 // modernVersion is the first protocol version without sessions.
 const modernVersion = "2026-07-28"
 
@@ -73,7 +76,7 @@ type Options struct {
 // NewHandler serves a catalog. Everything that it dispatches is recovered, bounded in time, and checked again for the
 // required and for its own scopes.
 func NewHandler(o Options, catalog Catalog) *Handler {
-	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog), patience: 30 * time.Second}
+	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog), patience: usualPatience}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
 	options := &mcp.ServerOptions{
@@ -84,6 +87,9 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	if catalog.Options != nil {
 		catalog.Options(options)
 	}
+	// The SDK would ask every session whether it is still there, and take a client without a standing stream, which cannot hear it,
+	// for gone; and after a call without session, go on asking. Idle sessions end by their timeout.
+	options.KeepAlive = 0
 	h.server = mcp.NewServer(&o.Info, options)
 	catalog.register(h.server)
 	h.versions = mcp.SupportedProtocolVersions()

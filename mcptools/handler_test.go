@@ -69,7 +69,12 @@ func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func connect(t *testing.T, url, protocol string) *mcp.ClientSession {
 	t.Helper()
-	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil)
+	return connectWith(t, url, protocol, nil)
+}
+
+func connectWith(t *testing.T, url, protocol string, o *mcp.ClientOptions) *mcp.ClientSession {
+	t.Helper()
+	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, o)
 	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
 	if err != nil {
 		t.Fatal(err)

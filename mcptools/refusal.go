@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"time"
 
 	"gatehouse/providers"
 )
@@ -13,6 +12,7 @@ import (
 const (
 	codeParseError         = -32700
 	codeInvalidRequest     = -32600
+	codeMethodNotFound     = -32601
 	codeInvalidParams      = -32602
 	codeInternalError      = -32603
 	codeUnsupportedVersion = -32022 // MCP 2026-07-28, TR-06
@@ -33,9 +33,6 @@ type refusal struct {
 	retryAfter string
 }
 
-// refusalTime is how long a client may take to read that it was refused.
-const refusalTime = 30 * time.Second
-
 // ServeHTTP implements http.Handler.
 func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	providers.Note(r.Context(), f.reason)
@@ -52,7 +49,7 @@ func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.retryAfter != "" {
 		w.Header().Set("Retry-After", f.retryAfter)
 	}
-	hurry(w, refusalTime)
+	hurry(w, usualPatience)
 	w.WriteHeader(f.status)
 	_, _ = w.Write(body)
 }

@@ -179,7 +179,7 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 	go func() { ended <- deaf.hold(context.Background(), stream, time.Hour) }()
 	<-stream.begun
 	told := make(chan struct{}, 1)
-	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+	connectWith(t, url, "2025-11-25", &mcp.ClientOptions{
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) {
 			select {
 			case told <- struct{}{}:
@@ -187,12 +187,7 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 			}
 		},
 	})
-	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	time.Sleep(50 * time.Millisecond) // the stream opens after the handshake
+	untilStanding(t, h, 2)
 	greet().register(h.server)
 	select {
 	case <-told:
@@ -201,6 +196,7 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 	}
 	// And the one who does not read is given up instead of kept supplied.
 	news := &jsonrpc.Request{Method: "notifications/message"}
+	var err error
 	for range standingQueue + 1 {
 		err = deaf.Write(context.Background(), news)
 	}
@@ -254,9 +250,12 @@ func heap() int64 {
 func TestAHandshakeWhoseClientHungUpLeavesNoSession(t *testing.T) {
 	h := handlerOf(Catalog{Tools: []Tool{greet()}})
 	ctx, hangUp := context.WithCancel(context.Background())
-	hangUp()
 	r := posted{`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil}.request()
-	behind(h, httptest.NewRecorder(), r.WithContext(ctx))
+	w := leaving{httptest.NewRecorder(), hangUp}
+	behind(h, w, r.WithContext(ctx))
+	if w.Header().Get(sessionHeader) == "" {
+		t.Fatalf("no session began: %d %s", w.Code, w.Body)
+	}
 	for range 100 {
 		if h.Sessions() == 0 {
 			return
@@ -264,6 +263,32 @@ func TestAHandshakeWhoseClientHungUpLeavesNoSession(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	t.Errorf("%d sessions are open", h.Sessions())
+}
+
+// leaving is a client that goes just when it is answered.
+type leaving struct {
+	*httptest.ResponseRecorder
+	hangUp func()
+}
+
+func (l leaving) Write(p []byte) (int, error) { l.hangUp(); return l.ResponseRecorder.Write(p) }
+
+// A tool may have been written for a server that asks its sessions whether they are there. Nothing may go on for a call that is over.
+func TestNothingKeepsAskingWhetherAClientIsThere(t *testing.T) {
+	h := handlerOf(Catalog{Tools: []Tool{greet()}, Options: func(o *mcp.ServerOptions) { o.KeepAlive = 50 * time.Millisecond }})
+	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
+	in := map[string]string{sessionHeader: opened(t, url)}
+	before := runtime.NumGoroutine()
+	for range 50 {
+		behind(h, httptest.NewRecorder(), modernlyCalling("greet", `{"name":"Ada"}`).request())
+	}
+	time.Sleep(200 * time.Millisecond)
+	if more := runtime.NumGoroutine() - before; more > 10 {
+		t.Errorf("%d goroutines go on", more)
+	}
+	if resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, in); resp.StatusCode != http.StatusOK {
+		t.Errorf("a session without a stream of its own is gone: %d", resp.StatusCode)
+	}
 }
 
 // A client that reads nothing would hold its answer, and whoever writes it, for as long as its connection lives.

@@ -50,7 +50,7 @@ func (p *post) read(r *http.Request) *refusal {
 		version, _ := rawjson.Text(m.version)
 		return unsupportedVersion(m.id, version, p.handler.legacyVersions())
 	case m.method == methodListen:
-		return &refusal{status: http.StatusBadRequest, code: jsonrpc.CodeMethodNotFound, text: "sessions have a stream of their own: GET", reason: providers.MessageMalformed, id: m.id}
+		return &refusal{status: http.StatusBadRequest, code: codeMethodNotFound, text: "sessions have a stream of their own: GET", reason: providers.MessageMalformed, id: m.id}
 	case isRemembered(m.method) && len(m.body) > maxRememberedBytes:
 		return bodyTooLarge(m.id, "a message of this kind must be short")
 	case rawjson.DeeperThan(maxDepth, m.body):

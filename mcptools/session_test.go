@@ -105,18 +105,15 @@ func inquisitive() Tool {
 // standing stream otherwise.
 func TestAServerAsksItsClientInASession(t *testing.T) {
 	var progress atomic.Int64
-	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+	h := handlerOf(Catalog{Tools: []Tool{inquisitive()}})
+	url := serve(t, h, time.Now().Add(time.Hour))
+	s := connectWith(t, url, "2025-11-25", &mcp.ClientOptions{
 		ElicitationHandler: func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 			return &mcp.ElicitResult{Action: map[string]string{"may I?": "accept", "and now?": "decline"}[req.Params.Message]}, nil
 		},
 		ProgressNotificationHandler: func(context.Context, *mcp.ProgressNotificationClientRequest) { progress.Add(1) },
 	})
-	url := serve(t, handlerOf(Catalog{Tools: []Tool{inquisitive()}}), time.Now().Add(time.Hour))
-	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	untilStanding(t, h, 1)
 	for range 3 {
 		r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "ask"})
 		if err != nil {
@@ -159,16 +156,11 @@ func TestAQuestionThatNobodyCanHearFailsAtOnce(t *testing.T) {
 
 func TestAListThatChangedIsToldOnTheStandingStream(t *testing.T) {
 	told := make(chan struct{}, 1)
-	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+	h := handlerOf(changing())
+	connectWith(t, serve(t, h, time.Now().Add(time.Hour)), "2025-11-25", &mcp.ClientOptions{
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { told <- struct{}{} },
 	})
-	h := handlerOf(changing())
-	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: serve(t, h, time.Now().Add(time.Hour)), HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	time.Sleep(50 * time.Millisecond) // the stream opens after the handshake
+	untilStanding(t, h, 1)
 	greet().register(h.server)
 	select {
 	case <-told:
@@ -479,4 +471,26 @@ func TestANotificationCarriesItsSenderAndKeepsASessionAlive(t *testing.T) {
 			t.Fatal("nobody was told")
 		}
 	}
+}
+
+// untilStanding waits until so many sessions hold their streams: a client opens its own after the handshake.
+func untilStanding(t *testing.T, h *Handler, n int) {
+	t.Helper()
+	for range 500 {
+		standing := 0
+		h.sessions.mu.Lock()
+		for _, s := range h.sessions.open {
+			s.mu.Lock()
+			if s.standing != nil {
+				standing++
+			}
+			s.mu.Unlock()
+		}
+		h.sessions.mu.Unlock()
+		if standing >= n {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the streams never opened")
 }

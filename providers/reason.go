@@ -93,7 +93,7 @@ func Reasons() []ReasonInWords {
 		{HostRefused, "a Host header that is not ours: DNS rebinding, or a proxy that rewrites it"},
 		{MessageMalformed, "the body is not one JSON-RPC message that every parser reads alike, and batches are not either; or MCP does not allow it here"},
 		{BodyTooLarge, "the body is longer than `server.max_body_bytes`; or `_meta`, or what a session keeps (`initialize`, a notification), than 16 KiB"},
-		{VersionUnsupported, "a protocol version older than all that are served"},
+		{VersionUnsupported, "a protocol version older than all that are served, or in a session one that knows none"},
 		{SessionUnknown, "no session, one that is over, or somebody else's"},
 		{TooManySessions, "more sessions than `mcp.max_sessions_per_user` or `mcp.max_sessions`"},
 		{TooManyStreams, "more standing streams than `mcp.max_streams_per_user` or `mcp.max_streams`"},

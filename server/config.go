@@ -12,7 +12,7 @@ import (
 // Mount is the application behind the gate.
 type Mount interface {
 	// Route reads just enough of r to say which scopes the operation needs beyond those that every call needs, and
-	// which handler serves it. It never acts on r. What it reads of the body it puts back. A request that cannot be
+	// which handler serves it. It never acts on r. What it reads of the body, h knows. A request that cannot be
 	// understood gets a handler that says so. The connection has no write deadline when h is called: h sets those that it wants.
 	Route(r *http.Request) (scopes []string, h http.Handler)
 }
