@@ -110,7 +110,7 @@ func peek(body []byte) (message, *refusal) {
 		// 2025-03-26 had batches; no client sends one, and later versions dropped them.
 		return m, malformed(nil, codeInvalidRequest, "batches are not supported")
 	}
-	if !json.Valid(body) {
+	if !rawjson.Valid(body) {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
 	}
 	var top [6]json.RawMessage

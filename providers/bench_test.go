@@ -87,3 +87,37 @@ func signed(key any, token string) bool {
 	}
 	return false
 }
+
+// BenchmarkNeverSeen refuses tokens for what they say, none of which was seen before: the first look that a flood of them costs.
+func BenchmarkNeverSeen(b *testing.B) {
+	resource, err := providers.ParseResource("http://localhost:3002/mcp")
+	if err != nil {
+		b.Fatal(err)
+	}
+	issuer := providertest.NewIssuer(b)
+	provider := issuer.Provider(b, resource, "mcp:use")
+	for !provider.(providers.KeyReporter).Keys().Usable {
+		time.Sleep(time.Millisecond)
+	}
+	for name, changed := range map[string]any{"exp": 1, "aud": "https://elsewhere.example"} {
+		b.Run(name, func(b *testing.B) {
+			claims := issuer.Claims(resource.String())
+			claims[name] = changed
+			claims["name"], claims["org"], claims["groups"] = "Alice Example", "org_0123456789", []string{"engineering", "on-call", "everybody", "reviewers"}
+			header, rest, _ := strings.Cut(issuer.Sign(nil, claims), ".")
+			_, signature, _ := strings.Cut(rest, ".")
+			tokens := make([]string, 20_000)
+			for i := range tokens {
+				claims["jti"] = i
+				payload, _ := json.Marshal(claims)
+				tokens[i] = header + "." + base64.RawURLEncoding.EncodeToString(payload) + "." + signature
+			}
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				if _, err := provider.Verify(b.Context(), tokens[n%len(tokens)]); err == nil {
+					b.Fatal("accepted")
+				}
+			}
+		})
+	}
+}

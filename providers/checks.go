@@ -54,7 +54,7 @@ func claimChecks() []check {
 // understood here, and an empty crit is not allowed either.
 func checkExtensions(_ *Verifier, header object, _ *Identity) error {
 	for _, name := range []string{"crit", "b64"} {
-		if _, ok := header[name]; ok {
+		if header.has(name) {
 			return refuse(HeaderRefused, "the header has %q", name)
 		}
 	}
@@ -64,7 +64,7 @@ func checkExtensions(_ *Verifier, header object, _ *Identity) error {
 func checkAlgorithm(v *Verifier, header object, _ *Identity) error {
 	alg, err := header.text("alg")
 	if err != nil || !slices.Contains(v.rules.Algorithms, jose.SignatureAlgorithm(alg)) {
-		return refuse(AlgorithmRefused, "alg is %s, accepted are %v", quote(alg), v.rules.Algorithms)
+		return refuse(AlgorithmRefused, "alg is %s, accepted are %v", quoted(alg), v.rules.Algorithms)
 	}
 	return nil
 }
@@ -75,12 +75,12 @@ func checkType(v *Verifier, header object, _ *Identity) error {
 		return refuse(TypeRefused, "typ is not a string")
 	}
 	kind := strings.TrimPrefix(strings.ToLower(typ), "application/")
-	_, present := header["typ"]
+	present := header.has("typ")
 	if !present {
 		kind = absent
 	}
 	if !slices.Contains(v.rules.TokenTypes, kind) || present && kind == absent {
-		return refuse(TypeRefused, "typ is %s, accepted are %v", quote(kind), v.rules.TokenTypes)
+		return refuse(TypeRefused, "typ is %s, accepted are %v", quoted(kind), v.rules.TokenTypes)
 	}
 	return nil
 }
@@ -91,7 +91,7 @@ func checkIssuer(v *Verifier, claims object, id *Identity) error {
 		return refuse(ClaimsMalformed, "iss: %v", err)
 	}
 	if issuer == "" || !slices.Contains(v.rules.Issuers, issuer) {
-		return refuse(IssuerMismatch, "iss is %s, accepted are %q", quote(issuer), v.rules.Issuers)
+		return refuse(IssuerMismatch, "iss is %s, accepted are %q", quoted(issuer), v.rules.Issuers)
 	}
 	id.Issuer = issuer
 	return nil
@@ -103,7 +103,7 @@ func checkAudience(v *Verifier, claims object, id *Identity) error {
 		return refuse(ClaimsMalformed, "aud: %v", err)
 	}
 	if !v.acceptsAudience(audience) {
-		return refuse(AudienceMismatch, "aud is %s, accepted are %q", quote(strings.Join(audience, " ")), slices.Concat(v.rules.Audiences, v.rules.AllowedClients))
+		return refuse(AudienceMismatch, "aud is %s, accepted are %q", quotedList(audience), v.audiences)
 	}
 	id.Audience = audience
 	return nil
@@ -114,9 +114,15 @@ func (v *Verifier) acceptsAudience(audience []string) bool {
 		return len(v.rules.AllowedClients) > 0
 	}
 	return slices.ContainsFunc(audience, func(got string) bool {
-		return slices.Contains(v.rules.AllowedClients, got) ||
-			slices.ContainsFunc(v.rules.Audiences, func(want string) bool { return SameAudience(got, want) })
+		return slices.Contains(v.rules.AllowedClients, got) || slices.Contains(v.rules.Audiences, got) ||
+			v.acceptsURL(got)
 	})
+}
+
+// acceptsURL applies [SameAudience] to what is not accepted as it stands.
+func (v *Verifier) acceptsURL(got string) bool {
+	canonical, ok := canonicalURL(got)
+	return ok && slices.Contains(v.canonical, canonical)
 }
 
 // checkExpiry applies RFC 7519, section 4.1.4.
@@ -166,7 +172,7 @@ func checkRequiredClaims(v *Verifier, claims object, id *Identity) error {
 	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[id.Issuer]) {
 		if !required.metBy(claims) {
 			got, _, _ := claims.lookup(required.Name)
-			return refuse(ClaimMismatch, "%s is %s, it must be %q", required.Name, quote(string(got)), required.Value)
+			return refuse(ClaimMismatch, "%s is %s, it must be %q", required.Name, quoted(string(got)), required.Value)
 		}
 	}
 	return nil
@@ -232,7 +238,7 @@ func checkNoIDToken(v *Verifier, claims object, id *Identity) error {
 		return nil
 	}
 	for _, name := range []string{"nonce", "at_hash", "c_hash"} {
-		if _, ok := claims[name]; ok {
+		if claims.has(name) {
 			return refuse(IDToken, "it has %q, as ID tokens have", name)
 		}
 	}
@@ -252,14 +258,14 @@ func (r Rules) requireKind() bool {
 }
 
 func checkNoEvents(_ *Verifier, claims object, _ *Identity) error {
-	if _, ok := claims["events"]; ok {
+	if claims.has("events") {
 		return refuse(TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
 	}
 	return nil
 }
 
 func checkNotBound(_ *Verifier, claims object, _ *Identity) error {
-	if _, ok := claims["cnf"]; ok {
+	if claims.has("cnf") {
 		return refuse(SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
 	}
 	return nil
@@ -267,7 +273,7 @@ func checkNotBound(_ *Verifier, claims object, _ *Identity) error {
 
 func checkClient(v *Verifier, _ object, id *Identity) error {
 	if len(v.rules.AllowedClients) > 0 && !slices.Contains(v.rules.AllowedClients, id.Client) {
-		return refuse(ClientRefused, "the client is %s, allowed are %q", quote(id.Client), v.rules.AllowedClients)
+		return refuse(ClientRefused, "the client is %s, allowed are %q", quoted(id.Client), v.rules.AllowedClients)
 	}
 	return nil
 }

@@ -16,40 +16,73 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// object is a JSON object whose members were not interpreted yet.
-type object map[string]json.RawMessage
+// object is a JSON object whose members were not interpreted yet. They are few, and soon looked through; a map costs more to make than
+// all looks into it.
+type object []member
+
+type member struct {
+	name  []byte
+	value json.RawMessage
+}
+
+func (o object) find(name string) (json.RawMessage, bool) {
+	for _, m := range o {
+		if string(m.name) == name {
+			return m.value, true
+		}
+	}
+	return nil, false
+}
+
+func (o object) has(name string) bool {
+	_, ok := o.find(name)
+	return ok
+}
+
+// with returns o with another value for a member, or with one more.
+func (o object) with(name string, value json.RawMessage) object {
+	for i, m := range o {
+		if string(m.name) == name {
+			o = slices.Clone(o)
+			o[i].value = value
+			return o
+		}
+	}
+	return append(slices.Clip(o), member{[]byte(name), value})
+}
+
+// members returns them by their names.
+func (o object) members() map[string]json.RawMessage {
+	members := make(map[string]json.RawMessage, len(o))
+	for _, m := range o {
+		members[string(m.name)] = m.value
+	}
+	return members
+}
 
 // Names whose meaning is fixed. A member that differs from one of them only in case is refused: encoding/json would have
 // let "AUD" stand in for "aud", and whoever reads the token after us may still.
 var (
 	registeredClaims  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "azp", "cnf", "nonce", "at_hash", "c_hash", "events"}
-	registeredHeaders = []string{"alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip"}
+	registeredHeaders = rawjson.NamesOf("alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip")
 )
 
 // parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
 // no member that imitates one of the names. What lies deeper is left as it is. The values are parts of raw.
-func parseObject(raw []byte, names []string) (object, error) {
+func parseObject(raw []byte, names *rawjson.Names) (object, error) {
 	// A decoder replaces each bad byte by the same character, and so could give two subjects one name.
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not UTF-8")
 	}
-	if !json.Valid(raw) {
+	if !rawjson.Valid(raw) {
 		return nil, errors.New("not one JSON object")
 	}
-	members := make(object, min(16, len(raw)/20)) // few tokens have more
+	members := make(object, 0, min(16, 1+len(raw)/10)) // few tokens have more
 	err := rawjson.Each(raw, func(name, value []byte) error {
-		for _, fixed := range names {
-			if string(name) == fixed {
-				members[fixed] = value
-				return nil
-			}
+		if imitated := names.Imitated(name); imitated != "" {
+			return fmt.Errorf("member %s imitates %q", quote(string(name)), imitated)
 		}
-		for _, fixed := range names {
-			if rawjson.Imitates(name, fixed) {
-				return fmt.Errorf("member %s imitates %q", quote(string(name)), fixed)
-			}
-		}
-		members[string(name)] = value
+		members = append(members, member{name, value})
 		return nil
 	})
 	if err != nil {
@@ -69,7 +102,7 @@ func decodeSegment(s string) ([]byte, error) {
 
 // text returns the string member name, or "" if it is absent.
 func (o object) text(name string) (string, error) {
-	raw, ok := o[name]
+	raw, ok := o.find(name)
 	if !ok {
 		return "", nil
 	}
@@ -82,11 +115,15 @@ func (o object) text(name string) (string, error) {
 
 // texts returns a member that is a string or a list of strings.
 func (o object) texts(name string) ([]string, error) {
-	raw, ok := o[name]
+	raw, ok := o.find(name)
 	if !ok {
 		return nil, nil
 	}
-	if s, err := o.text(name); err == nil {
+	return textsIn(raw)
+}
+
+func textsIn(raw json.RawMessage) ([]string, error) {
+	if s, ok := rawjson.Text(raw); ok {
 		return []string{s}, nil
 	}
 	var list []*string
@@ -108,26 +145,31 @@ const maxTime = 253402300799
 
 // time returns a NumericDate (RFC 7519, section 2), which may have a fraction. ok is false if the member is absent.
 func (o object) time(name string) (t time.Time, ok bool, err error) {
-	raw, ok := o[name]
+	raw, ok := o.find(name)
 	if !ok {
 		return time.Time{}, false, nil
 	}
+	t, err = timeIn(raw)
+	return t, err == nil, err
+}
+
+func timeIn(raw json.RawMessage) (time.Time, error) {
 	seconds, err := strconv.ParseFloat(string(raw), 64) // a JSON string starts with a quote and fails here
 	if err != nil || math.IsNaN(seconds) || seconds < 0 || seconds > maxTime {
-		return time.Time{}, false, errors.New("not a number of seconds since 1970")
+		return time.Time{}, errors.New("not a number of seconds since 1970")
 	}
 	whole, fraction := math.Modf(seconds)
-	return time.Unix(int64(whole), int64(fraction*1e9)), true, nil
+	return time.Unix(int64(whole), int64(fraction*1e9)), nil
 }
 
 // lookup returns the member name or, if there is none and name has dots, the member that the path leads to: realm.roles is
 // roles inside realm. A name with dots that is there as it stands wins, because claims may be named by a URL.
 func (o object) lookup(name string) (json.RawMessage, bool, error) {
-	if raw, ok := o[name]; ok {
+	if raw, ok := o.find(name); ok {
 		return raw, true, nil
 	}
 	head, rest, isPath := strings.Cut(name, ".")
-	raw, ok := o[head]
+	raw, ok := o.find(head)
 	if !isPath || !ok {
 		return nil, false, nil
 	}
@@ -148,7 +190,7 @@ func (o object) firstText(names []string) (string, error) {
 		if !ok {
 			continue
 		}
-		values, err := object{name: raw}.texts(name)
+		values, err := textsIn(raw)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
@@ -181,11 +223,10 @@ func (o object) firstScopes(names []string) (scopes []string, present bool, err 
 }
 
 func scopesIn(name string, raw json.RawMessage) ([]string, error) {
-	one := object{name: raw}
-	if text, err := one.text(name); err == nil {
+	if text, ok := rawjson.Text(raw); ok {
 		return strings.Split(text, " "), nil
 	}
-	values, err := one.texts(name)
+	values, err := textsIn(raw)
 	if err == nil || name == "scope" || name == "scp" { // what these are is fixed (RFC 9068, section 2.2.3)
 		return values, err
 	}
@@ -193,7 +234,7 @@ func scopesIn(name string, raw json.RawMessage) ([]string, error) {
 	if notObject != nil {
 		return nil, err
 	}
-	return slices.Sorted(maps.Keys(inner)), nil
+	return slices.Sorted(maps.Keys(inner.members())), nil
 }
 
 // RequiredClaim is a claim that a token must have with a value: what tells access tokens from others where typ does not.
@@ -209,7 +250,7 @@ func (r RequiredClaim) metBy(claims object) bool {
 	if err != nil || !ok {
 		return false
 	}
-	if values, err := (object{r.Name: raw}).texts(r.Name); err == nil {
+	if values, err := textsIn(raw); err == nil {
 		return slices.Contains(values, r.Value)
 	}
 	return string(raw) == r.Value

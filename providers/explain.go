@@ -79,7 +79,7 @@ func (e Explanation) LogValue() slog.Value {
 func (e *Explanation) add(f Finding, err error) {
 	var refusal *Refusal
 	if errors.As(err, &refusal) {
-		f.Reason, f.Detail = refusal.Reason, refusal.Detail
+		f.Reason, f.Detail = refusal.Reason, refusal.Detail()
 	}
 	e.Findings = append(e.Findings, f)
 }
@@ -157,9 +157,10 @@ func (e *Explanation) others(v *Verifier) {
 			looked[name] = true
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.claims)) {
+	claims := e.claims.members()
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
 		if !looked[name] {
-			e.Others = append(e.Others, Finding{Name: "claim " + quotedUnlessPlain(name), Got: shownMember(name, e.claims[name], v.rules.Now())})
+			e.Others = append(e.Others, Finding{Name: "claim " + quotedUnlessPlain(name), Got: shownMember(name, claims[name], v.rules.Now())})
 		}
 	}
 }
@@ -174,7 +175,7 @@ func quotedUnlessPlain(name string) string {
 // shownMember is a value on one line of plain text, cut; times are in words too.
 func shownMember(name string, raw json.RawMessage, now time.Time) string {
 	if slices.Contains([]string{"exp", "nbf", "iat", "auth_time"}, name) {
-		if t, ok, err := (object{name: raw}).time(name); ok && err == nil {
+		if t, err := timeIn(raw); err == nil {
 			return string(raw[:min(len(raw), 30)]) + " (" + inTime(t.Sub(now)) + ", " + t.UTC().Format(time.RFC3339) + ")"
 		}
 	}

@@ -33,18 +33,18 @@ type Identity struct {
 	principal string
 }
 
-// Claims returns the token's claims as they were signed, for tools that need one. Read-only. They are read from the token when
+// Claims returns the token's claims as they were signed, for tools that need one. Read-only. They are put together when
 // somebody asks, because hardly anybody does.
 func (id *Identity) Claims() map[string]json.RawMessage {
 	if id.claims != nil || id.payload == "" {
-		return id.claims
+		return id.claims.members()
 	}
 	raw, err := decodeSegment(id.payload)
 	if err != nil {
 		return nil // it was decoded when the token was verified
 	}
 	claims, _ := parseObject(raw, nil)
-	return claims
+	return claims.members()
 }
 
 // Principal names the caller across issuers. Sessions are bound to it: two providers may share a subject, and an empty

@@ -131,7 +131,7 @@ func (i *introspector) decide(token string, sum [sha256.Size]byte) verdict {
 		}
 		i.good.Add(sum, v)
 	case errors.Is(v.err, ErrInvalidToken):
-		v.until = i.now().Add(min(refusalKept, i.keep))
+		v.err, v.until = settled(v.err), i.now().Add(min(refusalKept, i.keep))
 		i.bad.Add(sum, v)
 	}
 	return v
@@ -181,8 +181,8 @@ func (i *introspector) ask(token string) (object, error) {
 	}
 	// The answer comes from the issuer itself, which need not repeat who it is (RFC 7662, section 2.2). If it does, it
 	// must be right, and with many tenants it has to say which.
-	if _, says := claims["iss"]; !says && len(i.verifier.rules.Issuers) == 1 {
-		claims["iss"] = mustText(i.verifier.rules.Issuers[0])
+	if !claims.has("iss") && len(i.verifier.rules.Issuers) == 1 {
+		claims = claims.with("iss", mustText(i.verifier.rules.Issuers[0]))
 	}
 	return claims, nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/client"
+
+	"gatehouse/providers/rawjson"
 )
 
 // introspectionStyle is how a question about a token is put, and how the answer is read.
@@ -20,7 +22,7 @@ type introspectionStyle interface {
 	request(ctx context.Context, address, token string) (*http.Request, error)
 	// claims returns the claims of an active token. The error wraps ErrInvalidToken if it is not active, and
 	// ErrUnavailable if the answer says nothing about it. fixed are the members whose meaning is fixed.
-	claims(status int, body []byte, fixed []string) (object, error)
+	claims(status int, body []byte, fixed *rawjson.Names) (object, error)
 }
 
 // rfc7662 is OAuth 2.0 Token Introspection.
@@ -40,7 +42,7 @@ func (s rfc7662) request(ctx context.Context, address, token string) (*http.Requ
 	return req, nil
 }
 
-func (s rfc7662) claims(status int, body []byte, fixed []string) (object, error) {
+func (s rfc7662) claims(status int, body []byte, fixed *rawjson.Names) (object, error) {
 	switch status {
 	case http.StatusOK:
 	case http.StatusBadRequest:
@@ -57,18 +59,19 @@ func (s rfc7662) claims(status int, body []byte, fixed []string) (object, error)
 	default:
 		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d", status)
 	}
-	claims, err := parseObject(body, slices.Concat(fixed, []string{"active", "token_type", "token_use"}))
+	claims, err := parseObject(body, fixed.And("active", "token_type", "token_use"))
 	if err != nil {
 		return nil, unavailable(IntrospectionUnavailable, "the answer about a token is %v", err)
 	}
-	if string(claims["active"]) != "true" { // anything else, absent included, is no
+	if active, _ := claims.find("active"); string(active) != "true" { // anything else, absent included, is no
 		return nil, refuse(TokenInactive, "the issuer says so")
 	}
 	// A refresh token is active too. The members are optional, and what they say of an access token varies.
 	for name, accepted := range map[string][]string{"token_type": {"bearer", "access_token"}, "token_use": {"access", "access_token"}} {
 		kind, err := claims.text(name)
 		if err != nil || kind != "" && !slices.Contains(accepted, strings.ToLower(kind)) {
-			return nil, refuse(TypeRefused, "%s is %s, accepted are %q", name, quote(string(claims[name])), accepted)
+			raw, _ := claims.find(name)
+			return nil, refuse(TypeRefused, "%s is %s, accepted are %q", name, quoted(raw), accepted)
 		}
 	}
 	return claims, nil
@@ -89,7 +92,7 @@ func (googleTokeninfo) request(ctx context.Context, address, token string) (*htt
 	return req, nil
 }
 
-func (googleTokeninfo) claims(status int, body []byte, fixed []string) (object, error) {
+func (googleTokeninfo) claims(status int, body []byte, fixed *rawjson.Names) (object, error) {
 	switch {
 	case status == http.StatusBadRequest || status == http.StatusUnauthorized:
 		return nil, refuse(TokenInactive, "the issuer says so")
@@ -105,7 +108,7 @@ func (googleTokeninfo) claims(status int, body []byte, fixed []string) (object, 
 			if _, err := strconv.ParseUint(text, 10, 53); err != nil {
 				return nil, refuse(ClaimsMalformed, "%s: not a number of seconds since 1970", name)
 			}
-			claims[name] = json.RawMessage(text)
+			claims = claims.with(name, json.RawMessage(text))
 		}
 	}
 	return claims, nil

@@ -189,7 +189,7 @@ func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature
 	}
 	payload, err := jws.Verify(key)
 	if err != nil {
-		return nil, refuse(SignatureInvalid, "by key %s", quote(kid))
+		return nil, refuse(SignatureInvalid, "by key %s", quoted(kid))
 	}
 	return payload, nil
 }
@@ -215,9 +215,9 @@ func (s *KeySet) key(ctx context.Context, kid, alg string, jws *jose.JSONWebSign
 		return nil, unavailable(KeysUnavailable, "no keys: %v", err)
 	case err != nil:
 		// It may be a new key that we cannot see. Saying "invalid" now would end good sessions.
-		return nil, unavailable(KeysUnavailable, "key %s is not among those last seen, and they cannot be renewed: %v", quote(kid), err)
+		return nil, unavailable(KeysUnavailable, "key %s is not among those last seen, and they cannot be renewed: %v", quoted(kid), err)
 	default:
-		return nil, refuse(KeyUnknown, "key %s for %s is not published by the issuer", quote(kid), quote(alg))
+		return nil, refuse(KeyUnknown, "key %s for %s is not published by the issuer", quoted(kid), quoted(alg))
 	}
 }
 

@@ -111,7 +111,7 @@ func guessClock(e Explanation) (Hint, bool) {
 
 func guessType(e Explanation) (Hint, bool) {
 	typ, err := e.header.text("typ")
-	_, present := e.header["typ"]
+	present := e.header.has("typ")
 	name := typ
 	if !present {
 		name = absent

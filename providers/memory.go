@@ -16,9 +16,6 @@ const (
 	rememberedTokens = 100_000
 	// rememberedFor bounds how long a token is taken at its word without a look at its signature.
 	rememberedFor = 5 * time.Minute
-	// rememberedRefusals and refusedFor do the same for tokens that were refused for good.
-	rememberedRefusals = 4_096
-	refusedFor         = 5 * time.Second
 
 	memoryShards = 16
 )
@@ -29,8 +26,9 @@ const (
 //
 // It is a plain map in shards rather than a library's LRU, whose entries alone would be as large as all that is kept here.
 type memory struct {
-	good, bad shards
-	leeway    time.Duration
+	good   shards
+	bad    refusals
+	leeway time.Duration
 
 	mu     sync.Mutex
 	alikes map[string]*alike
@@ -64,8 +62,8 @@ type shards struct {
 
 // recollection is what is known of a token.
 type recollection struct {
-	principal string // which ends with the subject; in a refusal the reason
-	rest      *alike // nil in a refusal
+	principal string // which ends with the subject
+	rest      *alike
 	expiry    int64  // Unix nanoseconds
 	keys      uint64 // the generation of the keys that verified it
 	until     int64  // Unix nanoseconds
@@ -73,14 +71,10 @@ type recollection struct {
 
 func newMemory(leeway time.Duration) *memory {
 	m := &memory{leeway: leeway, alikes: map[string]*alike{}}
-	for _, s := range []struct {
-		shards *shards
-		size   int
-	}{{&m.good, rememberedTokens}, {&m.bad, rememberedRefusals}} {
-		s.shards.perShard = s.size / memoryShards
-		for i := range s.shards.shard {
-			s.shards.shard[i].entries = map[fingerprint]recollection{}
-		}
+	m.good.perShard = rememberedTokens / memoryShards
+	for i := range m.good.shard {
+		m.good.shard[i].entries = map[fingerprint]recollection{}
+		m.bad[i].entries = map[fingerprint]refused{}
 	}
 	return m
 }
@@ -136,10 +130,6 @@ func (m *memory) remember(f fingerprint, id *Identity, keys uint64, now time.Tim
 		principal: id.Principal(), // a copy, not the whole payload with it
 		rest:      m.alike(id), expiry: id.Expiry.UnixNano(), keys: keys, until: until.UnixNano(),
 	}, now)
-}
-
-func (m *memory) refuse(f fingerprint, reason Reason, keys uint64, now time.Time) {
-	m.bad.put(f, recollection{principal: string(reason), keys: keys, until: now.Add(refusedFor).UnixNano()}, now)
 }
 
 func (m *memory) alike(id *Identity) *alike {

@@ -293,7 +293,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 		id := &Identity{
 			Issuer: "https://login.example.com", Subject: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Client: fmt.Sprintf("client-%d", i%50),
 			Audience: []string{"https://mcp.example.com/mcp"}, Scopes: []string{"mcp:use", "greet:read"}, Expiry: now.Add(time.Hour), GoodUntil: now.Add(time.Hour),
-			claims: object{"x": json.RawMessage("1")},
+			claims: object{{[]byte("x"), json.RawMessage("1")}},
 		}
 		m.remember(f, id, 1, now)
 	}
@@ -357,5 +357,86 @@ func TestATokenThatIsKnownTakesNobodysPlace(t *testing.T) {
 		if _, ok := s.get(f, 1, now); !ok {
 			t.Errorf("%v is forgotten", f[:2])
 		}
+	}
+}
+
+func TestManyRefusalsAreForgottenInsteadOfKept(t *testing.T) {
+	var r refusals
+	for i := range r {
+		r[i].entries = map[fingerprint]refused{}
+	}
+	now := time.Now()
+	number := func(i int) (f fingerprint) {
+		binary.LittleEndian.PutUint64(f[:], uint64(i)*0x9E3779B97F4A7C15) // spread over the shards
+		return f
+	}
+	for i := range 10 * rememberedRefusals {
+		r.put(number(i), TokenExpired, 1, now)
+		if reason, ok := r.get(number(i), 1, now); !ok || reason != TokenExpired {
+			t.Fatalf("what was just refused is known as %q, %v", reason, ok)
+		}
+	}
+	n := 0
+	for i := range r {
+		n += len(r[i].entries)
+	}
+	if n > rememberedRefusals {
+		t.Errorf("%d refusals are kept", n)
+	}
+}
+
+// Whoever makes up headers must not fill the memory with them, and none may pass because another did.
+func TestAHeaderPassesOnlyIfItWouldOnItsOwn(t *testing.T) {
+	v := newRemembering(t, "https://mcp.example.com/mcp").Verifier
+	const good = `{"alg":"ES256","typ":"at+jwt","kid":"one"}`
+	for name, c := range map[string]struct {
+		header string
+		want   Reason
+	}{
+		"good":               {good, ""},
+		"another key":        {`{"alg":"ES256","typ":"at+jwt","kid":"two"}`, ""},
+		"crit":               {`{"alg":"ES256","typ":"at+jwt","crit":["x"]}`, HeaderRefused},
+		"another algorithm":  {`{"alg":"HS256","typ":"at+jwt","kid":"one"}`, AlgorithmRefused},
+		"another type":       {`{"alg":"ES256","typ":"jwt","kid":"one"}`, TypeRefused},
+		"a member twice":     {`{"alg":"ES256","typ":"at+jwt","typ":"at+jwt"}`, TokenMalformed},
+		"something after it": {good + "x", TokenMalformed},
+	} {
+		for range 2 {
+			if got := ReasonOf(v.checkHeader([]byte(good))); got != "" {
+				t.Fatalf("the good one: %s", got)
+			}
+			if got := ReasonOf(v.checkHeader([]byte(c.header))); got != c.want {
+				t.Errorf("%s: %q, want %q", name, got, c.want)
+			}
+		}
+	}
+	for i := range 10 * rememberedHeaders {
+		if err := v.checkHeader(fmt.Appendf(nil, `{"alg":"ES256","typ":"at+jwt","kid":"%d"}`, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(v.headers.known); n == 0 || n > rememberedHeaders {
+		t.Errorf("%d headers are remembered", n)
+	}
+	long := fmt.Appendf(nil, `{"alg":"ES256","typ":"at+jwt","kid":"%s"}`, strings.Repeat("x", rememberedHeaderBytes))
+	if err := v.checkHeader(long); err != nil || v.headers.has(long) {
+		t.Errorf("a long header is remembered: %v, %v", err, v.headers.has(long))
+	}
+}
+
+// A refusal may be made of texts as long as a token. What is kept of it must not be.
+func TestARefusalIsKeptShort(t *testing.T) {
+	const canary = "canary"
+	err := refuse(IssuerMismatch, "iss is %s", quoted(strings.Repeat(canary, 10_000)))
+	kept := settled(fmt.Errorf("asked: %w", err))
+	r, ok := kept.(*Refusal)
+	if !ok || r.Reason != IssuerMismatch || !errors.Is(kept, ErrInvalidToken) || kept.Error() != err.Error() || !strings.Contains(kept.Error(), canary) {
+		t.Fatalf("kept %v of %v", kept, err)
+	}
+	if text, ok := r.args[0].(string); !ok || len(r.args) != 1 || len(text) > 2*quoteLimit {
+		t.Errorf("kept %d bytes, %v", len(text), ok)
+	}
+	if other := errors.New("x"); settled(other) != other {
+		t.Error("another error is not kept as it is")
 	}
 }

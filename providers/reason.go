@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Reason is why a request was refused: a closed list, shared by the log, the statistics and the documentation. Callers
@@ -120,18 +121,22 @@ func Note(ctx context.Context, reason Reason) {
 // Refusal is an error that knows its reason. Its text is for the log.
 type Refusal struct {
 	Reason Reason
-	// Detail says what was expected and what was found, without the token. What came from the token is quoted and cut.
-	Detail string
 
 	kind error
+	// The detail is put together when somebody asks, because in a flood of bad tokens nobody does.
+	format string
+	args   []any
 }
+
+// Detail says what was expected and what was found, without the token. What came from the token is quoted and cut.
+func (r *Refusal) Detail() string { return fmt.Sprintf(r.format, r.args...) }
 
 // Error implements error.
 func (r *Refusal) Error() string {
-	if r.Detail == "" {
+	if r.format == "" {
 		return string(r.Reason)
 	}
-	return string(r.Reason) + ": " + r.Detail
+	return string(r.Reason) + ": " + r.Detail()
 }
 
 // Unwrap returns ErrInvalidToken or ErrUnavailable.
@@ -146,15 +151,35 @@ func ReasonOf(err error) Reason {
 }
 
 func refuse(reason Reason, format string, args ...any) error {
-	return &Refusal{Reason: reason, Detail: fmt.Sprintf(format, args...), kind: ErrInvalidToken}
+	return &Refusal{Reason: reason, kind: ErrInvalidToken, format: format, args: args}
 }
 
 func unavailable(reason Reason, format string, args ...any) error {
-	return &Refusal{Reason: reason, Detail: fmt.Sprintf(format, args...), kind: ErrUnavailable}
+	return &Refusal{Reason: reason, kind: ErrUnavailable, format: format, args: args}
+}
+
+// settled is err with its detail put together, to be kept: what it is made of may be as large as a token.
+func settled(err error) error {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		return &Refusal{Reason: r.Reason, kind: r.kind, format: "%s", args: []any{r.Detail()}}
+	}
+	return err
 }
 
 // quoteLimit bounds what an unverified token can write into the log.
 const quoteLimit = 200
+
+// quoted is a value from a token, which is quoted when the detail is put together.
+type quoted string
+
+// String implements fmt.Stringer.
+func (q quoted) String() string { return quote(string(q)) }
+
+// quotedList are several.
+type quotedList []string
+
+// String implements fmt.Stringer.
+func (q quotedList) String() string { return quote(strings.Join(q, " ")) }
 
 // quote makes a value from a token fit for the log: escaped to ASCII, where look-alikes show, and then cut to quoteLimit
 // bytes, because an escape is up to ten times as long as what it stands for.

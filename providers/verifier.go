@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
+
+	"gatehouse/providers/rawjson"
 )
 
 // Rules are the facts that an adapter gives about its provider's access tokens. What is not named is refused.
@@ -77,11 +79,16 @@ type Verifier struct {
 	rules Rules
 	keys  oidc.KeySet
 	// fixed are the claims whose meaning is fixed, by the standards or by the rules.
-	fixed []string
+	fixed *rawjson.Names
+	// audiences are what aud may name.
+	audiences []string
+	// canonical are those of the rules that are URLs, spelled as [SameAudience] compares them.
+	canonical []string
 
 	headerChecks, claimChecks []check
 
-	memory *memory
+	memory  *memory
+	headers headers
 }
 
 var asymmetric = []jose.SignatureAlgorithm{
@@ -106,11 +113,20 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	if rules.SubjectClaim == "" {
 		rules.SubjectClaim = "sub"
 	}
-	return &Verifier{rules: rules, keys: keys, fixed: rules.fixedClaims(), headerChecks: headerChecks(), claimChecks: claimChecks(), memory: newMemory(rules.Leeway)}
+	var canonical []string
+	for _, audience := range rules.Audiences {
+		if url, ok := canonicalURL(audience); ok {
+			canonical = append(canonical, url)
+		}
+	}
+	return &Verifier{
+		rules: rules, keys: keys, fixed: rules.fixedClaims(), audiences: slices.Concat(rules.Audiences, rules.AllowedClients), canonical: canonical,
+		headerChecks: headerChecks(), claimChecks: claimChecks(), memory: newMemory(rules.Leeway),
+	}
 }
 
 // fixedClaims are all claims that the rules look at.
-func (r Rules) fixedClaims() []string {
+func (r Rules) fixedClaims() *rawjson.Names {
 	names := slices.Concat(registeredClaims, r.ScopeClaims, r.ClientClaims, []string{r.SubjectClaim})
 	for _, claims := range r.IssuerClaims {
 		for _, c := range claims {
@@ -126,7 +142,7 @@ func (r Rules) fixedClaims() []string {
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names)
+	return rawjson.NamesOf(slices.Compact(names)...)
 }
 
 // Verify checks token and returns who presented it. See [Provider.Verify] for the errors. A token that was verified lately,
@@ -144,8 +160,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 	if r, ok := v.memory.good.get(f, generation, now); ok {
 		return v.memory.identity(r, token), nil
 	}
-	if r, ok := v.memory.bad.get(f, generation, now); ok {
-		return nil, refuse(Reason(r.principal), "as a moment ago")
+	if reason, ok := v.memory.bad.get(f, generation, now); ok {
+		return nil, refuse(reason, "as a moment ago")
 	}
 	id, err := v.verify(ctx, token)
 	if err == nil {
@@ -154,7 +170,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 	}
 	switch reason := ReasonOf(err); reason {
 	case SignatureInvalid, TokenExpired, IssuerMismatch, AudienceMismatch: // what clients send again, and time does not mend
-		v.memory.refuse(f, reason, generation, now)
+		v.memory.bad.put(f, reason, generation, now)
 	}
 	return nil, err
 }
@@ -248,8 +264,11 @@ func notBase64URL(r rune) bool {
 	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
-// checkHeader applies the rules for headers.
+// checkHeader applies the rules for headers, which look at nothing else: one that they let pass once passes again.
 func (v *Verifier) checkHeader(raw []byte) error {
+	if v.headers.has(raw) {
+		return nil
+	}
 	header, err := headerIn(raw)
 	if err != nil {
 		return err
@@ -259,6 +278,7 @@ func (v *Verifier) checkHeader(raw []byte) error {
 			return err
 		}
 	}
+	v.headers.add(raw)
 	return nil
 }
 

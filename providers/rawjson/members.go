@@ -9,10 +9,21 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	segmentio "github.com/segmentio/encoding/json"
 )
 
+// Valid reports whether raw is one JSON text. It says what [json.Valid] says, four times as fast.
+func Valid(raw []byte) bool {
+	const most = 1000 // the library reads what lies in each other without a bound, on the stack
+	if bytes.Count(raw, []byte("{"))+bytes.Count(raw, []byte("[")) > most {
+		return json.Valid(raw)
+	}
+	return segmentio.Valid(raw)
+}
+
 // Each calls member for every member of an object, in their order, with the decoded name and with the value as it stands in
-// raw. It ends at the first error, or at a name that occurs twice. The text must be valid JSON ([json.Valid]), or part of it.
+// raw. It ends at the first error, or at a name that occurs twice. The text must be [Valid], or a value in such a text.
 func Each(raw []byte, member func(name, value []byte) error) error {
 	i := skipBlanks(raw, 0)
 	if i >= len(raw) || raw[i] != '{' {
@@ -108,12 +119,7 @@ func endOfValue(raw []byte, i int) int {
 	for depth := 0; ; {
 		switch raw[i] {
 		case '"':
-			for i++; raw[i] != '"'; i++ {
-				if raw[i] == '\\' {
-					i++
-				}
-			}
-			i++
+			i = endOfText(raw, i)
 		case '{', '[':
 			depth++
 			i++
@@ -123,12 +129,26 @@ func endOfValue(raw []byte, i int) int {
 		case ',', ':', ' ', '\t', '\n', '\r': // between the values inside
 			i++
 		default: // a number or a word
-			for i < len(raw) && bytes.IndexByte([]byte(",:]} \t\n\r"), raw[i]) < 0 {
+			for i < len(raw) && raw[i] > ' ' && raw[i] != ',' && raw[i] != ']' && raw[i] != '}' {
 				i++
 			}
 		}
 		if depth == 0 {
 			return i
+		}
+	}
+}
+
+// endOfText returns the index behind the text that begins at i.
+func endOfText(raw []byte, i int) int {
+	for begin := i + 1; ; {
+		i += 1 + bytes.IndexByte(raw[i+1:], '"')
+		escapes := 0
+		for i-escapes > begin && raw[i-escapes-1] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i + 1
 		}
 	}
 }
@@ -142,11 +162,7 @@ func DeeperThan(levels int, raw []byte) bool {
 	for i := 0; i < len(raw); i++ {
 		switch raw[i] {
 		case '"':
-			for i++; raw[i] != '"'; i++ {
-				if raw[i] == '\\' {
-					i++
-				}
-			}
+			i = endOfText(raw, i) - 1
 		case '{', '[':
 			if depth++; depth > levels {
 				return true
@@ -160,7 +176,7 @@ func DeeperThan(levels int, raw []byte) bool {
 
 // distinct is a set of names that is small as a rule, and must not become slow when somebody makes it large.
 type distinct struct {
-	few  [12][]byte
+	few  [24][]byte
 	n    int
 	many map[string]bool
 }

@@ -54,6 +54,49 @@ func FuzzMembers(f *testing.F) {
 	})
 }
 
+// FuzzValid: whoever is not of the same opinion as encoding/json would walk off the end of a text, or refuse a good one.
+func FuzzValid(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, ` [ 1 , -0.5e+3 , "\u00e9\ud83d" ] `, `{"a":1,}`, `[1,]`, `01`, `1.`, `-`, `1e`, `.5`, `"a`, "\"\x01\"", "\"\xff\"", `"\x"`, `"\u12"`, `tru`, `nul`, `{} {}`, `{"a" 1}`, `{a:1}`, ``, ` `, "\ufeff{}",
+		`"12345678901234567890\"`, `{"a":"\\","b":"\\\""}`, strings.Repeat("[", 1001) + strings.Repeat("]", 1001),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if got := Valid(raw); got != json.Valid(raw) {
+			t.Fatalf("%q is valid: %v", raw, got)
+		}
+	})
+}
+
+// A stack overflow would end the process.
+func TestATextThatIsNestedWithoutEndIsRefused(t *testing.T) {
+	for _, open := range []string{"[", `{"a":`, `[{"":`} {
+		if Valid([]byte(strings.Repeat(open, 5<<20))) {
+			t.Errorf("%s for ever is valid", open)
+		}
+	}
+	if !Valid([]byte("[" + strings.Repeat(`"[{[{\"[{",`, 10_000) + "1]")) {
+		t.Error("brackets in texts are taken for nesting")
+	}
+}
+
+func TestANameIsImitatedByOneThatDiffersInNothingButCase(t *testing.T) {
+	long := strings.Repeat("long", 10)
+	names := NamesOf("sub", "scope", "Scope", "k", long).And("active")
+	for name, want := range map[string]string{
+		"sub": "", "SUB": "sub", "suB": "sub", "subs": "", "su": "", "": "", "scope": "", "Scope": "", "SCOPE": "scope", "\u017fub": "sub", "\u212a": "k", "\u017f": "",
+		"ACTIVE": "active", long: "", strings.ToUpper(long): long, "sub\\": "",
+	} {
+		if got := names.Imitated([]byte(name)); got != want {
+			t.Errorf("%q imitates %q, want %q", name, got, want)
+		}
+	}
+	if got := (*Names)(nil).Imitated([]byte("SUB")); got != "" {
+		t.Errorf("without names %q is imitated", got)
+	}
+}
+
 func TestAMemberTwiceIsRefusedAmongMany(t *testing.T) {
 	object := func(n int, last string) []byte {
 		var b strings.Builder
@@ -64,7 +107,7 @@ func TestAMemberTwiceIsRefusedAmongMany(t *testing.T) {
 		b.WriteString(last + "}")
 		return []byte(b.String())
 	}
-	for _, n := range []int{0, 1, 11, 12, 13, 40, 10_000} {
+	for _, n := range []int{0, 1, 23, 24, 25, 40, 10_000} {
 		if err := Members(object(n, `"x":1`), make([]json.RawMessage, 1), "x"); err != nil {
 			t.Errorf("%d others: %v", n, err)
 		}
