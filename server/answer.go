@@ -96,11 +96,12 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			return
 		}
 		connection := *http.NewResponseController(ctx.Response().Writer)
-		_ = connection.SetWriteDeadline(time.Now().Add(shortAnswer)) // not supported by a test's recorder
+		now := time.Now()
+		_ = connection.SetWriteDeadline(now.Add(shortAnswer)) // not supported by a test's recorder
 		header := ctx.Response().Header()
 		body := problem{RequestID: visitOf(ctx).id}
 		status := http.StatusInternalServerError
-		if v := visitOf(ctx); v.identity == nil && !v.body.shortly(ctx.Request().ContentLength) {
+		if v := visitOf(ctx); v.identity == nil && !v.body.shortly(ctx.Request().ContentLength, now) {
 			header.Set("Connection", "close")
 		}
 		r, refused := errors.AsType[*refusal](err)

@@ -28,7 +28,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			}
 			ctx := c.Request().Context()
 			sender := neighbourhood(c.RealIP())
-			if throttle.over(sender) {
+			if throttle.over(sender, visitOf(c).began) {
 				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
 			}
 			id, err := p.Verify(ctx, token)

@@ -56,12 +56,11 @@ func slowPeers(c Config) echo.MiddlewareFunc {
 // hurry sets the deadlines of a request. That of reading is lifted when the body is there, because it would otherwise end the
 // call that the body began.
 func hurry(ctx echo.Context, readBody time.Duration, short bool) {
-	connection := *http.NewResponseController(ctx.Response().Writer)
+	v, connection := visitOf(ctx), *http.NewResponseController(ctx.Response().Writer)
 	if short { // net/http lifts it before the next request on the connection
-		_ = connection.SetWriteDeadline(time.Now().Add(shortAnswer)) // not supported by a test's recorder
+		_ = connection.SetWriteDeadline(v.began.Add(shortAnswer)) // not supported by a test's recorder
 	}
-	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(time.Now().Add(readBody)) == nil {
-		v := visitOf(ctx)
+	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(v.began.Add(readBody)) == nil {
 		v.body = timedBody{ReadCloser: r.Body, connection: connection}
 		r.Body = &v.body
 	}
@@ -82,12 +81,12 @@ const (
 
 // shortly reports whether a body that nobody will read can be waited for. net/http takes it off the wire before it sends the
 // answer, unless the connection ends with it: whoever announces much, or does not say how much, would keep us waiting.
-func (b *timedBody) shortly(announced int64) bool {
+func (b *timedBody) shortly(announced int64, now time.Time) bool {
 	if announced == 0 {
 		return true
 	}
 	// Also for the others: net/http goes on reading a little when the answer is out.
-	bounded := b.connection.SetReadDeadline(time.Now().Add(strangersTime)) == nil
+	bounded := b.connection.SetReadDeadline(now.Add(strangersTime)) == nil
 	return bounded && announced > 0 && announced <= strangersBody
 }
 

@@ -49,11 +49,11 @@ func (t *throttle) failed(sender string) time.Duration {
 }
 
 // over reports whether the sender's next bad token would be one too many.
-func (t *throttle) over(sender string) bool {
+func (t *throttle) over(sender string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	limiter, known := t.addresses.Peek(sender)
-	return known && limiter.Tokens() < 1
+	return known && limiter.TokensAt(now) < 1
 }
 
 // lingering is how long whoever was told to wait waits for the next answer. It costs us an idle connection, and leaves the time to

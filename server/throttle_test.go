@@ -1,6 +1,9 @@
 package server
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // Whoever has one IPv6 address has 2^64 of them, and would never be told to wait.
 func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
@@ -17,10 +20,10 @@ func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			throttle := newThrottle(1)
-			if throttle.over(neighbourhood(c.one)) || throttle.failed(neighbourhood(c.one)) > 0 {
+			if throttle.over(neighbourhood(c.one), time.Now()) || throttle.failed(neighbourhood(c.one)) > 0 {
 				t.Fatal("told to wait before the first failure")
 			}
-			if over := throttle.over(neighbourhood(c.other)); over != c.together {
+			if over := throttle.over(neighbourhood(c.other), time.Now()); over != c.together {
 				t.Errorf("the other is over: %v", over)
 			}
 			if waits := throttle.failed(neighbourhood(c.other)) > 0; waits != c.together {

@@ -19,7 +19,8 @@ import (
 // log and the application behind the gate can reach it, and all of it costs one value.
 type visit struct {
 	context.Context
-	id string
+	id    string
+	began time.Time
 	// identity is nil until the token was verified.
 	identity *providers.Identity
 	// handler serves the operation at the mount, once that is known.
@@ -77,7 +78,7 @@ func newID() string {
 func begin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		v := &visit{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID)}
+		v := &visit{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), began: time.Now()}
 		if v.id == "" || !plausibleID.MatchString(v.id) {
 			v.id = newID()
 		}
