@@ -29,7 +29,7 @@ type direct struct {
 func (h *Handler) direct(r *http.Request, m message, version string) http.Handler {
 	state, known := h.states[version]
 	id, ok := plainID(m.id)
-	if !known || !ok || !m.isRequest || !standsAlone(m.method) || !acceptsBoth(r.Header) || rawjson.DeeperThan(maxDepth, m.params) {
+	if !known || !ok || !m.isRequest || !standsAlone(m.method) || !acceptsBoth(r.Header) {
 		return nil
 	}
 	modern := version >= modernVersion
@@ -40,9 +40,6 @@ func (h *Handler) direct(r *http.Request, m message, version string) http.Handle
 		exchange: exchange{modern: modern, patience: h.patience, request: &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
 	}
 }
-
-// maxDepth is less deep than what the SDK reads.
-const maxDepth = 900
 
 // standsAlone reports whether a request of the method is answered from what it says, and its answer is one response.
 func standsAlone(method string) bool {

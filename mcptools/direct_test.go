@@ -268,7 +268,6 @@ func TestWhatIsOddIsLeftToTheSDK(t *testing.T) {
 		"no name at all":                     ada.with(nameHeader, "").replaced(`"greet"`, `""`),
 		"no Accept":                          ada.with("Accept", ""),
 		"an Accept that is too narrow":       ada.with("Accept", "application/json"),
-		"nesting that is too deep":           modernlyCalling("greet", `{"name":`+nested(1000)+`}`),
 		"a parameter in a header":            modernlyCalling("headed", `{"name":"Ada"}`).with("Mcp-Param-Name", "Ada"),
 		"a method that nobody has":           modernly("tools/nosuch", ""),
 		"a discovery":                        modernly("server/discover", ""),

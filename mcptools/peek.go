@@ -110,12 +110,9 @@ func peek(body []byte) (message, *refusal) {
 		// 2025-03-26 had batches; no client sends one, and later versions dropped them.
 		return m, malformed(nil, codeInvalidRequest, "batches are not supported")
 	}
-	if !rawjson.Valid(body) {
-		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
-	}
 	var top [6]json.RawMessage
 	if rawjson.Members(body, top[:], "id", "method", "params", "jsonrpc", "result", "error") != nil {
-		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message")
+		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message, or nested too deeply")
 	}
 	if len(top[0]) > maxIDBytes {
 		return m, malformed(nil, codeInvalidRequest, "the id is too long")

@@ -53,8 +53,6 @@ func (p *post) read(r *http.Request) *refusal {
 		return &refusal{status: http.StatusBadRequest, code: codeMethodNotFound, text: "sessions have a stream of their own: GET", reason: providers.MessageMalformed, id: m.id}
 	case isRemembered(m.method) && len(m.body) > maxRememberedBytes:
 		return bodyTooLarge(m.id, "a message of this kind must be short")
-	case rawjson.DeeperThan(maxDepth, m.body):
-		return malformed(m.id, codeParseError, "the message is nested too deeply")
 	}
 	id, plain := plainID(m.id)
 	if plain && m.isRequest {

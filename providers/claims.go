@@ -74,9 +74,6 @@ func parseObject(raw []byte, names *rawjson.Names) (object, error) {
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not UTF-8")
 	}
-	if !rawjson.Valid(raw) {
-		return nil, errors.New("not one JSON object")
-	}
 	members := make(object, 0, min(16, 1+len(raw)/10)) // few tokens have more
 	err := rawjson.Each(raw, func(name, value []byte) error {
 		if imitated := names.Imitated(name); imitated != "" {

@@ -9,50 +9,38 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	segmentio "github.com/segmentio/encoding/json"
 )
 
-// Valid reports whether raw is one JSON text. It says what [json.Valid] says, four times as fast.
-func Valid(raw []byte) bool {
-	const most = 1000 // the library reads what lies in each other without a bound, on the stack
-	if bytes.Count(raw, []byte("{"))+bytes.Count(raw, []byte("[")) > most {
-		return json.Valid(raw)
-	}
-	return segmentio.Valid(raw)
-}
-
 // Each calls member for every member of an object, in their order, with the decoded name and with the value as it stands in
-// raw. It ends at the first error, or at a name that occurs twice. The text must be [Valid], or a value in such a text.
+// raw. It reads all of the text and takes only what is one JSON object, as [json.Valid] would, and not nested more than 900
+// levels deep; it ends at the first error, or at a name that occurs twice. What was told before the error means nothing.
 func Each(raw []byte, member func(name, value []byte) error) error {
 	i := skipBlanks(raw, 0)
-	if i >= len(raw) || raw[i] != '{' {
-		return errors.New("not an object")
+	if at(raw, i) != '{' {
+		return errMalformed
 	}
 	var seen distinct
-	for i = skipBlanks(raw, i+1); raw[i] != '}'; {
-		end := endOfValue(raw, i)
-		name, err := nameOf(raw[i:end])
+	end, err := object(raw, i, maxLevels, func(quoted, value []byte) error {
+		name, err := nameOf(quoted)
 		if err != nil {
 			return err
 		}
 		if !seen.add(name) {
 			return errors.New("a member occurs twice")
 		}
-		i = skipBlanks(raw, skipBlanks(raw, end)+1) // behind the colon
-		end = endOfValue(raw, i)
-		if err := member(name, raw[i:end]); err != nil {
-			return err
-		}
-		if i = skipBlanks(raw, end); raw[i] == ',' {
-			i = skipBlanks(raw, i+1)
-		}
+		return member(name, value)
+	})
+	switch {
+	case err != nil:
+		return err
+	case skipBlanks(raw, end) < len(raw):
+		return errMalformed
 	}
 	return nil
 }
 
 // Members puts the values of members into values, in the order of their names, and leaves alone where there is none. A member that
-// differs from one of the names only in case is refused. The text must be as for [Each]; values must be as long as names.
+// differs from one of the names only in case is refused. The values must be as many as the names.
 func Members(raw []byte, values []json.RawMessage, names ...string) error {
 	return Each(raw, func(name, value []byte) error {
 		for n, wanted := range names {
@@ -105,73 +93,6 @@ func isPlain(name []byte) bool {
 		}
 	}
 	return true
-}
-
-func skipBlanks(raw []byte, i int) int {
-	for i < len(raw) && (raw[i] == ' ' || raw[i] == '\t' || raw[i] == '\n' || raw[i] == '\r') {
-		i++
-	}
-	return i
-}
-
-// endOfValue returns the index behind the value that begins at i.
-func endOfValue(raw []byte, i int) int {
-	for depth := 0; ; {
-		switch raw[i] {
-		case '"':
-			i = endOfText(raw, i)
-		case '{', '[':
-			depth++
-			i++
-		case '}', ']':
-			depth--
-			i++
-		case ',', ':', ' ', '\t', '\n', '\r': // between the values inside
-			i++
-		default: // a number or a word
-			for i < len(raw) && raw[i] > ' ' && raw[i] != ',' && raw[i] != ']' && raw[i] != '}' {
-				i++
-			}
-		}
-		if depth == 0 {
-			return i
-		}
-	}
-}
-
-// endOfText returns the index behind the text that begins at i.
-func endOfText(raw []byte, i int) int {
-	for begin := i + 1; ; {
-		i += 1 + bytes.IndexByte(raw[i+1:], '"')
-		escapes := 0
-		for i-escapes > begin && raw[i-escapes-1] == '\\' {
-			escapes++
-		}
-		if escapes%2 == 0 {
-			return i + 1
-		}
-	}
-}
-
-// DeeperThan reports whether objects and lists stand in each other more than levels deep. The text must be as for [Each].
-func DeeperThan(levels int, raw []byte) bool {
-	if len(raw) <= 2*levels { // each level takes two
-		return false
-	}
-	depth := 0
-	for i := 0; i < len(raw); i++ {
-		switch raw[i] {
-		case '"':
-			i = endOfText(raw, i) - 1
-		case '{', '[':
-			if depth++; depth > levels {
-				return true
-			}
-		case '}', ']':
-			depth--
-		}
-	}
-	return false
 }
 
 // distinct is a set of names that is small as a rule, and must not become slow when somebody makes it large.

@@ -54,30 +54,68 @@ func FuzzMembers(f *testing.F) {
 	})
 }
 
-// FuzzValid: whoever is not of the same opinion as encoding/json would walk off the end of a text, or refuse a good one.
-func FuzzValid(f *testing.F) {
+// FuzzEach: whoever is not of the same opinion as encoding/json would read a good token in another way than the next, or none.
+func FuzzEach(f *testing.F) {
 	for _, seed := range []string{
-		`{}`, ` [ 1 , -0.5e+3 , "\u00e9\ud83d" ] `, `{"a":1,}`, `[1,]`, `01`, `1.`, `-`, `1e`, `.5`, `"a`, "\"\x01\"", "\"\xff\"", `"\x"`, `"\u12"`, `tru`, `nul`, `{} {}`, `{"a" 1}`, `{a:1}`, ``, ` `, "\ufeff{}",
-		`"12345678901234567890\"`, `{"a":"\\","b":"\\\""}`, strings.Repeat("[", 1001) + strings.Repeat("]", 1001),
+		`{}`, ` { } `, `{"a":[ 1 , -0.5e+3 , "\u00e9\ud83d", [ ] , {} ] , "b" : true}`, `{"a":1,}`, `{,}`, `{"a":[1,]}`, `{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":1e}`, `{"a":.5}`, `{"a":0E-1}`, `{"a":"a`, "{\"\x01\":1}",
+		"{\"a\":\"\xff\"}", `{"\x":1}`, `{"a":"\u12"}`, `{"a":"\u12G0"}`, `{"a":tru}`, `{"a":nul`, `{"a":falsehood}`, `{} {}`, `{"a" 1}`, `{a:1}`, `{"a":1 "b":2}`, `{"a":[1 2]}`, `{"a"`, `{"a":`, `{"`, `{`, ``, ` `, "\ufeff{}", `[]`, `{"a":1]`, `{"a":[1}`,
+		`{"12345678901234567890\"":"1234567\\","x":"12345678\"90","y":"\/\b\f\n\r\t"}`, "{\"a\":\"12345678\x1f\"}", "{\"a\":\"1234567\u007f\u0080\u00a2\u00dc\"}",
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if got := Valid(raw); got != json.Valid(raw) {
-			t.Fatalf("%q is valid: %v", raw, got)
+	f.Fuzz(agree)
+}
+
+// Every byte of good texts is dropped, replaced and preceded by every byte that means something.
+func TestATextWithAMistakeIsReadAsEncodingJSONReadsIt(t *testing.T) {
+	means := []byte("{}[]:,\"\\/ \t\n\r\f\x00\x1f\x7f\x80\xc3\xff0159-+.eEuabfgnrtlsxAFG")
+	for _, good := range []string{
+		` { "a" : 1 , "b":[ ] , "c" : { } } `, `{"a":[0,-0,10,0.5e+7,1E-2,3e1],"b":-1.25}`, `{"a":true,"b":[false,null]}`, `{"":"","12345678":"1234567\"890","c":"\\\/\b\f\n\r\t"}`,
+		`{"\u00e9\uD83D":"\uFaF0"}`, "{\"a\":\"12345678 1234567\u00a2 1234567\"}", `{"a":{"b":{"c":[[],[{}]]},"d":1}}`,
+	} {
+		agree(t, []byte(good))
+		for i := range len(good) {
+			before, after := good[:i], good[i+1:]
+			agree(t, []byte(before+after))
+			agree(t, []byte(before))
+			for _, c := range means {
+				agree(t, []byte(before+string([]byte{c})+after))
+				agree(t, []byte(before+string([]byte{c})+good[i:]))
+			}
 		}
+	}
+}
+
+// agree holds [Each] against encoding/json, and, for what occurs twice, a decoder that looks at that.
+func agree(t *testing.T, raw []byte) {
+	var want map[string]json.RawMessage
+	valid := json.Unmarshal(raw, &want) == nil && want != nil
+	twice := valid && josejson.Unmarshal(raw, &want) != nil
+	deep := bytes.Count(raw, []byte("["))+bytes.Count(raw, []byte("{")) > maxLevels // or may be
+	n := 0
+	err := Each(raw, func(_, value []byte) error {
+		n++
+		if valid && !json.Valid(value) {
+			t.Errorf("%q is a value in %q", value, raw)
+		}
+		return nil
 	})
+	if !deep && (err == nil) != (valid && !twice) || err == nil && (!valid || n != len(want)) {
+		t.Fatalf("%q: %v with %d members, encoding/json finds %d", raw, err, n, len(want))
+	}
 }
 
 // A stack overflow would end the process.
-func TestATextThatIsNestedWithoutEndIsRefused(t *testing.T) {
-	for _, open := range []string{"[", `{"a":`, `[{"":`} {
-		if Valid([]byte(strings.Repeat(open, 5<<20))) {
-			t.Errorf("%s for ever is valid", open)
-		}
+func TestATextThatIsNestedTooDeeplyIsRefused(t *testing.T) {
+	nested := func(open, end string, levels int) []byte {
+		return []byte(`{"a":` + strings.Repeat(open, levels) + "1" + strings.Repeat(end, levels) + "}")
 	}
-	if !Valid([]byte("[" + strings.Repeat(`"[{[{\"[{",`, 10_000) + "1]")) {
-		t.Error("brackets in texts are taken for nesting")
+	for open, end := range map[string]string{"[": "]", `{"a":`: "}"} {
+		for levels, good := range map[int]bool{0: true, 1: true, maxLevels - 1: true, maxLevels: false, 1 << 20: false} {
+			if err := Each(nested(open, end, levels), func(_, _ []byte) error { return nil }); (err == nil) != good {
+				t.Errorf("%d times %s: %v", levels, open, err)
+			}
+		}
 	}
 }
 
@@ -120,25 +158,6 @@ func TestAMemberTwiceIsRefusedAmongMany(t *testing.T) {
 			if err := Members(object(n, `"m0":1`), make([]json.RawMessage, 1), "y"); err == nil {
 				t.Errorf("%d others: the first was accepted twice", n)
 			}
-		}
-	}
-}
-
-func TestDepthIsCountedOutsideOfTexts(t *testing.T) {
-	for name, c := range map[string]struct {
-		text string
-		want bool
-	}{
-		"just deep enough":           {`[[[1]]]`, false},
-		"one too deep":               {`[[[[1]]]]`, true},
-		"objects count too":          {`{"a":[{"b":[]}]}`, true},
-		"beside each other":          {`[[1],[2],[{}],{"a":[]}]`, false},
-		"brackets in a text":         {`["[[[[","\"[[[[","{{\\",[[]]]`, false},
-		"behind a text with a quote": {`["\\\"",[[[]]]]`, true},
-		"short":                      {`[]`, false},
-	} {
-		if got := DeeperThan(3, []byte(c.text)); got != c.want {
-			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
