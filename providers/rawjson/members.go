@@ -47,7 +47,7 @@ func Members(raw []byte, values []json.RawMessage, names ...string) error {
 			switch {
 			case string(name) == wanted:
 				values[n] = value
-			case Imitates(name, wanted):
+			case imitates(name, wanted):
 				return fmt.Errorf("a member imitates %s", wanted)
 			}
 		}
@@ -67,8 +67,8 @@ func Text(raw json.RawMessage) (text string, ok bool) {
 	return *decoded, true
 }
 
-// Imitates reports whether name is wanted in another case.
-func Imitates(name []byte, wanted string) bool {
+// imitates reports whether name is wanted in another case.
+func imitates(name []byte, wanted string) bool {
 	// Only letters beyond ASCII fold into others of another length.
 	return (len(name) == len(wanted) || !isPlain(name)) && string(name) != wanted && strings.EqualFold(string(name), wanted)
 }
