@@ -385,6 +385,21 @@ func TestManyRefusalsAreForgottenInsteadOfKept(t *testing.T) {
 	}
 }
 
+func TestARefusalThatComesAgainTakesNobodysPlace(t *testing.T) {
+	var r refusals
+	r[0].entries = map[fingerprint]refused{}
+	now := time.Now()
+	const full = rememberedRefusals / memoryShards
+	for _, n := range []int{full, 1} { // fill it, and then the first once more
+		for i := range n {
+			r.put(fingerprint{0, byte(i), byte(i >> 8)}, TokenExpired, 1, now)
+		}
+	}
+	if n := len(r[0].entries); n != full {
+		t.Errorf("%d of %d are left", n, full)
+	}
+}
+
 // Whoever makes up headers must not fill the memory with them, and none may pass because another did.
 func TestAHeaderPassesOnlyIfItWouldOnItsOwn(t *testing.T) {
 	v := newRemembering(t, "https://mcp.example.com/mcp").Verifier

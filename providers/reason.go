@@ -151,10 +151,16 @@ func ReasonOf(err error) Reason {
 }
 
 func refuse(reason Reason, format string, args ...any) error {
+	if false { // so that go vet holds the arguments against the format
+		_ = fmt.Sprintf(format, args...)
+	}
 	return &Refusal{Reason: reason, kind: ErrInvalidToken, format: format, args: args}
 }
 
 func unavailable(reason Reason, format string, args ...any) error {
+	if false { // as in refuse
+		_ = fmt.Sprintf(format, args...)
+	}
 	return &Refusal{Reason: reason, kind: ErrUnavailable, format: format, args: args}
 }
 

@@ -38,7 +38,7 @@ func (r *refusals) put(f fingerprint, reason Reason, keys uint64, now time.Time)
 	shard := &r[f[0]%memoryShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if len(shard.entries) >= rememberedRefusals/memoryShards {
+	if _, known := shard.entries[f]; !known && len(shard.entries) >= rememberedRefusals/memoryShards {
 		clear(shard.entries)
 	}
 	shard.entries[f] = refused{reason, keys, now.Add(refusedFor).UnixNano()}
