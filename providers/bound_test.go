@@ -98,3 +98,23 @@ func TestARefusalIsForgottenSoonerThanAGoodAnswer(t *testing.T) {
 		})
 	}
 }
+
+// An answer about a token may be long. What is remembered of its refusal must not be.
+func TestOfARefusalByTheIssuersWordLittleIsKept(t *testing.T) {
+	client := &http.Client{Transport: transport(func() string { return `{"active":true,"iss":"` + strings.Repeat("x", 30_000) + `"}` })}
+	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{"https://mcp.example.com/mcp"}}
+	i := newIntrospector(t.Context(), rfc7662{anonymous}, locatedAt("https://login.example.com/introspect"), client, rules, time.Minute, slog.New(slog.DiscardHandler))
+	if _, err := i.Verify(t.Context(), "opaque"); ReasonOf(err) != IssuerMismatch {
+		t.Fatal(err)
+	}
+	for _, v := range i.bad.Values() {
+		for _, arg := range v.err.(*Refusal).args {
+			if text, short := arg.(string); !short || len(text) > 1_000 {
+				t.Errorf("%d bytes of %T are kept", len(text), arg)
+			}
+		}
+	}
+	if i.bad.Len() != 1 {
+		t.Errorf("%d refusals are kept", i.bad.Len())
+	}
+}

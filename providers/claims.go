@@ -39,16 +39,15 @@ func (o object) has(name string) bool {
 	return ok
 }
 
-// with returns o with another value for a member, or with one more.
+// with is o with another value for a member, or with one more. As with append, what counts from then on is what it returns.
 func (o object) with(name string, value json.RawMessage) object {
 	for i, m := range o {
 		if string(m.name) == name {
-			o = slices.Clone(o)
 			o[i].value = value
 			return o
 		}
 	}
-	return append(slices.Clip(o), member{[]byte(name), value})
+	return append(o, member{[]byte(name), value})
 }
 
 // members returns them by their names.

@@ -360,6 +360,22 @@ func TestATokenThatIsKnownTakesNobodysPlace(t *testing.T) {
 	}
 }
 
+// What one key did not sign, the next may have.
+func TestARefusalEndsWithTheKeysThatItWasMadeWith(t *testing.T) {
+	r, other := newRemembering(t, "https://mcp.example.com/mcp"), newRemembering(t, "https://mcp.example.com/mcp")
+	token := other.token(t, time.Hour)
+	for range 2 {
+		if _, err := r.Verify(t.Context(), token); ReasonOf(err) != SignatureInvalid {
+			t.Fatal(err)
+		}
+	}
+	r.publish.Store(other.publish.Load()) // another key under the same id
+	r.refetch(t)
+	if _, err := r.Verify(t.Context(), token); err != nil {
+		t.Errorf("by its own key: %v", err)
+	}
+}
+
 func TestManyRefusalsAreForgottenInsteadOfKept(t *testing.T) {
 	var r refusals
 	for i := range r {

@@ -339,13 +339,16 @@ func TestAddressesOfOneNetworkAreOneSender(t *testing.T) {
 }
 
 // Whoever never reads must not hold a connection, at the mount neither; a stranger least of all.
-func TestARefusalHasToBeReadInTime(t *testing.T) {
+func TestAShortAnswerHasToBeReadInTime(t *testing.T) {
 	g := newGate(t)
 	g.open(t)
 	chain := g.chain(slog.LevelError)
-	for name, token := range map[string]string{"a stranger": "", "a bad token": "x"} {
+	for name, r := range map[string]*http.Request{
+		"a stranger": request(g.resource, ""), "a bad token": request(g.resource, "x"),
+		"whoever asks for metadata": httptest.NewRequest(http.MethodGet, g.resource.MetadataURL(), http.NoBody),
+	} {
 		w := &hurried{ResponseRecorder: httptest.NewRecorder()}
-		chain.ServeHTTP(w, request(g.resource, token))
+		chain.ServeHTTP(w, r)
 		if left := time.Until(w.by); left <= 0 || left > time.Minute {
 			t.Errorf("%s has %v to read its answer", name, left)
 		}

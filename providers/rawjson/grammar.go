@@ -131,8 +131,8 @@ func text(raw []byte, i int) int {
 	}
 }
 
-// unremarkable returns how many bytes, looked at eight at a time, can stand in a text without a second look: those that are no quotation mark, no
-// backslash, and not below a blank.
+// unremarkable returns how many bytes, looked at eight at a time, can stand in a text without a second look: those that are no
+// quotation mark, no backslash, and not below a blank.
 func unremarkable(raw []byte) (n int) {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for ; len(raw)-n >= 8; n += 8 {

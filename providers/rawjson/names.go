@@ -1,9 +1,6 @@
 package rawjson
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Names are names whose meaning is fixed.
 type Names struct {
@@ -33,7 +30,7 @@ func (n *Names) Imitated(name []byte) string {
 	}
 	alike := n.all
 	if len(name) < len(n.byLength) && isPlain(name) {
-		alike = n.byLength[len(name)] // only letters beyond ASCII fold into others of another length
+		alike = n.byLength[len(name)] // others it cannot imitate
 	}
 	for _, fixed := range alike {
 		if string(name) == fixed {
@@ -41,7 +38,7 @@ func (n *Names) Imitated(name []byte) string {
 		}
 	}
 	for _, fixed := range alike {
-		if strings.EqualFold(string(name), fixed) {
+		if imitates(name, fixed) {
 			return fixed
 		}
 	}
