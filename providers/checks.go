@@ -114,15 +114,9 @@ func (v *Verifier) acceptsAudience(audience []string) bool {
 		return len(v.rules.AllowedClients) > 0
 	}
 	return slices.ContainsFunc(audience, func(got string) bool {
-		return slices.Contains(v.rules.AllowedClients, got) || slices.Contains(v.rules.Audiences, got) ||
-			v.acceptsURL(got)
+		return slices.Contains(v.rules.AllowedClients, got) ||
+			slices.ContainsFunc(v.rules.Audiences, func(ours string) bool { return SameAudience(ours, got) })
 	})
-}
-
-// acceptsURL applies [SameAudience] to what is not accepted as it stands.
-func (v *Verifier) acceptsURL(got string) bool {
-	canonical, ok := canonicalURL(got)
-	return ok && slices.Contains(v.canonical, canonical)
 }
 
 // checkExpiry applies RFC 7519, section 4.1.4.

@@ -115,12 +115,25 @@ func IsLoopback(host string) bool {
 // are http(s) URLs that differ only in the case of scheme and host, in a default port, or in an empty path against "/".
 // A trailing slash on any other path counts: it may be another resource.
 func SameAudience(a, b string) bool {
-	if a == b {
+	switch {
+	case a == b:
 		return true
+	case !ofOneHost(a, b): // as most that are not the same, which is soon seen
+		return false
 	}
 	ca, okA := canonicalURL(a)
 	cb, okB := canonicalURL(b)
 	return okA && okB && ca == cb
+}
+
+// ofOneHost reports whether b begins as a does up to its port or path. If not, they cannot mean the same.
+func ofOneHost(a, b string) bool {
+	from := min(len("http://h"), len(a))
+	end := len(a)
+	if i := strings.IndexAny(a[from:], ":/"); i >= 0 {
+		end = from + i
+	}
+	return len(b) >= end && strings.EqualFold(a[:end], b[:end])
 }
 
 func canonicalURL(s string) (string, bool) {

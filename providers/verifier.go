@@ -82,8 +82,6 @@ type Verifier struct {
 	fixed *rawjson.Names
 	// audiences are what aud may name.
 	audiences []string
-	// canonical are those of the rules that are URLs, spelled as [SameAudience] compares them.
-	canonical []string
 
 	headerChecks, claimChecks []check
 
@@ -113,14 +111,8 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	if rules.SubjectClaim == "" {
 		rules.SubjectClaim = "sub"
 	}
-	var canonical []string
-	for _, audience := range rules.Audiences {
-		if url, ok := canonicalURL(audience); ok {
-			canonical = append(canonical, url)
-		}
-	}
 	return &Verifier{
-		rules: rules, keys: keys, fixed: rules.fixedClaims(), audiences: slices.Concat(rules.Audiences, rules.AllowedClients), canonical: canonical,
+		rules: rules, keys: keys, fixed: rules.fixedClaims(), audiences: slices.Concat(rules.Audiences, rules.AllowedClients),
 		headerChecks: headerChecks(), claimChecks: claimChecks(), memory: newMemory(rules.Leeway),
 	}
 }

@@ -38,7 +38,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil {
 					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
 					// this token is bad.
-					if wait := throttle.failed(sender); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
+					if wait := throttle.failed(sender, visitOf(c).began); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
 						throttle.linger(ctx)
 						return tooManyFailures(wait, err)
 					}
@@ -90,20 +90,22 @@ func bearerToken(h http.Header) (string, error) {
 // isToken68 reports whether s is a b64token (RFC 6750, section 2.1).
 func isToken68(s string) bool {
 	body := strings.TrimRight(s, "=")
-	for i := range len(body) {
-		if !token68[body[i]] {
-			return false
-		}
+	var other byte
+	for i := range len(body) { // to the end, because whether to go on would be asked at every byte of every good token
+		other |= notToken68[body[i]]
 	}
-	return body != ""
+	return other == 0 && body != ""
 }
 
-// token68 are the characters of a b64token: a table, because every byte of every token is looked up in it.
-var token68 = func() (is [256]bool) {
-	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/") {
-		is[c] = true
+// notToken68 is 1 for the bytes that no b64token has: a table, because every byte of every token is looked up in it.
+var notToken68 = func() (not [256]byte) {
+	for i := range not {
+		not[i] = 1
 	}
-	return is
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/") {
+		not[c] = 0
+	}
+	return not
 }()
 
 // requireScopes checks what the caller may do. It comes after the token, so that a body is never read for a stranger, and

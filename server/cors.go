@@ -87,14 +87,18 @@ func ownHost(c Config, public routeTable) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			host := strings.ToLower(ctx.Request().Host)
-			name := host
-			if h, _, err := net.SplitHostPort(host); err == nil {
-				name = h
-			}
-			if host == c.Resource.Host() || providers.IsLoopback(name) || public.anyOrigin(ctx.Path()) || public.probe(ctx.Path()) {
+			if host == c.Resource.Host() || ofThisComputer(host) || public.anyOrigin(ctx.Path()) || public.probe(ctx.Path()) {
 				return next(ctx)
 			}
 			return foreignHost(ctx.Request().Host)
 		}
 	}
+}
+
+// ofThisComputer reports whether host, with or without a port, is one of this computer's names.
+func ofThisComputer(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return providers.IsLoopback(host)
 }

@@ -41,7 +41,10 @@ func landingPage(c Config) echo.MiddlewareFunc {
 // fromBrowser reports whether r is a person's navigation: GET, HTML wanted, no token, and no event stream, which is what
 // MCP clients GET.
 func fromBrowser(r *http.Request) bool {
+	if r.Method != http.MethodGet {
+		return false
+	}
 	accept := r.Header.Get(echo.HeaderAccept)
-	return r.Method == http.MethodGet && strings.Contains(accept, "text/html") && !strings.Contains(accept, "text/event-stream") &&
+	return strings.Contains(accept, "text/html") && !strings.Contains(accept, "text/event-stream") &&
 		r.Header.Get(echo.HeaderAuthorization) == ""
 }

@@ -5,19 +5,27 @@ import "slices"
 // Names are names whose meaning is fixed.
 type Names struct {
 	all []string
-	// byLength holds those of each length, because most members are none of them and need not be compared with many.
-	byLength [24][]string
+	// places hold them by length and first letter, because most members are none of them and need not be compared with many.
+	places [32][]string
 }
 
 // NamesOf returns them as a set in which a member is soon found.
 func NamesOf(names ...string) *Names {
 	n := &Names{all: names}
 	for _, name := range names {
-		if len(name) < len(n.byLength) {
-			n.byLength[len(name)] = append(n.byLength[len(name)], name)
-		}
+		place := n.place([]byte(name))
+		*place = append(*place, name)
 	}
 	return n
+}
+
+// place is where all names are that a plain name can be or imitate. Only letters beyond ASCII fold into others of another length.
+func (n *Names) place(name []byte) *[]string {
+	const letter = 0x1f // the bits that its case does not change
+	if len(name) == 0 {
+		return &n.places[0]
+	}
+	return &n.places[(11*len(name)+int(name[0]&letter))%len(n.places)]
 }
 
 // And returns the names and more.
@@ -29,8 +37,8 @@ func (n *Names) Imitated(name []byte) string {
 		return ""
 	}
 	alike := n.all
-	if len(name) < len(n.byLength) && isPlain(name) {
-		alike = n.byLength[len(name)] // others it cannot imitate
+	if isPlain(name) {
+		alike = *n.place(name)
 	}
 	for _, fixed := range alike {
 		if string(name) == fixed {
