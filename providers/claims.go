@@ -93,8 +93,10 @@ func decodeSegment(s string) ([]byte, error) {
 	if strings.Contains(s, "\n") || strings.Contains(s, "\r") {
 		return nil, errors.New("a line end")
 	}
-	return base64.RawURLEncoding.Strict().DecodeString(s)
+	return strictBase64URL.DecodeString(s)
 }
+
+var strictBase64URL = base64.RawURLEncoding.Strict()
 
 // text returns the string member name, or "" if it is absent.
 func (o object) text(name string) (string, error) {

@@ -99,15 +99,16 @@ func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explana
 	for _, check := range v.headerChecks {
 		e.apply(v, check, "header ", e.header, nil)
 	}
-	if e.claims, err = parseObject(payload, v.fixed); err != nil {
-		e.add(Finding{Name: "claims", Want: "a JSON object with distinct members"}, refuse(ClaimsMalformed, "payload: %v", err))
+	var raw []byte
+	if e.claims, raw, err = v.claimsIn(payload); err != nil {
+		e.add(Finding{Name: "claims", Want: "a JSON object with distinct members"}, err)
 		return e
 	}
 	id := &Identity{}
 	for _, check := range v.claimChecks {
 		e.apply(v, check, "claim ", e.claims, id)
 	}
-	e.signature(ctx, v, token, header, payload, live)
+	e.signature(ctx, v, token, header, raw, live)
 	e.others(v)
 	return e
 }
@@ -127,7 +128,7 @@ func (e *Explanation) apply(v *Verifier, c check, what string, members object, i
 	e.add(f, c.test(v, members, id))
 }
 
-func (e *Explanation) signature(ctx context.Context, v *Verifier, token string, header, payload []byte, live bool) {
+func (e *Explanation) signature(ctx context.Context, v *Verifier, token, header string, payload []byte, live bool) {
 	kid, _ := e.header.text("kid")
 	f := Finding{Name: "signature", Got: "by key " + quote(kid), Want: "by a key that the issuer publishes"}
 	if kid == "" {

@@ -1,8 +1,11 @@
 package providers
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
-// headers are those that the rules let pass. The tokens of an issuer have one for each of its keys.
+// headers are those that the rules let pass, encoded. The tokens of an issuer have one for each of its keys.
 type headers struct {
 	mu    sync.RWMutex
 	known map[string]bool
@@ -14,14 +17,14 @@ const (
 	rememberedHeaderBytes = 512
 )
 
-func (h *headers) has(raw []byte) bool {
+func (h *headers) has(encoded string) bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.known[string(raw)]
+	return h.known[encoded]
 }
 
-func (h *headers) add(raw []byte) {
-	if len(raw) > rememberedHeaderBytes {
+func (h *headers) add(encoded string) {
+	if len(encoded) > rememberedHeaderBytes {
 		return
 	}
 	h.mu.Lock()
@@ -29,5 +32,5 @@ func (h *headers) add(raw []byte) {
 	if h.known == nil || len(h.known) >= rememberedHeaders {
 		h.known = map[string]bool{}
 	}
-	h.known[string(raw)] = true
+	h.known[strings.Clone(encoded)] = true // not the whole token with it
 }

@@ -182,15 +182,15 @@ func (v *Verifier) verify(ctx context.Context, token string) (*Identity, error) 
 	if err := v.checkHeader(header); err != nil {
 		return nil, err
 	}
-	claims, err := parseObject(payload, v.fixed)
+	claims, raw, err := v.claimsIn(payload)
 	if err != nil {
-		return nil, refuse(ClaimsMalformed, "payload: %v", err)
+		return nil, err
 	}
 	id, err := v.identify(claims)
 	if err != nil {
 		return nil, err
 	}
-	if err := v.checkSignature(ctx, token, payload); err != nil {
+	if err := v.checkSignature(ctx, token, raw); err != nil {
 		return nil, err
 	}
 	return id, nil
@@ -223,45 +223,45 @@ func checkSignatureForm(token string) error {
 	return nil
 }
 
-// parts decodes header and payload. It looks at the length and the encoding (RFC 7515, section 7.1), so that only what can be a compact JWS goes
-// on, and every token has one spelling. The library would accept the JSON serialisation, white space, and stray bits at
-// the end of a part.
-func (v *Verifier) parts(token string) (header, payload []byte, err error) {
+// parts takes a compact JWS apart (RFC 7515, section 7.1), whose header and payload stay encoded.
+func (v *Verifier) parts(token string) (header, payload string, err error) {
 	if len(token) > v.rules.MaxTokenBytes {
-		return nil, nil, refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
+		return "", "", refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
 	}
-	encoded, rest, _ := strings.Cut(token, ".")
-	dots := strings.Count(token, ".")
-	if dots == 2 {
-		if header, err = decodeSegment(encoded); err == nil {
-			encoded, _, _ := strings.Cut(rest, ".")
-			payload, err = decodeSegment(encoded)
-		}
-		if err == nil {
-			return header, payload, nil
-		}
+	header, rest, _ := strings.Cut(token, ".")
+	payload, signature, found := strings.Cut(rest, ".")
+	if found && !strings.Contains(signature, ".") {
+		return header, payload, nil
 	}
-	switch {
+	switch dots := strings.Count(token, "."); {
 	case dots == 0:
-		return nil, nil, refuse(TokenOpaque, "not a JWT: it has no parts")
-	case strings.ContainsFunc(encoded, notBase64URL):
-		return nil, nil, refuse(TokenOpaque, "not a JWT: its first part is not base64url")
-	case dots != 2:
-		return nil, nil, refuse(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
+		return "", "", refuse(TokenOpaque, "not a JWT: it has no parts")
+	case strings.ContainsFunc(header, notBase64URL):
+		return "", "", notEncoded(header)
+	default:
+		return "", "", refuse(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}
-	return nil, nil, refuse(TokenMalformed, "a part is not base64url")
+}
+
+// notEncoded says what is wrong with a header that cannot be decoded.
+func notEncoded(header string) error {
+	if strings.ContainsFunc(header, notBase64URL) {
+		return refuse(TokenOpaque, "not a JWT: its first part is not base64url")
+	}
+	return refuse(TokenMalformed, "the header is not base64url")
 }
 
 func notBase64URL(r rune) bool {
 	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
-// checkHeader applies the rules for headers, which look at nothing else: one that they let pass once passes again.
-func (v *Verifier) checkHeader(raw []byte) error {
-	if v.headers.has(raw) {
+// checkHeader applies the rules for headers, which look at nothing else: one that they let pass once passes again, and need not be
+// decoded for that, because it has one spelling.
+func (v *Verifier) checkHeader(encoded string) error {
+	if v.headers.has(encoded) {
 		return nil
 	}
-	header, err := headerIn(raw)
+	header, err := headerIn(encoded)
 	if err != nil {
 		return err
 	}
@@ -270,16 +270,31 @@ func (v *Verifier) checkHeader(raw []byte) error {
 			return err
 		}
 	}
-	v.headers.add(raw)
+	v.headers.add(encoded)
 	return nil
 }
 
-func headerIn(raw []byte) (object, error) {
+func headerIn(encoded string) (object, error) {
+	raw, err := decodeSegment(encoded)
+	if err != nil {
+		return nil, notEncoded(encoded)
+	}
 	header, err := parseObject(raw, registeredHeaders)
 	if err != nil {
 		return nil, refuse(TokenMalformed, "header: %v", err)
 	}
 	return header, nil
+}
+
+// claimsIn returns the claims, and what they were read from.
+func (v *Verifier) claimsIn(encoded string) (claims object, raw []byte, err error) {
+	if raw, err = decodeSegment(encoded); err != nil {
+		return nil, nil, refuse(TokenMalformed, "the payload is not base64url")
+	}
+	if claims, err = parseObject(raw, v.fixed); err != nil {
+		return nil, nil, refuse(ClaimsMalformed, "payload: %v", err)
+	}
+	return claims, raw, nil
 }
 
 // identify applies the rules that need no key, and builds the identity that the signature then has to confirm.

@@ -38,7 +38,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil {
 					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
 					// this token is bad.
-					if wait := throttle.failed(sender, visitOf(c).began); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
+					if wait := throttle.failed(sender); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
 						throttle.linger(ctx)
 						return tooManyFailures(wait, err)
 					}

@@ -24,7 +24,7 @@ import (
 // all other steps together, to count bytes that no line of ours tells.
 func accessLog(c Config) echo.MiddlewareFunc {
 	refusals := newRefusalBudget(c.Logger)
-	worthALine := func(ctx echo.Context, now time.Time) bool {
+	worthALine := func(ctx echo.Context) bool {
 		status := ctx.Response().Status
 		switch {
 		case isProbe(ctx): // they would be most of the log
@@ -32,7 +32,7 @@ func accessLog(c Config) echo.MiddlewareFunc {
 		case status < http.StatusInternalServerError && !c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
 			return false
 		}
-		return refusals.allow(status, now)
+		return refusals.allow(status)
 	}
 	write := slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
@@ -42,9 +42,9 @@ func accessLog(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			err := next(ctx)
-			if now := time.Now(); worthALine(ctx, now) {
+			if worthALine(ctx) {
 				v := visitOf(ctx)
-				v.took = now.Sub(v.began)
+				v.took = time.Since(v.began)
 				_ = write(ctx) // fails only with what it was put around
 			}
 			return err
@@ -70,11 +70,11 @@ func newRefusalBudget(logger *slog.Logger) *refusalBudget {
 	return &refusalBudget{limiter: rate.NewLimiter(refusalsPerSecond, refusalsAtOnce), logger: logger}
 }
 
-func (b *refusalBudget) allow(status int, now time.Time) bool {
+func (b *refusalBudget) allow(status int) bool {
 	if status < http.StatusBadRequest || status >= http.StatusInternalServerError {
 		return true
 	}
-	if !b.limiter.AllowN(now, 1) {
+	if !b.limiter.Allow() {
 		b.leftOut.Add(1)
 		return false
 	}

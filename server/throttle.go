@@ -34,7 +34,7 @@ func newThrottle(perMinute int) *throttle {
 }
 
 // failed notes a bad token and returns how long its sender must wait; zero means not yet.
-func (t *throttle) failed(sender string, now time.Time) time.Duration {
+func (t *throttle) failed(sender string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	limiter, known := t.addresses.Get(sender)
@@ -42,10 +42,10 @@ func (t *throttle) failed(sender string, now time.Time) time.Duration {
 		limiter = rate.NewLimiter(rate.Limit(float64(t.perMinute)/60), t.perMinute)
 		t.addresses.Add(sender, limiter)
 	}
-	if limiter.AllowN(now, 1) {
+	if limiter.Allow() {
 		return 0
 	}
-	return time.Duration((1 - limiter.TokensAt(now)) / float64(limiter.Limit()) * float64(time.Second))
+	return time.Duration((1 - limiter.Tokens()) / float64(limiter.Limit()) * float64(time.Second))
 }
 
 // over reports whether the sender's next bad token would be one too many.

@@ -19,14 +19,14 @@ func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
 		{"no address at all", "", "", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			throttle, now := newThrottle(1), time.Now()
-			if throttle.over(neighbourhood(c.one), now) || throttle.failed(neighbourhood(c.one), now) > 0 {
+			throttle := newThrottle(1)
+			if throttle.over(neighbourhood(c.one), time.Now()) || throttle.failed(neighbourhood(c.one)) > 0 {
 				t.Fatal("told to wait before the first failure")
 			}
-			if over := throttle.over(neighbourhood(c.other), now); over != c.together {
+			if over := throttle.over(neighbourhood(c.other), time.Now()); over != c.together {
 				t.Errorf("the other is over: %v", over)
 			}
-			if waits := throttle.failed(neighbourhood(c.other), now) > 0; waits != c.together {
+			if waits := throttle.failed(neighbourhood(c.other)) > 0; waits != c.together {
 				t.Errorf("the other waits: %v", waits)
 			}
 		})
