@@ -182,6 +182,26 @@ func TestSameAudience(t *testing.T) {
 	}
 }
 
+// What is meant to save the second look must not save the first.
+func TestEverySpellingOfAnAudienceMeansTheSame(t *testing.T) {
+	for _, spellings := range [][]string{
+		{"https://mcp.example.com/mcp", "https://mcp.example.com:443/mcp", "HTTPS://MCP.Example.COM/mcp", "Https://mcp.example.com:443/mcp"},
+		{"https://mcp.example.com", "https://mcp.example.com/", "https://mcp.example.com:443", "https://MCP.example.com:443/"},
+		{"http://h", "http://h/", "http://h:80", "HTTP://H:80/"},
+		{"https://h:8443/mcp", "HTTPS://H:8443/mcp"},
+		{"http://[::1]:3002", "HTTP://[::1]:3002/"},
+		{"https://[FE80::A]", "https://[fe80::a]/", "https://[fe80::a]:443", "https://[Fe80::a]:443/"},
+	} {
+		for _, a := range spellings {
+			for _, b := range spellings {
+				if !providers.SameAudience(a, b) {
+					t.Errorf("%q is not %q", a, b)
+				}
+			}
+		}
+	}
+}
+
 // FuzzSameAudience: what a resource's audience is equal to must lead to the same resource.
 func FuzzSameAudience(f *testing.F) {
 	const ours = "https://mcp.example.com/mcp"
