@@ -38,7 +38,10 @@ func TestAnExplanationSaysWhatVerificationDid(t *testing.T) {
 	}{
 		"good":                       {good, "", ""},
 		"opaque":                     {"aaaa", providers.TokenOpaque, "opaque token"},
+		"opaque, in two parts":       {"a~b.c", providers.TokenOpaque, "opaque token"},
+		"opaque, in three parts":     {"a~b.c.d", providers.TokenOpaque, "opaque token"},
 		"a part too few":             {"eyJ.x", providers.TokenMalformed, ""},
+		"a payload not encoded":      {strings.Replace(good, ".", ".~", 1), providers.TokenMalformed, ""},
 		"too long":                   {strings.Repeat("x", 20<<10), providers.TokenTooLong, ""},
 		"expired":                    {sign(nil, map[string]any{"exp": time.Now().Add(-3 * time.Hour).Unix()}), providers.TokenExpired, "it has expired"},
 		"from the future":            {sign(nil, map[string]any{"nbf": time.Now().Add(3 * time.Hour).Unix()}), providers.TokenNotYetValid, "from the future"},

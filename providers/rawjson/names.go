@@ -21,11 +21,10 @@ func NamesOf(names ...string) *Names {
 
 // place is where all names are that a plain name can be or imitate. Only letters beyond ASCII fold into others of another length.
 func (n *Names) place(name []byte) *[]string {
-	const letter = 0x1f // the bits that its case does not change
 	if len(name) == 0 {
 		return &n.places[0]
 	}
-	return &n.places[(11*len(name)+int(name[0]&letter))%len(n.places)]
+	return &n.places[(11*len(name)+int(name[0]))%len(n.places)] // a letter in its two cases is 32 apart
 }
 
 // And returns the names and more.
