@@ -103,19 +103,19 @@ func checkAudience(v *Verifier, claims object, id *Identity) error {
 		return refuse(ClaimsMalformed, "aud: %v", err)
 	}
 	if !v.acceptsAudience(audience) {
-		return refuse(AudienceMismatch, "aud is %s, accepted are %q", quotedList(audience), v.audiences)
+		return refuse(AudienceMismatch, "aud is %s, accepted are %q", quotedList(audience), v.accepted)
 	}
 	id.Audience = audience
 	return nil
 }
 
-func (v *Verifier) acceptsAudience(audience []string) bool {
-	if len(audience) == 0 {
+func (v *Verifier) acceptsAudience(values []string) bool {
+	if len(values) == 0 {
 		return len(v.rules.AllowedClients) > 0
 	}
-	return slices.ContainsFunc(audience, func(got string) bool {
+	return slices.ContainsFunc(values, func(got string) bool {
 		return slices.Contains(v.rules.AllowedClients, got) ||
-			slices.ContainsFunc(v.rules.Audiences, func(ours string) bool { return SameAudience(ours, got) })
+			slices.ContainsFunc(v.audiences, func(ours audience) bool { return ours.is(got) })
 	})
 }
 

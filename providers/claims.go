@@ -121,21 +121,11 @@ func (o object) texts(name string) ([]string, error) {
 }
 
 func textsIn(raw json.RawMessage) ([]string, error) {
-	if s, ok := rawjson.Text(raw); ok {
-		return []string{s}, nil
-	}
-	var list []*string
-	if err := json.Unmarshal(raw, &list); err != nil || list == nil {
+	texts, ok := rawjson.Texts(raw)
+	if !ok {
 		return nil, errors.New("neither a string nor a list of strings")
 	}
-	out := make([]string, 0, len(list))
-	for _, s := range list {
-		if s == nil {
-			return nil, errors.New("neither a string nor a list of strings")
-		}
-		out = append(out, *s)
-	}
-	return out, nil
+	return texts, nil
 }
 
 // maxTime is the last second of the year 9999, beyond which time.Time stops being printable.

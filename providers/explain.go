@@ -101,7 +101,7 @@ func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explana
 	}
 	var raw []byte
 	if e.claims, raw, err = v.claimsIn(payload); err != nil {
-		e.add(Finding{Name: "claims", Want: "a JSON object with distinct members"}, err)
+		e.add(Finding{Name: "claims", Want: "base64url of a JSON object with distinct members"}, err)
 		return e
 	}
 	id := &Identity{}

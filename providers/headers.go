@@ -12,9 +12,10 @@ type headers struct {
 }
 
 const (
-	// rememberedHeaders bounds how many are known at once, and rememberedHeaderBytes how long each may be: anybody can make one up.
+	// rememberedHeaders bounds how many are known at once, and rememberedHeaderBytes how long each may be, encoded: anybody can
+	// make one up.
 	rememberedHeaders     = 64
-	rememberedHeaderBytes = 512
+	rememberedHeaderBytes = 768
 )
 
 func (h *headers) has(encoded string) bool {

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -449,6 +450,16 @@ func TestAHeaderPassesOnlyIfItWouldOnItsOwn(t *testing.T) {
 	}
 	if n := len(v.headers.known); n == 0 || n > rememberedHeaders {
 		t.Errorf("%d headers are remembered", n)
+	}
+	token := encoded(good) + strings.Repeat("x", DefaultMaxTokenBytes)
+	v.headers = headers{}
+	if err := v.checkHeader(token[:len(encoded(good))]); err != nil {
+		t.Fatal(err)
+	}
+	for kept := range v.headers.known {
+		if unsafe.StringData(kept) == unsafe.StringData(token) {
+			t.Error("the whole token is kept with its header")
+		}
 	}
 	long := encoded(fmt.Sprintf(`{"alg":"ES256","typ":"at+jwt","kid":"%s"}`, strings.Repeat("x", rememberedHeaderBytes)))
 	if err := v.checkHeader(long); err != nil || v.headers.has(long) {

@@ -80,8 +80,9 @@ type Verifier struct {
 	keys  oidc.KeySet
 	// fixed are the claims whose meaning is fixed, by the standards or by the rules.
 	fixed *rawjson.Names
-	// audiences are what aud may name.
-	audiences []string
+	// audiences are those of the rules, ready to be compared with, and accepted is all that aud may name, to be said.
+	audiences []audience
+	accepted  []string
 
 	headerChecks, claimChecks []check
 
@@ -111,10 +112,14 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	if rules.SubjectClaim == "" {
 		rules.SubjectClaim = "sub"
 	}
-	return &Verifier{
-		rules: rules, keys: keys, fixed: rules.fixedClaims(), audiences: slices.Concat(rules.Audiences, rules.AllowedClients),
+	v := &Verifier{
+		rules: rules, keys: keys, fixed: rules.fixedClaims(), accepted: slices.Concat(rules.Audiences, rules.AllowedClients),
 		headerChecks: headerChecks(), claimChecks: claimChecks(), memory: newMemory(rules.Leeway),
 	}
+	for _, ours := range rules.Audiences {
+		v.audiences = append(v.audiences, audienceOf(ours))
+	}
+	return v
 }
 
 // fixedClaims are all claims that the rules look at.
@@ -223,7 +228,8 @@ func checkSignatureForm(token string) error {
 	return nil
 }
 
-// parts takes a compact JWS apart (RFC 7515, section 7.1), whose header and payload stay encoded.
+// parts takes a compact JWS apart (RFC 7515, section 7.1), whose header and payload stay encoded. It and [decodeSegment] let
+// every token have one spelling. The library would accept the JSON serialisation, white space, and stray bits at the end of a part.
 func (v *Verifier) parts(token string) (header, payload string, err error) {
 	if len(token) > v.rules.MaxTokenBytes {
 		return "", "", refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)

@@ -42,7 +42,7 @@ func value(raw []byte, i, levels int) int {
 		}
 		return end
 	case c == '[':
-		return list(raw, i, levels)
+		return list(raw, i, levels, nil)
 	case c == '-' || isDigit(c):
 		return number(raw, i)
 	case c == 't':
@@ -94,7 +94,8 @@ func object(raw []byte, i, levels int, member func(quoted, value []byte) error) 
 	}
 }
 
-func list(raw []byte, i, levels int) int {
+// list calls element, if there is one, with each value. It returns none if that returns false.
+func list(raw []byte, i, levels int, element func(value []byte) bool) int {
 	if levels == 0 {
 		return none
 	}
@@ -103,8 +104,11 @@ func list(raw []byte, i, levels int) int {
 		return i + 1
 	}
 	for {
-		i = skipBlanks(raw, value(raw, i, levels-1))
-		switch at(raw, i) {
+		end := value(raw, i, levels-1)
+		if end == none || element != nil && !element(raw[i:end]) {
+			return none
+		}
+		switch i = skipBlanks(raw, end); at(raw, i) {
 		case ',':
 			i = skipBlanks(raw, i+1)
 		case ']':

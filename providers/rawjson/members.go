@@ -55,16 +55,33 @@ func Members(raw []byte, values []json.RawMessage, names ...string) error {
 	})
 }
 
-// Text reads a string. ok is false if raw is anything else, null included. Most strings have nothing in them to decode.
+// Text reads a string from raw, which must be one JSON value, such as [Each] tells. ok is false if it is anything else, null included.
+// Most strings have nothing in them to decode.
 func Text(raw json.RawMessage) (text string, ok bool) {
-	if len(raw) >= 2 && raw[0] == '"' && isPlain(raw[1:len(raw)-1]) {
-		return string(raw[1 : len(raw)-1]), true
+	if last := len(raw) - 1; last > 0 && raw[0] == '"' && raw[last] == '"' && isPlain(raw[1:last]) {
+		return string(raw[1:last]), true
 	}
 	var decoded *string
 	if json.Unmarshal(raw, &decoded) != nil || decoded == nil {
 		return "", false
 	}
 	return *decoded, true
+}
+
+// Texts reads a string or a list of strings from raw, which must be one JSON value. ok is false if it is anything else, null and
+// lists with a null in them included. Whoever makes up a list can make it long; it costs little more than its strings.
+func Texts(raw json.RawMessage) (texts []string, ok bool) {
+	begin := skipBlanks(raw, 0)
+	if at(raw, begin) != '[' {
+		text, ok := Text(raw)
+		return []string{text}, ok
+	}
+	end := list(raw, begin, maxLevels, func(value []byte) bool {
+		text, ok := Text(value)
+		texts = append(texts, text)
+		return ok
+	})
+	return texts, end != none
 }
 
 // imitates reports whether name is wanted in another case.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,7 +59,7 @@ func FuzzMembers(f *testing.F) {
 func FuzzEach(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, ` { } `, `{"a":[ 1 , -0.5e+3 , "\u00e9\ud83d", [ ] , {} ] , "b" : true}`, `{"a":1,}`, `{,}`, `{"a":[1,]}`, `{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":1e}`, `{"a":.5}`, `{"a":0E-1}`, `{"a":"a`, "{\"\x01\":1}",
-		"{\"a\":\"\xff\"}", `{"\x":1}`, `{"a":"\u12"}`, `{"a":"\u12G0"}`, `{"a":tru}`, `{"a":nul`, `{"a":falsehood}`, `{} {}`, `{"a" 1}`, `{a:1}`, `{"a":1 "b":2}`, `{"a":[1 2]}`, `{"a"`, `{"a":`, `{"`, `{`, ``, ` `, "\ufeff{}", `[]`, `{"a":1]`, `{"a":[1}`,
+		"{\"a\":\"\xff\"}", `{"\x":1}`, `{"a":"\u12"}`, `{"a":"\u12G0"}`, `{"a":tru}`, `{"a":nul`, `{"a":falsehood}`, `{} {}`, `{"a" 1}`, `{a:1}`, `{"a":1 "b":2}`, `{"a":[1 2]}`, `{"a"`, `{"a":`, `{"`, `{`, "\ufeff{}", `[]`, `{"a":1]`, `{"a":[1}`,
 		`{"12345678901234567890\"":"1234567\\","x":"12345678\"90","y":"\/\b\f\n\r\t"}`, "{\"a\":\"12345678\x1f\"}", "{\"a\":\"1234567\u007f\u0080\u00a2\u00dc\"}",
 	} {
 		f.Add([]byte(seed))
@@ -103,6 +104,39 @@ func agree(t *testing.T, raw []byte) {
 	if !deep && (err == nil) != (valid && !twice) || err == nil && (!valid || n != len(want)) {
 		t.Fatalf("%q: %v with %d members, encoding/json finds %d", raw, err, n, len(want))
 	}
+}
+
+// FuzzTexts: a list of which we saw other strings than whoever reads it next would lead past the check of the audience.
+func FuzzTexts(f *testing.F) {
+	for _, seed := range []string{
+		`"a"`, ` "a" `, `"a" `, `[]`, ` [ ] `, `["a","b"]`, ` [ "a" , "\u0062\"" ] `, `[null]`, `null`, `["a",1]`, `[["a"]]`, `{"a":"b"}`, `1`, `["\ud800"]`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if !json.Valid(raw) {
+			return
+		}
+		var one *string
+		var many []*string
+		var want []string
+		switch {
+		case json.Unmarshal(raw, &one) == nil && one != nil:
+			want = []string{*one}
+		case json.Unmarshal(raw, &many) == nil && many != nil && !slices.Contains(many, nil):
+			for _, text := range many {
+				want = append(want, *text)
+			}
+		default:
+			if got, ok := Texts(raw); ok {
+				t.Errorf("%q was read as %q", raw, got)
+			}
+			return
+		}
+		if got, ok := Texts(raw); !ok || !slices.Equal(got, want) {
+			t.Errorf("%q was read as %q, %t, and encoding/json reads %q", raw, got, ok, want)
+		}
+	})
 }
 
 // A stack overflow would end the process.
