@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// rememberedRefusals bounds how many tokens are remembered that were refused for good, at about 100 bytes each, and refusedFor for
-	// how long.
-	rememberedRefusals = 4_096
+	// rememberedRefusals bounds how many tokens are remembered that were refused for good, at about 100 bytes each, so that a flood finds
+	// them in the processor's cache, and refusedFor for how long.
+	rememberedRefusals = 1_024
 	refusedFor         = 5 * time.Second
 )
 

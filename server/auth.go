@@ -17,6 +17,7 @@ import (
 // more than a sign-in that leads nowhere.
 func requireToken(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
 	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
+	explainer, explains := p.(providers.Explainer)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if !registered(c) || public.has(c.Path()) {
@@ -32,7 +33,9 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
 			}
 			id, err := p.Verify(ctx, token)
-			explain(cfg.Logger, p, c, token)
+			if explains && cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+				explain(cfg.Logger, explainer, c, token)
+			}
 			if err != nil {
 				// Whoever hangs up while a question is open has cost as much as a bad token.
 				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil {
@@ -52,12 +55,8 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 }
 
 // explain writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
-func explain(logger *slog.Logger, p providers.Provider, c echo.Context, token string) {
+func explain(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
 	ctx := c.Request().Context()
-	explainer, ok := p.(providers.Explainer)
-	if !ok || !logger.Enabled(ctx, slog.LevelDebug) {
-		return
-	}
 	logger.DebugContext(ctx, "token", "request_id", visitIn(ctx).id, "steps", explainer.Explain(ctx, token, false))
 }
 

@@ -40,8 +40,11 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 		return func(ctx echo.Context) error {
 			request := ctx.Request()
 			if _, fromPage := request.Header[echo.HeaderOrigin]; !fromPage && request.Method != http.MethodOptions {
-				// No page, nothing to allow: what the library does for every call of a client that is no browser.
-				ctx.Response().Header()[echo.HeaderVary] = vary
+				// No page, nothing to allow: what the library does for every call of a client that is no browser, except that it says of
+				// every answer what it varies by, and no cache keeps one to a POST.
+				if request.Method != http.MethodPost {
+					ctx.Response().Header()[echo.HeaderVary] = vary
+				}
 				return next(ctx)
 			}
 			if public.anyOrigin(ctx.Path()) {

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -55,6 +56,34 @@ func TestOnlyOwnAndListedOriginsMayCall(t *testing.T) {
 			}
 			if preflight.header.Get("Access-Control-Allow-Credentials") != "" {
 				t.Error("cookies are allowed, which nothing here uses")
+			}
+		})
+	}
+}
+
+// A cache between must not give a page the answer that was made for none, or for another.
+func TestWhatACacheMayKeepSaysThatItVariesByOrigin(t *testing.T) {
+	f := start(t, options{origins: []string{"https://app.example"}})
+	metadata := f.resource.MetadataPaths()[0]
+	for name, c := range map[string]struct {
+		method, path, origin string
+		want                 bool
+	}{
+		"a document":                 {http.MethodGet, metadata, "", true},
+		"a document for a page":      {http.MethodGet, metadata, "https://app.example", true},
+		"a refused GET":              {http.MethodGet, "/mcp", "", true},
+		"a refused GET of a page":    {http.MethodGet, "/mcp", "https://app.example", true},
+		"a call of a page":           {http.MethodPost, "/mcp", "https://app.example", true},
+		"a call, which nobody keeps": {http.MethodPost, "/mcp", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			header := map[string]string{}
+			if c.origin != "" {
+				header["Origin"] = c.origin
+			}
+			r := f.ask(t, c.method, c.path, header, nil)
+			if got := slices.Contains(r.header.Values("Vary"), "Origin"); got != c.want {
+				t.Errorf("Vary is %q", r.header.Values("Vary"))
 			}
 		})
 	}

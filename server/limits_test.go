@@ -143,6 +143,9 @@ func TestWhatIsTooSlowIsDropped(t *testing.T) {
 	for name, beginning := range map[string]string{
 		"a header that never ends": "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Slow: ",
 		"a body that never comes":  "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Read: yes\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\nContent-Length: 100\r\n\r\n{",
+		// net/http takes a body off the wire before it sends the answer.
+		"a body that nobody reads":                     "GET /health HTTP/1.1\r\nHost: " + f.address + "\r\nContent-Length: 100\r\n\r\n{",
+		"a body behind a good token that nobody reads": "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\nContent-Length: 100\r\n\r\n{",
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := net.Dial("tcp", f.address)

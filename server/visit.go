@@ -72,8 +72,7 @@ func newID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// begin makes the visit, and gives it an id: in the request for tools, in the log, and in the answer for the person who
-// reports it. The request from here on is a copy, because net/http looks at the body of its own when it decides whether to
+// begin makes the visit, and gives it an id: in the log, and in the answer for the person who reports it. The request from here on is a copy, because net/http looks at the body of its own when it decides whether to
 // drain it or to hang up.
 func begin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -83,7 +82,6 @@ func begin(next echo.HandlerFunc) echo.HandlerFunc {
 			v.id = newID()
 		}
 		v.idHeader[0] = v.id
-		r.Header[echo.HeaderXRequestID] = v.idHeader[:]
 		c.Response().Header()[echo.HeaderXRequestID] = v.idHeader[:]
 		c.SetRequest(r.WithContext(v))
 		return next(c)
