@@ -2,7 +2,7 @@ package providers
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strings"
@@ -133,17 +133,24 @@ func (m *memory) remember(f fingerprint, id *Identity, keys uint64, now time.Tim
 }
 
 func (m *memory) alike(id *Identity) *alike {
-	key := fmt.Sprintf("%q %q %q %q", id.Issuer, id.Client, id.Audience, id.Scopes) // quoted, so that no text runs into the next
+	var room [512]byte
+	key := room[:0]
+	for _, list := range [][]string{{id.Issuer, id.Client}, id.Audience, id.Scopes} {
+		key = binary.AppendUvarint(key, uint64(len(list))) // so that no list runs into the next, and no text
+		for _, text := range list {
+			key = append(binary.AppendUvarint(key, uint64(len(text))), text...)
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if known, ok := m.alikes[key]; ok {
+	if known, ok := m.alikes[string(key)]; ok {
 		return known
 	}
 	if len(m.alikes) >= maxAlikes {
 		clear(m.alikes)
 	}
 	one := &alike{issuer: id.Issuer, client: strings.Clone(id.Client), audience: cloned(id.Audience), scopes: cloned(id.Scopes)}
-	m.alikes[key] = one
+	m.alikes[string(key)] = one
 	return one
 }
 
