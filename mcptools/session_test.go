@@ -54,7 +54,7 @@ func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
 		h.CloseSessions()
 	})
 	s := connect(t, server.URL, "2025-11-25")
-	if opener.Value() == nil {
+	if opener == (weak.Pointer[auth.TokenInfo]{}) { // which a pointer to what is gone by now is not
 		t.Fatal("nobody opened the session")
 	}
 	for range 2 { // the SDK keeps the last request of a session

@@ -58,7 +58,7 @@ func TestSameAudience(t *testing.T) {
 	}
 }
 
-// What is meant to save the second look must not save the first.
+// The spellings are compared in place, with none of them made up; none may be forgotten.
 func TestEverySpellingOfAnAudienceMeansTheSame(t *testing.T) {
 	for _, spellings := range [][]string{
 		{"https://mcp.example.com/mcp", "https://mcp.example.com:443/mcp", "HTTPS://MCP.Example.COM/mcp", "Https://mcp.example.com:443/mcp"},

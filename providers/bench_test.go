@@ -105,6 +105,8 @@ func BenchmarkNeverSeen(b *testing.B) {
 		"exp":                                {"exp": 1},
 		"aud":                                {"aud": "https://elsewhere.example"},
 		"aud 300 times and each almost ours": {"aud": slices.Repeat([]string{resource.Origin() + ":1"}, 300)},
+		"aud 2,000 times and not in ASCII":   {"aud": slices.Repeat([]string{"\u00e9"}, 2_000)},
+		"aud 1,000 times and each escaped":   {"aud": slices.Repeat([]string{"\u2028"}, 1_000)},
 	} {
 		b.Run(name, func(b *testing.B) {
 			claims := issuer.Claims(resource.String())

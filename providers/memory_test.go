@@ -254,7 +254,8 @@ func TestTokensThatLookAlikeAreKeptApart(t *testing.T) {
 	m, now := newMemory(DefaultLeeway), time.Now()
 	for i, id := range []*Identity{
 		{Scopes: []string{"a", "b"}}, {Scopes: []string{"a b"}}, {Scopes: []string{"a\x00b"}}, {Scopes: []string{"a\" \"b"}},
-		{Audience: []string{"a", "b"}}, {Audience: []string{"a"}, Scopes: []string{"b"}}, {Audience: []string{"a"}}, {Client: "a"}, {Issuer: "a"}, {Client: "a", Scopes: []string{"a"}}, {Issuer: "a", Client: "a"},
+		{Audience: []string{"a", "b"}}, {Audience: []string{"a"}, Scopes: []string{"b"}}, {Audience: []string{"a"}},
+		{Client: "a"}, {Issuer: "a"}, {Client: "a", Scopes: []string{"a"}}, {Issuer: "a", Client: "a"},
 		{Expiry: time.Unix(253402300799, 0)}, {Expiry: time.Unix(9223372036, 9e8)}, // which cannot be kept
 	} {
 		id.Subject = "alice"

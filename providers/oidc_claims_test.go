@@ -46,6 +46,7 @@ func TestOIDCReadsWhatProvidersCallTheirClaims(t *testing.T) {
 		"scopes by names of theirs":                           {func(s *providers.OIDC) { s.ScopeMap = []string{"api/use=mcp:use", "api/use=greet:read"} }, map[string]any{"scope": "api/use other"}, "alice test-client mcp:use greet:read other"},
 		"a scope with an equals sign in it":                   {func(s *providers.OIDC) { s.ScopeMap = []string{"a=b=mcp:use"} }, map[string]any{"scope": "a=b"}, "alice test-client mcp:use"},
 		"no scope claim, with default scopes":                 {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": nil}, "alice test-client mcp:use"},
+		"an empty list of scopes, with default scopes":        {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": []string{}}, "alice test-client"},
 		"an empty scope claim, with default scopes":           {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": ""}, "alice test-client"},
 		"the client under cid":                                {func(s *providers.OIDC) { s.ClientClaims = []string{"client_id", "cid"} }, map[string]any{"client_id": nil, "cid": "web"}, "alice web mcp:use"},
 		"the client in the audience":                          {func(s *providers.OIDC) { s.ClientClaims, s.Audiences = []string{"azp", "aud"}, []string{"web"} }, map[string]any{"aud": "web"}, "alice web mcp:use"},

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// rememberedRefusals bounds how many tokens are remembered that were refused for good, at about 100 bytes each, so that a flood finds
-	// them in the processor's cache, and refusedFor for how long.
+	// rememberedRefusals bounds how many tokens are remembered that were refused for good, at about 100 bytes each, so that they stay in
+	// the processor's cache in a flood of others, and refusedFor for how long.
 	rememberedRefusals = 1_024
 	refusedFor         = 5 * time.Second
 )

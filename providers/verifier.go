@@ -229,7 +229,7 @@ func checkSignatureForm(token string) error {
 }
 
 // parts takes a compact JWS apart (RFC 7515, section 7.1), whose header and payload stay encoded. It and [decodeSegment] let
-// every token have one spelling. The library would accept the JSON serialisation, white space, and stray bits at the end of a part.
+// every token have one spelling. The library would accept line ends inside a part and stray bits at the end of one.
 func (v *Verifier) parts(token string) (header, payload string, err error) {
 	if len(token) > v.rules.MaxTokenBytes {
 		return "", "", refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)

@@ -262,3 +262,20 @@ func TestTheLogTellsWhyAndForWhomAndNothingSecret(t *testing.T) {
 		}
 	}
 }
+
+// A tool that logs, or calls what stands behind it, is found again by the id that the caller was given.
+func TestToolsSeeTheRequestIDOfTheAnswer(t *testing.T) {
+	f := start(t, options{})
+	for name, sent := range map[string]string{"none is sent": "", "a proxy's": "from-the-proxy", "one that is no id": "bad id"} {
+		t.Run(name, func(t *testing.T) {
+			header := bearer(f.token("mcp:use"))
+			if sent != "" {
+				header["X-Request-Id"] = sent
+			}
+			r := f.ask(t, http.MethodPost, "/mcp", header, nil)
+			if id, seen := r.header.Get("X-Request-Id"), r.header.Get("X-Called"); id == "" || seen != id {
+				t.Errorf("the answer says %q, the tool saw %q", id, seen)
+			}
+		})
+	}
+}

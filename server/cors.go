@@ -41,7 +41,7 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 			request := ctx.Request()
 			if _, fromPage := request.Header[echo.HeaderOrigin]; !fromPage && request.Method != http.MethodOptions {
 				// No page, nothing to allow: what the library does for every call of a client that is no browser, except that it says of
-				// every answer what it varies by, and no cache keeps one to a POST.
+				// every answer what it varies by. No cache keeps one to a POST that does not ask for it (RFC 9110, section 9.3.3).
 				if request.Method != http.MethodPost {
 					ctx.Response().Header()[echo.HeaderVary] = vary
 				}

@@ -52,6 +52,7 @@ func (a *application) Route(r *http.Request) ([]string, http.Handler) {
 			http.Error(w, "the token got through", http.StatusInternalServerError)
 			return
 		}
+		w.Header().Set("X-Called", strings.Join(r.Header.Values("X-Request-Id"), ", "))
 		_, _ = io.WriteString(w, "served")
 	})
 	return strings.Fields(r.Header.Get("X-Needs")), handler

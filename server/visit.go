@@ -72,8 +72,8 @@ func newID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// begin makes the visit, and gives it an id: in the log, and in the answer for the person who reports it. The request from here on is a copy, because net/http looks at the body of its own when it decides whether to
-// drain it or to hang up.
+// begin makes the visit, and gives it an id: in the log, and in the answer for the person who reports it. The request from here on is
+// a copy, because net/http looks at the body of its own when it decides whether to drain it or to hang up.
 func begin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Each calls member for every member of an object, in their order, with the decoded name and with the value as it stands in
@@ -58,8 +59,8 @@ func Members(raw []byte, values []json.RawMessage, names ...string) error {
 // Text reads a string from raw, which must be one JSON value, such as [Each] tells. ok is false if it is anything else, null included.
 // Most strings have nothing in them to decode.
 func Text(raw json.RawMessage) (text string, ok bool) {
-	if last := len(raw) - 1; last > 0 && raw[0] == '"' && raw[last] == '"' && isPlain(raw[1:last]) {
-		return string(raw[1:last]), true
+	if text, ok := undecoded(raw); ok {
+		return string(text), true
 	}
 	var decoded *string
 	if json.Unmarshal(raw, &decoded) != nil || decoded == nil {
@@ -69,31 +70,52 @@ func Text(raw json.RawMessage) (text string, ok bool) {
 }
 
 // Texts reads a string or a list of strings from raw, which must be one JSON value. ok is false if it is anything else, null and
-// lists with a null in them included. Whoever makes up a list can make it long; it costs little more than its strings.
+// lists with a null in them included. Whoever makes up a list can make it long: it is decoded at once or not at all, never one by one.
 func Texts(raw json.RawMessage) (texts []string, ok bool) {
 	begin := skipBlanks(raw, 0)
 	if at(raw, begin) != '[' {
 		text, ok := Text(raw)
 		return []string{text}, ok
 	}
-	end := list(raw, begin, maxLevels, func(value []byte) bool {
-		text, ok := Text(value)
-		texts = append(texts, text)
-		return ok
-	})
-	return texts, end != none
+	texts = []string{}
+	asTheyStand := true
+	if list(raw, begin, maxLevels, func(value []byte) bool {
+		text, ok := undecoded(value)
+		texts, asTheyStand = append(texts, string(text)), asTheyStand && ok
+		return value[0] == '"'
+	}) == none {
+		return nil, false
+	}
+	return texts, asTheyStand || json.Unmarshal(raw, &texts) == nil
+}
+
+// undecoded is a string between its quotes, if it means what stands there: no escapes, and nothing that a decoder would replace.
+func undecoded(value []byte) (text []byte, ok bool) {
+	last := len(value) - 1
+	if last < 1 || value[0] != '"' || value[last] != '"' {
+		return nil, false
+	}
+	text = value[1:last]
+	for i, c := range text {
+		switch {
+		case c == '\\':
+			return nil, false
+		case c >= utf8.RuneSelf:
+			return text, bytes.IndexByte(text[i:], '\\') < 0 && utf8.Valid(text[i:])
+		}
+	}
+	return text, true
 }
 
 // imitates reports whether name is wanted in another case.
 func imitates(name []byte, wanted string) bool {
 	// Only letters beyond ASCII fold into others of another length.
-	return (len(name) == len(wanted) || !isPlain(name)) && string(name) != wanted && strings.EqualFold(string(name), wanted)
+	return (len(name) == len(wanted) || !isASCII(name)) && string(name) != wanted && strings.EqualFold(string(name), wanted)
 }
 
 // nameOf decodes the name of a member if it has to be decoded.
 func nameOf(quoted []byte) ([]byte, error) {
-	name := quoted[1 : len(quoted)-1]
-	if isPlain(name) {
+	if name, ok := undecoded(quoted); ok {
 		return name, nil
 	}
 	var decoded string
@@ -103,9 +125,9 @@ func nameOf(quoted []byte) ([]byte, error) {
 	return []byte(decoded), nil
 }
 
-func isPlain(name []byte) bool {
+func isASCII(name []byte) bool {
 	for _, c := range name {
-		if c == '\\' || c >= 0x80 {
+		if c >= utf8.RuneSelf {
 			return false
 		}
 	}

@@ -19,7 +19,7 @@ func NamesOf(names ...string) *Names {
 	return n
 }
 
-// place is where all plain names are that a plain name can be or imitate: only letters beyond ASCII fold into others of another length.
+// place is where all names in ASCII are that another can be or imitate: only letters beyond it fold into others of another length.
 func (n *Names) place(name []byte) *[]string {
 	if len(name) == 0 {
 		return &n.places[0]
@@ -36,7 +36,7 @@ func (n *Names) Imitated(name []byte) string {
 		return ""
 	}
 	alike := n.all
-	if isPlain(name) {
+	if isASCII(name) {
 		alike = *n.place(name)
 	}
 	for _, fixed := range alike {
