@@ -47,9 +47,18 @@ type Finding struct {
 	Skipped string
 }
 
-// OK reports whether the token is accepted, as far as it was looked at.
+// OK reports whether nothing that was looked at speaks against the token. It is accepted if nothing is [Explanation.Unchecked] either.
 func (e Explanation) OK() bool {
 	return !slices.ContainsFunc(e.Findings, func(f Finding) bool { return f.Reason != "" })
+}
+
+// Unchecked returns the first rule that could not be applied; ok is false if all were.
+func (e Explanation) Unchecked() (f Finding, ok bool) {
+	i := slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Skipped != "" })
+	if i < 0 {
+		return Finding{}, false
+	}
+	return e.Findings[i], true
 }
 
 // LogValue implements slog.LogValuer: the steps of the decision, each with what stood in the token. Who the caller is and

@@ -189,7 +189,7 @@ func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature
 	}
 	payload, err := jws.Verify(key)
 	if err != nil {
-		return nil, refuse(SignatureInvalid, "by key %s", quoted(kid))
+		return nil, refuse(SignatureInvalid, "it does not hold under the issuer's key %s", quoted(kid))
 	}
 	return payload, nil
 }

@@ -14,7 +14,7 @@ type Hint struct{ Cause, WayOut string }
 func (e Explanation) Likeliest() []Hint {
 	var hints []Hint
 	for _, guess := range []func(Explanation) (Hint, bool){
-		guessOpaque, guessExpired, guessIDToken, guessSlash, guessIssuer, guessNoAudience, guessOtherResource, guessClock, guessType, guessKey,
+		guessOpaque, guessExpired, guessIDToken, guessSlash, guessIssuer, guessNoAudience, guessOtherResource, guessClock, guessType, guessKey, guessSignature,
 	} {
 		if hint, ok := guess(e); ok {
 			hints = append(hints, hint)
@@ -124,4 +124,9 @@ func guessType(e Explanation) (Hint, bool) {
 func guessKey(e Explanation) (Hint, bool) {
 	return Hint{"it is signed by a key that the issuer does not publish",
 		"is it from another environment of the same provider? After a rotation, sign in again"}, e.failed(KeyUnknown)
+}
+
+func guessSignature(e Explanation) (Hint, bool) {
+	return Hint{"it was changed after it was signed, or signed by somebody else under the id of one of the issuer's keys",
+		"get it anew from the provider, and look whether something on the way cuts or rewrites it"}, e.failed(SignatureInvalid)
 }

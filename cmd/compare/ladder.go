@@ -133,26 +133,28 @@ func compare(ctx context.Context, s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	heading(out, s)
-	for _, r := range rows {
-		if !strings.Contains(r.name, s.only) {
-			continue
-		}
-		ratios, err := w.ratios(ctx, r)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
-		line(out, r.name, ratios, r.target)
-	}
-	for _, more := range []struct {
+	type measurement struct {
 		name    string
 		measure func(context.Context, io.Writer) error
-	}{{"memory", w.memory}, {"median", w.floods}, {"cold start", w.coldStarts}} {
-		if !strings.Contains(more.name, s.only) {
-			continue
-		}
-		if err := more.measure(ctx, out); err != nil {
-			return fmt.Errorf("%s: %w", more.name, err)
+	}
+	all := []measurement{{"memory", w.memory}, {"median", w.floods}, {"cold start", w.coldStarts}}
+	for i, r := range rows {
+		all = slices.Insert(all, i, measurement{r.name, func(ctx context.Context, out io.Writer) error {
+			ratios, err := w.ratios(ctx, r)
+			if err == nil {
+				line(out, r.name, ratios, r.target)
+			}
+			return err
+		}})
+	}
+	all = slices.DeleteFunc(all, func(m measurement) bool { return !strings.Contains(m.name, s.only) })
+	if len(all) == 0 {
+		return fmt.Errorf("no row has %q in its name", s.only)
+	}
+	heading(out, s)
+	for _, m := range all {
+		if err := m.measure(ctx, out); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
 	return nil

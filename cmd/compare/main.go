@@ -57,6 +57,12 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is no flag, and nothing else is read", flags.Arg(0))
+	}
+	if s.rounds < 1 || s.connections < 1 || s.slice < time.Millisecond {
+		return errors.New("--rounds and --connections must be at least 1, and --slice at least 1ms")
+	}
 	if *gate != "" {
 		return serveGate(ctx, *gate, *issuer)
 	}

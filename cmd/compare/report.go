@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"time"
 )
@@ -19,7 +20,7 @@ func heading(out io.Writer, s settings) {
 func line(out io.Writer, name string, ratios []float64, target float64) {
 	s := sorted(ratios)
 	middle, verdict := s[len(s)/2], "yes"
-	if middle > target {
+	if math.Round(100*middle) > math.Round(100*target) { // as it is printed
 		verdict = "no"
 	}
 	fmt.Fprintf(out, "| %s | %.2f | %.2f to %.2f | %.2f | %s |\n", name, middle, s[len(s)/4], s[len(s)*3/4], target, verdict)

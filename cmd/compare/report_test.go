@@ -15,6 +15,8 @@ func TestALineSaysTheMedianAndTheQuartersAroundIt(t *testing.T) {
 	}{
 		"better than aimed at": {[]float64{0.9, 0.5, 0.7, 0.6, 0.8}, 0.75, "| x | 0.70 | 0.60 to 0.80 | 0.75 | yes |"},
 		"worse":                {[]float64{1.3, 1.2, 1.4}, 1.15, "| x | 1.30 | 1.20 to 1.40 | 1.15 | no |"},
+		"what cannot be told":  {[]float64{0.754}, 0.75, "| x | 0.75 | 0.75 to 0.75 | 0.75 | yes |"},
+		"worse by little":      {[]float64{0.756}, 0.75, "| x | 0.76 | 0.76 to 0.76 | 0.75 | no |"},
 		"one round":            {[]float64{2}, 2, "| x | 2.00 | 2.00 to 2.00 | 2.00 | yes |"},
 	} {
 		var out strings.Builder

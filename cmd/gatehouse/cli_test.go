@@ -345,8 +345,9 @@ func TestAnAddressThatCannotBeHad(t *testing.T) {
 		args []string
 		want []string
 	}{
-		"serve, a port in use":                   {[]string{"serve", "--server.listen=" + taken, "--resource=http://" + taken + "/mcp"}, []string{taken + " is in use", "server.listen, flag --server.listen", "--resource=http://localhost:", "/mcp (that port is free)"}},
-		"serve, the port of the resource in use": {[]string{"serve", "--resource=http://" + taken + "/mcp"}, []string{"server.listen, derived from resource", "(that port is free)"}},
+		"serve, a port in use":                            {[]string{"serve", "--server.listen=" + taken, "--resource=http://" + taken + "/mcp"}, []string{taken + " is in use", "server.listen, flag --server.listen", "--resource=http://localhost:", "/mcp --server.listen=127.0.0.1:", "(that port is free)"}},
+		"serve, a port in use that is not the resource's": {[]string{"serve", "--server.listen=" + taken, "--resource=http://localhost:4/mcp"}, []string{"such as --server.listen=127.0.0.1:"}},
+		"serve, the port of the resource in use":          {[]string{"serve", "--resource=http://" + taken + "/mcp"}, []string{"server.listen, derived from resource", "/mcp (that port is free)"}},
 		"serve, behind a proxy, a port in use": {[]string{"serve", "--config=../../configs/oidc.yaml", "--resource=https://mcp.example.com/mcp", "--server.listen=" + taken},
 			[]string{taken + " is in use", "--server.listen=127.0.0.1:", "(that port is free)"}},
 		"issuer, a port in use": {[]string{"issuer", "--listen=" + taken}, []string{taken + " is in use", "--listen"}},

@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
+	"gatehouse/mcptools"
 	"gatehouse/providers"
 	"gatehouse/providers/providertest/scalekitenv"
 )
@@ -24,7 +26,8 @@ func startScalekit(t *testing.T, settings map[string]string) (*running, *scaleki
 		all[k] = v
 	}
 	h := startHouse(t, all, func(cfg *configs.Config) {
-		env = scalekitenv.New(t, scalekitenv.Config{ServerURL: cfg.Resource.String(), Scopes: []string{"mcp:use", "greet:read", "greet:write", "gatehouse:admin"}})
+		scopes := house.Distinct(cfg.Scopes.Required, house.Tools(mcptools.Vitals{}).Scopes())
+		env = scalekitenv.New(t, scalekitenv.Config{ServerURL: cfg.Resource.String(), Scopes: scopes})
 		env.OmitResponseIssuer() // what the metadata announces and what the answer has must agree
 		cfg.Provider.(*providers.Scalekit).EnvironmentURL = env.URL()
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 
 	"gatehouse/cmd/gatehouse/house"
@@ -50,18 +51,23 @@ func servePortProblem(cfg *configs.Config, err error) string {
 	i := slices.IndexFunc(cfg.Effective, func(v configs.Value) bool { return v.Key == key })
 	origin := cfg.Effective[i].Origin
 	text := portProblem(key+", "+origin, cfg.Server.Listen, err)
-	host, _, splitErr := net.SplitHostPort(cfg.Server.Listen)
+	host, taken, splitErr := net.SplitHostPort(cfg.Server.Listen)
 	free, freeErr := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if !errors.Is(err, syscall.EADDRINUSE) || splitErr != nil || freeErr != nil {
 		return text
 	}
 	defer free.Close()
 	_, port, _ := net.SplitHostPort(free.Addr().String())
-	if cfg.Resource.IsLoopback() {
-		// The address follows from the resource, and clients dial the resource.
-		return text + fmt.Sprintf(", such as --resource=http://localhost:%s%s (that port is free)", port, cfg.Resource.Path())
+	listen := fmt.Sprintf("--%s=%s", key, net.JoinHostPort(host, port))
+	dialled := fmt.Sprintf("--resource=http://localhost:%s%s", port, cfg.Resource.Path())
+	advice := listen
+	switch followed := origin == "default" || strings.HasPrefix(origin, "derived from "); {
+	case cfg.Resource.IsLoopback() && followed:
+		advice = dialled
+	case cfg.Resource.IsLoopback() && strings.HasSuffix(cfg.Resource.Host(), ":"+taken):
+		advice = dialled + " " + listen
 	}
-	return text + fmt.Sprintf(", such as --%s=%s (that port is free)", key, net.JoinHostPort(host, port))
+	return text + fmt.Sprintf(", such as %s (that port is free)", advice)
 }
 
 func portProblem(key, address string, err error) string {

@@ -139,6 +139,9 @@ func (s *signIn) askFor(answer http.Header) {
 func (s *signIn) fetch(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
 	s.witness.forget() // what goes wrong from here on has nothing to do with earlier requests
 	answer, ok := s.withoutAnybody(ctx, args.URL)
+	if s.refused != nil {
+		return nil, s.refused
+	}
 	if !ok {
 		fmt.Fprintf(s.console.stderr, "Sign in at\n\n  %s\n\n", args.URL)
 		if !s.noBrowser && openBrowser(ctx, args.URL) != nil {
@@ -159,7 +162,8 @@ func (s *signIn) fetch(ctx context.Context, args *auth.AuthorizationArgs) (*auth
 }
 
 // withoutAnybody follows the address as a browser without a person would, and looks whether it leads straight back. It does
-// with the local issuer's auto_approve. Providers elsewhere are left to the person.
+// with the local issuer's auto_approve. Nobody need wait for a person where the request is no good (RFC 6749, section 4.1.2.1).
+// Providers elsewhere are left to the person.
 func (s *signIn) withoutAnybody(ctx context.Context, address string) (url.Values, bool) {
 	u, err := url.Parse(address)
 	if err != nil || !providers.IsLoopback(u.Hostname()) {
@@ -182,6 +186,9 @@ func (s *signIn) withoutAnybody(ctx context.Context, address string) (url.Values
 		return nil, false
 	}
 	resp.Body.Close()
+	if resp.StatusCode == http.StatusBadRequest {
+		s.refused = fmt.Errorf("the provider at %s refuses to let anybody sign in with this request (status 400): does it know the client, with %s as its redirect address?", u.Host, s.redirect)
+	}
 	return back, back != nil
 }
 

@@ -22,7 +22,7 @@ input or from a file, never from the command line. It is not printed, and neithe
 
 `+settingsHelp, c)
 	file := flags.String("token-file", "", "file with the token; without it, standard input")
-	offline := flags.Bool("offline", false, "ask nobody: the signature is not checked")
+	offline := flags.Bool("offline", false, "ask nobody: the signature is not checked, and exit code 0 says only that nothing else speaks against the token")
 	load := settingsFlags(flags, c)
 	if code, done := parseAlone(flags, args, c); done {
 		return code
@@ -46,7 +46,7 @@ input or from a file, never from the command line. It is not printed, and neithe
 		return exitProvider
 	}
 	printExplanation(c.stdout, cfg, explanation)
-	if !explanation.OK() {
+	if _, unchecked := explanation.Unchecked(); !explanation.OK() || unchecked && !*offline {
 		return exitFailure
 	}
 	return exitOK
@@ -96,11 +96,16 @@ func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (
 }
 
 func printExplanation(w io.Writer, cfg *configs.Config, e providers.Explanation) {
-	verdict := "accepted"
-	if !e.OK() {
-		verdict = "refused"
+	unchecked, open := e.Unchecked()
+	switch {
+	case !e.OK():
+		fmt.Fprintf(w, "This token is refused at %s\n", cfg.Resource)
+	case open:
+		fmt.Fprintf(w, "Whether this token is accepted at %s is open. Nothing speaks against it, but this was not checked:\n\n  * %s\n    %s\n",
+			cfg.Resource, unchecked.Name, unchecked.Skipped)
+	default:
+		fmt.Fprintf(w, "This token is accepted at %s\n", cfg.Resource)
 	}
-	fmt.Fprintf(w, "This token is %s at %s\n", verdict, cfg.Resource)
 	for _, hint := range e.Likeliest() {
 		fmt.Fprintf(w, "\n  * %s\n    %s\n", hint.Cause, hint.WayOut)
 	}

@@ -64,10 +64,23 @@ func TestATokenIsHadWithoutAnybodyAndExplained(t *testing.T) {
 			t.Errorf("inspect says\n%s", out)
 		}
 	})
+	t.Run("by a client that is not known nobody waits for a person", func(t *testing.T) {
+		code, out, errs := tokenCommand(t, "", "get", "--resource", h.url, "--client-id", "nobody", "--no-browser", "--timeout", "20s")
+		if code != exitFailure || out != "" || !strings.Contains(errs, "does it know the client") || strings.Contains(errs, "Sign in at") {
+			t.Errorf("get ended with %d %s%s", code, out, errs)
+		}
+	})
+	t.Run("with another signature", func(t *testing.T) {
+		forged := strings.TrimSpace(token)[:len(token)-len(signature)-1] + strings.Repeat("A", len(signature))
+		code, out, _ := tokenCommand(t, forged, "inspect", "--resource", h.url)
+		if code != exitFailure || !strings.HasPrefix(out, "This token is refused at "+h.url) || !strings.Contains(out, "* it was changed after it was signed") {
+			t.Errorf("inspect ended with %d:\n%s", code, out)
+		}
+	})
 	t.Run("after the server is gone the signature cannot be checked", func(t *testing.T) {
 		h.stop()
 		code, out, _ := tokenCommand(t, token, "inspect", "--resource", h.url)
-		if code != exitOK || !strings.Contains(out, "skipped  signature") {
+		if code != exitFailure || !strings.HasPrefix(out, "Whether this token is accepted") || !strings.Contains(out, "* signature\n    keys_unavailable: ") || strings.Contains(out, "is accepted at "+h.url+"\n") {
 			t.Errorf("inspect ended with %d:\n%s", code, out)
 		}
 		if code, _, errs := tokenCommand(t, "", "get", "--resource", h.url); code != exitFailure || !strings.Contains(errs, "is `gatehouse serve` running") {
@@ -129,8 +142,8 @@ func TestARefusedTokenIsExplainedWithTheLikeliestCauseFirst(t *testing.T) {
 		also    []string
 		code    int
 	}{
-		"accepted":        {nil, nil, "", []string{"ok       signature"}, exitOK},
-		"offline":         {nil, []string{"--offline"}, "", []string{"skipped  signature"}, exitOK},
+		"accepted":        {nil, nil, "", []string{"This token is accepted at " + resource + "\n", "ok       signature"}, exitOK},
+		"offline":         {nil, []string{"--offline"}, "signature", []string{"Whether this token is accepted at " + resource + " is open.", "skipped  signature"}, exitOK},
 		"expired":         {map[string]any{"exp": time.Now().Add(-3 * time.Hour).Unix()}, nil, "it has expired", []string{"3h0m ago", "token_expired"}, exitFailure},
 		"an ID token":     {map[string]any{"aud": "web", "azp": "web", "nonce": "n"}, nil, "it is an ID token", []string{"REFUSED  claim aud", "REFUSED  claim nonce", "want " + resource}, exitFailure},
 		"a slash":         {map[string]any{"aud": resource + "/"}, nil, "its audience differs from the accepted one only by a slash", nil, exitFailure},

@@ -1,0 +1,21 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// A run takes ten minutes. Whoever mistypes something should not wait for them.
+func TestWhatCannotBeMeantIsRefusedBeforeAnythingRuns(t *testing.T) {
+	for args, want := range map[string]string{
+		"gate":            `"gate" is no flag`,
+		"--rounds=0":      "--rounds",
+		"--connections=0": "--connections",
+		"--slice=0":       "--slice",
+		"--slice=1":       "must be a duration",
+	} {
+		if err := run(t.Context(), []string{args}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
