@@ -166,10 +166,10 @@ func contradiction(name legacyName, v, other variable) Problem {
 }
 
 // legacyNotes tells how the legacy names were read.
-func legacyNotes(found map[string]variable, kind string) []string {
+func legacyNotes(found map[string]variable, kind string, origins map[string]string) []string {
 	var read []string
 	for _, name := range legacyNames() {
-		if _, ok := found[name.variable]; ok && kind == legacyKind {
+		if v, ok := found[name.variable]; ok && kind == legacyKind && origins[name.key] == v.origin { // not what a flag overrides
 			read = append(read, name.variable+" as "+name.key)
 		}
 	}

@@ -104,6 +104,11 @@ func TestNamesFromElsewhereMeanOurSettings(t *testing.T) {
 					t.Errorf("%s is %q (%s), want %q", c.key, v.Value, v.Origin, c.want)
 				}
 			}
+			for key := range c.flags {
+				if strings.Contains(strings.Join(config.Notes, "\n"), " as "+key) {
+					t.Errorf("a name that says %s is noted, which a flag overrides: %q", key, config.Notes)
+				}
+			}
 		})
 	}
 }

@@ -42,7 +42,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	config.Kind = kind.Name
 	config.Effective = l.effective()
-	config.Notes = slices.Concat(notes(config), legacyNotes(legacy, kind.Name), l.presetNotes(layers))
+	config.Notes = slices.Concat(notes(config), demoNotes(config), legacyNotes(legacy, kind.Name, l.origins), l.presetNotes(layers))
 	return config, nil
 }
 
@@ -331,6 +331,20 @@ func notes(c *Config) []string {
 		notes = append(notes, fmt.Sprintf("clients dial port %s (resource), but the server listens on %s (server.listen): fine only if something forwards the one to the other", dialled, port))
 	}
 	return notes
+}
+
+// demoNotes names what a server that others reach has of the built-in demo, because nobody named a profile.
+func demoNotes(c *Config) []string {
+	var keys []string
+	for _, v := range c.Effective {
+		if strings.HasPrefix(v.Key, "server.") && v.Origin == "built-in profile "+defaultProfile {
+			keys = append(keys, v.Key+" ("+v.Value+")")
+		}
+	}
+	if len(keys) == 0 || c.Resource.IsLoopback() {
+		return nil
+	}
+	return []string{"made for the demo are " + strings.Join(keys, " and ") + ": set them for a server that others reach, or name a profile of your own (--config)"}
 }
 
 func defaultPort(u *url.URL) string {

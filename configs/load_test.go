@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -599,7 +600,7 @@ func TestTheServerListensWhereClientsDial(t *testing.T) {
 		"the same port on all addresses is fine":        {map[string]string{"resource": "http://localhost:4000/mcp", "server.listen": ":4000", "provider.dangerously_allow_public_resource": "true"}, ":4000", "flag --server.listen", 0},
 		"the default port of http is left to a proxy":   {map[string]string{"resource": "http://localhost/mcp"}, "127.0.0.1:3002", "default", 1},
 		"https is left to a proxy":                      {map[string]string{"resource": "https://localhost:8443/mcp"}, "127.0.0.1:3002", "default", 1},
-		"a public resource says nothing about this one": {map[string]string{"resource": "https://mcp.example.com/mcp", "provider.dangerously_allow_public_resource": "true"}, "127.0.0.1:3002", "default", 0},
+		"a public resource says nothing about this one": {map[string]string{"resource": "https://mcp.example.com/mcp", "provider.dangerously_allow_public_resource": "true", "server.drain_time": "5s", "server.allowed_origins": "https://a.example"}, "127.0.0.1:3002", "default", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, Sources{Flags: c.flags})
@@ -621,6 +622,32 @@ func TestTheNoteNamesBothPorts(t *testing.T) {
 	want := []string{"clients dial port 3002 (resource), but the server listens on 5000 (server.listen): fine only if something forwards the one to the other"}
 	if diff := cmp.Diff(want, config.Notes); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestANoteNamesWhatAServerForOthersHasOfTheDemo(t *testing.T) {
+	public := map[string]string{"provider.preset": "keycloak", "provider.issuer": "https://login.example.com/realms/main", "resource": "https://mcp.example.com/mcp"}
+	with := func(more map[string]string) map[string]string {
+		all := maps.Clone(public)
+		maps.Copy(all, more)
+		return all
+	}
+	const origins, drain = "server.allowed_origins (http://localhost:*,http://127.0.0.1:*)", "server.drain_time (0s)"
+	for name, c := range map[string]struct {
+		sources Sources
+		want    []string
+	}{
+		"no profile":                  {Sources{Flags: public}, []string{origins + " and " + drain}},
+		"one of them is set":          {Sources{Flags: with(map[string]string{"server.drain_time": "5s"})}, []string{origins}},
+		"a profile":                   {Sources{Profile: "oidc.yaml", Flags: public}, nil},
+		"a resource on this computer": {Sources{Flags: with(map[string]string{"resource": "http://localhost:3002/mcp"})}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			notes := mustLoad(t, c.sources).Notes
+			if len(notes) != len(c.want) || len(notes) > 0 && !strings.HasPrefix(notes[0], "made for the demo are "+c.want[0]+": ") {
+				t.Errorf("notes: %q", notes)
+			}
+		})
 	}
 }
 

@@ -221,7 +221,8 @@ func faults() map[string]fault {
 		// The way to our server.
 		"a resource whose name does not resolve": {
 			before: func(t *testing.T, w *world) {
-				w.settings["resource"], w.noServer, w.options.Resolver = "https://mcp.nowhere.example/mcp", true, nowhere(t)
+				w.forOthers("https://mcp.nowhere.example/mcp")
+				w.noServer, w.options.Resolver = true, nowhere(t)
 			},
 			bad: []string{"server.dns failed"}, found: "cannot be resolved", fix: "DNS",
 		},
@@ -239,7 +240,7 @@ func faults() map[string]fault {
 		},
 		"a resource that cannot be reached from here": {
 			// Nobody connects to the broadcast address, so nothing leaves this computer.
-			before: front(func(w *world) { w.settings["resource"], w.noServer = "https://255.255.255.255/mcp", true }),
+			before: front(func(w *world) { w.forOthers("https://255.255.255.255/mcp"); w.noServer = true }),
 			bad:    []string{"server.tcp failed"}, found: "connect: ", fix: "firewall",
 		},
 		"a certificate of an unknown authority": {

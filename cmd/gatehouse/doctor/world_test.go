@@ -200,6 +200,11 @@ func (w *world) load() *configs.Config {
 	return cfg
 }
 
+// forOthers makes it the server of a resource elsewhere, which takes nothing from the demo.
+func (w *world) forOthers(resource string) {
+	w.settings["resource"], w.settings["server.drain_time"], w.settings["server.allowed_origins"] = resource, "5s", "https://app.example.com"
+}
+
 // open starts the provider and the server, and waits until it is ready, or, if it cannot get ready, has tried.
 func (w *world) open() *world {
 	w.t.Helper()
