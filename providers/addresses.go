@@ -26,6 +26,9 @@ func (h httpHosts) refusesIdentifier(issuer string) string {
 	if strings.ContainsAny(issuer, "?#") {
 		return "it contains a query or a fragment"
 	}
+	if strings.Contains(issuer, wellKnown) {
+		return "it is the address of the metadata, not the issuer that they name"
+	}
 	return h.refuses(issuer)
 }
 
@@ -43,8 +46,24 @@ func (h httpHosts) refuses(address string) string {
 	return ""
 }
 
-// schemeHint guesses what an address without its scheme was meant to be.
+// wellKnown is what no issuer has in it, and its metadata's address does (RFC 8615).
+const wellKnown = "/.well-known/"
+
+// issuerHint guesses which issuer was meant.
+func issuerHint(address string) string {
+	issuer, _, isMetadata := strings.Cut(address, wellKnown)
+	if hint := schemeHint(issuer); hint != "" || !isMetadata || !strings.HasPrefix(issuer, "http") || strings.Contains(issuer, "@") {
+		return hint
+	}
+	return "; did you mean " + issuer + "?"
+}
+
+// schemeHint guesses what an address without its scheme, or with the wrong one, was meant to be. It repeats none in which a secret may
+// stand.
 func schemeHint(address string) string {
+	if u, err := url.Parse(address); err == nil && u.Scheme == "http" && u.Host != "" && !IsLoopback(u.Hostname()) && u.User == nil && !strings.ContainsAny(address, "?#") {
+		return "; did you mean https" + address[len(u.Scheme):] + "?"
+	}
 	if address == "" || strings.Contains(address, "://") {
 		return ""
 	}

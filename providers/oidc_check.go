@@ -42,7 +42,7 @@ func (s *OIDC) checkIssuer(report func(key, reason, wayOut string)) {
 	if s.Issuer == "" {
 		report("issuer", "nobody said who issues the tokens", "write the issuer as the provider's metadata says it, such as https://login.example.com/realms/main")
 	} else if reason := hosts.refusesIssuer(s.Issuer); reason != "" {
-		report("issuer", reason, "write it as the provider's metadata says it"+schemeHint(s.Issuer))
+		report("issuer", reason, "write it as the provider's metadata says it"+issuerHint(s.Issuer))
 	}
 	switch {
 	case !template && len(s.Tenants) > 0:
@@ -62,7 +62,7 @@ func (s *OIDC) checkIssuer(report func(key, reason, wayOut string)) {
 		report("authorization_servers", "clients can be sent to one place only, and the issuer stands for many", "name the one at which they shall sign in, such as that of your own tenant")
 	}
 	if reason := hosts.refusesIssuer(s.DiscoveryIssuer); s.DiscoveryIssuer != "" && reason != "" {
-		report("discovery_issuer", reason, "write what the metadata says under issuer, or leave it out if that is provider.issuer"+schemeHint(s.DiscoveryIssuer))
+		report("discovery_issuer", reason, "write what the metadata says under issuer, or leave it out if that is provider.issuer"+issuerHint(s.DiscoveryIssuer))
 	}
 }
 
@@ -77,7 +77,7 @@ func (s *OIDC) checkAddresses(report func(key, reason, wayOut string)) {
 	}
 	for _, server := range s.AuthorizationServers {
 		if reason := httpHosts(nil).refusesIdentifier(server); reason != "" {
-			report("authorization_servers", strconv.Quote(server)+": "+reason, "clients need an https address"+schemeHint(server))
+			report("authorization_servers", strconv.Quote(server)+": "+reason, "clients need an https address"+issuerHint(server))
 		}
 	}
 	for _, host := range s.HTTPAllowedHosts {

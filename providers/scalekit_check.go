@@ -23,7 +23,7 @@ func (s *Scalekit) Check(resource Resource, report func(key, reason, wayOut stri
 	s.checkClientID(report)
 	for _, issuer := range s.Issuers {
 		if reason := httpHosts(nil).refusesIdentifier(issuer); reason != "" {
-			report("issuers", strconv.Quote(issuer)+": "+reason, "write it as the tokens say it"+schemeHint(issuer))
+			report("issuers", strconv.Quote(issuer)+": "+reason, "write it as the tokens say it"+issuerHint(issuer))
 		}
 	}
 	checkDurations(report, keyDurations(s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale))
