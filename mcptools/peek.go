@@ -100,9 +100,9 @@ func (m *message) named(member string, raw json.RawMessage) error {
 // listenResources is the member of subscriptions/listen that names resources.
 const listenResources = "resourceSubscriptions"
 
-// peek reads one JSON-RPC message just far enough to know its operation. Names are matched exactly, and no member may
-// occur twice or in two spellings: where two parsers could disagree about what a message says, one could check one tool
-// and the other call another. The check in guard.authorize looks at what is dispatched and does not depend on this one.
+// peek reads one JSON-RPC message just far enough to know its operation. Names are matched exactly, no member of what it reads may
+// occur twice, and none that means something in two spellings: where two parsers could disagree about what a message says, one could
+// check one tool and the other call another. The check in guard.authorize looks at what is dispatched and does not depend on this one.
 func peek(body []byte) (message, *refusal) {
 	m := message{body: body}
 	trimmed := bytes.TrimLeft(body, " \t\r\n")

@@ -1,10 +1,17 @@
 package mcptools
 
 import (
+	"bytes"
+	"math/rand/v2"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	segmentio "github.com/segmentio/encoding/json"
 )
 
 func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
@@ -45,29 +52,31 @@ func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 		body string
 		code string
 	}{
-		"a batch":                          {`[{"method":"tools/call","params":{"name":"server_stats"}}]`, "-32600"},
-		"a batch behind white space":       {"\n [{}]", "-32600"},
-		"a member twice":                   {`{"method":"tools/call","method":"tools/list","params":{"name":"greet"}}`, "-32700"},
-		"the name twice":                   {`{"method":"tools/call","params":{"name":"greet","name":"server_stats"}}`, "-32602"},
-		"the method in another case":       {`{"method":"tools/call","Method":"tools/list","params":{"name":"greet"}}`, "-32700"},
-		"params in another case":           {`{"method":"tools/call","params":{"name":"greet"},"Params":{"name":"server_stats"}}`, "-32700"},
-		"the name in another case":         {`{"method":"tools/call","params":{"name":"greet","Name":"server_stats"}}`, "-32602"},
-		"two documents":                    {`{"method":"ping"}{"method":"tools/call"}`, "-32700"},
-		"nothing":                          {``, "-32700"},
-		"null":                             {`null`, "-32700"},
-		"a number":                         {`7`, "-32700"},
-		"half a message":                   {`{"method":"tools/call"`, "-32700"},
-		"a method that is a list":          {`{"method":["tools/call"]}`, "-32600"},
-		"params that are a list":           {`{"method":"tools/call","params":["greet"]}`, "-32602"},
-		"a name that is a number":          {`{"method":"tools/call","params":{"name":1}}`, "-32602"},
-		"a subscription twice":             {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":[],"resourceSubscriptions":["doc://a"]}}}`, "-32602"},
-		"a subscription in another case":   {`{"method":"subscriptions/listen","params":{"notifications":{"ResourceSubscriptions":["doc://a"]}}}`, "-32602"},
-		"a call without params":            {`{"method":"tools/call"}`, "-32602"},
-		"a call without a name":            {`{"method":"tools/call","params":{}}`, "-32602"},
-		"_meta that is text":               {`{"method":"ping","params":{"_meta":"x"}}`, "-32602"},
-		"a NUL behind the message":         {"{\"method\":\"ping\"}\x00", "-32700"},
-		"a hundred thousand levels":        {strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000), "-32700"},
-		"a hundred thousand levels inside": {`{"method":"ping","params":` + strings.Repeat(`[`, 100_000) + strings.Repeat("]", 100_000) + "}", "-32"},
+		"a batch":                           {`[{"method":"tools/call","params":{"name":"server_stats"}}]`, "-32600"},
+		"a batch behind white space":        {"\n [{}]", "-32600"},
+		"a member twice":                    {`{"method":"tools/call","method":"tools/list","params":{"name":"greet"}}`, "-32700"},
+		"the name twice":                    {`{"method":"tools/call","params":{"name":"greet","name":"server_stats"}}`, "-32602"},
+		"the method in another case":        {`{"method":"tools/call","Method":"tools/list","params":{"name":"greet"}}`, "-32700"},
+		"params in another case":            {`{"method":"tools/call","params":{"name":"greet"},"Params":{"name":"server_stats"}}`, "-32700"},
+		"the name in another case":          {`{"method":"tools/call","params":{"name":"greet","Name":"server_stats"}}`, "-32602"},
+		"two documents":                     {`{"method":"ping"}{"method":"tools/call"}`, "-32700"},
+		"nothing":                           {``, "-32700"},
+		"null":                              {`null`, "-32700"},
+		"a number":                          {`7`, "-32700"},
+		"half a message":                    {`{"method":"tools/call"`, "-32700"},
+		"a method that is a list":           {`{"method":["tools/call"]}`, "-32600"},
+		"params that are a list":            {`{"method":"tools/call","params":["greet"]}`, "-32602"},
+		"a name that is a number":           {`{"method":"tools/call","params":{"name":1}}`, "-32602"},
+		"arguments in another case":         {`{"method":"tools/call","params":{"name":"greet","arguments":{},"Arguments":{"x":1}}}`, "-32602"},
+		"the type of a ref in another case": {`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","Type":"ref/resource","name":"a","uri":"doc://a"}}}`, "-32602"},
+		"a subscription twice":              {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":[],"resourceSubscriptions":["doc://a"]}}}`, "-32602"},
+		"a subscription in another case":    {`{"method":"subscriptions/listen","params":{"notifications":{"ResourceSubscriptions":["doc://a"]}}}`, "-32602"},
+		"a call without params":             {`{"method":"tools/call"}`, "-32602"},
+		"a call without a name":             {`{"method":"tools/call","params":{}}`, "-32602"},
+		"_meta that is text":                {`{"method":"ping","params":{"_meta":"x"}}`, "-32602"},
+		"a NUL behind the message":          {"{\"method\":\"ping\"}\x00", "-32700"},
+		"a hundred thousand levels":         {strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000), "-32700"},
+		"a hundred thousand levels inside":  {`{"method":"ping","params":` + strings.Repeat(`[`, 100_000) + strings.Repeat("]", 100_000) + "}", "-32"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, refusal := peek([]byte(c.body))
@@ -83,17 +92,104 @@ func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 	}
 }
 
+// FuzzPeek holds what is read of a message to find its scopes against what the SDK reads and acts upon.
 func FuzzPeek(f *testing.F) {
 	for _, seed := range []string{
 		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`,
 		`[{}]`, `{"method":"a","method":"b"}`, `{"method":null,"params":null}`, "{\"method\":\"\x00\"}", `{"params":{"_meta":{}}}`, "\xff",
+		`{"jsonrpc":"2.0","id":"a","method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"doc://a"},"argument":{"name":"x","value":""}}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["doc://a"]}}}`,
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		m, refusal := peek(body)
-		if refusal == nil && m.method == methodCallTool && m.name == "" && !strings.Contains(string(body), `""`) {
-			t.Errorf("a call without a name was accepted: %q", body)
-		}
+	f.Fuzz(func(t *testing.T, body []byte) { readAsTheSDKReads(t, body) })
+}
+
+// readAsTheSDKReads reports whether both take the message, and fails if they take it for another one.
+func readAsTheSDKReads(t *testing.T, body []byte) bool {
+	m, refused := peek(body)
+	decoded, err := jsonrpc.DecodeMessage(body)
+	theirs, isRequest := decoded.(*jsonrpc.Request)
+	if refused != nil || err != nil || !isRequest {
+		return false
+	}
+	if theirs.Method != m.method || !bytes.Equal(theirs.Params, m.params) {
+		t.Fatalf("%q: %q with %q, the SDK reads %q with %q", body, m.method, m.params, theirs.Method, theirs.Params)
+	}
+	if id, plain := plainID(m.id); plain && m.isRequest && id != theirs.ID {
+		t.Fatalf("%q: the id is %v, the SDK reads %v", body, id, theirs.ID)
+	}
+	request, into := requestOf(m.method)
+	if request == nil || len(theirs.Params) == 0 {
+		return false
+	}
+	decoder := segmentio.NewDecoder(bytes.NewReader(theirs.Params)) // as the SDK's own does
+	decoder.DontMatchCaseInsensitiveStructFields()
+	if decoder.Decode(into) != nil {
+		return false
+	}
+	if op := operationOf(m.method, request); op.name != m.name || !slices.Equal(op.more, m.more) {
+		t.Fatalf("%q: it is about %q and %q, the SDK reads %q and %q", body, m.name, m.more, op.name, op.more)
+	}
+	return true
+}
+
+// requestOf makes a request of the SDK's, and returns its params beside it.
+func requestOf(method string) (request mcp.Request, params any) {
+	switch method {
+	case methodCallTool:
+		p := new(mcp.CallToolParamsRaw)
+		return &mcp.CallToolRequest{Params: p}, p
+	case methodGetPrompt:
+		p := new(mcp.GetPromptParams)
+		return &mcp.GetPromptRequest{Params: p}, p
+	case methodRead:
+		p := new(mcp.ReadResourceParams)
+		return &mcp.ReadResourceRequest{Params: p}, p
+	case methodSubscribe:
+		p := new(mcp.SubscribeParams)
+		return &mcp.SubscribeRequest{Params: p}, p
+	case methodComplete:
+		p := new(mcp.CompleteParams)
+		return &mcp.CompleteRequest{Params: p}, p
+	case methodListen:
+		p := new(mcp.SubscriptionsListenParams)
+		return &mcp.SubscriptionsListenRequest{Params: p}, p
+	}
+	return nil, nil
+}
+
+// Messages are put together from what parsers have disagreed about: escapes, half characters, bad bytes, null, names in another case or
+// twice.
+func TestMessagesAreReadAsTheSDKReadsThem(t *testing.T) {
+	names := []string{
+		`"method"`, `"params"`, `"name"`, `"uri"`, `"_meta"`, `"ref"`, `"notifications"`, `"resourceSubscriptions"`, `"type"`, `"id"`, `"jsonrpc"`, `"result"`, `"error"`, `"arguments"`,
+		`"\u006dethod"`, `"na\u006de"`, `"par\u0061ms"`, `"name\u0000"`, "\"param\u017f\"", "\"re\u017fult\"", `"PARAMS"`, `"Name"`, "\"name\xff\"", `"\ud800name"`, `"noti\u0066ications"`,
+	}
+	methods := []string{`"tools/call"`, `"tools\/call"`, `"prompts/get"`, `"resources/read"`, `"resources/subscribe"`, `"completion/complete"`, `"subscriptions/listen"`, `"ping"`}
+	kinds := []string{`"ref/prompt"`, `"ref/resource"`}
+	texts := slices.Concat(methods, kinds, []string{
+		`"greet"`, `"gr\u0065et"`, `"doc://a"`, `"2.0"`, `""`, `null`, `1`, `true`, `[]`, `["a",null]`, `{}`, `{"name":"x"}`, "\"\u00e9\"", "\"\u00e9\\u0041\"", `"a\ud800"`, `"\ud800\u0041"`, `"\ud83d\ude00"`,
+		`"\ude00\ud83d"`, "\"a\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"",
 	})
+	one := func(of []string) string { return of[rand.IntN(len(of))] }
+	object := func(members ...string) string {
+		if rand.IntN(2) == 0 {
+			members = append(members, one(names)+":"+one(texts))
+		}
+		rand.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+		return "{" + strings.Join(members, ",") + "}"
+	}
+	both := 0
+	for range 10_000 {
+		ref := object(`"type":`+one(kinds), one([]string{`"name":`, `"uri":`})+one(texts))
+		notifications := object(`"resourceSubscriptions":[` + one(texts) + "," + one(texts) + "]")
+		params := object(one([]string{`"name":`, `"na\u006de":`})+one(texts), `"uri":`+one(texts), `"ref":`+ref, `"notifications":`+notifications)
+		if readAsTheSDKReads(t, []byte(object(`"jsonrpc":"2.0"`, `"id":`+one(texts), `"method":`+one(methods), `"params":`+params))) {
+			both++
+		}
+	}
+	if both < 500 {
+		t.Errorf("both took only %d of the messages: that says too little", both)
+	}
 }

@@ -158,6 +158,9 @@ func checkSubject(v *Verifier, claims object, id *Identity) error {
 	if strings.TrimSpace(subject) == "" {
 		return refuse(SubjectMissing, "%q names nobody", v.rules.SubjectClaim)
 	}
+	if !spelled(subject) {
+		return refuse(ClaimsMalformed, "%q has half a character in it", v.rules.SubjectClaim)
+	}
 	id.Subject = subject
 	return nil
 }
@@ -214,6 +217,9 @@ func readClient(v *Verifier, claims object, id *Identity) error {
 	client, err := claims.firstText(v.rules.ClientClaims)
 	if err != nil {
 		return refuse(ClaimsMalformed, "%v", err)
+	}
+	if !spelled(client) {
+		return refuse(ClaimsMalformed, "the client has half a character in its name")
 	}
 	id.Client = client
 	return nil

@@ -66,10 +66,14 @@ var (
 	registeredHeaders = rawjson.NamesOf("alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip")
 )
 
+// maxMembers is far above what tokens have. Names cost more than anything else that fits into one: they are compared with each other
+// and with all whose meaning is fixed.
+const maxMembers = 256
+
 // parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
 // no member that imitates one of the names. What lies deeper is left as it is. The values are parts of raw.
 func parseObject(raw []byte, names *rawjson.Names) (object, error) {
-	// A decoder replaces each bad byte by the same character, and so could give two subjects one name.
+	// A decoder replaces each bad byte by the same character, and so could give two names one spelling; see [spelled], too.
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not UTF-8")
 	}
@@ -77,6 +81,9 @@ func parseObject(raw []byte, names *rawjson.Names) (object, error) {
 	err := rawjson.Each(raw, func(name, value []byte) error {
 		if imitated := names.Imitated(name); imitated != "" {
 			return fmt.Errorf("member %s imitates %q", quote(string(name)), imitated)
+		}
+		if len(members) == maxMembers {
+			return fmt.Errorf("it has more than %d members", maxMembers)
 		}
 		members = append(members, member{name, value})
 		return nil
@@ -86,6 +93,10 @@ func parseObject(raw []byte, names *rawjson.Names) (object, error) {
 	}
 	return members, nil
 }
+
+// spelled reports whether text has one spelling. Half a surrogate pair becomes the replacement character in Go, as does any other half,
+// and none in the languages of other parties: who is somebody else there must not be the same person here.
+func spelled(text string) bool { return !strings.ContainsRune(text, utf8.RuneError) }
 
 // decodeSegment decodes base64url without padding (RFC 7515, section 2), in its one spelling: without stray bits at the end, and
 // without the line ends that the library skips.

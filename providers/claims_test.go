@@ -3,6 +3,7 @@ package providers
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -86,4 +87,16 @@ func FuzzSanitize(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestATokenWithVeryManyMembersIsRefused(t *testing.T) {
+	for n, good := range map[int]bool{maxMembers: true, maxMembers + 1: false} {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"m%d":1`, i)
+		}
+		if _, err := parseObject([]byte("{"+b.String()[1:]+"}"), nil); (err == nil) != good {
+			t.Errorf("%d members: %v", n, err)
+		}
+	}
 }

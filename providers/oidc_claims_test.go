@@ -116,6 +116,7 @@ func TestOIDCStaysStrictWhereItIsLoosened(t *testing.T) {
 		"the path to the scopes twice":                                             {func(s *providers.OIDC) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
 		"the path to the scopes leads into text":                                   {func(s *providers.OIDC) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": "x"}, providers.ClaimsMalformed},
 		"an object where the standard wants text":                                  {nil, map[string]any{"scope": map[string]any{"mcp:use": 1}}, providers.ClaimsMalformed},
+		"half a character in the client's name":                                    {nil, map[string]any{"client_id": "web\ufffd"}, providers.ClaimsMalformed},
 		"the subject that is named is missing":                                     {func(s *providers.OIDC) { s.SubjectClaim = "uid" }, nil, providers.SubjectMissing},
 		"an event token, with the guard off":                                       {func(s *providers.OIDC) { s.IDTokenGuard = false }, map[string]any{"events": map[string]any{}}, providers.TypeRefused},
 		"a bound token, with the guard off":                                        {func(s *providers.OIDC) { s.IDTokenGuard = false }, map[string]any{"cnf": map[string]any{}}, providers.SenderConstrained},

@@ -185,7 +185,11 @@ func subjectAttacks(o *opened) []attack {
 	for name, value := range map[string]any{"a number": 1, "a list": []any{1}, "an object": m{"x": 1}, "null": null, "true": true} {
 		attacks = append(attacks, attack{"sub is " + name, o.base.with(m{"sub": value}), because(providers.ClaimsMalformed)})
 	}
-	return attacks
+	// Each is another name to whoever issued the token, and all are one to a decoder in Go.
+	for _, half := range []string{`\ud800`, `\udfff`, `\ufffd`, `\udfff\ud800`} {
+		attacks = append(attacks, attack{"sub ends with " + half, o.base.raw(o.base.members("sub") + `,"sub":"alice` + half + `"}`), because(providers.ClaimsMalformed)})
+	}
+	return append(attacks, attack{"sub names two", o.base.with(m{"sub": []any{"alice", "bob"}}), because(providers.SubjectMissing)})
 }
 
 // boundAttacks are tokens of somebody who would have to prove that they hold a key, presented as bearer tokens.

@@ -6,8 +6,7 @@ import (
 	"math/bits"
 )
 
-// The functions here are the grammar of JSON (RFC 8259), strict: each returns the index behind what begins at i, or none, which is also
-// what they make of none.
+// The functions here are the grammar of JSON (RFC 8259), strict: each returns the index behind what begins at i, or none.
 
 const none = -1
 

@@ -77,16 +77,22 @@ func Texts(raw json.RawMessage) (texts []string, ok bool) {
 		text, ok := Text(raw)
 		return []string{text}, ok
 	}
-	texts = []string{}
 	asTheyStand := true
 	if list(raw, begin, maxLevels, func(value []byte) bool {
-		text, ok := undecoded(value)
-		texts, asTheyStand = append(texts, string(text)), asTheyStand && ok
+		if text, ok := undecoded(value); asTheyStand && ok {
+			texts = append(texts, string(text))
+		} else {
+			asTheyStand = false
+		}
 		return value[0] == '"'
 	}) == none {
 		return nil, false
 	}
-	return texts, asTheyStand || json.Unmarshal(raw, &texts) == nil
+	if asTheyStand {
+		return texts, true
+	}
+	var decoded []string // not texts, which would be on the heap for every token
+	return decoded, json.Unmarshal(raw, &decoded) == nil
 }
 
 // undecoded is a string between its quotes, if it means what stands there: no escapes, and nothing that a decoder would replace.
@@ -107,10 +113,11 @@ func undecoded(value []byte) (text []byte, ok bool) {
 	return text, true
 }
 
-// imitates reports whether name is wanted in another case.
+// imitates reports whether name is wanted, which is in ASCII, in another case.
 func imitates(name []byte, wanted string) bool {
-	// Only letters beyond ASCII fold into others of another length.
-	return (len(name) == len(wanted) || !isASCII(name)) && string(name) != wanted && strings.EqualFold(string(name), wanted)
+	// Only letters beyond ASCII fold into others of another length, and into ASCII from three bytes at most (the Kelvin sign).
+	alike := len(name) == len(wanted) || len(name) <= 3*len(wanted) && !isASCII(name)
+	return alike && strings.EqualFold(string(name), wanted) && string(name) != wanted
 }
 
 // nameOf decodes the name of a member if it has to be decoded.

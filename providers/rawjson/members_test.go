@@ -109,7 +109,8 @@ func agree(t *testing.T, raw []byte) {
 // FuzzTexts: a list of which we saw other strings than whoever reads it next would lead past the check of the audience.
 func FuzzTexts(f *testing.F) {
 	for _, seed := range []string{
-		`"a"`, ` "a" `, `"a" `, `[]`, ` [ ] `, `["a","b"]`, ` [ "a" , "\u0062\"" ] `, `[null]`, `null`, `["a",1]`, `[["a"]]`, `{"a":"b"}`, `1`, `["\ud800"]`,
+		`"a"`, ` "a" `, `"a" `, ` "a"`, `[]`, ` [ ] `, `["a","b"]`, ` [ "a" , "\u0062\"" ] `, `["\u0061","b"]`, `["a","\u0062","c"]`, `[null]`, `null`, `["a",1]`, `[["a"]]`, `{"a":"b"}`, `1`,
+		`["\ud800"]`, "\"\u00e9\"", "\"\u00e9\\u0041\"", "[\"\u00e9\\u0041\"]", "\"\x80\"", "\"a\xff\"", "[\"\xff\"]",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -141,6 +142,9 @@ func FuzzTexts(f *testing.F) {
 
 // A stack overflow would end the process.
 func TestATextThatIsNestedTooDeeplyIsRefused(t *testing.T) {
+	if maxLevels > 1_000 {
+		t.Error("the MCP SDK would refuse what is read here")
+	}
 	nested := func(open, end string, levels int) []byte {
 		return []byte(`{"a":` + strings.Repeat(open, levels) + "1" + strings.Repeat(end, levels) + "}")
 	}
