@@ -45,6 +45,14 @@ func (c Config) Format(f fmt.State, _ rune) {
 // Value is one key of the effective configuration.
 type Value struct{ Key, Value, Origin string }
 
+// derivedFrom is the origin of what follows from another setting, before its name.
+const derivedFrom = "derived from "
+
+// IsChosen reports whether somebody said the value: it is neither a default, nor does it follow from another setting.
+func (v Value) IsChosen() bool {
+	return v.Origin != "default" && !strings.HasPrefix(v.Origin, derivedFrom)
+}
+
 // Top are the settings outside any section.
 type Top struct {
 	Resource string `koanf:"resource" help:"canonical URL of the MCP endpoint, as clients spell it; its path is the mount path"`

@@ -70,7 +70,7 @@ func impliedKind(found map[string]variable) layer {
 	l := newLayer(true, func(key string) string { return key })
 	l.assumed = true
 	if v, ok := telling(found); ok {
-		l.set(kindKey, legacyKind, "derived from "+v.name)
+		l.set(kindKey, legacyKind, derivedFrom+v.name)
 	}
 	return l
 }

@@ -113,7 +113,7 @@ func (l *loader) merge(one layer) {
 
 // derive sets what follows from other settings.
 func (l *loader) derive(key string, value any, from string) {
-	l.merge(layer{values: map[string]any{key: value}, origins: map[string]string{key: "derived from " + from}})
+	l.merge(layer{values: map[string]any{key: value}, origins: map[string]string{key: derivedFrom + from}})
 }
 
 // add merges a layer, refusing what no setting is called and what has the wrong type.
@@ -337,7 +337,7 @@ func notes(c *Config) []string {
 func demoNotes(c *Config) []string {
 	var keys []string
 	for _, v := range c.Effective {
-		if strings.HasPrefix(v.Key, "server.") && v.Origin == "built-in profile "+defaultProfile {
+		if strings.HasPrefix(v.Key, "server.") && v.Origin == builtInProfile+defaultProfile {
 			keys = append(keys, v.Key+" ("+v.Value+")")
 		}
 	}

@@ -104,7 +104,7 @@ func (l *loader) preset(layers []layer) ([]layer, bool) {
 		for _, one := range layers {
 			delete(one.values, kindKey)
 		}
-		preset.set(kindKey, presetKind, "derived from "+presetKey)
+		preset.set(kindKey, presetKind, derivedFrom+presetKey)
 	case kind != presetKind:
 		return layers, true // then it is a setting of another kind, and refused as such
 	}

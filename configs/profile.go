@@ -22,6 +22,8 @@ const (
 	legacyProfile  = "scalekit.yaml" // in an environment with the variables of Scalekit's templates
 )
 
+const builtInProfile = "built-in profile " // the origin of what is in one, before its name
+
 // profileLayer reads the profile at path, or the built-in one of that name if path is empty. named says who chose path.
 func profileLayer(path, named, builtIn string) (layer, Problems) {
 	r := profileReader{layer: newLayer(false, func(key string) string { return key }), lines: map[string]int{}}
@@ -29,7 +31,7 @@ func profileLayer(path, named, builtIn string) (layer, Problems) {
 		// It is part of the binary and always there; nobody can look up a line in it.
 		content, _ := profiles.ReadFile(builtIn)
 		r.layer.assumed = true
-		r.origin = func(int) string { return "built-in profile " + builtIn }
+		r.origin = func(int) string { return builtInProfile + builtIn }
 		r.read(content)
 		return r.layer, r.problems
 	}

@@ -134,29 +134,27 @@ func readAsTheSDKReads(t *testing.T, body []byte) bool {
 	return true
 }
 
-// requestOf makes a request of the SDK's, and returns its params beside it.
+// requestOf makes a request of the SDK's for a method, and returns its params beside it.
 func requestOf(method string) (request mcp.Request, params any) {
 	switch method {
 	case methodCallTool:
-		p := new(mcp.CallToolParamsRaw)
-		return &mcp.CallToolRequest{Params: p}, p
+		return requestWith(new(mcp.CallToolParamsRaw))
 	case methodGetPrompt:
-		p := new(mcp.GetPromptParams)
-		return &mcp.GetPromptRequest{Params: p}, p
+		return requestWith(new(mcp.GetPromptParams))
 	case methodRead:
-		p := new(mcp.ReadResourceParams)
-		return &mcp.ReadResourceRequest{Params: p}, p
+		return requestWith(new(mcp.ReadResourceParams))
 	case methodSubscribe:
-		p := new(mcp.SubscribeParams)
-		return &mcp.SubscribeRequest{Params: p}, p
+		return requestWith(new(mcp.SubscribeParams))
 	case methodComplete:
-		p := new(mcp.CompleteParams)
-		return &mcp.CompleteRequest{Params: p}, p
+		return requestWith(new(mcp.CompleteParams))
 	case methodListen:
-		p := new(mcp.SubscriptionsListenParams)
-		return &mcp.SubscriptionsListenRequest{Params: p}, p
+		return requestWith(new(mcp.SubscriptionsListenParams))
 	}
 	return nil, nil
+}
+
+func requestWith[P mcp.Params](params P) (mcp.Request, any) {
+	return &mcp.ServerRequest[P]{Params: params}, params
 }
 
 // Messages are put together from what parsers have disagreed about: escapes, half characters, bad bytes, null, names in another case or

@@ -72,7 +72,7 @@ func Reasons() []ReasonInWords {
 		{HeaderRefused, "`crit`, `b64` or another header that changes how the token must be read"},
 		{AlgorithmRefused, "`alg` is not on the list (RFC 8725, section 3.1)"},
 		{TypeRefused, "`typ` is not an access token's (RFC 9068, section 4)"},
-		{ClaimsMalformed, "a claim of the wrong type, twice, or spelled in another case; more than 256 claims; or half a character in a name"},
+		{ClaimsMalformed, "a claim of the wrong type, twice, or spelled in another case; more than 256 claims; or half a character in the subject or the client"},
 		{IssuerMismatch, "`iss` is not the configured issuer, byte for byte"},
 		{AudienceMismatch, "`aud` does not name this resource (RFC 8707)"},
 		{TokenExpired, "`exp` is past"},

@@ -137,9 +137,9 @@ func compare(ctx context.Context, s settings, out io.Writer) error {
 		name    string
 		measure func(context.Context, io.Writer) error
 	}
-	all := []measurement{{"memory", w.memory}, {"median", w.floods}, {"cold start", w.coldStarts}}
-	for i, r := range rows {
-		all = slices.Insert(all, i, measurement{r.name, func(ctx context.Context, out io.Writer) error {
+	var all []measurement
+	for _, r := range rows {
+		all = append(all, measurement{r.name, func(ctx context.Context, out io.Writer) error {
 			ratios, err := w.ratios(ctx, r)
 			if err == nil {
 				line(out, r.name, ratios, r.target)
@@ -147,6 +147,7 @@ func compare(ctx context.Context, s settings, out io.Writer) error {
 			return err
 		}})
 	}
+	all = append(all, measurement{"memory", w.memory}, measurement{"median", w.floods}, measurement{"cold start", w.coldStarts})
 	all = slices.DeleteFunc(all, func(m measurement) bool { return !strings.Contains(m.name, s.only) })
 	if len(all) == 0 {
 		return fmt.Errorf("no row has %q in its name", s.only)

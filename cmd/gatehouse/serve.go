@@ -49,8 +49,8 @@ func serve(ctx context.Context, args []string, c console) int {
 func servePortProblem(cfg *configs.Config, err error) string {
 	const key = "server.listen"
 	i := slices.IndexFunc(cfg.Effective, func(v configs.Value) bool { return v.Key == key })
-	origin := cfg.Effective[i].Origin
-	text := portProblem(key+", "+origin, cfg.Server.Listen, err)
+	said := cfg.Effective[i]
+	text := portProblem(key+", "+said.Origin, cfg.Server.Listen, err)
 	host, taken, splitErr := net.SplitHostPort(cfg.Server.Listen)
 	free, freeErr := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if !errors.Is(err, syscall.EADDRINUSE) || splitErr != nil || freeErr != nil {
@@ -61,9 +61,9 @@ func servePortProblem(cfg *configs.Config, err error) string {
 	listen := fmt.Sprintf("--%s=%s", key, net.JoinHostPort(host, port))
 	dialled := fmt.Sprintf("--resource=http://localhost:%s%s", port, cfg.Resource.Path())
 	advice := listen
-	switch followed := origin == "default" || strings.HasPrefix(origin, "derived from "); {
-	case cfg.Resource.IsLoopback() && followed:
-		advice = dialled
+	switch {
+	case cfg.Resource.IsLoopback() && !said.IsChosen():
+		advice = dialled // and the address follows
 	case cfg.Resource.IsLoopback() && strings.HasSuffix(cfg.Resource.Host(), ":"+taken):
 		advice = dialled + " " + listen
 	}
