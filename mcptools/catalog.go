@@ -14,8 +14,8 @@ type Catalog struct {
 	Prompts           []Prompt
 	Resources         []Resource
 	ResourceTemplates []ResourceTemplate
-	// Options may add what a tool alone cannot say, such as completion or subscriptions. It may be nil. KeepAlive and GetSessionID have
-	// no effect: the transport is ours.
+	// Options may add what a tool alone cannot say, such as completion or subscriptions. It may be nil. KeepAlive and
+	// GetSessionID have no effect, because the transport is ours; nor has PageSize, because lists are sent whole.
 	Options func(*mcp.ServerOptions)
 }
 
@@ -77,6 +77,11 @@ func (c Catalog) Scopes() []string {
 	return scopes
 }
 
+// entries is the length of the longest list.
+func (c Catalog) entries() int {
+	return max(len(c.Tools), len(c.Prompts), len(c.Resources), len(c.ResourceTemplates))
+}
+
 func (c Catalog) register(s *mcp.Server) {
 	for _, t := range c.Tools {
 		t.register(s)
@@ -108,6 +113,14 @@ const (
 	methodUnsubscribe = "resources/unsubscribe"
 	methodListen      = "subscriptions/listen" // which also subscribes to resources
 	methodComplete    = "completion/complete"  // which tells what a prompt or a resource could be asked for
+)
+
+// Methods that list what the server offers.
+const (
+	methodListTools     = "tools/list"
+	methodListPrompts   = "prompts/list"
+	methodListResources = "resources/list"
+	methodListTemplates = "resources/templates/list"
 )
 
 // scopeTable says which scopes an operation needs beyond those that every call needs. It is the one place that knows; the

@@ -44,7 +44,8 @@ func (h *Handler) direct(r *http.Request, m message, version string) http.Handle
 // standsAlone reports whether a request of the method is answered from what it says, and its answer is one response.
 func standsAlone(method string) bool {
 	switch method {
-	case methodCallTool, methodGetPrompt, methodRead, methodComplete, "tools/list", "prompts/list", "resources/list", "resources/templates/list":
+	case methodCallTool, methodGetPrompt, methodRead, methodComplete,
+		methodListTools, methodListPrompts, methodListResources, methodListTemplates:
 		return true
 	}
 	return false

@@ -82,6 +82,9 @@ func (e *exchange) send(message jsonrpc.Message) error {
 }
 
 func (e *exchange) answer(response *jsonrpc.Response) error {
+	if failure, ok := errors.AsType[*jsonrpc.Error](response.Error); ok && failure.Code == codeInvalidParams && !isDecodable(e.request.Method, e.request.Params) {
+		response.Error = &jsonrpc.Error{Code: codeInvalidParams, Message: errUndecodable.Error()} // the SDK's text quotes params
+	}
 	text, err := encode(response)
 	if err != nil {
 		response = &jsonrpc.Response{ID: response.ID, Error: &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}}

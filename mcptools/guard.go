@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func (g guard) around(next mcp.MethodHandler) mcp.MethodHandler {
 		if err := g.authorize(method, req); err != nil {
 			return nil, err
 		}
-		if err := g.subscribing(method, req); err != nil {
+		if err := g.checkParams(method, req); err != nil {
 			return nil, err
 		}
 		if runsCode(method) {
@@ -89,12 +90,48 @@ func (g guard) authorize(method string, req mcp.Request) error {
 	return nil
 }
 
-// subscribing refuses subscriptions to what nobody offers, which the SDK would note and remember for ever.
-func (g guard) subscribing(method string, req mcp.Request) error {
-	if op := operationOf(method, req); method == methodSubscribe && !g.scopes.offers(op.name) {
-		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "there is no such resource"}
+// checkParams looks once more, at what is dispatched, for params that the SDK must not act on: cursors, and
+// subscriptions to what the catalog does not offer, which the SDK would keep until the session ends.
+func (g guard) checkParams(method string, req mcp.Request) error {
+	switch method {
+	case methodListTools, methodListPrompts, methodListResources, methodListTemplates:
+		if cursorOf(req) != "" {
+			return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: errUnknownCursor.Error()}
+		}
+	case methodSubscribe, methodListen:
+		op := operationOf(method, req)
+		uris := op.more
+		if method == methodSubscribe {
+			uris = []string{op.name}
+		}
+		if len(uris) > maxListenedURIs || slices.ContainsFunc(uris, func(uri string) bool { return !g.scopes.offers(uri) }) {
+			return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "there is no such resource"}
+		}
 	}
 	return nil
+}
+
+// cursorOf returns the cursor of a list request, as the SDK decoded it.
+func cursorOf(req mcp.Request) string {
+	switch r := req.(type) {
+	case *mcp.ListToolsRequest:
+		if r.Params != nil {
+			return r.Params.Cursor
+		}
+	case *mcp.ListPromptsRequest:
+		if r.Params != nil {
+			return r.Params.Cursor
+		}
+	case *mcp.ListResourcesRequest:
+		if r.Params != nil {
+			return r.Params.Cursor
+		}
+	case *mcp.ListResourceTemplatesRequest:
+		if r.Params != nil {
+			return r.Params.Cursor
+		}
+	}
+	return ""
 }
 
 // operationOf reads the operation from what the SDK decoded, not from what was on the wire.

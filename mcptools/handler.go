@@ -22,7 +22,7 @@ const maxRememberedBytes = 16 << 10
 
 // isRemembered reports whether a session keeps what a message of the method says.
 func isRemembered(method string) bool {
-	return method == methodInitialize || method == "logging/setLevel" || strings.HasPrefix(method, notifications)
+	return method == methodInitialize || method == methodSetLevel || strings.HasPrefix(method, notifications)
 }
 
 // notifications is how the names of methods begin that want no answer.
@@ -90,6 +90,8 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	// The SDK would ask every session whether it is still there, and take a client without a standing stream, which cannot hear it,
 	// for gone; and after a call without session, go on asking. Idle sessions end by their timeout.
 	options.KeepAlive = 0
+	// One page for each list, so that no cursor exists and every cursor can be refused (see noCursor).
+	options.PageSize = max(1, catalog.entries())
 	h.server = mcp.NewServer(&o.Info, options)
 	catalog.register(h.server)
 	h.versions = mcp.SupportedProtocolVersions()
@@ -143,6 +145,9 @@ func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
 		return nil, unreadable(err)
 	}
 	message, refused := peek(body)
+	if refused == nil {
+		refused = message.checkLargeParams()
+	}
 	if refused != nil {
 		return nil, refused
 	}
@@ -178,6 +183,9 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	}
 	if plain := h.direct(r, m, r.Header.Get(versionHeader)); plain != nil {
 		return plain
+	}
+	if refused := m.checkDecodable(); refused != nil {
+		return refused
 	}
 	r.Body = m.again()
 	switch {
@@ -275,12 +283,15 @@ func (h *Handler) CloseStreams() { h.closeStreams() }
 // It waits no longer than it takes handlers to notice that their context ended, and five seconds at most.
 func (h *Handler) CloseSessions() {
 	h.stop()
-	var closing sync.WaitGroup
-	for s := range h.server.Sessions() {
-		closing.Go(func() { _ = s.Close() }) // there is nobody left to tell
-	}
 	done := make(chan struct{})
-	go func() { closing.Wait(); close(done) }()
+	go func() {
+		defer close(done)
+		var closing sync.WaitGroup
+		for s := range h.server.Sessions() { // takes the SDK's lock, which a handler may hold
+			closing.Go(func() { _ = s.Close() }) // no client waits for the error
+		}
+		closing.Wait()
+	}()
 	select {
 	case <-done:
 	case <-time.After(5 * time.Second):

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -40,7 +41,7 @@ func typed[In, Out any](c contract, handler mcp.ToolHandlerFor[In, Out]) mcp.Too
 	return func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		var in In
 		if err := c.read(req.Params.Arguments, &in); err != nil {
-			return failed(err), nil
+			return failed(errors.New(truncate(err.Error(), maxRefusalBytes))), nil
 		}
 		result, out, err := handler(ctx, req, in)
 		if err != nil {
@@ -119,6 +120,21 @@ func (c contract) write(out any) (json.RawMessage, error) {
 func decode(b []byte, to any) error {
 	_, err := segmentio.Parse(b, to, segmentio.DontMatchCaseInsensitiveStructFields)
 	return err
+}
+
+// maxRefusalBytes bounds the text that tells a model why its arguments are refused. The validator quotes what it
+// refuses, which may be all of the arguments.
+const maxRefusalBytes = 1 << 10
+
+// truncate returns at most n bytes of s, and never half a character.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + " (truncated)"
 }
 
 func failed(err error) *mcp.CallToolResult {

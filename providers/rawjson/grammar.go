@@ -10,8 +10,10 @@ import (
 
 const none = -1
 
-// maxLevels bounds how deep objects and lists stand in each other. They are read on the stack, and by the MCP SDK no deeper than 1,000.
-const maxLevels = 900
+// maxLevels bounds how deep objects and lists are nested. They are read on the stack here, and decoders that read a
+// value to its end at each level take time in proportion to bytes times levels. Real tokens and messages have fewer than
+// ten levels.
+const maxLevels = 64
 
 var errMalformed = errors.New("not one JSON object")
 

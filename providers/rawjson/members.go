@@ -13,7 +13,7 @@ import (
 )
 
 // Each calls member for every member of an object, in their order, with the decoded name and with the value as it stands in
-// raw. It reads all of the text and takes only what is one JSON object, as [json.Valid] would, and not nested more than 900
+// raw. It reads all of the text and takes only what is one JSON object, as [json.Valid] would, and not nested more than 64
 // levels deep; it ends at the first error, or at a name that occurs twice. What was told before the error means nothing.
 func Each(raw []byte, member func(name, value []byte) error) error {
 	i := skipBlanks(raw, 0)

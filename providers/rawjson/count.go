@@ -1,0 +1,24 @@
+package rawjson
+
+// CountValues returns how many JSON values raw consists of: itself, and each member's and each element's value. It stops
+// counting beyond limit. raw must be one JSON value, such as [Each] passes on.
+func CountValues(raw []byte, limit int) int {
+	n := 1
+	for i := 0; i < len(raw) && n <= limit; {
+		switch raw[i] {
+		case '"':
+			if i = text(raw, i); i == none {
+				return limit + 1
+			}
+			continue
+		case ',':
+			n++
+		case '{', '[':
+			if first := at(raw, skipBlanks(raw, i+1)); first != '}' && first != ']' {
+				n++
+			}
+		}
+		i++
+	}
+	return n
+}
