@@ -48,6 +48,8 @@ type Handler struct {
 	states              map[string]*mcp.ServerSessionState
 	parametersInHeaders map[string]bool
 	patience            time.Duration // of an exchange
+	closeTimeout        time.Duration // of CloseSessions
+	probe               lockProbe
 	// The SDK's own handler without sessions, for what is not served directly, with the manners that it lacks.
 	sdk struct {
 		calls   http.Handler // what runs code
@@ -76,7 +78,7 @@ type Options struct {
 // NewHandler serves a catalog. Everything that it dispatches is recovered, bounded in time, and checked again for the
 // required and for its own scopes.
 func NewHandler(o Options, catalog Catalog) *Handler {
-	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog), patience: usualPatience}
+	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog), patience: usualPatience, closeTimeout: 5 * time.Second}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
 	options := &mcp.ServerOptions{
@@ -294,6 +296,6 @@ func (h *Handler) CloseSessions() {
 	}()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(h.closeTimeout):
 	}
 }

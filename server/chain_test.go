@@ -178,6 +178,10 @@ func TestHealthAndReadiness(t *testing.T) {
 	if r := f.ask(t, http.MethodGet, "/health", anyHost, nil); r.status != 200 {
 		t.Errorf("/health answered %d while the server drains", r.status)
 	}
+	f.stuck.Store(true)
+	if r := f.ask(t, http.MethodGet, "/health", anyHost, nil); r.status != 503 || r.body != `{"status":"stuck"}` {
+		t.Errorf("/health answered %d %s while the application is stuck", r.status, r.body)
+	}
 	if strings.Contains(f.log.String(), "/health") {
 		t.Error("probes fill the log")
 	}

@@ -33,6 +33,9 @@ type Config struct {
 	Outcomes *Outcomes
 	// Draining ends when the server is about to stop: from then on it says that it is not ready. Nil means never.
 	Draining context.Context
+	// IsStuck reports that the application behind the gate cannot serve any request until the process is restarted. Then
+	// /health says so. Nil means never.
+	IsStuck func() bool
 }
 
 // ReservedPath reports whether this package serves path itself, so that nothing can be mounted there.

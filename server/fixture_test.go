@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,6 +67,7 @@ type front struct {
 	echo     *echo.Echo
 	log      *buffer
 	address  string // host:port that listens
+	stuck    atomic.Bool
 
 	transport *http.Transport
 }
@@ -119,7 +121,7 @@ func start(t *testing.T, o options) *front {
 	}
 	f.echo = server.New(server.Config{
 		Resource: resource, Settings: settings, Implies: o.implies, RequiredScopes: []string{"mcp:use"},
-		Logger: logger, Draining: o.drain,
+		Logger: logger, Draining: o.drain, IsStuck: f.stuck.Load,
 	}, provider, f.app)
 	if o.change != nil {
 		o.change(f.echo)

@@ -36,7 +36,7 @@ func read() []string { return []string{http.MethodGet, http.MethodHead} }
 // publicRoutes names everything that needs no token.
 func publicRoutes(c Config, p providers.Provider) routeTable {
 	table := routeTable{
-		{path: healthPath, methods: read(), handler: healthy, anyOrigin: true, probe: true},
+		{path: healthPath, methods: read(), handler: healthy(c), anyOrigin: true, probe: true},
 		{path: readyPath, methods: read(), handler: ready(c, p), probe: true},
 	}
 	for _, path := range c.Resource.MetadataPaths() {
@@ -81,10 +81,15 @@ func (t routeTable) has(path string) bool       { _, ok := t.find(path); return 
 func (t routeTable) anyOrigin(path string) bool { r, _ := t.find(path); return r.anyOrigin }
 func (t routeTable) probe(path string) bool     { r, _ := t.find(path); return r.probe }
 
-// healthy says that the process answers. It does not look at the provider: an orchestrator that restarted the server for
-// the provider's outage would only make it worse.
-func healthy(c echo.Context) error {
-	return c.JSONBlob(http.StatusOK, []byte(`{"status":"healthy"}`))
+// healthy says whether restarting the process would help. It does not look at the provider: an orchestrator that
+// restarted the server for the provider's outage would only make it worse.
+func healthy(c Config) echo.HandlerFunc {
+	return func(ctx echo.Context) error {
+		if c.IsStuck != nil && c.IsStuck() {
+			return ctx.JSONBlob(http.StatusServiceUnavailable, []byte(`{"status":"stuck"}`))
+		}
+		return ctx.JSONBlob(http.StatusOK, []byte(`{"status":"healthy"}`))
+	}
 }
 
 // ready says whether tokens can be verified. Before the first keys, and while the server drains, traffic should go

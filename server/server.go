@@ -37,7 +37,7 @@ func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = answer(c, nil)
 	e.IPExtractor = clientAddress(c)
-	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy, anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
+	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy(c), anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
 	e.Use(inOrder(begin, slowPeers(c), accessLog(c), answered(c), alive, ownHost(c, public), cors(c, public)))
 	routes(e, public)
 	return e

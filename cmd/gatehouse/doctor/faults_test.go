@@ -282,6 +282,10 @@ func faults() map[string]fault {
 			}),
 			bad: []string{"server.health failed"}, found: "500 with JSON", fix: "another port",
 		},
+		"a server that is stuck": {
+			after: front(func(w *world) { w.front.before = at("/health", 503, "application/json", `{"status":"stuck"}`) }),
+			bad:   []string{"server.health failed"}, found: "the server is stuck", fix: "restart it",
+		},
 		"a proxy in front of nothing": {
 			before: front(func(w *world) {
 				w.noServer = true

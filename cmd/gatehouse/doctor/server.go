@@ -85,6 +85,14 @@ func isHealthy(a answer) bool {
 	return a.status == http.StatusOK && json.Unmarshal(a.body, &body) == nil && body.Status == "healthy"
 }
 
+// isStuck reports whether an answer of /health says that only a restart helps.
+func isStuck(a answer) bool {
+	var body struct {
+		Status string `json:"status"`
+	}
+	return a.status == http.StatusServiceUnavailable && json.Unmarshal(a.body, &body) == nil && body.Status == "stuck"
+}
+
 // health also tells whether it is a server of ours that answers. A proxy need not let /health through.
 func (s *ownServer) health(ctx context.Context) providers.Outcome {
 	a, err := s.get(ctx, "/health")
@@ -93,6 +101,10 @@ func (s *ownServer) health(ctx context.Context) providers.Outcome {
 	}
 	if isHealthy(a) {
 		return providers.Fine("healthy")
+	}
+	if isStuck(a) {
+		return providers.Broken("the server is stuck: it answers, but serves no MCP request any more",
+			"restart it, and report what its log says; an orchestrator that probes /health restarts it by itself")
 	}
 	for _, path := range s.Config.Resource.MetadataPaths() {
 		if m, err := s.get(ctx, path); err == nil && m.status == http.StatusOK && json.Valid(m.body) {

@@ -54,6 +54,7 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 	h.MCP = mcptools.NewHandler(mcptools.Options{
 		Settings: cfg.MCP, Tools: cfg.Tools, Info: info, RequiredScopes: cfg.Scopes.Required, Logger: logger,
 	}, h.Catalog)
+	go h.MCP.Probe(ctx)
 
 	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
 	h.drain = drain
@@ -65,6 +66,7 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		Logger:         logger,
 		Outcomes:       outcomes,
 		Draining:       draining,
+		IsStuck:        h.MCP.IsStuck,
 	}, h.Provider, h.MCP)
 	return h, nil
 }
