@@ -32,6 +32,8 @@ type Sources struct {
 	Environ []string
 	// Flags are the flags that were set, by the name of their key.
 	Flags map[string]string
+	// MemoryLimit is how much memory the process may use, in bytes; 0 means that there is no limit.
+	MemoryLimit int64
 }
 
 // layer is one source: values by flat key, and where each came from in words.

@@ -33,10 +33,10 @@ func Load(s Sources) (*Config, error) {
 	}
 	if !known {
 		// Without a kind nothing can be said about its settings, but all else can be checked.
-		l.check(nil)
+		l.check(nil, s.MemoryLimit)
 		return nil, l.problems
 	}
-	config := l.check(kind.Defaults())
+	config := l.check(kind.Defaults(), s.MemoryLimit)
 	if len(l.problems) > 0 {
 		return nil, l.problems
 	}
@@ -185,7 +185,7 @@ func (l *loader) unknown(name string, one layer) Problem {
 }
 
 // check decodes every section and asks its owner whether it can be right.
-func (l *loader) check(provider providers.Settings) *Config {
+func (l *loader) check(provider providers.Settings, memoryLimit int64) *Config {
 	var (
 		top    Top
 		config Config
@@ -215,6 +215,7 @@ func (l *loader) check(provider providers.Settings) *Config {
 		}
 		l.listenWhereDialled(&config)
 	}
+	l.byteLimits(&config, memoryLimit)
 	config.Server.Check(l.report("server"))
 	config.MCP.Check(l.report("mcp"))
 	config.Scopes.Check(l.report("scopes"))
@@ -236,6 +237,27 @@ func (l *loader) check(provider providers.Settings) *Config {
 		config.Provider = provider
 	}
 	return &config
+}
+
+// byteLimits derives the limits of bytes that are not set, and refuses bodies that no caller could send within them.
+func (l *loader) byteLimits(config *Config, memoryLimit int64) {
+	const all, perUser = "mcp.max_bytes", "mcp.max_bytes_per_user"
+	set := config.MCP
+	config.MCP = set.WithByteLimits(memoryLimit)
+	switch {
+	case set.MaxBytes != 0:
+	case memoryLimit > 0:
+		l.derive(all, config.MCP.MaxBytes, "GOMEMLIMIT")
+	default:
+		l.merge(layer{values: map[string]any{all: config.MCP.MaxBytes}, origins: map[string]string{all: "default"}})
+	}
+	if set.MaxBytesPerUser == 0 {
+		l.derive(perUser, config.MCP.MaxBytesPerUser, all)
+	}
+	if most := config.MCP.MaxBytesPerUser; config.Server.MaxBodyBytes > most {
+		l.report("server")("max_body_bytes", fmt.Sprintf("it is more than %s, which is %d: such a body would always be refused", perUser, most),
+			fmt.Sprintf("use at most %d, or raise %s", most, perUser))
+	}
 }
 
 // checkListen asks the provider whether it goes with the address. An address that cannot be read is reported already.

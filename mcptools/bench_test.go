@@ -52,7 +52,8 @@ func listers(n int) (ours, bare http.Handler) {
 	info := id.TokenInfo()
 	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
 	ours = inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler := h.Route(r)
+		_, handler, done := h.Route(r)
+		defer done()
 		handler.ServeHTTP(w, r)
 	}))
 	return ours, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})

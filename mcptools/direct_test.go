@@ -210,7 +210,8 @@ func TestADirectAnswerSaysWhatTheSDKsHandlerSays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := handlerOf(plentiful(), func(o *Options) { o.Settings.Era = EraStateless })
 			status, kind, got := answerTo(t, c.posted, func(w http.ResponseWriter, r *http.Request) {
-				_, handler := h.Route(r)
+				_, handler, done := h.Route(r)
+				defer done()
 				if _, ok := handler.(*direct); !ok {
 					t.Errorf("served by a %T", handler)
 				}
@@ -278,7 +279,8 @@ func TestWhatIsOddIsLeftToTheSDK(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := handlerOf(plentiful(), func(o *Options) { o.Settings.Era = EraStateless })
-			_, handler := h.Route(p.request())
+			_, handler, done := h.Route(p.request())
+			defer done()
 			if _, ok := handler.(*direct); ok {
 				t.Error("it was served directly")
 			}
@@ -430,7 +432,8 @@ func TestAToolLearnsDirectlyWhatItWouldFromTheSDK(t *testing.T) {
 	for name, p := range cases {
 		h := handlerOf(Catalog{Tools: all}, func(o *Options) { o.Settings.Era = EraStateless })
 		status, _, got := answerTo(t, p, func(w http.ResponseWriter, r *http.Request) {
-			_, handler := h.Route(r)
+			_, handler, done := h.Route(r)
+			defer done()
 			if _, ok := handler.(*direct); !ok {
 				t.Errorf("%s: served by a %T", name, handler)
 			}
@@ -451,7 +454,8 @@ func TestNamesInHeadersMustAgreeForPromptsAndResources(t *testing.T) {
 		"another resource": modernly("resources/read", `"uri":"doc://a"`).with(nameHeader, "doc://b"),
 		"no resource":      modernly("resources/read", `"uri":""`),
 	} {
-		_, handler := h.Route(p.request())
+		_, handler, done := h.Route(p.request())
+		defer done()
 		if _, ok := handler.(*direct); ok {
 			t.Errorf("%s: served directly", name)
 		}

@@ -1,7 +1,6 @@
 package mcptools
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
@@ -44,6 +43,9 @@ type Handler struct {
 	sessions *sessions
 	streams  *quota
 	calls    *quota
+	bytes    *byteQuota
+	// maxBodyBytes bounds a body before it is read; 0 if the server in front alone does.
+	maxBodyBytes int
 	// How a request begins that is served directly, by its version; and the tools whose parameters have to stand in headers too.
 	states              map[string]*mcp.ServerSessionState
 	parametersInHeaders map[string]bool
@@ -71,6 +73,9 @@ type Options struct {
 	Info mcp.Implementation
 	// RequiredScopes are needed by every call.
 	RequiredScopes []string
+	// MaxBodyBytes is server.max_body_bytes, so that a body that announces more is refused unread; 0 means that the server
+	// in front bounds bodies alone.
+	MaxBodyBytes int
 	// Logger gets the stack of a handler that panics. It must not be nil.
 	Logger *slog.Logger
 }
@@ -105,6 +110,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		}
 	}
 	h.sessions = newSessions(o.Settings)
+	h.bytes, h.maxBodyBytes = newByteQuota(o.Settings.WithByteLimits(0)), o.MaxBodyBytes
 	h.streams = newQuota(o.Settings.MaxStreamsPerUser, o.Settings.MaxStreams)
 	h.calls = newQuota(o.Settings.MaxCallsPerUser, o.Settings.MaxCalls)
 	g := guard{
@@ -133,45 +139,52 @@ func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
 
 // Route reads which operation r asks for, names the scopes that it needs, and picks the handler of its era, with the
 // manners that the SDK lacks around it. It satisfies server.Mount.
-func (h *Handler) Route(r *http.Request) ([]string, http.Handler) {
+func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
 	switch {
 	case r.Method != http.MethodPost && h.isUnknownOldVersion(r):
-		return nil, unsupportedVersion(nil, r.Header.Get(versionHeader), h.versions)
+		return nil, unsupportedVersion(nil, r.Header.Get(versionHeader), h.versions), nothingHeld
 	case r.Method != http.MethodPost && h.hasSessions():
-		return nil, h.ofSession(r.Method)
+		return nil, h.ofSession(r.Method), nothingHeld
 	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
-		return nil, h.sdk.others // which knows how to refuse what it cannot serve
+		return nil, h.sdk.others, nothingHeld // which knows how to refuse what it cannot serve
 	}
-	body, err := readAll(r)
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	message, refused := peek(body)
-	if refused == nil {
-		refused = message.checkLargeParams()
-	}
+	held := h.bytes.reserve(principalOf(r.Context()))
+	message, refused := h.readMessage(r, held)
 	if refused != nil {
-		return nil, refused
+		return nil, refused, held.release
 	}
-	if h.isUnknownOldVersion(r) {
-		return nil, unsupportedVersion(message.id, r.Header.Get(versionHeader), h.versions)
-	}
-	return h.scopes.of(message.operation), h.route(r, message)
+	return h.scopes.of(message.operation), h.route(r, message), held.release
 }
 
-// usualBody is up to how many bytes Content-Length is believed before they came. Most messages fit.
-const usualBody = 16 << 10
+// nothingHeld is what [Handler.Route] returns for requests whose body is not read.
+func nothingHeld() {}
 
-func readAll(r *http.Request) ([]byte, error) {
-	var body bytes.Buffer
-	if n := r.ContentLength; n > 0 && n <= usualBody {
-		body.Grow(int(n) + bytes.MinRead)
+// principalOf returns the name under which the limits know a caller. Without an identity nothing is served later.
+func principalOf(ctx context.Context) string {
+	if id := providers.IdentityFrom(ctx); id != nil {
+		return id.Principal()
 	}
-	_, err := body.ReadFrom(r.Body)
-	if body.Available() > usualBody {
-		return bytes.Clone(body.Bytes()), err // a call keeps it, and need not keep what the buffer grew to
+	return ""
+}
+
+// readMessage reads the body of r, and what must be known of the message in it.
+func (h *Handler) readMessage(r *http.Request, held *reservation) (message, *refusal) {
+	body, refused := readBody(r, h.maxBodyBytes, held)
+	if refused != nil {
+		return message{}, refused
 	}
-	return body.Bytes(), err
+	m, refused := peek(body)
+	if refused == nil {
+		refused = m.weigh(held)
+	}
+	if refused == nil {
+		refused = m.checkLargeParams()
+	}
+	if refused == nil && h.isUnknownOldVersion(r) {
+		refused = unsupportedVersion(m.id, r.Header.Get(versionHeader), h.versions)
+	}
+	m.held = held
+	return m, refused
 }
 
 func (h *Handler) route(r *http.Request, m message) http.Handler {

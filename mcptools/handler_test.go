@@ -35,8 +35,10 @@ func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string 
 	},
 		&auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
 	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(context.WithValue(r.Context(), providers.IdentityKey{}, id))
 		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
-		_, handler := h.Route(r)
+		_, handler, done := h.Route(r)
+		defer done()
 		handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), providers.NoterKey{}, inHeader{w})))
 	})))
 	t.Cleanup(func() {

@@ -30,8 +30,11 @@ type message struct {
 	version json.RawMessage
 	// isRequest is true if the message has the members of a JSON-RPC 2.0 request, and none of an answer.
 	isRequest bool
+	// values is how many JSON values the message has, if they are many.
+	values int
 
 	body []byte
+	held *reservation
 }
 
 // again is the body, to be read once more.
@@ -203,6 +206,11 @@ func peek(body []byte) (message, *refusal) {
 	}
 	if isAbsent(m.params) {
 		m.params = nil
+	}
+	for _, raw := range []json.RawMessage{m.params, top[4], top[5]} {
+		if len(raw) > uncountedValues {
+			m.values += rawjson.CountValues(raw, maxArgumentValues+maxOtherValues)
+		}
 	}
 	return m, m.readParams()
 }

@@ -441,7 +441,8 @@ func TestNothingIsWrittenToARequestThatIsOver(t *testing.T) {
 			server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var over atomic.Bool
 				defer over.Store(true)
-				_, handler := h.Route(r)
+				_, handler, done := h.Route(r)
+				defer done()
 				handler.ServeHTTP(watched{w, &over, &late}, r)
 			})))
 			defer func() { server.Close(); h.CloseSessions() }()
@@ -564,7 +565,8 @@ func TestALongAnswerMayTakeLongerThanAPieceOfIt(t *testing.T) {
 	info := id.TokenInfo()
 	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
 	server := httptest.NewUnstartedServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler := h.Route(r)
+		_, handler, done := h.Route(r)
+		defer done()
 		handler.ServeHTTP(w, r)
 	})))
 	server.Config.ConnState = func(c net.Conn, state http.ConnState) {

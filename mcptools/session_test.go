@@ -45,7 +45,8 @@ func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
 		return &info, nil
 	}, nil)
 	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler := h.Route(r)
+		_, handler, done := h.Route(r)
+		defer done()
 		handler.ServeHTTP(w, r)
 	})))
 	t.Cleanup(func() {
@@ -322,7 +323,8 @@ func behind(h *Handler, w http.ResponseWriter, r *http.Request) {
 	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, GoodUntil: time.Now().Add(time.Hour)}
 	info := id.TokenInfo()
 	auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler := h.Route(r)
+		_, handler, done := h.Route(r)
+		defer done()
 		handler.ServeHTTP(w, r)
 	})).ServeHTTP(w, r)
 }
@@ -427,7 +429,8 @@ func TestWithoutAnIdentityNothingIsServed(t *testing.T) {
 			"a handshake": legacily("initialize", `"protocolVersion":"2025-11-25"`).request(),
 		} {
 			w := httptest.NewRecorder()
-			_, handler := h.Route(r)
+			_, handler, done := h.Route(r)
+			defer done()
 			handler.ServeHTTP(w, r)
 			if w.Code != http.StatusUnauthorized && (name != "a handshake" || era != EraStateless) {
 				t.Errorf("%s, %s: answered %d", era, name, w.Code)

@@ -1,6 +1,12 @@
 package mcptools
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
+
+// minBytes is the least of the limits of bytes: less would refuse ordinary messages.
+const minBytes = 64 << 10
 
 // Settings are the section "mcp" of the configuration.
 type Settings struct {
@@ -11,6 +17,8 @@ type Settings struct {
 	MaxSessionsPerUser int           `koanf:"max_sessions_per_user" help:"open sessions of one caller"`
 	MaxCalls           int           `koanf:"max_calls" help:"calls in flight in all"`
 	MaxCallsPerUser    int           `koanf:"max_calls_per_user" help:"calls in flight of one caller"`
+	MaxBytes           int           `koanf:"max_bytes" help:"bytes of messages being read and of calls in flight, in all; 0: a quarter of GOMEMLIMIT, 64 MiB without one"`
+	MaxBytesPerUser    int           `koanf:"max_bytes_per_user" help:"the same for one caller; 0: a quarter of mcp.max_bytes"`
 	MaxStreams         int           `koanf:"max_streams" help:"standing streams of notifications in all"`
 	MaxStreamsPerUser  int           `koanf:"max_streams_per_user" help:"standing streams of one caller"`
 }
@@ -38,6 +46,21 @@ func DefaultSettings() Settings {
 	}
 }
 
+// WithByteLimits returns s with the limits of bytes that are not set: a quarter of the process's memory limit in all,
+// and a quarter of that for one caller. memoryLimit is in bytes; 0 means that there is none.
+func (s Settings) WithByteLimits(memoryLimit int64) Settings {
+	if s.MaxBytes == 0 {
+		s.MaxBytes = defaultMaxBytes
+		if memoryLimit > 0 {
+			s.MaxBytes = int(memoryLimit / 4)
+		}
+	}
+	if s.MaxBytesPerUser == 0 {
+		s.MaxBytesPerUser = s.MaxBytes / 4
+	}
+	return s
+}
+
 // Check reports every setting that cannot be right. The key is relative to the section.
 func (s Settings) Check(report func(key, reason, wayOut string)) {
 	if s.Era != EraDual && s.Era != EraStateless {
@@ -50,6 +73,14 @@ func (s Settings) Check(report func(key, reason, wayOut string)) {
 		if d.value < time.Second {
 			report(d.key, "it is shorter than a second", "use a duration such as 5m")
 		}
+	}
+	if s.MaxBytes != 0 && s.MaxBytes < minBytes {
+		report("max_bytes", fmt.Sprintf("it is less than %d", minBytes), "leave it out for the default")
+	}
+	if s.MaxBytesPerUser != 0 && s.MaxBytesPerUser < minBytes {
+		report("max_bytes_per_user", fmt.Sprintf("it is less than %d", minBytes), "leave it out for the default")
+	} else if s.MaxBytes != 0 && s.MaxBytesPerUser > s.MaxBytes {
+		report("max_bytes_per_user", fmt.Sprintf("it is more than mcp.max_bytes, which is %d", s.MaxBytes), "leave it out for a quarter of mcp.max_bytes")
 	}
 	for _, n := range []struct {
 		key   string

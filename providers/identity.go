@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -88,5 +89,16 @@ func FromTokenInfo(info *auth.TokenInfo) *Identity {
 		return nil
 	}
 	id, _ := info.Extra[identityKey].(*Identity)
+	return id
+}
+
+// IdentityKey is the key of the caller's *[Identity] in the context of a request.
+type IdentityKey struct{}
+
+// IdentityFrom returns the caller whose token was verified for the request of ctx, or nil if there is none. It is for
+// what happens while the request is served; a tool reads the caller from its own request, because in a session the
+// SDK's contexts belong to the session.
+func IdentityFrom(ctx context.Context) *Identity {
+	id, _ := ctx.Value(IdentityKey{}).(*Identity)
 	return id
 }

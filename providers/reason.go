@@ -51,6 +51,7 @@ const (
 	TooManySessions    Reason = "too_many_sessions"
 	TooManyStreams     Reason = "too_many_streams"
 	TooManyCalls       Reason = "too_many_calls"
+	TooManyBytes       Reason = "too_many_bytes"
 	InternalError      Reason = "internal_error"
 	AnswerNotSent      Reason = "answer_not_sent"
 )
@@ -99,6 +100,7 @@ func Reasons() []ReasonInWords {
 		{TooManySessions, "more sessions than `mcp.max_sessions_per_user` or `mcp.max_sessions`"},
 		{TooManyStreams, "more standing streams than `mcp.max_streams_per_user` or `mcp.max_streams`"},
 		{TooManyCalls, "more calls in flight than `mcp.max_calls_per_user` or `mcp.max_calls`"},
+		{TooManyBytes, "more bytes of messages in flight than `mcp.max_bytes_per_user` or `mcp.max_bytes`"},
 		{InternalError, "a mistake in this program; the log line has it"},
 		{AnswerNotSent, "the caller was gone before the answer was"},
 	}

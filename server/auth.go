@@ -121,7 +121,9 @@ func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 			if c.Path() == cfg.Resource.Path() {
 				r := c.Request()
 				r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(cfg.Settings.MaxBodyBytes))
-				ofOperation, v.handler = mcp.Route(r)
+				var done func()
+				ofOperation, v.handler, done = mcp.Route(r)
+				defer done()
 			}
 			missing := union(v.identity.Missing(cfg.RequiredScopes), v.identity.Missing(ofOperation))
 			if len(missing) > 0 {

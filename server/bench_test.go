@@ -159,7 +159,9 @@ func (c *counted) Close() error               { return nil }
 // canned is the application behind the gate, and the whole server without one.
 type canned struct{}
 
-func (canned) Route(*http.Request) ([]string, http.Handler) { return nil, canned{} }
+func (canned) Route(*http.Request) ([]string, http.Handler, func()) {
+	return nil, canned{}, func() {}
+}
 
 func (canned) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")

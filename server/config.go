@@ -13,8 +13,9 @@ import (
 type Mount interface {
 	// Route reads just enough of r to say which scopes the operation needs beyond those that every call needs, and
 	// which handler serves it. It never acts on r. What it reads of the body, h knows. A request that cannot be
-	// understood gets a handler that says so. The connection has no write deadline when h is called: h sets those that it wants.
-	Route(r *http.Request) (scopes []string, h http.Handler)
+	// understood gets a handler that says so. The connection has no write deadline when h is called: h sets those that it
+	// wants. done must be called once, when the request is over, whether h was called or not: it gives back what Route took.
+	Route(r *http.Request) (scopes []string, h http.Handler, done func())
 }
 
 // Config is all that [New] needs to know besides the provider and the mount. It is built from values that were checked.

@@ -28,7 +28,7 @@ type application struct {
 	calls int
 }
 
-func (a *application) Route(r *http.Request) ([]string, http.Handler) {
+func (a *application) Route(r *http.Request) ([]string, http.Handler, func()) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		a.calls++
@@ -56,7 +56,7 @@ func (a *application) Route(r *http.Request) ([]string, http.Handler) {
 		w.Header().Set("X-Called", strings.Join(r.Header.Values("X-Request-Id"), ", "))
 		_, _ = io.WriteString(w, "served")
 	})
-	return strings.Fields(r.Header.Get("X-Needs")), handler
+	return strings.Fields(r.Header.Get("X-Needs")), handler, func() {}
 }
 
 // front is a whole chain on a real listener, with a real verifier over an issuer under the test's control.

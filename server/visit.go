@@ -44,6 +44,8 @@ func (v *visit) Value(key any) any {
 	switch key.(type) {
 	case visitKey, providers.NoterKey:
 		return v
+	case providers.IdentityKey:
+		return v.identity
 	}
 	return v.Context.Value(key)
 }

@@ -17,7 +17,7 @@ import (
 type application struct{ canned.Answer }
 
 // Route implements server.Mount.
-func (a application) Route(*http.Request) ([]string, http.Handler) { return nil, a }
+func (a application) Route(*http.Request) ([]string, http.Handler, func()) { return nil, a, func() {} }
 
 // serveGate serves the product's chain in front of the canned answer, with its log off.
 func serveGate(ctx context.Context, listen, issuer string) error {

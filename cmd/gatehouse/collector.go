@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"math"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -35,6 +36,18 @@ func isSet(environ []string, name string) bool {
 		value, found := strings.CutPrefix(entry, name+"=")
 		return found && value != ""
 	})
+}
+
+// processMemoryLimit returns the limit that [tuneCollector] makes the collector keep, or 0 if there is none.
+func processMemoryLimit(environ []string, cgroupLimit string) int64 {
+	if isSet(environ, "GOMEMLIMIT") {
+		if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 { // the runtime has read it
+			return limit
+		}
+		return 0
+	}
+	limit, _ := memoryLimit(cgroupLimit)
+	return limit
 }
 
 // cgroupFile is where Linux says how much memory a container may use (cgroup v2).

@@ -71,7 +71,7 @@ func settingsFlags(flags *pflag.FlagSet, c console) func() (*configs.Config, err
 				set[f.Name] = f.Value.String()
 			}
 		})
-		return configs.Load(configs.Sources{Profile: *profile, Dir: c.dir, Environ: c.environ, Flags: set})
+		return configs.Load(configs.Sources{Profile: *profile, Dir: c.dir, Environ: c.environ, Flags: set, MemoryLimit: c.memoryLimit})
 	}
 }
 

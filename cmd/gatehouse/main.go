@@ -26,6 +26,7 @@ type console struct {
 	stdout, stderr io.Writer
 	environ        []string
 	dir            string // where .env is looked for
+	memoryLimit    int64  // of the process, in bytes; 0 if there is none
 }
 
 // command is one subcommand.
@@ -55,7 +56,10 @@ func main() {
 	if err != nil {
 		dir = ""
 	}
-	os.Exit(run(ctx, os.Args[1:], console{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir}))
+	os.Exit(run(ctx, os.Args[1:], console{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir,
+		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile),
+	}))
 }
 
 // run picks the command. Without one, or with only flags, it serves.

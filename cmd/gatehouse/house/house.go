@@ -52,7 +52,8 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		return nil, err
 	}
 	h.MCP = mcptools.NewHandler(mcptools.Options{
-		Settings: cfg.MCP, Tools: cfg.Tools, Info: info, RequiredScopes: cfg.Scopes.Required, Logger: logger,
+		Settings: cfg.MCP, Tools: cfg.Tools, Info: info, RequiredScopes: cfg.Scopes.Required,
+		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger,
 	}, h.Catalog)
 	go h.MCP.Probe(ctx)
 
