@@ -39,6 +39,7 @@ func claimChecks() []check {
 		{named("exp"), words("a time ahead"), checkExpiry},
 		{named("nbf"), words("a time past, or absent"), checkStart("nbf")},
 		{named("iat"), words("a time past, or absent"), checkStart("iat")},
+		{named(typeClaims...), words("an access token's, or absent"), checkTypeClaims},
 		{func(r Rules) []string { return []string{r.SubjectClaim} }, words("somebody"), checkSubject},
 		{requiredNames, requiredWords, checkRequiredClaims},
 		{func(r Rules) []string { return r.ScopeClaims }, words("scopes"), readScopes},
@@ -169,7 +170,7 @@ func checkRequiredClaims(v *Verifier, claims object, id *Identity) error {
 	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[id.Issuer]) {
 		if !required.metBy(claims) {
 			got, _, _ := claims.lookup(required.Name)
-			return refuse(ClaimMismatch, "%s is %s, it must be %q", required.Name, quoted(string(got)), required.Value)
+			return refuse(ClaimMismatch, "%s is %s, it must be %q", required.Name, quotedValue(got), required.Value)
 		}
 	}
 	return nil
@@ -232,40 +233,37 @@ func allowedNames(r Rules) []string {
 	return r.ClientClaims
 }
 
-// checkNoIDToken refuses what is signed by the same issuer and says who signed in, but opens nothing.
+// checkNoIDToken refuses what is signed by the same issuer and says who signed in, but opens nothing. c_hash,
+// the hash of an authorization code, is in ID tokens only (OpenID Connect Core, section 3.3.2.11), also where
+// access tokens have nonce and at_hash.
 func checkNoIDToken(v *Verifier, claims object, id *Identity) error {
+	if _, present := claims.claim("c_hash"); present {
+		return refuse(IDToken, "it has \"c_hash\", as only ID tokens have")
+	}
 	if v.rules.IDTokenShape {
 		return nil
 	}
-	for _, name := range []string{"nonce", "at_hash", "c_hash"} {
-		if claims.has(name) {
+	for _, name := range []string{"nonce", "at_hash"} {
+		if _, present := claims.claim(name); present {
 			return refuse(IDToken, "it has %q, as ID tokens have", name)
 		}
 	}
 	// RFC 9068, section 2.2 requires client_id. An ID token without nonce and hashes looks like this.
-	if id.Client == "" && id.Scopes == nil && !v.rules.requireKind() {
+	if id.Client == "" && id.Scopes == nil && !v.rules.namesTokenType() {
 		return refuse(IDToken, "it names neither a client nor scopes, as access tokens do")
 	}
 	return nil
 }
 
-// requireKind reports whether a required claim says what kind of token it must be. Others, such as a tenant, ID tokens have
-// too.
-func (r Rules) requireKind() bool {
-	return slices.ContainsFunc(r.RequiredClaims, func(c RequiredClaim) bool {
-		return slices.Contains([]string{"typ", "type", "token_use", "token_type"}, c.Name)
-	})
-}
-
 func checkNoEvents(_ *Verifier, claims object, _ *Identity) error {
-	if claims.has("events") {
+	if _, present := claims.claim("events"); present {
 		return refuse(TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
 	}
 	return nil
 }
 
 func checkNotBound(_ *Verifier, claims object, _ *Identity) error {
-	if claims.has("cnf") {
+	if _, present := claims.claim("cnf"); present {
 		return refuse(SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
 	}
 	return nil

@@ -142,9 +142,10 @@ func textsIn(raw json.RawMessage) ([]string, error) {
 // maxTime is the last second of the year 9999, beyond which time.Time stops being printable.
 const maxTime = 253402300799
 
-// time returns a NumericDate (RFC 7519, section 2), which may have a fraction. ok is false if the member is absent.
+// time returns a NumericDate (RFC 7519, section 2), which may have a fraction. ok is false if the claim is
+// absent.
 func (o object) time(name string) (t time.Time, ok bool, err error) {
-	raw, ok := o.find(name)
+	raw, ok := o.claim(name)
 	if !ok {
 		return time.Time{}, false, nil
 	}
@@ -161,22 +162,53 @@ func timeIn(raw json.RawMessage) (time.Time, error) {
 	return time.Unix(int64(whole), int64(fraction*1e9)), nil
 }
 
-// lookup returns the member name or, if there is none and name has dots, the member that the path leads to: realm.roles is
-// roles inside realm. A name with dots that is there as it stands wins, because claims may be named by a URL.
+// neverNull are the claims that every access token must have (RFC 9068, section 2.2). They are refused if
+// they are null; any other claim that is null counts as absent, because many serializers write null where a
+// claim is not set.
+var neverNull = []string{"iss", "sub", "aud", "exp"}
+
+// claim returns the claim name. One that is null counts as absent, except those in neverNull. Header
+// parameters are read by find: there null is a value.
+func (o object) claim(name string) (json.RawMessage, bool) {
+	raw, ok := o.find(name)
+	if !ok || isNull(raw) && !slices.Contains(neverNull, name) {
+		return nil, false
+	}
+	return raw, true
+}
+
+func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
+
+// lookup returns the claim name or, if there is none and name has dots, the claim that the path leads to:
+// realm.roles is roles inside realm. Names of members may have dots, too, as those that are URLs have: where
+// several members begin the path, the one with the longest name counts first, and the next if the path leads
+// nowhere in it. A member that has to be an object and is none is an error.
 func (o object) lookup(name string) (json.RawMessage, bool, error) {
-	if raw, ok := o.find(name); ok {
+	if raw, ok := o.claim(name); ok {
 		return raw, true, nil
 	}
-	head, rest, isPath := strings.Cut(name, ".")
-	raw, ok := o.find(head)
-	if !isPath || !ok {
-		return nil, false, nil
+	return o.path(name)
+}
+
+func (o object) path(name string) (json.RawMessage, bool, error) {
+	for end := strings.LastIndexByte(name, '.'); end >= 0; end = strings.LastIndexByte(name[:end], '.') {
+		raw, ok := o.find(name[:end])
+		if !ok || isNull(raw) {
+			continue
+		}
+		inner, err := parseObject(raw, nil)
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: %w", name[:end], err)
+		}
+		rest := name[end+1:]
+		if found, ok := inner.find(rest); ok && !isNull(found) {
+			return found, true, nil
+		}
+		if found, ok, err := inner.path(rest); ok || err != nil {
+			return found, ok, err
+		}
 	}
-	inner, err := parseObject(raw, nil)
-	if err != nil {
-		return nil, false, fmt.Errorf("%s: %w", head, err)
-	}
-	return inner.lookup(rest)
+	return nil, false, nil
 }
 
 // firstText returns the first of the named members that is not empty: a string, or a list of one.

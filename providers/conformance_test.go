@@ -153,6 +153,7 @@ func strictOIDC(t testing.TB) *providertest.Subject {
 		{Name: "nbf ahead within the leeway", Claims: m{"nbf": ahead}},
 		{Name: "iat ahead within the leeway", Claims: m{"iat": ahead}},
 		{Name: "no iat", Claims: m{"iat": nil}},
+		{Name: "an access token by every claim that says types", Claims: m{"typ": "Bearer", "type": "access", "token_use": "access_token", "token_type": "at+jwt", "tokenType": "access-token"}},
 		{Name: "claims that nobody here knows", Claims: m{"https://example.com/x": m{"Aud": "x", "sub": []any{1, nil}}, "Roles": []string{"a"}, "": 1}},
 	}
 	s.Refused = []providertest.NearMiss{

@@ -71,8 +71,11 @@ func newIntrospector(life context.Context, style introspectionStyle, address *lo
 	// The sizes are constants above zero, of which alone the constructor would complain.
 	good, _ := lru.New[[sha256.Size]byte, verdict](answersKept)
 	bad, _ := lru.New[[sha256.Size]byte, verdict](refusalsKept)
+	verifier := NewVerifier(rules, nil)
+	introspected := check{named("token_type", "token_use"), words("a bearer access token's, or absent"), checkIntrospectedType}
+	verifier.claimChecks = slices.Insert(verifier.claimChecks, 0, introspected)
 	return &introspector{
-		style: style, address: address, client: client, verifier: NewVerifier(rules, nil), keep: keep, logger: logger, life: life,
+		style: style, address: address, client: client, verifier: verifier, keep: keep, logger: logger, life: life,
 		questions: make(chan struct{}, maxQuestions), waiting: make(chan struct{}, maxWaiting), good: good, bad: bad,
 	}
 }

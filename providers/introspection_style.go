@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,14 +64,6 @@ func (s rfc7662) claims(status int, body []byte, fixed *rawjson.Names) (object, 
 	}
 	if active, _ := claims.find("active"); string(active) != "true" { // anything else, absent included, is no
 		return nil, refuse(TokenInactive, "the issuer says so")
-	}
-	// A refresh token is active too. The members are optional, and what they say of an access token varies.
-	for name, accepted := range map[string][]string{"token_type": {"bearer", "access_token"}, "token_use": {"access", "access_token"}} {
-		kind, err := claims.text(name)
-		if err != nil || kind != "" && !slices.Contains(accepted, strings.ToLower(kind)) {
-			raw, _ := claims.find(name)
-			return nil, refuse(TypeRefused, "%s is %s, accepted are %q", name, quoted(raw), accepted)
-		}
 	}
 	return claims, nil
 }

@@ -14,7 +14,8 @@ type Hint struct{ Cause, WayOut string }
 func (e Explanation) Likeliest() []Hint {
 	var hints []Hint
 	for _, guess := range []func(Explanation) (Hint, bool){
-		guessOpaque, guessExpired, guessIDToken, guessSlash, guessIssuer, guessNoAudience, guessOtherResource, guessClock, guessType, guessKey, guessSignature,
+		guessOpaque, guessExpired, guessOtherToken, guessIDToken, guessSlash, guessIssuer, guessNoAudience, guessOtherResource,
+		guessClock, guessNoExpiry, guessType, guessIntrospectedType, guessKey, guessSignature,
 	} {
 		if hint, ok := guess(e); ok {
 			hints = append(hints, hint)
@@ -52,9 +53,30 @@ func guessIDToken(e Explanation) (Hint, bool) {
 	audience, _ := e.claims.texts("aud")
 	azp := e.text("azp")
 	forItsClient := e.failed(AudienceMismatch) && len(audience) == 1 && azp != "" && audience[0] == azp
-	says := e.text("token_use") == "id" || strings.EqualFold(e.text("typ"), "id")
+	says := slices.Contains([]string{"id", "idtoken", "serializedid"}, e.ownType())
 	return Hint{"it is an ID token, which says who signed in and opens nothing", "send the access token that came beside it"},
 		e.failed(IDToken) && !e.failed(ExpiryMissing) || !e.OK() && (forItsClient || says)
+}
+
+// ownType is what the token calls itself, as [plainType] writes it, if that is not an access token; empty
+// otherwise.
+func (e Explanation) ownType() string {
+	_, value, _ := e.claims.otherType()
+	return plainType(value)
+}
+
+// guessOtherToken names tokens other than ID tokens that are no access tokens, by what they say of
+// themselves.
+func guessOtherToken(e Explanation) (Hint, bool) {
+	const wayOut = "send the access token of the same token response"
+	_, isEvent := e.claims.claim("events")
+	switch own := e.ownType(); {
+	case strings.HasPrefix(own, "refresh") || own == "offline":
+		return Hint{"it is a refresh token, which is for the provider's token endpoint only", wayOut}, true
+	case strings.HasPrefix(own, "logout") || isEvent && e.failed(TypeRefused):
+		return Hint{"it is a logout or security event token, which tells a client what happened and opens nothing", wayOut}, true
+	}
+	return Hint{}, false
 }
 
 func guessSlash(e Explanation) (Hint, bool) {
@@ -107,6 +129,28 @@ func guessOtherResource(e Explanation) (Hint, bool) {
 
 func guessClock(e Explanation) (Hint, bool) {
 	return Hint{"it is from the future", "compare the clocks of the issuer and of this computer"}, e.failed(TokenNotYetValid)
+}
+
+// guessNoExpiry tells JWTs, whose end is all that limits them, from tokens that the provider itself calls
+// active.
+func guessNoExpiry(e Explanation) (Hint, bool) {
+	if e.header == nil {
+		return Hint{"the provider says that it is active, and not until when",
+				"have the provider add exp to its introspection answers, or set provider.introspection_without_exp: " +
+					"then an answer is good for provider.introspection_cache"},
+			e.failed(ExpiryMissing)
+	}
+	return Hint{"it has no exp, so that it would be good for ever", "have the provider issue access tokens that end"}, e.failed(ExpiryMissing)
+}
+
+// guessIntrospectedType is about answers that name a type of their own, such as DPoP.
+func guessIntrospectedType(e Explanation) (Hint, bool) {
+	i := slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason == TypeRefused })
+	if _, known := guessOtherToken(e); known || e.header != nil || e.ownType() != "" || i < 0 {
+		return Hint{}, false
+	}
+	return Hint{"the provider does not call it a bearer access token: " + e.Findings[i].Detail,
+		"have the provider issue bearer tokens to this client, without DPoP or certificates"}, true
 }
 
 func guessType(e Explanation) (Hint, bool) {

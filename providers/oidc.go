@@ -25,12 +25,12 @@ type OIDC struct {
 	Audiences      []string `koanf:"audiences" help:"values of which a token's aud must have one; the resource if empty"`
 	AudienceMode   string   `koanf:"audience_mode" help:"required, or client_allow_list for providers that put no audience into access tokens"`
 	AllowedClients []string `koanf:"allowed_clients" help:"the clients whose tokens are accepted in mode client_allow_list, with aud missing or naming one of them"`
-	TokenTypes     []string `koanf:"token_types" help:"accepted typ headers: at+jwt, and if your provider needs it JWT or absent"`
+	TokenTypes     []string `koanf:"token_types" help:"accepted typ headers: at+jwt, and if your provider needs it JWT or absent, which ID and refresh tokens may have too; then name in required_claims what only access tokens have"`
 	RequiredClaims []string `koanf:"required_claims" help:"claims that a token must have, such as token_use=access"`
-	IDTokenGuard   bool     `koanf:"id_token_guard" help:"refuse tokens that look like ID tokens: with nonce, at_hash or c_hash, or without client and scopes unless required_claims names typ, type, token_use or token_type"`
+	IDTokenGuard   bool     `koanf:"id_token_guard" help:"refuse tokens that look like ID tokens: with nonce or at_hash (c_hash is always refused), or without client and scopes unless required_claims names typ, type, token_use, token_type or tokenType"`
 	Algorithms     []string `koanf:"algorithms" help:"accepted signature algorithms"`
 
-	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes, as text, a list, or the names in an object; dots lead into objects; the first that is there counts"`
+	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes, as text, a list, or the names in an object; dots lead into objects, also through names with dots; the first that is there counts"`
 	ScopeMap         []string `koanf:"scope_map" help:"what the provider calls our scopes, theirs=ours, such as api://demo/mcp.use=mcp:use; clients are told to ask for the first name of each"`
 	DefaultScopes    []string `koanf:"default_scopes" help:"the scopes of a token that has no scope claim at all"`
 	ScopesAdvertised []string `koanf:"scopes_advertised" help:"what metadata and the first challenge tell clients to ask for, instead of scopes.initial"`
@@ -93,13 +93,18 @@ func defaultOIDC() *OIDC {
 
 // Open implements [Settings].
 func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
+	rules := s.rules(site.Resource)
 	if s.AudienceMode == clientAllowList {
 		site.Logger.Warn("tokens of these clients are accepted although they need not be meant for this resource", "setting", "provider.audience_mode", "clients", s.AllowedClients)
 	}
 	if !s.IDTokenGuard {
 		site.Logger.Warn("tokens that look like ID tokens are accepted", "setting", "provider.id_token_guard")
 	}
-	rules := s.rules(site.Resource)
+	if s.admitsOtherTypes(rules) {
+		site.Logger.Warn("every JWT of the provider for this resource is accepted as an access token, refresh tokens included, "+
+			"unless it looks like an ID token or says in a claim that it is another token",
+			"setting", "provider.token_types", "accepted", s.TokenTypes, "fix", admitsOtherTypesFix)
+	}
 	client := newFetchClient(nil)
 	metadata := s.discovery(rules.Issuers, client)
 	p := &remote{names: rules.ScopeNames, metadata: s.metadata(site, rules)}
@@ -126,6 +131,15 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 	}
 	return p, nil
 }
+
+// admitsOtherTypes reports whether nothing but the absence of what other tokens have tells access tokens from
+// them: neither the typ header nor a required claim. Presets were compared with the tokens of their provider.
+func (s *OIDC) admitsOtherTypes(rules Rules) bool {
+	return s.Preset == "" && len(rules.RequiredClaims) == 0 && s.Introspection != introspectAlways &&
+		slices.ContainsFunc(rules.TokenTypes, func(typ string) bool { return typ == "jwt" || typ == absent })
+}
+
+const admitsOtherTypesFix = "name in provider.required_claims a claim and value that only access tokens have, such as token_use=access"
 
 func (s *OIDC) metadata(site Site, rules Rules) Metadata {
 	m := site.metadata(s.authorizationServers(rules.Issuers)...)

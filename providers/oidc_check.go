@@ -114,8 +114,13 @@ func (s *OIDC) checkAudience(resource Resource, report func(key, reason, wayOut 
 
 func (s *OIDC) checkClaims(report func(key, reason, wayOut string)) {
 	for _, entry := range s.RequiredClaims {
-		if name, value, ok := strings.Cut(entry, "="); !ok || strings.TrimSpace(name) == "" || value == "" {
+		name, value, ok := strings.Cut(entry, "=")
+		if !ok || strings.TrimSpace(name) == "" || value == "" {
 			report("required_claims", strconv.Quote(entry)+" does not say which claim must have which value", "write claim=value, such as token_use=access")
+		}
+		if isTypeClaim([]byte(name)) && isOtherType(value) {
+			report("required_claims", strconv.Quote(entry)+" is what refresh, ID or logout tokens say, which are always refused",
+				"require the value that access tokens have, such as token_use=access, or remove it")
 		}
 	}
 	for _, list := range []struct {

@@ -42,6 +42,21 @@ func TestOIDCReadsWhatProvidersCallTheirClaims(t *testing.T) {
 		"an empty first claim counts":                         {func(s *providers.OIDC) { s.ScopeClaims = []string{"scp", "scope"} }, map[string]any{"scp": []string{}}, "alice test-client"},
 		"scopes at the end of a path":                         {func(s *providers.OIDC) { s.ScopeClaims = []string{"realm_access.roles"} }, map[string]any{"realm_access": map[string]any{"roles": []string{"r"}}}, "alice test-client r"},
 		"a claim with dots in its name before a path":         {func(s *providers.OIDC) { s.ScopeClaims = []string{"https://a.b/scopes"} }, map[string]any{"https://a.b/scopes": "x"}, "alice test-client x"},
+		"scopes below a member that is a URL":                 {scopesIn("resource_access.https://mcp.example.com/mcp.roles"), map[string]any{"resource_access": map[string]any{"https://mcp.example.com/mcp": map[string]any{"roles": []string{"r"}}}}, "alice test-client r"},
+		"scopes below a claim that is a URL":                  {scopesIn("https://example.com/app.roles"), map[string]any{"https://example.com/app": map[string]any{"roles": []string{"r"}}}, "alice test-client r"},
+		"a path of which every member has a dot":              {scopesIn("a.b.c.d"), map[string]any{"a.b": map[string]any{"c.d": "x"}}, "alice test-client x"},
+		"the longest of the members that begin a path":        {scopesIn("a.b.c"), map[string]any{"a": map[string]any{"b": map[string]any{"c": "short"}, "b.c": "middle"}, "a.b": map[string]any{"c": "long"}}, "alice test-client long"},
+		"the claim of that very name before any path":         {scopesIn("a.b.c"), map[string]any{"a.b.c": "whole", "a.b": map[string]any{"c": "long"}}, "alice test-client whole"},
+		"the next member if the longest leads nowhere":        {scopesIn("a.b.c"), map[string]any{"a": map[string]any{"b": map[string]any{"c": "short"}}, "a.b": map[string]any{"d": "long"}}, "alice test-client short"},
+		"a member of a path that is null":                     {scopesIn("a.b.c", "scope"), map[string]any{"a": map[string]any{"b": nil}, "a.b": json.RawMessage("null")}, "alice test-client mcp:use"},
+		"the end of a path that is null":                      {scopesIn("a.b", "scope"), map[string]any{"a": map[string]any{"b": nil}}, "alice test-client mcp:use"},
+		"scope null and scopes in scp":                        {nil, map[string]any{"scope": json.RawMessage("null"), "scp": []string{"a"}}, "alice test-client a"},
+		"scope null, with default scopes":                     {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": json.RawMessage("null")}, "alice test-client mcp:use"},
+		"client_id null and the client in azp":                {nil, map[string]any{"client_id": json.RawMessage("null"), "azp": "web"}, "alice web mcp:use"},
+		"a claim that is required below one with dots":        {required("kubernetes.io.namespace=agents"), map[string]any{"kubernetes.io": map[string]any{"namespace": "agents"}}, "alice test-client mcp:use"},
+		"the type that Casdoor requires":                      {required("tokenType=access-token"), map[string]any{"tokenType": "access-token", "scope": nil, "client_id": nil}, "alice"},
+		"the types that access tokens have":                   {nil, map[string]any{"typ": "Bearer", "type": "oauth-access-token", "token_use": "access", "token_type": "access_token", "tokenType": "access-token"}, "alice test-client mcp:use"},
+		"a type that is no string, and others that only look": {nil, map[string]any{"type": 7, "typ": []string{"x"}, "tid": "id", "title": "refresh", "token_use": "identity", "t": "id"}, "alice test-client mcp:use"},
 		"the names in an object":                              {func(s *providers.OIDC) { s.ScopeClaims = []string{"urn:roles"} }, map[string]any{"urn:roles": map[string]any{"b": map[string]any{"1": "x"}, "a": 1}}, "alice test-client a b"},
 		"scopes by names of theirs":                           {func(s *providers.OIDC) { s.ScopeMap = []string{"api/use=mcp:use", "api/use=greet:read"} }, map[string]any{"scope": "api/use other"}, "alice test-client mcp:use greet:read other"},
 		"a scope with an equals sign in it":                   {func(s *providers.OIDC) { s.ScopeMap = []string{"a=b=mcp:use"} }, map[string]any{"scope": "a=b"}, "alice test-client mcp:use"},
@@ -86,6 +101,10 @@ func clients(allowed ...string) func(*providers.OIDC) {
 	return func(s *providers.OIDC) { s.AudienceMode, s.AllowedClients = "client_allow_list", allowed }
 }
 
+func scopesIn(claims ...string) func(*providers.OIDC) {
+	return func(s *providers.OIDC) { s.ScopeClaims = claims }
+}
+
 func required(claims ...string) func(*providers.OIDC) {
 	return func(s *providers.OIDC) { s.RequiredClaims = claims }
 }
@@ -103,7 +122,18 @@ func TestOIDCStaysStrictWhereItIsLoosened(t *testing.T) {
 		"the resource, from a client that is not allowed":                          {clients("web"), nil, providers.ClientRefused},
 		"no aud in the usual mode":                                                 {nil, map[string]any{"aud": nil}, providers.AudienceMismatch},
 		"a required claim that is missing":                                         {required("token_use=access"), nil, providers.ClaimMismatch},
-		"a required claim with another value":                                      {required("token_use=access"), map[string]any{"token_use": "id"}, providers.ClaimMismatch},
+		"a required claim with another value":                                      {required("token_use=access"), map[string]any{"token_use": "accessory"}, providers.ClaimMismatch},
+		"a required claim with the value of an ID token":                           {required("token_use=access"), map[string]any{"token_use": "id"}, providers.TypeRefused},
+		"a required claim that is null":                                            {required("token_use=access"), map[string]any{"token_use": json.RawMessage("null")}, providers.ClaimMismatch},
+		"a required claim below one with dots, in another case":                    {required("kubernetes.io.namespace=agents"), map[string]any{"Kubernetes.io": map[string]any{"namespace": "agents"}}, providers.ClaimsMalformed},
+		"a required claim below one with dots, with another value":                 {required("kubernetes.io.namespace=agents"), map[string]any{"kubernetes.io": map[string]any{"namespace": "other"}}, providers.ClaimMismatch},
+		"a member of a path twice, below one with dots":                            {scopesIn("a.b.scp"), map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
+		"a refresh token, with the guard off":                                      {func(s *providers.OIDC) { s.IDTokenGuard = false }, map[string]any{"typ": "Refresh"}, providers.TypeRefused},
+		"an ID token that says so, with the guard off":                             {func(s *providers.OIDC) { s.IDTokenGuard = false }, map[string]any{"token_use": "id"}, providers.TypeRefused},
+		"a refresh token of Casdoor":                                               {nil, map[string]any{"tokenType": "refresh-token"}, providers.TypeRefused},
+		"a refresh token whose claim is spelled in another way":                    {nil, map[string]any{"TokenUse": "RefreshToken"}, providers.TypeRefused},
+		"a refresh token by one claim, an access token by another":                 {nil, map[string]any{"token_use": "access", "typ": "Refresh"}, providers.TypeRefused},
+		"the hash of a code, with the guard off":                                   {func(s *providers.OIDC) { s.IDTokenGuard = false }, map[string]any{"c_hash": "h"}, providers.IDToken},
 		"a required claim in another case":                                         {required("token_use=access"), map[string]any{"Token_Use": "access"}, providers.ClaimsMalformed},
 		"a required claim that only begins like it":                                {required("token_use=access"), map[string]any{"token_use": "access_"}, providers.ClaimMismatch},
 		"a list that does not hold the required value":                             {required("groups=staff"), map[string]any{"groups": []string{"staff2"}}, providers.ClaimMismatch},

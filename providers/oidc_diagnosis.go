@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // Diagnose implements [Diagnosable].
@@ -25,6 +26,16 @@ func (s *OIDC) Diagnose(site Site) Diagnosis {
 		d.Introspect = func(ctx context.Context, client *http.Client, address string) error {
 			return s.askAboutNothing(ctx, client, address, rules)
 		}
+	}
+	if s.admitsOtherTypes(rules) {
+		d.Examinations = append(d.Examinations, Examination{
+			Name: "provider.token_types", Expected: "something tells access tokens from the provider's other JWTs",
+			Run: func(context.Context, *http.Client) Outcome {
+				found := "neither the typ header (" + strings.Join(rules.TokenTypes, ", ") + ") nor a required claim does: " +
+					"a refresh token that does not say so in a claim is accepted"
+				return Doubtful(found, admitsOtherTypesFix+", or a preset")
+			},
+		})
 	}
 	return d
 }

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,9 +200,10 @@ func TestOIDCSettingsAreCheckedAllAtOnce(t *testing.T) {
 		"an http server for clients": {func(s *providers.OIDC) {
 			s.AuthorizationServers, s.HTTPAllowedHosts = []string{"http://issuer"}, []string{"issuer"}
 		}, "authorization_servers", ""},
-		"HS256":                   {func(s *providers.OIDC) { s.Algorithms = []string{"HS256", "none", "RS256"} }, "algorithms algorithms", ""},
-		"nothing accepted at all": {func(s *providers.OIDC) { s.Algorithms, s.TokenTypes, s.ScopeClaims = nil, nil, nil }, "algorithms token_types scope_claims", ""},
-		"an empty audience":       {func(s *providers.OIDC) { s.Audiences = []string{" "} }, "audiences", ""},
+		"HS256":                     {func(s *providers.OIDC) { s.Algorithms = []string{"HS256", "none", "RS256"} }, "algorithms algorithms", ""},
+		"nothing accepted at all":   {func(s *providers.OIDC) { s.Algorithms, s.TokenTypes, s.ScopeClaims = nil, nil, nil }, "algorithms token_types scope_claims", ""},
+		"an empty audience":         {func(s *providers.OIDC) { s.Audiences = []string{" "} }, "audiences", ""},
+		"what no access token says": {func(s *providers.OIDC) { s.RequiredClaims = []string{"token_use=id", "typ=Bearer", "tid=id"} }, "required_claims", "token_use=access"},
 		"times that cannot be right": {func(s *providers.OIDC) {
 			s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale = time.Hour, 0, 0, -1
 		}, "leeway key_refetch_interval key_max_age key_max_stale", ""},
@@ -220,6 +223,67 @@ func TestOIDCSettingsAreCheckedAllAtOnce(t *testing.T) {
 			})
 			if strings.Join(keys, " ") != c.want || !strings.Contains(strings.Join(ways, " "), c.hint) {
 				t.Errorf("reported %v (%v), want %s", keys, ways, c.want)
+			}
+		})
+	}
+}
+
+// lockedLog is a log that is read while what was opened may still write to it.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestOIDCWarnsWhereNothingTellsAccessTokensFromOthers(t *testing.T) {
+	const warned = "refresh tokens included"
+	resource := must(providers.ParseResource(testResource))
+	for name, c := range map[string]struct {
+		change func(*providers.OIDC)
+		warns  bool
+	}{
+		"at+jwt alone":        {nil, false},
+		"JWT":                 {func(s *providers.OIDC) { s.TokenTypes = []string{"JWT"} }, true},
+		"JWT as a media type": {func(s *providers.OIDC) { s.TokenTypes = []string{"at+jwt", "application/jwt"} }, true},
+		"no typ":              {func(s *providers.OIDC) { s.TokenTypes = []string{"absent"} }, true},
+		"JWT and a required claim": {func(s *providers.OIDC) {
+			s.TokenTypes, s.RequiredClaims = []string{"JWT"}, []string{"token_use=access"}
+		}, false},
+		"JWT by a preset":            {func(s *providers.OIDC) { s.TokenTypes, s.Preset = []string{"JWT"}, "hydra" }, false},
+		"JWT, where no token is one": {func(s *providers.OIDC) { s.TokenTypes, s.Introspection = []string{"JWT"}, "always" }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // nothing is asked
+			var log lockedLog
+			settings := oidcSettings(t, "https://tenant.example", c.change)
+			site := providers.Site{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			if _, err := settings.Open(ctx, site); err != nil {
+				t.Fatal(err)
+			}
+			line := log.String()
+			if strings.Contains(line, warned) != c.warns {
+				t.Errorf("the log says %q", line)
+			}
+			for _, part := range []string{"level=WARN", "setting=provider.token_types", "provider.required_claims"} {
+				if c.warns && !strings.Contains(line, part) {
+					t.Errorf("%q has no %s", line, part)
+				}
+			}
+			examined := slices.ContainsFunc(settings.Diagnose(site).Examinations, func(x providers.Examination) bool { return x.Name == "provider.token_types" })
+			if examined != c.warns {
+				t.Errorf("doctor looks at it: %t", examined)
 			}
 		})
 	}

@@ -72,7 +72,7 @@ func Reasons() []ReasonInWords {
 		{TokenMalformed, "the token is not a compact JWS with a JSON object inside (RFC 7515, section 7.1)"},
 		{HeaderRefused, "`crit`, `b64` or another header that changes how the token must be read"},
 		{AlgorithmRefused, "`alg` is not on the list (RFC 8725, section 3.1)"},
-		{TypeRefused, "`typ` is not an access token's (RFC 9068, section 4)"},
+		{TypeRefused, "the header `typ` is not an access token's (RFC 9068, section 4), or a claim says that it is a refresh, ID or logout token"},
 		{ClaimsMalformed, "a claim of the wrong type, twice, or spelled in another case; more than 256 claims; or half a character in the subject or the client"},
 		{IssuerMismatch, "`iss` is not the configured issuer, byte for byte"},
 		{AudienceMismatch, "`aud` does not name this resource (RFC 8707)"},

@@ -26,8 +26,10 @@ type Rules struct {
 	AllowedClients []string
 	// RequiredClaims must all be there.
 	RequiredClaims []RequiredClaim
-	// IDTokenShape accepts tokens that look like ID tokens. Without it, nonce, at_hash and c_hash are refused, and tokens
-	// that name neither a client nor scopes, unless a required claim says their kind: typ, type, token_use or token_type.
+	// IDTokenShape accepts tokens that look like ID tokens. Without it, nonce and at_hash are refused, and
+	// tokens that name neither a client nor scopes, unless a required claim says their type: typ, type,
+	// token_use, token_type or tokenType. c_hash, and one of these claims that says that it is a refresh, ID
+	// or logout token, are always refused.
 	IDTokenShape bool
 	// Algorithms are the accepted signature algorithms. Symmetric ones and "none" are never accepted, listed or not.
 	Algorithms []jose.SignatureAlgorithm
@@ -134,8 +136,8 @@ func (r Rules) fixedClaims() *rawjson.Names {
 		names = append(names, c.Name)
 	}
 	for _, path := range names {
-		if head, _, isPath := strings.Cut(path, "."); isPath {
-			names = append(names, head)
+		for end := strings.LastIndexByte(path, '.'); end > 0; end = strings.LastIndexByte(path[:end], '.') {
+			names = append(names, path[:end]) // any member that the path may begin with
 		}
 	}
 	slices.Sort(names)

@@ -88,6 +88,9 @@ func defects() []defect {
 		{"accepts tokens from the future", forgiving(providers.TokenNotYetValid), []string{"times"}},
 		{"accepts ID tokens", forgiving(providers.IDToken), []string{"other-kinds"}},
 		{"accepts any typ", forgiving(providers.TypeRefused), []string{"other-kinds"}},
+		{"accepts refresh tokens", verifying(acceptOwnTypes("typ", "type", "token_use", "token_type", "tokenType")), []string{"own-types"}},
+		{"looks for the type of a token in token_use only", verifying(acceptOwnTypes("typ", "type", "token_type", "tokenType")), []string{"own-types"}},
+		{"takes null for a value", verifying(refuseNull), []string{"null-claims"}},
 		{"ignores crit", forgiving(providers.HeaderRefused), []string{"critical-headers"}},
 		{"reads claims in any case, and the last of two", forgiving(providers.ClaimsMalformed), []string{"ambiguous-names"}},
 		{"accepts tokens of nobody", forgiving(providers.SubjectMissing), []string{"subjects"}},
@@ -493,6 +496,25 @@ func lookUp(name string, part int) func(*parts, context.Context, string) (*provi
 		}
 		return p.Verify(ctx, token)
 	}
+}
+
+// acceptOwnTypes accepts tokens that one of the claims calls something other than an access token.
+func acceptOwnTypes(claims ...string) func(*parts, context.Context, string) (*providers.Identity, error) {
+	return func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
+		id, err := p.Verify(ctx, token)
+		said := func(name string) bool { return member(token, 1, name) != "" }
+		if providers.ReasonOf(err) == providers.TypeRefused && slices.ContainsFunc(claims, said) && holds(p.issuer, token) {
+			return laxIdentity(token), nil
+		}
+		return id, err
+	}
+}
+
+func refuseNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
+	if bytes.Contains(segment(token, 1), []byte(":null")) {
+		return nil, fmt.Errorf("%w: %w", providers.ErrInvalidToken, &providers.Refusal{Reason: providers.ClaimsMalformed})
+	}
+	return p.Verify(ctx, token)
 }
 
 func panicOnNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {

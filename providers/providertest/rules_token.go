@@ -27,6 +27,7 @@ func attackRules() []attackRule {
 		{"self-service", "no token says which key it is to be verified with, and none causes a request", "RFC 8725, sections 3.8 and 3.10; CVE-2018-0114", selfServiceAttacks},
 		{"critical-headers", "a token that must be read in a way that is not understood is refused", "RFC 7515, section 4.1.11; RFC 7797; CVE-2025-59420, CVE-2026-32597", criticalAttacks},
 		{"other-kinds", "ID tokens, logout tokens and other JWTs of the same issuer open nothing", "RFC 9068, section 4; RFC 8725, sections 3.11 and 3.12", otherKindAttacks},
+		{"own-types", "a token that calls itself a refresh, ID or logout token in a claim is no access token", "RFC 9068, section 4; RFC 8725, section 3.12", ownTypeAttacks},
 		{"shapes", "whatever is not one compact JWS over one JSON object is refused, without a panic and in time", "RFC 7515, section 7.1; RFC 7519, section 7.2; CVE-2024-28180, CVE-2025-27144", shapeAttacks},
 		{"times", "tokens that expired, have not begun, or do not say when are refused", "RFC 9068, section 2.2; RFC 7519, sections 2 and 4.1", timeAttacks},
 		{"issuers", "iss is the configured issuer byte for byte, and is never looked up", "RFC 8725, section 3.8; RFC 8414, section 3.3", issuerAttacks},
@@ -55,6 +56,7 @@ func tokenRules() []Rule {
 		Rule{"reasons", "every refusal names the rule that decided", "providers.ReasonOf", working(checkReasons)},
 		Rule{"discretion", "no error and no log line repeats a token or what it claims", "OWASP MCP Top 10, MCP01; CWE-532", working(checkDiscretion)},
 		Rule{"remembered-tokens", "what was accepted a moment ago is refused when it is over, and is no pledge for its likes", "RFC 7519, section 4.1.4; CWE-613; CWE-345", opening(checkMemory)},
+		Rule{"null-claims", "an optional claim that is null counts as absent", "RFC 7519, section 4.1", working(checkNull)},
 		Rule{"metadata", "the metadata names this resource, and where to sign in for it", "RFC 9728, section 2; RFC 8414, section 2", opening(checkMetadata)},
 		Rule{"concurrency", "callers who come at once are never taken for one another", "CVE-2026-25536", working(checkConcurrency)},
 	)
@@ -92,6 +94,31 @@ func checkIdentity(o *opened, mint *mint) error {
 		return fmt.Errorf("it is good until %s after its expiry, want none to %s", leeway, leewayLimit)
 	}
 	return nil
+}
+
+// optionalClaims are claims without which an access token may do, and which it may have as null then.
+var optionalClaims = []string{
+	"nbf", "iat", "jti", "client_id", "azp", "nonce", "at_hash", "c_hash", "events", "cnf", "typ", "type", "token_use",
+	"token_type", "tokenType", "auth_time", "act",
+}
+
+func checkNull(o *opened) error {
+	all := m{}
+	for _, name := range optionalClaims {
+		all[name] = null
+	}
+	var wrong problems
+	for _, mint := range o.types() {
+		if o.accepts(mint.with(all)) == nil {
+			continue
+		}
+		for _, name := range optionalClaims {
+			if o.accepts(mint.with(m{name: nil})) == nil { // otherwise this adapter needs it
+				wrong.add(fmt.Sprintf("%s, with %s null", mint.name, name), o.accepts(mint.with(m{name: null})))
+			}
+		}
+	}
+	return wrong.err()
 }
 
 // prepare finds out what some attacks are measured by.

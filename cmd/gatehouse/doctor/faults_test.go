@@ -42,6 +42,11 @@ func faults() map[string]fault {
 			bad:    []string{"config.port warning"}, found: "Claude Desktop", fix: "443",
 		},
 
+		"tokens of any type": {
+			before: front(func(w *world) { w.settings["provider.token_types"] = "at+jwt,JWT" }),
+			bad:    []string{"provider.token_types warning"}, found: "(at+jwt, jwt)", fix: "provider.required_claims",
+		},
+
 		// The way to the provider.
 		"a provider whose name does not resolve": {
 			before: func(t *testing.T, w *world) {
