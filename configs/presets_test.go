@@ -11,14 +11,14 @@ import (
 	"gatehouse/providers"
 )
 
-// sixteen are the presets that the documentation promises.
-var sixteen = []string{
-	"auth0", "authelia", "clerk", "cognito", "descope", "dex", "entra", "google", "hydra", "keycloak", "logto", "okta", "pocket-id", "stytch",
+// promised are the presets that the documentation names.
+var promised = []string{
+	"auth0", "authelia", "casdoor", "clerk", "cognito", "descope", "dex", "entra", "google", "hydra", "keycloak", "logto", "okta", "pocket-id", "stytch",
 	"workos", "zitadel",
 }
 
 func TestThePresetsAreThoseThatArePromised(t *testing.T) {
-	if diff := cmp.Diff(sixteen, presetNames()); diff != "" {
+	if diff := cmp.Diff(promised, presetNames()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -227,12 +227,12 @@ func TestTheNameOfAPresetAsKindGivesTheWayOut(t *testing.T) {
 
 func TestAnUnknownPresetIsAnsweredWithAllOfThem(t *testing.T) {
 	for name, wayOut := range map[string]string{
-		"keyclaok":          "did you mean keycloak? The presets are: " + strings.Join(sixteen, ", "),
-		"ping":              "use one of: " + strings.Join(sixteen, ", "),
-		"../../x/okta.yaml": "use one of: " + strings.Join(sixteen, ", "),
-		"presets/okta":      "use one of: " + strings.Join(sixteen, ", "),
+		"keyclaok":          "did you mean keycloak? The presets are: " + strings.Join(promised, ", "),
+		"ping":              "use one of: " + strings.Join(promised, ", "),
+		"../../x/okta.yaml": "use one of: " + strings.Join(promised, ", "),
+		"presets/okta":      "use one of: " + strings.Join(promised, ", "),
 		"scalekit":          "scalekit is a kind of its own: set --provider.kind to it, and no preset",
-		"Okta":              "did you mean okta? The presets are: " + strings.Join(sixteen, ", "),
+		"Okta":              "did you mean okta? The presets are: " + strings.Join(promised, ", "),
 	} {
 		if p := only(t, Sources{Flags: map[string]string{presetKey: name}}); p.WayOut != wayOut || p.Key != presetKey || p.Origin != "flag --provider.preset" {
 			t.Errorf("%s: %+v", name, p)

@@ -42,6 +42,8 @@ type shape struct {
 	Opaque string
 	// Is is whom the server must take the caller for.
 	Is identity
+	// Refused is why no setting here lets the token in; then Is says nothing.
+	Refused providers.Reason
 	// Advertised are the scopes that clients must be told to ask for.
 	Advertised []string
 	// NearMisses are tokens that somebody else could have, and that must be refused; Admits those that are not refused, so that
@@ -105,6 +107,29 @@ func TestTheTokensOfEachProviderAreAcceptedAndTheirNearMissesRefused(t *testing.
 		for _, s := range shapesOf(t, preset) {
 			t.Run(preset+"/"+s.Name, func(t *testing.T) {
 				for _, deviation := range try(t, preset, s, s.Settings) {
+					t.Error(deviation)
+				}
+			})
+		}
+	}
+}
+
+// unnamed holds the tokens of providers that have no preset: kind oidc with the settings of the shape.
+const unnamed = "no-preset/"
+
+func TestTheTokensOfProvidersWithoutAPresetAreAcceptedAndTheirNearMissesRefused(t *testing.T) {
+	records, err := filepath.Glob("testdata/tokens/" + unnamed + "*.json")
+	if err != nil || len(records) == 0 {
+		t.Fatal(records, err)
+	}
+	for _, r := range records {
+		name := unnamed + strings.TrimSuffix(filepath.Base(r), ".json")
+		for _, s := range shapesOf(t, name) {
+			t.Run(name+"/"+s.Name, func(t *testing.T) {
+				if s.From == "" || s.Name == "" {
+					t.Error("it does not say where it comes from")
+				}
+				for _, deviation := range try(t, name, s, s.Settings) {
 					t.Error(deviation)
 				}
 			})
@@ -205,9 +230,14 @@ func try(t *testing.T, preset string, s shape, settings map[string]string) (devi
 	if len(metadata.AuthorizationServers) != 1 {
 		deviate("metadata", "clients are sent to %q", metadata.AuthorizationServers)
 	}
-	if id, err := a.verify(t, provider, variation{}); err != nil {
+	switch id, err := a.verify(t, provider, variation{}); {
+	case s.Refused != "":
+		if reason := providers.ReasonOf(err); reason != s.Refused {
+			deviate("it", "gives %v, %v, not %s", id, err, s.Refused)
+		}
+	case err != nil:
 		deviate("it", "refused: %v", err)
-	} else {
+	default:
 		want := s.Is
 		want.Issuer = cmp.Or(want.Issuer, fmt.Sprint(s.Claims["iss"]))
 		if diff := gocmp.Diff(want, identity{id.Issuer, id.Subject, id.Client, id.Scopes}, cmpopts.EquateEmpty()); diff != "" {
@@ -282,9 +312,11 @@ func answer(w http.ResponseWriter, status int, body map[string]any) {
 func (a *authority) sources(t *testing.T, preset string, settings map[string]string) Sources {
 	t.Helper()
 	s := Sources{Flags: map[string]string{
-		presetKey: preset, "resource": "https://mcp.example.com/mcp", "provider.discovery_url": a.server.URL + "/metadata", "provider.introspection_cache": "0s",
+		"resource": "https://mcp.example.com/mcp", "provider.discovery_url": a.server.URL + "/metadata", "provider.introspection_cache": "0s",
 	}}
-	if _, ok := presetValues(t, preset)["provider.introspection_url"]; ok {
+	if strings.HasPrefix(preset, unnamed) {
+		s.Flags[kindKey] = presetKind
+	} else if s.Flags[presetKey] = preset; presetValues(t, preset)["provider.introspection_url"] != nil {
 		s.Flags["provider.introspection_url"] = a.server.URL + "/tokeninfo"
 		delete(s.Flags, "provider.discovery_url")
 	}
