@@ -19,10 +19,13 @@ type Lifecycle struct {
 }
 
 // Serve answers requests on ln until ctx ends, and then stops in order: it drains, closes streams, lets calls in flight
-// finish, and cuts off what is left after the shutdown timeout. It returns nil after an orderly stop.
+// finish, and cuts off what is left after the shutdown timeout. It returns nil after an orderly stop. ln must accept plain
+// TCP connections; how many are open at once is bounded by the settings.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, logger *slog.Logger, l Lifecycle) error {
+	open := newConnections(s, logger)
 	srv := &http.Server{
 		Handler:           h,
+		ConnState:         open.setState,
 		ReadHeaderTimeout: s.ReadHeaderTimeout,
 		IdleTimeout:       s.IdleTimeout,
 		MaxHeaderBytes:    s.MaxHeaderBytes,
@@ -30,7 +33,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, log
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }()
+	go func() { failed <- srv.Serve(open.limit(ln)) }()
 	select {
 	case err := <-failed:
 		return err

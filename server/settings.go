@@ -24,6 +24,9 @@ type Settings struct {
 	DrainTime           time.Duration `koanf:"drain_time" help:"how long the server goes on after it said that it is not ready, so that traffic can move elsewhere"`
 	ShutdownTimeout     time.Duration `koanf:"shutdown_timeout" help:"how long calls in flight may take when the server stops"`
 	FailedAuthPerMinute int           `koanf:"failed_auth_per_minute" help:"bad tokens from one address in a minute before it is told to wait"`
+
+	MaxConnections           int `koanf:"max_connections" help:"open connections in all; at the limit the one that is idle longest is closed, or the new one if none is idle"`
+	MaxConnectionsPerAddress int `koanf:"max_connections_per_address" help:"open connections of one peer address (IPv6: one /64); those of server.trusted_proxies count in all only"`
 }
 
 // DefaultSettings returns the section before anything was configured.
@@ -34,6 +37,7 @@ func DefaultSettings() Settings {
 		ReadHeaderTimeout: 10 * time.Second, ReadBodyTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		DrainTime: 5 * time.Second, ShutdownTimeout: 20 * time.Second,
 		FailedAuthPerMinute: 300,
+		MaxConnections:      2000, MaxConnectionsPerAddress: 500,
 	}
 }
 
@@ -59,6 +63,8 @@ func (s Settings) Check(report func(key, reason, wayOut string)) {
 	}{
 		{"max_body_bytes", s.MaxBodyBytes, 1 << 10, 1 << 30},
 		{"max_header_bytes", s.MaxHeaderBytes, 4 << 10, 1 << 20},
+		{"max_connections", s.MaxConnections, 1, 1_000_000},
+		{"max_connections_per_address", s.MaxConnectionsPerAddress, 1, 1_000_000},
 		{"failed_auth_per_minute", s.FailedAuthPerMinute, 1, 1_000_000},
 	} {
 		if n.value < n.least || n.value > n.most {

@@ -37,6 +37,7 @@ func TestSettingsAreCheckedAllAtOnce(t *testing.T) {
 		"no drain time":           {func(s *server.Settings) { s.DrainTime = 0 }, ""},
 		"a negative drain time":   {func(s *server.Settings) { s.DrainTime = -time.Second }, "drain_time"},
 		"no failures are allowed": {func(s *server.Settings) { s.FailedAuthPerMinute = 0 }, "failed_auth_per_minute"},
+		"no connections at all":   {func(s *server.Settings) { s.MaxConnections, s.MaxConnectionsPerAddress = 0, -1 }, "max_connections max_connections_per_address"},
 		"two things wrong":        {func(s *server.Settings) { s.Listen, s.AllowedOrigins = "x", []string{"*"} }, "listen allowed_origins"},
 	} {
 		t.Run(name, func(t *testing.T) {

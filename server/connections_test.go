@@ -1,0 +1,326 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatehouse/server"
+)
+
+// pipes is a listener without a network: peers have the addresses that a test gives them.
+type pipes struct {
+	accepted chan net.Conn
+	closed   chan struct{}
+	once     sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.accepted:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
+type piped struct {
+	net.Conn
+	peer net.Addr
+}
+
+func (p piped) RemoteAddr() net.Addr { return p.peer }
+
+// hub is a server on such a listener, inside of a synctest bubble.
+type hub struct {
+	*pipes
+	t       *testing.T
+	log     *buffer
+	release chan struct{} // lets requests to /slow end
+}
+
+func openHub(t *testing.T, change func(*server.Settings)) *hub {
+	t.Helper()
+	h := &hub{pipes: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}, t: t, log: &buffer{}, release: make(chan struct{})}
+	settings := server.DefaultSettings()
+	settings.DrainTime = 0
+	change(&settings)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-h.release
+		}
+		_, _ = io.WriteString(w, "served")
+	})
+	logger := slog.New(slog.NewTextHandler(h.log, nil))
+	go func() { served <- server.Serve(ctx, h, handler, settings, logger, server.Lifecycle{}) }()
+	t.Cleanup(func() {
+		close(h.release)
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("the server did not stop in order: %v", err)
+		}
+	})
+	return h
+}
+
+// client is one connection to the hub.
+type client struct {
+	net.Conn
+	t      *testing.T
+	closed bool // by the server
+	mu     sync.Mutex
+	got    strings.Builder
+}
+
+// dial connects from an address, and reads what comes.
+func (h *hub) dial(from string) *client {
+	h.t.Helper()
+	peer, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(from, "1000"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	c := &client{Conn: near, t: h.t}
+	h.t.Cleanup(func() { _ = near.Close() })
+	h.accepted <- piped{far, peer}
+	go func() {
+		lines := bufio.NewReader(near)
+		for {
+			line, err := lines.ReadString('\n')
+			c.mu.Lock()
+			c.got.WriteString(line)
+			if err != nil {
+				c.got.WriteString(line)
+				c.closed = !errors.Is(err, io.ErrClosedPipe)
+				c.mu.Unlock()
+				return
+			}
+			c.mu.Unlock()
+		}
+	}()
+	synctest.Wait()
+	return c
+}
+
+// send writes text. It goes on when the server has read it, or closed the connection.
+func (c *client) send(text string) {
+	go func() { _, _ = io.WriteString(c.Conn, text) }()
+	synctest.Wait()
+}
+
+func (c *client) get(path string) {
+	c.send(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: test\r\n\r\n", path))
+}
+
+func (c *client) isClosed() bool {
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+func (c *client) answers() int {
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Count(c.got.String(), "HTTP/1.1 200 OK")
+}
+
+func open(clients ...*client) string {
+	var out strings.Builder
+	for _, c := range clients {
+		if c.isClosed() {
+			out.WriteByte('-')
+		} else {
+			out.WriteByte('o')
+		}
+	}
+	return out.String()
+}
+
+// At a limit the longest idle connection makes room. A connection that never sent a request is idle, and so
+// is one between two requests.
+func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
+	perAddress := func(n int) func(*server.Settings) {
+		return func(s *server.Settings) { s.MaxConnectionsPerAddress = n }
+	}
+	inAll := func(n int) func(*server.Settings) { return func(s *server.Settings) { s.MaxConnections = n } }
+	for name, c := range map[string]struct {
+		settings func(*server.Settings)
+		from     []string
+		do       func(h *hub, c []*client) // when the first of them are connected, before the last one is
+		want     string                    // for each, o is open and - is closed
+	}{
+		"one that was never used": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "-oo"},
+		"one that was used longer ago": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do: func(_ *hub, c []*client) { c[1].get("/"); c[0].get("/") }, want: "o-o"},
+		"one whose header is on its way is not the first": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do: func(_ *hub, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
+		"one that sends its header byte by byte gains once": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do: func(_ *hub, c []*client) { c[0].send("G"); c[1].send("G"); c[0].send("E") }, want: "-oo"},
+		"one that is served is not closed": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do: func(_ *hub, c []*client) { c[0].get("/slow") }, want: "o-o"},
+		"the new one, where all are served": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do: func(_ *hub, c []*client) { c[0].get("/slow"); c[1].get("/slow") }, want: "oo-"},
+		"none of another address":                             {settings: perAddress(1), from: []string{"192.0.2.1", "192.0.2.2"}, want: "oo"},
+		"none of another /64":                                 {settings: perAddress(1), from: []string{"2001:db8:0:1::1", "2001:db8:0:2::1"}, want: "oo"},
+		"one of the same /64":                                 {settings: perAddress(1), from: []string{"2001:db8:0:1::1", "2001:db8:0:1::2"}, want: "-o"},
+		"one of the same IPv4, as a dual listener shows it":   {settings: perAddress(1), from: []string{"192.0.2.1", "::ffff:192.0.2.1"}, want: "-o"},
+		"one of any address, where there are too many in all": {settings: inAll(2), from: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, want: "-oo"},
+		"one of any address whose header is not on its way": {settings: inAll(2), from: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"},
+			do: func(_ *hub, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
+		"the new one, where all in all are served": {settings: inAll(1), from: []string{"192.0.2.1", "192.0.2.2"},
+			do: func(_ *hub, c []*client) { c[0].get("/slow") }, want: "o-"},
+		"none of a trusted proxy": {settings: func(s *server.Settings) { s.MaxConnectionsPerAddress, s.TrustedProxies = 1, []string{"192.0.2.0/24"} },
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "ooo"},
+		"one of a trusted proxy, where there are too many in all": {settings: func(s *server.Settings) { s.MaxConnections, s.TrustedProxies = 2, []string{"192.0.2.0/24"} },
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "-oo"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := openHub(t, c.settings)
+				var clients []*client
+				for i, from := range c.from {
+					if i == len(c.from)-1 && c.do != nil {
+						c.do(h, clients)
+					}
+					clients = append(clients, h.dial(from))
+				}
+				if got := open(clients...); got != c.want {
+					t.Errorf("open are %s, want %s", got, c.want)
+				}
+				if strings.Contains(c.want, "-") != strings.Contains(h.log.String(), "connections were closed at a limit") {
+					t.Errorf("the log says %s", h.log)
+				}
+			})
+		})
+	}
+}
+
+// A place is free again when its connection ends, whichever side ends it, and is counted once.
+func TestAClosedConnectionFreesItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHub(t, func(s *server.Settings) { s.MaxConnectionsPerAddress, s.MaxConnections = 2, 2 })
+		for i := range 10 {
+			c := h.dial("192.0.2.1")
+			switch i % 3 {
+			case 0:
+				c.get("/")
+				_ = c.Close()
+			case 1:
+				c.send("no request\r\n\r\n") // answered with 400 and closed
+			default:
+				_ = c.Close()
+			}
+			synctest.Wait()
+		}
+		busy := []*client{h.dial("192.0.2.1"), h.dial("192.0.2.1")}
+		for _, c := range busy {
+			c.get("/slow")
+		}
+		refused := h.dial("192.0.2.1")
+		if got := open(append(busy, refused)...); got != "oo-" {
+			t.Errorf("open are %s, want oo-", got)
+		}
+		h.release <- struct{}{}
+		h.release <- struct{}{}
+		if busy[0].answers() != 1 || busy[1].answers() != 1 {
+			t.Error("a call was lost")
+		}
+	})
+}
+
+// A flood of connections is a line a minute, which says how many there were.
+func TestClosedConnectionsAreOneLineAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHub(t, func(s *server.Settings) { s.MaxConnectionsPerAddress = 1 })
+		for range 20 {
+			h.dial("192.0.2.1")
+		}
+		time.Sleep(time.Minute)
+		h.dial("192.0.2.1") // the last one has timed out
+		h.dial("192.0.2.1")
+		lines := strings.Count(h.log.String(), "connections were closed at a limit")
+		if lines != 2 || !strings.Contains(h.log.String(), "limit=server.max_connections_per_address count=19 last_address=192.0.2.1") {
+			t.Errorf("%d lines, want 2, and 18 left out and one more in the second:\n%s", lines, h.log)
+		}
+	})
+}
+
+// Headers that never end are bounded together: the oldest are dropped, and one that is sent at once is
+// served.
+func TestUnfinishedHeadersAreBoundedInAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHub(t, func(*server.Settings) {})
+		// Two letters and a colon: what costs most for its size.
+		flood := "GET / HTTP/1.1\r\n" + strings.Repeat("ab:\r\n", 9_000)
+		var strangers []*client
+		for i := range 60 {
+			c := h.dial(fmt.Sprintf("192.0.2.%d", i/10))
+			c.send(flood)
+			strangers = append(strangers, c)
+		}
+		stillOpen := strings.Count(open(strangers...), "o")
+		// Each is 45 KB of text and 9,000 fields, which costs more than a MiB; the budget is 32 MiB.
+		if stillOpen < 20 || stillOpen > 30 {
+			t.Errorf("%d unfinished headers are kept, want 20 to 30", stillOpen)
+		}
+		if strings.Contains(open(strangers[40:]...), "-") {
+			t.Error("not the oldest were dropped")
+		}
+		c := h.dial("198.51.100.1")
+		c.get("/")
+		if c.answers() != 1 {
+			t.Error("a client with a short header was not served")
+		}
+		for _, c := range strangers {
+			_ = c.Close()
+		}
+		// What they took is given back.
+		for i := range 20 {
+			h.dial(fmt.Sprintf("192.0.2.%d", i)).send(flood)
+		}
+		if got := strings.Count(h.log.String(), "unfinished request headers"); got != 1 {
+			t.Errorf("%d lines tell of unfinished headers, want 1:\n%s", got, h.log)
+		}
+	})
+}
+
+// A limit that net/http's way to end an answer does not survive would reset connections: the client loses its
+// answer.
+func TestAnAnswerBeforeTheBodyWasSentArrives(t *testing.T) {
+	f := start(t, options{})
+	conn, err := net.Dial("tcp", f.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	head := "POST /mcp HTTP/1.1\r\nHost: " + f.resource.Host() + "\r\nContent-Length: 10000000\r\n\r\n"
+	if _, err := io.WriteString(conn, head+strings.Repeat("x", 300_000)); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || !strings.Contains(string(answer), " 401 ") {
+		t.Errorf("got %.40q, %v", answer, err)
+	}
+}
