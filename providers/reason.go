@@ -47,6 +47,14 @@ const (
 	MessageMalformed   Reason = "message_malformed"
 	BodyTooLarge       Reason = "body_too_large"
 	VersionUnsupported Reason = "version_unsupported"
+	HeaderRepeated     Reason = "header_repeated"
+	HeaderTooLong      Reason = "header_too_long"
+	HeaderMismatch     Reason = "header_mismatch"
+	MediaTypeRefused   Reason = "media_type_refused"
+	HTTPMethodRefused  Reason = "http_method_refused"
+	MethodUnknown      Reason = "method_unknown"
+	ParamsInvalid      Reason = "params_invalid"
+	CapabilityMissing  Reason = "capability_missing"
 	SessionUnknown     Reason = "session_unknown"
 	TooManySessions    Reason = "too_many_sessions"
 	TooManyStreams     Reason = "too_many_streams"
@@ -96,6 +104,14 @@ func Reasons() []ReasonInWords {
 		{MessageMalformed, "the body is not one JSON-RPC message that every parser reads alike, and batches are not either; or MCP does not allow it here"},
 		{BodyTooLarge, "the body is longer than `server.max_body_bytes`; or `_meta`, or what a session keeps (`initialize`, a notification), than 16 KiB"},
 		{VersionUnsupported, "a protocol version older than all that are served, or in a session one that knows none"},
+		{HeaderTooLong, "the request has more than 200 header fields"},
+		{HeaderRepeated, "two fields of Origin, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method or Mcp-Name: a proxy may read the other one"},
+		{HeaderMismatch, "an Mcp-... header is missing, or does not say what the message says (MCP 2026-07-28)"},
+		{MediaTypeRefused, "Content-Type is not application/json, or Accept does not name both application/json and text/event-stream"},
+		{HTTPMethodRefused, "an HTTP method that the MCP endpoint does not serve"},
+		{MethodUnknown, "a JSON-RPC method that the server does not have"},
+		{ParamsInvalid, "params that the method does not take, or a tool, prompt or resource that does not exist"},
+		{CapabilityMissing, "the method needs a capability that the client does not declare"},
 		{SessionUnknown, "no session, one that is over, or somebody else's"},
 		{TooManySessions, "more sessions than `mcp.max_sessions_per_user` or `mcp.max_sessions`"},
 		{TooManyStreams, "more standing streams than `mcp.max_streams_per_user` or `mcp.max_streams`"},

@@ -115,7 +115,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			}
 			// RFC 9110, section 11.6.1 allows a challenge on a 403 too, and RFC 6750 wants one. A 503 must not have
 			// one, because clients answer a challenge by signing in again.
-			if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest {
+			if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest && r.code != "" {
 				header[challengeHeader] = []string{challenge.header(r)}
 			}
 			if body.Error == "" {

@@ -50,9 +50,11 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 			if public.anyOrigin(ctx.Path()) {
 				return toAll(ctx)
 			}
-			origin := request.Header.Get(echo.HeaderOrigin)
-			if len(request.Header.Values(echo.HeaderOrigin)) > 0 && !allowed(origin) {
-				return foreignOrigin(origin)
+			// All of them, where there are several: singleFields refuses those only after the token.
+			for _, origin := range request.Header.Values(echo.HeaderOrigin) {
+				if !allowed(origin) {
+					return foreignOrigin(origin)
+				}
 			}
 			return toListed(ctx)
 		}

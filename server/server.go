@@ -20,10 +20,12 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 		begin,                    // one id for every request, and one value for what is learnt about it
 		leaving(c), slowPeers(c), // connections end in order, and nobody sends or reads for ever
 		accessLog(c), answered(c), alive, // one line for every request; a panic is a 500
+		fewFields,                  // what a header costs in memory is counted by its fields
 		ownHost(c, public),         // no DNS rebinding
 		cors(c, public),            // 1. CORS: a preflight carries no token, answer it first
 		landingPage(c),             //    a person who opens the MCP URL in a browser reads what this is
 		requireToken(c, p, public), // 2. auth: who is it? every route that is not named public is closed
+		singleFields,               //    a proxy in front has read the same headers
 		requireScopes(c, mcp),      //    and may they? the operation's scopes, all in one challenge
 	))
 	routes(e, public) // 3. routes: health, readiness, metadata, the issuer if embedded
@@ -38,7 +40,7 @@ func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e.HTTPErrorHandler = answer(c, nil)
 	e.IPExtractor = clientAddress(c)
 	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy(c), anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
-	e.Use(inOrder(begin, slowPeers(c), accessLog(c), answered(c), alive, ownHost(c, public), cors(c, public)))
+	e.Use(inOrder(begin, slowPeers(c), accessLog(c), answered(c), alive, fewFields, ownHost(c, public), cors(c, public)))
 	routes(e, public)
 	return e
 }

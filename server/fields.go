@@ -1,0 +1,49 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/providers"
+)
+
+// maxFields bounds the header fields of a request. Browsers and proxies together send some forty. A field of
+// two letters costs more than a hundred bytes once it is read, and what is read stays in memory as long as
+// the call, or the session.
+const maxFields = 200
+
+// fewFields refuses a request with too many header fields.
+func fewFields(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		n := 0
+		for _, values := range c.Request().Header {
+			n += len(values)
+		}
+		if n > maxFields {
+			return &refusal{status: http.StatusRequestHeaderFieldsTooLarge, text: "The request has too many header fields.", reason: providers.HeaderTooLong}
+		}
+		return next(c)
+	}
+}
+
+// singleFields refuses a request that has one of these header fields twice: net/http reads the first, and a
+// proxy that routes, filters or logs by it may read the last. It comes after the token, so that a caller
+// without one learns nothing.
+func singleFields(next echo.HandlerFunc) echo.HandlerFunc {
+	single := [...]string{echo.HeaderOrigin, "Mcp-Session-Id", "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name"}
+	return func(c echo.Context) error {
+		if visitOf(c).identity == nil {
+			return next(c)
+		}
+		header := c.Request().Header
+		for _, name := range single {
+			if len(header[name]) > 1 {
+				return &refusal{status: http.StatusBadRequest, text: "A header field that may occur once occurs more than once.",
+					reason: providers.HeaderRepeated, cause: errors.New("more than one field of " + name)}
+			}
+		}
+		return next(c)
+	}
+}
