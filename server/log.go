@@ -5,25 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
 	"runtime/debug"
-	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/labstack/echo/v4"
 	slogecho "github.com/samber/slog-echo"
-	"golang.org/x/time/rate"
+
+	"gatehouse/providers"
 )
 
 // accessLog writes one line for each request when it ends. A stream is one line, at its end. The library writes it when everything
 // else is done: as a step around the others it would put writers of its own around every answer and keep more of the stack than
 // all other steps together, to count bytes that no line of ours tells.
 func accessLog(c Config) echo.MiddlewareFunc {
-	refusals := newRefusalBudget(c.Logger)
+	budget := newLogBudget(c.Logger)
 	worthALine := func(ctx echo.Context) bool {
 		status := ctx.Response().Status
 		switch {
@@ -32,7 +30,7 @@ func accessLog(c Config) echo.MiddlewareFunc {
 		case status < http.StatusInternalServerError && !c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
 			return false
 		}
-		return refusals.allow(status)
+		return budget.allow(visitOf(ctx), status)
 	}
 	write := slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
@@ -45,43 +43,12 @@ func accessLog(c Config) echo.MiddlewareFunc {
 			if worthALine(ctx) {
 				v := visitOf(ctx)
 				v.took = time.Since(v.began)
+				v.outcome = outcomeOf(v, ctx.Response())
 				_ = write(ctx) // fails only with what it was put around
 			}
 			return err
 		}
 	}
-}
-
-// What strangers may write into the log: enough to see what is going on, too little to fill a disk. Every refusal is still
-// counted in [Outcomes].
-const (
-	refusalsPerSecond = 20
-	refusalsAtOnce    = 500
-)
-
-// refusalBudget leaves refusals out of the log when there are too many, and says how many it left out.
-type refusalBudget struct {
-	limiter *rate.Limiter
-	logger  *slog.Logger
-	leftOut atomic.Int64
-}
-
-func newRefusalBudget(logger *slog.Logger) *refusalBudget {
-	return &refusalBudget{limiter: rate.NewLimiter(refusalsPerSecond, refusalsAtOnce), logger: logger}
-}
-
-func (b *refusalBudget) allow(status int) bool {
-	if status < http.StatusBadRequest || status >= http.StatusInternalServerError {
-		return true
-	}
-	if !b.limiter.Allow() {
-		b.leftOut.Add(1)
-		return false
-	}
-	if n := b.leftOut.Swap(0); n > 0 {
-		b.logger.Warn("refused requests were left out of the log", "count", n)
-	}
-	return true
 }
 
 // answered turns an error into its answer before the access log looks at the status, and counts how the request ended.
@@ -107,7 +74,7 @@ func alive(next echo.HandlerFunc) echo.HandlerFunc {
 				if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
 					panic(v) // net/http's own way to drop a connection
 				}
-				err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+				err = fmt.Errorf("panic: %s\n%s", cut(fmt.Sprint(v)), debug.Stack())
 			}
 		}()
 		return next(c)
@@ -120,7 +87,7 @@ type lean struct{ slog.Handler }
 
 func (h lean) Handle(ctx context.Context, r slog.Record) error {
 	v := visitIn(ctx)
-	var line [9]slog.Attr // most requests end with six
+	var line [11]slog.Attr // most requests end with eight
 	attrs := line[:0]
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key != "request" && a.Key != "response" {
@@ -131,35 +98,100 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 			case "path":
 				attrs = append(attrs, slog.String("path", (&url.URL{Path: cut(member.Value.String())}).EscapedPath()))
 			case "latency":
-				attrs = append(attrs, slog.Duration(member.Key, v.took))
-			case "method", "ip", "status":
+				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(v.took)))
+			case "method":
+				attrs = append(attrs, slog.String("method", providers.Printable(member.Value.String(), maxWord)))
+			case "ip":
+				attrs = append(attrs, slog.String("ip", providers.Printable(member.Value.String(), maxAddress)))
+			case "status":
 				attrs = append(attrs, member)
 			}
 		}
 		return true
 	})
-	attrs = append(attrs, slog.String("request_id", v.id))
+	attrs = append(attrs, slog.String("outcome", string(v.outcome)), slog.String("request_id", v.id))
+	if called := v.named(); len(called) > 0 {
+		attrs = append(attrs, slog.Attr{Key: "mcp", Value: slog.GroupValue(called...)})
+	}
 	if v.identity != nil {
-		v.caller = [2]slog.Attr{slog.String("subject", printable(v.identity.Subject)), slog.String("client", printable(v.identity.Client))}
+		v.caller = [2]slog.Attr{slog.String("subject", providers.Printable(v.identity.Subject, maxName)), slog.String("client", providers.Printable(v.identity.Client, maxName))}
 		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(v.caller[:]...)})
 	}
 	if v.reason != "" {
 		attrs = append(attrs, slog.String("reason", string(v.reason)))
 	}
-	if v.cause != nil {
-		attrs = append(attrs, slog.String("detail", v.cause.Error()))
+	if detail := v.said(); detail != "" {
+		attrs = append(attrs, slog.String("detail", detail))
 	}
 	out := slog.NewRecord(r.Time, r.Level, "request", 0)
 	out.AddAttrs(attrs...)
 	return h.Handler.Handle(ctx, out)
 }
 
-// printable is a name that the issuer chose, fit for any log: no characters that a terminal obeys, and not too long.
-func printable(name string) string {
-	if len(name) <= 200 && strings.IndexFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) < 0 {
-		return name
+// How long the members of a line may be that come from a request or a token, in bytes.
+const (
+	maxWord    = 32 // the HTTP method, the protocol version
+	maxAddress = 64
+	maxName    = 200 // of a person, a client, a tool
+	maxDetail  = 1_000
+	maxStack   = 8_000 // of the detail of a fault in this program
+)
+
+// named are the members of a line that say what the request asks of the application.
+func (v *visit) named() []slog.Attr {
+	called := v.called[:0]
+	for _, member := range [...]struct {
+		key, value string
+		limit      int
+	}{
+		{"method", v.operation.Method, maxName}, {"tool", v.operation.Tool, maxName},
+		{"prompt", v.operation.Prompt, maxName}, {"protocol_version", v.operation.ProtocolVersion, maxWord},
+	} {
+		if member.value != "" {
+			called = append(called, slog.String(member.key, providers.Printable(member.value, member.limit)))
+		}
 	}
-	return strings.Trim(strconv.QuoteToGraphic(cut(name)), `"`)
+	return called
+}
+
+// said is the detail of a line.
+func (v *visit) said() string {
+	switch {
+	case v.cause == nil:
+		return providers.Printable(v.detail, maxDetail)
+	case v.reason == providers.InternalError:
+		text := v.cause.Error()
+		return text[:min(len(text), maxStack)]
+	}
+	text := v.cause.Error()
+	return text[:min(len(text), maxDetail)]
+}
+
+// milliseconds is how durations stand in a line: as a number with three digits, in both formats.
+func milliseconds(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
+
+// outcomeOf says how a request ended, by what the application says of it, else by the reason and the status.
+func outcomeOf(v *visit, answer *echo.Response) providers.RequestOutcome {
+	status := answer.Status
+	switch {
+	case v.Context.Err() != nil && (!answer.Committed || isOutage(v.reason)): // or the question was given up for it
+		return providers.OutcomeCanceled
+	case v.outcome != "":
+		return v.outcome
+	case status < http.StatusBadRequest:
+		return providers.OutcomeOK
+	case status == http.StatusUnauthorized:
+		return providers.OutcomeUnauthenticated
+	case status == http.StatusForbidden:
+		return providers.OutcomeDenied
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && !isOutage(v.reason):
+		return providers.OutcomeLimited
+	case status == http.StatusServiceUnavailable:
+		return providers.OutcomeUnavailable
+	case status < http.StatusInternalServerError:
+		return providers.OutcomeInvalid
+	}
+	return providers.OutcomeError
 }
 
 func (h lean) WithAttrs(attrs []slog.Attr) slog.Handler { return lean{h.Handler.WithAttrs(attrs)} }

@@ -28,12 +28,18 @@ type visit struct {
 	// reason is why the request was refused, and cause more of it, for the log. They never leave the house.
 	reason providers.Reason
 	cause  error
+	// operation is what the application reads of the request, and outcome what it says came of it. detail says more about
+	// the reason, where there is no cause.
+	operation providers.Operation
+	outcome   providers.RequestOutcome
+	detail    string
 	// took is how long it was until the answer was written; set just before the access log is.
 	took time.Duration
 
 	// Kept here for what else would be a piece of memory of its own.
 	body     timedBody
 	caller   [2]slog.Attr
+	called   [4]slog.Attr
 	idHeader [1]string
 }
 
@@ -52,6 +58,15 @@ func (v *visit) Value(key any) any {
 
 // Note implements providers.Noter.
 func (v *visit) Note(reason providers.Reason) { v.reason = reason }
+
+// NoteOperation implements providers.OperationNoter.
+func (v *visit) NoteOperation(o providers.Operation) { v.operation = o }
+
+// NoteOutcome implements providers.OperationNoter.
+func (v *visit) NoteOutcome(o providers.RequestOutcome) { v.outcome = o }
+
+// NoteDetail implements providers.OperationNoter.
+func (v *visit) NoteDetail(detail string) { v.detail = detail }
 
 // visitIn returns the visit that ctx belongs to. Outside a chain it is an empty one: nobody signed in.
 func visitIn(ctx context.Context) *visit {
