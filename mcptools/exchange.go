@@ -10,6 +10,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	segmentio "github.com/segmentio/encoding/json"
+
+	"gatehouse/providers"
 )
 
 // exchange is a POST with one request, and the answer to it: what the server says while it works on it, and at last the response. A
@@ -33,6 +35,8 @@ type exchange struct {
 	stream   bool                // something was said before the response
 	status   int                 // of the response
 	response []byte              // nil if there is none yet
+	verdict  verdict             // on the response
+	noter    providers.Noter     // of the POST, while its client waits
 }
 
 // errNotSent is what the SDK takes for a message that did not go, and not for a broken connection: it knows the error by its code.
@@ -42,6 +46,7 @@ var errNotSent = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"
 // leave.
 func (e *exchange) begin(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
 	e.w, e.answered = w, make(chan struct{})
+	e.noter, _ = r.Context().Value(providers.NoterKey{}).(providers.Noter)
 	e.extra = *extraOf(r, who)
 	e.request.Extra = &e.extra
 }
@@ -98,6 +103,7 @@ func (e *exchange) answer(response *jsonrpc.Response) error {
 		return errNotSent
 	}
 	e.response, e.status = text, e.statusOf(response)
+	e.verdict = verdictOn(e.request.Method, response)
 	if response.Error != nil {
 		e.opens = "" // none came about
 	}
@@ -114,6 +120,8 @@ func (e *exchange) finish() bool {
 	defer e.mu.Unlock()
 	w := e.w
 	e.w = nil
+	e.verdict.note(e.noter)
+	e.noter = nil
 	switch {
 	case w == nil:
 		return true // it was, to a client that has gone
@@ -141,7 +149,7 @@ func (e *exchange) finish() bool {
 func (e *exchange) leave() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.w = nil
+	e.w, e.noter = nil, nil
 }
 
 // close ends the waiting for a response; mu must be held.

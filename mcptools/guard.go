@@ -3,6 +3,7 @@ package mcptools
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"slices"
@@ -58,7 +59,7 @@ func (g guard) around(next mcp.MethodHandler) mcp.MethodHandler {
 // recover in the HTTP chain, and the SDK leaves this to its users on purpose (go-sdk issue 1180).
 func (g guard) recovered(method string, result *mcp.Result, err *error) {
 	if v := recover(); v != nil {
-		g.logger.Error("a handler panicked", "method", method, "panic", v, "stack", string(debug.Stack()))
+		g.logger.Error("a handler panicked", "method", method, "panic", providers.Printable(fmt.Sprint(v), maxPanic), "stack", string(debug.Stack()))
 		*result, *err = nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 	}
 }
@@ -69,7 +70,7 @@ func (g guard) unexplained(method string, req mcp.Request, err error) error {
 	if !ok {
 		return err
 	}
-	g.logger.Error("a handler gave what cannot be sent, or what its output schema does not allow", "method", method, "name", operationOf(method, req).name, "error", broken.Error())
+	g.logger.Error("a handler gave what cannot be sent, or what its output schema does not allow", "method", method, "name", providers.Printable(operationOf(method, req).name, maxNoted), "error", providers.Printable(broken.Error(), maxPanic))
 	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 }
 
@@ -84,8 +85,8 @@ func (g guard) authorize(method string, req mcp.Request) error {
 	}
 	missing := id.Missing(g.required)
 	if missing = append(missing, id.Missing(g.scopes.of(operationOf(method, req)))...); len(missing) > 0 {
-		g.logger.Warn("a call without its scopes got past the HTTP layer", "reason", providers.InsufficientScope, "method", method, "missing", missing, "subject", id.Subject)
-		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "insufficient scope: " + strings.Join(missing, " ")}
+		g.logger.Warn("a call without its scopes got past the HTTP layer", "reason", providers.InsufficientScope, "method", method, "missing", missing, "subject", providers.Printable(id.Subject, maxNoted))
+		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: textScopeMissing + ": " + strings.Join(missing, " ")}
 	}
 	return nil
 }
@@ -175,7 +176,7 @@ func runsCode(method string) bool {
 func (g guard) bounded(ctx context.Context, method string, req mcp.Request, next mcp.MethodHandler) (mcp.Result, error) {
 	caller := req.GetExtra().TokenInfo.UserID
 	if err := g.calls.take(caller); err != nil {
-		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "too many calls in flight; try again later"}
+		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: textTooManyCalls}
 	}
 	defer g.calls.give(caller)
 	ctx, cancel := context.WithTimeout(ctx, g.timeout)

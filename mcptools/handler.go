@@ -131,7 +131,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		DisableLocalhostProtection: true,
 		MaxRequestBodyBytes:        alreadyBounded,
 	})
-	h.sdk.calls, h.sdk.streams, h.sdk.others = unbuffered(h.calling(sdk)), unbuffered(h.standing(sdk)), unbuffered(sdk)
+	h.sdk.calls, h.sdk.streams, h.sdk.others = unbuffered(h.calling(explained(methodCallTool, sdk))), unbuffered(h.standing(explained("", sdk))), unbuffered(explained("", sdk))
 	return h
 }
 
@@ -140,6 +140,7 @@ func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
 // Route reads which operation r asks for, names the scopes that it needs, and picks the handler of its era, with the
 // manners that the SDK lacks around it. It satisfies server.Mount.
 func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
+	noteOperation(r, message{})
 	switch {
 	case r.Method != http.MethodPost && h.isUnknownOldVersion(r):
 		return nil, unsupportedVersion(nil, r.Header.Get(versionHeader), h.versions), nothingHeld
@@ -150,6 +151,7 @@ func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler,
 	}
 	held := h.bytes.reserve(principalOf(r.Context()))
 	message, refused := h.readMessage(r, held)
+	noteOperation(r, message)
 	if refused != nil {
 		return nil, refused, held.release
 	}

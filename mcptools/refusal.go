@@ -36,6 +36,7 @@ type refusal struct {
 // ServeHTTP implements http.Handler.
 func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	providers.Note(r.Context(), f.reason)
+	providers.NoteDetail(r.Context(), f.text)
 	wrong := map[string]any{"code": f.code, "message": f.text}
 	if f.data != nil {
 		wrong["data"] = f.data

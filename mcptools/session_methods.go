@@ -18,7 +18,7 @@ func (h *Handler) ofSession(method string) http.Handler {
 		return signedIn(h.endSession)
 	}
 	// RFC 9110, section 15.5.6 wants the header.
-	return &refusal{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "MCP knows GET, POST and DELETE", allow: "GET, POST, DELETE", reason: providers.MessageMalformed}
+	return &refusal{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "MCP knows GET, POST and DELETE", allow: "GET, POST, DELETE", reason: providers.HTTPMethodRefused}
 }
 
 // getStream serves the standing stream of a session.

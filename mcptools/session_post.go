@@ -43,7 +43,9 @@ func (p *post) read(r *http.Request) *refusal {
 	m := p.message
 	switch {
 	case !acceptsBoth(r.Header):
-		return malformed(m.id, codeInvalidRequest, "Accept must name application/json and text/event-stream")
+		refused := malformed(m.id, codeInvalidRequest, "Accept must name application/json and text/event-stream")
+		refused.reason = providers.MediaTypeRefused
+		return refused
 	case r.Header.Get(lastEventHeader) != "":
 		return malformed(m.id, codeInvalidRequest, "Last-Event-ID is for GET")
 	case m.version != nil: // and a session, which that version does not know
