@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"container/list"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,7 +20,11 @@ const headerBudget = 32 << 20
 // headerCost estimates what net/http keeps of a piece of an unfinished header: the text, in a buffer that
 // doubles as it grows, and for each field an entry in a map, which for short fields is twenty times as large
 // as the text.
-func headerCost(piece []byte) int { return 2*len(piece) + 128*bytes.Count(piece, []byte{'\n'}) }
+func headerCost(size, fields int) int { return 2*size + 128*fields }
+
+// tooManyFields answers a request whose header has far more than maxFields fields before it ends: reading the
+// rest would take milliseconds of processor time.
+const tooManyFields = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 // connections bounds how many connections are open at once, in all and for each peer address. At a limit the
 // connection that has been idle longest is closed; if none is idle, the new one. A connection is idle while
@@ -172,7 +177,7 @@ func (c *connections) setBusy(conn *connection) {
 		c.headers.Remove(conn.header)
 	}
 	c.cost -= conn.cost
-	conn.idle, conn.idleOfAddress, conn.header, conn.cost = nil, nil, nil, 0
+	conn.idle, conn.idleOfAddress, conn.header, conn.cost, conn.fields = nil, nil, nil, 0, 0
 }
 
 func (c *connections) remove(conn *connection) {
@@ -210,20 +215,28 @@ func (c *connections) setState(conn net.Conn, state http.ConnState) {
 
 // read accounts for a piece of a header. Beyond the budget the headers that were begun first lose their
 // connections.
-func (c *connections) read(conn *connection, piece []byte) {
-	limit := c.account(conn, piece)
+// It reports false if this header has too many fields.
+func (c *connections) read(conn *connection, piece []byte) bool {
+	limit, ok := c.account(conn, len(piece), bytes.Count(piece, []byte{'\n'}))
 	if limit != "" {
 		c.reports.add(limit, conn.RemoteAddr())
 	}
+	return ok
 }
 
-func (c *connections) account(conn *connection, piece []byte) (limit string) {
-	cost := headerCost(piece)
+func (c *connections) account(conn *connection, size, fields int) (limit string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if conn.removed || conn.idle == nil {
-		return ""
+		return "", true
 	}
+	// What was read before is all header, because the header has not ended. This piece may hold a body as
+	// well.
+	if conn.fields > 2*maxFields {
+		return "fields of one request header", false
+	}
+	conn.fields += fields
+	cost := headerCost(size, fields)
 	if conn.header == nil {
 		conn.header = c.headers.PushBack(conn)
 		// A connection with a request on its way is no longer the longest idle; only once for each header, so
@@ -238,7 +251,7 @@ func (c *connections) account(conn *connection, piece []byte) (limit string) {
 	for c.cost > headerBudget && c.closeFirst(&c.headers) {
 		limit = "unfinished request headers"
 	}
-	return limit
+	return limit, true
 }
 
 // connection is one that is counted. Everything but waiting belongs to the table's mutex.
@@ -249,15 +262,17 @@ type connection struct {
 	waiting atomic.Bool  // what is read is a header
 
 	idle, idleOfAddress, header *list.Element
-	cost                        int // of its unfinished header
+	cost, fields                int // of its unfinished header
 	removed                     bool
 }
 
 // Read implements net.Conn.
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 && c.waiting.Load() {
-		c.table.read(c, p[:n])
+	if n > 0 && c.waiting.Load() && !c.table.read(c, p[:n]) {
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(c.Conn, tooManyFields)
+		return 0, io.EOF // net/http closes the connection
 	}
 	return n, err
 }
@@ -283,7 +298,7 @@ type connectionReports struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex
-	counts map[string]*connectionReport // by limit, of which there are three
+	counts map[string]*connectionReport // by limit, of which there are four
 }
 
 type connectionReport struct {

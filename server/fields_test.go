@@ -98,10 +98,9 @@ func TestARequestHasAtMost200Fields(t *testing.T) {
 		fields []string
 		status int
 	}{
-		"some":                     {many(150, different), 200},
-		"many":                     {many(200, different), 431},
-		"many of one name":         {many(5_000, same), 431},
-		"as many as there is room": {many(5_000, different), 431},
+		"some":             {many(150, different), 200},
+		"many":             {many(200, different), 431},
+		"many of one name": {many(200, same), 431},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, body := f.raw(t, http.MethodPost, "/mcp", append(c.fields, good, "Content-Length: 0")...)
