@@ -22,6 +22,9 @@ type Identity struct {
 	Audience []string
 	// Scopes are the scopes of the token.
 	Scopes []string
+	// ScopesDefaulted says that the token has no scope claim and that Scopes are provider.default_scopes: a token from
+	// another sign-in would not hold more.
+	ScopesDefaulted bool
 	// Expiry is when the token ends, without leeway.
 	Expiry time.Time
 	// GoodUntil is Expiry with the leeway that the token was checked with. What lasts longer than a request ends then.
@@ -32,6 +35,30 @@ type Identity struct {
 	payload string
 	// principal is what Principal returns, if it was put together before.
 	principal string
+	// tokenScopes is what TokenScopes returns, if that is not Scopes. Identities share it, so it is never written to.
+	tokenScopes *[]string
+}
+
+// TokenScopes returns the scopes under the names that the token gives them: before provider.scope_map and
+// scopes.implies, and none if ScopesDefaulted.
+func (id *Identity) TokenScopes() []string {
+	switch {
+	case id.ScopesDefaulted:
+		return nil
+	case id.tokenScopes != nil:
+		return slices.Clone(*id.tokenScopes)
+	}
+	return slices.Clone(id.Scopes)
+}
+
+// WithScopes returns a copy of id that holds scopes. Its TokenScopes are still those of id.
+func (id *Identity) WithScopes(scopes []string) *Identity {
+	other := *id
+	if other.tokenScopes == nil {
+		other.tokenScopes = &id.Scopes
+	}
+	other.Scopes = scopes
+	return &other
 }
 
 // Claims returns the token's claims as they were signed, for tools that need one. Read-only. They are put together when

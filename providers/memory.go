@@ -38,6 +38,8 @@ type memory struct {
 type alike struct {
 	issuer, client   string
 	audience, scopes []string
+	scopesDefaulted  bool
+	tokenScopes      *[]string
 }
 
 // maxAlikes bounds how many of them are known at once; those in use live on.
@@ -135,7 +137,16 @@ func (m *memory) remember(f fingerprint, id *Identity, keys uint64, now time.Tim
 func (m *memory) alike(id *Identity) *alike {
 	var room [512]byte
 	key := room[:0]
-	for _, list := range [][]string{{id.Issuer, id.Client}, id.Audience, id.Scopes} {
+	var inToken []string
+	if id.tokenScopes != nil {
+		inToken = *id.tokenScopes
+	}
+	if id.ScopesDefaulted {
+		key = append(key, 1)
+	} else {
+		key = append(key, 0)
+	}
+	for _, list := range [][]string{{id.Issuer, id.Client}, id.Audience, id.Scopes, inToken} {
 		key = binary.AppendUvarint(key, uint64(len(list))) // so that no list runs into the next, and no text
 		for _, text := range list {
 			key = append(binary.AppendUvarint(key, uint64(len(text))), text...)
@@ -149,7 +160,12 @@ func (m *memory) alike(id *Identity) *alike {
 	if len(m.alikes) >= maxAlikes {
 		clear(m.alikes)
 	}
-	one := &alike{issuer: id.Issuer, client: strings.Clone(id.Client), audience: cloned(id.Audience), scopes: cloned(id.Scopes)}
+	one := &alike{issuer: id.Issuer, client: strings.Clone(id.Client), audience: cloned(id.Audience), scopes: cloned(id.Scopes),
+		scopesDefaulted: id.ScopesDefaulted}
+	if id.tokenScopes != nil {
+		kept := cloned(inToken)
+		one.tokenScopes = &kept
+	}
 	m.alikes[string(key)] = one
 	return one
 }
@@ -174,6 +190,7 @@ func (m *memory) identity(r recollection, token string) *Identity {
 	one.Identity = Identity{
 		Issuer: r.rest.issuer, Subject: r.principal[len(r.rest.issuer)+1:], Client: r.rest.client,
 		Expiry: expiry, GoodUntil: expiry.Add(m.leeway), payload: payload, principal: r.principal,
+		ScopesDefaulted: r.rest.scopesDefaulted, tokenScopes: r.rest.tokenScopes,
 	}
 	// Copies: a tool that sorted its caller's scopes would sort everybody's.
 	texts := append(append(one.texts[:0], r.rest.audience...), r.rest.scopes...)

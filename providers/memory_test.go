@@ -255,6 +255,8 @@ func TestTokensThatLookAlikeAreKeptApart(t *testing.T) {
 	for i, id := range []*Identity{
 		{Scopes: []string{"a", "b"}}, {Scopes: []string{"a b"}}, {Scopes: []string{"a\x00b"}}, {Scopes: []string{"a\" \"b"}},
 		{Audience: []string{"a", "b"}}, {Audience: []string{"a"}, Scopes: []string{"b"}}, {Audience: []string{"a"}},
+		{Scopes: []string{"a", "b"}, ScopesDefaulted: true}, {Scopes: []string{"a", "b"}, tokenScopes: &[]string{"b"}},
+		{Scopes: []string{"a", "b"}, tokenScopes: &[]string{"c", "b"}}, {Scopes: []string{"a", "b"}, tokenScopes: &[]string{"c b"}},
 		{Client: "a"}, {Issuer: "a"}, {Client: "a", Scopes: []string{"a"}}, {Issuer: "a", Client: "a"},
 		{Expiry: time.Unix(253402300799, 0)}, {Expiry: time.Unix(9223372036, 9e8)}, // which cannot be kept
 	} {
@@ -273,7 +275,8 @@ func TestTokensThatLookAlikeAreKeptApart(t *testing.T) {
 			continue
 		}
 		got := m.identity(r, "")
-		if !ok || got.Issuer != id.Issuer || got.Client != id.Client || !slices.Equal(got.Audience, id.Audience) || !slices.Equal(got.Scopes, id.Scopes) || !got.Expiry.Equal(id.Expiry) {
+		if !ok || got.Issuer != id.Issuer || got.Client != id.Client || !slices.Equal(got.Audience, id.Audience) || !slices.Equal(got.Scopes, id.Scopes) || got.ScopesDefaulted != id.ScopesDefaulted ||
+			!slices.Equal(got.TokenScopes(), id.TokenScopes()) || !got.Expiry.Equal(id.Expiry) {
 			t.Errorf("%+v is remembered as %+v", id, got)
 		}
 	}

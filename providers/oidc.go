@@ -107,7 +107,7 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 	}
 	client := newFetchClient(nil)
 	metadata := s.discovery(rules.Issuers, client)
-	p := &remote{names: rules.ScopeNames, metadata: s.metadata(site, rules)}
+	p := &remote{names: rules.ScopeNames, advertised: s.ScopesAdvertised, metadata: s.metadata(site, rules)}
 	if s.Introspection != introspectAlways {
 		source := KeySource{URL: metadata.keysURL, Client: client}
 		if s.JWKSURL != "" {

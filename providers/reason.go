@@ -41,6 +41,7 @@ const (
 	IntrospectionUnavailable Reason = "introspection_unavailable"
 
 	InsufficientScope  Reason = "insufficient_scope"
+	ScopeUnobtainable  Reason = "scope_unobtainable"
 	OriginRefused      Reason = "origin_refused"
 	Throttled          Reason = "throttled"
 	HostRefused        Reason = "host_refused"
@@ -98,6 +99,7 @@ func Reasons() []ReasonInWords {
 		{TokenInactive, "the issuer says that the token is not, or no longer, active (RFC 7662)"},
 		{IntrospectionUnavailable, "the issuer could not be asked about a token: not the token's fault"},
 		{InsufficientScope, "the token lacks a scope that the operation needs"},
+		{ScopeUnobtainable, "the same, but the token has no scope claim and got its scopes from `provider.default_scopes`, so that no sign-in can add one"},
 		{OriginRefused, "a web page of a foreign origin"},
 		{Throttled, "too many bad tokens came from this address; it is told to wait"},
 		{HostRefused, "a Host header that is not ours: DNS rebinding, or a proxy that rewrites it"},

@@ -13,6 +13,7 @@ type remote struct {
 	introspector *introspector // nil if no token is
 	metadata     Metadata
 	names        ScopeNames
+	advertised   []string // provider.scopes_advertised
 }
 
 // Verify implements [Provider].
@@ -44,6 +45,14 @@ func (p *remote) Metadata() Metadata { return p.metadata }
 
 // SpellScopes implements [ScopeSpeller].
 func (p *remote) SpellScopes(ours []string) []string { return p.names.theirs(ours) }
+
+// ReadScope implements [ScopeReader].
+func (p *remote) ReadScope(inToken string) (ours []string, request string) {
+	return p.names.read(inToken)
+}
+
+// AdvertisedScopes implements [ScopeReader].
+func (p *remote) AdvertisedScopes() []string { return p.advertised }
 
 // Keys implements [KeyReporter]. Without keys, what is needed is the address at which to ask.
 func (p *remote) Keys() KeyStatus {

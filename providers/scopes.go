@@ -11,11 +11,18 @@ import (
 type ScopeNames struct {
 	byTheirs map[string][]string
 	byOurs   map[string]string
+	// first are the names of the provider that come first among those that mean the same of our scopes, by these scopes
+	// (see [meaning]). Clients ask for that name; tokens may have any of them.
+	first map[string]string
 }
+
+// renames reports whether any scope has another name at the provider than here.
+func (n ScopeNames) renames() bool { return len(n.byTheirs) > 0 }
 
 // parseScopeNames reads entries of the form theirs=ours. A scope may contain "=": the last one counts.
 func parseScopeNames(entries []string) (names ScopeNames, wrong []string) {
-	names = ScopeNames{byTheirs: map[string][]string{}, byOurs: map[string]string{}}
+	names = ScopeNames{byTheirs: map[string][]string{}, byOurs: map[string]string{}, first: map[string]string{}}
+	var order []string
 	for _, entry := range entries {
 		i := strings.LastIndexByte(entry, '=')
 		if i < 0 || !IsScope(entry[:i]) || !IsScope(entry[i+1:]) {
@@ -23,12 +30,44 @@ func parseScopeNames(entries []string) (names ScopeNames, wrong []string) {
 			continue
 		}
 		theirs, ours := entry[:i], entry[i+1:]
+		if _, known := names.byTheirs[theirs]; !known {
+			order = append(order, theirs)
+		}
 		names.byTheirs[theirs] = append(names.byTheirs[theirs], ours)
 		if _, twice := names.byOurs[ours]; !twice {
 			names.byOurs[ours] = theirs
 		}
 	}
+	for _, theirs := range order {
+		key := meaning(names.byTheirs[theirs])
+		if _, taken := names.first[key]; !taken {
+			names.first[key] = theirs
+		}
+	}
 	return names, wrong
+}
+
+// meaning is a set of our scopes as one string.
+func meaning(ours []string) string {
+	sorted := slices.Sorted(slices.Values(ours))
+	return strings.Join(slices.Compact(sorted), " ")
+}
+
+// read returns our scopes that one of the provider's means in a token, and the name under which clients ask the
+// provider for it: the first in provider.scope_map that means the same. Entra, for example, wants api://demo/mcp.use
+// in the request, puts mcp.use into the token, and refuses a request for mcp.use.
+func (n ScopeNames) read(theirs string) (ours []string, request string) {
+	if !n.renames() {
+		return []string{theirs}, theirs
+	}
+	ours, renamed := n.byTheirs[theirs]
+	if !renamed {
+		ours = []string{theirs}
+	}
+	if first, ok := n.first[meaning(ours)]; ok {
+		return ours, first
+	}
+	return ours, theirs
 }
 
 // ours translates scopes of a token.
@@ -66,6 +105,16 @@ func (n ScopeNames) theirs(ours []string) []string {
 type ScopeSpeller interface {
 	// SpellScopes returns the provider's names of our scopes, in the same order.
 	SpellScopes(ours []string) []string
+}
+
+// ScopeReader is implemented by a provider whose scopes may have other names than this server's, or that needs scopes
+// which no rule of this server mentions. A challenge for more scopes names those that a client must not lose.
+type ScopeReader interface {
+	// ReadScope returns the scopes of this server that a scope in a token means, and the name under which clients ask
+	// the provider for it.
+	ReadScope(inToken string) (ours []string, request string)
+	// AdvertisedScopes returns provider.scopes_advertised, under the provider's names; nil if it is not set.
+	AdvertisedScopes() []string
 }
 
 // IsScope reports whether s is one scope (RFC 6749, section 3.3: printable ASCII without blanks, quotes and backslashes).

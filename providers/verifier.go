@@ -313,8 +313,12 @@ func (v *Verifier) identify(claims object) (*Identity, error) {
 			return nil, err
 		}
 	}
-	if id.Scopes == nil {
-		id.Scopes = slices.Clone(v.rules.DefaultScopes)
+	switch inToken := id.Scopes; {
+	case inToken == nil && len(v.rules.DefaultScopes) > 0:
+		id.Scopes, id.ScopesDefaulted = slices.Clone(v.rules.DefaultScopes), true
+	case len(inToken) > 0 && v.rules.ScopeNames.renames():
+		kept := inToken
+		id.tokenScopes = &kept
 	}
 	id.Scopes = v.rules.ScopeNames.ours(id.Scopes)
 	if len(id.Scopes) == 0 {

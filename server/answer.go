@@ -24,6 +24,10 @@ type refusal struct {
 	cause error
 	// scopes are what the challenge names; nil means the scopes of first sign-in.
 	scopes []string
+	// caller is whose verified token lacks scopes. The challenge names scopes that its token holds, too.
+	caller *providers.Identity
+	// final says that no sign-in can help: there is no challenge.
+	final bool
 	// retryAfter is in seconds; 0 means that the header is not sent.
 	retryAfter int
 }
@@ -60,9 +64,22 @@ func badToken(cause error) *refusal {
 		reason: providers.ReasonOf(cause), cause: cause}
 }
 
-func insufficientScope(needed, missing []string) error {
-	return &refusal{status: http.StatusForbidden, code: "insufficient_scope", text: "This operation needs more scopes than the access token has.",
-		reason: providers.InsufficientScope, cause: errors.New("missing " + strings.Join(missing, " ")), scopes: needed}
+const insufficientScopeCode = "insufficient_scope"
+
+func insufficientScope(needed, missing []string, caller *providers.Identity) error {
+	return &refusal{status: http.StatusForbidden, code: insufficientScopeCode, text: "This operation needs more scopes than the access token has.",
+		reason: providers.InsufficientScope, cause: missingScopes(missing), scopes: needed, caller: caller}
+}
+
+// scopeUnobtainable has no challenge: clients would sign in again, to no avail.
+func scopeUnobtainable(missing []string) error {
+	return &refusal{status: http.StatusForbidden, code: insufficientScopeCode,
+		text:   "This operation needs scopes that no sign-in can give. The operator of this server can grant them.",
+		reason: providers.ScopeUnobtainable, cause: missingScopes(missing), final: true}
+}
+
+func missingScopes(missing []string) error {
+	return errors.New("missing " + strings.Join(missing, " "))
 }
 
 func foreignOrigin(origin string) error {
@@ -90,7 +107,7 @@ type problem struct {
 // answer is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
 // the reason goes into the request's log line. p may be nil where nothing is protected.
 func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
-	challenge, challengeHeader, noStore := newChallenger(c.Resource, p), http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate), []string{"no-store"}
+	challenge, challengeHeader, noStore := newChallenger(c, p), http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate), []string{"no-store"}
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {
 			return
@@ -115,7 +132,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			}
 			// RFC 9110, section 11.6.1 allows a challenge on a 403 too, and RFC 6750 wants one. A 503 must not have
 			// one, because clients answer a challenge by signing in again.
-			if status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest && r.code != "" {
+			if !r.final && (status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest && r.code != "") {
 				header[challengeHeader] = []string{challenge.header(r)}
 			}
 			if body.Error == "" {

@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
 
 	"gatehouse/providers"
 )
@@ -111,6 +113,7 @@ var notToken68 = func() (not [256]byte) {
 // before anything acts on the request. The mount says what its operation needs; every other closed route needs the
 // required scopes.
 func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
+	unobtainable := rate.Sometimes{Interval: time.Minute} // one client that tries again and again must not fill the log
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			v := visitOf(c)
@@ -126,10 +129,17 @@ func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 				defer done()
 			}
 			missing := union(v.identity.Missing(cfg.RequiredScopes), v.identity.Missing(ofOperation))
-			if len(missing) > 0 {
-				return insufficientScope(union(cfg.RequiredScopes, ofOperation), missing)
+			switch {
+			case len(missing) == 0:
+				return next(c)
+			case v.identity.ScopesDefaulted:
+				unobtainable.Do(func() {
+					cfg.Logger.Warn("a call needs scopes that no sign-in can give", "reason", providers.ScopeUnobtainable,
+						"missing", missing, "setting", "provider.default_scopes")
+				})
+				return scopeUnobtainable(missing)
 			}
-			return next(c)
+			return insufficientScope(union(cfg.RequiredScopes, ofOperation), missing, v.identity)
 		}
 	}
 }

@@ -18,15 +18,16 @@ type challenger struct {
 	// The challenges of nearly every refusal, whole: for first sign-in, and for a bad token.
 	first, badToken string
 	// spell gives scopes the names that clients must ask the provider for.
-	spell func(scopes []string) []string
+	spell  func(scopes []string) []string
+	stepUp stepUp
 }
 
-func newChallenger(resource providers.Resource, p providers.Provider) challenger {
+func newChallenger(cfg Config, p providers.Provider) challenger {
 	var h strings.Builder
 	h.WriteString("Bearer realm=")
 	quote(&h, realm)
-	parameter(&h, "resource_metadata", resource.MetadataURL())
-	c := challenger{prefix: h.String(), spell: func(scopes []string) []string { return scopes }}
+	parameter(&h, "resource_metadata", cfg.Resource.MetadataURL())
+	c := challenger{prefix: h.String(), spell: func(scopes []string) []string { return scopes }, stepUp: newStepUp(cfg, p)}
 	if p != nil {
 		c.scope = strings.Join(p.Metadata().ScopesSupported, " ")
 	}
@@ -49,20 +50,33 @@ func (c challenger) header(r *refusal) string {
 	return c.put(r)
 }
 
-// put puts the challenge of a refusal together.
+// put puts the challenge of a refusal together. One that would be too long with the scopes that the token holds goes
+// without them.
 func (c challenger) put(r *refusal) string {
+	if r.scopes == nil {
+		return c.with(r, c.scope)
+	}
+	needed := appendScopes(nil, c.spell(r.scopes)...)
+	if r.caller != nil {
+		if all, ok := c.stepUp.extend(needed, r.caller); ok {
+			if h := c.with(r, strings.Join(all, " ")); len(h) <= maxStepUpBytes {
+				return h
+			}
+		}
+	}
+	return c.with(r, strings.Join(needed, " "))
+}
+
+// with is the challenge with this scope parameter.
+func (c challenger) with(r *refusal, scope string) string {
 	var h strings.Builder
-	h.Grow(len(c.first) + 200)
+	h.Grow(len(c.first) + len(scope) + 200)
 	h.WriteString(c.prefix)
 	if r.code != "" {
 		parameter(&h, "error", r.code)
 		if r.text != "" { // some parsers take an empty value for none
 			parameter(&h, "error_description", r.text)
 		}
-	}
-	scope := c.scope
-	if r.scopes != nil {
-		scope = strings.Join(c.spell(r.scopes), " ")
 	}
 	if scope != "" {
 		parameter(&h, "scope", scope)

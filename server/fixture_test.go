@@ -83,6 +83,8 @@ type options struct {
 	provider  providers.Settings
 	settings  func(*server.Settings)
 	implies   server.Implications
+	known     []string // scopes that a rule of the server mentions
+	tools     []string // scopes of tools
 	lifecycle server.Lifecycle
 	stop      <-chan struct{} // stops the server before the test ends
 }
@@ -121,6 +123,7 @@ func start(t *testing.T, o options) *front {
 	}
 	f.echo = server.New(server.Config{
 		Resource: resource, Settings: settings, Implies: o.implies, RequiredScopes: []string{"mcp:use"},
+		KnownScopes: o.known, ToolScopes: o.tools,
 		Logger: logger, Draining: o.drain, IsStuck: f.stuck.Load,
 	}, provider, f.app)
 	if o.change != nil {

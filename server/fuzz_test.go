@@ -47,7 +47,7 @@ func FuzzChallenge(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, scope, code, text string) {
-		header := newChallenger(resource, nil).header(&refusal{code: code, text: text, scopes: []string{scope}})
+		header := newChallenger(Config{Resource: resource}, nil).header(&refusal{code: code, text: text, scopes: []string{scope}})
 		if strings.ContainsAny(header, "\r\n\x00") {
 			t.Fatalf("the header would break: %q", header)
 		}

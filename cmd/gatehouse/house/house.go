@@ -47,7 +47,8 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 	})
 	info := mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()}
 	var err error
-	h.Provider, err = cfg.Provider.Open(ctx, Site(cfg, h.Catalog, logger))
+	site := Site(cfg, h.Catalog, logger)
+	h.Provider, err = cfg.Provider.Open(ctx, site)
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +65,8 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		Settings:       cfg.Server,
 		RequiredScopes: cfg.Scopes.Required,
 		Implies:        cfg.Scopes.Implications(),
+		KnownScopes:    site.KnownScopes,
+		ToolScopes:     toolScopes(h.Catalog),
 		Logger:         logger,
 		Outcomes:       outcomes,
 		Draining:       draining,
@@ -94,6 +97,13 @@ func knownScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 		known = Distinct(known, []string{broad}, implications[broad])
 	}
 	return known
+}
+
+// toolScopes are the scopes of what is offered, and those of the product's own tools whether they are offered or not:
+// provider.scopes_advertised may name them, and a challenge must not ask for what no operation needs.
+func toolScopes(catalog mcptools.Catalog) []string {
+	own := mcptools.Catalog{Tools: mcptools.All(mcptools.Vitals{})}
+	return Distinct(catalog.Scopes(), own.Scopes())
 }
 
 // Drain makes the server say that it is not ready.
