@@ -37,6 +37,8 @@ type Diagnosis struct {
 	Introspection Endpoint
 	// Leeway is how far the clocks may differ.
 	Leeway time.Duration
+	// DefaultScopes are the scopes of a token without a scope claim, as this server names them.
+	DefaultScopes []string
 	// HTTPAllowedHosts are the hosts besides this computer that may be asked over plain http.
 	HTTPAllowedHosts []string
 	// Examinations are what only this kind of provider can be asked, in this order.

@@ -19,6 +19,7 @@ func (s *OIDC) Diagnose(site Site) Diagnosis {
 		Keyless:          s.Introspection == introspectAlways,
 		Algorithms:       rules.Algorithms,
 		Leeway:           s.Leeway,
+		DefaultScopes:    rules.ScopeNames.ours(s.DefaultScopes),
 		HTTPAllowedHosts: s.HTTPAllowedHosts,
 	}
 	if s.Introspection != introspectNothing {

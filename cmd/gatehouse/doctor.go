@@ -65,7 +65,7 @@ func examine(ctx context.Context, args []string, c console) int {
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
 		catalog := house.Tools(mcptools.Vitals{})
 		results = doctor.Examine(ctx, doctor.Options{
-			Config: cfg, Site: house.Site(cfg, catalog, slog.New(slog.DiscardHandler)),
+			Config: cfg, Site: house.Site(cfg, catalog, slog.New(slog.DiscardHandler)), ToolScopes: catalog.Scopes(),
 			Token: token, LocalHealth: healthURL(cfg), Timeout: *timeout,
 		})
 		if doctor.Failed(results) {

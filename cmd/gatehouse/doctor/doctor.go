@@ -20,6 +20,8 @@ type Options struct {
 	Config *configs.Config
 	// Site is what the provider is told about the server.
 	Site providers.Site
+	// ToolScopes are the scopes that what the server offers needs, beyond those that every call needs.
+	ToolScopes []string
 	// Token is presented to the server, if there is one.
 	Token string
 	// LocalHealth is where the server answers on this computer, whatever its public address is; "" if nobody knows.

@@ -46,6 +46,14 @@ func faults() map[string]fault {
 			before: front(func(w *world) { w.settings["provider.token_types"] = "at+jwt,JWT" }),
 			bad:    []string{"provider.token_types warning"}, found: "(at+jwt, jwt)", fix: "provider.required_claims",
 		},
+		"default scopes that open not every tool": {
+			before: front(func(w *world) { w.settings["provider.default_scopes"] = "mcp:use,greet:read" }),
+			bad:    []string{"config.default_scopes warning"}, found: `lacks "greet:write gatehouse:admin"`, fix: "provider.default_scopes",
+		},
+		"default scopes that open no tool": {
+			before: front(func(w *world) { w.settings["provider.default_scopes"] = "greet:read" }),
+			bad:    []string{"config.default_scopes warning"}, found: `lacks "mcp:use" of scopes.required`, fix: "provider.default_scopes",
+		},
 
 		// The way to the provider.
 		"a provider whose name does not resolve": {
@@ -579,6 +587,17 @@ func faults() map[string]fault {
 			},
 			bad: []string{"server.tools failed"}, found: "500 with something that is no JSON", fix: "the server's log",
 		},
+		"a token without a scope claim, where the default scopes open no tool": {
+			before: front(func(w *world) { w.settings["provider.default_scopes"] = "greet:read" }),
+			after: func(t *testing.T, w *world) {
+				w.options.Token = w.token("mcp:use")
+				w.front.before = func(a http.ResponseWriter, r *http.Request) bool {
+					return r.Header.Get("Authorization") != "" &&
+						at("", 403, "application/json", `{"error":"insufficient_scope","error_description":"x","request_id":"x"}`)(a, r)
+				}
+			},
+			bad: []string{"server.tools failed", "config.default_scopes warning"}, found: "no scope claim", fix: "provider.default_scopes",
+		},
 		"an answer that is none to tools/list": {
 			after: func(t *testing.T, w *world) {
 				w.options.Token = w.token("mcp:use")
@@ -685,6 +704,14 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestDefaultScopesThatImplyEveryScopeAreFine(t *testing.T) {
+	w := newWorld(t)
+	w.settings["provider.default_scopes"], w.settings["scopes.implies"] = "all", "all > mcp:use greet:read gatehouse:admin,greet:read > greet:write"
+	if r := named(w.open().examine(), "config.default_scopes"); r.Verdict != providers.VerdictOK {
+		t.Errorf("%+v", r)
+	}
 }
 
 // What depends on a failure is skipped and says which one.

@@ -226,7 +226,8 @@ func (w *world) open() *world {
 	}
 	cfg := w.load()
 	w.options.Config = cfg
-	w.options.Site = house.Site(cfg, house.Tools(mcptools.Vitals{}), discard)
+	catalog := house.Tools(mcptools.Vitals{})
+	w.options.Site, w.options.ToolScopes = house.Site(cfg, catalog, discard), catalog.Scopes()
 	if w.noServer {
 		return w
 	}
