@@ -581,10 +581,10 @@ func TestVersion(t *testing.T) {
 
 // Scripts and orchestrators rely on the numbers.
 func TestExitCodesAreTheDocumentedOnes(t *testing.T) {
-	if got, want := fmt.Sprint(exitOK, exitFailure, exitConfig, exitPort, exitProvider), "0 1 2 3 4"; got != want {
+	if got, want := fmt.Sprint(exitOK, exitFailure, exitConfig, exitPort, exitProvider, exitHung), "0 1 2 3 4 5"; got != want {
 		t.Errorf("%s, not %s", got, want)
 	}
-	for code, words := range map[int]string{exitOK: "0 done", exitFailure: "1 failed", exitConfig: "2 configuration", exitPort: "3 address", exitProvider: "4 provider"} {
+	for code, words := range map[int]string{exitOK: "0 done", exitFailure: "1 failed", exitConfig: "2 configuration", exitPort: "3 address", exitProvider: "4 provider", exitHung: "5 something hung"} {
 		if help := strings.Join(strings.Fields(gatehouse(t, "help").stdout), " "); !strings.Contains(help, words) {
 			t.Errorf("help does not say what %d means", code)
 		}

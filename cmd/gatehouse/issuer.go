@@ -73,6 +73,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 		}
 		return exitConfig
 	}
+	c.stop.serving(settings, logger)
+	c.stop.begin("start of the issuer")
 	ln, err := net.Listen("tcp", *listen)
 	if err != nil {
 		fmt.Fprintf(c.stderr, "gatehouse: %s\n", portProblem("--listen", *listen, err))
@@ -83,12 +85,10 @@ func issuer(ctx context.Context, args []string, c console) int {
 		*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
 	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, providers.LocalRoutes(fake))
-	if err := server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{}); err != nil {
-		logger.Error("stopped", "error", err)
-		return exitFailure
-	}
-	logger.Info("stopped")
-	return exitOK
+	c.stop.begin("issuer")
+	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
+	c.stop.begin("log")
+	return stopped(logger, err)
 }
 
 // issuerProblems checks what the issuer itself does not look at, and reads the secret.

@@ -18,6 +18,7 @@ const (
 	exitConfig   = 2 // the configuration or the command line is wrong
 	exitPort     = 3 // the address to listen on cannot be had
 	exitProvider = 4 // the provider cannot be set up
+	exitHung     = 5 // something hung while it stopped, and it ended all the same
 )
 
 // console is what a command sees of the world.
@@ -27,6 +28,7 @@ type console struct {
 	environ        []string
 	dir            string // where .env is looked for
 	memoryLimit    int64  // of the process, in bytes; 0 if there is none
+	stop           *stopLimit
 }
 
 // command is one subcommand.
@@ -49,17 +51,29 @@ func commands() []command {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals(signal.Ignored)...)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = ""
 	}
-	os.Exit(run(ctx, os.Args[1:], console{
+	limit := &stopLimit{stderr: os.Stderr, step: "start"}
+	c := console{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir,
-		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile),
-	}))
+		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile), stop: limit,
+	}
+	os.Exit(limit.run(ctx, func() int { return run(ctx, os.Args[1:], c) }))
+}
+
+// stopSignals end a command in order. SIGHUP is among them, because it would otherwise end the process at once: a terminal
+// that closes sends it, and service managers do for a reload, which does not exist here. Under nohup it stays ignored.
+func stopSignals(ignored func(os.Signal) bool) []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // run picks the command. Without one, or with only flags, it serves.
@@ -99,6 +113,6 @@ Commands:
 	}
 	fmt.Fprint(w, `
 Every command has --help. Exit codes: 0 done, 1 failed, 2 configuration or command line wrong, 3 address not to be had,
-4 provider cannot be set up.
+4 provider cannot be set up, 5 something hung while it stopped.
 `)
 }

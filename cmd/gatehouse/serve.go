@@ -21,6 +21,8 @@ func serve(ctx context.Context, args []string, c console) int {
 		return code
 	}
 	logger := newLogger(cfg.Log, c.stderr)
+	c.stop.serving(cfg.Server, logger)
+	c.stop.begin("start of the server")
 	tuneCollector(c.environ, cgroupFile, logger)
 	ln, err := net.Listen("tcp", cfg.Server.Listen)
 	if err != nil {
@@ -33,16 +35,14 @@ func serve(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider
 	}
+	c.stop.begin("output of the banner")
 	banner(c.stdout, cfg, h)
+	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
-	err = server.Serve(ctx, ln, h.HTTP, cfg.Server, logger, server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams})
-	h.MCP.CloseSessions()
-	if err != nil {
-		logger.Error("stopped", "error", err)
-		return exitFailure
-	}
-	logger.Info("stopped")
-	return exitOK
+	err = server.Serve(ctx, ln, h.HTTP, cfg.Server, logger,
+		server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams, Closed: h.MCP.CloseSessions})
+	c.stop.begin("log")
+	return stopped(logger, err)
 }
 
 // servePortProblem says why the address cannot be had, where it came from, and which to take instead.
