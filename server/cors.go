@@ -61,23 +61,38 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	}
 }
 
-// originRule compiles a list of origins. Exact strings are compared as such: "http://localhost.evil.example" must not
-// match "http://localhost".
+// originRule compiles a list of origins. Exact strings are compared as such, but for the default port of the scheme, which
+// may be there or not: "http://localhost.evil.example" must not match "http://localhost". A pattern for any port matches
+// the default port, too.
 func originRule(origins []string) func(string) bool {
 	var exact, prefixes []string
 	for _, o := range origins {
-		if prefix, isPattern := strings.CutSuffix(o, "*"); isPattern {
+		if prefix, isPattern := strings.CutSuffix(o, ":*"); isPattern {
 			prefixes = append(prefixes, prefix)
 		} else {
-			exact = append(exact, o)
+			exact = append(exact, withoutDefaultPort(o))
 		}
 	}
 	return func(origin string) bool {
+		origin = withoutDefaultPort(origin)
 		return slices.Contains(exact, origin) || slices.ContainsFunc(prefixes, func(prefix string) bool {
-			port, ok := strings.CutPrefix(origin, prefix)
-			return ok && isPort(port)
+			end, ok := strings.CutPrefix(origin, prefix)
+			port, isPortToo := strings.CutPrefix(end, ":")
+			return ok && (end == "" || isPortToo && isPort(port))
 		})
 	}
+}
+
+// withoutDefaultPort is an origin without the default port of its scheme. Browsers leave it out (RFC 6454, section 6.1);
+// other clients and configurations may not.
+func withoutDefaultPort(origin string) string {
+	scheme, rest, _ := strings.Cut(origin, "://")
+	port := providers.DefaultPort(scheme)
+	host, spelledOut := strings.CutSuffix(rest, port)
+	if port == "" || !spelledOut || strings.Contains(host, ":") && !strings.HasSuffix(host, "]") { // not host:port
+		return origin
+	}
+	return scheme + "://" + host
 }
 
 func isPort(s string) bool {
@@ -92,7 +107,7 @@ func ownHost(c Config, public routeTable) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			host := strings.ToLower(ctx.Request().Host)
-			if host == c.Resource.Host() || ofThisComputer(host) || public.anyOrigin(ctx.Path()) || public.probe(ctx.Path()) {
+			if c.Resource.IsHost(host) || ofThisComputer(host) || public.anyOrigin(ctx.Path()) || public.probe(ctx.Path()) {
 				return next(ctx)
 			}
 			return foreignHost(ctx.Request().Host)

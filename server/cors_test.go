@@ -1,15 +1,20 @@
 package server_test
 
 import (
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+
+	"gatehouse/providers"
+	"gatehouse/server"
 )
 
 // TR-01: Origin present and foreign, in all its disguises.
 func TestOnlyOwnAndListedOriginsMayCall(t *testing.T) {
-	f := start(t, options{origins: []string{"https://app.example", "http://localhost:*"}})
+	f := start(t, options{origins: []string{"https://app.example", "https://spelled.example:443", "http://localhost:*"}})
 	for origin, allowed := range map[string]bool{
 		"https://app.example":              true,
 		"http://localhost:6274":            true,
@@ -18,8 +23,20 @@ func TestOnlyOwnAndListedOriginsMayCall(t *testing.T) {
 		"https://app.example:8443":         false,
 		"http://app.example":               false,
 		"https://evil.example":             false,
-		"http://localhost":                 false, // the pattern is about ports
+		"https://app.example:443":          true,
+		"https://spelled.example":          true, // which the configuration names with its port
+		"https://spelled.example:443":      true,
+		"http://localhost":                 true, // port 80 is one of any
+		"http://localhost:80":              true,
+		"http://localhost:443":             true,
+		"https://app.example:80":           false,
+		"https://app.example:":             false,
+		"https://app.example:0443":         false,
+		"https://app.example:443:443":      false,
+		"https://localhost":                false,
 		"http://localhost:":                false,
+		"http://localhost:80:80":           false,
+		"http://localhostx":                false,
 		"http://localhost:6274.evil.com":   false,
 		"http://localhost:1@evil.example":  false,
 		"http://localhost.evil.example:80": false,
@@ -113,23 +130,65 @@ func TestA401IsReadableAcrossOrigins(t *testing.T) {
 
 // TR-02: DNS rebinding shows in the Host header only.
 func TestOnlyOwnHostNamesAreAnswered(t *testing.T) {
-	f := start(t, options{public: "https://mcp.example.com"})
-	token := "Bearer " + f.token("mcp:use")
-	for host, allowed := range map[string]bool{
-		"mcp.example.com":              true, // as a proxy on the same machine passes it on
-		"MCP.example.com":              true,
-		f.address:                      true,
-		"localhost:3002":               true,
-		"[::1]:3002":                   true,
-		"mcp.example.com:8443":         false,
-		"evil.example":                 false,
-		"mcp.example.com.evil.example": false,
-		"localhost.evil.example":       false,
-		"127.0.0.1.evil.example":       false,
+	for public, hosts := range map[string]map[string]bool{
+		"https://mcp.example.com": {
+			"mcp.example.com":                  true, // as a proxy on the same machine passes it on
+			"MCP.example.com":                  true,
+			"mcp.example.com:443":              true, // as a proxy does that writes host:port
+			"MCP.Example.COM:443":              true,
+			"127.0.0.1:1":                      true,
+			"localhost:3002":                   true,
+			"[::1]:3002":                       true,
+			"mcp.example.com:80":               false,
+			"mcp.example.com:8443":             false,
+			"mcp.example.com:443.evil.example": false,
+			"mcp.example.com:443:443":          false,
+			"evil.example":                     false,
+			"evil.example:443":                 false,
+			"mcp.example.com.evil.example":     false,
+			"localhost.evil.example":           false,
+			"127.0.0.1.evil.example":           false,
+		},
+		"https://mcp.example.com:8443": {
+			"mcp.example.com:8443":     true,
+			"mcp.example.com":          false,
+			"mcp.example.com:443":      false,
+			"mcp.example.com:8443:443": false,
+		},
+		"https://[2001:db8::1]": {
+			"[2001:db8::1]":      true,
+			"[2001:db8::1]:443":  true,
+			"[2001:db8::1]:8443": false,
+			"[2001:db8::2]:443":  false,
+		},
 	} {
-		r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Host": host, "Authorization": token}, nil)
-		if (r.status == 200) != allowed || !allowed && r.status != 403 {
-			t.Errorf("Host %s answered %d, want allowed %v", host, r.status, allowed)
+		f := start(t, options{public: public})
+		token := "Bearer " + f.token("mcp:use")
+		for host, allowed := range hosts {
+			r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Host": host, "Authorization": token}, nil)
+			if (r.status == 200 || r.status == 400) != allowed || !allowed && r.status != 403 {
+				t.Errorf("%s: Host %s answered %d, want allowed %v", public, host, r.status, allowed)
+			}
+		}
+	}
+}
+
+// The local issuer that runs alone looks at Host by the same rule.
+func TestTheIssuerAnswersItsOwnHostNamesOnly(t *testing.T) {
+	address, err := providers.ParseResource("https://issuer.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := providers.Route{Path: "/authorize", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })}
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: server.DefaultSettings(), Logger: slog.New(slog.DiscardHandler)}, []providers.Route{page})
+	for host, want := range map[string]int{
+		"issuer.example": 418, "issuer.example:443": 418, "issuer.example:80": 403, "evil.example": 403,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/authorize", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		if chain.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("Host %s answered %d, want %d", host, w.Code, want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -75,6 +76,29 @@ func FuzzChallenge(f *testing.F) {
 		}
 		if len(challenges[0].Params) != len(want) {
 			t.Errorf("%d parameters, want %d: %q", len(challenges[0].Params), len(want), header)
+		}
+	})
+}
+
+// Two origins are the same if their URLs are, and nothing that is no origin becomes one.
+func FuzzOriginRule(f *testing.F) {
+	for _, origin := range []string{"https://app.example", "https://app.example:443", "http://localhost:80:80", "null", "", "://", "http://[::1]:80", "http://localhost:80"} {
+		f.Add(origin)
+	}
+	allowed := originRule([]string{"https://app.example", "http://localhost:*", "http://[::1]:*"})
+	f.Fuzz(func(t *testing.T, origin string) {
+		if !allowed(origin) {
+			return
+		}
+		u, err := url.Parse(origin)
+		if err != nil || origin != u.Scheme+"://"+u.Host {
+			t.Fatalf("%q is no origin", origin)
+		}
+		switch {
+		case u.Scheme == "https" && u.Hostname() == "app.example" && (u.Port() == "" || u.Port() == "443"):
+		case u.Scheme == "http" && (u.Hostname() == "localhost" || u.Hostname() == "::1"):
+		default:
+			t.Fatalf("%q is allowed", origin)
 		}
 	})
 }

@@ -3,27 +3,11 @@ package server
 import (
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
 )
-
-// clientAddress says where a request comes from: the other end of the connection, or what a trusted proxy says.
-func clientAddress(c Config) echo.IPExtractor {
-	if len(c.Settings.TrustedProxies) == 0 {
-		return echo.ExtractIPDirect()
-	}
-	// The library trusts loopback, link-local and private addresses unless told not to.
-	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, proxy := range c.Settings.TrustedProxies {
-		if _, network, err := net.ParseCIDR(proxy); err == nil { // Check has seen it
-			options = append(options, echo.TrustIPRange(network))
-		}
-	}
-	return echo.ExtractIPFromXFFHeader(options...)
-}
 
 // leaving tells clients, while the server drains, not to send another request on this connection: it would be lost when
 // the connection closes.

@@ -87,6 +87,7 @@ func TestOnlyATrustedProxySaysWhereARequestComesFrom(t *testing.T) {
 		"what its client made up":    {[]string{"127.0.0.0/8"}, map[string]string{"X-Forwarded-For": "203.0.113.1, 192.0.2.7"}, "ip=192.0.2.7"},
 		"nothing said by the proxy":  {[]string{"127.0.0.0/8"}, nil, "ip=127.0.0.1"},
 		"the other header is no use": {[]string{"127.0.0.0/8"}, map[string]string{"X-Real-Ip": "192.0.2.8"}, "ip=127.0.0.1"},
+		"with a port":                {[]string{"127.0.0.0/8"}, map[string]string{"X-Forwarded-For": "192.0.2.7:51234"}, "ip=192.0.2.7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, options{settings: func(s *server.Settings) { s.TrustedProxies = c.proxies }})

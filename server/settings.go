@@ -15,7 +15,7 @@ import (
 type Settings struct {
 	Listen              string        `koanf:"listen" help:"host:port to listen on"`
 	AllowedOrigins      []string      `koanf:"allowed_origins" help:"web origins whose scripts may call the MCP endpoint: exact, or http://localhost:* for any port"`
-	TrustedProxies      []string      `koanf:"trusted_proxies" help:"addresses (CIDR) of proxies whose X-Forwarded-For is believed, for the log and the limits; nothing else is taken from it"`
+	TrustedProxies      []string      `koanf:"trusted_proxies" help:"addresses (CIDR) of proxies whose X-Forwarded-For is believed, for the log and the limits; nothing else is taken from it; name no range in which others are, because they could choose their address"`
 	MaxBodyBytes        int           `koanf:"max_body_bytes" help:"largest body of a request, in bytes"`
 	MaxHeaderBytes      int           `koanf:"max_header_bytes" help:"largest header of a request, in bytes; it must have room for a token"`
 	ReadHeaderTimeout   time.Duration `koanf:"read_header_timeout" help:"how long the header of a request may take"`
@@ -53,7 +53,7 @@ func (s Settings) Check(report func(key, reason, wayOut string)) {
 	}
 	for _, proxy := range s.TrustedProxies {
 		if _, err := netip.ParsePrefix(proxy); err != nil {
-			report("trusted_proxies", strconv.Quote(proxy)+" is not a range of addresses", "use CIDR, such as 10.0.0.0/8 or 192.0.2.7/32")
+			report("trusted_proxies", strconv.Quote(proxy)+" is not a range of addresses", "use CIDR, such as 192.0.2.7/32, that covers the proxies alone")
 		}
 	}
 	for _, n := range []struct {
@@ -112,7 +112,7 @@ func checkOrigin(origin string) string {
 		return "is a pattern; only " + strings.Join(anyPortOrigins(), ", ") + " are, because others match more than they seem to"
 	case origin == "null":
 		return "stands for any sandboxed page"
-	case err != nil || u.Scheme == "" || u.Host == "":
+	case err != nil || u.Scheme == "" || u.Hostname() == "" || strings.HasSuffix(u.Host, ":"):
 		return "is not an origin"
 	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return "has more than scheme, host and port"

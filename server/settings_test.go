@@ -22,11 +22,11 @@ func TestSettingsAreCheckedAllAtOnce(t *testing.T) {
 		"a named port":       {func(s *server.Settings) { s.Listen = "localhost:http" }, "listen"},
 		"a URL to listen on": {func(s *server.Settings) { s.Listen = "http://localhost:3002" }, "listen"},
 		"good origins": {func(s *server.Settings) {
-			s.AllowedOrigins = []string{"https://a.example", "http://localhost:*", "https://a.example:8443"}
+			s.AllowedOrigins = []string{"https://a.example", "http://localhost:*", "https://a.example:8443", "https://b.example:443"}
 		}, ""},
 		"every kind of bad origin": {func(s *server.Settings) {
-			s.AllowedOrigins = []string{"*", "null", "https://*.example", "a.example", "https://a.example/", "https://A.example", "https://u@a.example"}
-		}, strings.TrimSpace(strings.Repeat("allowed_origins ", 7))},
+			s.AllowedOrigins = []string{"*", "null", "https://*.example", "a.example", "https://a.example/", "https://A.example", "https://u@a.example", "https://a.example:", "https://:443"}
+		}, strings.TrimSpace(strings.Repeat("allowed_origins ", 9))},
 		"proxies":             {func(s *server.Settings) { s.TrustedProxies = []string{"10.0.0.0/8", "2001:db8::/32"} }, ""},
 		"proxies by name":     {func(s *server.Settings) { s.TrustedProxies = []string{"proxy.example", "10.0.0.1"} }, "trusted_proxies trusted_proxies"},
 		"no room for a body":  {func(s *server.Settings) { s.MaxBodyBytes = 0 }, "max_body_bytes"},

@@ -24,8 +24,11 @@ type consentGuard struct {
 func newConsentGuard(issuer string) (*consentGuard, error) {
 	origin := http.NewCrossOriginProtection()
 	// Behind a proxy that changes Host, the page's own origin has to be known by name.
-	if err := origin.AddTrustedOrigin(issuer); err != nil {
-		return nil, err
+	// Browsers leave the default port out of Origin, whether the issuer spells it out or not.
+	for _, trusted := range []string{issuer, strings.TrimSuffix(canonicalURL(issuer), "/")} {
+		if err := origin.AddTrustedOrigin(trusted); err != nil {
+			return nil, err
+		}
 	}
 	return &consentGuard{key: []byte(rand.Text()), origin: origin, secure: strings.HasPrefix(issuer, "https://")}, nil
 }

@@ -295,32 +295,35 @@ func TestConsentCannotBeForged(t *testing.T) {
 			}
 		}
 	})
-	t.Run("AS-20d behind a proxy that changes Host the issuer's origin is still known, and its cookie is Secure", func(t *testing.T) {
-		i, err := localissuer.New(localissuer.Config{
-			Issuer: "https://issuer.example", Resources: []string{"http://localhost/mcp"}, SigningAlgorithm: "ES256",
-			Clients: []localissuer.Client{{ID: "public", RedirectURIs: []string{callback}}},
+	// Browsers leave the default port out of Origin, whether the issuer spells it out or not.
+	for _, issuer := range []string{"https://issuer.example", "https://issuer.example:443"} {
+		t.Run("AS-20d behind a proxy that changes Host the origin of "+issuer+" is still known, and its cookie is Secure", func(t *testing.T) {
+			i, err := localissuer.New(localissuer.Config{
+				Issuer: issuer, Resources: []string{"http://localhost/mcp"}, SigningAlgorithm: "ES256",
+				Clients: []localissuer.Client{{ID: "public", RedirectURIs: []string{callback}}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxied := serve(t, i.Handler())
+			proxied.resource = "http://localhost/mcp"
+			a := proxied.authorize()
+			page := proxied.get(strings.TrimPrefix(a.Header.Get("Location"), issuer))
+			cookie, _, _ := strings.Cut(page.Header.Get("Set-Cookie"), ";")
+			if !strings.Contains(page.Header.Get("Set-Cookie"), "; Secure") {
+				t.Errorf("cookie %q", page.Header.Get("Set-Cookie"))
+			}
+			fields := url.Values{"person": {"alice"}}
+			for _, field := range regexp.MustCompile(`name="(request|token)" value="([^"]*)"`).FindAllStringSubmatch(page.body, -1) {
+				fields.Set(field[1], field[2])
+			}
+			answered := proxied.decide(fields, "approve", func(r *http.Request) {
+				r.Header.Set("Cookie", cookie)
+				r.Header.Set("Origin", "https://issuer.example")
+			})
+			if answered.StatusCode != http.StatusSeeOther {
+				t.Errorf("status %d: %s", answered.StatusCode, answered.body)
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		proxied := serve(t, i.Handler())
-		proxied.resource = "http://localhost/mcp"
-		a := proxied.authorize()
-		page := proxied.get(strings.TrimPrefix(a.Header.Get("Location"), "https://issuer.example"))
-		cookie, _, _ := strings.Cut(page.Header.Get("Set-Cookie"), ";")
-		if !strings.Contains(page.Header.Get("Set-Cookie"), "; Secure") {
-			t.Errorf("cookie %q", page.Header.Get("Set-Cookie"))
-		}
-		fields := url.Values{"person": {"alice"}}
-		for _, field := range regexp.MustCompile(`name="(request|token)" value="([^"]*)"`).FindAllStringSubmatch(page.body, -1) {
-			fields.Set(field[1], field[2])
-		}
-		answered := proxied.decide(fields, "approve", func(r *http.Request) {
-			r.Header.Set("Cookie", cookie)
-			r.Header.Set("Origin", "https://issuer.example")
-		})
-		if answered.StatusCode != http.StatusSeeOther {
-			t.Errorf("status %d: %s", answered.StatusCode, answered.body)
-		}
-	})
+	}
 }
