@@ -3,6 +3,7 @@ package configs
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"os"
 	"path"
 	"regexp"
@@ -34,13 +35,22 @@ type stack struct {
 		Restart     string
 		Ports       []string
 		Environment map[string]string
+		Networks    []string
 		Logging     struct {
 			Driver  string
 			Options map[string]string
 		}
 	}
-	Secrets map[string]struct{ File string }
+	Secrets  map[string]struct{ File string }
+	Networks map[string]struct {
+		IPAM struct {
+			Config []struct{ Subnet string }
+		}
+	}
 }
+
+// stopsWithin is how much longer than drain time and shutdown timeout a server takes to stop at most.
+const stopsWithin = 2 * time.Second
 
 func readStack(t *testing.T) (content string, s stack) {
 	t.Helper()
@@ -103,6 +113,31 @@ func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
 	}
 }
 
+// A proxy that is trusted chooses the address that the log and the limits see. So the replicas trust the network in which
+// the edge is, and no other.
+func TestTheReplicasTrustTheNetworkOfTheEdgeAlone(t *testing.T) {
+	_, s := readStack(t)
+	front := s.Networks["front"].IPAM.Config
+	if len(front) != 1 || s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"] != front[0].Subnet {
+		t.Fatalf("they trust %s, the network is %v", s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"], front)
+	}
+	_, usual, _ := strings.Cut(strings.TrimSuffix(front[0].Subnet, "}"), ":-")
+	if prefix, err := netip.ParsePrefix(usual); err != nil || prefix.Bits() < 24 || !prefix.Addr().IsPrivate() {
+		t.Errorf("the network is %q", usual)
+	}
+	for name, service := range s.Services {
+		if name == "replica" {
+			continue
+		}
+		if proxies := service.Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"]; proxies != "" {
+			t.Errorf("%s trusts %s", name, proxies)
+		}
+		if slices.Contains(service.Networks, "front") && name != "edge" && name != "smoke-tls" {
+			t.Errorf("%s is in the network that is trusted", name)
+		}
+	}
+}
+
 var digest = regexp.MustCompile(`:[^@:]+@sha256:[0-9a-f]{64}$`)
 
 func TestEveryBaseOfTheImageIsPinned(t *testing.T) {
@@ -143,7 +178,7 @@ func TestTheProfilesOfTheStackAreGood(t *testing.T) {
 				t.Errorf("%s: %v", profile, err)
 				continue
 			}
-			if grace <= cfg.Server.DrainTime+cfg.Server.ShutdownTimeout {
+			if grace <= cfg.Server.DrainTime+cfg.Server.ShutdownTimeout+stopsWithin {
 				t.Errorf("%s: it is killed after %s, and wants %s and %s to stop", profile, grace, cfg.Server.DrainTime, cfg.Server.ShutdownTimeout)
 			}
 			if cfg.Kind == "local" {

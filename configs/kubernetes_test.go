@@ -2,6 +2,7 @@ package configs
 
 import (
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,8 +126,13 @@ func TestTheKubernetesManifestsFitTogetherAndTheServer(t *testing.T) {
 	if cfg.MCP.Era != "stateless" {
 		t.Errorf("with several pods, era is %s", cfg.MCP.Era)
 	}
-	if grace := time.Duration(deployment.Template.Spec.Grace) * time.Second; grace <= cfg.Server.DrainTime+cfg.Server.ShutdownTimeout {
+	if grace := time.Duration(deployment.Template.Spec.Grace) * time.Second; grace <= cfg.Server.DrainTime+cfg.Server.ShutdownTimeout+stopsWithin {
 		t.Errorf("a pod is killed after %s, and wants %s and %s to stop", grace, cfg.Server.DrainTime, cfg.Server.ShutdownTimeout)
+	}
+	for _, proxies := range cfg.Server.TrustedProxies {
+		if prefix, err := netip.ParsePrefix(proxies); err != nil || prefix.Bits() < 24 {
+			t.Errorf("the sample trusts %s: more than an ingress", proxies)
+		}
 	}
 	for _, env := range container.Env {
 		if env.Name == "GATEHOUSE_CONFIG" && env.Value != container.VolumeMounts[0].MountPath+"/gatehouse.yaml" {
