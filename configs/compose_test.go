@@ -113,8 +113,8 @@ func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
 	}
 }
 
-// A proxy that is trusted chooses the address that the log and the limits see. So the replicas trust the network in which
-// the edge is, and no other.
+// A proxy that is trusted chooses the address that the log and the limits see. So the replicas trust the
+// network in which the edge is, and no other.
 func TestTheReplicasTrustTheNetworkOfTheEdgeAlone(t *testing.T) {
 	_, s := readStack(t)
 	front := s.Networks["front"].IPAM.Config

@@ -22,8 +22,8 @@ type Identity struct {
 	Audience []string
 	// Scopes are the scopes of the token.
 	Scopes []string
-	// ScopesDefaulted says that the token has no scope claim and that Scopes are provider.default_scopes: a token from
-	// another sign-in would not hold more.
+	// ScopesDefaulted says that the token has no scope claim and that Scopes are provider.default_scopes: a
+	// token from another sign-in would not hold more.
 	ScopesDefaulted bool
 	// Expiry is when the token ends, without leeway.
 	Expiry time.Time
@@ -35,7 +35,8 @@ type Identity struct {
 	payload string
 	// principal is what Principal returns, if it was put together before.
 	principal string
-	// tokenScopes is what TokenScopes returns, if that is not Scopes. Identities share it, so it is never written to.
+	// tokenScopes is what TokenScopes returns, if that is not Scopes. Identities share it, so it is never
+	// written to.
 	tokenScopes *[]string
 }
 

@@ -84,14 +84,14 @@ func (r Resource) Origin() string { return r.url.Scheme + "://" + r.url.Host }
 // Host returns host and port as they stand in the URL, which is what a client sends as its Host header.
 func (r Resource) Host() string { return r.url.Host }
 
-// IsHost reports whether host, in lower case, is the host of the resource. The default port of the resource's scheme may be
-// there or not (RFC 9110, section 4.2.3): proxies that write host:port spell it out.
+// IsHost reports whether host, in lower case, is the host of the resource. The default port of the resource's
+// scheme may be there or not (RFC 9110, section 4.2.3): proxies that write host:port spell it out.
 func (r Resource) IsHost(host string) bool {
 	return host == r.url.Host || r.url.Port() == "" && host == r.url.Host+DefaultPort(r.url.Scheme)
 }
 
-// DefaultPort returns the default port of an http scheme with a colon before it, or "" for other schemes (RFC 9110,
-// section 4.2).
+// DefaultPort returns the default port of an http scheme with a colon before it, or "" for other schemes (RFC
+// 9110, section 4.2).
 func DefaultPort(scheme string) string {
 	switch scheme {
 	case "http":

@@ -11,8 +11,8 @@ import (
 type ScopeNames struct {
 	byTheirs map[string][]string
 	byOurs   map[string]string
-	// first are the names of the provider that come first among those that mean the same of our scopes, by these scopes
-	// (see [meaning]). Clients ask for that name; tokens may have any of them.
+	// first are the names of the provider that come first among those that mean the same of our scopes, by
+	// these scopes (see [meaning]). Clients ask for that name; tokens may have any of them.
 	first map[string]string
 }
 
@@ -53,9 +53,9 @@ func meaning(ours []string) string {
 	return strings.Join(slices.Compact(sorted), " ")
 }
 
-// read returns our scopes that one of the provider's means in a token, and the name under which clients ask the
-// provider for it: the first in provider.scope_map that means the same. Entra, for example, wants api://demo/mcp.use
-// in the request, puts mcp.use into the token, and refuses a request for mcp.use.
+// read returns our scopes that one of the provider's means in a token, and the name under which clients ask
+// the provider for it: the first in provider.scope_map that means the same. Entra, for example, wants
+// api://demo/mcp.use in the request and puts mcp.use into the token.
 func (n ScopeNames) read(theirs string) (ours []string, request string) {
 	if !n.renames() {
 		return []string{theirs}, theirs
@@ -107,11 +107,12 @@ type ScopeSpeller interface {
 	SpellScopes(ours []string) []string
 }
 
-// ScopeReader is implemented by a provider whose scopes may have other names than this server's, or that needs scopes
-// which no rule of this server mentions. A challenge for more scopes names those that a client must not lose.
+// ScopeReader is implemented by a provider whose scopes may have other names than this server's, or that
+// needs scopes which no rule of this server mentions. A challenge for more scopes names those that a client
+// must not lose.
 type ScopeReader interface {
-	// ReadScope returns the scopes of this server that a scope in a token means, and the name under which clients ask
-	// the provider for it.
+	// ReadScope returns the scopes of this server that a scope in a token means, and the name under which
+	// clients ask the provider for it.
 	ReadScope(inToken string) (ours []string, request string)
 	// AdvertisedScopes returns provider.scopes_advertised, under the provider's names; nil if it is not set.
 	AdvertisedScopes() []string

@@ -132,7 +132,9 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			}
 			// RFC 9110, section 11.6.1 allows a challenge on a 403 too, and RFC 6750 wants one. A 503 must not have
 			// one, because clients answer a challenge by signing in again.
-			if !r.final && (status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest && r.code != "") {
+			challenged := status == http.StatusUnauthorized || status == http.StatusForbidden ||
+				status == http.StatusBadRequest && r.code != ""
+			if challenged && !r.final {
 				header[challengeHeader] = []string{challenge.header(r)}
 			}
 			if body.Error == "" {

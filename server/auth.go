@@ -113,7 +113,8 @@ var notToken68 = func() (not [256]byte) {
 // before anything acts on the request. The mount says what its operation needs; every other closed route needs the
 // required scopes.
 func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
-	unobtainable := rate.Sometimes{Interval: time.Minute} // one client that tries again and again must not fill the log
+	// One client that tries again and again must not fill the log.
+	unobtainable := rate.Sometimes{Interval: time.Minute}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			v := visitOf(c)
@@ -134,8 +135,8 @@ func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 				return next(c)
 			case v.identity.ScopesDefaulted:
 				unobtainable.Do(func() {
-					cfg.Logger.Warn("a call needs scopes that no sign-in can give", "reason", providers.ScopeUnobtainable,
-						"missing", missing, "setting", "provider.default_scopes")
+					cfg.Logger.Warn("a call needs scopes that no sign-in can give",
+						"reason", providers.ScopeUnobtainable, "missing", missing, "setting", "provider.default_scopes")
 				})
 				return scopeUnobtainable(missing)
 			}

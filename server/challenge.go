@@ -50,8 +50,8 @@ func (c challenger) header(r *refusal) string {
 	return c.put(r)
 }
 
-// put puts the challenge of a refusal together. One that would be too long with the scopes that the token holds goes
-// without them.
+// put puts the challenge of a refusal together. One that would be too long with the scopes that the token
+// holds goes without them.
 func (c challenger) put(r *refusal) string {
 	if r.scopes == nil {
 		return c.with(r, c.scope)

@@ -10,7 +10,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// clientAddress says where a request comes from: the other end of the connection, or what a trusted proxy says.
+// clientAddress says where a request comes from: the other end of the connection, or what a trusted proxy
+// says.
 func clientAddress(c Config) echo.IPExtractor {
 	if len(c.Settings.TrustedProxies) == 0 {
 		return echo.ExtractIPDirect()
@@ -31,10 +32,11 @@ func (p proxyRanges) contain(ip netip.Addr) bool {
 	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(ip) })
 }
 
-// client returns the last address that no trusted proxy has: each proxy adds its peer at the end of X-Forwarded-For, and
-// what stands before that is what the peer said. The library's extractor does the same, but takes an address with a port,
-// as Azure Application Gateway and IIS write it, for no address. One entry that cannot be read spoils the header, because it
-// is not known who wrote what stands before it: then the request comes from the peer.
+// client returns the last address that no trusted proxy has: each proxy adds its peer at the end of
+// X-Forwarded-For, and what stands before that is what the peer said. The library's extractor does the same,
+// but takes an address with a port, as Azure Application Gateway and IIS write it, for no address. One entry
+// that cannot be read spoils the header, because it is not known who wrote what stands before it: then the
+// request comes from the peer.
 func (p proxyRanges) client(r *http.Request) string {
 	direct := r.RemoteAddr
 	if host, _, err := net.SplitHostPort(direct); err == nil {
@@ -66,7 +68,8 @@ func (p proxyRanges) client(r *http.Request) string {
 	return farthest
 }
 
-// forwardedAddress reads an entry of X-Forwarded-For: an address, which may have a port, and for IPv6 brackets.
+// forwardedAddress reads an entry of X-Forwarded-For: an address, which may have a port, and for IPv6
+// brackets.
 func forwardedAddress(entry string) (ip netip.Addr, ok bool) {
 	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(entry, "["), "]"))
 	if err != nil {

@@ -28,11 +28,11 @@ type Config struct {
 	RequiredScopes []string
 	// Implies says which scopes a broader one includes.
 	Implies Implications
-	// KnownScopes are all scopes that a rule of this server mentions. A challenge for more scopes repeats those of them
-	// that the token holds, because clients ask for what the challenge names and lose the rest.
+	// KnownScopes are all scopes that a rule of this server mentions. A challenge for more scopes repeats
+	// those of them that the token holds, because clients ask for what the challenge names and lose the rest.
 	KnownScopes []string
-	// ToolScopes are the scopes that belong to a tool, prompt or resource, including those that are not offered now. A
-	// challenge names one of them only if the operation needs it or the token holds it.
+	// ToolScopes are the scopes that belong to a tool, prompt or resource, including those that are not
+	// offered now. A challenge names one of them only if the operation needs it or the token holds it.
 	ToolScopes []string
 	// Logger gets the access log, one line for each request. It must not be nil.
 	Logger *slog.Logger

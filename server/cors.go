@@ -61,9 +61,9 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	}
 }
 
-// originRule compiles a list of origins. Exact strings are compared as such, but for the default port of the scheme, which
-// may be there or not: "http://localhost.evil.example" must not match "http://localhost". A pattern for any port matches
-// the default port, too.
+// originRule compiles a list of origins. Exact strings are compared as such, but for the default port of the
+// scheme, which may be there or not: "http://localhost.evil.example" must not match "http://localhost". A
+// pattern for any port matches the default port, too.
 func originRule(origins []string) func(string) bool {
 	var exact, prefixes []string
 	for _, o := range origins {
@@ -83,8 +83,8 @@ func originRule(origins []string) func(string) bool {
 	}
 }
 
-// withoutDefaultPort is an origin without the default port of its scheme. Browsers leave it out (RFC 6454, section 6.1);
-// other clients and configurations may not.
+// withoutDefaultPort is an origin without the default port of its scheme. Browsers leave it out (RFC 6454,
+// section 6.1); other clients and configurations may not.
 func withoutDefaultPort(origin string) string {
 	scheme, rest, _ := strings.Cut(origin, "://")
 	port := providers.DefaultPort(scheme)

@@ -18,7 +18,8 @@ type Lifecycle struct {
 	Draining func()
 	// Closing is called when the drain time is over. Open streams must end; calls in flight finish.
 	Closing func()
-	// Closed is called when no call is in flight any more, or the shutdown timeout is over. What is left must end.
+	// Closed is called when no call is in flight any more, or the shutdown timeout is over. What is left must
+	// end.
 	Closed func()
 }
 
@@ -38,7 +39,8 @@ type StopError struct {
 
 // Error implements error.
 func (e *StopError) Error() string {
-	return fmt.Sprintf("after %s these steps of the stop had not ended: %s", e.After, strings.Join(e.Pending, ", "))
+	pending := strings.Join(e.Pending, ", ")
+	return fmt.Sprintf("after %s these steps of the stop had not ended: %s", e.After, pending)
 }
 
 // Serve answers requests on ln until ctx ends, and then stops in order: it drains, closes streams, lets calls in flight
@@ -131,7 +133,8 @@ func (s *stopping) run(name string, longest time.Duration, step func()) {
 	}
 }
 
-// pending waits until every step has ended or the time for all is over, and returns those that have not ended.
+// pending waits until every step has ended or the time for all is over, and returns those that have not
+// ended.
 func (s *stopping) pending() []string {
 	var names []string
 	for _, step := range s.steps {

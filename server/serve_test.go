@@ -51,7 +51,8 @@ func (l *hungLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A stop ends in time whatever hangs, says what, and lets no step that hangs keep the others from being taken.
+// A stop ends in time whatever hangs, says what, and lets no step that hangs keep the others from being
+// taken.
 func TestAStopEndsInTimeWhateverHangs(t *testing.T) {
 	const drain, shutdown = 5 * time.Second, 20 * time.Second
 	for name, c := range map[string]struct {

@@ -6,12 +6,12 @@ import (
 	"gatehouse/providers"
 )
 
-// maxStepUpBytes bounds a challenge that names scopes beyond those that the operation needs. Proxies bound headers, and
-// the token decides how many scopes there are.
+// maxStepUpBytes bounds a challenge that names scopes beyond those that the operation needs. Proxies bound
+// headers, and the token decides how many scopes there are.
 const maxStepUpBytes = 2 << 10
 
-// stepUp adds to the scopes of an operation those that a client must ask for as well when it signs in again. Many clients
-// ask for exactly what the challenge names: what it leaves out, the next token lacks.
+// stepUp adds to the scopes of an operation those that a client must ask for as well when it signs in again.
+// Many clients ask for exactly what the challenge names: what it leaves out, the next token lacks.
 type stepUp struct {
 	known map[string]bool
 	// read is [providers.ScopeReader.ReadScope].
@@ -48,8 +48,8 @@ func newStepUp(c Config, p providers.Provider) stepUp {
 	return s
 }
 
-// extend returns needed, then the known scopes that the token of caller holds, then the advertised ones, each once. ok is
-// false if they are too many for a challenge.
+// extend returns needed, then the known scopes that the token of caller holds, then the advertised ones, each
+// once. ok is false if they are too many for a challenge.
 func (s stepUp) extend(needed []string, caller *providers.Identity) (all []string, ok bool) {
 	size := 0
 	for _, name := range needed {
@@ -77,8 +77,8 @@ func (s stepUp) extend(needed []string, caller *providers.Identity) (all []strin
 	return appendScopes(all, s.advertised...), true
 }
 
-// appendScopes adds names that are not in list yet. offline_access is never added: it asks for a refresh token, which is the
-// client's decision (MCP 2026-07-28, authorization, "scope selection strategy").
+// appendScopes adds names that are not in list yet. offline_access is never added: it asks for a refresh
+// token, which is the client's decision (MCP 2026-07-28, authorization, "scope selection strategy").
 func appendScopes(list []string, names ...string) []string {
 	for _, name := range names {
 		if name != "offline_access" && !slices.Contains(list, name) {

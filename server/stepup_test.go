@@ -35,7 +35,8 @@ func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Impl
 	return start(t, options{provider: settings, implies: implies, known: append([]string{"mcp:use"}, tools...), tools: append(tools, "demo:read")}), authority
 }
 
-// Clients sign in for exactly what the challenge names, so it must name what they would otherwise lose, and no more.
+// Clients sign in for exactly what the challenge names, so it must name what they would otherwise lose, and
+// no more.
 func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
 	advertised := func(scopes ...string) func(*providers.OIDC) {
 		return func(s *providers.OIDC) { s.ScopesAdvertised = scopes }
@@ -144,7 +145,8 @@ func TestOnlyAVerifiedTokenAddsToAChallenge(t *testing.T) {
 	}
 }
 
-// A provider without scopes cannot give more of them: a client that is challenged signs its person in for nothing.
+// A provider without scopes cannot give more of them: a client that is challenged signs its person in for
+// nothing.
 func TestNoChallengeWhereNoSignInCanHelp(t *testing.T) {
 	f, authority := startStepUp(t, func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
 		server.Implications{"greet:read": {"greet:list"}})

@@ -66,8 +66,9 @@ func main() {
 	os.Exit(limit.run(ctx, func() int { return run(ctx, os.Args[1:], c) }))
 }
 
-// stopSignals end a command in order. SIGHUP is among them, because it would otherwise end the process at once: a terminal
-// that closes sends it, and service managers do for a reload, which does not exist here. Under nohup it stays ignored.
+// stopSignals end a command in order. SIGHUP is among them, because it would otherwise end the process at
+// once: a terminal that closes sends it, and service managers do for a reload, which does not exist here.
+// Under nohup it stays ignored.
 func stopSignals(ignored func(os.Signal) bool) []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !ignored(syscall.SIGHUP) {

@@ -121,8 +121,8 @@ func TestChallengesNameScopesAsTheProviderCallsThem(t *testing.T) {
 	}
 }
 
-// With the product's own tools: a client that asks for exactly what the challenge names loses nothing, and is asked for
-// nothing that no call needs.
+// With the product's own tools: a client that asks for exactly what the challenge names loses nothing, and is
+// asked for nothing that no call needs.
 func TestAClientThatAsksForWhatTheChallengeNamesLosesNothing(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
@@ -154,7 +154,8 @@ func TestAClientThatAsksForWhatTheChallengeNamesLosesNothing(t *testing.T) {
 	}
 }
 
-// noSignIn is a client's OAuth handler with a token, which counts how often its person would be asked to sign in.
+// noSignIn is a client's OAuth handler with a token, which counts how often its person would be asked to sign
+// in.
 type noSignIn struct {
 	token  string
 	asked  atomic.Int64

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// stopMargin is how much longer than the drain time and the shutdown timeout the process lives after a signal. It is
-	// longer than [server.StopMargin], because the server knows better what hangs.
+	// stopMargin is how much longer than the drain time and the shutdown timeout the process lives after a
+	// signal. It is longer than [server.StopMargin], because the server knows better what hangs.
 	stopMargin = 1500 * time.Millisecond
 	// lastLineTime is how long the last line of the log may take: the log itself may be what hangs.
 	lastLineTime = 250 * time.Millisecond
@@ -56,8 +56,8 @@ func (l *stopLimit) limit() time.Duration {
 	return l.orderly + stopMargin
 }
 
-// run returns the exit code of command, or exitHung if command goes on for too long after ctx ended. The caller then ends
-// the process.
+// run returns the exit code of command, or exitHung if command goes on for too long after ctx ended. The
+// caller then ends the process.
 func (l *stopLimit) run(ctx context.Context, command func() int) int {
 	done := make(chan int, 1)
 	go func() { done <- command() }()
@@ -88,7 +88,8 @@ func (l *stopLimit) report() {
 	go func() {
 		defer close(written)
 		if logger == nil {
-			fmt.Fprintf(l.stderr, "gatehouse: ended by force %s after the signal, because this did not end: %s\n", after, step)
+			fmt.Fprintf(l.stderr, "gatehouse: ended by force %s after the signal, because this did not end: %s\n",
+				after, step)
 			return
 		}
 		logHung(logger, after, []string{step})

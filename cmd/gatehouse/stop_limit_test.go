@@ -93,8 +93,8 @@ type process struct {
 	ended  chan struct{} // closed when it has ended
 }
 
-// startProcess runs the program with these arguments, on a free port of this computer, through a shell that does what
-// before says first.
+// startProcess runs the program with these arguments, on a free port of this computer, through a shell that
+// does what before says first.
 func startProcess(t *testing.T, before string, stdout *os.File, args ...string) (p *process, address string) {
 	t.Helper()
 	self, err := os.Executable()

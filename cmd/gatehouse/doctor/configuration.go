@@ -31,23 +31,31 @@ func (e *examination) configuration() {
 	}
 	e.checks.add(check{name: "config.port", expected: "the port of resource is one that every client dials", run: e.port})
 	if len(e.diagnosis.DefaultScopes) > 0 {
-		e.checks.add(check{name: "config.default_scopes", expected: "provider.default_scopes has every scope that a call can need", run: e.defaultScopes})
+		e.checks.add(check{name: "config.default_scopes", run: e.defaultScopes,
+			expected: "provider.default_scopes has every scope that a call can need"})
 	}
 }
 
-// defaultScopes warns of tools that a token without a scope claim never opens. A provider whose tokens have no such claim
-// has no scopes to ask for either, so a client cannot sign in for more.
+// defaultScopes warns of tools that a token without a scope claim never opens. A provider whose tokens have
+// no such claim has no scopes to ask for either, so a client cannot sign in for more.
 func (e *examination) defaultScopes(context.Context) providers.Outcome {
 	granted := e.Config.Scopes.Implications().Expand(e.diagnosis.DefaultScopes)
 	lacking := func(needed []string) string {
-		return strings.Join(slices.DeleteFunc(slices.Clone(needed), func(scope string) bool { return slices.Contains(granted, scope) }), " ")
+		held := func(scope string) bool { return slices.Contains(granted, scope) }
+		return strings.Join(slices.DeleteFunc(slices.Clone(needed), held), " ")
 	}
-	const fix = "add it to provider.default_scopes if everybody who can sign in may have it, or let the provider put scopes into its tokens"
+	const (
+		fix = "add it to provider.default_scopes if everybody who can sign in may have it, " +
+			"or let the provider put scopes into its tokens"
+		noHelp = ", and no sign-in can help (scope_unobtainable)"
+	)
 	if missing := lacking(e.Config.Scopes.Required); missing != "" {
-		return providers.Doubtful("it lacks "+providers.Quote(missing)+" of scopes.required: every call with a token without a scope claim is refused, and no sign-in can help (scope_unobtainable)", fix)
+		return providers.Doubtful("it lacks "+providers.Quote(missing)+" of scopes.required: "+
+			"every call with a token without a scope claim is refused"+noHelp, fix)
 	}
 	if missing := lacking(e.ToolScopes); missing != "" {
-		return providers.Doubtful("it lacks "+providers.Quote(missing)+": with a token without a scope claim, tools that need it are refused, and no sign-in can help (scope_unobtainable)", fix)
+		return providers.Doubtful("it lacks "+providers.Quote(missing)+": "+
+			"with a token without a scope claim, tools that need it are refused"+noHelp, fix)
 	}
 	return providers.Fine("a token without a scope claim opens every tool")
 }

@@ -32,7 +32,8 @@ func (s *ownServer) tools(ctx context.Context) providers.Outcome {
 			return providers.Broken("403, and not from this server", "something in front refuses requests with a token: let them through")
 		}
 		if a.header.Get("WWW-Authenticate") == "" && len(s.diagnosis.DefaultScopes) > 0 {
-			return providers.Broken("403: the token has no scope claim, and provider.default_scopes lacks what every call needs", "add "+providers.Quote(strings.Join(s.Config.Scopes.Required, " "))+" (scopes.required) to provider.default_scopes; "+log)
+			return providers.Broken("403: the token has no scope claim, and provider.default_scopes lacks what every call needs",
+				"add "+providers.Quote(strings.Join(s.Config.Scopes.Required, " "))+" (scopes.required) to provider.default_scopes; "+log)
 		}
 		o := providers.Broken("403: the token lacks a scope", "sign in with "+providers.Quote(strings.Join(s.Config.Scopes.Required, " "))+" (scopes.required); "+log)
 		o.Expected = "the token has the scopes that every call needs"

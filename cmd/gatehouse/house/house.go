@@ -99,8 +99,8 @@ func knownScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	return known
 }
 
-// toolScopes are the scopes of what is offered, and those of the product's own tools whether they are offered or not:
-// provider.scopes_advertised may name them, and a challenge must not ask for what no operation needs.
+// toolScopes are the scopes of what is offered, and those of the product's own tools whether they are offered
+// or not: provider.scopes_advertised may name them, and a challenge must not ask for what no operation needs.
 func toolScopes(catalog mcptools.Catalog) []string {
 	own := mcptools.Catalog{Tools: mcptools.All(mcptools.Vitals{})}
 	return Distinct(catalog.Scopes(), own.Scopes())
