@@ -14,7 +14,7 @@ import (
 
 	yamlv3 "go.yaml.in/yaml/v3"
 
-	"gatehouse/mcptools"
+	"gatehouse/mcptools/demo"
 	"gatehouse/providers"
 )
 
@@ -258,7 +258,7 @@ func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
 		t.Errorf("the realm is %s, the issuer %s", r.Realm, issuer)
 	}
 
-	needed := append(slices.Clone(cfg.Scopes.Initial), mcptools.Catalog{Tools: mcptools.All(mcptools.Vitals{})}.Scopes()...)
+	needed := append(slices.Clone(cfg.Scopes.Initial), demo.Scopes()...)
 	defined := map[string]bool{"offline_access": true} // Keycloak makes it, with a role, only if the file does not
 	for _, scope := range r.ClientScopes {
 		if scope.Name == "offline_access" {

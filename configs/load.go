@@ -355,18 +355,19 @@ func notes(c *Config) []string {
 	return notes
 }
 
-// demoNotes names what a server that others reach has of the built-in demo, because nobody named a profile.
+// demoNotes names what a server that others reach has of the built-in demo, because no profile was named. That takes
+// kind local and provider.dangerously_allow_public_resource: the built-in profile counts for no other kind.
 func demoNotes(c *Config) []string {
 	var keys []string
 	for _, v := range c.Effective {
-		if strings.HasPrefix(v.Key, "server.") && v.Origin == builtInProfile+defaultProfile {
+		if v.Key != kindKey && v.Key != "resource" && v.Origin == builtInProfile+defaultProfile {
 			keys = append(keys, v.Key+" ("+v.Value+")")
 		}
 	}
 	if len(keys) == 0 || c.Resource.IsLoopback() {
 		return nil
 	}
-	return []string{"made for the demo are " + strings.Join(keys, " and ") + ": set them for a server that others reach, or name a profile of your own (--config)"}
+	return []string{"made for the demo are " + strings.Join(keys, ", ") + ": set them for a server that others reach, or name a profile of your own (--config)"}
 }
 
 func defaultPort(u *url.URL) string {

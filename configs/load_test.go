@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse/mcptools/demo"
 	"gatehouse/providers"
 )
 
@@ -600,7 +602,7 @@ func TestTheServerListensWhereClientsDial(t *testing.T) {
 		"the same port on all addresses is fine":        {map[string]string{"resource": "http://localhost:4000/mcp", "server.listen": ":4000", "provider.dangerously_allow_public_resource": "true"}, ":4000", "flag --server.listen", 0},
 		"the default port of http is left to a proxy":   {map[string]string{"resource": "http://localhost/mcp"}, "127.0.0.1:3002", "default", 1},
 		"https is left to a proxy":                      {map[string]string{"resource": "https://localhost:8443/mcp"}, "127.0.0.1:3002", "default", 1},
-		"a public resource says nothing about this one": {map[string]string{"resource": "https://mcp.example.com/mcp", "provider.dangerously_allow_public_resource": "true", "server.drain_time": "5s", "server.allowed_origins": "https://a.example"}, "127.0.0.1:3002", "default", 0},
+		"a public resource says nothing about this one": {map[string]string{"resource": "https://mcp.example.com/mcp", "provider.dangerously_allow_public_resource": "true"}, "127.0.0.1:3002", "default", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, Sources{Flags: c.flags})
@@ -626,20 +628,24 @@ func TestTheNoteNamesBothPorts(t *testing.T) {
 }
 
 func TestANoteNamesWhatAServerForOthersHasOfTheDemo(t *testing.T) {
-	public := map[string]string{"provider.preset": "keycloak", "provider.issuer": "https://login.example.com/realms/main", "resource": "https://mcp.example.com/mcp"}
+	public := map[string]string{"provider.dangerously_allow_public_resource": "true", "resource": "https://mcp.example.com/mcp"}
 	with := func(more map[string]string) map[string]string {
 		all := maps.Clone(public)
 		maps.Copy(all, more)
 		return all
 	}
-	const origins, drain = "server.allowed_origins (http://localhost:*,http://127.0.0.1:*)", "server.drain_time (0s)"
+	const (
+		origins = "server.allowed_origins (http://localhost:*,http://127.0.0.1:*), "
+		drain   = "server.drain_time (0s), "
+		rest    = "tools.demo (true), tools.show_all (true), scopes.required (mcp:use), scopes.initial (mcp:use,greet:read)"
+	)
 	for name, c := range map[string]struct {
 		sources Sources
 		want    []string
 	}{
-		"no profile":                  {Sources{Flags: public}, []string{origins + " and " + drain}},
-		"one of them is set":          {Sources{Flags: with(map[string]string{"server.drain_time": "5s"})}, []string{origins}},
-		"a profile":                   {Sources{Profile: "oidc.yaml", Flags: public}, nil},
+		"no profile":                  {Sources{Flags: public}, []string{origins + drain + rest}},
+		"one of them is set":          {Sources{Flags: with(map[string]string{"server.drain_time": "5s"})}, []string{origins + rest}},
+		"a profile":                   {Sources{Profile: "local.yaml", Flags: public}, nil},
 		"a resource on this computer": {Sources{Flags: with(map[string]string{"resource": "http://localhost:3002/mcp"})}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -648,6 +654,80 @@ func TestANoteNamesWhatAServerForOthersHasOfTheDemo(t *testing.T) {
 				t.Errorf("notes: %q", notes)
 			}
 		})
+	}
+}
+
+// A real provider does not know the scopes of the demo, and its server is not on the computer of its callers.
+func TestTheBuiltInProfileCountsForTheLocalIssuerOnly(t *testing.T) {
+	const origin = "built-in profile local.yaml"
+	ofDemo := map[string]string{"tools.demo": "true", "tools.show_all": "true", "scopes.required": "mcp:use", "scopes.initial": "mcp:use,greet:read",
+		"server.allowed_origins": "http://localhost:*,http://127.0.0.1:*", "server.drain_time": "0s"}
+	preset := map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer}
+	for name, c := range map[string]struct {
+		sources Sources
+		counts  bool
+	}{
+		"nothing":                    {Sources{}, true},
+		"kind local as a flag":       {Sources{Flags: map[string]string{kindKey: "local"}}, true},
+		"kind oidc as a flag":        {Sources{Flags: map[string]string{kindKey: "oidc", "provider.issuer": keycloakIssuer}}, false},
+		"kind oidc, by variable":     {Sources{Environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc", "GATEHOUSE_PROVIDER__ISSUER=" + keycloakIssuer}}, false},
+		"a preset":                   {Sources{Flags: preset}, false},
+		"a variable that says which": {Sources{Environ: []string{"SK_ENV_URL=https://acme.scalekit.com", "SCALEKIT_RESOURCE_ID=res_103100112351265282", "MCP_URL=https://mcp.example.com/mcp"}}, false},
+		"a profile of another kind":  {Sources{Profile: "oidc.yaml"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := mustLoad(t, c.sources)
+			for _, v := range config.Effective {
+				if value, of := ofDemo[v.Key]; of && (v.Origin == origin && v.Value == value) != c.counts {
+					t.Errorf("%s is %s (%s)", v.Key, v.Value, v.Origin)
+				}
+				if !c.counts && v.Origin == origin {
+					t.Errorf("%s is of the built-in profile", v.Key)
+				}
+			}
+		})
+	}
+	// The same file counts whole if it is named: then it was chosen.
+	named := mustLoad(t, Sources{Profile: "local.yaml", Flags: map[string]string{kindKey: "oidc", "provider.issuer": keycloakIssuer}})
+	if !named.Tools.Demo || named.Server.DrainTime != 0 {
+		t.Error("a profile that was named does not count")
+	}
+}
+
+func TestTheDemoToolsAreOffUnlessSet(t *testing.T) {
+	for profile, want := range map[string]bool{"local.yaml": true, "compose/demo.yaml": true, "compose/keycloak.yaml": false, "oidc.yaml": false, "scalekit.yaml": false} {
+		config := mustLoad(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_RESOURCE=http://localhost:3002/mcp"},
+			Flags: scalekitFlags(profile)})
+		if config.Tools.Demo != want || config.Tools.ShowAll != want {
+			t.Errorf("%s: tools.demo is %t, tools.show_all %t", profile, config.Tools.Demo, config.Tools.ShowAll)
+		}
+	}
+}
+
+// scalekitFlags are what scalekit.yaml leaves open.
+func scalekitFlags(profile string) map[string]string {
+	if profile != "scalekit.yaml" {
+		return nil
+	}
+	return map[string]string{"provider.environment_url": "https://acme.scalekit.com", "provider.resource_id": "res_103100112351265282"}
+}
+
+// A real provider that does not know a scope may refuse the sign-in that asks for it.
+func TestOnlyTheDemoProfilesNameScopesOfTheDemo(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".yaml") || strings.HasPrefix(path, "testdata") || path == "local.yaml" || path == "compose/demo.yaml" {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		for _, scope := range demo.Scopes() {
+			if strings.Contains(string(content), scope) {
+				t.Errorf("%s names %s", path, scope)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

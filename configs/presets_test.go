@@ -133,7 +133,7 @@ func TestNamingAPresetChoosesItsKind(t *testing.T) {
 			{"provider.required_claims", "typ=Bearer", "preset keycloak"},
 			{"provider.issuer", keycloakIssuer, "flag --provider.issuer"},
 			{"provider.leeway", "1m", "default"},
-			{"scopes.required", "mcp:use", "built-in profile local.yaml"},
+			{"scopes.required", "", "default"},
 		} {
 			if diff := cmp.Diff(want, effective(t, config, want.Key)); diff != "" {
 				t.Error(diff)

@@ -33,6 +33,8 @@ func profileLayer(path, named, builtIn string) (layer, Problems) {
 		r.layer.assumed = true
 		r.origin = func(int) string { return builtInProfile + builtIn }
 		r.read(content)
+		// What fits the demo fits no other provider: its scopes, for one, are unknown there.
+		r.layer.onlyFor, _ = r.layer.values[kindKey].(string)
 		return r.layer, r.problems
 	}
 	content, err := os.ReadFile(path)

@@ -313,6 +313,7 @@ func (a *authority) sources(t *testing.T, preset string, settings map[string]str
 	t.Helper()
 	s := Sources{Flags: map[string]string{
 		"resource": "https://mcp.example.com/mcp", "provider.discovery_url": a.server.URL + "/metadata", "provider.introspection_cache": "0s",
+		"scopes.required": "mcp:use", "scopes.initial": "mcp:use,greet:read",
 	}}
 	if strings.HasPrefix(preset, unnamed) {
 		s.Flags[kindKey] = presetKind

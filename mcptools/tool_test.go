@@ -5,9 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"io"
+	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -75,12 +79,12 @@ func TestEveryToolIsWellDefined(t *testing.T) {
 
 func TestACatalogNamesEachScopeOnce(t *testing.T) {
 	got := Catalog{
-		Tools:             All(Vitals{}),
+		Tools:             []Tool{{Scopes: []string{"greet:read"}}, {Scopes: []string{"greet:write", "greet:read"}}, {}},
 		Prompts:           []Prompt{{Scopes: []string{"plan:read", "greet:read"}}},
 		Resources:         []Resource{{Scopes: []string{"doc:read"}}},
 		ResourceTemplates: []ResourceTemplate{{Scopes: []string{"doc:read", "secret:read"}}},
 	}.Scopes()
-	if want := []string{"greet:read", "greet:write", "gatehouse:admin", "plan:read", "doc:read", "secret:read"}; !slices.Equal(got, want) {
+	if want := []string{"greet:read", "greet:write", "plan:read", "doc:read", "secret:read"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
@@ -93,6 +97,28 @@ func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
 		settings.Check(func(string, string, string) { problems++ })
 		if (problems == 0) != good {
 			t.Errorf("mcp.era %q: %d problems", era, problems)
+		}
+	}
+}
+
+// JSON has null for a list that is not there, which clients do not take for an empty one.
+func TestAServerWithoutToolsListsNone(t *testing.T) {
+	for _, showAll := range []bool{false, true} {
+		for era, ask := range map[string]posted{EraDual: modernly("tools/list", ""), EraStateless: legacily("tools/list", "")} {
+			url := serve(t, handlerOf(Catalog{}, func(o *Options) { o.Tools.ShowAll, o.Settings.Era = showAll, era }), time.Now().Add(time.Hour))
+			resp, err := bearerClient().Do(ask.to(url))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"tools":[]`) {
+				t.Errorf("%s, show_all %t: %d %s, %v", era, showAll, resp.StatusCode, body, err)
+			}
+			list, err := connect(t, url, "2025-11-25").ListTools(t.Context(), nil)
+			if err != nil || list.Tools == nil || len(list.Tools) > 0 {
+				t.Errorf("%s, 2025-11-25, show_all %t: %v, %v", era, showAll, list, err)
+			}
 		}
 	}
 }

@@ -69,14 +69,14 @@ func (w *world) gate(ctx context.Context) (*process, error) {
 	return w.run(ctx, address, nil, self, "--gate", address, "--issuer", w.issuer.URL)
 }
 
-// product starts the server as it is shipped, access log on.
+// product starts the server as it is shipped, with the demo tools, access log on.
 func (w *world) product(ctx context.Context, environ []string, flags ...string) (*process, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
 	return w.run(ctx, address, environ, w.settings.product, append([]string{"serve", "--resource", "http://" + address + "/mcp", "--server.listen", address,
-		"--provider.kind", "oidc", "--provider.issuer", w.issuer.URL, "--scopes.required", "mcp:use"}, flags...)...)
+		"--provider.kind", "oidc", "--provider.issuer", w.issuer.URL, "--scopes.required", "mcp:use", "--tools.demo", "--server.drain_time", "0s"}, flags...)...)
 }
 
 func (w *world) run(ctx context.Context, address string, environ []string, program string, args ...string) (*process, error) {
@@ -396,7 +396,7 @@ func (w *world) coldStarts(ctx context.Context, out io.Writer) error {
 				return err
 			}
 			program, args := w.settings.product, []string{"serve", "--resource", "http://" + address + "/mcp", "--server.listen", address, "--provider.kind", "oidc",
-				"--provider.issuer", w.issuer.URL, "--scopes.required", "mcp:use", "--server.drain_time", "0s"}
+				"--provider.issuer", w.issuer.URL, "--scopes.required", "mcp:use", "--tools.demo", "--server.drain_time", "0s"}
 			if i == 1 {
 				program, args = w.baseline, []string{bareHandler, address}
 			}

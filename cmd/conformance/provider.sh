@@ -22,7 +22,7 @@ count() {
 }
 
 # try NAME TOKENS PATH VARIABLE=VALUE...: starts a provider that issues such tokens and has such a path in its issuer, and a
-# server with these variables beside the profile for kind oidc, and runs the tests.
+# server with the profile for kind oidc, the demo tools and these variables, and runs the tests.
 try() {
   local name=$1 tokens=$2 path=$3 provider control server
   shift 3
@@ -32,6 +32,7 @@ try() {
   start "provider-$provider" "$provider" node provider.mjs --port "$provider" --control "$control" --path "$path" "${form[@]}" \
     --client-secret-file client-secret --client-key-file client-key.pem
   start "server-$provider" "$server" env GATEHOUSE_RESOURCE="$url" GATEHOUSE_PROVIDER__ISSUER="$issuer" \
+    GATEHOUSE_TOOLS__DEMO=true GATEHOUSE_SCOPES__INITIAL=mcp:use,greet:read \
     GATEHOUSE_PROVIDER__KEY_REFETCH_INTERVAL=1s GATEHOUSE_LOG__LEVEL=debug "$@" ./gatehouse serve --config oidc.yaml
   check 90 "$name" ./provider.test -test.v -resource "$url" -issuer "$issuer" -control "http://127.0.0.1:$control" -tokens "$tokens"
   if [ "$failures" -gt "$before" ]; then

@@ -20,7 +20,7 @@ read -r fixtures proxy product issuer callback < <(ports 5)
 url=http://localhost:$product/mcp
 start fixtures "$fixtures" ./conformance serve --resource="http://localhost:$fixtures/mcp" --provider.auto_approve
 start proxy "$proxy" ./conformance proxy "127.0.0.1:$proxy" "http://localhost:$fixtures/mcp"
-start product "$product" ./gatehouse serve --resource="$url" --provider.auto_approve --tools.show_all
+start product "$product" ./gatehouse serve --resource="$url" --provider.auto_approve --tools.demo --tools.show_all
 start issuer "$issuer" ./gatehouse issuer --listen="127.0.0.1:$issuer" --issuer="http://localhost:$issuer" --resource="$url" --auto-approve
 
 # --- steps

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -25,11 +26,7 @@ func banner(w io.Writer, cfg *configs.Config, h *house.House) {
 	t.Flush()
 
 	fmt.Fprintf(w, "\n  Tools\n")
-	for _, tool := range h.Catalog.Tools {
-		fmt.Fprintf(t, "    %s\t%s\n", tool.Name, scopesInWords(tool, cfg.Scopes.Required))
-	}
-	t.Flush()
-
+	listTools(w, cfg, h.Catalog.Tools)
 	fmt.Fprintf(w, "\n  MCP Inspector   npx @modelcontextprotocol/inspector --transport http --server-url %s\n", cfg.Resource)
 	fmt.Fprintf(w, "  Claude Code     claude mcp add --transport http gatehouse %s\n\n", cfg.Resource)
 	for _, note := range cfg.Notes {
@@ -37,6 +34,34 @@ func banner(w io.Writer, cfg *configs.Config, h *house.House) {
 	}
 	if _, isLocal := cfg.Provider.(*providers.Local); isLocal {
 		fmt.Fprintf(w, "  The local issuer is for demos only: anyone can sign in as anyone.\n\n")
+	}
+}
+
+// listTools shows each tool with its scopes, and which of them first sign-in does not ask for.
+func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
+	if len(tools) == 0 {
+		fmt.Fprintf(w, "    none: %s\n", house.AddATool)
+		return
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	initial, asking := house.InitialScopes(cfg), 0
+	for _, tool := range tools {
+		fmt.Fprintf(t, "    %s\t%s", tool.Name, scopesInWords(tool, cfg.Scopes.Required))
+		isCovered := func(scope string) bool { return slices.Contains(initial, scope) }
+		if more := slices.DeleteFunc(slices.Clone(tool.Scopes), isCovered); len(more) > 0 {
+			fmt.Fprintf(t, "\tasks for more: %s", strings.Join(more, " "))
+			asking++
+		}
+		fmt.Fprintln(t)
+	}
+	t.Flush()
+	switch {
+	case asking == 0:
+	case cfg.Tools.ShowAll:
+		fmt.Fprint(w, "    First sign-in does not cover tools that ask for more: a call of one starts another sign-in.\n")
+	default:
+		fmt.Fprintf(w, "    First sign-in shows %d of the %d tools. Those that ask for more are listed to callers with their scopes;\n"+
+			"    tools.show_all lists them to all.\n", len(tools)-asking, len(tools))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/demo"
 	"gatehouse/providers"
 )
 
@@ -386,15 +387,12 @@ func TestServeTellsWhatToDoNextAndStopsInOrder(t *testing.T) {
 			t.Errorf("the banner does not say %q:\n%s", line, banner)
 		}
 	}
-	for _, tool := range mcptools.All(mcptools.Vitals{}) {
-		scopes := strings.Join(append([]string{"mcp:use"}, tool.Scopes...), " ")
-		found := false
-		for line := range strings.SplitSeq(banner, "\n") {
-			fields := strings.Fields(line)
-			found = found || len(fields) > 0 && fields[0] == tool.Name && strings.Join(fields[1:], " ") == scopes
-		}
-		if !found {
-			t.Errorf("the banner does not say that %s needs %s:\n%s", tool.Name, scopes, banner)
+	for tool, shown := range map[string]string{
+		"whoami": "mcp:use", "greet": "mcp:use greet:read", "countdown": "mcp:use greet:read",
+		"send_greeting": "mcp:use greet:write asks for more: greet:write", "server_stats": "mcp:use gatehouse:admin asks for more: gatehouse:admin",
+	} {
+		if got := toolInBanner(banner, tool); got != shown {
+			t.Errorf("the banner says %q of %s, not %q:\n%s", got, tool, shown, banner)
 		}
 	}
 	if status, body := get(t, "http://"+address+"/health"); status != http.StatusOK {
@@ -415,6 +413,110 @@ func TestServeTellsWhatToDoNextAndStopsInOrder(t *testing.T) {
 	if !strings.Contains(s.stderr.String(), "msg=stopped") {
 		t.Errorf("the log does not say that it stopped:\n%s", s.stderr)
 	}
+}
+
+// toolInBanner returns what the banner says of a tool.
+func toolInBanner(banner, tool string) string {
+	for line := range strings.SplitSeq(banner, "\n") {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == tool {
+			return strings.Join(fields[1:], " ")
+		}
+	}
+	return ""
+}
+
+func TestTheBannerMarksToolsThatFirstSignInDoesNotCover(t *testing.T) {
+	for name, c := range map[string]struct {
+		flags       map[string]string
+		greet, send string
+		line        string
+	}{
+		"all are listed":       {nil, "mcp:use greet:read", "mcp:use greet:write asks for more: greet:write", "a call of one starts another sign-in"},
+		"three of them":        {map[string]string{"tools.show_all": "false"}, "mcp:use greet:read", "mcp:use greet:write asks for more: greet:write", "shows 3 of the 5 tools"},
+		"one of them":          {map[string]string{"tools.show_all": "false", "scopes.initial": "mcp:use"}, "mcp:use greet:read asks for more: greet:read", "mcp:use greet:write asks for more: greet:write", "shows 1 of the 5 tools"},
+		"no scope is required": {map[string]string{"scopes.required": "", "scopes.initial": ""}, "greet:read asks for more: greet:read", "greet:write asks for more: greet:write", "a call of one"},
+		"a scope implies them": {map[string]string{"scopes.initial": "mcp:use,all", "scopes.implies": "all > more,more > greet:read greet:write gatehouse:admin"}, "mcp:use greet:read", "mcp:use greet:write", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := configs.Load(configs.Sources{Flags: c.flags})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var banner strings.Builder
+			listTools(&banner, cfg, demo.Tools(mcptools.Vitals{}))
+			if greet, send := toolInBanner(banner.String(), "greet"), toolInBanner(banner.String(), "send_greeting"); greet != c.greet || send != c.send {
+				t.Errorf("greet %q, send_greeting %q", greet, send)
+			}
+			if !strings.Contains(banner.String(), c.line) || c.line == "" && strings.Contains(banner.String(), "First sign-in") {
+				t.Errorf("it does not say %q:\n%s", c.line, &banner)
+			}
+		})
+	}
+}
+
+func TestAServerWithoutToolsSaysHowToAddOne(t *testing.T) {
+	if len(mcptools.All(mcptools.Vitals{})) > 0 {
+		t.Skip("this server has tools")
+	}
+	s, address := startService(t, "serve", "--resource=http://ADDRESS/mcp", "--tools.demo=false", "--scopes.initial=", "--provider.auto_approve")
+	if want := "none: add one in mcptools/tools.go"; !strings.Contains(s.stdout.String(), want) {
+		t.Errorf("the banner does not say %q", want)
+	}
+	log := s.stderr.String()
+	if strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "the server offers no tools: add one in mcptools/tools.go") {
+		t.Errorf("the log:\n%s", log)
+	}
+	for _, protocol := range []string{modern, legacy} {
+		session, err := connect(t, "http://"+address+"/mcp", protocol, &person{}, dynamic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list, err := session.ListTools(t.Context(), nil); err != nil || list.Tools == nil || len(list.Tools) > 0 {
+			t.Errorf("%s: %v, %v", protocol, list, err)
+		}
+		if _, err := call(t, session, "greet", map[string]any{"name": "Ada"}); err == nil {
+			t.Errorf("%s: greet answers", protocol)
+		}
+	}
+}
+
+func TestScopesOfTheDemoAreWarnedOfWhileTheDemoIsOff(t *testing.T) {
+	profile := func(settings string) string {
+		return write(t, "p.yaml", "provider:\n  kind: oidc\n  issuer: http://localhost:9\n"+settings)
+	}
+	const required = "scopes:\n  required: [mcp:use]\n"
+	for name, c := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"none is named":            {[]string{"--config=" + profile(required)}, nil},
+		"the demo is on":           {[]string{"--config=" + profile(required+"  initial: [mcp:use, greet:read]\n"), "--tools.demo"}, nil},
+		"the built-in profile":     {[]string{"--resource=http://localhost:3002/mcp"}, nil},
+		"it without its tools":     {[]string{"--tools.demo=false"}, []string{"greet:read (scopes.initial, built-in profile local.yaml)"}},
+		"in scopes.required alone": {[]string{"--scopes.required=mcp:use,greet:write", "--scopes.initial=", "--tools.demo=false"}, []string{"greet:write (scopes.required, flag --scopes.required)"}},
+		"in a setting of the kind": {[]string{"--config=" + profile("  scope_map: [\"api://demo/greet.read=greet:read\"]\n"+required)}, []string{"greet:read (provider.scope_map, profile "}},
+		"in several":               {[]string{"--config=" + profile(required+"  initial: [mcp:use, greet:read]\n  implies: [\"gatehouse:admin > greet:write x\"]\n")}, []string{"greet:read (scopes.initial, profile ", "greet:write (scopes.implies, profile ", "gatehouse:admin (scopes.implies, profile "}},
+		"a longer name is another": {[]string{"--config=" + profile("scopes:\n  required: [\"greet:read:all\"]\n")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := gatehouse(t, append([]string{"config"}, c.args...)...)
+			const note = "Note: scopes of the demo tools are set, but tools.demo is off"
+			if want := min(1, len(c.want)); got.code != exitOK || strings.Count(got.stdout, note) != want {
+				t.Fatalf("exit code %d:\n%s", got.code, got.stdout)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(got.stdout, want) {
+					t.Errorf("it does not say %q:\n%s", want, got.stdout)
+				}
+			}
+		})
+	}
+	t.Run("once in the log", func(t *testing.T) {
+		s, _ := startService(t, "serve", "--resource=http://ADDRESS/mcp", "--tools.demo=false")
+		if log := s.stderr.String(); strings.Count(log, `level=WARN msg="scopes of the demo tools`) != 1 {
+			t.Errorf("the log:\n%s", log)
+		}
+	})
 }
 
 func TestServeIsTheCommandThatNeedsNoName(t *testing.T) {

@@ -63,9 +63,11 @@ func examine(ctx context.Context, args []string, c console) int {
 		return exitConfig
 	default:
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
-		catalog := house.Tools(mcptools.Vitals{})
+		catalog := house.Tools(cfg.Tools, mcptools.Vitals{})
+		cfg.Notes = append(cfg.Notes, house.Notes(cfg, catalog)...)
 		results = doctor.Examine(ctx, doctor.Options{
-			Config: cfg, Site: house.Site(cfg, catalog, slog.New(slog.DiscardHandler)), ToolScopes: catalog.Scopes(),
+			Config: cfg, Site: house.Site(cfg, catalog, slog.New(slog.DiscardHandler)),
+			ToolScopes: catalog.Scopes(), Tools: len(catalog.Tools),
 			Token: token, LocalHealth: healthURL(cfg), Timeout: *timeout,
 		})
 		if doctor.Failed(results) {

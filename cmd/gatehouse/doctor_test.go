@@ -77,7 +77,7 @@ func TestDoctorFindsNothingWrongWithAHealthyServer(t *testing.T) {
 	})
 	t.Run("oidc, with the issuer as a program of its own", func(t *testing.T) {
 		_, issuer := startService(t, "issuer", "--listen=ADDRESS", "--issuer=http://ADDRESS")
-		settings := []string{"--provider.kind=oidc", "--provider.issuer=http://" + issuer}
+		settings := []string{"--provider.kind=oidc", "--provider.issuer=http://" + issuer, "--tools.demo", "--server.allowed_origins=http://localhost:*"}
 		t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 		// Before the server runs everything else can be looked at.
 		code, e := doctorSays(t, console{}, append(settings, "--resource=http://"+freeAddress(t)+"/mcp")...)
@@ -99,7 +99,7 @@ func TestDoctorFindsNothingWrongWithAHealthyServer(t *testing.T) {
 		token := write(t, "token", env.Token(scalekitenv.Scopes("mcp:use")))
 		waitUntilReady(t, h.origin())
 		settings := []string{"--provider.kind=scalekit", "--provider.environment_url=" + env.URL(), "--provider.resource_id=" + env.ResourceID(),
-			"--scopes.required=mcp:use", "--resource=" + h.url, "--token-file=" + token, "--provider.client_id=" + env.EnvironmentClient().ID}
+			"--scopes.required=mcp:use", "--scopes.initial=mcp:use,greet:read", "--tools.demo", "--resource=" + h.url, "--token-file=" + token, "--provider.client_id=" + env.EnvironmentClient().ID}
 		code, e := doctorSays(t, console{environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=" + env.EnvironmentClient().Secret}}, settings...)
 		if bad := e.bad(); code != exitOK || len(bad) > 0 {
 			t.Errorf("exit code %d, %v", code, bad)
@@ -251,7 +251,7 @@ func TestTheExcerptInTheREADMEIsRealOutput(t *testing.T) {
 	}
 	_, issuer := startService(t, "issuer", "--listen=ADDRESS", "--issuer=http://ADDRESS")
 	resource := freeAddress(t)
-	got := gatehouse(t, "doctor", "--config="+filepath.Join(root, "configs/oidc.yaml"), "--provider.issuer=http://"+issuer+"/", "--resource=http://"+resource+"/mcp")
+	got := gatehouse(t, "doctor", "--config="+filepath.Join(root, "configs/oidc.yaml"), "--tools.demo", "--provider.issuer=http://"+issuer+"/", "--resource=http://"+resource+"/mcp")
 	out := strings.NewReplacer(issuer, "localhost:9000", resource, "localhost:3002").Replace(got.stdout)
 	for line := range strings.Lines(excerpt) {
 		if !strings.Contains(out, line) {

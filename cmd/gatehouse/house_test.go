@@ -23,6 +23,8 @@ import (
 
 	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
+	"gatehouse/mcptools"
+	"gatehouse/mcptools/demo"
 	"gatehouse/server"
 )
 
@@ -43,7 +45,7 @@ type running struct {
 	stop func()
 }
 
-// startHouse serves the built-in profile with settings on top, on a port of its own. HOST in a setting stands for the
+// startHouse serves the demo tools with settings on top, on a port of its own. HOST in a setting stands for the
 // address. Each of prepare may change what configuration cannot say.
 func startHouse(t testing.TB, settings map[string]string, prepare ...func(*configs.Config)) *running {
 	t.Helper()
@@ -54,6 +56,9 @@ func startHouse(t testing.TB, settings map[string]string, prepare ...func(*confi
 	flags := map[string]string{
 		"resource":  fmt.Sprintf("http://%s/mcp", ln.Addr()),
 		"log.level": "debug",
+		// Of the built-in profile, whatever the kind of provider is.
+		"tools.demo": "true", "tools.show_all": "false", "scopes.required": "mcp:use", "scopes.initial": "mcp:use,greet:read", "server.drain_time": "0s",
+		"server.allowed_origins": "http://localhost:*,http://127.0.0.1:*",
 	}
 	for k, v := range settings {
 		flags[k] = strings.ReplaceAll(v, "HOST", ln.Addr().String())
@@ -68,7 +73,7 @@ func startHouse(t testing.TB, settings map[string]string, prepare ...func(*confi
 	log := &syncBuffer{}
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: cfg.Log.SlogLevel()}))
 	ctx, cancel := context.WithCancel(context.Background())
-	h, err := house.Build(ctx, cfg, house.Tools, logger)
+	h, err := house.Build(ctx, cfg, demoTools, logger)
 	if err != nil {
 		cancel()
 		t.Fatal(err)
@@ -91,6 +96,11 @@ func startHouse(t testing.TB, settings map[string]string, prepare ...func(*confi
 		}
 	})
 	return &running{House: h, url: cfg.Resource.String(), log: log, stop: stop}
+}
+
+// demoTools offers the demo tools and nothing else, so that no test depends on the tools of this server.
+func demoTools(_ mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+	return mcptools.Catalog{Tools: demo.Tools(v)}
 }
 
 func (r *running) origin() string { return strings.TrimSuffix(r.url, "/mcp") }

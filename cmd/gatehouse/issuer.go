@@ -16,7 +16,9 @@ import (
 )
 
 func issuer(ctx context.Context, args []string, c console) int {
-	scopes := house.Distinct([]string{"mcp:use"}, house.Tools(mcptools.Vitals{}).Scopes())
+	// Those of the demo tools included: whether the server offers them is not known here.
+	catalog := house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{})
+	scopes := house.Distinct([]string{"mcp:use"}, catalog.Scopes())
 	flags := newFlags("issuer", "Run the local issuer alone: a fake authorization server for demos and tests. Anyone can sign in as anyone.", c)
 	var (
 		listen    = flags.String("listen", "127.0.0.1:9000", "host:port to listen on")

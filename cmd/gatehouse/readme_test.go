@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
@@ -64,7 +65,7 @@ func code(s string) string {
 
 func toolsTable() string {
 	table := row("tool", "scope of its own", "what it does") + row("---", "---", "---")
-	for _, tool := range mcptools.All(mcptools.Vitals{}) {
+	for _, tool := range house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Tools {
 		scopes := "none"
 		if len(tool.Scopes) > 0 {
 			scopes = code(strings.Join(tool.Scopes, " "))
@@ -129,11 +130,14 @@ func TestEveryServerThatTheREADMEStartsHasAGoodConfiguration(t *testing.T) {
 		t.Run(strings.TrimSpace(after), func(t *testing.T) {
 			sources := configs.Sources{Environ: strings.Fields(before), Flags: map[string]string{}}
 			for i := 0; i < len(args); i++ {
-				name, value, _ := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
+				name, value, said := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
 				if name == "config" {
 					i++
 					sources.Profile = filepath.Join(root, args[i])
 					continue
+				}
+				if !said {
+					value = "true" // a switch
 				}
 				sources.Flags[name] = value
 			}

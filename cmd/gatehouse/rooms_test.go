@@ -18,7 +18,7 @@ const root = "../.."
 var mayImport = map[string][]string{
 	"cmd/gatehouse":          {"cmd/gatehouse/doctor", "cmd/gatehouse/house", "configs", "server", "mcptools", "providers", "providers/localissuer"},
 	"cmd/gatehouse/doctor":   {"configs", "providers"},
-	"cmd/gatehouse/house":    {"configs", "server", "mcptools", "providers"},
+	"cmd/gatehouse/house":    {"configs", "server", "mcptools", "mcptools/demo", "providers"},
 	"cmd/conformance":        {"cmd/gatehouse/house", "configs", "server", "mcptools"},
 	"cmd/compare":            {"cmd/compare/canned", "configs", "providers", "server"},
 	"cmd/compare/baseline":   {"cmd/compare/canned"},
@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"configs":                {"server", "providers", "mcptools"},
 	"server":                 {"providers"},
 	"mcptools":               {"providers", "providers/rawjson"},
+	"mcptools/demo":          {"mcptools"},
 	"providers":              {"providers/localissuer", "providers/rawjson"},
 	"providers/rawjson":      {},
 	"providers/localissuer":  {},

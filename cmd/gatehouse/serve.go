@@ -37,6 +37,9 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	c.stop.begin("output of the banner")
 	banner(c.stdout, cfg, h)
+	for _, note := range house.Notes(cfg, h.Catalog) {
+		logger.Warn(note)
+	}
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
 	err = server.Serve(ctx, ln, h.HTTP, cfg.Server, logger,

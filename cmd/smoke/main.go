@@ -34,7 +34,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringSliceVar(&o.connectTo, "connect-to", nil, "HOST:PORT=HOST:PORT: dial the second where an address names the first, which stays as it is in URLs, Host and certificate")
 	flags.StringVar(&o.ca, "ca", "", "file with certificates to trust instead of the system's")
 	flags.StringVar(&o.person, "person", "alice", "who signs in, at the demo issuer")
-	flags.StringVar(&o.tool, "tool", "whoami", "the tool to call, without arguments")
+	flags.StringVar(&o.tool, "tool", "whoami", "the tool to call, without arguments; whoami is a demo tool (tools.demo)")
 	timeout := flags.Duration("timeout", 30*time.Second, "how long everything may take")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, pflag.ErrHelp) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,9 @@ func startHouse(t *testing.T, settings map[string]string) (connectTo string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := configs.Load(configs.Sources{Flags: settings})
+	flags := map[string]string{"tools.demo": "true"}
+	maps.Copy(flags, settings)
+	cfg, err := configs.Load(configs.Sources{Flags: flags})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ type Options struct {
 	Site providers.Site
 	// ToolScopes are the scopes that what the server offers needs, beyond those that every call needs.
 	ToolScopes []string
+	// Tools is how many tools the server offers with this configuration.
+	Tools int
 	// Token is presented to the server, if there is one.
 	Token string
 	// LocalHealth is where the server answers on this computer, whatever its public address is; "" if nobody knows.

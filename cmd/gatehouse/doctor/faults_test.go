@@ -614,7 +614,7 @@ func faults() map[string]fault {
 					return r.Header.Get("Authorization") != "" && at("", 200, "text/event-stream", "event: message\ndata: {\"result\":{\"tools\":[]}}\n\n")(a, r)
 				}
 			},
-			bad: []string{"server.tools warning"}, found: "no tool is shown",
+			bad: []string{"server.tools warning"}, found: "no tool is shown to this token",
 		},
 	}
 }

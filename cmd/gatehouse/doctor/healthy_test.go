@@ -47,6 +47,18 @@ func TestATokenIsShownItsTools(t *testing.T) {
 	}
 }
 
+// Without tools there is none that more scopes could show.
+func TestAServerWithoutToolsIsNotTakenForATokenWithoutScopes(t *testing.T) {
+	w := newWorld(t)
+	w.settings["tools.demo"] = "false"
+	w.open()
+	w.options.Token = w.token("mcp:use")
+	results := w.examine()
+	if r := named(results, "server.tools"); r.Verdict != providers.VerdictOK || !strings.Contains(r.Found, "the server offers none") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // mute are settings of a kind that somebody added without saying how it is examined.
 type mute struct{ providers.Settings }
 

@@ -49,6 +49,8 @@ func (s *ownServer) tools(ctx context.Context) providers.Outcome {
 	switch {
 	case !ok:
 		return providers.Broken("the answer is not one to tools/list", "see what is in front of the server; "+log)
+	case n == 0 && s.Tools == 0:
+		return providers.Fine("no tool is shown, because the server offers none")
 	case n == 0:
 		return providers.Doubtful("no tool is shown to this token", "sign in with the scopes of the tools, or set tools.show_all")
 	}

@@ -28,6 +28,7 @@ import (
 	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/demo"
 	"gatehouse/providers"
 	"gatehouse/providers/localissuer"
 	"gatehouse/server"
@@ -146,7 +147,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, provider: newBend(t, nil), front: newBend(t, nil)}
 	w.options.Timeout = 8 * time.Second
 	w.options.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil } // whatever the environment of the test says
-	w.settings = map[string]string{"provider.kind": "oidc", "resource": w.front.URL + "/mcp", "log.level": "debug"}
+	w.settings = map[string]string{"provider.kind": "oidc", "resource": w.front.URL + "/mcp", "log.level": "debug",
+		"tools.demo": "true", "tools.show_all": "false", "scopes.required": "mcp:use", "scopes.initial": "mcp:use,greet:read", "server.drain_time": "0s",
+		"server.allowed_origins": "http://localhost:*"}
 	return w
 }
 
@@ -205,6 +208,14 @@ func (w *world) forOthers(resource string) {
 	w.settings["resource"], w.settings["server.drain_time"], w.settings["server.allowed_origins"] = resource, "5s", "https://app.example.com"
 }
 
+// demoTools offers the demo tools if tools.demo is set, so that no test depends on the tools of this server.
+func demoTools(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+	if !settings.Demo {
+		return mcptools.Catalog{}
+	}
+	return mcptools.Catalog{Tools: demo.Tools(v)}
+}
+
 // open starts the provider and the server, and waits until it is ready, or, if it cannot get ready, has tried.
 func (w *world) open() *world {
 	w.t.Helper()
@@ -226,8 +237,8 @@ func (w *world) open() *world {
 	}
 	cfg := w.load()
 	w.options.Config = cfg
-	catalog := house.Tools(mcptools.Vitals{})
-	w.options.Site, w.options.ToolScopes = house.Site(cfg, catalog, discard), catalog.Scopes()
+	catalog := demoTools(cfg.Tools, mcptools.Vitals{})
+	w.options.Site, w.options.ToolScopes, w.options.Tools = house.Site(cfg, catalog, discard), catalog.Scopes(), len(catalog.Tools)
 	if w.noServer {
 		return w
 	}
@@ -237,7 +248,7 @@ func (w *world) open() *world {
 	}
 	w.inner = "http://" + ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	h, err := house.Build(ctx, cfg, house.Tools, discard)
+	h, err := house.Build(ctx, cfg, demoTools, discard)
 	if err != nil {
 		cancel()
 		w.t.Fatal(err)

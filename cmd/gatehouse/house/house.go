@@ -15,6 +15,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/demo"
 	"gatehouse/providers"
 	"gatehouse/server"
 )
@@ -29,17 +30,23 @@ type House struct {
 	drain context.CancelFunc
 }
 
-// Offer makes the catalog of a server. It is called once.
-type Offer func(mcptools.Vitals) mcptools.Catalog
+// Offer makes the catalog of a server from the section "tools" of its configuration. It is called once.
+type Offer func(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog
 
-// Tools is the offer of the product itself.
-func Tools(v mcptools.Vitals) mcptools.Catalog { return mcptools.Catalog{Tools: mcptools.All(v)} }
+// Tools is the offer of the product itself: the tools of [mcptools.All], and the demo tools if tools.demo is set.
+func Tools(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+	tools := mcptools.All(v)
+	if settings.Demo {
+		tools = append(tools, demo.Tools(v)...)
+	}
+	return mcptools.Catalog{Tools: tools}
+}
 
 // Build puts the house together. What runs in the background ends with ctx. The error is the provider's.
 func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.Logger) (*House, error) {
 	h := &House{}
 	outcomes := &server.Outcomes{}
-	h.Catalog = offer(mcptools.Vitals{
+	h.Catalog = offer(cfg.Tools, mcptools.Vitals{
 		Started:  time.Now(),
 		Outcomes: outcomes.Snapshot,
 		Sessions: func() int { return h.MCP.Sessions() },
@@ -99,11 +106,19 @@ func knownScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	return known
 }
 
-// toolScopes are the scopes of what is offered, and those of the product's own tools whether they are offered
-// or not: provider.scopes_advertised may name them, and a challenge must not ask for what no operation needs.
+// InitialScopes are the scopes that a token has after first sign-in, those that others imply included.
+func InitialScopes(cfg *configs.Config) []string {
+	scopes, implications := cfg.Scopes.Initial, cfg.Scopes.Implications()
+	for i := 0; i < len(scopes); i++ { // scopes grows, so chains are followed to their end
+		scopes = Distinct(scopes, implications[scopes[i]])
+	}
+	return scopes
+}
+
+// toolScopes are the scopes of what is offered, and those of the demo tools whether they are offered or not:
+// provider.scopes_advertised may name them, and a challenge must not ask for what no operation needs.
 func toolScopes(catalog mcptools.Catalog) []string {
-	own := mcptools.Catalog{Tools: mcptools.All(mcptools.Vitals{})}
-	return Distinct(catalog.Scopes(), own.Scopes())
+	return Distinct(catalog.Scopes(), demo.Scopes())
 }
 
 // Drain makes the server say that it is not ready.

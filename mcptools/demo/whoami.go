@@ -1,10 +1,12 @@
-package mcptools
+package demo
 
 import (
 	"context"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/mcptools"
 )
 
 type whoamiOutput struct {
@@ -16,14 +18,14 @@ type whoamiOutput struct {
 	ExpiresAt time.Time `json:"expires_at" jsonschema:"when the token ends"`
 }
 
-func whoami() Tool {
-	return Define(Definition{
+func whoami() mcptools.Tool {
+	return mcptools.Define(mcptools.Definition{
 		Name:        "whoami",
 		Title:       "Who am I?",
 		Description: "Shows whom the server takes you for: issuer, subject, client, audience, scopes and expiry of the access token.",
 		ReadOnly:    true,
 	}, func(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, whoamiOutput, error) {
-		id := Caller(req)
+		id := mcptools.Caller(req)
 		return nil, whoamiOutput{
 			Issuer: id.Issuer, Subject: id.Subject, Client: id.Client,
 			Audience: nonNil(id.Audience), Scopes: nonNil(id.Scopes), ExpiresAt: id.Expiry.UTC(),

@@ -1,4 +1,4 @@
-package mcptools
+package demo
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/mcptools"
 )
 
 type countdownInput struct {
@@ -19,8 +21,8 @@ type countdownOutput struct {
 
 const maxCountdown = 60
 
-func countdown() Tool {
-	return Define(Definition{
+func countdown() mcptools.Tool {
+	return mcptools.Define(mcptools.Definition{
 		Name:        "countdown",
 		Title:       "Count down",
 		Description: "Counts down from 1 to 60 seconds, with a progress notification each second. It stops when it is cancelled.",

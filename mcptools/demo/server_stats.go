@@ -1,4 +1,4 @@
-package mcptools
+package demo
 
 import (
 	"context"
@@ -6,20 +6,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"gatehouse/providers"
+	"gatehouse/mcptools"
 )
-
-// Vitals is where server_stats gets its numbers. Nil functions mean that there is nothing to tell.
-type Vitals struct {
-	// Started is when the server started.
-	Started time.Time
-	// Outcomes counts requests by how they ended.
-	Outcomes func() map[string]int64
-	// Sessions counts the open sessions of clients of the older era.
-	Sessions func() int
-	// Keys says how the provider's keys stand.
-	Keys func() providers.KeyStatus
-}
 
 type serverStatsOutput struct {
 	UptimeSeconds int64            `json:"uptime_seconds"`
@@ -34,8 +22,8 @@ type keyStats struct {
 	Problem    string `json:"problem,omitempty" jsonschema:"why they could not be fetched"`
 }
 
-func serverStats(v Vitals) Tool {
-	return Define(Definition{
+func serverStats(v mcptools.Vitals) mcptools.Tool {
+	return mcptools.Define(mcptools.Definition{
 		Name:        "server_stats",
 		Title:       "Server statistics",
 		Description: "Shows how the server is doing: uptime, requests by outcome, open sessions, and the age of the identity provider's keys.",

@@ -1,4 +1,4 @@
-package mcptools
+package demo
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/mcptools"
 )
 
 type sendGreetingOutput struct {
@@ -20,8 +22,8 @@ const confirmKey = "confirm"
 
 // sendGreeting shows a tool that asks before it acts. It returns the question instead of a result; the client answers it
 // and calls again. Clients of the older era are asked by the SDK through their session, so one handler serves both.
-func sendGreeting() Tool {
-	return Define(Definition{
+func sendGreeting() mcptools.Tool {
+	return mcptools.Define(mcptools.Definition{
 		Name:        "send_greeting",
 		Title:       "Send a greeting",
 		Description: "Sends a greeting to a name, after asking the person to confirm if the client can ask. (The demo sends it nowhere.)",

@@ -1,4 +1,4 @@
-package mcptools
+package demo
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/mcptools"
 )
 
 type greetInput struct {
@@ -20,8 +22,8 @@ type greetOutput struct {
 
 const maxName = 100
 
-func greet() Tool {
-	return Define(Definition{
+func greet() mcptools.Tool {
+	return mcptools.Define(mcptools.Definition{
 		Name:        "greet",
 		Title:       "Greet",
 		Description: "Returns a greeting for a name.",

@@ -1,0 +1,119 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// connect serves the demo tools to alice, who has their scopes, and returns her client.
+func connect(t *testing.T) *mcp.ClientSession {
+	t.Helper()
+	handler := mcptools.NewHandler(mcptools.Options{
+		Settings: mcptools.DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler),
+	}, mcptools.Catalog{Tools: Tools(mcptools.Vitals{})})
+	expiry := time.Now().Add(time.Hour)
+	info := (&providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: Scopes(), Expiry: expiry, GoodUntil: expiry}).TokenInfo()
+	verify := func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }
+	server := httptest.NewServer(auth.RequireBearerToken(verify, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, next := handler.Route(r)
+		next.ServeHTTP(w, r)
+	})))
+	t.Cleanup(func() {
+		handler.CloseStreams()
+		server.Close()
+		handler.CloseSessions()
+	})
+	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), &mcp.StreamableClientTransport{
+		Endpoint: server.URL, HTTPClient: &http.Client{Transport: withToken{http.DefaultTransport}},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = session.Close() })
+	return session
+}
+
+type withToken struct{ http.RoundTripper }
+
+func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer x")
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
+func TestTheDemoToolsLookToClientsAsTheyDid(t *testing.T) {
+	list, err := connect(t).ListTools(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.MarshalIndent(list.Tools, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	const golden = "testdata/tools.json"
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("the demo tools changed (`go test ./mcptools/demo -update` accepts it):\n%s", diff)
+	}
+}
+
+func TestTheScopesOfTheDemoTools(t *testing.T) {
+	if want := []string{"greet:read", "greet:write", "gatehouse:admin"}; !slices.Equal(Scopes(), want) {
+		t.Errorf("got %v, want %v: profiles, the local issuer and the Keycloak realm name them", Scopes(), want)
+	}
+}
+
+func TestTheDemoToolsAnswer(t *testing.T) {
+	session := connect(t)
+	for _, c := range []struct {
+		tool      string
+		arguments map[string]any
+		member    string // of the structured output
+		want      any
+		isError   bool
+	}{
+		{tool: "whoami", member: "subject", want: "alice"},
+		{tool: "greet", arguments: map[string]any{"name": " Ada "}, member: "greeting", want: "Hello, Ada!"},
+		{tool: "greet", arguments: map[string]any{"name": ""}, isError: true},
+		{tool: "countdown", arguments: map[string]any{"seconds": 61}, isError: true},
+		{tool: "send_greeting", arguments: map[string]any{"name": "Ada"}, member: "asked", want: false},
+		{tool: "server_stats", member: "open_sessions", want: 0.0},
+	} {
+		result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: c.tool, Arguments: c.arguments})
+		if err != nil {
+			t.Errorf("%s: %v", c.tool, err)
+			continue
+		}
+		output, _ := result.StructuredContent.(map[string]any)
+		if result.IsError != c.isError || output[c.member] != c.want {
+			t.Errorf("%s %v: error %v, %v", c.tool, c.arguments, result.IsError, result.StructuredContent)
+		}
+	}
+}
