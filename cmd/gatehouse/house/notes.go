@@ -21,7 +21,7 @@ func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	}
 	if names := idleDemoScopes(cfg, catalog); len(names) > 0 {
 		notes = append(notes, "scopes of the demo tools are set, but tools.demo is off and no other tool needs them: "+strings.Join(names, ", ")+
-			"; remove them, because a provider that does not know a scope may refuse the whole sign-in, or set tools.demo")
+			"; take them out, because a provider that does not know a scope may refuse the whole sign-in, or set tools.demo")
 	}
 	return notes
 }
