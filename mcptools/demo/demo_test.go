@@ -32,7 +32,8 @@ func connect(t *testing.T) *mcp.ClientSession {
 	info := (&providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: Scopes(), Expiry: expiry, GoodUntil: expiry}).TokenInfo()
 	verify := func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }
 	server := httptest.NewServer(auth.RequireBearerToken(verify, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, next := handler.Route(r)
+		_, next, done := handler.Route(r)
+		defer done()
 		next.ServeHTTP(w, r)
 	})))
 	t.Cleanup(func() {
