@@ -28,7 +28,7 @@ func (s *Acme) Check(_ Resource, report func(key, reason, wayOut string)) {
 
 // Open implements [Settings].
 func (s *Acme) Open(ctx context.Context, site Site) (Provider, error) {
-	keys := NewKeySet(KeySource{URL: fixedURL(s.Tenant + "/keys"), Client: newFetchClient(nil)}, s.KeyPolicy, site.Logger)
+	keys := NewKeySet(KeySource{URL: fixedURL(s.Tenant + "/keys"), Client: newFetchClient(nil, site.UserAgent)}, s.KeyPolicy, site.Logger)
 	go keys.Run(ctx)
 	verifier := NewVerifier(Rules{
 		Issuers:      []string{s.Tenant},

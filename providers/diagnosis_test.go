@@ -168,8 +168,12 @@ func TestMetadataIsReadMemberByMember(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	transport := &http.Transport{DisableKeepAlives: true}
-	e := providers.NewExaminer(providers.Diagnosis{}, transport)
-	got, err := e.Metadata(t.Context(), s.URL)
+	e := providers.NewExaminer(providers.Diagnosis{}, transport, "")
+	metadata := func(place string) (providers.PublishedMetadata, error) {
+		document := e.Discover(t.Context(), providers.Authority{Places: []string{place}})[0]
+		return document.Metadata, document.Err
+	}
+	got, err := metadata(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +183,7 @@ func TestMetadataIsReadMemberByMember(t *testing.T) {
 	}
 	for _, body := range []string{"null", "[]", "{", ""} {
 		none := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
-		if got, err := e.Metadata(t.Context(), none.URL); err == nil {
+		if got, err := metadata(none.URL); err == nil {
 			t.Errorf("%q passes for %+v", body, got)
 		}
 		none.Close()
@@ -194,11 +198,11 @@ func TestKeysAreCountedByWhatTheyAreGoodFor(t *testing.T) {
 	issuer.AddKey("ES256")
 	issuer.Publish(`{"kty":"oct","k":"AAAA"}`)
 	issuer.Publish(`{"kty":"canary-upstream"}`)
-	got, err := providers.NewExaminer(providers.Diagnosis{}, issuer.Client().Transport).Keys(t.Context(), issuer.KeysURL())
+	got, err := providers.NewExaminer(providers.Diagnosis{}, issuer.Client().Transport, "").Keys(t.Context(), issuer.KeysURL())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := providers.PublishedKeys{Usable: 2, Algorithms: []string{"ES256", "RS256"}, Skipped: []string{"#0: it cannot be read", "#1: it is not a public key"}}
+	want := providers.PublishedKeys{Usable: 2, Algorithms: []string{"ES256", "RS256"}, Skipped: []string{"#0: its type is not supported", "#1: it is not a public key"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -226,7 +230,7 @@ func TestAnEndpointIsAskedAboutATokenThatNobodyIssued(t *testing.T) {
 			if !d.Keyless || d.Introspection.URL != s.URL {
 				t.Errorf("%+v", d)
 			}
-			err := d.Introspect(t.Context(), providers.NewExaminer(d, &http.Transport{DisableKeepAlives: true}).Client(), s.URL)
+			err := d.Introspect(t.Context(), providers.NewExaminer(d, &http.Transport{DisableKeepAlives: true}, "").Client(), s.URL)
 			switch {
 			case want == "" && err != nil:
 				t.Error(err)

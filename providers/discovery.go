@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 const maxMetadataBytes = 1 << 20
@@ -22,49 +23,98 @@ type discovery struct {
 	hosts   httpHosts
 }
 
-// authorizationServerMetadata are the members of a metadata document that a resource server needs.
-type authorizationServerMetadata struct {
-	Issuer                string `json:"issuer"`
-	JWKSURI               string `json:"jwks_uri"`
-	IntrospectionEndpoint string `json:"introspection_endpoint"`
+// PublishedMetadata are the members of a metadata document (RFC 8414) that this server or its clients need. They are as
+// the provider sent them: show them through [Quote] only.
+type PublishedMetadata struct {
+	Issuer                string
+	AuthorizationEndpoint string
+	TokenEndpoint         string
+	RegistrationEndpoint  string
+	IntrospectionEndpoint string
+	JWKSURI               string
+	// CodeChallengeMethods are the PKCE methods; clients of MCP refuse to sign in where S256 is not among them.
+	CodeChallengeMethods []string
+	Scopes               []string
+	// ClientIDMetadataDocuments says that clients may describe themselves by a document of their own.
+	ClientIDMetadataDocuments bool
+}
+
+// readMetadata reads the document at place, within fetchTimeout. A member of the wrong type counts as missing, as it does for
+// clients. The error is in our own words.
+func readMetadata(ctx context.Context, client *http.Client, place string) (PublishedMetadata, error) {
+	body, err := getDocument(ctx, client, place, acceptJSON, maxMetadataBytes)
+	if err != nil {
+		return PublishedMetadata{}, err
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil || members == nil {
+		return PublishedMetadata{}, errors.New("it is not a JSON object")
+	}
+	var m PublishedMetadata
+	for name, target := range map[string]any{
+		"issuer": &m.Issuer, "authorization_endpoint": &m.AuthorizationEndpoint, "token_endpoint": &m.TokenEndpoint,
+		"registration_endpoint": &m.RegistrationEndpoint, "introspection_endpoint": &m.IntrospectionEndpoint, "jwks_uri": &m.JWKSURI,
+		"code_challenge_methods_supported": &m.CodeChallengeMethods, "scopes_supported": &m.Scopes,
+		"client_id_metadata_document_supported": &m.ClientIDMetadataDocuments,
+	} {
+		if raw, ok := members[name]; ok {
+			_ = json.Unmarshal(raw, target)
+		}
+	}
+	return m, nil
 }
 
 func (d discovery) keysURL(ctx context.Context) (string, error) {
-	return d.address(ctx, "keys", func(m authorizationServerMetadata) string { return m.JWKSURI })
+	return d.find(d.fromNetwork(ctx), "keys", keysAddress)
 }
 
 func (d discovery) introspectionURL(ctx context.Context) (string, error) {
-	return d.address(ctx, "introspection endpoint", func(m authorizationServerMetadata) string { return m.IntrospectionEndpoint })
+	return d.find(d.fromNetwork(ctx), "introspection endpoint", introspectionAddress)
 }
 
-// address returns what the first place says that has metadata of this very issuer. What a document of another issuer says
-// does not count (RFC 8414, section 3.3), and neither does an address that must not be asked: metadata that could name any
-// address would make this server send requests into its own network.
-func (d discovery) address(ctx context.Context, what string, member func(authorizationServerMetadata) string) (string, error) {
-	var failures []string
+func keysAddress(m PublishedMetadata) string          { return m.JWKSURI }
+func introspectionAddress(m PublishedMetadata) string { return m.IntrospectionEndpoint }
+
+// patience is the time in which every place can be asked, each for as long as one request may take.
+func (d discovery) patience() time.Duration { return time.Duration(len(d.places)) * fetchTimeout }
+
+func (d discovery) fromNetwork(ctx context.Context) func(place string) (PublishedMetadata, error) {
+	return func(place string) (PublishedMetadata, error) { return readMetadata(ctx, d.client, place) }
+}
+
+// find returns what the first place says that has metadata of this very issuer. A place that fails, hangs, redirects or is
+// busy does not hide the next. What a document of another issuer says does not count (RFC 8414, section 3.3), and neither
+// does an address that must not be asked: metadata that could name any address would make this server send requests into
+// its own network. The error is a [busyError] if every place is busy.
+func (d discovery) find(read func(place string) (PublishedMetadata, error), what string, member func(PublishedMetadata) string) (string, error) {
+	var (
+		failures []string
+		busiest  *busyError
+		busy     int
+	)
 	for _, place := range d.places {
-		address, err := d.addressAt(ctx, place, what, member)
+		metadata, err := read(place)
 		if err == nil {
-			return address, nil
+			var address string
+			if address, err = d.addressIn(metadata, what, member); err == nil {
+				return address, nil
+			}
 		}
-		var busy *busyError
-		if errors.As(err, &busy) {
-			return "", err // asking at the next place would not make it less busy
+		if one, ok := errors.AsType[*busyError](err); ok {
+			busy++
+			if busiest == nil || one.retryAfter > busiest.retryAfter {
+				busiest = one
+			}
 		}
 		failures = append(failures, fmt.Sprintf("metadata at %s: %v", place, err))
+	}
+	if busy > 0 && busy == len(d.places) {
+		return "", busiest
 	}
 	return "", errors.New(strings.Join(failures, "; "))
 }
 
-func (d discovery) addressAt(ctx context.Context, place, what string, member func(authorizationServerMetadata) string) (string, error) {
-	body, err := getDocument(ctx, d.client, place, maxMetadataBytes)
-	if err != nil {
-		return "", err
-	}
-	var metadata authorizationServerMetadata
-	if json.Unmarshal(body, &metadata) != nil {
-		return "", errors.New("it is not JSON with an issuer")
-	}
+func (d discovery) addressIn(metadata PublishedMetadata, what string, member func(PublishedMetadata) string) (string, error) {
 	if !slices.ContainsFunc(d.issuers, func(want string) bool { return namesIssuer(want, metadata.Issuer) }) {
 		return "", fmt.Errorf("its issuer is %s, configured is %s", quote(metadata.Issuer), quoteEach(d.issuers))
 	}

@@ -2,12 +2,12 @@ package providers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"sync"
 )
 
 // Examiner reads what a provider publishes exactly as the adapters do, and says more about it.
@@ -16,9 +16,10 @@ type Examiner struct {
 	hosts  httpHosts
 }
 
-// NewExaminer returns an examiner for the provider of d. A nil transport means the network.
-func NewExaminer(d Diagnosis, transport http.RoundTripper) *Examiner {
-	return &Examiner{client: newFetchClient(transport), hosts: httpHosts(d.HTTPAllowedHosts)}
+// NewExaminer returns an examiner for the provider of d. A nil transport means the network. userAgent is the User-Agent of
+// every request; empty means that of the library.
+func NewExaminer(d Diagnosis, transport http.RoundTripper, userAgent string) *Examiner {
+	return &Examiner{client: newFetchClient(transport, userAgent), hosts: httpHosts(d.HTTPAllowedHosts)}
 }
 
 // Client returns the examiner's client, for an [Examination].
@@ -27,45 +28,56 @@ func (e *Examiner) Client() *http.Client { return e.client }
 // Refuses says why an address that the provider named must not be asked, or "".
 func (e *Examiner) Refuses(address string) string { return e.hosts.refuses(address) }
 
-// PublishedMetadata are the members of a metadata document (RFC 8414) that this server or its clients need. They are as
-// the provider sent them: show them through [Quote] only.
-type PublishedMetadata struct {
-	Issuer                string
-	AuthorizationEndpoint string
-	TokenEndpoint         string
-	RegistrationEndpoint  string
-	IntrospectionEndpoint string
-	JWKSURI               string
-	// CodeChallengeMethods are the PKCE methods; clients of MCP refuse to sign in where S256 is not among them.
-	CodeChallengeMethods []string
-	Scopes               []string
-	// ClientIDMetadataDocuments says that clients may describe themselves by a document of their own.
-	ClientIDMetadataDocuments bool
+// Document is what one place says of an issuer.
+type Document struct {
+	// Place is the address that was asked.
+	Place string
+	// Metadata are what it said, if Err is nil.
+	Metadata PublishedMetadata
+	// Err says, in our own words, why there are none.
+	Err error
+	// Location is where the place redirects to; empty if it does not. It is as the provider sent it: show it through
+	// [Quote] only.
+	Location string
 }
 
-// Metadata reads the document at place. A member of the wrong type counts as missing, as it does for clients. The error is
-// in our own words.
-func (e *Examiner) Metadata(ctx context.Context, place string) (PublishedMetadata, error) {
-	body, err := getDocument(ctx, e.client, place, maxMetadataBytes)
-	if err != nil {
-		return PublishedMetadata{}, err
+// Discover reads the metadata of an authority at each of its places, in their order. All are asked at the same time, so that
+// the time of one does not depend on another.
+func (e *Examiner) Discover(ctx context.Context, a Authority) []Document {
+	documents := make([]Document, len(a.Places))
+	var wg sync.WaitGroup
+	for i, place := range a.Places {
+		wg.Go(func() {
+			metadata, err := readMetadata(ctx, e.client, place)
+			documents[i] = Document{Place: place, Metadata: metadata, Err: err}
+			if redirect, ok := errors.AsType[*redirectError](err); ok {
+				documents[i].Location = redirect.location
+			}
+		})
 	}
-	var members map[string]json.RawMessage
-	if json.Unmarshal(body, &members) != nil || members == nil {
-		return PublishedMetadata{}, errors.New("it is not a JSON object")
-	}
-	var m PublishedMetadata
-	for name, target := range map[string]any{
-		"issuer": &m.Issuer, "authorization_endpoint": &m.AuthorizationEndpoint, "token_endpoint": &m.TokenEndpoint,
-		"registration_endpoint": &m.RegistrationEndpoint, "introspection_endpoint": &m.IntrospectionEndpoint, "jwks_uri": &m.JWKSURI,
-		"code_challenge_methods_supported": &m.CodeChallengeMethods, "scopes_supported": &m.Scopes,
-		"client_id_metadata_document_supported": &m.ClientIDMetadataDocuments,
-	} {
-		if raw, ok := members[name]; ok {
-			_ = json.Unmarshal(raw, target)
+	wg.Wait()
+	return documents
+}
+
+// KeysURL returns the address of the keys that the server finds in these documents of the authority.
+func (e *Examiner) KeysURL(a Authority, documents []Document) (string, error) {
+	return e.find(a, documents, "keys", keysAddress)
+}
+
+// IntrospectionURL returns the address of the introspection endpoint likewise.
+func (e *Examiner) IntrospectionURL(a Authority, documents []Document) (string, error) {
+	return e.find(a, documents, "introspection endpoint", introspectionAddress)
+}
+
+func (e *Examiner) find(a Authority, documents []Document, what string, member func(PublishedMetadata) string) (string, error) {
+	d := discovery{issuers: a.Issuers, places: a.Places, client: e.client, hosts: e.hosts}
+	return d.find(func(place string) (PublishedMetadata, error) {
+		i := slices.IndexFunc(documents, func(document Document) bool { return document.Place == place })
+		if i < 0 {
+			return PublishedMetadata{}, errors.New("it was not asked")
 		}
-	}
-	return m, nil
+		return documents[i].Metadata, documents[i].Err
+	}, what, member)
 }
 
 // PublishedKeys says what a key set is good for.
@@ -76,6 +88,8 @@ type PublishedKeys struct {
 	Algorithms []string
 	// Skipped says of each other key why it cannot, in our own words.
 	Skipped []string
+	// Faulty are those of Skipped that the provider published in a form that cannot be used.
+	Faulty []string
 }
 
 // Keys reads a key set as [KeySet] does. The error is in our own words; what was skipped is said with it too.
@@ -83,17 +97,23 @@ func (e *Examiner) Keys(ctx context.Context, address string) (PublishedKeys, err
 	if reason := e.Refuses(address); reason != "" {
 		return PublishedKeys{}, fmt.Errorf("the address of the keys cannot be used: %s", reason)
 	}
-	body, err := getDocument(ctx, e.client, address, maxKeyDocumentBytes)
+	body, err := getDocument(ctx, e.client, address, acceptKeys, maxKeyDocumentBytes)
 	if err != nil {
 		return PublishedKeys{}, err
 	}
-	ring, skipped, err := sanitize(body)
+	ring, err := sanitize(body)
+	var keys PublishedKeys
+	if ring != nil {
+		for _, key := range ring.skipped {
+			keys.Skipped = append(keys.Skipped, key.String())
+			if key.faulty {
+				keys.Faulty = append(keys.Faulty, key.String())
+			}
+		}
+	}
 	if err != nil {
-		return PublishedKeys{Skipped: skipped}, err
+		return keys, err
 	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	_ = json.Unmarshal(body, &set) // sanitize has read it
-	return PublishedKeys{Usable: len(set.Keys) - len(skipped), Algorithms: slices.Sorted(maps.Keys(ring.keys)), Skipped: skipped}, nil
+	keys.Usable, keys.Algorithms = ring.usable, slices.Sorted(maps.Keys(ring.keys))
+	return keys, nil
 }

@@ -150,6 +150,9 @@ func (e *Explanation) signature(ctx context.Context, v *Verifier, token, header 
 	case !live && checkSignatureForm(token) == nil:
 		f.Skipped = "nothing was asked over the network"
 	default:
+		if keys, ok := v.keys.(interface{ awaitFirst(context.Context) }); ok && live {
+			keys.awaitFirst(ctx)
+		}
 		err = v.checkSignature(ctx, token, payload)
 		if errors.Is(err, ErrUnavailable) {
 			f.Skipped, err = err.Error(), nil

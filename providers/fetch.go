@@ -13,8 +13,12 @@ import (
 	"time"
 )
 
-// fetchTimeout bounds one request to an issuer.
-const fetchTimeout = 5 * time.Second
+const (
+	// fetchTimeout bounds one request to an issuer.
+	fetchTimeout = 5 * time.Second
+
+	acceptJSON = "application/json"
+)
 
 // busyError is a 429 or 503 from the issuer.
 type busyError struct {
@@ -24,56 +28,113 @@ type busyError struct {
 
 func (e *busyError) Error() string { return fmt.Sprintf("the issuer answered %d", e.status) }
 
+// redirectError is an answer that leads elsewhere. Its text is fixed; location is what the issuer sent.
+type redirectError struct {
+	host     string
+	status   int
+	location string
+}
+
+func (e *redirectError) Error() string { return fmt.Sprintf("%s answered %d", e.host, e.status) }
+
 // newFetchClient returns a client for requests to an issuer: bounded in time, and without redirects, because a redirect
-// to another host would let that host choose our keys. A nil transport means the network.
-func newFetchClient(transport http.RoundTripper) *http.Client {
+// to another host would let that host choose our keys. A nil transport means the network. userAgent is the User-Agent of
+// every request (RFC 9110, section 10.1.5); empty means that of the library.
+func newFetchClient(transport http.RoundTripper, userAgent string) *http.Client {
 	return &http.Client{
-		Transport:     transport,
+		Transport:     identified{transport, userAgent},
 		Timeout:       fetchTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// identified sets the User-Agent of requests that have none.
+type identified struct {
+	next      http.RoundTripper // nil means the network
+	userAgent string
+}
+
+// RoundTrip implements http.RoundTripper, which forbids to change the request.
+func (t identified) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t.userAgent != "" && r.Header.Get("User-Agent") == "" {
+		r = r.Clone(r.Context())
+		r.Header.Set("User-Agent", t.userAgent)
+	}
+	if t.next == nil {
+		return http.DefaultTransport.RoundTrip(r)
+	}
+	return t.next.RoundTrip(r)
 }
 
 func fixedURL(u string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return u, nil }
 }
 
-// getDocument makes one GET request and returns the body of a 200 answer, at most limit bytes.
-func getDocument(ctx context.Context, client *http.Client, address string, limit int64) ([]byte, error) {
+// getDocument makes one GET request and returns the body of a 200 answer, at most limit bytes. It takes at most fetchTimeout,
+// whichever client it is.
+func getDocument(ctx context.Context, client *http.Client, address, accept string, limit int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, errors.New("the address is not a URL")
 	}
+	req.Header.Set("Accept", accept)
 	req.Header.Set("Cache-Control", "no-cache") // a cache on the way must not hide a rotation
-	status, body, err := exchange(client, req, limit)
-	if err == nil && status != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %d", req.URL.Host, status)
+	resp, body, err := answerTo(client, req, limit)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		return nil, &redirectError{host: req.URL.Host, status: resp.StatusCode, location: locationOf(resp)}
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("%s answered %d", req.URL.Host, resp.StatusCode)
 	}
-	return body, err
+	return body, nil
 }
 
-// exchange makes one request and returns the status and at most limit bytes of the body. That the other side is busy is an
-// error, a [busyError]; every other status is the caller's to judge.
+// locationOf is where a redirect leads, as an absolute address without what may be a secret: user, query and fragment. It is
+// empty if that cannot be read.
+func locationOf(resp *http.Response) string {
+	target, err := resp.Location()
+	if err != nil {
+		return ""
+	}
+	target.User, target.RawQuery, target.Fragment = nil, "", ""
+	return target.String()
+}
+
+// exchange makes one request for JSON and returns the status and at most limit bytes of the body. That the other side is
+// busy is an error, a [busyError]; every other status is the caller's to judge.
 func exchange(client *http.Client, req *http.Request, limit int64) (status int, body []byte, err error) {
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", acceptJSON)
+	resp, body, err := answerTo(client, req, limit)
+	if err != nil {
+		return 0, nil, err
+	}
+	return resp.StatusCode, body, nil
+}
+
+// answerTo makes one request and reads the answer, of which the body is closed.
+func answerTo(client *http.Client, req *http.Request, limit int64) (*http.Response, []byte, error) {
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, nil, fmt.Errorf("%s cannot be asked: %s", req.URL.Host, inOurWords(err))
+		return nil, nil, fmt.Errorf("%s cannot be asked: %s", req.URL.Host, inOurWords(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
 		seconds = min(max(seconds, 0), 24*60*60) // more would overflow
-		return 0, nil, &busyError{status: resp.StatusCode, retryAfter: time.Duration(seconds) * time.Second}
+		return nil, nil, &busyError{status: resp.StatusCode, retryAfter: time.Duration(seconds) * time.Second}
 	}
-	body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return 0, nil, fmt.Errorf("%s did not finish its answer", req.URL.Host)
+		return nil, nil, fmt.Errorf("%s did not finish its answer", req.URL.Host)
 	}
 	if int64(len(body)) > limit {
-		return 0, nil, fmt.Errorf("the answer of %s is larger than %d bytes", req.URL.Host, limit)
+		return nil, nil, fmt.Errorf("the answer of %s is larger than %d bytes", req.URL.Host, limit)
 	}
-	return resp.StatusCode, body, nil
+	return resp, body, nil
 }
 
 // inOurWords describes why a request failed. Only errors of the network speak for themselves; others may quote what the

@@ -218,15 +218,16 @@ func (i *introspector) Explain(_ context.Context, token string, live bool) Expla
 
 // locator keeps the address of an endpoint that the issuer's metadata names.
 type locator struct {
-	find func(context.Context) (string, error)
+	find     func(context.Context) (string, error)
+	patience time.Duration // of one search
 
 	mu      sync.Mutex
 	address string
 	err     error
 }
 
-func newLocator(find func(context.Context) (string, error)) *locator {
-	return &locator{find: find, err: errors.New("its metadata was not read yet")}
+func newLocator(find func(context.Context) (string, error), patience time.Duration) *locator {
+	return &locator{find: find, patience: patience, err: errors.New("its metadata was not read yet")}
 }
 
 // locatedAt is a locator that knows its address from the start. It need not run.
@@ -236,7 +237,7 @@ func locatedAt(address string) *locator { return &locator{address: address} }
 // A failure does not make a known address unknown.
 func (l *locator) run(ctx context.Context) {
 	for wait := time.Second; ; {
-		asking, cancel := context.WithTimeout(ctx, 2*fetchTimeout)
+		asking, cancel := context.WithTimeout(ctx, l.patience)
 		address, err := l.find(asking)
 		cancel()
 		l.mu.Lock()

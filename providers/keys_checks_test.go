@@ -24,7 +24,8 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 	}
 	key := jose.JSONWebKey{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}
 	keys := NewKeySet(KeySource{}, KeyPolicy{}, slog.New(slog.DiscardHandler))
-	keys.current.Store(&generation{fetched: time.Now(), keys: &keyring{keys: map[string][]jose.JSONWebKey{"ES256": {key}}}})
+	keys.current.Store(&generation{fetched: time.Now(), keys: &keyring{keys: map[string][]verificationKey{"ES256": {{JSONWebKey: key}}}}})
+	keys.nextDemand = time.Now().Add(time.Hour) // nothing is fetched
 
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: "k"}}, nil)
 	if err != nil {

@@ -2,6 +2,7 @@ package providers
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -15,7 +16,7 @@ func (e Explanation) Likeliest() []Hint {
 	var hints []Hint
 	for _, guess := range []func(Explanation) (Hint, bool){
 		guessOpaque, guessExpired, guessOtherToken, guessIDToken, guessSlash, guessIssuer, guessNoAudience, guessOtherResource,
-		guessClock, guessNoExpiry, guessType, guessIntrospectedType, guessKey, guessSignature,
+		guessClock, guessNoExpiry, guessType, guessIntrospectedType, guessTenant, guessBound, guessKey, guessSignature,
 	} {
 		if hint, ok := guess(e); ok {
 			hints = append(hints, hint)
@@ -165,9 +166,40 @@ func guessType(e Explanation) (Hint, bool) {
 		e.failed(TypeRefused) && e.header != nil && err == nil && !slices.Contains(e.rules.TokenTypes, strings.TrimPrefix(strings.ToLower(name), "application/"))
 }
 
+// guessTenant knows issuer templates whose braces name no claim of the tokens. Microsoft Entra's metadata write {tenantid},
+// and its tokens have tid.
+func guessTenant(e Explanation) (Hint, bool) {
+	if !e.failed(ClaimMismatch) {
+		return Hint{}, false
+	}
+	for _, required := range e.rules.IssuerClaims[e.text("iss")] {
+		if e.claims.has(required.Name) {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(e.claims.members())) {
+			if e.text(name) == required.Value {
+				return Hint{fmt.Sprintf("provider.issuer names the claim %s in its braces, which the token does not have; its claim %s has the tenant", quote(required.Name), quote(name)),
+					fmt.Sprintf("write {%s} in provider.issuer", quotedUnlessPlain(name))}, true
+			}
+		}
+	}
+	return Hint{}, false
+}
+
+func guessBound(e Explanation) (Hint, bool) {
+	return Hint{"it is signed by a key that the provider binds to another issuer than the token names",
+			"if the provider's metadata name that issuer, and its tokens are right to name another, write it in provider.discovery_issuer (at Microsoft Entra, tokens of version 1.0 with keys of version 2.0); if not, the token is from another tenant or cloud"},
+		e.signedBy(keyBound)
+}
+
 func guessKey(e Explanation) (Hint, bool) {
 	return Hint{"it is signed by a key that the issuer does not publish",
-		"is it from another environment of the same provider? After a rotation, sign in again"}, e.failed(KeyUnknown)
+		"is it from another environment of the same provider? After a rotation, sign in again"}, e.failed(KeyUnknown) && !e.signedBy(keyBound) && !e.signedBy(keyUnfit)
+}
+
+// signedBy reports whether the signature was refused with a detail of that form.
+func (e Explanation) signedBy(format string) bool {
+	return slices.ContainsFunc(e.Findings, func(f Finding) bool { return f.Reason == KeyUnknown && strings.Contains(f.Detail, format) })
 }
 
 func guessSignature(e Explanation) (Hint, bool) {

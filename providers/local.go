@@ -76,6 +76,8 @@ func (s *Local) FromOutside(resource Resource) Settings {
 	return outside
 }
 
+const localRefetchInterval = 100 * time.Millisecond
+
 // Open implements [Settings].
 func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 	issuer, err := localissuer.New(localissuer.Config{
@@ -96,8 +98,9 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local issuer: %w", err)
 	}
-	client := newFetchClient(handlerTransport{issuer.Handler()})
-	keys := NewKeySet(KeySource{URL: fixedURL(issuer.KeysURL()), Client: client}, KeyPolicy{}, site.Logger)
+	client := newFetchClient(handlerTransport{issuer.Handler()}, site.UserAgent)
+	// A fetch is a call in this process, so a token of an earlier run need not wait long for its verdict.
+	keys := NewKeySet(KeySource{URL: fixedURL(issuer.KeysURL()), Client: client}, KeyPolicy{RefetchInterval: localRefetchInterval}, site.Logger)
 	go keys.Run(ctx)
 	return &local{issuer: issuer, remote: &remote{
 		keys: keys,

@@ -56,8 +56,8 @@ func newRemembering(t *testing.T, audience string) *remembering {
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: *r.publish.Load()})
 	}))
 	t.Cleanup(server.Close)
-	source := KeySource{URL: fixedURL(server.URL), Client: newFetchClient(&http.Transport{DisableKeepAlives: true})}
-	r.keys = &counting{KeySet: NewKeySet(source, KeyPolicy{RefetchInterval: time.Nanosecond}, slog.New(slog.DiscardHandler))}
+	source := KeySource{URL: fixedURL(server.URL), Client: newFetchClient(&http.Transport{DisableKeepAlives: true}, "")}
+	r.keys = &counting{KeySet: NewKeySet(source, KeyPolicy{RefetchInterval: time.Minute}, slog.New(slog.DiscardHandler))}
 	r.refetch(t)
 	r.Verifier = NewVerifier(Rules{
 		Issuers: []string{"https://issuer.example"}, Audiences: []string{audience}, Algorithms: []jose.SignatureAlgorithm{jose.ES256}, TokenTypes: []string{"at+jwt"},
@@ -393,7 +393,7 @@ func TestManyRefusalsAreForgottenInsteadOfKept(t *testing.T) {
 		return f
 	}
 	for i := range 10 * rememberedRefusals {
-		r.put(number(i), TokenExpired, 1, now)
+		r.put(number(i), TokenExpired, 1, now, refusedFor)
 		if reason, ok := r.get(number(i), 1, now); !ok || reason != TokenExpired {
 			t.Fatalf("what was just refused is known as %q, %v", reason, ok)
 		}
@@ -414,7 +414,7 @@ func TestARefusalThatComesAgainTakesNobodysPlace(t *testing.T) {
 	const full = rememberedRefusals / memoryShards
 	for _, n := range []int{full, 1} { // fill it, and then the first once more
 		for i := range n {
-			r.put(fingerprint{0, byte(i), byte(i >> 8)}, TokenExpired, 1, now)
+			r.put(fingerprint{0, byte(i), byte(i >> 8)}, TokenExpired, 1, now, refusedFor)
 		}
 	}
 	if n := len(r[0].entries); n != full {

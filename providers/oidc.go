@@ -50,7 +50,7 @@ type OIDC struct {
 	Leeway             time.Duration `koanf:"leeway" help:"how far the clocks may differ"`
 	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
 	HTTPAllowedHosts   []string      `koanf:"http_allowed_hosts" help:"hosts that may be asked over plain http, for a back channel inside one network; this computer always may"`
-	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys that tokens with unknown keys cause"`
+	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys that tokens cause; until it is over, a token with an unknown key gets 503"`
 	KeyMaxAge          time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
 	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long known keys are used while they cannot be renewed"`
 }
@@ -105,11 +105,11 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 			"unless it looks like an ID token or says in a claim that it is another token",
 			"setting", "provider.token_types", "accepted", s.TokenTypes, "fix", admitsOtherTypesFix)
 	}
-	client := newFetchClient(nil)
+	client := newFetchClient(nil, site.UserAgent)
 	metadata := s.discovery(rules.Issuers, client)
 	p := &remote{names: rules.ScopeNames, advertised: s.ScopesAdvertised, metadata: s.metadata(site, rules)}
 	if s.Introspection != introspectAlways {
-		source := KeySource{URL: metadata.keysURL, Client: client}
+		source := KeySource{URL: metadata.keysURL, Patience: metadata.patience(), Client: client, Issuer: s.DiscoveryIssuer}
 		if s.JWKSURL != "" {
 			source.URL = fixedURL(s.JWKSURL)
 		}
@@ -124,7 +124,7 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 		}
 		endpoint := locatedAt(s.IntrospectionURL)
 		if s.IntrospectionURL == "" {
-			endpoint = newLocator(metadata.introspectionURL)
+			endpoint = newLocator(metadata.introspectionURL, metadata.patience())
 			go endpoint.run(ctx)
 		}
 		p.introspector = newIntrospector(ctx, style, endpoint, client, rules, s.IntrospectionCache, site.Logger)

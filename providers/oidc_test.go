@@ -117,8 +117,9 @@ func TestOIDCRefusesMetadataThatItMustNotFollow(t *testing.T) {
 		"no keys":                   {`{"issuer":"ISSUER"}`, "names no keys"},
 		"keys inside the network":   {`{"issuer":"ISSUER","jwks_uri":"http://169.254.169.254/latest/meta-data"}`, "plain http"},
 		"keys of another kind":      {`{"issuer":"ISSUER","jwks_uri":"file:///etc/passwd"}`, "not an https URL"},
-		"a page instead of JSON":    {`<html>canary-upstream</html>`, "not JSON"},
-		"an issuer that is no text": {`{"issuer":["ISSUER"],"jwks_uri":"ISSUER/keys"}`, "not JSON"},
+		"a page instead of JSON":    {`<html>canary-upstream</html>`, "not a JSON object"},
+		"keys that are no text":     {`{"issuer":"ISSUER","jwks_uri":["ISSUER/keys"]}`, "names no keys"},
+		"an issuer that is no text": {`{"issuer":["ISSUER"],"jwks_uri":"ISSUER/keys"}`, `its issuer is ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := metadataServer(t, map[string]string{"/.well-known/openid-configuration": c.document, "/keys": `{"keys":[]}`})

@@ -43,6 +43,19 @@ func Sparing(ctx context.Context) context.Context {
 
 func isSparing(ctx context.Context) bool { return ctx.Value(sparingKey{}) != nil }
 
+type overLimitKey struct{}
+
+// OverLimit returns a context for an address that sent too many tokens lately which were bad or could not be judged. Tokens
+// are judged as always, but nothing is remembered of a token that is not good, so that one address cannot fill the memory
+// that all share. It is weaker than [Sparing], which implies it.
+func OverLimit(ctx context.Context) context.Context {
+	return context.WithValue(ctx, overLimitKey{}, true)
+}
+
+func isOverLimit(ctx context.Context) bool {
+	return ctx.Value(overLimitKey{}) != nil || isSparing(ctx)
+}
+
 // Metadata is a protected resource metadata document (RFC 9728, section 2), in the fields that MCP clients read.
 type Metadata struct {
 	// Resource is the canonical URL of the protected resource. Clients compare it byte for byte with the URL they dialled.
@@ -70,6 +83,8 @@ type Site struct {
 	InitialScopes []string
 	// KnownScopes are all scopes that any rule of this server mentions.
 	KnownScopes []string
+	// UserAgent is sent with every request to the provider (RFC 9110, section 10.1.5), such as gatehouse/1.2.3.
+	UserAgent string
 	// Logger gets what happens in the background, such as a key fetch that failed. It must not be nil.
 	Logger *slog.Logger
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Reason is why a request was refused: a closed list, shared by the log, the statistics and the documentation. Callers
@@ -93,9 +94,9 @@ func Reasons() []ReasonInWords {
 		{ClaimMismatch, "a claim that `provider.required_claims` names, or the tenant, is missing or another"},
 		{ClientRefused, "the token was issued to a client that is not in `provider.allowed_clients`"},
 		{SenderConstrained, "the token is bound to a key (`cnf`), which a plain bearer request does not prove"},
-		{KeyUnknown, "the issuer publishes no key of that id for that algorithm"},
+		{KeyUnknown, "the issuer publishes no key of that id for that algorithm, or one that is not for such tokens"},
 		{SignatureInvalid, "the signature does not hold"},
-		{KeysUnavailable, "the issuer's keys could not be fetched: not the token's fault"},
+		{KeysUnavailable, "the issuer's keys could not be fetched, the key of a token was not looked up yet (`provider.key_refetch_interval`), or the issuer publishes it in a form that cannot be used: not the token's fault"},
 		{TokenInactive, "the issuer says that the token is not, or no longer, active (RFC 7662)"},
 		{IntrospectionUnavailable, "the issuer could not be asked about a token: not the token's fault"},
 		{InsufficientScope, "the token lacks a scope that the operation needs"},
@@ -141,6 +142,11 @@ func Note(ctx context.Context, reason Reason) {
 // Refusal is an error that knows its reason. Its text is for the log.
 type Refusal struct {
 	Reason Reason
+	// RetryAfter is when the same token may be judged otherwise; 0 if that is not known.
+	RetryAfter time.Duration
+	// CountsAsFailure says that the sender of the token could cause the refusal at will. The server counts it against the
+	// sender's address, although it wraps ErrUnavailable.
+	CountsAsFailure bool
 
 	kind error
 	// The detail is put together when somebody asks, because in a flood of bad tokens nobody does.
@@ -168,6 +174,23 @@ func ReasonOf(err error) Reason {
 		return r.Reason
 	}
 	return ""
+}
+
+// causedByToken marks an outage that any sender can cause, and says when it may be over.
+func causedByToken(err error, retryAfter time.Duration) error {
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		marked := *r
+		marked.RetryAfter, marked.CountsAsFailure = retryAfter, true
+		return &marked
+	}
+	return err
+}
+
+// CountsAsFailure reports whether err, an outage or not, counts against the address of the token's sender; see
+// [Refusal.CountsAsFailure].
+func CountsAsFailure(err error) bool {
+	r, ok := errors.AsType[*Refusal](err)
+	return ok && r.CountsAsFailure
 }
 
 func refuse(reason Reason, format string, args ...any) error {

@@ -34,12 +34,12 @@ func (r *refusals) get(f fingerprint, keys uint64, now time.Time) (Reason, bool)
 	return one.reason, ok && one.keys == keys && now.UnixNano() < one.until
 }
 
-func (r *refusals) put(f fingerprint, reason Reason, keys uint64, now time.Time) {
+func (r *refusals) put(f fingerprint, reason Reason, keys uint64, now time.Time, keep time.Duration) {
 	shard := &r[f[0]%memoryShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if _, known := shard.entries[f]; !known && len(shard.entries) >= rememberedRefusals/memoryShards {
 		clear(shard.entries)
 	}
-	shard.entries[f] = refused{reason, keys, now.Add(refusedFor).UnixNano()}
+	shard.entries[f] = refused{reason, keys, now.Add(keep).UnixNano()}
 }

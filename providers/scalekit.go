@@ -20,7 +20,7 @@ type Scalekit struct {
 	ClientSecret              Secret        `koanf:"client_secret" help:"its secret; only gatehouse doctor uses it"`
 	Leeway                    time.Duration `koanf:"leeway" help:"how far the clocks may differ"`
 	MaxTokenBytes             int           `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
-	KeyRefetchInterval        time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys that tokens with unknown keys cause"`
+	KeyRefetchInterval        time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys that tokens cause; until it is over, a token with an unknown key gets 503"`
 	KeyMaxAge                 time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
 	KeyMaxStale               time.Duration `koanf:"key_max_stale" help:"how long known keys are used while they cannot be renewed"`
 }
@@ -68,7 +68,7 @@ func (s *Scalekit) Derive(say func(key, value, from string)) {
 
 // Open implements [Settings].
 func (s *Scalekit) Open(ctx context.Context, site Site) (Provider, error) {
-	keys := NewKeySet(KeySource{URL: fixedURL(s.keysURL()), Client: newFetchClient(nil)},
+	keys := NewKeySet(KeySource{URL: fixedURL(s.keysURL()), Client: newFetchClient(nil, site.UserAgent)},
 		KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
 	go keys.Run(ctx)
 	return &remote{keys: keys, verifier: NewVerifier(s.rules(), keys), metadata: s.metadata(site)}, nil

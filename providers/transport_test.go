@@ -27,7 +27,7 @@ func TestHandlerTransport(t *testing.T) {
 		}, 200, "GET localhost:3002 /keys?x=1 0 <nil>"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resp, err := newFetchClient(handlerTransport{c.handler}).Get(address)
+			resp, err := newFetchClient(handlerTransport{c.handler}, "").Get(address)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -39,7 +39,7 @@ func TestHandlerTransport(t *testing.T) {
 		})
 	}
 	t.Run("panics", func(t *testing.T) {
-		if _, err := newFetchClient(handlerTransport{http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("x") })}).Get(address); err == nil {
+		if _, err := newFetchClient(handlerTransport{http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("x") })}, "").Get(address); err == nil {
 			t.Error("there is no error")
 		}
 	})

@@ -168,8 +168,10 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 		return id, nil
 	}
 	switch reason := ReasonOf(err); reason {
-	case SignatureInvalid, TokenExpired, IssuerMismatch, AudienceMismatch: // what clients send again, and time does not mend
-		v.memory.bad.put(f, reason, generation, now)
+	case TokenExpired, IssuerMismatch, AudienceMismatch: // what clients send again, and time does not change
+		v.memory.bad.put(f, reason, generation, now, refusedFor)
+	case SignatureInvalid: // until a token may have the keys fetched again
+		v.memory.bad.put(f, reason, generation, now, min(refusedFor, keys.untilFetch()))
 	}
 	return nil, err
 }
@@ -178,6 +180,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 // is another. usable is false while there are none, or none that are fresh enough.
 type generations interface {
 	generation() (number uint64, usable bool)
+	// untilFetch is how long no token can cause a fetch.
+	untilFetch() time.Duration
 }
 
 // verify looks at the claims before it pays for the signature.

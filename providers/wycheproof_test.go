@@ -94,7 +94,7 @@ func overKeys(t *testing.T, set string) *Verifier {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(set)) }))
 	t.Cleanup(server.Close)
-	client := newFetchClient(&http.Transport{DisableKeepAlives: true})
+	client := newFetchClient(&http.Transport{DisableKeepAlives: true}, "")
 	keys := NewKeySet(KeySource{URL: fixedURL(server.URL), Client: client}, KeyPolicy{}, slog.New(slog.DiscardHandler))
 	_ = keys.refresh(t.Context(), false) // a set without a usable key is what some of the vectors are about
 	return NewVerifier(Rules{

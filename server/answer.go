@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -53,8 +54,12 @@ func refusedToken(err error) error {
 	if reason == "" {
 		reason = providers.KeysUnavailable
 	}
+	retryAfter := 5
+	if r, ok := errors.AsType[*providers.Refusal](err); ok && r.RetryAfter > 0 {
+		retryAfter = int(math.Ceil(r.RetryAfter.Seconds()))
+	}
 	return &refusal{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", text: "The identity provider cannot be asked right now. Try again soon.",
-		reason: reason, cause: err, retryAfter: 5}
+		reason: reason, cause: err, retryAfter: retryAfter}
 }
 
 const invalidToken = "invalid_token"

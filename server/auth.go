@@ -31,8 +31,11 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			}
 			ctx := c.Request().Context()
 			sender := neighbourhood(c.RealIP())
-			if throttle.over(sender, visitOf(c).began) {
+			switch all, bad := throttle.exceeded(sender, visitOf(c).began); {
+			case bad:
 				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
+			case all:
+				ctx = providers.OverLimit(ctx)
 			}
 			id, err := p.Verify(ctx, token)
 			if explains && cfg.Logger.Enabled(ctx, slog.LevelDebug) {
@@ -40,13 +43,16 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			}
 			if err != nil {
 				// Whoever hangs up while a question is open has cost as much as a bad token.
-				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil {
+				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil && !providers.CountsAsFailure(err) {
 					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
 					// this token is bad.
 					if wait := throttle.failed(sender); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
 						throttle.linger(ctx)
 						return tooManyFailures(wait, err)
 					}
+				} else if providers.CountsAsFailure(err) && throttle.undecided(sender) > 0 {
+					// It stays what it is: the token may be a good one.
+					throttle.linger(ctx)
 				}
 				return refusedToken(err)
 			}

@@ -25,11 +25,18 @@ type throttle struct {
 	perMinute int
 	lingerers chan struct{}
 	mu        sync.Mutex
-	addresses *lru.Cache[string, *rate.Limiter] // by neighbourhood
+	addresses *lru.Cache[string, *allowance] // by neighbourhood
+}
+
+// allowance is how many failures one sender has left.
+type allowance struct {
+	// all is used up by every failure, bad only by tokens that were found bad, or whose sender hung up. After a rotation
+	// of the keys a good token cannot be judged for a while: the issuer is asked about others of its sender nevertheless.
+	all, bad *rate.Limiter
 }
 
 func newThrottle(perMinute int) *throttle {
-	addresses, _ := lru.New[string, *rate.Limiter](throttledAddresses) // fails only for sizes below 1
+	addresses, _ := lru.New[string, *allowance](throttledAddresses) // fails only for sizes below 1
 	return &throttle{perMinute: perMinute, lingerers: make(chan struct{}, lingeringAtOnce), addresses: addresses}
 }
 
@@ -37,23 +44,42 @@ func newThrottle(perMinute int) *throttle {
 func (t *throttle) failed(sender string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	limiter, known := t.addresses.Get(sender)
+	left := t.of(sender)
+	left.bad.Allow()
+	return use(left.all)
+}
+
+// undecided notes a token that could not be judged, by an outage that its sender could cause. It counts as failed does,
+// but for the questions that the issuer is asked.
+func (t *throttle) undecided(sender string) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return use(t.of(sender).all)
+}
+
+func (t *throttle) of(sender string) *allowance {
+	left, known := t.addresses.Get(sender)
 	if !known {
-		limiter = rate.NewLimiter(rate.Limit(float64(t.perMinute)/60), t.perMinute)
-		t.addresses.Add(sender, limiter)
+		limit := rate.Limit(float64(t.perMinute) / 60)
+		left = &allowance{all: rate.NewLimiter(limit, t.perMinute), bad: rate.NewLimiter(limit, t.perMinute)}
+		t.addresses.Add(sender, left)
 	}
+	return left
+}
+
+func use(limiter *rate.Limiter) time.Duration {
 	if limiter.Allow() {
 		return 0
 	}
 	return time.Duration((1 - limiter.Tokens()) / float64(limiter.Limit()) * float64(time.Second))
 }
 
-// over reports whether the sender's next bad token would be one too many.
-func (t *throttle) over(sender string, now time.Time) bool {
+// exceeded reports whether the sender's next failure would be one too many, of all and of bad tokens alone.
+func (t *throttle) exceeded(sender string, now time.Time) (all, bad bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	limiter, known := t.addresses.Peek(sender)
-	return known && limiter.TokensAt(now) < 1
+	left, known := t.addresses.Peek(sender)
+	return known && left.all.TokensAt(now) < 1, known && left.bad.TokensAt(now) < 1
 }
 
 // lingering is how long whoever was told to wait waits for the next answer. It costs us an idle connection, and leaves the time to

@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+func over(t *throttle, address string) bool {
+	all, _ := t.exceeded(neighbourhood(address), time.Now())
+	return all
+}
+
 // Whoever has one IPv6 address has 2^64 of them, and would never be told to wait.
 func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
 	for _, c := range []struct {
@@ -20,10 +25,10 @@ func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			throttle := newThrottle(1)
-			if throttle.over(neighbourhood(c.one), time.Now()) || throttle.failed(neighbourhood(c.one)) > 0 {
+			if over(throttle, c.one) || throttle.failed(neighbourhood(c.one)) > 0 {
 				t.Fatal("told to wait before the first failure")
 			}
-			if over := throttle.over(neighbourhood(c.other), time.Now()); over != c.together {
+			if over := over(throttle, c.other); over != c.together {
 				t.Errorf("the other is over: %v", over)
 			}
 			if waits := throttle.failed(neighbourhood(c.other)) > 0; waits != c.together {

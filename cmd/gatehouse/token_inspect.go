@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 
+	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/providers"
 )
@@ -83,7 +84,7 @@ func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (
 		cancel() // so that nothing begins in the background
 	}
 	provider, err := settings.Open(life, providers.Site{
-		Resource: cfg.Resource, InitialScopes: cfg.Scopes.Initial, Logger: slog.New(slog.DiscardHandler),
+		Resource: cfg.Resource, InitialScopes: cfg.Scopes.Initial, UserAgent: house.UserAgent(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return providers.Explanation{}, err

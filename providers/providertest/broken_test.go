@@ -143,6 +143,19 @@ func defects() []defect {
 			s.Issuer.KeyPolicy.RefetchInterval = time.Second // or a slow machine would not get round to more
 			policy(func(p *providers.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
 		}, []string{"unknown-kid-brake"}},
+		{"calls a key bad that it did not look up yet", refusing(func(_ string, err error) error {
+			if providers.ReasonOf(err) == providers.KeysUnavailable {
+				return fmt.Errorf("%w: no such key", providers.ErrInvalidToken)
+			}
+			return err
+		}), []string{"rotation-in-a-row"}},
+		{"never decides about an unknown key", refusing(func(_ string, err error) error {
+			if providers.ReasonOf(err) == providers.KeyUnknown {
+				return fmt.Errorf("%w: no such key", providers.ErrUnavailable)
+			}
+			return err
+		}), []string{"unknown-kid-brake"}},
+		{"lets certificates decide", fetching(withCertificates), []string{"certificates"}},
 		{"keeps withdrawn keys", policy(func(p *providers.KeyPolicy) { p.MaxAge = time.Hour }), []string{"withdrawn-key"}},
 		{"never looks for new keys", fetchingOnce, []string{"rotation", "withdrawn-key", "odd-keys", "key-purpose"}},
 		{"reads the key set as a whole or not at all", fetching(wholeOrNothing), []string{"odd-keys"}},
@@ -421,6 +434,20 @@ func wholeOrNothing(resp *http.Response) error {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
+}
+
+// withCertificates leaves out the keys whose certificates the library cannot read.
+func withCertificates(resp *http.Response) error {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && json.Unmarshal(body, &set) == nil {
+		set.Keys = slices.DeleteFunc(set.Keys, func(raw json.RawMessage) bool { return new(jose.JSONWebKey).UnmarshalJSON(raw) != nil })
+		body, err = json.Marshal(set)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return err
 }
 
 func anyStatus(resp *http.Response) error {

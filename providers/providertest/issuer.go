@@ -30,7 +30,7 @@ import (
 // shape. Its methods may be called from several goroutines.
 type Issuer struct {
 	// KeyPolicy is what Keys and Provider work by, and what a [Harness] gives its adapter. NewIssuer sets a refetch
-	// interval of 50 ms, so for that long after a fetch a key that was just added is still unknown; and an age of 500 ms,
+	// interval of 50 ms, so for that long after a fetch a key that was just added is an outage; and an age of 500 ms,
 	// so that a test can wait for a withdrawn key to be refused.
 	KeyPolicy providers.KeyPolicy
 	// Logger gets what happens in the background; by default nobody does.

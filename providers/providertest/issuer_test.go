@@ -39,6 +39,7 @@ func TestTokensOfEveryKeyAreAccepted(t *testing.T) {
 
 func TestTokensCanBeSpoiled(t *testing.T) {
 	issuer := providertest.NewIssuer(t)
+	issuer.KeyPolicy.RefetchInterval = time.Nanosecond // so that every unknown key is looked up
 	p := issuer.Provider(t, mustResource(t))
 	for name, c := range map[string]struct {
 		token string

@@ -119,11 +119,17 @@ func (s *Subject) eventually(what string, try func() error) error {
 		if err == nil {
 			return nil
 		}
+		if wrong, ok := errors.AsType[*final](err); ok {
+			return wrong.error
+		}
 		if time.Since(start) > s.patience() {
 			return fmt.Errorf("in %s it did not happen that %s: %w", s.patience(), what, err)
 		}
 	}
 }
+
+// final is an error that no waiting helps against.
+type final struct{ error }
 
 // verify asks the adapter once. An adapter that panics, does not answer, or does not keep the contract of
 // [providers.Provider], has failed whatever it was asked.
@@ -193,8 +199,35 @@ func (o *opened) acceptsAtOnce(token string) error {
 	return nil
 }
 
-// refuses returns an error unless the token is to blame.
-func (o *opened) refuses(token string) error { return o.fails(token, providers.ErrInvalidToken) }
+// refuses returns an error unless the token is to blame. The adapter may call that an outage until the interval is over in
+// which it fetches no keys: the token may be by a new key.
+func (o *opened) refuses(token string) error {
+	_, err := o.refusal(token)
+	return err
+}
+
+// refusal is refuses, and what the adapter said.
+func (o *opened) refusal(token string) (said, err error) {
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		_, said := o.verify(context.Background(), token)
+		if !errors.Is(said, providers.ErrUnavailable) || time.Since(start) > o.Issuer.KeyPolicy.RefetchInterval+o.patience() {
+			return said, want(providers.ErrInvalidToken, said)
+		}
+	}
+}
+
+// rejects returns an error if the token is accepted, whatever is to blame.
+func (o *opened) rejects(token string) error {
+	_, err := o.verify(context.Background(), token)
+	var contract *broken
+	switch {
+	case err == nil:
+		return errors.New("it is accepted")
+	case errors.As(err, &contract):
+		return err
+	}
+	return nil
+}
 
 // cannotTell returns an error unless the provider is to blame.
 func (o *opened) cannotTell(token string) error { return o.fails(token, providers.ErrUnavailable) }

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/providers"
 )
 
 func keyRules() []Rule {
@@ -23,7 +26,9 @@ func keyRules() []Rule {
 		{"odd-keys", "a key that cannot be used never spoils its neighbours", "RFC 7517, section 5", opening(checkOddKeys)},
 		{"rotation", "a new key is found without a restart, and the old one goes on", "OpenID Connect Core, section 10.1.1", opening(checkRotation)},
 		{"withdrawn-key", "a key that is no longer published is refused within Issuer.KeyPolicy.MaxAge", "a compromised key", opening(checkWithdrawal)},
-		{"unknown-kid-brake", "1,000 tokens with invented key ids cause at most one fetch per Issuer.KeyPolicy.RefetchInterval", "go-oidc pull request 482; jose, cooldownDuration", working(checkBrake)},
+		{"unknown-kid-brake", "1,000 tokens with invented key ids cause at most one fetch per Issuer.KeyPolicy.RefetchInterval, and are refused when it is over", "go-oidc pull request 482; jose, cooldownDuration", working(checkBrake)},
+		{"rotation-in-a-row", "a token by a key that comes within Issuer.KeyPolicy.RefetchInterval of the last is never called bad", "RFC 6750, section 3.1: 401 ends good sessions", opening(checkRotations)},
+		{"certificates", "a certificate that cannot be read never spoils the key that it is published with", "RFC 7517, sections 4.6 to 4.9: they are optional; node-jwks-rsa issue 279", opening(checkCertificates)},
 	}
 }
 
@@ -41,7 +46,11 @@ func (o *opened) renamed() string {
 }
 
 func checkPurpose(o *opened) error {
-	type misuse struct{ name, token string }
+	// A key that the provider published in an unusable form may be an outage, too: it is the provider's fault.
+	type misuse struct {
+		name, token string
+		refused     func(string) error
+	}
 	var list []misuse
 	sign := func(name string, private crypto.Signer, said jose.SignatureAlgorithm, changes m) {
 		own := said
@@ -49,14 +58,18 @@ func checkPurpose(o *opened) error {
 			own = jose.ES384
 		}
 		kid := o.Issuer.Adopt(private, own, changes)
-		list = append(list, misuse{fmt.Sprintf("%s by %s", said, name), o.Issuer.Sign(merged(o.base.header, m{"kid": kid, "alg": string(said)}), o.base.claims)})
+		list = append(list, misuse{fmt.Sprintf("%s by %s", said, name), o.Issuer.Sign(merged(o.base.header, m{"kid": kid, "alg": string(said)}), o.base.claims), o.refuses})
+	}
+	faulty := func(name string, private crypto.Signer, said jose.SignatureAlgorithm, changes m) {
+		sign(name, private, said, changes)
+		list[len(list)-1].refused = o.rejects
 	}
 	for alg := range o.algorithms() {
 		key := newKey(o.Issuer.t, alg)
 		sign("a key for encryption", key, alg, m{"use": "enc"})
 		sign("a key whose key_ops do not include verify", key, alg, m{"use": nil, "key_ops": []string{"encrypt"}})
 		sign("a key for another use of its type", key, alg, m{"alg": otherUse(key), "use": nil})
-		sign("a private key that was published", key, alg, privateMembers(key))
+		faulty("a private key that was published", key, alg, privateMembers(key))
 		switch key := key.(type) {
 		case *rsa.PrivateKey:
 			sign("a key for another algorithm of its type", key, alg, m{"alg": otherHash(alg)})
@@ -64,12 +77,12 @@ func checkPurpose(o *opened) error {
 			if err != nil {
 				return err
 			}
-			sign("a weak RSA key", weak, alg, nil)
+			faulty("a weak RSA key", weak, alg, nil)
 			// A neighbour without an id must not stand in for it.
 			for other, mint := range o.algorithms() {
 				if canSign(mint.key.private, alg) && other != alg {
 					o.Issuer.Adopt(newKey(o.Issuer.t, alg), alg, m{"kid": nil, "alg": nil})
-					list = append(list, misuse{fmt.Sprintf("%s by the key of %s beside one without an id", alg, other), mint.headed(m{"alg": string(alg)})})
+					list = append(list, misuse{fmt.Sprintf("%s by the key of %s next to one without an id", alg, other), mint.headed(m{"alg": string(alg)}), o.refuses})
 				}
 			}
 		case *ecdsa.PrivateKey:
@@ -81,7 +94,7 @@ func checkPurpose(o *opened) error {
 				return err
 			}
 			sign("a key of another curve", other, alg, m{"alg": nil})
-			sign("a key that lies about its curve", other, alg, m{"alg": "ES256"})
+			faulty("a key that lies about its curve", other, alg, m{"alg": "ES256"})
 		}
 	}
 	if err := o.renewed(); err != nil {
@@ -89,7 +102,7 @@ func checkPurpose(o *opened) error {
 	}
 	var wrong problems
 	for _, misuse := range list {
-		wrong.add(misuse.name, o.refuses(misuse.token))
+		wrong.add(misuse.name, misuse.refused(misuse.token))
 	}
 	return wrong.err()
 }
@@ -128,8 +141,6 @@ func oddKeys() map[string]string {
 		"symmetric":                           `{"kty":"oct","kid":"odd","k":"c2VjcmV0"}`,
 		"of a type from the future":           `{"kty":"AKP","alg":"ML-DSA-44","kid":"odd","pub":"AA"}`,
 		"without a type":                      `{"kid":"odd"}`,
-		"with a broken certificate":           `{"kty":"RSA","kid":"odd","e":"AQAB","n":"` + modulus(256) + `","x5c":["AAAA"]}`,
-		"with a broken thumbprint":            `{"kty":"RSA","kid":"odd","e":"AQAB","n":"` + modulus(256) + `","x5t":"AA"}`,
 		"for key agreement":                   `{"kty":"OKP","crv":"X25519","kid":"odd","x":"` + point + `"}`,
 		"whose key_ops do not include verify": `{"kty":"OKP","crv":"Ed25519","kid":"odd","key_ops":["sign"],"x":"` + point + `"}`,
 		"whose key_ops are no list":           `{"kty":"OKP","crv":"Ed25519","kid":"odd","key_ops":"verify","x":"` + point + `"}`,
@@ -151,6 +162,51 @@ func checkOddKeys(o *opened) error {
 		}
 	}
 	return wrong.err()
+}
+
+// certificates are certificate members that no library can make anything of.
+func certificates() map[string]m {
+	return map[string]m{
+		"a certificate that is none":            {"x5c": []string{"AAAA"}},
+		"a certificate as text":                 {"x5c": "AAAA"},
+		"a thumbprint that is too short":        {"x5t": "AA"},
+		"a thumbprint that is a number":         {"x5t": 7},
+		"a SHA-256 thumbprint that is too long": {"x5t#S256": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},
+		"an address that is none":               {"x5u": "://"},
+		"all of them":                           {"x5c": []any{1}, "x5t": "?", "x5t#S256": "?", "x5u": 7},
+	}
+}
+
+func checkCertificates(o *opened) error {
+	var wrong problems
+	for name, changes := range certificates() {
+		kid := o.Issuer.Adopt(o.base.key.private, o.base.algorithm(), changes)
+		token := o.base.headed(m{"kid": kid})
+		if err := o.eventually("a token by the key is accepted", func() error { return o.accepts(token) }); err != nil {
+			wrong.add("with "+name, err)
+			break // as in checkOddKeys
+		}
+	}
+	return wrong.err()
+}
+
+// checkRotations rotates several times in a row: the first new key has the keys fetched, so that the next comes within the
+// interval.
+func checkRotations(o *opened) error {
+	for n := range 5 {
+		token := o.renamed()
+		err := o.eventually("a token by the new key is accepted", func() error {
+			_, err := o.verify(context.Background(), token)
+			if err != nil && !errors.Is(err, providers.ErrUnavailable) {
+				return &final{err}
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("new key %d: %w", n+1, err)
+		}
+	}
+	return nil
 }
 
 func checkRotation(o *opened) error {
@@ -189,7 +245,7 @@ func checkBrake(o *opened) error {
 		return errNeverAsked
 	}
 	// One after the other, so that an adapter without a brake fetches for each; and all at once.
-	return errors.Join(checkFlood(o, 1, 300), checkFlood(o, 20, 700))
+	return errors.Join(checkFlood(o, 1, 300), checkFlood(o, 20, 700), o.refuses(o.base.unknownKey(newKid())))
 }
 
 func checkFlood(o *opened, callers, tokens int) error {
@@ -203,7 +259,7 @@ func checkFlood(o *opened, callers, tokens int) error {
 	for range callers {
 		wg.Go(func() {
 			for n := range tokens / callers {
-				err := o.refuses(o.base.unknownKey(newKid()))
+				err := o.rejects(o.base.unknownKey(newKid()))
 				if n%10 == 0 {
 					err = errors.Join(err, o.acceptsAtOnce(known))
 				}

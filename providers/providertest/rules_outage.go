@@ -144,16 +144,31 @@ func checkFirstRequests(s *Subject) error {
 	return wrong.err()
 }
 
-// noticed waits until the adapter has seen what the issuer answers now: an unknown key is an outage from then on. Whoever
-// has a known key must not feel any of it, neither before nor after.
+// noticed waits until the adapter has seen what the issuer answers now: an unknown key is an outage from then on, also when
+// the interval is over in which the adapter fetches no keys. A caller with a known key notices nothing, neither before nor
+// after.
 func (o *opened) noticed() error {
-	known := o.base.token()
+	known, unknown := o.base.token(), ""
 	var felt error
-	err := o.eventually("a token with an unknown key is an outage", func() error {
+	var since time.Time
+	err := o.eventually("a token with an unknown key is an outage for longer than the interval", func() error {
 		if felt = o.acceptsAtOnce(known); felt != nil {
 			return nil
 		}
-		return o.cannotTell(o.base.unknownKey(newKid()))
+		if unknown == "" {
+			unknown, since = o.base.unknownKey(newKid()), time.Now()
+		}
+		if err := o.cannotTell(unknown); err != nil {
+			unknown = "" // it was looked up before the issuer's answer changed
+			return err
+		}
+		if lasted := time.Since(since); lasted < 2*o.Issuer.KeyPolicy.RefetchInterval {
+			return fmt.Errorf("so far for %s", lasted)
+		}
+		if reporter, reports := o.provider.(providers.KeyReporter); reports && reporter.Keys().Problem == "" {
+			return errors.New("it reports no problem")
+		}
+		return nil
 	})
 	if err := errors.Join(felt, err); err != nil {
 		return err
@@ -200,9 +215,13 @@ func checkHung(o *opened, replace func(http.HandlerFunc), answer http.HandlerFun
 	var waiter error
 	go func() {
 		defer close(waited)
-		waiter = o.eventually("a token with an unknown key is an outage", func() error {
-			if _, err := o.verify(ctx, token); ctx.Err() == nil {
+		begin := time.Now()
+		waiter = o.eventually("a token with an unknown key is an outage for longer than the interval", func() error {
+			if _, err := o.verify(ctx, token); ctx.Err() == nil && !errors.Is(err, providers.ErrUnavailable) {
 				return want(providers.ErrUnavailable, err)
+			}
+			if lasted := time.Since(begin); ctx.Err() == nil && lasted < 2*o.Issuer.KeyPolicy.RefetchInterval {
+				return fmt.Errorf("so far for %s", lasted)
 			}
 			return nil
 		})

@@ -176,7 +176,7 @@ func nearMisses(o *opened) []attack {
 
 func checkReasons(o *opened) error {
 	return o.tokens(allAttacks, func(a attack) error {
-		_, err := o.verify(context.Background(), a.token)
+		err, _ := o.refusal(a.token)
 		switch reason := providers.ReasonOf(err); {
 		case err == nil:
 			return errors.New("it is accepted")

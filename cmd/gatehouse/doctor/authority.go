@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 
 	"gatehouse/providers"
 )
@@ -15,19 +14,15 @@ type authority struct {
 	examiner *providers.Examiner
 	// issuer is the check after which the metadata count.
 	issuer *check
-	// documents are what was found, in the order of the places.
-	documents []document
+	// answers are what each place said, in their order, and documents those of them that are metadata.
+	answers, documents []providers.Document
+	// own is the authority that the server reads, if it is another.
+	own *authority
 }
 
-type document struct {
-	place    string
-	metadata providers.PublishedMetadata
-	err      error
-}
-
-// authority adds the checks of one issuer's metadata.
-func (p *asked) authority(facts providers.Authority) *authority {
-	a := &authority{Authority: facts, examiner: p.examiner}
+// authority adds the checks of one issuer's metadata. own is the authority that the server reads, if that was added before.
+func (p *asked) authority(facts providers.Authority, own *authority) *authority {
+	a := &authority{Authority: facts, examiner: p.examiner, own: own}
 	found := p.checks.add(check{name: "provider.metadata", subject: facts.Identifier, expected: "its metadata is at a well-known place",
 		needs: p.way(facts.Places...), run: a.read})
 	a.issuer = p.checks.add(check{name: "provider.issuer", subject: facts.Identifier, expected: "its metadata names it as the issuer, byte for byte",
@@ -44,40 +39,56 @@ func (p *asked) authority(facts providers.Authority) *authority {
 	return a
 }
 
-// read asks at all places at once: a place that hangs must not hide what stands at the next.
+// read asks at all places, as the server does.
 func (a *authority) read(ctx context.Context) providers.Outcome {
-	all := make([]document, len(a.Places))
-	var wg sync.WaitGroup
-	for i, place := range a.Places {
-		wg.Go(func() {
-			metadata, err := a.examiner.Metadata(ctx, place)
-			all[i] = document{place, metadata, err}
-		})
-	}
-	wg.Wait()
+	a.answers = a.examiner.Discover(ctx, a.Authority)
 	var at, notAt []string
-	for _, d := range all {
-		if d.err != nil {
-			notAt = append(notAt, a.short(d.place)+" ("+d.err.Error()+")")
-			continue
+	for _, d := range a.answers {
+		switch {
+		case d.Err == nil:
+			at = append(at, a.short(d.Place))
+			a.documents = append(a.documents, d)
+		case d.Location != "":
+			notAt = append(notAt, a.short(d.Place)+" ("+d.Err.Error()+" to "+providers.Quote(d.Location)+")")
+		default:
+			notAt = append(notAt, a.short(d.Place)+" ("+d.Err.Error()+")")
 		}
-		at = append(at, a.short(d.place))
-		a.documents = append(a.documents, d)
 	}
 	if len(a.documents) == 0 {
-		found := "none at " + strings.Join(notAt, ", nor at ")
-		if !a.ForServer && !a.ForClients {
-			o := providers.Doubtful(found, "see that "+a.Setting+" is right")
-			o.Stop = "there is no metadata of " + a.Identifier
-			return o
-		}
-		return providers.Broken(found, "write the issuer as the provider's own documentation has it ("+a.Setting+"); without metadata, clients find no sign-in")
+		return a.nowhere("none at " + strings.Join(notAt, ", nor at "))
 	}
 	found := "at " + strings.Join(at, " and ")
 	if len(notAt) > 0 {
 		found += "; not at " + strings.Join(notAt, ", nor at ")
 	}
 	return providers.Fine(found)
+}
+
+// nowhere is the outcome where no place has metadata.
+func (a *authority) nowhere(found string) providers.Outcome {
+	i := slices.IndexFunc(a.answers, func(d providers.Document) bool { return d.Location != "" })
+	switch {
+	case !a.ForServer && !a.ForClients:
+		o := providers.Doubtful(found, "see that "+a.Setting+" is right")
+		o.Stop = "there is no metadata of " + a.Identifier
+		return o
+	case i >= 0 && a.own != nil && a.readsOwn():
+		a.documents = a.own.documents
+		return providers.Doubtful(found+"; the server reads it at "+providers.Quote(a.documents[0].Place),
+			"let the provider answer at "+a.answers[i].Place+" without a redirect: clients that do not follow redirects cannot sign in")
+	case i >= 0:
+		fix := "let the provider answer at " + a.answers[i].Place + " without a redirect: clients that do not follow redirects cannot sign in, and this server follows none"
+		if a.ForServer {
+			fix += "; for this server it is enough to set provider.discovery_url to that address, if it is the provider's"
+		}
+		return providers.Broken(found, fix)
+	}
+	return providers.Broken(found, "write the issuer as the provider's own documentation has it ("+a.Setting+"); without metadata, clients find no sign-in")
+}
+
+// readsOwn reports whether the server has metadata of this issuer from elsewhere.
+func (a *authority) readsOwn() bool {
+	return len(a.own.documents) > 0 && a.Names(a.own.documents[0].Metadata.Issuer)
 }
 
 // short leaves out what all places have in common.
@@ -91,9 +102,9 @@ func (a *authority) short(place string) string {
 
 // compareIssuer looks at every document: clients take the first they find and compare (RFC 8414, section 3.3).
 func (a *authority) compareIssuer(context.Context) providers.Outcome {
-	var good, old, other []document
+	var good, old, other []providers.Document
 	for _, d := range a.documents {
-		switch issuer := d.metadata.Issuer; {
+		switch issuer := d.Metadata.Issuer; {
 		case a.Names(issuer):
 			good = append(good, d)
 		case slices.Contains(a.Predecessors, issuer):
@@ -106,41 +117,42 @@ func (a *authority) compareIssuer(context.Context) providers.Outcome {
 	with := func(o providers.Outcome) providers.Outcome { o.Expected = expected; return o }
 	switch {
 	case len(other) == 0 && len(old) == 0:
-		return providers.Fine(providers.Quote(good[0].metadata.Issuer))
+		return providers.Fine(providers.Quote(good[0].Metadata.Issuer))
 	case len(other) == 0:
-		return with(providers.Doubtful(providers.Quote(old[0].metadata.Issuer)+", from before the migration",
+		return with(providers.Doubtful(providers.Quote(old[0].Metadata.Issuer)+", from before the migration",
 			"have the provider migrate it: tokens of either are good here, but strict clients refuse to sign in"))
 	}
-	found := providers.Quote(other[0].metadata.Issuer) + " at " + a.short(other[0].place)
+	found := providers.Quote(other[0].Metadata.Issuer) + " at " + a.short(other[0].Place)
 	if slices.ContainsFunc(a.Issuers, func(want string) bool {
-		return strings.TrimRight(want, "/") == strings.TrimRight(other[0].metadata.Issuer, "/")
+		return strings.TrimRight(want, "/") == strings.TrimRight(other[0].Metadata.Issuer, "/")
 	}) {
 		found += ", which differs by a slash at the end, and that counts"
 	}
 	if len(good) > 0 {
-		return with(providers.Doubtful(found+", although right at "+a.short(good[0].place), "mend the provider's metadata: clients that find the wrong one first refuse to sign in"))
+		return with(providers.Doubtful(found+", although right at "+a.short(good[0].Place), "have the provider's metadata corrected: clients that find the wrong one first refuse to sign in"))
+	}
+	if template := other[0].Metadata.Issuer; strings.Contains(template, "{") {
+		return with(providers.Broken(found+", which is for many tenants", "write the issuer of one tenant in "+a.Setting+
+			", as its tokens have it in iss; or, for several, the issuer with {tid} in the place of the tenant, the tenants in provider.tenants, and this address in provider.discovery_url"))
 	}
 	return with(providers.Broken(found, a.WayOut))
 }
 
-// address returns what the first document of this very issuer says, as the server looks it up.
-func (a *authority) address(member func(providers.PublishedMetadata) string) string {
-	for _, d := range a.documents {
-		if a.Names(d.metadata.Issuer) && member(d.metadata) != "" {
-			return member(d.metadata)
-		}
-	}
-	return ""
+// says reports whether a document of this issuer has the member.
+func (a *authority) says(member func(providers.PublishedMetadata) string) bool {
+	return slices.ContainsFunc(a.documents, func(d providers.Document) bool {
+		return a.Names(d.Metadata.Issuer) && member(d.Metadata) != ""
+	})
 }
 
 func (a *authority) endpoints(context.Context) providers.Outcome {
 	for _, d := range a.documents {
 		for _, endpoint := range []struct{ name, address string }{
-			{"authorization_endpoint", d.metadata.AuthorizationEndpoint}, {"token_endpoint", d.metadata.TokenEndpoint},
+			{"authorization_endpoint", d.Metadata.AuthorizationEndpoint}, {"token_endpoint", d.Metadata.TokenEndpoint},
 		} {
 			const fix = "have the provider's metadata mended: clients begin at the one and end at the other"
 			if endpoint.address == "" {
-				return providers.Broken("no "+endpoint.name+" at "+a.short(d.place), fix)
+				return providers.Broken("no "+endpoint.name+" at "+a.short(d.Place), fix)
 			}
 			if reason := a.examiner.Refuses(endpoint.address); reason != "" {
 				return providers.Broken("the "+endpoint.name+" cannot be used: "+reason, fix)
@@ -153,19 +165,19 @@ func (a *authority) endpoints(context.Context) providers.Outcome {
 // pkce wants S256 in every document: clients read one of them and refuse without.
 func (a *authority) pkce(context.Context) providers.Outcome {
 	for _, d := range a.documents {
-		if methods := d.metadata.CodeChallengeMethods; !slices.Contains(methods, "S256") {
+		if methods := d.Metadata.CodeChallengeMethods; !slices.Contains(methods, "S256") {
 			found := "no code_challenge_methods_supported"
 			if len(methods) > 0 {
 				found = "code_challenge_methods_supported is " + providers.Quote(strings.Join(methods, " "))
 			}
-			return providers.Broken(found+" at "+a.short(d.place), "switch PKCE with S256 on at the provider, and have it say so in code_challenge_methods_supported")
+			return providers.Broken(found+" at "+a.short(d.Place), "switch PKCE with S256 on at the provider, and have it say so in code_challenge_methods_supported")
 		}
 	}
 	return providers.Fine("S256")
 }
 
 func (a *authority) registration(context.Context) providers.Outcome {
-	m := a.documents[0].metadata
+	m := a.documents[0].Metadata
 	switch {
 	case m.RegistrationEndpoint != "" && m.ClientIDMetadataDocuments:
 		return providers.Fine("by registration (RFC 7591), or by a document")
@@ -178,7 +190,7 @@ func (a *authority) registration(context.Context) providers.Outcome {
 }
 
 func (a *authority) scopes(wanted []string) providers.Outcome {
-	known := a.documents[0].metadata.Scopes
+	known := a.documents[0].Metadata.Scopes
 	if len(known) == 0 {
 		return providers.Fine("it does not say which it knows")
 	}

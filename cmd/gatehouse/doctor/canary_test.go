@@ -57,6 +57,9 @@ func TestNothingThatTheOtherSideSendsIsRepeated(t *testing.T) {
 			for _, name := range []string{"X-Request-Id", "Location", "Server", "Retry-After", "Date", "Age"} {
 				a.Header().Set(name, "canary-upstream"+r.Header.Get("Authorization"))
 			}
+			if strings.Contains(r.URL.Path, "/.well-known/") { // asked without a secret; where it leads is shown, but for the query
+				a.Header().Set("Location", "/elsewhere?canary-upstream#canary-upstream")
+			}
 			a.Header().Set("Content-Type", contentType)
 			a.WriteHeader(status)
 			_, _ = io.WriteString(a, `{"error":"canary-upstream","error_description":"`+r.Header.Get("Authorization")+string(bytes.ReplaceAll(sent, []byte(`"`), []byte(`'`)))+`"}`)

@@ -125,7 +125,24 @@ func faults() map[string]fault {
 					}
 				}
 			}),
-			bad: []string{"provider.issuer warning"}, found: "although right at /.well-known/openid-configuration", fix: "mend the provider's metadata",
+			bad: []string{"provider.issuer warning"}, found: "although right at /.well-known/openid-configuration", fix: "have the provider's metadata corrected",
+		},
+		"metadata of many tenants": {
+			after: front(func(w *world) {
+				w.provider.rewrite = setMember(metadataMark, "issuer", w.provider.URL+"/{tenantid}/v2.0")
+			}),
+			bad: []string{"provider.issuer failed"}, found: "which is for many tenants", fix: "{tid} in the place of the tenant, the tenants in provider.tenants",
+		},
+		"metadata behind a redirect": {
+			after: front(func(w *world) { w.provider.before = redirectsToSlash }),
+			bad:   []string{"provider.metadata failed"}, found: `answered 301 to "http://127.0.0.1:`, fix: "set provider.discovery_url to that address",
+		},
+		"metadata behind a redirect that the server does not need": {
+			before: front(func(w *world) {
+				w.settings["provider.discovery_url"] = w.provider.URL + "/.well-known/openid-configuration/"
+				w.provider.before = redirectsToSlash
+			}),
+			bad: []string{"provider.metadata warning"}, found: "; the server reads it at", fix: "clients that do not follow redirects cannot sign in",
 		},
 		"metadata without an authorization endpoint": {
 			after: front(func(w *world) { w.provider.rewrite = setMember(metadataMark, "authorization_endpoint", nil) }),
@@ -180,6 +197,19 @@ func faults() map[string]fault {
 				}
 			}),
 			bad: []string{"provider.keys failed"}, found: "answered 302",
+		},
+		"a key that cannot be read": {
+			after: front(func(w *world) {
+				w.provider.rewrite = func(r *http.Request, a *httptest.ResponseRecorder) {
+					if strings.HasSuffix(r.URL.Path, "/keys") {
+						changed := strings.Replace(a.Body.String(), `"keys":[`, `"keys":[{"kty":"RSA","kid":"canary-upstream"},`, 1)
+						a.Body.Reset()
+						a.Body.WriteString(changed)
+						a.Header().Del("Content-Length")
+					}
+				}
+			}),
+			bad: []string{"provider.keys warning"}, found: "1 left out (#0: it cannot be read)", fix: "replace or withdraw the faulty keys",
 		},
 		"keys for encryption only": {
 			after: front(func(w *world) {
@@ -617,6 +647,21 @@ func faults() map[string]fault {
 			bad: []string{"server.tools warning"}, found: "no tool is shown to this token",
 		},
 	}
+}
+
+// redirectsToSlash redirects from each well-known place to the same with a slash at the end, where the metadata are.
+func redirectsToSlash(a http.ResponseWriter, r *http.Request) bool {
+	if !strings.Contains(r.URL.Path, "/.well-known/") {
+		return false
+	}
+	path, found := strings.CutSuffix(r.URL.Path, "/")
+	if !found {
+		a.Header().Set("Location", r.URL.Path+"/")
+		a.WriteHeader(http.StatusMovedPermanently)
+		return true
+	}
+	r.URL.Path = path
+	return false
 }
 
 // hangUp ends the connection of a request that it is meant for, without an answer.

@@ -22,10 +22,11 @@ type network struct {
 	resolver  *net.Resolver
 	tls       *tls.Config
 	transport *http.Transport
+	userAgent string
 }
 
 func newNetwork(o Options) *network {
-	n := &network{resolver: o.Resolver, tls: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}}
+	n := &network{resolver: o.Resolver, userAgent: o.Site.UserAgent, tls: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}}
 	if n.resolver == nil {
 		n.resolver = net.DefaultResolver
 	}
@@ -137,6 +138,9 @@ func (n *network) request(ctx context.Context, method, address, body string, hea
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		return answer{}, errors.New("its address is not a URL")
+	}
+	if n.userAgent != "" {
+		req.Header.Set("User-Agent", n.userAgent)
 	}
 	for name, value := range header {
 		req.Header.Set(name, value)

@@ -19,7 +19,7 @@ func (e *examination) provider(embedded *check) {
 		return
 	}
 	watch := &clock{next: e.network.transport}
-	asked := &asked{examination: e, examiner: providers.NewExaminer(e.diagnosis, watch), ways: map[string]*check{}}
+	asked := &asked{examination: e, examiner: providers.NewExaminer(e.diagnosis, watch, e.Site.UserAgent), ways: map[string]*check{}}
 	if embedded == nil {
 		for _, o := range e.origins() {
 			asked.ways[o.url.Host] = e.reach(o)
@@ -29,7 +29,7 @@ func (e *examination) provider(embedded *check) {
 	}
 	var own *authority
 	for _, facts := range e.diagnosis.Authorities {
-		a := asked.authority(facts)
+		a := asked.authority(facts, own)
 		if facts.ForServer && own == nil {
 			own = a
 		}
@@ -79,9 +79,13 @@ func (p *asked) keys(own *authority) {
 	case own != nil:
 		c.needs = []*check{own.issuer}
 		c.run = func(ctx context.Context) providers.Outcome {
-			address := own.address(func(m providers.PublishedMetadata) string { return m.JWKSURI })
-			if address == "" {
-				return providers.Broken("the metadata names no jwks_uri", "set provider.jwks_url to where the keys are, or "+own.Setting+" to an issuer that publishes keys")
+			address, err := p.examiner.KeysURL(own.Authority, own.answers)
+			const fix = "set provider.jwks_url to where the keys are, or "
+			switch {
+			case err != nil && !own.says(func(m providers.PublishedMetadata) string { return m.JWKSURI }):
+				return providers.Broken("the metadata names no jwks_uri", fix+own.Setting+" to an issuer that publishes keys")
+			case err != nil:
+				return providers.Broken(err.Error(), fix+"have the provider's metadata name an address that can be used")
 			}
 			return p.readKeys(ctx, address, "jwks_uri of the metadata")
 		}
@@ -113,6 +117,9 @@ func (p *asked) readKeys(ctx context.Context, address, from string) providers.Ou
 	found := fmt.Sprintf("%d usable, for %s", keys.Usable, strings.Join(shared, " "))
 	if len(keys.Skipped) > 0 {
 		found += fmt.Sprintf("; %d left out (%s)", len(keys.Skipped), few(keys.Skipped))
+	}
+	if len(keys.Faulty) > 0 {
+		return providers.Doubtful(found, "have the provider replace or withdraw the faulty keys ("+few(keys.Faulty)+"): a token that one of them signs is answered 503 (keys_unavailable)")
 	}
 	return providers.Fine(found)
 }
@@ -156,9 +163,12 @@ func (p *asked) introspection(own *authority) {
 	} else if own != nil {
 		c.needs = []*check{own.issuer}
 		c.run = func(ctx context.Context) providers.Outcome {
-			address := own.address(func(m providers.PublishedMetadata) string { return m.IntrospectionEndpoint })
-			if address == "" {
+			address, err := p.examiner.IntrospectionURL(own.Authority, own.answers)
+			switch {
+			case err != nil && !own.says(func(m providers.PublishedMetadata) string { return m.IntrospectionEndpoint }):
 				return providers.Broken("the metadata names no introspection_endpoint", "set provider.introspection_url, or provider.introspection to off if the provider issues JWTs")
+			case err != nil:
+				return providers.Broken(err.Error(), "set provider.introspection_url")
 			}
 			return ask(ctx, address)
 		}

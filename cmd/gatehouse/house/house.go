@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -92,8 +94,20 @@ func Site(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logger) pr
 		Name:          title,
 		InitialScopes: cfg.Scopes.Initial,
 		KnownScopes:   knownScopes(cfg, catalog),
+		UserAgent:     UserAgent(),
 		Logger:        logger,
 	}
+}
+
+// UserAgent is what requests to the provider carry (RFC 9110, section 10.1.5). A version is a token there, so what a token
+// cannot hold is left out.
+func UserAgent() string {
+	return "gatehouse/" + strings.Map(func(r rune) rune {
+		if r > '~' || !strings.ContainsRune("!#$%&'*+-.^_`|~", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, Version())
 }
 
 // knownScopes are all scopes that any rule of this server mentions: what the local issuer may be asked for.
