@@ -127,6 +127,9 @@ func (l *loader) add(one layer, kindKnown bool) {
 	for _, name := range one.sortedKeys() {
 		value, origin := one.values[name], one.origins[name]
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == name })
+		if i < 0 && one.assumed && strings.HasPrefix(name, "provider.") {
+			continue // what a built-in profile says of its own kind, where another was chosen
+		}
 		if i < 0 {
 			l.problems = append(l.problems, l.unknown(name, one))
 			continue
