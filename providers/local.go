@@ -21,10 +21,12 @@ import (
 // Local are the settings of kind "local": the fake issuer of package localissuer, embedded in the resource's own
 // origin. Its tokens are verified like those of any other provider.
 type Local struct {
-	AutoApprove                    bool          `koanf:"auto_approve" help:"skip the sign-in page: everybody is alice; for scripts"`
+	AutoApprove                    bool          `koanf:"auto_approve" help:"skip the sign-in page, except for a browser that another site sent: everybody is alice; for scripts"`
 	SigningAlgorithm               string        `koanf:"signing_algorithm" help:"RS256, ES256 or EdDSA"`
 	TokenLifetime                  time.Duration `koanf:"token_lifetime" help:"how long an access token is good"`
 	ClientSecret                   Secret        `koanf:"client_secret" help:"when set, the confidential client local-service exists, for client_credentials and introspection"`
+	RefreshGrace                   time.Duration `koanf:"refresh_grace" help:"how long the previous refresh token still gets the same successor; with 0 a repeat ends the sign-in at once"`
+	ClientDocuments                bool          `koanf:"client_documents" help:"announce and fetch client ID metadata documents; switch it off without internet, so that clients register instead"`
 	AllowLoopbackClientDocuments   bool          `koanf:"allow_loopback_client_documents" help:"fetch client ID metadata documents from this computer and private networks too; for development"`
 	MaxTokenBytes                  int           `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
 	DangerouslyAllowPublicResource bool          `koanf:"dangerously_allow_public_resource" help:"serve a resource that others can reach, although anyone can sign in as anyone"`
@@ -38,7 +40,10 @@ type Local struct {
 }
 
 func defaultLocal() *Local {
-	return &Local{SigningAlgorithm: string(jose.RS256), TokenLifetime: 10 * time.Minute, MaxTokenBytes: DefaultMaxTokenBytes}
+	return &Local{
+		SigningAlgorithm: string(jose.RS256), TokenLifetime: 10 * time.Minute, RefreshGrace: time.Minute,
+		ClientDocuments: true, MaxTokenBytes: DefaultMaxTokenBytes,
+	}
 }
 
 var localAlgorithms = []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)}
@@ -50,6 +55,13 @@ func (s *Local) Check(resource Resource, report func(key, reason, wayOut string)
 	}
 	if s.TokenLifetime < time.Second || s.TokenLifetime > 24*time.Hour {
 		report("token_lifetime", "it is not between 1s and 24h", "use a duration such as 10m")
+	}
+	if s.RefreshGrace < 0 || s.RefreshGrace > 10*time.Minute {
+		report("refresh_grace", "it is not between 0s and 10m", "use a duration such as 60s")
+	}
+	if s.AllowLoopbackClientDocuments && !s.ClientDocuments {
+		report("allow_loopback_client_documents", "provider.client_documents is off, so no document is fetched from anywhere",
+			"set provider.client_documents too, or remove this setting")
 	}
 	checkMaxTokenBytes(s.MaxTokenBytes, report)
 	if !resource.IsLoopback() && !s.DangerouslyAllowPublicResource {
@@ -90,6 +102,8 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 		AutoApprove:                    s.AutoApprove,
 		AccessTokenLifetime:            s.TokenLifetime,
 		Clients:                        localissuer.DemoClients(s.ClientSecret.Reveal()),
+		RefreshGrace:                   s.RefreshGrace,
+		ClientDocuments:                s.ClientDocuments,
 		AllowLoopbackClientDocuments:   s.AllowLoopbackClientDocuments,
 		ClientDocumentRootCAs:          s.ClientDocumentRootCAs,
 		DangerouslyAllowPublicResource: s.DangerouslyAllowPublicResource,

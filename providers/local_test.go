@@ -160,11 +160,16 @@ func TestLocalSettingsThatCannotBeRightAreReported(t *testing.T) {
 		change   func(*providers.Local)
 		keys     []string
 	}{
-		"an algorithm it cannot do":          {resource, func(s *providers.Local) { s.SigningAlgorithm = "PS256" }, []string{"signing_algorithm"}},
-		"none":                               {resource, func(s *providers.Local) { s.SigningAlgorithm = "none" }, []string{"signing_algorithm"}},
-		"a symmetric algorithm":              {resource, func(s *providers.Local) { s.SigningAlgorithm = "HS256" }, []string{"signing_algorithm"}},
-		"tokens that never live":             {resource, func(s *providers.Local) { s.TokenLifetime = 0 }, []string{"token_lifetime"}},
-		"tokens that live for ever":          {resource, func(s *providers.Local) { s.TokenLifetime = 25 * time.Hour }, []string{"token_lifetime"}},
+		"an algorithm it cannot do": {resource, func(s *providers.Local) { s.SigningAlgorithm = "PS256" }, []string{"signing_algorithm"}},
+		"none":                      {resource, func(s *providers.Local) { s.SigningAlgorithm = "none" }, []string{"signing_algorithm"}},
+		"a symmetric algorithm":     {resource, func(s *providers.Local) { s.SigningAlgorithm = "HS256" }, []string{"signing_algorithm"}},
+		"tokens that never live":    {resource, func(s *providers.Local) { s.TokenLifetime = 0 }, []string{"token_lifetime"}},
+		"tokens that live for ever": {resource, func(s *providers.Local) { s.TokenLifetime = 25 * time.Hour }, []string{"token_lifetime"}},
+		"a negative refresh grace":  {resource, func(s *providers.Local) { s.RefreshGrace = -time.Second }, []string{"refresh_grace"}},
+		"a long refresh grace":      {resource, func(s *providers.Local) { s.RefreshGrace = 11 * time.Minute }, []string{"refresh_grace"}},
+		"no refresh grace":          {resource, func(s *providers.Local) { s.RefreshGrace = 0 }, nil},
+		"local documents without documents": {resource, func(s *providers.Local) { s.ClientDocuments, s.AllowLoopbackClientDocuments = false, true },
+			[]string{"allow_loopback_client_documents"}},
 		"a resource in public":               {"https://mcp.example.com/mcp", nil, []string{"kind"}},
 		"the same, dangerously allowed":      {"https://mcp.example.com/mcp", func(s *providers.Local) { s.DangerouslyAllowPublicResource = true }, nil},
 		"a resource on one of its own paths": {"http://localhost:3002/token", nil, []string{"kind"}},

@@ -161,7 +161,7 @@ func TestHelpGoesToStdoutAndListsEverything(t *testing.T) {
 		names = append(names, cmd.name+" ", cmd.summary)
 	}
 	issuerFlags := []string{"listen", "issuer", "resource", "scopes", "default-scopes", "signing-algorithm", "token-lifetime",
-		"auto-approve", "client-secret-file", "allow-loopback-client-documents", "dangerously-allow-public-resource", "dangerously-listen-for-others", "log.level", "log.format"}
+		"auto-approve", "client-secret-file", "refresh-grace", "client-documents", "allow-loopback-client-documents", "dangerously-allow-public-resource", "dangerously-listen-for-others", "log.level", "log.format"}
 	flags := func(names ...string) []string {
 		for i, name := range names {
 			names[i] = "--" + name + " "
@@ -581,11 +581,12 @@ func TestTheIssuerRunsAlone(t *testing.T) {
 		var metadata struct {
 			Issuer        string `json:"issuer"`
 			TokenEndpoint string `json:"token_endpoint"`
+			Documents     bool   `json:"client_id_metadata_document_supported"`
 		}
 		if err := json.Unmarshal([]byte(body), &metadata); status != http.StatusOK || err != nil {
 			t.Fatalf("%s: %d %s", path, status, body)
 		}
-		if want := "http://" + address; metadata.Issuer != want || metadata.TokenEndpoint != want+"/token" {
+		if want := "http://" + address; metadata.Issuer != want || metadata.TokenEndpoint != want+"/token" || !metadata.Documents {
 			t.Errorf("%s: %+v", path, metadata)
 		}
 	}
@@ -619,6 +620,8 @@ func TestTheIssuerRefusesWhatCannotBeRight(t *testing.T) {
 		"a lifetime of nothing":            {[]string{"--token-lifetime=1ms"}, "lifetime"},
 		"a secret that is not there":       {[]string{"--client-secret-file=" + filepath.Join(t.TempDir(), "none")}, "no such file"},
 		"an empty secret":                  {[]string{"--client-secret-file=" + write(t, "empty", "\n")}, "the file is empty"},
+		"local documents, but none":        {[]string{"--client-documents=false", "--allow-loopback-client-documents"}, "client documents are off"},
+		"a negative refresh grace":         {[]string{"--refresh-grace=-1s"}, "refresh grace"},
 		"an issuer with a path":            {[]string{"--issuer=http://localhost:9000/issuer"}, "issuer"},
 		"an issuer in plain http outside":  {[]string{"--issuer=http://id.example.com"}, "plain http"},
 		"a default scope it does not know": {[]string{"--default-scopes=nothing"}, `"nothing"`},
@@ -678,6 +681,13 @@ func TestVersion(t *testing.T) {
 	}
 	if fields := strings.Fields(got.stdout); len(fields) < 4 || !strings.Contains(got.stdout, "go1.") {
 		t.Errorf("it does not say which Go built it: %s", got.stdout)
+	}
+}
+
+func TestTheIssuerAnnouncesNoClientDocumentsIfToldSo(t *testing.T) {
+	_, address := startService(t, "issuer", "--listen=ADDRESS", "--issuer=http://ADDRESS", "--client-documents=false")
+	if _, body := get(t, "http://"+address+"/.well-known/oauth-authorization-server"); strings.Contains(body, "client_id_metadata_document_supported") {
+		t.Errorf("it does: %s", body)
 	}
 }
 

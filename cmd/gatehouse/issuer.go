@@ -28,8 +28,10 @@ func issuer(ctx context.Context, args []string, c console) int {
 		initial   = flags.StringSlice("default-scopes", []string{"mcp:use", "greet:read"}, "scopes of a request that names none")
 		algorithm = flags.String("signing-algorithm", "RS256", "RS256, ES256 or EdDSA")
 		lifetime  = flags.Duration("token-lifetime", 10*time.Minute, "how long an access token is good")
-		approve   = flags.Bool("auto-approve", false, "skip the sign-in page: everybody is alice")
+		approve   = flags.Bool("auto-approve", false, "skip the sign-in page, except for a browser that another site sent: everybody is alice")
 		secret    = flags.String("client-secret-file", "", "file with the secret of the confidential client local-service; without it the client does not exist")
+		grace     = flags.Duration("refresh-grace", time.Minute, "how long the previous refresh token still gets the same successor; with 0 a repeat ends the sign-in at once")
+		documents = flags.Bool("client-documents", true, "announce and fetch client ID metadata documents; --client-documents=false without internet, so that clients register instead")
 		loopback  = flags.Bool("allow-loopback-client-documents", false, "fetch client ID metadata documents from this computer and private networks too")
 		public    = flags.Bool("dangerously-allow-public-resource", false, "issue tokens for resources that others can reach")
 		anywhere  = flags.Bool("dangerously-listen-for-others", false, "listen on an address that other computers can reach; for a container whose port is published on 127.0.0.1 only")
@@ -62,6 +64,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 		Issuer: identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
 		SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
 		Clients:                        localissuer.DemoClients(clientSecret),
+		RefreshGrace:                   *grace,
+		ClientDocuments:                *documents,
 		AllowLoopbackClientDocuments:   *loopback,
 		DangerouslyAllowPublicResource: *public,
 		Logger:                         logger,

@@ -1,6 +1,7 @@
 package localissuer
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -66,13 +67,73 @@ func TestShelf(t *testing.T) {
 }
 
 func TestPendingRequestsAreBounded(t *testing.T) {
-	s, now := newStore(time.Minute, time.Hour), time.Now()
-	first := s.putRequest(now, new(authorization))
-	for range maxRequests {
-		s.putRequest(now, new(authorization))
+	now := time.Now()
+	request := func(id string) *authorization { return &authorization{client: &client{id: id}} }
+	t.Run("a client's oldest request makes room for its own, and no other client's", func(t *testing.T) {
+		s := newStore(time.Minute, time.Hour, 0)
+		other := s.putRequest(now, request("other"))
+		first, second := s.putRequest(now, request("busy")), s.putRequest(now, request("busy"))
+		for range maxClientPending - 1 {
+			s.putRequest(now, request("busy"))
+		}
+		if len(s.requests.items) != maxClientPending+1 {
+			t.Errorf("%d requests", len(s.requests.items))
+		}
+		for id, want := range map[string]bool{other: true, first: false, second: true} {
+			if _, ok := s.showRequest(now, id); ok != want {
+				t.Errorf("a request is there: %t, want %t", ok, want)
+			}
+		}
+	})
+	t.Run("a page that a person looks at stays while requests come that were never shown", func(t *testing.T) {
+		s := newStore(time.Minute, time.Hour, 0)
+		shown := s.putRequest(now, request("shared"))
+		s.showRequest(now, shown)
+		for n := range maxRequests + 10 {
+			s.putRequest(now, request("shared"))
+			s.putRequest(now, request(fmt.Sprint(n)))
+		}
+		if len(s.requests.items) != maxRequests {
+			t.Errorf("%d requests", len(s.requests.items))
+		}
+		if _, ok := s.takeRequest(now, shown); !ok {
+			t.Error("it is gone")
+		}
+	})
+	t.Run("where all were shown the oldest makes room", func(t *testing.T) {
+		s := newStore(time.Minute, time.Hour, 0)
+		var ids []string
+		for range maxClientPending + 1 {
+			id := s.putRequest(now, request("busy"))
+			s.showRequest(now, id)
+			ids = append(ids, id)
+		}
+		if _, ok := s.takeRequest(now, ids[0]); ok || len(s.requests.items) != maxClientPending {
+			t.Errorf("the oldest is there: %t; %d requests", ok, len(s.requests.items))
+		}
+	})
+}
+
+func TestConfidentialRegistrationsAreBounded(t *testing.T) {
+	r := newClientRegistry(nil)
+	used := &client{id: "used", origin: dynamic, secret: new([sha256.Size]byte)}
+	r.add(used)
+	r.authenticated(used)
+	for n := range 2 * maxConfidentialClients {
+		r.add(&client{id: fmt.Sprint(n), origin: dynamic, secret: new([sha256.Size]byte)})
 	}
-	if _, ok := s.request(now, first); ok || len(s.requests.items) != maxRequests {
-		t.Errorf("the oldest is there: %t; %d requests", ok, len(s.requests.items))
+	if _, ok := r.find("used"); !ok {
+		t.Error("registrations that were never used pushed out one that was")
+	}
+	if len(r.unused.items) != maxConfidentialClients || len(r.used.items) != 1 {
+		t.Errorf("%d unused, %d used", len(r.unused.items), len(r.used.items))
+	}
+	for n := range 2 * maxConfidentialClients {
+		r.authenticated(used)
+		r.authenticated(&client{id: fmt.Sprint(n), origin: dynamic, secret: new([sha256.Size]byte)})
+	}
+	if _, ok := r.find("used"); !ok || len(r.used.items) != maxConfidentialClients {
+		t.Errorf("the most recently used is there: %t; %d used", ok, len(r.used.items))
 	}
 }
 

@@ -19,11 +19,14 @@ import (
 )
 
 const (
-	maxDynamicClients = 1000
-	maxClientName     = 200 // runes
+	maxConfidentialClients = 1000 // that registered themselves: so many unused, and so many used
+	maxClientName          = 200  // runes
 )
 
-var errUnknownClient = errors.New("the client is unknown here")
+var (
+	errUnknownClient = errors.New("the client is unknown here")
+	errDocumentsOff  = errors.New("client ID metadata documents are off")
+)
 
 // client is a client however it came to be known.
 type client struct {
@@ -42,6 +45,7 @@ const (
 	preregistered clientOrigin = iota // the operator
 	dynamic                           // nobody
 	document                          // the host of the client_id
+	unregistered                      // no one, and the client has not registered at this process
 )
 
 func (c *client) public() bool { return c.secret == nil }
@@ -78,16 +82,25 @@ func (c Client) grants() []oidc.GrantType {
 	return grants
 }
 
-// clientRegistry knows the clients that are registered, by the operator or by themselves.
+// clientRegistry knows the clients that are registered: by the operator, and the confidential ones that
+// registered themselves. Registration is open, so the latter are bounded, and those that have authenticated
+// are kept apart: any number of new registrations pushes out only others that have not been used yet.
 type clientRegistry struct {
 	fixed map[string]*client
+	ids   clientIDs // public clients that registered themselves are not stored
 
-	mu      sync.Mutex
-	dynamic *shelf[string, *client]
+	mu     sync.Mutex
+	unused *shelf[string, *client]
+	used   *shelf[string, *client] // the least recently used goes first
 }
 
 func newClientRegistry(clients []Client) *clientRegistry {
-	r := &clientRegistry{fixed: make(map[string]*client), dynamic: newShelf[string, *client](0, maxDynamicClients)}
+	r := &clientRegistry{
+		fixed:  make(map[string]*client),
+		ids:    newClientIDs(),
+		unused: newShelf[string, *client](0, maxConfidentialClients),
+		used:   newShelf[string, *client](0, maxConfidentialClients),
+	}
 	for _, c := range clients {
 		known := &client{
 			id:           c.ID,
@@ -110,25 +123,45 @@ func newClientRegistry(clients []Client) *clientRegistry {
 func (r *clientRegistry) add(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dynamic.put(time.Time{}, c.id, c)
+	r.unused.put(time.Time{}, c.id, c)
 }
 
 func (r *clientRegistry) find(id string) (*client, bool) {
 	if c, ok := r.fixed[id]; ok {
 		return c, true
 	}
+	if c, ok := r.ids.read(id); ok {
+		return c, true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.dynamic.get(time.Time{}, id)
+	if c, ok := r.used.get(time.Time{}, id); ok {
+		return c, true
+	}
+	return r.unused.get(time.Time{}, id)
+}
+
+// authenticated notes that a client has shown its secret.
+func (r *clientRegistry) authenticated(c *client) {
+	if c.origin != dynamic || c.public() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unused.remove(c.id)
+	r.used.put(time.Time{}, c.id, c)
 }
 
 // findClient returns the client of that ID: a registered one, or the one that the document at the URL describes. The
-// error is errUnknownClient or a [documentError].
+// error is errUnknownClient, errDocumentsOff or a [documentError].
 func (i *Issuer) findClient(id string) (*client, error) {
 	if c, ok := i.clients.find(id); ok {
 		return c, nil
 	}
 	if strings.HasPrefix(id, "https://") {
+		if !i.config.ClientDocuments {
+			return nil, errDocumentsOff
+		}
 		return i.documents.find(id)
 	}
 	return nil, errUnknownClient
@@ -145,6 +178,7 @@ func (i *Issuer) authenticate(id, secret string) (*client, error) {
 	if err != nil || !c.accepts(secret) {
 		return nil, invalidClient("client authentication failed")
 	}
+	i.clients.authenticated(c)
 	return c, nil
 }
 
@@ -154,19 +188,15 @@ func (s *server) VerifyClient(_ context.Context, r *op.Request[op.ClientCredenti
 	if err != nil {
 		return nil, err
 	}
-	return opClient{client: c}, nil
+	return opClient{c}, nil
 }
 
-// opClient shows a client to the library. The library's rules about redirect URIs are looser than ours where they let
-// localhost stand for 127.0.0.1, and stricter for web clients with several kinds of URI. Ours have been applied before
-// (checkRedirect), so the library gets to see the one URI that passed, and DevMode, with which it adds nothing.
-type opClient struct {
-	*client
-	redirectURI string
-}
+// opClient shows a client to the library. It has no redirect URIs there: only [Issuer.authorize] looks at
+// them.
+type opClient struct{ *client }
 
 func (c opClient) GetID() string                       { return c.id }
-func (c opClient) RedirectURIs() []string              { return []string{c.redirectURI} }
+func (c opClient) RedirectURIs() []string              { return nil }
 func (c opClient) PostLogoutRedirectURIs() []string    { return nil }
 func (c opClient) ApplicationType() op.ApplicationType { return op.ApplicationTypeNative }
 func (c opClient) ResponseTypes() []oidc.ResponseType {
@@ -244,6 +274,25 @@ func (m *clientMetadata) check() error {
 		m.ApplicationType = applicationType(m.RedirectURIs)
 	}
 	m.ClientName = printable(m.ClientName)
+	return nil
+}
+
+// checkRegistration applies the rules of /register, which are those of check, and one about the method to
+// authenticate, which it fills in. Errors are those of check.
+func (m *clientMetadata) checkRegistration() error {
+	if err := m.check(); err != nil {
+		return err
+	}
+	switch m.TokenEndpointAuthMethod {
+	case "":
+		m.TokenEndpointAuthMethod = oidc.AuthMethodBasic // RFC 7591, section 2
+	case oidc.AuthMethodNone, oidc.AuthMethodBasic, oidc.AuthMethodPost:
+	default:
+		return invalidMetadata("the token_endpoint_auth_method is not supported")
+	}
+	if m.TokenEndpointAuthMethod == oidc.AuthMethodNone && slices.Contains(m.GrantTypes, oidc.GrantTypeClientCredentials) {
+		return invalidMetadata("client_credentials takes a client that authenticates")
+	}
 	return nil
 }
 

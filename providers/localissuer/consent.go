@@ -81,6 +81,7 @@ type consentView struct {
 	ClientID         string
 	DocumentHost     string // of a client ID metadata document
 	SelfRegistered   bool
+	Unregistered     bool
 	Resource         string
 	Scopes           []scopeView
 	RedirectHost     string
@@ -95,9 +96,10 @@ func newConsentView(a *authorization) consentView {
 	chosen, _ := findPerson(a.loginHint)
 	v := consentView{
 		ClientName:     a.client.name,
-		ClientID:       a.client.id,
+		ClientID:       shownClientID(a.client.id),
 		DocumentHost:   a.client.host(),
 		SelfRegistered: a.client.origin == dynamic,
+		Unregistered:   a.client.origin == unregistered,
 		Resource:       a.resource,
 		People:         people(),
 		Chosen:         chosen.Subject,
@@ -112,6 +114,15 @@ func newConsentView(a *authorization) consentView {
 		}
 	}
 	return v
+}
+
+// shownClientID leaves the end of an id that carries a registration: the page shows what it says, and the end
+// is its digest.
+func shownClientID(id string) string {
+	if strings.HasPrefix(id, clientIDPrefix) {
+		return clientIDPrefix + "…" + id[strings.LastIndex(id, "."):]
+	}
+	return id
 }
 
 func scopeMeaning(scope string) string {
@@ -129,7 +140,7 @@ const requestGoneText = "This sign-in is over, or it was answered before. Start 
 // showConsent shows who asks for what and lets somebody decide as alice or bob.
 func (i *Issuer) showConsent(w http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("request")
-	a, ok := i.store.request(i.config.Now(), id)
+	a, ok := i.store.showRequest(i.config.Now(), id)
 	if !ok {
 		i.pages.problem(w, http.StatusBadRequest, requestGoneText)
 		return
@@ -171,8 +182,5 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	i.guard.forget(w, id)
-	noStore(w.Header())
-	w.Header().Set("Referrer-Policy", "no-referrer")
-	w.Header().Set("Location", target)
-	w.WriteHeader(http.StatusSeeOther)
+	redirect(w, http.StatusSeeOther, target)
 }

@@ -188,6 +188,7 @@ func readDocument(id string, response *http.Response, body []byte) (*client, err
 	var d struct {
 		clientMetadata
 		ClientID            string           `json:"client_id"`
+		AuthMethods         []string         `json:"token_endpoint_auth_methods_supported"`
 		ClientSecret        *json.RawMessage `json:"client_secret"`
 		ClientSecretExpires *json.RawMessage `json:"client_secret_expires_at"`
 	}
@@ -208,15 +209,22 @@ func readDocument(id string, response *http.Response, body []byte) (*client, err
 		return nil, documentError{"it has no client_name", false}
 	case len(d.RedirectURIs) == 0:
 		return nil, documentError{"it has no redirect_uris", false}
-	case d.TokenEndpointAuthMethod != "" && d.TokenEndpointAuthMethod != oidc.AuthMethodNone:
+	case !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods):
 		// A secret in a public document is none, and private_key_jwt is not supported.
-		return nil, documentError{"its token_endpoint_auth_method is not none", false}
+		return nil, documentError{"its token_endpoint_auth_method is not none, and token_endpoint_auth_methods_supported does not list none", false}
 	case d.ClientSecret != nil || d.ClientSecretExpires != nil:
 		return nil, documentError{"it contains a client_secret", false}
 	}
 	// Nobody can authenticate as this client, so it cannot act for itself.
 	grants := slices.DeleteFunc(d.GrantTypes, func(g oidc.GrantType) bool { return g == oidc.GrantTypeClientCredentials })
 	return &client{id: id, name: d.ClientName, origin: document, redirectURIs: d.RedirectURIs, grantTypes: grants}, nil
+}
+
+// allowsNone reports whether a document lets its client do without authentication. One document is for every
+// issuer, so a client may prefer a method and list all that it can do (OpenID Connect Relying Party Metadata
+// Choices 1.0, section 3).
+func allowsNone(preferred oidc.AuthMethod, supported []string) bool {
+	return preferred == oidc.AuthMethodNone || preferred == "" && supported == nil || slices.Contains(supported, string(oidc.AuthMethodNone))
 }
 
 // lifetimeOf reads how long a document may be cached (RFC 9111, section 5.2.2), within bounds: not so short that every

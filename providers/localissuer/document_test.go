@@ -78,7 +78,7 @@ func (d *documentHost) serveFunc(answer http.HandlerFunc) {
 }
 
 func (d *documentHost) trusted(c *localissuer.Config) {
-	c.ClientDocumentRootCAs, c.AllowLoopbackClientDocuments = d.roots, true
+	c.ClientDocumentRootCAs, c.ClientDocuments, c.AllowLoopbackClientDocuments = d.roots, true, true
 }
 
 func TestClientDocument(t *testing.T) {
@@ -105,6 +105,21 @@ func TestClientDocument(t *testing.T) {
 		h := open(t, other.trusted)
 		wantError(t, h.post("/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {other.id()}}), http.StatusBadRequest, "unauthorized_client")
 	})
+	for name, changes := range map[string][]any{
+		"prefers private_key_jwt and lists none": {"token_endpoint_auth_method", "private_key_jwt", "token_endpoint_auth_methods_supported", []string{"none", "private_key_jwt"}},
+		"lists none and prefers no method":       {"token_endpoint_auth_method", nil, "token_endpoint_auth_methods_supported", []string{"private_key_jwt", "none"}},
+		"names no method":                        {"token_endpoint_auth_method", nil},
+		"prefers none and lists others":          {"token_endpoint_auth_methods_supported", []string{"private_key_jwt"}},
+	} {
+		t.Run("AS-25 a document that "+name+" is that of a public client", func(t *testing.T) {
+			d := newDocumentHost(t)
+			d.serve(d.document(changes...))
+			h := open(t, d.trusted)
+			if a := h.post("/token", h.exchange(h.code("client_id", d.id()), "client_id", d.id())); a.StatusCode != http.StatusOK {
+				t.Errorf("status %d: %s", a.StatusCode, a.body)
+			}
+		})
+	}
 	t.Run("AS-25 only redirect URIs of the document are used", func(t *testing.T) {
 		wantPage(t, h.authorize("client_id", d.id(), "redirect_uri", "https://evil.example/cb"), http.StatusBadRequest)
 	})
@@ -133,6 +148,8 @@ func TestClientDocumentThatIsNotUsable(t *testing.T) {
 		{"AS-25 AS-26 an http redirect URI", serving(d.document("redirect_uris", []string{callback, "http://app.example/cb"})), "not on loopback"},
 		{"AS-25 a javascript redirect URI", serving(d.document("redirect_uris", []string{callback, "javascript:alert(1)"})), "scheme"},
 		{"AS-25 a shared-secret method", serving(d.document("token_endpoint_auth_method", "client_secret_basic")), "not none"},
+		{"AS-25 private_key_jwt alone, in a list", serving(d.document("token_endpoint_auth_method", nil, "token_endpoint_auth_methods_supported", []string{"private_key_jwt"})), "not none"},
+		{"AS-25 an empty list of methods", serving(d.document("token_endpoint_auth_method", nil, "token_endpoint_auth_methods_supported", []string{})), "not none"},
 		{"AS-25 private_key_jwt", serving(d.document("token_endpoint_auth_method", "private_key_jwt")), "not none"},
 		{"AS-25 a client_secret", serving(d.document("client_secret", "x")), "client_secret"},
 		{"AS-25 more than 5 KiB", serving(large), "larger than 5 KiB"},
@@ -189,6 +206,25 @@ func TestClientDocumentThatIsNotUsable(t *testing.T) {
 			t.Errorf("it burnt the code: %s", a.body)
 		}
 	})
+}
+
+func TestClientDocumentsSwitchedOff(t *testing.T) {
+	d := newDocumentHost(t)
+	h := open(t, d.trusted, func(c *localissuer.Config) { c.ClientDocuments, c.AllowLoopbackClientDocuments = false, false })
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+		if got := h.get(path).json(t)["client_id_metadata_document_supported"]; got == true {
+			t.Errorf("%s announces them", path)
+		}
+	}
+	a := h.authorize("client_id", d.id())
+	wantPage(t, a, http.StatusBadRequest)
+	if !strings.Contains(a.body, "does not fetch") || !strings.Contains(a.body, "register itself") {
+		t.Errorf("the page does not say what to do: %s", a.body)
+	}
+	wantError(t, h.post("/token", h.exchange("x", "client_id", d.id())), http.StatusUnauthorized, "invalid_client")
+	if got := d.fetches.Load(); got != 0 {
+		t.Errorf("%d fetches", got)
+	}
 }
 
 func serving(document any) http.HandlerFunc {

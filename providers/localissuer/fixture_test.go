@@ -74,6 +74,8 @@ func open(t *testing.T, change ...func(*localissuer.Config)) *house {
 		DefaultScopes:    []string{"notes:read"},
 		SigningAlgorithm: "ES256",
 		AutoApprove:      true,
+		RefreshGrace:     time.Minute,
+		ClientDocuments:  true,
 		Clients: []localissuer.Client{
 			{ID: "public", Name: "Public <b>client</b>", RedirectURIs: []string{callback, "https://app.example/cb?keep=1", "com.example.app:/cb"}},
 			{ID: "other", RedirectURIs: []string{callback}},

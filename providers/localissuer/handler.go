@@ -68,13 +68,13 @@ func newHandler(i *Issuer) http.Handler {
 		openidMetadataPath: reading(library),
 		oauthMetadataPath:  reading(underPath(openidMetadataPath, library)),
 		keysPath:           reading(library),
-		authorizePath:      {http.MethodGet: i.checkRedirect(library)},
+		authorizePath:      {http.MethodGet: i.documentsOnly(i.authorize)},
 		consentPath: {
-			http.MethodGet:  http.HandlerFunc(i.showConsent),
-			http.MethodHead: http.HandlerFunc(i.showConsent),
+			http.MethodGet:  i.documentsOnly(i.showConsent),
+			http.MethodHead: i.documentsOnly(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath:      {http.MethodPost: i.formOnly(i.knownGrants(library))},
+		tokenPath:      {http.MethodPost: i.formOnly(i.knownGrants(redirectURIOptional(library)))},
 		introspectPath: {http.MethodPost: i.formOnly(i.confidentialOnly(library))},
 		revokePath:     {http.MethodPost: i.formOnly(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
@@ -209,6 +209,32 @@ func (i *Issuer) knownGrants(next http.Handler) http.Handler {
 			return
 		}
 		next.ServeHTTP(w, r)
+	})
+}
+
+// redirectURIOptional lets a code be exchanged without redirect_uri, which the library demands.
+// [server.CodeExchange] compares what the client sent, in PostForm.
+func redirectURIOptional(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Form.Get("redirect_uri") == "" {
+			r.Form.Set("redirect_uri", "not sent")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// documentsOnly serves pages to a browser only where it opens them as a document: an image, a script or a
+// frame of another page must not start a sign-in that the person does not see. Programs send no
+// Sec-Fetch-Dest.
+func (i *Issuer) documentsOnly(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, destination := range r.Header.Values("Sec-Fetch-Dest") {
+			if destination != "document" {
+				i.pages.problem(w, http.StatusForbidden, "A sign-in must be opened as a page of its own, not inside or by another page.")
+				return
+			}
+		}
+		next(w, r)
 	})
 }
 

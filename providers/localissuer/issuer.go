@@ -9,7 +9,9 @@
 // Routing, form parsing and the shape of errors come from zitadel/oidc (package op), to which this package is an
 // [op.Server]. What that library leaves to its host, or decides more loosely than OAuth 2.1, is decided here.
 //
-// Everything lives in memory: keys are made by [New], or handed to it, and die with the process, and so do clients, codes and tokens.
+// Everything lives in memory: keys are made by [New], or handed to it, and die with the process, and so do
+// codes, tokens and confidential clients. The id of a public client that registered itself carries its
+// registration, and is still good for redirects to loopback after a restart.
 //
 // The handler sends no CORS headers. The server around it does, in one place, for [Issuer.OpenCORSPaths].
 //
@@ -68,8 +70,16 @@ type Config struct {
 	// again.
 	RefreshTokenLifetime time.Duration
 
+	// RefreshGrace is how long the previous refresh token still gets the same successor, for a client that
+	// sends it twice or never got the answer. Zero is no grace.
+	RefreshGrace time.Duration
+
 	// Clients are registered from the start, beside those that register themselves.
 	Clients []Client
+
+	// ClientDocuments announces client ID metadata documents, and fetches them. Without internet they cannot
+	// be fetched, and clients that see them announced do not register instead.
+	ClientDocuments bool
 
 	// AllowLoopbackClientDocuments lets client ID metadata documents come from loopback and private addresses. It is
 	// for development: whoever can reach the issuer can then make it send GET requests into its own network.
@@ -166,7 +176,7 @@ func New(config Config) (*Issuer, error) {
 		config:    config,
 		scopes:    grantableScopes(config.Scopes),
 		keys:      keys,
-		store:     newStore(config.AccessTokenLifetime, config.RefreshTokenLifetime),
+		store:     newStore(config.AccessTokenLifetime, config.RefreshTokenLifetime, config.RefreshGrace),
 		clients:   newClientRegistry(config.Clients),
 		documents: newDocumentFetcher(config),
 		pages:     pages,
@@ -241,6 +251,12 @@ func (c Config) check() error {
 	}
 	if c.RefreshTokenLifetime < time.Second {
 		refuse("refresh token lifetime %s: use at least 1s", c.RefreshTokenLifetime)
+	}
+	if c.RefreshGrace < 0 {
+		refuse("refresh grace %s: use 0 or more", c.RefreshGrace)
+	}
+	if c.AllowLoopbackClientDocuments && !c.ClientDocuments {
+		refuse("client documents from loopback: they are allowed, but client documents are off; switch both on or both off")
 	}
 	seen := make(map[string]bool)
 	for _, client := range c.Clients {

@@ -50,6 +50,9 @@ func TestNewRefusesWhatWouldNotWorkOrNotBeSafe(t *testing.T) {
 		{"a default scope that is no scope is refused", func(c *localissuer.Config) { c.DefaultScopes = []string{"x"} }, "not one of the scopes"},
 		{"a scope with a space is refused", func(c *localissuer.Config) { c.Scopes = []string{"a b"} }, "RFC 6749, section 3.3"},
 		{"a negative lifetime is refused", func(c *localissuer.Config) { c.AccessTokenLifetime = -time.Second }, "at least 1s"},
+		{"a negative refresh grace is refused", func(c *localissuer.Config) { c.RefreshGrace = -time.Second }, "0 or more"},
+		{"client documents from loopback without client documents are refused", func(c *localissuer.Config) { c.AllowLoopbackClientDocuments = true }, "client documents are off"},
+		{"client documents from loopback work", func(c *localissuer.Config) { c.ClientDocuments, c.AllowLoopbackClientDocuments = true, true }, ""},
 		{"a client without an ID is refused", func(c *localissuer.Config) { c.Clients = []localissuer.Client{{}} }, "no ID"},
 		{"two clients of one ID are refused", func(c *localissuer.Config) {
 			c.Clients = append(localissuer.DemoClients(""), localissuer.DemoClients("")...)

@@ -41,7 +41,7 @@ func (s *server) Discovery(context.Context, *op.Request[struct{}]) (*op.Response
 			RevocationEndpoint:                        issuer + revokePath,
 			JwksURI:                                   issuer + keysPath,
 			RegistrationEndpoint:                      issuer + registerPath,
-			ClientIDMetadataDocumentSupported:         true,
+			ClientIDMetadataDocumentSupported:         s.config.ClientDocuments,
 			ScopesSupported:                           s.scopes,
 			ResponseTypesSupported:                    []string{string(oidc.ResponseTypeCode)},
 			ResponseModesSupported:                    []string{string(oidc.ResponseModeQuery)},

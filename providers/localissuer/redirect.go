@@ -77,6 +77,13 @@ func mayRedirectTo(requested string, registered []string) bool {
 	})
 }
 
+// redirectsToLoopback reports whether a redirect to uri stays on this computer: http or https with a loopback
+// host. The host of another scheme means whatever the app behind it makes of it.
+func redirectsToLoopback(uri string) bool {
+	u, err := url.Parse(uri)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && isLoopback(u.Hostname())
+}
+
 func withoutLoopbackPort(uri string) (string, bool) {
 	u, err := url.Parse(uri)
 	if err != nil || u.Scheme != "http" || u.User != nil || strings.Contains(uri, "#") || !isLoopback(u.Hostname()) {

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
-	"slices"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -26,8 +25,9 @@ type registered struct {
 	clientMetadata
 }
 
-// register is the dynamic client registration endpoint (RFC 7591). It is open to everybody, and some clients register
-// anew at every sign-in, so the number of clients is bounded and the oldest make room.
+// register is the dynamic client registration endpoint (RFC 7591). It is open, and some clients register at
+// every sign-in: the id of a public client carries its registration, so that nothing is stored, and
+// confidential clients are bounded.
 func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 	noStore(w.Header())
 	m, err := readRegistration(w, r)
@@ -35,21 +35,25 @@ func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 		op.WriteError(w, r, err, nil)
 		return
 	}
-	c := &client{
-		id:           rand.Text(),
-		name:         m.ClientName,
-		origin:       dynamic,
-		redirectURIs: m.RedirectURIs,
-		grantTypes:   m.GrantTypes,
-	}
-	answer := registered{ClientID: c.id, ClientIDIssuedAt: i.config.Now().Unix(), clientMetadata: m}
-	if m.TokenEndpointAuthMethod != oidc.AuthMethodNone {
-		answer.ClientSecret, answer.ClientSecretExpiresAt = rand.Text(), new(int64)
+	answer := registered{ClientIDIssuedAt: i.config.Now().Unix(), clientMetadata: m}
+	if m.TokenEndpointAuthMethod == oidc.AuthMethodNone {
+		if answer.ClientID, err = i.clients.ids.issue(m); err != nil {
+			op.WriteError(w, r, err, nil)
+			return
+		}
+	} else {
+		answer.ClientID, answer.ClientSecret, answer.ClientSecretExpiresAt = rand.Text(), rand.Text(), new(int64)
 		digest := sha256.Sum256([]byte(answer.ClientSecret))
-		c.secret = &digest
+		i.clients.add(&client{
+			id:           answer.ClientID,
+			name:         m.ClientName,
+			origin:       dynamic,
+			secret:       &digest,
+			redirectURIs: m.RedirectURIs,
+			grantTypes:   m.GrantTypes,
+		})
 	}
-	i.clients.add(c)
-	i.config.Logger.InfoContext(r.Context(), "client registered itself", slog.String("client_id", c.id), slog.String("client_name", c.name))
+	i.config.Logger.InfoContext(r.Context(), "client registered itself", slog.String("client_id", answer.ClientID), slog.String("client_name", m.ClientName))
 
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
@@ -72,18 +76,5 @@ func readRegistration(w http.ResponseWriter, r *http.Request) (clientMetadata, e
 	if err != nil || json.Unmarshal(body, &m) != nil {
 		return m, invalidMetadata("the body is not a JSON object of client metadata")
 	}
-	if err := m.check(); err != nil {
-		return m, err
-	}
-	switch m.TokenEndpointAuthMethod {
-	case "":
-		m.TokenEndpointAuthMethod = oidc.AuthMethodBasic // RFC 7591, section 2
-	case oidc.AuthMethodNone, oidc.AuthMethodBasic, oidc.AuthMethodPost:
-	default:
-		return m, invalidMetadata("the token_endpoint_auth_method is not supported")
-	}
-	if m.TokenEndpointAuthMethod == oidc.AuthMethodNone && slices.Contains(m.GrantTypes, oidc.GrantTypeClientCredentials) {
-		return m, invalidMetadata("client_credentials takes a client that authenticates")
-	}
-	return m, nil
+	return m, m.checkRegistration()
 }

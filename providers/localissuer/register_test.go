@@ -105,6 +105,12 @@ func TestRegistration(t *testing.T) {
 		{"no redirect URI", map[string]any{}, "invalid_redirect_uri"},
 		{"too many redirect URIs", map[string]any{"redirect_uris": strings.Split(strings.Repeat(callback+" ", 21), " ")[:21]}, "invalid_redirect_uri"},
 		{"too long a name", map[string]any{"redirect_uris": []string{callback}, "client_name": strings.Repeat("é", 201)}, "invalid_client_metadata"},
+		{"a public client whose redirect URIs are long", map[string]any{
+			"redirect_uris": []string{callback, "https://app.example/" + strings.Repeat("x", 680)}, "token_endpoint_auth_method": "none",
+		}, "invalid_client_metadata"},
+		{"a public client whose name is long", map[string]any{
+			"redirect_uris": []string{callback}, "client_name": strings.Repeat("𝒳", 180), "token_endpoint_auth_method": "none",
+		}, "invalid_client_metadata"},
 		{"too long a scope", map[string]any{"redirect_uris": []string{callback}, "scope": strings.Repeat("x", 2001)}, "invalid_client_metadata"},
 		{"only grant types that are not supported", map[string]any{"redirect_uris": []string{callback}, "grant_types": []string{"password"}}, "invalid_client_metadata"},
 		{"private_key_jwt", map[string]any{"redirect_uris": []string{callback}, "token_endpoint_auth_method": "private_key_jwt"}, "invalid_client_metadata"},
@@ -128,9 +134,14 @@ func TestRegistration(t *testing.T) {
 		r.Header.Set("Content-Type", "text/plain")
 		wantError(t, h.do(r), http.StatusBadRequest, "invalid_client_metadata")
 	})
-	t.Run("the oldest of more than 1000 clients makes room, and those of the operator stay", func(t *testing.T) {
+	t.Run("the oldest of more than 1000 confidential clients makes room, and those that were used and those of the operator stay", func(t *testing.T) {
 		register := func() string {
 			return h.postJSON("/register", map[string]any{"redirect_uris": []string{callback}}).json(t)["client_id"].(string)
+		}
+		answer := h.postJSON("/register", map[string]any{"redirect_uris": []string{callback}}).json(t)
+		used, asUsed := answer["client_id"].(string), basic(answer["client_id"].(string), answer["client_secret"].(string))
+		if a := h.post("/token", h.exchange(h.code("client_id", used), "client_id", ""), asUsed); a.StatusCode != http.StatusOK {
+			t.Fatalf("status %d: %s", a.StatusCode, a.body)
 		}
 		first, second := register(), ""
 		for n := range 1000 {
@@ -140,6 +151,7 @@ func TestRegistration(t *testing.T) {
 		}
 		wantPage(t, h.authorize("client_id", first), http.StatusBadRequest)
 		h.code("client_id", second)
+		h.code("client_id", used)
 		h.code("client_id", "public")
 	})
 }

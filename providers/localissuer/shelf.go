@@ -44,6 +44,28 @@ func (s *shelf[K, V]) get(now time.Time, key K) (V, bool) {
 	return element.Value.(shelved[K, V]).value, true
 }
 
+// count returns how many values match.
+func (s *shelf[K, V]) count(now time.Time, match func(V) bool) (n int) {
+	s.expire(now)
+	for element := s.order.Front(); element != nil; element = element.Next() {
+		if match(element.Value.(shelved[K, V]).value) {
+			n++
+		}
+	}
+	return n
+}
+
+// removeOldest removes the oldest value that matches, and reports whether there was one.
+func (s *shelf[K, V]) removeOldest(match func(V) bool) bool {
+	for element := s.order.Front(); element != nil; element = element.Next() {
+		if item := element.Value.(shelved[K, V]); match(item.value) {
+			s.remove(item.key)
+			return true
+		}
+	}
+	return false
+}
+
 func (s *shelf[K, V]) remove(key K) {
 	if element, ok := s.items[key]; ok {
 		s.order.Remove(element)

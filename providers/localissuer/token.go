@@ -49,7 +49,9 @@ type idClaims struct {
 func (s *server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.AccessTokenRequest]) (*op.Response, error) {
 	now := s.config.Now()
 	code, err := s.store.spendCode(now, r.Data.Code, r.Client.GetID(), func(c *code) error {
-		if r.Data.RedirectURI != c.authorization.redirectURI {
+		// OAuth 2.1, section 10.2 takes redirect_uri out of this request; r.Form may hold what
+		// redirectURIOptional added.
+		if sent := r.PostForm.Get("redirect_uri"); sent != "" && sent != c.authorization.redirectURI {
 			return oidc.ErrInvalidGrant().WithDescription("the redirect_uri is not the one of the authorization request")
 		}
 		if !verifies(r.Data.CodeVerifier, c.authorization.challenge) {
@@ -83,7 +85,7 @@ func (s *server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.Acce
 func (s *server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.RefreshTokenRequest]) (*op.Response, error) {
 	now := s.config.Now()
 	requested := strings.Fields(r.Form.Get("scope"))
-	g, successor, err := s.store.rotate(now, r.Data.RefreshToken, r.Client.GetID(), func(g *grant) error {
+	rotated, err := s.store.rotate(now, r.Data.RefreshToken, r.Client.GetID(), func(g *grant) error {
 		for _, scope := range requested {
 			if !slices.Contains(g.scopes, scope) {
 				return oidc.ErrInvalidScope().WithDescription("the scope is more than what was granted") // RFC 6749, section 6
@@ -94,6 +96,10 @@ func (s *server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 	if err != nil {
 		return nil, s.grantError(ctx, "refresh token", r.Client, err)
 	}
+	if rotated.repeated {
+		s.config.Logger.InfoContext(ctx, "refresh token sent again; it gets the same successor", slog.String("client_id", r.Client.GetID()))
+	}
+	g := rotated.grant
 	scopes := g.scopes
 	if len(requested) > 0 {
 		scopes = requested
@@ -102,7 +108,7 @@ func (s *server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 	if err != nil {
 		return nil, err
 	}
-	answer.RefreshToken = successor
+	answer.RefreshToken = rotated.successor
 	return tokenResponse(answer), nil
 }
 
@@ -180,7 +186,10 @@ func (i *Issuer) grantError(ctx context.Context, kind string, c op.Client, err e
 	if errors.Is(err, errReplayedGrant) {
 		i.config.Logger.WarnContext(ctx, kind+" used a second time; everything issued for it is revoked", slog.String("client_id", c.GetID()))
 	}
-	if errors.Is(err, errReplayedGrant) || errors.Is(err, errUnknownGrant) {
+	if errors.Is(err, errOutdatedToken) {
+		i.config.Logger.InfoContext(ctx, kind+" sent again after it was replaced several times; nothing is revoked", slog.String("client_id", c.GetID()))
+	}
+	if errors.Is(err, errReplayedGrant) || errors.Is(err, errUnknownGrant) || errors.Is(err, errOutdatedToken) {
 		return oidc.ErrInvalidGrant().WithDescription("the %s is unknown, expired, used, or issued to another client", kind)
 	}
 	return err

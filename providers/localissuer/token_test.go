@@ -1,6 +1,7 @@
 package localissuer_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -102,7 +103,6 @@ func TestCodeExchangeRefusals(t *testing.T) {
 		{"AS-13 the challenge as verifier is refused", []string{"code_verifier", challengeOf(verifier)}, "invalid_grant"},
 		{"AS-15 another redirect URI is refused", []string{"redirect_uri", "https://app.example/cb?keep=1"}, "invalid_grant"},
 		{"AS-15 another port of the redirect URI is refused", []string{"redirect_uri", "http://127.0.0.1:7778/callback"}, "invalid_grant"},
-		{"AS-15 a missing redirect URI is refused", []string{"redirect_uri", ""}, "invalid_request"},
 		{"AS-15 another client is refused", []string{"client_id", "other"}, "invalid_grant"},
 		{"AS-16c another resource is refused", []string{"resource", h.url + "/other"}, "invalid_target"},
 		{"AS-16c an unknown resource is refused", []string{"resource", "https://elsewhere.example/"}, "invalid_target"},
@@ -118,6 +118,16 @@ func TestCodeExchangeRefusals(t *testing.T) {
 			}
 		})
 	}
+	t.Run("AS-15 the redirect URI may be left out, or be empty", func(t *testing.T) {
+		if a := h.post("/token", h.exchange(h.code(), "redirect_uri", "")); a.StatusCode != http.StatusOK {
+			t.Errorf("left out: status %d: %s", a.StatusCode, a.body)
+		}
+		empty := h.exchange(h.code())
+		empty["redirect_uri"] = []string{""}
+		if a := h.post("/token", empty); a.StatusCode != http.StatusOK {
+			t.Errorf("empty: status %d: %s", a.StatusCode, a.body)
+		}
+	})
 	t.Run("AS-13 a confidential client needs its verifier as well", func(t *testing.T) {
 		code := h.code("client_id", "secretive")
 		asClient := basic("secretive", "s3cret+&=%")
@@ -247,7 +257,8 @@ func TestRefresh(t *testing.T) {
 			t.Errorf("claims %v", claims)
 		}
 	})
-	t.Run("AS-21 a refresh token that comes again ends the whole family", func(t *testing.T) {
+	t.Run("AS-21 without a grace a refresh token that comes again ends the whole family", func(t *testing.T) {
+		h := open(t, func(c *localissuer.Config) { c.RefreshGrace = 0 })
 		first := h.tokens()
 		second := h.refresh(first["refresh_token"]).json(t)
 		wantError(t, h.refresh(first["refresh_token"]), http.StatusBadRequest, "invalid_grant")
@@ -257,6 +268,7 @@ func TestRefresh(t *testing.T) {
 		}
 	})
 	t.Run("AS-21 another family lives on", func(t *testing.T) {
+		h := open(t, func(c *localissuer.Config) { c.RefreshGrace = 0 })
 		one, two := h.tokens(), h.tokens()
 		h.refresh(one["refresh_token"])
 		h.refresh(one["refresh_token"])
@@ -308,20 +320,157 @@ func TestRefresh(t *testing.T) {
 		h.clock.forward(time.Hour)
 		wantError(t, h.refresh(a.json(t)["refresh_token"]), http.StatusBadRequest, "invalid_grant")
 	})
-	t.Run("of many who come at once one gets a token", func(t *testing.T) {
+}
+
+// Clients send a refresh token again, because two processes share it or an answer got lost.
+func TestRepeatedRefresh(t *testing.T) {
+	const grace = time.Minute
+	refreshed := func(t *testing.T, h *house, token any) map[string]any {
+		t.Helper()
+		a := h.refresh(token)
+		if a.StatusCode != http.StatusOK {
+			t.Fatalf("status %d: %s", a.StatusCode, a.body)
+		}
+		return a.json(t)
+	}
+	wantFamily := func(t *testing.T, h *house, current any, alive bool) {
+		t.Helper()
+		if a := h.refresh(current); (a.StatusCode == http.StatusOK) != alive {
+			t.Errorf("the current token gets status %d, want the family alive: %t", a.StatusCode, alive)
+		}
+	}
+	t.Run("AS-21 the previous token gets the same successor and a new access token, as often as it comes", func(t *testing.T) {
+		h := open(t)
+		first := h.tokens()
+		second := refreshed(t, h, first["refresh_token"])
+		seen := []any{second["access_token"]}
+		h.clock.forward(grace - time.Second)
+		for range 2 {
+			again := refreshed(t, h, first["refresh_token"])
+			if again["refresh_token"] != second["refresh_token"] {
+				t.Error("it gets another successor")
+			}
+			if slices.Contains(seen, again["access_token"]) || !h.active(again["access_token"]) {
+				t.Error("the access token is not a new one that is active")
+			}
+			seen = append(seen, again["access_token"])
+		}
+		wantFamily(t, h, second["refresh_token"], true)
+	})
+	t.Run("AS-21 of many who come at once all get the same successor", func(t *testing.T) {
+		h := open(t)
 		token := h.tokens()["refresh_token"]
-		statuses := make([]int, 8)
+		answers := make([]answer, 8)
 		var group sync.WaitGroup
-		for n := range statuses {
-			group.Go(func() { statuses[n] = h.refresh(token).StatusCode })
+		for n := range answers {
+			group.Go(func() { answers[n] = h.refresh(token) })
 		}
 		group.Wait()
-		slices.Sort(statuses)
-		if statuses[0] != http.StatusOK || statuses[1] != http.StatusBadRequest {
-			t.Errorf("statuses %v", statuses)
+		for _, a := range answers {
+			if a.StatusCode != http.StatusOK || a.json(t)["refresh_token"] != answers[0].json(t)["refresh_token"] {
+				t.Errorf("status %d: %s", a.StatusCode, a.body)
+			}
+		}
+		wantFamily(t, h, answers[0].json(t)["refresh_token"], true)
+	})
+	t.Run("AS-21 after the grace the previous token ends the family", func(t *testing.T) {
+		h := open(t)
+		first := h.tokens()
+		second := refreshed(t, h, first["refresh_token"])
+		h.clock.forward(grace)
+		wantError(t, h.refresh(first["refresh_token"]), http.StatusBadRequest, "invalid_grant")
+		wantFamily(t, h, second["refresh_token"], false)
+		if h.active(first["access_token"]) || h.active(second["access_token"]) {
+			t.Error("an access token of the family is still active")
+		}
+	})
+	t.Run("AS-21 once its successor was replaced a token ends the family, within the grace too", func(t *testing.T) {
+		h := open(t)
+		first := h.tokens()
+		third := refreshed(t, h, refreshed(t, h, first["refresh_token"])["refresh_token"])
+		wantError(t, h.refresh(first["refresh_token"]), http.StatusBadRequest, "invalid_grant")
+		wantFamily(t, h, third["refresh_token"], false)
+	})
+	t.Run("AS-21 an older token is refused within its grace and ends nothing, and ends the family afterwards", func(t *testing.T) {
+		h := open(t)
+		first := h.tokens()
+		third := refreshed(t, h, refreshed(t, h, first["refresh_token"])["refresh_token"])
+		fourth := refreshed(t, h, third["refresh_token"])
+		wantError(t, h.refresh(first["refresh_token"]), http.StatusBadRequest, "invalid_grant")
+		if !h.active(first["access_token"]) || !h.active(fourth["access_token"]) {
+			t.Error("an access token of the family is no longer active")
+		}
+		fifth := refreshed(t, h, fourth["refresh_token"])
+		h.clock.forward(grace)
+		wantError(t, h.refresh(first["refresh_token"]), http.StatusBadRequest, "invalid_grant")
+		wantFamily(t, h, fifth["refresh_token"], false)
+	})
+	t.Run("AS-21 another client gets nothing for a previous token, and ends nothing", func(t *testing.T) {
+		h := open(t)
+		first := h.tokens()
+		second := refreshed(t, h, first["refresh_token"])
+		wantError(t, h.refresh(first["refresh_token"], "client_id", "other"), http.StatusBadRequest, "invalid_grant")
+		h.clock.forward(2 * grace)
+		wantError(t, h.refresh(first["refresh_token"], "client_id", "other"), http.StatusBadRequest, "invalid_grant")
+		wantFamily(t, h, second["refresh_token"], true)
+	})
+	t.Run("AS-21b a repeat asks for no more than was granted", func(t *testing.T) {
+		h := open(t)
+		first := h.tokens()
+		refreshed(t, h, first["refresh_token"])
+		wantError(t, h.refresh(first["refresh_token"], "scope", "admin"), http.StatusBadRequest, "invalid_scope")
+		if got := h.refresh(first["refresh_token"], "scope", "notes:read").json(t); got["scope"] != "notes:read" {
+			t.Errorf("scope %v", got["scope"])
+		}
+	})
+	t.Run("a previous token is inactive at introspection, and revoking it ends the family", func(t *testing.T) {
+		h := open(t)
+		asClient := basic("secretive", "s3cret+&=%")
+		first := h.post("/token", h.exchange(h.code("client_id", "secretive"), "client_id", ""), asClient).json(t)["refresh_token"].(string)
+		renew := func(token string) answer {
+			return h.post("/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}}, asClient)
+		}
+		second := renew(first).json(t)["refresh_token"].(string)
+		for token, want := range map[string]bool{first: false, second: true} {
+			if got := h.post("/introspect", url.Values{"token": {token}}, asClient).json(t)["active"]; got != want {
+				t.Errorf("active %v, want %t", got, want)
+			}
+		}
+		h.post("/revoke", url.Values{"token": {first}}, asClient)
+		wantError(t, renew(second), http.StatusBadRequest, "invalid_grant")
+	})
+	t.Run("repeats are logged, without the token", func(t *testing.T) {
+		log := new(lines)
+		h := open(t, func(c *localissuer.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+		first := h.tokens()["refresh_token"]
+		second := refreshed(t, h, first)["refresh_token"]
+		refreshed(t, h, first)
+		third := refreshed(t, h, second)["refresh_token"]
+		fourth := refreshed(t, h, third)["refresh_token"]
+		h.refresh(first)  // three behind
+		h.refresh(second) // two behind
+		got := log.String()
+		for _, want := range []string{"it gets the same successor", "nothing is revoked", "level=WARN msg=\"refresh token used a second time"} {
+			if strings.Count(got, want) != 1 {
+				t.Errorf("the log does not say %q once: %s", want, got)
+			}
+		}
+		for _, token := range []any{first, second, third, fourth} {
+			if strings.Contains(got, token.(string)) {
+				t.Error("the log contains a token")
+			}
 		}
 	})
 }
+
+// lines is a log that requests write to at the same time.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
+func (l *lines) String() string              { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
 
 func TestClientCredentials(t *testing.T) {
 	h := open(t)

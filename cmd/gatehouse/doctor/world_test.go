@@ -224,7 +224,7 @@ func (w *world) open() *world {
 		issuer, err := localissuer.New(localissuer.Config{
 			Issuer: w.provider.URL, Resources: []string{"http://localhost:3002/mcp", w.settings["resource"]}, DangerouslyAllowPublicResource: true,
 			Scopes: []string{"mcp:use", "greet:read", "greet:write", "gatehouse:admin"}, DefaultScopes: []string{"mcp:use"},
-			SigningAlgorithm: "ES256", AccessTokenLifetime: time.Minute, Clients: localissuer.DemoClients("canary-secret"), AutoApprove: true, Logger: discard,
+			SigningAlgorithm: "ES256", AccessTokenLifetime: time.Minute, Clients: localissuer.DemoClients("canary-secret"), AutoApprove: true, ClientDocuments: true, Logger: discard,
 		})
 		if err != nil {
 			w.t.Fatal(err)
