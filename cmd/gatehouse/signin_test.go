@@ -40,7 +40,7 @@ func TestAClientThatKnowsOnlyTheURLSignsInAndCallsATool(t *testing.T) {
 			"described by its own page": document,
 		} {
 			t.Run(protocol+", "+name, func(t *testing.T) {
-				h := startHouse(t, map[string]string{"provider.allow_loopback_client_documents": "true"}, trustDocuments)
+				h := startHouse(t, map[string]string{"provider.client_documents": "true", "provider.allow_loopback_client_documents": "true"}, trustDocuments)
 				alice := &person{name: "alice", decision: "approve"}
 				session, err := connect(t, h.url, protocol, alice, registration)
 				if err != nil {
@@ -64,6 +64,24 @@ func TestAClientThatKnowsOnlyTheURLSignsInAndCallsATool(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Claude Code and Codex name a document on the internet wherever an issuer announces that it reads one, and
+// register otherwise: the built-in profile must work without internet.
+func TestAClientWithADocumentRegistersAtTheBuiltInProfile(t *testing.T) {
+	h := startHouse(t, nil)
+	documentOrRegistration := func(c *auth.AuthorizationCodeHandlerConfig) {
+		dynamic(c)
+		c.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: "https://client.invalid/client.json"}
+	}
+	alice := &person{name: "alice", decision: "approve"}
+	session, err := connect(t, h.url, legacy, alice, documentOrRegistration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := alice.asked[0].Get("client_id"); !strings.HasPrefix(id, "reg1.") || whoamiOf(t, session).Client != id {
+		t.Errorf("the client is %q", id)
 	}
 }
 
