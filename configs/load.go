@@ -127,9 +127,6 @@ func (l *loader) add(one layer, kindKnown bool) {
 	for _, name := range one.sortedKeys() {
 		value, origin := one.values[name], one.origins[name]
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == name })
-		if i < 0 && one.assumed && strings.HasPrefix(name, "provider.") {
-			continue // what a built-in profile says of its own kind, where another was chosen
-		}
 		if i < 0 {
 			l.problems = append(l.problems, l.unknown(name, one))
 			continue
@@ -363,7 +360,8 @@ func notes(c *Config) []string {
 func demoNotes(c *Config) []string {
 	var keys []string
 	for _, v := range c.Effective {
-		if v.Key != kindKey && v.Key != "resource" && v.Origin == builtInProfile+defaultProfile {
+		isOfProvider := strings.HasPrefix(v.Key, "provider.") // these have guardrails and notes of their own
+		if !isOfProvider && v.Key != "resource" && v.Origin == builtInProfile+defaultProfile {
 			keys = append(keys, v.Key+" ("+v.Value+")")
 		}
 	}

@@ -687,8 +687,16 @@ func TestTheBuiltInProfileCountsForTheLocalIssuerOnly(t *testing.T) {
 			}
 		})
 	}
-	// The same file counts whole if it is named: then it was chosen.
-	named := mustLoad(t, Sources{Profile: "local.yaml", Flags: map[string]string{kindKey: "oidc", "provider.issuer": keycloakIssuer}})
+	// The same settings count whole if their file is named: then it was chosen.
+	text, err := os.ReadFile("local.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	general := filepath.Join(t.TempDir(), "general.yaml")
+	if err := os.WriteFile(general, bytes.Replace(text, []byte("  client_documents: false\n"), nil, 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	named := mustLoad(t, Sources{Profile: general, Flags: map[string]string{kindKey: "oidc", "provider.issuer": keycloakIssuer}})
 	if !named.Tools.Demo || named.Server.DrainTime != 0 {
 		t.Error("a profile that was named does not count")
 	}
