@@ -40,6 +40,9 @@ type shape struct {
 	Claims map[string]any
 	// Opaque is the token itself, if it is no JWT.
 	Opaque string
+	// InactiveStatus is how the introspection endpoint answers about a token that is not active; 0 means 200
+	// and the member.
+	InactiveStatus int `json:"inactive_status"`
 	// Is is whom the server must take the caller for.
 	Is identity
 	// Refused is why no setting here lets the token in; then Is says nothing.
@@ -283,6 +286,8 @@ func newAuthority(t *testing.T, s shape) *authority {
 		switch {
 		case id != s.Settings["client_id"] || secret != s.Settings["client_secret"]:
 			answer(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client"})
+		case (r.FormValue("token") != s.Opaque || a.known == nil) && s.InactiveStatus != 0:
+			w.WriteHeader(s.InactiveStatus)
 		case r.FormValue("token") != s.Opaque || a.known == nil:
 			answer(w, http.StatusOK, map[string]any{"active": false})
 		default:
@@ -312,7 +317,7 @@ func answer(w http.ResponseWriter, status int, body map[string]any) {
 func (a *authority) sources(t *testing.T, preset string, settings map[string]string) Sources {
 	t.Helper()
 	s := Sources{Flags: map[string]string{
-		"resource": "https://mcp.example.com/mcp", "provider.discovery_url": a.server.URL + "/metadata", "provider.introspection_cache": "0s",
+		"resource": "https://mcp.example.com/mcp", "provider.discovery_url": a.server.URL + "/metadata", "provider.introspection_cache": "1ns",
 		"scopes.required": "mcp:use", "scopes.initial": "mcp:use,greet:read",
 	}}
 	if strings.HasPrefix(preset, unnamed) {

@@ -82,7 +82,7 @@ func TestARefusalIsForgottenSoonerThanAGoodAnswer(t *testing.T) {
 				asked := 0
 				client := &http.Client{Transport: transport(func() string { asked++; return c.answer })}
 				rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{resource}, ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
-				i := newIntrospector(t.Context(), rfc7662{anonymous}, locatedAt("https://login.example.com/introspect"), client, rules, c.keep, slog.New(slog.DiscardHandler))
+				i := newIntrospector(t.Context(), newRFC7662(anonymous), locatedAt("https://login.example.com/introspect"), client, rules, c.keep, slog.New(slog.DiscardHandler))
 				_, first := i.Verify(context.Background(), "opaque")
 				if c.until > 0 {
 					time.Sleep(c.until - time.Millisecond)
@@ -103,7 +103,7 @@ func TestARefusalIsForgottenSoonerThanAGoodAnswer(t *testing.T) {
 func TestOfARefusalByTheIssuersWordLittleIsKept(t *testing.T) {
 	client := &http.Client{Transport: transport(func() string { return `{"active":true,"iss":"` + strings.Repeat("x", 30_000) + `"}` })}
 	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{"https://mcp.example.com/mcp"}}
-	i := newIntrospector(t.Context(), rfc7662{anonymous}, locatedAt("https://login.example.com/introspect"), client, rules, time.Minute, slog.New(slog.DiscardHandler))
+	i := newIntrospector(t.Context(), newRFC7662(anonymous), locatedAt("https://login.example.com/introspect"), client, rules, time.Minute, slog.New(slog.DiscardHandler))
 	if _, err := i.Verify(t.Context(), "opaque"); ReasonOf(err) != IssuerMismatch {
 		t.Fatal(err)
 	}

@@ -30,8 +30,10 @@ type Diagnosis struct {
 	Keyless bool
 	// Algorithms are the accepted signature algorithms.
 	Algorithms []jose.SignatureAlgorithm
-	// Introspect asks at address about a token that nobody issued. It returns nil if the answer is that the token is not
-	// good, as it must be; the error wraps [ErrUnavailable] otherwise. It is nil if no token is asked about.
+	// Introspect asks at address about a token that nobody issued. It returns nil if the answer is that the
+	// token is not good, as it must be; the error wraps [ErrUnavailable] otherwise, and
+	// [ErrUnauthorizedWithoutCause] if the answer does not say whether it refuses the token or the
+	// credentials of this server. It is nil if no token is asked about.
 	Introspect func(ctx context.Context, client *http.Client, address string) error
 	// Introspection is where to ask about tokens.
 	Introspection Endpoint

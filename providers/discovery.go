@@ -65,7 +65,11 @@ func readMetadata(ctx context.Context, client *http.Client, place string) (Publi
 }
 
 func (d discovery) keysURL(ctx context.Context) (string, error) {
-	return d.find(d.fromNetwork(ctx), "keys", keysAddress)
+	address, err := d.find(d.fromNetwork(ctx), "keys", keysAddress)
+	if _, ok := errors.AsType[notNamedError](err); ok {
+		return "", fmt.Errorf("%w: %w", ErrNoUsableKeys, err)
+	}
+	return address, err
 }
 
 func (d discovery) introspectionURL(ctx context.Context) (string, error) {
@@ -92,6 +96,7 @@ func (d discovery) find(read func(place string) (PublishedMetadata, error), what
 		busiest  *busyError
 		busy     int
 	)
+	notNamed := false
 	for _, place := range d.places {
 		metadata, err := read(place)
 		if err == nil {
@@ -107,6 +112,11 @@ func (d discovery) find(read func(place string) (PublishedMetadata, error), what
 			}
 		}
 		failures = append(failures, fmt.Sprintf("metadata at %s: %v", place, err))
+		_, ok := errors.AsType[notNamedError](err)
+		notNamed = notNamed || ok
+	}
+	if notNamed {
+		return "", notNamedError{strings.Join(failures, "; ")}
 	}
 	if busy > 0 && busy == len(d.places) {
 		return "", busiest
@@ -120,13 +130,18 @@ func (d discovery) addressIn(metadata PublishedMetadata, what string, member fun
 	}
 	address := member(metadata)
 	if address == "" {
-		return "", fmt.Errorf("it names no %s", what)
+		return "", notNamedError{"it names no " + what}
 	}
 	if reason := d.hosts.refuses(address); reason != "" {
 		return "", fmt.Errorf("the address of its %s cannot be used: %s", what, reason)
 	}
 	return address, nil
 }
+
+// notNamedError says that the issuer's metadata was read and does not have the address asked for.
+type notNamedError struct{ text string }
+
+func (e notNamedError) Error() string { return e.text }
 
 // namesIssuer compares byte for byte, but for the name in the braces of an issuer template: Microsoft Entra's metadata for
 // many tenants has the literal {tenantid} where a token has the tenant.

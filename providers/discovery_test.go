@@ -139,7 +139,7 @@ func TestRequestsToAProviderSayWhoTheyAreFrom(t *testing.T) {
 	if err := keys.refresh(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	i := newIntrospector(t.Context(), rfc7662{anonymous}, locatedAt("https://id.example/introspect"), client, Rules{}, 0, slog.New(slog.DiscardHandler))
+	i := newIntrospector(t.Context(), newRFC7662(anonymous), locatedAt("https://id.example/introspect"), client, Rules{}, 0, slog.New(slog.DiscardHandler))
 	_, _ = i.Verify(t.Context(), "opaque")
 	for path, accept := range map[string]string{
 		"/.well-known/oauth-authorization-server": "application/json", "/keys": "application/jwk-set+json, application/json", "/introspect": "application/json",

@@ -107,12 +107,25 @@ func locationOf(resp *http.Response) string {
 // exchange makes one request for JSON and returns the status and at most limit bytes of the body. That the other side is
 // busy is an error, a [busyError]; every other status is the caller's to judge.
 func exchange(client *http.Client, req *http.Request, limit int64) (status int, body []byte, err error) {
+	got, err := send(client, req, limit)
+	return got.status, got.body, err
+}
+
+// reply is an answer of an issuer.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// send is [exchange] with the header of the answer.
+func send(client *http.Client, req *http.Request, limit int64) (reply, error) {
 	req.Header.Set("Accept", acceptJSON)
 	resp, body, err := answerTo(client, req, limit)
 	if err != nil {
-		return 0, nil, err
+		return reply{}, err
 	}
-	return resp.StatusCode, body, nil
+	return reply{resp.StatusCode, resp.Header, body}, nil
 }
 
 // answerTo makes one request and reads the answer, of which the body is closed.

@@ -2,7 +2,6 @@ package providers
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,17 +17,10 @@ import (
 
 const (
 	maxIntrospectionBytes = 64 << 10
-	// maxQuestions bounds how many questions an issuer gets at once: whoever sends invented tokens must not have this
-	// server flood it.
-	maxQuestions = 32
-	// maxWaiting bounds how many tokens wait for their turn, also those whose callers hung up. Beyond it the answer is an
-	// outage at once.
-	maxWaiting = 128
 	// refusalsKept and refusalKept bound how long and how many tokens are remembered as refused. They have a cache of
 	// their own, so that invented tokens cannot push good ones out.
 	refusalsKept = 1_000
 	refusalKept  = 5 * time.Second
-	answersKept  = 10_000
 )
 
 // introspector asks the issuer about a token (RFC 7662) and applies the same rules to the answer that stand for the claims
@@ -42,13 +34,22 @@ type introspector struct {
 	logger   *slog.Logger
 	life     context.Context // questions end with it
 
-	flight    singleflight.Group
-	questions chan struct{}
-	waiting   chan struct{}
-	good      *lru.Cache[[sha256.Size]byte, verdict]
-	bad       *lru.Cache[[sha256.Size]byte, verdict]
-	busyUntil atomic.Int64 // Unix nanoseconds
+	flight singleflight.Group
+	queue  *questionQueue
+	active *activeTokens
+	bad    *lru.Cache[fingerprint, verdict]
+	// The issuer is not asked before these times, in Unix nanoseconds. Tokens that were active at their last
+	// question wait only for a Retry-After that was answered to such a question: anyone can make the issuer
+	// refuse the others.
+	busyUntil, activeBusyUntil atomic.Int64
+	// nextComplaint is when the log may say again that the issuer refuses this server's credentials, in Unix
+	// nanoseconds.
+	nextComplaint atomic.Int64
 }
+
+// complaintInterval is the least time between two log lines about this server's credentials, which every
+// token would cause.
+const complaintInterval = time.Minute
 
 // verdict is what became of a token, for as long as it may be remembered. It holds no token.
 type verdict struct {
@@ -68,116 +69,141 @@ func (v verdict) answer() (*Identity, error) {
 }
 
 func newIntrospector(life context.Context, style introspectionStyle, address *locator, client *http.Client, rules Rules, keep time.Duration, logger *slog.Logger) *introspector {
-	// The sizes are constants above zero, of which alone the constructor would complain.
-	good, _ := lru.New[[sha256.Size]byte, verdict](answersKept)
-	bad, _ := lru.New[[sha256.Size]byte, verdict](refusalsKept)
+	// The size is a constant above zero, of which alone the constructor would complain.
+	bad, _ := lru.New[fingerprint, verdict](refusalsKept)
 	verifier := NewVerifier(rules, nil)
 	introspected := check{named("token_type", "token_use"), words("a bearer access token's, or absent"), checkIntrospectedType}
 	verifier.claimChecks = slices.Insert(verifier.claimChecks, 0, introspected)
 	return &introspector{
 		style: style, address: address, client: client, verifier: verifier, keep: keep, logger: logger, life: life,
-		questions: make(chan struct{}, maxQuestions), waiting: make(chan struct{}, maxWaiting), good: good, bad: bad,
+		queue: newQuestionQueue(), active: newActiveTokens(), bad: bad,
 	}
 }
 
 // Verify asks the issuer, unless it did lately. The question goes on when the caller hangs up: others may wait for it.
+//
+// Anyone can cause questions by inventing tokens. A token that was active at its last question, and has not
+// expired, is therefore asked about in any case, and before the others.
 func (i *introspector) Verify(ctx context.Context, token string) (*Identity, error) {
 	if longest := i.verifier.rules.MaxTokenBytes; len(token) > longest {
 		return nil, refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), longest)
 	}
-	sum := sha256.Sum256([]byte(token))
-	if v, ok := i.remembered(sum); ok {
+	sum := fingerprintOf(token)
+	v, known, active := i.remembered(sum)
+	switch {
+	case known:
 		return v.answer()
+	case active:
+		return i.await(ctx, token, sum, true)
 	}
 	if isSparing(ctx) {
 		return nil, refuse(Throttled, "the issuer is not asked for an address that sent too many bad tokens")
 	}
+	return i.await(ctx, token, sum, false)
+}
+
+// await has the question asked, or joins the callers that wait for its answer already.
+func (i *introspector) await(ctx context.Context, token string, sum fingerprint, active bool) (*Identity, error) {
+	address := addressIn(ctx)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	answer := i.flight.DoChan(string(sum[:]), func() (any, error) {
-		if v, ok := i.remembered(sum); ok {
+		if v, known, _ := i.remembered(sum); known {
 			return v, nil
 		}
-		return i.decide(token, sum), nil
+		return i.decide(token, sum, active, address), nil
 	})
 	select {
 	case got := <-answer:
 		return got.Val.(verdict).answer()
 	case <-ctx.Done():
-		return nil, unavailable(IntrospectionUnavailable, "no answer while the caller waited")
+		if active {
+			return nil, unavailable(IntrospectionUnavailable, "no answer while the caller waited")
+		}
+		return nil, tooManyUnknown(IntrospectionUnavailable, "no answer about an unknown token while the caller waited")
 	}
 }
 
-func (i *introspector) remembered(sum [sha256.Size]byte) (verdict, bool) {
-	for _, cache := range []*lru.Cache[[sha256.Size]byte, verdict]{i.good, i.bad} {
-		if v, ok := cache.Get(sum); ok && i.now().Before(v.until) {
-			return v, true
-		}
+// remembered returns the verdict on a token, if known. active says that the token was active at its last
+// question and has not expired.
+func (i *introspector) remembered(sum fingerprint) (v verdict, known, active bool) {
+	now := i.now()
+	id, active := i.active.find(sum, now)
+	if id != nil {
+		return verdict{id: id}, true, active
 	}
-	return verdict{}, false
+	v, ok := i.bad.Get(sum)
+	return v, ok && now.Before(v.until), active
 }
 
 func (i *introspector) now() time.Time { return i.verifier.rules.Now() }
 
-func (i *introspector) decide(token string, sum [sha256.Size]byte) verdict {
-	claims, err := i.ask(token)
+func (i *introspector) decide(token string, sum fingerprint, active bool, sender string) verdict {
+	claims, err := i.ask(i.life, token, active, sender)
 	v := verdict{err: err}
 	if err == nil {
 		v.id, v.err = i.verifier.identify(claims)
 	}
+	now := i.now()
 	switch {
 	case v.err == nil:
+		v.id.claims = claims.compact()
+		expiry := v.id.GoodUntil
+		if !claims.has("exp") {
+			expiry = time.Unix(maxTime, 0)
+		}
 		// Never past the end of the token, whatever the leeway.
-		v.until = i.now().Add(i.keep)
+		v.until = now.Add(i.keep)
 		if v.id.Expiry.Before(v.until) {
 			v.until = v.id.Expiry
 		}
-		i.good.Add(sum, v)
+		i.active.add(sum, v.id, v.until, expiry, now)
 	case errors.Is(v.err, ErrInvalidToken):
-		v.err, v.until = settled(v.err), i.now().Add(min(refusalKept, i.keep))
+		v.err, v.until = settled(v.err), now.Add(min(refusalKept, i.keep))
+		i.active.remove(sum)
 		i.bad.Add(sum, v)
 	}
 	return v
 }
 
-// ask puts one question to the issuer and returns the claims of an active token.
-func (i *introspector) ask(token string) (object, error) {
-	if wait := time.Until(time.Unix(0, i.busyUntil.Load())); wait > 0 {
+// ask puts one question to the issuer and returns the claims of an active token. active says that the token
+// was active at its last question; sender is the address that it came from.
+func (i *introspector) ask(ctx context.Context, token string, active bool, sender string) (object, error) {
+	busyUntil := &i.busyUntil
+	if active {
+		busyUntil = &i.activeBusyUntil
+	}
+	if wait := time.Until(time.Unix(0, busyUntil.Load())); wait > 0 {
 		return nil, unavailable(IntrospectionUnavailable, "the issuer wants to be left alone for another %s", wait.Round(time.Second))
 	}
 	address, err := i.address.current()
 	if err != nil {
 		return nil, unavailable(IntrospectionUnavailable, "%v", err)
 	}
-	select {
-	case i.waiting <- struct{}{}:
-		defer func() { <-i.waiting }()
-	default:
-		return nil, unavailable(IntrospectionUnavailable, "%d tokens wait already", maxWaiting)
-	}
-	ctx, cancel := context.WithTimeout(i.life, fetchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	select {
-	case i.questions <- struct{}{}:
-		defer func() { <-i.questions }()
-	case <-ctx.Done():
-		return nil, unavailable(IntrospectionUnavailable, "%d questions are open already", maxQuestions)
+	leave, err := i.queue.enter(ctx, active, sender)
+	if err != nil {
+		return nil, err
 	}
+	defer leave()
 	req, err := i.style.request(ctx, address, token)
 	if err != nil {
 		return nil, unavailable(IntrospectionUnavailable, "%v", err)
 	}
-	status, body, err := exchange(i.client, req, maxIntrospectionBytes)
+	answer, err := send(i.client, req, maxIntrospectionBytes)
 	if err != nil {
 		var busy *busyError
 		if errors.As(err, &busy) && busy.retryAfter > 0 {
-			i.busyUntil.Store(time.Now().Add(min(busy.retryAfter, time.Minute)).UnixNano())
+			until := time.Now().Add(min(busy.retryAfter, time.Minute)).UnixNano()
+			i.busyUntil.Store(until)
+			busyUntil.Store(until)
 		}
 		return nil, unavailable(IntrospectionUnavailable, "%v", err)
 	}
-	claims, err := i.style.claims(status, body, i.verifier.fixed)
+	claims, err := i.style.claims(answer, i.verifier.fixed)
 	if errors.Is(err, ErrUnavailable) {
-		i.logger.Error("the issuer refuses to be asked about tokens", "reason", IntrospectionUnavailable, "error", err)
+		i.complain(err)
 	}
 	if err != nil {
 		return nil, err
@@ -190,8 +216,25 @@ func (i *introspector) ask(token string) (object, error) {
 	return claims, nil
 }
 
-// Explain implements [Explainer] for tokens that only the issuer understands.
-func (i *introspector) Explain(_ context.Context, token string, live bool) Explanation {
+// status says whether the issuer can be asked: once the address is known.
+func (i *introspector) status() KeyStatus {
+	if _, err := i.address.current(); err != nil {
+		return KeyStatus{Reason: IntrospectionUnavailable, Problem: err.Error()}
+	}
+	return KeyStatus{Usable: true}
+}
+
+// complain logs that the issuer does not answer questions as it should, at most once per complaintInterval.
+func (i *introspector) complain(err error) {
+	now := time.Now()
+	if next := i.nextComplaint.Load(); now.UnixNano() >= next && i.nextComplaint.CompareAndSwap(next, now.Add(complaintInterval).UnixNano()) {
+		i.logger.Error("the issuer refuses to be asked about tokens", "reason", IntrospectionUnavailable, "error", err)
+	}
+}
+
+// Explain implements [Explainer] for tokens that only the issuer understands. If live, it looks the address
+// up itself: a command that asks once does not wait for the background.
+func (i *introspector) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: i.verifier.rules}
 	f := Finding{Name: "introspection", Got: fmt.Sprintf("%d bytes", len(token)), Want: "active, by the word of the issuer"}
 	if !live {
@@ -199,7 +242,13 @@ func (i *introspector) Explain(_ context.Context, token string, live bool) Expla
 		e.Findings = append(e.Findings, f)
 		return e
 	}
-	claims, err := i.ask(token)
+	var claims object
+	err := i.address.lookUp(ctx)
+	if err != nil {
+		err = unavailable(IntrospectionUnavailable, "%v", err)
+	} else {
+		claims, err = i.ask(ctx, token, false, "")
+	}
 	if errors.Is(err, ErrUnavailable) {
 		f.Skipped, err = err.Error(), nil
 	}
@@ -237,15 +286,7 @@ func locatedAt(address string) *locator { return &locator{address: address} }
 // A failure does not make a known address unknown.
 func (l *locator) run(ctx context.Context) {
 	for wait := time.Second; ; {
-		asking, cancel := context.WithTimeout(ctx, l.patience)
-		address, err := l.find(asking)
-		cancel()
-		l.mu.Lock()
-		if err == nil {
-			l.address = address
-		}
-		l.err = err
-		l.mu.Unlock()
+		err := l.refresh(ctx)
 		pause := 10 * time.Minute
 		if err != nil {
 			pause, wait = wait, min(2*wait, 30*time.Second)
@@ -260,6 +301,28 @@ func (l *locator) run(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// refresh looks the address up now.
+func (l *locator) refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.patience)
+	defer cancel()
+	address, err := l.find(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.address = address
+	}
+	l.err = err
+	return err
+}
+
+// lookUp looks the address up if it is not known yet.
+func (l *locator) lookUp(ctx context.Context) error {
+	if _, err := l.current(); err == nil {
+		return nil
+	}
+	return l.refresh(ctx)
 }
 
 func (l *locator) current() (string, error) {

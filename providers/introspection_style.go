@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"github.com/zitadel/oidc/v3/pkg/client"
 
 	"gatehouse/providers/rawjson"
@@ -21,11 +24,18 @@ type introspectionStyle interface {
 	request(ctx context.Context, address, token string) (*http.Request, error)
 	// claims returns the claims of an active token. The error wraps ErrInvalidToken if it is not active, and
 	// ErrUnavailable if the answer says nothing about it. fixed are the members whose meaning is fixed.
-	claims(status int, body []byte, fixed *rawjson.Names) (object, error)
+	claims(answer reply, fixed *rawjson.Names) (object, error)
 }
 
 // rfc7662 is OAuth 2.0 Token Introspection.
-type rfc7662 struct{ authenticate authenticator }
+type rfc7662 struct {
+	authenticate authenticator
+	// authenticated is set once the issuer has told this server about a token, whether that was active or
+	// not.
+	authenticated *atomic.Bool
+}
+
+func newRFC7662(authenticate authenticator) rfc7662 { return rfc7662{authenticate, &atomic.Bool{}} }
 
 func (s rfc7662) request(ctx context.Context, address, token string) (*http.Request, error) {
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
@@ -41,31 +51,70 @@ func (s rfc7662) request(ctx context.Context, address, token string) (*http.Requ
 	return req, nil
 }
 
-func (s rfc7662) claims(status int, body []byte, fixed *rawjson.Names) (object, error) {
-	switch status {
+func (s rfc7662) claims(answer reply, fixed *rawjson.Names) (object, error) {
+	switch answer.status {
 	case http.StatusOK:
 	case http.StatusBadRequest:
 		// Some issuers refuse tokens of certain forms instead of calling them inactive; oidc-provider does so with JWTs.
-		var wrong struct {
-			Error string `json:"error"`
-		}
-		if json.Unmarshal(body, &wrong) == nil && (wrong.Error == "unsupported_token_type" || wrong.Error == "invalid_token") {
+		if code := errorCode(answer.body); code == "unsupported_token_type" || code == "invalid_token" {
 			return nil, refuse(TokenInactive, "the issuer does not tell about tokens of this form")
 		}
 		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered 400")
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d: the credentials of this server are not good there", status)
+	case http.StatusUnauthorized:
+		return nil, s.unauthorized(answer)
+	case http.StatusForbidden:
+		return nil, credentialsRefused(answer.status)
 	default:
-		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d", status)
+		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d", answer.status)
 	}
-	claims, err := parseObject(body, fixed.And("active", "token_type", "token_use"))
+	claims, err := parseObject(answer.body, fixed.And("active", "token_type", "token_use"))
 	if err != nil {
 		return nil, unavailable(IntrospectionUnavailable, "the answer about a token is %v", err)
 	}
-	if active, _ := claims.find("active"); string(active) != "true" { // anything else, absent included, is no
+	active, _ := claims.find("active")
+	if text := string(active); text == "true" || text == "false" {
+		s.authenticated.Store(true)
+	}
+	if string(active) != "true" { // anything else, absent included, is no
 		return nil, refuse(TokenInactive, "the issuer says so")
 	}
 	return claims, nil
+}
+
+// ErrUnauthorizedWithoutCause is an [ErrUnavailable]: the introspection endpoint answered 401, and nothing
+// says whether it refuses the credentials of this server or the token that it was asked about.
+var ErrUnauthorizedWithoutCause = fmt.Errorf("%w: 401 without a cause", ErrUnavailable)
+
+// unauthorized is what a 401 means. RFC 7662, section 2.3 has it for the credentials of this server. Some
+// issuers, such as Gitea, answer it to a token that is not active as well. With a Basic challenge (RFC 7617)
+// or invalid_client (RFC 6749, section 5.2) the credentials are meant. Without, they are only as long as
+// nothing has shown that they are good.
+func (s rfc7662) unauthorized(answer reply) error {
+	challenges, _ := oauthex.ParseWWWAuthenticate(answer.header.Values("WWW-Authenticate"))
+	basic := slices.ContainsFunc(challenges, func(c oauthex.Challenge) bool { return strings.EqualFold(c.Scheme, "Basic") })
+	switch {
+	case basic || errorCode(answer.body) == "invalid_client":
+		return credentialsRefused(answer.status)
+	case s.authenticated.Load():
+		return refuse(TokenInactive, "the introspection endpoint answered 401, and accepted the credentials of this server before")
+	}
+	return &Refusal{Reason: IntrospectionUnavailable, kind: ErrUnauthorizedWithoutCause,
+		format: "the introspection endpoint answered 401 without a cause: the credentials of this server may not be good there, or the token is not active"}
+}
+
+func credentialsRefused(status int) error {
+	return unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d: the credentials of this server are not good there", status)
+}
+
+// errorCode is the code of an error response (RFC 6749, section 5.2), or "".
+func errorCode(body []byte) string {
+	var wrong struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(body, &wrong) != nil {
+		return ""
+	}
+	return wrong.Error
 }
 
 // googleTokeninfo is Google's own: a GET that needs no credentials, numbers as text, and an error for a token that is not
@@ -83,14 +132,14 @@ func (googleTokeninfo) request(ctx context.Context, address, token string) (*htt
 	return req, nil
 }
 
-func (googleTokeninfo) claims(status int, body []byte, fixed *rawjson.Names) (object, error) {
+func (googleTokeninfo) claims(answer reply, fixed *rawjson.Names) (object, error) {
 	switch {
-	case status == http.StatusBadRequest || status == http.StatusUnauthorized:
+	case answer.status == http.StatusBadRequest || answer.status == http.StatusUnauthorized:
 		return nil, refuse(TokenInactive, "the issuer says so")
-	case status != http.StatusOK:
-		return nil, unavailable(IntrospectionUnavailable, "the tokeninfo endpoint answered %d", status)
+	case answer.status != http.StatusOK:
+		return nil, unavailable(IntrospectionUnavailable, "the tokeninfo endpoint answered %d", answer.status)
 	}
-	claims, err := parseObject(body, fixed)
+	claims, err := parseObject(answer.body, fixed)
 	if err != nil {
 		return nil, unavailable(IntrospectionUnavailable, "the answer about a token is %v", err)
 	}

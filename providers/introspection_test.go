@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -26,6 +27,8 @@ import (
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
 )
+
+func withoutExp(s *providers.OIDC) { s.IntrospectionNoExp = true }
 
 // registry is an introspection endpoint on loopback that answers as the test says, and remembers what it was asked.
 type registry struct {
@@ -139,6 +142,10 @@ func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
 		"no audience":                       {nil, says(map[string]any{"aud": nil}), providers.AudienceMismatch, providers.ErrInvalidToken},
 		"over":                              {nil, says(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), providers.TokenExpired, providers.ErrInvalidToken},
 		"without an end":                    {nil, says(map[string]any{"exp": nil}), providers.ExpiryMissing, providers.ErrInvalidToken},
+		"without exp, as RFC 7662 allows":   {withoutExp, says(map[string]any{"exp": nil}), "", nil},
+		"with exp where it may be missing":  {withoutExp, says(nil), "", nil},
+		"over where exp may be missing":     {withoutExp, says(map[string]any{"exp": 1000}), providers.TokenExpired, providers.ErrInvalidToken},
+		"exp is null where it may miss":     {withoutExp, says(map[string]any{"exp": json.RawMessage("null")}), providers.ClaimsMalformed, providers.ErrInvalidToken},
 		"nobody's":                          {nil, says(map[string]any{"sub": nil}), providers.SubjectMissing, providers.ErrInvalidToken},
 		"a refresh token":                   {nil, says(map[string]any{"token_type": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
 		"a refresh token, as Hydra says it": {nil, says(map[string]any{"token_use": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
@@ -158,6 +165,7 @@ func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
 		"of another client than is allowed": {func(s *providers.OIDC) { s.AudienceMode, s.AllowedClients = "client_allow_list", []string{"app"} }, says(nil), providers.ClientRefused, providers.ErrInvalidToken},
 		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`), providers.TokenInactive, providers.ErrInvalidToken},
 		"asked wrongly":                     {nil, status(400, `{"error":"invalid_request"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"401 that names no cause":           {nil, status(401, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnauthorizedWithoutCause},
 		"asked with bad credentials":        {nil, status(401, `{"error":"invalid_client","error_description":"canary-upstream"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
 		"a server that is broken":           {nil, status(500, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
 		"a page":                            {nil, status(200, "<html>canary-upstream</html>"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
@@ -317,6 +325,213 @@ func TestCallsWithOneTokenShareOneQuestion(t *testing.T) {
 	calls.Wait()
 	if got := r.asked.Load(); got != 1 {
 		t.Errorf("the issuer was asked %d times", got)
+	}
+}
+
+// Gitea answers without exp (RFC 7662, section 2.2: OPTIONAL). Such an answer is good for
+// introspection_cache.
+func TestAnAnswerWithoutExpIsGoodForTheTimeOfTheCache(t *testing.T) {
+	for name, c := range map[string]struct {
+		changes map[string]any
+		longest time.Duration // until the token counts as expired
+	}{
+		"without exp": {map[string]any{"exp": nil}, 20 * time.Second},
+		"with exp":    {nil, 11 * time.Minute}, // its own, and the leeway
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, says(c.changes))
+			p := asking(t, r, func(s *providers.OIDC) { s.IntrospectionNoExp, s.IntrospectionCache = true, 20*time.Second })
+			for range 2 {
+				id, err := p.Verify(context.Background(), opaque)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if left := time.Until(id.GoodUntil); left <= c.longest-5*time.Second || left > c.longest {
+					t.Errorf("it is good for another %s", left)
+				}
+				if _, ok := id.Claims()["exp"]; ok != (c.changes == nil) {
+					t.Errorf("claims have exp: %v", ok)
+				}
+			}
+			if got := r.asked.Load(); got != 1 {
+				t.Errorf("the issuer was asked %d times", got)
+			}
+		})
+	}
+	t.Run("a JWT without exp stays refused", func(t *testing.T) {
+		authority := providertest.NewIssuer(t)
+		r := newRegistry(t, says(nil))
+		p := asking(t, r, func(s *providers.OIDC) { s.IntrospectionNoExp, s.JWKSURL = true, authority.KeysURL() })
+		token := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "exp": nil})
+		if _, err := p.Verify(context.Background(), token); providers.ReasonOf(err) != providers.ExpiryMissing {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Gitea answers 401 to a token that is not active, and so do others to wrong credentials.
+func TestA401IsBlamedOnTheCredentialsOnlyIfTheAnswerSaysSo(t *testing.T) {
+	plain := status(401, "Unauthorized\n")
+	challenge := func(values ...string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["WWW-Authenticate"] = values
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}
+	inactive, blamed := providers.TokenInactive, providers.IntrospectionUnavailable
+	for name, c := range map[string]struct {
+		before http.HandlerFunc // answers a question about another token first
+		answer http.HandlerFunc
+		want   providers.Reason
+	}{
+		"no cause, and no good answer before":               {nil, plain, blamed},
+		"no cause, after a good answer":                     {says(nil), plain, inactive},
+		"no cause, after an answer that is not good":        {says(map[string]any{"active": false}), plain, inactive},
+		"no cause, after an answer without active":          {status(200, `{"error":"x"}`), plain, blamed},
+		"no cause, after an answer that is no JSON":         {status(200, "<html>"), plain, blamed},
+		"no cause, after another 401":                       {plain, plain, blamed},
+		"no cause, after an outage":                         {status(500, ""), plain, blamed},
+		"a Bearer challenge":                                {says(nil), challenge(`Bearer realm="x", error="invalid_token"`), inactive},
+		"a challenge that mentions basic":                   {says(nil), challenge(`Bearer error_description="no, basic is gone"`), inactive},
+		"a Basic challenge":                                 {says(nil), challenge(`Basic realm="x"`), blamed},
+		"a Basic challenge in small letters, without realm": {says(nil), challenge(`basic`), blamed},
+		"a Basic challenge behind another":                  {says(nil), challenge(`Bearer realm="x", Basic realm="y"`), blamed},
+		"a Basic challenge in a field of its own":           {says(nil), challenge(`Bearer realm="x"`, `Basic realm="y"`), blamed},
+		"invalid_client":                                    {says(nil), status(401, `{"error":"invalid_client"}`), blamed},
+		"403":                                               {says(nil), status(403, ""), blamed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, c.before)
+			p := asking(t, r, nil)
+			if c.before != nil {
+				_, _ = p.Verify(context.Background(), "another")
+			}
+			r.become(c.answer)
+			_, err := p.Verify(context.Background(), opaque)
+			if got := providers.ReasonOf(err); got != c.want || errors.Is(err, providers.ErrInvalidToken) != (c.want == inactive) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+// With wrong credentials every token would be a line of the log, also an invented one.
+func TestWrongCredentialsAreLoggedOnceAMinute(t *testing.T) {
+	r := newRegistry(t, status(401, ""))
+	var log lines
+	settings := oidcSettings(t, introspectedIssuer, func(s *providers.OIDC) {
+		s.Introspection, s.IntrospectionURL, s.IntrospectionAuth = "always", r.URL, "none"
+	})
+	resource, err := providers.ParseResource(testResource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := settings.Open(t.Context(), providers.Site{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		_, _ = p.Verify(context.Background(), fmt.Sprint("invented-", n))
+	}
+	if got := log.count("the issuer refuses to be asked about tokens"); got != 1 {
+		t.Errorf("%d lines", got)
+	}
+}
+
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), part)
+}
+
+// django-oauth-toolkit has a key set without keys. Every call works, so the server must be ready.
+func TestIntrospectionAloneIsReadyWhereTheIssuerPublishesNoKeys(t *testing.T) {
+	const keys, metadata = "/keys", "/.well-known/oauth-authorization-server"
+	for name, c := range map[string]struct {
+		mode   string
+		fixed  bool // introspection_url is set
+		keys   string
+		status int // of the answer with the keys; 0: the metadata name none
+		ready  bool
+		fix    bool // the log names the setting that does without keys
+	}{
+		"opaque, an empty key set":                    {"opaque", false, `{"keys":[]}`, 200, true, true},
+		"opaque, an empty key set, introspection_url": {"opaque", true, `{"keys":[]}`, 200, true, true},
+		"opaque, no key that can be used":             {"opaque", true, `{"keys":[{"kty":"oct","k":"AA"}]}`, 200, true, true},
+		"opaque, metadata without keys":               {"opaque", true, "", 0, true, true},
+		"opaque, keys that cannot be fetched":         {"opaque", true, "", 500, false, false},
+		"opaque, keys that cannot be read":            {"opaque", true, "<html>", 200, false, false},
+		"off, an empty key set":                       {"off", false, `{"keys":[]}`, 200, false, false},
+		"always, whatever the keys are":               {"always", false, "", 500, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var fetched atomic.Int64
+			var issuer *httptest.Server
+			issuer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case metadata:
+					members := map[string]string{"issuer": issuer.URL, "introspection_endpoint": issuer.URL + "/introspect", "jwks_uri": issuer.URL + keys}
+					if c.status == 0 {
+						delete(members, "jwks_uri")
+					}
+					_ = json.NewEncoder(w).Encode(members)
+				case keys:
+					fetched.Add(1)
+					status(c.status, c.keys)(w, r)
+				case "/introspect":
+					says(map[string]any{"iss": nil})(w, r)
+				default:
+					http.NotFound(w, r)
+				}
+			}))
+			t.Cleanup(issuer.Close)
+			settings := oidcSettings(t, issuer.URL, func(s *providers.OIDC) {
+				s.Introspection, s.IntrospectionAuth = c.mode, "none"
+				if c.fixed {
+					s.IntrospectionURL = issuer.URL + "/introspect"
+				}
+			})
+			var log lines
+			resource, err := providers.ParseResource(testResource)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			p, err := settings.Open(ctx, providers.Site{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ready := func() bool { return p.(providers.KeyReporter).Keys().Usable }
+			for begin := time.Now(); ready() != c.ready || c.mode != "always" && log.count("could not be fetched") == 0; time.Sleep(time.Millisecond) {
+				if time.Since(begin) > 5*time.Second {
+					t.Fatalf("ready: %v, want %v; %+v", ready(), c.ready, p.(providers.KeyReporter).Keys())
+				}
+			}
+			if ready() != c.ready {
+				t.Errorf("ready: %v, want %v", ready(), c.ready)
+			}
+			if got := log.count("provider.introspection=always") > 0; got != c.fix {
+				t.Errorf("the log names the setting: %v, want %v", got, c.fix)
+			}
+			if c.mode == "off" {
+				return
+			}
+			if _, err := p.Verify(context.Background(), opaque); err != nil {
+				t.Errorf("an opaque token: %v", err)
+			}
+		})
 	}
 }
 

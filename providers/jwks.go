@@ -185,6 +185,10 @@ func firstOf(texts []string) []string {
 	return append(slices.Clone(texts[:most]), fmt.Sprintf("and %d more", len(texts)-most))
 }
 
+// ErrNoUsableKeys says that an issuer publishes a key set without a key that can verify a signature, or none
+// at all. An outage is another error.
+var ErrNoUsableKeys = errors.New("it has no key that can verify a signature")
+
 // sanitize keeps the keys of a key set that can verify a signature, and says why it skipped the others. A set without
 // any such key is an error, so that it never replaces a good one; what was skipped is returned with it.
 func sanitize(body []byte) (*keyring, error) {
@@ -211,7 +215,7 @@ func sanitize(body []byte) (*keyring, error) {
 		}
 	}
 	if len(ring.keys) == 0 {
-		return ring, errors.New("it has no key that can verify a signature")
+		return ring, ErrNoUsableKeys
 	}
 	return ring, nil
 }

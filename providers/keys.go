@@ -95,6 +95,8 @@ type KeySet struct {
 	source KeySource
 	policy KeyPolicy
 	logger *slog.Logger
+	// introspects says that tokens can be verified without keys, by introspection.
+	introspects bool
 	// checks bounds how many signatures are checked at once: a flood of forgeries must leave a processor to the callers
 	// whose tokens are known.
 	checks chan struct{}
@@ -220,6 +222,13 @@ func (s *KeySet) Status() KeyStatus {
 		status.Problem = s.lastErr.Error()
 	}
 	return status
+}
+
+// unpublished reports whether the last fetch found that the issuer publishes no usable key.
+func (s *KeySet) unpublished() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Is(s.lastErr, ErrNoUsableKeys)
 }
 
 // VerifySignature implements oidc.KeySet. The error wraps ErrInvalidToken or ErrUnavailable.
@@ -518,7 +527,11 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		s.failures++
 		s.nextTry = now.Add(s.backoff(err))
 		s.waiting = s.waiting || f.demanded // the tokens that it was for still wait
-		s.logger.Warn("the provider's keys could not be fetched", "reason", KeysUnavailable, "error", err, "next_try_in", time.Until(s.nextTry).Round(time.Millisecond))
+		attrs := []any{"reason", KeysUnavailable, "error", err, "next_try_in", time.Until(s.nextTry).Round(time.Millisecond)}
+		if s.introspects && errors.Is(err, ErrNoUsableKeys) {
+			attrs = append(attrs, "fix", "set provider.introspection=always if the provider issues no JWTs")
+		}
+		s.logger.Warn("the provider's keys could not be fetched", attrs...)
 	}
 	if err == nil && s.lastErr != nil {
 		s.logger.Info("the provider's keys are back")

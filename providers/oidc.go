@@ -42,6 +42,7 @@ type OIDC struct {
 	IntrospectionURL   string        `koanf:"introspection_url" help:"where to ask, instead of asking the metadata"`
 	IntrospectionAuth  string        `koanf:"introspection_auth" help:"how this server proves who it is: basic, post, private_key_jwt, or none"`
 	IntrospectionCache time.Duration `koanf:"introspection_cache" help:"how long an answer may be used again, never past the token's end; 0s for not at all"`
+	IntrospectionNoExp bool          `koanf:"introspection_without_exp" help:"accept answers about active tokens that have no exp, each for introspection_cache"`
 	ClientID           string        `koanf:"client_id" help:"this server's own client at the provider, for introspection"`
 	ClientSecret       Secret        `koanf:"client_secret" help:"its secret, for introspection_auth basic and post"`
 	ClientKey          Secret        `koanf:"client_key" help:"its private key in PEM, for introspection_auth private_key_jwt"`
@@ -114,6 +115,7 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 			source.URL = fixedURL(s.JWKSURL)
 		}
 		p.keys = NewKeySet(source, KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
+		p.keys.introspects = s.Introspection == introspectOpaque
 		p.verifier = NewVerifier(rules, p.keys)
 		go p.keys.Run(ctx)
 	}
@@ -126,6 +128,9 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 		if s.IntrospectionURL == "" {
 			endpoint = newLocator(metadata.introspectionURL, metadata.patience())
 			go endpoint.run(ctx)
+		}
+		if s.IntrospectionNoExp {
+			rules.WithoutExpiry = s.IntrospectionCache
 		}
 		p.introspector = newIntrospector(ctx, style, endpoint, client, rules, s.IntrospectionCache, site.Logger)
 	}
@@ -205,16 +210,16 @@ func (s *OIDC) introspectionStyle() (introspectionStyle, error) {
 	}
 	switch s.IntrospectionAuth {
 	case authBasic:
-		return rfc7662{withBasic(s.ClientID, s.ClientSecret)}, nil
+		return newRFC7662(withBasic(s.ClientID, s.ClientSecret)), nil
 	case authPost:
-		return rfc7662{withPost(s.ClientID, s.ClientSecret)}, nil
+		return newRFC7662(withPost(s.ClientID, s.ClientSecret)), nil
 	case authKey:
 		signer, err := newClientSigner(s.ClientKey, s.ClientKeyID)
 		if err != nil {
 			return nil, err
 		}
-		return rfc7662{withKey(s.ClientID, s.Issuer, signer)}, nil
+		return newRFC7662(withKey(s.ClientID, s.Issuer, signer)), nil
 	default:
-		return rfc7662{anonymous}, nil
+		return newRFC7662(anonymous), nil
 	}
 }

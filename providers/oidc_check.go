@@ -175,7 +175,13 @@ func (s *OIDC) checkIntrospection(report func(key, reason, wayOut string)) {
 				report(unused.key, "nobody uses it: this server verifies tokens with the provider's public keys, unless introspection is on", "remove it, or set provider.introspection to opaque or always")
 			}
 		}
+		if s.IntrospectionNoExp {
+			report("introspection_without_exp", "it has no effect while introspection is off: a JWT without exp is always refused", "remove it, or set provider.introspection to opaque or always")
+		}
 		return
+	}
+	if s.IntrospectionNoExp && s.IntrospectionCache == 0 {
+		report("introspection_without_exp", "an answer without exp is good for introspection_cache, which is 0s", "set provider.introspection_cache, for instance to 30s")
 	}
 	usesSecret := s.IntrospectionStyle == styleRFC7662 && (s.IntrospectionAuth == authBasic || s.IntrospectionAuth == authPost)
 	usesKey := s.IntrospectionStyle == styleRFC7662 && s.IntrospectionAuth == authKey

@@ -83,11 +83,11 @@ func (s *OIDC) askAboutNothing(ctx context.Context, client *http.Client, address
 	if err != nil {
 		return unavailable(IntrospectionUnavailable, "%v", err)
 	}
-	status, body, err := exchange(client, req, maxIntrospectionBytes)
+	answer, err := send(client, req, maxIntrospectionBytes)
 	if err != nil {
 		return unavailable(IntrospectionUnavailable, "%v", err)
 	}
-	_, err = style.claims(status, body, rules.fixedClaims())
+	_, err = style.claims(answer, rules.fixedClaims())
 	switch {
 	case err == nil:
 		return unavailable(IntrospectionUnavailable, "it calls a token active that nobody issued")

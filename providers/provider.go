@@ -9,6 +9,7 @@ package providers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -31,7 +32,21 @@ var (
 	// ErrUnavailable says that the provider could not be asked: answer 503, because a 401 would make clients throw
 	// good tokens away and sign in again at the worst moment.
 	ErrUnavailable = errors.New("identity provider unavailable")
+	// ErrTooManyUnknown is an [ErrUnavailable]: the issuer must be asked about the token, which was not
+	// active before, and other tokens of that kind wait already. It counts as a failure of the address that
+	// the token came from.
+	ErrTooManyUnknown = fmt.Errorf("%w: too many unknown tokens", ErrUnavailable)
 )
+
+// AddressKey is the context key of the address that a token came from: a string, for IPv6 the network that
+// its sender can choose addresses from. A provider that asks its issuer about tokens bounds the questions of
+// each address.
+type AddressKey struct{}
+
+func addressIn(ctx context.Context) string {
+	address, _ := ctx.Value(AddressKey{}).(string)
+	return address
+}
 
 type sparingKey struct{}
 

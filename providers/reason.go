@@ -87,7 +87,7 @@ func Reasons() []ReasonInWords {
 		{IssuerMismatch, "`iss` is not the configured issuer, byte for byte"},
 		{AudienceMismatch, "`aud` does not name this resource (RFC 8707)"},
 		{TokenExpired, "`exp` is past"},
-		{ExpiryMissing, "there is no `exp`"},
+		{ExpiryMissing, "there is no `exp`; `provider.introspection_without_exp` accepts an introspection answer without it"},
 		{TokenNotYetValid, "`nbf` or `iat` is ahead: compare the clocks"},
 		{SubjectMissing, "there is no `sub`"},
 		{IDToken, "an ID token, which says who signed in and opens nothing"},
@@ -98,11 +98,11 @@ func Reasons() []ReasonInWords {
 		{SignatureInvalid, "the signature does not hold"},
 		{KeysUnavailable, "the issuer's keys could not be fetched, the key of a token was not looked up yet (`provider.key_refetch_interval`), or the issuer publishes it in a form that cannot be used: not the token's fault"},
 		{TokenInactive, "the issuer says that the token is not, or no longer, active (RFC 7662)"},
-		{IntrospectionUnavailable, "the issuer could not be asked about a token: not the token's fault"},
+		{IntrospectionUnavailable, "the issuer could not be asked about a token, or too many unknown tokens wait: not the token's fault"},
 		{InsufficientScope, "the token lacks a scope that the operation needs"},
 		{ScopeUnobtainable, "the same, but the token has no scope claim and got its scopes from `provider.default_scopes`, so that no sign-in can add one"},
 		{OriginRefused, "a web page of a foreign origin"},
-		{Throttled, "too many bad tokens came from this address; it is told to wait"},
+		{Throttled, "too many bad tokens, or unknown ones that made others wait, came from this address; it is told to wait"},
 		{HostRefused, "a Host header that is not ours: DNS rebinding, or a proxy that rewrites it"},
 		{MessageMalformed, "the body is not one JSON-RPC message that every parser reads alike, and batches are not either; or MCP does not allow it here"},
 		{BodyTooLarge, "the body is longer than `server.max_body_bytes`; or `_meta`, or what a session keeps (`initialize`, a notification), than 16 KiB"},
@@ -205,6 +205,14 @@ func unavailable(reason Reason, format string, args ...any) error {
 		_ = fmt.Sprintf(format, args...)
 	}
 	return &Refusal{Reason: reason, kind: ErrUnavailable, format: format, args: args}
+}
+
+// tooManyUnknown is unavailable with an error that wraps [ErrTooManyUnknown].
+func tooManyUnknown(reason Reason, format string, args ...any) error {
+	if false { // as in refuse
+		_ = fmt.Sprintf(format, args...)
+	}
+	return &Refusal{Reason: reason, kind: ErrTooManyUnknown, format: format, args: args}
 }
 
 // settled is err with its detail put together, to be kept: what it is made of may be as large as a token.

@@ -54,13 +54,16 @@ func (p *remote) ReadScope(inToken string) (ours []string, request string) {
 // AdvertisedScopes implements [ScopeReader].
 func (p *remote) AdvertisedScopes() []string { return p.advertised }
 
-// Keys implements [KeyReporter]. Without keys, what is needed is the address at which to ask.
+// Keys implements [KeyReporter]. Where tokens are introspected and the issuer publishes no usable keys, what
+// is needed is the address at which to ask.
 func (p *remote) Keys() KeyStatus {
-	if p.keys != nil {
-		return p.keys.Status()
+	if p.keys == nil {
+		return p.introspector.status()
 	}
-	if _, err := p.introspector.address.current(); err != nil {
-		return KeyStatus{Reason: IntrospectionUnavailable, Problem: err.Error()}
+	status := p.keys.Status()
+	if !status.Usable && p.introspector != nil && p.keys.unpublished() {
+		introspection := p.introspector.status()
+		status.Usable, status.Reason = introspection.Usable, introspection.Reason
 	}
-	return KeyStatus{Usable: true}
+	return status
 }

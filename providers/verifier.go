@@ -47,6 +47,9 @@ type Rules struct {
 	ClientClaims []string
 	// SubjectClaim names the caller; empty means sub.
 	SubjectClaim string
+	// WithoutExpiry, if above zero, is how long a token without exp is good from when its claims were read.
+	// It is for answers to introspection (RFC 7662, section 2.2), which are asked for again.
+	WithoutExpiry time.Duration
 	// Leeway is how far the clocks of issuer and server may differ. Zero means [DefaultLeeway].
 	Leeway time.Duration
 	// MaxTokenBytes bounds the length of a token. Zero means [DefaultMaxTokenBytes].
@@ -328,6 +331,8 @@ func (v *Verifier) identify(claims object) (*Identity, error) {
 	if len(id.Scopes) == 0 {
 		id.Scopes = nil
 	}
-	id.GoodUntil = id.Expiry.Add(v.rules.Leeway)
+	if id.GoodUntil.IsZero() {
+		id.GoodUntil = id.Expiry.Add(v.rules.Leeway)
+	}
 	return id, nil
 }

@@ -31,6 +31,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			}
 			ctx := c.Request().Context()
 			sender := neighbourhood(c.RealIP())
+			visitOf(c).sender = sender
 			switch all, bad := throttle.exceeded(sender, visitOf(c).began); {
 			case bad:
 				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
@@ -42,8 +43,10 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				explain(cfg.Logger, explainer, c, token)
 			}
 			if err != nil {
-				// Whoever hangs up while a question is open has cost as much as a bad token.
-				if errors.Is(err, providers.ErrInvalidToken) || ctx.Err() != nil && !providers.CountsAsFailure(err) {
+				// A caller that hangs up while a question is open has cost as much as a bad token, and so has
+				// one whose unknown token made others wait.
+				if errors.Is(err, providers.ErrInvalidToken) || errors.Is(err, providers.ErrTooManyUnknown) ||
+					ctx.Err() != nil && !providers.CountsAsFailure(err) {
 					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
 					// this token is bad.
 					if wait := throttle.failed(sender); wait > 0 || providers.ReasonOf(err) == providers.Throttled {

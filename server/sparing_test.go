@@ -62,11 +62,14 @@ func (a *asked) about(prefix string) int {
 }
 
 // start is a front whose tokens are all asked about, and who lets an address have that many failures.
-func (a *asked) start(t *testing.T, failures int) *front {
+func (a *asked) start(t *testing.T, failures int, changes ...func(*providers.OIDC)) *front {
 	t.Helper()
 	kind, _ := providers.KindNamed("oidc")
 	settings := kind.Defaults().(*providers.OIDC)
 	settings.Issuer, settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "https://login.example.com", "always", a.URL, "none"
+	for _, change := range changes {
+		change(settings)
+	}
 	return start(t, options{public: "https://mcp.example.com", provider: settings, settings: func(s *server.Settings) {
 		s.FailedAuthPerMinute, s.TrustedProxies = failures, []string{"127.0.0.0/8"}
 	}})
@@ -105,6 +108,84 @@ func TestWhoeverSentTooManyBadTokensMakesNobodyAskTheIssuer(t *testing.T) {
 	if r := f.ask(t, http.MethodPost, "/mcp", from(other, "good-unknown"), nil); r.status != 200 {
 		t.Errorf("the same from another address answered %d", r.status)
 	}
+}
+
+// A proxy that is not trusted, or a NAT, makes one address of all callers. Strangers there must not lock out
+// callers whose tokens the issuer called active, not even when the answer is too old to be used again.
+func TestAFloodOfBadTokensDoesNotLockOutActiveOnesOfTheSameAddress(t *testing.T) {
+	issuer := newAsked(t)
+	f := issuer.start(t, 3, func(s *providers.OIDC) { s.IntrospectionCache = time.Nanosecond })
+	const shared = "192.0.2.7"
+	for _, token := range []string{"good-alice", "good-bob"} {
+		if r := f.ask(t, http.MethodPost, "/mcp", from(shared, token), nil); r.status != 200 {
+			t.Fatalf("%s answered %d %s", token, r.status, r.body)
+		}
+	}
+	for i := range 6 {
+		if r := f.ask(t, http.MethodPost, "/mcp", from(shared, "bad-"+strconv.Itoa(i)), nil); i >= 3 && r.status != 429 {
+			t.Errorf("bad token %d answered %d", i, r.status)
+		}
+		for _, token := range []string{"good-alice", "good-bob"} {
+			if r := f.ask(t, http.MethodPost, "/mcp", from(shared, token), nil); r.status != 200 {
+				t.Errorf("%s answered %d after %d bad tokens", token, r.status, i+1)
+			}
+		}
+	}
+	if n := issuer.about("good-alice"); n != 7 {
+		t.Errorf("the issuer was asked about it %d times", n)
+	}
+	// Nothing is known of this one.
+	if r := f.ask(t, http.MethodPost, "/mcp", from(shared, "good-carol"), nil); r.status != 429 {
+		t.Errorf("an unknown token answered %d", r.status)
+	}
+}
+
+// Many unknown tokens at once wait for each other, which counts as a failure of their address.
+func TestWaitsThatUnknownTokensCauseCountAsFailures(t *testing.T) {
+	issuer := newAsked(t)
+	f := issuer.start(t, 3)
+	const sender, other = "192.0.2.7", "192.0.2.8"
+	ctx, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
+	answered := make(chan int, 64)
+	var flood sync.WaitGroup
+	for i := range 64 {
+		flood.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+f.address+"/mcp", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Host = f.resource.Host()
+			for k, v := range from(sender, "slow-"+strconv.Itoa(i)) {
+				req.Header.Set(k, v)
+			}
+			if resp, err := f.transport.RoundTrip(req); err == nil {
+				resp.Body.Close()
+				answered <- resp.StatusCode
+			}
+		})
+	}
+	got := map[int]int{}
+	for range 32 { // that many may wait
+		select {
+		case status := <-answered:
+			got[status]++
+		case <-time.After(10 * time.Second):
+			t.Fatalf("got %v", got)
+		}
+	}
+	if got[503] != 3 || got[429] != 29 {
+		t.Errorf("got %v, want 3 of 503 and then 429", got)
+	}
+	if n := issuer.about("slow-"); n != 8 {
+		t.Errorf("the issuer was asked about %d tokens at a time", n)
+	}
+	if r := f.ask(t, http.MethodPost, "/mcp", from(other, "good"), nil); r.status != 200 {
+		t.Errorf("an unknown token of another address answered %d", r.status)
+	}
+	hangUp()
+	flood.Wait()
 }
 
 // Hanging up costs the sender nothing and the issuer a question, so it counts.

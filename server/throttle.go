@@ -17,10 +17,12 @@ import (
 // throttledAddresses bounds how many addresses are remembered. The one that failed longest ago is forgotten first.
 const throttledAddresses = 10_000
 
-// throttle tells an address that sends one bad token after another to wait. It counts failures only, and only failures are
-// told to wait: behind a proxy all callers may share one address, and a flood of bad tokens must not lock out the good
-// ones. What a bad token may cost is bounded elsewhere: claims are looked at before the signature, and keys are fetched
-// once per interval.
+// throttle tells an address that sends one bad token after another to wait. It counts failures only, and only
+// failures are told to wait: behind a proxy all callers may share one address, and a flood of bad tokens must
+// not lock out the good ones. What a bad token may cost is bounded elsewhere: claims are looked at before the
+// signature, keys are fetched once per interval, and the issuer is asked about few unknown tokens of one
+// address at a time. Where the issuer is asked about tokens, a good one is one that was active when the
+// issuer was last asked: a new one from such an address waits.
 type throttle struct {
 	perMinute int
 	lingerers chan struct{}

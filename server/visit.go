@@ -21,6 +21,9 @@ type visit struct {
 	context.Context
 	id    string
 	began time.Time
+	// sender is the neighbourhood of the address that the request comes from; empty until the token is looked
+	// at.
+	sender string
 	// identity is nil until the token was verified.
 	identity *providers.Identity
 	// handler serves the operation at the mount, once that is known.
@@ -52,6 +55,8 @@ func (v *visit) Value(key any) any {
 		return v
 	case providers.IdentityKey:
 		return v.identity
+	case providers.AddressKey:
+		return v.sender
 	}
 	return v.Context.Value(key)
 }
