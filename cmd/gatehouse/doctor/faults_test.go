@@ -231,6 +231,21 @@ func faults() map[string]fault {
 			before: introspecting("wrong"),
 			bad:    []string{"provider.introspection failed"}, found: "the credentials of this server are not good there", fix: "provider.client_id",
 		},
+		"an introspection endpoint that answers 401 without a cause": {
+			before: introspecting("canary-secret"),
+			after:  front(func(w *world) { w.provider.before = at("/introspect", 401, "text/plain", "canary-upstream") }),
+			bad:    []string{"provider.introspection warning"}, found: "answered 401 without a cause", fix: "token inspect",
+		},
+		"a provider that publishes no keys, where tokens are introspected": {
+			before: introspecting("canary-secret"),
+			after:  front(func(w *world) { w.provider.before = at("/keys", 200, "application/json", `{"keys":[]}`) }),
+			bad:    []string{"provider.keys warning"}, found: "no key that can verify a signature", fix: "provider.introspection to always",
+		},
+		"metadata without keys, where tokens are introspected": {
+			before: introspecting("canary-secret"),
+			after:  front(func(w *world) { w.provider.rewrite = setMember(metadataMark, "jwks_uri", nil) }),
+			bad:    []string{"provider.keys warning"}, found: "no jwks_uri", fix: "provider.introspection to always",
+		},
 		"metadata without an introspection endpoint": {
 			before: introspecting("canary-secret"),
 			after:  front(func(w *world) { w.provider.rewrite = setMember(metadataMark, "introspection_endpoint", nil) }),

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,8 +82,11 @@ func (p *asked) keys(own *authority) {
 		c.run = func(ctx context.Context) providers.Outcome {
 			address, err := p.examiner.KeysURL(own.Authority, own.answers)
 			const fix = "set provider.jwks_url to where the keys are, or "
+			namesKeys := own.says(func(m providers.PublishedMetadata) string { return m.JWKSURI })
 			switch {
-			case err != nil && !own.says(func(m providers.PublishedMetadata) string { return m.JWKSURI }):
+			case err != nil && !namesKeys && d.Introspect != nil:
+				return withoutKeys("the metadata names no jwks_uri")
+			case err != nil && !namesKeys:
 				return providers.Broken("the metadata names no jwks_uri", fix+own.Setting+" to an issuer that publishes keys")
 			case err != nil:
 				return providers.Broken(err.Error(), fix+"have the provider's metadata name an address that can be used")
@@ -101,6 +105,9 @@ func (p *asked) readKeys(ctx context.Context, address, from string) providers.Ou
 		found := err.Error()
 		if len(keys.Skipped) > 0 {
 			found += " (" + few(keys.Skipped) + ")"
+		}
+		if p.diagnosis.Introspect != nil && errors.Is(err, providers.ErrNoUsableKeys) {
+			return withoutKeys("at " + providers.Quote(address) + ": " + found)
 		}
 		return providers.Broken("at "+providers.Quote(address)+": "+found, "see that this is the address of the provider's public keys ("+from+"), and that it answers with a JSON Web Key Set; until then the server answers 503 (keys_unavailable)")
 	}
@@ -122,6 +129,12 @@ func (p *asked) readKeys(ctx context.Context, address, from string) providers.Ou
 		return providers.Doubtful(found, "have the provider replace or withdraw the faulty keys ("+few(keys.Faulty)+"): a token that one of them signs is answered 503 (keys_unavailable)")
 	}
 	return providers.Fine(found)
+}
+
+// withoutKeys is the outcome where opaque tokens are introspected and the provider publishes no keys: only
+// JWTs cannot be verified.
+func withoutKeys(found string) providers.Outcome {
+	return providers.Doubtful(found, "set provider.introspection to always if the provider issues no JWTs, or provider.jwks_url to its keys if it does; until then the server answers 503 (keys_unavailable) to a JWT, and takes opaque tokens")
 }
 
 func algorithms(d providers.Diagnosis) string {
@@ -152,7 +165,11 @@ func (p *asked) introspection(own *authority) {
 		if reason := p.examiner.Refuses(address); reason != "" {
 			return providers.Broken("the address cannot be used: "+reason, "set provider.introspection_url")
 		}
-		if err := d.Introspect(ctx, p.examiner.Client(), address); err != nil {
+		err := d.Introspect(ctx, p.examiner.Client(), address)
+		if errors.Is(err, providers.ErrUnauthorizedWithoutCause) {
+			return providers.Doubtful(err.Error(), "see whether `gatehouse token inspect` accepts a token that the provider issued: if it does, the credentials are good, and the provider answers 401 about a token that is not active, as Gitea does; if not, "+fix)
+		}
+		if err != nil {
 			return providers.Broken(err.Error(), fix)
 		}
 		return providers.Fine("it answers this server")
