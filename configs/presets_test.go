@@ -13,7 +13,7 @@ import (
 
 // promised are the presets that the documentation names.
 var promised = []string{
-	"auth0", "authelia", "casdoor", "clerk", "cognito", "descope", "dex", "entra", "google", "hydra", "keycloak", "logto", "okta", "pocket-id", "stytch",
+	"auth0", "authelia", "casdoor", "clerk", "cognito", "descope", "dex", "entra", "gitea", "google", "hydra", "keycloak", "logto", "okta", "pocket-id", "stytch",
 	"workos", "zitadel",
 }
 
