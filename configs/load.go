@@ -254,7 +254,7 @@ func (l *loader) byteLimits(config *Config, memoryLimit int64) {
 	if set.MaxBytesPerUser == 0 {
 		l.derive(perUser, config.MCP.MaxBytesPerUser, all)
 	}
-	if most := config.MCP.MaxBytesPerUser; config.Server.MaxBodyBytes > most {
+	if most := config.MCP.MaxBytesPerUser; most > 0 && config.Server.MaxBodyBytes > most {
 		l.report("server")("max_body_bytes", fmt.Sprintf("it is more than %s, which is %d: such a body would always be refused", perUser, most),
 			fmt.Sprintf("use at most %d, or raise %s", most, perUser))
 	}

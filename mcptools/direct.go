@@ -37,7 +37,7 @@ func (h *Handler) direct(r *http.Request, m message, version string) http.Handle
 		return nil
 	}
 	return &direct{
-		exchange: exchange{modern: modern, patience: h.patience, request: &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
+		exchange: exchange{modern: modern, patience: h.patience, keepalive: h.settings.Keepalive, request: &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
 	}
 }
 
@@ -120,15 +120,14 @@ func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		internalError().ServeHTTP(w, r)
 		return
 	}
-	select {
-	case <-d.answered:
+	if d.wait(r.Context(), nil) {
 		if !d.finish() {
 			internalError().ServeHTTP(w, r)
 		}
-	case <-r.Context().Done():
-		d.leave()
-		_ = session.Close() // waits for the call to end
+		return
 	}
+	d.leave()
+	_ = session.Close() // waits for the call to end
 }
 
 // Connect implements mcp.Transport.

@@ -29,6 +29,11 @@ func writeEvent(w http.ResponseWriter, message []byte, patience time.Duration) e
 	return writeNow(w, append(event, end...), patience)
 }
 
+// writeComment writes a comment, which clients ignore and proxies pass on (HTML, section 9.2.7).
+func writeComment(w http.ResponseWriter, patience time.Duration) error {
+	return writeNow(w, []byte(": keepalive\n\n"), patience)
+}
+
 // writeNow writes text and sends it.
 func writeNow(w http.ResponseWriter, text []byte, patience time.Duration) error {
 	if err := writeSlowly(w, text, patience); err != nil {

@@ -1,6 +1,7 @@
 package mcptools
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync"
@@ -27,16 +28,29 @@ type exchange struct {
 	opens string
 	// patience is how long a client may take to read a piece of the answer. Whoever never reads must not hold it, nor whoever sends it.
 	patience time.Duration
+	// keepalive is how long the answer may be silent before a comment is written; 0 means for ever.
+	keepalive time.Duration
+	// began is when the exchange was made ready.
+	began time.Time
+	// orphaned says that the request goes on in its session without its client. The mutex of the session
+	// guards it.
+	orphaned bool
 	// answered is closed when there is a response, or will be none.
 	answered chan struct{}
 
+	// writing is held while something is written, and always before mu: a client that does not read must not
+	// keep the response from being laid down.
+	writing sync.Mutex
+	w       http.ResponseWriter
+	stream  bool      // something was written before the response
+	wrote   time.Time // when something was written last, or began
+
 	mu       sync.Mutex
-	w        http.ResponseWriter // nil when nothing can be said any more
-	stream   bool                // something was said before the response
-	status   int                 // of the response
-	response []byte              // nil if there is none yet
-	verdict  verdict             // on the response
-	noter    providers.Noter     // of the POST, while its client waits
+	over     bool            // nothing can be written any more
+	status   int             // of the response
+	response []byte          // nil if there is none yet
+	verdict  verdict         // on the response
+	noter    providers.Noter // of the POST, while its client waits
 }
 
 // errNotSent is what the SDK takes for a message that did not go, and not for a broken connection: it knows the error by its code.
@@ -45,7 +59,8 @@ var errNotSent = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"
 // begin makes the exchange ready to be answered through w. Whoever calls it must not return from ServeHTTP before he called finish or
 // leave.
 func (e *exchange) begin(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-	e.w, e.answered = w, make(chan struct{})
+	e.w, e.answered, e.began = w, make(chan struct{}), time.Now()
+	e.wrote = e.began
 	e.noter, _ = r.Context().Value(providers.NoterKey{}).(providers.Noter)
 	e.extra = *extraOf(r, who)
 	e.request.Extra = &e.extra
@@ -70,20 +85,80 @@ func (e *exchange) send(message jsonrpc.Message) error {
 	if err != nil {
 		return errNotSent
 	}
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	if !e.goesOn() {
+		return errNotSent
+	}
+	return e.written(writeEvent(e.w, text, e.patience))
+}
+
+// goesOn makes a stream of events of the answer, or reports that nothing can be written before the response
+// any more; writing must be held.
+func (e *exchange) goesOn() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.w == nil || e.response != nil {
-		return errNotSent
+	if e.over || e.response != nil {
+		return false
 	}
 	if !e.stream {
 		e.stream = true
 		beginEvents(e.w, e.opens)
 	}
-	if writeEvent(e.w, text, e.patience) != nil {
-		e.w = nil
-		return errNotSent
+	return true
+}
+
+// written takes the outcome of a write; writing must be held.
+func (e *exchange) written(err error) error {
+	if err == nil {
+		e.wrote = time.Now()
+		return nil
 	}
-	return nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
+	return errNotSent
+}
+
+// wait keeps the answer alive until there is a response, or ctx or the session ends. It reports whether there
+// is a response, or will be none. over may be nil.
+func (e *exchange) wait(ctx context.Context, over <-chan struct{}) (answered bool) {
+	var silent <-chan time.Time // never, if keepalive is off
+	var timer *time.Timer
+	if e.keepalive > 0 {
+		timer = time.NewTimer(e.keepalive)
+		defer timer.Stop()
+		silent = timer.C
+	}
+	for {
+		select {
+		case <-e.answered:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-over:
+			return false
+		case <-silent:
+			timer.Reset(e.keepAlive())
+		}
+	}
+}
+
+// keepAlive writes a comment if nothing was written for as long as the answer may be silent, and returns when
+// to call it next. Proxies and clients give up an answer that is silent for long. The status is 200 from then
+// on, and a later error is in the response.
+func (e *exchange) keepAlive() (next time.Duration) {
+	if !e.writing.TryLock() { // it is not silent
+		return e.keepalive
+	}
+	defer e.writing.Unlock()
+	if left := e.keepalive - time.Since(e.wrote); left > 0 {
+		return left
+	}
+	if e.goesOn() {
+		_ = e.written(writeComment(e.w, e.patience)) // net/http ends the context of a request whose client is gone
+	}
+	return e.keepalive
 }
 
 func (e *exchange) answer(response *jsonrpc.Response) error {
@@ -108,7 +183,7 @@ func (e *exchange) answer(response *jsonrpc.Response) error {
 		e.opens = "" // none came about
 	}
 	e.close()
-	if e.w == nil {
+	if e.over {
 		return errNotSent
 	}
 	return nil
@@ -116,40 +191,58 @@ func (e *exchange) answer(response *jsonrpc.Response) error {
 
 // finish writes the response, when the exchange was answered. It reports whether anything was written at all.
 func (e *exchange) finish() bool {
+	e.writing.Lock()
+	defer e.writing.Unlock()
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	w := e.w
-	e.w = nil
+	w, over, response, status, opens := e.w, e.over, e.response, e.status, e.opens
+	e.w, e.over = nil, true
 	e.verdict.note(e.noter)
 	e.noter = nil
+	e.mu.Unlock()
 	switch {
-	case w == nil:
+	case over:
 		return true // it was, to a client that has gone
-	case e.response == nil:
+	case response == nil:
 		if e.stream {
 			hurry(w, e.patience)
 		}
 		return e.stream
 	case e.stream:
-		_ = writeEvent(w, e.response, e.patience) // there is nobody left to tell
+		_ = writeEvent(w, response, e.patience) // a client that has gone is told nothing
 		return true
 	}
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", notForOthers)
-	if e.opens != "" {
-		header.Set(sessionHeader, e.opens)
+	if opens != "" {
+		header.Set(sessionHeader, opens)
 	}
-	w.WriteHeader(e.status)
-	_ = writeSlowly(w, e.response, e.patience)
+	w.WriteHeader(status)
+	_ = writeSlowly(w, response, e.patience)
 	return true
 }
 
 // leave lets go of the request, because its client has gone.
 func (e *exchange) leave() {
+	e.writing.Lock()
+	defer e.writing.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.w, e.noter = nil, nil
+	e.w, e.over, e.noter = nil, true, nil
+}
+
+// withdraw ends the exchange without an answer. It reports false if there is a response or a stream has
+// begun, which finish has to end.
+func (e *exchange) withdraw() bool {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.over || e.stream || e.response != nil {
+		return false
+	}
+	e.w, e.over, e.noter = nil, true, nil
+	return true
 }
 
 // close ends the waiting for a response; mu must be held.

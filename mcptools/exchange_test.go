@@ -118,9 +118,10 @@ func TestASessionTellsEachRequestWhatIsItsOwn(t *testing.T) {
 	if err := s.Write(context.Background(), aNotification()); !errors.Is(err, errNotSent) {
 		t.Errorf("nobody heard it: %v", err)
 	}
-	stream := &standing{queue: make(chan []byte, 1), slow: make(chan struct{})}
-	if !s.stand(stream) || s.stand(stream) {
-		t.Fatal("there is one standing stream, and one only")
+	streams := newQuota(1, 1)
+	stream := newStanding(httptest.NewRecorder(), time.Now().Add(time.Hour))
+	if refused := s.stand(stream, streams); refused != nil {
+		t.Fatalf("the stream is refused: %s", refused.text)
 	}
 	if err := s.Write(one.work(), aNotification()); err != nil || hears.Body.Len() == 0 || other.Body.Len() != 0 || len(stream.queue) != 0 {
 		t.Errorf("the request heard %q, the other %q, the stream %d, %v", hears.Body, other.Body, len(stream.queue), err)
@@ -137,7 +138,7 @@ func TestASessionTellsEachRequestWhatIsItsOwn(t *testing.T) {
 	if !s.expect(someExchange(other, 2)) {
 		t.Error("an id is not free again after its response")
 	}
-	s.fall(stream)
+	s.fall(stream, streams)
 	if err := s.Write(context.Background(), aNotification()); !errors.Is(err, errNotSent) {
 		t.Errorf("a stream that fell was told something: %v", err)
 	}

@@ -131,7 +131,9 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 		DisableLocalhostProtection: true,
 		MaxRequestBodyBytes:        alreadyBounded,
 	})
-	h.sdk.calls, h.sdk.streams, h.sdk.others = unbuffered(h.calling(explained(methodCallTool, sdk))), unbuffered(h.standing(explained("", sdk))), unbuffered(explained("", sdk))
+	calls, streams := h.keptAlive(explained(methodCallTool, sdk)), h.keptAlive(explained("", sdk))
+	h.sdk.calls, h.sdk.streams = unbuffered(h.calling(calls)), unbuffered(h.standing(streams))
+	h.sdk.others = unbuffered(explained("", sdk))
 	return h
 }
 
@@ -194,7 +196,7 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	case isModern(r, m):
 		modernHeaders(r.Header)
 	case h.hasSessions():
-		return &post{exchange: exchange{patience: h.patience}, handler: h, message: m}
+		return &post{exchange: exchange{patience: h.patience, keepalive: h.settings.Keepalive}, handler: h, message: m}
 	default:
 		r.Header.Del(sessionHeader) // nobody here has one, and no tool shall think so
 	}
@@ -262,11 +264,17 @@ func (h *Handler) standing(next http.Handler) http.Handler {
 			return
 		}
 		defer h.streams.give(who.UserID)
-		ctx, cancel := context.WithDeadline(r.Context(), who.Expiration)
+		ctx, cancel := h.whileGood(r.Context(), who)
 		defer cancel()
-		defer context.AfterFunc(h.closing, cancel)()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// whileGood returns a context that ends with the token, and when standing streams are closed.
+func (h *Handler) whileGood(ctx context.Context, who *auth.TokenInfo) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(ctx, who.Expiration)
+	stop := context.AfterFunc(h.closing, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // signedIn hands the identity of this very request on, whatever session it belongs to. Without one nothing is served.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
+	"time"
 
 	"gatehouse/providers"
 )
@@ -104,4 +106,19 @@ func tooMany(what string, reason providers.Reason, err error) *refusal {
 		status = http.StatusTooManyRequests
 	}
 	return &refusal{status: status, code: codeInvalidRequest, text: "too many open " + what, reason: reason, retryAfter: "30"}
+}
+
+// tooManySessions answers a caller for whose new session no other can make room for that long.
+func tooManySessions(err error, wait time.Duration) *refusal {
+	return tooMany("sessions", providers.TooManySessions, err).after(wait)
+}
+
+// maxRetryAfter is the longest time after which a client is told to try again.
+const maxRetryAfter = 30 * time.Second
+
+// after sets how long the client should wait, in whole seconds from 1 to 30.
+func (f *refusal) after(wait time.Duration) *refusal {
+	seconds := (min(max(wait, time.Second), maxRetryAfter) + time.Second - 1) / time.Second
+	f.retryAfter = strconv.Itoa(int(seconds))
+	return f
 }

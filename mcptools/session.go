@@ -23,10 +23,12 @@ type session struct {
 	incoming  chan jsonrpc.Message
 	over      chan struct{}
 
+	// The mutex of the table guards these.
+	use  usage
+	idle *time.Timer // runs while no POST is in progress
+
 	mu        sync.Mutex
 	ended     bool
-	posts     int // in progress; while there are any the session is not idle
-	idle      *time.Timer
 	exchanges []*exchange // that have no response yet
 	standing  *standing   // the stream for what belongs to no request; nil if the client holds none
 }
@@ -60,6 +62,9 @@ func (s *session) Write(ctx context.Context, message jsonrpc.Message) error {
 		e := s.awaiting(response.ID)
 		if e == nil {
 			return errNotSent
+		}
+		if e.orphaned {
+			s.table.orphan(s, -1)
 		}
 		defer e.forget()
 		return e.send(message)
@@ -107,12 +112,14 @@ func (s *session) of(call *mcp.RequestExtra) *exchange {
 // Close implements mcp.Connection. It ends the session at once, and what is in flight in it.
 func (s *session) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.ended {
+	first := !s.ended
+	if first {
 		s.ended = true
-		s.idle.Stop()
-		s.table.remove(s)
 		close(s.over)
+	}
+	s.mu.Unlock()
+	if first {
+		s.table.remove(s)
 	}
 	return nil
 }
@@ -129,19 +136,41 @@ func (s *session) deliver(message jsonrpc.Message) bool {
 
 // busy says that a POST has begun; the session is not idle until done is called.
 func (s *session) busy() (done func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.posts++
-	s.idle.Stop()
+	s.table.begin(s)
 	return s.unbusy
 }
 
-func (s *session) unbusy() {
+func (s *session) unbusy() { s.table.end(s) }
+
+// abandon says that the client of e hung up. The session is not idle before e has its response: the call goes
+// on.
+func (s *session) abandon(e *exchange) {
+	s.mu.Lock()
+	goesOn := slices.Contains(s.exchanges, e)
+	if goesOn {
+		e.orphaned = true
+	}
+	s.mu.Unlock()
+	if goesOn {
+		s.table.orphan(s, 1)
+	}
+}
+
+// busyUntil says when the calls in flight and the standing stream must be over, if a call may take
+// callTimeout. It is the zero time if there is neither.
+func (s *session) busyUntil(callTimeout time.Duration) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.posts--; s.posts == 0 && !s.ended {
-		s.idle.Reset(s.patience)
+	var until time.Time
+	for _, e := range s.exchanges {
+		if end := e.began.Add(callTimeout); end.After(until) {
+			until = end
+		}
 	}
+	if s.standing != nil && s.standing.until.After(until) {
+		until = s.standing.until
+	}
+	return until
 }
 
 // expect keeps e until its response comes, or says that a request with its id is in flight.

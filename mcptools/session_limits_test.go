@@ -175,8 +175,16 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 	url := serve(t, h, time.Now().Add(time.Hour))
 	deaf := h.sessions.of(opened(t, url), "http://issuer|alice")
 	stream := &blocked{make(http.Header), make(chan struct{}), make(chan struct{})}
-	ended := make(chan *refusal, 1)
-	go func() { ended <- deaf.hold(context.Background(), stream, time.Hour) }()
+	ended := make(chan struct{})
+	st := newStanding(stream, time.Now().Add(time.Hour))
+	if refused := deaf.stand(st, h.streams); refused != nil {
+		t.Fatalf("the stream is refused: %s", refused.text)
+	}
+	go func() {
+		defer close(ended)
+		deaf.hold(context.Background(), st, time.Hour, 0)
+		deaf.fall(st, h.streams)
+	}()
 	<-stream.begun
 	told := make(chan struct{}, 1)
 	connectWith(t, url, "2025-11-25", &mcp.ClientOptions{
@@ -491,15 +499,22 @@ func (w watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // A stream that had nothing to say for long ends like any other.
 func TestAQuietStandingStreamEndsInOrder(t *testing.T) {
-	h := handlerOf(Catalog{Tools: []Tool{greet()}})
-	h.patience = 50 * time.Millisecond
-	url := serve(t, h, time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
-	stream := request(t, http.MethodGet, url, "", in)
-	time.Sleep(200 * time.Millisecond)
-	request(t, http.MethodDelete, url, "", in)
-	if _, err := io.Copy(io.Discard, stream.Body); err != nil {
-		t.Errorf("the stream broke: %v", err)
+	for name, open := range map[string]func(t *testing.T, url string) *http.Response{
+		"the GET stream of 2025-11-25": func(t *testing.T, url string) *http.Response {
+			return request(t, http.MethodGet, url, "", map[string]string{sessionHeader: opened(t, url)})
+		},
+		"subscriptions/listen of 2026-07-28": listening,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := handlerOf(changing())
+			h.patience = 50 * time.Millisecond
+			stream := open(t, serve(t, h, time.Now().Add(time.Hour)))
+			time.Sleep(200 * time.Millisecond)
+			h.CloseStreams()
+			if _, err := io.Copy(io.Discard, stream.Body); err != nil {
+				t.Errorf("the stream broke: %v", err)
+			}
+		})
 	}
 }
 
@@ -537,8 +552,7 @@ func TestABurstReachesAClientThatReads(t *testing.T) {
 // Which of two things came first cannot be told; an answer that is there is sent.
 func TestAnAnswerThatComesWithTheSessionsEndIsSent(t *testing.T) {
 	for range 50 {
-		table := newSessions(DefaultSettings())
-		s := newSession("alice", table, time.Minute)
+		s := newSession("alice", newSessions(DefaultSettings()), time.Minute)
 		made, _ := jsonrpc.MakeID(float64(1))
 		p := &post{exchange: exchange{request: &jsonrpc.Request{ID: made, Method: "x"}, patience: time.Minute}}
 		go func() {

@@ -34,11 +34,17 @@ func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, who *auth.To
 		refused.ServeHTTP(w, r)
 		return
 	}
-	h.standing(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if taken := s.hold(r.Context(), w, h.patience); taken != nil {
-			taken.ServeHTTP(w, r)
-		}
-	})).ServeHTTP(w, r)
+	h.sessions.stream(s, 1)
+	defer h.sessions.stream(s, -1)
+	st := newStanding(w, who.Expiration)
+	if refused := s.stand(st, h.streams); refused != nil {
+		refused.ServeHTTP(w, r)
+		return
+	}
+	defer s.fall(st, h.streams)
+	ctx, cancel := h.whileGood(r.Context(), who)
+	defer cancel()
+	s.hold(ctx, st, h.patience, h.settings.Keepalive)
 }
 
 // endSession ends a session, and what is in flight in it.

@@ -82,23 +82,45 @@ func (p *post) read(r *http.Request) *refusal {
 
 // open begins a session with the message, if there is room for one more.
 func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
-	s := newSession(who.UserID, p.handler.sessions, p.handler.settings.SessionTimeout)
-	if err := p.handler.sessions.add(s); err != nil {
-		_ = s.Close()
-		return tooMany("sessions", providers.TooManySessions, err)
+	s, refused := p.handshake(w, r, who)
+	if refused != nil {
+		return refused
 	}
+	p.finish()
+	if r.Context().Err() != nil { // the client may not have heard of it
+		_ = s.Close()
+	}
+	return nil
+}
+
+// handshake lets the server answer the message that begins a session. The session takes its place only if it
+// came about: a handshake that fails must not end another session. It is idle from then on, and not only when
+// the client has read the answer: otherwise many handshakes at once could take all places of their caller,
+// and none of them could make room.
+func (p *post) handshake(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) (*session, *refusal) {
+	table := p.handler.sessions
+	if err := table.room(who.UserID); err != nil {
+		return nil, tooManySessions(err, table.retryAfter(who.UserID, err))
+	}
+	s := newSession(who.UserID, table, p.handler.settings.SessionTimeout)
 	// Not the context of the request: the SDK makes what it gets here the context of all calls in the session.
 	began, err := p.handler.server.Connect(context.Background(), s, nil)
 	if err != nil {
 		_ = s.Close()
-		return internalError()
+		return nil, internalError()
 	}
 	p.opens = s.id
-	refused := p.call(s, w, r, who)
-	if began.InitializeParams() == nil || r.Context().Err() != nil { // nobody may have heard of it
+	p.keepalive = 0 // no tool runs, and the id must not be announced before there is a session
+	if refused := p.ask(s, w, r, who); refused != nil || began.InitializeParams() == nil || r.Context().Err() != nil {
 		_ = s.Close()
+		return s, refused
 	}
-	return refused
+	if err := table.add(s); err != nil {
+		_ = s.Close()
+		p.leave()
+		return nil, tooManySessions(err, table.retryAfter(who.UserID, err))
+	}
+	return s, nil
 }
 
 // inSession serves the message in the session that it names.
@@ -131,27 +153,35 @@ func (p *post) tell(s *session, w http.ResponseWriter, r *http.Request, who *aut
 	return nil
 }
 
-// call hands a request to the server and waits for the answer. The call goes on when its client hangs up: that is not how clients
-// of the older era cancel.
+// call hands a request to the server, waits for the response and writes it.
 func (p *post) call(s *session, w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
 	defer s.busy()()
+	if refused := p.ask(s, w, r, who); refused != nil {
+		return refused
+	}
+	p.finish()
+	return nil
+}
+
+// ask hands a request to the server and waits for the response, which is for finish to write. The call goes
+// on when its client hangs up: that is not how clients of the older era cancel.
+func (p *post) ask(s *session, w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
 	p.begin(w, r, who)
 	if !s.expect(&p.exchange) {
 		return malformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
 	}
 	p.message = message{} // and with it the body; params stay in memory as long as the call
 	if s.deliver(p.request) {
-		select {
-		case <-p.answered:
-			p.finish()
+		switch {
+		case p.wait(r.Context(), s.over):
 			return nil
-		case <-r.Context().Done():
+		case r.Context().Err() != nil:
+			s.abandon(&p.exchange)
 			p.leave()
 			return nil
-		case <-s.over:
 		}
 	}
-	if !p.finish() { // the answer may have come with the end
+	if p.withdraw() { // the answer may have come with the end
 		return noSuchSession()
 	}
 	return nil

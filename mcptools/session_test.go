@@ -262,14 +262,12 @@ func TestASessionRefusesWhatMCPDoesNotKnow(t *testing.T) {
 	in := map[string]string{sessionHeader: id}
 	with := func(pairs ...string) map[string]string { return posted{header: in}.with(pairs...).header }
 	hello := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"}}}`
-	request(t, http.MethodGet, url, "", in) // holds the stream
 	for name, c := range map[string]struct {
 		method, body string
 		header       map[string]string
 		status       int
 		want         string
 	}{
-		"a second standing stream":              {"GET", "", in, 409, "standing stream"},
 		"a stream that is no stream":            {"GET", "", with("Accept", "application/json"), 400, "Accept"},
 		"a stream to resume":                    {"GET", "", with("Last-Event-ID", "1_1"), 400, "resumed"},
 		"a POST that resumes":                   {"POST", hello, with("Last-Event-ID", "1_1"), 400, "Last-Event-ID"},

@@ -13,8 +13,9 @@ type Settings struct {
 	Era                string        `koanf:"era" help:"dual: clients of every protocol version, with sessions for the older ones; stateless: no sessions, any number of replicas"`
 	CallTimeout        time.Duration `koanf:"call_timeout" help:"how long one call may take"`
 	SessionTimeout     time.Duration `koanf:"session_timeout" help:"how long a session may be idle; clients start a new one by themselves"`
-	MaxSessions        int           `koanf:"max_sessions" help:"open sessions in all"`
-	MaxSessionsPerUser int           `koanf:"max_sessions_per_user" help:"open sessions of one caller"`
+	Keepalive          time.Duration `koanf:"keepalive" help:"after which silence a stream gets a comment, and the answer to a call becomes a stream; 0: never"`
+	MaxSessions        int           `koanf:"max_sessions" help:"open sessions in all; at the limit an idle one makes room"`
+	MaxSessionsPerUser int           `koanf:"max_sessions_per_user" help:"open sessions of one caller; at the limit the least recently used idle one ends"`
 	MaxCalls           int           `koanf:"max_calls" help:"calls in flight in all"`
 	MaxCallsPerUser    int           `koanf:"max_calls_per_user" help:"calls in flight of one caller"`
 	MaxBytes           int           `koanf:"max_bytes" help:"bytes of messages being read and of calls in flight, in all; 0: a quarter of GOMEMLIMIT, 64 MiB without one"`
@@ -41,7 +42,7 @@ const (
 // DefaultSettings returns the section before anything was configured.
 func DefaultSettings() Settings {
 	return Settings{
-		Era: EraDual, CallTimeout: 5 * time.Minute, SessionTimeout: 30 * time.Minute,
+		Era: EraDual, CallTimeout: 5 * time.Minute, SessionTimeout: 30 * time.Minute, Keepalive: 15 * time.Second,
 		MaxCalls: 1000, MaxCallsPerUser: 100,
 		MaxSessions: 1000, MaxSessionsPerUser: 20, MaxStreams: 1000, MaxStreamsPerUser: 20,
 	}
@@ -82,6 +83,9 @@ func (s Settings) Check(report func(key, reason, wayOut string)) {
 		report("max_bytes_per_user", fmt.Sprintf("it is less than %d", minBytes), "leave it out for the default")
 	} else if s.MaxBytes != 0 && s.MaxBytesPerUser > s.MaxBytes {
 		report("max_bytes_per_user", fmt.Sprintf("it is more than mcp.max_bytes, which is %d", s.MaxBytes), "leave it out for a quarter of mcp.max_bytes")
+	}
+	if s.Keepalive != 0 && s.Keepalive < time.Second {
+		report("keepalive", "it is neither 0 nor at least a second", "use a duration such as 15s, shorter than what proxies cut off; 0 turns it off")
 	}
 	for _, n := range []struct {
 		key   string

@@ -116,7 +116,7 @@ func Reasons() []ReasonInWords {
 		{ParamsInvalid, "params that the method does not take, or a tool, prompt or resource that does not exist"},
 		{CapabilityMissing, "the method needs a capability that the client does not declare"},
 		{SessionUnknown, "no session, one that is over, or somebody else's"},
-		{TooManySessions, "more sessions than `mcp.max_sessions_per_user` or `mcp.max_sessions`"},
+		{TooManySessions, "more sessions than `mcp.max_sessions_per_user` or `mcp.max_sessions`, and none that may end is idle"},
 		{TooManyStreams, "more standing streams than `mcp.max_streams_per_user` or `mcp.max_streams`"},
 		{TooManyCalls, "more calls in flight than `mcp.max_calls_per_user` or `mcp.max_calls`"},
 		{TooManyBytes, "more bytes of messages in flight than `mcp.max_bytes_per_user` or `mcp.max_bytes`"},

@@ -59,7 +59,8 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, log
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(open.limit(ln)) }()
+	// The wrapper that sets options of the raw connection is the inner one.
+	go func() { failed <- srv.Serve(open.limit(impatientListener{ln})) }()
 	select {
 	case err := <-failed:
 		return err

@@ -51,9 +51,11 @@ func TestARefusalBehindTheGateStandsInTheLogWithItsReason(t *testing.T) {
 func TestWhoGetsTooManyStandsInTheLogWithTheReason(t *testing.T) {
 	h := startHouse(t, map[string]string{"mcp.max_sessions_per_user": "1", "mcp.max_streams_per_user": "1"})
 	token := h.token(t, "alice", "mcp:use")
-	session := h.openSession(t, token)
-	h.openStream(t, token, session)
-	h.openStream(t, token, session)
+	h.openStream(t, token, h.openSession(t, token))
+	listen := `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`
+	if a := send(t, http.MethodPost, h.url, token, listen, map[string]string{"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"}); a.status != http.StatusTooManyRequests {
+		t.Errorf("the second stream answered %d %s", a.status, a.body)
+	}
 	if a := send(t, http.MethodPost, h.url, token, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}`, nil); a.status != http.StatusTooManyRequests {
 		t.Errorf("the second session answered %d %s", a.status, a.body)
 	}

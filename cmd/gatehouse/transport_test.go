@@ -197,12 +197,18 @@ func TestSessionsAreBoundedForEachCallerAndInAll(t *testing.T) {
 	h := startHouse(t, map[string]string{"mcp.max_sessions": "3", "mcp.max_sessions_per_user": "2"})
 	alice, bob := h.token(t, "alice", "mcp:use"), h.token(t, "bob", "mcp:use")
 	begin := wire{body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`}
+	over := h.openSession(t, alice)
 	first := h.openSession(t, alice)
-	h.openSession(t, alice)
+	second := h.openSession(t, alice)
+	if a := (wire{method: "DELETE", header: map[string]string{"Mcp-Session-Id": over}}).send(t, h, alice); a.status != http.StatusNotFound {
+		t.Errorf("alice's third session: the end of the first answered %d, want 404", a.status)
+	}
+	h.openStream(t, alice, first) // neither is idle now
+	h.openStream(t, alice, second)
 	if a := begin.send(t, h, alice); a.status != http.StatusTooManyRequests || a.header.Get("Retry-After") == "" {
 		t.Errorf("alice's third session: %d, Retry-After %q; want 429", a.status, a.header.Get("Retry-After"))
 	}
-	h.openSession(t, bob)
+	h.openStream(t, bob, h.openSession(t, bob))
 	if a := begin.send(t, h, bob); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("the fourth session in all: %d, Retry-After %q; want 503", a.status, a.header.Get("Retry-After"))
 	}

@@ -1,0 +1,21 @@
+package server
+
+import (
+	"net"
+	"syscall"
+	"time"
+)
+
+// tcpUserTimeout is TCP_USER_TIMEOUT, which package syscall does not name (tcp(7)).
+const tcpUserTimeout = 18
+
+// limitUnacknowledged does its best: without the limit the connection is as good, only slower to end.
+func limitUnacknowledged(c *net.TCPConn, limit time.Duration) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(limit.Milliseconds()))
+	})
+}

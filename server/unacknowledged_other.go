@@ -1,0 +1,11 @@
+//go:build !linux
+
+package server
+
+import (
+	"net"
+	"time"
+)
+
+// limitUnacknowledged does nothing: the system has its own limit.
+func limitUnacknowledged(*net.TCPConn, time.Duration) {}
