@@ -108,6 +108,24 @@ func untilBytes(t *testing.T, h *Handler, want func(int) bool) {
 	t.Fatal("the bytes that are held are never what they should be")
 }
 
+// untilOrphaned waits until a call goes on whose client has hung up.
+func untilOrphaned(t *testing.T, h *Handler) {
+	t.Helper()
+	for range 500 {
+		h.sessions.mu.Lock()
+		orphans := 0
+		for _, s := range h.sessions.open {
+			orphans += s.use.orphans
+		}
+		h.sessions.mu.Unlock()
+		if orphans > 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("no call goes on")
+}
+
 func isZero(n int) bool { return n == 0 }
 
 func TestBodiesThatAreBeingReadAreBoundedByTheirBytes(t *testing.T) {
@@ -174,7 +192,7 @@ func TestCallsInFlightAreBoundedByTheirBytesAndValues(t *testing.T) {
 			return nil, ctx.Err()
 		})
 	}}
-	for _, protocol := range []string{"2026-07-28"} {
+	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
 			h := handlerOf(Catalog{Tools: []Tool{raw}}, func(o *Options) { o.Settings.MaxBytesPerUser = 3 << 20 })
 			url := serve(t, h, time.Now().Add(time.Hour))
@@ -194,11 +212,12 @@ func TestCallsInFlightAreBoundedByTheirBytesAndValues(t *testing.T) {
 				t.Errorf("a second heavy call is answered %d %.200s, want 429", status, answer)
 			}
 			hangUp()
-			if protocol == "2025-11-25" { // the call goes on, and so must its bytes
-				time.Sleep(50 * time.Millisecond)
+			if protocol == "2025-11-25" { // the call goes on, and its bytes stay counted
+				untilOrphaned(t, h)
 				if status, _ := exchanged(t, url, call.replaced(`"id":7`, `"id":9`)); status != http.StatusTooManyRequests {
 					t.Errorf("a heavy call beside one whose client hung up is answered %d, want 429", status)
 				}
+				untilBytes(t, h, func(n int) bool { return n < 2<<20 }) // those of the first call alone
 				h.CloseSessions()
 			}
 			<-ended

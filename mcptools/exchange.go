@@ -35,6 +35,8 @@ type exchange struct {
 	// orphaned says that the request goes on in its session without its client. The mutex of the session
 	// guards it.
 	orphaned bool
+	// held are the bytes of the message, in a session.
+	held *reservation
 	// answered is closed when there is a response, or will be none.
 	answered chan struct{}
 
@@ -254,8 +256,22 @@ func (e *exchange) close() {
 	}
 }
 
-// forget takes from the request what is not needed any more once it has its response.
-func (e *exchange) forget() { e.request.Params, e.request.Extra = nil, nil }
+// hold keeps the bytes of the message counted until [exchange.forget]: the call may go on when its request is over.
+func (e *exchange) hold(held *reservation) {
+	if held != nil {
+		held.hold()
+		e.held = held
+	}
+}
+
+// forget takes from the request what is not needed any more once it has its response, or will have none.
+func (e *exchange) forget() {
+	e.request.Params, e.request.Extra = nil, nil
+	if e.held != nil {
+		e.held.release()
+		e.held = nil
+	}
+}
 
 func (e *exchange) statusOf(r *jsonrpc.Response) int {
 	if failure, ok := errors.AsType[*jsonrpc.Error](r.Error); ok && e.modern {

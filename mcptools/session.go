@@ -35,7 +35,7 @@ type session struct {
 
 func newSession(owner string, table *sessions, patience time.Duration) *session {
 	s := &session{id: rand.Text(), owner: owner, table: table, patience: patience, incoming: make(chan jsonrpc.Message), over: make(chan struct{})}
-	s.idle = time.AfterFunc(patience, func() { _ = s.Close() })
+	s.idle = time.AfterFunc(patience, s.end)
 	return s
 }
 
@@ -109,8 +109,8 @@ func (s *session) of(call *mcp.RequestExtra) *exchange {
 	return nil
 }
 
-// Close implements mcp.Connection. It ends the session at once, and what is in flight in it.
-func (s *session) Close() error {
+// end ends the session at once, and what is in flight in it.
+func (s *session) end() {
 	s.mu.Lock()
 	first := !s.ended
 	if first {
@@ -120,6 +120,19 @@ func (s *session) Close() error {
 	s.mu.Unlock()
 	if first {
 		s.table.remove(s)
+	}
+}
+
+// Close implements mcp.Connection. The SDK calls it when the session has ended and no call of it runs any more. Calls
+// that went on until then have no response.
+func (s *session) Close() error {
+	s.end()
+	s.mu.Lock()
+	exchanges := s.exchanges
+	s.exchanges = nil
+	s.mu.Unlock()
+	for _, e := range exchanges {
+		e.forget()
 	}
 	return nil
 }

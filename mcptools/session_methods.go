@@ -54,7 +54,7 @@ func (h *Handler) endSession(w http.ResponseWriter, r *http.Request, who *auth.T
 		refused.ServeHTTP(w, r)
 		return
 	}
-	_ = s.Close()
+	s.end()
 	hurry(w, h.patience)
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -88,7 +88,7 @@ func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo)
 	}
 	p.finish()
 	if r.Context().Err() != nil { // the client may not have heard of it
-		_ = s.Close()
+		s.end()
 	}
 	return nil
 }
@@ -106,17 +106,17 @@ func (p *post) handshake(w http.ResponseWriter, r *http.Request, who *auth.Token
 	// Not the context of the request: the SDK makes what it gets here the context of all calls in the session.
 	began, err := p.handler.server.Connect(context.Background(), s, nil)
 	if err != nil {
-		_ = s.Close()
+		s.end()
 		return nil, internalError()
 	}
 	p.opens = s.id
 	p.keepalive = 0 // no tool runs, and the id must not be announced before there is a session
 	if refused := p.ask(s, w, r, who); refused != nil || began.InitializeParams() == nil || r.Context().Err() != nil {
-		_ = s.Close()
+		s.end()
 		return s, refused
 	}
 	if err := table.add(s); err != nil {
-		_ = s.Close()
+		s.end()
 		p.leave()
 		return nil, tooManySessions(err, table.retryAfter(who.UserID, err))
 	}
@@ -170,6 +170,7 @@ func (p *post) ask(s *session, w http.ResponseWriter, r *http.Request, who *auth
 	if !s.expect(&p.exchange) {
 		return malformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
 	}
+	p.hold(p.message.held)
 	p.message = message{} // and with it the body; params stay in memory as long as the call
 	if s.deliver(p.request) {
 		switch {
@@ -180,6 +181,8 @@ func (p *post) ask(s *session, w http.ResponseWriter, r *http.Request, who *auth
 			p.leave()
 			return nil
 		}
+	} else if e := s.awaiting(p.request.ID); e != nil {
+		e.forget() // the SDK knows nothing of it
 	}
 	if p.withdraw() { // the answer may have come with the end
 		return noSuchSession()

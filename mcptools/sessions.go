@@ -73,7 +73,7 @@ func (t *sessions) add(s *session) error {
 	}
 	t.mu.Unlock()
 	if replaced != nil {
-		_ = replaced.Close()
+		replaced.end()
 	}
 	return err
 }
