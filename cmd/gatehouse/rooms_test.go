@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"cmd/compare/baseline":   {"cmd/compare/canned"},
 	"cmd/compare/canned":     {},
 	"cmd/smoke":              {},
+	"cmd/overload":           {},
 	"configs":                {"server", "providers", "mcptools"},
 	"server":                 {"providers"},
 	"mcptools":               {"providers", "providers/rawjson"},
