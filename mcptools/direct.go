@@ -51,8 +51,8 @@ func standsAlone(method string) bool {
 	return false
 }
 
-// headersAgree reports whether the headers say what the body does (TR-04, TR-05, TR-09). Parameters that have to stand in headers
-// too are compared by the SDK.
+// headersAgree reports whether the headers equal the fields of the body (MCP 2026-07-28, Streamable HTTP, Server Validation).
+// The SDK compares parameters that are in headers too.
 func (h *Handler) headersAgree(header http.Header, m message, version string) bool {
 	if string(m.version) != strconv.Quote(version) || header.Get(methodHeader) != m.method {
 		return false
@@ -113,7 +113,7 @@ func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d.begin(w, r, who)
 	if d.modern {
-		d.hungUp = r.Context().Done() // closing the response is how a client of 2026-07-28 cancels (TR-21)
+		d.hungUp = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
 	}
 	session, err := d.handler.server.Connect(r.Context(), d, &mcp.ServerSessionOptions{State: d.state})
 	if err != nil {

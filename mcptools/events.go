@@ -14,7 +14,7 @@ func beginEvents(w http.ResponseWriter, session string) {
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", notForOthers)
-	header.Set("X-Accel-Buffering", "no") // proxies must pass events on as they come (TR-15)
+	header.Set("X-Accel-Buffering", "no") // MCP 2026-07-28, Streamable HTTP, Receiving Messages
 	if session != "" {
 		header.Set(sessionHeader, session)
 	}

@@ -22,7 +22,8 @@ type exchange struct {
 	// request is a piece of memory of its own, because the SDK keeps it until the session's next one comes.
 	request *jsonrpc.Request
 	extra   mcp.RequestExtra
-	// modern says that some errors have a status of their own (MCP 2026-07-28, TR-07, TR-10).
+	// modern says that some errors have a status of their own (MCP 2026-07-28,
+	// Streamable HTTP, Protocol Version Header).
 	modern bool
 	// opens is the id of the session that the answer opens, if it does.
 	opens string

@@ -124,7 +124,7 @@ func NewHandler(o Options, catalog Catalog) *Handler {
 	same := func(*http.Request) *mcp.Server { return h.server }
 	sdk := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
 		Stateless: true,
-		// Closing the response is how a client of 2026-07-28 cancels (TR-21).
+		// Closing the response cancels the request (MCP 2026-07-28, Streamable HTTP, Cancellation).
 		PropagateRequestCancellation: true,
 		// The server in front checks the Host header against the configured resource; the SDK's check would refuse every
 		// request that a proxy on the same machine passes on.
@@ -237,8 +237,8 @@ func (h *Handler) busy(who *auth.TokenInfo) *refusal {
 }
 
 // isModern tells the eras apart: a request of 2026-07-28 says its version in a header, or at least in its _meta, and has
-// no session. (With only the latter the SDK answers that the header is missing, as TR-04 demands.) Versions are dates, so
-// they compare as strings.
+// no session. (With only the latter the SDK answers that the header is missing: MCP 2026-07-28, Streamable HTTP,
+// Server Validation.) Versions are dates, so they compare as strings.
 func isModern(r *http.Request, m message) bool {
 	return r.Header.Get(versionHeader) >= modernVersion ||
 		m.version != nil && r.Header.Get(sessionHeader) == ""

@@ -15,7 +15,8 @@ const (
 )
 
 // modernHeaders prepares the headers of a 2026-07-28 request for whoever compares them. The SDK compares a name that had to be
-// encoded without decoding it (TR-09b), and refuses what the specification says to ignore (TR-13, TR-14).
+// encoded without decoding it, and refuses headers that the specification says to ignore (MCP 2026-07-28, Streamable HTTP,
+// Value Encoding and Earlier Streamable HTTP Revisions).
 func modernHeaders(header http.Header) {
 	header.Del(sessionHeader)
 	header.Del(lastEventHeader)
@@ -29,7 +30,7 @@ func modernHeaders(header http.Header) {
 	}
 }
 
-// unbuffered asks proxies to pass events on as they come (TR-15).
+// unbuffered asks proxies not to buffer events (MCP 2026-07-28, Streamable HTTP, Receiving Messages).
 func unbuffered(next http.Handler) http.Handler {
 	no := []string{"no"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -59,7 +60,8 @@ func accepts(header http.Header) (whole, events bool) {
 	return whole, events
 }
 
-// acceptsBoth reports whether a client takes an answer in either form, as every client must say of a POST (TR-18).
+// acceptsBoth reports whether a client takes an answer in either form, as every client must say of a POST (MCP
+// 2026-07-28, Streamable HTTP, Sending Messages).
 func acceptsBoth(header http.Header) bool {
 	whole, events := accepts(header)
 	return whole && events

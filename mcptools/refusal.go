@@ -17,7 +17,7 @@ const (
 	codeMethodNotFound     = -32601
 	codeInvalidParams      = -32602
 	codeInternalError      = -32603
-	codeUnsupportedVersion = -32022 // MCP 2026-07-28, TR-06
+	codeUnsupportedVersion = -32022 // MCP 2026-07-28, Base Protocol, Error Codes
 )
 
 // refusal is a request that is answered without the SDK: a JSON-RPC error whose text is fixed, and a reason for the log.
@@ -92,7 +92,7 @@ func noSuchSession() *refusal {
 }
 
 // unsupportedVersion answers a version that is older than all that are served, or that knows no sessions in one. The SDK does so in
-// plain text (TR-06, TR-36).
+// plain text (MCP 2026-07-28, Streamable HTTP, Protocol Version Header).
 func unsupportedVersion(id json.RawMessage, requested string, supported []string) *refusal {
 	return &refusal{status: http.StatusBadRequest, code: codeUnsupportedVersion, text: "unsupported protocol version", reason: providers.VersionUnsupported,
 		id: id, data: map[string]any{"supported": supported, "requested": requested}}

@@ -10,7 +10,7 @@ import (
 // sessions are all open sessions. Each costs a goroutine and some kilobytes until it ends, so that there is a
 // limit for each caller and one in all. At a limit the least recently used idle session is ended to make
 // room: some clients begin a session for nearly every request and end none, and a client whose session is
-// over begins a new one (404, TR-35).
+// over begins a new one on 404 (MCP 2025-11-25, Transports, Session Management).
 type sessions struct {
 	perUser, inAll int
 	callTimeout    time.Duration
@@ -226,7 +226,8 @@ func (t *sessions) drop(s *session) {
 	}
 }
 
-// of returns the session with this id if it is owner's. To everybody else there is no such session (TR-35, TR-38).
+// of returns the session with this id if it is owner's. For other callers it does not exist (MCP
+// 2025-11-25, Security Best Practices, Session Hijacking).
 func (t *sessions) of(id, owner string) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"gatehouse/providers"
 )
 
-// Implications says which narrow scopes a broad one includes (RS-14). They may chain.
+// Implications says which narrow scopes a broad one includes (MCP 2026-07-28, Authorization, Step-Up
+// Authorization Flow). They may chain.
 type Implications map[string][]string
 
 // Expand returns scopes and all that they imply. It does not change scopes.
