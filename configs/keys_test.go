@@ -49,7 +49,7 @@ func TestEverySettingHasAHelpText(t *testing.T) {
 	}
 }
 
-// The README and --help list settings in this order: section by section, each in one piece, the provider last.
+// configs/README.md and --help list settings in this order: section by section, each in one piece, the provider last.
 func TestTheOrderOfSettingsIsStable(t *testing.T) {
 	names := func() []string {
 		var names []string

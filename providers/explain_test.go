@@ -155,7 +155,7 @@ func TestAnAnswerOfTheIssuerIsExplainedToo(t *testing.T) {
 		`does not call it a bearer access token: token_type is "DPoP",`: {"token_type": "DPoP"},
 	} {
 		hints := asking(t, newRegistry(t, says(changes)), nil).(providers.Explainer).Explain(context.Background(), opaque, true).Likeliest()
-		if len(hints) == 0 || !strings.Contains(hints[0].Cause, want) || strings.Contains(hints[0].WayOut, "in the README") {
+		if len(hints) == 0 || !strings.Contains(hints[0].Cause, want) || strings.Contains(hints[0].WayOut, "in server/README.md") {
 			t.Errorf("%v is explained by %q, want %q", changes, hints, want)
 		}
 	}

@@ -391,7 +391,7 @@ func TestTokensOfAnotherTenantOrKeyAreExplained(t *testing.T) {
 	}{
 		"the braces name the claim of the metadata": {"https://login.example.com/{tenantid}/v2.0", bound, map[string]any{"iss": one, "tid": "one"}, "write {tid} in provider.issuer"},
 		"the key is bound to another issuer":        {"https://sts.example.com/one/", bound, map[string]any{"iss": "https://sts.example.com/one/"}, "write it in provider.discovery_issuer"},
-		"the key is for encryption":                 {one, encryption, map[string]any{"iss": one}, "see key_unknown in the README"},
+		"the key is for encryption":                 {one, encryption, map[string]any{"iss": one}, "see key_unknown in server/README.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openOIDC(t, oidcSettings(t, c.issuer, func(s *providers.OIDC) { s.Tenants, s.JWKSURL = []string{"one"}, authority.KeysURL() }), testResource)

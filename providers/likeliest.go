@@ -24,7 +24,7 @@ func (e Explanation) Likeliest() []Hint {
 	}
 	if len(hints) == 0 && !e.OK() {
 		first := e.Findings[slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason != "" })]
-		hints = append(hints, Hint{Cause: first.Detail, WayOut: "see " + string(first.Reason) + " in the README"})
+		hints = append(hints, Hint{Cause: first.Detail, WayOut: "see " + string(first.Reason) + " in server/README.md"})
 	}
 	return hints
 }

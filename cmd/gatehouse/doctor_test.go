@@ -244,7 +244,7 @@ func TestTheExcerptInTheREADMEIsRealOutput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, found := strings.Cut(string(raw), "<!-- doctor: the lines are real, a test compares them -->\n```\n")
+	_, after, found := strings.Cut(string(raw), "<!-- doctor: a test compares these lines with the output -->\n```\n")
 	excerpt, _, closed := strings.Cut(after, "```\n")
 	if !found || !closed {
 		t.Fatal("the README has no excerpt")

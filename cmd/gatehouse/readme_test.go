@@ -3,7 +3,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,18 +15,31 @@ import (
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
+	"gatehouse/providers/providertest"
 )
 
-var update = flag.Bool("update", false, "write anew what documents show of the program")
+var update = flag.Bool("update", false, "write the generated parts of documents")
 
-// Tables in the README are written from the values that the program uses, so they cannot say anything else.
-func TestTheTablesOfTheREADMEAreTrue(t *testing.T) {
-	checkWritten(t, "README.md", map[string]string{
-		"tools": toolsTable(), "kinds": kindsTable(), "settings": settingsTable(), "reasons": reasonsTable(), "presets": presetsTable(),
-	})
+// Generated parts of documents come from the values and files that the program and its tests use.
+func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
+	for document, blocks := range map[string]map[string]string{
+		"README.md": {
+			"kinds":    kindsTable(),
+			"add":      fenced(source(t, "mcptools/example_add_test.go", "", "")),
+			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model reads errors", "\n}\n")),
+		},
+		"configs/README.md":                {"settings": settingsTable()},
+		"configs/presets/README.md":        {"presets": presetsTable()},
+		"server/README.md":                 {"reasons": reasonsTable()},
+		"mcptools/README.md":               {"tools": toolsTable()},
+		"cmd/gatehouse/house/README.md":    {"program": fenced(source(t, "cmd/gatehouse/house/testdata/program/main.go", "", ""))},
+		"providers/providertest/README.md": {"rules": rulesTable()},
+	} {
+		checkWritten(t, document, blocks)
+	}
 }
 
-// checkWritten compares what stands between the marks of a document with what should, or writes it.
+// checkWritten compares the text between the markers of a document with blocks, or writes it.
 func checkWritten(t *testing.T, document string, blocks map[string]string) {
 	t.Helper()
 	path := filepath.Join(root, document)
@@ -50,7 +62,7 @@ func checkWritten(t *testing.T, document string, blocks map[string]string) {
 		return
 	}
 	if diff := cmp.Diff(want, string(raw)); diff != "" {
-		t.Errorf("%s is out of date (`go test ./cmd/gatehouse -update` writes it anew):\n%s", document, diff)
+		t.Errorf("%s is out of date (`go test ./cmd/gatehouse -update` writes it):\n%s", document, diff)
 	}
 }
 
@@ -96,9 +108,9 @@ func settingsTable() string {
 }
 
 func presetsTable() string {
-	table := row("preset", "set beside it, under `provider`", "registration of clients", "what is proven") + row("---", "---", "---", "---")
+	table := row("preset", "also set, under `provider`", "registration of clients", "what is proven") + row("---", "---", "---", "---")
 	for _, p := range configs.Presets() {
-		table += row(fmt.Sprintf("[`%s`](configs/presets/%s.yaml)", p.Name, p.Name), code(strings.Join(p.Beside, "`, `")), p.Registration, p.Proven)
+		table += row(fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name), code(strings.Join(p.Beside, "`, `")), p.Registration, p.Proven)
 	}
 	return table
 }
@@ -111,73 +123,10 @@ func reasonsTable() string {
 	return table
 }
 
-// Whoever copies a command from the README gets a server, as far as that can be said without the network.
-func TestEveryServerThatTheREADMEStartsHasAGoodConfiguration(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
+func rulesTable() string {
+	table := row("rule", "what it demands", "source") + row("---", "---", "---")
+	for _, rule := range providertest.Rules() {
+		table += row(code(rule.Name), rule.Demand, rule.Source)
 	}
-	const program = "go run ./cmd/gatehouse"
-	text := strings.ReplaceAll(string(raw), "\\\n", " ")
-	started := 0
-	for _, line := range regexp.MustCompile(`(?m)^    .*`+program+`.*$`).FindAllString(text, -1) {
-		before, after, _ := strings.Cut(line, program)
-		args := strings.Fields(after)
-		if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-			continue // another command
-		}
-		started++
-		t.Run(strings.TrimSpace(after), func(t *testing.T) {
-			sources := configs.Sources{Environ: strings.Fields(before), Flags: map[string]string{}}
-			for i := 0; i < len(args); i++ {
-				name, value, said := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
-				if name == "config" {
-					i++
-					sources.Profile = filepath.Join(root, args[i])
-					continue
-				}
-				if !said {
-					value = "true" // a switch
-				}
-				sources.Flags[name] = value
-			}
-			if _, err := configs.Load(sources); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	if started < 4 {
-		t.Errorf("only %d commands were found", started)
-	}
-}
-
-// Documents that name a test promise that it exists.
-func TestTheTestsThatDocumentsNameExist(t *testing.T) {
-	exists := map[string]bool{}
-	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		for _, match := range declared.FindAllStringSubmatch(string(content), -1) {
-			exists[match[1]] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)\\w+)`")
-	for _, document := range []string{"README.md", "CONTRIBUTING.md", ".github/SECURITY.md"} {
-		content, err := os.ReadFile(filepath.Join(root, document))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, match := range named.FindAllStringSubmatch(string(content), -1) {
-			if !exists[match[1]] {
-				t.Errorf("%s names %s, which does not exist", document, match[1])
-			}
-		}
-	}
+	return table
 }
