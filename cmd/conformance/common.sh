@@ -4,6 +4,10 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 
+# With --update a run without failures writes its results into README.md.
+update=false
+if [ "${1:-}" = --update ]; then update=true; fi
+
 need() { command -v "$1" >/dev/null || { echo "conformance: $1 is needed: $2" >&2; exit 1; }; }
 need go "it builds the servers"
 need npm "it installs the suite, the clients and the provider"
@@ -82,6 +86,7 @@ start() {
 # --- steps
 
 failures=0
+results=()
 
 # check SECONDS NAME COMMAND...: runs one step, and tells more only if it fails.
 check() {
@@ -89,7 +94,11 @@ check() {
   shift 2
   timeout -k 5 "$limit" "$@" >step.log 2>&1 </dev/null || status=$?
   if [ "$status" -eq 0 ]; then
-    printf 'ok    %3ds  %s%s\n' $((SECONDS - began)) "$name" "$(count step.log)"
+    local counted
+    counted=$(count step.log)
+    printf 'ok    %3ds  %s%s\n' $((SECONDS - began)) "$name" "$counted"
+    counted=${counted#: }
+    results+=("| $name | ${counted:-passed} |")
     return
   fi
   failures=$((failures + 1))
@@ -100,10 +109,19 @@ check() {
 # count sums up the output of a step, if there is anything to count; whoever needs it defines it anew.
 count() { :; }
 
-# finish ends the script, and fails it if a step did.
+# finish BLOCK ends the script, and fails it if a step did. With --update it writes the results into that block of README.md.
 finish() {
   if [ "$failures" -gt 0 ]; then
     echo "conformance: $failures of the steps above failed" >&2
     exit 1
+  fi
+  if $update; then
+    node -e '
+      const { readFileSync, writeFileSync } = require("node:fs"), [file, block, ...rows] = process.argv.slice(1);
+      const parts = readFileSync(file, "utf8").split(new RegExp(`(<!-- begin ${block}:[^]*?-->\n|<!-- end ${block} -->)`));
+      if (parts.length !== 5) throw new Error(`${file} has no block ${block}`);
+      const date = new Date().toISOString().slice(0, 10);
+      parts[2] = [`| step, on ${date} | result |`, "| --- | --- |", ...rows, ""].join("\n");
+      writeFileSync(file, parts.join(""));' "$here/README.md" "$1" "${results[@]}"
   fi
 }

@@ -2,7 +2,7 @@
 # Runs gatehouse as it is shipped against a real identity provider, the npm package oidc-provider, for every form of its access
 # tokens. Configuration alone points the server at it; the tests in the folder provider sign in and call.
 #
-# It needs Go, npm and Linux's timeout(1); see common.sh.
+# It needs Go, npm and Linux's timeout(1); see common.sh. With --update it writes the results into README.md.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
@@ -52,4 +52,4 @@ try "opaque tokens, private_key_jwt" opaque '' \
   GATEHOUSE_PROVIDER__CLIENT_ID=gatehouse-key GATEHOUSE_PROVIDER__CLIENT_KEY_FILE=client-key.pem
 check 5 "no error and no JWT in the logs of the servers" bash -c '! grep -H -E "level=ERROR|panic|eyJ" server-*.log'
 
-finish
+finish provider

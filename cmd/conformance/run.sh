@@ -2,7 +2,7 @@
 # Runs the official conformance suite and real clients against the real chain: the suite against fixtures (this command)
 # through a proxy that signs in, the clients against gatehouse itself. Every client signs in by itself, without a browser.
 #
-# It needs Go, npm and Linux's timeout(1); see common.sh.
+# It needs Go, npm and Linux's timeout(1); see common.sh. With --update it writes the results into README.md.
 #
 # No failure is expected. Should a scored scenario ever be one that cannot pass: name it in expected-failures.yml with the
 # reason, and hand that file to the suite with --expected-failures.
@@ -50,4 +50,4 @@ for era in legacy auto; do
 done
 check 5 "no error in the logs" bash -c '! grep -H -E "level=ERROR|panic|got past the HTTP layer" fixtures.log proxy.log product.log issuer.log'
 
-finish
+finish clients

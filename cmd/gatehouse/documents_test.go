@@ -308,7 +308,7 @@ func TestLinksInDocumentsLeadSomewhere(t *testing.T) {
 func TestDocumentsThatTheCodeNamesExist(t *testing.T) {
 	named := regexp.MustCompile(`[\w./-]*(?:README|CONTRIBUTING|RULES|SECURITY|BENCHMARKS)\.md`)
 	walk(t, func(path string) {
-		if !strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, ".yml") && !strings.HasSuffix(path, ".sh") || strings.HasSuffix(path, "_test.go") {
+		if !strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, ".yml") || strings.HasSuffix(path, "_test.go") {
 			return
 		}
 		for _, name := range named.FindAllString(read(t, path), -1) {

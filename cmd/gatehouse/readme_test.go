@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +37,7 @@ func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
 		"mcptools/README.md":               {"tools": toolsTable()},
 		"cmd/gatehouse/house/README.md":    {"program": fenced(source(t, "cmd/gatehouse/house/testdata/program/main.go", "", ""))},
 		"providers/providertest/README.md": {"rules": rulesTable()},
+		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
 	} {
 		checkWritten(t, document, blocks)
 	}
@@ -119,6 +123,19 @@ func reasonsTable() string {
 	table := row("reason in the log", "what it means") + row("---", "---")
 	for _, reason := range providers.Reasons() {
 		table += row(fmt.Sprintf("<a id=%q></a>%s", reason.Code, code(string(reason.Code))), reason.Meaning)
+	}
+	return table
+}
+
+// versionsTable shows what the scripts of cmd/conformance install.
+func versionsTable(t *testing.T) string {
+	var installed struct{ Dependencies map[string]string }
+	if err := json.Unmarshal([]byte(read(t, "cmd/conformance/package.json")), &installed); err != nil {
+		t.Fatal(err)
+	}
+	table := row("npm package", "version") + row("---", "---")
+	for _, name := range slices.Sorted(maps.Keys(installed.Dependencies)) {
+		table += row(code(name), installed.Dependencies[name])
 	}
 	return table
 }
