@@ -65,7 +65,7 @@ func read(t *testing.T, path string) string {
 func TestTheREADMEIsShort(t *testing.T) {
 	const most = 190
 	if lines := strings.Count(read(t, "README.md"), "\n"); lines > most {
-		t.Errorf("README.md has %d lines, at most %d: move what is about one folder into the README of that folder", lines, most)
+		t.Errorf("README.md has %d lines, at most %d: the README of a folder is the place for its details", lines, most)
 	}
 }
 
@@ -86,8 +86,8 @@ func commandsOf(text string) []string {
 	return commands
 }
 
-// Every command of every document can be run: those of this repository exist and have a valid configuration, as far as that can
-// be said without the network. cmd/smoke runs those for Docker.
+// Every command of every document can be run: those of this repository exist and have a valid configuration, as far as
+// that can be checked without the network. cmd/smoke runs those for Docker.
 func TestCommandsInDocumentsAreValid(t *testing.T) {
 	// Programs that documents may call, with a check of the arguments.
 	known := map[string]func(t *testing.T, args []string){

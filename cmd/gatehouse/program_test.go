@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// The program that the README of package house shows compiles in a module of its own, with a replace. Because linking it takes
-// seconds, it runs only with GATEHOUSE_LONG.
+// The program that the README of package house shows compiles in a module of its own, with a replace. Linking takes
+// seconds, so it is built and run with GATEHOUSE_LONG only.
 func TestTheProgramOfTheREADMEWorksInAnotherModule(t *testing.T) {
 	repository, err := filepath.Abs(root)
 	if err != nil {

@@ -29,7 +29,7 @@ func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
 		"README.md": {
 			"kinds":    kindsTable(),
 			"add":      fenced(source(t, "mcptools/example_add_test.go", "", "")),
-			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model reads errors", "\n}\n")),
+			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
 		"configs/README.md":                {"settings": settingsTable()},
 		"configs/presets/README.md":        {"presets": presetsTable()},
