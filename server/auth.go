@@ -4,7 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -152,15 +151,4 @@ func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
 			return insufficientScope(union(cfg.RequiredScopes, ofOperation), missing, v.identity)
 		}
 	}
-}
-
-// union returns a and what b has besides. It does not change a, and is a if there is nothing to add.
-func union(a, b []string) []string {
-	out := slices.Clip(a)
-	for _, s := range b {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
 }

@@ -2,13 +2,10 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -48,36 +45,6 @@ func accessLog(c Config) echo.MiddlewareFunc {
 			}
 			return err
 		}
-	}
-}
-
-// answered turns an error into its answer before the access log looks at the status, and counts how the request ended.
-// The log's own fallback would make a 500 of every error that it does not know.
-func answered(c Config) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(ctx echo.Context) error {
-			if err := next(ctx); err != nil {
-				ctx.Error(err)
-			}
-			c.Outcomes.count(ctx)
-			return nil
-		}
-	}
-}
-
-// alive turns a panic into an error. (Tools run on goroutines of the SDK, which this cannot reach: package mcptools
-// guards them.)
-func alive(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) (err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
-					panic(v) // net/http's own way to drop a connection
-				}
-				err = fmt.Errorf("panic: %s\n%s", cut(fmt.Sprint(v)), debug.Stack())
-			}
-		}()
-		return next(c)
 	}
 }
 

@@ -109,6 +109,20 @@ type problem struct {
 	RequestID string `json:"request_id"`
 }
 
+// answered turns an error into its answer before the access log looks at the status, and counts how the request ended.
+// The log's own fallback would make a 500 of every error that it does not know.
+func answered(c Config) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(ctx echo.Context) error {
+			if err := next(ctx); err != nil {
+				ctx.Error(err)
+			}
+			c.Outcomes.count(ctx)
+			return nil
+		}
+	}
+}
+
 // answer is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
 // the reason goes into the request's log line. p may be nil where nothing is protected.
 func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {

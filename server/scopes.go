@@ -25,3 +25,14 @@ func (m Implications) expand(id *providers.Identity) *providers.Identity {
 	}
 	return id.WithScopes(m.Expand(id.Scopes))
 }
+
+// union returns a and what b has besides. It does not change a, and is a if there is nothing to add.
+func union(a, b []string) []string {
+	out := slices.Clip(a)
+	for _, s := range b {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
