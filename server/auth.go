@@ -13,10 +13,10 @@ import (
 	"gatehouse/providers"
 )
 
-// requireToken lets a request pass if its route is public, or if it carries a token that the provider vouches for. A
+// authenticate lets a request pass if its route is public, or if it carries a token that the provider vouches for. A
 // route that somebody adds and forgets to name public is closed. A path that nobody registered passes too: its 404 tells
 // more than a sign-in that leads nowhere.
-func requireToken(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
+func authenticate(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
 	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
 	explainer, explains := p.(providers.Explainer)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -117,10 +117,10 @@ var notToken68 = func() (not [256]byte) {
 	return not
 }()
 
-// requireScopes checks what the caller may do. It comes after the token, so that a body is never read for a stranger, and
+// authorize checks what the caller may do. It comes after the token, so that a body is never read for a stranger, and
 // before anything acts on the request. The mount says what its operation needs; every other closed route needs the
 // required scopes.
-func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
+func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 	// One client that tries again and again must not fill the log.
 	unobtainable := rate.Sometimes{Interval: time.Minute}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {

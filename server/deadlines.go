@@ -9,9 +9,9 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// leaving tells clients, while the server drains, not to send another request on this connection: it would be lost when
+// closeWhenDraining tells clients, while the server drains, not to send another request on this connection: it would be lost when
 // the connection closes.
-func leaving(c Config) echo.MiddlewareFunc {
+func closeWhenDraining(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			if ended(c.Draining) {
@@ -25,8 +25,8 @@ func leaving(c Config) echo.MiddlewareFunc {
 // shortAnswer is how long writing any answer of ours may take. Whoever never reads must not hold a connection.
 const shortAnswer = 30 * time.Second
 
-// slowPeers bounds how long a body, and an answer outside the mount, may take.
-func slowPeers(c Config) echo.MiddlewareFunc {
+// deadlines bounds how long a body, and an answer outside the mount, may take.
+func deadlines(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			// Event streams and slow tools may take as long as they like, and what they write has deadlines of its own; so has a refusal,

@@ -109,9 +109,9 @@ type problem struct {
 	RequestID string `json:"request_id"`
 }
 
-// answered turns an error into its answer before the access log looks at the status, and counts how the request ended.
+// handleErrors turns an error into its answer before the access log looks at the status, and counts how the request ended.
 // The log's own fallback would make a 500 of every error that it does not know.
-func answered(c Config) echo.MiddlewareFunc {
+func handleErrors(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			if err := next(ctx); err != nil {

@@ -14,8 +14,8 @@ import (
 // the call, or the session.
 const maxFields = 200
 
-// fewFields refuses a request with too many header fields.
-func fewFields(next echo.HandlerFunc) echo.HandlerFunc {
+// limitHeaderFields refuses a request with too many header fields.
+func limitHeaderFields(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		n := 0
 		for _, values := range c.Request().Header {
@@ -28,10 +28,10 @@ func fewFields(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// singleFields refuses a request that has one of these header fields twice: net/http reads the first, and a
+// rejectRepeatedHeaders refuses a request that has one of these header fields twice: net/http reads the first, and a
 // proxy that routes, filters or logs by it may read the last. It comes after the token, so that a caller
 // without one learns nothing.
-func singleFields(next echo.HandlerFunc) echo.HandlerFunc {
+func rejectRepeatedHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	single := [...]string{echo.HeaderOrigin, "Mcp-Session-Id", "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name"}
 	return func(c echo.Context) error {
 		if visitOf(c).identity == nil {

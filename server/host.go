@@ -9,11 +9,11 @@ import (
 	"gatehouse/providers"
 )
 
-// ownHost refuses requests whose Host header is not ours. A page that makes its own name resolve to this computer (DNS
+// checkHost refuses requests whose Host header is not ours. A page that makes its own name resolve to this computer (DNS
 // rebinding) is same-origin to the browser; only the Host header gives it away. Ours are the host of the resource and the
 // names of this computer. What scripts of any page may read anyway is not guarded, so that keys can be fetched by an inner
 // name, and neither are probes, which dial an address.
-func ownHost(c Config, public routeTable) echo.MiddlewareFunc {
+func checkHost(c Config, public routeTable) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			host := strings.ToLower(ctx.Request().Host)

@@ -9,9 +9,9 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// alive turns a panic into an error. (Tools run on goroutines of the SDK, which this cannot reach: package mcptools
+// recoverPanics turns a panic into an error. (Tools run on goroutines of the SDK, which this cannot reach: package mcptools
 // guards them.)
-func alive(next echo.HandlerFunc) echo.HandlerFunc {
+func recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
 			if v := recover(); v != nil {

@@ -94,9 +94,9 @@ func newID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// begin makes the visit, and gives it an id: in the log, and in the answer for the person who reports it. The request from here on is
+// withRequestState makes the visit, and gives it an id: in the log, and in the answer for the person who reports it. The request from here on is
 // a copy, because net/http looks at the body of its own when it decides whether to drain it or to hang up.
-func begin(next echo.HandlerFunc) echo.HandlerFunc {
+func withRequestState(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		v := &visit{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), began: time.Now()}

@@ -16,17 +16,17 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e.HTTPErrorHandler = answer(c, p) // the one place where an error becomes a status
 	e.IPExtractor = clientAddress(c)  // X-Forwarded-For is what a caller says, unless a trusted proxy does
 	public := publicRoutes(c, p)      // everything that needs no token, by exact path
-	e.Use(inOrder(
-		begin,                    // one id for every request, and one value for what is learnt about it
-		leaving(c), slowPeers(c), // connections end in order, and nobody sends or reads for ever
-		accessLog(c), answered(c), alive, // one line for every request; a panic is a 500
-		fewFields,                  // what a header costs in memory is counted by its fields
-		ownHost(c, public),         // no DNS rebinding
+	e.Use(chain(
+		withRequestState,                   // one id for every request, and one value for what is learnt about it
+		closeWhenDraining(c), deadlines(c), // connections end in order, and nobody sends or reads for ever
+		accessLog(c), handleErrors(c), recoverPanics, // one line for every request; a panic is a 500
+		limitHeaderFields,          // what a header costs in memory is counted by its fields
+		checkHost(c, public),       // no DNS rebinding
 		cors(c, public),            // 1. CORS: a preflight carries no token, answer it first
 		landingPage(c),             //    a person who opens the MCP URL in a browser reads what this is
-		requireToken(c, p, public), // 2. auth: who is it? every route that is not named public is closed
-		singleFields,               //    a proxy in front has read the same headers
-		requireScopes(c, mcp),      //    and may they? the operation's scopes, all in one challenge
+		authenticate(c, p, public), // 2. auth: who is it? every route that is not named public is closed
+		rejectRepeatedHeaders,      //    a proxy in front has read the same headers
+		authorize(c, mcp),          //    and may they? the operation's scopes, all in one challenge
 	))
 	routes(e, public) // 3. routes: health, readiness, metadata, the issuer if embedded
 	mount(e, c)       // 4. the MCP mount, last, at exactly one path
@@ -40,17 +40,17 @@ func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e.HTTPErrorHandler = answer(c, nil)
 	e.IPExtractor = clientAddress(c)
 	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy(c), anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
-	e.Use(inOrder(begin, slowPeers(c), accessLog(c), answered(c), alive, fewFields, ownHost(c, public), cors(c, public)))
+	e.Use(chain(withRequestState, deadlines(c), accessLog(c), handleErrors(c), recoverPanics, limitHeaderFields, checkHost(c, public), cors(c, public)))
 	routes(e, public)
 	return e
 }
 
-// inOrder makes one step of many, put together once. Echo would put its middleware together anew for every request, around
+// chain makes one step of many, put together once. Echo would put its middleware together anew for every request, around
 // the handler that it found; here the last step asks for that handler.
-func inOrder(steps ...echo.MiddlewareFunc) echo.MiddlewareFunc {
-	chain := func(c echo.Context) error { return c.Handler()(c) }
+func chain(steps ...echo.MiddlewareFunc) echo.MiddlewareFunc {
+	handler := func(c echo.Context) error { return c.Handler()(c) }
 	for _, step := range slices.Backward(steps) {
-		chain = step(chain)
+		handler = step(handler)
 	}
-	return func(echo.HandlerFunc) echo.HandlerFunc { return chain }
+	return func(echo.HandlerFunc) echo.HandlerFunc { return handler }
 }
