@@ -30,8 +30,8 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			}
 			ctx := c.Request().Context()
 			sender := neighbourhood(c.RealIP())
-			visitOf(c).sender = sender
-			switch all, bad := throttle.exceeded(sender, visitOf(c).began); {
+			stateOf(c).rateLimitKey = sender
+			switch all, bad := throttle.exceeded(sender, stateOf(c).started); {
 			case bad:
 				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
 			case all:
@@ -58,7 +58,7 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				}
 				return refusedToken(err)
 			}
-			visitOf(c).identity = cfg.Implies.expand(id)
+			stateOf(c).identity = cfg.Implies.expand(id)
 			return next(c)
 		}
 	}
@@ -67,7 +67,7 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 // explain writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
 func explain(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
 	ctx := c.Request().Context()
-	logger.DebugContext(ctx, "token", "request_id", visitIn(ctx).id, "steps", explainer.Explain(ctx, token, false))
+	logger.DebugContext(ctx, "token", "request_id", stateFrom(ctx).id, "steps", explainer.Explain(ctx, token, false))
 }
 
 // registered reports whether the router knows the path, with whatever method.
@@ -125,7 +125,7 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 	unobtainable := rate.Sometimes{Interval: time.Minute}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			v := visitOf(c)
+			v := stateOf(c)
 			if v.identity == nil {
 				return next(c)
 			}

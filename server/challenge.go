@@ -34,11 +34,11 @@ func newChallenger(cfg Config, p providers.Provider) challenger {
 	if speller, ok := p.(providers.ScopeSpeller); ok {
 		c.spell = speller.SpellScopes
 	}
-	c.first, c.badToken = c.put(&refusal{}), c.put(badToken(nil))
+	c.first, c.badToken = c.put(&httpError{}), c.put(badToken(nil))
 	return c
 }
 
-func (c challenger) header(r *refusal) string {
+func (c challenger) header(r *httpError) string {
 	if r.scopes == nil {
 		switch r.code {
 		case "":
@@ -52,7 +52,7 @@ func (c challenger) header(r *refusal) string {
 
 // put puts the challenge of a refusal together. One that would be too long with the scopes that the token
 // holds goes without them.
-func (c challenger) put(r *refusal) string {
+func (c challenger) put(r *httpError) string {
 	if r.scopes == nil {
 		return c.with(r, c.scope)
 	}
@@ -68,14 +68,14 @@ func (c challenger) put(r *refusal) string {
 }
 
 // with is the challenge with this scope parameter.
-func (c challenger) with(r *refusal, scope string) string {
+func (c challenger) with(r *httpError, scope string) string {
 	var h strings.Builder
 	h.Grow(len(c.first) + len(scope) + 200)
 	h.WriteString(c.prefix)
 	if r.code != "" {
 		parameter(&h, "error", r.code)
-		if r.text != "" { // some parsers take an empty value for none
-			parameter(&h, "error_description", r.text)
+		if r.description != "" { // some parsers take an empty value for none
+			parameter(&h, "error_description", r.description)
 		}
 	}
 	if scope != "" {

@@ -27,7 +27,7 @@ type Config struct {
 	// RequiredScopes are needed by every call.
 	RequiredScopes []string
 	// Implies says which scopes a broader one includes.
-	Implies Implications
+	Implies ScopeHierarchy
 	// KnownScopes are all scopes that a rule of this server mentions. A challenge for more scopes repeats
 	// those of them that the token holds, because clients ask for what the challenge names and lose the rest.
 	KnownScopes []string
@@ -36,8 +36,8 @@ type Config struct {
 	ToolScopes []string
 	// Logger gets the access log, one line for each request. It must not be nil.
 	Logger *slog.Logger
-	// Outcomes counts how requests end. It may be nil.
-	Outcomes *Outcomes
+	// RequestCounts counts how requests end. It may be nil.
+	Counts *RequestCounts
 	// Draining ends when the server is about to stop: from then on it says that it is not ready. Nil means never.
 	Draining context.Context
 	// IsStuck reports that the application behind the gate cannot serve any request until the process is restarted. Then

@@ -40,18 +40,18 @@ func deadlines(c Config) echo.MiddlewareFunc {
 // hurry sets the deadlines of a request. That of reading is lifted when the body is there, because it would otherwise end the
 // call that the body began.
 func hurry(ctx echo.Context, readBody time.Duration, short bool) {
-	v, connection := visitOf(ctx), *http.NewResponseController(ctx.Response().Writer)
+	v, connection := stateOf(ctx), *http.NewResponseController(ctx.Response().Writer)
 	if short { // net/http lifts it before the next request on the connection
-		_ = connection.SetWriteDeadline(v.began.Add(shortAnswer)) // not supported by a test's recorder
+		_ = connection.SetWriteDeadline(v.started.Add(shortAnswer)) // not supported by a test's recorder
 	}
-	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(v.began.Add(readBody)) == nil {
-		v.body = timedBody{ReadCloser: r.Body, connection: connection}
+	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(v.started.Add(readBody)) == nil {
+		v.body = deadlineBody{ReadCloser: r.Body, connection: connection}
 		r.Body = &v.body
 	}
 }
 
-// timedBody lifts the deadline at its end, and lets go of the connection, which whoever keeps the visit need not keep.
-type timedBody struct {
+// deadlineBody lifts the deadline at its end, and lets go of the connection, which whoever keeps the visit need not keep.
+type deadlineBody struct {
 	io.ReadCloser
 	connection http.ResponseController
 }
@@ -65,7 +65,7 @@ const (
 
 // shortly reports whether a body that nobody will read can be waited for. net/http takes it off the wire before it sends the
 // answer, unless the connection ends with it: whoever announces much, or does not say how much, would keep us waiting.
-func (b *timedBody) shortly(announced int64, now time.Time) bool {
+func (b *deadlineBody) shortly(announced int64, now time.Time) bool {
 	if announced == 0 {
 		return true
 	}
@@ -74,11 +74,11 @@ func (b *timedBody) shortly(announced int64, now time.Time) bool {
 	return bounded && announced > 0 && announced <= strangersBody
 }
 
-func (b *timedBody) Read(p []byte) (int, error) {
+func (b *deadlineBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		_ = b.connection.SetReadDeadline(time.Time{})
-		*b = timedBody{ReadCloser: http.NoBody}
+		*b = deadlineBody{ReadCloser: http.NoBody}
 	}
 	return n, err
 }

@@ -14,33 +14,33 @@ import (
 	"gatehouse/providers"
 )
 
-// refusal is an error that knows its answer. Steps of the chain return one; only [answer] writes it.
-type refusal struct {
+// httpError is an error that knows its answer. Steps of the chain return one; only [answer] writes it.
+type httpError struct {
 	status int
 	// code is the OAuth error code (RFC 6750, section 3.1); empty when the caller sent no credentials.
-	code   string
-	text   string
-	reason providers.Reason
+	code        string
+	description string
+	reason      providers.Reason
 	// cause is for the log and never leaves the house.
 	cause error
 	// scopes are what the challenge names; nil means the scopes of first sign-in.
 	scopes []string
 	// caller is whose verified token lacks scopes. The challenge names scopes that its token holds, too.
 	caller *providers.Identity
-	// final says that no sign-in can help: there is no challenge.
-	final bool
+	// noChallenge says that no sign-in can help: there is no challenge.
+	noChallenge bool
 	// retryAfter is in seconds; 0 means that the header is not sent.
 	retryAfter int
 }
 
-func (r *refusal) Error() string { return string(r.reason) }
+func (r *httpError) Error() string { return string(r.reason) }
 
 func noCredentials() error {
-	return &refusal{status: http.StatusUnauthorized, text: "Sign in to use this server.", reason: providers.NoCredentials}
+	return &httpError{status: http.StatusUnauthorized, description: "Sign in to use this server.", reason: providers.NoCredentials}
 }
 
 func malformedCredentials(cause error) error {
-	return &refusal{status: http.StatusBadRequest, code: "invalid_request", text: "The Authorization header is not one Bearer credential.",
+	return &httpError{status: http.StatusBadRequest, code: "invalid_request", description: "The Authorization header is not one Bearer credential.",
 		reason: providers.CredentialsMalformed, cause: cause}
 }
 
@@ -58,29 +58,29 @@ func refusedToken(err error) error {
 	if r, ok := errors.AsType[*providers.Refusal](err); ok && r.RetryAfter > 0 {
 		retryAfter = int(math.Ceil(r.RetryAfter.Seconds()))
 	}
-	return &refusal{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", text: "The identity provider cannot be asked right now. Try again soon.",
+	return &httpError{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", description: "The identity provider cannot be asked right now. Try again soon.",
 		reason: reason, cause: err, retryAfter: retryAfter}
 }
 
 const invalidToken = "invalid_token"
 
-func badToken(cause error) *refusal {
-	return &refusal{status: http.StatusUnauthorized, code: invalidToken, text: "The access token is not valid for this server.",
+func badToken(cause error) *httpError {
+	return &httpError{status: http.StatusUnauthorized, code: invalidToken, description: "The access token is not valid for this server.",
 		reason: providers.ReasonOf(cause), cause: cause}
 }
 
 const insufficientScopeCode = "insufficient_scope"
 
 func insufficientScope(needed, missing []string, caller *providers.Identity) error {
-	return &refusal{status: http.StatusForbidden, code: insufficientScopeCode, text: "This operation needs more scopes than the access token has.",
+	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode, description: "This operation needs more scopes than the access token has.",
 		reason: providers.InsufficientScope, cause: missingScopes(missing), scopes: needed, caller: caller}
 }
 
 // scopeUnobtainable has no challenge: clients would sign in again, to no avail.
 func scopeUnobtainable(missing []string) error {
-	return &refusal{status: http.StatusForbidden, code: insufficientScopeCode,
-		text:   "This operation needs scopes that no sign-in can give. The operator of this server can grant them.",
-		reason: providers.ScopeUnobtainable, cause: missingScopes(missing), final: true}
+	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode,
+		description: "This operation needs scopes that no sign-in can give. The operator of this server can grant them.",
+		reason:      providers.ScopeUnobtainable, cause: missingScopes(missing), noChallenge: true}
 }
 
 func missingScopes(missing []string) error {
@@ -88,20 +88,20 @@ func missingScopes(missing []string) error {
 }
 
 func foreignOrigin(origin string) error {
-	return &refusal{status: http.StatusForbidden, text: "Pages of this origin may not use this server.",
+	return &httpError{status: http.StatusForbidden, description: "Pages of this origin may not use this server.",
 		reason: providers.OriginRefused, cause: errors.New("origin " + strconv.Quote(cut(origin)))}
 }
 
 func foreignHost(host string) error {
-	return &refusal{status: http.StatusForbidden, text: "This server does not answer to that host name.",
+	return &httpError{status: http.StatusForbidden, description: "This server does not answer to that host name.",
 		reason: providers.HostRefused, cause: errors.New("host " + strconv.Quote(cut(host)))}
 }
 
 // cut bounds what a caller can write into the log.
 func cut(s string) string { return s[:min(len(s), 200)] }
 
-// problem is the body of every error that this package answers.
-type problem struct {
+// errorBody is the body of every error that this package answers.
+type errorBody struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
 	// MCPURL helps whoever dialled a wrong path.
@@ -117,7 +117,7 @@ func handleErrors(c Config) echo.MiddlewareFunc {
 			if err := next(ctx); err != nil {
 				ctx.Error(err)
 			}
-			c.Outcomes.count(ctx)
+			c.Counts.record(ctx)
 			return nil
 		}
 	}
@@ -135,16 +135,16 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		now := time.Now()
 		_ = connection.SetWriteDeadline(now.Add(shortAnswer)) // not supported by a test's recorder
 		header := ctx.Response().Header()
-		body := problem{RequestID: visitOf(ctx).id}
+		body := errorBody{RequestID: stateOf(ctx).id}
 		status := http.StatusInternalServerError
-		if v := visitOf(ctx); v.identity == nil && !v.body.shortly(ctx.Request().ContentLength, now) {
+		if v := stateOf(ctx); v.identity == nil && !v.body.shortly(ctx.Request().ContentLength, now) {
 			header.Set("Connection", "close")
 		}
-		r, refused := errors.AsType[*refusal](err)
+		r, refused := errors.AsType[*httpError](err)
 		fromEcho, isEchos := errors.AsType[*echo.HTTPError](err)
 		switch {
 		case refused:
-			status, body.Error, body.Description = r.status, r.code, r.text
+			status, body.Error, body.Description = r.status, r.code, r.description
 			note(ctx, r.reason, r.cause)
 			if r.retryAfter > 0 {
 				header.Set("Retry-After", strconv.Itoa(r.retryAfter))
@@ -153,7 +153,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			// one, because clients answer a challenge by signing in again.
 			challenged := status == http.StatusUnauthorized || status == http.StatusForbidden ||
 				status == http.StatusBadRequest && r.code != ""
-			if challenged && !r.final {
+			if challenged && !r.noChallenge {
 				header[challengeHeader] = []string{challenge.header(r)}
 			}
 			if body.Error == "" {
@@ -198,7 +198,7 @@ func nameOf(status int) string {
 
 // note adds why the request ended as it did to its log line, and to the statistics.
 func note(ctx echo.Context, reason providers.Reason, cause error) {
-	v := visitOf(ctx)
+	v := stateOf(ctx)
 	v.reason = reason
 	if cause != nil {
 		v.cause = cause

@@ -82,7 +82,7 @@ type options struct {
 	// provider takes the place of one that verifies tokens of the front's issuer.
 	provider  providers.Settings
 	settings  func(*server.Settings)
-	implies   server.Implications
+	implies   server.ScopeHierarchy
 	known     []string // scopes that a rule of the server mentions
 	tools     []string // scopes of tools
 	lifecycle server.Lifecycle

@@ -26,7 +26,7 @@ func FuzzBearerToken(f *testing.F) {
 			}
 			return
 		}
-		var r *refusal
+		var r *httpError
 		if !errors.As(err, &r) || r.status != http.StatusUnauthorized && r.status != http.StatusBadRequest || token != "" {
 			t.Errorf("%q gave %v, %q", field, err, token)
 		}
@@ -48,7 +48,7 @@ func FuzzChallenge(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, scope, code, text string) {
-		header := newChallenger(Config{Resource: resource}, nil).header(&refusal{code: code, text: text, scopes: []string{scope}})
+		header := newChallenger(Config{Resource: resource}, nil).header(&httpError{code: code, description: text, scopes: []string{scope}})
 		if strings.ContainsAny(header, "\r\n\x00") {
 			t.Fatalf("the header would break: %q", header)
 		}

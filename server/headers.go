@@ -22,7 +22,7 @@ func limitHeaderFields(next echo.HandlerFunc) echo.HandlerFunc {
 			n += len(values)
 		}
 		if n > maxFields {
-			return &refusal{status: http.StatusRequestHeaderFieldsTooLarge, text: "The request has too many header fields.", reason: providers.HeaderTooLong}
+			return &httpError{status: http.StatusRequestHeaderFieldsTooLarge, description: "The request has too many header fields.", reason: providers.HeaderTooLong}
 		}
 		return next(c)
 	}
@@ -34,13 +34,13 @@ func limitHeaderFields(next echo.HandlerFunc) echo.HandlerFunc {
 func rejectRepeatedHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	single := [...]string{echo.HeaderOrigin, "Mcp-Session-Id", "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name"}
 	return func(c echo.Context) error {
-		if visitOf(c).identity == nil {
+		if stateOf(c).identity == nil {
 			return next(c)
 		}
 		header := c.Request().Header
 		for _, name := range single {
 			if len(header[name]) > 1 {
-				return &refusal{status: http.StatusBadRequest, text: "A header field that may occur once occurs more than once.",
+				return &httpError{status: http.StatusBadRequest, description: "A header field that may occur once occurs more than once.",
 					reason: providers.HeaderRepeated, cause: errors.New("more than one field of " + name)}
 			}
 		}

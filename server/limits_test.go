@@ -22,7 +22,7 @@ import (
 
 // RS-14: a broad scope includes narrow ones, along chains, and only as configured.
 func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
-	f := start(t, options{implies: server.Implications{
+	f := start(t, options{implies: server.ScopeHierarchy{
 		"admin": {"write"}, "write": {"read", "mcp:use"}, "read": {"write"}, // a circle does no harm
 	}})
 	for name, c := range map[string]struct {

@@ -18,7 +18,7 @@ import (
 // else is done: as a step around the others it would put writers of its own around every answer and keep more of the stack than
 // all other steps together, to count bytes that no line of ours tells.
 func accessLog(c Config) echo.MiddlewareFunc {
-	budget := newLogBudget(c.Logger)
+	budget := newLogLimiter(c.Logger)
 	worthALine := func(ctx echo.Context) bool {
 		status := ctx.Response().Status
 		switch {
@@ -27,9 +27,9 @@ func accessLog(c Config) echo.MiddlewareFunc {
 		case status < http.StatusInternalServerError && !c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
 			return false
 		}
-		return budget.allow(visitOf(ctx), status)
+		return budget.allow(stateOf(ctx), status)
 	}
-	write := slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
+	write := slogecho.NewWithConfig(slog.New(logHandler{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
 		ClientErrorLevel: slog.LevelInfo, // every sign-in begins with a 401
 		ServerErrorLevel: slog.LevelError,
@@ -38,8 +38,8 @@ func accessLog(c Config) echo.MiddlewareFunc {
 		return func(ctx echo.Context) error {
 			err := next(ctx)
 			if worthALine(ctx) {
-				v := visitOf(ctx)
-				v.took = time.Since(v.began)
+				v := stateOf(ctx)
+				v.duration = time.Since(v.started)
 				v.outcome = outcomeOf(v, ctx.Response())
 				_ = write(ctx) // fails only with what it was put around
 			}
@@ -48,12 +48,12 @@ func accessLog(c Config) echo.MiddlewareFunc {
 	}
 }
 
-// lean is a slog.Handler that keeps of slog-echo's record what helps, in one flat line, and adds what the chain knows. Above all
+// logHandler is a slog.Handler that keeps of slog-echo's record what helps, in one flat line, and adds what the chain knows. Above all
 // it drops the query and the referer, which can hold codes and tokens and cannot be switched off there.
-type lean struct{ slog.Handler }
+type logHandler struct{ slog.Handler }
 
-func (h lean) Handle(ctx context.Context, r slog.Record) error {
-	v := visitIn(ctx)
+func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
+	v := stateFrom(ctx)
 	var line [11]slog.Attr // most requests end with eight
 	attrs := line[:0]
 	r.Attrs(func(a slog.Attr) bool {
@@ -65,7 +65,7 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 			case "path":
 				attrs = append(attrs, slog.String("path", (&url.URL{Path: cut(member.Value.String())}).EscapedPath()))
 			case "latency":
-				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(v.took)))
+				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(v.duration)))
 			case "method":
 				attrs = append(attrs, slog.String("method", providers.Printable(member.Value.String(), maxWord)))
 			case "ip":
@@ -77,7 +77,7 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 		return true
 	})
 	attrs = append(attrs, slog.String("outcome", string(v.outcome)), slog.String("request_id", v.id))
-	if called := v.named(); len(called) > 0 {
+	if called := v.operationMembers(); len(called) > 0 {
 		attrs = append(attrs, slog.Attr{Key: "mcp", Value: slog.GroupValue(called...)})
 	}
 	if v.identity != nil {
@@ -104,9 +104,9 @@ const (
 	maxStack   = 8_000 // of the detail of a fault in this program
 )
 
-// named are the members of a line that say what the request asks of the application.
-func (v *visit) named() []slog.Attr {
-	called := v.called[:0]
+// operationMembers are the members of a line that say what the request asks of the application.
+func (v *requestState) operationMembers() []slog.Attr {
+	called := v.operationAttrs[:0]
 	for _, member := range [...]struct {
 		key, value string
 		limit      int
@@ -122,7 +122,7 @@ func (v *visit) named() []slog.Attr {
 }
 
 // said is the detail of a line.
-func (v *visit) said() string {
+func (v *requestState) said() string {
 	switch {
 	case v.cause == nil:
 		return providers.Printable(v.detail, maxDetail)
@@ -138,7 +138,7 @@ func (v *visit) said() string {
 func milliseconds(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
 
 // outcomeOf says how a request ended, by what the application says of it, else by the reason and the status.
-func outcomeOf(v *visit, answer *echo.Response) providers.RequestOutcome {
+func outcomeOf(v *requestState, answer *echo.Response) providers.RequestOutcome {
 	status := answer.Status
 	switch {
 	case v.Context.Err() != nil && (!answer.Committed || isOutage(v.reason)): // or the question was given up for it
@@ -161,5 +161,7 @@ func outcomeOf(v *visit, answer *echo.Response) providers.RequestOutcome {
 	return providers.OutcomeError
 }
 
-func (h lean) WithAttrs(attrs []slog.Attr) slog.Handler { return lean{h.Handler.WithAttrs(attrs)} }
-func (h lean) WithGroup(name string) slog.Handler       { return lean{h.Handler.WithGroup(name)} }
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logHandler{h.Handler.WithAttrs(attrs)}
+}
+func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }

@@ -16,41 +16,41 @@ import (
 // on, too little to fill a disk. Every request is counted in [Outcomes] nevertheless.
 const (
 	linesPerSecond = 20
-	linesAtOnce    = 500
+	lineBurst      = 500
 	// outageInterval is how often an outage of the provider is written: any token causes such a refusal, and
 	// all say the same.
 	outageInterval = time.Minute
 )
 
-// logBudget leaves lines out of the log when there are too many of a kind, and says how many it left out.
+// logLimiter leaves lines out of the log when there are too many of a kind, and says how many it left out.
 // Only what a caller with a good token was served is always written.
-type logBudget struct {
+type logLimiter struct {
 	// refusals are requests that were refused, or served without a token.
-	refusals lineBudget
+	refusals lineLimiter
 	// faults are answers with a status from 500, other than 503. They have a budget of their own, so that
 	// refusals do not hide them.
-	faults lineBudget
+	faults lineLimiter
 
 	mu      sync.Mutex
-	outages map[providers.Reason]*lineBudget
+	outages map[providers.Reason]*lineLimiter
 	logger  *slog.Logger
 }
 
-func newLogBudget(logger *slog.Logger) *logBudget {
-	usual := func() *rate.Limiter { return rate.NewLimiter(linesPerSecond, linesAtOnce) }
-	return &logBudget{
-		refusals: lineBudget{limiter: usual(), logger: logger, of: "refusals"},
-		faults:   lineBudget{limiter: usual(), logger: logger, of: "faults"},
-		outages:  map[providers.Reason]*lineBudget{},
+func newLogLimiter(logger *slog.Logger) *logLimiter {
+	usual := func() *rate.Limiter { return rate.NewLimiter(linesPerSecond, lineBurst) }
+	return &logLimiter{
+		refusals: lineLimiter{limiter: usual(), logger: logger, kind: "refusals"},
+		faults:   lineLimiter{limiter: usual(), logger: logger, kind: "faults"},
+		outages:  map[providers.Reason]*lineLimiter{},
 		logger:   logger,
 	}
 }
 
 // allow reports whether a request is worth a line.
-func (b *logBudget) allow(v *visit, status int) bool {
+func (b *logLimiter) allow(v *requestState, status int) bool {
 	switch {
 	case status == http.StatusServiceUnavailable && isOutage(v.reason) && v.Context.Err() == nil:
-		return b.outage(v.reason).allow()
+		return b.outageLimiter(v.reason).allow()
 	case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
 		return b.faults.allow()
 	case status >= http.StatusBadRequest || v.identity == nil:
@@ -64,30 +64,30 @@ func isOutage(reason providers.Reason) bool {
 	return reason == providers.KeysUnavailable || reason == providers.IntrospectionUnavailable
 }
 
-func (b *logBudget) outage(reason providers.Reason) *lineBudget {
+func (b *logLimiter) outageLimiter(reason providers.Reason) *lineLimiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.outages[reason] == nil {
-		b.outages[reason] = &lineBudget{limiter: rate.NewLimiter(rate.Every(outageInterval), 1), logger: b.logger, of: string(reason)}
+		b.outages[reason] = &lineLimiter{limiter: rate.NewLimiter(rate.Every(outageInterval), 1), logger: b.logger, kind: string(reason)}
 	}
 	return b.outages[reason]
 }
 
-// lineBudget is the budget of one kind of lines.
-type lineBudget struct {
+// lineLimiter is the budget of one kind of lines.
+type lineLimiter struct {
 	limiter *rate.Limiter
 	logger  *slog.Logger
-	of      string
-	leftOut atomic.Int64
+	kind    string
+	dropped atomic.Int64
 }
 
-func (b *lineBudget) allow() bool {
+func (b *lineLimiter) allow() bool {
 	if !b.limiter.Allow() {
-		b.leftOut.Add(1)
+		b.dropped.Add(1)
 		return false
 	}
-	if n := b.leftOut.Swap(0); n > 0 {
-		b.logger.Warn("requests were left out of the log", "of", b.of, "count", n)
+	if n := b.dropped.Swap(0); n > 0 {
+		b.logger.Warn("requests were left out of the log", "of", b.kind, "count", n)
 	}
 	return true
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/auth"
 )
 
-// kept is what the SDK's queue holds of a message until the next one of its session, which may be never. The visit must not hang on it.
-type kept struct {
+// retained is what the SDK's queue holds of a message until the next one of its session, which may be never. The visit must not hang on it.
+type retained struct {
 	info      auth.TokenInfo
 	requestID [1]string
 }
@@ -21,8 +21,8 @@ type kept struct {
 func mount(e *echo.Echo, c Config) {
 	checked := []string{"bearer checked"}
 	believe := func(ctx context.Context, _ string, r *http.Request) (*auth.TokenInfo, error) {
-		v := visitIn(ctx)
-		k := kept{info: v.identity.TokenInfo(), requestID: [1]string{v.id}}
+		v := stateFrom(ctx)
+		k := retained{info: v.identity.TokenInfo(), requestID: [1]string{v.id}}
 		r.Header[echo.HeaderXRequestID] = k.requestID[:]
 		return &k.info, nil
 	}
@@ -30,10 +30,10 @@ func mount(e *echo.Echo, c Config) {
 	inject := auth.RequireBearerToken(believe, &auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
 	serve := inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del(echo.HeaderAuthorization)
-		visitIn(r.Context()).handler.ServeHTTP(w, r)
+		stateFrom(r.Context()).handler.ServeHTTP(w, r)
 	}))
 	e.Any(c.Resource.Path(), func(ctx echo.Context) error {
-		if v := visitOf(ctx); v.identity == nil || v.handler == nil {
+		if v := stateOf(ctx); v.identity == nil || v.handler == nil {
 			return noCredentials() // the chain was built without its auth step: stay closed
 		}
 		// The SDK shows tools the headers of a request. What a tool does not see it cannot pass on (MCP 2026-07-28, security best

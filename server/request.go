@@ -15,15 +15,15 @@ import (
 	"gatehouse/providers"
 )
 
-// visit is what the chain learns about one request on its way. It is the request's context, so that every step, the access
+// requestState is what the chain learns about one request on its way. It is the request's context, so that every step, the access
 // log and the application behind the gate can reach it, and all of it costs one value.
-type visit struct {
+type requestState struct {
 	context.Context
-	id    string
-	began time.Time
-	// sender is the neighbourhood of the address that the request comes from; empty until the token is looked
+	id      string
+	started time.Time
+	// rateLimitKey is the neighbourhood of the address that the request comes from; empty until the token is looked
 	// at.
-	sender string
+	rateLimitKey string
 	// identity is nil until the token was verified.
 	identity *providers.Identity
 	// handler serves the operation at the mount, once that is known.
@@ -36,52 +36,52 @@ type visit struct {
 	operation providers.Operation
 	outcome   providers.RequestOutcome
 	detail    string
-	// took is how long it was until the answer was written; set just before the access log is.
-	took time.Duration
+	// duration is how long it was until the answer was written; set just before the access log is.
+	duration time.Duration
 
 	// Kept here for what else would be a piece of memory of its own.
-	body     timedBody
-	caller   [2]slog.Attr
-	called   [4]slog.Attr
-	idHeader [1]string
+	body           deadlineBody
+	caller         [2]slog.Attr
+	operationAttrs [4]slog.Attr
+	idHeader       [1]string
 }
 
-type visitKey struct{}
+type stateKey struct{}
 
 // Value implements context.Context.
-func (v *visit) Value(key any) any {
+func (v *requestState) Value(key any) any {
 	switch key.(type) {
-	case visitKey, providers.NoterKey:
+	case stateKey, providers.NoterKey:
 		return v
 	case providers.IdentityKey:
 		return v.identity
 	case providers.AddressKey:
-		return v.sender
+		return v.rateLimitKey
 	}
 	return v.Context.Value(key)
 }
 
 // Note implements providers.Noter.
-func (v *visit) Note(reason providers.Reason) { v.reason = reason }
+func (v *requestState) Note(reason providers.Reason) { v.reason = reason }
 
 // NoteOperation implements providers.OperationNoter.
-func (v *visit) NoteOperation(o providers.Operation) { v.operation = o }
+func (v *requestState) NoteOperation(o providers.Operation) { v.operation = o }
 
 // NoteOutcome implements providers.OperationNoter.
-func (v *visit) NoteOutcome(o providers.RequestOutcome) { v.outcome = o }
+func (v *requestState) NoteOutcome(o providers.RequestOutcome) { v.outcome = o }
 
 // NoteDetail implements providers.OperationNoter.
-func (v *visit) NoteDetail(detail string) { v.detail = detail }
+func (v *requestState) NoteDetail(detail string) { v.detail = detail }
 
-// visitIn returns the visit that ctx belongs to. Outside a chain it is an empty one: nobody signed in.
-func visitIn(ctx context.Context) *visit {
-	if v, ok := ctx.Value(visitKey{}).(*visit); ok {
+// stateFrom returns the visit that ctx belongs to. Outside a chain it is an empty one: nobody signed in.
+func stateFrom(ctx context.Context) *requestState {
+	if v, ok := ctx.Value(stateKey{}).(*requestState); ok {
 		return v
 	}
-	return &visit{Context: ctx}
+	return &requestState{Context: ctx}
 }
 
-func visitOf(c echo.Context) *visit { return visitIn(c.Request().Context()) }
+func stateOf(c echo.Context) *requestState { return stateFrom(c.Request().Context()) }
 
 // plausibleID is what a request id from a proxy in front may look like; anything else is replaced.
 var plausibleID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
@@ -99,7 +99,7 @@ func newID() string {
 func withRequestState(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		v := &visit{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), began: time.Now()}
+		v := &requestState{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), started: time.Now()}
 		if v.id == "" || !plausibleID.MatchString(v.id) {
 			v.id = newID()
 		}

@@ -6,11 +6,11 @@ import (
 	"gatehouse/providers"
 )
 
-// Implications says which narrow scopes a broad one includes (RS-14). They may chain.
-type Implications map[string][]string
+// ScopeHierarchy says which narrow scopes a broad one includes (RS-14). They may chain.
+type ScopeHierarchy map[string][]string
 
 // Expand returns scopes and all that they imply. It does not change scopes.
-func (m Implications) Expand(scopes []string) []string {
+func (m ScopeHierarchy) Expand(scopes []string) []string {
 	all := slices.Clone(scopes)
 	for i := 0; i < len(all); i++ { // all grows while it is walked, so chains are followed to their end
 		all = union(all, m[all[i]])
@@ -19,7 +19,7 @@ func (m Implications) Expand(scopes []string) []string {
 }
 
 // expand returns id with all scopes that its own imply. It leaves id alone.
-func (m Implications) expand(id *providers.Identity) *providers.Identity {
+func (m ScopeHierarchy) expand(id *providers.Identity) *providers.Identity {
 	if len(m) == 0 {
 		return id
 	}

@@ -14,7 +14,7 @@ import (
 func TestImplicationsAreAClosure(t *testing.T) {
 	scope := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"})
 	rapid.Check(t, func(t *rapid.T) {
-		m := Implications(rapid.MapOf(scope, rapid.SliceOfN(scope, 0, 3)).Draw(t, "implications"))
+		m := ScopeHierarchy(rapid.MapOf(scope, rapid.SliceOfN(scope, 0, 3)).Draw(t, "implications"))
 		id := &providers.Identity{Scopes: rapid.SliceOfN(scope, 0, 3).Draw(t, "scopes")}
 		before := slices.Clone(id.Scopes)
 		once := m.expand(id)

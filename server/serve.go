@@ -69,7 +69,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, log
 	limit := s.DrainTime + s.ShutdownTimeout + StopMargin
 	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	stop := stopping{over: over}
+	stop := stopSequence{deadline: over}
 
 	stop.run("drain", hookTime, l.Draining)
 	stop.run("log", hookTime, func() { logger.Info("stopping", "drain_time", s.DrainTime) })
@@ -103,10 +103,10 @@ func shutdown(srv *http.Server, failed <-chan error, timeout time.Duration, logg
 	return err
 }
 
-// stopping runs the steps of a stop, none of which may keep it from ending.
-type stopping struct {
-	over  context.Context // ends when the time for all steps is over
-	steps []stopStep
+// stopSequence runs the steps of a stop, none of which may keep it from ending.
+type stopSequence struct {
+	deadline context.Context // ends when the time for all steps is over
+	steps    []stopStep
 }
 
 type stopStep struct {
@@ -115,7 +115,7 @@ type stopStep struct {
 }
 
 // run runs a step and waits for its end, for this long at most.
-func (s *stopping) run(name string, longest time.Duration, step func()) {
+func (s *stopSequence) run(name string, longest time.Duration, step func()) {
 	if step == nil {
 		return
 	}
@@ -130,19 +130,19 @@ func (s *stopping) run(name string, longest time.Duration, step func()) {
 	select {
 	case <-done:
 	case <-timer.C:
-	case <-s.over.Done():
+	case <-s.deadline.Done():
 	}
 }
 
 // pending waits until every step has ended or the time for all is over, and returns those that have not
 // ended.
-func (s *stopping) pending() []string {
+func (s *stopSequence) pending() []string {
 	var names []string
 	for _, step := range s.steps {
 		select {
 		case <-step.done:
 			continue
-		case <-s.over.Done():
+		case <-s.deadline.Done():
 		}
 		select {
 		case <-step.done: // both were ready

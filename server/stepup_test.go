@@ -14,14 +14,14 @@ import (
 // stepUpCase is a call that needs more than its token holds.
 type stepUpCase struct {
 	provider func(*providers.OIDC)
-	implies  server.Implications
+	implies  server.ScopeHierarchy
 	needs    string // the operation's scopes; every call needs mcp:use
 	scope    any    // of the token; nil for a token without a scope claim
 	want     string // the challenge's scopes
 }
 
 // startStepUp is a front with tools (greet:read, greet:write, admin), and a provider of kind oidc.
-func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Implications) (*front, *providertest.Issuer) {
+func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.ScopeHierarchy) (*front, *providertest.Issuer) {
 	t.Helper()
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
@@ -51,12 +51,12 @@ func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
 		"each once":                                  {nil, nil, "admin mcp:use", "greet:read greet:read mcp:use", "mcp:use admin greet:read"},
 		"nothing that no rule mentions":              {nil, nil, "admin", "mcp:use openid profile email demo:read", "mcp:use admin"},
 		"never offline_access":                       {advertised("offline_access", "openid"), nil, "admin", "mcp:use offline_access", "mcp:use admin openid"},
-		"never offline_access, whatever a rule says": {nil, server.Implications{"offline_access": {"greet:read"}}, "admin offline_access", "mcp:use offline_access", "mcp:use admin"},
-		"the token's own, not what they imply":       {nil, server.Implications{"greet:write": {"greet:read"}}, "admin", "mcp:use greet:write", "mcp:use admin greet:write"},
-		"a broad scope that the token holds":         {nil, server.Implications{"staff": {"mcp:use", "greet:read"}}, "admin", "staff", "mcp:use admin staff"},
+		"never offline_access, whatever a rule says": {nil, server.ScopeHierarchy{"offline_access": {"greet:read"}}, "admin offline_access", "mcp:use offline_access", "mcp:use admin"},
+		"the token's own, not what they imply":       {nil, server.ScopeHierarchy{"greet:write": {"greet:read"}}, "admin", "mcp:use greet:write", "mcp:use admin greet:write"},
+		"a broad scope that the token holds":         {nil, server.ScopeHierarchy{"staff": {"mcp:use", "greet:read"}}, "admin", "staff", "mcp:use admin staff"},
 		"advertised, and of no tool":                 {advertised("openid", "audience:server:client_id:x"), nil, "admin", "mcp:use greet:read", "mcp:use admin greet:read openid audience:server:client_id:x"},
 		"advertised, but of a tool":                  {advertised("openid", "greet:write", "admin", "demo:read"), nil, "greet:read", "mcp:use", "mcp:use greet:read openid"},
-		"advertised, but broad or narrow":            {advertised("openid", "staff", "note:read"), server.Implications{"staff": {"note:read"}}, "admin", "mcp:use", "mcp:use admin openid"},
+		"advertised, but broad or narrow":            {advertised("openid", "staff", "note:read"), server.ScopeHierarchy{"staff": {"note:read"}}, "admin", "mcp:use", "mcp:use admin openid"},
 		"advertised and held":                        {advertised("greet:read", "openid"), nil, "admin", "openid greet:read", "mcp:use admin greet:read openid"},
 		"advertised and required":                    {advertised("mcp:use", "openid"), nil, "admin", "openid", "mcp:use admin openid"},
 		"advertised under the provider's name": {func(s *providers.OIDC) {
@@ -149,7 +149,7 @@ func TestOnlyAVerifiedTokenAddsToAChallenge(t *testing.T) {
 // nothing.
 func TestNoChallengeWhereNoSignInCanHelp(t *testing.T) {
 	f, authority := startStepUp(t, func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
-		server.Implications{"greet:read": {"greet:list"}})
+		server.ScopeHierarchy{"greet:read": {"greet:list"}})
 	token := authority.Token(f.resource.String(), map[string]any{"scope": nil})
 	for _, scope := range []string{"", "greet:read", "greet:list"} {
 		header := bearer(token)

@@ -118,6 +118,6 @@ func neighbourhood(address string) string {
 }
 
 func tooManyFailures(wait time.Duration, cause error) error {
-	return &refusal{status: http.StatusTooManyRequests, code: "too_many_requests", text: "Too many bad tokens from this address. Wait, or sign in again.",
+	return &httpError{status: http.StatusTooManyRequests, code: "too_many_requests", description: "Too many bad tokens from this address. Wait, or sign in again.",
 		reason: providers.Throttled, cause: cause, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
 }
