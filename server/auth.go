@@ -21,7 +21,7 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 	explainer, explains := p.(providers.Explainer)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if !registered(c) || public.has(c.Path()) {
+			if !isRegistered(c) || public.has(c.Path()) {
 				return next(c)
 			}
 			token, err := bearerToken(c.Request().Header)
@@ -29,9 +29,9 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				return err
 			}
 			ctx := c.Request().Context()
-			sender := neighbourhood(c.RealIP())
-			stateOf(c).rateLimitKey = sender
-			switch all, bad := throttle.exceeded(sender, stateOf(c).started); {
+			key := rateLimitKey(c.RealIP())
+			stateOf(c).rateLimitKey = key
+			switch all, bad := throttle.exceeded(key, stateOf(c).started); {
 			case bad:
 				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
 			case all:
@@ -39,7 +39,7 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			}
 			id, err := p.Verify(ctx, token)
 			if explains && cfg.Logger.Enabled(ctx, slog.LevelDebug) {
-				explain(cfg.Logger, explainer, c, token)
+				logExplanation(cfg.Logger, explainer, c, token)
 			}
 			if err != nil {
 				// A caller that hangs up while a question is open has cost as much as a bad token, and so has
@@ -48,15 +48,15 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 					ctx.Err() != nil && !providers.CountsAsFailure(err) {
 					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
 					// this token is bad.
-					if wait := throttle.failed(sender); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
-						throttle.linger(ctx)
-						return tooManyFailures(wait, err)
+					if wait := throttle.recordFailure(key); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
+						throttle.tarpit(ctx)
+						return errTooManyFailures(wait, err)
 					}
-				} else if providers.CountsAsFailure(err) && throttle.undecided(sender) > 0 {
+				} else if providers.CountsAsFailure(err) && throttle.recordUndecided(key) > 0 {
 					// It stays what it is: the token may be a good one.
-					throttle.linger(ctx)
+					throttle.tarpit(ctx)
 				}
-				return refusedToken(err)
+				return errVerify(err)
 			}
 			stateOf(c).identity = cfg.Implies.expand(id)
 			return next(c)
@@ -64,14 +64,14 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 	}
 }
 
-// explain writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
-func explain(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
+// logExplanation writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
+func logExplanation(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
 	ctx := c.Request().Context()
 	logger.DebugContext(ctx, "token", "request_id", stateFrom(ctx).id, "steps", explainer.Explain(ctx, token, false))
 }
 
-// registered reports whether the router knows the path, with whatever method.
-func registered(c echo.Context) bool { return c.Path() != "" }
+// isRegistered reports whether the router knows the path, with whatever method.
+func isRegistered(c echo.Context) bool { return c.Path() != "" }
 
 // bearerToken returns the one Bearer credential of a request (RFC 6750, section 2.1). Tokens anywhere else (query, form,
 // cookie) do not count: OAuth 2.1, section 5.1 forbids them. Two credentials are refused, because a proxy may have
@@ -80,18 +80,18 @@ func bearerToken(h http.Header) (string, error) {
 	fields := h.Values(echo.HeaderAuthorization)
 	switch {
 	case len(fields) == 0:
-		return "", noCredentials()
+		return "", errNoCredentials()
 	case len(fields) > 1:
-		return "", malformedCredentials(errors.New("more than one Authorization header"))
+		return "", errMalformedCredentials(errors.New("more than one Authorization header"))
 	}
 	scheme, token, found := strings.Cut(fields[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		// Another scheme is no credential for this server (RFC 9110, section 11.6.2).
-		return "", noCredentials()
+		return "", errNoCredentials()
 	}
 	token = strings.TrimLeft(token, " ")
 	if !found || !isToken68(token) {
-		return "", malformedCredentials(errors.New("no token of the form that RFC 6750 requires behind Bearer"))
+		return "", errMalformedCredentials(errors.New("no token of the form that RFC 6750 requires behind Bearer"))
 	}
 	return token, nil
 }
@@ -101,13 +101,13 @@ func isToken68(s string) bool {
 	body := strings.TrimRight(s, "=")
 	var other byte
 	for i := range len(body) { // to the end, because whether to go on would be asked at every byte of every good token
-		other |= notToken68[body[i]]
+		other |= nonToken68[body[i]]
 	}
 	return other == 0 && body != ""
 }
 
-// notToken68 is 1 for the bytes that no b64token has: a table, because every byte of every token is looked up in it.
-var notToken68 = func() (not [256]byte) {
+// nonToken68 is 1 for the bytes that no b64token has: a table, because every byte of every token is looked up in it.
+var nonToken68 = func() (not [256]byte) {
 	for i := range not {
 		not[i] = 1
 	}
@@ -122,33 +122,33 @@ var notToken68 = func() (not [256]byte) {
 // required scopes.
 func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 	// One client that tries again and again must not fill the log.
-	unobtainable := rate.Sometimes{Interval: time.Minute}
+	unobtainableWarning := rate.Sometimes{Interval: time.Minute}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			v := stateOf(c)
 			if v.identity == nil {
 				return next(c)
 			}
-			var ofOperation []string
+			var operationScopes []string
 			if c.Path() == cfg.Resource.Path() {
 				r := c.Request()
 				r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(cfg.Settings.MaxBodyBytes))
 				var done func()
-				ofOperation, v.handler, done = mcp.Route(r)
+				operationScopes, v.handler, done = mcp.Route(r)
 				defer done()
 			}
-			missing := union(v.identity.Missing(cfg.RequiredScopes), v.identity.Missing(ofOperation))
+			missing := mergeUnique(v.identity.Missing(cfg.RequiredScopes), v.identity.Missing(operationScopes))
 			switch {
 			case len(missing) == 0:
 				return next(c)
 			case v.identity.ScopesDefaulted:
-				unobtainable.Do(func() {
+				unobtainableWarning.Do(func() {
 					cfg.Logger.Warn("a call needs scopes that no sign-in can give",
 						"reason", providers.ScopeUnobtainable, "missing", missing, "setting", "provider.default_scopes")
 				})
-				return scopeUnobtainable(missing)
+				return errScopeUnobtainable(missing)
 			}
-			return insufficientScope(union(cfg.RequiredScopes, ofOperation), missing, v.identity)
+			return errInsufficientScope(mergeUnique(cfg.RequiredScopes, operationScopes), missing, v.identity)
 		}
 	}
 }

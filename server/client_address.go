@@ -19,32 +19,32 @@ func clientAddress(c Config) echo.IPExtractor {
 	var trusted proxyRanges
 	for _, proxy := range c.Settings.TrustedProxies {
 		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Check has seen it
-			trusted = append(trusted, unmapped(prefix))
+			trusted = append(trusted, unmapPrefix(prefix))
 		}
 	}
-	return trusted.client
+	return trusted.clientIP
 }
 
 // proxyRanges are the addresses whose X-Forwarded-For is believed.
 type proxyRanges []netip.Prefix
 
-func (p proxyRanges) contain(ip netip.Addr) bool {
+func (p proxyRanges) contains(ip netip.Addr) bool {
 	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(ip) })
 }
 
-// client returns the last address that no trusted proxy has: each proxy adds its peer at the end of
+// clientIP returns the last address that no trusted proxy has: each proxy adds its peer at the end of
 // X-Forwarded-For, and what stands before that is what the peer said. The library's extractor does the same,
 // but takes an address with a port, as Azure Application Gateway and IIS write it, for no address. One entry
 // that cannot be read spoils the header, because it is not known who wrote what stands before it: then the
 // request comes from the peer.
-func (p proxyRanges) client(r *http.Request) string {
+func (p proxyRanges) clientIP(r *http.Request) string {
 	direct := r.RemoteAddr
 	if host, _, err := net.SplitHostPort(direct); err == nil {
 		direct = host
 	}
 	peer, err := netip.ParseAddr(direct)
 	fields := r.Header[echo.HeaderXForwardedFor]
-	if err != nil || len(fields) == 0 || !p.contain(peer.WithZone("").Unmap()) {
+	if err != nil || len(fields) == 0 || !p.contains(peer.WithZone("").Unmap()) {
 		return direct
 	}
 	farthest := direct
@@ -56,11 +56,11 @@ func (p proxyRanges) client(r *http.Request) string {
 			} else {
 				more = false
 			}
-			ip, ok := forwardedAddress(strings.TrimSpace(entry))
+			ip, ok := parseForwarded(strings.TrimSpace(entry))
 			if !ok {
 				return direct
 			}
-			if farthest = ip.String(); !p.contain(ip) {
+			if farthest = ip.String(); !p.contains(ip) {
 				return farthest
 			}
 		}
@@ -68,9 +68,9 @@ func (p proxyRanges) client(r *http.Request) string {
 	return farthest
 }
 
-// forwardedAddress reads an entry of X-Forwarded-For: an address, which may have a port, and for IPv6
+// parseForwarded reads an entry of X-Forwarded-For: an address, which may have a port, and for IPv6
 // brackets.
-func forwardedAddress(entry string) (ip netip.Addr, ok bool) {
+func parseForwarded(entry string) (ip netip.Addr, ok bool) {
 	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(entry, "["), "]"))
 	if err != nil {
 		var withPort netip.AddrPort
@@ -81,8 +81,8 @@ func forwardedAddress(entry string) (ip netip.Addr, ok bool) {
 	return ip.Unmap(), err == nil && ip.Zone() == ""
 }
 
-// unmapped is a range of IPv4 addresses written as IPv6 in the form in which addresses are compared with it.
-func unmapped(prefix netip.Prefix) netip.Prefix {
+// unmapPrefix is a range of IPv4 addresses written as IPv6 in the form in which addresses are compared with it.
+func unmapPrefix(prefix netip.Prefix) netip.Prefix {
 	if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
 		return netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
 	}

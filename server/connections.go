@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// headerBudget bounds what all unfinished request headers together may cost in memory, in bytes. An honest
-// client sends its header within milliseconds, so that only clients that never finish theirs reach it.
-const headerBudget = 32 << 20
+// maxHeaderMemory bounds what all unfinished request headers together may cost in memory, in bytes. An honest
+// clientIP sends its header within milliseconds, so that only clients that never finish theirs reach it.
+const maxHeaderMemory = 32 << 20
 
 // headerCost estimates what net/http keeps of a piece of an unfinished header: the text, in a buffer that
 // doubles as it grows, and for each field an entry in a map, which for short fields is twenty times as large
 // as the text.
 func headerCost(size, fields int) int { return 2*size + 128*fields }
 
-// tooManyFields answers a request whose header has far more than maxFields fields before it ends: reading the
+// response431 answers a request whose header has far more than maxFields fields before it ends: reading the
 // rest would take milliseconds of processor time.
-const tooManyFields = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+const response431 = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 // connections bounds how many connections are open at once, in all and for each peer address. At a limit the
 // connection that has been idle longest is closed; if none is idle, the new one. A connection is idle while
@@ -34,14 +34,14 @@ const tooManyFields = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-L
 type connections struct {
 	maxTotal, maxPerAddress int
 	trusted                 []netip.Prefix // proxies: many callers share their addresses
-	reports                 connectionReports
+	reports                 limitReports
 
-	mu        sync.Mutex
-	total     int
-	addresses map[netip.Prefix]*peerAddress
-	idle      list.List // of *connection, the longest idle in front
-	headers   list.List // of *connection with an unfinished header, the oldest in front
-	cost      int       // of all unfinished headers
+	mu         sync.Mutex
+	total      int
+	addresses  map[netip.Prefix]*peerAddress
+	idle       list.List // of *connection, the longest idle in front
+	unfinished list.List // of *connection with an unfinished header, the oldest in front
+	cost       int       // of all unfinished headers
 }
 
 // peerAddress is what the connections of one address have in common.
@@ -54,7 +54,7 @@ type peerAddress struct {
 func newConnections(s Settings, logger *slog.Logger) *connections {
 	c := &connections{
 		maxTotal: s.MaxConnections, maxPerAddress: s.MaxConnectionsPerAddress,
-		reports: connectionReports{logger: logger, counts: map[string]*connectionReport{}}, addresses: map[netip.Prefix]*peerAddress{},
+		reports: limitReports{logger: logger, counts: map[string]*limitReport{}}, addresses: map[netip.Prefix]*peerAddress{},
 	}
 	for _, proxy := range s.TrustedProxies {
 		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Settings.Check reports the others
@@ -93,18 +93,18 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 // add counts conn and makes room for it if it must. It returns nil if there is no room, and the limit that
 // was reached, if one was.
 func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
-	prefix, bounded := c.peerOf(conn)
+	prefix, bounded := c.countKey(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if address := c.addresses[prefix]; bounded && address != nil && address.open >= c.maxPerAddress {
 		limit = "server.max_connections_per_address"
-		if !c.closeFirst(&address.idle) {
+		if !c.closeOldest(&address.idle) {
 			return nil, limit
 		}
 	}
 	if c.total >= c.maxTotal {
 		limit = "server.max_connections"
-		if !c.closeFirst(&c.idle) {
+		if !c.closeOldest(&c.idle) {
 			return nil, limit
 		}
 	}
@@ -123,9 +123,9 @@ func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
 	return counted, limit
 }
 
-// peerOf returns the address that conn is counted for: one address of IPv4, a /64 of IPv6, out of which one
+// countKey returns the address that conn is counted for: one address of IPv4, a /64 of IPv6, out of which one
 // host can choose. It reports false for a trusted proxy.
-func (c *connections) peerOf(conn net.Conn) (netip.Prefix, bool) {
+func (c *connections) countKey(conn net.Conn) (netip.Prefix, bool) {
 	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}, false // not an IP network
@@ -144,9 +144,9 @@ func (c *connections) peerOf(conn net.Conn) (netip.Prefix, bool) {
 	return prefix, err == nil
 }
 
-// closeFirst closes the first connection of a list and reports whether there was one. mu must be held, here
+// closeOldest closes the first connection of a list and reports whether there was one. mu must be held, here
 // and below.
-func (c *connections) closeFirst(of *list.List) bool {
+func (c *connections) closeOldest(of *list.List) bool {
 	first := of.Front()
 	if first == nil {
 		return false
@@ -160,24 +160,24 @@ func (c *connections) closeFirst(of *list.List) bool {
 func (c *connections) setIdle(conn *connection) {
 	conn.idle = c.idle.PushBack(conn)
 	if conn.address != nil {
-		conn.idleOfAddress = conn.address.idle.PushBack(conn)
+		conn.idleInAddress = conn.address.idle.PushBack(conn)
 	}
-	conn.waiting.Store(true)
+	conn.readingHeader.Store(true)
 }
 
 func (c *connections) setBusy(conn *connection) {
-	conn.waiting.Store(false)
+	conn.readingHeader.Store(false)
 	if conn.idle != nil {
 		c.idle.Remove(conn.idle)
 	}
-	if conn.idleOfAddress != nil {
-		conn.address.idle.Remove(conn.idleOfAddress)
+	if conn.idleInAddress != nil {
+		conn.address.idle.Remove(conn.idleInAddress)
 	}
-	if conn.header != nil {
-		c.headers.Remove(conn.header)
+	if conn.unfinished != nil {
+		c.unfinished.Remove(conn.unfinished)
 	}
 	c.cost -= conn.cost
-	conn.idle, conn.idleOfAddress, conn.header, conn.cost, conn.fields = nil, nil, nil, 0, 0
+	conn.idle, conn.idleInAddress, conn.unfinished, conn.cost, conn.fields = nil, nil, nil, 0, 0
 }
 
 func (c *connections) remove(conn *connection) {
@@ -213,10 +213,10 @@ func (c *connections) setState(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// read accounts for a piece of a header. Beyond the budget the headers that were begun first lose their
+// readMethods accounts for a piece of a header. Beyond the budget the headers that were begun first lose their
 // connections.
 // It reports false if this header has too many fields.
-func (c *connections) read(conn *connection, piece []byte) bool {
+func (c *connections) headerRead(conn *connection, piece []byte) bool {
 	limit, ok := c.account(conn, len(piece), bytes.Count(piece, []byte{'\n'}))
 	if limit != "" {
 		c.reports.add(limit, conn.RemoteAddr())
@@ -232,23 +232,23 @@ func (c *connections) account(conn *connection, size, fields int) (limit string,
 	}
 	// What was read before is all header, because the header has not ended. This piece may hold a body as
 	// well.
-	if conn.fields > 2*maxFields {
+	if conn.fields > 2*maxHeaderFields {
 		return "fields of one request header", false
 	}
 	conn.fields += fields
 	cost := headerCost(size, fields)
-	if conn.header == nil {
-		conn.header = c.headers.PushBack(conn)
+	if conn.unfinished == nil {
+		conn.unfinished = c.unfinished.PushBack(conn)
 		// A connection with a request on its way is no longer the longest idle; only once for each header, so
 		// that sending it byte by byte gains nothing.
 		c.idle.MoveToBack(conn.idle)
 		if conn.address != nil {
-			conn.address.idle.MoveToBack(conn.idleOfAddress)
+			conn.address.idle.MoveToBack(conn.idleInAddress)
 		}
 	}
 	conn.cost += cost
 	c.cost += cost
-	for c.cost > headerBudget && c.closeFirst(&c.headers) {
+	for c.cost > maxHeaderMemory && c.closeOldest(&c.unfinished) {
 		limit = "unfinished request headers"
 	}
 	return limit, true
@@ -257,21 +257,21 @@ func (c *connections) account(conn *connection, size, fields int) (limit string,
 // connection is one that is counted. Everything but waiting belongs to the table's mutex.
 type connection struct {
 	net.Conn
-	table   *connections
-	address *peerAddress // nil if it counts in all only
-	waiting atomic.Bool  // what is read is a header
+	table         *connections
+	address       *peerAddress // nil if it counts in all only
+	readingHeader atomic.Bool  // what is read is a header
 
-	idle, idleOfAddress, header *list.Element
-	cost, fields                int // of its unfinished header
-	removed                     bool
+	idle, idleInAddress, unfinished *list.Element
+	cost, fields                    int // of its unfinished header
+	removed                         bool
 }
 
 // Read implements net.Conn.
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 && c.waiting.Load() && !c.table.read(c, p[:n]) {
+	if n > 0 && c.readingHeader.Load() && !c.table.headerRead(c, p[:n]) {
 		_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = io.WriteString(c.Conn, tooManyFields)
+		_, _ = io.WriteString(c.Conn, response431)
 		return 0, io.EOF // net/http closes the connection
 	}
 	return n, err
@@ -293,15 +293,15 @@ func (c *connection) CloseWrite() error {
 	return nil
 }
 
-// connectionReports writes a line once a minute for each limit that closes connections.
-type connectionReports struct {
+// limitReports writes a line once a minute for each limit that closes connections.
+type limitReports struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex
-	counts map[string]*connectionReport // by limit, of which there are four
+	counts map[string]*limitReport // by limit, of which there are four
 }
 
-type connectionReport struct {
+type limitReport struct {
 	logged time.Time
 	closed int // since then
 }
@@ -309,7 +309,7 @@ type connectionReport struct {
 // reportInterval is how often the log repeats what goes on.
 const reportInterval = time.Minute
 
-func (r *connectionReports) add(limit string, peer net.Addr) {
+func (r *limitReports) add(limit string, peer net.Addr) {
 	if n := r.due(limit, time.Now()); n > 0 {
 		host, _, _ := net.SplitHostPort(peer.String())
 		r.logger.Warn("connections were closed at a limit; a proxy belongs in server.trusted_proxies", "limit", limit, "count", n, "last_address", host)
@@ -317,12 +317,12 @@ func (r *connectionReports) add(limit string, peer net.Addr) {
 }
 
 // due returns how many closed connections a line has to report now; 0 if it is too early for the next one.
-func (r *connectionReports) due(limit string, now time.Time) int {
+func (r *limitReports) due(limit string, now time.Time) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	one := r.counts[limit]
 	if one == nil {
-		one = &connectionReport{}
+		one = &limitReport{}
 		r.counts[limit] = one
 	}
 	one.closed++

@@ -82,7 +82,7 @@ func openHub(t *testing.T, change func(*server.Settings)) *hub {
 	return h
 }
 
-// client is one connection to the hub.
+// clientIP is one connection to the hub.
 type client struct {
 	net.Conn
 	t      *testing.T

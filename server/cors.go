@@ -30,7 +30,7 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	}
 	open, listed := common, common
 	open.AllowOrigins = []string{"*"}
-	allowed := originRule(append([]string{c.Resource.Origin()}, c.Settings.AllowedOrigins...))
+	allowed := originMatcher(append([]string{c.Resource.Origin()}, c.Settings.AllowedOrigins...))
 	listed.AllowOriginFunc = func(origin string) (bool, error) { return allowed(origin), nil }
 	openToAll, openToListed := middleware.CORSWithConfig(open), middleware.CORSWithConfig(listed)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -52,7 +52,7 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 			// All of them, where there are several: singleFields refuses those only after the token.
 			for _, origin := range request.Header.Values(echo.HeaderOrigin) {
 				if !allowed(origin) {
-					return foreignOrigin(origin)
+					return errOriginNotAllowed(origin)
 				}
 			}
 			return toListed(ctx)
@@ -63,7 +63,7 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 // originRule compiles a list of origins. Exact strings are compared as such, but for the default port of the
 // scheme, which may be there or not: "http://localhost.evil.example" must not match "http://localhost". A
 // pattern for any port matches the default port, too.
-func originRule(origins []string) func(string) bool {
+func originMatcher(origins []string) func(string) bool {
 	var exact, prefixes []string
 	for _, o := range origins {
 		if prefix, isPattern := strings.CutSuffix(o, ":*"); isPattern {

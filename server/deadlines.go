@@ -14,7 +14,7 @@ import (
 func closeWhenDraining(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			if ended(c.Draining) {
+			if isDone(c.Draining) {
 				ctx.Response().Header().Set("Connection", "close")
 			}
 			return next(ctx)
@@ -22,8 +22,8 @@ func closeWhenDraining(c Config) echo.MiddlewareFunc {
 	}
 }
 
-// shortAnswer is how long writing any answer of ours may take. Whoever never reads must not hold a connection.
-const shortAnswer = 30 * time.Second
+// writeTimeout is how long writing any answer of ours may take. Whoever never reads must not hold a connection.
+const writeTimeout = 30 * time.Second
 
 // deadlines bounds how long a body, and an answer outside the mount, may take.
 func deadlines(c Config) echo.MiddlewareFunc {
@@ -31,18 +31,18 @@ func deadlines(c Config) echo.MiddlewareFunc {
 		return func(ctx echo.Context) error {
 			// Event streams and slow tools may take as long as they like, and what they write has deadlines of its own; so has a refusal,
 			// wherever it is.
-			hurry(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
+			setDeadlines(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
 			return next(ctx)
 		}
 	}
 }
 
-// hurry sets the deadlines of a request. That of reading is lifted when the body is there, because it would otherwise end the
+// setDeadlines sets the deadlines of a request. That of reading is lifted when the body is there, because it would otherwise end the
 // call that the body began.
-func hurry(ctx echo.Context, readBody time.Duration, short bool) {
+func setDeadlines(ctx echo.Context, readBody time.Duration, limitWrite bool) {
 	v, connection := stateOf(ctx), *http.NewResponseController(ctx.Response().Writer)
-	if short { // net/http lifts it before the next request on the connection
-		_ = connection.SetWriteDeadline(v.started.Add(shortAnswer)) // not supported by a test's recorder
+	if limitWrite { // net/http lifts it before the next request on the connection
+		_ = connection.SetWriteDeadline(v.started.Add(writeTimeout)) // not supported by a test's recorder
 	}
 	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(v.started.Add(readBody)) == nil {
 		v.body = deadlineBody{ReadCloser: r.Body, connection: connection}
@@ -59,19 +59,19 @@ type deadlineBody struct {
 // What a stranger's body may be for the connection to be used again. Every sign-in begins with a refusal, and a new connection
 // costs far more than a small body that is on its way already.
 const (
-	strangersBody = 64 << 10
-	strangersTime = time.Second
+	maxDrainBytes = 64 << 10
+	drainTimeout  = time.Second
 )
 
-// shortly reports whether a body that nobody will read can be waited for. net/http takes it off the wire before it sends the
+// drainable reports whether a body that nobody will read can be waited for. net/http takes it off the wire before it sends the
 // answer, unless the connection ends with it: whoever announces much, or does not say how much, would keep us waiting.
-func (b *deadlineBody) shortly(announced int64, now time.Time) bool {
+func (b *deadlineBody) drainable(announced int64, now time.Time) bool {
 	if announced == 0 {
 		return true
 	}
 	// Also for the others: net/http goes on reading a little when the answer is out.
-	bounded := b.connection.SetReadDeadline(now.Add(strangersTime)) == nil
-	return bounded && announced > 0 && announced <= strangersBody
+	bounded := b.connection.SetReadDeadline(now.Add(drainTimeout)) == nil
+	return bounded && announced > 0 && announced <= maxDrainBytes
 }
 
 func (b *deadlineBody) Read(p []byte) (int, error) {

@@ -35,20 +35,20 @@ type httpError struct {
 
 func (r *httpError) Error() string { return string(r.reason) }
 
-func noCredentials() error {
+func errNoCredentials() error {
 	return &httpError{status: http.StatusUnauthorized, description: "Sign in to use this server.", reason: providers.NoCredentials}
 }
 
-func malformedCredentials(cause error) error {
+func errMalformedCredentials(cause error) error {
 	return &httpError{status: http.StatusBadRequest, code: "invalid_request", description: "The Authorization header is not one Bearer credential.",
 		reason: providers.CredentialsMalformed, cause: cause}
 }
 
-// refusedToken words what a provider's Verify returned. Only an error that blames the token becomes a 401; whatever else
+// errVerify words what a provider's Verify returned. Only an error that blames the token becomes a 401; whatever else
 // went wrong, known or not, is ours to mend, and must not make clients throw good tokens away.
-func refusedToken(err error) error {
+func errVerify(err error) error {
 	if errors.Is(err, providers.ErrInvalidToken) {
-		return badToken(err)
+		return errInvalidToken(err)
 	}
 	reason := providers.ReasonOf(err)
 	if reason == "" {
@@ -62,43 +62,43 @@ func refusedToken(err error) error {
 		reason: reason, cause: err, retryAfter: retryAfter}
 }
 
-const invalidToken = "invalid_token"
+const invalidTokenCode = "invalid_token"
 
-func badToken(cause error) *httpError {
-	return &httpError{status: http.StatusUnauthorized, code: invalidToken, description: "The access token is not valid for this server.",
+func errInvalidToken(cause error) *httpError {
+	return &httpError{status: http.StatusUnauthorized, code: invalidTokenCode, description: "The access token is not valid for this server.",
 		reason: providers.ReasonOf(cause), cause: cause}
 }
 
 const insufficientScopeCode = "insufficient_scope"
 
-func insufficientScope(needed, missing []string, caller *providers.Identity) error {
+func errInsufficientScope(needed, missing []string, caller *providers.Identity) error {
 	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode, description: "This operation needs more scopes than the access token has.",
-		reason: providers.InsufficientScope, cause: missingScopes(missing), scopes: needed, caller: caller}
+		reason: providers.InsufficientScope, cause: missingCause(missing), scopes: needed, caller: caller}
 }
 
-// scopeUnobtainable has no challenge: clients would sign in again, to no avail.
-func scopeUnobtainable(missing []string) error {
+// errScopeUnobtainable has no challenge: clients would sign in again, to no avail.
+func errScopeUnobtainable(missing []string) error {
 	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode,
 		description: "This operation needs scopes that no sign-in can give. The operator of this server can grant them.",
-		reason:      providers.ScopeUnobtainable, cause: missingScopes(missing), noChallenge: true}
+		reason:      providers.ScopeUnobtainable, cause: missingCause(missing), noChallenge: true}
 }
 
-func missingScopes(missing []string) error {
+func missingCause(missing []string) error {
 	return errors.New("missing " + strings.Join(missing, " "))
 }
 
-func foreignOrigin(origin string) error {
+func errOriginNotAllowed(origin string) error {
 	return &httpError{status: http.StatusForbidden, description: "Pages of this origin may not use this server.",
-		reason: providers.OriginRefused, cause: errors.New("origin " + strconv.Quote(cut(origin)))}
+		reason: providers.OriginRefused, cause: errors.New("origin " + strconv.Quote(truncate(origin)))}
 }
 
-func foreignHost(host string) error {
+func errHostNotAllowed(host string) error {
 	return &httpError{status: http.StatusForbidden, description: "This server does not answer to that host name.",
-		reason: providers.HostRefused, cause: errors.New("host " + strconv.Quote(cut(host)))}
+		reason: providers.HostRefused, cause: errors.New("host " + strconv.Quote(truncate(host)))}
 }
 
-// cut bounds what a caller can write into the log.
-func cut(s string) string { return s[:min(len(s), 200)] }
+// truncate bounds what a caller can write into the log.
+func truncate(s string) string { return s[:min(len(s), 200)] }
 
 // errorBody is the body of every error that this package answers.
 type errorBody struct {
@@ -123,9 +123,9 @@ func handleErrors(c Config) echo.MiddlewareFunc {
 	}
 }
 
-// answer is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
+// errorHandler is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
 // the reason goes into the request's log line. p may be nil where nothing is protected.
-func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
+func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 	challenge, challengeHeader, noStore := newChallenger(c, p), http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate), []string{"no-store"}
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {
@@ -133,11 +133,11 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		}
 		connection := *http.NewResponseController(ctx.Response().Writer)
 		now := time.Now()
-		_ = connection.SetWriteDeadline(now.Add(shortAnswer)) // not supported by a test's recorder
+		_ = connection.SetWriteDeadline(now.Add(writeTimeout)) // not supported by a test's recorder
 		header := ctx.Response().Header()
 		body := errorBody{RequestID: stateOf(ctx).id}
 		status := http.StatusInternalServerError
-		if v := stateOf(ctx); v.identity == nil && !v.body.shortly(ctx.Request().ContentLength, now) {
+		if v := stateOf(ctx); v.identity == nil && !v.body.drainable(ctx.Request().ContentLength, now) {
 			header.Set("Connection", "close")
 		}
 		r, refused := errors.AsType[*httpError](err)
@@ -145,7 +145,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		switch {
 		case refused:
 			status, body.Error, body.Description = r.status, r.code, r.description
-			note(ctx, r.reason, r.cause)
+			recordReason(ctx, r.reason, r.cause)
 			if r.retryAfter > 0 {
 				header.Set("Retry-After", strconv.Itoa(r.retryAfter))
 			}
@@ -157,7 +157,7 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 				header[challengeHeader] = []string{challenge.header(r)}
 			}
 			if body.Error == "" {
-				body.Error = nameOf(status)
+				body.Error = errorCode(status)
 			}
 		case isEchos && fromEcho.Code == http.StatusNotFound:
 			status, body.Error, body.Description = http.StatusNotFound, "not_found", "Nothing is served at this path."
@@ -167,10 +167,10 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			}
 		case isEchos && fromEcho.Code < http.StatusInternalServerError:
 			status = fromEcho.Code
-			body.Error = nameOf(status)
+			body.Error = errorCode(status)
 			body.Description = http.StatusText(status)
 		default:
-			note(ctx, providers.InternalError, err)
+			recordReason(ctx, providers.InternalError, err)
 			body.Error, body.Description = "server_error", "Something went wrong here. The log has it under this request id."
 		}
 		header[echo.HeaderCacheControl] = noStore
@@ -183,21 +183,21 @@ func answer(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			}
 		}
 		if err != nil {
-			note(ctx, providers.AnswerNotSent, err)
+			recordReason(ctx, providers.AnswerNotSent, err)
 		}
 	}
 }
 
-// nameOf is a status for programs, where no standard has another name for what went wrong.
-func nameOf(status int) string {
+// errorCode is a status for programs, where no standard has another name for what went wrong.
+func errorCode(status int) string {
 	if status == http.StatusUnauthorized { // as nearly every refusal is
 		return "unauthorized"
 	}
 	return strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
 }
 
-// note adds why the request ended as it did to its log line, and to the statistics.
-func note(ctx echo.Context, reason providers.Reason, cause error) {
+// recordReason adds why the request ended as it did to its log line, and to the statistics.
+func recordReason(ctx echo.Context, reason providers.Reason, cause error) {
 	v := stateOf(ctx)
 	v.reason = reason
 	if cause != nil {

@@ -85,7 +85,7 @@ func FuzzOriginRule(f *testing.F) {
 	for _, origin := range []string{"https://app.example", "https://app.example:443", "http://localhost:80:80", "null", "", "://", "http://[::1]:80", "http://localhost:80"} {
 		f.Add(origin)
 	}
-	allowed := originRule([]string{"https://app.example", "http://localhost:*", "http://[::1]:*"})
+	allowed := originMatcher([]string{"https://app.example", "http://localhost:*", "http://[::1]:*"})
 	f.Fuzz(func(t *testing.T, origin string) {
 		if !allowed(origin) {
 			return

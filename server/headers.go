@@ -9,10 +9,10 @@ import (
 	"gatehouse/providers"
 )
 
-// maxFields bounds the header fields of a request. Browsers and proxies together send some forty. A field of
+// maxHeaderFields bounds the header fields of a request. Browsers and proxies together send some forty. A field of
 // two letters costs more than a hundred bytes once it is read, and what is read stays in memory as long as
 // the call, or the session.
-const maxFields = 200
+const maxHeaderFields = 200
 
 // limitHeaderFields refuses a request with too many header fields.
 func limitHeaderFields(next echo.HandlerFunc) echo.HandlerFunc {
@@ -21,7 +21,7 @@ func limitHeaderFields(next echo.HandlerFunc) echo.HandlerFunc {
 		for _, values := range c.Request().Header {
 			n += len(values)
 		}
-		if n > maxFields {
+		if n > maxHeaderFields {
 			return &httpError{status: http.StatusRequestHeaderFieldsTooLarge, description: "The request has too many header fields.", reason: providers.HeaderTooLong}
 		}
 		return next(c)

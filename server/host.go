@@ -17,16 +17,16 @@ func checkHost(c Config, public routeTable) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			host := strings.ToLower(ctx.Request().Host)
-			if c.Resource.IsHost(host) || ofThisComputer(host) || public.anyOrigin(ctx.Path()) || public.probe(ctx.Path()) {
+			if c.Resource.IsHost(host) || isLoopbackHost(host) || public.anyOrigin(ctx.Path()) || public.anyHost(ctx.Path()) {
 				return next(ctx)
 			}
-			return foreignHost(ctx.Request().Host)
+			return errHostNotAllowed(ctx.Request().Host)
 		}
 	}
 }
 
-// ofThisComputer reports whether host, with or without a port, is one of this computer's names.
-func ofThisComputer(host string) bool {
+// isLoopbackHost reports whether host, with or without a port, is one of this computer's names.
+func isLoopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}

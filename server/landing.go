@@ -22,8 +22,8 @@ func landingPage(c Config) echo.MiddlewareFunc {
 	})
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			atTheDoor := ctx.Path() == c.Resource.Path() || ctx.Request().URL.Path == "/" && !registered(ctx)
-			if !atTheDoor || !fromBrowser(ctx.Request()) {
+			isLanding := ctx.Path() == c.Resource.Path() || ctx.Request().URL.Path == "/" && !isRegistered(ctx)
+			if !isLanding || !fromBrowser(ctx.Request()) {
 				return next(ctx)
 			}
 			if err != nil {

@@ -19,7 +19,7 @@ import (
 // all other steps together, to count bytes that no line of ours tells.
 func accessLog(c Config) echo.MiddlewareFunc {
 	budget := newLogLimiter(c.Logger)
-	worthALine := func(ctx echo.Context) bool {
+	shouldLog := func(ctx echo.Context) bool {
 		status := ctx.Response().Status
 		switch {
 		case isProbe(ctx): // they would be most of the log
@@ -29,7 +29,7 @@ func accessLog(c Config) echo.MiddlewareFunc {
 		}
 		return budget.allow(stateOf(ctx), status)
 	}
-	write := slogecho.NewWithConfig(slog.New(logHandler{c.Logger.Handler()}), slogecho.Config{
+	logRequest := slogecho.NewWithConfig(slog.New(logHandler{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
 		ClientErrorLevel: slog.LevelInfo, // every sign-in begins with a 401
 		ServerErrorLevel: slog.LevelError,
@@ -37,11 +37,11 @@ func accessLog(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			err := next(ctx)
-			if worthALine(ctx) {
+			if shouldLog(ctx) {
 				v := stateOf(ctx)
 				v.duration = time.Since(v.started)
 				v.outcome = outcomeOf(v, ctx.Response())
-				_ = write(ctx) // fails only with what it was put around
+				_ = logRequest(ctx) // fails only with what it was put around
 			}
 			return err
 		}
@@ -63,7 +63,7 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 		for _, member := range a.Value.Group() {
 			switch member.Key {
 			case "path":
-				attrs = append(attrs, slog.String("path", (&url.URL{Path: cut(member.Value.String())}).EscapedPath()))
+				attrs = append(attrs, slog.String("path", (&url.URL{Path: truncate(member.Value.String())}).EscapedPath()))
 			case "latency":
 				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(v.duration)))
 			case "method":
@@ -87,7 +87,7 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 	if v.reason != "" {
 		attrs = append(attrs, slog.String("reason", string(v.reason)))
 	}
-	if detail := v.said(); detail != "" {
+	if detail := v.logDetail(); detail != "" {
 		attrs = append(attrs, slog.String("detail", detail))
 	}
 	out := slog.NewRecord(r.Time, r.Level, "request", 0)
@@ -121,8 +121,8 @@ func (v *requestState) operationMembers() []slog.Attr {
 	return called
 }
 
-// said is the detail of a line.
-func (v *requestState) said() string {
+// logDetail is the detail of a line.
+func (v *requestState) logDetail() string {
 	switch {
 	case v.cause == nil:
 		return providers.Printable(v.detail, maxDetail)

@@ -19,26 +19,26 @@ type retained struct {
 // only way to put TokenInfo where the SDK looks for it; it gets a verifier that believes us, because everything was checked before, and
 // with better answers than it would give.
 func mount(e *echo.Echo, c Config) {
-	checked := []string{"bearer checked"}
-	believe := func(ctx context.Context, _ string, r *http.Request) (*auth.TokenInfo, error) {
+	placeholder := []string{"bearer checked"}
+	trustVerified := func(ctx context.Context, _ string, r *http.Request) (*auth.TokenInfo, error) {
 		v := stateFrom(ctx)
 		k := retained{info: v.identity.TokenInfo(), requestID: [1]string{v.id}}
 		r.Header[echo.HeaderXRequestID] = k.requestID[:]
 		return &k.info, nil
 	}
 	// Expiry was checked with the provider's leeway; the SDK must not check it again with none.
-	inject := auth.RequireBearerToken(believe, &auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
-	serve := inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	withTokenInfo := auth.RequireBearerToken(trustVerified, &auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
+	serve := withTokenInfo(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Header.Del(echo.HeaderAuthorization)
 		stateFrom(r.Context()).handler.ServeHTTP(w, r)
 	}))
 	e.Any(c.Resource.Path(), func(ctx echo.Context) error {
 		if v := stateOf(ctx); v.identity == nil || v.handler == nil {
-			return noCredentials() // the chain was built without its auth step: stay closed
+			return errNoCredentials() // the chain was built without its auth step: stay closed
 		}
 		// The SDK shows tools the headers of a request. What a tool does not see it cannot pass on (MCP 2026-07-28, security best
 		// practices, "token passthrough"). Only the middleware wants to see some credential.
-		ctx.Request().Header[echo.HeaderAuthorization] = checked
+		ctx.Request().Header[echo.HeaderAuthorization] = placeholder
 		serve.ServeHTTP(ctx.Response(), ctx.Request())
 		return nil
 	})

@@ -18,7 +18,7 @@ func recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 				if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
 					panic(v) // net/http's own way to drop a connection
 				}
-				err = fmt.Errorf("panic: %s\n%s", cut(fmt.Sprint(v)), debug.Stack())
+				err = fmt.Errorf("panic: %s\n%s", truncate(fmt.Sprint(v)), debug.Stack())
 			}
 		}()
 		return next(c)

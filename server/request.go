@@ -83,11 +83,11 @@ func stateFrom(ctx context.Context) *requestState {
 
 func stateOf(c echo.Context) *requestState { return stateFrom(c.Request().Context()) }
 
-// plausibleID is what a request id from a proxy in front may look like; anything else is replaced.
-var plausibleID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
+// validRequestID is what a request id from a proxy in front may look like; anything else is replaced.
+var validRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
-// newID is for telling requests apart, and for nothing that must not be guessed.
-func newID() string {
+// newRequestID is for telling requests apart, and for nothing that must not be guessed.
+func newRequestID() string {
 	var id [16]byte
 	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
 	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
@@ -100,8 +100,8 @@ func withRequestState(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		v := &requestState{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), started: time.Now()}
-		if v.id == "" || !plausibleID.MatchString(v.id) {
-			v.id = newID()
+		if v.id == "" || !validRequestID.MatchString(v.id) {
+			v.id = newRequestID()
 		}
 		v.idHeader[0] = v.id
 		c.Response().Header()[echo.HeaderXRequestID] = v.idHeader[:]

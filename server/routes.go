@@ -24,23 +24,23 @@ type route struct {
 	// anyOrigin: scripts of every page may read it.
 	anyOrigin bool
 	// probe: it answers to every Host header.
-	probe bool
+	anyHost bool
 }
 
 // routeTable is all that is public. It is made before the chain, because CORS and auth ask it.
 type routeTable []route
 
-// read are the methods of a document.
-func read() []string { return []string{http.MethodGet, http.MethodHead} }
+// readMethods are the methods of a document.
+func readMethods() []string { return []string{http.MethodGet, http.MethodHead} }
 
 // publicRoutes names everything that needs no token.
 func publicRoutes(c Config, p providers.Provider) routeTable {
 	table := routeTable{
-		{path: healthPath, methods: read(), handler: healthy(c), anyOrigin: true, probe: true},
-		{path: readyPath, methods: read(), handler: ready(c, p), probe: true},
+		{path: healthPath, methods: readMethods(), handler: handleHealth(c), anyOrigin: true, anyHost: true},
+		{path: readyPath, methods: readMethods(), handler: handleReady(c, p), anyHost: true},
 	}
 	for _, path := range c.Resource.MetadataPaths() {
-		table = append(table, route{path: path, methods: read(), handler: metadata(p.Metadata()), anyOrigin: true})
+		table = append(table, route{path: path, methods: readMethods(), handler: handleMetadata(p.Metadata()), anyOrigin: true})
 	}
 	if hosted, ok := p.(providers.Hosted); ok {
 		table = append(table, hostedRoutes(hosted.Routes())...)
@@ -79,11 +79,11 @@ func isProbe(c echo.Context) bool { return c.Path() == healthPath || c.Path() ==
 
 func (t routeTable) has(path string) bool       { _, ok := t.find(path); return ok }
 func (t routeTable) anyOrigin(path string) bool { r, _ := t.find(path); return r.anyOrigin }
-func (t routeTable) probe(path string) bool     { r, _ := t.find(path); return r.probe }
+func (t routeTable) anyHost(path string) bool   { r, _ := t.find(path); return r.anyHost }
 
-// healthy says whether restarting the process would help. It does not look at the provider: an orchestrator that
+// handleHealth says whether restarting the process would help. It does not look at the provider: an orchestrator that
 // restarted the server for the provider's outage would only make it worse.
-func healthy(c Config) echo.HandlerFunc {
+func handleHealth(c Config) echo.HandlerFunc {
 	return func(ctx echo.Context) error {
 		if c.IsStuck != nil && c.IsStuck() {
 			return ctx.JSONBlob(http.StatusServiceUnavailable, []byte(`{"status":"stuck"}`))
@@ -92,12 +92,12 @@ func healthy(c Config) echo.HandlerFunc {
 	}
 }
 
-// ready says whether tokens can be verified. Before the first keys, and while the server drains, traffic should go
+// handleReady says whether tokens can be verified. Before the first keys, and while the server drains, traffic should go
 // elsewhere.
-func ready(c Config, p providers.Provider) echo.HandlerFunc {
+func handleReady(c Config, p providers.Provider) echo.HandlerFunc {
 	reporter, hasKeys := p.(providers.KeyReporter)
 	return func(ctx echo.Context) error {
-		if ended(c.Draining) {
+		if isDone(c.Draining) {
 			return notReady(ctx, "stopping")
 		}
 		if hasKeys {
@@ -114,11 +114,11 @@ func notReady(ctx echo.Context, reason string) error {
 	return ctx.JSON(http.StatusServiceUnavailable, map[string]string{"status": "not_ready", "reason": reason})
 }
 
-func ended(ctx context.Context) bool { return ctx != nil && ctx.Err() != nil }
+func isDone(ctx context.Context) bool { return ctx != nil && ctx.Err() != nil }
 
-// metadata serves the RFC 9728 document. It is public, the same for everyone, and cheap to ask for again, so caches may
+// handleMetadata serves the RFC 9728 document. It is public, the same for everyone, and cheap to ask for again, so caches may
 // keep it for minutes but not for days: a changed authorization server must get around.
-func metadata(m providers.Metadata) echo.HandlerFunc {
+func handleMetadata(m providers.Metadata) echo.HandlerFunc {
 	document, err := json.Marshal(m)
 	return func(c echo.Context) error {
 		if err != nil {

@@ -13,7 +13,7 @@ type ScopeHierarchy map[string][]string
 func (m ScopeHierarchy) Expand(scopes []string) []string {
 	all := slices.Clone(scopes)
 	for i := 0; i < len(all); i++ { // all grows while it is walked, so chains are followed to their end
-		all = union(all, m[all[i]])
+		all = mergeUnique(all, m[all[i]])
 	}
 	return all
 }
@@ -26,8 +26,8 @@ func (m ScopeHierarchy) expand(id *providers.Identity) *providers.Identity {
 	return id.WithScopes(m.Expand(id.Scopes))
 }
 
-// union returns a and what b has besides. It does not change a, and is a if there is nothing to add.
-func union(a, b []string) []string {
+// mergeUnique returns a and what b has besides. It does not change a, and is a if there is nothing to add.
+func mergeUnique(a, b []string) []string {
 	out := slices.Clip(a)
 	for _, s := range b {
 		if !slices.Contains(out, s) {

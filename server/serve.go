@@ -26,8 +26,8 @@ type Lifecycle struct {
 // StopMargin is how much longer than drain time and shutdown timeout together a stop takes at most.
 const StopMargin = time.Second
 
-// hookTime is how long the stop waits for a step that should take no time before it goes on without.
-const hookTime = 200 * time.Millisecond
+// hookTimeout is how long the stop waits for a step that should take no time before it goes on without.
+const hookTimeout = 200 * time.Millisecond
 
 // StopError says which steps of a stop had not ended when its time was over.
 type StopError struct {
@@ -48,10 +48,10 @@ func (e *StopError) Error() string {
 // drain time, shutdown timeout and [StopMargin], whatever hangs; then the error is a [StopError]. ln must accept plain
 // TCP connections; how many are open at once is bounded by the settings.
 func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, logger *slog.Logger, l Lifecycle) error {
-	open := newConnections(s, logger)
+	conns := newConnections(s, logger)
 	srv := &http.Server{
 		Handler:           h,
-		ConnState:         open.setState,
+		ConnState:         conns.setState,
 		ReadHeaderTimeout: s.ReadHeaderTimeout,
 		IdleTimeout:       s.IdleTimeout,
 		MaxHeaderBytes:    s.MaxHeaderBytes,
@@ -60,27 +60,27 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, log
 	}
 	failed := make(chan error, 1)
 	// The wrapper that sets options of the raw connection is the inner one.
-	go func() { failed <- srv.Serve(open.limit(impatientListener{ln})) }()
+	go func() { failed <- srv.Serve(conns.limit(userTimeoutListener{ln})) }()
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
 	limit := s.DrainTime + s.ShutdownTimeout + StopMargin
-	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	stop := stopSequence{deadline: over}
+	stop := stopSequence{deadline: deadline}
 
-	stop.run("drain", hookTime, l.Draining)
-	stop.run("log", hookTime, func() { logger.Info("stopping", "drain_time", s.DrainTime) })
+	stop.run("drain", hookTimeout, l.Draining)
+	stop.run("log", hookTimeout, func() { logger.Info("stopping", "drain_time", s.DrainTime) })
 	select {
 	case err := <-failed:
 		return err
 	case <-time.After(s.DrainTime):
 	}
-	stop.run("streams", hookTime, l.Closing)
+	stop.run("streams", hookTimeout, l.Closing)
 	result := make(chan error, 1)
-	stop.run("calls", s.ShutdownTimeout+hookTime, func() { result <- shutdown(srv, failed, s.ShutdownTimeout, logger) })
+	stop.run("calls", s.ShutdownTimeout+hookTimeout, func() { result <- shutdown(srv, failed, s.ShutdownTimeout, logger) })
 	stop.run("sessions", limit, l.Closed)
 	if pending := stop.pending(); len(pending) > 0 {
 		return &StopError{Pending: pending, After: limit}

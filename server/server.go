@@ -13,9 +13,9 @@ import (
 // New is the house in one function: a request runs through it from top to bottom.
 func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = answer(c, p) // the one place where an error becomes a status
-	e.IPExtractor = clientAddress(c)  // X-Forwarded-For is what a caller says, unless a trusted proxy does
-	public := publicRoutes(c, p)      // everything that needs no token, by exact path
+	e.HTTPErrorHandler = errorHandler(c, p) // the one place where an error becomes a status
+	e.IPExtractor = clientAddress(c)        // X-Forwarded-For is what a caller says, unless a trusted proxy does
+	public := publicRoutes(c, p)            // everything that needs no token, by exact path
 	e.Use(chain(
 		withRequestState,                   // one id for every request, and one value for what is learnt about it
 		closeWhenDraining(c), deadlines(c), // connections end in order, and nobody sends or reads for ever
@@ -37,9 +37,9 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 // Resource is the issuer's own address.
 func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = answer(c, nil)
+	e.HTTPErrorHandler = errorHandler(c, nil)
 	e.IPExtractor = clientAddress(c)
-	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy(c), anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
+	public := append(routeTable{{path: healthPath, methods: readMethods(), handler: handleHealth(c), anyOrigin: true, anyHost: true}}, hostedRoutes(issuer)...)
 	e.Use(chain(withRequestState, deadlines(c), accessLog(c), handleErrors(c), recoverPanics, limitHeaderFields, checkHost(c, public), cors(c, public)))
 	routes(e, public)
 	return e

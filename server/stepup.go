@@ -14,14 +14,14 @@ const maxStepUpBytes = 2 << 10
 // Many clients ask for exactly what the challenge names: what it leaves out, the next token lacks.
 type stepUp struct {
 	known map[string]bool
-	// read is [providers.ScopeReader.ReadScope].
-	read func(inToken string) (ours []string, request string)
+	// readMethods is [providers.ScopeReader.ReadScope].
+	readScope func(inToken string) (ours []string, request string)
 	// advertised are scopes that the provider wants in every request, such as openid.
 	advertised []string
 }
 
 func newStepUp(c Config, p providers.Provider) stepUp {
-	s := stepUp{known: map[string]bool{}, read: func(name string) ([]string, string) { return []string{name}, name }}
+	s := stepUp{known: map[string]bool{}, readScope: func(name string) ([]string, string) { return []string{name}, name }}
 	own := map[string]bool{} // of tools, or part of scopes.implies
 	for _, scope := range c.ToolScopes {
 		own[scope] = true
@@ -38,9 +38,9 @@ func newStepUp(c Config, p providers.Provider) stepUp {
 	if !ok {
 		return s
 	}
-	s.read = reader.ReadScope
+	s.readScope = reader.ReadScope
 	for _, name := range reader.AdvertisedScopes() {
-		ours, _ := s.read(name)
+		ours, _ := s.readScope(name)
 		if !slices.ContainsFunc(ours, func(scope string) bool { return own[scope] }) {
 			s.advertised = append(s.advertised, name)
 		}
@@ -62,7 +62,7 @@ func (s stepUp) extend(needed []string, caller *providers.Identity) (all []strin
 			continue
 		}
 		held[inToken] = true
-		ours, request := s.read(inToken)
+		ours, request := s.readScope(inToken)
 		if !slices.ContainsFunc(ours, func(scope string) bool { return s.known[scope] }) {
 			continue
 		}

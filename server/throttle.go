@@ -14,8 +14,8 @@ import (
 	"gatehouse/providers"
 )
 
-// throttledAddresses bounds how many addresses are remembered. The one that failed longest ago is forgotten first.
-const throttledAddresses = 10_000
+// maxThrottledAddresses bounds how many addresses are remembered. The one that failed longest ago is forgotten first.
+const maxThrottledAddresses = 10_000
 
 // throttle tells an address that sends one bad token after another to wait. It counts failures only, and only
 // failures are told to wait: behind a proxy all callers may share one address, and a flood of bad tokens must
@@ -24,10 +24,10 @@ const throttledAddresses = 10_000
 // address at a time. Where the issuer is asked about tokens, a good one is one that was active when the
 // issuer was last asked: a new one from such an address waits.
 type throttle struct {
-	perMinute int
-	lingerers chan struct{}
-	mu        sync.Mutex
-	addresses *lru.Cache[string, *allowance] // by neighbourhood
+	perMinute   int
+	tarpitSlots chan struct{}
+	mu          sync.Mutex
+	addresses   *lru.Cache[string, *allowance] // by neighbourhood
 }
 
 // allowance is how many failures one sender has left.
@@ -38,28 +38,28 @@ type allowance struct {
 }
 
 func newThrottle(perMinute int) *throttle {
-	addresses, _ := lru.New[string, *allowance](throttledAddresses) // fails only for sizes below 1
-	return &throttle{perMinute: perMinute, lingerers: make(chan struct{}, lingeringAtOnce), addresses: addresses}
+	addresses, _ := lru.New[string, *allowance](maxThrottledAddresses) // fails only for sizes below 1
+	return &throttle{perMinute: perMinute, tarpitSlots: make(chan struct{}, maxTarpitted), addresses: addresses}
 }
 
-// failed notes a bad token and returns how long its sender must wait; zero means not yet.
-func (t *throttle) failed(sender string) time.Duration {
+// recordFailure notes a bad token and returns how long its sender must wait; zero means not yet.
+func (t *throttle) recordFailure(sender string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	left := t.of(sender)
+	left := t.allowanceOf(sender)
 	left.bad.Allow()
-	return use(left.all)
+	return takeOne(left.all)
 }
 
-// undecided notes a token that could not be judged, by an outage that its sender could cause. It counts as failed does,
+// recordUndecided notes a token that could not be judged, by an outage that its sender could cause. It counts as failed does,
 // but for the questions that the issuer is asked.
-func (t *throttle) undecided(sender string) time.Duration {
+func (t *throttle) recordUndecided(sender string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return use(t.of(sender).all)
+	return takeOne(t.allowanceOf(sender).all)
 }
 
-func (t *throttle) of(sender string) *allowance {
+func (t *throttle) allowanceOf(sender string) *allowance {
 	left, known := t.addresses.Get(sender)
 	if !known {
 		limit := rate.Limit(float64(t.perMinute) / 60)
@@ -69,7 +69,7 @@ func (t *throttle) of(sender string) *allowance {
 	return left
 }
 
-func use(limiter *rate.Limiter) time.Duration {
+func takeOne(limiter *rate.Limiter) time.Duration {
 	if limiter.Allow() {
 		return 0
 	}
@@ -84,22 +84,22 @@ func (t *throttle) exceeded(sender string, now time.Time) (all, bad bool) {
 	return known && left.all.TokensAt(now) < 1, known && left.bad.TokensAt(now) < 1
 }
 
-// lingering is how long whoever was told to wait waits for the next answer. It costs us an idle connection, and leaves the time to
+// tarpitDelay is how long whoever was told to wait waits for the next answer. It costs us an idle connection, and leaves the time to
 // those who behave: without it, as many good calls would wait behind as many bad ones as somebody cares to open.
 // Only so many linger at once: behind a proxy they hold connections that others wait for.
 const (
-	lingering       = 100 * time.Millisecond
-	lingeringAtOnce = 100
+	tarpitDelay  = 100 * time.Millisecond
+	maxTarpitted = 100
 )
 
-func (t *throttle) linger(ctx context.Context) {
+func (t *throttle) tarpit(ctx context.Context) {
 	select {
-	case t.lingerers <- struct{}{}:
-		defer func() { <-t.lingerers }()
+	case t.tarpitSlots <- struct{}{}:
+		defer func() { <-t.tarpitSlots }()
 	default:
 		return
 	}
-	timer := time.NewTimer(lingering)
+	timer := time.NewTimer(tarpitDelay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -107,8 +107,8 @@ func (t *throttle) linger(ctx context.Context) {
 	}
 }
 
-// neighbourhood is what one sender can choose its addresses from: a whole /64 for IPv6.
-func neighbourhood(address string) string {
+// rateLimitKey is what one sender can choose its addresses from: a whole /64 for IPv6.
+func rateLimitKey(address string) string {
 	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
 		if prefix, err := ip.Prefix(64); err == nil {
 			return prefix.String()
@@ -117,7 +117,7 @@ func neighbourhood(address string) string {
 	return address
 }
 
-func tooManyFailures(wait time.Duration, cause error) error {
+func errTooManyFailures(wait time.Duration, cause error) error {
 	return &httpError{status: http.StatusTooManyRequests, code: "too_many_requests", description: "Too many bad tokens from this address. Wait, or sign in again.",
 		reason: providers.Throttled, cause: cause, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
 }

@@ -6,7 +6,7 @@ import (
 )
 
 func over(t *throttle, address string) bool {
-	all, _ := t.exceeded(neighbourhood(address), time.Now())
+	all, _ := t.exceeded(rateLimitKey(address), time.Now())
 	return all
 }
 
@@ -25,13 +25,13 @@ func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			throttle := newThrottle(1)
-			if over(throttle, c.one) || throttle.failed(neighbourhood(c.one)) > 0 {
+			if over(throttle, c.one) || throttle.recordFailure(rateLimitKey(c.one)) > 0 {
 				t.Fatal("told to wait before the first failure")
 			}
 			if over := over(throttle, c.other); over != c.together {
 				t.Errorf("the other is over: %v", over)
 			}
-			if waits := throttle.failed(neighbourhood(c.other)) > 0; waits != c.together {
+			if waits := throttle.recordFailure(rateLimitKey(c.other)) > 0; waits != c.together {
 				t.Errorf("the other waits: %v", waits)
 			}
 		})

@@ -55,7 +55,7 @@ func TestAConnectionEndsWhenItsPeerAcknowledgesNothing(t *testing.T) {
 	}); err != nil || failed != nil {
 		t.Fatal(err, failed)
 	}
-	if milliseconds != int(unacknowledged.Milliseconds()) {
-		t.Errorf("the limit is %d ms, want %v", milliseconds, unacknowledged)
+	if milliseconds != int(userTimeout.Milliseconds()) {
+		t.Errorf("the limit is %d ms, want %v", milliseconds, userTimeout)
 	}
 }

@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// limitUnacknowledged does nothing: the system has its own limit.
+// setUserTimeout does nothing: the system has its own limit.
 func limitUnacknowledged(*net.TCPConn, time.Duration) {}
