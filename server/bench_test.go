@@ -20,12 +20,12 @@ import (
 // process, alternating in small batches, so that a noisy machine disturbs both alike. "ns-more" and "allocs-more" are what the
 // gate adds. The access log is on, into nothing.
 func BenchmarkGate(b *testing.B) {
-	g := newGate(b)
+	g := newChainFixture(b)
 	issuer, resource := g.issuer, g.resource
 	rs := issuer.SigningKey()
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	issuer.SignWith(rs)
-	g.open(b)
+	g.openProvider(b)
 	logged, silent := g.chain(slog.LevelInfo), g.chain(slog.LevelError)
 
 	claims := func(changes map[string]any) map[string]any {
@@ -66,35 +66,35 @@ func BenchmarkGate(b *testing.B) {
 				for i := range requests {
 					requests[i] = request(resource, c.token())
 				}
-				inCanned += timed(b, canned{}, requests, http.StatusOK)
-				inGate += timed(b, c.gate, requests, c.status)
+				inCanned += serveAll(b, stubApp{}, requests, http.StatusOK)
+				inGate += serveAll(b, c.gate, requests, c.status)
 			}
 			b.StopTimer()
 			b.ReportMetric(0, "ns/op") // the sum of both would say nothing
 			b.ReportMetric(float64((inGate-inCanned).Nanoseconds())/float64(b.N), "ns-more")
 			one := func() *http.Request { return request(resource, c.token()) }
-			b.ReportMetric(allocations(c.gate, one)-allocations(canned{}, one), "allocs-more")
+			b.ReportMetric(allocations(c.gate, one)-allocations(stubApp{}, one), "allocs-more")
 		})
 	}
 }
 
-// gated is the chain in front of the canned answer, and the issuer whose tokens it takes.
-type gated struct {
+// chainFixture is the chain in front of the canned answer, and the issuer whose tokens it takes.
+type chainFixture struct {
 	issuer   *providertest.Issuer
 	resource providers.Resource
 	provider providers.Provider
 }
 
-func newGate(t testing.TB) *gated {
+func newChainFixture(t testing.TB) *chainFixture {
 	resource, err := providers.ParseResource("http://localhost:3002/mcp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gated{issuer: providertest.NewIssuer(t), resource: resource}
+	return &chainFixture{issuer: providertest.NewIssuer(t), resource: resource}
 }
 
-// open begins to take tokens by the keys that the issuer has by now.
-func (g *gated) open(t testing.TB) {
+// openProvider begins to take tokens by the keys that the issuer has by now.
+func (g *chainFixture) openProvider(t testing.TB) {
 	g.provider = g.issuer.Provider(t, g.resource, "mcp:use")
 	for !g.provider.(providers.KeyReporter).Keys().Usable {
 		time.Sleep(time.Millisecond)
@@ -102,25 +102,25 @@ func (g *gated) open(t testing.TB) {
 }
 
 // chain writes its log into nothing.
-func (g *gated) chain(level slog.Level) http.Handler {
+func (g *chainFixture) chain(level slog.Level) http.Handler {
 	settings := server.DefaultSettings()
 	settings.FailedAuthPerMinute = 1 << 30
 	return server.New(server.Config{
 		Resource: g.resource, Settings: settings, RequiredScopes: []string{"mcp:use"},
 		Logger: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level})),
-	}, g.provider, canned{})
+	}, g.provider, stubApp{})
 }
 
 // What a known token costs, in allocations, which do not depend on the machine.
-func TestTheGateAddsFewAllocationsForAKnownToken(t *testing.T) {
+func TestKnownTokenAllocations(t *testing.T) {
 	if underRace {
 		t.Skip("the race detector allocates, too")
 	}
-	g := newGate(t)
-	g.open(t)
+	g := newChainFixture(t)
+	g.openProvider(t)
 	token := g.issuer.Sign(nil, g.issuer.Claims(g.resource.String()))
 	one := func() *http.Request { return request(g.resource, token) }
-	alone := allocations(canned{}, one)
+	alone := allocations(stubApp{}, one)
 	for name, c := range map[string]struct {
 		level slog.Level
 		most  float64
@@ -132,17 +132,17 @@ func TestTheGateAddsFewAllocationsForAKnownToken(t *testing.T) {
 }
 
 // Of a stranger's body nothing is read before the answer.
-func TestNothingOfAStrangersBodyIsRead(t *testing.T) {
-	g := newGate(t)
-	g.open(t)
+func TestUnauthenticatedBodyIsNotRead(t *testing.T) {
+	g := newChainFixture(t)
+	g.openProvider(t)
 	chain := g.chain(slog.LevelInfo)
 	for name, token := range map[string]string{
 		"no token": "", "garbage": "x", "expired": g.issuer.Token(g.resource.String(), map[string]any{"exp": 1}),
 	} {
 		r := request(g.resource, token)
-		body := &counted{}
+		body := &countingBody{}
 		r.Body, r.ContentLength = body, 1<<20
-		w := connected{httptest.NewRecorder()}
+		w := deadlineRecorder{httptest.NewRecorder()}
 		chain.ServeHTTP(w, r)
 		if w.Code < 400 || body.read != 0 {
 			t.Errorf("%s: answered %d after %d bytes", name, w.Code, body.read)
@@ -150,20 +150,20 @@ func TestNothingOfAStrangersBodyIsRead(t *testing.T) {
 	}
 }
 
-// counted is a body without end.
-type counted struct{ read int }
+// countingBody is a body without end.
+type countingBody struct{ read int }
 
-func (c *counted) Read(p []byte) (int, error) { c.read += len(p); return len(p), nil }
-func (c *counted) Close() error               { return nil }
+func (c *countingBody) Read(p []byte) (int, error) { c.read += len(p); return len(p), nil }
+func (c *countingBody) Close() error               { return nil }
 
-// canned is the application behind the gate, and the whole server without one.
-type canned struct{}
+// stubApp is the application behind the gate, and the whole server without one.
+type stubApp struct{}
 
-func (canned) Route(*http.Request) ([]string, http.Handler, func()) {
-	return nil, canned{}, func() {}
+func (stubApp) Route(*http.Request) ([]string, http.Handler, func()) {
+	return nil, stubApp{}, func() {}
 }
 
-func (canned) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (stubApp) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write([]byte(`{"jsonrpc":"2.0","id":1,"result":{}}`))
 }
@@ -182,22 +182,22 @@ func request(resource providers.Resource, token string) *http.Request {
 func allocations(h http.Handler, request func() *http.Request) float64 {
 	const runs = 50
 	var requests []*http.Request
-	var recorders []connected
+	var recorders []deadlineRecorder
 	for range runs + 1 {
-		requests, recorders = append(requests, request()), append(recorders, connected{httptest.NewRecorder()})
+		requests, recorders = append(requests, request()), append(recorders, deadlineRecorder{httptest.NewRecorder()})
 	}
 	n := 0
 	return testing.AllocsPerRun(runs, func() { h.ServeHTTP(recorders[n], requests[n]); n++ })
 }
 
-func timed(b *testing.B, h http.Handler, requests []*http.Request, status int) time.Duration {
+func serveAll(b *testing.B, h http.Handler, requests []*http.Request, status int) time.Duration {
 	recorders := make([]*httptest.ResponseRecorder, len(requests))
 	for i := range recorders {
 		recorders[i] = httptest.NewRecorder()
 	}
 	begin := time.Now()
 	for i, r := range requests {
-		h.ServeHTTP(connected{recorders[i]}, r)
+		h.ServeHTTP(deadlineRecorder{recorders[i]}, r)
 	}
 	took := time.Since(begin)
 	for _, w := range recorders {
@@ -208,8 +208,8 @@ func timed(b *testing.B, h http.Handler, requests []*http.Request, status int) t
 	return took
 }
 
-// connected is a recorder with the deadlines that a connection has. Without them each would cost an error.
-type connected struct{ *httptest.ResponseRecorder }
+// deadlineRecorder is a recorder with the deadlines that a connection has. Without them each would cost an error.
+type deadlineRecorder struct{ *httptest.ResponseRecorder }
 
-func (connected) SetReadDeadline(time.Time) error  { return nil }
-func (connected) SetWriteDeadline(time.Time) error { return nil }
+func (deadlineRecorder) SetReadDeadline(time.Time) error  { return nil }
+func (deadlineRecorder) SetWriteDeadline(time.Time) error { return nil }

@@ -8,7 +8,7 @@ import (
 
 // The log and the limits go by this address, so a proxy must be understood however it writes it, and no other
 // sender believed.
-func TestTheClientAddressIsTheLastThatNoTrustedProxyHas(t *testing.T) {
+func TestClientAddressIsTheLastUntrustedHop(t *testing.T) {
 	const proxy = "127.0.0.1:40000"
 	for name, c := range map[string]struct {
 		peer    string

@@ -18,14 +18,14 @@ import (
 	"gatehouse/server"
 )
 
-// pipes is a listener without a network: peers have the addresses that a test gives them.
-type pipes struct {
+// peerListener is a listener without a network: peers have the addresses that a test gives them.
+type peerListener struct {
 	accepted chan net.Conn
 	closed   chan struct{}
 	once     sync.Once
 }
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *peerListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-p.accepted:
 		return conn, nil
@@ -34,31 +34,31 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error {
+func (p *peerListener) Close() error {
 	p.once.Do(func() { close(p.closed) })
 	return nil
 }
 
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (p *peerListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-type piped struct {
+type peerConn struct {
 	net.Conn
 	peer net.Addr
 }
 
-func (p piped) RemoteAddr() net.Addr { return p.peer }
+func (p peerConn) RemoteAddr() net.Addr { return p.peer }
 
-// hub is a server on such a listener, inside of a synctest bubble.
-type hub struct {
-	*pipes
+// pipeServer is a server on such a listener, inside of a synctest bubble.
+type pipeServer struct {
+	*peerListener
 	t       *testing.T
 	log     *buffer
 	release chan struct{} // lets requests to /slow end
 }
 
-func openHub(t *testing.T, change func(*server.Settings)) *hub {
+func startPipeServer(t *testing.T, change func(*server.Settings)) *pipeServer {
 	t.Helper()
-	h := &hub{pipes: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}, t: t, log: &buffer{}, release: make(chan struct{})}
+	h := &pipeServer{peerListener: &peerListener{accepted: make(chan net.Conn), closed: make(chan struct{})}, t: t, log: &buffer{}, release: make(chan struct{})}
 	settings := server.DefaultSettings()
 	settings.DrainTime = 0
 	change(&settings)
@@ -92,7 +92,7 @@ type client struct {
 }
 
 // dial connects from an address, and reads what comes.
-func (h *hub) dial(from string) *client {
+func (h *pipeServer) dial(from string) *client {
 	h.t.Helper()
 	peer, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(from, "1000"))
 	if err != nil {
@@ -101,7 +101,7 @@ func (h *hub) dial(from string) *client {
 	near, far := net.Pipe()
 	c := &client{Conn: near, t: h.t}
 	h.t.Cleanup(func() { _ = near.Close() })
-	h.accepted <- piped{far, peer}
+	h.accepted <- peerConn{far, peer}
 	go func() {
 		lines := bufio.NewReader(near)
 		for {
@@ -151,7 +151,7 @@ func (c *client) text() string {
 	return c.got.String()
 }
 
-func open(clients ...*client) string {
+func connectionStates(clients ...*client) string {
 	var out strings.Builder
 	for _, c := range clients {
 		if c.isClosed() {
@@ -165,7 +165,7 @@ func open(clients ...*client) string {
 
 // At a limit the longest idle connection makes room. A connection that never sent a request is idle, and so
 // is one between two requests.
-func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
+func TestConnectionLimitsCloseTheLongestIdle(t *testing.T) {
 	perAddress := func(n int) func(*server.Settings) {
 		return func(s *server.Settings) { s.MaxConnectionsPerAddress = n }
 	}
@@ -173,29 +173,29 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 	for name, c := range map[string]struct {
 		settings func(*server.Settings)
 		from     []string
-		do       func(h *hub, c []*client) // when the first of them are connected, before the last one is
-		want     string                    // for each, o is open and - is closed
+		do       func(h *pipeServer, c []*client) // when the first of them are connected, before the last one is
+		want     string                           // for each, o is open and - is closed
 	}{
 		"one that was never used": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "-oo"},
 		"one that was used longer ago": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[1].get("/"); c[0].get("/") }, want: "o-o"},
+			do: func(_ *pipeServer, c []*client) { c[1].get("/"); c[0].get("/") }, want: "o-o"},
 		"one whose header is on its way is not the first": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
+			do: func(_ *pipeServer, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
 		"one that sends its header byte by byte gains once": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[0].send("G"); c[1].send("G"); c[0].send("E") }, want: "-oo"},
+			do: func(_ *pipeServer, c []*client) { c[0].send("G"); c[1].send("G"); c[0].send("E") }, want: "-oo"},
 		"one that is served is not closed": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[0].get("/slow") }, want: "o-o"},
+			do: func(_ *pipeServer, c []*client) { c[0].get("/slow") }, want: "o-o"},
 		"the new one, where all are served": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[0].get("/slow"); c[1].get("/slow") }, want: "oo-"},
+			do: func(_ *pipeServer, c []*client) { c[0].get("/slow"); c[1].get("/slow") }, want: "oo-"},
 		"none of another address":                             {settings: perAddress(1), from: []string{"192.0.2.1", "192.0.2.2"}, want: "oo"},
 		"none of another /64":                                 {settings: perAddress(1), from: []string{"2001:db8:0:1::1", "2001:db8:0:2::1"}, want: "oo"},
 		"one of the same /64":                                 {settings: perAddress(1), from: []string{"2001:db8:0:1::1", "2001:db8:0:1::2"}, want: "-o"},
 		"one of the same IPv4, as a dual listener shows it":   {settings: perAddress(1), from: []string{"192.0.2.1", "::ffff:192.0.2.1"}, want: "-o"},
 		"one of any address, where there are too many in all": {settings: inAll(2), from: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, want: "-oo"},
 		"one of any address whose header is not on its way": {settings: inAll(2), from: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"},
-			do: func(_ *hub, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
+			do: func(_ *pipeServer, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
 		"the new one, where all in all are served": {settings: inAll(1), from: []string{"192.0.2.1", "192.0.2.2"},
-			do: func(_ *hub, c []*client) { c[0].get("/slow") }, want: "o-"},
+			do: func(_ *pipeServer, c []*client) { c[0].get("/slow") }, want: "o-"},
 		"none of a trusted proxy": {settings: func(s *server.Settings) { s.MaxConnectionsPerAddress, s.TrustedProxies = 1, []string{"192.0.2.0/24"} },
 			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "ooo"},
 		"one of a trusted proxy, where there are too many in all": {settings: func(s *server.Settings) { s.MaxConnections, s.TrustedProxies = 2, []string{"192.0.2.0/24"} },
@@ -203,7 +203,7 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := openHub(t, c.settings)
+				h := startPipeServer(t, c.settings)
 				var clients []*client
 				for i, from := range c.from {
 					if i == len(c.from)-1 && c.do != nil {
@@ -211,7 +211,7 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 					}
 					clients = append(clients, h.dial(from))
 				}
-				if got := open(clients...); got != c.want {
+				if got := connectionStates(clients...); got != c.want {
 					t.Errorf("open are %s, want %s", got, c.want)
 				}
 				if strings.Contains(c.want, "-") != strings.Contains(h.log.String(), "connections were closed at a limit") {
@@ -223,9 +223,9 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 }
 
 // A place is free again when its connection ends, whichever side ends it, and is counted once.
-func TestAClosedConnectionFreesItsPlace(t *testing.T) {
+func TestConnectionLimitsDoNotCountClosedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHub(t, func(s *server.Settings) { s.MaxConnectionsPerAddress, s.MaxConnections = 2, 2 })
+		h := startPipeServer(t, func(s *server.Settings) { s.MaxConnectionsPerAddress, s.MaxConnections = 2, 2 })
 		for i := range 10 {
 			c := h.dial("192.0.2.1")
 			switch i % 3 {
@@ -244,7 +244,7 @@ func TestAClosedConnectionFreesItsPlace(t *testing.T) {
 			c.get("/slow")
 		}
 		refused := h.dial("192.0.2.1")
-		if got := open(append(busy, refused)...); got != "oo-" {
+		if got := connectionStates(append(busy, refused)...); got != "oo-" {
 			t.Errorf("open are %s, want oo-", got)
 		}
 		h.release <- struct{}{}
@@ -256,9 +256,9 @@ func TestAClosedConnectionFreesItsPlace(t *testing.T) {
 }
 
 // A flood of connections is a line a minute, which says how many there were.
-func TestClosedConnectionsAreOneLineAMinute(t *testing.T) {
+func TestConnectionLimitsLogOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHub(t, func(s *server.Settings) { s.MaxConnectionsPerAddress = 1 })
+		h := startPipeServer(t, func(s *server.Settings) { s.MaxConnectionsPerAddress = 1 })
 		for range 20 {
 			h.dial("192.0.2.1")
 		}
@@ -274,9 +274,9 @@ func TestClosedConnectionsAreOneLineAMinute(t *testing.T) {
 
 // Headers that never end are bounded together: the oldest are dropped, and one that is sent at once is
 // served.
-func TestUnfinishedHeadersAreBoundedInAll(t *testing.T) {
+func TestUnfinishedHeadersShareOneMemoryLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHub(t, func(*server.Settings) {})
+		h := startPipeServer(t, func(*server.Settings) {})
 		flood := "GET / HTTP/1.1\n" + strings.Repeat("a:\n", 1_300)
 		var strangers []*client
 		for i := range 250 {
@@ -284,12 +284,12 @@ func TestUnfinishedHeadersAreBoundedInAll(t *testing.T) {
 			c.send(flood)
 			strangers = append(strangers, c)
 		}
-		stillOpen := strings.Count(open(strangers...), "o")
+		stillOpen := strings.Count(connectionStates(strangers...), "o")
 		// 192 times 1,301 lines of 128 bytes and two times their text are the budget of 32 MiB.
 		if stillOpen != 192 {
 			t.Errorf("%d unfinished headers are kept, want 192", stillOpen)
 		}
-		if strings.Contains(open(strangers[250-192:]...), "-") {
+		if strings.Contains(connectionStates(strangers[250-192:]...), "-") {
 			t.Error("not the oldest were dropped")
 		}
 		c := h.dial("198.51.100.1")
@@ -311,9 +311,9 @@ func TestUnfinishedHeadersAreBoundedInAll(t *testing.T) {
 }
 
 // A field of two letters costs more than a hundred bytes once it is read, and takes its time.
-func TestAHeaderOfVeryManyFieldsIsNotReadToItsEnd(t *testing.T) {
+func TestUnfinishedHeaderHasAFieldLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHub(t, func(*server.Settings) {})
+		h := startPipeServer(t, func(*server.Settings) {})
 		c := h.dial("192.0.2.1")
 		c.send("GET / HTTP/1.1\r\n" + strings.Repeat("ab:\r\n", 5_000))
 		if got := c.text(); !strings.HasPrefix(got, "HTTP/1.1 431 ") || !c.isClosed() {
@@ -336,7 +336,7 @@ func TestAHeaderOfVeryManyFieldsIsNotReadToItsEnd(t *testing.T) {
 
 // A limit that net/http's way to end an answer does not survive would reset connections: the client loses its
 // answer.
-func TestAnAnswerBeforeTheBodyWasSentArrives(t *testing.T) {
+func TestResponseBeforeTheBodyIsSentArrives(t *testing.T) {
 	f := start(t, options{})
 	conn, err := net.Dial("tcp", f.address)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 )
 
 // parameters are the auth-params of the one challenge in an answer.
-func parameters(t *testing.T, r reply) map[string]string {
+func parameters(t *testing.T, r response) map[string]string {
 	t.Helper()
 	values := r.header.Values("WWW-Authenticate")
 	if len(values) != 1 {
@@ -32,7 +32,7 @@ func parameters(t *testing.T, r reply) map[string]string {
 }
 
 // The refusals of RS-01 to RS-12 and RS-21: status, challenge and body of each.
-func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
+func TestErrorsHaveStatusChallengeAndBody(t *testing.T) {
 	f := start(t, options{})
 	good := f.issuer.Claims(f.resource.String())
 	payload, err := json.Marshal(good)
@@ -49,18 +49,18 @@ func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
 	}
 	pem := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	past := time.Now().Add(-time.Hour).Unix()
-	invalid := func(header map[string]string) refusalCase {
-		return refusalCase{header: header, status: 401, code: "invalid_token", scope: "mcp:use greet:read", text: "The access token is not valid for this server."}
+	invalid := func(header map[string]string) errorCase {
+		return errorCase{header: header, status: 401, code: "invalid_token", scope: "mcp:use greet:read", text: "The access token is not valid for this server."}
 	}
-	none := refusalCase{status: 401, scope: "mcp:use greet:read", text: "Sign in to use this server."}
-	malformed := func(authorization string) refusalCase {
-		return refusalCase{header: map[string]string{"Authorization": authorization}, status: 400, code: "invalid_request", scope: "mcp:use greet:read",
+	none := errorCase{status: 401, scope: "mcp:use greet:read", text: "Sign in to use this server."}
+	malformed := func(authorization string) errorCase {
+		return errorCase{header: map[string]string{"Authorization": authorization}, status: 400, code: "invalid_request", scope: "mcp:use greet:read",
 			text: "The Authorization header is not one Bearer credential."}
 	}
-	changed := func(changes map[string]any) refusalCase {
+	changed := func(changes map[string]any) errorCase {
 		return invalid(bearer(f.issuer.Token(f.resource.String(), changes)))
 	}
-	for name, c := range map[string]refusalCase{
+	for name, c := range map[string]errorCase{
 		"RS-01 RS-02 RS-02b RS-02c no token":                none,
 		"another scheme":                                    none.with("Authorization", "Basic YWxpY2U6c2VjcmV0"),
 		"RS-21 Bearer without a token":                      malformed("Bearer"),
@@ -85,7 +85,7 @@ func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
-				r := f.ask(t, method, "/mcp", c.header, nil)
+				r := f.do(t, method, "/mcp", c.header, nil)
 				if r.status != c.status {
 					t.Fatalf("%s answered %d, want %d: %s", method, r.status, c.status, r.body)
 				}
@@ -123,13 +123,13 @@ func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
 	}
 }
 
-type refusalCase struct {
+type errorCase struct {
 	header            map[string]string
 	status            int
 	code, scope, text string
 }
 
-func (c refusalCase) with(name, value string) refusalCase {
+func (c errorCase) with(name, value string) errorCase {
 	c.header = map[string]string{name: value}
 	return c
 }
@@ -164,7 +164,7 @@ func TestRS21TwoAuthorizationHeadersAreRefused(t *testing.T) {
 	}
 }
 
-func TestRS10ATokenAnywhereElseIsNoToken(t *testing.T) {
+func TestRS10TokenOutsideAuthorizationIsIgnored(t *testing.T) {
 	f := start(t, options{})
 	token := f.token("mcp:use")
 	for name, c := range map[string]struct {
@@ -180,7 +180,7 @@ func TestRS10ATokenAnywhereElseIsNoToken(t *testing.T) {
 		"named by a rewriting": {path: "/mcp", header: map[string]string{"X-Original-URL": "/health", "X-HTTP-Method-Override": "OPTIONS"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if r := f.ask(t, http.MethodPost, c.path, c.header, strings.NewReader(c.body)); r.status != http.StatusUnauthorized {
+			if r := f.do(t, http.MethodPost, c.path, c.header, strings.NewReader(c.body)); r.status != http.StatusUnauthorized {
 				t.Errorf("answered %d, want 401", r.status)
 			}
 		})
@@ -191,18 +191,18 @@ func TestRS10ATokenAnywhereElseIsNoToken(t *testing.T) {
 }
 
 // RS-16: what stands behind the gate learns who calls, and never with which token. (The fixture answers 500 if it sees one.)
-func TestRS16TheTokenStopsAtTheGate(t *testing.T) {
+func TestRS16TokenIsNotPassedOn(t *testing.T) {
 	f := start(t, options{})
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK || r.body != "served" {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK || r.body != "served" {
 		t.Errorf("answered %d %s", r.status, r.body)
 	}
 }
 
 // RS-06 and RS-20: a token for this resource is good, also if its issuer spells scheme and host in capitals.
-func TestRS20TheAudienceMaySpellSchemeAndHostInCapitals(t *testing.T) {
+func TestRS20AudienceMayHaveUppercaseSchemeAndHost(t *testing.T) {
 	f := start(t, options{})
 	for _, audience := range []string{f.resource.String(), "HTTP://" + strings.ToUpper(f.resource.Host()) + "/mcp"} {
-		if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.issuer.Token(f.resource.String(), map[string]any{"aud": audience})), nil); r.status != http.StatusOK {
+		if r := f.do(t, http.MethodPost, "/mcp", bearer(f.issuer.Token(f.resource.String(), map[string]any{"aud": audience})), nil); r.status != http.StatusOK {
 			t.Errorf("a token for %s answered %d", audience, r.status)
 		}
 	}
@@ -211,14 +211,14 @@ func TestRS20TheAudienceMaySpellSchemeAndHostInCapitals(t *testing.T) {
 func TestRS11TheSchemeIsCaseInsensitive(t *testing.T) {
 	f := start(t, options{})
 	for _, scheme := range []string{"Bearer", "bearer", "BEARER", "bEaReR"} {
-		if r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": scheme + " " + f.token("mcp:use")}, nil); r.status != http.StatusOK {
+		if r := f.do(t, http.MethodPost, "/mcp", map[string]string{"Authorization": scheme + " " + f.token("mcp:use")}, nil); r.status != http.StatusOK {
 			t.Errorf("%s answered %d", scheme, r.status)
 		}
 	}
 }
 
 // An outage must not look like a bad token: clients throw tokens away when they see a challenge.
-func TestAnOutageIs503WithRetryAfterAndNoChallenge(t *testing.T) {
+func TestProviderOutageIs503WithoutChallenge(t *testing.T) {
 	f := start(t, options{})
 	f.issuer.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
@@ -226,13 +226,13 @@ func TestAnOutageIs503WithRetryAfterAndNoChallenge(t *testing.T) {
 	})
 	kid := f.issuer.AddKey("ES256") // a key that the server has not seen, and cannot fetch
 	token := f.issuer.Sign(map[string]any{"kid": kid, "alg": "ES256"}, f.issuer.Claims(f.resource.String()))
-	r := f.ask(t, http.MethodPost, "/mcp", bearer(token), nil)
+	r := f.do(t, http.MethodPost, "/mcp", bearer(token), nil)
 	for range 50 { // the last good fetch may still hold the next one back
 		if r.status == http.StatusServiceUnavailable {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
-		r = f.ask(t, http.MethodPost, "/mcp", bearer(token), nil)
+		r = f.do(t, http.MethodPost, "/mcp", bearer(token), nil)
 	}
 	if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" || r.header.Get("WWW-Authenticate") != "" {
 		t.Errorf("answered %d, Retry-After %q, challenge %q", r.status, r.header.Get("Retry-After"), r.header.Get("WWW-Authenticate"))
@@ -240,7 +240,7 @@ func TestAnOutageIs503WithRetryAfterAndNoChallenge(t *testing.T) {
 	if strings.Contains(r.body, "upstream") || strings.Contains(f.log.String(), "upstream's") {
 		t.Errorf("the upstream's text got out: %s", r.body)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status == http.StatusUnauthorized {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status == http.StatusUnauthorized {
 		t.Errorf("a token of a known key answered %d during the outage", r.status)
 	}
 }

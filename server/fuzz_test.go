@@ -81,7 +81,7 @@ func FuzzChallenge(f *testing.F) {
 }
 
 // Two origins are the same if their URLs are, and nothing that is no origin becomes one.
-func FuzzOriginRule(f *testing.F) {
+func FuzzOriginMatcher(f *testing.F) {
 	for _, origin := range []string{"https://app.example", "https://app.example:443", "http://localhost:80:80", "null", "", "://", "http://[::1]:80", "http://localhost:80"} {
 		f.Add(origin)
 	}

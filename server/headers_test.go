@@ -13,8 +13,8 @@ import (
 	"gatehouse/providers"
 )
 
-// raw sends header fields as they stand, and returns the answer.
-func (f *front) raw(t *testing.T, method, path string, fields ...string) (*http.Response, string) {
+// doRaw sends header fields as they stand, and returns the answer.
+func (f *testServer) doRaw(t *testing.T, method, path string, fields ...string) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", f.address)
 	if err != nil {
@@ -40,7 +40,7 @@ func (f *front) raw(t *testing.T, method, path string, fields ...string) (*http.
 
 // net/http reads the first of two fields. A proxy that routes or filters by the last one has seen another
 // request.
-func TestRepeatedFieldsAreRefusedAfterTheToken(t *testing.T) {
+func TestRepeatedHeadersAreRejectedAfterTheToken(t *testing.T) {
 	f := start(t, options{origins: []string{"https://a.example", "https://b.example"}})
 	good := "Authorization: Bearer " + f.token("mcp:use")
 	for name, c := range map[string]struct {
@@ -64,8 +64,8 @@ func TestRepeatedFieldsAreRefusedAfterTheToken(t *testing.T) {
 		"a token without scopes":          {[]string{"Authorization: Bearer " + f.token("other"), "Mcp-Name: a", "Mcp-Name: b"}, 400, providers.HeaderRepeated},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resp, body := f.raw(t, http.MethodPost, "/mcp", append(c.fields, "Content-Length: 0")...)
-			line := lineOf(t, f.log, resp.Header.Get("X-Request-Id"))
+			resp, body := f.doRaw(t, http.MethodPost, "/mcp", append(c.fields, "Content-Length: 0")...)
+			line := logLine(t, f.log, resp.Header.Get("X-Request-Id"))
 			if resp.StatusCode != c.status || c.reason != "" && !strings.Contains(line, "reason="+string(c.reason)) {
 				t.Errorf("answered %d %s, want %d; log: %s", resp.StatusCode, body, c.status, line)
 			}
@@ -83,7 +83,7 @@ func TestRepeatedFieldsAreRefusedAfterTheToken(t *testing.T) {
 }
 
 // A field of a few letters is more than a hundred bytes in memory, for as long as the request is.
-func TestARequestHasAtMost200Fields(t *testing.T) {
+func TestRequestHeaderHasAtMost200Fields(t *testing.T) {
 	f := start(t, options{})
 	good := "Authorization: Bearer " + f.token("mcp:use")
 	many := func(n int, name func(int) string) (out []string) {
@@ -103,8 +103,8 @@ func TestARequestHasAtMost200Fields(t *testing.T) {
 		"many of one name": {many(200, same), 431},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resp, body := f.raw(t, http.MethodPost, "/mcp", append(c.fields, good, "Content-Length: 0")...)
-			line := lineOf(t, f.log, resp.Header.Get("X-Request-Id"))
+			resp, body := f.doRaw(t, http.MethodPost, "/mcp", append(c.fields, good, "Content-Length: 0")...)
+			line := logLine(t, f.log, resp.Header.Get("X-Request-Id"))
 			if resp.StatusCode != c.status || (c.status == 431) != strings.Contains(line, "reason=header_too_long") {
 				t.Errorf("answered %d %s, want %d; log: %.500s", resp.StatusCode, body, c.status, line)
 			}

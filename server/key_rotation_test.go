@@ -13,9 +13,9 @@ import (
 
 // After a rotation all good tokens share a new key. Within key_refetch_interval they cannot be judged: each is told to come
 // again when the interval is over, and none is called bad, whatever the address sent before.
-func TestTokensOfTheNextKeyAreToldToComeAgain(t *testing.T) {
+func TestTokenOfAnUnknownKeyIs503WithRetryAfter(t *testing.T) {
 	const resource, sender = "https://mcp.example.com/mcp", "192.0.2.7"
-	keys, questions := providertest.NewIssuer(t), newAsked(t)
+	keys, questions := providertest.NewIssuer(t), newIntrospectionServer(t)
 	kind, _ := providers.KindNamed("oidc")
 	settings := kind.Defaults().(*providers.OIDC)
 	settings.Issuer, settings.JWKSURL, settings.KeyRefetchInterval = keys.URL(), keys.KeysURL(), time.Hour
@@ -24,9 +24,9 @@ func TestTokensOfTheNextKeyAreToldToComeAgain(t *testing.T) {
 		s.FailedAuthPerMinute, s.TrustedProxies = 4, []string{"127.0.0.0/8"}
 	}})
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	ask := func(address, token string, want int) reply {
+	ask := func(address, token string, want int) response {
 		t.Helper()
-		r := f.ask(t, http.MethodPost, "/mcp", from(address, token), nil)
+		r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(address, token), nil)
 		if r.status != want {
 			t.Errorf("answered %d %s, want %d", r.status, r.body, want)
 		}

@@ -21,7 +21,7 @@ import (
 )
 
 // RS-14: a broad scope includes narrow ones, along chains, and only as configured.
-func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
+func TestRS14BroadScopeImpliesNarrowOnes(t *testing.T) {
 	f := start(t, options{implies: server.ScopeHierarchy{
 		"admin": {"write"}, "write": {"read", "mcp:use"}, "read": {"write"}, // a circle does no harm
 	}})
@@ -41,7 +41,7 @@ func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
 		"a scope that is a prefix of one": {"mcp", "", 403},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token(c.scope), "X-Needs": c.needs}, nil)
+			r := f.do(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token(c.scope), "X-Needs": c.needs}, nil)
 			if r.status != c.status {
 				t.Errorf("answered %d, want %d", r.status, c.status)
 			}
@@ -50,12 +50,12 @@ func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
 }
 
 // A flood of bad tokens is told to wait. Nobody else is: behind a proxy everybody may share its address.
-func TestBadTokensAreToldToWaitAndGoodOnesAreNot(t *testing.T) {
+func TestThrottleRejectsBadTokensOnly(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) { s.FailedAuthPerMinute = 5 }})
 	statuses := map[int]int{}
 	begin := time.Now()
 	for i := range 12 {
-		r := f.ask(t, http.MethodPost, "/mcp", bearer("bad"+strconv.Itoa(i)), nil)
+		r := f.do(t, http.MethodPost, "/mcp", bearer("bad"+strconv.Itoa(i)), nil)
 		statuses[r.status]++
 		if r.status == http.StatusTooManyRequests && (r.header.Get("Retry-After") == "" || r.header.Get("WWW-Authenticate") != "") {
 			t.Errorf("429 with Retry-After %q and challenge %q", r.header.Get("Retry-After"), r.header.Get("WWW-Authenticate"))
@@ -67,15 +67,15 @@ func TestBadTokensAreToldToWaitAndGoodOnesAreNot(t *testing.T) {
 	if took := time.Since(begin); took < 700*time.Millisecond {
 		t.Errorf("seven answers to somebody who was told to wait took %s: they leave no time to others", took)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
 		t.Errorf("a good token of the same address answered %d", r.status)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", nil, nil); r.status != 401 {
+	if r := f.do(t, http.MethodPost, "/mcp", nil, nil); r.status != 401 {
 		t.Errorf("a request without a token answered %d: a sign-in must be able to begin", r.status)
 	}
 }
 
-func TestOnlyATrustedProxySaysWhereARequestComesFrom(t *testing.T) {
+func TestForwardedForIsReadFromTrustedProxiesOnly(t *testing.T) {
 	for name, c := range map[string]struct {
 		proxies []string
 		header  map[string]string
@@ -91,7 +91,7 @@ func TestOnlyATrustedProxySaysWhereARequestComesFrom(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, options{settings: func(s *server.Settings) { s.TrustedProxies = c.proxies }})
-			f.ask(t, http.MethodPost, "/mcp", c.header, nil)
+			f.do(t, http.MethodPost, "/mcp", c.header, nil)
 			if !strings.Contains(f.log.String(), c.want) {
 				t.Errorf("the log does not say %s:\n%s", c.want, f.log)
 			}
@@ -100,7 +100,7 @@ func TestOnlyATrustedProxySaysWhereARequestComesFrom(t *testing.T) {
 }
 
 // Row 27 and 28 of the threat model: what is too long is refused, what is too slow is dropped.
-func TestWhatIsTooLongIsRefused(t *testing.T) {
+func TestOversizedHeadersAreRejected(t *testing.T) {
 	f := start(t, options{})
 	for name, c := range map[string]struct {
 		header map[string]string
@@ -137,7 +137,7 @@ func TestWhatIsTooLongIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatIsTooSlowIsDropped(t *testing.T) {
+func TestSlowRequestsTimeOut(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) {
 		s.ReadHeaderTimeout, s.ReadBodyTimeout = 300*time.Millisecond, 300*time.Millisecond
 	}})
@@ -165,7 +165,7 @@ func TestWhatIsTooSlowIsDropped(t *testing.T) {
 }
 
 // Row 28: a stranger who announces a body is answered at once, whatever it says about the body.
-func TestAStrangerIsAnsweredAtOnce(t *testing.T) {
+func TestUnauthenticatedRequestIsAnsweredBeforeItsBody(t *testing.T) {
 	f := start(t, options{})
 	for name, announced := range map[string]string{
 		"a body that never comes":       "Content-Length: 50000000\r\n",
@@ -193,7 +193,7 @@ func TestAStrangerIsAnsweredAtOnce(t *testing.T) {
 }
 
 // Every sign-in begins with a refusal. It must not cost the connection, nor let anybody hold one.
-func TestASmallBodyOfAStrangerIsTakenOffTheWire(t *testing.T) {
+func TestSmallUnauthenticatedBodyIsDrained(t *testing.T) {
 	f := start(t, options{})
 	for name, c := range map[string]struct {
 		sent  int
@@ -235,7 +235,7 @@ func TestASmallBodyOfAStrangerIsTakenOffTheWire(t *testing.T) {
 }
 
 // Nor must anybody else hold a connection with a body that never comes, answered or not.
-func TestNoStrangerHoldsAConnection(t *testing.T) {
+func TestUnauthenticatedBodyDoesNotHoldAConnection(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) { s.ReadBodyTimeout = 20 * time.Second }})
 	for name, request := range map[string]string{
 		"chunks that never come":             "POST /mcp HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
@@ -262,9 +262,9 @@ func TestNoStrangerHoldsAConnection(t *testing.T) {
 }
 
 // A read deadline must not end the call that the body began.
-func TestACallMayTakeLongerThanItsBody(t *testing.T) {
+func TestReadDeadlineDoesNotEndTheCall(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) { s.ReadBodyTimeout = 200 * time.Millisecond }})
-	r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Read": "yes", "X-Wait": "600ms"}, bytes.NewReader([]byte("{}")))
+	r := f.do(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Read": "yes", "X-Wait": "600ms"}, bytes.NewReader([]byte("{}")))
 	if r.status != 200 || r.body != "served" {
 		t.Errorf("answered %d %q", r.status, r.body)
 	}
@@ -272,7 +272,7 @@ func TestACallMayTakeLongerThanItsBody(t *testing.T) {
 
 // While the server drains it serves, says that it is not ready, and asks every client to leave; then it stops, and calls in
 // flight finish.
-func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
+func TestServeDrainsAndFinishesCalls(t *testing.T) {
 	draining, drain := context.WithCancel(context.Background())
 	defer drain()
 	stop := make(chan struct{})
@@ -286,19 +286,19 @@ func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
 			Closing:  func() { closedAfter <- time.Since(drainedAt) },
 		},
 	})
-	slow := make(chan reply, 1)
+	slow := make(chan response, 1)
 	go func() {
-		slow <- f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Wait": "1s"}, nil)
+		slow <- f.do(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Wait": "1s"}, nil)
 	}()
 	time.Sleep(100 * time.Millisecond) // the slow call is in flight
 	close(stop)
 	for range 100 {
-		if f.ask(t, http.MethodGet, "/readyz", nil, nil).status == 503 {
+		if f.do(t, http.MethodGet, "/readyz", nil, nil).status == 503 {
 			break
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil)
+	r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil)
 	if r.status != 200 || !r.close {
 		t.Errorf("while draining a call answered %d, Connection: close %v", r.status, r.close)
 	}
@@ -311,7 +311,7 @@ func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
 }
 
 // A caller who hangs up in the middle harms nobody.
-func TestAHalfSentRequestHarmsNobody(t *testing.T) {
+func TestTruncatedRequestDoesNotAffectOthers(t *testing.T) {
 	f := start(t, options{})
 	conn, err := net.Dial("tcp", f.address)
 	if err != nil {
@@ -320,13 +320,13 @@ func TestAHalfSentRequestHarmsNobody(t *testing.T) {
 	fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", f.address, f.token("mcp:use"))
 	_, _ = bufio.NewReader(io.LimitReader(conn, 0)).Peek(0)
 	conn.Close()
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
 		t.Errorf("answered %d", r.status)
 	}
 }
 
 // Whoever has one IPv6 address has a whole /64 of them, and is one sender.
-func TestAddressesOfOneNetworkAreOneSender(t *testing.T) {
+func TestThrottleCountsAnIPv6NetworkOnce(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) {
 		s.FailedAuthPerMinute, s.TrustedProxies = 1, []string{"127.0.0.0/8"}
 	}})
@@ -336,34 +336,34 @@ func TestAddressesOfOneNetworkAreOneSender(t *testing.T) {
 	}{{"2001:db8:0:1::1", 401}, {"2001:db8:0:1:ffff::2", 429}, {"2001:db8:0:2::1", 401}} {
 		header := bearer("bad" + strconv.Itoa(i))
 		header["X-Forwarded-For"] = c.address
-		if r := f.ask(t, http.MethodPost, "/mcp", header, nil); r.status != c.status {
+		if r := f.do(t, http.MethodPost, "/mcp", header, nil); r.status != c.status {
 			t.Errorf("%s is answered %d, want %d", c.address, r.status, c.status)
 		}
 	}
 }
 
 // Whoever never reads must not hold a connection, at the mount neither; a stranger least of all.
-func TestAShortAnswerHasToBeReadInTime(t *testing.T) {
-	g := newGate(t)
-	g.open(t)
+func TestResponsesHaveAWriteDeadline(t *testing.T) {
+	g := newChainFixture(t)
+	g.openProvider(t)
 	chain := g.chain(slog.LevelError)
 	for name, r := range map[string]*http.Request{
 		"a stranger": request(g.resource, ""), "a bad token": request(g.resource, "x"),
 		"whoever asks for metadata": httptest.NewRequest(http.MethodGet, g.resource.MetadataURL(), http.NoBody),
 	} {
-		w := &hurried{ResponseRecorder: httptest.NewRecorder()}
+		w := &writeDeadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
 		chain.ServeHTTP(w, r)
-		if left := time.Until(w.by); left <= 0 || left > time.Minute {
+		if left := time.Until(w.deadline); left <= 0 || left > time.Minute {
 			t.Errorf("%s has %v to read its answer", name, left)
 		}
 	}
 }
 
-// hurried notes until when an answer has to be read.
-type hurried struct {
+// writeDeadlineRecorder notes until when an answer has to be read.
+type writeDeadlineRecorder struct {
 	*httptest.ResponseRecorder
-	by time.Time
+	deadline time.Time
 }
 
-func (h *hurried) SetReadDeadline(time.Time) error     { return nil }
-func (h *hurried) SetWriteDeadline(by time.Time) error { h.by = by; return nil }
+func (h *writeDeadlineRecorder) SetReadDeadline(time.Time) error     { return nil }
+func (h *writeDeadlineRecorder) SetWriteDeadline(by time.Time) error { h.deadline = by; return nil }

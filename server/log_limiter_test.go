@@ -14,20 +14,20 @@ import (
 	"gatehouse/server"
 )
 
-// judge is a provider that refuses every token, or none.
-type judge struct{ refusal error }
+// fixedProvider is a provider that refuses every token, or none.
+type fixedProvider struct{ err error }
 
-func (j judge) Verify(context.Context, string) (*providers.Identity, error) {
-	if j.refusal != nil {
-		return nil, j.refusal
+func (j fixedProvider) Verify(context.Context, string) (*providers.Identity, error) {
+	if j.err != nil {
+		return nil, j.err
 	}
 	return &providers.Identity{Issuer: "https://issuer.example", Subject: "alice", Client: "app", Scopes: []string{"mcp:use"}, GoodUntil: time.Now().Add(time.Hour)}, nil
 }
 
-func (judge) Metadata() providers.Metadata { return providers.Metadata{} }
+func (fixedProvider) Metadata() providers.Metadata { return providers.Metadata{} }
 
 // Strangers may cause any refusal as often as they like; none of them may fill a disk or hide another kind.
-func TestEveryKindOfLineHasABudget(t *testing.T) {
+func TestAccessLogLimitsEachKindOfLine(t *testing.T) {
 	const flood = 600
 	outage := &providers.Refusal{Reason: providers.KeysUnavailable}
 	for name, c := range map[string]struct {
@@ -58,7 +58,7 @@ func TestEveryKindOfLineHasABudget(t *testing.T) {
 				settings.FailedAuthPerMinute = 1_000_000
 				chain := server.New(server.Config{
 					Resource: resource, Settings: settings, RequiredScopes: []string{"mcp:use"}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-				}, judge{c.refusal}, &application{})
+				}, fixedProvider{c.refusal}, &application{})
 				send := func() {
 					r := request(resource, "token")
 					if c.path != "" {
@@ -69,7 +69,7 @@ func TestEveryKindOfLineHasABudget(t *testing.T) {
 					}
 					r.Header.Set("X-Do", c.do)
 					w := httptest.NewRecorder()
-					chain.ServeHTTP(connected{w}, r)
+					chain.ServeHTTP(deadlineRecorder{w}, r)
 					if w.Code != c.status {
 						t.Fatalf("answered %d %s", w.Code, w.Body)
 					}
@@ -92,7 +92,7 @@ func TestEveryKindOfLineHasABudget(t *testing.T) {
 }
 
 // Each member of a line that comes from a request is bounded, and has no character that a terminal obeys.
-func TestMembersOfALineAreCut(t *testing.T) {
+func TestAccessLogTruncatesFields(t *testing.T) {
 	f := start(t, options{})
 	for name, c := range map[string]struct {
 		method, path string
@@ -109,8 +109,8 @@ func TestMembersOfALineAreCut(t *testing.T) {
 		"a token of odd claims": {method: http.MethodPost, path: "/mcp", header: bearer(f.issuer.Token(f.resource.String(), map[string]any{"aud": strings.Repeat("\u202e", 1_000)})), most: 1_500, want: "reason=audience_mismatch"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := f.ask(t, c.method, c.path, c.header, nil)
-			line := lineOf(t, f.log, r.header.Get("X-Request-Id"))
+			r := f.do(t, c.method, c.path, c.header, nil)
+			line := logLine(t, f.log, r.header.Get("X-Request-Id"))
 			if len(line) > c.most || !strings.Contains(line, c.want) {
 				t.Errorf("%d bytes, want at most %d with %q: %.1000s", len(line), c.most, c.want, line)
 			}

@@ -14,7 +14,7 @@ import (
 )
 
 // A flood of strangers must not fill a disk, nor hide the calls of those who are let in.
-func TestAFloodOfRefusalsIsLeftOutOfTheLog(t *testing.T) {
+func TestAccessLogLimitsRefusals(t *testing.T) {
 	f := start(t, options{})
 	const flood = 2_000
 	var strangers sync.WaitGroup
@@ -22,7 +22,7 @@ func TestAFloodOfRefusalsIsLeftOutOfTheLog(t *testing.T) {
 	for range 8 {
 		strangers.Go(func() {
 			for range flood / 8 {
-				if r := f.ask(t, http.MethodPost, "/mcp", nil, nil); r.status != http.StatusUnauthorized {
+				if r := f.do(t, http.MethodPost, "/mcp", nil, nil); r.status != http.StatusUnauthorized {
 					t.Errorf("answered %d", r.status)
 				}
 			}
@@ -30,7 +30,7 @@ func TestAFloodOfRefusalsIsLeftOutOfTheLog(t *testing.T) {
 	}
 	strangers.Wait()
 	took := time.Since(begin)
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK {
 		t.Errorf("the good call answered %d", r.status)
 	}
 	lines := strings.Count(f.log.String(), "reason=no_credentials")
@@ -43,7 +43,7 @@ func TestAFloodOfRefusalsIsLeftOutOfTheLog(t *testing.T) {
 	if took < 20*time.Second && !func() bool { // the next line that is let in says what is missing
 		for range 100 {
 			time.Sleep(60 * time.Millisecond)
-			f.ask(t, http.MethodPost, "/mcp", nil, nil)
+			f.do(t, http.MethodPost, "/mcp", nil, nil)
 			if strings.Contains(f.log.String(), "requests were left out of the log") {
 				return true
 			}
@@ -55,11 +55,11 @@ func TestAFloodOfRefusalsIsLeftOutOfTheLog(t *testing.T) {
 }
 
 // Terminals obey characters that JSON and people do not see.
-func TestNamesInTheLogCannotCommandATerminal(t *testing.T) {
+func TestAccessLogEscapesControlCharacters(t *testing.T) {
 	f := start(t, options{})
-	f.ask(t, http.MethodGet, "/%C2%9B2J%E2%80%AE%7F", nil, nil)
+	f.do(t, http.MethodGet, "/%C2%9B2J%E2%80%AE%7F", nil, nil)
 	token := f.issuer.Token(f.resource.String(), map[string]any{"sub": "al\u009bice\u202e", "client_id": strings.Repeat("x", 500)})
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(token), nil); r.status != http.StatusOK {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(token), nil); r.status != http.StatusOK {
 		t.Fatalf("answered %d", r.status)
 	}
 	log := f.log.String()
@@ -74,7 +74,7 @@ func TestNamesInTheLogCannotCommandATerminal(t *testing.T) {
 }
 
 // One line for each request, with how long it took, as loud as it matters.
-func TestALineSaysHowLongItTookAndHowBadItIs(t *testing.T) {
+func TestAccessLogHasLatencyAndLevel(t *testing.T) {
 	f := start(t, options{})
 	good := bearer(f.token("mcp:use"))
 	slow, broken := maps.Clone(good), maps.Clone(good)
@@ -90,8 +90,8 @@ func TestALineSaysHowLongItTookAndHowBadItIs(t *testing.T) {
 		"a broken call": {broken, "ERROR", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := f.ask(t, http.MethodPost, "/mcp", c.header, nil)
-			line := lineOf(t, f.log, r.header.Get("X-Request-Id"))
+			r := f.do(t, http.MethodPost, "/mcp", c.header, nil)
+			line := logLine(t, f.log, r.header.Get("X-Request-Id"))
 			if !strings.Contains(line, "level="+c.level) {
 				t.Errorf("not %s: %s", c.level, line)
 			}
@@ -107,8 +107,8 @@ func TestALineSaysHowLongItTookAndHowBadItIs(t *testing.T) {
 	}
 }
 
-// lineOf is the access log's line for a request. It is written when the answer is out.
-func lineOf(t *testing.T, log *buffer, id string) string {
+// logLine is the access log's line for a request. It is written when the answer is out.
+func logLine(t *testing.T, log *buffer, id string) string {
 	t.Helper()
 	for range 100 {
 		for line := range strings.Lines(log.String()) {
@@ -122,9 +122,9 @@ func lineOf(t *testing.T, log *buffer, id string) string {
 	return ""
 }
 
-func TestAQuietLogStillTellsOfFaults(t *testing.T) {
-	g := newGate(t)
-	g.open(t)
+func TestAccessLogAtLevelErrorHasFaults(t *testing.T) {
+	g := newChainFixture(t)
+	g.openProvider(t)
 	var log buffer
 	settings := server.DefaultSettings()
 	chain := server.New(server.Config{
@@ -135,7 +135,7 @@ func TestAQuietLogStillTellsOfFaults(t *testing.T) {
 	for _, do := range []string{"nothing", "panic"} {
 		r := request(g.resource, token)
 		r.Header.Set("X-Do", do)
-		chain.ServeHTTP(connected{httptest.NewRecorder()}, r)
+		chain.ServeHTTP(deadlineRecorder{httptest.NewRecorder()}, r)
 		if got := strings.Contains(log.String(), "status=500"); got != (do == "panic") {
 			t.Errorf("after %s the log says %q", do, log.String())
 		}

@@ -11,7 +11,7 @@ import (
 
 // Implications only ever add, end in spite of circles, say the same when they are applied twice, and leave the identity
 // that came from the provider alone.
-func TestImplicationsAreAClosure(t *testing.T) {
+func TestScopeHierarchyExpandIsAClosure(t *testing.T) {
 	scope := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"})
 	rapid.Check(t, func(t *rapid.T) {
 		m := ScopeHierarchy(rapid.MapOf(scope, rapid.SliceOfN(scope, 0, 3)).Draw(t, "implications"))

@@ -38,14 +38,14 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 func (l *pipeListener) Close() error   { close(l.closed); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-// hungLog is a log whose reader is gone, and which blocks from the line on that contains a text.
-type hungLog struct {
-	from    string
+// blockingWriter is a log whose reader is gone, and which blocks from the line on that contains a text.
+type blockingWriter struct {
+	text    string
 	release chan struct{}
 }
 
-func (l *hungLog) Write(p []byte) (int, error) {
-	if l.from != "" && strings.Contains(string(p), l.from) {
+func (l *blockingWriter) Write(p []byte) (int, error) {
+	if l.text != "" && strings.Contains(string(p), l.text) {
 		<-l.release
 	}
 	return len(p), nil
@@ -53,7 +53,7 @@ func (l *hungLog) Write(p []byte) (int, error) {
 
 // A stop ends in time whatever hangs, says what, and lets no step that hangs keep the others from being
 // taken.
-func TestAStopEndsInTimeWhateverHangs(t *testing.T) {
+func TestServeStopsInTimeWhateverHangs(t *testing.T) {
 	const drain, shutdown = 5 * time.Second, 20 * time.Second
 	for name, c := range map[string]struct {
 		hangs   string // a hook, "call" or a text in the log
@@ -74,7 +74,7 @@ func TestAStopEndsInTimeWhateverHangs(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				release := make(chan struct{})
 				_, fromLog, _ := strings.Cut(c.hangs, "msg=")
-				logger := slog.New(slog.NewTextHandler(&hungLog{from: fromLog, release: release}, nil))
+				logger := slog.New(slog.NewTextHandler(&blockingWriter{text: fromLog, release: release}, nil))
 				began := make(chan string, 3)
 				hook := func(name string) func() {
 					return func() {

@@ -8,7 +8,7 @@ import (
 	"gatehouse/server"
 )
 
-func TestSettingsAreCheckedAllAtOnce(t *testing.T) {
+func TestSettingsCheckReportsEveryProblem(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*server.Settings)
 		want   string

@@ -21,7 +21,7 @@ type stepUpCase struct {
 }
 
 // startStepUp is a front with tools (greet:read, greet:write, admin), and a provider of kind oidc.
-func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.ScopeHierarchy) (*front, *providertest.Issuer) {
+func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.ScopeHierarchy) (*testServer, *providertest.Issuer) {
 	t.Helper()
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
@@ -37,7 +37,7 @@ func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Scop
 
 // Clients sign in for exactly what the challenge names, so it must name what they would otherwise lose, and
 // no more.
-func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
+func TestStepUpChallengeRepeatsHeldScopes(t *testing.T) {
 	advertised := func(scopes ...string) func(*providers.OIDC) {
 		return func(s *providers.OIDC) { s.ScopesAdvertised = scopes }
 	}
@@ -76,7 +76,7 @@ func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
 			for _, when := range []string{"verified", "remembered"} {
 				header := bearer(token)
 				header["X-Needs"] = c.needs
-				r := f.ask(t, http.MethodPost, "/mcp", header, nil)
+				r := f.do(t, http.MethodPost, "/mcp", header, nil)
 				if got := parameters(t, r)["scope"]; r.status != 403 || got != c.want {
 					t.Errorf("%s: %d with scope %q, want %q", when, r.status, got, c.want)
 				}
@@ -86,7 +86,7 @@ func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
 }
 
 // What the token holds may be as long as the token. A challenge must fit through every proxy.
-func TestAChallengeForMoreScopesIsBounded(t *testing.T) {
+func TestStepUpChallengeIsBounded(t *testing.T) {
 	const limit = 2 << 10
 	known, held := []string{}, []string{}
 	for i := range 100 {
@@ -103,7 +103,7 @@ func TestAChallengeForMoreScopesIsBounded(t *testing.T) {
 		held = append(held, scope)
 		header := bearer(authority.Token(f.resource.String(), map[string]any{"scope": strings.Join(held, " ")}))
 		header["X-Needs"] = "admin"
-		r := f.ask(t, http.MethodPost, "/mcp", header, nil)
+		r := f.do(t, http.MethodPost, "/mcp", header, nil)
 		challenge := r.header.Get("WWW-Authenticate")
 		switch got := parameters(t, r)["scope"]; got {
 		case "mcp:use admin " + strings.Join(held, " "):
@@ -126,19 +126,19 @@ func TestAChallengeForMoreScopesIsBounded(t *testing.T) {
 	// What the operation itself needs is always named.
 	header := bearer(authority.Token(f.resource.String(), map[string]any{"scope": held[0]}))
 	header["X-Needs"] = strings.Join(known, " ")
-	if got := parameters(t, f.ask(t, http.MethodPost, "/mcp", header, nil))["scope"]; got != "mcp:use "+header["X-Needs"] {
+	if got := parameters(t, f.do(t, http.MethodPost, "/mcp", header, nil))["scope"]; got != "mcp:use "+header["X-Needs"] {
 		t.Errorf("the challenge names %q", got)
 	}
 }
 
 // A token that was not verified says nothing about what its sender was granted.
-func TestOnlyAVerifiedTokenAddsToAChallenge(t *testing.T) {
+func TestChallengeIgnoresUnverifiedTokens(t *testing.T) {
 	f, authority := startStepUp(t, func(s *providers.OIDC) { s.ScopesAdvertised = []string{"openid"} }, nil)
 	for name, token := range map[string]string{
 		"expired":              authority.Token(f.resource.String(), map[string]any{"scope": "greet:write", "exp": 1}),
 		"for another resource": authority.Token("https://other.example/mcp", map[string]any{"scope": "greet:write"}),
 	} {
-		r := f.ask(t, http.MethodPost, "/mcp", bearer(token), nil)
+		r := f.do(t, http.MethodPost, "/mcp", bearer(token), nil)
 		if got := parameters(t, r)["scope"]; r.status != 401 || got != "openid" {
 			t.Errorf("%s: %d with scope %q", name, r.status, got)
 		}
@@ -147,21 +147,21 @@ func TestOnlyAVerifiedTokenAddsToAChallenge(t *testing.T) {
 
 // A provider without scopes cannot give more of them: a client that is challenged signs its person in for
 // nothing.
-func TestNoChallengeWhereNoSignInCanHelp(t *testing.T) {
+func TestUnobtainableScopeHasNoChallenge(t *testing.T) {
 	f, authority := startStepUp(t, func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
 		server.ScopeHierarchy{"greet:read": {"greet:list"}})
 	token := authority.Token(f.resource.String(), map[string]any{"scope": nil})
 	for _, scope := range []string{"", "greet:read", "greet:list"} {
 		header := bearer(token)
 		header["X-Needs"] = scope
-		if r := f.ask(t, http.MethodPost, "/mcp", header, nil); r.status != 200 {
+		if r := f.do(t, http.MethodPost, "/mcp", header, nil); r.status != 200 {
 			t.Errorf("a call that needs %q answered %d", scope, r.status)
 		}
 	}
 	for range 3 { // verified, then remembered
 		header := bearer(token)
 		header["X-Needs"] = "admin"
-		r := f.ask(t, http.MethodPost, "/mcp", header, nil)
+		r := f.do(t, http.MethodPost, "/mcp", header, nil)
 		if r.status != 403 || len(r.header.Values("WWW-Authenticate")) != 0 || !strings.Contains(r.body, `"error":"insufficient_scope"`) {
 			t.Errorf("%d %v %s", r.status, r.header.Values("WWW-Authenticate"), r.body)
 		}
@@ -179,7 +179,7 @@ func TestNoChallengeWhereNoSignInCanHelp(t *testing.T) {
 	// A token with a scope claim gets a challenge at the same server.
 	header := bearer(authority.Token(f.resource.String(), map[string]any{"scope": "mcp:use"}))
 	header["X-Needs"] = "admin"
-	if got := parameters(t, f.ask(t, http.MethodPost, "/mcp", header, nil))["scope"]; got != "mcp:use admin" {
+	if got := parameters(t, f.do(t, http.MethodPost, "/mcp", header, nil))["scope"]; got != "mcp:use admin" {
 		t.Errorf("a token with scopes is challenged for %q", got)
 	}
 }

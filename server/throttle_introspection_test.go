@@ -16,16 +16,16 @@ import (
 	"gatehouse/server"
 )
 
-// asked is an issuer that is asked about tokens (RFC 7662). It calls those active that begin with "good", and leaves those
+// introspectionServer is an issuer that is asked about tokens (RFC 7662). It calls those active that begin with "good", and leaves those
 // that begin with "slow" without an answer.
-type asked struct {
+type introspectionServer struct {
 	*httptest.Server
 	mu     sync.Mutex
 	tokens []string
 }
 
-func newAsked(t *testing.T) *asked {
-	a := &asked{}
+func newIntrospectionServer(t *testing.T) *introspectionServer {
+	a := &introspectionServer{}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		token := r.PostFormValue("token")
@@ -48,8 +48,8 @@ func newAsked(t *testing.T) *asked {
 	return a
 }
 
-// about says how often it was asked about tokens that begin so.
-func (a *asked) about(prefix string) int {
+// requestsFor says how often it was asked about tokens that begin so.
+func (a *introspectionServer) requestsFor(prefix string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := 0
@@ -61,8 +61,8 @@ func (a *asked) about(prefix string) int {
 	return n
 }
 
-// start is a front whose tokens are all asked about, and who lets an address have that many failures.
-func (a *asked) start(t *testing.T, failures int, changes ...func(*providers.OIDC)) *front {
+// startServer is a front whose tokens are all asked about, and who lets an address have that many failures.
+func (a *introspectionServer) startServer(t *testing.T, failures int, changes ...func(*providers.OIDC)) *testServer {
 	t.Helper()
 	kind, _ := providers.KindNamed("oidc")
 	settings := kind.Defaults().(*providers.OIDC)
@@ -75,16 +75,16 @@ func (a *asked) start(t *testing.T, failures int, changes ...func(*providers.OID
 	}})
 }
 
-func from(address, token string) map[string]string {
+func forwardedBearer(address, token string) map[string]string {
 	return map[string]string{"Authorization": "Bearer " + token, "X-Forwarded-For": address}
 }
 
 // Whom we told to wait the issuer must not pay for. It still gets what we know without asking, and others get everything.
-func TestWhoeverSentTooManyBadTokensMakesNobodyAskTheIssuer(t *testing.T) {
-	issuer := newAsked(t)
-	f := issuer.start(t, 3)
+func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
+	issuer := newIntrospectionServer(t)
+	f := issuer.startServer(t, 3)
 	const sender, other = "192.0.2.7", "192.0.2.8"
-	if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "good-known"), nil); r.status != 200 {
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good-known"), nil); r.status != 200 {
 		t.Fatalf("a good token answered %d %s", r.status, r.body)
 	}
 	for i := range 10 {
@@ -92,58 +92,58 @@ func TestWhoeverSentTooManyBadTokensMakesNobodyAskTheIssuer(t *testing.T) {
 		if i >= 3 {
 			want = 429
 		}
-		if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "bad-"+strconv.Itoa(i)), nil); r.status != want {
+		if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "bad-"+strconv.Itoa(i)), nil); r.status != want {
 			t.Errorf("bad token %d answered %d, want %d", i, r.status, want)
 		}
 	}
-	if n := issuer.about("bad-"); n != 3 {
+	if n := issuer.requestsFor("bad-"); n != 3 {
 		t.Errorf("the issuer was asked about %d bad tokens, want 3", n)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "good-unknown"), nil); r.status != 429 || issuer.about("good-unknown") != 0 {
-		t.Errorf("a token that nobody knows answered %d after %d questions", r.status, issuer.about("good-unknown"))
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good-unknown"), nil); r.status != 429 || issuer.requestsFor("good-unknown") != 0 {
+		t.Errorf("a token that nobody knows answered %d after %d questions", r.status, issuer.requestsFor("good-unknown"))
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "good-known"), nil); r.status != 200 {
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good-known"), nil); r.status != 200 {
 		t.Errorf("a token that is known to be good answered %d", r.status)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", from(other, "good-unknown"), nil); r.status != 200 {
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(other, "good-unknown"), nil); r.status != 200 {
 		t.Errorf("the same from another address answered %d", r.status)
 	}
 }
 
 // A proxy that is not trusted, or a NAT, makes one address of all callers. Strangers there must not lock out
 // callers whose tokens the issuer called active, not even when the answer is too old to be used again.
-func TestAFloodOfBadTokensDoesNotLockOutActiveOnesOfTheSameAddress(t *testing.T) {
-	issuer := newAsked(t)
-	f := issuer.start(t, 3, func(s *providers.OIDC) { s.IntrospectionCache = time.Nanosecond })
+func TestThrottleDoesNotLockOutActiveTokens(t *testing.T) {
+	issuer := newIntrospectionServer(t)
+	f := issuer.startServer(t, 3, func(s *providers.OIDC) { s.IntrospectionCache = time.Nanosecond })
 	const shared = "192.0.2.7"
 	for _, token := range []string{"good-alice", "good-bob"} {
-		if r := f.ask(t, http.MethodPost, "/mcp", from(shared, token), nil); r.status != 200 {
+		if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(shared, token), nil); r.status != 200 {
 			t.Fatalf("%s answered %d %s", token, r.status, r.body)
 		}
 	}
 	for i := range 6 {
-		if r := f.ask(t, http.MethodPost, "/mcp", from(shared, "bad-"+strconv.Itoa(i)), nil); i >= 3 && r.status != 429 {
+		if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(shared, "bad-"+strconv.Itoa(i)), nil); i >= 3 && r.status != 429 {
 			t.Errorf("bad token %d answered %d", i, r.status)
 		}
 		for _, token := range []string{"good-alice", "good-bob"} {
-			if r := f.ask(t, http.MethodPost, "/mcp", from(shared, token), nil); r.status != 200 {
+			if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(shared, token), nil); r.status != 200 {
 				t.Errorf("%s answered %d after %d bad tokens", token, r.status, i+1)
 			}
 		}
 	}
-	if n := issuer.about("good-alice"); n != 7 {
+	if n := issuer.requestsFor("good-alice"); n != 7 {
 		t.Errorf("the issuer was asked about it %d times", n)
 	}
 	// Nothing is known of this one.
-	if r := f.ask(t, http.MethodPost, "/mcp", from(shared, "good-carol"), nil); r.status != 429 {
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(shared, "good-carol"), nil); r.status != 429 {
 		t.Errorf("an unknown token answered %d", r.status)
 	}
 }
 
 // Many unknown tokens at once wait for each other, which counts as a failure of their address.
-func TestWaitsThatUnknownTokensCauseCountAsFailures(t *testing.T) {
-	issuer := newAsked(t)
-	f := issuer.start(t, 3)
+func TestQueuedIntrospectionCountsAsFailure(t *testing.T) {
+	issuer := newIntrospectionServer(t)
+	f := issuer.startServer(t, 3)
 	const sender, other = "192.0.2.7", "192.0.2.8"
 	ctx, hangUp := context.WithCancel(context.Background())
 	defer hangUp()
@@ -157,7 +157,7 @@ func TestWaitsThatUnknownTokensCauseCountAsFailures(t *testing.T) {
 				return
 			}
 			req.Host = f.resource.Host()
-			for k, v := range from(sender, "slow-"+strconv.Itoa(i)) {
+			for k, v := range forwardedBearer(sender, "slow-"+strconv.Itoa(i)) {
 				req.Header.Set(k, v)
 			}
 			if resp, err := f.transport.RoundTrip(req); err == nil {
@@ -178,10 +178,10 @@ func TestWaitsThatUnknownTokensCauseCountAsFailures(t *testing.T) {
 	if got[503] != 3 || got[429] != 29 {
 		t.Errorf("got %v, want 3 of 503 and then 429", got)
 	}
-	if n := issuer.about("slow-"); n != 8 {
+	if n := issuer.requestsFor("slow-"); n != 8 {
 		t.Errorf("the issuer was asked about %d tokens at a time", n)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", from(other, "good"), nil); r.status != 200 {
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(other, "good"), nil); r.status != 200 {
 		t.Errorf("an unknown token of another address answered %d", r.status)
 	}
 	hangUp()
@@ -189,9 +189,9 @@ func TestWaitsThatUnknownTokensCauseCountAsFailures(t *testing.T) {
 }
 
 // Hanging up costs the sender nothing and the issuer a question, so it counts.
-func TestWhoeverHangsUpWhileAQuestionIsOpenFailed(t *testing.T) {
-	issuer := newAsked(t)
-	f := issuer.start(t, 2)
+func TestCanceledIntrospectionCountsAsFailure(t *testing.T) {
+	issuer := newIntrospectionServer(t)
+	f := issuer.startServer(t, 2)
 	const sender = "192.0.2.7"
 	for i := range 2 {
 		ctx, hangUp := context.WithCancel(context.Background())
@@ -200,7 +200,7 @@ func TestWhoeverHangsUpWhileAQuestionIsOpenFailed(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Host = f.resource.Host()
-		for k, v := range from(sender, "slow-"+strconv.Itoa(i)) {
+		for k, v := range forwardedBearer(sender, "slow-"+strconv.Itoa(i)) {
 			req.Header.Set(k, v)
 		}
 		gone := make(chan struct{})
@@ -211,19 +211,19 @@ func TestWhoeverHangsUpWhileAQuestionIsOpenFailed(t *testing.T) {
 				t.Errorf("it was answered %d", resp.StatusCode)
 			}
 		}()
-		within(t, "the issuer is asked", func() bool { return issuer.about("slow-") == i+1 })
+		waitFor(t, "the issuer is asked", func() bool { return issuer.requestsFor("slow-") == i+1 })
 		hangUp()
 		<-gone
-		within(t, "the server notices", func() bool {
+		waitFor(t, "the server notices", func() bool {
 			return strings.Count(f.log.String(), "reason=introspection_unavailable") == i+1
 		})
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", from(sender, "good"), nil); r.status != 429 || issuer.about("good") != 0 {
-		t.Errorf("after two of them a token answered %d, and the issuer was asked %d times", r.status, issuer.about("good"))
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good"), nil); r.status != 429 || issuer.requestsFor("good") != 0 {
+		t.Errorf("after two of them a token answered %d, and the issuer was asked %d times", r.status, issuer.requestsFor("good"))
 	}
 }
 
-func within(t *testing.T, what string, ok func() bool) {
+func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for begin := time.Now(); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Since(begin) > 5*time.Second {
@@ -232,13 +232,13 @@ func within(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// slow is a provider whose callers wait for a processor before they are looked at.
-type slow struct {
+// delayedProvider is a provider whose callers wait for a processor before they are looked at.
+type delayedProvider struct {
 	providers.Provider
 	wait time.Duration
 }
 
-func (s slow) Verify(ctx context.Context, token string) (*providers.Identity, error) {
+func (s delayedProvider) Verify(ctx context.Context, token string) (*providers.Identity, error) {
 	if strings.HasPrefix(token, "good") {
 		time.Sleep(s.wait)
 	}
@@ -247,8 +247,8 @@ func (s slow) Verify(ctx context.Context, token string) (*providers.Identity, er
 
 // The throttle may have room again by the time a token was not asked about. That does not make the token a bad one, which its
 // owner would throw away.
-func TestATokenThatNobodyWasAskedAboutIsNotCalledInvalid(t *testing.T) {
-	issuer := newAsked(t)
+func TestThrottledTokenIsNotCalledInvalid(t *testing.T) {
+	issuer := newIntrospectionServer(t)
 	kind, _ := providers.KindNamed("oidc")
 	settings := kind.Defaults().(*providers.OIDC)
 	settings.Issuer, settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "https://login.example.com", "always", issuer.URL, "none"
@@ -263,7 +263,7 @@ func TestATokenThatNobodyWasAskedAboutIsNotCalledInvalid(t *testing.T) {
 	}
 	limits := server.DefaultSettings()
 	limits.FailedAuthPerMinute = 60 // one more in a second
-	chain := server.New(server.Config{Resource: resource, Settings: limits, Logger: logger}, slow{p, 1100 * time.Millisecond}, &application{})
+	chain := server.New(server.Config{Resource: resource, Settings: limits, Logger: logger}, delayedProvider{p, 1100 * time.Millisecond}, &application{})
 	status := func(token string) int {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodPost, resource.String(), nil)
@@ -276,7 +276,7 @@ func TestATokenThatNobodyWasAskedAboutIsNotCalledInvalid(t *testing.T) {
 			t.Fatal("nobody is told to wait")
 		}
 	}
-	if got := status("good"); got != http.StatusTooManyRequests || issuer.about("good") != 0 {
-		t.Errorf("answered %d after %d questions, want 429 after none", got, issuer.about("good"))
+	if got := status("good"); got != http.StatusTooManyRequests || issuer.requestsFor("good") != 0 {
+		t.Errorf("answered %d after %d questions, want 429 after none", got, issuer.requestsFor("good"))
 	}
 }

@@ -10,12 +10,12 @@ import (
 )
 
 // accepted hands on what a listener accepts.
-type accepted struct {
+type recordingListener struct {
 	net.Listener
 	conns chan net.Conn
 }
 
-func (a accepted) Accept() (net.Conn, error) {
+func (a recordingListener) Accept() (net.Conn, error) {
 	c, err := a.Listener.Accept()
 	if err == nil {
 		a.conns <- c
@@ -23,7 +23,7 @@ func (a accepted) Accept() (net.Conn, error) {
 	return c, err
 }
 
-func TestAConnectionEndsWhenItsPeerAcknowledgesNothing(t *testing.T) {
+func TestServeSetsTheTCPUserTimeout(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func TestAConnectionEndsWhenItsPeerAcknowledgesNothing(t *testing.T) {
 	answered := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	go func() {
 		defer close(served)
-		_ = Serve(t.Context(), accepted{ln, conns}, answered, DefaultSettings(), slog.New(slog.DiscardHandler), Lifecycle{})
+		_ = Serve(t.Context(), recordingListener{ln, conns}, answered, DefaultSettings(), slog.New(slog.DiscardHandler), Lifecycle{})
 	}()
 	defer func() { ln.Close(); <-served }()
 	client := &http.Client{Transport: &http.Transport{}}
