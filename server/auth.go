@@ -13,9 +13,9 @@ import (
 	"gatehouse/providers"
 )
 
-// authenticate lets a request pass if its route is public, or if it carries a token that the provider vouches for. A
-// route that somebody adds and forgets to name public is closed. A path that nobody registered passes too: its 404 tells
-// more than a sign-in that leads nowhere.
+// authenticate passes a request on if its route is public or its token is valid. A route that is not named
+// public is closed. A path without a route passes, too: a 404 tells the caller more than a sign-in for
+// nothing.
 func authenticate(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
 	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
 	explainer, explains := p.(providers.Explainer)
@@ -33,7 +33,7 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			stateOf(c).rateLimitKey = key
 			switch all, bad := throttle.exceeded(key, stateOf(c).started); {
 			case bad:
-				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
+				ctx = providers.Sparing(ctx) // a throttled address must not cause introspection
 			case all:
 				ctx = providers.OverLimit(ctx)
 			}
@@ -42,18 +42,19 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				logExplanation(cfg.Logger, explainer, c, token)
 			}
 			if err != nil {
-				// A caller that hangs up while a question is open has cost as much as a bad token, and so has
-				// one whose unknown token made others wait.
+				// Hanging up during an introspection costs the issuer as much as a bad token, and so does an
+				// unknown token that makes others wait.
 				if errors.Is(err, providers.ErrInvalidToken) || errors.Is(err, providers.ErrTooManyUnknown) ||
 					ctx.Err() != nil && !providers.CountsAsFailure(err) {
-					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
-					// this token is bad.
-					if wait := throttle.recordFailure(key); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
+					// A token that was not introspected because of the throttle stays throttled even if the
+					// limit has recovered meanwhile: it was not found invalid, so it must not get a 401.
+					wait := throttle.recordFailure(key)
+					if wait > 0 || providers.ReasonOf(err) == providers.Throttled {
 						throttle.tarpit(ctx)
 						return errTooManyFailures(wait, err)
 					}
 				} else if providers.CountsAsFailure(err) && throttle.recordUndecided(key) > 0 {
-					// It stays what it is: the token may be a good one.
+					// Still a 503: the token may be valid.
 					throttle.tarpit(ctx)
 				}
 				return errVerify(err)
@@ -64,18 +65,19 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 	}
 }
 
-// logExplanation writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
+// logExplanation logs the steps of the verification at level debug. It makes no network request.
 func logExplanation(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
 	ctx := c.Request().Context()
-	logger.DebugContext(ctx, "token", "request_id", stateFrom(ctx).id, "steps", explainer.Explain(ctx, token, false))
+	steps := explainer.Explain(ctx, token, false)
+	logger.DebugContext(ctx, "token", "request_id", stateFrom(ctx).id, "steps", steps)
 }
 
-// isRegistered reports whether the router knows the path, with whatever method.
+// isRegistered reports whether the router has a route for the path, with any method.
 func isRegistered(c echo.Context) bool { return c.Path() != "" }
 
-// bearerToken returns the one Bearer credential of a request (RFC 6750, section 2.1). Tokens anywhere else (query, form,
-// cookie) do not count: OAuth 2.1, section 5.1 forbids them. Two credentials are refused, because a proxy may have
-// looked at the other one.
+// bearerToken returns the single Bearer credential of a request (RFC 6750, section 2.1). Tokens in the
+// query, a form or a cookie are ignored: OAuth 2.1, section 5.1 forbids them. Two credentials are an error,
+// because a proxy may have checked the other one.
 func bearerToken(h http.Header) (string, error) {
 	fields := h.Values(echo.HeaderAuthorization)
 	switch {
@@ -91,7 +93,7 @@ func bearerToken(h http.Header) (string, error) {
 	}
 	token = strings.TrimLeft(token, " ")
 	if !found || !isToken68(token) {
-		return "", errMalformedCredentials(errors.New("no token of the form that RFC 6750 requires behind Bearer"))
+		return "", errMalformedCredentials(errors.New("no token (RFC 6750, section 2.1) after Bearer"))
 	}
 	return token, nil
 }
@@ -100,13 +102,14 @@ func bearerToken(h http.Header) (string, error) {
 func isToken68(s string) bool {
 	body := strings.TrimRight(s, "=")
 	var other byte
-	for i := range len(body) { // to the end, because whether to go on would be asked at every byte of every good token
+	for i := range len(body) { // no early exit: the branch would cost every byte of every good token
 		other |= nonToken68[body[i]]
 	}
 	return other == 0 && body != ""
 }
 
-// nonToken68 is 1 for the bytes that no b64token has: a table, because every byte of every token is looked up in it.
+// nonToken68 is 1 for bytes that cannot be part of a b64token. A table, because it is read for every byte of
+// every token.
 var nonToken68 = func() (not [256]byte) {
 	for i := range not {
 		not[i] = 1
@@ -117,11 +120,11 @@ var nonToken68 = func() (not [256]byte) {
 	return not
 }()
 
-// authorize checks what the caller may do. It comes after the token, so that a body is never read for a stranger, and
-// before anything acts on the request. The mount says what its operation needs; every other closed route needs the
-// required scopes.
+// authorize checks that the token has the scopes that the operation needs. It runs after authenticate, so
+// that no body is read without a valid token. The mount names the scopes of its operations; every other
+// protected route needs the required scopes only.
 func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
-	// One client that tries again and again must not fill the log.
+	// Rate-limited: a client that retries must not fill the log.
 	unobtainableWarning := rate.Sometimes{Interval: time.Minute}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -137,14 +140,16 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 				operationScopes, v.handler, done = mcp.Route(r)
 				defer done()
 			}
-			missing := mergeUnique(v.identity.Missing(cfg.RequiredScopes), v.identity.Missing(operationScopes))
+			missing := v.identity.Missing(cfg.RequiredScopes)
+			missing = mergeUnique(missing, v.identity.Missing(operationScopes))
 			switch {
 			case len(missing) == 0:
 				return next(c)
 			case v.identity.ScopesDefaulted:
 				unobtainableWarning.Do(func() {
-					cfg.Logger.Warn("a call needs scopes that no sign-in can give",
-						"reason", providers.ScopeUnobtainable, "missing", missing, "setting", "provider.default_scopes")
+					cfg.Logger.Warn("a call needs scopes that signing in again cannot grant",
+						"reason", providers.ScopeUnobtainable,
+						"missing", missing, "setting", "provider.default_scopes")
 				})
 				return errScopeUnobtainable(missing)
 			}

@@ -6,18 +6,18 @@ import (
 	"gatehouse/providers"
 )
 
-// realm is what the template that people come from sends; clients do not look at it.
+// realm matches Scalekit's FastMCP template; clients ignore it.
 const realm = "OAuth"
 
-// challenger writes WWW-Authenticate (RFC 9110, section 11.6.1; RFC 6750, section 3; RFC 9728, section 5.1). All parts
-// come from the configuration, never from the request: a Host header that made it into resource_metadata would send
-// clients to somebody else's sign-in.
+// challenger formats WWW-Authenticate (RFC 9110, section 11.6.1; RFC 6750, section 3; RFC 9728, section
+// 5.1). All parts come from the configuration, never from the request: a forged Host header in
+// resource_metadata would send clients to an attacker's sign-in.
 type challenger struct {
 	prefix string // scheme, realm and resource_metadata, the same in every challenge
-	scope  string // what first sign-in asks for
-	// The challenges of nearly every refusal, whole: for first sign-in, and for a bad token.
+	scope  string // the scopes of a first sign-in
+	// The two most frequent challenges, preformatted: without credentials, and with an invalid token.
 	signIn, invalidToken string
-	// toProviderScopes gives scopes the names that clients must ask the provider for.
+	// toProviderScopes translates scopes into the names that clients request from the provider.
 	toProviderScopes func(scopes []string) []string
 	stepUp           stepUp
 }
@@ -27,7 +27,11 @@ func newChallenger(cfg Config, p providers.Provider) challenger {
 	h.WriteString("Bearer realm=")
 	writeQuoted(&h, realm)
 	writeParameter(&h, "resource_metadata", cfg.Resource.MetadataURL())
-	c := challenger{prefix: h.String(), toProviderScopes: func(scopes []string) []string { return scopes }, stepUp: newStepUp(cfg, p)}
+	c := challenger{
+		prefix:           h.String(),
+		toProviderScopes: func(scopes []string) []string { return scopes },
+		stepUp:           newStepUp(cfg, p),
+	}
 	if p != nil {
 		c.scope = strings.Join(p.Metadata().ScopesSupported, " ")
 	}
@@ -50,8 +54,8 @@ func (c challenger) header(r *httpError) string {
 	return c.format(r)
 }
 
-// format puts the challenge of a refusal together. One that would be too long with the scopes that the token
-// holds goes without them.
+// format returns the challenge of an error. If the scopes that the token holds make it too long, they are
+// omitted.
 func (c challenger) format(r *httpError) string {
 	if r.scopes == nil {
 		return c.formatScope(r, c.scope)
@@ -67,14 +71,14 @@ func (c challenger) format(r *httpError) string {
 	return c.formatScope(r, strings.Join(needed, " "))
 }
 
-// formatScope is the challenge with this scope parameter.
+// formatScope returns the challenge with the given scope parameter.
 func (c challenger) formatScope(r *httpError, scope string) string {
 	var h strings.Builder
 	h.Grow(len(c.signIn) + len(scope) + 200)
 	h.WriteString(c.prefix)
 	if r.code != "" {
 		writeParameter(&h, "error", r.code)
-		if r.description != "" { // some parsers take an empty value for none
+		if r.description != "" { // some parsers treat an empty value as missing
 			writeParameter(&h, "error_description", r.description)
 		}
 	}
@@ -84,7 +88,7 @@ func (c challenger) formatScope(r *httpError, scope string) string {
 	return h.String()
 }
 
-// writeParameter adds one behind others.
+// writeParameter appends an auth-param to a challenge that has at least one.
 func writeParameter(h *strings.Builder, name, value string) {
 	h.WriteString(", ")
 	h.WriteString(name)
@@ -92,8 +96,8 @@ func writeParameter(h *strings.Builder, name, value string) {
 	writeQuoted(h, value)
 }
 
-// writeQuoted writes a quoted-string (RFC 9110, section 5.6.4). Bytes that a header cannot carry are dropped, so that no scope or
-// text can end the header or begin another parameter.
+// writeQuoted writes a quoted-string (RFC 9110, section 5.6.4). Bytes that a header cannot carry are
+// dropped, so that no scope or text can end the header or start another parameter.
 func writeQuoted(h *strings.Builder, s string) {
 	h.WriteByte('"')
 	for i := range len(s) {

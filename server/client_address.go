@@ -10,33 +10,33 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// clientAddress says where a request comes from: the other end of the connection, or what a trusted proxy
-// says.
+// clientAddress returns the extractor of a request's client address: the connection's peer, or the address
+// that a trusted proxy reports.
 func clientAddress(c Config) echo.IPExtractor {
 	if len(c.Settings.TrustedProxies) == 0 {
 		return echo.ExtractIPDirect()
 	}
 	var trusted proxyRanges
 	for _, proxy := range c.Settings.TrustedProxies {
-		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Check has seen it
+		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Settings.Check reports the others
 			trusted = append(trusted, unmapPrefix(prefix))
 		}
 	}
 	return trusted.clientIP
 }
 
-// proxyRanges are the addresses whose X-Forwarded-For is believed.
+// proxyRanges are the addresses whose X-Forwarded-For is trusted.
 type proxyRanges []netip.Prefix
 
 func (p proxyRanges) contains(ip netip.Addr) bool {
 	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(ip) })
 }
 
-// clientIP returns the last address that no trusted proxy has: each proxy adds its peer at the end of
-// X-Forwarded-For, and what stands before that is what the peer said. The library's extractor does the same,
-// but takes an address with a port, as Azure Application Gateway and IIS write it, for no address. One entry
-// that cannot be read spoils the header, because it is not known who wrote what stands before it: then the
-// request comes from the peer.
+// clientIP returns the last address that is not a trusted proxy: each proxy appends its peer to
+// X-Forwarded-For, and the entries before that are the peer's claim. Echo's extractor does the same, but
+// rejects an address with a port, as Azure Application Gateway and IIS write it. If an entry cannot be
+// parsed, the header is ignored and the peer is the client: it is unknown which proxy wrote the entries
+// before it.
 func (p proxyRanges) clientIP(r *http.Request) string {
 	direct := r.RemoteAddr
 	if host, _, err := net.SplitHostPort(direct); err == nil {
@@ -68,7 +68,7 @@ func (p proxyRanges) clientIP(r *http.Request) string {
 	return farthest
 }
 
-// parseForwarded reads an entry of X-Forwarded-For: an address, which may have a port, and for IPv6
+// parseForwarded parses an entry of X-Forwarded-For: an address, optionally with a port; IPv6 may have
 // brackets.
 func parseForwarded(entry string) (ip netip.Addr, ok bool) {
 	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(entry, "["), "]"))
@@ -77,11 +77,12 @@ func parseForwarded(entry string) (ip netip.Addr, ok bool) {
 		withPort, err = netip.ParseAddrPort(entry)
 		ip = withPort.Addr()
 	}
-	// A zone is any text, and means something on the machine of its author only.
+	// A zone is arbitrary text and has a meaning only on the sender's machine.
 	return ip.Unmap(), err == nil && ip.Zone() == ""
 }
 
-// unmapPrefix is a range of IPv4 addresses written as IPv6 in the form in which addresses are compared with it.
+// unmapPrefix converts a range of IPv4-mapped IPv6 addresses to IPv4, the form in which addresses are
+// compared.
 func unmapPrefix(prefix netip.Prefix) netip.Prefix {
 	if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
 		return netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)

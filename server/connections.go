@@ -13,48 +13,50 @@ import (
 	"time"
 )
 
-// maxHeaderMemory bounds what all unfinished request headers together may cost in memory, in bytes. An honest
-// clientIP sends its header within milliseconds, so that only clients that never finish theirs reach it.
+// maxHeaderMemory bounds the estimated memory of all unfinished request headers together, in bytes. A normal
+// client sends its header within milliseconds, so only clients that never finish theirs reach it.
 const maxHeaderMemory = 32 << 20
 
-// headerCost estimates what net/http keeps of a piece of an unfinished header: the text, in a buffer that
-// doubles as it grows, and for each field an entry in a map, which for short fields is twenty times as large
-// as the text.
+// headerCost estimates what net/http holds of a part of an unfinished header, in bytes: the text, in a
+// buffer that doubles as it grows, and a map entry for each field, which for short fields is twenty times
+// the text.
 func headerCost(size, fields int) int { return 2*size + 128*fields }
 
-// response431 answers a request whose header has far more than maxFields fields before it ends: reading the
-// rest would take milliseconds of processor time.
-const response431 = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+// response431 is sent to a client whose unfinished header has far more than maxHeaderFields fields: reading
+// the rest would take milliseconds of CPU time.
+const response431 = "HTTP/1.1 431 Request Header Fields Too Large\r\n" +
+	"Content-Length: 0\r\nConnection: close\r\n\r\n"
 
-// connections bounds how many connections are open at once, in all and for each peer address. At a limit the
-// connection that has been idle longest is closed; if none is idle, the new one. A connection is idle while
-// it has no complete request header: after it was accepted, and between requests.
+// connections limits how many connections are open at once, in total and for each peer address. At a limit,
+// the connection that has been idle longest is closed; if none is idle, the new one is. A connection is idle
+// while it has no complete request header: after it is accepted, and between requests.
 //
-// It wraps the listener and is the server's ConnState hook. The connections carry plain HTTP.
+// It wraps the listener and provides the server's ConnState hook. The connections carry plain HTTP.
 type connections struct {
 	maxTotal, maxPerAddress int
-	trusted                 []netip.Prefix // proxies: many callers share their addresses
+	trusted                 []netip.Prefix // proxies, whose address many callers share
 	reports                 limitReports
 
 	mu         sync.Mutex
 	total      int
 	addresses  map[netip.Prefix]*peerAddress
-	idle       list.List // of *connection, the longest idle in front
-	unfinished list.List // of *connection with an unfinished header, the oldest in front
+	idle       list.List // of *connection, the longest idle first
+	unfinished list.List // of *connection with an unfinished header, the oldest first
 	cost       int       // of all unfinished headers
 }
 
-// peerAddress is what the connections of one address have in common.
+// peerAddress is the state of all connections of one peer address.
 type peerAddress struct {
 	prefix netip.Prefix
 	open   int
-	idle   list.List // as connections.idle
+	idle   list.List // like connections.idle
 }
 
 func newConnections(s Settings, logger *slog.Logger) *connections {
 	c := &connections{
 		maxTotal: s.MaxConnections, maxPerAddress: s.MaxConnectionsPerAddress,
-		reports: limitReports{logger: logger, counts: map[string]*limitReport{}}, addresses: map[netip.Prefix]*peerAddress{},
+		reports:   limitReports{logger: logger, counts: map[string]*limitReport{}},
+		addresses: map[netip.Prefix]*peerAddress{},
 	}
 	for _, proxy := range s.TrustedProxies {
 		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Settings.Check reports the others
@@ -72,7 +74,7 @@ type limitedListener struct {
 	connections *connections
 }
 
-// Accept implements net.Listener. A connection that is over a limit is closed and not returned.
+// Accept implements net.Listener. It closes connections beyond a limit instead of returning them.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -90,8 +92,8 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// add counts conn and makes room for it if it must. It returns nil if there is no room, and the limit that
-// was reached, if one was.
+// add counts conn, closing an idle connection at a limit. It returns nil if no connection is idle, and the
+// name of the limit if one was reached.
 func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
 	prefix, bounded := c.countKey(conn)
 	c.mu.Lock()
@@ -123,8 +125,8 @@ func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
 	return counted, limit
 }
 
-// countKey returns the address that conn is counted for: one address of IPv4, a /64 of IPv6, out of which one
-// host can choose. It reports false for a trusted proxy.
+// countKey returns the address that conn is counted under: an IPv4 address, or the /64 of an IPv6 address,
+// within which one host can choose. It reports false for a trusted proxy.
 func (c *connections) countKey(conn net.Conn) (netip.Prefix, bool) {
 	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
@@ -144,8 +146,8 @@ func (c *connections) countKey(conn net.Conn) (netip.Prefix, bool) {
 	return prefix, err == nil
 }
 
-// closeOldest closes the first connection of a list and reports whether there was one. mu must be held, here
-// and below.
+// closeOldest closes the first connection of a list and reports whether there was one. The caller of this
+// and of the following methods holds mu.
 func (c *connections) closeOldest(of *list.List) bool {
 	first := of.Front()
 	if first == nil {
@@ -194,8 +196,8 @@ func (c *connections) remove(conn *connection) {
 	}
 }
 
-// setState is the ConnState hook of http.Server, which reports a connection as active only when it has read a
-// whole header.
+// setState is the ConnState hook of http.Server, which reports a connection as active once a complete header
+// is read.
 func (c *connections) setState(conn net.Conn, state http.ConnState) {
 	counted, ok := conn.(*connection)
 	if !ok {
@@ -208,14 +210,13 @@ func (c *connections) setState(conn net.Conn, state http.ConnState) {
 	case state == http.StateActive:
 		c.setBusy(counted)
 	case state == http.StateIdle:
-		c.setBusy(counted) // out of the lists, if it is in any
+		c.setBusy(counted) // removes it from any list
 		c.setIdle(counted)
 	}
 }
 
-// readMethods accounts for a piece of a header. Beyond the budget the headers that were begun first lose their
-// connections.
-// It reports false if this header has too many fields.
+// headerRead counts a part of a header. Beyond maxHeaderMemory, the connections whose headers started first
+// are closed. It reports false if this header has too many fields.
 func (c *connections) headerRead(conn *connection, piece []byte) bool {
 	limit, ok := c.account(conn, len(piece), bytes.Count(piece, []byte{'\n'}))
 	if limit != "" {
@@ -230,7 +231,7 @@ func (c *connections) account(conn *connection, size, fields int) (limit string,
 	if conn.removed || conn.idle == nil {
 		return "", true
 	}
-	// What was read before is all header, because the header has not ended. This piece may hold a body as
+	// Everything read before is header, because the header has not ended. This part may contain a body as
 	// well.
 	if conn.fields > 2*maxHeaderFields {
 		return "fields of one request header", false
@@ -239,8 +240,8 @@ func (c *connections) account(conn *connection, size, fields int) (limit string,
 	cost := headerCost(size, fields)
 	if conn.unfinished == nil {
 		conn.unfinished = c.unfinished.PushBack(conn)
-		// A connection with a request on its way is no longer the longest idle; only once for each header, so
-		// that sending it byte by byte gains nothing.
+		// A connection that is receiving a request is no longer the longest idle. It moves once per header
+		// only, so that sending a header byte by byte gains nothing.
 		c.idle.MoveToBack(conn.idle)
 		if conn.address != nil {
 			conn.address.idle.MoveToBack(conn.idleInAddress)
@@ -254,12 +255,12 @@ func (c *connections) account(conn *connection, size, fields int) (limit string,
 	return limit, true
 }
 
-// connection is one that is counted. Everything but waiting belongs to the table's mutex.
+// connection is a counted connection. Every field but readingHeader is guarded by the table's mutex.
 type connection struct {
 	net.Conn
 	table         *connections
-	address       *peerAddress // nil if it counts in all only
-	readingHeader atomic.Bool  // what is read is a header
+	address       *peerAddress // nil if it counts towards the total only
+	readingHeader atomic.Bool  // the bytes read are a request header
 
 	idle, idleInAddress, unfinished *list.Element
 	cost, fields                    int // of its unfinished header
@@ -285,7 +286,7 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite lets net/http end an answer without a reset that would overtake it.
+// CloseWrite lets net/http finish a response before the reset that would discard it.
 func (c *connection) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -293,30 +294,31 @@ func (c *connection) CloseWrite() error {
 	return nil
 }
 
-// limitReports writes a line once a minute for each limit that closes connections.
+// limitReports logs once a minute, for each limit, how many connections it closed.
 type limitReports struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex
-	counts map[string]*limitReport // by limit, of which there are four
+	counts map[string]*limitReport // by limit
 }
 
 type limitReport struct {
 	logged time.Time
-	closed int // since then
+	closed int // since the last line
 }
 
-// reportInterval is how often the log repeats what goes on.
+// reportInterval is the minimum time between two log lines about the same limit.
 const reportInterval = time.Minute
 
 func (r *limitReports) add(limit string, peer net.Addr) {
 	if n := r.due(limit, time.Now()); n > 0 {
 		host, _, _ := net.SplitHostPort(peer.String())
-		r.logger.Warn("connections were closed at a limit; a proxy belongs in server.trusted_proxies", "limit", limit, "count", n, "last_address", host)
+		r.logger.Warn("connections closed at a limit; list proxies in server.trusted_proxies",
+			"limit", limit, "count", n, "last_address", host)
 	}
 }
 
-// due returns how many closed connections a line has to report now; 0 if it is too early for the next one.
+// due counts a closed connection and returns how many to report now; 0 if the interval has not elapsed.
 func (r *limitReports) due(limit string, now time.Time) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

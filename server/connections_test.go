@@ -214,7 +214,7 @@ func TestConnectionLimitsCloseTheLongestIdle(t *testing.T) {
 				if got := connectionStates(clients...); got != c.want {
 					t.Errorf("open are %s, want %s", got, c.want)
 				}
-				if strings.Contains(c.want, "-") != strings.Contains(h.log.String(), "connections were closed at a limit") {
+				if strings.Contains(c.want, "-") != strings.Contains(h.log.String(), "connections closed at a limit") {
 					t.Errorf("the log says %s", h.log)
 				}
 			})
@@ -265,7 +265,7 @@ func TestConnectionLimitsLogOnceAMinute(t *testing.T) {
 		time.Sleep(time.Minute)
 		h.dial("192.0.2.1") // the last one has timed out
 		h.dial("192.0.2.1")
-		lines := strings.Count(h.log.String(), "connections were closed at a limit")
+		lines := strings.Count(h.log.String(), "connections closed at a limit")
 		if lines != 2 || !strings.Contains(h.log.String(), "limit=server.max_connections_per_address count=19 last_address=192.0.2.1") {
 			t.Errorf("%d lines, want 2, and 18 left out and one more in the second:\n%s", lines, h.log)
 		}

@@ -9,8 +9,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// closeWhenDraining tells clients, while the server drains, not to send another request on this connection: it would be lost when
-// the connection closes.
+// closeWhenDraining asks clients, while the server drains, not to reuse the connection: another request on
+// it would be lost when the connection closes.
 func closeWhenDraining(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
@@ -22,54 +22,58 @@ func closeWhenDraining(c Config) echo.MiddlewareFunc {
 	}
 }
 
-// writeTimeout is how long writing any answer of ours may take. Whoever never reads must not hold a connection.
+// writeTimeout limits writing a response of this package. Without it, a client that never reads would hold
+// its connection.
 const writeTimeout = 30 * time.Second
 
-// deadlines bounds how long a body, and an answer outside the mount, may take.
+// deadlines limits reading a request body, and writing a response outside the mount.
 func deadlines(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
-			// Event streams and slow tools may take as long as they like, and what they write has deadlines of its own; so has a refusal,
-			// wherever it is.
+			// No write deadline at the mount: event streams and slow tools may take any time, and each of
+			// their writes has a deadline of its own. errorHandler sets one for error responses.
 			setDeadlines(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
 			return next(ctx)
 		}
 	}
 }
 
-// setDeadlines sets the deadlines of a request. That of reading is lifted when the body is there, because it would otherwise end the
-// call that the body began.
+// setDeadlines sets the deadlines of a request. The read deadline is cleared at the end of the body, because
+// it would otherwise cancel the running call.
 func setDeadlines(ctx echo.Context, readBody time.Duration, limitWrite bool) {
 	v, connection := stateOf(ctx), *http.NewResponseController(ctx.Response().Writer)
-	if limitWrite { // net/http lifts it before the next request on the connection
-		_ = connection.SetWriteDeadline(v.started.Add(writeTimeout)) // not supported by a test's recorder
+	if limitWrite { // net/http clears it before the next request
+		_ = connection.SetWriteDeadline(v.started.Add(writeTimeout)) // fails only in tests with a recorder
 	}
-	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(v.started.Add(readBody)) == nil {
+	r := ctx.Request()
+	if r.ContentLength != 0 && connection.SetReadDeadline(v.started.Add(readBody)) == nil {
 		v.body = deadlineBody{ReadCloser: r.Body, connection: connection}
 		r.Body = &v.body
 	}
 }
 
-// deadlineBody lifts the deadline at its end, and lets go of the connection, which whoever keeps the visit need not keep.
+// deadlineBody clears the read deadline at EOF and drops the connection, so retained state does not pin it.
 type deadlineBody struct {
 	io.ReadCloser
 	connection http.ResponseController
 }
 
-// What a stranger's body may be for the connection to be used again. Every sign-in begins with a refusal, and a new connection
-// costs far more than a small body that is on its way already.
+// Limits for draining the body of an unauthenticated request so its connection can be reused: every sign-in
+// starts with a 401, and a new connection costs far more than reading a small body that is already in
+// transit.
 const (
 	maxDrainBytes = 64 << 10
 	drainTimeout  = time.Second
 )
 
-// drainable reports whether a body that nobody will read can be waited for. net/http takes it off the wire before it sends the
-// answer, unless the connection ends with it: whoever announces much, or does not say how much, would keep us waiting.
+// drainable reports whether the connection can be kept although the body is not read by a handler. net/http
+// drains the body before it sends the response, unless the connection closes: a client that announces a
+// large body, or no length, would delay the response.
 func (b *deadlineBody) drainable(announced int64, now time.Time) bool {
 	if announced == 0 {
 		return true
 	}
-	// Also for the others: net/http goes on reading a little when the answer is out.
+	// Set in every case: net/http reads a little more after the response is sent.
 	bounded := b.connection.SetReadDeadline(now.Add(drainTimeout)) == nil
 	return bounded && announced > 0 && announced <= maxDrainBytes
 }

@@ -14,38 +14,43 @@ import (
 	"gatehouse/providers"
 )
 
-// httpError is an error that knows its answer. Steps of the chain return one; only [answer] writes it.
+// httpError is an error that determines its response. Steps of the chain return one; only [errorHandler]
+// writes it.
 type httpError struct {
 	status int
 	// code is the OAuth error code (RFC 6750, section 3.1); empty when the caller sent no credentials.
 	code        string
 	description string
 	reason      providers.Reason
-	// cause is for the log and never leaves the house.
+	// cause is for the log only and never part of a response.
 	cause error
-	// scopes are what the challenge names; nil means the scopes of first sign-in.
+	// scopes are the scopes that the challenge names; nil means those of a first sign-in.
 	scopes []string
-	// caller is whose verified token lacks scopes. The challenge names scopes that its token holds, too.
+	// caller is the identity of a verified token that lacks scopes. The challenge also names scopes that the
+	// token holds.
 	caller *providers.Identity
-	// noChallenge says that no sign-in can help: there is no challenge.
+	// noChallenge omits the challenge, because signing in again cannot help.
 	noChallenge bool
-	// retryAfter is in seconds; 0 means that the header is not sent.
+	// retryAfter is in seconds; 0 omits the header.
 	retryAfter int
 }
 
 func (r *httpError) Error() string { return string(r.reason) }
 
 func errNoCredentials() error {
-	return &httpError{status: http.StatusUnauthorized, description: "Sign in to use this server.", reason: providers.NoCredentials}
+	return &httpError{status: http.StatusUnauthorized, description: "Sign in to use this server.",
+		reason: providers.NoCredentials}
 }
 
 func errMalformedCredentials(cause error) error {
-	return &httpError{status: http.StatusBadRequest, code: "invalid_request", description: "The Authorization header is not one Bearer credential.",
-		reason: providers.CredentialsMalformed, cause: cause}
+	return &httpError{status: http.StatusBadRequest, code: "invalid_request",
+		description: "The Authorization header is not one Bearer credential.",
+		reason:      providers.CredentialsMalformed, cause: cause}
 }
 
-// errVerify words what a provider's Verify returned. Only an error that blames the token becomes a 401; whatever else
-// went wrong, known or not, is ours to mend, and must not make clients throw good tokens away.
+// errVerify turns an error of [providers.Provider.Verify] into its response. Only an error that blames the
+// token becomes a 401. Every other error, known or not, is the server's or the provider's fault: a 401 would
+// make clients discard good tokens.
 func errVerify(err error) error {
 	if errors.Is(err, providers.ErrInvalidToken) {
 		return errInvalidToken(err)
@@ -58,29 +63,34 @@ func errVerify(err error) error {
 	if r, ok := errors.AsType[*providers.Refusal](err); ok && r.RetryAfter > 0 {
 		retryAfter = int(math.Ceil(r.RetryAfter.Seconds()))
 	}
-	return &httpError{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", description: "The identity provider cannot be asked right now. Try again soon.",
-		reason: reason, cause: err, retryAfter: retryAfter}
+	return &httpError{status: http.StatusServiceUnavailable, code: "temporarily_unavailable",
+		description: "The identity provider is unavailable; retry later.",
+		reason:      reason, cause: err, retryAfter: retryAfter}
 }
 
 const invalidTokenCode = "invalid_token"
 
 func errInvalidToken(cause error) *httpError {
-	return &httpError{status: http.StatusUnauthorized, code: invalidTokenCode, description: "The access token is not valid for this server.",
-		reason: providers.ReasonOf(cause), cause: cause}
+	return &httpError{status: http.StatusUnauthorized, code: invalidTokenCode,
+		description: "The access token is not valid for this server.",
+		reason:      providers.ReasonOf(cause), cause: cause}
 }
 
 const insufficientScopeCode = "insufficient_scope"
 
 func errInsufficientScope(needed, missing []string, caller *providers.Identity) error {
-	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode, description: "This operation needs more scopes than the access token has.",
-		reason: providers.InsufficientScope, cause: missingCause(missing), scopes: needed, caller: caller}
+	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode,
+		description: "This operation needs more scopes than the access token has.",
+		reason:      providers.InsufficientScope, cause: missingCause(missing),
+		scopes: needed, caller: caller}
 }
 
-// errScopeUnobtainable has no challenge: clients would sign in again, to no avail.
+// errScopeUnobtainable has no challenge: clients would sign in again to no effect.
 func errScopeUnobtainable(missing []string) error {
 	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode,
-		description: "This operation needs scopes that no sign-in can give. The operator of this server can grant them.",
-		reason:      providers.ScopeUnobtainable, cause: missingCause(missing), noChallenge: true}
+		description: "This operation needs scopes that no sign-in can give. " +
+			"The operator of this server can grant them.",
+		reason: providers.ScopeUnobtainable, cause: missingCause(missing), noChallenge: true}
 }
 
 func missingCause(missing []string) error {
@@ -88,29 +98,31 @@ func missingCause(missing []string) error {
 }
 
 func errOriginNotAllowed(origin string) error {
-	return &httpError{status: http.StatusForbidden, description: "Pages of this origin may not use this server.",
-		reason: providers.OriginRefused, cause: errors.New("origin " + strconv.Quote(truncate(origin)))}
+	return &httpError{status: http.StatusForbidden,
+		description: "Pages of this origin may not use this server.",
+		reason:      providers.OriginRefused, cause: errors.New("origin " + strconv.Quote(truncate(origin)))}
 }
 
 func errHostNotAllowed(host string) error {
-	return &httpError{status: http.StatusForbidden, description: "This server does not answer to that host name.",
-		reason: providers.HostRefused, cause: errors.New("host " + strconv.Quote(truncate(host)))}
+	return &httpError{status: http.StatusForbidden,
+		description: "This server does not answer to that host name.",
+		reason:      providers.HostRefused, cause: errors.New("host " + strconv.Quote(truncate(host)))}
 }
 
-// truncate bounds what a caller can write into the log.
+// truncate limits how much of a request's text reaches the log, in bytes.
 func truncate(s string) string { return s[:min(len(s), 200)] }
 
-// errorBody is the body of every error that this package answers.
+// errorBody is the body of every error response of this package.
 type errorBody struct {
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
-	// MCPURL helps whoever dialled a wrong path.
+	// MCPURL is the endpoint's URL, for clients that are configured with a wrong path.
 	MCPURL    string `json:"mcp_url,omitempty"`
 	RequestID string `json:"request_id"`
 }
 
-// handleErrors turns an error into its answer before the access log looks at the status, and counts how the request ended.
-// The log's own fallback would make a 500 of every error that it does not know.
+// handleErrors writes the response to an error before the access log reads the status, and counts the
+// request. Without it, slog-echo would log every error that it does not know as a 500.
 func handleErrors(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
@@ -123,17 +135,18 @@ func handleErrors(c Config) echo.MiddlewareFunc {
 	}
 }
 
-// errorHandler is the one place where an error becomes a status, a challenge and a body. What it says to the caller is fixed;
-// the reason goes into the request's log line. p may be nil where nothing is protected.
+// errorHandler is the only place where an error becomes a status, a challenge and a body. Texts in the
+// response are fixed; the reason goes to the request's log line. p may be nil if no route needs a token.
 func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
-	challenge, challengeHeader, noStore := newChallenger(c, p), http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate), []string{"no-store"}
+	challenge, noStore := newChallenger(c, p), []string{"no-store"}
+	challengeHeader := http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate)
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {
 			return
 		}
 		connection := *http.NewResponseController(ctx.Response().Writer)
 		now := time.Now()
-		_ = connection.SetWriteDeadline(now.Add(writeTimeout)) // not supported by a test's recorder
+		_ = connection.SetWriteDeadline(now.Add(writeTimeout)) // fails only in tests with a recorder
 		header := ctx.Response().Header()
 		body := errorBody{RequestID: stateOf(ctx).id}
 		status := http.StatusInternalServerError
@@ -141,7 +154,7 @@ func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			header.Set("Connection", "close")
 		}
 		r, refused := errors.AsType[*httpError](err)
-		fromEcho, isEchos := errors.AsType[*echo.HTTPError](err)
+		fromEcho, isEchoError := errors.AsType[*echo.HTTPError](err)
 		switch {
 		case refused:
 			status, body.Error, body.Description = r.status, r.code, r.description
@@ -149,8 +162,8 @@ func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			if r.retryAfter > 0 {
 				header.Set("Retry-After", strconv.Itoa(r.retryAfter))
 			}
-			// RFC 9110, section 11.6.1 allows a challenge on a 403 too, and RFC 6750 wants one. A 503 must not have
-			// one, because clients answer a challenge by signing in again.
+			// RFC 9110, section 11.6.1 allows a challenge on a 403, and RFC 6750, section 3 requires one. A
+			// 503 must not have one, because clients respond to a challenge by signing in again.
 			challenged := status == http.StatusUnauthorized || status == http.StatusForbidden ||
 				status == http.StatusBadRequest && r.code != ""
 			if challenged && !r.noChallenge {
@@ -159,19 +172,21 @@ func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			if body.Error == "" {
 				body.Error = errorCode(status)
 			}
-		case isEchos && fromEcho.Code == http.StatusNotFound:
-			status, body.Error, body.Description = http.StatusNotFound, "not_found", "Nothing is served at this path."
-			if p != nil { // an issuer alone has no MCP endpoint
+		case isEchoError && fromEcho.Code == http.StatusNotFound:
+			status, body.Error = http.StatusNotFound, "not_found"
+			body.Description = "Nothing is served at this path."
+			if p != nil { // a standalone issuer has no MCP endpoint
 				body.MCPURL = c.Resource.String()
 				body.Description += " The MCP endpoint is " + c.Resource.String()
 			}
-		case isEchos && fromEcho.Code < http.StatusInternalServerError:
+		case isEchoError && fromEcho.Code < http.StatusInternalServerError:
 			status = fromEcho.Code
 			body.Error = errorCode(status)
 			body.Description = http.StatusText(status)
 		default:
 			recordReason(ctx, providers.InternalError, err)
-			body.Error, body.Description = "server_error", "Something went wrong here. The log has it under this request id."
+			body.Error = "server_error"
+			body.Description = "Internal error. Quote the request ID to the operator."
 		}
 		header[echo.HeaderCacheControl] = noStore
 		if ctx.Request().Method == http.MethodHead {
@@ -188,15 +203,15 @@ func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 	}
 }
 
-// errorCode is a status for programs, where no standard has another name for what went wrong.
+// errorCode derives the "error" member from the status, for errors without an OAuth error code.
 func errorCode(status int) string {
-	if status == http.StatusUnauthorized { // as nearly every refusal is
+	if status == http.StatusUnauthorized { // the most frequent error
 		return "unauthorized"
 	}
 	return strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "_")
 }
 
-// recordReason adds why the request ended as it did to its log line, and to the statistics.
+// recordReason sets the reason and cause of the request's log line and metric.
 func recordReason(ctx echo.Context, reason providers.Reason, cause error) {
 	v := stateOf(ctx)
 	v.reason = reason

@@ -9,15 +9,17 @@ import (
 	"gatehouse/providers"
 )
 
-// checkHost refuses requests whose Host header is not ours. A page that makes its own name resolve to this computer (DNS
-// rebinding) is same-origin to the browser; only the Host header gives it away. Ours are the host of the resource and the
-// names of this computer. What scripts of any page may read anyway is not guarded, so that keys can be fetched by an inner
-// name, and neither are probes, which dial an address.
+// checkHost rejects requests whose Host header is not one of the server's names. A page that makes its own
+// name resolve to this machine (DNS rebinding) is same-origin to the browser; only the Host header shows it.
+// Allowed are the host of the resource and the loopback names. Documents that scripts of any origin may read
+// are exempt, so that keys can be fetched under an internal name, and so are probes, which connect to an IP
+// address.
 func checkHost(c Config, public routeTable) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			host := strings.ToLower(ctx.Request().Host)
-			if c.Resource.IsHost(host) || isLoopbackHost(host) || public.anyOrigin(ctx.Path()) || public.anyHost(ctx.Path()) {
+			exempt := public.anyOrigin(ctx.Path()) || public.anyHost(ctx.Path())
+			if exempt || c.Resource.IsHost(host) || isLoopbackHost(host) {
 				return next(ctx)
 			}
 			return errHostNotAllowed(ctx.Request().Host)
@@ -25,7 +27,7 @@ func checkHost(c Config, public routeTable) echo.MiddlewareFunc {
 	}
 }
 
-// isLoopbackHost reports whether host, with or without a port, is one of this computer's names.
+// isLoopbackHost reports whether host, with or without a port, is a loopback name or address.
 func isLoopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

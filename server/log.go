@@ -14,24 +14,24 @@ import (
 	"gatehouse/providers"
 )
 
-// accessLog writes one line for each request when it ends. A stream is one line, at its end. The library writes it when everything
-// else is done: as a step around the others it would put writers of its own around every answer and keep more of the stack than
-// all other steps together, to count bytes that no line of ours tells.
+// accessLog writes one line for each request when it ends; a stream is one line, at its end. slog-echo runs
+// after the handler rather than around it, so it does not wrap the ResponseWriter and the request body.
 func accessLog(c Config) echo.MiddlewareFunc {
 	budget := newLogLimiter(c.Logger)
 	shouldLog := func(ctx echo.Context) bool {
 		status := ctx.Response().Status
 		switch {
-		case isProbe(ctx): // they would be most of the log
+		case isProbe(ctx): // probes would be most of the log
 			return false
-		case status < http.StatusInternalServerError && !c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
+		case status < http.StatusInternalServerError &&
+			!c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
 			return false
 		}
 		return budget.allow(stateOf(ctx), status)
 	}
 	logRequest := slogecho.NewWithConfig(slog.New(logHandler{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
-		ClientErrorLevel: slog.LevelInfo, // every sign-in begins with a 401
+		ClientErrorLevel: slog.LevelInfo, // every sign-in starts with a 401
 		ServerErrorLevel: slog.LevelError,
 	})(func(echo.Context) error { return nil })
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -41,20 +41,21 @@ func accessLog(c Config) echo.MiddlewareFunc {
 				v := stateOf(ctx)
 				v.duration = time.Since(v.started)
 				v.outcome = outcomeOf(v, ctx.Response())
-				_ = logRequest(ctx) // fails only with what it was put around
+				_ = logRequest(ctx) // never fails: the wrapped handler returns nil
 			}
 			return err
 		}
 	}
 }
 
-// logHandler is a slog.Handler that keeps of slog-echo's record what helps, in one flat line, and adds what the chain knows. Above all
-// it drops the query and the referer, which can hold codes and tokens and cannot be switched off there.
+// logHandler is a slog.Handler that reduces slog-echo's record to one flat line and adds what the chain
+// knows. It drops the query and the referer, which can contain codes and tokens and which slog-echo cannot
+// omit.
 type logHandler struct{ slog.Handler }
 
 func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 	v := stateFrom(ctx)
-	var line [11]slog.Attr // most requests end with eight
+	var line [11]slog.Attr // eight for most requests
 	attrs := line[:0]
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key != "request" && a.Key != "response" {
@@ -63,13 +64,16 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 		for _, member := range a.Value.Group() {
 			switch member.Key {
 			case "path":
-				attrs = append(attrs, slog.String("path", (&url.URL{Path: truncate(member.Value.String())}).EscapedPath()))
+				path := url.URL{Path: truncate(member.Value.String())}
+				attrs = append(attrs, slog.String("path", path.EscapedPath()))
 			case "latency":
 				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(v.duration)))
 			case "method":
-				attrs = append(attrs, slog.String("method", providers.Printable(member.Value.String(), maxWord)))
+				method := providers.Printable(member.Value.String(), maxWord)
+				attrs = append(attrs, slog.String("method", method))
 			case "ip":
-				attrs = append(attrs, slog.String("ip", providers.Printable(member.Value.String(), maxAddress)))
+				ip := providers.Printable(member.Value.String(), maxAddress)
+				attrs = append(attrs, slog.String("ip", ip))
 			case "status":
 				attrs = append(attrs, member)
 			}
@@ -81,7 +85,10 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 		attrs = append(attrs, slog.Attr{Key: "mcp", Value: slog.GroupValue(called...)})
 	}
 	if v.identity != nil {
-		v.caller = [2]slog.Attr{slog.String("subject", providers.Printable(v.identity.Subject, maxName)), slog.String("client", providers.Printable(v.identity.Client, maxName))}
+		v.caller = [2]slog.Attr{
+			slog.String("subject", providers.Printable(v.identity.Subject, maxName)),
+			slog.String("client", providers.Printable(v.identity.Client, maxName)),
+		}
 		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(v.caller[:]...)})
 	}
 	if v.reason != "" {
@@ -95,16 +102,16 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, out)
 }
 
-// How long the members of a line may be that come from a request or a token, in bytes.
+// Limits of values in a log line that come from a request or a token, in bytes.
 const (
-	maxWord    = 32 // the HTTP method, the protocol version
+	maxWord    = 32 // HTTP method, protocol version
 	maxAddress = 64
-	maxName    = 200 // of a person, a client, a tool
+	maxName    = 200 // subject, client, tool
 	maxDetail  = 1_000
-	maxStack   = 8_000 // of the detail of a fault in this program
+	maxStack   = 8_000 // detail of an internal error, with its stack
 )
 
-// operationMembers are the members of a line that say what the request asks of the application.
+// operationMembers are the attributes of a log line that describe the MCP operation.
 func (v *requestState) operationMembers() []slog.Attr {
 	called := v.operationAttrs[:0]
 	for _, member := range [...]struct {
@@ -121,7 +128,7 @@ func (v *requestState) operationMembers() []slog.Attr {
 	return called
 }
 
-// logDetail is the detail of a line.
+// logDetail is the "detail" of a log line.
 func (v *requestState) logDetail() string {
 	switch {
 	case v.cause == nil:
@@ -134,14 +141,16 @@ func (v *requestState) logDetail() string {
 	return text[:min(len(text), maxDetail)]
 }
 
-// milliseconds is how durations stand in a line: as a number with three digits, in both formats.
+// milliseconds formats durations as numbers with three decimals, the same in both log formats.
 func milliseconds(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
 
-// outcomeOf says how a request ended, by what the application says of it, else by the reason and the status.
-func outcomeOf(v *requestState, answer *echo.Response) providers.RequestOutcome {
-	status := answer.Status
+// outcomeOf classifies how a request ended: as the application reported it, or else by the reason and the
+// status.
+func outcomeOf(v *requestState, response *echo.Response) providers.RequestOutcome {
+	status := response.Status
 	switch {
-	case v.Context.Err() != nil && (!answer.Committed || isOutage(v.reason)): // or the question was given up for it
+	// The client hung up before a response, or during the request to the provider.
+	case v.Context.Err() != nil && (!response.Committed || isOutage(v.reason)):
 		return providers.OutcomeCanceled
 	case v.outcome != "":
 		return v.outcome

@@ -12,22 +12,22 @@ import (
 	"gatehouse/providers"
 )
 
-// How much of the log may be filled by requests that no signed-in caller answers for: enough to see what goes
-// on, too little to fill a disk. Every request is counted in [Outcomes] nevertheless.
+// Limits of log lines that no authenticated caller is responsible for: enough to diagnose a problem, too few
+// to fill a disk. Every request is still counted in [RequestCounts].
 const (
 	linesPerSecond = 20
 	lineBurst      = 500
-	// outageInterval is how often an outage of the provider is written: any token causes such a refusal, and
-	// all say the same.
+	// outageInterval is the interval between lines about an outage of the provider: every token causes one,
+	// and all of them say the same.
 	outageInterval = time.Minute
 )
 
-// logLimiter leaves lines out of the log when there are too many of a kind, and says how many it left out.
-// Only what a caller with a good token was served is always written.
+// logLimiter drops log lines beyond a rate for each kind of line, and logs how many were dropped. Successful
+// requests with a valid token are always logged.
 type logLimiter struct {
-	// refusals are requests that were refused, or served without a token.
+	// refusals are requests that were rejected, or served without a token.
 	refusals lineLimiter
-	// faults are answers with a status from 500, other than 503. They have a budget of their own, so that
+	// faults are responses with a status of 500 or above other than 503. They have their own limit, so that
 	// refusals do not hide them.
 	faults lineLimiter
 
@@ -46,7 +46,7 @@ func newLogLimiter(logger *slog.Logger) *logLimiter {
 	}
 }
 
-// allow reports whether a request is worth a line.
+// allow reports whether to log a request.
 func (b *logLimiter) allow(v *requestState, status int) bool {
 	switch {
 	case status == http.StatusServiceUnavailable && isOutage(v.reason) && v.Context.Err() == nil:
@@ -59,7 +59,7 @@ func (b *logLimiter) allow(v *requestState, status int) bool {
 	return true
 }
 
-// isOutage reports whether a request was refused because the provider cannot be asked.
+// isOutage reports whether a request was rejected because the provider is unavailable.
 func isOutage(reason providers.Reason) bool {
 	return reason == providers.KeysUnavailable || reason == providers.IntrospectionUnavailable
 }
@@ -68,12 +68,14 @@ func (b *logLimiter) outageLimiter(reason providers.Reason) *lineLimiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.outages[reason] == nil {
-		b.outages[reason] = &lineLimiter{limiter: rate.NewLimiter(rate.Every(outageInterval), 1), logger: b.logger, kind: string(reason)}
+		b.outages[reason] = &lineLimiter{
+			limiter: rate.NewLimiter(rate.Every(outageInterval), 1), logger: b.logger, kind: string(reason),
+		}
 	}
 	return b.outages[reason]
 }
 
-// lineLimiter is the budget of one kind of lines.
+// lineLimiter limits one kind of line.
 type lineLimiter struct {
 	limiter *rate.Limiter
 	logger  *slog.Logger
@@ -87,7 +89,7 @@ func (b *lineLimiter) allow() bool {
 		return false
 	}
 	if n := b.dropped.Swap(0); n > 0 {
-		b.logger.Warn("requests were left out of the log", "of", b.kind, "count", n)
+		b.logger.Warn("requests omitted from the log", "of", b.kind, "count", n)
 	}
 	return true
 }

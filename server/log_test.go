@@ -44,7 +44,7 @@ func TestAccessLogLimitsRefusals(t *testing.T) {
 		for range 100 {
 			time.Sleep(60 * time.Millisecond)
 			f.do(t, http.MethodPost, "/mcp", nil, nil)
-			if strings.Contains(f.log.String(), "requests were left out of the log") {
+			if strings.Contains(f.log.String(), "requests omitted from the log") {
 				return true
 			}
 		}

@@ -7,14 +7,14 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// RequestCounts counts how requests ended: "ok", the reason of a refusal, or the class of the status. The zero value is
-// ready. It is safe for concurrent use.
+// RequestCounts counts requests by how they ended: "ok", the reason of a rejection, or the class of the
+// status. The zero value is ready to use. It is safe for concurrent use.
 type RequestCounts struct {
 	mu     sync.Mutex
 	counts map[string]int64
 }
 
-// Snapshot returns the counts since the start.
+// Snapshot returns the counts since the start of the process.
 func (o *RequestCounts) Snapshot() map[string]int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()

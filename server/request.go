@@ -15,31 +15,31 @@ import (
 	"gatehouse/providers"
 )
 
-// requestState is what the chain learns about one request on its way. It is the request's context, so that every step, the access
-// log and the application behind the gate can reach it, and all of it costs one value.
+// requestState is what the chain knows about one request. It is the request's context, so that every step,
+// the access log and the application can reach it at the cost of one allocation.
 type requestState struct {
 	context.Context
 	id      string
 	started time.Time
-	// rateLimitKey is the neighbourhood of the address that the request comes from; empty until the token is looked
-	// at.
+	// rateLimitKey is the sender's key in the throttle; empty until the credentials are checked.
 	rateLimitKey string
-	// identity is nil until the token was verified.
+	// identity is nil until the token is verified.
 	identity *providers.Identity
-	// handler serves the operation at the mount, once that is known.
+	// handler serves the operation at the mount; nil until [Mount.Route] has chosen it.
 	handler http.Handler
-	// reason is why the request was refused, and cause more of it, for the log. They never leave the house.
+	// reason is why the request was rejected, and cause is the error behind it. Both are for the log only
+	// and never part of a response.
 	reason providers.Reason
 	cause  error
-	// operation is what the application reads of the request, and outcome what it says came of it. detail says more about
-	// the reason, where there is no cause.
+	// operation is what the application read from the request, and outcome how it says the request ended.
+	// detail explains the reason where there is no cause.
 	operation providers.Operation
 	outcome   providers.RequestOutcome
 	detail    string
-	// duration is how long it was until the answer was written; set just before the access log is.
+	// duration is the time until the response was written; set just before the access log writes its line.
 	duration time.Duration
 
-	// Kept here for what else would be a piece of memory of its own.
+	// Buffers that are part of the state to save allocations.
 	body           deadlineBody
 	caller         [2]slog.Attr
 	operationAttrs [4]slog.Attr
@@ -73,7 +73,8 @@ func (v *requestState) NoteOutcome(o providers.RequestOutcome) { v.outcome = o }
 // NoteDetail implements providers.OperationNoter.
 func (v *requestState) NoteDetail(detail string) { v.detail = detail }
 
-// stateFrom returns the visit that ctx belongs to. Outside a chain it is an empty one: nobody signed in.
+// stateFrom returns the state of the request that ctx belongs to. Outside the chain it is an empty state
+// without an identity.
 func stateFrom(ctx context.Context) *requestState {
 	if v, ok := ctx.Value(stateKey{}).(*requestState); ok {
 		return v
@@ -83,10 +84,10 @@ func stateFrom(ctx context.Context) *requestState {
 
 func stateOf(c echo.Context) *requestState { return stateFrom(c.Request().Context()) }
 
-// validRequestID is what a request id from a proxy in front may look like; anything else is replaced.
+// validRequestID is the form of a request ID that is accepted from a proxy; any other value is replaced.
 var validRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
-// newRequestID is for telling requests apart, and for nothing that must not be guessed.
+// newRequestID returns an ID that is unique, but not unpredictable: nothing may rely on it being secret.
 func newRequestID() string {
 	var id [16]byte
 	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
@@ -94,8 +95,8 @@ func newRequestID() string {
 	return hex.EncodeToString(id[:])
 }
 
-// withRequestState makes the visit, and gives it an id: in the log, and in the answer for the person who reports it. The request from here on is
-// a copy, because net/http looks at the body of its own when it decides whether to drain it or to hang up.
+// withRequestState attaches per-request state and an ID, returned as X-Request-Id. It clones the request:
+// net/http inspects the original Body to decide whether to drain or close.
 func withRequestState(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()

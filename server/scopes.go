@@ -6,19 +6,19 @@ import (
 	"gatehouse/providers"
 )
 
-// ScopeHierarchy says which narrow scopes a broad one includes (RS-14). They may chain.
+// ScopeHierarchy maps a broad scope to the narrower scopes that it includes. Entries may chain.
 type ScopeHierarchy map[string][]string
 
-// Expand returns scopes and all that they imply. It does not change scopes.
+// Expand returns scopes and every scope that they include. It does not modify scopes.
 func (m ScopeHierarchy) Expand(scopes []string) []string {
 	all := slices.Clone(scopes)
-	for i := 0; i < len(all); i++ { // all grows while it is walked, so chains are followed to their end
+	for i := 0; i < len(all); i++ { // all grows during the loop, so that chains are followed
 		all = mergeUnique(all, m[all[i]])
 	}
 	return all
 }
 
-// expand returns id with all scopes that its own imply. It leaves id alone.
+// expand returns an identity with every scope that id's scopes include. It does not modify id.
 func (m ScopeHierarchy) expand(id *providers.Identity) *providers.Identity {
 	if len(m) == 0 {
 		return id
@@ -26,7 +26,8 @@ func (m ScopeHierarchy) expand(id *providers.Identity) *providers.Identity {
 	return id.WithScopes(m.Expand(id.Scopes))
 }
 
-// mergeUnique returns a and what b has besides. It does not change a, and is a if there is nothing to add.
+// mergeUnique returns a followed by the elements of b that are not in a. It does not modify a, and returns a
+// itself if there is nothing to add.
 func mergeUnique(a, b []string) []string {
 	out := slices.Clip(a)
 	for _, s := range b {

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// userTimeout is how long what was written to a connection may stay without an acknowledgement of the peer
-// before the connection ends (RFC 5482). A peer that vanished without a word acknowledges nothing, and the
-// default is a quarter of an hour, in which a stream, and the session that holds it, would keep their places.
+// userTimeout is the TCP user timeout (RFC 5482): how long sent data may stay unacknowledged before the
+// connection is closed. A peer that vanished acknowledges nothing; the system's default is about 15 minutes,
+// during which a stream and its session would count against the limits.
 const userTimeout = time.Minute
 
-// userTimeoutListener sets that limit on each connection that it accepts, where the system has it.
+// userTimeoutListener sets userTimeout on each accepted connection, on systems that support it.
 type userTimeoutListener struct{ net.Listener }
 
 // Accept implements net.Listener.

@@ -9,7 +9,7 @@ import (
 // tcpUserTimeout is TCP_USER_TIMEOUT, which package syscall does not name (tcp(7)).
 const tcpUserTimeout = 18
 
-// setUserTimeout does its best: without the limit the connection is as good, only slower to end.
+// setUserTimeout ignores errors: without the timeout the connection works, and only ends later.
 func setUserTimeout(c *net.TCPConn, limit time.Duration) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// setUserTimeout does nothing: the system has its own limit.
-func limitUnacknowledged(*net.TCPConn, time.Duration) {}
+// setUserTimeout does nothing: the system's own limit applies.
+func setUserTimeout(*net.TCPConn, time.Duration) {}
