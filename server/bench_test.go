@@ -16,9 +16,9 @@ import (
 	"gatehouse/server"
 )
 
-// BenchmarkGate runs requests through the whole chain with a canned answer behind it, beside the canned answer alone: in
-// process, alternating in small batches, so that a noisy machine disturbs both alike. "ns-more" and "allocs-more" are what the
-// gate adds. The access log is on, into nothing.
+// BenchmarkGate compares the whole chain in front of a stub application with the stub alone: in process and in
+// alternating small batches, so that a noisy machine affects both equally. "ns-more" and "allocs-more" are what
+// the chain adds. The access log is formatted and discarded.
 func BenchmarkGate(b *testing.B) {
 	g := newChainFixture(b)
 	issuer, resource := g.issuer, g.resource
@@ -54,8 +54,10 @@ func BenchmarkGate(b *testing.B) {
 		{"no token", logged, always(""), http.StatusUnauthorized},
 		{"garbage", logged, always(strings.Repeat("x", 900)), http.StatusUnauthorized},
 		{"expired", logged, always(issuer.Sign(nil, claims(map[string]any{"exp": 1}))), http.StatusUnauthorized},
-		{"another audience", logged, always(issuer.Sign(nil, claims(map[string]any{"aud": "https://elsewhere.example"}))), http.StatusUnauthorized},
-		{"the same forgery again", logged, always(known[:strings.LastIndexByte(known, '.')+1] + strings.Repeat("A", 342)), http.StatusUnauthorized},
+		{"another audience", logged, always(issuer.Sign(nil,
+			claims(map[string]any{"aud": "https://elsewhere.example"}))), http.StatusUnauthorized},
+		{"the same forgery again", logged, always(known[:strings.LastIndexByte(known, '.')+1] +
+			strings.Repeat("A", 342)), http.StatusUnauthorized},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const batch = 16
@@ -70,7 +72,7 @@ func BenchmarkGate(b *testing.B) {
 				inGate += serveAll(b, c.gate, requests, c.status)
 			}
 			b.StopTimer()
-			b.ReportMetric(0, "ns/op") // the sum of both would say nothing
+			b.ReportMetric(0, "ns/op") // the sum of both has no meaning
 			b.ReportMetric(float64((inGate-inCanned).Nanoseconds())/float64(b.N), "ns-more")
 			one := func() *http.Request { return request(resource, c.token()) }
 			b.ReportMetric(allocations(c.gate, one)-allocations(stubApp{}, one), "allocs-more")
@@ -78,7 +80,7 @@ func BenchmarkGate(b *testing.B) {
 	}
 }
 
-// chainFixture is the chain in front of the canned answer, and the issuer whose tokens it takes.
+// chainFixture builds the chain in front of a stub application, with an issuer whose tokens it accepts.
 type chainFixture struct {
 	issuer   *providertest.Issuer
 	resource providers.Resource
@@ -93,7 +95,7 @@ func newChainFixture(t testing.TB) *chainFixture {
 	return &chainFixture{issuer: providertest.NewIssuer(t), resource: resource}
 }
 
-// openProvider begins to take tokens by the keys that the issuer has by now.
+// openProvider opens a provider with the current keys of the issuer.
 func (g *chainFixture) openProvider(t testing.TB) {
 	g.provider = g.issuer.Provider(t, g.resource, "mcp:use")
 	for !g.provider.(providers.KeyReporter).Keys().Usable {
@@ -101,7 +103,7 @@ func (g *chainFixture) openProvider(t testing.TB) {
 	}
 }
 
-// chain writes its log into nothing.
+// chain returns a chain that discards its log.
 func (g *chainFixture) chain(level slog.Level) http.Handler {
 	settings := server.DefaultSettings()
 	settings.FailedAuthPerMinute = 1 << 30
@@ -111,7 +113,7 @@ func (g *chainFixture) chain(level slog.Level) http.Handler {
 	}, g.provider, stubApp{})
 }
 
-// What a known token costs, in allocations, which do not depend on the machine.
+// The cost of a known token in allocations, which do not depend on the machine.
 func TestKnownTokenAllocations(t *testing.T) {
 	if underRace {
 		t.Skip("the race detector allocates, too")
@@ -126,12 +128,12 @@ func TestKnownTokenAllocations(t *testing.T) {
 		most  float64
 	}{"log off": {slog.LevelError, 14}, "log on": {slog.LevelInfo, 22}} {
 		if more := allocations(g.chain(c.level), one) - alone; more > c.most {
-			t.Errorf("%s: %.0f allocations, at most %.0f are meant", name, more, c.most)
+			t.Errorf("%s: %.0f allocations, want at most %.0f", name, more, c.most)
 		}
 	}
 }
 
-// Of a stranger's body nothing is read before the answer.
+// No byte of the body is read before the response to a request without a valid token.
 func TestUnauthenticatedBodyIsNotRead(t *testing.T) {
 	g := newChainFixture(t)
 	g.openProvider(t)
@@ -150,13 +152,13 @@ func TestUnauthenticatedBodyIsNotRead(t *testing.T) {
 	}
 }
 
-// countingBody is a body without end.
+// countingBody is an endless body that counts how much of it is read.
 type countingBody struct{ read int }
 
 func (c *countingBody) Read(p []byte) (int, error) { c.read += len(p); return len(p), nil }
 func (c *countingBody) Close() error               { return nil }
 
-// stubApp is the application behind the gate, and the whole server without one.
+// stubApp is an application with a constant response. It is also the server without the chain.
 type stubApp struct{}
 
 func (stubApp) Route(*http.Request) ([]string, http.Handler, func()) {
@@ -169,7 +171,7 @@ func (stubApp) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func request(resource providers.Resource, token string) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, resource.String(), http.NoBody)
+	r := httptest.NewRequest(http.MethodPost, resource.String(), nil)
 	r.Header.Set("Content-Type", "application/json")
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
@@ -177,14 +179,15 @@ func request(resource providers.Resource, token string) *http.Request {
 	return r
 }
 
-// allocations returns how many a request costs, without those of making it. The gate takes the token out of a request, so that
-// each run needs its own.
+// allocations returns the number of allocations that h needs for a request. Each run needs its own request, because
+// the chain removes the token.
 func allocations(h http.Handler, request func() *http.Request) float64 {
 	const runs = 50
 	var requests []*http.Request
 	var recorders []deadlineRecorder
 	for range runs + 1 {
-		requests, recorders = append(requests, request()), append(recorders, deadlineRecorder{httptest.NewRecorder()})
+		requests, recorders = append(requests, request()),
+			append(recorders, deadlineRecorder{httptest.NewRecorder()})
 	}
 	n := 0
 	return testing.AllocsPerRun(runs, func() { h.ServeHTTP(recorders[n], requests[n]); n++ })
@@ -208,7 +211,8 @@ func serveAll(b *testing.B, h http.Handler, requests []*http.Request, status int
 	return took
 }
 
-// deadlineRecorder is a recorder with the deadlines that a connection has. Without them each would cost an error.
+// deadlineRecorder is a recorder that accepts deadlines, as a connection does. Without them each would cost
+// an error value.
 type deadlineRecorder struct{ *httptest.ResponseRecorder }
 
 func (deadlineRecorder) SetReadDeadline(time.Time) error  { return nil }

@@ -14,7 +14,8 @@ import (
 
 // TR-01: Origin present and foreign, in all its disguises.
 func TestCORSAllowsOwnAndListedOriginsOnly(t *testing.T) {
-	f := start(t, options{origins: []string{"https://app.example", "https://spelled.example:443", "http://localhost:*"}})
+	f := start(t, options{origins: []string{"https://app.example", "https://spelled.example:443",
+		"http://localhost:*"}})
 	for origin, allowed := range map[string]bool{
 		"https://app.example":              true,
 		"http://localhost:6274":            true,
@@ -48,7 +49,8 @@ func TestCORSAllowsOwnAndListedOriginsOnly(t *testing.T) {
 				"Origin": origin, "Access-Control-Request-Method": "POST",
 				"Access-Control-Request-Headers": "authorization,content-type,mcp-protocol-version,mcp-param-region",
 			}, nil)
-			call := f.do(t, http.MethodPost, "/mcp", map[string]string{"Origin": origin, "Authorization": "Bearer " + f.token("mcp:use")}, nil)
+			call := f.do(t, http.MethodPost, "/mcp",
+				map[string]string{"Origin": origin, "Authorization": "Bearer " + f.token("mcp:use")}, nil)
 			if !allowed {
 				if preflight.status != 403 || call.status != 403 {
 					t.Errorf("preflight %d, call %d; want 403 for both", preflight.status, call.status)
@@ -86,12 +88,12 @@ func TestCacheableResponsesVaryByOrigin(t *testing.T) {
 		method, path, origin string
 		want                 bool
 	}{
-		"a document":                 {http.MethodGet, metadata, "", true},
-		"a document for a page":      {http.MethodGet, metadata, "https://app.example", true},
-		"a refused GET":              {http.MethodGet, "/mcp", "", true},
-		"a refused GET of a page":    {http.MethodGet, "/mcp", "https://app.example", true},
-		"a call of a page":           {http.MethodPost, "/mcp", "https://app.example", true},
-		"a call, which nobody keeps": {http.MethodPost, "/mcp", "", false},
+		"a document":                  {http.MethodGet, metadata, "", true},
+		"a document for a page":       {http.MethodGet, metadata, "https://app.example", true},
+		"a refused GET":               {http.MethodGet, "/mcp", "", true},
+		"a refused GET of a page":     {http.MethodGet, "/mcp", "https://app.example", true},
+		"a call of a page":            {http.MethodPost, "/mcp", "https://app.example", true},
+		"a call, which is not cached": {http.MethodPost, "/mcp", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := map[string]string{}
@@ -120,7 +122,8 @@ func TestCORSExposesTheChallengeOfA401(t *testing.T) {
 			t.Errorf("%s: not readable: %v", name, r.header)
 		}
 		exposed := strings.ToLower(r.header.Get("Access-Control-Expose-Headers"))
-		for _, want := range []string{"www-authenticate", "mcp-session-id", "mcp-protocol-version", "retry-after", "x-request-id"} {
+		for _, want := range []string{"www-authenticate", "mcp-session-id", "mcp-protocol-version",
+			"retry-after", "x-request-id"} {
 			if !strings.Contains(exposed, want) {
 				t.Errorf("%s: %s is not exposed (%s)", name, want, exposed)
 			}
@@ -179,8 +182,13 @@ func TestHostCheckOfTheIssuer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := providers.Route{Path: "/authorize", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })}
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: server.DefaultSettings(), Logger: slog.New(slog.DiscardHandler)}, []providers.Route{page})
+	page := providers.Route{Path: "/authorize",
+		Handler: http.HandlerFunc(func(w http.ResponseWriter,
+			_ *http.Request) {
+			w.WriteHeader(http.StatusTeapot)
+		})}
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: server.DefaultSettings(),
+		Logger: slog.New(slog.DiscardHandler)}, []providers.Route{page})
 	for host, want := range map[string]int{
 		"issuer.example": 418, "issuer.example:443": 418, "issuer.example:80": 403, "evil.example": 403,
 	} {

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// application is what stands behind the gate in these tests: it says who called, and needs a scope when asked to.
+// application is the protected application of these tests. Request headers control its scopes and behaviour.
 type application struct {
 	mu    sync.Mutex
 	calls int
@@ -59,7 +59,8 @@ func (a *application) Route(r *http.Request) ([]string, http.Handler, func()) {
 	return strings.Fields(r.Header.Get("X-Needs")), handler, func() {}
 }
 
-// testServer is a whole chain on a real listener, with a real verifier over an issuer under the test's control.
+// testServer is a complete server on a real listener, with a real verifier and an issuer that the test
+// controls.
 type testServer struct {
 	issuer   *providertest.Issuer
 	app      *application
@@ -79,7 +80,7 @@ type options struct {
 	drain     context.Context
 	configure func(*echo.Echo)
 
-	// provider takes the place of one that verifies tokens of the front's issuer.
+	// provider replaces the default, which verifies tokens of the issuer.
 	provider  providers.Settings
 	settings  func(*server.Settings)
 	implies   server.ScopeHierarchy
@@ -105,7 +106,8 @@ func start(t *testing.T, o options) *testServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &testServer{issuer: providertest.NewIssuer(t), app: &application{}, resource: resource, log: &buffer{}, address: ln.Addr().String(), transport: &http.Transport{}}
+	f := &testServer{issuer: providertest.NewIssuer(t), app: &application{}, resource: resource,
+		log: &buffer{}, address: ln.Addr().String(), transport: &http.Transport{}}
 	t.Cleanup(f.transport.CloseIdleConnections)
 	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -143,7 +145,7 @@ func start(t *testing.T, o options) *testServer {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
-			t.Errorf("the server did not stop in order: %v", err)
+			t.Errorf("the server did not stop cleanly: %v", err)
 		}
 		if t.Failed() {
 			t.Logf("log:\n%s", f.log)
@@ -161,10 +163,10 @@ func waitReady(t *testing.T, p providers.Provider) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("the keys never came")
+	t.Fatal("the keys were never fetched")
 }
 
-// token is a good token with these scopes.
+// token returns a valid token with these scopes.
 func (f *testServer) token(scope string) string {
 	return f.issuer.Token(f.resource.String(), map[string]any{"scope": scope})
 }
@@ -173,7 +175,7 @@ type response struct {
 	status int
 	header http.Header
 	body   string
-	close  bool // the server asked the client to leave the connection
+	close  bool // the server asked the client to close the connection
 }
 
 // do sends one request to the listener. The header "Host" sets the host that the request names.

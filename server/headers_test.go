@@ -13,7 +13,7 @@ import (
 	"gatehouse/providers"
 )
 
-// doRaw sends header fields as they stand, and returns the answer.
+// doRaw sends header fields unchanged and returns the response.
 func (f *testServer) doRaw(t *testing.T, method, path string, fields ...string) (*http.Response, string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", f.address)
@@ -38,8 +38,7 @@ func (f *testServer) doRaw(t *testing.T, method, path string, fields ...string) 
 	return resp, string(body)
 }
 
-// net/http reads the first of two fields. A proxy that routes or filters by the last one has seen another
-// request.
+// net/http reads the first of two fields. A proxy that routes or filters by the last one saw another request.
 func TestRepeatedHeadersAreRejectedAfterTheToken(t *testing.T) {
 	f := start(t, options{origins: []string{"https://a.example", "https://b.example"}})
 	good := "Authorization: Bearer " + f.token("mcp:use")
@@ -48,25 +47,40 @@ func TestRepeatedHeadersAreRejectedAfterTheToken(t *testing.T) {
 		status int
 		reason providers.Reason
 	}{
-		"each once":                       {[]string{good, "Origin: https://a.example", "Mcp-Session-Id: 1", "Mcp-Protocol-Version: 2026-07-28", "Mcp-Method: x", "Mcp-Name: x"}, 200, ""},
-		"others twice":                    {[]string{good, "Accept: application/json", "Accept: text/event-stream", "X-A: 1", "X-A: 2"}, 200, ""},
-		"two sessions":                    {[]string{good, "Mcp-Session-Id: 1", "Mcp-Session-Id: 2"}, 400, providers.HeaderRepeated},
-		"two equal sessions":              {[]string{good, "Mcp-Session-Id: 1", "mcp-session-id: 1"}, 400, providers.HeaderRepeated},
-		"two versions":                    {[]string{good, "MCP-Protocol-Version: 2025-11-25", "Mcp-Protocol-Version: 2026-07-28"}, 400, providers.HeaderRepeated},
-		"two methods":                     {[]string{good, "Mcp-Method: tools/list", "Mcp-Method: tools/call"}, 400, providers.HeaderRepeated},
-		"two names":                       {[]string{good, "Mcp-Name: a", "Mcp-Name: b"}, 400, providers.HeaderRepeated},
-		"a name and an empty one":         {[]string{good, "Mcp-Name: a", "Mcp-Name:"}, 400, providers.HeaderRepeated},
-		"two allowed origins":             {[]string{good, "Origin: https://a.example", "Origin: https://b.example"}, 400, providers.HeaderRepeated},
-		"an allowed and a foreign origin": {[]string{good, "Origin: https://a.example", "Origin: https://evil.example"}, 403, providers.OriginRefused},
-		"a foreign and an allowed origin": {[]string{good, "Origin: https://evil.example", "Origin: https://a.example"}, 403, providers.OriginRefused},
-		"without a token":                 {[]string{"Mcp-Session-Id: 1", "Mcp-Session-Id: 2"}, 401, providers.NoCredentials},
-		"with a bad token":                {[]string{"Authorization: Bearer x", "Mcp-Session-Id: 1", "Mcp-Session-Id: 2"}, 401, providers.TokenOpaque},
-		"a token without scopes":          {[]string{"Authorization: Bearer " + f.token("other"), "Mcp-Name: a", "Mcp-Name: b"}, 400, providers.HeaderRepeated},
+		"each once": {[]string{good, "Origin: https://a.example", "Mcp-Session-Id: 1",
+			"Mcp-Protocol-Version: 2026-07-28", "Mcp-Method: x", "Mcp-Name: x"}, 200, ""},
+		"others twice": {[]string{good, "Accept: application/json",
+			"Accept: text/event-stream", "X-A: 1", "X-A: 2"}, 200, ""},
+		"two sessions": {[]string{good, "Mcp-Session-Id: 1", "Mcp-Session-Id: 2"}, 400,
+			providers.HeaderRepeated},
+		"two equal sessions": {[]string{good, "Mcp-Session-Id: 1", "mcp-session-id: 1"}, 400,
+			providers.HeaderRepeated},
+		"two versions": {[]string{good, "MCP-Protocol-Version: 2025-11-25",
+			"Mcp-Protocol-Version: 2026-07-28"}, 400, providers.HeaderRepeated},
+		"two methods": {[]string{good, "Mcp-Method: tools/list",
+			"Mcp-Method: tools/call"}, 400, providers.HeaderRepeated},
+		"two names": {[]string{good, "Mcp-Name: a", "Mcp-Name: b"}, 400,
+			providers.HeaderRepeated},
+		"a name and an empty one": {[]string{good, "Mcp-Name: a", "Mcp-Name:"}, 400,
+			providers.HeaderRepeated},
+		"two allowed origins": {[]string{good, "Origin: https://a.example",
+			"Origin: https://b.example"}, 400, providers.HeaderRepeated},
+		"an allowed and a foreign origin": {[]string{good, "Origin: https://a.example",
+			"Origin: https://evil.example"}, 403, providers.OriginRefused},
+		"a foreign and an allowed origin": {[]string{good, "Origin: https://evil.example",
+			"Origin: https://a.example"}, 403, providers.OriginRefused},
+		"without a token": {[]string{"Mcp-Session-Id: 1", "Mcp-Session-Id: 2"}, 401,
+			providers.NoCredentials},
+		"with a bad token": {[]string{"Authorization: Bearer x", "Mcp-Session-Id: 1",
+			"Mcp-Session-Id: 2"}, 401, providers.TokenOpaque},
+		"a token without scopes": {[]string{"Authorization: Bearer " + f.token("other"), "Mcp-Name: a",
+			"Mcp-Name: b"}, 400, providers.HeaderRepeated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, body := f.doRaw(t, http.MethodPost, "/mcp", append(c.fields, "Content-Length: 0")...)
 			line := logLine(t, f.log, resp.Header.Get("X-Request-Id"))
-			if resp.StatusCode != c.status || c.reason != "" && !strings.Contains(line, "reason="+string(c.reason)) {
+			if resp.StatusCode != c.status || c.reason != "" &&
+				!strings.Contains(line, "reason="+string(c.reason)) {
 				t.Errorf("answered %d %s, want %d; log: %s", resp.StatusCode, body, c.status, line)
 			}
 			if challenge := resp.Header.Get("WWW-Authenticate"); c.status == 400 && challenge != "" {
@@ -82,7 +96,7 @@ func TestRepeatedHeadersAreRejectedAfterTheToken(t *testing.T) {
 	}
 }
 
-// A field of a few letters is more than a hundred bytes in memory, for as long as the request is.
+// A field of a few letters takes more than a hundred bytes of memory for the lifetime of the request.
 func TestRequestHeaderHasAtMost200Fields(t *testing.T) {
 	f := start(t, options{})
 	good := "Authorization: Bearer " + f.token("mcp:use")
@@ -105,7 +119,8 @@ func TestRequestHeaderHasAtMost200Fields(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			resp, body := f.doRaw(t, http.MethodPost, "/mcp", append(c.fields, good, "Content-Length: 0")...)
 			line := logLine(t, f.log, resp.Header.Get("X-Request-Id"))
-			if resp.StatusCode != c.status || (c.status == 431) != strings.Contains(line, "reason=header_too_long") {
+			if resp.StatusCode != c.status ||
+				(c.status == 431) != strings.Contains(line, "reason=header_too_long") {
 				t.Errorf("answered %d %s, want %d; log: %.500s", resp.StatusCode, body, c.status, line)
 			}
 		})

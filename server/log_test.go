@@ -13,14 +13,14 @@ import (
 	"gatehouse/server"
 )
 
-// A flood of strangers must not fill a disk, nor hide the calls of those who are let in.
+// A flood of requests without a token must not fill a disk, nor hide successful calls.
 func TestAccessLogLimitsRefusals(t *testing.T) {
 	f := start(t, options{})
 	const flood = 2_000
-	var strangers sync.WaitGroup
+	var clients sync.WaitGroup
 	begin := time.Now()
 	for range 8 {
-		strangers.Go(func() {
+		clients.Go(func() {
 			for range flood / 8 {
 				if r := f.do(t, http.MethodPost, "/mcp", nil, nil); r.status != http.StatusUnauthorized {
 					t.Errorf("answered %d", r.status)
@@ -28,7 +28,7 @@ func TestAccessLogLimitsRefusals(t *testing.T) {
 			}
 		})
 	}
-	strangers.Wait()
+	clients.Wait()
 	took := time.Since(begin)
 	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK {
 		t.Errorf("the good call answered %d", r.status)
@@ -40,7 +40,7 @@ func TestAccessLogLimitsRefusals(t *testing.T) {
 	if !strings.Contains(f.log.String(), "caller.subject=alice") {
 		t.Error("the good call is not in the log")
 	}
-	if took < 20*time.Second && !func() bool { // the next line that is let in says what is missing
+	if took < 20*time.Second && !func() bool { // the next line that is allowed reports the omitted ones
 		for range 100 {
 			time.Sleep(60 * time.Millisecond)
 			f.do(t, http.MethodPost, "/mcp", nil, nil)
@@ -50,15 +50,16 @@ func TestAccessLogLimitsRefusals(t *testing.T) {
 		}
 		return false
 	}() {
-		t.Error("nothing says that refusals are missing")
+		t.Error("the log does not report the omitted lines")
 	}
 }
 
-// Terminals obey characters that JSON and people do not see.
+// Control characters and bidi overrides from a request must not reach a terminal.
 func TestAccessLogEscapesControlCharacters(t *testing.T) {
 	f := start(t, options{})
 	f.do(t, http.MethodGet, "/%C2%9B2J%E2%80%AE%7F", nil, nil)
-	token := f.issuer.Token(f.resource.String(), map[string]any{"sub": "al\u009bice\u202e", "client_id": strings.Repeat("x", 500)})
+	token := f.issuer.Token(f.resource.String(),
+		map[string]any{"sub": "al\u009bice\u202e", "client_id": strings.Repeat("x", 500)})
 	if r := f.do(t, http.MethodPost, "/mcp", bearer(token), nil); r.status != http.StatusOK {
 		t.Fatalf("answered %d", r.status)
 	}
@@ -69,11 +70,11 @@ func TestAccessLogEscapesControlCharacters(t *testing.T) {
 		}
 	}
 	if strings.ContainsAny(log, "\u009b\u202e\x7f") || strings.Contains(log, strings.Repeat("x", 300)) {
-		t.Errorf("the log has what a terminal obeys, or more than fits a line:\n%s", log)
+		t.Errorf("the log has control characters or an unbounded value:\n%s", log)
 	}
 }
 
-// One line for each request, with how long it took, as loud as it matters.
+// Each request is one line with its latency, at a level that matches the status.
 func TestAccessLogHasLatencyAndLevel(t *testing.T) {
 	f := start(t, options{})
 	good := bearer(f.token("mcp:use"))
@@ -97,7 +98,8 @@ func TestAccessLogHasLatencyAndLevel(t *testing.T) {
 			}
 			_, rest, _ := strings.Cut(line, "latency_ms=")
 			text, _, _ := strings.Cut(rest, " ")
-			if took, err := time.ParseDuration(text + "ms"); err != nil || took < c.least || took <= 0 || took > 10*time.Second {
+			if took, err := time.ParseDuration(text + "ms"); err != nil || took < c.least || took <= 0 ||
+				took > 10*time.Second {
 				t.Errorf("it took %q: %s", text, line)
 			}
 			if name == "a bad token" && !strings.Contains(line, "detail=") {
@@ -107,7 +109,7 @@ func TestAccessLogHasLatencyAndLevel(t *testing.T) {
 	}
 }
 
-// logLine is the access log's line for a request. It is written when the answer is out.
+// logLine returns the access log's line for a request, which is written after the response.
 func logLine(t *testing.T, log *buffer, id string) string {
 	t.Helper()
 	for range 100 {

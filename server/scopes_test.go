@@ -9,8 +9,8 @@ import (
 	"gatehouse/providers"
 )
 
-// Implications only ever add, end in spite of circles, say the same when they are applied twice, and leave the identity
-// that came from the provider alone.
+// Expanding scopes only adds scopes, terminates despite cycles, is idempotent, and does not modify the provider's
+// identity.
 func TestScopeHierarchyExpandIsAClosure(t *testing.T) {
 	scope := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"})
 	rapid.Check(t, func(t *rapid.T) {

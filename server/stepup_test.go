@@ -20,8 +20,9 @@ type stepUpCase struct {
 	want     string // the challenge's scopes
 }
 
-// startStepUp is a front with tools (greet:read, greet:write, admin), and a provider of kind oidc.
-func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.ScopeHierarchy) (*testServer, *providertest.Issuer) {
+// startStepUp starts a server with tools (greet:read, greet:write, admin) and a provider of kind oidc.
+func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.ScopeHierarchy) (*testServer,
+	*providertest.Issuer) {
 	t.Helper()
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
@@ -32,11 +33,12 @@ func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Scop
 		change(settings)
 	}
 	tools := []string{"greet:read", "greet:write", "admin"}
-	return start(t, options{provider: settings, implies: implies, known: append([]string{"mcp:use"}, tools...), tools: append(tools, "demo:read")}), authority
+	return start(t, options{provider: settings, implies: implies,
+		known: append([]string{"mcp:use"}, tools...), tools: append(tools, "demo:read")}), authority
 }
 
-// Clients sign in for exactly what the challenge names, so it must name what they would otherwise lose, and
-// no more.
+// Clients request exactly the scopes of the challenge, so it must name those that they would otherwise lose, and no
+// others.
 func TestStepUpChallengeRepeatsHeldScopes(t *testing.T) {
 	advertised := func(scopes ...string) func(*providers.OIDC) {
 		return func(s *providers.OIDC) { s.ScopesAdvertised = scopes }
@@ -44,31 +46,53 @@ func TestStepUpChallengeRepeatsHeldScopes(t *testing.T) {
 	mapped := func(entries ...string) func(*providers.OIDC) {
 		return func(s *providers.OIDC) { s.ScopeMap = entries }
 	}
-	entra := mapped("api://demo/mcp.use=mcp:use", "api://demo/greet.read=greet:read", "api://demo/admin=admin", "mcp.use=mcp:use", "greet.read=greet:read", "admin=admin")
+	entra := mapped("api://demo/mcp.use=mcp:use", "api://demo/greet.read=greet:read",
+		"api://demo/admin=admin", "mcp.use=mcp:use", "greet.read=greet:read", "admin=admin")
 	for name, c := range map[string]stepUpCase{
-		"required, the operation's, the token's":     {nil, nil, "admin", "greet:read mcp:use", "mcp:use admin greet:read"},
-		"in the order of the token":                  {nil, nil, "admin", "greet:write greet:read", "mcp:use admin greet:write greet:read"},
-		"each once":                                  {nil, nil, "admin mcp:use", "greet:read greet:read mcp:use", "mcp:use admin greet:read"},
-		"nothing that no rule mentions":              {nil, nil, "admin", "mcp:use openid profile email demo:read", "mcp:use admin"},
-		"never offline_access":                       {advertised("offline_access", "openid"), nil, "admin", "mcp:use offline_access", "mcp:use admin openid"},
-		"never offline_access, whatever a rule says": {nil, server.ScopeHierarchy{"offline_access": {"greet:read"}}, "admin offline_access", "mcp:use offline_access", "mcp:use admin"},
-		"the token's own, not what they imply":       {nil, server.ScopeHierarchy{"greet:write": {"greet:read"}}, "admin", "mcp:use greet:write", "mcp:use admin greet:write"},
-		"a broad scope that the token holds":         {nil, server.ScopeHierarchy{"staff": {"mcp:use", "greet:read"}}, "admin", "staff", "mcp:use admin staff"},
-		"advertised, and of no tool":                 {advertised("openid", "audience:server:client_id:x"), nil, "admin", "mcp:use greet:read", "mcp:use admin greet:read openid audience:server:client_id:x"},
-		"advertised, but of a tool":                  {advertised("openid", "greet:write", "admin", "demo:read"), nil, "greet:read", "mcp:use", "mcp:use greet:read openid"},
-		"advertised, but broad or narrow":            {advertised("openid", "staff", "note:read"), server.ScopeHierarchy{"staff": {"note:read"}}, "admin", "mcp:use", "mcp:use admin openid"},
-		"advertised and held":                        {advertised("greet:read", "openid"), nil, "admin", "openid greet:read", "mcp:use admin greet:read openid"},
-		"advertised and required":                    {advertised("mcp:use", "openid"), nil, "admin", "openid", "mcp:use admin openid"},
+		"required, the operation's, the token's": {nil, nil, "admin", "greet:read mcp:use",
+			"mcp:use admin greet:read"},
+		"in the order of the token": {nil, nil, "admin", "greet:write greet:read",
+			"mcp:use admin greet:write greet:read"},
+		"each once": {nil, nil, "admin mcp:use",
+			"greet:read greet:read mcp:use", "mcp:use admin greet:read"},
+		"nothing that no rule mentions": {nil, nil, "admin",
+			"mcp:use openid profile email demo:read", "mcp:use admin"},
+		"never offline_access": {advertised("offline_access", "openid"), nil, "admin",
+			"mcp:use offline_access", "mcp:use admin openid"},
+		"never offline_access, whatever a rule says": {nil,
+			server.ScopeHierarchy{"offline_access": {"greet:read"}}, "admin offline_access",
+			"mcp:use offline_access", "mcp:use admin"},
+		"the token's own, not what they imply": {nil, server.ScopeHierarchy{"greet:write": {"greet:read"}},
+			"admin", "mcp:use greet:write", "mcp:use admin greet:write"},
+		"a broad scope that the token holds": {nil, server.ScopeHierarchy{"staff": {"mcp:use", "greet:read"}},
+			"admin", "staff", "mcp:use admin staff"},
+		"advertised, and of no tool": {advertised("openid", "audience:server:client_id:x"), nil, "admin",
+			"mcp:use greet:read", "mcp:use admin greet:read openid audience:server:client_id:x"},
+		"advertised, but of a tool": {advertised("openid", "greet:write", "admin", "demo:read"), nil,
+			"greet:read", "mcp:use", "mcp:use greet:read openid"},
+		"advertised, but broad or narrow": {advertised("openid", "staff", "note:read"),
+			server.ScopeHierarchy{"staff": {"note:read"}}, "admin", "mcp:use", "mcp:use admin openid"},
+		"advertised and held": {advertised("greet:read", "openid"), nil, "admin", "openid greet:read",
+			"mcp:use admin greet:read openid"},
+		"advertised and required": {advertised("mcp:use", "openid"), nil, "admin", "openid",
+			"mcp:use admin openid"},
 		"advertised under the provider's name": {func(s *providers.OIDC) {
 			advertised("openid", "x/use", "x/write")(s)
 			mapped("x/use=mcp:use", "x/write=greet:write")(s)
 		}, nil, "admin", "x/use", "x/use admin openid"},
-		"under the provider's names":                  {mapped("x/use=mcp:use", "x/read=greet:read"), nil, "admin", "x/read", "x/use admin x/read"},
-		"as the token spells a scope with many parts": {mapped("x/reader=greet:read", "x/all=greet:read", "x/all=greet:write"), nil, "admin", "x/all mcp:use", "mcp:use admin x/all"},
-		"two of ours that are one of theirs":          {mapped("x/all=greet:read", "x/all=greet:write"), nil, "greet:read greet:write", "mcp:use", "mcp:use x/all"},
-		"the name to ask for, not that of the token":  {entra, nil, "admin", "greet.read mcp.use", "api://demo/mcp.use api://demo/admin api://demo/greet.read"},
-		"without a scope claim, without defaults":     {advertised("openid"), nil, "admin", nil, "mcp:use admin openid"},
-		"an empty scope claim, with defaults":         {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} }, nil, "admin", "", "mcp:use admin"},
+		"under the provider's names": {mapped("x/use=mcp:use", "x/read=greet:read"), nil,
+			"admin", "x/read", "x/use admin x/read"},
+		"as the token spells a scope with many parts": {mapped("x/reader=greet:read", "x/all=greet:read",
+			"x/all=greet:write"), nil, "admin", "x/all mcp:use", "mcp:use admin x/all"},
+		"two of ours that are one of theirs": {mapped("x/all=greet:read", "x/all=greet:write"), nil,
+			"greet:read greet:write", "mcp:use", "mcp:use x/all"},
+		"the name to ask for, not that of the token": {entra, nil, "admin", "greet.read mcp.use",
+			"api://demo/mcp.use api://demo/admin api://demo/greet.read"},
+		"without a scope claim, without defaults": {advertised("openid"), nil, "admin", nil,
+			"mcp:use admin openid"},
+		"an empty scope claim, with defaults": {
+			func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
+			nil, "admin", "", "mcp:use admin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, authority := startStepUp(t, c.provider, c.implies)
@@ -85,7 +109,7 @@ func TestStepUpChallengeRepeatsHeldScopes(t *testing.T) {
 	}
 }
 
-// What the token holds may be as long as the token. A challenge must fit through every proxy.
+// The scopes of a token may be as long as the token. A challenge must fit through every proxy.
 func TestStepUpChallengeIsBounded(t *testing.T) {
 	const limit = 2 << 10
 	known, held := []string{}, []string{}
@@ -126,17 +150,20 @@ func TestStepUpChallengeIsBounded(t *testing.T) {
 	// What the operation itself needs is always named.
 	header := bearer(authority.Token(f.resource.String(), map[string]any{"scope": held[0]}))
 	header["X-Needs"] = strings.Join(known, " ")
-	if got := parameters(t, f.do(t, http.MethodPost, "/mcp", header, nil))["scope"]; got != "mcp:use "+header["X-Needs"] {
+	if got := parameters(t, f.do(t, http.MethodPost, "/mcp", header,
+		nil))["scope"]; got != "mcp:use "+header["X-Needs"] {
 		t.Errorf("the challenge names %q", got)
 	}
 }
 
-// A token that was not verified says nothing about what its sender was granted.
+// A token that is not verified proves nothing about the scopes of its sender.
 func TestChallengeIgnoresUnverifiedTokens(t *testing.T) {
 	f, authority := startStepUp(t, func(s *providers.OIDC) { s.ScopesAdvertised = []string{"openid"} }, nil)
 	for name, token := range map[string]string{
-		"expired":              authority.Token(f.resource.String(), map[string]any{"scope": "greet:write", "exp": 1}),
-		"for another resource": authority.Token("https://other.example/mcp", map[string]any{"scope": "greet:write"}),
+		"expired": authority.Token(f.resource.String(),
+			map[string]any{"scope": "greet:write", "exp": 1}),
+		"for another resource": authority.Token("https://other.example/mcp",
+			map[string]any{"scope": "greet:write"}),
 	} {
 		r := f.do(t, http.MethodPost, "/mcp", bearer(token), nil)
 		if got := parameters(t, r)["scope"]; r.status != 401 || got != "openid" {
@@ -145,8 +172,7 @@ func TestChallengeIgnoresUnverifiedTokens(t *testing.T) {
 	}
 }
 
-// A provider without scopes cannot give more of them: a client that is challenged signs its person in for
-// nothing.
+// A provider without scopes cannot grant more of them: signing in again would have no effect.
 func TestUnobtainableScopeHasNoChallenge(t *testing.T) {
 	f, authority := startStepUp(t, func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
 		server.ScopeHierarchy{"greet:read": {"greet:list"}})
@@ -162,7 +188,8 @@ func TestUnobtainableScopeHasNoChallenge(t *testing.T) {
 		header := bearer(token)
 		header["X-Needs"] = "admin"
 		r := f.do(t, http.MethodPost, "/mcp", header, nil)
-		if r.status != 403 || len(r.header.Values("WWW-Authenticate")) != 0 || !strings.Contains(r.body, `"error":"insufficient_scope"`) {
+		if r.status != 403 || len(r.header.Values("WWW-Authenticate")) != 0 ||
+			!strings.Contains(r.body, `"error":"insufficient_scope"`) {
 			t.Errorf("%d %v %s", r.status, r.header.Values("WWW-Authenticate"), r.body)
 		}
 		if strings.Contains(r.body, "admin") {

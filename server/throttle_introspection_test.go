@@ -16,8 +16,8 @@ import (
 	"gatehouse/server"
 )
 
-// introspectionServer is an issuer that is asked about tokens (RFC 7662). It calls those active that begin with "good", and leaves those
-// that begin with "slow" without an answer.
+// introspectionServer is an introspection endpoint (RFC 7662). Tokens that begin with "good" are active; requests
+// for tokens that begin with "slow" get no response.
 type introspectionServer struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -42,13 +42,13 @@ func newIntrospectionServer(t *testing.T) *introspectionServer {
 		})
 	}))
 	t.Cleanup(func() {
-		a.CloseClientConnections() // a question may still be open, on purpose
+		a.CloseClientConnections() // a request may still be in flight, on purpose
 		a.Close()
 	})
 	return a
 }
 
-// requestsFor says how often it was asked about tokens that begin so.
+// requestsFor returns how many requests were about tokens with this prefix.
 func (a *introspectionServer) requestsFor(prefix string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -61,25 +61,29 @@ func (a *introspectionServer) requestsFor(prefix string) int {
 	return n
 }
 
-// startServer is a front whose tokens are all asked about, and who lets an address have that many failures.
-func (a *introspectionServer) startServer(t *testing.T, failures int, changes ...func(*providers.OIDC)) *testServer {
+// startServer starts a server that introspects every token and allows an address this many failures.
+func (a *introspectionServer) startServer(t *testing.T, failures int,
+	changes ...func(*providers.OIDC)) *testServer {
 	t.Helper()
 	kind, _ := providers.KindNamed("oidc")
 	settings := kind.Defaults().(*providers.OIDC)
-	settings.Issuer, settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "https://login.example.com", "always", a.URL, "none"
+	settings.Issuer, settings.Introspection, settings.IntrospectionURL,
+		settings.IntrospectionAuth = "https://login.example.com", "always", a.URL, "none"
 	for _, change := range changes {
 		change(settings)
 	}
-	return start(t, options{public: "https://mcp.example.com", provider: settings, settings: func(s *server.Settings) {
-		s.FailedAuthPerMinute, s.TrustedProxies = failures, []string{"127.0.0.0/8"}
-	}})
+	return start(t, options{public: "https://mcp.example.com", provider: settings,
+		settings: func(s *server.Settings) {
+			s.FailedAuthPerMinute, s.TrustedProxies = failures, []string{"127.0.0.0/8"}
+		}})
 }
 
 func forwardedBearer(address, token string) map[string]string {
 	return map[string]string{"Authorization": "Bearer " + token, "X-Forwarded-For": address}
 }
 
-// Whom we told to wait the issuer must not pay for. It still gets what we know without asking, and others get everything.
+// A throttled address causes no introspection. Its tokens that are cached still work, and so does every other
+// address.
 func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
 	issuer := newIntrospectionServer(t)
 	f := issuer.startServer(t, 3)
@@ -92,15 +96,18 @@ func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
 		if i >= 3 {
 			want = 429
 		}
-		if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "bad-"+strconv.Itoa(i)), nil); r.status != want {
+		if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "bad-"+strconv.Itoa(i)),
+			nil); r.status != want {
 			t.Errorf("bad token %d answered %d, want %d", i, r.status, want)
 		}
 	}
 	if n := issuer.requestsFor("bad-"); n != 3 {
-		t.Errorf("the issuer was asked about %d bad tokens, want 3", n)
+		t.Errorf("the issuer got %d introspections of bad tokens, want 3", n)
 	}
-	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good-unknown"), nil); r.status != 429 || issuer.requestsFor("good-unknown") != 0 {
-		t.Errorf("a token that nobody knows answered %d after %d questions", r.status, issuer.requestsFor("good-unknown"))
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good-unknown"), nil); r.status != 429 ||
+		issuer.requestsFor("good-unknown") != 0 {
+		t.Errorf("an unknown token answered %d after %d introspections", r.status,
+			issuer.requestsFor("good-unknown"))
 	}
 	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good-known"), nil); r.status != 200 {
 		t.Errorf("a token that is known to be good answered %d", r.status)
@@ -110,8 +117,8 @@ func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
 	}
 }
 
-// A proxy that is not trusted, or a NAT, makes one address of all callers. Strangers there must not lock out
-// callers whose tokens the issuer called active, not even when the answer is too old to be used again.
+// Behind an untrusted proxy or a NAT all callers share one address. Bad tokens from there must not lock out callers
+// whose tokens were active, not even when the cached answer has expired.
 func TestThrottleDoesNotLockOutActiveTokens(t *testing.T) {
 	issuer := newIntrospectionServer(t)
 	f := issuer.startServer(t, 3, func(s *providers.OIDC) { s.IntrospectionCache = time.Nanosecond })
@@ -122,7 +129,8 @@ func TestThrottleDoesNotLockOutActiveTokens(t *testing.T) {
 		}
 	}
 	for i := range 6 {
-		if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(shared, "bad-"+strconv.Itoa(i)), nil); i >= 3 && r.status != 429 {
+		if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(shared, "bad-"+strconv.Itoa(i)),
+			nil); i >= 3 && r.status != 429 {
 			t.Errorf("bad token %d answered %d", i, r.status)
 		}
 		for _, token := range []string{"good-alice", "good-bob"} {
@@ -134,13 +142,13 @@ func TestThrottleDoesNotLockOutActiveTokens(t *testing.T) {
 	if n := issuer.requestsFor("good-alice"); n != 7 {
 		t.Errorf("the issuer was asked about it %d times", n)
 	}
-	// Nothing is known of this one.
+	// This token has never been introspected.
 	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(shared, "good-carol"), nil); r.status != 429 {
 		t.Errorf("an unknown token answered %d", r.status)
 	}
 }
 
-// Many unknown tokens at once wait for each other, which counts as a failure of their address.
+// Many unknown tokens at once queue for introspection, which counts as failures of their address.
 func TestQueuedIntrospectionCountsAsFailure(t *testing.T) {
 	issuer := newIntrospectionServer(t)
 	f := issuer.startServer(t, 3)
@@ -188,7 +196,7 @@ func TestQueuedIntrospectionCountsAsFailure(t *testing.T) {
 	flood.Wait()
 }
 
-// Hanging up costs the sender nothing and the issuer a question, so it counts.
+// Hanging up costs the sender nothing and the issuer a request, so it counts as a failure.
 func TestCanceledIntrospectionCountsAsFailure(t *testing.T) {
 	issuer := newIntrospectionServer(t)
 	f := issuer.startServer(t, 2)
@@ -218,8 +226,10 @@ func TestCanceledIntrospectionCountsAsFailure(t *testing.T) {
 			return strings.Count(f.log.String(), "reason=introspection_unavailable") == i+1
 		})
 	}
-	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good"), nil); r.status != 429 || issuer.requestsFor("good") != 0 {
-		t.Errorf("after two of them a token answered %d, and the issuer was asked %d times", r.status, issuer.requestsFor("good"))
+	if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(sender, "good"), nil); r.status != 429 ||
+		issuer.requestsFor("good") != 0 {
+		t.Errorf("after two of them a token answered %d, and the issuer was asked %d times", r.status,
+			issuer.requestsFor("good"))
 	}
 }
 
@@ -227,12 +237,12 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for begin := time.Now(); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Since(begin) > 5*time.Second {
-			t.Fatalf("in 5 s it did not happen that %s", what)
+			t.Fatalf("not within 5 s: %s", what)
 		}
 	}
 }
 
-// delayedProvider is a provider whose callers wait for a processor before they are looked at.
+// delayedProvider delays the verification of good tokens, as a busy machine would.
 type delayedProvider struct {
 	providers.Provider
 	wait time.Duration
@@ -245,13 +255,14 @@ func (s delayedProvider) Verify(ctx context.Context, token string) (*providers.I
 	return s.Provider.Verify(ctx, token)
 }
 
-// The throttle may have room again by the time a token was not asked about. That does not make the token a bad one, which its
-// owner would throw away.
+// The throttle may have recovered by the time a token is not introspected. The token must not get a 401,
+// because its client would discard it.
 func TestThrottledTokenIsNotCalledInvalid(t *testing.T) {
 	issuer := newIntrospectionServer(t)
 	kind, _ := providers.KindNamed("oidc")
 	settings := kind.Defaults().(*providers.OIDC)
-	settings.Issuer, settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "https://login.example.com", "always", issuer.URL, "none"
+	settings.Issuer, settings.Introspection, settings.IntrospectionURL,
+		settings.IntrospectionAuth = "https://login.example.com", "always", issuer.URL, "none"
 	resource, err := providers.ParseResource("https://mcp.example.com/mcp")
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +274,8 @@ func TestThrottledTokenIsNotCalledInvalid(t *testing.T) {
 	}
 	limits := server.DefaultSettings()
 	limits.FailedAuthPerMinute = 60 // one more in a second
-	chain := server.New(server.Config{Resource: resource, Settings: limits, Logger: logger}, delayedProvider{p, 1100 * time.Millisecond}, &application{})
+	chain := server.New(server.Config{Resource: resource, Settings: limits, Logger: logger},
+		delayedProvider{p, 1100 * time.Millisecond}, &application{})
 	status := func(token string) int {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodPost, resource.String(), nil)
@@ -273,10 +285,10 @@ func TestThrottledTokenIsNotCalledInvalid(t *testing.T) {
 	}
 	for i := 0; status("bad") != http.StatusTooManyRequests; i++ {
 		if i > 100 {
-			t.Fatal("nobody is told to wait")
+			t.Fatal("no request gets a 429")
 		}
 	}
 	if got := status("good"); got != http.StatusTooManyRequests || issuer.requestsFor("good") != 0 {
-		t.Errorf("answered %d after %d questions, want 429 after none", got, issuer.requestsFor("good"))
+		t.Errorf("answered %d after %d introspections, want 429 after none", got, issuer.requestsFor("good"))
 	}
 }

@@ -10,7 +10,7 @@ func exceeded(t *throttle, address string) bool {
 	return all
 }
 
-// Whoever has one IPv6 address has 2^64 of them, and would never be told to wait.
+// The owner of one IPv6 address usually has 2^64 of them, and would never be throttled.
 func TestThrottleCountsByRateLimitKey(t *testing.T) {
 	for _, c := range []struct {
 		name, one, other string
@@ -26,10 +26,10 @@ func TestThrottleCountsByRateLimitKey(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			throttle := newThrottle(1)
 			if exceeded(throttle, c.one) || throttle.recordFailure(rateLimitKey(c.one)) > 0 {
-				t.Fatal("told to wait before the first failure")
+				t.Fatal("throttled before the first failure")
 			}
 			if over := exceeded(throttle, c.other); over != c.together {
-				t.Errorf("the other is over: %v", over)
+				t.Errorf("the other is throttled: %v", over)
 			}
 			if waits := throttle.recordFailure(rateLimitKey(c.other)) > 0; waits != c.together {
 				t.Errorf("the other waits: %v", waits)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// accepted hands on what a listener accepts.
+// recordingListener passes on the connections that a listener accepts.
 type recordingListener struct {
 	net.Listener
 	conns chan net.Conn
@@ -30,10 +30,14 @@ func TestServeSetsTheTCPUserTimeout(t *testing.T) {
 	}
 	conns := make(chan net.Conn, 1)
 	served := make(chan struct{})
-	answered := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	answered := http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request) {
+		w.WriteHeader(http.StatusNoContent)
+	})
 	go func() {
 		defer close(served)
-		_ = Serve(t.Context(), recordingListener{ln, conns}, answered, DefaultSettings(), slog.New(slog.DiscardHandler), Lifecycle{})
+		_ = Serve(t.Context(), recordingListener{ln, conns}, answered, DefaultSettings(),
+			slog.New(slog.DiscardHandler), Lifecycle{})
 	}()
 	defer func() { ln.Close(); <-served }()
 	client := &http.Client{Transport: &http.Transport{}}
