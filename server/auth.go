@@ -128,8 +128,8 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 	unobtainableWarning := rate.Sometimes{Interval: time.Minute}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			v := stateOf(c)
-			if v.identity == nil {
+			state := stateOf(c)
+			if state.identity == nil {
 				return next(c)
 			}
 			var operationScopes []string
@@ -137,15 +137,15 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 				r := c.Request()
 				r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(cfg.Settings.MaxBodyBytes))
 				var done func()
-				operationScopes, v.handler, done = mcp.Route(r)
+				operationScopes, state.handler, done = mcp.Route(r)
 				defer done()
 			}
-			missing := v.identity.Missing(cfg.RequiredScopes)
-			missing = mergeUnique(missing, v.identity.Missing(operationScopes))
+			missing := state.identity.Missing(cfg.RequiredScopes)
+			missing = mergeUnique(missing, state.identity.Missing(operationScopes))
 			switch {
 			case len(missing) == 0:
 				return next(c)
-			case v.identity.ScopesDefaulted:
+			case state.identity.ScopesDefaulted:
 				unobtainableWarning.Do(func() {
 					cfg.Logger.Warn("a call needs scopes that signing in again cannot grant",
 						"reason", providers.ScopeUnobtainable,
@@ -153,7 +153,7 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 				})
 				return errScopeUnobtainable(missing)
 			}
-			return errInsufficientScope(mergeUnique(cfg.RequiredScopes, operationScopes), missing, v.identity)
+			return errInsufficientScope(mergeUnique(cfg.RequiredScopes, operationScopes), missing, state.identity)
 		}
 	}
 }

@@ -41,14 +41,14 @@ func deadlines(c Config) echo.MiddlewareFunc {
 // setDeadlines sets the deadlines of a request. The read deadline is cleared at the end of the body, because
 // it would otherwise cancel the running call.
 func setDeadlines(ctx echo.Context, readBody time.Duration, limitWrite bool) {
-	v, connection := stateOf(ctx), *http.NewResponseController(ctx.Response().Writer)
+	state, connection := stateOf(ctx), *http.NewResponseController(ctx.Response().Writer)
 	if limitWrite { // net/http clears it before the next request
-		_ = connection.SetWriteDeadline(v.started.Add(writeTimeout)) // fails only in tests with a recorder
+		_ = connection.SetWriteDeadline(state.started.Add(writeTimeout)) // fails only in tests with a recorder
 	}
 	r := ctx.Request()
-	if r.ContentLength != 0 && connection.SetReadDeadline(v.started.Add(readBody)) == nil {
-		v.body = deadlineBody{ReadCloser: r.Body, connection: connection}
-		r.Body = &v.body
+	if r.ContentLength != 0 && connection.SetReadDeadline(state.started.Add(readBody)) == nil {
+		state.body = deadlineBody{ReadCloser: r.Body, connection: connection}
+		r.Body = &state.body
 	}
 }
 

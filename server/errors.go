@@ -35,7 +35,7 @@ type httpError struct {
 	retryAfter int
 }
 
-func (r *httpError) Error() string { return string(r.reason) }
+func (e *httpError) Error() string { return string(e.reason) }
 
 func errNoCredentials() error {
 	return &httpError{status: http.StatusUnauthorized, description: "Sign in to use this server.",
@@ -150,7 +150,7 @@ func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 		header := ctx.Response().Header()
 		body := errorBody{RequestID: stateOf(ctx).id}
 		status := http.StatusInternalServerError
-		if v := stateOf(ctx); v.identity == nil && !v.body.drainable(ctx.Request().ContentLength, now) {
+		if state := stateOf(ctx); state.identity == nil && !state.body.drainable(ctx.Request().ContentLength, now) {
 			header.Set("Connection", "close")
 		}
 		r, refused := errors.AsType[*httpError](err)
@@ -213,9 +213,9 @@ func errorCode(status int) string {
 
 // recordReason sets the reason and cause of the request's log line and metric.
 func recordReason(ctx echo.Context, reason providers.Reason, cause error) {
-	v := stateOf(ctx)
-	v.reason = reason
+	state := stateOf(ctx)
+	state.reason = reason
 	if cause != nil {
-		v.cause = cause
+		state.cause = cause
 	}
 }

@@ -38,9 +38,9 @@ func accessLog(c Config) echo.MiddlewareFunc {
 		return func(ctx echo.Context) error {
 			err := next(ctx)
 			if shouldLog(ctx) {
-				v := stateOf(ctx)
-				v.duration = time.Since(v.started)
-				v.outcome = outcomeOf(v, ctx.Response())
+				state := stateOf(ctx)
+				state.duration = time.Since(state.started)
+				state.outcome = outcomeOf(state, ctx.Response())
 				_ = logRequest(ctx) // never fails: the wrapped handler returns nil
 			}
 			return err
@@ -54,7 +54,7 @@ func accessLog(c Config) echo.MiddlewareFunc {
 type logHandler struct{ slog.Handler }
 
 func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
-	v := stateFrom(ctx)
+	state := stateFrom(ctx)
 	var line [11]slog.Attr // eight for most requests
 	attrs := line[:0]
 	r.Attrs(func(a slog.Attr) bool {
@@ -67,7 +67,7 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 				path := url.URL{Path: truncate(member.Value.String())}
 				attrs = append(attrs, slog.String("path", path.EscapedPath()))
 			case "latency":
-				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(v.duration)))
+				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(state.duration)))
 			case "method":
 				method := providers.Printable(member.Value.String(), maxWord)
 				attrs = append(attrs, slog.String("method", method))
@@ -80,21 +80,21 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 		}
 		return true
 	})
-	attrs = append(attrs, slog.String("outcome", string(v.outcome)), slog.String("request_id", v.id))
-	if called := v.operationMembers(); len(called) > 0 {
+	attrs = append(attrs, slog.String("outcome", string(state.outcome)), slog.String("request_id", state.id))
+	if called := state.operationMembers(); len(called) > 0 {
 		attrs = append(attrs, slog.Attr{Key: "mcp", Value: slog.GroupValue(called...)})
 	}
-	if v.identity != nil {
-		v.caller = [2]slog.Attr{
-			slog.String("subject", providers.Printable(v.identity.Subject, maxName)),
-			slog.String("client", providers.Printable(v.identity.Client, maxName)),
+	if state.identity != nil {
+		state.caller = [2]slog.Attr{
+			slog.String("subject", providers.Printable(state.identity.Subject, maxName)),
+			slog.String("client", providers.Printable(state.identity.Client, maxName)),
 		}
-		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(v.caller[:]...)})
+		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(state.caller[:]...)})
 	}
-	if v.reason != "" {
-		attrs = append(attrs, slog.String("reason", string(v.reason)))
+	if state.reason != "" {
+		attrs = append(attrs, slog.String("reason", string(state.reason)))
 	}
-	if detail := v.logDetail(); detail != "" {
+	if detail := state.logDetail(); detail != "" {
 		attrs = append(attrs, slog.String("detail", detail))
 	}
 	out := slog.NewRecord(r.Time, r.Level, "request", 0)
@@ -112,14 +112,14 @@ const (
 )
 
 // operationMembers are the attributes of a log line that describe the MCP operation.
-func (v *requestState) operationMembers() []slog.Attr {
-	called := v.operationAttrs[:0]
+func (s *requestState) operationMembers() []slog.Attr {
+	called := s.operationAttrs[:0]
 	for _, member := range [...]struct {
 		key, value string
 		limit      int
 	}{
-		{"method", v.operation.Method, maxName}, {"tool", v.operation.Tool, maxName},
-		{"prompt", v.operation.Prompt, maxName}, {"protocol_version", v.operation.ProtocolVersion, maxWord},
+		{"method", s.operation.Method, maxName}, {"tool", s.operation.Tool, maxName},
+		{"prompt", s.operation.Prompt, maxName}, {"protocol_version", s.operation.ProtocolVersion, maxWord},
 	} {
 		if member.value != "" {
 			called = append(called, slog.String(member.key, providers.Printable(member.value, member.limit)))
@@ -129,15 +129,15 @@ func (v *requestState) operationMembers() []slog.Attr {
 }
 
 // logDetail is the "detail" of a log line.
-func (v *requestState) logDetail() string {
+func (s *requestState) logDetail() string {
 	switch {
-	case v.cause == nil:
-		return providers.Printable(v.detail, maxDetail)
-	case v.reason == providers.InternalError:
-		text := v.cause.Error()
+	case s.cause == nil:
+		return providers.Printable(s.detail, maxDetail)
+	case s.reason == providers.InternalError:
+		text := s.cause.Error()
 		return text[:min(len(text), maxStack)]
 	}
-	text := v.cause.Error()
+	text := s.cause.Error()
 	return text[:min(len(text), maxDetail)]
 }
 
@@ -146,21 +146,21 @@ func milliseconds(d time.Duration) float64 { return math.Round(float64(d)/1e3) /
 
 // outcomeOf classifies how a request ended: as the application reported it, or else by the reason and the
 // status.
-func outcomeOf(v *requestState, response *echo.Response) providers.RequestOutcome {
+func outcomeOf(state *requestState, response *echo.Response) providers.RequestOutcome {
 	status := response.Status
 	switch {
 	// The client hung up before a response, or during the request to the provider.
-	case v.Context.Err() != nil && (!response.Committed || isOutage(v.reason)):
+	case state.Context.Err() != nil && (!response.Committed || isOutage(state.reason)):
 		return providers.OutcomeCanceled
-	case v.outcome != "":
-		return v.outcome
+	case state.outcome != "":
+		return state.outcome
 	case status < http.StatusBadRequest:
 		return providers.OutcomeOK
 	case status == http.StatusUnauthorized:
 		return providers.OutcomeUnauthenticated
 	case status == http.StatusForbidden:
 		return providers.OutcomeDenied
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && !isOutage(v.reason):
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && !isOutage(state.reason):
 		return providers.OutcomeLimited
 	case status == http.StatusServiceUnavailable:
 		return providers.OutcomeUnavailable

@@ -37,24 +37,24 @@ type logLimiter struct {
 }
 
 func newLogLimiter(logger *slog.Logger) *logLimiter {
-	usual := func() *rate.Limiter { return rate.NewLimiter(linesPerSecond, lineBurst) }
+	newLimiter := func() *rate.Limiter { return rate.NewLimiter(linesPerSecond, lineBurst) }
 	return &logLimiter{
-		refusals: lineLimiter{limiter: usual(), logger: logger, kind: "refusals"},
-		faults:   lineLimiter{limiter: usual(), logger: logger, kind: "faults"},
+		refusals: lineLimiter{limiter: newLimiter(), logger: logger, kind: "refusals"},
+		faults:   lineLimiter{limiter: newLimiter(), logger: logger, kind: "faults"},
 		outages:  map[providers.Reason]*lineLimiter{},
 		logger:   logger,
 	}
 }
 
 // allow reports whether to log a request.
-func (b *logLimiter) allow(v *requestState, status int) bool {
+func (l *logLimiter) allow(state *requestState, status int) bool {
 	switch {
-	case status == http.StatusServiceUnavailable && isOutage(v.reason) && v.Context.Err() == nil:
-		return b.outageLimiter(v.reason).allow()
+	case status == http.StatusServiceUnavailable && isOutage(state.reason) && state.Context.Err() == nil:
+		return l.outageLimiter(state.reason).allow()
 	case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
-		return b.faults.allow()
-	case status >= http.StatusBadRequest || v.identity == nil:
-		return b.refusals.allow()
+		return l.faults.allow()
+	case status >= http.StatusBadRequest || state.identity == nil:
+		return l.refusals.allow()
 	}
 	return true
 }
@@ -64,15 +64,15 @@ func isOutage(reason providers.Reason) bool {
 	return reason == providers.KeysUnavailable || reason == providers.IntrospectionUnavailable
 }
 
-func (b *logLimiter) outageLimiter(reason providers.Reason) *lineLimiter {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.outages[reason] == nil {
-		b.outages[reason] = &lineLimiter{
-			limiter: rate.NewLimiter(rate.Every(outageInterval), 1), logger: b.logger, kind: string(reason),
+func (l *logLimiter) outageLimiter(reason providers.Reason) *lineLimiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.outages[reason] == nil {
+		l.outages[reason] = &lineLimiter{
+			limiter: rate.NewLimiter(rate.Every(outageInterval), 1), logger: l.logger, kind: string(reason),
 		}
 	}
-	return b.outages[reason]
+	return l.outages[reason]
 }
 
 // lineLimiter limits one kind of line.
@@ -83,13 +83,13 @@ type lineLimiter struct {
 	dropped atomic.Int64
 }
 
-func (b *lineLimiter) allow() bool {
-	if !b.limiter.Allow() {
-		b.dropped.Add(1)
+func (l *lineLimiter) allow() bool {
+	if !l.limiter.Allow() {
+		l.dropped.Add(1)
 		return false
 	}
-	if n := b.dropped.Swap(0); n > 0 {
-		b.logger.Warn("requests omitted from the log", "of", b.kind, "count", n)
+	if n := l.dropped.Swap(0); n > 0 {
+		l.logger.Warn("requests omitted from the log", "of", l.kind, "count", n)
 	}
 	return true
 }

@@ -22,8 +22,8 @@ type retained struct {
 func mount(e *echo.Echo, c Config) {
 	placeholder := []string{"bearer checked"}
 	trustVerified := func(ctx context.Context, _ string, r *http.Request) (*auth.TokenInfo, error) {
-		v := stateFrom(ctx)
-		k := retained{info: v.identity.TokenInfo(), requestID: [1]string{v.id}}
+		state := stateFrom(ctx)
+		k := retained{info: state.identity.TokenInfo(), requestID: [1]string{state.id}}
 		r.Header[echo.HeaderXRequestID] = k.requestID[:]
 		return &k.info, nil
 	}
@@ -35,7 +35,7 @@ func mount(e *echo.Echo, c Config) {
 		stateFrom(r.Context()).handler.ServeHTTP(w, r)
 	}))
 	e.Any(c.Resource.Path(), func(ctx echo.Context) error {
-		if v := stateOf(ctx); v.identity == nil || v.handler == nil {
+		if state := stateOf(ctx); state.identity == nil || state.handler == nil {
 			return errNoCredentials() // the chain lacks authenticate: stay closed
 		}
 		// The SDK exposes request headers to tools, so the token is removed: what a tool does not see it

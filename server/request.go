@@ -49,35 +49,35 @@ type requestState struct {
 type stateKey struct{}
 
 // Value implements context.Context.
-func (v *requestState) Value(key any) any {
+func (s *requestState) Value(key any) any {
 	switch key.(type) {
 	case stateKey, providers.NoterKey:
-		return v
+		return s
 	case providers.IdentityKey:
-		return v.identity
+		return s.identity
 	case providers.AddressKey:
-		return v.rateLimitKey
+		return s.rateLimitKey
 	}
-	return v.Context.Value(key)
+	return s.Context.Value(key)
 }
 
 // Note implements providers.Noter.
-func (v *requestState) Note(reason providers.Reason) { v.reason = reason }
+func (s *requestState) Note(reason providers.Reason) { s.reason = reason }
 
 // NoteOperation implements providers.OperationNoter.
-func (v *requestState) NoteOperation(o providers.Operation) { v.operation = o }
+func (s *requestState) NoteOperation(o providers.Operation) { s.operation = o }
 
 // NoteOutcome implements providers.OperationNoter.
-func (v *requestState) NoteOutcome(o providers.RequestOutcome) { v.outcome = o }
+func (s *requestState) NoteOutcome(o providers.RequestOutcome) { s.outcome = o }
 
 // NoteDetail implements providers.OperationNoter.
-func (v *requestState) NoteDetail(detail string) { v.detail = detail }
+func (s *requestState) NoteDetail(detail string) { s.detail = detail }
 
 // stateFrom returns the state of the request that ctx belongs to. Outside the chain it is an empty state
 // without an identity.
 func stateFrom(ctx context.Context) *requestState {
-	if v, ok := ctx.Value(stateKey{}).(*requestState); ok {
-		return v
+	if state, ok := ctx.Value(stateKey{}).(*requestState); ok {
+		return state
 	}
 	return &requestState{Context: ctx}
 }
@@ -100,13 +100,13 @@ func newRequestID() string {
 func withRequestState(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		v := &requestState{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), started: time.Now()}
-		if v.id == "" || !validRequestID.MatchString(v.id) {
-			v.id = newRequestID()
+		state := &requestState{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), started: time.Now()}
+		if state.id == "" || !validRequestID.MatchString(state.id) {
+			state.id = newRequestID()
 		}
-		v.idHeader[0] = v.id
-		c.Response().Header()[echo.HeaderXRequestID] = v.idHeader[:]
-		c.SetRequest(r.WithContext(v))
+		state.idHeader[0] = state.id
+		c.Response().Header()[echo.HeaderXRequestID] = state.idHeader[:]
+		c.SetRequest(r.WithContext(state))
 		return next(c)
 	}
 }

@@ -15,7 +15,7 @@ const maxStepUpBytes = 2 << 10
 type stepUp struct {
 	known map[string]bool
 	// readScope is [providers.ScopeReader].ReadScope.
-	readScope func(inToken string) (ours []string, request string)
+	readScope func(inToken string) (local []string, request string)
 	// advertised are scopes that the provider needs in every request, such as openid.
 	advertised []string
 }
@@ -43,8 +43,8 @@ func newStepUp(c Config, p providers.Provider) stepUp {
 	}
 	s.readScope = reader.ReadScope
 	for _, name := range reader.AdvertisedScopes() {
-		ours, _ := s.readScope(name)
-		if !slices.ContainsFunc(ours, func(scope string) bool { return own[scope] }) {
+		local, _ := s.readScope(name)
+		if !slices.ContainsFunc(local, func(scope string) bool { return own[scope] }) {
 			s.advertised = append(s.advertised, name)
 		}
 	}
@@ -65,8 +65,8 @@ func (s stepUp) extend(needed []string, caller *providers.Identity) (all []strin
 			continue
 		}
 		held[inToken] = true
-		ours, request := s.readScope(inToken)
-		if !slices.ContainsFunc(ours, func(scope string) bool { return s.known[scope] }) {
+		local, request := s.readScope(inToken)
+		if !slices.ContainsFunc(local, func(scope string) bool { return s.known[scope] }) {
 			continue
 		}
 		before := len(all)
