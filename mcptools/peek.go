@@ -183,6 +183,10 @@ func peek(body []byte) (message, *refusal) {
 		// 2025-03-26 had batches; no client sends one, and later versions dropped them.
 		return m, malformed(nil, codeInvalidRequest, "batches are not supported")
 	}
+	// Counting allocates nothing; reading the members of an object keeps their names.
+	if rawjson.CountValues(body, maxArgumentValues+maxOtherValues+1) > maxArgumentValues+maxOtherValues {
+		return m, bodyTooLarge(nil, "the message has too many values")
+	}
 	var top [6]json.RawMessage
 	if rawjson.Members(body, top[:], "id", "method", "params", "jsonrpc", "result", "error") != nil {
 		return m, malformed(nil, codeParseError, "the body is not one JSON-RPC message, or nested too deeply")
@@ -235,7 +239,7 @@ func (m *message) readParams() *refusal {
 	case hasMoreValues(arguments, maxArgumentValues):
 		return bodyTooLarge(m.id, "arguments have too many values")
 	case hasMoreValues(m.params, maxOtherValues) &&
-		rawjson.CountValues(m.params, maxArgumentValues+maxOtherValues+1) > rawjson.CountValues(arguments, maxArgumentValues+1)+maxOtherValues:
+		rawjson.CountValues(m.params, maxArgumentValues+maxOtherValues) > rawjson.CountValues(arguments, maxArgumentValues+1)+maxOtherValues:
 		return bodyTooLarge(m.id, "params have too many values besides arguments")
 	}
 	p := params{name: in[0], uri: in[1], notifications: in[2], ref: in[3], meta: in[4], cursor: in[5]}

@@ -60,6 +60,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				return refusedToken(err)
 			}
 			visitOf(c).identity = cfg.Implies.expand(id)
+			visitOf(c).body.proceed()
 			return next(c)
 		}
 	}

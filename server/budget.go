@@ -12,8 +12,8 @@ import (
 	"gatehouse/providers"
 )
 
-// How much of the log may be filled by requests that no signed-in caller answers for: enough to see what goes
-// on, too little to fill a disk. Every request is counted in [Outcomes] nevertheless.
+// How much of the log may be filled by refusals, and by requests without a token: enough to see what goes on,
+// too little to fill a disk. Every request is counted in [Outcomes] nevertheless.
 const (
 	linesPerSecond = 20
 	linesAtOnce    = 500
@@ -25,8 +25,10 @@ const (
 // logBudget leaves lines out of the log when there are too many of a kind, and says how many it left out.
 // Only what a caller with a good token was served is always written.
 type logBudget struct {
-	// refusals are requests that were refused, or served without a token.
+	// refusals are requests without a good token, refused or not.
 	refusals lineBudget
+	// callers are requests of signed-in callers that were refused. Strangers must not be able to hide them.
+	callers lineBudget
 	// faults are answers with a status from 500, other than 503. They have a budget of their own, so that
 	// refusals do not hide them.
 	faults lineBudget
@@ -40,6 +42,7 @@ func newLogBudget(logger *slog.Logger) *logBudget {
 	usual := func() *rate.Limiter { return rate.NewLimiter(linesPerSecond, linesAtOnce) }
 	return &logBudget{
 		refusals: lineBudget{limiter: usual(), logger: logger, of: "refusals"},
+		callers:  lineBudget{limiter: usual(), logger: logger, of: "refusals of signed-in callers"},
 		faults:   lineBudget{limiter: usual(), logger: logger, of: "faults"},
 		outages:  map[providers.Reason]*lineBudget{},
 		logger:   logger,
@@ -53,8 +56,10 @@ func (b *logBudget) allow(v *visit, status int) bool {
 		return b.outage(v.reason).allow()
 	case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
 		return b.faults.allow()
-	case status >= http.StatusBadRequest || v.identity == nil:
+	case v.identity == nil:
 		return b.refusals.allow()
+	case status >= http.StatusBadRequest:
+		return b.callers.allow()
 	}
 	return true
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"container/list"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +18,9 @@ import (
 // client sends its header within milliseconds, so that only clients that never finish theirs reach it.
 const headerBudget = 32 << 20
 
+// limitPerAddress is how the log names the limit of one peer address.
+const limitPerAddress = "server.max_connections_per_address"
+
 // headerCost estimates what net/http keeps of a piece of an unfinished header: the text, in a buffer that
 // doubles as it grows, and for each field an entry in a map, which for short fields is twenty times as large
 // as the text.
@@ -28,12 +32,14 @@ const tooManyFields = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-L
 
 // connections bounds how many connections are open at once, in all and for each peer address. At a limit the
 // connection that has been idle longest is closed; if none is idle, the new one. A connection is idle while
-// it has no complete request header: after it was accepted, and between requests.
+// it has no complete request header: after it was accepted, and between requests. It counts as idle too while
+// a request without a verified token has not sent all of the body that it announced: otherwise strangers could
+// occupy every connection for as long as a body may take.
 //
 // It wraps the listener and is the server's ConnState hook. The connections carry plain HTTP.
 type connections struct {
 	maxTotal, maxPerAddress int
-	trusted                 []netip.Prefix // proxies: many callers share their addresses
+	trusted                 proxyRanges // many callers share the addresses of a proxy
 	reports                 connectionReports
 
 	mu        sync.Mutex
@@ -52,16 +58,11 @@ type peerAddress struct {
 }
 
 func newConnections(s Settings, logger *slog.Logger) *connections {
-	c := &connections{
-		maxTotal: s.MaxConnections, maxPerAddress: s.MaxConnectionsPerAddress,
-		reports: connectionReports{logger: logger, counts: map[string]*connectionReport{}}, addresses: map[netip.Prefix]*peerAddress{},
+	return &connections{
+		maxTotal: s.MaxConnections, maxPerAddress: s.MaxConnectionsPerAddress, trusted: newProxyRanges(s.TrustedProxies),
+		reports:   connectionReports{logger: logger, counts: map[string]*connectionReport{}},
+		addresses: map[netip.Prefix]*peerAddress{},
 	}
-	for _, proxy := range s.TrustedProxies {
-		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Settings.Check reports the others
-			c.trusted = append(c.trusted, prefix)
-		}
-	}
-	return c
 }
 
 // limit returns a listener whose connections are counted.
@@ -97,7 +98,7 @@ func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if address := c.addresses[prefix]; bounded && address != nil && address.open >= c.maxPerAddress {
-		limit = "server.max_connections_per_address"
+		limit = limitPerAddress
 		if !c.closeFirst(&address.idle) {
 			return nil, limit
 		}
@@ -131,10 +132,8 @@ func (c *connections) peerOf(conn net.Conn) (netip.Prefix, bool) {
 		return netip.Prefix{}, false // not an IP network
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	for _, proxy := range c.trusted {
-		if proxy.Contains(ip) {
-			return netip.Prefix{}, false
-		}
+	if c.trusted.contain(ip) {
+		return netip.Prefix{}, false
 	}
 	bits := 32
 	if ip.Is6() {
@@ -158,11 +157,16 @@ func (c *connections) closeFirst(of *list.List) bool {
 }
 
 func (c *connections) setIdle(conn *connection) {
+	c.setReplaceable(conn)
+	conn.waiting.Store(true)
+}
+
+// setReplaceable lets conn make room for another connection.
+func (c *connections) setReplaceable(conn *connection) {
 	conn.idle = c.idle.PushBack(conn)
 	if conn.address != nil {
 		conn.idleOfAddress = conn.address.idle.PushBack(conn)
 	}
-	conn.waiting.Store(true)
 }
 
 func (c *connections) setBusy(conn *connection) {
@@ -213,9 +217,8 @@ func (c *connections) setState(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// read accounts for a piece of a header. Beyond the budget the headers that were begun first lose their
-// connections.
-// It reports false if this header has too many fields.
+// read accounts for a piece of a header. When the budget is exceeded, connections whose headers began first
+// are closed. It reports false if this header has too many fields.
 func (c *connections) read(conn *connection, piece []byte) bool {
 	limit, ok := c.account(conn, len(piece), bytes.Count(piece, []byte{'\n'}))
 	if limit != "" {
@@ -277,6 +280,38 @@ func (c *connection) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// awaitBody notes that the request has not sent its body yet, and that its token is not verified.
+func (c *connection) awaitBody() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if !c.removed && c.idle == nil {
+		c.table.setReplaceable(c)
+	}
+}
+
+// proceed notes that the request has sent its body, or that its token is verified.
+func (c *connection) proceed() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if !c.removed && !c.waiting.Load() {
+		c.table.setBusy(c)
+	}
+}
+
+// connectionKey is the key of a request's *connection in its context.
+type connectionKey struct{}
+
+// connContext is the ConnContext hook of http.Server.
+func connContext(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// connectionOf returns the connection of a request, or nil if it is not counted.
+func connectionOf(ctx context.Context) *connection {
+	conn, _ := ctx.Value(connectionKey{}).(*connection)
+	return conn
+}
+
 // Close implements net.Conn.
 func (c *connection) Close() error {
 	c.table.mu.Lock()
@@ -312,7 +347,11 @@ const reportInterval = time.Minute
 func (r *connectionReports) add(limit string, peer net.Addr) {
 	if n := r.due(limit, time.Now()); n > 0 {
 		host, _, _ := net.SplitHostPort(peer.String())
-		r.logger.Warn("connections were closed at a limit; a proxy belongs in server.trusted_proxies", "limit", limit, "count", n, "last_address", host)
+		text := "connections were closed at a limit"
+		if limit == limitPerAddress {
+			text += "; a proxy belongs in server.trusted_proxies"
+		}
+		r.logger.Warn(text, "limit", limit, "count", n, "last_address", host)
 	}
 }
 

@@ -45,8 +45,11 @@ func hurry(ctx echo.Context, readBody time.Duration, short bool) {
 		_ = connection.SetWriteDeadline(v.began.Add(shortAnswer)) // not supported by a test's recorder
 	}
 	if r := ctx.Request(); r.ContentLength != 0 && connection.SetReadDeadline(v.began.Add(readBody)) == nil {
-		v.body = timedBody{ReadCloser: r.Body, connection: connection}
+		v.body = timedBody{ReadCloser: r.Body, connection: connection, counted: connectionOf(r.Context())}
 		r.Body = &v.body
+		if v.body.counted != nil {
+			v.body.counted.awaitBody()
+		}
 	}
 }
 
@@ -54,6 +57,15 @@ func hurry(ctx echo.Context, readBody time.Duration, short bool) {
 type timedBody struct {
 	io.ReadCloser
 	connection http.ResponseController
+	counted    *connection // nil if connections are not counted
+}
+
+// proceed says that the connection of the request must not make room for another any more.
+func (b *timedBody) proceed() {
+	if b.counted != nil {
+		b.counted.proceed()
+		b.counted = nil
+	}
 }
 
 // What a stranger's body may be for the connection to be used again. Every sign-in begins with a refusal, and a new connection
@@ -77,6 +89,7 @@ func (b *timedBody) shortly(announced int64, now time.Time) bool {
 func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
+		b.proceed()
 		_ = b.connection.SetReadDeadline(time.Time{})
 		*b = timedBody{ReadCloser: http.NoBody}
 	}

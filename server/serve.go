@@ -52,6 +52,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, log
 	srv := &http.Server{
 		Handler:           h,
 		ConnState:         open.setState,
+		ConnContext:       connContext,
 		ReadHeaderTimeout: s.ReadHeaderTimeout,
 		IdleTimeout:       s.IdleTimeout,
 		MaxHeaderBytes:    s.MaxHeaderBytes,
