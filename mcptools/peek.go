@@ -172,7 +172,7 @@ var errUnknownCursor = errors.New("this server did not issue the cursor")
 func isAbsent(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
 
 // peek reads one JSON-RPC message just far enough to know its operation, and refuses what no real message has: a batch,
-// an object that two parsers could read differently, a name, an id or a tree of values that is larger than its use.
+// an object that two parsers could read differently, and a name, an id or a number of values beyond any real use.
 // Names are matched exactly, no member of what it reads may occur twice, and none that means something in two spellings:
 // otherwise one parser could check one tool and another call a second one. The check in guard.authorize looks at what is
 // dispatched and does not depend on this one.

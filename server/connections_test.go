@@ -198,7 +198,9 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 			do: func(_ *hub, c []*client) { c[0].get("/slow") }, want: "o-"},
 		"none of a trusted proxy": {settings: func(s *server.Settings) { s.MaxConnectionsPerAddress, s.TrustedProxies = 1, []string{"192.0.2.0/24"} },
 			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "ooo"},
-		"none of a trusted proxy whose range is written for a dual listener": {settings: func(s *server.Settings) { s.MaxConnectionsPerAddress, s.TrustedProxies = 1, []string{"::ffff:192.0.2.0/120"} },
+		"none of a trusted proxy whose range is written for a dual listener": {settings: func(s *server.Settings) {
+			s.MaxConnectionsPerAddress, s.TrustedProxies = 1, []string{"::ffff:192.0.2.0/120"}
+		},
 			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "ooo"},
 		"one of a trusted proxy, where there are too many in all": {settings: func(s *server.Settings) { s.MaxConnections, s.TrustedProxies = 2, []string{"192.0.2.0/24"} },
 			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "-oo"},
@@ -363,7 +365,9 @@ func TestARequestThatKeepsItsBodyBackMakesRoom(t *testing.T) {
 		makeRoom bool
 	}{
 		"to a public route": {func(*front) string { return "GET /health HTTP/1.1\r\nHost: x\r\n" }, true},
-		"with a bad token":  {func(f *front) string { return "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nAuthorization: Bearer x\r\n" }, true},
+		"with a bad token": {func(f *front) string {
+			return "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nAuthorization: Bearer x\r\n"
+		}, true},
 		"of a caller": {func(f *front) string {
 			return "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Read: 1\r\nAuthorization: " + "Bearer " + f.token("mcp:use") + "\r\n"
 		}, false},
