@@ -97,13 +97,10 @@ func attacks() []attack {
 		{"calls in flight", nil, "200", func(ctx context.Context, t *target) {
 			ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 			defer cancel()
-			inParallel(8*100, 8*100, func(i int) {
-				token := t.token(fmt.Sprintf("person-%d", i%8))
-				m := modern("tools/call", `"name":"countdown","arguments":{"from":10},"x":"`+strings.Repeat("x", 60_000)+`"`, token)
-				m.name = "countdown"
-				m.body = strings.Replace(m.body, `"_meta":{`, `"_meta":{"x":[`+strings.Repeat(`{"":0},`, 95)+`0],"y":"`+strings.Repeat("y", 14_000)+`",`, 1)
-				t.send(ctx, m)
-			})
+			m := modern("tools/call", `"name":"countdown","arguments":{"from":10},"x":"`+strings.Repeat("x", 60_000)+`"`, "")
+			m.name = "countdown"
+			m.body = strings.Replace(m.body, `"_meta":{`, `"_meta":{"x":[`+strings.Repeat(`{"":0},`, 95)+`0],"y":"`+strings.Repeat("y", 14_000)+`",`, 1)
+			flood(ctx, t, accounts*100, accounts*100, m)
 		}},
 		{"bodies without an end", nil, "sent", func(ctx context.Context, t *target) {
 			m := call("greet", `{"name":"`+mebibyte("x")+`"}`, t.issuer.token(t.url, "mallory", "profile"))
