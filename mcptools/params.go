@@ -37,14 +37,14 @@ func (m *message) checkDecodable() *refusal {
 
 func takesLargeParams(method string) bool {
 	switch method {
-	case methodCallTool, methodGetPrompt, methodComplete, methodListen:
+	case methodCallTool, methodGetPrompt, methodComplete:
 		return true
 	}
 	return false
 }
 
-// isDecodable reports whether the SDK can decode the params of a request. It looks at nothing for methods that the SDK
-// does not know: their params are never decoded.
+// isDecodable reports whether the SDK can decode the params of a request. It looks at nothing for methods whose params
+// the SDK does not decode, or that have no member besides _meta.
 func isDecodable(method string, params json.RawMessage) bool {
 	into := paramsFor(method)
 	return into == nil || decode(params, into) == nil
@@ -78,7 +78,9 @@ func paramsFor(method string) any {
 	case methodInitialize:
 		return new(mcp.InitializeParams)
 	case methodSetLevel:
-		return new(mcp.SetLoggingLevelParams)
+		return new(struct { // the SDK's type is deprecated
+			Level string `json:"level"`
+		})
 	case "ping":
 		return new(mcp.PingParams)
 	case "server/discover":
@@ -87,8 +89,6 @@ func paramsFor(method string) any {
 		return new(mcp.InitializedParams)
 	case "notifications/progress":
 		return new(mcp.ProgressNotificationParams)
-	case "notifications/roots/list_changed":
-		return new(mcp.RootsListChangedParams)
 	case "notifications/cancelled":
 		return new(mcp.CancelledParams)
 	}

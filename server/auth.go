@@ -60,6 +60,7 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				return errVerify(err)
 			}
 			stateOf(c).identity = cfg.Implies.expand(id)
+			stateOf(c).body.proceed()
 			return next(c)
 		}
 	}

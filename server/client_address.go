@@ -16,17 +16,21 @@ func clientAddress(c Config) echo.IPExtractor {
 	if len(c.Settings.TrustedProxies) == 0 {
 		return echo.ExtractIPDirect()
 	}
-	var trusted proxyRanges
-	for _, proxy := range c.Settings.TrustedProxies {
-		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Settings.Check reports the others
-			trusted = append(trusted, unmapPrefix(prefix))
-		}
-	}
-	return trusted.clientIP
+	return newProxyRanges(c.Settings.TrustedProxies).clientIP
 }
 
 // proxyRanges are the addresses whose X-Forwarded-For is trusted.
 type proxyRanges []netip.Prefix
+
+// newProxyRanges reads ranges in CIDR notation. Settings.Check reports those that cannot be read.
+func newProxyRanges(cidrs []string) (ranges proxyRanges) {
+	for _, cidr := range cidrs {
+		if prefix, err := netip.ParsePrefix(cidr); err == nil {
+			ranges = append(ranges, unmapPrefix(prefix))
+		}
+	}
+	return ranges
+}
 
 func (p proxyRanges) contains(ip netip.Addr) bool {
 	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(ip) })

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"container/list"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +18,9 @@ import (
 // client sends its header within milliseconds, so only clients that never finish theirs reach it.
 const maxHeaderMemory = 32 << 20
 
+// limitPerAddress is how the log names the limit of one peer address.
+const limitPerAddress = "server.max_connections_per_address"
+
 // headerCost estimates what net/http holds of a part of an unfinished header, in bytes: the text, in a
 // buffer that doubles as it grows, and a map entry for each field, which for short fields is twenty times
 // the text.
@@ -29,12 +33,14 @@ const response431 = "HTTP/1.1 431 Request Header Fields Too Large\r\n" +
 
 // connections limits how many connections are open at once, in total and for each peer address. At a limit,
 // the connection that has been idle longest is closed; if none is idle, the new one is. A connection is idle
-// while it has no complete request header: after it is accepted, and between requests.
+// while it has no complete request header: after it is accepted, and between requests. It counts as idle too
+// while a request without a verified token has not sent all of the body that it announced: otherwise strangers
+// could occupy every connection for as long as a body may take.
 //
 // It wraps the listener and provides the server's ConnState hook. The connections carry plain HTTP.
 type connections struct {
 	maxTotal, maxPerAddress int
-	trusted                 []netip.Prefix // proxies, whose address many callers share
+	trusted                 proxyRanges // many callers share the address of a proxy
 	reports                 limitReports
 
 	mu         sync.Mutex
@@ -53,17 +59,12 @@ type peerAddress struct {
 }
 
 func newConnections(s Settings, logger *slog.Logger) *connections {
-	c := &connections{
+	return &connections{
 		maxTotal: s.MaxConnections, maxPerAddress: s.MaxConnectionsPerAddress,
+		trusted:   newProxyRanges(s.TrustedProxies),
 		reports:   limitReports{logger: logger, counts: map[string]*limitReport{}},
 		addresses: map[netip.Prefix]*peerAddress{},
 	}
-	for _, proxy := range s.TrustedProxies {
-		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Settings.Check reports the others
-			c.trusted = append(c.trusted, prefix)
-		}
-	}
-	return c
 }
 
 // limit returns a listener whose connections are counted.
@@ -99,7 +100,7 @@ func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if address := c.addresses[prefix]; bounded && address != nil && address.open >= c.maxPerAddress {
-		limit = "server.max_connections_per_address"
+		limit = limitPerAddress
 		if !c.closeOldest(&address.idle) {
 			return nil, limit
 		}
@@ -133,10 +134,8 @@ func (c *connections) countKey(conn net.Conn) (netip.Prefix, bool) {
 		return netip.Prefix{}, false // not an IP network
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	for _, proxy := range c.trusted {
-		if proxy.Contains(ip) {
-			return netip.Prefix{}, false
-		}
+	if c.trusted.contains(ip) {
+		return netip.Prefix{}, false
 	}
 	bits := 32
 	if ip.Is6() {
@@ -160,11 +159,16 @@ func (c *connections) closeOldest(of *list.List) bool {
 }
 
 func (c *connections) setIdle(conn *connection) {
+	c.setReplaceable(conn)
+	conn.readingHeader.Store(true)
+}
+
+// setReplaceable lets conn make room for another connection.
+func (c *connections) setReplaceable(conn *connection) {
 	conn.idle = c.idle.PushBack(conn)
 	if conn.address != nil {
 		conn.idleInAddress = conn.address.idle.PushBack(conn)
 	}
-	conn.readingHeader.Store(true)
 }
 
 func (c *connections) setBusy(conn *connection) {
@@ -278,6 +282,38 @@ func (c *connection) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// awaitBody notes that the request has not sent its body yet, and that its token is not verified.
+func (c *connection) awaitBody() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if !c.removed && c.idle == nil {
+		c.table.setReplaceable(c)
+	}
+}
+
+// proceed notes that the request has sent its body, or that its token is verified.
+func (c *connection) proceed() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if !c.removed && !c.readingHeader.Load() {
+		c.table.setBusy(c)
+	}
+}
+
+// connectionKey is the key of a request's *connection in its context.
+type connectionKey struct{}
+
+// connContext is the ConnContext hook of http.Server.
+func connContext(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// connectionOf returns the connection of a request, or nil if it is not counted.
+func connectionOf(ctx context.Context) *connection {
+	conn, _ := ctx.Value(connectionKey{}).(*connection)
+	return conn
+}
+
 // Close implements net.Conn.
 func (c *connection) Close() error {
 	c.table.mu.Lock()
@@ -313,8 +349,11 @@ const reportInterval = time.Minute
 func (r *limitReports) add(limit string, peer net.Addr) {
 	if n := r.due(limit, time.Now()); n > 0 {
 		host, _, _ := net.SplitHostPort(peer.String())
-		r.logger.Warn("connections closed at a limit; list proxies in server.trusted_proxies",
-			"limit", limit, "count", n, "last_address", host)
+		text := "connections closed at a limit"
+		if limit == limitPerAddress {
+			text += "; list proxies in server.trusted_proxies"
+		}
+		r.logger.Warn(text, "limit", limit, "count", n, "last_address", host)
 	}
 }
 

@@ -214,6 +214,11 @@ func TestConnectionLimitsCloseTheLongestIdle(t *testing.T) {
 				s.TrustedProxies = 1, []string{"192.0.2.0/24"}
 		},
 			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "ooo"},
+		"none of a trusted proxy whose range is written for a dual listener": {
+			settings: func(s *server.Settings) {
+				s.MaxConnectionsPerAddress, s.TrustedProxies = 1, []string{"::ffff:192.0.2.0/120"}
+			},
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "ooo"},
 		"one of a trusted proxy, where there are too many in all": {
 			settings: func(s *server.Settings) {
 				s.MaxConnections, s.TrustedProxies = 2, []string{"192.0.2.0/24"}
@@ -371,5 +376,46 @@ func TestResponseBeforeTheBodyIsSentArrives(t *testing.T) {
 	answer, err := io.ReadAll(conn)
 	if err != nil || !strings.Contains(string(answer), " 401 ") {
 		t.Errorf("got %.40q, %v", answer, err)
+	}
+}
+
+// Strangers must not occupy every connection with requests whose bodies never come.
+func TestARequestThatKeepsItsBodyBackMakesRoom(t *testing.T) {
+	for name, c := range map[string]struct {
+		request  func(f *testServer) string
+		makeRoom bool
+	}{
+		"to a public route": {func(*testServer) string { return "GET /health HTTP/1.1\r\nHost: x\r\n" }, true},
+		"with a bad token": {func(f *testServer) string {
+			return "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nAuthorization: Bearer x\r\n"
+		}, true},
+		"of a caller": {func(f *testServer) string {
+			return "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Read: 1\r\n" +
+				"Authorization: Bearer " + f.token("mcp:use") + "\r\n"
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, options{settings: func(s *server.Settings) { s.MaxConnections = 3 }})
+			f.transport.CloseIdleConnections()
+			for range 3 {
+				conn, err := net.Dial("tcp", f.address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = conn.Close() })
+				if _, err := io.WriteString(conn, c.request(f)+"Content-Length: 1000\r\n\r\n{"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(200 * time.Millisecond) // until the requests are being served
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			resp, err := client.Get("http://" + f.address + "/health")
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			if (err == nil) != c.makeRoom {
+				t.Errorf("another connection is answered with %v", err)
+			}
+		})
 	}
 }

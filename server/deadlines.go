@@ -47,8 +47,11 @@ func setDeadlines(ctx echo.Context, readBody time.Duration, limitWrite bool) {
 	}
 	r := ctx.Request()
 	if r.ContentLength != 0 && connection.SetReadDeadline(state.started.Add(readBody)) == nil {
-		state.body = deadlineBody{ReadCloser: r.Body, connection: connection}
+		state.body = deadlineBody{ReadCloser: r.Body, connection: connection, counted: connectionOf(r.Context())}
 		r.Body = &state.body
+		if state.body.counted != nil {
+			state.body.counted.awaitBody()
+		}
 	}
 }
 
@@ -56,6 +59,15 @@ func setDeadlines(ctx echo.Context, readBody time.Duration, limitWrite bool) {
 type deadlineBody struct {
 	io.ReadCloser
 	connection http.ResponseController
+	counted    *connection // nil if connections are not counted
+}
+
+// proceed keeps the connection of the request from being closed to make room for another.
+func (b *deadlineBody) proceed() {
+	if b.counted != nil {
+		b.counted.proceed()
+		b.counted = nil
+	}
 }
 
 // Limits for draining the body of an unauthenticated request so its connection can be reused: every sign-in
@@ -81,6 +93,7 @@ func (b *deadlineBody) drainable(announced int64, now time.Time) bool {
 func (b *deadlineBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
+		b.proceed()
 		_ = b.connection.SetReadDeadline(time.Time{})
 		*b = deadlineBody{ReadCloser: http.NoBody}
 	}

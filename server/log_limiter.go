@@ -12,7 +12,7 @@ import (
 	"gatehouse/providers"
 )
 
-// Limits of log lines that no authenticated caller is responsible for: enough to diagnose a problem, too few
+// Limits of log lines about refusals and requests without a token: enough to diagnose a problem, too few
 // to fill a disk. Every request is still counted in [RequestCounts].
 const (
 	linesPerSecond = 20
@@ -25,8 +25,10 @@ const (
 // logLimiter drops log lines beyond a rate for each kind of line, and logs how many were dropped. Successful
 // requests with a valid token are always logged.
 type logLimiter struct {
-	// refusals are requests that were rejected, or served without a token.
+	// refusals are requests without a valid token, whether rejected or served.
 	refusals lineLimiter
+	// callers are rejected requests of authenticated callers. Requests without a token must not hide them.
+	callers lineLimiter
 	// faults are responses with a status of 500 or above other than 503. They have their own limit, so that
 	// refusals do not hide them.
 	faults lineLimiter
@@ -40,6 +42,7 @@ func newLogLimiter(logger *slog.Logger) *logLimiter {
 	newLimiter := func() *rate.Limiter { return rate.NewLimiter(linesPerSecond, lineBurst) }
 	return &logLimiter{
 		refusals: lineLimiter{limiter: newLimiter(), logger: logger, kind: "refusals"},
+		callers:  lineLimiter{limiter: newLimiter(), logger: logger, kind: "refusals of signed-in callers"},
 		faults:   lineLimiter{limiter: newLimiter(), logger: logger, kind: "faults"},
 		outages:  map[providers.Reason]*lineLimiter{},
 		logger:   logger,
@@ -53,8 +56,10 @@ func (l *logLimiter) allow(state *requestState, status int) bool {
 		return l.outageLimiter(state.reason).allow()
 	case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
 		return l.faults.allow()
-	case status >= http.StatusBadRequest || state.identity == nil:
+	case state.identity == nil:
 		return l.refusals.allow()
+	case status >= http.StatusBadRequest:
+		return l.callers.allow()
 	}
 	return true
 }

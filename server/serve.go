@@ -57,6 +57,7 @@ func Serve(
 	srv := &http.Server{
 		Handler:           h,
 		ConnState:         conns.setState,
+		ConnContext:       connContext,
 		ReadHeaderTimeout: s.ReadHeaderTimeout,
 		IdleTimeout:       s.IdleTimeout,
 		MaxHeaderBytes:    s.MaxHeaderBytes,

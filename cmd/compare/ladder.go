@@ -244,8 +244,8 @@ func (w *world) rows(ctx context.Context) ([]row, error) {
 		{"gate alone, known token, log off", 1.45, modern(gated), answer},
 		{"refused: no token", 1.1, refused([]string{""}), answer},
 		{"refused: garbage", 1.4, refused([]string{strings.Repeat("x", 900)}), answer},
-		{"refused: expired, never seen before", 1.6, side{open, http.StatusUnauthorized, w.unlike(open, expired)}, answer},
-		{"refused: for another audience, never seen before", 1.6, side{open, http.StatusUnauthorized, w.unlike(open, foreign)}, answer},
+		{"refused: expired, never seen before", 1.9, side{open, http.StatusUnauthorized, w.unlike(open, expired)}, answer},
+		{"refused: for another audience, never seen before", 1.9, side{open, http.StatusUnauthorized, w.unlike(open, foreign)}, answer},
 		{"refused: expired, 500 tokens in turn", 1.6, refused(w.many(open, different, expired)), answer},
 		{"refused: for another audience, 500 in turn", 1.6, refused(w.many(open, different, foreign)), answer},
 	}, failure

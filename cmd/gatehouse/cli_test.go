@@ -519,6 +519,17 @@ func TestScopesOfTheDemoAreWarnedOfWhileTheDemoIsOff(t *testing.T) {
 	})
 }
 
+func TestAServerThatRequiresNoScopeSaysSo(t *testing.T) {
+	const note = "Note: scopes.required is empty"
+	provider := []string{"config", "--provider.kind=oidc", "--provider.issuer=http://localhost:9", "--resource=http://localhost:3002/mcp"}
+	if got := gatehouse(t, provider...); got.code != exitOK || !strings.Contains(got.stdout, note) {
+		t.Errorf("exit code %d:\n%s", got.code, got.stdout)
+	}
+	if got := gatehouse(t, append(provider, "--scopes.required=mcp:use")...); strings.Contains(got.stdout, note) {
+		t.Errorf("with a required scope:\n%s", got.stdout)
+	}
+}
+
 func TestServeIsTheCommandThatNeedsNoName(t *testing.T) {
 	s, address := startService(t, "--resource=http://ADDRESS/")
 	if status, _ := get(t, "http://"+address+"/health"); status != http.StatusOK {

@@ -77,7 +77,7 @@ func TestDoctorFindsNothingWrongWithAHealthyServer(t *testing.T) {
 	})
 	t.Run("oidc, with the issuer as a program of its own", func(t *testing.T) {
 		_, issuer := startService(t, "issuer", "--listen=ADDRESS", "--issuer=http://ADDRESS")
-		settings := []string{"--provider.kind=oidc", "--provider.issuer=http://" + issuer, "--tools.demo", "--server.allowed_origins=http://localhost:*"}
+		settings := []string{"--provider.kind=oidc", "--provider.issuer=http://" + issuer, "--tools.demo", "--scopes.required=mcp:use", "--server.allowed_origins=http://localhost:*"}
 		t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 		// Before the server runs everything else can be looked at.
 		code, e := doctorSays(t, console{}, append(settings, "--resource=http://"+freeAddress(t)+"/mcp")...)

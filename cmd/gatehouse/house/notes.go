@@ -19,6 +19,10 @@ func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	if len(catalog.Tools) == 0 {
 		notes = append(notes, "the server offers no tools: "+AddATool)
 	}
+	if len(cfg.Scopes.Required) == 0 {
+		notes = append(notes, "scopes.required is empty: every token of the provider for this resource may call the tools that need no "+
+			"scope of their own; set it, for example to mcp:use, to admit only tokens that were issued for such calls")
+	}
 	if names := idleDemoScopes(cfg, catalog); len(names) > 0 {
 		notes = append(notes, "scopes of the demo tools are set, but tools.demo is off and no other tool needs them: "+strings.Join(names, ", ")+
 			"; take them out, because a provider that does not know a scope may refuse the whole sign-in, or set tools.demo")
