@@ -74,8 +74,12 @@ func TestTheCostOfAMessageIsLinearInItsSize(t *testing.T) {
 		if twice > 3*once+256<<10 {
 			t.Fatalf("%d bytes cost %d bytes of memory, twice as many cost %d", size, once, twice)
 		}
-		if size > 4<<10 && twiceTook > 4*onceTook+20*time.Millisecond {
-			t.Fatalf("%d bytes take %v, twice as many take %v", size, onceTook, twiceTook)
+		for tries := 0; size > 4<<10 && twiceTook > 4*onceTook+20*time.Millisecond; tries++ {
+			if tries == 5 { // another program had the processor at most a few times
+				t.Fatalf("%d bytes take %v, twice as many take %v", size, onceTook, twiceTook)
+			}
+			_, onceTook = cost(s(size))
+			_, twiceTook = cost(s(2 * size))
 		}
 		if most := uint64(200 * len(s(2*size))); twice > most {
 			t.Fatalf("%d bytes cost %d bytes of memory", len(s(2*size)), twice)
