@@ -66,8 +66,8 @@ type Scopes struct {
 }
 
 // Implications returns Implies in the form that the server uses.
-func (s Scopes) Implications() server.Implications {
-	implications := server.Implications{}
+func (s Scopes) Implications() server.ScopeHierarchy {
+	implications := server.ScopeHierarchy{}
 	for _, line := range s.Implies {
 		broad, narrow, _ := parseImplication(line) // Check has seen it
 		implications[broad] = append(implications[broad], narrow...)

@@ -247,15 +247,20 @@ func (l *loader) byteLimits(config *Config, memoryLimit int64) {
 	switch {
 	case set.MaxBytes != 0:
 	case memoryLimit > 0:
-		l.derive(all, config.MCP.MaxBytes, "GOMEMLIMIT")
+		l.derive(all, config.MCP.MaxBytes, "the memory limit of the process")
 	default:
 		l.merge(layer{values: map[string]any{all: config.MCP.MaxBytes}, origins: map[string]string{all: "default"}})
 	}
 	if set.MaxBytesPerUser == 0 {
 		l.derive(perUser, config.MCP.MaxBytesPerUser, all)
 	}
-	if most := config.MCP.MaxBytesPerUser; most > 0 && config.Server.MaxBodyBytes > most {
-		l.report("server")("max_body_bytes", fmt.Sprintf("it is more than %s, which is %d: such a body would always be refused", perUser, most),
+	most, bodies := config.MCP.MaxBytesPerUser, "server.max_body_bytes"
+	if config.Server.MaxBodyBytes > most && most > 0 && l.origins[bodies] == "default" {
+		config.Server.MaxBodyBytes = most // a small container
+		l.derive(bodies, most, perUser)
+	}
+	if most > 0 && config.Server.MaxBodyBytes > most {
+		l.report("server")("max_body_bytes", fmt.Sprintf("it is more than %s, which is %d: such a body would be refused", perUser, most),
 			fmt.Sprintf("use at most %d, or raise %s", most, perUser))
 	}
 }

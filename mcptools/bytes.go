@@ -38,15 +38,21 @@ func newByteQuota(s Settings) *byteQuota {
 	return &byteQuota{perUser: s.MaxBytesPerUser, inAll: s.MaxBytes, users: map[string]int{}}
 }
 
-// take grants n bytes to user, or says why not. A caller who holds nothing besides own is granted any n up to the limit
-// in all: otherwise a message could be too heavy at every time.
+// take grants n bytes to user, or says why not. own is what the message holds already. The first piece of a message must
+// fit the limits. A message may then grow past a limit as long as nothing else is held under it: otherwise it could never
+// be served. A caller who would hold no more than byteStep may exceed the limit in all by a quarter: a few callers that
+// hold all of it must not keep ordinary messages of others out.
 func (q *byteQuota) take(user string, n, own int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch held := q.users[user]; {
+	held, inAll := q.users[user], q.inAll
+	if held+n <= byteStep {
+		inAll += inAll / 4
+	}
+	switch {
 	case held+n > q.perUser && (own == 0 || held > own):
 		return errTooManyOfYours
-	case q.total+n > q.inAll && q.total > own:
+	case q.total+n > inAll && q.total > own:
 		return errTooManyInAll
 	}
 	q.users[user] += n
@@ -87,12 +93,16 @@ func (r *reservation) grow(n int) error {
 	return nil
 }
 
-// hold adds a holder, which must call release.
-func (r *reservation) hold() { r.holders.Add(1) }
+// hold adds a holder, which must call release. A nil reservation holds nothing.
+func (r *reservation) hold() {
+	if r != nil {
+		r.holders.Add(1)
+	}
+}
 
 // release gives the bytes back when the last holder calls it.
 func (r *reservation) release() {
-	if r.holders.Add(-1) == 0 {
+	if r != nil && r.holders.Add(-1) == 0 {
 		r.quota.give(r.user, r.n)
 	}
 }
@@ -123,7 +133,7 @@ func readBody(r *http.Request, limit int, held *reservation) ([]byte, *refusal) 
 	}
 }
 
-// readAnnounced reads a body of r.ContentLength bytes. (net/http never returns more than that.)
+// readAnnounced reads a body of r.ContentLength bytes. (net/http ends the body at Content-Length.)
 func readAnnounced(r *http.Request, limit int64, held *reservation) ([]byte, *refusal) {
 	if limit > 0 && r.ContentLength > limit {
 		return nil, unreadable(&http.MaxBytesError{Limit: limit})

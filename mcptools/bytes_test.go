@@ -18,7 +18,8 @@ import (
 
 func TestAByteQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		perUser, inAll := rapid.IntRange(10, 40).Draw(t, "per user"), rapid.IntRange(10, 90).Draw(t, "in all")
+		const unit = 8 << 10
+		perUser, inAll := unit*rapid.IntRange(10, 40).Draw(t, "per user"), unit*rapid.IntRange(10, 90).Draw(t, "in all")
 		q := newByteQuota(Settings{MaxBytes: inAll, MaxBytesPerUser: perUser})
 		open := map[*reservation]bool{}
 		held := func(user string) (own, all int) {
@@ -32,7 +33,7 @@ func TestAByteQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"grow": func(t *rapid.T) {
-				user := rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "user")
+				user := rapid.SampledFrom([]string{"alice", "bob", "carol"}).Draw(t, "user")
 				r := q.reserve(user)
 				for one := range open {
 					if one.user == user && rapid.Bool().Draw(t, "the one that is open") {
@@ -40,19 +41,27 @@ func TestAByteQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 						break
 					}
 				}
-				n := rapid.IntRange(1, 30).Draw(t, "n")
+				n := unit * rapid.IntRange(1, 30).Draw(t, "n")
 				own, all := held(user)
-				before, want := r.n, error(nil)
-				switch {
-				case own+n > perUser && (before == 0 || own > before):
-					want = errTooManyOfYours
-				case all+n > inAll && all > before:
-					want = errTooManyInAll
+				othersOfUser, others := own-r.n, all-r.n
+				switch err := r.grow(n); err {
+				case nil:
+					open[r] = true
+					if own+n > perUser && (othersOfUser > 0 || r.n == n) {
+						t.Fatalf("%s holds %d of %d", user, own+n, perUser)
+					}
+					if all+n > inAll && others > 0 && (own+n > byteStep || all+n > inAll+inAll/4) {
+						t.Fatalf("%d of %d are held in all", all+n, inAll)
+					}
+				case errTooManyOfYours:
+					if own+n <= perUser {
+						t.Fatalf("%s holds %d of %d and gets no %d more", user, own, perUser, n)
+					}
+				case errTooManyInAll:
+					if all+n <= inAll {
+						t.Fatalf("%d of %d are held in all, and %s gets no %d more", all, inAll, user, n)
+					}
 				}
-				if err := r.grow(n); err != want {
-					t.Fatalf("%s holds %d of %d, %d of %d in all, %d by this message; %d more: got %v, want %v", user, own, perUser, all, inAll, before, n, err, want)
-				}
-				open[r] = true
 			},
 			"release": func(t *rapid.T) {
 				for r := range open {
@@ -234,4 +243,26 @@ func TestAMessageThatIsHeavyIsServedAlone(t *testing.T) {
 		t.Errorf("answered %d %.200s, want 200", status, answer)
 	}
 	untilBytes(t, h, isZero)
+}
+
+// A few callers that hold all of the limit must not keep ordinary messages of others out.
+func TestAnOrdinaryMessagePassesWhenOthersHoldTheLimit(t *testing.T) {
+	q := newByteQuota(Settings{MaxBytes: 1 << 20, MaxBytesPerUser: 256 << 10})
+	for _, user := range []string{"a", "b", "c", "d"} {
+		if err := q.reserve(user).grow(256 << 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.reserve("e").grow(300); err != nil {
+		t.Errorf("an ordinary message: %v", err)
+	}
+	if err := q.reserve("f").grow(100_000); err != errTooManyInAll {
+		t.Errorf("a large message: %v, want %v", err, errTooManyInAll)
+	}
+	for i := range 10 {
+		_ = q.reserve(fmt.Sprint("caller-", i)).grow(byteStep)
+	}
+	if q.total > 1<<20+1<<18 {
+		t.Errorf("%d bytes are held, at most a quarter more than the limit may be", q.total)
+	}
 }

@@ -259,19 +259,15 @@ func (e *exchange) close() {
 
 // hold keeps the bytes of the message counted until [exchange.forget]: the call may go on when its request is over.
 func (e *exchange) hold(held *reservation) {
-	if held != nil {
-		held.hold()
-		e.held = held
-	}
+	held.hold()
+	e.held = held
 }
 
 // forget takes from the request what is not needed any more once it has its response, or will have none.
 func (e *exchange) forget() {
 	e.request.Params, e.request.Extra = nil, nil
-	if e.held != nil {
-		e.held.release()
-		e.held = nil
-	}
+	e.held.release()
+	e.held = nil
 }
 
 func (e *exchange) statusOf(r *jsonrpc.Response) int {

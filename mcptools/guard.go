@@ -66,6 +66,11 @@ func (g guard) recovered(method string, result *mcp.Result, err *error) {
 
 // unexplained keeps from the caller in which way a tool broke its promise: the text would quote what it has no business to say.
 func (g guard) unexplained(method string, req mcp.Request, err error) error {
+	if failure, ok := errors.AsType[*jsonrpc.Error](err); ok && len(failure.Message) > maxRefusalBytes {
+		short := *failure // the SDK quotes names
+		short.Message = truncate(failure.Message, maxRefusalBytes)
+		return &short
+	}
 	broken, ok := errors.AsType[breach](err)
 	if !ok {
 		return err

@@ -1,6 +1,7 @@
 package mcptools
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -143,6 +144,9 @@ func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
 // manners that the SDK lacks around it. It satisfies server.Mount.
 func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
 	noteOperation(r, message{})
+	if refused := checkHeaders(r.Header); refused != nil {
+		return nil, refused, nothingHeld
+	}
 	switch {
 	case r.Method != http.MethodPost && h.isUnknownOldVersion(r):
 		return nil, unsupportedVersion(nil, r.Header.Get(versionHeader), h.versions), nothingHeld
@@ -178,6 +182,9 @@ func (h *Handler) readMessage(r *http.Request, held *reservation) (message, *ref
 		return message{}, refused
 	}
 	m, refused := peek(body)
+	if refused == nil && m.method == methodListen && len(body) > maxRememberedBytes {
+		refused = bodyTooLarge(m.id, "a message of this kind must be short") // its stream keeps it for as long as it lasts
+	}
 	if refused == nil {
 		refused = m.weigh(held)
 	}
@@ -203,7 +210,7 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	if plain := h.direct(r, m, r.Header.Get(versionHeader)); plain != nil {
 		return plain
 	}
-	if refused := m.checkDecodable(); refused != nil {
+	if refused := cmp.Or(checkLongName(r.Header, m), m.checkDecodable()); refused != nil {
 		return refused
 	}
 	r.Body = m.again()

@@ -2,8 +2,11 @@ package mcptools
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"strings"
+
+	"gatehouse/providers"
 )
 
 const (
@@ -13,6 +16,33 @@ const (
 	nameHeader      = "Mcp-Name"
 	lastEventHeader = "Last-Event-ID"
 )
+
+// maxVersionBytes bounds the name of a protocol version. Versions are dates.
+const maxVersionBytes = 64
+
+// checkHeaders refuses Mcp headers that are longer than what they repeat of a message may be: refusals quote them.
+func checkHeaders(header http.Header) *refusal {
+	if len(header.Get(versionHeader)) > maxVersionBytes || len(header.Get(methodHeader)) > maxMethodBytes ||
+		len(header.Get(sessionHeader)) > maxMethodBytes || len(header.Get(nameHeader)) > 2*maxNameBytes { // base64 is longer
+		return headerRefused(nil, "an Mcp header is too long")
+	}
+	return nil
+}
+
+// checkLongName refuses a long name in a header that is not the name in the message. The SDK would quote both.
+func checkLongName(header http.Header, m message) *refusal {
+	const usual = 256
+	if name := header.Get(nameHeader); len(name) > usual && name != m.name {
+		return headerRefused(m.id, "the Mcp-Name header is not the name in the message")
+	}
+	return nil
+}
+
+func headerRefused(id json.RawMessage, text string) *refusal {
+	refused := malformed(id, codeInvalidRequest, text)
+	refused.reason = providers.HeaderMismatch
+	return refused
+}
 
 // modernHeaders prepares the headers of a 2026-07-28 request for whoever compares them. The SDK compares a name that had to be
 // encoded without decoding it, and refuses headers that the specification says to ignore (MCP 2026-07-28, Streamable HTTP,

@@ -83,6 +83,15 @@ func TestAListOfMoreThanAThousandToolsIsSentWhole(t *testing.T) {
 	}
 }
 
+// members is n members of an object, each with a name of its own.
+func members(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `"%x":0,`, i)
+	}
+	return b.String()
+}
+
 // repeated is n copies of part, separated by commas.
 func repeated(part string, n int) string { return strings.TrimSuffix(strings.Repeat(part+",", n), ",") }
 
@@ -113,12 +122,19 @@ func TestMessagesThatAreLargerThanTheirUseAreRefusedInAFewWords(t *testing.T) {
 		"a long URI to listen to":         {modernly("subscriptions/listen", `"notifications":{"resourceSubscriptions":["`+long+`"]}`), 400, "too long"},
 		"a long URI to complete":          {modernly("completion/complete", `"ref":{"type":"ref/resource","uri":"`+long+`"}`), 400, "too long"},
 		"101 URIs to listen to":           {modernly("subscriptions/listen", `"notifications":{"resourceSubscriptions":[`+repeated(`"doc://a"`, 101)+`]}`), 400, "more than 100"},
-		"a long method":                   {modernly(strings.Repeat("m", 45_000), ""), 400, "method is too long"},
+		"a long method":                   {modernly(strings.Repeat("m", 45_000), "").with(methodHeader, "m"), 400, "method is too long"},
 		"params of the wrong type":        {modernly("tools/call", `"name":"greet","requestState":7,`+large), 400, "not what the method takes"},
 		"arguments of a prompt":           {modernly("prompts/get", `"name":"plan","arguments":{"a":7},`+large), 400, "not what the method takes"},
 		"small params of the wrong type":  {modernly("prompts/get", `"name":"plan","arguments":{"secret":7}`).with(nameHeader, "plan"), 400, "not what the method takes"},
 		"the same, on the SDK's handler":  {modernly("prompts/get", `"name":"plan","arguments":{"secret":7}`).replaced(`"id":7`, `"id":-7`).with(nameHeader, "plan"), 400, "not what the method takes"},
 		"the same, in a list":             {modernly("tools/list", large), 413, "params are too large"},
+		"a version in a header":           {modernly("tools/list", "").with(versionHeader, strings.Repeat("9", 30_000)), 400, "header is too long"},
+		"a method in a header":            {modernly("tools/list", "").with(methodHeader, strings.Repeat("m", 30_000)), 400, "header is too long"},
+		"a name in a header":              {modernly("tools/call", `"name":"greet"`).with(nameHeader, strings.Repeat("n", 8_000)), 400, "not the name in the message"},
+		"a version in _meta":              {legacily("ping", `"_meta":{"io.modelcontextprotocol/protocolVersion":"`+strings.Repeat("1", 15_000)+`"}`).with(sessionHeader, "x"), 400, "unsupported"},
+		"a tool with a long name":         {modernlyCalling(strings.Repeat("n", 8_000), `{}`), 400, "unknown tool"},
+		"the names of many members":       {posted{`{` + members(100_000) + `"method":"tools/list"}`, nil}, 413, "too many values"},
+		"a large subscription":            {modernly("subscriptions/listen", `"x":"`+strings.Repeat("x", 17<<10)+`"`), 413, "must be short"},
 		"arguments that the schema names": {modernlyCalling("greet", `{"name":{"secret":"`+strings.Repeat("z", 500_000)+`"}}`), 200, "truncated"},
 		"an id that is null":              {modernly("tools/list", "").replaced(`"id":7`, `"id":null`), 400, "-32600"},
 		"an id beyond 2^53":               {modernly("tools/list", "").replaced(`"id":7`, `"id":9007199254740993`), 400, "-32600"},
@@ -135,7 +151,7 @@ func TestMessagesThatAreLargerThanTheirUseAreRefusedInAFewWords(t *testing.T) {
 			if status != c.status || !strings.Contains(body, c.want) {
 				t.Errorf("answered %d %.300s, want %d with %q", status, body, c.status, c.want)
 			}
-			if status != http.StatusOK && len(body) > 400 || len(body) > 8<<10 || strings.Contains(body, "secret") && status != http.StatusOK {
+			if status != http.StatusOK && len(body) > 1_400 || len(body) > 8<<10 || strings.Contains(body, "secret") && status != http.StatusOK {
 				t.Errorf("%d bytes are answered, which quote the message: %.300s", len(body), body)
 			}
 		})

@@ -37,7 +37,7 @@ func (m *message) checkDecodable() *refusal {
 
 func takesLargeParams(method string) bool {
 	switch method {
-	case methodCallTool, methodGetPrompt, methodComplete, methodListen:
+	case methodCallTool, methodGetPrompt, methodComplete:
 		return true
 	}
 	return false

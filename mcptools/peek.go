@@ -172,7 +172,7 @@ var errUnknownCursor = errors.New("this server did not issue the cursor")
 func isAbsent(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
 
 // peek reads one JSON-RPC message just far enough to know its operation, and refuses what no real message has: a batch,
-// an object that two parsers could read differently, a name, an id or a tree of values that is larger than its use.
+// an object that two parsers could read differently, and a name, an id or a number of values beyond any real use.
 // Names are matched exactly, no member of what it reads may occur twice, and none that means something in two spellings:
 // otherwise one parser could check one tool and another call a second one. The check in guard.authorize looks at what is
 // dispatched and does not depend on this one.
@@ -182,6 +182,10 @@ func peek(body []byte) (message, *refusal) {
 	if len(trimmed) > 0 && trimmed[0] == '[' {
 		// 2025-03-26 had batches; no client sends one, and later versions dropped them.
 		return m, malformed(nil, codeInvalidRequest, "batches are not supported")
+	}
+	// Counting allocates nothing; reading the members of an object keeps their names.
+	if rawjson.CountValues(body, maxArgumentValues+maxOtherValues+1) > maxArgumentValues+maxOtherValues {
+		return m, bodyTooLarge(nil, "the message has too many values")
 	}
 	var top [6]json.RawMessage
 	if rawjson.Members(body, top[:], "id", "method", "params", "jsonrpc", "result", "error") != nil {
@@ -235,7 +239,7 @@ func (m *message) readParams() *refusal {
 	case hasMoreValues(arguments, maxArgumentValues):
 		return bodyTooLarge(m.id, "arguments have too many values")
 	case hasMoreValues(m.params, maxOtherValues) &&
-		rawjson.CountValues(m.params, maxArgumentValues+maxOtherValues+1) > rawjson.CountValues(arguments, maxArgumentValues+1)+maxOtherValues:
+		rawjson.CountValues(m.params, maxArgumentValues+maxOtherValues) > rawjson.CountValues(arguments, maxArgumentValues+1)+maxOtherValues:
 		return bodyTooLarge(m.id, "params have too many values besides arguments")
 	}
 	p := params{name: in[0], uri: in[1], notifications: in[2], ref: in[3], meta: in[4], cursor: in[5]}

@@ -95,7 +95,7 @@ func noSuchSession() *refusal {
 // plain text (MCP 2026-07-28, Streamable HTTP, Protocol Version Header).
 func unsupportedVersion(id json.RawMessage, requested string, supported []string) *refusal {
 	return &refusal{status: http.StatusBadRequest, code: codeUnsupportedVersion, text: "unsupported protocol version", reason: providers.VersionUnsupported,
-		id: id, data: map[string]any{"supported": supported, "requested": requested}}
+		id: id, data: map[string]any{"supported": supported, "requested": truncate(requested, maxVersionBytes)}}
 }
 
 // tooMany answers whoever would get more of something than the settings grant. What the caller has too many of is his to

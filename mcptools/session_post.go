@@ -2,6 +2,7 @@ package mcptools
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -94,8 +95,8 @@ func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo)
 }
 
 // handshake lets the server answer the message that begins a session. The session takes its place only if it
-// came about: a handshake that fails must not end another session. It is idle from then on, and not only when
-// the client has read the answer: otherwise many handshakes at once could take all places of their caller,
+// came about: a handshake that fails must not end another session. It counts as idle as soon as it is in the
+// table, even before the client has read the answer: otherwise many handshakes at once could take all places of their caller,
 // and none of them could make room.
 func (p *post) handshake(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) (*session, *refusal) {
 	table := p.handler.sessions
@@ -118,6 +119,9 @@ func (p *post) handshake(w http.ResponseWriter, r *http.Request, who *auth.Token
 	if err := table.add(s); err != nil {
 		s.end()
 		p.leave()
+		if errors.Is(err, errSessionOver) {
+			return nil, noSuchSession()
+		}
 		return nil, tooManySessions(err, table.retryAfter(who.UserID, err))
 	}
 	return s, nil
@@ -167,10 +171,11 @@ func (p *post) call(s *session, w http.ResponseWriter, r *http.Request, who *aut
 // on when its client hangs up: that is not how clients of the older era cancel.
 func (p *post) ask(s *session, w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
 	p.begin(w, r, who)
+	p.hold(p.message.held)
 	if !s.expect(&p.exchange) {
+		p.held.release()
 		return malformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
 	}
-	p.hold(p.message.held)
 	p.message = message{} // and with it the body; params stay in memory as long as the call
 	if s.deliver(p.request) {
 		switch {

@@ -28,12 +28,16 @@ type usage struct {
 	posts   int       // in progress
 	orphans int       // calls that go on after their client hung up
 	streams int       // standing streams
+	over    bool      // it has ended
 	last    time.Time // when the session was used last; of no meaning while it is in use
 	// The places in the lists of the table; nil while the session is not in the table.
 	inAll, ofCaller *lru.Element
 }
 
 func (u *usage) idle() bool { return u.posts == 0 && u.orphans == 0 && u.streams == 0 }
+
+// errSessionOver says that a session ended before it was in the table.
+var errSessionOver = errors.New("the session is over")
 
 // restOfOthers is how long a session must have been idle before it can make room for another caller.
 const restOfOthers = time.Minute
@@ -54,9 +58,13 @@ func (t *sessions) room(owner string) error {
 	return err
 }
 
-// add takes s in, and ends the session that had to make room for it. The errors are those of room.
+// add takes s in, and ends the session that had to make room for it. The errors are those of room, and errSessionOver.
 func (t *sessions) add(s *session) error {
 	t.mu.Lock()
+	if s.use.over {
+		t.mu.Unlock()
+		return errSessionOver
+	}
 	replaced, err := t.place(s.owner)
 	if err == nil {
 		if replaced != nil {
@@ -210,8 +218,9 @@ func (t *sessions) remove(s *session) {
 	t.drop(s)
 }
 
-// drop takes s out if it is in; mu must be held.
+// drop takes s out if it is in; mu must be held. It cannot come in again.
 func (t *sessions) drop(s *session) {
+	s.use.over = true
 	s.idle.Stop()
 	if s.use.inAll == nil {
 		return

@@ -13,12 +13,12 @@ type Settings struct {
 	Era                string        `koanf:"era" help:"dual: clients of every protocol version, with sessions for the older ones; stateless: no sessions, any number of replicas"`
 	CallTimeout        time.Duration `koanf:"call_timeout" help:"how long one call may take"`
 	SessionTimeout     time.Duration `koanf:"session_timeout" help:"how long a session may be idle; clients start a new one by themselves"`
-	Keepalive          time.Duration `koanf:"keepalive" help:"after which silence a stream gets a comment, and the answer to a call becomes a stream; 0: never"`
+	Keepalive          time.Duration `koanf:"keepalive" help:"how long a stream may be silent before it gets a comment, and a call before its answer becomes a stream; 0: never"`
 	MaxSessions        int           `koanf:"max_sessions" help:"open sessions in all; at the limit an idle one makes room"`
 	MaxSessionsPerUser int           `koanf:"max_sessions_per_user" help:"open sessions of one caller; at the limit the least recently used idle one ends"`
 	MaxCalls           int           `koanf:"max_calls" help:"calls in flight in all"`
 	MaxCallsPerUser    int           `koanf:"max_calls_per_user" help:"calls in flight of one caller"`
-	MaxBytes           int           `koanf:"max_bytes" help:"bytes of messages being read and of calls in flight, in all; 0: a quarter of GOMEMLIMIT, 64 MiB without one"`
+	MaxBytes           int           `koanf:"max_bytes" help:"bytes of messages being read and of calls in flight, in all; a caller with less than 64 KiB may exceed it by a quarter; 0: a quarter of the memory limit (GOMEMLIMIT, or 0.9 of the container's), 64 MiB without one"`
 	MaxBytesPerUser    int           `koanf:"max_bytes_per_user" help:"the same for one caller; 0: a quarter of mcp.max_bytes"`
 	MaxStreams         int           `koanf:"max_streams" help:"standing streams of notifications in all"`
 	MaxStreamsPerUser  int           `koanf:"max_streams_per_user" help:"standing streams of one caller"`

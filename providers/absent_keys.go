@@ -32,7 +32,7 @@ func newAbsentKeys() *absentKeys {
 	return &absentKeys{seen: seen}
 }
 
-// add remembers that a token named the key. The earliest fetch that can settle it is the one after those begun.
+// add remembers that a token named the key. Only a fetch that begins later can settle it.
 func (a *absentKeys) add(key absentKey, begun uint64) {
 	if _, known := a.seen.Get(key); !known {
 		a.seen.Add(key, begun)

@@ -93,6 +93,7 @@ const localRefetchInterval = 100 * time.Millisecond
 // Open implements [Settings].
 func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 	issuer, err := localissuer.New(localissuer.Config{
+		UserAgent:                      site.UserAgent,
 		Issuer:                         site.Resource.Origin(),
 		Resources:                      []string{site.Resource.String()},
 		Scopes:                         site.KnownScopes,

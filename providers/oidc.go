@@ -33,7 +33,7 @@ type OIDC struct {
 	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes, as text, a list, or the names in an object; dots lead into objects, also through names with dots; the first that is there counts"`
 	ScopeMap         []string `koanf:"scope_map" help:"what the provider calls our scopes, theirs=ours, such as api://demo/mcp.use=mcp:use; clients are told to ask for the first name of each"`
 	DefaultScopes    []string `koanf:"default_scopes" help:"the scopes of a token that has no scope claim at all"`
-	ScopesAdvertised []string `koanf:"scopes_advertised" help:"what metadata and the first challenge tell clients to ask for, instead of scopes.initial"`
+	ScopesAdvertised []string `koanf:"scopes_advertised" help:"what metadata and the first challenge tell clients to ask for, instead of scopes.initial; challenges for more scopes name those that belong to no tool"`
 	ClientClaims     []string `koanf:"client_claims" help:"claims that may name the client; the first that is not empty counts"`
 	SubjectClaim     string   `koanf:"subject_claim" help:"the claim that names the caller"`
 

@@ -61,8 +61,8 @@ func isSparing(ctx context.Context) bool { return ctx.Value(sparingKey{}) != nil
 type overLimitKey struct{}
 
 // OverLimit returns a context for an address that sent too many tokens lately which were bad or could not be judged. Tokens
-// are judged as always, but nothing is remembered of a token that is not good, so that one address cannot fill the memory
-// that all share. It is weaker than [Sparing], which implies it.
+// are judged as always, but an unknown key that one of them names is not remembered, so that one address cannot fill the
+// memory that all share. It is weaker than [Sparing], which implies it.
 func OverLimit(ctx context.Context) context.Context {
 	return context.WithValue(ctx, overLimitKey{}, true)
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,15 +13,15 @@ import (
 	"gatehouse/providers"
 )
 
-// requireToken lets a request pass if its route is public, or if it carries a token that the provider vouches for. A
-// route that somebody adds and forgets to name public is closed. A path that nobody registered passes too: its 404 tells
-// more than a sign-in that leads nowhere.
-func requireToken(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
+// authenticate passes a request on if its route is public or its token is valid. A route that is not named
+// public is closed. A path without a route passes, too: a 404 tells the caller more than a sign-in for
+// nothing.
+func authenticate(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
 	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
 	explainer, explains := p.(providers.Explainer)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if !registered(c) || public.has(c.Path()) {
+			if !isRegistered(c) || public.has(c.Path()) {
 				return next(c)
 			}
 			token, err := bearerToken(c.Request().Header)
@@ -30,69 +29,72 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				return err
 			}
 			ctx := c.Request().Context()
-			sender := neighbourhood(c.RealIP())
-			visitOf(c).sender = sender
-			switch all, bad := throttle.exceeded(sender, visitOf(c).began); {
+			key := rateLimitKey(c.RealIP())
+			stateOf(c).rateLimitKey = key
+			switch all, bad := throttle.exceeded(key, stateOf(c).started); {
 			case bad:
-				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
+				ctx = providers.Sparing(ctx) // a throttled address must not cause introspection
 			case all:
 				ctx = providers.OverLimit(ctx)
 			}
 			id, err := p.Verify(ctx, token)
 			if explains && cfg.Logger.Enabled(ctx, slog.LevelDebug) {
-				explain(cfg.Logger, explainer, c, token)
+				logExplanation(cfg.Logger, explainer, c, token)
 			}
 			if err != nil {
-				// A caller that hangs up while a question is open has cost as much as a bad token, and so has
-				// one whose unknown token made others wait.
+				// Hanging up during an introspection costs the issuer as much as a bad token, and so does an
+				// unknown token that makes others wait.
 				if errors.Is(err, providers.ErrInvalidToken) || errors.Is(err, providers.ErrTooManyUnknown) ||
 					ctx.Err() != nil && !providers.CountsAsFailure(err) {
-					// What was not asked because of the throttle stays throttled, whatever it has room for by now: nobody said that
-					// this token is bad.
-					if wait := throttle.failed(sender); wait > 0 || providers.ReasonOf(err) == providers.Throttled {
-						throttle.linger(ctx)
-						return tooManyFailures(wait, err)
+					// A token that was not introspected because of the throttle stays throttled even if the
+					// limit has recovered meanwhile: it was not found invalid, so it must not get a 401.
+					wait := throttle.recordFailure(key)
+					if wait > 0 || providers.ReasonOf(err) == providers.Throttled {
+						throttle.tarpit(ctx)
+						return errTooManyFailures(wait, err)
 					}
-				} else if providers.CountsAsFailure(err) && throttle.undecided(sender) > 0 {
-					// It stays what it is: the token may be a good one.
-					throttle.linger(ctx)
+				} else if providers.CountsAsFailure(err) && throttle.recordUndecided(key) > 0 {
+					// Still a 503: the token may be valid.
+					throttle.tarpit(ctx)
 				}
-				return refusedToken(err)
+				return errVerify(err)
 			}
-			visitOf(c).identity = cfg.Implies.expand(id)
+			stateOf(c).identity = cfg.Implies.expand(id)
+			stateOf(c).body.proceed()
 			return next(c)
 		}
 	}
 }
 
-// explain writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
-func explain(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
+// logExplanation logs the steps of the verification at level debug. It makes no network request.
+func logExplanation(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
 	ctx := c.Request().Context()
-	logger.DebugContext(ctx, "token", "request_id", visitIn(ctx).id, "steps", explainer.Explain(ctx, token, false))
+	steps := explainer.Explain(ctx, token, false)
+	logger.DebugContext(ctx, "token", "request_id", stateFrom(ctx).id, "steps", steps)
 }
 
-// registered reports whether the router knows the path, with whatever method.
-func registered(c echo.Context) bool { return c.Path() != "" }
+// isRegistered reports whether the router has a route for the path, with any method.
+func isRegistered(c echo.Context) bool { return c.Path() != "" }
 
-// bearerToken returns the one Bearer credential of a request (RFC 6750, section 2.1). Tokens anywhere else (query, form,
-// cookie) do not count: OAuth 2.1, section 5.1 forbids them. Two credentials are refused, because a proxy may have
-// looked at the other one.
+// bearerToken returns the single Bearer credential of a request (RFC 6750, section 2.1). Tokens in the
+// query, a form or a cookie are ignored: OAuth 2.1, section 5.1 forbids them. Two credentials are an error,
+// because a proxy may have checked the other one.
 func bearerToken(h http.Header) (string, error) {
 	fields := h.Values(echo.HeaderAuthorization)
 	switch {
 	case len(fields) == 0:
-		return "", noCredentials()
+		return "", errNoCredentials()
 	case len(fields) > 1:
-		return "", malformedCredentials(errors.New("more than one Authorization header"))
+		return "", errMalformedCredentials(errors.New("more than one Authorization header"))
 	}
 	scheme, token, found := strings.Cut(fields[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		// Another scheme is no credential for this server (RFC 9110, section 11.6.2).
-		return "", noCredentials()
+		return "", errNoCredentials()
 	}
 	token = strings.TrimLeft(token, " ")
 	if !found || !isToken68(token) {
-		return "", malformedCredentials(errors.New("no token of the form that RFC 6750 requires behind Bearer"))
+		return "", errMalformedCredentials(errors.New("no token (RFC 6750, section 2.1) after Bearer"))
 	}
 	return token, nil
 }
@@ -101,14 +103,15 @@ func bearerToken(h http.Header) (string, error) {
 func isToken68(s string) bool {
 	body := strings.TrimRight(s, "=")
 	var other byte
-	for i := range len(body) { // to the end, because whether to go on would be asked at every byte of every good token
-		other |= notToken68[body[i]]
+	for i := range len(body) { // no early exit: the branch would cost every byte of every good token
+		other |= nonToken68[body[i]]
 	}
 	return other == 0 && body != ""
 }
 
-// notToken68 is 1 for the bytes that no b64token has: a table, because every byte of every token is looked up in it.
-var notToken68 = func() (not [256]byte) {
+// nonToken68 is 1 for bytes that cannot be part of a b64token. A table, because it is read for every byte of
+// every token.
+var nonToken68 = func() (not [256]byte) {
 	for i := range not {
 		not[i] = 1
 	}
@@ -118,49 +121,40 @@ var notToken68 = func() (not [256]byte) {
 	return not
 }()
 
-// requireScopes checks what the caller may do. It comes after the token, so that a body is never read for a stranger, and
-// before anything acts on the request. The mount says what its operation needs; every other closed route needs the
-// required scopes.
-func requireScopes(cfg Config, mcp Mount) echo.MiddlewareFunc {
-	// One client that tries again and again must not fill the log.
-	unobtainable := rate.Sometimes{Interval: time.Minute}
+// authorize checks that the token has the scopes that the operation needs. It runs after authenticate, so
+// that no body is read without a valid token. The mount names the scopes of its operations; every other
+// protected route needs the required scopes only.
+func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
+	// Rate-limited: a client that retries must not fill the log.
+	unobtainableWarning := rate.Sometimes{Interval: time.Minute}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			v := visitOf(c)
-			if v.identity == nil {
+			state := stateOf(c)
+			if state.identity == nil {
 				return next(c)
 			}
-			var ofOperation []string
+			var operationScopes []string
 			if c.Path() == cfg.Resource.Path() {
 				r := c.Request()
 				r.Body = http.MaxBytesReader(c.Response(), r.Body, int64(cfg.Settings.MaxBodyBytes))
 				var done func()
-				ofOperation, v.handler, done = mcp.Route(r)
+				operationScopes, state.handler, done = mcp.Route(r)
 				defer done()
 			}
-			missing := union(v.identity.Missing(cfg.RequiredScopes), v.identity.Missing(ofOperation))
+			missing := state.identity.Missing(cfg.RequiredScopes)
+			missing = mergeUnique(missing, state.identity.Missing(operationScopes))
 			switch {
 			case len(missing) == 0:
 				return next(c)
-			case v.identity.ScopesDefaulted:
-				unobtainable.Do(func() {
-					cfg.Logger.Warn("a call needs scopes that no sign-in can give",
-						"reason", providers.ScopeUnobtainable, "missing", missing, "setting", "provider.default_scopes")
+			case state.identity.ScopesDefaulted:
+				unobtainableWarning.Do(func() {
+					cfg.Logger.Warn("a call needs scopes that signing in again cannot grant",
+						"reason", providers.ScopeUnobtainable,
+						"missing", missing, "setting", "provider.default_scopes")
 				})
-				return scopeUnobtainable(missing)
+				return errScopeUnobtainable(missing)
 			}
-			return insufficientScope(union(cfg.RequiredScopes, ofOperation), missing, v.identity)
+			return errInsufficientScope(mergeUnique(cfg.RequiredScopes, operationScopes), missing, state.identity)
 		}
 	}
-}
-
-// union returns a and what b has besides. It does not change a, and is a if there is nothing to add.
-func union(a, b []string) []string {
-	out := slices.Clip(a)
-	for _, s := range b {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
 }

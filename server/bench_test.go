@@ -16,16 +16,16 @@ import (
 	"gatehouse/server"
 )
 
-// BenchmarkGate runs requests through the whole chain with a canned answer behind it, beside the canned answer alone: in
-// process, alternating in small batches, so that a noisy machine disturbs both alike. "ns-more" and "allocs-more" are what the
-// gate adds. The access log is on, into nothing.
+// BenchmarkGate compares the whole chain in front of a stub application with the stub alone: in process and in
+// alternating small batches, so that a noisy machine affects both equally. "ns-more" and "allocs-more" are what
+// the chain adds. The access log is formatted and discarded.
 func BenchmarkGate(b *testing.B) {
-	g := newGate(b)
+	g := newChainFixture(b)
 	issuer, resource := g.issuer, g.resource
 	rs := issuer.SigningKey()
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	issuer.SignWith(rs)
-	g.open(b)
+	g.openProvider(b)
 	logged, silent := g.chain(slog.LevelInfo), g.chain(slog.LevelError)
 
 	claims := func(changes map[string]any) map[string]any {
@@ -54,8 +54,10 @@ func BenchmarkGate(b *testing.B) {
 		{"no token", logged, always(""), http.StatusUnauthorized},
 		{"garbage", logged, always(strings.Repeat("x", 900)), http.StatusUnauthorized},
 		{"expired", logged, always(issuer.Sign(nil, claims(map[string]any{"exp": 1}))), http.StatusUnauthorized},
-		{"another audience", logged, always(issuer.Sign(nil, claims(map[string]any{"aud": "https://elsewhere.example"}))), http.StatusUnauthorized},
-		{"the same forgery again", logged, always(known[:strings.LastIndexByte(known, '.')+1] + strings.Repeat("A", 342)), http.StatusUnauthorized},
+		{"another audience", logged, always(issuer.Sign(nil,
+			claims(map[string]any{"aud": "https://elsewhere.example"}))), http.StatusUnauthorized},
+		{"the same forgery again", logged, always(known[:strings.LastIndexByte(known, '.')+1] +
+			strings.Repeat("A", 342)), http.StatusUnauthorized},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const batch = 16
@@ -66,83 +68,83 @@ func BenchmarkGate(b *testing.B) {
 				for i := range requests {
 					requests[i] = request(resource, c.token())
 				}
-				inCanned += timed(b, canned{}, requests, http.StatusOK)
-				inGate += timed(b, c.gate, requests, c.status)
+				inCanned += serveAll(b, stubApp{}, requests, http.StatusOK)
+				inGate += serveAll(b, c.gate, requests, c.status)
 			}
 			b.StopTimer()
-			b.ReportMetric(0, "ns/op") // the sum of both would say nothing
+			b.ReportMetric(0, "ns/op") // the sum of both has no meaning
 			b.ReportMetric(float64((inGate-inCanned).Nanoseconds())/float64(b.N), "ns-more")
 			one := func() *http.Request { return request(resource, c.token()) }
-			b.ReportMetric(allocations(c.gate, one)-allocations(canned{}, one), "allocs-more")
+			b.ReportMetric(allocations(c.gate, one)-allocations(stubApp{}, one), "allocs-more")
 		})
 	}
 }
 
-// gated is the chain in front of the canned answer, and the issuer whose tokens it takes.
-type gated struct {
+// chainFixture builds the chain in front of a stub application, with an issuer whose tokens it accepts.
+type chainFixture struct {
 	issuer   *providertest.Issuer
 	resource providers.Resource
 	provider providers.Provider
 }
 
-func newGate(t testing.TB) *gated {
+func newChainFixture(t testing.TB) *chainFixture {
 	resource, err := providers.ParseResource("http://localhost:3002/mcp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gated{issuer: providertest.NewIssuer(t), resource: resource}
+	return &chainFixture{issuer: providertest.NewIssuer(t), resource: resource}
 }
 
-// open begins to take tokens by the keys that the issuer has by now.
-func (g *gated) open(t testing.TB) {
+// openProvider opens a provider with the current keys of the issuer.
+func (g *chainFixture) openProvider(t testing.TB) {
 	g.provider = g.issuer.Provider(t, g.resource, "mcp:use")
 	for !g.provider.(providers.KeyReporter).Keys().Usable {
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// chain writes its log into nothing.
-func (g *gated) chain(level slog.Level) http.Handler {
+// chain returns a chain that discards its log.
+func (g *chainFixture) chain(level slog.Level) http.Handler {
 	settings := server.DefaultSettings()
 	settings.FailedAuthPerMinute = 1 << 30
 	return server.New(server.Config{
 		Resource: g.resource, Settings: settings, RequiredScopes: []string{"mcp:use"},
 		Logger: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level})),
-	}, g.provider, canned{})
+	}, g.provider, stubApp{})
 }
 
-// What a known token costs, in allocations, which do not depend on the machine.
-func TestTheGateAddsFewAllocationsForAKnownToken(t *testing.T) {
+// The cost of a known token in allocations, which do not depend on the machine.
+func TestKnownTokenAllocations(t *testing.T) {
 	if underRace {
 		t.Skip("the race detector allocates, too")
 	}
-	g := newGate(t)
-	g.open(t)
+	g := newChainFixture(t)
+	g.openProvider(t)
 	token := g.issuer.Sign(nil, g.issuer.Claims(g.resource.String()))
 	one := func() *http.Request { return request(g.resource, token) }
-	alone := allocations(canned{}, one)
+	alone := allocations(stubApp{}, one)
 	for name, c := range map[string]struct {
 		level slog.Level
 		most  float64
 	}{"log off": {slog.LevelError, 14}, "log on": {slog.LevelInfo, 22}} {
 		if more := allocations(g.chain(c.level), one) - alone; more > c.most {
-			t.Errorf("%s: %.0f allocations, at most %.0f are meant", name, more, c.most)
+			t.Errorf("%s: %.0f allocations, want at most %.0f", name, more, c.most)
 		}
 	}
 }
 
-// Of a stranger's body nothing is read before the answer.
-func TestNothingOfAStrangersBodyIsRead(t *testing.T) {
-	g := newGate(t)
-	g.open(t)
+// No byte of the body is read before the response to a request without a valid token.
+func TestUnauthenticatedBodyIsNotRead(t *testing.T) {
+	g := newChainFixture(t)
+	g.openProvider(t)
 	chain := g.chain(slog.LevelInfo)
 	for name, token := range map[string]string{
 		"no token": "", "garbage": "x", "expired": g.issuer.Token(g.resource.String(), map[string]any{"exp": 1}),
 	} {
 		r := request(g.resource, token)
-		body := &counted{}
+		body := &countingBody{}
 		r.Body, r.ContentLength = body, 1<<20
-		w := connected{httptest.NewRecorder()}
+		w := deadlineRecorder{httptest.NewRecorder()}
 		chain.ServeHTTP(w, r)
 		if w.Code < 400 || body.read != 0 {
 			t.Errorf("%s: answered %d after %d bytes", name, w.Code, body.read)
@@ -150,26 +152,26 @@ func TestNothingOfAStrangersBodyIsRead(t *testing.T) {
 	}
 }
 
-// counted is a body without end.
-type counted struct{ read int }
+// countingBody is an endless body that counts how much of it is read.
+type countingBody struct{ read int }
 
-func (c *counted) Read(p []byte) (int, error) { c.read += len(p); return len(p), nil }
-func (c *counted) Close() error               { return nil }
+func (c *countingBody) Read(p []byte) (int, error) { c.read += len(p); return len(p), nil }
+func (c *countingBody) Close() error               { return nil }
 
-// canned is the application behind the gate, and the whole server without one.
-type canned struct{}
+// stubApp is an application with a constant response. It is also the server without the chain.
+type stubApp struct{}
 
-func (canned) Route(*http.Request) ([]string, http.Handler, func()) {
-	return nil, canned{}, func() {}
+func (stubApp) Route(*http.Request) ([]string, http.Handler, func()) {
+	return nil, stubApp{}, func() {}
 }
 
-func (canned) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (stubApp) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write([]byte(`{"jsonrpc":"2.0","id":1,"result":{}}`))
 }
 
 func request(resource providers.Resource, token string) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, resource.String(), http.NoBody)
+	r := httptest.NewRequest(http.MethodPost, resource.String(), nil)
 	r.Header.Set("Content-Type", "application/json")
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
@@ -177,27 +179,28 @@ func request(resource providers.Resource, token string) *http.Request {
 	return r
 }
 
-// allocations returns how many a request costs, without those of making it. The gate takes the token out of a request, so that
-// each run needs its own.
+// allocations returns the number of allocations that h needs for a request. Each run needs its own request, because
+// the chain removes the token.
 func allocations(h http.Handler, request func() *http.Request) float64 {
 	const runs = 50
 	var requests []*http.Request
-	var recorders []connected
+	var recorders []deadlineRecorder
 	for range runs + 1 {
-		requests, recorders = append(requests, request()), append(recorders, connected{httptest.NewRecorder()})
+		requests, recorders = append(requests, request()),
+			append(recorders, deadlineRecorder{httptest.NewRecorder()})
 	}
 	n := 0
 	return testing.AllocsPerRun(runs, func() { h.ServeHTTP(recorders[n], requests[n]); n++ })
 }
 
-func timed(b *testing.B, h http.Handler, requests []*http.Request, status int) time.Duration {
+func serveAll(b *testing.B, h http.Handler, requests []*http.Request, status int) time.Duration {
 	recorders := make([]*httptest.ResponseRecorder, len(requests))
 	for i := range recorders {
 		recorders[i] = httptest.NewRecorder()
 	}
 	begin := time.Now()
 	for i, r := range requests {
-		h.ServeHTTP(connected{recorders[i]}, r)
+		h.ServeHTTP(deadlineRecorder{recorders[i]}, r)
 	}
 	took := time.Since(begin)
 	for _, w := range recorders {
@@ -208,8 +211,9 @@ func timed(b *testing.B, h http.Handler, requests []*http.Request, status int) t
 	return took
 }
 
-// connected is a recorder with the deadlines that a connection has. Without them each would cost an error.
-type connected struct{ *httptest.ResponseRecorder }
+// deadlineRecorder is a recorder that accepts deadlines, as a connection does. Without them each would cost
+// an error value.
+type deadlineRecorder struct{ *httptest.ResponseRecorder }
 
-func (connected) SetReadDeadline(time.Time) error  { return nil }
-func (connected) SetWriteDeadline(time.Time) error { return nil }
+func (deadlineRecorder) SetReadDeadline(time.Time) error  { return nil }
+func (deadlineRecorder) SetWriteDeadline(time.Time) error { return nil }

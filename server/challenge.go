@@ -6,95 +6,99 @@ import (
 	"gatehouse/providers"
 )
 
-// realm is what the template that people come from sends; clients do not look at it.
+// realm matches Scalekit's FastMCP template; clients ignore it.
 const realm = "OAuth"
 
-// challenger writes WWW-Authenticate (RFC 9110, section 11.6.1; RFC 6750, section 3; RFC 9728, section 5.1). All parts
-// come from the configuration, never from the request: a Host header that made it into resource_metadata would send
-// clients to somebody else's sign-in.
+// challenger formats WWW-Authenticate (RFC 9110, section 11.6.1; RFC 6750, section 3; RFC 9728, section
+// 5.1). All parts come from the configuration, never from the request: a forged Host header in
+// resource_metadata would send clients to an attacker's sign-in.
 type challenger struct {
 	prefix string // scheme, realm and resource_metadata, the same in every challenge
-	scope  string // what first sign-in asks for
-	// The challenges of nearly every refusal, whole: for first sign-in, and for a bad token.
-	first, badToken string
-	// spell gives scopes the names that clients must ask the provider for.
-	spell  func(scopes []string) []string
-	stepUp stepUp
+	scope  string // the scopes of a first sign-in
+	// The two most frequent challenges, preformatted: without credentials, and with an invalid token.
+	signIn, invalidToken string
+	// toProviderScopes translates scopes into the names that clients request from the provider.
+	toProviderScopes func(scopes []string) []string
+	stepUp           stepUp
 }
 
 func newChallenger(cfg Config, p providers.Provider) challenger {
 	var h strings.Builder
 	h.WriteString("Bearer realm=")
-	quote(&h, realm)
-	parameter(&h, "resource_metadata", cfg.Resource.MetadataURL())
-	c := challenger{prefix: h.String(), spell: func(scopes []string) []string { return scopes }, stepUp: newStepUp(cfg, p)}
+	writeQuoted(&h, realm)
+	writeParameter(&h, "resource_metadata", cfg.Resource.MetadataURL())
+	c := challenger{
+		prefix:           h.String(),
+		toProviderScopes: func(scopes []string) []string { return scopes },
+		stepUp:           newStepUp(cfg, p),
+	}
 	if p != nil {
 		c.scope = strings.Join(p.Metadata().ScopesSupported, " ")
 	}
 	if speller, ok := p.(providers.ScopeSpeller); ok {
-		c.spell = speller.SpellScopes
+		c.toProviderScopes = speller.SpellScopes
 	}
-	c.first, c.badToken = c.put(&refusal{}), c.put(badToken(nil))
+	c.signIn, c.invalidToken = c.format(&httpError{}), c.format(errInvalidToken(nil))
 	return c
 }
 
-func (c challenger) header(r *refusal) string {
+func (c challenger) header(r *httpError) string {
 	if r.scopes == nil {
 		switch r.code {
 		case "":
-			return c.first
-		case invalidToken:
-			return c.badToken
+			return c.signIn
+		case invalidTokenCode:
+			return c.invalidToken
 		}
 	}
-	return c.put(r)
+	return c.format(r)
 }
 
-// put puts the challenge of a refusal together. One that would be too long with the scopes that the token
-// holds goes without them.
-func (c challenger) put(r *refusal) string {
+// format returns the challenge of an error. If the scopes that the token holds make it too long, they are
+// omitted.
+func (c challenger) format(r *httpError) string {
 	if r.scopes == nil {
-		return c.with(r, c.scope)
+		return c.formatScope(r, c.scope)
 	}
-	needed := appendScopes(nil, c.spell(r.scopes)...)
+	needed := appendScopes(nil, c.toProviderScopes(r.scopes)...)
 	if r.caller != nil {
 		if all, ok := c.stepUp.extend(needed, r.caller); ok {
-			if h := c.with(r, strings.Join(all, " ")); len(h) <= maxStepUpBytes {
+			if h := c.formatScope(r, strings.Join(all, " ")); len(h) <= maxStepUpBytes {
 				return h
 			}
 		}
 	}
-	return c.with(r, strings.Join(needed, " "))
+	return c.formatScope(r, strings.Join(needed, " "))
 }
 
-// with is the challenge with this scope parameter.
-func (c challenger) with(r *refusal, scope string) string {
+// formatScope returns the challenge with the given scope parameter.
+func (c challenger) formatScope(r *httpError, scope string) string {
 	var h strings.Builder
-	h.Grow(len(c.first) + len(scope) + 200)
+	h.Grow(len(c.signIn) + len(scope) + 200)
 	h.WriteString(c.prefix)
 	if r.code != "" {
-		parameter(&h, "error", r.code)
-		if r.text != "" { // some parsers take an empty value for none
-			parameter(&h, "error_description", r.text)
+		writeParameter(&h, "error", r.code)
+		if r.description != "" { // some parsers treat an empty value as missing
+			writeParameter(&h, "error_description", r.description)
 		}
 	}
 	if scope != "" {
-		parameter(&h, "scope", scope)
+		writeParameter(&h, "scope", scope)
 	}
 	return h.String()
 }
 
-// parameter adds one behind others.
-func parameter(h *strings.Builder, name, value string) {
+// writeParameter appends an auth-param to a challenge that has at least one.
+func writeParameter(h *strings.Builder, name, value string) {
 	h.WriteString(", ")
 	h.WriteString(name)
 	h.WriteByte('=')
-	quote(h, value)
+	writeQuoted(h, value)
 }
 
-// quote writes a quoted-string (RFC 9110, section 5.6.4). Bytes that a header cannot carry are dropped, so that no scope or
-// text can end the header or begin another parameter.
-func quote(h *strings.Builder, s string) {
+// writeQuoted writes a quoted-string (RFC 9110, section 5.6.4). Bytes that a header cannot carry are
+// dropped, so that no scope or text can end the header or start another parameter.
+func writeQuoted(h *strings.Builder, s string) {
 	h.WriteByte('"')
 	for i := range len(s) {
 		switch c := s[i]; {

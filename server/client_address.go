@@ -10,41 +10,45 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// clientAddress says where a request comes from: the other end of the connection, or what a trusted proxy
-// says.
+// clientAddress returns the extractor of a request's client address: the connection's peer, or the address
+// that a trusted proxy reports.
 func clientAddress(c Config) echo.IPExtractor {
 	if len(c.Settings.TrustedProxies) == 0 {
 		return echo.ExtractIPDirect()
 	}
-	var trusted proxyRanges
-	for _, proxy := range c.Settings.TrustedProxies {
-		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Check has seen it
-			trusted = append(trusted, unmapped(prefix))
-		}
-	}
-	return trusted.client
+	return newProxyRanges(c.Settings.TrustedProxies).clientIP
 }
 
-// proxyRanges are the addresses whose X-Forwarded-For is believed.
+// proxyRanges are the addresses whose X-Forwarded-For is trusted.
 type proxyRanges []netip.Prefix
 
-func (p proxyRanges) contain(ip netip.Addr) bool {
+// newProxyRanges reads ranges in CIDR notation. Settings.Check reports those that cannot be read.
+func newProxyRanges(cidrs []string) (ranges proxyRanges) {
+	for _, cidr := range cidrs {
+		if prefix, err := netip.ParsePrefix(cidr); err == nil {
+			ranges = append(ranges, unmapPrefix(prefix))
+		}
+	}
+	return ranges
+}
+
+func (p proxyRanges) contains(ip netip.Addr) bool {
 	return slices.ContainsFunc(p, func(prefix netip.Prefix) bool { return prefix.Contains(ip) })
 }
 
-// client returns the last address that no trusted proxy has: each proxy adds its peer at the end of
-// X-Forwarded-For, and what stands before that is what the peer said. The library's extractor does the same,
-// but takes an address with a port, as Azure Application Gateway and IIS write it, for no address. One entry
-// that cannot be read spoils the header, because it is not known who wrote what stands before it: then the
-// request comes from the peer.
-func (p proxyRanges) client(r *http.Request) string {
+// clientIP returns the last address that is not a trusted proxy: each proxy appends its peer to
+// X-Forwarded-For, and the entries before that are the peer's claim. Echo's extractor does the same, but
+// rejects an address with a port, as Azure Application Gateway and IIS write it. If an entry cannot be
+// parsed, the header is ignored and the peer is the client: it is unknown which proxy wrote the entries
+// before it.
+func (p proxyRanges) clientIP(r *http.Request) string {
 	direct := r.RemoteAddr
 	if host, _, err := net.SplitHostPort(direct); err == nil {
 		direct = host
 	}
 	peer, err := netip.ParseAddr(direct)
 	fields := r.Header[echo.HeaderXForwardedFor]
-	if err != nil || len(fields) == 0 || !p.contain(peer.WithZone("").Unmap()) {
+	if err != nil || len(fields) == 0 || !p.contains(peer.WithZone("").Unmap()) {
 		return direct
 	}
 	farthest := direct
@@ -56,11 +60,11 @@ func (p proxyRanges) client(r *http.Request) string {
 			} else {
 				more = false
 			}
-			ip, ok := forwardedAddress(strings.TrimSpace(entry))
+			ip, ok := parseForwarded(strings.TrimSpace(entry))
 			if !ok {
 				return direct
 			}
-			if farthest = ip.String(); !p.contain(ip) {
+			if farthest = ip.String(); !p.contains(ip) {
 				return farthest
 			}
 		}
@@ -68,21 +72,22 @@ func (p proxyRanges) client(r *http.Request) string {
 	return farthest
 }
 
-// forwardedAddress reads an entry of X-Forwarded-For: an address, which may have a port, and for IPv6
+// parseForwarded parses an entry of X-Forwarded-For: an address, optionally with a port; IPv6 may have
 // brackets.
-func forwardedAddress(entry string) (ip netip.Addr, ok bool) {
+func parseForwarded(entry string) (ip netip.Addr, ok bool) {
 	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(entry, "["), "]"))
 	if err != nil {
 		var withPort netip.AddrPort
 		withPort, err = netip.ParseAddrPort(entry)
 		ip = withPort.Addr()
 	}
-	// A zone is any text, and means something on the machine of its author only.
+	// A zone is arbitrary text and has a meaning only on the sender's machine.
 	return ip.Unmap(), err == nil && ip.Zone() == ""
 }
 
-// unmapped is a range of IPv4 addresses written as IPv6 in the form in which addresses are compared with it.
-func unmapped(prefix netip.Prefix) netip.Prefix {
+// unmapPrefix converts a range of IPv4-mapped IPv6 addresses to IPv4, the form in which addresses are
+// compared.
+func unmapPrefix(prefix netip.Prefix) netip.Prefix {
 	if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
 		return netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96)
 	}

@@ -9,43 +9,46 @@ import (
 	"gatehouse/providers"
 )
 
-// Mount is the application behind the gate.
+// Mount is the application that the chain protects.
 type Mount interface {
-	// Route reads just enough of r to say which scopes the operation needs beyond those that every call needs, and
-	// which handler serves it. It never acts on r. What it reads of the body, h knows. A request that cannot be
-	// understood gets a handler that says so. The connection has no write deadline when h is called: h sets those that it
-	// wants. done must be called once, when the request is over, whether h was called or not: it gives back what Route took.
+	// Route reads just enough of r to name the scopes that the operation needs beyond
+	// [Config].RequiredScopes, and the handler that serves it. It has no side effects. h sees the full body,
+	// including what Route consumed. An invalid request gets a handler that responds with the error. The
+	// connection has no write deadline when h is called; h sets its own. done releases what Route holds and
+	// must be called exactly once when the request is over, whether or not h was called.
 	Route(r *http.Request) (scopes []string, h http.Handler, done func())
 }
 
-// Config is all that [New] needs to know besides the provider and the mount. It is built from values that were checked.
+// Config configures [New]. It is built from validated values.
 type Config struct {
-	// Resource is the canonical URL of what is protected. Mount path, metadata and challenges derive from it.
+	// Resource is the canonical URL of the protected resource. Mount path, metadata and challenges derive
+	// from it.
 	Resource providers.Resource
 	// Settings are the section "server" of the configuration.
 	Settings Settings
 	// RequiredScopes are needed by every call.
 	RequiredScopes []string
-	// Implies says which scopes a broader one includes.
-	Implies Implications
-	// KnownScopes are all scopes that a rule of this server mentions. A challenge for more scopes repeats
-	// those of them that the token holds, because clients ask for what the challenge names and lose the rest.
+	// Implies maps broad scopes to the scopes that they include.
+	Implies ScopeHierarchy
+	// KnownScopes are all scopes that a rule of this server mentions. A step-up challenge repeats those that
+	// the token holds, because clients request exactly the scopes of the challenge and lose the others.
 	KnownScopes []string
-	// ToolScopes are the scopes that belong to a tool, prompt or resource, including those that are not
-	// offered now. A challenge names one of them only if the operation needs it or the token holds it.
+	// ToolScopes are the scopes of tools, prompts and resources, including those that are not offered now. A
+	// challenge names one only if the operation needs it or the token holds it.
 	ToolScopes []string
-	// Logger gets the access log, one line for each request. It must not be nil.
+	// Logger receives the access log, one line for each request. It must not be nil.
 	Logger *slog.Logger
-	// Outcomes counts how requests end. It may be nil.
-	Outcomes *Outcomes
-	// Draining ends when the server is about to stop: from then on it says that it is not ready. Nil means never.
+	// Counts counts requests by how they ended. It may be nil.
+	Counts *RequestCounts
+	// Draining is done once the server is about to stop: from then on /readyz reports 503. Nil means never.
 	Draining context.Context
-	// IsStuck reports that the application behind the gate cannot serve any request until the process is restarted. Then
-	// /health says so. Nil means never.
+	// IsStuck reports that the application cannot serve requests until the process restarts; /health then
+	// reports 503. Nil means never.
 	IsStuck func() bool
 }
 
-// ReservedPath reports whether this package serves path itself, so that nothing can be mounted there.
+// ReservedPath reports whether this package serves path itself, so that the mount cannot use it.
 func ReservedPath(path string) bool {
-	return path == healthPath || path == readyPath || strings.HasPrefix(path, "/.well-known/") || path == "/.well-known"
+	return path == healthPath || path == readyPath ||
+		path == "/.well-known" || strings.HasPrefix(path, "/.well-known/")
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"container/list"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -13,55 +14,57 @@ import (
 	"time"
 )
 
-// headerBudget bounds what all unfinished request headers together may cost in memory, in bytes. An honest
-// client sends its header within milliseconds, so that only clients that never finish theirs reach it.
-const headerBudget = 32 << 20
+// maxHeaderMemory bounds the estimated memory of all unfinished request headers together, in bytes. A normal
+// client sends its header within milliseconds, so only clients that never finish theirs reach it.
+const maxHeaderMemory = 32 << 20
 
-// headerCost estimates what net/http keeps of a piece of an unfinished header: the text, in a buffer that
-// doubles as it grows, and for each field an entry in a map, which for short fields is twenty times as large
-// as the text.
+// limitPerAddress is how the log names the limit of one peer address.
+const limitPerAddress = "server.max_connections_per_address"
+
+// headerCost estimates what net/http holds of a part of an unfinished header, in bytes: the text, in a
+// buffer that doubles as it grows, and a map entry for each field, which for short fields is twenty times
+// the text.
 func headerCost(size, fields int) int { return 2*size + 128*fields }
 
-// tooManyFields answers a request whose header has far more than maxFields fields before it ends: reading the
-// rest would take milliseconds of processor time.
-const tooManyFields = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+// response431 is sent to a client whose unfinished header has far more than maxHeaderFields fields: reading
+// the rest would take milliseconds of CPU time.
+const response431 = "HTTP/1.1 431 Request Header Fields Too Large\r\n" +
+	"Content-Length: 0\r\nConnection: close\r\n\r\n"
 
-// connections bounds how many connections are open at once, in all and for each peer address. At a limit the
-// connection that has been idle longest is closed; if none is idle, the new one. A connection is idle while
-// it has no complete request header: after it was accepted, and between requests.
+// connections limits how many connections are open at once, in total and for each peer address. At a limit,
+// the connection that has been idle longest is closed; if none is idle, the new one is. A connection is idle
+// while it has no complete request header: after it is accepted, and between requests. It counts as idle too
+// while a request without a verified token has not sent all of the body that it announced: otherwise strangers
+// could occupy every connection for as long as a body may take.
 //
-// It wraps the listener and is the server's ConnState hook. The connections carry plain HTTP.
+// It wraps the listener and provides the server's ConnState hook. The connections carry plain HTTP.
 type connections struct {
 	maxTotal, maxPerAddress int
-	trusted                 []netip.Prefix // proxies: many callers share their addresses
-	reports                 connectionReports
+	trusted                 proxyRanges // many callers share the address of a proxy
+	reports                 limitReports
 
-	mu        sync.Mutex
-	total     int
-	addresses map[netip.Prefix]*peerAddress
-	idle      list.List // of *connection, the longest idle in front
-	headers   list.List // of *connection with an unfinished header, the oldest in front
-	cost      int       // of all unfinished headers
+	mu         sync.Mutex
+	total      int
+	addresses  map[netip.Prefix]*peerAddress
+	idle       list.List // of *connection, the longest idle first
+	unfinished list.List // of *connection with an unfinished header, the oldest first
+	cost       int       // of all unfinished headers
 }
 
-// peerAddress is what the connections of one address have in common.
+// peerAddress is the state of all connections of one peer address.
 type peerAddress struct {
 	prefix netip.Prefix
 	open   int
-	idle   list.List // as connections.idle
+	idle   list.List // like connections.idle
 }
 
 func newConnections(s Settings, logger *slog.Logger) *connections {
-	c := &connections{
+	return &connections{
 		maxTotal: s.MaxConnections, maxPerAddress: s.MaxConnectionsPerAddress,
-		reports: connectionReports{logger: logger, counts: map[string]*connectionReport{}}, addresses: map[netip.Prefix]*peerAddress{},
+		trusted:   newProxyRanges(s.TrustedProxies),
+		reports:   limitReports{logger: logger, counts: map[string]*limitReport{}},
+		addresses: map[netip.Prefix]*peerAddress{},
 	}
-	for _, proxy := range s.TrustedProxies {
-		if prefix, err := netip.ParsePrefix(proxy); err == nil { // Settings.Check reports the others
-			c.trusted = append(c.trusted, prefix)
-		}
-	}
-	return c
 }
 
 // limit returns a listener whose connections are counted.
@@ -72,7 +75,7 @@ type limitedListener struct {
 	connections *connections
 }
 
-// Accept implements net.Listener. A connection that is over a limit is closed and not returned.
+// Accept implements net.Listener. It closes connections beyond a limit instead of returning them.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
@@ -90,21 +93,21 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// add counts conn and makes room for it if it must. It returns nil if there is no room, and the limit that
-// was reached, if one was.
+// add counts conn, closing an idle connection at a limit. It returns nil if no connection is idle, and the
+// name of the limit if one was reached.
 func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
-	prefix, bounded := c.peerOf(conn)
+	prefix, bounded := c.countKey(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if address := c.addresses[prefix]; bounded && address != nil && address.open >= c.maxPerAddress {
-		limit = "server.max_connections_per_address"
-		if !c.closeFirst(&address.idle) {
+		limit = limitPerAddress
+		if !c.closeOldest(&address.idle) {
 			return nil, limit
 		}
 	}
 	if c.total >= c.maxTotal {
 		limit = "server.max_connections"
-		if !c.closeFirst(&c.idle) {
+		if !c.closeOldest(&c.idle) {
 			return nil, limit
 		}
 	}
@@ -123,18 +126,16 @@ func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
 	return counted, limit
 }
 
-// peerOf returns the address that conn is counted for: one address of IPv4, a /64 of IPv6, out of which one
-// host can choose. It reports false for a trusted proxy.
-func (c *connections) peerOf(conn net.Conn) (netip.Prefix, bool) {
+// countKey returns the address that conn is counted under: an IPv4 address, or the /64 of an IPv6 address,
+// within which one host can choose. It reports false for a trusted proxy.
+func (c *connections) countKey(conn net.Conn) (netip.Prefix, bool) {
 	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}, false // not an IP network
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	for _, proxy := range c.trusted {
-		if proxy.Contains(ip) {
-			return netip.Prefix{}, false
-		}
+	if c.trusted.contains(ip) {
+		return netip.Prefix{}, false
 	}
 	bits := 32
 	if ip.Is6() {
@@ -144,9 +145,9 @@ func (c *connections) peerOf(conn net.Conn) (netip.Prefix, bool) {
 	return prefix, err == nil
 }
 
-// closeFirst closes the first connection of a list and reports whether there was one. mu must be held, here
-// and below.
-func (c *connections) closeFirst(of *list.List) bool {
+// closeOldest closes the first connection of a list and reports whether there was one. The caller of this
+// and of the following methods holds mu.
+func (c *connections) closeOldest(of *list.List) bool {
 	first := of.Front()
 	if first == nil {
 		return false
@@ -158,26 +159,31 @@ func (c *connections) closeFirst(of *list.List) bool {
 }
 
 func (c *connections) setIdle(conn *connection) {
+	c.setReplaceable(conn)
+	conn.readingHeader.Store(true)
+}
+
+// setReplaceable lets conn make room for another connection.
+func (c *connections) setReplaceable(conn *connection) {
 	conn.idle = c.idle.PushBack(conn)
 	if conn.address != nil {
-		conn.idleOfAddress = conn.address.idle.PushBack(conn)
+		conn.idleInAddress = conn.address.idle.PushBack(conn)
 	}
-	conn.waiting.Store(true)
 }
 
 func (c *connections) setBusy(conn *connection) {
-	conn.waiting.Store(false)
+	conn.readingHeader.Store(false)
 	if conn.idle != nil {
 		c.idle.Remove(conn.idle)
 	}
-	if conn.idleOfAddress != nil {
-		conn.address.idle.Remove(conn.idleOfAddress)
+	if conn.idleInAddress != nil {
+		conn.address.idle.Remove(conn.idleInAddress)
 	}
-	if conn.header != nil {
-		c.headers.Remove(conn.header)
+	if conn.unfinished != nil {
+		c.unfinished.Remove(conn.unfinished)
 	}
 	c.cost -= conn.cost
-	conn.idle, conn.idleOfAddress, conn.header, conn.cost, conn.fields = nil, nil, nil, 0, 0
+	conn.idle, conn.idleInAddress, conn.unfinished, conn.cost, conn.fields = nil, nil, nil, 0, 0
 }
 
 func (c *connections) remove(conn *connection) {
@@ -194,8 +200,8 @@ func (c *connections) remove(conn *connection) {
 	}
 }
 
-// setState is the ConnState hook of http.Server, which reports a connection as active only when it has read a
-// whole header.
+// setState is the ConnState hook of http.Server, which reports a connection as active once a complete header
+// is read.
 func (c *connections) setState(conn net.Conn, state http.ConnState) {
 	counted, ok := conn.(*connection)
 	if !ok {
@@ -208,15 +214,14 @@ func (c *connections) setState(conn net.Conn, state http.ConnState) {
 	case state == http.StateActive:
 		c.setBusy(counted)
 	case state == http.StateIdle:
-		c.setBusy(counted) // out of the lists, if it is in any
+		c.setBusy(counted) // removes it from any list
 		c.setIdle(counted)
 	}
 }
 
-// read accounts for a piece of a header. Beyond the budget the headers that were begun first lose their
-// connections.
-// It reports false if this header has too many fields.
-func (c *connections) read(conn *connection, piece []byte) bool {
+// headerRead counts a part of a header. Beyond maxHeaderMemory, the connections whose headers started first
+// are closed. It reports false if this header has too many fields.
+func (c *connections) headerRead(conn *connection, piece []byte) bool {
 	limit, ok := c.account(conn, len(piece), bytes.Count(piece, []byte{'\n'}))
 	if limit != "" {
 		c.reports.add(limit, conn.RemoteAddr())
@@ -230,51 +235,83 @@ func (c *connections) account(conn *connection, size, fields int) (limit string,
 	if conn.removed || conn.idle == nil {
 		return "", true
 	}
-	// What was read before is all header, because the header has not ended. This piece may hold a body as
+	// Everything read before is header, because the header has not ended. This part may contain a body as
 	// well.
-	if conn.fields > 2*maxFields {
+	if conn.fields > 2*maxHeaderFields {
 		return "fields of one request header", false
 	}
 	conn.fields += fields
 	cost := headerCost(size, fields)
-	if conn.header == nil {
-		conn.header = c.headers.PushBack(conn)
-		// A connection with a request on its way is no longer the longest idle; only once for each header, so
-		// that sending it byte by byte gains nothing.
+	if conn.unfinished == nil {
+		conn.unfinished = c.unfinished.PushBack(conn)
+		// A connection that is receiving a request is no longer the longest idle. It moves once per header
+		// only, so that sending a header byte by byte gains nothing.
 		c.idle.MoveToBack(conn.idle)
 		if conn.address != nil {
-			conn.address.idle.MoveToBack(conn.idleOfAddress)
+			conn.address.idle.MoveToBack(conn.idleInAddress)
 		}
 	}
 	conn.cost += cost
 	c.cost += cost
-	for c.cost > headerBudget && c.closeFirst(&c.headers) {
+	for c.cost > maxHeaderMemory && c.closeOldest(&c.unfinished) {
 		limit = "unfinished request headers"
 	}
 	return limit, true
 }
 
-// connection is one that is counted. Everything but waiting belongs to the table's mutex.
+// connection is a counted connection. Every field but readingHeader is guarded by the table's mutex.
 type connection struct {
 	net.Conn
-	table   *connections
-	address *peerAddress // nil if it counts in all only
-	waiting atomic.Bool  // what is read is a header
+	table         *connections
+	address       *peerAddress // nil if it counts towards the total only
+	readingHeader atomic.Bool  // the bytes read are a request header
 
-	idle, idleOfAddress, header *list.Element
-	cost, fields                int // of its unfinished header
-	removed                     bool
+	idle, idleInAddress, unfinished *list.Element
+	cost, fields                    int // of its unfinished header
+	removed                         bool
 }
 
 // Read implements net.Conn.
 func (c *connection) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 && c.waiting.Load() && !c.table.read(c, p[:n]) {
+	if n > 0 && c.readingHeader.Load() && !c.table.headerRead(c, p[:n]) {
 		_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = io.WriteString(c.Conn, tooManyFields)
+		_, _ = io.WriteString(c.Conn, response431)
 		return 0, io.EOF // net/http closes the connection
 	}
 	return n, err
+}
+
+// awaitBody notes that the request has not sent its body yet, and that its token is not verified.
+func (c *connection) awaitBody() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if !c.removed && c.idle == nil {
+		c.table.setReplaceable(c)
+	}
+}
+
+// proceed notes that the request has sent its body, or that its token is verified.
+func (c *connection) proceed() {
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if !c.removed && !c.readingHeader.Load() {
+		c.table.setBusy(c)
+	}
+}
+
+// connectionKey is the key of a request's *connection in its context.
+type connectionKey struct{}
+
+// connContext is the ConnContext hook of http.Server.
+func connContext(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// connectionOf returns the connection of a request, or nil if it is not counted.
+func connectionOf(ctx context.Context) *connection {
+	conn, _ := ctx.Value(connectionKey{}).(*connection)
+	return conn
 }
 
 // Close implements net.Conn.
@@ -285,7 +322,7 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite lets net/http end an answer without a reset that would overtake it.
+// CloseWrite lets net/http finish a response before the reset that would discard it.
 func (c *connection) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -293,36 +330,40 @@ func (c *connection) CloseWrite() error {
 	return nil
 }
 
-// connectionReports writes a line once a minute for each limit that closes connections.
-type connectionReports struct {
+// limitReports logs once a minute, for each limit, how many connections it closed.
+type limitReports struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex
-	counts map[string]*connectionReport // by limit, of which there are four
+	counts map[string]*limitReport // by limit
 }
 
-type connectionReport struct {
+type limitReport struct {
 	logged time.Time
-	closed int // since then
+	closed int // since the last line
 }
 
-// reportInterval is how often the log repeats what goes on.
+// reportInterval is the minimum time between two log lines about the same limit.
 const reportInterval = time.Minute
 
-func (r *connectionReports) add(limit string, peer net.Addr) {
+func (r *limitReports) add(limit string, peer net.Addr) {
 	if n := r.due(limit, time.Now()); n > 0 {
 		host, _, _ := net.SplitHostPort(peer.String())
-		r.logger.Warn("connections were closed at a limit; a proxy belongs in server.trusted_proxies", "limit", limit, "count", n, "last_address", host)
+		text := "connections closed at a limit"
+		if limit == limitPerAddress {
+			text += "; list proxies in server.trusted_proxies"
+		}
+		r.logger.Warn(text, "limit", limit, "count", n, "last_address", host)
 	}
 }
 
-// due returns how many closed connections a line has to report now; 0 if it is too early for the next one.
-func (r *connectionReports) due(limit string, now time.Time) int {
+// due counts a closed connection and returns how many to report now; 0 if the interval has not elapsed.
+func (r *limitReports) due(limit string, now time.Time) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	one := r.counts[limit]
 	if one == nil {
-		one = &connectionReport{}
+		one = &limitReport{}
 		r.counts[limit] = one
 	}
 	one.closed++

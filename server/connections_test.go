@@ -18,14 +18,14 @@ import (
 	"gatehouse/server"
 )
 
-// pipes is a listener without a network: peers have the addresses that a test gives them.
-type pipes struct {
+// peerListener is a listener without a network, whose peers have the addresses that a test assigns.
+type peerListener struct {
 	accepted chan net.Conn
 	closed   chan struct{}
 	once     sync.Once
 }
 
-func (p *pipes) Accept() (net.Conn, error) {
+func (p *peerListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-p.accepted:
 		return conn, nil
@@ -34,31 +34,32 @@ func (p *pipes) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *pipes) Close() error {
+func (p *peerListener) Close() error {
 	p.once.Do(func() { close(p.closed) })
 	return nil
 }
 
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (p *peerListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-type piped struct {
+type peerConn struct {
 	net.Conn
 	peer net.Addr
 }
 
-func (p piped) RemoteAddr() net.Addr { return p.peer }
+func (p peerConn) RemoteAddr() net.Addr { return p.peer }
 
-// hub is a server on such a listener, inside of a synctest bubble.
-type hub struct {
-	*pipes
+// pipeServer is a server on a peerListener, inside a synctest bubble.
+type pipeServer struct {
+	*peerListener
 	t       *testing.T
 	log     *buffer
 	release chan struct{} // lets requests to /slow end
 }
 
-func openHub(t *testing.T, change func(*server.Settings)) *hub {
+func startPipeServer(t *testing.T, change func(*server.Settings)) *pipeServer {
 	t.Helper()
-	h := &hub{pipes: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}, t: t, log: &buffer{}, release: make(chan struct{})}
+	h := &pipeServer{peerListener: &peerListener{accepted: make(chan net.Conn), closed: make(chan struct{})},
+		t: t, log: &buffer{}, release: make(chan struct{})}
 	settings := server.DefaultSettings()
 	settings.DrainTime = 0
 	change(&settings)
@@ -76,13 +77,13 @@ func openHub(t *testing.T, change func(*server.Settings)) *hub {
 		close(h.release)
 		cancel()
 		if err := <-served; err != nil {
-			t.Errorf("the server did not stop in order: %v", err)
+			t.Errorf("the server did not stop cleanly: %v", err)
 		}
 	})
 	return h
 }
 
-// client is one connection to the hub.
+// client is one connection to a pipeServer.
 type client struct {
 	net.Conn
 	t      *testing.T
@@ -91,8 +92,8 @@ type client struct {
 	got    strings.Builder
 }
 
-// dial connects from an address, and reads what comes.
-func (h *hub) dial(from string) *client {
+// dial connects from an address and records the responses.
+func (h *pipeServer) dial(from string) *client {
 	h.t.Helper()
 	peer, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(from, "1000"))
 	if err != nil {
@@ -101,7 +102,7 @@ func (h *hub) dial(from string) *client {
 	near, far := net.Pipe()
 	c := &client{Conn: near, t: h.t}
 	h.t.Cleanup(func() { _ = near.Close() })
-	h.accepted <- piped{far, peer}
+	h.accepted <- peerConn{far, peer}
 	go func() {
 		lines := bufio.NewReader(near)
 		for {
@@ -120,7 +121,7 @@ func (h *hub) dial(from string) *client {
 	return c
 }
 
-// send writes text. It goes on when the server has read it, or closed the connection.
+// send writes text and returns when the server has read it or closed the connection.
 func (c *client) send(text string) {
 	go func() { _, _ = io.WriteString(c.Conn, text) }()
 	synctest.Wait()
@@ -151,7 +152,7 @@ func (c *client) text() string {
 	return c.got.String()
 }
 
-func open(clients ...*client) string {
+func connectionStates(clients ...*client) string {
 	var out strings.Builder
 	for _, c := range clients {
 		if c.isClosed() {
@@ -163,9 +164,9 @@ func open(clients ...*client) string {
 	return out.String()
 }
 
-// At a limit the longest idle connection makes room. A connection that never sent a request is idle, and so
-// is one between two requests.
-func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
+// At a limit the longest idle connection is closed. A connection is idle before its first request and between two
+// requests.
+func TestConnectionLimitsCloseTheLongestIdle(t *testing.T) {
 	perAddress := func(n int) func(*server.Settings) {
 		return func(s *server.Settings) { s.MaxConnectionsPerAddress = n }
 	}
@@ -173,37 +174,60 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 	for name, c := range map[string]struct {
 		settings func(*server.Settings)
 		from     []string
-		do       func(h *hub, c []*client) // when the first of them are connected, before the last one is
-		want     string                    // for each, o is open and - is closed
+		do       func(h *pipeServer, c []*client) // when the first of them are connected, before the last one is
+		want     string                           // for each, o is open and - is closed
 	}{
-		"one that was never used": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "-oo"},
-		"one that was used longer ago": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[1].get("/"); c[0].get("/") }, want: "o-o"},
-		"one whose header is on its way is not the first": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
-		"one that sends its header byte by byte gains once": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[0].send("G"); c[1].send("G"); c[0].send("E") }, want: "-oo"},
-		"one that is served is not closed": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[0].get("/slow") }, want: "o-o"},
-		"the new one, where all are served": {settings: perAddress(2), from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
-			do: func(_ *hub, c []*client) { c[0].get("/slow"); c[1].get("/slow") }, want: "oo-"},
-		"none of another address":                             {settings: perAddress(1), from: []string{"192.0.2.1", "192.0.2.2"}, want: "oo"},
-		"none of another /64":                                 {settings: perAddress(1), from: []string{"2001:db8:0:1::1", "2001:db8:0:2::1"}, want: "oo"},
-		"one of the same /64":                                 {settings: perAddress(1), from: []string{"2001:db8:0:1::1", "2001:db8:0:1::2"}, want: "-o"},
-		"one of the same IPv4, as a dual listener shows it":   {settings: perAddress(1), from: []string{"192.0.2.1", "::ffff:192.0.2.1"}, want: "-o"},
-		"one of any address, where there are too many in all": {settings: inAll(2), from: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, want: "-oo"},
-		"one of any address whose header is not on its way": {settings: inAll(2), from: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"},
-			do: func(_ *hub, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
+		"one that was never used": {settings: perAddress(2),
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "-oo"},
+		"one that was used longer ago": {settings: perAddress(2),
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do:   func(_ *pipeServer, c []*client) { c[1].get("/"); c[0].get("/") }, want: "o-o"},
+		"one whose header is on its way is not the first": {settings: perAddress(2),
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do:   func(_ *pipeServer, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
+		"one that sends its header byte by byte gains once": {settings: perAddress(2),
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do:   func(_ *pipeServer, c []*client) { c[0].send("G"); c[1].send("G"); c[0].send("E") }, want: "-oo"},
+		"one that is served is not closed": {settings: perAddress(2),
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do:   func(_ *pipeServer, c []*client) { c[0].get("/slow") }, want: "o-o"},
+		"the new one, where all are served": {settings: perAddress(2),
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"},
+			do:   func(_ *pipeServer, c []*client) { c[0].get("/slow"); c[1].get("/slow") }, want: "oo-"},
+		"none of another address": {settings: perAddress(1),
+			from: []string{"192.0.2.1", "192.0.2.2"}, want: "oo"},
+		"none of another /64": {settings: perAddress(1),
+			from: []string{"2001:db8:0:1::1", "2001:db8:0:2::1"}, want: "oo"},
+		"one of the same /64": {settings: perAddress(1),
+			from: []string{"2001:db8:0:1::1", "2001:db8:0:1::2"}, want: "-o"},
+		"one of the same IPv4, as a dual listener shows it": {settings: perAddress(1),
+			from: []string{"192.0.2.1", "::ffff:192.0.2.1"}, want: "-o"},
+		"one of any address, where there are too many in all": {settings: inAll(2),
+			from: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, want: "-oo"},
+		"one of any address whose header is not on its way": {settings: inAll(2),
+			from: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"},
+			do:   func(_ *pipeServer, c []*client) { c[0].send("GET / HTTP/1.1\r\n") }, want: "o-o"},
 		"the new one, where all in all are served": {settings: inAll(1), from: []string{"192.0.2.1", "192.0.2.2"},
-			do: func(_ *hub, c []*client) { c[0].get("/slow") }, want: "o-"},
-		"none of a trusted proxy": {settings: func(s *server.Settings) { s.MaxConnectionsPerAddress, s.TrustedProxies = 1, []string{"192.0.2.0/24"} },
+			do: func(_ *pipeServer, c []*client) { c[0].get("/slow") }, want: "o-"},
+		"none of a trusted proxy": {settings: func(s *server.Settings) {
+			s.MaxConnectionsPerAddress,
+				s.TrustedProxies = 1, []string{"192.0.2.0/24"}
+		},
 			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "ooo"},
-		"one of a trusted proxy, where there are too many in all": {settings: func(s *server.Settings) { s.MaxConnections, s.TrustedProxies = 2, []string{"192.0.2.0/24"} },
+		"none of a trusted proxy whose range is written for a dual listener": {
+			settings: func(s *server.Settings) {
+				s.MaxConnectionsPerAddress, s.TrustedProxies = 1, []string{"::ffff:192.0.2.0/120"}
+			},
+			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "ooo"},
+		"one of a trusted proxy, where there are too many in all": {
+			settings: func(s *server.Settings) {
+				s.MaxConnections, s.TrustedProxies = 2, []string{"192.0.2.0/24"}
+			},
 			from: []string{"192.0.2.1", "192.0.2.1", "192.0.2.1"}, want: "-oo"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h := openHub(t, c.settings)
+				h := startPipeServer(t, c.settings)
 				var clients []*client
 				for i, from := range c.from {
 					if i == len(c.from)-1 && c.do != nil {
@@ -211,10 +235,11 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 					}
 					clients = append(clients, h.dial(from))
 				}
-				if got := open(clients...); got != c.want {
+				if got := connectionStates(clients...); got != c.want {
 					t.Errorf("open are %s, want %s", got, c.want)
 				}
-				if strings.Contains(c.want, "-") != strings.Contains(h.log.String(), "connections were closed at a limit") {
+				if strings.Contains(c.want, "-") != strings.Contains(h.log.String(),
+					"connections closed at a limit") {
 					t.Errorf("the log says %s", h.log)
 				}
 			})
@@ -222,10 +247,10 @@ func TestTheLongestIdleConnectionMakesRoom(t *testing.T) {
 	}
 }
 
-// A place is free again when its connection ends, whichever side ends it, and is counted once.
-func TestAClosedConnectionFreesItsPlace(t *testing.T) {
+// A connection stops counting when either side closes it, and is counted once.
+func TestConnectionLimitsDoNotCountClosedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHub(t, func(s *server.Settings) { s.MaxConnectionsPerAddress, s.MaxConnections = 2, 2 })
+		h := startPipeServer(t, func(s *server.Settings) { s.MaxConnectionsPerAddress, s.MaxConnections = 2, 2 })
 		for i := range 10 {
 			c := h.dial("192.0.2.1")
 			switch i % 3 {
@@ -244,7 +269,7 @@ func TestAClosedConnectionFreesItsPlace(t *testing.T) {
 			c.get("/slow")
 		}
 		refused := h.dial("192.0.2.1")
-		if got := open(append(busy, refused)...); got != "oo-" {
+		if got := connectionStates(append(busy, refused)...); got != "oo-" {
 			t.Errorf("open are %s, want oo-", got)
 		}
 		h.release <- struct{}{}
@@ -255,41 +280,41 @@ func TestAClosedConnectionFreesItsPlace(t *testing.T) {
 	})
 }
 
-// A flood of connections is a line a minute, which says how many there were.
-func TestClosedConnectionsAreOneLineAMinute(t *testing.T) {
+// Connections closed at a limit are one log line a minute with their number.
+func TestConnectionLimitsLogOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHub(t, func(s *server.Settings) { s.MaxConnectionsPerAddress = 1 })
+		h := startPipeServer(t, func(s *server.Settings) { s.MaxConnectionsPerAddress = 1 })
 		for range 20 {
 			h.dial("192.0.2.1")
 		}
 		time.Sleep(time.Minute)
 		h.dial("192.0.2.1") // the last one has timed out
 		h.dial("192.0.2.1")
-		lines := strings.Count(h.log.String(), "connections were closed at a limit")
-		if lines != 2 || !strings.Contains(h.log.String(), "limit=server.max_connections_per_address count=19 last_address=192.0.2.1") {
+		lines := strings.Count(h.log.String(), "connections closed at a limit")
+		if lines != 2 || !strings.Contains(h.log.String(),
+			"limit=server.max_connections_per_address count=19 last_address=192.0.2.1") {
 			t.Errorf("%d lines, want 2, and 18 left out and one more in the second:\n%s", lines, h.log)
 		}
 	})
 }
 
-// Headers that never end are bounded together: the oldest are dropped, and one that is sent at once is
-// served.
-func TestUnfinishedHeadersAreBoundedInAll(t *testing.T) {
+// Unfinished headers share one memory limit: the oldest are dropped, and a request that is sent at once is served.
+func TestUnfinishedHeadersShareOneMemoryLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHub(t, func(*server.Settings) {})
+		h := startPipeServer(t, func(*server.Settings) {})
 		flood := "GET / HTTP/1.1\n" + strings.Repeat("a:\n", 1_300)
-		var strangers []*client
+		var flooders []*client
 		for i := range 250 {
 			c := h.dial(fmt.Sprintf("192.0.2.%d", i/10))
 			c.send(flood)
-			strangers = append(strangers, c)
+			flooders = append(flooders, c)
 		}
-		stillOpen := strings.Count(open(strangers...), "o")
+		stillOpen := strings.Count(connectionStates(flooders...), "o")
 		// 192 times 1,301 lines of 128 bytes and two times their text are the budget of 32 MiB.
 		if stillOpen != 192 {
 			t.Errorf("%d unfinished headers are kept, want 192", stillOpen)
 		}
-		if strings.Contains(open(strangers[250-192:]...), "-") {
+		if strings.Contains(connectionStates(flooders[250-192:]...), "-") {
 			t.Error("not the oldest were dropped")
 		}
 		c := h.dial("198.51.100.1")
@@ -297,23 +322,23 @@ func TestUnfinishedHeadersAreBoundedInAll(t *testing.T) {
 		if c.answers() != 1 {
 			t.Error("a client with a short header was not served")
 		}
-		for _, c := range strangers {
+		for _, c := range flooders {
 			_ = c.Close()
 		}
-		// What they took is given back.
+		// Their memory is available again.
 		for i := range 150 {
 			h.dial(fmt.Sprintf("192.0.2.%d", i)).send(flood)
 		}
 		if got := strings.Count(h.log.String(), "unfinished request headers"); got != 1 {
-			t.Errorf("%d lines tell of unfinished headers, want 1:\n%s", got, h.log)
+			t.Errorf("%d lines are about unfinished headers, want 1:\n%s", got, h.log)
 		}
 	})
 }
 
-// A field of two letters costs more than a hundred bytes once it is read, and takes its time.
-func TestAHeaderOfVeryManyFieldsIsNotReadToItsEnd(t *testing.T) {
+// A field of two letters costs more than a hundred bytes of memory, and CPU time.
+func TestUnfinishedHeaderHasAFieldLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := openHub(t, func(*server.Settings) {})
+		h := startPipeServer(t, func(*server.Settings) {})
 		c := h.dial("192.0.2.1")
 		c.send("GET / HTTP/1.1\r\n" + strings.Repeat("ab:\r\n", 5_000))
 		if got := c.text(); !strings.HasPrefix(got, "HTTP/1.1 431 ") || !c.isClosed() {
@@ -322,7 +347,7 @@ func TestAHeaderOfVeryManyFieldsIsNotReadToItsEnd(t *testing.T) {
 		if !strings.Contains(h.log.String(), `limit="fields of one request header"`) {
 			t.Errorf("the log says %s", h.log)
 		}
-		// The lines of a body are no fields, and neither are those of the header before.
+		// Lines of a body and of a previous header do not count.
 		c = h.dial("192.0.2.1")
 		lines := strings.Repeat("\n", 3_000)
 		for range 3 {
@@ -334,9 +359,9 @@ func TestAHeaderOfVeryManyFieldsIsNotReadToItsEnd(t *testing.T) {
 	})
 }
 
-// A limit that net/http's way to end an answer does not survive would reset connections: the client loses its
-// answer.
-func TestAnAnswerBeforeTheBodyWasSentArrives(t *testing.T) {
+// Wrapping the connection must not break how net/http closes it after an early response: a reset would discard the
+// response.
+func TestResponseBeforeTheBodyIsSentArrives(t *testing.T) {
 	f := start(t, options{})
 	conn, err := net.Dial("tcp", f.address)
 	if err != nil {
@@ -351,5 +376,46 @@ func TestAnAnswerBeforeTheBodyWasSentArrives(t *testing.T) {
 	answer, err := io.ReadAll(conn)
 	if err != nil || !strings.Contains(string(answer), " 401 ") {
 		t.Errorf("got %.40q, %v", answer, err)
+	}
+}
+
+// Strangers must not occupy every connection with requests whose bodies never come.
+func TestARequestThatKeepsItsBodyBackMakesRoom(t *testing.T) {
+	for name, c := range map[string]struct {
+		request  func(f *testServer) string
+		makeRoom bool
+	}{
+		"to a public route": {func(*testServer) string { return "GET /health HTTP/1.1\r\nHost: x\r\n" }, true},
+		"with a bad token": {func(f *testServer) string {
+			return "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nAuthorization: Bearer x\r\n"
+		}, true},
+		"of a caller": {func(f *testServer) string {
+			return "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Read: 1\r\n" +
+				"Authorization: Bearer " + f.token("mcp:use") + "\r\n"
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, options{settings: func(s *server.Settings) { s.MaxConnections = 3 }})
+			f.transport.CloseIdleConnections()
+			for range 3 {
+				conn, err := net.Dial("tcp", f.address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = conn.Close() })
+				if _, err := io.WriteString(conn, c.request(f)+"Content-Length: 1000\r\n\r\n{"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(200 * time.Millisecond) // until the requests are being served
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			resp, err := client.Get("http://" + f.address + "/health")
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			if (err == nil) != c.makeRoom {
+				t.Errorf("another connection is answered with %v", err)
+			}
+		})
 	}
 }

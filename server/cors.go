@@ -1,7 +1,6 @@
 package server
 
 import (
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,26 +11,33 @@ import (
 	"gatehouse/providers"
 )
 
-// anyPortOrigins are the only patterns among origins. Development tools on this computer choose their ports freely.
+// anyPortOrigins are the only patterns that allowed_origins may contain: development tools on the same
+// machine choose their ports freely.
 func anyPortOrigins() []string {
 	return []string{"http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"}
 }
 
-// cors answers preflights and lets scripts read answers. Public documents are open to every origin; the rest is for the
-// configured origins and the server's own, and a request from any other page is refused (MCP 2026-07-28, transports,
-// "security warning"): CORS alone would let it happen and only hide the answer.
+// cors answers preflights and lets scripts read responses. Public documents are open to every origin; all
+// other routes are open to the configured origins and the server's own. A request from any other origin is
+// rejected (MCP 2026-07-28, transports, "security warning"): CORS alone would execute it and only hide the
+// response.
 func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	common := middleware.CORSConfig{
 		AllowMethods: []string{http.MethodGet, http.MethodPost, http.MethodDelete},
-		// First of all the challenge: a browser client that cannot read it cannot find the sign-in.
-		ExposeHeaders: []string{"WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After", echo.HeaderXRequestID},
-		MaxAge:        600,
-		// AllowHeaders stays empty: the library then allows what the preflight asks for. A list could not name the
-		// Mcp-Param-* headers of tools that are not known here, and "*" never covers Authorization (Fetch, section 3.2.5).
+		// WWW-Authenticate first of all: a browser client that cannot read the challenge cannot start a
+		// sign-in.
+		ExposeHeaders: []string{
+			"WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After",
+			echo.HeaderXRequestID,
+		},
+		MaxAge: 600,
+		// AllowHeaders is empty, so that Echo allows the headers that the preflight requests. A list cannot
+		// name the Mcp-Param-* headers of unknown tools, and "*" never covers Authorization (Fetch,
+		// section 3.2.5).
 	}
 	open, listed := common, common
 	open.AllowOrigins = []string{"*"}
-	allowed := originRule(append([]string{c.Resource.Origin()}, c.Settings.AllowedOrigins...))
+	allowed := originMatcher(append([]string{c.Resource.Origin()}, c.Settings.AllowedOrigins...))
 	listed.AllowOriginFunc = func(origin string) (bool, error) { return allowed(origin), nil }
 	openToAll, openToListed := middleware.CORSWithConfig(open), middleware.CORSWithConfig(listed)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -39,9 +45,11 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 		vary := []string{echo.HeaderOrigin}
 		return func(ctx echo.Context) error {
 			request := ctx.Request()
-			if _, fromPage := request.Header[echo.HeaderOrigin]; !fromPage && request.Method != http.MethodOptions {
-				// No page, nothing to allow: what the library does for every call of a client that is no browser, except that it says of
-				// every answer what it varies by. No cache keeps one to a POST that does not ask for it (RFC 9110, section 9.3.3).
+			_, fromPage := request.Header[echo.HeaderOrigin]
+			if !fromPage && request.Method != http.MethodOptions {
+				// No page, so there is nothing to allow. Echo's CORS does the same for requests without
+				// Origin, but adds Vary to every response. A POST response is not cached unless it asks for
+				// it (RFC 9110, section 9.3.3).
 				if request.Method != http.MethodPost {
 					ctx.Response().Header()[echo.HeaderVary] = vary
 				}
@@ -50,10 +58,10 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 			if public.anyOrigin(ctx.Path()) {
 				return toAll(ctx)
 			}
-			// All of them, where there are several: singleFields refuses those only after the token.
+			// Every value, if there are several: rejectRepeatedHeaders runs after authentication.
 			for _, origin := range request.Header.Values(echo.HeaderOrigin) {
 				if !allowed(origin) {
-					return foreignOrigin(origin)
+					return errOriginNotAllowed(origin)
 				}
 			}
 			return toListed(ctx)
@@ -61,10 +69,10 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	}
 }
 
-// originRule compiles a list of origins. Exact strings are compared as such, but for the default port of the
-// scheme, which may be there or not: "http://localhost.evil.example" must not match "http://localhost". A
-// pattern for any port matches the default port, too.
-func originRule(origins []string) func(string) bool {
+// originMatcher compiles a list of origins. Exact origins are compared as strings, except that the scheme's
+// default port may be omitted: "http://localhost.evil.example" must not match "http://localhost". A pattern
+// for any port also matches the default port.
+func originMatcher(origins []string) func(string) bool {
 	var exact, prefixes []string
 	for _, o := range origins {
 		if prefix, isPattern := strings.CutSuffix(o, ":*"); isPattern {
@@ -77,19 +85,20 @@ func originRule(origins []string) func(string) bool {
 		origin = withoutDefaultPort(origin)
 		return slices.Contains(exact, origin) || slices.ContainsFunc(prefixes, func(prefix string) bool {
 			end, ok := strings.CutPrefix(origin, prefix)
-			port, isPortToo := strings.CutPrefix(end, ":")
-			return ok && (end == "" || isPortToo && isPort(port))
+			port, hasPort := strings.CutPrefix(end, ":")
+			return ok && (end == "" || hasPort && isPort(port))
 		})
 	}
 }
 
-// withoutDefaultPort is an origin without the default port of its scheme. Browsers leave it out (RFC 6454,
-// section 6.1); other clients and configurations may not.
+// withoutDefaultPort removes the default port of the origin's scheme. Browsers omit it (RFC 6454, section
+// 6.1); other clients and configurations may not.
 func withoutDefaultPort(origin string) string {
 	scheme, rest, _ := strings.Cut(origin, "://")
 	port := providers.DefaultPort(scheme)
-	host, spelledOut := strings.CutSuffix(rest, port)
-	if port == "" || !spelledOut || strings.Contains(host, ":") && !strings.HasSuffix(host, "]") { // not host:port
+	host, hasPort := strings.CutSuffix(rest, port)
+	notHostPort := strings.Contains(host, ":") && !strings.HasSuffix(host, "]")
+	if port == "" || !hasPort || notHostPort {
 		return origin
 	}
 	return scheme + "://" + host
@@ -97,28 +106,4 @@ func withoutDefaultPort(origin string) string {
 
 func isPort(s string) bool {
 	return s != "" && len(s) <= 5 && strings.Trim(s, "0123456789") == ""
-}
-
-// ownHost refuses requests whose Host header is not ours. A page that makes its own name resolve to this computer (DNS
-// rebinding) is same-origin to the browser; only the Host header gives it away. Ours are the host of the resource and the
-// names of this computer. What scripts of any page may read anyway is not guarded, so that keys can be fetched by an inner
-// name, and neither are probes, which dial an address.
-func ownHost(c Config, public routeTable) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(ctx echo.Context) error {
-			host := strings.ToLower(ctx.Request().Host)
-			if c.Resource.IsHost(host) || ofThisComputer(host) || public.anyOrigin(ctx.Path()) || public.probe(ctx.Path()) {
-				return next(ctx)
-			}
-			return foreignHost(ctx.Request().Host)
-		}
-	}
-}
-
-// ofThisComputer reports whether host, with or without a port, is one of this computer's names.
-func ofThisComputer(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	return providers.IsLoopback(host)
 }

@@ -13,8 +13,9 @@ import (
 )
 
 // TR-01: Origin present and foreign, in all its disguises.
-func TestOnlyOwnAndListedOriginsMayCall(t *testing.T) {
-	f := start(t, options{origins: []string{"https://app.example", "https://spelled.example:443", "http://localhost:*"}})
+func TestCORSAllowsOwnAndListedOriginsOnly(t *testing.T) {
+	f := start(t, options{origins: []string{"https://app.example", "https://spelled.example:443",
+		"http://localhost:*"}})
 	for origin, allowed := range map[string]bool{
 		"https://app.example":              true,
 		"http://localhost:6274":            true,
@@ -44,11 +45,12 @@ func TestOnlyOwnAndListedOriginsMayCall(t *testing.T) {
 		"":                                 false,
 	} {
 		t.Run(origin, func(t *testing.T) {
-			preflight := f.ask(t, http.MethodOptions, "/mcp", map[string]string{
+			preflight := f.do(t, http.MethodOptions, "/mcp", map[string]string{
 				"Origin": origin, "Access-Control-Request-Method": "POST",
 				"Access-Control-Request-Headers": "authorization,content-type,mcp-protocol-version,mcp-param-region",
 			}, nil)
-			call := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Origin": origin, "Authorization": "Bearer " + f.token("mcp:use")}, nil)
+			call := f.do(t, http.MethodPost, "/mcp",
+				map[string]string{"Origin": origin, "Authorization": "Bearer " + f.token("mcp:use")}, nil)
 			if !allowed {
 				if preflight.status != 403 || call.status != 403 {
 					t.Errorf("preflight %d, call %d; want 403 for both", preflight.status, call.status)
@@ -79,26 +81,26 @@ func TestOnlyOwnAndListedOriginsMayCall(t *testing.T) {
 }
 
 // A cache between must not give a page the answer that was made for none, or for another.
-func TestWhatACacheMayKeepSaysThatItVariesByOrigin(t *testing.T) {
+func TestCacheableResponsesVaryByOrigin(t *testing.T) {
 	f := start(t, options{origins: []string{"https://app.example"}})
 	metadata := f.resource.MetadataPaths()[0]
 	for name, c := range map[string]struct {
 		method, path, origin string
 		want                 bool
 	}{
-		"a document":                 {http.MethodGet, metadata, "", true},
-		"a document for a page":      {http.MethodGet, metadata, "https://app.example", true},
-		"a refused GET":              {http.MethodGet, "/mcp", "", true},
-		"a refused GET of a page":    {http.MethodGet, "/mcp", "https://app.example", true},
-		"a call of a page":           {http.MethodPost, "/mcp", "https://app.example", true},
-		"a call, which nobody keeps": {http.MethodPost, "/mcp", "", false},
+		"a document":                  {http.MethodGet, metadata, "", true},
+		"a document for a page":       {http.MethodGet, metadata, "https://app.example", true},
+		"a refused GET":               {http.MethodGet, "/mcp", "", true},
+		"a refused GET of a page":     {http.MethodGet, "/mcp", "https://app.example", true},
+		"a call of a page":            {http.MethodPost, "/mcp", "https://app.example", true},
+		"a call, which is not cached": {http.MethodPost, "/mcp", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := map[string]string{}
 			if c.origin != "" {
 				header["Origin"] = c.origin
 			}
-			r := f.ask(t, c.method, c.path, header, nil)
+			r := f.do(t, c.method, c.path, header, nil)
 			if got := slices.Contains(r.header.Values("Vary"), "Origin"); got != c.want {
 				t.Errorf("Vary is %q", r.header.Values("Vary"))
 			}
@@ -107,7 +109,7 @@ func TestWhatACacheMayKeepSaysThatItVariesByOrigin(t *testing.T) {
 }
 
 // RS-13: a browser client that cannot read the challenge cannot find the sign-in.
-func TestA401IsReadableAcrossOrigins(t *testing.T) {
+func TestCORSExposesTheChallengeOfA401(t *testing.T) {
 	f := start(t, options{origins: []string{"https://app.example"}})
 	for name, header := range map[string]map[string]string{
 		"without a token":  {},
@@ -115,12 +117,13 @@ func TestA401IsReadableAcrossOrigins(t *testing.T) {
 		"with few scopes":  {"Authorization": "Bearer " + f.token("other")},
 	} {
 		header["Origin"] = "https://app.example"
-		r := f.ask(t, http.MethodPost, "/mcp", header, nil)
+		r := f.do(t, http.MethodPost, "/mcp", header, nil)
 		if r.header.Get("Access-Control-Allow-Origin") != "https://app.example" {
 			t.Errorf("%s: not readable: %v", name, r.header)
 		}
 		exposed := strings.ToLower(r.header.Get("Access-Control-Expose-Headers"))
-		for _, want := range []string{"www-authenticate", "mcp-session-id", "mcp-protocol-version", "retry-after", "x-request-id"} {
+		for _, want := range []string{"www-authenticate", "mcp-session-id", "mcp-protocol-version",
+			"retry-after", "x-request-id"} {
 			if !strings.Contains(exposed, want) {
 				t.Errorf("%s: %s is not exposed (%s)", name, want, exposed)
 			}
@@ -129,7 +132,7 @@ func TestA401IsReadableAcrossOrigins(t *testing.T) {
 }
 
 // TR-02: DNS rebinding shows in the Host header only.
-func TestOnlyOwnHostNamesAreAnswered(t *testing.T) {
+func TestHostCheckAllowsOwnNamesOnly(t *testing.T) {
 	for public, hosts := range map[string]map[string]bool{
 		"https://mcp.example.com": {
 			"mcp.example.com":                  true, // as a proxy on the same machine passes it on
@@ -165,7 +168,7 @@ func TestOnlyOwnHostNamesAreAnswered(t *testing.T) {
 		f := start(t, options{public: public})
 		token := "Bearer " + f.token("mcp:use")
 		for host, allowed := range hosts {
-			r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Host": host, "Authorization": token}, nil)
+			r := f.do(t, http.MethodPost, "/mcp", map[string]string{"Host": host, "Authorization": token}, nil)
 			if (r.status == 200 || r.status == 400) != allowed || !allowed && r.status != 403 {
 				t.Errorf("%s: Host %s answered %d, want allowed %v", public, host, r.status, allowed)
 			}
@@ -174,13 +177,18 @@ func TestOnlyOwnHostNamesAreAnswered(t *testing.T) {
 }
 
 // The local issuer that runs alone looks at Host by the same rule.
-func TestTheIssuerAnswersItsOwnHostNamesOnly(t *testing.T) {
+func TestHostCheckOfTheIssuer(t *testing.T) {
 	address, err := providers.ParseResource("https://issuer.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := providers.Route{Path: "/authorize", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })}
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: server.DefaultSettings(), Logger: slog.New(slog.DiscardHandler)}, []providers.Route{page})
+	page := providers.Route{Path: "/authorize",
+		Handler: http.HandlerFunc(func(w http.ResponseWriter,
+			_ *http.Request) {
+			w.WriteHeader(http.StatusTeapot)
+		})}
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: server.DefaultSettings(),
+		Logger: slog.New(slog.DiscardHandler)}, []providers.Route{page})
 	for host, want := range map[string]int{
 		"issuer.example": 418, "issuer.example:443": 418, "issuer.example:80": 403, "evil.example": 403,
 	} {

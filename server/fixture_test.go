@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// application is what stands behind the gate in these tests: it says who called, and needs a scope when asked to.
+// application is the protected application of these tests. Request headers control its scopes and behaviour.
 type application struct {
 	mu    sync.Mutex
 	calls int
@@ -59,8 +59,9 @@ func (a *application) Route(r *http.Request) ([]string, http.Handler, func()) {
 	return strings.Fields(r.Header.Get("X-Needs")), handler, func() {}
 }
 
-// front is a whole chain on a real listener, with a real verifier over an issuer under the test's control.
-type front struct {
+// testServer is a complete server on a real listener, with a real verifier and an issuer that the test
+// controls.
+type testServer struct {
 	issuer   *providertest.Issuer
 	app      *application
 	resource providers.Resource
@@ -73,23 +74,23 @@ type front struct {
 }
 
 type options struct {
-	path    string // of the resource; default /mcp
-	public  string // origin of the resource; default the listener's
-	origins []string
-	drain   context.Context
-	change  func(*echo.Echo)
+	path      string // of the resource; default /mcp
+	public    string // origin of the resource; default the listener's
+	origins   []string
+	drain     context.Context
+	configure func(*echo.Echo)
 
-	// provider takes the place of one that verifies tokens of the front's issuer.
+	// provider replaces the default, which verifies tokens of the issuer.
 	provider  providers.Settings
 	settings  func(*server.Settings)
-	implies   server.Implications
+	implies   server.ScopeHierarchy
 	known     []string // scopes that a rule of the server mentions
 	tools     []string // scopes of tools
 	lifecycle server.Lifecycle
 	stop      <-chan struct{} // stops the server before the test ends
 }
 
-func start(t *testing.T, o options) *front {
+func start(t *testing.T, o options) *testServer {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -105,7 +106,8 @@ func start(t *testing.T, o options) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &front{issuer: providertest.NewIssuer(t), app: &application{}, resource: resource, log: &buffer{}, address: ln.Addr().String(), transport: &http.Transport{}}
+	f := &testServer{issuer: providertest.NewIssuer(t), app: &application{}, resource: resource,
+		log: &buffer{}, address: ln.Addr().String(), transport: &http.Transport{}}
 	t.Cleanup(f.transport.CloseIdleConnections)
 	logger := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -126,8 +128,8 @@ func start(t *testing.T, o options) *front {
 		KnownScopes: o.known, ToolScopes: o.tools,
 		Logger: logger, Draining: o.drain, IsStuck: f.stuck.Load,
 	}, provider, f.app)
-	if o.change != nil {
-		o.change(f.echo)
+	if o.configure != nil {
+		o.configure(f.echo)
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, ln, f.echo, settings, logger, o.lifecycle) }()
@@ -143,7 +145,7 @@ func start(t *testing.T, o options) *front {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
-			t.Errorf("the server did not stop in order: %v", err)
+			t.Errorf("the server did not stop cleanly: %v", err)
 		}
 		if t.Failed() {
 			t.Logf("log:\n%s", f.log)
@@ -161,23 +163,23 @@ func waitReady(t *testing.T, p providers.Provider) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("the keys never came")
+	t.Fatal("the keys were never fetched")
 }
 
-// token is a good token with these scopes.
-func (f *front) token(scope string) string {
+// token returns a valid token with these scopes.
+func (f *testServer) token(scope string) string {
 	return f.issuer.Token(f.resource.String(), map[string]any{"scope": scope})
 }
 
-type reply struct {
+type response struct {
 	status int
 	header http.Header
 	body   string
-	close  bool // the server asked the client to leave the connection
+	close  bool // the server asked the client to close the connection
 }
 
-// ask sends one request to the listener. The header "Host" sets the host that the request names.
-func (f *front) ask(t *testing.T, method, path string, header map[string]string, body io.Reader) reply {
+// do sends one request to the listener. The header "Host" sets the host that the request names.
+func (f *testServer) do(t *testing.T, method, path string, header map[string]string, body io.Reader) response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -206,7 +208,7 @@ func (f *front) ask(t *testing.T, method, path string, header map[string]string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reply{resp.StatusCode, resp.Header, string(content), resp.Close}
+	return response{resp.StatusCode, resp.Header, string(content), resp.Close}
 }
 
 func bearer(token string) map[string]string {

@@ -12,10 +12,11 @@ import (
 	"gatehouse/providers"
 )
 
-// Whatever stands in the Authorization header, it is either one token of the form that RFC 6750 allows, or refused with a
-// known status; and no part of it comes back.
+// Every Authorization header is either one token of the form that RFC 6750 allows, or rejected with a known status;
+// no part of it is in the response.
 func FuzzBearerToken(f *testing.F) {
-	for _, seed := range []string{"", "Bearer", "Bearer ", "bearer a.b.c", "Bearer a b", "Bearer a,b", "Basic YQ==", "Bearer \x00", "Bearer a==", "Bearer =", "BEARER  a", "Bearer\ta", "Bearer a\r\nX: y"} {
+	for _, seed := range []string{"", "Bearer", "Bearer ", "bearer a.b.c", "Bearer a b", "Bearer a,b",
+		"Basic YQ==", "Bearer \x00", "Bearer a==", "Bearer =", "BEARER  a", "Bearer\ta", "Bearer a\r\nX: y"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, field string) {
@@ -26,8 +27,9 @@ func FuzzBearerToken(f *testing.F) {
 			}
 			return
 		}
-		var r *refusal
-		if !errors.As(err, &r) || r.status != http.StatusUnauthorized && r.status != http.StatusBadRequest || token != "" {
+		var r *httpError
+		if !errors.As(err, &r) || r.status != http.StatusUnauthorized && r.status != http.StatusBadRequest ||
+			token != "" {
 			t.Errorf("%q gave %v, %q", field, err, token)
 		}
 		if r.cause != nil && len(field) > 12 && strings.Contains(r.cause.Error(), field) {
@@ -36,8 +38,8 @@ func FuzzBearerToken(f *testing.F) {
 	})
 }
 
-// Row 26 of the threat model: whatever the scopes and texts are, the result is one well-formed challenge with exactly the
-// parameters that were meant.
+// Row 26 of the threat model: for every scope and text, the result is one well-formed challenge with exactly the
+// expected parameters.
 func FuzzChallenge(f *testing.F) {
 	f.Add("mcp:use", "insufficient_scope", "text")
 	f.Add(`a"b\c`, "e", "a, error=\"x\"")
@@ -48,7 +50,8 @@ func FuzzChallenge(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, scope, code, text string) {
-		header := newChallenger(Config{Resource: resource}, nil).header(&refusal{code: code, text: text, scopes: []string{scope}})
+		header := newChallenger(Config{Resource: resource},
+			nil).header(&httpError{code: code, description: text, scopes: []string{scope}})
 		if strings.ContainsAny(header, "\r\n\x00") {
 			t.Fatalf("the header would break: %q", header)
 		}
@@ -80,12 +83,13 @@ func FuzzChallenge(f *testing.F) {
 	})
 }
 
-// Two origins are the same if their URLs are, and nothing that is no origin becomes one.
-func FuzzOriginRule(f *testing.F) {
-	for _, origin := range []string{"https://app.example", "https://app.example:443", "http://localhost:80:80", "null", "", "://", "http://[::1]:80", "http://localhost:80"} {
+// Origins match if their URLs are equal, and only valid origins match.
+func FuzzOriginMatcher(f *testing.F) {
+	for _, origin := range []string{"https://app.example", "https://app.example:443",
+		"http://localhost:80:80", "null", "", "://", "http://[::1]:80", "http://localhost:80"} {
 		f.Add(origin)
 	}
-	allowed := originRule([]string{"https://app.example", "http://localhost:*", "http://[::1]:*"})
+	allowed := originMatcher([]string{"https://app.example", "http://localhost:*", "http://[::1]:*"})
 	f.Fuzz(func(t *testing.T, origin string) {
 		if !allowed(origin) {
 			return

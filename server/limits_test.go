@@ -20,10 +20,10 @@ import (
 	"gatehouse/server"
 )
 
-// RS-14: a broad scope includes narrow ones, along chains, and only as configured.
-func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
-	f := start(t, options{implies: server.Implications{
-		"admin": {"write"}, "write": {"read", "mcp:use"}, "read": {"write"}, // a circle does no harm
+// RS-14: a broad scope includes narrower ones, also indirectly, and only as configured.
+func TestRS14BroadScopeImpliesNarrowOnes(t *testing.T) {
+	f := start(t, options{implies: server.ScopeHierarchy{
+		"admin": {"write"}, "write": {"read", "mcp:use"}, "read": {"write"}, // cycles are allowed
 	}})
 	for name, c := range map[string]struct {
 		scope, needs string
@@ -34,14 +34,15 @@ func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
 		"what that implies":               {"admin", "read", 200},
 		"not the other way round":         {"mcp:use", "write", 403},
 		"not what only begins alike":      {"admins", "read", 403},
-		"nothing that nobody said":        {"admin", "delete", 403},
+		"nothing beyond the hierarchy":    {"admin", "delete", 403},
 		"a token without any scope":       {"", "", 403},
 		"scopes joined by a comma":        {"admin,mcp:use", "", 403},
 		"the scope in another case":       {"Admin", "read", 403},
 		"a scope that is a prefix of one": {"mcp", "", 403},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token(c.scope), "X-Needs": c.needs}, nil)
+			r := f.do(t, http.MethodPost, "/mcp",
+				map[string]string{"Authorization": "Bearer " + f.token(c.scope), "X-Needs": c.needs}, nil)
 			if r.status != c.status {
 				t.Errorf("answered %d, want %d", r.status, c.status)
 			}
@@ -49,49 +50,57 @@ func TestRS14ABroadScopeImpliesNarrowOnes(t *testing.T) {
 	}
 }
 
-// A flood of bad tokens is told to wait. Nobody else is: behind a proxy everybody may share its address.
-func TestBadTokensAreToldToWaitAndGoodOnesAreNot(t *testing.T) {
+// Only bad tokens get a 429: behind a proxy all callers may share its address.
+func TestThrottleRejectsBadTokensOnly(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) { s.FailedAuthPerMinute = 5 }})
 	statuses := map[int]int{}
 	begin := time.Now()
 	for i := range 12 {
-		r := f.ask(t, http.MethodPost, "/mcp", bearer("bad"+strconv.Itoa(i)), nil)
+		r := f.do(t, http.MethodPost, "/mcp", bearer("bad"+strconv.Itoa(i)), nil)
 		statuses[r.status]++
-		if r.status == http.StatusTooManyRequests && (r.header.Get("Retry-After") == "" || r.header.Get("WWW-Authenticate") != "") {
-			t.Errorf("429 with Retry-After %q and challenge %q", r.header.Get("Retry-After"), r.header.Get("WWW-Authenticate"))
+		if r.status == http.StatusTooManyRequests &&
+			(r.header.Get("Retry-After") == "" || r.header.Get("WWW-Authenticate") != "") {
+			t.Errorf("429 with Retry-After %q and challenge %q", r.header.Get("Retry-After"),
+				r.header.Get("WWW-Authenticate"))
 		}
 	}
 	if statuses[401] != 5 || statuses[429] != 7 {
 		t.Errorf("12 bad tokens got %v, want five 401 and seven 429", statuses)
 	}
 	if took := time.Since(begin); took < 700*time.Millisecond {
-		t.Errorf("seven answers to somebody who was told to wait took %s: they leave no time to others", took)
+		t.Errorf("seven 429 took %s, want at least 700 ms", took)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
 		t.Errorf("a good token of the same address answered %d", r.status)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", nil, nil); r.status != 401 {
+	if r := f.do(t, http.MethodPost, "/mcp", nil, nil); r.status != 401 {
 		t.Errorf("a request without a token answered %d: a sign-in must be able to begin", r.status)
 	}
 }
 
-func TestOnlyATrustedProxySaysWhereARequestComesFrom(t *testing.T) {
+func TestForwardedForIsReadFromTrustedProxiesOnly(t *testing.T) {
 	for name, c := range map[string]struct {
 		proxies []string
 		header  map[string]string
 		want    string
 	}{
-		"nobody is trusted":          {nil, map[string]string{"X-Forwarded-For": "192.0.2.7", "X-Real-Ip": "192.0.2.8"}, "ip=127.0.0.1"},
-		"another proxy is trusted":   {[]string{"10.0.0.0/8"}, map[string]string{"X-Forwarded-For": "192.0.2.7"}, "ip=127.0.0.1"},
-		"this proxy is trusted":      {[]string{"127.0.0.0/8"}, map[string]string{"X-Forwarded-For": "192.0.2.7"}, "ip=192.0.2.7"},
-		"what its client made up":    {[]string{"127.0.0.0/8"}, map[string]string{"X-Forwarded-For": "203.0.113.1, 192.0.2.7"}, "ip=192.0.2.7"},
-		"nothing said by the proxy":  {[]string{"127.0.0.0/8"}, nil, "ip=127.0.0.1"},
-		"the other header is no use": {[]string{"127.0.0.0/8"}, map[string]string{"X-Real-Ip": "192.0.2.8"}, "ip=127.0.0.1"},
-		"with a port":                {[]string{"127.0.0.0/8"}, map[string]string{"X-Forwarded-For": "192.0.2.7:51234"}, "ip=192.0.2.7"},
+		"no proxy is trusted": {nil, map[string]string{"X-Forwarded-For": "192.0.2.7",
+			"X-Real-Ip": "192.0.2.8"}, "ip=127.0.0.1"},
+		"another proxy is trusted": {[]string{"10.0.0.0/8"},
+			map[string]string{"X-Forwarded-For": "192.0.2.7"}, "ip=127.0.0.1"},
+		"this proxy is trusted": {[]string{"127.0.0.0/8"},
+			map[string]string{"X-Forwarded-For": "192.0.2.7"}, "ip=192.0.2.7"},
+		"what its client made up": {[]string{"127.0.0.0/8"},
+			map[string]string{"X-Forwarded-For": "203.0.113.1, 192.0.2.7"}, "ip=192.0.2.7"},
+		"nothing said by the proxy": {[]string{"127.0.0.0/8"}, nil, "ip=127.0.0.1"},
+		"the other header is no use": {[]string{"127.0.0.0/8"}, map[string]string{"X-Real-Ip": "192.0.2.8"},
+			"ip=127.0.0.1"},
+		"with a port": {[]string{"127.0.0.0/8"}, map[string]string{"X-Forwarded-For": "192.0.2.7:51234"},
+			"ip=192.0.2.7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, options{settings: func(s *server.Settings) { s.TrustedProxies = c.proxies }})
-			f.ask(t, http.MethodPost, "/mcp", c.header, nil)
+			f.do(t, http.MethodPost, "/mcp", c.header, nil)
 			if !strings.Contains(f.log.String(), c.want) {
 				t.Errorf("the log does not say %s:\n%s", c.want, f.log)
 			}
@@ -99,8 +108,8 @@ func TestOnlyATrustedProxySaysWhereARequestComesFrom(t *testing.T) {
 	}
 }
 
-// Row 27 and 28 of the threat model: what is too long is refused, what is too slow is dropped.
-func TestWhatIsTooLongIsRefused(t *testing.T) {
+// Rows 27 and 28 of the threat model: oversized requests are rejected, slow ones time out.
+func TestOversizedHeadersAreRejected(t *testing.T) {
 	f := start(t, options{})
 	for name, c := range map[string]struct {
 		header map[string]string
@@ -124,7 +133,7 @@ func TestWhatIsTooLongIsRefused(t *testing.T) {
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 			resp, err := client.Do(req)
 			if err != nil {
-				return // dropped while it was sent: refused all the same
+				return // the connection was closed while sending: rejected, too
 			}
 			defer resp.Body.Close()
 			for _, want := range c.want {
@@ -137,16 +146,19 @@ func TestWhatIsTooLongIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatIsTooSlowIsDropped(t *testing.T) {
+func TestSlowRequestsTimeOut(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) {
 		s.ReadHeaderTimeout, s.ReadBodyTimeout = 300*time.Millisecond, 300*time.Millisecond
 	}})
 	for name, beginning := range map[string]string{
 		"a header that never ends": "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Slow: ",
-		"a body that never comes":  "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nX-Read: yes\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\nContent-Length: 100\r\n\r\n{",
-		// net/http takes a body off the wire before it sends the answer.
-		"a body that nobody reads":                     "GET /health HTTP/1.1\r\nHost: " + f.address + "\r\nContent-Length: 100\r\n\r\n{",
-		"a body behind a good token that nobody reads": "POST /mcp HTTP/1.1\r\nHost: " + f.address + "\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\nContent-Length: 100\r\n\r\n{",
+		"a body that never comes": "POST /mcp HTTP/1.1\r\nHost: " + f.address +
+			"\r\nX-Read: yes\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\nContent-Length: 100\r\n\r\n{",
+		// net/http drains a body before it sends the response.
+		"an unread body": "GET /health HTTP/1.1\r\nHost: " + f.address +
+			"\r\nContent-Length: 100\r\n\r\n{",
+		"an unread body with a good token": "POST /mcp HTTP/1.1\r\nHost: " + f.address +
+			"\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\nContent-Length: 100\r\n\r\n{",
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := net.Dial("tcp", f.address)
@@ -164,8 +176,8 @@ func TestWhatIsTooSlowIsDropped(t *testing.T) {
 	}
 }
 
-// Row 28: a stranger who announces a body is answered at once, whatever it says about the body.
-func TestAStrangerIsAnsweredAtOnce(t *testing.T) {
+// Row 28: the response to a request without a token does not wait for the announced body.
+func TestUnauthenticatedRequestIsAnsweredBeforeItsBody(t *testing.T) {
 	f := start(t, options{})
 	for name, announced := range map[string]string{
 		"a body that never comes":       "Content-Length: 50000000\r\n",
@@ -178,7 +190,8 @@ func TestAStrangerIsAnsweredAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%s\r\n", f.address, announced)
+			fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n%s\r\n",
+				f.address, announced)
 			_ = conn.SetReadDeadline(time.Now().Add(3 * time.Second))
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {
@@ -192,8 +205,8 @@ func TestAStrangerIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-// Every sign-in begins with a refusal. It must not cost the connection, nor let anybody hold one.
-func TestASmallBodyOfAStrangerIsTakenOffTheWire(t *testing.T) {
+// Every sign-in starts with a 401. It keeps the connection, unless the body does not arrive.
+func TestSmallUnauthenticatedBodyIsDrained(t *testing.T) {
 	f := start(t, options{})
 	for name, c := range map[string]struct {
 		sent  int
@@ -210,7 +223,8 @@ func TestASmallBodyOfAStrangerIsTakenOffTheWire(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nContent-Length: 20000\r\n\r\n%s", f.address, strings.Repeat("x", c.sent))
+			fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nContent-Length: 20000\r\n\r\n%s", f.address,
+				strings.Repeat("x", c.sent))
 			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 			answers := bufio.NewReader(conn)
 			resp, err := http.ReadResponse(answers, nil)
@@ -221,7 +235,7 @@ func TestASmallBodyOfAStrangerIsTakenOffTheWire(t *testing.T) {
 			if resp.StatusCode != http.StatusUnauthorized || resp.Close == c.stays {
 				t.Errorf("answered %d, and the connection is to close: %v", resp.StatusCode, resp.Close)
 			}
-			// What comes late is never taken for another request.
+			// A late body is never parsed as another request.
 			fmt.Fprintf(conn, "GET /health HTTP/1.1\r\nHost: %s\r\n\r\n", f.address)
 			resp, err = http.ReadResponse(answers, nil)
 			if (err == nil) != c.stays {
@@ -234,13 +248,14 @@ func TestASmallBodyOfAStrangerIsTakenOffTheWire(t *testing.T) {
 	}
 }
 
-// Nor must anybody else hold a connection with a body that never comes, answered or not.
-func TestNoStrangerHoldsAConnection(t *testing.T) {
+// A body that never arrives does not hold a connection.
+func TestUnauthenticatedBodyDoesNotHoldAConnection(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) { s.ReadBodyTimeout = 20 * time.Second }})
 	for name, request := range map[string]string{
-		"chunks that never come":             "POST /mcp HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
-		"more than is waited for":            "POST /mcp HTTP/1.1\r\nContent-Length: 100000\r\n",
-		"more than that, and waits for 100":  "POST /mcp HTTP/1.1\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n",
+		"chunks that never come":  "POST /mcp HTTP/1.1\r\nTransfer-Encoding: chunked\r\n",
+		"more than is waited for": "POST /mcp HTTP/1.1\r\nContent-Length: 100000\r\n",
+		"more than that, and waits for 100": "POST /mcp HTTP/1.1\r\n" +
+			"Content-Length: 200000\r\nExpect: 100-continue\r\n",
 		"a path that does not exist":         "POST /nope HTTP/1.1\r\nContent-Length: 200\r\n",
 		"a method that the path does not do": "PUT /health HTTP/1.1\r\nContent-Length: 200\r\n",
 	} {
@@ -261,18 +276,19 @@ func TestNoStrangerHoldsAConnection(t *testing.T) {
 	}
 }
 
-// A read deadline must not end the call that the body began.
-func TestACallMayTakeLongerThanItsBody(t *testing.T) {
+// The read deadline for the body must not cancel the call.
+func TestReadDeadlineDoesNotEndTheCall(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) { s.ReadBodyTimeout = 200 * time.Millisecond }})
-	r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Read": "yes", "X-Wait": "600ms"}, bytes.NewReader([]byte("{}")))
+	r := f.do(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"),
+		"X-Read": "yes", "X-Wait": "600ms"}, bytes.NewReader([]byte("{}")))
 	if r.status != 200 || r.body != "served" {
 		t.Errorf("answered %d %q", r.status, r.body)
 	}
 }
 
-// While the server drains it serves, says that it is not ready, and asks every client to leave; then it stops, and calls in
-// flight finish.
-func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
+// While the server drains it serves, reports that it is not ready, and asks clients to close their connections;
+// then it stops, and calls in flight finish.
+func TestServeDrainsAndFinishesCalls(t *testing.T) {
 	draining, drain := context.WithCancel(context.Background())
 	defer drain()
 	stop := make(chan struct{})
@@ -286,19 +302,20 @@ func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
 			Closing:  func() { closedAfter <- time.Since(drainedAt) },
 		},
 	})
-	slow := make(chan reply, 1)
+	slow := make(chan response, 1)
 	go func() {
-		slow <- f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Wait": "1s"}, nil)
+		slow <- f.do(t, http.MethodPost, "/mcp",
+			map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Wait": "1s"}, nil)
 	}()
 	time.Sleep(100 * time.Millisecond) // the slow call is in flight
 	close(stop)
 	for range 100 {
-		if f.ask(t, http.MethodGet, "/readyz", nil, nil).status == 503 {
+		if f.do(t, http.MethodGet, "/readyz", nil, nil).status == 503 {
 			break
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil)
+	r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil)
 	if r.status != 200 || !r.close {
 		t.Errorf("while draining a call answered %d, Connection: close %v", r.status, r.close)
 	}
@@ -310,23 +327,24 @@ func TestStoppingDrainsFirstAndLosesNothing(t *testing.T) {
 	}
 }
 
-// A caller who hangs up in the middle harms nobody.
-func TestAHalfSentRequestHarmsNobody(t *testing.T) {
+// A client that hangs up in the middle of a body does not affect other calls.
+func TestTruncatedRequestDoesNotAffectOthers(t *testing.T) {
 	f := start(t, options{})
 	conn, err := net.Dial("tcp", f.address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{", f.address, f.token("mcp:use"))
+	head := "POST /mcp HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 100\r\n\r\n{"
+	fmt.Fprintf(conn, head, f.address, f.token("mcp:use"))
 	_, _ = bufio.NewReader(io.LimitReader(conn, 0)).Peek(0)
 	conn.Close()
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != 200 {
 		t.Errorf("answered %d", r.status)
 	}
 }
 
-// Whoever has one IPv6 address has a whole /64 of them, and is one sender.
-func TestAddressesOfOneNetworkAreOneSender(t *testing.T) {
+// The owner of one IPv6 address usually has a whole /64, which counts as one sender.
+func TestThrottleCountsAnIPv6NetworkOnce(t *testing.T) {
 	f := start(t, options{settings: func(s *server.Settings) {
 		s.FailedAuthPerMinute, s.TrustedProxies = 1, []string{"127.0.0.0/8"}
 	}})
@@ -336,34 +354,34 @@ func TestAddressesOfOneNetworkAreOneSender(t *testing.T) {
 	}{{"2001:db8:0:1::1", 401}, {"2001:db8:0:1:ffff::2", 429}, {"2001:db8:0:2::1", 401}} {
 		header := bearer("bad" + strconv.Itoa(i))
 		header["X-Forwarded-For"] = c.address
-		if r := f.ask(t, http.MethodPost, "/mcp", header, nil); r.status != c.status {
+		if r := f.do(t, http.MethodPost, "/mcp", header, nil); r.status != c.status {
 			t.Errorf("%s is answered %d, want %d", c.address, r.status, c.status)
 		}
 	}
 }
 
-// Whoever never reads must not hold a connection, at the mount neither; a stranger least of all.
-func TestAShortAnswerHasToBeReadInTime(t *testing.T) {
-	g := newGate(t)
-	g.open(t)
+// A client that never reads must not hold a connection, at the mount neither.
+func TestResponsesHaveAWriteDeadline(t *testing.T) {
+	g := newChainFixture(t)
+	g.openProvider(t)
 	chain := g.chain(slog.LevelError)
 	for name, r := range map[string]*http.Request{
-		"a stranger": request(g.resource, ""), "a bad token": request(g.resource, "x"),
-		"whoever asks for metadata": httptest.NewRequest(http.MethodGet, g.resource.MetadataURL(), http.NoBody),
+		"no token": request(g.resource, ""), "a bad token": request(g.resource, "x"),
+		"metadata": httptest.NewRequest(http.MethodGet, g.resource.MetadataURL(), nil),
 	} {
-		w := &hurried{ResponseRecorder: httptest.NewRecorder()}
+		w := &writeDeadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
 		chain.ServeHTTP(w, r)
-		if left := time.Until(w.by); left <= 0 || left > time.Minute {
+		if left := time.Until(w.deadline); left <= 0 || left > time.Minute {
 			t.Errorf("%s has %v to read its answer", name, left)
 		}
 	}
 }
 
-// hurried notes until when an answer has to be read.
-type hurried struct {
+// writeDeadlineRecorder records the write deadline of a response.
+type writeDeadlineRecorder struct {
 	*httptest.ResponseRecorder
-	by time.Time
+	deadline time.Time
 }
 
-func (h *hurried) SetReadDeadline(time.Time) error     { return nil }
-func (h *hurried) SetWriteDeadline(by time.Time) error { h.by = by; return nil }
+func (h *writeDeadlineRecorder) SetReadDeadline(time.Time) error     { return nil }
+func (h *writeDeadlineRecorder) SetWriteDeadline(by time.Time) error { h.deadline = by; return nil }

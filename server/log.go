@@ -2,13 +2,10 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -17,77 +14,48 @@ import (
 	"gatehouse/providers"
 )
 
-// accessLog writes one line for each request when it ends. A stream is one line, at its end. The library writes it when everything
-// else is done: as a step around the others it would put writers of its own around every answer and keep more of the stack than
-// all other steps together, to count bytes that no line of ours tells.
+// accessLog writes one line for each request when it ends; a stream is one line, at its end. slog-echo runs
+// after the handler rather than around it, so it does not wrap the ResponseWriter and the request body.
 func accessLog(c Config) echo.MiddlewareFunc {
-	budget := newLogBudget(c.Logger)
-	worthALine := func(ctx echo.Context) bool {
+	budget := newLogLimiter(c.Logger)
+	shouldLog := func(ctx echo.Context) bool {
 		status := ctx.Response().Status
 		switch {
-		case isProbe(ctx): // they would be most of the log
+		case isProbe(ctx): // probes would be most of the log
 			return false
-		case status < http.StatusInternalServerError && !c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
+		case status < http.StatusInternalServerError &&
+			!c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
 			return false
 		}
-		return budget.allow(visitOf(ctx), status)
+		return budget.allow(stateOf(ctx), status)
 	}
-	write := slogecho.NewWithConfig(slog.New(lean{c.Logger.Handler()}), slogecho.Config{
+	logRequest := slogecho.NewWithConfig(slog.New(logHandler{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
-		ClientErrorLevel: slog.LevelInfo, // every sign-in begins with a 401
+		ClientErrorLevel: slog.LevelInfo, // every sign-in starts with a 401
 		ServerErrorLevel: slog.LevelError,
 	})(func(echo.Context) error { return nil })
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			err := next(ctx)
-			if worthALine(ctx) {
-				v := visitOf(ctx)
-				v.took = time.Since(v.began)
-				v.outcome = outcomeOf(v, ctx.Response())
-				_ = write(ctx) // fails only with what it was put around
+			if shouldLog(ctx) {
+				state := stateOf(ctx)
+				state.duration = time.Since(state.started)
+				state.outcome = outcomeOf(state, ctx.Response())
+				_ = logRequest(ctx) // never fails: the wrapped handler returns nil
 			}
 			return err
 		}
 	}
 }
 
-// answered turns an error into its answer before the access log looks at the status, and counts how the request ended.
-// The log's own fallback would make a 500 of every error that it does not know.
-func answered(c Config) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(ctx echo.Context) error {
-			if err := next(ctx); err != nil {
-				ctx.Error(err)
-			}
-			c.Outcomes.count(ctx)
-			return nil
-		}
-	}
-}
+// logHandler is a slog.Handler that reduces slog-echo's record to one flat line and adds what the chain
+// knows. It drops the query and the referer, which can contain codes and tokens and which slog-echo cannot
+// omit.
+type logHandler struct{ slog.Handler }
 
-// alive turns a panic into an error. (Tools run on goroutines of the SDK, which this cannot reach: package mcptools
-// guards them.)
-func alive(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) (err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
-					panic(v) // net/http's own way to drop a connection
-				}
-				err = fmt.Errorf("panic: %s\n%s", cut(fmt.Sprint(v)), debug.Stack())
-			}
-		}()
-		return next(c)
-	}
-}
-
-// lean is a slog.Handler that keeps of slog-echo's record what helps, in one flat line, and adds what the chain knows. Above all
-// it drops the query and the referer, which can hold codes and tokens and cannot be switched off there.
-type lean struct{ slog.Handler }
-
-func (h lean) Handle(ctx context.Context, r slog.Record) error {
-	v := visitIn(ctx)
-	var line [11]slog.Attr // most requests end with eight
+func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
+	state := stateFrom(ctx)
+	var line [11]slog.Attr // eight for most requests
 	attrs := line[:0]
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key != "request" && a.Key != "response" {
@@ -96,31 +64,37 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 		for _, member := range a.Value.Group() {
 			switch member.Key {
 			case "path":
-				attrs = append(attrs, slog.String("path", (&url.URL{Path: cut(member.Value.String())}).EscapedPath()))
+				path := url.URL{Path: truncate(member.Value.String())}
+				attrs = append(attrs, slog.String("path", path.EscapedPath()))
 			case "latency":
-				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(v.took)))
+				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(state.duration)))
 			case "method":
-				attrs = append(attrs, slog.String("method", providers.Printable(member.Value.String(), maxWord)))
+				method := providers.Printable(member.Value.String(), maxWord)
+				attrs = append(attrs, slog.String("method", method))
 			case "ip":
-				attrs = append(attrs, slog.String("ip", providers.Printable(member.Value.String(), maxAddress)))
+				ip := providers.Printable(member.Value.String(), maxAddress)
+				attrs = append(attrs, slog.String("ip", ip))
 			case "status":
 				attrs = append(attrs, member)
 			}
 		}
 		return true
 	})
-	attrs = append(attrs, slog.String("outcome", string(v.outcome)), slog.String("request_id", v.id))
-	if called := v.named(); len(called) > 0 {
+	attrs = append(attrs, slog.String("outcome", string(state.outcome)), slog.String("request_id", state.id))
+	if called := state.operationMembers(); len(called) > 0 {
 		attrs = append(attrs, slog.Attr{Key: "mcp", Value: slog.GroupValue(called...)})
 	}
-	if v.identity != nil {
-		v.caller = [2]slog.Attr{slog.String("subject", providers.Printable(v.identity.Subject, maxName)), slog.String("client", providers.Printable(v.identity.Client, maxName))}
-		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(v.caller[:]...)})
+	if state.identity != nil {
+		state.caller = [2]slog.Attr{
+			slog.String("subject", providers.Printable(state.identity.Subject, maxName)),
+			slog.String("client", providers.Printable(state.identity.Client, maxName)),
+		}
+		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(state.caller[:]...)})
 	}
-	if v.reason != "" {
-		attrs = append(attrs, slog.String("reason", string(v.reason)))
+	if state.reason != "" {
+		attrs = append(attrs, slog.String("reason", string(state.reason)))
 	}
-	if detail := v.said(); detail != "" {
+	if detail := state.logDetail(); detail != "" {
 		attrs = append(attrs, slog.String("detail", detail))
 	}
 	out := slog.NewRecord(r.Time, r.Level, "request", 0)
@@ -128,24 +102,24 @@ func (h lean) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, out)
 }
 
-// How long the members of a line may be that come from a request or a token, in bytes.
+// Limits of values in a log line that come from a request or a token, in bytes.
 const (
-	maxWord    = 32 // the HTTP method, the protocol version
+	maxWord    = 32 // HTTP method, protocol version
 	maxAddress = 64
-	maxName    = 200 // of a person, a client, a tool
+	maxName    = 200 // subject, client, tool
 	maxDetail  = 1_000
-	maxStack   = 8_000 // of the detail of a fault in this program
+	maxStack   = 8_000 // detail of an internal error, with its stack
 )
 
-// named are the members of a line that say what the request asks of the application.
-func (v *visit) named() []slog.Attr {
-	called := v.called[:0]
+// operationMembers are the attributes of a log line that describe the MCP operation.
+func (s *requestState) operationMembers() []slog.Attr {
+	called := s.operationAttrs[:0]
 	for _, member := range [...]struct {
 		key, value string
 		limit      int
 	}{
-		{"method", v.operation.Method, maxName}, {"tool", v.operation.Tool, maxName},
-		{"prompt", v.operation.Prompt, maxName}, {"protocol_version", v.operation.ProtocolVersion, maxWord},
+		{"method", s.operation.Method, maxName}, {"tool", s.operation.Tool, maxName},
+		{"prompt", s.operation.Prompt, maxName}, {"protocol_version", s.operation.ProtocolVersion, maxWord},
 	} {
 		if member.value != "" {
 			called = append(called, slog.String(member.key, providers.Printable(member.value, member.limit)))
@@ -154,37 +128,39 @@ func (v *visit) named() []slog.Attr {
 	return called
 }
 
-// said is the detail of a line.
-func (v *visit) said() string {
+// logDetail is the "detail" of a log line.
+func (s *requestState) logDetail() string {
 	switch {
-	case v.cause == nil:
-		return providers.Printable(v.detail, maxDetail)
-	case v.reason == providers.InternalError:
-		text := v.cause.Error()
+	case s.cause == nil:
+		return providers.Printable(s.detail, maxDetail)
+	case s.reason == providers.InternalError:
+		text := s.cause.Error()
 		return text[:min(len(text), maxStack)]
 	}
-	text := v.cause.Error()
+	text := s.cause.Error()
 	return text[:min(len(text), maxDetail)]
 }
 
-// milliseconds is how durations stand in a line: as a number with three digits, in both formats.
+// milliseconds formats durations as numbers with three decimals, the same in both log formats.
 func milliseconds(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
 
-// outcomeOf says how a request ended, by what the application says of it, else by the reason and the status.
-func outcomeOf(v *visit, answer *echo.Response) providers.RequestOutcome {
-	status := answer.Status
+// outcomeOf classifies how a request ended: as the application reported it, or else by the reason and the
+// status.
+func outcomeOf(state *requestState, response *echo.Response) providers.RequestOutcome {
+	status := response.Status
 	switch {
-	case v.Context.Err() != nil && (!answer.Committed || isOutage(v.reason)): // or the question was given up for it
+	// The client hung up before a response, or during the request to the provider.
+	case state.Context.Err() != nil && (!response.Committed || isOutage(state.reason)):
 		return providers.OutcomeCanceled
-	case v.outcome != "":
-		return v.outcome
+	case state.outcome != "":
+		return state.outcome
 	case status < http.StatusBadRequest:
 		return providers.OutcomeOK
 	case status == http.StatusUnauthorized:
 		return providers.OutcomeUnauthenticated
 	case status == http.StatusForbidden:
 		return providers.OutcomeDenied
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && !isOutage(v.reason):
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && !isOutage(state.reason):
 		return providers.OutcomeLimited
 	case status == http.StatusServiceUnavailable:
 		return providers.OutcomeUnavailable
@@ -194,5 +170,7 @@ func outcomeOf(v *visit, answer *echo.Response) providers.RequestOutcome {
 	return providers.OutcomeError
 }
 
-func (h lean) WithAttrs(attrs []slog.Attr) slog.Handler { return lean{h.Handler.WithAttrs(attrs)} }
-func (h lean) WithGroup(name string) slog.Handler       { return lean{h.Handler.WithGroup(name)} }
+func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return logHandler{h.Handler.WithAttrs(attrs)}
+}
+func (h logHandler) WithGroup(name string) slog.Handler { return logHandler{h.Handler.WithGroup(name)} }

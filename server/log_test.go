@@ -13,24 +13,24 @@ import (
 	"gatehouse/server"
 )
 
-// A flood of strangers must not fill a disk, nor hide the calls of those who are let in.
-func TestAFloodOfRefusalsIsLeftOutOfTheLog(t *testing.T) {
+// A flood of requests without a token must not fill a disk, nor hide successful calls.
+func TestAccessLogLimitsRefusals(t *testing.T) {
 	f := start(t, options{})
 	const flood = 2_000
-	var strangers sync.WaitGroup
+	var clients sync.WaitGroup
 	begin := time.Now()
 	for range 8 {
-		strangers.Go(func() {
+		clients.Go(func() {
 			for range flood / 8 {
-				if r := f.ask(t, http.MethodPost, "/mcp", nil, nil); r.status != http.StatusUnauthorized {
+				if r := f.do(t, http.MethodPost, "/mcp", nil, nil); r.status != http.StatusUnauthorized {
 					t.Errorf("answered %d", r.status)
 				}
 			}
 		})
 	}
-	strangers.Wait()
+	clients.Wait()
 	took := time.Since(begin)
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK {
 		t.Errorf("the good call answered %d", r.status)
 	}
 	lines := strings.Count(f.log.String(), "reason=no_credentials")
@@ -40,26 +40,27 @@ func TestAFloodOfRefusalsIsLeftOutOfTheLog(t *testing.T) {
 	if !strings.Contains(f.log.String(), "caller.subject=alice") {
 		t.Error("the good call is not in the log")
 	}
-	if took < 20*time.Second && !func() bool { // the next line that is let in says what is missing
+	if took < 20*time.Second && !func() bool { // the next line that is allowed reports the omitted ones
 		for range 100 {
 			time.Sleep(60 * time.Millisecond)
-			f.ask(t, http.MethodPost, "/mcp", nil, nil)
-			if strings.Contains(f.log.String(), "requests were left out of the log") {
+			f.do(t, http.MethodPost, "/mcp", nil, nil)
+			if strings.Contains(f.log.String(), "requests omitted from the log") {
 				return true
 			}
 		}
 		return false
 	}() {
-		t.Error("nothing says that refusals are missing")
+		t.Error("the log does not report the omitted lines")
 	}
 }
 
-// Terminals obey characters that JSON and people do not see.
-func TestNamesInTheLogCannotCommandATerminal(t *testing.T) {
+// Control characters and bidi overrides from a request must not reach a terminal.
+func TestAccessLogEscapesControlCharacters(t *testing.T) {
 	f := start(t, options{})
-	f.ask(t, http.MethodGet, "/%C2%9B2J%E2%80%AE%7F", nil, nil)
-	token := f.issuer.Token(f.resource.String(), map[string]any{"sub": "al\u009bice\u202e", "client_id": strings.Repeat("x", 500)})
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(token), nil); r.status != http.StatusOK {
+	f.do(t, http.MethodGet, "/%C2%9B2J%E2%80%AE%7F", nil, nil)
+	token := f.issuer.Token(f.resource.String(),
+		map[string]any{"sub": "al\u009bice\u202e", "client_id": strings.Repeat("x", 500)})
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(token), nil); r.status != http.StatusOK {
 		t.Fatalf("answered %d", r.status)
 	}
 	log := f.log.String()
@@ -69,12 +70,12 @@ func TestNamesInTheLogCannotCommandATerminal(t *testing.T) {
 		}
 	}
 	if strings.ContainsAny(log, "\u009b\u202e\x7f") || strings.Contains(log, strings.Repeat("x", 300)) {
-		t.Errorf("the log has what a terminal obeys, or more than fits a line:\n%s", log)
+		t.Errorf("the log has control characters or an unbounded value:\n%s", log)
 	}
 }
 
-// One line for each request, with how long it took, as loud as it matters.
-func TestALineSaysHowLongItTookAndHowBadItIs(t *testing.T) {
+// Each request is one line with its latency, at a level that matches the status.
+func TestAccessLogHasLatencyAndLevel(t *testing.T) {
 	f := start(t, options{})
 	good := bearer(f.token("mcp:use"))
 	slow, broken := maps.Clone(good), maps.Clone(good)
@@ -90,14 +91,15 @@ func TestALineSaysHowLongItTookAndHowBadItIs(t *testing.T) {
 		"a broken call": {broken, "ERROR", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := f.ask(t, http.MethodPost, "/mcp", c.header, nil)
-			line := lineOf(t, f.log, r.header.Get("X-Request-Id"))
+			r := f.do(t, http.MethodPost, "/mcp", c.header, nil)
+			line := logLine(t, f.log, r.header.Get("X-Request-Id"))
 			if !strings.Contains(line, "level="+c.level) {
 				t.Errorf("not %s: %s", c.level, line)
 			}
 			_, rest, _ := strings.Cut(line, "latency_ms=")
 			text, _, _ := strings.Cut(rest, " ")
-			if took, err := time.ParseDuration(text + "ms"); err != nil || took < c.least || took <= 0 || took > 10*time.Second {
+			if took, err := time.ParseDuration(text + "ms"); err != nil || took < c.least || took <= 0 ||
+				took > 10*time.Second {
 				t.Errorf("it took %q: %s", text, line)
 			}
 			if name == "a bad token" && !strings.Contains(line, "detail=") {
@@ -107,8 +109,8 @@ func TestALineSaysHowLongItTookAndHowBadItIs(t *testing.T) {
 	}
 }
 
-// lineOf is the access log's line for a request. It is written when the answer is out.
-func lineOf(t *testing.T, log *buffer, id string) string {
+// logLine returns the access log's line for a request, which is written after the response.
+func logLine(t *testing.T, log *buffer, id string) string {
 	t.Helper()
 	for range 100 {
 		for line := range strings.Lines(log.String()) {
@@ -122,9 +124,9 @@ func lineOf(t *testing.T, log *buffer, id string) string {
 	return ""
 }
 
-func TestAQuietLogStillTellsOfFaults(t *testing.T) {
-	g := newGate(t)
-	g.open(t)
+func TestAccessLogAtLevelErrorHasFaults(t *testing.T) {
+	g := newChainFixture(t)
+	g.openProvider(t)
 	var log buffer
 	settings := server.DefaultSettings()
 	chain := server.New(server.Config{
@@ -135,7 +137,7 @@ func TestAQuietLogStillTellsOfFaults(t *testing.T) {
 	for _, do := range []string{"nothing", "panic"} {
 		r := request(g.resource, token)
 		r.Header.Set("X-Do", do)
-		chain.ServeHTTP(connected{httptest.NewRecorder()}, r)
+		chain.ServeHTTP(deadlineRecorder{httptest.NewRecorder()}, r)
 		if got := strings.Contains(log.String(), "status=500"); got != (do == "panic") {
 			t.Errorf("after %s the log says %q", do, log.String())
 		}

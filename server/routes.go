@@ -16,31 +16,33 @@ const (
 	readyPath  = "/readyz"
 )
 
-// route is one exact path that needs no token.
+// route is an exact path that needs no token.
 type route struct {
 	path    string
-	methods []string // nil: the handler knows which methods it serves
+	methods []string // nil: the handler checks the method
 	handler echo.HandlerFunc
-	// anyOrigin: scripts of every page may read it.
+	// anyOrigin lets scripts of every origin read the response.
 	anyOrigin bool
-	// probe: it answers to every Host header.
-	probe bool
+	// anyHost exempts the route from checkHost.
+	anyHost bool
 }
 
-// routeTable is all that is public. It is made before the chain, because CORS and auth ask it.
+// routeTable holds every public route. It is built before the chain, because CORS and authentication use it.
 type routeTable []route
 
-// read are the methods of a document.
-func read() []string { return []string{http.MethodGet, http.MethodHead} }
+// readMethods are the methods of a document.
+func readMethods() []string { return []string{http.MethodGet, http.MethodHead} }
 
-// publicRoutes names everything that needs no token.
+// publicRoutes returns every route that needs no token.
 func publicRoutes(c Config, p providers.Provider) routeTable {
 	table := routeTable{
-		{path: healthPath, methods: read(), handler: healthy(c), anyOrigin: true, probe: true},
-		{path: readyPath, methods: read(), handler: ready(c, p), probe: true},
+		{path: healthPath, methods: readMethods(), handler: handleHealth(c), anyOrigin: true, anyHost: true},
+		{path: readyPath, methods: readMethods(), handler: handleReady(c, p), anyHost: true},
 	}
 	for _, path := range c.Resource.MetadataPaths() {
-		table = append(table, route{path: path, methods: read(), handler: metadata(p.Metadata()), anyOrigin: true})
+		table = append(table, route{
+			path: path, methods: readMethods(), handler: handleMetadata(p.Metadata()), anyOrigin: true,
+		})
 	}
 	if hosted, ok := p.(providers.Hosted); ok {
 		table = append(table, hostedRoutes(hosted.Routes())...)
@@ -51,7 +53,8 @@ func publicRoutes(c Config, p providers.Provider) routeTable {
 func hostedRoutes(routes []providers.Route) routeTable {
 	var table routeTable
 	for _, r := range routes {
-		table = append(table, route{path: r.Path, handler: echo.WrapHandler(r.Handler), anyOrigin: r.AnyOrigin})
+		handler := echo.WrapHandler(r.Handler)
+		table = append(table, route{path: r.Path, handler: handler, anyOrigin: r.AnyOrigin})
 	}
 	return table
 }
@@ -79,11 +82,11 @@ func isProbe(c echo.Context) bool { return c.Path() == healthPath || c.Path() ==
 
 func (t routeTable) has(path string) bool       { _, ok := t.find(path); return ok }
 func (t routeTable) anyOrigin(path string) bool { r, _ := t.find(path); return r.anyOrigin }
-func (t routeTable) probe(path string) bool     { r, _ := t.find(path); return r.probe }
+func (t routeTable) anyHost(path string) bool   { r, _ := t.find(path); return r.anyHost }
 
-// healthy says whether restarting the process would help. It does not look at the provider: an orchestrator that
-// restarted the server for the provider's outage would only make it worse.
-func healthy(c Config) echo.HandlerFunc {
+// handleHealth reports whether restarting the process would help. It does not check the provider: restarting
+// the server during a provider outage would make the outage worse.
+func handleHealth(c Config) echo.HandlerFunc {
 	return func(ctx echo.Context) error {
 		if c.IsStuck != nil && c.IsStuck() {
 			return ctx.JSONBlob(http.StatusServiceUnavailable, []byte(`{"status":"stuck"}`))
@@ -92,12 +95,12 @@ func healthy(c Config) echo.HandlerFunc {
 	}
 }
 
-// ready says whether tokens can be verified. Before the first keys, and while the server drains, traffic should go
-// elsewhere.
-func ready(c Config, p providers.Provider) echo.HandlerFunc {
+// handleReady reports whether tokens can be verified. Before the first keys are fetched, and while the
+// server drains, it reports 503, so that traffic goes to other replicas.
+func handleReady(c Config, p providers.Provider) echo.HandlerFunc {
 	reporter, hasKeys := p.(providers.KeyReporter)
 	return func(ctx echo.Context) error {
-		if ended(c.Draining) {
+		if isDone(c.Draining) {
 			return notReady(ctx, "stopping")
 		}
 		if hasKeys {
@@ -114,11 +117,11 @@ func notReady(ctx echo.Context, reason string) error {
 	return ctx.JSON(http.StatusServiceUnavailable, map[string]string{"status": "not_ready", "reason": reason})
 }
 
-func ended(ctx context.Context) bool { return ctx != nil && ctx.Err() != nil }
+func isDone(ctx context.Context) bool { return ctx != nil && ctx.Err() != nil }
 
-// metadata serves the RFC 9728 document. It is public, the same for everyone, and cheap to ask for again, so caches may
-// keep it for minutes but not for days: a changed authorization server must get around.
-func metadata(m providers.Metadata) echo.HandlerFunc {
+// handleMetadata serves the RFC 9728 document. It is public and the same for every caller. Caches may keep
+// it for minutes, not days: a changed authorization server must reach clients.
+func handleMetadata(m providers.Metadata) echo.HandlerFunc {
 	document, err := json.Marshal(m)
 	return func(c echo.Context) error {
 		if err != nil {

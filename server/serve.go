@@ -11,27 +11,29 @@ import (
 	"time"
 )
 
-// Lifecycle is what [Serve] calls when the server stops. Each may be nil. None delays the stop when it hangs.
+// Lifecycle holds the hooks that [Serve] calls when the server stops. Each may be nil. A hook that hangs
+// does not delay the stop.
 type Lifecycle struct {
-	// Draining is called first. From then on the server must say that it is not ready; it goes on serving for the drain
-	// time, so that whatever sends traffic can send it elsewhere.
+	// Draining is called first. From then on the server must report that it is not ready; it keeps serving
+	// for the drain time, so that load balancers can move traffic elsewhere.
 	Draining func()
-	// Closing is called when the drain time is over. Open streams must end; calls in flight finish.
+	// Closing is called after the drain time. Open streams must end; calls in flight finish.
 	Closing func()
-	// Closed is called when no call is in flight any more, or the shutdown timeout is over. What is left must
+	// Closed is called when no call is in flight, or after the shutdown timeout. Everything still open must
 	// end.
 	Closed func()
 }
 
-// StopMargin is how much longer than drain time and shutdown timeout together a stop takes at most.
+// StopMargin is the maximum time that a stop takes beyond drain time and shutdown timeout.
 const StopMargin = time.Second
 
-// hookTime is how long the stop waits for a step that should take no time before it goes on without.
-const hookTime = 200 * time.Millisecond
+// hookTimeout is how long the stop waits for a hook that should return at once before it continues without
+// it.
+const hookTimeout = 200 * time.Millisecond
 
-// StopError says which steps of a stop had not ended when its time was over.
+// StopError reports which steps of a stop had not ended within its time limit.
 type StopError struct {
-	// Pending are the steps: log, drain, streams, calls, sessions.
+	// Pending are the names of the steps: log, drain, streams, calls, sessions.
 	Pending []string
 	// After is how long the stop took.
 	After time.Duration
@@ -43,15 +45,19 @@ func (e *StopError) Error() string {
 	return fmt.Sprintf("after %s these steps of the stop had not ended: %s", e.After, pending)
 }
 
-// Serve answers requests on ln until ctx ends, and then stops in order: it drains, closes streams, lets calls in flight
-// finish, and cuts off what is left after the shutdown timeout. It returns nil after an orderly stop. It returns within
-// drain time, shutdown timeout and [StopMargin], whatever hangs; then the error is a [StopError]. ln must accept plain
-// TCP connections; how many are open at once is bounded by the settings.
-func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, logger *slog.Logger, l Lifecycle) error {
-	open := newConnections(s, logger)
+// Serve answers requests on ln until ctx is done, and then stops in order: it drains, closes streams, lets
+// calls in flight finish, and aborts those that remain after the shutdown timeout. It returns nil after an
+// orderly stop. It returns within drain time, shutdown timeout and [StopMargin] even if a step hangs; the
+// error is then a [StopError]. ln must accept plain TCP connections; the settings limit how many are open at
+// once.
+func Serve(
+	ctx context.Context, ln net.Listener, h http.Handler, s Settings, logger *slog.Logger, l Lifecycle,
+) error {
+	conns := newConnections(s, logger)
 	srv := &http.Server{
 		Handler:           h,
-		ConnState:         open.setState,
+		ConnState:         conns.setState,
+		ConnContext:       connContext,
 		ReadHeaderTimeout: s.ReadHeaderTimeout,
 		IdleTimeout:       s.IdleTimeout,
 		MaxHeaderBytes:    s.MaxHeaderBytes,
@@ -59,28 +65,30 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, log
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	// The wrapper that sets options of the raw connection is the inner one.
-	go func() { failed <- srv.Serve(open.limit(impatientListener{ln})) }()
+	// userTimeoutListener is the inner one, because it sets options of the raw connection.
+	go func() { failed <- srv.Serve(conns.limit(userTimeoutListener{ln})) }()
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
 	}
 	limit := s.DrainTime + s.ShutdownTimeout + StopMargin
-	over, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	stop := stopping{over: over}
+	stop := stopSequence{deadline: deadline}
 
-	stop.run("drain", hookTime, l.Draining)
-	stop.run("log", hookTime, func() { logger.Info("stopping", "drain_time", s.DrainTime) })
+	stop.run("drain", hookTimeout, l.Draining)
+	stop.run("log", hookTimeout, func() { logger.Info("stopping", "drain_time", s.DrainTime) })
 	select {
 	case err := <-failed:
 		return err
 	case <-time.After(s.DrainTime):
 	}
-	stop.run("streams", hookTime, l.Closing)
+	stop.run("streams", hookTimeout, l.Closing)
 	result := make(chan error, 1)
-	stop.run("calls", s.ShutdownTimeout+hookTime, func() { result <- shutdown(srv, failed, s.ShutdownTimeout, logger) })
+	stop.run("calls", s.ShutdownTimeout+hookTimeout, func() {
+		result <- shutdown(srv, failed, s.ShutdownTimeout, logger)
+	})
 	stop.run("sessions", limit, l.Closed)
 	if pending := stop.pending(); len(pending) > 0 {
 		return &StopError{Pending: pending, After: limit}
@@ -88,13 +96,13 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, s Settings, log
 	return <-result
 }
 
-// shutdown lets calls in flight finish, and cuts them off when they take too long.
+// shutdown lets calls in flight finish, and aborts them after the timeout.
 func shutdown(srv *http.Server, failed <-chan error, timeout time.Duration, logger *slog.Logger) error {
 	grace, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	err := srv.Shutdown(grace)
 	if err != nil {
-		_ = srv.Close() // Shutdown's error is the one that counts
+		_ = srv.Close() // the error of Shutdown is returned
 		logger.Warn("calls in flight were cut off", "after", timeout)
 	}
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
@@ -103,10 +111,10 @@ func shutdown(srv *http.Server, failed <-chan error, timeout time.Duration, logg
 	return err
 }
 
-// stopping runs the steps of a stop, none of which may keep it from ending.
-type stopping struct {
-	over  context.Context // ends when the time for all steps is over
-	steps []stopStep
+// stopSequence runs the steps of a stop. A step that hangs does not prevent the others.
+type stopSequence struct {
+	deadline context.Context // done when the time for all steps has passed
+	steps    []stopStep
 }
 
 type stopStep struct {
@@ -114,8 +122,8 @@ type stopStep struct {
 	done chan struct{} // closed when the step has ended
 }
 
-// run runs a step and waits for its end, for this long at most.
-func (s *stopping) run(name string, longest time.Duration, step func()) {
+// run runs a step and waits until it has ended, at most for timeout.
+func (s *stopSequence) run(name string, timeout time.Duration, step func()) {
 	if step == nil {
 		return
 	}
@@ -125,27 +133,27 @@ func (s *stopping) run(name string, longest time.Duration, step func()) {
 		defer close(done)
 		step()
 	}()
-	timer := time.NewTimer(longest)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-done:
 	case <-timer.C:
-	case <-s.over.Done():
+	case <-s.deadline.Done():
 	}
 }
 
-// pending waits until every step has ended or the time for all is over, and returns those that have not
-// ended.
-func (s *stopping) pending() []string {
+// pending waits until every step has ended or the deadline has passed, and returns the names of those that
+// have not ended.
+func (s *stopSequence) pending() []string {
 	var names []string
 	for _, step := range s.steps {
 		select {
 		case <-step.done:
 			continue
-		case <-s.over.Done():
+		case <-s.deadline.Done():
 		}
 		select {
-		case <-step.done: // both were ready
+		case <-step.done: // both channels were ready
 		default:
 			names = append(names, step.name)
 		}

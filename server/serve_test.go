@@ -16,7 +16,7 @@ import (
 	"gatehouse/server"
 )
 
-// pipeListener gives a server connections that need no network, so that its clock can be a fake.
+// pipeListener accepts in-memory connections, so that a test can use a fake clock.
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -38,22 +38,21 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 func (l *pipeListener) Close() error   { close(l.closed); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
 
-// hungLog is a log whose reader is gone, and which blocks from the line on that contains a text.
-type hungLog struct {
-	from    string
+// blockingWriter is a log output that blocks from the first line that contains text.
+type blockingWriter struct {
+	text    string
 	release chan struct{}
 }
 
-func (l *hungLog) Write(p []byte) (int, error) {
-	if l.from != "" && strings.Contains(string(p), l.from) {
+func (l *blockingWriter) Write(p []byte) (int, error) {
+	if l.text != "" && strings.Contains(string(p), l.text) {
 		<-l.release
 	}
 	return len(p), nil
 }
 
-// A stop ends in time whatever hangs, says what, and lets no step that hangs keep the others from being
-// taken.
-func TestAStopEndsInTimeWhateverHangs(t *testing.T) {
+// A stop ends in time whatever hangs, reports the steps that hang, and runs the other steps.
+func TestServeStopsInTimeWhateverHangs(t *testing.T) {
 	const drain, shutdown = 5 * time.Second, 20 * time.Second
 	for name, c := range map[string]struct {
 		hangs   string // a hook, "call" or a text in the log
@@ -61,20 +60,23 @@ func TestAStopEndsInTimeWhateverHangs(t *testing.T) {
 		takes   time.Duration
 		err     error // if no step is pending
 	}{
-		"nothing":                     {"", nil, drain, nil},
-		"what says that it drains":    {"drain", []string{"drain"}, drain + shutdown + server.StopMargin, nil},
-		"what closes streams":         {"streams", []string{"streams"}, drain + shutdown + server.StopMargin, nil},
-		"what closes sessions":        {"sessions", []string{"sessions"}, drain + shutdown + server.StopMargin, nil},
+		"nothing":                  {"", nil, drain, nil},
+		"what says that it drains": {"drain", []string{"drain"}, drain + shutdown + server.StopMargin, nil},
+		"what closes streams":      {"streams", []string{"streams"}, drain + shutdown + server.StopMargin, nil},
+		"what closes sessions": {"sessions", []string{"sessions"}, drain + shutdown +
+			server.StopMargin, nil},
 		"a call":                      {"call", nil, drain + shutdown, context.DeadlineExceeded},
 		"the log, from the beginning": {"msg=stopping", []string{"log"}, drain + shutdown + server.StopMargin, nil},
-		"a call, and then the log":    {"call msg=\"calls in flight", []string{"calls"}, drain + shutdown + server.StopMargin, nil},
-		"every hook and a call":       {"drain streams sessions call", []string{"drain", "streams", "sessions"}, drain + shutdown + server.StopMargin, nil},
+		"a call, and then the log": {"call msg=\"calls in flight", []string{"calls"}, drain + shutdown +
+			server.StopMargin, nil},
+		"every hook and a call": {"drain streams sessions call", []string{"drain", "streams", "sessions"},
+			drain + shutdown + server.StopMargin, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				release := make(chan struct{})
 				_, fromLog, _ := strings.Cut(c.hangs, "msg=")
-				logger := slog.New(slog.NewTextHandler(&hungLog{from: fromLog, release: release}, nil))
+				logger := slog.New(slog.NewTextHandler(&blockingWriter{text: fromLog, release: release}, nil))
 				began := make(chan string, 3)
 				hook := func(name string) func() {
 					return func() {
@@ -91,7 +93,9 @@ func TestAStopEndsInTimeWhateverHangs(t *testing.T) {
 				ln := newPipeListener()
 				handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release })
 				go func() {
-					served <- server.Serve(ctx, ln, handler, settings, logger, server.Lifecycle{Draining: hook("drain"), Closing: hook("streams"), Closed: hook("sessions")})
+					served <- server.Serve(ctx, ln, handler, settings, logger,
+						server.Lifecycle{Draining: hook("drain"), Closing: hook("streams"),
+							Closed: hook("sessions")})
 				}()
 				if strings.Contains(c.hangs, "call") {
 					client, conn := net.Pipe()
@@ -111,7 +115,8 @@ func TestAStopEndsInTimeWhateverHangs(t *testing.T) {
 				}
 				stopped, late := errors.AsType[*server.StopError](err)
 				switch {
-				case late && !slices.Equal(stopped.Pending, c.pending), late != (c.pending != nil), !late && !errors.Is(err, c.err):
+				case late && !slices.Equal(stopped.Pending, c.pending), late != (c.pending != nil), !late &&
+					!errors.Is(err, c.err):
 					t.Errorf("it ended with %v, want %v pending, or %v", err, c.pending, c.err)
 				case late && stopped.After != drain+shutdown+server.StopMargin:
 					t.Errorf("it says that it took %s", stopped.After)

@@ -1,5 +1,6 @@
-// Package server is the house's front door: HTTP and nothing else. It knows who may come in (through a
-// providers.Provider), what is public, and how a refusal is worded; what it protects is handed to it as a [Mount].
+// Package server is the HTTP server: it authenticates and authorizes requests, serves the public routes, and
+// writes error responses and the access log. A [providers.Provider] verifies tokens; the protected
+// application is a [Mount].
 package server
 
 import (
@@ -10,47 +11,56 @@ import (
 	"gatehouse/providers"
 )
 
-// New is the house in one function: a request runs through it from top to bottom.
+// New assembles the server. A request passes through the chain from top to bottom.
 func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = answer(c, p) // the one place where an error becomes a status
-	e.IPExtractor = clientAddress(c)  // X-Forwarded-For is what a caller says, unless a trusted proxy does
-	public := publicRoutes(c, p)      // everything that needs no token, by exact path
-	e.Use(inOrder(
-		begin,                    // one id for every request, and one value for what is learnt about it
-		leaving(c), slowPeers(c), // connections end in order, and nobody sends or reads for ever
-		accessLog(c), answered(c), alive, // one line for every request; a panic is a 500
-		fewFields,                  // what a header costs in memory is counted by its fields
-		ownHost(c, public),         // no DNS rebinding
-		cors(c, public),            // 1. CORS: a preflight carries no token, answer it first
-		landingPage(c),             //    a person who opens the MCP URL in a browser reads what this is
-		requireToken(c, p, public), // 2. auth: who is it? every route that is not named public is closed
-		singleFields,               //    a proxy in front has read the same headers
-		requireScopes(c, mcp),      //    and may they? the operation's scopes, all in one challenge
+	e.HTTPErrorHandler = errorHandler(c, p) // the only place where an error becomes a status
+	e.IPExtractor = clientAddress(c)        // reads X-Forwarded-For from trusted proxies only
+	public := publicRoutes(c, p)            // every route that needs no token, by exact path
+	e.Use(chain(
+		withRequestState, // a request ID, and what the other steps learn about the request
+		closeWhenDraining(c),
+		deadlines(c),               // for reading the body and writing the response
+		accessLog(c),               // one line for each request
+		handleErrors(c),            // writes error responses
+		recoverPanics,              // a panic is a 500
+		limitHeaderFields,          // many short fields cost far more memory than their text
+		checkHost(c, public),       // prevents DNS rebinding
+		cors(c, public),            // 1. CORS: a preflight carries no token, so it is answered first
+		landingPage(c),             //    for browsers that open the MCP URL
+		authenticate(c, p, public), // 2. auth: every route that is not public needs a valid token
+		rejectRepeatedHeaders,      //    a proxy in front may have read another value
+		authorize(c, mcp),          //    the scopes of the operation, in one challenge
 	))
 	routes(e, public) // 3. routes: health, readiness, metadata, the issuer if embedded
 	mount(e, c)       // 4. the MCP mount, last, at exactly one path
 	return e
 }
 
-// NewIssuer is the chain for a local issuer that runs alone: the same first steps, and nothing that needs a token. In c,
-// Resource is the issuer's own address.
+// NewIssuer assembles the server of a local issuer that runs alone: the first steps of the same chain, and
+// no route that needs a token. c.Resource is the issuer's own address.
 func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = answer(c, nil)
+	e.HTTPErrorHandler = errorHandler(c, nil)
 	e.IPExtractor = clientAddress(c)
-	public := append(routeTable{{path: healthPath, methods: read(), handler: healthy(c), anyOrigin: true, probe: true}}, hostedRoutes(issuer)...)
-	e.Use(inOrder(begin, slowPeers(c), accessLog(c), answered(c), alive, fewFields, ownHost(c, public), cors(c, public)))
+	health := route{
+		path: healthPath, methods: readMethods(), handler: handleHealth(c), anyOrigin: true, anyHost: true,
+	}
+	public := append(routeTable{health}, hostedRoutes(issuer)...)
+	e.Use(chain(
+		withRequestState, deadlines(c), accessLog(c), handleErrors(c), recoverPanics,
+		limitHeaderFields, checkHost(c, public), cors(c, public),
+	))
 	routes(e, public)
 	return e
 }
 
-// inOrder makes one step of many, put together once. Echo would put its middleware together anew for every request, around
-// the handler that it found; here the last step asks for that handler.
-func inOrder(steps ...echo.MiddlewareFunc) echo.MiddlewareFunc {
-	chain := func(c echo.Context) error { return c.Handler()(c) }
+// chain combines middleware into one, once. Echo would rebuild its chain around the matched handler for
+// every request; here the last step looks the handler up.
+func chain(steps ...echo.MiddlewareFunc) echo.MiddlewareFunc {
+	handler := func(c echo.Context) error { return c.Handler()(c) }
 	for _, step := range slices.Backward(steps) {
-		chain = step(chain)
+		handler = step(handler)
 	}
-	return func(echo.HandlerFunc) echo.HandlerFunc { return chain }
+	return func(echo.HandlerFunc) echo.HandlerFunc { return handler }
 }

@@ -13,23 +13,27 @@ import (
 
 // Settings are the section "server" of the configuration.
 type Settings struct {
-	Listen              string        `koanf:"listen" help:"host:port to listen on"`
-	AllowedOrigins      []string      `koanf:"allowed_origins" help:"web origins whose scripts may call the MCP endpoint: exact, or http://localhost:* for any port"`
-	TrustedProxies      []string      `koanf:"trusted_proxies" help:"addresses (CIDR) of proxies whose X-Forwarded-For is believed, for the log and the limits; nothing else is taken from it; name no range in which others are, because they could choose their address"`
-	MaxBodyBytes        int           `koanf:"max_body_bytes" help:"largest body of a request, in bytes"`
-	MaxHeaderBytes      int           `koanf:"max_header_bytes" help:"largest header of a request, in bytes; it must have room for a token"`
-	ReadHeaderTimeout   time.Duration `koanf:"read_header_timeout" help:"how long the header of a request may take"`
-	ReadBodyTimeout     time.Duration `koanf:"read_body_timeout" help:"how long the body of a request may take"`
-	IdleTimeout         time.Duration `koanf:"idle_timeout" help:"how long a connection may wait for its next request"`
-	DrainTime           time.Duration `koanf:"drain_time" help:"how long the server goes on after it said that it is not ready, so that traffic can move elsewhere"`
-	ShutdownTimeout     time.Duration `koanf:"shutdown_timeout" help:"how long calls in flight may take when the server stops"`
-	FailedAuthPerMinute int           `koanf:"failed_auth_per_minute" help:"bad tokens from one address in a minute before it is told to wait"`
+	Listen         string   `koanf:"listen" help:"host:port to listen on"`
+	AllowedOrigins []string `koanf:"allowed_origins" help:"web origins that may call MCP: exact, or http://localhost:*"`
+	TrustedProxies []string `koanf:"trusted_proxies" help:"CIDR ranges whose X-Forwarded-For is trusted: proxies only"`
 
-	MaxConnections           int `koanf:"max_connections" help:"open connections in all; at the limit the one that is idle longest is closed, or the new one if none is idle"`
-	MaxConnectionsPerAddress int `koanf:"max_connections_per_address" help:"open connections of one peer address (IPv6: one /64); those of server.trusted_proxies count in all only"`
+	MaxBodyBytes   int `koanf:"max_body_bytes" help:"largest request body, in bytes"`
+	MaxHeaderBytes int `koanf:"max_header_bytes" help:"largest request header, in bytes; it must have room for a token"`
+
+	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout" help:"time limit for reading a request header"`
+	ReadBodyTimeout   time.Duration `koanf:"read_body_timeout" help:"time limit for reading a request body"`
+	IdleTimeout       time.Duration `koanf:"idle_timeout" help:"time limit between two requests on a connection"`
+	DrainTime         time.Duration `koanf:"drain_time" help:"how long to keep serving after /readyz reports 503"`
+	ShutdownTimeout   time.Duration `koanf:"shutdown_timeout" help:"time limit for calls in flight at shutdown"`
+
+	FailedAuthPerMinute int `koanf:"failed_auth_per_minute" help:"bad tokens per minute and address before a 429"`
+
+	MaxConnections int `koanf:"max_connections" help:"connections in total; at the limit the longest idle is closed"`
+
+	MaxConnectionsPerAddress int `koanf:"max_connections_per_address" help:"connections per IPv4 address or IPv6 /64"`
 }
 
-// DefaultSettings returns the section before anything was configured.
+// DefaultSettings returns the default values of the section.
 func DefaultSettings() Settings {
 	return Settings{
 		Listen: "127.0.0.1:3002", AllowedOrigins: []string{}, TrustedProxies: []string{},
@@ -41,19 +45,21 @@ func DefaultSettings() Settings {
 	}
 }
 
-// Check reports every setting that cannot be right, all at once. The key is relative to the section.
-func (s Settings) Check(report func(key, reason, wayOut string)) {
+// Check reports every invalid setting, all at once. The key is relative to the section.
+func (s Settings) Check(report func(key, reason, fix string)) {
 	if reason := checkListen(s.Listen); reason != "" {
 		report("listen", reason, "use 127.0.0.1:3002, or :3002 for every address of this computer")
 	}
 	for _, origin := range s.AllowedOrigins {
 		if reason := checkOrigin(origin); reason != "" {
-			report("allowed_origins", strconv.Quote(origin)+" "+reason, "use scheme://host[:port] as browsers send it, for example https://inspector.example.com")
+			report("allowed_origins", strconv.Quote(origin)+" "+reason,
+				"use scheme://host[:port] as browsers send it, for example https://inspector.example.com")
 		}
 	}
 	for _, proxy := range s.TrustedProxies {
 		if _, err := netip.ParsePrefix(proxy); err != nil {
-			report("trusted_proxies", strconv.Quote(proxy)+" is not a range of addresses", "use CIDR, such as 192.0.2.7/32, that covers the proxies alone")
+			report("trusted_proxies", strconv.Quote(proxy)+" is not a range of addresses",
+				"use CIDR, such as 192.0.2.7/32, that covers the proxies alone")
 		}
 	}
 	for _, n := range []struct {
@@ -68,7 +74,8 @@ func (s Settings) Check(report func(key, reason, wayOut string)) {
 		{"failed_auth_per_minute", s.FailedAuthPerMinute, 1, 1_000_000},
 	} {
 		if n.value < n.least || n.value > n.most {
-			report(n.key, fmt.Sprintf("it is not between %d and %d", n.least, n.most), "leave it out for the default")
+			report(n.key, fmt.Sprintf("it is not between %d and %d", n.least, n.most),
+				"leave it out for the default")
 		}
 	}
 	for _, d := range []struct {
@@ -109,9 +116,10 @@ func checkOrigin(origin string) string {
 	u, err := url.Parse(origin)
 	switch {
 	case strings.Contains(origin, "*"):
-		return "is a pattern; only " + strings.Join(anyPortOrigins(), ", ") + " are, because others match more than they seem to"
+		return "is a pattern; only " + strings.Join(anyPortOrigins(), ", ") +
+			" are allowed, because other patterns match more than they seem to"
 	case origin == "null":
-		return "stands for any sandboxed page"
+		return "is the origin of every sandboxed page"
 	case err != nil || u.Scheme == "" || u.Hostname() == "" || strings.HasSuffix(u.Host, ":"):
 		return "is not an origin"
 	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:

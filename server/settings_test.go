@@ -8,7 +8,7 @@ import (
 	"gatehouse/server"
 )
 
-func TestSettingsAreCheckedAllAtOnce(t *testing.T) {
+func TestSettingsCheckReportsEveryProblem(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*server.Settings)
 		want   string
@@ -22,31 +22,41 @@ func TestSettingsAreCheckedAllAtOnce(t *testing.T) {
 		"a named port":       {func(s *server.Settings) { s.Listen = "localhost:http" }, "listen"},
 		"a URL to listen on": {func(s *server.Settings) { s.Listen = "http://localhost:3002" }, "listen"},
 		"good origins": {func(s *server.Settings) {
-			s.AllowedOrigins = []string{"https://a.example", "http://localhost:*", "https://a.example:8443", "https://b.example:443"}
+			s.AllowedOrigins = []string{"https://a.example", "http://localhost:*", "https://a.example:8443",
+				"https://b.example:443"}
 		}, ""},
 		"every kind of bad origin": {func(s *server.Settings) {
-			s.AllowedOrigins = []string{"*", "null", "https://*.example", "a.example", "https://a.example/", "https://A.example", "https://u@a.example", "https://a.example:", "https://:443"}
+			s.AllowedOrigins = []string{"*", "null", "https://*.example", "a.example", "https://a.example/",
+				"https://A.example", "https://u@a.example", "https://a.example:", "https://:443"}
 		}, strings.TrimSpace(strings.Repeat("allowed_origins ", 9))},
-		"proxies":             {func(s *server.Settings) { s.TrustedProxies = []string{"10.0.0.0/8", "2001:db8::/32"} }, ""},
-		"proxies by name":     {func(s *server.Settings) { s.TrustedProxies = []string{"proxy.example", "10.0.0.1"} }, "trusted_proxies trusted_proxies"},
+		"proxies": {func(s *server.Settings) {
+			s.TrustedProxies = []string{"10.0.0.0/8", "2001:db8::/32"}
+		}, ""},
+		"proxies by name": {func(s *server.Settings) {
+			s.TrustedProxies = []string{"proxy.example", "10.0.0.1"}
+		}, "trusted_proxies trusted_proxies"},
 		"no room for a body":  {func(s *server.Settings) { s.MaxBodyBytes = 0 }, "max_body_bytes"},
 		"no room for a token": {func(s *server.Settings) { s.MaxHeaderBytes = 100 }, "max_header_bytes"},
-		"no patience at all": {func(s *server.Settings) {
+		"zero timeouts": {func(s *server.Settings) {
 			s.ReadHeaderTimeout, s.ReadBodyTimeout, s.IdleTimeout, s.ShutdownTimeout = 0, 0, 0, 0
 		}, "read_header_timeout read_body_timeout idle_timeout shutdown_timeout"},
-		"no drain time":           {func(s *server.Settings) { s.DrainTime = 0 }, ""},
-		"a negative drain time":   {func(s *server.Settings) { s.DrainTime = -time.Second }, "drain_time"},
-		"no failures are allowed": {func(s *server.Settings) { s.FailedAuthPerMinute = 0 }, "failed_auth_per_minute"},
-		"no connections at all":   {func(s *server.Settings) { s.MaxConnections, s.MaxConnectionsPerAddress = 0, -1 }, "max_connections max_connections_per_address"},
-		"two things wrong":        {func(s *server.Settings) { s.Listen, s.AllowedOrigins = "x", []string{"*"} }, "listen allowed_origins"},
+		"no drain time":         {func(s *server.Settings) { s.DrainTime = 0 }, ""},
+		"a negative drain time": {func(s *server.Settings) { s.DrainTime = -time.Second }, "drain_time"},
+		"no failures are allowed": {func(s *server.Settings) { s.FailedAuthPerMinute = 0 },
+			"failed_auth_per_minute"},
+		"no connections at all": {func(s *server.Settings) {
+			s.MaxConnections, s.MaxConnectionsPerAddress = 0, -1
+		}, "max_connections max_connections_per_address"},
+		"two things wrong": {func(s *server.Settings) { s.Listen, s.AllowedOrigins = "x", []string{"*"} },
+			"listen allowed_origins"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			settings := server.DefaultSettings()
 			c.change(&settings)
 			var got []string
-			settings.Check(func(key, reason, wayOut string) {
-				if reason == "" || wayOut == "" {
-					t.Errorf("%s: reason %q, way out %q", key, reason, wayOut)
+			settings.Check(func(key, reason, fix string) {
+				if reason == "" || fix == "" {
+					t.Errorf("%s: reason %q, fix %q", key, reason, fix)
 				}
 				got = append(got, key)
 			})

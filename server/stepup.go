@@ -6,23 +6,26 @@ import (
 	"gatehouse/providers"
 )
 
-// maxStepUpBytes bounds a challenge that names scopes beyond those that the operation needs. Proxies bound
-// headers, and the token decides how many scopes there are.
+// maxStepUpBytes limits a challenge that names scopes beyond those that the operation needs. Proxies limit
+// headers, and the token determines the number of scopes.
 const maxStepUpBytes = 2 << 10
 
-// stepUp adds to the scopes of an operation those that a client must ask for as well when it signs in again.
-// Many clients ask for exactly what the challenge names: what it leaves out, the next token lacks.
+// stepUp adds the scopes that a client must request in addition to those of the operation. Many clients
+// request exactly what the challenge names, so that the next token lacks whatever the challenge omits.
 type stepUp struct {
 	known map[string]bool
-	// read is [providers.ScopeReader.ReadScope].
-	read func(inToken string) (ours []string, request string)
-	// advertised are scopes that the provider wants in every request, such as openid.
+	// readScope is [providers.ScopeReader].ReadScope.
+	readScope func(inToken string) (local []string, request string)
+	// advertised are scopes that the provider needs in every request, such as openid.
 	advertised []string
 }
 
 func newStepUp(c Config, p providers.Provider) stepUp {
-	s := stepUp{known: map[string]bool{}, read: func(name string) ([]string, string) { return []string{name}, name }}
-	own := map[string]bool{} // of tools, or part of scopes.implies
+	s := stepUp{
+		known:     map[string]bool{},
+		readScope: func(name string) ([]string, string) { return []string{name}, name },
+	}
+	own := map[string]bool{} // scopes of tools and of scopes.implies
 	for _, scope := range c.ToolScopes {
 		own[scope] = true
 	}
@@ -38,32 +41,32 @@ func newStepUp(c Config, p providers.Provider) stepUp {
 	if !ok {
 		return s
 	}
-	s.read = reader.ReadScope
+	s.readScope = reader.ReadScope
 	for _, name := range reader.AdvertisedScopes() {
-		ours, _ := s.read(name)
-		if !slices.ContainsFunc(ours, func(scope string) bool { return own[scope] }) {
+		local, _ := s.readScope(name)
+		if !slices.ContainsFunc(local, func(scope string) bool { return own[scope] }) {
 			s.advertised = append(s.advertised, name)
 		}
 	}
 	return s
 }
 
-// extend returns needed, then the known scopes that the token of caller holds, then the advertised ones, each
-// once. ok is false if they are too many for a challenge.
+// extend returns needed, then the known scopes that the token of caller holds, then the advertised ones,
+// without duplicates. ok is false if they do not fit into a challenge.
 func (s stepUp) extend(needed []string, caller *providers.Identity) (all []string, ok bool) {
 	size := 0
 	for _, name := range needed {
 		size += len(name) + 1
 	}
-	held := map[string]bool{} // a token may repeat a scope a thousand times
+	held := map[string]bool{} // a token may repeat a scope many times
 	all = needed
 	for _, inToken := range caller.TokenScopes() {
 		if held[inToken] {
 			continue
 		}
 		held[inToken] = true
-		ours, request := s.read(inToken)
-		if !slices.ContainsFunc(ours, func(scope string) bool { return s.known[scope] }) {
+		local, request := s.readScope(inToken)
+		if !slices.ContainsFunc(local, func(scope string) bool { return s.known[scope] }) {
 			continue
 		}
 		before := len(all)
@@ -77,8 +80,8 @@ func (s stepUp) extend(needed []string, caller *providers.Identity) (all []strin
 	return appendScopes(all, s.advertised...), true
 }
 
-// appendScopes adds names that are not in list yet. offline_access is never added: it asks for a refresh
-// token, which is the client's decision (MCP 2026-07-28, authorization, "scope selection strategy").
+// appendScopes appends names that are not in list. It omits offline_access, which asks for a refresh token:
+// that is the client's decision (MCP 2026-07-28, authorization, "scope selection strategy").
 func appendScopes(list []string, names ...string) []string {
 	for _, name := range names {
 		if name != "offline_access" && !slices.Contains(list, name) {

@@ -14,14 +14,15 @@ import (
 // stepUpCase is a call that needs more than its token holds.
 type stepUpCase struct {
 	provider func(*providers.OIDC)
-	implies  server.Implications
+	implies  server.ScopeHierarchy
 	needs    string // the operation's scopes; every call needs mcp:use
 	scope    any    // of the token; nil for a token without a scope claim
 	want     string // the challenge's scopes
 }
 
-// startStepUp is a front with tools (greet:read, greet:write, admin), and a provider of kind oidc.
-func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Implications) (*front, *providertest.Issuer) {
+// startStepUp starts a server with tools (greet:read, greet:write, admin) and a provider of kind oidc.
+func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.ScopeHierarchy) (*testServer,
+	*providertest.Issuer) {
 	t.Helper()
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
@@ -32,43 +33,66 @@ func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Impl
 		change(settings)
 	}
 	tools := []string{"greet:read", "greet:write", "admin"}
-	return start(t, options{provider: settings, implies: implies, known: append([]string{"mcp:use"}, tools...), tools: append(tools, "demo:read")}), authority
+	return start(t, options{provider: settings, implies: implies,
+		known: append([]string{"mcp:use"}, tools...), tools: append(tools, "demo:read")}), authority
 }
 
-// Clients sign in for exactly what the challenge names, so it must name what they would otherwise lose, and
-// no more.
-func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
+// Clients request exactly the scopes of the challenge, so it must name those that they would otherwise lose, and no
+// others.
+func TestStepUpChallengeRepeatsHeldScopes(t *testing.T) {
 	advertised := func(scopes ...string) func(*providers.OIDC) {
 		return func(s *providers.OIDC) { s.ScopesAdvertised = scopes }
 	}
 	mapped := func(entries ...string) func(*providers.OIDC) {
 		return func(s *providers.OIDC) { s.ScopeMap = entries }
 	}
-	entra := mapped("api://demo/mcp.use=mcp:use", "api://demo/greet.read=greet:read", "api://demo/admin=admin", "mcp.use=mcp:use", "greet.read=greet:read", "admin=admin")
+	entra := mapped("api://demo/mcp.use=mcp:use", "api://demo/greet.read=greet:read",
+		"api://demo/admin=admin", "mcp.use=mcp:use", "greet.read=greet:read", "admin=admin")
 	for name, c := range map[string]stepUpCase{
-		"required, the operation's, the token's":     {nil, nil, "admin", "greet:read mcp:use", "mcp:use admin greet:read"},
-		"in the order of the token":                  {nil, nil, "admin", "greet:write greet:read", "mcp:use admin greet:write greet:read"},
-		"each once":                                  {nil, nil, "admin mcp:use", "greet:read greet:read mcp:use", "mcp:use admin greet:read"},
-		"nothing that no rule mentions":              {nil, nil, "admin", "mcp:use openid profile email demo:read", "mcp:use admin"},
-		"never offline_access":                       {advertised("offline_access", "openid"), nil, "admin", "mcp:use offline_access", "mcp:use admin openid"},
-		"never offline_access, whatever a rule says": {nil, server.Implications{"offline_access": {"greet:read"}}, "admin offline_access", "mcp:use offline_access", "mcp:use admin"},
-		"the token's own, not what they imply":       {nil, server.Implications{"greet:write": {"greet:read"}}, "admin", "mcp:use greet:write", "mcp:use admin greet:write"},
-		"a broad scope that the token holds":         {nil, server.Implications{"staff": {"mcp:use", "greet:read"}}, "admin", "staff", "mcp:use admin staff"},
-		"advertised, and of no tool":                 {advertised("openid", "audience:server:client_id:x"), nil, "admin", "mcp:use greet:read", "mcp:use admin greet:read openid audience:server:client_id:x"},
-		"advertised, but of a tool":                  {advertised("openid", "greet:write", "admin", "demo:read"), nil, "greet:read", "mcp:use", "mcp:use greet:read openid"},
-		"advertised, but broad or narrow":            {advertised("openid", "staff", "note:read"), server.Implications{"staff": {"note:read"}}, "admin", "mcp:use", "mcp:use admin openid"},
-		"advertised and held":                        {advertised("greet:read", "openid"), nil, "admin", "openid greet:read", "mcp:use admin greet:read openid"},
-		"advertised and required":                    {advertised("mcp:use", "openid"), nil, "admin", "openid", "mcp:use admin openid"},
+		"required, the operation's, the token's": {nil, nil, "admin", "greet:read mcp:use",
+			"mcp:use admin greet:read"},
+		"in the order of the token": {nil, nil, "admin", "greet:write greet:read",
+			"mcp:use admin greet:write greet:read"},
+		"each once": {nil, nil, "admin mcp:use",
+			"greet:read greet:read mcp:use", "mcp:use admin greet:read"},
+		"nothing that no rule mentions": {nil, nil, "admin",
+			"mcp:use openid profile email demo:read", "mcp:use admin"},
+		"never offline_access": {advertised("offline_access", "openid"), nil, "admin",
+			"mcp:use offline_access", "mcp:use admin openid"},
+		"never offline_access, whatever a rule says": {nil,
+			server.ScopeHierarchy{"offline_access": {"greet:read"}}, "admin offline_access",
+			"mcp:use offline_access", "mcp:use admin"},
+		"the token's own, not what they imply": {nil, server.ScopeHierarchy{"greet:write": {"greet:read"}},
+			"admin", "mcp:use greet:write", "mcp:use admin greet:write"},
+		"a broad scope that the token holds": {nil, server.ScopeHierarchy{"staff": {"mcp:use", "greet:read"}},
+			"admin", "staff", "mcp:use admin staff"},
+		"advertised, and of no tool": {advertised("openid", "audience:server:client_id:x"), nil, "admin",
+			"mcp:use greet:read", "mcp:use admin greet:read openid audience:server:client_id:x"},
+		"advertised, but of a tool": {advertised("openid", "greet:write", "admin", "demo:read"), nil,
+			"greet:read", "mcp:use", "mcp:use greet:read openid"},
+		"advertised, but broad or narrow": {advertised("openid", "staff", "note:read"),
+			server.ScopeHierarchy{"staff": {"note:read"}}, "admin", "mcp:use", "mcp:use admin openid"},
+		"advertised and held": {advertised("greet:read", "openid"), nil, "admin", "openid greet:read",
+			"mcp:use admin greet:read openid"},
+		"advertised and required": {advertised("mcp:use", "openid"), nil, "admin", "openid",
+			"mcp:use admin openid"},
 		"advertised under the provider's name": {func(s *providers.OIDC) {
 			advertised("openid", "x/use", "x/write")(s)
 			mapped("x/use=mcp:use", "x/write=greet:write")(s)
 		}, nil, "admin", "x/use", "x/use admin openid"},
-		"under the provider's names":                  {mapped("x/use=mcp:use", "x/read=greet:read"), nil, "admin", "x/read", "x/use admin x/read"},
-		"as the token spells a scope with many parts": {mapped("x/reader=greet:read", "x/all=greet:read", "x/all=greet:write"), nil, "admin", "x/all mcp:use", "mcp:use admin x/all"},
-		"two of ours that are one of theirs":          {mapped("x/all=greet:read", "x/all=greet:write"), nil, "greet:read greet:write", "mcp:use", "mcp:use x/all"},
-		"the name to ask for, not that of the token":  {entra, nil, "admin", "greet.read mcp.use", "api://demo/mcp.use api://demo/admin api://demo/greet.read"},
-		"without a scope claim, without defaults":     {advertised("openid"), nil, "admin", nil, "mcp:use admin openid"},
-		"an empty scope claim, with defaults":         {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} }, nil, "admin", "", "mcp:use admin"},
+		"under the provider's names": {mapped("x/use=mcp:use", "x/read=greet:read"), nil,
+			"admin", "x/read", "x/use admin x/read"},
+		"as the token spells a scope with many parts": {mapped("x/reader=greet:read", "x/all=greet:read",
+			"x/all=greet:write"), nil, "admin", "x/all mcp:use", "mcp:use admin x/all"},
+		"two of ours that are one of theirs": {mapped("x/all=greet:read", "x/all=greet:write"), nil,
+			"greet:read greet:write", "mcp:use", "mcp:use x/all"},
+		"the name to ask for, not that of the token": {entra, nil, "admin", "greet.read mcp.use",
+			"api://demo/mcp.use api://demo/admin api://demo/greet.read"},
+		"without a scope claim, without defaults": {advertised("openid"), nil, "admin", nil,
+			"mcp:use admin openid"},
+		"an empty scope claim, with defaults": {
+			func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
+			nil, "admin", "", "mcp:use admin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, authority := startStepUp(t, c.provider, c.implies)
@@ -76,7 +100,7 @@ func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
 			for _, when := range []string{"verified", "remembered"} {
 				header := bearer(token)
 				header["X-Needs"] = c.needs
-				r := f.ask(t, http.MethodPost, "/mcp", header, nil)
+				r := f.do(t, http.MethodPost, "/mcp", header, nil)
 				if got := parameters(t, r)["scope"]; r.status != 403 || got != c.want {
 					t.Errorf("%s: %d with scope %q, want %q", when, r.status, got, c.want)
 				}
@@ -85,8 +109,8 @@ func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
 	}
 }
 
-// What the token holds may be as long as the token. A challenge must fit through every proxy.
-func TestAChallengeForMoreScopesIsBounded(t *testing.T) {
+// The scopes of a token may be as long as the token. A challenge must fit through every proxy.
+func TestStepUpChallengeIsBounded(t *testing.T) {
 	const limit = 2 << 10
 	known, held := []string{}, []string{}
 	for i := range 100 {
@@ -103,7 +127,7 @@ func TestAChallengeForMoreScopesIsBounded(t *testing.T) {
 		held = append(held, scope)
 		header := bearer(authority.Token(f.resource.String(), map[string]any{"scope": strings.Join(held, " ")}))
 		header["X-Needs"] = "admin"
-		r := f.ask(t, http.MethodPost, "/mcp", header, nil)
+		r := f.do(t, http.MethodPost, "/mcp", header, nil)
 		challenge := r.header.Get("WWW-Authenticate")
 		switch got := parameters(t, r)["scope"]; got {
 		case "mcp:use admin " + strings.Join(held, " "):
@@ -126,43 +150,46 @@ func TestAChallengeForMoreScopesIsBounded(t *testing.T) {
 	// What the operation itself needs is always named.
 	header := bearer(authority.Token(f.resource.String(), map[string]any{"scope": held[0]}))
 	header["X-Needs"] = strings.Join(known, " ")
-	if got := parameters(t, f.ask(t, http.MethodPost, "/mcp", header, nil))["scope"]; got != "mcp:use "+header["X-Needs"] {
+	if got := parameters(t, f.do(t, http.MethodPost, "/mcp", header,
+		nil))["scope"]; got != "mcp:use "+header["X-Needs"] {
 		t.Errorf("the challenge names %q", got)
 	}
 }
 
-// A token that was not verified says nothing about what its sender was granted.
-func TestOnlyAVerifiedTokenAddsToAChallenge(t *testing.T) {
+// A token that is not verified proves nothing about the scopes of its sender.
+func TestChallengeIgnoresUnverifiedTokens(t *testing.T) {
 	f, authority := startStepUp(t, func(s *providers.OIDC) { s.ScopesAdvertised = []string{"openid"} }, nil)
 	for name, token := range map[string]string{
-		"expired":              authority.Token(f.resource.String(), map[string]any{"scope": "greet:write", "exp": 1}),
-		"for another resource": authority.Token("https://other.example/mcp", map[string]any{"scope": "greet:write"}),
+		"expired": authority.Token(f.resource.String(),
+			map[string]any{"scope": "greet:write", "exp": 1}),
+		"for another resource": authority.Token("https://other.example/mcp",
+			map[string]any{"scope": "greet:write"}),
 	} {
-		r := f.ask(t, http.MethodPost, "/mcp", bearer(token), nil)
+		r := f.do(t, http.MethodPost, "/mcp", bearer(token), nil)
 		if got := parameters(t, r)["scope"]; r.status != 401 || got != "openid" {
 			t.Errorf("%s: %d with scope %q", name, r.status, got)
 		}
 	}
 }
 
-// A provider without scopes cannot give more of them: a client that is challenged signs its person in for
-// nothing.
-func TestNoChallengeWhereNoSignInCanHelp(t *testing.T) {
+// A provider without scopes cannot grant more of them: signing in again would have no effect.
+func TestUnobtainableScopeHasNoChallenge(t *testing.T) {
 	f, authority := startStepUp(t, func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
-		server.Implications{"greet:read": {"greet:list"}})
+		server.ScopeHierarchy{"greet:read": {"greet:list"}})
 	token := authority.Token(f.resource.String(), map[string]any{"scope": nil})
 	for _, scope := range []string{"", "greet:read", "greet:list"} {
 		header := bearer(token)
 		header["X-Needs"] = scope
-		if r := f.ask(t, http.MethodPost, "/mcp", header, nil); r.status != 200 {
+		if r := f.do(t, http.MethodPost, "/mcp", header, nil); r.status != 200 {
 			t.Errorf("a call that needs %q answered %d", scope, r.status)
 		}
 	}
 	for range 3 { // verified, then remembered
 		header := bearer(token)
 		header["X-Needs"] = "admin"
-		r := f.ask(t, http.MethodPost, "/mcp", header, nil)
-		if r.status != 403 || len(r.header.Values("WWW-Authenticate")) != 0 || !strings.Contains(r.body, `"error":"insufficient_scope"`) {
+		r := f.do(t, http.MethodPost, "/mcp", header, nil)
+		if r.status != 403 || len(r.header.Values("WWW-Authenticate")) != 0 ||
+			!strings.Contains(r.body, `"error":"insufficient_scope"`) {
 			t.Errorf("%d %v %s", r.status, r.header.Values("WWW-Authenticate"), r.body)
 		}
 		if strings.Contains(r.body, "admin") {
@@ -179,7 +206,7 @@ func TestNoChallengeWhereNoSignInCanHelp(t *testing.T) {
 	// A token with a scope claim gets a challenge at the same server.
 	header := bearer(authority.Token(f.resource.String(), map[string]any{"scope": "mcp:use"}))
 	header["X-Needs"] = "admin"
-	if got := parameters(t, f.ask(t, http.MethodPost, "/mcp", header, nil))["scope"]; got != "mcp:use admin" {
+	if got := parameters(t, f.do(t, http.MethodPost, "/mcp", header, nil))["scope"]; got != "mcp:use admin" {
 		t.Errorf("a token with scopes is challenged for %q", got)
 	}
 }

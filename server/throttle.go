@@ -14,92 +14,98 @@ import (
 	"gatehouse/providers"
 )
 
-// throttledAddresses bounds how many addresses are remembered. The one that failed longest ago is forgotten first.
-const throttledAddresses = 10_000
+// maxThrottledAddresses limits how many addresses are tracked. The one whose last failure is oldest is
+// evicted first.
+const maxThrottledAddresses = 10_000
 
-// throttle tells an address that sends one bad token after another to wait. It counts failures only, and only
-// failures are told to wait: behind a proxy all callers may share one address, and a flood of bad tokens must
-// not lock out the good ones. What a bad token may cost is bounded elsewhere: claims are looked at before the
-// signature, keys are fetched once per interval, and the issuer is asked about few unknown tokens of one
-// address at a time. Where the issuer is asked about tokens, a good one is one that was active when the
-// issuer was last asked: a new one from such an address waits.
+// throttle limits the rate of failed authentications for each address. Only failures are counted, and only
+// failures are rejected: behind a proxy all callers may share one address, and a flood of bad tokens must
+// not lock out good ones. Other limits bound the cost of a bad token: claims are checked before the
+// signature, keys are fetched once per interval, and few unknown tokens of one address are introspected at a
+// time. If tokens are introspected, a good token is one that was active at the last introspection: a new
+// token from a throttled address has to wait.
 type throttle struct {
-	perMinute int
-	lingerers chan struct{}
-	mu        sync.Mutex
-	addresses *lru.Cache[string, *allowance] // by neighbourhood
+	perMinute   int
+	tarpitSlots chan struct{}
+	mu          sync.Mutex
+	addresses   *lru.Cache[string, *allowance] // by rateLimitKey
 }
 
-// allowance is how many failures one sender has left.
+// allowance is the number of failures that one address has left.
 type allowance struct {
-	// all is used up by every failure, bad only by tokens that were found bad, or whose sender hung up. After a rotation
-	// of the keys a good token cannot be judged for a while: the issuer is asked about others of its sender nevertheless.
+	// all is consumed by every failure, bad only by invalid tokens and canceled requests. After a key
+	// rotation good tokens cannot be verified for a while; other tokens of their address are introspected
+	// nevertheless.
 	all, bad *rate.Limiter
 }
 
 func newThrottle(perMinute int) *throttle {
-	addresses, _ := lru.New[string, *allowance](throttledAddresses) // fails only for sizes below 1
-	return &throttle{perMinute: perMinute, lingerers: make(chan struct{}, lingeringAtOnce), addresses: addresses}
+	addresses, _ := lru.New[string, *allowance](maxThrottledAddresses) // fails only for sizes below 1
+	return &throttle{
+		perMinute: perMinute, tarpitSlots: make(chan struct{}, maxTarpitted), addresses: addresses,
+	}
 }
 
-// failed notes a bad token and returns how long its sender must wait; zero means not yet.
-func (t *throttle) failed(sender string) time.Duration {
+// recordFailure counts a bad token and returns how long its sender must wait; zero means that the limit is
+// not reached.
+func (t *throttle) recordFailure(key string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	left := t.of(sender)
+	left := t.allowanceOf(key)
 	left.bad.Allow()
-	return use(left.all)
+	return takeOne(left.all)
 }
 
-// undecided notes a token that could not be judged, by an outage that its sender could cause. It counts as failed does,
-// but for the questions that the issuer is asked.
-func (t *throttle) undecided(sender string) time.Duration {
+// recordUndecided counts a token that could not be verified because of an outage that its sender could
+// cause. Unlike recordFailure, it does not stop introspection for the address.
+func (t *throttle) recordUndecided(key string) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return use(t.of(sender).all)
+	return takeOne(t.allowanceOf(key).all)
 }
 
-func (t *throttle) of(sender string) *allowance {
-	left, known := t.addresses.Get(sender)
+func (t *throttle) allowanceOf(key string) *allowance {
+	left, known := t.addresses.Get(key)
 	if !known {
 		limit := rate.Limit(float64(t.perMinute) / 60)
 		left = &allowance{all: rate.NewLimiter(limit, t.perMinute), bad: rate.NewLimiter(limit, t.perMinute)}
-		t.addresses.Add(sender, left)
+		t.addresses.Add(key, left)
 	}
 	return left
 }
 
-func use(limiter *rate.Limiter) time.Duration {
+func takeOne(limiter *rate.Limiter) time.Duration {
 	if limiter.Allow() {
 		return 0
 	}
 	return time.Duration((1 - limiter.Tokens()) / float64(limiter.Limit()) * float64(time.Second))
 }
 
-// exceeded reports whether the sender's next failure would be one too many, of all and of bad tokens alone.
-func (t *throttle) exceeded(sender string, now time.Time) (all, bad bool) {
+// exceeded reports whether the next failure of the address would exceed the limit, of all failures and of
+// bad tokens alone.
+func (t *throttle) exceeded(key string, now time.Time) (all, bad bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	left, known := t.addresses.Peek(sender)
+	left, known := t.addresses.Peek(key)
 	return known && left.all.TokensAt(now) < 1, known && left.bad.TokensAt(now) < 1
 }
 
-// lingering is how long whoever was told to wait waits for the next answer. It costs us an idle connection, and leaves the time to
-// those who behave: without it, as many good calls would wait behind as many bad ones as somebody cares to open.
-// Only so many linger at once: behind a proxy they hold connections that others wait for.
+// tarpitDelay delays each 429. It costs one idle connection and keeps abusive clients from starving the
+// rest. At most maxTarpitted responses are delayed at once: behind a proxy they occupy connections that
+// other callers need.
 const (
-	lingering       = 100 * time.Millisecond
-	lingeringAtOnce = 100
+	tarpitDelay  = 100 * time.Millisecond
+	maxTarpitted = 100
 )
 
-func (t *throttle) linger(ctx context.Context) {
+func (t *throttle) tarpit(ctx context.Context) {
 	select {
-	case t.lingerers <- struct{}{}:
-		defer func() { <-t.lingerers }()
+	case t.tarpitSlots <- struct{}{}:
+		defer func() { <-t.tarpitSlots }()
 	default:
 		return
 	}
-	timer := time.NewTimer(lingering)
+	timer := time.NewTimer(tarpitDelay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -107,8 +113,9 @@ func (t *throttle) linger(ctx context.Context) {
 	}
 }
 
-// neighbourhood is what one sender can choose its addresses from: a whole /64 for IPv6.
-func neighbourhood(address string) string {
+// rateLimitKey returns the key under which failures of an address are counted: a /64 for IPv6, within which
+// one sender can choose any address.
+func rateLimitKey(address string) string {
 	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
 		if prefix, err := ip.Prefix(64); err == nil {
 			return prefix.String()
@@ -117,7 +124,8 @@ func neighbourhood(address string) string {
 	return address
 }
 
-func tooManyFailures(wait time.Duration, cause error) error {
-	return &refusal{status: http.StatusTooManyRequests, code: "too_many_requests", text: "Too many bad tokens from this address. Wait, or sign in again.",
-		reason: providers.Throttled, cause: cause, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
+func errTooManyFailures(wait time.Duration, cause error) error {
+	return &httpError{status: http.StatusTooManyRequests, code: "too_many_requests",
+		description: "Too many bad tokens from this address. Wait, or sign in again.",
+		reason:      providers.Throttled, cause: cause, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
 }

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-func over(t *throttle, address string) bool {
-	all, _ := t.exceeded(neighbourhood(address), time.Now())
+func exceeded(t *throttle, address string) bool {
+	all, _ := t.exceeded(rateLimitKey(address), time.Now())
 	return all
 }
 
-// Whoever has one IPv6 address has 2^64 of them, and would never be told to wait.
-func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
+// The owner of one IPv6 address usually has 2^64 of them, and would never be throttled.
+func TestThrottleCountsByRateLimitKey(t *testing.T) {
 	for _, c := range []struct {
 		name, one, other string
 		together         bool
@@ -25,13 +25,13 @@ func TestFailuresAreCountedByNeighbourhood(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			throttle := newThrottle(1)
-			if over(throttle, c.one) || throttle.failed(neighbourhood(c.one)) > 0 {
-				t.Fatal("told to wait before the first failure")
+			if exceeded(throttle, c.one) || throttle.recordFailure(rateLimitKey(c.one)) > 0 {
+				t.Fatal("throttled before the first failure")
 			}
-			if over := over(throttle, c.other); over != c.together {
-				t.Errorf("the other is over: %v", over)
+			if over := exceeded(throttle, c.other); over != c.together {
+				t.Errorf("the other is throttled: %v", over)
 			}
-			if waits := throttle.failed(neighbourhood(c.other)) > 0; waits != c.together {
+			if waits := throttle.recordFailure(rateLimitKey(c.other)) > 0; waits != c.together {
 				t.Errorf("the other waits: %v", waits)
 			}
 		})

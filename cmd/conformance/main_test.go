@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -104,4 +105,10 @@ func status(t *testing.T, url, host string) int {
 	}
 	defer res.Body.Close()
 	return res.StatusCode
+}
+
+// TestMain takes GATEHOUSE_LONG, which is for tests, out of the environment that the fixtures read their settings from.
+func TestMain(m *testing.M) {
+	_ = os.Unsetenv("GATEHOUSE_LONG")
+	os.Exit(m.Run())
 }

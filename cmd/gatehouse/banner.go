@@ -60,7 +60,7 @@ func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
 	case cfg.Tools.ShowAll:
 		fmt.Fprint(w, "    First sign-in does not cover tools that ask for more: a call of one starts another sign-in.\n")
 	default:
-		fmt.Fprintf(w, "    First sign-in shows %d of the %d tools. Those that ask for more are listed to callers with their scopes;\n"+
+		fmt.Fprintf(w, "    First sign-in shows %d of the %d tools. The others are listed only to callers who hold their scopes;\n"+
 			"    tools.show_all lists them to all.\n", len(tools)-asking, len(tools))
 	}
 }

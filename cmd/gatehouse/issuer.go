@@ -61,7 +61,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 	}
 	logger := newLogger(logSettings, c.stderr)
 	fake, err := localissuer.New(localissuer.Config{
-		Issuer: identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
+		UserAgent: house.UserAgent(),
+		Issuer:    identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
 		SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
 		Clients:                        localissuer.DemoClients(clientSecret),
 		RefreshGrace:                   *grace,

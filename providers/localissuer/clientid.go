@@ -89,6 +89,9 @@ func (ids clientIDs) issue(m clientMetadata) (string, error) {
 func (ids clientIDs) read(id string) (*client, bool) {
 	rest, ok := strings.CutPrefix(id, clientIDPrefix)
 	parts := strings.Split(rest, ".")
+	if strings.ContainsAny(id, "\r\n") { // the decoder skips them, and one registration would have many ids
+		return nil, false
+	}
 	if !ok || len(parts) != 3 || len(parts[0]) > base64.RawURLEncoding.EncodedLen(clientIDSalt+maxRegistration) {
 		return nil, false
 	}

@@ -53,6 +53,8 @@ type documentFetcher struct {
 	http   *http.Client
 	now    func() time.Time
 	logger *slog.Logger
+	// userAgent is the User-Agent of requests; empty means that of the library.
+	userAgent string
 	// timeout is for one fetch as a whole, the wait for a slot included.
 	timeout time.Duration
 	slots   chan struct{}
@@ -88,11 +90,12 @@ func newDocumentFetcher(config Config) *documentFetcher {
 				DisableKeepAlives:      true,
 			},
 		},
-		now:     config.Now,
-		logger:  config.Logger,
-		timeout: documentTimeout,
-		slots:   make(chan struct{}, maxDocumentFetches),
-		cache:   make(map[string]cachedDocument),
+		now:       config.Now,
+		userAgent: config.UserAgent,
+		logger:    config.Logger,
+		timeout:   documentTimeout,
+		slots:     make(chan struct{}, maxDocumentFetches),
+		cache:     make(map[string]cachedDocument),
 	}
 }
 
@@ -155,6 +158,9 @@ func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.D
 		return nil, documentErrorPause, documentError{"its URL is not valid", false}
 	}
 	request.Header.Set("Accept", "application/json")
+	if f.userAgent != "" {
+		request.Header.Set("User-Agent", f.userAgent)
+	}
 	response, err := f.http.Do(request)
 	if err != nil {
 		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", id), slog.Any("reason", err))

@@ -92,6 +92,9 @@ type Config struct {
 	// too can then use them as anyone.
 	DangerouslyAllowPublicResource bool
 
+	// UserAgent is sent with requests for client ID metadata documents (RFC 9110, section 10.1.5); empty means that of
+	// the library.
+	UserAgent string
 	// Logger gets what the issuer itself has to say, never a code, token or secret; slog.Default() if nil. The
 	// library underneath always writes to slog.Default().
 	Logger *slog.Logger
@@ -207,6 +210,7 @@ func withDefaults(c Config) Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Logger = slog.New(newLimitedHandler(c.Logger.Handler()))
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -47,7 +47,7 @@ func Tools(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
 // Build puts the house together. What runs in the background ends with ctx. The error is the provider's.
 func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.Logger) (*House, error) {
 	h := &House{}
-	outcomes := &server.Outcomes{}
+	outcomes := &server.RequestCounts{}
 	h.Catalog = offer(cfg.Tools, mcptools.Vitals{
 		Started:  time.Now(),
 		Outcomes: outcomes.Snapshot,
@@ -77,7 +77,7 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		KnownScopes:    site.KnownScopes,
 		ToolScopes:     toolScopes(h.Catalog),
 		Logger:         logger,
-		Outcomes:       outcomes,
+		Counts:         outcomes,
 		Draining:       draining,
 		IsStuck:        h.MCP.IsStuck,
 	}, h.Provider, h.MCP)

@@ -9,12 +9,12 @@ import (
 	"gatehouse/providers"
 )
 
-// Implications only ever add, end in spite of circles, say the same when they are applied twice, and leave the identity
-// that came from the provider alone.
-func TestImplicationsAreAClosure(t *testing.T) {
+// Expanding scopes only adds scopes, terminates despite cycles, is idempotent, and does not modify the provider's
+// identity.
+func TestScopeHierarchyExpandIsAClosure(t *testing.T) {
 	scope := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"})
 	rapid.Check(t, func(t *rapid.T) {
-		m := Implications(rapid.MapOf(scope, rapid.SliceOfN(scope, 0, 3)).Draw(t, "implications"))
+		m := ScopeHierarchy(rapid.MapOf(scope, rapid.SliceOfN(scope, 0, 3)).Draw(t, "implications"))
 		id := &providers.Identity{Scopes: rapid.SliceOfN(scope, 0, 3).Draw(t, "scopes")}
 		before := slices.Clone(id.Scopes)
 		once := m.expand(id)

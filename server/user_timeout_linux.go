@@ -9,8 +9,8 @@ import (
 // tcpUserTimeout is TCP_USER_TIMEOUT, which package syscall does not name (tcp(7)).
 const tcpUserTimeout = 18
 
-// limitUnacknowledged does its best: without the limit the connection is as good, only slower to end.
-func limitUnacknowledged(c *net.TCPConn, limit time.Duration) {
+// setUserTimeout ignores errors: without the timeout the connection works, and only ends later.
+func setUserTimeout(c *net.TCPConn, limit time.Duration) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return

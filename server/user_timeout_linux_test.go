@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// accepted hands on what a listener accepts.
-type accepted struct {
+// recordingListener passes on the connections that a listener accepts.
+type recordingListener struct {
 	net.Listener
 	conns chan net.Conn
 }
 
-func (a accepted) Accept() (net.Conn, error) {
+func (a recordingListener) Accept() (net.Conn, error) {
 	c, err := a.Listener.Accept()
 	if err == nil {
 		a.conns <- c
@@ -23,17 +23,21 @@ func (a accepted) Accept() (net.Conn, error) {
 	return c, err
 }
 
-func TestAConnectionEndsWhenItsPeerAcknowledgesNothing(t *testing.T) {
+func TestServeSetsTheTCPUserTimeout(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	conns := make(chan net.Conn, 1)
 	served := make(chan struct{})
-	answered := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	answered := http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request) {
+		w.WriteHeader(http.StatusNoContent)
+	})
 	go func() {
 		defer close(served)
-		_ = Serve(t.Context(), accepted{ln, conns}, answered, DefaultSettings(), slog.New(slog.DiscardHandler), Lifecycle{})
+		_ = Serve(t.Context(), recordingListener{ln, conns}, answered, DefaultSettings(),
+			slog.New(slog.DiscardHandler), Lifecycle{})
 	}()
 	defer func() { ln.Close(); <-served }()
 	client := &http.Client{Transport: &http.Transport{}}
@@ -55,7 +59,7 @@ func TestAConnectionEndsWhenItsPeerAcknowledgesNothing(t *testing.T) {
 	}); err != nil || failed != nil {
 		t.Fatal(err, failed)
 	}
-	if milliseconds != int(unacknowledged.Milliseconds()) {
-		t.Errorf("the limit is %d ms, want %v", milliseconds, unacknowledged)
+	if milliseconds != int(userTimeout.Milliseconds()) {
+		t.Errorf("the limit is %d ms, want %v", milliseconds, userTimeout)
 	}
 }

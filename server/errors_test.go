@@ -18,7 +18,7 @@ import (
 )
 
 // parameters are the auth-params of the one challenge in an answer.
-func parameters(t *testing.T, r reply) map[string]string {
+func parameters(t *testing.T, r response) map[string]string {
 	t.Helper()
 	values := r.header.Values("WWW-Authenticate")
 	if len(values) != 1 {
@@ -31,8 +31,8 @@ func parameters(t *testing.T, r reply) map[string]string {
 	return challenges[0].Params
 }
 
-// The refusals of RS-01 to RS-12 and RS-21: status, challenge and body of each.
-func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
+// The errors of RS-01 to RS-12 and RS-21: status, challenge and body of each.
+func TestErrorsHaveStatusChallengeAndBody(t *testing.T) {
 	f := start(t, options{})
 	good := f.issuer.Claims(f.resource.String())
 	payload, err := json.Marshal(good)
@@ -49,24 +49,30 @@ func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
 	}
 	pem := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	past := time.Now().Add(-time.Hour).Unix()
-	invalid := func(header map[string]string) refusalCase {
-		return refusalCase{header: header, status: 401, code: "invalid_token", scope: "mcp:use greet:read", text: "The access token is not valid for this server."}
+	invalid := func(header map[string]string) errorCase {
+		return errorCase{header: header, status: 401, code: "invalid_token", scope: "mcp:use greet:read",
+			text: "The access token is not valid for this server."}
 	}
-	none := refusalCase{status: 401, scope: "mcp:use greet:read", text: "Sign in to use this server."}
-	malformed := func(authorization string) refusalCase {
-		return refusalCase{header: map[string]string{"Authorization": authorization}, status: 400, code: "invalid_request", scope: "mcp:use greet:read",
+	none := errorCase{status: 401, scope: "mcp:use greet:read", text: "Sign in to use this server."}
+	malformed := func(authorization string) errorCase {
+		return errorCase{header: map[string]string{"Authorization": authorization}, status: 400,
+			code: "invalid_request", scope: "mcp:use greet:read",
 			text: "The Authorization header is not one Bearer credential."}
 	}
-	changed := func(changes map[string]any) refusalCase {
+	changed := func(changes map[string]any) errorCase {
 		return invalid(bearer(f.issuer.Token(f.resource.String(), changes)))
 	}
-	for name, c := range map[string]refusalCase{
-		"RS-01 RS-02 RS-02b RS-02c no token":                none,
-		"another scheme":                                    none.with("Authorization", "Basic YWxpY2U6c2VjcmV0"),
-		"RS-21 Bearer without a token":                      malformed("Bearer"),
-		"RS-21 Bearer and blanks":                           malformed("Bearer   "),
-		"RS-21 two tokens in one field":                     malformed("Bearer " + f.token("mcp:use") + " " + f.token("mcp:use")),
-		"RS-21 two credentials in one field":                malformed("Bearer " + f.token("mcp:use") + ", Bearer x"),
+	idToken := f.issuer.Sign(map[string]any{"typ": "JWT"}, with(good, "nonce", "n", "at_hash", "h"))
+	unsigned := providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil)
+	for name, c := range map[string]errorCase{
+		"RS-01 RS-02 RS-02b RS-02c no token": none,
+		"another scheme":                     none.with("Authorization", "Basic YWxpY2U6c2VjcmV0"),
+		"RS-21 Bearer without a token":       malformed("Bearer"),
+		"RS-21 Bearer and blanks":            malformed("Bearer   "),
+		"RS-21 two tokens in one field": malformed("Bearer " + f.token("mcp:use") + " " +
+			f.token("mcp:use")),
+		"RS-21 two credentials in one field": malformed("Bearer " + f.token("mcp:use") +
+			", Bearer x"),
 		"garbage":                                           invalid(bearer("garbage")),
 		"RS-07 an expired token":                            changed(map[string]any{"exp": past}),
 		"RS-09 a token for another resource":                changed(map[string]any{"aud": "http://127.0.0.1:1/mcp"}),
@@ -74,22 +80,28 @@ func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
 		"RS-09 an audience that differs by slash":           changed(map[string]any{"aud": f.resource.String() + "/"}),
 		"RS-09 a token without audience":                    changed(map[string]any{"aud": nil}),
 		"RS-08 another issuer":                              changed(map[string]any{"iss": "https://issuer.example"}),
-		"RS-09b an ID token instead":                        invalid(bearer(f.issuer.Sign(map[string]any{"typ": "JWT"}, with(good, "nonce", "n", "at_hash", "h")))),
+		"RS-09b an ID token instead":                        invalid(bearer(idToken)),
 		"RS-09b an ID token that calls itself access token": changed(map[string]any{"nonce": "n"}),
-		"RS-08 alg none":                                    invalid(bearer(providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil))),
-		"RS-08 HS256 with the public key":                   invalid(bearer(providertest.SignBytes("HS256", pem, []byte(`{"alg":"HS256","typ":"at+jwt"}`), payload))),
-		"expired and without scope: still 401":              changed(map[string]any{"exp": past, "scope": ""}),
-		"RS-12 RS-12b too few scopes":                       {header: bearer(f.token("greet:read")), status: 403, code: "insufficient_scope", scope: "mcp:use", text: "This operation needs more scopes than the access token has."},
-		"RS-12 RS-12b too few for the operation": {header: map[string]string{"Authorization": "Bearer " + f.token("mcp:use"), "X-Needs": "greet:write greet:send"},
-			status: 403, code: "insufficient_scope", scope: "mcp:use greet:write greet:send", text: "This operation needs more scopes than the access token has."},
+		"RS-08 alg none":                                    invalid(bearer(unsigned)),
+		"RS-08 HS256 with the public key": invalid(bearer(providertest.SignBytes("HS256",
+			pem, []byte(`{"alg":"HS256","typ":"at+jwt"}`), payload))),
+		"expired and without scope: still 401": changed(map[string]any{"exp": past, "scope": ""}),
+		"RS-12 RS-12b too few scopes": {header: bearer(f.token("greet:read")), status: 403,
+			code: "insufficient_scope", scope: "mcp:use",
+			text: "This operation needs more scopes than the access token has."},
+		"RS-12 RS-12b too few for the operation": {header: map[string]string{"Authorization": "Bearer " +
+			f.token("mcp:use"), "X-Needs": "greet:write greet:send"},
+			status: 403, code: "insufficient_scope", scope: "mcp:use greet:write greet:send",
+			text: "This operation needs more scopes than the access token has."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
-				r := f.ask(t, method, "/mcp", c.header, nil)
+				r := f.do(t, method, "/mcp", c.header, nil)
 				if r.status != c.status {
 					t.Fatalf("%s answered %d, want %d: %s", method, r.status, c.status, r.body)
 				}
-				want := map[string]string{"realm": "OAuth", "resource_metadata": f.resource.MetadataURL(), "scope": c.scope}
+				want := map[string]string{"realm": "OAuth", "resource_metadata": f.resource.MetadataURL(),
+					"scope": c.scope}
 				if c.code != "" {
 					want["error"], want["error_description"] = c.code, c.text
 				}
@@ -107,7 +119,8 @@ func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
 				if err := json.Unmarshal([]byte(r.body), &body); err != nil {
 					t.Fatalf("the body is not JSON: %s", r.body)
 				}
-				wantBody := map[string]string{"error": code, "error_description": c.text, "request_id": r.header.Get("X-Request-Id")}
+				wantBody := map[string]string{"error": code, "error_description": c.text,
+					"request_id": r.header.Get("X-Request-Id")}
 				if diff := cmp.Diff(wantBody, body); diff != "" || body["request_id"] == "" {
 					t.Errorf("%s body (-want +got):\n%s", method, diff)
 				}
@@ -117,19 +130,19 @@ func TestRefusalsHaveTheirStatusChallengeAndBody(t *testing.T) {
 	if f.app.calls != 0 {
 		t.Errorf("the application was called %d times", f.app.calls)
 	}
-	// Nothing that a caller sent as a credential is in the log.
+	// No credential of a request is in the log.
 	if log := f.log.String(); strings.Contains(log, "eyJ") || strings.Contains(log, "garbage") {
 		t.Errorf("the log contains a token:\n%s", log)
 	}
 }
 
-type refusalCase struct {
+type errorCase struct {
 	header            map[string]string
 	status            int
 	code, scope, text string
 }
 
-func (c refusalCase) with(name, value string) refusalCase {
+func (c errorCase) with(name, value string) errorCase {
 	c.header = map[string]string{name: value}
 	return c
 }
@@ -145,7 +158,7 @@ func with(claims map[string]any, pairs ...any) map[string]any {
 	return out
 }
 
-// Two header fields cannot be sent through a map.
+// Two fields of the same name cannot be sent through a map.
 func TestRS21TwoAuthorizationHeadersAreRefused(t *testing.T) {
 	f := start(t, options{})
 	req, err := http.NewRequest(http.MethodPost, f.resource.String(), nil)
@@ -164,7 +177,7 @@ func TestRS21TwoAuthorizationHeadersAreRefused(t *testing.T) {
 	}
 }
 
-func TestRS10ATokenAnywhereElseIsNoToken(t *testing.T) {
+func TestRS10TokenOutsideAuthorizationIsIgnored(t *testing.T) {
 	f := start(t, options{})
 	token := f.token("mcp:use")
 	for name, c := range map[string]struct {
@@ -172,15 +185,20 @@ func TestRS10ATokenAnywhereElseIsNoToken(t *testing.T) {
 		header map[string]string
 		body   string
 	}{
-		"in the query":         {path: "/mcp?access_token=" + token},
-		"in a cookie":          {path: "/mcp", header: map[string]string{"Cookie": "access_token=" + token}},
-		"in a form":            {path: "/mcp", header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, body: "access_token=" + token},
-		"in another header":    {path: "/mcp", header: map[string]string{"X-Access-Token": token}},
-		"in a proxy's header":  {path: "/mcp", header: map[string]string{"Proxy-Authorization": "Bearer " + token, "X-Forwarded-User": "alice"}},
-		"named by a rewriting": {path: "/mcp", header: map[string]string{"X-Original-URL": "/health", "X-HTTP-Method-Override": "OPTIONS"}},
+		"in the query": {path: "/mcp?access_token=" + token},
+		"in a cookie":  {path: "/mcp", header: map[string]string{"Cookie": "access_token=" + token}},
+		"in a form": {path: "/mcp",
+			header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"},
+			body:   "access_token=" + token},
+		"in another header": {path: "/mcp", header: map[string]string{"X-Access-Token": token}},
+		"in a proxy's header": {path: "/mcp",
+			header: map[string]string{"Proxy-Authorization": "Bearer " + token, "X-Forwarded-User": "alice"}},
+		"named by a rewriting": {path: "/mcp",
+			header: map[string]string{"X-Original-URL": "/health", "X-HTTP-Method-Override": "OPTIONS"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if r := f.ask(t, http.MethodPost, c.path, c.header, strings.NewReader(c.body)); r.status != http.StatusUnauthorized {
+			if r := f.do(t, http.MethodPost, c.path, c.header,
+				strings.NewReader(c.body)); r.status != http.StatusUnauthorized {
 				t.Errorf("answered %d, want 401", r.status)
 			}
 		})
@@ -190,19 +208,24 @@ func TestRS10ATokenAnywhereElseIsNoToken(t *testing.T) {
 	}
 }
 
-// RS-16: what stands behind the gate learns who calls, and never with which token. (The fixture answers 500 if it sees one.)
-func TestRS16TheTokenStopsAtTheGate(t *testing.T) {
+// RS-16: the application learns the identity of the caller, but not the token. (The fixture answers 500 if it sees
+// one.)
+func TestRS16TokenIsNotPassedOn(t *testing.T) {
 	f := start(t, options{})
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK || r.body != "served" {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status != http.StatusOK ||
+		r.body != "served" {
 		t.Errorf("answered %d %s", r.status, r.body)
 	}
 }
 
-// RS-06 and RS-20: a token for this resource is good, also if its issuer spells scheme and host in capitals.
-func TestRS20TheAudienceMaySpellSchemeAndHostInCapitals(t *testing.T) {
+// RS-06 and RS-20: a token for this resource is good, also if its issuer writes scheme and host in capitals.
+func TestRS20AudienceMayHaveUppercaseSchemeAndHost(t *testing.T) {
 	f := start(t, options{})
-	for _, audience := range []string{f.resource.String(), "HTTP://" + strings.ToUpper(f.resource.Host()) + "/mcp"} {
-		if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.issuer.Token(f.resource.String(), map[string]any{"aud": audience})), nil); r.status != http.StatusOK {
+	for _, audience := range []string{f.resource.String(), "HTTP://" + strings.ToUpper(f.resource.Host()) +
+		"/mcp"} {
+		if r := f.do(t, http.MethodPost, "/mcp",
+			bearer(f.issuer.Token(f.resource.String(), map[string]any{"aud": audience})),
+			nil); r.status != http.StatusOK {
 			t.Errorf("a token for %s answered %d", audience, r.status)
 		}
 	}
@@ -211,36 +234,39 @@ func TestRS20TheAudienceMaySpellSchemeAndHostInCapitals(t *testing.T) {
 func TestRS11TheSchemeIsCaseInsensitive(t *testing.T) {
 	f := start(t, options{})
 	for _, scheme := range []string{"Bearer", "bearer", "BEARER", "bEaReR"} {
-		if r := f.ask(t, http.MethodPost, "/mcp", map[string]string{"Authorization": scheme + " " + f.token("mcp:use")}, nil); r.status != http.StatusOK {
+		if r := f.do(t, http.MethodPost, "/mcp",
+			map[string]string{"Authorization": scheme + " " + f.token("mcp:use")}, nil); r.status != http.StatusOK {
 			t.Errorf("%s answered %d", scheme, r.status)
 		}
 	}
 }
 
-// An outage must not look like a bad token: clients throw tokens away when they see a challenge.
-func TestAnOutageIs503WithRetryAfterAndNoChallenge(t *testing.T) {
+// An outage must not look like a bad token: clients discard their token on a challenge.
+func TestProviderOutageIs503WithoutChallenge(t *testing.T) {
 	f := start(t, options{})
 	f.issuer.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = io.WriteString(w, "the upstream's secret stack trace")
 	})
-	kid := f.issuer.AddKey("ES256") // a key that the server has not seen, and cannot fetch
+	kid := f.issuer.AddKey("ES256") // a key that the server does not have and cannot fetch
 	token := f.issuer.Sign(map[string]any{"kid": kid, "alg": "ES256"}, f.issuer.Claims(f.resource.String()))
-	r := f.ask(t, http.MethodPost, "/mcp", bearer(token), nil)
-	for range 50 { // the last good fetch may still hold the next one back
+	r := f.do(t, http.MethodPost, "/mcp", bearer(token), nil)
+	for range 50 { // the last good fetch may still delay the next one
 		if r.status == http.StatusServiceUnavailable {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
-		r = f.ask(t, http.MethodPost, "/mcp", bearer(token), nil)
+		r = f.do(t, http.MethodPost, "/mcp", bearer(token), nil)
 	}
-	if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" || r.header.Get("WWW-Authenticate") != "" {
-		t.Errorf("answered %d, Retry-After %q, challenge %q", r.status, r.header.Get("Retry-After"), r.header.Get("WWW-Authenticate"))
+	if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" ||
+		r.header.Get("WWW-Authenticate") != "" {
+		t.Errorf("answered %d, Retry-After %q, challenge %q", r.status, r.header.Get("Retry-After"),
+			r.header.Get("WWW-Authenticate"))
 	}
 	if strings.Contains(r.body, "upstream") || strings.Contains(f.log.String(), "upstream's") {
-		t.Errorf("the upstream's text got out: %s", r.body)
+		t.Errorf("the upstream's text is in the response: %s", r.body)
 	}
-	if r := f.ask(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status == http.StatusUnauthorized {
+	if r := f.do(t, http.MethodPost, "/mcp", bearer(f.token("mcp:use")), nil); r.status == http.StatusUnauthorized {
 		t.Errorf("a token of a known key answered %d during the outage", r.status)
 	}
 }

@@ -7,25 +7,25 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Outcomes counts how requests ended: "ok", the reason of a refusal, or the class of the status. The zero value is
-// ready. It is safe for concurrent use.
-type Outcomes struct {
+// RequestCounts counts requests by how they ended: "ok", the reason of a rejection, or the class of the
+// status. The zero value is ready to use. It is safe for concurrent use.
+type RequestCounts struct {
 	mu     sync.Mutex
 	counts map[string]int64
 }
 
-// Snapshot returns the counts since the start.
-func (o *Outcomes) Snapshot() map[string]int64 {
+// Snapshot returns the counts since the start of the process.
+func (o *RequestCounts) Snapshot() map[string]int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return maps.Clone(o.counts)
 }
 
-func (o *Outcomes) count(c echo.Context) {
+func (o *RequestCounts) record(c echo.Context) {
 	if o == nil || isProbe(c) {
 		return
 	}
-	outcome := string(visitOf(c).reason)
+	outcome := string(stateOf(c).reason)
 	switch status := c.Response().Status; {
 	case outcome != "":
 	case status < 400:

@@ -1,0 +1,26 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+
+	"github.com/labstack/echo/v4"
+)
+
+// recoverPanics turns a panic into an error. It does not cover tools, which run on goroutines of the SDK;
+// package mcptools recovers their panics.
+func recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
+					panic(v) // how a handler asks net/http to drop the connection
+				}
+				err = fmt.Errorf("panic: %s\n%s", truncate(fmt.Sprint(v)), debug.Stack())
+			}
+		}()
+		return next(c)
+	}
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"gatehouse/providers"
+)
+
+// requestState is what the chain knows about one request. It is the request's context, so that every step,
+// the access log and the application can reach it at the cost of one allocation.
+type requestState struct {
+	context.Context
+	id      string
+	started time.Time
+	// rateLimitKey is the sender's key in the throttle; empty until the credentials are checked.
+	rateLimitKey string
+	// identity is nil until the token is verified.
+	identity *providers.Identity
+	// handler serves the operation at the mount; nil until [Mount.Route] has chosen it.
+	handler http.Handler
+	// reason is why the request was rejected, and cause is the error behind it. Both are for the log only
+	// and never part of a response.
+	reason providers.Reason
+	cause  error
+	// operation is what the application read from the request, and outcome how it says the request ended.
+	// detail explains the reason where there is no cause.
+	operation providers.Operation
+	outcome   providers.RequestOutcome
+	detail    string
+	// duration is the time until the response was written; set just before the access log writes its line.
+	duration time.Duration
+
+	// Buffers that are part of the state to save allocations.
+	body           deadlineBody
+	caller         [2]slog.Attr
+	operationAttrs [4]slog.Attr
+	idHeader       [1]string
+}
+
+type stateKey struct{}
+
+// Value implements context.Context.
+func (s *requestState) Value(key any) any {
+	switch key.(type) {
+	case stateKey, providers.NoterKey:
+		return s
+	case providers.IdentityKey:
+		return s.identity
+	case providers.AddressKey:
+		return s.rateLimitKey
+	}
+	return s.Context.Value(key)
+}
+
+// Note implements providers.Noter.
+func (s *requestState) Note(reason providers.Reason) { s.reason = reason }
+
+// NoteOperation implements providers.OperationNoter.
+func (s *requestState) NoteOperation(o providers.Operation) { s.operation = o }
+
+// NoteOutcome implements providers.OperationNoter.
+func (s *requestState) NoteOutcome(o providers.RequestOutcome) { s.outcome = o }
+
+// NoteDetail implements providers.OperationNoter.
+func (s *requestState) NoteDetail(detail string) { s.detail = detail }
+
+// stateFrom returns the state of the request that ctx belongs to. Outside the chain it is an empty state
+// without an identity.
+func stateFrom(ctx context.Context) *requestState {
+	if state, ok := ctx.Value(stateKey{}).(*requestState); ok {
+		return state
+	}
+	return &requestState{Context: ctx}
+}
+
+func stateOf(c echo.Context) *requestState { return stateFrom(c.Request().Context()) }
+
+// validRequestID is the form of a request ID that is accepted from a proxy; any other value is replaced.
+var validRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
+
+// newRequestID returns an ID that is unique, but not unpredictable: nothing may rely on it being secret.
+func newRequestID() string {
+	var id [16]byte
+	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	return hex.EncodeToString(id[:])
+}
+
+// withRequestState attaches per-request state and an ID, returned as X-Request-Id. It clones the request:
+// net/http inspects the original Body to decide whether to drain or close.
+func withRequestState(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		state := &requestState{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), started: time.Now()}
+		if state.id == "" || !validRequestID.MatchString(state.id) {
+			state.id = newRequestID()
+		}
+		state.idHeader[0] = state.id
+		c.Response().Header()[echo.HeaderXRequestID] = state.idHeader[:]
+		c.SetRequest(r.WithContext(state))
+		return next(c)
+	}
+}
