@@ -15,10 +15,10 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"gatehouse/providers/localissuer"
+	"gatehouse/providers/authserver"
 )
 
-// Local are the settings of kind "local": the fake issuer of package localissuer, embedded in the resource's own
+// Local are the settings of kind "local": the fake issuer of package authserver, embedded in the resource's own
 // origin. Its tokens are verified like those of any other provider.
 type Local struct {
 	AutoApprove                    bool          `koanf:"auto_approve" help:"skip the sign-in page, except for a browser that another site sent: everybody is alice; for scripts"`
@@ -68,7 +68,7 @@ func (s *Local) Check(resource Resource, report func(key, reason, wayOut string)
 		report("kind", "the local issuer lets anyone sign in as anyone, and "+resource.String()+" can be reached from other computers",
 			"choose a real provider, or a resource on localhost; a demo in a closed network may set provider.dangerously_allow_public_resource")
 	}
-	if slices.Contains(localissuer.Paths(), resource.Path()) {
+	if slices.Contains(authserver.Paths(), resource.Path()) {
 		report("kind", "the local issuer serves "+resource.Path()+" itself, in the same origin as the resource", "give resource another path, such as /mcp")
 	}
 }
@@ -92,7 +92,7 @@ const localRefetchInterval = 100 * time.Millisecond
 
 // Open implements [Settings].
 func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
-	issuer, err := localissuer.New(localissuer.Config{
+	issuer, err := authserver.New(authserver.Config{
 		Issuer:                         site.Resource.Origin(),
 		Resources:                      []string{site.Resource.String()},
 		Scopes:                         site.KnownScopes,
@@ -101,7 +101,7 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 		SigningKey:                     s.SigningKey,
 		AutoApprove:                    s.AutoApprove,
 		AccessTokenLifetime:            s.TokenLifetime,
-		Clients:                        localissuer.DemoClients(s.ClientSecret.Reveal()),
+		Clients:                        authserver.DemoClients(s.ClientSecret.Reveal()),
 		RefreshGrace:                   s.RefreshGrace,
 		ClientDocuments:                s.ClientDocuments,
 		AllowLoopbackClientDocuments:   s.AllowLoopbackClientDocuments,
@@ -135,14 +135,14 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 // local is asked for its keys as any provider is, and brings its issuer along.
 type local struct {
 	*remote
-	issuer *localissuer.Issuer
+	issuer *authserver.Issuer
 }
 
 // Routes implements [Hosted].
 func (p *local) Routes() []Route { return LocalRoutes(p.issuer) }
 
 // LocalRoutes are the routes of a local issuer, embedded or alone.
-func LocalRoutes(issuer *localissuer.Issuer) []Route {
+func LocalRoutes(issuer *authserver.Issuer) []Route {
 	open := issuer.OpenCORSPaths()
 	var routes []Route
 	for _, path := range issuer.Paths() {

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/providers"
-	"gatehouse/providers/localissuer"
+	"gatehouse/providers/authserver"
 )
 
 // local is the embedded issuer behind a real listener, on which it depends for nothing but its name.
@@ -147,7 +147,7 @@ func TestTheLocalRoutesAreOpenOnlyWhereMeant(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	for _, path := range localissuer.Paths() {
+	for _, path := range authserver.Paths() {
 		if _, ok := got[path]; !ok {
 			t.Errorf("%s is not served", path)
 		}

@@ -11,7 +11,7 @@ import (
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
-	"gatehouse/providers/localissuer"
+	"gatehouse/providers/authserver"
 	"gatehouse/server"
 )
 
@@ -60,10 +60,10 @@ func issuer(ctx context.Context, args []string, c console) int {
 		identifier = "http://localhost:9000" // so that the rest can be checked as well
 	}
 	logger := newLogger(logSettings, c.stderr)
-	fake, err := localissuer.New(localissuer.Config{
+	fake, err := authserver.New(authserver.Config{
 		Issuer: identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
 		SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
-		Clients:                        localissuer.DemoClients(clientSecret),
+		Clients:                        authserver.DemoClients(clientSecret),
 		RefreshGrace:                   *grace,
 		ClientDocuments:                *documents,
 		AllowLoopbackClientDocuments:   *loopback,

@@ -16,7 +16,7 @@ const root = "../.."
 
 // mayImport says which rooms each room may know. Imports point one way; server and mcptools do not know each other.
 var mayImport = map[string][]string{
-	"cmd/gatehouse":          {"cmd/gatehouse/doctor", "cmd/gatehouse/house", "configs", "server", "mcptools", "providers", "providers/localissuer"},
+	"cmd/gatehouse":          {"cmd/gatehouse/doctor", "cmd/gatehouse/house", "configs", "server", "mcptools", "providers", "providers/authserver"},
 	"cmd/gatehouse/doctor":   {"configs", "providers"},
 	"cmd/gatehouse/house":    {"configs", "server", "mcptools", "mcptools/demo", "providers"},
 	"cmd/conformance":        {"cmd/gatehouse/house", "configs", "server", "mcptools"},
@@ -29,9 +29,9 @@ var mayImport = map[string][]string{
 	"server":                 {"providers"},
 	"mcptools":               {"providers", "providers/rawjson"},
 	"mcptools/demo":          {"mcptools"},
-	"providers":              {"providers/localissuer", "providers/rawjson"},
+	"providers":              {"providers/authserver", "providers/rawjson"},
 	"providers/rawjson":      {},
-	"providers/localissuer":  {},
+	"providers/authserver":   {},
 	"providers/providertest": {"providers"},
 
 	"providers/providertest/scalekitenv": {"providers/providertest"},

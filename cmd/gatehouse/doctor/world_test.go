@@ -30,7 +30,7 @@ import (
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/demo"
 	"gatehouse/providers"
-	"gatehouse/providers/localissuer"
+	"gatehouse/providers/authserver"
 	"gatehouse/server"
 )
 
@@ -221,10 +221,10 @@ func (w *world) open() *world {
 	w.t.Helper()
 	discard := slog.New(slog.DiscardHandler)
 	if !w.noProvider {
-		issuer, err := localissuer.New(localissuer.Config{
+		issuer, err := authserver.New(authserver.Config{
 			Issuer: w.provider.URL, Resources: []string{"http://localhost:3002/mcp", w.settings["resource"]}, DangerouslyAllowPublicResource: true,
 			Scopes: []string{"mcp:use", "greet:read", "greet:write", "gatehouse:admin"}, DefaultScopes: []string{"mcp:use"},
-			SigningAlgorithm: "ES256", AccessTokenLifetime: time.Minute, Clients: localissuer.DemoClients("canary-secret"), AutoApprove: true, ClientDocuments: true, Logger: discard,
+			SigningAlgorithm: "ES256", AccessTokenLifetime: time.Minute, Clients: authserver.DemoClients("canary-secret"), AutoApprove: true, ClientDocuments: true, Logger: discard,
 		})
 		if err != nil {
 			w.t.Fatal(err)
