@@ -18,8 +18,8 @@ type Acme struct {
 
 // Check implements [Settings].
 func (s *Acme) Check(_ Resource, report func(key, reason, wayOut string)) {
-	if reason := httpHosts(nil).refusesIdentifier(s.Tenant); reason != "" {
-		report("tenant", reason, "copy the address from Acme's dashboard"+schemeHint(s.Tenant))
+	if err := PlainHTTPHosts(nil).CheckIdentifier(s.Tenant); err != nil {
+		report("tenant", err.Error(), "copy the address from Acme's dashboard"+schemeHint(s.Tenant))
 	}
 	if s.API == "" {
 		report("api", "without it, tokens for any API of the tenant would be good here", "copy the id from Acme's dashboard")
@@ -38,7 +38,7 @@ func (s *Acme) Open(ctx context.Context, site Site) (Provider, error) {
 		ScopeClaims:  []string{"scope"},
 		ClientClaims: []string{"azp"},
 	}, keys)
-	return &acme{Verifier: verifier, keys: keys, metadata: site.metadata(s.Tenant)}, nil
+	return &acme{Verifier: verifier, keys: keys, metadata: site.Metadata(s.Tenant)}, nil
 }
 
 type acme struct {

@@ -1,49 +1,50 @@
 package providers
 
 import (
+	"errors"
 	"net"
 	"net/url"
 	"slices"
 	"strings"
 )
 
-// httpHosts are the hosts besides this computer that may be asked over plain http.
-type httpHosts []string
+// PlainHTTPHosts are the hosts besides this computer that may be asked over plain http.
+type PlainHTTPHosts []string
 
-// refusesIssuer is refusesIdentifier for what may also be an issuer template.
-func (h httpHosts) refusesIssuer(issuer string) string {
+// CheckIssuer is CheckIdentifier for what may also be an issuer template.
+func (h PlainHTTPHosts) CheckIssuer(issuer string) error {
 	if isTemplate(issuer) {
 		issuer = fillTemplate(issuer, "tenant")
 	}
 	if strings.ContainsAny(issuer, "{}") {
-		return "what is in its braces is not one claim, such as {tid}"
+		return errors.New("what is in its braces is not one claim, such as {tid}")
 	}
-	return h.refusesIdentifier(issuer)
+	return h.CheckIdentifier(issuer)
 }
 
-// refusesIdentifier says why an issuer identifier must not be used, or "" (RFC 8414, section 2).
-func (h httpHosts) refusesIdentifier(issuer string) string {
+// CheckIdentifier returns why an issuer identifier must not be used, or nil (RFC 8414, section 2).
+func (h PlainHTTPHosts) CheckIdentifier(issuer string) error {
 	if strings.ContainsAny(issuer, "?#") {
-		return "it contains a query or a fragment"
+		return errors.New("it contains a query or a fragment")
 	}
 	if strings.Contains(issuer, wellKnown) {
-		return "it is the address of the metadata, not the issuer that they name"
+		return errors.New("it is the address of the metadata, not the issuer that they name")
 	}
-	return h.refuses(issuer)
+	return h.CheckURL(issuer)
 }
 
-// refuses says why an address must not be asked, or "".
-func (h httpHosts) refuses(address string) string {
+// CheckURL returns why address must not be asked, or nil.
+func (h PlainHTTPHosts) CheckURL(address string) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil || u.Host == "" || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http":
-		return "it is not an https URL"
+		return errors.New("it is not an https URL")
 	case u.User != nil:
-		return "it contains a user name"
+		return errors.New("it contains a user name")
 	case u.Scheme == "http" && !IsLoopback(u.Hostname()) && !slices.Contains(h, u.Host) && !slices.Contains(h, u.Hostname()):
-		return "it is plain http outside this computer, where anybody on the way could put an answer of his own in"
+		return errors.New("it is plain http outside this computer, where anybody on the way could put an answer of his own in")
 	}
-	return ""
+	return nil
 }
 
 // wellKnown is what no issuer has in it, and its metadata's address does (RFC 8615).

@@ -21,7 +21,7 @@ type audience struct {
 
 // httpURL takes an http(s) URL apart without interpreting it: a parser would drop an empty fragment, unescape, or fold
 // letters beyond ASCII, and call two audiences the same that are not.
-var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)(://(?:` + plainHost + `))(:[0-9]+)?(/.*)?$`)
+var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)(://(?:` + HostPattern + `))(:[0-9]+)?(/.*)?$`)
 
 func audienceOf(value string) audience {
 	m := httpURL.FindStringSubmatch(value)

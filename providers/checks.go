@@ -56,7 +56,7 @@ func claimChecks() []check {
 func checkExtensions(_ *Verifier, header object, _ *Identity) error {
 	for _, name := range []string{"crit", "b64"} {
 		if header.has(name) {
-			return refuse(HeaderRefused, "the header has %q", name)
+			return Invalidf(HeaderRefused, "the header has %q", name)
 		}
 	}
 	return nil
@@ -65,7 +65,7 @@ func checkExtensions(_ *Verifier, header object, _ *Identity) error {
 func checkAlgorithm(v *Verifier, header object, _ *Identity) error {
 	alg, err := header.text("alg")
 	if err != nil || !slices.Contains(v.rules.Algorithms, jose.SignatureAlgorithm(alg)) {
-		return refuse(AlgorithmRefused, "alg is %s, accepted are %v", quoted(alg), v.rules.Algorithms)
+		return Invalidf(AlgorithmRefused, "alg is %s, accepted are %v", quoted(alg), v.rules.Algorithms)
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func checkAlgorithm(v *Verifier, header object, _ *Identity) error {
 func checkType(v *Verifier, header object, _ *Identity) error {
 	typ, err := header.text("typ")
 	if err != nil {
-		return refuse(TypeRefused, "typ is not a string")
+		return Invalidf(TypeRefused, "typ is not a string")
 	}
 	kind := strings.TrimPrefix(strings.ToLower(typ), "application/")
 	present := header.has("typ")
@@ -81,7 +81,7 @@ func checkType(v *Verifier, header object, _ *Identity) error {
 		kind = absent
 	}
 	if !slices.Contains(v.rules.TokenTypes, kind) || present && kind == absent {
-		return refuse(TypeRefused, "typ is %s, accepted are %v", quoted(kind), v.rules.TokenTypes)
+		return Invalidf(TypeRefused, "typ is %s, accepted are %v", quoted(kind), v.rules.TokenTypes)
 	}
 	return nil
 }
@@ -89,10 +89,10 @@ func checkType(v *Verifier, header object, _ *Identity) error {
 func checkIssuer(v *Verifier, claims object, id *Identity) error {
 	issuer, err := claims.text("iss")
 	if err != nil {
-		return refuse(ClaimsMalformed, "iss: %v", err)
+		return Invalidf(ClaimsMalformed, "iss: %v", err)
 	}
 	if issuer == "" || !slices.Contains(v.rules.Issuers, issuer) {
-		return refuse(IssuerMismatch, "iss is %s, accepted are %q", quoted(issuer), v.rules.Issuers)
+		return Invalidf(IssuerMismatch, "iss is %s, accepted are %q", quoted(issuer), v.rules.Issuers)
 	}
 	id.Issuer = issuer
 	return nil
@@ -101,10 +101,10 @@ func checkIssuer(v *Verifier, claims object, id *Identity) error {
 func checkAudience(v *Verifier, claims object, id *Identity) error {
 	audience, err := claims.texts("aud")
 	if err != nil {
-		return refuse(ClaimsMalformed, "aud: %v", err)
+		return Invalidf(ClaimsMalformed, "aud: %v", err)
 	}
 	if !v.acceptsAudience(audience) {
-		return refuse(AudienceMismatch, "aud is %s, accepted are %q", quotedList(audience), v.accepted)
+		return Invalidf(AudienceMismatch, "aud is %s, accepted are %q", quotedList(audience), v.accepted)
 	}
 	id.Audience = audience
 	return nil
@@ -126,16 +126,16 @@ func checkExpiry(v *Verifier, claims object, id *Identity) error {
 	expiry, ok, err := claims.time("exp")
 	switch {
 	case err != nil:
-		return refuse(ClaimsMalformed, "exp: %v", err)
+		return Invalidf(ClaimsMalformed, "exp: %v", err)
 	case !ok && v.rules.WithoutExpiry > 0:
 		// Both times are of this clock: no leeway.
 		id.Expiry = now.Add(v.rules.WithoutExpiry)
 		id.GoodUntil = id.Expiry
 		return nil
 	case !ok:
-		return refuse(ExpiryMissing, "the token has no exp")
+		return Invalidf(ExpiryMissing, "the token has no exp")
 	case !now.Before(expiry.Add(v.rules.Leeway)):
-		return refuse(TokenExpired, "it expired %s ago", now.Sub(expiry).Round(time.Second))
+		return Invalidf(TokenExpired, "it expired %s ago", now.Sub(expiry).Round(time.Second))
 	}
 	id.Expiry = expiry
 	return nil
@@ -147,10 +147,10 @@ func checkStart(name string) func(*Verifier, object, *Identity) error {
 		now := v.rules.Now()
 		start, ok, err := claims.time(name)
 		if err != nil {
-			return refuse(ClaimsMalformed, "%s: %v", name, err)
+			return Invalidf(ClaimsMalformed, "%s: %v", name, err)
 		}
 		if ok && start.After(now.Add(v.rules.Leeway)) {
-			return refuse(TokenNotYetValid, "%s is %s ahead", name, start.Sub(now).Round(time.Second))
+			return Invalidf(TokenNotYetValid, "%s is %s ahead", name, start.Sub(now).Round(time.Second))
 		}
 		return nil
 	}
@@ -159,13 +159,13 @@ func checkStart(name string) func(*Verifier, object, *Identity) error {
 func checkSubject(v *Verifier, claims object, id *Identity) error {
 	subject, err := claims.firstText([]string{v.rules.SubjectClaim})
 	if err != nil {
-		return refuse(ClaimsMalformed, "%v", err)
+		return Invalidf(ClaimsMalformed, "%v", err)
 	}
 	if strings.TrimSpace(subject) == "" {
-		return refuse(SubjectMissing, "%q names nobody", v.rules.SubjectClaim)
+		return Invalidf(SubjectMissing, "%q names nobody", v.rules.SubjectClaim)
 	}
 	if !spelled(subject) {
-		return refuse(ClaimsMalformed, "%q has half a character in it", v.rules.SubjectClaim)
+		return Invalidf(ClaimsMalformed, "%q has half a character in it", v.rules.SubjectClaim)
 	}
 	id.Subject = subject
 	return nil
@@ -175,7 +175,7 @@ func checkRequiredClaims(v *Verifier, claims object, id *Identity) error {
 	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[id.Issuer]) {
 		if !required.metBy(claims) {
 			got, _, _ := claims.lookup(required.Name)
-			return refuse(ClaimMismatch, "%s is %s, it must be %q", required.Name, quotedValue(got), required.Value)
+			return Invalidf(ClaimMismatch, "%s is %s, it must be %q", required.Name, quotedValue(got), required.Value)
 		}
 	}
 	return nil
@@ -211,7 +211,7 @@ func requiredWords(r Rules) string {
 func readScopes(v *Verifier, claims object, id *Identity) error {
 	scopes, present, err := claims.firstScopes(v.rules.ScopeClaims)
 	if err != nil {
-		return refuse(ClaimsMalformed, "%v", err)
+		return Invalidf(ClaimsMalformed, "%v", err)
 	}
 	if present {
 		id.Scopes = append([]string{}, scopes...) // not nil
@@ -222,10 +222,10 @@ func readScopes(v *Verifier, claims object, id *Identity) error {
 func readClient(v *Verifier, claims object, id *Identity) error {
 	client, err := claims.firstText(v.rules.ClientClaims)
 	if err != nil {
-		return refuse(ClaimsMalformed, "%v", err)
+		return Invalidf(ClaimsMalformed, "%v", err)
 	}
 	if !spelled(client) {
-		return refuse(ClaimsMalformed, "the client has half a character in its name")
+		return Invalidf(ClaimsMalformed, "the client has half a character in its name")
 	}
 	id.Client = client
 	return nil
@@ -243,40 +243,40 @@ func allowedNames(r Rules) []string {
 // access tokens have nonce and at_hash.
 func checkNoIDToken(v *Verifier, claims object, id *Identity) error {
 	if _, present := claims.claim("c_hash"); present {
-		return refuse(IDToken, "it has \"c_hash\", as only ID tokens have")
+		return Invalidf(IDToken, "it has \"c_hash\", as only ID tokens have")
 	}
 	if v.rules.IDTokenShape {
 		return nil
 	}
 	for _, name := range []string{"nonce", "at_hash"} {
 		if _, present := claims.claim(name); present {
-			return refuse(IDToken, "it has %q, as ID tokens have", name)
+			return Invalidf(IDToken, "it has %q, as ID tokens have", name)
 		}
 	}
 	// RFC 9068, section 2.2 requires client_id. An ID token without nonce and hashes looks like this.
 	if id.Client == "" && id.Scopes == nil && !v.rules.namesTokenType() {
-		return refuse(IDToken, "it names neither a client nor scopes, as access tokens do")
+		return Invalidf(IDToken, "it names neither a client nor scopes, as access tokens do")
 	}
 	return nil
 }
 
 func checkNoEvents(_ *Verifier, claims object, _ *Identity) error {
 	if _, present := claims.claim("events"); present {
-		return refuse(TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
+		return Invalidf(TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
 	}
 	return nil
 }
 
 func checkNotBound(_ *Verifier, claims object, _ *Identity) error {
 	if _, present := claims.claim("cnf"); present {
-		return refuse(SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
+		return Invalidf(SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
 	}
 	return nil
 }
 
 func checkClient(v *Verifier, _ object, id *Identity) error {
 	if len(v.rules.AllowedClients) > 0 && !slices.Contains(v.rules.AllowedClients, id.Client) {
-		return refuse(ClientRefused, "the client is %s, allowed are %q", quoted(id.Client), v.rules.AllowedClients)
+		return Invalidf(ClientRefused, "the client is %s, allowed are %q", quoted(id.Client), v.rules.AllowedClients)
 	}
 	return nil
 }

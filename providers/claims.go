@@ -50,6 +50,9 @@ func (o object) with(name string, value json.RawMessage) object {
 	return append(o, member{[]byte(name), value})
 }
 
+// Claims implements [ClaimsReader].
+func (o object) Claims() map[string]json.RawMessage { return o.members() }
+
 // members returns them by their names.
 func (o object) members() map[string]json.RawMessage {
 	members := make(map[string]json.RawMessage, len(o))
@@ -80,7 +83,7 @@ func parseObject(raw []byte, names *rawjson.Names) (object, error) {
 	members := make(object, 0, min(16, 1+len(raw)/10)) // few tokens have more
 	err := rawjson.Each(raw, func(name, value []byte) error {
 		if imitated := names.Imitated(name); imitated != "" {
-			return fmt.Errorf("member %s imitates %q", quote(string(name)), imitated)
+			return fmt.Errorf("member %s imitates %q", Quote(string(name)), imitated)
 		}
 		if len(members) == maxMembers {
 			return fmt.Errorf("it has more than %d members", maxMembers)

@@ -130,9 +130,3 @@ func Broken(found, fix string) Outcome {
 
 // Unasked is the outcome of a check that does not apply.
 func Unasked(reason string) Outcome { return Outcome{Verdict: VerdictSkipped, Reason: reason} }
-
-// Quote makes a value that somebody else sent fit to be shown: quoted, in ASCII, and cut.
-func Quote(s string) string { return quote(s) }
-
-// NetworkProblem describes why a request failed, in our own words.
-func NetworkProblem(err error) string { return inOurWords(err) }

@@ -20,7 +20,7 @@ type discovery struct {
 	issuers []string // one of which the metadata must name; see namesIssuer
 	places  []string // tried in this order
 	client  *http.Client
-	hosts   httpHosts
+	hosts   PlainHTTPHosts
 }
 
 // PublishedMetadata are the members of a metadata document (RFC 8414) that this server or its clients need. They are as
@@ -65,7 +65,7 @@ func readMetadata(ctx context.Context, client *http.Client, place string) (Publi
 }
 
 func (d discovery) keysURL(ctx context.Context) (string, error) {
-	address, err := d.find(d.fromNetwork(ctx), "keys", keysAddress)
+	address, err := d.FindKeysURL(d.fromNetwork(ctx))
 	if _, ok := errors.AsType[notNamedError](err); ok {
 		return "", fmt.Errorf("%w: %w", ErrNoUsableKeys, err)
 	}
@@ -73,11 +73,18 @@ func (d discovery) keysURL(ctx context.Context) (string, error) {
 }
 
 func (d discovery) introspectionURL(ctx context.Context) (string, error) {
-	return d.find(d.fromNetwork(ctx), "introspection endpoint", introspectionAddress)
+	return d.FindIntrospectionURL(d.fromNetwork(ctx))
 }
 
-func keysAddress(m PublishedMetadata) string          { return m.JWKSURI }
-func introspectionAddress(m PublishedMetadata) string { return m.IntrospectionEndpoint }
+// FindKeysURL returns the address of the keys in the metadata that read returns for each place.
+func (d discovery) FindKeysURL(read func(place string) (PublishedMetadata, error)) (string, error) {
+	return d.find(read, "keys", func(m PublishedMetadata) string { return m.JWKSURI })
+}
+
+// FindIntrospectionURL returns the address of the introspection endpoint likewise.
+func (d discovery) FindIntrospectionURL(read func(place string) (PublishedMetadata, error)) (string, error) {
+	return d.find(read, "introspection endpoint", func(m PublishedMetadata) string { return m.IntrospectionEndpoint })
+}
 
 // patience is the time in which every place can be asked, each for as long as one request may take.
 func (d discovery) patience() time.Duration { return time.Duration(len(d.places)) * fetchTimeout }
@@ -126,14 +133,14 @@ func (d discovery) find(read func(place string) (PublishedMetadata, error), what
 
 func (d discovery) addressIn(metadata PublishedMetadata, what string, member func(PublishedMetadata) string) (string, error) {
 	if !slices.ContainsFunc(d.issuers, func(want string) bool { return namesIssuer(want, metadata.Issuer) }) {
-		return "", fmt.Errorf("its issuer is %s, configured is %s", quote(metadata.Issuer), quoteEach(d.issuers))
+		return "", fmt.Errorf("its issuer is %s, configured is %s", Quote(metadata.Issuer), quoteEach(d.issuers))
 	}
 	address := member(metadata)
 	if address == "" {
 		return "", notNamedError{"it names no " + what}
 	}
-	if reason := d.hosts.refuses(address); reason != "" {
-		return "", fmt.Errorf("the address of its %s cannot be used: %s", what, reason)
+	if err := d.hosts.CheckURL(address); err != nil {
+		return "", fmt.Errorf("the address of its %s cannot be used: %w", what, err)
 	}
 	return address, nil
 }
@@ -152,7 +159,7 @@ func namesIssuer(want, got string) bool {
 func quoteEach(values []string) string {
 	quoted := make([]string, len(values))
 	for i, v := range values {
-		quoted[i] = quote(v)
+		quoted[i] = Quote(v)
 	}
 	return strings.Join(quoted, " or ")
 }

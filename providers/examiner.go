@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -13,20 +12,20 @@ import (
 // Examiner reads what a provider publishes exactly as the adapters do, and says more about it.
 type Examiner struct {
 	client *http.Client
-	hosts  httpHosts
+	hosts  PlainHTTPHosts
 }
 
 // NewExaminer returns an examiner for the provider of d. A nil transport means the network. userAgent is the User-Agent of
 // every request; empty means that of the library.
 func NewExaminer(d Diagnosis, transport http.RoundTripper, userAgent string) *Examiner {
-	return &Examiner{client: newFetchClient(transport, userAgent), hosts: httpHosts(d.HTTPAllowedHosts)}
+	return &Examiner{client: newFetchClient(transport, userAgent), hosts: PlainHTTPHosts(d.HTTPAllowedHosts)}
 }
 
 // Client returns the examiner's client, for an [Examination].
 func (e *Examiner) Client() *http.Client { return e.client }
 
-// Refuses says why an address that the provider named must not be asked, or "".
-func (e *Examiner) Refuses(address string) string { return e.hosts.refuses(address) }
+// CheckURL returns why an address that the provider named must not be asked, or nil.
+func (e *Examiner) CheckURL(address string) error { return e.hosts.CheckURL(address) }
 
 // Document is what one place says of an issuer.
 type Document struct {
@@ -61,59 +60,33 @@ func (e *Examiner) Discover(ctx context.Context, a Authority) []Document {
 
 // KeysURL returns the address of the keys that the server finds in these documents of the authority.
 func (e *Examiner) KeysURL(a Authority, documents []Document) (string, error) {
-	return e.find(a, documents, "keys", keysAddress)
+	return e.discovery(a).FindKeysURL(published(documents))
 }
 
 // IntrospectionURL returns the address of the introspection endpoint likewise.
 func (e *Examiner) IntrospectionURL(a Authority, documents []Document) (string, error) {
-	return e.find(a, documents, "introspection endpoint", introspectionAddress)
+	return e.discovery(a).FindIntrospectionURL(published(documents))
 }
 
-func (e *Examiner) find(a Authority, documents []Document, what string, member func(PublishedMetadata) string) (string, error) {
-	d := discovery{issuers: a.Issuers, places: a.Places, client: e.client, hosts: e.hosts}
-	return d.find(func(place string) (PublishedMetadata, error) {
+func (e *Examiner) discovery(a Authority) discovery {
+	return discovery{issuers: a.Issuers, places: a.Places, client: e.client, hosts: e.hosts}
+}
+
+// published reads metadata from documents instead of the network.
+func published(documents []Document) func(place string) (PublishedMetadata, error) {
+	return func(place string) (PublishedMetadata, error) {
 		i := slices.IndexFunc(documents, func(document Document) bool { return document.Place == place })
 		if i < 0 {
 			return PublishedMetadata{}, errors.New("it was not asked")
 		}
 		return documents[i].Metadata, documents[i].Err
-	}, what, member)
-}
-
-// PublishedKeys says what a key set is good for.
-type PublishedKeys struct {
-	// Usable is how many keys can verify a signature.
-	Usable int
-	// Algorithms are those that they can verify, sorted.
-	Algorithms []string
-	// Skipped says of each other key why it cannot, in our own words.
-	Skipped []string
-	// Faulty are those of Skipped that the provider published in a form that cannot be used.
-	Faulty []string
+	}
 }
 
 // Keys reads a key set as [KeySet] does. The error is in our own words; what was skipped is said with it too.
 func (e *Examiner) Keys(ctx context.Context, address string) (PublishedKeys, error) {
-	if reason := e.Refuses(address); reason != "" {
-		return PublishedKeys{}, fmt.Errorf("the address of the keys cannot be used: %s", reason)
+	if err := e.CheckURL(address); err != nil {
+		return PublishedKeys{}, fmt.Errorf("the address of the keys cannot be used: %w", err)
 	}
-	body, err := getDocument(ctx, e.client, address, acceptKeys, maxKeyDocumentBytes)
-	if err != nil {
-		return PublishedKeys{}, err
-	}
-	ring, err := sanitize(body)
-	var keys PublishedKeys
-	if ring != nil {
-		for _, key := range ring.skipped {
-			keys.Skipped = append(keys.Skipped, key.String())
-			if key.faulty {
-				keys.Faulty = append(keys.Faulty, key.String())
-			}
-		}
-	}
-	if err != nil {
-		return keys, err
-	}
-	keys.Usable, keys.Algorithms = ring.usable, slices.Sorted(maps.Keys(ring.keys))
-	return keys, nil
+	return ReadKeys(ctx, e.client, address)
 }

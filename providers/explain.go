@@ -122,6 +122,11 @@ func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explana
 	return e
 }
 
+// ExplainForLog is [Verifier.Explain] without the network, for the log at level debug.
+func (v *Verifier) ExplainForLog(ctx context.Context, token string) slog.LogValuer {
+	return v.Explain(ctx, token, false)
+}
+
 func (e *Explanation) apply(v *Verifier, c check, what string, members object, id *Identity) {
 	names := c.names(v.rules)
 	if len(names) == 0 {
@@ -139,7 +144,7 @@ func (e *Explanation) apply(v *Verifier, c check, what string, members object, i
 
 func (e *Explanation) signature(ctx context.Context, v *Verifier, token, header string, payload []byte, live bool) {
 	kid, _ := e.header.text("kid")
-	f := Finding{Name: "signature", Got: "by key " + quote(kid), Want: "by a key that the issuer publishes"}
+	f := Finding{Name: "signature", Got: "by key " + Quote(kid), Want: "by a key that the issuer publishes"}
 	if kid == "" {
 		f.Got = "by a key without an id"
 	}
@@ -179,7 +184,7 @@ func (e *Explanation) others(v *Verifier) {
 }
 
 func quotedUnlessPlain(name string) string {
-	if quoted := quote(name); quoted != `"`+name+`"` {
+	if quoted := Quote(name); quoted != `"`+name+`"` {
 		return quoted
 	}
 	return name
@@ -192,7 +197,7 @@ func shownMember(name string, raw json.RawMessage, now time.Time) string {
 			return string(raw[:min(len(raw), 30)]) + " (" + inTime(t.Sub(now)) + ", " + t.UTC().Format(time.RFC3339) + ")"
 		}
 	}
-	text := strings.TrimPrefix(quote(string(raw)), `"`)
+	text := strings.TrimPrefix(Quote(string(raw)), `"`)
 	text, cut := strings.CutSuffix(text, `"...`)
 	if cut {
 		text += "..."

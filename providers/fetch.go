@@ -17,6 +17,9 @@ const (
 	// fetchTimeout bounds one request to an issuer.
 	fetchTimeout = 5 * time.Second
 
+	// maxErrorBytes bounds the text of an error of the network.
+	maxErrorBytes = 200
+
 	acceptJSON = "application/json"
 )
 
@@ -132,7 +135,7 @@ func send(client *http.Client, req *http.Request, limit int64) (reply, error) {
 func answerTo(client *http.Client, req *http.Request, limit int64) (*http.Response, []byte, error) {
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s cannot be asked: %s", req.URL.Host, inOurWords(err))
+		return nil, nil, fmt.Errorf("%s cannot be asked: %s", req.URL.Host, DescribeNetworkError(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
@@ -150,9 +153,9 @@ func answerTo(client *http.Client, req *http.Request, limit int64) (*http.Respon
 	return resp, body, nil
 }
 
-// inOurWords describes why a request failed. Only errors of the network speak for themselves; others may quote what the
+// DescribeNetworkError describes why a request failed. Only errors of the network speak for themselves; others may quote what the
 // other side sent, such as the names in its certificate.
-func inOurWords(err error) string {
+func DescribeNetworkError(err error) string {
 	var (
 		network     *net.OpError
 		name        *net.DNSError
@@ -174,7 +177,7 @@ func inOurWords(err error) string {
 		return "its certificate does not hold; it may have expired"
 	case errors.As(err, &network):
 		text := network.Error()
-		return text[:min(len(text), quoteLimit)] // a proxy has its say in it
+		return text[:min(len(text), maxErrorBytes)] // a proxy has its say in it
 	default:
 		return "no usable answer"
 	}

@@ -86,7 +86,7 @@ func newIntrospector(life context.Context, style introspectionStyle, address *lo
 // expired, is therefore asked about in any case, and before the others.
 func (i *introspector) Verify(ctx context.Context, token string) (*Identity, error) {
 	if longest := i.verifier.rules.MaxTokenBytes; len(token) > longest {
-		return nil, refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), longest)
+		return nil, Invalidf(TokenTooLong, "%d bytes, at most %d are accepted", len(token), longest)
 	}
 	sum := fingerprintOf(token)
 	v, known, active := i.remembered(sum)
@@ -96,15 +96,15 @@ func (i *introspector) Verify(ctx context.Context, token string) (*Identity, err
 	case active:
 		return i.await(ctx, token, sum, true)
 	}
-	if isSparing(ctx) {
-		return nil, refuse(Throttled, "the issuer is not asked for an address that sent too many bad tokens")
+	if IsSparing(ctx) {
+		return nil, Invalidf(Throttled, "the issuer is not asked for an address that sent too many bad tokens")
 	}
 	return i.await(ctx, token, sum, false)
 }
 
 // await has the question asked, or joins the callers that wait for its answer already.
 func (i *introspector) await(ctx context.Context, token string, sum fingerprint, active bool) (*Identity, error) {
-	address := addressIn(ctx)
+	address := AddressFrom(ctx)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	answer := i.flight.DoChan(string(sum[:]), func() (any, error) {
@@ -118,9 +118,9 @@ func (i *introspector) await(ctx context.Context, token string, sum fingerprint,
 		return got.Val.(verdict).answer()
 	case <-ctx.Done():
 		if active {
-			return nil, unavailable(IntrospectionUnavailable, "no answer while the caller waited")
+			return nil, Unavailablef(IntrospectionUnavailable, "no answer while the caller waited")
 		}
-		return nil, tooManyUnknown(IntrospectionUnavailable, "no answer about an unknown token while the caller waited")
+		return nil, Errorf(ErrTooManyUnknown, IntrospectionUnavailable, "no answer about an unknown token while the caller waited")
 	}
 }
 
@@ -147,7 +147,9 @@ func (i *introspector) decide(token string, sum fingerprint, active bool, sender
 	now := i.now()
 	switch {
 	case v.err == nil:
-		v.id.claims = claims.compact()
+		details := v.id.TokenDetails()
+		details.Claims = claims.compact()
+		v.id.SetTokenDetails(details)
 		expiry := v.id.GoodUntil
 		if !claims.has("exp") {
 			expiry = time.Unix(maxTime, 0)
@@ -159,7 +161,7 @@ func (i *introspector) decide(token string, sum fingerprint, active bool, sender
 		}
 		i.active.add(sum, v.id, v.until, expiry, now)
 	case errors.Is(v.err, ErrInvalidToken):
-		v.err, v.until = settled(v.err), now.Add(min(refusalKept, i.keep))
+		v.err, v.until = Detached(v.err), now.Add(min(refusalKept, i.keep))
 		i.active.remove(sum)
 		i.bad.Add(sum, v)
 	}
@@ -174,11 +176,11 @@ func (i *introspector) ask(ctx context.Context, token string, active bool, sende
 		busyUntil = &i.activeBusyUntil
 	}
 	if wait := time.Until(time.Unix(0, busyUntil.Load())); wait > 0 {
-		return nil, unavailable(IntrospectionUnavailable, "the issuer wants to be left alone for another %s", wait.Round(time.Second))
+		return nil, Unavailablef(IntrospectionUnavailable, "the issuer wants to be left alone for another %s", wait.Round(time.Second))
 	}
 	address, err := i.address.current()
 	if err != nil {
-		return nil, unavailable(IntrospectionUnavailable, "%v", err)
+		return nil, Unavailablef(IntrospectionUnavailable, "%v", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -189,7 +191,7 @@ func (i *introspector) ask(ctx context.Context, token string, active bool, sende
 	defer leave()
 	req, err := i.style.request(ctx, address, token)
 	if err != nil {
-		return nil, unavailable(IntrospectionUnavailable, "%v", err)
+		return nil, Unavailablef(IntrospectionUnavailable, "%v", err)
 	}
 	answer, err := send(i.client, req, maxIntrospectionBytes)
 	if err != nil {
@@ -199,7 +201,7 @@ func (i *introspector) ask(ctx context.Context, token string, active bool, sende
 			i.busyUntil.Store(until)
 			busyUntil.Store(until)
 		}
-		return nil, unavailable(IntrospectionUnavailable, "%v", err)
+		return nil, Unavailablef(IntrospectionUnavailable, "%v", err)
 	}
 	claims, err := i.style.claims(answer, i.verifier.fixed)
 	if errors.Is(err, ErrUnavailable) {
@@ -245,7 +247,7 @@ func (i *introspector) Explain(ctx context.Context, token string, live bool) Exp
 	var claims object
 	err := i.address.lookUp(ctx)
 	if err != nil {
-		err = unavailable(IntrospectionUnavailable, "%v", err)
+		err = Unavailablef(IntrospectionUnavailable, "%v", err)
 	} else {
 		claims, err = i.ask(ctx, token, false, "")
 	}

@@ -101,7 +101,8 @@ func sizeOf(id *Identity) int {
 			size += perText + len(text)
 		}
 	}
-	for _, m := range id.claims {
+	claims, _ := id.TokenDetails().Claims.(object)
+	for _, m := range claims {
 		size += perMember + len(m.name) + len(m.value)
 	}
 	return size

@@ -65,13 +65,13 @@ func (q *questionQueue) enter(ctx context.Context, active bool, address string) 
 	case q.waiting <- struct{}{}:
 		entered = append(entered, func() { <-q.waiting })
 	default:
-		return nil, tooManyUnknown(IntrospectionUnavailable, "%d unknown tokens wait already", maxWaiting)
+		return nil, Errorf(ErrTooManyUnknown, IntrospectionUnavailable, "%d unknown tokens wait already", maxWaiting)
 	}
 	if address != "" {
 		own, ok := q.from(address)
 		if !ok {
 			leave()
-			return nil, tooManyUnknown(IntrospectionUnavailable, "%d unknown tokens of this address wait already", maxWaitingPerAddress)
+			return nil, Errorf(ErrTooManyUnknown, IntrospectionUnavailable, "%d unknown tokens of this address wait already", maxWaitingPerAddress)
 		}
 		entered = append(entered, func() { q.done(address, own) })
 		select {
@@ -79,7 +79,7 @@ func (q *questionQueue) enter(ctx context.Context, active bool, address string) 
 			entered = append(entered, func() { <-own.asked })
 		case <-ctx.Done():
 			leave()
-			return nil, tooManyUnknown(IntrospectionUnavailable, "%d questions about tokens of this address are open already", maxQuestionsPerAddress)
+			return nil, Errorf(ErrTooManyUnknown, IntrospectionUnavailable, "%d questions about tokens of this address are open already", maxQuestionsPerAddress)
 		}
 	}
 	select {
@@ -88,7 +88,7 @@ func (q *questionQueue) enter(ctx context.Context, active bool, address string) 
 		return leave, nil
 	case <-ctx.Done():
 		leave()
-		return nil, tooManyUnknown(IntrospectionUnavailable, "%d questions about unknown tokens are open already", cap(q.shared))
+		return nil, Errorf(ErrTooManyUnknown, IntrospectionUnavailable, "%d questions about unknown tokens are open already", cap(q.shared))
 	}
 }
 
@@ -96,7 +96,7 @@ func (q *questionQueue) enterActive(ctx context.Context) (leave func(), err erro
 	select {
 	case q.activeWaiting <- struct{}{}:
 	default:
-		return nil, unavailable(IntrospectionUnavailable, "%d tokens wait already", maxActiveWaiting)
+		return nil, Unavailablef(IntrospectionUnavailable, "%d tokens wait already", maxActiveWaiting)
 	}
 	select {
 	case q.reserved <- struct{}{}:
@@ -105,7 +105,7 @@ func (q *questionQueue) enterActive(ctx context.Context) (leave func(), err erro
 		return func() { <-q.shared; <-q.activeWaiting }, nil
 	case <-ctx.Done():
 		<-q.activeWaiting
-		return nil, unavailable(IntrospectionUnavailable, "%d questions are open already", maxQuestions)
+		return nil, Unavailablef(IntrospectionUnavailable, "%d questions are open already", maxQuestions)
 	}
 }
 

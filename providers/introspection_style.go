@@ -57,26 +57,26 @@ func (s rfc7662) claims(answer reply, fixed *rawjson.Names) (object, error) {
 	case http.StatusBadRequest:
 		// Some issuers refuse tokens of certain forms instead of calling them inactive; oidc-provider does so with JWTs.
 		if code := errorCode(answer.body); code == "unsupported_token_type" || code == "invalid_token" {
-			return nil, refuse(TokenInactive, "the issuer does not tell about tokens of this form")
+			return nil, Invalidf(TokenInactive, "the issuer does not tell about tokens of this form")
 		}
-		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered 400")
+		return nil, Unavailablef(IntrospectionUnavailable, "the introspection endpoint answered 400")
 	case http.StatusUnauthorized:
 		return nil, s.unauthorized(answer)
 	case http.StatusForbidden:
 		return nil, credentialsRefused(answer.status)
 	default:
-		return nil, unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d", answer.status)
+		return nil, Unavailablef(IntrospectionUnavailable, "the introspection endpoint answered %d", answer.status)
 	}
 	claims, err := parseObject(answer.body, fixed.And("active", "token_type", "token_use"))
 	if err != nil {
-		return nil, unavailable(IntrospectionUnavailable, "the answer about a token is %v", err)
+		return nil, Unavailablef(IntrospectionUnavailable, "the answer about a token is %v", err)
 	}
 	active, _ := claims.find("active")
 	if text := string(active); text == "true" || text == "false" {
 		s.authenticated.Store(true)
 	}
 	if string(active) != "true" { // anything else, absent included, is no
-		return nil, refuse(TokenInactive, "the issuer says so")
+		return nil, Invalidf(TokenInactive, "the issuer says so")
 	}
 	return claims, nil
 }
@@ -96,14 +96,14 @@ func (s rfc7662) unauthorized(answer reply) error {
 	case basic || errorCode(answer.body) == "invalid_client":
 		return credentialsRefused(answer.status)
 	case s.authenticated.Load():
-		return refuse(TokenInactive, "the introspection endpoint answered 401, and accepted the credentials of this server before")
+		return Invalidf(TokenInactive, "the introspection endpoint answered 401, and accepted the credentials of this server before")
 	}
-	return &Refusal{Reason: IntrospectionUnavailable, kind: ErrUnauthorizedWithoutCause,
-		format: "the introspection endpoint answered 401 without a cause: the credentials of this server may not be good there, or the token is not active"}
+	return Errorf(ErrUnauthorizedWithoutCause, IntrospectionUnavailable,
+		"the introspection endpoint answered 401 without a cause: the credentials of this server may not be good there, or the token is not active")
 }
 
 func credentialsRefused(status int) error {
-	return unavailable(IntrospectionUnavailable, "the introspection endpoint answered %d: the credentials of this server are not good there", status)
+	return Unavailablef(IntrospectionUnavailable, "the introspection endpoint answered %d: the credentials of this server are not good there", status)
 }
 
 // errorCode is the code of an error response (RFC 6749, section 5.2), or "".
@@ -135,18 +135,18 @@ func (googleTokeninfo) request(ctx context.Context, address, token string) (*htt
 func (googleTokeninfo) claims(answer reply, fixed *rawjson.Names) (object, error) {
 	switch {
 	case answer.status == http.StatusBadRequest || answer.status == http.StatusUnauthorized:
-		return nil, refuse(TokenInactive, "the issuer says so")
+		return nil, Invalidf(TokenInactive, "the issuer says so")
 	case answer.status != http.StatusOK:
-		return nil, unavailable(IntrospectionUnavailable, "the tokeninfo endpoint answered %d", answer.status)
+		return nil, Unavailablef(IntrospectionUnavailable, "the tokeninfo endpoint answered %d", answer.status)
 	}
 	claims, err := parseObject(answer.body, fixed)
 	if err != nil {
-		return nil, unavailable(IntrospectionUnavailable, "the answer about a token is %v", err)
+		return nil, Unavailablef(IntrospectionUnavailable, "the answer about a token is %v", err)
 	}
 	for _, name := range []string{"exp", "iat", "nbf"} {
 		if text, err := claims.text(name); err == nil && text != "" {
 			if _, err := strconv.ParseUint(text, 10, 53); err != nil {
-				return nil, refuse(ClaimsMalformed, "%s: not a number of seconds since 1970", name)
+				return nil, Invalidf(ClaimsMalformed, "%s: not a number of seconds since 1970", name)
 			}
 			claims = claims.with(name, json.RawMessage(text))
 		}

@@ -28,6 +28,8 @@ type KeySource struct {
 	// Issuer is the issuer that the metadata name, where tokens name another. A key that is bound to it ("issuer" in the
 	// key, as Microsoft Entra has it) may sign for the issuer of the tokens.
 	Issuer string
+	// Introspects says that tokens can be verified without keys, by introspection.
+	Introspects bool
 }
 
 // KeyPolicy bounds how keys are fetched and kept. A zero field means the default.
@@ -95,8 +97,6 @@ type KeySet struct {
 	source KeySource
 	policy KeyPolicy
 	logger *slog.Logger
-	// introspects says that tokens can be verified without keys, by introspection.
-	introspects bool
 	// checks bounds how many signatures are checked at once: a flood of forgeries must leave a processor to the callers
 	// whose tokens are known.
 	checks chan struct{}
@@ -257,14 +257,14 @@ func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature
 	case trouble.isFinal:
 		return nil, trouble.err
 	case ring == nil:
-		return nil, unavailable(KeysUnavailable, "no keys: %v", l.err)
+		return nil, Unavailablef(KeysUnavailable, "no keys: %v", l.err)
 	case trouble.isUnknown:
 		return nil, s.unknown(ctx, kid, alg, l)
 	case l.failed:
 		// Another key may have come under the same id. "Invalid" would end good sessions.
-		return nil, causedByToken(unavailable(KeysUnavailable, "no known key confirms the signature, and the keys cannot be renewed: %v", l.err), l.wait)
+		return nil, CausedByToken(Unavailablef(KeysUnavailable, "no known key confirms the signature, and the keys cannot be renewed: %v", l.err), l.wait)
 	case errors.Is(trouble.err, ErrUnavailable):
-		return nil, causedByToken(trouble.err, cmp.Or(l.wait, s.untilFetch(), s.policy.RefetchInterval))
+		return nil, CausedByToken(trouble.err, cmp.Or(l.wait, s.untilFetch(), s.policy.RefetchInterval))
 	}
 	return nil, trouble.err
 }
@@ -299,11 +299,11 @@ func (s *KeySet) confirm(ctx context.Context, ring *keyring, kid, alg string, jw
 	case isSkipped && skipped.faulty:
 		return nil, &problem{err: faultyKey(kid, skipped)}
 	case isSkipped:
-		return nil, &problem{err: refuse(KeyUnknown, "key %s "+keyUnfit+"cannot verify a signature: %s", quoted(kid), skipped.reason)}
+		return nil, &problem{err: Invalidf(KeyUnknown, "key %s "+keyUnfit+"cannot verify a signature: %s", quoted(kid), skipped.reason)}
 	case bound > 0:
-		return nil, &problem{err: refuse(KeyUnknown, "key %s "+keyUnfit+keyBound, quoted(kid))}
+		return nil, &problem{err: Invalidf(KeyUnknown, "key %s "+keyUnfit+keyBound, quoted(kid))}
 	case kid != "" && len(others) > 0:
-		return nil, &problem{err: refuse(KeyUnknown, "key %s "+keyUnfit+"for %s, not for %s", quoted(kid), strings.Join(others, " "), quoted(alg))}
+		return nil, &problem{err: Invalidf(KeyUnknown, "key %s "+keyUnfit+"for %s, not for %s", quoted(kid), strings.Join(others, " "), quoted(alg))}
 	}
 	return nil, &problem{isUnknown: true}
 }
@@ -317,9 +317,9 @@ const (
 // faultyKey is an outage: with a 401 the client would come back with the next token by the same key.
 func faultyKey(kid string, key skippedKey) error {
 	if kid == "" {
-		return unavailable(KeysUnavailable, "the token names no key, and a published key cannot be used: %s", key)
+		return Unavailablef(KeysUnavailable, "the token names no key, and a published key cannot be used: %s", key)
 	}
-	return unavailable(KeysUnavailable, "key %s is published, but cannot be used: %s", quoted(kid), key.reason)
+	return Unavailablef(KeysUnavailable, "key %s is published, but cannot be used: %s", quoted(kid), key.reason)
 }
 
 // mayServe says which keys that are bound to an issuer may sign the token.
@@ -339,7 +339,7 @@ func (s *KeySet) verify(ctx context.Context, candidates []*jose.JSONWebKey, kid 
 	case s.checks <- struct{}{}:
 		defer func() { <-s.checks }()
 	case <-ctx.Done():
-		return nil, unavailable(KeysUnavailable, "the caller left before its turn")
+		return nil, Unavailablef(KeysUnavailable, "the caller left before its turn")
 	}
 	tried := candidates[:min(len(candidates), maxCandidates)]
 	for _, key := range tried {
@@ -349,25 +349,25 @@ func (s *KeySet) verify(ctx context.Context, candidates []*jose.JSONWebKey, kid 
 	}
 	switch {
 	case len(candidates) == 1:
-		return nil, refuse(SignatureInvalid, "it does not hold under the issuer's key %s", quoted(tried[0].KeyID))
+		return nil, Invalidf(SignatureInvalid, "it does not hold under the issuer's key %s", quoted(tried[0].KeyID))
 	case kid == "":
-		return nil, refuse(SignatureInvalid, "the token names no key, and it holds under none of the %d tried, of %d for its algorithm", len(tried), len(candidates))
+		return nil, Invalidf(SignatureInvalid, "the token names no key, and it holds under none of the %d tried, of %d for its algorithm", len(tried), len(candidates))
 	}
-	return nil, refuse(SignatureInvalid, "it does not hold under any of the issuer's %d keys %s, of which %d were tried", len(candidates), quoted(kid), len(tried))
+	return nil, Invalidf(SignatureInvalid, "it does not hold under any of the issuer's %d keys %s, of which %d were tried", len(candidates), quoted(kid), len(tried))
 }
 
 // unknown is the verdict on a token whose key the issuer does not publish as far as is known.
 func (s *KeySet) unknown(ctx context.Context, kid, alg string, l lookUp) error {
 	id := absentKeyOf(kid, alg)
-	remember := !isOverLimit(ctx)
+	remember := !IsOverLimit(ctx)
 	switch {
 	case l.succeeded:
 		if remember {
 			s.absent.add(id, l.came)
 		}
-		return refuse(KeyUnknown, "key %s for %s is not published by the issuer", quoted(kid), quoted(alg))
+		return Invalidf(KeyUnknown, "key %s for %s is not published by the issuer", quoted(kid), quoted(alg))
 	case l.err == nil && s.absent.isSettled(id):
-		return refuse(KeyUnknown, "key %s for %s was not published by the issuer when its keys were last fetched", quoted(kid), quoted(alg))
+		return Invalidf(KeyUnknown, "key %s for %s was not published by the issuer when its keys were last fetched", quoted(kid), quoted(alg))
 	}
 	if remember {
 		s.absent.add(id, l.came)
@@ -375,9 +375,9 @@ func (s *KeySet) unknown(ctx context.Context, kid, alg string, l lookUp) error {
 	s.awaitInterval()
 	if l.err != nil {
 		// It may be a new key that we cannot see. Saying "invalid" now would end good sessions.
-		return causedByToken(unavailable(KeysUnavailable, "key %s is not among those last seen, and they cannot be renewed: %v", quoted(kid), l.err), l.wait)
+		return CausedByToken(Unavailablef(KeysUnavailable, "key %s is not among those last seen, and they cannot be renewed: %v", quoted(kid), l.err), l.wait)
 	}
-	return causedByToken(unavailable(KeysUnavailable, "key %s is not among those last seen, and the next fetch may begin in %s", quoted(kid), l.wait.Round(time.Millisecond)), l.wait)
+	return CausedByToken(Unavailablef(KeysUnavailable, "key %s is not among those last seen, and the next fetch may begin in %s", quoted(kid), l.wait.Round(time.Millisecond)), l.wait)
 }
 
 // awaitInterval has Run fetch the keys as soon as tokens may cause that.
@@ -528,7 +528,7 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		s.nextTry = now.Add(s.backoff(err))
 		s.waiting = s.waiting || f.demanded // the tokens that it was for still wait
 		attrs := []any{"reason", KeysUnavailable, "error", err, "next_try_in", time.Until(s.nextTry).Round(time.Millisecond)}
-		if s.introspects && errors.Is(err, ErrNoUsableKeys) {
+		if s.source.Introspects && errors.Is(err, ErrNoUsableKeys) {
 			attrs = append(attrs, "fix", "set provider.introspection=always if the provider issues no JWTs")
 		}
 		s.logger.Warn("the provider's keys could not be fetched", attrs...)

@@ -1,7 +1,6 @@
 package providers_test
 
 import (
-	"os"
 	"regexp"
 	"testing"
 
@@ -37,19 +36,4 @@ func TestTheLocalKindWorksByDefault(t *testing.T) {
 	kind, _ := providers.KindNamed("local")
 	r := must(providers.ParseResource(resource))
 	kind.Defaults().Check(r, func(key, reason, wayOut string) { t.Errorf("%s: %s; %s", key, reason, wayOut) })
-}
-
-func TestEveryReasonIsExplainedOnce(t *testing.T) {
-	seen := map[providers.Reason]bool{}
-	for _, r := range providers.Reasons() {
-		if seen[r.Code] || r.Meaning == "" || !regexp.MustCompile(`^[a-z_]+$`).MatchString(string(r.Code)) {
-			t.Errorf("%+v", r)
-		}
-		seen[r.Code] = true
-	}
-	for _, code := range regexp.MustCompile(`Reason = "(.*)"`).FindAllStringSubmatch(string(must(os.ReadFile("reason.go"))), -1) {
-		if !seen[providers.Reason(code[1])] {
-			t.Errorf("%s is not explained", code[1])
-		}
-	}
 }

@@ -85,7 +85,7 @@ func guessSlash(e Explanation) (Hint, bool) {
 	if e.failed(IssuerMismatch) {
 		for _, want := range e.rules.Issuers {
 			if strings.TrimSuffix(want, "/") == strings.TrimSuffix(issuer, "/") {
-				return Hint{fmt.Sprintf("its issuer differs from the configured one only by a slash at the end: %s, want %s", quote(issuer), quote(want)),
+				return Hint{fmt.Sprintf("its issuer differs from the configured one only by a slash at the end: %s, want %s", Quote(issuer), Quote(want)),
 					"write the issuer exactly as the tokens have it"}, true
 			}
 		}
@@ -95,7 +95,7 @@ func guessSlash(e Explanation) (Hint, bool) {
 		for _, got := range audience {
 			for _, want := range e.rules.Audiences {
 				if strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/") {
-					return Hint{fmt.Sprintf("its audience differs from the accepted one only by a slash at the end: %s, want %s", quote(got), quote(want)),
+					return Hint{fmt.Sprintf("its audience differs from the accepted one only by a slash at the end: %s, want %s", Quote(got), Quote(want)),
 						"register the resource at the provider exactly as it is spelled here, or spell resource as it is registered there"}, true
 				}
 			}
@@ -107,7 +107,7 @@ func guessSlash(e Explanation) (Hint, bool) {
 func guessIssuer(e Explanation) (Hint, bool) {
 	_, slash := guessSlash(e)
 	issuer := e.text("iss")
-	hint := Hint{fmt.Sprintf("it is from another issuer: %s, accepted are %s", quote(issuer), quoteEach(e.rules.Issuers)),
+	hint := Hint{fmt.Sprintf("it is from another issuer: %s, accepted are %s", Quote(issuer), quoteEach(e.rules.Issuers)),
 		"if that is the same provider under an older or a custom address, configure the issuer that its tokens name; if not, the client signed in somewhere else"}
 	return hint, e.failed(IssuerMismatch) && !slash
 }
@@ -161,8 +161,8 @@ func guessType(e Explanation) (Hint, bool) {
 	if !present {
 		name = absent
 	}
-	return Hint{fmt.Sprintf("its typ is %s, which is not accepted for access tokens here", quote(name)),
-			fmt.Sprintf("if the provider's access tokens are all like this one, add %s to provider.token_types, with a required claim that tells them from ID tokens", quote(name))},
+	return Hint{fmt.Sprintf("its typ is %s, which is not accepted for access tokens here", Quote(name)),
+			fmt.Sprintf("if the provider's access tokens are all like this one, add %s to provider.token_types, with a required claim that tells them from ID tokens", Quote(name))},
 		e.failed(TypeRefused) && e.header != nil && err == nil && !slices.Contains(e.rules.TokenTypes, strings.TrimPrefix(strings.ToLower(name), "application/"))
 }
 
@@ -178,7 +178,7 @@ func guessTenant(e Explanation) (Hint, bool) {
 		}
 		for _, name := range slices.Sorted(maps.Keys(e.claims.members())) {
 			if e.text(name) == required.Value {
-				return Hint{fmt.Sprintf("provider.issuer names the claim %s in its braces, which the token does not have; its claim %s has the tenant", quote(required.Name), quote(name)),
+				return Hint{fmt.Sprintf("provider.issuer names the claim %s in its braces, which the token does not have; its claim %s has the tenant", Quote(required.Name), Quote(name)),
 					fmt.Sprintf("write {%s} in provider.issuer", quotedUnlessPlain(name))}, true
 			}
 		}

@@ -116,9 +116,9 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 	// A fetch is a call in this process, so a token of an earlier run need not wait long for its verdict.
 	keys := NewKeySet(KeySource{URL: fixedURL(issuer.KeysURL()), Client: client}, KeyPolicy{RefetchInterval: localRefetchInterval}, site.Logger)
 	go keys.Run(ctx)
-	return &local{issuer: issuer, remote: &remote{
-		keys: keys,
-		verifier: NewVerifier(Rules{
+	return &local{issuer: issuer, RemoteProvider: NewProvider(Parts{
+		Keys: keys,
+		Verifier: NewVerifier(Rules{
 			Issuers:      []string{site.Resource.Origin()},
 			Audiences:    []string{site.Resource.String()},
 			Algorithms:   []jose.SignatureAlgorithm{jose.SignatureAlgorithm(s.SigningAlgorithm)},
@@ -128,13 +128,13 @@ func (s *Local) Open(ctx context.Context, site Site) (Provider, error) {
 
 			MaxTokenBytes: s.MaxTokenBytes,
 		}, keys),
-		metadata: site.metadata(site.Resource.Origin()),
-	}}, nil
+		Metadata: site.Metadata(site.Resource.Origin()),
+	})}, nil
 }
 
 // local is asked for its keys as any provider is, and brings its issuer along.
 type local struct {
-	*remote
+	*RemoteProvider
 	issuer *authserver.Issuer
 }
 

@@ -6,7 +6,7 @@ import "github.com/go-jose/go-jose/v4"
 func (s *Local) Diagnose(site Site) Diagnosis {
 	origin := site.Resource.Origin()
 	return Diagnosis{
-		Metadata: site.metadata(origin),
+		Metadata: site.Metadata(origin),
 		Embedded: true,
 		Authorities: []Authority{{
 			Identifier: origin, Setting: "resource", WayOut: "start the server with the same resource as this command, which is the issuer's origin too",

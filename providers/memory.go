@@ -3,6 +3,7 @@ package providers
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"slices"
 	"strings"
@@ -138,8 +139,8 @@ func (m *memory) alike(id *Identity) *alike {
 	var room [512]byte
 	key := room[:0]
 	var inToken []string
-	if id.tokenScopes != nil {
-		inToken = *id.tokenScopes
+	if own := id.TokenDetails().Scopes; own != nil {
+		inToken = *own
 	}
 	if id.ScopesDefaulted {
 		key = append(key, 1)
@@ -162,7 +163,7 @@ func (m *memory) alike(id *Identity) *alike {
 	}
 	one := &alike{issuer: id.Issuer, client: strings.Clone(id.Client), audience: cloned(id.Audience), scopes: cloned(id.Scopes),
 		scopesDefaulted: id.ScopesDefaulted}
-	if id.tokenScopes != nil {
+	if id.TokenDetails().Scopes != nil {
 		kept := cloned(inToken)
 		one.tokenScopes = &kept
 	}
@@ -178,20 +179,34 @@ func cloned(list []string) []string {
 	return out
 }
 
+// rememberedIdentity is an identity with what it refers to: one allocation for all.
+type rememberedIdentity struct {
+	Identity
+	payload string    // of the token, encoded
+	texts   [6]string // of usual length
+}
+
+// Claims implements [ClaimsReader].
+func (i *rememberedIdentity) Claims() map[string]json.RawMessage {
+	raw, err := decodeSegment(i.payload)
+	if err != nil {
+		return nil // it was decoded when the token was verified
+	}
+	claims, _ := parseObject(raw, nil)
+	return claims.members()
+}
+
 // identity is who presented token, whose claims can still be read from it.
 func (m *memory) identity(r recollection, token string) *Identity {
 	expiry := time.Unix(0, r.expiry)
 	_, rest, _ := strings.Cut(token, ".")
 	payload, _, _ := strings.Cut(rest, ".")
-	one := &struct {
-		Identity
-		texts [6]string // of usual length: one allocation for all
-	}{}
+	one := &rememberedIdentity{payload: payload}
 	one.Identity = Identity{
 		Issuer: r.rest.issuer, Subject: r.principal[len(r.rest.issuer)+1:], Client: r.rest.client,
-		Expiry: expiry, GoodUntil: expiry.Add(m.leeway), payload: payload, principal: r.principal,
-		ScopesDefaulted: r.rest.scopesDefaulted, tokenScopes: r.rest.tokenScopes,
+		Expiry: expiry, GoodUntil: expiry.Add(m.leeway), ScopesDefaulted: r.rest.scopesDefaulted,
 	}
+	one.SetTokenDetails(TokenDetails{Claims: one, Principal: r.principal, Scopes: r.rest.tokenScopes})
 	// Copies: a tool that sorted its caller's scopes would sort everybody's.
 	texts := append(append(one.texts[:0], r.rest.audience...), r.rest.scopes...)
 	n := len(r.rest.audience)

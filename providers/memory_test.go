@@ -255,8 +255,8 @@ func TestTokensThatLookAlikeAreKeptApart(t *testing.T) {
 	for i, id := range []*Identity{
 		{Scopes: []string{"a", "b"}}, {Scopes: []string{"a b"}}, {Scopes: []string{"a\x00b"}}, {Scopes: []string{"a\" \"b"}},
 		{Audience: []string{"a", "b"}}, {Audience: []string{"a"}, Scopes: []string{"b"}}, {Audience: []string{"a"}},
-		{Scopes: []string{"a", "b"}, ScopesDefaulted: true}, {Scopes: []string{"a", "b"}, tokenScopes: &[]string{"b"}},
-		{Scopes: []string{"a", "b"}, tokenScopes: &[]string{"c", "b"}}, {Scopes: []string{"a", "b"}, tokenScopes: &[]string{"c b"}},
+		{Scopes: []string{"a", "b"}, ScopesDefaulted: true}, {Scopes: []string{"a", "b"}, token: TokenDetails{Scopes: &[]string{"b"}}},
+		{Scopes: []string{"a", "b"}, token: TokenDetails{Scopes: &[]string{"c", "b"}}}, {Scopes: []string{"a", "b"}, token: TokenDetails{Scopes: &[]string{"c b"}}},
 		{Client: "a"}, {Issuer: "a"}, {Client: "a", Scopes: []string{"a"}}, {Issuer: "a", Client: "a"},
 		{Expiry: time.Unix(253402300799, 0)}, {Expiry: time.Unix(9223372036, 9e8)}, // which cannot be kept
 	} {
@@ -299,7 +299,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 		id := &Identity{
 			Issuer: "https://login.example.com", Subject: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Client: fmt.Sprintf("client-%d", i%50),
 			Audience: []string{"https://mcp.example.com/mcp"}, Scopes: []string{"mcp:use", "greet:read"}, Expiry: now.Add(time.Hour), GoodUntil: now.Add(time.Hour),
-			claims: object{{[]byte("x"), json.RawMessage("1")}},
+			token: TokenDetails{Claims: object{{[]byte("x"), json.RawMessage("1")}}},
 		}
 		m.remember(f, id, 1, now)
 	}
@@ -476,8 +476,8 @@ func encoded(part string) string { return base64.RawURLEncoding.EncodeToString([
 // A refusal may be made of texts as long as a token. What is kept of it must not be.
 func TestARefusalIsKeptShort(t *testing.T) {
 	const canary = "canary"
-	err := refuse(IssuerMismatch, "iss is %s", quoted(strings.Repeat(canary, 10_000)))
-	kept := settled(fmt.Errorf("asked: %w", err))
+	err := Invalidf(IssuerMismatch, "iss is %s", quoted(strings.Repeat(canary, 10_000)))
+	kept := Detached(fmt.Errorf("asked: %w", err))
 	r, ok := kept.(*Refusal)
 	if !ok || r.Reason != IssuerMismatch || !errors.Is(kept, ErrInvalidToken) || kept.Error() != err.Error() || !strings.Contains(kept.Error(), canary) {
 		t.Fatalf("kept %v of %v", kept, err)
@@ -485,7 +485,7 @@ func TestARefusalIsKeptShort(t *testing.T) {
 	if text, ok := r.args[0].(string); !ok || len(r.args) != 1 || len(text) > 2*quoteLimit {
 		t.Errorf("kept %d bytes, %v", len(text), ok)
 	}
-	if other := errors.New("x"); settled(other) != other {
+	if other := errors.New("x"); Detached(other) != other {
 		t.Error("another error is not kept as it is")
 	}
 }

@@ -108,16 +108,16 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 	}
 	client := newFetchClient(nil, site.UserAgent)
 	metadata := s.discovery(rules.Issuers, client)
-	p := &remote{names: rules.ScopeNames, advertised: s.ScopesAdvertised, metadata: s.metadata(site, rules)}
+	p := Parts{ScopeNames: rules.ScopeNames, Advertised: s.ScopesAdvertised, Metadata: s.metadata(site, rules)}
 	if s.Introspection != introspectAlways {
-		source := KeySource{URL: metadata.keysURL, Patience: metadata.patience(), Client: client, Issuer: s.DiscoveryIssuer}
+		source := KeySource{URL: metadata.keysURL, Patience: metadata.patience(), Client: client, Issuer: s.DiscoveryIssuer,
+			Introspects: s.Introspection == introspectOpaque}
 		if s.JWKSURL != "" {
 			source.URL = fixedURL(s.JWKSURL)
 		}
-		p.keys = NewKeySet(source, KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
-		p.keys.introspects = s.Introspection == introspectOpaque
-		p.verifier = NewVerifier(rules, p.keys)
-		go p.keys.Run(ctx)
+		p.Keys = NewKeySet(source, KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
+		p.Verifier = NewVerifier(rules, p.Keys)
+		go p.Keys.Run(ctx)
 	}
 	if s.Introspection != introspectNothing {
 		style, err := s.introspectionStyle()
@@ -132,9 +132,9 @@ func (s *OIDC) Open(ctx context.Context, site Site) (Provider, error) {
 		if s.IntrospectionNoExp {
 			rules.WithoutExpiry = s.IntrospectionCache
 		}
-		p.introspector = newIntrospector(ctx, style, endpoint, client, rules, s.IntrospectionCache, site.Logger)
+		p.Introspector = newIntrospector(ctx, style, endpoint, client, rules, s.IntrospectionCache, site.Logger)
 	}
-	return p, nil
+	return NewProvider(p), nil
 }
 
 // admitsOtherTypes reports whether nothing but the absence of what other tokens have tells access tokens from
@@ -147,7 +147,7 @@ func (s *OIDC) admitsOtherTypes(rules Rules) bool {
 const admitsOtherTypesFix = "name in provider.required_claims a claim and value that only access tokens have, such as token_use=access"
 
 func (s *OIDC) metadata(site Site, rules Rules) Metadata {
-	m := site.metadata(s.authorizationServers(rules.Issuers)...)
+	m := site.Metadata(s.authorizationServers(rules.Issuers)...)
 	m.ScopesSupported = rules.ScopeNames.theirs(site.InitialScopes)
 	if len(s.ScopesAdvertised) > 0 {
 		m.ScopesSupported = s.ScopesAdvertised
@@ -184,7 +184,7 @@ func (s *OIDC) rules(resource Resource) Rules {
 }
 
 func (s *OIDC) discovery(issuers []string, client *http.Client) discovery {
-	d := discovery{issuers: []string{s.Issuer}, places: []string{s.DiscoveryURL}, client: client, hosts: httpHosts(s.HTTPAllowedHosts)}
+	d := discovery{issuers: []string{s.Issuer}, places: []string{s.DiscoveryURL}, client: client, hosts: PlainHTTPHosts(s.HTTPAllowedHosts)}
 	if isTemplate(s.Issuer) {
 		d.issuers = append(d.issuers, issuers...) // the metadata of one tenant will do as well
 	}

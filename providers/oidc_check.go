@@ -19,7 +19,7 @@ func (s *OIDC) Check(resource Resource, report func(key, reason, wayOut string))
 	s.checkScopes(report)
 	s.checkIntrospection(report)
 	for _, alg := range s.Algorithms {
-		if !slices.Contains(asymmetric, jose.SignatureAlgorithm(alg)) {
+		if !IsAsymmetric(jose.SignatureAlgorithm(alg)) {
 			report("algorithms", strconv.Quote(alg)+" is not an asymmetric signature algorithm", "use those of RS256, PS256, ES256, ES384 and EdDSA that the provider signs with")
 		}
 	}
@@ -38,11 +38,11 @@ func (s *OIDC) Check(resource Resource, report func(key, reason, wayOut string))
 
 // checkIssuer looks at the issuer, and at what an issuer template needs beside it.
 func (s *OIDC) checkIssuer(report func(key, reason, wayOut string)) {
-	hosts, template := httpHosts(s.HTTPAllowedHosts), isTemplate(s.Issuer)
+	hosts, template := PlainHTTPHosts(s.HTTPAllowedHosts), isTemplate(s.Issuer)
 	if s.Issuer == "" {
 		report("issuer", "nobody said who issues the tokens", "write the issuer as the provider's metadata says it, such as https://login.example.com/realms/main")
-	} else if reason := hosts.refusesIssuer(s.Issuer); reason != "" {
-		report("issuer", reason, "write it as the provider's metadata says it"+issuerHint(s.Issuer))
+	} else if err := hosts.CheckIssuer(s.Issuer); err != nil {
+		report("issuer", err.Error(), "write it as the provider's metadata says it"+issuerHint(s.Issuer))
 	}
 	switch {
 	case !template && len(s.Tenants) > 0:
@@ -61,23 +61,23 @@ func (s *OIDC) checkIssuer(report func(key, reason, wayOut string)) {
 	if template && len(s.Tenants) > 1 && len(s.AuthorizationServers) == 0 {
 		report("authorization_servers", "clients can be sent to one place only, and the issuer stands for many", "name the one at which they shall sign in, such as that of your own tenant")
 	}
-	if reason := hosts.refusesIssuer(s.DiscoveryIssuer); s.DiscoveryIssuer != "" && reason != "" {
-		report("discovery_issuer", reason, "write what the metadata says under issuer, or leave it out if that is provider.issuer"+issuerHint(s.DiscoveryIssuer))
+	if err := hosts.CheckIssuer(s.DiscoveryIssuer); s.DiscoveryIssuer != "" && err != nil {
+		report("discovery_issuer", err.Error(), "write what the metadata says under issuer, or leave it out if that is provider.issuer"+issuerHint(s.DiscoveryIssuer))
 	}
 }
 
 func (s *OIDC) checkAddresses(report func(key, reason, wayOut string)) {
-	hosts := httpHosts(s.HTTPAllowedHosts)
+	hosts := PlainHTTPHosts(s.HTTPAllowedHosts)
 	for _, u := range []struct{ key, value string }{
 		{"discovery_url", s.DiscoveryURL}, {"jwks_url", s.JWKSURL}, {"introspection_url", s.IntrospectionURL},
 	} {
-		if reason := hosts.refuses(u.value); u.value != "" && reason != "" {
-			report(u.key, reason, "use https; a host inside your own network may be named in provider.http_allowed_hosts"+schemeHint(u.value))
+		if err := hosts.CheckURL(u.value); u.value != "" && err != nil {
+			report(u.key, err.Error(), "use https; a host inside your own network may be named in provider.http_allowed_hosts"+schemeHint(u.value))
 		}
 	}
 	for _, server := range s.AuthorizationServers {
-		if reason := httpHosts(nil).refusesIdentifier(server); reason != "" {
-			report("authorization_servers", strconv.Quote(server)+": "+reason, "clients need an https address"+issuerHint(server))
+		if err := PlainHTTPHosts(nil).CheckIdentifier(server); err != nil {
+			report("authorization_servers", strconv.Quote(server)+": "+err.Error(), "clients need an https address"+issuerHint(server))
 		}
 	}
 	for _, host := range s.HTTPAllowedHosts {

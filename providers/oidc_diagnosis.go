@@ -2,8 +2,6 @@ package providers
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,7 +23,11 @@ func (s *OIDC) Diagnose(site Site) Diagnosis {
 	if s.Introspection != introspectNothing {
 		d.Introspection = Endpoint{URL: s.IntrospectionURL, Setting: "provider.introspection_url"}
 		d.Introspect = func(ctx context.Context, client *http.Client, address string) error {
-			return s.askAboutNothing(ctx, client, address, rules)
+			style, err := s.introspectionStyle()
+			if err != nil {
+				return Unavailablef(IntrospectionUnavailable, "%v", err)
+			}
+			return ProbeIntrospection(ctx, style, client, address, rules)
 		}
 	}
 	if s.admitsOtherTypes(rules) {
@@ -71,28 +73,4 @@ func (s *OIDC) authorities(issuers []string) []Authority {
 		list = append(list, forClients)
 	}
 	return list
-}
-
-// askAboutNothing asks about a token that nobody issued: what counts is that the endpoint tells this server so.
-func (s *OIDC) askAboutNothing(ctx context.Context, client *http.Client, address string, rules Rules) error {
-	style, err := s.introspectionStyle()
-	if err != nil {
-		return unavailable(IntrospectionUnavailable, "%v", err)
-	}
-	req, err := style.request(ctx, address, rand.Text())
-	if err != nil {
-		return unavailable(IntrospectionUnavailable, "%v", err)
-	}
-	answer, err := send(client, req, maxIntrospectionBytes)
-	if err != nil {
-		return unavailable(IntrospectionUnavailable, "%v", err)
-	}
-	_, err = style.claims(answer, rules.fixedClaims())
-	switch {
-	case err == nil:
-		return unavailable(IntrospectionUnavailable, "it calls a token active that nobody issued")
-	case errors.Is(err, ErrInvalidToken):
-		return nil
-	}
-	return err
 }

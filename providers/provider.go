@@ -43,7 +43,8 @@ var (
 // each address.
 type AddressKey struct{}
 
-func addressIn(ctx context.Context) string {
+// AddressFrom returns the address in ctx, or "".
+func AddressFrom(ctx context.Context) string {
 	address, _ := ctx.Value(AddressKey{}).(string)
 	return address
 }
@@ -56,7 +57,8 @@ func Sparing(ctx context.Context) context.Context {
 	return context.WithValue(ctx, sparingKey{}, true)
 }
 
-func isSparing(ctx context.Context) bool { return ctx.Value(sparingKey{}) != nil }
+// IsSparing reports whether ctx is of [Sparing].
+func IsSparing(ctx context.Context) bool { return ctx.Value(sparingKey{}) != nil }
 
 type overLimitKey struct{}
 
@@ -67,8 +69,9 @@ func OverLimit(ctx context.Context) context.Context {
 	return context.WithValue(ctx, overLimitKey{}, true)
 }
 
-func isOverLimit(ctx context.Context) bool {
-	return ctx.Value(overLimitKey{}) != nil || isSparing(ctx)
+// IsOverLimit reports whether ctx is of [OverLimit] or [Sparing].
+func IsOverLimit(ctx context.Context) bool {
+	return ctx.Value(overLimitKey{}) != nil || IsSparing(ctx)
 }
 
 // Metadata is a protected resource metadata document (RFC 9728, section 2), in the fields that MCP clients read.
@@ -104,8 +107,8 @@ type Site struct {
 	Logger *slog.Logger
 }
 
-// metadata is the document that most adapters serve.
-func (s Site) metadata(authorizationServers ...string) Metadata {
+// Metadata is the document that most adapters serve.
+func (s Site) Metadata(authorizationServers ...string) Metadata {
 	return Metadata{
 		Resource:               s.Resource.String(),
 		AuthorizationServers:   authorizationServers,

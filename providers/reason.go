@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -176,8 +175,8 @@ func ReasonOf(err error) Reason {
 	return ""
 }
 
-// causedByToken marks an outage that any sender can cause, and says when it may be over.
-func causedByToken(err error, retryAfter time.Duration) error {
+// CausedByToken marks an outage that any sender can cause, and says when it may be over.
+func CausedByToken(err error, retryAfter time.Duration) error {
 	if r, ok := errors.AsType[*Refusal](err); ok {
 		marked := *r
 		marked.RetryAfter, marked.CountsAsFailure = retryAfter, true
@@ -193,30 +192,27 @@ func CountsAsFailure(err error) bool {
 	return ok && r.CountsAsFailure
 }
 
-func refuse(reason Reason, format string, args ...any) error {
-	if false { // so that go vet holds the arguments against the format
+// Errorf returns a [Refusal] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one of
+// them. The detail is formatted when it is read; it must not contain the token, and quotes what comes from outside.
+func Errorf(kind error, reason Reason, format string, args ...any) error {
+	if false { // so that go vet checks the arguments against the format
 		_ = fmt.Sprintf(format, args...)
 	}
-	return &Refusal{Reason: reason, kind: ErrInvalidToken, format: format, args: args}
+	return &Refusal{Reason: reason, kind: kind, format: format, args: args}
 }
 
-func unavailable(reason Reason, format string, args ...any) error {
-	if false { // as in refuse
-		_ = fmt.Sprintf(format, args...)
-	}
-	return &Refusal{Reason: reason, kind: ErrUnavailable, format: format, args: args}
+// Invalidf is [Errorf] for [ErrInvalidToken].
+func Invalidf(reason Reason, format string, args ...any) error {
+	return Errorf(ErrInvalidToken, reason, format, args...)
 }
 
-// tooManyUnknown is unavailable with an error that wraps [ErrTooManyUnknown].
-func tooManyUnknown(reason Reason, format string, args ...any) error {
-	if false { // as in refuse
-		_ = fmt.Sprintf(format, args...)
-	}
-	return &Refusal{Reason: reason, kind: ErrTooManyUnknown, format: format, args: args}
+// Unavailablef is [Errorf] for [ErrUnavailable].
+func Unavailablef(reason Reason, format string, args ...any) error {
+	return Errorf(ErrUnavailable, reason, format, args...)
 }
 
-// settled is err with its detail put together, to be kept: what it is made of may be as large as a token.
-func settled(err error) error {
+// Detached is err with its detail put together, to be kept: what it is made of may be as large as a token.
+func Detached(err error) error {
 	if r, ok := errors.AsType[*Refusal](err); ok {
 		return &Refusal{Reason: r.Reason, kind: r.kind, format: "%s", args: []any{r.Detail()}}
 	}
@@ -226,21 +222,9 @@ func settled(err error) error {
 // quoteLimit bounds what an unverified token can write into the log.
 const quoteLimit = 200
 
-// quoted is a value from a token, which is quoted when the detail is put together.
-type quoted string
-
-// String implements fmt.Stringer.
-func (q quoted) String() string { return quote(string(q)) }
-
-// quotedList are several.
-type quotedList []string
-
-// String implements fmt.Stringer.
-func (q quotedList) String() string { return quote(strings.Join(q, " ")) }
-
-// quote makes a value from a token fit for the log: escaped to ASCII, where look-alikes show, and then cut to quoteLimit
+// Quote makes a value that comes from outside fit to be shown: escaped to ASCII, where look-alikes show, and then cut to quoteLimit
 // bytes, because an escape is up to ten times as long as what it stands for.
-func quote(s string) string {
+func Quote(s string) string {
 	quoted := strconv.QuoteToASCII(s[:min(len(s), quoteLimit)])
 	if len(s) > quoteLimit || len(quoted) > quoteLimit {
 		return quoted[:min(len(quoted), quoteLimit)-1] + `"...`

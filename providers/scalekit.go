@@ -71,7 +71,7 @@ func (s *Scalekit) Open(ctx context.Context, site Site) (Provider, error) {
 	keys := NewKeySet(KeySource{URL: fixedURL(s.keysURL()), Client: newFetchClient(nil, site.UserAgent)},
 		KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
 	go keys.Run(ctx)
-	return &remote{keys: keys, verifier: NewVerifier(s.rules(), keys), metadata: s.metadata(site)}, nil
+	return NewProvider(Parts{Keys: keys, Verifier: NewVerifier(s.rules(), keys), Metadata: s.metadata(site)}), nil
 }
 
 func (s *Scalekit) rules() Rules {
@@ -90,7 +90,7 @@ func (s *Scalekit) rules() Rules {
 }
 
 func (s *Scalekit) metadata(site Site) Metadata {
-	m := site.metadata(s.authorizationServer())
+	m := site.Metadata(s.authorizationServer())
 	if override, _ := parseScalekitMetadata(s.ProtectedResourceMetadata); override != nil { // the check has seen it
 		m.ResourceDocumentation = override.ResourceDocumentation
 		if override.ResourceName != "" {

@@ -22,8 +22,8 @@ func (s *Scalekit) Check(resource Resource, report func(key, reason, wayOut stri
 	s.checkMetadata(resource, report)
 	s.checkClientID(report)
 	for _, issuer := range s.Issuers {
-		if reason := httpHosts(nil).refusesIdentifier(issuer); reason != "" {
-			report("issuers", strconv.Quote(issuer)+": "+reason, "write it as the tokens say it"+issuerHint(issuer))
+		if err := PlainHTTPHosts(nil).CheckIdentifier(issuer); err != nil {
+			report("issuers", strconv.Quote(issuer)+": "+err.Error(), "write it as the tokens say it"+issuerHint(issuer))
 		}
 	}
 	checkDurations(report, keyDurations(s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale))
@@ -33,11 +33,11 @@ func (s *Scalekit) Check(resource Resource, report func(key, reason, wayOut stri
 func (s *Scalekit) checkEnvironment(report func(key, reason, wayOut string)) {
 	const key, wayOut = "environment_url", "copy it from the dashboard, Settings, API Credentials; it looks like https://acme.scalekit.com"
 	u, err := url.Parse(s.EnvironmentURL)
-	switch reason := httpHosts(nil).refusesIdentifier(s.EnvironmentURL); {
+	switch wrong := PlainHTTPHosts(nil).CheckIdentifier(s.EnvironmentURL); {
 	case s.EnvironmentURL == "":
 		report(key, "nobody said which Scalekit environment issues the tokens", wayOut)
-	case reason != "":
-		report(key, reason, wayOut+schemeHint(s.EnvironmentURL))
+	case wrong != nil:
+		report(key, wrong.Error(), wayOut+schemeHint(s.EnvironmentURL))
 	case err == nil && strings.HasPrefix(u.Path, scalekitResources):
 		id := strings.TrimSuffix(strings.TrimPrefix(u.Path, scalekitResources), "/")
 		report(key, "it is the address of one MCP server in the environment", "did you mean "+u.Scheme+"://"+u.Host+", with provider.resource_id "+id+"?")
@@ -104,7 +104,7 @@ func (s *Scalekit) checkMetadata(resource Resource, report func(key, reason, way
 		return
 	}
 	if !SameAudience(metadata.Resource, resource.String()) {
-		report(key, "its resource is "+quote(metadata.Resource)+", but clients dial "+resource.String(), "register "+resource.String()+" as the Server URL in the dashboard and copy the JSON again, or set resource to the same URL")
+		report(key, "its resource is "+Quote(metadata.Resource)+", but clients dial "+resource.String(), "register "+resource.String()+" as the Server URL in the dashboard and copy the JSON again, or set resource to the same URL")
 	}
 	if s.ResourceID != "" && s.EnvironmentURL != "" && !slices.Contains(metadata.AuthorizationServers, s.authorizationServer()) {
 		report(key, "its authorization_servers are "+quoteEach(metadata.AuthorizationServers)+", but the other settings say "+s.authorizationServer(),
@@ -151,7 +151,7 @@ func parseScalekitMetadata(text string) (*Metadata, error) {
 	}
 	for _, scope := range m.ScopesSupported {
 		if !IsScope(scope) {
-			return nil, fmt.Errorf("%s in it is not a scope (RFC 6749, section 3.3)", quote(scope))
+			return nil, fmt.Errorf("%s in it is not a scope (RFC 6749, section 3.3)", Quote(scope))
 		}
 	}
 	return &m, nil

@@ -122,11 +122,11 @@ func compareServerURL(registered string, resource Resource) Outcome {
 	case registered == "":
 		return Fine("none is registered, so that tokens name the id only, which is enough here")
 	case SameAudience(registered, resource.String()):
-		return Fine(quote(registered))
+		return Fine(Quote(registered))
 	case err == nil && SameAudience(u.Scheme+"://"+u.Host, resource.Origin()):
-		return Doubtful(quote(registered)+", on the same host", "register "+resource.String()+" in the dashboard; other servers and clients compare it byte for byte, this one does not need it")
+		return Doubtful(Quote(registered)+", on the same host", "register "+resource.String()+" in the dashboard; other servers and clients compare it byte for byte, this one does not need it")
 	}
-	return Broken(quote(registered), "register "+resource.String()+" as the Server URL in the dashboard, or mend provider.resource_id if that is the registration of another server")
+	return Broken(Quote(registered), "register "+resource.String()+" as the Server URL in the dashboard, or mend provider.resource_id if that is the registration of another server")
 }
 
 // compareScopes looks at the scopes of first sign-in most severely: without them nobody gets in.
@@ -141,13 +141,13 @@ func (s *Scalekit) compareScopes(record scalekitRecord, site Site) Outcome {
 		return slices.DeleteFunc(slices.Clone(needed), func(scope string) bool { return slices.Contains(registered, scope) })
 	}
 	if first := missing(s.metadata(site).ScopesSupported); len(first) > 0 {
-		return Broken("missing are "+strings.Join(first, " ")+", which clients ask for at first sign-in; registered are "+quote(strings.Join(registered, " ")),
+		return Broken("missing are "+strings.Join(first, " ")+", which clients ask for at first sign-in; registered are "+Quote(strings.Join(registered, " ")),
 			"add them to the MCP server in the dashboard and enable them, or take them out of scopes.required and scopes.initial")
 	}
 	if later := missing(site.KnownScopes); len(later) > 0 {
 		return Doubtful("missing are "+strings.Join(later, " ")+", which some tools need", "add them to the MCP server in the dashboard and enable them; until then nobody can call these tools, unless a broader scope includes them")
 	}
-	return Fine(quote(strings.Join(registered, " ")))
+	return Fine(Quote(strings.Join(registered, " ")))
 }
 
 func compareClients(record scalekitRecord) Outcome {

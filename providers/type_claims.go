@@ -58,7 +58,7 @@ func (o object) otherType() (name, value string, found bool) {
 // these by the same key, for the same audience and, at some, with the same scopes.
 func checkTypeClaims(_ *Verifier, claims object, _ *Identity) error {
 	if name, value, found := claims.otherType(); found {
-		return refuse(TypeRefused, "%s is %s, which no access token is", quotedUnlessPlain(name), quoted(value))
+		return Invalidf(TypeRefused, "%s is %s, which no access token is", quotedUnlessPlain(name), quoted(value))
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func checkIntrospectedType(_ *Verifier, claims object, _ *Identity) error {
 		kind, isText := rawjson.Text(raw)
 		named := func(accepted string) bool { return plainType(accepted) == plainType(kind) }
 		if present && (!isText || kind != "" && !slices.ContainsFunc(member.accepted, named)) {
-			return refuse(TypeRefused, "%s is %s, accepted are %q", member.name, quotedValue(raw), member.accepted)
+			return Invalidf(TypeRefused, "%s is %s, accepted are %q", member.name, quotedValue(raw), member.accepted)
 		}
 	}
 	return nil
@@ -98,7 +98,7 @@ type quotedValue json.RawMessage
 // String implements fmt.Stringer.
 func (q quotedValue) String() string {
 	if text, ok := rawjson.Text(json.RawMessage(q)); ok {
-		return quote(text)
+		return Quote(text)
 	}
-	return quote(string(q))
+	return Quote(string(q))
 }

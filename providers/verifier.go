@@ -99,6 +99,9 @@ var asymmetric = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
 
+// IsAsymmetric reports whether tokens may be signed with alg. Symmetric algorithms and "none" never are.
+func IsAsymmetric(alg jose.SignatureAlgorithm) bool { return slices.Contains(asymmetric, alg) }
+
 // NewVerifier returns a verifier that applies rules and takes its keys from keys. The error of keys decides between
 // ErrInvalidToken and ErrUnavailable; a [KeySet] gets that right.
 func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
@@ -163,7 +166,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) 
 		return v.memory.identity(r, token), nil
 	}
 	if reason, ok := v.memory.bad.get(f, generation, now); ok {
-		return nil, refuse(reason, "as a moment ago")
+		return nil, Invalidf(reason, "as a moment ago")
 	}
 	id, err := v.verify(ctx, token)
 	if err == nil {
@@ -217,14 +220,14 @@ func (v *Verifier) checkSignature(ctx context.Context, token string, payload []b
 	}
 	jws, err := jose.ParseSignedCompact(token, v.rules.Algorithms)
 	if err != nil {
-		return refuse(TokenMalformed, "not a compact JWS")
+		return Invalidf(TokenMalformed, "not a compact JWS")
 	}
 	signed, err := v.keys.VerifySignature(ctx, jws)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(signed, payload) {
-		return refuse(TokenMalformed, "its payload can be read in two ways")
+		return Invalidf(TokenMalformed, "its payload can be read in two ways")
 	}
 	return nil
 }
@@ -232,7 +235,7 @@ func (v *Verifier) checkSignature(ctx context.Context, token string, payload []b
 // checkSignatureForm refuses stray bits behind the signature, which the library would ignore.
 func checkSignatureForm(token string) error {
 	if _, err := decodeSegment(token[strings.LastIndexByte(token, '.')+1:]); err != nil {
-		return refuse(TokenMalformed, "the signature is not base64url")
+		return Invalidf(TokenMalformed, "the signature is not base64url")
 	}
 	return nil
 }
@@ -241,7 +244,7 @@ func checkSignatureForm(token string) error {
 // every token have one spelling. The library would accept line ends inside a part and stray bits at the end of one.
 func (v *Verifier) parts(token string) (header, payload string, err error) {
 	if len(token) > v.rules.MaxTokenBytes {
-		return "", "", refuse(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
+		return "", "", Invalidf(TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
 	}
 	header, rest, _ := strings.Cut(token, ".")
 	payload, signature, found := strings.Cut(rest, ".")
@@ -250,20 +253,20 @@ func (v *Verifier) parts(token string) (header, payload string, err error) {
 	}
 	switch dots := strings.Count(token, "."); {
 	case dots == 0:
-		return "", "", refuse(TokenOpaque, "not a JWT: it has no parts")
+		return "", "", Invalidf(TokenOpaque, "not a JWT: it has no parts")
 	case strings.ContainsFunc(header, notBase64URL):
 		return "", "", notEncoded(header)
 	default:
-		return "", "", refuse(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
+		return "", "", Invalidf(TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}
 }
 
 // notEncoded says what is wrong with a header that cannot be decoded.
 func notEncoded(header string) error {
 	if strings.ContainsFunc(header, notBase64URL) {
-		return refuse(TokenOpaque, "not a JWT: its first part is not base64url")
+		return Invalidf(TokenOpaque, "not a JWT: its first part is not base64url")
 	}
-	return refuse(TokenMalformed, "the header is not base64url")
+	return Invalidf(TokenMalformed, "the header is not base64url")
 }
 
 func notBase64URL(r rune) bool {
@@ -296,7 +299,7 @@ func headerIn(encoded string) (object, error) {
 	}
 	header, err := parseObject(raw, registeredHeaders)
 	if err != nil {
-		return nil, refuse(TokenMalformed, "header: %v", err)
+		return nil, Invalidf(TokenMalformed, "header: %v", err)
 	}
 	return header, nil
 }
@@ -304,17 +307,17 @@ func headerIn(encoded string) (object, error) {
 // claimsIn returns the claims, and what they were read from.
 func (v *Verifier) claimsIn(encoded string) (claims object, raw []byte, err error) {
 	if raw, err = decodeSegment(encoded); err != nil {
-		return nil, nil, refuse(TokenMalformed, "the payload is not base64url")
+		return nil, nil, Invalidf(TokenMalformed, "the payload is not base64url")
 	}
 	if claims, err = parseObject(raw, v.fixed); err != nil {
-		return nil, nil, refuse(ClaimsMalformed, "payload: %v", err)
+		return nil, nil, Invalidf(ClaimsMalformed, "payload: %v", err)
 	}
 	return claims, raw, nil
 }
 
 // identify applies the rules that need no key, and builds the identity that the signature then has to confirm.
 func (v *Verifier) identify(claims object) (*Identity, error) {
-	id := &Identity{claims: claims}
+	id, details := &Identity{}, TokenDetails{Claims: claims}
 	for _, check := range v.claimChecks {
 		if err := check.test(v, claims, id); err != nil {
 			return nil, err
@@ -325,8 +328,9 @@ func (v *Verifier) identify(claims object) (*Identity, error) {
 		id.Scopes, id.ScopesDefaulted = slices.Clone(v.rules.DefaultScopes), true
 	case len(inToken) > 0 && v.rules.ScopeNames.renames():
 		kept := inToken
-		id.tokenScopes = &kept
+		details.Scopes = &kept
 	}
+	id.SetTokenDetails(details)
 	id.Scopes = v.rules.ScopeNames.ours(id.Scopes)
 	if len(id.Scopes) == 0 {
 		id.Scopes = nil

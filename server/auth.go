@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -19,7 +20,7 @@ import (
 // more than a sign-in that leads nowhere.
 func requireToken(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
 	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
-	explainer, explains := p.(providers.Explainer)
+	explainer, explains := p.(tokenExplainer)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if !registered(c) || public.has(c.Path()) {
@@ -65,10 +66,15 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 	}
 }
 
+// tokenExplainer is implemented by a provider that can tell each rule's verdict on a token.
+type tokenExplainer interface {
+	ExplainForLog(ctx context.Context, token string) slog.LogValuer
+}
+
 // explain writes the steps of the decision into the log at level debug. Nothing is asked over the network for it.
-func explain(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
+func explain(logger *slog.Logger, explainer tokenExplainer, c echo.Context, token string) {
 	ctx := c.Request().Context()
-	logger.DebugContext(ctx, "token", "request_id", visitIn(ctx).id, "steps", explainer.Explain(ctx, token, false))
+	logger.DebugContext(ctx, "token", "request_id", visitIn(ctx).id, "steps", explainer.ExplainForLog(ctx, token))
 }
 
 // registered reports whether the router knows the path, with whatever method.

@@ -154,8 +154,8 @@ func (a *authority) endpoints(context.Context) providers.Outcome {
 			if endpoint.address == "" {
 				return providers.Broken("no "+endpoint.name+" at "+a.short(d.Place), fix)
 			}
-			if reason := a.examiner.Refuses(endpoint.address); reason != "" {
-				return providers.Broken("the "+endpoint.name+" cannot be used: "+reason, fix)
+			if err := a.examiner.CheckURL(endpoint.address); err != nil {
+				return providers.Broken("the "+endpoint.name+" cannot be used: "+err.Error(), fix)
 			}
 		}
 	}

@@ -162,8 +162,8 @@ func (p *asked) introspection(own *authority) {
 	c := check{name: "provider.introspection", expected: "it tells this server that an invented token is not good"}
 	fix := "mend provider.client_id, its secret or key, and provider.introspection_auth, as the provider registered this server; until then the server answers 503 (introspection_unavailable)"
 	ask := func(ctx context.Context, address string) providers.Outcome {
-		if reason := p.examiner.Refuses(address); reason != "" {
-			return providers.Broken("the address cannot be used: "+reason, "set provider.introspection_url")
+		if err := p.examiner.CheckURL(address); err != nil {
+			return providers.Broken("the address cannot be used: "+err.Error(), "set provider.introspection_url")
 		}
 		err := d.Introspect(ctx, p.examiner.Client(), address)
 		if errors.Is(err, providers.ErrUnauthorizedWithoutCause) {
