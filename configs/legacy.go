@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // legacyName is an environment variable of Scalekit's template or of a standalone FastMCP server that means one of our
@@ -152,7 +153,7 @@ func sameValue(key, a, b string) bool {
 	case "provider.environment_url":
 		return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/")
 	default:
-		return providers.SameAudience(a, b)
+		return token.SameAudience(a, b)
 	}
 }
 

@@ -64,7 +64,7 @@ func latest(layers []layer, key string) (value any, by layer, said bool) {
 }
 
 // kind finds provider.kind before anything else, because it decides which keys exist.
-func (l *loader) kind(layers []layer, legacy map[string]variable) (providers.Kind, bool) {
+func (l *loader) kind(layers []layer, legacy map[string]variable) (Kind, bool) {
 	value, by, said := latest(layers, kindKey)
 	origin := by.origins[kindKey]
 	if !said {
@@ -74,7 +74,7 @@ func (l *loader) kind(layers []layer, legacy map[string]variable) (providers.Kin
 	hidden := slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Key == configKey }) ||
 		slices.ContainsFunc(layers, func(one layer) bool { _, noSection := one.values["provider"]; return noSection })
 	name, isText := value.(string)
-	kind, known := providers.KindNamed(name)
+	kind, known := KindNamed(name)
 	if p := contradictsKind(legacy, name, origin); known && p != nil {
 		l.problems = append(l.problems, *p)
 	}

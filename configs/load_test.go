@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/mcptools/demo"
-	"gatehouse/providers"
+	"gatehouse/providers/local"
 )
 
 // write makes a file in a directory of its own and returns its path.
@@ -221,7 +221,7 @@ func TestTheEnvironment(t *testing.T) {
 	})
 	t.Run("a value may contain an equals sign", func(t *testing.T) {
 		config := mustLoad(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=a=b="}})
-		if got := config.Provider.(*providers.Local).ClientSecret.Reveal(); got != "a=b=" {
+		if got := config.Provider.(*local.Settings).ClientSecret.Reveal(); got != "a=b=" {
 			t.Errorf("%q", got)
 		}
 	})
@@ -469,7 +469,7 @@ func TestASecretMayStandInSeveralPlaces(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, c.s)
-			if got := config.Provider.(*providers.Local).ClientSecret.Reveal(); got != canary {
+			if got := config.Provider.(*local.Settings).ClientSecret.Reveal(); got != canary {
 				t.Errorf("the secret is %q", got)
 			}
 			if diff := cmp.Diff(Value{"provider.client_secret", redacted, c.origin}, effective(t, config, "provider.client_secret")); diff != "" {
@@ -535,14 +535,14 @@ func TestASecretIsNeverShown(t *testing.T) {
 	} {
 		t.Run(where, func(t *testing.T) {
 			config := mustLoad(t, s)
-			if config.Provider.(*providers.Local).ClientSecret.Reveal() != canary {
+			if config.Provider.(*local.Settings).ClientSecret.Reveal() != canary {
 				t.Fatal("there is no secret to look for")
 			}
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 				shows(t, verb, fmt.Sprintf(verb, config))
 				shows(t, verb+" of the value", fmt.Sprintf(verb, *config))
 				shows(t, verb+" of the provider", fmt.Sprintf(verb, config.Provider))
-				shows(t, verb+" of the provider's value", fmt.Sprintf(verb, *config.Provider.(*providers.Local)))
+				shows(t, verb+" of the provider's value", fmt.Sprintf(verb, *config.Provider.(*local.Settings)))
 			}
 			encoded, err := json.Marshal(config)
 			if err != nil {
@@ -553,7 +553,7 @@ func TestASecretIsNeverShown(t *testing.T) {
 			shows(t, "Notes", config.Notes)
 			log.Reset()
 			for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
-				slog.New(handler).Info("loaded", "config", config, "value", *config, "provider", config.Provider, "secret", config.Provider.(*providers.Local).ClientSecret)
+				slog.New(handler).Info("loaded", "config", config, "value", *config, "provider", config.Provider, "secret", config.Provider.(*local.Settings).ClientSecret)
 			}
 			shows(t, "the log", log.String())
 			s.Flags = map[string]string{"provider.signing_algorithm": "none", "log.level": "loud", "resource": "https://alice:" + canary + "@mcp.example.com/mcp?key=" + canary,

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gatehouse/providers"
+	"gatehouse/providers/oidc"
 )
 
 // promised are the presets that the documentation names.
@@ -116,7 +116,7 @@ func TestNamingAPresetChoosesItsKind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, s)
-			oidc, ok := config.Provider.(*providers.OIDC)
+			oidc, ok := config.Provider.(*oidc.Settings)
 			if !ok || config.Kind != presetKind {
 				t.Fatalf("the kind is %s, the provider a %T", config.Kind, config.Provider)
 			}
@@ -143,7 +143,7 @@ func TestNamingAPresetChoosesItsKind(t *testing.T) {
 	t.Run("and may be taken back", func(t *testing.T) {
 		profile := write(t, "p.yaml", "provider:\n  kind: oidc\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")
 		config := mustLoad(t, Sources{Profile: profile, Flags: map[string]string{presetKey: ""}})
-		if claims := config.Provider.(*providers.OIDC).RequiredClaims; len(claims) > 0 {
+		if claims := config.Provider.(*oidc.Settings).RequiredClaims; len(claims) > 0 {
 			t.Errorf("claims of the preset are required: %v", claims)
 		}
 	})
@@ -180,7 +180,7 @@ func TestAPresetOnlyFillsIn(t *testing.T) {
 func TestOnlyTheLastPresetCounts(t *testing.T) {
 	profile := write(t, "p.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")
 	config := mustLoad(t, Sources{Profile: profile, Flags: map[string]string{presetKey: "clerk"}})
-	if got := config.Provider.(*providers.OIDC).RequiredClaims; len(got) > 0 {
+	if got := config.Provider.(*oidc.Settings).RequiredClaims; len(got) > 0 {
 		t.Errorf("claims of the other preset are required: %v", got)
 	}
 }

@@ -35,19 +35,16 @@ type Identity struct {
 
 // TokenDetails are what an [Identity] keeps of the token that it was made from.
 type TokenDetails struct {
-	// Claims reads the claims; nil if there are none.
-	Claims ClaimsReader
+	// Claims returns the claims as they were signed; nil if there are none. It is called when they are asked for,
+	// because hardly any request does.
+	Claims interface {
+		Claims() map[string]json.RawMessage
+	}
 	// Principal is what [Identity.Principal] returns, if it was put together before.
 	Principal string
 	// Scopes is what [Identity.TokenScopes] returns, if that is not Identity.Scopes. Identities share it, so it
 	// is never written to.
 	Scopes *[]string
-}
-
-// ClaimsReader returns the claims of a token as they were signed. It is called when they are asked for, because
-// hardly any request does.
-type ClaimsReader interface {
-	Claims() map[string]json.RawMessage
 }
 
 // SetTokenDetails sets what id keeps of its token. It is for the provider that makes id.

@@ -1,9 +1,6 @@
-// Package providers answers one question for the server: who is calling?
-//
-// A [Provider] is one identity provider as an OAuth 2.1 resource server sees it: it verifies access tokens and
-// describes the resource (RFC 9728). Each adapter is one file that gives facts (issuer, audiences, algorithms, where the
-// keys are); the rules that make a token good stand once, in [Verifier]. The kinds that configuration can name are the
-// table in kinds.go.
+// Package providers answers one question for the server: who is calling? A [Provider] is one identity provider as an
+// OAuth 2.1 resource server sees it; its adapter is one folder. The checks that make a token good are in package token,
+// the kinds that configuration can name in configs/kinds.go.
 package providers
 
 import (

@@ -175,16 +175,6 @@ func ReasonOf(err error) Reason {
 	return ""
 }
 
-// CausedByToken marks an outage that any sender can cause, and says when it may be over.
-func CausedByToken(err error, retryAfter time.Duration) error {
-	if r, ok := errors.AsType[*Refusal](err); ok {
-		marked := *r
-		marked.RetryAfter, marked.CountsAsFailure = retryAfter, true
-		return &marked
-	}
-	return err
-}
-
 // CountsAsFailure reports whether err, an outage or not, counts against the address of the token's sender; see
 // [Refusal.CountsAsFailure].
 func CountsAsFailure(err error) bool {
@@ -209,14 +199,6 @@ func Invalidf(reason Reason, format string, args ...any) error {
 // Unavailablef is [Errorf] for [ErrUnavailable].
 func Unavailablef(reason Reason, format string, args ...any) error {
 	return Errorf(ErrUnavailable, reason, format, args...)
-}
-
-// Detached is err with its detail put together, to be kept: what it is made of may be as large as a token.
-func Detached(err error) error {
-	if r, ok := errors.AsType[*Refusal](err); ok {
-		return &Refusal{Reason: r.Reason, kind: r.kind, format: "%s", args: []any{r.Detail()}}
-	}
-	return err
 }
 
 // quoteLimit bounds what an unverified token can write into the log.

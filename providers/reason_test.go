@@ -22,3 +22,10 @@ func TestEveryReasonIsExplainedOnce(t *testing.T) {
 		}
 	}
 }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

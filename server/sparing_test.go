@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/providers"
+	"gatehouse/providers/oidc"
 	"gatehouse/server"
 )
 
@@ -62,10 +63,9 @@ func (a *asked) about(prefix string) int {
 }
 
 // start is a front whose tokens are all asked about, and who lets an address have that many failures.
-func (a *asked) start(t *testing.T, failures int, changes ...func(*providers.OIDC)) *front {
+func (a *asked) start(t *testing.T, failures int, changes ...func(*oidc.Settings)) *front {
 	t.Helper()
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "https://login.example.com", "always", a.URL, "none"
 	for _, change := range changes {
 		change(settings)
@@ -114,7 +114,7 @@ func TestWhoeverSentTooManyBadTokensMakesNobodyAskTheIssuer(t *testing.T) {
 // callers whose tokens the issuer called active, not even when the answer is too old to be used again.
 func TestAFloodOfBadTokensDoesNotLockOutActiveOnesOfTheSameAddress(t *testing.T) {
 	issuer := newAsked(t)
-	f := issuer.start(t, 3, func(s *providers.OIDC) { s.IntrospectionCache = time.Nanosecond })
+	f := issuer.start(t, 3, func(s *oidc.Settings) { s.IntrospectionCache = time.Nanosecond })
 	const shared = "192.0.2.7"
 	for _, token := range []string{"good-alice", "good-bob"} {
 		if r := f.ask(t, http.MethodPost, "/mcp", from(shared, token), nil); r.status != 200 {
@@ -249,8 +249,7 @@ func (s slow) Verify(ctx context.Context, token string) (*providers.Identity, er
 // owner would throw away.
 func TestATokenThatNobodyWasAskedAboutIsNotCalledInvalid(t *testing.T) {
 	issuer := newAsked(t)
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "https://login.example.com", "always", issuer.URL, "none"
 	resource, err := providers.ParseResource("https://mcp.example.com/mcp")
 	if err != nil {

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/providers"
+	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
 	"gatehouse/server"
 )
 
 // stepUpCase is a call that needs more than its token holds.
 type stepUpCase struct {
-	provider func(*providers.OIDC)
+	provider func(*oidc.Settings)
 	implies  server.Implications
 	needs    string // the operation's scopes; every call needs mcp:use
 	scope    any    // of the token; nil for a token without a scope claim
@@ -21,12 +21,11 @@ type stepUpCase struct {
 }
 
 // startStepUp is a front with tools (greet:read, greet:write, admin), and a provider of kind oidc.
-func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Implications) (*front, *providertest.Issuer) {
+func startStepUp(t *testing.T, change func(*oidc.Settings), implies server.Implications) (*front, *providertest.Issuer) {
 	t.Helper()
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.JWKSURL = authority.URL(), authority.KeysURL()
 	if change != nil {
 		change(settings)
@@ -38,11 +37,11 @@ func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Impl
 // Clients sign in for exactly what the challenge names, so it must name what they would otherwise lose, and
 // no more.
 func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
-	advertised := func(scopes ...string) func(*providers.OIDC) {
-		return func(s *providers.OIDC) { s.ScopesAdvertised = scopes }
+	advertised := func(scopes ...string) func(*oidc.Settings) {
+		return func(s *oidc.Settings) { s.ScopesAdvertised = scopes }
 	}
-	mapped := func(entries ...string) func(*providers.OIDC) {
-		return func(s *providers.OIDC) { s.ScopeMap = entries }
+	mapped := func(entries ...string) func(*oidc.Settings) {
+		return func(s *oidc.Settings) { s.ScopeMap = entries }
 	}
 	entra := mapped("api://demo/mcp.use=mcp:use", "api://demo/greet.read=greet:read", "api://demo/admin=admin", "mcp.use=mcp:use", "greet.read=greet:read", "admin=admin")
 	for name, c := range map[string]stepUpCase{
@@ -59,7 +58,7 @@ func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
 		"advertised, but broad or narrow":            {advertised("openid", "staff", "note:read"), server.Implications{"staff": {"note:read"}}, "admin", "mcp:use", "mcp:use admin openid"},
 		"advertised and held":                        {advertised("greet:read", "openid"), nil, "admin", "openid greet:read", "mcp:use admin greet:read openid"},
 		"advertised and required":                    {advertised("mcp:use", "openid"), nil, "admin", "openid", "mcp:use admin openid"},
-		"advertised under the provider's name": {func(s *providers.OIDC) {
+		"advertised under the provider's name": {func(s *oidc.Settings) {
 			advertised("openid", "x/use", "x/write")(s)
 			mapped("x/use=mcp:use", "x/write=greet:write")(s)
 		}, nil, "admin", "x/use", "x/use admin openid"},
@@ -68,7 +67,7 @@ func TestAChallengeForMoreScopesNamesWhatTheClientMustNotLose(t *testing.T) {
 		"two of ours that are one of theirs":          {mapped("x/all=greet:read", "x/all=greet:write"), nil, "greet:read greet:write", "mcp:use", "mcp:use x/all"},
 		"the name to ask for, not that of the token":  {entra, nil, "admin", "greet.read mcp.use", "api://demo/mcp.use api://demo/admin api://demo/greet.read"},
 		"without a scope claim, without defaults":     {advertised("openid"), nil, "admin", nil, "mcp:use admin openid"},
-		"an empty scope claim, with defaults":         {func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} }, nil, "admin", "", "mcp:use admin"},
+		"an empty scope claim, with defaults":         {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use", "greet:read"} }, nil, "admin", "", "mcp:use admin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, authority := startStepUp(t, c.provider, c.implies)
@@ -94,8 +93,7 @@ func TestAChallengeForMoreScopesIsBounded(t *testing.T) {
 	}
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.JWKSURL = authority.URL(), authority.KeysURL()
 	f := start(t, options{provider: settings, known: known})
 	longest, short := 0, 0
@@ -133,7 +131,7 @@ func TestAChallengeForMoreScopesIsBounded(t *testing.T) {
 
 // A token that was not verified says nothing about what its sender was granted.
 func TestOnlyAVerifiedTokenAddsToAChallenge(t *testing.T) {
-	f, authority := startStepUp(t, func(s *providers.OIDC) { s.ScopesAdvertised = []string{"openid"} }, nil)
+	f, authority := startStepUp(t, func(s *oidc.Settings) { s.ScopesAdvertised = []string{"openid"} }, nil)
 	for name, token := range map[string]string{
 		"expired":              authority.Token(f.resource.String(), map[string]any{"scope": "greet:write", "exp": 1}),
 		"for another resource": authority.Token("https://other.example/mcp", map[string]any{"scope": "greet:write"}),
@@ -148,7 +146,7 @@ func TestOnlyAVerifiedTokenAddsToAChallenge(t *testing.T) {
 // A provider without scopes cannot give more of them: a client that is challenged signs its person in for
 // nothing.
 func TestNoChallengeWhereNoSignInCanHelp(t *testing.T) {
-	f, authority := startStepUp(t, func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
+	f, authority := startStepUp(t, func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
 		server.Implications{"greet:read": {"greet:list"}})
 	token := authority.Token(f.resource.String(), map[string]any{"scope": nil})
 	for _, scope := range []string{"", "greet:read", "greet:list"} {

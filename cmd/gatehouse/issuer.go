@@ -12,6 +12,7 @@ import (
 	"gatehouse/mcptools"
 	"gatehouse/providers"
 	"gatehouse/providers/authserver"
+	"gatehouse/providers/local"
 	"gatehouse/server"
 )
 
@@ -90,7 +91,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
 		*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, providers.LocalRoutes(fake))
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, local.Routes(fake))
 	c.stop.begin("issuer")
 	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
 	c.stop.begin("log")

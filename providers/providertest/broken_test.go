@@ -24,6 +24,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
 )
 
 // TestBrokenAdaptersFail holds adapters against the suite that are sound but for one thing, and demands that each rule
@@ -141,7 +142,7 @@ func defects() []defect {
 		}), []string{"metadata"}},
 		{"refetches at each unknown kid", func(t testing.TB, s *providertest.Subject) {
 			s.Issuer.KeyPolicy.RefetchInterval = time.Second // or a slow machine would not get round to more
-			policy(func(p *providers.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
+			policy(func(p *token.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
 		}, []string{"unknown-kid-brake"}},
 		{"calls a key bad that it did not look up yet", refusing(func(_ string, err error) error {
 			if providers.ReasonOf(err) == providers.KeysUnavailable {
@@ -156,7 +157,7 @@ func defects() []defect {
 			return err
 		}), []string{"unknown-kid-brake"}},
 		{"lets certificates decide", fetching(withCertificates), []string{"certificates"}},
-		{"keeps withdrawn keys", policy(func(p *providers.KeyPolicy) { p.MaxAge = time.Hour }), []string{"withdrawn-key"}},
+		{"keeps withdrawn keys", policy(func(p *token.KeyPolicy) { p.MaxAge = time.Hour }), []string{"withdrawn-key"}},
 		{"never looks for new keys", fetchingOnce, []string{"rotation", "withdrawn-key", "odd-keys", "key-purpose"}},
 		{"reads the key set as a whole or not at all", fetching(wholeOrNothing), []string{"odd-keys"}},
 		{"follows redirects", following, []string{"redirects"}},
@@ -345,7 +346,7 @@ func member(token string, n int, name string) string {
 }
 
 // rebuilt is an adapter whose strict verifier has other keys, rules of time or ways to fetch.
-func rebuilt(build func(ctx context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet)) func(testing.TB, *providertest.Subject) {
+func rebuilt(build func(ctx context.Context, s *providertest.Subject, site providers.Site) (*token.KeySet, func(oidc.KeySet) oidc.KeySet)) func(testing.TB, *providertest.Subject) {
 	return func(_ testing.TB, s *providertest.Subject) {
 		s.Open = func(ctx context.Context, site providers.Site) (providers.Provider, error) {
 			keys, wrap := build(ctx, s, site)
@@ -359,20 +360,20 @@ func rebuilt(build func(ctx context.Context, s *providertest.Subject, site provi
 	}
 }
 
-func keySet(s *providertest.Subject, site providers.Site, client *http.Client, policy providers.KeyPolicy) *providers.KeySet {
-	return providers.NewKeySet(providers.KeySource{
+func keySet(s *providertest.Subject, site providers.Site, client *http.Client, policy token.KeyPolicy) *token.KeySet {
+	return token.NewKeySet(token.KeySource{
 		URL: func(context.Context) (string, error) { return s.Issuer.KeysURL(), nil }, Client: client,
 	}, policy, site.Logger)
 }
 
 func keysInstead(wrap func(oidc.KeySet) oidc.KeySet) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		return keySet(s, site, s.Issuer.Client(), s.Issuer.KeyPolicy), wrap
 	})
 }
 
-func policy(change func(*providers.KeyPolicy)) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet) {
+func policy(change func(*token.KeyPolicy)) func(testing.TB, *providertest.Subject) {
+	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		p := s.Issuer.KeyPolicy
 		change(&p)
 		return keySet(s, site, s.Issuer.Client(), p), nil
@@ -381,7 +382,7 @@ func policy(change func(*providers.KeyPolicy)) func(testing.TB, *providertest.Su
 
 // fetching changes every answer of the issuer before the adapter sees it.
 func fetching(change func(*http.Response) error) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		client := s.Issuer.Client()
 		client.Transport = changed{client.Transport, change}
 		return keySet(s, site, client, s.Issuer.KeyPolicy), nil
@@ -469,7 +470,7 @@ func notBusy(resp *http.Response) error {
 }
 
 func following(t testing.TB, s *providertest.Subject) {
-	rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		client := s.Issuer.Client()
 		client.CheckRedirect = nil
 		return keySet(s, site, client, s.Issuer.KeyPolicy), nil

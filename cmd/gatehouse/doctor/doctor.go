@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // Options say what is examined.
@@ -44,7 +45,7 @@ const DefaultTimeout = 10 * time.Second
 func Examine(ctx context.Context, o Options) []Result {
 	e := &examination{Options: o, network: newNetwork(o)}
 	defer e.network.close()
-	if d, ok := o.Config.Provider.(providers.Diagnosable); ok {
+	if d, ok := o.Config.Provider.(diagnostics.Diagnosable); ok {
 		e.diagnosis = d.Diagnose(o.Site)
 		e.known = true
 	}
@@ -65,7 +66,7 @@ func Examine(ctx context.Context, o Options) []Result {
 type examination struct {
 	Options
 	network   *network
-	diagnosis providers.Diagnosis
+	diagnosis diagnostics.Diagnosis
 	known     bool // the diagnosis is
 	checks    list
 }

@@ -31,6 +31,7 @@ import (
 	"gatehouse/mcptools/demo"
 	"gatehouse/providers"
 	"gatehouse/providers/authserver"
+	"gatehouse/providers/diagnostics"
 	"gatehouse/server"
 )
 
@@ -299,7 +300,7 @@ func text(results []doctor.Result) string {
 func bad(results []doctor.Result) []string {
 	var names []string
 	for _, r := range results {
-		if r.Verdict == providers.VerdictFailed || r.Verdict == providers.VerdictWarning {
+		if r.Verdict == diagnostics.VerdictFailed || r.Verdict == diagnostics.VerdictWarning {
 			names = append(names, fmt.Sprintf("%s %s", r.Name, r.Verdict))
 		}
 	}
@@ -314,7 +315,7 @@ func named(results []doctor.Result, name string) doctor.Result {
 		if r.Name != name {
 			continue
 		}
-		if r.Verdict == providers.VerdictFailed || r.Verdict == providers.VerdictWarning {
+		if r.Verdict == diagnostics.VerdictFailed || r.Verdict == diagnostics.VerdictWarning {
 			return r
 		}
 		if first.Name == "" {
