@@ -83,13 +83,13 @@ func read(s Sources) ([]layer, map[string]variable, Problems) {
 		delete(l.values, configKey)
 	}
 	builtIn := defaultProfile
-	if _, isScalekit := telling(legacy); isScalekit {
+	if _, _, ok := identifiesKind(legacy); ok {
 		builtIn = legacyProfile
 	}
 	profile, more := profileLayer(path, named, builtIn)
 	problems = append(problems, more...)
-	aliases := legacyLayer(legacy, resourceSaid(legacy, profile, dot, environment, flags), dot, environment)
-	return []layer{impliedKind(legacy), profile, dot, aliases, environment, flags}, legacy, problems
+	aliases := legacyLayers(legacy, resourceSaid(legacy, profile, dot, environment, flags), dot, environment)
+	return slices.Concat([]layer{impliedKind(legacy), profile, dot}, aliases, []layer{environment, flags}), legacy, problems
 }
 
 func environVariables(environ []string) []variable {

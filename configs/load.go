@@ -42,7 +42,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	config.Kind = kind.Name
 	config.Effective = l.effective()
-	config.Notes = slices.Concat(notes(config), demoNotes(config), legacyNotes(legacy, kind.Name, l.origins), l.presetNotes(layers))
+	config.Notes = slices.Concat(notes(config), demoNotes(config), legacyNotes(legacy, kind, l.origins), l.presetNotes(layers))
 	return config, nil
 }
 
@@ -86,7 +86,7 @@ func (l *loader) kind(layers []layer, legacy map[string]variable) (Kind, bool) {
 	case name == "":
 		p.Value, p.Reason = "", "nothing says who signs people in"
 	case slices.Contains(presetNames(), near):
-		p.WayOut = fmt.Sprintf("%s is a preset: set %s to %s and %s to %s", near, by.spell(kindKey), presetKind, by.spell(presetKey), near)
+		p.WayOut = fmt.Sprintf("%s is a preset: set %s to %s and %s to %s", near, by.spell(kindKey), presetKind(), by.spell(presetKey), near)
 	case near != "":
 		p.WayOut = "did you mean " + near + "?"
 	}

@@ -10,13 +10,9 @@ import (
 //go:embed presets/*.yaml
 var presetFiles embed.FS
 
-const (
-	presetKey = "provider.preset"
-	// presetKind is the kind that presets are settings of.
-	presetKind = "oidc"
-)
+const presetKey = "provider.preset"
 
-// Preset is a named set of settings of kind oidc, one provider's. It is data and fills settings in, nothing else: every
+// Preset is a named set of settings of the kind that has them ([Kind.Presets]), one provider's. It is data and fills settings in, nothing else: every
 // layer but the defaults overrides it.
 type Preset struct {
 	// Name is what provider.preset says.
@@ -104,8 +100,8 @@ func (l *loader) preset(layers []layer) ([]layer, bool) {
 		for _, one := range layers {
 			delete(one.values, kindKey)
 		}
-		preset.set(kindKey, presetKind, derivedFrom+presetKey)
-	case kind != presetKind:
+		preset.set(kindKey, presetKind(), derivedFrom+presetKey)
+	case kind != presetKind():
 		return layers, true // then it is a setting of another kind, and refused as such
 	}
 	known := !isText || slices.Contains(presetNames(), name)

@@ -39,10 +39,10 @@ func TestAPresetHoldsOnlySettingsOfItsKind(t *testing.T) {
 	for _, name := range presetNames() {
 		t.Run(name, func(t *testing.T) {
 			for key, value := range presetValues(t, name) {
-				i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind })
+				i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind() })
 				switch {
 				case i < 0:
-					t.Errorf("%s is not a setting of kind %s", key, presetKind)
+					t.Errorf("%s is not a setting of kind %s", key, presetKind())
 				case Keys()[i].IsSecret() || strings.HasSuffix(key, fileSuffix):
 					t.Errorf("%s is a secret", key)
 				case key == presetKey:
@@ -81,7 +81,7 @@ func TestEachPresetSaysWhatToDoAndWhatNobodyTried(t *testing.T) {
 				t.Error("it does not say what to set beside it")
 			}
 			for _, key := range p.Beside {
-				if !slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == "provider."+key && k.Kind == presetKind }) {
+				if !slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == "provider."+key && k.Kind == presetKind() }) {
 					t.Errorf("there is no setting provider.%s", key)
 				}
 			}
@@ -117,7 +117,7 @@ func TestNamingAPresetChoosesItsKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, s)
 			oidc, ok := config.Provider.(*oidc.Settings)
-			if !ok || config.Kind != presetKind {
+			if !ok || config.Kind != presetKind() {
 				t.Fatalf("the kind is %s, the provider a %T", config.Kind, config.Provider)
 			}
 			if oidc.Preset != "keycloak" || oidc.Issuer != keycloakIssuer || !slices.Equal(oidc.RequiredClaims, []string{"typ=Bearer"}) {
@@ -128,7 +128,7 @@ func TestNamingAPresetChoosesItsKind(t *testing.T) {
 	t.Run("and says so", func(t *testing.T) {
 		config := mustLoad(t, Sources{Flags: flags})
 		for _, want := range []Value{
-			{kindKey, presetKind, "derived from provider.preset"},
+			{kindKey, presetKind(), "derived from provider.preset"},
 			{presetKey, "keycloak", "flag --provider.preset"},
 			{"provider.required_claims", "typ=Bearer", "preset keycloak"},
 			{"provider.issuer", keycloakIssuer, "flag --provider.issuer"},

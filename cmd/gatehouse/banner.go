@@ -10,7 +10,6 @@ import (
 	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
-	"gatehouse/providers/local"
 )
 
 // banner tells a person what to do next.
@@ -32,8 +31,8 @@ func banner(w io.Writer, cfg *configs.Config, h *house.House) {
 	for _, note := range cfg.Notes {
 		fmt.Fprintf(w, "  Note: %s\n", note)
 	}
-	if _, isLocal := cfg.Provider.(*local.Settings); isLocal {
-		fmt.Fprintf(w, "  The local issuer is for demos only: anyone can sign in as anyone.\n\n")
+	if kind.Banner != "" {
+		fmt.Fprintf(w, "  %s\n\n", kind.Banner)
 	}
 }
 
