@@ -36,5 +36,5 @@ func TestEveryKindIsNamedOnce(t *testing.T) {
 func TestTheLocalKindWorksByDefault(t *testing.T) {
 	kind, _ := configs.KindNamed("local")
 	r := must(providers.ParseResource(resource))
-	kind.Defaults().Check(r, func(key, reason, wayOut string) { t.Errorf("%s: %s; %s", key, reason, wayOut) })
+	kind.Defaults().Validate(r, func(key, reason, fix string) { t.Errorf("%s: %s; %s", key, reason, fix) })
 }

@@ -87,7 +87,7 @@ func contradictsKind(found map[string]variable, kind, origin string) *Problem {
 	}
 	return &Problem{Key: kindKey, Value: quoteValue(kind), Origin: origin,
 		Reason: v.name + " is set (" + v.origin + "), and means that " + kindKey + " is " + implied,
-		WayOut: "remove " + v.name + ", or set " + kindKey + " to " + implied}
+		Fix:    "remove " + v.name + ", or set " + kindKey + " to " + implied}
 }
 
 // legacyLayers reads the legacy names of each kind as settings of that kind; see legacyLayer.
@@ -140,7 +140,7 @@ func legacyLayer(kind Kind, found map[string]variable, resource string, ours ...
 // listenOn makes an address of a port: this computer only for a resource on it, else every address, as in a container.
 func listenOn(port variable, resource string) (string, *Problem) {
 	if n, err := strconv.ParseUint(port.value, 10, 16); err != nil || n == 0 {
-		return "", &Problem{Key: port.name, Value: quoteValue(port.value), Origin: port.origin, Reason: "it is not a port between 1 and 65535", WayOut: "write a port such as 3002, or set server.listen instead"}
+		return "", &Problem{Key: port.name, Value: quoteValue(port.value), Origin: port.origin, Reason: "it is not a port between 1 and 65535", Fix: "write a port such as 3002, or set server.listen instead"}
 	}
 	u, err := url.Parse(resource)
 	if resource == "" || err == nil && providers.IsLoopback(u.Hostname()) { // the default is on this computer
@@ -178,7 +178,7 @@ func contradiction(name LegacyName, v, other variable) Problem {
 		value, otherValue = redacted, redacted
 	}
 	return Problem{Key: v.name, Value: value, Origin: v.origin,
-		Reason: "it means " + name.Key + ", and so does " + other.name + " with another value, " + otherValue, WayOut: "keep one of the two"}
+		Reason: "it means " + name.Key + ", and so does " + other.name + " with another value, " + otherValue, Fix: "keep one of the two"}
 }
 
 // legacyNotes tells how the legacy names were read.

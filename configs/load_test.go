@@ -243,7 +243,7 @@ func TestTheEnvironment(t *testing.T) {
 			"GATEHOUSE_ISSUER_PORT_53_UDP=udp://10.0.0.2:53",
 		}})
 	})
-	for variable, wayOut := range map[string]string{
+	for variable, fix := range map[string]string{
 		"GATEHOUSE_PORT=3002":                      "remove it; `gatehouse serve --help` lists all settings",
 		"GATEHOUSE_SERVER_PORT=3002":               "remove it; `gatehouse serve --help` lists all settings",
 		"GATEHOUSE_SERVER_LISTEN=:3002":            "did you mean GATEHOUSE_SERVER__LISTEN?",
@@ -258,13 +258,13 @@ func TestTheEnvironment(t *testing.T) {
 		t.Run("no setting: "+variable, func(t *testing.T) {
 			p := only(t, Sources{Environ: []string{variable}})
 			name, _, _ := strings.Cut(variable, "=")
-			if p.WayOut != wayOut || p.Origin != "environment variable "+name || p.Value != "" {
+			if p.Fix != fix || p.Origin != "environment variable "+name || p.Value != "" {
 				t.Errorf("%+v", p)
 			}
 		})
 	}
 	t.Run("a list is written without brackets", func(t *testing.T) {
-		if p := only(t, Sources{Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=[mcp:use]"}}); !strings.Contains(p.WayOut, "a,b") {
+		if p := only(t, Sources{Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=[mcp:use]"}}); !strings.Contains(p.Fix, "a,b") {
 			t.Errorf("%+v", p)
 		}
 	})
@@ -371,7 +371,7 @@ func TestTheProfileIsNamedByTheFlagOrAVariable(t *testing.T) {
 		t.Run("a profile that is not there: "+origin, func(t *testing.T) {
 			p := only(t, s)
 			want := Problem{Key: "config", Origin: origin, Value: fmt.Sprintf("%q", missing),
-				Reason: "the profile cannot be read: no such file or directory", WayOut: "name a file that exists, or leave it out for the built-in profile"}
+				Reason: "the profile cannot be read: no such file or directory", Fix: "name a file that exists, or leave it out for the built-in profile"}
 			if diff := cmp.Diff(want, p); diff != "" {
 				t.Error(diff)
 			}

@@ -118,12 +118,12 @@ func (l *loader) preset(layers []layer) ([]layer, bool) {
 
 func noSuchPreset(name string, by layer) Problem {
 	p := Problem{Key: presetKey, Value: quoteValue(name), Origin: by.origins[presetKey], Reason: "there is no such preset",
-		WayOut: "use one of: " + strings.Join(presetNames(), ", ")}
+		Fix: "use one of: " + strings.Join(presetNames(), ", ")}
 	switch near := nearest(name, append(presetNames(), kindNames()...)); {
 	case slices.Contains(kindNames(), near):
-		p.WayOut = fmt.Sprintf("%s is a kind of its own: set %s to it, and no preset", near, by.spell(kindKey))
+		p.Fix = fmt.Sprintf("%s is a kind of its own: set %s to it, and no preset", near, by.spell(kindKey))
 	case near != "":
-		p.WayOut = "did you mean " + near + "? The presets are: " + strings.Join(presetNames(), ", ")
+		p.Fix = "did you mean " + near + "? The presets are: " + strings.Join(presetNames(), ", ")
 	}
 	return p
 }

@@ -193,7 +193,7 @@ func TestAPresetBesideAnotherKindIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := only(t, s)
-			if p.Key != presetKey || !strings.Contains(p.Reason, "belongs to provider.kind oidc") || !strings.HasSuffix(p.WayOut, "provider.kind to oidc") {
+			if p.Key != presetKey || !strings.Contains(p.Reason, "belongs to provider.kind oidc") || !strings.HasSuffix(p.Fix, "provider.kind to oidc") {
 				t.Errorf("%+v", p)
 			}
 		})
@@ -206,27 +206,27 @@ func TestAPresetInAnEnvironmentOfScalekitIsAContradiction(t *testing.T) {
 		Environ: []string{"SK_ENV_URL=https://acme.scalekit.com"},
 		Flags:   map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer},
 	})
-	if p.Key != kindKey || p.Origin != "derived from provider.preset" || !strings.Contains(p.WayOut, "remove SK_ENV_URL") {
+	if p.Key != kindKey || p.Origin != "derived from provider.preset" || !strings.Contains(p.Fix, "remove SK_ENV_URL") {
 		t.Errorf("%+v", p)
 	}
 }
 
 func TestTheNameOfAPresetAsKindGivesTheWayOut(t *testing.T) {
-	for wayOut, s := range map[string]Sources{
+	for fix, s := range map[string]Sources{
 		"entra is a preset: set provider.kind to oidc and provider.preset to entra":         {Profile: write(t, "p.yaml", "provider.kind: entra\n")},
 		"dex is a preset: set --provider.kind to oidc and --provider.preset to dex":         {Flags: map[string]string{kindKey: "dex"}},
 		"pocket-id is a preset: set provider.kind to oidc and provider.preset to pocket-id": {Profile: write(t, "p.yaml", "provider.kind: PocketID\n")},
 		"okta is a preset: set GATEHOUSE_PROVIDER__KIND to oidc and GATEHOUSE_PROVIDER__PRESET to okta": {
 			Environ: []string{"GATEHOUSE_PROVIDER__KIND=okta"}},
 	} {
-		if p := only(t, s); p.WayOut != wayOut {
-			t.Errorf("%q, not %q", p.WayOut, wayOut)
+		if p := only(t, s); p.Fix != fix {
+			t.Errorf("%q, not %q", p.Fix, fix)
 		}
 	}
 }
 
 func TestAnUnknownPresetIsAnsweredWithAllOfThem(t *testing.T) {
-	for name, wayOut := range map[string]string{
+	for name, fix := range map[string]string{
 		"keyclaok":          "did you mean keycloak? The presets are: " + strings.Join(promised, ", "),
 		"ping":              "use one of: " + strings.Join(promised, ", "),
 		"../../x/okta.yaml": "use one of: " + strings.Join(promised, ", "),
@@ -234,7 +234,7 @@ func TestAnUnknownPresetIsAnsweredWithAllOfThem(t *testing.T) {
 		"scalekit":          "scalekit is a kind of its own: set --provider.kind to it, and no preset",
 		"Okta":              "did you mean okta? The presets are: " + strings.Join(promised, ", "),
 	} {
-		if p := only(t, Sources{Flags: map[string]string{presetKey: name}}); p.WayOut != wayOut || p.Key != presetKey || p.Origin != "flag --provider.preset" {
+		if p := only(t, Sources{Flags: map[string]string{presetKey: name}}); p.Fix != fix || p.Key != presetKey || p.Origin != "flag --provider.preset" {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}

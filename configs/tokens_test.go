@@ -219,7 +219,7 @@ func try(t *testing.T, preset string, s shape, settings map[string]string) (devi
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	provider, err := config.Provider.Open(ctx, providers.Site{Resource: config.Resource, InitialScopes: config.Scopes.Initial, Logger: slog.New(slog.DiscardHandler)})
+	provider, err := config.Provider.Open(ctx, providers.ServerInfo{Resource: config.Resource, InitialScopes: config.Scopes.Initial, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return []string{err.Error()}
 	}

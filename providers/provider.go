@@ -46,29 +46,31 @@ func AddressFrom(ctx context.Context) string {
 	return address
 }
 
-type sparingKey struct{}
+type withoutIntrospectionKey struct{}
 
-// Sparing returns a context in which nobody is asked about a token that is not known: for a caller who sent too many bad ones
+// WithoutIntrospection returns a context in which nobody is asked about a token that is not known: for a caller who sent too many bad ones
 // lately. Tokens that can be judged here are judged as ever.
-func Sparing(ctx context.Context) context.Context {
-	return context.WithValue(ctx, sparingKey{}, true)
+func WithoutIntrospection(ctx context.Context) context.Context {
+	return context.WithValue(ctx, withoutIntrospectionKey{}, true)
 }
 
-// IsSparing reports whether ctx is of [Sparing].
-func IsSparing(ctx context.Context) bool { return ctx.Value(sparingKey{}) != nil }
+// IsWithoutIntrospection reports whether ctx is of [WithoutIntrospection].
+func IsWithoutIntrospection(ctx context.Context) bool {
+	return ctx.Value(withoutIntrospectionKey{}) != nil
+}
 
 type overLimitKey struct{}
 
 // OverLimit returns a context for an address that sent too many tokens lately which were bad or could not be judged. Tokens
 // are judged as always, but nothing is remembered of a token that is not good, so that one address cannot fill the memory
-// that all share. It is weaker than [Sparing], which implies it.
+// that all share. It is weaker than [WithoutIntrospection], which implies it.
 func OverLimit(ctx context.Context) context.Context {
 	return context.WithValue(ctx, overLimitKey{}, true)
 }
 
-// IsOverLimit reports whether ctx is of [OverLimit] or [Sparing].
+// IsOverLimit reports whether ctx is of [OverLimit] or [WithoutIntrospection].
 func IsOverLimit(ctx context.Context) bool {
-	return ctx.Value(overLimitKey{}) != nil || IsSparing(ctx)
+	return ctx.Value(overLimitKey{}) != nil || IsWithoutIntrospection(ctx)
 }
 
 // Metadata is a protected resource metadata document (RFC 9728, section 2), in the fields that MCP clients read.
@@ -88,8 +90,8 @@ type Metadata struct {
 	ResourceDocumentation string `json:"resource_documentation,omitempty"`
 }
 
-// Site is what every adapter is told about the server it works for.
-type Site struct {
+// ServerInfo is what every adapter is told about the server it works for.
+type ServerInfo struct {
 	// Resource is what the server protects.
 	Resource Resource
 	// Name is the resource's name for people (RFC 9728, resource_name).
@@ -105,7 +107,7 @@ type Site struct {
 }
 
 // Metadata is the document that most adapters serve.
-func (s Site) Metadata(authorizationServers ...string) Metadata {
+func (s ServerInfo) Metadata(authorizationServers ...string) Metadata {
 	return Metadata{
 		Resource:               s.Resource.String(),
 		AuthorizationServers:   authorizationServers,
@@ -115,12 +117,12 @@ func (s Site) Metadata(authorizationServers ...string) Metadata {
 	}
 }
 
-// Hosted is implemented by a provider that brings routes of its own, such as the embedded local issuer.
-type Hosted interface {
+// RouteProvider is implemented by a provider that brings routes of its own, such as the embedded local issuer.
+type RouteProvider interface {
 	Routes() []Route
 }
 
-// Route is one exact path that a [Hosted] provider serves, for every method that its handler knows.
+// Route is one exact path that a [RouteProvider] provider serves, for every method that its handler knows.
 type Route struct {
 	Path    string
 	Handler http.Handler

@@ -65,15 +65,15 @@ const (
 	AnswerNotSent      Reason = "answer_not_sent"
 )
 
-// ReasonInWords is a reason with its meaning, for the documentation and for people.
-type ReasonInWords struct {
+// ReasonDoc is a reason with its meaning, for the documentation and for people.
+type ReasonDoc struct {
 	Code    Reason
 	Meaning string
 }
 
 // Reasons returns all reasons, in the order in which a request meets them.
-func Reasons() []ReasonInWords {
-	return []ReasonInWords{
+func Reasons() []ReasonDoc {
+	return []ReasonDoc{
 		{NoCredentials, "there is no Authorization header, or it is not for this scheme"},
 		{CredentialsMalformed, "not one well-formed Bearer credential (RFC 6750, section 2.1)"},
 		{TokenTooLong, "the token is longer than is accepted"},
@@ -138,8 +138,8 @@ func Note(ctx context.Context, reason Reason) {
 	}
 }
 
-// Refusal is an error that knows its reason. Its text is for the log.
-type Refusal struct {
+// Error is an error with a reason. Its text is for the log.
+type Error struct {
 	Reason Reason
 	// RetryAfter is when the same token may be judged otherwise; 0 if that is not known.
 	RetryAfter time.Duration
@@ -154,10 +154,10 @@ type Refusal struct {
 }
 
 // Detail says what was expected and what was found, without the token. What came from the token is quoted and cut.
-func (r *Refusal) Detail() string { return fmt.Sprintf(r.format, r.args...) }
+func (r *Error) Detail() string { return fmt.Sprintf(r.format, r.args...) }
 
 // Error implements error.
-func (r *Refusal) Error() string {
+func (r *Error) Error() string {
 	if r.format == "" {
 		return string(r.Reason)
 	}
@@ -165,30 +165,30 @@ func (r *Refusal) Error() string {
 }
 
 // Unwrap returns ErrInvalidToken or ErrUnavailable.
-func (r *Refusal) Unwrap() error { return r.kind }
+func (r *Error) Unwrap() error { return r.kind }
 
 // ReasonOf returns the reason that err carries, or "" if it carries none.
 func ReasonOf(err error) Reason {
-	if r, ok := errors.AsType[*Refusal](err); ok {
+	if r, ok := errors.AsType[*Error](err); ok {
 		return r.Reason
 	}
 	return ""
 }
 
 // CountsAsFailure reports whether err, an outage or not, counts against the address of the token's sender; see
-// [Refusal.CountsAsFailure].
+// [Error.CountsAsFailure].
 func CountsAsFailure(err error) bool {
-	r, ok := errors.AsType[*Refusal](err)
+	r, ok := errors.AsType[*Error](err)
 	return ok && r.CountsAsFailure
 }
 
-// Errorf returns a [Refusal] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one of
+// Errorf returns an [Error] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one of
 // them. The detail is formatted when it is read; it must not contain the token, and quotes what comes from outside.
 func Errorf(kind error, reason Reason, format string, args ...any) error {
 	if false { // so that go vet checks the arguments against the format
 		_ = fmt.Sprintf(format, args...)
 	}
-	return &Refusal{Reason: reason, kind: kind, format: format, args: args}
+	return &Error{Reason: reason, kind: kind, format: format, args: args}
 }
 
 // Invalidf is [Errorf] for [ErrInvalidToken].

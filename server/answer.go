@@ -55,7 +55,7 @@ func refusedToken(err error) error {
 		reason = providers.KeysUnavailable
 	}
 	retryAfter := 5
-	if r, ok := errors.AsType[*providers.Refusal](err); ok && r.RetryAfter > 0 {
+	if r, ok := errors.AsType[*providers.Error](err); ok && r.RetryAfter > 0 {
 		retryAfter = int(math.Ceil(r.RetryAfter.Seconds()))
 	}
 	return &refusal{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", text: "The identity provider cannot be asked right now. Try again soon.",

@@ -35,7 +35,7 @@ func requireToken(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			visitOf(c).sender = sender
 			switch all, bad := throttle.exceeded(sender, visitOf(c).began); {
 			case bad:
-				ctx = providers.Sparing(ctx) // the issuer must not pay for whom we told to wait
+				ctx = providers.WithoutIntrospection(ctx) // the issuer must not pay for whom we told to wait
 			case all:
 				ctx = providers.OverLimit(ctx)
 			}

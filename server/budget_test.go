@@ -29,7 +29,7 @@ func (judge) Metadata() providers.Metadata { return providers.Metadata{} }
 // Strangers may cause any refusal as often as they like; none of them may fill a disk or hide another kind.
 func TestEveryKindOfLineHasABudget(t *testing.T) {
 	const flood = 600
-	outage := &providers.Refusal{Reason: providers.KeysUnavailable}
+	outage := &providers.Error{Reason: providers.KeysUnavailable}
 	for name, c := range map[string]struct {
 		refusal error
 		method  string

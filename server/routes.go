@@ -42,7 +42,7 @@ func publicRoutes(c Config, p providers.Provider) routeTable {
 	for _, path := range c.Resource.MetadataPaths() {
 		table = append(table, route{path: path, methods: read(), handler: metadata(p.Metadata()), anyOrigin: true})
 	}
-	if hosted, ok := p.(providers.Hosted); ok {
+	if hosted, ok := p.(providers.RouteProvider); ok {
 		table = append(table, hostedRoutes(hosted.Routes())...)
 	}
 	return table

@@ -256,7 +256,7 @@ func TestATokenThatNobodyWasAskedAboutIsNotCalledInvalid(t *testing.T) {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.DiscardHandler)
-	p, err := settings.Open(t.Context(), providers.Site{Resource: resource, Logger: logger})
+	p, err := settings.Open(t.Context(), providers.ServerInfo{Resource: resource, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

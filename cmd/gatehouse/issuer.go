@@ -100,11 +100,11 @@ func issuer(ctx context.Context, args []string, c console) int {
 
 // issuerProblems checks what the issuer itself does not look at, and reads the secret.
 func issuerProblems(settings server.Settings, log configs.Log, secretFile string) (secret string, problems []string) {
-	settings.Check(func(key, reason, wayOut string) {
-		problems = append(problems, fmt.Sprintf("--%s: %s; %s", key, reason, wayOut))
+	settings.Check(func(key, reason, fix string) {
+		problems = append(problems, fmt.Sprintf("--%s: %s; %s", key, reason, fix))
 	})
-	log.Check(func(key, reason, wayOut string) {
-		problems = append(problems, fmt.Sprintf("--log.%s: %s; %s", key, reason, wayOut))
+	log.Check(func(key, reason, fix string) {
+		problems = append(problems, fmt.Sprintf("--log.%s: %s; %s", key, reason, fix))
 	})
 	if secretFile != "" {
 		var err error

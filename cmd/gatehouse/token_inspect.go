@@ -77,14 +77,14 @@ func readToken(file string, stdin io.Reader) (string, error) {
 func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (token.Explanation, error) {
 	settings := cfg.Provider
 	if embedded, ok := settings.(providers.Embedded); ok {
-		settings = embedded.FromOutside(cfg.Resource)
+		settings = embedded.Remote(cfg.Resource)
 	}
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !live {
 		cancel() // so that nothing begins in the background
 	}
-	provider, err := settings.Open(life, providers.Site{
+	provider, err := settings.Open(life, providers.ServerInfo{
 		Resource: cfg.Resource, InitialScopes: cfg.Scopes.Initial, UserAgent: house.UserAgent(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -108,8 +108,8 @@ func printExplanation(w io.Writer, cfg *configs.Config, e token.Explanation) {
 	default:
 		fmt.Fprintf(w, "This token is accepted at %s\n", cfg.Resource)
 	}
-	for _, hint := range e.Likeliest() {
-		fmt.Fprintf(w, "\n  * %s\n    %s\n", hint.Cause, hint.WayOut)
+	for _, hint := range e.Hints() {
+		fmt.Fprintf(w, "\n  * %s\n    %s\n", hint.Cause, hint.Fix)
 	}
 	fmt.Fprintln(w)
 	for _, f := range e.Findings {

@@ -1,5 +1,5 @@
 // Package diagnostics is what `gatehouse doctor` asks an adapter: the facts to compare with what the provider
-// publishes ([Diagnosis]), checks that only one kind of provider has ([Examination]), and their results ([Outcome]).
+// publishes ([Diagnosis]), checks that only one kind of provider has ([Check]), and their results ([Outcome]).
 package diagnostics
 
 import (
@@ -14,11 +14,11 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Diagnosable is implemented by settings that can say what an examination of their provider needs to know. Found by
+// Diagnoser is implemented by settings that can say what an examination of their provider needs to know. Found by
 // assertion; what a kind without it shares with every other is examined nevertheless.
-type Diagnosable interface {
+type Diagnoser interface {
 	// Diagnose returns facts. It asks nobody: the examination decides what is asked, when, and for how long.
-	Diagnose(site providers.Site) Diagnosis
+	Diagnose(info providers.ServerInfo) Diagnosis
 }
 
 // Diagnosis are the facts of one provider that an examination compares with the world.
@@ -48,8 +48,8 @@ type Diagnosis struct {
 	DefaultScopes []string
 	// HTTPAllowedHosts are the hosts besides this computer that may be asked over plain http.
 	HTTPAllowedHosts []string
-	// Examinations are what only this kind of provider can be asked, in this order.
-	Examinations []Examination
+	// Checks are what only this kind of provider can be asked, in this order.
+	Checks []Check
 }
 
 // Endpoint is an address of the provider. URL is empty if the metadata of the authority that this server reads says it;
@@ -60,10 +60,10 @@ type Endpoint struct{ URL, Setting string }
 type Authority struct {
 	// Identifier is the issuer identifier that the settings say.
 	Identifier string
-	// Setting is where they say it, and WayOut what to do with it when the metadata names another issuer.
-	Setting, WayOut string
-	// Places are where its metadata may be, in the order in which they are tried.
-	Places []string
+	// Setting is where they say it, and Fix what to do with it when the metadata names another issuer.
+	Setting, Fix string
+	// MetadataURLs are where its metadata may be, in the order in which they are tried.
+	MetadataURLs []string
 	// Issuers are the values of issuer of which the metadata must have one.
 	Issuers []string
 	// Predecessors are issuers that the metadata may still name, from before a migration. Their tokens are good here, but
@@ -80,8 +80,8 @@ func (a Authority) Names(issuer string) bool {
 	return slices.ContainsFunc(a.Issuers, func(want string) bool { return token.NamesIssuer(want, issuer) })
 }
 
-// Examination is one question that only one kind of provider can be asked.
-type Examination struct {
+// Check is one question that only one kind of provider can be asked.
+type Check struct {
 	// Name is for people and machines, such as registration.scopes.
 	Name string
 	// Expected is what would be good.
@@ -120,18 +120,18 @@ type Outcome struct {
 	Stop string
 }
 
-// Fine is the outcome of a check that found nothing wrong.
-func Fine(found string) Outcome { return Outcome{Verdict: VerdictOK, Found: found} }
+// OK is the outcome of a check that found nothing wrong.
+func OK(found string) Outcome { return Outcome{Verdict: VerdictOK, Found: found} }
 
-// Doubtful is the outcome of a check that found what is wrong for some, or may be meant.
-func Doubtful(found, fix string) Outcome {
+// Warning is the outcome of a check that found what is wrong for some, or may be meant.
+func Warning(found, fix string) Outcome {
 	return Outcome{Verdict: VerdictWarning, Found: found, Fix: fix}
 }
 
-// Broken is the outcome of a check that found what cannot work.
-func Broken(found, fix string) Outcome {
+// Failed is the outcome of a check that found what cannot work.
+func Failed(found, fix string) Outcome {
 	return Outcome{Verdict: VerdictFailed, Found: found, Fix: fix}
 }
 
-// Unasked is the outcome of a check that does not apply.
-func Unasked(reason string) Outcome { return Outcome{Verdict: VerdictSkipped, Reason: reason} }
+// Skipped is the outcome of a check that does not apply.
+func Skipped(reason string) Outcome { return Outcome{Verdict: VerdictSkipped, Reason: reason} }

@@ -21,13 +21,13 @@ import (
 	"gatehouse/providers/token"
 )
 
-func diagnosisSite(t *testing.T, resource string) providers.Site {
+func diagnosisSite(t *testing.T, resource string) providers.ServerInfo {
 	t.Helper()
 	r, err := providers.ParseResource(resource)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return providers.Site{Resource: r, Name: "Gatehouse", InitialScopes: []string{"mcp:use"}, KnownScopes: []string{"mcp:use"}, Logger: slog.New(slog.DiscardHandler)}
+	return providers.ServerInfo{Resource: r, Name: "Gatehouse", InitialScopes: []string{"mcp:use"}, KnownScopes: []string{"mcp:use"}, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func diagnosable(t *testing.T, kind string) providers.Settings {
@@ -55,7 +55,7 @@ func TestWhatIsExaminedIsWhatTheServerSays(t *testing.T) {
 		},
 	}
 	for _, name := range []string{"local", "oidc", "scalekit"} {
-		if _, ok := diagnosable(t, name).(diagnostics.Diagnosable); !ok {
+		if _, ok := diagnosable(t, name).(diagnostics.Diagnoser); !ok {
 			t.Errorf("kind %s cannot be examined any more", name)
 		}
 	}
@@ -65,25 +65,25 @@ func TestWhatIsExaminedIsWhatTheServerSays(t *testing.T) {
 			if change := configured[kind.Name]; change != nil {
 				change(settings)
 			}
-			site := diagnosisSite(t, "http://localhost:3002/mcp")
-			d, ok := settings.(diagnostics.Diagnosable)
+			info := diagnosisSite(t, "http://localhost:3002/mcp")
+			d, ok := settings.(diagnostics.Diagnoser)
 			if !ok {
 				t.Skip("it does not say how it can be examined")
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			t.Cleanup(cancel)
 			t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-			p, err := settings.Open(ctx, site)
+			p, err := settings.Open(ctx, info)
 			if err != nil {
 				t.Fatal(err)
 			}
-			diagnosis := d.Diagnose(site)
+			diagnosis := d.Diagnose(info)
 			if diff := cmp.Diff(p.Metadata(), diagnosis.Metadata); diff != "" {
 				t.Error(diff)
 			}
 			forClients := []string{}
 			for _, a := range diagnosis.Authorities {
-				if len(a.Places) == 0 || len(a.Issuers) == 0 || a.Setting == "" || a.WayOut == "" {
+				if len(a.MetadataURLs) == 0 || len(a.Issuers) == 0 || a.Setting == "" || a.Fix == "" {
 					t.Errorf("%+v does not say enough", a)
 				}
 				if a.ForClients {
@@ -142,7 +142,7 @@ func TestWhoseMetadataCountFollowsFromTheSettings(t *testing.T) {
 			c.change(settings)
 			var got []brief
 			for _, a := range settings.Diagnose(diagnosisSite(t, "https://mcp.example.com/mcp")).Authorities {
-				got = append(got, brief{a.Identifier, a.Setting, a.Places[0], a.ForServer, a.ForClients})
+				got = append(got, brief{a.Identifier, a.Setting, a.MetadataURLs[0], a.ForServer, a.ForClients})
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)
@@ -173,9 +173,9 @@ func TestMetadataIsReadMemberByMember(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	transport := &http.Transport{DisableKeepAlives: true}
-	e := diagnostics.NewExaminer(diagnostics.Diagnosis{}, transport, "")
+	e := diagnostics.NewProber(diagnostics.Diagnosis{}, transport, "")
 	metadata := func(place string) (token.PublishedMetadata, error) {
-		document := e.Discover(t.Context(), diagnostics.Authority{Places: []string{place}})[0]
+		document := e.Discover(t.Context(), diagnostics.Authority{MetadataURLs: []string{place}})[0]
 		return document.Metadata, document.Err
 	}
 	got, err := metadata(s.URL)
@@ -203,7 +203,7 @@ func TestKeysAreCountedByWhatTheyAreGoodFor(t *testing.T) {
 	issuer.AddKey("ES256")
 	issuer.Publish(`{"kty":"oct","k":"AAAA"}`)
 	issuer.Publish(`{"kty":"canary-upstream"}`)
-	got, err := diagnostics.NewExaminer(diagnostics.Diagnosis{}, issuer.Client().Transport, "").Keys(t.Context(), issuer.KeysURL())
+	got, err := diagnostics.NewProber(diagnostics.Diagnosis{}, issuer.Client().Transport, "").Keys(t.Context(), issuer.KeysURL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestAnEndpointIsAskedAboutATokenThatNobodyIssued(t *testing.T) {
 			if !d.Keyless || d.Introspection.URL != s.URL {
 				t.Errorf("%+v", d)
 			}
-			err := d.Introspect(t.Context(), diagnostics.NewExaminer(d, &http.Transport{DisableKeepAlives: true}, "").Client(), s.URL)
+			err := d.Introspect(t.Context(), diagnostics.NewProber(d, &http.Transport{DisableKeepAlives: true}, "").Client(), s.URL)
 			switch {
 			case want == "" && err != nil:
 				t.Error(err)

@@ -69,8 +69,8 @@ func TestNoPlaceHidesTheNext(t *testing.T) {
 				if took := time.Since(begin); address != "https://id.example/keys" || took > c.within {
 					t.Errorf("%q, %v after %s", address, err, took)
 				}
-				e := diagnostics.NewExaminer(diagnostics.Diagnosis{}, places{first: c.answer, second: c.answer, third: says(200, document)}, "")
-				a := diagnostics.Authority{Places: d.MetadataURLs, Issuers: d.Issuers}
+				e := diagnostics.NewProber(diagnostics.Diagnosis{}, places{first: c.answer, second: c.answer, third: says(200, document)}, "")
+				a := diagnostics.Authority{MetadataURLs: d.MetadataURLs, Issuers: d.Issuers}
 				if same, err := e.KeysURL(a, e.Discover(t.Context(), a)); same != address {
 					t.Errorf("an examination finds %q, %v", same, err)
 				}

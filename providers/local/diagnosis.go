@@ -8,15 +8,15 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Diagnose implements [diagnostics.Diagnosable]. The issuer shares the origin of the resource.
-func (s *Settings) Diagnose(site providers.Site) diagnostics.Diagnosis {
-	origin := site.Resource.Origin()
+// Diagnose implements [diagnostics.Diagnoser]. The issuer shares the origin of the resource.
+func (s *Settings) Diagnose(info providers.ServerInfo) diagnostics.Diagnosis {
+	origin := info.Resource.Origin()
 	return diagnostics.Diagnosis{
-		Metadata: site.Metadata(origin),
+		Metadata: info.Metadata(origin),
 		Embedded: true,
 		Authorities: []diagnostics.Authority{{
-			Identifier: origin, Setting: "resource", WayOut: "start the server with the same resource as this command, which is the issuer's origin too",
-			Places: token.MetadataURLs(origin), Issuers: []string{origin}, ForServer: true, ForClients: true,
+			Identifier: origin, Setting: "resource", Fix: "start the server with the same resource as this command, which is the issuer's origin too",
+			MetadataURLs: token.MetadataURLs(origin), Issuers: []string{origin}, ForServer: true, ForClients: true,
 		}},
 		Algorithms: []jose.SignatureAlgorithm{jose.SignatureAlgorithm(s.SigningAlgorithm)},
 		Leeway:     token.DefaultLeeway,

@@ -54,8 +54,8 @@ func Defaults() *Settings {
 
 var signingAlgorithms = []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)}
 
-// Check implements [providers.Settings].
-func (s *Settings) Check(resource providers.Resource, report func(key, reason, wayOut string)) {
+// Validate implements [providers.Settings].
+func (s *Settings) Validate(resource providers.Resource, report func(key, reason, fix string)) {
 	if !slices.Contains(signingAlgorithms, s.SigningAlgorithm) {
 		report("signing_algorithm", "the local issuer cannot sign with it", "use RS256, ES256 or EdDSA")
 	}
@@ -80,15 +80,15 @@ func (s *Settings) Check(resource providers.Resource, report func(key, reason, w
 }
 
 // CheckListen implements [providers.ListenChecker]: whoever reaches the server can sign in as anyone, whatever the resource is called.
-func (s *Settings) CheckListen(host string, report func(reason, wayOut string)) {
+func (s *Settings) CheckListen(host string, report func(reason, fix string)) {
 	if !providers.IsLoopback(host) && !s.DangerouslyAllowPublicResource {
 		report("the local issuer lets anyone sign in as anyone, and this address can be reached from other computers",
 			"listen on 127.0.0.1, or choose a real provider; a container whose port is published on 127.0.0.1 only may set provider.dangerously_allow_public_resource")
 	}
 }
 
-// FromOutside implements [providers.Embedded].
-func (s *Settings) FromOutside(resource providers.Resource) providers.Settings {
+// Remote implements [providers.Embedded].
+func (s *Settings) Remote(resource providers.Resource) providers.Settings {
 	outside := oidc.Defaults()
 	outside.Issuer, outside.Algorithms, outside.MaxTokenBytes = resource.Origin(), []string{s.SigningAlgorithm}, s.MaxTokenBytes
 	return outside
@@ -97,12 +97,12 @@ func (s *Settings) FromOutside(resource providers.Resource) providers.Settings {
 const refetchInterval = 100 * time.Millisecond
 
 // Open implements [providers.Settings].
-func (s *Settings) Open(ctx context.Context, site providers.Site) (providers.Provider, error) {
+func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 	issuer, err := authserver.New(authserver.Config{
-		Issuer:                         site.Resource.Origin(),
-		Resources:                      []string{site.Resource.String()},
-		Scopes:                         site.KnownScopes,
-		DefaultScopes:                  site.InitialScopes,
+		Issuer:                         info.Resource.Origin(),
+		Resources:                      []string{info.Resource.String()},
+		Scopes:                         info.KnownScopes,
+		DefaultScopes:                  info.InitialScopes,
 		SigningAlgorithm:               s.SigningAlgorithm,
 		SigningKey:                     s.SigningKey,
 		AutoApprove:                    s.AutoApprove,
@@ -113,20 +113,20 @@ func (s *Settings) Open(ctx context.Context, site providers.Site) (providers.Pro
 		AllowLoopbackClientDocuments:   s.AllowLoopbackClientDocuments,
 		ClientDocumentRootCAs:          s.ClientDocumentRootCAs,
 		DangerouslyAllowPublicResource: s.DangerouslyAllowPublicResource,
-		Logger:                         site.Logger,
+		Logger:                         info.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("local issuer: %w", err)
 	}
-	client := token.NewClient(handlerTransport{issuer.Handler()}, site.UserAgent)
+	client := token.NewClient(handlerTransport{issuer.Handler()}, info.UserAgent)
 	// A fetch is a call in this process, so a token of an earlier run need not wait long for its verdict.
-	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client}, token.KeyPolicy{RefetchInterval: refetchInterval}, site.Logger)
+	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client}, token.KeyPolicy{RefetchInterval: refetchInterval}, info.Logger)
 	go keys.Run(ctx)
 	return &provider{issuer: issuer, Provider: token.NewProvider(token.Parts{
 		Keys: keys,
 		Verifier: token.NewVerifier(token.Rules{
-			Issuers:      []string{site.Resource.Origin()},
-			Audiences:    []string{site.Resource.String()},
+			Issuers:      []string{info.Resource.Origin()},
+			Audiences:    []string{info.Resource.String()},
 			Algorithms:   []jose.SignatureAlgorithm{jose.SignatureAlgorithm(s.SigningAlgorithm)},
 			TokenTypes:   []string{"at+jwt"},
 			ScopeClaims:  []string{"scope"},
@@ -134,7 +134,7 @@ func (s *Settings) Open(ctx context.Context, site providers.Site) (providers.Pro
 
 			MaxTokenBytes: s.MaxTokenBytes,
 		}, keys),
-		Metadata: site.Metadata(site.Resource.Origin()),
+		Metadata: info.Metadata(info.Resource.Origin()),
 	})}, nil
 }
 
@@ -144,7 +144,7 @@ type provider struct {
 	issuer *authserver.Issuer
 }
 
-// Routes implements [providers.Hosted].
+// Routes implements [providers.RouteProvider].
 func (p *provider) Routes() []providers.Route { return Routes(p.issuer) }
 
 // Routes are the routes of a local issuer, embedded or alone.

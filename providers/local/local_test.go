@@ -39,18 +39,18 @@ func openLocal(t *testing.T, change func(*local.Settings)) *provider {
 	if change != nil {
 		change(settings)
 	}
-	settings.Check(l.resource, func(key, reason, _ string) { t.Fatalf("%s: %s", key, reason) })
+	settings.Validate(l.resource, func(key, reason, _ string) { t.Fatalf("%s: %s", key, reason) })
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	var err error
-	l.Provider, err = settings.Open(ctx, providers.Site{
+	l.Provider, err = settings.Open(ctx, providers.ServerInfo{
 		Resource: l.resource, Name: "Test house", InitialScopes: []string{"mcp:use"}, KnownScopes: []string{"mcp:use", "files:read"},
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, route := range l.Provider.(providers.Hosted).Routes() {
+	for _, route := range l.Provider.(providers.RouteProvider).Routes() {
 		mux.Handle(route.Path, route.Handler)
 	}
 	return l
@@ -139,7 +139,7 @@ func TestTheLocalRoutesAreOpenOnlyWhereMeant(t *testing.T) {
 		"/introspect":                             false,
 	}
 	got := map[string]bool{}
-	for _, route := range openLocal(t, nil).Provider.(providers.Hosted).Routes() {
+	for _, route := range openLocal(t, nil).Provider.(providers.RouteProvider).Routes() {
 		if route.Handler == nil {
 			t.Errorf("%s has no handler", route.Path)
 		}
@@ -183,8 +183,8 @@ func TestLocalSettingsThatCannotBeRightAreReported(t *testing.T) {
 				c.change(settings)
 			}
 			var keys []string
-			settings.Check(must(providers.ParseResource(c.resource)), func(key, reason, wayOut string) {
-				if reason == "" || wayOut == "" {
+			settings.Validate(must(providers.ParseResource(c.resource)), func(key, reason, fix string) {
+				if reason == "" || fix == "" {
 					t.Errorf("%s is reported without a reason or a way out", key)
 				}
 				keys = append(keys, key)
@@ -199,7 +199,7 @@ func TestLocalSettingsThatCannotBeRightAreReported(t *testing.T) {
 // Open must not count on somebody having called Check: this is the guardrail between a toy and the public.
 func TestTheLocalIssuerDoesNotOpenInPublic(t *testing.T) {
 	kind, _ := configs.KindNamed("local")
-	p, err := kind.Defaults().Open(t.Context(), providers.Site{
+	p, err := kind.Defaults().Open(t.Context(), providers.ServerInfo{
 		Resource: must(providers.ParseResource("https://mcp.example.com/mcp")), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err == nil {

@@ -11,17 +11,17 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Diagnose implements [diagnostics.Diagnosable].
-func (s *Settings) Diagnose(site providers.Site) diagnostics.Diagnosis {
-	rules := s.rules(site.Resource)
+// Diagnose implements [diagnostics.Diagnoser].
+func (s *Settings) Diagnose(info providers.ServerInfo) diagnostics.Diagnosis {
+	rules := s.rules(info.Resource)
 	d := diagnostics.Diagnosis{
-		Metadata:         s.metadata(site, rules),
+		Metadata:         s.metadata(info, rules),
 		Authorities:      s.authorities(rules.Issuers),
 		Keys:             diagnostics.Endpoint{URL: s.JWKSURL, Setting: "provider.jwks_url"},
 		Keyless:          s.Introspection == introspectAlways,
 		Algorithms:       rules.Algorithms,
 		Leeway:           s.Leeway,
-		DefaultScopes:    rules.ScopeNames.ToLocal(s.DefaultScopes),
+		DefaultScopes:    rules.ScopeMap.ToLocal(s.DefaultScopes),
 		HTTPAllowedHosts: s.HTTPAllowedHosts,
 	}
 	if s.Introspection != introspectNothing {
@@ -35,12 +35,12 @@ func (s *Settings) Diagnose(site providers.Site) diagnostics.Diagnosis {
 		}
 	}
 	if s.admitsOtherTypes(rules) {
-		d.Examinations = append(d.Examinations, diagnostics.Examination{
+		d.Checks = append(d.Checks, diagnostics.Check{
 			Name: "provider.token_types", Expected: "something tells access tokens from the provider's other JWTs",
 			Run: func(context.Context, *http.Client) diagnostics.Outcome {
 				found := "neither the typ header (" + strings.Join(rules.TokenTypes, ", ") + ") nor a required claim does: " +
 					"a refresh token that does not say so in a claim is accepted"
-				return diagnostics.Doubtful(found, admitsOtherTypesFix+", or a preset")
+				return diagnostics.Warning(found, admitsOtherTypesFix+", or a preset")
 			},
 		})
 	}
@@ -50,7 +50,7 @@ func (s *Settings) Diagnose(site providers.Site) diagnostics.Diagnosis {
 // authorities are the issuer as this server reads it, and those that clients are sent to; mostly they are one.
 func (s *Settings) authorities(issuers []string) []diagnostics.Authority {
 	own := s.discovery(issuers, nil)
-	wayOut := func(setting string) string {
+	fix := func(setting string) string {
 		return "write in " + setting + " what the metadata names, if this is your provider: clients compare it byte for byte, and so does this server with its tokens"
 	}
 	var list []diagnostics.Authority
@@ -62,15 +62,15 @@ func (s *Settings) authorities(issuers []string) []diagnostics.Authority {
 		case s.DiscoveryURL != "" && token.IsTemplate(s.Issuer):
 			setting = "provider.discovery_url"
 		}
-		list = append(list, diagnostics.Authority{Identifier: own.Issuers[0], Setting: setting, WayOut: wayOut(setting), Places: own.MetadataURLs, Issuers: own.Issuers, ForServer: true})
+		list = append(list, diagnostics.Authority{Identifier: own.Issuers[0], Setting: setting, Fix: fix(setting), MetadataURLs: own.MetadataURLs, Issuers: own.Issuers, ForServer: true})
 	}
 	setting := "provider.issuer"
 	if len(s.AuthorizationServers) > 0 {
 		setting = "provider.authorization_servers"
 	}
 	for _, server := range s.authorizationServers(issuers) {
-		forClients := diagnostics.Authority{Identifier: server, Setting: setting, WayOut: wayOut(setting), Places: token.MetadataURLs(server), Issuers: []string{server}, ForClients: true}
-		if len(list) > 0 && slices.Equal(list[0].Places, forClients.Places) && slices.Equal(list[0].Issuers, forClients.Issuers) {
+		forClients := diagnostics.Authority{Identifier: server, Setting: setting, Fix: fix(setting), MetadataURLs: token.MetadataURLs(server), Issuers: []string{server}, ForClients: true}
+		if len(list) > 0 && slices.Equal(list[0].MetadataURLs, forClients.MetadataURLs) && slices.Equal(list[0].Issuers, forClients.Issuers) {
 			list[0].ForClients = true
 			continue
 		}

@@ -98,29 +98,29 @@ func Defaults() *Settings {
 }
 
 // Open implements [providers.Settings].
-func (s *Settings) Open(ctx context.Context, site providers.Site) (providers.Provider, error) {
-	rules := s.rules(site.Resource)
+func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
+	rules := s.rules(info.Resource)
 	if s.AudienceMode == clientAllowList {
-		site.Logger.Warn("tokens of these clients are accepted although they need not be meant for this resource", "setting", "provider.audience_mode", "clients", s.AllowedClients)
+		info.Logger.Warn("tokens of these clients are accepted although they need not be meant for this resource", "setting", "provider.audience_mode", "clients", s.AllowedClients)
 	}
 	if !s.IDTokenGuard {
-		site.Logger.Warn("tokens that look like ID tokens are accepted", "setting", "provider.id_token_guard")
+		info.Logger.Warn("tokens that look like ID tokens are accepted", "setting", "provider.id_token_guard")
 	}
 	if s.admitsOtherTypes(rules) {
-		site.Logger.Warn("every JWT of the provider for this resource is accepted as an access token, refresh tokens included, "+
+		info.Logger.Warn("every JWT of the provider for this resource is accepted as an access token, refresh tokens included, "+
 			"unless it looks like an ID token or says in a claim that it is another token",
 			"setting", "provider.token_types", "accepted", s.TokenTypes, "fix", admitsOtherTypesFix)
 	}
-	client := token.NewClient(nil, site.UserAgent)
+	client := token.NewClient(nil, info.UserAgent)
 	metadata := s.discovery(rules.Issuers, client)
-	p := token.Parts{ScopeNames: rules.ScopeNames, Advertised: s.ScopesAdvertised, Metadata: s.metadata(site, rules)}
+	p := token.Parts{ScopeMap: rules.ScopeMap, Advertised: s.ScopesAdvertised, Metadata: s.metadata(info, rules)}
 	if s.Introspection != introspectAlways {
 		source := token.KeySource{URL: metadata.KeysURL, Patience: metadata.Timeout(), Client: client, Issuer: s.DiscoveryIssuer,
 			Introspects: s.Introspection == introspectOpaque}
 		if s.JWKSURL != "" {
 			source.URL = token.StaticURL(s.JWKSURL)
 		}
-		p.Keys = token.NewKeySet(source, token.KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
+		p.Keys = token.NewKeySet(source, token.KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, info.Logger)
 		p.Verifier = token.NewVerifier(rules, p.Keys)
 		go p.Keys.Run(ctx)
 	}
@@ -137,7 +137,7 @@ func (s *Settings) Open(ctx context.Context, site providers.Site) (providers.Pro
 		if s.IntrospectionNoExp {
 			rules.WithoutExpiry = s.IntrospectionCache
 		}
-		p.Introspector = token.NewIntrospector(ctx, style, endpoint, client, rules, s.IntrospectionCache, site.Logger)
+		p.Introspector = token.NewIntrospector(ctx, style, endpoint, client, rules, s.IntrospectionCache, info.Logger)
 	}
 	return token.NewProvider(p), nil
 }
@@ -151,9 +151,9 @@ func (s *Settings) admitsOtherTypes(rules token.Rules) bool {
 
 const admitsOtherTypesFix = "name in provider.required_claims a claim and value that only access tokens have, such as token_use=access"
 
-func (s *Settings) metadata(site providers.Site, rules token.Rules) providers.Metadata {
-	m := site.Metadata(s.authorizationServers(rules.Issuers)...)
-	m.ScopesSupported = rules.ScopeNames.ToProvider(site.InitialScopes)
+func (s *Settings) metadata(info providers.ServerInfo, rules token.Rules) providers.Metadata {
+	m := info.Metadata(s.authorizationServers(rules.Issuers)...)
+	m.ScopesSupported = rules.ScopeMap.ToProvider(info.InitialScopes)
 	if len(s.ScopesAdvertised) > 0 {
 		m.ScopesSupported = s.ScopesAdvertised
 	}
@@ -163,12 +163,12 @@ func (s *Settings) metadata(site providers.Site, rules token.Rules) providers.Me
 // rules are the settings as the verifier wants them. What they say was checked.
 func (s *Settings) rules(resource providers.Resource) token.Rules {
 	rules := token.Rules{
-		Audiences: s.Audiences, IDTokenShape: !s.IDTokenGuard,
+		Audiences: s.Audiences, AllowIDTokens: !s.IDTokenGuard,
 		ScopeClaims: s.ScopeClaims, DefaultScopes: s.DefaultScopes, ClientClaims: s.ClientClaims, SubjectClaim: s.SubjectClaim,
 		Leeway: s.Leeway, MaxTokenBytes: s.MaxTokenBytes,
 	}
 	rules.Issuers, rules.IssuerClaims = token.ExpandTenants(s.Issuer, s.Tenants)
-	rules.ScopeNames, _ = token.ParseScopeNames(s.ScopeMap)
+	rules.ScopeMap, _ = token.ParseScopeMap(s.ScopeMap)
 	if len(rules.Audiences) == 0 {
 		rules.Audiences = []string{resource.String()}
 	}

@@ -40,7 +40,7 @@ func openOIDC(t *testing.T, s *oidc.Settings, resource string) providers.Provide
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	p, err := s.Open(ctx, providers.Site{Resource: r, InitialScopes: []string{"mcp:use"}, Logger: slog.New(slog.DiscardHandler)})
+	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, InitialScopes: []string{"mcp:use"}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,11 +214,11 @@ func TestOIDCSettingsAreCheckedAllAtOnce(t *testing.T) {
 				s.KeyRefetchInterval = 30 * time.Second
 			}
 			var keys, ways []string
-			s.Check(resource, func(key, reason, wayOut string) {
-				if reason == "" || wayOut == "" {
-					t.Errorf("%s: reason %q, way out %q", key, reason, wayOut)
+			s.Validate(resource, func(key, reason, fix string) {
+				if reason == "" || fix == "" {
+					t.Errorf("%s: reason %q, way out %q", key, reason, fix)
 				}
-				keys, ways = append(keys, key), append(ways, wayOut)
+				keys, ways = append(keys, key), append(ways, fix)
 			})
 			if strings.Join(keys, " ") != c.want || !strings.Contains(strings.Join(ways, " "), c.hint) {
 				t.Errorf("reported %v (%v), want %s", keys, ways, c.want)
@@ -267,8 +267,8 @@ func TestOIDCWarnsWhereNothingTellsAccessTokensFromOthers(t *testing.T) {
 			cancel() // nothing is asked
 			var log lockedLog
 			settings := oidcSettings(t, "https://tenant.example", c.change)
-			site := providers.Site{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-			if _, err := settings.Open(ctx, site); err != nil {
+			info := providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+			if _, err := settings.Open(ctx, info); err != nil {
 				t.Fatal(err)
 			}
 			line := log.String()
@@ -280,7 +280,7 @@ func TestOIDCWarnsWhereNothingTellsAccessTokensFromOthers(t *testing.T) {
 					t.Errorf("%q has no %s", line, part)
 				}
 			}
-			examined := slices.ContainsFunc(settings.Diagnose(site).Examinations, func(x diagnostics.Examination) bool { return x.Name == "provider.token_types" })
+			examined := slices.ContainsFunc(settings.Diagnose(info).Checks, func(x diagnostics.Check) bool { return x.Name == "provider.token_types" })
 			if examined != c.warns {
 				t.Errorf("doctor looks at it: %t", examined)
 			}

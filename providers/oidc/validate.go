@@ -13,8 +13,8 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Check implements [providers.Settings].
-func (s *Settings) Check(resource providers.Resource, report func(key, reason, wayOut string)) {
+// Validate implements [providers.Settings].
+func (s *Settings) Validate(resource providers.Resource, report func(key, reason, fix string)) {
 	s.checkIssuer(report)
 	s.checkAddresses(report)
 	s.checkAudience(resource, report)
@@ -40,7 +40,7 @@ func (s *Settings) Check(resource providers.Resource, report func(key, reason, w
 }
 
 // checkIssuer looks at the issuer, and at what an issuer template needs beside it.
-func (s *Settings) checkIssuer(report func(key, reason, wayOut string)) {
+func (s *Settings) checkIssuer(report func(key, reason, fix string)) {
 	hosts, template := token.PlainHTTPHosts(s.HTTPAllowedHosts), token.IsTemplate(s.Issuer)
 	if s.Issuer == "" {
 		report("issuer", "nobody said who issues the tokens", "write the issuer as the provider's metadata says it, such as https://login.example.com/realms/main")
@@ -69,7 +69,7 @@ func (s *Settings) checkIssuer(report func(key, reason, wayOut string)) {
 	}
 }
 
-func (s *Settings) checkAddresses(report func(key, reason, wayOut string)) {
+func (s *Settings) checkAddresses(report func(key, reason, fix string)) {
 	hosts := token.PlainHTTPHosts(s.HTTPAllowedHosts)
 	for _, u := range []struct{ key, value string }{
 		{"discovery_url", s.DiscoveryURL}, {"jwks_url", s.JWKSURL}, {"introspection_url", s.IntrospectionURL},
@@ -90,7 +90,7 @@ func (s *Settings) checkAddresses(report func(key, reason, wayOut string)) {
 	}
 }
 
-func (s *Settings) checkAudience(resource providers.Resource, report func(key, reason, wayOut string)) {
+func (s *Settings) checkAudience(resource providers.Resource, report func(key, reason, fix string)) {
 	for _, audience := range s.Audiences {
 		if strings.TrimSpace(audience) == "" {
 			report("audiences", "an entry is empty", "remove it; without any, the resource "+resource.String()+" is the audience")
@@ -115,7 +115,7 @@ func (s *Settings) checkAudience(resource providers.Resource, report func(key, r
 	}
 }
 
-func (s *Settings) checkClaims(report func(key, reason, wayOut string)) {
+func (s *Settings) checkClaims(report func(key, reason, fix string)) {
 	for _, entry := range s.RequiredClaims {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok || strings.TrimSpace(name) == "" || value == "" {
@@ -138,8 +138,8 @@ func (s *Settings) checkClaims(report func(key, reason, wayOut string)) {
 	}
 }
 
-func (s *Settings) checkScopes(report func(key, reason, wayOut string)) {
-	_, wrong := token.ParseScopeNames(s.ScopeMap)
+func (s *Settings) checkScopes(report func(key, reason, fix string)) {
+	_, wrong := token.ParseScopeMap(s.ScopeMap)
 	for _, entry := range wrong {
 		report("scope_map", strconv.Quote(entry)+" does not say which scope of theirs is which of ours", "write theirs=ours, such as api://demo/mcp.use=mcp:use")
 	}
@@ -155,7 +155,7 @@ func (s *Settings) checkScopes(report func(key, reason, wayOut string)) {
 	}
 }
 
-func (s *Settings) checkIntrospection(report func(key, reason, wayOut string)) {
+func (s *Settings) checkIntrospection(report func(key, reason, fix string)) {
 	for _, word := range []struct {
 		key, value string
 		accepted   []string

@@ -21,13 +21,13 @@ func sound(t testing.TB) *providertest.Subject {
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	return &providertest.Subject{
 		Issuer: issuer, Resource: mustResource(t),
-		Open: func(ctx context.Context, site providers.Site) (providers.Provider, error) {
+		Open: func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 			keys := token.NewKeySet(token.KeySource{
 				URL:    func(context.Context) (string, error) { return issuer.KeysURL(), nil },
 				Client: issuer.Client(),
-			}, issuer.KeyPolicy, site.Logger)
+			}, issuer.KeyPolicy, info.Logger)
 			go keys.Run(ctx)
-			return newAdapter(issuer, site, keys, keys), nil
+			return newAdapter(issuer, info, keys, keys), nil
 		},
 		Good: []providertest.Variety{
 			{Name: "ES256", Header: map[string]any{"kid": es}},
@@ -41,23 +41,23 @@ func sound(t testing.TB) *providertest.Subject {
 
 type adapter struct {
 	*token.Verifier
-	site   providers.Site
+	info   providers.ServerInfo
 	issuer *providertest.Issuer
 	keys   *token.KeySet
 }
 
 // newAdapter is of keys, which verify by source.
-func newAdapter(issuer *providertest.Issuer, site providers.Site, keys *token.KeySet, source oidc.KeySet) *adapter {
-	rules := issuer.Rules(site.Resource.String())
+func newAdapter(issuer *providertest.Issuer, info providers.ServerInfo, keys *token.KeySet, source oidc.KeySet) *adapter {
+	rules := issuer.Rules(info.Resource.String())
 	rules.Algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA}
-	return &adapter{Verifier: token.NewVerifier(rules, source), site: site, issuer: issuer, keys: keys}
+	return &adapter{Verifier: token.NewVerifier(rules, source), info: info, issuer: issuer, keys: keys}
 }
 
 func (a *adapter) Keys() providers.KeyStatus { return a.keys.Status() }
 func (a *adapter) Metadata() providers.Metadata {
 	return providers.Metadata{
-		Resource: a.site.Resource.String(), AuthorizationServers: []string{a.issuer.URL()}, ScopesSupported: a.site.InitialScopes,
-		BearerMethodsSupported: []string{"header"}, ResourceName: a.site.Name,
+		Resource: a.info.Resource.String(), AuthorizationServers: []string{a.issuer.URL()}, ScopesSupported: a.info.InitialScopes,
+		BearerMethodsSupported: []string{"header"}, ResourceName: a.info.Name,
 	}
 }
 

@@ -31,40 +31,40 @@ const maxAnswerBytes = 1 << 20
 
 // registrationExaminations compare what is registered in the environment with what is configured here: the only use that
 // this server has for API credentials.
-func (s *Settings) registrationExaminations(site providers.Site) []diagnostics.Examination {
+func (s *Settings) registrationExaminations(info providers.ServerInfo) []diagnostics.Check {
 	const credentials, record = "registration.credentials", "registration.record"
 	var (
 		accessToken string
 		found       registration
 	)
-	return []diagnostics.Examination{
+	return []diagnostics.Check{
 		{Name: credentials, Expected: "the environment takes provider.client_id and provider.client_secret",
 			Run: func(ctx context.Context, client *http.Client) diagnostics.Outcome {
 				if s.ClientID == "" || s.ClientSecret == "" {
-					o := diagnostics.Unasked("no provider.client_id and provider.client_secret are set; serving needs none, only this comparison does")
+					o := diagnostics.Skipped("no provider.client_id and provider.client_secret are set; serving needs none, only this comparison does")
 					o.Stop = "there are no API credentials to ask with"
 					return o
 				}
 				var problem error
 				if accessToken, problem = s.managementToken(ctx, client); problem != nil {
-					return diagnostics.Broken(problem.Error(), "copy both from the dashboard, Settings, API Credentials, of this very environment; or leave both out: serving needs none")
+					return diagnostics.Failed(problem.Error(), "copy both from the dashboard, Settings, API Credentials, of this very environment; or leave both out: serving needs none")
 				}
-				return diagnostics.Fine("they are taken")
+				return diagnostics.OK("they are taken")
 			}},
 		{Name: record, Needs: []string{credentials}, Expected: "the environment knows " + s.ResourceID,
 			Run: func(ctx context.Context, client *http.Client) diagnostics.Outcome {
 				var problem error
 				if found, problem = s.readRecord(ctx, client, accessToken); problem != nil {
-					return diagnostics.Broken(problem.Error(), "copy provider.resource_id from the dashboard, MCP Servers, of the environment in provider.environment_url")
+					return diagnostics.Failed(problem.Error(), "copy provider.resource_id from the dashboard, MCP Servers, of the environment in provider.environment_url")
 				}
-				return diagnostics.Fine(s.ResourceID + " is registered")
+				return diagnostics.OK(s.ResourceID + " is registered")
 			}},
-		{Name: "registration.server_url", Needs: []string{record}, Expected: "the Server URL is " + site.Resource.String(),
+		{Name: "registration.server_url", Needs: []string{record}, Expected: "the Server URL is " + info.Resource.String(),
 			Run: func(context.Context, *http.Client) diagnostics.Outcome {
-				return compareServerURL(found.ServerURL, site.Resource)
+				return compareServerURL(found.ServerURL, info.Resource)
 			}},
 		{Name: "registration.scopes", Needs: []string{record}, Expected: "all scopes of this server are registered and enabled",
-			Run: func(context.Context, *http.Client) diagnostics.Outcome { return s.compareScopes(found, site) }},
+			Run: func(context.Context, *http.Client) diagnostics.Outcome { return s.compareScopes(found, info) }},
 		{Name: "registration.clients", Needs: []string{record}, Expected: "clients may register themselves, or describe themselves by a document",
 			Run: func(context.Context, *http.Client) diagnostics.Outcome { return compareClients(found) }},
 	}
@@ -126,17 +126,17 @@ func compareServerURL(registered string, resource providers.Resource) diagnostic
 	u, err := url.Parse(registered)
 	switch {
 	case registered == "":
-		return diagnostics.Fine("none is registered, so that tokens name the id only, which is enough here")
+		return diagnostics.OK("none is registered, so that tokens name the id only, which is enough here")
 	case token.SameAudience(registered, resource.String()):
-		return diagnostics.Fine(providers.Quote(registered))
+		return diagnostics.OK(providers.Quote(registered))
 	case err == nil && token.SameAudience(u.Scheme+"://"+u.Host, resource.Origin()):
-		return diagnostics.Doubtful(providers.Quote(registered)+", on the same host", "register "+resource.String()+" in the dashboard; other servers and clients compare it byte for byte, this one does not need it")
+		return diagnostics.Warning(providers.Quote(registered)+", on the same host", "register "+resource.String()+" in the dashboard; other servers and clients compare it byte for byte, this one does not need it")
 	}
-	return diagnostics.Broken(providers.Quote(registered), "register "+resource.String()+" as the Server URL in the dashboard, or mend provider.resource_id if that is the registration of another server")
+	return diagnostics.Failed(providers.Quote(registered), "register "+resource.String()+" as the Server URL in the dashboard, or mend provider.resource_id if that is the registration of another server")
 }
 
 // compareScopes looks at the scopes of first sign-in most severely: without them nobody gets in.
-func (s *Settings) compareScopes(record registration, site providers.Site) diagnostics.Outcome {
+func (s *Settings) compareScopes(record registration, info providers.ServerInfo) diagnostics.Outcome {
 	var registered []string
 	for _, scope := range record.Scopes {
 		if scope.Enabled == nil || *scope.Enabled {
@@ -146,25 +146,25 @@ func (s *Settings) compareScopes(record registration, site providers.Site) diagn
 	missing := func(needed []string) []string {
 		return slices.DeleteFunc(slices.Clone(needed), func(scope string) bool { return slices.Contains(registered, scope) })
 	}
-	if first := missing(s.metadata(site).ScopesSupported); len(first) > 0 {
-		return diagnostics.Broken("missing are "+strings.Join(first, " ")+", which clients ask for at first sign-in; registered are "+providers.Quote(strings.Join(registered, " ")),
+	if first := missing(s.metadata(info).ScopesSupported); len(first) > 0 {
+		return diagnostics.Failed("missing are "+strings.Join(first, " ")+", which clients ask for at first sign-in; registered are "+providers.Quote(strings.Join(registered, " ")),
 			"add them to the MCP server in the dashboard and enable them, or take them out of scopes.required and scopes.initial")
 	}
-	if later := missing(site.KnownScopes); len(later) > 0 {
-		return diagnostics.Doubtful("missing are "+strings.Join(later, " ")+", which some tools need", "add them to the MCP server in the dashboard and enable them; until then nobody can call these tools, unless a broader scope includes them")
+	if later := missing(info.KnownScopes); len(later) > 0 {
+		return diagnostics.Warning("missing are "+strings.Join(later, " ")+", which some tools need", "add them to the MCP server in the dashboard and enable them; until then nobody can call these tools, unless a broader scope includes them")
 	}
-	return diagnostics.Fine(providers.Quote(strings.Join(registered, " ")))
+	return diagnostics.OK(providers.Quote(strings.Join(registered, " ")))
 }
 
 func compareClients(record registration) diagnostics.Outcome {
 	documents := record.EnableCIMD != nil && *record.EnableCIMD
 	switch {
 	case record.NoDCR && !documents:
-		return diagnostics.Doubtful("both are switched off", "switch one of them on in the dashboard, MCP Servers, or register every client by hand; clients cache what they know, so connect them anew")
+		return diagnostics.Warning("both are switched off", "switch one of them on in the dashboard, MCP Servers, or register every client by hand; clients cache what they know, so connect them anew")
 	case record.NoDCR:
-		return diagnostics.Fine("by a document; older clients know only registration")
+		return diagnostics.OK("by a document; older clients know only registration")
 	case !documents:
-		return diagnostics.Fine("by registration")
+		return diagnostics.OK("by registration")
 	}
-	return diagnostics.Fine("by registration, or by a document")
+	return diagnostics.OK("by registration, or by a document")
 }

@@ -72,11 +72,11 @@ func (s *Settings) Derive(say func(key, value, from string)) {
 }
 
 // Open implements [providers.Settings].
-func (s *Settings) Open(ctx context.Context, site providers.Site) (providers.Provider, error) {
-	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(s.keysURL()), Client: token.NewClient(nil, site.UserAgent)},
-		token.KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, site.Logger)
+func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
+	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(s.keysURL()), Client: token.NewClient(nil, info.UserAgent)},
+		token.KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, info.Logger)
 	go keys.Run(ctx)
-	return token.NewProvider(token.Parts{Keys: keys, Verifier: token.NewVerifier(s.rules(), keys), Metadata: s.metadata(site)}), nil
+	return token.NewProvider(token.Parts{Keys: keys, Verifier: token.NewVerifier(s.rules(), keys), Metadata: s.metadata(info)}), nil
 }
 
 func (s *Settings) rules() token.Rules {
@@ -94,8 +94,8 @@ func (s *Settings) rules() token.Rules {
 	}
 }
 
-func (s *Settings) metadata(site providers.Site) providers.Metadata {
-	m := site.Metadata(s.authorizationServer())
+func (s *Settings) metadata(info providers.ServerInfo) providers.Metadata {
+	m := info.Metadata(s.authorizationServer())
 	if override, _ := parseMetadata(s.ProtectedResourceMetadata); override != nil { // the check has seen it
 		m.ResourceDocumentation = override.ResourceDocumentation
 		if override.ResourceName != "" {

@@ -33,11 +33,11 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Check(r, func(key, reason, _ string) { t.Errorf("%s: %s", key, reason) })
+	s.Validate(r, func(key, reason, _ string) { t.Errorf("%s: %s", key, reason) })
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	p, err := s.Open(ctx, providers.Site{Resource: r, Name: "Gatehouse", InitialScopes: []string{"greet:read"}, Logger: slog.New(slog.DiscardHandler)})
+	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, Name: "Gatehouse", InitialScopes: []string{"greet:read"}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestScalekitSaysWhatIsWrongWithItsMetadata(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &scalekit.Settings{EnvironmentURL: "https://acme.scalekit.com", ResourceID: scalekitID, ProtectedResourceMetadata: c.metadata}
 			var said []string
-			s.Check(resource, func(key, reason, _ string) {
+			s.Validate(resource, func(key, reason, _ string) {
 				if key == "protected_resource_metadata" {
 					said = append(said, reason)
 				}

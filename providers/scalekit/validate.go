@@ -17,8 +17,8 @@ import (
 
 var resourceIDPattern = regexp.MustCompile(`^res_[0-9A-Za-z]+$`)
 
-// Check implements [providers.Settings].
-func (s *Settings) Check(resource providers.Resource, report func(key, reason, wayOut string)) {
+// Validate implements [providers.Settings].
+func (s *Settings) Validate(resource providers.Resource, report func(key, reason, fix string)) {
 	s.checkEnvironment(report)
 	s.checkResourceID(report)
 	s.checkAudience(resource, report)
@@ -33,14 +33,14 @@ func (s *Settings) Check(resource providers.Resource, report func(key, reason, w
 	token.CheckMaxTokenBytes(s.MaxTokenBytes, report)
 }
 
-func (s *Settings) checkEnvironment(report func(key, reason, wayOut string)) {
-	const key, wayOut = "environment_url", "copy it from the dashboard, Settings, API Credentials; it looks like https://acme.scalekit.com"
+func (s *Settings) checkEnvironment(report func(key, reason, fix string)) {
+	const key, fix = "environment_url", "copy it from the dashboard, Settings, API Credentials; it looks like https://acme.scalekit.com"
 	u, err := url.Parse(s.EnvironmentURL)
 	switch wrong := token.PlainHTTPHosts(nil).CheckIdentifier(s.EnvironmentURL); {
 	case s.EnvironmentURL == "":
-		report(key, "nobody said which Scalekit environment issues the tokens", wayOut)
+		report(key, "nobody said which Scalekit environment issues the tokens", fix)
 	case wrong != nil:
-		report(key, wrong.Error(), wayOut+token.SchemeHint(s.EnvironmentURL))
+		report(key, wrong.Error(), fix+token.SchemeHint(s.EnvironmentURL))
 	case err == nil && strings.HasPrefix(u.Path, resourcesPath):
 		id := strings.TrimSuffix(strings.TrimPrefix(u.Path, resourcesPath), "/")
 		report(key, "it is the address of one MCP server in the environment", "did you mean "+u.Scheme+"://"+u.Host+", with provider.resource_id "+id+"?")
@@ -49,16 +49,16 @@ func (s *Settings) checkEnvironment(report func(key, reason, wayOut string)) {
 	}
 }
 
-func (s *Settings) checkResourceID(report func(key, reason, wayOut string)) {
-	const key, wayOut = "resource_id", "copy the Resource ID from the dashboard, MCP Servers; it looks like res_103100112351265282"
+func (s *Settings) checkResourceID(report func(key, reason, fix string)) {
+	const key, fix = "resource_id", "copy the Resource ID from the dashboard, MCP Servers; it looks like res_103100112351265282"
 	_, after, isURL := strings.Cut(s.ResourceID, resourcesPath)
 	switch {
 	case s.ResourceID == "":
-		report(key, "nobody said which MCP server of the environment this is, and tokens for all of them have the same issuer", wayOut)
+		report(key, "nobody said which MCP server of the environment this is, and tokens for all of them have the same issuer", fix)
 	case isURL && resourceIDPattern.MatchString(strings.TrimSuffix(after, "/")):
 		report(key, "it is an address, not an id", "did you mean "+strings.TrimSuffix(after, "/")+"?")
 	case !resourceIDPattern.MatchString(s.ResourceID):
-		report(key, idOfAnotherKind(s.ResourceID, "it is not the id of an MCP server"), wayOut)
+		report(key, idOfAnotherKind(s.ResourceID, "it is not the id of an MCP server"), fix)
 	}
 }
 
@@ -76,7 +76,7 @@ func idOfAnotherKind(id, otherwise string) string {
 	return otherwise
 }
 
-func (s *Settings) checkAudience(resource providers.Resource, report func(key, reason, wayOut string)) {
+func (s *Settings) checkAudience(resource providers.Resource, report func(key, reason, fix string)) {
 	if s.ExpectedAudience == "" || s.ExpectedAudience == s.ResourceID || token.SameAudience(s.ExpectedAudience, resource.String()) {
 		return
 	}
@@ -87,7 +87,7 @@ func (s *Settings) checkAudience(resource providers.Resource, report func(key, r
 	report("expected_audience", reason, "write "+resource.String()+" here and as the Server URL in the dashboard, or set resource to what is registered there; it may also be left out")
 }
 
-func (s *Settings) checkClientID(report func(key, reason, wayOut string)) {
+func (s *Settings) checkClientID(report func(key, reason, fix string)) {
 	if s.ClientID != "" && !strings.Contains(s.ClientID, "skc_") {
 		if what := idOfAnotherKind(s.ClientID, ""); what != "" {
 			report("client_id", what+", not an API credential", "copy it from the dashboard, Settings, API Credentials, or leave it out: serving needs none")
@@ -96,7 +96,7 @@ func (s *Settings) checkClientID(report func(key, reason, wayOut string)) {
 }
 
 // checkMetadata compares the metadata from the dashboard with everything else that was said.
-func (s *Settings) checkMetadata(resource providers.Resource, report func(key, reason, wayOut string)) {
+func (s *Settings) checkMetadata(resource providers.Resource, report func(key, reason, fix string)) {
 	const key = "protected_resource_metadata"
 	metadata, problem := parseMetadata(s.ProtectedResourceMetadata)
 	if problem != nil {

@@ -247,7 +247,7 @@ func checkNoIDToken(v *Verifier, claims object, id *providers.Identity) error {
 	if _, present := claims.claim("c_hash"); present {
 		return providers.Invalidf(providers.IDToken, "it has \"c_hash\", as only ID tokens have")
 	}
-	if v.rules.IDTokenShape {
+	if v.rules.AllowIDTokens {
 		return nil
 	}
 	for _, name := range []string{"nonce", "at_hash"} {

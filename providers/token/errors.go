@@ -10,7 +10,7 @@ import (
 
 // causedByToken marks an outage that any sender can cause, and says when it may be over.
 func causedByToken(err error, retryAfter time.Duration) error {
-	if r, ok := errors.AsType[*providers.Refusal](err); ok {
+	if r, ok := errors.AsType[*providers.Error](err); ok {
 		marked := *r
 		marked.RetryAfter, marked.CountsAsFailure = retryAfter, true
 		return &marked
@@ -20,7 +20,7 @@ func causedByToken(err error, retryAfter time.Duration) error {
 
 // detached is err with its detail put together, to be kept: what it is made of may be as large as a token.
 func detached(err error) error {
-	if r, ok := errors.AsType[*providers.Refusal](err); ok {
+	if r, ok := errors.AsType[*providers.Error](err); ok {
 		return providers.Errorf(r.Unwrap(), r.Reason, "%s", r.Detail())
 	}
 	return err

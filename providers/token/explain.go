@@ -88,7 +88,7 @@ func (e Explanation) LogValue() slog.Value {
 }
 
 func (e *Explanation) add(f Finding, err error) {
-	var refusal *providers.Refusal
+	var refusal *providers.Error
 	if errors.As(err, &refusal) {
 		f.Reason, f.Detail = refusal.Reason, refusal.Detail()
 	}

@@ -93,7 +93,7 @@ func TestAnExplanationSaysWhatVerificationDid(t *testing.T) {
 			if got := providers.ReasonOf(err); got != c.want || first != got || e.OK() != (err == nil) {
 				t.Errorf("it was refused for %q, and explained by %q; want %q", got, first, c.want)
 			}
-			hints := e.Likeliest()
+			hints := e.Hints()
 			if (len(hints) == 0) != e.OK() || len(hints) > 0 && !strings.Contains(hints[0].Cause, c.cause) {
 				t.Errorf("the likeliest cause of %+v is %q, want %q", e.Findings, hints, c.cause)
 			}
@@ -147,7 +147,7 @@ func TestAnExplanationGoesThroughAllRules(t *testing.T) {
 func TestAnAnswerOfTheIssuerIsExplainedToo(t *testing.T) {
 	r := newRegistry(t, says(map[string]any{"aud": "https://other.example"}))
 	e := asking(t, r, nil).(token.Explainer).Explain(context.Background(), opaque, true)
-	if hints := e.Likeliest(); e.OK() || len(hints) == 0 || !strings.Contains(hints[0].Cause, "meant for something else") {
+	if hints := e.Hints(); e.OK() || len(hints) == 0 || !strings.Contains(hints[0].Cause, "meant for something else") {
 		t.Errorf("got %+v", e)
 	}
 	for want, changes := range map[string]map[string]any{
@@ -156,8 +156,8 @@ func TestAnAnswerOfTheIssuerIsExplainedToo(t *testing.T) {
 		"and not until when":    {"exp": nil},
 		`does not call it a bearer access token: token_type is "DPoP",`: {"token_type": "DPoP"},
 	} {
-		hints := asking(t, newRegistry(t, says(changes)), nil).(token.Explainer).Explain(context.Background(), opaque, true).Likeliest()
-		if len(hints) == 0 || !strings.Contains(hints[0].Cause, want) || strings.Contains(hints[0].WayOut, "in the README") {
+		hints := asking(t, newRegistry(t, says(changes)), nil).(token.Explainer).Explain(context.Background(), opaque, true).Hints()
+		if len(hints) == 0 || !strings.Contains(hints[0].Cause, want) || strings.Contains(hints[0].Fix, "in the README") {
 			t.Errorf("%v is explained by %q, want %q", changes, hints, want)
 		}
 	}

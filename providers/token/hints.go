@@ -10,11 +10,11 @@ import (
 )
 
 // Hint is one explanation of why a token is refused, and what to do about it.
-type Hint struct{ Cause, WayOut string }
+type Hint struct{ Cause, Fix string }
 
-// Likeliest returns explanations of a refusal, the likeliest first. A cause that makes others follow stands before them: an
+// Hints returns explanations of a refusal, the likeliest first. A cause that makes others follow stands before them: an
 // ID token is for another audience too, but that is not what is wrong with it.
-func (e Explanation) Likeliest() []Hint {
+func (e Explanation) Hints() []Hint {
 	var hints []Hint
 	for _, guess := range []func(Explanation) (Hint, bool){
 		guessOpaque, guessExpired, guessOtherToken, guessIDToken, guessSlash, guessIssuer, guessNoAudience, guessOtherResource,
@@ -26,7 +26,7 @@ func (e Explanation) Likeliest() []Hint {
 	}
 	if len(hints) == 0 && !e.OK() {
 		first := e.Findings[slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason != "" })]
-		hints = append(hints, Hint{Cause: first.Detail, WayOut: "see " + string(first.Reason) + " in the README"})
+		hints = append(hints, Hint{Cause: first.Detail, Fix: "see " + string(first.Reason) + " in the README"})
 	}
 	return hints
 }
@@ -71,13 +71,13 @@ func (e Explanation) ownType() string {
 // guessOtherToken names tokens other than ID tokens that are no access tokens, by what they say of
 // themselves.
 func guessOtherToken(e Explanation) (Hint, bool) {
-	const wayOut = "send the access token of the same token response"
+	const fix = "send the access token of the same token response"
 	_, isEvent := e.claims.claim("events")
 	switch own := e.ownType(); {
 	case strings.HasPrefix(own, "refresh") || own == "offline":
-		return Hint{"it is a refresh token, which is for the provider's token endpoint only", wayOut}, true
+		return Hint{"it is a refresh token, which is for the provider's token endpoint only", fix}, true
 	case strings.HasPrefix(own, "logout") || isEvent && e.failed(providers.TypeRefused):
-		return Hint{"it is a logout or security event token, which tells a client what happened and opens nothing", wayOut}, true
+		return Hint{"it is a logout or security event token, which tells a client what happened and opens nothing", fix}, true
 	}
 	return Hint{}, false
 }

@@ -100,7 +100,7 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Ide
 	case active:
 		return i.await(ctx, token, sum, true)
 	}
-	if providers.IsSparing(ctx) {
+	if providers.IsWithoutIntrospection(ctx) {
 		return nil, providers.Invalidf(providers.Throttled, "the issuer is not asked for an address that sent too many bad tokens")
 	}
 	return i.await(ctx, token, sum, false)

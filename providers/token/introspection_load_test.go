@@ -123,7 +123,7 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 				_, _ = i.Verify(context.Background(), c.before)
 				time.Sleep(c.wait)
 				issuer.become(func() { issuer.revoked = c.revoked })
-				_, err := i.Verify(providers.Sparing(context.Background()), token)
+				_, err := i.Verify(providers.WithoutIntrospection(context.Background()), token)
 				if got := providers.ReasonOf(err); got != c.want {
 					t.Errorf("got %v, want %q", err, c.want)
 				}
@@ -132,7 +132,7 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 				}
 				if c.revoked {
 					time.Sleep(keep)
-					if _, err := i.Verify(providers.Sparing(context.Background()), token); providers.ReasonOf(err) != providers.Throttled {
+					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()), token); providers.ReasonOf(err) != providers.Throttled {
 						t.Errorf("a token that is not active any more is asked about again: %v", err)
 					}
 				}
@@ -407,7 +407,7 @@ func TestAnAnswerWithoutExpIsExplainedWithItsSetting(t *testing.T) {
 			if e.failed(providers.ExpiryMissing) != (want == providers.ExpiryMissing) || e.OK() != (want == "") {
 				t.Errorf("%+v", e.Findings)
 			}
-			if hints := e.Likeliest(); want != "" && (len(hints) != 1 || !strings.Contains(hints[0].WayOut, "provider.introspection_without_exp")) {
+			if hints := e.Hints(); want != "" && (len(hints) != 1 || !strings.Contains(hints[0].Fix, "provider.introspection_without_exp")) {
 				t.Errorf("hints %+v", hints)
 			}
 		}

@@ -428,7 +428,7 @@ func TestWrongCredentialsAreLoggedOnceAMinute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := settings.Open(t.Context(), providers.Site{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	p, err := settings.Open(t.Context(), providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -511,7 +511,7 @@ func TestIntrospectionAloneIsReadyWhereTheIssuerPublishesNoKeys(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			p, err := settings.Open(ctx, providers.Site{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			p, err := settings.Open(ctx, providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -706,7 +706,7 @@ func TestForWhomeverSentTooManyBadTokensNobodyIsAsked(t *testing.T) {
 	if _, err := p.Verify(context.Background(), opaque); err != nil {
 		t.Fatal(err)
 	}
-	sparing := providers.Sparing(context.Background())
+	sparing := providers.WithoutIntrospection(context.Background())
 	if _, err := p.Verify(sparing, opaque); err != nil {
 		t.Errorf("a token that is known to be good: %v", err)
 	}

@@ -77,7 +77,7 @@ func KeyDurations(leeway, refetchInterval, maxAge, maxStale time.Duration) []Dur
 }
 
 // CheckDurations reports the settings that are out of their bounds.
-func CheckDurations(report func(key, reason, wayOut string), durations []DurationLimits) {
+func CheckDurations(report func(key, reason, fix string), durations []DurationLimits) {
 	for _, d := range durations {
 		if d.Value < d.Least || d.Value > d.Most {
 			report(d.Key, "it is not between "+d.Least.String()+" and "+d.Most.String(), "leave it out for the default")
@@ -312,7 +312,7 @@ func (s *KeySet) confirm(ctx context.Context, ring *keyring, kid, alg string, jw
 	return nil, &problem{isUnknown: true}
 }
 
-// What is said of keys that are published, but not for the token, by which [Explanation.Likeliest] knows them.
+// What is said of keys that are published, but not for the token, by which [Explanation.Hints] knows them.
 const (
 	keyUnfit = "is published, but "
 	keyBound = "bound to another issuer than the token's"

@@ -62,7 +62,7 @@ func (p *published) verdict(t *testing.T, token string) string {
 }
 
 func verdictOf(_ *providers.Identity, err error) string {
-	var refusal *providers.Refusal
+	var refusal *providers.Error
 	switch {
 	case err == nil:
 		return "ok"
@@ -398,8 +398,8 @@ func TestTokensOfAnotherTenantOrKeyAreExplained(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := openOIDC(t, oidcSettings(t, c.issuer, func(s *oidc.Settings) { s.Tenants, s.JWKSURL = []string{"one"}, authority.KeysURL() }), testResource)
 			text := authority.Sign(map[string]any{"kid": c.kid}, changed(authority.Claims(testResource), c.claims))
-			hints := p.(token.Explainer).Explain(t.Context(), text, true).Likeliest()
-			if len(hints) != 1 || !strings.Contains(hints[0].WayOut, c.hint) {
+			hints := p.(token.Explainer).Explain(t.Context(), text, true).Hints()
+			if len(hints) != 1 || !strings.Contains(hints[0].Fix, c.hint) {
 				t.Errorf("%+v, want %q", hints, c.hint)
 			}
 		})

@@ -480,7 +480,7 @@ func TestARefusalIsKeptShort(t *testing.T) {
 	const canary = "canary"
 	err := providers.Invalidf(providers.IssuerMismatch, "iss is %s", quoted(strings.Repeat(canary, 10_000)))
 	kept := detached(fmt.Errorf("asked: %w", err))
-	r, ok := kept.(*providers.Refusal)
+	r, ok := kept.(*providers.Error)
 	if !ok || r.Reason != providers.IssuerMismatch || !errors.Is(kept, providers.ErrInvalidToken) || kept.Error() != err.Error() || !strings.Contains(kept.Error(), canary) {
 		t.Fatalf("kept %v of %v", kept, err)
 	}

@@ -15,7 +15,7 @@ type Parts struct {
 	Keys         *KeySet       // nil likewise
 	Introspector *Introspector // nil if no token is introspected
 	Metadata     providers.Metadata
-	ScopeNames   ScopeNames
+	ScopeMap     ScopeMap
 	Advertised   []string // provider.scopes_advertised
 }
 
@@ -58,11 +58,11 @@ func looksLikeJWT(token string) bool {
 func (p *Provider) Metadata() providers.Metadata { return p.parts.Metadata }
 
 // SpellScopes implements [providers.ScopeSpeller].
-func (p *Provider) SpellScopes(ours []string) []string { return p.parts.ScopeNames.ToProvider(ours) }
+func (p *Provider) SpellScopes(ours []string) []string { return p.parts.ScopeMap.ToProvider(ours) }
 
 // ReadScope implements [providers.ScopeReader].
 func (p *Provider) ReadScope(inToken string) (ours []string, request string) {
-	return p.parts.ScopeNames.read(inToken)
+	return p.parts.ScopeMap.read(inToken)
 }
 
 // AdvertisedScopes implements [providers.ScopeReader].

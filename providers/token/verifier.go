@@ -32,11 +32,11 @@ type Rules struct {
 	AllowedClients []string
 	// RequiredClaims must all be there.
 	RequiredClaims []RequiredClaim
-	// IDTokenShape accepts tokens that look like ID tokens. Without it, nonce and at_hash are refused, and
+	// AllowIDTokens accepts tokens that look like ID tokens. Without it, nonce and at_hash are refused, and
 	// tokens that name neither a client nor scopes, unless a required claim says their type: typ, type,
 	// token_use, token_type or tokenType. c_hash, and one of these claims that says that it is a refresh, ID
 	// or logout token, are always refused.
-	IDTokenShape bool
+	AllowIDTokens bool
 	// Algorithms are the accepted signature algorithms. Symmetric ones and "none" are never accepted, listed or not.
 	Algorithms []jose.SignatureAlgorithm
 	// TokenTypes are the accepted values of the typ header in lower case and without "application/" (RFC 9068,
@@ -45,8 +45,8 @@ type Rules struct {
 	// ScopeClaims are the claims that may hold the scopes; the first that is present counts. A name with dots leads into
 	// objects.
 	ScopeClaims []string
-	// ScopeNames translates the provider's scopes into ours.
-	ScopeNames ScopeNames
+	// ScopeMap translates the provider's scopes into ours.
+	ScopeMap ScopeMap
 	// DefaultScopes are the scopes of a token that has none of ScopeClaims.
 	DefaultScopes []string
 	// ClientClaims are the claims that may name the client; the first that is not empty counts.
@@ -72,7 +72,7 @@ const (
 )
 
 // CheckMaxTokenBytes is the check of the setting max_token_bytes, which every kind has.
-func CheckMaxTokenBytes(n int, report func(key, reason, wayOut string)) {
+func CheckMaxTokenBytes(n int, report func(key, reason, fix string)) {
 	if n < 1<<10 || n > 64<<10 {
 		report("max_token_bytes", "it is not between 1024 and 65536", "leave it out for the default")
 	}
@@ -332,12 +332,12 @@ func (v *Verifier) identify(claims object) (*providers.Identity, error) {
 	switch inToken := id.Scopes; {
 	case inToken == nil && len(v.rules.DefaultScopes) > 0:
 		id.Scopes, id.ScopesDefaulted = slices.Clone(v.rules.DefaultScopes), true
-	case len(inToken) > 0 && v.rules.ScopeNames.renames():
+	case len(inToken) > 0 && v.rules.ScopeMap.renames():
 		kept := inToken
 		details.Scopes = &kept
 	}
 	id.SetTokenDetails(details)
-	id.Scopes = v.rules.ScopeNames.ToLocal(id.Scopes)
+	id.Scopes = v.rules.ScopeMap.ToLocal(id.Scopes)
 	if len(id.Scopes) == 0 {
 		id.Scopes = nil
 	}

@@ -152,9 +152,9 @@ func otherHalf(token string) string {
 
 // A resource on a default port without a path has many spellings, and issuers choose among them.
 func TestTheAudienceMayBeSpelledInOtherWays(t *testing.T) {
-	const site = "https://mcp.example.com/"
+	const info = "https://mcp.example.com/"
 	i := providertest.NewIssuer(t)
-	p := i.Provider(t, must(providers.ParseResource(site)))
+	p := i.Provider(t, must(providers.ParseResource(info)))
 	for aud, good := range map[string]bool{
 		"https://mcp.example.com/":      true,
 		"https://mcp.example.com":       true,

@@ -35,14 +35,14 @@ func (s *ownServer) preflight(ctx context.Context) diagnostics.Outcome {
 		"Origin": origin, "Access-Control-Request-Method": http.MethodPost, "Access-Control-Request-Headers": strings.Join(asked, ","),
 	})
 	if err != nil {
-		return diagnostics.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	const fix = "have what stands in front pass OPTIONS on without asking for a token, and leave CORS to this server alone; or allow the page's origin in server.allowed_origins of the running server"
 	switch {
 	case a.status == http.StatusUnauthorized:
-		return diagnostics.Broken("the preflight from "+origin+" gets 401", fix)
+		return diagnostics.Failed("the preflight from "+origin+" gets 401", fix)
 	case a.status < 200 || a.status > 299:
-		return diagnostics.Broken("the preflight from "+origin+" gets "+inWords(a), fix)
+		return diagnostics.Failed("the preflight from "+origin+" gets "+inWords(a), fix)
 	}
 	var wrong []string
 	if !allowsOrigin(a.header, origin) {
@@ -59,9 +59,9 @@ func (s *ownServer) preflight(ctx context.Context) diagnostics.Outcome {
 		}
 	}
 	if len(wrong) > 0 {
-		return diagnostics.Broken("the answer to "+origin+" lacks "+strings.Join(wrong, ", "), fix)
+		return diagnostics.Failed("the answer to "+origin+" lacks "+strings.Join(wrong, ", "), fix)
 	}
-	return diagnostics.Fine("from " + origin)
+	return diagnostics.OK("from " + origin)
 }
 
 // exposed looks at the 401 as a script sees it: without these headers it cannot tell that it is one, nor where to sign in.
@@ -69,18 +69,18 @@ func (s *ownServer) exposed(ctx context.Context) diagnostics.Outcome {
 	origin := s.browserOrigin()
 	a, err := s.call(ctx, map[string]string{"Origin": origin})
 	if err != nil {
-		return diagnostics.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	const fix = "have what stands in front leave CORS headers as this server writes them, also on errors"
 	switch {
 	case a.status != http.StatusUnauthorized:
-		return diagnostics.Broken("a call from "+origin+" gets "+inWords(a), fix+"; or allow the page's origin in server.allowed_origins of the running server")
+		return diagnostics.Failed("a call from "+origin+" gets "+inWords(a), fix+"; or allow the page's origin in server.allowed_origins of the running server")
 	case !allowsOrigin(a.header, origin):
-		return diagnostics.Broken("the 401 to "+origin+" has no Access-Control-Allow-Origin for it", fix)
+		return diagnostics.Failed("the 401 to "+origin+" has no Access-Control-Allow-Origin for it", fix)
 	case !slices.Contains(listed(a.header, "Access-Control-Expose-Headers"), "www-authenticate"):
-		return diagnostics.Broken("the 401 to "+origin+" does not expose WWW-Authenticate", fix)
+		return diagnostics.Failed("the 401 to "+origin+" does not expose WWW-Authenticate", fix)
 	}
-	return diagnostics.Fine("from " + origin)
+	return diagnostics.OK("from " + origin)
 }
 
 // allowsOrigin wants the header exactly once: browsers refuse two, which is what two layers of CORS write.

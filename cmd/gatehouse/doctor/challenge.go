@@ -33,45 +33,45 @@ func (s *ownServer) host(ctx context.Context) diagnostics.Outcome {
 	id := newRequestID()
 	a, err := s.call(ctx, map[string]string{"X-Request-Id": id})
 	if err != nil {
-		return diagnostics.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	s.refused = a
 	if _, ours := problemIn(a); ours && a.status == http.StatusForbidden {
-		return diagnostics.Broken("the server answered 403, as it does to a Host header that is not "+s.Config.Resource.Host()+" ("+string(providers.HostRefused)+")",
+		return diagnostics.Failed("the server answered 403, as it does to a Host header that is not "+s.Config.Resource.Host()+" ("+string(providers.HostRefused)+")",
 			"have the proxy pass the Host header on (nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On; Traefik: passHostHeader), or set resource to the URL that clients dial; what arrived: "+inTheLog(a, id))
 	}
-	return diagnostics.Fine("arrives as it was sent")
+	return diagnostics.OK("arrives as it was sent")
 }
 
 func (s *ownServer) refusal(context.Context) diagnostics.Outcome {
 	switch a := s.refused; {
 	case a.status == http.StatusUnauthorized:
-		return diagnostics.Fine("401 without a token")
+		return diagnostics.OK("401 without a token")
 	case a.status < 300:
-		return diagnostics.Broken("it is answered: whatever answers at "+s.Config.Resource.String()+" asks for no token", "see what is in front, and whether this is our server; do not let anybody use it until then")
+		return diagnostics.Failed("it is answered: whatever answers at "+s.Config.Resource.String()+" asks for no token", "see what is in front, and whether this is our server; do not let anybody use it until then")
 	case a.status < 400:
-		return diagnostics.Broken(strconv.Itoa(a.status)+", a redirect", "have what stands in front pass "+s.Config.Resource.Path()+" on as it is; clients do not carry a token to another address")
+		return diagnostics.Failed(strconv.Itoa(a.status)+", a redirect", "have what stands in front pass "+s.Config.Resource.Path()+" on as it is; clients do not carry a token to another address")
 	case a.status == http.StatusNotFound:
-		return diagnostics.Broken("404: nothing is served at "+s.Config.Resource.Path(), "have what stands in front pass this very path on (a rule for /mcp/* does not match /mcp), or start the server with this resource")
+		return diagnostics.Failed("404: nothing is served at "+s.Config.Resource.Path(), "have what stands in front pass this very path on (a rule for /mcp/* does not match /mcp), or start the server with this resource")
 	case noGateway(a):
-		return diagnostics.Broken(strconv.Itoa(a.status)+": what stands in front does not reach the server", "start the server, or mend the address that "+s.Config.Resource.Path()+" is passed on to")
+		return diagnostics.Failed(strconv.Itoa(a.status)+": what stands in front does not reach the server", "start the server, or mend the address that "+s.Config.Resource.Path()+" is passed on to")
 	default:
-		return diagnostics.Broken(inWords(a), "something in front refuses the request, such as bot protection or a login page: let POST to "+s.Config.Resource.Path()+" through")
+		return diagnostics.Failed(inWords(a), "something in front refuses the request, such as bot protection or a login page: let POST to "+s.Config.Resource.Path()+" through")
 	}
 }
 
 func (s *ownServer) challenge(context.Context) diagnostics.Outcome {
 	if len(s.refused.header.Values("WWW-Authenticate")) == 0 {
-		return diagnostics.Broken("the 401 has no WWW-Authenticate, which the server always sends", "have what stands in front pass WWW-Authenticate on, and not answer 401 by itself; without it most clients never start to sign in")
+		return diagnostics.Failed("the 401 has no WWW-Authenticate, which the server always sends", "have what stands in front pass WWW-Authenticate on, and not answer 401 by itself; without it most clients never start to sign in")
 	}
-	return diagnostics.Fine("WWW-Authenticate arrives")
+	return diagnostics.OK("WWW-Authenticate arrives")
 }
 
 func (s *ownServer) challengeContent(context.Context) diagnostics.Outcome {
 	const fix = "start the server with this configuration; a proxy must not rewrite WWW-Authenticate, and every 401 must come from the server"
 	parameters, err := bearerChallenge(s.refused.header.Values("WWW-Authenticate"))
 	if err != nil {
-		return diagnostics.Broken(err.Error(), fix)
+		return diagnostics.Failed(err.Error(), fix)
 	}
 	want := map[string]string{"resource_metadata": s.Config.Resource.MetadataURL()}
 	if s.known {
@@ -87,11 +87,11 @@ func (s *ownServer) challengeContent(context.Context) diagnostics.Outcome {
 		expected, found = append(expected, "no error, since no token was sent"), append(found, "error "+providers.Quote(parameters["error"]))
 	}
 	if len(found) > 0 {
-		o := diagnostics.Broken(strings.Join(found, "; "), fix)
+		o := diagnostics.Failed(strings.Join(found, "; "), fix)
 		o.Expected = strings.Join(expected, "; ")
 		return o
 	}
-	return diagnostics.Fine("leads to " + parameters["resource_metadata"] + ", names " + providers.Quote(parameters["scope"]))
+	return diagnostics.OK("leads to " + parameters["resource_metadata"] + ", names " + providers.Quote(parameters["scope"]))
 }
 
 // bearerChallenge returns the parameters of the one Bearer challenge (RFC 9110, section 11.6.1), read as strictly as by the

@@ -75,9 +75,9 @@ func (l list) run(ctx context.Context, limit time.Duration) []Result {
 			c.outcome = diagnostics.Outcome{Verdict: diagnostics.VerdictSkipped, Reason: "there was no time for it", Stop: "there was no time for it"}
 		case ctx.Err() != nil:
 			late = true
-			c.outcome = diagnostics.Broken(outOfTime, "mend what did not answer above, or give it more time with --timeout")
+			c.outcome = diagnostics.Failed(outOfTime, "mend what did not answer above, or give it more time with --timeout")
 			if asked.Err() != nil {
-				c.outcome = diagnostics.Broken("the examination was interrupted", "let it come to its end")
+				c.outcome = diagnostics.Failed("the examination was interrupted", "let it come to its end")
 			}
 			c.outcome.Stop = c.outcome.Found
 		default:

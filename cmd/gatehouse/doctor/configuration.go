@@ -23,11 +23,11 @@ func (e *examination) configuration() {
 				changed++
 			}
 		}
-		return diagnostics.Fine(fmt.Sprintf("%s, for %s; %d settings, %d not by default", e.Config.Kind, e.Config.Resource, len(e.Config.Effective), changed))
+		return diagnostics.OK(fmt.Sprintf("%s, for %s; %d settings, %d not by default", e.Config.Kind, e.Config.Resource, len(e.Config.Effective), changed))
 	}})
 	for _, note := range e.Config.Notes {
 		e.checks.add(check{name: "config.note", expected: "nothing is worth a note", run: func(context.Context) diagnostics.Outcome {
-			return diagnostics.Doubtful(note, "nothing, if it is meant; `gatehouse config` shows where each value came from")
+			return diagnostics.Warning(note, "nothing, if it is meant; `gatehouse config` shows where each value came from")
 		}})
 	}
 	e.checks.add(check{name: "config.port", expected: "the port of resource is one that every client dials", run: e.port})
@@ -51,23 +51,23 @@ func (e *examination) defaultScopes(context.Context) diagnostics.Outcome {
 		noHelp = ", and no sign-in can help (scope_unobtainable)"
 	)
 	if missing := lacking(e.Config.Scopes.Required); missing != "" {
-		return diagnostics.Doubtful("it lacks "+providers.Quote(missing)+" of scopes.required: "+
+		return diagnostics.Warning("it lacks "+providers.Quote(missing)+" of scopes.required: "+
 			"every call with a token without a scope claim is refused"+noHelp, fix)
 	}
 	if missing := lacking(e.ToolScopes); missing != "" {
-		return diagnostics.Doubtful("it lacks "+providers.Quote(missing)+": "+
+		return diagnostics.Warning("it lacks "+providers.Quote(missing)+": "+
 			"with a token without a scope claim, tools that need it are refused"+noHelp, fix)
 	}
-	return diagnostics.Fine("a token without a scope claim opens every tool")
+	return diagnostics.OK("a token without a scope claim opens every tool")
 }
 
 // port warns of what only some clients refuse: Claude Desktop dials no port but 443, and its message does not say so.
 func (e *examination) port(context.Context) diagnostics.Outcome {
 	u, err := url.Parse(e.Config.Resource.Origin())
 	if err != nil || u.Scheme != "https" || u.Port() == "" { // a resource never spells out 443
-		return diagnostics.Fine("every client dials it")
+		return diagnostics.OK("every client dials it")
 	}
-	return diagnostics.Doubtful(u.Port()+"; Claude Desktop and claude.ai dial 443 only", "put the server behind port 443 (a proxy, or a port mapping) and take :"+u.Port()+" out of resource, if these clients shall use it")
+	return diagnostics.Warning(u.Port()+"; Claude Desktop and claude.ai dial 443 only", "put the server behind port 443 (a proxy, or a port mapping) and take :"+u.Port()+" out of resource, if these clients shall use it")
 }
 
 // Refused is the examination of a configuration that cannot be right: each problem is a failure, and nothing else can be
@@ -83,7 +83,7 @@ func Refused(problems configs.Problems) []Result {
 			found += " (" + p.Origin + ")"
 		}
 		results = append(results, Result{Name: settingsCheck, Subject: strings.TrimSpace(p.Key), Verdict: diagnostics.VerdictFailed,
-			Expected: "the configuration is valid", Found: found, Fix: p.WayOut})
+			Expected: "the configuration is valid", Found: found, Fix: p.Fix})
 	}
 	return results
 }

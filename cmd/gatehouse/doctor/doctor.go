@@ -19,8 +19,8 @@ import (
 type Options struct {
 	// Config is the configuration, which is valid.
 	Config *configs.Config
-	// Site is what the provider is told about the server.
-	Site providers.Site
+	// ServerInfo is what the provider is told about the server.
+	ServerInfo providers.ServerInfo
 	// ToolScopes are the scopes that what the server offers needs, beyond those that every call needs.
 	ToolScopes []string
 	// Tools is how many tools the server offers with this configuration.
@@ -45,8 +45,8 @@ const DefaultTimeout = 10 * time.Second
 func Examine(ctx context.Context, o Options) []Result {
 	e := &examination{Options: o, network: newNetwork(o)}
 	defer e.network.close()
-	if d, ok := o.Config.Provider.(diagnostics.Diagnosable); ok {
-		e.diagnosis = d.Diagnose(o.Site)
+	if d, ok := o.Config.Provider.(diagnostics.Diagnoser); ok {
+		e.diagnosis = d.Diagnose(o.ServerInfo)
 		e.known = true
 	}
 	e.configuration()

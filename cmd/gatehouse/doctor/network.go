@@ -26,7 +26,7 @@ type network struct {
 }
 
 func newNetwork(o Options) *network {
-	n := &network{resolver: o.Resolver, userAgent: o.Site.UserAgent, tls: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}}
+	n := &network{resolver: o.Resolver, userAgent: o.ServerInfo.UserAgent, tls: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}}
 	if n.resolver == nil {
 		n.resolver = net.DefaultResolver
 	}

@@ -10,9 +10,9 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-func fine(context.Context) diagnostics.Outcome { return diagnostics.Fine("good") }
+func fine(context.Context) diagnostics.Outcome { return diagnostics.OK("good") }
 
-func broken(context.Context) diagnostics.Outcome { return diagnostics.Broken("bad", "mend it") }
+func broken(context.Context) diagnostics.Outcome { return diagnostics.Failed("bad", "mend it") }
 
 type short struct {
 	Name    string
@@ -36,10 +36,10 @@ func TestWhatACheckNeedsDecidesWhetherItIsMade(t *testing.T) {
 	var l list
 	good := l.add(check{name: "good", run: fine})
 	bad := l.add(check{name: "bad", run: broken})
-	warned := l.add(check{name: "warned", run: stopping(diagnostics.Doubtful("hm", "see"), "it is warned")})
-	doubtful := l.add(check{name: "doubtful", run: stopping(diagnostics.Doubtful("hm", "see"), "")})
-	unasked := l.add(check{name: "unasked", run: stopping(diagnostics.Unasked("it does not apply"), "")})
-	none := l.add(check{name: "none", run: stopping(diagnostics.Unasked("there is none"), "there is no such thing")})
+	warned := l.add(check{name: "warned", run: stopping(diagnostics.Warning("hm", "see"), "it is warned")})
+	doubtful := l.add(check{name: "doubtful", run: stopping(diagnostics.Warning("hm", "see"), "")})
+	unasked := l.add(check{name: "unasked", run: stopping(diagnostics.Skipped("it does not apply"), "")})
+	none := l.add(check{name: "none", run: stopping(diagnostics.Skipped("there is none"), "there is no such thing")})
 	l.add(check{name: "needs good", needs: []*check{good, doubtful, unasked}, run: fine})
 	after := l.add(check{name: "needs bad", needs: []*check{good, bad}, run: fine})
 	l.add(check{name: "needs what needs bad", needs: []*check{after}, run: fine})
@@ -78,7 +78,7 @@ func TestAnExaminationThatComesToNoEndIsNotAGoodOne(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			var l list
-			first := l.add(check{name: "first", run: func(context.Context) diagnostics.Outcome { c.slow(cancel); return diagnostics.Fine("good") }})
+			first := l.add(check{name: "first", run: func(context.Context) diagnostics.Outcome { c.slow(cancel); return diagnostics.OK("good") }})
 			second := l.add(check{name: "second", needs: []*check{first}, run: fine})
 			l.add(check{name: "third", needs: []*check{second}, run: fine})
 			l.add(check{name: "fourth", run: fine})
@@ -105,7 +105,7 @@ func TestEveryCheckHasAQuarterOfTheTime(t *testing.T) {
 			if left := time.Until(deadline); !bounded || left > limit/4 {
 				t.Errorf("it has %s", left)
 			}
-			return diagnostics.Fine("good")
+			return diagnostics.OK("good")
 		}})
 	}
 	l.run(t.Context(), limit)

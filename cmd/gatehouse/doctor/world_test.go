@@ -239,7 +239,7 @@ func (w *world) open() *world {
 	cfg := w.load()
 	w.options.Config = cfg
 	catalog := demoTools(cfg.Tools, mcptools.Vitals{})
-	w.options.Site, w.options.ToolScopes, w.options.Tools = house.Site(cfg, catalog, discard), catalog.Scopes(), len(catalog.Tools)
+	w.options.ServerInfo, w.options.ToolScopes, w.options.Tools = house.ServerInfo(cfg, catalog, discard), catalog.Scopes(), len(catalog.Tools)
 	if w.noServer {
 		return w
 	}

@@ -20,8 +20,8 @@ type Settings struct {
 	KeyPolicy token.KeyPolicy
 }
 
-// Check implements [providers.Settings].
-func (s *Settings) Check(_ providers.Resource, report func(key, reason, wayOut string)) {
+// Validate implements [providers.Settings].
+func (s *Settings) Validate(_ providers.Resource, report func(key, reason, fix string)) {
 	if err := token.PlainHTTPHosts(nil).CheckIdentifier(s.Tenant); err != nil {
 		report("tenant", err.Error(), "copy the address from Acme's dashboard"+token.SchemeHint(s.Tenant))
 	}
@@ -31,8 +31,8 @@ func (s *Settings) Check(_ providers.Resource, report func(key, reason, wayOut s
 }
 
 // Open implements [providers.Settings].
-func (s *Settings) Open(ctx context.Context, site providers.Site) (providers.Provider, error) {
-	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(s.Tenant + "/keys"), Client: token.NewClient(nil, site.UserAgent)}, s.KeyPolicy, site.Logger)
+func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
+	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(s.Tenant + "/keys"), Client: token.NewClient(nil, info.UserAgent)}, s.KeyPolicy, info.Logger)
 	go keys.Run(ctx)
 	verifier := token.NewVerifier(token.Rules{
 		Issuers:      []string{s.Tenant},
@@ -42,5 +42,5 @@ func (s *Settings) Open(ctx context.Context, site providers.Site) (providers.Pro
 		ScopeClaims:  []string{"scope"},
 		ClientClaims: []string{"azp"},
 	}, keys)
-	return token.NewProvider(token.Parts{Keys: keys, Verifier: verifier, Metadata: site.Metadata(s.Tenant)}), nil
+	return token.NewProvider(token.Parts{Keys: keys, Verifier: verifier, Metadata: info.Metadata(s.Tenant)}), nil
 }

@@ -11,23 +11,23 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Examiner reads what a provider publishes exactly as the adapters do, and says more about it.
-type Examiner struct {
+// Prober reads what a provider publishes exactly as the adapters do, and says more about it.
+type Prober struct {
 	client *http.Client
 	hosts  token.PlainHTTPHosts
 }
 
-// NewExaminer returns an examiner for the provider of d. A nil transport means the network. userAgent is the User-Agent of
+// NewProber returns a prober for the provider of d. A nil transport means the network. userAgent is the User-Agent of
 // every request; empty means that of the library.
-func NewExaminer(d Diagnosis, transport http.RoundTripper, userAgent string) *Examiner {
-	return &Examiner{client: token.NewClient(transport, userAgent), hosts: token.PlainHTTPHosts(d.HTTPAllowedHosts)}
+func NewProber(d Diagnosis, transport http.RoundTripper, userAgent string) *Prober {
+	return &Prober{client: token.NewClient(transport, userAgent), hosts: token.PlainHTTPHosts(d.HTTPAllowedHosts)}
 }
 
-// Client returns the examiner's client, for an [Examination].
-func (e *Examiner) Client() *http.Client { return e.client }
+// Client returns the client, for a [Check].
+func (e *Prober) Client() *http.Client { return e.client }
 
 // CheckURL returns why an address that the provider named must not be asked, or nil.
-func (e *Examiner) CheckURL(address string) error { return e.hosts.CheckURL(address) }
+func (e *Prober) CheckURL(address string) error { return e.hosts.CheckURL(address) }
 
 // Document is what one place says of an issuer.
 type Document struct {
@@ -44,10 +44,10 @@ type Document struct {
 
 // Discover reads the metadata of an authority at each of its places, in their order. All are asked at the same time, so that
 // the time of one does not depend on another.
-func (e *Examiner) Discover(ctx context.Context, a Authority) []Document {
-	documents := make([]Document, len(a.Places))
+func (e *Prober) Discover(ctx context.Context, a Authority) []Document {
+	documents := make([]Document, len(a.MetadataURLs))
 	var wg sync.WaitGroup
-	for i, place := range a.Places {
+	for i, place := range a.MetadataURLs {
 		wg.Go(func() {
 			metadata, err := token.ReadMetadata(ctx, e.client, place)
 			documents[i] = Document{Place: place, Metadata: metadata, Err: err}
@@ -61,17 +61,17 @@ func (e *Examiner) Discover(ctx context.Context, a Authority) []Document {
 }
 
 // KeysURL returns the address of the keys that the server finds in these documents of the authority.
-func (e *Examiner) KeysURL(a Authority, documents []Document) (string, error) {
+func (e *Prober) KeysURL(a Authority, documents []Document) (string, error) {
 	return e.discovery(a).FindKeysURL(published(documents))
 }
 
 // IntrospectionURL returns the address of the introspection endpoint likewise.
-func (e *Examiner) IntrospectionURL(a Authority, documents []Document) (string, error) {
+func (e *Prober) IntrospectionURL(a Authority, documents []Document) (string, error) {
 	return e.discovery(a).FindIntrospectionURL(published(documents))
 }
 
-func (e *Examiner) discovery(a Authority) token.Discovery {
-	return token.Discovery{Issuers: a.Issuers, MetadataURLs: a.Places, Client: e.client, PlainHTTPHosts: e.hosts}
+func (e *Prober) discovery(a Authority) token.Discovery {
+	return token.Discovery{Issuers: a.Issuers, MetadataURLs: a.MetadataURLs, Client: e.client, PlainHTTPHosts: e.hosts}
 }
 
 // published reads metadata from documents instead of the network.
@@ -86,7 +86,7 @@ func published(documents []Document) func(place string) (token.PublishedMetadata
 }
 
 // Keys reads a key set as [token.KeySet] does. The error is in our own words; what was skipped is said with it too.
-func (e *Examiner) Keys(ctx context.Context, address string) (token.PublishedKeys, error) {
+func (e *Prober) Keys(ctx context.Context, address string) (token.PublishedKeys, error) {
 	if err := e.CheckURL(address); err != nil {
 		return token.PublishedKeys{}, fmt.Errorf("the address of the keys cannot be used: %w", err)
 	}

@@ -7,10 +7,10 @@ import (
 	"gatehouse/providers"
 )
 
-// ScopeNames translates between a provider's scopes and ours, for providers that choose the names themselves: with
+// ScopeMap translates between a provider's scopes and ours, for providers that choose the names themselves: with
 // api://demo/mcp.use and mcp.use both called mcp:use here, a token with either holds mcp:use, and clients are told to ask
 // for the first. Scopes that it does not mention are the same on both sides. The zero value changes nothing.
-type ScopeNames struct {
+type ScopeMap struct {
 	byTheirs map[string][]string
 	byOurs   map[string]string
 	// first are the names of the provider that come first among those that mean the same of our scopes, by
@@ -19,11 +19,11 @@ type ScopeNames struct {
 }
 
 // renames reports whether any scope has another name at the provider than here.
-func (n ScopeNames) renames() bool { return len(n.byTheirs) > 0 }
+func (n ScopeMap) renames() bool { return len(n.byTheirs) > 0 }
 
-// ParseScopeNames reads entries of the form theirs=ours. A scope may contain "=": the last one counts.
-func ParseScopeNames(entries []string) (names ScopeNames, wrong []string) {
-	names = ScopeNames{byTheirs: map[string][]string{}, byOurs: map[string]string{}, first: map[string]string{}}
+// ParseScopeMap reads entries of the form theirs=ours. A scope may contain "=": the last one counts.
+func ParseScopeMap(entries []string) (names ScopeMap, wrong []string) {
+	names = ScopeMap{byTheirs: map[string][]string{}, byOurs: map[string]string{}, first: map[string]string{}}
 	var order []string
 	for _, entry := range entries {
 		i := strings.LastIndexByte(entry, '=')
@@ -58,7 +58,7 @@ func meaning(ours []string) string {
 // read returns our scopes that one of the provider's means in a token, and the name under which clients ask
 // the provider for it: the first in provider.scope_map that means the same. Entra, for example, wants
 // api://demo/mcp.use in the request and puts mcp.use into the token.
-func (n ScopeNames) read(theirs string) (ours []string, request string) {
+func (n ScopeMap) read(theirs string) (ours []string, request string) {
 	if !n.renames() {
 		return []string{theirs}, theirs
 	}
@@ -73,7 +73,7 @@ func (n ScopeNames) read(theirs string) (ours []string, request string) {
 }
 
 // ToLocal translates scopes of a token.
-func (n ScopeNames) ToLocal(theirs []string) []string {
+func (n ScopeMap) ToLocal(theirs []string) []string {
 	if len(n.byTheirs) == 0 {
 		return theirs
 	}
@@ -89,7 +89,7 @@ func (n ScopeNames) ToLocal(theirs []string) []string {
 }
 
 // ToProvider translates our scopes into those to ask the provider for.
-func (n ScopeNames) ToProvider(ours []string) []string {
+func (n ScopeMap) ToProvider(ours []string) []string {
 	if len(n.byOurs) == 0 {
 		return ours
 	}
