@@ -96,7 +96,7 @@ func mustRefuse(t testing.TB, s Sources) Problems {
 		t.Fatalf("the error is no report: %T %v", err, err)
 	}
 	for _, p := range problems {
-		for name, text := range map[string]string{"key": p.Key, "origin": p.Origin, "reason": p.Reason, "way out": p.WayOut} {
+		for name, text := range map[string]string{"key": p.Key, "origin": p.Origin, "reason": p.Reason, "way out": p.Fix} {
 			if text == "" {
 				t.Errorf("no %s: %+v", name, p)
 			}
@@ -104,7 +104,7 @@ func mustRefuse(t testing.TB, s Sources) Problems {
 				t.Errorf("the %s is not one line of text: %q", name, text)
 			}
 		}
-		if strings.Contains(p.WayOut, "mistake in gatehouse") {
+		if strings.Contains(p.Fix, "mistake in gatehouse") {
 			t.Errorf("a mistake in this package: %+v", p)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 
 	"gatehouse/mcptools/demo"
-	"gatehouse/providers"
+	"gatehouse/providers/oidc"
 )
 
 // stack is docker-compose.yml, as far as these tests look at it.
@@ -254,7 +254,7 @@ func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if issuer := cfg.Provider.(*providers.OIDC).Issuer; path.Base(issuer) != r.Realm || !r.Enabled {
+	if issuer := cfg.Provider.(*oidc.Settings).Issuer; path.Base(issuer) != r.Realm || !r.Enabled {
 		t.Errorf("the realm is %s, the issuer %s", r.Realm, issuer)
 	}
 

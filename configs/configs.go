@@ -102,7 +102,7 @@ var (
 )
 
 // Check reports every setting that cannot be right.
-func (l Log) Check(report func(key, reason, wayOut string)) {
+func (l Log) Check(report func(key, reason, fix string)) {
 	if !slices.Contains(logLevels, l.Level) {
 		report("level", "there is no such level", "use "+strings.Join(logLevels, ", "))
 	}
@@ -112,7 +112,7 @@ func (l Log) Check(report func(key, reason, wayOut string)) {
 }
 
 // Check reports every setting that cannot be right.
-func (s Scopes) Check(report func(key, reason, wayOut string)) {
+func (s Scopes) Check(report func(key, reason, fix string)) {
 	for _, list := range []struct {
 		key    string
 		scopes []string

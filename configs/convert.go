@@ -9,7 +9,7 @@ import (
 )
 
 // wrongType says why a value cannot be read as the type of its key, and what to write instead.
-type wrongType struct{ reason, wayOut string }
+type wrongType struct{ reason, fix string }
 
 // convert reads value as the type of key. Text layers hold lists separated by commas; a profile has types of its own, and
 // a value of another type is refused rather than bent.
@@ -49,11 +49,11 @@ func toList(value any, textual bool) (any, *wrongType) {
 	for i, item := range items {
 		s, isText := item.(string)
 		if !isText {
-			wayOut := "put it in quotes"
+			fix := "put it in quotes"
 			if item == nil {
-				wayOut = "remove it"
+				fix = "remove it"
 			}
-			return nil, &wrongType{fmt.Sprintf("entry %d of the list is %s, not text", i+1, inWords(item)), wayOut}
+			return nil, &wrongType{fmt.Sprintf("entry %d of the list is %s, not text", i+1, inWords(item)), fix}
 		}
 		list = append(list, s)
 	}
@@ -136,11 +136,11 @@ func toText(value any, key Key) (any, *wrongType) {
 	case []any:
 		return nil, &wrongType{"it is a list, not text", "write one value, without brackets"}
 	default:
-		wayOut := "write it in quotes"
+		fix := "write it in quotes"
 		if example := key.DefaultText(); example != "" {
-			wayOut = "write text, such as " + example
+			fix = "write text, such as " + example
 		}
-		return nil, &wrongType{"it is " + inWords(value) + ", not text", wayOut}
+		return nil, &wrongType{"it is " + inWords(value) + ", not text", fix}
 	}
 }
 

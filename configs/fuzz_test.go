@@ -55,12 +55,12 @@ func FuzzLoad(f *testing.F) {
 
 func checkAccepted(t *testing.T, c *Config) {
 	t.Helper()
-	refused := func(key, reason, wayOut string) { t.Errorf("accepted, although: %s %s (%s)", key, reason, wayOut) }
+	refused := func(key, reason, fix string) { t.Errorf("accepted, although: %s %s (%s)", key, reason, fix) }
 	c.Server.Check(refused)
 	c.MCP.Check(refused)
 	c.Scopes.Check(refused)
 	c.Log.Check(refused)
-	c.Provider.Check(c.Resource, refused)
+	c.Provider.Validate(c.Resource, refused)
 	for _, v := range c.Effective {
 		if v.Key == "" || v.Origin == "" {
 			t.Errorf("a value without a key or an origin: %+v", v)

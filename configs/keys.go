@@ -59,7 +59,7 @@ func Keys() []Key {
 		keys = append(keys, keysOf(s.name, s.defaults, "")...)
 	}
 	keys = append(keys, Key{Name: kindKey, Help: "who signs people in: " + strings.Join(kindNames(), ", "), Default: "", typ: reflect.TypeFor[string]()})
-	for _, k := range providers.Kinds() {
+	for _, k := range Kinds() {
 		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
 	}
 	for i, k := range keys {
@@ -72,7 +72,7 @@ func Keys() []Key {
 
 func kindNames() []string {
 	var names []string
-	for _, k := range providers.Kinds() {
+	for _, k := range Kinds() {
 		names = append(names, k.Name)
 	}
 	return names

@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
-
-	"gatehouse/providers"
 )
 
 // Settings of different kinds may share a name, because only one kind is in force; then they must share the type as
@@ -73,7 +71,7 @@ func TestTheOrderOfSettingsIsStable(t *testing.T) {
 		order = append(order, section)
 	}
 	want := []string{"resource", "server", "mcp", "tools", "scopes", "log", "provider"}
-	for _, kind := range providers.Kinds() {
+	for _, kind := range Kinds() {
 		want = append(want, "provider of kind "+kind.Name)
 	}
 	if diff := gocmp.Diff(want, slices.Compact(order)); diff != "" {

@@ -83,13 +83,13 @@ func read(s Sources) ([]layer, map[string]variable, Problems) {
 		delete(l.values, configKey)
 	}
 	builtIn := defaultProfile
-	if _, isScalekit := telling(legacy); isScalekit {
+	if _, _, ok := identifiesKind(legacy); ok {
 		builtIn = legacyProfile
 	}
 	profile, more := profileLayer(path, named, builtIn)
 	problems = append(problems, more...)
-	aliases := legacyLayer(legacy, resourceSaid(legacy, profile, dot, environment, flags), dot, environment)
-	return []layer{impliedKind(legacy), profile, dot, aliases, environment, flags}, legacy, problems
+	aliases := legacyLayers(legacy, resourceSaid(legacy, profile, dot, environment, flags), dot, environment)
+	return slices.Concat([]layer{impliedKind(legacy), profile, dot}, aliases, []layer{environment, flags}), legacy, problems
 }
 
 func environVariables(environ []string) []variable {
@@ -111,11 +111,11 @@ func dotEnvVariables(dir string) ([]variable, Problems) {
 	}
 	if err != nil {
 		return nil, Problems{{Key: dotEnv, Origin: "working directory", Reason: "it cannot be read: " + reasonOf(err),
-			WayOut: "let the user who runs gatehouse read it, or remove it"}}
+			Fix: "let the user who runs gatehouse read it, or remove it"}}
 	}
 	named, err := parseDotEnv(string(content))
 	if err != nil {
-		return nil, Problems{{Key: dotEnv, Origin: "working directory", Reason: err.Error(), WayOut: "write NAME=value, one a line, or remove the file"}}
+		return nil, Problems{{Key: dotEnv, Origin: "working directory", Reason: err.Error(), Fix: "write NAME=value, one a line, or remove the file"}}
 	}
 	var variables []variable
 	for _, name := range slices.Sorted(maps.Keys(named)) { // which of two spellings of one name counts must not be left to chance
@@ -193,11 +193,11 @@ func (l layer) readSecrets(keys []Key) Problems {
 		delete(l.values, name)
 		path, isText := value.(string)
 		if _, twice := l.values[key.Name]; twice {
-			problems = append(problems, Problem{Key: name, Origin: origin, Reason: l.spell(key.Name) + " is set beside it", WayOut: "keep one of them"})
+			problems = append(problems, Problem{Key: name, Origin: origin, Reason: l.spell(key.Name) + " is set beside it", Fix: "keep one of them"})
 			continue
 		}
 		if !isText {
-			problems = append(problems, Problem{Key: name, Origin: origin, Reason: "it is " + inWords(value) + ", not the name of a file", WayOut: "name the file with the secret in it, in quotes"})
+			problems = append(problems, Problem{Key: name, Origin: origin, Reason: "it is " + inWords(value) + ", not the name of a file", Fix: "name the file with the secret in it, in quotes"})
 			continue
 		}
 		secret, err := ReadSecret(path)
@@ -207,7 +207,7 @@ func (l layer) readSecrets(keys []Key) Problems {
 				shown = redacted // it may well be the secret itself, in the wrong place
 			}
 			problems = append(problems, Problem{Key: name, Value: shown, Origin: origin, Reason: err.Error(),
-				WayOut: "name a file that the user who runs gatehouse can read, with the secret in it; the secret itself belongs into " + l.spell(key.Name)})
+				Fix: "name a file that the user who runs gatehouse can read, with the secret in it; the secret itself belongs into " + l.spell(key.Name)})
 			continue
 		}
 		l.set(key.Name, secret, origin+" (file "+path+")")

@@ -10,19 +10,21 @@ import (
 	"strings"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
-// legacyName is an environment variable of Scalekit's template or of a standalone FastMCP server that means one of our
-// settings, so that whoever comes from there need not rename anything.
-type legacyName struct {
-	variable string
-	key      string
-	// telling is true of names that nothing else has: they alone say that the provider is Scalekit.
-	telling bool
+// LegacyName is an environment variable of another program that means one of our settings, so that its users need not
+// rename anything.
+type LegacyName struct {
+	// Variable is the name of the environment variable, and Key the setting that it means.
+	Variable, Key string
+	// Identifies is true of names that nothing else has: they alone say which kind the provider is.
+	Identifies bool
 }
 
-func legacyNames() []legacyName {
-	return []legacyName{
+// scalekitTemplateNames are the names of Scalekit's template and of a standalone FastMCP server.
+func scalekitTemplateNames() []LegacyName {
+	return []LegacyName{
 		{"SK_ENV_URL", "provider.environment_url", true},
 		{"SCALEKIT_ENVIRONMENT_URL", "provider.environment_url", true},
 		{"SCALEKIT_RESOURCE_ID", "provider.resource_id", true},
@@ -37,8 +39,6 @@ func legacyNames() []legacyName {
 	}
 }
 
-const legacyKind = "scalekit"
-
 // variable is an environment variable and where it stands.
 type variable struct{ name, value, origin string }
 
@@ -47,7 +47,9 @@ type variable struct{ name, value, origin string }
 func legacyVariables(dotEnv, environ []variable) map[string]variable {
 	found := map[string]variable{}
 	for _, v := range slices.Concat(dotEnv, environ) {
-		known := slices.ContainsFunc(legacyNames(), func(n legacyName) bool { return n.variable == v.name })
+		known := slices.ContainsFunc(Kinds(), func(k Kind) bool {
+			return slices.ContainsFunc(k.LegacyNames, func(n LegacyName) bool { return n.Variable == v.name })
+		})
 		if known && v.value != "" {
 			found[v.name] = v
 		}
@@ -55,41 +57,55 @@ func legacyVariables(dotEnv, environ []variable) map[string]variable {
 	return found
 }
 
-// telling returns the first variable that says that the provider is Scalekit.
-func telling(found map[string]variable) (variable, bool) {
-	for _, name := range legacyNames() {
-		if v, ok := found[name.variable]; ok && name.telling {
-			return v, true
+// identifiesKind returns the first variable that says which kind the provider is, and that kind.
+func identifiesKind(found map[string]variable) (v variable, kind string, ok bool) {
+	for _, k := range Kinds() {
+		for _, name := range k.LegacyNames {
+			if v, ok := found[name.Variable]; ok && name.Identifies {
+				return v, k.Name, true
+			}
 		}
 	}
-	return variable{}, false
+	return variable{}, "", false
 }
 
-// impliedKind says the kind for whoever has the telling variables, unless somebody else says it.
+// impliedKind is the kind that a variable identifies, for when provider.kind is not set.
 func impliedKind(found map[string]variable) layer {
 	l := newLayer(true, func(key string) string { return key })
 	l.assumed = true
-	if v, ok := telling(found); ok {
-		l.set(kindKey, legacyKind, derivedFrom+v.name)
+	if v, kind, ok := identifiesKind(found); ok {
+		l.set(kindKey, kind, derivedFrom+v.name)
 	}
 	return l
 }
 
-// contradictsKind reports a kind that somebody chose in an environment that says Scalekit.
+// contradictsKind reports a kind that is set although a variable identifies another.
 func contradictsKind(found map[string]variable, kind, origin string) *Problem {
-	v, ok := telling(found)
-	if !ok || kind == legacyKind {
+	v, implied, ok := identifiesKind(found)
+	if !ok || kind == implied {
 		return nil
 	}
 	return &Problem{Key: kindKey, Value: quoteValue(kind), Origin: origin,
-		Reason: v.name + " is set (" + v.origin + "), and means that the provider is Scalekit", WayOut: "remove " + v.name + ", or set " + kindKey + " to " + legacyKind}
+		Reason: v.name + " is set (" + v.origin + "), and means that " + kindKey + " is " + implied,
+		Fix:    "remove " + v.name + ", or set " + kindKey + " to " + implied}
 }
 
-// legacyLayer reads the legacy names as settings. ours are the layers that may say the same under our own names at the same
-// rank: who said a thing twice, with different values, believes one of the two, and nobody can know which.
-func legacyLayer(found map[string]variable, resource string, ours ...layer) layer {
+// legacyLayers reads the legacy names of each kind as settings of that kind; see legacyLayer.
+func legacyLayers(found map[string]variable, resource string, ours ...layer) []layer {
+	var layers []layer
+	for _, kind := range Kinds() {
+		if len(kind.LegacyNames) > 0 {
+			layers = append(layers, legacyLayer(kind, found, resource, ours...))
+		}
+	}
+	return layers
+}
+
+// legacyLayer reads the legacy names of kind as settings. ours are the layers that may set the same under our own names
+// at the same rank: of two different values for one setting, which one is meant is unknown.
+func legacyLayer(kind Kind, found map[string]variable, resource string, ours ...layer) layer {
 	l := newLayer(true, func(key string) string { return key })
-	l.onlyFor = legacyKind
+	l.onlyFor = kind.Name
 	said := map[string]variable{}
 	for _, one := range ours {
 		for key, value := range one.values {
@@ -98,12 +114,12 @@ func legacyLayer(found map[string]variable, resource string, ours ...layer) laye
 			}
 		}
 	}
-	for _, name := range legacyNames() {
-		v, ok := found[name.variable]
+	for _, name := range kind.LegacyNames {
+		v, ok := found[name.Variable]
 		if !ok {
 			continue
 		}
-		if name.key == "server.listen" {
+		if name.Key == "server.listen" {
 			address, problem := listenOn(v, resource)
 			if problem != nil {
 				l.problems = append(l.problems, *problem)
@@ -111,12 +127,12 @@ func legacyLayer(found map[string]variable, resource string, ours ...layer) laye
 			}
 			v.value = address
 		}
-		if other, twice := said[name.key]; twice && !sameValue(name.key, v.value, other.value) {
+		if other, twice := said[name.Key]; twice && !sameValue(name.Key, v.value, other.value) {
 			l.problems = append(l.problems, contradiction(name, v, other))
 			continue
 		}
-		said[name.key] = v
-		l.set(name.key, v.value, v.origin)
+		said[name.Key] = v
+		l.set(name.Key, v.value, v.origin)
 	}
 	return l
 }
@@ -124,7 +140,7 @@ func legacyLayer(found map[string]variable, resource string, ours ...layer) laye
 // listenOn makes an address of a port: this computer only for a resource on it, else every address, as in a container.
 func listenOn(port variable, resource string) (string, *Problem) {
 	if n, err := strconv.ParseUint(port.value, 10, 16); err != nil || n == 0 {
-		return "", &Problem{Key: port.name, Value: quoteValue(port.value), Origin: port.origin, Reason: "it is not a port between 1 and 65535", WayOut: "write a port such as 3002, or set server.listen instead"}
+		return "", &Problem{Key: port.name, Value: quoteValue(port.value), Origin: port.origin, Reason: "it is not a port between 1 and 65535", Fix: "write a port such as 3002, or set server.listen instead"}
 	}
 	u, err := url.Parse(resource)
 	if resource == "" || err == nil && providers.IsLoopback(u.Hostname()) { // the default is on this computer
@@ -152,25 +168,25 @@ func sameValue(key, a, b string) bool {
 	case "provider.environment_url":
 		return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/")
 	default:
-		return providers.SameAudience(a, b)
+		return token.SameAudience(a, b)
 	}
 }
 
-func contradiction(name legacyName, v, other variable) Problem {
+func contradiction(name LegacyName, v, other variable) Problem {
 	value, otherValue := quoteValue(v.value), quoteValue(other.value)
-	if i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == name.key }); i >= 0 && Keys()[i].IsSecret() {
+	if i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == name.Key }); i >= 0 && Keys()[i].IsSecret() {
 		value, otherValue = redacted, redacted
 	}
 	return Problem{Key: v.name, Value: value, Origin: v.origin,
-		Reason: "it means " + name.key + ", and so does " + other.name + " with another value, " + otherValue, WayOut: "keep one of the two"}
+		Reason: "it means " + name.Key + ", and so does " + other.name + " with another value, " + otherValue, Fix: "keep one of the two"}
 }
 
 // legacyNotes tells how the legacy names were read.
-func legacyNotes(found map[string]variable, kind string, origins map[string]string) []string {
+func legacyNotes(found map[string]variable, kind Kind, origins map[string]string) []string {
 	var read []string
-	for _, name := range legacyNames() {
-		if v, ok := found[name.variable]; ok && kind == legacyKind && origins[name.key] == v.origin { // not what a flag overrides
-			read = append(read, name.variable+" as "+name.key)
+	for _, name := range kind.LegacyNames {
+		if v, ok := found[name.Variable]; ok && origins[name.Key] == v.origin { // not what a flag overrides
+			read = append(read, name.Variable+" as "+name.Key)
 		}
 	}
 	if len(read) == 0 {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/providers"
+	"gatehouse/providers/scalekit"
 )
 
 // fromTemplate is the environment of Scalekit's FastAPI template, as its env.example has it.
@@ -42,7 +42,7 @@ func TestTheFiveVariablesOfTheTemplateAreEnough(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			scalekit, ok := config.Provider.(*providers.Scalekit)
+			scalekit, ok := config.Provider.(*scalekit.Settings)
 			if !ok || config.Kind != "scalekit" {
 				t.Fatalf("the kind is %s", config.Kind)
 			}

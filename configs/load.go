@@ -42,7 +42,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	config.Kind = kind.Name
 	config.Effective = l.effective()
-	config.Notes = slices.Concat(notes(config), demoNotes(config), legacyNotes(legacy, kind.Name, l.origins), l.presetNotes(layers))
+	config.Notes = slices.Concat(notes(config), demoNotes(config), legacyNotes(legacy, kind, l.origins), l.presetNotes(layers))
 	return config, nil
 }
 
@@ -64,7 +64,7 @@ func latest(layers []layer, key string) (value any, by layer, said bool) {
 }
 
 // kind finds provider.kind before anything else, because it decides which keys exist.
-func (l *loader) kind(layers []layer, legacy map[string]variable) (providers.Kind, bool) {
+func (l *loader) kind(layers []layer, legacy map[string]variable) (Kind, bool) {
 	value, by, said := latest(layers, kindKey)
 	origin := by.origins[kindKey]
 	if !said {
@@ -74,21 +74,21 @@ func (l *loader) kind(layers []layer, legacy map[string]variable) (providers.Kin
 	hidden := slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Key == configKey }) ||
 		slices.ContainsFunc(layers, func(one layer) bool { _, noSection := one.values["provider"]; return noSection })
 	name, isText := value.(string)
-	kind, known := providers.KindNamed(name)
+	kind, known := KindNamed(name)
 	if p := contradictsKind(legacy, name, origin); known && p != nil {
 		l.problems = append(l.problems, *p)
 	}
 	if known || !isText || name == "" && hidden {
 		return kind, known
 	}
-	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: origin, Reason: "there is no such kind of provider", WayOut: "use one of: " + strings.Join(kindNames(), ", ")}
+	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: origin, Reason: "there is no such kind of provider", Fix: "use one of: " + strings.Join(kindNames(), ", ")}
 	switch near := nearest(name, append(kindNames(), presetNames()...)); {
 	case name == "":
 		p.Value, p.Reason = "", "nothing says who signs people in"
 	case slices.Contains(presetNames(), near):
-		p.WayOut = fmt.Sprintf("%s is a preset: set %s to %s and %s to %s", near, by.spell(kindKey), presetKind, by.spell(presetKey), near)
+		p.Fix = fmt.Sprintf("%s is a preset: set %s to %s and %s to %s", near, by.spell(kindKey), presetKind(), by.spell(presetKey), near)
 	case near != "":
-		p.WayOut = "did you mean " + near + "?"
+		p.Fix = "did you mean " + near + "?"
 	}
 	l.problems = append(l.problems, p)
 	return kind, false
@@ -133,12 +133,12 @@ func (l *loader) add(one layer, kindKnown bool) {
 		}
 		key := l.keys[i]
 		if value == nil {
-			l.problems = append(l.problems, Problem{Key: name, Origin: origin, Reason: "it is empty, which would wipe out what is set elsewhere", WayOut: "give it a value, or remove the line"})
+			l.problems = append(l.problems, Problem{Key: name, Origin: origin, Reason: "it is empty, which would wipe out what is set elsewhere", Fix: "give it a value, or remove the line"})
 			continue
 		}
 		converted, wrong := convert(value, key, one.textual)
 		if wrong != nil {
-			l.problems = append(l.problems, Problem{Key: name, Value: shown(key, value), Origin: origin, Reason: wrong.reason, WayOut: wrong.wayOut + " (" + key.Help + ")"})
+			l.problems = append(l.problems, Problem{Key: name, Value: shown(key, value), Origin: origin, Reason: wrong.reason, Fix: wrong.fix + " (" + key.Help + ")"})
 			continue
 		}
 		right.set(name, converted, origin)
@@ -149,7 +149,7 @@ func (l *loader) add(one layer, kindKnown bool) {
 // unknown says why nothing is called name. The value of a key that nobody knows may be a secret in the wrong place, so it
 // is not shown.
 func (l *loader) unknown(name string, one layer) Problem {
-	p := Problem{Key: keyText(name), Origin: one.origins[name], Reason: "there is no such setting", WayOut: "remove it; `gatehouse serve --help` lists all settings"}
+	p := Problem{Key: keyText(name), Origin: one.origins[name], Reason: "there is no such setting", Fix: "remove it; `gatehouse serve --help` lists all settings"}
 	var candidates, kinds []string
 	for _, k := range l.keys {
 		candidates = append(candidates, k.Name)
@@ -158,13 +158,13 @@ func (l *loader) unknown(name string, one layer) Problem {
 		}
 		switch {
 		case strings.HasPrefix(k.Name, name+"."):
-			p.Reason, p.WayOut = "it is a section, not a setting", "set what is in it, such as "+one.spell(k.Name)
+			p.Reason, p.Fix = "it is a section, not a setting", "set what is in it, such as "+one.spell(k.Name)
 			if one.values[name] == nil {
-				p.Reason, p.WayOut = "the section is empty", "set something in it, such as "+one.spell(k.Name)+", or remove the line"
+				p.Reason, p.Fix = "the section is empty", "set something in it, such as "+one.spell(k.Name)+", or remove the line"
 			}
 			return p
 		case strings.HasPrefix(name, k.Name+"."):
-			p.Reason, p.WayOut = k.Name+" is a setting, not a section", "give "+one.spell(k.Name)+" one value ("+k.Help+")"
+			p.Reason, p.Fix = k.Name+" is a setting, not a section", "give "+one.spell(k.Name)+" one value ("+k.Help+")"
 			return p
 		}
 	}
@@ -175,11 +175,11 @@ func (l *loader) unknown(name string, one layer) Problem {
 	}
 	if len(kinds) > 0 {
 		p.Reason = "it belongs to provider.kind " + strings.Join(kinds, " and ") + ", which is not the kind in force"
-		p.WayOut = "remove it, or set " + one.spell(kindKey) + " to " + kinds[0]
+		p.Fix = "remove it, or set " + one.spell(kindKey) + " to " + kinds[0]
 		return p
 	}
 	if near := nearest(name, candidates); near != "" {
-		p.WayOut = "did you mean " + one.spell(near) + "?"
+		p.Fix = "did you mean " + one.spell(near) + "?"
 	}
 	return p
 }
@@ -231,7 +231,7 @@ func (l *loader) check(provider providers.Settings, memoryLimit int64) *Config {
 			resource, err = providers.ParseResource(meantResource(top.Resource))
 		}
 		if err == nil {
-			provider.Check(resource, l.report("provider"))
+			provider.Validate(resource, l.report("provider"))
 		}
 		l.checkListen(provider, config.Server.Listen)
 		config.Provider = provider
@@ -272,7 +272,7 @@ func (l *loader) checkListen(provider providers.Settings, address string) {
 	if !ok || err != nil {
 		return
 	}
-	checker.CheckListen(host, func(reason, wayOut string) { l.report("server")("listen", reason, wayOut) })
+	checker.CheckListen(host, func(reason, fix string) { l.report("server")("listen", reason, fix) })
 }
 
 // decode fills target from a section. Every value has its type already, so an error is a mistake in this package, and it
@@ -282,17 +282,17 @@ func (l *loader) decode(section string, target any) {
 		TagName: "koanf", Result: target, DecodeHook: mapstructure.TextUnmarshallerHookFunc(),
 	}})
 	if err != nil {
-		l.problems = append(l.problems, Problem{Key: cmp.Or(section, "resource"), Reason: err.Error(), WayOut: "this is a mistake in gatehouse; please report it"})
+		l.problems = append(l.problems, Problem{Key: cmp.Or(section, "resource"), Reason: err.Error(), Fix: "this is a mistake in gatehouse; please report it"})
 	}
 }
 
 // report returns what an owner calls with a key of its section.
-func (l *loader) report(section string) func(key, reason, wayOut string) {
-	return func(key, reason, wayOut string) {
+func (l *loader) report(section string) func(key, reason, fix string) {
+	return func(key, reason, fix string) {
 		if section != "" {
 			key = section + "." + key
 		}
-		p := Problem{Key: key, Origin: l.origins[key], Reason: reason, WayOut: wayOut}
+		p := Problem{Key: key, Origin: l.origins[key], Reason: reason, Fix: fix}
 		if i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == key }); i >= 0 {
 			value := l.merged.Get(key)
 			p.Value = shown(l.keys[i], value)

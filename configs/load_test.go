@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/mcptools/demo"
-	"gatehouse/providers"
+	"gatehouse/providers/local"
 )
 
 // write makes a file in a directory of its own and returns its path.
@@ -221,7 +221,7 @@ func TestTheEnvironment(t *testing.T) {
 	})
 	t.Run("a value may contain an equals sign", func(t *testing.T) {
 		config := mustLoad(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=a=b="}})
-		if got := config.Provider.(*providers.Local).ClientSecret.Reveal(); got != "a=b=" {
+		if got := config.Provider.(*local.Settings).ClientSecret.Reveal(); got != "a=b=" {
 			t.Errorf("%q", got)
 		}
 	})
@@ -243,7 +243,7 @@ func TestTheEnvironment(t *testing.T) {
 			"GATEHOUSE_ISSUER_PORT_53_UDP=udp://10.0.0.2:53",
 		}})
 	})
-	for variable, wayOut := range map[string]string{
+	for variable, fix := range map[string]string{
 		"GATEHOUSE_PORT=3002":                      "remove it; `gatehouse serve --help` lists all settings",
 		"GATEHOUSE_SERVER_PORT=3002":               "remove it; `gatehouse serve --help` lists all settings",
 		"GATEHOUSE_SERVER_LISTEN=:3002":            "did you mean GATEHOUSE_SERVER__LISTEN?",
@@ -258,13 +258,13 @@ func TestTheEnvironment(t *testing.T) {
 		t.Run("no setting: "+variable, func(t *testing.T) {
 			p := only(t, Sources{Environ: []string{variable}})
 			name, _, _ := strings.Cut(variable, "=")
-			if p.WayOut != wayOut || p.Origin != "environment variable "+name || p.Value != "" {
+			if p.Fix != fix || p.Origin != "environment variable "+name || p.Value != "" {
 				t.Errorf("%+v", p)
 			}
 		})
 	}
 	t.Run("a list is written without brackets", func(t *testing.T) {
-		if p := only(t, Sources{Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=[mcp:use]"}}); !strings.Contains(p.WayOut, "a,b") {
+		if p := only(t, Sources{Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=[mcp:use]"}}); !strings.Contains(p.Fix, "a,b") {
 			t.Errorf("%+v", p)
 		}
 	})
@@ -371,7 +371,7 @@ func TestTheProfileIsNamedByTheFlagOrAVariable(t *testing.T) {
 		t.Run("a profile that is not there: "+origin, func(t *testing.T) {
 			p := only(t, s)
 			want := Problem{Key: "config", Origin: origin, Value: fmt.Sprintf("%q", missing),
-				Reason: "the profile cannot be read: no such file or directory", WayOut: "name a file that exists, or leave it out for the built-in profile"}
+				Reason: "the profile cannot be read: no such file or directory", Fix: "name a file that exists, or leave it out for the built-in profile"}
 			if diff := cmp.Diff(want, p); diff != "" {
 				t.Error(diff)
 			}
@@ -469,7 +469,7 @@ func TestASecretMayStandInSeveralPlaces(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, c.s)
-			if got := config.Provider.(*providers.Local).ClientSecret.Reveal(); got != canary {
+			if got := config.Provider.(*local.Settings).ClientSecret.Reveal(); got != canary {
 				t.Errorf("the secret is %q", got)
 			}
 			if diff := cmp.Diff(Value{"provider.client_secret", redacted, c.origin}, effective(t, config, "provider.client_secret")); diff != "" {
@@ -535,14 +535,14 @@ func TestASecretIsNeverShown(t *testing.T) {
 	} {
 		t.Run(where, func(t *testing.T) {
 			config := mustLoad(t, s)
-			if config.Provider.(*providers.Local).ClientSecret.Reveal() != canary {
+			if config.Provider.(*local.Settings).ClientSecret.Reveal() != canary {
 				t.Fatal("there is no secret to look for")
 			}
 			for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 				shows(t, verb, fmt.Sprintf(verb, config))
 				shows(t, verb+" of the value", fmt.Sprintf(verb, *config))
 				shows(t, verb+" of the provider", fmt.Sprintf(verb, config.Provider))
-				shows(t, verb+" of the provider's value", fmt.Sprintf(verb, *config.Provider.(*providers.Local)))
+				shows(t, verb+" of the provider's value", fmt.Sprintf(verb, *config.Provider.(*local.Settings)))
 			}
 			encoded, err := json.Marshal(config)
 			if err != nil {
@@ -553,7 +553,7 @@ func TestASecretIsNeverShown(t *testing.T) {
 			shows(t, "Notes", config.Notes)
 			log.Reset()
 			for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
-				slog.New(handler).Info("loaded", "config", config, "value", *config, "provider", config.Provider, "secret", config.Provider.(*providers.Local).ClientSecret)
+				slog.New(handler).Info("loaded", "config", config, "value", *config, "provider", config.Provider, "secret", config.Provider.(*local.Settings).ClientSecret)
 			}
 			shows(t, "the log", log.String())
 			s.Flags = map[string]string{"provider.signing_algorithm": "none", "log.level": "loud", "resource": "https://alice:" + canary + "@mcp.example.com/mcp?key=" + canary,

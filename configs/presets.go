@@ -10,13 +10,9 @@ import (
 //go:embed presets/*.yaml
 var presetFiles embed.FS
 
-const (
-	presetKey = "provider.preset"
-	// presetKind is the kind that presets are settings of.
-	presetKind = "oidc"
-)
+const presetKey = "provider.preset"
 
-// Preset is a named set of settings of kind oidc, one provider's. It is data and fills settings in, nothing else: every
+// Preset is a named set of settings of the kind that has them ([Kind.Presets]), one provider's. It is data and fills settings in, nothing else: every
 // layer but the defaults overrides it.
 type Preset struct {
 	// Name is what provider.preset says.
@@ -104,8 +100,8 @@ func (l *loader) preset(layers []layer) ([]layer, bool) {
 		for _, one := range layers {
 			delete(one.values, kindKey)
 		}
-		preset.set(kindKey, presetKind, derivedFrom+presetKey)
-	case kind != presetKind:
+		preset.set(kindKey, presetKind(), derivedFrom+presetKey)
+	case kind != presetKind():
 		return layers, true // then it is a setting of another kind, and refused as such
 	}
 	known := !isText || slices.Contains(presetNames(), name)
@@ -122,12 +118,12 @@ func (l *loader) preset(layers []layer) ([]layer, bool) {
 
 func noSuchPreset(name string, by layer) Problem {
 	p := Problem{Key: presetKey, Value: quoteValue(name), Origin: by.origins[presetKey], Reason: "there is no such preset",
-		WayOut: "use one of: " + strings.Join(presetNames(), ", ")}
+		Fix: "use one of: " + strings.Join(presetNames(), ", ")}
 	switch near := nearest(name, append(presetNames(), kindNames()...)); {
 	case slices.Contains(kindNames(), near):
-		p.WayOut = fmt.Sprintf("%s is a kind of its own: set %s to it, and no preset", near, by.spell(kindKey))
+		p.Fix = fmt.Sprintf("%s is a kind of its own: set %s to it, and no preset", near, by.spell(kindKey))
 	case near != "":
-		p.WayOut = "did you mean " + near + "? The presets are: " + strings.Join(presetNames(), ", ")
+		p.Fix = "did you mean " + near + "? The presets are: " + strings.Join(presetNames(), ", ")
 	}
 	return p
 }

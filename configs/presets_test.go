@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gatehouse/providers"
+	"gatehouse/providers/oidc"
 )
 
 // promised are the presets that the documentation names.
@@ -39,10 +39,10 @@ func TestAPresetHoldsOnlySettingsOfItsKind(t *testing.T) {
 	for _, name := range presetNames() {
 		t.Run(name, func(t *testing.T) {
 			for key, value := range presetValues(t, name) {
-				i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind })
+				i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind() })
 				switch {
 				case i < 0:
-					t.Errorf("%s is not a setting of kind %s", key, presetKind)
+					t.Errorf("%s is not a setting of kind %s", key, presetKind())
 				case Keys()[i].IsSecret() || strings.HasSuffix(key, fileSuffix):
 					t.Errorf("%s is a secret", key)
 				case key == presetKey:
@@ -81,7 +81,7 @@ func TestEachPresetSaysWhatToDoAndWhatNobodyTried(t *testing.T) {
 				t.Error("it does not say what to set beside it")
 			}
 			for _, key := range p.Beside {
-				if !slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == "provider."+key && k.Kind == presetKind }) {
+				if !slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == "provider."+key && k.Kind == presetKind() }) {
 					t.Errorf("there is no setting provider.%s", key)
 				}
 			}
@@ -116,8 +116,8 @@ func TestNamingAPresetChoosesItsKind(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, s)
-			oidc, ok := config.Provider.(*providers.OIDC)
-			if !ok || config.Kind != presetKind {
+			oidc, ok := config.Provider.(*oidc.Settings)
+			if !ok || config.Kind != presetKind() {
 				t.Fatalf("the kind is %s, the provider a %T", config.Kind, config.Provider)
 			}
 			if oidc.Preset != "keycloak" || oidc.Issuer != keycloakIssuer || !slices.Equal(oidc.RequiredClaims, []string{"typ=Bearer"}) {
@@ -128,7 +128,7 @@ func TestNamingAPresetChoosesItsKind(t *testing.T) {
 	t.Run("and says so", func(t *testing.T) {
 		config := mustLoad(t, Sources{Flags: flags})
 		for _, want := range []Value{
-			{kindKey, presetKind, "derived from provider.preset"},
+			{kindKey, presetKind(), "derived from provider.preset"},
 			{presetKey, "keycloak", "flag --provider.preset"},
 			{"provider.required_claims", "typ=Bearer", "preset keycloak"},
 			{"provider.issuer", keycloakIssuer, "flag --provider.issuer"},
@@ -143,7 +143,7 @@ func TestNamingAPresetChoosesItsKind(t *testing.T) {
 	t.Run("and may be taken back", func(t *testing.T) {
 		profile := write(t, "p.yaml", "provider:\n  kind: oidc\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")
 		config := mustLoad(t, Sources{Profile: profile, Flags: map[string]string{presetKey: ""}})
-		if claims := config.Provider.(*providers.OIDC).RequiredClaims; len(claims) > 0 {
+		if claims := config.Provider.(*oidc.Settings).RequiredClaims; len(claims) > 0 {
 			t.Errorf("claims of the preset are required: %v", claims)
 		}
 	})
@@ -180,7 +180,7 @@ func TestAPresetOnlyFillsIn(t *testing.T) {
 func TestOnlyTheLastPresetCounts(t *testing.T) {
 	profile := write(t, "p.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")
 	config := mustLoad(t, Sources{Profile: profile, Flags: map[string]string{presetKey: "clerk"}})
-	if got := config.Provider.(*providers.OIDC).RequiredClaims; len(got) > 0 {
+	if got := config.Provider.(*oidc.Settings).RequiredClaims; len(got) > 0 {
 		t.Errorf("claims of the other preset are required: %v", got)
 	}
 }
@@ -193,7 +193,7 @@ func TestAPresetBesideAnotherKindIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := only(t, s)
-			if p.Key != presetKey || !strings.Contains(p.Reason, "belongs to provider.kind oidc") || !strings.HasSuffix(p.WayOut, "provider.kind to oidc") {
+			if p.Key != presetKey || !strings.Contains(p.Reason, "belongs to provider.kind oidc") || !strings.HasSuffix(p.Fix, "provider.kind to oidc") {
 				t.Errorf("%+v", p)
 			}
 		})
@@ -206,27 +206,27 @@ func TestAPresetInAnEnvironmentOfScalekitIsAContradiction(t *testing.T) {
 		Environ: []string{"SK_ENV_URL=https://acme.scalekit.com"},
 		Flags:   map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer},
 	})
-	if p.Key != kindKey || p.Origin != "derived from provider.preset" || !strings.Contains(p.WayOut, "remove SK_ENV_URL") {
+	if p.Key != kindKey || p.Origin != "derived from provider.preset" || !strings.Contains(p.Fix, "remove SK_ENV_URL") {
 		t.Errorf("%+v", p)
 	}
 }
 
 func TestTheNameOfAPresetAsKindGivesTheWayOut(t *testing.T) {
-	for wayOut, s := range map[string]Sources{
+	for fix, s := range map[string]Sources{
 		"entra is a preset: set provider.kind to oidc and provider.preset to entra":         {Profile: write(t, "p.yaml", "provider.kind: entra\n")},
 		"dex is a preset: set --provider.kind to oidc and --provider.preset to dex":         {Flags: map[string]string{kindKey: "dex"}},
 		"pocket-id is a preset: set provider.kind to oidc and provider.preset to pocket-id": {Profile: write(t, "p.yaml", "provider.kind: PocketID\n")},
 		"okta is a preset: set GATEHOUSE_PROVIDER__KIND to oidc and GATEHOUSE_PROVIDER__PRESET to okta": {
 			Environ: []string{"GATEHOUSE_PROVIDER__KIND=okta"}},
 	} {
-		if p := only(t, s); p.WayOut != wayOut {
-			t.Errorf("%q, not %q", p.WayOut, wayOut)
+		if p := only(t, s); p.Fix != fix {
+			t.Errorf("%q, not %q", p.Fix, fix)
 		}
 	}
 }
 
 func TestAnUnknownPresetIsAnsweredWithAllOfThem(t *testing.T) {
-	for name, wayOut := range map[string]string{
+	for name, fix := range map[string]string{
 		"keyclaok":          "did you mean keycloak? The presets are: " + strings.Join(promised, ", "),
 		"ping":              "use one of: " + strings.Join(promised, ", "),
 		"../../x/okta.yaml": "use one of: " + strings.Join(promised, ", "),
@@ -234,7 +234,7 @@ func TestAnUnknownPresetIsAnsweredWithAllOfThem(t *testing.T) {
 		"scalekit":          "scalekit is a kind of its own: set --provider.kind to it, and no preset",
 		"Okta":              "did you mean okta? The presets are: " + strings.Join(promised, ", "),
 	} {
-		if p := only(t, Sources{Flags: map[string]string{presetKey: name}}); p.WayOut != wayOut || p.Key != presetKey || p.Origin != "flag --provider.preset" {
+		if p := only(t, Sources{Flags: map[string]string{presetKey: name}}); p.Fix != fix || p.Key != presetKey || p.Origin != "flag --provider.preset" {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}

@@ -18,8 +18,8 @@ type Problem struct {
 	Value string
 	// Reason is what is wrong with it.
 	Reason string
-	// WayOut is what to do.
-	WayOut string
+	// Fix is what to do.
+	Fix string
 }
 
 // Problems is the error of [Load]: everything that is wrong, at once.
@@ -39,7 +39,7 @@ func (p Problems) Error() string {
 			fmt.Fprintf(&b, " = %s", one.Value)
 		}
 		b.WriteByte('\n')
-		for _, line := range [][2]string{{"from", one.Origin}, {"problem", one.Reason}, {"way out", one.WayOut}} {
+		for _, line := range [][2]string{{"from", one.Origin}, {"problem", one.Reason}, {"way out", one.Fix}} {
 			if line[1] != "" {
 				fmt.Fprintf(&b, "    %-8s %s\n", line[0], line[1])
 			}

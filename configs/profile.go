@@ -40,7 +40,7 @@ func profileLayer(path, named, builtIn string) (layer, Problems) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return r.layer, Problems{{Key: configKey, Value: quoteValue(path), Origin: named, Reason: "the profile cannot be read: " + reasonOf(err),
-			WayOut: "name a file that exists, or leave it out for the built-in profile"}}
+			Fix: "name a file that exists, or leave it out for the built-in profile"}}
 	}
 	r.origin = func(line int) string {
 		if line == 0 {
@@ -62,8 +62,8 @@ type profileReader struct {
 	lines    map[string]int // where each key and section stands
 }
 
-func (r *profileReader) refuse(key string, line int, reason, wayOut string) {
-	r.problems = append(r.problems, Problem{Key: key, Origin: r.origin(line), Reason: reason, WayOut: wayOut})
+func (r *profileReader) refuse(key string, line int, reason, fix string) {
+	r.problems = append(r.problems, Problem{Key: key, Origin: r.origin(line), Reason: reason, Fix: fix})
 }
 
 func (r *profileReader) read(content []byte) {

@@ -15,5 +15,5 @@ func oldSDK(environ []variable) Problems {
 	}
 	return Problems{{Key: sdkVariable, Value: quoteValue(environ[i].value), Origin: environ[i].origin,
 		Reason: "it makes the MCP SDK behave as its older versions did, which takes back what was mended since and was never tested with this server",
-		WayOut: "unset it for this program"}}
+		Fix:    "unset it for this program"}}
 }

@@ -15,7 +15,7 @@ func TestTheSDKIsNotToldToBehaveAsItOnceDid(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := only(t, Sources{Environ: []string{"MCPGODEBUG=" + value}})
-			if got.Key != "MCPGODEBUG" || got.Origin != "environment variable MCPGODEBUG" || got.Value != `"`+value+`"` || got.Reason == "" || got.WayOut == "" {
+			if got.Key != "MCPGODEBUG" || got.Origin != "environment variable MCPGODEBUG" || got.Value != `"`+value+`"` || got.Reason == "" || got.Fix == "" {
 				t.Errorf("the problem is %+v", got)
 			}
 		})

@@ -167,7 +167,7 @@ func TestEachPresetHasAnAnswerToEveryNearMiss(t *testing.T) {
 func TestEachLineOfAPresetIsNeeded(t *testing.T) {
 	for _, preset := range presetNames() {
 		for key, value := range presetValues(t, preset) {
-			i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind })
+			i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind() })
 			if key == "provider.introspection_url" || i < 0 {
 				continue // the test has an endpoint of its own
 			}
@@ -219,7 +219,7 @@ func try(t *testing.T, preset string, s shape, settings map[string]string) (devi
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	provider, err := config.Provider.Open(ctx, providers.Site{Resource: config.Resource, InitialScopes: config.Scopes.Initial, Logger: slog.New(slog.DiscardHandler)})
+	provider, err := config.Provider.Open(ctx, providers.ServerInfo{Resource: config.Resource, InitialScopes: config.Scopes.Initial, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -321,7 +321,7 @@ func (a *authority) sources(t *testing.T, preset string, settings map[string]str
 		"scopes.required": "mcp:use", "scopes.initial": "mcp:use,greet:read",
 	}}
 	if strings.HasPrefix(preset, unnamed) {
-		s.Flags[kindKey] = presetKind
+		s.Flags[kindKey] = presetKind()
 	} else if s.Flags[presetKey] = preset; presetValues(t, preset)["provider.introspection_url"] != nil {
 		s.Flags["provider.introspection_url"] = a.server.URL + "/tokeninfo"
 		delete(s.Flags, "provider.discovery_url")

@@ -30,15 +30,28 @@ type Identity struct {
 	// GoodUntil is Expiry with the leeway that the token was checked with. What lasts longer than a request ends then.
 	GoodUntil time.Time
 
-	// One of the two holds the claims: as they were read, or as they stand in the token, not read yet.
-	claims  object
-	payload string
-	// principal is what Principal returns, if it was put together before.
-	principal string
-	// tokenScopes is what TokenScopes returns, if that is not Scopes. Identities share it, so it is never
-	// written to.
-	tokenScopes *[]string
+	token TokenDetails
 }
+
+// TokenDetails are what an [Identity] keeps of the token that it was made from.
+type TokenDetails struct {
+	// Claims returns the claims as they were signed; nil if there are none. It is called when they are asked for,
+	// because hardly any request does.
+	Claims interface {
+		Claims() map[string]json.RawMessage
+	}
+	// Principal is what [Identity.Principal] returns, if it was put together before.
+	Principal string
+	// Scopes is what [Identity.TokenScopes] returns, if that is not Identity.Scopes. Identities share it, so it
+	// is never written to.
+	Scopes *[]string
+}
+
+// SetTokenDetails sets what id keeps of its token. It is for the provider that makes id.
+func (id *Identity) SetTokenDetails(d TokenDetails) { id.token = d }
+
+// TokenDetails returns what id keeps of its token.
+func (id *Identity) TokenDetails() TokenDetails { return id.token }
 
 // TokenScopes returns the scopes under the names that the token gives them: before provider.scope_map and
 // scopes.implies, and none if ScopesDefaulted.
@@ -46,8 +59,8 @@ func (id *Identity) TokenScopes() []string {
 	switch {
 	case id.ScopesDefaulted:
 		return nil
-	case id.tokenScopes != nil:
-		return slices.Clone(*id.tokenScopes)
+	case id.token.Scopes != nil:
+		return slices.Clone(*id.token.Scopes)
 	}
 	return slices.Clone(id.Scopes)
 }
@@ -55,8 +68,8 @@ func (id *Identity) TokenScopes() []string {
 // WithScopes returns a copy of id that holds scopes. Its TokenScopes are still those of id.
 func (id *Identity) WithScopes(scopes []string) *Identity {
 	other := *id
-	if other.tokenScopes == nil {
-		other.tokenScopes = &id.Scopes
+	if other.token.Scopes == nil {
+		other.token.Scopes = &id.Scopes
 	}
 	other.Scopes = scopes
 	return &other
@@ -65,21 +78,16 @@ func (id *Identity) WithScopes(scopes []string) *Identity {
 // Claims returns the token's claims as they were signed, for tools that need one. Read-only. They are put together when
 // somebody asks, because hardly anybody does.
 func (id *Identity) Claims() map[string]json.RawMessage {
-	if id.claims != nil || id.payload == "" {
-		return id.claims.members()
+	if id.token.Claims == nil {
+		return map[string]json.RawMessage{}
 	}
-	raw, err := decodeSegment(id.payload)
-	if err != nil {
-		return nil // it was decoded when the token was verified
-	}
-	claims, _ := parseObject(raw, nil)
-	return claims.members()
+	return id.token.Claims.Claims()
 }
 
 // Principal names the caller across issuers. Sessions are bound to it: two providers may share a subject, and an empty
 // name would switch off the SDK's check of a session's owner.
 func (id *Identity) Principal() string {
-	if p := id.principal; len(p) == len(id.Issuer)+1+len(id.Subject) && strings.HasPrefix(p, id.Issuer) && strings.HasSuffix(p, id.Subject) {
+	if p := id.token.Principal; len(p) == len(id.Issuer)+1+len(id.Subject) && strings.HasPrefix(p, id.Issuer) && strings.HasSuffix(p, id.Subject) {
 		return p
 	}
 	return id.Issuer + "|" + id.Subject

@@ -1,9 +1,6 @@
-// Package providers answers one question for the server: who is calling?
-//
-// A [Provider] is one identity provider as an OAuth 2.1 resource server sees it: it verifies access tokens and
-// describes the resource (RFC 9728). Each adapter is one file that gives facts (issuer, audiences, algorithms, where the
-// keys are); the rules that make a token good stand once, in [Verifier]. The kinds that configuration can name are the
-// table in kinds.go.
+// Package providers answers one question for the server: who is calling? A [Provider] is one identity provider as an
+// OAuth 2.1 resource server sees it; its adapter is one folder. The checks that make a token good are in package token,
+// the kinds that configuration can name in configs/kinds.go.
 package providers
 
 import (
@@ -43,32 +40,37 @@ var (
 // each address.
 type AddressKey struct{}
 
-func addressIn(ctx context.Context) string {
+// AddressFrom returns the address in ctx, or "".
+func AddressFrom(ctx context.Context) string {
 	address, _ := ctx.Value(AddressKey{}).(string)
 	return address
 }
 
-type sparingKey struct{}
+type withoutIntrospectionKey struct{}
 
-// Sparing returns a context in which nobody is asked about a token that is not known: for a caller who sent too many bad ones
+// WithoutIntrospection returns a context in which nobody is asked about a token that is not known: for a caller who sent too many bad ones
 // lately. Tokens that can be judged here are judged as ever.
-func Sparing(ctx context.Context) context.Context {
-	return context.WithValue(ctx, sparingKey{}, true)
+func WithoutIntrospection(ctx context.Context) context.Context {
+	return context.WithValue(ctx, withoutIntrospectionKey{}, true)
 }
 
-func isSparing(ctx context.Context) bool { return ctx.Value(sparingKey{}) != nil }
+// IsWithoutIntrospection reports whether ctx is of [WithoutIntrospection].
+func IsWithoutIntrospection(ctx context.Context) bool {
+	return ctx.Value(withoutIntrospectionKey{}) != nil
+}
 
 type overLimitKey struct{}
 
 // OverLimit returns a context for an address that sent too many tokens lately which were bad or could not be judged. Tokens
 // are judged as always, but an unknown key that one of them names is not remembered, so that one address cannot fill the
-// memory that all share. It is weaker than [Sparing], which implies it.
+// memory that all share. It is weaker than [WithoutIntrospection], which implies it.
 func OverLimit(ctx context.Context) context.Context {
 	return context.WithValue(ctx, overLimitKey{}, true)
 }
 
-func isOverLimit(ctx context.Context) bool {
-	return ctx.Value(overLimitKey{}) != nil || isSparing(ctx)
+// IsOverLimit reports whether ctx is of [OverLimit] or [WithoutIntrospection].
+func IsOverLimit(ctx context.Context) bool {
+	return ctx.Value(overLimitKey{}) != nil || IsWithoutIntrospection(ctx)
 }
 
 // Metadata is a protected resource metadata document (RFC 9728, section 2), in the fields that MCP clients read.
@@ -88,8 +90,8 @@ type Metadata struct {
 	ResourceDocumentation string `json:"resource_documentation,omitempty"`
 }
 
-// Site is what every adapter is told about the server it works for.
-type Site struct {
+// ServerInfo is what every adapter is told about the server it works for.
+type ServerInfo struct {
 	// Resource is what the server protects.
 	Resource Resource
 	// Name is the resource's name for people (RFC 9728, resource_name).
@@ -104,8 +106,8 @@ type Site struct {
 	Logger *slog.Logger
 }
 
-// metadata is the document that most adapters serve.
-func (s Site) metadata(authorizationServers ...string) Metadata {
+// Metadata is the document that most adapters serve.
+func (s ServerInfo) Metadata(authorizationServers ...string) Metadata {
 	return Metadata{
 		Resource:               s.Resource.String(),
 		AuthorizationServers:   authorizationServers,
@@ -115,12 +117,12 @@ func (s Site) metadata(authorizationServers ...string) Metadata {
 	}
 }
 
-// Hosted is implemented by a provider that brings routes of its own, such as the embedded local issuer.
-type Hosted interface {
+// RouteProvider is implemented by a provider that brings routes of its own, such as the embedded local issuer.
+type RouteProvider interface {
 	Routes() []Route
 }
 
-// Route is one exact path that a [Hosted] provider serves, for every method that its handler knows.
+// Route is one exact path that a [RouteProvider] provider serves, for every method that its handler knows.
 type Route struct {
 	Path    string
 	Handler http.Handler

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -66,15 +65,15 @@ const (
 	AnswerNotSent      Reason = "answer_not_sent"
 )
 
-// ReasonInWords is a reason with its meaning, for the documentation and for people.
-type ReasonInWords struct {
+// ReasonDoc is a reason with its meaning, for the documentation and for people.
+type ReasonDoc struct {
 	Code    Reason
 	Meaning string
 }
 
 // Reasons returns all reasons, in the order in which a request meets them.
-func Reasons() []ReasonInWords {
-	return []ReasonInWords{
+func Reasons() []ReasonDoc {
+	return []ReasonDoc{
 		{NoCredentials, "there is no Authorization header, or it is not for this scheme"},
 		{CredentialsMalformed, "not one well-formed Bearer credential (RFC 6750, section 2.1)"},
 		{TokenTooLong, "the token is longer than is accepted"},
@@ -139,8 +138,8 @@ func Note(ctx context.Context, reason Reason) {
 	}
 }
 
-// Refusal is an error that knows its reason. Its text is for the log.
-type Refusal struct {
+// Error is an error with a reason. Its text is for the log.
+type Error struct {
 	Reason Reason
 	// RetryAfter is when the same token may be judged otherwise; 0 if that is not known.
 	RetryAfter time.Duration
@@ -155,10 +154,10 @@ type Refusal struct {
 }
 
 // Detail says what was expected and what was found, without the token. What came from the token is quoted and cut.
-func (r *Refusal) Detail() string { return fmt.Sprintf(r.format, r.args...) }
+func (r *Error) Detail() string { return fmt.Sprintf(r.format, r.args...) }
 
 // Error implements error.
-func (r *Refusal) Error() string {
+func (r *Error) Error() string {
 	if r.format == "" {
 		return string(r.Reason)
 	}
@@ -166,81 +165,48 @@ func (r *Refusal) Error() string {
 }
 
 // Unwrap returns ErrInvalidToken or ErrUnavailable.
-func (r *Refusal) Unwrap() error { return r.kind }
+func (r *Error) Unwrap() error { return r.kind }
 
 // ReasonOf returns the reason that err carries, or "" if it carries none.
 func ReasonOf(err error) Reason {
-	if r, ok := errors.AsType[*Refusal](err); ok {
+	if r, ok := errors.AsType[*Error](err); ok {
 		return r.Reason
 	}
 	return ""
 }
 
-// causedByToken marks an outage that any sender can cause, and says when it may be over.
-func causedByToken(err error, retryAfter time.Duration) error {
-	if r, ok := errors.AsType[*Refusal](err); ok {
-		marked := *r
-		marked.RetryAfter, marked.CountsAsFailure = retryAfter, true
-		return &marked
-	}
-	return err
-}
-
 // CountsAsFailure reports whether err, an outage or not, counts against the address of the token's sender; see
-// [Refusal.CountsAsFailure].
+// [Error.CountsAsFailure].
 func CountsAsFailure(err error) bool {
-	r, ok := errors.AsType[*Refusal](err)
+	r, ok := errors.AsType[*Error](err)
 	return ok && r.CountsAsFailure
 }
 
-func refuse(reason Reason, format string, args ...any) error {
-	if false { // so that go vet holds the arguments against the format
+// Errorf returns an [Error] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one of
+// them. The detail is formatted when it is read; it must not contain the token, and quotes what comes from outside.
+func Errorf(kind error, reason Reason, format string, args ...any) error {
+	if false { // so that go vet checks the arguments against the format
 		_ = fmt.Sprintf(format, args...)
 	}
-	return &Refusal{Reason: reason, kind: ErrInvalidToken, format: format, args: args}
+	return &Error{Reason: reason, kind: kind, format: format, args: args}
 }
 
-func unavailable(reason Reason, format string, args ...any) error {
-	if false { // as in refuse
-		_ = fmt.Sprintf(format, args...)
-	}
-	return &Refusal{Reason: reason, kind: ErrUnavailable, format: format, args: args}
+// Invalidf is [Errorf] for [ErrInvalidToken].
+func Invalidf(reason Reason, format string, args ...any) error {
+	return Errorf(ErrInvalidToken, reason, format, args...)
 }
 
-// tooManyUnknown is unavailable with an error that wraps [ErrTooManyUnknown].
-func tooManyUnknown(reason Reason, format string, args ...any) error {
-	if false { // as in refuse
-		_ = fmt.Sprintf(format, args...)
-	}
-	return &Refusal{Reason: reason, kind: ErrTooManyUnknown, format: format, args: args}
-}
-
-// settled is err with its detail put together, to be kept: what it is made of may be as large as a token.
-func settled(err error) error {
-	if r, ok := errors.AsType[*Refusal](err); ok {
-		return &Refusal{Reason: r.Reason, kind: r.kind, format: "%s", args: []any{r.Detail()}}
-	}
-	return err
+// Unavailablef is [Errorf] for [ErrUnavailable].
+func Unavailablef(reason Reason, format string, args ...any) error {
+	return Errorf(ErrUnavailable, reason, format, args...)
 }
 
 // quoteLimit bounds what an unverified token can write into the log.
 const quoteLimit = 200
 
-// quoted is a value from a token, which is quoted when the detail is put together.
-type quoted string
-
-// String implements fmt.Stringer.
-func (q quoted) String() string { return quote(string(q)) }
-
-// quotedList are several.
-type quotedList []string
-
-// String implements fmt.Stringer.
-func (q quotedList) String() string { return quote(strings.Join(q, " ")) }
-
-// quote makes a value from a token fit for the log: escaped to ASCII, where look-alikes show, and then cut to quoteLimit
+// Quote makes a value that comes from outside fit to be shown: escaped to ASCII, where look-alikes show, and then cut to quoteLimit
 // bytes, because an escape is up to ten times as long as what it stands for.
-func quote(s string) string {
+func Quote(s string) string {
 	quoted := strconv.QuoteToASCII(s[:min(len(s), quoteLimit)])
 	if len(s) > quoteLimit || len(quoted) > quoteLimit {
 		return quoted[:min(len(quoted), quoteLimit)-1] + `"...`

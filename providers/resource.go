@@ -23,11 +23,11 @@ const metadataPrefix = "/.well-known/oauth-protected-resource"
 // make the path that is served differ from the path that is announced.
 var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$`)
 
-// plainHost is a name in ASCII, or an IP address. Others are spelled in more than one way, and net/url lets through
+// HostPattern is a name in ASCII, or an IP address. Others are spelled in more than one way, and net/url lets through
 // quotes and brackets that have a meaning in a challenge.
-const plainHost = `[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]`
+const HostPattern = `[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]`
 
-var plainAuthority = regexp.MustCompile(`^(?:` + plainHost + `)(?::[0-9]+)?$`)
+var plainAuthority = regexp.MustCompile(`^(?:` + HostPattern + `)(?::[0-9]+)?$`)
 
 // ParseResource reads the canonical URL of the resource. Scheme and host become lower case and an empty path becomes
 // "/"; nothing else is changed. The error says what is wrong with s and is meant for the person who configures it.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -18,7 +19,7 @@ import (
 // nothing.
 func authenticate(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
 	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
-	explainer, explains := p.(providers.Explainer)
+	explainer, explains := p.(tokenExplainer)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if !isRegistered(c) || public.has(c.Path()) {
@@ -33,7 +34,7 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			stateOf(c).rateLimitKey = key
 			switch all, bad := throttle.exceeded(key, stateOf(c).started); {
 			case bad:
-				ctx = providers.Sparing(ctx) // a throttled address must not cause introspection
+				ctx = providers.WithoutIntrospection(ctx) // a throttled address must not cause introspection
 			case all:
 				ctx = providers.OverLimit(ctx)
 			}
@@ -66,10 +67,15 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 	}
 }
 
+// tokenExplainer is implemented by a provider that can tell each rule's verdict on a token.
+type tokenExplainer interface {
+	ExplainForLog(ctx context.Context, token string) slog.LogValuer
+}
+
 // logExplanation logs the steps of the verification at level debug. It makes no network request.
-func logExplanation(logger *slog.Logger, explainer providers.Explainer, c echo.Context, token string) {
+func logExplanation(logger *slog.Logger, explainer tokenExplainer, c echo.Context, token string) {
 	ctx := c.Request().Context()
-	steps := explainer.Explain(ctx, token, false)
+	steps := explainer.ExplainForLog(ctx, token)
 	logger.DebugContext(ctx, "token", "request_id", stateFrom(ctx).id, "steps", steps)
 }
 

@@ -60,7 +60,7 @@ func errVerify(err error) error {
 		reason = providers.KeysUnavailable
 	}
 	retryAfter := 5
-	if r, ok := errors.AsType[*providers.Refusal](err); ok && r.RetryAfter > 0 {
+	if r, ok := errors.AsType[*providers.Error](err); ok && r.RetryAfter > 0 {
 		retryAfter = int(math.Ceil(r.RetryAfter.Seconds()))
 	}
 	return &httpError{status: http.StatusServiceUnavailable, code: "temporarily_unavailable",

@@ -113,7 +113,7 @@ func start(t *testing.T, o options) *testServer {
 	ctx, cancel := context.WithCancel(context.Background())
 	provider := f.issuer.Provider(t, resource, "mcp:use", "greet:read")
 	if o.provider != nil {
-		if provider, err = o.provider.Open(ctx, providers.Site{Resource: resource, Logger: logger}); err != nil {
+		if provider, err = o.provider.Open(ctx, providers.ServerInfo{Resource: resource, Logger: logger}); err != nil {
 			cancel()
 			t.Fatal(err)
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse/providers"
+	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
 	"gatehouse/server"
 )
@@ -17,8 +17,7 @@ import (
 func TestTokenOfAnUnknownKeyIs503WithRetryAfter(t *testing.T) {
 	const resource, sender = "https://mcp.example.com/mcp", "192.0.2.7"
 	keys, questions := providertest.NewIssuer(t), newIntrospectionServer(t)
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.JWKSURL, settings.KeyRefetchInterval = keys.URL(), keys.KeysURL(), time.Hour
 	settings.Introspection, settings.IntrospectionURL, settings.IntrospectionAuth = "opaque", questions.URL, "none"
 	f := start(t, options{public: "https://mcp.example.com", provider: settings,

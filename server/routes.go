@@ -44,7 +44,7 @@ func publicRoutes(c Config, p providers.Provider) routeTable {
 			path: path, methods: readMethods(), handler: handleMetadata(p.Metadata()), anyOrigin: true,
 		})
 	}
-	if hosted, ok := p.(providers.Hosted); ok {
+	if hosted, ok := p.(providers.RouteProvider); ok {
 		table = append(table, hostedRoutes(hosted.Routes())...)
 	}
 	return table

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/providers"
+	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
 	"gatehouse/server"
 )
 
 // stepUpCase is a call that needs more than its token holds.
 type stepUpCase struct {
-	provider func(*providers.OIDC)
+	provider func(*oidc.Settings)
 	implies  server.ScopeHierarchy
 	needs    string // the operation's scopes; every call needs mcp:use
 	scope    any    // of the token; nil for a token without a scope claim
@@ -21,13 +21,12 @@ type stepUpCase struct {
 }
 
 // startStepUp starts a server with tools (greet:read, greet:write, admin) and a provider of kind oidc.
-func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.ScopeHierarchy) (*testServer,
+func startStepUp(t *testing.T, change func(*oidc.Settings), implies server.ScopeHierarchy) (*testServer,
 	*providertest.Issuer) {
 	t.Helper()
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.JWKSURL = authority.URL(), authority.KeysURL()
 	if change != nil {
 		change(settings)
@@ -40,11 +39,11 @@ func startStepUp(t *testing.T, change func(*providers.OIDC), implies server.Scop
 // Clients request exactly the scopes of the challenge, so it must name those that they would otherwise lose, and no
 // others.
 func TestStepUpChallengeRepeatsHeldScopes(t *testing.T) {
-	advertised := func(scopes ...string) func(*providers.OIDC) {
-		return func(s *providers.OIDC) { s.ScopesAdvertised = scopes }
+	advertised := func(scopes ...string) func(*oidc.Settings) {
+		return func(s *oidc.Settings) { s.ScopesAdvertised = scopes }
 	}
-	mapped := func(entries ...string) func(*providers.OIDC) {
-		return func(s *providers.OIDC) { s.ScopeMap = entries }
+	mapped := func(entries ...string) func(*oidc.Settings) {
+		return func(s *oidc.Settings) { s.ScopeMap = entries }
 	}
 	entra := mapped("api://demo/mcp.use=mcp:use", "api://demo/greet.read=greet:read",
 		"api://demo/admin=admin", "mcp.use=mcp:use", "greet.read=greet:read", "admin=admin")
@@ -76,7 +75,7 @@ func TestStepUpChallengeRepeatsHeldScopes(t *testing.T) {
 			"mcp:use admin greet:read openid"},
 		"advertised and required": {advertised("mcp:use", "openid"), nil, "admin", "openid",
 			"mcp:use admin openid"},
-		"advertised under the provider's name": {func(s *providers.OIDC) {
+		"advertised under the provider's name": {func(s *oidc.Settings) {
 			advertised("openid", "x/use", "x/write")(s)
 			mapped("x/use=mcp:use", "x/write=greet:write")(s)
 		}, nil, "admin", "x/use", "x/use admin openid"},
@@ -91,7 +90,7 @@ func TestStepUpChallengeRepeatsHeldScopes(t *testing.T) {
 		"without a scope claim, without defaults": {advertised("openid"), nil, "admin", nil,
 			"mcp:use admin openid"},
 		"an empty scope claim, with defaults": {
-			func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
+			func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
 			nil, "admin", "", "mcp:use admin"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -118,8 +117,7 @@ func TestStepUpChallengeIsBounded(t *testing.T) {
 	}
 	authority := providertest.NewIssuer(t)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.JWKSURL = authority.URL(), authority.KeysURL()
 	f := start(t, options{provider: settings, known: known})
 	longest, short := 0, 0
@@ -158,7 +156,7 @@ func TestStepUpChallengeIsBounded(t *testing.T) {
 
 // A token that is not verified proves nothing about the scopes of its sender.
 func TestChallengeIgnoresUnverifiedTokens(t *testing.T) {
-	f, authority := startStepUp(t, func(s *providers.OIDC) { s.ScopesAdvertised = []string{"openid"} }, nil)
+	f, authority := startStepUp(t, func(s *oidc.Settings) { s.ScopesAdvertised = []string{"openid"} }, nil)
 	for name, token := range map[string]string{
 		"expired": authority.Token(f.resource.String(),
 			map[string]any{"scope": "greet:write", "exp": 1}),
@@ -174,7 +172,7 @@ func TestChallengeIgnoresUnverifiedTokens(t *testing.T) {
 
 // A provider without scopes cannot grant more of them: signing in again would have no effect.
 func TestUnobtainableScopeHasNoChallenge(t *testing.T) {
-	f, authority := startStepUp(t, func(s *providers.OIDC) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
+	f, authority := startStepUp(t, func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use", "greet:read"} },
 		server.ScopeHierarchy{"greet:read": {"greet:list"}})
 	token := authority.Token(f.resource.String(), map[string]any{"scope": nil})
 	for _, scope := range []string{"", "greet:read", "greet:list"} {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/providers"
+	"gatehouse/providers/oidc"
 	"gatehouse/server"
 )
 
@@ -63,10 +64,9 @@ func (a *introspectionServer) requestsFor(prefix string) int {
 
 // startServer starts a server that introspects every token and allows an address this many failures.
 func (a *introspectionServer) startServer(t *testing.T, failures int,
-	changes ...func(*providers.OIDC)) *testServer {
+	changes ...func(*oidc.Settings)) *testServer {
 	t.Helper()
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.Introspection, settings.IntrospectionURL,
 		settings.IntrospectionAuth = "https://login.example.com", "always", a.URL, "none"
 	for _, change := range changes {
@@ -121,7 +121,7 @@ func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
 // whose tokens were active, not even when the cached answer has expired.
 func TestThrottleDoesNotLockOutActiveTokens(t *testing.T) {
 	issuer := newIntrospectionServer(t)
-	f := issuer.startServer(t, 3, func(s *providers.OIDC) { s.IntrospectionCache = time.Nanosecond })
+	f := issuer.startServer(t, 3, func(s *oidc.Settings) { s.IntrospectionCache = time.Nanosecond })
 	const shared = "192.0.2.7"
 	for _, token := range []string{"good-alice", "good-bob"} {
 		if r := f.do(t, http.MethodPost, "/mcp", forwardedBearer(shared, token), nil); r.status != 200 {
@@ -259,8 +259,7 @@ func (s delayedProvider) Verify(ctx context.Context, token string) (*providers.I
 // because its client would discard it.
 func TestThrottledTokenIsNotCalledInvalid(t *testing.T) {
 	issuer := newIntrospectionServer(t)
-	kind, _ := providers.KindNamed("oidc")
-	settings := kind.Defaults().(*providers.OIDC)
+	settings := oidc.Defaults()
 	settings.Issuer, settings.Introspection, settings.IntrospectionURL,
 		settings.IntrospectionAuth = "https://login.example.com", "always", issuer.URL, "none"
 	resource, err := providers.ParseResource("https://mcp.example.com/mcp")
@@ -268,7 +267,7 @@ func TestThrottledTokenIsNotCalledInvalid(t *testing.T) {
 		t.Fatal(err)
 	}
 	logger := slog.New(slog.DiscardHandler)
-	p, err := settings.Open(t.Context(), providers.Site{Resource: resource, Logger: logger})
+	p, err := settings.Open(t.Context(), providers.ServerInfo{Resource: resource, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

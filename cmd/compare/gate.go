@@ -28,7 +28,7 @@ func serveGate(ctx context.Context, listen, issuer string) error {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError}))
-	provider, err := cfg.Provider.Open(ctx, providers.Site{Resource: cfg.Resource, Name: "gate", InitialScopes: cfg.Scopes.Required, Logger: logger})
+	provider, err := cfg.Provider.Open(ctx, providers.ServerInfo{Resource: cfg.Resource, Name: "gate", InitialScopes: cfg.Scopes.Required, Logger: logger})
 	if err != nil {
 		return err
 	}

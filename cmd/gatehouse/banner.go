@@ -10,13 +10,12 @@ import (
 	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 )
 
 // banner tells a person what to do next.
 func banner(w io.Writer, cfg *configs.Config, h *house.House) {
 	metadata := h.Provider.Metadata()
-	kind, _ := providers.KindNamed(cfg.Kind)
+	kind, _ := configs.KindNamed(cfg.Kind)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nGatehouse %s\n\n", house.Version())
 	fmt.Fprintf(t, "  Connect\t%s\n", cfg.Resource)
@@ -32,8 +31,8 @@ func banner(w io.Writer, cfg *configs.Config, h *house.House) {
 	for _, note := range cfg.Notes {
 		fmt.Fprintf(w, "  Note: %s\n", note)
 	}
-	if _, isLocal := cfg.Provider.(*providers.Local); isLocal {
-		fmt.Fprintf(w, "  The local issuer is for demos only: anyone can sign in as anyone.\n\n")
+	if kind.Banner != "" {
+		fmt.Fprintf(w, "  %s\n\n", kind.Banner)
 	}
 }
 

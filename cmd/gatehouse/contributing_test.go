@@ -10,8 +10,8 @@ import (
 // The provider that CONTRIBUTING.md adds is compiled, and held against the rules of all providers, where it comes from.
 func TestTheProviderOfCONTRIBUTINGIsTheOneThatIsTested(t *testing.T) {
 	checkWritten(t, "CONTRIBUTING.md", map[string]string{
-		"provider": fenced(source(t, "providers/acme_test.go", "", "")),
-		"harness":  fenced(source(t, "providers/acme_harness_test.go", "func acmeHarness", "\n}\n")),
+		"provider": fenced(source(t, "providers/providertest/acme/acme.go", "does not exist.\n", "")),
+		"harness":  fenced(source(t, "providers/providertest/acme/acme_test.go", "func acmeHarness", "\n}\n")),
 	})
 }
 

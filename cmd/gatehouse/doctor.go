@@ -66,7 +66,7 @@ func examine(ctx context.Context, args []string, c console) int {
 		catalog := house.Tools(cfg.Tools, mcptools.Vitals{})
 		cfg.Notes = append(cfg.Notes, house.Notes(cfg, catalog)...)
 		results = doctor.Examine(ctx, doctor.Options{
-			Config: cfg, Site: house.Site(cfg, catalog, slog.New(slog.DiscardHandler)),
+			Config: cfg, ServerInfo: house.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
 			ToolScopes: catalog.Scopes(), Tools: len(catalog.Tools),
 			Token: token, LocalHealth: healthURL(cfg), Timeout: *timeout,
 		})

@@ -13,7 +13,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/doctor"
 	"gatehouse/configs"
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 	"gatehouse/providers/providertest"
 	"gatehouse/providers/providertest/scalekitenv"
 )
@@ -23,7 +23,7 @@ type examined struct {
 	Version  string
 	Resource string
 	Provider string
-	Counts   map[providers.Verdict]int
+	Counts   map[diagnostics.Verdict]int
 	Checks   []doctor.Result
 }
 
@@ -41,14 +41,14 @@ func doctorSays(t *testing.T, c console, args ...string) (int, examined) {
 func (e examined) bad() []string {
 	var names []string
 	for _, r := range e.Checks {
-		if r.Verdict == providers.VerdictWarning || r.Verdict == providers.VerdictFailed {
+		if r.Verdict == diagnostics.VerdictWarning || r.Verdict == diagnostics.VerdictFailed {
 			names = append(names, r.Name+": "+r.Found)
 		}
 	}
 	return names
 }
 
-func (e examined) verdict(name string) providers.Verdict {
+func (e examined) verdict(name string) diagnostics.Verdict {
 	for _, r := range e.Checks {
 		if r.Name == name {
 			return r.Verdict
@@ -67,7 +67,7 @@ func TestDoctorFindsNothingWrongWithAHealthyServer(t *testing.T) {
 			t.Errorf("exit code %d, %v", code, bad)
 		}
 		for _, name := range []string{"provider.keys", "provider.registration", "server.ready", "server.exposed", "server.tools"} {
-			if e.verdict(name) != providers.VerdictOK {
+			if e.verdict(name) != diagnostics.VerdictOK {
 				t.Errorf("%s: %s", name, e.verdict(name))
 			}
 		}
@@ -84,7 +84,7 @@ func TestDoctorFindsNothingWrongWithAHealthyServer(t *testing.T) {
 		if bad := e.bad(); code != exitOK || len(bad) != 1 || !strings.HasPrefix(bad[0], "server.tcp: ") {
 			t.Errorf("exit code %d, %v", code, bad)
 		}
-		if e.verdict("provider.keys") != providers.VerdictOK || e.verdict("server.health") != providers.VerdictSkipped {
+		if e.verdict("provider.keys") != diagnostics.VerdictOK || e.verdict("server.health") != diagnostics.VerdictSkipped {
 			t.Errorf("%+v", e)
 		}
 		_, address := startService(t, append([]string{"serve", "--server.drain_time=0s", "--resource=http://ADDRESS/mcp"}, settings...)...)
@@ -105,7 +105,7 @@ func TestDoctorFindsNothingWrongWithAHealthyServer(t *testing.T) {
 			t.Errorf("exit code %d, %v", code, bad)
 		}
 		for _, name := range []string{"registration.server_url", "registration.scopes", "provider.keys", "server.tools"} {
-			if e.verdict(name) != providers.VerdictOK {
+			if e.verdict(name) != diagnostics.VerdictOK {
 				t.Errorf("%s: %s", name, e.verdict(name))
 			}
 		}
@@ -179,7 +179,7 @@ func TestTheRequestThatDoctorNamesStandsInTheLogWithItsReason(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	stale := authority.Token(h.url, nil)
 	code, e := doctorSays(t, console{}, "--resource="+h.url, "--token-file="+write(t, "token", stale))
-	if code != exitFailure || e.verdict("server.tools") != providers.VerdictFailed || len(e.bad()) != 1 {
+	if code != exitFailure || e.verdict("server.tools") != diagnostics.VerdictFailed || len(e.bad()) != 1 {
 		t.Fatalf("exit code %d, %v", code, e.bad())
 	}
 	var id string

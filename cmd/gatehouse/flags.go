@@ -38,14 +38,14 @@ func parseAlone(flags *pflag.FlagSet, args []string, c console) (code int, done 
 	case errors.Is(err, pflag.ErrHelp):
 		return exitOK, true
 	case err != nil:
-		fmt.Fprintf(c.stderr, "gatehouse %s: %v%s\n`gatehouse %s --help` lists the flags\n", flags.Name(), err, wayOut(flags, err), flags.Name())
+		fmt.Fprintf(c.stderr, "gatehouse %s: %v%s\n`gatehouse %s --help` lists the flags\n", flags.Name(), err, fix(flags, err), flags.Name())
 		return exitConfig, true
 	}
 	return 0, false
 }
 
-// wayOut is what to write instead of a flag that does not exist.
-func wayOut(flags *pflag.FlagSet, err error) string {
+// fix is what to write instead of a flag that does not exist.
+func fix(flags *pflag.FlagSet, err error) string {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return ""

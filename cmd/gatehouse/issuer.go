@@ -11,7 +11,8 @@ import (
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
-	"gatehouse/providers/localissuer"
+	"gatehouse/providers/authserver"
+	"gatehouse/providers/local"
 	"gatehouse/server"
 )
 
@@ -60,11 +61,11 @@ func issuer(ctx context.Context, args []string, c console) int {
 		identifier = "http://localhost:9000" // so that the rest can be checked as well
 	}
 	logger := newLogger(logSettings, c.stderr)
-	fake, err := localissuer.New(localissuer.Config{
+	fake, err := authserver.New(authserver.Config{
 		UserAgent: house.UserAgent(),
 		Issuer:    identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
 		SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
-		Clients:                        localissuer.DemoClients(clientSecret),
+		Clients:                        authserver.DemoClients(clientSecret),
 		RefreshGrace:                   *grace,
 		ClientDocuments:                *documents,
 		AllowLoopbackClientDocuments:   *loopback,
@@ -91,7 +92,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
 		*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, providers.LocalRoutes(fake))
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, local.Routes(fake))
 	c.stop.begin("issuer")
 	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
 	c.stop.begin("log")
@@ -100,11 +101,11 @@ func issuer(ctx context.Context, args []string, c console) int {
 
 // issuerProblems checks what the issuer itself does not look at, and reads the secret.
 func issuerProblems(settings server.Settings, log configs.Log, secretFile string) (secret string, problems []string) {
-	settings.Check(func(key, reason, wayOut string) {
-		problems = append(problems, fmt.Sprintf("--%s: %s; %s", key, reason, wayOut))
+	settings.Check(func(key, reason, fix string) {
+		problems = append(problems, fmt.Sprintf("--%s: %s; %s", key, reason, fix))
 	})
-	log.Check(func(key, reason, wayOut string) {
-		problems = append(problems, fmt.Sprintf("--log.%s: %s; %s", key, reason, wayOut))
+	log.Check(func(key, reason, fix string) {
+		problems = append(problems, fmt.Sprintf("--log.%s: %s; %s", key, reason, fix))
 	})
 	if secretFile != "" {
 		var err error

@@ -93,7 +93,7 @@ func toolsTable() string {
 
 func kindsTable() string {
 	table := row("`provider.kind`", "what it is") + row("---", "---")
-	for _, kind := range providers.Kinds() {
+	for _, kind := range configs.Kinds() {
 		table += row(code(kind.Name), kind.Summary)
 	}
 	return table

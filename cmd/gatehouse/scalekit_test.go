@@ -10,8 +10,8 @@ import (
 	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 	"gatehouse/providers/providertest/scalekitenv"
+	"gatehouse/providers/scalekit"
 )
 
 // startScalekit is the house as an MCP server of a fake Scalekit environment, which knows its address.
@@ -29,7 +29,7 @@ func startScalekit(t *testing.T, settings map[string]string) (*running, *scaleki
 		scopes := house.Distinct(cfg.Scopes.Required, house.Tools(cfg.Tools, mcptools.Vitals{}).Scopes())
 		env = scalekitenv.New(t, scalekitenv.Config{ServerURL: cfg.Resource.String(), Scopes: scopes})
 		env.OmitResponseIssuer() // what the metadata announces and what the answer has must agree
-		cfg.Provider.(*providers.Scalekit).EnvironmentURL = env.URL()
+		cfg.Provider.(*scalekit.Settings).EnvironmentURL = env.URL()
 	})
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 	return h, env

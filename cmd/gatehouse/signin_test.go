@@ -16,7 +16,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
 	"gatehouse/configs"
-	"gatehouse/providers"
+	"gatehouse/providers/local"
 )
 
 const (
@@ -99,7 +99,7 @@ func clientDocument(t *testing.T) (address string, trust func(*configs.Config)) 
 	t.Cleanup(server.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	return server.URL + "/client.json", func(c *configs.Config) { c.Provider.(*providers.Local).ClientDocumentRootCAs = roots }
+	return server.URL + "/client.json", func(c *configs.Config) { c.Provider.(*local.Settings).ClientDocumentRootCAs = roots }
 }
 
 func TestBobIsAnotherCallerThanAlice(t *testing.T) {

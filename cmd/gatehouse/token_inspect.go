@@ -12,6 +12,7 @@ import (
 	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // maxInspectedBytes bounds what is read. It is far above every token, so that one that is too long is explained as such.
@@ -73,30 +74,30 @@ func readToken(file string, stdin io.Reader) (string, error) {
 }
 
 // explain opens the provider of the configuration as a process beside the server would see it.
-func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (providers.Explanation, error) {
+func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (token.Explanation, error) {
 	settings := cfg.Provider
 	if embedded, ok := settings.(providers.Embedded); ok {
-		settings = embedded.FromOutside(cfg.Resource)
+		settings = embedded.Remote(cfg.Resource)
 	}
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !live {
 		cancel() // so that nothing begins in the background
 	}
-	provider, err := settings.Open(life, providers.Site{
+	provider, err := settings.Open(life, providers.ServerInfo{
 		Resource: cfg.Resource, InitialScopes: cfg.Scopes.Initial, UserAgent: house.UserAgent(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		return providers.Explanation{}, err
+		return token.Explanation{}, err
 	}
-	explainer, ok := provider.(providers.Explainer)
+	explainer, ok := provider.(token.Explainer)
 	if !ok {
-		return providers.Explanation{}, errors.New("this kind of provider cannot explain its verdicts")
+		return token.Explanation{}, errors.New("this kind of provider cannot explain its verdicts")
 	}
 	return explainer.Explain(ctx, text, live), nil
 }
 
-func printExplanation(w io.Writer, cfg *configs.Config, e providers.Explanation) {
+func printExplanation(w io.Writer, cfg *configs.Config, e token.Explanation) {
 	unchecked, open := e.Unchecked()
 	switch {
 	case !e.OK():
@@ -107,8 +108,8 @@ func printExplanation(w io.Writer, cfg *configs.Config, e providers.Explanation)
 	default:
 		fmt.Fprintf(w, "This token is accepted at %s\n", cfg.Resource)
 	}
-	for _, hint := range e.Likeliest() {
-		fmt.Fprintf(w, "\n  * %s\n    %s\n", hint.Cause, hint.WayOut)
+	for _, hint := range e.Hints() {
+		fmt.Fprintf(w, "\n  * %s\n    %s\n", hint.Cause, hint.Fix)
 	}
 	fmt.Fprintln(w)
 	for _, f := range e.Findings {

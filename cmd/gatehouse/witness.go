@@ -10,6 +10,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // witness notes the last request that a client made and how it ended, so that a failure can be told in our own words: the
@@ -44,7 +45,7 @@ func (w *witness) tell(err error) error {
 	case w.method == "":
 		return errors.New("what came back from the browser does not belong to this sign-in, or is not from the provider whose metadata was read (state, iss)")
 	case w.err != nil:
-		return fmt.Errorf("%s: %s", exchange, providers.NetworkProblem(w.err))
+		return fmt.Errorf("%s: %s", exchange, token.DescribeNetworkError(w.err))
 	case w.status >= http.StatusBadRequest:
 		return fmt.Errorf("%s answered %d%s", exchange, w.status, oauthCode(err))
 	case w.method == http.MethodGet:

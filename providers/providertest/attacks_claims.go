@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // timeAttacks are good tokens at another time, or at no time at all.
@@ -79,7 +80,7 @@ func audienceAttacks(o *opened) []attack {
 	seen := map[string]bool{}
 	for _, audience := range append(slices.Clone(o.base.want.Audience), o.Resource.String()) {
 		for _, other := range append(similar(audience), o.base.want.Issuer) {
-			if seen[other] || slices.ContainsFunc(accepted, func(a string) bool { return providers.SameAudience(a, other) }) {
+			if seen[other] || slices.ContainsFunc(accepted, func(a string) bool { return token.SameAudience(a, other) }) {
 				continue
 			}
 			seen[other] = true

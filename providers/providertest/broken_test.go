@@ -24,6 +24,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
 )
 
 // TestBrokenAdaptersFail holds adapters against the suite that are sound but for one thing, and demands that each rule
@@ -103,13 +104,13 @@ func defects() []defect {
 		{"prints a claim in its error", refusing(func(token string, err error) error { return fmt.Errorf("%w: %s", err, member(token, 1, "jti")) }), []string{"discretion"}},
 		{"logs the token", wrapping(func(p *parts) providers.Provider {
 			return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) {
-				p.site.Logger.Debug("verifying", "token", token)
+				p.info.Logger.Debug("verifying", "token", token)
 				return p.Verify(ctx, token)
 			}}
 		}), []string{"discretion"}},
 		{"gives no reasons", refusing(func(_ string, err error) error { return outcome(err) }), []string{"reasons"}},
 		{"gives the same reason for everything", refusing(func(_ string, err error) error {
-			return fmt.Errorf("%w: %w", outcome(err), &providers.Refusal{Reason: providers.TokenMalformed})
+			return fmt.Errorf("%w: %w", outcome(err), &providers.Error{Reason: providers.TokenMalformed})
 		}), []string{"reasons"}},
 		{"has errors of its own", refusing(func(string, error) error { return errors.New("no") }), []string{"algorithms", "outage"}},
 		{"returns an identity with the error", verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
@@ -141,7 +142,7 @@ func defects() []defect {
 		}), []string{"metadata"}},
 		{"refetches at each unknown kid", func(t testing.TB, s *providertest.Subject) {
 			s.Issuer.KeyPolicy.RefetchInterval = time.Second // or a slow machine would not get round to more
-			policy(func(p *providers.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
+			policy(func(p *token.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
 		}, []string{"unknown-kid-brake"}},
 		{"calls a key bad that it did not look up yet", refusing(func(_ string, err error) error {
 			if providers.ReasonOf(err) == providers.KeysUnavailable {
@@ -156,7 +157,7 @@ func defects() []defect {
 			return err
 		}), []string{"unknown-kid-brake"}},
 		{"lets certificates decide", fetching(withCertificates), []string{"certificates"}},
-		{"keeps withdrawn keys", policy(func(p *providers.KeyPolicy) { p.MaxAge = time.Hour }), []string{"withdrawn-key"}},
+		{"keeps withdrawn keys", policy(func(p *token.KeyPolicy) { p.MaxAge = time.Hour }), []string{"withdrawn-key"}},
 		{"never looks for new keys", fetchingOnce, []string{"rotation", "withdrawn-key", "odd-keys", "key-purpose"}},
 		{"reads the key set as a whole or not at all", fetching(wholeOrNothing), []string{"odd-keys"}},
 		{"follows redirects", following, []string{"redirects"}},
@@ -202,8 +203,8 @@ func (v verifier) Verify(ctx context.Context, token string) (*providers.Identity
 func wrapping(wrap func(*parts) providers.Provider) func(testing.TB, *providertest.Subject) {
 	return func(_ testing.TB, s *providertest.Subject) {
 		open := s.Open
-		s.Open = func(ctx context.Context, site providers.Site) (providers.Provider, error) {
-			p, err := open(ctx, site)
+		s.Open = func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
+			p, err := open(ctx, info)
 			if err != nil {
 				return nil, err
 			}
@@ -345,46 +346,46 @@ func member(token string, n int, name string) string {
 }
 
 // rebuilt is an adapter whose strict verifier has other keys, rules of time or ways to fetch.
-func rebuilt(build func(ctx context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet)) func(testing.TB, *providertest.Subject) {
+func rebuilt(build func(ctx context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet)) func(testing.TB, *providertest.Subject) {
 	return func(_ testing.TB, s *providertest.Subject) {
-		s.Open = func(ctx context.Context, site providers.Site) (providers.Provider, error) {
-			keys, wrap := build(ctx, s, site)
+		s.Open = func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
+			keys, wrap := build(ctx, s, info)
 			go keys.Run(ctx)
 			var source oidc.KeySet = keys
 			if wrap != nil {
 				source = wrap(keys)
 			}
-			return newAdapter(s.Issuer, site, keys, source), nil
+			return newAdapter(s.Issuer, info, keys, source), nil
 		}
 	}
 }
 
-func keySet(s *providertest.Subject, site providers.Site, client *http.Client, policy providers.KeyPolicy) *providers.KeySet {
-	return providers.NewKeySet(providers.KeySource{
+func keySet(s *providertest.Subject, info providers.ServerInfo, client *http.Client, policy token.KeyPolicy) *token.KeySet {
+	return token.NewKeySet(token.KeySource{
 		URL: func(context.Context) (string, error) { return s.Issuer.KeysURL(), nil }, Client: client,
-	}, policy, site.Logger)
+	}, policy, info.Logger)
 }
 
 func keysInstead(wrap func(oidc.KeySet) oidc.KeySet) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet) {
-		return keySet(s, site, s.Issuer.Client(), s.Issuer.KeyPolicy), wrap
+	return rebuilt(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+		return keySet(s, info, s.Issuer.Client(), s.Issuer.KeyPolicy), wrap
 	})
 }
 
-func policy(change func(*providers.KeyPolicy)) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet) {
+func policy(change func(*token.KeyPolicy)) func(testing.TB, *providertest.Subject) {
+	return rebuilt(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		p := s.Issuer.KeyPolicy
 		change(&p)
-		return keySet(s, site, s.Issuer.Client(), p), nil
+		return keySet(s, info, s.Issuer.Client(), p), nil
 	})
 }
 
 // fetching changes every answer of the issuer before the adapter sees it.
 func fetching(change func(*http.Response) error) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	return rebuilt(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		client := s.Issuer.Client()
 		client.Transport = changed{client.Transport, change}
-		return keySet(s, site, client, s.Issuer.KeyPolicy), nil
+		return keySet(s, info, client, s.Issuer.KeyPolicy), nil
 	})
 }
 
@@ -469,10 +470,10 @@ func notBusy(resp *http.Response) error {
 }
 
 func following(t testing.TB, s *providertest.Subject) {
-	rebuilt(func(_ context.Context, s *providertest.Subject, site providers.Site) (*providers.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	rebuilt(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		client := s.Issuer.Client()
 		client.CheckRedirect = nil
-		return keySet(s, site, client, s.Issuer.KeyPolicy), nil
+		return keySet(s, info, client, s.Issuer.KeyPolicy), nil
 	})(t, s)
 }
 
@@ -539,7 +540,7 @@ func acceptOwnTypes(claims ...string) func(*parts, context.Context, string) (*pr
 
 func refuseNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 	if bytes.Contains(segment(token, 1), []byte(":null")) {
-		return nil, fmt.Errorf("%w: %w", providers.ErrInvalidToken, &providers.Refusal{Reason: providers.ClaimsMalformed})
+		return nil, fmt.Errorf("%w: %w", providers.ErrInvalidToken, &providers.Error{Reason: providers.ClaimsMalformed})
 	}
 	return p.Verify(ctx, token)
 }
@@ -590,17 +591,17 @@ func answerLate(p *parts) providers.Provider {
 
 func openWaiting(_ testing.TB, s *providertest.Subject) {
 	open := s.Open
-	s.Open = func(ctx context.Context, site providers.Site) (providers.Provider, error) {
+	s.Open = func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 		if resp, err := s.Issuer.Client().Get(s.Issuer.KeysURL()); err == nil {
 			_ = resp.Body.Close()
 		}
-		return open(ctx, site)
+		return open(ctx, info)
 	}
 }
 
 func openOnlyWithKeys(_ testing.TB, s *providertest.Subject) {
 	open := s.Open
-	s.Open = func(ctx context.Context, site providers.Site) (providers.Provider, error) {
+	s.Open = func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 		resp, err := s.Issuer.Client().Get(s.Issuer.KeysURL())
 		if err != nil {
 			return nil, errors.New("no keys")
@@ -609,7 +610,7 @@ func openOnlyWithKeys(_ testing.TB, s *providertest.Subject) {
 		if resp.StatusCode != http.StatusOK {
 			return nil, errors.New("no keys")
 		}
-		return open(ctx, site)
+		return open(ctx, info)
 	}
 }
 
@@ -722,5 +723,5 @@ func withoutEnd(t testing.TB, s *providertest.Subject) {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	open := s.Open
-	s.Open = func(_ context.Context, site providers.Site) (providers.Provider, error) { return open(ctx, site) }
+	s.Open = func(_ context.Context, info providers.ServerInfo) (providers.Provider, error) { return open(ctx, info) }
 }

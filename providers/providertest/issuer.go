@@ -24,6 +24,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // Issuer is a signing authority under the test's control: keys, a JWKS endpoint that can misbehave, and tokens of any
@@ -32,7 +33,7 @@ type Issuer struct {
 	// KeyPolicy is what Keys and Provider work by, and what a [Harness] gives its adapter. NewIssuer sets a refetch
 	// interval of 50 ms, so for that long after a fetch a key that was just added is an outage; and an age of 500 ms,
 	// so that a test can wait for a withdrawn key to be refused.
-	KeyPolicy providers.KeyPolicy
+	KeyPolicy token.KeyPolicy
 	// Logger gets what happens in the background; by default nobody does.
 	Logger *slog.Logger
 
@@ -80,7 +81,7 @@ func NewIssuer(t testing.TB, kids ...string) *Issuer {
 func NewIssuerFor(t testing.TB, algorithms ...jose.SignatureAlgorithm) *Issuer {
 	t.Helper()
 	i := &Issuer{
-		KeyPolicy: providers.KeyPolicy{RefetchInterval: 50 * time.Millisecond, MaxAge: 500 * time.Millisecond},
+		KeyPolicy: token.KeyPolicy{RefetchInterval: 50 * time.Millisecond, MaxAge: 500 * time.Millisecond},
 		Logger:    slog.New(slog.DiscardHandler),
 		t:         t,
 		requests:  map[string]int{},
@@ -330,8 +331,8 @@ func (i *Issuer) Token(resource string, changes map[string]any) string {
 }
 
 // Rules are the rules of [Issuer.Provider].
-func (i *Issuer) Rules(resource string) providers.Rules {
-	return providers.Rules{
+func (i *Issuer) Rules(resource string) token.Rules {
+	return token.Rules{
 		Issuers:      []string{i.URL()},
 		Audiences:    []string{resource},
 		Algorithms:   []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA},
@@ -342,9 +343,9 @@ func (i *Issuer) Rules(resource string) providers.Rules {
 }
 
 // Keys returns this issuer's keys as a server sees them, renewed in the background until t ends.
-func (i *Issuer) Keys(t testing.TB) *providers.KeySet {
+func (i *Issuer) Keys(t testing.TB) *token.KeySet {
 	t.Helper()
-	keys := providers.NewKeySet(providers.KeySource{
+	keys := token.NewKeySet(token.KeySource{
 		URL:    func(context.Context) (string, error) { return i.KeysURL(), nil },
 		Client: i.Client(),
 	}, i.KeyPolicy, i.Logger)
@@ -367,7 +368,7 @@ func (i *Issuer) Provider(t testing.TB, resource providers.Resource, initialScop
 	t.Helper()
 	keys := i.Keys(t)
 	return &provider{
-		Verifier: providers.NewVerifier(i.Rules(resource.String()), keys),
+		Verifier: token.NewVerifier(i.Rules(resource.String()), keys),
 		keys:     keys,
 		metadata: providers.Metadata{
 			Resource:               resource.String(),
@@ -379,8 +380,8 @@ func (i *Issuer) Provider(t testing.TB, resource providers.Resource, initialScop
 }
 
 type provider struct {
-	*providers.Verifier
-	keys     *providers.KeySet
+	*token.Verifier
+	keys     *token.KeySet
 	metadata providers.Metadata
 }
 

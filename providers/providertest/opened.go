@@ -30,7 +30,7 @@ const (
 type opened struct {
 	*Subject
 	provider providers.Provider
-	site     providers.Site
+	info     providers.ServerInfo
 	log      *journal
 	varieties
 }
@@ -70,7 +70,7 @@ func (s *Subject) open() (o *opened, stop func(), err error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	log := &journal{}
-	site := providers.Site{
+	info := providers.ServerInfo{
 		Resource: s.Resource, Name: "Conformance", InitialScopes: []string{"mcp:use"}, KnownScopes: []string{"mcp:use", "files:read"},
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
@@ -82,7 +82,7 @@ func (s *Subject) open() (o *opened, stop func(), err error) {
 				done <- fmt.Errorf("its Open panicked: %v", p)
 			}
 		}()
-		p, err := s.Open(ctx, site)
+		p, err := s.Open(ctx, info)
 		provider = p
 		done <- err
 	}()
@@ -95,7 +95,7 @@ func (s *Subject) open() (o *opened, stop func(), err error) {
 		stop()
 		return nil, nil, err
 	}
-	return &opened{Subject: s, provider: provider, site: site, log: log, varieties: s.varieties()}, stop, nil
+	return &opened{Subject: s, provider: provider, info: info, log: log, varieties: s.varieties()}, stop, nil
 }
 
 // works waits until the first good token is accepted.

@@ -223,16 +223,16 @@ func (o *opened) metadata() error {
 	if !slices.Equal(d.BearerMethodsSupported, []string{"header"}) {
 		wrong.add("bearer_methods_supported", fmt.Errorf("%q, want only header", d.BearerMethodsSupported))
 	}
-	if len(d.ScopesSupported) != len(o.site.InitialScopes) {
-		wrong.add("scopes_supported", fmt.Errorf("%q, want as many as %q: what to ask for at first sign-in", d.ScopesSupported, o.site.InitialScopes))
+	if len(d.ScopesSupported) != len(o.info.InitialScopes) {
+		wrong.add("scopes_supported", fmt.Errorf("%q, want as many as %q: what to ask for at first sign-in", d.ScopesSupported, o.info.InitialScopes))
 	}
 	for _, scope := range d.ScopesSupported {
 		if !scopeToken.MatchString(scope) || scope == "offline_access" {
 			wrong.add("scopes_supported", fmt.Errorf("%q is not a resource's scope", scope))
 		}
 	}
-	if d.ResourceName != o.site.Name {
-		wrong.add("resource_name", fmt.Errorf("%q, want %q", d.ResourceName, o.site.Name))
+	if d.ResourceName != o.info.Name {
+		wrong.add("resource_name", fmt.Errorf("%q, want %q", d.ResourceName, o.info.Name))
 	}
 	return wrong.err()
 }

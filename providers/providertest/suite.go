@@ -22,7 +22,7 @@ type Subject struct {
 
 	// Open opens the adapter, as [providers.Settings] has it; the method of settings that point to Issuer will do. The
 	// adapter must have been told Issuer.KeyPolicy: some rules wait for what it promises.
-	Open func(context.Context, providers.Site) (providers.Provider, error)
+	Open func(context.Context, providers.ServerInfo) (providers.Provider, error)
 
 	// Resource is what the adapter's server protects.
 	Resource providers.Resource

@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
 )
 
 // sound is an adapter as an outsider would write it, with nothing but what is exported: the strict verifier over the
@@ -20,13 +21,13 @@ func sound(t testing.TB) *providertest.Subject {
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	return &providertest.Subject{
 		Issuer: issuer, Resource: mustResource(t),
-		Open: func(ctx context.Context, site providers.Site) (providers.Provider, error) {
-			keys := providers.NewKeySet(providers.KeySource{
+		Open: func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
+			keys := token.NewKeySet(token.KeySource{
 				URL:    func(context.Context) (string, error) { return issuer.KeysURL(), nil },
 				Client: issuer.Client(),
-			}, issuer.KeyPolicy, site.Logger)
+			}, issuer.KeyPolicy, info.Logger)
 			go keys.Run(ctx)
-			return newAdapter(issuer, site, keys, keys), nil
+			return newAdapter(issuer, info, keys, keys), nil
 		},
 		Good: []providertest.Variety{
 			{Name: "ES256", Header: map[string]any{"kid": es}},
@@ -39,24 +40,24 @@ func sound(t testing.TB) *providertest.Subject {
 }
 
 type adapter struct {
-	*providers.Verifier
-	site   providers.Site
+	*token.Verifier
+	info   providers.ServerInfo
 	issuer *providertest.Issuer
-	keys   *providers.KeySet
+	keys   *token.KeySet
 }
 
 // newAdapter is of keys, which verify by source.
-func newAdapter(issuer *providertest.Issuer, site providers.Site, keys *providers.KeySet, source oidc.KeySet) *adapter {
-	rules := issuer.Rules(site.Resource.String())
+func newAdapter(issuer *providertest.Issuer, info providers.ServerInfo, keys *token.KeySet, source oidc.KeySet) *adapter {
+	rules := issuer.Rules(info.Resource.String())
 	rules.Algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA}
-	return &adapter{Verifier: providers.NewVerifier(rules, source), site: site, issuer: issuer, keys: keys}
+	return &adapter{Verifier: token.NewVerifier(rules, source), info: info, issuer: issuer, keys: keys}
 }
 
 func (a *adapter) Keys() providers.KeyStatus { return a.keys.Status() }
 func (a *adapter) Metadata() providers.Metadata {
 	return providers.Metadata{
-		Resource: a.site.Resource.String(), AuthorizationServers: []string{a.issuer.URL()}, ScopesSupported: a.site.InitialScopes,
-		BearerMethodsSupported: []string{"header"}, ResourceName: a.site.Name,
+		Resource: a.info.Resource.String(), AuthorizationServers: []string{a.issuer.URL()}, ScopesSupported: a.info.InitialScopes,
+		BearerMethodsSupported: []string{"header"}, ResourceName: a.info.Name,
 	}
 }
 
@@ -67,7 +68,7 @@ func TestAHarnessIsToldWhatItForgot(t *testing.T) {
 	for want, forget := range map[string]func(*providertest.Subject){
 		"issuer, open and resource": func(s *providertest.Subject) { s.Open = nil },
 		"no good token":             func(s *providertest.Subject) { s.Good = nil },
-		"refetch interval":          func(s *providertest.Subject) { s.Issuer.KeyPolicy = providers.KeyPolicy{} },
+		"refetch interval":          func(s *providertest.Subject) { s.Issuer.KeyPolicy = token.KeyPolicy{} },
 		`no rule "rotations"`:       func(s *providertest.Subject) { s.Except = map[string]string{"rotations": "a slip of the pen"} },
 		"has no reason":             func(s *providertest.Subject) { s.Except = map[string]string{"rotation": ""} },
 	} {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // inspectorOrigin is where the MCP Inspector's page runs unless it was told otherwise.
@@ -29,20 +29,20 @@ func (s *ownServer) browserOrigin() string {
 }
 
 // preflight asks as a browser does before a page's first call (Fetch, section 4.8). A preflight carries no token.
-func (s *ownServer) preflight(ctx context.Context) providers.Outcome {
+func (s *ownServer) preflight(ctx context.Context) diagnostics.Outcome {
 	origin, asked := s.browserOrigin(), []string{"authorization", "content-type", "mcp-protocol-version"}
 	a, err := s.network.request(ctx, http.MethodOptions, s.Config.Resource.String(), "", map[string]string{
 		"Origin": origin, "Access-Control-Request-Method": http.MethodPost, "Access-Control-Request-Headers": strings.Join(asked, ","),
 	})
 	if err != nil {
-		return providers.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	const fix = "have what stands in front pass OPTIONS on without asking for a token, and leave CORS to this server alone; or allow the page's origin in server.allowed_origins of the running server"
 	switch {
 	case a.status == http.StatusUnauthorized:
-		return providers.Broken("the preflight from "+origin+" gets 401", fix)
+		return diagnostics.Failed("the preflight from "+origin+" gets 401", fix)
 	case a.status < 200 || a.status > 299:
-		return providers.Broken("the preflight from "+origin+" gets "+inWords(a), fix)
+		return diagnostics.Failed("the preflight from "+origin+" gets "+inWords(a), fix)
 	}
 	var wrong []string
 	if !allowsOrigin(a.header, origin) {
@@ -59,28 +59,28 @@ func (s *ownServer) preflight(ctx context.Context) providers.Outcome {
 		}
 	}
 	if len(wrong) > 0 {
-		return providers.Broken("the answer to "+origin+" lacks "+strings.Join(wrong, ", "), fix)
+		return diagnostics.Failed("the answer to "+origin+" lacks "+strings.Join(wrong, ", "), fix)
 	}
-	return providers.Fine("from " + origin)
+	return diagnostics.OK("from " + origin)
 }
 
 // exposed looks at the 401 as a script sees it: without these headers it cannot tell that it is one, nor where to sign in.
-func (s *ownServer) exposed(ctx context.Context) providers.Outcome {
+func (s *ownServer) exposed(ctx context.Context) diagnostics.Outcome {
 	origin := s.browserOrigin()
 	a, err := s.call(ctx, map[string]string{"Origin": origin})
 	if err != nil {
-		return providers.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	const fix = "have what stands in front leave CORS headers as this server writes them, also on errors"
 	switch {
 	case a.status != http.StatusUnauthorized:
-		return providers.Broken("a call from "+origin+" gets "+inWords(a), fix+"; or allow the page's origin in server.allowed_origins of the running server")
+		return diagnostics.Failed("a call from "+origin+" gets "+inWords(a), fix+"; or allow the page's origin in server.allowed_origins of the running server")
 	case !allowsOrigin(a.header, origin):
-		return providers.Broken("the 401 to "+origin+" has no Access-Control-Allow-Origin for it", fix)
+		return diagnostics.Failed("the 401 to "+origin+" has no Access-Control-Allow-Origin for it", fix)
 	case !slices.Contains(listed(a.header, "Access-Control-Expose-Headers"), "www-authenticate"):
-		return providers.Broken("the 401 to "+origin+" does not expose WWW-Authenticate", fix)
+		return diagnostics.Failed("the 401 to "+origin+" does not expose WWW-Authenticate", fix)
 	}
-	return providers.Fine("from " + origin)
+	return diagnostics.OK("from " + origin)
 }
 
 // allowsOrigin wants the header exactly once: browsers refuse two, which is what two layers of CORS write.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 func TestAPageOfAnAllowedOriginIsPlayed(t *testing.T) {
@@ -27,7 +27,7 @@ func TestAPageOfAnAllowedOriginIsPlayed(t *testing.T) {
 			}
 			results := w.examine()
 			for _, name := range []string{"server.preflight", "server.exposed"} {
-				if r := named(results, name); r.Verdict != providers.VerdictOK || r.Found != "from "+want {
+				if r := named(results, name); r.Verdict != diagnostics.VerdictOK || r.Found != "from "+want {
 					t.Errorf("%+v, not from %s", r, want)
 				}
 			}
@@ -82,7 +82,7 @@ func TestAnswersToAPreflightAreReadAsBrowsersReadThem(t *testing.T) {
 				}
 			})
 			r := named(w.examine(), "server.preflight")
-			if (r.Verdict == providers.VerdictOK) != (c.lacks == "") || !strings.Contains(r.Found, c.lacks) {
+			if (r.Verdict == diagnostics.VerdictOK) != (c.lacks == "") || !strings.Contains(r.Found, c.lacks) {
 				t.Errorf("%+v", r)
 			}
 		})
@@ -130,7 +130,7 @@ func TestChallengesAreReadStrictly(t *testing.T) {
 				}
 			})
 			r := named(w.examine(), "server.challenge_content")
-			if (r.Verdict == providers.VerdictOK) != (c.found == "") || !strings.Contains(r.Found, c.found) {
+			if (r.Verdict == diagnostics.VerdictOK) != (c.found == "") || !strings.Contains(r.Found, c.found) {
 				t.Errorf("%+v", r)
 			}
 		})

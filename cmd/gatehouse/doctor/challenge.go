@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // listTools is tools/list of MCP 2026-07-28, which needs no session.
@@ -28,49 +29,49 @@ func (s *ownServer) call(ctx context.Context, more map[string]string) (answer, e
 // host makes the request without a token that the next checks look at too. The server refuses a Host header that is not
 // its own, against DNS rebinding, and says so to nobody but its log. From outside it can be told nevertheless: no other
 // rule answers 403 to a request without Origin and token.
-func (s *ownServer) host(ctx context.Context) providers.Outcome {
+func (s *ownServer) host(ctx context.Context) diagnostics.Outcome {
 	id := newRequestID()
 	a, err := s.call(ctx, map[string]string{"X-Request-Id": id})
 	if err != nil {
-		return providers.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	s.refused = a
 	if _, ours := problemIn(a); ours && a.status == http.StatusForbidden {
-		return providers.Broken("the server answered 403, as it does to a Host header that is not "+s.Config.Resource.Host()+" ("+string(providers.HostRefused)+")",
+		return diagnostics.Failed("the server answered 403, as it does to a Host header that is not "+s.Config.Resource.Host()+" ("+string(providers.HostRefused)+")",
 			"have the proxy pass the Host header on (nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On; Traefik: passHostHeader), or set resource to the URL that clients dial; what arrived: "+inTheLog(a, id))
 	}
-	return providers.Fine("arrives as it was sent")
+	return diagnostics.OK("arrives as it was sent")
 }
 
-func (s *ownServer) refusal(context.Context) providers.Outcome {
+func (s *ownServer) refusal(context.Context) diagnostics.Outcome {
 	switch a := s.refused; {
 	case a.status == http.StatusUnauthorized:
-		return providers.Fine("401 without a token")
+		return diagnostics.OK("401 without a token")
 	case a.status < 300:
-		return providers.Broken("it is answered: whatever answers at "+s.Config.Resource.String()+" asks for no token", "see what is in front, and whether this is our server; do not let anybody use it until then")
+		return diagnostics.Failed("it is answered: whatever answers at "+s.Config.Resource.String()+" asks for no token", "see what is in front, and whether this is our server; do not let anybody use it until then")
 	case a.status < 400:
-		return providers.Broken(strconv.Itoa(a.status)+", a redirect", "have what stands in front pass "+s.Config.Resource.Path()+" on as it is; clients do not carry a token to another address")
+		return diagnostics.Failed(strconv.Itoa(a.status)+", a redirect", "have what stands in front pass "+s.Config.Resource.Path()+" on as it is; clients do not carry a token to another address")
 	case a.status == http.StatusNotFound:
-		return providers.Broken("404: nothing is served at "+s.Config.Resource.Path(), "have what stands in front pass this very path on (a rule for /mcp/* does not match /mcp), or start the server with this resource")
+		return diagnostics.Failed("404: nothing is served at "+s.Config.Resource.Path(), "have what stands in front pass this very path on (a rule for /mcp/* does not match /mcp), or start the server with this resource")
 	case noGateway(a):
-		return providers.Broken(strconv.Itoa(a.status)+": what stands in front does not reach the server", "start the server, or mend the address that "+s.Config.Resource.Path()+" is passed on to")
+		return diagnostics.Failed(strconv.Itoa(a.status)+": what stands in front does not reach the server", "start the server, or mend the address that "+s.Config.Resource.Path()+" is passed on to")
 	default:
-		return providers.Broken(inWords(a), "something in front refuses the request, such as bot protection or a login page: let POST to "+s.Config.Resource.Path()+" through")
+		return diagnostics.Failed(inWords(a), "something in front refuses the request, such as bot protection or a login page: let POST to "+s.Config.Resource.Path()+" through")
 	}
 }
 
-func (s *ownServer) challenge(context.Context) providers.Outcome {
+func (s *ownServer) challenge(context.Context) diagnostics.Outcome {
 	if len(s.refused.header.Values("WWW-Authenticate")) == 0 {
-		return providers.Broken("the 401 has no WWW-Authenticate, which the server always sends", "have what stands in front pass WWW-Authenticate on, and not answer 401 by itself; without it most clients never start to sign in")
+		return diagnostics.Failed("the 401 has no WWW-Authenticate, which the server always sends", "have what stands in front pass WWW-Authenticate on, and not answer 401 by itself; without it most clients never start to sign in")
 	}
-	return providers.Fine("WWW-Authenticate arrives")
+	return diagnostics.OK("WWW-Authenticate arrives")
 }
 
-func (s *ownServer) challengeContent(context.Context) providers.Outcome {
+func (s *ownServer) challengeContent(context.Context) diagnostics.Outcome {
 	const fix = "start the server with this configuration; a proxy must not rewrite WWW-Authenticate, and every 401 must come from the server"
 	parameters, err := bearerChallenge(s.refused.header.Values("WWW-Authenticate"))
 	if err != nil {
-		return providers.Broken(err.Error(), fix)
+		return diagnostics.Failed(err.Error(), fix)
 	}
 	want := map[string]string{"resource_metadata": s.Config.Resource.MetadataURL()}
 	if s.known {
@@ -86,11 +87,11 @@ func (s *ownServer) challengeContent(context.Context) providers.Outcome {
 		expected, found = append(expected, "no error, since no token was sent"), append(found, "error "+providers.Quote(parameters["error"]))
 	}
 	if len(found) > 0 {
-		o := providers.Broken(strings.Join(found, "; "), fix)
+		o := diagnostics.Failed(strings.Join(found, "; "), fix)
 		o.Expected = strings.Join(expected, "; ")
 		return o
 	}
-	return providers.Fine("leads to " + parameters["resource_metadata"] + ", names " + providers.Quote(parameters["scope"]))
+	return diagnostics.OK("leads to " + parameters["resource_metadata"] + ", names " + providers.Quote(parameters["scope"]))
 }
 
 // bearerChallenge returns the parameters of the one Bearer challenge (RFC 9110, section 11.6.1), read as strictly as by the

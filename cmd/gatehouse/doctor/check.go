@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // check is one question.
@@ -18,29 +18,29 @@ type check struct {
 	expected string
 	// needs are checks that stand earlier in the list.
 	needs []*check
-	run   func(ctx context.Context) providers.Outcome
+	run   func(ctx context.Context) diagnostics.Outcome
 
-	outcome providers.Outcome
+	outcome diagnostics.Outcome
 	// stopped is why nothing that needs this check can be looked at; empty if it can.
 	stopped string
 }
 
 // Result is what one check found. Its texts hold no token, no secret and no text of the other side but quoted names.
 type Result struct {
-	Name     string            `json:"name"`
-	Subject  string            `json:"subject,omitempty"`
-	Verdict  providers.Verdict `json:"result"`
-	Expected string            `json:"expected"`
-	Found    string            `json:"found,omitempty"`
-	Fix      string            `json:"fix,omitempty"`
+	Name     string              `json:"name"`
+	Subject  string              `json:"subject,omitempty"`
+	Verdict  diagnostics.Verdict `json:"result"`
+	Expected string              `json:"expected"`
+	Found    string              `json:"found,omitempty"`
+	Fix      string              `json:"fix,omitempty"`
 	// Reason is why a check was skipped.
 	Reason string `json:"reason,omitempty"`
 }
 
 // Failed reports whether any check failed.
-func Failed(results []Result) bool { return count(results, providers.VerdictFailed) > 0 }
+func Failed(results []Result) bool { return count(results, diagnostics.VerdictFailed) > 0 }
 
-func count(results []Result, verdict providers.Verdict) int {
+func count(results []Result, verdict diagnostics.Verdict) int {
 	n := 0
 	for _, r := range results {
 		if r.Verdict == verdict {
@@ -70,21 +70,21 @@ func (l list) run(ctx context.Context, limit time.Duration) []Result {
 	for _, c := range l {
 		switch unmet := c.unmet(); {
 		case unmet != "":
-			c.outcome = providers.Outcome{Verdict: providers.VerdictSkipped, Reason: unmet, Stop: unmet}
+			c.outcome = diagnostics.Outcome{Verdict: diagnostics.VerdictSkipped, Reason: unmet, Stop: unmet}
 		case late:
-			c.outcome = providers.Outcome{Verdict: providers.VerdictSkipped, Reason: "there was no time for it", Stop: "there was no time for it"}
+			c.outcome = diagnostics.Outcome{Verdict: diagnostics.VerdictSkipped, Reason: "there was no time for it", Stop: "there was no time for it"}
 		case ctx.Err() != nil:
 			late = true
-			c.outcome = providers.Broken(outOfTime, "mend what did not answer above, or give it more time with --timeout")
+			c.outcome = diagnostics.Failed(outOfTime, "mend what did not answer above, or give it more time with --timeout")
 			if asked.Err() != nil {
-				c.outcome = providers.Broken("the examination was interrupted", "let it come to its end")
+				c.outcome = diagnostics.Failed("the examination was interrupted", "let it come to its end")
 			}
 			c.outcome.Stop = c.outcome.Found
 		default:
 			c.outcome = c.bounded(ctx, limit/4)
 		}
 		c.stopped = c.outcome.Stop
-		if c.stopped == "" && c.outcome.Verdict == providers.VerdictFailed {
+		if c.stopped == "" && c.outcome.Verdict == diagnostics.VerdictFailed {
 			c.stopped = c.name + " failed"
 		}
 		results = append(results, c.result())
@@ -94,7 +94,7 @@ func (l list) run(ctx context.Context, limit time.Duration) []Result {
 
 const outOfTime = "the time for all checks was over"
 
-func (c *check) bounded(ctx context.Context, limit time.Duration) providers.Outcome {
+func (c *check) bounded(ctx context.Context, limit time.Duration) diagnostics.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return c.run(ctx)

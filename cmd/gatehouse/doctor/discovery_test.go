@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // The server and the examination find the same metadata, whatever the first place does: a router that does not know the path
@@ -27,7 +27,7 @@ func TestTheServerAndTheExaminationFindTheSameMetadata(t *testing.T) {
 			w.hold(func() { w.provider.before = answer })
 			results := w.open().examine()
 			for _, name := range []string{"provider.metadata", "provider.keys", "server.ready"} {
-				if r := named(results, name); r.Verdict != providers.VerdictOK {
+				if r := named(results, name); r.Verdict != diagnostics.VerdictOK {
 					t.Errorf("%+v", r)
 				}
 			}

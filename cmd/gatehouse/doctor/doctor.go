@@ -12,14 +12,15 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // Options say what is examined.
 type Options struct {
 	// Config is the configuration, which is valid.
 	Config *configs.Config
-	// Site is what the provider is told about the server.
-	Site providers.Site
+	// ServerInfo is what the provider is told about the server.
+	ServerInfo providers.ServerInfo
 	// ToolScopes are the scopes that what the server offers needs, beyond those that every call needs.
 	ToolScopes []string
 	// Tools is how many tools the server offers with this configuration.
@@ -44,8 +45,8 @@ const DefaultTimeout = 10 * time.Second
 func Examine(ctx context.Context, o Options) []Result {
 	e := &examination{Options: o, network: newNetwork(o)}
 	defer e.network.close()
-	if d, ok := o.Config.Provider.(providers.Diagnosable); ok {
-		e.diagnosis = d.Diagnose(o.Site)
+	if d, ok := o.Config.Provider.(diagnostics.Diagnoser); ok {
+		e.diagnosis = d.Diagnose(o.ServerInfo)
 		e.known = true
 	}
 	e.configuration()
@@ -65,7 +66,7 @@ func Examine(ctx context.Context, o Options) []Result {
 type examination struct {
 	Options
 	network   *network
-	diagnosis providers.Diagnosis
+	diagnosis diagnostics.Diagnosis
 	known     bool // the diagnosis is
 	checks    list
 }

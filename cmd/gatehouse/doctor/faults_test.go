@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"gatehouse/cmd/gatehouse/doctor"
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 	"gatehouse/providers/providertest"
 )
 
@@ -769,7 +769,7 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 func TestDefaultScopesThatImplyEveryScopeAreFine(t *testing.T) {
 	w := newWorld(t)
 	w.settings["provider.default_scopes"], w.settings["scopes.implies"] = "all", "all > mcp:use greet:read gatehouse:admin,greet:read > greet:write"
-	if r := named(w.open().examine(), "config.default_scopes"); r.Verdict != providers.VerdictOK {
+	if r := named(w.open().examine(), "config.default_scopes"); r.Verdict != diagnostics.VerdictOK {
 		t.Errorf("%+v", r)
 	}
 }
@@ -781,11 +781,11 @@ func TestWhatAFailureMakesSenselessIsSkippedWithTheReason(t *testing.T) {
 	for _, r := range w.examine() {
 		switch r.Name {
 		case "provider.endpoints", "provider.pkce", "provider.registration", "provider.scopes", "provider.keys":
-			if r.Verdict != providers.VerdictSkipped || r.Reason != "provider.issuer failed" {
+			if r.Verdict != diagnostics.VerdictSkipped || r.Reason != "provider.issuer failed" {
 				t.Errorf("%+v", r)
 			}
 		case "server.health", "server.challenge_content":
-			if r.Verdict != providers.VerdictOK {
+			if r.Verdict != diagnostics.VerdictOK {
 				t.Errorf("%+v", r)
 			}
 		}

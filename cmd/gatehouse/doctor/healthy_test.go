@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 func TestAHealthyWorldHasNothingToMend(t *testing.T) {
@@ -17,7 +18,7 @@ func TestAHealthyWorldHasNothingToMend(t *testing.T) {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
 	for _, r := range results {
-		if r.Expected == "" || r.Verdict == providers.VerdictOK && r.Found == "" || r.Verdict == providers.VerdictSkipped && r.Reason == "" {
+		if r.Expected == "" || r.Verdict == diagnostics.VerdictOK && r.Found == "" || r.Verdict == diagnostics.VerdictSkipped && r.Reason == "" {
 			t.Errorf("%+v does not say enough", r)
 		}
 	}
@@ -27,7 +28,7 @@ func TestAHealthyServerBehindTLSHasNothingToMend(t *testing.T) {
 	w := newWorld(t)
 	w.secureFront()
 	results := w.open().examine()
-	if r := named(results, "server.tls"); r.Verdict != providers.VerdictOK || !strings.Contains(r.Found, "TLS 1.3, certificate good until 20") {
+	if r := named(results, "server.tls"); r.Verdict != diagnostics.VerdictOK || !strings.Contains(r.Found, "TLS 1.3, certificate good until 20") {
 		t.Errorf("%+v", r)
 	}
 	if got := bad(results); len(got) != 1 || got[0] != "config.port warning" {
@@ -40,7 +41,7 @@ func TestATokenIsShownItsTools(t *testing.T) {
 	for scopes, want := range map[string]string{"mcp:use": "1 tool is shown", "mcp:use greet:read": "3 tools are shown"} {
 		w.options.Token = w.token(scopes)
 		results := w.examine()
-		if r := named(results, "server.tools"); r.Verdict != providers.VerdictOK || !strings.Contains(r.Found, want) {
+		if r := named(results, "server.tools"); r.Verdict != diagnostics.VerdictOK || !strings.Contains(r.Found, want) {
 			t.Errorf("%s: %+v", scopes, r)
 		}
 		w.showsNoCanary(results)
@@ -54,7 +55,7 @@ func TestAServerWithoutToolsIsNotTakenForATokenWithoutScopes(t *testing.T) {
 	w.open()
 	w.options.Token = w.token("mcp:use")
 	results := w.examine()
-	if r := named(results, "server.tools"); r.Verdict != providers.VerdictOK || !strings.Contains(r.Found, "the server offers none") {
+	if r := named(results, "server.tools"); r.Verdict != diagnostics.VerdictOK || !strings.Contains(r.Found, "the server offers none") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -69,7 +70,7 @@ func TestAKindThatCannotBeExaminedStillHasAServer(t *testing.T) {
 	if got := bad(results); len(got) > 0 {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
-	if r := named(results, "provider.metadata"); r.Verdict != providers.VerdictSkipped {
+	if r := named(results, "provider.metadata"); r.Verdict != diagnostics.VerdictSkipped {
 		t.Errorf("%+v", r)
 	}
 	w.hold(func() {
@@ -90,7 +91,7 @@ func TestWhoIsAskedAboutEveryTokenNeedsNoKeys(t *testing.T) {
 	if got := bad(results); len(got) > 0 {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
-	if r := named(results, "provider.keys"); r.Verdict != providers.VerdictSkipped || named(results, "provider.introspection").Verdict != providers.VerdictOK {
+	if r := named(results, "provider.keys"); r.Verdict != diagnostics.VerdictSkipped || named(results, "provider.introspection").Verdict != diagnostics.VerdictOK {
 		t.Errorf("%s", text(results))
 	}
 }
@@ -109,7 +110,7 @@ func TestKeysAndIntrospectionMayBeAtPlacesOfTheirOwn(t *testing.T) {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
 	for name, subject := range map[string]string{"provider.keys": keys.URL + "/keys", "provider.introspection": introspection.URL + "/introspect"} {
-		if r := named(results, name); r.Verdict != providers.VerdictOK || r.Subject != subject {
+		if r := named(results, name); r.Verdict != diagnostics.VerdictOK || r.Subject != subject {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -118,7 +119,7 @@ func TestKeysAndIntrospectionMayBeAtPlacesOfTheirOwn(t *testing.T) {
 	if got, want := bad(results), []string{"provider.tcp failed"}; !slices.Equal(got, want) {
 		t.Errorf("%v, not %v", got, want)
 	}
-	if r := named(results, "provider.introspection"); r.Reason != "provider.tcp failed" || named(results, "provider.keys").Verdict != providers.VerdictOK {
+	if r := named(results, "provider.introspection"); r.Reason != "provider.tcp failed" || named(results, "provider.keys").Verdict != diagnostics.VerdictOK {
 		t.Errorf("%s", text(results))
 	}
 }
@@ -137,7 +138,7 @@ func TestKeysThatAreLeftOutAreSaid(t *testing.T) {
 			}
 		}
 	})
-	if r := named(w.examine(), "provider.keys"); r.Verdict != providers.VerdictOK || r.Found != "1 usable, for ES256; 1 left out (#0: it is not a public key)" {
+	if r := named(w.examine(), "provider.keys"); r.Verdict != diagnostics.VerdictOK || r.Found != "1 usable, for ES256; 1 left out (#0: it is not a public key)" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -160,7 +161,7 @@ func TestAnAddressIsTakenFromTheFirstDocumentOfTheIssuerThatHasIt(t *testing.T) 
 				}
 			})
 			results := w.examine()
-			if r := named(results, "provider.keys"); r.Verdict != providers.VerdictOK {
+			if r := named(results, "provider.keys"); r.Verdict != diagnostics.VerdictOK {
 				t.Errorf("%+v", r)
 			}
 		})
@@ -186,7 +187,7 @@ func TestTheWaysOfClientsAreNamed(t *testing.T) {
 		"by a document; older clients know only registration": setMember("jwks_uri", "registration_endpoint", nil),
 	} {
 		w.hold(func() { w.provider.rewrite = bend })
-		if r := named(w.examine(), "provider.registration"); r.Verdict != providers.VerdictOK || r.Found != want {
+		if r := named(w.examine(), "provider.registration"); r.Verdict != diagnostics.VerdictOK || r.Found != want {
 			t.Errorf("%+v, not %q", r, want)
 		}
 	}
@@ -207,7 +208,7 @@ func TestOnlyAnIDThatArrivedIsNamed(t *testing.T) {
 		})
 	})
 	results := w.examine()
-	if r := named(results, "server.tools"); r.Verdict != providers.VerdictFailed || !strings.HasSuffix(r.Fix, "in the server's log") {
+	if r := named(results, "server.tools"); r.Verdict != diagnostics.VerdictFailed || !strings.HasSuffix(r.Fix, "in the server's log") {
 		t.Errorf("%+v", r)
 	}
 	w.showsNoCanary(results)
@@ -230,7 +231,7 @@ func TestToolsAreCountedInWhateverFormTheyCome(t *testing.T) {
 					return r.Header.Get("Authorization") != "" && at("", 200, c.contentType, c.body)(a, r)
 				}
 			})
-			if r := named(w.examine(), "server.tools"); r.Verdict != providers.VerdictOK || !strings.Contains(r.Found, "2 tools") {
+			if r := named(w.examine(), "server.tools"); r.Verdict != diagnostics.VerdictOK || !strings.Contains(r.Found, "2 tools") {
 				t.Errorf("%+v", r)
 			}
 		})

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // hang takes a request and never answers it.
@@ -63,7 +63,7 @@ func TestWhateverHangsTheExaminationEndsInTime(t *testing.T) {
 			if took := time.Since(started); took > limit+500*time.Millisecond {
 				t.Errorf("it took %s", took)
 			}
-			if r := named(results, c.bad); r.Verdict != providers.VerdictFailed || !strings.Contains(r.Found, "no answer in time") && !strings.Contains(r.Found, "did not finish") {
+			if r := named(results, c.bad); r.Verdict != diagnostics.VerdictFailed || !strings.Contains(r.Found, "no answer in time") && !strings.Contains(r.Found, "did not finish") {
 				t.Errorf("%+v", r)
 			}
 		})

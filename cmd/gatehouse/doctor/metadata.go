@@ -9,38 +9,39 @@ import (
 	"strings"
 
 	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // metadata compares the document that clients get (RFC 9728) with the one of this configuration, member by member.
-func (s *ownServer) metadata(ctx context.Context, path string) providers.Outcome {
+func (s *ownServer) metadata(ctx context.Context, path string) diagnostics.Outcome {
 	a, err := s.get(ctx, path)
 	if err != nil {
-		return providers.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	const passOn = "have what stands in front pass this path on unchanged; clients read it to find the sign-in"
 	if a.status != http.StatusOK {
-		return providers.Broken(path+" gave "+inWords(a), passOn+"; if nothing is in front, the server runs with another resource")
+		return diagnostics.Failed(path+" gave "+inWords(a), passOn+"; if nothing is in front, the server runs with another resource")
 	}
 	if kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return providers.Broken("its Content-Type is "+providers.Quote(a.header.Get("Content-Type"))+", not application/json", passOn)
+		return diagnostics.Failed("its Content-Type is "+providers.Quote(a.header.Get("Content-Type"))+", not application/json", passOn)
 	}
 	var got providers.Metadata
 	if json.Unmarshal(a.body, &got) != nil {
-		return providers.Broken("it is not the metadata of a resource", passOn)
+		return diagnostics.Failed("it is not the metadata of a resource", passOn)
 	}
 	var expected, found []string
 	for _, m := range differences(s.wanted(), got) {
 		expected, found = append(expected, m.name+" "+m.want), append(found, m.name+" "+m.got)
 	}
 	if len(found) > 0 {
-		o := providers.Broken(strings.Join(found, "; "), "start the server again with this configuration, or give this command the server's (--config, flags, environment)")
+		o := diagnostics.Failed(strings.Join(found, "; "), "start the server again with this configuration, or give this command the server's (--config, flags, environment)")
 		if got.Resource != s.wanted().Resource {
 			o.Fix = "clients refuse metadata of another URL than they dialled: set resource to the URL that clients type, byte for byte, in the server's configuration and in this one"
 		}
 		o.Expected = strings.Join(expected, "; ")
 		return o
 	}
-	return providers.Fine("resource " + got.Resource)
+	return diagnostics.OK("resource " + got.Resource)
 }
 
 // wanted is the document as the configuration has it. Of a kind that does not tell its metadata, only resource is known.

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // network is the way to the provider and to the server: the same for the steps that are looked at one by one (name,
@@ -26,7 +26,7 @@ type network struct {
 }
 
 func newNetwork(o Options) *network {
-	n := &network{resolver: o.Resolver, userAgent: o.Site.UserAgent, tls: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}}
+	n := &network{resolver: o.Resolver, userAgent: o.ServerInfo.UserAgent, tls: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}}
 	if n.resolver == nil {
 		n.resolver = net.DefaultResolver
 	}
@@ -87,7 +87,7 @@ func (n *network) viaProxy(u *url.URL) string {
 func (n *network) resolve(ctx context.Context, u *url.URL) (string, error) {
 	addresses, err := n.resolver.LookupHost(ctx, u.Hostname())
 	if err != nil {
-		return "", errors.New(providers.NetworkProblem(err))
+		return "", errors.New(token.DescribeNetworkError(err))
 	}
 	more := ""
 	if len(addresses) > 4 {
@@ -100,7 +100,7 @@ func (n *network) resolve(ctx context.Context, u *url.URL) (string, error) {
 func (n *network) connect(ctx context.Context, u *url.URL) (where string, refused bool, err error) {
 	conn, err := n.dialer().DialContext(ctx, "tcp", hostPort(u))
 	if err != nil {
-		return "", errors.Is(err, syscall.ECONNREFUSED), errors.New(providers.NetworkProblem(err))
+		return "", errors.Is(err, syscall.ECONNREFUSED), errors.New(token.DescribeNetworkError(err))
 	}
 	defer conn.Close()
 	return conn.RemoteAddr().String(), false, nil
@@ -117,7 +117,7 @@ func (n *network) handshake(ctx context.Context, u *url.URL) (version string, un
 		if errors.As(err, &notTLS) {
 			return "", time.Time{}, errors.New("it does not speak TLS")
 		}
-		return "", time.Time{}, errors.New(providers.NetworkProblem(err))
+		return "", time.Time{}, errors.New(token.DescribeNetworkError(err))
 	}
 	defer conn.Close()
 	state := conn.(*tls.Conn).ConnectionState() // of a tls.Dialer it is always one
@@ -148,7 +148,7 @@ func (n *network) request(ctx context.Context, method, address, body string, hea
 	client := &http.Client{Transport: n.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(req)
 	if err != nil {
-		return answer{}, errors.New(providers.NetworkProblem(err))
+		return answer{}, errors.New(token.DescribeNetworkError(err))
 	}
 	defer resp.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))

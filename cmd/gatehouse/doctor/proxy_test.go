@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // Where only a proxy leads out, this computer cannot resolve the provider's name, and need not.
@@ -35,12 +35,12 @@ func TestBehindAProxyTheWayIsTheProxys(t *testing.T) {
 		t.Errorf("%v\n%s", got, text(results))
 	}
 	for _, name := range []string{"provider.dns", "provider.tcp", "provider.tls"} {
-		if r := named(results, name); r.Verdict != providers.VerdictSkipped || !strings.Contains(r.Reason, "the proxy "+proxy.Host) {
+		if r := named(results, name); r.Verdict != diagnostics.VerdictSkipped || !strings.Contains(r.Reason, "the proxy "+proxy.Host) {
 			t.Errorf("%+v", r)
 		}
 	}
 	for _, name := range []string{"provider.issuer", "provider.keys", "provider.clock"} {
-		if r := named(results, name); r.Verdict != providers.VerdictOK {
+		if r := named(results, name); r.Verdict != diagnostics.VerdictOK {
 			t.Errorf("%+v", r)
 		}
 	}

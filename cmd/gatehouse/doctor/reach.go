@@ -7,47 +7,47 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // reach adds the three steps on the way to a host of the provider, and returns the last.
 func (e *examination) reach(o origin) *check {
 	settings := strings.Join(o.settings, " and ")
 	name := e.checks.add(check{name: "provider.dns", subject: o.url.Hostname(), expected: "its name resolves",
-		run: e.direct(o.url, func(ctx context.Context) providers.Outcome {
+		run: e.direct(o.url, func(ctx context.Context) diagnostics.Outcome {
 			found, err := e.network.resolve(ctx, o.url)
 			if err != nil {
 				return o.trouble(err.Error(), "mend the name ("+settings+"), or the DNS of this computer")
 			}
-			return providers.Fine(found)
+			return diagnostics.OK(found)
 		})})
 	connection := e.checks.add(check{name: "provider.tcp", subject: o.url.Host, expected: "it takes connections", needs: []*check{name},
-		run: e.direct(o.url, func(ctx context.Context) providers.Outcome {
+		run: e.direct(o.url, func(ctx context.Context) diagnostics.Outcome {
 			found, _, err := e.network.connect(ctx, o.url)
 			if err != nil {
 				return o.trouble(err.Error(), "see that it runs, that the port is right ("+settings+"), and that no firewall is in between")
 			}
-			return providers.Fine(found)
+			return diagnostics.OK(found)
 		})})
 	return e.checks.add(check{name: "provider.tls", subject: o.url.Host, expected: "its certificate holds", needs: []*check{connection},
 		run: e.direct(o.url, e.certificate(o.url, o.trouble))})
 }
 
 // trouble is as bad as the host is needed.
-func (o origin) trouble(found, fix string) providers.Outcome {
+func (o origin) trouble(found, fix string) diagnostics.Outcome {
 	if o.needed {
-		return providers.Broken(found, fix)
+		return diagnostics.Failed(found, fix)
 	}
-	outcome := providers.Doubtful(found, fix+"; this is fine if only clients can reach it")
+	outcome := diagnostics.Warning(found, fix+"; this is fine if only clients can reach it")
 	outcome.Stop = o.url.Host + " cannot be reached from here"
 	return outcome
 }
 
 // direct skips a step where a proxy takes it for us.
-func (e *examination) direct(u *url.URL, run func(context.Context) providers.Outcome) func(context.Context) providers.Outcome {
-	return func(ctx context.Context) providers.Outcome {
+func (e *examination) direct(u *url.URL, run func(context.Context) diagnostics.Outcome) func(context.Context) diagnostics.Outcome {
+	return func(ctx context.Context) diagnostics.Outcome {
 		if proxy := e.network.viaProxy(u); proxy != "" {
-			return providers.Unasked("requests go through the proxy " + proxy + " (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)")
+			return diagnostics.Skipped("requests go through the proxy " + proxy + " (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)")
 		}
 		return run(ctx)
 	}
@@ -55,10 +55,10 @@ func (e *examination) direct(u *url.URL, run func(context.Context) providers.Out
 
 // certificate looks at the certificate of a host. It warns two weeks ahead, when whatever renews certificates should have
 // done so.
-func (e *examination) certificate(u *url.URL, trouble func(found, fix string) providers.Outcome) func(context.Context) providers.Outcome {
-	return func(ctx context.Context) providers.Outcome {
+func (e *examination) certificate(u *url.URL, trouble func(found, fix string) diagnostics.Outcome) func(context.Context) diagnostics.Outcome {
+	return func(ctx context.Context) diagnostics.Outcome {
 		if u.Scheme != "https" {
-			return providers.Unasked("it is plain http")
+			return diagnostics.Skipped("it is plain http")
 		}
 		version, until, err := e.network.handshake(ctx, u)
 		if err != nil {
@@ -66,9 +66,9 @@ func (e *examination) certificate(u *url.URL, trouble func(found, fix string) pr
 		}
 		found := version + ", certificate good until " + until.UTC().Format(time.DateOnly)
 		if time.Until(until) < 14*24*time.Hour {
-			return providers.Doubtful(found, "renew it; see why that did not happen by itself")
+			return diagnostics.Warning(found, "renew it; see why that did not happen by itself")
 		}
-		return providers.Fine(found)
+		return diagnostics.OK(found)
 	}
 }
 
@@ -91,7 +91,7 @@ func (e *examination) origins() []origin {
 		}
 	}
 	for _, a := range e.diagnosis.Authorities {
-		for _, place := range a.Places {
+		for _, place := range a.MetadataURLs {
 			add(place, a.Setting, a.ForServer)
 		}
 	}

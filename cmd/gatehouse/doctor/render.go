@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // WriteText writes the results for people: a line for each check with what it found, below those that are not good what was
@@ -23,7 +23,7 @@ func WriteText(w io.Writer, results []Result) error {
 		}
 		line := fmt.Sprintf("%-7s  %-*s  %s", r.Verdict, width, r.Name, inOneLine(r))
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
-		if r.Verdict != providers.VerdictWarning && r.Verdict != providers.VerdictFailed {
+		if r.Verdict != diagnostics.VerdictWarning && r.Verdict != diagnostics.VerdictFailed {
 			continue
 		}
 		for _, part := range [][2]string{{"expected", r.Expected}, {"found", r.Found}, {"fix", r.Fix}} {
@@ -32,13 +32,13 @@ func WriteText(w io.Writer, results []Result) error {
 			}
 		}
 	}
-	warnings := count(results, providers.VerdictWarning)
+	warnings := count(results, diagnostics.VerdictWarning)
 	plural := "s"
 	if warnings == 1 {
 		plural = ""
 	}
-	fmt.Fprintf(&b, "\n%d ok, %d warning%s, %d failed, %d skipped\n", count(results, providers.VerdictOK),
-		warnings, plural, count(results, providers.VerdictFailed), count(results, providers.VerdictSkipped))
+	fmt.Fprintf(&b, "\n%d ok, %d warning%s, %d failed, %d skipped\n", count(results, diagnostics.VerdictOK),
+		warnings, plural, count(results, diagnostics.VerdictFailed), count(results, diagnostics.VerdictSkipped))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -52,9 +52,9 @@ func group(r Result) string {
 func inOneLine(r Result) string {
 	text := ""
 	switch r.Verdict {
-	case providers.VerdictOK:
+	case diagnostics.VerdictOK:
 		text = r.Found
-	case providers.VerdictSkipped:
+	case diagnostics.VerdictSkipped:
 		text = r.Reason
 	}
 	if r.Subject == "" || text == "" {
@@ -70,10 +70,10 @@ func WriteJSON(w io.Writer, about About, results []Result) error {
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(struct {
 		About
-		Counts map[providers.Verdict]int `json:"counts"`
-		Checks []Result                  `json:"checks"`
-	}{about, map[providers.Verdict]int{
-		providers.VerdictOK: count(results, providers.VerdictOK), providers.VerdictWarning: count(results, providers.VerdictWarning),
-		providers.VerdictFailed: count(results, providers.VerdictFailed), providers.VerdictSkipped: count(results, providers.VerdictSkipped),
+		Counts map[diagnostics.Verdict]int `json:"counts"`
+		Checks []Result                    `json:"checks"`
+	}{about, map[diagnostics.Verdict]int{
+		diagnostics.VerdictOK: count(results, diagnostics.VerdictOK), diagnostics.VerdictWarning: count(results, diagnostics.VerdictWarning),
+		diagnostics.VerdictFailed: count(results, diagnostics.VerdictFailed), diagnostics.VerdictSkipped: count(results, diagnostics.VerdictSkipped),
 	}, results})
 }

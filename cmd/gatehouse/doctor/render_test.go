@@ -9,16 +9,16 @@ import (
 
 	"gatehouse/cmd/gatehouse/doctor"
 	"gatehouse/configs"
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 func someResults() []doctor.Result {
 	return []doctor.Result{
-		{Name: "config.settings", Verdict: providers.VerdictOK, Expected: "the configuration is valid", Found: "12 settings"},
-		{Name: "provider.dns", Subject: "id.example.com", Verdict: providers.VerdictOK, Expected: "its name resolves", Found: "192.0.2.1"},
-		{Name: "provider.issuer", Subject: "https://id.example.com", Verdict: providers.VerdictFailed, Expected: "issuer is a", Found: `"b"`, Fix: "write b"},
-		{Name: "provider.keys", Verdict: providers.VerdictSkipped, Expected: "keys", Reason: "provider.issuer failed"},
-		{Name: "server.tcp", Subject: "mcp.example.com", Verdict: providers.VerdictWarning, Expected: "something answers", Found: "nothing", Fix: "start it"},
+		{Name: "config.settings", Verdict: diagnostics.VerdictOK, Expected: "the configuration is valid", Found: "12 settings"},
+		{Name: "provider.dns", Subject: "id.example.com", Verdict: diagnostics.VerdictOK, Expected: "its name resolves", Found: "192.0.2.1"},
+		{Name: "provider.issuer", Subject: "https://id.example.com", Verdict: diagnostics.VerdictFailed, Expected: "issuer is a", Found: `"b"`, Fix: "write b"},
+		{Name: "provider.keys", Verdict: diagnostics.VerdictSkipped, Expected: "keys", Reason: "provider.issuer failed"},
+		{Name: "server.tcp", Subject: "mcp.example.com", Verdict: diagnostics.VerdictWarning, Expected: "something answers", Found: "nothing", Fix: "start it"},
 	}
 }
 
@@ -79,7 +79,7 @@ func TestAReportDoesNotSayWhoseComputerItIs(t *testing.T) {
 		{Key: "provider.discovery_url", Value: "https://id.example.com/x?code=canary-secret&y=1", Origin: `file C:\Users\Alan\p.yaml:4`},
 		{Key: "log.level", Value: "info", Origin: "profile /Users/linus/p.yaml:9"},
 	}
-	results := []doctor.Result{{Name: "provider.keys", Subject: "https://id.example.com/x?code=canary-secret", Verdict: providers.VerdictFailed,
+	results := []doctor.Result{{Name: "provider.keys", Subject: "https://id.example.com/x?code=canary-secret", Verdict: diagnostics.VerdictFailed,
 		Expected: "keys", Found: `at "https://id.example.com/x?code=canary-secret": nothing in /srv/people/ada/x`, Fix: "mend"}}
 	var b strings.Builder
 	if err := doctor.WriteReport(&b, doctor.About{Version: "v1", Go: "go1.26", Platform: "linux/amd64"}, settings, results, "/srv/people/ada"); err != nil {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 	"gatehouse/providers/providertest/scalekitenv"
 )
 
@@ -51,7 +51,7 @@ func TestAGoodRegistrationAtScalekitHasNothingToMend(t *testing.T) {
 				t.Errorf("%v:\n%s", got, text(results))
 			}
 			for _, check := range []string{"registration.credentials", "registration.record", "registration.server_url", "registration.scopes", "registration.clients"} {
-				if r := named(results, check); r.Verdict != providers.VerdictOK {
+				if r := named(results, check); r.Verdict != diagnostics.VerdictOK {
 					t.Errorf("%+v", r)
 				}
 			}
@@ -71,7 +71,7 @@ func TestWithoutASecretTheRegistrationIsNotLookedAt(t *testing.T) {
 	for _, r := range results {
 		if strings.HasPrefix(r.Name, "registration.") {
 			skipped++
-			if r.Verdict != providers.VerdictSkipped || !strings.Contains(r.Reason, "provider.client_secret") && !strings.Contains(r.Reason, "no API credentials") {
+			if r.Verdict != diagnostics.VerdictSkipped || !strings.Contains(r.Reason, "provider.client_secret") && !strings.Contains(r.Reason, "no API credentials") {
 				t.Errorf("%+v", r)
 			}
 		}
@@ -239,7 +239,7 @@ func TestARegistrationIsNotLookedAtWhereNobodyAnswers(t *testing.T) {
 	if got := bad(results); !slices.Equal(got, want) {
 		t.Errorf("%v, not %v", got, want)
 	}
-	if r := named(results, "registration.credentials"); r.Verdict != providers.VerdictSkipped || r.Reason != "provider.tcp failed" {
+	if r := named(results, "registration.credentials"); r.Verdict != diagnostics.VerdictSkipped || r.Reason != "provider.tcp failed" {
 		t.Errorf("%+v", r)
 	}
 }

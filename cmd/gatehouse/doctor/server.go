@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"gatehouse/providers"
+	"gatehouse/providers/diagnostics"
 )
 
 // ownServer is the server that should run at resource, while it is examined from where its clients are: by its public URL,
@@ -31,13 +32,13 @@ func (e *examination) server(s *ownServer) {
 	name := e.checks.add(check{name: "server.dns", subject: s.origin.Hostname(), expected: "the name in resource resolves", run: e.direct(s.origin, s.resolve)})
 	connection := e.checks.add(check{name: "server.tcp", subject: s.origin.Host, expected: "something answers at resource", needs: []*check{name}, run: e.direct(s.origin, s.connect)})
 	certificate := e.checks.add(check{name: "server.tls", subject: s.origin.Host, expected: "its certificate holds", needs: []*check{connection},
-		run: e.direct(s.origin, e.certificate(s.origin, providers.Broken))})
+		run: e.direct(s.origin, e.certificate(s.origin, diagnostics.Failed))})
 	s.reachable = e.checks.add(check{name: "server.health", expected: "/health answers, and this is our server", needs: []*check{certificate}, run: s.health})
 	alive := []*check{s.reachable}
 	e.checks.add(check{name: "server.ready", expected: "/readyz says that tokens can be verified", needs: alive, run: s.ready})
 	for _, path := range e.Config.Resource.MetadataPaths() {
 		e.checks.add(check{name: "server.metadata", subject: path, expected: "it is what the configuration says", needs: alive,
-			run: func(ctx context.Context) providers.Outcome { return s.metadata(ctx, path) }})
+			run: func(ctx context.Context) diagnostics.Outcome { return s.metadata(ctx, path) }})
 	}
 	host := e.checks.add(check{name: "server.host", expected: "the Host header arrives as clients send it", needs: alive, run: s.host})
 	refusal := e.checks.add(check{name: "server.refusal", expected: "a call without a token gets 401", needs: []*check{host}, run: s.refusal})
@@ -48,32 +49,32 @@ func (e *examination) server(s *ownServer) {
 	e.checks.add(check{name: "server.tools", expected: "tools/list works with the token", needs: []*check{refusal}, run: s.tools})
 }
 
-func (s *ownServer) resolve(ctx context.Context) providers.Outcome {
+func (s *ownServer) resolve(ctx context.Context) diagnostics.Outcome {
 	found, err := s.network.resolve(ctx, s.origin)
 	if err != nil {
-		return providers.Broken(err.Error(), "enter the name in the DNS, or mend resource: no client finds the server by this name")
+		return diagnostics.Failed(err.Error(), "enter the name in the DNS, or mend resource: no client finds the server by this name")
 	}
-	return providers.Fine(found)
+	return diagnostics.OK(found)
 }
 
 // connect takes it for no failure that the server does not run: an operator who has not started it yet wants to know the
 // rest. It is one if the server does run here and clients cannot reach it.
-func (s *ownServer) connect(ctx context.Context) providers.Outcome {
+func (s *ownServer) connect(ctx context.Context) diagnostics.Outcome {
 	found, refused, err := s.network.connect(ctx, s.origin)
 	if err == nil {
-		return providers.Fine(found)
+		return diagnostics.OK(found)
 	}
 	if s.LocalHealth != "" {
 		if a, wrong := s.network.request(ctx, http.MethodGet, s.LocalHealth, "", nil); wrong == nil && isHealthy(a) {
-			return providers.Broken(err.Error()+", although the server runs here ("+s.LocalHealth+")",
+			return diagnostics.Failed(err.Error()+", although the server runs here ("+s.LocalHealth+")",
 				"start or mend what brings "+hostPort(s.origin)+" to "+s.Config.Server.Listen+" (a proxy, a port mapping), or mend resource; if only this computer cannot reach its own public address, run this command elsewhere")
 		}
 	}
 	const fix = "start it with the same configuration (`gatehouse serve`), or mend resource if clients dial another address"
 	if !refused {
-		return providers.Broken(err.Error(), "see that no firewall is in between, or mend resource")
+		return diagnostics.Failed(err.Error(), "see that no firewall is in between, or mend resource")
 	}
-	o := providers.Doubtful("nothing listens there: the server does not run", fix)
+	o := diagnostics.Warning("nothing listens there: the server does not run", fix)
 	o.Stop = "the server does not run"
 	return o
 }
@@ -94,27 +95,27 @@ func isStuck(a answer) bool {
 }
 
 // health also tells whether it is a server of ours that answers. A proxy need not let /health through.
-func (s *ownServer) health(ctx context.Context) providers.Outcome {
+func (s *ownServer) health(ctx context.Context) diagnostics.Outcome {
 	a, err := s.get(ctx, "/health")
 	if err != nil {
-		return providers.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	if isHealthy(a) {
-		return providers.Fine("healthy")
+		return diagnostics.OK("healthy")
 	}
 	if isStuck(a) {
-		return providers.Broken("the server is stuck: it answers, but serves no MCP request any more",
+		return diagnostics.Failed("the server is stuck: it answers, but serves no MCP request any more",
 			"restart it, and report what its log says; an orchestrator that probes /health restarts it by itself")
 	}
 	for _, path := range s.Config.Resource.MetadataPaths() {
 		if m, err := s.get(ctx, path); err == nil && m.status == http.StatusOK && json.Valid(m.body) {
-			return providers.Doubtful("/health answered "+strconv.Itoa(a.status)+", but there is metadata of a resource", "nothing, if what stands in front keeps /health back on purpose")
+			return diagnostics.Warning("/health answered "+strconv.Itoa(a.status)+", but there is metadata of a resource", "nothing, if what stands in front keeps /health back on purpose")
 		}
 	}
 	if noGateway(a) {
-		return providers.Broken(strconv.Itoa(a.status)+": what stands in front does not reach the server", "start the server, or mend the address that requests are passed on to (server.listen is "+s.Config.Server.Listen+")")
+		return diagnostics.Failed(strconv.Itoa(a.status)+": what stands in front does not reach the server", "start the server, or mend the address that requests are passed on to (server.listen is "+s.Config.Server.Listen+")")
 	}
-	return providers.Broken("something else answers: "+s.origin.String()+"/health gave "+inWords(a),
+	return diagnostics.Failed("something else answers: "+s.origin.String()+"/health gave "+inWords(a),
 		"stop the other program or give this server another port (resource, server.listen); a proxy in front must pass all paths on to this server")
 }
 
@@ -139,10 +140,10 @@ func inWords(a answer) string {
 	return text + " with " + kind
 }
 
-func (s *ownServer) ready(ctx context.Context) providers.Outcome {
+func (s *ownServer) ready(ctx context.Context) diagnostics.Outcome {
 	a, err := s.get(ctx, "/readyz")
 	if err != nil {
-		return providers.Broken(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), "see the server's log")
 	}
 	var body struct {
 		Reason string `json:"reason"`
@@ -150,17 +151,17 @@ func (s *ownServer) ready(ctx context.Context) providers.Outcome {
 	_ = json.Unmarshal(a.body, &body) // without a reason it is not ours
 	switch {
 	case a.status == http.StatusOK:
-		return providers.Fine("ready")
+		return diagnostics.OK("ready")
 	case a.status != http.StatusServiceUnavailable || body.Reason == "":
-		return providers.Doubtful("/readyz gave "+inWords(a), "nothing, if what stands in front keeps /readyz back on purpose")
+		return diagnostics.Warning("/readyz gave "+inWords(a), "nothing, if what stands in front keeps /readyz back on purpose")
 	case body.Reason == "stopping":
-		return providers.Doubtful("the server is about to stop", "wait, and look again")
+		return diagnostics.Warning("the server is about to stop", "wait, and look again")
 	}
 	reason := providers.Quote(body.Reason)
-	if i := slices.IndexFunc(providers.Reasons(), func(r providers.ReasonInWords) bool { return string(r.Code) == body.Reason }); i >= 0 {
+	if i := slices.IndexFunc(providers.Reasons(), func(r providers.ReasonDoc) bool { return string(r.Code) == body.Reason }); i >= 0 {
 		reason = body.Reason + ", " + providers.Reasons()[i].Meaning
 	}
-	return providers.Broken("not ready: "+reason, "see the checks of the provider, and whether the server's computer reaches the provider as this one does; its log has the error")
+	return diagnostics.Failed("not ready: "+reason, "see the checks of the provider, and whether the server's computer reaches the provider as this one does; its log has the error")
 }
 
 // get asks our server for a document.

@@ -30,7 +30,8 @@ import (
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/demo"
 	"gatehouse/providers"
-	"gatehouse/providers/localissuer"
+	"gatehouse/providers/authserver"
+	"gatehouse/providers/diagnostics"
 	"gatehouse/server"
 )
 
@@ -221,10 +222,10 @@ func (w *world) open() *world {
 	w.t.Helper()
 	discard := slog.New(slog.DiscardHandler)
 	if !w.noProvider {
-		issuer, err := localissuer.New(localissuer.Config{
+		issuer, err := authserver.New(authserver.Config{
 			Issuer: w.provider.URL, Resources: []string{"http://localhost:3002/mcp", w.settings["resource"]}, DangerouslyAllowPublicResource: true,
 			Scopes: []string{"mcp:use", "greet:read", "greet:write", "gatehouse:admin"}, DefaultScopes: []string{"mcp:use"},
-			SigningAlgorithm: "ES256", AccessTokenLifetime: time.Minute, Clients: localissuer.DemoClients("canary-secret"), AutoApprove: true, ClientDocuments: true, Logger: discard,
+			SigningAlgorithm: "ES256", AccessTokenLifetime: time.Minute, Clients: authserver.DemoClients("canary-secret"), AutoApprove: true, ClientDocuments: true, Logger: discard,
 		})
 		if err != nil {
 			w.t.Fatal(err)
@@ -238,7 +239,7 @@ func (w *world) open() *world {
 	cfg := w.load()
 	w.options.Config = cfg
 	catalog := demoTools(cfg.Tools, mcptools.Vitals{})
-	w.options.Site, w.options.ToolScopes, w.options.Tools = house.Site(cfg, catalog, discard), catalog.Scopes(), len(catalog.Tools)
+	w.options.ServerInfo, w.options.ToolScopes, w.options.Tools = house.ServerInfo(cfg, catalog, discard), catalog.Scopes(), len(catalog.Tools)
 	if w.noServer {
 		return w
 	}
@@ -299,7 +300,7 @@ func text(results []doctor.Result) string {
 func bad(results []doctor.Result) []string {
 	var names []string
 	for _, r := range results {
-		if r.Verdict == providers.VerdictFailed || r.Verdict == providers.VerdictWarning {
+		if r.Verdict == diagnostics.VerdictFailed || r.Verdict == diagnostics.VerdictWarning {
 			names = append(names, fmt.Sprintf("%s %s", r.Name, r.Verdict))
 		}
 	}
@@ -314,7 +315,7 @@ func named(results []doctor.Result, name string) doctor.Result {
 		if r.Name != name {
 			continue
 		}
-		if r.Verdict == providers.VerdictFailed || r.Verdict == providers.VerdictWarning {
+		if r.Verdict == diagnostics.VerdictFailed || r.Verdict == diagnostics.VerdictWarning {
 			return r
 		}
 		if first.Name == "" {

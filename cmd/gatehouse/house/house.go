@@ -56,8 +56,8 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 	})
 	info := mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()}
 	var err error
-	site := Site(cfg, h.Catalog, logger)
-	h.Provider, err = cfg.Provider.Open(ctx, site)
+	serverInfo := ServerInfo(cfg, h.Catalog, logger)
+	h.Provider, err = cfg.Provider.Open(ctx, serverInfo)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 		Settings:       cfg.Server,
 		RequiredScopes: cfg.Scopes.Required,
 		Implies:        cfg.Scopes.Implications(),
-		KnownScopes:    site.KnownScopes,
+		KnownScopes:    serverInfo.KnownScopes,
 		ToolScopes:     toolScopes(h.Catalog),
 		Logger:         logger,
 		Counts:         outcomes,
@@ -87,9 +87,9 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 // title is the server's name for people.
 const title = "Gatehouse"
 
-// Site is what the provider is told about the server of this configuration.
-func Site(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logger) providers.Site {
-	return providers.Site{
+// ServerInfo is what the provider is told about the server of this configuration.
+func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logger) providers.ServerInfo {
+	return providers.ServerInfo{
 		Resource:      cfg.Resource,
 		Name:          title,
 		InitialScopes: cfg.Scopes.Initial,

@@ -15,8 +15,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"gatehouse/providers"
 	"gatehouse/providers/providertest/scalekitenv"
+	"gatehouse/providers/token"
 )
 
 const (
@@ -191,10 +191,10 @@ func (h *house) decode(token string) (header jose.Header, claims map[string]any)
 
 // adapter returns the strict verifier with the rules that the facts about Scalekit call for, over the keys as they are
 // published. It is not the adapter of kind scalekit, which has tests of its own.
-func adapter(t *testing.T, env *scalekitenv.Environment, resource *scalekitenv.Resource, change ...func(*providers.Rules, *http.Client)) *providers.Verifier {
+func adapter(t *testing.T, env *scalekitenv.Environment, resource *scalekitenv.Resource, change ...func(*token.Rules, *http.Client)) *token.Verifier {
 	t.Helper()
 	client := env.HTTPClient()
-	rules := providers.Rules{
+	rules := token.Rules{
 		Issuers:      []string{env.URL(), resource.AuthorizationServer()},
 		Audiences:    []string{resource.ResourceID()},
 		Algorithms:   []jose.SignatureAlgorithm{jose.RS256},
@@ -205,10 +205,10 @@ func adapter(t *testing.T, env *scalekitenv.Environment, resource *scalekitenv.R
 	for _, c := range change {
 		c(&rules, client)
 	}
-	keys := providers.NewKeySet(providers.KeySource{
+	keys := token.NewKeySet(token.KeySource{
 		URL:    func(context.Context) (string, error) { return env.URL() + "/keys", nil },
 		Client: client,
-	}, providers.KeyPolicy{RefetchInterval: time.Millisecond}, slog.New(slog.DiscardHandler))
+	}, token.KeyPolicy{RefetchInterval: time.Millisecond}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -219,7 +219,7 @@ func adapter(t *testing.T, env *scalekitenv.Environment, resource *scalekitenv.R
 		cancel()
 		<-ended
 	})
-	return providers.NewVerifier(rules, keys)
+	return token.NewVerifier(rules, keys)
 }
 
 // eventually waits until f is content, which may take a refetch of the keys.

@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/providertest/scalekitenv"
+	"gatehouse/providers/token"
 )
 
 func TestKeysAreAsScalekitPublishesThem(t *testing.T) {
@@ -97,7 +98,7 @@ func TestForgeriesAreRecognisable(t *testing.T) {
 		})
 	}
 	t.Run("the ES256 signature holds", func(t *testing.T) {
-		careless := func(r *providers.Rules, _ *http.Client) { r.Algorithms = append(r.Algorithms, jose.ES256) }
+		careless := func(r *token.Rules, _ *http.Client) { r.Algorithms = append(r.Algorithms, jose.ES256) }
 		if _, err := adapter(t, h.Environment, h.Resource, careless).Verify(t.Context(), tokens["ES256, by a key that is listed"].token); err != nil {
 			t.Error(err)
 		}
@@ -169,18 +170,18 @@ func TestKeysCanBeOutOfReach(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := open(t)
-			token := h.Token()
+			accessToken := h.Token()
 			h.Answer("/keys", outage(h))
-			impatient := func(_ *providers.Rules, c *http.Client) { c.Timeout = 100 * time.Millisecond }
+			impatient := func(_ *token.Rules, c *http.Client) { c.Timeout = 100 * time.Millisecond }
 			p := adapter(t, h.Environment, h.Resource, impatient)
-			if _, err := p.Verify(t.Context(), token); !errors.Is(err, providers.ErrUnavailable) {
+			if _, err := p.Verify(t.Context(), accessToken); !errors.Is(err, providers.ErrUnavailable) {
 				t.Errorf("during the outage: %v", err)
 			}
 			if h.Hits("/keys") == 0 || h.Signer.Fetches() != 0 {
 				t.Errorf("%d requests here, %d at the other host", h.Hits("/keys"), h.Signer.Fetches())
 			}
 			h.Answer("/keys", nil)
-			eventually(t, func() error { _, err := p.Verify(t.Context(), token); return err })
+			eventually(t, func() error { _, err := p.Verify(t.Context(), accessToken); return err })
 		})
 	}
 }
@@ -188,7 +189,7 @@ func TestKeysCanBeOutOfReach(t *testing.T) {
 func TestWhoeverFollowsTheRedirectFindsTheKeys(t *testing.T) {
 	h := open(t)
 	h.Answer("/keys", scalekitenv.RedirectTo(h.KeysElsewhere()))
-	careless := func(_ *providers.Rules, c *http.Client) { c.CheckRedirect = nil }
+	careless := func(_ *token.Rules, c *http.Client) { c.CheckRedirect = nil }
 	if _, err := adapter(t, h.Environment, h.Resource, careless).Verify(t.Context(), h.Token()); err != nil || h.Signer.Fetches() == 0 {
 		t.Errorf("Verify = %v after %d requests at the other host: the trap is none", err, h.Signer.Fetches())
 	}

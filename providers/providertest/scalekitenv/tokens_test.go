@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/providertest/scalekitenv"
+	"gatehouse/providers/token"
 )
 
 type changes = scalekitenv.Changes
@@ -157,7 +158,7 @@ func TestTokensMakeTheDifferenceThatTheyAreNamedFor(t *testing.T) {
 		})
 	}
 	t.Run("a custom domain that was configured", func(t *testing.T) {
-		domain := func(r *providers.Rules, _ *http.Client) { r.Issuers = append(r.Issuers, "https://auth.example.com") }
+		domain := func(r *token.Rules, _ *http.Client) { r.Issuers = append(r.Issuers, "https://auth.example.com") }
 		if _, err := adapter(t, h.Environment, h.Resource, domain).Verify(t.Context(), h.Token(changes{"iss": "https://auth.example.com"})); err != nil {
 			t.Error(err)
 		}

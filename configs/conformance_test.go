@@ -1,0 +1,239 @@
+package configs_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/configs"
+	"gatehouse/providers"
+	"gatehouse/providers/local"
+	"gatehouse/providers/oidc"
+	"gatehouse/providers/providertest"
+	"gatehouse/providers/scalekit"
+)
+
+// harness shows that one kind, set up in one way, obeys the rules of every provider.
+type harness struct {
+	kind string
+	as   string
+	open providertest.Harness
+}
+
+// harnesses is the table of all harnesses. Every kind has one at least.
+func harnesses() []harness {
+	return []harness{
+		{"local", "with a key that the suite knows", localHarness},
+		{"oidc", "strict, found by its metadata", strictOIDC},
+		{"oidc", "as many providers are, its keys configured", looseOIDC},
+		{"scalekit", "as its tokens were captured", scalekitHarness},
+	}
+}
+
+func TestEveryKindConforms(t *testing.T) {
+	t.Parallel()
+	shown := map[string]bool{}
+	var wg sync.WaitGroup // rather than t.Parallel: they wait for clocks, not for processors
+	for _, h := range harnesses() {
+		if _, ok := configs.KindNamed(h.kind); !ok {
+			t.Errorf("there is no kind %s to have a harness", h.kind)
+		}
+		shown[h.kind] = true
+		wg.Go(func() {
+			t.Run(h.kind+", "+h.as, func(t *testing.T) { providertest.Run(t, h.open) })
+		})
+	}
+	wg.Wait()
+	for _, kind := range configs.Kinds() {
+		if !shown[kind.Name] {
+			t.Errorf("kind %s has no harness, so that nothing shows that it obeys the rules of every provider", kind.Name)
+		}
+	}
+}
+
+// key returns a header that names a key.
+func key(kid string) m { return m{"kid": kid} }
+
+// resilience are the rules about what an issuer does wrong.
+func resilience() []string {
+	return []string{
+		"unknown-kid-brake", "down-at-start", "first-requests", "outage", "hung-endpoint", "dripping-endpoint", "bad-answers", "bad-key-sets", "redirects",
+		"busy-endpoint", "hang-up", "end",
+	}
+}
+
+func except(why string, rules []string) map[string]string {
+	out := map[string]string{}
+	for _, rule := range rules {
+		out[rule] = why
+	}
+	return out
+}
+
+func localHarness(t testing.TB) *providertest.Subject {
+	issuer := providertest.NewIssuerFor(t)
+	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	public := jose.JSONWebKey{Key: private.Public()}
+	issuer.Adopt(private, jose.ES256, key(encode(must(public.Thumbprint(crypto.SHA256))))) // as the local issuer names its keys
+	issuer.KeyPolicy.RefetchInterval = 100 * time.Millisecond                              // of the embedded issuer
+	settings := local.Defaults()
+	settings.SigningAlgorithm, settings.SigningKey = "ES256", private
+	r := must(providers.ParseResource(resource))
+
+	const why = "its keys come from its own process, at once and for good: there is nothing that could fail, and nothing to count"
+	return &providertest.Subject{
+		Issuer: issuer, Open: settings.Open, Resource: r, Except: except(why, append(resilience(), "key-purpose", "odd-keys", "rotation", "rotation-in-a-row", "certificates", "withdrawn-key")),
+		Good: []providertest.Variety{
+			{Name: "an access token of the local issuer", Claims: m{"iss": r.Origin()}},
+			{Name: "without a scope", Claims: m{"iss": r.Origin(), "scope": nil}},
+		},
+		Refused: []providertest.NearMiss{
+			{Name: "scopes in scp, where the local issuer never writes them, and no client", Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: providers.IDToken},
+		},
+	}
+}
+
+// oidcSubject has a key for each of the algorithms, and at last one for ES256.
+func oidcSubject(t testing.TB, algorithms ...jose.SignatureAlgorithm) (s *providertest.Subject, settings *oidc.Settings, keys map[jose.SignatureAlgorithm]m) {
+	issuer := providertest.NewIssuerFor(t)
+	settings = oidc.Defaults()
+	settings.Issuer = issuer.URL()
+	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge
+	keys = map[jose.SignatureAlgorithm]m{}
+	for _, alg := range append(algorithms, jose.ES256) {
+		keys[alg] = key(issuer.AddKey(alg))
+	}
+	return &providertest.Subject{Issuer: issuer, Open: settings.Open, Resource: must(providers.ParseResource(resource))}, settings, keys
+}
+
+func strictOIDC(t testing.TB) *providertest.Subject {
+	s, _, keys := oidcSubject(t, jose.RS256, jose.EdDSA, jose.ES384)
+	rsa := s.Issuer.PrivateKey(keys[jose.RS256]["kid"].(string)).(crypto.Signer) // which serves for both, as it takes its time to make
+	keys[jose.PS256] = key(s.Issuer.Adopt(rsa, jose.PS256, nil))
+	s.Issuer.SignWith(keys[jose.ES256]["kid"].(string))
+	now := time.Now()
+	ahead := now.Add(30 * time.Second).Unix()
+	scopes := func(scopes ...string) func(*providers.Identity) {
+		return func(id *providers.Identity) { id.Scopes = scopes }
+	}
+	client := func(name string) func(*providers.Identity) {
+		return func(id *providers.Identity) { id.Client = name }
+	}
+	s.Good = []providertest.Variety{
+		{Name: "ES256", Header: keys[jose.ES256]},
+		{Name: "RS256", Header: keys[jose.RS256]},
+		{Name: "PS256", Header: keys[jose.PS256]},
+		{Name: "EdDSA", Header: keys[jose.EdDSA]},
+		{Name: "typ in another case", Header: m{"typ": "AT+JWT"}},
+		{Name: "typ as media type", Header: m{"typ": "application/at+jwt"}},
+		{Name: "typ as media type in another case", Header: m{"typ": "Application/AT+JWT"}},
+		{Name: "x5t and jku, which are not looked at", Header: m{"x5t": "abc", "jku": "https://elsewhere.example/jwks", "cty": "x", "x": m{"y": 1}}},
+		{Name: "aud in a list", Claims: m{"aud": []string{resource}}},
+		{Name: "aud among others", Claims: m{"aud": []string{"https://elsewhere.example", resource}}},
+		{Name: "aud with upper-case scheme and host", Claims: m{"aud": "HTTP://LOCALHOST:3002/mcp"}},
+		{Name: "two scopes", Claims: m{"scope": "mcp:use files:read"}},
+		{Name: "scopes with more blanks", Claims: m{"scope": "  mcp:use   files:read "}},
+		{Name: "scopes in a list", Claims: m{"scope": []string{"mcp:use", "files:read"}}},
+		{Name: "scopes in scp", Claims: m{"scope": nil, "scp": "mcp:use"}, Want: scopes("mcp:use")},
+		{Name: "scopes in a list in scp", Claims: m{"scope": nil, "scp": []string{"mcp:use"}}, Want: scopes("mcp:use")},
+		{Name: "scope counts before scp", Claims: m{"scp": "admin"}},
+		{Name: "no scopes", Claims: m{"scope": nil}},
+		{Name: "scope empty", Claims: m{"scope": ""}},
+		{Name: "client in azp", Claims: m{"client_id": nil, "azp": "test-client"}, Want: client("test-client")},
+		{Name: "no client", Claims: m{"client_id": nil}},
+		{Name: "another subject", Claims: m{"sub": "b\u00f6b|x"}},
+		{Name: "exp with a fraction", Claims: m{"exp": float64(ahead) + 0.5}},
+		{Name: "exp with an exponent", Claims: m{"exp": json.RawMessage("25e8")}},
+		{Name: "exp past within the leeway", Claims: m{"exp": now.Add(-5 * time.Second).Unix()}},
+		{Name: "exp in the year 9999", Claims: m{"exp": int64(253402300799)}},
+		{Name: "nbf ahead within the leeway", Claims: m{"nbf": ahead}},
+		{Name: "iat ahead within the leeway", Claims: m{"iat": ahead}},
+		{Name: "no iat", Claims: m{"iat": nil}},
+		{Name: "an access token by every claim that says types", Claims: m{"typ": "Bearer", "type": "access", "token_use": "access_token", "token_type": "at+jwt", "tokenType": "access-token"}},
+		{Name: "claims that nobody here knows", Claims: m{"https://example.com/x": m{"Aud": "x", "sub": []any{1, nil}}, "Roles": []string{"a"}, "": 1}},
+	}
+	s.Refused = []providertest.NearMiss{
+		{Name: "an algorithm that was not configured, by a key that is published", Header: merged(keys[jose.ES384], m{"alg": "ES384"}), Want: providers.AlgorithmRefused},
+		{Name: "an audience that another server was configured with", Claims: m{"aud": "api://gatehouse"}, Want: providers.AudienceMismatch},
+		{Name: "scopes that are an object", Claims: m{"scope": m{"mcp:use": true}}, Want: providers.ClaimsMalformed},
+	}
+	return s
+}
+
+// looseOIDC is what many providers need: typ JWT or none, an audience that is no URL, an algorithm of its own.
+func looseOIDC(t testing.TB) *providertest.Subject {
+	s, settings, keys := oidcSubject(t, jose.EdDSA, jose.ES384)
+	settings.JWKSURL = s.Issuer.KeysURL()
+	settings.TokenTypes, settings.Audiences, settings.Algorithms = []string{"JWT", "absent"}, []string{"api://gatehouse"}, []string{"ES256", "ES384"}
+	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+		s.Issuer.Serve(path, nil)
+	}
+	s.Except = except("it is the code of the strict one, which shows it", resilience())
+	claims := m{"aud": "api://gatehouse"}
+	s.Good = []providertest.Variety{
+		{Name: "typ JWT", Header: m{"typ": "JWT"}, Claims: claims},
+		{Name: "no typ", Header: m{"typ": nil}, Claims: claims},
+		{Name: "ES384", Header: merged(keys[jose.ES384], m{"typ": "JWT"}), Claims: claims},
+	}
+	s.Refused = []providertest.NearMiss{
+		{Name: "the resource, when another audience was named", Claims: m{"aud": resource}, Want: providers.AudienceMismatch},
+		{Name: "typ at+jwt, which was not named", Header: m{"typ": "at+jwt"}, Want: providers.TypeRefused},
+		{Name: "EdDSA, which was not named, by a key that is published", Header: merged(keys[jose.EdDSA], m{"alg": "EdDSA"}), Want: providers.AlgorithmRefused},
+	}
+	return s
+}
+
+// scalekitHarness has what the rules need; scalekit_test.go holds the adapter against all that is known of Scalekit.
+func scalekitHarness(t testing.TB) *providertest.Subject {
+	issuer := providertest.NewIssuer(t, "snk_103100112351265282")
+	settings := scalekit.Defaults()
+	settings.EnvironmentURL, settings.ResourceID = issuer.URL(), scalekitID
+	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge
+	claims := m{"aud": []string{resource, scalekitID}, "scopes": []string{"mcp:use"}, "oid": "org_1", "resid": scalekitID, "nbf": time.Now().Unix()}
+	typ := m{"typ": "JWT"}
+	return &providertest.Subject{
+		Issuer: issuer, Open: settings.Open, Resource: must(providers.ParseResource(resource)),
+		Good: []providertest.Variety{
+			{Name: "as captured", Header: typ, Claims: claims},
+			{Name: "after the migration of the issuer", Header: typ, Claims: merged(claims, m{"iss": issuer.URL() + "/resources/" + scalekitID})},
+			{Name: "typ at+jwt", Claims: claims},
+		},
+		Refused: []providertest.NearMiss{
+			{Name: "for the Server URL alone, in which a client may have a say", Claims: m{"aud": []string{resource}}, Want: providers.AudienceMismatch},
+		},
+	}
+}
+
+func merged(maps ...m) m {
+	out := m{}
+	for _, each := range maps {
+		for name, value := range each {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+type m = map[string]any
+
+const (
+	resource   = "http://localhost:3002/mcp"
+	scalekitID = "res_103100112351265282"
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

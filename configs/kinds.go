@@ -1,0 +1,66 @@
+package configs
+
+import (
+	"slices"
+
+	"gatehouse/providers"
+	"gatehouse/providers/local"
+	"gatehouse/providers/oidc"
+	"gatehouse/providers/scalekit"
+)
+
+// Kind is one value of provider.kind.
+type Kind struct {
+	// Name is what configuration says.
+	Name string
+	// Summary is one line for the documentation and --help.
+	Summary string
+	// Defaults returns the kind's settings before anything was configured.
+	Defaults func() providers.Settings
+	// Presets says that [Presets] are settings of this kind.
+	Presets bool
+	// LegacyNames are environment variables of other programs that are read as settings when this kind is chosen.
+	LegacyNames []LegacyName
+	// Banner is a line that is printed at start.
+	Banner string
+}
+
+// Kinds is the table of all kinds. To add one, write its folder and add its line.
+func Kinds() []Kind {
+	return []Kind{
+		{
+			Name:     "local",
+			Summary:  "a fake issuer inside this binary, for demos and tests: no account anywhere",
+			Defaults: func() providers.Settings { return local.Defaults() },
+			Banner:   "The local issuer is for demos only: anyone can sign in as anyone.",
+		},
+		{
+			Name:     "oidc",
+			Summary:  "any OpenID provider or OAuth 2.0 authorization server: JWTs by its public keys, opaque tokens by introspection",
+			Defaults: func() providers.Settings { return oidc.Defaults() },
+			Presets:  true,
+		},
+		{
+			Name:        "scalekit",
+			Summary:     "an MCP server registered at Scalekit; no secret is needed",
+			Defaults:    func() providers.Settings { return scalekit.Defaults() },
+			LegacyNames: scalekitTemplateNames(),
+		},
+	}
+}
+
+// KindNamed returns the kind with that name.
+func KindNamed(name string) (Kind, bool) {
+	for _, k := range Kinds() {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// presetKind is the name of the kind that presets are settings of.
+func presetKind() string {
+	kinds := Kinds()
+	return kinds[slices.IndexFunc(kinds, func(k Kind) bool { return k.Presets })].Name
+}

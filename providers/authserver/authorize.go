@@ -1,0 +1,248 @@
+package authserver
+
+import (
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	httphelper "github.com/zitadel/oidc/v3/pkg/http"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// person is somebody who can sign in.
+type person struct {
+	Subject string
+	Name    string
+}
+
+// people returns everybody, the default first.
+func people() []person {
+	return []person{{"alice", "Alice"}, {"bob", "Bob"}}
+}
+
+func findPerson(subject string) (person, bool) {
+	all := people()
+	if at := slices.IndexFunc(all, func(p person) bool { return p.Subject == subject }); at >= 0 {
+		return all[at], true
+	}
+	return all[0], false
+}
+
+// authorize is the authorization endpoint (RFC 6749, section 3.1). A request that is in order goes on to the
+// consent page, or back with a code where the issuer approves by itself. An error goes to the client only
+// where [mayAnswerUnapproved] allows it.
+func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
+	noStore(w.Header())
+	w.Header().Set("Referrer-Policy", "no-referrer") // state and challenge are in this page's URL
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || len(r.URL.RawQuery) > maxQuery {
+		i.pages.problem(w, http.StatusBadRequest, "The address is not a valid authorization request.")
+		return
+	}
+	if len(query["client_id"]) != 1 || len(query["redirect_uri"]) != 1 {
+		i.pages.problem(w, http.StatusBadRequest, "The application must send exactly one client_id and one redirect_uri.")
+		return
+	}
+	c, err := i.findClient(query.Get("client_id"))
+	if err != nil {
+		i.config.Logger.InfoContext(r.Context(), "authorization request of an unknown client", slog.Any("reason", err))
+		i.pages.problem(w, http.StatusBadRequest, unknownClientText(err))
+		return
+	}
+	// Sending the browser to a URI that no known client has registered would make the issuer an open
+	// redirector (RFC 6749, section 4.1.2.1).
+	redirectURI := query.Get("redirect_uri")
+	if !mayRedirectTo(redirectURI, c.redirectURIs) {
+		i.pages.problem(w, http.StatusBadRequest, foreignRedirectText(c))
+		return
+	}
+	a := &authorization{client: c, redirectURI: redirectURI, state: query.Get("state"), nonce: query.Get("nonce"), loginHint: query.Get("login_hint")}
+	target, err := i.answer(r, a, query)
+	if err != nil {
+		i.refuse(w, r, a, err)
+		return
+	}
+	redirect(w, http.StatusFound, target)
+}
+
+// answer reads the rest of the request into a and returns where the browser goes next: to the consent page,
+// or back with a code. The error is an [oidc.Error].
+func (i *Issuer) answer(r *http.Request, a *authorization, query url.Values) (target string, err error) {
+	if err := i.readAuthorization(a, query); err != nil {
+		return "", err
+	}
+	if i.config.AutoApprove && !fromAnotherSite(r) {
+		who, _ := findPerson(a.loginHint)
+		return i.approve(a, who)
+	}
+	if strings.TrimSpace(query.Get("prompt")) == oidc.PromptNone {
+		// There are no sessions: a person always has to look at the page (OpenID Connect Core 1.0, section
+		// 3.1.2.6).
+		return "", oidc.ErrLoginRequired().WithDescription("a person has to sign in")
+	}
+	return i.config.Issuer + consentPath + "?request=" + i.store.putRequest(i.config.Now(), a), nil
+}
+
+// refuse answers an authorization request with an error: to the client, with state and iss, or on a page.
+func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization, err error) {
+	e := new(oidc.Error)
+	if !errors.As(err, &e) {
+		i.config.Logger.ErrorContext(r.Context(), "authorization request", slog.Any("error", err))
+		i.pages.problem(w, http.StatusInternalServerError, "The request could not be answered.")
+		return
+	}
+	i.config.Logger.DebugContext(r.Context(), "authorization request refused", slog.String("client_id", a.client.id),
+		slog.String("error", string(e.ErrorType)), slog.String("reason", e.Description))
+	if mayAnswerUnapproved(a) {
+		e.State = a.state
+		if target, err := i.responseURL(a, e); err == nil {
+			redirect(w, http.StatusFound, target)
+			return
+		}
+	}
+	text := "The application's request is refused with the error " + string(e.ErrorType)
+	if e.Description != "" {
+		text += ": " + e.Description
+	}
+	i.pages.problem(w, http.StatusBadRequest, text+". The application is not told, because no person has approved it.")
+}
+
+// mayAnswerUnapproved reports whether an error may go to the redirect URI although no person has approved the
+// client. Anyone can register a client: a link to /authorize with such an error would lead from the issuer's
+// address to any other, without a question (RFC 9700, section 4.11.2).
+func mayAnswerUnapproved(a *authorization) bool {
+	return a.client.origin == preregistered || redirectsToLoopback(a.redirectURI)
+}
+
+// fromAnotherSite reports whether a page of another site sent the browser here (Fetch Metadata, section 2.3).
+// Such a page starts the sign-in in its own interest, so a person has to decide, even if the issuer approves
+// by itself otherwise. Programs send no such header.
+func fromAnotherSite(r *http.Request) bool {
+	for _, site := range r.Header.Values("Sec-Fetch-Site") {
+		if site != "none" && site != "same-origin" && site != "same-site" {
+			return true
+		}
+	}
+	return false
+}
+
+func redirect(w http.ResponseWriter, status int, target string) {
+	noStore(w.Header())
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("Location", target)
+	w.WriteHeader(status)
+}
+
+func unknownClientText(err error) string {
+	if broken := new(documentError); errors.As(err, broken) {
+		return "The application's client ID metadata document is not usable: " + broken.reason + "."
+	}
+	if errors.Is(err, errDocumentsOff) {
+		return "The application names a client ID metadata document, which this issuer does not fetch. " +
+			"It can register itself instead, or the operator switches client documents on."
+	}
+	return "The application is not known here. A restart of the issuer ends registrations, except of public clients that are " +
+		"answered on this computer; remove the application's stored registration and let it register again."
+}
+
+func foreignRedirectText(c *client) string {
+	if c.origin == unregistered {
+		return "The application has not registered here since the issuer started, so it can only be answered on this computer. " +
+			"Remove its stored registration and let it register again."
+	}
+	return "The application asks to be answered at an address that it has not registered. " +
+		"Its redirect_uri must equal a registered one; only the port of a loopback address may differ."
+}
+
+// readAuthorization checks what the client asks for and completes a.
+func (i *Issuer) readAuthorization(a *authorization, query url.Values) error {
+	prompt := strings.Fields(query.Get("prompt"))
+	switch {
+	case hasRepeated(query):
+		return oidc.ErrInvalidRequest().WithDescription("a parameter is there twice")
+	case query.Get("request") != "":
+		return oidc.ErrRequestNotSupported()
+	case query.Get("request_uri") != "":
+		return &oidc.Error{ErrorType: "request_uri_not_supported"}
+	case query.Get("response_type") == "":
+		return oidc.ErrInvalidRequest().WithDescription("response_type is missing")
+	case query.Get("response_type") != string(oidc.ResponseTypeCode):
+		return (&oidc.Error{ErrorType: "unsupported_response_type"}).WithDescription("only response_type=code is supported")
+	case query.Get("response_mode") != "" && query.Get("response_mode") != string(oidc.ResponseModeQuery):
+		return oidc.ErrInvalidRequest().WithDescription("only response_mode=query is supported")
+	case len(prompt) > 1 && slices.Contains(prompt, oidc.PromptNone):
+		return oidc.ErrInvalidRequest().WithDescription("prompt=none must be the only value")
+	case !a.client.mayUse(oidc.GrantTypeCode):
+		return oidc.ErrUnauthorizedClient().WithDescription("the client may not use authorization_code")
+	}
+	// OAuth 2.1, section 7.5.2: a code that leaks is worth nothing without the verifier. No method means plain (RFC
+	// 7636, section 4.3).
+	if query.Get("code_challenge_method") != string(oidc.CodeChallengeMethodS256) || !isChallenge(query.Get("code_challenge")) {
+		return oidc.ErrInvalidRequest().WithDescription("PKCE is required: a code_challenge with code_challenge_method=S256")
+	}
+	resource, err := i.chooseResource(query["resource"])
+	if err != nil {
+		return err
+	}
+	scopes, err := i.grantScopes(query.Get("scope"))
+	if err != nil {
+		return err
+	}
+	a.challenge, a.resource, a.scopes = query.Get("code_challenge"), resource, scopes
+	return nil
+}
+
+// isChallenge reports whether s can be the base64url form of a SHA-256 digest (RFC 7636, section 4.2).
+func isChallenge(s string) bool {
+	digest, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	return err == nil && len(digest) == 32 && !strings.ContainsAny(s, "\r\n")
+}
+
+// approve makes a code and returns where the browser takes it.
+func (i *Issuer) approve(a *authorization, who person) (string, error) {
+	now := i.config.Now()
+	code := i.store.putCode(now, &grant{
+		clientID: a.client.id,
+		subject:  who.Subject,
+		name:     who.Name,
+		resource: a.resource,
+		scopes:   a.scopes,
+		authTime: now,
+	}, a)
+	return i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
+}
+
+// deny returns where the browser takes the refusal.
+func (i *Issuer) deny(a *authorization) (string, error) {
+	return i.responseURL(a, &oidc.Error{ErrorType: oidc.AccessDenied, Description: "the request was denied", State: a.state})
+}
+
+func (i *Issuer) responseURL(a *authorization, response any) (string, error) {
+	return op.AuthResponseURL(a.redirectURI, oidc.ResponseTypeCode, oidc.ResponseModeQuery, response, newResponseEncoder(i.config.Issuer))
+}
+
+// responseEncoder adds iss to authorization responses, successes and errors alike (RFC 9207, section 2), by which a
+// client with several issuers notices that one of them answers in another's name.
+type responseEncoder struct {
+	httphelper.Encoder
+	issuer string
+}
+
+func newResponseEncoder(issuer string) responseEncoder {
+	return responseEncoder{oidc.NewEncoder(), issuer}
+}
+
+// Encode implements [httphelper.Encoder].
+func (e responseEncoder) Encode(src any, dst map[string][]string) error {
+	err := e.Encoder.Encode(src, dst)
+	switch src.(type) {
+	case *op.CodeResponseType, *oidc.Error:
+		dst["iss"] = []string{e.issuer}
+	}
+	return err
+}

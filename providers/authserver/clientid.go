@@ -1,0 +1,147 @@
+package authserver
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+const (
+	clientIDPrefix  = "reg1." // the format's version
+	maxRegistration = 700     // bytes of JSON; some clients limit the length of a client_id
+	clientIDSalt    = 10      // bytes; no multiple of 3, or each id would have the first letters of a JWT in it
+	clientIDMAC     = 18      // bytes of HMAC-SHA-256
+	clientIDDigest  = 9       // bytes of SHA-256
+)
+
+// clientIDs makes and reads the client_id of a public client that registers itself. The id carries the
+// registration, so that nothing is stored and no number of registrations ends an earlier one:
+//
+//	reg1.REGISTRATION.MAC.DIGEST
+//
+// REGISTRATION is a random salt and the JSON of a [carriedRegistration]. MAC is an HMAC-SHA-256 of it under a
+// key of this process, which shows that /register made the id. DIGEST is a SHA-256 of all before it, which
+// shows that the id is undamaged. Each part is base64url, MAC and DIGEST are truncated.
+//
+// The salt gives two registrations of the same metadata two ids: a page that registers what a person's client
+// registers must not share that client's limit of pending sign-ins.
+type clientIDs struct{ key []byte }
+
+func newClientIDs() clientIDs {
+	key := make([]byte, sha256.Size)
+	_, _ = rand.Read(key) // never fails
+	return clientIDs{key}
+}
+
+// carriedRegistration is the part of a registration that has a meaning when the client is used.
+type carriedRegistration struct {
+	RedirectURIs []string         `json:"r,omitempty"`
+	Name         string           `json:"n,omitempty"`
+	GrantTypes   []oidc.GrantType `json:"g,omitempty"`
+}
+
+func (c carriedRegistration) encode() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // "&" in a query would take six bytes
+	if err := encoder.Encode(c); err != nil {
+		return nil, err
+	}
+	registration := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	if len(registration) > maxRegistration {
+		return nil, invalidMetadata("redirect_uris and client_name are longer than " + strconv.Itoa(maxRegistration) +
+			" bytes together; the client_id of a public client carries them")
+	}
+	return registration, nil
+}
+
+// issue returns the id of a public client whose metadata passed [clientMetadata.checkRegistration]. The error
+// is invalid_client_metadata where the registration is too long.
+func (ids clientIDs) issue(m clientMetadata) (string, error) {
+	encoded, err := carriedRegistration{m.RedirectURIs, m.ClientName, m.GrantTypes}.encode()
+	if err != nil {
+		return "", err
+	}
+	registration := append(make([]byte, clientIDSalt, clientIDSalt+len(encoded)), encoded...)
+	var id string
+	for range 8 {
+		_, _ = rand.Read(registration[:clientIDSalt]) // never fails
+		id = clientIDPrefix + base64.RawURLEncoding.EncodeToString(registration) + "." + ids.mac(registration)
+		id += "." + digestOf(id)
+		if !strings.Contains(id, "eyJ") { // what searches logs for tokens would take it for one
+			break
+		}
+	}
+	return id, nil
+}
+
+// read returns the client that an id carries, after every rule of /register has been applied to it again. It
+// is false for an id that is damaged, or that /register would not have made. A client whose MAC does not hold
+// registered before the process started, or never: then only its redirect URIs on loopback count, and without
+// one it is unknown.
+func (ids clientIDs) read(id string) (*client, bool) {
+	rest, ok := strings.CutPrefix(id, clientIDPrefix)
+	parts := strings.Split(rest, ".")
+	if strings.ContainsAny(id, "\r\n") { // the decoder skips them, and one registration would have many ids
+		return nil, false
+	}
+	if !ok || len(parts) != 3 || len(parts[0]) > base64.RawURLEncoding.EncodedLen(clientIDSalt+maxRegistration) {
+		return nil, false
+	}
+	if digestOf(strings.TrimSuffix(id, "."+parts[2])) != parts[2] {
+		return nil, false
+	}
+	registration, err := base64.RawURLEncoding.Strict().DecodeString(parts[0])
+	if err != nil || len(registration) < clientIDSalt {
+		return nil, false
+	}
+	encoded := registration[clientIDSalt:]
+	var carried carriedRegistration
+	if err := json.Unmarshal(encoded, &carried); err != nil {
+		return nil, false
+	}
+	m := clientMetadata{
+		RedirectURIs: carried.RedirectURIs, ClientName: carried.Name, GrantTypes: carried.GrantTypes, TokenEndpointAuthMethod: oidc.AuthMethodNone,
+	}
+	if m.checkRegistration() != nil {
+		return nil, false
+	}
+	// The rules correct some values, such as a name with control characters, and JSON has several spellings
+	// of one value.
+	canonical, err := carriedRegistration{m.RedirectURIs, m.ClientName, m.GrantTypes}.encode()
+	if err != nil || !bytes.Equal(canonical, encoded) {
+		return nil, false
+	}
+	c := &client{id: id, name: m.ClientName, origin: dynamic, redirectURIs: m.RedirectURIs, grantTypes: m.GrantTypes}
+	if !hmac.Equal([]byte(parts[1]), []byte(ids.mac(registration))) {
+		c.origin, c.redirectURIs = unregistered, nil
+		for _, uri := range m.RedirectURIs {
+			if redirectsToLoopback(uri) {
+				c.redirectURIs = append(c.redirectURIs, uri)
+			}
+		}
+		if len(c.redirectURIs) == 0 {
+			return nil, false
+		}
+	}
+	return c, true
+}
+
+func (ids clientIDs) mac(registration []byte) string {
+	mac := hmac.New(sha256.New, ids.key)
+	mac.Write([]byte("client registration\n")) // a key may get other uses
+	mac.Write(registration)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:clientIDMAC])
+}
+
+func digestOf(s string) string {
+	digest := sha256.Sum256([]byte(s))
+	return base64.RawURLEncoding.EncodeToString(digest[:clientIDDigest])
+}

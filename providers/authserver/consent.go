@@ -1,0 +1,186 @@
+package authserver
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+// consentGuard ties the answer to a consent page to the browser that the page was shown to, so that no other site can
+// approve in somebody's name (RFC 9700, section 2.1; RFC 6819, section 4.4.1.8).
+type consentGuard struct {
+	key    []byte
+	origin *http.CrossOriginProtection
+	secure bool
+}
+
+func newConsentGuard(issuer string) (*consentGuard, error) {
+	origin := http.NewCrossOriginProtection()
+	// Behind a proxy that changes Host, the page's own origin has to be known by name.
+	// Browsers leave the default port out of Origin, whether the issuer spells it out or not.
+	for _, trusted := range []string{issuer, strings.TrimSuffix(canonicalURL(issuer), "/")} {
+		if err := origin.AddTrustedOrigin(trusted); err != nil {
+			return nil, err
+		}
+	}
+	return &consentGuard{key: []byte(rand.Text()), origin: origin, secure: strings.HasPrefix(issuer, "https://")}, nil
+}
+
+// show returns the form's token for this browser and request, and sets the cookie that belongs to it. There is one
+// cookie for each request, or two tabs would take each other's away: a browser that comes from another site does not
+// show a strict cookie and would be given a new one.
+func (g *consentGuard) show(w http.ResponseWriter, r *http.Request, id string) (token string) {
+	cookie := g.cookie(id, rand.Text())
+	if shown, err := r.Cookie(cookie.Name); err == nil && shown.Value != "" {
+		cookie.Value = shown.Value
+	}
+	http.SetCookie(w, cookie)
+	return g.token(cookie.Value, id)
+}
+
+func (g *consentGuard) check(r *http.Request, id, token string) bool {
+	cookie, err := r.Cookie(g.cookie(id, "").Name)
+	return err == nil && g.origin.Check(r) == nil && hmac.Equal([]byte(token), []byte(g.token(cookie.Value, id)))
+}
+
+func (g *consentGuard) forget(w http.ResponseWriter, id string) {
+	cookie := g.cookie(id, "")
+	cookie.MaxAge = -1
+	http.SetCookie(w, cookie)
+}
+
+func (g *consentGuard) cookie(id, value string) *http.Cookie {
+	return &http.Cookie{
+		Name:     "consent_" + id,
+		Value:    value,
+		Path:     consentPath,
+		MaxAge:   int(requestLifetime.Seconds()),
+		HttpOnly: true,
+		Secure:   g.secure,
+		SameSite: http.SameSiteStrictMode,
+	}
+}
+
+func (g *consentGuard) token(cookie, id string) string {
+	mac := hmac.New(sha256.New, g.key)
+	mac.Write([]byte(cookie + "." + id))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// consentView is what the consent page shows.
+type consentView struct {
+	RequestID, Token string
+	ClientName       string
+	ClientID         string
+	DocumentHost     string // of a client ID metadata document
+	SelfRegistered   bool
+	Unregistered     bool
+	Resource         string
+	Scopes           []scopeView
+	RedirectHost     string
+	RedirectLoopback bool
+	People           []person
+	Chosen           string
+}
+
+type scopeView struct{ Name, Meaning string }
+
+func newConsentView(a *authorization) consentView {
+	chosen, _ := findPerson(a.loginHint)
+	v := consentView{
+		ClientName:     a.client.name,
+		ClientID:       shownClientID(a.client.id),
+		DocumentHost:   a.client.host(),
+		SelfRegistered: a.client.origin == dynamic,
+		Unregistered:   a.client.origin == unregistered,
+		Resource:       a.resource,
+		People:         people(),
+		Chosen:         chosen.Subject,
+	}
+	for _, scope := range a.scopes {
+		v.Scopes = append(v.Scopes, scopeView{scope, scopeMeaning(scope)})
+	}
+	if u, err := url.Parse(a.redirectURI); err == nil {
+		v.RedirectHost, v.RedirectLoopback = u.Host, isLoopback(u.Hostname())
+		if u.Scheme != "https" && u.Scheme != "http" {
+			v.RedirectHost = "the app that has registered " + u.Scheme + ": on this device"
+		}
+	}
+	return v
+}
+
+// shownClientID leaves the end of an id that carries a registration: the page shows what it says, and the end
+// is its digest.
+func shownClientID(id string) string {
+	if strings.HasPrefix(id, clientIDPrefix) {
+		return clientIDPrefix + "…" + id[strings.LastIndex(id, "."):]
+	}
+	return id
+}
+
+func scopeMeaning(scope string) string {
+	switch scope {
+	case oidc.ScopeOpenID:
+		return "learn who signed in"
+	case oidc.ScopeOfflineAccess:
+		return "stay signed in while you are away"
+	}
+	return ""
+}
+
+const requestGoneText = "This sign-in is over, or it was answered before. Start again in the application."
+
+// showConsent shows who asks for what and lets somebody decide as alice or bob.
+func (i *Issuer) showConsent(w http.ResponseWriter, r *http.Request) {
+	id := r.URL.Query().Get("request")
+	a, ok := i.store.showRequest(i.config.Now(), id)
+	if !ok {
+		i.pages.problem(w, http.StatusBadRequest, requestGoneText)
+		return
+	}
+	view := newConsentView(a)
+	view.RequestID, view.Token = id, i.guard.show(w, r, id)
+	i.pages.render(w, http.StatusOK, "consent.html", view, a.redirectURI)
+}
+
+// decideConsent takes the decision. The answer is 303, which makes the browser GET: after a 307 it would post the form
+// to the client (RFC 9700, section 4.12).
+func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
+	if err := readForm(w, r); err != nil {
+		i.pages.problem(w, http.StatusBadRequest, "The form is not complete.")
+		return
+	}
+	id, decision := r.PostForm.Get("request"), r.PostForm.Get("decision")
+	if !i.guard.check(r, id, r.PostForm.Get("token")) {
+		i.pages.problem(w, http.StatusForbidden, "The answer does not come from the page that this browser was shown. Start again in the application.")
+		return
+	}
+	who, known := findPerson(r.PostForm.Get("person"))
+	if decision != "deny" && (decision != "approve" || !known) {
+		i.pages.problem(w, http.StatusBadRequest, "The form is not complete.")
+		return
+	}
+	a, ok := i.store.takeRequest(i.config.Now(), id)
+	if !ok {
+		i.pages.problem(w, http.StatusBadRequest, requestGoneText)
+		return
+	}
+	target, err := i.deny(a)
+	if decision == "approve" {
+		target, err = i.approve(a, who)
+	}
+	if err != nil {
+		i.config.Logger.ErrorContext(r.Context(), "authorization response", slog.Any("error", err))
+		i.pages.problem(w, http.StatusInternalServerError, "The answer could not be sent to the application.")
+		return
+	}
+	i.guard.forget(w, id)
+	redirect(w, http.StatusSeeOther, target)
+}

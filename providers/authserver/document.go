@@ -1,0 +1,315 @@
+package authserver
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	documentTimeout     = 5 * time.Second
+	maxDocument         = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
+	maxDocumentURL      = 2000
+	maxDocuments        = 1000 // cached
+	maxDocumentFetches  = 8    // at the same time: anyone can make the issuer send requests
+	minDocumentLifetime = time.Minute
+	maxDocumentLifetime = 24 * time.Hour
+	documentLifetime    = 5 * time.Minute // if the host does not say
+	documentErrorPause  = 3 * time.Second // a broken document is not fetched again for every request
+)
+
+// documentError says why a client ID metadata document is not usable, in words of our own: what the other side sent
+// does not reach the caller.
+type documentError struct {
+	reason    string
+	temporary bool // another try may work
+}
+
+func (e documentError) Error() string { return "client ID metadata document: " + e.reason }
+
+// documentFetcher finds clients whose client_id is the URL of their own metadata
+// (draft-ietf-oauth-client-id-metadata-document). Anyone can make it fetch a URL, so it is careful about where it
+// connects to and how much it reads.
+type documentFetcher struct {
+	http   *http.Client
+	now    func() time.Time
+	logger *slog.Logger
+	// userAgent is the User-Agent of requests; empty means that of the library.
+	userAgent string
+	// timeout is for one fetch as a whole, the wait for a slot included.
+	timeout time.Duration
+	slots   chan struct{}
+	flight  singleflight.Group
+
+	mu    sync.Mutex
+	cache map[string]cachedDocument
+}
+
+type cachedDocument struct {
+	client *client
+	err    error
+	until  time.Time
+}
+
+func newDocumentFetcher(config Config) *documentFetcher {
+	dialer := &net.Dialer{
+		// Control sees the address that is about to be connected to, after name resolution: a name that resolves
+		// elsewhere the second time gains nothing.
+		Control: func(_, address string, _ syscall.RawConn) error {
+			return checkAddress(address, config.AllowLoopbackClientDocuments)
+		},
+	}
+	return &documentFetcher{
+		http: &http.Client{
+			// The draft's section 5.3 forbids to follow redirects. The redirect itself is then refused for its status.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				Proxy:                  nil, // a proxy would do the connecting, past Control
+				DialContext:            dialer.DialContext,
+				TLSClientConfig:        &tls.Config{RootCAs: config.ClientDocumentRootCAs, MinVersion: tls.VersionTLS12},
+				MaxResponseHeaderBytes: 16 << 10,
+				DisableKeepAlives:      true,
+			},
+		},
+		now:       config.Now,
+		userAgent: config.UserAgent,
+		logger:    config.Logger,
+		timeout:   documentTimeout,
+		slots:     make(chan struct{}, maxDocumentFetches),
+		cache:     make(map[string]cachedDocument),
+	}
+}
+
+// find returns the client that the document at id describes. The error is a [documentError].
+func (f *documentFetcher) find(id string) (*client, error) {
+	if err := checkDocumentURL(id); err != nil {
+		return nil, err
+	}
+	if c, err, ok := f.cached(id); ok {
+		return c, err
+	}
+	// Whoever asks first fetches for all. The fetch has its own deadline: if it were bound to the first caller's
+	// request, the others would fail when that one hangs up.
+	found, err, _ := f.flight.Do(id, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), f.timeout)
+		defer cancel()
+		c, lifetime, err := f.fetch(ctx, id)
+		f.remember(id, c, err, lifetime)
+		return c, err
+	})
+	return found.(*client), err
+}
+
+func (f *documentFetcher) cached(id string) (*client, error, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	entry, ok := f.cache[id]
+	if !ok || !f.now().Before(entry.until) {
+		return nil, nil, false
+	}
+	return entry.client, entry.err, true
+}
+
+func (f *documentFetcher) remember(id string, c *client, err error, lifetime time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	if len(f.cache) >= maxDocuments {
+		maps.DeleteFunc(f.cache, func(_ string, entry cachedDocument) bool { return !now.Before(entry.until) })
+	}
+	for victim := range f.cache { // any will do: it is fetched again when it is needed
+		if len(f.cache) < maxDocuments {
+			break
+		}
+		delete(f.cache, victim)
+	}
+	f.cache[id] = cachedDocument{c, err, now.Add(lifetime)}
+}
+
+// fetch gets and checks one document and says for how long the outcome may be kept.
+func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.Duration, error) {
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+	case <-ctx.Done():
+		return nil, 0, documentError{"too many documents are being fetched", true}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, id, nil)
+	if err != nil {
+		return nil, documentErrorPause, documentError{"its URL is not valid", false}
+	}
+	request.Header.Set("Accept", "application/json")
+	if f.userAgent != "" {
+		request.Header.Set("User-Agent", f.userAgent)
+	}
+	response, err := f.http.Do(request)
+	if err != nil {
+		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", id), slog.Any("reason", err))
+		if errors.Is(err, errForbiddenAddress) {
+			return nil, documentErrorPause, documentError{errForbiddenAddress.Error(), false}
+		}
+		return nil, documentErrorPause, documentError{"its host does not answer", true}
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	if err != nil {
+		return nil, documentErrorPause, documentError{"its host does not answer in time", true}
+	}
+	c, err := readDocument(id, response, body)
+	if err != nil {
+		return nil, documentErrorPause, err
+	}
+	return c, lifetimeOf(response.Header), nil
+}
+
+func readDocument(id string, response *http.Response, body []byte) (*client, error) {
+	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	switch {
+	case response.StatusCode != http.StatusOK:
+		return nil, documentError{fmt.Sprintf("its host answers with status %d, not 200", response.StatusCode), response.StatusCode >= 500}
+	case mediaType != "application/json" && !(strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")):
+		return nil, documentError{"it is not served as application/json", false}
+	case len(body) > maxDocument:
+		return nil, documentError{"it is larger than 5 KiB", false}
+	}
+	var d struct {
+		clientMetadata
+		ClientID            string           `json:"client_id"`
+		AuthMethods         []string         `json:"token_endpoint_auth_methods_supported"`
+		ClientSecret        *json.RawMessage `json:"client_secret"`
+		ClientSecretExpires *json.RawMessage `json:"client_secret_expires_at"`
+	}
+	if err := json.Unmarshal(body, &d); err != nil {
+		return nil, documentError{"it is not a JSON object of client metadata", false}
+	}
+	if err := d.check(); err != nil {
+		var refused *oidc.Error
+		if errors.As(err, &refused) {
+			return nil, documentError{refused.Description, false}
+		}
+		return nil, documentError{"its metadata is not valid", false}
+	}
+	switch {
+	case d.ClientID != id:
+		return nil, documentError{"its client_id is not its own URL", false}
+	case d.ClientName == "":
+		return nil, documentError{"it has no client_name", false}
+	case len(d.RedirectURIs) == 0:
+		return nil, documentError{"it has no redirect_uris", false}
+	case !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods):
+		// A secret in a public document is none, and private_key_jwt is not supported.
+		return nil, documentError{"its token_endpoint_auth_method is not none, and token_endpoint_auth_methods_supported does not list none", false}
+	case d.ClientSecret != nil || d.ClientSecretExpires != nil:
+		return nil, documentError{"it contains a client_secret", false}
+	}
+	// Nobody can authenticate as this client, so it cannot act for itself.
+	grants := slices.DeleteFunc(d.GrantTypes, func(g oidc.GrantType) bool { return g == oidc.GrantTypeClientCredentials })
+	return &client{id: id, name: d.ClientName, origin: document, redirectURIs: d.RedirectURIs, grantTypes: grants}, nil
+}
+
+// allowsNone reports whether a document lets its client do without authentication. One document is for every
+// issuer, so a client may prefer a method and list all that it can do (OpenID Connect Relying Party Metadata
+// Choices 1.0, section 3).
+func allowsNone(preferred oidc.AuthMethod, supported []string) bool {
+	return preferred == oidc.AuthMethodNone || preferred == "" && supported == nil || slices.Contains(supported, string(oidc.AuthMethodNone))
+}
+
+// lifetimeOf reads how long a document may be cached (RFC 9111, section 5.2.2), within bounds: not so short that every
+// step of a sign-in fetches it, not so long that a withdrawn redirect URI works for ever.
+func lifetimeOf(h http.Header) time.Duration {
+	lifetime := documentLifetime
+	for directive := range strings.SplitSeq(strings.ToLower(strings.Join(h.Values("Cache-Control"), ",")), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+		switch name {
+		case "no-store", "no-cache":
+			return 0
+		case "max-age":
+			if seconds, err := strconv.ParseInt(strings.Trim(value, `"`), 10, 32); err == nil {
+				lifetime = min(max(time.Duration(seconds)*time.Second, minDocumentLifetime), maxDocumentLifetime)
+			}
+		}
+	}
+	return lifetime
+}
+
+// checkDocumentURL applies the draft's section 3: https with a path, and nothing that two parsers could read
+// differently.
+func checkDocumentURL(id string) error {
+	u, err := url.Parse(id)
+	switch {
+	case err != nil || len(id) > maxDocumentURL || u.Scheme != "https" || !isPlainHost(u.Hostname()):
+		return documentError{"its URL is not a valid https URL", false}
+	case u.User != nil || strings.Contains(id, "#"):
+		return documentError{"its URL has a user name or a fragment", false}
+	case strings.Trim(u.Path, "/") == "":
+		return documentError{"its URL has no path", false}
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") { // decoded: %2e is a dot too
+		if segment == "." || segment == ".." {
+			return documentError{"its URL has dot segments", false}
+		}
+	}
+	return nil
+}
+
+var errForbiddenAddress = errors.New("its host is not on the public internet")
+
+// checkAddress refuses to connect to anything but the public internet: the issuer stands in a network that whoever
+// names a client_id does not (draft-ietf-oauth-client-id-metadata-document, section 6.5). The development switch opens
+// loopback and private networks, but never link-local addresses, where clouds keep their credentials.
+func checkAddress(address string, allowLocal bool) error {
+	host, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return errForbiddenAddress
+	}
+	addr := host.Addr().WithZone("").Unmap()
+	if allowLocal && (addr.IsLoopback() || addr.IsPrivate()) {
+		return nil
+	}
+	if !addr.IsGlobalUnicast() || addr.IsPrivate() || slices.ContainsFunc(specialNetworks(), func(p netip.Prefix) bool { return p.Contains(addr) }) {
+		return errForbiddenAddress
+	}
+	return nil
+}
+
+// specialNetworks are those of the IANA special-purpose registries that netip does not know: not reachable globally, or
+// IPv6 with an IPv4 address of anybody's choice inside.
+func specialNetworks() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("0.0.0.0/8"),
+		netip.MustParsePrefix("100.64.0.0/10"), // carrier-grade NAT
+		netip.MustParsePrefix("192.0.0.0/24"),
+		netip.MustParsePrefix("192.0.2.0/24"),
+		netip.MustParsePrefix("198.18.0.0/15"),
+		netip.MustParsePrefix("198.51.100.0/24"),
+		netip.MustParsePrefix("203.0.113.0/24"),
+		netip.MustParsePrefix("240.0.0.0/4"),
+		netip.MustParsePrefix("::/96"),          // IPv4-compatible
+		netip.MustParsePrefix("64:ff9b::/96"),   // NAT64
+		netip.MustParsePrefix("64:ff9b:1::/48"), // NAT64, local use
+		netip.MustParsePrefix("100::/64"),
+		netip.MustParsePrefix("2001::/23"), // Teredo among others
+		netip.MustParsePrefix("2001:db8::/32"),
+		netip.MustParsePrefix("2002::/16"), // 6to4
+		netip.MustParsePrefix("fec0::/10"), // site-local
+	}
+}

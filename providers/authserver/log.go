@@ -1,0 +1,82 @@
+package authserver
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"golang.org/x/time/rate"
+)
+
+// How much of the log the issuer may fill: everything that it logs can be caused by anyone who reaches it.
+const (
+	linesPerSecond = 20
+	linesAtOnce    = 500
+	maxLoggedBytes = 300 // of one value, which may come from a request
+)
+
+// limitedHandler leaves lines out of the log when there are too many, and says how many it left out. It cuts
+// values that are long. Errors are limited too: requests cause them.
+type limitedHandler struct {
+	slog.Handler
+	limiter *rate.Limiter
+	leftOut *atomic.Int64
+}
+
+func newLimitedHandler(next slog.Handler) limitedHandler {
+	return limitedHandler{next, rate.NewLimiter(linesPerSecond, linesAtOnce), &atomic.Int64{}}
+}
+
+// Handle implements slog.Handler.
+func (h limitedHandler) Handle(ctx context.Context, r slog.Record) error {
+	if !h.limiter.Allow() {
+		h.leftOut.Add(1)
+		return nil
+	}
+	short := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		short.AddAttrs(shortened(a))
+		return true
+	})
+	if n := h.leftOut.Swap(0); n > 0 {
+		short.AddAttrs(slog.Int64("lines_left_out_before", n))
+	}
+	return h.Handler.Handle(ctx, short)
+}
+
+// WithAttrs implements slog.Handler.
+func (h limitedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	for i, a := range attrs {
+		attrs[i] = shortened(a)
+	}
+	h.Handler = h.Handler.WithAttrs(attrs)
+	return h
+}
+
+// WithGroup implements slog.Handler.
+func (h limitedHandler) WithGroup(name string) slog.Handler {
+	h.Handler = h.Handler.WithGroup(name)
+	return h
+}
+
+func shortened(a slog.Attr) slog.Attr {
+	value := a.Value.Resolve()
+	switch value.Kind() {
+	case slog.KindString, slog.KindAny:
+		if text := value.String(); len(text) > maxLoggedBytes {
+			end := maxLoggedBytes
+			for end > 0 && !utf8.RuneStart(text[end]) {
+				end--
+			}
+			return slog.String(a.Key, text[:end]+" (truncated)")
+		}
+	case slog.KindGroup:
+		members := make([]slog.Attr, 0, len(value.Group()))
+		for _, member := range value.Group() {
+			members = append(members, shortened(member))
+		}
+		return slog.Attr{Key: a.Key, Value: slog.GroupValue(members...)}
+	}
+	return a
+}

@@ -1,0 +1,35 @@
+package authserver
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+func TestTheLogOfTheIssuerIsBounded(t *testing.T) {
+	var log bytes.Buffer
+	logger := slog.New(newLimitedHandler(slog.NewTextHandler(&log, nil))).With("component", strings.Repeat("c", 1_000))
+	for range 2 * linesAtOnce {
+		logger.Info("client registered itself", "client_id", strings.Repeat("é", 1_000), slog.Group("request", "name", strings.Repeat("n", 1_000)))
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) < linesAtOnce || len(lines) > linesAtOnce+linesPerSecond {
+		t.Errorf("%d lines are in the log, want about %d", len(lines), linesAtOnce)
+	}
+	for _, line := range lines {
+		if len(line) > 4*maxLoggedBytes || !strings.Contains(line, "truncated") {
+			t.Fatalf("a line of %d bytes: %s", len(line), line)
+		}
+	}
+}
+
+func TestTheLogSaysHowManyLinesWereLeftOut(t *testing.T) {
+	var log bytes.Buffer
+	h := newLimitedHandler(slog.NewTextHandler(&log, nil))
+	h.leftOut.Store(7)
+	slog.New(h).Info("client registered itself")
+	if !strings.Contains(log.String(), "lines_left_out_before=7") {
+		t.Errorf("the log: %s", &log)
+	}
+}

@@ -1,0 +1,80 @@
+package authserver
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// registered is the answer to a registration (RFC 7591, section 3.2.1): all that now holds for the client, defaults
+// included.
+type registered struct {
+	ClientID         string `json:"client_id"`
+	ClientIDIssuedAt int64  `json:"client_id_issued_at"` // seconds since 1970
+	ClientSecret     string `json:"client_secret,omitempty"`
+	// Required beside a secret; 0 means never.
+	ClientSecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"`
+	clientMetadata
+}
+
+// register is the dynamic client registration endpoint (RFC 7591). It is open, and some clients register at
+// every sign-in: the id of a public client carries its registration, so that nothing is stored, and
+// confidential clients are bounded.
+func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
+	noStore(w.Header())
+	m, err := readRegistration(w, r)
+	if err != nil {
+		op.WriteError(w, r, err, nil)
+		return
+	}
+	answer := registered{ClientIDIssuedAt: i.config.Now().Unix(), clientMetadata: m}
+	if m.TokenEndpointAuthMethod == oidc.AuthMethodNone {
+		if answer.ClientID, err = i.clients.ids.issue(m); err != nil {
+			op.WriteError(w, r, err, nil)
+			return
+		}
+	} else {
+		answer.ClientID, answer.ClientSecret, answer.ClientSecretExpiresAt = rand.Text(), rand.Text(), new(int64)
+		digest := sha256.Sum256([]byte(answer.ClientSecret))
+		i.clients.add(&client{
+			id:           answer.ClientID,
+			name:         m.ClientName,
+			origin:       dynamic,
+			secret:       &digest,
+			redirectURIs: m.RedirectURIs,
+			grantTypes:   m.GrantTypes,
+		})
+	}
+	i.config.Logger.InfoContext(r.Context(), "client registered itself", slog.String("client_id", shownClientID(answer.ClientID)), slog.String("client_name", m.ClientName))
+
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
+	_ = json.NewEncoder(w).Encode(answer) // the client is gone if this fails
+}
+
+func readRegistration(w http.ResponseWriter, r *http.Request) (clientMetadata, error) {
+	var m clientMetadata
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || mediaType != "application/json" {
+		return m, invalidMetadata("the body must be application/json")
+	}
+	if r.Body == nil {
+		return m, invalidMetadata("there is no body")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		return m, op.NewStatusError(invalidMetadata("the body is too large"), http.StatusRequestEntityTooLarge)
+	}
+	if err != nil || json.Unmarshal(body, &m) != nil {
+		return m, invalidMetadata("the body is not a JSON object of client metadata")
+	}
+	return m, m.checkRegistration()
+}

@@ -1,0 +1,80 @@
+package authserver
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+// chooseResource returns the resource that the resource parameters of a request mean, in its configured spelling, and
+// the first configured one if there are none: clients of the 2025-03-26 revision do not know the parameter. The error
+// is invalid_target (RFC 8707, section 2). A token has one audience, so that no resource can use it at another; a
+// request for two resources is refused.
+func (i *Issuer) chooseResource(parameters []string) (string, error) {
+	var chosen string
+	for _, parameter := range parameters {
+		if parameter == "" { // RFC 6749, section 3.1: a parameter without a value counts as omitted
+			continue
+		}
+		u, err := url.Parse(parameter)
+		if err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(parameter, "#") {
+			return "", oidc.ErrInvalidTarget().WithDescription("the resource is not an absolute URL without a fragment")
+		}
+		resource, ok := i.knownResource(parameter)
+		if !ok {
+			return "", oidc.ErrInvalidTarget().WithDescription("the resource is unknown here")
+		}
+		if chosen != "" && chosen != resource {
+			return "", oidc.ErrInvalidTarget().WithDescription("a token is for one resource")
+		}
+		chosen = resource
+	}
+	if chosen == "" {
+		chosen = i.config.Resources[0]
+	}
+	return chosen, nil
+}
+
+func (i *Issuer) knownResource(parameter string) (string, bool) {
+	for _, resource := range i.config.Resources {
+		if resource == parameter || canonicalURL(resource) == canonicalURL(parameter) {
+			return resource, true
+		}
+	}
+	return "", false
+}
+
+// keepResource checks the resource parameters of a token request against the resource that was granted. It may be
+// repeated, and golang.org/x/oauth2 leaves it out when it refreshes; it may not change.
+func (i *Issuer) keepResource(parameters []string, granted string) error {
+	for _, parameter := range parameters {
+		if parameter == "" {
+			continue
+		}
+		if resource, ok := i.knownResource(parameter); !ok || resource != granted {
+			return oidc.ErrInvalidTarget().WithDescription("the resource is not the one that was granted")
+		}
+	}
+	return nil
+}
+
+// canonicalURL levels what RFC 3986, section 6.2 calls equivalent in every http URL: the case of scheme and host, the
+// default port, and an empty path against "/". Nothing else: another path is another resource.
+func canonicalURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return s
+	}
+	u.Host = strings.ToLower(u.Host)
+	switch u.Scheme {
+	case "http":
+		u.Host = strings.TrimSuffix(u.Host, ":80")
+	case "https":
+		u.Host = strings.TrimSuffix(u.Host, ":443")
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	return u.String()
+}

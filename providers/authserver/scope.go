@@ -1,0 +1,45 @@
+package authserver
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+// grantableScopes adds the scopes that mean something to the issuer itself: openid gets an ID token, offline_access a
+// refresh token. Both are listed because clients ask for offline_access only where it is (SEP-2207).
+func grantableScopes(scopes []string) []string {
+	all := slices.Clone(scopes)
+	for _, own := range []string{oidc.ScopeOpenID, oidc.ScopeOfflineAccess} {
+		if !slices.Contains(all, own) {
+			all = append(all, own)
+		}
+	}
+	return all
+}
+
+// grantScopes decides what a request gets: the part of it that is known, and the default scopes if it names none. A
+// client learns from the token response what it did not get (RFC 6749, section 3.3). What it registered as its scope is
+// no bound: clients register the first challenge's scope and ask for more later.
+func (i *Issuer) grantScopes(parameter string) ([]string, error) {
+	requested := strings.Fields(parameter)
+	if len(requested) == 0 {
+		return i.config.DefaultScopes, nil
+	}
+	var granted []string
+	for _, scope := range requested {
+		if slices.Contains(i.scopes, scope) && !slices.Contains(granted, scope) {
+			granted = append(granted, scope)
+		}
+	}
+	if len(granted) == 0 {
+		return nil, oidc.ErrInvalidScope().WithDescription("none of the requested scopes is known")
+	}
+	return granted, nil
+}
+
+// isScopeToken reports whether s is a scope-token of RFC 6749, section 3.3.
+func isScopeToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e || r == '"' || r == '\\' })
+}

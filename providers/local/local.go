@@ -1,0 +1,203 @@
+// Package local is the adapter for the authorization server of package authserver, run inside the server's process:
+// a fake identity provider for demos and tests.
+package local
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/providers"
+	"gatehouse/providers/authserver"
+	"gatehouse/providers/oidc"
+	"gatehouse/providers/token"
+)
+
+// Settings are the settings of kind "local": the fake issuer of package authserver, embedded in the resource's own
+// origin. Its tokens are verified like those of any other provider.
+type Settings struct {
+	AutoApprove                    bool             `koanf:"auto_approve" help:"skip the sign-in page, except for a browser that another site sent: everybody is alice; for scripts"`
+	SigningAlgorithm               string           `koanf:"signing_algorithm" help:"RS256, ES256 or EdDSA"`
+	TokenLifetime                  time.Duration    `koanf:"token_lifetime" help:"how long an access token is good"`
+	ClientSecret                   providers.Secret `koanf:"client_secret" help:"when set, the confidential client local-service exists, for client_credentials and introspection"`
+	RefreshGrace                   time.Duration    `koanf:"refresh_grace" help:"how long the previous refresh token still gets the same successor; with 0 a repeat ends the sign-in at once"`
+	ClientDocuments                bool             `koanf:"client_documents" help:"announce and fetch client ID metadata documents; switch it off without internet, so that clients register instead"`
+	AllowLoopbackClientDocuments   bool             `koanf:"allow_loopback_client_documents" help:"fetch client ID metadata documents from this computer and private networks too; for development"`
+	MaxTokenBytes                  int              `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
+	DangerouslyAllowPublicResource bool             `koanf:"dangerously_allow_public_resource" help:"serve a resource that others can reach, although anyone can sign in as anyone"`
+
+	// ClientDocumentRootCAs verifies the hosts of client ID metadata documents; the system's roots if nil. It is for
+	// programs, not for configuration.
+	ClientDocumentRootCAs *x509.CertPool
+	// SigningKey is the issuer's key, which must fit SigningAlgorithm; a fresh one at each start if nil. It is for
+	// programs, not for configuration: tests sign hostile tokens with the very key that the provider trusts.
+	SigningKey crypto.Signer
+}
+
+// Defaults returns the settings before anything was configured.
+func Defaults() *Settings {
+	return &Settings{
+		SigningAlgorithm: string(jose.RS256), TokenLifetime: 10 * time.Minute, RefreshGrace: time.Minute,
+		ClientDocuments: true, MaxTokenBytes: token.DefaultMaxTokenBytes,
+	}
+}
+
+var signingAlgorithms = []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)}
+
+// Validate implements [providers.Settings].
+func (s *Settings) Validate(resource providers.Resource, report func(key, reason, fix string)) {
+	if !slices.Contains(signingAlgorithms, s.SigningAlgorithm) {
+		report("signing_algorithm", "the local issuer cannot sign with it", "use RS256, ES256 or EdDSA")
+	}
+	if s.TokenLifetime < time.Second || s.TokenLifetime > 24*time.Hour {
+		report("token_lifetime", "it is not between 1s and 24h", "use a duration such as 10m")
+	}
+	if s.RefreshGrace < 0 || s.RefreshGrace > 10*time.Minute {
+		report("refresh_grace", "it is not between 0s and 10m", "use a duration such as 60s")
+	}
+	if s.AllowLoopbackClientDocuments && !s.ClientDocuments {
+		report("allow_loopback_client_documents", "provider.client_documents is off, so no document is fetched from anywhere",
+			"set provider.client_documents too, or remove this setting")
+	}
+	token.CheckMaxTokenBytes(s.MaxTokenBytes, report)
+	if !resource.IsLoopback() && !s.DangerouslyAllowPublicResource {
+		report("kind", "the local issuer lets anyone sign in as anyone, and "+resource.String()+" can be reached from other computers",
+			"choose a real provider, or a resource on localhost; a demo in a closed network may set provider.dangerously_allow_public_resource")
+	}
+	if slices.Contains(authserver.Paths(), resource.Path()) {
+		report("kind", "the local issuer serves "+resource.Path()+" itself, in the same origin as the resource", "give resource another path, such as /mcp")
+	}
+}
+
+// CheckListen implements [providers.ListenChecker]: whoever reaches the server can sign in as anyone, whatever the resource is called.
+func (s *Settings) CheckListen(host string, report func(reason, fix string)) {
+	if !providers.IsLoopback(host) && !s.DangerouslyAllowPublicResource {
+		report("the local issuer lets anyone sign in as anyone, and this address can be reached from other computers",
+			"listen on 127.0.0.1, or choose a real provider; a container whose port is published on 127.0.0.1 only may set provider.dangerously_allow_public_resource")
+	}
+}
+
+// Remote implements [providers.Embedded].
+func (s *Settings) Remote(resource providers.Resource) providers.Settings {
+	outside := oidc.Defaults()
+	outside.Issuer, outside.Algorithms, outside.MaxTokenBytes = resource.Origin(), []string{s.SigningAlgorithm}, s.MaxTokenBytes
+	return outside
+}
+
+const refetchInterval = 100 * time.Millisecond
+
+// Open implements [providers.Settings].
+func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
+	issuer, err := authserver.New(authserver.Config{
+		UserAgent:                      info.UserAgent,
+		Issuer:                         info.Resource.Origin(),
+		Resources:                      []string{info.Resource.String()},
+		Scopes:                         info.KnownScopes,
+		DefaultScopes:                  info.InitialScopes,
+		SigningAlgorithm:               s.SigningAlgorithm,
+		SigningKey:                     s.SigningKey,
+		AutoApprove:                    s.AutoApprove,
+		AccessTokenLifetime:            s.TokenLifetime,
+		Clients:                        authserver.DemoClients(s.ClientSecret.Reveal()),
+		RefreshGrace:                   s.RefreshGrace,
+		ClientDocuments:                s.ClientDocuments,
+		AllowLoopbackClientDocuments:   s.AllowLoopbackClientDocuments,
+		ClientDocumentRootCAs:          s.ClientDocumentRootCAs,
+		DangerouslyAllowPublicResource: s.DangerouslyAllowPublicResource,
+		Logger:                         info.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("local issuer: %w", err)
+	}
+	client := token.NewClient(handlerTransport{issuer.Handler()}, info.UserAgent)
+	// A fetch is a call in this process, so a token of an earlier run need not wait long for its verdict.
+	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client}, token.KeyPolicy{RefetchInterval: refetchInterval}, info.Logger)
+	go keys.Run(ctx)
+	return &provider{issuer: issuer, Provider: token.NewProvider(token.Parts{
+		Keys: keys,
+		Verifier: token.NewVerifier(token.Rules{
+			Issuers:      []string{info.Resource.Origin()},
+			Audiences:    []string{info.Resource.String()},
+			Algorithms:   []jose.SignatureAlgorithm{jose.SignatureAlgorithm(s.SigningAlgorithm)},
+			TokenTypes:   []string{"at+jwt"},
+			ScopeClaims:  []string{"scope"},
+			ClientClaims: []string{"client_id"},
+
+			MaxTokenBytes: s.MaxTokenBytes,
+		}, keys),
+		Metadata: info.Metadata(info.Resource.Origin()),
+	})}, nil
+}
+
+// provider is asked for its keys as any provider is, and brings its issuer along.
+type provider struct {
+	*token.Provider
+	issuer *authserver.Issuer
+}
+
+// Routes implements [providers.RouteProvider].
+func (p *provider) Routes() []providers.Route { return Routes(p.issuer) }
+
+// Routes are the routes of a local issuer, embedded or alone.
+func Routes(issuer *authserver.Issuer) []providers.Route {
+	open := issuer.OpenCORSPaths()
+	var routes []providers.Route
+	for _, path := range issuer.Paths() {
+		routes = append(routes, providers.Route{Path: path, Handler: issuer.Handler(), AnyOrigin: slices.Contains(open, path)})
+	}
+	return routes
+}
+
+// handlerTransport carries GET requests to a handler in the same process. The embedded issuer's keys come through it: the
+// code path is that of a remote issuer, without depending on whether the server listens yet, or on which address.
+type handlerTransport struct{ handler http.Handler }
+
+// RoundTrip implements http.RoundTripper. What a server does for its handlers it does too: it completes the request, and a
+// panic ends one exchange only. The fetch runs in a goroutine of its own, where it would end the process.
+func (t handlerTransport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	defer func() {
+		if recover() != nil {
+			resp, err = nil, errors.New("the handler panicked")
+		}
+	}()
+	incoming := r.Clone(r.Context())
+	incoming.Host, incoming.RequestURI, incoming.Body = r.URL.Host, r.URL.RequestURI(), http.NoBody
+	w := &memoryResponse{header: make(http.Header)}
+	t.handler.ServeHTTP(w, incoming)
+	w.WriteHeader(http.StatusOK) // unless the handler said otherwise
+	return &http.Response{
+		StatusCode: w.status, Status: strconv.Itoa(w.status) + " " + http.StatusText(w.status),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r,
+	}, nil
+}
+
+// memoryResponse keeps a short answer. Its first status counts.
+type memoryResponse struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *memoryResponse) Header() http.Header { return w.header }
+
+func (w *memoryResponse) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+}
+
+func (w *memoryResponse) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(b)
+}

@@ -1,0 +1,161 @@
+package scalekit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gatehouse/providers"
+	"gatehouse/providers/token"
+)
+
+var resourceIDPattern = regexp.MustCompile(`^res_[0-9A-Za-z]+$`)
+
+// Validate implements [providers.Settings].
+func (s *Settings) Validate(resource providers.Resource, report func(key, reason, fix string)) {
+	s.checkEnvironment(report)
+	s.checkResourceID(report)
+	s.checkAudience(resource, report)
+	s.checkMetadata(resource, report)
+	s.checkClientID(report)
+	for _, issuer := range s.Issuers {
+		if err := token.PlainHTTPHosts(nil).CheckIdentifier(issuer); err != nil {
+			report("issuers", strconv.Quote(issuer)+": "+err.Error(), "write it as the tokens say it"+token.IssuerHint(issuer))
+		}
+	}
+	token.CheckDurations(report, token.KeyDurations(s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale))
+	token.CheckMaxTokenBytes(s.MaxTokenBytes, report)
+}
+
+func (s *Settings) checkEnvironment(report func(key, reason, fix string)) {
+	const key, fix = "environment_url", "copy it from the dashboard, Settings, API Credentials; it looks like https://acme.scalekit.com"
+	u, err := url.Parse(s.EnvironmentURL)
+	switch wrong := token.PlainHTTPHosts(nil).CheckIdentifier(s.EnvironmentURL); {
+	case s.EnvironmentURL == "":
+		report(key, "nobody said which Scalekit environment issues the tokens", fix)
+	case wrong != nil:
+		report(key, wrong.Error(), fix+token.SchemeHint(s.EnvironmentURL))
+	case err == nil && strings.HasPrefix(u.Path, resourcesPath):
+		id := strings.TrimSuffix(strings.TrimPrefix(u.Path, resourcesPath), "/")
+		report(key, "it is the address of one MCP server in the environment", "did you mean "+u.Scheme+"://"+u.Host+", with provider.resource_id "+id+"?")
+	case err == nil && u.Path != "" && u.Path != "/":
+		report(key, "it has a path, which no environment has", "did you mean "+u.Scheme+"://"+u.Host+"?")
+	}
+}
+
+func (s *Settings) checkResourceID(report func(key, reason, fix string)) {
+	const key, fix = "resource_id", "copy the Resource ID from the dashboard, MCP Servers; it looks like res_103100112351265282"
+	_, after, isURL := strings.Cut(s.ResourceID, resourcesPath)
+	switch {
+	case s.ResourceID == "":
+		report(key, "nobody said which MCP server of the environment this is, and tokens for all of them have the same issuer", fix)
+	case isURL && resourceIDPattern.MatchString(strings.TrimSuffix(after, "/")):
+		report(key, "it is an address, not an id", "did you mean "+strings.TrimSuffix(after, "/")+"?")
+	case !resourceIDPattern.MatchString(s.ResourceID):
+		report(key, idOfAnotherKind(s.ResourceID, "it is not the id of an MCP server"), fix)
+	}
+}
+
+// idOfAnotherKind says what an id is, by its prefix, or otherwise.
+func idOfAnotherKind(id, otherwise string) string {
+	for prefix, what := range map[string]string{
+		"res_": "the id of an MCP server", "conn_": "the id of a connection", "m2m_": "the id of an OAuth client of an MCP server",
+		"m2morg_": "the id of an organization's client", "skc_": "an API credential of the environment", "prd_skc_": "an API credential of the environment",
+		"org_": "the id of an organization", "usr_": "the id of a user", "env_": "the id of an environment",
+	} {
+		if strings.HasPrefix(id, prefix) {
+			return "it is " + what
+		}
+	}
+	return otherwise
+}
+
+func (s *Settings) checkAudience(resource providers.Resource, report func(key, reason, fix string)) {
+	if s.ExpectedAudience == "" || s.ExpectedAudience == s.ResourceID || token.SameAudience(s.ExpectedAudience, resource.String()) {
+		return
+	}
+	reason := "it is neither the resource " + resource.String() + " nor the id of the MCP server"
+	if strings.Trim(s.ExpectedAudience, "/") == strings.Trim(resource.String(), "/") {
+		reason = "it differs from the resource " + resource.String() + " by a slash at the end, which counts"
+	}
+	report("expected_audience", reason, "write "+resource.String()+" here and as the Server URL in the dashboard, or set resource to what is registered there; it may also be left out")
+}
+
+func (s *Settings) checkClientID(report func(key, reason, fix string)) {
+	if s.ClientID != "" && !strings.Contains(s.ClientID, "skc_") {
+		if what := idOfAnotherKind(s.ClientID, ""); what != "" {
+			report("client_id", what+", not an API credential", "copy it from the dashboard, Settings, API Credentials, or leave it out: serving needs none")
+		}
+	}
+}
+
+// checkMetadata compares the metadata from the dashboard with everything else that was said.
+func (s *Settings) checkMetadata(resource providers.Resource, report func(key, reason, fix string)) {
+	const key = "protected_resource_metadata"
+	metadata, problem := parseMetadata(s.ProtectedResourceMetadata)
+	if problem != nil {
+		report(key, problem.Error(), "paste the JSON of the dashboard on one line, without quotes around it, or leave it out: it follows from the other settings")
+		return
+	}
+	if metadata == nil {
+		return
+	}
+	if !token.SameAudience(metadata.Resource, resource.String()) {
+		report(key, "its resource is "+providers.Quote(metadata.Resource)+", but clients dial "+resource.String(), "register "+resource.String()+" as the Server URL in the dashboard and copy the JSON again, or set resource to the same URL")
+	}
+	if s.ResourceID != "" && s.EnvironmentURL != "" && !slices.Contains(metadata.AuthorizationServers, s.authorizationServer()) {
+		report(key, "its authorization_servers are "+token.QuoteEach(metadata.AuthorizationServers)+", but the other settings say "+s.authorizationServer(),
+			"copy the JSON of this MCP server again, or mend provider.environment_url and provider.resource_id")
+	}
+}
+
+// parseMetadata reads the JSON from the dashboard, or returns nil if there is none. The error says what usually
+// happened to it on the way.
+func parseMetadata(text string) (*providers.Metadata, error) {
+	trimmed := strings.TrimSpace(text)
+	if trimmed == "" {
+		return nil, nil
+	}
+	var m providers.Metadata
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&m)
+	if err == nil {
+		if _, extra := decoder.Token(); !errors.Is(extra, io.EOF) {
+			err = errors.New("something follows the JSON")
+		}
+	}
+	var syntax *json.SyntaxError
+	switch {
+	case strings.Contains(text, "<your-mcp-"):
+		return nil, errors.New("it has the placeholder <your-mcp-url> of a registration without a Server URL")
+	case strings.HasPrefix(trimmed, "'") || strings.HasPrefix(trimmed, `"`):
+		return nil, errors.New("it has quotes around it, which the shell or the file would have taken away elsewhere")
+	case strings.Contains(text, `\"`):
+		return nil, errors.New(`its quotes are escaped (\")`)
+	case errors.As(err, &syntax):
+		return nil, fmt.Errorf("it is not JSON, at character %d", syntax.Offset)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, errors.New("it is not JSON: the end is missing; a value in several lines needs quotes in an env file")
+	case err != nil:
+		return nil, errors.New("it is not the metadata of a protected resource (RFC 9728), or has members that are not served here")
+	case m.Resource == "":
+		return nil, errors.New("it names no resource")
+	case len(m.AuthorizationServers) == 0:
+		return nil, errors.New("it names no authorization_servers")
+	case len(m.BearerMethodsSupported) > 0 && !slices.Equal(m.BearerMethodsSupported, []string{"header"}):
+		return nil, errors.New("its bearer_methods_supported has more than header, but a token anywhere else is refused here")
+	}
+	for _, scope := range m.ScopesSupported {
+		if !providers.IsScope(scope) {
+			return nil, fmt.Errorf("%s in it is not a scope (RFC 6749, section 3.3)", providers.Quote(scope))
+		}
+	}
+	return &m, nil
+}

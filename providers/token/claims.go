@@ -1,0 +1,292 @@
+package token
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"gatehouse/providers"
+	"gatehouse/providers/rawjson"
+)
+
+// object is a JSON object whose members were not interpreted yet. They are few, and soon looked through; a map costs more to make than
+// all looks into it.
+type object []member
+
+type member struct {
+	name  []byte
+	value json.RawMessage
+}
+
+func (o object) find(name string) (json.RawMessage, bool) {
+	for _, m := range o {
+		if string(m.name) == name {
+			return m.value, true
+		}
+	}
+	return nil, false
+}
+
+func (o object) has(name string) bool {
+	_, ok := o.find(name)
+	return ok
+}
+
+// with is o with another value for a member, or with one more. As with append, what counts from then on is what it returns.
+func (o object) with(name string, value json.RawMessage) object {
+	for i, m := range o {
+		if string(m.name) == name {
+			o[i].value = value
+			return o
+		}
+	}
+	return append(o, member{[]byte(name), value})
+}
+
+// Claims returns the claims for [providers.TokenDetails].
+func (o object) Claims() map[string]json.RawMessage { return o.members() }
+
+// members returns them by their names.
+func (o object) members() map[string]json.RawMessage {
+	members := make(map[string]json.RawMessage, len(o))
+	for _, m := range o {
+		members[string(m.name)] = m.value
+	}
+	return members
+}
+
+// Names whose meaning is fixed. A member that differs from one of them only in case is refused: encoding/json would have
+// let "AUD" stand in for "aud", and whoever reads the token after us may still.
+var (
+	registeredClaims  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "azp", "cnf", "nonce", "at_hash", "c_hash", "events"}
+	registeredHeaders = rawjson.NamesOf("alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip")
+)
+
+// maxMembers is far above what tokens have. Names cost more than anything else that fits into one: they are compared with each other
+// and with all whose meaning is fixed.
+const maxMembers = 256
+
+// parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
+// no member that imitates one of the names. What lies deeper is left as it is. The values are parts of raw.
+func parseObject(raw []byte, names *rawjson.Names) (object, error) {
+	// A decoder replaces each bad byte by the same character, and so could give two names one spelling; see [spelled], too.
+	if !utf8.Valid(raw) {
+		return nil, errors.New("not UTF-8")
+	}
+	members := make(object, 0, min(16, 1+len(raw)/10)) // few tokens have more
+	err := rawjson.Each(raw, func(name, value []byte) error {
+		if imitated := names.Imitated(name); imitated != "" {
+			return fmt.Errorf("member %s imitates %q", providers.Quote(string(name)), imitated)
+		}
+		if len(members) == maxMembers {
+			return fmt.Errorf("it has more than %d members", maxMembers)
+		}
+		members = append(members, member{name, value})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return members, nil
+}
+
+// spelled reports whether text has one spelling. Half a surrogate pair becomes the replacement character in Go, as does any other half,
+// and none in the languages of other parties: who is somebody else there must not be the same person here.
+func spelled(text string) bool { return !strings.ContainsRune(text, utf8.RuneError) }
+
+// decodeSegment decodes base64url without padding (RFC 7515, section 2), in its one spelling: without stray bits at the end, and
+// without the line ends that the library skips.
+func decodeSegment(s string) ([]byte, error) {
+	if strings.Contains(s, "\n") || strings.Contains(s, "\r") {
+		return nil, errors.New("a line end")
+	}
+	return strictBase64URL.DecodeString(s)
+}
+
+var strictBase64URL = base64.RawURLEncoding.Strict()
+
+// text returns the string member name, or "" if it is absent.
+func (o object) text(name string) (string, error) {
+	raw, ok := o.find(name)
+	if !ok {
+		return "", nil
+	}
+	text, isText := rawjson.Text(raw)
+	if !isText {
+		return "", errors.New("not a string")
+	}
+	return text, nil
+}
+
+// texts returns a member that is a string or a list of strings.
+func (o object) texts(name string) ([]string, error) {
+	raw, ok := o.find(name)
+	if !ok {
+		return nil, nil
+	}
+	return textsIn(raw)
+}
+
+func textsIn(raw json.RawMessage) ([]string, error) {
+	texts, ok := rawjson.Texts(raw)
+	if !ok {
+		return nil, errors.New("neither a string nor a list of strings")
+	}
+	return texts, nil
+}
+
+// maxTime is the last second of the year 9999, beyond which time.Time stops being printable.
+const maxTime = 253402300799
+
+// time returns a NumericDate (RFC 7519, section 2), which may have a fraction. ok is false if the claim is
+// absent.
+func (o object) time(name string) (t time.Time, ok bool, err error) {
+	raw, ok := o.claim(name)
+	if !ok {
+		return time.Time{}, false, nil
+	}
+	t, err = timeIn(raw)
+	return t, err == nil, err
+}
+
+func timeIn(raw json.RawMessage) (time.Time, error) {
+	seconds, err := strconv.ParseFloat(string(raw), 64) // a JSON string starts with a quote and fails here
+	if err != nil || math.IsNaN(seconds) || seconds < 0 || seconds > maxTime {
+		return time.Time{}, errors.New("not a number of seconds since 1970")
+	}
+	whole, fraction := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(fraction*1e9)), nil
+}
+
+// neverNull are the claims that every access token must have (RFC 9068, section 2.2). They are refused if
+// they are null; any other claim that is null counts as absent, because many serializers write null where a
+// claim is not set.
+var neverNull = []string{"iss", "sub", "aud", "exp"}
+
+// claim returns the claim name. One that is null counts as absent, except those in neverNull. Header
+// parameters are read by find: there null is a value.
+func (o object) claim(name string) (json.RawMessage, bool) {
+	raw, ok := o.find(name)
+	if !ok || isNull(raw) && !slices.Contains(neverNull, name) {
+		return nil, false
+	}
+	return raw, true
+}
+
+func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
+
+// lookup returns the claim name or, if there is none and name has dots, the claim that the path leads to:
+// realm.roles is roles inside realm. Names of members may have dots, too, as those that are URLs have: where
+// several members begin the path, the one with the longest name counts first, and the next if the path leads
+// nowhere in it. A member that has to be an object and is none is an error.
+func (o object) lookup(name string) (json.RawMessage, bool, error) {
+	if raw, ok := o.claim(name); ok {
+		return raw, true, nil
+	}
+	return o.path(name)
+}
+
+func (o object) path(name string) (json.RawMessage, bool, error) {
+	for end := strings.LastIndexByte(name, '.'); end >= 0; end = strings.LastIndexByte(name[:end], '.') {
+		raw, ok := o.find(name[:end])
+		if !ok || isNull(raw) {
+			continue
+		}
+		inner, err := parseObject(raw, nil)
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: %w", name[:end], err)
+		}
+		rest := name[end+1:]
+		if found, ok := inner.find(rest); ok && !isNull(found) {
+			return found, true, nil
+		}
+		if found, ok, err := inner.path(rest); ok || err != nil {
+			return found, ok, err
+		}
+	}
+	return nil, false, nil
+}
+
+// firstText returns the first of the named members that is not empty: a string, or a list of one.
+func (o object) firstText(names []string) (string, error) {
+	for _, name := range names {
+		raw, ok, err := o.lookup(name)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			continue
+		}
+		values, err := textsIn(raw)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		if len(values) == 1 && values[0] != "" {
+			return values[0], nil
+		}
+	}
+	return "", nil
+}
+
+// firstScopes returns the scopes in the first of the named members that is present, and whether any is: a string of scopes
+// between blanks (RFC 6749, section 3.3), a list, or an object whose members are named by them. Entries of a list and names of
+// members are never taken apart: they may be groups or roles, whose names somebody chose, such as "friends of mcp:admin".
+func (o object) firstScopes(names []string) (scopes []string, present bool, err error) {
+	for _, name := range names {
+		raw, ok, err := o.lookup(name)
+		if err != nil {
+			return nil, false, err
+		}
+		if !ok {
+			continue
+		}
+		values, err := scopesIn(name, raw)
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: %w", name, err)
+		}
+		return slices.DeleteFunc(values, func(s string) bool { return !providers.IsScope(s) }), true, nil
+	}
+	return nil, false, nil
+}
+
+func scopesIn(name string, raw json.RawMessage) ([]string, error) {
+	if text, ok := rawjson.Text(raw); ok {
+		return strings.Split(text, " "), nil
+	}
+	values, err := textsIn(raw)
+	if err == nil || name == "scope" || name == "scp" { // what these are is fixed (RFC 9068, section 2.2.3)
+		return values, err
+	}
+	inner, notObject := parseObject(raw, nil)
+	if notObject != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(inner.members())), nil
+}
+
+// RequiredClaim is a claim that a token must have with a value: what tells access tokens from others where typ does not.
+type RequiredClaim struct {
+	// Name is the claim, or a path to it with dots.
+	Name string
+	// Value is what a string must be, or a list of strings contain. For anything else it is the JSON text, such as true.
+	Value string
+}
+
+func (r RequiredClaim) metBy(claims object) bool {
+	raw, ok, err := claims.lookup(r.Name)
+	if err != nil || !ok {
+		return false
+	}
+	if values, err := textsIn(raw); err == nil {
+		return slices.Contains(values, r.Value)
+	}
+	return string(raw) == r.Value
+}

@@ -1,0 +1,415 @@
+package token
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gatehouse/providers"
+)
+
+// fakeIssuer answers questions about tokens in memory. Tokens that begin with "good" are active; those that
+// begin with "hang" get no answer; all others are not active.
+type fakeIssuer struct {
+	mu      sync.Mutex
+	open    int            // questions at a time
+	asked   map[string]int // by token
+	claims  map[string]any // of good tokens, on top of the usual; nil removes
+	revoked bool
+	busy    string // the beginning of tokens that are answered with 429
+}
+
+func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	token := r.PostFormValue("token")
+	f.mu.Lock()
+	if f.asked == nil {
+		f.asked = map[string]int{}
+	}
+	f.asked[token]++
+	f.open++
+	active, busy := strings.HasPrefix(token, "good") && !f.revoked, f.busy != "" && strings.HasPrefix(token, f.busy)
+	f.mu.Unlock()
+	defer func() { f.mu.Lock(); f.open--; f.mu.Unlock() }()
+	status, header, claims := http.StatusOK, http.Header{}, map[string]any{"active": active}
+	switch {
+	case strings.HasPrefix(token, "hang"):
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	case busy:
+		status = http.StatusTooManyRequests
+		header.Set("Retry-After", "30")
+	case active:
+		claims["sub"], claims["aud"], claims["client_id"], claims["exp"] = "alice", fakeResource, "web", time.Now().Add(time.Hour).Unix()
+		for name, value := range f.claims {
+			if claims[name] = value; value == nil {
+				delete(claims, name)
+			}
+		}
+	}
+	text, err := json.Marshal(claims)
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text))}, err
+}
+
+func (f *fakeIssuer) questions() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.open
+}
+
+func (f *fakeIssuer) become(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *fakeIssuer) times(token string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked[token]
+}
+
+const fakeResource = "https://mcp.example.com/mcp"
+
+func (f *fakeIssuer) introspector(t *testing.T, keep time.Duration, change func(*Rules)) *Introspector {
+	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{fakeResource}, ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
+	if change != nil {
+		change(&rules)
+	}
+	return NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://login.example.com/introspect"), &http.Client{Transport: f}, rules, keep, slog.New(slog.DiscardHandler))
+}
+
+func fromAddress(address string) context.Context {
+	return context.WithValue(context.Background(), providers.AddressKey{}, address)
+}
+
+func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
+	const keep = 30 * time.Second
+	for name, c := range map[string]struct {
+		before  string // a token that was asked about at the start, if any
+		claims  map[string]any
+		revoked bool
+		wait    time.Duration
+		want    providers.Reason
+	}{
+		"active, its answer is over":              {before: "good", wait: keep, want: ""},
+		"active, its answer is over long since":   {before: "good", wait: 50 * time.Minute, want: ""},
+		"active, without exp":                     {before: "good", claims: map[string]any{"exp": nil}, wait: 50 * time.Hour, want: ""},
+		"expired since":                           {before: "good", wait: 2 * time.Hour, want: providers.Throttled},
+		"revoked since":                           {before: "good", revoked: true, wait: keep, want: providers.TokenInactive},
+		"not asked about before":                  {before: "good-other", wait: keep, want: providers.Throttled},
+		"asked about before, and not active then": {wait: keep, want: providers.Throttled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				issuer := &fakeIssuer{claims: c.claims}
+				i := issuer.introspector(t, keep, func(r *Rules) { r.WithoutExpiry = keep })
+				token := "good"
+				if c.before == "" {
+					token = "bad"
+					c.before = token
+				}
+				_, _ = i.Verify(context.Background(), c.before)
+				time.Sleep(c.wait)
+				issuer.become(func() { issuer.revoked = c.revoked })
+				_, err := i.Verify(providers.WithoutIntrospection(context.Background()), token)
+				if got := providers.ReasonOf(err); got != c.want {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+				if n := issuer.times(token); c.want == providers.Throttled && n > 1 || c.want != providers.Throttled && n != 2 {
+					t.Errorf("the issuer was asked %d times", n)
+				}
+				if c.revoked {
+					time.Sleep(keep)
+					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()), token); providers.ReasonOf(err) != providers.Throttled {
+						t.Errorf("a token that is not active any more is asked about again: %v", err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Strangers at many addresses, each within its own limits, wait for an issuer that is slow. Tokens that were
+// active at their last question are asked about at once.
+func TestUnknownTokensNeverKeepActiveOnesWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{}
+		i := issuer.introspector(t, time.Second, nil)
+		const people = 40
+		for n := range people {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("good-", n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Second) // the answers are over
+		var mu sync.Mutex
+		refused := 0
+		var flood sync.WaitGroup
+		for n := range 400 {
+			flood.Go(func() {
+				_, err := i.Verify(fromAddress(fmt.Sprint("192.0.2.", n%20)), fmt.Sprint("hang-", n))
+				if !errors.Is(err, providers.ErrUnavailable) || !errors.Is(err, providers.ErrTooManyUnknown) {
+					t.Errorf("an unknown token: %v", err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				refused++
+			})
+		}
+		synctest.Wait()
+		mu.Lock()
+		if at := refused; at != 400-maxWaiting || issuer.questions() != maxQuestions-reservedQuestions {
+			t.Errorf("%d unknown tokens are refused at once, and %d are asked about", at, issuer.questions())
+		}
+		mu.Unlock()
+		began := time.Now()
+		var calls sync.WaitGroup
+		for n := range people {
+			calls.Go(func() {
+				if _, err := i.Verify(fromAddress("192.0.2.1"), fmt.Sprint("good-", n)); err != nil {
+					t.Errorf("an active token: %v", err)
+				}
+			})
+		}
+		calls.Wait()
+		if took := time.Since(began); took != 0 {
+			t.Errorf("active tokens waited %s", took)
+		}
+		flood.Wait()
+		time.Sleep(fetchTimeout) // the questions end without their callers
+		synctest.Wait()
+		i.queue.mu.Lock()
+		defer i.queue.mu.Unlock()
+		if len(i.queue.addresses) != 0 || len(i.queue.waiting) != 0 || len(i.queue.shared) != 0 || len(i.queue.reserved) != 0 || len(i.queue.activeWaiting) != 0 {
+			t.Errorf("the queue is not empty: %+v", i.queue)
+		}
+	})
+}
+
+func TestQuestionsOfOneAddressAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{}
+		i := issuer.introspector(t, time.Second, nil)
+		var flood sync.WaitGroup
+		var mu sync.Mutex
+		refused := 0
+		for n := range 100 {
+			flood.Go(func() {
+				_, err := i.Verify(fromAddress("192.0.2.1"), fmt.Sprint("hang-", n))
+				if !errors.Is(err, providers.ErrTooManyUnknown) {
+					t.Errorf("got %v", err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				refused++
+			})
+		}
+		synctest.Wait()
+		mu.Lock()
+		if issuer.questions() != maxQuestionsPerAddress || refused != 100-maxWaitingPerAddress {
+			t.Errorf("%d questions are open, and %d tokens refused", issuer.questions(), refused)
+		}
+		mu.Unlock()
+		for _, ctx := range []context.Context{fromAddress("192.0.2.2"), context.Background()} {
+			began := time.Now()
+			if _, err := i.Verify(ctx, fmt.Sprint("good-", ctx.Value(providers.AddressKey{}))); err != nil || time.Since(began) != 0 {
+				t.Errorf("an unknown token of another address: %v after %s", err, time.Since(began))
+			}
+		}
+		flood.Wait()
+		time.Sleep(2 * fetchTimeout)
+	})
+}
+
+// A wait that ends well is no failure, and neither is an outage.
+func TestOnlyWaitsCountAsFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{busy: "busy"}
+		i := issuer.introspector(t, time.Second, nil)
+		for n := range 3 * maxQuestionsPerAddress {
+			if _, err := i.Verify(fromAddress("192.0.2.1"), fmt.Sprint("good-", n)); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := i.Verify(fromAddress("192.0.2.1"), "busy"); !errors.Is(err, providers.ErrUnavailable) || errors.Is(err, providers.ErrTooManyUnknown) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Anyone can bring the issuer to refuse questions about unknown tokens for a while.
+func TestARetryAfterToAnUnknownTokenDoesNotHoldUpActiveOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{}
+		i := issuer.introspector(t, time.Second, nil)
+		if _, err := i.Verify(context.Background(), "good"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		issuer.become(func() { issuer.busy = "invented" })
+		for n := range 3 {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-", n)); !errors.Is(err, providers.ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if issuer.times("invented-1") != 0 {
+			t.Error("the issuer is asked about unknown tokens although it said when to come again")
+		}
+		if _, err := i.Verify(context.Background(), "good"); err != nil {
+			t.Errorf("an active token: %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		issuer.become(func() { issuer.busy = "good" })
+		for range 3 {
+			if _, err := i.Verify(context.Background(), "good"); !errors.Is(err, providers.ErrUnavailable) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if n := issuer.times("good"); n != 3 {
+			t.Errorf("the issuer was asked %d times about a token for which it said when to come again", n)
+		}
+	})
+}
+
+// withDetails returns id with what it keeps of its token.
+func withDetails(id providers.Identity, details providers.TokenDetails) *providers.Identity {
+	id.SetTokenDetails(details)
+	return &id
+}
+
+func TestAnswersAreBoundedByTheirBytesAndTokensByTheirNumber(t *testing.T) {
+	a, now := newActiveTokens(), time.Now()
+	fingerprints := func(n int) fingerprint { return fingerprint{byte(n), byte(n >> 8)} }
+	large := withDetails(providers.Identity{Issuer: "https://login.example.com", Subject: "alice", Scopes: []string{"mcp:use"}},
+		providers.TokenDetails{Claims: object{{[]byte("groups"), bytes.Repeat([]byte("x"), 32<<10)}}})
+	for n := range activeTokensKept {
+		a.add(fingerprints(n), large, now.Add(time.Second), now.Add(time.Hour), now)
+		if a.bytes > answerBytesKept {
+			t.Fatalf("%d bytes of answers are kept", a.bytes)
+		}
+	}
+	kept := 0
+	for n := range activeTokensKept {
+		id, active := a.find(fingerprints(n), now)
+		if !active {
+			t.Fatalf("token %d is not known to be active", n)
+		}
+		if id != nil {
+			kept++
+		}
+	}
+	if kept != answerBytesKept/sizeOf(large) {
+		t.Errorf("%d answers of %d bytes are kept", kept, sizeOf(large))
+	}
+	// Answers that are over make room first, and tokens that were used last stay.
+	small := &providers.Identity{Issuer: "https://login.example.com", Subject: "bob"}
+	later := now.Add(2 * time.Second)
+	a.find(fingerprints(0), later)
+	a.add(fingerprints(activeTokensKept), small, later.Add(time.Second), later.Add(time.Hour), later)
+	if a.answers.Len() != 1 || a.bytes != sizeOf(small) {
+		t.Errorf("%d answers of %d bytes are kept", a.answers.Len(), a.bytes)
+	}
+	_, first := a.find(fingerprints(0), later)
+	_, second := a.find(fingerprints(1), later)
+	if !first || second {
+		t.Errorf("the token that was used lately is known: %v, one that was not: %v", first, second)
+	}
+	for range 2 { // a token that is asked about again
+		a.add(fingerprints(activeTokensKept), small, later.Add(time.Second), later.Add(time.Hour), later)
+	}
+	if a.bytes != sizeOf(small) {
+		t.Errorf("an answer that took the place of another: %d bytes are counted", a.bytes)
+	}
+	huge := withDetails(providers.Identity{}, providers.TokenDetails{Claims: object{{[]byte("x"), make([]byte, answerBytesKept)}}})
+	a.add(fingerprints(2), huge, later.Add(time.Second), later.Add(time.Hour), later)
+	if id, active := a.find(fingerprints(2), later); id != nil || !active || a.answers.Len() != 1 {
+		t.Errorf("an answer that is larger than all may be: kept %v, active %v", id != nil, active)
+	}
+	for n := range activeTokensKept + 1 {
+		a.remove(fingerprints(n))
+	}
+	if a.bytes != 0 || a.answers.Len() != 0 || a.expiry.Len() != 0 {
+		t.Errorf("after all were removed %d bytes, %d answers and %d tokens are kept", a.bytes, a.answers.Len(), a.expiry.Len())
+	}
+}
+
+func TestWhatIsKeptOfAnAnswerDoesNotHoldItsText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{claims: map[string]any{"groups": []string{"a", "b"}}}
+		i := issuer.introspector(t, time.Minute, nil)
+		id, err := i.Verify(context.Background(), "good")
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := 0
+		claims, _ := id.TokenDetails().Claims.(object)
+		for _, m := range claims {
+			size += len(m.name) + len(m.value)
+			if cap(m.name) != len(m.name) || cap(m.value) != len(m.value) {
+				t.Errorf("%s could grow into its neighbour", m.name)
+			}
+		}
+		if got := string(id.Claims()["groups"]); got != `["a","b"]` {
+			t.Errorf("groups are %s", got)
+		}
+		if i.active.bytes < size || i.active.bytes > size+8<<10 {
+			t.Errorf("%d bytes are counted for %d", i.active.bytes, size)
+		}
+	})
+}
+
+// The address is found in the background as well; a command that asks once does not wait for that.
+func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{}
+		i := issuer.introspector(t, time.Minute, nil)
+		found := 0
+		i.address = NewEndpointResolver(func(context.Context) (string, error) {
+			found++
+			return "https://login.example.com/introspect", nil
+		}, fetchTimeout)
+		if e := i.Explain(context.Background(), "good", false); found != 0 || issuer.times("good") != 0 || len(e.Findings) != 1 || e.Findings[0].Skipped == "" {
+			t.Errorf("without the network: %+v", e.Findings)
+		}
+		for range 2 {
+			e := i.Explain(context.Background(), "good", true)
+			if f, open := e.Unchecked(); open || !e.OK() || len(e.Findings) < 2 {
+				t.Errorf("an active token: %+v, %+v", f, e.Findings)
+			}
+		}
+		if found != 1 {
+			t.Errorf("the address was looked up %d times", found)
+		}
+		i.address = NewEndpointResolver(func(context.Context) (string, error) { return "", errors.New("its metadata is not there") }, fetchTimeout)
+		if f, open := i.Explain(context.Background(), "good", true).Unchecked(); !open || !strings.Contains(f.Skipped, "its metadata is not there") {
+			t.Errorf("without an address: %+v", f)
+		}
+	})
+}
+
+func TestAnAnswerWithoutExpIsExplainedWithItsSetting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{claims: map[string]any{"exp": nil}}
+		for want, change := range map[providers.Reason]func(*Rules){providers.ExpiryMissing: nil, "": func(r *Rules) { r.WithoutExpiry = time.Minute }} {
+			e := issuer.introspector(t, time.Minute, change).Explain(context.Background(), "good", true)
+			if e.failed(providers.ExpiryMissing) != (want == providers.ExpiryMissing) || e.OK() != (want == "") {
+				t.Errorf("%+v", e.Findings)
+			}
+			if hints := e.Hints(); want != "" && (len(hints) != 1 || !strings.Contains(hints[0].Fix, "provider.introspection_without_exp")) {
+				t.Errorf("hints %+v", hints)
+			}
+		}
+	})
+}

@@ -1,0 +1,738 @@
+package token_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"gatehouse/providers"
+	"gatehouse/providers/oidc"
+	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
+)
+
+func withoutExp(s *oidc.Settings) { s.IntrospectionNoExp = true }
+
+// registry is an introspection endpoint on loopback that answers as the test says, and remembers what it was asked.
+type registry struct {
+	*httptest.Server
+	asked atomic.Int64
+
+	mu     sync.Mutex
+	last   *http.Request
+	answer http.HandlerFunc
+}
+
+func newRegistry(t *testing.T, answer http.HandlerFunc) *registry {
+	t.Helper()
+	r := &registry{answer: answer}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/keys" {
+			http.NotFound(w, req)
+			return
+		}
+		r.asked.Add(1)
+		_ = req.ParseForm()
+		r.mu.Lock()
+		r.last = req
+		answer := r.answer
+		r.mu.Unlock()
+		answer(w, req)
+	}))
+	t.Cleanup(func() {
+		r.CloseClientConnections() // an answer may hang on purpose
+		r.Close()
+	})
+	return r
+}
+
+func (r *registry) become(answer http.HandlerFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = answer
+}
+
+func (r *registry) request() *http.Request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// says answers with the claims of alice's good token, changed; a nil value removes one.
+func says(changes map[string]any) http.HandlerFunc {
+	claims := map[string]any{
+		"active": true, "iss": introspectedIssuer, "sub": "alice", "aud": testResource, "client_id": "web", "scope": "mcp:use greet:read",
+		"exp": time.Now().Add(10 * time.Minute).Unix(), "token_type": "Bearer",
+	}
+	for k, v := range changes {
+		if claims[k] = v; v == nil {
+			delete(claims, k)
+		}
+	}
+	return func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(claims) }
+}
+
+func status(code int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+const (
+	introspectedIssuer = "https://login.example.com"
+	opaque             = "opaque-token-of-alice"
+)
+
+// asking is kind oidc that asks r about opaque tokens.
+func asking(t *testing.T, r *registry, change func(*oidc.Settings)) providers.Provider {
+	t.Helper()
+	return openOIDC(t, oidcSettings(t, introspectedIssuer, func(s *oidc.Settings) {
+		s.JWKSURL = r.URL + "/keys"
+		s.Introspection, s.IntrospectionURL, s.ClientID, s.ClientSecret = "opaque", r.URL+"/introspect", "gate:house", "s3cret/+&"
+		if change != nil {
+			change(s)
+		}
+	}), testResource)
+}
+
+func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
+	google := func(s *oidc.Settings) {
+		s.IntrospectionStyle, s.ClientClaims, s.AudienceMode, s.AllowedClients = "google_tokeninfo", []string{"azp"}, "client_allow_list", []string{"web"}
+	}
+	googleSays := func(changes map[string]any) http.HandlerFunc {
+		all := map[string]any{"active": nil, "iss": nil, "token_type": nil, "client_id": nil, "aud": "web", "azp": "web", "exp": fmt.Sprint(time.Now().Add(time.Minute).Unix())}
+		for k, v := range changes {
+			all[k] = v
+		}
+		return says(all)
+	}
+	for name, c := range map[string]struct {
+		change func(*oidc.Settings)
+		answer http.HandlerFunc
+		want   providers.Reason // "" means accepted
+		is     error
+	}{
+		"active":                            {nil, says(nil), "", nil},
+		"active, without an issuer":         {nil, says(map[string]any{"iss": nil}), "", nil},
+		"active, without a token type":      {nil, says(map[string]any{"token_type": nil}), "", nil},
+		"not active":                        {nil, says(map[string]any{"active": false}), providers.TokenInactive, providers.ErrInvalidToken},
+		"active in words":                   {nil, says(map[string]any{"active": "true"}), providers.TokenInactive, providers.ErrInvalidToken},
+		"active spelled otherwise":          {nil, says(map[string]any{"active": nil, "Active": true}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"silent":                            {nil, says(map[string]any{"active": nil}), providers.TokenInactive, providers.ErrInvalidToken},
+		"another issuer":                    {nil, says(map[string]any{"iss": "https://evil.example"}), providers.IssuerMismatch, providers.ErrInvalidToken},
+		"another audience":                  {nil, says(map[string]any{"aud": "https://other.example"}), providers.AudienceMismatch, providers.ErrInvalidToken},
+		"no audience":                       {nil, says(map[string]any{"aud": nil}), providers.AudienceMismatch, providers.ErrInvalidToken},
+		"over":                              {nil, says(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), providers.TokenExpired, providers.ErrInvalidToken},
+		"without an end":                    {nil, says(map[string]any{"exp": nil}), providers.ExpiryMissing, providers.ErrInvalidToken},
+		"without exp, as RFC 7662 allows":   {withoutExp, says(map[string]any{"exp": nil}), "", nil},
+		"with exp where it may be missing":  {withoutExp, says(nil), "", nil},
+		"over where exp may be missing":     {withoutExp, says(map[string]any{"exp": 1000}), providers.TokenExpired, providers.ErrInvalidToken},
+		"exp is null where it may miss":     {withoutExp, says(map[string]any{"exp": json.RawMessage("null")}), providers.ClaimsMalformed, providers.ErrInvalidToken},
+		"nobody's":                          {nil, says(map[string]any{"sub": nil}), providers.SubjectMissing, providers.ErrInvalidToken},
+		"a refresh token":                   {nil, says(map[string]any{"token_type": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Hydra says it": {nil, says(map[string]any{"token_use": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Keycloak says": {nil, says(map[string]any{"typ": "Refresh"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Casdoor would": {nil, says(map[string]any{"tokenType": "refresh-token"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"an ID token":                       {func(s *oidc.Settings) { s.IDTokenGuard = false }, says(map[string]any{"type": "id-token"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"a type of token that is unknown":   {nil, says(map[string]any{"token_use": "device"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"a type of token that is no text":   {nil, says(map[string]any{"token_use": 1}), providers.TypeRefused, providers.ErrInvalidToken},
+		"access token, with a hyphen":       {nil, says(map[string]any{"token_use": "access-token", "token_type": "Access-Token"}), "", nil},
+		"a type that is null":               {nil, says(map[string]any{"token_use": json.RawMessage("null"), "token_type": json.RawMessage("null")}), "", nil},
+		"optional claims that are null":     {nil, says(map[string]any{"cnf": json.RawMessage("null"), "nonce": json.RawMessage("null"), "nbf": json.RawMessage("null")}), "", nil},
+		"an end that is null":               {nil, says(map[string]any{"exp": json.RawMessage("null")}), providers.ClaimsMalformed, providers.ErrInvalidToken},
+		"a kind spelled otherwise":          {nil, says(map[string]any{"Token_Use": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a type spelled otherwise":          {nil, says(map[string]any{"token_type": nil, "Token_Type": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"bound to a key":                    {nil, says(map[string]any{"token_type": "DPoP"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"bound to a key, by cnf":            {nil, says(map[string]any{"cnf": map[string]string{"jkt": "x"}}), providers.SenderConstrained, providers.ErrInvalidToken},
+		"of another client than is allowed": {func(s *oidc.Settings) { s.AudienceMode, s.AllowedClients = "client_allow_list", []string{"app"} }, says(nil), providers.ClientRefused, providers.ErrInvalidToken},
+		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`), providers.TokenInactive, providers.ErrInvalidToken},
+		"asked wrongly":                     {nil, status(400, `{"error":"invalid_request"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"401 that names no cause":           {nil, status(401, "canary-upstream"), providers.IntrospectionUnavailable, token.ErrUnauthorizedWithoutCause},
+		"asked with bad credentials":        {nil, status(401, `{"error":"invalid_client","error_description":"canary-upstream"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a server that is broken":           {nil, status(500, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a page":                            {nil, status(200, "<html>canary-upstream</html>"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"null":                              {nil, status(200, "null"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"endless":                           {nil, status(200, `{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a redirect": {nil, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"Google: good":                         {google, googleSays(nil), "", nil},
+		"Google: another client":               {google, googleSays(map[string]any{"azp": "evil", "aud": "evil"}), providers.AudienceMismatch, providers.ErrInvalidToken},
+		"Google: over":                         {google, googleSays(map[string]any{"exp": "1000"}), providers.TokenExpired, providers.ErrInvalidToken},
+		"Google: an end that is no number":     {google, googleSays(map[string]any{"exp": "1e99"}), providers.ClaimsMalformed, providers.ErrInvalidToken},
+		"Google: not active":                   {google, status(400, `{"error":"invalid_token"}`), providers.TokenInactive, providers.ErrInvalidToken},
+		"Google: down":                         {google, status(502, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"the subject that another claim names": {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, says(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, c.answer)
+			id, err := asking(t, r, c.change).Verify(context.Background(), opaque)
+			if got := providers.ReasonOf(err); got != c.want || c.is != nil && !errors.Is(err, c.is) {
+				t.Fatalf("got %v, want %s", err, c.want)
+			}
+			if err == nil && (id.Subject != "alice" || id.Issuer != introspectedIssuer || id.Client != "web" || len(id.Missing([]string{"mcp:use", "greet:read"})) > 0) {
+				t.Errorf("it takes the caller for %+v", id)
+			}
+			if err != nil && (strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), opaque)) {
+				t.Errorf("the error repeats what it must not: %v", err)
+			}
+		})
+	}
+}
+
+func TestWhoAsksProvesWhoItIs(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asPEM := providers.Secret(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	for name, c := range map[string]struct {
+		change func(*oidc.Settings)
+		check  func(*http.Request) error
+	}{
+		"basic, form-encoded first": {nil, func(r *http.Request) error {
+			if id, secret, ok := r.BasicAuth(); !ok || id != "gate%3Ahouse" || secret != "s3cret%2F%2B%26" {
+				return fmt.Errorf("%q %q", id, secret)
+			}
+			return nil
+		}},
+		"post": {func(s *oidc.Settings) { s.IntrospectionAuth = "post" }, func(r *http.Request) error {
+			if r.Form.Get("client_id") != "gate:house" || r.Form.Get("client_secret") != "s3cret/+&" || r.Header.Get("Authorization") != "" {
+				return fmt.Errorf("%v %v", r.Form, r.Header)
+			}
+			return nil
+		}},
+		"private_key_jwt": {func(s *oidc.Settings) {
+			s.IntrospectionAuth, s.ClientSecret, s.ClientKey, s.ClientKeyID = "private_key_jwt", "", asPEM, "key-1"
+		}, func(r *http.Request) error {
+			assertion, err := jwt.ParseSigned(r.Form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+			if err != nil {
+				return err
+			}
+			var claims jwt.Claims
+			if err := assertion.Claims(private.Public(), &claims); err != nil {
+				return err
+			}
+			if assertion.Headers[0].KeyID != "key-1" || claims.Issuer != "gate:house" || claims.Subject != "gate:house" || !claims.Audience.Contains(introspectedIssuer) || claims.ID == "" {
+				return fmt.Errorf("%+v", claims)
+			}
+			if r.Form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+				return errors.New("no assertion type")
+			}
+			return claims.ValidateWithLeeway(jwt.Expected{Time: time.Now()}, time.Second)
+		}},
+		"none": {func(s *oidc.Settings) { s.IntrospectionAuth, s.ClientID, s.ClientSecret = "none", "", "" }, func(r *http.Request) error {
+			if r.Header.Get("Authorization") != "" || r.Form.Has("client_id") {
+				return fmt.Errorf("%v", r.Form)
+			}
+			return nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, says(nil))
+			if _, err := asking(t, r, c.change).Verify(context.Background(), opaque); err != nil {
+				t.Fatal(err)
+			}
+			asked := r.request()
+			if asked.Method != http.MethodPost || asked.Form.Get("token") != opaque || asked.URL.RawQuery != "" {
+				t.Errorf("asked by %s %s %v", asked.Method, asked.URL, asked.Form)
+			}
+			if err := c.check(asked); err != nil {
+				t.Errorf("the server proved itself by %v", err)
+			}
+		})
+	}
+}
+
+func TestAnAnswerIsRememberedButNeverPastTheTokensEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		keep    time.Duration
+		changes map[string]any
+		wait    time.Duration
+		asked   int64
+	}{
+		"within the time set":            {keep: time.Minute, asked: 1},
+		"not at all":                     {keep: 0, asked: 2},
+		"a refusal, for a short time":    {keep: time.Minute, changes: map[string]any{"active": false}, asked: 1},
+		"a refusal, not at all":          {keep: 0, changes: map[string]any{"active": false}, asked: 2},
+		"a token within its leeway":      {keep: time.Minute, changes: map[string]any{"exp": time.Now().Add(-time.Second).Unix()}, asked: 2},
+		"a token that ends in a moment":  {keep: time.Minute, changes: map[string]any{"exp": float64(time.Now().Add(300*time.Millisecond).UnixMilli()) / 1000}, wait: 400 * time.Millisecond, asked: 2},
+		"a token that ends after a time": {keep: 100 * time.Millisecond, wait: 200 * time.Millisecond, asked: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, says(c.changes))
+			p := asking(t, r, func(s *oidc.Settings) { s.IntrospectionCache = c.keep })
+			_, _ = p.Verify(context.Background(), opaque)
+			time.Sleep(c.wait)
+			_, _ = p.Verify(context.Background(), opaque)
+			if got := r.asked.Load(); got != c.asked {
+				t.Errorf("the issuer was asked %d times, want %d", got, c.asked)
+			}
+		})
+	}
+}
+
+// Many calls with one token are one question, and who hangs up takes nobody along.
+func TestCallsWithOneTokenShareOneQuestion(t *testing.T) {
+	hold, good := make(chan struct{}), says(nil)
+	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+		<-hold
+		good(w, req)
+	})
+	p := asking(t, r, nil)
+	leaving, leave := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	for n := range 20 {
+		calls.Go(func() {
+			ctx := context.Background()
+			if n%2 == 0 {
+				ctx = leaving
+			}
+			if _, err := p.Verify(ctx, opaque); n%2 == 1 && err != nil {
+				t.Errorf("a call that stayed: %v", err)
+			} else if n%2 == 0 && err != nil && !errors.Is(err, providers.ErrUnavailable) {
+				t.Errorf("a call that left: %v", err)
+			}
+		})
+	}
+	for r.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	leave()
+	close(hold)
+	calls.Wait()
+	if got := r.asked.Load(); got != 1 {
+		t.Errorf("the issuer was asked %d times", got)
+	}
+}
+
+// Gitea answers without exp (RFC 7662, section 2.2: OPTIONAL). Such an answer is good for
+// introspection_cache.
+func TestAnAnswerWithoutExpIsGoodForTheTimeOfTheCache(t *testing.T) {
+	for name, c := range map[string]struct {
+		changes map[string]any
+		longest time.Duration // until the token counts as expired
+	}{
+		"without exp": {map[string]any{"exp": nil}, 20 * time.Second},
+		"with exp":    {nil, 11 * time.Minute}, // its own, and the leeway
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, says(c.changes))
+			p := asking(t, r, func(s *oidc.Settings) { s.IntrospectionNoExp, s.IntrospectionCache = true, 20*time.Second })
+			for range 2 {
+				id, err := p.Verify(context.Background(), opaque)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if left := time.Until(id.GoodUntil); left <= c.longest-5*time.Second || left > c.longest {
+					t.Errorf("it is good for another %s", left)
+				}
+				if _, ok := id.Claims()["exp"]; ok != (c.changes == nil) {
+					t.Errorf("claims have exp: %v", ok)
+				}
+			}
+			if got := r.asked.Load(); got != 1 {
+				t.Errorf("the issuer was asked %d times", got)
+			}
+		})
+	}
+	t.Run("a JWT without exp stays refused", func(t *testing.T) {
+		authority := providertest.NewIssuer(t)
+		r := newRegistry(t, says(nil))
+		p := asking(t, r, func(s *oidc.Settings) { s.IntrospectionNoExp, s.JWKSURL = true, authority.KeysURL() })
+		token := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "exp": nil})
+		if _, err := p.Verify(context.Background(), token); providers.ReasonOf(err) != providers.ExpiryMissing {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Gitea answers 401 to a token that is not active, and so do others to wrong credentials.
+func TestA401IsBlamedOnTheCredentialsOnlyIfTheAnswerSaysSo(t *testing.T) {
+	plain := status(401, "Unauthorized\n")
+	challenge := func(values ...string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["WWW-Authenticate"] = values
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}
+	inactive, blamed := providers.TokenInactive, providers.IntrospectionUnavailable
+	for name, c := range map[string]struct {
+		before http.HandlerFunc // answers a question about another token first
+		answer http.HandlerFunc
+		want   providers.Reason
+	}{
+		"no cause, and no good answer before":               {nil, plain, blamed},
+		"no cause, after a good answer":                     {says(nil), plain, inactive},
+		"no cause, after an answer that is not good":        {says(map[string]any{"active": false}), plain, inactive},
+		"no cause, after an answer without active":          {status(200, `{"error":"x"}`), plain, blamed},
+		"no cause, after an answer that is no JSON":         {status(200, "<html>"), plain, blamed},
+		"no cause, after another 401":                       {plain, plain, blamed},
+		"no cause, after an outage":                         {status(500, ""), plain, blamed},
+		"a Bearer challenge":                                {says(nil), challenge(`Bearer realm="x", error="invalid_token"`), inactive},
+		"a challenge that mentions basic":                   {says(nil), challenge(`Bearer error_description="no, basic is gone"`), inactive},
+		"a Basic challenge":                                 {says(nil), challenge(`Basic realm="x"`), blamed},
+		"a Basic challenge in small letters, without realm": {says(nil), challenge(`basic`), blamed},
+		"a Basic challenge behind another":                  {says(nil), challenge(`Bearer realm="x", Basic realm="y"`), blamed},
+		"a Basic challenge in a field of its own":           {says(nil), challenge(`Bearer realm="x"`, `Basic realm="y"`), blamed},
+		"invalid_client":                                    {says(nil), status(401, `{"error":"invalid_client"}`), blamed},
+		"403":                                               {says(nil), status(403, ""), blamed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, c.before)
+			p := asking(t, r, nil)
+			if c.before != nil {
+				_, _ = p.Verify(context.Background(), "another")
+			}
+			r.become(c.answer)
+			_, err := p.Verify(context.Background(), opaque)
+			if got := providers.ReasonOf(err); got != c.want || errors.Is(err, providers.ErrInvalidToken) != (c.want == inactive) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+// With wrong credentials every token would be a line of the log, also an invented one.
+func TestWrongCredentialsAreLoggedOnceAMinute(t *testing.T) {
+	r := newRegistry(t, status(401, ""))
+	var log lines
+	settings := oidcSettings(t, introspectedIssuer, func(s *oidc.Settings) {
+		s.Introspection, s.IntrospectionURL, s.IntrospectionAuth = "always", r.URL, "none"
+	})
+	resource, err := providers.ParseResource(testResource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := settings.Open(t.Context(), providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 5 {
+		_, _ = p.Verify(context.Background(), fmt.Sprint("invented-", n))
+	}
+	if got := log.count("the issuer refuses to be asked about tokens"); got != 1 {
+		t.Errorf("%d lines", got)
+	}
+}
+
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), part)
+}
+
+// django-oauth-toolkit has a key set without keys. Every call works, so the server must be ready.
+func TestIntrospectionAloneIsReadyWhereTheIssuerPublishesNoKeys(t *testing.T) {
+	const keys, metadata = "/keys", "/.well-known/oauth-authorization-server"
+	for name, c := range map[string]struct {
+		mode   string
+		fixed  bool // introspection_url is set
+		keys   string
+		status int // of the answer with the keys; 0: the metadata name none
+		ready  bool
+		fix    bool // the log names the setting that does without keys
+	}{
+		"opaque, an empty key set":                    {"opaque", false, `{"keys":[]}`, 200, true, true},
+		"opaque, an empty key set, introspection_url": {"opaque", true, `{"keys":[]}`, 200, true, true},
+		"opaque, no key that can be used":             {"opaque", true, `{"keys":[{"kty":"oct","k":"AA"}]}`, 200, true, true},
+		"opaque, metadata without keys":               {"opaque", true, "", 0, true, true},
+		"opaque, keys that cannot be fetched":         {"opaque", true, "", 500, false, false},
+		"opaque, keys that cannot be read":            {"opaque", true, "<html>", 200, false, false},
+		"off, an empty key set":                       {"off", false, `{"keys":[]}`, 200, false, false},
+		"always, whatever the keys are":               {"always", false, "", 500, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var fetched atomic.Int64
+			var issuer *httptest.Server
+			issuer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case metadata:
+					members := map[string]string{"issuer": issuer.URL, "introspection_endpoint": issuer.URL + "/introspect", "jwks_uri": issuer.URL + keys}
+					if c.status == 0 {
+						delete(members, "jwks_uri")
+					}
+					_ = json.NewEncoder(w).Encode(members)
+				case keys:
+					fetched.Add(1)
+					status(c.status, c.keys)(w, r)
+				case "/introspect":
+					says(map[string]any{"iss": nil})(w, r)
+				default:
+					http.NotFound(w, r)
+				}
+			}))
+			t.Cleanup(issuer.Close)
+			settings := oidcSettings(t, issuer.URL, func(s *oidc.Settings) {
+				s.Introspection, s.IntrospectionAuth = c.mode, "none"
+				if c.fixed {
+					s.IntrospectionURL = issuer.URL + "/introspect"
+				}
+			})
+			var log lines
+			resource, err := providers.ParseResource(testResource)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			p, err := settings.Open(ctx, providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ready := func() bool { return p.(providers.KeyReporter).Keys().Usable }
+			for begin := time.Now(); ready() != c.ready || c.mode != "always" && log.count("could not be fetched") == 0; time.Sleep(time.Millisecond) {
+				if time.Since(begin) > 5*time.Second {
+					t.Fatalf("ready: %v, want %v; %+v", ready(), c.ready, p.(providers.KeyReporter).Keys())
+				}
+			}
+			if ready() != c.ready {
+				t.Errorf("ready: %v, want %v", ready(), c.ready)
+			}
+			if got := log.count("provider.introspection=always") > 0; got != c.fix {
+				t.Errorf("the log names the setting: %v, want %v", got, c.fix)
+			}
+			if c.mode == "off" {
+				return
+			}
+			if _, err := p.Verify(context.Background(), opaque); err != nil {
+				t.Errorf("an opaque token: %v", err)
+			}
+		})
+	}
+}
+
+func TestAnOutageIsNeverTheTokensFaultAndEndsByItself(t *testing.T) {
+	r := newRegistry(t, status(503, ""))
+	p := asking(t, r, nil)
+	for range 3 {
+		if _, err := p.Verify(context.Background(), opaque); !errors.Is(err, providers.ErrUnavailable) {
+			t.Fatalf("during the outage: %v", err)
+		}
+	}
+	r.become(says(nil))
+	if _, err := p.Verify(context.Background(), opaque); err != nil {
+		t.Errorf("after the outage: %v", err)
+	}
+}
+
+func TestAnIssuerThatIsBusyIsLeftAlone(t *testing.T) {
+	r := newRegistry(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "30")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	p := asking(t, r, nil)
+	for n := range 10 {
+		if _, err := p.Verify(context.Background(), fmt.Sprint(opaque, n)); !errors.Is(err, providers.ErrUnavailable) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if got := r.asked.Load(); got != 1 {
+		t.Errorf("it was asked %d times, although it said when to come again", got)
+	}
+}
+
+func TestAnIssuerThatHangsHarmsNobodyElse(t *testing.T) {
+	hung, good := make(chan struct{}), says(nil)
+	t.Cleanup(func() { close(hung) })
+	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.Form.Get("token") == "hangs" {
+			select {
+			case <-hung:
+			case <-req.Context().Done():
+			}
+			return
+		}
+		good(w, req)
+	})
+	p := asking(t, r, nil)
+	begin := time.Now()
+	done := make(chan error, 1)
+	go func() { _, err := p.Verify(context.Background(), "hangs"); done <- err }()
+	for r.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := p.Verify(context.Background(), opaque); err != nil || time.Since(begin) > 2*time.Second {
+		t.Errorf("another token: %v after %v", err, time.Since(begin))
+	}
+	if err := <-done; !errors.Is(err, providers.ErrUnavailable) || time.Since(begin) > 5*time.Second {
+		t.Errorf("the token that hangs: %v after %v", err, time.Since(begin))
+	}
+}
+
+func TestWhichTokensTheIssuerIsAskedAbout(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	signed := authority.Token(testResource, map[string]any{"iss": introspectedIssuer})
+	for name, c := range map[string]struct {
+		mode  string
+		token string
+		asked int64
+		want  providers.Reason
+	}{
+		"off: an opaque token is refused":                  {"off", opaque, 0, providers.TokenOpaque},
+		"opaque: a JWT is verified here":                   {"opaque", signed, 0, ""},
+		"opaque: a JWT that was spoiled stays refused":     {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0, providers.SignatureInvalid},
+		"opaque: any other token is asked about":           {"opaque", opaque, 1, ""},
+		"opaque: a token with dots in it, as Hydra's":      {"opaque", "ory_at_abc.def", 1, ""},
+		"always: a JWT is asked about too":                 {"always", signed, 1, ""},
+		"opaque: a token that is too long is not asked":    {"opaque", strings.Repeat("x", 17<<10), 0, providers.TokenTooLong},
+		"always: a JWT that is too long is not asked for":  {"always", "eyJ." + strings.Repeat("x", 17<<10), 0, providers.TokenTooLong},
+		"opaque: what only begins like a JWT is verified ": {"opaque", "eyJ4IjoxfQ.x", 0, providers.TokenMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t, says(nil))
+			p := asking(t, r, func(s *oidc.Settings) {
+				s.JWKSURL, s.Introspection = authority.KeysURL(), c.mode
+				if c.mode == "off" {
+					s.IntrospectionURL, s.ClientID, s.ClientSecret = "", "", ""
+				}
+			})
+			_, err := p.Verify(context.Background(), c.token)
+			if got := providers.ReasonOf(err); got != c.want || (err == nil) != (c.want == "") {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if got := r.asked.Load(); got != c.asked {
+				t.Errorf("the issuer was asked %d times, want %d", got, c.asked)
+			}
+		})
+	}
+}
+
+// Without keys of its own, the server is ready when it knows where to ask.
+func TestTheIntrospectionEndpointIsFoundInTheMetadata(t *testing.T) {
+	r := newRegistry(t, says(map[string]any{"iss": nil}))
+	up := make(chan struct{})
+	var metadata *httptest.Server
+	metadata = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-up:
+			_ = json.NewEncoder(w).Encode(map[string]string{"issuer": metadata.URL, "introspection_endpoint": r.URL})
+		default:
+			http.Error(w, "canary-upstream", http.StatusBadGateway)
+		}
+	}))
+	t.Cleanup(metadata.Close)
+	p := openOIDC(t, oidcSettings(t, metadata.URL, func(s *oidc.Settings) { s.Introspection, s.IntrospectionAuth = "always", "none" }), testResource)
+	if _, err := p.Verify(context.Background(), opaque); !errors.Is(err, providers.ErrUnavailable) {
+		t.Fatalf("before the metadata is there: %v", err)
+	}
+	if p.(providers.KeyReporter).Keys().Usable {
+		t.Error("it is called ready")
+	}
+	close(up)
+	for range 100 {
+		if id, err := p.Verify(context.Background(), opaque); err == nil {
+			if id.Issuer != metadata.URL || !p.(providers.KeyReporter).Keys().Usable {
+				t.Errorf("got %+v", id)
+			}
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("it never recovered")
+}
+
+// Invented tokens whose senders hang up at once must not keep the issuer, or the people whose tokens are good, waiting.
+func TestAFloodOfQuestionsIsCutShort(t *testing.T) {
+	good := says(nil)
+	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+		time.Sleep(50 * time.Millisecond)
+		good(w, req)
+	})
+	p := asking(t, r, nil)
+	before := runtime.NumGoroutine()
+	var flood sync.WaitGroup
+	for n := range 2_000 {
+		flood.Go(func() {
+			ctx, hangUp := context.WithTimeout(context.Background(), time.Millisecond)
+			defer hangUp()
+			_, _ = p.Verify(ctx, fmt.Sprintf("invented-%d", n))
+		})
+	}
+	flood.Wait()
+	time.Sleep(50 * time.Millisecond) // whoever is refused at once is gone by now
+	if left := runtime.NumGoroutine() - before; left > 600 {
+		t.Errorf("%d goroutines go on for callers who are gone", left)
+	}
+	for begin := time.Now(); ; {
+		_, err := p.Verify(context.Background(), opaque)
+		if err == nil {
+			return
+		}
+		if time.Since(begin) > 3*time.Second {
+			t.Fatalf("a good token is still refused: %v", err)
+		}
+	}
+}
+
+func TestForWhomeverSentTooManyBadTokensNobodyIsAsked(t *testing.T) {
+	r := newRegistry(t, says(nil))
+	p := asking(t, r, nil)
+	if _, err := p.Verify(context.Background(), opaque); err != nil {
+		t.Fatal(err)
+	}
+	sparing := providers.WithoutIntrospection(context.Background())
+	if _, err := p.Verify(sparing, opaque); err != nil {
+		t.Errorf("a token that is known to be good: %v", err)
+	}
+	if _, err := p.Verify(sparing, "invented"); providers.ReasonOf(err) != providers.Throttled || !errors.Is(err, providers.ErrInvalidToken) || r.asked.Load() != 1 {
+		t.Errorf("another: %v after %d questions", err, r.asked.Load())
+	}
+}
+
+// A tool that sorts or filters its caller's scopes in place must not do so for the next caller.
+func TestNobodyCanChangeWhatIsRememberedOfAnother(t *testing.T) {
+	authority := providertest.NewIssuer(t)
+	jwt := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web", "scope": "mcp:use greet:read"})
+	other := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web", "scope": "mcp:use greet:read", "sub": "bob"})
+	bare := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "scope": nil})
+	r := newRegistry(t, says(nil))
+	p := asking(t, r, func(s *oidc.Settings) { s.JWKSURL, s.DefaultScopes = authority.KeysURL(), []string{"mcp:use"} })
+	for range 3 {
+		for _, token := range []string{opaque, jwt, other, bare} {
+			id, err := p.Verify(context.Background(), token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id.Scopes[0] != "mcp:use" || id.Audience[0] != testResource {
+				t.Fatalf("somebody else's changes are in %+v", id)
+			}
+			id.Scopes[0], id.Audience[0] = "mcp:admin", "https://evil.example"
+		}
+	}
+}

@@ -1,0 +1,337 @@
+package token
+
+import (
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+const (
+	maxKeyDocumentBytes = 1 << 20
+	maxKeys             = 100
+	minRSABits          = 2048 // RFC 7518, section 3.3
+)
+
+// keyring holds what one key set publishes: the keys that may verify a signature, and those that cannot be used.
+type keyring struct {
+	// keys are under each algorithm that they may be used with.
+	keys    map[string][]verificationKey
+	usable  int // how many there are
+	skipped []skippedKey
+}
+
+type verificationKey struct {
+	jose.JSONWebKey
+	// issuer is the issuer that the key is bound to. It is empty with every provider but Microsoft Entra.
+	issuer string
+}
+
+// skippedKey is a published key that cannot verify a signature.
+type skippedKey struct {
+	position int    // in the key set
+	id       string // its kid, if it has one
+	reason   string
+	// faulty says that the provider published the key in a form that cannot be used. Other keys serve another purpose, or
+	// algorithms that are not supported.
+	faulty bool
+	// otherPurpose says that the key is not for signatures. Many providers publish one.
+	otherPurpose bool
+}
+
+func (k skippedKey) String() string { return fmt.Sprintf("#%d: %s", k.position, k.reason) }
+
+// maxCandidates bounds how many signatures are checked for one token.
+const maxCandidates = 4
+
+// candidates returns the keys that may have signed a token with these headers: those of its kid, or, where either side
+// names none, all of its algorithm. mayServe leaves out keys that are bound to an issuer; bound is how many it left out.
+func (r *keyring) candidates(kid, alg string, mayServe func(issuer string) bool) (keys []*jose.JSONWebKey, bound int) {
+	list := r.keys[alg]
+	take := func(id string, all bool) {
+		for i := range list {
+			switch key := &list[i]; {
+			case key.KeyID != id && !all:
+			case key.issuer != "" && !mayServe(key.issuer):
+				bound++
+			default:
+				keys = append(keys, &key.JSONWebKey)
+			}
+		}
+	}
+	take(kid, kid == "")
+	if len(keys) == 0 && bound == 0 {
+		take("", false)
+	}
+	return keys, bound
+}
+
+// otherAlgorithms are those that keys of that id are published for.
+func (r *keyring) otherAlgorithms(kid string) []string {
+	var algorithms []string
+	for _, alg := range slices.Sorted(maps.Keys(r.keys)) {
+		if slices.ContainsFunc(r.keys[alg], func(key verificationKey) bool { return key.KeyID == kid }) {
+			algorithms = append(algorithms, alg)
+		}
+	}
+	return algorithms
+}
+
+// unusable returns the published key that a token names but that cannot be used, a faulty one if there is one. A token
+// without kid may be signed by any faulty key.
+func (r *keyring) unusable(kid string) (skippedKey, bool) {
+	var found skippedKey
+	ok := false
+	for _, key := range r.skipped {
+		if named := kid != "" && key.id == kid || kid == "" && key.faulty; named && (!ok || key.faulty && !found.faulty) {
+			found, ok = key, true
+		}
+	}
+	return found, ok
+}
+
+// unverifiedIssuer reads iss before the signature holds. It only narrows the choice of keys.
+func unverifiedIssuer(jws *jose.JSONWebSignature) string {
+	claims, err := parseObject(jws.UnsafePayloadWithoutVerification(), nil)
+	if err != nil {
+		return ""
+	}
+	issuer, _ := claims.text("iss")
+	return issuer
+}
+
+// boundTo reports whether a key whose "issuer" member is bound may sign for issuer. The key sets that Microsoft Entra
+// shares between tenants write {tenantid} where each tenant has its own id; without the check, the keys of one cloud or
+// account type would sign for another.
+func boundTo(bound, issuer string) bool {
+	prefix, rest, isTemplate := strings.Cut(bound, "{")
+	if !isTemplate {
+		return bound == "" || bound == issuer
+	}
+	_, suffix, _ := strings.Cut(rest, "}")
+	middle, hasPrefix := strings.CutPrefix(issuer, prefix)
+	middle, hasSuffix := strings.CutSuffix(middle, suffix)
+	return hasPrefix && hasSuffix && middle != "" && !strings.Contains(middle, "/")
+}
+
+// acceptKeys names the media type of a key set (RFC 7517, section 8.5.2) first: the Kubernetes API server offers no other.
+const acceptKeys = "application/jwk-set+json, " + acceptJSON
+
+// load fetches the key set once. Its errors are in our own words: what the issuer sent is never repeated.
+func (s *KeySet) load(ctx context.Context) (*generation, error) {
+	address, err := s.locate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	body, err := getDocument(ctx, s.source.Client, address, acceptKeys, maxKeyDocumentBytes)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := sanitize(body)
+	digest := sha256.Sum256(body)
+	s.warnOfSkipped(keys, digest)
+	if err != nil {
+		return nil, fmt.Errorf("key set: %w", err)
+	}
+	return &generation{keys: keys, digest: digest}, nil
+}
+
+// locate finds the address of the keys, in a time of its own: a search at many places takes nothing from the fetch.
+func (s *KeySet) locate(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.source.Patience, fetchTimeout))
+	defer cancel()
+	return s.source.URL(ctx)
+}
+
+// warnOfSkipped logs the keys that cannot be used, once for each key set. Only one fetch runs at a time, so warned needs no lock.
+func (s *KeySet) warnOfSkipped(ring *keyring, digest [sha256.Size]byte) {
+	if ring == nil || s.warned == digest {
+		return
+	}
+	s.warned = digest
+	var unusable, otherPurpose []string
+	for _, key := range ring.skipped {
+		if key.otherPurpose {
+			otherPurpose = append(otherPurpose, key.String())
+		} else {
+			unusable = append(unusable, key.String())
+		}
+	}
+	if len(unusable) > 0 {
+		s.logger.Warn("the provider publishes keys that cannot be used", "keys", firstOf(unusable))
+	}
+	if len(otherPurpose) > 0 {
+		s.logger.Debug("the provider publishes keys that are not for signatures", "keys", firstOf(otherPurpose))
+	}
+}
+
+// firstOf bounds what a key set can write into one log line.
+func firstOf(texts []string) []string {
+	const most = 10
+	if len(texts) <= most {
+		return texts
+	}
+	return append(slices.Clone(texts[:most]), fmt.Sprintf("and %d more", len(texts)-most))
+}
+
+// ErrNoUsableKeys says that an issuer publishes a key set without a key that can verify a signature, or none
+// at all. An outage is another error.
+var ErrNoUsableKeys = errors.New("it has no key that can verify a signature")
+
+// sanitize keeps the keys of a key set that can verify a signature, and says why it skipped the others. A set without
+// any such key is an error, so that it never replaces a good one; what was skipped is returned with it.
+func sanitize(body []byte) (*keyring, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(body, &set); err != nil {
+		return nil, errors.New("it is not JSON with a list of keys")
+	}
+	if len(set.Keys) > maxKeys {
+		return nil, fmt.Errorf("it has %d keys, at most %d are accepted", len(set.Keys), maxKeys)
+	}
+	ring := &keyring{keys: map[string][]verificationKey{}}
+	for i, raw := range set.Keys {
+		key, algorithms, err := usable(raw)
+		if err != nil {
+			err.position = i
+			ring.skipped = append(ring.skipped, *err)
+			continue
+		}
+		ring.usable++
+		for _, alg := range algorithms {
+			ring.keys[alg] = append(ring.keys[alg], key)
+		}
+	}
+	if len(ring.keys) == 0 {
+		return ring, ErrNoUsableKeys
+	}
+	return ring, nil
+}
+
+// usable reads one key and says which algorithms it may be used with: its own alg if it names one, else those of its type
+// and curve (RFC 8725, section 3.1: one key, one algorithm).
+func usable(raw json.RawMessage) (key verificationKey, algorithms []string, skip *skippedKey) {
+	members, err := parseObject(raw, nil)
+	if err != nil {
+		return key, nil, &skippedKey{reason: "it cannot be read", faulty: true}
+	}
+	id, _ := members.text("kid")
+	faulty := func(reason string) *skippedKey { return &skippedKey{id: id, reason: reason, faulty: true} }
+	if reason := unsupported(members); reason != "" {
+		return key, nil, &skippedKey{id: id, reason: reason}
+	}
+	if err := key.UnmarshalJSON(withoutCertificates(members)); err != nil {
+		return key, nil, faulty("it cannot be read")
+	}
+	var extra struct {
+		Operations []string `json:"key_ops"`
+		Issuer     string   `json:"issuer"`
+	}
+	if err := json.Unmarshal(raw, &extra); err != nil {
+		return key, nil, faulty("its key_ops or its issuer cannot be read")
+	}
+	key.issuer = extra.Issuer
+	if key.Use != "" && key.Use != "sig" {
+		return key, nil, &skippedKey{id: id, reason: "it is not for signatures", otherPurpose: true}
+	}
+	if len(extra.Operations) > 0 && !slices.Contains(extra.Operations, "verify") {
+		return key, nil, &skippedKey{id: id, reason: "its key_ops do not include verify", otherPurpose: true}
+	}
+	// What is private and was published is everybody's key by now.
+	if !key.IsPublic() {
+		_, symmetric := key.Key.([]byte)
+		return key, nil, &skippedKey{id: id, reason: "it is not a public key", faulty: !symmetric}
+	}
+	if algorithms, err = algorithmsOf(key.Key); err != nil {
+		return key, nil, faulty(err.Error())
+	}
+	if key.Algorithm == "Ed25519" { // RFC 9864's name for what tokens still call EdDSA
+		key.Algorithm = string(jose.EdDSA)
+	}
+	if key.Algorithm != "" {
+		if !slices.Contains(algorithms, key.Algorithm) {
+			return key, nil, &skippedKey{id: id, reason: "its alg does not fit its type", faulty: slices.Contains(asymmetric, jose.SignatureAlgorithm(key.Algorithm))}
+		}
+		algorithms = []string{key.Algorithm}
+	}
+	return key, algorithms, nil
+}
+
+// unsupported says of a well-formed key why no signature can be checked with it, or "". A key set may hold keys for
+// algorithms that this server does not know.
+func unsupported(key object) string {
+	kty, _ := key.text("kty")
+	crv, _ := key.text("crv")
+	switch kty {
+	case "", "RSA", "oct":
+		return ""
+	case "EC":
+		if crv == "" || slices.Contains([]string{"P-256", "P-384", "P-521"}, crv) {
+			return ""
+		}
+		return "its curve is not supported"
+	case "OKP":
+		if crv == "" || crv == "Ed25519" {
+			return ""
+		}
+		return "its curve is not supported"
+	}
+	return "its type is not supported"
+}
+
+// withoutCertificates is a key without its certificate members, which are optional (RFC 7517, sections 4.6 to 4.9). The
+// library refuses a key whose certificate it cannot read, such as one with a negative serial number; no signature is
+// checked by a certificate here.
+func withoutCertificates(key object) json.RawMessage {
+	kept := []byte{'{'}
+	for _, m := range key {
+		switch string(m.name) {
+		case "x5u", "x5c", "x5t", "x5t#S256":
+			continue
+		}
+		if len(kept) > 1 {
+			kept = append(kept, ',')
+		}
+		name, err := json.Marshal(string(m.name))
+		if err != nil {
+			continue // a string can always be marshalled
+		}
+		kept = append(append(append(kept, name...), ':'), m.value...)
+	}
+	return append(kept, '}')
+}
+
+func algorithmsOf(key any) ([]string, error) {
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		if k.N.BitLen() < minRSABits {
+			return nil, fmt.Errorf("it is an RSA key of %d bits, less than %d", k.N.BitLen(), minRSABits)
+		}
+		return strings.Fields("RS256 RS384 RS512 PS256 PS384 PS512"), nil
+	case *ecdsa.PublicKey:
+		switch k.Curve {
+		case elliptic.P256():
+			return []string{string(jose.ES256)}, nil
+		case elliptic.P384():
+			return []string{string(jose.ES384)}, nil
+		case elliptic.P521():
+			return []string{string(jose.ES512)}, nil
+		}
+		return nil, errors.New("its curve is not supported")
+	case ed25519.PublicKey:
+		return []string{string(jose.EdDSA)}, nil
+	}
+	return nil, errors.New("its type is not supported")
+}

@@ -1,0 +1,84 @@
+package token
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"gatehouse/providers"
+)
+
+// A flood of forgeries must leave a processor to the callers whose tokens are known. This stands inside the package because
+// nothing outside tells how many signatures are checked at this moment.
+func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := jose.JSONWebKey{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}
+	keys := NewKeySet(KeySource{}, KeyPolicy{}, slog.New(slog.DiscardHandler))
+	keys.current.Store(&generation{fetched: time.Now(), keys: &keyring{keys: map[string][]verificationKey{"ES256": {{JSONWebKey: key}}}}})
+	keys.nextDemand = time.Now().Add(time.Hour) // nothing is fetched
+
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: "k"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := signer.Sign([]byte(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compact, _ := signed.CompactSerialize()
+	good, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := *good
+	forged.Signatures = slices.Clone(good.Signatures)
+	forged.Signatures[0].Signature = make([]byte, 64)
+
+	if most := max(1, runtime.GOMAXPROCS(0)-1); cap(keys.checks) != most {
+		t.Errorf("%d may be checked at once, want %d", cap(keys.checks), most)
+	}
+	for range 3 * cap(keys.checks) { // every turn ends, however the check does
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := keys.VerifySignature(ctx, good); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := keys.VerifySignature(ctx, &forged); providers.ReasonOf(err) != providers.SignatureInvalid {
+			t.Fatal(err)
+		}
+	}
+	for range cap(keys.checks) {
+		keys.checks <- struct{}{} // checks that go on
+	}
+	impatient, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := keys.VerifySignature(impatient, good); !errors.Is(err, providers.ErrUnavailable) {
+		t.Errorf("one more is checked: %v", err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := keys.VerifySignature(t.Context(), good)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Errorf("one more does not wait for its turn: %v", err)
+	case <-time.After(20 * time.Millisecond):
+		<-keys.checks
+		if err := <-done; err != nil {
+			t.Errorf("when its turn came: %v", err)
+		}
+	}
+}
