@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -78,6 +79,19 @@ func TestImportsPointOneWay(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The seam is what every adapter, the server and the tools have in common: it fits on one screen.
+func TestTheSeamOfProvidersStaysSmall(t *testing.T) {
+	doc := exec.Command("go", "doc", "./providers")
+	doc.Dir = root
+	text, err := doc.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(string(text), "\n"); lines > 60 {
+		t.Errorf("go doc ./providers has %d lines, at most 60 are planned", lines)
 	}
 }
 

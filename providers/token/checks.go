@@ -18,7 +18,7 @@ type check struct {
 	// want says for people what is accepted.
 	want func(Rules) string
 	// test reports what is wrong. What it learns goes into id, which is nil for headers.
-	test func(v *Verifier, members object, id *providers.Identity) error
+	test func(v *Verifier, members rawObject, id *providers.Identity) error
 }
 
 func named(names ...string) func(Rules) []string { return func(Rules) []string { return names } }
@@ -55,7 +55,7 @@ func claimChecks() []check {
 
 // checkExtensions refuses what changes how the rest must be read (RFC 7515, section 4.1.11; RFC 7797). No extension is
 // understood here, and an empty crit is not allowed either.
-func checkExtensions(_ *Verifier, header object, _ *providers.Identity) error {
+func checkExtensions(_ *Verifier, header rawObject, _ *providers.Identity) error {
 	for _, name := range []string{"crit", "b64"} {
 		if header.has(name) {
 			return providers.Invalidf(providers.HeaderRefused, "the header has %q", name)
@@ -64,16 +64,16 @@ func checkExtensions(_ *Verifier, header object, _ *providers.Identity) error {
 	return nil
 }
 
-func checkAlgorithm(v *Verifier, header object, _ *providers.Identity) error {
-	alg, err := header.text("alg")
+func checkAlgorithm(v *Verifier, header rawObject, _ *providers.Identity) error {
+	alg, err := header.str("alg")
 	if err != nil || !slices.Contains(v.rules.Algorithms, jose.SignatureAlgorithm(alg)) {
 		return providers.Invalidf(providers.AlgorithmRefused, "alg is %s, accepted are %v", quoted(alg), v.rules.Algorithms)
 	}
 	return nil
 }
 
-func checkType(v *Verifier, header object, _ *providers.Identity) error {
-	typ, err := header.text("typ")
+func checkType(v *Verifier, header rawObject, _ *providers.Identity) error {
+	typ, err := header.str("typ")
 	if err != nil {
 		return providers.Invalidf(providers.TypeRefused, "typ is not a string")
 	}
@@ -88,8 +88,8 @@ func checkType(v *Verifier, header object, _ *providers.Identity) error {
 	return nil
 }
 
-func checkIssuer(v *Verifier, claims object, id *providers.Identity) error {
-	issuer, err := claims.text("iss")
+func checkIssuer(v *Verifier, claims rawObject, id *providers.Identity) error {
+	issuer, err := claims.str("iss")
 	if err != nil {
 		return providers.Invalidf(providers.ClaimsMalformed, "iss: %v", err)
 	}
@@ -100,8 +100,8 @@ func checkIssuer(v *Verifier, claims object, id *providers.Identity) error {
 	return nil
 }
 
-func checkAudience(v *Verifier, claims object, id *providers.Identity) error {
-	audience, err := claims.texts("aud")
+func checkAudience(v *Verifier, claims rawObject, id *providers.Identity) error {
+	audience, err := claims.strs("aud")
 	if err != nil {
 		return providers.Invalidf(providers.ClaimsMalformed, "aud: %v", err)
 	}
@@ -123,7 +123,7 @@ func (v *Verifier) acceptsAudience(values []string) bool {
 }
 
 // checkExpiry applies RFC 7519, section 4.1.4.
-func checkExpiry(v *Verifier, claims object, id *providers.Identity) error {
+func checkExpiry(v *Verifier, claims rawObject, id *providers.Identity) error {
 	now := v.rules.Now()
 	expiry, ok, err := claims.time("exp")
 	switch {
@@ -144,8 +144,8 @@ func checkExpiry(v *Verifier, claims object, id *providers.Identity) error {
 }
 
 // checkStart applies RFC 7519, sections 4.1.5 and 4.1.6.
-func checkStart(name string) func(*Verifier, object, *providers.Identity) error {
-	return func(v *Verifier, claims object, _ *providers.Identity) error {
+func checkStart(name string) func(*Verifier, rawObject, *providers.Identity) error {
+	return func(v *Verifier, claims rawObject, _ *providers.Identity) error {
 		now := v.rules.Now()
 		start, ok, err := claims.time(name)
 		if err != nil {
@@ -158,22 +158,22 @@ func checkStart(name string) func(*Verifier, object, *providers.Identity) error 
 	}
 }
 
-func checkSubject(v *Verifier, claims object, id *providers.Identity) error {
-	subject, err := claims.firstText([]string{v.rules.SubjectClaim})
+func checkSubject(v *Verifier, claims rawObject, id *providers.Identity) error {
+	subject, err := claims.firstString([]string{v.rules.SubjectClaim})
 	if err != nil {
 		return providers.Invalidf(providers.ClaimsMalformed, "%v", err)
 	}
 	if strings.TrimSpace(subject) == "" {
 		return providers.Invalidf(providers.SubjectMissing, "%q names nobody", v.rules.SubjectClaim)
 	}
-	if !spelled(subject) {
+	if !wellFormed(subject) {
 		return providers.Invalidf(providers.ClaimsMalformed, "%q has half a character in it", v.rules.SubjectClaim)
 	}
 	id.Subject = subject
 	return nil
 }
 
-func checkRequiredClaims(v *Verifier, claims object, id *providers.Identity) error {
+func checkRequiredClaims(v *Verifier, claims rawObject, id *providers.Identity) error {
 	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[id.Issuer]) {
 		if !required.metBy(claims) {
 			got, _, _ := claims.lookup(required.Name)
@@ -210,7 +210,7 @@ func requiredWords(r Rules) string {
 }
 
 // readScopes leaves Scopes nil if there is no scope claim at all.
-func readScopes(v *Verifier, claims object, id *providers.Identity) error {
+func readScopes(v *Verifier, claims rawObject, id *providers.Identity) error {
 	scopes, present, err := claims.firstScopes(v.rules.ScopeClaims)
 	if err != nil {
 		return providers.Invalidf(providers.ClaimsMalformed, "%v", err)
@@ -221,12 +221,12 @@ func readScopes(v *Verifier, claims object, id *providers.Identity) error {
 	return nil
 }
 
-func readClient(v *Verifier, claims object, id *providers.Identity) error {
-	client, err := claims.firstText(v.rules.ClientClaims)
+func readClient(v *Verifier, claims rawObject, id *providers.Identity) error {
+	client, err := claims.firstString(v.rules.ClientClaims)
 	if err != nil {
 		return providers.Invalidf(providers.ClaimsMalformed, "%v", err)
 	}
-	if !spelled(client) {
+	if !wellFormed(client) {
 		return providers.Invalidf(providers.ClaimsMalformed, "the client has half a character in its name")
 	}
 	id.Client = client
@@ -243,7 +243,7 @@ func allowedNames(r Rules) []string {
 // checkNoIDToken refuses what is signed by the same issuer and says who signed in, but opens nothing. c_hash,
 // the hash of an authorization code, is in ID tokens only (OpenID Connect Core, section 3.3.2.11), also where
 // access tokens have nonce and at_hash.
-func checkNoIDToken(v *Verifier, claims object, id *providers.Identity) error {
+func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error {
 	if _, present := claims.claim("c_hash"); present {
 		return providers.Invalidf(providers.IDToken, "it has \"c_hash\", as only ID tokens have")
 	}
@@ -262,21 +262,21 @@ func checkNoIDToken(v *Verifier, claims object, id *providers.Identity) error {
 	return nil
 }
 
-func checkNoEvents(_ *Verifier, claims object, _ *providers.Identity) error {
+func checkNoEvents(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("events"); present {
 		return providers.Invalidf(providers.TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
 	}
 	return nil
 }
 
-func checkNotBound(_ *Verifier, claims object, _ *providers.Identity) error {
+func checkNotBound(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("cnf"); present {
 		return providers.Invalidf(providers.SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
 	}
 	return nil
 }
 
-func checkClient(v *Verifier, _ object, id *providers.Identity) error {
+func checkClient(v *Verifier, _ rawObject, id *providers.Identity) error {
 	if len(v.rules.AllowedClients) > 0 && !slices.Contains(v.rules.AllowedClients, id.Client) {
 		return providers.Invalidf(providers.ClientRefused, "the client is %s, allowed are %q", quoted(id.Client), v.rules.AllowedClients)
 	}

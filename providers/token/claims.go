@@ -17,16 +17,16 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// object is a JSON object whose members were not interpreted yet. They are few, and soon looked through; a map costs more to make than
+// rawObject is a JSON object whose members were not interpreted yet. They are few, and soon looked through; a map costs more to make than
 // all looks into it.
-type object []member
+type rawObject []member
 
 type member struct {
 	name  []byte
 	value json.RawMessage
 }
 
-func (o object) find(name string) (json.RawMessage, bool) {
+func (o rawObject) find(name string) (json.RawMessage, bool) {
 	for _, m := range o {
 		if string(m.name) == name {
 			return m.value, true
@@ -35,13 +35,13 @@ func (o object) find(name string) (json.RawMessage, bool) {
 	return nil, false
 }
 
-func (o object) has(name string) bool {
+func (o rawObject) has(name string) bool {
 	_, ok := o.find(name)
 	return ok
 }
 
 // with is o with another value for a member, or with one more. As with append, what counts from then on is what it returns.
-func (o object) with(name string, value json.RawMessage) object {
+func (o rawObject) with(name string, value json.RawMessage) rawObject {
 	for i, m := range o {
 		if string(m.name) == name {
 			o[i].value = value
@@ -52,10 +52,10 @@ func (o object) with(name string, value json.RawMessage) object {
 }
 
 // Claims returns the claims for [providers.TokenDetails].
-func (o object) Claims() map[string]json.RawMessage { return o.members() }
+func (o rawObject) Claims() map[string]json.RawMessage { return o.members() }
 
 // members returns them by their names.
-func (o object) members() map[string]json.RawMessage {
+func (o rawObject) members() map[string]json.RawMessage {
 	members := make(map[string]json.RawMessage, len(o))
 	for _, m := range o {
 		members[string(m.name)] = m.value
@@ -76,12 +76,12 @@ const maxMembers = 256
 
 // parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
 // no member that imitates one of the names. What lies deeper is left as it is. The values are parts of raw.
-func parseObject(raw []byte, names *rawjson.Names) (object, error) {
-	// A decoder replaces each bad byte by the same character, and so could give two names one spelling; see [spelled], too.
+func parseObject(raw []byte, names *rawjson.Names) (rawObject, error) {
+	// A decoder replaces each bad byte by the same character, and so could give two names one spelling; see [wellFormed], too.
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not UTF-8")
 	}
-	members := make(object, 0, min(16, 1+len(raw)/10)) // few tokens have more
+	members := make(rawObject, 0, min(16, 1+len(raw)/10)) // few tokens have more
 	err := rawjson.Each(raw, func(name, value []byte) error {
 		if imitated := names.Imitated(name); imitated != "" {
 			return fmt.Errorf("member %s imitates %q", providers.Quote(string(name)), imitated)
@@ -98,9 +98,9 @@ func parseObject(raw []byte, names *rawjson.Names) (object, error) {
 	return members, nil
 }
 
-// spelled reports whether text has one spelling. Half a surrogate pair becomes the replacement character in Go, as does any other half,
+// wellFormed reports whether text has one spelling. Half a surrogate pair becomes the replacement character in Go, as does any other half,
 // and none in the languages of other parties: who is somebody else there must not be the same person here.
-func spelled(text string) bool { return !strings.ContainsRune(text, utf8.RuneError) }
+func wellFormed(text string) bool { return !strings.ContainsRune(text, utf8.RuneError) }
 
 // decodeSegment decodes base64url without padding (RFC 7515, section 2), in its one spelling: without stray bits at the end, and
 // without the line ends that the library skips.
@@ -113,8 +113,8 @@ func decodeSegment(s string) ([]byte, error) {
 
 var strictBase64URL = base64.RawURLEncoding.Strict()
 
-// text returns the string member name, or "" if it is absent.
-func (o object) text(name string) (string, error) {
+// str returns the string member name, or "" if it is absent.
+func (o rawObject) str(name string) (string, error) {
 	raw, ok := o.find(name)
 	if !ok {
 		return "", nil
@@ -126,16 +126,16 @@ func (o object) text(name string) (string, error) {
 	return text, nil
 }
 
-// texts returns a member that is a string or a list of strings.
-func (o object) texts(name string) ([]string, error) {
+// strs returns a member that is a string or a list of strings.
+func (o rawObject) strs(name string) ([]string, error) {
 	raw, ok := o.find(name)
 	if !ok {
 		return nil, nil
 	}
-	return textsIn(raw)
+	return stringsIn(raw)
 }
 
-func textsIn(raw json.RawMessage) ([]string, error) {
+func stringsIn(raw json.RawMessage) ([]string, error) {
 	texts, ok := rawjson.Texts(raw)
 	if !ok {
 		return nil, errors.New("neither a string nor a list of strings")
@@ -148,7 +148,7 @@ const maxTime = 253402300799
 
 // time returns a NumericDate (RFC 7519, section 2), which may have a fraction. ok is false if the claim is
 // absent.
-func (o object) time(name string) (t time.Time, ok bool, err error) {
+func (o rawObject) time(name string) (t time.Time, ok bool, err error) {
 	raw, ok := o.claim(name)
 	if !ok {
 		return time.Time{}, false, nil
@@ -173,7 +173,7 @@ var neverNull = []string{"iss", "sub", "aud", "exp"}
 
 // claim returns the claim name. One that is null counts as absent, except those in neverNull. Header
 // parameters are read by find: there null is a value.
-func (o object) claim(name string) (json.RawMessage, bool) {
+func (o rawObject) claim(name string) (json.RawMessage, bool) {
 	raw, ok := o.find(name)
 	if !ok || isNull(raw) && !slices.Contains(neverNull, name) {
 		return nil, false
@@ -187,14 +187,14 @@ func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
 // realm.roles is roles inside realm. Names of members may have dots, too, as those that are URLs have: where
 // several members begin the path, the one with the longest name counts first, and the next if the path leads
 // nowhere in it. A member that has to be an object and is none is an error.
-func (o object) lookup(name string) (json.RawMessage, bool, error) {
+func (o rawObject) lookup(name string) (json.RawMessage, bool, error) {
 	if raw, ok := o.claim(name); ok {
 		return raw, true, nil
 	}
 	return o.path(name)
 }
 
-func (o object) path(name string) (json.RawMessage, bool, error) {
+func (o rawObject) path(name string) (json.RawMessage, bool, error) {
 	for end := strings.LastIndexByte(name, '.'); end >= 0; end = strings.LastIndexByte(name[:end], '.') {
 		raw, ok := o.find(name[:end])
 		if !ok || isNull(raw) {
@@ -215,8 +215,8 @@ func (o object) path(name string) (json.RawMessage, bool, error) {
 	return nil, false, nil
 }
 
-// firstText returns the first of the named members that is not empty: a string, or a list of one.
-func (o object) firstText(names []string) (string, error) {
+// firstString returns the first of the named members that is not empty: a string, or a list of one.
+func (o rawObject) firstString(names []string) (string, error) {
 	for _, name := range names {
 		raw, ok, err := o.lookup(name)
 		if err != nil {
@@ -225,7 +225,7 @@ func (o object) firstText(names []string) (string, error) {
 		if !ok {
 			continue
 		}
-		values, err := textsIn(raw)
+		values, err := stringsIn(raw)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", name, err)
 		}
@@ -239,7 +239,7 @@ func (o object) firstText(names []string) (string, error) {
 // firstScopes returns the scopes in the first of the named members that is present, and whether any is: a string of scopes
 // between blanks (RFC 6749, section 3.3), a list, or an object whose members are named by them. Entries of a list and names of
 // members are never taken apart: they may be groups or roles, whose names somebody chose, such as "friends of mcp:admin".
-func (o object) firstScopes(names []string) (scopes []string, present bool, err error) {
+func (o rawObject) firstScopes(names []string) (scopes []string, present bool, err error) {
 	for _, name := range names {
 		raw, ok, err := o.lookup(name)
 		if err != nil {
@@ -261,7 +261,7 @@ func scopesIn(name string, raw json.RawMessage) ([]string, error) {
 	if text, ok := rawjson.Text(raw); ok {
 		return strings.Split(text, " "), nil
 	}
-	values, err := textsIn(raw)
+	values, err := stringsIn(raw)
 	if err == nil || name == "scope" || name == "scp" { // what these are is fixed (RFC 9068, section 2.2.3)
 		return values, err
 	}
@@ -280,12 +280,12 @@ type RequiredClaim struct {
 	Value string
 }
 
-func (r RequiredClaim) metBy(claims object) bool {
+func (r RequiredClaim) metBy(claims rawObject) bool {
 	raw, ok, err := claims.lookup(r.Name)
 	if err != nil || !ok {
 		return false
 	}
-	if values, err := textsIn(raw); err == nil {
+	if values, err := stringsIn(raw); err == nil {
 		return slices.Contains(values, r.Value)
 	}
 	return string(raw) == r.Value

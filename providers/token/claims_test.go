@@ -40,11 +40,11 @@ func FuzzParseObject(f *testing.F) {
 		}
 		// None of the readers may panic, whatever a member holds.
 		for name := range got.members() {
-			_, _ = got.text(name)
-			_, _ = got.texts(name)
+			_, _ = got.str(name)
+			_, _ = got.strs(name)
 			_, _, _ = got.time(name)
 			_, _, _ = got.firstScopes([]string{name})
-			_, _ = got.firstText([]string{name})
+			_, _ = got.firstString([]string{name})
 			_ = RequiredClaim{Name: name, Value: "x"}.metBy(got)
 		}
 	})
@@ -55,7 +55,7 @@ func TestAKeySetHasAHundredKeysAtTheMost(t *testing.T) {
 	const usable = `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
 	for n, good := range map[int]bool{1: true, 100: true, 101: false} {
 		body := `{"keys":[` + strings.Repeat(usable+",", n-1) + usable + `]}`
-		if _, err := sanitize([]byte(body)); (err == nil) != good {
+		if _, err := parseKeySet([]byte(body)); (err == nil) != good {
 			t.Errorf("%d keys: %v", n, err)
 		}
 	}
@@ -72,7 +72,7 @@ func FuzzSanitize(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		ring, err := sanitize(raw)
+		ring, err := parseKeySet(raw)
 		if (err == nil) != (ring != nil && len(ring.keys) > 0) {
 			t.Fatalf("%+v, %v", ring, err)
 		}

@@ -100,11 +100,11 @@ func (d Discovery) fromNetwork(ctx context.Context) func(place string) (Publishe
 // find returns what the first place says that has metadata of this very issuer. A place that fails, hangs, redirects or is
 // busy does not hide the next. What a document of another issuer says does not count (RFC 8414, section 3.3), and neither
 // does an address that must not be asked: metadata that could name any address would make this server send requests into
-// its own network. The error is a [busyError] if every place is busy.
+// its own network. The error is a [retryAfterError] if every place is busy.
 func (d Discovery) find(read func(place string) (PublishedMetadata, error), what string, member func(PublishedMetadata) string) (string, error) {
 	var (
 		failures []string
-		busiest  *busyError
+		busiest  *retryAfterError
 		busy     int
 	)
 	notNamed := false
@@ -116,7 +116,7 @@ func (d Discovery) find(read func(place string) (PublishedMetadata, error), what
 				return address, nil
 			}
 		}
-		if one, ok := errors.AsType[*busyError](err); ok {
+		if one, ok := errors.AsType[*retryAfterError](err); ok {
 			busy++
 			if busiest == nil || one.retryAfter > busiest.retryAfter {
 				busiest = one

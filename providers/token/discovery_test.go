@@ -69,7 +69,7 @@ func TestAnIssuerIsBusyIfAllItsPlacesAre(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := Discovery{Issuers: []string{issuer}, MetadataURLs: MetadataURLs(issuer), Client: NewClient(c.answers, "")}
 			_, err := d.KeysURL(t.Context())
-			var busy *busyError
+			var busy *retryAfterError
 			if found := errors.As(err, &busy); err == nil || found != (c.busy > 0) || found && busy.retryAfter != c.busy {
 				t.Errorf("%v", err)
 			}

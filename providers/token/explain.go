@@ -29,7 +29,7 @@ type Explanation struct {
 	// Others are the members that no rule looks at, by name, as they stand.
 	Others []Finding
 
-	header, claims object
+	header, claims rawObject
 	rules          Rules
 }
 
@@ -99,9 +99,9 @@ func (e *Explanation) add(f Finding, err error) {
 func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: v.rules}
 	shape := Finding{Name: "form", Got: fmt.Sprintf("%d bytes", len(token)), Want: fmt.Sprintf("a signed JWT of at most %d bytes", v.rules.MaxTokenBytes)}
-	header, payload, err := v.parts(token)
+	header, payload, err := v.splitCompact(token)
 	if err == nil {
-		e.header, err = headerIn(header)
+		e.header, err = parseHeader(header)
 	}
 	e.add(shape, err)
 	if err != nil {
@@ -111,7 +111,7 @@ func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explana
 		e.apply(v, check, "header ", e.header, nil)
 	}
 	var raw []byte
-	if e.claims, raw, err = v.claimsIn(payload); err != nil {
+	if e.claims, raw, err = v.parseClaims(payload); err != nil {
 		e.add(Finding{Name: "claims", Want: "base64url of a JSON object with distinct members"}, err)
 		return e
 	}
@@ -129,7 +129,7 @@ func (v *Verifier) ExplainForLog(ctx context.Context, token string) slog.LogValu
 	return v.Explain(ctx, token, false)
 }
 
-func (e *Explanation) apply(v *Verifier, c check, what string, members object, id *providers.Identity) {
+func (e *Explanation) apply(v *Verifier, c check, what string, members rawObject, id *providers.Identity) {
 	names := c.names(v.rules)
 	if len(names) == 0 {
 		return // the rule is not in use
@@ -145,7 +145,7 @@ func (e *Explanation) apply(v *Verifier, c check, what string, members object, i
 }
 
 func (e *Explanation) signature(ctx context.Context, v *Verifier, token, header string, payload []byte, live bool) {
-	kid, _ := e.header.text("kid")
+	kid, _ := e.header.str("kid")
 	f := Finding{Name: "signature", Got: "by key " + providers.Quote(kid), Want: "by a key that the issuer publishes"}
 	if kid == "" {
 		f.Got = "by a key without an id"

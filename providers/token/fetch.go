@@ -23,13 +23,13 @@ const (
 	acceptJSON = "application/json"
 )
 
-// busyError is a 429 or 503 from the issuer.
-type busyError struct {
+// retryAfterError is a 429 or 503 from the issuer.
+type retryAfterError struct {
 	status     int
 	retryAfter time.Duration
 }
 
-func (e *busyError) Error() string { return fmt.Sprintf("the issuer answered %d", e.status) }
+func (e *retryAfterError) Error() string { return fmt.Sprintf("the issuer answered %d", e.status) }
 
 // RedirectError is an answer that leads elsewhere. Its text is fixed; location is what the issuer sent.
 type RedirectError struct {
@@ -110,7 +110,7 @@ func locationOf(resp *http.Response) string {
 }
 
 // Do makes one request for JSON and returns the status and at most limit bytes of the body. That the other side is
-// busy is an error, a [busyError]; every other status is the caller's to judge.
+// busy is an error, a [retryAfterError]; every other status is the caller's to judge.
 func Do(client *http.Client, req *http.Request, limit int64) (status int, body []byte, err error) {
 	got, err := send(client, req, limit)
 	return got.status, got.body, err
@@ -143,7 +143,7 @@ func answerTo(client *http.Client, req *http.Request, limit int64) (*http.Respon
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
 		seconds = min(max(seconds, 0), 24*60*60) // more would overflow
-		return nil, nil, &busyError{status: resp.StatusCode, retryAfter: time.Duration(seconds) * time.Second}
+		return nil, nil, &retryAfterError{status: resp.StatusCode, retryAfter: time.Duration(seconds) * time.Second}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {

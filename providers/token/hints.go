@@ -35,8 +35,8 @@ func (e Explanation) failed(reasons ...providers.Reason) bool {
 	return slices.ContainsFunc(e.Findings, func(f Finding) bool { return slices.Contains(reasons, f.Reason) && f.Reason != "" })
 }
 
-func (e Explanation) text(name string) string {
-	text, _ := e.claims.text(name)
+func (e Explanation) str(name string) string {
+	text, _ := e.claims.str(name)
 	return text
 }
 
@@ -53,8 +53,8 @@ func guessExpired(e Explanation) (Hint, bool) {
 // guessIDToken looks for what ID tokens have, whatever the guard is set to: an audience that is the client. What has no end
 // is no ID token either.
 func guessIDToken(e Explanation) (Hint, bool) {
-	audience, _ := e.claims.texts("aud")
-	azp := e.text("azp")
+	audience, _ := e.claims.strs("aud")
+	azp := e.str("azp")
 	forItsClient := e.failed(providers.AudienceMismatch) && len(audience) == 1 && azp != "" && audience[0] == azp
 	says := slices.Contains([]string{"id", "idtoken", "serializedid"}, e.ownType())
 	return Hint{"it is an ID token, which says who signed in and opens nothing", "send the access token that came beside it"},
@@ -83,7 +83,7 @@ func guessOtherToken(e Explanation) (Hint, bool) {
 }
 
 func guessSlash(e Explanation) (Hint, bool) {
-	issuer := e.text("iss")
+	issuer := e.str("iss")
 	if e.failed(providers.IssuerMismatch) {
 		for _, want := range e.rules.Issuers {
 			if strings.TrimSuffix(want, "/") == strings.TrimSuffix(issuer, "/") {
@@ -92,7 +92,7 @@ func guessSlash(e Explanation) (Hint, bool) {
 			}
 		}
 	}
-	audience, _ := e.claims.texts("aud")
+	audience, _ := e.claims.strs("aud")
 	if e.failed(providers.AudienceMismatch) {
 		for _, got := range audience {
 			for _, want := range e.rules.Audiences {
@@ -108,21 +108,21 @@ func guessSlash(e Explanation) (Hint, bool) {
 
 func guessIssuer(e Explanation) (Hint, bool) {
 	_, slash := guessSlash(e)
-	issuer := e.text("iss")
+	issuer := e.str("iss")
 	hint := Hint{fmt.Sprintf("it is from another issuer: %s, accepted are %s", providers.Quote(issuer), QuoteEach(e.rules.Issuers)),
 		"if that is the same provider under an older or a custom address, configure the issuer that its tokens name; if not, the client signed in somewhere else"}
 	return hint, e.failed(providers.IssuerMismatch) && !slash
 }
 
 func guessNoAudience(e Explanation) (Hint, bool) {
-	audience, _ := e.claims.texts("aud")
+	audience, _ := e.claims.strs("aud")
 	return Hint{"it has no audience: nothing says that it is meant for this server",
 			"let the provider put " + QuoteEach(e.rules.Audiences) + " into aud (at Keycloak by an audience mapper, at others by the resource or audience parameter); a provider that cannot needs provider.audience_mode=client_allow_list"},
 		e.failed(providers.AudienceMismatch) && len(audience) == 0
 }
 
 func guessOtherResource(e Explanation) (Hint, bool) {
-	audience, _ := e.claims.texts("aud")
+	audience, _ := e.claims.strs("aud")
 	_, id := guessIDToken(e)
 	_, slash := guessSlash(e)
 	return Hint{fmt.Sprintf("it is meant for something else: %s, accepted are %s", QuoteEach(audience), QuoteEach(e.rules.Audiences)),
@@ -157,7 +157,7 @@ func guessIntrospectedType(e Explanation) (Hint, bool) {
 }
 
 func guessType(e Explanation) (Hint, bool) {
-	typ, err := e.header.text("typ")
+	typ, err := e.header.str("typ")
 	present := e.header.has("typ")
 	name := typ
 	if !present {
@@ -174,12 +174,12 @@ func guessTenant(e Explanation) (Hint, bool) {
 	if !e.failed(providers.ClaimMismatch) {
 		return Hint{}, false
 	}
-	for _, required := range e.rules.IssuerClaims[e.text("iss")] {
+	for _, required := range e.rules.IssuerClaims[e.str("iss")] {
 		if e.claims.has(required.Name) {
 			continue
 		}
 		for _, name := range slices.Sorted(maps.Keys(e.claims.members())) {
-			if e.text(name) == required.Value {
+			if e.str(name) == required.Value {
 				return Hint{fmt.Sprintf("provider.issuer names the claim %s in its braces, which the token does not have; its claim %s has the tenant", providers.Quote(required.Name), providers.Quote(name)),
 					fmt.Sprintf("write {%s} in provider.issuer", quotedUnlessPlain(name))}, true
 			}

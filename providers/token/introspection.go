@@ -28,13 +28,13 @@ const (
 // Introspector asks the issuer about a token (RFC 7662) and applies the same rules to the answer that stand for the claims
 // of a JWT.
 type Introspector struct {
-	style    IntrospectionProtocol
+	protocol IntrospectionProtocol
 	address  *EndpointResolver
 	client   *http.Client
 	verifier *Verifier // of which only the rules for claims are used
-	keep     time.Duration
+	ttl      time.Duration
 	logger   *slog.Logger
-	life     context.Context // questions end with it
+	ctx      context.Context // questions end with it
 
 	flight singleflight.Group
 	queue  *questionQueue
@@ -71,15 +71,15 @@ func (v verdict) answer() (*providers.Identity, error) {
 }
 
 // NewIntrospector returns an introspector that asks by protocol at the endpoint, and applies rules to the answers. An
-// answer may be used again for keep, never past the token's end. Requests end with life.
-func NewIntrospector(life context.Context, style IntrospectionProtocol, address *EndpointResolver, client *http.Client, rules Rules, keep time.Duration, logger *slog.Logger) *Introspector {
+// answer may be used again for ttl, never past the token's end. Requests end with ctx.
+func NewIntrospector(ctx context.Context, protocol IntrospectionProtocol, address *EndpointResolver, client *http.Client, rules Rules, ttl time.Duration, logger *slog.Logger) *Introspector {
 	// The size is a constant above zero, of which alone the constructor would complain.
 	bad, _ := lru.New[fingerprint, verdict](refusalsKept)
 	verifier := NewVerifier(rules, nil)
 	introspected := check{named("token_type", "token_use"), words("a bearer access token's, or absent"), checkIntrospectedType}
 	verifier.claimChecks = slices.Insert(verifier.claimChecks, 0, introspected)
 	return &Introspector{
-		style: style, address: address, client: client, verifier: verifier, keep: keep, logger: logger, life: life,
+		protocol: protocol, address: address, client: client, verifier: verifier, ttl: ttl, logger: logger, ctx: ctx,
 		queue: newQuestionQueue(), active: newActiveTokens(), bad: bad,
 	}
 }
@@ -109,13 +109,13 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Ide
 // await has the question asked, or joins the callers that wait for its answer already.
 func (i *Introspector) await(ctx context.Context, token string, sum fingerprint, active bool) (*providers.Identity, error) {
 	address := providers.AddressFrom(ctx)
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, unknownKeyWait)
 	defer cancel()
 	answer := i.flight.DoChan(string(sum[:]), func() (any, error) {
 		if v, known, _ := i.remembered(sum); known {
 			return v, nil
 		}
-		return i.decide(token, sum, active, address), nil
+		return i.introspect(token, sum, active, address), nil
 	})
 	select {
 	case got := <-answer:
@@ -142,11 +142,11 @@ func (i *Introspector) remembered(sum fingerprint) (v verdict, known, active boo
 
 func (i *Introspector) now() time.Time { return i.verifier.rules.Now() }
 
-func (i *Introspector) decide(token string, sum fingerprint, active bool, sender string) verdict {
-	claims, err := i.ask(i.life, token, active, sender)
+func (i *Introspector) introspect(token string, sum fingerprint, active bool, sender string) verdict {
+	claims, err := i.request(i.ctx, token, active, sender)
 	v := verdict{err: err}
 	if err == nil {
-		v.id, v.err = i.verifier.identify(claims)
+		v.id, v.err = i.verifier.checkClaims(claims)
 	}
 	now := i.now()
 	switch {
@@ -159,22 +159,22 @@ func (i *Introspector) decide(token string, sum fingerprint, active bool, sender
 			expiry = time.Unix(maxTime, 0)
 		}
 		// Never past the end of the token, whatever the leeway.
-		v.until = now.Add(i.keep)
+		v.until = now.Add(i.ttl)
 		if v.id.Expiry.Before(v.until) {
 			v.until = v.id.Expiry
 		}
 		i.active.add(sum, v.id, v.until, expiry, now)
 	case errors.Is(v.err, providers.ErrInvalidToken):
-		v.err, v.until = detached(v.err), now.Add(min(refusalKept, i.keep))
+		v.err, v.until = detached(v.err), now.Add(min(refusalKept, i.ttl))
 		i.active.remove(sum)
 		i.bad.Add(sum, v)
 	}
 	return v
 }
 
-// ask puts one question to the issuer and returns the claims of an active token. active says that the token
+// request puts one question to the issuer and returns the claims of an active token. active says that the token
 // was active at its last question; sender is the address that it came from.
-func (i *Introspector) ask(ctx context.Context, token string, active bool, sender string) (object, error) {
+func (i *Introspector) request(ctx context.Context, token string, active bool, sender string) (rawObject, error) {
 	busyUntil := &i.busyUntil
 	if active {
 		busyUntil = &i.activeBusyUntil
@@ -193,13 +193,13 @@ func (i *Introspector) ask(ctx context.Context, token string, active bool, sende
 		return nil, err
 	}
 	defer leave()
-	req, err := i.style.request(ctx, address, token)
+	req, err := i.protocol.request(ctx, address, token)
 	if err != nil {
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
 	answer, err := send(i.client, req, maxIntrospectionBytes)
 	if err != nil {
-		var busy *busyError
+		var busy *retryAfterError
 		if errors.As(err, &busy) && busy.retryAfter > 0 {
 			until := time.Now().Add(min(busy.retryAfter, time.Minute)).UnixNano()
 			i.busyUntil.Store(until)
@@ -207,7 +207,7 @@ func (i *Introspector) ask(ctx context.Context, token string, active bool, sende
 		}
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
-	claims, err := i.style.claims(answer, i.verifier.fixed)
+	claims, err := i.protocol.claims(answer, i.verifier.fixed)
 	if errors.Is(err, providers.ErrUnavailable) {
 		i.complain(err)
 	}
@@ -217,7 +217,7 @@ func (i *Introspector) ask(ctx context.Context, token string, active bool, sende
 	// The answer comes from the issuer itself, which need not repeat who it is (RFC 7662, section 2.2). If it does, it
 	// must be right, and with many tenants it has to say which.
 	if !claims.has("iss") && len(i.verifier.rules.Issuers) == 1 {
-		claims = claims.with("iss", mustText(i.verifier.rules.Issuers[0]))
+		claims = claims.with("iss", mustMarshal(i.verifier.rules.Issuers[0]))
 	}
 	return claims, nil
 }
@@ -248,12 +248,12 @@ func (i *Introspector) Explain(ctx context.Context, token string, live bool) Exp
 		e.Findings = append(e.Findings, f)
 		return e
 	}
-	var claims object
+	var claims rawObject
 	err := i.address.lookUp(ctx)
 	if err != nil {
 		err = providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	} else {
-		claims, err = i.ask(ctx, token, false, "")
+		claims, err = i.request(ctx, token, false, "")
 	}
 	if errors.Is(err, providers.ErrUnavailable) {
 		f.Skipped, err = err.Error(), nil

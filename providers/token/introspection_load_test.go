@@ -293,7 +293,7 @@ func TestAnswersAreBoundedByTheirBytesAndTokensByTheirNumber(t *testing.T) {
 	a, now := newActiveTokens(), time.Now()
 	fingerprints := func(n int) fingerprint { return fingerprint{byte(n), byte(n >> 8)} }
 	large := withDetails(providers.Identity{Issuer: "https://login.example.com", Subject: "alice", Scopes: []string{"mcp:use"}},
-		providers.TokenDetails{Claims: object{{[]byte("groups"), bytes.Repeat([]byte("x"), 32<<10)}}})
+		providers.TokenDetails{Claims: rawObject{{[]byte("groups"), bytes.Repeat([]byte("x"), 32<<10)}}})
 	for n := range activeTokensKept {
 		a.add(fingerprints(n), large, now.Add(time.Second), now.Add(time.Hour), now)
 		if a.bytes > answerBytesKept {
@@ -332,7 +332,7 @@ func TestAnswersAreBoundedByTheirBytesAndTokensByTheirNumber(t *testing.T) {
 	if a.bytes != sizeOf(small) {
 		t.Errorf("an answer that took the place of another: %d bytes are counted", a.bytes)
 	}
-	huge := withDetails(providers.Identity{}, providers.TokenDetails{Claims: object{{[]byte("x"), make([]byte, answerBytesKept)}}})
+	huge := withDetails(providers.Identity{}, providers.TokenDetails{Claims: rawObject{{[]byte("x"), make([]byte, answerBytesKept)}}})
 	a.add(fingerprints(2), huge, later.Add(time.Second), later.Add(time.Hour), later)
 	if id, active := a.find(fingerprints(2), later); id != nil || !active || a.answers.Len() != 1 {
 		t.Errorf("an answer that is larger than all may be: kept %v, active %v", id != nil, active)
@@ -354,7 +354,7 @@ func TestWhatIsKeptOfAnAnswerDoesNotHoldItsText(t *testing.T) {
 			t.Fatal(err)
 		}
 		size := 0
-		claims, _ := id.TokenDetails().Claims.(object)
+		claims, _ := id.TokenDetails().Claims.(rawObject)
 		for _, m := range claims {
 			size += len(m.name) + len(m.value)
 			if cap(m.name) != len(m.name) || cap(m.value) != len(m.value) {

@@ -103,7 +103,7 @@ func sizeOf(id *providers.Identity) int {
 			size += perText + len(text)
 		}
 	}
-	claims, _ := id.TokenDetails().Claims.(object)
+	claims, _ := id.TokenDetails().Claims.(rawObject)
 	for _, m := range claims {
 		size += perMember + len(m.name) + len(m.value)
 	}
@@ -111,12 +111,12 @@ func sizeOf(id *providers.Identity) int {
 }
 
 // compact returns a copy of o that does not keep the whole document in memory that o was read from.
-func (o object) compact() object {
+func (o rawObject) compact() rawObject {
 	size := 0
 	for _, m := range o {
 		size += len(m.name) + len(m.value)
 	}
-	text, members := make([]byte, 0, size), make(object, len(o))
+	text, members := make([]byte, 0, size), make(rawObject, len(o))
 	put := func(part []byte) []byte {
 		from := len(text)
 		text = append(text, part...)

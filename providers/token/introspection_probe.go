@@ -12,8 +12,8 @@ import (
 // ProbeIntrospection asks at address about a random token. It returns nil if the answer is that the token is not good,
 // as it must be; the error wraps [providers.ErrUnavailable] otherwise, and [ErrUnauthorizedWithoutCause] if the answer
 // does not say whether it refuses the token or the credentials of this server.
-func ProbeIntrospection(ctx context.Context, style IntrospectionProtocol, client *http.Client, address string, rules Rules) error {
-	req, err := style.request(ctx, address, rand.Text())
+func ProbeIntrospection(ctx context.Context, protocol IntrospectionProtocol, client *http.Client, address string, rules Rules) error {
+	req, err := protocol.request(ctx, address, rand.Text())
 	if err != nil {
 		return providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
@@ -21,7 +21,7 @@ func ProbeIntrospection(ctx context.Context, style IntrospectionProtocol, client
 	if err != nil {
 		return providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
-	_, err = style.claims(answer, rules.fixedClaims())
+	_, err = protocol.claims(answer, rules.fixedClaims())
 	switch {
 	case err == nil:
 		return providers.Unavailablef(providers.IntrospectionUnavailable, "it calls a token active that nobody issued")

@@ -25,7 +25,7 @@ type IntrospectionProtocol interface {
 	request(ctx context.Context, address, token string) (*http.Request, error)
 	// claims returns the claims of an active token. The error wraps ErrInvalidToken if it is not active, and
 	// ErrUnavailable if the answer says nothing about it. fixed are the members whose meaning is fixed.
-	claims(answer reply, fixed *rawjson.Names) (object, error)
+	claims(answer reply, fixed *rawjson.Names) (rawObject, error)
 }
 
 // rfc7662 is OAuth 2.0 Token Introspection.
@@ -37,7 +37,9 @@ type rfc7662 struct {
 }
 
 // RFC7662 is OAuth 2.0 Token Introspection, with these credentials of this server.
-func RFC7662(authenticate Authenticator) rfc7662 { return rfc7662{authenticate, &atomic.Bool{}} }
+func RFC7662(authenticate Authenticator) IntrospectionProtocol {
+	return rfc7662{authenticate, &atomic.Bool{}}
+}
 
 func (s rfc7662) request(ctx context.Context, address, token string) (*http.Request, error) {
 	form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
@@ -53,7 +55,7 @@ func (s rfc7662) request(ctx context.Context, address, token string) (*http.Requ
 	return req, nil
 }
 
-func (s rfc7662) claims(answer reply, fixed *rawjson.Names) (object, error) {
+func (s rfc7662) claims(answer reply, fixed *rawjson.Names) (rawObject, error) {
 	switch answer.status {
 	case http.StatusOK:
 	case http.StatusBadRequest:
@@ -134,7 +136,7 @@ func (GoogleTokeninfo) request(ctx context.Context, address, token string) (*htt
 	return req, nil
 }
 
-func (GoogleTokeninfo) claims(answer reply, fixed *rawjson.Names) (object, error) {
+func (GoogleTokeninfo) claims(answer reply, fixed *rawjson.Names) (rawObject, error) {
 	switch {
 	case answer.status == http.StatusBadRequest || answer.status == http.StatusUnauthorized:
 		return nil, providers.Invalidf(providers.TokenInactive, "the issuer says so")
@@ -146,7 +148,7 @@ func (GoogleTokeninfo) claims(answer reply, fixed *rawjson.Names) (object, error
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the answer about a token is %v", err)
 	}
 	for _, name := range []string{"exp", "iat", "nbf"} {
-		if text, err := claims.text(name); err == nil && text != "" {
+		if text, err := claims.str(name); err == nil && text != "" {
 			if _, err := strconv.ParseUint(text, 10, 53); err != nil {
 				return nil, providers.Invalidf(providers.ClaimsMalformed, "%s: not a number of seconds since 1970", name)
 			}
@@ -195,7 +197,7 @@ func KeyAuthentication(id, issuer string, signer jose.Signer) Authenticator {
 	}
 }
 
-func mustText(s string) json.RawMessage {
+func mustMarshal(s string) json.RawMessage {
 	raw, _ := json.Marshal(s) // a string cannot fail
 	return raw
 }

@@ -107,7 +107,7 @@ func unverifiedIssuer(jws *jose.JSONWebSignature) string {
 	if err != nil {
 		return ""
 	}
-	issuer, _ := claims.text("iss")
+	issuer, _ := claims.str("iss")
 	return issuer
 }
 
@@ -129,7 +129,7 @@ func boundTo(bound, issuer string) bool {
 const acceptKeys = "application/jwk-set+json, " + acceptJSON
 
 // load fetches the key set once. Its errors are in our own words: what the issuer sent is never repeated.
-func (s *KeySet) load(ctx context.Context) (*generation, error) {
+func (s *KeySet) load(ctx context.Context) (*keySnapshot, error) {
 	address, err := s.locate(ctx)
 	if err != nil {
 		return nil, err
@@ -138,13 +138,13 @@ func (s *KeySet) load(ctx context.Context) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := sanitize(body)
+	keys, err := parseKeySet(body)
 	digest := sha256.Sum256(body)
 	s.warnOfSkipped(keys, digest)
 	if err != nil {
 		return nil, fmt.Errorf("key set: %w", err)
 	}
-	return &generation{keys: keys, digest: digest}, nil
+	return &keySnapshot{keys: keys, digest: digest}, nil
 }
 
 // locate finds the address of the keys, in a time of its own: a search at many places takes nothing from the fetch.
@@ -189,9 +189,9 @@ func firstOf(texts []string) []string {
 // at all. An outage is another error.
 var ErrNoUsableKeys = errors.New("it has no key that can verify a signature")
 
-// sanitize keeps the keys of a key set that can verify a signature, and says why it skipped the others. A set without
+// parseKeySet keeps the keys of a key set that can verify a signature, and says why it skipped the others. A set without
 // any such key is an error, so that it never replaces a good one; what was skipped is returned with it.
-func sanitize(body []byte) (*keyring, error) {
+func parseKeySet(body []byte) (*keyring, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
@@ -203,7 +203,7 @@ func sanitize(body []byte) (*keyring, error) {
 	}
 	ring := &keyring{keys: map[string][]verificationKey{}}
 	for i, raw := range set.Keys {
-		key, algorithms, err := usable(raw)
+		key, algorithms, err := parseKey(raw)
 		if err != nil {
 			err.position = i
 			ring.skipped = append(ring.skipped, *err)
@@ -220,14 +220,14 @@ func sanitize(body []byte) (*keyring, error) {
 	return ring, nil
 }
 
-// usable reads one key and says which algorithms it may be used with: its own alg if it names one, else those of its type
+// parseKey reads one key and says which algorithms it may be used with: its own alg if it names one, else those of its type
 // and curve (RFC 8725, section 3.1: one key, one algorithm).
-func usable(raw json.RawMessage) (key verificationKey, algorithms []string, skip *skippedKey) {
+func parseKey(raw json.RawMessage) (key verificationKey, algorithms []string, skip *skippedKey) {
 	members, err := parseObject(raw, nil)
 	if err != nil {
 		return key, nil, &skippedKey{reason: "it cannot be read", faulty: true}
 	}
-	id, _ := members.text("kid")
+	id, _ := members.str("kid")
 	faulty := func(reason string) *skippedKey { return &skippedKey{id: id, reason: reason, faulty: true} }
 	if reason := unsupported(members); reason != "" {
 		return key, nil, &skippedKey{id: id, reason: reason}
@@ -271,9 +271,9 @@ func usable(raw json.RawMessage) (key verificationKey, algorithms []string, skip
 
 // unsupported says of a well-formed key why no signature can be checked with it, or "". A key set may hold keys for
 // algorithms that this server does not know.
-func unsupported(key object) string {
-	kty, _ := key.text("kty")
-	crv, _ := key.text("crv")
+func unsupported(key rawObject) string {
+	kty, _ := key.str("kty")
+	crv, _ := key.str("crv")
 	switch kty {
 	case "", "RSA", "oct":
 		return ""
@@ -294,7 +294,7 @@ func unsupported(key object) string {
 // withoutCertificates is a key without its certificate members, which are optional (RFC 7517, sections 4.6 to 4.9). The
 // library refuses a key whose certificate it cannot read, such as one with a negative serial number; no signature is
 // checked by a certificate here.
-func withoutCertificates(key object) json.RawMessage {
+func withoutCertificates(key rawObject) json.RawMessage {
 	kept := []byte{'{'}
 	for _, m := range key {
 		switch string(m.name) {

@@ -94,7 +94,7 @@ func CheckDurations(report func(key, reason, fix string), durations []DurationLi
 //   - keys are renewed in the background and dropped when the issuer drops them;
 //   - when the issuer is down, known keys serve on, up to a bound, and an unknown key is an outage, not a bad token;
 //   - a key is offered only for its own algorithms;
-//   - keys that cannot be used are skipped one by one and never spoil their neighbours (see sanitize).
+//   - keys that cannot be used are skipped one by one and never spoil their neighbours (see parseKeySet).
 //
 // It implements oidc.KeySet. Run must be running for keys to be renewed, and for the fetch at the end of an interval.
 type KeySet struct {
@@ -111,7 +111,7 @@ type KeySet struct {
 	// warned is the digest of the last key set whose skipped keys were logged. It belongs to the fetch under way.
 	warned [sha256.Size]byte
 
-	current atomic.Pointer[generation]
+	current atomic.Pointer[keySnapshot]
 
 	mu       sync.Mutex
 	inflight *fetch    // not nil while a fetch runs
@@ -127,8 +127,8 @@ type KeySet struct {
 
 var _ oidc.KeySet = (*KeySet)(nil)
 
-// generation is the result of one good fetch.
-type generation struct {
+// keySnapshot is the result of one good fetch.
+type keySnapshot struct {
 	keys    *keyring
 	fetched time.Time
 	// number grows when the issuer publishes other keys than before.
@@ -238,17 +238,17 @@ func (s *KeySet) unpublished() bool {
 // VerifySignature implements oidc.KeySet. The error wraps ErrInvalidToken or ErrUnavailable.
 func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	kid, alg := oidc.GetKeyIDAndAlg(jws)
-	ring := s.usable()
+	ring := s.freshKeys()
 	payload, trouble := s.confirm(ctx, ring, kid, alg, jws)
 	if trouble == nil {
 		return payload, nil
 	}
-	waiting, cancel := context.WithTimeout(ctx, patience)
+	waiting, cancel := context.WithTimeout(ctx, unknownKeyWait)
 	defer cancel()
 	l := lookUp{came: s.fetchesBegun()}
 	for !trouble.isFinal && !l.isOver {
 		l = s.step(waiting, l.came)
-		fresh := s.usable()
+		fresh := s.freshKeys()
 		if fresh == ring {
 			continue
 		}
@@ -395,9 +395,9 @@ func (s *KeySet) awaitInterval() {
 	}
 }
 
-// patience is how long a token that no known key confirms waits for a fetch, which goes on without it: a slow issuer must
+// unknownKeyWait is how long a token that no known key confirms waits for a fetch, which goes on without it: a slow issuer must
 // not hold up callers for as long as it likes.
-const patience = 3 * time.Second
+const unknownKeyWait = 3 * time.Second
 
 // lookUp is what became of a token that no known key confirms.
 type lookUp struct {
@@ -455,8 +455,8 @@ func (s *KeySet) untilFetch() time.Duration {
 	return max(0, time.Until(later(s.nextDemand, s.nextTry)))
 }
 
-// usable returns the keys, or nil if there are none or they are too old.
-func (s *KeySet) usable() *keyring {
+// freshKeys returns the keys, or nil if there are none or they are too old.
+func (s *KeySet) freshKeys() *keyring {
 	g := s.current.Load()
 	if g == nil || time.Since(g.fetched) >= s.policy.MaxStale {
 		return nil
@@ -464,8 +464,8 @@ func (s *KeySet) usable() *keyring {
 	return g.keys
 }
 
-// generation implements generations.
-func (s *KeySet) generation() (number uint64, usable bool) {
+// version implements versionedKeys.
+func (s *KeySet) version() (number uint64, usable bool) {
 	g := s.current.Load()
 	if g == nil || time.Since(g.fetched) >= s.policy.MaxStale {
 		return 0, false
@@ -547,7 +547,7 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 
 // awaitFirst waits for the first keys, for a caller that has the time: every place where they may be is asked until then.
 func (s *KeySet) awaitFirst(ctx context.Context) {
-	if s.usable() == nil {
+	if s.freshKeys() == nil {
 		_ = s.refresh(ctx, false) // the error is that of the verdict, too
 	}
 }
@@ -555,7 +555,7 @@ func (s *KeySet) awaitFirst(ctx context.Context) {
 // backoff is how long to wait after a failure: the issuer's Retry-After if it named one, else from one second doubling
 // up to the refetch interval.
 func (s *KeySet) backoff(err error) time.Duration {
-	var busy *busyError
+	var busy *retryAfterError
 	if errors.As(err, &busy) && busy.retryAfter > 0 {
 		return min(busy.retryAfter, s.policy.MaxAge)
 	}

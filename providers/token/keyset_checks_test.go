@@ -26,7 +26,7 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 	}
 	key := jose.JSONWebKey{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}
 	keys := NewKeySet(KeySource{}, KeyPolicy{}, slog.New(slog.DiscardHandler))
-	keys.current.Store(&generation{fetched: time.Now(), keys: &keyring{keys: map[string][]verificationKey{"ES256": {{JSONWebKey: key}}}}})
+	keys.current.Store(&keySnapshot{fetched: time.Now(), keys: &keyring{keys: map[string][]verificationKey{"ES256": {{JSONWebKey: key}}}}})
 	keys.nextDemand = time.Now().Add(time.Hour) // nothing is fetched
 
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: "k"}}, nil)

@@ -302,7 +302,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 		id := withDetails(providers.Identity{
 			Issuer: "https://login.example.com", Subject: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Client: fmt.Sprintf("client-%d", i%50),
 			Audience: []string{"https://mcp.example.com/mcp"}, Scopes: []string{"mcp:use", "greet:read"}, Expiry: now.Add(time.Hour), GoodUntil: now.Add(time.Hour),
-		}, providers.TokenDetails{Claims: object{{[]byte("x"), json.RawMessage("1")}}})
+		}, providers.TokenDetails{Claims: rawObject{{[]byte("x"), json.RawMessage("1")}}})
 		m.remember(f, id, 1, now)
 	}
 	after := heap()

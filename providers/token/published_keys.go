@@ -26,7 +26,7 @@ func ReadKeys(ctx context.Context, client *http.Client, address string) (Publish
 	if err != nil {
 		return PublishedKeys{}, err
 	}
-	ring, err := sanitize(body)
+	ring, err := parseKeySet(body)
 	var keys PublishedKeys
 	if ring != nil {
 		for _, key := range ring.skipped {

@@ -43,7 +43,7 @@ func IsTypeClaim(name []byte) bool {
 
 // otherType returns the first claim by which a token calls itself something other than an access token, and
 // its value.
-func (o object) otherType() (name, value string, found bool) {
+func (o rawObject) otherType() (name, value string, found bool) {
 	for _, m := range o {
 		if !IsTypeClaim(m.name) {
 			continue
@@ -57,7 +57,7 @@ func (o object) otherType() (name, value string, found bool) {
 
 // checkTypeClaims refuses a token that calls itself something other than an access token. An issuer signs
 // these by the same key, for the same audience and, at some, with the same scopes.
-func checkTypeClaims(_ *Verifier, claims object, _ *providers.Identity) error {
+func checkTypeClaims(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if name, value, found := claims.otherType(); found {
 		return providers.Invalidf(providers.TypeRefused, "%s is %s, which no access token is", quotedUnlessPlain(name), quoted(value))
 	}
@@ -74,7 +74,7 @@ var introspectedTypes = []struct {
 
 // checkIntrospectedType accepts no types but those of bearer access tokens in an introspection answer: a
 // refresh token is active, too. Both members are optional (RFC 7662, section 2.2).
-func checkIntrospectedType(_ *Verifier, claims object, _ *providers.Identity) error {
+func checkIntrospectedType(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	for _, member := range introspectedTypes {
 		raw, present := claims.claim(member.name)
 		kind, isText := rawjson.Text(raw)

@@ -159,11 +159,11 @@ func (r Rules) fixedClaims() *rawjson.Names {
 // Verify checks token and returns who presented it. See [providers.Provider.Verify] for the errors. A token that was verified lately,
 // by the keys that still hold, is not verified again.
 func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identity, error) {
-	keys, counted := v.keys.(generations)
+	keys, counted := v.keys.(versionedKeys)
 	if !counted || len(token) > v.rules.MaxTokenBytes || strings.Count(token, ".") != 2 { // not worth a hash
 		return v.verify(ctx, token)
 	}
-	generation, usable := keys.generation()
+	generation, usable := keys.version()
 	if !usable {
 		return v.verify(ctx, token)
 	}
@@ -188,28 +188,28 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 	return nil, err
 }
 
-// generations is implemented by keys that say when they changed. What was verified by one generation says nothing once there
+// versionedKeys is implemented by keys that say when they changed. What was verified by one generation says nothing once there
 // is another. usable is false while there are none, or none that are fresh enough.
-type generations interface {
-	generation() (number uint64, usable bool)
+type versionedKeys interface {
+	version() (number uint64, usable bool)
 	// untilFetch is how long no token can cause a fetch.
 	untilFetch() time.Duration
 }
 
 // verify looks at the claims before it pays for the signature.
 func (v *Verifier) verify(ctx context.Context, token string) (*providers.Identity, error) {
-	header, payload, err := v.parts(token)
+	header, payload, err := v.splitCompact(token)
 	if err != nil {
 		return nil, err
 	}
 	if err := v.checkHeader(header); err != nil {
 		return nil, err
 	}
-	claims, raw, err := v.claimsIn(payload)
+	claims, raw, err := v.parseClaims(payload)
 	if err != nil {
 		return nil, err
 	}
-	id, err := v.identify(claims)
+	id, err := v.checkClaims(claims)
 	if err != nil {
 		return nil, err
 	}
@@ -246,9 +246,9 @@ func checkSignatureForm(token string) error {
 	return nil
 }
 
-// parts takes a compact JWS apart (RFC 7515, section 7.1), whose header and payload stay encoded. It and [decodeSegment] let
+// splitCompact takes a compact JWS apart (RFC 7515, section 7.1), whose header and payload stay encoded. It and [decodeSegment] let
 // every token have one spelling. The library would accept line ends inside a part and stray bits at the end of one.
-func (v *Verifier) parts(token string) (header, payload string, err error) {
+func (v *Verifier) splitCompact(token string) (header, payload string, err error) {
 	if len(token) > v.rules.MaxTokenBytes {
 		return "", "", providers.Invalidf(providers.TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
 	}
@@ -285,7 +285,7 @@ func (v *Verifier) checkHeader(encoded string) error {
 	if v.headers.has(encoded) {
 		return nil
 	}
-	header, err := headerIn(encoded)
+	header, err := parseHeader(encoded)
 	if err != nil {
 		return err
 	}
@@ -298,7 +298,7 @@ func (v *Verifier) checkHeader(encoded string) error {
 	return nil
 }
 
-func headerIn(encoded string) (object, error) {
+func parseHeader(encoded string) (rawObject, error) {
 	raw, err := decodeSegment(encoded)
 	if err != nil {
 		return nil, notEncoded(encoded)
@@ -310,8 +310,8 @@ func headerIn(encoded string) (object, error) {
 	return header, nil
 }
 
-// claimsIn returns the claims, and what they were read from.
-func (v *Verifier) claimsIn(encoded string) (claims object, raw []byte, err error) {
+// parseClaims returns the claims, and what they were read from.
+func (v *Verifier) parseClaims(encoded string) (claims rawObject, raw []byte, err error) {
 	if raw, err = decodeSegment(encoded); err != nil {
 		return nil, nil, providers.Invalidf(providers.TokenMalformed, "the payload is not base64url")
 	}
@@ -321,14 +321,15 @@ func (v *Verifier) claimsIn(encoded string) (claims object, raw []byte, err erro
 	return claims, raw, nil
 }
 
-// identify applies the rules that need no key, and builds the identity that the signature then has to confirm.
-func (v *Verifier) identify(claims object) (*providers.Identity, error) {
-	id, details := &providers.Identity{}, providers.TokenDetails{Claims: claims}
+// checkClaims applies the rules that need no key, and builds the identity that the signature then has to confirm.
+func (v *Verifier) checkClaims(claims rawObject) (*providers.Identity, error) {
+	id := &providers.Identity{}
 	for _, check := range v.claimChecks {
 		if err := check.test(v, claims, id); err != nil {
 			return nil, err
 		}
 	}
+	details := providers.TokenDetails{Claims: claims} // not before: it costs an allocation
 	switch inToken := id.Scopes; {
 	case inToken == nil && len(v.rules.DefaultScopes) > 0:
 		id.Scopes, id.ScopesDefaulted = slices.Clone(v.rules.DefaultScopes), true
