@@ -200,7 +200,7 @@ func TestTheProcessEndsInTimeWhateverHangs(t *testing.T) {
 	if os.Getenv("GATEHOUSE_LONG") == "" {
 		t.Skip("it takes some seconds; set GATEHOUSE_LONG=1")
 	}
-	const limit = 100*time.Millisecond + 2*time.Second
+	const limit = 100*time.Millisecond + 2*time.Second + time.Second // the last one for a busy machine
 	full := func(t *testing.T) *os.File {
 		r, w, err := os.Pipe()
 		if err != nil {
