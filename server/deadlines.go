@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -33,7 +34,12 @@ func deadlines(c Config) echo.MiddlewareFunc {
 			// No write deadline at the mount: event streams and slow tools may take any time, and each of
 			// their writes has a deadline of its own. errorHandler sets one for error responses.
 			setDeadlines(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
-			return next(ctx)
+			writer := ctx.Response().Writer // that of net/http, which later steps wrap
+			err := next(ctx)
+			if ctx.Request().Close && stateOf(ctx).body.unread() {
+				delayClose(writer)
+			}
+			return err
 		}
 	}
 }
@@ -60,6 +66,18 @@ type deadlineBody struct {
 	io.ReadCloser
 	connection http.ResponseController
 	counted    *connection // nil if connections are not counted
+}
+
+// unread reports whether the request has a body of which the end was not read.
+func (b *deadlineBody) unread() bool { return b.ReadCloser != nil && b.ReadCloser != http.NoBody }
+
+// delayClose makes net/http wait half a second between a response and closing the connection. A client that is
+// still sending its body then reads the response; closing at once resets the connection, which discards it.
+// net/http waits by itself, except after a request with "Connection: close", which is what proxies send that
+// speak HTTP/1.0 (golang.org/issue/3595). Exceeding a [http.MaxBytesReader] is the documented way to ask for it.
+func delayClose(w http.ResponseWriter) {
+	exceeded := http.MaxBytesReader(w, io.NopCloser(strings.NewReader(" ")), 0)
+	_, _ = exceeded.Read(make([]byte, 1))
 }
 
 // proceed keeps the connection of the request from being closed to make room for another.

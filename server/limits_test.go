@@ -205,6 +205,52 @@ func TestUnauthenticatedRequestIsAnsweredBeforeItsBody(t *testing.T) {
 	}
 }
 
+// A client that sends a body which is not read receives the response before the connection is closed.
+func TestResponseArrivesWhileTheBodyIsSent(t *testing.T) {
+	f := start(t, options{})
+	for name, c := range map[string]struct {
+		header string
+		status int
+	}{
+		"without a token":                              {"", 401},
+		"without a token, as HTTP/1.0 proxies ask":     {"Connection: close\r\n", 401},
+		"with a token":                                 {"Authorization: Bearer " + f.token("mcp:use") + "\r\n", 200},
+		"with a token, as HTTP/1.0 proxies ask":        {"Connection: close\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\n", 200},
+		"without a token, chunks for HTTP/1.0 proxies": {"Connection: close\r\nTransfer-Encoding: chunked\r\n", 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", f.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			length := "Content-Length: 1000000\r\n"
+			if strings.Contains(c.header, "chunked") {
+				length = ""
+			}
+			piece := "10000\r\n" + strings.Repeat("x", 1<<16) + "\r\n"
+			fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\n%s%s\r\n%s", f.address, length, c.header, piece)
+			time.Sleep(100 * time.Millisecond) // the response is sent
+			for range 3 {
+				if _, err := io.WriteString(conn, piece); err != nil {
+					t.Fatalf("the client stops sending, and may miss the response: %v", err)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			if resp.StatusCode != c.status {
+				t.Errorf("answered %d, want %d", resp.StatusCode, c.status)
+			}
+		})
+	}
+}
+
 // Every sign-in starts with a 401. It keeps the connection, unless the body does not arrive.
 func TestSmallUnauthenticatedBodyIsDrained(t *testing.T) {
 	f := start(t, options{})
