@@ -34,10 +34,9 @@ func deadlines(c Config) echo.MiddlewareFunc {
 			// No write deadline at the mount: event streams and slow tools may take any time, and each of
 			// their writes has a deadline of its own. errorHandler sets one for error responses.
 			setDeadlines(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
-			writer := ctx.Response().Writer // that of net/http, which later steps wrap
 			err := next(ctx)
-			if ctx.Request().Close && stateOf(ctx).body.unread() {
-				delayClose(writer)
+			if state := stateOf(ctx); ctx.Request().Close && state.body.unread() {
+				delayClose(state.writer)
 			}
 			return err
 		}
