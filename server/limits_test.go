@@ -252,6 +252,36 @@ func TestResponseArrivesWhileTheBodyIsSent(t *testing.T) {
 	}
 }
 
+// A small body that arrives is read, so that a closing connection needs no delay.
+func TestConnectionOfASmallBodyClosesAtOnce(t *testing.T) {
+	f := start(t, options{})
+	for name, credentials := range map[string]string{
+		"without a token": "", "with a token": "Authorization: Bearer " + f.token("mcp:use") + "\r\n",
+	} {
+		conn, err := net.Dial("tcp", f.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%sContent-Length: 5\r\n\r\nhello",
+			f.address, credentials)
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Fatal(err)
+		}
+		started := time.Now()
+		for time.Since(started) < time.Second { // until the server, too, has closed the connection
+			if _, err = conn.Write([]byte("x")); err != nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(started); took > 400*time.Millisecond {
+			t.Errorf("%s: closed %v after the response", name, took)
+		}
+		_ = conn.Close()
+	}
+}
+
 // Every sign-in starts with a 401. It keeps the connection, unless the body does not arrive.
 func TestSmallUnauthenticatedBodyIsDrained(t *testing.T) {
 	f := start(t, options{})
