@@ -18,10 +18,11 @@ import (
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // the local issuer's library logs there
 	var queries atomic.Int64
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		queries.Add(1)
-		return nil, errors.New("tests send no DNS queries")
-	}}
+	net.DefaultResolver = &net.Resolver{PreferGo: true,
+		Dial: func(context.Context, string, string) (net.Conn, error) {
+			queries.Add(1)
+			return nil, errors.New("tests send no DNS queries")
+		}}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		if n := queries.Load(); n > 0 && code == 0 {
 			fmt.Printf("FAIL: the tests sent %d DNS queries; GODEBUG=netdns=go+2 shows the names\n", n)
