@@ -65,8 +65,8 @@ func examine(ctx context.Context, args []string, c console) int {
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
 		catalog := house.Tools(cfg.Tools, mcptools.Vitals{})
 		cfg.Notes = append(cfg.Notes, house.Notes(cfg, catalog)...)
-		results = doctor.Examine(ctx, doctor.Options{
-			Config: cfg, ServerInfo: house.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
+		results = doctor.Examine(ctx, doctor.Config{
+			Settings: cfg, ServerInfo: house.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
 			ToolScopes: catalog.Scopes(), Tools: len(catalog.Tools),
 			Token: token, LocalHealth: healthURL(cfg), Timeout: *timeout,
 		})
