@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The bounds, for a container of 256 MiB whose collector is tuned to nine tenths of it (see cmd/gatehouse/collector.go).
+// The bounds, for a container of 256 MiB whose collector is tuned to nine tenths of it (see cmd/gatehouse/gc.go).
 const (
 	memoryLimit = 241591910
 	maxResident = 256 << 20

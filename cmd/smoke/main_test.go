@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/server"
 )
@@ -38,7 +38,7 @@ func startHouse(t *testing.T, settings map[string]string) (connectTo string) {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
-	h, err := house.Build(ctx, cfg, house.Tools, logger)
+	h, err := app.New(ctx, cfg, app.DefaultCatalog, logger)
 	if err != nil {
 		cancel()
 		t.Fatal(err)

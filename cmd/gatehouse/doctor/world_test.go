@@ -24,8 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/cmd/gatehouse/doctor"
-	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/demo"
@@ -50,7 +50,7 @@ type world struct {
 	// secret is this server's own at the provider, for introspection.
 	secret string
 	issuer http.Handler
-	house  *house.House
+	house  *app.App
 	inner  string // where the server listens
 }
 
@@ -239,7 +239,7 @@ func (w *world) open() *world {
 	cfg := w.load()
 	w.options.Config = cfg
 	catalog := demoTools(cfg.Tools, mcptools.Vitals{})
-	w.options.ServerInfo, w.options.ToolScopes, w.options.Tools = house.ServerInfo(cfg, catalog, discard), catalog.Scopes(), len(catalog.Tools)
+	w.options.ServerInfo, w.options.ToolScopes, w.options.Tools = app.ServerInfo(cfg, catalog, discard), catalog.Scopes(), len(catalog.Tools)
 	if w.noServer {
 		return w
 	}
@@ -249,7 +249,7 @@ func (w *world) open() *world {
 	}
 	w.inner = "http://" + ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	h, err := house.Build(ctx, cfg, demoTools, discard)
+	h, err := app.New(ctx, cfg, demoTools, discard)
 	if err != nil {
 		cancel()
 		w.t.Fatal(err)
