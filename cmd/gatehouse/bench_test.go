@@ -125,7 +125,7 @@ func TestChain_AllocatesLessThanBareHandler(t *testing.T) {
 	if underRace {
 		t.Skip("the race detector allocates too")
 	}
-	limits := map[string]float64{modern: -140, legacy + " without session": -50, legacy + " in a session": -15}
+	limits := map[string]float64{modern: -130, legacy + " without session": -40, legacy + " in a session": -5}
 	for _, c := range comparisons(t) {
 		limit, known := limits[c.name]
 		if !known {

@@ -15,8 +15,8 @@ import (
 	"gatehouse/mcptools"
 )
 
-const doctorHelp = `Diagnose a setup that does not work: check the configuration, the provider, and, if it is running, the
-server from outside. Each check reports what was expected, what was found, and the fix. Nothing is changed.
+const doctorHelp = `Diagnose a setup that does not work: check the configuration, the provider and, from outside, the
+server if it is running. Each check reports what was expected, what was found, and the fix. Nothing is changed.
 Exit code 0 if nothing failed, 1 if a check failed, 2 if the configuration or the command line is invalid.
 
 `

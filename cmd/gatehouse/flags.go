@@ -95,5 +95,6 @@ func loadConfig(flags *pflag.FlagSet, args []string, c console) (cfg *configs.Co
 	return cfg, exitOK, false
 }
 
-const settingsHelp = `Settings come from a profile file, .env, the environment (GATEHOUSE_SERVER__LISTEN is server.listen)
-and the command line; later sources override earlier ones. Secrets can be in files: GATEHOUSE_..._FILE.`
+const settingsHelp = `Settings come from a profile file, .env, the environment (GATEHOUSE_SERVER__LISTEN for
+server.listen) and the command line; later sources override earlier ones. Secrets can be in files:
+GATEHOUSE_..._FILE.`

@@ -21,8 +21,8 @@ import (
 	"gatehouse/providers"
 )
 
-const tokenGetHelp = `Sign in at the running server of this configuration, as a native client would, and print an access token
-on standard output. Everything else is printed on standard error, so that the token can be piped:
+const tokenGetHelp = `Sign in at the running server of this configuration, as a native client would, and print an access
+token on standard output. Everything else is printed on standard error, so that the token can be piped:
 gatehouse token get | gatehouse token inspect
 
 `

@@ -19,8 +19,8 @@ import (
 // explained as such.
 const maxInspectedBytes = 1 << 20
 
-const tokenInspectHelp = `Explain what a token contains, and why the server of this configuration accepts or refuses it. The
-token is read from standard input or a file, never from the command line. Neither the token nor its
+const tokenInspectHelp = `Explain what a token contains, and why the server of this configuration accepts or refuses it.
+The token is read from standard input or a file, never from the command line. Neither the token nor its
 signature is printed.
 
 `
