@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/server"
 )
@@ -32,7 +32,7 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	defer ln.Close()
-	h, err := house.Build(ctx, cfg, catalog, logger)
+	h, err := app.New(ctx, cfg, catalog, logger)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 // The program that the README of package house shows compiles in a module of its own, with a replace. Linking takes
 // seconds, so it is built and run with GATEHOUSE_LONG only.
-func TestTheProgramOfTheREADMEWorksInAnotherModule(t *testing.T) {
+func TestOtherModule_ProgramOfREADME(t *testing.T) {
 	repository, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +31,7 @@ func TestTheProgramOfTheREADMEWorksInAnotherModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := os.ReadFile("house/testdata/program/main.go")
+	program, err := os.ReadFile("app/testdata/program/main.go")
 	if err != nil {
 		t.Fatal(err)
 	}

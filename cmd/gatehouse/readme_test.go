@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
@@ -24,7 +24,9 @@ import (
 var update = flag.Bool("update", false, "write the generated parts of documents")
 
 // Generated parts of documents come from the values and files that the program and its tests use.
-func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
+func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
+	t.Parallel()
+	program := source(t, "cmd/gatehouse/app/testdata/program/main.go", "", "")
 	for document, blocks := range map[string]map[string]string{
 		"README.md": {
 			"kinds":    kindsTable(),
@@ -35,7 +37,7 @@ func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
 		"configs/presets/README.md":        {"presets": presetsTable()},
 		"server/README.md":                 {"reasons": reasonsTable()},
 		"mcptools/README.md":               {"tools": toolsTable()},
-		"cmd/gatehouse/house/README.md":    {"program": fenced(source(t, "cmd/gatehouse/house/testdata/program/main.go", "", ""))},
+		"cmd/gatehouse/app/README.md":      {"program": fenced(program)},
 		"providers/providertest/README.md": {"rules": rulesTable()},
 		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
 	} {
@@ -55,7 +57,7 @@ func checkWritten(t *testing.T, document string, blocks map[string]string) {
 	for name, text := range blocks {
 		block := regexp.MustCompile(`(?s)(<!-- begin ` + name + `:[^\n]*-->\n).*?(<!-- end ` + name + ` -->)`)
 		if !block.MatchString(want) {
-			t.Errorf("%s has no place for %s", document, name)
+			t.Errorf("%s has no markers for %s", document, name)
 		}
 		want = block.ReplaceAllString(want, "${1}"+strings.ReplaceAll(text, "$", "$$")+"${2}")
 	}
@@ -81,7 +83,7 @@ func code(s string) string {
 
 func toolsTable() string {
 	table := row("tool", "scope of its own", "what it does") + row("---", "---", "---")
-	for _, tool := range house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Tools {
+	for _, tool := range app.DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Tools {
 		scopes := "none"
 		if len(tool.Scopes) > 0 {
 			scopes = code(strings.Join(tool.Scopes, " "))
@@ -112,9 +114,11 @@ func settingsTable() string {
 }
 
 func presetsTable() string {
-	table := row("preset", "also set, under `provider`", "registration of clients", "what is proven") + row("---", "---", "---", "---")
+	table := row("preset", "also set, under `provider`", "registration of clients", "what is proven") +
+		row("---", "---", "---", "---")
 	for _, p := range configs.Presets() {
-		table += row(fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name), code(strings.Join(p.Beside, "`, `")), p.Registration, p.Proven)
+		name := fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name)
+		table += row(name, code(strings.Join(p.Beside, "`, `")), p.Registration, p.Proven)
 	}
 	return table
 }
@@ -127,7 +131,7 @@ func reasonsTable() string {
 	return table
 }
 
-// versionsTable shows what the scripts of cmd/conformance install.
+// versionsTable lists what the scripts of cmd/conformance install.
 func versionsTable(t *testing.T) string {
 	var installed struct{ Dependencies map[string]string }
 	if err := json.Unmarshal([]byte(read(t, "cmd/conformance/package.json")), &installed); err != nil {

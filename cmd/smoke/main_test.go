@@ -14,7 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.uber.org/goleak"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/server"
@@ -62,7 +62,7 @@ func startServer(t *testing.T, settings map[string]string) (connectTo string) {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
-	h, err := house.Build(ctx, cfg, catalog, logger)
+	h, err := app.New(ctx, cfg, catalog, logger)
 	if err != nil {
 		cancel()
 		t.Fatal(err)

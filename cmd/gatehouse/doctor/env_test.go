@@ -26,8 +26,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/cmd/gatehouse/doctor"
-	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
@@ -52,7 +52,7 @@ type env struct {
 	// secret is provider.client_secret.
 	secret string
 	issuer http.Handler
-	app    *house.House
+	app    *app.App
 	inner  string // the origin that the server listens on
 }
 
@@ -264,7 +264,7 @@ func (e *env) open() *env {
 	}
 	cfg := e.load()
 	catalog := e.catalog(cfg.Tools, mcptools.Vitals{})
-	e.config.Settings, e.config.ServerInfo = cfg, house.ServerInfo(cfg, catalog, discard)
+	e.config.Settings, e.config.ServerInfo = cfg, app.ServerInfo(cfg, catalog, discard)
 	e.config.ToolScopes, e.config.Tools = catalog.Scopes(), len(catalog.Tools)
 	if e.noServer {
 		return e
@@ -275,7 +275,7 @@ func (e *env) open() *env {
 	}
 	e.inner = "http://" + ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	h, err := house.Build(ctx, cfg, e.catalog, discard)
+	h, err := app.New(ctx, cfg, e.catalog, discard)
 	if err != nil {
 		cancel()
 		e.t.Fatal(err)

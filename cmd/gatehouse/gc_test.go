@@ -9,7 +9,9 @@ import (
 	"testing"
 )
 
-func TestTheCollectorIsTunedUnlessSomebodyDidSo(t *testing.T) {
+// These tests change settings of the process, so they do not run in parallel.
+
+func TestTuneGC_RespectsEnvironment(t *testing.T) {
 	const untouched, noLimit = 77, math.MaxInt64
 	for name, c := range map[string]struct {
 		environ []string
@@ -17,13 +19,13 @@ func TestTheCollectorIsTunedUnlessSomebodyDidSo(t *testing.T) {
 		percent int
 		limit   int64
 	}{
-		"in a container":            {nil, "100000000\n", collectAtPercent, 90_000_000},
-		"in one without a limit":    {nil, "max\n", collectAtPercent, noLimit},
-		"on another system":         {nil, "", collectAtPercent, noLimit},
-		"with nonsense for a limit": {nil, "-5", collectAtPercent, noLimit},
-		"GOGC is set":               {[]string{"GOGC=77"}, "100000000", untouched, 90_000_000},
-		"GOMEMLIMIT is set":         {[]string{"GOMEMLIMIT=1GiB"}, "100000000", collectAtPercent, noLimit},
-		"both are empty":            {[]string{"GOGC=", "GOMEMLIMIT="}, "100000000", collectAtPercent, 90_000_000},
+		"in a container":          {nil, "100000000\n", gcPercent, 90_000_000},
+		"without a limit":         {nil, "max\n", gcPercent, noLimit},
+		"without cgroups":         {nil, "", gcPercent, noLimit},
+		"with a negative limit":   {nil, "-5", gcPercent, noLimit},
+		"GOGC is set":             {[]string{"GOGC=77"}, "100000000", untouched, 90_000_000},
+		"GOMEMLIMIT is set":       {[]string{"GOMEMLIMIT=1GiB"}, "100000000", gcPercent, noLimit},
+		"both are set, but empty": {[]string{"GOGC=", "GOMEMLIMIT="}, "100000000", gcPercent, 90_000_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			percent, limit := debug.SetGCPercent(untouched), debug.SetMemoryLimit(noLimit)
@@ -33,27 +35,27 @@ func TestTheCollectorIsTunedUnlessSomebodyDidSo(t *testing.T) {
 			}()
 			file := filepath.Join(t.TempDir(), "absent")
 			if c.cgroup != "" {
-				file = write(t, "memory.max", c.cgroup)
+				file = writeFile(t, "memory.max", c.cgroup)
 			}
-			tuneCollector(c.environ, file, slog.New(slog.DiscardHandler))
+			tuneGC(c.environ, file, slog.New(slog.DiscardHandler))
 			if got := debug.SetGCPercent(untouched); got != c.percent {
-				t.Errorf("it collects at %d percent, want %d", got, c.percent)
+				t.Errorf("GOGC is %d, want %d", got, c.percent)
 			}
 			if got := debug.SetMemoryLimit(-1); got != c.limit {
-				t.Errorf("the limit is %d, want %d", got, c.limit)
+				t.Errorf("the memory limit is %d, want %d", got, c.limit)
 			}
 		})
 	}
 }
 
-func TestServeTunesTheCollectorUnlessSomebodyDidSo(t *testing.T) {
+func TestServe_TunesGC(t *testing.T) {
 	const untouched = 77
 	for name, c := range map[string]struct {
 		environ []string
 		percent uint64
 	}{
-		"nobody did":        {nil, collectAtPercent},
-		"somebody set GOGC": {[]string{"GOGC=77"}, untouched},
+		"by default":  {nil, gcPercent},
+		"GOGC is set": {[]string{"GOGC=77"}, untouched},
 	} {
 		t.Run(name, func(t *testing.T) {
 			percent, limit := debug.SetGCPercent(untouched), debug.SetMemoryLimit(-1)
@@ -65,10 +67,10 @@ func TestServeTunesTheCollectorUnlessSomebodyDidSo(t *testing.T) {
 			sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
 			metrics.Read(sample)
 			if got := sample[0].Value.Uint64(); got != c.percent {
-				t.Errorf("while it serves it collects at %d percent, want %d", got, c.percent)
+				t.Errorf("GOGC is %d while it serves, want %d", got, c.percent)
 			}
 			if code := s.stop(); code != exitOK {
-				t.Errorf("it ended with %d", code)
+				t.Errorf("exit code %d", code)
 			}
 		})
 	}

@@ -1,24 +1,4 @@
-# house
-
-Assembles the server from one valid configuration: a provider, the MCP endpoint, and the chain in front of it.
-The commands and the tests use it; nothing below imports it.
-
-## Use it from your own program
-
-A program in another module can serve its own tools with this package. The module path `gatehouse` is not
-downloadable, so the program's module points to a clone with a `replace`:
-
-    go mod init example.com/tools
-    go mod edit -require=gatehouse@v0.0.0 -replace=gatehouse=../gatehouse
-    go mod tidy
-    go run .
-
-The program, with the settings of [configs](../../../configs/README.md#configure) in `.env` and the
-environment:
-
-<!-- begin program: written by `go test ./cmd/gatehouse -update` -->
-```go
-// Command tools serves a tool of its own with the chain, the configuration and the providers of Gatehouse.
+// Command tools serves its own tool with the server, the configuration and the providers of Gatehouse.
 package main
 
 import (
@@ -31,7 +11,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/server"
@@ -56,16 +36,16 @@ func run(ctx context.Context, logger *slog.Logger) error {
 		return err
 	}
 	defer ln.Close()
-	h, err := house.Build(ctx, cfg, offer, logger)
+	a, err := app.New(ctx, cfg, catalog, logger)
 	if err != nil {
 		return err
 	}
 	logger.Info("serving", "resource", cfg.Resource.String(), "provider", cfg.Kind)
-	return server.Serve(ctx, ln, h.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams, Closed: h.MCP.CloseSessions})
+	return server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
+		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.MCP.CloseSessions})
 }
 
-func offer(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog {
+func catalog(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog {
 	return mcptools.Catalog{Tools: []mcptools.Tool{twice()}}
 }
 
@@ -78,5 +58,3 @@ func twice() mcptools.Tool {
 		return nil, output{Twice: 2 * in.N}, nil
 	})
 }
-```
-<!-- end program -->
