@@ -79,7 +79,7 @@ func except(why string, rules []string) map[string]string {
 }
 
 func localHarness(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuerFor(t)
+	issuer := providertest.NewIssuer(t, providertest.WithKeys())
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	public := jose.JSONWebKey{Key: private.Public()}
 	issuer.Adopt(private, jose.ES256, key(encode(must(public.Thumbprint(crypto.SHA256))))) // as the local issuer names its keys
@@ -103,7 +103,7 @@ func localHarness(t testing.TB) *providertest.Subject {
 
 // oidcSubject has a key for each of the algorithms, and at last one for ES256.
 func oidcSubject(t testing.TB, algorithms ...jose.SignatureAlgorithm) (s *providertest.Subject, settings *oidc.Settings, keys map[jose.SignatureAlgorithm]m) {
-	issuer := providertest.NewIssuerFor(t)
+	issuer := providertest.NewIssuer(t, providertest.WithKeys())
 	settings = oidc.Defaults()
 	settings.Issuer = issuer.URL()
 	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge
@@ -193,7 +193,7 @@ func looseOIDC(t testing.TB) *providertest.Subject {
 
 // scalekitHarness has what the rules need; scalekit_test.go holds the adapter against all that is known of Scalekit.
 func scalekitHarness(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuer(t, "snk_103100112351265282")
+	issuer := providertest.NewIssuer(t, providertest.WithKeyIDs("snk_103100112351265282"))
 	settings := scalekit.Defaults()
 	settings.EnvironmentURL, settings.ResourceID = issuer.URL(), scalekitID
 	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge

@@ -30,13 +30,15 @@ import (
 // TestBrokenAdaptersFail holds adapters against the suite that are sound but for one thing, and demands that each rule
 // finds it out. A rule that nothing fails would prove nothing, so there must be a defect for every rule.
 func TestBrokenAdaptersFail(t *testing.T) {
+	t.Parallel()
 	rules := map[string]providertest.Rule{}
 	for _, rule := range providertest.Rules() {
 		rules[rule.Name] = rule
 	}
 	failed := map[string]bool{}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, 8) // most of them wait most of the time
+	wg.Go(func() { t.Run("fetches the keys from a wrong path/harness", checkWrongKeysPath) })
+	slots := make(chan struct{}, 12) // most of them wait most of the time
 	for _, d := range defects() {
 		for _, name := range d.fails {
 			rule, ok := rules[name]

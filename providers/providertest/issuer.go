@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,8 +38,9 @@ type Issuer struct {
 	// Logger gets what happens in the background; by default nobody does.
 	Logger *slog.Logger
 
-	t      testing.TB
-	server *httptest.Server
+	t        testing.TB
+	server   *httptest.Server
+	keysPath string
 
 	mu        sync.Mutex
 	requests  map[string]int    // by path
@@ -50,7 +52,8 @@ type Issuer struct {
 }
 
 const (
-	keysPath   = "/keys"
+	defaultKeysPath = "/keys"
+
 	oauthPath  = "/.well-known/oauth-authorization-server"
 	openIDPath = "/.well-known/openid-configuration"
 )
@@ -62,25 +65,41 @@ type key struct {
 	public    json.RawMessage
 }
 
-// NewIssuer returns an issuer on loopback that closes with t. It publishes one RS256 key for each of kids, for the sake
-// of providers whose key ids have a shape of their own; without kids, one key with an id of its own. Its metadata is at
-// both well-known places.
-func NewIssuer(t testing.TB, kids ...string) *Issuer {
-	t.Helper()
-	if len(kids) == 0 {
-		return NewIssuerFor(t, jose.RS256)
-	}
-	i := NewIssuerFor(t)
-	for _, kid := range kids {
-		i.AddKeyAs(kid, jose.RS256)
-	}
-	return i
+// IssuerOption changes what [NewIssuer] makes.
+type IssuerOption func(*issuerOptions)
+
+type issuerOptions struct {
+	keysPath   string
+	kids       []string
+	algorithms []jose.SignatureAlgorithm
 }
 
-// NewIssuerFor is [NewIssuer] with a key for each of the algorithms. RSA keys take their time; others are made at once.
-func NewIssuerFor(t testing.TB, algorithms ...jose.SignatureAlgorithm) *Issuer {
+// WithKeysPath publishes the keys at path, which starts with a slash, instead of /keys. It is for adapters that
+// derive the address of the keys from the issuer instead of reading jwks_uri from its metadata.
+func WithKeysPath(path string) IssuerOption { return func(o *issuerOptions) { o.keysPath = path } }
+
+// WithKeyIDs publishes one RS256 key for each of kids, for providers whose key ids have a documented form.
+func WithKeyIDs(kids ...string) IssuerOption { return func(o *issuerOptions) { o.kids = kids } }
+
+// WithKeys publishes one key for each of algorithms, and none without algorithms; see [Issuer.AddKey].
+// Generating an RSA key takes a noticeable time.
+func WithKeys(algorithms ...jose.SignatureAlgorithm) IssuerOption {
+	return func(o *issuerOptions) { o.algorithms = algorithms }
+}
+
+// NewIssuer starts an issuer on loopback that is closed when t ends. By default it publishes one RS256 key at /keys.
+// Its metadata is at both well-known paths (see [Issuer.Metadata]).
+func NewIssuer(t testing.TB, options ...IssuerOption) *Issuer {
 	t.Helper()
+	o := issuerOptions{keysPath: defaultKeysPath, algorithms: []jose.SignatureAlgorithm{jose.RS256}}
+	for _, option := range options {
+		option(&o)
+	}
+	if !strings.HasPrefix(o.keysPath, "/") {
+		t.Fatalf("providertest: keys path %q does not start with a slash", o.keysPath)
+	}
 	i := &Issuer{
+		keysPath:  o.keysPath,
 		KeyPolicy: token.KeyPolicy{RefetchInterval: 50 * time.Millisecond, MaxAge: 500 * time.Millisecond},
 		Logger:    slog.New(slog.DiscardHandler),
 		t:         t,
@@ -94,7 +113,13 @@ func NewIssuerFor(t testing.TB, algorithms ...jose.SignatureAlgorithm) *Issuer {
 		i.server.CloseClientConnections() // an answer may still be hanging, on purpose
 		i.server.Close()
 	})
-	for _, alg := range algorithms {
+	if len(o.kids) > 0 {
+		for _, kid := range o.kids {
+			i.AddKeyAs(kid, jose.RS256)
+		}
+		return i
+	}
+	for _, alg := range o.algorithms {
 		i.AddKey(alg)
 	}
 	return i
@@ -104,7 +129,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	i.requests[r.URL.Path]++
 	answer, document := i.outage, i.documents[r.URL.Path]
-	if r.URL.Path == keysPath && answer == nil {
+	if r.URL.Path == i.keysPath && answer == nil {
 		answer = i.answer
 	}
 	i.mu.Unlock()
@@ -112,7 +137,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	case answer != nil:
 		answer(w, r)
 		return
-	case r.URL.Path == keysPath:
+	case r.URL.Path == i.keysPath:
 		document = i.KeySet()
 	case document == nil:
 		http.NotFound(w, r)
@@ -126,7 +151,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 func (i *Issuer) URL() string { return i.server.URL }
 
 // KeysURL returns where the keys are published.
-func (i *Issuer) KeysURL() string { return i.server.URL + keysPath }
+func (i *Issuer) KeysURL() string { return i.server.URL + i.keysPath }
 
 // Metadata returns what NewIssuer serves at the two well-known paths (RFC 8414, section 3; OpenID Connect Discovery 1.0,
 // section 4). Of the endpoints that it names only the keys exist.
@@ -159,13 +184,36 @@ func (i *Issuer) Client() *http.Client {
 }
 
 // Fetches returns how often the keys were asked for so far.
-func (i *Issuer) Fetches() int { return i.Requests(keysPath) }
+func (i *Issuer) Fetches() int { return i.Requests(i.keysPath) }
 
 // Requests returns how often path was asked for so far, answered or not.
 func (i *Issuer) Requests(path string) int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.requests[path]
+}
+
+// traffic describes which paths were requested and which are served, for a test whose adapter uses a wrong address.
+func (i *Issuer) traffic() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var b strings.Builder
+	fmt.Fprintf(&b, "requests to the issuer %s:", i.server.URL)
+	if len(i.requests) == 0 {
+		b.WriteString(" none")
+	}
+	for _, path := range slices.Sorted(maps.Keys(i.requests)) {
+		served := ""
+		if path != i.keysPath && i.documents[path] == nil {
+			served = ", 404 Not Found"
+		}
+		fmt.Fprintf(&b, "\n\t%s: %d%s", path, i.requests[path], served)
+	}
+	fmt.Fprintf(&b, "\nthe issuer serves:\n\t%s: the keys (Issuer.KeysURL; WithKeysPath changes the path)", i.keysPath)
+	for _, path := range slices.Sorted(maps.Keys(i.documents)) {
+		fmt.Fprintf(&b, "\n\t%s: JSON", path)
+	}
+	return b.String()
 }
 
 // Answer replaces the answer to requests for the keys: an outage, a slow answer, HTML. Nil restores it. A handler that

@@ -93,7 +93,7 @@ func TestWithdrawnKeysAreNotPublished(t *testing.T) {
 }
 
 func TestKeysCanHaveIdsOfTheTestsChoice(t *testing.T) {
-	issuer := providertest.NewIssuer(t, "first", "second")
+	issuer := providertest.NewIssuer(t, providertest.WithKeyIDs("first", "second"))
 	issuer.AddKeyAs("third", jose.ES256)
 	var published jose.JSONWebKeySet
 	if err := json.Unmarshal(issuer.KeySet(), &published); err != nil || len(published.Keys) != 3 {
@@ -111,7 +111,7 @@ func TestKeysCanHaveIdsOfTheTestsChoice(t *testing.T) {
 }
 
 func TestAnyKeyCanBeMadeTheOneThatSigns(t *testing.T) {
-	issuer := providertest.NewIssuer(t, "first", "second")
+	issuer := providertest.NewIssuer(t, providertest.WithKeyIDs("first", "second"))
 	issuer.AddKeyAs("third", jose.ES256)
 	p := issuer.Provider(t, mustResource(t))
 	for _, kid := range []string{"third", "first", "second", "first"} {

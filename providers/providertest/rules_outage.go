@@ -400,10 +400,13 @@ func checkHangUp(o *opened) error {
 	}
 	first, hangUp := context.WithCancel(context.Background())
 	defer hangUp()
+	var waitingSince atomic.Pointer[time.Time] // nil while the first caller is not in Verify
 	wg.Go(func() {
 		// Before a fetch is due the key is simply unknown, so the caller comes back until one is under way.
 		for first.Err() == nil {
+			waitingSince.Store(new(time.Now()))
 			_, _ = o.verify(first, token)
+			waitingSince.Store(nil)
 			time.Sleep(time.Millisecond)
 		}
 	})
@@ -414,6 +417,12 @@ func checkHangUp(o *opened) error {
 		hangUp()
 		wg.Wait()
 		return errors.New("a token with an unknown key had no keys fetched")
+	}
+	// The others must find the first caller waiting for this fetch, unless the adapter lets no caller wait.
+	for start := time.Now(); time.Since(start) < 500*time.Millisecond; time.Sleep(time.Millisecond) {
+		if since := waitingSince.Load(); since != nil && time.Since(*since) > 20*time.Millisecond {
+			break
+		}
 	}
 	var ready sync.WaitGroup
 	for range 5 {

@@ -92,6 +92,9 @@ func Run(t *testing.T, h Harness) {
 		if err := s.complete(); err != nil {
 			t.Fatalf("it is not complete: %v", err)
 		}
+		if err := s.acceptsFirstToken(); err != nil {
+			t.Fatal(err)
+		}
 		except = s.Except
 	}) {
 		return
@@ -113,6 +116,31 @@ func Run(t *testing.T, h Harness) {
 		})
 	}
 	wg.Wait()
+}
+
+// firstTokenWithin bounds how long the harness waits for the first good token. Together with openWithin it is five
+// seconds.
+const firstTokenWithin = 3 * time.Second
+
+// acceptsFirstToken opens the adapter and waits until it accepts the first good token. Every rule begins like this, so
+// an adapter with a wrong key address would fail all of them for the same reason.
+func (s *Subject) acceptsFirstToken() error {
+	o, stop, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	token := o.base.token()
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		_, err := o.verifyWithin(context.Background(), max(firstTokenWithin-time.Since(start), time.Millisecond), token)
+		if err == nil {
+			return nil
+		}
+		if time.Since(start) >= firstTokenWithin {
+			return fmt.Errorf("the first good token, %q, is not accepted within %s: %w\n%s",
+				s.Good[0].Name, firstTokenWithin, err, s.Issuer.traffic())
+		}
+	}
 }
 
 // complete says what a harness forgot.

@@ -17,7 +17,11 @@ import (
 // sound is an adapter as an outsider would write it, with nothing but what is exported: the strict verifier over the
 // issuer's keys.
 func sound(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuerFor(t)
+	return soundWith(t, providertest.NewIssuer(t, providertest.WithKeys()))
+}
+
+// soundWith is [sound] for an issuer without keys.
+func soundWith(t testing.TB, issuer *providertest.Issuer) *providertest.Subject {
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	return &providertest.Subject{
 		Issuer: issuer, Resource: mustResource(t),
@@ -61,9 +65,13 @@ func (a *adapter) Metadata() providers.Metadata {
 	}
 }
 
-func TestASoundAdapterPasses(t *testing.T) { providertest.Run(t, sound) }
+func TestASoundAdapterPasses(t *testing.T) {
+	t.Parallel()
+	providertest.Run(t, sound)
+}
 
 func TestAHarnessIsToldWhatItForgot(t *testing.T) {
+	t.Parallel()
 	rule := providertest.Rules()[0]
 	for want, forget := range map[string]func(*providertest.Subject){
 		"issuer, open and resource": func(s *providertest.Subject) { s.Open = nil },
@@ -82,6 +90,7 @@ func TestAHarnessIsToldWhatItForgot(t *testing.T) {
 
 // What was excepted is not tried again under another name.
 func TestAnExceptionHoldsForTheRulesThatTryEverything(t *testing.T) {
+	t.Parallel()
 	for _, rule := range providertest.Rules() {
 		if rule.Name != "reasons" && rule.Name != "discretion" {
 			continue
@@ -101,6 +110,7 @@ func TestAnExceptionHoldsForTheRulesThatTryEverything(t *testing.T) {
 }
 
 func TestRulesHaveNamesDemandsAndSources(t *testing.T) {
+	t.Parallel()
 	seen := map[string]bool{}
 	for _, rule := range providertest.Rules() {
 		if !regexp.MustCompile(`^[a-z-]+$`).MatchString(rule.Name) || rule.Demand == "" || rule.Source == "" || rule.Check == nil || seen[rule.Name] {

@@ -145,7 +145,7 @@ func TestNoUnknownKeyIsSettledByAnOutage(t *testing.T) {
 }
 
 func TestASignatureThatFailsUnderAKnownKeyHasTheKeysFetchedOnce(t *testing.T) {
-	i := providertest.NewIssuerFor(t)
+	i := providertest.NewIssuer(t, providertest.WithKeys())
 	keys := []crypto.Signer{newP256(t), newP256(t), newP256(t)}
 	replace := func(n int) { // as an issuer that names every key alike does when it starts again
 		if n > 0 {
@@ -197,7 +197,7 @@ func TestATokenIsCheckedByEveryKeyThatMayHaveSignedIt(t *testing.T) {
 		"with an unknown kid, where all keys have ids": {[]any{"a", "b"}, "c", "401 key_unknown"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			i := providertest.NewIssuerFor(t)
+			i := providertest.NewIssuer(t, providertest.WithKeys())
 			var signs crypto.Signer
 			for _, id := range slices.Backward(c.ids) { // each is published in front of the one before
 				key := newP256(t)
@@ -286,7 +286,7 @@ func TestTheKeyOfATokenWithoutKidMayBeOneThatCannotBeUsed(t *testing.T) {
 
 // One address must not push out of the memory what others named.
 func TestNothingIsRememberedOfAnAddressThatIsOverItsLimit(t *testing.T) {
-	i := providertest.NewIssuerFor(t, jose.ES256)
+	i := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
 	synctest.Test(t, func(t *testing.T) {
 		p := publish(t, i)
 		defer p.stop()
@@ -316,7 +316,7 @@ func TestNothingIsRememberedOfAnAddressThatIsOverItsLimit(t *testing.T) {
 }
 
 func TestAThousandUnknownKeysAreRemembered(t *testing.T) {
-	i := providertest.NewIssuerFor(t, jose.ES256)
+	i := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
 	synctest.Test(t, func(t *testing.T) {
 		tokens := make([]string, 1_001)
 		for n := range tokens {

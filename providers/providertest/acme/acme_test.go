@@ -11,7 +11,7 @@ import (
 )
 
 func acmeHarness(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuerFor(t, jose.ES256)
+	issuer := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
 	settings := &acme.Settings{Tenant: issuer.URL(), API: "api-123", KeyPolicy: issuer.KeyPolicy}
 	resource, err := providers.ParseResource("https://mcp.example.com/mcp")
 	if err != nil {

@@ -74,7 +74,7 @@ type Environment struct {
 func New(t testing.TB, config Config) *Environment {
 	t.Helper()
 	e := &Environment{
-		Signer:        providertest.NewIssuer(t, "snk_1", "snk_2"),
+		Signer:        providertest.NewIssuer(t, providertest.WithKeyIDs("snk_1", "snk_2")),
 		t:             t,
 		lifetime:      config.AccessTokenLifetime,
 		documents:     config.DocumentClient,

@@ -71,7 +71,7 @@ func TestManagementAPIDescribesTheResource(t *testing.T) {
 
 func TestManagementAPIOpensToTheEnvironmentsCredentialsOnly(t *testing.T) {
 	h := open(t)
-	stranger := providertest.NewIssuer(t, "snk_1")
+	stranger := providertest.NewIssuer(t, providertest.WithKeyIDs("snk_1"))
 	claims := changes{"client_id": h.EnvironmentClient().ID, "exp": scalekitenv.In(time.Minute)}
 	for name, c := range map[string]struct {
 		token string
