@@ -27,33 +27,33 @@ func respond(status int, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// cutOff ends the connection without an answer.
-func cutOff(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+// closeConnection ends the connection without an answer.
+func closeConnection(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
 // badAnswers are no key sets, though keys that would do come with many of them.
-func badAnswers(o *opened) map[string]http.HandlerFunc {
-	temptation := o.temptation()
+func badAnswers(o *openAdapter) map[string]http.HandlerFunc {
+	attackerKeySet := o.attackerKeySet()
 	return map[string]http.HandlerFunc{
 		"nothing":               text(``),
 		"HTML":                  text(`<!doctype html><title>` + canary + `</title>`),
 		"half of it":            text(`{"keys":[{"kty":"` + canary),
-		"2 MiB":                 text(temptation + strings.Repeat(" ", 2<<20)),
-		"a gzip bomb":           bomb(temptation),
-		"not found":             respond(http.StatusNotFound, temptation),
-		"an error":              respond(http.StatusInternalServerError, temptation),
+		"2 MiB":                 text(attackerKeySet + strings.Repeat(" ", 2<<20)),
+		"a gzip bomb":           gzipBomb(attackerKeySet),
+		"not found":             respond(http.StatusNotFound, attackerKeySet),
+		"an error":              respond(http.StatusInternalServerError, attackerKeySet),
 		"no content":            respond(http.StatusNoContent, ""),
-		"too many requests":     respond(http.StatusTooManyRequests, temptation),
-		"an outage with a date": respond(http.StatusServiceUnavailable, temptation, "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"),
-		"a cut connection":      cutOff,
-		"less than promised":    respond(http.StatusOK, temptation, "Content-Length", "10000"),
-		"no HTTP":               noHTTP,
+		"too many requests":     respond(http.StatusTooManyRequests, attackerKeySet),
+		"an outage with a date": respond(http.StatusServiceUnavailable, attackerKeySet, "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"),
+		"a cut connection":      closeConnection,
+		"less than promised":    respond(http.StatusOK, attackerKeySet, "Content-Length", "10000"),
+		"no HTTP":               notHTTP,
 	}
 }
 
 // badKeySets are JSON, but no key in them can be used.
-func badKeySets(*opened) map[string]http.HandlerFunc {
+func badKeySets(*openAdapter) map[string]http.HandlerFunc {
 	var odd []string
-	for _, jwk := range oddKeys() {
+	for _, jwk := range unusableKeys() {
 		odd = append(odd, jwk)
 	}
 	const usable = `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
@@ -70,7 +70,7 @@ func badKeySets(*opened) map[string]http.HandlerFunc {
 }
 
 // bomb is small until it is unpacked.
-func bomb(text string) http.HandlerFunc {
+func gzipBomb(text string) http.HandlerFunc {
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
 	_, _ = io.WriteString(z, text)
@@ -79,7 +79,7 @@ func bomb(text string) http.HandlerFunc {
 	return respond(http.StatusOK, packed.String(), "Content-Encoding", "gzip")
 }
 
-func noHTTP(w http.ResponseWriter, _ *http.Request) {
+func notHTTP(w http.ResponseWriter, _ *http.Request) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err == nil {
 		_, _ = io.WriteString(conn, canary+"\r\n\r\n")

@@ -12,22 +12,22 @@ import (
 )
 
 // timeAttacks are good tokens at another time, or at no time at all.
-func timeAttacks(o *opened) []attack {
+func timeAttacks(o *openAdapter) []attack {
 	base, now := o.base, time.Now()
 	raw := func(name, value string) string {
-		return base.raw(base.members(name) + fmt.Sprintf(`,%q:%s}`, name, value))
+		return base.withPayload(base.claimMembers(name) + fmt.Sprintf(`,%q:%s}`, name, value))
 	}
 	at := func(d time.Duration) int64 { return now.Add(d).Unix() }
-	expired, early, malformed := because(providers.TokenExpired), because(providers.TokenNotYetValid), because(providers.ClaimsMalformed)
+	expired, early, malformed := oneOf(providers.TokenExpired), oneOf(providers.TokenNotYetValid), oneOf(providers.ClaimsMalformed)
 	attacks := []attack{
-		{"exp missing", base.with(m{"exp": nil}), because(providers.ExpiryMissing)},
-		{"exp an hour ago", base.with(m{"exp": at(-time.Hour)}), expired},
-		{"exp just past the leeway", base.with(m{"exp": at(-o.leeway - time.Second)}), expired},
+		{"exp missing", base.withClaims(m{"exp": nil}), oneOf(providers.ExpiryMissing)},
+		{"exp an hour ago", base.withClaims(m{"exp": at(-time.Hour)}), expired},
+		{"exp just past the leeway", base.withClaims(m{"exp": at(-o.leeway - time.Second)}), expired},
 		{"exp zero", raw("exp", "0"), expired},
 		{"exp minus zero", raw("exp", "-0"), expired},
-		{"nbf in an hour", base.with(m{"nbf": at(time.Hour)}), early},
-		{"nbf a minute ahead of the leeway", base.with(m{"nbf": at(o.leeway + time.Minute)}), early}, // which a slow machine may need
-		{"iat in an hour", base.with(m{"iat": at(time.Hour)}), early},
+		{"nbf in an hour", base.withClaims(m{"nbf": at(time.Hour)}), early},
+		{"nbf a minute ahead of the leeway", base.withClaims(m{"nbf": at(o.leeway + time.Minute)}), early}, // which a slow machine may need
+		{"iat in an hour", base.withClaims(m{"iat": at(time.Hour)}), early},
 	}
 	later := fmt.Sprint(at(time.Hour))
 	for _, name := range []string{"exp", "nbf", "iat"} {
@@ -45,10 +45,10 @@ func timeAttacks(o *opened) []attack {
 }
 
 // issuerAttacks are signed by the right key in another name.
-func issuerAttacks(o *opened) []attack {
+func issuerAttacks(o *openAdapter) []attack {
 	accepted := o.claim("iss")
 	iss := o.base.want.Issuer
-	mismatch := because(providers.IssuerMismatch)
+	mismatch := oneOf(providers.IssuerMismatch)
 	scheme, rest, _ := strings.Cut(iss, "://")
 	otherScheme := map[string]string{"http": "https", "https": "http"}[scheme]
 	var attacks []attack
@@ -60,22 +60,22 @@ func issuerAttacks(o *opened) []attack {
 		"where it would like to be looked up": o.Issuer.trap(), "empty": "", "long": strings.Repeat("i", 5000), "hidden": strings.Repeat("\U000e0001", 2000),
 	} {
 		if !slices.Contains(accepted, other) {
-			attacks = append(attacks, attack{"iss is " + name, o.base.with(m{"iss": other}), mismatch})
+			attacks = append(attacks, attack{"iss is " + name, o.base.withClaims(m{"iss": other}), mismatch})
 		}
 	}
 	for name, value := range map[string]any{"a list": []string{iss}, "an object": m{"iss": iss}, "a number": 1, "null": null, "true": true} {
-		attacks = append(attacks, attack{"iss is " + name, o.base.with(m{"iss": value}), because(providers.ClaimsMalformed)})
+		attacks = append(attacks, attack{"iss is " + name, o.base.withClaims(m{"iss": value}), oneOf(providers.ClaimsMalformed)})
 	}
-	return append(attacks, attack{"iss missing", o.base.with(m{"iss": nil}), mismatch})
+	return append(attacks, attack{"iss missing", o.base.withClaims(m{"iss": nil}), mismatch})
 }
 
 // audienceAttacks are meant for somebody else (token passthrough).
-func audienceAttacks(o *opened) []attack {
+func audienceAttacks(o *openAdapter) []attack {
 	if len(o.base.want.Audience) == 0 {
 		return nil // something else binds these tokens to the resource, which near misses must show
 	}
 	accepted := o.claim("aud")
-	mismatch := because(providers.AudienceMismatch)
+	mismatch := oneOf(providers.AudienceMismatch)
 	var attacks []attack
 	seen := map[string]bool{}
 	for _, audience := range append(slices.Clone(o.base.want.Audience), o.Resource.String()) {
@@ -85,8 +85,8 @@ func audienceAttacks(o *opened) []attack {
 			}
 			seen[other] = true
 			attacks = append(attacks,
-				attack{fmt.Sprintf("aud is %.60q", other), o.base.with(m{"aud": other}), mismatch},
-				attack{fmt.Sprintf("aud lists %.60q", other), o.base.with(m{"aud": []string{other, "https://elsewhere.example"}}), mismatch})
+				attack{fmt.Sprintf("aud is %.60q", other), o.base.withClaims(m{"aud": other}), mismatch},
+				attack{fmt.Sprintf("aud lists %.60q", other), o.base.withClaims(m{"aud": []string{other, "https://elsewhere.example"}}), mismatch})
 		}
 	}
 	aud := o.base.want.Audience[0]
@@ -94,11 +94,11 @@ func audienceAttacks(o *opened) []attack {
 		"an object": m{"aud": aud}, "a number": 1, "true": true, "null": null, "a list with null": []any{aud, nil},
 		"a list with a number": []any{aud, 1}, "a list in a list": []any{[]string{aud}}, "a list with an object": []any{aud, m{}},
 	} {
-		attacks = append(attacks, attack{"aud is " + name, o.base.with(m{"aud": value}), because(providers.ClaimsMalformed)})
+		attacks = append(attacks, attack{"aud is " + name, o.base.withClaims(m{"aud": value}), oneOf(providers.ClaimsMalformed)})
 	}
 	return append(attacks,
-		attack{"aud missing", o.base.with(m{"aud": nil}), mismatch},
-		attack{"aud is an empty list", o.base.with(m{"aud": []string{}}), mismatch},
+		attack{"aud missing", o.base.withClaims(m{"aud": nil}), mismatch},
+		attack{"aud is an empty list", o.base.withClaims(m{"aud": []string{}}), mismatch},
 	)
 }
 
@@ -133,14 +133,14 @@ func similar(audience string) []string {
 	return others
 }
 
-// nameAttacks are about two readers of one token who see different claims.
-func nameAttacks(o *opened) []attack {
+// ambiguousClaimAttacks are about two readers of one token who see different claims.
+func ambiguousClaimAttacks(o *openAdapter) []attack {
 	base := o.base
-	malformed, header := because(providers.ClaimsMalformed), because(providers.TokenMalformed)
+	malformed, header := oneOf(providers.ClaimsMalformed), oneOf(providers.TokenMalformed)
 	var attacks []attack
 	for _, name := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "client_id", "cnf", "nonce"} {
 		for _, imitation := range []string{strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:]} {
-			attacks = append(attacks, attack{"claim " + imitation, base.raw(base.members() + fmt.Sprintf(`,%q:"x"}`, imitation)), malformed})
+			attacks = append(attacks, attack{"claim " + imitation, base.withPayload(base.claimMembers() + fmt.Sprintf(`,%q:"x"}`, imitation)), malformed})
 		}
 	}
 	for name, value := range base.claims {
@@ -149,8 +149,8 @@ func nameAttacks(o *opened) []attack {
 		}
 		value := mustJSON(value)
 		attacks = append(attacks,
-			attack{name + " twice", base.raw(base.members() + fmt.Sprintf(`,%q:%s}`, name, value)), malformed},
-			attack{name + " twice, once escaped", base.raw(base.members() + fmt.Sprintf(`,"\u%04x%s":%s}`, name[0], name[1:], value)), malformed})
+			attack{name + " twice", base.withPayload(base.claimMembers() + fmt.Sprintf(`,%q:%s}`, name, value)), malformed},
+			attack{name + " twice, once escaped", base.withPayload(base.claimMembers() + fmt.Sprintf(`,"\u%04x%s":%s}`, name[0], name[1:], value)), malformed})
 	}
 	for _, name := range []string{"iss", "sub", "aud", "exp"} {
 		value, ok := base.claims[name]
@@ -158,46 +158,46 @@ func nameAttacks(o *opened) []attack {
 			continue
 		}
 		attacks = append(attacks, attack{name + " only as " + strings.ToUpper(name),
-			base.raw(base.members(name) + fmt.Sprintf(`,%q:%s}`, strings.ToUpper(name), mustJSON(value))), malformed})
+			base.withPayload(base.claimMembers(name) + fmt.Sprintf(`,%q:%s}`, strings.ToUpper(name), mustJSON(value))), malformed})
 	}
-	said := func(members string) string { return base.rawHeader(members, base.payload()) }
-	behind := func(member string) string { return said(base.headMembers() + "," + member + "}") }
+	said := func(members string) string { return base.withBytes(members, base.payload()) }
+	behind := func(member string) string { return said(base.headerMembers() + "," + member + "}") }
 	before := func(member string) string {
-		return said("{" + member + "," + strings.TrimPrefix(base.headMembers(), "{") + "}")
+		return said("{" + member + "," + strings.TrimPrefix(base.headerMembers(), "{") + "}")
 	}
 	return append(attacks,
-		attack{"sub with a long s", base.raw(base.members() + `,"\u017fub":"admin"}`), malformed},
-		attack{"imitation in escapes", base.raw(base.members() + `,"\u0053ub":"admin"}`), malformed},
+		attack{"sub with a long s", base.withPayload(base.claimMembers() + `,"\u017fub":"admin"}`), malformed},
+		attack{"imitation in escapes", base.withPayload(base.claimMembers() + `,"\u0053ub":"admin"}`), malformed},
 		attack{"header alg twice, none first", before(`"alg":"none"`), header},
 		attack{"header alg twice, none last", behind(`"alg":"none"`), header},
 		attack{"header Alg beside alg", behind(`"Alg":"none"`), header},
-		attack{"header typ twice", said(base.headMembers("typ") + `,"typ":"JWT","typ":"at+jwt"}`), header},
+		attack{"header typ twice", said(base.headerMembers("typ") + `,"typ":"JWT","typ":"at+jwt"}`), header},
 		attack{"header KID beside kid", behind(`"KID":"x"`), header},
 		attack{"header Crit", behind(`"Crit":["x"]`), header},
 	)
 }
 
 // subjectAttacks name nobody.
-func subjectAttacks(o *opened) []attack {
-	attacks := []attack{{"sub missing", o.base.with(m{"sub": nil}), because(providers.SubjectMissing)}}
+func subjectAttacks(o *openAdapter) []attack {
+	attacks := []attack{{"sub missing", o.base.withClaims(m{"sub": nil}), oneOf(providers.SubjectMissing)}}
 	for name, sub := range map[string]string{"empty": "", "blank": " ", "white space": "\t\n\u2003"} {
-		attacks = append(attacks, attack{"sub is " + name, o.base.with(m{"sub": sub}), because(providers.SubjectMissing)})
+		attacks = append(attacks, attack{"sub is " + name, o.base.withClaims(m{"sub": sub}), oneOf(providers.SubjectMissing)})
 	}
 	for name, value := range map[string]any{"a number": 1, "a list": []any{1}, "an object": m{"x": 1}, "null": null, "true": true} {
-		attacks = append(attacks, attack{"sub is " + name, o.base.with(m{"sub": value}), because(providers.ClaimsMalformed)})
+		attacks = append(attacks, attack{"sub is " + name, o.base.withClaims(m{"sub": value}), oneOf(providers.ClaimsMalformed)})
 	}
 	// Each is another name to whoever issued the token, and all are one to a decoder in Go.
 	for _, half := range []string{`\ud800`, `\udfff`, `\ufffd`, `\udfff\ud800`} {
-		attacks = append(attacks, attack{"sub ends with " + half, o.base.raw(o.base.members("sub") + `,"sub":"alice` + half + `"}`), because(providers.ClaimsMalformed)})
+		attacks = append(attacks, attack{"sub ends with " + half, o.base.withPayload(o.base.claimMembers("sub") + `,"sub":"alice` + half + `"}`), oneOf(providers.ClaimsMalformed)})
 	}
-	return append(attacks, attack{"sub names two", o.base.with(m{"sub": []any{"alice", "bob"}}), because(providers.SubjectMissing)})
+	return append(attacks, attack{"sub names two", o.base.withClaims(m{"sub": []any{"alice", "bob"}}), oneOf(providers.SubjectMissing)})
 }
 
-// boundAttacks are tokens of somebody who would have to prove that they hold a key, presented as bearer tokens.
-func boundAttacks(o *opened) []attack {
-	constrained := because(providers.SenderConstrained)
+// senderConstrainedAttacks are tokens of somebody who would have to prove that they hold a key, presented as bearer tokens.
+func senderConstrainedAttacks(o *openAdapter) []attack {
+	constrained := oneOf(providers.SenderConstrained)
 	return []attack{
-		{"bound to a DPoP key", o.base.with(m{"cnf": m{"jkt": "x"}}), constrained},
-		{"bound to a certificate", o.base.with(m{"cnf": m{"x5t#S256": "x"}}), constrained},
+		{"bound to a DPoP key", o.base.withClaims(m{"cnf": m{"jkt": "x"}}), constrained},
+		{"bound to a certificate", o.base.withClaims(m{"cnf": m{"x5t#S256": "x"}}), constrained},
 	}
 }

@@ -20,7 +20,7 @@ const trapPath = "/trap"
 func (i *Issuer) trap() string { return i.URL() + trapPath }
 
 // trapped returns an error if a token made the adapter send a request.
-func (i *Issuer) trapped() error {
+func (i *Issuer) checkTrap() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for path, n := range i.requests {
@@ -31,13 +31,13 @@ func (i *Issuer) trapped() error {
 	return nil
 }
 
-// selfServiceAttacks are what an attacker can do who has only keys of his own: a header that recommends them.
-func selfServiceAttacks(o *opened) []attack {
+// untrustedKeyAttacks are what an attacker can do who has only keys of his own: a header that recommends them.
+func untrustedKeyAttacks(o *openAdapter) []attack {
 	private := newKey(o.Issuer.t, o.base.algorithm())
-	ours := func(changes m) string { return o.base.by(private, changes) }
+	ours := func(changes m) string { return o.base.signedBy(private, changes) }
 	public := jose.JSONWebKey{Key: private.Public(), KeyID: "mallory", Algorithm: string(o.base.algorithm()), Use: "sig"}
-	invalid, unknown := because(providers.SignatureInvalid), because(providers.KeyUnknown)
-	odd := because(providers.TokenMalformed, providers.HeaderRefused, providers.SignatureInvalid)
+	invalid, unknown := oneOf(providers.SignatureInvalid), oneOf(providers.KeyUnknown)
+	odd := oneOf(providers.TokenMalformed, providers.HeaderRefused, providers.SignatureInvalid)
 	trap := o.Issuer.trap()
 	attacks := []attack{
 		{"brings its own key in jwk", ours(m{"jwk": public}), invalid},
@@ -49,7 +49,7 @@ func selfServiceAttacks(o *opened) []attack {
 		{"points to keys by jku", ours(m{"jku": trap + "/jwks"}), invalid},
 		{"points to keys by jku, by its own id", ours(m{"jku": trap + "/jwks", "kid": "mallory"}), unknown},
 		{"points to a certificate by x5u", ours(m{"x5u": trap + "/cert"}), invalid},
-		{"key id that is a number", ours(m{"kid": 1}), because(providers.TokenMalformed, providers.HeaderRefused, providers.KeyUnknown)},
+		{"key id that is a number", ours(m{"kid": 1}), oneOf(providers.TokenMalformed, providers.HeaderRefused, providers.KeyUnknown)},
 	}
 	for name, kid := range map[string]string{
 		"a URL": trap + "/jwks", "a path": "../../../../dev/null", "SQL": "' UNION SELECT 'secret' --", "a command": "| curl " + trap,
@@ -70,7 +70,7 @@ func selfSigned(private crypto.Signer) string {
 }
 
 // criticalAttacks say that they must be read in another way.
-func criticalAttacks(o *opened) []attack {
+func criticalAttacks(o *openAdapter) []attack {
 	var attacks []attack
 	for name, changes := range map[string]m{
 		"crit with what nobody knows": {"crit": []string{"x"}, "x": true},
@@ -82,14 +82,14 @@ func criticalAttacks(o *opened) []attack {
 		"b64 false":                   {"b64": false},
 		"b64 false and crit":          {"b64": false, "crit": []string{"b64"}},
 	} {
-		attacks = append(attacks, attack{name, o.base.headed(changes), because(providers.HeaderRefused)})
+		attacks = append(attacks, attack{name, o.base.withHeader(changes), oneOf(providers.HeaderRefused)})
 	}
 	return attacks
 }
 
-// otherKindAttacks are good signatures of the right issuer over something that is no access token.
-func otherKindAttacks(o *opened) []attack {
-	refused, idToken := because(providers.TypeRefused), because(providers.IDToken)
+// tokenTypeAttacks are good signatures of the right issuer over something that is no access token.
+func tokenTypeAttacks(o *openAdapter) []attack {
+	refused, idToken := oneOf(providers.TypeRefused), oneOf(providers.IDToken)
 	accepted := o.types()
 	var attacks []attack
 	for _, typ := range []any{
@@ -100,15 +100,15 @@ func otherKindAttacks(o *opened) []attack {
 		if said, ok := typ.(string); ok && said != "" && accepted[strings.ToLower(said)] != nil {
 			continue
 		}
-		attacks = append(attacks, attack{fmt.Sprintf("typ %.40q", fmt.Sprint(typ)), o.base.headed(m{"typ": typ}), refused})
+		attacks = append(attacks, attack{fmt.Sprintf("typ %.40q", fmt.Sprint(typ)), o.base.withHeader(m{"typ": typ}), refused})
 	}
-	attacks = append(attacks, attack{"typ null", o.base.headed(m{"typ": null}), refused})
+	attacks = append(attacks, attack{"typ null", o.base.withHeader(m{"typ": null}), refused})
 	if accepted[""] == nil {
-		attacks = append(attacks, attack{"typ missing", o.base.headed(m{"typ": nil}), refused})
+		attacks = append(attacks, attack{"typ missing", o.base.withHeader(m{"typ": nil}), refused})
 	}
-	for typ, mint := range accepted {
+	for typ, template := range accepted {
 		add := func(name string, want []providers.Reason, changes m) {
-			attacks = append(attacks, attack{fmt.Sprintf("%s, with typ %q", name, typ), mint.with(changes), want})
+			attacks = append(attacks, attack{fmt.Sprintf("%s, with typ %q", name, typ), template.withClaims(changes), want})
 		}
 		add("ID token with nonce", idToken, m{"nonce": canary})
 		add("ID token with at_hash", idToken, m{"at_hash": canary})
@@ -117,39 +117,39 @@ func otherKindAttacks(o *opened) []attack {
 		add("logout token", refused, m{"events": m{"http://schemas.openid.net/event/backchannel-logout": m{}}})
 		// Whoever accepts tokens that name neither a client nor scopes cannot tell this one by its claims.
 		bare := m{}
-		for name := range mint.claims {
+		for name := range template.claims {
 			bare[name] = nil
 		}
 		for _, name := range []string{"iss", "sub", "aud", "exp", "iat", "canary"} {
 			delete(bare, name)
 		}
-		if mint.want.Client != "" || mint.want.Scopes != nil {
+		if template.want.Client != "" || template.want.Scopes != nil {
 			add("ID token with next to nothing in it", nil, bare)
 		}
 	}
 	return attacks
 }
 
-// ownTypes are what tokens that are no access tokens say of themselves, as issuers spell it.
-var ownTypes = []string{
+// otherTokenTypes are what tokens that are no access tokens say of themselves, as issuers spell it.
+var otherTokenTypes = []string{
 	"refresh", "Refresh", "refresh_token", "refresh-token", "refreshToken", "REFRESH_TOKEN", "Offline", "offline",
 	"ID", "id", "id_token", "id-token", "idToken", "Logout", "logout", "logout_token", "logout-token",
 	"Serialized-ID", "serialized_id", "serializedId",
 }
 
-// ownTypeAttacks are good access tokens in everything but what a claim calls them. The header says nothing,
+// typeClaimAttacks are good access tokens in everything but what a claim calls them. The header says nothing,
 // as it does at most issuers.
-func ownTypeAttacks(o *opened) []attack {
+func typeClaimAttacks(o *openAdapter) []attack {
 	var attacks []attack
-	for typ, mint := range o.types() {
+	for typ, template := range o.types() {
 		for _, claim := range []string{"typ", "type", "token_use", "token_type", "tokenType"} {
-			values := ownTypes
+			values := otherTokenTypes
 			if claim != "typ" {
 				values = []string{"refresh-token", "Refresh_Token", "id"} // the spellings are those of typ
 			}
 			for _, value := range values {
 				name := fmt.Sprintf("%s is %s, with typ %q", claim, value, typ)
-				attacks = append(attacks, attack{name, mint.with(m{claim: value}), because(providers.TypeRefused)})
+				attacks = append(attacks, attack{name, template.withClaims(m{claim: value}), oneOf(providers.TypeRefused)})
 			}
 		}
 	}

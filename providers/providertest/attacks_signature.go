@@ -16,12 +16,12 @@ import (
 	"gatehouse/providers"
 )
 
-func because(reasons ...providers.Reason) []providers.Reason { return reasons }
+func oneOf(reasons ...providers.Reason) []providers.Reason { return reasons }
 
 // algorithmAttacks say an algorithm that is none, or that the adapter does not accept.
-func algorithmAttacks(o *opened) []attack {
+func algorithmAttacks(o *openAdapter) []attack {
 	accepted := o.algorithms()
-	refused := because(providers.AlgorithmRefused)
+	refused := oneOf(providers.AlgorithmRefused)
 	var attacks []attack
 	for _, alg := range []any{
 		"none", "None", "NONE", "nOnE", "none ", "\u017fone", "", "rs256", "RS256 ", " RS256", "RS256\x00", "XS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -30,42 +30,42 @@ func algorithmAttacks(o *opened) []attack {
 		if said, ok := alg.(string); ok && accepted[jose.SignatureAlgorithm(said)] != nil {
 			continue
 		}
-		token := o.base.headed(m{"alg": alg})
+		token := o.base.withHeader(m{"alg": alg})
 		attacks = append(attacks,
 			attack{fmt.Sprintf("alg %q over a good signature", alg), token, refused},
 			attack{fmt.Sprintf("alg %q without a signature", alg), token[:strings.LastIndexByte(token, '.')+1], refused})
 	}
 	return append(attacks,
-		attack{"alg none and nothing else", Assemble([]byte(`{"alg":"none"}`), []byte(o.base.payload()), nil), because(providers.AlgorithmRefused, providers.TypeRefused)},
-		attack{"alg missing", o.base.headed(m{"alg": nil}), refused},
-		attack{"alg null", o.base.headed(m{"alg": null}), refused},
-		attack{"alg that is a whole novel", o.base.headed(m{"alg": strings.Repeat("\U000e0001", 2000)}), refused},
+		attack{"alg none and nothing else", Assemble([]byte(`{"alg":"none"}`), []byte(o.base.payload()), nil), oneOf(providers.AlgorithmRefused, providers.TypeRefused)},
+		attack{"alg missing", o.base.withHeader(m{"alg": nil}), refused},
+		attack{"alg null", o.base.withHeader(m{"alg": null}), refused},
+		attack{"alg that is a whole novel", o.base.withHeader(m{"alg": strings.Repeat("\U000e0001", 2000)}), refused},
 	)
 }
 
 // keyConfusionAttacks use public keys as HMAC secrets.
-func keyConfusionAttacks(o *opened) []attack {
+func keyConfusionAttacks(o *openAdapter) []attack {
 	var attacks []attack
-	for alg, mint := range o.algorithms() {
-		payload := []byte(mint.payload())
-		for spelling, secret := range PublicEncodings(mint.key.private.Public(), mint.key.id) {
+	for alg, template := range o.algorithms() {
+		payload := []byte(template.payload())
+		for spelling, secret := range PublicEncodings(template.key.private.Public(), template.key.id) {
 			attacks = append(attacks,
 				attack{fmt.Sprintf("HS256 by the public %s key as %s", alg, spelling),
-					SignBytes("HS256", secret, mustJSON(merged(mint.header, m{"alg": "HS256"})), payload), because(providers.AlgorithmRefused)},
+					SignBytes("HS256", secret, mustJSON(merged(template.header, m{"alg": "HS256"})), payload), oneOf(providers.AlgorithmRefused)},
 				attack{fmt.Sprintf("HMAC by the public %s key as %s that says %s", alg, spelling, alg),
-					SignBytes("HS256", secret, mustJSON(mint.header), payload), because(providers.SignatureInvalid)})
+					SignBytes("HS256", secret, mustJSON(template.header), payload), oneOf(providers.SignatureInvalid)})
 		}
 	}
 	return attacks
 }
 
 // signatureAttacks come with a signature that nobody made for them.
-func signatureAttacks(o *opened) []attack {
-	invalid, malformed := because(providers.SignatureInvalid), because(providers.TokenMalformed)
+func signatureAttacks(o *openAdapter) []attack {
+	invalid, malformed := oneOf(providers.SignatureInvalid), oneOf(providers.TokenMalformed)
 	var attacks []attack
-	for alg, mint := range o.algorithms() {
-		header, payload, signature := mint.parts()
-		_, otherPayload, otherSignature := cut(mint.with(m{"sub": "bob"}))
+	for alg, template := range o.algorithms() {
+		header, payload, signature := template.parts()
+		_, otherPayload, otherSignature := splitToken(template.withClaims(m{"sub": "bob"}))
 		raw := decode(signature)
 		add := func(name string, want []providers.Reason, parts ...string) {
 			attacks = append(attacks, attack{fmt.Sprintf("%s: %s", alg, name), strings.Join(parts, "."), want})
@@ -74,28 +74,28 @@ func signatureAttacks(o *opened) []attack {
 			add(name, invalid, header, payload, base64.RawURLEncoding.EncodeToString(signature))
 		}
 		stranger := newKey(o.Issuer.t, alg)
-		add("forged by a stranger's key under our key id", invalid, mint.by(stranger, nil))
-		add("signed by a key that was never published", because(providers.KeyUnknown), mint.by(stranger, m{"kid": "never-published"}))
+		add("forged by a stranger's key under our key id", invalid, template.signedBy(stranger, nil))
+		add("signed by a key that was never published", oneOf(providers.KeyUnknown), template.signedBy(stranger, m{"kid": "never-published"}))
 		add("no signature", invalid, header, payload, "")
 		add("the signature of another token", invalid, header, payload, otherSignature)
 		add("the payload of another token", invalid, header, otherPayload, signature)
-		add("its parts in another order", because(providers.AlgorithmRefused, providers.TokenMalformed), payload, header, signature)
+		add("its parts in another order", oneOf(providers.AlgorithmRefused, providers.TokenMalformed), payload, header, signature)
 		add("a signature with base64 padding", malformed, header, payload, signature+"==")
 		add("a signature in standard base64", malformed, header, payload, signature[:len(signature)-4]+"+/+/")
-		if loose, ok := looseEnd(signature); ok {
+		if loose, ok := setUnusedBits(signature); ok {
 			add("a signature with one bit more in its last letter", malformed, header, payload, loose)
 		}
 		signed("a signature of zeros", make([]byte, len(raw)))
 		signed("a signature one byte short", raw[:len(raw)-1])
 		signed("a signature with a zero in front", append([]byte{0}, raw...))
 		signed("a signature with a zero behind", append(slices.Clone(raw), 0))
-		switch private := mint.key.private.(type) {
+		switch private := template.key.private.(type) {
 		case *rsa.PrivateKey:
 			twin := jose.PS256
 			if alg == jose.PS256 {
 				twin = jose.RS256
 			}
-			add(fmt.Sprintf("%s said, %s done", alg, twin), invalid, SignBytes(twin, private, []byte(mint.goodHeader()), []byte(mint.payload())))
+			add(fmt.Sprintf("%s said, %s done", alg, twin), invalid, SignBytes(twin, private, []byte(template.goodHeader()), []byte(template.payload())))
 		case *ecdsa.PrivateKey:
 			half := len(raw) / 2
 			r, s := raw[:half], raw[half:]
@@ -119,15 +119,15 @@ func signatureAttacks(o *opened) []attack {
 				continue
 			}
 			otherHeader, _, _ := neighbour.parts()
-			add(fmt.Sprintf("the header of an %s token", other), because(providers.SignatureInvalid, providers.KeyUnknown), otherHeader, payload, signature)
-			add(fmt.Sprintf("%s said, by the key of %s", alg, other), because(providers.KeyUnknown, providers.SignatureInvalid),
-				signAs(neighbour.key, merged(mint.header, m{"kid": neighbour.key.id}), mint.claims))
+			add(fmt.Sprintf("the header of an %s token", other), oneOf(providers.SignatureInvalid, providers.KeyUnknown), otherHeader, payload, signature)
+			add(fmt.Sprintf("%s said, by the key of %s", alg, other), oneOf(providers.KeyUnknown, providers.SignatureInvalid),
+				signAs(neighbour.key, merged(template.header, m{"kid": neighbour.key.id}), template.claims))
 		}
 	}
 	return attacks
 }
 
-func cut(token string) (header, payload, signature string) {
+func splitToken(token string) (header, payload, signature string) {
 	parts := strings.Split(token, ".")
 	return parts[0], parts[1], parts[2]
 }
@@ -141,7 +141,7 @@ func decode(part string) []byte {
 }
 
 // looseEnd sets a bit of the last letter that stands for nothing, if there is one. A lax decoder sees no difference.
-func looseEnd(part string) (string, bool) {
+func setUnusedBits(part string) (string, bool) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	if len(part)%4 < 2 {
 		return "", false

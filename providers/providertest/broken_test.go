@@ -50,9 +50,9 @@ func TestBrokenAdaptersFail(t *testing.T) {
 			wg.Go(func() {
 				defer func() { <-slots }()
 				t.Run(d.name+"/"+name, func(t *testing.T) {
-					subject := sound(t)
-					subject.Patience = 700 * time.Millisecond
-					d.spoil(t, subject)
+					subject := soundAdapter(t)
+					subject.Timeout = 700 * time.Millisecond
+					d.apply(t, subject)
 					err := rule.Check(subject)
 					if err == nil {
 						t.Fatalf("the adapter %s, and %s does not notice", d.name, name)
@@ -73,43 +73,43 @@ func TestBrokenAdaptersFail(t *testing.T) {
 // defect is one thing that is wrong with an adapter, and the rules that must find it out.
 type defect struct {
 	name  string
-	spoil func(testing.TB, *providertest.Subject)
+	apply func(testing.TB, *providertest.Subject)
 	fails []string
 }
 
 func defects() []defect {
 	return []defect{
-		{"checks no signature", keysInstead(func(oidc.KeySet) oidc.KeySet { return anySignature{} }), []string{"signatures", "key-confusion", "self-service"}},
+		{"checks no signature", replacingKeys(func(oidc.KeySet) oidc.KeySet { return anySignature{} }), []string{"signatures", "key-confusion", "untrusted-keys"}},
 		{"accepts alg none", verifying(acceptNone), []string{"algorithms"}},
 		{"takes a public key for a secret", verifying(acceptHMAC), []string{"key-confusion"}},
-		{"trusts the key in the header", verifying(acceptEmbeddedKeys), []string{"self-service"}},
-		{"follows jku", verifying(lookUp("jku", 0)), []string{"self-service"}},
-		{"looks up whatever issuer a token names", verifying(lookUp("iss", 1)), []string{"issuers"}},
-		{"accepts any issuer", forgiving(providers.IssuerMismatch), []string{"issuers"}},
-		{"accepts any audience", forgiving(providers.AudienceMismatch), []string{"audiences", "near-misses"}},
-		{"checks no expiry", forgiving(providers.TokenExpired, providers.ExpiryMissing), []string{"times"}},
-		{"accepts tokens from the future", forgiving(providers.TokenNotYetValid), []string{"times"}},
-		{"accepts ID tokens", forgiving(providers.IDToken), []string{"other-kinds"}},
-		{"accepts any typ", forgiving(providers.TypeRefused), []string{"other-kinds"}},
-		{"accepts refresh tokens", verifying(acceptOwnTypes("typ", "type", "token_use", "token_type", "tokenType")), []string{"own-types"}},
-		{"looks for the type of a token in token_use only", verifying(acceptOwnTypes("typ", "type", "token_type", "tokenType")), []string{"own-types"}},
+		{"trusts the key in the header", verifying(acceptEmbeddedKeys), []string{"untrusted-keys"}},
+		{"follows jku", verifying(fetchNamedURL("jku", 0)), []string{"untrusted-keys"}},
+		{"looks up whatever issuer a token names", verifying(fetchNamedURL("iss", 1)), []string{"issuers"}},
+		{"accepts any issuer", ignoring(providers.IssuerMismatch), []string{"issuers"}},
+		{"accepts any audience", ignoring(providers.AudienceMismatch), []string{"audiences", "near-misses"}},
+		{"checks no expiry", ignoring(providers.TokenExpired, providers.ExpiryMissing), []string{"lifetimes"}},
+		{"accepts tokens from the future", ignoring(providers.TokenNotYetValid), []string{"lifetimes"}},
+		{"accepts ID tokens", ignoring(providers.IDToken), []string{"token-types"}},
+		{"accepts any typ", ignoring(providers.TypeRefused), []string{"token-types"}},
+		{"accepts refresh tokens", verifying(acceptTypeClaims("typ", "type", "token_use", "token_type", "tokenType")), []string{"type-claims"}},
+		{"looks for the type of a token in token_use only", verifying(acceptTypeClaims("typ", "type", "token_type", "tokenType")), []string{"type-claims"}},
 		{"takes null for a value", verifying(refuseNull), []string{"null-claims"}},
-		{"ignores crit", forgiving(providers.HeaderRefused), []string{"critical-headers"}},
-		{"reads claims in any case, and the last of two", forgiving(providers.ClaimsMalformed), []string{"ambiguous-names"}},
-		{"accepts tokens of nobody", forgiving(providers.SubjectMissing), []string{"subjects"}},
-		{"takes bound tokens for bearer tokens", forgiving(providers.SenderConstrained), []string{"sender-constrained"}},
-		{"uses a key for anything", forgiving(providers.KeyUnknown), []string{"key-purpose"}},
-		{"panics on a null payload", verifying(panicOnNull), []string{"shapes"}},
-		{"repairs what it is sent", verifying(repair), []string{"shapes", "signatures"}},
-		{"reads the JSON serialisation too", verifying(acceptJSON), []string{"shapes"}},
-		{"prints the token in its error", refusing(func(token string, err error) error { return fmt.Errorf("%w: %s", err, token) }), []string{"discretion"}},
-		{"prints a claim in its error", refusing(func(token string, err error) error { return fmt.Errorf("%w: %s", err, member(token, 1, "jti")) }), []string{"discretion"}},
+		{"ignores crit", ignoring(providers.HeaderRefused), []string{"critical-headers"}},
+		{"reads claims in any case, and the last of two", ignoring(providers.ClaimsMalformed), []string{"ambiguous-claims"}},
+		{"accepts tokens of nobody", ignoring(providers.SubjectMissing), []string{"subjects"}},
+		{"takes bound tokens for bearer tokens", ignoring(providers.SenderConstrained), []string{"sender-constrained"}},
+		{"uses a key for anything", ignoring(providers.KeyUnknown), []string{"key-purpose"}},
+		{"panics on a null payload", verifying(panicOnNull), []string{"malformed-tokens"}},
+		{"repairs what it is sent", verifying(trimToken), []string{"malformed-tokens", "signatures"}},
+		{"reads the JSON serialisation too", verifying(acceptJSON), []string{"malformed-tokens"}},
+		{"prints the token in its error", refusing(func(token string, err error) error { return fmt.Errorf("%w: %s", err, token) }), []string{"no-leaks"}},
+		{"prints a claim in its error", refusing(func(token string, err error) error { return fmt.Errorf("%w: %s", err, member(token, 1, "jti")) }), []string{"no-leaks"}},
 		{"logs the token", wrapping(func(p *parts) providers.Provider {
 			return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) {
 				p.info.Logger.Debug("verifying", "token", token)
 				return p.Verify(ctx, token)
 			}}
-		}), []string{"discretion"}},
+		}), []string{"no-leaks"}},
 		{"gives no reasons", refusing(func(_ string, err error) error { return outcome(err) }), []string{"reasons"}},
 		{"gives the same reason for everything", refusing(func(_ string, err error) error {
 			return fmt.Errorf("%w: %w", outcome(err), &providers.Error{Reason: providers.TokenMalformed})
@@ -131,10 +131,10 @@ func defects() []defect {
 			}
 			return p.Verify(ctx, token)
 		}), []string{"good-tokens"}},
-		{"answers with the caller before", wrapping(answerLate), []string{"concurrency"}},
-		{"remembers tokens for ever", remembering(func(token string) string { return token }), []string{"remembered-tokens", "withdrawn-key"}},
-		{"remembers tokens by what they say", remembering(func(token string) string { return token[:strings.LastIndexByte(token, '.')+1] }), []string{"remembered-tokens"}},
-		{"remembers tokens by their signature", remembering(func(token string) string { return token[strings.LastIndexByte(token, '.')+1:] }), []string{"remembered-tokens"}},
+		{"answers with the caller before", wrapping(returnPreviousCaller), []string{"concurrency"}},
+		{"remembers tokens for ever", caching(func(token string) string { return token }), []string{"cached-tokens", "withdrawn-key"}},
+		{"remembers tokens by what they say", caching(func(token string) string { return token[:strings.LastIndexByte(token, '.')+1] }), []string{"cached-tokens"}},
+		{"remembers tokens by their signature", caching(func(token string) string { return token[strings.LastIndexByte(token, '.')+1:] }), []string{"cached-tokens"}},
 		{"describes another resource", describing(func(m *providers.Metadata) { m.Resource += "/" }), []string{"metadata"}},
 		{"says nobody to sign in at", describing(func(m *providers.Metadata) { m.AuthorizationServers = nil }), []string{"metadata"}},
 		{"sends people to sign in in the clear", describing(func(m *providers.Metadata) { m.AuthorizationServers = []string{"http://login.example"} }), []string{"metadata"}},
@@ -145,44 +145,44 @@ func defects() []defect {
 		{"refetches at each unknown kid", func(t testing.TB, s *providertest.Subject) {
 			s.Issuer.KeyPolicy.RefetchInterval = time.Second // or a slow machine would not get round to more
 			policy(func(p *token.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
-		}, []string{"unknown-kid-brake"}},
+		}, []string{"unknown-key-limit"}},
 		{"calls a key bad that it did not look up yet", refusing(func(_ string, err error) error {
 			if providers.ReasonOf(err) == providers.KeysUnavailable {
 				return fmt.Errorf("%w: no such key", providers.ErrInvalidToken)
 			}
 			return err
-		}), []string{"rotation-in-a-row"}},
+		}), []string{"repeated-rotation"}},
 		{"never decides about an unknown key", refusing(func(_ string, err error) error {
 			if providers.ReasonOf(err) == providers.KeyUnknown {
 				return fmt.Errorf("%w: no such key", providers.ErrUnavailable)
 			}
 			return err
-		}), []string{"unknown-kid-brake"}},
+		}), []string{"unknown-key-limit"}},
 		{"lets certificates decide", fetching(withCertificates), []string{"certificates"}},
 		{"keeps withdrawn keys", policy(func(p *token.KeyPolicy) { p.MaxAge = time.Hour }), []string{"withdrawn-key"}},
-		{"never looks for new keys", fetchingOnce, []string{"rotation", "withdrawn-key", "odd-keys", "key-purpose"}},
-		{"reads the key set as a whole or not at all", fetching(wholeOrNothing), []string{"odd-keys"}},
-		{"follows redirects", following, []string{"redirects"}},
-		{"takes any status for an answer", fetching(anyStatus), []string{"bad-answers"}},
-		{"reads answers of any length", fetching(anyLength), []string{"bad-answers"}},
+		{"never looks for new keys", fetchOnce, []string{"rotation", "withdrawn-key", "unusable-keys", "key-purpose"}},
+		{"reads the key set as a whole or not at all", fetching(failOnAnyBadKey), []string{"unusable-keys"}},
+		{"follows redirects", followRedirects, []string{"redirects"}},
+		{"takes any status for an answer", fetching(anyStatus), []string{"bad-responses"}},
+		{"reads answers of any length", fetching(anyLength), []string{"bad-responses"}},
 		{"does not hear that the issuer is busy", func(t testing.TB, s *providertest.Subject) {
 			s.Issuer.KeyPolicy.MaxAge = 2 * time.Second // or a slow machine would be as late as a polite adapter
-			fetching(notBusy)(t, s)
-		}, []string{"busy-endpoint"}},
-		{"waits for the issuer when it opens", openWaiting, []string{"open"}},
+			fetching(ignoreRetryAfter)(t, s)
+		}, []string{"retry-after"}},
+		{"waits for the issuer when it opens", openAfterFetch, []string{"open"}},
 		{"does not open without the issuer", openOnlyWithKeys, []string{"down-at-start"}},
-		{"reports keys before it has any", wrapping(func(p *parts) providers.Provider { return hopeful{p} }), []string{"down-at-start"}},
-		{"never recovers from a bad start", wrapping(stickToTheFirst), []string{"down-at-start"}},
-		{"fetches for each of the first callers", wrapping(fetchForEach), []string{"first-requests"}},
+		{"reports keys before it has any", wrapping(func(p *parts) providers.Provider { return alwaysUsable{p} }), []string{"down-at-start"}},
+		{"never recovers from a bad start", wrapping(keepFirstError), []string{"down-at-start"}},
+		{"fetches for each of the first callers", wrapping(fetchForEach), []string{"concurrent-start"}},
 		{"calls an outage an invalid token", refusing(func(_ string, err error) error {
 			return fmt.Errorf("%w: %s", providers.ErrInvalidToken, providers.ReasonOf(err))
-		}), []string{"outage", "down-at-start", "bad-answers", "bad-key-sets", "redirects", "busy-endpoint", "hang-up"}},
-		{"lets everybody in during an outage", wrapping(failOpen), []string{"outage", "down-at-start", "bad-answers"}},
-		{"forgets its keys when they cannot be renewed", wrapping(forgetful), []string{"outage", "bad-answers", "bad-key-sets", "redirects", "busy-endpoint"}},
-		{"repeats what the issuer sent", wrapping(repeatUpstream), []string{"bad-answers", "bad-key-sets"}},
-		{"verifies one token at a time", wrapping(oneAtATime), []string{"hung-endpoint", "dripping-endpoint"}},
-		{"lets callers share the first one's patience", wrapping(shareCalls), []string{"hang-up"}},
-		{"goes on when it should have ended", withoutEnd, []string{"end"}},
+		}), []string{"outage", "down-at-start", "bad-responses", "bad-key-sets", "redirects", "retry-after", "canceled-caller"}},
+		{"lets everybody in during an outage", wrapping(failOpen), []string{"outage", "down-at-start", "bad-responses"}},
+		{"forgets its keys when they cannot be renewed", wrapping(dropKeysOnProblem), []string{"outage", "bad-responses", "bad-key-sets", "redirects", "retry-after"}},
+		{"repeats what the issuer sent", wrapping(quoteUpstream), []string{"bad-responses", "bad-key-sets"}},
+		{"verifies one token at a time", wrapping(serializeCalls), []string{"hung-endpoint", "slow-endpoint"}},
+		{"lets callers share the first one's patience", wrapping(shareCalls), []string{"canceled-caller"}},
+		{"goes on when it should have ended", neverStop, []string{"shutdown"}},
 	}
 }
 
@@ -250,8 +250,8 @@ func identifying(change func(*providers.Identity)) func(testing.TB, *providertes
 	})
 }
 
-// remembering accepts what has the same key as something that was accepted before.
-func remembering(key func(token string) string) func(testing.TB, *providertest.Subject) {
+// caching accepts what has the same key as something that was accepted before.
+func caching(key func(token string) string) func(testing.TB, *providertest.Subject) {
 	return wrapping(func(p *parts) providers.Provider {
 		var known sync.Map
 		return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) {
@@ -282,20 +282,20 @@ func describing(change func(*providers.Metadata)) func(testing.TB, *providertest
 	})
 }
 
-// forgiving leaves out one check of the strict verifier: a token that it refuses for one of these reasons is accepted, if
+// ignoring leaves out one check of the strict verifier: a token that it refuses for one of these reasons is accepted, if
 // its signature holds.
-func forgiving(reasons ...providers.Reason) func(testing.TB, *providertest.Subject) {
+func ignoring(reasons ...providers.Reason) func(testing.TB, *providertest.Subject) {
 	return verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 		id, err := p.Verify(ctx, token)
-		if slices.Contains(reasons, providers.ReasonOf(err)) && holds(p.issuer, token) {
+		if slices.Contains(reasons, providers.ReasonOf(err)) && validSignature(p.issuer, token) {
 			return laxIdentity(token), nil
 		}
 		return id, err
 	})
 }
 
-// holds reports whether an ES256 signature is by a key that is published under the token's kid, whatever that is for.
-func holds(issuer *providertest.Issuer, token string) bool {
+// validSignature reports whether an ES256 signature is by a key that is published under the token's kid, whatever that is for.
+func validSignature(issuer *providertest.Issuer, token string) bool {
 	var set struct {
 		Keys []struct{ Kid, X, Y string } `json:"keys"`
 	}
@@ -347,8 +347,8 @@ func member(token string, n int, name string) string {
 	return text
 }
 
-// rebuilt is an adapter whose strict verifier has other keys, rules of time or ways to fetch.
-func rebuilt(build func(ctx context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet)) func(testing.TB, *providertest.Subject) {
+// withKeySet is an adapter whose strict verifier has other keys, rules of time or ways to fetch.
+func withKeySet(build func(ctx context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet)) func(testing.TB, *providertest.Subject) {
 	return func(_ testing.TB, s *providertest.Subject) {
 		s.Open = func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 			keys, wrap := build(ctx, s, info)
@@ -362,32 +362,32 @@ func rebuilt(build func(ctx context.Context, s *providertest.Subject, info provi
 	}
 }
 
-func keySet(s *providertest.Subject, info providers.ServerInfo, client *http.Client, policy token.KeyPolicy) *token.KeySet {
+func newKeySet(s *providertest.Subject, info providers.ServerInfo, client *http.Client, policy token.KeyPolicy) *token.KeySet {
 	return token.NewKeySet(token.KeySource{
 		URL: func(context.Context) (string, error) { return s.Issuer.KeysURL(), nil }, Client: client,
 	}, policy, info.Logger)
 }
 
-func keysInstead(wrap func(oidc.KeySet) oidc.KeySet) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
-		return keySet(s, info, s.Issuer.Client(), s.Issuer.KeyPolicy), wrap
+func replacingKeys(wrap func(oidc.KeySet) oidc.KeySet) func(testing.TB, *providertest.Subject) {
+	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+		return newKeySet(s, info, s.Issuer.Client(), s.Issuer.KeyPolicy), wrap
 	})
 }
 
 func policy(change func(*token.KeyPolicy)) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		p := s.Issuer.KeyPolicy
 		change(&p)
-		return keySet(s, info, s.Issuer.Client(), p), nil
+		return newKeySet(s, info, s.Issuer.Client(), p), nil
 	})
 }
 
 // fetching changes every answer of the issuer before the adapter sees it.
 func fetching(change func(*http.Response) error) func(testing.TB, *providertest.Subject) {
-	return rebuilt(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		client := s.Issuer.Client()
 		client.Transport = changed{client.Transport, change}
-		return keySet(s, info, client, s.Issuer.KeyPolicy), nil
+		return newKeySet(s, info, client, s.Issuer.KeyPolicy), nil
 	})
 }
 
@@ -408,8 +408,8 @@ func (c changed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// fetchingOnce reads the same answer for ever.
-func fetchingOnce(t testing.TB, s *providertest.Subject) {
+// fetchOnce reads the same answer for ever.
+func fetchOnce(t testing.TB, s *providertest.Subject) {
 	var (
 		mu    sync.Mutex
 		first []byte
@@ -426,7 +426,7 @@ func fetchingOnce(t testing.TB, s *providertest.Subject) {
 	})(t, s)
 }
 
-func wholeOrNothing(resp *http.Response) error {
+func failOnAnyBadKey(resp *http.Response) error {
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err
@@ -464,18 +464,18 @@ func anyLength(resp *http.Response) error {
 	return err
 }
 
-func notBusy(resp *http.Response) error {
+func ignoreRetryAfter(resp *http.Response) error {
 	if resp.StatusCode >= 400 {
 		resp.StatusCode = http.StatusInternalServerError
 	}
 	return nil
 }
 
-func following(t testing.TB, s *providertest.Subject) {
-	rebuilt(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+func followRedirects(t testing.TB, s *providertest.Subject) {
+	withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
 		client := s.Issuer.Client()
 		client.CheckRedirect = nil
-		return keySet(s, info, client, s.Issuer.KeyPolicy), nil
+		return newKeySet(s, info, client, s.Issuer.KeyPolicy), nil
 	})(t, s)
 }
 
@@ -516,8 +516,8 @@ func acceptEmbeddedKeys(p *parts, ctx context.Context, token string) (*providers
 	return p.Verify(ctx, token)
 }
 
-// lookUp makes a request to whatever URL a token has in a member. What comes back does not matter.
-func lookUp(name string, part int) func(*parts, context.Context, string) (*providers.Identity, error) {
+// fetchNamedURL makes a request to whatever URL a token has in a member. What comes back does not matter.
+func fetchNamedURL(name string, part int) func(*parts, context.Context, string) (*providers.Identity, error) {
 	return func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 		if address := member(token, part, name); strings.HasPrefix(address, p.issuer.URL()+"/") {
 			if resp, err := p.issuer.Client().Get(address); err == nil {
@@ -528,12 +528,12 @@ func lookUp(name string, part int) func(*parts, context.Context, string) (*provi
 	}
 }
 
-// acceptOwnTypes accepts tokens that one of the claims calls something other than an access token.
-func acceptOwnTypes(claims ...string) func(*parts, context.Context, string) (*providers.Identity, error) {
+// acceptTypeClaims accepts tokens that one of the claims calls something other than an access token.
+func acceptTypeClaims(claims ...string) func(*parts, context.Context, string) (*providers.Identity, error) {
 	return func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 		id, err := p.Verify(ctx, token)
 		said := func(name string) bool { return member(token, 1, name) != "" }
-		if providers.ReasonOf(err) == providers.TypeRefused && slices.ContainsFunc(claims, said) && holds(p.issuer, token) {
+		if providers.ReasonOf(err) == providers.TypeRefused && slices.ContainsFunc(claims, said) && validSignature(p.issuer, token) {
 			return laxIdentity(token), nil
 		}
 		return id, err
@@ -555,7 +555,7 @@ func panicOnNull(p *parts, ctx context.Context, token string) (*providers.Identi
 	return p.Verify(ctx, token)
 }
 
-func repair(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
+func trimToken(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 	return p.Verify(ctx, strings.TrimRight(strings.TrimSpace(token), "=\x00"))
 }
 
@@ -570,8 +570,8 @@ func acceptJSON(p *parts, ctx context.Context, token string) (*providers.Identit
 	return p.Verify(ctx, token)
 }
 
-// answerLate keeps the last identity in a field that all callers share.
-func answerLate(p *parts) providers.Provider {
+// returnPreviousCaller keeps the last identity in a field that all callers share.
+func returnPreviousCaller(p *parts) providers.Provider {
 	var (
 		mu   sync.Mutex
 		last *providers.Identity
@@ -591,7 +591,7 @@ func answerLate(p *parts) providers.Provider {
 	}}
 }
 
-func openWaiting(_ testing.TB, s *providertest.Subject) {
+func openAfterFetch(_ testing.TB, s *providertest.Subject) {
 	open := s.Open
 	s.Open = func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 		if resp, err := s.Issuer.Client().Get(s.Issuer.KeysURL()); err == nil {
@@ -616,11 +616,11 @@ func openOnlyWithKeys(_ testing.TB, s *providertest.Subject) {
 	}
 }
 
-type hopeful struct{ *parts }
+type alwaysUsable struct{ *parts }
 
-func (hopeful) Keys() providers.KeyStatus { return providers.KeyStatus{Usable: true} }
+func (alwaysUsable) Keys() providers.KeyStatus { return providers.KeyStatus{Usable: true} }
 
-func stickToTheFirst(p *parts) providers.Provider {
+func keepFirstError(p *parts) providers.Provider {
 	var (
 		once  sync.Once
 		first error
@@ -656,7 +656,7 @@ func failOpen(p *parts) providers.Provider {
 	}}
 }
 
-func forgetful(p *parts) providers.Provider {
+func dropKeysOnProblem(p *parts) providers.Provider {
 	return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) {
 		id, err := p.Verify(ctx, token)
 		if p.Keys().Problem != "" {
@@ -666,7 +666,7 @@ func forgetful(p *parts) providers.Provider {
 	}}
 }
 
-func repeatUpstream(p *parts) providers.Provider {
+func quoteUpstream(p *parts) providers.Provider {
 	return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) {
 		id, err := p.Verify(ctx, token)
 		if !errors.Is(err, providers.ErrUnavailable) {
@@ -682,7 +682,7 @@ func repeatUpstream(p *parts) providers.Provider {
 	}}
 }
 
-func oneAtATime(p *parts) providers.Provider {
+func serializeCalls(p *parts) providers.Provider {
 	var mu sync.Mutex
 	return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) {
 		mu.Lock()
@@ -721,7 +721,7 @@ func shareCalls(p *parts) providers.Provider {
 	}}
 }
 
-func withoutEnd(t testing.TB, s *providertest.Subject) {
+func neverStop(t testing.TB, s *providertest.Subject) {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	open := s.Open

@@ -19,7 +19,7 @@ const wrongKeysPathEnv = "PROVIDERTEST_WRONG_KEYS_PATH"
 
 // withKeysAt is the sound adapter, but fetching the keys from path.
 func withKeysAt(t testing.TB, issuer *providertest.Issuer, path string) *providertest.Subject {
-	s := soundWith(t, issuer)
+	s := soundAdapterFor(t, issuer)
 	s.Open = func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 		keys := token.NewKeySet(token.KeySource{
 			URL:    func(context.Context) (string, error) { return issuer.URL() + path, nil },

@@ -115,7 +115,7 @@ func NewIssuer(t testing.TB, options ...IssuerOption) *Issuer {
 	})
 	if len(o.kids) > 0 {
 		for _, kid := range o.kids {
-			i.AddKeyAs(kid, jose.RS256)
+			i.AddKeyWithID(kid, jose.RS256)
 		}
 		return i
 	}
@@ -216,16 +216,16 @@ func (i *Issuer) traffic() string {
 	return b.String()
 }
 
-// Answer replaces the answer to requests for the keys: an outage, a slow answer, HTML. Nil restores it. A handler that
+// AnswerKeys replaces the answer to requests for the keys: an outage, a slow answer, HTML. Nil restores it. A handler that
 // waits must stop when the request's context ends.
-func (i *Issuer) Answer(h http.HandlerFunc) {
+func (i *Issuer) AnswerKeys(h http.HandlerFunc) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.answer = h
 }
 
-// Fail replaces every answer, metadata and all, as [Issuer.Answer] does that for the keys. Nil restores them.
-func (i *Issuer) Fail(h http.HandlerFunc) {
+// AnswerAll replaces every answer, metadata and all, as [Issuer.AnswerKeys] does that for the keys. Nil restores them.
+func (i *Issuer) AnswerAll(h http.HandlerFunc) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.outage = h
@@ -241,32 +241,32 @@ func (i *Issuer) KeySet() []byte {
 // AddKey makes and publishes a key for alg, which tokens are signed with from now on.
 func (i *Issuer) AddKey(alg jose.SignatureAlgorithm) (kid string) {
 	i.t.Helper()
-	return i.Adopt(newKey(i.t, alg), alg, nil)
+	return i.ImportKey(newKey(i.t, alg), alg, nil)
 }
 
-// AddKeyAs is [Issuer.AddKey] with a key id of the test's choice. It must be new to this issuer.
-func (i *Issuer) AddKeyAs(kid string, alg jose.SignatureAlgorithm) {
+// AddKeyWithID is [Issuer.AddKey] with a key id of the test's choice. It must be new to this issuer.
+func (i *Issuer) AddKeyWithID(kid string, alg jose.SignatureAlgorithm) {
 	i.t.Helper()
 	if i.knows(kid) {
 		i.t.Fatalf("providertest: there is a key %q already", kid)
 	}
-	i.adopt(kid, newKey(i.t, alg), alg, nil)
+	i.publishKey(kid, newKey(i.t, alg), alg, nil)
 }
 
-// Adopt publishes the public half of private for alg, and signs with it from now on. Changes replace members of the
+// ImportKey publishes the public half of private for alg, and signs with it from now on. Changes replace members of the
 // published JWK; a nil value removes one. What is signed for it always carries the kid that is returned, which is one that
 // nobody else has unless changes name one.
-func (i *Issuer) Adopt(private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) (kid string) {
+func (i *Issuer) ImportKey(private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) (kid string) {
 	i.t.Helper()
 	kid, chosen := changes["kid"].(string)
 	if !chosen {
 		kid = "key-" + strconv.FormatInt(lastKey.Add(1), 10)
 	}
-	i.adopt(kid, private, alg, changes)
+	i.publishKey(kid, private, alg, changes)
 	return kid
 }
 
-func (i *Issuer) adopt(kid string, private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) {
+func (i *Issuer) publishKey(kid string, private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) {
 	i.t.Helper()
 	var members map[string]any
 	jwk := jose.JSONWebKey{Key: private.Public(), KeyID: kid, Algorithm: string(alg), Use: "sig"}
@@ -305,7 +305,7 @@ func (i *Issuer) SignWith(kid string) {
 }
 
 // SigningKey returns the id of the key that signs.
-func (i *Issuer) SigningKey() string { return i.key("").id }
+func (i *Issuer) SigningKeyID() string { return i.key("").id }
 
 // PublicKey returns the public half of a key.
 func (i *Issuer) PublicKey(kid string) any { return i.key(kid).private.Public() }

@@ -63,7 +63,7 @@ func TestTokensCanBeSpoiled(t *testing.T) {
 
 func TestTheKeysEndpointMisbehavesOnDemand(t *testing.T) {
 	issuer := providertest.NewIssuer(t)
-	issuer.Answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	issuer.AnswerKeys(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	p := issuer.Provider(t, mustResource(t))
 	if _, err := p.Verify(t.Context(), issuer.Token(resource, nil)); !errors.Is(err, providers.ErrUnavailable) {
 		t.Fatalf("during the outage: %v", err)
@@ -71,7 +71,7 @@ func TestTheKeysEndpointMisbehavesOnDemand(t *testing.T) {
 	if issuer.Fetches() == 0 || p.(providers.KeyReporter).Keys().Usable {
 		t.Error("the outage was not noticed")
 	}
-	issuer.Answer(nil)
+	issuer.AnswerKeys(nil)
 	for start := time.Now(); !p.(providers.KeyReporter).Keys().Usable; time.Sleep(5 * time.Millisecond) {
 		if time.Since(start) > 5*time.Second {
 			t.Fatal("the keys did not come back")
@@ -94,7 +94,7 @@ func TestWithdrawnKeysAreNotPublished(t *testing.T) {
 
 func TestKeysCanHaveIdsOfTheTestsChoice(t *testing.T) {
 	issuer := providertest.NewIssuer(t, providertest.WithKeyIDs("first", "second"))
-	issuer.AddKeyAs("third", jose.ES256)
+	issuer.AddKeyWithID("third", jose.ES256)
 	var published jose.JSONWebKeySet
 	if err := json.Unmarshal(issuer.KeySet(), &published); err != nil || len(published.Keys) != 3 {
 		t.Fatalf("published: %d keys, %v", len(published.Keys), err)
@@ -112,12 +112,12 @@ func TestKeysCanHaveIdsOfTheTestsChoice(t *testing.T) {
 
 func TestAnyKeyCanBeMadeTheOneThatSigns(t *testing.T) {
 	issuer := providertest.NewIssuer(t, providertest.WithKeyIDs("first", "second"))
-	issuer.AddKeyAs("third", jose.ES256)
+	issuer.AddKeyWithID("third", jose.ES256)
 	p := issuer.Provider(t, mustResource(t))
 	for _, kid := range []string{"third", "first", "second", "first"} {
 		issuer.SignWith(kid)
-		if issuer.SigningKey() != kid {
-			t.Errorf("%s signs, not %s", issuer.SigningKey(), kid)
+		if issuer.SigningKeyID() != kid {
+			t.Errorf("%s signs, not %s", issuer.SigningKeyID(), kid)
 		}
 		for name, token := range map[string]string{
 			"a token":              issuer.Token(resource, nil),
@@ -145,7 +145,7 @@ func TestAnyKeyCanBeMadeTheOneThatSigns(t *testing.T) {
 func TestKeysCanHaveTheIDsOfSomebodyElse(t *testing.T) {
 	issuer, other := providertest.NewIssuer(t), providertest.NewIssuer(t)
 	kid := other.AddKey(jose.ES256)
-	if got := issuer.Adopt(other.PrivateKey(kid).(crypto.Signer), jose.ES256, map[string]any{"kid": kid}); got != kid {
+	if got := issuer.ImportKey(other.PrivateKey(kid).(crypto.Signer), jose.ES256, map[string]any{"kid": kid}); got != kid {
 		t.Fatalf("the key is called %s, want %s", got, kid)
 	}
 	if _, err := issuer.Provider(t, mustResource(t)).Verify(t.Context(), issuer.Token(resource, nil)); err != nil {
@@ -178,9 +178,9 @@ func TestMetadataIsServedChangedAndWithheld(t *testing.T) {
 	}{
 		{"at first", func() {}, http.StatusOK, issuer.KeysURL()},
 		{"changed", func() { issuer.Serve(path, changed) }, http.StatusOK, "https://elsewhere.example/keys"},
-		{"while only the keys fail", func() { issuer.Answer(http.NotFound) }, http.StatusOK, "https://elsewhere.example/keys"},
-		{"while everything fails", func() { issuer.Fail(http.NotFound) }, http.StatusNotFound, ""},
-		{"afterwards", func() { issuer.Fail(nil) }, http.StatusOK, "https://elsewhere.example/keys"},
+		{"while only the keys fail", func() { issuer.AnswerKeys(http.NotFound) }, http.StatusOK, "https://elsewhere.example/keys"},
+		{"while everything fails", func() { issuer.AnswerAll(http.NotFound) }, http.StatusNotFound, ""},
+		{"afterwards", func() { issuer.AnswerAll(nil) }, http.StatusOK, "https://elsewhere.example/keys"},
 		{"withheld", func() { issuer.Serve(path, nil) }, http.StatusNotFound, ""},
 	} {
 		c.change()

@@ -37,8 +37,8 @@ type Subject struct {
 	// Except are the names of rules that cannot be shown of this adapter, each with the reason, which Run reports.
 	Except map[string]string
 
-	// Patience is how long a rule waits for what happens in the background. Zero means 5 s.
-	Patience time.Duration
+	// Timeout is how long a rule waits for what happens in the background. Zero means 5 s.
+	Timeout time.Duration
 }
 
 // Variety is a kind of token that an adapter accepts.
@@ -79,9 +79,9 @@ type Rule struct {
 // Rules returns all rules.
 func Rules() []Rule { return slices.Concat(tokenRules(), keyRules(), outageRules()) }
 
-// atOnce is how many rules Run tries at the same time. Most of them wait most of the time; many more, and those that look
+// parallelRules is how many rules Run tries at the same time. Most of them wait most of the time; many more, and those that look
 // at the clock would see each other's work.
-const atOnce = 6
+const parallelRules = 6
 
 // Run holds an adapter against all rules, each in a subtest of its name.
 func Run(t *testing.T, h Harness) {
@@ -89,7 +89,7 @@ func Run(t *testing.T, h Harness) {
 	var except map[string]string
 	if !t.Run("harness", func(t *testing.T) {
 		s := h(t)
-		if err := s.complete(); err != nil {
+		if err := s.validate(); err != nil {
 			t.Fatalf("it is not complete: %v", err)
 		}
 		if err := s.acceptsFirstToken(); err != nil {
@@ -100,7 +100,7 @@ func Run(t *testing.T, h Harness) {
 		return
 	}
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
+	slots := make(chan struct{}, parallelRules)
 	for _, rule := range slices.Backward(Rules()) { // those that take longest stand last
 		slots <- struct{}{}
 		wg.Go(func() {
@@ -144,7 +144,7 @@ func (s *Subject) acceptsFirstToken() error {
 }
 
 // complete says what a harness forgot.
-func (s *Subject) complete() error {
+func (s *Subject) validate() error {
 	var missing []error
 	add := func(format string, args ...any) { missing = append(missing, fmt.Errorf(format, args...)) }
 	if s == nil {

@@ -16,14 +16,6 @@ func JSON(code int, v any) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, code, v) }
 }
 
-// Hang never answers.
-func Hang() http.HandlerFunc {
-	return func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // while there is a body, the server does not notice that the client left
-		<-r.Context().Done()
-	}
-}
-
 // EmptyKeySet answers with a key set without keys.
 func EmptyKeySet() http.HandlerFunc { return JSON(http.StatusOK, map[string]any{"keys": []any{}}) }
 
@@ -34,11 +26,6 @@ func HTMLPage() http.HandlerFunc {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = io.WriteString(w, "<!doctype html><title>Just a moment</title><p>canary-upstream")
 	}
-}
-
-// RedirectTo answers 302 with another address; see [Environment.KeysElsewhere].
-func RedirectTo(url string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, url, http.StatusFound) }
 }
 
 // RateLimited answers as Scalekit does when an environment had too many requests in a minute.

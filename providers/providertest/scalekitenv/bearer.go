@@ -9,18 +9,6 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// userinfo says who the user of an access token is (OpenID Connect Core, section 5.3).
-func (e *Environment) userinfo(w http.ResponseWriter, r *http.Request) {
-	claims, ok := e.bearer(r)
-	subject, _ := claims["sub"].(string)
-	if !ok || !strings.HasPrefix(subject, "usr_") {
-		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-		writeError(w, http.StatusUnauthorized, "invalid_token", "not an access token of a user")
-		return
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"sub": subject, "email": Email})
-}
-
 // bearer returns the claims of the token in a request's Authorization header.
 func (e *Environment) bearer(r *http.Request) (claims map[string]any, ok bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -37,7 +25,7 @@ func (e *Environment) verify(token string) (claims map[string]any, ok bool) {
 	if err != nil {
 		return nil, false
 	}
-	payload, ok := e.open(jws)
+	payload, ok := e.verifySignature(jws)
 	if !ok || json.Unmarshal(payload, &claims) != nil {
 		return nil, false
 	}
@@ -47,7 +35,7 @@ func (e *Environment) verify(token string) (claims map[string]any, ok bool) {
 	return claims, ok && now < expiry && now >= start
 }
 
-func (e *Environment) open(jws *jose.JSONWebSignature) (payload []byte, ok bool) {
+func (e *Environment) verifySignature(jws *jose.JSONWebSignature) (payload []byte, ok bool) {
 	var published struct {
 		Keys []json.RawMessage `json:"keys"`
 	}

@@ -17,10 +17,10 @@ func Scopes(names ...string) Changes {
 	return Changes{"scope": strings.Join(names, " "), "scopes": append([]string{}, names...)}
 }
 
-// changed returns base with changes.
-func changed(base map[string]any, changes ...Changes) map[string]any {
+// withChanges returns base with changes.
+func withChanges(base map[string]any, changes ...Changes) map[string]any {
 	out := maps.Clone(base)
-	for name, value := range together(changes) {
+	for name, value := range merge(changes) {
 		if value == nil {
 			delete(out, name)
 		} else {
@@ -30,8 +30,8 @@ func changed(base map[string]any, changes ...Changes) map[string]any {
 	return out
 }
 
-// together returns all changes as one; the last word counts.
-func together(changes []Changes) Changes {
+// merge returns all changes as one; the last word counts.
+func merge(changes []Changes) Changes {
 	out := make(Changes)
 	for _, c := range changes {
 		maps.Copy(out, c)

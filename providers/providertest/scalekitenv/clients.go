@@ -1,7 +1,6 @@
 package scalekitenv
 
 import (
-	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"io"
@@ -38,7 +37,7 @@ func (r *Resource) Register(redirectURIs ...string) Client {
 }
 
 func (e *Environment) addClient(c Client) Client {
-	if c.ResourceID == "" && c.is("m2m_") {
+	if c.ResourceID == "" && c.hasPrefix("m2m_") {
 		c.ResourceID = e.ResourceID()
 	}
 	e.mu.Lock()
@@ -54,16 +53,16 @@ func (e *Environment) client(id string) (Client, bool) {
 	return c, ok
 }
 
-// is reports whether the client's id starts with one of prefixes.
-func (c Client) is(prefixes ...string) bool {
+// hasPrefix reports whether the client's id starts with one of prefixes.
+func (c Client) hasPrefix(prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(c.ID, p) })
 }
 
-func (c Client) isEnvironment() bool { return c.is("skc_", "prd_skc_") }
+func (c Client) isEnvironment() bool { return c.hasPrefix("skc_", "prd_skc_") }
 
 // registerClient is dynamic client registration: fields of RFC 7591 in, Scalekit's own record out.
 func (e *Environment) registerClient(w http.ResponseWriter, r *http.Request) {
-	resource, ok := e.named(r)
+	resource, ok := e.resourceInPath(r)
 	if !ok {
 		writeGatewayError(w, http.StatusNotFound, "resource not found")
 		return
@@ -111,35 +110,6 @@ func (e *Environment) registerClient(w http.ResponseWriter, r *http.Request) {
 func isAbsolute(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && u.Scheme != "" && !strings.Contains(s, "#")
-}
-
-// describe fetches the metadata document of the client whose id is its address
-// (draft-ietf-oauth-client-id-metadata-document). ok is false if there is no such document, it is somebody else's, or it
-// does not list redirectURI.
-func (e *Environment) describe(ctx context.Context, id, redirectURI string) (c Client, ok bool) {
-	if e.documents == nil {
-		return Client{}, false
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, id, nil)
-	if err != nil {
-		return Client{}, false
-	}
-	request.Header.Set("Accept", "application/json")
-	response, err := e.documents.Do(request)
-	if err != nil {
-		return Client{}, false
-	}
-	defer response.Body.Close()
-	var document struct {
-		ClientID     string   `json:"client_id"`
-		RedirectURIs []string `json:"redirect_uris"`
-	}
-	err = json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&document)
-	if err != nil || response.StatusCode != http.StatusOK || document.ClientID != id || !slices.Contains(document.RedirectURIs, redirectURI) {
-		return Client{}, false
-	}
-	// The token endpoint, too, will be asked about it. Until its next sign-in it is what it is now.
-	return e.addClient(Client{ID: id, RedirectURIs: document.RedirectURIs}), true
 }
 
 // authenticate finds the client of a request by Basic or by form (RFC 6749, section 2.3.1). A public client only says

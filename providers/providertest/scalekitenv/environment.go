@@ -36,8 +36,6 @@ type Config struct {
 	Clients []Client
 	// AccessTokenLifetime is an hour if zero.
 	AccessTokenLifetime time.Duration
-	// DocumentClient fetches client ID metadata documents. Without one, none can be fetched.
-	DocumentClient *http.Client
 }
 
 // Environment is a fake Scalekit environment, and its own first MCP server. All methods may be called from several
@@ -47,11 +45,10 @@ type Environment struct {
 	// Signer holds and publishes the keys, for what the methods here do not do: keys of odd shapes, above all.
 	Signer *providertest.Issuer
 
-	t         testing.TB
-	server    *httptest.Server
-	mux       *http.ServeMux
-	lifetime  time.Duration
-	documents *http.Client
+	t        testing.TB
+	server   *httptest.Server
+	mux      *http.ServeMux
+	lifetime time.Duration
 	// org and management are clients that belong to no resource.
 	org, management Client
 
@@ -65,8 +62,6 @@ type Environment struct {
 	clients       map[string]Client
 	codes         map[string]code
 	refreshTokens map[string]grant
-	introspection bool
-	revocation    bool
 }
 
 // New returns an environment on loopback that closes with t. It publishes two RS256 keys, snk_1 and snk_2, and signs with
@@ -77,7 +72,6 @@ func New(t testing.TB, config Config) *Environment {
 		Signer:        providertest.NewIssuer(t, providertest.WithKeyIDs("snk_1", "snk_2")),
 		t:             t,
 		lifetime:      config.AccessTokenLifetime,
-		documents:     config.DocumentClient,
 		lastKey:       2,
 		answers:       make(map[string]http.HandlerFunc),
 		hits:          make(map[string]int),
@@ -125,11 +119,8 @@ func (e *Environment) routes() *http.ServeMux {
 	mux.HandleFunc("GET /resources/{resource}/oauth/authorize", e.authorize)
 	mux.HandleFunc("POST /oauth/token", e.token)
 	mux.HandleFunc("POST /resources/{resource}/oauth/token", e.token)
-	mux.HandleFunc("POST /oauth/introspect", e.confidential(&e.introspection, e.introspect))
-	mux.HandleFunc("POST /oauth/revoke", e.confidential(&e.revocation, e.revoke))
 	mux.HandleFunc("POST /api/v1/resources/{resource}/clients:register", e.registerClient)
 	mux.HandleFunc("GET /api/v1/resources/{resource}", e.record)
-	mux.HandleFunc("GET /userinfo", e.userinfo)
 	return mux
 }
 

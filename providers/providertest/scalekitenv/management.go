@@ -14,7 +14,7 @@ func (e *Environment) record(w http.ResponseWriter, r *http.Request) {
 		writeGatewayError(w, http.StatusUnauthorized, "unauthenticated")
 		return
 	}
-	resource, ok := e.named(r)
+	resource, ok := e.resourceInPath(r)
 	if !ok {
 		writeGatewayError(w, http.StatusNotFound, "resource not found")
 		return
@@ -29,7 +29,7 @@ func (r *Resource) record() map[string]any {
 	}
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	return changed(map[string]any{
+	return withChanges(map[string]any{
 		"id":                                  r.id,
 		"name":                                "Fake MCP server",
 		"resource_uri":                        r.serverURL,

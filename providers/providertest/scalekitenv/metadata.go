@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// MetadataPlace is where authorization server metadata are found, relative to the issuer's path. Values can be or-ed.
-type MetadataPlace int
+// MetadataPath is where authorization server metadata are found, relative to the issuer's path. Values can be or-ed.
+type MetadataPath int
 
 const (
 	// Appended is {env}/resources/{res}/.well-known/oauth-authorization-server, as Scalekit documents it.
-	Appended MetadataPlace = 1 << iota
+	Appended MetadataPath = 1 << iota
 	// Inserted is {env}/.well-known/oauth-authorization-server/resources/{res}, as RFC 8414, section 3.1 has it and most
 	// clients ask first. It was reported missing for one tenant.
 	Inserted
@@ -37,9 +37,9 @@ func (e *Environment) environmentMetadata(w http.ResponseWriter, _ *http.Request
 	})
 }
 
-func (e *Environment) resourceMetadata(place MetadataPlace) http.HandlerFunc {
+func (e *Environment) resourceMetadata(place MetadataPath) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		resource, ok := e.named(r)
+		resource, ok := e.resourceInPath(r)
 		if !ok || !resource.serves(place) {
 			http.NotFound(w, r)
 			return
@@ -48,10 +48,10 @@ func (e *Environment) resourceMetadata(place MetadataPlace) http.HandlerFunc {
 	}
 }
 
-func (r *Resource) serves(place MetadataPlace) bool {
+func (r *Resource) serves(place MetadataPath) bool {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	return r.places&place != 0
+	return r.metadataAt&place != 0
 }
 
 func (r *Resource) metadata() map[string]any {
@@ -72,7 +72,7 @@ func (r *Resource) metadata() map[string]any {
 	if r.registration != 0 {
 		delete(document, "registration_endpoint")
 	}
-	return changed(document, r.metadataChanges)
+	return withChanges(document, r.metadataChanges)
 }
 
 // responseIssuer returns the iss of authorization responses of the resource's own endpoint, or "" for none.

@@ -14,7 +14,7 @@ type Resource struct {
 	machine, public Client
 
 	// Guarded by env.mu.
-	places             MetadataPlace
+	metadataAt         MetadataPath
 	metadataChanges    Changes
 	recordChanges      Changes
 	tokenChanges       Changes
@@ -29,7 +29,7 @@ func (e *Environment) AddResource(serverURL string, scopes ...string) *Resource 
 }
 
 func (e *Environment) addResource(id, serverURL string, scopes []string) *Resource {
-	r := &Resource{env: e, id: id, serverURL: serverURL, scopes: slices.Clone(scopes), places: Appended | Inserted}
+	r := &Resource{env: e, id: id, serverURL: serverURL, scopes: slices.Clone(scopes), metadataAt: Appended | Inserted}
 	e.mu.Lock()
 	e.resources[id] = r
 	e.mu.Unlock()
@@ -64,7 +64,7 @@ func (r *Resource) Scopes() []string { return slices.Clone(r.scopes) }
 func (r *Resource) ChangeTokens(changes ...Changes) {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	r.tokenChanges = together(changes)
+	r.tokenChanges = merge(changes)
 }
 
 // ChangeMetadata changes the resource's authorization server metadata; a nil value removes a member. Each call replaces
@@ -72,7 +72,7 @@ func (r *Resource) ChangeTokens(changes ...Changes) {
 func (r *Resource) ChangeMetadata(changes ...Changes) {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	r.metadataChanges = together(changes)
+	r.metadataChanges = merge(changes)
 }
 
 // ChangeRecord changes what the management API says about the resource; a nil value removes a member. Each call replaces
@@ -80,14 +80,14 @@ func (r *Resource) ChangeMetadata(changes ...Changes) {
 func (r *Resource) ChangeRecord(changes ...Changes) {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	r.recordChanges = together(changes)
+	r.recordChanges = merge(changes)
 }
 
 // ServeMetadata says where the resource's metadata are found; at both places by default.
-func (r *Resource) ServeMetadata(at MetadataPlace) {
+func (r *Resource) ServeMetadata(at MetadataPath) {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	r.places = at
+	r.metadataAt = at
 }
 
 // DisableRegistration switches dynamic client registration off in the dashboard: requests are answered with status, 403
@@ -112,9 +112,9 @@ func (r *Resource) OmitResponseIssuer() {
 	r.omitResponseIssuer = true
 }
 
-// named returns the resource in a request's path. ok is false if the path names one that is not there; resource is nil
+// resourceInPath returns the resource in a request's path. ok is false if the path names one that is not there; resource is nil
 // if it names none.
-func (e *Environment) named(r *http.Request) (resource *Resource, ok bool) {
+func (e *Environment) resourceInPath(r *http.Request) (resource *Resource, ok bool) {
 	id := r.PathValue("resource")
 	if id == "" {
 		return nil, true

@@ -11,7 +11,7 @@ import (
 
 // token is the token endpoint. The one in a resource's path serves that resource alone.
 func (e *Environment) token(w http.ResponseWriter, r *http.Request) {
-	own, ok := e.named(r)
+	own, ok := e.resourceInPath(r)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -49,7 +49,7 @@ func (e *Environment) exchangeCode(w http.ResponseWriter, r *http.Request, own *
 	case c.challenge != base64.RawURLEncoding.EncodeToString(digest[:]):
 		writeError(w, http.StatusBadRequest, "invalid_grant", "the code_verifier is not the one of the authorization request")
 	default:
-		answer := e.userAnswer(c.grant, c.scopes)
+		answer := e.userTokenResponse(c.grant, c.scopes)
 		if slices.Contains(c.scopes, "openid") {
 			accessToken, _ := answer["access_token"].(string)
 			answer["id_token"] = e.Sign(nil, c.resource.idClaims(client.ID, c.nonce, accessToken, id))
@@ -85,7 +85,7 @@ func (e *Environment) refresh(w http.ResponseWriter, r *http.Request, own *Resou
 		writeError(w, http.StatusBadRequest, "invalid_grant", "the refresh token is not good")
 		return
 	}
-	writeTokens(w, e.userAnswer(g, scopes))
+	writeTokens(w, e.userTokenResponse(g, scopes))
 }
 
 // clientCredentials serves three kinds of clients, of which only those of an MCP server get a token for it.
@@ -93,14 +93,14 @@ func (e *Environment) clientCredentials(w http.ResponseWriter, r *http.Request, 
 	switch {
 	case client.Secret == "":
 		refuseClient(w, r)
-	case client.is("m2m_") && (own == nil || own.id == client.ResourceID):
-		resource := e.pick(client, "")
+	case client.hasPrefix("m2m_") && (own == nil || own.id == client.ResourceID):
+		resource := e.resourceOf(client)
 		scopes := resource.grant(r.PostForm.Get("scope"))
-		writeTokens(w, e.answer(e.Sign(nil, resource.machineClaims(client.ID, scopes)), scopes))
-	case client.is("m2morg_") && own == nil:
-		writeTokens(w, e.answer(e.Sign(nil, e.orgClaims(client.ID)), orgScopes()))
+		writeTokens(w, e.tokenResponse(e.Sign(nil, resource.machineClaims(client.ID, scopes)), scopes))
+	case client.hasPrefix("m2morg_") && own == nil:
+		writeTokens(w, e.tokenResponse(e.Sign(nil, e.orgClaims(client.ID)), orgScopes()))
 	case client.isEnvironment() && own == nil:
-		writeTokens(w, e.answer(e.Sign(nil, e.managementClaims(client.ID)), nil))
+		writeTokens(w, e.tokenResponse(e.Sign(nil, e.managementClaims(client.ID)), nil))
 	default:
 		refuseClient(w, r)
 	}
@@ -108,8 +108,8 @@ func (e *Environment) clientCredentials(w http.ResponseWriter, r *http.Request, 
 
 // userAnswer is the answer that carries scopes of a grant; a refresh token comes with it only to whom offline_access was
 // granted.
-func (e *Environment) userAnswer(g grant, scopes []string) map[string]any {
-	answer := e.answer(e.Sign(nil, g.resource.userClaims(g.client, g.session, scopes)), scopes)
+func (e *Environment) userTokenResponse(g grant, scopes []string) map[string]any {
+	answer := e.tokenResponse(e.Sign(nil, g.resource.userClaims(g.client, g.session, scopes)), scopes)
 	if slices.Contains(g.scopes, "offline_access") {
 		id := rand.Text()
 		e.mu.Lock()
@@ -120,7 +120,7 @@ func (e *Environment) userAnswer(g grant, scopes []string) map[string]any {
 	return answer
 }
 
-func (e *Environment) answer(accessToken string, scopes []string) map[string]any {
+func (e *Environment) tokenResponse(accessToken string, scopes []string) map[string]any {
 	return map[string]any{
 		"access_token": accessToken, "token_type": "Bearer", "expires_in": int64(e.lifetime.Seconds()), "scope": strings.Join(scopes, " "),
 	}

@@ -19,8 +19,8 @@ type m = map[string]any
 // null is a member that is there and null; nil would remove it.
 var null = json.RawMessage("null")
 
-// mint makes tokens that are good but for one thing.
-type mint struct {
+// template makes tokens that are good but for one thing.
+type template struct {
 	name   string
 	key    key
 	header m
@@ -30,8 +30,8 @@ type mint struct {
 
 // varieties are the mints of an adapter's good tokens.
 type varieties struct {
-	base *mint
-	all  []*mint
+	base *template
+	all  []*template
 	// leeway is what the times of the adapter's tokens are checked with.
 	leeway time.Duration
 }
@@ -41,12 +41,12 @@ func (s *Subject) varieties() varieties {
 	for _, good := range s.Good {
 		claims := merged(s.Issuer.Claims(s.Resource.String()), good.Claims)
 		claims["canary"], claims["jti"] = canary, canary
-		mint := &mint{name: good.Name, claims: claims, want: expected(claims)}
-		mint.key, mint.header = s.Issuer.headerFor(good.Header)
+		template := &template{name: good.Name, claims: claims, want: expected(claims)}
+		template.key, template.header = s.Issuer.headerFor(good.Header)
 		if good.Want != nil {
-			good.Want(mint.want)
+			good.Want(template.want)
 		}
-		v.all = append(v.all, mint)
+		v.all = append(v.all, template)
 	}
 	v.base = v.all[0]
 	return v
@@ -66,17 +66,17 @@ func expected(claims m) *providers.Identity {
 	_ = json.Unmarshal(mustJSON(claims), &said)
 	whole, fraction := math.Modf(said.Expiry)
 	id := &providers.Identity{
-		Issuer: said.Issuer, Subject: said.Subject, Client: said.Client, Audience: texts(said.Aud),
+		Issuer: said.Issuer, Subject: said.Subject, Client: said.Client, Audience: stringsOf(said.Aud),
 		Expiry: time.Unix(int64(whole), int64(fraction*1e9)),
 	}
-	for _, scope := range texts(said.Scope) {
+	for _, scope := range stringsOf(said.Scope) {
 		id.Scopes = append(id.Scopes, strings.Fields(scope)...)
 	}
 	return id
 }
 
 // texts reads a string or a list of strings.
-func texts(raw json.RawMessage) []string {
+func stringsOf(raw json.RawMessage) []string {
 	var one string
 	if json.Unmarshal(raw, &one) == nil && raw != nil {
 		return []string{one}
@@ -86,26 +86,26 @@ func texts(raw json.RawMessage) []string {
 	return list
 }
 
-// algorithms returns a mint for each algorithm that the adapter accepts.
-func (v varieties) algorithms() map[jose.SignatureAlgorithm]*mint {
-	out := map[jose.SignatureAlgorithm]*mint{}
-	for _, mint := range v.all {
-		alg := mint.algorithm()
+// algorithms returns a template for each algorithm that the adapter accepts.
+func (v varieties) algorithms() map[jose.SignatureAlgorithm]*template {
+	out := map[jose.SignatureAlgorithm]*template{}
+	for _, template := range v.all {
+		alg := template.algorithm()
 		if _, ok := out[alg]; !ok {
-			out[alg] = mint
+			out[alg] = template
 		}
 	}
 	return out
 }
 
-// types returns a mint for each typ that the adapter accepts, in lower case and without "application/"; "" is none.
-func (v varieties) types() map[string]*mint {
-	out := map[string]*mint{}
-	for _, mint := range v.all {
-		typ, _ := mint.header["typ"].(string)
+// types returns a template for each typ that the adapter accepts, in lower case and without "application/"; "" is none.
+func (v varieties) types() map[string]*template {
+	out := map[string]*template{}
+	for _, template := range v.all {
+		typ, _ := template.header["typ"].(string)
 		typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
 		if _, ok := out[typ]; !ok {
-			out[typ] = mint
+			out[typ] = template
 		}
 	}
 	return out
@@ -114,49 +114,49 @@ func (v varieties) types() map[string]*mint {
 // claim returns all values that the good tokens have in a claim.
 func (v varieties) claim(name string) []string {
 	var out []string
-	for _, mint := range v.all {
-		if raw, ok := mint.claims[name]; ok {
-			out = append(out, texts(mustJSON(raw))...)
+	for _, template := range v.all {
+		if raw, ok := template.claims[name]; ok {
+			out = append(out, stringsOf(mustJSON(raw))...)
 		}
 	}
 	return out
 }
 
-func (k *mint) algorithm() jose.SignatureAlgorithm {
-	alg, _ := k.header["alg"].(string)
+func (t *template) algorithm() jose.SignatureAlgorithm {
+	alg, _ := t.header["alg"].(string)
 	return jose.SignatureAlgorithm(alg)
 }
 
 // token returns a good token.
-func (k *mint) token() string { return signAs(k.key, k.header, k.claims) }
+func (t *template) token() string { return signAs(t.key, t.header, t.claims) }
 
 // with returns a good token but for changed claims.
-func (k *mint) with(changes m) string { return signAs(k.key, k.header, merged(k.claims, changes)) }
+func (t *template) withClaims(changes m) string { return signAs(t.key, t.header, merged(t.claims, changes)) }
 
 // headed returns a good token but for a changed header, signed by the good key.
-func (k *mint) headed(changes m) string { return signAs(k.key, merged(k.header, changes), k.claims) }
+func (t *template) withHeader(changes m) string { return signAs(t.key, merged(t.header, changes), t.claims) }
 
 // raw returns a token over exactly this payload, with a good header and signature.
-func (k *mint) raw(payload string) string { return k.rawHeader(k.goodHeader(), payload) }
+func (t *template) withPayload(payload string) string { return t.withBytes(t.goodHeader(), payload) }
 
 // rawHeader returns a token over exactly these bytes, well signed.
-func (k *mint) rawHeader(header, payload string) string {
-	return SignBytes(k.algorithm(), k.key.private, []byte(header), []byte(payload))
+func (t *template) withBytes(header, payload string) string {
+	return SignBytes(t.algorithm(), t.key.private, []byte(header), []byte(payload))
 }
 
 // by returns a token that is good but for the key that signed it.
-func (k *mint) by(private any, changes m) string {
-	return SignBytes(k.algorithm(), private, mustJSON(merged(k.header, changes)), mustJSON(k.claims))
+func (t *template) signedBy(private any, changes m) string {
+	return SignBytes(t.algorithm(), private, mustJSON(merged(t.header, changes)), mustJSON(t.claims))
 }
 
-func (k *mint) goodHeader() string { return string(mustJSON(k.header)) }
-func (k *mint) payload() string    { return string(mustJSON(k.claims)) }
+func (t *template) goodHeader() string { return string(mustJSON(t.header)) }
+func (t *template) payload() string    { return string(mustJSON(t.claims)) }
 
-// headMembers and members return good JSON without the last brace, to write more members behind it.
-func (k *mint) headMembers(without ...string) string { return unclosed(k.header, without) }
-func (k *mint) members(without ...string) string     { return unclosed(k.claims, without) }
+// headerMembers and members return good JSON without the last brace, to write more members behind it.
+func (t *template) headerMembers(without ...string) string { return openObject(t.header, without) }
+func (t *template) claimMembers(without ...string) string     { return openObject(t.claims, without) }
 
-func unclosed(object m, without []string) string {
+func openObject(object m, without []string) string {
 	object = maps.Clone(object)
 	for _, name := range without {
 		delete(object, name)
@@ -165,14 +165,14 @@ func unclosed(object m, without []string) string {
 }
 
 // parts returns the parts of a good token.
-func (k *mint) parts() (header, payload, signature string) {
-	parts := strings.Split(k.token(), ".")
+func (t *template) parts() (header, payload, signature string) {
+	parts := strings.Split(t.token(), ".")
 	return parts[0], parts[1], parts[2]
 }
 
 // unknownKey returns a token that is good but for a key id and a signature that nobody ever made.
-func (k *mint) unknownKey(kid string) string {
-	return Assemble(mustJSON(merged(k.header, m{"kid": kid})), []byte(k.payload()), make([]byte, 256))
+func (t *template) withUnknownKey(kid string) string {
+	return Assemble(mustJSON(merged(t.header, m{"kid": kid})), []byte(t.payload()), make([]byte, 256))
 }
 
 // attack is a token that must be refused.

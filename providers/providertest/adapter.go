@@ -27,23 +27,23 @@ const (
 )
 
 // opened is an adapter at work for one rule.
-type opened struct {
+type openAdapter struct {
 	*Subject
 	provider providers.Provider
 	info     providers.ServerInfo
-	log      *journal
+	log      *logBuffer
 	varieties
 }
 
 // opening makes a rule's Check of one that begins with an adapter that works.
-func opening(check func(*opened) error) func(*Subject) error {
+func withAdapter(check func(*openAdapter) error) func(*Subject) error {
 	return func(s *Subject) error {
 		o, stop, err := s.open()
 		if err != nil {
 			return err
 		}
 		defer stop()
-		if err := o.works(); err != nil {
+		if err := o.waitReady(); err != nil {
 			return err
 		}
 		return check(o)
@@ -55,8 +55,8 @@ func opening(check func(*opened) error) func(*Subject) error {
 var processors = make(chan struct{}, 2)
 
 // working makes a rule's Check of one that keeps a processor busy.
-func working(check func(*opened) error) func(*Subject) error {
-	return opening(func(o *opened) error {
+func cpuBound(check func(*openAdapter) error) func(*Subject) error {
+	return withAdapter(func(o *openAdapter) error {
 		processors <- struct{}{}
 		defer func() { <-processors }()
 		return check(o)
@@ -64,12 +64,12 @@ func working(check func(*opened) error) func(*Subject) error {
 }
 
 // open opens the adapter. What it does in the background is over when stop has been called.
-func (s *Subject) open() (o *opened, stop func(), err error) {
-	if err := s.complete(); err != nil {
+func (s *Subject) open() (o *openAdapter, stop func(), err error) {
+	if err := s.validate(); err != nil {
 		return nil, nil, fmt.Errorf("the harness is not complete: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	log := &journal{}
+	log := &logBuffer{}
 	info := providers.ServerInfo{
 		Resource: s.Resource, Name: "Conformance", InitialScopes: []string{"mcp:use"}, KnownScopes: []string{"mcp:use", "files:read"},
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -95,19 +95,19 @@ func (s *Subject) open() (o *opened, stop func(), err error) {
 		stop()
 		return nil, nil, err
 	}
-	return &opened{Subject: s, provider: provider, info: info, log: log, varieties: s.varieties()}, stop, nil
+	return &openAdapter{Subject: s, provider: provider, info: info, log: log, varieties: s.varieties()}, stop, nil
 }
 
 // works waits until the first good token is accepted.
-func (o *opened) works() error {
+func (o *openAdapter) waitReady() error {
 	token := o.base.token()
 	return o.eventually("the first good token is accepted", func() error { return o.accepts(token) })
 }
 
-// patience is Patience or its default.
-func (s *Subject) patience() time.Duration {
-	if s.Patience > 0 {
-		return s.Patience
+// patience is Timeout or its default.
+func (s *Subject) timeout() time.Duration {
+	if s.Timeout > 0 {
+		return s.Timeout
 	}
 	return 5 * time.Second
 }
@@ -119,25 +119,25 @@ func (s *Subject) eventually(what string, try func() error) error {
 		if err == nil {
 			return nil
 		}
-		if wrong, ok := errors.AsType[*final](err); ok {
+		if wrong, ok := errors.AsType[*permanentError](err); ok {
 			return wrong.error
 		}
-		if time.Since(start) > s.patience() {
-			return fmt.Errorf("in %s it did not happen that %s: %w", s.patience(), what, err)
+		if time.Since(start) > s.timeout() {
+			return fmt.Errorf("in %s it did not happen that %s: %w", s.timeout(), what, err)
 		}
 	}
 }
 
 // final is an error that no waiting helps against.
-type final struct{ error }
+type permanentError struct{ error }
 
 // verify asks the adapter once. An adapter that panics, does not answer, or does not keep the contract of
 // [providers.Provider], has failed whatever it was asked.
-func (o *opened) verify(ctx context.Context, token string) (*providers.Identity, error) {
+func (o *openAdapter) verify(ctx context.Context, token string) (*providers.Identity, error) {
 	return o.verifyWithin(ctx, answerWithin, token)
 }
 
-func (o *opened) verifyWithin(ctx context.Context, limit time.Duration, token string) (*providers.Identity, error) {
+func (o *openAdapter) verifyWithin(ctx context.Context, limit time.Duration, token string) (*providers.Identity, error) {
 	type answer struct {
 		id  *providers.Identity
 		err error
@@ -148,11 +148,11 @@ func (o *opened) verifyWithin(ctx context.Context, limit time.Duration, token st
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				answers <- answer{nil, &broken{fmt.Sprintf("it panicked: %v", p)}}
+				answers <- answer{nil, &contractError{fmt.Sprintf("it panicked: %v", p)}}
 			}
 		}()
 		id, err := o.provider.Verify(ctx, token)
-		answers <- answer{id, contract(id, err)}
+		answers <- answer{id, checkContract(id, err)}
 	}()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -160,39 +160,39 @@ func (o *opened) verifyWithin(ctx context.Context, limit time.Duration, token st
 	case a := <-answers:
 		return a.id, a.err
 	case <-timer.C:
-		return nil, &broken{fmt.Sprintf("there was no answer in %s", limit)}
+		return nil, &contractError{fmt.Sprintf("there was no answer in %s", limit)}
 	}
 }
 
 // contract returns err, or what is wrong with it.
-func contract(id *providers.Identity, err error) error {
+func checkContract(id *providers.Identity, err error) error {
 	invalid, unavailable := errors.Is(err, providers.ErrInvalidToken), errors.Is(err, providers.ErrUnavailable)
 	switch {
 	case id == nil && err == nil:
-		return &broken{"it returned neither an identity nor an error"}
+		return &contractError{"it returned neither an identity nor an error"}
 	case id != nil && err != nil:
-		return &broken{fmt.Sprintf("it returned an identity and an error: %v", err)}
+		return &contractError{fmt.Sprintf("it returned an identity and an error: %v", err)}
 	case err != nil && invalid == unavailable:
-		return &broken{fmt.Sprintf("its error must wrap one of ErrInvalidToken and ErrUnavailable: %v", err)}
+		return &contractError{fmt.Sprintf("its error must wrap one of ErrInvalidToken and ErrUnavailable: %v", err)}
 	}
 	return err
 }
 
 // broken is an outcome that the contract does not know.
-type broken struct{ text string }
+type contractError struct{ text string }
 
-func (b *broken) Error() string { return b.text }
+func (b *contractError) Error() string { return b.text }
 
 // accepts returns an error if the token is not accepted.
-func (o *opened) accepts(token string) error {
+func (o *openAdapter) accepts(token string) error {
 	if _, err := o.verify(context.Background(), token); err != nil {
 		return fmt.Errorf("a good token is not accepted: %w", err)
 	}
 	return nil
 }
 
-// acceptsAtOnce is accepts for a token whose key is known: nobody who has one waits for the issuer.
-func (o *opened) acceptsAtOnce(token string) error {
+// acceptsPromptly is accepts for a token whose key is known: nobody who has one waits for the issuer.
+func (o *openAdapter) acceptsPromptly(token string) error {
 	if _, err := o.verifyWithin(context.Background(), knownWithin, token); err != nil {
 		return fmt.Errorf("a good token whose key is known is not accepted: %w", err)
 	}
@@ -201,44 +201,44 @@ func (o *opened) acceptsAtOnce(token string) error {
 
 // refuses returns an error unless the token is to blame. The adapter may call that an outage until the interval is over in
 // which it fetches no keys: the token may be by a new key.
-func (o *opened) refuses(token string) error {
+func (o *openAdapter) refuses(token string) error {
 	_, err := o.refusal(token)
 	return err
 }
 
 // refusal is refuses, and what the adapter said.
-func (o *opened) refusal(token string) (said, err error) {
+func (o *openAdapter) refusal(token string) (said, err error) {
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		_, said := o.verify(context.Background(), token)
-		if !errors.Is(said, providers.ErrUnavailable) || time.Since(start) > o.Issuer.KeyPolicy.RefetchInterval+o.patience() {
-			return said, want(providers.ErrInvalidToken, said)
+		if !errors.Is(said, providers.ErrUnavailable) || time.Since(start) > o.Issuer.KeyPolicy.RefetchInterval+o.timeout() {
+			return said, checkOutcome(providers.ErrInvalidToken, said)
 		}
 	}
 }
 
 // rejects returns an error if the token is accepted, whatever is to blame.
-func (o *opened) rejects(token string) error {
+func (o *openAdapter) notAccepted(token string) error {
 	_, err := o.verify(context.Background(), token)
-	var contract *broken
+	var violation *contractError
 	switch {
 	case err == nil:
 		return errors.New("it is accepted")
-	case errors.As(err, &contract):
+	case errors.As(err, &violation):
 		return err
 	}
 	return nil
 }
 
-// cannotTell returns an error unless the provider is to blame.
-func (o *opened) cannotTell(token string) error { return o.fails(token, providers.ErrUnavailable) }
+// reportsOutage returns an error unless the provider is to blame.
+func (o *openAdapter) reportsOutage(token string) error { return o.fails(token, providers.ErrUnavailable) }
 
-func (o *opened) fails(token string, outcome error) error {
+func (o *openAdapter) fails(token string, outcome error) error {
 	_, err := o.verify(context.Background(), token)
-	return want(outcome, err)
+	return checkOutcome(outcome, err)
 }
 
 // want returns an error unless err is of that outcome.
-func want(outcome, err error) error {
+func checkOutcome(outcome, err error) error {
 	switch {
 	case err == nil:
 		return errors.New("it is accepted")
@@ -272,7 +272,7 @@ func (p *problems) err() error {
 }
 
 // repeats returns an error if text says more of a token, or of what a broken issuer sent, than it may.
-func repeats(text, token string) error {
+func leaks(text, token string) error {
 	if strings.Contains(text, canary) {
 		return errors.New("claims, or what the issuer sent, are repeated")
 	}
@@ -285,7 +285,7 @@ func repeats(text, token string) error {
 }
 
 // indiscreet returns an error if the text of err is not fit for a log.
-func indiscreet(err error, token string) error {
+func checkErrorText(err error, token string) error {
 	text := err.Error()
 	switch {
 	case len(text) > 600:
@@ -293,22 +293,22 @@ func indiscreet(err error, token string) error {
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }):
 		return fmt.Errorf("the error is not plain ASCII: %.100q", text)
 	}
-	return repeats(text, token)
+	return leaks(text, token)
 }
 
-// journal is what an adapter logged.
-type journal struct {
+// logBuffer is what an adapter logged.
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (j *journal) Write(p []byte) (int, error) {
+func (j *logBuffer) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.Write(p)
 }
 
-func (j *journal) String() string {
+func (j *logBuffer) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.String()
