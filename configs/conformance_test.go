@@ -66,7 +66,7 @@ func key(kid string) m { return m{"kid": kid} }
 func resilience() []string {
 	return []string{
 		"unknown-key-limit", "down-at-start", "concurrent-start", "outage", "hung-endpoint", "slow-endpoint", "bad-responses", "bad-key-sets", "redirects",
-		"retry-after", "canceled-caller", "end",
+		"retry-after", "canceled-caller", "shutdown",
 	}
 }
 

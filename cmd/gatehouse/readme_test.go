@@ -36,7 +36,7 @@ func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
 		"server/README.md":                 {"reasons": reasonsTable()},
 		"mcptools/README.md":               {"tools": toolsTable()},
 		"cmd/gatehouse/house/README.md":    {"program": fenced(source(t, "cmd/gatehouse/house/testdata/program/main.go", "", ""))},
-		"providers/providertest/README.md": {"rules": rulesTable()},
+		"providers/providertest/README.md": {"rules": rulesTable(), "harness": fenced(acmeHarness(t))},
 		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
 	} {
 		checkWritten(t, document, blocks)

@@ -14,19 +14,20 @@ import (
 )
 
 const (
-	// canary stands in every token, in claims that nobody has to look at, and in the answers of a broken issuer. It must
-	// never come out again.
+	// canary is in every token, in claims that an adapter has no reason to read, and in the responses of a
+	// failing issuer. It must not appear in any error or log line.
 	canary = "canary-7d1f0c"
 
-	// openWithin is how long an adapter may take to open, which is not a matter of the network.
+	// openWithin bounds Open, which makes no request.
 	openWithin = 2 * time.Second
-	// answerWithin bounds every answer, whatever the issuer does. A client of the server has given up by then.
+	// answerWithin bounds every Verify, whatever the issuer does. HTTP clients of the server give up around
+	// then.
 	answerWithin = 5 * time.Second
-	// knownWithin bounds the answer to a token whose key is known, which is not a matter of the network either.
+	// knownWithin bounds the verification of a token with a known key, which makes no request either.
 	knownWithin = 1500 * time.Millisecond
 )
 
-// opened is an adapter at work for one rule.
+// openAdapter is an opened adapter while one rule checks it.
 type openAdapter struct {
 	*Subject
 	provider providers.Provider
@@ -35,7 +36,7 @@ type openAdapter struct {
 	varieties
 }
 
-// opening makes a rule's Check of one that begins with an adapter that works.
+// withAdapter makes a Rule.Check of a function that needs an open adapter which accepts tokens.
 func withAdapter(check func(*openAdapter) error) func(*Subject) error {
 	return func(s *Subject) error {
 		o, stop, err := s.open()
@@ -50,11 +51,11 @@ func withAdapter(check func(*openAdapter) error) func(*Subject) error {
 	}
 }
 
-// processors lets two rules at a time sign and verify by the hundred, whichever adapters they are about: the rules that
-// look at the clock must not feel it.
+// processors limits the rules that sign and verify by the hundred to two at a time across all adapters, so
+// that the rules that measure time are not disturbed.
 var processors = make(chan struct{}, 2)
 
-// working makes a rule's Check of one that keeps a processor busy.
+// cpuBound is withAdapter for a rule that keeps a processor busy.
 func cpuBound(check func(*openAdapter) error) func(*Subject) error {
 	return withAdapter(func(o *openAdapter) error {
 		processors <- struct{}{}
@@ -63,23 +64,24 @@ func cpuBound(check func(*openAdapter) error) func(*Subject) error {
 	})
 }
 
-// open opens the adapter. What it does in the background is over when stop has been called.
+// open opens the adapter. The context of its background work ends when stop is called.
 func (s *Subject) open() (o *openAdapter, stop func(), err error) {
 	if err := s.validate(); err != nil {
-		return nil, nil, fmt.Errorf("the harness is not complete: %w", err)
+		return nil, nil, fmt.Errorf("incomplete harness: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	log := &logBuffer{}
 	info := providers.ServerInfo{
-		Resource: s.Resource, Name: "Conformance", InitialScopes: []string{"mcp:use"}, KnownScopes: []string{"mcp:use", "files:read"},
-		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Resource: s.Resource, Name: "Conformance", InitialScopes: []string{"mcp:use"},
+		KnownScopes: []string{"mcp:use", "files:read"},
+		Logger:      slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	var provider providers.Provider
 	done := make(chan error, 1)
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				done <- fmt.Errorf("its Open panicked: %v", p)
+				done <- fmt.Errorf("a call of Open panicked: %v", p)
 			}
 		}()
 		p, err := s.Open(ctx, info)
@@ -89,22 +91,23 @@ func (s *Subject) open() (o *openAdapter, stop func(), err error) {
 	select {
 	case err = <-done:
 	case <-time.After(openWithin):
-		err = fmt.Errorf("its Open did not return in %s", openWithin)
+		err = fmt.Errorf("a call of Open did not return within %s", openWithin)
 	}
 	if err != nil {
 		stop()
 		return nil, nil, err
 	}
-	return &openAdapter{Subject: s, provider: provider, info: info, log: log, varieties: s.varieties()}, stop, nil
+	return &openAdapter{Subject: s, provider: provider, info: info, log: log, varieties: s.varieties()}, stop,
+		nil
 }
 
-// works waits until the first good token is accepted.
+// waitReady waits until the adapter accepts the first good token.
 func (o *openAdapter) waitReady() error {
 	token := o.base.token()
 	return o.eventually("the first good token is accepted", func() error { return o.accepts(token) })
 }
 
-// patience is Timeout or its default.
+// timeout returns Timeout or its default.
 func (s *Subject) timeout() time.Duration {
 	if s.Timeout > 0 {
 		return s.Timeout
@@ -112,7 +115,8 @@ func (s *Subject) timeout() time.Duration {
 	return 5 * time.Second
 }
 
-// eventually polls until there is no error, because what is waited for happens in the background.
+// eventually calls try until it returns nil or a [permanentError], because the adapter works in the
+// background.
 func (s *Subject) eventually(what string, try func() error) error {
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		err := try()
@@ -123,32 +127,33 @@ func (s *Subject) eventually(what string, try func() error) error {
 			return wrong.error
 		}
 		if time.Since(start) > s.timeout() {
-			return fmt.Errorf("in %s it did not happen that %s: %w", s.timeout(), what, err)
+			return fmt.Errorf("within %s it did not happen that %s: %w", s.timeout(), what, err)
 		}
 	}
 }
 
-// final is an error that no waiting helps against.
+// permanentError ends [Subject.eventually] at once.
 type permanentError struct{ error }
 
-// verify asks the adapter once. An adapter that panics, does not answer, or does not keep the contract of
-// [providers.Provider], has failed whatever it was asked.
+// verify calls Verify once. A panic, a missing answer and a breach of the contract of [providers.Provider]
+// are returned as a [contractError].
 func (o *openAdapter) verify(ctx context.Context, token string) (*providers.Identity, error) {
 	return o.verifyWithin(ctx, answerWithin, token)
 }
 
-func (o *openAdapter) verifyWithin(ctx context.Context, limit time.Duration, token string) (*providers.Identity, error) {
+func (o *openAdapter) verifyWithin(ctx context.Context, limit time.Duration,
+	token string) (*providers.Identity, error) {
 	type answer struct {
 		id  *providers.Identity
 		err error
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // who is no longer waited for may stop
+	defer cancel()
 	answers := make(chan answer, 1)
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				answers <- answer{nil, &contractError{fmt.Sprintf("it panicked: %v", p)}}
+				answers <- answer{nil, &contractError{fmt.Sprintf("Verify panicked: %v", p)}}
 			}
 		}()
 		id, err := o.provider.Verify(ctx, token)
@@ -160,25 +165,26 @@ func (o *openAdapter) verifyWithin(ctx context.Context, limit time.Duration, tok
 	case a := <-answers:
 		return a.id, a.err
 	case <-timer.C:
-		return nil, &contractError{fmt.Sprintf("there was no answer in %s", limit)}
+		return nil, &contractError{fmt.Sprintf("Verify did not return within %s", limit)}
 	}
 }
 
-// contract returns err, or what is wrong with it.
+// checkContract returns err, or how the result breaks the contract of [providers.Provider].
 func checkContract(id *providers.Identity, err error) error {
 	invalid, unavailable := errors.Is(err, providers.ErrInvalidToken), errors.Is(err, providers.ErrUnavailable)
 	switch {
 	case id == nil && err == nil:
-		return &contractError{"it returned neither an identity nor an error"}
+		return &contractError{"Verify returned neither an identity nor an error"}
 	case id != nil && err != nil:
-		return &contractError{fmt.Sprintf("it returned an identity and an error: %v", err)}
+		return &contractError{fmt.Sprintf("Verify returned an identity and an error: %v", err)}
 	case err != nil && invalid == unavailable:
-		return &contractError{fmt.Sprintf("its error must wrap one of ErrInvalidToken and ErrUnavailable: %v", err)}
+		return &contractError{
+			fmt.Sprintf("the error does not wrap exactly one of ErrInvalidToken and ErrUnavailable: %v", err)}
 	}
 	return err
 }
 
-// broken is an outcome that the contract does not know.
+// contractError is a breach of the contract of [providers.Provider].
 type contractError struct{ text string }
 
 func (b *contractError) Error() string { return b.text }
@@ -191,7 +197,7 @@ func (o *openAdapter) accepts(token string) error {
 	return nil
 }
 
-// acceptsPromptly is accepts for a token whose key is known: nobody who has one waits for the issuer.
+// acceptsPromptly is accepts for a token whose key is known: its verification must not wait for the issuer.
 func (o *openAdapter) acceptsPromptly(token string) error {
 	if _, err := o.verifyWithin(context.Background(), knownWithin, token); err != nil {
 		return fmt.Errorf("a good token whose key is known is not accepted: %w", err)
@@ -199,56 +205,59 @@ func (o *openAdapter) acceptsPromptly(token string) error {
 	return nil
 }
 
-// refuses returns an error unless the token is to blame. The adapter may call that an outage until the interval is over in
-// which it fetches no keys: the token may be by a new key.
+// refuses returns an error unless Verify reports an invalid token. Until the refetch interval has passed the
+// adapter may report an outage instead, because the token could be signed by a new key.
 func (o *openAdapter) refuses(token string) error {
 	_, err := o.refusal(token)
 	return err
 }
 
-// refusal is refuses, and what the adapter said.
-func (o *openAdapter) refusal(token string) (said, err error) {
+// refusal is refuses, and also returns the error of Verify.
+func (o *openAdapter) refusal(token string) (verifyErr, err error) {
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		_, said := o.verify(context.Background(), token)
-		if !errors.Is(said, providers.ErrUnavailable) || time.Since(start) > o.Issuer.KeyPolicy.RefetchInterval+o.timeout() {
-			return said, checkOutcome(providers.ErrInvalidToken, said)
+		_, verifyErr := o.verify(context.Background(), token)
+		if !errors.Is(verifyErr, providers.ErrUnavailable) ||
+			time.Since(start) > o.Issuer.KeyPolicy.RefetchInterval+o.timeout() {
+			return verifyErr, checkOutcome(providers.ErrInvalidToken, verifyErr)
 		}
 	}
 }
 
-// rejects returns an error if the token is accepted, whatever is to blame.
+// notAccepted returns an error if the token is accepted. An outage is as good as an invalid token.
 func (o *openAdapter) notAccepted(token string) error {
 	_, err := o.verify(context.Background(), token)
 	var violation *contractError
 	switch {
 	case err == nil:
-		return errors.New("it is accepted")
+		return errors.New("the token is accepted")
 	case errors.As(err, &violation):
 		return err
 	}
 	return nil
 }
 
-// reportsOutage returns an error unless the provider is to blame.
-func (o *openAdapter) reportsOutage(token string) error { return o.fails(token, providers.ErrUnavailable) }
+// reportsOutage returns an error unless Verify reports that the provider is unavailable.
+func (o *openAdapter) reportsOutage(token string) error {
+	return o.fails(token, providers.ErrUnavailable)
+}
 
 func (o *openAdapter) fails(token string, outcome error) error {
 	_, err := o.verify(context.Background(), token)
 	return checkOutcome(outcome, err)
 }
 
-// want returns an error unless err is of that outcome.
+// checkOutcome returns an error unless err wraps outcome.
 func checkOutcome(outcome, err error) error {
 	switch {
 	case err == nil:
-		return errors.New("it is accepted")
+		return errors.New("the token is accepted")
 	case !errors.Is(err, outcome):
 		return fmt.Errorf("want %q, got: %w", outcome, err)
 	}
 	return nil
 }
 
-// problems collects what is wrong, of which the first few tell enough.
+// problems collects errors and keeps the first five.
 type problems struct {
 	list []error
 	more int
@@ -271,20 +280,20 @@ func (p *problems) err() error {
 	return errors.Join(p.list...)
 }
 
-// repeats returns an error if text says more of a token, or of what a broken issuer sent, than it may.
+// leaks returns an error if text contains a part of the token, or the canary.
 func leaks(text, token string) error {
 	if strings.Contains(text, canary) {
-		return errors.New("claims, or what the issuer sent, are repeated")
+		return errors.New("it contains claims, or text that the issuer sent")
 	}
 	for part := range strings.SplitSeq(token, ".") {
 		if len(part) > 20 && strings.Contains(text, part) {
-			return errors.New("the token is repeated")
+			return errors.New("it contains a part of the token")
 		}
 	}
 	return nil
 }
 
-// indiscreet returns an error if the text of err is not fit for a log.
+// checkErrorText returns an error if the text of err is not fit for a log.
 func checkErrorText(err error, token string) error {
 	text := err.Error()
 	switch {
@@ -296,20 +305,20 @@ func checkErrorText(err error, token string) error {
 	return leaks(text, token)
 }
 
-// logBuffer is what an adapter logged.
+// logBuffer holds the log of an adapter.
 type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (j *logBuffer) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
 }
 
-func (j *logBuffer) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

@@ -27,8 +27,8 @@ import (
 	"gatehouse/providers/token"
 )
 
-// TestBrokenAdaptersFail holds adapters against the suite that are sound but for one thing, and demands that each rule
-// finds it out. A rule that nothing fails would prove nothing, so there must be a defect for every rule.
+// TestBrokenAdaptersFail checks adapters with one defect each against the rules that must notice it. Every
+// rule needs such a defect, or it might not check anything.
 func TestBrokenAdaptersFail(t *testing.T) {
 	t.Parallel()
 	rules := map[string]providertest.Rule{}
@@ -38,12 +38,12 @@ func TestBrokenAdaptersFail(t *testing.T) {
 	failed := map[string]bool{}
 	var wg sync.WaitGroup
 	wg.Go(func() { t.Run("fetches the keys from a wrong path/harness", checkWrongKeysPath) })
-	slots := make(chan struct{}, 12) // most of them wait most of the time
+	slots := make(chan struct{}, 12) // most checks mostly wait
 	for _, d := range defects() {
 		for _, name := range d.fails {
 			rule, ok := rules[name]
 			if !ok {
-				t.Fatalf("%s: there is no rule %q", d.name, name)
+				t.Fatalf("%s: %q is not a rule", d.name, name)
 			}
 			failed[name] = true
 			slots <- struct{}{}
@@ -55,7 +55,7 @@ func TestBrokenAdaptersFail(t *testing.T) {
 					d.apply(t, subject)
 					err := rule.Check(subject)
 					if err == nil {
-						t.Fatalf("the adapter %s, and %s does not notice", d.name, name)
+						t.Fatalf("the adapter %s, and rule %s passes", d.name, name)
 					}
 					t.Log(err)
 				})
@@ -65,12 +65,12 @@ func TestBrokenAdaptersFail(t *testing.T) {
 	wg.Wait()
 	for name := range rules {
 		if !failed[name] {
-			t.Errorf("nothing here fails the rule %s", name)
+			t.Errorf("no defect fails the rule %s", name)
 		}
 	}
 }
 
-// defect is one thing that is wrong with an adapter, and the rules that must find it out.
+// defect is a defect of an adapter and the rules that must notice it.
 type defect struct {
 	name  string
 	apply func(testing.TB, *providertest.Subject)
@@ -79,114 +79,152 @@ type defect struct {
 
 func defects() []defect {
 	return []defect{
-		{"checks no signature", replacingKeys(func(oidc.KeySet) oidc.KeySet { return anySignature{} }), []string{"signatures", "key-confusion", "untrusted-keys"}},
+		{"checks no signature", replacingKeys(func(oidc.KeySet) oidc.KeySet { return anySignature{} }),
+			[]string{"signatures", "key-confusion", "untrusted-keys"}},
 		{"accepts alg none", verifying(acceptNone), []string{"algorithms"}},
-		{"takes a public key for a secret", verifying(acceptHMAC), []string{"key-confusion"}},
+		{"accepts a public key as an HMAC secret", verifying(acceptHMAC), []string{"key-confusion"}},
 		{"trusts the key in the header", verifying(acceptEmbeddedKeys), []string{"untrusted-keys"}},
 		{"follows jku", verifying(fetchNamedURL("jku", 0)), []string{"untrusted-keys"}},
-		{"looks up whatever issuer a token names", verifying(fetchNamedURL("iss", 1)), []string{"issuers"}},
+		{"requests the issuer that a token names", verifying(fetchNamedURL("iss", 1)), []string{"issuers"}},
 		{"accepts any issuer", ignoring(providers.IssuerMismatch), []string{"issuers"}},
 		{"accepts any audience", ignoring(providers.AudienceMismatch), []string{"audiences", "near-misses"}},
 		{"checks no expiry", ignoring(providers.TokenExpired, providers.ExpiryMissing), []string{"lifetimes"}},
-		{"accepts tokens from the future", ignoring(providers.TokenNotYetValid), []string{"lifetimes"}},
+		{"accepts tokens that are not valid yet", ignoring(providers.TokenNotYetValid), []string{"lifetimes"}},
 		{"accepts ID tokens", ignoring(providers.IDToken), []string{"token-types"}},
 		{"accepts any typ", ignoring(providers.TypeRefused), []string{"token-types"}},
-		{"accepts refresh tokens", verifying(acceptTypeClaims("typ", "type", "token_use", "token_type", "tokenType")), []string{"type-claims"}},
-		{"looks for the type of a token in token_use only", verifying(acceptTypeClaims("typ", "type", "token_type", "tokenType")), []string{"type-claims"}},
-		{"takes null for a value", verifying(refuseNull), []string{"null-claims"}},
+		{"accepts refresh tokens", verifying(acceptTypeClaims("typ", "type", "token_use", "token_type",
+			"tokenType")), []string{"type-claims"}},
+		{"reads the type of a token in token_use only",
+			verifying(acceptTypeClaims("typ", "type", "token_type", "tokenType")), []string{"type-claims"}},
+		{"refuses null in an optional claim", verifying(refuseNull), []string{"null-claims"}},
 		{"ignores crit", ignoring(providers.HeaderRefused), []string{"critical-headers"}},
-		{"reads claims in any case, and the last of two", ignoring(providers.ClaimsMalformed), []string{"ambiguous-claims"}},
-		{"accepts tokens of nobody", ignoring(providers.SubjectMissing), []string{"subjects"}},
-		{"takes bound tokens for bearer tokens", ignoring(providers.SenderConstrained), []string{"sender-constrained"}},
-		{"uses a key for anything", ignoring(providers.KeyUnknown), []string{"key-purpose"}},
+		{"matches claim names in any case, and takes the last duplicate", ignoring(providers.ClaimsMalformed),
+			[]string{"ambiguous-claims"}},
+		{"accepts tokens without a subject", ignoring(providers.SubjectMissing), []string{"subjects"}},
+		{"accepts sender-constrained tokens as bearer tokens", ignoring(providers.SenderConstrained),
+			[]string{"sender-constrained"}},
+		{"ignores what a key is published for", ignoring(providers.KeyUnknown), []string{"key-purpose"}},
 		{"panics on a null payload", verifying(panicOnNull), []string{"malformed-tokens"}},
-		{"repairs what it is sent", verifying(trimToken), []string{"malformed-tokens", "signatures"}},
+		{"trims tokens", verifying(trimToken), []string{"malformed-tokens", "signatures"}},
 		{"reads the JSON serialisation too", verifying(acceptJSON), []string{"malformed-tokens"}},
-		{"prints the token in its error", refusing(func(token string, err error) error { return fmt.Errorf("%w: %s", err, token) }), []string{"no-leaks"}},
-		{"prints a claim in its error", refusing(func(token string, err error) error { return fmt.Errorf("%w: %s", err, member(token, 1, "jti")) }), []string{"no-leaks"}},
+		{"prints the token in its error",
+			refusing(func(token string, err error) error { return fmt.Errorf("%w: %s", err, token) }),
+			[]string{"no-leaks"}},
+		{"prints a claim in its error",
+			refusing(func(token string, err error) error {
+				return fmt.Errorf("%w: %s", err,
+					member(token, 1, "jti"))
+			}), []string{"no-leaks"}},
 		{"logs the token", wrapping(func(p *parts) providers.Provider {
 			return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) {
 				p.info.Logger.Debug("verifying", "token", token)
 				return p.Verify(ctx, token)
 			}}
 		}), []string{"no-leaks"}},
-		{"gives no reasons", refusing(func(_ string, err error) error { return outcome(err) }), []string{"reasons"}},
+		{"gives no reasons", refusing(func(_ string, err error) error { return outcome(err) }),
+			[]string{"reasons"}},
 		{"gives the same reason for everything", refusing(func(_ string, err error) error {
 			return fmt.Errorf("%w: %w", outcome(err), &providers.Error{Reason: providers.TokenMalformed})
 		}), []string{"reasons"}},
-		{"has errors of its own", refusing(func(string, error) error { return errors.New("no") }), []string{"algorithms", "outage"}},
-		{"returns an identity with the error", verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
-			id, err := p.Verify(ctx, token)
-			if err != nil {
-				id = &providers.Identity{}
-			}
-			return id, err
-		}), []string{"audiences"}},
-		{"forgets the scopes", identifying(func(id *providers.Identity) { id.Scopes = nil }), []string{"good-tokens"}},
-		{"forgets when the token ends", identifying(func(id *providers.Identity) { id.Expiry, id.GoodUntil = time.Time{}, time.Time{} }), []string{"good-tokens"}},
-		{"keeps a token good for ever", identifying(func(id *providers.Identity) { id.GoodUntil = id.Expiry.AddDate(100, 0, 0) }), []string{"good-tokens"}},
-		{"refuses an algorithm that it should accept", verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
-			if member(token, 0, "alg") == "EdDSA" {
-				return nil, fmt.Errorf("%w: not this one", providers.ErrInvalidToken)
-			}
-			return p.Verify(ctx, token)
+		{"returns errors without a sentinel", refusing(func(string, error) error { return errors.New("no") }),
+			[]string{"algorithms", "outage"}},
+		{"returns an identity with the error",
+			verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
+				id, err := p.Verify(ctx, token)
+				if err != nil {
+					id = &providers.Identity{}
+				}
+				return id, err
+			}), []string{"audiences"}},
+		{"drops the scopes", identifying(func(id *providers.Identity) { id.Scopes = nil }),
+			[]string{"good-tokens"}},
+		{"drops the expiry", identifying(func(id *providers.Identity) {
+			id.Expiry, id.GoodUntil = time.Time{},
+				time.Time{}
 		}), []string{"good-tokens"}},
-		{"answers with the caller before", wrapping(returnPreviousCaller), []string{"concurrency"}},
-		{"remembers tokens for ever", caching(func(token string) string { return token }), []string{"cached-tokens", "withdrawn-key"}},
-		{"remembers tokens by what they say", caching(func(token string) string { return token[:strings.LastIndexByte(token, '.')+1] }), []string{"cached-tokens"}},
-		{"remembers tokens by their signature", caching(func(token string) string { return token[strings.LastIndexByte(token, '.')+1:] }), []string{"cached-tokens"}},
-		{"describes another resource", describing(func(m *providers.Metadata) { m.Resource += "/" }), []string{"metadata"}},
-		{"says nobody to sign in at", describing(func(m *providers.Metadata) { m.AuthorizationServers = nil }), []string{"metadata"}},
-		{"sends people to sign in in the clear", describing(func(m *providers.Metadata) { m.AuthorizationServers = []string{"http://login.example"} }), []string{"metadata"}},
-		{"asks for refresh tokens", describing(func(m *providers.Metadata) { m.ScopesSupported = []string{"offline_access"} }), []string{"metadata"}},
-		{"takes tokens in the query", describing(func(m *providers.Metadata) {
+		{"never lets a token expire",
+			identifying(func(id *providers.Identity) { id.GoodUntil = id.Expiry.AddDate(100, 0, 0) }),
+			[]string{"good-tokens"}},
+		{"refuses an algorithm that it should accept",
+			verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
+				if member(token, 0, "alg") == "EdDSA" {
+					return nil, fmt.Errorf("%w: not this one", providers.ErrInvalidToken)
+				}
+				return p.Verify(ctx, token)
+			}), []string{"good-tokens"}},
+		{"returns the identity of the previous caller", wrapping(returnPreviousCaller), []string{"concurrency"}},
+		{"caches tokens without expiry", caching(func(token string) string { return token }),
+			[]string{"cached-tokens", "withdrawn-key"}},
+		{"caches tokens by header and payload",
+			caching(func(token string) string { return token[:strings.LastIndexByte(token, '.')+1] }),
+			[]string{"cached-tokens"}},
+		{"caches tokens by signature",
+			caching(func(token string) string { return token[strings.LastIndexByte(token, '.')+1:] }),
+			[]string{"cached-tokens"}},
+		{"describes another resource", describing(func(m *providers.Metadata) { m.Resource += "/" }),
+			[]string{"metadata"}},
+		{"names no authorization server", describing(func(m *providers.Metadata) { m.AuthorizationServers = nil }),
+			[]string{"metadata"}},
+		{"names an authorization server with http",
+			describing(func(m *providers.Metadata) { m.AuthorizationServers = []string{"http://login.example"} }),
+			[]string{"metadata"}},
+		{"lists offline_access as a scope",
+			describing(func(m *providers.Metadata) { m.ScopesSupported = []string{"offline_access"} }),
+			[]string{"metadata"}},
+		{"announces tokens in the query", describing(func(m *providers.Metadata) {
 			m.BearerMethodsSupported = append(m.BearerMethodsSupported, "query")
 		}), []string{"metadata"}},
-		{"refetches at each unknown kid", func(t testing.TB, s *providertest.Subject) {
-			s.Issuer.KeyPolicy.RefetchInterval = time.Second // or a slow machine would not get round to more
+		{"fetches for each unknown kid", func(t testing.TB, s *providertest.Subject) {
+			s.Issuer.KeyPolicy.RefetchInterval = time.Second // long enough for several fetches on a slow machine
 			policy(func(p *token.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
 		}, []string{"unknown-key-limit"}},
-		{"calls a key bad that it did not look up yet", refusing(func(_ string, err error) error {
+		{"calls a key unknown before looking it up", refusing(func(_ string, err error) error {
 			if providers.ReasonOf(err) == providers.KeysUnavailable {
 				return fmt.Errorf("%w: no such key", providers.ErrInvalidToken)
 			}
 			return err
 		}), []string{"repeated-rotation"}},
-		{"never decides about an unknown key", refusing(func(_ string, err error) error {
+		{"always reports an outage for an unknown key", refusing(func(_ string, err error) error {
 			if providers.ReasonOf(err) == providers.KeyUnknown {
 				return fmt.Errorf("%w: no such key", providers.ErrUnavailable)
 			}
 			return err
 		}), []string{"unknown-key-limit"}},
-		{"lets certificates decide", fetching(withCertificates), []string{"certificates"}},
-		{"keeps withdrawn keys", policy(func(p *token.KeyPolicy) { p.MaxAge = time.Hour }), []string{"withdrawn-key"}},
-		{"never looks for new keys", fetchOnce, []string{"rotation", "withdrawn-key", "unusable-keys", "key-purpose"}},
-		{"reads the key set as a whole or not at all", fetching(failOnAnyBadKey), []string{"unusable-keys"}},
+		{"drops keys with unreadable certificates", fetching(withCertificates), []string{"certificates"}},
+		{"keeps withdrawn keys", policy(func(p *token.KeyPolicy) { p.MaxAge = time.Hour }),
+			[]string{"withdrawn-key"}},
+		{"never looks for new keys", fetchOnce,
+			[]string{"rotation", "withdrawn-key", "unusable-keys", "key-purpose"}},
+		{"refuses a key set with one unusable key", fetching(failOnAnyBadKey), []string{"unusable-keys"}},
 		{"follows redirects", followRedirects, []string{"redirects"}},
-		{"takes any status for an answer", fetching(anyStatus), []string{"bad-responses"}},
-		{"reads answers of any length", fetching(anyLength), []string{"bad-responses"}},
-		{"does not hear that the issuer is busy", func(t testing.TB, s *providertest.Subject) {
-			s.Issuer.KeyPolicy.MaxAge = 2 * time.Second // or a slow machine would be as late as a polite adapter
+		{"ignores the status of responses", fetching(anyStatus), []string{"bad-responses"}},
+		{"reads responses of any length", fetching(anyLength), []string{"bad-responses"}},
+		{"ignores Retry-After", func(t testing.TB, s *providertest.Subject) {
+			s.Issuer.KeyPolicy.MaxAge = 2 * time.Second // long enough for several fetches on a slow machine
 			fetching(ignoreRetryAfter)(t, s)
 		}, []string{"retry-after"}},
 		{"waits for the issuer when it opens", openAfterFetch, []string{"open"}},
 		{"does not open without the issuer", openOnlyWithKeys, []string{"down-at-start"}},
-		{"reports keys before it has any", wrapping(func(p *parts) providers.Provider { return alwaysUsable{p} }), []string{"down-at-start"}},
+		{"reports keys before it has any", wrapping(func(p *parts) providers.Provider { return alwaysUsable{p} }),
+			[]string{"down-at-start"}},
 		{"never recovers from a bad start", wrapping(keepFirstError), []string{"down-at-start"}},
 		{"fetches for each of the first callers", wrapping(fetchForEach), []string{"concurrent-start"}},
 		{"calls an outage an invalid token", refusing(func(_ string, err error) error {
 			return fmt.Errorf("%w: %s", providers.ErrInvalidToken, providers.ReasonOf(err))
-		}), []string{"outage", "down-at-start", "bad-responses", "bad-key-sets", "redirects", "retry-after", "canceled-caller"}},
-		{"lets everybody in during an outage", wrapping(failOpen), []string{"outage", "down-at-start", "bad-responses"}},
-		{"forgets its keys when they cannot be renewed", wrapping(dropKeysOnProblem), []string{"outage", "bad-responses", "bad-key-sets", "redirects", "retry-after"}},
-		{"repeats what the issuer sent", wrapping(quoteUpstream), []string{"bad-responses", "bad-key-sets"}},
+		}), []string{"outage", "down-at-start", "bad-responses", "bad-key-sets", "redirects", "retry-after",
+			"canceled-caller"}},
+		{"accepts every token during an outage", wrapping(failOpen),
+			[]string{"outage", "down-at-start", "bad-responses"}},
+		{"drops its keys when they cannot be refreshed", wrapping(dropKeysOnProblem),
+			[]string{"outage", "bad-responses", "bad-key-sets", "redirects", "retry-after"}},
+		{"quotes what the issuer sent", wrapping(quoteUpstream), []string{"bad-responses", "bad-key-sets"}},
 		{"verifies one token at a time", wrapping(serializeCalls), []string{"hung-endpoint", "slow-endpoint"}},
-		{"lets callers share the first one's patience", wrapping(shareCalls), []string{"canceled-caller"}},
-		{"goes on when it should have ended", neverStop, []string{"shutdown"}},
+		{"shares the first caller's context", wrapping(shareCalls), []string{"canceled-caller"}},
+		{"keeps running after its context ended", neverStop, []string{"shutdown"}},
 	}
 }
 
-// parts is a sound adapter that is about to be spoiled.
+// parts is a sound adapter that a defect changes.
 type parts struct {
 	*adapter
 	issuer *providertest.Issuer
@@ -215,13 +253,17 @@ func wrapping(wrap func(*parts) providers.Provider) func(testing.TB, *providerte
 	}
 }
 
-func verifying(verify func(p *parts, ctx context.Context, token string) (*providers.Identity, error)) func(testing.TB, *providertest.Subject) {
+func verifying(verify func(p *parts, ctx context.Context, token string) (*providers.Identity,
+	error)) func(testing.TB, *providertest.Subject) {
 	return wrapping(func(p *parts) providers.Provider {
-		return verifier{p, func(ctx context.Context, token string) (*providers.Identity, error) { return verify(p, ctx, token) }}
+		return verifier{p, func(ctx context.Context, token string) (*providers.Identity,
+			error) {
+			return verify(p, ctx, token)
+		}}
 	})
 }
 
-// refusing changes the errors.
+// refusing changes the errors of Verify.
 func refusing(change func(token string, err error) error) func(testing.TB, *providertest.Subject) {
 	return verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 		id, err := p.Verify(ctx, token)
@@ -250,7 +292,7 @@ func identifying(change func(*providers.Identity)) func(testing.TB, *providertes
 	})
 }
 
-// caching accepts what has the same key as something that was accepted before.
+// caching accepts a token whose cache key is that of a token accepted before.
 func caching(key func(token string) string) func(testing.TB, *providertest.Subject) {
 	return wrapping(func(p *parts) providers.Provider {
 		var known sync.Map
@@ -282,8 +324,8 @@ func describing(change func(*providers.Metadata)) func(testing.TB, *providertest
 	})
 }
 
-// ignoring leaves out one check of the strict verifier: a token that it refuses for one of these reasons is accepted, if
-// its signature holds.
+// ignoring leaves out one check of the strict verifier: it accepts a token that is refused for one of these
+// reasons if the signature is valid.
 func ignoring(reasons ...providers.Reason) func(testing.TB, *providertest.Subject) {
 	return verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 		id, err := p.Verify(ctx, token)
@@ -294,7 +336,8 @@ func ignoring(reasons ...providers.Reason) func(testing.TB, *providertest.Subjec
 	})
 }
 
-// validSignature reports whether an ES256 signature is by a key that is published under the token's kid, whatever that is for.
+// validSignature reports whether an ES256 signature is by a key that is published under the token's kid,
+// whatever the key is for.
 func validSignature(issuer *providertest.Issuer, token string) bool {
 	var set struct {
 		Keys []struct{ Kid, X, Y string } `json:"keys"`
@@ -309,20 +352,21 @@ func validSignature(issuer *providertest.Issuer, token string) bool {
 		if kid := member(token, 0, "kid"); k.Kid != kid || kid == "" || k.Y == "" {
 			continue
 		}
-		// The members of a key that was published with its private half, or for another use, are the same.
+		// A key with its private half, or for another use, has the same public members.
 		var public jose.JSONWebKey
 		if public.UnmarshalJSON(fmt.Appendf(nil, `{"kty":"EC","crv":"P-256","x":%q,"y":%q}`, k.X, k.Y)) != nil {
 			continue
 		}
 		digest := sha256.Sum256([]byte(token[:at]))
-		if ecdsa.Verify(public.Key.(*ecdsa.PublicKey), digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
+		if ecdsa.Verify(public.Key.(*ecdsa.PublicKey), digest[:], new(big.Int).SetBytes(signature[:32]),
+			new(big.Int).SetBytes(signature[32:])) {
 			return true
 		}
 	}
 	return false
 }
 
-// laxIdentity reads claims as encoding/json does: names in any case, and the last of two.
+// laxIdentity reads claims as encoding/json does: names in any case, and the last duplicate.
 func laxIdentity(token string) *providers.Identity {
 	var claims struct{ Iss, Sub string }
 	_ = json.Unmarshal(segment(token, 1), &claims)
@@ -339,7 +383,7 @@ func segment(token string, n int) []byte {
 	return raw
 }
 
-// member returns a text in the header (0) or the claims (1) of a token, or "".
+// member returns a string in the header (0) or the claims (1) of a token, or "".
 func member(token string, n int, name string) string {
 	var object map[string]any
 	_ = json.Unmarshal(segment(token, n), &object)
@@ -347,8 +391,10 @@ func member(token string, n int, name string) string {
 	return text
 }
 
-// withKeySet is an adapter whose strict verifier has other keys, rules of time or ways to fetch.
-func withKeySet(build func(ctx context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet)) func(testing.TB, *providertest.Subject) {
+// withKeySet opens the adapter with another key set, and a wrapper around it if it is not nil.
+func withKeySet(build func(ctx context.Context, s *providertest.Subject,
+	info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet)) func(testing.TB,
+	*providertest.Subject) {
 	return func(_ testing.TB, s *providertest.Subject) {
 		s.Open = func(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 			keys, wrap := build(ctx, s, info)
@@ -362,41 +408,45 @@ func withKeySet(build func(ctx context.Context, s *providertest.Subject, info pr
 	}
 }
 
-func newKeySet(s *providertest.Subject, info providers.ServerInfo, client *http.Client, policy token.KeyPolicy) *token.KeySet {
+func newKeySet(s *providertest.Subject, info providers.ServerInfo, client *http.Client,
+	policy token.KeyPolicy) *token.KeySet {
 	return token.NewKeySet(token.KeySource{
 		URL: func(context.Context) (string, error) { return s.Issuer.KeysURL(), nil }, Client: client,
 	}, policy, info.Logger)
 }
 
 func replacingKeys(wrap func(oidc.KeySet) oidc.KeySet) func(testing.TB, *providertest.Subject) {
-	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet,
+		func(oidc.KeySet) oidc.KeySet) {
 		return newKeySet(s, info, s.Issuer.Client(), s.Issuer.KeyPolicy), wrap
 	})
 }
 
 func policy(change func(*token.KeyPolicy)) func(testing.TB, *providertest.Subject) {
-	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet,
+		func(oidc.KeySet) oidc.KeySet) {
 		p := s.Issuer.KeyPolicy
 		change(&p)
 		return newKeySet(s, info, s.Issuer.Client(), p), nil
 	})
 }
 
-// fetching changes every answer of the issuer before the adapter sees it.
+// fetching changes every response of the issuer before the adapter reads it.
 func fetching(change func(*http.Response) error) func(testing.TB, *providertest.Subject) {
-	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	return withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet,
+		func(oidc.KeySet) oidc.KeySet) {
 		client := s.Issuer.Client()
-		client.Transport = changed{client.Transport, change}
+		client.Transport = changingTransport{client.Transport, change}
 		return newKeySet(s, info, client, s.Issuer.KeyPolicy), nil
 	})
 }
 
-type changed struct {
+type changingTransport struct {
 	http.RoundTripper
 	change func(*http.Response) error
 }
 
-func (c changed) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c changingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := c.RoundTripper.RoundTrip(r)
 	if err != nil {
 		return nil, err
@@ -408,7 +458,7 @@ func (c changed) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// fetchOnce reads the same answer for ever.
+// fetchOnce reads the first response again and again.
 func fetchOnce(t testing.TB, s *providertest.Subject) {
 	var (
 		mu    sync.Mutex
@@ -439,14 +489,15 @@ func failOnAnyBadKey(resp *http.Response) error {
 	return nil
 }
 
-// withCertificates leaves out the keys whose certificates the library cannot read.
+// withCertificates drops the keys that go-jose cannot read because of their certificates.
 func withCertificates(resp *http.Response) error {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && json.Unmarshal(body, &set) == nil {
-		set.Keys = slices.DeleteFunc(set.Keys, func(raw json.RawMessage) bool { return new(jose.JSONWebKey).UnmarshalJSON(raw) != nil })
+		set.Keys = slices.DeleteFunc(set.Keys,
+			func(raw json.RawMessage) bool { return new(jose.JSONWebKey).UnmarshalJSON(raw) != nil })
 		body, err = json.Marshal(set)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
@@ -472,7 +523,8 @@ func ignoreRetryAfter(resp *http.Response) error {
 }
 
 func followRedirects(t testing.TB, s *providertest.Subject) {
-	withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet, func(oidc.KeySet) oidc.KeySet) {
+	withKeySet(func(_ context.Context, s *providertest.Subject, info providers.ServerInfo) (*token.KeySet,
+		func(oidc.KeySet) oidc.KeySet) {
 		client := s.Issuer.Client()
 		client.CheckRedirect = nil
 		return newKeySet(s, info, client, s.Issuer.KeyPolicy), nil
@@ -516,7 +568,7 @@ func acceptEmbeddedKeys(p *parts, ctx context.Context, token string) (*providers
 	return p.Verify(ctx, token)
 }
 
-// fetchNamedURL makes a request to whatever URL a token has in a member. What comes back does not matter.
+// fetchNamedURL requests the URL in a member of a token and ignores the response.
 func fetchNamedURL(name string, part int) func(*parts, context.Context, string) (*providers.Identity, error) {
 	return func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 		if address := member(token, part, name); strings.HasPrefix(address, p.issuer.URL()+"/") {
@@ -528,12 +580,13 @@ func fetchNamedURL(name string, part int) func(*parts, context.Context, string) 
 	}
 }
 
-// acceptTypeClaims accepts tokens that one of the claims calls something other than an access token.
+// acceptTypeClaims ignores the refusal of tokens with one of the claims.
 func acceptTypeClaims(claims ...string) func(*parts, context.Context, string) (*providers.Identity, error) {
 	return func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 		id, err := p.Verify(ctx, token)
-		said := func(name string) bool { return member(token, 1, name) != "" }
-		if providers.ReasonOf(err) == providers.TypeRefused && slices.ContainsFunc(claims, said) && validSignature(p.issuer, token) {
+		has := func(name string) bool { return member(token, 1, name) != "" }
+		if providers.ReasonOf(err) == providers.TypeRefused && slices.ContainsFunc(claims, has) &&
+			validSignature(p.issuer, token) {
 			return laxIdentity(token), nil
 		}
 		return id, err
@@ -542,7 +595,8 @@ func acceptTypeClaims(claims ...string) func(*parts, context.Context, string) (*
 
 func refuseNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 	if bytes.Contains(segment(token, 1), []byte(":null")) {
-		return nil, fmt.Errorf("%w: %w", providers.ErrInvalidToken, &providers.Error{Reason: providers.ClaimsMalformed})
+		return nil, fmt.Errorf("%w: %w", providers.ErrInvalidToken,
+			&providers.Error{Reason: providers.ClaimsMalformed})
 	}
 	return p.Verify(ctx, token)
 }
@@ -550,7 +604,7 @@ func refuseNull(p *parts, ctx context.Context, token string) (*providers.Identit
 func panicOnNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 	claims := new(struct{ Iss string })
 	if err := json.Unmarshal(segment(token, 1), &claims); err == nil {
-		_ = claims.Iss // null has made it nil
+		_ = claims.Iss // null made it nil
 	}
 	return p.Verify(ctx, token)
 }
@@ -691,7 +745,8 @@ func serializeCalls(p *parts) providers.Provider {
 	}}
 }
 
-// shareCalls gives all callers with one token the answer that the first of them gets, on the first one's context.
+// shareCalls verifies a token once for all callers that present it at the same time, with the context of the
+// first.
 func shareCalls(p *parts) providers.Provider {
 	type call struct {
 		done chan struct{}
@@ -725,5 +780,8 @@ func neverStop(t testing.TB, s *providertest.Subject) {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	open := s.Open
-	s.Open = func(_ context.Context, info providers.ServerInfo) (providers.Provider, error) { return open(ctx, info) }
+	s.Open = func(_ context.Context, info providers.ServerInfo) (providers.Provider,
+		error) {
+		return open(ctx, info)
+	}
 }

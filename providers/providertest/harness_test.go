@@ -41,8 +41,8 @@ func TestSuiteWithWrongKeysPath(t *testing.T) {
 	})
 }
 
-// checkWrongKeysPath demands that a wrong key address fails the suite once, not in each rule, and that the output shows
-// the address that was used and the one that is served.
+// checkWrongKeysPath demands that a wrong key address fails the suite once, not in each rule, and that the
+// output shows the address that was used and the one that is served.
 func checkWrongKeysPath(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -63,7 +63,8 @@ func checkWrongKeysPath(t *testing.T) {
 			failed = append(failed, name)
 		}
 	}
-	if want := []string{"TestSuiteWithWrongKeysPath", "TestSuiteWithWrongKeysPath/harness"}; !slices.Equal(failed, want) {
+	if want := []string{"TestSuiteWithWrongKeysPath",
+		"TestSuiteWithWrongKeysPath/harness"}; !slices.Equal(failed, want) {
 		t.Errorf("failed: %q, want %q", failed, want)
 	}
 	for _, want := range []string{"/jwks.json: ", "404 Not Found", "/keys: the keys", "WithKeysPath"} {
@@ -88,7 +89,8 @@ func TestKeysPathCanBeChosen(t *testing.T) {
 			}
 		}
 	}
-	if got := issuer.Metadata()["jwks_uri"]; got != issuer.URL()+"/jwks.json" || issuer.KeysURL() != got || issuer.Fetches() == 0 {
+	if got := issuer.Metadata()["jwks_uri"]; got != issuer.URL()+"/jwks.json" || issuer.KeysURL() != got ||
+		issuer.Fetches() == 0 {
 		t.Errorf("jwks_uri %v, %d fetches", got, issuer.Fetches())
 	}
 }

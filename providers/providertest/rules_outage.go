@@ -16,30 +16,50 @@ import (
 
 func outageRules() []Rule {
 	return []Rule{
-		{"open", "opening does not wait for the network, and the metadata is there at once", "Istio issue 37456", checkOpen},
-		{"down-at-start", "an issuer that is down at the start is an outage, and is noticed when it is back", "Istio issue 17541; Kubernetes, OIDC authenticator", checkDownAtStart},
-		{"concurrent-start", "a hundred first callers at once cause a fetch or two, and all are answered", "Vault, jwks_cache_test", checkConcurrentStart},
-		{"outage", "while the issuer is down known keys serve on, and an unknown one is an outage and no bad token", "Istio pull request 14577", withAdapter(checkOutage)},
-		{"hung-endpoint", "an issuer that never answers holds up nobody with a known key, and others not for long", "OWASP API4:2023; Envoy, jwt_authn RemoteJwks", withAdapter(func(o *openAdapter) error { return checkUnresponsive(o, o.Issuer.AnswerAll, hang) })},
-		{"slow-endpoint", "an issuer that answers a byte at a time holds up nobody either", "OWASP API4:2023", withAdapter(func(o *openAdapter) error { return checkUnresponsive(o, o.Issuer.AnswerKeys, drip) })},
-		{"bad-responses", "an answer that is no key set never replaces good keys, and is never repeated", "Istio pull request 14577; CWE-532", withAdapter(func(o *openAdapter) error { return checkBadAnswers(o, badAnswers) })},
-		{"bad-key-sets", "a key set without a usable key never replaces good keys, and is never repeated", "panva/jose, remote.test.ts", withAdapter(func(o *openAdapter) error { return checkBadAnswers(o, badKeySets) })},
-		{"redirects", "a redirect to another origin does not choose the keys", "CWE-918; OWASP API7:2023", withAdapter(checkRedirects)},
-		{"retry-after", "an issuer that is busy is left alone for the time that it names, and the keys are kept", "RFC 9110, section 10.2.3; RFC 6585, section 4", withAdapter(checkRetryAfter)},
-		{"canceled-caller", "a caller who hangs up during a fetch takes nobody along", "go-oidc pull request 433", withAdapter(checkCanceledCaller)},
-		{"shutdown", "what runs in the background ends with its context", "providers.Settings", checkShutdown},
+		{"open", "Open does not wait for the network, and the metadata is available at once",
+			"Istio issue 37456", checkOpen},
+		{"down-at-start",
+			"an issuer that is down at the start is an outage, and the adapter recovers when it is back",
+			"Istio issue 17541; Kubernetes, OIDC authenticator", checkDownAtStart},
+		{"concurrent-start", "a hundred concurrent first callers cause at most three fetches, and all are accepted",
+			"Vault, jwks_cache_test", checkConcurrentStart},
+		{"outage",
+			"while the issuer is down known keys stay usable, and an unknown key is an outage, not an invalid token",
+			"Istio pull request 14577", withAdapter(checkOutage)},
+		{"hung-endpoint",
+			"an issuer that never responds does not delay tokens with a known key, and delays others " +
+				"for a bounded time",
+			"OWASP API4:2023; Envoy, jwt_authn RemoteJwks",
+			withAdapter(func(o *openAdapter) error { return checkUnresponsive(o, o.Issuer.AnswerAll, hang) })},
+		{"slow-endpoint",
+			"an issuer that responds one byte at a time delays tokens no more than one that never responds",
+			"OWASP API4:2023",
+			withAdapter(func(o *openAdapter) error { return checkUnresponsive(o, o.Issuer.AnswerKeys, drip) })},
+		{"bad-responses", "a response that is not a key set does not replace valid keys, and is not quoted",
+			"Istio pull request 14577; CWE-532",
+			withAdapter(func(o *openAdapter) error { return checkBadResponses(o, badResponses) })},
+		{"bad-key-sets", "a key set without a usable key does not replace valid keys, and is not quoted",
+			"panva/jose, remote.test.ts",
+			withAdapter(func(o *openAdapter) error { return checkBadResponses(o, badKeySets) })},
+		{"redirects", "a redirect to another origin is not followed",
+			"CWE-918; OWASP API7:2023", withAdapter(checkRedirects)},
+		{"retry-after", "an issuer that is busy gets no request before its Retry-After, and the keys are kept",
+			"RFC 9110, section 10.2.3; RFC 6585, section 4", withAdapter(checkRetryAfter)},
+		{"canceled-caller", "a caller that cancels during a fetch does not fail the other callers",
+			"go-oidc pull request 433", withAdapter(checkCanceledCaller)},
+		{"shutdown", "background work ends with its context", "providers.Settings", checkShutdown},
 	}
 }
 
-// down is an issuer that is broken in the plain way.
+// down is a handler that fails with status 500.
 func down(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, canary, http.StatusInternalServerError)
 }
 
-// hang never answers.
+// hang never responds.
 func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// drip answers for ever.
+// drip responds endlessly, a byte at a time.
 func drip(w http.ResponseWriter, r *http.Request) {
 	for r.Context().Err() == nil {
 		_, _ = w.Write([]byte(" "))
@@ -52,7 +72,7 @@ func checkOpen(s *Subject) error {
 	s.Issuer.AnswerAll(hang)
 	o, stop, err := s.open()
 	if err != nil {
-		return fmt.Errorf("while the issuer does not answer: %w", err)
+		return fmt.Errorf("while the issuer does not respond: %w", err)
 	}
 	defer stop()
 	return o.metadata()
@@ -63,7 +83,8 @@ func checkDownAtStart(s *Subject) error {
 		name   string
 		answer http.HandlerFunc
 	}{
-		{"an error", down}, {"no connection", closeConnection}, {"HTML", text("<!doctype html><title>" + canary + "</title>")}, {"no keys", text(`{"keys":[]}`)},
+		{"an error", down}, {"no connection", closeConnection},
+		{"HTML", text("<!doctype html><title>" + canary + "</title>")}, {"no keys", text(`{"keys":[]}`)},
 	} {
 		if err := checkStart(s, c.answer); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -85,7 +106,7 @@ func checkStart(s *Subject, answer http.HandlerFunc) error {
 	}
 	good := o.base.token()
 	if err := o.reportsOutage(good); err != nil {
-		return fmt.Errorf("a token before any keys were seen: %w", err)
+		return fmt.Errorf("a token before any key was fetched: %w", err)
 	}
 	reporter, reports := o.provider.(providers.KeyReporter)
 	if reports {
@@ -100,8 +121,8 @@ func checkStart(s *Subject, answer http.HandlerFunc) error {
 	}
 	s.Issuer.AnswerAll(nil)
 	if reports {
-		// Readiness hangs on this: without traffic nobody would ever ask for a key.
-		if err := o.eventually("the keys are usable, without a token that asks for them", func() error {
+		// Readiness depends on this: without traffic no token causes a fetch.
+		if err := o.eventually("the keys are usable, without a token that needs them", func() error {
 			if status := reporter.Keys(); !status.Usable || status.Problem != "" {
 				return fmt.Errorf("it reports %+v", status)
 			}
@@ -110,7 +131,8 @@ func checkStart(s *Subject, answer http.HandlerFunc) error {
 			return err
 		}
 	}
-	return o.eventually("good tokens are accepted when the issuer is back", func() error { return o.accepts(good) })
+	return o.eventually("good tokens are accepted when the issuer is back",
+		func() error { return o.accepts(good) })
 }
 
 func checkConcurrentStart(s *Subject) error {
@@ -144,22 +166,22 @@ func checkConcurrentStart(s *Subject) error {
 	return wrong.err()
 }
 
-// noticed waits until the adapter has seen what the issuer answers now: an unknown key is an outage from then on, also when
-// the interval is over in which the adapter fetches no keys. A caller with a known key notices nothing, neither before nor
+// waitForOutage waits until the adapter has seen the issuer's present response: from then on a token with an
+// unknown key is an outage, even after the refetch interval. Tokens with a known key are accepted before and
 // after.
 func (o *openAdapter) waitForOutage() error {
 	known, unknown := o.base.token(), ""
-	var felt error
+	var knownErr error
 	var since time.Time
 	err := o.eventually("a token with an unknown key is an outage for longer than the interval", func() error {
-		if felt = o.acceptsPromptly(known); felt != nil {
+		if knownErr = o.acceptsPromptly(known); knownErr != nil {
 			return nil
 		}
 		if unknown == "" {
 			unknown, since = o.base.withUnknownKey(newKid()), time.Now()
 		}
 		if err := o.reportsOutage(unknown); err != nil {
-			unknown = "" // it was looked up before the issuer's answer changed
+			unknown = "" // it was looked up before the response changed
 			return err
 		}
 		if lasted := time.Since(since); lasted < 2*o.Issuer.KeyPolicy.RefetchInterval {
@@ -170,7 +192,7 @@ func (o *openAdapter) waitForOutage() error {
 		}
 		return nil
 	})
-	if err := errors.Join(felt, err); err != nil {
+	if err := errors.Join(knownErr, err); err != nil {
 		return err
 	}
 	return o.acceptsPromptly(known)
@@ -188,7 +210,7 @@ func checkOutage(o *openAdapter) error {
 func checkOutageOf(o *openAdapter, answer http.HandlerFunc) error {
 	known, token := o.base.token(), o.tokenWithNewKey()
 	o.Issuer.AnswerAll(answer)
-	// Long enough for keys to be renewed in the background, so that they have to survive that too.
+	// Long enough for the adapter to refresh its keys in the background, which must keep them too.
 	for start := time.Now(); time.Since(start) < o.Issuer.KeyPolicy.MaxAge; time.Sleep(20 * time.Millisecond) {
 		if err := o.acceptsPromptly(known); err != nil {
 			return err
@@ -216,15 +238,16 @@ func checkUnresponsive(o *openAdapter, replace func(http.HandlerFunc), answer ht
 	go func() {
 		defer close(waited)
 		begin := time.Now()
-		waiter = o.eventually("a token with an unknown key is an outage for longer than the interval", func() error {
-			if _, err := o.verify(ctx, token); ctx.Err() == nil && !errors.Is(err, providers.ErrUnavailable) {
-				return checkOutcome(providers.ErrUnavailable, err)
-			}
-			if lasted := time.Since(begin); ctx.Err() == nil && lasted < 2*o.Issuer.KeyPolicy.RefetchInterval {
-				return fmt.Errorf("so far for %s", lasted)
-			}
-			return nil
-		})
+		waiter = o.eventually("a token with an unknown key is an outage for longer than the interval",
+			func() error {
+				if _, err := o.verify(ctx, token); ctx.Err() == nil && !errors.Is(err, providers.ErrUnavailable) {
+					return checkOutcome(providers.ErrUnavailable, err)
+				}
+				if lasted := time.Since(begin); ctx.Err() == nil && lasted < 2*o.Issuer.KeyPolicy.RefetchInterval {
+					return fmt.Errorf("so far for %s", lasted)
+				}
+				return nil
+			})
 	}()
 	defer func() {
 		cancel()
@@ -235,7 +258,7 @@ func checkUnresponsive(o *openAdapter, replace func(http.HandlerFunc), answer ht
 	start := time.Now()
 	_, err := o.verify(hasty, o.base.withUnknownKey(newKid()))
 	if took := time.Since(start); err == nil || took > knownWithin {
-		return fmt.Errorf("a caller with 100 ms to spare was held up for %s: %v", took, err)
+		return fmt.Errorf("a caller with a deadline of 100 ms waited %s: %v", took, err)
 	}
 	for {
 		select {
@@ -249,39 +272,39 @@ func checkUnresponsive(o *openAdapter, replace func(http.HandlerFunc), answer ht
 	}
 }
 
-func checkBadAnswers(o *openAdapter, answers func(*openAdapter) map[string]http.HandlerFunc) error {
-	stranger := o.attackerToken()
+func checkBadResponses(o *openAdapter, answers func(*openAdapter) map[string]http.HandlerFunc) error {
+	forged := o.attackerToken()
 	for name, answer := range answers(o) {
-		if err := checkBadAnswer(o, answer, stranger); err != nil {
+		if err := checkBadResponse(o, answer, forged); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func checkBadAnswer(o *openAdapter, answer http.HandlerFunc, stranger string) error {
+func checkBadResponse(o *openAdapter, answer http.HandlerFunc, forged string) error {
 	o.Issuer.AnswerKeys(answer)
 	if err := o.waitForOutage(); err != nil {
 		return err
 	}
-	if err := o.reportsOutage(stranger); err != nil {
-		return fmt.Errorf("a stranger's key: %w", err)
+	if err := o.reportsOutage(forged); err != nil {
+		return fmt.Errorf("an attacker's key: %w", err)
 	}
-	if err := o.checkOutageText(stranger); err != nil {
+	if err := o.checkOutageText(forged); err != nil {
 		return err
 	}
 	o.Issuer.AnswerKeys(nil)
 	return o.waitForNewKey()
 }
 
-// attackerToken returns a token that is good but for a key that some of the bad answers recommend.
+// attackerToken returns a valid token by a key that only the bad responses contain.
 func (o *openAdapter) attackerToken() string {
 	return o.Issuer.Sign(merged(o.base.header, m{"kid": o.attackerKey()}), o.base.claims)
 }
 
-const attackerKid = "strangers-key"
+const attackerKid = "attackers-key"
 
-// stranger makes a key that was never published, unless it is there already.
+// attackerKey returns the id of a key that is not published, and generates it at the first call.
 func (o *openAdapter) attackerKey() string {
 	if !o.Issuer.knows(attackerKid) {
 		alg := o.base.algorithm()
@@ -291,13 +314,13 @@ func (o *openAdapter) attackerKey() string {
 	return attackerKid
 }
 
-// attackerKeySet is a key set that would do, with the stranger's key.
+// attackerKeySet is a valid key set with the attacker's key.
 func (o *openAdapter) attackerKeySet() string {
 	k := o.Issuer.key(o.attackerKey())
 	return string(mustJSON(m{canary: 1, "keys": []any{k.public}}))
 }
 
-// discreet returns an error if what the adapter says of an outage repeats what the issuer sent.
+// checkOutageText returns an error if the adapter quotes what the issuer sent.
 func (o *openAdapter) checkOutageText(token string) error {
 	_, err := o.verify(context.Background(), token)
 	if err == nil {
@@ -307,12 +330,12 @@ func (o *openAdapter) checkOutageText(token string) error {
 	if reporter, ok := o.provider.(providers.KeyReporter); ok {
 		problem = reporter.Keys().Problem
 	}
-	for _, said := range []string{err.Error(), problem, o.log.String()} {
-		if err := leaks(said, token); err != nil {
+	for _, text := range []string{err.Error(), problem, o.log.String()} {
+		if err := leaks(text, token); err != nil {
 			return err
 		}
-		if strings.Contains(said, "<title>") {
-			return errors.New("what the issuer sent is repeated")
+		if strings.Contains(text, "<title>") {
+			return errors.New("it quotes what the issuer sent")
 		}
 	}
 	if len(problem) > 600 {
@@ -323,21 +346,22 @@ func (o *openAdapter) checkOutageText(token string) error {
 
 func checkRedirects(o *openAdapter) error {
 	attackerKeySet := o.attackerKeySet()
-	var asked atomic.Int64
+	var requests atomic.Int64
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
+		requests.Add(1)
 		_, _ = w.Write([]byte(attackerKeySet))
 	}))
 	defer elsewhere.Close()
-	wrong := checkBadAnswers(o, func(*openAdapter) map[string]http.HandlerFunc {
+	wrong := checkBadResponses(o, func(*openAdapter) map[string]http.HandlerFunc {
 		answers := map[string]http.HandlerFunc{}
-		for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+			http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
 			answers[http.StatusText(status)] = respond(status, attackerKeySet, "Location", elsewhere.URL)
 		}
 		return answers
 	})
-	if n := asked.Load(); n > 0 {
-		return errors.Join(wrong, fmt.Errorf("another origin was asked, %d times", n))
+	if n := requests.Load(); n > 0 {
+		return errors.Join(wrong, fmt.Errorf("another origin received %d requests", n))
 	}
 	return wrong
 }
@@ -357,8 +381,8 @@ func checkRetryAfterOf(o *openAdapter, status int) error {
 	if err := o.waitForOutage(); err != nil {
 		return err
 	}
-	// The adapter may come back when its keys grow old, even if it was told to wait longer. Until then, and a little less,
-	// once more would be an accident of timing.
+	// The adapter may fetch again when its keys reach MaxAge, even if Retry-After is longer. The margin keeps
+	// the timing of one more request from deciding.
 	quiet := min(time.Second, o.Issuer.KeyPolicy.MaxAge) * 6 / 10
 	before, start := o.Issuer.mostRequests(), time.Now()
 	for ; time.Since(start) < quiet; time.Sleep(5 * time.Millisecond) {
@@ -367,7 +391,7 @@ func checkRetryAfterOf(o *openAdapter, status int) error {
 		}
 	}
 	if n := o.Issuer.mostRequests() - before; n > 1 {
-		return fmt.Errorf("it was asked %d times more in %s, after it had said that it wants a second", n, quiet)
+		return fmt.Errorf("it received %d more requests in %s, although Retry-After was one second", n, quiet)
 	}
 	if err := o.acceptsPromptly(known); err != nil {
 		return err
@@ -377,11 +401,11 @@ func checkRetryAfterOf(o *openAdapter, status int) error {
 }
 
 func checkCanceledCaller(o *openAdapter) error {
-	asked, release := make(chan struct{}), make(chan struct{})
+	fetching, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	token := o.tokenWithNewKey()
 	o.Issuer.AnswerKeys(func(w http.ResponseWriter, r *http.Request) {
-		once.Do(func() { close(asked) })
+		once.Do(func() { close(fetching) })
 		select {
 		case <-release:
 			_, _ = w.Write(o.Issuer.KeySet())
@@ -393,16 +417,17 @@ func checkCanceledCaller(o *openAdapter) error {
 		mu    sync.Mutex
 		wrong problems
 	)
-	report := func(who string, err error) {
+	report := func(name string, err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		wrong.add(who, err)
+		wrong.add(name, err)
 	}
 	first, hangUp := context.WithCancel(context.Background())
 	defer hangUp()
 	var waitingSince atomic.Pointer[time.Time] // nil while the first caller is not in Verify
 	wg.Go(func() {
-		// Before a fetch is due the key is simply unknown, so the caller comes back until one is under way.
+		// Until the refetch interval has passed the key is simply unknown, so the caller repeats until a
+		// fetch is in progress.
 		for first.Err() == nil {
 			waitingSince.Store(new(time.Now()))
 			_, _ = o.verify(first, token)
@@ -411,12 +436,12 @@ func checkCanceledCaller(o *openAdapter) error {
 		}
 	})
 	select {
-	case <-asked:
+	case <-fetching:
 	case <-time.After(o.timeout()):
 		close(release)
 		hangUp()
 		wg.Wait()
-		return errors.New("a token with an unknown key had no keys fetched")
+		return errors.New("a token with an unknown key caused no fetch")
 	}
 	// The others must find the first caller waiting for this fetch, unless the adapter lets no caller wait.
 	for start := time.Now(); time.Since(start) < 500*time.Millisecond; time.Sleep(time.Millisecond) {
@@ -429,16 +454,16 @@ func checkCanceledCaller(o *openAdapter) error {
 		ready.Add(1)
 		wg.Go(func() {
 			ready.Done()
-			report("who waited", o.accepts(token))
+			report("a caller that waited", o.accepts(token))
 		})
 	}
 	ready.Wait()
-	time.Sleep(100 * time.Millisecond) // they are waiting now, on a busy machine too
+	time.Sleep(100 * time.Millisecond) // until they wait, on a busy machine too
 	hangUp()
 	wg.Go(func() {
-		// Nobody can tell this caller anything, but the token is not to blame.
+		// The caller cannot be served, but the token is not at fault.
 		if _, err := o.verify(first, token); err != nil {
-			report("who hung up", checkOutcome(providers.ErrUnavailable, err))
+			report("the caller that canceled", checkOutcome(providers.ErrUnavailable, err))
 		}
 	})
 	time.Sleep(20 * time.Millisecond)
@@ -461,10 +486,11 @@ func checkShutdown(s *Subject) error {
 	if before == 0 {
 		return errNoRequests
 	}
-	// Keys are renewed within their age, so several times in this, on a slow machine too. One request may have been under way.
+	// Keys are refreshed within MaxAge, so several times in this period. One request may have been in
+	// progress.
 	for start := time.Now(); time.Since(start) < 4*s.Issuer.KeyPolicy.MaxAge; time.Sleep(20 * time.Millisecond) {
 		if n := s.Issuer.mostRequests() - before; n > 1 {
-			return fmt.Errorf("the issuer was asked %d times more after that", n)
+			return fmt.Errorf("the issuer received %d more requests after the context ended", n)
 		}
 	}
 	return nil

@@ -16,10 +16,10 @@ import (
 // m is a JSON object.
 type m = map[string]any
 
-// null is a member that is there and null; nil would remove it.
+// null is a JSON null. A nil value would remove the member instead.
 var null = json.RawMessage("null")
 
-// template makes tokens that are good but for one thing.
+// template makes tokens that differ from an accepted one in one point.
 type template struct {
 	name   string
 	key    key
@@ -28,11 +28,11 @@ type template struct {
 	want   *providers.Identity // without GoodUntil and Claims
 }
 
-// varieties are the mints of an adapter's good tokens.
+// varieties are the templates of the tokens that an adapter accepts.
 type varieties struct {
 	base *template
 	all  []*template
-	// leeway is what the times of the adapter's tokens are checked with.
+	// leeway is the clock skew that the adapter tolerates.
 	leeway time.Duration
 }
 
@@ -52,9 +52,9 @@ func (s *Subject) varieties() varieties {
 	return v
 }
 
-// expected is the identity of an access token that does what RFC 9068, section 2.2 says.
+// expected returns the identity that RFC 9068, section 2.2 reads in the claims.
 func expected(claims m) *providers.Identity {
-	var said struct {
+	var fields struct {
 		Issuer  string          `json:"iss"`
 		Subject string          `json:"sub"`
 		Client  string          `json:"client_id"`
@@ -62,20 +62,20 @@ func expected(claims m) *providers.Identity {
 		Aud     json.RawMessage `json:"aud"`
 		Expiry  float64         `json:"exp"`
 	}
-	// What does not fit is left out: then the variety has a Want that says it.
-	_ = json.Unmarshal(mustJSON(claims), &said)
-	whole, fraction := math.Modf(said.Expiry)
+	// Claims of another form stay empty; the variety sets the expectation in Want.
+	_ = json.Unmarshal(mustJSON(claims), &fields)
+	whole, fraction := math.Modf(fields.Expiry)
 	id := &providers.Identity{
-		Issuer: said.Issuer, Subject: said.Subject, Client: said.Client, Audience: stringsOf(said.Aud),
+		Issuer: fields.Issuer, Subject: fields.Subject, Client: fields.Client, Audience: stringsOf(fields.Aud),
 		Expiry: time.Unix(int64(whole), int64(fraction*1e9)),
 	}
-	for _, scope := range stringsOf(said.Scope) {
+	for _, scope := range stringsOf(fields.Scope) {
 		id.Scopes = append(id.Scopes, strings.Fields(scope)...)
 	}
 	return id
 }
 
-// texts reads a string or a list of strings.
+// stringsOf returns a JSON string, or list of strings, as a list.
 func stringsOf(raw json.RawMessage) []string {
 	var one string
 	if json.Unmarshal(raw, &one) == nil && raw != nil {
@@ -98,7 +98,8 @@ func (v varieties) algorithms() map[jose.SignatureAlgorithm]*template {
 	return out
 }
 
-// types returns a template for each typ that the adapter accepts, in lower case and without "application/"; "" is none.
+// types returns a template for each typ that the adapter accepts, in lower case and without "application/".
+// The key "" means no typ.
 func (v varieties) types() map[string]*template {
 	out := map[string]*template{}
 	for _, template := range v.all {
@@ -111,7 +112,7 @@ func (v varieties) types() map[string]*template {
 	return out
 }
 
-// claim returns all values that the good tokens have in a claim.
+// claim returns all values of a claim in the accepted tokens.
 func (v varieties) claim(name string) []string {
 	var out []string
 	for _, template := range v.all {
@@ -127,24 +128,28 @@ func (t *template) algorithm() jose.SignatureAlgorithm {
 	return jose.SignatureAlgorithm(alg)
 }
 
-// token returns a good token.
+// token returns an accepted token.
 func (t *template) token() string { return signAs(t.key, t.header, t.claims) }
 
-// with returns a good token but for changed claims.
-func (t *template) withClaims(changes m) string { return signAs(t.key, t.header, merged(t.claims, changes)) }
+// withClaims returns an accepted token with changed claims.
+func (t *template) withClaims(changes m) string {
+	return signAs(t.key, t.header, merged(t.claims, changes))
+}
 
-// headed returns a good token but for a changed header, signed by the good key.
-func (t *template) withHeader(changes m) string { return signAs(t.key, merged(t.header, changes), t.claims) }
+// withHeader returns an accepted token with a changed header, signed by the same key.
+func (t *template) withHeader(changes m) string {
+	return signAs(t.key, merged(t.header, changes), t.claims)
+}
 
-// raw returns a token over exactly this payload, with a good header and signature.
+// withPayload returns a token over exactly this payload, with an accepted header and a valid signature.
 func (t *template) withPayload(payload string) string { return t.withBytes(t.goodHeader(), payload) }
 
-// rawHeader returns a token over exactly these bytes, well signed.
+// withBytes returns a token over exactly these bytes with a valid signature.
 func (t *template) withBytes(header, payload string) string {
 	return SignBytes(t.algorithm(), t.key.private, []byte(header), []byte(payload))
 }
 
-// by returns a token that is good but for the key that signed it.
+// signedBy returns an accepted token, but signed by private.
 func (t *template) signedBy(private any, changes m) string {
 	return SignBytes(t.algorithm(), private, mustJSON(merged(t.header, changes)), mustJSON(t.claims))
 }
@@ -152,9 +157,10 @@ func (t *template) signedBy(private any, changes m) string {
 func (t *template) goodHeader() string { return string(mustJSON(t.header)) }
 func (t *template) payload() string    { return string(mustJSON(t.claims)) }
 
-// headerMembers and members return good JSON without the last brace, to write more members behind it.
+// headerMembers and claimMembers return the JSON of header and claims without the closing brace, so that a
+// test can append members.
 func (t *template) headerMembers(without ...string) string { return openObject(t.header, without) }
-func (t *template) claimMembers(without ...string) string     { return openObject(t.claims, without) }
+func (t *template) claimMembers(without ...string) string  { return openObject(t.claims, without) }
 
 func openObject(object m, without []string) string {
 	object = maps.Clone(object)
@@ -164,13 +170,13 @@ func openObject(object m, without []string) string {
 	return strings.TrimSuffix(string(mustJSON(object)), "}")
 }
 
-// parts returns the parts of a good token.
+// parts returns the three parts of an accepted token.
 func (t *template) parts() (header, payload, signature string) {
 	parts := strings.Split(t.token(), ".")
 	return parts[0], parts[1], parts[2]
 }
 
-// unknownKey returns a token that is good but for a key id and a signature that nobody ever made.
+// withUnknownKey returns a token with an unpublished key id and an invalid signature.
 func (t *template) withUnknownKey(kid string) string {
 	return Assemble(mustJSON(merged(t.header, m{"kid": kid})), []byte(t.payload()), make([]byte, 256))
 }
@@ -179,7 +185,7 @@ func (t *template) withUnknownKey(kid string) string {
 type attack struct {
 	name  string
 	token string
-	// want are the reasons that would be right; none means any.
+	// want lists the acceptable reasons; nil accepts any reason.
 	want []providers.Reason
 }
 
