@@ -83,7 +83,7 @@ func localHarness(t testing.TB) *providertest.Subject {
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	public := jose.JSONWebKey{Key: private.Public()}
 	issuer.ImportKey(private, jose.ES256, key(encode(must(public.Thumbprint(crypto.SHA256))))) // as the local issuer names its keys
-	issuer.KeyPolicy.RefetchInterval = 100 * time.Millisecond                              // of the embedded issuer
+	issuer.KeyPolicy.RefetchInterval = 100 * time.Millisecond                                  // of the embedded issuer
 	settings := local.Defaults()
 	settings.SigningAlgorithm, settings.SigningKey = "ES256", private
 	r := must(providers.ParseResource(resource))

@@ -26,15 +26,15 @@ import (
 )
 
 const (
-	documentTimeout     = 5 * time.Second
-	maxDocument         = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
-	maxDocumentURL      = 2000
-	maxDocuments        = 1000 // cached
-	maxDocumentFetches  = 8    // at the same time: anyone can make the issuer send requests
-	minDocumentLifetime = time.Minute
-	maxDocumentLifetime = 24 * time.Hour
-	documentLifetime    = 5 * time.Minute // if the host does not say
-	documentErrorLifetime  = 3 * time.Second // a broken document is not fetched again for every request
+	documentTimeout       = 5 * time.Second
+	maxDocument           = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
+	maxDocumentURL        = 2000
+	maxDocuments          = 1000 // cached
+	maxDocumentFetches    = 8    // at the same time: anyone can make the issuer send requests
+	minDocumentLifetime   = time.Minute
+	maxDocumentLifetime   = 24 * time.Hour
+	documentLifetime      = 5 * time.Minute // if the host does not say
+	documentErrorLifetime = 3 * time.Second // a broken document is not fetched again for every request
 )
 
 // documentError says why a client ID metadata document is not usable, in words of our own: what the other side sent

@@ -11,8 +11,8 @@ import (
 
 // How much of the log the issuer may fill: everything that it logs can be caused by anyone who reaches it.
 const (
-	logRate = 20
-	logBurst    = 500
+	logRate        = 20
+	logBurst       = 500
 	maxLoggedBytes = 300 // of one value, which may come from a request
 )
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// grant is what a user, who is always the same, allowed a client to do.
+// grant is what the user granted to a client.
 type grant struct {
 	client   string
 	resource *Resource
@@ -21,8 +21,8 @@ type code struct {
 	redirectURI, challenge, nonce string
 }
 
-// authorize signs [User] in and sends the browser back at once. Errors go back the same way, unless it cannot be told
-// where that leads (RFC 6749, section 4.1.2.1).
+// authorize signs [User] in and redirects back at once. Errors are returned the same way, unless the redirect
+// URI is not known to be safe (RFC 6749, section 4.1.2.1).
 func (e *Environment) authorize(w http.ResponseWriter, r *http.Request) {
 	own, ok := e.resourceInPath(r)
 	if !ok {
@@ -32,7 +32,8 @@ func (e *Environment) authorize(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	client, problem := e.redirectClient(own, q.Get("client_id"), q.Get("redirect_uri"))
 	if problem != "" {
-		writeError(w, http.StatusBadRequest, problem, "client_id and redirect_uri do not belong together, or not here")
+		writeError(w, http.StatusBadRequest, problem,
+			"client_id and redirect_uri do not match a client of this resource")
 		return
 	}
 	resource := own
@@ -76,8 +77,8 @@ func (e *Environment) authorize(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// redirectClient finds the client that may be sent to redirectURI, byte for byte, by the endpoint of own (nil for the
-// environment's). problem is an error code, or "".
+// redirectClient returns the client with that id if redirectURI is registered for it, byte for byte. own is
+// the resource of the endpoint, nil for the environment's. problem is an error code, or "".
 func (e *Environment) redirectClient(own *Resource, id, redirectURI string) (c Client, problem string) {
 	if !(Client{ID: id}).hasPrefix("m2m_") {
 		return Client{}, "invalid_client_metadata_url" // any other id is taken for the URL of a metadata document
@@ -123,14 +124,14 @@ func (e *Environment) newCode(c code) string {
 	return id
 }
 
-// grant returns the scopes among requested that the resource or others know, or all of the resource's if none were
-// requested.
+// grant returns the requested scopes that the resource or others contain, and all scopes of the resource if
+// none were requested.
 func (r *Resource) grant(requested string, others ...string) []string {
-	asked := strings.Fields(requested)
-	if len(asked) == 0 {
+	fields := strings.Fields(requested)
+	if len(fields) == 0 {
 		return r.Scopes()
 	}
-	return slices.DeleteFunc(asked, func(s string) bool {
+	return slices.DeleteFunc(fields, func(s string) bool {
 		return !slices.Contains(r.scopes, s) && !slices.Contains(others, s)
 	})
 }

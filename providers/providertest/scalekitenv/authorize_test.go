@@ -6,11 +6,12 @@ import (
 	"testing"
 )
 
-func TestUserIsSentBackAtOnce(t *testing.T) {
+func TestAuthorizationRedirectsBackAtOnce(t *testing.T) {
 	env := open(t)
 	client := env.Register("http://127.0.0.1:7777/callback?keep=1", callback)
 	target, q := env.authorize(client.ID).location(t)
-	if target != callback || q.Get("code") == "" || q.Get("state") != "st/ate&1" || q.Get("iss") != env.AuthorizationServer() || len(q) != 3 {
+	if target != callback || q.Get("code") == "" || q.Get("state") != "st/ate&1" ||
+		q.Get("iss") != env.AuthorizationServer() || len(q) != 3 {
 		t.Errorf("%s %v", target, q)
 	}
 	_, q = env.authorize(client.ID, "redirect_uri", callback+"?keep=1").location(t)
@@ -19,22 +20,27 @@ func TestUserIsSentBackAtOnce(t *testing.T) {
 	}
 }
 
-func TestResponsesNameTheIssuerOfTheMetadata(t *testing.T) {
+func TestAuthorizationResponseIssuer(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*testEnv)
 		path   string
 		want   func(*testEnv) string
 	}{
-		"of the resource":         {func(*testEnv) {}, "/resources/R/oauth/authorize", func(env *testEnv) string { return env.AuthorizationServer() }},
-		"of the resource, of old": {func(env *testEnv) { env.ChangeMetadata(changes{"issuer": env.URL()}) }, "/resources/R/oauth/authorize", func(env *testEnv) string { return env.URL() }},
-		"of the environment":      {func(*testEnv) {}, "/oauth/authorize", func(env *testEnv) string { return env.URL() }},
-		"or none":                 {func(env *testEnv) { env.OmitResponseIssuer() }, "/resources/R/oauth/authorize", func(*testEnv) string { return "" }},
+		"of the resource": {func(*testEnv) {}, "/resources/R/oauth/authorize",
+			func(env *testEnv) string { return env.AuthorizationServer() }},
+		"of the resource, of old": {func(env *testEnv) { env.ChangeMetadata(changes{"issuer": env.URL()}) },
+			"/resources/R/oauth/authorize", func(env *testEnv) string { return env.URL() }},
+		"of the environment": {func(*testEnv) {}, "/oauth/authorize",
+			func(env *testEnv) string { return env.URL() }},
+		"or none": {func(env *testEnv) { env.OmitResponseIssuer() }, "/resources/R/oauth/authorize",
+			func(*testEnv) string { return "" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := open(t)
 			c.change(env)
 			client := env.Register(callback).ID
-			for what, form := range map[string]url.Values{"code": authorization(client), "error": authorization(client, "code_challenge", "")} {
+			for what, form := range map[string]url.Values{"code": authorization(client),
+				"error": authorization(client, "code_challenge", "")} {
 				_, q := env.get(c.path + "?" + form.Encode()).location(t)
 				if q.Get("iss") != c.want(env) || q.Has("iss") != (c.want(env) != "") || q.Get(what) == "" {
 					t.Errorf("%v", q)
@@ -44,7 +50,7 @@ func TestResponsesNameTheIssuerOfTheMetadata(t *testing.T) {
 	}
 }
 
-func TestBrokenAuthorizationRequestsGoBackWithAnError(t *testing.T) {
+func TestAuthorizationErrorsAreRedirected(t *testing.T) {
 	env := open(t)
 	client := env.Register(callback).ID
 	for name, c := range map[string]struct {
@@ -73,22 +79,25 @@ func TestBrokenAuthorizationRequestsGoBackWithAnError(t *testing.T) {
 	}
 }
 
-func TestNobodyIsSentToAnAddressThatIsNotRegistered(t *testing.T) {
+func TestAuthorizationRequiresRegisteredRedirectURI(t *testing.T) {
 	env := open(t)
 	client := env.Register(callback).ID
-	for _, uri := range []string{"", callback + "/", callback + "?x=1", "http://localhost:7777/callback", "http://127.0.0.1:7778/callback", "https://evil.example/"} {
+	for _, uri := range []string{"", callback + "/", callback + "?x=1", "http://localhost:7777/callback",
+		"http://127.0.0.1:7778/callback", "https://evil.example/"} {
 		a := env.authorize(client, "redirect_uri", uri)
-		if a.StatusCode != http.StatusBadRequest || a.Header.Get("Location") != "" || a.text(t, "error") != "invalid_request" {
+		if a.StatusCode != http.StatusBadRequest || a.Header.Get("Location") != "" ||
+			a.text(t, "error") != "invalid_request" {
 			t.Errorf("%q: %d, to %q", uri, a.StatusCode, a.Header.Get("Location"))
 		}
 	}
 }
 
-func TestResourceParameterNeverReachesTheAudience(t *testing.T) {
+func TestResourceParameterDoesNotChangeTheAudience(t *testing.T) {
 	env := open(t)
 	client := env.Register(callback).ID
 	code := env.code(client, "resource", "https://elsewhere.example/")
-	token := env.post("/resources/R/oauth/token", exchange(client, code, "resource", "https://elsewhere.example/")).text(t, "access_token")
+	token := env.post("/resources/R/oauth/token",
+		exchange(client, code, "resource", "https://elsewhere.example/")).text(t, "access_token")
 	_, claims := env.decode(token)
 	if aud := claims["aud"].([]any); len(aud) != 2 || aud[0] != serverURL || aud[1] != env.ResourceID() {
 		t.Errorf("aud %v", aud)

@@ -9,7 +9,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// bearer returns the claims of the token in a request's Authorization header.
+// bearer returns the claims of the bearer token in a request.
 func (e *Environment) bearer(r *http.Request) (claims map[string]any, ok bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -18,8 +18,8 @@ func (e *Environment) bearer(r *http.Request) (claims map[string]any, ok bool) {
 	return e.verify(token)
 }
 
-// verify returns the claims of a token that is signed by a published key and good now. It looks at nothing else: what
-// the token is for, the caller must check.
+// verify returns the claims of a token that is signed by a published key, not expired and already valid. It
+// checks nothing else.
 func (e *Environment) verify(token string) (claims map[string]any, ok bool) {
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
@@ -44,7 +44,7 @@ func (e *Environment) verifySignature(jws *jose.JSONWebSignature) (payload []byt
 	}
 	for _, raw := range published.Keys {
 		var key jose.JSONWebKey
-		// One key that a test made odd does not spoil the others.
+		// A key that a test made unreadable does not affect the others.
 		if err := json.Unmarshal(raw, &key); err != nil || key.KeyID != jws.Signatures[0].Header.KeyID {
 			continue
 		}

@@ -21,15 +21,17 @@ func (env *testEnv) register(body string) answer {
 	return env.do(r)
 }
 
-func TestClientsRegisterThemselves(t *testing.T) {
+func TestRegistration(t *testing.T) {
 	env := open(t)
-	a := env.register(`{"client_name":"Inspector","redirect_uris":["` + callback + `"],"token_endpoint_auth_method":"none"}`)
+	a := env.register(`{"client_name":"Inspector","redirect_uris":["` + callback +
+		`"],"token_endpoint_auth_method":"none"}`)
 	if a.StatusCode != http.StatusCreated {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
 	}
 	client := a.json(t)
 	id, _ := client["client_id"].(string)
-	if _, err := time.Parse(time.RFC3339, client["create_time"].(string)); err != nil || !strings.HasPrefix(id, "m2m_") {
+	if _, err := time.Parse(time.RFC3339, client["create_time"].(string)); err != nil ||
+		!strings.HasPrefix(id, "m2m_") {
 		t.Errorf("client_id %q, create_time %v", id, err)
 	}
 	delete(client, "client_id")
@@ -42,15 +44,17 @@ func TestClientsRegisterThemselves(t *testing.T) {
 	if diff := cmp.Diff(want, client); diff != "" {
 		t.Error(diff)
 	}
-	if token := env.post("/resources/R/oauth/token", exchange(id, env.code(id))).text(t, "access_token"); token == "" {
+	if token := env.post("/resources/R/oauth/token", exchange(id, env.code(id))).text(t,
+		"access_token"); token == "" {
 		t.Error("it cannot sign in")
 	}
-	if got := env.register(`{"redirect_uris":["http://127.0.0.1/cb"],"scope":"todo:read"}`).json(t)["scopes"]; !cmp.Equal(got, []any{"todo:read"}) {
+	if got := env.register(`{"redirect_uris":["http://127.0.0.1/cb"],"scope":"todo:read"}`).json(
+		t)["scopes"]; !cmp.Equal(got, []any{"todo:read"}) {
 		t.Errorf("scopes %v", got)
 	}
 }
 
-func TestBrokenRegistrationsAreRefused(t *testing.T) {
+func TestRegistrationRefusesInvalidMetadata(t *testing.T) {
 	env := open(t)
 	for body, want := range map[string]string{
 		`{`:                               "invalid_client_metadata",
@@ -68,7 +72,8 @@ func TestRegistrationCanBeSwitchedOff(t *testing.T) {
 	for _, status := range []int{http.StatusForbidden, http.StatusNotFound} {
 		env := open(t)
 		env.DisableRegistration(status)
-		if a := env.register(`{"redirect_uris":["` + callback + `"]}`); a.StatusCode != status || a.text(t, "message") == "" {
+		if a := env.register(`{"redirect_uris":["` + callback + `"]}`); a.StatusCode != status ||
+			a.text(t, "message") == "" {
 			t.Errorf("%d %s", a.StatusCode, a.body)
 		}
 		if _, ok := env.get(appended).json(t)["registration_endpoint"]; ok {
@@ -79,12 +84,15 @@ func TestRegistrationCanBeSwitchedOff(t *testing.T) {
 
 func TestOnlyClientsOfTheResourceCanSignIn(t *testing.T) {
 	env := open(t, func(c *scalekitenv.Config) {
-		c.Clients = []scalekitenv.Client{{ID: "skc_5", Secret: "s", RedirectURIs: []string{callback}}, {ID: "m2m_5", RedirectURIs: []string{callback}}}
+		c.Clients = []scalekitenv.Client{{ID: "skc_5", Secret: "s", RedirectURIs: []string{callback}},
+			{ID: "m2m_5", RedirectURIs: []string{callback}}}
 	})
 	other := env.AddResource("http://localhost:3003/mcp")
 	for id, want := range map[string]string{
-		"m2m_5": "", "m2m_6": "invalid_client", other.Register(callback).ID: "invalid_client", "skc_5": "invalid_client_metadata_url",
-		env.OrgClient().ID: "invalid_client_metadata_url", env.ResourceID(): "invalid_client_metadata_url", "": "invalid_client_metadata_url",
+		"m2m_5": "", "m2m_6": "invalid_client", other.Register(callback).ID: "invalid_client",
+		"skc_5":            "invalid_client_metadata_url",
+		env.OrgClient().ID: "invalid_client_metadata_url", env.ResourceID(): "invalid_client_metadata_url",
+		"":                               "invalid_client_metadata_url",
 		"http://insecure.example/client": "invalid_client_metadata_url",
 	} {
 		a := env.authorize(id)
@@ -98,15 +106,15 @@ func TestOnlyClientsOfTheResourceCanSignIn(t *testing.T) {
 	}
 }
 
-func TestSecretsAreFresh(t *testing.T) {
+func TestSecretsAreRandom(t *testing.T) {
 	one, two := open(t), open(t)
 	for name, pair := range map[string][2]scalekitenv.Client{
 		"machine":      {one.MachineClient(), two.MachineClient()},
-		"organisation": {one.OrgClient(), two.OrgClient()},
+		"organization": {one.OrgClient(), two.OrgClient()},
 		"environment":  {one.EnvironmentClient(), two.EnvironmentClient()},
 	} {
 		if len(pair[0].Secret) < 20 || pair[0].Secret == pair[1].Secret {
-			t.Errorf("%s: the secrets are guessable", name)
+			t.Errorf("%s: the secrets are short or equal", name)
 		}
 	}
 	body, err := json.Marshal(one.get(appended).json(t))

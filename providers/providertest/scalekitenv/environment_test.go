@@ -15,7 +15,7 @@ import (
 	"gatehouse/providers/providertest/scalekitenv"
 )
 
-func TestEnvironmentListensOnLoopbackOnlyAndEndsWithTheTest(t *testing.T) {
+func TestEnvironmentListensOnLoopbackUntilTheTestEnds(t *testing.T) {
 	var address string
 	t.Run("inside", func(t *testing.T) {
 		env := open(t)
@@ -36,32 +36,39 @@ func TestEnvironmentListensOnLoopbackOnlyAndEndsWithTheTest(t *testing.T) {
 	}
 }
 
-func TestEnvironmentMetadataNamesNoRegistration(t *testing.T) {
+func TestEnvironmentMetadataHasNoRegistration(t *testing.T) {
 	env := open(t)
 	want := map[string]any{
-		"issuer": env.URL(), "authorization_endpoint": env.URL() + "/oauth/authorize", "token_endpoint": env.URL() + "/oauth/token",
-		"jwks_uri": env.URL() + "/keys", "userinfo_endpoint": env.URL() + "/userinfo", "end_session_endpoint": env.URL() + "/oidc/logout",
+		"issuer": env.URL(), "authorization_endpoint": env.URL() + "/oauth/authorize",
+		"token_endpoint": env.URL() + "/oauth/token",
+		"jwks_uri":       env.URL() + "/keys", "userinfo_endpoint": env.URL() + "/userinfo",
+		"end_session_endpoint":     env.URL() + "/oidc/logout",
 		"response_types_supported": []any{"code"}, "subject_types_supported": []any{"public"},
 		"id_token_signing_alg_values_supported": []any{"RS256"},
 		"scopes_supported":                      []any{"openid", "profile", "email", "offline_access"},
 		"grant_types_supported":                 []any{"authorization_code", "refresh_token", "client_credentials"},
 	}
-	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
+	for _, path := range []string{"/.well-known/openid-configuration",
+		"/.well-known/oauth-authorization-server"} {
 		if diff := cmp.Diff(want, env.get(path).json(t)); diff != "" {
 			t.Errorf("%s: %s", path, diff)
 		}
 	}
 }
 
-func TestResourceMetadataAreAsCaptured(t *testing.T) {
+func TestResourceMetadataMatchesCaptures(t *testing.T) {
 	env := open(t)
 	resource := env.URL() + "/resources/" + scalekitenv.DefaultResourceID
 	want := map[string]any{
-		"issuer": resource, "authorization_endpoint": resource + "/oauth/authorize", "token_endpoint": resource + "/oauth/token",
-		"registration_endpoint": env.URL() + "/api/v1/resources/" + scalekitenv.DefaultResourceID + "/clients:register",
-		"jwks_uri":              env.URL() + "/keys", "client_id_metadata_document_supported": true,
-		"code_challenge_methods_supported": []any{"S256"}, "grant_types_supported": []any{"authorization_code", "client_credentials", "refresh_token"},
-		"scopes_supported": []any{"todo:read", "todo:write"}, "response_types_supported": []any{"code"},
+		"issuer": resource, "authorization_endpoint": resource + "/oauth/authorize",
+		"token_endpoint": resource + "/oauth/token",
+		"registration_endpoint": env.URL() + "/api/v1/resources/" + scalekitenv.DefaultResourceID +
+			"/clients:register",
+		"jwks_uri": env.URL() + "/keys", "client_id_metadata_document_supported": true,
+		"code_challenge_methods_supported": []any{"S256"},
+		"grant_types_supported":            []any{"authorization_code", "client_credentials", "refresh_token"},
+		"scopes_supported":                 []any{"todo:read", "todo:write"},
+		"response_types_supported":         []any{"code"},
 	}
 	for _, path := range []string{appended, inserted} {
 		if diff := cmp.Diff(want, env.get(path).json(t)); diff != "" {
@@ -75,20 +82,23 @@ const (
 	inserted = "/.well-known/oauth-authorization-server/resources/R"
 )
 
-func TestResourceMetadataCanBeElsewhereOrOtherwise(t *testing.T) {
+func TestResourceMetadataCanBeChanged(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*testEnv)
 		want   map[string]int // status by path
 	}{
-		"both":          {func(*testEnv) {}, map[string]int{appended: 200, inserted: 200}},
-		"appended only": {func(env *testEnv) { env.ServeMetadata(scalekitenv.Appended) }, map[string]int{appended: 200, inserted: 404}},
-		"inserted only": {func(env *testEnv) { env.ServeMetadata(scalekitenv.Inserted) }, map[string]int{appended: 404, inserted: 200}},
-		"nowhere":       {func(env *testEnv) { env.ServeMetadata(0) }, map[string]int{appended: 404, inserted: 404}},
+		"both": {func(*testEnv) {}, map[string]int{appended: 200, inserted: 200}},
+		"appended only": {func(env *testEnv) { env.ServeMetadata(scalekitenv.Appended) },
+			map[string]int{appended: 200, inserted: 404}},
+		"inserted only": {func(env *testEnv) { env.ServeMetadata(scalekitenv.Inserted) },
+			map[string]int{appended: 404, inserted: 200}},
+		"nowhere": {func(env *testEnv) { env.ServeMetadata(0) },
+			map[string]int{appended: 404, inserted: 404}},
 		"both again": {func(env *testEnv) {
 			env.ServeMetadata(scalekitenv.Appended)
 			env.ServeMetadata(scalekitenv.Appended | scalekitenv.Inserted)
 		}, map[string]int{appended: 200, inserted: 200}},
-		"one answers otherwise": {func(env *testEnv) {
+		"one fails": {func(env *testEnv) {
 			env.Answer(strings.ReplaceAll(inserted, "R", env.ResourceID()), scalekitenv.Status(502))
 		}, map[string]int{appended: 200, inserted: 502}},
 	} {
@@ -102,12 +112,13 @@ func TestResourceMetadataCanBeElsewhereOrOtherwise(t *testing.T) {
 			}
 		})
 	}
-	t.Run("with the issuer of old", func(t *testing.T) {
+	t.Run("with the previous issuer", func(t *testing.T) {
 		env := open(t)
 		env.ChangeMetadata(changes{"issuer": env.URL(), "jwks_uri": nil})
 		for _, path := range []string{appended, inserted} {
 			document := env.get(path).json(t)
-			if _, ok := document["jwks_uri"]; ok || document["issuer"] != env.URL() || document["token_endpoint"] == nil {
+			if _, ok := document["jwks_uri"]; ok || document["issuer"] != env.URL() ||
+				document["token_endpoint"] == nil {
 				t.Errorf("%s: %v", path, document)
 			}
 		}
@@ -118,12 +129,14 @@ func TestResourceMetadataCanBeElsewhereOrOtherwise(t *testing.T) {
 	})
 }
 
-func TestPathsThatScalekitDoesNotHaveAreNotFound(t *testing.T) {
+func TestOtherPathsAreNotFound(t *testing.T) {
 	env := open(t)
 	for _, path := range []string{
-		"/", "/resources/R", "/resources/R/", "/resources/R/keys", "/.well-known/jwks", "/.well-known/jwks.json", "/keys/", "//keys",
+		"/", "/resources/R", "/resources/R/", "/resources/R/keys", "/.well-known/jwks", "/.well-known/jwks.json",
+		"/keys/", "//keys",
 		"/resources/R/.well-known/openid-configuration", "/.well-known/openid-configuration/resources/R",
-		"/resources/res_9/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/resources/res_9",
+		"/resources/res_9/.well-known/oauth-authorization-server",
+		"/.well-known/oauth-authorization-server/resources/res_9",
 		"/resources/res_9/oauth/authorize", "/.well-known/oauth-protected-resource", "/oidc/logout",
 		"//.well-known/openid-configuration", "/resources//.well-known/oauth-authorization-server",
 	} {
@@ -131,19 +144,21 @@ func TestPathsThatScalekitDoesNotHaveAreNotFound(t *testing.T) {
 			t.Errorf("%s: %d", path, a.StatusCode)
 		}
 	}
-	for _, path := range []string{"/oauth/introspect", "/oauth/revoke", "/resources/res_9/oauth/token", "/api/v1/resources/res_9/clients:register", "/register"} {
+	for _, path := range []string{"/oauth/introspect", "/oauth/revoke", "/resources/res_9/oauth/token",
+		"/api/v1/resources/res_9/clients:register", "/register"} {
 		if a := env.post(path, url.Values{}); a.StatusCode != http.StatusNotFound {
 			t.Errorf("POST %s: %d", path, a.StatusCode)
 		}
 	}
 }
 
-func TestEveryAnswerCanBeReplaced(t *testing.T) {
+func TestAnswerReplacesResponses(t *testing.T) {
 	env := open(t)
 	env.AnswerAll(scalekitenv.RateLimited())
 	env.Answer("/keys", scalekitenv.Status(500))
 	env.Answer("/nowhere", scalekitenv.JSON(200, "found"))
-	for path, want := range map[string]int{"/keys": 500, "/nowhere": 200, "/.well-known/openid-configuration": 429, appended: 429, "/elsewhere": 429} {
+	for path, want := range map[string]int{"/keys": 500, "/nowhere": 200,
+		"/.well-known/openid-configuration": 429, appended: 429, "/elsewhere": 429} {
 		if got := env.get(path).StatusCode; got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
 		}
@@ -157,7 +172,7 @@ func TestEveryAnswerCanBeReplaced(t *testing.T) {
 	}
 }
 
-func TestKnobsCanBeTurnedWhileRequestsRun(t *testing.T) {
+func TestEnvironmentCanBeChangedConcurrently(t *testing.T) {
 	env := open(t)
 	client := env.Register(callback).ID
 	var all sync.WaitGroup
@@ -174,7 +189,8 @@ func TestKnobsCanBeTurnedWhileRequestsRun(t *testing.T) {
 			}
 		})
 		all.Go(func() {
-			for _, path := range []string{"/keys", appended, "/resources/R/oauth/authorize?" + authorization(client).Encode()} {
+			for _, path := range []string{"/keys", appended,
+				"/resources/R/oauth/authorize?" + authorization(client).Encode()} {
 				response, err := env.HTTPClient().Do(env.request(http.MethodGet, path, ""))
 				if err != nil {
 					t.Error(err)
@@ -190,14 +206,15 @@ func TestKnobsCanBeTurnedWhileRequestsRun(t *testing.T) {
 	all.Wait()
 }
 
-func TestDashboardHandsOutMetadataForTheProtectedResource(t *testing.T) {
+func TestProtectedResourceMetadata(t *testing.T) {
 	for server, want := range map[string]string{
 		"http://localhost:3002/":    `"resource":"http://localhost:3002/","resource_documentation":"http://localhost:3002/docs"`,
 		"http://localhost:3002/mcp": `"resource":"http://localhost:3002/mcp","resource_documentation":"http://localhost:3002/mcp/docs"`,
 		"":                          `"resource":"<your-mcp-url>","resource_documentation":"<your-mcp-url>/docs"`,
 	} {
 		env := open(t, func(c *scalekitenv.Config) { c.ServerURL = server })
-		want := `{"authorization_servers":["` + env.AuthorizationServer() + `"],"bearer_methods_supported":["header"],` + want + `,"scopes_supported":["todo:read","todo:write"]}`
+		want := `{"authorization_servers":["` + env.AuthorizationServer() +
+			`"],"bearer_methods_supported":["header"],` + want + `,"scopes_supported":["todo:read","todo:write"]}`
 		if got := string(env.ProtectedResourceMetadata()); got != want {
 			t.Errorf("for %q:\n got %s\nwant %s", server, got, want)
 		}

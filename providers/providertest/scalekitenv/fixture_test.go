@@ -21,7 +21,7 @@ const (
 	verifier  = "a-code-verifier-that-is-long-enough-for-rfc-7636-0123456789"
 )
 
-// testEnv is an environment with somebody who talks to it.
+// testEnv is an environment with an HTTP client for it.
 type testEnv struct {
 	*scalekitenv.Environment
 	t *testing.T
@@ -36,7 +36,7 @@ func open(t *testing.T, change ...func(*scalekitenv.Config)) *testEnv {
 	return &testEnv{scalekitenv.New(t, config), t}
 }
 
-// answer is a response that has been read.
+// answer is a response with its body.
 type answer struct {
 	*http.Response
 	body string
@@ -56,7 +56,7 @@ func (env *testEnv) do(r *http.Request) answer {
 	return answer{response, string(body)}
 }
 
-// request makes a request. R in a path stands for the resource's id.
+// request returns a request. R in the path is replaced by the id of the resource.
 func (env *testEnv) request(method, path, body string) *http.Request {
 	env.t.Helper()
 	path = strings.ReplaceAll(path, "/R", "/"+env.ResourceID())
@@ -102,14 +102,14 @@ func (a answer) json(t *testing.T) map[string]any {
 	return m
 }
 
-// text returns a member of a JSON answer that is a string.
+// text returns a string member of a JSON response.
 func (a answer) text(t *testing.T, name string) string {
 	t.Helper()
 	s, _ := a.json(t)[name].(string)
 	return s
 }
 
-// location returns where a redirect goes, with the query apart.
+// location returns the target of a redirect without its query, and the query.
 func (a answer) location(t *testing.T) (string, url.Values) {
 	t.Helper()
 	u, err := a.Location()
@@ -121,7 +121,7 @@ func (a answer) location(t *testing.T) (string, url.Values) {
 	return u.String(), q
 }
 
-// with returns the form with changes: name and value in turn. An empty value removes the parameter.
+// with applies changes to form: alternating names and values. An empty value removes the parameter.
 func with(form url.Values, changes ...string) url.Values {
 	for i := 0; i < len(changes); i += 2 {
 		if changes[i+1] == "" {
@@ -133,7 +133,7 @@ func with(form url.Values, changes ...string) url.Values {
 	return form
 }
 
-// authorization returns the parameters of an authorization request that is in order.
+// authorization returns the parameters of a valid authorization request.
 func authorization(client string, changes ...string) url.Values {
 	digest := sha256.Sum256([]byte(verifier))
 	return with(url.Values{
@@ -157,14 +157,15 @@ func (env *testEnv) code(client string, changes ...string) string {
 	return q.Get("code")
 }
 
-// exchange returns the parameters of a token request for code that is in order.
+// exchange returns the parameters of a valid token request for code.
 func exchange(client, code string, changes ...string) url.Values {
 	return with(url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {client}, "code": {code}, "redirect_uri": {callback}, "code_verifier": {verifier},
+		"grant_type": {"authorization_code"}, "client_id": {client}, "code": {code}, "redirect_uri": {callback},
+		"code_verifier": {verifier},
 	}, changes...)
 }
 
-// decode returns header and claims of a token by its signature with the published keys.
+// decode verifies a token with the published keys and returns header and claims.
 func (env *testEnv) decode(token string) (header jose.Header, claims map[string]any) {
 	env.t.Helper()
 	var keys jose.JSONWebKeySet

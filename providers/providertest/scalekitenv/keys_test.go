@@ -10,7 +10,7 @@ import (
 	"gatehouse/providers/providertest/scalekitenv"
 )
 
-func TestKeysAreAsScalekitPublishesThem(t *testing.T) {
+func TestKeySetHasScalekitsForm(t *testing.T) {
 	env := open(t)
 	var set struct {
 		Keys []map[string]string `json:"keys"`
@@ -21,7 +21,8 @@ func TestKeysAreAsScalekitPublishesThem(t *testing.T) {
 	var kids []string
 	for _, k := range set.Keys {
 		kids = append(kids, k["kid"])
-		if k["use"] != "sig" || k["kty"] != "RSA" || k["alg"] != "RS256" || k["e"] != "AQAB" || len(k["n"]) < 300 || len(k) != 6 {
+		if k["use"] != "sig" || k["kty"] != "RSA" || k["alg"] != "RS256" || k["e"] != "AQAB" || len(k["n"]) < 300 ||
+			len(k) != 6 {
 			t.Errorf("%v", k)
 		}
 	}
@@ -30,43 +31,46 @@ func TestKeysAreAsScalekitPublishesThem(t *testing.T) {
 	}
 }
 
-func TestKeyRequestsAreCounted(t *testing.T) {
+func TestHitsCountsRequests(t *testing.T) {
 	env := open(t)
 	for want := range 3 {
 		if got := env.Hits("/keys"); got != want {
-			t.Errorf("%d requests were counted, %d made", got, want)
+			t.Errorf("%d requests counted, %d made", got, want)
 		}
 		env.get("/keys")
 	}
 	if env.Hits("/oauth/token") != 0 {
-		t.Error("nobody asked for that")
+		t.Error("requests for another path are counted too")
 	}
 }
 
-func TestEachEnvironmentHasKeysOfItsOwn(t *testing.T) {
+func TestEnvironmentsHaveDifferentKeys(t *testing.T) {
 	one, two := open(t), open(t)
 	if one.get("/keys").body == two.get("/keys").body {
 		t.Error("two environments share their keys")
 	}
 }
 
-func TestAnswersAreWhatTheySay(t *testing.T) {
+func TestReplacementResponses(t *testing.T) {
 	env := open(t)
 	for name, c := range map[string]struct {
 		answer            http.HandlerFunc
 		status            int
 		contentType, body string
 	}{
-		"status":       {scalekitenv.Status(503), 503, "", ""},
-		"empty set":    {scalekitenv.EmptyKeySet(), 200, "application/json", `{"keys":[]}`},
-		"page":         {scalekitenv.HTMLPage(), 200, "text/html; charset=utf-8", "<!doctype html><title>Just a moment</title><p>canary-upstream"},
-		"rate limited": {scalekitenv.RateLimited(), 429, "application/json", `{"error_code":"RATE_LIMITED","message":"too many requests"}`},
-		"any JSON":     {scalekitenv.JSON(200, []int{1}), 200, "application/json", "[1]"},
+		"status":    {scalekitenv.Status(503), 503, "", ""},
+		"empty set": {scalekitenv.EmptyKeySet(), 200, "application/json", `{"keys":[]}`},
+		"page": {scalekitenv.HTMLPage(), 200, "text/html; charset=utf-8",
+			"<!doctype html><title>Just a moment</title><p>canary-upstream"},
+		"rate limited": {scalekitenv.RateLimited(), 429, "application/json",
+			`{"error_code":"RATE_LIMITED","message":"too many requests"}`},
+		"any JSON": {scalekitenv.JSON(200, []int{1}), 200, "application/json", "[1]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			env.Answer("/keys", c.answer)
 			a := env.get("/keys")
-			if a.StatusCode != c.status || a.Header.Get("Content-Type") != c.contentType || strings.TrimSpace(a.body) != c.body {
+			if a.StatusCode != c.status || a.Header.Get("Content-Type") != c.contentType ||
+				strings.TrimSpace(a.body) != c.body {
 				t.Errorf("%d %q %q", a.StatusCode, a.Header.Get("Content-Type"), a.body)
 			}
 		})

@@ -13,7 +13,7 @@ import (
 
 const tokenPath = "/resources/R/oauth/token"
 
-func TestCodesAreExchanged(t *testing.T) {
+func TestCodeExchange(t *testing.T) {
 	env := open(t)
 	client := env.Register(callback).ID
 	for scope, c := range map[string]struct {
@@ -30,18 +30,21 @@ func TestCodesAreExchanged(t *testing.T) {
 			t.Run(scope+" at "+path, func(t *testing.T) {
 				a := env.post(path, exchange(client, env.code(client, "scope", scope)))
 				body := a.json(t)
-				if a.StatusCode != http.StatusOK || body["token_type"] != "Bearer" || body["expires_in"] != 3600.0 || a.Header.Get("Cache-Control") != "no-store" {
+				if a.StatusCode != http.StatusOK || body["token_type"] != "Bearer" || body["expires_in"] != 3600.0 ||
+					a.Header.Get("Cache-Control") != "no-store" {
 					t.Fatalf("%d %s", a.StatusCode, a.body)
 				}
 				_, claims := env.decode(a.text(t, "access_token"))
-				if diff := cmp.Diff(c.granted, claims["scopes"]); diff != "" || claims["scope"] != body["scope"] || claims["sub"] != "usr_1" || claims["client_id"] != client {
+				if diff := cmp.Diff(c.granted, claims["scopes"]); diff != "" || claims["scope"] != body["scope"] ||
+					claims["sub"] != "usr_1" || claims["client_id"] != client {
 					t.Errorf("%v %s", claims, diff)
 				}
 				if (body["id_token"] != nil) != c.idToken || (body["refresh_token"] != nil) != c.renews {
 					t.Errorf("%s", a.body)
 				}
 				if c.idToken {
-					if _, id := env.decode(a.text(t, "id_token")); id["nonce"] != "n-1" || !cmp.Equal(id["aud"], []any{client}) {
+					if _, id := env.decode(a.text(t, "id_token")); id["nonce"] != "n-1" ||
+						!cmp.Equal(id["aud"], []any{client}) {
 						t.Errorf("ID token %v", id)
 					}
 				}
@@ -50,29 +53,30 @@ func TestCodesAreExchanged(t *testing.T) {
 	}
 }
 
-func TestBadCodesAreRefused(t *testing.T) {
+func TestCodeExchangeRefusesInvalidRequests(t *testing.T) {
 	env := open(t)
-	client, stranger := env.Register(callback).ID, env.Register(callback).ID
+	client, otherClient := env.Register(callback).ID, env.Register(callback).ID
 	other := env.AddResource("http://localhost:3003/mcp")
 	for name, c := range map[string]struct {
 		path    string
 		changes []string
 		want    string
 	}{
-		"no code":                        {tokenPath, []string{"code", ""}, "invalid_grant"},
-		"an invented code":               {tokenPath, []string{"code", "invented"}, "invalid_grant"},
-		"no verifier":                    {tokenPath, []string{"code_verifier", ""}, "invalid_grant"},
-		"another verifier":               {tokenPath, []string{"code_verifier", verifier + "x"}, "invalid_grant"},
-		"no redirect_uri":                {tokenPath, []string{"redirect_uri", ""}, "invalid_grant"},
-		"another redirect_uri":           {tokenPath, []string{"redirect_uri", callback + "/"}, "invalid_grant"},
-		"another client":                 {tokenPath, []string{"client_id", stranger}, "invalid_grant"},
-		"at another resource":            {"/resources/" + other.ResourceID() + "/oauth/token", nil, "invalid_grant"},
-		"no grant_type":                  {tokenPath, []string{"grant_type", ""}, "invalid_request"},
-		"a grant_type that is not known": {tokenPath, []string{"grant_type", "password"}, "unsupported_grant_type"},
+		"no code":               {tokenPath, []string{"code", ""}, "invalid_grant"},
+		"an invented code":      {tokenPath, []string{"code", "invented"}, "invalid_grant"},
+		"no verifier":           {tokenPath, []string{"code_verifier", ""}, "invalid_grant"},
+		"another verifier":      {tokenPath, []string{"code_verifier", verifier + "x"}, "invalid_grant"},
+		"no redirect_uri":       {tokenPath, []string{"redirect_uri", ""}, "invalid_grant"},
+		"another redirect_uri":  {tokenPath, []string{"redirect_uri", callback + "/"}, "invalid_grant"},
+		"another client":        {tokenPath, []string{"client_id", otherClient}, "invalid_grant"},
+		"at another resource":   {"/resources/" + other.ResourceID() + "/oauth/token", nil, "invalid_grant"},
+		"no grant_type":         {tokenPath, []string{"grant_type", ""}, "invalid_request"},
+		"an unknown grant_type": {tokenPath, []string{"grant_type", "password"}, "unsupported_grant_type"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := env.post(c.path, exchange(client, env.code(client), c.changes...))
-			if a.StatusCode != http.StatusBadRequest || a.text(t, "error") != c.want || a.text(t, "error_description") == "" || a.Header.Get("Cache-Control") != "no-store" {
+			if a.StatusCode != http.StatusBadRequest || a.text(t, "error") != c.want ||
+				a.text(t, "error_description") == "" || a.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%d %s", a.StatusCode, a.body)
 			}
 		})
@@ -89,19 +93,20 @@ func TestBadCodesAreRefused(t *testing.T) {
 }
 
 func refreshing(client, token string, changes ...string) url.Values {
-	return with(url.Values{"grant_type": {"refresh_token"}, "client_id": {client}, "refresh_token": {token}}, changes...)
+	return with(url.Values{"grant_type": {"refresh_token"}, "client_id": {client}, "refresh_token": {token}},
+		changes...)
 }
 
 func TestRefreshTokensRotate(t *testing.T) {
 	env := open(t)
-	client, stranger := env.Register(callback).ID, env.Register(callback).ID
+	client, otherClient := env.Register(callback).ID, env.Register(callback).ID
 	other := env.AddResource("http://localhost:3003/mcp")
 	first := env.post(tokenPath, exchange(client, env.code(client)))
 	token := first.text(t, "refresh_token")
 	_, before := env.decode(first.text(t, "access_token"))
 
 	for name, a := range map[string]answer{
-		"another client":      env.post(tokenPath, refreshing(stranger, token)),
+		"another client":      env.post(tokenPath, refreshing(otherClient, token)),
 		"at another resource": env.post("/resources/"+other.ResourceID()+"/oauth/token", refreshing(client, token)),
 		"an invented token":   env.post(tokenPath, refreshing(client, "invented")),
 	} {
@@ -109,7 +114,8 @@ func TestRefreshTokensRotate(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
 		}
 	}
-	if a := env.post(tokenPath, refreshing(client, token, "scope", "todo:read todo:write")); a.text(t, "error") != "invalid_scope" {
+	if a := env.post(tokenPath, refreshing(client, token, "scope", "todo:read todo:write")); a.text(t,
+		"error") != "invalid_scope" {
 		t.Errorf("more scopes: %d %s", a.StatusCode, a.body)
 	}
 
@@ -123,18 +129,20 @@ func TestRefreshTokensRotate(t *testing.T) {
 		t.Error("the refresh token did not rotate")
 	}
 	if a := env.post(tokenPath, refreshing(client, token)); a.text(t, "error") != "invalid_grant" {
-		t.Errorf("the spent one: %d %s", a.StatusCode, a.body)
+		t.Errorf("the used one: %d %s", a.StatusCode, a.body)
 	}
-	if a := env.post("/oauth/token", refreshing(client, next)); a.text(t, "scope") != "openid offline_access todo:read" {
+	if a := env.post("/oauth/token", refreshing(client, next)); a.text(t,
+		"scope") != "openid offline_access todo:read" {
 		t.Errorf("the next one: %d %s", a.StatusCode, a.body)
 	}
 }
 
 func credentials(c scalekitenv.Client, changes ...string) url.Values {
-	return with(url.Values{"grant_type": {"client_credentials"}, "client_id": {c.ID}, "client_secret": {c.Secret}}, changes...)
+	return with(url.Values{"grant_type": {"client_credentials"}, "client_id": {c.ID},
+		"client_secret": {c.Secret}}, changes...)
 }
 
-func TestClientCredentialsGiveEachKindOfClientItsOwnToken(t *testing.T) {
+func TestClientCredentialsByKindOfClient(t *testing.T) {
 	env := open(t)
 	other := env.AddResource("http://localhost:3003/mcp", "notes:read")
 	forResource := []any{serverURL, env.ResourceID()}
@@ -143,19 +151,21 @@ func TestClientCredentialsGiveEachKindOfClientItsOwnToken(t *testing.T) {
 		path     string
 		audience any // nil: none; "refused": no token
 	}{
-		"of the resource, at its endpoint":               {env.MachineClient(), tokenPath, forResource},
-		"of the resource, at the environment's":          {env.MachineClient(), "/oauth/token", forResource},
-		"of another resource, at the environment's":      {other.MachineClient(), "/oauth/token", []any{other.ServerURL(), other.ResourceID()}},
-		"of another resource, at the resource's":         {other.MachineClient(), tokenPath, "refused"},
-		"of an organisation, at the environment's":       {env.OrgClient(), "/oauth/token", nil},
-		"of an organisation, at the resource's":          {env.OrgClient(), tokenPath, "refused"},
-		"of the environment, at the environment's":       {env.EnvironmentClient(), "/oauth/token", []any{env.URL()}},
-		"of the environment, at the resource's":          {env.EnvironmentClient(), tokenPath, "refused"},
-		"a public client, which anybody can claim to be": {env.Register(callback), tokenPath, "refused"},
+		"of the resource, at its endpoint":      {env.MachineClient(), tokenPath, forResource},
+		"of the resource, at the environment's": {env.MachineClient(), "/oauth/token", forResource},
+		"of another resource, at the environment's": {other.MachineClient(), "/oauth/token",
+			[]any{other.ServerURL(), other.ResourceID()}},
+		"of another resource, at the resource's":      {other.MachineClient(), tokenPath, "refused"},
+		"of an organization, at the environment's":    {env.OrgClient(), "/oauth/token", nil},
+		"of an organization, at the resource's":       {env.OrgClient(), tokenPath, "refused"},
+		"of the environment, at the environment's":    {env.EnvironmentClient(), "/oauth/token", []any{env.URL()}},
+		"of the environment, at the resource's":       {env.EnvironmentClient(), tokenPath, "refused"},
+		"a public client, which is not authenticated": {env.Register(callback), tokenPath, "refused"},
 	} {
 		for method, a := range map[string]answer{
-			"form":  env.post(c.path, credentials(c.client)),
-			"Basic": env.post(c.path, credentials(c.client, "client_id", "", "client_secret", ""), basic(c.client.ID, c.client.Secret)),
+			"form": env.post(c.path, credentials(c.client)),
+			"Basic": env.post(c.path, credentials(c.client, "client_id", "", "client_secret", ""),
+				basic(c.client.ID, c.client.Secret)),
 		} {
 			t.Run(name+", by "+method, func(t *testing.T) {
 				if c.audience == "refused" {
@@ -168,20 +178,22 @@ func TestClientCredentialsGiveEachKindOfClientItsOwnToken(t *testing.T) {
 					t.Fatalf("%d %s", a.StatusCode, a.body)
 				}
 				_, claims := env.decode(a.text(t, "access_token"))
-				if diff := cmp.Diff(c.audience, claims["aud"]); diff != "" || claims["sub"] != c.client.ID || claims["client_id"] != c.client.ID {
+				if diff := cmp.Diff(c.audience, claims["aud"]); diff != "" || claims["sub"] != c.client.ID ||
+					claims["client_id"] != c.client.ID {
 					t.Errorf("%v %s", claims, diff)
 				}
 			})
 		}
 	}
 	t.Run("for fewer scopes", func(t *testing.T) {
-		if got := env.post(tokenPath, credentials(env.MachineClient(), "scope", "todo:read openid")).text(t, "scope"); got != "todo:read" {
+		if got := env.post(tokenPath, credentials(env.MachineClient(), "scope", "todo:read openid")).text(t,
+			"scope"); got != "todo:read" {
 			t.Errorf("scope %q", got)
 		}
 	})
 }
 
-func TestBadCredentialsAreRefused(t *testing.T) {
+func TestTokenEndpointAuthenticatesClients(t *testing.T) {
 	const odd = "s3cret+&=%:"
 	env := open(t, func(c *scalekitenv.Config) {
 		c.Clients = []scalekitenv.Client{{ID: "m2m_odd", Secret: odd, RedirectURIs: []string{callback}}}
@@ -192,29 +204,43 @@ func TestBadCredentialsAreRefused(t *testing.T) {
 		status int
 		want   string
 	}{
-		"no client":               {env.post(tokenPath, url.Values{"grant_type": {"client_credentials"}}), 401, "invalid_client"},
-		"an unknown client":       {env.post(tokenPath, credentials(c, "client_id", "m2m_9")), 401, "invalid_client"},
-		"a wrong secret":          {env.post(tokenPath, credentials(c, "client_secret", "x")), 401, "invalid_client"},
-		"no secret":               {env.post(tokenPath, credentials(c, "client_secret", "")), 401, "invalid_client"},
-		"a wrong secret, Basic":   {env.post(tokenPath, url.Values{}, basic(c.ID, "x")), 401, "invalid_client"},
-		"a secret of nobody's":    {env.post(tokenPath, exchange(public.ID, env.code(public.ID), "client_secret", "x")), 401, "invalid_client"},
-		"a code without a secret": {env.post(tokenPath, exchange("m2m_odd", env.code("m2m_odd"))), 401, "invalid_client"},
-		"two secrets":             {env.post(tokenPath, credentials(c), basic(c.ID, c.Secret)), 400, "invalid_request"},
-		"two ids":                 {env.post(tokenPath, credentials(public, "client_secret", ""), basic(c.ID, c.Secret)), 400, "invalid_request"},
-		"broken Basic":            {env.post(tokenPath, url.Values{}, func(r *http.Request) { r.SetBasicAuth("%zz", "") }), 400, "invalid_request"},
+		"no client": {env.post(tokenPath, url.Values{"grant_type": {"client_credentials"}}), 401,
+			"invalid_client"},
+		"an unknown client": {env.post(tokenPath, credentials(c, "client_id", "m2m_9")), 401,
+			"invalid_client"},
+		"a wrong secret": {env.post(tokenPath, credentials(c, "client_secret", "x")), 401,
+			"invalid_client"},
+		"no secret": {env.post(tokenPath, credentials(c, "client_secret", "")), 401,
+			"invalid_client"},
+		"a wrong secret, Basic": {env.post(tokenPath, url.Values{}, basic(c.ID, "x")), 401, "invalid_client"},
+		"a secret of a public client": {env.post(tokenPath,
+			exchange(public.ID, env.code(public.ID), "client_secret", "x")), 401, "invalid_client"},
+		"a code without a secret": {env.post(tokenPath, exchange("m2m_odd", env.code("m2m_odd"))), 401,
+			"invalid_client"},
+		"two secrets": {env.post(tokenPath, credentials(c), basic(c.ID, c.Secret)), 400,
+			"invalid_request"},
+		"two ids": {env.post(tokenPath, credentials(public, "client_secret", ""),
+			basic(c.ID, c.Secret)), 400, "invalid_request"},
+		"broken Basic": {env.post(tokenPath, url.Values{},
+			func(r *http.Request) { r.SetBasicAuth("%zz", "") }), 400, "invalid_request"},
 	} {
 		if test.a.StatusCode != test.status || test.a.text(t, "error") != test.want {
 			t.Errorf("%s: %d %s", name, test.a.StatusCode, test.a.body)
 		}
-		if challenged := test.a.Header.Get("WWW-Authenticate") != ""; challenged != strings.HasSuffix(name, ", Basic") {
+		if challenged := test.a.Header.Get("WWW-Authenticate") != ""; challenged != strings.HasSuffix(name,
+			", Basic") {
 			t.Errorf("%s: a challenge: %v", name, challenged)
 		}
 	}
 	for name, a := range map[string]answer{
-		"a public client with an empty secret in Basic":  env.post(tokenPath, exchange(public.ID, env.code(public.ID), "client_id", ""), basic(public.ID, "")),
-		"a confidential client with odd characters":      env.post(tokenPath, exchange("m2m_odd", env.code("m2m_odd"), "client_secret", odd)),
-		"a confidential client with them, by Basic":      env.post(tokenPath, exchange("m2m_odd", env.code("m2m_odd"), "client_id", ""), basic("m2m_odd", odd)),
-		"a confidential client that says its id as well": env.post(tokenPath, exchange("m2m_odd", env.code("m2m_odd")), basic("m2m_odd", odd)),
+		"a public client with an empty secret in Basic": env.post(tokenPath,
+			exchange(public.ID, env.code(public.ID), "client_id", ""), basic(public.ID, "")),
+		"a confidential client with special characters": env.post(tokenPath,
+			exchange("m2m_odd", env.code("m2m_odd"), "client_secret", odd)),
+		"the same by Basic": env.post(tokenPath,
+			exchange("m2m_odd", env.code("m2m_odd"), "client_id", ""), basic("m2m_odd", odd)),
+		"a confidential client with its id in the form too": env.post(tokenPath,
+			exchange("m2m_odd", env.code("m2m_odd")), basic("m2m_odd", odd)),
 	} {
 		if a.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// identityScopes are those of OpenID Connect, which every resource grants to users beside its own.
+// identityScopes are those of OpenID Connect, which every resource grants to users in addition to its own.
 func identityScopes() []string { return []string{"openid", "profile", "email", "offline_access"} }
 
-// orgScopes are those of tokens of organisation clients. They are never those of an MCP server.
+// orgScopes are those of tokens of organization clients. They are never scopes of an MCP server.
 func orgScopes() []string { return []string{"deploy:applications", "read:deployments"} }
 
-// UserClaims returns the claims of a good access token of [User] for the resource.
+// UserClaims returns the claims of a valid access token of [User] for the resource.
 func (r *Resource) UserClaims() map[string]any {
 	scopes := append([]string{"openid", "offline_access"}, r.scopes...)
 	return r.userClaims(r.public.ID, r.env.newID("ses_"), append(scopes, "email", "profile"))
@@ -25,7 +25,7 @@ func (r *Resource) Token(changes ...Changes) string {
 	return r.env.Sign(nil, withChanges(r.UserClaims(), changes...))
 }
 
-// MachineClaims returns the claims of a good access token of [Resource.MachineClient] for the resource.
+// MachineClaims returns the claims of a valid access token of [Resource.MachineClient] for the resource.
 func (r *Resource) MachineClaims() map[string]any { return r.machineClaims(r.machine.ID, r.scopes) }
 
 // MachineToken returns a signed token with the claims of [Resource.MachineClaims], changed.
@@ -34,7 +34,7 @@ func (r *Resource) MachineToken(changes ...Changes) string {
 	return r.env.Sign(nil, withChanges(r.MachineClaims(), changes...))
 }
 
-// IDToken returns an ID token of [User], changed: signed by the same keys and by the same issuer, but for the client and
+// IDToken returns an ID token of [User], changed: signed by the same keys and issuer, but for the client and
 // not for the resource.
 func (r *Resource) IDToken(changes ...Changes) string {
 	r.env.t.Helper()
@@ -42,15 +42,15 @@ func (r *Resource) IDToken(changes ...Changes) string {
 	return r.env.Sign(nil, withChanges(claims, changes...))
 }
 
-// OrgMachineToken returns an access token of [Environment.OrgClient], changed. It is for the customer's own API: it has
-// no aud, and must not open an MCP server.
+// OrgMachineToken returns an access token of [Environment.OrgClient], changed. It is for the customer's own
+// API: it has no aud, and an MCP server must refuse it.
 func (e *Environment) OrgMachineToken(changes ...Changes) string {
 	e.t.Helper()
 	return e.Sign(nil, withChanges(e.orgClaims(e.org.ID), changes...))
 }
 
-// ManagementToken returns an access token of [Environment.EnvironmentClient], changed. It is for Scalekit's API, and must
-// not open an MCP server.
+// ManagementToken returns an access token of [Environment.EnvironmentClient], changed. It is for Scalekit's
+// API, and an MCP server must refuse it.
 func (e *Environment) ManagementToken(changes ...Changes) string {
 	e.t.Helper()
 	return e.Sign(nil, withChanges(e.managementClaims(e.management.ID), changes...))
@@ -86,7 +86,7 @@ func (r *Resource) idClaims(client, nonce, accessToken, code string) map[string]
 	return claims
 }
 
-// leftHalfHash ties an ID token to what came with it (OpenID Connect Core, sections 3.1.3.6 and 3.3.2.11).
+// leftHalfHash computes at_hash and c_hash (OpenID Connect Core, sections 3.1.3.6 and 3.3.2.11).
 func leftHalfHash(s string) string {
 	digest := sha256.Sum256([]byte(s))
 	return base64.RawURLEncoding.EncodeToString(digest[:len(digest)/2])
@@ -100,7 +100,7 @@ func (e *Environment) managementClaims(client string) map[string]any {
 	return withChanges(e.commonClaims(client, client), Changes{"aud": []string{e.URL()}})
 }
 
-// commonClaims are those of all tokens.
+// commonClaims are the claims of all tokens.
 func (e *Environment) commonClaims(subject, client string) map[string]any {
 	now := time.Now()
 	return map[string]any{

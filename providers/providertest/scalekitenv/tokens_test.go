@@ -12,8 +12,8 @@ import (
 
 type changes = scalekitenv.Changes
 
-// normalised blots out what differs from token to token: numbers, and ids behind their prefix.
-func normalised(claims map[string]any) map[string]any {
+// normalized replaces what differs from token to token: numbers, and the digits of ids.
+func normalized(claims map[string]any) map[string]any {
 	for name, value := range claims {
 		switch v := value.(type) {
 		case float64:
@@ -27,24 +27,27 @@ func normalised(claims map[string]any) map[string]any {
 	return claims
 }
 
-func TestTokensAreAsCaptured(t *testing.T) {
+func TestTokensMatchCaptures(t *testing.T) {
 	env := open(t)
 	for name, c := range map[string]struct {
 		token string
 		want  map[string]any
 	}{
 		"of a user": {env.Token(), map[string]any{
-			"iss": env.URL(), "aud": []any{serverURL, env.ResourceID()}, "client_id": "m2m_", "sub": "usr_1", "oid": "org_1",
-			"resid": "res_", "roles": []any{"admin"}, "sid": "ses_", "jti": "tkn_", "exp": "NUMBER", "iat": "NUMBER", "nbf": "NUMBER",
+			"iss": env.URL(), "aud": []any{serverURL, env.ResourceID()}, "client_id": "m2m_", "sub": "usr_1",
+			"oid":   "org_1",
+			"resid": "res_", "roles": []any{"admin"}, "sid": "ses_", "jti": "tkn_", "exp": "NUMBER", "iat": "NUMBER",
+			"nbf":    "NUMBER",
 			"scope":  "openid offline_access todo:read todo:write email profile",
 			"scopes": []any{"openid", "offline_access", "todo:read", "todo:write", "email", "profile"},
 		}},
 		"of a machine": {env.MachineToken(), map[string]any{
-			"iss": env.URL(), "aud": []any{serverURL, env.ResourceID()}, "client_id": "m2m_", "sub": "m2m_", "oid": "org_1",
+			"iss": env.URL(), "aud": []any{serverURL, env.ResourceID()}, "client_id": "m2m_", "sub": "m2m_",
+			"oid":   "org_1",
 			"resid": "res_", "jti": "tkn_", "exp": "NUMBER", "iat": "NUMBER", "nbf": "NUMBER",
 			"scope": "todo:read todo:write", "scopes": []any{"todo:read", "todo:write"},
 		}},
-		"of an organisation's machine": {env.OrgMachineToken(), map[string]any{
+		"of an organization's machine": {env.OrgMachineToken(), map[string]any{
 			"iss": env.URL(), "client_id": "m2morg_", "sub": "m2morg_", "oid": "org_1",
 			"jti": "tkn_", "exp": "NUMBER", "iat": "NUMBER", "nbf": "NUMBER",
 			"scopes": []any{"deploy:applications", "read:deployments"},
@@ -59,10 +62,11 @@ func TestTokensAreAsCaptured(t *testing.T) {
 			if header.Algorithm != "RS256" || header.KeyID != "snk_1" || header.ExtraHeaders["typ"] != "JWT" {
 				t.Errorf("header %+v", header)
 			}
-			if lifetime := claims["exp"].(float64) - claims["iat"].(float64); lifetime != 3600 || claims["nbf"] != claims["iat"] {
+			if lifetime := claims["exp"].(float64) - claims["iat"].(float64); lifetime != 3600 ||
+				claims["nbf"] != claims["iat"] {
 				t.Errorf("exp %v, iat %v, nbf %v", claims["exp"], claims["iat"], claims["nbf"])
 			}
-			if diff := cmp.Diff(c.want, normalised(claims)); diff != "" {
+			if diff := cmp.Diff(c.want, normalized(claims)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -70,27 +74,29 @@ func TestTokensAreAsCaptured(t *testing.T) {
 	t.Run("ID token", func(t *testing.T) {
 		_, claims := env.decode(env.IDToken())
 		client := claims["azp"].(string)
-		if len(claims["nonce"].(string)) == 0 || len(claims["at_hash"].(string)) != 22 || len(claims["c_hash"].(string)) != 22 {
+		if len(claims["nonce"].(string)) == 0 || len(claims["at_hash"].(string)) != 22 ||
+			len(claims["c_hash"].(string)) != 22 {
 			t.Errorf("nonce %q, at_hash %q, c_hash %q", claims["nonce"], claims["at_hash"], claims["c_hash"])
 		}
 		for _, name := range []string{"nonce", "at_hash", "c_hash"} {
 			delete(claims, name)
 		}
 		want := map[string]any{
-			"iss": env.URL(), "aud": []any{client}, "azp": "m2m_", "sub": "usr_1", "oid": "org_1", "amr": []any{"conn_1"},
+			"iss": env.URL(), "aud": []any{client}, "azp": "m2m_", "sub": "usr_1", "oid": "org_1",
+			"amr":   []any{"conn_1"},
 			"email": "usr_1@example.com", "exp": "NUMBER", "iat": "NUMBER",
 		}
-		if diff := cmp.Diff(want, normalised(claims)); diff != "" {
+		if diff := cmp.Diff(want, normalized(claims)); diff != "" {
 			t.Error(diff)
 		}
 	})
-	t.Run("no scopes are an empty list", func(t *testing.T) {
+	t.Run("no scopes give an empty list", func(t *testing.T) {
 		_, claims := env.decode(env.Token(scalekitenv.Scopes()))
 		if diff := cmp.Diff([]any{}, claims["scopes"]); diff != "" || claims["scope"] != "" {
 			t.Errorf("scope %q, %s", claims["scope"], diff)
 		}
 	})
-	t.Run("no two tokens are the same", func(t *testing.T) {
+	t.Run("tokens are unique", func(t *testing.T) {
 		_, one := env.decode(env.Token())
 		_, two := env.decode(env.Token())
 		if one["jti"] == two["jti"] {
@@ -99,7 +105,7 @@ func TestTokensAreAsCaptured(t *testing.T) {
 	})
 }
 
-func TestWithoutServerURLTheAudienceIsTheResourceID(t *testing.T) {
+func TestAudienceWithoutServerURLIsTheResourceID(t *testing.T) {
 	env := open(t, func(c *scalekitenv.Config) {
 		c.ServerURL = ""
 		c.ResourceID = "res_7"
@@ -114,7 +120,7 @@ func TestWithoutServerURLTheAudienceIsTheResourceID(t *testing.T) {
 	}
 }
 
-func TestChangedTokensStayChangedUntilTheyAreChangedAgain(t *testing.T) {
+func TestChangeTokens(t *testing.T) {
 	env := open(t)
 	other := env.AddResource("http://localhost:3003/mcp")
 	env.ChangeTokens(changes{"iss": env.AuthorizationServer(), "roles": nil}, changes{"xoid": "customer-1"})
@@ -127,11 +133,12 @@ func TestChangedTokensStayChangedUntilTheyAreChangedAgain(t *testing.T) {
 	if _, claims := env.decode(env.MachineToken()); claims["iss"] != env.AuthorizationServer() {
 		t.Errorf("of a machine: %v", claims)
 	}
-	if _, claims := env.decode(env.Token(changes{"iss": "https://elsewhere.example"})); claims["iss"] != "https://elsewhere.example" {
-		t.Errorf("the token's own changes count less: %v", claims)
+	if _, claims := env.decode(env.Token(changes{
+		"iss": "https://elsewhere.example"})); claims["iss"] != "https://elsewhere.example" {
+		t.Errorf("the changes of one token do not win: %v", claims)
 	}
 	if _, claims := env.decode(other.Token()); claims["iss"] != env.URL() {
-		t.Errorf("another resource is migrated with it: %v", claims)
+		t.Errorf("another resource is changed too: %v", claims)
 	}
 	env.ChangeTokens()
 	if _, claims := env.decode(env.Token()); claims["iss"] != env.URL() || claims["roles"] == nil {
@@ -139,9 +146,10 @@ func TestChangedTokensStayChangedUntilTheyAreChangedAgain(t *testing.T) {
 	}
 }
 
-// signIn returns the access token that a new client gets for scopes.
+// signIn returns the access token of a new client for scopes.
 func (env *testEnv) signIn(scopes string) string {
 	env.t.Helper()
 	client := env.Register(callback).ID
-	return env.post("/resources/R/oauth/token", exchange(client, env.code(client, "scope", scopes))).text(env.t, "access_token")
+	return env.post("/resources/R/oauth/token", exchange(client, env.code(client, "scope", scopes))).text(env.t,
+		"access_token")
 }
