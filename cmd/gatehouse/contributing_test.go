@@ -12,7 +12,7 @@ func TestContributing_ProviderRecipeIsTestedCode(t *testing.T) {
 	t.Parallel()
 	checkWritten(t, "CONTRIBUTING.md", map[string]string{
 		"provider": fenced(source(t, "providers/providertest/acme/acme.go", "does not exist.\n", "")),
-		"harness":  fenced(source(t, "providers/providertest/acme/acme_test.go", "func acmeHarness", "\n}\n")),
+		"harness":  fenced(acmeHarness(t)),
 	})
 }
 
@@ -35,4 +35,8 @@ func source(t *testing.T, path, from, to string) string {
 		t.Fatalf("%s has no part from %q to %q", path, from, to)
 	}
 	return text + to
+}
+
+func acmeHarness(t *testing.T) string {
+	return source(t, "providers/providertest/acme/acme_test.go", "func acmeHarness", "\n}\n")
 }

@@ -38,7 +38,7 @@ func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
 		"server/README.md":                 {"reasons": reasonsTable()},
 		"mcptools/README.md":               {"tools": toolsTable()},
 		"cmd/gatehouse/app/README.md":      {"program": fenced(program)},
-		"providers/providertest/README.md": {"rules": rulesTable()},
+		"providers/providertest/README.md": {"rules": rulesTable(), "harness": fenced(acmeHarness(t))},
 		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
 	} {
 		checkWritten(t, document, blocks)

@@ -15,19 +15,19 @@ import (
 )
 
 // person is somebody who can sign in.
-type person struct {
+type user struct {
 	Subject string
 	Name    string
 }
 
 // people returns everybody, the default first.
-func people() []person {
-	return []person{{"alice", "Alice"}, {"bob", "Bob"}}
+func users() []user {
+	return []user{{"alice", "Alice"}, {"bob", "Bob"}}
 }
 
-func findPerson(subject string) (person, bool) {
-	all := people()
-	if at := slices.IndexFunc(all, func(p person) bool { return p.Subject == subject }); at >= 0 {
+func findUser(subject string) (user, bool) {
+	all := users()
+	if at := slices.IndexFunc(all, func(u user) bool { return u.Subject == subject }); at >= 0 {
 		return all[at], true
 	}
 	return all[0], false
@@ -35,7 +35,7 @@ func findPerson(subject string) (person, bool) {
 
 // authorize is the authorization endpoint (RFC 6749, section 3.1). A request that is in order goes on to the
 // consent page, or back with a code where the issuer approves by itself. An error goes to the client only
-// where [mayAnswerUnapproved] allows it.
+// where [mayRedirectError] allows it.
 func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	noStore(w.Header())
 	w.Header().Set("Referrer-Policy", "no-referrer") // state and challenge are in this page's URL
@@ -57,12 +57,12 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	// Sending the browser to a URI that no known client has registered would make the issuer an open
 	// redirector (RFC 6749, section 4.1.2.1).
 	redirectURI := query.Get("redirect_uri")
-	if !mayRedirectTo(redirectURI, c.redirectURIs) {
-		i.pages.problem(w, http.StatusBadRequest, foreignRedirectText(c))
+	if !matchesRedirectURI(redirectURI, c.redirectURIs) {
+		i.pages.problem(w, http.StatusBadRequest, redirectURIText(c))
 		return
 	}
 	a := &authorization{client: c, redirectURI: redirectURI, state: query.Get("state"), nonce: query.Get("nonce"), loginHint: query.Get("login_hint")}
-	target, err := i.answer(r, a, query)
+	target, err := i.nextURL(r, a, query)
 	if err != nil {
 		i.refuse(w, r, a, err)
 		return
@@ -70,14 +70,14 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	redirect(w, http.StatusFound, target)
 }
 
-// answer reads the rest of the request into a and returns where the browser goes next: to the consent page,
+// nextURL reads the rest of the request into a and returns where the browser goes next: to the consent page,
 // or back with a code. The error is an [oidc.Error].
-func (i *Issuer) answer(r *http.Request, a *authorization, query url.Values) (target string, err error) {
+func (i *Issuer) nextURL(r *http.Request, a *authorization, query url.Values) (target string, err error) {
 	if err := i.readAuthorization(a, query); err != nil {
 		return "", err
 	}
-	if i.config.AutoApprove && !fromAnotherSite(r) {
-		who, _ := findPerson(a.loginHint)
+	if i.config.AutoApprove && !isCrossSite(r) {
+		who, _ := findUser(a.loginHint)
 		return i.approve(a, who)
 	}
 	if strings.TrimSpace(query.Get("prompt")) == oidc.PromptNone {
@@ -98,7 +98,7 @@ func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization
 	}
 	i.config.Logger.DebugContext(r.Context(), "authorization request refused", slog.String("client_id", a.client.id),
 		slog.String("error", string(e.ErrorType)), slog.String("reason", e.Description))
-	if mayAnswerUnapproved(a) {
+	if mayRedirectError(a) {
 		e.State = a.state
 		if target, err := i.responseURL(a, e); err == nil {
 			redirect(w, http.StatusFound, target)
@@ -112,17 +112,17 @@ func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization
 	i.pages.problem(w, http.StatusBadRequest, text+". The application is not told, because no person has approved it.")
 }
 
-// mayAnswerUnapproved reports whether an error may go to the redirect URI although no person has approved the
+// mayRedirectError reports whether an error may go to the redirect URI although no person has approved the
 // client. Anyone can register a client: a link to /authorize with such an error would lead from the issuer's
 // address to any other, without a question (RFC 9700, section 4.11.2).
-func mayAnswerUnapproved(a *authorization) bool {
+func mayRedirectError(a *authorization) bool {
 	return a.client.origin == preregistered || redirectsToLoopback(a.redirectURI)
 }
 
-// fromAnotherSite reports whether a page of another site sent the browser here (Fetch Metadata, section 2.3).
+// isCrossSite reports whether a page of another site sent the browser here (Fetch Metadata, section 2.3).
 // Such a page starts the sign-in in its own interest, so a person has to decide, even if the issuer approves
 // by itself otherwise. Programs send no such header.
-func fromAnotherSite(r *http.Request) bool {
+func isCrossSite(r *http.Request) bool {
 	for _, site := range r.Header.Values("Sec-Fetch-Site") {
 		if site != "none" && site != "same-origin" && site != "same-site" {
 			return true
@@ -150,7 +150,7 @@ func unknownClientText(err error) string {
 		"answered on this computer; remove the application's stored registration and let it register again."
 }
 
-func foreignRedirectText(c *client) string {
+func redirectURIText(c *client) string {
 	if c.origin == unregistered {
 		return "The application has not registered here since the issuer started, so it can only be answered on this computer. " +
 			"Remove its stored registration and let it register again."
@@ -177,7 +177,7 @@ func (i *Issuer) readAuthorization(a *authorization, query url.Values) error {
 		return oidc.ErrInvalidRequest().WithDescription("only response_mode=query is supported")
 	case len(prompt) > 1 && slices.Contains(prompt, oidc.PromptNone):
 		return oidc.ErrInvalidRequest().WithDescription("prompt=none must be the only value")
-	case !a.client.mayUse(oidc.GrantTypeCode):
+	case !a.client.mayUseGrant(oidc.GrantTypeCode):
 		return oidc.ErrUnauthorizedClient().WithDescription("the client may not use authorization_code")
 	}
 	// OAuth 2.1, section 7.5.2: a code that leaks is worth nothing without the verifier. No method means plain (RFC
@@ -204,7 +204,7 @@ func isChallenge(s string) bool {
 }
 
 // approve makes a code and returns where the browser takes it.
-func (i *Issuer) approve(a *authorization, who person) (string, error) {
+func (i *Issuer) approve(a *authorization, who user) (string, error) {
 	now := i.config.Now()
 	code := i.store.putCode(now, &grant{
 		clientID: a.client.id,

@@ -10,14 +10,14 @@ import (
 )
 
 func TestAuthorizationAnswersTheClient(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	t.Run("AS-07 state and AS-05 iss come back with the code", func(t *testing.T) {
-		a := h.authorize()
+		a := issuer.authorize()
 		target, q := a.location(t)
 		if a.StatusCode != http.StatusFound || target != callback {
 			t.Fatalf("status %d to %q", a.StatusCode, target)
 		}
-		if q.Get("state") != "st/ate&1" || q.Get("iss") != h.url || q.Get("code") == "" || len(q) != 3 {
+		if q.Get("state") != "st/ate&1" || q.Get("iss") != issuer.url || q.Get("code") == "" || len(q) != 3 {
 			t.Errorf("the answer is %v", q)
 		}
 		if got := a.Header.Get("Cache-Control"); got != "no-store" {
@@ -25,23 +25,23 @@ func TestAuthorizationAnswersTheClient(t *testing.T) {
 		}
 	})
 	t.Run("AS-07 without state there is none in the answer", func(t *testing.T) {
-		if _, q := h.authorize("state", "").location(t); q.Has("state") || q.Get("code") == "" {
+		if _, q := issuer.authorize("state", "").location(t); q.Has("state") || q.Get("code") == "" {
 			t.Errorf("the answer is %v", q)
 		}
 	})
 	t.Run("the query of the redirect URI is kept", func(t *testing.T) {
-		target, q := h.authorize("redirect_uri", "https://app.example/cb?keep=1").location(t)
+		target, q := issuer.authorize("redirect_uri", "https://app.example/cb?keep=1").location(t)
 		if target != "https://app.example/cb" || q.Get("keep") != "1" || q.Get("code") == "" {
 			t.Errorf("it goes to %q with %v", target, q)
 		}
 	})
 	t.Run("a private-use scheme is answered", func(t *testing.T) {
-		if target, q := h.authorize("redirect_uri", "com.example.app:/cb").location(t); target != "com.example.app:/cb" || q.Get("code") == "" {
+		if target, q := issuer.authorize("redirect_uri", "com.example.app:/cb").location(t); target != "com.example.app:/cb" || q.Get("code") == "" {
 			t.Errorf("it goes to %q with %v", target, q)
 		}
 	})
 	t.Run("parameters that mean nothing here are ignored", func(t *testing.T) {
-		if _, q := h.authorize("max_age", "soon", "ui_locales", "??", "display", "x", "foo", "bar").location(t); q.Get("code") == "" {
+		if _, q := issuer.authorize("max_age", "soon", "ui_locales", "??", "display", "x", "foo", "bar").location(t); q.Get("code") == "" {
 			t.Errorf("the answer is %v", q)
 		}
 	})
@@ -49,7 +49,7 @@ func TestAuthorizationAnswersTheClient(t *testing.T) {
 
 // Every request here differs from one that works in what the name says, and its error goes to the client.
 func TestAuthorizationErrorsAreRedirectedWithStateAndIss(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	tests := []struct {
 		name    string
 		changes []string
@@ -72,17 +72,17 @@ func TestAuthorizationErrorsAreRedirectedWithStateAndIss(t *testing.T) {
 		{"a request object is refused", []string{"request", "e30.e30."}, "request_not_supported"},
 		{"a request_uri is refused", []string{"request_uri", "https://app.example/r"}, "request_uri_not_supported"},
 		{"AS-16 an unknown resource is refused", []string{"resource", "https://elsewhere.example/mcp"}, "invalid_target"},
-		{"AS-16 a resource below the known one is refused", []string{"resource", h.resource + "/sub"}, "invalid_target"},
-		{"AS-16 a slash at the end makes another resource", []string{"resource", h.resource + "/"}, "invalid_target"},
-		{"AS-16b a resource with a fragment is refused", []string{"resource", h.resource + "#x"}, "invalid_target"},
-		{"AS-16b a resource with an empty fragment is refused", []string{"resource", h.resource + "#"}, "invalid_target"},
+		{"AS-16 a resource below the known one is refused", []string{"resource", issuer.resource + "/sub"}, "invalid_target"},
+		{"AS-16 a slash at the end makes another resource", []string{"resource", issuer.resource + "/"}, "invalid_target"},
+		{"AS-16b a resource with a fragment is refused", []string{"resource", issuer.resource + "#x"}, "invalid_target"},
+		{"AS-16b a resource with an empty fragment is refused", []string{"resource", issuer.resource + "#"}, "invalid_target"},
 		{"AS-16b a relative resource is refused", []string{"resource", "/mcp"}, "invalid_target"},
 		{"a request for unknown scopes only is refused", []string{"scope", "root everything"}, "invalid_scope"},
 		{"prompt=none with another value is refused", []string{"prompt", "none login"}, "invalid_request"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			wantRedirectedError(t, h, h.authorize(test.changes...), test.code)
+			wantRedirectedError(t, issuer, issuer.authorize(test.changes...), test.code)
 		})
 	}
 	repeated := []struct{ name, parameter, code string }{
@@ -92,30 +92,30 @@ func TestAuthorizationErrorsAreRedirectedWithStateAndIss(t *testing.T) {
 	}
 	for _, test := range repeated {
 		t.Run(test.name, func(t *testing.T) {
-			form := h.authorization()
+			form := issuer.authorization()
 			form[test.parameter] = []string{"a", "b"}
-			wantRedirectedError(t, h, h.get("/authorize?"+form.Encode()), test.code)
+			wantRedirectedError(t, issuer, issuer.get("/authorize?"+form.Encode()), test.code)
 		})
 	}
 	t.Run("two resources are refused: a token is for one", func(t *testing.T) {
-		form := h.authorization()
-		form["resource"] = []string{h.resource, h.url + "/other"}
-		wantRedirectedError(t, h, h.get("/authorize?"+form.Encode()), "invalid_target")
+		form := issuer.authorization()
+		form["resource"] = []string{issuer.resource, issuer.url + "/other"}
+		wantRedirectedError(t, issuer, issuer.get("/authorize?"+form.Encode()), "invalid_target")
 	})
 	t.Run("prompt=none is answered with login_required where somebody has to look at a page", func(t *testing.T) {
 		strict := open(t, withConsent)
 		wantRedirectedError(t, strict, strict.authorize("prompt", "none"), "login_required")
 	})
 	t.Run("a client without the grant is refused", func(t *testing.T) {
-		h := open(t, func(c *authserver.Config) {
+		issuer := open(t, func(c *authserver.Config) {
 			c.Clients = []authserver.Client{{ID: "public", Secret: "s", RedirectURIs: []string{callback}, GrantTypes: []string{"client_credentials"}}}
 		})
-		wantRedirectedError(t, h, h.authorize(), "unauthorized_client")
+		wantRedirectedError(t, issuer, issuer.authorize(), "unauthorized_client")
 	})
 }
 
 func TestAuthorizationNeverRedirectsToStrangers(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	tests := []struct {
 		name    string
 		changes []string
@@ -138,33 +138,33 @@ func TestAuthorizationNeverRedirectsToStrangers(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			wantPage(t, h.authorize(test.changes...), http.StatusBadRequest)
+			wantPage(t, issuer.authorize(test.changes...), http.StatusBadRequest)
 			// Also when something else is wrong, which would go to the client.
-			wantPage(t, h.authorize(append(test.changes, "code_challenge", "")...), http.StatusBadRequest)
+			wantPage(t, issuer.authorize(append(test.changes, "code_challenge", "")...), http.StatusBadRequest)
 		})
 	}
 	for _, parameter := range []string{"client_id", "redirect_uri"} {
 		t.Run("AS-12 a repeated "+parameter+" sees a page", func(t *testing.T) {
-			form := h.authorization()
+			form := issuer.authorization()
 			form.Add(parameter, form.Get(parameter))
-			wantPage(t, h.get("/authorize?"+form.Encode()), http.StatusBadRequest)
+			wantPage(t, issuer.get("/authorize?"+form.Encode()), http.StatusBadRequest)
 		})
 	}
 	t.Run("a very long request sees a page", func(t *testing.T) {
-		wantPage(t, h.authorize("state", strings.Repeat("x", 9000)), http.StatusBadRequest)
+		wantPage(t, issuer.authorize("state", strings.Repeat("x", 9000)), http.StatusBadRequest)
 	})
 	t.Run("AS-12c any port of the same loopback address is fine", func(t *testing.T) {
 		for _, uri := range []string{callback, "http://127.0.0.1:1/callback", "http://127.0.0.1/callback"} {
-			if target, q := h.authorize("redirect_uri", uri).location(t); target != uri || q.Get("code") == "" {
+			if target, q := issuer.authorize("redirect_uri", uri).location(t); target != uri || q.Get("code") == "" {
 				t.Errorf("%s: it goes to %q with %v", uri, target, q)
 			}
 		}
 	})
 	t.Run("AS-12c the demo client listens on any loopback name", func(t *testing.T) {
-		h := open(t, func(c *authserver.Config) { c.Clients = authserver.DemoClients("") })
+		issuer := open(t, func(c *authserver.Config) { c.Clients = authserver.DemoClients("") })
 		for _, host := range []string{"127.0.0.1", "[::1]", "localhost"} {
 			uri := "http://" + host + ":4242/callback"
-			if target, q := h.authorize("client_id", "local-cli", "redirect_uri", uri).location(t); target != uri || q.Get("code") == "" {
+			if target, q := issuer.authorize("client_id", "local-cli", "redirect_uri", uri).location(t); target != uri || q.Get("code") == "" {
 				t.Errorf("%s: it goes to %q with %v", uri, target, q)
 			}
 		}
@@ -172,33 +172,33 @@ func TestAuthorizationNeverRedirectsToStrangers(t *testing.T) {
 }
 
 func TestTheTokenIsForTheRequestedResourceAndScopes(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	audiences := []struct{ name, requested, want string }{
-		{"AS-09 the audience is the requested resource", h.url + "/other", h.url + "/other"},
-		{"AS-16d no resource means the first", "", h.resource},
-		{"the configured spelling wins over an equivalent one", strings.Replace(h.resource, "http://", "HTTP://", 1), h.resource},
+		{"AS-09 the audience is the requested resource", issuer.url + "/other", issuer.url + "/other"},
+		{"AS-16d no resource means the first", "", issuer.resource},
+		{"the configured spelling wins over an equivalent one", strings.Replace(issuer.resource, "http://", "HTTP://", 1), issuer.resource},
 	}
 	for _, test := range audiences {
 		t.Run(test.name, func(t *testing.T) {
-			a := h.post("/token", h.exchange(h.code("resource", test.requested), "resource", test.requested))
-			_, claims := h.verify(a.json(t)["access_token"].(string))
+			a := issuer.post("/token", issuer.exchange(issuer.code("resource", test.requested), "resource", test.requested))
+			_, claims := issuer.verify(a.json(t)["access_token"].(string))
 			if claims["aud"] != test.want {
 				t.Errorf("aud %v, want %q", claims["aud"], test.want)
 			}
 		})
 	}
 	t.Run("an empty path and a slash, and a default port, mean the same resource", func(t *testing.T) {
-		h := open(t, func(c *authserver.Config) { c.Resources = []string{"http://localhost", "https://127.0.0.1:443/mcp"} })
+		issuer := open(t, func(c *authserver.Config) { c.Resources = []string{"http://localhost", "https://127.0.0.1:443/mcp"} })
 		for requested, want := range map[string]string{
 			"http://localhost": "http://localhost", "http://localhost/": "http://localhost", "http://localhost:80/": "http://localhost",
 			"https://127.0.0.1/mcp": "https://127.0.0.1:443/mcp",
 		} {
-			a := h.post("/token", h.exchange(h.code("resource", requested), "resource", requested))
-			if _, claims := h.verify(a.json(t)["access_token"].(string)); claims["aud"] != want {
+			a := issuer.post("/token", issuer.exchange(issuer.code("resource", requested), "resource", requested))
+			if _, claims := issuer.verify(a.json(t)["access_token"].(string)); claims["aud"] != want {
 				t.Errorf("%s: aud %v, want %q", requested, claims["aud"], want)
 			}
 		}
-		wantRedirectedError(t, h, h.authorize("resource", "http://localhost:443/"), "invalid_target")
+		wantRedirectedError(t, issuer, issuer.authorize("resource", "http://localhost:443/"), "invalid_target")
 	})
 	scopes := []struct{ name, requested, want string }{
 		{"AS-17 no scope means the default", "", "notes:read"},
@@ -207,39 +207,39 @@ func TestTheTokenIsForTheRequestedResourceAndScopes(t *testing.T) {
 	}
 	for _, test := range scopes {
 		t.Run(test.name, func(t *testing.T) {
-			answer := h.tokens("scope", test.requested)
-			_, claims := h.verify(answer["access_token"].(string))
+			answer := issuer.tokens("scope", test.requested)
+			_, claims := issuer.verify(answer["access_token"].(string))
 			if answer["scope"] != test.want || claims["scope"] != test.want {
 				t.Errorf("answer %v, token %v, want %q", answer["scope"], claims["scope"], test.want)
 			}
 		})
 	}
 	t.Run("without default scopes a token without scopes is issued", func(t *testing.T) {
-		h := open(t, func(c *authserver.Config) { c.DefaultScopes = nil })
-		answer := h.tokens("scope", "")
-		if _, claims := h.verify(answer["access_token"].(string)); claims["scope"] != nil || answer["scope"] != nil {
+		issuer := open(t, func(c *authserver.Config) { c.DefaultScopes = nil })
+		answer := issuer.tokens("scope", "")
+		if _, claims := issuer.verify(answer["access_token"].(string)); claims["scope"] != nil || answer["scope"] != nil {
 			t.Errorf("answer %v, token %v", answer, claims)
 		}
 	})
 	t.Run("auto approval signs alice in, or bob if the hint says so", func(t *testing.T) {
 		for hint, want := range map[string]string{"": "alice", "bob": "bob", "mallory": "alice"} {
-			_, claims := h.verify(h.tokens("login_hint", hint)["access_token"].(string))
+			_, claims := issuer.verify(issuer.tokens("login_hint", hint)["access_token"].(string))
 			if claims["sub"] != want {
 				t.Errorf("hint %q: sub %v, want %q", hint, claims["sub"], want)
 			}
 		}
 	})
 	t.Run("prompt=none works where nobody has to be asked", func(t *testing.T) {
-		if h.code("prompt", "none") == "" {
+		if issuer.code("prompt", "none") == "" {
 			t.Error("no code")
 		}
 	})
 }
 
 func TestPagesForPeopleEscapeWhatTheyShow(t *testing.T) {
-	h := open(t, withConsent)
-	target, q := h.authorize().location(t)
-	a := h.get(target + "?" + url.Values(q).Encode())
+	issuer := open(t, withConsent)
+	target, q := issuer.authorize().location(t)
+	a := issuer.get(target + "?" + url.Values(q).Encode())
 	if strings.Contains(a.body, "<b>client") || !strings.Contains(a.body, "Public &lt;b&gt;client") {
 		t.Errorf("the client's name is not escaped: %s", a.body)
 	}

@@ -14,10 +14,10 @@ import (
 // What strangers can fill is bounded in number and time. These bounds are too large, or too slow, to be reached through
 // the front door in a test.
 
-func TestShelf(t *testing.T) {
+func TestExpiringMap(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	t.Run("the oldest make room", func(t *testing.T) {
-		s := newShelf[int, string](time.Minute, 3)
+		s := newExpiringMap[int, string](time.Minute, 3)
 		for n := range 5 {
 			s.put(start, n, fmt.Sprint(n))
 		}
@@ -28,7 +28,7 @@ func TestShelf(t *testing.T) {
 		}
 	})
 	t.Run("what is put again becomes the youngest", func(t *testing.T) {
-		s := newShelf[int, string](time.Minute, 2)
+		s := newExpiringMap[int, string](time.Minute, 2)
 		s.put(start, 1, "a")
 		s.put(start, 2, "b")
 		s.put(start, 1, "c")
@@ -41,7 +41,7 @@ func TestShelf(t *testing.T) {
 		}
 	})
 	t.Run("what is over is dropped, not only hidden", func(t *testing.T) {
-		s := newShelf[int, string](time.Minute, 10)
+		s := newExpiringMap[int, string](time.Minute, 10)
 		s.put(start, 1, "a")
 		s.put(start.Add(30*time.Second), 2, "b")
 		if _, ok := s.get(start.Add(time.Minute), 1); ok || len(s.items) != 1 || s.order.Len() != 1 {
@@ -49,7 +49,7 @@ func TestShelf(t *testing.T) {
 		}
 	})
 	t.Run("what is taken leaves nothing behind", func(t *testing.T) {
-		s := newShelf[int, string](time.Minute, 10)
+		s := newExpiringMap[int, string](time.Minute, 10)
 		s.put(start, 1, "a")
 		s.remove(1)
 		s.remove(1)
@@ -58,7 +58,7 @@ func TestShelf(t *testing.T) {
 		}
 	})
 	t.Run("without a lifetime things stay", func(t *testing.T) {
-		s := newShelf[int, string](0, 10)
+		s := newExpiringMap[int, string](0, 10)
 		s.put(start, 1, "a")
 		if _, ok := s.get(start.Add(1000*time.Hour), 1); !ok {
 			t.Error("it is gone")
@@ -171,7 +171,7 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 	t.Run("AS-25 only so many are kept", func(t *testing.T) {
 		f := newDocumentFetcher(withDefaults(Config{}))
 		for n := range maxDocuments + 10 {
-			f.remember(fmt.Sprint(n), nil, nil, time.Hour)
+			f.store(fmt.Sprint(n), nil, nil, time.Hour)
 		}
 		if len(f.cache) != maxDocuments {
 			t.Errorf("%d documents", len(f.cache))

@@ -50,11 +50,11 @@ const (
 
 func (c *client) public() bool { return c.secret == nil }
 
-func (c *client) mayUse(grant oidc.GrantType) bool { return slices.Contains(c.grantTypes, grant) }
+func (c *client) mayUseGrant(grant oidc.GrantType) bool { return slices.Contains(c.grantTypes, grant) }
 
-// accepts compares secrets in constant time. A public client must not show one: go-sdk's first try of a client without
+// secretMatches compares secrets in constant time. A public client must not show one: go-sdk's first try of a client without
 // a known method is Basic with an empty secret, which is none.
-func (c *client) accepts(secret string) bool {
+func (c *client) secretMatches(secret string) bool {
 	if c.public() {
 		return secret == ""
 	}
@@ -90,16 +90,16 @@ type clientRegistry struct {
 	ids   clientIDs // public clients that registered themselves are not stored
 
 	mu     sync.Mutex
-	unused *shelf[string, *client]
-	used   *shelf[string, *client] // the least recently used goes first
+	unused *expiringMap[string, *client]
+	used   *expiringMap[string, *client] // the least recently used goes first
 }
 
 func newClientRegistry(clients []Client) *clientRegistry {
 	r := &clientRegistry{
 		fixed:  make(map[string]*client),
 		ids:    newClientIDs(),
-		unused: newShelf[string, *client](0, maxConfidentialClients),
-		used:   newShelf[string, *client](0, maxConfidentialClients),
+		unused: newExpiringMap[string, *client](0, maxConfidentialClients),
+		used:   newExpiringMap[string, *client](0, maxConfidentialClients),
 	}
 	for _, c := range clients {
 		known := &client{
@@ -175,7 +175,7 @@ func (i *Issuer) authenticate(id, secret string) (*client, error) {
 		// Not invalid_client: clients throw their registration away on that.
 		return nil, op.NewStatusError(oidc.ErrServerError().WithDescription("the client ID metadata document cannot be fetched now"), http.StatusServiceUnavailable)
 	}
-	if err != nil || !c.accepts(secret) {
+	if err != nil || !c.secretMatches(secret) {
 		return nil, invalidClient("client authentication failed")
 	}
 	i.clients.authenticated(c)
@@ -273,7 +273,7 @@ func (m *clientMetadata) check() error {
 	if m.ApplicationType != "web" && m.ApplicationType != "native" {
 		m.ApplicationType = applicationType(m.RedirectURIs)
 	}
-	m.ClientName = printable(m.ClientName)
+	m.ClientName = stripNonPrintable(m.ClientName)
 	return nil
 }
 
@@ -307,7 +307,7 @@ func applicationType(redirectURIs []string) string {
 
 // printable drops control and format characters: a name with a bidirectional override could turn the words around it on
 // the consent page.
-func printable(name string) string {
+func stripNonPrintable(name string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r

@@ -33,10 +33,10 @@ func newConsentGuard(issuer string) (*consentGuard, error) {
 	return &consentGuard{key: []byte(rand.Text()), origin: origin, secure: strings.HasPrefix(issuer, "https://")}, nil
 }
 
-// show returns the form's token for this browser and request, and sets the cookie that belongs to it. There is one
+// issue returns the form's token for this browser and request, and sets the cookie that belongs to it. There is one
 // cookie for each request, or two tabs would take each other's away: a browser that comes from another site does not
 // show a strict cookie and would be given a new one.
-func (g *consentGuard) show(w http.ResponseWriter, r *http.Request, id string) (token string) {
+func (g *consentGuard) issue(w http.ResponseWriter, r *http.Request, id string) (token string) {
 	cookie := g.cookie(id, rand.Text())
 	if shown, err := r.Cookie(cookie.Name); err == nil && shown.Value != "" {
 		cookie.Value = shown.Value
@@ -50,7 +50,7 @@ func (g *consentGuard) check(r *http.Request, id, token string) bool {
 	return err == nil && g.origin.Check(r) == nil && hmac.Equal([]byte(token), []byte(g.token(cookie.Value, id)))
 }
 
-func (g *consentGuard) forget(w http.ResponseWriter, id string) {
+func (g *consentGuard) clear(w http.ResponseWriter, id string) {
 	cookie := g.cookie(id, "")
 	cookie.MaxAge = -1
 	http.SetCookie(w, cookie)
@@ -86,22 +86,22 @@ type consentView struct {
 	Scopes           []scopeView
 	RedirectHost     string
 	RedirectLoopback bool
-	People           []person
+	People           []user
 	Chosen           string
 }
 
 type scopeView struct{ Name, Meaning string }
 
 func newConsentView(a *authorization) consentView {
-	chosen, _ := findPerson(a.loginHint)
+	chosen, _ := findUser(a.loginHint)
 	v := consentView{
 		ClientName:     a.client.name,
-		ClientID:       shownClientID(a.client.id),
+		ClientID:       displayClientID(a.client.id),
 		DocumentHost:   a.client.host(),
 		SelfRegistered: a.client.origin == dynamic,
 		Unregistered:   a.client.origin == unregistered,
 		Resource:       a.resource,
-		People:         people(),
+		People:         users(),
 		Chosen:         chosen.Subject,
 	}
 	for _, scope := range a.scopes {
@@ -116,9 +116,9 @@ func newConsentView(a *authorization) consentView {
 	return v
 }
 
-// shownClientID leaves the end of an id that carries a registration: the page shows what it says, and the end
+// displayClientID leaves the end of an id that carries a registration: the page shows what it says, and the end
 // is its digest.
-func shownClientID(id string) string {
+func displayClientID(id string) string {
 	if strings.HasPrefix(id, clientIDPrefix) {
 		return clientIDPrefix + "…" + id[strings.LastIndex(id, "."):]
 	}
@@ -146,7 +146,7 @@ func (i *Issuer) showConsent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	view := newConsentView(a)
-	view.RequestID, view.Token = id, i.guard.show(w, r, id)
+	view.RequestID, view.Token = id, i.guard.issue(w, r, id)
 	i.pages.render(w, http.StatusOK, "consent.html", view, a.redirectURI)
 }
 
@@ -162,7 +162,7 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 		i.pages.problem(w, http.StatusForbidden, "The answer does not come from the page that this browser was shown. Start again in the application.")
 		return
 	}
-	who, known := findPerson(r.PostForm.Get("person"))
+	who, known := findUser(r.PostForm.Get("person"))
 	if decision != "deny" && (decision != "approve" || !known) {
 		i.pages.problem(w, http.StatusBadRequest, "The form is not complete.")
 		return
@@ -181,6 +181,6 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 		i.pages.problem(w, http.StatusInternalServerError, "The answer could not be sent to the application.")
 		return
 	}
-	i.guard.forget(w, id)
+	i.guard.clear(w, id)
 	redirect(w, http.StatusSeeOther, target)
 }

@@ -26,15 +26,15 @@ import (
 )
 
 const (
-	documentTimeout     = 5 * time.Second
-	maxDocument         = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
-	maxDocumentURL      = 2000
-	maxDocuments        = 1000 // cached
-	maxDocumentFetches  = 8    // at the same time: anyone can make the issuer send requests
-	minDocumentLifetime = time.Minute
-	maxDocumentLifetime = 24 * time.Hour
-	documentLifetime    = 5 * time.Minute // if the host does not say
-	documentErrorPause  = 3 * time.Second // a broken document is not fetched again for every request
+	documentTimeout       = 5 * time.Second
+	maxDocument           = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
+	maxDocumentURL        = 2000
+	maxDocuments          = 1000 // cached
+	maxDocumentFetches    = 8    // at the same time: anyone can make the issuer send requests
+	minDocumentLifetime   = time.Minute
+	maxDocumentLifetime   = 24 * time.Hour
+	documentLifetime      = 5 * time.Minute // if the host does not say
+	documentErrorLifetime = 3 * time.Second // a broken document is not fetched again for every request
 )
 
 // documentError says why a client ID metadata document is not usable, in words of our own: what the other side sent
@@ -113,7 +113,7 @@ func (f *documentFetcher) find(id string) (*client, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), f.timeout)
 		defer cancel()
 		c, lifetime, err := f.fetch(ctx, id)
-		f.remember(id, c, err, lifetime)
+		f.store(id, c, err, lifetime)
 		return c, err
 	})
 	return found.(*client), err
@@ -129,7 +129,7 @@ func (f *documentFetcher) cached(id string) (*client, error, bool) {
 	return entry.client, entry.err, true
 }
 
-func (f *documentFetcher) remember(id string, c *client, err error, lifetime time.Duration) {
+func (f *documentFetcher) store(id string, c *client, err error, lifetime time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
@@ -155,7 +155,7 @@ func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.D
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, id, nil)
 	if err != nil {
-		return nil, documentErrorPause, documentError{"its URL is not valid", false}
+		return nil, documentErrorLifetime, documentError{"its URL is not valid", false}
 	}
 	request.Header.Set("Accept", "application/json")
 	if f.userAgent != "" {
@@ -165,20 +165,20 @@ func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.D
 	if err != nil {
 		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", id), slog.Any("reason", err))
 		if errors.Is(err, errForbiddenAddress) {
-			return nil, documentErrorPause, documentError{errForbiddenAddress.Error(), false}
+			return nil, documentErrorLifetime, documentError{errForbiddenAddress.Error(), false}
 		}
-		return nil, documentErrorPause, documentError{"its host does not answer", true}
+		return nil, documentErrorLifetime, documentError{"its host does not answer", true}
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	if err != nil {
-		return nil, documentErrorPause, documentError{"its host does not answer in time", true}
+		return nil, documentErrorLifetime, documentError{"its host does not answer in time", true}
 	}
 	c, err := readDocument(id, response, body)
 	if err != nil {
-		return nil, documentErrorPause, err
+		return nil, documentErrorLifetime, err
 	}
-	return c, lifetimeOf(response.Header), nil
+	return c, cacheLifetime(response.Header), nil
 }
 
 func readDocument(id string, response *http.Response, body []byte) (*client, error) {
@@ -233,9 +233,9 @@ func allowsNone(preferred oidc.AuthMethod, supported []string) bool {
 	return preferred == oidc.AuthMethodNone || preferred == "" && supported == nil || slices.Contains(supported, string(oidc.AuthMethodNone))
 }
 
-// lifetimeOf reads how long a document may be cached (RFC 9111, section 5.2.2), within bounds: not so short that every
+// cacheLifetime reads how long a document may be cached (RFC 9111, section 5.2.2), within bounds: not so short that every
 // step of a sign-in fetches it, not so long that a withdrawn redirect URI works for ever.
-func lifetimeOf(h http.Header) time.Duration {
+func cacheLifetime(h http.Header) time.Duration {
 	lifetime := documentLifetime
 	for directive := range strings.SplitSeq(strings.ToLower(strings.Join(h.Values("Cache-Control"), ",")), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
@@ -256,7 +256,7 @@ func lifetimeOf(h http.Header) time.Duration {
 func checkDocumentURL(id string) error {
 	u, err := url.Parse(id)
 	switch {
-	case err != nil || len(id) > maxDocumentURL || u.Scheme != "https" || !isPlainHost(u.Hostname()):
+	case err != nil || len(id) > maxDocumentURL || u.Scheme != "https" || !isASCIIHost(u.Hostname()):
 		return documentError{"its URL is not a valid https URL", false}
 	case u.User != nil || strings.Contains(id, "#"):
 		return documentError{"its URL has a user name or a fragment", false}
@@ -285,15 +285,15 @@ func checkAddress(address string, allowLocal bool) error {
 	if allowLocal && (addr.IsLoopback() || addr.IsPrivate()) {
 		return nil
 	}
-	if !addr.IsGlobalUnicast() || addr.IsPrivate() || slices.ContainsFunc(specialNetworks(), func(p netip.Prefix) bool { return p.Contains(addr) }) {
+	if !addr.IsGlobalUnicast() || addr.IsPrivate() || slices.ContainsFunc(specialPurposeNetworks(), func(p netip.Prefix) bool { return p.Contains(addr) }) {
 		return errForbiddenAddress
 	}
 	return nil
 }
 
-// specialNetworks are those of the IANA special-purpose registries that netip does not know: not reachable globally, or
+// specialPurposeNetworks are those of the IANA special-purpose registries that netip does not know: not reachable globally, or
 // IPv6 with an IPv4 address of anybody's choice inside.
-func specialNetworks() []netip.Prefix {
+func specialPurposeNetworks() []netip.Prefix {
 	return []netip.Prefix{
 		netip.MustParsePrefix("0.0.0.0/8"),
 		netip.MustParsePrefix("100.64.0.0/10"), // carrier-grade NAT

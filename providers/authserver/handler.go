@@ -65,18 +65,18 @@ func newHandler(i *Issuer) http.Handler {
 	}, op.WithEncoder(newResponseEncoder(i.config.Issuer)), op.WithServerCORSOptions(nil))
 
 	return routes{
-		openidMetadataPath: reading(library),
-		oauthMetadataPath:  reading(underPath(openidMetadataPath, library)),
-		keysPath:           reading(library),
-		authorizePath:      {http.MethodGet: i.documentsOnly(i.authorize)},
+		openidMetadataPath: getAndHead(library),
+		oauthMetadataPath:  getAndHead(rewritePath(openidMetadataPath, library)),
+		keysPath:           getAndHead(library),
+		authorizePath:      {http.MethodGet: i.requireTopLevel(i.authorize)},
 		consentPath: {
-			http.MethodGet:  i.documentsOnly(i.showConsent),
-			http.MethodHead: i.documentsOnly(i.showConsent),
+			http.MethodGet:  i.requireTopLevel(i.showConsent),
+			http.MethodHead: i.requireTopLevel(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath:      {http.MethodPost: i.formOnly(i.knownGrants(redirectURIOptional(library)))},
-		introspectPath: {http.MethodPost: i.formOnly(i.confidentialOnly(library))},
-		revokePath:     {http.MethodPost: i.formOnly(library)},
+		tokenPath:      {http.MethodPost: i.requireForm(i.checkGrantType(redirectURIOptional(library)))},
+		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
+		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
 	}
 }
@@ -101,11 +101,11 @@ func (rt routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler.ServeHTTP(w, r)
 }
 
-func reading(h http.Handler) map[string]http.Handler {
+func getAndHead(h http.Handler) map[string]http.Handler {
 	return map[string]http.Handler{http.MethodGet: h, http.MethodHead: h}
 }
 
-func underPath(path string, h http.Handler) http.Handler {
+func rewritePath(path string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		r.URL.Path, r.URL.RawPath = path, ""
@@ -113,13 +113,13 @@ func underPath(path string, h http.Handler) http.Handler {
 	})
 }
 
-// formOnly guards the endpoints that clients post forms to: parameters come from the body, once each, and the client
+// requireForm guards the endpoints that clients post forms to: parameters come from the body, once each, and the client
 // says in one way only who it is. The library would take them from the query too, where they end up in logs, and settle
 // for the last of several.
-func (i *Issuer) formOnly(next http.Handler) http.Handler {
+func (i *Issuer) requireForm(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noStore(w.Header())
-		w = challengingWriter{w, i.config.Issuer}
+		w = challengeWriter{w, i.config.Issuer}
 		err := readForm(w, r)
 		if err == nil {
 			err = checkCredentialsForm(r)
@@ -190,8 +190,8 @@ func checkCredentialsForm(r *http.Request) error {
 	return nil
 }
 
-// confidentialOnly refuses those who do not authenticate. The library does so too, but with 400.
-func (i *Issuer) confidentialOnly(next http.Handler) http.Handler {
+// requireSecret refuses those who do not authenticate. The library does so too, but with 400.
+func (i *Issuer) requireSecret(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, secret, _ := r.BasicAuth(); secret == "" && r.PostForm.Get("client_secret") == "" {
 			op.WriteError(w, r, invalidClient("the client must authenticate"), nil)
@@ -201,8 +201,8 @@ func (i *Issuer) confidentialOnly(next http.Handler) http.Handler {
 	})
 }
 
-// knownGrants refuses other grants as unsupported; the library would say that the client may not use them.
-func (i *Issuer) knownGrants(next http.Handler) http.Handler {
+// checkGrantType refuses other grants as unsupported; the library would say that the client may not use them.
+func (i *Issuer) checkGrantType(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if grant := r.PostForm.Get("grant_type"); grant != "" && !slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
 			op.WriteError(w, r, oidc.ErrUnsupportedGrantType().WithDescription("the grant type is not supported"), nil)
@@ -223,10 +223,10 @@ func redirectURIOptional(next http.Handler) http.Handler {
 	})
 }
 
-// documentsOnly serves pages to a browser only where it opens them as a document: an image, a script or a
+// requireTopLevel serves pages to a browser only where it opens them as a document: an image, a script or a
 // frame of another page must not start a sign-in that the person does not see. Programs send no
 // Sec-Fetch-Dest.
-func (i *Issuer) documentsOnly(next http.HandlerFunc) http.Handler {
+func (i *Issuer) requireTopLevel(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, destination := range r.Header.Values("Sec-Fetch-Dest") {
 			if destination != "document" {
@@ -238,14 +238,14 @@ func (i *Issuer) documentsOnly(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// challengingWriter adds the challenge that a 401 must have (RFC 9110, section 15.5.2; RFC 6749, section 5.2): the
+// challengeWriter adds the challenge that a 401 must have (RFC 9110, section 15.5.2; RFC 6749, section 5.2): the
 // library's errors carry no headers.
-type challengingWriter struct {
+type challengeWriter struct {
 	http.ResponseWriter
 	realm string
 }
 
-func (w challengingWriter) WriteHeader(status int) {
+func (w challengeWriter) WriteHeader(status int) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+w.realm+`", charset="UTF-8"`)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func TestOnlyTheNamedPathsAndMethodsAreServed(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	allowed := map[string]string{
 		"/.well-known/oauth-authorization-server": "GET, HEAD",
 		"/.well-known/openid-configuration":       "GET, HEAD",
@@ -23,15 +23,15 @@ func TestOnlyTheNamedPathsAndMethodsAreServed(t *testing.T) {
 		"/introspect":                             "POST",
 		"/revoke":                                 "POST",
 	}
-	if paths := h.Paths(); len(paths) != len(allowed) || !slices.IsSorted(paths) || !slices.Equal(paths, authserver.Paths()) {
+	if paths := issuer.Paths(); len(paths) != len(allowed) || !slices.IsSorted(paths) || !slices.Equal(paths, authserver.Paths()) {
 		t.Errorf("paths %v", paths)
 	}
 	for path, methods := range allowed {
-		if !slices.Contains(h.Paths(), path) {
+		if !slices.Contains(issuer.Paths(), path) {
 			t.Errorf("%s is not among the paths", path)
 		}
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"} {
-			a := h.do(h.request(method, path, nil))
+			a := issuer.do(issuer.request(method, path, nil))
 			if slices.Contains(strings.Split(methods, ", "), method) {
 				if a.StatusCode == http.StatusMethodNotAllowed || a.StatusCode == http.StatusNotFound {
 					t.Errorf("%s %s: status %d", method, path, a.StatusCode)
@@ -45,27 +45,27 @@ func TestOnlyTheNamedPathsAndMethodsAreServed(t *testing.T) {
 		"/", "/healthz", "/ready", "/userinfo", "/device_authorization", "/end_session", "/oauth/token", "/token/", "//token",
 		"/keys/x", "/authorize/callback", "/.well-known/oauth-authorization-server/mcp", "/TOKEN",
 	} {
-		if a := h.get(path); a.StatusCode != http.StatusNotFound {
+		if a := issuer.get(path); a.StatusCode != http.StatusNotFound {
 			t.Errorf("GET %s: status %d, want 404", path, a.StatusCode)
 		}
 	}
 }
 
 func TestCORSIsLeftToTheServerAround(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	t.Run("AS-24 metadata, keys, token and registration are open, pages and introspection are not", func(t *testing.T) {
 		want := []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/keys", "/register", "/revoke", "/token"}
-		if got := h.OpenCORSPaths(); !slices.Equal(got, want) {
+		if got := issuer.OpenCORSPaths(); !slices.Equal(got, want) {
 			t.Errorf("open %v, want %v", got, want)
 		}
 	})
 	t.Run("AS-24 the handler itself sends no CORS header", func(t *testing.T) {
-		for _, path := range h.Paths() {
+		for _, path := range issuer.Paths() {
 			for _, method := range []string{"GET", "POST", "OPTIONS"} {
-				r := h.request(method, path, nil)
+				r := issuer.request(method, path, nil)
 				r.Header.Set("Origin", "https://page.example")
 				r.Header.Set("Access-Control-Request-Method", "POST")
-				for name := range h.do(r).Header {
+				for name := range issuer.do(r).Header {
 					if strings.HasPrefix(name, "Access-Control-") {
 						t.Errorf("%s %s sends %s", method, path, name)
 					}
@@ -76,10 +76,10 @@ func TestCORSIsLeftToTheServerAround(t *testing.T) {
 }
 
 func TestFormEndpointsReadOneClearForm(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	form := url.Values{"grant_type": {"client_credentials"}}
 	asService := basic("service", "service-secret")
-	if a := h.post("/token", form, asService); a.StatusCode != http.StatusOK {
+	if a := issuer.post("/token", form, asService); a.StatusCode != http.StatusOK {
 		t.Fatalf("the request that the cases vary does not work: %s", a.body)
 	}
 	tests := []struct {
@@ -94,7 +94,7 @@ func TestFormEndpointsReadOneClearForm(t *testing.T) {
 		{"credentials in the query are refused", "/token?client_id=service&client_secret=service-secret", form, nil, 400, "invalid_request"},
 		{"a repeated parameter is refused", "/token", url.Values{"grant_type": {"client_credentials", "client_credentials"}}, asService, 400, "invalid_request"},
 		{"a repeated unknown parameter is refused", "/token", url.Values{"grant_type": {"client_credentials"}, "x": {"1", "2"}}, asService, 400, "invalid_request"},
-		{"a repeated resource is fine", "/token", url.Values{"grant_type": {"client_credentials"}, "resource": {h.resource, h.resource}}, asService, 200, ""},
+		{"a repeated resource is fine", "/token", url.Values{"grant_type": {"client_credentials"}, "resource": {issuer.resource, issuer.resource}}, asService, 200, ""},
 		{"a body that is not a form is refused", "/token", form, func(r *http.Request) { asService(r); r.Header.Set("Content-Type", "application/json") }, 400, "invalid_request"},
 		{"a body without a type is refused", "/token", form, func(r *http.Request) { asService(r); r.Header.Del("Content-Type") }, 400, "invalid_request"},
 		{"a large body is refused", "/token", with(form, "x", strings.Repeat("x", 70_000)), asService, 413, "invalid_request"},
@@ -125,7 +125,7 @@ func TestFormEndpointsReadOneClearForm(t *testing.T) {
 			if test.change != nil {
 				change = append(change, test.change)
 			}
-			a := h.post(test.path, test.form, change...)
+			a := issuer.post(test.path, test.form, change...)
 			if test.status == http.StatusOK {
 				if a.StatusCode != http.StatusOK {
 					t.Errorf("status %d: %s", a.StatusCode, a.body)
@@ -141,15 +141,15 @@ func TestFormEndpointsReadOneClearForm(t *testing.T) {
 	t.Run("errors do not repeat what the caller sent", func(t *testing.T) {
 		const canary = "canary<script>"
 		for _, a := range []answer{
-			h.post("/token", url.Values{"grant_type": {canary}, "client_id": {canary}}),
-			h.post("/token", with(form, "client_id", canary)),
-			h.post("/token", h.exchange(canary)),
-			h.postJSON("/register", map[string]any{"redirect_uris": []string{canary + ":"}}),
-			h.authorize("scope", canary),
-			h.authorize("code_challenge_method", canary),
-			h.authorize("resource", canary),
-			h.authorize("client_id", canary),
-			h.authorize("redirect_uri", canary),
+			issuer.post("/token", url.Values{"grant_type": {canary}, "client_id": {canary}}),
+			issuer.post("/token", with(form, "client_id", canary)),
+			issuer.post("/token", issuer.exchange(canary)),
+			issuer.postJSON("/register", map[string]any{"redirect_uris": []string{canary + ":"}}),
+			issuer.authorize("scope", canary),
+			issuer.authorize("code_challenge_method", canary),
+			issuer.authorize("resource", canary),
+			issuer.authorize("client_id", canary),
+			issuer.authorize("redirect_uri", canary),
 		} {
 			location, _ := url.QueryUnescape(a.Header.Get("Location"))
 			if strings.Contains(a.body+location, "canary") {

@@ -246,7 +246,7 @@ func (c Config) check() error {
 	}
 	if !slices.Contains(signingAlgorithms(), jose.SignatureAlgorithm(c.SigningAlgorithm)) {
 		refuse("signing algorithm %q: use RS256, ES256 or EdDSA", c.SigningAlgorithm)
-	} else if c.SigningKey != nil && !fits(c.SigningKey, jose.SignatureAlgorithm(c.SigningAlgorithm)) {
+	} else if c.SigningKey != nil && !canSign(c.SigningKey, jose.SignatureAlgorithm(c.SigningAlgorithm)) {
 		refuse("signing key: a %T cannot sign %s", c.SigningKey, c.SigningAlgorithm)
 	}
 	// The lifetimes are announced in whole seconds (expires_in), and 0 would read as "unknown".

@@ -34,7 +34,7 @@ func newKeyring(algorithm jose.SignatureAlgorithm, first crypto.Signer) (*keyrin
 	if first == nil {
 		return k, k.rotate(false)
 	}
-	return k, k.use(first, false)
+	return k, k.setSigningKey(first, false)
 }
 
 func (k *keyring) rotate(keepOld bool) error {
@@ -42,10 +42,10 @@ func (k *keyring) rotate(keepOld bool) error {
 	if err != nil {
 		return fmt.Errorf("local issuer: signing key: %w", err)
 	}
-	return k.use(private, keepOld)
+	return k.setSigningKey(private, keepOld)
 }
 
-func (k *keyring) use(private any, keepOld bool) error {
+func (k *keyring) setSigningKey(private any, keepOld bool) error {
 	key := jose.JSONWebKey{Key: private, Algorithm: string(k.algorithm), Use: "sig"}
 	thumbprint, err := key.Thumbprint(crypto.SHA256)
 	if err != nil {
@@ -64,7 +64,7 @@ func (k *keyring) use(private any, keepOld bool) error {
 }
 
 // fits reports whether private can sign by algorithm.
-func fits(private crypto.Signer, algorithm jose.SignatureAlgorithm) bool {
+func canSign(private crypto.Signer, algorithm jose.SignatureAlgorithm) bool {
 	switch key := private.(type) {
 	case *rsa.PrivateKey:
 		return algorithm == jose.RS256

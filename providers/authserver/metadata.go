@@ -8,9 +8,9 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// publicFor lets clients cache metadata and keys for a moment. Not longer: a restarted demo has new keys at the same
+// cacheControl lets clients cache metadata and keys for a moment. Not longer: a restarted demo has new keys at the same
 // URL.
-const publicFor = "public, max-age=60"
+const cacheControl = "public, max-age=60"
 
 // server is the library's view of an Issuer. It is a type of its own to keep the library's methods off the exported one.
 type server struct {
@@ -32,7 +32,7 @@ func (s *server) Discovery(context.Context, *op.Request[struct{}]) (*op.Response
 	secretMethods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost}
 	allMethods := append([]oidc.AuthMethod{oidc.AuthMethodNone}, secretMethods...)
 
-	return cached(metadata{
+	return cacheable(metadata{
 		DiscoveryConfiguration: oidc.DiscoveryConfiguration{
 			Issuer:                                    issuer,
 			AuthorizationEndpoint:                     issuer + authorizePath,
@@ -60,11 +60,11 @@ func (s *server) Discovery(context.Context, *op.Request[struct{}]) (*op.Response
 
 // Keys implements [op.Server].
 func (s *server) Keys(context.Context, *op.Request[struct{}]) (*op.Response, error) {
-	return cached(s.keys.set()), nil
+	return cacheable(s.keys.set()), nil
 }
 
-func cached(data any) *op.Response {
-	return &op.Response{Header: http.Header{"Cache-Control": {publicFor}}, Data: data}
+func cacheable(data any) *op.Response {
+	return &op.Response{Header: http.Header{"Cache-Control": {cacheControl}}, Data: data}
 }
 
 func supportedGrants() []oidc.GrantType {

@@ -12,10 +12,10 @@ import (
 )
 
 func TestMetadata(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	documents := map[string]map[string]any{}
 	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
-		a := h.get(path)
+		a := issuer.get(path)
 		if a.StatusCode != http.StatusOK || a.Header.Get("Content-Type") != "application/json" {
 			t.Fatalf("%s: status %d, content type %q", path, a.StatusCode, a.Header.Get("Content-Type"))
 		}
@@ -25,8 +25,8 @@ func TestMetadata(t *testing.T) {
 		documents[path] = a.json(t)
 
 		t.Run("AS-02 the issuer is byte-equal at "+path, func(t *testing.T) {
-			if got := documents[path]["issuer"]; got != h.url {
-				t.Errorf("issuer %q, want %q", got, h.url)
+			if got := documents[path]["issuer"]; got != issuer.url {
+				t.Errorf("issuer %q, want %q", got, issuer.url)
 			}
 		})
 		t.Run("AS-03 S256 is announced at "+path, func(t *testing.T) {
@@ -68,8 +68,8 @@ func TestMetadata(t *testing.T) {
 				continue
 			}
 			endpoints++
-			path, ok := strings.CutPrefix(value.(string), h.url)
-			if !ok || !slices.Contains(h.Paths(), path) {
+			path, ok := strings.CutPrefix(value.(string), issuer.url)
+			if !ok || !slices.Contains(issuer.Paths(), path) {
 				t.Errorf("%s is %v", member, value)
 			}
 		}
@@ -82,8 +82,8 @@ func TestMetadata(t *testing.T) {
 func TestKeys(t *testing.T) {
 	for _, algorithm := range []string{"RS256", "ES256", "EdDSA"} {
 		t.Run("AS-06 the key set for "+algorithm+" is public only", func(t *testing.T) {
-			h := open(t, func(c *authserver.Config) { c.SigningAlgorithm = algorithm })
-			a := h.get(h.KeysURL())
+			issuer := open(t, func(c *authserver.Config) { c.SigningAlgorithm = algorithm })
+			a := issuer.get(issuer.KeysURL())
 			var set struct{ Keys []map[string]any }
 			if err := json.Unmarshal([]byte(a.body), &set); err != nil || len(set.Keys) != 1 {
 				t.Fatalf("%v: %s", err, a.body)
@@ -96,27 +96,27 @@ func TestKeys(t *testing.T) {
 			if set.Keys[0]["alg"] != algorithm || set.Keys[0]["use"] != "sig" || set.Keys[0]["kid"] == "" {
 				t.Errorf("the key is %v", set.Keys[0])
 			}
-			header, _ := h.verify(h.tokens()["access_token"].(string))
+			header, _ := issuer.verify(issuer.tokens()["access_token"].(string))
 			if header.Algorithm != algorithm || header.ExtraHeaders["typ"] != "at+jwt" {
 				t.Errorf("the token's header is %+v", header)
 			}
 		})
 	}
 	t.Run("after a rotation old tokens verify only if the old key is kept", func(t *testing.T) {
-		h := open(t)
-		old := h.tokens()["access_token"].(string)
-		if err := h.RotateKeys(true); err != nil {
+		issuer := open(t)
+		old := issuer.tokens()["access_token"].(string)
+		if err := issuer.RotateKeys(true); err != nil {
 			t.Fatal(err)
 		}
-		oldHeader, _ := h.verify(old)
-		newHeader, _ := h.verify(h.tokens()["access_token"].(string))
+		oldHeader, _ := issuer.verify(old)
+		newHeader, _ := issuer.verify(issuer.tokens()["access_token"].(string))
 		if oldHeader.KeyID == newHeader.KeyID {
 			t.Error("the key did not change")
 		}
-		if err := h.RotateKeys(false); err != nil {
+		if err := issuer.RotateKeys(false); err != nil {
 			t.Fatal(err)
 		}
-		if keys := h.get("/keys").body; strings.Contains(keys, oldHeader.KeyID) || strings.Contains(keys, newHeader.KeyID) {
+		if keys := issuer.get("/keys").body; strings.Contains(keys, oldHeader.KeyID) || strings.Contains(keys, newHeader.KeyID) {
 			t.Error("a withdrawn key is still published")
 		}
 	})

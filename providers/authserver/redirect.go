@@ -15,14 +15,14 @@ const (
 	maxRedirectURIBytes = 8 << 10
 )
 
-// browserSchemes mean something to the browser itself: a redirect there would run a script, show foreign content as ours
+// systemSchemes mean something to the browser itself: a redirect there would run a script, show foreign content as ours
 // or reach for a file, instead of opening an app.
-const browserSchemes = "about android-app blob cid chrome data feed file filesystem ftp intent jar javascript livescript mailto mid " +
+const systemSchemes = "about android-app blob cid chrome data feed file filesystem ftp intent jar javascript livescript mailto mid " +
 	"resource search-ms shell smb sms ssh tel vbscript view-source ws wss wyciwyg"
 
-// opensTheSystem reports whether a scheme starts a part of the operating system or of the browser instead of an app.
-func opensTheSystem(scheme string) bool {
-	return slices.Contains(strings.Fields(browserSchemes), scheme) || strings.HasPrefix(scheme, "ms-") || strings.HasSuffix(scheme, "-extension")
+// isSystemScheme reports whether a scheme starts a part of the operating system or of the browser instead of an app.
+func isSystemScheme(scheme string) bool {
+	return slices.Contains(strings.Fields(systemSchemes), scheme) || strings.HasPrefix(scheme, "ms-") || strings.HasSuffix(scheme, "-extension")
 }
 
 // checkRedirectURI says whether a client may register uri: https, http on loopback, or the private-use scheme of a
@@ -40,11 +40,11 @@ func checkRedirectURI(uri string) error {
 		return errors.New("a redirect URI has a fragment") // RFC 6749, section 3.1.2
 	case u.User != nil:
 		return errors.New("a redirect URI has a user name")
-	case u.Scheme == "https" && !isPlainHost(u.Hostname()):
+	case u.Scheme == "https" && !isASCIIHost(u.Hostname()):
 		return errors.New("a redirect URI has no host, or one that is neither ASCII name nor address")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return errors.New("a redirect URI with http is not on loopback")
-	case opensTheSystem(u.Scheme):
+	case isSystemScheme(u.Scheme):
 		return errors.New("a redirect URI has a scheme that belongs to the browser or the system")
 	case u.Opaque == "" && u.Host == "" && u.Path == "":
 		return errors.New("a redirect URI has nothing behind its scheme")
@@ -52,9 +52,9 @@ func checkRedirectURI(uri string) error {
 	return nil
 }
 
-// isPlainHost keeps hosts out that net/url lets through but that mean something in a Content-Security-Policy, such as
+// isASCIIHost keeps hosts out that net/url lets through but that mean something in a Content-Security-Policy, such as
 // "a;b". Names outside ASCII come as punycode.
-func isPlainHost(host string) bool {
+func isASCIIHost(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
@@ -63,10 +63,10 @@ func isPlainHost(host string) bool {
 	})
 }
 
-// mayRedirectTo reports whether requested is one of the registered redirect URIs. They must be equal, but for the port
+// matchesRedirectURI reports whether requested is one of the registered redirect URIs. They must be equal, but for the port
 // of an http URL on loopback, which a native app picks when it starts (RFC 8252, section 7.3). The host name must be the
 // same all the same: localhost may resolve to something other than 127.0.0.1.
-func mayRedirectTo(requested string, registered []string) bool {
+func matchesRedirectURI(requested string, registered []string) bool {
 	if slices.Contains(registered, requested) {
 		return true
 	}

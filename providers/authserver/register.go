@@ -53,7 +53,7 @@ func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 			grantTypes:   m.GrantTypes,
 		})
 	}
-	i.config.Logger.InfoContext(r.Context(), "client registered itself", slog.String("client_id", shownClientID(answer.ClientID)), slog.String("client_name", m.ClientName))
+	i.config.Logger.InfoContext(r.Context(), "client registered itself", slog.String("client_id", displayClientID(answer.ClientID)), slog.String("client_name", m.ClientName))
 
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)

@@ -21,7 +21,7 @@ func (i *Issuer) chooseResource(parameters []string) (string, error) {
 		if err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(parameter, "#") {
 			return "", oidc.ErrInvalidTarget().WithDescription("the resource is not an absolute URL without a fragment")
 		}
-		resource, ok := i.knownResource(parameter)
+		resource, ok := i.configuredResource(parameter)
 		if !ok {
 			return "", oidc.ErrInvalidTarget().WithDescription("the resource is unknown here")
 		}
@@ -36,7 +36,7 @@ func (i *Issuer) chooseResource(parameters []string) (string, error) {
 	return chosen, nil
 }
 
-func (i *Issuer) knownResource(parameter string) (string, bool) {
+func (i *Issuer) configuredResource(parameter string) (string, bool) {
 	for _, resource := range i.config.Resources {
 		if resource == parameter || canonicalURL(resource) == canonicalURL(parameter) {
 			return resource, true
@@ -45,14 +45,14 @@ func (i *Issuer) knownResource(parameter string) (string, bool) {
 	return "", false
 }
 
-// keepResource checks the resource parameters of a token request against the resource that was granted. It may be
+// checkGrantedResource checks the resource parameters of a token request against the resource that was granted. It may be
 // repeated, and golang.org/x/oauth2 leaves it out when it refreshes; it may not change.
-func (i *Issuer) keepResource(parameters []string, granted string) error {
+func (i *Issuer) checkGrantedResource(parameters []string, granted string) error {
 	for _, parameter := range parameters {
 		if parameter == "" {
 			continue
 		}
-		if resource, ok := i.knownResource(parameter); !ok || resource != granted {
+		if resource, ok := i.configuredResource(parameter); !ok || resource != granted {
 			return oidc.ErrInvalidTarget().WithDescription("the resource is not the one that was granted")
 		}
 	}

@@ -50,24 +50,24 @@ func TestGoSDKClientSignsIn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			protected := newProtectedResource(t)
 			resource := protected.URL + "/mcp"
-			h := open(t, d.trusted, func(c *authserver.Config) {
+			issuer := open(t, d.trusted, func(c *authserver.Config) {
 				c.Resources = []string{"http://localhost/default", resource}
 				c.AccessTokenLifetime = 5 * time.Second
 			})
-			protected.issuer = h.url
+			protected.issuer = issuer.url
 			config := test.config
 			config.RequestRefreshToken = true
-			config.Client = h.browser
+			config.Client = issuer.browser
 			config.AuthorizationCodeFetcher = func(_ context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
-				_, q := h.get(args.URL).location(t)
+				_, q := issuer.get(args.URL).location(t)
 				return &auth.AuthorizationResult{Code: q.Get("code"), State: q.Get("state"), Iss: q.Get("iss")}, nil
 			}
 			handler, err := auth.NewAuthorizationCodeHandler(&config)
 			if err != nil {
 				t.Fatal(err)
 			}
-			request := h.request(http.MethodPost, resource, nil)
-			refused, err := h.browser.Do(request)
+			request := issuer.request(http.MethodPost, resource, nil)
+			refused, err := issuer.browser.Do(request)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +85,7 @@ func TestGoSDKClientSignsIn(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				_, claims := h.verify(token.AccessToken)
+				_, claims := issuer.verify(token.AccessToken)
 				scopes := strings.Fields(claims["scope"].(string))
 				slices.Sort(scopes) // the SDK sends them in any order
 				if claims["aud"] != resource || !slices.Equal(scopes, []string{"notes:write", "offline_access"}) {

@@ -13,7 +13,7 @@ const (
 	codeLifetime    = time.Minute      // RFC 6749, section 4.1.2 asks for a short life, at most 10 minutes
 
 	// A spent code stays known a while longer, so that a late replay still ends what was issued for it.
-	codeMemory = 10 * time.Minute
+	spentCodeLifetime = 10 * time.Minute
 
 	// Nobody signs in before these fill, so they are bounded; the oldest entry makes room.
 	maxRequests      = 1000
@@ -71,7 +71,7 @@ type refreshToken struct {
 
 // behind is how many successors lie between this token and the current one of its grant: 0 for the current
 // one itself.
-func (t *refreshToken) behind() int { return t.grant.rotation - t.rotation }
+func (t *refreshToken) replacements() int { return t.grant.rotation - t.rotation }
 
 // pendingRequest is an authorization request on which a person has to decide.
 type pendingRequest struct {
@@ -90,20 +90,20 @@ type store struct {
 	refreshGrace time.Duration
 
 	mu       sync.Mutex
-	requests *shelf[string, *pendingRequest]
-	codes    *shelf[string, *code]
-	refresh  *shelf[string, *refreshToken]
-	access   *shelf[[sha256.Size]byte, *accessToken] // by the token's digest: tokens are long
+	requests *expiringMap[string, *pendingRequest]
+	codes    *expiringMap[string, *code]
+	refresh  *expiringMap[string, *refreshToken]
+	access   *expiringMap[[sha256.Size]byte, *accessToken] // by the token's digest: tokens are long
 }
 
 func newStore(accessLifetime, refreshLifetime, refreshGrace time.Duration) *store {
 	return &store{
 		refreshGrace: refreshGrace,
 
-		requests: newShelf[string, *pendingRequest](requestLifetime, maxRequests),
-		codes:    newShelf[string, *code](codeMemory, maxCodes),
-		refresh:  newShelf[string, *refreshToken](refreshLifetime, maxRefreshTokens),
-		access:   newShelf[[sha256.Size]byte, *accessToken](accessLifetime, maxAccessTokens),
+		requests: newExpiringMap[string, *pendingRequest](requestLifetime, maxRequests),
+		codes:    newExpiringMap[string, *code](spentCodeLifetime, maxCodes),
+		refresh:  newExpiringMap[string, *refreshToken](refreshLifetime, maxRefreshTokens),
+		access:   newExpiringMap[[sha256.Size]byte, *accessToken](accessLifetime, maxAccessTokens),
 	}
 }
 
@@ -220,7 +220,7 @@ func (s *store) rotate(now time.Time, value, clientID string, check func(*grant)
 	if !ok || t.grant.clientID != clientID || t.grant.revoked {
 		return rotation{}, errUnknownGrant
 	}
-	behind, inGrace := t.behind(), now.Before(t.replaced.Add(s.refreshGrace))
+	behind, inGrace := t.replacements(), now.Before(t.replaced.Add(s.refreshGrace))
 	switch {
 	case behind == 0, behind == 1 && inGrace:
 	case behind > 2 && inGrace:
@@ -263,7 +263,7 @@ func (s *store) activeRefreshToken(now time.Time, value string) (g *grant, issue
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, ok := s.refresh.get(now, value)
-	if !ok || t.behind() > 0 || t.grant.revoked {
+	if !ok || t.replacements() > 0 || t.grant.revoked {
 		return nil, time.Time{}, false
 	}
 	return t.grant, t.issued, true

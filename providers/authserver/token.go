@@ -54,10 +54,10 @@ func (s *server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.Acce
 		if sent := r.PostForm.Get("redirect_uri"); sent != "" && sent != c.authorization.redirectURI {
 			return oidc.ErrInvalidGrant().WithDescription("the redirect_uri is not the one of the authorization request")
 		}
-		if !verifies(r.Data.CodeVerifier, c.authorization.challenge) {
+		if !matchesChallenge(r.Data.CodeVerifier, c.authorization.challenge) {
 			return oidc.ErrInvalidGrant().WithDescription("the code_verifier is missing or wrong")
 		}
-		return s.keepResource(r.Form["resource"], c.grant.resource)
+		return s.checkGrantedResource(r.Form["resource"], c.grant.resource)
 	})
 	if err != nil {
 		return nil, s.grantError(ctx, "code", r.Client, err)
@@ -91,7 +91,7 @@ func (s *server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 				return oidc.ErrInvalidScope().WithDescription("the scope is more than what was granted") // RFC 6749, section 6
 			}
 		}
-		return s.keepResource(r.Form["resource"], g.resource)
+		return s.checkGrantedResource(r.Form["resource"], g.resource)
 	})
 	if err != nil {
 		return nil, s.grantError(ctx, "refresh token", r.Client, err)
@@ -196,7 +196,7 @@ func (i *Issuer) grantError(ctx context.Context, kind string, c op.Client, err e
 }
 
 // verifies reports whether verifier is the one behind a challenge of method S256 (RFC 7636, section 4.6).
-func verifies(verifier, challenge string) bool {
+func matchesChallenge(verifier, challenge string) bool {
 	if len(verifier) < 43 || len(verifier) > 128 {
 		return false
 	}

@@ -46,7 +46,7 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 
 func TestScalekitTokens(t *testing.T) {
 	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource, Scopes: []string{"greet:read", "gatehouse:admin"}})
-	rs := env.SigningKey()
+	rs := env.SigningKeyID()
 	ec := env.AddKey(jose.ES256)
 	env.SignWith(rs)
 	other := env.AddResource("https://other.example/mcp")
@@ -60,6 +60,8 @@ func TestScalekitTokens(t *testing.T) {
 		"the issuer of the MCP server":        {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
 		"the environment with a slash":        {env.Token(read, ch{"iss": env.URL() + "/"}), providers.IssuerMismatch},
 		"the issuer of another MCP server":    {env.Token(read, ch{"iss": other.AuthorizationServer()}), providers.IssuerMismatch},
+		"the MCP server's issuer and a slash": {env.Token(read, ch{"iss": env.AuthorizationServer() + "/"}), providers.IssuerMismatch},
+		"a machine of another MCP server":     {other.MachineToken(), providers.AudienceMismatch},
 		"an address before a custom domain":   {env.Token(read, ch{"iss": moved}), ""},
 		"another environment":                 {env.Token(read, ch{"iss": "https://other.scalekit.com"}), providers.IssuerMismatch},
 		"without a Server URL":                {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},

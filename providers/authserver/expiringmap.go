@@ -5,50 +5,50 @@ import (
 	"time"
 )
 
-// shelf keeps values for a fixed time and at most limit of them; the oldest go first. Everything on it lives equally
+// expiringMap keeps values for a fixed time and at most limit of them; the oldest go first. Everything on it lives equally
 // long, so the order of arrival is the order of expiry: what is over is dropped when something is put or looked up, and
 // no goroutine has to tidy up. It is not safe for concurrent use.
-type shelf[K comparable, V any] struct {
+type expiringMap[K comparable, V any] struct {
 	lifetime time.Duration // zero keeps values until they are pushed out
 	limit    int
 	items    map[K]*list.Element
-	order    *list.List // of shelved[K, V], oldest first
+	order    *list.List // of mapEntry[K, V], oldest first
 }
 
-type shelved[K comparable, V any] struct {
+type mapEntry[K comparable, V any] struct {
 	key   K
 	value V
 	until time.Time
 }
 
-func newShelf[K comparable, V any](lifetime time.Duration, limit int) *shelf[K, V] {
-	return &shelf[K, V]{lifetime: lifetime, limit: limit, items: make(map[K]*list.Element), order: list.New()}
+func newExpiringMap[K comparable, V any](lifetime time.Duration, limit int) *expiringMap[K, V] {
+	return &expiringMap[K, V]{lifetime: lifetime, limit: limit, items: make(map[K]*list.Element), order: list.New()}
 }
 
-func (s *shelf[K, V]) put(now time.Time, key K, value V) {
+func (s *expiringMap[K, V]) put(now time.Time, key K, value V) {
 	s.remove(key)
 	s.expire(now)
 	for len(s.items) >= s.limit {
-		s.remove(s.order.Front().Value.(shelved[K, V]).key)
+		s.remove(s.order.Front().Value.(mapEntry[K, V]).key)
 	}
-	s.items[key] = s.order.PushBack(shelved[K, V]{key, value, now.Add(s.lifetime)})
+	s.items[key] = s.order.PushBack(mapEntry[K, V]{key, value, now.Add(s.lifetime)})
 }
 
-func (s *shelf[K, V]) get(now time.Time, key K) (V, bool) {
+func (s *expiringMap[K, V]) get(now time.Time, key K) (V, bool) {
 	s.expire(now)
 	element, ok := s.items[key]
 	if !ok {
 		var none V
 		return none, false
 	}
-	return element.Value.(shelved[K, V]).value, true
+	return element.Value.(mapEntry[K, V]).value, true
 }
 
 // count returns how many values match.
-func (s *shelf[K, V]) count(now time.Time, match func(V) bool) (n int) {
+func (s *expiringMap[K, V]) count(now time.Time, match func(V) bool) (n int) {
 	s.expire(now)
 	for element := s.order.Front(); element != nil; element = element.Next() {
-		if match(element.Value.(shelved[K, V]).value) {
+		if match(element.Value.(mapEntry[K, V]).value) {
 			n++
 		}
 	}
@@ -56,9 +56,9 @@ func (s *shelf[K, V]) count(now time.Time, match func(V) bool) (n int) {
 }
 
 // removeOldest removes the oldest value that matches, and reports whether there was one.
-func (s *shelf[K, V]) removeOldest(match func(V) bool) bool {
+func (s *expiringMap[K, V]) removeOldest(match func(V) bool) bool {
 	for element := s.order.Front(); element != nil; element = element.Next() {
-		if item := element.Value.(shelved[K, V]); match(item.value) {
+		if item := element.Value.(mapEntry[K, V]); match(item.value) {
 			s.remove(item.key)
 			return true
 		}
@@ -66,19 +66,19 @@ func (s *shelf[K, V]) removeOldest(match func(V) bool) bool {
 	return false
 }
 
-func (s *shelf[K, V]) remove(key K) {
+func (s *expiringMap[K, V]) remove(key K) {
 	if element, ok := s.items[key]; ok {
 		s.order.Remove(element)
 		delete(s.items, key)
 	}
 }
 
-func (s *shelf[K, V]) expire(now time.Time) {
+func (s *expiringMap[K, V]) expire(now time.Time) {
 	if s.lifetime == 0 {
 		return
 	}
 	for front := s.order.Front(); front != nil; front = s.order.Front() {
-		oldest := front.Value.(shelved[K, V])
+		oldest := front.Value.(mapEntry[K, V])
 		if now.Before(oldest.until) {
 			return
 		}
