@@ -443,7 +443,7 @@ func TestTheBannerMarksToolsThatFirstSignInDoesNotCover(t *testing.T) {
 				t.Fatal(err)
 			}
 			var banner strings.Builder
-			listTools(&banner, cfg, demo.Tools(mcptools.Vitals{}))
+			listTools(&banner, cfg, demo.Tools(mcptools.Stats{}))
 			if greet, send := toolInBanner(banner.String(), "greet"), toolInBanner(banner.String(), "send_greeting"); greet != c.greet || send != c.send {
 				t.Errorf("greet %q, send_greeting %q", greet, send)
 			}
@@ -455,7 +455,7 @@ func TestTheBannerMarksToolsThatFirstSignInDoesNotCover(t *testing.T) {
 }
 
 func TestAServerWithoutToolsSaysHowToAddOne(t *testing.T) {
-	if len(mcptools.All(mcptools.Vitals{})) > 0 {
+	if len(mcptools.All(mcptools.Stats{})) > 0 {
 		t.Skip("this server has tools")
 	}
 	s, address := startService(t, "serve", "--resource=http://ADDRESS/mcp", "--tools.demo=false", "--scopes.initial=", "--provider.auto_approve")

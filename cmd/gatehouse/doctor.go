@@ -63,7 +63,7 @@ func examine(ctx context.Context, args []string, c console) int {
 		return exitConfig
 	default:
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
-		catalog := house.Tools(cfg.Tools, mcptools.Vitals{})
+		catalog := house.Tools(cfg.Tools, mcptools.Stats{})
 		cfg.Notes = append(cfg.Notes, house.Notes(cfg, catalog)...)
 		results = doctor.Examine(ctx, doctor.Options{
 			Config: cfg, ServerInfo: house.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),

@@ -99,7 +99,7 @@ func startHouse(t testing.TB, settings map[string]string, prepare ...func(*confi
 }
 
 // demoTools offers the demo tools and nothing else, so that no test depends on the tools of this server.
-func demoTools(_ mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+func demoTools(_ mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
 	return mcptools.Catalog{Tools: demo.Tools(v)}
 }
 

@@ -18,7 +18,7 @@ import (
 
 func issuer(ctx context.Context, args []string, c console) int {
 	// Those of the demo tools included: whether the server offers them is not known here.
-	catalog := house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{})
+	catalog := house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Stats{})
 	scopes := house.Distinct([]string{"mcp:use"}, catalog.Scopes())
 	flags := newFlags("issuer", "Run the local issuer alone: a fake authorization server for demos and tests. Anyone can sign in as anyone.", c)
 	var (

@@ -81,7 +81,7 @@ func code(s string) string {
 
 func toolsTable() string {
 	table := row("tool", "scope of its own", "what it does") + row("---", "---", "---")
-	for _, tool := range house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Tools {
+	for _, tool := range house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Tools {
 		scopes := "none"
 		if len(tool.Scopes) > 0 {
 			scopes = code(strings.Join(tool.Scopes, " "))

@@ -26,7 +26,7 @@ func startScalekit(t *testing.T, settings map[string]string) (*running, *scaleki
 		all[k] = v
 	}
 	h := startHouse(t, all, func(cfg *configs.Config) {
-		scopes := house.Distinct(cfg.Scopes.Required, house.Tools(cfg.Tools, mcptools.Vitals{}).Scopes())
+		scopes := house.Distinct(cfg.Scopes.Required, house.Tools(cfg.Tools, mcptools.Stats{}).Scopes())
 		env = scalekitenv.New(t, scalekitenv.Config{ServerURL: cfg.Resource.String(), Scopes: scopes})
 		env.OmitResponseIssuer() // what the metadata announces and what the answer has must agree
 		cfg.Provider.(*scalekit.Settings).EnvironmentURL = env.URL()

@@ -17,6 +17,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 )
 
@@ -25,9 +26,9 @@ var update = flag.Bool("update", false, "write the golden files")
 // connect serves the demo tools to alice, who has their scopes, and returns her client.
 func connect(t *testing.T) *mcp.ClientSession {
 	t.Helper()
-	handler := mcptools.NewHandler(mcptools.Options{
-		Settings: mcptools.DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler),
-	}, mcptools.Catalog{Tools: Tools(mcptools.Vitals{})})
+	handler := mcphttp.NewHandler(mcphttp.Options{
+		Settings: mcphttp.DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler),
+	}, mcptools.Catalog{Tools: Tools(mcptools.Stats{})})
 	expiry := time.Now().Add(time.Hour)
 	info := (&providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: Scopes(), Expiry: expiry, GoodUntil: expiry}).TokenInfo()
 	verify := func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }

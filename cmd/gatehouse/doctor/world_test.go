@@ -210,7 +210,7 @@ func (w *world) forOthers(resource string) {
 }
 
 // demoTools offers the demo tools if tools.demo is set, so that no test depends on the tools of this server.
-func demoTools(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+func demoTools(settings mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
 	if !settings.Demo {
 		return mcptools.Catalog{}
 	}
@@ -238,7 +238,7 @@ func (w *world) open() *world {
 	}
 	cfg := w.load()
 	w.options.Config = cfg
-	catalog := demoTools(cfg.Tools, mcptools.Vitals{})
+	catalog := demoTools(cfg.Tools, mcptools.Stats{})
 	w.options.ServerInfo, w.options.ToolScopes, w.options.Tools = house.ServerInfo(cfg, catalog, discard), catalog.Scopes(), len(catalog.Tools)
 	if w.noServer {
 		return w

@@ -18,6 +18,7 @@ import (
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/demo"
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
 )
@@ -26,17 +27,17 @@ import (
 type House struct {
 	Provider providers.Provider
 	Catalog  mcptools.Catalog
-	MCP      *mcptools.Handler
+	MCP      *mcphttp.Handler
 	HTTP     http.Handler
 
 	drain context.CancelFunc
 }
 
 // Offer makes the catalog of a server from the section "tools" of its configuration. It is called once.
-type Offer func(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog
+type Offer func(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog
 
 // Tools is the offer of the product itself: the tools of [mcptools.All], and the demo tools if tools.demo is set.
-func Tools(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+func Tools(settings mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
 	tools := mcptools.All(v)
 	if settings.Demo {
 		tools = append(tools, demo.Tools(v)...)
@@ -48,7 +49,7 @@ func Tools(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
 func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.Logger) (*House, error) {
 	h := &House{}
 	outcomes := &server.RequestCounts{}
-	h.Catalog = offer(cfg.Tools, mcptools.Vitals{
+	h.Catalog = offer(cfg.Tools, mcptools.Stats{
 		Started:  time.Now(),
 		Outcomes: outcomes.Snapshot,
 		Sessions: func() int { return h.MCP.Sessions() },
@@ -61,7 +62,7 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 	if err != nil {
 		return nil, err
 	}
-	h.MCP = mcptools.NewHandler(mcptools.Options{
+	h.MCP = mcphttp.NewHandler(mcphttp.Options{
 		Settings: cfg.MCP, Tools: cfg.Tools, Info: info, RequiredScopes: cfg.Scopes.Required,
 		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger,
 	}, h.Catalog)

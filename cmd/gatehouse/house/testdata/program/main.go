@@ -45,7 +45,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 		server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams, Closed: h.MCP.CloseSessions})
 }
 
-func offer(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog {
+func offer(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog {
 	return mcptools.Catalog{Tools: []mcptools.Tool{twice()}}
 }
 
