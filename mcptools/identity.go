@@ -27,7 +27,7 @@ func Caller(req mcp.Request) *providers.Identity {
 func TokenInfo(id *providers.Identity) *auth.TokenInfo {
 	return &auth.TokenInfo{
 		Scopes:     id.Scopes,
-		Expiration: id.GoodUntil,
+		Expiration: id.ExpiryWithLeeway,
 		UserID:     id.Principal(),
 		Extra:      map[string]any{identityKey: id},
 	}

@@ -2,6 +2,6 @@ package mcptools
 
 // ToolSettings are the section "tools" of the configuration.
 type ToolSettings struct {
-	Demo    bool `koanf:"demo" help:"offer the demo tools whoami, greet, countdown, send_greeting and server_stats; the tools of this server are always offered"`
-	ShowAll bool `koanf:"show_all" help:"list what the caller may not use yet, too: for clients that sign in again for more"`
+	Demo    bool `koanf:"demo" help:"offer the demo tools in addition to those of this server"`
+	ShowAll bool `koanf:"show_all" help:"list tools that the caller lacks scopes for, too: clients may request them"`
 }

@@ -17,7 +17,6 @@ import (
 	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 	"gatehouse/providers/providertest"
 )
 
@@ -121,7 +120,7 @@ func presetsTable() string {
 
 func reasonsTable() string {
 	table := row("reason in the log", "what it means") + row("---", "---")
-	for _, reason := range providers.Reasons() {
+	for _, reason := range configs.Reasons() {
 		table += row(fmt.Sprintf("<a id=%q></a>%s", reason.Code, code(string(reason.Code))), reason.Meaning)
 	}
 	return table

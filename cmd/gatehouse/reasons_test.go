@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 )
 
@@ -19,16 +20,16 @@ func TestARefusalBehindTheGateStandsInTheLogWithItsReason(t *testing.T) {
 		status   int
 		want     providers.Reason
 	}{
-		"a batch":                     {body: "[" + listing + "]", status: 400, want: providers.MessageMalformed},
-		"no JSON":                     {body: `{"jsonrpc"`, status: 400, want: providers.MessageMalformed},
-		"a member twice":              {body: `{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"x"}`, status: 400, want: providers.MessageMalformed},
-		"a body that is too long":     {settings: map[string]string{"server.max_body_bytes": "2048"}, body: listing + strings.Repeat(" ", 2048), status: 413, want: providers.BodyTooLarge},
-		"an initialize that is":       {body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"x":"` + strings.Repeat("x", 17<<10) + `"}}`, status: 413, want: providers.BodyTooLarge},
-		"a version that nobody knows": {body: listing, header: map[string]string{"Mcp-Protocol-Version": "2023-01-01"}, status: 400, want: providers.VersionUnsupported},
-		"no session":                  {body: listing, status: 400, want: providers.SessionUnknown},
-		"an invented session":         {body: listing, header: map[string]string{"Mcp-Session-Id": "invented"}, status: 404, want: providers.SessionUnknown},
+		"a batch":                     {body: "[" + listing + "]", status: 400, want: mcphttp.ReasonMessageMalformed},
+		"no JSON":                     {body: `{"jsonrpc"`, status: 400, want: mcphttp.ReasonMessageMalformed},
+		"a member twice":              {body: `{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"x"}`, status: 400, want: mcphttp.ReasonMessageMalformed},
+		"a body that is too long":     {settings: map[string]string{"server.max_body_bytes": "2048"}, body: listing + strings.Repeat(" ", 2048), status: 413, want: mcphttp.ReasonBodyTooLarge},
+		"an initialize that is":       {body: `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"x":"` + strings.Repeat("x", 17<<10) + `"}}`, status: 413, want: mcphttp.ReasonBodyTooLarge},
+		"a version that nobody knows": {body: listing, header: map[string]string{"Mcp-Protocol-Version": "2023-01-01"}, status: 400, want: mcphttp.ReasonVersionUnsupported},
+		"no session":                  {body: listing, status: 400, want: mcphttp.ReasonSessionUnknown},
+		"an invented session":         {body: listing, header: map[string]string{"Mcp-Session-Id": "invented"}, status: 404, want: mcphttp.ReasonSessionUnknown},
 		"the end of an invented session": {method: http.MethodDelete, header: map[string]string{"Mcp-Session-Id": "invented"},
-			status: 404, want: providers.SessionUnknown},
+			status: 404, want: mcphttp.ReasonSessionUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := startHouse(t, c.settings)
@@ -60,7 +61,7 @@ func TestWhoGetsTooManyStandsInTheLogWithTheReason(t *testing.T) {
 		t.Errorf("the second session answered %d %s", a.status, a.body)
 	}
 	h.stop()
-	for _, want := range []providers.Reason{providers.TooManySessions, providers.TooManyStreams} {
+	for _, want := range []providers.Reason{mcphttp.ReasonTooManySessions, mcphttp.ReasonTooManyStreams} {
 		if !strings.Contains(h.log.String(), "reason="+string(want)) {
 			t.Errorf("the log does not say %s:\n%s", want, h.log)
 		}

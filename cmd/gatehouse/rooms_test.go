@@ -15,11 +15,12 @@ import (
 
 const root = "../.."
 
-// mayImport says which rooms each room may know. Imports point one way; server and mcptools do not know each other.
+// mayImport lists the packages that each package may import. Imports point one way; server and mcptools do not know
+// each other, and of mcptools/mcphttp only configs (its settings and reasons) and cmd know.
 var mayImport = map[string][]string{
 	"cmd/gatehouse": {"cmd/gatehouse/doctor", "cmd/gatehouse/house", "configs", "server", "mcptools", "providers",
 		"providers/authserver", "providers/local", "providers/token"},
-	"cmd/gatehouse/doctor": {"configs", "providers", "providers/diagnostics", "providers/token"},
+	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/gatehouse/house":  {"configs", "server", "mcptools", "mcptools/demo", "mcptools/mcphttp", "providers"},
 	"cmd/conformance":      {"cmd/gatehouse/house", "configs", "server", "mcptools"},
 	"cmd/compare":          {"cmd/compare/canned", "configs", "providers", "server"},
@@ -75,12 +76,22 @@ func TestImportsPointOneWay(t *testing.T) {
 			if other, ours := strings.CutPrefix(name, "gatehouse/"); ours && !slices.Contains(allowed, other) {
 				t.Errorf("%s imports %s", path, other)
 			}
+			if strings.HasPrefix(name, "github.com/modelcontextprotocol/go-sdk/") && !mayImportSDK(room) {
+				t.Errorf("%s imports %s: only mcptools and cmd may know the MCP SDK", path, name)
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// mayImportSDK reports whether a package may import the MCP SDK: below mcptools and cmd only, so that a new version of
+// the SDK cannot change authentication.
+func mayImportSDK(room string) bool {
+	top, _, _ := strings.Cut(room, "/")
+	return top == "mcptools" || top == "cmd"
 }
 
 // The seam is what every adapter, the server and the tools have in common: it fits on one screen.

@@ -10,11 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 )
 
 // BenchmarkList lists many tools, beside the SDK's bare handler with the same tools as its documentation defines them. "x-bare"
@@ -48,15 +46,11 @@ func listers(n int) (ours, bare http.Handler) {
 		no := false
 		mcp.AddTool(server, &mcp.Tool{Name: name, Description: "One of many.", Annotations: &mcp.ToolAnnotations{DestructiveHint: &no, OpenWorldHint: &no}}, handler)
 	}
-	h := NewHandler(Options{Settings: DefaultSettings(), Info: mcp.Implementation{Name: "many", Version: "1"}, Logger: slog.New(slog.DiscardHandler)}, catalog)
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, GoodUntil: time.Now().Add(time.Hour)}
-	info := id.TokenInfo()
-	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
-	ours = inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler, done := h.Route(r)
-		defer done()
-		handler.ServeHTTP(w, r)
-	}))
+	h := NewHandler(Config{
+		Settings: DefaultSettings(), Info: mcp.Implementation{Name: "many", Version: "1"},
+		Logger: slog.New(slog.DiscardHandler),
+	}, catalog)
+	ours = authenticated(alice("greet:read"), routed(h))
 	return ours, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})
 }
 

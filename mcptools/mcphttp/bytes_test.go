@@ -14,14 +14,13 @@ import (
 	"pgregory.net/rapid"
 
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 )
 
 func TestAByteQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const unit = 8 << 10
 		perUser, inAll := unit*rapid.IntRange(10, 40).Draw(t, "per user"), unit*rapid.IntRange(10, 90).Draw(t, "in all")
-		q := newByteQuota(Settings{MaxBytes: inAll, MaxBytesPerUser: perUser})
+		q := newQuota(perUser, inAll)
 		open := map[*reservation]bool{}
 		held := func(user string) (own, all int) {
 			for r := range open {
@@ -54,11 +53,11 @@ func TestAByteQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 					if all+n > inAll && others > 0 && (own+n > byteStep || all+n > inAll+inAll/4) {
 						t.Fatalf("%d of %d are held in all", all+n, inAll)
 					}
-				case errTooManyOfYours:
+				case errUserLimit:
 					if own+n <= perUser {
 						t.Fatalf("%s holds %d of %d and gets no %d more", user, own, perUser, n)
 					}
-				case errTooManyInAll:
+				case errTotalLimit:
 					if all+n <= inAll {
 						t.Fatalf("%d of %d are held in all, and %s gets no %d more", all, inAll, user, n)
 					}
@@ -66,7 +65,7 @@ func TestAByteQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 			},
 			"release": func(t *rapid.T) {
 				for r := range open {
-					r.hold()
+					r.retain()
 					r.release()
 					r.release()
 					delete(open, r)
@@ -151,7 +150,7 @@ func TestBodiesThatAreBeingReadAreBoundedByTheirBytes(t *testing.T) {
 		"one caller's, in steps": {"Transfer-Encoding: chunked\r\n", func(s *Settings) { s.MaxBytesPerUser = 300_000 }, http.StatusTooManyRequests},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(plentiful(), func(o *Options) { c.limits(&o.Settings) })
+			h := handlerOf(plentiful(), func(cfg *Config) { c.limits(&cfg.Settings) })
 			url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
 			sent := body.body
 			if !strings.Contains(c.headers, "Length") {
@@ -166,7 +165,7 @@ func TestBodiesThatAreBeingReadAreBoundedByTheirBytes(t *testing.T) {
 				t.Fatal(err)
 			}
 			resp.Body.Close()
-			if resp.StatusCode != c.status || resp.Header.Get("Retry-After") != "1" || resp.Header.Get(reasonHeader) != string(providers.TooManyBytes) {
+			if resp.StatusCode != c.status || resp.Header.Get("Retry-After") != "1" || resp.Header.Get(reasonHeader) != string(ReasonTooManyBytes) {
 				t.Errorf("answered %d, Retry-After %q, reason %q; want %d, 1, too_many_bytes", resp.StatusCode, resp.Header.Get("Retry-After"), resp.Header.Get(reasonHeader), c.status)
 			}
 			_ = first.Close()
@@ -181,7 +180,7 @@ func TestBodiesThatAreBeingReadAreBoundedByTheirBytes(t *testing.T) {
 }
 
 func TestABodyThatAnnouncesTooMuchIsRefusedUnread(t *testing.T) {
-	h := handlerOf(plentiful(), func(o *Options) { o.MaxBodyBytes = 1000 })
+	h := handlerOf(plentiful(), func(cfg *Config) { cfg.MaxBodyBytes = 1000 })
 	// More than net/http would read before it sends an answer.
 	conn := unfinished(t, serve(t, h, time.Now().Add(time.Hour)), "Content-Length: 1000000\r\n", "{ ")
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -202,7 +201,7 @@ func TestCallsInFlightAreBoundedByTheirBytesAndValues(t *testing.T) {
 	})
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{raw}}, func(o *Options) { o.Settings.MaxBytesPerUser = 3 << 20 })
+			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{raw}}, func(cfg *Config) { cfg.Settings.MaxBytesPerUser = 3 << 20 })
 			url := serve(t, h, time.Now().Add(time.Hour))
 			call := modernlyCalling("wait", heavy)
 			if protocol == "2025-11-25" {
@@ -236,7 +235,7 @@ func TestCallsInFlightAreBoundedByTheirBytesAndValues(t *testing.T) {
 
 // A message that weighs more than its caller may have in flight is served alone.
 func TestAMessageThatIsHeavyIsServedAlone(t *testing.T) {
-	h := handlerOf(plentiful(), func(o *Options) { o.Settings.MaxBytes, o.Settings.MaxBytesPerUser = 1<<20, 256<<10 })
+	h := handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.MaxBytes, cfg.Settings.MaxBytesPerUser = 1<<20, 256<<10 })
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
 	if status, answer := exchanged(t, url, modernlyCalling("greet", `{"name":"Ada","x":[`+repeated("1", 9_000)+`]}`)); status != http.StatusOK {
 		t.Errorf("answered %d %.200s, want 200", status, answer)
@@ -246,7 +245,7 @@ func TestAMessageThatIsHeavyIsServedAlone(t *testing.T) {
 
 // A few callers that hold all of the limit must not keep ordinary messages of others out.
 func TestAnOrdinaryMessagePassesWhenOthersHoldTheLimit(t *testing.T) {
-	q := newByteQuota(Settings{MaxBytes: 1 << 20, MaxBytesPerUser: 256 << 10})
+	q := newQuota(256<<10, 1<<20)
 	for _, user := range []string{"a", "b", "c", "d"} {
 		if err := q.reserve(user).grow(256 << 10); err != nil {
 			t.Fatal(err)
@@ -255,8 +254,8 @@ func TestAnOrdinaryMessagePassesWhenOthersHoldTheLimit(t *testing.T) {
 	if err := q.reserve("e").grow(300); err != nil {
 		t.Errorf("an ordinary message: %v", err)
 	}
-	if err := q.reserve("f").grow(100_000); err != errTooManyInAll {
-		t.Errorf("a large message: %v, want %v", err, errTooManyInAll)
+	if err := q.reserve("f").grow(100_000); err != errTotalLimit {
+		t.Errorf("a large message: %v, want %v", err, errTotalLimit)
 	}
 	for i := range 10 {
 		_ = q.reserve(fmt.Sprint("caller-", i)).grow(byteStep)

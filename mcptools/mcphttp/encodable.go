@@ -9,10 +9,10 @@ import (
 	"gatehouse/mcptools"
 )
 
-// sound refuses a result that cannot be written, such as one with a number in its _meta that is none. The SDK would answer nothing at
-// all, and the client wait for ever. What is made of texts, as nearly everything is, needs no trial.
-func sound(result mcp.Result) error {
-	if plain(result) {
+// checkEncodable rejects a result that cannot be encoded, such as one with NaN in _meta; the SDK would never reply.
+// Results of plain text, which are nearly all, are not encoded for the check.
+func checkEncodable(result mcp.Result) error {
+	if isPlain(result) {
 		return nil
 	}
 	if _, err := json.Marshal(result); err != nil {
@@ -21,15 +21,16 @@ func sound(result mcp.Result) error {
 	return nil
 }
 
-func plain(result mcp.Result) bool {
+// isPlain reports whether a result has only values that are always encodable.
+func isPlain(result mcp.Result) bool {
 	switch r := result.(type) {
 	case *mcp.CallToolResult:
-		_, written := r.StructuredContent.(json.RawMessage)
-		if !written && r.StructuredContent != nil || r.InputRequests != nil || len(r.Meta) > 0 {
+		_, isEncoded := r.StructuredContent.(json.RawMessage)
+		if !isEncoded && r.StructuredContent != nil || r.InputRequests != nil || len(r.Meta) > 0 {
 			return false
 		}
 		for _, c := range r.Content {
-			if !plainContent(c) {
+			if !isPlainContent(c) {
 				return false
 			}
 		}
@@ -45,7 +46,7 @@ func plain(result mcp.Result) bool {
 	return false
 }
 
-func plainContent(c mcp.Content) bool {
+func isPlainContent(c mcp.Content) bool {
 	switch c := c.(type) {
 	case *mcp.TextContent:
 		return c != nil && len(c.Meta) == 0 && c.Annotations == nil

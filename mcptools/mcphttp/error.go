@@ -11,7 +11,7 @@ import (
 	"gatehouse/providers"
 )
 
-// The error codes of JSON-RPC 2.0 (section 5.1) and of MCP that this package answers itself.
+// The error codes of JSON-RPC 2.0 (section 5.1) and of MCP that this package sends itself.
 const (
 	codeParseError         = -32700
 	codeInvalidRequest     = -32600
@@ -21,105 +21,119 @@ const (
 	codeUnsupportedVersion = -32022 // MCP 2026-07-28, Base Protocol, Error Codes
 )
 
-// refusal is a request that is answered without the SDK: a JSON-RPC error whose text is fixed, and a reason for the log.
-type refusal struct {
+// rpcError is a JSON-RPC error with which a request is rejected before the SDK sees it. Its text is fixed.
+type rpcError struct {
 	status int
 	code   int
 	text   string
 	reason providers.Reason
-	// id is the request's id as it stands; null if the message could not be understood (JSON-RPC 2.0, section 5).
+	// id is the encoded id of the request; null if the message could not be parsed (JSON-RPC 2.0, section 5).
 	id   json.RawMessage
 	data any
-	// allow names the methods that there are; empty means that the header is not sent.
+	// allow is the Allow header; empty omits it.
 	allow string
-	// retryAfter is in seconds; empty means that the header is not sent.
+	// retryAfter is in seconds; empty omits the header.
 	retryAfter string
 }
 
-// ServeHTTP implements http.Handler.
-func (f *refusal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	providers.Note(r.Context(), f.reason)
-	providers.NoteDetail(r.Context(), f.text)
-	wrong := map[string]any{"code": f.code, "message": f.text}
-	if f.data != nil {
-		wrong["data"] = f.data
+// errorHandler returns a handler that responds with e.
+func (h *Handler) errorHandler(e *rpcError) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.writeError(w, r, e) })
+}
+
+// writeError responds with e, and records its reason.
+func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, e *rpcError) {
+	h.recorder.RecordResult(r.Context(), Result{Reason: e.reason, Detail: e.text})
+	e.write(w)
+}
+
+func (e *rpcError) write(w http.ResponseWriter) {
+	member := map[string]any{"code": e.code, "message": e.text}
+	if e.data != nil {
+		member["data"] = e.data
 	}
-	// Marshalling strings, numbers and lists of strings cannot fail.
-	body, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": f.id, "error": wrong})
+	// Marshaling strings, numbers and lists of strings cannot fail.
+	body, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": e.id, "error": member})
 	w.Header().Set("Content-Type", "application/json")
-	if f.allow != "" {
-		w.Header().Set("Allow", f.allow)
+	if e.allow != "" {
+		w.Header().Set("Allow", e.allow)
 	}
-	if f.retryAfter != "" {
-		w.Header().Set("Retry-After", f.retryAfter)
+	if e.retryAfter != "" {
+		w.Header().Set("Retry-After", e.retryAfter)
 	}
-	hurry(w, usualPatience)
-	w.WriteHeader(f.status)
+	setWriteDeadline(w, defaultWriteTimeout)
+	w.WriteHeader(e.status)
 	_, _ = w.Write(body)
 }
 
-func notSignedIn() *refusal {
-	return &refusal{status: http.StatusUnauthorized, code: codeInvalidRequest, text: "not signed in", reason: providers.NoCredentials}
+func errUnauthenticated() *rpcError {
+	return &rpcError{status: http.StatusUnauthorized, code: codeInvalidRequest, text: "not signed in",
+		reason: providers.ReasonNoCredentials}
 }
 
-func internalError() *refusal {
-	return &refusal{status: http.StatusInternalServerError, code: codeInternalError, text: "internal error", reason: providers.InternalError}
+func errInternal() *rpcError {
+	return &rpcError{status: http.StatusInternalServerError, code: codeInternalError, text: "internal error",
+		reason: providers.ReasonInternalError}
 }
 
-func malformed(id json.RawMessage, code int, text string) *refusal {
-	return &refusal{status: http.StatusBadRequest, code: code, text: text, reason: providers.MessageMalformed, id: id}
+func errMalformed(id json.RawMessage, code int, text string) *rpcError {
+	return &rpcError{status: http.StatusBadRequest, code: code, text: text, reason: ReasonMessageMalformed, id: id}
 }
 
-// unreadable answers for a body that did not arrive.
-func unreadable(err error) *refusal {
+// errBody is the error for a body that could not be read.
+func errBody(err error) *rpcError {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return bodyTooLarge(nil, "the body is too large")
+		return errTooLarge(nil, "the body is too large")
 	}
-	return malformed(nil, codeParseError, "the body could not be read")
+	return errMalformed(nil, codeParseError, "the body could not be read")
 }
 
-func bodyTooLarge(id json.RawMessage, text string) *refusal {
-	return &refusal{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, text: text, reason: providers.BodyTooLarge, id: id}
+func errTooLarge(id json.RawMessage, text string) *rpcError {
+	return &rpcError{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, text: text,
+		reason: ReasonBodyTooLarge, id: id}
 }
 
-func sessionNeeded(id json.RawMessage) *refusal {
-	return &refusal{status: http.StatusBadRequest, code: codeInvalidRequest, reason: providers.SessionUnknown, id: id,
+func errSessionRequired(id json.RawMessage) *rpcError {
+	return &rpcError{status: http.StatusBadRequest, code: codeInvalidRequest, reason: ReasonSessionUnknown, id: id,
 		text: "a session is needed: begin with initialize, and send its Mcp-Session-Id"}
 }
 
-func noSuchSession() *refusal {
-	return &refusal{status: http.StatusNotFound, code: codeInvalidRequest, text: "there is no such session", reason: providers.SessionUnknown}
+func errNoSession() *rpcError {
+	return &rpcError{status: http.StatusNotFound, code: codeInvalidRequest, text: "there is no such session",
+		reason: ReasonSessionUnknown}
 }
 
-// unsupportedVersion answers a version that is older than all that are served, or that knows no sessions in one. The SDK does so in
-// plain text (MCP 2026-07-28, Streamable HTTP, Protocol Version Header).
-func unsupportedVersion(id json.RawMessage, requested string, supported []string) *refusal {
-	return &refusal{status: http.StatusBadRequest, code: codeUnsupportedVersion, text: "unsupported protocol version", reason: providers.VersionUnsupported,
-		id: id, data: map[string]any{"supported": supported, "requested": mcptools.Truncate(requested, maxVersionBytes)}}
+// errUnsupportedVersion rejects a version that is older than all supported ones, or, in a session, one that has no
+// sessions. The SDK does so in plain text (MCP 2026-07-28, Streamable HTTP, Protocol Version Header).
+func errUnsupportedVersion(id json.RawMessage, requested string, supported []string) *rpcError {
+	requested = mcptools.Truncate(requested, maxVersionBytes)
+	return &rpcError{status: http.StatusBadRequest, code: codeUnsupportedVersion,
+		text: "unsupported protocol version", reason: ReasonVersionUnsupported, id: id,
+		data: map[string]any{"supported": supported, "requested": requested}}
 }
 
-// tooMany answers whoever would get more of something than the settings grant. What the caller has too many of is his to
-// mend, what all have together is not.
-func tooMany(what string, reason providers.Reason, err error) *refusal {
+// errLimit is the error for an exceeded [quota]: 429 for the caller's own limit, 503 for the limit of all callers.
+func errLimit(what string, reason providers.Reason, err error) *rpcError {
 	status := http.StatusServiceUnavailable
-	if errors.Is(err, errTooManyOfYours) {
+	if errors.Is(err, errUserLimit) {
 		status = http.StatusTooManyRequests
 	}
-	return &refusal{status: status, code: codeInvalidRequest, text: "too many open " + what, reason: reason, retryAfter: "30"}
+	return &rpcError{status: status, code: codeInvalidRequest, text: "too many open " + what, reason: reason,
+		retryAfter: "30"}
 }
 
-// tooManySessions answers a caller for whose new session no other can make room for that long.
-func tooManySessions(err error, wait time.Duration) *refusal {
-	return tooMany("sessions", providers.TooManySessions, err).after(wait)
+// errSessionLimit is the error for a new session that no other session can make room for until after wait.
+func errSessionLimit(err error, wait time.Duration) *rpcError {
+	return errLimit("sessions", ReasonTooManySessions, err).after(wait)
 }
 
-// maxRetryAfter is the longest time after which a client is told to try again.
+// maxRetryAfter bounds Retry-After.
 const maxRetryAfter = 30 * time.Second
 
-// after sets how long the client should wait, in whole seconds from 1 to 30.
-func (f *refusal) after(wait time.Duration) *refusal {
+// after sets Retry-After, in whole seconds from 1 to 30.
+func (e *rpcError) after(wait time.Duration) *rpcError {
 	seconds := (min(max(wait, time.Second), maxRetryAfter) + time.Second - 1) / time.Second
-	f.retryAfter = strconv.Itoa(int(seconds))
-	return f
+	e.retryAfter = strconv.Itoa(int(seconds))
+	return e
 }

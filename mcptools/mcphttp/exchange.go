@@ -8,131 +8,131 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	segmentio "github.com/segmentio/encoding/json"
 
+	"gatehouse/mcptools"
 	"gatehouse/providers"
 )
 
-// exchange is a POST with one request, and the answer to it: what the server says while it works on it, and at last the response. A
-// response alone is sent as it is. Only what is said before it makes a stream of events of the answer; clients take both (MCP
-// 2025-11-25 and 2026-07-28, transports, "Sending Messages to the Server"), and a stream is written in two pieces at least.
+// exchange is one POSTed request and its reply: plain JSON, or SSE once the server sends anything before the response.
+// Clients accept both (MCP 2025-11-25 and 2026-07-28, Transports, Sending Messages to the Server).
 type exchange struct {
-	// request is a piece of memory of its own, because the SDK keeps it until the session's next one comes.
+	// request is allocated separately, because the SDK retains it until the session's next one.
 	request *jsonrpc.Request
 	extra   mcp.RequestExtra
-	// modern says that some errors have a status of their own (MCP 2026-07-28,
-	// Streamable HTTP, Protocol Version Header).
+	// modern gives some errors an HTTP status of their own (MCP 2026-07-28, Streamable HTTP, Protocol Version Header).
 	modern bool
-	// opens is the id of the session that the answer opens, if it does.
-	opens string
-	// patience is how long a client may take to read a piece of the answer. Whoever never reads must not hold it, nor whoever sends it.
-	patience time.Duration
-	// keepalive is how long the answer may be silent before a comment is written; 0 means for ever.
+	// newSessionID is the session that the reply opens, or empty.
+	newSessionID string
+	// writeTimeout is the time in which the client must read one chunk.
+	writeTimeout time.Duration
+	// keepalive is the silence after which a comment is written; 0 means never.
 	keepalive time.Duration
-	// began is when the exchange was made ready.
-	began time.Time
-	// orphaned says that the request goes on in its session without its client. The mutex of the session
+	recorder  Recorder
+	started   time.Time
+	// orphaned is true if the call continues in its session after its client hung up. The mutex of the session
 	// guards it.
 	orphaned bool
-	// held are the bytes of the message, in a session.
-	held *reservation
-	// answered is closed when there is a response, or will be none.
+	// reserved are the bytes of the message, in a session.
+	reserved *reservation
+	// answered is closed when there is a response, or when there will be none.
 	answered chan struct{}
 
-	// writing is held while something is written, and always before mu: a client that does not read must not
-	// keep the response from being laid down.
-	writing sync.Mutex
-	w       http.ResponseWriter
-	stream  bool      // something was written before the response
-	wrote   time.Time // when something was written last, or began
+	// writing is held during a write, and always acquired before mu: send must be able to store the response while
+	// a write to a slow client blocks.
+	writing   sync.Mutex
+	w         http.ResponseWriter
+	isStream  bool      // something was written before the response
+	lastWrite time.Time // or the start
 
 	mu       sync.Mutex
-	over     bool            // nothing can be written any more
-	status   int             // of the response
-	response []byte          // nil if there is none yet
-	verdict  verdict         // on the response
-	noter    providers.Noter // of the POST, while its client waits
+	done     bool   // nothing can be written any more
+	status   int    // of the response
+	response []byte // nil until there is one
+	result   Result // of the response
 }
 
-// errNotSent is what the SDK takes for a message that did not go, and not for a broken connection: it knows the error by its code.
-var errNotSent = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"}
+// errNoReceiver is the error for a message that cannot be delivered. Its code is that of the SDK's internal
+// jsonrpc2.ErrRejected: the SDK treats every other error of Write as a broken connection.
+var errNoReceiver = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"}
 
-// begin makes the exchange ready to be answered through w. Whoever calls it must not return from ServeHTTP before he called finish or
-// leave.
-func (e *exchange) begin(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-	e.w, e.answered, e.began = w, make(chan struct{}), time.Now()
-	e.wrote = e.began
-	e.noter, _ = r.Context().Value(providers.NoterKey{}).(providers.Noter)
-	e.extra = *extraOf(r, who)
+func (h *Handler) newExchange() exchange {
+	return exchange{writeTimeout: h.writeTimeout, keepalive: h.settings.Keepalive, recorder: h.recorder}
+}
+
+// start prepares the exchange to reply through w. Before ServeHTTP returns, finish, detach or abort must be called.
+func (e *exchange) start(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+	e.w, e.answered, e.started = w, make(chan struct{}), time.Now()
+	e.lastWrite = e.started
+	e.extra = *requestExtra(r, caller)
 	e.request.Extra = &e.extra
 }
 
-// extraOf is what the SDK tells tools about a request besides its params.
-func extraOf(r *http.Request, who *auth.TokenInfo) *mcp.RequestExtra {
-	return &mcp.RequestExtra{TokenInfo: who, Header: r.Header, CloseSSEStream: nothingToResume}
+// requestExtra is what the SDK passes to handlers besides params.
+func requestExtra(r *http.Request, caller *providers.Identity) *mcp.RequestExtra {
+	return &mcp.RequestExtra{
+		TokenInfo: mcptools.TokenInfo(caller), Header: r.Header,
+		CloseSSEStream: func(mcp.CloseSSEStreamArgs) {}, // streams cannot be resumed, so they are not closed early
+	}
 }
 
-// nothingToResume is what a tool gets that wants its client to come back for the rest of a stream.
-func nothingToResume(mcp.CloseSSEStreamArgs) {}
-
-// send takes a message of the server. What comes before the response is written at once, by whoever says it. The response is only
-// laid down, for [exchange.finish]: the SDK handles a message only when it has sent the responses to some of those before it, and
-// must not wait with that for a client who does not read.
+// send takes a message of the server. A message before the response is written at once, by the sender. The response
+// is only stored, for [exchange.finish]: the SDK handles some messages only after it has sent the responses to
+// earlier ones, and must not wait for a slow client.
 func (e *exchange) send(message jsonrpc.Message) error {
 	if response, ok := message.(*jsonrpc.Response); ok {
-		return e.answer(response)
+		return e.store(response)
 	}
 	text, err := jsonrpc.EncodeMessage(message)
 	if err != nil {
-		return errNotSent
+		return errNoReceiver
 	}
 	e.writing.Lock()
 	defer e.writing.Unlock()
-	if !e.goesOn() {
-		return errNotSent
+	if !e.startStream() {
+		return errNoReceiver
 	}
-	return e.written(writeEvent(e.w, text, e.patience))
+	return e.recordWrite(writeEvent(e.w, text, e.writeTimeout))
 }
 
-// goesOn makes a stream of events of the answer, or reports that nothing can be written before the response
-// any more; writing must be held.
-func (e *exchange) goesOn() bool {
+// startStream makes the reply an event stream if it is not yet, and reports false if nothing can be written before
+// the response any more; writing must be held.
+func (e *exchange) startStream() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.over || e.response != nil {
+	if e.done || e.response != nil {
 		return false
 	}
-	if !e.stream {
-		e.stream = true
-		beginEvents(e.w, e.opens)
+	if !e.isStream {
+		e.isStream = true
+		startSSE(e.w, e.newSessionID)
 	}
 	return true
 }
 
-// written takes the outcome of a write; writing must be held.
-func (e *exchange) written(err error) error {
+// recordWrite takes the result of a write; writing must be held.
+func (e *exchange) recordWrite(err error) error {
 	if err == nil {
-		e.wrote = time.Now()
+		e.lastWrite = time.Now()
 		return nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.over = true
-	return errNotSent
+	e.done = true
+	return errNoReceiver
 }
 
-// wait keeps the answer alive until there is a response, or ctx or the session ends. It reports whether there
-// is a response, or will be none. over may be nil.
-func (e *exchange) wait(ctx context.Context, over <-chan struct{}) (answered bool) {
-	var silent <-chan time.Time // never, if keepalive is off
+// wait writes keepalive comments until there is a response, or ctx or the session ends. It reports whether there is a
+// response, or will be none. sessionEnd may be nil.
+func (e *exchange) wait(ctx context.Context, sessionEnd <-chan struct{}) (answered bool) {
+	var silence <-chan time.Time // nil if keepalive is off
 	var timer *time.Timer
 	if e.keepalive > 0 {
 		timer = time.NewTimer(e.keepalive)
 		defer timer.Stop()
-		silent = timer.C
+		silence = timer.C
 	}
 	for {
 		select {
@@ -140,117 +140,121 @@ func (e *exchange) wait(ctx context.Context, over <-chan struct{}) (answered boo
 			return true
 		case <-ctx.Done():
 			return false
-		case <-over:
+		case <-sessionEnd:
 			return false
-		case <-silent:
+		case <-silence:
 			timer.Reset(e.keepAlive())
 		}
 	}
 }
 
-// keepAlive writes a comment if nothing was written for as long as the answer may be silent, and returns when
-// to call it next. Proxies and clients give up an answer that is silent for long. The status is 200 from then
-// on, and a later error is in the response.
+// keepAlive writes a comment if nothing was written for the keepalive interval, and returns when to call it next:
+// proxies and clients close silent connections. The status is 200 from then on, and a later error is in the response.
 func (e *exchange) keepAlive() (next time.Duration) {
-	if !e.writing.TryLock() { // it is not silent
+	if !e.writing.TryLock() { // a write is in progress
 		return e.keepalive
 	}
 	defer e.writing.Unlock()
-	if left := e.keepalive - time.Since(e.wrote); left > 0 {
+	if left := e.keepalive - time.Since(e.lastWrite); left > 0 {
 		return left
 	}
-	if e.goesOn() {
-		_ = e.written(writeComment(e.w, e.patience)) // net/http ends the context of a request whose client is gone
+	if e.startStream() {
+		// net/http ends the context of a request after a failed write.
+		_ = e.recordWrite(writeComment(e.w, e.writeTimeout))
 	}
 	return e.keepalive
 }
 
-func (e *exchange) answer(response *jsonrpc.Response) error {
-	if failure, ok := errors.AsType[*jsonrpc.Error](response.Error); ok && failure.Code == codeInvalidParams && !isDecodable(e.request.Method, e.request.Params) {
-		response.Error = &jsonrpc.Error{Code: codeInvalidParams, Message: errUndecodable.Error()} // the SDK's text quotes params
+// store stores the response.
+func (e *exchange) store(response *jsonrpc.Response) error {
+	failure, isError := errors.AsType[*jsonrpc.Error](response.Error)
+	if isError && failure.Code == codeInvalidParams && !isDecodable(e.request.Method, e.request.Params) {
+		// The text of the SDK quotes params.
+		response.Error = &jsonrpc.Error{Code: codeInvalidParams, Message: errInvalidParams.Error()}
 	}
-	text, err := encode(response)
+	text, err := encodeResponse(response)
 	if err != nil {
-		response = &jsonrpc.Response{ID: response.ID, Error: &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}}
-		if text, err = encode(response); err != nil {
-			return errNotSent
+		internal := &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
+		response = &jsonrpc.Response{ID: response.ID, Error: internal}
+		if text, err = encodeResponse(response); err != nil {
+			return errNoReceiver
 		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.response != nil {
-		return errNotSent
+		return errNoReceiver
 	}
 	e.response, e.status = text, e.statusOf(response)
-	e.verdict = verdictOn(e.request.Method, response)
+	e.result = resultOf(e.request.Method, response)
 	if response.Error != nil {
-		e.opens = "" // none came about
+		e.newSessionID = "" // no session was opened
 	}
-	e.close()
-	if e.over {
-		return errNotSent
+	e.closeAnswered()
+	if e.done {
+		return errNoReceiver
 	}
 	return nil
 }
 
-// finish writes the response, when the exchange was answered. It reports whether anything was written at all.
-func (e *exchange) finish() bool {
+// finish writes the stored response and records its result. It reports whether anything was written at all. ctx is
+// the context of the request.
+func (e *exchange) finish(ctx context.Context) bool {
 	e.writing.Lock()
 	defer e.writing.Unlock()
 	e.mu.Lock()
-	w, over, response, status, opens := e.w, e.over, e.response, e.status, e.opens
-	e.w, e.over = nil, true
-	e.verdict.note(e.noter)
-	e.noter = nil
+	w, done, response, status, newSessionID := e.w, e.done, e.response, e.status, e.newSessionID
+	e.w, e.done = nil, true
+	e.recorder.RecordResult(ctx, e.result)
 	e.mu.Unlock()
 	switch {
-	case over:
-		return true // it was, to a client that has gone
+	case done:
+		return true // an earlier write failed: the client is gone
 	case response == nil:
-		if e.stream {
-			hurry(w, e.patience)
+		if e.isStream {
+			setWriteDeadline(w, e.writeTimeout)
 		}
-		return e.stream
-	case e.stream:
-		_ = writeEvent(w, response, e.patience) // a client that has gone is told nothing
+		return e.isStream
+	case e.isStream:
+		_ = writeEvent(w, response, e.writeTimeout) // fails if the client is gone
 		return true
 	}
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Cache-Control", notForOthers)
-	if opens != "" {
-		header.Set(sessionHeader, opens)
+	header.Set("Cache-Control", cacheControl)
+	if newSessionID != "" {
+		header.Set(sessionHeader, newSessionID)
 	}
 	w.WriteHeader(status)
-	_ = writeSlowly(w, response, e.patience)
+	_ = writeChunks(w, response, e.writeTimeout) // fails if the client is gone
 	return true
 }
 
-// leave lets go of the request, because its client has gone.
-func (e *exchange) leave() {
+// detach separates the exchange from its HTTP request, because the client is gone.
+func (e *exchange) detach() {
 	e.writing.Lock()
 	defer e.writing.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.w, e.over, e.noter = nil, true, nil
+	e.w, e.done = nil, true
 }
 
-// withdraw ends the exchange without an answer. It reports false if there is a response or a stream has
-// begun, which finish has to end.
-func (e *exchange) withdraw() bool {
+// abort ends the exchange without a reply. It reports false if there is a response or a stream has started, which
+// finish must end.
+func (e *exchange) abort() bool {
 	e.writing.Lock()
 	defer e.writing.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.over || e.stream || e.response != nil {
+	if e.done || e.isStream || e.response != nil {
 		return false
 	}
-	e.w, e.over, e.noter = nil, true, nil
+	e.w, e.done = nil, true
 	return true
 }
 
-// close ends the waiting for a response; mu must be held.
-func (e *exchange) close() {
+// closeAnswered closes answered if it is open; mu must be held.
+func (e *exchange) closeAnswered() {
 	select {
 	case <-e.answered:
 	default:
@@ -258,17 +262,18 @@ func (e *exchange) close() {
 	}
 }
 
-// hold keeps the bytes of the message counted until [exchange.forget]: the call may go on when its request is over.
-func (e *exchange) hold(held *reservation) {
-	held.hold()
-	e.held = held
+// retain keeps the bytes of the message reserved until [exchange.release]: the call may continue after its request.
+func (e *exchange) retain(reserved *reservation) {
+	reserved.retain()
+	e.reserved = reserved
 }
 
-// forget takes from the request what is not needed any more once it has its response, or will have none.
-func (e *exchange) forget() {
+// release drops what the SDK's reference to the request would keep in memory, once there is a response or will be
+// none.
+func (e *exchange) release() {
 	e.request.Params, e.request.Extra = nil, nil
-	e.held.release()
-	e.held = nil
+	e.reserved.release()
+	e.reserved = nil
 }
 
 func (e *exchange) statusOf(r *jsonrpc.Response) int {
@@ -276,20 +281,22 @@ func (e *exchange) statusOf(r *jsonrpc.Response) int {
 		switch failure.Code {
 		case jsonrpc.CodeMethodNotFound:
 			return http.StatusNotFound
-		case jsonrpc.CodeInvalidParams, mcp.CodeUnsupportedProtocolVersion, mcp.CodeMissingRequiredClientCapabilities:
+		case jsonrpc.CodeInvalidParams, mcp.CodeUnsupportedProtocolVersion,
+			mcp.CodeMissingRequiredClientCapabilities:
 			return http.StatusBadRequest
 		}
 	}
 	return http.StatusOK
 }
 
-// encode is the SDK's encoder, but for a result: that is JSON already, and the SDK would read every byte of it once more.
-func encode(response *jsonrpc.Response) ([]byte, error) {
+// encodeResponse is the SDK's encoder, except for a result: that is JSON already, and the SDK would parse it again.
+func encodeResponse(response *jsonrpc.Response) ([]byte, error) {
 	if response.Error != nil || len(response.Result) == 0 {
 		return jsonrpc.EncodeMessage(response)
 	}
-	const most = len(`{"jsonrpc":"2.0","id":,"result":}`) + usualID
-	text := make([]byte, 0, most+len(response.Result))
+	const typicalID = 40
+	const overhead = len(`{"jsonrpc":"2.0","id":,"result":}`) + typicalID
+	text := make([]byte, 0, overhead+len(response.Result))
 	text = append(text, `{"jsonrpc":"2.0","id":`...)
 	text, err := segmentio.Append(text, response.ID.Raw(), 0)
 	if err != nil {
@@ -300,22 +307,20 @@ func encode(response *jsonrpc.Response) ([]byte, error) {
 	return append(text, '}'), nil
 }
 
-const usualID = 40
-
-// callKey is where a context of the server names the request that is being worked on.
+// callKey is the context key of the extra of the request that is being handled.
 type callKey struct{}
 
-// within returns a context for the work on req, so that what is said in it finds its way. A notification has no answer, and what is
-// said because of one belongs to no request.
-func within(ctx context.Context, method string, req mcp.Request) context.Context {
-	if strings.HasPrefix(method, notifications) {
+// withCall returns a context for handling req, so that messages that are sent with it reach the caller. Messages sent
+// because of a notification belong to no request.
+func withCall(ctx context.Context, method string, req mcp.Request) context.Context {
+	if strings.HasPrefix(method, notificationPrefix) {
 		return ctx
 	}
 	return context.WithValue(ctx, callKey{}, req.GetExtra())
 }
 
-// callIn returns the request that is being worked on in ctx, by its extra, or nil.
-func callIn(ctx context.Context) *mcp.RequestExtra {
+// callFrom returns the extra of the request that is being handled in ctx, or nil.
+func callFrom(ctx context.Context) *mcp.RequestExtra {
 	extra, _ := ctx.Value(callKey{}).(*mcp.RequestExtra)
 	return extra
 }

@@ -2,11 +2,14 @@ package mcphttp
 
 import (
 	"context"
+	"net/http"
+	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
+	"gatehouse/providers"
 )
 
 // The tools that the tests of this package offer. They are independent of the tools of the server and of package demo.
@@ -53,4 +56,28 @@ const confirmKey = "confirm"
 
 func question(message string) *mcp.ElicitParams {
 	return &mcp.ElicitParams{Mode: "form", Message: message, RequestedSchema: &jsonschema.Schema{Type: "object"}}
+}
+
+// alice returns the identity of a caller with these scopes. Her token is valid for an hour.
+func alice(scopes ...string) *providers.Identity {
+	expiry := time.Now().Add(time.Hour)
+	return &providers.Identity{
+		Issuer: "http://issuer", Subject: "alice", Scopes: scopes, Expiry: expiry, ExpiryWithLeeway: expiry,
+	}
+}
+
+// authenticated puts id into the context of every request, as package server does.
+func authenticated(id *providers.Identity, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(providers.WithIdentity(r.Context(), id)))
+	})
+}
+
+// routed serves requests by the handler that h selects.
+func routed(h *Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, handler, done := h.Route(r)
+		defer done()
+		handler.ServeHTTP(w, r)
+	})
 }

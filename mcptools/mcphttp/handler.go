@@ -1,3 +1,13 @@
+// Package mcphttp is the MCP endpoint over HTTP: it serves a [mcptools.Catalog] in both protocol eras and limits what
+// callers can use of it.
+//
+// [Handler.Route] parses a request far enough to name its scopes and selects the handler that serves it:
+//
+//   - statelessConn, for unambiguous requests that need no session (stateless.go);
+//   - session, for MCP 2025-11-25 and older, if mcp.era is dual (session*.go);
+//   - the SDK's own HTTP handler, for everything else (sdk_result.go, keepalive.go).
+//
+// Everything that the SDK dispatches passes through one middleware (middleware.go), which checks scopes again.
 package mcphttp
 
 import (
@@ -10,325 +20,148 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
 	"gatehouse/providers"
 )
 
-// maxRememberedBytes bounds messages of which a session keeps what they say, decoded and many times as large, until it ends or the next
-// one comes. What clients really send has about a kilobyte.
-const maxRememberedBytes = 16 << 10
+// maxRetainedBytes bounds messages that a session retains in decoded form, many times as large, until it ends or the
+// next one arrives. Real ones have about a kilobyte.
+const maxRetainedBytes = 16 << 10
 
-// isRemembered reports whether a session keeps what a message of the method says.
-func isRemembered(method string) bool {
-	return method == methodInitialize || method == methodSetLevel || strings.HasPrefix(method, notifications)
+// isRetained reports whether a session retains messages of the method.
+func isRetained(method string) bool {
+	return method == methodInitialize || method == methodSetLevel || strings.HasPrefix(method, notificationPrefix)
 }
 
-// notifications is how the names of methods begin that want no answer.
-const notifications = "notifications/"
+// notificationPrefix starts the name of every method that has no response.
+const notificationPrefix = "notifications/"
 
-// usualPatience is how long a client may take to read a piece of an answer.
-const usualPatience = 30 * time.Second
+// defaultWriteTimeout is the time in which a client must read one chunk of a response.
+const defaultWriteTimeout = 30 * time.Second
 
 // modernVersion is the first protocol version without sessions.
 const modernVersion = "2026-07-28"
 
-// Handler is the MCP endpoint. Both eras of the protocol share one server and one address: requests of 2026-07-28 and later are
-// served without sessions, all others in one, unless there are to be none (see [Handler.Route]).
+// Handler is the MCP endpoint. Both eras of the protocol share one [mcp.Server] and one URL: requests of MCP
+// 2026-07-28 and later are served without a session, all others in one, unless [EraStateless] disables sessions.
 type Handler struct {
 	settings Settings
 	server   *mcp.Server
-	versions []string // that the server speaks, newest first
+	versions []string // that the server supports, newest first
 	scopes   scopeTable
-	sessions *sessions
+	sessions *sessionTable
 	streams  *quota
 	calls    *quota
-	bytes    *byteQuota
-	// maxBodyBytes bounds a body before it is read; 0 if the server in front alone does.
+	bytes    *quota
+	recorder Recorder
+	// maxBodyBytes bounds a body before it is read; 0 if only the server in front bounds it.
 	maxBodyBytes int
-	// How a request begins that is served directly, by its version; and the tools whose parameters have to stand in headers too.
-	states              map[string]*mcp.ServerSessionState
-	parametersInHeaders map[string]bool
-	patience            time.Duration // of an exchange
-	closeTimeout        time.Duration // of CloseSessions
-	probe               lockProbe
-	// The SDK's own handler without sessions, for what is not served directly, with the manners that it lacks.
+	// initialStates maps a protocol version to the session state in which a statelessConn starts.
+	initialStates map[string]*mcp.ServerSessionState
+	// headerParameters has the names of the tools for which parameters are repeated in headers.
+	headerParameters map[string]bool
+	writeTimeout     time.Duration // for one chunk of a response
+	closeTimeout     time.Duration // of CloseSessions
+	probe            lockProbe
+	// sdk is the SDK's own handler in stateless mode, for what no other transport serves.
 	sdk struct {
-		calls   http.Handler // what runs code
-		streams http.Handler // what stays open
+		calls   http.Handler // methods that invoke a handler of the catalog
+		streams http.Handler // methods whose response stays open
 		others  http.Handler
 	}
 
-	closing      context.Context // ended by CloseStreams
+	closing      context.Context // done after CloseStreams
 	closeStreams context.CancelFunc
-	stopped      context.Context // ended by CloseSessions
+	stopped      context.Context // done after CloseSessions
 	stop         context.CancelFunc
 }
 
-// Options are what a [Handler] is made of.
-type Options struct {
+// Config configures [NewHandler].
+type Config struct {
 	Settings Settings
 	Tools    mcptools.ToolSettings
-	// Info is how the server introduces itself.
+	// Info is the server's name and version (serverInfo).
 	Info mcp.Implementation
 	// RequiredScopes are needed by every call.
 	RequiredScopes []string
-	// MaxBodyBytes is server.max_body_bytes, so that a body that announces more is refused unread; 0 means that the server
-	// in front bounds bodies alone.
+	// MaxBodyBytes rejects a longer Content-Length before the body is read; 0 if only the server in front bounds
+	// bodies.
 	MaxBodyBytes int
-	// Logger gets the stack of a handler that panics. It must not be nil.
+	// Logger receives panics and invalid results of handlers. It must not be nil.
 	Logger *slog.Logger
+	// Recorder receives what the endpoint knows of each request. Nil means that it is not recorded.
+	Recorder Recorder
 }
 
-// NewHandler serves a catalog. Everything that it dispatches is recovered, bounded in time, and checked again for the
-// required and for its own scopes.
-func NewHandler(o Options, catalog mcptools.Catalog) *Handler {
-	h := &Handler{settings: o.Settings, scopes: newScopeTable(catalog), patience: usualPatience, closeTimeout: 5 * time.Second}
+// NewHandler serves a catalog. Everything that it dispatches is recovered from panics, limited in time, and checked
+// again for the required scopes and those of the operation.
+func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
+	h := &Handler{
+		settings: c.Settings, scopes: newScopeTable(catalog), maxBodyBytes: c.MaxBodyBytes,
+		recorder: c.Recorder, writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
+	}
+	if h.recorder == nil {
+		h.recorder = discard{}
+	}
 	h.closing, h.closeStreams = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
+	h.server = newServer(c, catalog)
+	h.versions = mcp.SupportedProtocolVersions()
+	h.initialStates = newInitialStates(h.versions)
+	h.headerParameters = map[string]bool{}
+	for _, t := range catalog.Tools {
+		if t.HasHeaderParameters() {
+			h.headerParameters[t.Name] = true
+		}
+	}
+	s := c.Settings.WithByteLimits(0)
+	h.sessions = newSessionTable(s)
+	h.bytes = newQuota(s.MaxBytesPerUser, s.MaxBytes)
+	h.streams = newQuota(s.MaxStreamsPerUser, s.MaxStreams)
+	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)
+	m := middleware{
+		required: c.RequiredScopes, scopes: h.scopes, showAll: c.Tools.ShowAll,
+		timeout: s.CallTimeout, stopped: h.stopped, calls: h.calls, logger: c.Logger,
+	}
+	h.server.AddReceivingMiddleware(m.wrap)
+
+	serverFor := func(*http.Request) *mcp.Server { return h.server }
+	sdk := mcp.NewStreamableHTTPHandler(serverFor, &mcp.StreamableHTTPOptions{
+		Stateless: true,
+		// Closing the response cancels the request (MCP 2026-07-28, Streamable HTTP, Cancellation).
+		PropagateRequestCancellation: true,
+		// The server in front compares Host with the configured resource. The SDK's check would reject every
+		// request that a proxy on the same machine forwards.
+		DisableLocalhostProtection: true,
+		MaxRequestBodyBytes:        -1, // bodies have been read, and bounded, before
+	})
+	calls := h.withKeepalive(h.recordSDKResult(methodCallTool, sdk))
+	streams := h.withKeepalive(h.recordSDKResult("", sdk))
+	h.sdk.calls = disableProxyBuffering(h.limitCalls(calls))
+	h.sdk.streams = disableProxyBuffering(h.limitStreams(streams))
+	h.sdk.others = disableProxyBuffering(h.recordSDKResult("", sdk))
+	return h
+}
+
+func newServer(c Config, catalog mcptools.Catalog) *mcp.Server {
 	options := &mcp.ServerOptions{
 		Capabilities: capabilities(catalog),
-		// What stands behind a sign-in is nobody else's to cache.
+		// Responses depend on the caller's scopes.
 		SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) { c.CacheScope = "private" },
 	}
 	if catalog.Options != nil {
 		catalog.Options(options)
 	}
-	// The SDK would ask every session whether it is still there, and take a client without a standing stream, which cannot hear it,
-	// for gone; and after a call without session, go on asking. Idle sessions end by their timeout.
+	// The SDK's keepalive pings each session. It would end those of clients without a standalone stream, which
+	// cannot receive a ping, and keep pinging after a call without a session. Idle sessions end by their timeout.
 	options.KeepAlive = 0
-	// One page for each list, so that no cursor exists and every cursor can be refused (see noCursor).
+	// One page for each list, so that no cursor exists and every cursor can be rejected (see checkCursor).
 	options.PageSize = max(1, longestList(catalog))
-	h.server = mcp.NewServer(&o.Info, options)
-	catalog.Register(h.server)
-	h.versions = mcp.SupportedProtocolVersions()
-	h.states = statesFor(h.versions)
-	h.parametersInHeaders = map[string]bool{}
-	for _, t := range catalog.Tools {
-		if t.HasHeaderParameters() {
-			h.parametersInHeaders[t.Name] = true
-		}
-	}
-	h.sessions = newSessions(o.Settings)
-	h.bytes, h.maxBodyBytes = newByteQuota(o.Settings.WithByteLimits(0)), o.MaxBodyBytes
-	h.streams = newQuota(o.Settings.MaxStreamsPerUser, o.Settings.MaxStreams)
-	h.calls = newQuota(o.Settings.MaxCallsPerUser, o.Settings.MaxCalls)
-	g := guard{
-		required: o.RequiredScopes, scopes: h.scopes, showAll: o.Tools.ShowAll,
-		timeout: o.Settings.CallTimeout, stopped: h.stopped, calls: h.calls, logger: o.Logger,
-	}
-	h.server.AddReceivingMiddleware(g.around)
-
-	// The server in front bounds bodies by its own setting, which may be more than the SDK's default.
-	const alreadyBounded = -1
-	same := func(*http.Request) *mcp.Server { return h.server }
-	sdk := mcp.NewStreamableHTTPHandler(same, &mcp.StreamableHTTPOptions{
-		Stateless: true,
-		// Closing the response cancels the request (MCP 2026-07-28, Streamable HTTP, Cancellation).
-		PropagateRequestCancellation: true,
-		// The server in front checks the Host header against the configured resource; the SDK's check would refuse every
-		// request that a proxy on the same machine passes on.
-		DisableLocalhostProtection: true,
-		MaxRequestBodyBytes:        alreadyBounded,
-	})
-	calls, streams := h.keptAlive(explained(methodCallTool, sdk)), h.keptAlive(explained("", sdk))
-	h.sdk.calls, h.sdk.streams = unbuffered(h.calling(calls)), unbuffered(h.standing(streams))
-	h.sdk.others = unbuffered(explained("", sdk))
-	return h
-}
-
-func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
-
-// Route reads which operation r asks for, names the scopes that it needs, and picks the handler of its era, with the
-// manners that the SDK lacks around it. It satisfies server.Mount.
-func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
-	noteOperation(r, message{})
-	if refused := checkHeaders(r.Header); refused != nil {
-		return nil, refused, nothingHeld
-	}
-	switch {
-	case r.Method != http.MethodPost && h.isUnknownOldVersion(r):
-		return nil, unsupportedVersion(nil, r.Header.Get(versionHeader), h.versions), nothingHeld
-	case r.Method != http.MethodPost && h.hasSessions():
-		return nil, h.ofSession(r.Method), nothingHeld
-	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
-		return nil, h.sdk.others, nothingHeld // which knows how to refuse what it cannot serve
-	}
-	held := h.bytes.reserve(principalOf(r.Context()))
-	message, refused := h.readMessage(r, held)
-	noteOperation(r, message)
-	if refused != nil {
-		return nil, refused, held.release
-	}
-	return h.scopes.of(message.operation), h.route(r, message), held.release
-}
-
-// nothingHeld is what [Handler.Route] returns for requests whose body is not read.
-func nothingHeld() {}
-
-// principalOf returns the name under which the limits know a caller. Without an identity nothing is served later.
-func principalOf(ctx context.Context) string {
-	if id := providers.IdentityFrom(ctx); id != nil {
-		return id.Principal()
-	}
-	return ""
-}
-
-// readMessage reads the body of r, and what must be known of the message in it.
-func (h *Handler) readMessage(r *http.Request, held *reservation) (message, *refusal) {
-	body, refused := readBody(r, h.maxBodyBytes, held)
-	if refused != nil {
-		return message{}, refused
-	}
-	m, refused := peek(body)
-	if refused == nil && m.method == methodListen && len(body) > maxRememberedBytes {
-		refused = bodyTooLarge(m.id, "a message of this kind must be short") // its stream keeps it for as long as it lasts
-	}
-	if refused == nil {
-		refused = m.weigh(held)
-	}
-	if refused == nil {
-		refused = m.checkLargeParams()
-	}
-	if refused == nil && h.isUnknownOldVersion(r) {
-		refused = unsupportedVersion(m.id, r.Header.Get(versionHeader), h.versions)
-	}
-	m.held = held
-	return m, refused
-}
-
-func (h *Handler) route(r *http.Request, m message) http.Handler {
-	switch {
-	case isModern(r, m):
-		modernHeaders(r.Header)
-	case h.hasSessions():
-		return &post{exchange: exchange{patience: h.patience, keepalive: h.settings.Keepalive}, handler: h, message: m}
-	default:
-		r.Header.Del(sessionHeader) // nobody here has one, and no tool shall think so
-	}
-	if plain := h.direct(r, m, r.Header.Get(versionHeader)); plain != nil {
-		return plain
-	}
-	if refused := cmp.Or(checkLongName(r.Header, m), m.checkDecodable()); refused != nil {
-		return refused
-	}
-	r.Body = m.again()
-	switch {
-	case m.method == methodListen:
-		return h.sdk.streams
-	case runsCode(m.method):
-		return h.sdk.calls
-	}
-	return h.sdk.others
-}
-
-// calling refuses a caller who has too many calls in flight with a status that says when to come again. The places
-// themselves are taken in guard.bounded: a call of the older era goes on when its request is over.
-func (h *Handler) calling(next http.Handler) http.Handler {
-	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-		if refused := h.busy(who); refused != nil {
-			refused.ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// busy refuses a caller who has too many calls in flight.
-func (h *Handler) busy(who *auth.TokenInfo) *refusal {
-	if err := h.calls.full(who.UserID); err != nil {
-		return tooMany("calls", providers.TooManyCalls, err)
-	}
-	return nil
-}
-
-// isModern tells the eras apart: a request of 2026-07-28 says its version in a header, or at least in its _meta, and has
-// no session. (With only the latter the SDK answers that the header is missing: MCP 2026-07-28, Streamable HTTP,
-// Server Validation.) Versions are dates, so they compare as strings.
-func isModern(r *http.Request, m message) bool {
-	return r.Header.Get(versionHeader) >= modernVersion ||
-		m.version != nil && r.Header.Get(sessionHeader) == ""
-}
-
-// isUnknownOldVersion reports whether r names a version that nobody serves any more. (Newer ones the SDK answers itself.)
-func (h *Handler) isUnknownOldVersion(r *http.Request) bool {
-	version := r.Header.Get(versionHeader)
-	return version != "" && version < modernVersion && !slices.Contains(h.versions, version)
-}
-
-// legacyVersions are those that sessions speak.
-func (h *Handler) legacyVersions() []string {
-	return slices.DeleteFunc(slices.Clone(h.versions), func(version string) bool { return version >= modernVersion })
-}
-
-// standing serves a stream that stays open for notifications. Nothing else would bound how many there are, nor end them:
-// one must not outlive the token that opened it, nor keep the server from stopping.
-func (h *Handler) standing(next http.Handler) http.Handler {
-	return signedIn(func(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-		if err := h.streams.take(who.UserID); err != nil {
-			tooMany("streams", providers.TooManyStreams, err).ServeHTTP(w, r)
-			return
-		}
-		defer h.streams.give(who.UserID)
-		ctx, cancel := h.whileGood(r.Context(), who)
-		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
-}
-
-// whileGood returns a context that ends with the token, and when standing streams are closed.
-func (h *Handler) whileGood(ctx context.Context, who *auth.TokenInfo) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithDeadline(ctx, who.Expiration)
-	stop := context.AfterFunc(h.closing, cancel)
-	return ctx, func() { stop(); cancel() }
-}
-
-// signedIn hands the identity of this very request on, whatever session it belongs to. Without one nothing is served.
-func signedIn(serve func(http.ResponseWriter, *http.Request, *auth.TokenInfo)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, refused := callerOfHTTP(r)
-		if refused != nil {
-			refused.ServeHTTP(w, r)
-			return
-		}
-		serve(w, r, who)
-	})
-}
-
-// callerOfHTTP returns whose request it is.
-func callerOfHTTP(r *http.Request) (*auth.TokenInfo, *refusal) {
-	if who := auth.TokenInfoFromContext(r.Context()); who != nil && who.UserID != "" {
-		return who, nil
-	}
-	return nil, notSignedIn()
-}
-
-// Sessions returns how many sessions are open.
-func (h *Handler) Sessions() int { return h.sessions.count() }
-
-// CloseStreams ends all standing streams, and every one that is opened from now on. Calls in flight go on. Call it when the
-// server begins to stop: an HTTP server waits for open streams until its deadline.
-func (h *Handler) CloseStreams() { h.closeStreams() }
-
-// CloseSessions ends all sessions, and the calls in them that nobody waits for any more. Call it after the server stopped.
-// It waits no longer than it takes handlers to notice that their context ended, and five seconds at most.
-func (h *Handler) CloseSessions() {
-	h.stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var closing sync.WaitGroup
-		for s := range h.server.Sessions() { // takes the SDK's lock, which a handler may hold
-			closing.Go(func() { _ = s.Close() }) // no client waits for the error
-		}
-		closing.Wait()
-	}()
-	select {
-	case <-done:
-	case <-time.After(h.closeTimeout):
-	}
+	server := mcp.NewServer(&c.Info, options)
+	catalog.Register(server)
+	return server
 }
 
 // capabilities are set explicitly: by default the SDK announces logging, and lists that change.
@@ -346,4 +179,193 @@ func capabilities(c mcptools.Catalog) *mcp.ServerCapabilities {
 // longestList returns the number of entries of the longest list.
 func longestList(c mcptools.Catalog) int {
 	return max(len(c.Tools), len(c.Prompts), len(c.Resources), len(c.ResourceTemplates))
+}
+
+func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
+
+// Route parses r far enough to name the scopes that its operation needs, and returns the handler that serves it.
+// done releases what Route reserved and must be called once when the request is over. Route implements
+// server.Mount.
+func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
+	h.recordOperation(r, message{})
+	if rpcErr := checkHeaders(r.Header); rpcErr != nil {
+		return nil, h.errorHandler(rpcErr), noReservation
+	}
+	switch {
+	case r.Method != http.MethodPost && h.isUnsupportedLegacyVersion(r):
+		rpcErr := errUnsupportedVersion(nil, r.Header.Get(versionHeader), h.versions)
+		return nil, h.errorHandler(rpcErr), noReservation
+	case r.Method != http.MethodPost && h.hasSessions():
+		return nil, h.sessionHandler(r.Method), noReservation
+	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
+		return nil, h.sdk.others, noReservation // it rejects what it does not serve
+	}
+	reserved := h.bytes.reserve(principal(r.Context()))
+	m, rpcErr := h.readMessage(r, reserved)
+	h.recordOperation(r, m)
+	if rpcErr != nil {
+		return nil, h.errorHandler(rpcErr), reserved.release
+	}
+	return h.scopes.of(m.operation), h.route(r, m), reserved.release
+}
+
+// noReservation is the done function of requests whose body is not read.
+func noReservation() {}
+
+// principal returns the key of the caller in the limits. It is empty without an identity; such a request is rejected
+// later.
+func principal(ctx context.Context) string {
+	if id := providers.IdentityFrom(ctx); id != nil {
+		return id.Principal()
+	}
+	return ""
+}
+
+// readMessage reads the body of r and parses the message in it.
+func (h *Handler) readMessage(r *http.Request, reserved *reservation) (message, *rpcError) {
+	body, rpcErr := readBody(r, h.maxBodyBytes, reserved)
+	if rpcErr != nil {
+		return message{}, rpcErr
+	}
+	m, rpcErr := parseMessage(body)
+	if rpcErr == nil && m.method == methodListen && len(body) > maxRetainedBytes {
+		rpcErr = errTooLarge(m.id, "a message of this kind must be short") // the stream retains it until it ends
+	}
+	if rpcErr == nil {
+		rpcErr = m.reserveValues(reserved)
+	}
+	if rpcErr == nil {
+		rpcErr = m.checkLargeParams()
+	}
+	if rpcErr == nil && h.isUnsupportedLegacyVersion(r) {
+		rpcErr = errUnsupportedVersion(m.id, r.Header.Get(versionHeader), h.versions)
+	}
+	m.reserved = reserved
+	return m, rpcErr
+}
+
+func (h *Handler) route(r *http.Request, m message) http.Handler {
+	switch {
+	case isModern(r, m):
+		normalizeHeaders(r.Header)
+	case h.hasSessions():
+		return h.newSessionPost(m)
+	default:
+		r.Header.Del(sessionHeader) // there are no sessions, so a tool must not see an ID
+	}
+	if conn := h.stateless(r, m, r.Header.Get(versionHeader)); conn != nil {
+		return conn
+	}
+	if rpcErr := cmp.Or(checkLongName(r.Header, m), m.checkDecodable()); rpcErr != nil {
+		return h.errorHandler(rpcErr)
+	}
+	r.Body = m.newBody()
+	switch {
+	case m.method == methodListen:
+		return h.sdk.streams
+	case invokesHandler(m.method):
+		return h.sdk.calls
+	}
+	return h.sdk.others
+}
+
+// limitCalls rejects a caller with too many calls in flight with a status and a Retry-After. The calls themselves
+// are counted in middleware.runLimited: in a session a call continues after its request.
+func (h *Handler) limitCalls(next http.Handler) http.Handler {
+	return h.withIdentity(func(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+		if rpcErr := h.overCallLimit(caller); rpcErr != nil {
+			h.writeError(w, r, rpcErr)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// overCallLimit returns an error if the caller has too many calls in flight.
+func (h *Handler) overCallLimit(caller *providers.Identity) *rpcError {
+	if err := h.calls.full(caller.Principal()); err != nil {
+		return errLimit("calls", ReasonTooManyCalls, err)
+	}
+	return nil
+}
+
+// isModern distinguishes the eras: a request of MCP 2026-07-28 names its version in a header, or at least in _meta,
+// and has no session. (If the header is missing, the SDK reports it: MCP 2026-07-28, Streamable HTTP, Server
+// Validation.) Versions are dates, so they compare as strings.
+func isModern(r *http.Request, m message) bool {
+	return r.Header.Get(versionHeader) >= modernVersion ||
+		m.version != nil && r.Header.Get(sessionHeader) == ""
+}
+
+// isUnsupportedLegacyVersion reports whether r names an old version that is not supported. (The SDK rejects unknown
+// newer ones.)
+func (h *Handler) isUnsupportedLegacyVersion(r *http.Request) bool {
+	version := r.Header.Get(versionHeader)
+	return version != "" && version < modernVersion && !slices.Contains(h.versions, version)
+}
+
+// legacyVersions are the versions that have sessions.
+func (h *Handler) legacyVersions() []string {
+	return slices.DeleteFunc(slices.Clone(h.versions), func(version string) bool { return version >= modernVersion })
+}
+
+// limitStreams serves a stream that stays open for notifications. It bounds their number and ends them: a stream
+// must not outlive the token that opened it, nor keep the server from stopping.
+func (h *Handler) limitStreams(next http.Handler) http.Handler {
+	return h.withIdentity(func(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+		if err := h.streams.acquire(caller.Principal()); err != nil {
+			h.writeError(w, r, errLimit("streams", ReasonTooManyStreams, err))
+			return
+		}
+		defer h.streams.release(caller.Principal(), 1)
+		ctx, cancel := h.withTokenExpiry(r.Context(), caller)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// withTokenExpiry returns a context that ends with the caller's token, and with CloseStreams.
+func (h *Handler) withTokenExpiry(ctx context.Context, caller *providers.Identity) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(ctx, caller.ExpiryWithLeeway)
+	stop := context.AfterFunc(h.closing, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// withIdentity passes the identity of the request to serve, and rejects a request without one. In a session it is
+// the identity of this request, not of the one that opened the session.
+func (h *Handler) withIdentity(serve func(http.ResponseWriter, *http.Request, *providers.Identity)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller := providers.IdentityFrom(r.Context())
+		if caller == nil {
+			h.writeError(w, r, errUnauthenticated())
+			return
+		}
+		serve(w, r, caller)
+	})
+}
+
+// Sessions returns the number of open sessions.
+func (h *Handler) Sessions() int { return h.sessions.count() }
+
+// CloseStreams ends all standalone and listening streams, and every one that is opened later. Calls in flight
+// continue. Call it when the server starts to stop: an HTTP server waits for open streams until its deadline.
+func (h *Handler) CloseStreams() { h.closeStreams() }
+
+// CloseSessions ends all sessions, and the calls that continue in them. Call it after the HTTP server stopped. It
+// waits until the handlers return, and five seconds at most.
+func (h *Handler) CloseSessions() {
+	h.stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var closing sync.WaitGroup
+		for s := range h.server.Sessions() { // takes the SDK's lock, which a handler may hold
+			closing.Go(func() { _ = s.Close() }) // no client waits for the error
+		}
+		closing.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(h.closeTimeout):
+	}
 }

@@ -14,33 +14,23 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.uber.org/goleak"
 
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// serve puts a handler on a real listener behind the SDK's injector, as package server does, with everybody signed in as
-// alice with these scopes.
+// serve puts a handler on a real listener, with every request authenticated as alice with these scopes.
 func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string {
 	t.Helper()
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes, Expiry: expiry, GoodUntil: expiry}
-	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
-		info := id.TokenInfo()
-		return &info, nil
-	},
-		&auth.RequireBearerTokenOptions{ClockSkew: 24 * time.Hour})
-	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(context.WithValue(r.Context(), providers.IdentityKey{}, id))
+	id := alice(scopes...)
+	id.Expiry, id.ExpiryWithLeeway = expiry, expiry
+	server := httptest.NewServer(authenticated(id, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
-		_, handler, done := h.Route(r)
-		defer done()
-		handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), providers.NoterKey{}, inHeader{w})))
+		routed(h).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), writerKey{}, w)))
 	})))
 	t.Cleanup(func() {
 		h.CloseStreams()
@@ -50,13 +40,20 @@ func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string 
 	return server.URL
 }
 
-// reasonHeader tells a test what the server would have written into its log.
+// reasonHeader has the reason that the access log would have.
 const reasonHeader = "X-Reason"
 
-// inHeader notes the reason there.
-type inHeader struct{ http.ResponseWriter }
+// headerRecorder is a Recorder that sends the reason to the client.
+type headerRecorder struct{ discard }
 
-func (w inHeader) Note(reason providers.Reason) { w.Header().Set(reasonHeader, string(reason)) }
+// writerKey is the context key of the response writer of a request.
+type writerKey struct{}
+
+func (headerRecorder) RecordResult(ctx context.Context, r Result) {
+	if w, ok := ctx.Value(writerKey{}).(http.ResponseWriter); ok && r.Reason != "" {
+		w.Header().Set(reasonHeader, string(r.Reason))
+	}
+}
 
 // bearerClient adds a token to every request.
 func bearerClient() *http.Client {
@@ -88,12 +85,12 @@ func connectWith(t *testing.T, url, protocol string, o *mcp.ClientOptions) *mcp.
 }
 
 // handlerOf serves a catalog with the default settings, changed by each of change.
-func handlerOf(c mcptools.Catalog, change ...func(*Options)) *Handler {
-	o := Options{Settings: DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler)}
+func handlerOf(catalog mcptools.Catalog, change ...func(*Config)) *Handler {
+	cfg := Config{Settings: DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler), Recorder: headerRecorder{}}
 	for _, f := range change {
-		f(&o)
+		f(&cfg)
 	}
-	return NewHandler(o, c)
+	return NewHandler(cfg, catalog)
 }
 
 func TestAPanickingToolDoesNotEndTheProcess(t *testing.T) {
@@ -206,7 +203,7 @@ func listening(t *testing.T, url string) *http.Response {
 }
 
 func TestListeningStreamsAreBoundedAndEndWhenTheServerStops(t *testing.T) {
-	h := handlerOf(changing(), func(o *Options) { o.Settings.MaxStreamsPerUser = 2 })
+	h := handlerOf(changing(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 2 })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	first, second := listening(t, url), listening(t, url)
 	if first.StatusCode != http.StatusOK || second.StatusCode != http.StatusOK {
@@ -267,7 +264,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 10), make(chan error, 10)
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(o *Options) { o.Settings.MaxCallsPerUser = 2 })
+			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(cfg *Config) { cfg.Settings.MaxCallsPerUser = 2 })
 			url := serve(t, h, time.Now().Add(time.Hour))
 			s := connect(t, url, protocol)
 			ctx, cancel := context.WithCancel(context.Background())
@@ -282,7 +279,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			}
 			if protocol == modernVersion {
 				resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, map[string]string{versionHeader: protocol})
-				if reason := resp.Header.Get(reasonHeader); resp.StatusCode != http.StatusTooManyRequests || reason != string(providers.TooManyCalls) {
+				if reason := resp.Header.Get(reasonHeader); resp.StatusCode != http.StatusTooManyRequests || reason != string(ReasonTooManyCalls) {
 					t.Errorf("the third call was answered %d, and the reason is %q", resp.StatusCode, reason)
 				}
 			}
@@ -322,7 +319,7 @@ func TestACallEndsAtItsDeadlineInBothEras(t *testing.T) {
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 1), make(chan error, 1)
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(o *Options) { o.Settings.CallTimeout = 200 * time.Millisecond })
+			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(cfg *Config) { cfg.Settings.CallTimeout = 200 * time.Millisecond })
 			s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 			if r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "wait"}); err == nil && !r.IsError {
 				t.Error("the call succeeded")
@@ -399,7 +396,7 @@ func (h *hurried) SetWriteDeadline(by time.Time) error { h.by = by; return nil }
 func TestAServerWithoutToolsListsNone(t *testing.T) {
 	for _, showAll := range []bool{false, true} {
 		for era, ask := range map[string]posted{EraDual: modernly("tools/list", ""), EraStateless: legacily("tools/list", "")} {
-			url := serve(t, handlerOf(mcptools.Catalog{}, func(o *Options) { o.Tools.ShowAll, o.Settings.Era = showAll, era }), time.Now().Add(time.Hour))
+			url := serve(t, handlerOf(mcptools.Catalog{}, func(cfg *Config) { cfg.Tools.ShowAll, cfg.Settings.Era = showAll, era }), time.Now().Add(time.Hour))
 			resp, err := bearerClient().Do(ask.to(url))
 			if err != nil {
 				t.Fatal(err)

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
-
-	"gatehouse/providers"
 )
 
 const (
@@ -20,34 +18,36 @@ const (
 // maxVersionBytes bounds the name of a protocol version. Versions are dates.
 const maxVersionBytes = 64
 
-// checkHeaders refuses Mcp headers that are longer than what they repeat of a message may be: refusals quote them.
-func checkHeaders(header http.Header) *refusal {
+// checkHeaders rejects Mcp headers that are longer than the values of a message that they repeat, because errors
+// quote them.
+func checkHeaders(header http.Header) *rpcError {
 	if len(header.Get(versionHeader)) > maxVersionBytes || len(header.Get(methodHeader)) > maxMethodBytes ||
-		len(header.Get(sessionHeader)) > maxMethodBytes || len(header.Get(nameHeader)) > 2*maxNameBytes { // base64 is longer
-		return headerRefused(nil, "an Mcp header is too long")
+		len(header.Get(sessionHeader)) > maxMethodBytes ||
+		len(header.Get(nameHeader)) > 2*maxNameBytes { // base64 is longer than the name
+		return errHeader(nil, "an Mcp header is too long")
 	}
 	return nil
 }
 
-// checkLongName refuses a long name in a header that is not the name in the message. The SDK would quote both.
-func checkLongName(header http.Header, m message) *refusal {
-	const usual = 256
-	if name := header.Get(nameHeader); len(name) > usual && name != m.name {
-		return headerRefused(m.id, "the Mcp-Name header is not the name in the message")
+// checkLongName rejects a long name in a header that differs from the name in the message. The SDK would quote both.
+func checkLongName(header http.Header, m message) *rpcError {
+	const maxQuoted = 256
+	if name := header.Get(nameHeader); len(name) > maxQuoted && name != m.name {
+		return errHeader(m.id, "the Mcp-Name header is not the name in the message")
 	}
 	return nil
 }
 
-func headerRefused(id json.RawMessage, text string) *refusal {
-	refused := malformed(id, codeInvalidRequest, text)
-	refused.reason = providers.HeaderMismatch
-	return refused
+func errHeader(id json.RawMessage, text string) *rpcError {
+	e := errMalformed(id, codeInvalidRequest, text)
+	e.reason = ReasonHeaderMismatch
+	return e
 }
 
-// modernHeaders prepares the headers of a 2026-07-28 request for whoever compares them. The SDK compares a name that had to be
-// encoded without decoding it, and refuses headers that the specification says to ignore (MCP 2026-07-28, Streamable HTTP,
-// Value Encoding and Earlier Streamable HTTP Revisions).
-func modernHeaders(header http.Header) {
+// normalizeHeaders prepares the headers of a request of MCP 2026-07-28 for comparison with the body. The SDK compares
+// an encoded name without decoding it, and rejects headers that the specification says to ignore (MCP 2026-07-28,
+// Streamable HTTP, Value Encoding and Earlier Streamable HTTP Revisions).
+func normalizeHeaders(header http.Header) {
 	header.Del(sessionHeader)
 	header.Del(lastEventHeader)
 	encoded, isEncoded := strings.CutPrefix(strings.TrimSpace(header.Get(nameHeader)), "=?base64?")
@@ -60,8 +60,8 @@ func modernHeaders(header http.Header) {
 	}
 }
 
-// unbuffered asks proxies not to buffer events (MCP 2026-07-28, Streamable HTTP, Receiving Messages).
-func unbuffered(next http.Handler) http.Handler {
+// disableProxyBuffering asks proxies not to buffer events (MCP 2026-07-28, Streamable HTTP, Receiving Messages).
+func disableProxyBuffering(next http.Handler) http.Handler {
 	no := []string{"no"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["X-Accel-Buffering"] = no
@@ -69,30 +69,31 @@ func unbuffered(next http.Handler) http.Handler {
 	})
 }
 
-// accepts reports which forms of an answer a client takes (RFC 9110, section 12.5.1, without weights: nobody sends them here).
-func accepts(header http.Header) (whole, events bool) {
+// accepts reports which forms of a response the client accepts (RFC 9110, section 12.5.1). Weights are ignored:
+// MCP clients do not send them.
+func accepts(header http.Header) (json, events bool) {
 	for _, value := range header["Accept"] {
-		if value == "application/json, text/event-stream" { // as nearly everybody writes it
+		if value == "application/json, text/event-stream" { // without parsing, for nearly all requests
 			return true, true
 		}
 		for kind := range strings.SplitSeq(value, ",") {
 			kind, _, _ = strings.Cut(kind, ";")
 			switch strings.ToLower(strings.TrimSpace(kind)) {
 			case "application/json", "application/*":
-				whole = true
+				json = true
 			case "text/event-stream", "text/*":
 				events = true
 			case "*/*":
-				whole, events = true, true
+				json, events = true, true
 			}
 		}
 	}
-	return whole, events
+	return json, events
 }
 
-// acceptsBoth reports whether a client takes an answer in either form, as every client must say of a POST (MCP
-// 2026-07-28, Streamable HTTP, Sending Messages).
+// acceptsBoth reports whether the client accepts both forms of a response, as a POST must (MCP 2026-07-28, Streamable
+// HTTP, Sending Messages).
 func acceptsBoth(header http.Header) bool {
-	whole, events := accepts(header)
-	return whole && events
+	json, events := accepts(header)
+	return json && events
 }

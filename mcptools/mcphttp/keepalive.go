@@ -9,139 +9,141 @@ import (
 	"time"
 )
 
-// keptAlive writes comments between the events of next, the SDK's handler, which has no keepalive of its own.
-// It also bounds the time that a client has to read, as everywhere else.
-func (h *Handler) keptAlive(next http.Handler) http.Handler {
+// withKeepalive writes comments between the events of next, the SDK's handler, which has no keepalive of its own. It
+// also sets write deadlines, as all other transports do.
+func (h *Handler) withKeepalive(next http.Handler) http.Handler {
 	interval := h.settings.Keepalive
 	if interval <= 0 {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !acceptsBoth(r.Header) { // it is refused
+		if !acceptsBoth(r.Header) { // next will reject it
 			next.ServeHTTP(w, r)
 			return
 		}
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		k := &keptAliveWriter{w: w, header: http.Header{}, interval: interval, patience: h.patience, gone: cancel, wrote: time.Now()}
+		k := &keepaliveWriter{
+			w: w, header: http.Header{}, interval: interval, writeTimeout: h.writeTimeout,
+			clientGone: cancel, lastWrite: time.Now(),
+		}
 		k.start()
 		defer k.close()
 		next.ServeHTTP(k, r.WithContext(ctx))
 	})
 }
 
-// keptAliveWriter is the writer of an answer that may become a stream of events. Each call of Write is a
-// whole event, as the SDK writes them, so that a comment can be written between any two calls. It does not
-// unwrap: the writer behind it is for one goroutine at a time.
-type keptAliveWriter struct {
-	interval, patience time.Duration
-	gone               func() // called when the client takes nothing more
-	// header is what the handler sets. It belongs to the handler's goroutines, and is copied when they begin
-	// the answer.
+// keepaliveWriter is the writer of a response that may become an event stream. Each call of Write is a whole event, as
+// the SDK writes them, so that a comment can be written between any two calls. It has no Unwrap method: the underlying
+// writer is for one goroutine at a time.
+type keepaliveWriter struct {
+	interval, writeTimeout time.Duration
+	clientGone             func() // called after a failed write
+	// header is for the handler's goroutines, and is copied when they start the response.
 	header http.Header
 
-	mu     sync.Mutex
-	w      http.ResponseWriter
-	timer  *time.Timer
-	wrote  time.Time // when something was written last, or began
-	begun  bool
-	events bool // it is a stream of events
-	// ours says that a comment began the answer. What the handler wants to answer with another status is then
-	// kept in late, and becomes the last event.
-	ours   bool
-	late   bytes.Buffer
-	isLate bool
-	closed bool
+	mu        sync.Mutex
+	w         http.ResponseWriter
+	timer     *time.Timer
+	lastWrite time.Time // or the start
+	started   bool
+	isStream  bool
+	// startedByComment is true if a comment started the response. A response of the handler that is no event stream
+	// with status 200 is then buffered in late, and becomes the last event.
+	startedByComment bool
+	late             bytes.Buffer
+	isLate           bool
+	closed           bool
 }
 
-func (k *keptAliveWriter) start() {
+func (k *keepaliveWriter) start() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.timer = time.AfterFunc(k.interval, k.tick)
 }
 
-// tick writes a comment if the answer was silent for the interval.
-func (k *keptAliveWriter) tick() {
+// tick writes a comment if nothing was written for the interval.
+func (k *keepaliveWriter) tick() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed || k.begun && !k.events {
+	if k.closed || k.started && !k.isStream {
 		return
 	}
-	if left := k.interval - time.Since(k.wrote); left > 0 {
+	if left := k.interval - time.Since(k.lastWrite); left > 0 {
 		k.timer.Reset(left)
 		return
 	}
-	if !k.begun {
-		k.begun, k.events, k.ours = true, true, true
-		beginEvents(k.w, "")
+	if !k.started {
+		k.started, k.isStream, k.startedByComment = true, true, true
+		startSSE(k.w, "")
 	}
-	if writeComment(k.w, k.patience) != nil {
-		k.gone()
+	if writeComment(k.w, k.writeTimeout) != nil {
+		k.clientGone()
 		return
 	}
-	k.wrote = time.Now()
+	k.lastWrite = time.Now()
 	k.timer.Reset(k.interval)
 }
 
 // Header implements http.ResponseWriter.
-func (k *keptAliveWriter) Header() http.Header { return k.header }
+func (k *keepaliveWriter) Header() http.Header { return k.header }
 
 // WriteHeader implements http.ResponseWriter.
-func (k *keptAliveWriter) WriteHeader(status int) {
+func (k *keepaliveWriter) WriteHeader(status int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.begin(status)
+	k.writeHeader(status)
 }
 
-// begin takes over the handler's status and header, unless a comment has begun the answer; mu must be held.
-func (k *keptAliveWriter) begin(status int) {
-	events := k.header.Get("Content-Type") == "text/event-stream"
+// writeHeader writes the handler's status and header, unless a comment started the response; mu must be held.
+func (k *keepaliveWriter) writeHeader(status int) {
+	isStream := k.header.Get("Content-Type") == "text/event-stream"
 	switch {
-	case k.ours:
-		k.isLate = k.isLate || status != http.StatusOK || !events
-	case !k.begun:
-		k.begun, k.events = true, events
+	case k.startedByComment:
+		k.isLate = k.isLate || status != http.StatusOK || !isStream
+	case !k.started:
+		k.started, k.isStream = true, isStream
 		maps.Copy(k.w.Header(), k.header)
-		hurry(k.w, k.patience)
+		setWriteDeadline(k.w, k.writeTimeout)
 		k.w.WriteHeader(status)
 	}
 }
 
 // Write implements http.ResponseWriter.
-func (k *keptAliveWriter) Write(text []byte) (int, error) {
+func (k *keepaliveWriter) Write(text []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.begin(http.StatusOK)
+	k.writeHeader(http.StatusOK)
 	if k.isLate {
 		return k.late.Write(text)
 	}
-	if err := writeSlowly(k.w, text, k.patience); err != nil {
+	if err := writeChunks(k.w, text, k.writeTimeout); err != nil {
 		return 0, err
 	}
-	k.wrote = time.Now()
+	k.lastWrite = time.Now()
 	return len(text), nil
 }
 
 // FlushError is for [http.ResponseController].
-func (k *keptAliveWriter) FlushError() error {
+func (k *keepaliveWriter) FlushError() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.begin(http.StatusOK); k.isLate {
+	if k.writeHeader(http.StatusOK); k.isLate {
 		return nil
 	}
 	return http.NewResponseController(k.w).Flush()
 }
 
-// close ends the answer. Nothing is written afterwards.
-func (k *keptAliveWriter) close() {
+// close ends the response. Nothing is written afterwards.
+func (k *keepaliveWriter) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed = true
 	k.timer.Stop()
 	switch message := bytes.TrimSpace(k.late.Bytes()); {
-	case bytes.HasPrefix(message, []byte("{")): // a response; what is no message cannot be an event
-		_ = writeEvent(k.w, message, k.patience) // a client that has gone is told nothing
-	case k.events:
-		hurry(k.w, k.patience) // for the end of the stream
+	case bytes.HasPrefix(message, []byte("{")): // a JSON-RPC response; plain text cannot be an event
+		_ = writeEvent(k.w, message, k.writeTimeout) // fails if the client is gone
+	case k.isStream:
+		setWriteDeadline(k.w, k.writeTimeout) // for the end of the stream
 	}
 }

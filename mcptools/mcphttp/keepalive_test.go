@@ -34,8 +34,8 @@ func silent(begun chan<- struct{}, goOn <-chan struct{}, err error) mcptools.Too
 // often is a keepalive for tests.
 const often = 10 * time.Millisecond
 
-func withKeepalive(interval time.Duration) func(*Options) {
-	return func(o *Options) { o.Settings.Keepalive = interval }
+func withKeepalive(interval time.Duration) func(*Config) {
+	return func(cfg *Config) { cfg.Settings.Keepalive = interval }
 }
 
 // ways are the ways in which a call is served.
@@ -68,7 +68,7 @@ func TestTheAnswerOfASilentToolBecomesAStream(t *testing.T) {
 		for name, way := range ways(t, "silent") {
 			t.Run(outcome+", "+name, func(t *testing.T) {
 				begun, goOn := make(chan struct{}, 1), make(chan struct{})
-				h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, c.err)}}, withKeepalive(often), func(o *Options) { o.Settings.Era = way.era })
+				h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, c.err)}}, withKeepalive(often), func(cfg *Config) { cfg.Settings.Era = way.era })
 				url := serve(t, h, time.Now().Add(time.Hour))
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
@@ -122,7 +122,7 @@ func TestWithoutKeepaliveAnAnswerStaysWhole(t *testing.T) {
 	for name, way := range ways(t, "silent") {
 		t.Run(name, func(t *testing.T) {
 			begun, goOn := make(chan struct{}, 1), make(chan struct{})
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, nil)}}, withKeepalive(0), func(o *Options) { o.Settings.Era = way.era })
+			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, nil)}}, withKeepalive(0), func(cfg *Config) { cfg.Settings.Era = way.era })
 			url := serve(t, h, time.Now().Add(time.Hour))
 			call := way.call(url)
 			time.AfterFunc(5*often, func() { close(goOn) })
@@ -149,7 +149,7 @@ func TestAStandingStreamIsKeptAlive(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := handlerOf(changing(), withKeepalive(often))
-			h.patience = 5 * often // a write has its own time
+			h.writeTimeout = 5 * often // a write has its own time
 			stream := reading(t, open(t, serve(t, h, time.Now().Add(time.Hour))))
 			for comments := 0; comments < 10; {
 				if line(t, stream) == ": keepalive\n" {
@@ -198,7 +198,7 @@ func TestCommentsStandBetweenEvents(t *testing.T) {
 	})
 	for name, way := range ways(t, "chat") {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{chatty}}, withKeepalive(time.Millisecond), func(o *Options) { o.Settings.Era = way.era })
+			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{chatty}}, withKeepalive(time.Millisecond), func(cfg *Config) { cfg.Settings.Era = way.era })
 			url := serve(t, h, time.Now().Add(time.Hour))
 			resp, err := bearerClient().Do(way.call(url).to(url))
 			if err != nil {
@@ -270,17 +270,17 @@ func TestKeepaliveNoticesADeadPeer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
-				s := newSession("alice", newSessions(DefaultSettings()), time.Hour)
+				s := newSession("alice", newSessionTable(DefaultSettings()), time.Hour)
 				defer s.Close()
-				st := newStanding(&vanishing{ResponseRecorder: httptest.NewRecorder()}, time.Now().Add(time.Hour))
-				s.hold(t.Context(), st, usualPatience, interval)
+				st := newStandaloneStream(&vanishing{ResponseRecorder: httptest.NewRecorder()}, time.Now().Add(time.Hour))
+				s.serveStream(t.Context(), st, defaultWriteTimeout, interval)
 				if took := time.Since(begin); took != interval {
 					t.Errorf("a standing stream lasts %v", took)
 				}
 				begin = time.Now()
 				h := handlerOf(mcptools.Catalog{}, withKeepalive(interval))
 				r := modernly("subscriptions/listen", "").request()
-				h.keptAlive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				h.withKeepalive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Type", "text/event-stream")
 					_, _ = w.Write([]byte("event: message\ndata: {}\n\n"))
 					<-r.Context().Done()
@@ -320,7 +320,7 @@ func TestKeepaliveChangesNoRefusal(t *testing.T) {
 
 // A client opens its stream again because it has lost the old one, which the server may not know for minutes.
 func TestTheNewestStreamOfASessionReplacesTheOldOne(t *testing.T) {
-	h := handlerOf(changing(), func(o *Options) { o.Settings.MaxStreamsPerUser = 1 })
+	h := handlerOf(changing(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 1 })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: opened(t, url)}
 	old := request(t, http.MethodGet, url, "", in)
@@ -356,10 +356,10 @@ func TestTheNewestStreamOfASessionReplacesTheOldOne(t *testing.T) {
 
 // The old stream may be stuck in a write that its peer does not take.
 func TestAStreamThatIsNotReadIsReplacedAtOnce(t *testing.T) {
-	h := handlerOf(changing(), func(o *Options) { o.Settings.MaxStreamsPerUser = 1 })
+	h := handlerOf(changing(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 1 })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	id := opened(t, url)
-	s := h.sessions.of(id, "http://issuer|alice")
+	s := h.sessions.lookup(id, "http://issuer|alice")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -371,7 +371,7 @@ func TestAStreamThatIsNotReadIsReplacedAtOnce(t *testing.T) {
 	}
 	untilStanding(t, h, 1)
 	s.mu.Lock()
-	old := s.standing
+	old := s.stream
 	s.mu.Unlock()
 	large := &jsonrpc.Request{Method: "notifications/x", Params: []byte(`"` + strings.Repeat("x", 256<<10) + `"`)}
 	for range 40 {
@@ -400,7 +400,7 @@ func TestAStreamThatIsNotReadIsReplacedAtOnce(t *testing.T) {
 	}
 }
 
-func (t *sessions) streamsOf(s *session) int {
+func (t *sessionTable) streamsOf(s *session) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return s.use.streams

@@ -23,7 +23,7 @@ var listMethods = []string{methodListTools, methodListPrompts, methodListResourc
 
 func TestEveryCursorIsRefusedBeforeTheSDKDecodesIt(t *testing.T) {
 	dual := serve(t, handlerOf(plentiful()), time.Now().Add(time.Hour))
-	stateless := serve(t, handlerOf(plentiful(), func(o *Options) { o.Settings.Era = EraStateless }), time.Now().Add(time.Hour))
+	stateless := serve(t, handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.Era = EraStateless }), time.Now().Add(time.Hour))
 	session := connect(t, dual, "2025-11-25").ID()
 	for _, method := range listMethods {
 		for name, c := range map[string]struct {
@@ -55,14 +55,14 @@ func TestEveryCursorIsRefusedBeforeTheSDKDecodesIt(t *testing.T) {
 
 // The guard looks at what is dispatched, in case that a message is read differently there.
 func TestTheGuardRefusesACursorThatIsDispatched(t *testing.T) {
-	extra := &mcp.RequestExtra{TokenInfo: tokenInfo()}
+	extra := &mcp.RequestExtra{TokenInfo: mcptools.TokenInfo(alice())}
 	for method, req := range map[string]mcp.Request{
 		methodListTools:     &mcp.ListToolsRequest{Params: &mcp.ListToolsParams{Cursor: "x"}, Extra: extra},
 		methodListPrompts:   &mcp.ListPromptsRequest{Params: &mcp.ListPromptsParams{Cursor: "x"}, Extra: extra},
 		methodListResources: &mcp.ListResourcesRequest{Params: &mcp.ListResourcesParams{Cursor: "x"}, Extra: extra},
 		methodListTemplates: &mcp.ListResourceTemplatesRequest{Params: &mcp.ListResourceTemplatesParams{Cursor: "x"}, Extra: extra},
 	} {
-		if err := (guard{}).checkParams(method, req); err == nil {
+		if err := (middleware{}).checkParams(method, req); err == nil {
 			t.Errorf("%s: the cursor is passed on to the SDK", method)
 		}
 	}
@@ -77,7 +77,7 @@ func TestAListOfMoreThanAThousandToolsIsSentWhole(t *testing.T) {
 		tool := mcptools.Define(mcptools.Definition{Name: "tool_" + strconv.Itoa(i), Description: "x"}, nothing)
 		c.Tools = append(c.Tools, tool)
 	}
-	s := connect(t, serve(t, handlerOf(c), time.Now().Add(time.Hour), tokenInfo("greet:read").Scopes...), "2026-07-28")
+	s := connect(t, serve(t, handlerOf(c), time.Now().Add(time.Hour), "greet:read"), "2026-07-28")
 	list, err := s.ListTools(t.Context(), nil)
 	if err != nil || len(list.Tools) != len(c.Tools) || list.NextCursor != "" {
 		t.Errorf("%d tools with cursor %q and error %v, want %d and no cursor", len(list.Tools), list.NextCursor, err, len(c.Tools))
@@ -161,7 +161,7 @@ func TestMessagesThatAreLargerThanTheirUseAreRefusedInAFewWords(t *testing.T) {
 
 func TestNullCountsAsAbsentInParams(t *testing.T) {
 	dual := serve(t, handlerOf(plentiful()), time.Now().Add(time.Hour), "greet:read")
-	stateless := serve(t, handlerOf(plentiful(), func(o *Options) { o.Settings.Era = EraStateless }), time.Now().Add(time.Hour), "greet:read")
+	stateless := serve(t, handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.Era = EraStateless }), time.Now().Add(time.Hour), "greet:read")
 	session := connect(t, dual, "2025-11-25").ID()
 	noParams := func(method string) posted { return legacily(method, "").replaced(`"params":{}`, `"params":null`) }
 	for name, c := range map[string]struct {

@@ -35,8 +35,8 @@ func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
 		"an escaped name":                   {`{"method":"tools\/call","params":{"name":"gr\u0065et"}}`, operation{"tools/call", "greet", nil}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, refusal := peek([]byte(c.body))
-			if refusal != nil {
+			got, rpcErr := parseMessage([]byte(c.body))
+			if rpcErr != nil {
 				t.Fatal("refused")
 			}
 			if !reflect.DeepEqual(got.operation, c.want) || (got.version != nil) != c.meta {
@@ -79,12 +79,12 @@ func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 		"five thousand levels inside":       {`{"method":"ping","params":` + strings.Repeat(`[`, 5_000) + strings.Repeat("]", 5_000) + "}", "-32"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, refusal := peek([]byte(c.body))
-			if refusal == nil {
+			_, rpcErr := parseMessage([]byte(c.body))
+			if rpcErr == nil {
 				t.Fatal("accepted")
 			}
 			w := httptest.NewRecorder()
-			refusal.ServeHTTP(w, httptest.NewRequest("POST", "/", nil))
+			rpcErr.write(w)
 			if w.Code != 400 || !strings.Contains(w.Body.String(), c.code) {
 				t.Errorf("answered %d %s, want 400 with %s", w.Code, w.Body, c.code)
 			}
@@ -92,8 +92,8 @@ func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 	}
 }
 
-// FuzzPeek holds what is read of a message to find its scopes against what the SDK reads and acts upon.
-func FuzzPeek(f *testing.F) {
+// FuzzParseMessage holds what is read of a message to find its scopes against what the SDK reads and acts upon.
+func FuzzParseMessage(f *testing.F) {
 	for _, seed := range []string{
 		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`,
 		`[{}]`, `{"method":"a","method":"b"}`, `{"method":null,"params":null}`, "{\"method\":\"\x00\"}", `{"params":{"_meta":{}}}`, "\xff",
@@ -107,16 +107,16 @@ func FuzzPeek(f *testing.F) {
 
 // readAsTheSDKReads reports whether both take the message, and fails if they take it for another one.
 func readAsTheSDKReads(t *testing.T, body []byte) bool {
-	m, refused := peek(body)
+	m, rpcErr := parseMessage(body)
 	decoded, err := jsonrpc.DecodeMessage(body)
 	theirs, isRequest := decoded.(*jsonrpc.Request)
-	if refused != nil || err != nil || !isRequest {
+	if rpcErr != nil || err != nil || !isRequest {
 		return false
 	}
 	if theirs.Method != m.method || !bytes.Equal(theirs.Params, m.params) {
 		t.Fatalf("%q: %q with %q, the SDK reads %q with %q", body, m.method, m.params, theirs.Method, theirs.Params)
 	}
-	if id, plain := plainID(m.id); plain && m.isRequest && id != theirs.ID {
+	if id, plain := parsePlainID(m.id); plain && m.isRequest && id != theirs.ID {
 		t.Fatalf("%q: the id is %v, the SDK reads %v", body, id, theirs.ID)
 	}
 	request, into := requestOf(m.method)

@@ -17,8 +17,8 @@ import (
 	"gatehouse/providers"
 )
 
-// guard stands around everything that the SDK dispatches.
-type guard struct {
+// middleware is the receiving middleware of the SDK's server.
+type middleware struct {
 	required []string
 	scopes   scopeTable
 	showAll  bool
@@ -28,78 +28,100 @@ type guard struct {
 	logger   *slog.Logger
 }
 
-// around is the one receiving middleware. It is one function rather than a chain, because the SDK begins a stack of its own for
-// every call, which grows, and is copied, with its depth.
-func (g guard) around(next mcp.MethodHandler) mcp.MethodHandler {
+// wrap is one function rather than a chain: the SDK starts a goroutine for every call, whose stack grows with the
+// depth of the calls and is copied when it does.
+func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
-		defer g.recovered(method, &result, &err)
-		ctx = within(ctx, method, req)
-		if err := g.authorize(method, req); err != nil {
+		defer m.recoverPanic(method, &result, &err)
+		setCaller(ctx, req)
+		ctx = withCall(ctx, method, req)
+		if err := m.authorize(method, req); err != nil {
 			return nil, err
 		}
-		if err := g.checkParams(method, req); err != nil {
+		if err := m.checkParams(method, req); err != nil {
 			return nil, err
 		}
-		if runsCode(method) {
-			if result, err = g.bounded(ctx, method, req, next); err == nil {
-				err = sound(result)
+		if invokesHandler(method) {
+			if result, err = m.runLimited(ctx, method, req, next); err == nil {
+				err = checkEncodable(result)
 			}
 			if err != nil {
-				return nil, g.unexplained(method, req, err)
+				return nil, m.hideDetails(method, req, err)
 			}
 			return result, nil
 		}
 		if result, err = next(ctx, method, req); err == nil {
-			g.filter(req, result)
+			m.filterLists(req, result)
 		}
 		return result, err
 	}
 }
 
-// recovered keeps a panic in a tool from ending the process. Tools run on goroutines of the SDK, out of reach of any
-// recover in the HTTP chain, and the SDK leaves this to its users on purpose (go-sdk issue 1180).
-func (g guard) recovered(method string, result *mcp.Result, err *error) {
+// setCaller sets the caller of a request that the SDK's own handler received: that handler passes on the values of the
+// request's context, but only the SDK's bearer middleware can give it a TokenInfo. In a session, ctx belongs to the
+// session and has no identity, and req has the TokenInfo of its own request.
+func setCaller(ctx context.Context, req mcp.Request) {
+	extra := req.GetExtra()
+	if extra == nil || extra.TokenInfo != nil {
+		return
+	}
+	if id := providers.IdentityFrom(ctx); id != nil {
+		extra.TokenInfo = mcptools.TokenInfo(id)
+	}
+}
+
+// recoverPanic keeps a panic in a handler from ending the process. Handlers run on goroutines of the SDK, where
+// net/http cannot recover them, and the SDK leaves this to its users (go-sdk issue 1180).
+func (m middleware) recoverPanic(method string, result *mcp.Result, err *error) {
 	if v := recover(); v != nil {
-		g.logger.Error("a handler panicked", "method", method, "panic", providers.Printable(fmt.Sprint(v), maxPanic), "stack", string(debug.Stack()))
+		m.logger.Error("a handler panicked", "method", method,
+			"panic", providers.Printable(fmt.Sprint(v), maxLoggedError), "stack", string(debug.Stack()))
 		*result, *err = nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 	}
 }
 
-// unexplained keeps from the caller in which way a tool broke its promise: the text would quote what it has no business to say.
-func (g guard) unexplained(method string, req mcp.Request, err error) error {
+// hideDetails logs an invalid result and returns a generic error: the message may quote the output. It shortens
+// messages of the SDK that quote a long name.
+func (m middleware) hideDetails(method string, req mcp.Request, err error) error {
 	if failure, ok := errors.AsType[*jsonrpc.Error](err); ok && len(failure.Message) > mcptools.MaxErrorBytes {
-		short := *failure // the SDK quotes names
+		short := *failure
 		short.Message = mcptools.Truncate(failure.Message, mcptools.MaxErrorBytes)
 		return &short
 	}
-	broken, ok := errors.AsType[mcptools.OutputError](err)
+	invalid, ok := errors.AsType[mcptools.OutputError](err)
 	if !ok {
 		return err
 	}
-	g.logger.Error("a handler gave what cannot be sent, or what its output schema does not allow", "method", method, "name", providers.Printable(operationOf(method, req).name, maxNoted), "error", providers.Printable(broken.Error(), maxPanic))
+	m.logger.Error("a handler returned an invalid result", "method", method,
+		"name", providers.Printable(operationOf(method, req).name, maxRecordedName),
+		"error", providers.Printable(invalid.Error(), maxLoggedError))
 	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 }
 
-// authorize checks scopes on what is really dispatched, with the identity of this very request. The HTTP layer has
-// already answered an honest caller who lacks a scope; whoever gets this far without it has found two parsers that
-// disagree. Unknown means no: without an identity nothing runs.
-func (g guard) authorize(method string, req mcp.Request) error {
+// authorize checks the scopes of what is dispatched, with the identity of this request. The HTTP layer has already
+// rejected a caller without a scope; a call that fails here was parsed in two ways. Without an identity nothing is
+// dispatched.
+func (m middleware) authorize(method string, req mcp.Request) error {
 	id := mcptools.Caller(req)
 	if id == nil {
-		g.logger.Error("a request without identity reached the MCP server", "method", method)
+		m.logger.Error("a request without identity reached the MCP server", "method", method)
 		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "not signed in"}
 	}
-	missing := id.Missing(g.required)
-	if missing = append(missing, id.Missing(g.scopes.of(operationOf(method, req)))...); len(missing) > 0 {
-		g.logger.Warn("a call without its scopes got past the HTTP layer", "reason", providers.InsufficientScope, "method", method, "missing", missing, "subject", providers.Printable(id.Subject, maxNoted))
-		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: textScopeMissing + ": " + strings.Join(missing, " ")}
+	missing := id.Missing(m.required)
+	missing = append(missing, id.Missing(m.scopes.of(operationOf(method, req)))...)
+	if len(missing) > 0 {
+		m.logger.Warn("a call without its scopes got past the HTTP layer",
+			"reason", providers.ReasonInsufficientScope, "method", method, "missing", missing,
+			"subject", providers.Printable(id.Subject, maxRecordedName))
+		message := textScopeMissing + ": " + strings.Join(missing, " ")
+		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: message}
 	}
 	return nil
 }
 
-// checkParams looks once more, at what is dispatched, for params that the SDK must not act on: cursors, and
-// subscriptions to what the catalog does not offer, which the SDK would keep until the session ends.
-func (g guard) checkParams(method string, req mcp.Request) error {
+// checkParams checks what is dispatched for params that the SDK must not process: cursors (see checkCursor), and
+// subscriptions to resources outside the catalog, which the SDK would retain until the session ends.
+func (m middleware) checkParams(method string, req mcp.Request) error {
 	switch method {
 	case methodListTools, methodListPrompts, methodListResources, methodListTemplates:
 		if cursorOf(req) != "" {
@@ -111,8 +133,9 @@ func (g guard) checkParams(method string, req mcp.Request) error {
 		if method == methodSubscribe {
 			uris = []string{op.name}
 		}
-		if len(uris) > maxListenedURIs || slices.ContainsFunc(uris, func(uri string) bool { return !g.scopes.offers(uri) }) {
-			return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "there is no such resource"}
+		isUnknown := func(uri string) bool { return !m.scopes.offers(uri) }
+		if len(uris) > maxListenedURIs || slices.ContainsFunc(uris, isUnknown) {
+			return &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: textNoResource}
 		}
 	}
 	return nil
@@ -141,7 +164,7 @@ func cursorOf(req mcp.Request) string {
 	return ""
 }
 
-// operationOf reads the operation from what the SDK decoded, not from what was on the wire.
+// operationOf returns the operation of a request as the SDK decoded it.
 func operationOf(method string, req mcp.Request) operation {
 	op := operation{method: method}
 	switch r := req.(type) {
@@ -160,7 +183,7 @@ func operationOf(method string, req mcp.Request) operation {
 			op.name, op.more = r.Params.Ref.Name, []string{r.Params.Ref.URI}
 		}
 	case *mcp.SubscriptionsListenRequest:
-		// The SDK subscribes to these without asking any middleware again.
+		// The SDK subscribes to these without calling the middleware again.
 		if r.Params.Notifications != nil {
 			op.more = r.Params.Notifications.ResourceSubscriptions
 		}
@@ -168,8 +191,8 @@ func operationOf(method string, req mcp.Request) operation {
 	return op
 }
 
-// runsCode reports whether a method runs code of a tool, prompt or resource.
-func runsCode(method string) bool {
+// invokesHandler reports whether a method invokes a handler of the catalog.
+func invokesHandler(method string) bool {
 	switch method {
 	case methodCallTool, methodGetPrompt, methodRead, methodComplete, methodSubscribe, methodUnsubscribe:
 		return true
@@ -177,45 +200,51 @@ func runsCode(method string) bool {
 	return false
 }
 
-// bounded bounds what runs code: how many calls a caller has in flight, how long each may take, and not beyond the end of
-// the server. Clients of the older era do not cancel by hanging up, so nothing else would end a call that nobody waits for.
-func (g guard) bounded(ctx context.Context, method string, req mcp.Request, next mcp.MethodHandler) (mcp.Result, error) {
+// runLimited limits calls of handlers: how many a caller has in flight, and how long each takes, until the server
+// stops at most. Before MCP 2026-07-28, clients do not cancel by hanging up, so nothing else would end such a call.
+func (m middleware) runLimited(
+	ctx context.Context, method string, req mcp.Request, next mcp.MethodHandler,
+) (mcp.Result, error) {
 	caller := req.GetExtra().TokenInfo.UserID
-	if err := g.calls.take(caller); err != nil {
+	if err := m.calls.acquire(caller); err != nil {
 		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: textTooManyCalls}
 	}
-	defer g.calls.give(caller)
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	defer m.calls.release(caller, 1)
+	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
-	defer context.AfterFunc(g.stopped, cancel)()
+	defer context.AfterFunc(m.stopped, cancel)()
 	return next(ctx, method, req)
 }
 
-// filter leaves out of a list what the caller may not use, unless all is to be shown. (The lists of the SDK are made for each
-// request, so taking from them takes from nobody else.)
-func (g guard) filter(req mcp.Request, result mcp.Result) {
-	if g.showAll {
+// filterLists removes from a list what the caller may not use, unless tools.show_all is set. (The SDK makes the
+// lists for each request, so they can be changed.)
+func (m middleware) filterLists(req mcp.Request, result mcp.Result) {
+	if m.showAll {
 		return
 	}
 	id := mcptools.Caller(req)
 	may := func(scopes []string) bool { return len(id.Missing(scopes)) == 0 }
 	switch r := result.(type) {
 	case *mcp.ListToolsResult:
-		r.Tools = kept(r.Tools, func(t *mcp.Tool) bool { return may(g.scopes.tools[t.Name]) })
+		r.Tools = filterList(r.Tools, func(t *mcp.Tool) bool { return may(m.scopes.tools[t.Name]) })
 	case *mcp.ListPromptsResult:
-		r.Prompts = kept(r.Prompts, func(p *mcp.Prompt) bool { return may(g.scopes.prompts[p.Name]) })
+		r.Prompts = filterList(r.Prompts, func(p *mcp.Prompt) bool { return may(m.scopes.prompts[p.Name]) })
 	case *mcp.ListResourcesResult:
-		r.Resources = kept(r.Resources, func(one *mcp.Resource) bool { return may(g.scopes.ofResource(one.URI)) })
+		r.Resources = filterList(r.Resources, func(one *mcp.Resource) bool {
+			return may(m.scopes.ofResource(one.URI))
+		})
 	case *mcp.ListResourceTemplatesResult:
-		r.ResourceTemplates = kept(r.ResourceTemplates, func(one *mcp.ResourceTemplate) bool { return may(g.scopes.ofTemplate(one.URITemplate)) })
+		r.ResourceTemplates = filterList(r.ResourceTemplates, func(one *mcp.ResourceTemplate) bool {
+			return may(m.scopes.ofTemplate(one.URITemplate))
+		})
 	}
 }
 
-// kept returns those that may stay, in a list of its own: never null on the wire.
-func kept[T any](all []T, stays func(T) bool) []T {
+// filterList returns a new list, which is never null in JSON.
+func filterList[T any](all []T, keep func(T) bool) []T {
 	out := make([]T, 0, len(all))
 	for _, one := range all {
-		if stays(one) {
+		if keep(one) {
 			out = append(out, one)
 		}
 	}

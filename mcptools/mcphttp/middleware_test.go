@@ -19,46 +19,36 @@ import (
 func callOf(name string, id *providers.Identity) *mcp.CallToolRequest {
 	req := &mcp.CallToolRequest{Params: &mcp.CallToolParamsRaw{Name: name}, Extra: &mcp.RequestExtra{}}
 	if id != nil {
-		info := id.TokenInfo()
-		req.Extra.TokenInfo = &info
+		req.Extra.TokenInfo = mcptools.TokenInfo(id)
 	}
 	return req
 }
 
-func identity(scopes ...string) *providers.Identity {
-	return &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes}
-}
-
-func tokenInfo(scopes ...string) *auth.TokenInfo {
-	info := identity(scopes...).TokenInfo()
-	return &info
-}
-
 func prompt(name string, scopes ...string) mcp.Request {
-	return &mcp.GetPromptRequest{Params: &mcp.GetPromptParams{Name: name}, Extra: &mcp.RequestExtra{TokenInfo: tokenInfo(scopes...)}}
+	return &mcp.GetPromptRequest{Params: &mcp.GetPromptParams{Name: name}, Extra: &mcp.RequestExtra{TokenInfo: mcptools.TokenInfo(alice(scopes...))}}
 }
 
 func complete(prompt, uri string, scopes ...string) mcp.Request {
 	return &mcp.CompleteRequest{
 		Params: &mcp.CompleteParams{Ref: &mcp.CompleteReference{Name: prompt, URI: uri}},
-		Extra:  &mcp.RequestExtra{TokenInfo: tokenInfo(scopes...)},
+		Extra:  &mcp.RequestExtra{TokenInfo: mcptools.TokenInfo(alice(scopes...))},
 	}
 }
 
 func listen(uri string, scopes ...string) mcp.Request {
 	return &mcp.SubscriptionsListenRequest{
 		Params: &mcp.SubscriptionsListenParams{Notifications: &mcp.NotificationSubscriptions{ResourceSubscriptions: []string{uri}}},
-		Extra:  &mcp.RequestExtra{TokenInfo: tokenInfo(scopes...)},
+		Extra:  &mcp.RequestExtra{TokenInfo: mcptools.TokenInfo(alice(scopes...))},
 	}
 }
 
 func read(uri string, scopes ...string) mcp.Request {
-	return &mcp.ReadResourceRequest{Params: &mcp.ReadResourceParams{URI: uri}, Extra: &mcp.RequestExtra{TokenInfo: tokenInfo(scopes...)}}
+	return &mcp.ReadResourceRequest{Params: &mcp.ReadResourceParams{URI: uri}, Extra: &mcp.RequestExtra{TokenInfo: mcptools.TokenInfo(alice(scopes...))}}
 }
 
 // RS-23: the check that counts looks at what is dispatched, whatever the HTTP layer saw.
 func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
-	g := guard{
+	m := middleware{
 		required: []string{"mcp:use"},
 		scopes: newScopeTable(mcptools.Catalog{
 			Tools:             []mcptools.Tool{{Name: "server_stats", Scopes: []string{"gatehouse:admin"}}, {Name: "whoami"}},
@@ -73,13 +63,13 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 		method  string
 		allowed bool
 	}{
-		"a call with all its scopes":            {callOf("server_stats", identity("mcp:use", "gatehouse:admin")), "tools/call", true},
-		"a call without the tool's scope":       {callOf("server_stats", identity("mcp:use")), "tools/call", false},
-		"a call without the base scope":         {callOf("server_stats", identity("gatehouse:admin")), "tools/call", false},
-		"a tool without scopes of its own":      {callOf("whoami", identity("mcp:use")), "tools/call", true},
-		"a scope in another case":               {callOf("server_stats", identity("mcp:use", "Gatehouse:Admin")), "tools/call", false},
-		"a scope that only begins alike":        {callOf("server_stats", identity("mcp:use", "gatehouse:administrator")), "tools/call", false},
-		"scopes joined by a comma":              {callOf("server_stats", identity("mcp:use,gatehouse:admin")), "tools/call", false},
+		"a call with all its scopes":            {callOf("server_stats", alice("mcp:use", "gatehouse:admin")), "tools/call", true},
+		"a call without the tool's scope":       {callOf("server_stats", alice("mcp:use")), "tools/call", false},
+		"a call without the base scope":         {callOf("server_stats", alice("gatehouse:admin")), "tools/call", false},
+		"a tool without scopes of its own":      {callOf("whoami", alice("mcp:use")), "tools/call", true},
+		"a scope in another case":               {callOf("server_stats", alice("mcp:use", "Gatehouse:Admin")), "tools/call", false},
+		"a scope that only begins alike":        {callOf("server_stats", alice("mcp:use", "gatehouse:administrator")), "tools/call", false},
+		"scopes joined by a comma":              {callOf("server_stats", alice("mcp:use,gatehouse:admin")), "tools/call", false},
 		"nobody":                                {callOf("whoami", nil), "tools/call", false},
 		"a prompt with its scope":               {prompt("plan", "mcp:use", "plan:read"), "prompts/get", true},
 		"a prompt without its scope":            {prompt("plan", "mcp:use"), "prompts/get", false},
@@ -93,14 +83,14 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 		"a completion without its scope":        {complete("plan", "", "mcp:use"), "completion/complete", false},
 		"a completion of a template, without":   {complete("", "secret://{id}", "mcp:use"), "completion/complete", false},
 		"a completion of a resource, without":   {complete("", "doc://a", "mcp:use"), "completion/complete", false},
-		"a list with the base scope":            {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: tokenInfo("mcp:use")}}, "tools/list", true},
-		"a list without the base scope":         {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: tokenInfo()}}, "tools/list", false},
+		"a list with the base scope":            {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: mcptools.TokenInfo(alice("mcp:use"))}}, "tools/list", true},
+		"a list without the base scope":         {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: mcptools.TokenInfo(alice())}}, "tools/list", false},
 		"token information that is not from us": {&mcp.ListToolsRequest{Extra: &mcp.RequestExtra{TokenInfo: &auth.TokenInfo{Scopes: []string{"mcp:use"}}}}, "tools/list", false},
 		"a request without anything":            {&mcp.ListToolsRequest{}, "tools/list", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reached := false
-			handler := g.around(func(context.Context, string, mcp.Request) (mcp.Result, error) {
+			handler := m.wrap(func(context.Context, string, mcp.Request) (mcp.Result, error) {
 				reached = true
 				return &mcp.CallToolResult{}, nil
 			})
@@ -114,9 +104,9 @@ func TestTheGuardChecksScopesOnWhatIsDispatched(t *testing.T) {
 
 func TestAPanickingHandlerIsAnErrorAndItsStackStaysInTheLog(t *testing.T) {
 	var log bytes.Buffer
-	g := guard{logger: slog.New(slog.NewTextHandler(&log, nil))}
-	handler := g.around(func(context.Context, string, mcp.Request) (mcp.Result, error) { panic("the secret is 42") })
-	_, err := handler(context.Background(), "tools/list", callOf("whoami", identity()))
+	m := middleware{logger: slog.New(slog.NewTextHandler(&log, nil))}
+	handler := m.wrap(func(context.Context, string, mcp.Request) (mcp.Result, error) { panic("the secret is 42") })
+	_, err := handler(context.Background(), "tools/list", callOf("whoami", alice()))
 	if err == nil || strings.Contains(err.Error(), "42") {
 		t.Errorf("the caller gets %v", err)
 	}
@@ -155,9 +145,9 @@ func TestListsOfEveryKindAreFiltered(t *testing.T) {
 				showAll bool
 				want    int
 			}{{nil, false, 1}, {[]string{"more"}, false, 2}, {nil, true, 2}} {
-				g := guard{scopes: table, showAll: one.showAll}
-				list := g.around(func(context.Context, string, mcp.Request) (mcp.Result, error) { return c.all(), nil })
-				result, err := list(context.Background(), name, callOf("", identity(one.scopes...)))
+				m := middleware{scopes: table, showAll: one.showAll}
+				list := m.wrap(func(context.Context, string, mcp.Request) (mcp.Result, error) { return c.all(), nil })
+				result, err := list(context.Background(), name, callOf("", alice(one.scopes...)))
 				if err != nil || c.counted(result) != one.want {
 					t.Errorf("scopes %v, all shown %v: %d entries, %v; want %d", one.scopes, one.showAll, c.counted(result), err, one.want)
 				}
@@ -201,7 +191,7 @@ func TestAResultThatBreaksItsSchemaStaysInside(t *testing.T) {
 	})
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		var log bytes.Buffer
-		h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{odd}}, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{odd}}, func(cfg *Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 		s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 		_, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "odd"})
 		if err == nil || !strings.Contains(err.Error(), "internal error") || strings.Contains(err.Error(), "42") {

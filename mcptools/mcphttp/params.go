@@ -8,32 +8,32 @@ import (
 	segmentio "github.com/segmentio/encoding/json"
 )
 
-// usualParamsBytes is a length of params that nearly all messages stay below.
-const usualParamsBytes = 4 << 10
+// uncheckedParamsBytes is the length up to which params are not decoded for a check. Nearly all are shorter.
+const uncheckedParamsBytes = 4 << 10
 
-// maxOtherParamsBytes bounds the params of methods that are not known to take much.
+// maxOtherParamsBytes bounds the params of methods that have no large ones.
 const maxOtherParamsBytes = 16 << 10
 
-var errUndecodable = errors.New("params are not what the method takes")
+var errInvalidParams = errors.New("params are not what the method takes")
 
-// checkLargeParams looks at params that are longer than usual, before the SDK does. The error that the SDK makes of
-// params that it cannot decode quotes them, at up to five times their length.
-func (m *message) checkLargeParams() *refusal {
+// checkLargeParams checks long params before the SDK decodes them. The error of the SDK for params that it cannot
+// decode quotes them, at up to five times their length.
+func (m *message) checkLargeParams() *rpcError {
 	switch {
-	case len(m.params) <= usualParamsBytes:
+	case len(m.params) <= uncheckedParamsBytes:
 		return nil
 	case len(m.params) > maxOtherParamsBytes && !takesLargeParams(m.method):
-		return bodyTooLarge(m.id, "params are too large")
+		return errTooLarge(m.id, "params are too large")
 	}
 	return m.checkDecodable()
 }
 
-// checkDecodable refuses params that the SDK could not decode.
-func (m *message) checkDecodable() *refusal {
+// checkDecodable rejects params that the SDK cannot decode.
+func (m *message) checkDecodable() *rpcError {
 	if m.params == nil || isDecodable(m.method, m.params) {
 		return nil
 	}
-	return malformed(m.id, codeInvalidParams, errUndecodable.Error())
+	return errMalformed(m.id, codeInvalidParams, errInvalidParams.Error())
 }
 
 func takesLargeParams(method string) bool {
@@ -44,18 +44,18 @@ func takesLargeParams(method string) bool {
 	return false
 }
 
-// isDecodable reports whether the SDK can decode the params of a request. It looks at nothing for methods whose params
-// the SDK does not decode, or that have no member besides _meta.
+// isDecodable reports whether the SDK can decode the params of a request. It is true for methods whose params the
+// SDK does not decode, or that have no member besides _meta.
 func isDecodable(method string, params json.RawMessage) bool {
-	into := paramsFor(method)
-	if into == nil {
+	target := paramsFor(method)
+	if target == nil {
 		return true
 	}
-	_, err := segmentio.Parse(params, into, segmentio.DontMatchCaseInsensitiveStructFields)
+	_, err := segmentio.Parse(params, target, segmentio.DontMatchCaseInsensitiveStructFields)
 	return err == nil
 }
 
-// paramsFor returns what the SDK decodes the params of a method into.
+// paramsFor returns the type into which the SDK decodes the params of a method.
 func paramsFor(method string) any {
 	switch method {
 	case methodCallTool:

@@ -5,59 +5,65 @@ import (
 	"sync"
 )
 
-// Why something was not granted. Too many of one's own is for the caller to mend, too many in all is not.
+// The limits that a request can exceed.
 var (
-	errTooManyOfYours = errors.New("too many of one caller")
-	errTooManyInAll   = errors.New("too many in all")
+	errUserLimit  = errors.New("the limit of one caller is reached")
+	errTotalLimit = errors.New("the limit of all callers is reached")
 )
 
-// quota bounds how many of something exist at once, for each caller and in all.
+// quota bounds a number of calls, streams or bytes, for each caller and in total. It is safe for concurrent use.
 type quota struct {
-	perUser, inAll int
+	maxPerUser, maxTotal int
 
 	mu    sync.Mutex
 	users map[string]int
 	total int
 }
 
-func newQuota(perUser, inAll int) *quota {
-	return &quota{perUser: perUser, inAll: inAll, users: map[string]int{}}
+func newQuota(maxPerUser, maxTotal int) *quota {
+	return &quota{maxPerUser: maxPerUser, maxTotal: maxTotal, users: map[string]int{}}
 }
 
-// take grants one more to user, or says why not. What was taken must be given back.
-func (q *quota) take(user string) error {
+// acquire adds one for user. The error is errUserLimit or errTotalLimit. The caller must release it.
+func (q *quota) acquire(user string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if err := exceeded(q.users[user], q.perUser, q.total, q.inAll); err != nil {
+	if err := q.exceeded(user); err != nil {
 		return err
 	}
-	q.users[user]++
-	q.total++
+	q.add(user, 1)
 	return nil
 }
 
-func (q *quota) give(user string) {
+// release gives n back.
+func (q *quota) release(user string, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.total--
-	if q.users[user]--; q.users[user] <= 0 {
+	q.add(user, -n)
+}
+
+// add changes the number of user; mu must be held.
+func (q *quota) add(user string, n int) {
+	q.total += n
+	if q.users[user] += n; q.users[user] <= 0 {
 		delete(q.users, user)
 	}
 }
 
-// full reports whether take would fail, and why.
+// full returns the error that acquire would return.
 func (q *quota) full(user string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return exceeded(q.users[user], q.perUser, q.total, q.inAll)
+	return q.exceeded(user)
 }
 
-func exceeded(ofUser, perUser, total, inAll int) error {
+// exceeded returns the error of acquire; mu must be held.
+func (q *quota) exceeded(user string) error {
 	switch {
-	case ofUser >= perUser:
-		return errTooManyOfYours
-	case total >= inAll:
-		return errTooManyInAll
+	case q.users[user] >= q.maxPerUser:
+		return errUserLimit
+	case q.total >= q.maxTotal:
+		return errTotalLimit
 	}
 	return nil
 }

@@ -16,13 +16,13 @@ func TestAQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"take": func(t *rapid.T) {
 				who := user.Draw(t, "who")
-				err := q.take(who)
+				err := q.acquire(who)
 				want := error(nil)
 				switch {
 				case held[who] >= perUser:
-					want = errTooManyOfYours
+					want = errUserLimit
 				case total >= inAll:
-					want = errTooManyInAll
+					want = errTotalLimit
 				}
 				if err != want {
 					t.Fatalf("%s holds %d of %d, %d of %d in all: got %v, want %v", who, held[who], perUser, total, inAll, err, want)
@@ -37,7 +37,7 @@ func TestAQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 				if held[who] == 0 {
 					t.Skip("nothing to give back")
 				}
-				q.give(who)
+				q.release(who, 1)
 				held[who]--
 				total--
 			},

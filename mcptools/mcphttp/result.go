@@ -2,6 +2,7 @@ package mcphttp
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,14 +16,60 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// noteOperation tells the log line of r what r asks for.
-func noteOperation(r *http.Request, m message) {
-	o := providers.Operation{Method: shortened(m.method), ProtocolVersion: r.Header.Get(versionHeader)}
+// Recorder receives what the endpoint knows of a request, for the access log and the metrics. Its methods are called
+// with the context of the request, from the goroutine that writes the response.
+type Recorder interface {
+	// RecordOperation is called when the message has been parsed, and before that with an empty method.
+	RecordOperation(context.Context, Operation)
+	// RecordResult is called before the end of a request that failed. Empty fields change nothing.
+	RecordResult(context.Context, Result)
+}
+
+// Operation is what a request does. All of it comes from the client.
+type Operation struct {
+	// Method is the JSON-RPC method; empty if the message could not be parsed.
+	Method string
+	// Tool is the name in tools/call, and Prompt that in prompts/get; empty for every other method.
+	Tool, Prompt string
+	// ProtocolVersion is the MCP version that the request names.
+	ProtocolVersion string
+}
+
+// Result is how a request ended, where the HTTP status does not show it.
+type Result struct {
+	// Outcome is empty if the status determines it.
+	Outcome Outcome
+	Reason  providers.Reason
+	// Detail explains the reason. Of the request it quotes names at most.
+	Detail string
+}
+
+// Outcome classifies the end of a request.
+type Outcome string
+
+// All outcomes that this package reports.
+const (
+	OutcomeToolError Outcome = "tool_error" // a tool result with isError
+	OutcomeInvalid   Outcome = "invalid"    // a malformed request, or one for something unknown
+	OutcomeDenied    Outcome = "denied"     // a missing scope
+	OutcomeLimited   Outcome = "limited"    // a limit; the client may retry later
+	OutcomeError     Outcome = "error"      // a failure of the server or of a handler
+)
+
+// discard is a Recorder that records nothing.
+type discard struct{}
+
+func (discard) RecordOperation(context.Context, Operation) {}
+func (discard) RecordResult(context.Context, Result)       {}
+
+// recordOperation records what r does.
+func (h *Handler) recordOperation(r *http.Request, m message) {
+	o := Operation{Method: shorten(m.method), ProtocolVersion: r.Header.Get(versionHeader)}
 	switch m.method {
 	case methodCallTool:
-		o.Tool = shortened(m.name)
+		o.Tool = shorten(m.name)
 	case methodGetPrompt:
-		o.Prompt = shortened(m.name)
+		o.Prompt = shorten(m.name)
 	case methodInitialize:
 		var version [1]json.RawMessage
 		if o.ProtocolVersion == "" && rawjson.Members(m.params, version[:], "protocolVersion") == nil {
@@ -32,115 +79,97 @@ func noteOperation(r *http.Request, m message) {
 	if o.ProtocolVersion == "" {
 		o.ProtocolVersion, _ = rawjson.Text(m.version)
 	}
-	o.ProtocolVersion = shortened(o.ProtocolVersion)
-	providers.NoteOperation(r.Context(), o)
+	o.ProtocolVersion = shorten(o.ProtocolVersion)
+	h.recorder.RecordOperation(r.Context(), o)
 }
 
-// maxNoted is how much of a name a request's log line could show. The rest need not stay in memory with the
+// maxRecordedName bounds the names in an [Operation], in bytes, so that a long one does not stay in memory with the
 // request.
-const maxNoted = 256
+const maxRecordedName = 256
 
-// maxPanic is how much the log says of a panic or of a broken promise of a tool, in bytes. Either may quote
-// the request.
-const maxPanic = 1_000
+// maxLoggedError bounds the text of a panic or of an invalid result in the log, in bytes. Both may quote the request.
+const maxLoggedError = 1_000
 
-func shortened(s string) string {
-	if len(s) <= maxNoted {
+func shorten(s string) string {
+	if len(s) <= maxRecordedName {
 		return s
 	}
-	return strings.Clone(s[:maxNoted])
+	return strings.Clone(s[:maxRecordedName])
 }
 
-// verdict is what the log line of a request says of the response to it, where the status does not. The zero
-// value says nothing.
-type verdict struct {
-	outcome providers.RequestOutcome
-	reason  providers.Reason
-	detail  string
-}
-
-// note tells it to a request's noter, if there is one.
-func (v verdict) note(to providers.Noter) {
-	if v.reason != "" && to != nil {
-		to.Note(v.reason)
-	}
-	if to, ok := to.(providers.OperationNoter); ok && v.outcome != "" {
-		to.NoteOutcome(v.outcome)
-		to.NoteDetail(v.detail)
-	}
-}
-
-// The texts of this package's own refusals where only a JSON-RPC error can be returned. The verdict tells
-// them by their text.
+// Texts of this package's own errors where only a JSON-RPC error can be returned. resultOf identifies them by the
+// text.
 const (
 	textScopeMissing = "insufficient scope"
 	textTooManyCalls = "too many calls in flight; try again later"
+	textNoResource   = "there is no such resource"
 )
 
-// verdictOn judges a response to a request of the method.
-func verdictOn(method string, response *jsonrpc.Response) verdict {
+// resultOf classifies a response to a request of the method.
+func resultOf(method string, response *jsonrpc.Response) Result {
 	if response.Error == nil {
 		if method == methodCallTool && isToolError(response.Result) {
-			return verdict{outcome: providers.OutcomeToolError}
+			return Result{Outcome: OutcomeToolError}
 		}
-		return verdict{}
+		return Result{}
 	}
 	failure, ok := errors.AsType[*jsonrpc.Error](response.Error)
 	if !ok {
-		return verdict{outcome: providers.OutcomeError, reason: providers.InternalError}
+		return Result{Outcome: OutcomeError, Reason: providers.ReasonInternalError}
 	}
-	v := verdict{outcome: providers.OutcomeInvalid, detail: fmt.Sprintf("JSON-RPC error %d", failure.Code)}
-	if words := wordsOf(method, failure.Message); words != "" {
-		v.detail += ": " + words
+	result := Result{Outcome: OutcomeInvalid, Detail: fmt.Sprintf("JSON-RPC error %d", failure.Code)}
+	if text := safeDetail(method, failure.Message); text != "" {
+		result.Detail += ": " + text
 	}
 	switch failure.Code {
 	case jsonrpc.CodeParseError, jsonrpc.CodeInvalidRequest:
-		v.reason = providers.MessageMalformed
+		result.Reason = ReasonMessageMalformed
 	case jsonrpc.CodeMethodNotFound:
-		v.reason = providers.MethodUnknown
+		result.Reason = ReasonMethodUnknown
 	case jsonrpc.CodeInvalidParams:
-		v.reason = providers.ParamsInvalid
+		result.Reason = ReasonParamsInvalid
 	case mcp.CodeHeaderMismatch:
-		v.reason = providers.HeaderMismatch
+		result.Reason = ReasonHeaderMismatch
 	case mcp.CodeMissingRequiredClientCapabilities:
-		v.reason = providers.CapabilityMissing
+		result.Reason = ReasonCapabilityMissing
 	case mcp.CodeUnsupportedProtocolVersion:
-		v.reason = providers.VersionUnsupported
+		result.Reason = ReasonVersionUnsupported
 	case jsonrpc.CodeInternalError:
-		v.outcome, v.reason = providers.OutcomeError, providers.InternalError
-	default: // a tool, prompt or resource gave it
-		v.outcome = providers.OutcomeError
+		result.Outcome, result.Reason = OutcomeError, providers.ReasonInternalError
+	default: // from a handler of a tool, prompt or resource
+		result.Outcome = OutcomeError
 	}
 	switch {
 	case strings.HasPrefix(failure.Message, textScopeMissing):
-		v.outcome, v.reason = providers.OutcomeDenied, providers.InsufficientScope
+		result.Outcome, result.Reason = OutcomeDenied, providers.ReasonInsufficientScope
 	case failure.Message == textTooManyCalls:
-		v.outcome, v.reason = providers.OutcomeLimited, providers.TooManyCalls
+		result.Outcome, result.Reason = OutcomeLimited, ReasonTooManyCalls
 	}
-	return v
+	return result
 }
 
-// isToolError reports whether the result of a call says that the tool failed. Only a result that could is
-// read.
+// isToolError reports whether the result of a call has isError. Only a result that contains the text is parsed.
 func isToolError(result []byte) bool {
 	if !bytes.Contains(result, []byte(`"isError":true`)) {
-		return false // as nearly all
+		return false
 	}
 	var isError [1]json.RawMessage
 	return rawjson.Members(result, isError[:], "isError") == nil && string(isError[0]) == "true"
 }
 
-// wordsOf returns what of an error's message may stand in the log: the SDK's own words, up to where they
-// begin to quote the request. A handler of a tool, prompt or resource may have put anything into its message.
-func wordsOf(method, message string) string {
-	if runsCode(method) {
-		for _, words := range []string{"unknown tool", "unknown prompt", "Resource not found", "there is no such resource", textScopeMissing, textTooManyCalls} {
-			if strings.HasPrefix(message, words) {
-				return words
+// safeDetail returns the part of an error message that may be logged: the SDK's own words, up to where they start to
+// quote the request. A handler of a tool, prompt or resource may put anything into its message.
+func safeDetail(method, message string) string {
+	if invokesHandler(method) {
+		for _, text := range []string{
+			"unknown tool", "unknown prompt", "Resource not found", textNoResource, textScopeMissing, textTooManyCalls,
+		} {
+			if strings.HasPrefix(message, text) {
+				return text
 			}
 		}
 		return ""
 	}
-	words, _, _ := strings.Cut(message, `"`)
-	return providers.Printable(strings.TrimRight(strings.TrimSpace(words), " :"), maxNoted)
+	text, _, _ := strings.Cut(message, `"`)
+	return providers.Printable(strings.TrimRight(strings.TrimSpace(text), " :"), maxRecordedName)
 }

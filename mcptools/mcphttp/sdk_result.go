@@ -11,90 +11,89 @@ import (
 	"gatehouse/providers"
 )
 
-// explained notes a reason and a detail for what the SDK's handler refuses by itself, and how a request ended
-// that it served. method is one that such requests have; empty if they run no code of a tool, prompt or
-// resource.
-func explained(method string, sdk http.Handler) http.Handler {
+// recordSDKResult records how a request ended that the SDK's handler served or rejected. method is a method that such
+// requests have, and empty if they invoke no handler of the catalog.
+func (h *Handler) recordSDKResult(method string, sdk http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		e := &explainer{ResponseWriter: w, method: method, takesBoth: acceptsBoth(r.Header)}
-		sdk.ServeHTTP(e, r)
-		noter, _ := r.Context().Value(providers.NoterKey{}).(providers.Noter)
-		e.verdict().note(noter)
+		observed := &resultWriter{ResponseWriter: w, method: method, acceptsBoth: acceptsBoth(r.Header)}
+		sdk.ServeHTTP(observed, r)
+		h.recorder.RecordResult(r.Context(), observed.result())
 	})
 }
 
-// explainer is a response writer that reads what the SDK answers. The SDK may write from another goroutine.
-type explainer struct {
+// resultWriter is a response writer that reads what the SDK writes. The SDK may write from another goroutine.
+type resultWriter struct {
 	http.ResponseWriter
-	method    string
-	takesBoth bool // forms of an answer
+	method      string
+	acceptsBoth bool // of the request
 
-	mu     sync.Mutex
-	status int
-	told   verdict // of a JSON-RPC response
-	text   string  // the beginning of an answer that is no JSON-RPC
+	mu       sync.Mutex
+	status   int
+	response Result // of a JSON-RPC response
+	text     string // the start of a plain-text response
 }
 
 // Unwrap lets http.ResponseController find the connection.
-func (e *explainer) Unwrap() http.ResponseWriter { return e.ResponseWriter }
+func (w *resultWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
-func (e *explainer) WriteHeader(status int) {
-	e.mu.Lock()
-	e.status = status
-	e.mu.Unlock()
-	e.ResponseWriter.WriteHeader(status)
+func (w *resultWriter) WriteHeader(status int) {
+	w.mu.Lock()
+	w.status = status
+	w.mu.Unlock()
+	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write implements http.ResponseWriter. The SDK writes a message in one piece.
-func (e *explainer) Write(p []byte) (int, error) {
-	e.mu.Lock()
-	e.read(p)
-	e.mu.Unlock()
-	return e.ResponseWriter.Write(p)
+// Write implements http.ResponseWriter. The SDK writes a message in one call.
+func (w *resultWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	w.observe(p)
+	w.mu.Unlock()
+	return w.ResponseWriter.Write(p)
 }
 
-func (e *explainer) read(p []byte) {
-	if e.told.outcome != "" {
+func (w *resultWriter) observe(p []byte) {
+	if w.response.Outcome != "" {
 		return
 	}
-	if e.status >= http.StatusBadRequest && e.text == "" && strings.HasPrefix(e.ResponseWriter.Header().Get("Content-Type"), "text/plain") {
-		e.text = string(p[:min(len(p), maxNoted)])
+	isText := strings.HasPrefix(w.ResponseWriter.Header().Get("Content-Type"), "text/plain")
+	if w.status >= http.StatusBadRequest && w.text == "" && isText {
+		w.text = string(p[:min(len(p), maxRecordedName)])
 		return
 	}
 	if !bytes.Contains(p, []byte(`"error":{`)) && !bytes.Contains(p, []byte(`"isError":true`)) {
-		return // as nearly all
+		return // no failure; only others are parsed
 	}
 	if _, event, isEvent := bytes.Cut(p, []byte("data: ")); isEvent && bytes.HasPrefix(p, []byte("event: ")) {
 		p = event
 	}
-	message, err := jsonrpc.DecodeMessage(bytes.TrimSpace(p))
-	if response, ok := message.(*jsonrpc.Response); ok && err == nil {
-		e.told = verdictOn(e.method, response)
+	m, err := jsonrpc.DecodeMessage(bytes.TrimSpace(p))
+	if response, ok := m.(*jsonrpc.Response); ok && err == nil {
+		w.response = resultOf(w.method, response)
 	}
 }
 
-// verdict is that on the whole answer.
-func (e *explainer) verdict() verdict {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.told.outcome != "" || e.status < http.StatusBadRequest {
-		return e.told
+// result classifies the whole response.
+func (w *resultWriter) result() Result {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.response.Outcome != "" || w.status < http.StatusBadRequest {
+		return w.response
 	}
-	v := verdict{outcome: providers.OutcomeInvalid, reason: providers.MessageMalformed, detail: wordsOf("", e.text)}
+	result := Result{Outcome: OutcomeInvalid, Reason: ReasonMessageMalformed, Detail: safeDetail("", w.text)}
 	switch {
-	case e.status == http.StatusMethodNotAllowed:
-		v.reason = providers.HTTPMethodRefused
-	case e.status == http.StatusUnsupportedMediaType, e.status == http.StatusBadRequest && !e.takesBoth:
-		v.reason = providers.MediaTypeRefused
-	case e.status == http.StatusRequestEntityTooLarge:
-		v.reason = providers.BodyTooLarge
-	case strings.Contains(e.text, "nsupported protocol version"):
-		v.reason = providers.VersionUnsupported
-	case strings.HasSuffix(strings.TrimSpace(e.text), "unsupported"):
-		v.reason = providers.MethodUnknown
-	case e.status >= http.StatusInternalServerError:
-		v.outcome, v.reason = providers.OutcomeError, providers.InternalError
+	case w.status == http.StatusMethodNotAllowed:
+		result.Reason = ReasonHTTPMethodRefused
+	case w.status == http.StatusUnsupportedMediaType, w.status == http.StatusBadRequest && !w.acceptsBoth:
+		result.Reason = ReasonMediaTypeRefused
+	case w.status == http.StatusRequestEntityTooLarge:
+		result.Reason = ReasonBodyTooLarge
+	case strings.Contains(w.text, "nsupported protocol version"):
+		result.Reason = ReasonVersionUnsupported
+	case strings.HasSuffix(strings.TrimSpace(w.text), "unsupported"):
+		result.Reason = ReasonMethodUnknown
+	case w.status >= http.StatusInternalServerError:
+		result.Outcome, result.Reason = OutcomeError, providers.ReasonInternalError
 	}
-	return v
+	return result
 }

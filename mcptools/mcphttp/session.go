@@ -12,16 +12,16 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// session is one session of the older era, as a connection between HTTP and the SDK's server: what the client posts goes in by
-// Read, and what the server says comes out by Write and finds the answer that it belongs to. It is ours rather than the SDK's for
-// what a call in it costs, as with [direct], and because it need not keep the request that opened it: neither the token in
-// memory, nor an identity that a tool could take for its caller's.
+// session is one session of MCP 2025-11-25 or older, as a connection between HTTP and the SDK's server: Read returns
+// what the client posts, and Write passes what the server sends to the reply that it belongs to. It replaces the SDK's
+// transport because of the cost of a call, as [statelessConn] does, and because it does not retain the request that
+// opened the session: neither the token, nor an identity that a tool could mistake for its caller's.
 type session struct {
-	id, owner string
-	table     *sessions
-	patience  time.Duration // how long it may be idle
-	incoming  chan jsonrpc.Message
-	over      chan struct{}
+	id, owner   string
+	table       *sessionTable
+	idleTimeout time.Duration
+	incoming    chan jsonrpc.Message
+	done        chan struct{}
 
 	// The mutex of the table guards these.
 	use  usage
@@ -29,13 +29,16 @@ type session struct {
 
 	mu        sync.Mutex
 	ended     bool
-	exchanges []*exchange // that have no response yet
-	standing  *standing   // the stream for what belongs to no request; nil if the client holds none
+	exchanges []*exchange       // without a response
+	stream    *standaloneStream // nil if the client has none open
 }
 
-func newSession(owner string, table *sessions, patience time.Duration) *session {
-	s := &session{id: rand.Text(), owner: owner, table: table, patience: patience, incoming: make(chan jsonrpc.Message), over: make(chan struct{})}
-	s.idle = time.AfterFunc(patience, s.end)
+func newSession(owner string, table *sessionTable, idleTimeout time.Duration) *session {
+	s := &session{
+		id: rand.Text(), owner: owner, table: table, idleTimeout: idleTimeout,
+		incoming: make(chan jsonrpc.Message), done: make(chan struct{}),
+	}
+	s.idle = time.AfterFunc(idleTimeout, s.end)
 	return s
 }
 
@@ -50,42 +53,43 @@ func (s *session) Read(context.Context) (jsonrpc.Message, error) {
 	select {
 	case message := <-s.incoming:
 		return message, nil
-	case <-s.over:
+	case <-s.done:
 		return nil, io.EOF
 	}
 }
 
-// Write implements mcp.Connection. A response goes where its request came from, and what is said while a request is being worked on
-// goes there too, or nowhere. All else goes to the standing stream (MCP 2025-11-25, transports).
+// Write implements mcp.Connection. A response goes to the reply of its request, and a message that is sent while a
+// request is handled goes there too, or nowhere. All others go to the standalone stream (MCP 2025-11-25, Transports).
 func (s *session) Write(ctx context.Context, message jsonrpc.Message) error {
 	if response, ok := message.(*jsonrpc.Response); ok {
-		e := s.awaiting(response.ID)
+		e := s.takeExchange(response.ID)
 		if e == nil {
-			return errNotSent
+			return errNoReceiver
 		}
 		if e.orphaned {
-			s.table.orphan(s, -1)
+			s.table.addOrphans(s, -1)
 		}
-		defer e.forget()
+		defer e.release()
 		return e.send(message)
 	}
-	if call := callIn(ctx); call != nil {
-		if e := s.of(call); e != nil {
+	if call := callFrom(ctx); call != nil {
+		if e := s.find(call); e != nil {
 			return e.send(message)
 		}
-		return errNotSent
+		return errNoReceiver
 	}
 	s.mu.Lock()
-	stream := s.standing
+	stream := s.stream
 	s.mu.Unlock()
 	if stream == nil {
-		return errNotSent
+		return errNoReceiver
 	}
 	return stream.send(message)
 }
 
-// awaiting returns the exchange that waits for the response with this id, and does not keep it any longer: the id may be used again.
-func (s *session) awaiting(id jsonrpc.ID) *exchange {
+// takeExchange removes and returns the exchange that waits for the response with this id, which can then be used
+// again. It returns nil if there is none.
+func (s *session) takeExchange(id jsonrpc.ID) *exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.IndexFunc(s.exchanges, func(e *exchange) bool { return e.request.ID == id })
@@ -97,8 +101,8 @@ func (s *session) awaiting(id jsonrpc.ID) *exchange {
 	return e
 }
 
-// of returns the exchange of a request that has no response yet.
-func (s *session) of(call *mcp.RequestExtra) *exchange {
+// find returns the exchange of a request without a response, by its extra.
+func (s *session) find(call *mcp.RequestExtra) *exchange {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.exchanges {
@@ -109,13 +113,13 @@ func (s *session) of(call *mcp.RequestExtra) *exchange {
 	return nil
 }
 
-// end ends the session at once, and what is in flight in it.
+// end ends the session at once, and cancels what is in flight in it.
 func (s *session) end() {
 	s.mu.Lock()
 	first := !s.ended
 	if first {
 		s.ended = true
-		close(s.over)
+		close(s.done)
 	}
 	s.mu.Unlock()
 	if first {
@@ -124,7 +128,7 @@ func (s *session) end() {
 }
 
 // Close implements mcp.Connection. The SDK calls it when the session has ended and no call of it runs any more. Calls
-// that went on until then have no response.
+// that ran until then have no response.
 func (s *session) Close() error {
 	s.end()
 	s.mu.Lock()
@@ -132,65 +136,58 @@ func (s *session) Close() error {
 	s.exchanges = nil
 	s.mu.Unlock()
 	for _, e := range exchanges {
-		e.forget()
+		e.release()
 	}
 	return nil
 }
 
-// deliver hands a message to the server, and reports whether the session still is.
+// deliver passes a message to the server. It reports false if the session has ended.
 func (s *session) deliver(message jsonrpc.Message) bool {
 	select {
 	case s.incoming <- message:
 		return true
-	case <-s.over:
+	case <-s.done:
 		return false
 	}
 }
 
-// busy says that a POST has begun; the session is not idle until done is called.
-func (s *session) busy() (done func()) {
-	s.table.begin(s)
-	return s.unbusy
-}
-
-func (s *session) unbusy() { s.table.end(s) }
-
-// abandon says that the client of e hung up. The session is not idle before e has its response: the call goes
-// on.
-func (s *session) abandon(e *exchange) {
+// orphan marks the call of e, whose client hung up: the call continues, and the session is not idle before its
+// response.
+func (s *session) orphan(e *exchange) {
 	s.mu.Lock()
-	goesOn := slices.Contains(s.exchanges, e)
-	if goesOn {
+	continues := slices.Contains(s.exchanges, e)
+	if continues {
 		e.orphaned = true
 	}
 	s.mu.Unlock()
-	if goesOn {
-		s.table.orphan(s, 1)
+	if continues {
+		s.table.addOrphans(s, 1)
 	}
 }
 
-// busyUntil says when the calls in flight and the standing stream must be over, if a call may take
-// callTimeout. It is the zero time if there is neither.
+// busyUntil returns when the calls in flight and the standalone stream end at the latest, if a call takes callTimeout
+// at most. It is the zero time if there is neither.
 func (s *session) busyUntil(callTimeout time.Duration) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var until time.Time
 	for _, e := range s.exchanges {
-		if end := e.began.Add(callTimeout); end.After(until) {
+		if end := e.started.Add(callTimeout); end.After(until) {
 			until = end
 		}
 	}
-	if s.standing != nil && s.standing.until.After(until) {
-		until = s.standing.until
+	if s.stream != nil && s.stream.expiry.After(until) {
+		until = s.stream.expiry
 	}
 	return until
 }
 
-// expect keeps e until its response comes, or says that a request with its id is in flight.
-func (s *session) expect(e *exchange) (fresh bool) {
+// register adds e until it has its response. It reports false if a request with the same id is in flight.
+func (s *session) register(e *exchange) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.ContainsFunc(s.exchanges, func(other *exchange) bool { return other.request.ID == e.request.ID }) {
+	hasSameID := func(other *exchange) bool { return other.request.ID == e.request.ID }
+	if slices.ContainsFunc(s.exchanges, hasSameID) {
 		return false
 	}
 	s.exchanges = append(s.exchanges, e)

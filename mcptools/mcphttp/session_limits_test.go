@@ -14,12 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 )
 
 // A session that did not come about takes no place, and its id is told to nobody.
@@ -56,7 +54,7 @@ func TestASessionIsNotIdleWhileSomebodyWaitsForACall(t *testing.T) {
 		}
 		return text("done"), nil, ctx.Err()
 	})
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{slow}}, func(o *Options) { o.Settings.SessionTimeout = 300 * time.Millisecond })
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{slow}}, func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: opened(t, url)}
 	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in)
@@ -77,7 +75,7 @@ func TestASessionIsNotIdleWhileSomebodyWaitsForACall(t *testing.T) {
 
 // Many clients that call, hang up, listen, and end their sessions in the middle of it all.
 func TestASessionSurvivesClientsOfEveryTemper(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet(), reporting()}}, func(o *Options) { o.Settings.MaxSessionsPerUser = 100 })
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet(), reporting()}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 100 })
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	defer transport.CloseIdleConnections()
@@ -172,19 +170,19 @@ func (u *blocked) Write(p []byte) (int, error) {
 
 // Whoever tells all sessions something does not wait for one of them.
 func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
-	h := handlerOf(changing(), func(o *Options) { o.Settings.MaxSessionsPerUser, o.Settings.MaxStreamsPerUser = 10, 10 })
+	h := handlerOf(changing(), func(cfg *Config) { cfg.Settings.MaxSessionsPerUser, cfg.Settings.MaxStreamsPerUser = 10, 10 })
 	url := serve(t, h, time.Now().Add(time.Hour))
-	deaf := h.sessions.of(opened(t, url), "http://issuer|alice")
+	deaf := h.sessions.lookup(opened(t, url), "http://issuer|alice")
 	stream := &blocked{make(http.Header), make(chan struct{}), make(chan struct{})}
 	ended := make(chan struct{})
-	st := newStanding(stream, time.Now().Add(time.Hour))
-	if refused := deaf.stand(st, h.streams); refused != nil {
-		t.Fatalf("the stream is refused: %s", refused.text)
+	st := newStandaloneStream(stream, time.Now().Add(time.Hour))
+	if rpcErr := deaf.attach(st, h.streams); rpcErr != nil {
+		t.Fatalf("the stream is rejected: %s", rpcErr.text)
 	}
 	go func() {
 		defer close(ended)
-		deaf.hold(context.Background(), st, time.Hour, 0)
-		deaf.fall(st, h.streams)
+		deaf.serveStream(context.Background(), st, time.Hour, 0)
+		deaf.detachStream(st, h.streams)
 	}()
 	<-stream.begun
 	told := make(chan struct{}, 1)
@@ -206,7 +204,7 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 	// And the one who does not read is given up instead of kept supplied.
 	news := &jsonrpc.Request{Method: "notifications/message"}
 	var err error
-	for range standingQueue + 1 {
+	for range maxQueuedMessages + 1 {
 		err = deaf.Write(context.Background(), news)
 	}
 	if err == nil {
@@ -224,7 +222,7 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 
 // An idle session must not hold the largest message that ever came.
 func TestAnIdleSessionKeepsNoBody(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(o *Options) { o.Settings.MaxSessionsPerUser = 20 })
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 20 })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	const sessions, size = 10, 900_000
 	var ids []string
@@ -315,7 +313,7 @@ func TestAClientThatNeverReadsIsGivenUp(t *testing.T) {
 	for _, version := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(version, func(t *testing.T) {
 			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{chatty}})
-			h.patience = 200 * time.Millisecond
+			h.writeTimeout = 200 * time.Millisecond
 			url := serve(t, h, time.Now().Add(time.Hour))
 			p := modernlyCalling("chat", "{}")
 			if version != modernVersion {
@@ -352,7 +350,7 @@ func TestAStreamMayPauseForLongerThanAMessageMayTake(t *testing.T) {
 		return text("done"), nil, nil
 	})
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{slow}})
-	h.patience = 100 * time.Millisecond
+	h.writeTimeout = 100 * time.Millisecond
 	url := serve(t, h, time.Now().Add(time.Hour))
 	for name, p := range map[string]posted{
 		"2026-07-28": modernlyCalling("slow", "{}"), "2025-11-25": legacily("tools/call", `"name":"slow"`).with(sessionHeader, opened(t, url)),
@@ -373,7 +371,7 @@ func TestWhoHasTooManyCallsInFlightIsToldSoByAStatus(t *testing.T) {
 	for name, era := range map[string]string{"2026-07-28": EraDual, "in a session": EraDual, "2025-11-25 without session": EraStateless} {
 		t.Run(name, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 2), make(chan error, 2)
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(o *Options) { o.Settings.MaxCallsPerUser, o.Settings.Era = 1, era })
+			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(cfg *Config) { cfg.Settings.MaxCallsPerUser, cfg.Settings.Era = 1, era })
 			url := serve(t, h, time.Now().Add(time.Hour))
 			call := legacily("tools/call", `"name":"wait"`)
 			switch name {
@@ -415,7 +413,7 @@ func TestAShortCallDoesNotMakeASessionIdleInWhichALongOneGoesOn(t *testing.T) {
 		}
 		return text("done"), nil, ctx.Err()
 	})
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{slow}}, func(o *Options) { o.Settings.SessionTimeout = 300 * time.Millisecond })
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{slow}}, func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: opened(t, url)}
 	go func() {
@@ -442,12 +440,9 @@ func TestNothingIsWrittenToARequestThatIsOver(t *testing.T) {
 				_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
 				close(told)
 				return text("done"), nil, nil
-			})}}, func(o *Options) { o.Settings.Era = era })
+			})}}, func(cfg *Config) { cfg.Settings.Era = era })
 			var late atomic.Int64
-			id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
-			info := id.TokenInfo()
-			inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
-			server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			server := httptest.NewServer(authenticated(alice(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var over atomic.Bool
 				defer over.Store(true)
 				_, handler, done := h.Route(r)
@@ -508,7 +503,7 @@ func TestAQuietStandingStreamEndsInOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := handlerOf(changing())
-			h.patience = 50 * time.Millisecond
+			h.writeTimeout = 50 * time.Millisecond
 			stream := open(t, serve(t, h, time.Now().Add(time.Hour)))
 			time.Sleep(200 * time.Millisecond)
 			h.CloseStreams()
@@ -521,11 +516,11 @@ func TestAQuietStandingStreamEndsInOrder(t *testing.T) {
 
 // Many messages at once are no fault of a client's that reads; and what was taken for it is sent.
 func TestABurstReachesAClientThatReads(t *testing.T) {
-	for _, n := range []int{standingQueue / 2, 4 * standingQueue} {
+	for _, n := range []int{maxQueuedMessages / 2, 4 * maxQueuedMessages} {
 		h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}})
 		url := serve(t, h, time.Now().Add(time.Hour))
 		id := opened(t, url)
-		s := h.sessions.of(id, "http://issuer|alice")
+		s := h.sessions.lookup(id, "http://issuer|alice")
 		stream := request(t, http.MethodGet, url, "", map[string]string{sessionHeader: id})
 		for range 100 { // until it stands
 			if s.Write(context.Background(), aNotification()) == nil {
@@ -544,7 +539,7 @@ func TestABurstReachesAClientThatReads(t *testing.T) {
 		if got := strings.Count(string(body), "notifications/x"); err != nil || got != taken {
 			t.Errorf("%d were taken and %d arrived, %v", taken, got, err)
 		}
-		if n < standingQueue && taken != n+1 {
+		if n < maxQueuedMessages && taken != n+1 {
 			t.Errorf("%d of %d were taken", taken, n+1)
 		}
 	}
@@ -553,17 +548,18 @@ func TestABurstReachesAClientThatReads(t *testing.T) {
 // Which of two things came first cannot be told; an answer that is there is sent.
 func TestAnAnswerThatComesWithTheSessionsEndIsSent(t *testing.T) {
 	for range 50 {
-		s := newSession("alice", newSessions(DefaultSettings()), time.Minute)
+		s := newSession("alice", newSessionTable(DefaultSettings()), time.Minute)
 		made, _ := jsonrpc.MakeID(float64(1))
-		p := &post{exchange: exchange{request: &jsonrpc.Request{ID: made, Method: "x"}, patience: time.Minute}}
+		p := &sessionPost{exchange: exchange{request: &jsonrpc.Request{ID: made, Method: "x"}, writeTimeout: time.Minute, recorder: discard{}}}
 		go func() {
 			_, _ = s.Read(context.Background())
 			_ = s.Write(context.Background(), p.itsResponse())
 			_ = s.Close()
 		}()
 		w := httptest.NewRecorder()
-		if refused := p.call(s, w, httptest.NewRequest(http.MethodPost, "/", nil), &auth.TokenInfo{UserID: "alice"}); refused != nil || w.Body.Len() == 0 {
-			t.Fatalf("answered %v %s", refused, w.Body)
+		rpcErr := p.call(s, w, httptest.NewRequest(http.MethodPost, "/", nil), alice())
+		if rpcErr != nil || w.Body.Len() == 0 {
+			t.Fatalf("answered %v %s", rpcErr, w.Body)
 		}
 	}
 }
@@ -575,15 +571,8 @@ func TestALongAnswerMayTakeLongerThanAPieceOfIt(t *testing.T) {
 		return text(strings.Repeat("x", size)), nil, nil
 	})
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{long}})
-	h.patience = 300 * time.Millisecond
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
-	info := id.TokenInfo()
-	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
-	server := httptest.NewUnstartedServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler, done := h.Route(r)
-		defer done()
-		handler.ServeHTTP(w, r)
-	})))
+	h.writeTimeout = 300 * time.Millisecond
+	server := httptest.NewUnstartedServer(authenticated(alice(), routed(h)))
 	server.Config.ConnState = func(c net.Conn, state http.ConnState) {
 		if tcp, ok := c.(*net.TCPConn); ok && state == http.StateNew {
 			_ = tcp.SetWriteBuffer(32 << 10)

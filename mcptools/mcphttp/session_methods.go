@@ -4,69 +4,72 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
-
 	"gatehouse/providers"
 )
 
-// ofSession serves a method other than POST where there are sessions.
-func (h *Handler) ofSession(method string) http.Handler {
+// sessionHandler serves methods other than POST if sessions are enabled.
+func (h *Handler) sessionHandler(method string) http.Handler {
 	switch method {
 	case http.MethodGet:
-		return signedIn(h.getStream)
+		return h.withIdentity(h.getStream)
 	case http.MethodDelete:
-		return signedIn(h.endSession)
+		return h.withIdentity(h.deleteSession)
 	}
-	// RFC 9110, section 15.5.6 wants the header.
-	return &refusal{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "MCP knows GET, POST and DELETE", allow: "GET, POST, DELETE", reason: providers.HTTPMethodRefused}
+	return h.errorHandler(&rpcError{
+		status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "MCP knows GET, POST and DELETE",
+		allow:  "GET, POST, DELETE", // required by RFC 9110, section 15.5.6
+		reason: ReasonHTTPMethodRefused,
+	})
 }
 
-// getStream serves the standing stream of a session.
-func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-	s, refused := h.named(r, who, nil)
-	if _, events := accepts(r.Header); refused == nil && !events {
-		refused = malformed(nil, codeInvalidRequest, "Accept must name text/event-stream")
+// getStream serves the standalone stream of a session.
+func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+	s, rpcErr := h.lookupSession(r, caller, nil)
+	if _, events := accepts(r.Header); rpcErr == nil && !events {
+		rpcErr = errMalformed(nil, codeInvalidRequest, "Accept must name text/event-stream")
 	}
-	if refused == nil && r.Header.Get(lastEventHeader) != "" {
-		refused = malformed(nil, codeInvalidRequest, "no event is kept, so that no stream can be resumed")
+	if rpcErr == nil && r.Header.Get(lastEventHeader) != "" {
+		rpcErr = errMalformed(nil, codeInvalidRequest, "no event is kept, so that no stream can be resumed")
 	}
-	if refused != nil {
-		refused.ServeHTTP(w, r)
+	if rpcErr != nil {
+		h.writeError(w, r, rpcErr)
 		return
 	}
-	h.sessions.stream(s, 1)
-	defer h.sessions.stream(s, -1)
-	st := newStanding(w, who.Expiration)
-	if refused := s.stand(st, h.streams); refused != nil {
-		refused.ServeHTTP(w, r)
+	h.sessions.addStreams(s, 1)
+	defer h.sessions.addStreams(s, -1)
+	st := newStandaloneStream(w, caller.ExpiryWithLeeway)
+	if rpcErr := s.attach(st, h.streams); rpcErr != nil {
+		h.writeError(w, r, rpcErr)
 		return
 	}
-	defer s.fall(st, h.streams)
-	ctx, cancel := h.whileGood(r.Context(), who)
+	defer s.detachStream(st, h.streams)
+	ctx, cancel := h.withTokenExpiry(r.Context(), caller)
 	defer cancel()
-	s.hold(ctx, st, h.patience, h.settings.Keepalive)
+	s.serveStream(ctx, st, h.writeTimeout, h.settings.Keepalive)
 }
 
-// endSession ends a session, and what is in flight in it.
-func (h *Handler) endSession(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) {
-	s, refused := h.named(r, who, nil)
-	if refused != nil {
-		refused.ServeHTTP(w, r)
+// deleteSession ends a session, and what is in flight in it.
+func (h *Handler) deleteSession(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+	s, rpcErr := h.lookupSession(r, caller, nil)
+	if rpcErr != nil {
+		h.writeError(w, r, rpcErr)
 		return
 	}
 	s.end()
-	hurry(w, h.patience)
+	setWriteDeadline(w, h.writeTimeout)
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// named returns the session that a request names, whose message has this id, if it has one.
-func (h *Handler) named(r *http.Request, who *auth.TokenInfo, id json.RawMessage) (*session, *refusal) {
+// lookupSession returns the session that a request names. id is the id of its message, if it has one.
+func (h *Handler) lookupSession(
+	r *http.Request, caller *providers.Identity, id json.RawMessage,
+) (*session, *rpcError) {
 	name := r.Header.Get(sessionHeader)
 	if name == "" {
-		return nil, sessionNeeded(id)
+		return nil, errSessionRequired(id)
 	}
-	if s := h.sessions.of(name, who.UserID); s != nil {
+	if s := h.sessions.lookup(name, caller.Principal()); s != nil {
 		return s, nil
 	}
-	return nil, noSuchSession()
+	return nil, errNoSession()
 }

@@ -6,191 +6,205 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 
 	"gatehouse/providers"
 	"gatehouse/providers/rawjson"
 )
 
-// post serves one message of a session, or the one that begins it.
-type post struct {
+// sessionPost serves one message of a session, or the one that opens it.
+type sessionPost struct {
 	exchange
-	handler *Handler
-	message message
-	told    jsonrpc.Message // the SDK's form of it
+	handler        *Handler
+	message        message
+	jsonrpcMessage jsonrpc.Message // the message in the SDK's form
+}
+
+func (h *Handler) newSessionPost(m message) *sessionPost {
+	return &sessionPost{exchange: h.newExchange(), handler: h, message: m}
 }
 
 // ServeHTTP implements http.Handler.
-func (p *post) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	who, refused := callerOfHTTP(r)
-	if refused == nil {
-		refused = p.read(r)
+func (p *sessionPost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	caller := providers.IdentityFrom(r.Context())
+	rpcErr := errUnauthenticated()
+	if caller != nil {
+		rpcErr = p.decode(r)
 	}
 	switch {
-	case refused != nil:
+	case rpcErr != nil:
 	case p.message.method == methodInitialize && r.Header.Get(sessionHeader) == "":
-		refused = p.open(w, r, who)
+		rpcErr = p.open(w, r, caller)
 	default:
-		refused = p.inSession(w, r, who)
+		rpcErr = p.serve(w, r, caller)
 	}
-	if refused != nil {
-		refused.ServeHTTP(w, r)
+	if rpcErr != nil {
+		p.handler.writeError(w, r, rpcErr)
 	}
 }
 
-// read makes the SDK's message of what was peeked at.
-func (p *post) read(r *http.Request) *refusal {
+// decode checks the message and makes the SDK's form of it.
+func (p *sessionPost) decode(r *http.Request) *rpcError {
 	m := p.message
 	switch {
 	case !acceptsBoth(r.Header):
-		refused := malformed(m.id, codeInvalidRequest, "Accept must name application/json and text/event-stream")
-		refused.reason = providers.MediaTypeRefused
-		return refused
+		e := errMalformed(m.id, codeInvalidRequest, "Accept must name application/json and text/event-stream")
+		e.reason = ReasonMediaTypeRefused
+		return e
 	case r.Header.Get(lastEventHeader) != "":
-		return malformed(m.id, codeInvalidRequest, "Last-Event-ID is for GET")
-	case m.version != nil: // and a session, which that version does not know
+		return errMalformed(m.id, codeInvalidRequest, "Last-Event-ID is for GET")
+	case m.version != nil: // MCP 2026-07-28, which has no sessions
 		version, _ := rawjson.Text(m.version)
-		return unsupportedVersion(m.id, version, p.handler.legacyVersions())
+		return errUnsupportedVersion(m.id, version, p.handler.legacyVersions())
 	case m.method == methodListen:
-		return &refusal{status: http.StatusBadRequest, code: codeMethodNotFound, text: "sessions have a stream of their own: GET", reason: providers.MessageMalformed, id: m.id}
-	case isRemembered(m.method) && len(m.body) > maxRememberedBytes:
-		return bodyTooLarge(m.id, "a message of this kind must be short")
+		return &rpcError{status: http.StatusBadRequest, code: codeMethodNotFound, id: m.id,
+			text: "sessions have a stream of their own: GET", reason: ReasonMessageMalformed}
+	case isRetained(m.method) && len(m.body) > maxRetainedBytes:
+		return errTooLarge(m.id, "a message of this kind must be short")
 	}
-	id, plain := plainID(m.id)
+	id, plain := parsePlainID(m.id)
 	if plain && m.isRequest {
 		p.request = &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
-		p.told = p.request
+		p.jsonrpcMessage = p.request
 	} else {
 		var err error
-		if p.told, err = jsonrpc.DecodeMessage(m.body); err != nil {
-			return malformed(m.id, codeInvalidRequest, "the body is not one JSON-RPC message")
+		if p.jsonrpcMessage, err = jsonrpc.DecodeMessage(m.body); err != nil {
+			return errMalformed(m.id, codeInvalidRequest, "the body is not one JSON-RPC message")
 		}
-		p.request, _ = p.told.(*jsonrpc.Request)
+		p.request, _ = p.jsonrpcMessage.(*jsonrpc.Request)
 	}
 	if p.request == nil {
-		return nil // an answer of the client
+		return nil // a response of the client
 	}
-	// What the SDK would drop in silence.
-	switch isNotification := strings.HasPrefix(m.method, notifications); {
+	// The SDK would drop these silently.
+	switch isNotification := strings.HasPrefix(m.method, notificationPrefix); {
 	case isNotification && p.request.IsCall():
-		return malformed(m.id, codeInvalidRequest, "a notification has no id")
+		return errMalformed(m.id, codeInvalidRequest, "a notification has no id")
 	case !isNotification && !p.request.IsCall():
-		return malformed(nil, codeInvalidRequest, "the id is missing")
+		return errMalformed(nil, codeInvalidRequest, "the id is missing")
 	}
 	return nil
 }
 
-// open begins a session with the message, if there is room for one more.
-func (p *post) open(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
-	s, refused := p.handshake(w, r, who)
-	if refused != nil {
-		return refused
+// open opens a session with the message.
+func (p *sessionPost) open(w http.ResponseWriter, r *http.Request, caller *providers.Identity) *rpcError {
+	s, rpcErr := p.initialize(w, r, caller)
+	if rpcErr != nil {
+		return rpcErr
 	}
-	p.finish()
-	if r.Context().Err() != nil { // the client may not have heard of it
+	p.finish(r.Context())
+	if r.Context().Err() != nil { // the client may not know the session ID
 		s.end()
 	}
 	return nil
 }
 
-// handshake lets the server answer the message that begins a session. The session takes its place only if it
-// came about: a handshake that fails must not end another session. It counts as idle as soon as it is in the
-// table, even before the client has read the answer: otherwise many handshakes at once could take all places of their caller,
-// and none of them could make room.
-func (p *post) handshake(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) (*session, *refusal) {
-	table := p.handler.sessions
-	if err := table.room(who.UserID); err != nil {
-		return nil, tooManySessions(err, table.retryAfter(who.UserID, err))
+// initialize passes the message to a new session and waits for the response. The session is added to the table only
+// if initialize succeeded: a failed one must not end another session to make room. It counts as idle as soon as it is
+// in the table, even before the client has read the response: otherwise many concurrent ones could take all places of
+// their caller, and none of them could make room.
+func (p *sessionPost) initialize(
+	w http.ResponseWriter, r *http.Request, caller *providers.Identity,
+) (*session, *rpcError) {
+	table, owner := p.handler.sessions, caller.Principal()
+	if err := table.checkRoom(owner); err != nil {
+		return nil, errSessionLimit(err, table.retryAfter(owner, err))
 	}
-	s := newSession(who.UserID, table, p.handler.settings.SessionTimeout)
-	// Not the context of the request: the SDK makes what it gets here the context of all calls in the session.
-	began, err := p.handler.server.Connect(context.Background(), s, nil)
+	s := newSession(owner, table, p.handler.settings.SessionTimeout)
+	// Not the context of the request: the SDK uses this one for all calls in the session.
+	serverSession, err := p.handler.server.Connect(context.Background(), s, nil)
 	if err != nil {
 		s.end()
-		return nil, internalError()
+		return nil, errInternal()
 	}
-	p.opens = s.id
-	p.keepalive = 0 // no tool runs, and the id must not be announced before there is a session
-	if refused := p.ask(s, w, r, who); refused != nil || began.InitializeParams() == nil || r.Context().Err() != nil {
+	p.newSessionID = s.id
+	p.keepalive = 0 // no handler runs, and the ID must not be sent before the session exists
+	rpcErr := p.roundTrip(s, w, r, caller)
+	if rpcErr != nil || serverSession.InitializeParams() == nil || r.Context().Err() != nil {
 		s.end()
-		return s, refused
+		return s, rpcErr
 	}
 	if err := table.add(s); err != nil {
 		s.end()
-		p.leave()
-		if errors.Is(err, errSessionOver) {
-			return nil, noSuchSession()
+		p.detach()
+		if errors.Is(err, errSessionEnded) {
+			return nil, errNoSession()
 		}
-		return nil, tooManySessions(err, table.retryAfter(who.UserID, err))
+		return nil, errSessionLimit(err, table.retryAfter(owner, err))
 	}
 	return s, nil
 }
 
-// inSession serves the message in the session that it names.
-func (p *post) inSession(w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
-	s, refused := p.handler.named(r, who, p.message.id)
+// serve serves the message in the session that it names.
+func (p *sessionPost) serve(w http.ResponseWriter, r *http.Request, caller *providers.Identity) *rpcError {
+	s, rpcErr := p.handler.lookupSession(r, caller, p.message.id)
 	switch {
-	case refused != nil:
-		return refused
+	case rpcErr != nil:
+		return rpcErr
 	case p.request == nil || !p.request.IsCall():
-		return p.tell(s, w, r, who)
-	case runsCode(p.request.Method):
-		if refused := p.handler.busy(who); refused != nil {
-			return refused
+		return p.notify(s, w, r, caller)
+	case invokesHandler(p.request.Method):
+		if rpcErr := p.handler.overCallLimit(caller); rpcErr != nil {
+			return rpcErr
 		}
 	}
-	return p.call(s, w, r, who)
+	return p.call(s, w, r, caller)
 }
 
-// tell hands the server what wants no answer: a notification, or the answer to a question of the server's.
-func (p *post) tell(s *session, w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
-	defer s.busy()()
+// notify passes on a message that has no response: a notification, or a response of the client.
+func (p *sessionPost) notify(
+	s *session, w http.ResponseWriter, r *http.Request, caller *providers.Identity,
+) *rpcError {
+	s.table.beginRequest(s)
+	defer s.table.endRequest(s)
 	if p.request != nil {
-		p.request.Extra = extraOf(r, who) // in a piece of its own: the SDK keeps it, and p need not stay with it
+		p.request.Extra = requestExtra(r, caller) // allocated separately: the SDK retains it
 	}
-	if !s.deliver(p.told) {
-		return noSuchSession()
+	if !s.deliver(p.jsonrpcMessage) {
+		return errNoSession()
 	}
-	hurry(w, p.patience)
+	setWriteDeadline(w, p.writeTimeout)
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
 
-// call hands a request to the server, waits for the response and writes it.
-func (p *post) call(s *session, w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
-	defer s.busy()()
-	if refused := p.ask(s, w, r, who); refused != nil {
-		return refused
+// call passes on a request, waits for the response and writes it.
+func (p *sessionPost) call(s *session, w http.ResponseWriter, r *http.Request, caller *providers.Identity) *rpcError {
+	s.table.beginRequest(s)
+	defer s.table.endRequest(s)
+	if rpcErr := p.roundTrip(s, w, r, caller); rpcErr != nil {
+		return rpcErr
 	}
-	p.finish()
+	p.finish(r.Context())
 	return nil
 }
 
-// ask hands a request to the server and waits for the response, which is for finish to write. The call goes
-// on when its client hangs up: that is not how clients of the older era cancel.
-func (p *post) ask(s *session, w http.ResponseWriter, r *http.Request, who *auth.TokenInfo) *refusal {
-	p.begin(w, r, who)
-	p.hold(p.message.held)
-	if !s.expect(&p.exchange) {
-		p.held.release()
-		return malformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
+// roundTrip passes on a request and waits for the response, which finish writes. The call continues when its client
+// hangs up: before MCP 2026-07-28, clients cancel with a notification.
+func (p *sessionPost) roundTrip(
+	s *session, w http.ResponseWriter, r *http.Request, caller *providers.Identity,
+) *rpcError {
+	p.start(w, r, caller)
+	p.retain(p.message.reserved)
+	if !s.register(&p.exchange) {
+		p.reserved.release()
+		return errMalformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
 	}
-	p.message = message{} // and with it the body; params stay in memory as long as the call
+	p.message = message{} // frees the body; params stay in memory as long as the call
 	if s.deliver(p.request) {
 		switch {
-		case p.wait(r.Context(), s.over):
+		case p.wait(r.Context(), s.done):
 			return nil
 		case r.Context().Err() != nil:
-			s.abandon(&p.exchange)
-			p.leave()
+			s.orphan(&p.exchange)
+			p.detach()
 			return nil
 		}
-	} else if e := s.awaiting(p.request.ID); e != nil {
-		e.forget() // the SDK knows nothing of it
+	} else if e := s.takeExchange(p.request.ID); e != nil {
+		e.release() // the SDK never received it
 	}
-	if p.withdraw() { // the answer may have come with the end
-		return noSuchSession()
+	if p.abort() { // the response may have arrived with the end of the session
+		return errNoSession()
 	}
 	return nil
 }

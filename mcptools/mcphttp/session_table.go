@@ -7,65 +7,64 @@ import (
 	"time"
 )
 
-// sessions are all open sessions. Each costs a goroutine and some kilobytes until it ends, so that there is a
-// limit for each caller and one in all. At a limit the least recently used idle session is ended to make
-// room: some clients begin a session for nearly every request and end none, and a client whose session is
-// over begins a new one on 404 (MCP 2025-11-25, Transports, Session Management).
-type sessions struct {
-	perUser, inAll int
-	callTimeout    time.Duration
+// sessionTable has all open sessions. Each costs a goroutine and some kilobytes until it ends, so their number is
+// limited, for each caller and in total. At a limit, the least recently used idle session is ended to make room: some
+// clients open a session for nearly every request and end none, and a client whose session has ended opens a new one
+// on 404 (MCP 2025-11-25, Transports, Session Management).
+type sessionTable struct {
+	maxPerUser, maxTotal int
+	callTimeout          time.Duration
 
-	// mu is never held while another lock is taken.
+	// mu is never held while another lock is acquired.
 	mu   sync.Mutex
 	open map[string]*session
-	// Lists of *session, least recently used first: of each caller who has any, and of all.
+	// Lists of *session, least recently used first: those of each caller, and all.
 	callers map[string]*lru.List
 	byUse   *lru.List
 }
 
-// usage is what decides whether a session may be ended to make room. The mutex of the table guards it.
+// usage determines whether a session may be ended to make room. The mutex of the table guards it.
 type usage struct {
 	posts   int       // in progress
-	orphans int       // calls that go on after their client hung up
-	streams int       // standing streams
-	over    bool      // it has ended
-	last    time.Time // when the session was used last; of no meaning while it is in use
-	// The places in the lists of the table; nil while the session is not in the table.
+	orphans int       // calls that continue after their client hung up
+	streams int       // standalone streams
+	removed bool      // the session has ended
+	last    time.Time // of the last use; not updated while the session is in use
+	// The elements in the lists of the table; nil while the session is not in the table.
 	inAll, ofCaller *lru.Element
 }
 
 func (u *usage) idle() bool { return u.posts == 0 && u.orphans == 0 && u.streams == 0 }
 
-// errSessionOver says that a session ended before it was in the table.
-var errSessionOver = errors.New("the session is over")
+// errSessionEnded is the error for a session that ended before it was added to the table.
+var errSessionEnded = errors.New("the session has ended")
 
-// restOfOthers is how long a session must have been idle before it can make room for another caller.
-const restOfOthers = time.Minute
+// minIdleForOthers is how long a session must have been idle before it is ended for another caller.
+const minIdleForOthers = time.Minute
 
-func newSessions(s Settings) *sessions {
-	return &sessions{
-		perUser: s.MaxSessionsPerUser, inAll: s.MaxSessions, callTimeout: s.CallTimeout,
+func newSessionTable(s Settings) *sessionTable {
+	return &sessionTable{
+		maxPerUser: s.MaxSessionsPerUser, maxTotal: s.MaxSessions, callTimeout: s.CallTimeout,
 		open: map[string]*session{}, callers: map[string]*lru.List{}, byUse: lru.New(),
 	}
 }
 
-// room reports whether add would find a place for a session of owner. The error is errTooManyOfYours or
-// errTooManyInAll.
-func (t *sessions) room(owner string) error {
+// checkRoom returns the error that add would return for a session of owner: errUserLimit or errTotalLimit.
+func (t *sessionTable) checkRoom(owner string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, err := t.place(owner)
+	_, err := t.toReplace(owner)
 	return err
 }
 
-// add takes s in, and ends the session that had to make room for it. The errors are those of room, and errSessionOver.
-func (t *sessions) add(s *session) error {
+// add adds s, and ends the session that makes room for it. The errors are those of checkRoom, and errSessionEnded.
+func (t *sessionTable) add(s *session) error {
 	t.mu.Lock()
-	if s.use.over {
+	if s.use.removed {
 		t.mu.Unlock()
-		return errSessionOver
+		return errSessionEnded
 	}
-	replaced, err := t.place(s.owner)
+	replaced, err := t.toReplace(s.owner)
 	if err == nil {
 		if replaced != nil {
 			t.drop(replaced)
@@ -86,36 +85,37 @@ func (t *sessions) add(s *session) error {
 	return err
 }
 
-// place returns the session that must end before owner can have another one, or nil if a place is free; mu
-// must be held.
-func (t *sessions) place(owner string) (replaced *session, err error) {
+// toReplace returns the session that must end before owner can have another one, or nil if there is room; mu must be
+// held.
+func (t *sessionTable) toReplace(owner string) (replaced *session, err error) {
 	own := t.callers[owner]
 	switch {
-	case own != nil && own.Len() >= t.perUser:
-		if replaced = firstIdle(own, time.Time{}); replaced == nil {
-			return nil, errTooManyOfYours
+	case own != nil && own.Len() >= t.maxPerUser:
+		if replaced = leastRecentIdle(own, time.Time{}); replaced == nil {
+			return nil, errUserLimit
 		}
-	case len(t.open) >= t.inAll:
-		replaced = firstIdle(t.byUse, time.Now().Add(-restOfOthers))
+	case len(t.open) >= t.maxTotal:
+		replaced = leastRecentIdle(t.byUse, time.Now().Add(-minIdleForOthers))
 		if own != nil {
-			if ofCaller := firstIdle(own, time.Time{}); replaced == nil || ofCaller != nil && ofCaller.use.last.Before(replaced.use.last) {
+			ofCaller := leastRecentIdle(own, time.Time{})
+			if replaced == nil || ofCaller != nil && ofCaller.use.last.Before(replaced.use.last) {
 				replaced = ofCaller
 			}
 		}
 		if replaced == nil {
-			return nil, errTooManyInAll
+			return nil, errTotalLimit
 		}
 	}
 	return replaced, nil
 }
 
-// firstIdle returns the least recently used idle session, or nil if none was used last before the time given.
-// The zero time means any time.
-func firstIdle(byUse *lru.List, before time.Time) *session {
+// leastRecentIdle returns the least recently used idle session whose last use is not after before, or nil. The zero
+// time means any last use.
+func leastRecentIdle(byUse *lru.List, before time.Time) *session {
 	for e := byUse.Front(); e != nil; e = e.Next() {
 		s := e.Value.(*session)
 		if !before.IsZero() && s.use.last.After(before) {
-			return nil // and so was every one after it
+			return nil // like all that follow
 		}
 		if s.use.idle() {
 			return s
@@ -124,12 +124,12 @@ func firstIdle(byUse *lru.List, before time.Time) *session {
 	return nil
 }
 
-// retryAfter says in how long a place for owner must come free: when the first of the caller's sessions must
-// be idle or over, or one of another caller was idle for long enough. It is zero if one is free now.
-func (t *sessions) retryAfter(owner string, err error) time.Duration {
+// retryAfter returns in how long there will be room for owner at the latest: when the first of the caller's sessions
+// becomes idle or ends, or one of another caller has been idle for minIdleForOthers. It is zero if there is room now.
+func (t *sessionTable) retryAfter(owner string, err error) time.Duration {
 	type candidate struct {
 		session *session
-		over    time.Time // when it ends by its idleness; zero while a POST is in progress
+		timeout time.Time // when its idle timeout ends it; zero while a POST is in progress
 	}
 	var own []candidate
 	now := time.Now()
@@ -139,21 +139,21 @@ func (t *sessions) retryAfter(owner string, err error) time.Duration {
 		for e := list.Front(); e != nil; e = e.Next() {
 			c := candidate{session: e.Value.(*session)}
 			if c.session.use.posts == 0 {
-				c.over = c.session.use.last.Add(c.session.patience)
+				c.timeout = c.session.use.last.Add(c.session.idleTimeout)
 			}
 			own = append(own, c)
 		}
 	}
-	if errors.Is(err, errTooManyInAll) {
-		if s := firstIdle(t.byUse, time.Time{}); s != nil {
-			first = earlier(first, s.use.last.Add(restOfOthers))
+	if errors.Is(err, errTotalLimit) {
+		if s := leastRecentIdle(t.byUse, time.Time{}); s != nil {
+			first = earlier(first, s.use.last.Add(minIdleForOthers))
 		}
 	}
 	t.mu.Unlock()
 	for _, c := range own {
 		free := c.session.busyUntil(t.callTimeout)
-		if !c.over.IsZero() {
-			free = earlier(free, c.over)
+		if !c.timeout.IsZero() {
+			free = earlier(free, c.timeout)
 		}
 		first = earlier(first, free)
 	}
@@ -167,43 +167,43 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// begin notes that a POST has begun in s.
-func (t *sessions) begin(s *session) {
+// beginRequest counts a POST in s, which is not idle until endRequest.
+func (t *sessionTable) beginRequest(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.use.posts++
 	s.idle.Stop()
 }
 
-// end notes that a POST in s is over.
-func (t *sessions) end(s *session) {
+// endRequest ends a POST in s.
+func (t *sessionTable) endRequest(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.use.posts--
-	t.used(s)
+	t.touch(s)
 	if s.use.posts == 0 && s.use.inAll != nil {
-		s.idle.Reset(s.patience)
+		s.idle.Reset(s.idleTimeout)
 	}
 }
 
-// orphan notes n calls more, or less, that go on in s after their client hung up.
-func (t *sessions) orphan(s *session, n int) {
+// addOrphans changes the number of calls in s that continue after their client hung up.
+func (t *sessionTable) addOrphans(s *session, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.use.orphans += n
-	t.used(s)
+	t.touch(s)
 }
 
-// stream notes n standing streams more, or less, of s.
-func (t *sessions) stream(s *session, n int) {
+// addStreams changes the number of standalone streams of s.
+func (t *sessionTable) addStreams(s *session, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.use.streams += n
-	t.used(s)
+	t.touch(s)
 }
 
-// used notes that s is used now; mu must be held.
-func (t *sessions) used(s *session) {
+// touch makes s the most recently used session; mu must be held.
+func (t *sessionTable) touch(s *session) {
 	if s.use.inAll != nil {
 		s.use.last = time.Now()
 		t.byUse.MoveToBack(s.use.inAll)
@@ -211,16 +211,16 @@ func (t *sessions) used(s *session) {
 	}
 }
 
-// remove takes out a session that ended.
-func (t *sessions) remove(s *session) {
+// remove removes a session that ended.
+func (t *sessionTable) remove(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drop(s)
 }
 
-// drop takes s out if it is in; mu must be held. It cannot come in again.
-func (t *sessions) drop(s *session) {
-	s.use.over = true
+// drop removes s if it is in the table; mu must be held. It cannot be added again.
+func (t *sessionTable) drop(s *session) {
+	s.use.removed = true
 	s.idle.Stop()
 	if s.use.inAll == nil {
 		return
@@ -235,9 +235,9 @@ func (t *sessions) drop(s *session) {
 	}
 }
 
-// of returns the session with this id if it is owner's. For other callers it does not exist (MCP
-// 2025-11-25, Security Best Practices, Session Hijacking).
-func (t *sessions) of(id, owner string) *session {
+// lookup returns the session with this id if owner opened it. For other callers it does not exist (MCP 2025-11-25,
+// Security Best Practices, Session Hijacking).
+func (t *sessionTable) lookup(id, owner string) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.open[id]; s != nil && s.owner == owner {
@@ -246,7 +246,7 @@ func (t *sessions) of(id, owner string) *session {
 	return nil
 }
 
-func (t *sessions) count() int {
+func (t *sessionTable) count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.open)

@@ -19,20 +19,20 @@ import (
 
 // table is a table of sessions under test, with the clock of a bubble.
 type table struct {
-	*sessions
+	*sessionTable
 	named map[string]*session
 }
 
 func tableOf(perUser, inAll int) *table {
 	s := DefaultSettings()
 	s.MaxSessionsPerUser, s.MaxSessions = perUser, inAll
-	return &table{newSessions(s), map[string]*session{}}
+	return &table{newSessionTable(s), map[string]*session{}}
 }
 
 // add opens a session under a name that begins with its owner's, such as alice1, and lets a second pass.
 func (t *table) add(name string) error {
-	s := newSession(name[:len(name)-1], t.sessions, 30*time.Minute)
-	if err := t.sessions.add(s); err != nil {
+	s := newSession(name[:len(name)-1], t.sessionTable, 30*time.Minute)
+	if err := t.sessionTable.add(s); err != nil {
 		_ = s.Close()
 		return err
 	}
@@ -45,7 +45,7 @@ func (t *table) add(name string) error {
 func (t *table) open() []string {
 	names := []string{}
 	for name, s := range t.named {
-		if t.of(s.id, s.owner) != nil {
+		if t.lookup(s.id, s.owner) != nil {
 			names = append(names, name)
 		}
 	}
@@ -59,12 +59,19 @@ func (t *table) close() {
 	}
 }
 
+// used sends one request in a session.
+func (t *table) used(name string) {
+	t.beginRequest(t.named[name])
+	t.endRequest(t.named[name])
+}
+
 // calling lets a call begin in a session. The call goes on after the POST if its client hangs up.
 func (t *table) calling(name string, id float64) (e *exchange, done func()) {
 	s := t.named[name]
 	e = someExchange(nil, id)
-	done = s.busy()
-	s.expect(e)
+	t.beginRequest(s)
+	done = func() { t.endRequest(s) }
+	s.register(e)
 	return e, done
 }
 
@@ -80,75 +87,75 @@ func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 	}{
 		"below the limits none ends": {3, 9, []string{"alice1", "alice2"}, nil, "alice3", nil, []string{"alice1", "alice2", "alice3"}, 0},
 		"the oldest of the caller's": {2, 9, []string{"alice1", "bob1", "alice2"}, nil, "alice3", nil, []string{"alice2", "alice3", "bob1"}, 0},
-		"not the one that was used since": {2, 9, []string{"alice1", "alice2"}, func(t *table) { t.named["alice1"].busy()() },
+		"not the one that was used since": {2, 9, []string{"alice1", "alice2"}, func(t *table) { t.used("alice1") },
 			"alice3", nil, []string{"alice1", "alice3"}, 0},
 		"not one with a POST in progress": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
-			t.named["alice1"].busy()
-			t.named["alice2"].busy()()
+			t.beginRequest(t.named["alice1"])
+			t.used("alice2")
 		}, "alice3", nil, []string{"alice1", "alice3"}, 0},
 		"not one with a standing stream": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
-			t.stream(t.named["alice1"], 1)
-			t.named["alice2"].busy()()
+			t.addStreams(t.named["alice1"], 1)
+			t.used("alice2")
 		}, "alice3", nil, []string{"alice1", "alice3"}, 0},
 		"one whose stream ended last is used last": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
-			t.stream(t.named["alice1"], 1)
-			t.stream(t.named["alice1"], -1)
+			t.addStreams(t.named["alice1"], 1)
+			t.addStreams(t.named["alice1"], -1)
 		}, "alice3", nil, []string{"alice1", "alice3"}, 0},
 		"not one whose call goes on without its client": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
 			e, done := t.calling("alice1", 1)
-			t.named["alice1"].abandon(e)
+			t.named["alice1"].orphan(e)
 			done()
-			t.named["alice2"].busy()()
+			t.used("alice2")
 		}, "alice3", nil, []string{"alice1", "alice3"}, 0},
 		"one whose call has ended without its client": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
 			e, done := t.calling("alice1", 1)
-			t.named["alice1"].abandon(e)
+			t.named["alice1"].orphan(e)
 			done()
 			_ = t.named["alice1"].Write(context.Background(), e.itsResponse())
-			t.named["alice2"].busy()
+			t.beginRequest(t.named["alice2"])
 		}, "alice3", nil, []string{"alice2", "alice3"}, 0},
 		"none is idle: the first call that must end": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
 			t.calling("alice1", 1)
 			time.Sleep(4*time.Minute + 50*time.Second)
 			t.calling("alice2", 1)
-		}, "alice3", errTooManyOfYours, []string{"alice1", "alice2"}, 10 * time.Second},
+		}, "alice3", errUserLimit, []string{"alice1", "alice2"}, 10 * time.Second},
 		"none is idle: the last call of a session": {1, 9, []string{"alice1"}, func(t *table) {
 			t.calling("alice1", 1)
 			time.Sleep(4*time.Minute + 50*time.Second)
 			t.calling("alice1", 2)
-		}, "alice2", errTooManyOfYours, []string{"alice1"}, 30 * time.Second},
+		}, "alice2", errUserLimit, []string{"alice1"}, 30 * time.Second},
 		"none is idle: the first stream that must end": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
 			streams := newQuota(9, 9)
 			for name, until := range map[string]time.Duration{"alice1": time.Hour, "alice2": 7 * time.Second} {
-				t.stream(t.named[name], 1)
-				_ = t.named[name].stand(newStanding(nil, time.Now().Add(until)), streams)
+				t.addStreams(t.named[name], 1)
+				_ = t.named[name].attach(newStandaloneStream(nil, time.Now().Add(until)), streams)
 			}
-		}, "alice3", errTooManyOfYours, []string{"alice1", "alice2"}, 7 * time.Second},
+		}, "alice3", errUserLimit, []string{"alice1", "alice2"}, 7 * time.Second},
 		"none is idle: the session that must end": {1, 9, []string{"alice1"}, func(t *table) {
-			t.stream(t.named["alice1"], 1)
-			_ = t.named["alice1"].stand(newStanding(nil, time.Now().Add(time.Hour)), newQuota(9, 9))
+			t.addStreams(t.named["alice1"], 1)
+			_ = t.named["alice1"].attach(newStandaloneStream(nil, time.Now().Add(time.Hour)), newQuota(9, 9))
 			time.Sleep(30*time.Minute - 5*time.Second)
-		}, "alice2", errTooManyOfYours, []string{"alice1"}, 5 * time.Second},
+		}, "alice2", errUserLimit, []string{"alice1"}, 5 * time.Second},
 		"in all: the oldest, another caller's after a minute": {9, 2, []string{"bob1", "alice1"}, func(*table) { time.Sleep(time.Minute) },
 			"carol1", nil, []string{"alice1", "carol1"}, 0},
 		"in all: the oldest, the caller's own": {9, 2, []string{"alice1", "bob1"}, func(*table) { time.Sleep(time.Minute) },
 			"alice2", nil, []string{"alice2", "bob1"}, 0},
 		"in all: not the one that was used since": {9, 2, []string{"bob1", "dave1"}, func(t *table) {
-			t.named["bob1"].busy()()
+			t.used("bob1")
 			time.Sleep(time.Minute)
 		}, "carol1", nil, []string{"bob1", "carol1"}, 0},
 		"in all: the caller's own if no other is old enough": {9, 2, []string{"bob1", "alice1"}, nil,
 			"alice2", nil, []string{"alice2", "bob1"}, 0},
 		"in all: another caller's that is idle behind one in use": {9, 2, []string{"bob1", "dave1"}, func(t *table) {
-			t.stream(t.named["bob1"], 1)
+			t.addStreams(t.named["bob1"], 1)
 			time.Sleep(2 * time.Minute)
 		}, "carol1", nil, []string{"bob1", "carol1"}, 0},
 		"in all: none used in the last minute": {9, 2, []string{"bob1", "dave1"}, func(*table) { time.Sleep(40 * time.Second) },
-			"carol1", errTooManyInAll, []string{"bob1", "dave1"}, 18 * time.Second},
+			"carol1", errTotalLimit, []string{"bob1", "dave1"}, 18 * time.Second},
 		"in all: none that is in use": {9, 1, []string{"bob1"}, func(t *table) {
 			t.calling("bob1", 1)
 			time.Sleep(4 * time.Minute)
-		}, "carol1", errTooManyInAll, []string{"bob1"}, 30 * time.Second},
+		}, "carol1", errTotalLimit, []string{"bob1"}, 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -163,7 +170,7 @@ func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 					c.before(table)
 				}
 				owner := c.add[:len(c.add)-1]
-				if err := table.room(owner); err != c.err {
+				if err := table.checkRoom(owner); err != c.err {
 					t.Errorf("before, the table says %v, want %v", err, c.err)
 				}
 				if c.err != nil {
@@ -187,7 +194,7 @@ func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 func TestTheTableOfSessionsKeepsItsLimits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		perUser, inAll := rapid.IntRange(1, 3).Draw(t, "per user"), rapid.IntRange(1, 5).Draw(t, "in all")
-		table := newSessions(Settings{MaxSessionsPerUser: perUser, MaxSessions: inAll, CallTimeout: time.Minute})
+		table := newSessionTable(Settings{MaxSessionsPerUser: perUser, MaxSessions: inAll, CallTimeout: time.Minute})
 		var all []*session
 		busy := map[*session]func(){}
 		user := rapid.SampledFrom([]string{"alice", "bob", "carol"})
@@ -197,11 +204,11 @@ func TestTheTableOfSessionsKeepsItsLimits(t *testing.T) {
 			}
 			return rapid.SampledFrom(all).Draw(t, "which")
 		}
-		isOpen := func(s *session) bool { return table.of(s.id, s.owner) == s }
+		isOpen := func(s *session) bool { return table.lookup(s.id, s.owner) == s }
 		t.Repeat(map[string]func(*rapid.T){
 			"open": func(t *rapid.T) {
 				s := newSession(user.Draw(t, "who"), table, time.Hour)
-				room := table.room(s.owner)
+				room := table.checkRoom(s.owner)
 				if err := table.add(s); err != room {
 					t.Fatalf("room says %v, add says %v", room, err)
 				}
@@ -213,7 +220,8 @@ func TestTheTableOfSessionsKeepsItsLimits(t *testing.T) {
 			},
 			"begin": func(t *rapid.T) {
 				if s := one(t); busy[s] == nil && isOpen(s) {
-					busy[s] = s.busy()
+					table.beginRequest(s)
+					busy[s] = func() { table.endRequest(s) }
 				}
 			},
 			"end": func(t *rapid.T) {
@@ -260,7 +268,7 @@ const handshake = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"prot
 
 // Clients that begin a session for each request and end none must not lock their user out.
 func TestManyHandshakesAtOnceAllSucceed(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(o *Options) { o.Settings.MaxSessionsPerUser = 3 })
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 3 })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	var clients sync.WaitGroup
 	for range 100 {
@@ -283,7 +291,7 @@ func TestManyHandshakesAtOnceAllSucceed(t *testing.T) {
 }
 
 func TestASessionThatMadeRoomIsOverForItsClient(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(o *Options) { o.Settings.MaxSessionsPerUser = 1 })
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 1 })
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
 	first := opened(t, url)
 	second := opened(t, url)
@@ -318,8 +326,8 @@ func TestWithoutAnIdleSessionThereIsNoPlaceForAnother(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(o *Options) {
-				o.Settings.MaxSessionsPerUser, o.Settings.CallTimeout = 1, 12*time.Second
+			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(cfg *Config) {
+				cfg.Settings.MaxSessionsPerUser, cfg.Settings.CallTimeout = 1, 12*time.Second
 			})
 			url := serve(t, h, time.Now().Add(12*time.Second))
 			use(t, url, opened(t, url))
@@ -356,7 +364,7 @@ func calling(t *testing.T, url, session string) (hangUp func()) {
 // opens.
 func TestCallsSurviveWhatTheirCallerOpensMeanwhile(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, nil)}}, func(o *Options) { o.Settings.MaxSessionsPerUser = 2 })
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, nil)}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 2 })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := opened(t, url)
 	answers := make(chan string, 1)

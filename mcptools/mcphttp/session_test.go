@@ -15,7 +15,6 @@ import (
 	"weak"
 
 	"github.com/google/jsonschema-go/jsonschema"
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
@@ -26,8 +25,8 @@ import (
 func glance() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{Name: "glance", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
 		inContext := "nobody"
-		if info := auth.TokenInfoFromContext(ctx); info != nil {
-			inContext = info.UserID
+		if id := providers.IdentityFrom(ctx); id != nil {
+			inContext = id.Subject
 		}
 		return text(fmt.Sprintf("context: %s, call: %s, over: %v", inContext, mcptools.Caller(req).Subject, ctx.Err())), nil, nil
 	})
@@ -36,27 +35,21 @@ func glance() mcptools.Tool {
 // The SDK makes the request that opens a session the context of all later calls in it. Whatever it knew then may be over by now.
 func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{glance()}})
-	var opener weak.Pointer[auth.TokenInfo]
-	inject := auth.RequireBearerToken(func(_ context.Context, _ string, r *http.Request) (*auth.TokenInfo, error) {
-		id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
-		info := id.TokenInfo()
-		if opener == (weak.Pointer[auth.TokenInfo]{}) {
-			opener = weak.Make(&info)
+	var opener weak.Pointer[providers.Identity]
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := alice()
+		if opener == (weak.Pointer[providers.Identity]{}) {
+			opener = weak.Make(id)
 		}
-		return &info, nil
-	}, nil)
-	server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler, done := h.Route(r)
-		defer done()
-		handler.ServeHTTP(w, r)
-	})))
+		authenticated(id, routed(h)).ServeHTTP(w, r)
+	}))
 	t.Cleanup(func() {
 		h.CloseStreams()
 		server.Close()
 		h.CloseSessions()
 	})
 	s := connect(t, server.URL, "2025-11-25")
-	if opener == (weak.Pointer[auth.TokenInfo]{}) { // which a pointer to what is gone by now is not
+	if opener == (weak.Pointer[providers.Identity]{}) { // which a pointer to what is gone by now is not
 		t.Fatal("nobody opened the session")
 	}
 	for range 2 { // the SDK keeps the last request of a session
@@ -319,13 +312,7 @@ func TestASessionRefusesWhatMCPDoesNotKnow(t *testing.T) {
 
 // behind serves a request as alice's.
 func behind(h *Handler, w http.ResponseWriter, r *http.Request) {
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, GoodUntil: time.Now().Add(time.Hour)}
-	info := id.TokenInfo()
-	auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler, done := h.Route(r)
-		defer done()
-		handler.ServeHTTP(w, r)
-	})).ServeHTTP(w, r)
+	authenticated(alice("greet:read"), routed(h)).ServeHTTP(w, r)
 }
 
 // MCP 2025-11-25, transports: what stands on the standing stream is unrelated to any request.
@@ -421,7 +408,7 @@ func TestAStreamThatBeganEndsWithoutARefusalInIt(t *testing.T) {
 
 func TestWithoutAnIdentityNothingIsServed(t *testing.T) {
 	for _, era := range []string{EraDual, EraStateless} {
-		h := handlerOf(plentiful(), func(o *Options) { o.Settings.Era = era })
+		h := handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.Era = era })
 		for name, r := range map[string]*http.Request{
 			"a call": modernlyCalling("greet", `{}`).request(), "a list": modernly("tools/list", "").request(),
 			"an older call": legacily("tools/call", `"name":"greet"`).request(), "an older list": legacily("tools/list", "").request(),
@@ -455,7 +442,7 @@ func TestANotificationCarriesItsSenderAndKeepsASessionAlive(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Options: func(o *mcp.ServerOptions) {
 		//lint:ignore SA1019 no other handler is told whose notification it is
 		o.RootsListChangedHandler = func(_ context.Context, req *mcp.RootsListChangedRequest) { told <- mcptools.Caller(req).Subject }
-	}}, func(o *Options) { o.Settings.SessionTimeout = 300 * time.Millisecond })
+	}}, func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: opened(t, url)}
 	request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, in)
@@ -483,7 +470,7 @@ func untilStanding(t *testing.T, h *Handler, n int) {
 		h.sessions.mu.Lock()
 		for _, s := range h.sessions.open {
 			s.mu.Lock()
-			if s.standing != nil {
+			if s.stream != nil {
 				standing++
 			}
 			s.mu.Unlock()

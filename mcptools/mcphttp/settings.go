@@ -5,35 +5,41 @@ import (
 	"time"
 )
 
-// minBytes is the least of the limits of bytes: less would refuse ordinary messages.
+// minBytes is the smallest limit of bytes: a smaller one would reject ordinary messages.
 const minBytes = 64 << 10
 
 // Settings are the section "mcp" of the configuration.
 type Settings struct {
-	Era                string        `koanf:"era" help:"dual: clients of every protocol version, with sessions for the older ones; stateless: no sessions, any number of replicas"`
-	CallTimeout        time.Duration `koanf:"call_timeout" help:"how long one call may take"`
-	SessionTimeout     time.Duration `koanf:"session_timeout" help:"how long a session may be idle; clients start a new one by themselves"`
-	Keepalive          time.Duration `koanf:"keepalive" help:"how long a stream may be silent before it gets a comment, and a call before its answer becomes a stream; 0: never"`
-	MaxSessions        int           `koanf:"max_sessions" help:"open sessions in all; at the limit an idle one makes room"`
-	MaxSessionsPerUser int           `koanf:"max_sessions_per_user" help:"open sessions of one caller; at the limit the least recently used idle one ends"`
-	MaxCalls           int           `koanf:"max_calls" help:"calls in flight in all"`
-	MaxCallsPerUser    int           `koanf:"max_calls_per_user" help:"calls in flight of one caller"`
-	MaxBytes           int           `koanf:"max_bytes" help:"bytes of messages being read and of calls in flight, in all; a caller with less than 64 KiB may exceed it by a quarter; 0: a quarter of the memory limit (GOMEMLIMIT, or 0.9 of the container's), 64 MiB without one"`
-	MaxBytesPerUser    int           `koanf:"max_bytes_per_user" help:"the same for one caller; 0: a quarter of mcp.max_bytes"`
-	MaxStreams         int           `koanf:"max_streams" help:"standing streams of notifications in all"`
-	MaxStreamsPerUser  int           `koanf:"max_streams_per_user" help:"standing streams of one caller"`
+	Era string `koanf:"era" help:"dual: sessions for clients before MCP 2026-07-28; stateless: none, for replicas"`
+
+	CallTimeout    time.Duration `koanf:"call_timeout" help:"time limit of a call"`
+	SessionTimeout time.Duration `koanf:"session_timeout" help:"idle time after which a session ends"`
+
+	Keepalive time.Duration `koanf:"keepalive" help:"silence after which a stream or a call gets a comment; 0: never"`
+
+	MaxSessions        int `koanf:"max_sessions" help:"open sessions in total; at the limit an idle one is ended"`
+	MaxSessionsPerUser int `koanf:"max_sessions_per_user" help:"open sessions per caller, likewise"`
+
+	MaxCalls        int `koanf:"max_calls" help:"calls in flight in total"`
+	MaxCallsPerUser int `koanf:"max_calls_per_user" help:"calls in flight per caller"`
+
+	MaxBytes        int `koanf:"max_bytes" help:"bytes of messages in flight in total; 0: a quarter of the memory limit"`
+	MaxBytesPerUser int `koanf:"max_bytes_per_user" help:"bytes of messages in flight per caller; 0: max_bytes / 4"`
+
+	MaxStreams        int `koanf:"max_streams" help:"open notification streams in total"`
+	MaxStreamsPerUser int `koanf:"max_streams_per_user" help:"open notification streams per caller"`
 }
 
 // The values of mcp.era.
 const (
 	// EraDual serves MCP 2026-07-28 without sessions, and older versions with them.
 	EraDual = "dual"
-	// EraStateless serves every version without sessions. Clients of older versions lose what needs one: questions to the
-	// person, and notifications outside a call.
+	// EraStateless serves every version without sessions. Clients of older versions lose what needs one: requests
+	// from the server to the client, and notifications outside a call.
 	EraStateless = "stateless"
 )
 
-// DefaultSettings returns the section before anything was configured.
+// DefaultSettings returns the default values of the section.
 func DefaultSettings() Settings {
 	return Settings{
 		Era: EraDual, CallTimeout: 5 * time.Minute, SessionTimeout: 30 * time.Minute, Keepalive: 15 * time.Second,
@@ -42,8 +48,8 @@ func DefaultSettings() Settings {
 	}
 }
 
-// WithByteLimits returns s with the limits of bytes that are not set: a quarter of the process's memory limit in all,
-// and a quarter of that for one caller. memoryLimit is in bytes; 0 means that there is none.
+// WithByteLimits returns s with defaults for the limits of bytes that are not set: a quarter of the process's memory
+// limit in total (64 MiB if there is none), and a quarter of that per caller. memoryLimit is in bytes; 0 means none.
 func (s Settings) WithByteLimits(memoryLimit int64) Settings {
 	if s.MaxBytes == 0 {
 		s.MaxBytes = defaultMaxBytes
@@ -57,8 +63,8 @@ func (s Settings) WithByteLimits(memoryLimit int64) Settings {
 	return s
 }
 
-// Check reports every setting that cannot be right. The key is relative to the section.
-func (s Settings) Check(report func(key, reason, wayOut string)) {
+// Validate reports every invalid setting, all at once. The key is relative to the section.
+func (s Settings) Validate(report func(key, reason, fix string)) {
 	if s.Era != EraDual && s.Era != EraStateless {
 		report("era", "it is neither dual nor stateless", "use dual, or stateless when there are several replicas")
 	}
@@ -76,10 +82,12 @@ func (s Settings) Check(report func(key, reason, wayOut string)) {
 	if s.MaxBytesPerUser != 0 && s.MaxBytesPerUser < minBytes {
 		report("max_bytes_per_user", fmt.Sprintf("it is less than %d", minBytes), "leave it out for the default")
 	} else if s.MaxBytes != 0 && s.MaxBytesPerUser > s.MaxBytes {
-		report("max_bytes_per_user", fmt.Sprintf("it is more than mcp.max_bytes, which is %d", s.MaxBytes), "leave it out for a quarter of mcp.max_bytes")
+		report("max_bytes_per_user", fmt.Sprintf("it is more than mcp.max_bytes, which is %d", s.MaxBytes),
+			"leave it out for a quarter of mcp.max_bytes")
 	}
 	if s.Keepalive != 0 && s.Keepalive < time.Second {
-		report("keepalive", "it is neither 0 nor at least a second", "use a duration such as 15s, shorter than what proxies cut off; 0 turns it off")
+		report("keepalive", "it is neither 0 nor at least a second",
+			"use a duration such as 15s, shorter than what proxies cut off; 0 turns it off")
 	}
 	for _, n := range []struct {
 		key   string

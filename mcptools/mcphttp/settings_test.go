@@ -7,7 +7,7 @@ func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
 		problems := 0
 		settings := DefaultSettings()
 		settings.Era = era
-		settings.Check(func(string, string, string) { problems++ })
+		settings.Validate(func(string, string, string) { problems++ })
 		if (problems == 0) != good {
 			t.Errorf("mcp.era %q: %d problems", era, problems)
 		}

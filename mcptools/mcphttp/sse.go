@@ -6,59 +6,60 @@ import (
 	"time"
 )
 
-// notForOthers keeps proxies from storing what is for one caller, and from changing it.
-const notForOthers = "no-cache, no-transform"
+// cacheControl keeps proxies from storing and from transforming a response that is for one caller.
+const cacheControl = "no-cache, no-transform"
 
-// beginEvents makes a stream of events of an answer (HTML, section 9.2), and says in which session, if it begins one.
-func beginEvents(w http.ResponseWriter, session string) {
+// startSSE sets the headers of an event stream (HTML Living Standard, section 9.2). newSessionID is the session that
+// the response opens, or empty.
+func startSSE(w http.ResponseWriter, newSessionID string) {
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", notForOthers)
+	header.Set("Cache-Control", cacheControl)
 	header.Set("X-Accel-Buffering", "no") // MCP 2026-07-28, Streamable HTTP, Receiving Messages
-	if session != "" {
-		header.Set(sessionHeader, session)
+	if newSessionID != "" {
+		header.Set(sessionHeader, newSessionID)
 	}
 }
 
 // writeEvent writes a message as an event. The message is one line, as both encoders write it.
-func writeEvent(w http.ResponseWriter, message []byte, patience time.Duration) error {
-	const begin, end = "event: message\ndata: ", "\n\n"
-	event := make([]byte, 0, len(begin)+len(message)+len(end))
-	event = append(event, begin...)
+func writeEvent(w http.ResponseWriter, message []byte, timeout time.Duration) error {
+	const start, end = "event: message\ndata: ", "\n\n"
+	event := make([]byte, 0, len(start)+len(message)+len(end))
+	event = append(event, start...)
 	event = append(event, message...)
-	return writeNow(w, append(event, end...), patience)
+	return writeAndFlush(w, append(event, end...), timeout)
 }
 
-// writeComment writes a comment, which clients ignore and proxies pass on (HTML, section 9.2.7).
-func writeComment(w http.ResponseWriter, patience time.Duration) error {
-	return writeNow(w, []byte(": keepalive\n\n"), patience)
+// writeComment writes a comment, which clients ignore and proxies forward (HTML Living Standard, section 9.2.7).
+func writeComment(w http.ResponseWriter, timeout time.Duration) error {
+	return writeAndFlush(w, []byte(": keepalive\n\n"), timeout)
 }
 
-// writeNow writes text and sends it.
-func writeNow(w http.ResponseWriter, text []byte, patience time.Duration) error {
-	if err := writeSlowly(w, text, patience); err != nil {
+func writeAndFlush(w http.ResponseWriter, text []byte, timeout time.Duration) error {
+	if err := writeChunks(w, text, timeout); err != nil {
 		return err
 	}
 	return http.NewResponseController(w).Flush()
 }
 
-// piece is what a client must read within its time, however slow its line is.
-const piece = 64 << 10
+// chunkSize is how much is written under one write deadline, in bytes.
+const chunkSize = 64 << 10
 
-// writeSlowly writes text in pieces, each with its own time.
-func writeSlowly(w http.ResponseWriter, text []byte, patience time.Duration) error {
-	for one := range slices.Chunk(text, piece) {
-		hurry(w, patience)
-		if _, err := w.Write(one); err != nil {
+// writeChunks writes text in chunks, each with a write deadline of its own, so that a long response to a slow client
+// does not time out.
+func writeChunks(w http.ResponseWriter, text []byte, timeout time.Duration) error {
+	for chunk := range slices.Chunk(text, chunkSize) {
+		setWriteDeadline(w, timeout)
+		if _, err := w.Write(chunk); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// hurry begins the time that the client has to read. It counts only while something waits to be written, with what net/http writes
-// at the end of an answer.
-func hurry(w http.ResponseWriter, patience time.Duration) {
+// setWriteDeadline starts the time in which the client must read. The deadline matters only while data is waiting to
+// be written, including what net/http writes at the end of a response.
+func setWriteDeadline(w http.ResponseWriter, timeout time.Duration) {
 	connection := *http.NewResponseController(w)
-	_ = connection.SetWriteDeadline(time.Now().Add(patience)) // not supported by a test's recorder
+	_ = connection.SetWriteDeadline(time.Now().Add(timeout)) // a test's recorder does not support it
 }

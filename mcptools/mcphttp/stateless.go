@@ -10,39 +10,40 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"gatehouse/providers"
 	"gatehouse/providers/rawjson"
 )
 
-// direct serves one request for which nothing is kept when it is over, on a transport of our own. The SDK's HTTP handler reads such a
-// message up to nine times more than its server does, each time with a new buffer of 32 KiB, and that is most of what a call costs;
-// this one hands on what [peek] read. It takes only what is plainly in order. Everything else goes to the SDK's handler, which knows
-// how to refuse it.
-type direct struct {
+// statelessConn serves one request for which nothing is retained afterwards. It is a connection to the SDK's server,
+// and passes on what [parseMessage] read: the SDK's HTTP handler decodes a message up to nine times, each time with a
+// new buffer of 32 KiB, which is most of the cost of a call. It handles only unambiguous requests; everything else
+// goes to the SDK's handler.
+type statelessConn struct {
 	exchange
-	handler *Handler
-	state   *mcp.ServerSessionState
-	hungUp  <-chan struct{} // nil if the client may hang up and the call goes on
-	taken   bool
+	handler    *Handler
+	state      *mcp.ServerSessionState
+	clientGone <-chan struct{} // nil if the call continues when the client hangs up
+	delivered  bool            // Read has returned the request
 }
 
-// direct returns the handler of a request that can be served so, or nil. version is that of the request.
-func (h *Handler) direct(r *http.Request, m message, version string) http.Handler {
-	state, known := h.states[version]
-	id, ok := plainID(m.id)
-	if !known || !ok || !m.isRequest || !standsAlone(m.method) || !acceptsBoth(r.Header) {
+// stateless returns the handler of a request that a statelessConn can serve, or nil. version is that of the request.
+func (h *Handler) stateless(r *http.Request, m message, version string) http.Handler {
+	state, known := h.initialStates[version]
+	id, ok := parsePlainID(m.id)
+	if !known || !ok || !m.isRequest || !isStateless(m.method) || !acceptsBoth(r.Header) {
 		return nil
 	}
 	modern := version >= modernVersion
-	if modern != (m.version != nil) || modern && !h.headersAgree(r.Header, m, version) {
+	if modern != (m.version != nil) || modern && !h.headersMatch(r.Header, m, version) {
 		return nil
 	}
-	return &direct{
-		exchange: exchange{modern: modern, patience: h.patience, keepalive: h.settings.Keepalive, request: &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}}, handler: h, state: state,
-	}
+	conn := &statelessConn{exchange: h.newExchange(), handler: h, state: state}
+	conn.modern, conn.request = modern, &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
+	return conn
 }
 
-// standsAlone reports whether a request of the method is answered from what it says, and its answer is one response.
-func standsAlone(method string) bool {
+// isStateless reports whether a request of the method is answered from its own content, with one response.
+func isStateless(method string) bool {
 	switch method {
 	case methodCallTool, methodGetPrompt, methodRead, methodComplete,
 		methodListTools, methodListPrompts, methodListResources, methodListTemplates:
@@ -51,23 +52,23 @@ func standsAlone(method string) bool {
 	return false
 }
 
-// headersAgree reports whether the headers equal the fields of the body (MCP 2026-07-28, Streamable HTTP, Server Validation).
-// The SDK compares parameters that are in headers too.
-func (h *Handler) headersAgree(header http.Header, m message, version string) bool {
+// headersMatch reports whether the headers equal the members of the body (MCP 2026-07-28, Streamable HTTP, Server
+// Validation). Parameters that are repeated in headers are left to the SDK.
+func (h *Handler) headersMatch(header http.Header, m message, version string) bool {
 	if string(m.version) != strconv.Quote(version) || header.Get(methodHeader) != m.method {
 		return false
 	}
 	switch m.method {
 	case methodCallTool:
-		return header.Get(nameHeader) == m.name && m.name != "" && !h.parametersInHeaders[m.name]
+		return header.Get(nameHeader) == m.name && m.name != "" && !h.headerParameters[m.name]
 	case methodGetPrompt, methodRead:
 		return header.Get(nameHeader) == m.name && m.name != ""
 	}
 	return true
 }
 
-// plainID reads the id of a request if it is a text, or a number that everybody reads alike.
-func plainID(raw json.RawMessage) (jsonrpc.ID, bool) {
+// parsePlainID parses an id that is a string, or a number that every parser reads alike.
+func parsePlainID(raw json.RawMessage) (jsonrpc.ID, bool) {
 	var value any
 	if len(raw) > 0 && raw[0] == '"' {
 		text, ok := rawjson.Text(raw)
@@ -86,83 +87,90 @@ func plainID(raw json.RawMessage) (jsonrpc.ID, bool) {
 	return id, err == nil
 }
 
-// statesFor are the states in which requests of each version begin that are served without a session.
-func statesFor(versions []string) map[string]*mcp.ServerSessionState {
-	states := map[string]*mcp.ServerSessionState{modernVersion: {}} // it says of itself what else the state would
-	begun := func(version string) *mcp.ServerSessionState {
-		return &mcp.ServerSessionState{InitializeParams: &mcp.InitializeParams{ProtocolVersion: version}, InitializedParams: &mcp.InitializedParams{}, LogLevel: "info"}
+// newInitialStates returns the session state in which a request without a session starts, for each version.
+func newInitialStates(versions []string) map[string]*mcp.ServerSessionState {
+	states := map[string]*mcp.ServerSessionState{modernVersion: {}} // the request itself has what the state would
+	initialized := func(version string) *mcp.ServerSessionState {
+		return &mcp.ServerSessionState{
+			InitializeParams:  &mcp.InitializeParams{ProtocolVersion: version},
+			InitializedParams: &mcp.InitializedParams{}, LogLevel: "info",
+		}
 	}
 	for _, version := range versions {
 		if version < modernVersion {
-			states[version] = begun(version)
+			states[version] = initialized(version)
 		}
 	}
-	states[""] = begun("2025-03-26") // what a request without the header is taken for (MCP 2025-11-25, transports, "Protocol Version Header")
+	states[""] = initialized("2025-03-26") // MCP 2025-11-25, Transports, Protocol Version Header
 	return states
 }
 
 // ServeHTTP implements http.Handler.
-func (d *direct) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	who, refused := callerOfHTTP(r)
-	if refused == nil && runsCode(d.request.Method) {
-		refused = d.handler.busy(who)
-	}
-	if refused != nil {
-		refused.ServeHTTP(w, r)
+func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	caller := providers.IdentityFrom(r.Context())
+	if caller == nil {
+		c.handler.writeError(w, r, errUnauthenticated())
 		return
 	}
-	d.begin(w, r, who)
-	if d.modern {
-		d.hungUp = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
+	if invokesHandler(c.request.Method) {
+		if rpcErr := c.handler.overCallLimit(caller); rpcErr != nil {
+			c.handler.writeError(w, r, rpcErr)
+			return
+		}
 	}
-	session, err := d.handler.server.Connect(r.Context(), d, &mcp.ServerSessionOptions{State: d.state})
+	c.start(w, r, caller)
+	if c.modern {
+		c.clientGone = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
+	}
+	session, err := c.handler.server.Connect(r.Context(), c, &mcp.ServerSessionOptions{State: c.state})
 	if err != nil {
-		internalError().ServeHTTP(w, r)
+		c.handler.writeError(w, r, errInternal())
 		return
 	}
-	if d.wait(r.Context(), nil) {
-		if !d.finish() {
-			internalError().ServeHTTP(w, r)
+	if c.wait(r.Context(), nil) {
+		if !c.finish(r.Context()) {
+			c.handler.writeError(w, r, errInternal())
 		}
 		return
 	}
-	d.leave()
+	c.detach()
 	_ = session.Close() // waits for the call to end
 }
 
 // Connect implements mcp.Transport.
-func (d *direct) Connect(context.Context) (mcp.Connection, error) { return d, nil }
+func (c *statelessConn) Connect(context.Context) (mcp.Connection, error) { return c, nil }
 
-// Read implements mcp.Connection. An end of the connection ends what is in flight. The server may dispatch the message before it has
-// told us that it is connected, so that nothing which depends on that may ever stand alone: initialize, or server/discover.
-func (d *direct) Read(context.Context) (jsonrpc.Message, error) {
-	if !d.taken {
-		d.taken = true
-		return d.request, nil
+// Read implements mcp.Connection. The end of the connection cancels what is in flight. The server may dispatch the
+// message before Connect has returned, so methods that depend on the connection, such as initialize and
+// server/discover, must not be served here.
+func (c *statelessConn) Read(context.Context) (jsonrpc.Message, error) {
+	if !c.delivered {
+		c.delivered = true
+		return c.request, nil
 	}
 	select {
-	case <-d.answered:
-	case <-d.hungUp:
+	case <-c.answered:
+	case <-c.clientGone:
 	}
 	return nil, io.EOF
 }
 
-// Write implements mcp.Connection. What does not belong to the request has nowhere to go, and neither has a question: nobody could
-// answer it.
-func (d *direct) Write(ctx context.Context, message jsonrpc.Message) error {
-	if request, ok := message.(*jsonrpc.Request); ok && (request.IsCall() || callIn(ctx) != &d.extra) {
-		return errNotSent
+// Write implements mcp.Connection. Messages that do not belong to the request have no receiver, and neither have
+// requests to the client, because it cannot answer them.
+func (c *statelessConn) Write(ctx context.Context, message jsonrpc.Message) error {
+	if request, ok := message.(*jsonrpc.Request); ok && (request.IsCall() || callFrom(ctx) != &c.extra) {
+		return errNoReceiver
 	}
-	return d.send(message)
+	return c.send(message)
 }
 
 // Close implements mcp.Connection.
-func (d *direct) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.close()
+func (c *statelessConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closeAnswered()
 	return nil
 }
 
 // SessionID implements mcp.Connection: there is no session.
-func (d *direct) SessionID() string { return "" }
+func (c *statelessConn) SessionID() string { return "" }

@@ -14,12 +14,10 @@ import (
 	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 )
 
 // reporting is a tool that says twice how far it is.
@@ -139,10 +137,8 @@ func legacily(method, params string) posted {
 // answerTo serves a request as alice's, and returns the status and the messages of the answer.
 func answerTo(t *testing.T, p posted, serve func(http.ResponseWriter, *http.Request)) (status int, kind string, messages []any) {
 	t.Helper()
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, GoodUntil: time.Now().Add(time.Hour)}
-	info := id.TokenInfo()
 	w := httptest.NewRecorder()
-	auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)(http.HandlerFunc(serve)).ServeHTTP(w, p.request())
+	authenticated(alice("greet:read"), http.HandlerFunc(serve)).ServeHTTP(w, p.request())
 	read := func(text string) {
 		var message any
 		if err := json.Unmarshal([]byte(text), &message); err != nil {
@@ -209,11 +205,11 @@ func TestADirectAnswerSaysWhatTheSDKsHandlerSays(t *testing.T) {
 		"2025-11-25: a completion":          {legacily("completion/complete", `"ref":{"type":"ref/prompt","name":"plan"},"argument":{"name":"a","value":"b"}`), 200, "-32601", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(plentiful(), func(o *Options) { o.Settings.Era = EraStateless })
+			h := handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.Era = EraStateless })
 			status, kind, got := answerTo(t, c.posted, func(w http.ResponseWriter, r *http.Request) {
 				_, handler, done := h.Route(r)
 				defer done()
-				if _, ok := handler.(*direct); !ok {
+				if _, ok := handler.(*statelessConn); !ok {
 					t.Errorf("served by a %T", handler)
 				}
 				handler.ServeHTTP(w, r)
@@ -279,10 +275,10 @@ func TestWhatIsOddIsLeftToTheSDK(t *testing.T) {
 		"2026-07-28 in a call of 2025-11-25": legacyAda.replaced(`"params":{`, `"params":{`+plainMeta+`,`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(plentiful(), func(o *Options) { o.Settings.Era = EraStateless })
+			h := handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.Era = EraStateless })
 			_, handler, done := h.Route(p.request())
 			defer done()
-			if _, ok := handler.(*direct); ok {
+			if _, ok := handler.(*statelessConn); ok {
 				t.Error("it was served directly")
 			}
 		})
@@ -296,7 +292,7 @@ func TestAToolThatPostponesIsAnsweredAllTheSame(t *testing.T) {
 		return text("here"), struct{}{}, nil
 	})
 	for _, version := range []string{"2026-07-28", "2025-11-25"} {
-		s := connect(t, serve(t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{postponing}}, func(o *Options) { o.Settings.Era = EraStateless }), time.Now().Add(time.Hour)), version)
+		s := connect(t, serve(t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{postponing}}, func(cfg *Config) { cfg.Settings.Era = EraStateless }), time.Now().Add(time.Hour)), version)
 		if r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "postpone"}); err != nil || r.IsError {
 			t.Errorf("%s: %v, %v", version, r, err)
 		}
@@ -312,7 +308,7 @@ func TestACallOf20251125WithoutSessionGoesOnWhenItsClientHangsUp(t *testing.T) {
 		finished <- ctx.Err()
 		return nil, struct{}{}, nil
 	})
-	url := serve(t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{patient}}, func(o *Options) { o.Settings.Era = EraStateless }), time.Now().Add(time.Hour))
+	url := serve(t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{patient}}, func(cfg *Config) { cfg.Settings.Era = EraStateless }), time.Now().Add(time.Hour))
 	ctx, hangUp := context.WithCancel(context.Background())
 	req := legacily("tools/call", `"name":"wait"`).to(url).WithContext(ctx)
 	hungUp := make(chan struct{})
@@ -345,7 +341,7 @@ func TestAResultIsWrittenAsTheSDKWritesIt(t *testing.T) {
 			"an error": {ID: made, Error: &jsonrpc.Error{Code: -1, Message: "<b>"}},
 			"neither":  {ID: made},
 		} {
-			ours, err := encode(r)
+			ours, err := encodeResponse(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -373,7 +369,7 @@ func TestNothingStaysOfACallWithoutSessionThatItsClientLeft(t *testing.T) {
 		close(begun)
 		<-over
 		return text("x"), nil, nil
-	})}}, func(o *Options) { o.Settings.Era = EraStateless })
+	})}}, func(cfg *Config) { cfg.Settings.Era = EraStateless })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	ctx, hangUp := context.WithCancel(context.Background())
 	go func() {
@@ -431,11 +427,11 @@ func TestAToolLearnsDirectlyWhatItWouldFromTheSDK(t *testing.T) {
 		cases[tool.Name] = modernlyCalling(tool.Name, "{}")
 	}
 	for name, p := range cases {
-		h := handlerOf(mcptools.Catalog{Tools: all}, func(o *Options) { o.Settings.Era = EraStateless })
+		h := handlerOf(mcptools.Catalog{Tools: all}, func(cfg *Config) { cfg.Settings.Era = EraStateless })
 		status, _, got := answerTo(t, p, func(w http.ResponseWriter, r *http.Request) {
 			_, handler, done := h.Route(r)
 			defer done()
-			if _, ok := handler.(*direct); !ok {
+			if _, ok := handler.(*statelessConn); !ok {
 				t.Errorf("%s: served by a %T", name, handler)
 			}
 			handler.ServeHTTP(w, r)
@@ -457,7 +453,7 @@ func TestNamesInHeadersMustAgreeForPromptsAndResources(t *testing.T) {
 	} {
 		_, handler, done := h.Route(p.request())
 		defer done()
-		if _, ok := handler.(*direct); ok {
+		if _, ok := handler.(*statelessConn); ok {
 			t.Errorf("%s: served directly", name)
 		}
 	}

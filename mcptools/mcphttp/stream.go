@@ -7,88 +7,89 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
-
-	"gatehouse/providers"
 )
 
-// standing is the stream of a session for what belongs to no request. Whoever says something does not wait until it is written: the
-// SDK tells all sessions one after the other, and one client that reads nothing must not keep the news from the others.
-type standing struct {
+// standaloneStream is the GET stream of a session, for messages that belong to no request (MCP 2025-11-25, Transports,
+// Listening for Messages from the Server). Sends are queued: the SDK notifies sessions sequentially, and one stalled
+// client must not block the others.
+type standaloneStream struct {
 	queue    chan []byte
-	slow     chan struct{} // closed when the queue ran over; nothing is taken from then on
+	overflow chan struct{} // closed when the queue was full; nothing is queued after that
 	replaced chan struct{} // closed when the client opened a newer stream of the session
-	until    time.Time     // when its token ends, and the stream with it
+	expiry   time.Time     // of the token, and of the stream
 	w        http.ResponseWriter
 
-	mu   sync.Mutex
-	over bool
+	mu     sync.Mutex
+	closed bool
 }
 
-func newStanding(w http.ResponseWriter, until time.Time) *standing {
-	return &standing{
-		queue: make(chan []byte, standingQueue), slow: make(chan struct{}), replaced: make(chan struct{}),
-		until: until, w: w,
+func newStandaloneStream(w http.ResponseWriter, expiry time.Time) *standaloneStream {
+	return &standaloneStream{
+		queue: make(chan []byte, maxQueuedMessages), overflow: make(chan struct{}), replaced: make(chan struct{}),
+		expiry: expiry, w: w,
 	}
 }
 
-// standingQueue is how many messages wait for a client. One that has more waiting gets these, and the end of the stream; it can open
-// another.
-const standingQueue = 256
+// maxQueuedMessages is how many messages wait for a client. When there are more, the client receives these and then
+// the end of the stream; it can open another.
+const maxQueuedMessages = 256
 
-func (st *standing) send(message jsonrpc.Message) error {
+func (st *standaloneStream) send(message jsonrpc.Message) error {
 	text, err := jsonrpc.EncodeMessage(message)
 	if err != nil {
-		return errNotSent
+		return errNoReceiver
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.over {
-		return errNotSent
+	if st.closed {
+		return errNoReceiver
 	}
 	select {
 	case st.queue <- text:
 		return nil
 	default:
-		st.over = true
-		close(st.slow)
-		return errNotSent
+		st.closed = true
+		close(st.overflow)
+		return errNoReceiver
 	}
 }
 
-// hold keeps the stream open until the session or ctx ends, or the client reads too slowly. Its beginning is sent at once, and with a
-// comment: some proxies wait for the first piece of a body before they pass the headers on. Another comment follows each silence of
-// keepalive, if that is not 0: proxies and clients give up a silent stream, and a peer that is gone shows only when it is written to.
-func (s *session) hold(ctx context.Context, st *standing, patience, keepalive time.Duration) {
+// serveStream writes the stream until the session or ctx ends, or the client reads too slowly. It starts with a
+// comment, because some proxies forward the headers only with the first bytes of a body. Another comment follows each
+// silence of keepalive, if that is not 0: proxies and clients close silent streams, and a dead peer is only noticed
+// by a write.
+func (s *session) serveStream(ctx context.Context, st *standaloneStream, writeTimeout, keepalive time.Duration) {
 	w := st.w
-	defer func() { hurry(w, patience) }() // for the end of the stream, which may come long after what was last said in it
-	var silent <-chan time.Time           // never, if keepalive is off
+	// For the end of the stream, which may come long after its last message.
+	defer func() { setWriteDeadline(w, writeTimeout) }()
+	var silence <-chan time.Time // nil if keepalive is off
 	var timer *time.Timer
 	if keepalive > 0 {
 		timer = time.NewTimer(keepalive)
 		defer timer.Stop()
-		silent = timer.C
+		silence = timer.C
 	}
-	beginEvents(w, "")
-	err := writeNow(w, []byte(": ok\n\n"), patience)
+	startSSE(w, "")
+	err := writeAndFlush(w, []byte(": ok\n\n"), writeTimeout)
 	for err == nil {
-		if ended(st.replaced) {
-			patience = shortPatience
-			_ = writeNow(w, []byte("retry: 30000\n\n"), patience)
+		if isClosed(st.replaced) {
+			writeTimeout = replacedWriteTimeout
+			_ = writeAndFlush(w, []byte("retry: 30000\n\n"), writeTimeout)
 			return
 		}
 		select {
 		case message := <-st.queue:
-			err = writeEvent(w, message, patience)
-		case <-silent:
-			err = writeComment(w, patience)
+			err = writeEvent(w, message, writeTimeout)
+		case <-silence:
+			err = writeComment(w, writeTimeout)
 		case <-st.replaced:
 			continue
-		case <-st.slow:
-			st.rest(w, patience)
+		case <-st.overflow:
+			st.drain(w, writeTimeout)
 			return
 		case <-ctx.Done():
 			return
-		case <-s.over:
+		case <-s.done:
 			return
 		}
 		if timer != nil {
@@ -97,10 +98,10 @@ func (s *session) hold(ctx context.Context, st *standing, patience, keepalive ti
 	}
 }
 
-// shortPatience is how long the end of a stream may take whose client has a newer one.
-const shortPatience = time.Second
+// replacedWriteTimeout is how long the end of a replaced stream may take.
+const replacedWriteTimeout = time.Second
 
-func ended(c <-chan struct{}) bool {
+func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true
@@ -109,12 +110,12 @@ func ended(c <-chan struct{}) bool {
 	}
 }
 
-// rest writes what is waiting still.
-func (st *standing) rest(w http.ResponseWriter, patience time.Duration) {
+// drain writes the queued messages.
+func (st *standaloneStream) drain(w http.ResponseWriter, writeTimeout time.Duration) {
 	for {
 		select {
 		case message := <-st.queue:
-			if writeEvent(w, message, patience) != nil {
+			if writeEvent(w, message, writeTimeout) != nil {
 				return
 			}
 		default:
@@ -123,37 +124,37 @@ func (st *standing) rest(w http.ResponseWriter, patience time.Duration) {
 	}
 }
 
-// stand makes st the standing stream. If there is one already, st takes its place, also in streams, and what
-// waits in it: the client would not open another if it still had the old one, and whether a peer is gone can
-// take minutes to show. The old stream ends, and tells its client not to come back soon, in case that two of
-// them share the session.
-func (s *session) stand(st *standing, streams *quota) *refusal {
+// attach makes st the standalone stream of the session. An existing one is replaced, and st takes over its place in
+// the quota and its queue: the client would not open another stream if it still had the old one, and it can take
+// minutes until a dead peer is noticed. The old stream ends with a long retry time, in case two clients share the
+// session.
+func (s *session) attach(st *standaloneStream, streams *quota) *rpcError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
-		return noSuchSession()
+		return errNoSession()
 	}
-	if old := s.standing; old != nil {
-		if !ended(old.slow) {
+	if old := s.stream; old != nil {
+		if !isClosed(old.overflow) {
 			st.queue = old.queue
 		}
-		// A write that the old peer does not take ends now. Its writer may still be used, because fall waits
-		// for s.mu.
-		hurry(old.w, 0)
+		// Aborts a write that the old peer does not read. The writer is still valid, because detachStream waits for
+		// s.mu.
+		setWriteDeadline(old.w, 0)
 		close(old.replaced)
-	} else if err := streams.take(s.owner); err != nil {
-		return tooMany("streams", providers.TooManyStreams, err)
+	} else if err := streams.acquire(s.owner); err != nil {
+		return errLimit("streams", ReasonTooManyStreams, err)
 	}
-	s.standing = st
+	s.stream = st
 	return nil
 }
 
-// fall lets go of st, and of its place, unless a newer stream has taken that.
-func (s *session) fall(st *standing, streams *quota) {
+// detachStream removes st and its place in the quota, unless a newer stream has replaced it.
+func (s *session) detachStream(st *standaloneStream, streams *quota) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.standing == st {
-		s.standing = nil
-		streams.give(s.owner)
+	if s.stream == st {
+		s.stream = nil
+		streams.release(s.owner, 1)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/providers"
 	"gatehouse/providers/token"
 )
 
@@ -18,9 +17,9 @@ func timeAttacks(o *opened) []attack {
 		return base.raw(base.members(name) + fmt.Sprintf(`,%q:%s}`, name, value))
 	}
 	at := func(d time.Duration) int64 { return now.Add(d).Unix() }
-	expired, early, malformed := because(providers.TokenExpired), because(providers.TokenNotYetValid), because(providers.ClaimsMalformed)
+	expired, early, malformed := because(token.ReasonExpired), because(token.ReasonNotYetValid), because(token.ReasonClaimsMalformed)
 	attacks := []attack{
-		{"exp missing", base.with(m{"exp": nil}), because(providers.ExpiryMissing)},
+		{"exp missing", base.with(m{"exp": nil}), because(token.ReasonExpiryMissing)},
 		{"exp an hour ago", base.with(m{"exp": at(-time.Hour)}), expired},
 		{"exp just past the leeway", base.with(m{"exp": at(-o.leeway - time.Second)}), expired},
 		{"exp zero", raw("exp", "0"), expired},
@@ -48,7 +47,7 @@ func timeAttacks(o *opened) []attack {
 func issuerAttacks(o *opened) []attack {
 	accepted := o.claim("iss")
 	iss := o.base.want.Issuer
-	mismatch := because(providers.IssuerMismatch)
+	mismatch := because(token.ReasonIssuerMismatch)
 	scheme, rest, _ := strings.Cut(iss, "://")
 	otherScheme := map[string]string{"http": "https", "https": "http"}[scheme]
 	var attacks []attack
@@ -64,7 +63,7 @@ func issuerAttacks(o *opened) []attack {
 		}
 	}
 	for name, value := range map[string]any{"a list": []string{iss}, "an object": m{"iss": iss}, "a number": 1, "null": null, "true": true} {
-		attacks = append(attacks, attack{"iss is " + name, o.base.with(m{"iss": value}), because(providers.ClaimsMalformed)})
+		attacks = append(attacks, attack{"iss is " + name, o.base.with(m{"iss": value}), because(token.ReasonClaimsMalformed)})
 	}
 	return append(attacks, attack{"iss missing", o.base.with(m{"iss": nil}), mismatch})
 }
@@ -75,7 +74,7 @@ func audienceAttacks(o *opened) []attack {
 		return nil // something else binds these tokens to the resource, which near misses must show
 	}
 	accepted := o.claim("aud")
-	mismatch := because(providers.AudienceMismatch)
+	mismatch := because(token.ReasonAudienceMismatch)
 	var attacks []attack
 	seen := map[string]bool{}
 	for _, audience := range append(slices.Clone(o.base.want.Audience), o.Resource.String()) {
@@ -94,7 +93,7 @@ func audienceAttacks(o *opened) []attack {
 		"an object": m{"aud": aud}, "a number": 1, "true": true, "null": null, "a list with null": []any{aud, nil},
 		"a list with a number": []any{aud, 1}, "a list in a list": []any{[]string{aud}}, "a list with an object": []any{aud, m{}},
 	} {
-		attacks = append(attacks, attack{"aud is " + name, o.base.with(m{"aud": value}), because(providers.ClaimsMalformed)})
+		attacks = append(attacks, attack{"aud is " + name, o.base.with(m{"aud": value}), because(token.ReasonClaimsMalformed)})
 	}
 	return append(attacks,
 		attack{"aud missing", o.base.with(m{"aud": nil}), mismatch},
@@ -136,7 +135,7 @@ func similar(audience string) []string {
 // nameAttacks are about two readers of one token who see different claims.
 func nameAttacks(o *opened) []attack {
 	base := o.base
-	malformed, header := because(providers.ClaimsMalformed), because(providers.TokenMalformed)
+	malformed, header := because(token.ReasonClaimsMalformed), because(token.ReasonMalformed)
 	var attacks []attack
 	for _, name := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "client_id", "cnf", "nonce"} {
 		for _, imitation := range []string{strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:]} {
@@ -179,23 +178,23 @@ func nameAttacks(o *opened) []attack {
 
 // subjectAttacks name nobody.
 func subjectAttacks(o *opened) []attack {
-	attacks := []attack{{"sub missing", o.base.with(m{"sub": nil}), because(providers.SubjectMissing)}}
+	attacks := []attack{{"sub missing", o.base.with(m{"sub": nil}), because(token.ReasonSubjectMissing)}}
 	for name, sub := range map[string]string{"empty": "", "blank": " ", "white space": "\t\n\u2003"} {
-		attacks = append(attacks, attack{"sub is " + name, o.base.with(m{"sub": sub}), because(providers.SubjectMissing)})
+		attacks = append(attacks, attack{"sub is " + name, o.base.with(m{"sub": sub}), because(token.ReasonSubjectMissing)})
 	}
 	for name, value := range map[string]any{"a number": 1, "a list": []any{1}, "an object": m{"x": 1}, "null": null, "true": true} {
-		attacks = append(attacks, attack{"sub is " + name, o.base.with(m{"sub": value}), because(providers.ClaimsMalformed)})
+		attacks = append(attacks, attack{"sub is " + name, o.base.with(m{"sub": value}), because(token.ReasonClaimsMalformed)})
 	}
 	// Each is another name to whoever issued the token, and all are one to a decoder in Go.
 	for _, half := range []string{`\ud800`, `\udfff`, `\ufffd`, `\udfff\ud800`} {
-		attacks = append(attacks, attack{"sub ends with " + half, o.base.raw(o.base.members("sub") + `,"sub":"alice` + half + `"}`), because(providers.ClaimsMalformed)})
+		attacks = append(attacks, attack{"sub ends with " + half, o.base.raw(o.base.members("sub") + `,"sub":"alice` + half + `"}`), because(token.ReasonClaimsMalformed)})
 	}
-	return append(attacks, attack{"sub names two", o.base.with(m{"sub": []any{"alice", "bob"}}), because(providers.SubjectMissing)})
+	return append(attacks, attack{"sub names two", o.base.with(m{"sub": []any{"alice", "bob"}}), because(token.ReasonSubjectMissing)})
 }
 
 // boundAttacks are tokens of somebody who would have to prove that they hold a key, presented as bearer tokens.
 func boundAttacks(o *opened) []attack {
-	constrained := because(providers.SenderConstrained)
+	constrained := because(token.ReasonSenderConstrained)
 	return []attack{
 		{"bound to a DPoP key", o.base.with(m{"cnf": m{"jkt": "x"}}), constrained},
 		{"bound to a certificate", o.base.with(m{"cnf": m{"x5t#S256": "x"}}), constrained},

@@ -12,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // trapPath is where tokens ask to be looked up. Nobody may ever come.
@@ -36,8 +37,8 @@ func selfServiceAttacks(o *opened) []attack {
 	private := newKey(o.Issuer.t, o.base.algorithm())
 	ours := func(changes m) string { return o.base.by(private, changes) }
 	public := jose.JSONWebKey{Key: private.Public(), KeyID: "mallory", Algorithm: string(o.base.algorithm()), Use: "sig"}
-	invalid, unknown := because(providers.SignatureInvalid), because(providers.KeyUnknown)
-	odd := because(providers.TokenMalformed, providers.HeaderRefused, providers.SignatureInvalid)
+	invalid, unknown := because(token.ReasonSignatureInvalid), because(token.ReasonKeyUnknown)
+	odd := because(token.ReasonMalformed, token.ReasonHeaderRefused, token.ReasonSignatureInvalid)
 	trap := o.Issuer.trap()
 	attacks := []attack{
 		{"brings its own key in jwk", ours(m{"jwk": public}), invalid},
@@ -49,7 +50,7 @@ func selfServiceAttacks(o *opened) []attack {
 		{"points to keys by jku", ours(m{"jku": trap + "/jwks"}), invalid},
 		{"points to keys by jku, by its own id", ours(m{"jku": trap + "/jwks", "kid": "mallory"}), unknown},
 		{"points to a certificate by x5u", ours(m{"x5u": trap + "/cert"}), invalid},
-		{"key id that is a number", ours(m{"kid": 1}), because(providers.TokenMalformed, providers.HeaderRefused, providers.KeyUnknown)},
+		{"key id that is a number", ours(m{"kid": 1}), because(token.ReasonMalformed, token.ReasonHeaderRefused, token.ReasonKeyUnknown)},
 	}
 	for name, kid := range map[string]string{
 		"a URL": trap + "/jwks", "a path": "../../../../dev/null", "SQL": "' UNION SELECT 'secret' --", "a command": "| curl " + trap,
@@ -82,14 +83,14 @@ func criticalAttacks(o *opened) []attack {
 		"b64 false":                   {"b64": false},
 		"b64 false and crit":          {"b64": false, "crit": []string{"b64"}},
 	} {
-		attacks = append(attacks, attack{name, o.base.headed(changes), because(providers.HeaderRefused)})
+		attacks = append(attacks, attack{name, o.base.headed(changes), because(token.ReasonHeaderRefused)})
 	}
 	return attacks
 }
 
 // otherKindAttacks are good signatures of the right issuer over something that is no access token.
 func otherKindAttacks(o *opened) []attack {
-	refused, idToken := because(providers.TypeRefused), because(providers.IDToken)
+	refused, idToken := because(token.ReasonTypeRefused), because(token.ReasonIDToken)
 	accepted := o.types()
 	var attacks []attack
 	for _, typ := range []any{
@@ -149,7 +150,7 @@ func ownTypeAttacks(o *opened) []attack {
 			}
 			for _, value := range values {
 				name := fmt.Sprintf("%s is %s, with typ %q", claim, value, typ)
-				attacks = append(attacks, attack{name, mint.with(m{claim: value}), because(providers.TypeRefused)})
+				attacks = append(attacks, attack{name, mint.with(m{claim: value}), because(token.ReasonTypeRefused)})
 			}
 		}
 	}

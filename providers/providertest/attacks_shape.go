@@ -7,12 +7,12 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // shapeAttacks are not one compact JWS over one JSON object, or are so only to a lax parser.
 func shapeAttacks(o *opened) []attack {
-	opaque, malformed, claims := because(providers.TokenOpaque), because(providers.TokenMalformed), because(providers.ClaimsMalformed)
+	opaque, malformed, claims := because(token.ReasonOpaque), because(token.ReasonMalformed), because(token.ReasonClaimsMalformed)
 	base := o.base
 	good := base.token()
 	header, payload, signature := cut(good)
@@ -38,7 +38,7 @@ func shapeAttacks(o *opened) []attack {
 		{"a thousand parts", strings.Repeat("a.", 1000), malformed},
 		{"encrypted", encrypted(base.payload()), malformed},
 		{"encrypted with more rounds than anybody has time for", Assemble([]byte(`{"alg":"PBES2-HS256+A128KW","enc":"A128GCM","p2c":2147483647,"p2s":"AAAA"}`), []byte("x"), []byte("x")) + ".eA.eA", malformed},
-		{"longer than anybody accepts", base.with(m{"x": strings.Repeat("x", 128<<10)}), because(providers.TokenTooLong)},
+		{"longer than anybody accepts", base.with(m{"x": strings.Repeat("x", 128<<10)}), because(token.ReasonTooLong)},
 		{"in the flattened JSON serialisation", flattened, opaque},
 		{"in the general JSON serialisation", general, opaque},
 		{"in JSON with a compact one for bait", smuggled, opaque},

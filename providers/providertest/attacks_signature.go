@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 func because(reasons ...providers.Reason) []providers.Reason { return reasons }
@@ -21,7 +22,7 @@ func because(reasons ...providers.Reason) []providers.Reason { return reasons }
 // algorithmAttacks say an algorithm that is none, or that the adapter does not accept.
 func algorithmAttacks(o *opened) []attack {
 	accepted := o.algorithms()
-	refused := because(providers.AlgorithmRefused)
+	refused := because(token.ReasonAlgorithmRefused)
 	var attacks []attack
 	for _, alg := range []any{
 		"none", "None", "NONE", "nOnE", "none ", "\u017fone", "", "rs256", "RS256 ", " RS256", "RS256\x00", "XS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -36,7 +37,7 @@ func algorithmAttacks(o *opened) []attack {
 			attack{fmt.Sprintf("alg %q without a signature", alg), token[:strings.LastIndexByte(token, '.')+1], refused})
 	}
 	return append(attacks,
-		attack{"alg none and nothing else", Assemble([]byte(`{"alg":"none"}`), []byte(o.base.payload()), nil), because(providers.AlgorithmRefused, providers.TypeRefused)},
+		attack{"alg none and nothing else", Assemble([]byte(`{"alg":"none"}`), []byte(o.base.payload()), nil), because(token.ReasonAlgorithmRefused, token.ReasonTypeRefused)},
 		attack{"alg missing", o.base.headed(m{"alg": nil}), refused},
 		attack{"alg null", o.base.headed(m{"alg": null}), refused},
 		attack{"alg that is a whole novel", o.base.headed(m{"alg": strings.Repeat("\U000e0001", 2000)}), refused},
@@ -51,9 +52,9 @@ func keyConfusionAttacks(o *opened) []attack {
 		for spelling, secret := range PublicEncodings(mint.key.private.Public(), mint.key.id) {
 			attacks = append(attacks,
 				attack{fmt.Sprintf("HS256 by the public %s key as %s", alg, spelling),
-					SignBytes("HS256", secret, mustJSON(merged(mint.header, m{"alg": "HS256"})), payload), because(providers.AlgorithmRefused)},
+					SignBytes("HS256", secret, mustJSON(merged(mint.header, m{"alg": "HS256"})), payload), because(token.ReasonAlgorithmRefused)},
 				attack{fmt.Sprintf("HMAC by the public %s key as %s that says %s", alg, spelling, alg),
-					SignBytes("HS256", secret, mustJSON(mint.header), payload), because(providers.SignatureInvalid)})
+					SignBytes("HS256", secret, mustJSON(mint.header), payload), because(token.ReasonSignatureInvalid)})
 		}
 	}
 	return attacks
@@ -61,7 +62,7 @@ func keyConfusionAttacks(o *opened) []attack {
 
 // signatureAttacks come with a signature that nobody made for them.
 func signatureAttacks(o *opened) []attack {
-	invalid, malformed := because(providers.SignatureInvalid), because(providers.TokenMalformed)
+	invalid, malformed := because(token.ReasonSignatureInvalid), because(token.ReasonMalformed)
 	var attacks []attack
 	for alg, mint := range o.algorithms() {
 		header, payload, signature := mint.parts()
@@ -75,11 +76,11 @@ func signatureAttacks(o *opened) []attack {
 		}
 		stranger := newKey(o.Issuer.t, alg)
 		add("forged by a stranger's key under our key id", invalid, mint.by(stranger, nil))
-		add("signed by a key that was never published", because(providers.KeyUnknown), mint.by(stranger, m{"kid": "never-published"}))
+		add("signed by a key that was never published", because(token.ReasonKeyUnknown), mint.by(stranger, m{"kid": "never-published"}))
 		add("no signature", invalid, header, payload, "")
 		add("the signature of another token", invalid, header, payload, otherSignature)
 		add("the payload of another token", invalid, header, otherPayload, signature)
-		add("its parts in another order", because(providers.AlgorithmRefused, providers.TokenMalformed), payload, header, signature)
+		add("its parts in another order", because(token.ReasonAlgorithmRefused, token.ReasonMalformed), payload, header, signature)
 		add("a signature with base64 padding", malformed, header, payload, signature+"==")
 		add("a signature in standard base64", malformed, header, payload, signature[:len(signature)-4]+"+/+/")
 		if loose, ok := looseEnd(signature); ok {
@@ -119,8 +120,8 @@ func signatureAttacks(o *opened) []attack {
 				continue
 			}
 			otherHeader, _, _ := neighbour.parts()
-			add(fmt.Sprintf("the header of an %s token", other), because(providers.SignatureInvalid, providers.KeyUnknown), otherHeader, payload, signature)
-			add(fmt.Sprintf("%s said, by the key of %s", alg, other), because(providers.KeyUnknown, providers.SignatureInvalid),
+			add(fmt.Sprintf("the header of an %s token", other), because(token.ReasonSignatureInvalid, token.ReasonKeyUnknown), otherHeader, payload, signature)
+			add(fmt.Sprintf("%s said, by the key of %s", alg, other), because(token.ReasonKeyUnknown, token.ReasonSignatureInvalid),
 				signAs(neighbour.key, merged(mint.header, m{"kid": neighbour.key.id}), mint.claims))
 		}
 	}

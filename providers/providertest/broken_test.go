@@ -83,20 +83,20 @@ func defects() []defect {
 		{"trusts the key in the header", verifying(acceptEmbeddedKeys), []string{"self-service"}},
 		{"follows jku", verifying(lookUp("jku", 0)), []string{"self-service"}},
 		{"looks up whatever issuer a token names", verifying(lookUp("iss", 1)), []string{"issuers"}},
-		{"accepts any issuer", forgiving(providers.IssuerMismatch), []string{"issuers"}},
-		{"accepts any audience", forgiving(providers.AudienceMismatch), []string{"audiences", "near-misses"}},
-		{"checks no expiry", forgiving(providers.TokenExpired, providers.ExpiryMissing), []string{"times"}},
-		{"accepts tokens from the future", forgiving(providers.TokenNotYetValid), []string{"times"}},
-		{"accepts ID tokens", forgiving(providers.IDToken), []string{"other-kinds"}},
-		{"accepts any typ", forgiving(providers.TypeRefused), []string{"other-kinds"}},
+		{"accepts any issuer", forgiving(token.ReasonIssuerMismatch), []string{"issuers"}},
+		{"accepts any audience", forgiving(token.ReasonAudienceMismatch), []string{"audiences", "near-misses"}},
+		{"checks no expiry", forgiving(token.ReasonExpired, token.ReasonExpiryMissing), []string{"times"}},
+		{"accepts tokens from the future", forgiving(token.ReasonNotYetValid), []string{"times"}},
+		{"accepts ID tokens", forgiving(token.ReasonIDToken), []string{"other-kinds"}},
+		{"accepts any typ", forgiving(token.ReasonTypeRefused), []string{"other-kinds"}},
 		{"accepts refresh tokens", verifying(acceptOwnTypes("typ", "type", "token_use", "token_type", "tokenType")), []string{"own-types"}},
 		{"looks for the type of a token in token_use only", verifying(acceptOwnTypes("typ", "type", "token_type", "tokenType")), []string{"own-types"}},
 		{"takes null for a value", verifying(refuseNull), []string{"null-claims"}},
-		{"ignores crit", forgiving(providers.HeaderRefused), []string{"critical-headers"}},
-		{"reads claims in any case, and the last of two", forgiving(providers.ClaimsMalformed), []string{"ambiguous-names"}},
-		{"accepts tokens of nobody", forgiving(providers.SubjectMissing), []string{"subjects"}},
-		{"takes bound tokens for bearer tokens", forgiving(providers.SenderConstrained), []string{"sender-constrained"}},
-		{"uses a key for anything", forgiving(providers.KeyUnknown), []string{"key-purpose"}},
+		{"ignores crit", forgiving(token.ReasonHeaderRefused), []string{"critical-headers"}},
+		{"reads claims in any case, and the last of two", forgiving(token.ReasonClaimsMalformed), []string{"ambiguous-names"}},
+		{"accepts tokens of nobody", forgiving(token.ReasonSubjectMissing), []string{"subjects"}},
+		{"takes bound tokens for bearer tokens", forgiving(token.ReasonSenderConstrained), []string{"sender-constrained"}},
+		{"uses a key for anything", forgiving(token.ReasonKeyUnknown), []string{"key-purpose"}},
 		{"panics on a null payload", verifying(panicOnNull), []string{"shapes"}},
 		{"repairs what it is sent", verifying(repair), []string{"shapes", "signatures"}},
 		{"reads the JSON serialisation too", verifying(acceptJSON), []string{"shapes"}},
@@ -110,7 +110,7 @@ func defects() []defect {
 		}), []string{"discretion"}},
 		{"gives no reasons", refusing(func(_ string, err error) error { return outcome(err) }), []string{"reasons"}},
 		{"gives the same reason for everything", refusing(func(_ string, err error) error {
-			return fmt.Errorf("%w: %w", outcome(err), &providers.Error{Reason: providers.TokenMalformed})
+			return fmt.Errorf("%w: %w", outcome(err), &providers.Error{Reason: token.ReasonMalformed})
 		}), []string{"reasons"}},
 		{"has errors of its own", refusing(func(string, error) error { return errors.New("no") }), []string{"algorithms", "outage"}},
 		{"returns an identity with the error", verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
@@ -121,8 +121,8 @@ func defects() []defect {
 			return id, err
 		}), []string{"audiences"}},
 		{"forgets the scopes", identifying(func(id *providers.Identity) { id.Scopes = nil }), []string{"good-tokens"}},
-		{"forgets when the token ends", identifying(func(id *providers.Identity) { id.Expiry, id.GoodUntil = time.Time{}, time.Time{} }), []string{"good-tokens"}},
-		{"keeps a token good for ever", identifying(func(id *providers.Identity) { id.GoodUntil = id.Expiry.AddDate(100, 0, 0) }), []string{"good-tokens"}},
+		{"forgets when the token ends", identifying(func(id *providers.Identity) { id.Expiry, id.ExpiryWithLeeway = time.Time{}, time.Time{} }), []string{"good-tokens"}},
+		{"keeps a token good for ever", identifying(func(id *providers.Identity) { id.ExpiryWithLeeway = id.Expiry.AddDate(100, 0, 0) }), []string{"good-tokens"}},
 		{"refuses an algorithm that it should accept", verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 			if member(token, 0, "alg") == "EdDSA" {
 				return nil, fmt.Errorf("%w: not this one", providers.ErrInvalidToken)
@@ -145,13 +145,13 @@ func defects() []defect {
 			policy(func(p *token.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
 		}, []string{"unknown-kid-brake"}},
 		{"calls a key bad that it did not look up yet", refusing(func(_ string, err error) error {
-			if providers.ReasonOf(err) == providers.KeysUnavailable {
+			if providers.ReasonOf(err) == providers.ReasonKeysUnavailable {
 				return fmt.Errorf("%w: no such key", providers.ErrInvalidToken)
 			}
 			return err
 		}), []string{"rotation-in-a-row"}},
 		{"never decides about an unknown key", refusing(func(_ string, err error) error {
-			if providers.ReasonOf(err) == providers.KeyUnknown {
+			if providers.ReasonOf(err) == token.ReasonKeyUnknown {
 				return fmt.Errorf("%w: no such key", providers.ErrUnavailable)
 			}
 			return err
@@ -528,21 +528,22 @@ func lookUp(name string, part int) func(*parts, context.Context, string) (*provi
 
 // acceptOwnTypes accepts tokens that one of the claims calls something other than an access token.
 func acceptOwnTypes(claims ...string) func(*parts, context.Context, string) (*providers.Identity, error) {
-	return func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
-		id, err := p.Verify(ctx, token)
-		said := func(name string) bool { return member(token, 1, name) != "" }
-		if providers.ReasonOf(err) == providers.TypeRefused && slices.ContainsFunc(claims, said) && holds(p.issuer, token) {
-			return laxIdentity(token), nil
+	return func(p *parts, ctx context.Context, raw string) (*providers.Identity, error) {
+		id, err := p.Verify(ctx, raw)
+		hasType := func(name string) bool { return member(raw, 1, name) != "" }
+		isTypeError := providers.ReasonOf(err) == token.ReasonTypeRefused
+		if isTypeError && slices.ContainsFunc(claims, hasType) && holds(p.issuer, raw) {
+			return laxIdentity(raw), nil
 		}
 		return id, err
 	}
 }
 
-func refuseNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
-	if bytes.Contains(segment(token, 1), []byte(":null")) {
-		return nil, fmt.Errorf("%w: %w", providers.ErrInvalidToken, &providers.Error{Reason: providers.ClaimsMalformed})
+func refuseNull(p *parts, ctx context.Context, raw string) (*providers.Identity, error) {
+	if bytes.Contains(segment(raw, 1), []byte(":null")) {
+		return nil, fmt.Errorf("%w: %w", providers.ErrInvalidToken, &providers.Error{Reason: token.ReasonClaimsMalformed})
 	}
-	return p.Verify(ctx, token)
+	return p.Verify(ctx, raw)
 }
 
 func panicOnNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,13 +46,13 @@ func TestTokensCanBeSpoiled(t *testing.T) {
 		token string
 		want  providers.Reason
 	}{
-		"another audience":   {issuer.Token("https://elsewhere.example/", nil), providers.AudienceMismatch},
-		"a claim removed":    {issuer.Token(resource, map[string]any{"sub": nil}), providers.SubjectMissing},
-		"a claim replaced":   {issuer.Token(resource, map[string]any{"exp": 1}), providers.TokenExpired},
-		"a header replaced":  {issuer.Sign(map[string]any{"typ": "JWT"}, issuer.Claims(resource)), providers.TypeRefused},
-		"a header removed":   {issuer.Sign(map[string]any{"alg": nil}, issuer.Claims(resource)), providers.AlgorithmRefused},
-		"an alg only said":   {issuer.Sign(map[string]any{"alg": "ES256"}, issuer.Claims(resource)), providers.KeyUnknown},
-		"an unpublished kid": {issuer.Sign(map[string]any{"kid": "nobody's"}, issuer.Claims(resource)), providers.KeyUnknown},
+		"another audience":   {issuer.Token("https://elsewhere.example/", nil), token.ReasonAudienceMismatch},
+		"a claim removed":    {issuer.Token(resource, map[string]any{"sub": nil}), token.ReasonSubjectMissing},
+		"a claim replaced":   {issuer.Token(resource, map[string]any{"exp": 1}), token.ReasonExpired},
+		"a header replaced":  {issuer.Sign(map[string]any{"typ": "JWT"}, issuer.Claims(resource)), token.ReasonTypeRefused},
+		"a header removed":   {issuer.Sign(map[string]any{"alg": nil}, issuer.Claims(resource)), token.ReasonAlgorithmRefused},
+		"an alg only said":   {issuer.Sign(map[string]any{"alg": "ES256"}, issuer.Claims(resource)), token.ReasonKeyUnknown},
+		"an unpublished kid": {issuer.Sign(map[string]any{"kid": "nobody's"}, issuer.Claims(resource)), token.ReasonKeyUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := p.Verify(t.Context(), c.token); providers.ReasonOf(err) != c.want {
@@ -87,7 +88,7 @@ func TestWithdrawnKeysAreNotPublished(t *testing.T) {
 	kid := issuer.AddKey(jose.ES256)
 	issuer.Withdraw(kid)
 	p := issuer.Provider(t, mustResource(t))
-	if _, err := p.Verify(t.Context(), issuer.Token(resource, nil)); providers.ReasonOf(err) != providers.KeyUnknown {
+	if _, err := p.Verify(t.Context(), issuer.Token(resource, nil)); providers.ReasonOf(err) != token.ReasonKeyUnknown {
 		t.Errorf("Verify = %v", err)
 	}
 }

@@ -34,7 +34,7 @@ func sound(t testing.TB) *providertest.Subject {
 			{Name: "EdDSA", Header: map[string]any{"kid": ed}},
 		},
 		Refused: []providertest.NearMiss{
-			{Name: "a token for the issuer itself", Claims: map[string]any{"aud": issuer.URL()}, Want: providers.AudienceMismatch},
+			{Name: "a token for the issuer itself", Claims: map[string]any{"aud": issuer.URL()}, Want: token.ReasonAudienceMismatch},
 		},
 	}
 }
@@ -87,12 +87,12 @@ func TestAnExceptionHoldsForTheRulesThatTryEverything(t *testing.T) {
 			continue
 		}
 		s := sound(t)
-		forgiving(providers.SenderConstrained)(t, s)
+		forgiving(token.ReasonSenderConstrained)(t, s)
 		if rule.Check(s) == nil {
 			t.Errorf("%s does not see what this test is about", rule.Name)
 		}
 		s = sound(t)
-		forgiving(providers.SenderConstrained)(t, s)
+		forgiving(token.ReasonSenderConstrained)(t, s)
 		s.Except = map[string]string{"sender-constrained": "it knows how to check the proof"}
 		if err := rule.Check(s); err != nil {
 			t.Errorf("%s: %v", rule.Name, err)

@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
+	"gatehouse/server"
 )
 
 // listTools is tools/list of MCP 2026-07-28, which needs no session.
@@ -37,7 +38,7 @@ func (s *ownServer) host(ctx context.Context) diagnostics.Outcome {
 	}
 	s.refused = a
 	if _, ours := problemIn(a); ours && a.status == http.StatusForbidden {
-		return diagnostics.Failed("the server answered 403, as it does to a Host header that is not "+s.Config.Resource.Host()+" ("+string(providers.HostRefused)+")",
+		return diagnostics.Failed("the server answered 403, as it does to a Host header that is not "+s.Config.Resource.Host()+" ("+string(server.ReasonHostRefused)+")",
 			"have the proxy pass the Host header on (nginx: proxy_set_header Host $http_host; Apache: ProxyPreserveHost On; Traefik: passHostHeader), or set resource to the URL that clients dial; what arrived: "+inTheLog(a, id))
 	}
 	return diagnostics.OK("arrives as it was sent")

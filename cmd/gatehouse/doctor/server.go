@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"gatehouse/configs"
 	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
 )
@@ -158,8 +159,8 @@ func (s *ownServer) ready(ctx context.Context) diagnostics.Outcome {
 		return diagnostics.Warning("the server is about to stop", "wait, and look again")
 	}
 	reason := providers.Quote(body.Reason)
-	if i := slices.IndexFunc(providers.Reasons(), func(r providers.ReasonDoc) bool { return string(r.Code) == body.Reason }); i >= 0 {
-		reason = body.Reason + ", " + providers.Reasons()[i].Meaning
+	if i := slices.IndexFunc(configs.Reasons(), func(r providers.ReasonDoc) bool { return string(r.Code) == body.Reason }); i >= 0 {
+		reason = body.Reason + ", " + configs.Reasons()[i].Meaning
 	}
 	return diagnostics.Failed("not ready: "+reason, "see the checks of the provider, and whether the server's computer reaches the provider as this one does; its log has the error")
 }

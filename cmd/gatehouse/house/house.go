@@ -62,9 +62,9 @@ func Build(ctx context.Context, cfg *configs.Config, offer Offer, logger *slog.L
 	if err != nil {
 		return nil, err
 	}
-	h.MCP = mcphttp.NewHandler(mcphttp.Options{
+	h.MCP = mcphttp.NewHandler(mcphttp.Config{
 		Settings: cfg.MCP, Tools: cfg.Tools, Info: info, RequiredScopes: cfg.Scopes.Required,
-		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger,
+		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger, Recorder: recorder{},
 	}, h.Catalog)
 	go h.MCP.Probe(ctx)
 

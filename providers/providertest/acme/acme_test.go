@@ -8,6 +8,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
 	"gatehouse/providers/providertest/acme"
+	"gatehouse/providers/token"
 )
 
 func acmeHarness(t testing.TB) *providertest.Subject {
@@ -28,7 +29,7 @@ func acmeHarness(t testing.TB) *providertest.Subject {
 			{Name: "of a machine", Header: header, Claims: map[string]any{"aud": "api-123", "client_id": nil, "sub": "job-7"}},
 		},
 		Refused: []providertest.NearMiss{
-			{Name: "for another API of the tenant", Claims: map[string]any{"aud": "api-1234"}, Want: providers.AudienceMismatch},
+			{Name: "for another API of the tenant", Claims: map[string]any{"aud": "api-1234"}, Want: token.ReasonAudienceMismatch},
 		},
 	}
 }

@@ -59,7 +59,7 @@ func TestEachEnvironmentHasKeysOfItsOwn(t *testing.T) {
 	}
 	claims := one.UserClaims()
 	_, err := adapter(t, one.Environment, one.Resource).Verify(t.Context(), two.Sign(nil, claims))
-	if providers.ReasonOf(err) != providers.SignatureInvalid {
+	if providers.ReasonOf(err) != token.ReasonSignatureInvalid {
 		t.Errorf("one environment's key id with the other's key: %v", err)
 	}
 }
@@ -73,16 +73,16 @@ func TestForgeriesAreRecognisable(t *testing.T) {
 		alg   string
 		want  providers.Reason
 	}{
-		"alg none":                       {h.Unsigned(h.UserClaims()), "none", providers.AlgorithmRefused},
-		"ES256, by a key that is listed": {h.Sign(changes{"kid": es256}, h.UserClaims()), "ES256", providers.AlgorithmRefused},
-		"kid unknown":                    {h.Sign(changes{"kid": "snk_99"}, h.UserClaims()), "RS256", providers.KeyUnknown},
+		"alg none":                       {h.Unsigned(h.UserClaims()), "none", token.ReasonAlgorithmRefused},
+		"ES256, by a key that is listed": {h.Sign(changes{"kid": es256}, h.UserClaims()), "ES256", token.ReasonAlgorithmRefused},
+		"kid unknown":                    {h.Sign(changes{"kid": "snk_99"}, h.UserClaims()), "RS256", token.ReasonKeyUnknown},
 	}
-	for spelling, token := range h.SignedWithPublicKey(h.UserClaims()) {
+	for spelling, forged := range h.SignedWithPublicKey(h.UserClaims()) {
 		tokens["HS256 with the public key as "+spelling] = struct {
 			token string
 			alg   string
 			want  providers.Reason
-		}{token, "HS256", providers.AlgorithmRefused}
+		}{forged, "HS256", token.ReasonAlgorithmRefused}
 	}
 	if len(tokens) < 10 {
 		t.Errorf("only %d forgeries", len(tokens))
@@ -152,8 +152,8 @@ func TestKeysRotate(t *testing.T) {
 	h.DropKey("snk_1")
 	later := adapter(t, h.Environment, h.Resource)
 	eventually(t, func() error { _, err := later.Verify(t.Context(), fresh); return err })
-	for name, token := range map[string]string{"issued before": old, "signed afterwards": h.Sign(changes{"kid": "snk_1"}, h.UserClaims())} {
-		if _, err := later.Verify(t.Context(), token); providers.ReasonOf(err) != providers.KeyUnknown {
+	for name, raw := range map[string]string{"issued before": old, "signed afterwards": h.Sign(changes{"kid": "snk_1"}, h.UserClaims())} {
+		if _, err := later.Verify(t.Context(), raw); providers.ReasonOf(err) != token.ReasonKeyUnknown {
 			t.Errorf("%s by the key that was dropped: %v", name, err)
 		}
 	}
