@@ -19,6 +19,7 @@ import (
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
 	"gatehouse/providers/scalekit"
+	"gatehouse/providers/token"
 )
 
 // harness shows that one kind, set up in one way, obeys the rules of every provider.
@@ -96,7 +97,7 @@ func localHarness(t testing.TB) *providertest.Subject {
 			{Name: "without a scope", Claims: m{"iss": r.Origin(), "scope": nil}},
 		},
 		Refused: []providertest.NearMiss{
-			{Name: "scopes in scp, where the local issuer never writes them, and no client", Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: providers.IDToken},
+			{Name: "scopes in scp, where the local issuer never writes them, and no client", Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: token.ReasonIDToken},
 		},
 	}
 }
@@ -161,9 +162,9 @@ func strictOIDC(t testing.TB) *providertest.Subject {
 		{Name: "claims that nobody here knows", Claims: m{"https://example.com/x": m{"Aud": "x", "sub": []any{1, nil}}, "Roles": []string{"a"}, "": 1}},
 	}
 	s.Refused = []providertest.NearMiss{
-		{Name: "an algorithm that was not configured, by a key that is published", Header: merged(keys[jose.ES384], m{"alg": "ES384"}), Want: providers.AlgorithmRefused},
-		{Name: "an audience that another server was configured with", Claims: m{"aud": "api://gatehouse"}, Want: providers.AudienceMismatch},
-		{Name: "scopes that are an object", Claims: m{"scope": m{"mcp:use": true}}, Want: providers.ClaimsMalformed},
+		{Name: "an algorithm that was not configured, by a key that is published", Header: merged(keys[jose.ES384], m{"alg": "ES384"}), Want: token.ReasonAlgorithmRefused},
+		{Name: "an audience that another server was configured with", Claims: m{"aud": "api://gatehouse"}, Want: token.ReasonAudienceMismatch},
+		{Name: "scopes that are an object", Claims: m{"scope": m{"mcp:use": true}}, Want: token.ReasonClaimsMalformed},
 	}
 	return s
 }
@@ -184,9 +185,9 @@ func looseOIDC(t testing.TB) *providertest.Subject {
 		{Name: "ES384", Header: merged(keys[jose.ES384], m{"typ": "JWT"}), Claims: claims},
 	}
 	s.Refused = []providertest.NearMiss{
-		{Name: "the resource, when another audience was named", Claims: m{"aud": resource}, Want: providers.AudienceMismatch},
-		{Name: "typ at+jwt, which was not named", Header: m{"typ": "at+jwt"}, Want: providers.TypeRefused},
-		{Name: "EdDSA, which was not named, by a key that is published", Header: merged(keys[jose.EdDSA], m{"alg": "EdDSA"}), Want: providers.AlgorithmRefused},
+		{Name: "the resource, when another audience was named", Claims: m{"aud": resource}, Want: token.ReasonAudienceMismatch},
+		{Name: "typ at+jwt, which was not named", Header: m{"typ": "at+jwt"}, Want: token.ReasonTypeRefused},
+		{Name: "EdDSA, which was not named, by a key that is published", Header: merged(keys[jose.EdDSA], m{"alg": "EdDSA"}), Want: token.ReasonAlgorithmRefused},
 	}
 	return s
 }
@@ -207,7 +208,7 @@ func scalekitHarness(t testing.TB) *providertest.Subject {
 			{Name: "typ at+jwt", Claims: claims},
 		},
 		Refused: []providertest.NearMiss{
-			{Name: "for the Server URL alone, in which a client may have a say", Claims: m{"aud": []string{resource}}, Want: providers.AudienceMismatch},
+			{Name: "for the Server URL alone, in which a client may have a say", Claims: m{"aud": []string{resource}}, Want: token.ReasonAudienceMismatch},
 		},
 	}
 }

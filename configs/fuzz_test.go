@@ -57,7 +57,7 @@ func checkAccepted(t *testing.T, c *Config) {
 	t.Helper()
 	refused := func(key, reason, fix string) { t.Errorf("accepted, although: %s %s (%s)", key, reason, fix) }
 	c.Server.Check(refused)
-	c.MCP.Check(refused)
+	c.MCP.Validate(refused)
 	c.Scopes.Check(refused)
 	c.Log.Check(refused)
 	c.Provider.Validate(c.Resource, refused)

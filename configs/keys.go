@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
 )
@@ -45,7 +46,7 @@ func sections() []section {
 	return []section{
 		{"", Top{Resource: "http://localhost:3002/mcp"}},
 		{"server", server.DefaultSettings()},
-		{"mcp", mcptools.DefaultSettings()},
+		{"mcp", mcphttp.DefaultSettings()},
 		{"tools", mcptools.ToolSettings{}},
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},

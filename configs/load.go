@@ -217,7 +217,7 @@ func (l *loader) check(provider providers.Settings, memoryLimit int64) *Config {
 	}
 	l.byteLimits(&config, memoryLimit)
 	config.Server.Check(l.report("server"))
-	config.MCP.Check(l.report("mcp"))
+	config.MCP.Validate(l.report("mcp"))
 	config.Scopes.Check(l.report("scopes"))
 	config.Log.Check(l.report("log"))
 	if len(config.Scopes.Initial) == 0 && len(config.Scopes.Required) > 0 {

@@ -22,7 +22,7 @@ func (j fixedProvider) Verify(context.Context, string) (*providers.Identity, err
 		return nil, j.err
 	}
 	return &providers.Identity{Issuer: "https://issuer.example", Subject: "alice", Client: "app",
-		Scopes: []string{"mcp:use"}, GoodUntil: time.Now().Add(time.Hour)}, nil
+		Scopes: []string{"mcp:use"}, ExpiryWithLeeway: time.Now().Add(time.Hour)}, nil
 }
 
 func (fixedProvider) Metadata() providers.Metadata { return providers.Metadata{} }
@@ -30,7 +30,7 @@ func (fixedProvider) Metadata() providers.Metadata { return providers.Metadata{}
 // Requests without a token can cause any rejection at any rate; no kind may fill a disk or hide another kind.
 func TestAccessLogLimitsEachKindOfLine(t *testing.T) {
 	const flood = 600
-	outage := &providers.Error{Reason: providers.KeysUnavailable}
+	outage := &providers.Error{Reason: providers.ReasonKeysUnavailable}
 	for name, c := range map[string]struct {
 		refusal error
 		method  string

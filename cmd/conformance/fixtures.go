@@ -15,7 +15,7 @@ import (
 
 // catalog is everything that the suite calls by name. What a fixture must answer is written in the suite's own scenario
 // descriptions; where those leave a choice, it is made the way the product's tools make it.
-func catalog(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog {
+func catalog(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog {
 	tools := contents()
 	tools = append(tools, schemas()...)
 	tools = append(tools, deprecated()...)

@@ -37,7 +37,7 @@ func TestTheProxySignsInForAClientThatCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := len(catalog(mcptools.ToolSettings{}, mcptools.Vitals{}).Tools); len(tools.Tools) != want {
+	if want := len(catalog(mcptools.ToolSettings{}, mcptools.Stats{}).Tools); len(tools.Tools) != want {
 		t.Errorf("%d tools are listed, want all %d: has the token every scope?", len(tools.Tools), want)
 	}
 	result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "test_simple_text"})

@@ -70,7 +70,7 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: cfg.Log.SlogLevel()}))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancelled := make(chan struct{}, 100)
-	catalog := func(_ mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+	catalog := func(_ mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
 		return mcptools.Catalog{Tools: testTools(v, func() { cancelled <- struct{}{} })}
 	}
 	a, err := app.New(ctx, cfg, catalog, logger)

@@ -24,7 +24,7 @@ func config(_ context.Context, args []string, c console) int {
 		fmt.Fprintf(t, "%s\t%s\t(%s)\n", v.Key, v.Value, v.Origin)
 	}
 	t.Flush()
-	for _, note := range append(cfg.Notes, app.Notes(cfg, c.catalog(cfg.Tools, mcptools.Vitals{}))...) {
+	for _, note := range append(cfg.Notes, app.Notes(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))...) {
 		fmt.Fprintf(c.stdout, "\nNote: %s\n", note)
 	}
 	return exitOK

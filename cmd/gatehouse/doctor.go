@@ -63,7 +63,7 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		return exitConfig
 	default:
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
-		catalog := c.catalog(cfg.Tools, mcptools.Vitals{})
+		catalog := c.catalog(cfg.Tools, mcptools.Stats{})
 		cfg.Notes = append(cfg.Notes, app.Notes(cfg, catalog)...)
 		results = doctor.Examine(ctx, doctor.Config{
 			Settings: cfg, ServerInfo: app.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),

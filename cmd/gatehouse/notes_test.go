@@ -44,7 +44,7 @@ func TestBanner_MarksToolsBeyondInitialScopes(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			listTools(&out, cfg, testCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Tools)
+			listTools(&out, cfg, testCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Tools)
 			banner := out.String()
 			greet, confirm := toolInBanner(banner, "greet"), toolInBanner(banner, "confirm")
 			if greet != c.greet || confirm != c.confirm {

@@ -20,19 +20,20 @@ const root = "../.."
 var mayImport = map[string][]string{
 	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
 		"providers/authserver", "providers/local", "providers/token"},
-	"cmd/gatehouse/app":    {"configs", "server", "mcptools", "mcptools/demo", "providers"},
-	"cmd/gatehouse/doctor": {"configs", "providers", "providers/diagnostics", "providers/token"},
+	"cmd/gatehouse/app":    {"configs", "server", "mcptools", "mcptools/demo", "mcptools/mcphttp", "providers"},
+	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
 	"cmd/compare":          {"cmd/compare/canned", "configs", "providers", "server"},
 	"cmd/compare/baseline": {"cmd/compare/canned"},
 	"cmd/compare/canned":   {},
 	"cmd/smoke":            {},
 	"cmd/overload":         {},
-	"configs": {"server", "mcptools", "providers", "providers/local", "providers/oidc", "providers/scalekit",
-		"providers/token"},
-	"server":        {"providers"},
-	"mcptools":      {"providers", "providers/rawjson"},
-	"mcptools/demo": {"mcptools"},
+	"configs": {"server", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
+		"providers/scalekit", "providers/token"},
+	"server":           {"providers"},
+	"mcptools":         {"providers"},
+	"mcptools/mcphttp": {"mcptools", "providers", "providers/rawjson"},
+	"mcptools/demo":    {"mcptools"},
 
 	"providers":             {},
 	"providers/token":       {"providers", "providers/rawjson"},
@@ -77,12 +78,22 @@ func TestPackages_ImportsPointOneWay(t *testing.T) {
 			if other, ours := strings.CutPrefix(name, "gatehouse/"); ours && !slices.Contains(allowed, other) {
 				t.Errorf("%s imports %s", path, other)
 			}
+			if strings.HasPrefix(name, "github.com/modelcontextprotocol/go-sdk/") && !mayImportSDK(dir) {
+				t.Errorf("%s imports %s: only mcptools and cmd may import the MCP SDK", path, name)
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// mayImportSDK reports whether a package may import the MCP SDK: below mcptools and cmd only, so that a new
+// version of the SDK cannot change authentication.
+func mayImportSDK(dir string) bool {
+	top, _, _ := strings.Cut(dir, "/")
+	return top == "mcptools" || top == "cmd"
 }
 
 // Package providers is what the adapters, the server and the tools share: its documentation fits on one screen.

@@ -17,7 +17,6 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 	"gatehouse/providers/providertest"
 )
 
@@ -83,7 +82,7 @@ func code(s string) string {
 
 func toolsTable() string {
 	table := row("tool", "scope of its own", "what it does") + row("---", "---", "---")
-	for _, tool := range app.DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Tools {
+	for _, tool := range app.DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Tools {
 		scopes := "none"
 		if len(tool.Scopes) > 0 {
 			scopes = code(strings.Join(tool.Scopes, " "))
@@ -125,7 +124,7 @@ func presetsTable() string {
 
 func reasonsTable() string {
 	table := row("reason in the log", "what it means") + row("---", "---")
-	for _, reason := range providers.Reasons() {
+	for _, reason := range configs.Reasons() {
 		table += row(fmt.Sprintf("<a id=%q></a>%s", reason.Code, code(string(reason.Code))), reason.Meaning)
 	}
 	return table

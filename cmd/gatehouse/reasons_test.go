@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 )
 
@@ -21,18 +22,18 @@ func TestAccessLog_NamesReasonOfMCPHandler(t *testing.T) {
 		status int
 		want   providers.Reason
 	}{
-		"a batch":                 {request{body: "[" + listing + "]"}, 400, providers.MessageMalformed},
-		"no JSON":                 {request{body: `{"jsonrpc"`}, 400, providers.MessageMalformed},
-		"a member twice":          {request{body: twoMethods}, 400, providers.MessageMalformed},
-		"a body that is too long": {request{body: listing + strings.Repeat(" ", 32<<10)}, 413, providers.BodyTooLarge},
-		"a long initialize":       {request{body: longInitialize}, 413, providers.BodyTooLarge},
+		"a batch":                 {request{body: "[" + listing + "]"}, 400, mcphttp.ReasonMessageMalformed},
+		"no JSON":                 {request{body: `{"jsonrpc"`}, 400, mcphttp.ReasonMessageMalformed},
+		"a member twice":          {request{body: twoMethods}, 400, mcphttp.ReasonMessageMalformed},
+		"a body that is too long": {request{body: listing + strings.Repeat(" ", 32<<10)}, 413, mcphttp.ReasonBodyTooLarge},
+		"a long initialize":       {request{body: longInitialize}, 413, mcphttp.ReasonBodyTooLarge},
 		"an unknown version": {
-			request{body: listing}.with("Mcp-Protocol-Version", "2023-01-01"), 400, providers.VersionUnsupported,
+			request{body: listing}.with("Mcp-Protocol-Version", "2023-01-01"), 400, mcphttp.ReasonVersionUnsupported,
 		},
-		"no session":         {request{body: listing}, 400, providers.SessionUnknown},
-		"an unknown session": {request{body: listing}.with("Mcp-Session-Id", "invented"), 404, providers.SessionUnknown},
+		"no session":         {request{body: listing}, 400, mcphttp.ReasonSessionUnknown},
+		"an unknown session": {request{body: listing}.with("Mcp-Session-Id", "invented"), 404, mcphttp.ReasonSessionUnknown},
 		"the end of an unknown session": {
-			request{method: http.MethodDelete}.with("Mcp-Session-Id", "invented"), 404, providers.SessionUnknown,
+			request{method: http.MethodDelete}.with("Mcp-Session-Id", "invented"), 404, mcphttp.ReasonSessionUnknown,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,8 +54,8 @@ func TestAccessLog_NamesReasonOfLimits(t *testing.T) {
 		request
 		want providers.Reason
 	}{
-		{modernRequest("subscriptions/listen", `"notifications":{}`), providers.TooManyStreams},
-		{request{body: initializeBody}, providers.TooManySessions},
+		{modernRequest("subscriptions/listen", `"notifications":{}`), mcphttp.ReasonTooManyStreams},
+		{request{body: initializeBody}, mcphttp.ReasonTooManySessions},
 	} {
 		line := srv.logLine(t, token, c.request, http.StatusTooManyRequests)
 		if !strings.Contains(line, "reason="+string(c.want)) {

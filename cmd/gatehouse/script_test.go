@@ -52,8 +52,8 @@ func TestScripts(t *testing.T) {
 
 // hasDemoTools reports whether the product has demo tools. Nothing but them depends on it.
 func hasDemoTools() bool {
-	return len(app.DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Tools) >
-		len(mcptools.All(mcptools.Vitals{}))
+	return len(app.DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Tools) >
+		len(mcptools.All(mcptools.Stats{}))
 }
 
 // answers waits until an address accepts connections: answers 127.0.0.1:3002.

@@ -14,7 +14,7 @@ import (
 
 // testCatalog takes the place of the tools of the product, so that no test depends on which tools those are. Like
 // them, it is empty unless tools.demo is set.
-func testCatalog(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+func testCatalog(settings mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
 	if !settings.Demo {
 		return mcptools.Catalog{}
 	}
@@ -22,7 +22,7 @@ func testCatalog(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Cat
 }
 
 // testTools calls cancelled when a call of "wait" was cancelled.
-func testTools(v mcptools.Vitals, cancelled func()) []mcptools.Tool {
+func testTools(v mcptools.Stats, cancelled func()) []mcptools.Tool {
 	return []mcptools.Tool{whoamiTool(), greetTool(), waitTool(cancelled), confirmTool(), statsTool(v)}
 }
 
@@ -136,7 +136,7 @@ type statsResult struct {
 }
 
 // statsTool returns all of v, and needs a scope that the first sign-in does not cover.
-func statsTool(v mcptools.Vitals) mcptools.Tool {
+func statsTool(v mcptools.Stats) mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
 		Name: "stats", Description: "Returns statistics of the server.", Scopes: []string{"gatehouse:admin"}, ReadOnly: true,
 	}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, statsResult, error) {

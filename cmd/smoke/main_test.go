@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 // catalog returns a tool without a scope, which returns the caller, and one with a scope.
-func catalog(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog {
+func catalog(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog {
 	type none = struct{}
 	type caller struct {
 		Subject string `json:"subject"`

@@ -15,6 +15,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
 )
 
 // changed returns claims with changes; a nil value removes one.
@@ -117,40 +118,40 @@ func TestOIDCStaysStrictWhereItIsLoosened(t *testing.T) {
 		with   map[string]any
 		want   providers.Reason
 	}{
-		"no aud, from a client that is not allowed":                                {clients("web"), map[string]any{"aud": nil}, providers.ClientRefused},
-		"no aud, from nobody":                                                      {clients("web"), map[string]any{"aud": nil, "client_id": nil}, providers.ClientRefused},
-		"another resource, from an allowed client":                                 {clients("test-client"), map[string]any{"aud": "https://other.example"}, providers.AudienceMismatch},
-		"the resource, from a client that is not allowed":                          {clients("web"), nil, providers.ClientRefused},
-		"no aud in the usual mode":                                                 {nil, map[string]any{"aud": nil}, providers.AudienceMismatch},
-		"a required claim that is missing":                                         {required("token_use=access"), nil, providers.ClaimMismatch},
-		"a required claim with another value":                                      {required("token_use=access"), map[string]any{"token_use": "accessory"}, providers.ClaimMismatch},
-		"a required claim with the value of an ID token":                           {required("token_use=access"), map[string]any{"token_use": "id"}, providers.TypeRefused},
-		"a required claim that is null":                                            {required("token_use=access"), map[string]any{"token_use": json.RawMessage("null")}, providers.ClaimMismatch},
-		"a required claim below one with dots, in another case":                    {required("kubernetes.io.namespace=agents"), map[string]any{"Kubernetes.io": map[string]any{"namespace": "agents"}}, providers.ClaimsMalformed},
-		"a required claim below one with dots, with another value":                 {required("kubernetes.io.namespace=agents"), map[string]any{"kubernetes.io": map[string]any{"namespace": "other"}}, providers.ClaimMismatch},
-		"a member of a path twice, below one with dots":                            {scopesIn("a.b.scp"), map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
-		"a refresh token, with the guard off":                                      {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"typ": "Refresh"}, providers.TypeRefused},
-		"an ID token that says so, with the guard off":                             {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"token_use": "id"}, providers.TypeRefused},
-		"a refresh token of Casdoor":                                               {nil, map[string]any{"tokenType": "refresh-token"}, providers.TypeRefused},
-		"a refresh token whose claim is spelled in another way":                    {nil, map[string]any{"TokenUse": "RefreshToken"}, providers.TypeRefused},
-		"a refresh token by one claim, an access token by another":                 {nil, map[string]any{"token_use": "access", "typ": "Refresh"}, providers.TypeRefused},
-		"the hash of a code, with the guard off":                                   {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"c_hash": "h"}, providers.IDToken},
-		"a required claim in another case":                                         {required("token_use=access"), map[string]any{"Token_Use": "access"}, providers.ClaimsMalformed},
-		"a required claim that only begins like it":                                {required("token_use=access"), map[string]any{"token_use": "access_"}, providers.ClaimMismatch},
-		"a list that does not hold the required value":                             {required("groups=staff"), map[string]any{"groups": []string{"staff2"}}, providers.ClaimMismatch},
-		"text where true is required":                                              {required("groups=staff"), map[string]any{"groups": map[string]any{"staff": 1}}, providers.ClaimMismatch},
-		"a nonce beside the required claim":                                        {required("token_use=access"), map[string]any{"token_use": "access", "nonce": "n"}, providers.IDToken},
-		"neither client nor scopes":                                                {nil, map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
-		"neither client nor scopes, with a required claim that ID tokens have too": {required("tid=acme"), map[string]any{"tid": "acme", "scope": nil, "client_id": nil}, providers.IDToken},
-		"neither client nor scopes, with default scopes":                           {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
-		"a scope claim of ours in another case":                                    {func(s *oidc.Settings) { s.ScopeClaims = []string{"permissions"} }, map[string]any{"Permissions": "x"}, providers.ClaimsMalformed},
-		"the path to the scopes twice":                                             {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
-		"the path to the scopes leads into text":                                   {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": "x"}, providers.ClaimsMalformed},
-		"an object where the standard wants text":                                  {nil, map[string]any{"scope": map[string]any{"mcp:use": 1}}, providers.ClaimsMalformed},
-		"half a character in the client's name":                                    {nil, map[string]any{"client_id": "web\ufffd"}, providers.ClaimsMalformed},
-		"the subject that is named is missing":                                     {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, nil, providers.SubjectMissing},
-		"an event token, with the guard off":                                       {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"events": map[string]any{}}, providers.TypeRefused},
-		"a bound token, with the guard off":                                        {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"cnf": map[string]any{}}, providers.SenderConstrained},
+		"no aud, from a client that is not allowed":                                {clients("web"), map[string]any{"aud": nil}, token.ReasonClientRefused},
+		"no aud, from nobody":                                                      {clients("web"), map[string]any{"aud": nil, "client_id": nil}, token.ReasonClientRefused},
+		"another resource, from an allowed client":                                 {clients("test-client"), map[string]any{"aud": "https://other.example"}, token.ReasonAudienceMismatch},
+		"the resource, from a client that is not allowed":                          {clients("web"), nil, token.ReasonClientRefused},
+		"no aud in the usual mode":                                                 {nil, map[string]any{"aud": nil}, token.ReasonAudienceMismatch},
+		"a required claim that is missing":                                         {required("token_use=access"), nil, token.ReasonClaimMismatch},
+		"a required claim with another value":                                      {required("token_use=access"), map[string]any{"token_use": "accessory"}, token.ReasonClaimMismatch},
+		"a required claim with the value of an ID token":                           {required("token_use=access"), map[string]any{"token_use": "id"}, token.ReasonTypeRefused},
+		"a required claim that is null":                                            {required("token_use=access"), map[string]any{"token_use": json.RawMessage("null")}, token.ReasonClaimMismatch},
+		"a required claim below one with dots, in another case":                    {required("kubernetes.io.namespace=agents"), map[string]any{"Kubernetes.io": map[string]any{"namespace": "agents"}}, token.ReasonClaimsMalformed},
+		"a required claim below one with dots, with another value":                 {required("kubernetes.io.namespace=agents"), map[string]any{"kubernetes.io": map[string]any{"namespace": "other"}}, token.ReasonClaimMismatch},
+		"a member of a path twice, below one with dots":                            {scopesIn("a.b.scp"), map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, token.ReasonClaimsMalformed},
+		"a refresh token, with the guard off":                                      {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"typ": "Refresh"}, token.ReasonTypeRefused},
+		"an ID token that says so, with the guard off":                             {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"token_use": "id"}, token.ReasonTypeRefused},
+		"a refresh token of Casdoor":                                               {nil, map[string]any{"tokenType": "refresh-token"}, token.ReasonTypeRefused},
+		"a refresh token whose claim is spelled in another way":                    {nil, map[string]any{"TokenUse": "RefreshToken"}, token.ReasonTypeRefused},
+		"a refresh token by one claim, an access token by another":                 {nil, map[string]any{"token_use": "access", "typ": "Refresh"}, token.ReasonTypeRefused},
+		"the hash of a code, with the guard off":                                   {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"c_hash": "h"}, token.ReasonIDToken},
+		"a required claim in another case":                                         {required("token_use=access"), map[string]any{"Token_Use": "access"}, token.ReasonClaimsMalformed},
+		"a required claim that only begins like it":                                {required("token_use=access"), map[string]any{"token_use": "access_"}, token.ReasonClaimMismatch},
+		"a list that does not hold the required value":                             {required("groups=staff"), map[string]any{"groups": []string{"staff2"}}, token.ReasonClaimMismatch},
+		"text where true is required":                                              {required("groups=staff"), map[string]any{"groups": map[string]any{"staff": 1}}, token.ReasonClaimMismatch},
+		"a nonce beside the required claim":                                        {required("token_use=access"), map[string]any{"token_use": "access", "nonce": "n"}, token.ReasonIDToken},
+		"neither client nor scopes":                                                {nil, map[string]any{"scope": nil, "client_id": nil}, token.ReasonIDToken},
+		"neither client nor scopes, with a required claim that ID tokens have too": {required("tid=acme"), map[string]any{"tid": "acme", "scope": nil, "client_id": nil}, token.ReasonIDToken},
+		"neither client nor scopes, with default scopes":                           {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": nil, "client_id": nil}, token.ReasonIDToken},
+		"a scope claim of ours in another case":                                    {func(s *oidc.Settings) { s.ScopeClaims = []string{"permissions"} }, map[string]any{"Permissions": "x"}, token.ReasonClaimsMalformed},
+		"the path to the scopes twice":                                             {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, token.ReasonClaimsMalformed},
+		"the path to the scopes leads into text":                                   {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": "x"}, token.ReasonClaimsMalformed},
+		"an object where the standard wants text":                                  {nil, map[string]any{"scope": map[string]any{"mcp:use": 1}}, token.ReasonClaimsMalformed},
+		"half a character in the client's name":                                    {nil, map[string]any{"client_id": "web\ufffd"}, token.ReasonClaimsMalformed},
+		"the subject that is named is missing":                                     {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, nil, token.ReasonSubjectMissing},
+		"an event token, with the guard off":                                       {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"events": map[string]any{}}, token.ReasonTypeRefused},
+		"a bound token, with the guard off":                                        {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"cnf": map[string]any{}}, token.ReasonSenderConstrained},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
@@ -200,13 +201,13 @@ func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
 		"the second":                                {shared, "https://login.example.com/two/v2.0", "two", ""},
 		"the second, by a key of its own":           {ofTwo, "https://login.example.com/two/v2.0", "two", ""},
 		"the first, by a key that is not bound":     {unbound, "https://login.example.com/one/v2.0", "one", ""},
-		"the first, by the key of the second":       {ofTwo, "https://login.example.com/one/v2.0", "one", providers.KeyUnknown},
-		"the first, by a key of another cloud":      {elsewhere, "https://login.example.com/one/v2.0", "one", providers.KeyUnknown},
-		"a tenant that is not named":                {shared, "https://login.example.com/three/v2.0", "three", providers.IssuerMismatch},
-		"a tenant that differs from the one in iss": {shared, "https://login.example.com/one/v2.0", "two", providers.ClaimMismatch},
-		"no tenant beside iss":                      {shared, "https://login.example.com/one/v2.0", nil, providers.ClaimMismatch},
-		"the template itself":                       {shared, template, "{tid}", providers.IssuerMismatch},
-		"two tenants in one":                        {shared, "https://login.example.com/one/two/v2.0", "one/two", providers.IssuerMismatch},
+		"the first, by the key of the second":       {ofTwo, "https://login.example.com/one/v2.0", "one", token.ReasonKeyUnknown},
+		"the first, by a key of another cloud":      {elsewhere, "https://login.example.com/one/v2.0", "one", token.ReasonKeyUnknown},
+		"a tenant that is not named":                {shared, "https://login.example.com/three/v2.0", "three", token.ReasonIssuerMismatch},
+		"a tenant that differs from the one in iss": {shared, "https://login.example.com/one/v2.0", "two", token.ReasonClaimMismatch},
+		"no tenant beside iss":                      {shared, "https://login.example.com/one/v2.0", nil, token.ReasonClaimMismatch},
+		"the template itself":                       {shared, template, "{tid}", token.ReasonIssuerMismatch},
+		"two tenants in one":                        {shared, "https://login.example.com/one/two/v2.0", "one/two", token.ReasonIssuerMismatch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			token := authority.Sign(map[string]any{"kid": c.kid}, changed(authority.Claims(testResource), map[string]any{"iss": c.iss, "tid": c.tid}))
@@ -218,7 +219,7 @@ func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
 	}
 	// A parser that ignores case would read the other one.
 	twice := authority.Sign(nil, changed(authority.Claims(testResource), map[string]any{"iss": "https://login.example.com/two/v2.0", "tid": "two", "Tid": "one"}))
-	if _, err := p.Verify(context.Background(), twice); providers.ReasonOf(err) != providers.ClaimsMalformed {
+	if _, err := p.Verify(context.Background(), twice); providers.ReasonOf(err) != token.ReasonClaimsMalformed {
 		t.Errorf("the tenant in another case beside it: %v", err)
 	}
 }
@@ -256,7 +257,7 @@ func TestOIDCFollowsMetadataOfAnotherIssuerOnlyWhenToldTo(t *testing.T) {
 		t.Errorf("although it was named: %v", err)
 	}
 	untold := openOIDC(t, oidcSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryURL = metadata.URL + "/.well-known/openid-configuration" }), testResource)
-	if _, err := untold.Verify(context.Background(), token); providers.ReasonOf(err) != providers.KeysUnavailable {
+	if _, err := untold.Verify(context.Background(), token); providers.ReasonOf(err) != providers.ReasonKeysUnavailable {
 		t.Errorf("although it was not named: %v", err)
 	}
 }

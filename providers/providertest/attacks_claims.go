@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/providers"
 	"gatehouse/providers/token"
 )
 
@@ -18,10 +17,10 @@ func timeAttacks(o *openAdapter) []attack {
 		return base.withPayload(base.claimMembers(name) + fmt.Sprintf(`,%q:%s}`, name, value))
 	}
 	at := func(d time.Duration) int64 { return now.Add(d).Unix() }
-	expired, early, malformed := oneOf(providers.TokenExpired), oneOf(providers.TokenNotYetValid),
-		oneOf(providers.ClaimsMalformed)
+	expired, early, malformed := oneOf(token.ReasonExpired), oneOf(token.ReasonNotYetValid),
+		oneOf(token.ReasonClaimsMalformed)
 	attacks := []attack{
-		{"exp missing", base.withClaims(m{"exp": nil}), oneOf(providers.ExpiryMissing)},
+		{"exp missing", base.withClaims(m{"exp": nil}), oneOf(token.ReasonExpiryMissing)},
 		{"exp an hour ago", base.withClaims(m{"exp": at(-time.Hour)}), expired},
 		{"exp just past the leeway", base.withClaims(m{"exp": at(-o.leeway - time.Second)}), expired},
 		{"exp zero", raw("exp", "0"), expired},
@@ -51,7 +50,7 @@ func timeAttacks(o *openAdapter) []attack {
 func issuerAttacks(o *openAdapter) []attack {
 	accepted := o.claim("iss")
 	iss := o.base.want.Issuer
-	mismatch := oneOf(providers.IssuerMismatch)
+	mismatch := oneOf(token.ReasonIssuerMismatch)
 	scheme, rest, _ := strings.Cut(iss, "://")
 	otherScheme := map[string]string{"http": "https", "https": "http"}[scheme]
 	var attacks []attack
@@ -73,7 +72,7 @@ func issuerAttacks(o *openAdapter) []attack {
 	for name, value := range map[string]any{"a list": []string{iss}, "an object": m{"iss": iss}, "a number": 1,
 		"null": null, "true": true} {
 		attacks = append(attacks, attack{"iss is " + name, o.base.withClaims(m{"iss": value}),
-			oneOf(providers.ClaimsMalformed)})
+			oneOf(token.ReasonClaimsMalformed)})
 	}
 	return append(attacks, attack{"iss missing", o.base.withClaims(m{"iss": nil}), mismatch})
 }
@@ -84,7 +83,7 @@ func audienceAttacks(o *openAdapter) []attack {
 		return nil // another claim binds these tokens to the resource; Subject.Refused must cover it
 	}
 	accepted := o.claim("aud")
-	mismatch := oneOf(providers.AudienceMismatch)
+	mismatch := oneOf(token.ReasonAudienceMismatch)
 	var attacks []attack
 	seen := map[string]bool{}
 	for _, audience := range append(slices.Clone(o.base.want.Audience), o.Resource.String()) {
@@ -107,7 +106,7 @@ func audienceAttacks(o *openAdapter) []attack {
 		"a list with an object": []any{aud, m{}},
 	} {
 		attacks = append(attacks, attack{"aud is " + name, o.base.withClaims(m{"aud": value}),
-			oneOf(providers.ClaimsMalformed)})
+			oneOf(token.ReasonClaimsMalformed)})
 	}
 	return append(attacks,
 		attack{"aud missing", o.base.withClaims(m{"aud": nil}), mismatch},
@@ -156,7 +155,7 @@ func similar(audience string) []string {
 // ambiguousClaimAttacks are tokens in which two parsers see different claims.
 func ambiguousClaimAttacks(o *openAdapter) []attack {
 	base := o.base
-	malformed, header := oneOf(providers.ClaimsMalformed), oneOf(providers.TokenMalformed)
+	malformed, header := oneOf(token.ReasonClaimsMalformed), oneOf(token.ReasonMalformed)
 	var attacks []attack
 	for _, name := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "client_id", "cnf",
 		"nonce"} {
@@ -205,30 +204,30 @@ func ambiguousClaimAttacks(o *openAdapter) []attack {
 
 // subjectAttacks have no usable sub.
 func subjectAttacks(o *openAdapter) []attack {
-	attacks := []attack{{"sub missing", o.base.withClaims(m{"sub": nil}), oneOf(providers.SubjectMissing)}}
+	attacks := []attack{{"sub missing", o.base.withClaims(m{"sub": nil}), oneOf(token.ReasonSubjectMissing)}}
 	for name, sub := range map[string]string{"empty": "", "blank": " ", "white space": "\t\n\u2003"} {
 		attacks = append(attacks, attack{"sub is " + name, o.base.withClaims(m{"sub": sub}),
-			oneOf(providers.SubjectMissing)})
+			oneOf(token.ReasonSubjectMissing)})
 	}
 	for name, value := range map[string]any{"a number": 1, "a list": []any{1}, "an object": m{"x": 1},
 		"null": null, "true": true} {
 		attacks = append(attacks, attack{"sub is " + name, o.base.withClaims(m{"sub": value}),
-			oneOf(providers.ClaimsMalformed)})
+			oneOf(token.ReasonClaimsMalformed)})
 	}
 	// The issuer may tell these subjects apart; the JSON decoder of Go maps all of them to U+FFFD.
 	for _, surrogate := range []string{`\ud800`, `\udfff`, `\ufffd`, `\udfff\ud800`} {
 		attacks = append(attacks, attack{"sub ends with " + surrogate,
 			o.base.withPayload(o.base.claimMembers("sub") + `,"sub":"alice` + surrogate + `"}`),
-			oneOf(providers.ClaimsMalformed)})
+			oneOf(token.ReasonClaimsMalformed)})
 	}
 	return append(attacks, attack{"sub is a list of two", o.base.withClaims(m{"sub": []any{"alice", "bob"}}),
-		oneOf(providers.SubjectMissing)})
+		oneOf(token.ReasonSubjectMissing)})
 }
 
 // senderConstrainedAttacks are tokens whose sender must prove possession of a key, presented as bearer
 // tokens.
 func senderConstrainedAttacks(o *openAdapter) []attack {
-	constrained := oneOf(providers.SenderConstrained)
+	constrained := oneOf(token.ReasonSenderConstrained)
 	return []attack{
 		{"bound to a DPoP key", o.base.withClaims(m{"cnf": m{"jkt": "x"}}), constrained},
 		{"bound to a certificate", o.base.withClaims(m{"cnf": m{"x5t#S256": "x"}}), constrained},

@@ -12,6 +12,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // trapPath is where tokens point to. An adapter must not request it.
@@ -37,8 +38,8 @@ func untrustedKeyAttacks(o *openAdapter) []attack {
 	ours := func(changes m) string { return o.base.signedBy(private, changes) }
 	public := jose.JSONWebKey{Key: private.Public(), KeyID: "mallory", Algorithm: string(o.base.algorithm()),
 		Use: "sig"}
-	invalid, unknown := oneOf(providers.SignatureInvalid), oneOf(providers.KeyUnknown)
-	odd := oneOf(providers.TokenMalformed, providers.HeaderRefused, providers.SignatureInvalid)
+	invalid, unknown := oneOf(token.ReasonSignatureInvalid), oneOf(token.ReasonKeyUnknown)
+	odd := oneOf(token.ReasonMalformed, token.ReasonHeaderRefused, token.ReasonSignatureInvalid)
 	trap := o.Issuer.trap()
 	attacks := []attack{
 		{"own key in jwk", ours(m{"jwk": public}), invalid},
@@ -51,7 +52,7 @@ func untrustedKeyAttacks(o *openAdapter) []attack {
 		{"keys by jku, with its own kid", ours(m{"jku": trap + "/jwks", "kid": "mallory"}), unknown},
 		{"certificate by x5u", ours(m{"x5u": trap + "/cert"}), invalid},
 		{"kid that is a number", ours(m{"kid": 1}),
-			oneOf(providers.TokenMalformed, providers.HeaderRefused, providers.KeyUnknown)},
+			oneOf(token.ReasonMalformed, token.ReasonHeaderRefused, token.ReasonKeyUnknown)},
 	}
 	for name, kid := range map[string]string{
 		"a URL": trap + "/jwks", "a path": "../../../../dev/null", "SQL": "' UNION SELECT 'secret' --",
@@ -86,14 +87,14 @@ func criticalAttacks(o *openAdapter) []attack {
 		"b64 false":                 {"b64": false},
 		"b64 false and crit":        {"b64": false, "crit": []string{"b64"}},
 	} {
-		attacks = append(attacks, attack{name, o.base.withHeader(changes), oneOf(providers.HeaderRefused)})
+		attacks = append(attacks, attack{name, o.base.withHeader(changes), oneOf(token.ReasonHeaderRefused)})
 	}
 	return attacks
 }
 
 // tokenTypeAttacks are validly signed JWTs of the right issuer that are not access tokens.
 func tokenTypeAttacks(o *openAdapter) []attack {
-	refused, idToken := oneOf(providers.TypeRefused), oneOf(providers.IDToken)
+	refused, idToken := oneOf(token.ReasonTypeRefused), oneOf(token.ReasonIDToken)
 	accepted := o.types()
 	var attacks []attack
 	for _, typ := range []any{
@@ -160,7 +161,7 @@ func typeClaimAttacks(o *openAdapter) []attack {
 			for _, value := range values {
 				name := fmt.Sprintf("%s is %s, with typ %q", claim, value, typ)
 				attacks = append(attacks, attack{name, template.withClaims(m{claim: value}),
-					oneOf(providers.TypeRefused)})
+					oneOf(token.ReasonTypeRefused)})
 			}
 		}
 	}

@@ -7,13 +7,13 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
-	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 // malformedAttacks are not one compact JWS over one JSON object, or only for a lax parser.
 func malformedAttacks(o *openAdapter) []attack {
-	opaque, malformed, claims := oneOf(providers.TokenOpaque), oneOf(providers.TokenMalformed),
-		oneOf(providers.ClaimsMalformed)
+	opaque, malformed, claims := oneOf(token.ReasonOpaque), oneOf(token.ReasonMalformed),
+		oneOf(token.ReasonClaimsMalformed)
 	base := o.base
 	good := base.token()
 	header, payload, signature := splitToken(good)
@@ -44,7 +44,7 @@ func malformedAttacks(o *openAdapter) []attack {
 		{"encrypted with a huge PBES2 iteration count",
 			Assemble([]byte(`{"alg":"PBES2-HS256+A128KW","enc":"A128GCM","p2c":2147483647,"p2s":"AAAA"}`), []byte("x"),
 				[]byte("x")) + ".eA.eA", malformed},
-		{"too long", base.withClaims(m{"x": strings.Repeat("x", 128<<10)}), oneOf(providers.TokenTooLong)},
+		{"too long", base.withClaims(m{"x": strings.Repeat("x", 128<<10)}), oneOf(token.ReasonTooLong)},
 		{"in the flattened JSON serialisation", flattened, opaque},
 		{"in the general JSON serialisation", general, opaque},
 		{"in JSON that contains a compact one", smuggled, opaque},

@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
 func oneOf(reasons ...providers.Reason) []providers.Reason { return reasons }
@@ -21,7 +22,7 @@ func oneOf(reasons ...providers.Reason) []providers.Reason { return reasons }
 // algorithmAttacks have an algorithm that does not exist, or that the adapter does not accept.
 func algorithmAttacks(o *openAdapter) []attack {
 	accepted := o.algorithms()
-	refused := oneOf(providers.AlgorithmRefused)
+	refused := oneOf(token.ReasonAlgorithmRefused)
 	var attacks []attack
 	for _, alg := range []any{
 		"none", "None", "NONE", "nOnE", "none ", "\u017fone", "", "rs256", "RS256 ", " RS256", "RS256\x00", "XS256",
@@ -40,7 +41,7 @@ func algorithmAttacks(o *openAdapter) []attack {
 	}
 	return append(attacks,
 		attack{"alg none and nothing else", Assemble([]byte(`{"alg":"none"}`), []byte(o.base.payload()), nil),
-			oneOf(providers.AlgorithmRefused, providers.TypeRefused)},
+			oneOf(token.ReasonAlgorithmRefused, token.ReasonTypeRefused)},
 		attack{"alg missing", o.base.withHeader(m{"alg": nil}), refused},
 		attack{"alg null", o.base.withHeader(m{"alg": null}), refused},
 		attack{"alg that is very long", o.base.withHeader(m{"alg": strings.Repeat("\U000e0001", 2000)}), refused},
@@ -56,9 +57,9 @@ func keyConfusionAttacks(o *openAdapter) []attack {
 			attacks = append(attacks,
 				attack{fmt.Sprintf("HS256 by the public %s key as %s", alg, spelling),
 					SignBytes("HS256", secret, mustJSON(merged(template.header, m{"alg": "HS256"})), payload),
-					oneOf(providers.AlgorithmRefused)},
+					oneOf(token.ReasonAlgorithmRefused)},
 				attack{fmt.Sprintf("HMAC by the public %s key as %s with alg %s", alg, spelling, alg),
-					SignBytes("HS256", secret, mustJSON(template.header), payload), oneOf(providers.SignatureInvalid)})
+					SignBytes("HS256", secret, mustJSON(template.header), payload), oneOf(token.ReasonSignatureInvalid)})
 		}
 	}
 	return attacks
@@ -66,7 +67,7 @@ func keyConfusionAttacks(o *openAdapter) []attack {
 
 // signatureAttacks have an invalid signature.
 func signatureAttacks(o *openAdapter) []attack {
-	invalid, malformed := oneOf(providers.SignatureInvalid), oneOf(providers.TokenMalformed)
+	invalid, malformed := oneOf(token.ReasonSignatureInvalid), oneOf(token.ReasonMalformed)
 	var attacks []attack
 	for alg, template := range o.algorithms() {
 		header, payload, signature := template.parts()
@@ -80,12 +81,12 @@ func signatureAttacks(o *openAdapter) []attack {
 		}
 		otherKey := newKey(o.Issuer.t, alg)
 		add("signed by another key under the published kid", invalid, template.signedBy(otherKey, nil))
-		add("signed by a key that was never published", oneOf(providers.KeyUnknown),
+		add("signed by a key that was never published", oneOf(token.ReasonKeyUnknown),
 			template.signedBy(otherKey, m{"kid": "never-published"}))
 		add("no signature", invalid, header, payload, "")
 		add("the signature of another token", invalid, header, payload, otherSignature)
 		add("the payload of another token", invalid, header, otherPayload, signature)
-		add("its parts in another order", oneOf(providers.AlgorithmRefused, providers.TokenMalformed), payload,
+		add("its parts in another order", oneOf(token.ReasonAlgorithmRefused, token.ReasonMalformed), payload,
 			header, signature)
 		add("a signature with base64 padding", malformed, header, payload, signature+"==")
 		add("a signature in standard base64", malformed, header, payload, signature[:len(signature)-4]+"+/+/")
@@ -128,9 +129,9 @@ func signatureAttacks(o *openAdapter) []attack {
 			}
 			otherHeader, _, _ := otherTemplate.parts()
 			add(fmt.Sprintf("the header of an %s token", other),
-				oneOf(providers.SignatureInvalid, providers.KeyUnknown), otherHeader, payload, signature)
+				oneOf(token.ReasonSignatureInvalid, token.ReasonKeyUnknown), otherHeader, payload, signature)
 			add(fmt.Sprintf("alg %s, signed by the key of %s", alg, other),
-				oneOf(providers.KeyUnknown, providers.SignatureInvalid),
+				oneOf(token.ReasonKeyUnknown, token.ReasonSignatureInvalid),
 				signAs(otherTemplate.key, merged(template.header, m{"kid": otherTemplate.key.id}), template.claims))
 		}
 	}

@@ -86,24 +86,24 @@ func defects() []defect {
 		{"trusts the key in the header", verifying(acceptEmbeddedKeys), []string{"untrusted-keys"}},
 		{"follows jku", verifying(fetchNamedURL("jku", 0)), []string{"untrusted-keys"}},
 		{"requests the issuer that a token names", verifying(fetchNamedURL("iss", 1)), []string{"issuers"}},
-		{"accepts any issuer", ignoring(providers.IssuerMismatch), []string{"issuers"}},
-		{"accepts any audience", ignoring(providers.AudienceMismatch), []string{"audiences", "near-misses"}},
-		{"checks no expiry", ignoring(providers.TokenExpired, providers.ExpiryMissing), []string{"lifetimes"}},
-		{"accepts tokens that are not valid yet", ignoring(providers.TokenNotYetValid), []string{"lifetimes"}},
-		{"accepts ID tokens", ignoring(providers.IDToken), []string{"token-types"}},
-		{"accepts any typ", ignoring(providers.TypeRefused), []string{"token-types"}},
+		{"accepts any issuer", ignoring(token.ReasonIssuerMismatch), []string{"issuers"}},
+		{"accepts any audience", ignoring(token.ReasonAudienceMismatch), []string{"audiences", "near-misses"}},
+		{"checks no expiry", ignoring(token.ReasonExpired, token.ReasonExpiryMissing), []string{"lifetimes"}},
+		{"accepts tokens that are not valid yet", ignoring(token.ReasonNotYetValid), []string{"lifetimes"}},
+		{"accepts ID tokens", ignoring(token.ReasonIDToken), []string{"token-types"}},
+		{"accepts any typ", ignoring(token.ReasonTypeRefused), []string{"token-types"}},
 		{"accepts refresh tokens", verifying(acceptTypeClaims("typ", "type", "token_use", "token_type",
 			"tokenType")), []string{"type-claims"}},
 		{"reads the type of a token in token_use only",
 			verifying(acceptTypeClaims("typ", "type", "token_type", "tokenType")), []string{"type-claims"}},
 		{"refuses null in an optional claim", verifying(refuseNull), []string{"null-claims"}},
-		{"ignores crit", ignoring(providers.HeaderRefused), []string{"critical-headers"}},
-		{"matches claim names in any case, and takes the last duplicate", ignoring(providers.ClaimsMalformed),
+		{"ignores crit", ignoring(token.ReasonHeaderRefused), []string{"critical-headers"}},
+		{"matches claim names in any case, and takes the last duplicate", ignoring(token.ReasonClaimsMalformed),
 			[]string{"ambiguous-claims"}},
-		{"accepts tokens without a subject", ignoring(providers.SubjectMissing), []string{"subjects"}},
-		{"accepts sender-constrained tokens as bearer tokens", ignoring(providers.SenderConstrained),
+		{"accepts tokens without a subject", ignoring(token.ReasonSubjectMissing), []string{"subjects"}},
+		{"accepts sender-constrained tokens as bearer tokens", ignoring(token.ReasonSenderConstrained),
 			[]string{"sender-constrained"}},
-		{"ignores what a key is published for", ignoring(providers.KeyUnknown), []string{"key-purpose"}},
+		{"ignores what a key is published for", ignoring(token.ReasonKeyUnknown), []string{"key-purpose"}},
 		{"panics on a null payload", verifying(panicOnNull), []string{"malformed-tokens"}},
 		{"trims tokens", verifying(trimToken), []string{"malformed-tokens", "signatures"}},
 		{"reads the JSON serialisation too", verifying(acceptJSON), []string{"malformed-tokens"}},
@@ -124,7 +124,7 @@ func defects() []defect {
 		{"gives no reasons", refusing(func(_ string, err error) error { return outcome(err) }),
 			[]string{"reasons"}},
 		{"gives the same reason for everything", refusing(func(_ string, err error) error {
-			return fmt.Errorf("%w: %w", outcome(err), &providers.Error{Reason: providers.TokenMalformed})
+			return fmt.Errorf("%w: %w", outcome(err), &providers.Error{Reason: token.ReasonMalformed})
 		}), []string{"reasons"}},
 		{"returns errors without a sentinel", refusing(func(string, error) error { return errors.New("no") }),
 			[]string{"algorithms", "outage"}},
@@ -139,11 +139,11 @@ func defects() []defect {
 		{"drops the scopes", identifying(func(id *providers.Identity) { id.Scopes = nil }),
 			[]string{"good-tokens"}},
 		{"drops the expiry", identifying(func(id *providers.Identity) {
-			id.Expiry, id.GoodUntil = time.Time{},
+			id.Expiry, id.ExpiryWithLeeway = time.Time{},
 				time.Time{}
 		}), []string{"good-tokens"}},
 		{"never lets a token expire",
-			identifying(func(id *providers.Identity) { id.GoodUntil = id.Expiry.AddDate(100, 0, 0) }),
+			identifying(func(id *providers.Identity) { id.ExpiryWithLeeway = id.Expiry.AddDate(100, 0, 0) }),
 			[]string{"good-tokens"}},
 		{"refuses an algorithm that it should accept",
 			verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
@@ -179,13 +179,13 @@ func defects() []defect {
 			policy(func(p *token.KeyPolicy) { p.RefetchInterval = 1 })(t, s)
 		}, []string{"unknown-key-limit"}},
 		{"calls a key unknown before looking it up", refusing(func(_ string, err error) error {
-			if providers.ReasonOf(err) == providers.KeysUnavailable {
+			if providers.ReasonOf(err) == providers.ReasonKeysUnavailable {
 				return fmt.Errorf("%w: no such key", providers.ErrInvalidToken)
 			}
 			return err
 		}), []string{"repeated-rotation"}},
 		{"always reports an outage for an unknown key", refusing(func(_ string, err error) error {
-			if providers.ReasonOf(err) == providers.KeyUnknown {
+			if providers.ReasonOf(err) == token.ReasonKeyUnknown {
 				return fmt.Errorf("%w: no such key", providers.ErrUnavailable)
 			}
 			return err
@@ -582,23 +582,23 @@ func fetchNamedURL(name string, part int) func(*parts, context.Context, string) 
 
 // acceptTypeClaims ignores the refusal of tokens with one of the claims.
 func acceptTypeClaims(claims ...string) func(*parts, context.Context, string) (*providers.Identity, error) {
-	return func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
-		id, err := p.Verify(ctx, token)
-		has := func(name string) bool { return member(token, 1, name) != "" }
-		if providers.ReasonOf(err) == providers.TypeRefused && slices.ContainsFunc(claims, has) &&
-			validSignature(p.issuer, token) {
-			return laxIdentity(token), nil
+	return func(p *parts, ctx context.Context, raw string) (*providers.Identity, error) {
+		id, err := p.Verify(ctx, raw)
+		has := func(name string) bool { return member(raw, 1, name) != "" }
+		if providers.ReasonOf(err) == token.ReasonTypeRefused && slices.ContainsFunc(claims, has) &&
+			validSignature(p.issuer, raw) {
+			return laxIdentity(raw), nil
 		}
 		return id, err
 	}
 }
 
-func refuseNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
-	if bytes.Contains(segment(token, 1), []byte(":null")) {
+func refuseNull(p *parts, ctx context.Context, raw string) (*providers.Identity, error) {
+	if bytes.Contains(segment(raw, 1), []byte(":null")) {
 		return nil, fmt.Errorf("%w: %w", providers.ErrInvalidToken,
-			&providers.Error{Reason: providers.ClaimsMalformed})
+			&providers.Error{Reason: token.ReasonClaimsMalformed})
 	}
-	return p.Verify(ctx, token)
+	return p.Verify(ctx, raw)
 }
 
 func panicOnNull(p *parts, ctx context.Context, token string) (*providers.Identity, error) {

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -48,18 +49,18 @@ func TestIssuerChangesHeaderAndClaims(t *testing.T) {
 		want  providers.Reason
 	}{
 		"another audience": {issuer.Token("https://elsewhere.example/", nil),
-			providers.AudienceMismatch},
+			token.ReasonAudienceMismatch},
 		"a claim removed": {issuer.Token(resource, map[string]any{"sub": nil}),
-			providers.SubjectMissing},
-		"a claim replaced": {issuer.Token(resource, map[string]any{"exp": 1}), providers.TokenExpired},
+			token.ReasonSubjectMissing},
+		"a claim replaced": {issuer.Token(resource, map[string]any{"exp": 1}), token.ReasonExpired},
 		"a header replaced": {issuer.Sign(map[string]any{"typ": "JWT"}, issuer.Claims(resource)),
-			providers.TypeRefused},
+			token.ReasonTypeRefused},
 		"a header removed": {issuer.Sign(map[string]any{"alg": nil}, issuer.Claims(resource)),
-			providers.AlgorithmRefused},
+			token.ReasonAlgorithmRefused},
 		"an alg that the key cannot do": {issuer.Sign(map[string]any{"alg": "ES256"}, issuer.Claims(resource)),
-			providers.KeyUnknown},
+			token.ReasonKeyUnknown},
 		"an unpublished kid": {issuer.Sign(map[string]any{"kid": "unpublished"},
-			issuer.Claims(resource)), providers.KeyUnknown},
+			issuer.Claims(resource)), token.ReasonKeyUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := p.Verify(t.Context(), c.token); providers.ReasonOf(err) != c.want {
@@ -99,7 +100,7 @@ func TestIssuerWithdraw(t *testing.T) {
 	issuer.Withdraw(kid)
 	p := issuer.Provider(t, mustResource(t))
 	if _, err := p.Verify(t.Context(), issuer.Token(resource,
-		nil)); providers.ReasonOf(err) != providers.KeyUnknown {
+		nil)); providers.ReasonOf(err) != token.ReasonKeyUnknown {
 		t.Errorf("Verify = %v", err)
 	}
 }

@@ -116,7 +116,7 @@ func checkIdentity(o *openAdapter, template *template) error {
 			return fmt.Errorf("%s is %s, want %s", field.name, field.got, field.want)
 		}
 	}
-	if leeway := id.GoodUntil.Sub(id.Expiry); leeway < 0 || leeway > leewayLimit {
+	if leeway := id.ExpiryWithLeeway.Sub(id.Expiry); leeway < 0 || leeway > leewayLimit {
 		return fmt.Errorf("the leeway is %s, want 0 to %s", leeway, leewayLimit)
 	}
 	return nil
@@ -155,7 +155,7 @@ func (o *openAdapter) prepare() error {
 	if err != nil {
 		return fmt.Errorf("a good token is not accepted: %w", err)
 	}
-	o.leeway = id.GoodUntil.Sub(id.Expiry)
+	o.leeway = id.ExpiryWithLeeway.Sub(id.Expiry)
 	return nil
 }
 

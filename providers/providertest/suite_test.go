@@ -39,7 +39,7 @@ func soundAdapterFor(t testing.TB, issuer *providertest.Issuer) *providertest.Su
 		},
 		Refused: []providertest.NearMiss{
 			{Name: "a token for the issuer itself", Claims: map[string]any{"aud": issuer.URL()},
-				Want: providers.AudienceMismatch},
+				Want: token.ReasonAudienceMismatch},
 		},
 	}
 }
@@ -105,12 +105,12 @@ func TestExceptAlsoAppliesToRulesOverAllAttacks(t *testing.T) {
 			continue
 		}
 		s := soundAdapter(t)
-		ignoring(providers.SenderConstrained)(t, s)
+		ignoring(token.ReasonSenderConstrained)(t, s)
 		if rule.Check(s) == nil {
 			t.Errorf("%s does not notice the defect", rule.Name)
 		}
 		s = soundAdapter(t)
-		ignoring(providers.SenderConstrained)(t, s)
+		ignoring(token.ReasonSenderConstrained)(t, s)
 		s.Except = map[string]string{"sender-constrained": "it checks the proof of possession"}
 		if err := rule.Check(s); err != nil {
 			t.Errorf("%s: %v", rule.Name, err)

@@ -25,7 +25,7 @@ type template struct {
 	key    key
 	header m
 	claims m
-	want   *providers.Identity // without GoodUntil and Claims
+	want   *providers.Identity // without ExpiryWithLeeway and Claims
 }
 
 // varieties are the templates of the tokens that an adapter accepts.

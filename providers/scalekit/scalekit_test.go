@@ -15,6 +15,7 @@ import (
 	"gatehouse/providers/providertest"
 	"gatehouse/providers/providertest/scalekitenv"
 	"gatehouse/providers/scalekit"
+	"gatehouse/providers/token"
 )
 
 const (
@@ -58,37 +59,37 @@ func TestScalekitTokens(t *testing.T) {
 	}{
 		"as captured":                         {env.Token(read), ""},
 		"the issuer of the MCP server":        {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
-		"the environment with a slash":        {env.Token(read, ch{"iss": env.URL() + "/"}), providers.IssuerMismatch},
-		"the issuer of another MCP server":    {env.Token(read, ch{"iss": other.AuthorizationServer()}), providers.IssuerMismatch},
-		"the MCP server's issuer and a slash": {env.Token(read, ch{"iss": env.AuthorizationServer() + "/"}), providers.IssuerMismatch},
-		"a machine of another MCP server":     {other.MachineToken(), providers.AudienceMismatch},
+		"the environment with a slash":        {env.Token(read, ch{"iss": env.URL() + "/"}), token.ReasonIssuerMismatch},
+		"the issuer of another MCP server":    {env.Token(read, ch{"iss": other.AuthorizationServer()}), token.ReasonIssuerMismatch},
+		"the MCP server's issuer and a slash": {env.Token(read, ch{"iss": env.AuthorizationServer() + "/"}), token.ReasonIssuerMismatch},
+		"a machine of another MCP server":     {other.MachineToken(), token.ReasonAudienceMismatch},
 		"an address before a custom domain":   {env.Token(read, ch{"iss": moved}), ""},
-		"another environment":                 {env.Token(read, ch{"iss": "https://other.scalekit.com"}), providers.IssuerMismatch},
+		"another environment":                 {env.Token(read, ch{"iss": "https://other.scalekit.com"}), token.ReasonIssuerMismatch},
 		"without a Server URL":                {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
 		"the audience as text":                {env.Token(read, ch{"aud": env.ResourceID()}), ""},
-		"the Server URL alone":                {env.Token(read, ch{"aud": []string{testResource}}), providers.AudienceMismatch},
-		"no audience":                         {env.Token(read, ch{"aud": nil}), providers.AudienceMismatch},
-		"another MCP server":                  {other.Token(), providers.AudienceMismatch},
-		"an organization's machine":           {env.OrgMachineToken(), providers.AudienceMismatch},
-		"the management API's":                {env.ManagementToken(), providers.AudienceMismatch},
+		"the Server URL alone":                {env.Token(read, ch{"aud": []string{testResource}}), token.ReasonAudienceMismatch},
+		"no audience":                         {env.Token(read, ch{"aud": nil}), token.ReasonAudienceMismatch},
+		"another MCP server":                  {other.Token(), token.ReasonAudienceMismatch},
+		"an organization's machine":           {env.OrgMachineToken(), token.ReasonAudienceMismatch},
+		"the management API's":                {env.ManagementToken(), token.ReasonAudienceMismatch},
 		"scope alone":                         {env.Token(read, ch{"scopes": nil}), ""},
 		"scopes alone":                        {env.Token(read, ch{"scope": nil}), ""},
 		"both, and they disagree":             {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
 		"a machine":                           {env.MachineToken(read), ""},
-		"an ID token":                         {env.IDToken(), providers.AudienceMismatch},
-		"an ID token made out to us":          {env.IDToken(ch{"aud": env.Audience()}), providers.IDToken},
-		"over":                                {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}), providers.TokenExpired},
+		"an ID token":                         {env.IDToken(), token.ReasonAudienceMismatch},
+		"an ID token made out to us":          {env.IDToken(ch{"aud": env.Audience()}), token.ReasonIDToken},
+		"over":                                {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}), token.ReasonExpired},
 		"over within the leeway":              {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
-		"without an end":                      {env.Token(read, ch{"exp": nil}), providers.ExpiryMissing},
-		"not yet valid":                       {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}), providers.TokenNotYetValid},
-		"from the future":                     {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}), providers.TokenNotYetValid},
-		"unsigned":                            {env.Unsigned(env.UserClaims()), providers.AlgorithmRefused},
-		"another algorithm":                   {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()), providers.AlgorithmRefused},
-		"a key that nobody published":         {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()), providers.KeyUnknown},
-		"no type":                             {env.Sign(ch{"typ": nil}, env.UserClaims()), providers.TypeRefused},
+		"without an end":                      {env.Token(read, ch{"exp": nil}), token.ReasonExpiryMissing},
+		"not yet valid":                       {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}), token.ReasonNotYetValid},
+		"from the future":                     {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}), token.ReasonNotYetValid},
+		"unsigned":                            {env.Unsigned(env.UserClaims()), token.ReasonAlgorithmRefused},
+		"another algorithm":                   {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()), token.ReasonAlgorithmRefused},
+		"a key that nobody published":         {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()), token.ReasonKeyUnknown},
+		"no type":                             {env.Sign(ch{"typ": nil}, env.UserClaims()), token.ReasonTypeRefused},
 		"a client with a metadata document":   {env.Token(read, ch{"client_id": "https://client.example/metadata.json"}), ""},
-		"the public key as a shared secret":   {oneOf(env.SignedWithPublicKey(env.UserClaims())), providers.AlgorithmRefused},
-		"a claim that imitates the audience ": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}), providers.ClaimsMalformed},
+		"the public key as a shared secret":   {oneOf(env.SignedWithPublicKey(env.UserClaims())), token.ReasonAlgorithmRefused},
+		"a claim that imitates the audience ": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}), token.ReasonClaimsMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openScalekit(t, env.URL()+"/", func(s *scalekit.Settings) { s.Issuers = []string{moved} })

@@ -107,7 +107,7 @@ func TestOfARefusalByTheIssuersWordLittleIsKept(t *testing.T) {
 	client := &http.Client{Transport: transport(func() string { return `{"active":true,"iss":"` + strings.Repeat("x", 30_000) + `"}` })}
 	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{"https://mcp.example.com/mcp"}}
 	i := NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://login.example.com/introspect"), client, rules, time.Minute, slog.New(slog.DiscardHandler))
-	if _, err := i.Verify(t.Context(), "opaque"); providers.ReasonOf(err) != providers.IssuerMismatch {
+	if _, err := i.Verify(t.Context(), "opaque"); providers.ReasonOf(err) != ReasonIssuerMismatch {
 		t.Fatal(err)
 	}
 	for _, v := range i.bad.Values() {

@@ -43,11 +43,11 @@ func (e Explanation) str(name string) string {
 func guessOpaque(e Explanation) (Hint, bool) {
 	return Hint{"it is an opaque token: only the issuer can say what it is for",
 			"have the provider issue JWTs for this resource (at Auth0, Zitadel, Clerk and Logto by naming the API or switching them on), or set provider.introspection to opaque"},
-		e.failed(providers.TokenOpaque)
+		e.failed(ReasonOpaque)
 }
 
 func guessExpired(e Explanation) (Hint, bool) {
-	return Hint{"it has expired", "sign in again; if fresh tokens are refused too, compare the clocks of the issuer and of this computer"}, e.failed(providers.TokenExpired)
+	return Hint{"it has expired", "sign in again; if fresh tokens are refused too, compare the clocks of the issuer and of this computer"}, e.failed(ReasonExpired)
 }
 
 // guessIDToken looks for what ID tokens have, whatever the guard is set to: an audience that is the client. What has no end
@@ -55,10 +55,10 @@ func guessExpired(e Explanation) (Hint, bool) {
 func guessIDToken(e Explanation) (Hint, bool) {
 	audience, _ := e.claims.strs("aud")
 	azp := e.str("azp")
-	forItsClient := e.failed(providers.AudienceMismatch) && len(audience) == 1 && azp != "" && audience[0] == azp
+	forItsClient := e.failed(ReasonAudienceMismatch) && len(audience) == 1 && azp != "" && audience[0] == azp
 	says := slices.Contains([]string{"id", "idtoken", "serializedid"}, e.ownType())
 	return Hint{"it is an ID token, which says who signed in and opens nothing", "send the access token that came beside it"},
-		e.failed(providers.IDToken) && !e.failed(providers.ExpiryMissing) || !e.OK() && (forItsClient || says)
+		e.failed(ReasonIDToken) && !e.failed(ReasonExpiryMissing) || !e.OK() && (forItsClient || says)
 }
 
 // ownType is what the token calls itself, as [plainType] writes it, if that is not an access token; empty
@@ -76,7 +76,7 @@ func guessOtherToken(e Explanation) (Hint, bool) {
 	switch own := e.ownType(); {
 	case strings.HasPrefix(own, "refresh") || own == "offline":
 		return Hint{"it is a refresh token, which is for the provider's token endpoint only", fix}, true
-	case strings.HasPrefix(own, "logout") || isEvent && e.failed(providers.TypeRefused):
+	case strings.HasPrefix(own, "logout") || isEvent && e.failed(ReasonTypeRefused):
 		return Hint{"it is a logout or security event token, which tells a client what happened and opens nothing", fix}, true
 	}
 	return Hint{}, false
@@ -84,7 +84,7 @@ func guessOtherToken(e Explanation) (Hint, bool) {
 
 func guessSlash(e Explanation) (Hint, bool) {
 	issuer := e.str("iss")
-	if e.failed(providers.IssuerMismatch) {
+	if e.failed(ReasonIssuerMismatch) {
 		for _, want := range e.rules.Issuers {
 			if strings.TrimSuffix(want, "/") == strings.TrimSuffix(issuer, "/") {
 				return Hint{fmt.Sprintf("its issuer differs from the configured one only by a slash at the end: %s, want %s", providers.Quote(issuer), providers.Quote(want)),
@@ -93,7 +93,7 @@ func guessSlash(e Explanation) (Hint, bool) {
 		}
 	}
 	audience, _ := e.claims.strs("aud")
-	if e.failed(providers.AudienceMismatch) {
+	if e.failed(ReasonAudienceMismatch) {
 		for _, got := range audience {
 			for _, want := range e.rules.Audiences {
 				if strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/") {
@@ -111,14 +111,14 @@ func guessIssuer(e Explanation) (Hint, bool) {
 	issuer := e.str("iss")
 	hint := Hint{fmt.Sprintf("it is from another issuer: %s, accepted are %s", providers.Quote(issuer), QuoteEach(e.rules.Issuers)),
 		"if that is the same provider under an older or a custom address, configure the issuer that its tokens name; if not, the client signed in somewhere else"}
-	return hint, e.failed(providers.IssuerMismatch) && !slash
+	return hint, e.failed(ReasonIssuerMismatch) && !slash
 }
 
 func guessNoAudience(e Explanation) (Hint, bool) {
 	audience, _ := e.claims.strs("aud")
 	return Hint{"it has no audience: nothing says that it is meant for this server",
 			"let the provider put " + QuoteEach(e.rules.Audiences) + " into aud (at Keycloak by an audience mapper, at others by the resource or audience parameter); a provider that cannot needs provider.audience_mode=client_allow_list"},
-		e.failed(providers.AudienceMismatch) && len(audience) == 0
+		e.failed(ReasonAudienceMismatch) && len(audience) == 0
 }
 
 func guessOtherResource(e Explanation) (Hint, bool) {
@@ -127,11 +127,11 @@ func guessOtherResource(e Explanation) (Hint, bool) {
 	_, slash := guessSlash(e)
 	return Hint{fmt.Sprintf("it is meant for something else: %s, accepted are %s", QuoteEach(audience), QuoteEach(e.rules.Audiences)),
 			"get a token for this resource; if your provider names it so, add that to provider.audiences"},
-		e.failed(providers.AudienceMismatch) && len(audience) > 0 && !id && !slash
+		e.failed(ReasonAudienceMismatch) && len(audience) > 0 && !id && !slash
 }
 
 func guessClock(e Explanation) (Hint, bool) {
-	return Hint{"it is from the future", "compare the clocks of the issuer and of this computer"}, e.failed(providers.TokenNotYetValid)
+	return Hint{"it is from the future", "compare the clocks of the issuer and of this computer"}, e.failed(ReasonNotYetValid)
 }
 
 // guessNoExpiry tells JWTs, whose end is all that limits them, from tokens that the provider itself calls
@@ -141,14 +141,14 @@ func guessNoExpiry(e Explanation) (Hint, bool) {
 		return Hint{"the provider says that it is active, and not until when",
 				"have the provider add exp to its introspection answers, or set provider.introspection_without_exp: " +
 					"then an answer is good for provider.introspection_cache"},
-			e.failed(providers.ExpiryMissing)
+			e.failed(ReasonExpiryMissing)
 	}
-	return Hint{"it has no exp, so that it would be good for ever", "have the provider issue access tokens that end"}, e.failed(providers.ExpiryMissing)
+	return Hint{"it has no exp, so that it would be good for ever", "have the provider issue access tokens that end"}, e.failed(ReasonExpiryMissing)
 }
 
 // guessIntrospectedType is about answers that name a type of their own, such as DPoP.
 func guessIntrospectedType(e Explanation) (Hint, bool) {
-	i := slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason == providers.TypeRefused })
+	i := slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason == ReasonTypeRefused })
 	if _, known := guessOtherToken(e); known || e.header != nil || e.ownType() != "" || i < 0 {
 		return Hint{}, false
 	}
@@ -165,13 +165,13 @@ func guessType(e Explanation) (Hint, bool) {
 	}
 	return Hint{fmt.Sprintf("its typ is %s, which is not accepted for access tokens here", providers.Quote(name)),
 			fmt.Sprintf("if the provider's access tokens are all like this one, add %s to provider.token_types, with a required claim that tells them from ID tokens", providers.Quote(name))},
-		e.failed(providers.TypeRefused) && e.header != nil && err == nil && !slices.Contains(e.rules.TokenTypes, strings.TrimPrefix(strings.ToLower(name), "application/"))
+		e.failed(ReasonTypeRefused) && e.header != nil && err == nil && !slices.Contains(e.rules.TokenTypes, strings.TrimPrefix(strings.ToLower(name), "application/"))
 }
 
 // guessTenant knows issuer templates whose braces name no claim of the tokens. Microsoft Entra's metadata write {tenantid},
 // and its tokens have tid.
 func guessTenant(e Explanation) (Hint, bool) {
-	if !e.failed(providers.ClaimMismatch) {
+	if !e.failed(ReasonClaimMismatch) {
 		return Hint{}, false
 	}
 	for _, required := range e.rules.IssuerClaims[e.str("iss")] {
@@ -196,15 +196,15 @@ func guessBound(e Explanation) (Hint, bool) {
 
 func guessKey(e Explanation) (Hint, bool) {
 	return Hint{"it is signed by a key that the issuer does not publish",
-		"is it from another environment of the same provider? After a rotation, sign in again"}, e.failed(providers.KeyUnknown) && !e.signedBy(keyBound) && !e.signedBy(keyUnfit)
+		"is it from another environment of the same provider? After a rotation, sign in again"}, e.failed(ReasonKeyUnknown) && !e.signedBy(keyBound) && !e.signedBy(keyUnfit)
 }
 
 // signedBy reports whether the signature was refused with a detail of that form.
 func (e Explanation) signedBy(format string) bool {
-	return slices.ContainsFunc(e.Findings, func(f Finding) bool { return f.Reason == providers.KeyUnknown && strings.Contains(f.Detail, format) })
+	return slices.ContainsFunc(e.Findings, func(f Finding) bool { return f.Reason == ReasonKeyUnknown && strings.Contains(f.Detail, format) })
 }
 
 func guessSignature(e Explanation) (Hint, bool) {
 	return Hint{"it was changed after it was signed, or signed by somebody else under the id of one of the issuer's keys",
-		"get it anew from the provider, and look whether something on the way cuts or rewrites it"}, e.failed(providers.SignatureInvalid)
+		"get it anew from the provider, and look whether something on the way cuts or rewrites it"}, e.failed(ReasonSignatureInvalid)
 }

@@ -90,7 +90,7 @@ func NewIntrospector(ctx context.Context, protocol IntrospectionProtocol, addres
 // expired, is therefore asked about in any case, and before the others.
 func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Identity, error) {
 	if longest := i.verifier.rules.MaxTokenBytes; len(token) > longest {
-		return nil, providers.Invalidf(providers.TokenTooLong, "%d bytes, at most %d are accepted", len(token), longest)
+		return nil, providers.Invalidf(ReasonTooLong, "%d bytes, at most %d are accepted", len(token), longest)
 	}
 	sum := fingerprintOf(token)
 	v, known, active := i.remembered(sum)
@@ -101,7 +101,7 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Ide
 		return i.await(ctx, token, sum, true)
 	}
 	if providers.IsWithoutIntrospection(ctx) {
-		return nil, providers.Invalidf(providers.Throttled, "the issuer is not asked for an address that sent too many bad tokens")
+		return nil, providers.Invalidf(providers.ReasonThrottled, "the issuer is not asked for an address that sent too many bad tokens")
 	}
 	return i.await(ctx, token, sum, false)
 }
@@ -122,9 +122,9 @@ func (i *Introspector) await(ctx context.Context, token string, sum fingerprint,
 		return got.Val.(verdict).answer()
 	case <-ctx.Done():
 		if active {
-			return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "no answer while the caller waited")
+			return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "no answer while the caller waited")
 		}
-		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable, "no answer about an unknown token while the caller waited")
+		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.ReasonIntrospectionUnavailable, "no answer about an unknown token while the caller waited")
 	}
 }
 
@@ -154,7 +154,7 @@ func (i *Introspector) introspect(token string, sum fingerprint, active bool, se
 		details := v.id.TokenDetails()
 		details.Claims = claims.compact()
 		v.id.SetTokenDetails(details)
-		expiry := v.id.GoodUntil
+		expiry := v.id.ExpiryWithLeeway
 		if !claims.has("exp") {
 			expiry = time.Unix(maxTime, 0)
 		}
@@ -180,11 +180,11 @@ func (i *Introspector) request(ctx context.Context, token string, active bool, s
 		busyUntil = &i.activeBusyUntil
 	}
 	if wait := time.Until(time.Unix(0, busyUntil.Load())); wait > 0 {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the issuer wants to be left alone for another %s", wait.Round(time.Second))
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "the issuer wants to be left alone for another %s", wait.Round(time.Second))
 	}
 	address, err := i.address.current()
 	if err != nil {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -195,7 +195,7 @@ func (i *Introspector) request(ctx context.Context, token string, active bool, s
 	defer leave()
 	req, err := i.protocol.request(ctx, address, token)
 	if err != nil {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	answer, err := send(i.client, req, maxIntrospectionBytes)
 	if err != nil {
@@ -205,7 +205,7 @@ func (i *Introspector) request(ctx context.Context, token string, active bool, s
 			i.busyUntil.Store(until)
 			busyUntil.Store(until)
 		}
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	claims, err := i.protocol.claims(answer, i.verifier.fixed)
 	if errors.Is(err, providers.ErrUnavailable) {
@@ -225,7 +225,7 @@ func (i *Introspector) request(ctx context.Context, token string, active bool, s
 // status says whether the issuer can be asked: once the address is known.
 func (i *Introspector) status() providers.KeyStatus {
 	if _, err := i.address.current(); err != nil {
-		return providers.KeyStatus{Reason: providers.IntrospectionUnavailable, Problem: err.Error()}
+		return providers.KeyStatus{Reason: providers.ReasonIntrospectionUnavailable, Problem: err.Error()}
 	}
 	return providers.KeyStatus{Usable: true}
 }
@@ -234,7 +234,7 @@ func (i *Introspector) status() providers.KeyStatus {
 func (i *Introspector) complain(err error) {
 	now := time.Now()
 	if next := i.nextComplaint.Load(); now.UnixNano() >= next && i.nextComplaint.CompareAndSwap(next, now.Add(complaintInterval).UnixNano()) {
-		i.logger.Error("the issuer refuses to be asked about tokens", "reason", providers.IntrospectionUnavailable, "error", err)
+		i.logger.Error("the issuer refuses to be asked about tokens", "reason", providers.ReasonIntrospectionUnavailable, "error", err)
 	}
 }
 
@@ -251,7 +251,7 @@ func (i *Introspector) Explain(ctx context.Context, token string, live bool) Exp
 	var claims rawObject
 	err := i.address.lookUp(ctx)
 	if err != nil {
-		err = providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		err = providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	} else {
 		claims, err = i.request(ctx, token, false, "")
 	}

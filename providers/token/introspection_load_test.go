@@ -106,10 +106,10 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 		"active, its answer is over":              {before: "good", wait: keep, want: ""},
 		"active, its answer is over long since":   {before: "good", wait: 50 * time.Minute, want: ""},
 		"active, without exp":                     {before: "good", claims: map[string]any{"exp": nil}, wait: 50 * time.Hour, want: ""},
-		"expired since":                           {before: "good", wait: 2 * time.Hour, want: providers.Throttled},
-		"revoked since":                           {before: "good", revoked: true, wait: keep, want: providers.TokenInactive},
-		"not asked about before":                  {before: "good-other", wait: keep, want: providers.Throttled},
-		"asked about before, and not active then": {wait: keep, want: providers.Throttled},
+		"expired since":                           {before: "good", wait: 2 * time.Hour, want: providers.ReasonThrottled},
+		"revoked since":                           {before: "good", revoked: true, wait: keep, want: ReasonInactive},
+		"not asked about before":                  {before: "good-other", wait: keep, want: providers.ReasonThrottled},
+		"asked about before, and not active then": {wait: keep, want: providers.ReasonThrottled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -127,12 +127,12 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 				if got := providers.ReasonOf(err); got != c.want {
 					t.Errorf("got %v, want %q", err, c.want)
 				}
-				if n := issuer.times(token); c.want == providers.Throttled && n > 1 || c.want != providers.Throttled && n != 2 {
+				if n := issuer.times(token); c.want == providers.ReasonThrottled && n > 1 || c.want != providers.ReasonThrottled && n != 2 {
 					t.Errorf("the issuer was asked %d times", n)
 				}
 				if c.revoked {
 					time.Sleep(keep)
-					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()), token); providers.ReasonOf(err) != providers.Throttled {
+					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()), token); providers.ReasonOf(err) != providers.ReasonThrottled {
 						t.Errorf("a token that is not active any more is asked about again: %v", err)
 					}
 				}
@@ -402,9 +402,9 @@ func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
 func TestAnAnswerWithoutExpIsExplainedWithItsSetting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{claims: map[string]any{"exp": nil}}
-		for want, change := range map[providers.Reason]func(*Rules){providers.ExpiryMissing: nil, "": func(r *Rules) { r.WithoutExpiry = time.Minute }} {
+		for want, change := range map[providers.Reason]func(*Rules){ReasonExpiryMissing: nil, "": func(r *Rules) { r.WithoutExpiry = time.Minute }} {
 			e := issuer.introspector(t, time.Minute, change).Explain(context.Background(), "good", true)
-			if e.failed(providers.ExpiryMissing) != (want == providers.ExpiryMissing) || e.OK() != (want == "") {
+			if e.failed(ReasonExpiryMissing) != (want == ReasonExpiryMissing) || e.OK() != (want == "") {
 				t.Errorf("%+v", e.Findings)
 			}
 			if hints := e.Hints(); want != "" && (len(hints) != 1 || !strings.Contains(hints[0].Fix, "provider.introspection_without_exp")) {

@@ -15,16 +15,16 @@ import (
 func ProbeIntrospection(ctx context.Context, protocol IntrospectionProtocol, client *http.Client, address string, rules Rules) error {
 	req, err := protocol.request(ctx, address, rand.Text())
 	if err != nil {
-		return providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	answer, err := send(client, req, maxIntrospectionBytes)
 	if err != nil {
-		return providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	_, err = protocol.claims(answer, rules.fixedClaims())
 	switch {
 	case err == nil:
-		return providers.Unavailablef(providers.IntrospectionUnavailable, "it calls a token active that nobody issued")
+		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "it calls a token active that nobody issued")
 	case errors.Is(err, providers.ErrInvalidToken):
 		return nil
 	}

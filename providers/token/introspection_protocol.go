@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"github.com/zitadel/oidc/v3/pkg/client"
 
 	"gatehouse/providers"
@@ -61,26 +59,26 @@ func (s rfc7662) claims(answer reply, fixed *rawjson.Names) (rawObject, error) {
 	case http.StatusBadRequest:
 		// Some issuers refuse tokens of certain forms instead of calling them inactive; oidc-provider does so with JWTs.
 		if code := errorCode(answer.body); code == "unsupported_token_type" || code == "invalid_token" {
-			return nil, providers.Invalidf(providers.TokenInactive, "the issuer does not tell about tokens of this form")
+			return nil, providers.Invalidf(ReasonInactive, "the issuer does not tell about tokens of this form")
 		}
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the introspection endpoint answered 400")
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "the introspection endpoint answered 400")
 	case http.StatusUnauthorized:
 		return nil, s.unauthorized(answer)
 	case http.StatusForbidden:
 		return nil, credentialsRefused(answer.status)
 	default:
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the introspection endpoint answered %d", answer.status)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "the introspection endpoint answered %d", answer.status)
 	}
 	claims, err := parseObject(answer.body, fixed.And("active", "token_type", "token_use"))
 	if err != nil {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the answer about a token is %v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "the answer about a token is %v", err)
 	}
 	active, _ := claims.find("active")
 	if text := string(active); text == "true" || text == "false" {
 		s.authenticated.Store(true)
 	}
 	if string(active) != "true" { // anything else, absent included, is no
-		return nil, providers.Invalidf(providers.TokenInactive, "the issuer says so")
+		return nil, providers.Invalidf(ReasonInactive, "the issuer says so")
 	}
 	return claims, nil
 }
@@ -94,20 +92,18 @@ var ErrUnauthorizedWithoutCause = fmt.Errorf("%w: 401 without a cause", provider
 // or invalid_client (RFC 6749, section 5.2) the credentials are meant. Without, they are only as long as
 // nothing has shown that they are good.
 func (s rfc7662) unauthorized(answer reply) error {
-	challenges, _ := oauthex.ParseWWWAuthenticate(answer.header.Values("WWW-Authenticate"))
-	basic := slices.ContainsFunc(challenges, func(c oauthex.Challenge) bool { return strings.EqualFold(c.Scheme, "Basic") })
 	switch {
-	case basic || errorCode(answer.body) == "invalid_client":
+	case hasBasicChallenge(answer.header.Values("WWW-Authenticate")) || errorCode(answer.body) == "invalid_client":
 		return credentialsRefused(answer.status)
 	case s.authenticated.Load():
-		return providers.Invalidf(providers.TokenInactive, "the introspection endpoint answered 401, and accepted the credentials of this server before")
+		return providers.Invalidf(ReasonInactive, "the introspection endpoint answered 401, and accepted the credentials of this server before")
 	}
-	return providers.Errorf(ErrUnauthorizedWithoutCause, providers.IntrospectionUnavailable,
+	return providers.Errorf(ErrUnauthorizedWithoutCause, providers.ReasonIntrospectionUnavailable,
 		"the introspection endpoint answered 401 without a cause: the credentials of this server may not be good there, or the token is not active")
 }
 
 func credentialsRefused(status int) error {
-	return providers.Unavailablef(providers.IntrospectionUnavailable, "the introspection endpoint answered %d: the credentials of this server are not good there", status)
+	return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "the introspection endpoint answered %d: the credentials of this server are not good there", status)
 }
 
 // errorCode is the code of an error response (RFC 6749, section 5.2), or "".
@@ -139,18 +135,18 @@ func (GoogleTokeninfo) request(ctx context.Context, address, token string) (*htt
 func (GoogleTokeninfo) claims(answer reply, fixed *rawjson.Names) (rawObject, error) {
 	switch {
 	case answer.status == http.StatusBadRequest || answer.status == http.StatusUnauthorized:
-		return nil, providers.Invalidf(providers.TokenInactive, "the issuer says so")
+		return nil, providers.Invalidf(ReasonInactive, "the issuer says so")
 	case answer.status != http.StatusOK:
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the tokeninfo endpoint answered %d", answer.status)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "the tokeninfo endpoint answered %d", answer.status)
 	}
 	claims, err := parseObject(answer.body, fixed)
 	if err != nil {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the answer about a token is %v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "the answer about a token is %v", err)
 	}
 	for _, name := range []string{"exp", "iat", "nbf"} {
 		if text, err := claims.str(name); err == nil && text != "" {
 			if _, err := strconv.ParseUint(text, 10, 53); err != nil {
-				return nil, providers.Invalidf(providers.ClaimsMalformed, "%s: not a number of seconds since 1970", name)
+				return nil, providers.Invalidf(ReasonClaimsMalformed, "%s: not a number of seconds since 1970", name)
 			}
 			claims = claims.with(name, json.RawMessage(text))
 		}

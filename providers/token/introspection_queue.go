@@ -67,13 +67,13 @@ func (q *questionQueue) enter(ctx context.Context, active bool, address string) 
 	case q.waiting <- struct{}{}:
 		entered = append(entered, func() { <-q.waiting })
 	default:
-		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable, "%d unknown tokens wait already", maxWaiting)
+		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.ReasonIntrospectionUnavailable, "%d unknown tokens wait already", maxWaiting)
 	}
 	if address != "" {
 		own, ok := q.from(address)
 		if !ok {
 			leave()
-			return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable, "%d unknown tokens of this address wait already", maxWaitingPerAddress)
+			return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.ReasonIntrospectionUnavailable, "%d unknown tokens of this address wait already", maxWaitingPerAddress)
 		}
 		entered = append(entered, func() { q.done(address, own) })
 		select {
@@ -81,7 +81,7 @@ func (q *questionQueue) enter(ctx context.Context, active bool, address string) 
 			entered = append(entered, func() { <-own.asked })
 		case <-ctx.Done():
 			leave()
-			return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable, "%d questions about tokens of this address are open already", maxQuestionsPerAddress)
+			return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.ReasonIntrospectionUnavailable, "%d questions about tokens of this address are open already", maxQuestionsPerAddress)
 		}
 	}
 	select {
@@ -90,7 +90,7 @@ func (q *questionQueue) enter(ctx context.Context, active bool, address string) 
 		return leave, nil
 	case <-ctx.Done():
 		leave()
-		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable, "%d questions about unknown tokens are open already", cap(q.shared))
+		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.ReasonIntrospectionUnavailable, "%d questions about unknown tokens are open already", cap(q.shared))
 	}
 }
 
@@ -98,7 +98,7 @@ func (q *questionQueue) enterActive(ctx context.Context) (leave func(), err erro
 	select {
 	case q.activeWaiting <- struct{}{}:
 	default:
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%d tokens wait already", maxActiveWaiting)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%d tokens wait already", maxActiveWaiting)
 	}
 	select {
 	case q.reserved <- struct{}{}:
@@ -107,7 +107,7 @@ func (q *questionQueue) enterActive(ctx context.Context) (leave func(), err erro
 		return func() { <-q.shared; <-q.activeWaiting }, nil
 	case <-ctx.Done():
 		<-q.activeWaiting
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%d questions are open already", maxQuestions)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%d questions are open already", maxQuestions)
 	}
 }
 

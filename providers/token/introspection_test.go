@@ -135,53 +135,53 @@ func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
 		"active":                            {nil, says(nil), "", nil},
 		"active, without an issuer":         {nil, says(map[string]any{"iss": nil}), "", nil},
 		"active, without a token type":      {nil, says(map[string]any{"token_type": nil}), "", nil},
-		"not active":                        {nil, says(map[string]any{"active": false}), providers.TokenInactive, providers.ErrInvalidToken},
-		"active in words":                   {nil, says(map[string]any{"active": "true"}), providers.TokenInactive, providers.ErrInvalidToken},
-		"active spelled otherwise":          {nil, says(map[string]any{"active": nil, "Active": true}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"silent":                            {nil, says(map[string]any{"active": nil}), providers.TokenInactive, providers.ErrInvalidToken},
-		"another issuer":                    {nil, says(map[string]any{"iss": "https://evil.example"}), providers.IssuerMismatch, providers.ErrInvalidToken},
-		"another audience":                  {nil, says(map[string]any{"aud": "https://other.example"}), providers.AudienceMismatch, providers.ErrInvalidToken},
-		"no audience":                       {nil, says(map[string]any{"aud": nil}), providers.AudienceMismatch, providers.ErrInvalidToken},
-		"over":                              {nil, says(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), providers.TokenExpired, providers.ErrInvalidToken},
-		"without an end":                    {nil, says(map[string]any{"exp": nil}), providers.ExpiryMissing, providers.ErrInvalidToken},
+		"not active":                        {nil, says(map[string]any{"active": false}), token.ReasonInactive, providers.ErrInvalidToken},
+		"active in words":                   {nil, says(map[string]any{"active": "true"}), token.ReasonInactive, providers.ErrInvalidToken},
+		"active spelled otherwise":          {nil, says(map[string]any{"active": nil, "Active": true}), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"silent":                            {nil, says(map[string]any{"active": nil}), token.ReasonInactive, providers.ErrInvalidToken},
+		"another issuer":                    {nil, says(map[string]any{"iss": "https://evil.example"}), token.ReasonIssuerMismatch, providers.ErrInvalidToken},
+		"another audience":                  {nil, says(map[string]any{"aud": "https://other.example"}), token.ReasonAudienceMismatch, providers.ErrInvalidToken},
+		"no audience":                       {nil, says(map[string]any{"aud": nil}), token.ReasonAudienceMismatch, providers.ErrInvalidToken},
+		"over":                              {nil, says(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), token.ReasonExpired, providers.ErrInvalidToken},
+		"without an end":                    {nil, says(map[string]any{"exp": nil}), token.ReasonExpiryMissing, providers.ErrInvalidToken},
 		"without exp, as RFC 7662 allows":   {withoutExp, says(map[string]any{"exp": nil}), "", nil},
 		"with exp where it may be missing":  {withoutExp, says(nil), "", nil},
-		"over where exp may be missing":     {withoutExp, says(map[string]any{"exp": 1000}), providers.TokenExpired, providers.ErrInvalidToken},
-		"exp is null where it may miss":     {withoutExp, says(map[string]any{"exp": json.RawMessage("null")}), providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"nobody's":                          {nil, says(map[string]any{"sub": nil}), providers.SubjectMissing, providers.ErrInvalidToken},
-		"a refresh token":                   {nil, says(map[string]any{"token_type": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Hydra says it": {nil, says(map[string]any{"token_use": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Keycloak says": {nil, says(map[string]any{"typ": "Refresh"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Casdoor would": {nil, says(map[string]any{"tokenType": "refresh-token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"an ID token":                       {func(s *oidc.Settings) { s.IDTokenGuard = false }, says(map[string]any{"type": "id-token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a type of token that is unknown":   {nil, says(map[string]any{"token_use": "device"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a type of token that is no text":   {nil, says(map[string]any{"token_use": 1}), providers.TypeRefused, providers.ErrInvalidToken},
+		"over where exp may be missing":     {withoutExp, says(map[string]any{"exp": 1000}), token.ReasonExpired, providers.ErrInvalidToken},
+		"exp is null where it may miss":     {withoutExp, says(map[string]any{"exp": json.RawMessage("null")}), token.ReasonClaimsMalformed, providers.ErrInvalidToken},
+		"nobody's":                          {nil, says(map[string]any{"sub": nil}), token.ReasonSubjectMissing, providers.ErrInvalidToken},
+		"a refresh token":                   {nil, says(map[string]any{"token_type": "refresh_token"}), token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Hydra says it": {nil, says(map[string]any{"token_use": "refresh_token"}), token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Keycloak says": {nil, says(map[string]any{"typ": "Refresh"}), token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Casdoor would": {nil, says(map[string]any{"tokenType": "refresh-token"}), token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"an ID token":                       {func(s *oidc.Settings) { s.IDTokenGuard = false }, says(map[string]any{"type": "id-token"}), token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"a type of token that is unknown":   {nil, says(map[string]any{"token_use": "device"}), token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"a type of token that is no text":   {nil, says(map[string]any{"token_use": 1}), token.ReasonTypeRefused, providers.ErrInvalidToken},
 		"access token, with a hyphen":       {nil, says(map[string]any{"token_use": "access-token", "token_type": "Access-Token"}), "", nil},
 		"a type that is null":               {nil, says(map[string]any{"token_use": json.RawMessage("null"), "token_type": json.RawMessage("null")}), "", nil},
 		"optional claims that are null":     {nil, says(map[string]any{"cnf": json.RawMessage("null"), "nonce": json.RawMessage("null"), "nbf": json.RawMessage("null")}), "", nil},
-		"an end that is null":               {nil, says(map[string]any{"exp": json.RawMessage("null")}), providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"a kind spelled otherwise":          {nil, says(map[string]any{"Token_Use": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a type spelled otherwise":          {nil, says(map[string]any{"token_type": nil, "Token_Type": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"bound to a key":                    {nil, says(map[string]any{"token_type": "DPoP"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"bound to a key, by cnf":            {nil, says(map[string]any{"cnf": map[string]string{"jkt": "x"}}), providers.SenderConstrained, providers.ErrInvalidToken},
-		"of another client than is allowed": {func(s *oidc.Settings) { s.AudienceMode, s.AllowedClients = "client_allow_list", []string{"app"} }, says(nil), providers.ClientRefused, providers.ErrInvalidToken},
-		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`), providers.TokenInactive, providers.ErrInvalidToken},
-		"asked wrongly":                     {nil, status(400, `{"error":"invalid_request"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"401 that names no cause":           {nil, status(401, "canary-upstream"), providers.IntrospectionUnavailable, token.ErrUnauthorizedWithoutCause},
-		"asked with bad credentials":        {nil, status(401, `{"error":"invalid_client","error_description":"canary-upstream"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a server that is broken":           {nil, status(500, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a page":                            {nil, status(200, "<html>canary-upstream</html>"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"null":                              {nil, status(200, "null"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"endless":                           {nil, status(200, `{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"an end that is null":               {nil, says(map[string]any{"exp": json.RawMessage("null")}), token.ReasonClaimsMalformed, providers.ErrInvalidToken},
+		"a kind spelled otherwise":          {nil, says(map[string]any{"Token_Use": "refresh_token"}), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"a type spelled otherwise":          {nil, says(map[string]any{"token_type": nil, "Token_Type": "refresh_token"}), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"bound to a key":                    {nil, says(map[string]any{"token_type": "DPoP"}), token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"bound to a key, by cnf":            {nil, says(map[string]any{"cnf": map[string]string{"jkt": "x"}}), token.ReasonSenderConstrained, providers.ErrInvalidToken},
+		"of another client than is allowed": {func(s *oidc.Settings) { s.AudienceMode, s.AllowedClients = "client_allow_list", []string{"app"} }, says(nil), token.ReasonClientRefused, providers.ErrInvalidToken},
+		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`), token.ReasonInactive, providers.ErrInvalidToken},
+		"asked wrongly":                     {nil, status(400, `{"error":"invalid_request"}`), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"401 that names no cause":           {nil, status(401, "canary-upstream"), providers.ReasonIntrospectionUnavailable, token.ErrUnauthorizedWithoutCause},
+		"asked with bad credentials":        {nil, status(401, `{"error":"invalid_client","error_description":"canary-upstream"}`), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"a server that is broken":           {nil, status(500, "canary-upstream"), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"a page":                            {nil, status(200, "<html>canary-upstream</html>"), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"null":                              {nil, status(200, "null"), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"endless":                           {nil, status(200, `{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"a redirect": {nil, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
-		}, providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		}, providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"Google: good":                         {google, googleSays(nil), "", nil},
-		"Google: another client":               {google, googleSays(map[string]any{"azp": "evil", "aud": "evil"}), providers.AudienceMismatch, providers.ErrInvalidToken},
-		"Google: over":                         {google, googleSays(map[string]any{"exp": "1000"}), providers.TokenExpired, providers.ErrInvalidToken},
-		"Google: an end that is no number":     {google, googleSays(map[string]any{"exp": "1e99"}), providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"Google: not active":                   {google, status(400, `{"error":"invalid_token"}`), providers.TokenInactive, providers.ErrInvalidToken},
-		"Google: down":                         {google, status(502, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"Google: another client":               {google, googleSays(map[string]any{"azp": "evil", "aud": "evil"}), token.ReasonAudienceMismatch, providers.ErrInvalidToken},
+		"Google: over":                         {google, googleSays(map[string]any{"exp": "1000"}), token.ReasonExpired, providers.ErrInvalidToken},
+		"Google: an end that is no number":     {google, googleSays(map[string]any{"exp": "1e99"}), token.ReasonClaimsMalformed, providers.ErrInvalidToken},
+		"Google: not active":                   {google, status(400, `{"error":"invalid_token"}`), token.ReasonInactive, providers.ErrInvalidToken},
+		"Google: down":                         {google, status(502, "canary-upstream"), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"the subject that another claim names": {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, says(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -348,7 +348,7 @@ func TestAnAnswerWithoutExpIsGoodForTheTimeOfTheCache(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if left := time.Until(id.GoodUntil); left <= c.longest-5*time.Second || left > c.longest {
+				if left := time.Until(id.ExpiryWithLeeway); left <= c.longest-5*time.Second || left > c.longest {
 					t.Errorf("it is good for another %s", left)
 				}
 				if _, ok := id.Claims()["exp"]; ok != (c.changes == nil) {
@@ -364,8 +364,8 @@ func TestAnAnswerWithoutExpIsGoodForTheTimeOfTheCache(t *testing.T) {
 		authority := providertest.NewIssuer(t)
 		r := newRegistry(t, says(nil))
 		p := asking(t, r, func(s *oidc.Settings) { s.IntrospectionNoExp, s.JWKSURL = true, authority.KeysURL() })
-		token := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "exp": nil})
-		if _, err := p.Verify(context.Background(), token); providers.ReasonOf(err) != providers.ExpiryMissing {
+		raw := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "exp": nil})
+		if _, err := p.Verify(context.Background(), raw); providers.ReasonOf(err) != token.ReasonExpiryMissing {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -380,7 +380,7 @@ func TestA401IsBlamedOnTheCredentialsOnlyIfTheAnswerSaysSo(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	}
-	inactive, blamed := providers.TokenInactive, providers.IntrospectionUnavailable
+	inactive, blamed := token.ReasonInactive, providers.ReasonIntrospectionUnavailable
 	for name, c := range map[string]struct {
 		before http.HandlerFunc // answers a question about another token first
 		answer http.HandlerFunc
@@ -604,15 +604,15 @@ func TestWhichTokensTheIssuerIsAskedAbout(t *testing.T) {
 		asked int64
 		want  providers.Reason
 	}{
-		"off: an opaque token is refused":                  {"off", opaque, 0, providers.TokenOpaque},
+		"off: an opaque token is refused":                  {"off", opaque, 0, token.ReasonOpaque},
 		"opaque: a JWT is verified here":                   {"opaque", signed, 0, ""},
-		"opaque: a JWT that was spoiled stays refused":     {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0, providers.SignatureInvalid},
+		"opaque: a JWT that was spoiled stays refused":     {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0, token.ReasonSignatureInvalid},
 		"opaque: any other token is asked about":           {"opaque", opaque, 1, ""},
 		"opaque: a token with dots in it, as Hydra's":      {"opaque", "ory_at_abc.def", 1, ""},
 		"always: a JWT is asked about too":                 {"always", signed, 1, ""},
-		"opaque: a token that is too long is not asked":    {"opaque", strings.Repeat("x", 17<<10), 0, providers.TokenTooLong},
-		"always: a JWT that is too long is not asked for":  {"always", "eyJ." + strings.Repeat("x", 17<<10), 0, providers.TokenTooLong},
-		"opaque: what only begins like a JWT is verified ": {"opaque", "eyJ4IjoxfQ.x", 0, providers.TokenMalformed},
+		"opaque: a token that is too long is not asked":    {"opaque", strings.Repeat("x", 17<<10), 0, token.ReasonTooLong},
+		"always: a JWT that is too long is not asked for":  {"always", "eyJ." + strings.Repeat("x", 17<<10), 0, token.ReasonTooLong},
+		"opaque: what only begins like a JWT is verified ": {"opaque", "eyJ4IjoxfQ.x", 0, token.ReasonMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegistry(t, says(nil))
@@ -710,7 +710,7 @@ func TestForWhomeverSentTooManyBadTokensNobodyIsAsked(t *testing.T) {
 	if _, err := p.Verify(sparing, opaque); err != nil {
 		t.Errorf("a token that is known to be good: %v", err)
 	}
-	if _, err := p.Verify(sparing, "invented"); providers.ReasonOf(err) != providers.Throttled || !errors.Is(err, providers.ErrInvalidToken) || r.asked.Load() != 1 {
+	if _, err := p.Verify(sparing, "invented"); providers.ReasonOf(err) != providers.ReasonThrottled || !errors.Is(err, providers.ErrInvalidToken) || r.asked.Load() != 1 {
 		t.Errorf("another: %v after %d questions", err, r.asked.Load())
 	}
 }

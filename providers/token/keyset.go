@@ -261,12 +261,12 @@ func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature
 	case trouble.isFinal:
 		return nil, trouble.err
 	case ring == nil:
-		return nil, providers.Unavailablef(providers.KeysUnavailable, "no keys: %v", l.err)
+		return nil, providers.Unavailablef(providers.ReasonKeysUnavailable, "no keys: %v", l.err)
 	case trouble.isUnknown:
 		return nil, s.unknown(ctx, kid, alg, l)
 	case l.failed:
 		// Another key may have come under the same id. "Invalid" would end good sessions.
-		return nil, causedByToken(providers.Unavailablef(providers.KeysUnavailable, "no known key confirms the signature, and the keys cannot be renewed: %v", l.err), l.wait)
+		return nil, causedByToken(providers.Unavailablef(providers.ReasonKeysUnavailable, "no known key confirms the signature, and the keys cannot be renewed: %v", l.err), l.wait)
 	case errors.Is(trouble.err, providers.ErrUnavailable):
 		return nil, causedByToken(trouble.err, cmp.Or(l.wait, s.untilFetch(), s.policy.RefetchInterval))
 	}
@@ -293,7 +293,7 @@ func (s *KeySet) confirm(ctx context.Context, ring *keyring, kid, alg string, jw
 		if err == nil {
 			return payload, nil
 		}
-		if skipped, ok := ring.unusable(kid); ok && skipped.faulty && kid != "" && providers.ReasonOf(err) == providers.SignatureInvalid {
+		if skipped, ok := ring.unusable(kid); ok && skipped.faulty && kid != "" && providers.ReasonOf(err) == ReasonSignatureInvalid {
 			return nil, &problem{err: faultyKey(kid, skipped)}
 		}
 		return nil, &problem{err: err, isFinal: errors.Is(err, providers.ErrUnavailable)}
@@ -303,11 +303,11 @@ func (s *KeySet) confirm(ctx context.Context, ring *keyring, kid, alg string, jw
 	case isSkipped && skipped.faulty:
 		return nil, &problem{err: faultyKey(kid, skipped)}
 	case isSkipped:
-		return nil, &problem{err: providers.Invalidf(providers.KeyUnknown, "key %s "+keyUnfit+"cannot verify a signature: %s", quoted(kid), skipped.reason)}
+		return nil, &problem{err: providers.Invalidf(ReasonKeyUnknown, "key %s "+keyUnfit+"cannot verify a signature: %s", quoted(kid), skipped.reason)}
 	case bound > 0:
-		return nil, &problem{err: providers.Invalidf(providers.KeyUnknown, "key %s "+keyUnfit+keyBound, quoted(kid))}
+		return nil, &problem{err: providers.Invalidf(ReasonKeyUnknown, "key %s "+keyUnfit+keyBound, quoted(kid))}
 	case kid != "" && len(others) > 0:
-		return nil, &problem{err: providers.Invalidf(providers.KeyUnknown, "key %s "+keyUnfit+"for %s, not for %s", quoted(kid), strings.Join(others, " "), quoted(alg))}
+		return nil, &problem{err: providers.Invalidf(ReasonKeyUnknown, "key %s "+keyUnfit+"for %s, not for %s", quoted(kid), strings.Join(others, " "), quoted(alg))}
 	}
 	return nil, &problem{isUnknown: true}
 }
@@ -321,9 +321,9 @@ const (
 // faultyKey is an outage: with a 401 the client would come back with the next token by the same key.
 func faultyKey(kid string, key skippedKey) error {
 	if kid == "" {
-		return providers.Unavailablef(providers.KeysUnavailable, "the token names no key, and a published key cannot be used: %s", key)
+		return providers.Unavailablef(providers.ReasonKeysUnavailable, "the token names no key, and a published key cannot be used: %s", key)
 	}
-	return providers.Unavailablef(providers.KeysUnavailable, "key %s is published, but cannot be used: %s", quoted(kid), key.reason)
+	return providers.Unavailablef(providers.ReasonKeysUnavailable, "key %s is published, but cannot be used: %s", quoted(kid), key.reason)
 }
 
 // mayServe says which keys that are bound to an issuer may sign the token.
@@ -343,7 +343,7 @@ func (s *KeySet) verify(ctx context.Context, candidates []*jose.JSONWebKey, kid 
 	case s.checks <- struct{}{}:
 		defer func() { <-s.checks }()
 	case <-ctx.Done():
-		return nil, providers.Unavailablef(providers.KeysUnavailable, "the caller left before its turn")
+		return nil, providers.Unavailablef(providers.ReasonKeysUnavailable, "the caller left before its turn")
 	}
 	tried := candidates[:min(len(candidates), maxCandidates)]
 	for _, key := range tried {
@@ -353,11 +353,11 @@ func (s *KeySet) verify(ctx context.Context, candidates []*jose.JSONWebKey, kid 
 	}
 	switch {
 	case len(candidates) == 1:
-		return nil, providers.Invalidf(providers.SignatureInvalid, "it does not hold under the issuer's key %s", quoted(tried[0].KeyID))
+		return nil, providers.Invalidf(ReasonSignatureInvalid, "it does not hold under the issuer's key %s", quoted(tried[0].KeyID))
 	case kid == "":
-		return nil, providers.Invalidf(providers.SignatureInvalid, "the token names no key, and it holds under none of the %d tried, of %d for its algorithm", len(tried), len(candidates))
+		return nil, providers.Invalidf(ReasonSignatureInvalid, "the token names no key, and it holds under none of the %d tried, of %d for its algorithm", len(tried), len(candidates))
 	}
-	return nil, providers.Invalidf(providers.SignatureInvalid, "it does not hold under any of the issuer's %d keys %s, of which %d were tried", len(candidates), quoted(kid), len(tried))
+	return nil, providers.Invalidf(ReasonSignatureInvalid, "it does not hold under any of the issuer's %d keys %s, of which %d were tried", len(candidates), quoted(kid), len(tried))
 }
 
 // unknown is the verdict on a token whose key the issuer does not publish as far as is known.
@@ -369,9 +369,9 @@ func (s *KeySet) unknown(ctx context.Context, kid, alg string, l lookUp) error {
 		if remember {
 			s.absent.add(id, l.came)
 		}
-		return providers.Invalidf(providers.KeyUnknown, "key %s for %s is not published by the issuer", quoted(kid), quoted(alg))
+		return providers.Invalidf(ReasonKeyUnknown, "key %s for %s is not published by the issuer", quoted(kid), quoted(alg))
 	case l.err == nil && s.absent.isSettled(id):
-		return providers.Invalidf(providers.KeyUnknown, "key %s for %s was not published by the issuer when its keys were last fetched", quoted(kid), quoted(alg))
+		return providers.Invalidf(ReasonKeyUnknown, "key %s for %s was not published by the issuer when its keys were last fetched", quoted(kid), quoted(alg))
 	}
 	if remember {
 		s.absent.add(id, l.came)
@@ -379,9 +379,9 @@ func (s *KeySet) unknown(ctx context.Context, kid, alg string, l lookUp) error {
 	s.awaitInterval()
 	if l.err != nil {
 		// It may be a new key that we cannot see. Saying "invalid" now would end good sessions.
-		return causedByToken(providers.Unavailablef(providers.KeysUnavailable, "key %s is not among those last seen, and they cannot be renewed: %v", quoted(kid), l.err), l.wait)
+		return causedByToken(providers.Unavailablef(providers.ReasonKeysUnavailable, "key %s is not among those last seen, and they cannot be renewed: %v", quoted(kid), l.err), l.wait)
 	}
-	return causedByToken(providers.Unavailablef(providers.KeysUnavailable, "key %s is not among those last seen, and the next fetch may begin in %s", quoted(kid), l.wait.Round(time.Millisecond)), l.wait)
+	return causedByToken(providers.Unavailablef(providers.ReasonKeysUnavailable, "key %s is not among those last seen, and the next fetch may begin in %s", quoted(kid), l.wait.Round(time.Millisecond)), l.wait)
 }
 
 // awaitInterval has Run fetch the keys as soon as tokens may cause that.
@@ -531,7 +531,7 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		s.failures++
 		s.nextTry = now.Add(s.backoff(err))
 		s.waiting = s.waiting || f.demanded // the tokens that it was for still wait
-		attrs := []any{"reason", providers.KeysUnavailable, "error", err, "next_try_in", time.Until(s.nextTry).Round(time.Millisecond)}
+		attrs := []any{"reason", providers.ReasonKeysUnavailable, "error", err, "next_try_in", time.Until(s.nextTry).Round(time.Millisecond)}
 		if s.source.Introspects && errors.Is(err, ErrNoUsableKeys) {
 			attrs = append(attrs, "fix", "set provider.introspection=always if the provider issues no JWTs")
 		}

@@ -55,7 +55,7 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 		if _, err := keys.VerifySignature(ctx, good); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := keys.VerifySignature(ctx, &forged); providers.ReasonOf(err) != providers.SignatureInvalid {
+		if _, err := keys.VerifySignature(ctx, &forged); providers.ReasonOf(err) != ReasonSignatureInvalid {
 			t.Fatal(err)
 		}
 	}

@@ -344,9 +344,9 @@ func TestAKeyThatIsBoundToTheIssuerOfTheMetadataServesTheTokens(t *testing.T) {
 	}{
 		"bound to it":                        {metadata, metadata, ""},
 		"bound to its template":              {"https://login.example/{tenantid}/v2.0", metadata, ""},
-		"bound to another tenant":            {"https://login.example/two/v2.0", metadata, providers.KeyUnknown},
-		"bound to another cloud":             {"https://login.elsewhere.example/{tenantid}/v2.0", metadata, providers.KeyUnknown},
-		"bound to it, while it is not named": {metadata, "", providers.KeyUnknown},
+		"bound to another tenant":            {"https://login.example/two/v2.0", metadata, token.ReasonKeyUnknown},
+		"bound to another cloud":             {"https://login.elsewhere.example/{tenantid}/v2.0", metadata, token.ReasonKeyUnknown},
+		"bound to it, while it is not named": {metadata, "", token.ReasonKeyUnknown},
 		"bound to the issuer of the tokens":  {tokens, metadata, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -237,7 +237,7 @@ func TestAKeyThatComesIntoUseJustAfterARenewalIsFound(t *testing.T) {
 		t.Errorf("a key that was published a moment ago: %v", err)
 	}
 	i.AddKey(jose.RS256)
-	if _, err := v.Verify(t.Context(), i.Token(resource, nil)); providers.ReasonOf(err) != providers.KeysUnavailable || i.Fetches() != 2 {
+	if _, err := v.Verify(t.Context(), i.Token(resource, nil)); providers.ReasonOf(err) != providers.ReasonKeysUnavailable || i.Fetches() != 2 {
 		t.Errorf("another one, in the same interval: %v after %d fetches", err, i.Fetches())
 	}
 }

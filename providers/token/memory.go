@@ -128,8 +128,8 @@ func (m *memory) remember(f fingerprint, id *providers.Identity, keys uint64, no
 		return // further away than nanoseconds can count
 	}
 	until := now.Add(rememberedFor)
-	if id.GoodUntil.Before(until) {
-		until = id.GoodUntil
+	if id.ExpiryWithLeeway.Before(until) {
+		until = id.ExpiryWithLeeway
 	}
 	m.good.put(f, recollection{
 		principal: id.Principal(), // a copy, not the whole payload with it
@@ -206,7 +206,7 @@ func (m *memory) identity(r recollection, token string) *providers.Identity {
 	one := &rememberedIdentity{payload: payload}
 	one.Identity = providers.Identity{
 		Issuer: r.rest.issuer, Subject: r.principal[len(r.rest.issuer)+1:], Client: r.rest.client,
-		Expiry: expiry, GoodUntil: expiry.Add(m.leeway), ScopesDefaulted: r.rest.scopesDefaulted,
+		Expiry: expiry, ExpiryWithLeeway: expiry.Add(m.leeway), ScopesDefaulted: r.rest.scopesDefaulted,
 	}
 	one.SetTokenDetails(providers.TokenDetails{Claims: one, Principal: r.principal, Scopes: r.rest.tokenScopes})
 	// Copies: a tool that sorted its caller's scopes would sort everybody's.

@@ -109,9 +109,11 @@ func TestATokenThatComesAgainIsNotVerifiedAgain(t *testing.T) {
 	if err != nil || r.keys.checks.Load() != 1 {
 		t.Fatalf("%v after %d checks", err, r.keys.checks.Load())
 	}
-	if a, b := fmt.Sprintf("%+v %s", first.TokenInfo(), first.Claims()["custom"]), fmt.Sprintf("%+v %s", again.TokenInfo(), again.Claims()["custom"]); strings.Count(a, `"x"`) != 1 ||
-		first.Subject != again.Subject || first.Client != again.Client || fmt.Sprint(first.Scopes, first.Audience) != fmt.Sprint(again.Scopes, again.Audience) || !first.Expiry.Equal(again.Expiry) || string(again.Claims()["custom"]) != `"x"` {
-		t.Errorf("first %s, then %s", a, b)
+	a, b := string(first.Claims()["custom"]), string(again.Claims()["custom"])
+	if a != `"x"` || b != a || first.Subject != again.Subject || first.Client != again.Client ||
+		fmt.Sprint(first.Scopes, first.Audience) != fmt.Sprint(again.Scopes, again.Audience) ||
+		!first.Expiry.Equal(again.Expiry) {
+		t.Errorf("first %+v with %s, then %+v with %s", first, a, again, b)
 	}
 	// The last letter carries bits of the signature, and the one before it too.
 	for i := range 3 {
@@ -130,9 +132,9 @@ func TestARefusalIsRememberedAsWhatItWas(t *testing.T) {
 		at    *remembering
 		token string
 	}{
-		providers.TokenExpired:     {r, r.token(t, -time.Hour)},
-		providers.AudienceMismatch: {other, other.token(t, time.Hour)},
-		providers.SignatureInvalid: {r, other.token(t, time.Hour)},
+		ReasonExpired:          {r, r.token(t, -time.Hour)},
+		ReasonAudienceMismatch: {other, other.token(t, time.Hour)},
+		ReasonSignatureInvalid: {r, other.token(t, time.Hour)},
 	} {
 		for i := range 3 {
 			_, err := c.at.Verify(t.Context(), c.token)
@@ -153,7 +155,7 @@ func TestARememberedTokenEndsLikeAnyOther(t *testing.T) {
 		want providers.Reason
 		is   error
 	}{
-		"it expires": {func(_ *testing.T, r *remembering) { r.clock.Store(int64(time.Hour + DefaultLeeway)) }, providers.TokenExpired, providers.ErrInvalidToken},
+		"it expires": {func(_ *testing.T, r *remembering) { r.clock.Store(int64(time.Hour + DefaultLeeway)) }, ReasonExpired, providers.ErrInvalidToken},
 		"its key is withdrawn": {func(t *testing.T, r *remembering) {
 			other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
@@ -161,7 +163,7 @@ func TestARememberedTokenEndsLikeAnyOther(t *testing.T) {
 			}
 			r.publish.Store(&[]jose.JSONWebKey{{Key: other.Public(), KeyID: "two"}})
 			r.refetch(t)
-		}, providers.KeyUnknown, providers.ErrInvalidToken},
+		}, ReasonKeyUnknown, providers.ErrInvalidToken},
 		"its key is replaced under the same id": {func(t *testing.T, r *remembering) {
 			other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
@@ -169,11 +171,11 @@ func TestARememberedTokenEndsLikeAnyOther(t *testing.T) {
 			}
 			r.publish.Store(&[]jose.JSONWebKey{{Key: other.Public(), KeyID: "one"}})
 			r.refetch(t)
-		}, providers.SignatureInvalid, providers.ErrInvalidToken},
+		}, ReasonSignatureInvalid, providers.ErrInvalidToken},
 		"the keys grow too old": {func(_ *testing.T, r *remembering) {
 			r.keys.policy.MaxStale = 0
 			r.keys.nextTry = time.Now().Add(time.Hour)
-		}, providers.KeysUnavailable, providers.ErrUnavailable},
+		}, providers.ReasonKeysUnavailable, providers.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRemembering(t, "https://mcp.example.com/mcp")
@@ -221,7 +223,7 @@ func TestABadSignatureIsRememberedForAMoment(t *testing.T) {
 	token := r.token(t, time.Hour)
 	forged := token[:strings.LastIndexByte(token, '.')+1] + strings.Repeat("A", 86)
 	for i := range 3 {
-		if _, err := r.Verify(t.Context(), forged); providers.ReasonOf(err) != providers.SignatureInvalid {
+		if _, err := r.Verify(t.Context(), forged); providers.ReasonOf(err) != ReasonSignatureInvalid {
 			t.Errorf("try %d: %v", i, err)
 		}
 	}
@@ -246,7 +248,7 @@ func TestWhatIsGoodForOneAudienceIsNotGoodForAnother(t *testing.T) {
 		if _, err := one.Verify(t.Context(), token); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := other.Verify(t.Context(), token); providers.ReasonOf(err) != providers.AudienceMismatch {
+		if _, err := other.Verify(t.Context(), token); providers.ReasonOf(err) != ReasonAudienceMismatch {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -267,7 +269,7 @@ func TestTokensThatLookAlikeAreKeptApart(t *testing.T) {
 		if id.Expiry.IsZero() {
 			id.Expiry = now.Add(time.Hour)
 		}
-		id.GoodUntil = id.Expiry.Add(DefaultLeeway)
+		id.ExpiryWithLeeway = id.Expiry.Add(DefaultLeeway)
 		f := fingerprint{byte(i)}
 		m.remember(f, id, 1, now)
 		r, ok := m.good.get(f, 1, now)
@@ -301,7 +303,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 		binary.LittleEndian.PutUint64(f[:], uint64(i)*0x9E3779B97F4A7C15) // spread over the shards
 		id := withDetails(providers.Identity{
 			Issuer: "https://login.example.com", Subject: fmt.Sprintf("00000000-0000-0000-0000-%012d", i), Client: fmt.Sprintf("client-%d", i%50),
-			Audience: []string{"https://mcp.example.com/mcp"}, Scopes: []string{"mcp:use", "greet:read"}, Expiry: now.Add(time.Hour), GoodUntil: now.Add(time.Hour),
+			Audience: []string{"https://mcp.example.com/mcp"}, Scopes: []string{"mcp:use", "greet:read"}, Expiry: now.Add(time.Hour), ExpiryWithLeeway: now.Add(time.Hour),
 		}, providers.TokenDetails{Claims: rawObject{{[]byte("x"), json.RawMessage("1")}}})
 		m.remember(f, id, 1, now)
 	}
@@ -373,7 +375,7 @@ func TestARefusalEndsWithTheKeysThatItWasMadeWith(t *testing.T) {
 	r, other := newRemembering(t, "https://mcp.example.com/mcp"), newRemembering(t, "https://mcp.example.com/mcp")
 	token := other.token(t, time.Hour)
 	for range 2 {
-		if _, err := r.Verify(t.Context(), token); providers.ReasonOf(err) != providers.SignatureInvalid {
+		if _, err := r.Verify(t.Context(), token); providers.ReasonOf(err) != ReasonSignatureInvalid {
 			t.Fatal(err)
 		}
 	}
@@ -395,8 +397,8 @@ func TestManyRefusalsAreForgottenInsteadOfKept(t *testing.T) {
 		return f
 	}
 	for i := range 10 * rememberedRefusals {
-		r.put(number(i), providers.TokenExpired, 1, now, refusedFor)
-		if reason, ok := r.get(number(i), 1, now); !ok || reason != providers.TokenExpired {
+		r.put(number(i), ReasonExpired, 1, now, refusedFor)
+		if reason, ok := r.get(number(i), 1, now); !ok || reason != ReasonExpired {
 			t.Fatalf("what was just refused is known as %q, %v", reason, ok)
 		}
 	}
@@ -416,7 +418,7 @@ func TestARefusalThatComesAgainTakesNobodysPlace(t *testing.T) {
 	const full = rememberedRefusals / memoryShards
 	for _, n := range []int{full, 1} { // fill it, and then the first once more
 		for i := range n {
-			r.put(fingerprint{0, byte(i), byte(i >> 8)}, providers.TokenExpired, 1, now, refusedFor)
+			r.put(fingerprint{0, byte(i), byte(i >> 8)}, ReasonExpired, 1, now, refusedFor)
 		}
 	}
 	if n := len(r[0].entries); n != full {
@@ -434,11 +436,11 @@ func TestAHeaderPassesOnlyIfItWouldOnItsOwn(t *testing.T) {
 	}{
 		"good":               {good, ""},
 		"another key":        {`{"alg":"ES256","typ":"at+jwt","kid":"two"}`, ""},
-		"crit":               {`{"alg":"ES256","typ":"at+jwt","crit":["x"]}`, providers.HeaderRefused},
-		"another algorithm":  {`{"alg":"HS256","typ":"at+jwt","kid":"one"}`, providers.AlgorithmRefused},
-		"another type":       {`{"alg":"ES256","typ":"jwt","kid":"one"}`, providers.TypeRefused},
-		"a member twice":     {`{"alg":"ES256","typ":"at+jwt","typ":"at+jwt"}`, providers.TokenMalformed},
-		"something after it": {good + "x", providers.TokenMalformed},
+		"crit":               {`{"alg":"ES256","typ":"at+jwt","crit":["x"]}`, ReasonHeaderRefused},
+		"another algorithm":  {`{"alg":"HS256","typ":"at+jwt","kid":"one"}`, ReasonAlgorithmRefused},
+		"another type":       {`{"alg":"ES256","typ":"jwt","kid":"one"}`, ReasonTypeRefused},
+		"a member twice":     {`{"alg":"ES256","typ":"at+jwt","typ":"at+jwt"}`, ReasonMalformed},
+		"something after it": {good + "x", ReasonMalformed},
 	} {
 		for range 2 {
 			if got := providers.ReasonOf(v.checkHeader(encoded(good))); got != "" {
@@ -478,10 +480,10 @@ func encoded(part string) string { return base64.RawURLEncoding.EncodeToString([
 // A refusal may be made of texts as long as a token. What is kept of it must not be.
 func TestARefusalIsKeptShort(t *testing.T) {
 	const canary = "canary"
-	err := providers.Invalidf(providers.IssuerMismatch, "iss is %s", quoted(strings.Repeat(canary, 10_000)))
+	err := providers.Invalidf(ReasonIssuerMismatch, "iss is %s", quoted(strings.Repeat(canary, 10_000)))
 	kept := detached(fmt.Errorf("asked: %w", err))
 	r, ok := kept.(*providers.Error)
-	if !ok || r.Reason != providers.IssuerMismatch || !errors.Is(kept, providers.ErrInvalidToken) || kept.Error() != err.Error() || !strings.Contains(kept.Error(), canary) {
+	if !ok || r.Reason != ReasonIssuerMismatch || !errors.Is(kept, providers.ErrInvalidToken) || kept.Error() != err.Error() || !strings.Contains(kept.Error(), canary) {
 		t.Fatalf("kept %v of %v", kept, err)
 	}
 	args := reflect.ValueOf(r).Elem().FieldByName("args")

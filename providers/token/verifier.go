@@ -180,9 +180,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 		return id, nil
 	}
 	switch reason := providers.ReasonOf(err); reason {
-	case providers.TokenExpired, providers.IssuerMismatch, providers.AudienceMismatch: // what clients send again, and time does not change
+	case ReasonExpired, ReasonIssuerMismatch, ReasonAudienceMismatch: // what clients send again, and time does not change
 		v.memory.bad.put(f, reason, generation, now, refusedFor)
-	case providers.SignatureInvalid: // until a token may have the keys fetched again
+	case ReasonSignatureInvalid: // until a token may have the keys fetched again
 		v.memory.bad.put(f, reason, generation, now, min(refusedFor, keys.untilFetch()))
 	}
 	return nil, err
@@ -226,14 +226,14 @@ func (v *Verifier) checkSignature(ctx context.Context, token string, payload []b
 	}
 	jws, err := jose.ParseSignedCompact(token, v.rules.Algorithms)
 	if err != nil {
-		return providers.Invalidf(providers.TokenMalformed, "not a compact JWS")
+		return providers.Invalidf(ReasonMalformed, "not a compact JWS")
 	}
 	signed, err := v.keys.VerifySignature(ctx, jws)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(signed, payload) {
-		return providers.Invalidf(providers.TokenMalformed, "its payload can be read in two ways")
+		return providers.Invalidf(ReasonMalformed, "its payload can be read in two ways")
 	}
 	return nil
 }
@@ -241,7 +241,7 @@ func (v *Verifier) checkSignature(ctx context.Context, token string, payload []b
 // checkSignatureForm refuses stray bits behind the signature, which the library would ignore.
 func checkSignatureForm(token string) error {
 	if _, err := decodeSegment(token[strings.LastIndexByte(token, '.')+1:]); err != nil {
-		return providers.Invalidf(providers.TokenMalformed, "the signature is not base64url")
+		return providers.Invalidf(ReasonMalformed, "the signature is not base64url")
 	}
 	return nil
 }
@@ -250,7 +250,7 @@ func checkSignatureForm(token string) error {
 // every token have one spelling. The library would accept line ends inside a part and stray bits at the end of one.
 func (v *Verifier) splitCompact(token string) (header, payload string, err error) {
 	if len(token) > v.rules.MaxTokenBytes {
-		return "", "", providers.Invalidf(providers.TokenTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
+		return "", "", providers.Invalidf(ReasonTooLong, "%d bytes, at most %d are accepted", len(token), v.rules.MaxTokenBytes)
 	}
 	header, rest, _ := strings.Cut(token, ".")
 	payload, signature, found := strings.Cut(rest, ".")
@@ -259,20 +259,20 @@ func (v *Verifier) splitCompact(token string) (header, payload string, err error
 	}
 	switch dots := strings.Count(token, "."); {
 	case dots == 0:
-		return "", "", providers.Invalidf(providers.TokenOpaque, "not a JWT: it has no parts")
+		return "", "", providers.Invalidf(ReasonOpaque, "not a JWT: it has no parts")
 	case strings.ContainsFunc(header, notBase64URL):
 		return "", "", notEncoded(header)
 	default:
-		return "", "", providers.Invalidf(providers.TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
+		return "", "", providers.Invalidf(ReasonMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}
 }
 
 // notEncoded says what is wrong with a header that cannot be decoded.
 func notEncoded(header string) error {
 	if strings.ContainsFunc(header, notBase64URL) {
-		return providers.Invalidf(providers.TokenOpaque, "not a JWT: its first part is not base64url")
+		return providers.Invalidf(ReasonOpaque, "not a JWT: its first part is not base64url")
 	}
-	return providers.Invalidf(providers.TokenMalformed, "the header is not base64url")
+	return providers.Invalidf(ReasonMalformed, "the header is not base64url")
 }
 
 func notBase64URL(r rune) bool {
@@ -305,7 +305,7 @@ func parseHeader(encoded string) (rawObject, error) {
 	}
 	header, err := parseObject(raw, registeredHeaders)
 	if err != nil {
-		return nil, providers.Invalidf(providers.TokenMalformed, "header: %v", err)
+		return nil, providers.Invalidf(ReasonMalformed, "header: %v", err)
 	}
 	return header, nil
 }
@@ -313,10 +313,10 @@ func parseHeader(encoded string) (rawObject, error) {
 // parseClaims returns the claims, and what they were read from.
 func (v *Verifier) parseClaims(encoded string) (claims rawObject, raw []byte, err error) {
 	if raw, err = decodeSegment(encoded); err != nil {
-		return nil, nil, providers.Invalidf(providers.TokenMalformed, "the payload is not base64url")
+		return nil, nil, providers.Invalidf(ReasonMalformed, "the payload is not base64url")
 	}
 	if claims, err = parseObject(raw, v.fixed); err != nil {
-		return nil, nil, providers.Invalidf(providers.ClaimsMalformed, "payload: %v", err)
+		return nil, nil, providers.Invalidf(ReasonClaimsMalformed, "payload: %v", err)
 	}
 	return claims, raw, nil
 }
@@ -342,8 +342,8 @@ func (v *Verifier) checkClaims(claims rawObject) (*providers.Identity, error) {
 	if len(id.Scopes) == 0 {
 		id.Scopes = nil
 	}
-	if id.GoodUntil.IsZero() {
-		id.GoodUntil = id.Expiry.Add(v.rules.Leeway)
+	if id.ExpiryWithLeeway.IsZero() {
+		id.ExpiryWithLeeway = id.Expiry.Add(v.rules.Leeway)
 	}
 	return id, nil
 }

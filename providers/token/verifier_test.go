@@ -55,7 +55,7 @@ func TestNoRuleAdmitsSymmetricAlgorithms(t *testing.T) {
 		providertest.SignBytes(jose.HS256, secret, []byte(`{"alg":"HS256","kid":"shared","typ":"at+jwt"}`), payload),
 		providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil),
 	} {
-		if _, err := verifier.Verify(t.Context(), text); providers.ReasonOf(err) != providers.AlgorithmRefused {
+		if _, err := verifier.Verify(t.Context(), text); providers.ReasonOf(err) != token.ReasonAlgorithmRefused {
 			t.Errorf("Verify = %v", err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestMalformedScopesAndClientsAreRefused(t *testing.T) {
 	verifier := token.NewVerifier(i.Rules(resource), i.Keys(t))
 	for _, claim := range []string{"scope", "client_id"} {
 		for name, value := range map[string]any{"a number": 1, "a list of numbers": []any{1}, "an object": m{"x": 1}, "true": true} {
-			if _, err := verifier.Verify(t.Context(), i.Token(resource, m{claim: value})); providers.ReasonOf(err) != providers.ClaimsMalformed {
+			if _, err := verifier.Verify(t.Context(), i.Token(resource, m{claim: value})); providers.ReasonOf(err) != token.ReasonClaimsMalformed {
 				t.Errorf("%s is %s: %v", claim, name, err)
 			}
 		}
@@ -125,7 +125,7 @@ func TestTokensAreAsLongAsTheRulesSay(t *testing.T) {
 		want providers.Reason
 	}{
 		"as long as was said":      {len(text), ""},
-		"a byte longer":            {len(text) - 1, providers.TokenTooLong},
+		"a byte longer":            {len(text) - 1, token.ReasonTooLong},
 		"below 16 KiB, by default": {0, ""},
 	} {
 		rules := i.Rules(resource)
@@ -135,7 +135,7 @@ func TestTokensAreAsLongAsTheRulesSay(t *testing.T) {
 		}
 	}
 	long := i.Token(resource, m{"x": strings.Repeat("x", 12<<10)})
-	if _, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(), long); providers.ReasonOf(err) != providers.TokenTooLong {
+	if _, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(), long); providers.ReasonOf(err) != token.ReasonTooLong {
 		t.Errorf("above 16 KiB, by default: %v", err)
 	}
 }
@@ -192,11 +192,11 @@ func TestLeewayEndsWhereItShould(t *testing.T) {
 	}{
 		{"expires now", m{"exp": at(0)}, ""},
 		{"expired 9 s ago", m{"exp": at(-9)}, ""},
-		{"expired 10 s ago", m{"exp": at(-10)}, providers.TokenExpired},
+		{"expired 10 s ago", m{"exp": at(-10)}, token.ReasonExpired},
 		{"begins in 10 s", m{"exp": at(60), "nbf": at(10)}, ""},
-		{"begins in 11 s", m{"exp": at(60), "nbf": at(11)}, providers.TokenNotYetValid},
+		{"begins in 11 s", m{"exp": at(60), "nbf": at(11)}, token.ReasonNotYetValid},
 		{"issued in 10 s", m{"exp": at(60), "iat": at(10)}, ""},
-		{"issued in 11 s", m{"exp": at(60), "iat": at(11)}, providers.TokenNotYetValid},
+		{"issued in 11 s", m{"exp": at(60), "iat": at(11)}, token.ReasonNotYetValid},
 	} {
 		claims := i.Claims(resource)
 		delete(claims, "iat")

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
 )
@@ -20,7 +21,7 @@ import (
 type App struct {
 	Provider providers.Provider
 	Catalog  mcptools.Catalog
-	MCP      *mcptools.Handler
+	MCP      *mcphttp.Handler
 	HTTP     http.Handler
 
 	drain context.CancelFunc
@@ -31,7 +32,7 @@ type App struct {
 func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger) (*App, error) {
 	a := &App{}
 	counts := &server.RequestCounts{}
-	a.Catalog = catalog(cfg.Tools, mcptools.Vitals{
+	a.Catalog = catalog(cfg.Tools, mcptools.Stats{
 		Started:  time.Now(),
 		Outcomes: counts.Snapshot,
 		Sessions: func() int { return a.MCP.Sessions() },
@@ -43,10 +44,10 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 	if err != nil {
 		return nil, err
 	}
-	a.MCP = mcptools.NewHandler(mcptools.Options{
+	a.MCP = mcphttp.NewHandler(mcphttp.Config{
 		Settings: cfg.MCP, Tools: cfg.Tools, RequiredScopes: cfg.Scopes.Required,
 		Info:         mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()},
-		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger,
+		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger, Recorder: recorder{},
 	}, a.Catalog)
 	go a.MCP.Probe(ctx)
 

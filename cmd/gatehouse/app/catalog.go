@@ -8,11 +8,11 @@ import (
 )
 
 // CatalogFunc makes the catalog of a server from the settings in section "tools". [New] calls it once.
-type CatalogFunc func(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog
+type CatalogFunc func(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog
 
 // DefaultCatalog is the [CatalogFunc] of the gatehouse command: the tools of [mcptools.All], and the demo tools if
 // tools.demo is set.
-func DefaultCatalog(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.Catalog {
+func DefaultCatalog(settings mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
 	tools := mcptools.All(v)
 	if settings.Demo {
 		tools = append(tools, demo.Tools(v)...)
@@ -22,7 +22,7 @@ func DefaultCatalog(settings mcptools.ToolSettings, v mcptools.Vitals) mcptools.
 
 // demoScopes are the scopes that only the demo tools need, whether they are offered or not.
 func demoScopes() []string {
-	own := DefaultCatalog(mcptools.ToolSettings{}, mcptools.Vitals{}).Scopes()
-	withDemo := DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Scopes()
+	own := DefaultCatalog(mcptools.ToolSettings{}, mcptools.Stats{}).Scopes()
+	withDemo := DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Scopes()
 	return slices.DeleteFunc(withDemo, func(scope string) bool { return slices.Contains(own, scope) })
 }

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
+	"gatehouse/server"
 )
 
 // listTools is tools/list of MCP 2026-07-28, which needs no session.
@@ -40,7 +41,7 @@ func (s *serverChecks) host(ctx context.Context) diagnostics.Outcome {
 	s.unauthorized = r
 	if _, ok := errorOf(r); ok && r.status == http.StatusForbidden {
 		return diagnostics.Failed("the server answered 403, as it does to a Host header other than "+
-			s.Settings.Resource.Host()+" ("+string(providers.HostRefused)+")",
+			s.Settings.Resource.Host()+" ("+string(server.ReasonHostRefused)+")",
 			"have the proxy forward the Host header (nginx: proxy_set_header Host $http_host; Apache: "+
 				"ProxyPreserveHost On; Traefik: passHostHeader), or set resource to the URL that clients use; "+
 				logHint(r, id))

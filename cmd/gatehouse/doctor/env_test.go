@@ -222,7 +222,7 @@ func (e *env) useResource(resource string) {
 }
 
 // catalog returns tools that need no scope, one scope, and each another one.
-func (e *env) catalog(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog {
+func (e *env) catalog(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog {
 	type none = struct{}
 	if e.noTools {
 		return mcptools.Catalog{}
@@ -263,7 +263,7 @@ func (e *env) open() *env {
 		}
 	}
 	cfg := e.load()
-	catalog := e.catalog(cfg.Tools, mcptools.Vitals{})
+	catalog := e.catalog(cfg.Tools, mcptools.Stats{})
 	e.config.Settings, e.config.ServerInfo = cfg, app.ServerInfo(cfg, catalog, discard)
 	e.config.ToolScopes, e.config.Tools = catalog.Scopes(), len(catalog.Tools)
 	if e.noServer {

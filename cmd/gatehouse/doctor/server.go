@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"gatehouse/configs"
 	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
 )
@@ -179,8 +180,8 @@ func (s *serverChecks) ready(ctx context.Context) diagnostics.Outcome {
 	}
 	reason := providers.Quote(body.Reason)
 	known := func(r providers.ReasonDoc) bool { return string(r.Code) == body.Reason }
-	if i := slices.IndexFunc(providers.Reasons(), known); i >= 0 {
-		reason = body.Reason + ", " + providers.Reasons()[i].Meaning
+	if i := slices.IndexFunc(configs.Reasons(), known); i >= 0 {
+		reason = body.Reason + ", " + configs.Reasons()[i].Meaning
 	}
 	return diagnostics.Failed("not ready: "+reason,
 		"see the checks of the provider, and check that the server's "+

@@ -8,6 +8,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
 	"gatehouse/providers/providertest/acme"
+	"gatehouse/providers/token"
 )
 
 func acmeHarness(t testing.TB) *providertest.Subject {
@@ -30,7 +31,7 @@ func acmeHarness(t testing.TB) *providertest.Subject {
 		},
 		Refused: []providertest.NearMiss{
 			{Name: "for another API of the tenant", Claims: map[string]any{"aud": "api-1234"},
-				Want: providers.AudienceMismatch},
+				Want: token.ReasonAudienceMismatch},
 		},
 	}
 }

@@ -45,7 +45,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.MCP.CloseSessions})
 }
 
-func catalog(mcptools.ToolSettings, mcptools.Vitals) mcptools.Catalog {
+func catalog(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog {
 	return mcptools.Catalog{Tools: []mcptools.Tool{twice()}}
 }
 

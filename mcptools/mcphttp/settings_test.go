@@ -1,0 +1,15 @@
+package mcphttp
+
+import "testing"
+
+func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
+	for era, good := range map[string]bool{EraDual: true, EraStateless: true, "": false, "Dual": false, "legacy": false} {
+		problems := 0
+		settings := DefaultSettings()
+		settings.Era = era
+		settings.Validate(func(string, string, string) { problems++ })
+		if (problems == 0) != good {
+			t.Errorf("mcp.era %q: %d problems", era, problems)
+		}
+	}
+}
