@@ -2,22 +2,19 @@ package configs
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"gatehouse/providers/providertest/golden"
 )
-
-var update = flag.Bool("update", false, "write the reports in testdata/bad anew")
 
 // canary stands in the bad profiles wherever a secret could.
 const canary = "hunter2"
 
-// Every bad profile stands beside the report that it gives. `go test ./configs -update` writes the reports anew; read the
-// diff as the person would who made the mistake.
+// Every bad profile has the report that it gives. `go test ./... -update` writes the reports; read the diff as the
+// person would who made the mistake.
 func TestEachBadProfileGivesItsReport(t *testing.T) {
 	profiles, err := filepath.Glob("testdata/bad/*.yaml")
 	if err != nil || len(profiles) == 0 {
@@ -29,20 +26,7 @@ func TestEachBadProfileGivesItsReport(t *testing.T) {
 			if strings.Contains(got, canary) {
 				t.Errorf("the report shows a secret:\n%s", got)
 			}
-			golden := strings.TrimSuffix(profile, ".yaml") + ".txt"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatalf("%v (`go test ./configs -update` writes it)", err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("another report (`go test ./configs -update` writes it anew):\n%s", diff)
-			}
+			golden.File(t, strings.TrimSuffix(profile, ".yaml")+".txt", []byte(got))
 		})
 	}
 }
@@ -76,7 +60,7 @@ func TestEverySettingIsRefusedInSomeBadProfile(t *testing.T) {
 	}
 	for _, key := range Keys() {
 		if !refused[key.Name] {
-			t.Errorf("no file in testdata/bad has a bad value of %s: add one, and run `go test ./configs -update`", key.Name)
+			t.Errorf("no file in testdata/bad has a bad value of %s: add one, and run `go test ./... -update`", key.Name)
 		}
 	}
 }

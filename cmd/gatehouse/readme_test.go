@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -12,16 +11,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/providertest/golden"
 )
-
-var update = flag.Bool("update", false, "write the generated parts of documents")
 
 // Generated parts of documents come from the values and files that the program and its tests use.
 func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
@@ -59,15 +55,7 @@ func checkWritten(t *testing.T, document string, blocks map[string]string) {
 		}
 		want = block.ReplaceAllString(want, "${1}"+strings.ReplaceAll(text, "$", "$$")+"${2}")
 	}
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(want, string(raw)); diff != "" {
-		t.Errorf("%s is out of date (`go test ./cmd/gatehouse -update` writes it):\n%s", document, diff)
-	}
+	golden.File(t, path, []byte(want))
 }
 
 func row(cells ...string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
