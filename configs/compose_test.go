@@ -64,7 +64,7 @@ func readStack(t *testing.T) (content string, s stack) {
 	return string(raw), s
 }
 
-func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
+func TestComposeServicesAreConfined(t *testing.T) {
 	content, s := readStack(t)
 	for _, name := range []string{"server", "issuer", "edge", "replica", "keycloak", "smoke", "smoke-tls"} {
 		if _, ok := s.Services[name]; !ok {
@@ -115,7 +115,7 @@ func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
 
 // A proxy that is trusted chooses the address that the log and the limits see. So the replicas trust the
 // network in which the edge is, and no other.
-func TestTheReplicasTrustTheNetworkOfTheEdgeAlone(t *testing.T) {
+func TestReplicasTrustOnlyTheNetworkOfTheEdge(t *testing.T) {
 	_, s := readStack(t)
 	front := s.Networks["front"].IPAM.Config
 	if len(front) != 1 || s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"] != front[0].Subnet {
@@ -140,7 +140,7 @@ func TestTheReplicasTrustTheNetworkOfTheEdgeAlone(t *testing.T) {
 
 var digest = regexp.MustCompile(`:[^@:]+@sha256:[0-9a-f]{64}$`)
 
-func TestEveryBaseOfTheImageIsPinned(t *testing.T) {
+func TestBaseImagesArePinned(t *testing.T) {
 	content, err := os.ReadFile("../Dockerfile")
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestEveryBaseOfTheImageIsPinned(t *testing.T) {
 }
 
 // The profiles that docker-compose.yml mounts, in the environment that it makes.
-func TestTheProfilesOfTheStackAreGood(t *testing.T) {
+func TestComposeProfilesAreValid(t *testing.T) {
 	_, s := readStack(t)
 	grace, err := time.ParseDuration(s.Services["server"].StopGrace)
 	if err != nil {
@@ -234,7 +234,7 @@ type realm struct {
 	} `json:"components"`
 }
 
-func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
+func TestKeycloakRealmFitsTheServerAndTheStack(t *testing.T) {
 	raw, err := os.ReadFile("compose/keycloak-realm.json")
 	if err != nil {
 		t.Fatal(err)

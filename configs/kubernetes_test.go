@@ -62,7 +62,7 @@ type manifest struct {
 	}
 }
 
-func TestTheKubernetesManifestsFitTogetherAndTheServer(t *testing.T) {
+func TestKubernetesManifestsFitTheServer(t *testing.T) {
 	files, err := filepath.Glob("kubernetes/*.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -105,7 +105,7 @@ func TestEachPresetHasItsTokens(t *testing.T) {
 	}
 }
 
-func TestTheTokensOfEachProviderAreAcceptedAndTheirNearMissesRefused(t *testing.T) {
+func TestTokensOfEachPresetAreAcceptedAndNearMissesRefused(t *testing.T) {
 	for _, preset := range presetNames() {
 		for _, s := range shapesOf(t, preset) {
 			t.Run(preset+"/"+s.Name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestTheTokensOfEachProviderAreAcceptedAndTheirNearMissesRefused(t *testing.
 // unnamed holds the tokens of providers that have no preset: kind oidc with the settings of the shape.
 const unnamed = "no-preset/"
 
-func TestTheTokensOfProvidersWithoutAPresetAreAcceptedAndTheirNearMissesRefused(t *testing.T) {
+func TestTokensWithoutAPresetAreAcceptedAndNearMissesRefused(t *testing.T) {
 	records, err := filepath.Glob("testdata/tokens/" + unnamed + "*.json")
 	if err != nil || len(records) == 0 {
 		t.Fatal(records, err)
@@ -190,13 +190,13 @@ func TestEachLineOfAPresetIsNeeded(t *testing.T) {
 }
 
 // What the documentation tells people to set beside a preset is all that is needed, and nothing that is not.
-func TestWhatIsSetBesideAPresetIsNeededAndEnough(t *testing.T) {
+func TestRequiredSettingsOfPresetsAreNeededAndEnough(t *testing.T) {
 	for _, p := range Presets() {
 		s := shapesOf(t, p.Name)[0]
-		if diff := gocmp.Diff(slices.Sorted(slices.Values(p.Beside)), slices.Sorted(maps.Keys(s.Settings))); diff != "" {
+		if diff := gocmp.Diff(slices.Sorted(slices.Values(p.Required)), slices.Sorted(maps.Keys(s.Settings))); diff != "" {
 			t.Errorf("%s: the preset names other settings than its first token needs:\n%s", p.Name, diff)
 		}
-		for _, key := range p.Beside {
+		for _, key := range p.Required {
 			t.Run(p.Name+" without "+key, func(t *testing.T) {
 				settings := maps.Clone(s.Settings)
 				delete(settings, key)

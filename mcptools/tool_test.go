@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"gatehouse/providers"
 	"gatehouse/providers/providertest/golden"
 )
 
@@ -79,7 +80,7 @@ func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
 		problems := 0
 		settings := DefaultSettings()
 		settings.Era = era
-		settings.Check(func(string, string, string) { problems++ })
+		settings.Validate(func(providers.Problem) { problems++ })
 		if (problems == 0) != good {
 			t.Errorf("mcp.era %q: %d problems", era, problems)
 		}

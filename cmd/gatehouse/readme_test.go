@@ -27,7 +27,7 @@ func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
 			"add":      fenced(source(t, "mcptools/example_add_test.go", "", "")),
 			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
-		"configs/README.md":                {"settings": settingsTable()},
+		"configs/README.md":                {"settings": settingsTable(), "codes": codesTable()},
 		"configs/presets/README.md":        {"presets": presetsTable()},
 		"server/README.md":                 {"reasons": reasonsTable()},
 		"mcptools/README.md":               {"tools": toolsTable()},
@@ -99,10 +99,18 @@ func settingsTable() string {
 	return table
 }
 
+func codesTable() string {
+	table := row("code", "meaning") + row("---", "---")
+	for _, d := range configs.Codes() {
+		table += row(code(string(d.Code)), d.Meaning)
+	}
+	return table
+}
+
 func presetsTable() string {
-	table := row("preset", "also set, under `provider`", "registration of clients", "what is proven") + row("---", "---", "---", "---")
+	table := row("preset", "also set, under `provider`", "registration of clients", "evidence") + row("---", "---", "---", "---")
 	for _, p := range configs.Presets() {
-		table += row(fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name), code(strings.Join(p.Beside, "`, `")), p.Registration, p.Proven)
+		table += row(fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name), code(strings.Join(p.Required, "`, `")), p.Registration, p.Evidence)
 	}
 	return table
 }
