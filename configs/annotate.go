@@ -20,7 +20,8 @@ func (l *loader) annotate(config *Config, layers []layer) {
 		}
 		config.Effective = append(config.Effective, v)
 	}
-	config.Notes = slices.Concat(portNotes(config), demoNotes(config), l.legacyNotes(layers, config.Kind), l.presetNotes(layers))
+	config.Notes = slices.Concat(
+		portNotes(config), demoNotes(config), l.legacyNotes(layers, config.Kind), l.presetNotes(layers))
 }
 
 // portNotes mentions a resource on this computer with another port than the server's.
@@ -31,12 +32,12 @@ func portNotes(c *Config) []string {
 	if !c.Resource.IsLoopback() || port == dialed {
 		return nil
 	}
-	return []string{fmt.Sprintf("clients dial port %s (resource), but the server listens on port %s (server.listen): "+
-		"this works only if something forwards one to the other", dialed, port)}
+	return []string{fmt.Sprintf("clients dial port %s (resource), but the server listens on port %s "+
+		"(server.listen): this works only if something forwards one to the other", dialed, port)}
 }
 
-// demoNotes names the settings of the built-in profile that a server on a public resource has. This takes kind local
-// and provider.dangerously_allow_public_resource: the profile applies to no other kind.
+// demoNotes names the settings of the built-in profile that a server on a public resource has. This takes
+// kind local and provider.dangerously_allow_public_resource: the profile applies to no other kind.
 func demoNotes(c *Config) []string {
 	var keys []string
 	for _, v := range c.Effective {
@@ -71,8 +72,8 @@ func (l *loader) legacyNotes(layers []layer, kind string) []string {
 	return []string{"variables of other programs are used: " + strings.Join(used, ", ")}
 }
 
-// presetNotes names the claims of the preset that a list of required claims removed: they tell access tokens from
-// others.
+// presetNotes names the claims of the preset that a list of required claims removed: they tell access tokens
+// from others.
 func (l *loader) presetNotes(layers []layer) []string {
 	const key = "provider.required_claims"
 	var notes []string
@@ -83,8 +84,9 @@ func (l *loader) presetNotes(layers []layer) []string {
 		}
 		for _, claim := range required {
 			if text, isText := claim.(string); isText && !slices.Contains(l.merged.Strings(key), text) {
-				notes = append(notes, fmt.Sprintf("%s (%s) replaces %s of the %s, which distinguishes access tokens from other "+
-					"tokens: add it to the list, unless your tokens do not have it", key, l.origins[key], text, one.origins[key]))
+				notes = append(notes, fmt.Sprintf("%s (%s) replaces %s of the %s, which distinguishes access tokens "+
+					"from other tokens: add it to the list, unless your tokens do not have it",
+					key, l.origins[key], text, one.origins[key]))
 			}
 		}
 	}

@@ -63,7 +63,8 @@ func TestReportsReadAsIntended(t *testing.T) {
 
 // A report without a profile is compared with nothing.
 func TestEachReportHasItsProfile(t *testing.T) {
-	for pattern, profiles := range map[string][]string{"testdata/bad/*.txt": badProfiles(t), "testdata/reports/*": fullReports} {
+	for pattern, profiles := range map[string][]string{"testdata/bad/*.txt": badProfiles(t),
+		"testdata/reports/*": fullReports} {
 		reports, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -88,7 +89,8 @@ func TestEverySettingIsRefusedInSomeBadProfile(t *testing.T) {
 	}
 	for _, key := range Keys() {
 		if !refused[key.Name] {
-			t.Errorf("no file in testdata/bad has a bad value of %s: add one, and run `go test ./... -update`", key.Name)
+			t.Errorf("no file in testdata/bad has a bad value of %s: add one, and run `go test ./... -update`",
+				key.Name)
 		}
 	}
 }
@@ -108,7 +110,8 @@ func mustRefuse(t testing.TB, s Sources) Problems {
 		t.Fatalf("the error has no problems: %T %v", err, err)
 	}
 	for _, p := range problems {
-		for name, text := range map[string]string{"key": p.Key, "origin": p.Origin, "reason": p.Reason, "fix": p.Fix} {
+		for name, text := range map[string]string{"key": p.Key, "origin": p.Origin, "reason": p.Reason,
+			"fix": p.Fix} {
 			if text == "" {
 				t.Errorf("no %s: %+v", name, p)
 			}

@@ -24,15 +24,16 @@ func effectiveValue(layers []layer, key string) (value any, by layer, set bool) 
 	return value, by, set
 }
 
-// chooseKind finds provider.kind, which decides which keys exist, and reads the preset. An implicit layer decides
-// only if neither an explicit one nor the preset does. The preset comes before the other layers, which override
-// it. The kind is empty if it or the preset is unknown.
+// chooseKind finds provider.kind, which decides which keys exist, and reads the preset. An implicit layer
+// decides only if neither an explicit one nor the preset does. The preset comes before the other layers,
+// which override it. The kind is empty if it or the preset is unknown.
 func (l *loader) chooseKind(layers []layer) ([]layer, Kind) {
 	explicit := slices.DeleteFunc(slices.Clone(layers), func(one layer) bool { return one.implicit })
 	kind, _, isSet := effectiveValue(explicit, kindKey)
 	presetKnown := true
 	// With another kind, provider.preset is reported as a setting of the wrong kind.
-	if name, by, set := effectiveValue(layers, presetKey); set && name != "" && (!isSet || kind == presetKind()) {
+	name, by, isPresetSet := effectiveValue(layers, presetKey)
+	if isPresetSet && name != "" && (!isSet || kind == presetKind()) {
 		var preset layer
 		preset, presetKnown = l.readPreset(name, by)
 		if !isSet {
@@ -62,8 +63,9 @@ func (l *loader) findKind(layers []layer) Kind {
 	if kind, known := KindNamed(name); known {
 		return kind
 	}
-	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: by.origins[kindKey], Code: providers.CodeUnknownValue,
-		Reason: "there is no such kind of provider", Fix: "use one of: " + strings.Join(kindNames(), ", ")}
+	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: by.origins[kindKey],
+		Code: providers.CodeUnknownValue, Reason: "there is no such kind of provider",
+		Fix: "use one of: " + strings.Join(kindNames(), ", ")}
 	switch near := nearest(name, append(kindNames(), presetNames()...)); {
 	case name == "" && l.isKindHidden(layers):
 		return Kind{}
@@ -82,8 +84,8 @@ func (l *loader) findKind(layers []layer) Kind {
 	return Kind{}
 }
 
-// isKindHidden reports whether another problem hides the kind: the profile cannot be read, or "provider" is not a
-// section.
+// isKindHidden reports whether another problem hides the kind: the profile cannot be read, or "provider" is
+// not a section.
 func (l *loader) isKindHidden(layers []layer) bool {
 	return slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Key == configKey }) ||
 		slices.ContainsFunc(layers, func(one layer) bool { _, isValue := one.values["provider"]; return isValue })

@@ -1,5 +1,5 @@
-// Package configs turns a profile, the environment and flags into a valid [Config]: code that has one need not
-// check it again. [Load] reports everything that is wrong in one [Problems].
+// Package configs turns a profile, the environment and flags into a valid [Config]: code that has one need
+// not check it again. [Load] reports everything that is wrong in one [Problems].
 //
 // The settings of each section live with the code that they configure; this package only lists the sections.
 package configs
@@ -32,8 +32,8 @@ type Config struct {
 	Notes []string
 }
 
-// Format implements fmt.Formatter and prints Effective. Without it, a verb such as %s would print the fields of
-// the provider's settings and bypass the redaction of secrets.
+// Format implements fmt.Formatter and prints Effective. Without it, a verb such as %s would print the fields
+// of the provider's settings and bypass the redaction of secrets.
 func (c Config) Format(f fmt.State, _ rune) {
 	for _, v := range c.Effective {
 		fmt.Fprintf(f, "%s=%q ", v.Key, v.Value)

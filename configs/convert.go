@@ -11,8 +11,8 @@ import (
 // wrongType says why a value does not have the type of its key, and what to write instead.
 type wrongType struct{ reason, fix string }
 
-// convert converts value to the type of key. In textual layers lists are separated by commas. A profile has types, and
-// a value of another type is an error, never converted.
+// convert converts value to the type of key. In textual layers lists are separated by commas. A profile has
+// types, and a value of another type is an error, never converted.
 func convert(value any, key Key, textual bool) (any, *wrongType) {
 	switch key.typ {
 	case reflect.TypeFor[[]string]():
@@ -34,14 +34,15 @@ func toList(value any, textual bool) (any, *wrongType) {
 	text, isText := value.(string)
 	if textual {
 		if strings.HasPrefix(text, "[") {
-			return nil, &wrongType{"it has the brackets of a profile", "write the entries alone, with commas between them: a,b"}
+			return nil, &wrongType{"it has the brackets of a profile", "write the entries with commas: a,b"}
 		}
 		return splitList(text), nil
 	}
 	items, isList := value.([]any)
 	switch {
 	case isText:
-		return nil, &wrongType{"it is text, not a list", "write it in brackets: [" + strconv.Quote(redactURL(text)) + "]"}
+		return nil, &wrongType{"it is text, not a list",
+			"write it in brackets: [" + strconv.Quote(redactURL(text)) + "]"}
 	case !isList:
 		return nil, &wrongType{"it is " + describe(value) + ", not a list", `write a list of strings: ["a", "b"]`}
 	}

@@ -14,7 +14,8 @@ func (l *loader) derive(kind Kind, variables []variable, memoryLimit int64) {
 	l.deriveFromProvider(kind)
 	l.deriveListen(kind, variables)
 	l.deriveByteLimits(memoryLimit)
-	if required := l.merged.Strings("scopes.required"); len(required) > 0 && len(l.merged.Strings("scopes.initial")) == 0 {
+	required, initial := l.merged.Strings("scopes.required"), l.merged.Strings("scopes.initial")
+	if len(required) > 0 && len(initial) == 0 {
 		l.set("scopes.initial", slices.Clone(required), derivedFrom+"scopes.required")
 	}
 }
@@ -37,9 +38,9 @@ func (l *loader) deriveFromProvider(kind Kind) {
 	})
 }
 
-// deriveListen takes the address to listen on from a resource on this computer: with only one of the two changed,
-// clients would not reach the server. Behind https another process listens at the address of the resource, because
-// this server speaks plain http.
+// deriveListen takes the address to listen on from a resource on this computer: with only one of the two
+// changed, clients would not reach the server. Behind https another process listens at the address of the
+// resource, because this server speaks plain http.
 func (l *loader) deriveListen(kind Kind, variables []variable) {
 	const key = "server.listen"
 	resource, err := providers.ParseResource(l.merged.String("resource"))
@@ -63,8 +64,8 @@ func (l *loader) deriveListen(kind Kind, variables []variable) {
 	}
 }
 
-// deriveByteLimits takes the limits of bytes that are not set from the memory limit, in bytes (0: none), and lowers
-// the default of server.max_body_bytes to what one caller may send.
+// deriveByteLimits takes the limits of bytes that are not set from the memory limit, in bytes (0: none), and
+// lowers the default of server.max_body_bytes to what one caller may send.
 func (l *loader) deriveByteLimits(memoryLimit int64) {
 	const all, perUser, body = "mcp.max_bytes", "mcp.max_bytes_per_user", "server.max_body_bytes"
 	var set mcptools.Settings

@@ -2,13 +2,13 @@ package configs
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/joho/godotenv"
@@ -57,8 +57,8 @@ func dotEnvVariables(dir string) ([]variable, Problems) {
 	return variables, nil
 }
 
-// parseDotEnv parses variables. The errors of the parser quote the rest of the file with all its secrets, so the
-// error of parseDotEnv only has a line: the first up to which the file cannot be parsed.
+// parseDotEnv parses variables. The errors of the parser quote the rest of the file with all its secrets, so
+// the error of parseDotEnv only has a line: the first up to which the file cannot be parsed.
 func parseDotEnv(content string) (map[string]string, error) {
 	// The parser silently drops a name without a value on a last line without a line end.
 	variables, err := godotenv.Unmarshal(content + "\n")
@@ -73,27 +73,28 @@ func parseDotEnv(content string) (map[string]string, error) {
 			good = n + 1 // a value in quotes may have several lines
 		}
 	}
-	return nil, errors.New("line " + strconv.Itoa(good+1) + " is invalid: it has no NAME=, or a quote is not closed")
+	return nil, fmt.Errorf("line %d is invalid: it has no NAME=, or a quote is not closed", good+1)
 }
 
-// Kubernetes sets variables in every pod for each Service of the namespace, and those of Services whose names begin
-// with gatehouse look like ours. None has the double underscore of a setting. NAME_PORT is one of them only if its
-// value is a URL: GATEHOUSE_PORT=8080 is a mistake that must be reported.
+// Kubernetes sets variables in every pod for each Service of the namespace, and those of Services whose names
+// begin with gatehouse look like ours. None has the double underscore of a setting. NAME_PORT is one of them
+// only if its value is a URL: GATEHOUSE_PORT=8080 is a mistake that must be reported.
 var (
 	serviceLink = regexp.MustCompile(
 		`^GATEHOUSE_([A-Z0-9]+_)*(SERVICE_(HOST|PORT(_[A-Z0-9]+)*)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 	servicePort = regexp.MustCompile(`^GATEHOUSE_([A-Z0-9]+_)*PORT=(tcp|udp|sctp)://`)
 )
 
-// envLayer takes the variables with our prefix. An empty variable counts as unset: compose files pass on variables
-// that are not set as empty ones.
+// envLayer takes the variables with our prefix. An empty variable counts as unset: compose files pass on
+// variables that are not set as empty ones.
 func envLayer(variables []variable) layer {
 	l := newLayer(true, func(key string) string {
 		return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "__"))
 	})
 	for _, v := range variables {
 		short, ours := strings.CutPrefix(v.name, envPrefix)
-		if !ours || v.value == "" || serviceLink.MatchString(v.name) || servicePort.MatchString(v.name+"="+v.value) {
+		isService := serviceLink.MatchString(v.name) || servicePort.MatchString(v.name+"="+v.value)
+		if !ours || v.value == "" || isService {
 			continue
 		}
 		l.set(strings.ReplaceAll(strings.ToLower(short), "__", "."), v.value, v.origin)

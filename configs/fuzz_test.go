@@ -11,7 +11,8 @@ import (
 	"gatehouse/providers"
 )
 
-// FuzzLoad loads any profile and .env: Load returns a valid configuration, or a complete report, the same each time.
+// FuzzLoad loads any profile and .env: Load returns a valid configuration, or a complete report, the same
+// each time.
 func FuzzLoad(f *testing.F) {
 	profiles, err := filepath.Glob("testdata/bad/*.yaml")
 	if err != nil {
@@ -24,19 +25,23 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(content, []byte("GATEHOUSE_LOG__LEVEL=debug\n"))
 	}
-	for _, dot := range []string{"A", "=", "A='", "export GATEHOUSE_LOG__LEVEL=\"x${A}\"", "GATEHOUSE_=1\nGATEHOUSE___=2", "\x00=1", "GATEHOUSE_\x1b=1"} {
+	for _, dot := range []string{"A", "=", "A='", "export GATEHOUSE_LOG__LEVEL=\"x${A}\"",
+		"GATEHOUSE_=1\nGATEHOUSE___=2", "\x00=1", "GATEHOUSE_\x1b=1"} {
 		f.Add([]byte(localKind), []byte(dot))
 	}
 	f.Add([]byte("a: &a [*a, *a]\nb: &b {c: *b}\n*a: 1\n? [x]\n: 2\n<<: *b\n"), []byte(nil))
-	f.Add([]byte("provider.kind: local\nscopes: {required: [!!binary aGk=, ~, 1.5, 2026-01-01, {a: b}]}\n"), []byte(nil))
+	f.Add([]byte("provider.kind: local\nscopes: {required: [!!binary aGk=, ~, 1.5, 2026-01-01, {a: b}]}\n"),
+		[]byte(nil))
 	f.Fuzz(func(t *testing.T, profile, dot []byte) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "profile.yaml")
-		if err := errors.Join(os.WriteFile(path, profile, 0o600), os.WriteFile(filepath.Join(dir, ".env"), dot, 0o600)); err != nil {
+		if err := errors.Join(os.WriteFile(path, profile, 0o600),
+			os.WriteFile(filepath.Join(dir, ".env"), dot, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		s := Sources{Profile: path, Dir: dir}
-		if strings.Contains(string(profile)+strings.ToLower(string(dot)), "_file") || strings.Contains(strings.ToUpper(string(dot)), "GATEHOUSE_CONFIG") {
+		if strings.Contains(string(profile)+strings.ToLower(string(dot)), "_file") ||
+			strings.Contains(strings.ToUpper(string(dot)), "GATEHOUSE_CONFIG") {
 			t.Skip("it would read other files")
 		}
 		config, err := Load(s)

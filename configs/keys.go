@@ -56,8 +56,8 @@ func Keys() []Key {
 	for _, s := range sections() {
 		keys = append(keys, keysOf(s.name, s.defaults, "")...)
 	}
-	keys = append(keys, Key{Name: kindKey, Help: "kind of identity provider: " + strings.Join(kindNames(), ", "), Default: "",
-		typ: reflect.TypeFor[string]()})
+	keys = append(keys, Key{Name: kindKey, Help: "kind of identity provider: " + strings.Join(kindNames(), ", "),
+		Default: "", typ: reflect.TypeFor[string]()})
 	for _, k := range Kinds() {
 		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
 	}
@@ -90,14 +90,14 @@ func keysOf(section string, settings any, kind string) []Key {
 		if section != "" {
 			name = section + "." + name
 		}
-		keys = append(keys, Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(), Kind: kind,
-			typ: field.Type})
+		keys = append(keys, Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(),
+			Kind: kind, typ: field.Type})
 	}
 	return keys
 }
 
-// Flags returns a flag of the same name for each setting. Secrets have none: a command line is visible to every user
-// of the computer.
+// Flags returns a flag of the same name for each setting. Secrets have none: a command line is visible to
+// every user of the computer.
 func Flags() *pflag.FlagSet {
 	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
 	flags.SortFlags = false

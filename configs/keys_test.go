@@ -9,8 +9,8 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 )
 
-// Settings of different kinds may share a name, because only one kind is in force. They then share the flag, and so must
-// share the type.
+// Settings of different kinds may share a name, because only one kind is in force. They then share the flag,
+// and so must share the type.
 func TestKeysAreUnique(t *testing.T) {
 	byName := map[string][]Key{}
 	for _, key := range Keys() {
@@ -30,7 +30,8 @@ func TestKeysAreUnique(t *testing.T) {
 func TestEveryKeyHasAnEnvironmentVariable(t *testing.T) {
 	for _, key := range Keys() {
 		plain := strings.Trim(key.Name, "abcdefghijklmnopqrstuvwxyz_.") == ""
-		if !plain || strings.Contains(key.Name, "__") || strings.Contains(key.Name, "_.") || strings.Contains(key.Name, "._") || strings.Count(key.Name, ".") > 1 {
+		if !plain || strings.Contains(key.Name, "__") || strings.Contains(key.Name, "_.") ||
+			strings.Contains(key.Name, "._") || strings.Count(key.Name, ".") > 1 {
 			t.Errorf("%q is not section.name in lower case, with single underscores inside", key.Name)
 		}
 		if key.Name == configKey || strings.HasSuffix(key.Name, fileSuffix) {
@@ -79,8 +80,8 @@ func TestKeysHaveAStableOrder(t *testing.T) {
 	}
 }
 
-// With an invalid default, every profile would have to name the setting. A kind may have settings without a sensible
-// default, such as an issuer.
+// With an invalid default, every profile would have to name the setting. A kind may have settings without a
+// sensible default, such as an issuer.
 func TestDefaultsAreValid(t *testing.T) {
 	mustLoad(t, Sources{Profile: write(t, "p.yaml", "provider.kind: local\n")})
 }
@@ -110,7 +111,8 @@ func TestEverySettingButSecretsHasAFlag(t *testing.T) {
 			t.Errorf("--%s: %q does not say %q", key.Name, flag.Usage, key.Help)
 		}
 	}
-	if Flags().Parse([]string{"--tools.show_all"}) != nil || Flags().Parse([]string{"--tools.show_all=false"}) != nil {
+	if Flags().Parse([]string{"--tools.show_all"}) != nil ||
+		Flags().Parse([]string{"--tools.show_all=false"}) != nil {
 		t.Error("a switch does not work with and without a value")
 	}
 }
@@ -141,8 +143,9 @@ func TestNearest(t *testing.T) {
 
 func TestDistance(t *testing.T) {
 	for pair, want := range map[[2]string]int{
-		{"", ""}: 0, {"a", ""}: 1, {"", "ab"}: 2, {"listen", "listen"}: 0, {"listen", "lisen"}: 1, {"listen", "listten"}: 1,
-		{"listen", "lixten"}: 1, {"listen", "lsiten"}: 1, {"listen", "local"}: 5,
+		{"", ""}: 0, {"a", ""}: 1, {"", "ab"}: 2, {"listen", "listen"}: 0, {"listen", "lisen"}: 1,
+		{"listen", "listten"}: 1,
+		{"listen", "lixten"}:  1, {"listen", "lsiten"}: 1, {"listen", "local"}: 5,
 	} {
 		if got := distance(pair[0], pair[1]); got != want {
 			t.Errorf("%q: %d, not %d", pair, got, want)

@@ -11,7 +11,8 @@ import (
 func TestKindsAreUniqueAndComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, kind := range configs.Kinds() {
-		if !regexp.MustCompile(`^[a-z][a-z0-9-]*$`).MatchString(kind.Name) || kind.Summary == "" || kind.Defaults == nil {
+		if !regexp.MustCompile(`^[a-z][a-z0-9-]*$`).MatchString(kind.Name) || kind.Summary == "" ||
+			kind.Defaults == nil {
 			t.Errorf("incomplete: %+v", kind)
 		}
 		if seen[kind.Name] {

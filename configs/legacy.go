@@ -10,8 +10,8 @@ import (
 	"gatehouse/providers/token"
 )
 
-// LegacyName is an environment variable of another program that sets one of our settings, so that users of that
-// program need not rename it.
+// LegacyName is an environment variable of another program that sets one of our settings, so that users of
+// that program need not rename it.
 type LegacyName struct {
 	// Variable is the name of the environment variable, and Key the setting that it sets. A variable for
 	// server.listen has a port alone.
@@ -61,8 +61,8 @@ func kindFromLegacy(variables []variable) (v variable, kind string, ok bool) {
 	return variable{}, "", false
 }
 
-// legacyLayers reads the legacy names of each kind, as a layer for that kind only. Of several names for one setting
-// the last one counts; validateLegacy reports different values.
+// legacyLayers reads the legacy names of each kind, as a layer for that kind only. Of several names for one
+// setting the last one counts; validateLegacy reports different values.
 func legacyLayers(variables []variable) []layer {
 	identifying, implied, _ := kindFromLegacy(variables)
 	var layers []layer
@@ -97,8 +97,8 @@ func isLegacyPort(kind Kind, variables []variable, origin string) bool {
 	})
 }
 
-// validateLegacy reports legacy variables that contradict the kind in force, each other, or a setting in .env or
-// the environment: it is unknown which of two values is meant.
+// validateLegacy reports legacy variables that contradict the kind in force, each other, or a setting in .env
+// or the environment: it is unknown which of two values is meant.
 func validateLegacy(kind Kind, kindOrigin string, variables []variable) Problems {
 	var problems Problems
 	if v, implied, ok := kindFromLegacy(variables); ok && kind.Name != implied {

@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,7 +14,8 @@ import (
 	"gatehouse/providers"
 )
 
-// Load reads all sources and returns a valid configuration. Its error is a [Problems] with everything that is wrong.
+// Load reads all sources and returns a valid configuration. Its error is a [Problems] with everything that is
+// wrong.
 func Load(s Sources) (*Config, error) {
 	l := loader{merged: koanf.New("."), origins: map[string]string{}}
 	layers, variables := l.collect(s)
@@ -41,8 +41,8 @@ type loader struct {
 
 func (l *loader) addProblem(p Problem) { l.problems = append(l.problems, p) }
 
-// overlay replaces the values of earlier layers by those of one, which are converted already. Neither confmap nor
-// a merge of maps returns an error.
+// overlay replaces the values of earlier layers by those of one, which are converted already. Neither confmap
+// nor a merge of maps returns an error.
 func (l *loader) overlay(one layer) {
 	_ = l.merged.Load(confmap.Provider(one.values, "."), nil)
 	maps.Copy(l.origins, one.origins)
@@ -100,8 +100,8 @@ func (l *loader) convert(one layer) layer {
 		}
 		typed, wrong := convert(value, key, one.textual)
 		if wrong != nil {
-			l.addProblem(Problem{Key: name, Value: display(key, value), Origin: origin, Code: providers.CodeInvalidType,
-				Reason: wrong.reason, Fix: wrong.fix + " (" + key.Help + ")"})
+			l.addProblem(Problem{Key: name, Value: display(key, value), Origin: origin,
+				Code: providers.CodeInvalidType, Reason: wrong.reason, Fix: wrong.fix + " (" + key.Help + ")"})
 			continue
 		}
 		converted.set(name, typed, origin)
@@ -109,7 +109,8 @@ func (l *loader) convert(one layer) layer {
 	return converted
 }
 
-// unknown describes a key that does not exist. The value is not shown: it may be a secret under the wrong key.
+// unknown describes a key that does not exist. The value is not shown: it may be a secret under the wrong
+// key.
 func (l *loader) unknown(name string, one layer) Problem {
 	p := Problem{Key: keyText(name), Origin: one.origins[name], Code: providers.CodeUnknownKey,
 		Reason: "there is no such setting", Fix: "remove it; `gatehouse serve --help` lists all settings"}
@@ -136,7 +137,8 @@ func (l *loader) unknown(name string, one layer) Problem {
 	}
 	if kinds := kindsWith(name); len(kinds) > 0 {
 		p.Code = providers.CodeWrongKind
-		p.Reason = "it belongs to provider.kind " + strings.Join(kinds, " and ") + ", which is not the kind in force"
+		p.Reason = "it belongs to provider.kind " + strings.Join(kinds, " and ") +
+			", which is not the kind in force"
 		p.Fix = "remove it, or set " + one.spell(kindKey) + " to " + kinds[0]
 		return p
 	}
@@ -157,7 +159,8 @@ func kindsWith(name string) []string {
 	return kinds
 }
 
-// decode fills the settings of each section from the merged values. Without a kind there are no provider settings.
+// decode fills the settings of each section from the merged values. Without a kind there are no provider
+// settings.
 func (l *loader) decode(kind Kind) *Config {
 	config := &Config{Kind: kind.Name}
 	l.decodeSection("server", &config.Server)
@@ -172,14 +175,15 @@ func (l *loader) decode(kind Kind) *Config {
 	return config
 }
 
-// decodeSection fills target from a section. The values have the types of their keys, so an error is a defect of
-// this package.
+// decodeSection fills target from a section. The values have the types of their keys, so an error is a defect
+// of this package.
 func (l *loader) decodeSection(section string, target any) {
-	err := l.merged.UnmarshalWithConf(section, target, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+	decoder := &mapstructure.DecoderConfig{
 		TagName: "koanf", Result: target, DecodeHook: mapstructure.TextUnmarshallerHookFunc(),
-	}})
+	}
+	err := l.merged.UnmarshalWithConf(section, target, koanf.UnmarshalConf{DecoderConfig: decoder})
 	if err != nil {
-		l.addProblem(Problem{Key: section, Origin: cmp.Or(l.origins[section], defaultOrigin), Code: providers.CodeInternal,
+		l.addProblem(Problem{Key: section, Origin: defaultOrigin, Code: providers.CodeInternal,
 			Reason: err.Error(), Fix: "this is a defect of gatehouse; please report it"})
 	}
 }

@@ -51,7 +51,7 @@ func TestBuiltInProfileAppliesWithoutSources(t *testing.T) {
 	}
 }
 
-// Each layer sets max_body_bytes to a number of its own.
+// Each layer sets max_body_bytes to a different number.
 func TestLaterLayersWin(t *testing.T) {
 	const key = "server.max_body_bytes"
 	profile := write(t, "profile.yaml", localKind+"server:\n  max_body_bytes: 2001\n")
@@ -108,18 +108,20 @@ func TestLaterLayersWin(t *testing.T) {
 
 func TestSettingsHaveTheSameMeaningInEveryLayer(t *testing.T) {
 	for key, c := range map[string]struct{ yaml, text, want string }{
-		"server.listen":              {"127.0.0.1:4000", "127.0.0.1:4000", "127.0.0.1:4000"},
-		"server.allowed_origins":     {`["https://a.example", "https://b.example"]`, " https://a.example, https://b.example ,", "https://a.example,https://b.example"},
-		"server.idle_timeout":        {"90s", "1m30s", "1m30s"},
-		"mcp.max_sessions":           {"7", "7", "7"},
-		"provider.auto_approve":      {"true", "1", "true"},
-		"provider.token_lifetime":    {"1h", "60m", "1h"},
-		"provider.kind":              {"local", "local", "local"},
-		"scopes.required":            {"[]", ",", ""},
-		"provider.client_secret":     {"s3cret", "s3cret", redacted},
-		"scopes.implies":             {`["a > b c"]`, "a > b c", "a > b c"},
-		"server.max_header_bytes":    {"8192", "8192", "8192"},
-		"resource":                   {"http://localhost:3002/tools", "http://localhost:3002/tools", "http://localhost:3002/tools"},
+		"server.listen": {"127.0.0.1:4000", "127.0.0.1:4000", "127.0.0.1:4000"},
+		"server.allowed_origins": {`["https://a.example", "https://b.example"]`,
+			" https://a.example, https://b.example ,", "https://a.example,https://b.example"},
+		"server.idle_timeout":     {"90s", "1m30s", "1m30s"},
+		"mcp.max_sessions":        {"7", "7", "7"},
+		"provider.auto_approve":   {"true", "1", "true"},
+		"provider.token_lifetime": {"1h", "60m", "1h"},
+		"provider.kind":           {"local", "local", "local"},
+		"scopes.required":         {"[]", ",", ""},
+		"provider.client_secret":  {"s3cret", "s3cret", redacted},
+		"scopes.implies":          {`["a > b c"]`, "a > b c", "a > b c"},
+		"server.max_header_bytes": {"8192", "8192", "8192"},
+		"resource": {"http://localhost:3002/tools", "http://localhost:3002/tools",
+			"http://localhost:3002/tools"},
 		"log.level":                  {"debug", "debug", "debug"},
 		"server.drain_time":          {"0s", "0", "0s"},
 		"server.read_body_timeout":   {"1.5s", "1500ms", "1.5s"},
@@ -156,8 +158,10 @@ func TestSettingsHaveTheSameMeaningInEveryLayer(t *testing.T) {
 
 func TestListReplacesTheListOfAnEarlierLayer(t *testing.T) {
 	profile := write(t, "p.yaml", localKind+"scopes:\n  required: [a, b]\n  initial: [a, b, c]\n")
-	config := mustLoad(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=a"}, Flags: map[string]string{"scopes.initial": "a,d"}})
-	if diff := cmp.Diff(Scopes{Required: []string{"a"}, Initial: []string{"a", "d"}, Implies: []string{}}, config.Scopes); diff != "" {
+	config := mustLoad(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=a"},
+		Flags: map[string]string{"scopes.initial": "a,d"}})
+	if diff := cmp.Diff(Scopes{Required: []string{"a"}, Initial: []string{"a", "d"}, Implies: []string{}},
+		config.Scopes); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -175,7 +179,8 @@ func TestInitialScopesDefaultToRequiredScopes(t *testing.T) {
 	if !slices.Equal(config.Scopes.Initial, []string{"a", "b"}) {
 		t.Errorf("initial: %q", config.Scopes.Initial)
 	}
-	if diff := cmp.Diff(Value{"scopes.initial", "a,b", "derived from scopes.required"}, effective(t, config, "scopes.initial")); diff != "" {
+	if diff := cmp.Diff(Value{"scopes.initial", "a,b", "derived from scopes.required"},
+		effective(t, config, "scopes.initial")); diff != "" {
 		t.Error(diff)
 	}
 	config.Scopes.Initial[0] = "x"
@@ -186,7 +191,8 @@ func TestInitialScopesDefaultToRequiredScopes(t *testing.T) {
 
 func TestEnvironment(t *testing.T) {
 	t.Run("an empty variable counts as unset", func(t *testing.T) {
-		config := mustLoad(t, Sources{Environ: []string{"GATEHOUSE_LOG__LEVEL=", "GATEHOUSE_PROVIDER__KIND=", "GATEHOUSE_CONFIG=", "GATEHOUSE_NO_SUCH_THING="}})
+		config := mustLoad(t, Sources{Environ: []string{"GATEHOUSE_LOG__LEVEL=", "GATEHOUSE_PROVIDER__KIND=",
+			"GATEHOUSE_CONFIG=", "GATEHOUSE_NO_SUCH_THING="}})
 		if got := effective(t, config, "log.level"); got.Value != "info" || got.Origin != "default" {
 			t.Errorf("log.level: %+v", got)
 		}
@@ -198,7 +204,8 @@ func TestEnvironment(t *testing.T) {
 		}
 	})
 	t.Run("variables without the prefix are ignored", func(t *testing.T) {
-		mustLoad(t, Sources{Environ: []string{"PATH=/bin", "LOG__LEVEL=loud", "MY_GATEHOUSE_LOG__LEVEL=loud", "gatehouse_log__level=loud", "=", ""}})
+		mustLoad(t, Sources{Environ: []string{"PATH=/bin", "LOG__LEVEL=loud", "MY_GATEHOUSE_LOG__LEVEL=loud",
+			"gatehouse_log__level=loud", "=", ""}})
 	})
 	t.Run("a value may contain an equals sign", func(t *testing.T) {
 		config := mustLoad(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=a=b="}})
@@ -233,8 +240,9 @@ func TestEnvironment(t *testing.T) {
 		"GATEHOUSE_PROVIDER_CLIENT_SECRET=hunter2": "did you mean GATEHOUSE_PROVIDER__CLIENT_SECRET?",
 		"GATEHOUSE_CLIENT_SECRET_FILE=x":           "did you mean GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE?",
 		"GATEHOUSE_SERVER=:3002":                   "set what is in it, such as GATEHOUSE_SERVER__LISTEN",
-		"GATEHOUSE_SERVER__LISTEN__PORT=3002":      "give GATEHOUSE_SERVER__LISTEN one value (host:port to listen on)",
-		"GATEHOUSE_=x":                             "remove it; `gatehouse serve --help` lists all settings",
+		"GATEHOUSE_SERVER__LISTEN__PORT=3002": "give GATEHOUSE_SERVER__LISTEN one value " +
+			"(host:port to listen on)",
+		"GATEHOUSE_=x": "remove it; `gatehouse serve --help` lists all settings",
 	} {
 		t.Run("no setting: "+variable, func(t *testing.T) {
 			p := mustRefuseOne(t, Sources{Environ: []string{variable}})
@@ -245,7 +253,8 @@ func TestEnvironment(t *testing.T) {
 		})
 	}
 	t.Run("a list is written without brackets", func(t *testing.T) {
-		if p := mustRefuseOne(t, Sources{Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=[mcp:use]"}}); !strings.Contains(p.Fix, "a,b") {
+		p := mustRefuseOne(t, Sources{Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=[mcp:use]"}})
+		if !strings.Contains(p.Fix, "a,b") {
 			t.Errorf("%+v", p)
 		}
 	})
@@ -259,14 +268,16 @@ func TestDotEnv(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Chdir(dir)
-		for dir, want := range map[string]string{dir: "debug", child: "info", "": "info", filepath.Join(dir, "none"): "info"} {
+		for dir, want := range map[string]string{dir: "debug", child: "info", "": "info",
+			filepath.Join(dir, "none"): "info"} {
 			if got := mustLoad(t, Sources{Dir: dir}).Log.Level; got != want {
 				t.Errorf("Dir %q: log.level is %s", dir, got)
 			}
 		}
 	})
 	t.Run("it may have variables of other programs", func(t *testing.T) {
-		dir := filepath.Dir(write(t, ".env", "# a comment\nAWS_REGION=eu-central-1\n\nexport GATEHOUSE_LOG__LEVEL=\"debug\" # ours\n"))
+		dir := filepath.Dir(write(t, ".env",
+			"# a comment\nAWS_REGION=eu-central-1\n\nexport GATEHOUSE_LOG__LEVEL=\"debug\" # ours\n"))
 		if got := mustLoad(t, Sources{Dir: dir}).Log.Level; got != "debug" {
 			t.Error(got)
 		}
@@ -295,17 +306,20 @@ func TestDotEnv(t *testing.T) {
 		if _, err := os.ReadFile(path); err == nil {
 			t.Skip("this user may read every file")
 		}
-		if p := mustRefuseOne(t, Sources{Dir: filepath.Dir(path)}); p.Key != ".env" || !strings.Contains(p.Reason, "permission denied") {
+		if p := mustRefuseOne(t, Sources{Dir: filepath.Dir(path)}); p.Key != ".env" ||
+			!strings.Contains(p.Reason, "permission denied") {
 			t.Errorf("%+v", p)
 		}
 	})
 	// The errors of the parser quote the rest of the file.
 	for name, c := range map[string]struct{ content, line string }{
-		"a line without a name":               {"A=1\nhunter2 hunter2\nGATEHOUSE_PROVIDER__CLIENT_SECRET=hunter2\n", "line 2 "},
-		"a quote that does not end":           {"GATEHOUSE_PROVIDER__CLIENT_SECRET=\"hunter2\nB=2\n", "line 1 "},
-		"a name alone at the end of the file": {"A=1\nB='two\nlines'\nGATEHOUSE_PROVIDER__CLIENT_SECRET", "line 4 "},
-		"a value alone":                       {"A=1\n=hunter2\n", "line 2 "},
-		"a line of JSON":                      {"{\"secret\": \"hunter2\"}", "line 1 "},
+		"a line without a name": {"A=1\nhunter2 hunter2\nGATEHOUSE_PROVIDER__CLIENT_SECRET=hunter2\n",
+			"line 2 "},
+		"a quote that does not end": {"GATEHOUSE_PROVIDER__CLIENT_SECRET=\"hunter2\nB=2\n", "line 1 "},
+		"a name alone at the end of the file": {"A=1\nB='two\nlines'\nGATEHOUSE_PROVIDER__CLIENT_SECRET",
+			"line 4 "},
+		"a value alone":  {"A=1\n=hunter2\n", "line 2 "},
+		"a line of JSON": {"{\"secret\": \"hunter2\"}", "line 1 "},
 	} {
 		t.Run(name+" is a problem that names the line only", func(t *testing.T) {
 			dir := filepath.Dir(write(t, ".env", c.content))
@@ -328,11 +342,12 @@ func TestProfileIsNamedByFlagOrVariable(t *testing.T) {
 		s    Sources
 		want string
 	}{
-		"the flag":                      {Sources{Profile: debug}, "debug"},
-		"the environment":               {Sources{Environ: []string{"GATEHOUSE_CONFIG=" + debug}}, "debug"},
-		".env":                          {Sources{Dir: dir}, "debug"},
-		"the environment, not .env":     {Sources{Dir: dir, Environ: []string{"GATEHOUSE_CONFIG=" + warn}}, "warn"},
-		"the flag, not the environment": {Sources{Profile: warn, Environ: []string{"GATEHOUSE_CONFIG=" + debug}}, "warn"},
+		"the flag":                  {Sources{Profile: debug}, "debug"},
+		"the environment":           {Sources{Environ: []string{"GATEHOUSE_CONFIG=" + debug}}, "debug"},
+		".env":                      {Sources{Dir: dir}, "debug"},
+		"the environment, not .env": {Sources{Dir: dir, Environ: []string{"GATEHOUSE_CONFIG=" + warn}}, "warn"},
+		"the flag, not the environment": {Sources{Profile: warn, Environ: []string{"GATEHOUSE_CONFIG=" + debug}},
+			"warn"},
 		"nothing: the built-in profile": {Sources{}, "info"},
 		"an empty variable is ignored":  {Sources{Environ: []string{"GATEHOUSE_CONFIG="}}, "info"},
 	} {
@@ -351,8 +366,10 @@ func TestProfileIsNamedByFlagOrVariable(t *testing.T) {
 	} {
 		t.Run("a missing profile: "+origin, func(t *testing.T) {
 			p := mustRefuseOne(t, s)
-			want := Problem{Key: "config", Origin: origin, Value: fmt.Sprintf("%q", missing), Code: providers.CodeUnreadableFile,
-				Reason: "the profile cannot be read: no such file or directory", Fix: "name a file that exists, or leave it out for the built-in profile"}
+			want := Problem{Key: "config", Origin: origin, Value: fmt.Sprintf("%q", missing),
+				Code:   providers.CodeUnreadableFile,
+				Reason: "the profile cannot be read: no such file or directory",
+				Fix:    "name a file that exists, or leave it out for the built-in profile"}
 			if diff := cmp.Diff(want, p); diff != "" {
 				t.Error(diff)
 			}
@@ -374,21 +391,24 @@ func TestProfileIsNamedByFlagOrVariable(t *testing.T) {
 // A wrong value that a later layer overrides would be in force once that layer is removed.
 func TestWrongTypeIsRefusedInAnOverriddenLayer(t *testing.T) {
 	profile := write(t, "p.yaml", localKind+"mcp:\n  max_sessions: many\n")
-	if p := mustRefuseOne(t, Sources{Profile: profile, Flags: map[string]string{"mcp.max_sessions": "3"}}); !strings.HasPrefix(p.Origin, "profile ") {
+	p := mustRefuseOne(t, Sources{Profile: profile, Flags: map[string]string{"mcp.max_sessions": "3"}})
+	if !strings.HasPrefix(p.Origin, "profile ") {
 		t.Errorf("%+v", p)
 	}
 }
 
 func TestProblemNamesTheEffectiveLayer(t *testing.T) {
 	profile := write(t, "p.yaml", localKind+"mcp:\n  max_sessions: 3\n")
-	if p := mustRefuseOne(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_MCP__MAX_SESSIONS=0"}}); p.Origin != "environment variable GATEHOUSE_MCP__MAX_SESSIONS" {
+	p := mustRefuseOne(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_MCP__MAX_SESSIONS=0"}})
+	if p.Origin != "environment variable GATEHOUSE_MCP__MAX_SESSIONS" {
 		t.Errorf("%+v", p)
 	}
 }
 
 func TestEverySettingRefusesOtherTypes(t *testing.T) {
 	values := map[string]string{
-		"string": "some text", "int": "7", "float": "0.5", "bool": "true", "list": "[a, b]", "list of numbers": "[1, 2]", "section": "{a: b}",
+		"string": "some text", "int": "7", "float": "0.5", "bool": "true", "list": "[a, b]",
+		"list of numbers": "[1, 2]", "section": "{a: b}",
 		"empty": "", "empty section": "{}", "date": "2026-07-28",
 	}
 	// Which of the above each type accepts. Any text is accepted as text, though perhaps not as a value.
@@ -410,7 +430,10 @@ func TestEverySettingRefusesOtherTypes(t *testing.T) {
 					profile += kindKey + ": " + orLocal(key.Kind) + "\n"
 				}
 				problems := mustRefuse(t, Sources{Profile: write(t, "p.yaml", profile)})
-				if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Key == key.Name || strings.HasPrefix(p.Key, key.Name+".") }) {
+				if !slices.ContainsFunc(problems, func(p Problem) bool {
+					return p.Key == key.Name ||
+						strings.HasPrefix(p.Key, key.Name+".")
+				}) {
 					t.Errorf("no problem of %s: %v", key.Name, problems)
 				}
 			})
@@ -436,23 +459,30 @@ func TestSecretsAreReadFromSeveralPlaces(t *testing.T) {
 		s      Sources
 		origin string
 	}{
-		"the environment":             {Sources{Environ: []string{variable + "=" + canary}}, "environment variable " + variable},
-		"a file that it names":        {Sources{Environ: []string{variable + "_FILE=" + file}}, "environment variable " + variable + "_FILE (file " + file + ")"},
-		".env":                        {Sources{Dir: dotEnvOf(variable + "=" + canary)}, variable + " in .env"},
-		"a file that .env names":      {Sources{Dir: dotEnvOf(variable + "_FILE=" + file)}, variable + "_FILE in .env (file " + file + ")"},
-		"a profile":                   {Sources{Profile: inProfile}, "profile " + inProfile + ":3"},
-		"a file that a profile names": {Sources{Profile: fileInProfile}, "profile " + fileInProfile + ":3 (file " + file + ")"},
+		"the environment": {Sources{Environ: []string{variable + "=" + canary}},
+			"environment variable " + variable},
+		"a file that it names": {Sources{Environ: []string{variable + "_FILE=" + file}},
+			"environment variable " + variable + "_FILE (file " + file + ")"},
+		".env": {Sources{Dir: dotEnvOf(variable + "=" + canary)}, variable + " in .env"},
+		"a file that .env names": {Sources{Dir: dotEnvOf(variable + "_FILE=" + file)},
+			variable + "_FILE in .env (file " + file + ")"},
+		"a profile": {Sources{Profile: inProfile}, "profile " + inProfile + ":3"},
+		"a file that a profile names": {Sources{Profile: fileInProfile},
+			"profile " + fileInProfile + ":3 (file " + file + ")"},
 		"a file, over the secret in an earlier layer": {
-			Sources{Dir: dotEnvOf(variable + "=other"), Environ: []string{variable + "_FILE=" + file}}, "environment variable " + variable + "_FILE (file " + file + ")"},
+			Sources{Dir: dotEnvOf(variable + "=other"), Environ: []string{variable + "_FILE=" + file}},
+			"environment variable " + variable + "_FILE (file " + file + ")"},
 		"the secret, over a file in an earlier layer": {
-			Sources{Dir: dotEnvOf(variable + "_FILE=" + other), Environ: []string{variable + "=" + canary}}, "environment variable " + variable},
+			Sources{Dir: dotEnvOf(variable + "_FILE=" + other), Environ: []string{variable + "=" + canary}},
+			"environment variable " + variable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, c.s)
 			if got := config.Provider.(*local.Settings).ClientSecret.Reveal(); got != canary {
 				t.Errorf("the secret is %q", got)
 			}
-			if diff := cmp.Diff(Value{"provider.client_secret", redacted, c.origin}, effective(t, config, "provider.client_secret")); diff != "" {
+			if diff := cmp.Diff(Value{"provider.client_secret", redacted, c.origin},
+				effective(t, config, "provider.client_secret")); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -466,7 +496,8 @@ func TestUnreadableSecretIsAProblem(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ path, reason string }{
-		"the file is not there":              {filepath.Join(t.TempDir(), "none"), "the secret cannot be read: no such file or directory"},
+		"the file is not there": {filepath.Join(t.TempDir(), "none"),
+			"the secret cannot be read: no such file or directory"},
 		"it is a directory":                  {t.TempDir(), "the secret cannot be read: is a directory"},
 		"the file is empty":                  {write(t, "empty", ""), "the file is empty"},
 		"the file has nothing but a newline": {write(t, "newline", "\n"), "the file is empty"},
@@ -478,13 +509,15 @@ func TestUnreadableSecretIsAProblem(t *testing.T) {
 				t.Skip("this user may read every file")
 			}
 			p := mustRefuseOne(t, Sources{Environ: []string{variable + "_FILE=" + c.path}})
-			if p.Key != "provider.client_secret_file" || p.Reason != c.reason || p.Origin != "environment variable "+variable+"_FILE" {
+			if p.Key != "provider.client_secret_file" || p.Reason != c.reason ||
+				p.Origin != "environment variable "+variable+"_FILE" {
 				t.Errorf("%+v", p)
 			}
 		})
 	}
 	t.Run("it is set twice in one layer", func(t *testing.T) {
-		p := mustRefuseOne(t, Sources{Environ: []string{variable + "=" + canary, variable + "_FILE=" + write(t, "secret", canary)}})
+		p := mustRefuseOne(t, Sources{Environ: []string{variable + "=" + canary,
+			variable + "_FILE=" + write(t, "secret", canary)}})
 		if p.Reason != variable+" is also set" {
 			t.Errorf("%+v", p)
 		}
@@ -533,10 +566,12 @@ func TestSecretsAreNeverShown(t *testing.T) {
 			shows(t, "Notes", config.Notes)
 			log.Reset()
 			for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
-				slog.New(handler).Info("loaded", "config", config, "value", *config, "provider", config.Provider, "secret", config.Provider.(*local.Settings).ClientSecret)
+				slog.New(handler).Info("loaded", "config", config, "value", *config, "provider", config.Provider,
+					"secret", config.Provider.(*local.Settings).ClientSecret)
 			}
 			shows(t, "the log", log.String())
-			s.Flags = map[string]string{"provider.signing_algorithm": "none", "log.level": "loud", "resource": "https://alice:" + canary + "@mcp.example.com/mcp?key=" + canary,
+			s.Flags = map[string]string{"provider.signing_algorithm": "none", "log.level": "loud",
+				"resource":               "https://alice:" + canary + "@mcp.example.com/mcp?key=" + canary,
 				"server.allowed_origins": "https://" + canary + "@inspector.example.com,https://a.example/?key=" + canary}
 			problems := mustRefuse(t, s)
 			shows(t, "the report", problems.Error())
@@ -549,15 +584,18 @@ func TestSecretUnderAWrongKeyIsNotShown(t *testing.T) {
 	for name, s := range map[string]Sources{
 		"environment, one underscore": {Environ: []string{"GATEHOUSE_PROVIDER_CLIENT_SECRET=" + canary}},
 		"environment, other name":     {Environ: []string{"GATEHOUSE_SECRET=" + canary}},
-		".env":                        {Dir: filepath.Dir(write(t, ".env", "GATEHOUSE_PROVIDER__CLIENTSECRET="+canary+"\n"))},
-		"profile":                     {Profile: write(t, "p.yaml", localKind+"  secret: "+canary+"\n")},
-		"profile, a level too deep":   {Profile: write(t, "p.yaml", localKind+"  client_secret: {value: "+canary+"}\n")},
-		"profile, a section":          {Profile: write(t, "p.yaml", localKind+"server: "+canary+"\n")},
-		"profile, a list":             {Profile: write(t, "p.yaml", localKind+"  client_secret: ["+canary+"]\n")},
-		"profile, an alias":           {Profile: write(t, "p.yaml", localKind+"  client_secret: *"+canary+"\n")},
-		"profile, a tag":              {Profile: write(t, "p.yaml", localKind+"  client_secret: !!float "+canary+"\n")},
-		"the secret as profile":       {Profile: write(t, "secret", canary+"\n")},
-		"flag":                        {Flags: map[string]string{"provider.secret": canary}},
+		".env": {Dir: filepath.Dir(write(t, ".env",
+			"GATEHOUSE_PROVIDER__CLIENTSECRET="+canary+"\n"))},
+		"profile": {Profile: write(t, "p.yaml", localKind+"  secret: "+canary+"\n")},
+		"profile, a level too deep": {Profile: write(t, "p.yaml",
+			localKind+"  client_secret: {value: "+canary+"}\n")},
+		"profile, a section": {Profile: write(t, "p.yaml", localKind+"server: "+canary+"\n")},
+		"profile, a list":    {Profile: write(t, "p.yaml", localKind+"  client_secret: ["+canary+"]\n")},
+		"profile, an alias":  {Profile: write(t, "p.yaml", localKind+"  client_secret: *"+canary+"\n")},
+		"profile, a tag": {Profile: write(t, "p.yaml",
+			localKind+"  client_secret: !!float "+canary+"\n")},
+		"the secret as profile": {Profile: write(t, "secret", canary+"\n")},
+		"flag":                  {Flags: map[string]string{"provider.secret": canary}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if report := mustRefuse(t, s).Error(); strings.Contains(report, canary) {
@@ -574,22 +612,32 @@ func TestListenFollowsTheResource(t *testing.T) {
 		origin string
 		notes  int
 	}{
-		"the default resource needs nothing":           {nil, "127.0.0.1:3002", "default", 0},
-		"another port of this computer is followed":    {map[string]string{"resource": "http://localhost:4000/mcp"}, "127.0.0.1:4000", "derived from resource", 0},
-		"an address of this computer is followed":      {map[string]string{"resource": "http://127.0.0.2:4000/mcp"}, "127.0.0.2:4000", "derived from resource", 0},
-		"IPv6 is followed, with the default port, too": {map[string]string{"resource": "http://[::1]:3002/mcp"}, "[::1]:3002", "derived from resource", 0},
-		"an explicit value stays":                      {map[string]string{"resource": "http://localhost:4000/mcp", "server.listen": "127.0.0.1:5000"}, "127.0.0.1:5000", "flag --server.listen", 1},
-		"the same port on all addresses stays":         {map[string]string{"resource": "http://localhost:4000/mcp", "server.listen": ":4000", "provider.dangerously_allow_public_resource": "true"}, ":4000", "flag --server.listen", 0},
-		"the default port of http is left to a proxy":  {map[string]string{"resource": "http://localhost/mcp"}, "127.0.0.1:3002", "default", 1},
-		"https is left to a proxy":                     {map[string]string{"resource": "https://localhost:8443/mcp"}, "127.0.0.1:3002", "default", 1},
-		"a public resource is not followed":            {map[string]string{"resource": "https://mcp.example.com/mcp", "provider.dangerously_allow_public_resource": "true"}, "127.0.0.1:3002", "default", 1},
+		"the default resource needs nothing": {nil, "127.0.0.1:3002", "default", 0},
+		"another port of this computer is followed": {map[string]string{"resource": "http://localhost:4000/mcp"},
+			"127.0.0.1:4000", "derived from resource", 0},
+		"an address of this computer is followed": {map[string]string{"resource": "http://127.0.0.2:4000/mcp"},
+			"127.0.0.2:4000", "derived from resource", 0},
+		"IPv6 is followed, with the default port, too": {map[string]string{"resource": "http://[::1]:3002/mcp"},
+			"[::1]:3002", "derived from resource", 0},
+		"an explicit value stays": {map[string]string{"resource": "http://localhost:4000/mcp",
+			"server.listen": "127.0.0.1:5000"}, "127.0.0.1:5000", "flag --server.listen", 1},
+		"the same port on all addresses stays": {map[string]string{"resource": "http://localhost:4000/mcp",
+			"server.listen": ":4000", "provider.dangerously_allow_public_resource": "true"}, ":4000",
+			"flag --server.listen", 0},
+		"the default port of http is left to a proxy": {map[string]string{"resource": "http://localhost/mcp"},
+			"127.0.0.1:3002", "default", 1},
+		"https is left to a proxy": {map[string]string{"resource": "https://localhost:8443/mcp"},
+			"127.0.0.1:3002", "default", 1},
+		"a public resource is not followed": {map[string]string{"resource": "https://mcp.example.com/mcp",
+			"provider.dangerously_allow_public_resource": "true"}, "127.0.0.1:3002", "default", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, Sources{Flags: c.flags})
 			if config.Server.Listen != c.listen {
 				t.Errorf("it listens on %s", config.Server.Listen)
 			}
-			if diff := cmp.Diff(Value{"server.listen", c.listen, c.origin}, effective(t, config, "server.listen")); diff != "" {
+			if diff := cmp.Diff(Value{"server.listen", c.listen, c.origin},
+				effective(t, config, "server.listen")); diff != "" {
 				t.Error(diff)
 			}
 			if len(config.Notes) != c.notes {
@@ -609,7 +657,8 @@ func TestNotesNameBothPorts(t *testing.T) {
 }
 
 func TestNotesNameDemoValuesOfAPublicServer(t *testing.T) {
-	public := map[string]string{"provider.dangerously_allow_public_resource": "true", "resource": "https://mcp.example.com/mcp"}
+	public := map[string]string{"provider.dangerously_allow_public_resource": "true",
+		"resource": "https://mcp.example.com/mcp"}
 	with := func(more map[string]string) map[string]string {
 		all := maps.Clone(public)
 		maps.Copy(all, more)
@@ -618,20 +667,24 @@ func TestNotesNameDemoValuesOfAPublicServer(t *testing.T) {
 	const (
 		origins = "server.allowed_origins (http://localhost:*,http://127.0.0.1:*), "
 		drain   = "server.drain_time (0s), "
-		rest    = "tools.demo (true), tools.show_all (true), scopes.required (mcp:use), scopes.initial (mcp:use,greet:read)"
+		rest    = "tools.demo (true), tools.show_all (true), scopes.required (mcp:use), " +
+			"scopes.initial (mcp:use,greet:read)"
 	)
 	for name, c := range map[string]struct {
 		sources Sources
 		want    []string
 	}{
-		"no profile":                  {Sources{Flags: public}, []string{origins + drain + rest}},
-		"one of them is set":          {Sources{Flags: with(map[string]string{"server.drain_time": "5s"})}, []string{origins + rest}},
-		"a profile":                   {Sources{Profile: "local.yaml", Flags: public}, nil},
-		"a resource on this computer": {Sources{Flags: with(map[string]string{"resource": "http://localhost:3002/mcp"})}, nil},
+		"no profile": {Sources{Flags: public}, []string{origins + drain + rest}},
+		"one of them is set": {Sources{Flags: with(map[string]string{"server.drain_time": "5s"})},
+			[]string{origins + rest}},
+		"a profile": {Sources{Profile: "local.yaml", Flags: public}, nil},
+		"a resource on this computer": {
+			Sources{Flags: with(map[string]string{"resource": "http://localhost:3002/mcp"})}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			notes := mustLoad(t, c.sources).Notes
-			if len(notes) != len(c.want) || len(notes) > 0 && !strings.HasPrefix(notes[0], "these values are meant for the demo: "+c.want[0]+"; ") {
+			if len(notes) != len(c.want) || len(notes) > 0 &&
+				!strings.HasPrefix(notes[0], "these values are meant for the demo: "+c.want[0]+"; ") {
 				t.Errorf("notes: %q", notes)
 			}
 		})
@@ -641,20 +694,24 @@ func TestNotesNameDemoValuesOfAPublicServer(t *testing.T) {
 // A real provider does not know the scopes of the demo.
 func TestBuiltInProfileAppliesToTheLocalIssuerOnly(t *testing.T) {
 	const origin = "built-in profile local.yaml"
-	ofDemo := map[string]string{"tools.demo": "true", "tools.show_all": "true", "scopes.required": "mcp:use", "scopes.initial": "mcp:use,greet:read",
+	ofDemo := map[string]string{"tools.demo": "true", "tools.show_all": "true", "scopes.required": "mcp:use",
+		"scopes.initial":         "mcp:use,greet:read",
 		"server.allowed_origins": "http://localhost:*,http://127.0.0.1:*", "server.drain_time": "0s"}
 	preset := map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer}
 	for name, c := range map[string]struct {
 		sources Sources
 		applies bool
 	}{
-		"nothing":                     {Sources{}, true},
-		"kind local as a flag":        {Sources{Flags: map[string]string{kindKey: "local"}}, true},
-		"kind oidc as a flag":         {Sources{Flags: map[string]string{kindKey: "oidc", "provider.issuer": keycloakIssuer}}, false},
-		"kind oidc, by variable":      {Sources{Environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc", "GATEHOUSE_PROVIDER__ISSUER=" + keycloakIssuer}}, false},
-		"a preset":                    {Sources{Flags: preset}, false},
-		"a variable that implies one": {Sources{Environ: []string{"SK_ENV_URL=https://acme.scalekit.com", "SCALEKIT_RESOURCE_ID=res_103100112351265282", "MCP_URL=https://mcp.example.com/mcp"}}, false},
-		"a profile of another kind":   {Sources{Profile: "oidc.yaml"}, false},
+		"nothing":              {Sources{}, true},
+		"kind local as a flag": {Sources{Flags: map[string]string{kindKey: "local"}}, true},
+		"kind oidc as a flag": {Sources{Flags: map[string]string{kindKey: "oidc",
+			"provider.issuer": keycloakIssuer}}, false},
+		"kind oidc, by variable": {Sources{Environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc",
+			"GATEHOUSE_PROVIDER__ISSUER=" + keycloakIssuer}}, false},
+		"a preset": {Sources{Flags: preset}, false},
+		"a variable that implies one": {Sources{Environ: []string{"SK_ENV_URL=https://acme.scalekit.com",
+			"SCALEKIT_RESOURCE_ID=res_103100112351265282", "MCP_URL=https://mcp.example.com/mcp"}}, false},
+		"a profile of another kind": {Sources{Profile: "oidc.yaml"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, c.sources)
@@ -674,19 +731,23 @@ func TestBuiltInProfileAppliesToTheLocalIssuerOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	general := filepath.Join(t.TempDir(), "general.yaml")
-	if err := os.WriteFile(general, bytes.Replace(text, []byte("  client_documents: false\n"), nil, 1), 0o600); err != nil {
+	if err := os.WriteFile(general, bytes.Replace(text, []byte("  client_documents: false\n"), nil, 1),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
-	named := mustLoad(t, Sources{Profile: general, Flags: map[string]string{kindKey: "oidc", "provider.issuer": keycloakIssuer}})
+	named := mustLoad(t, Sources{Profile: general, Flags: map[string]string{kindKey: "oidc",
+		"provider.issuer": keycloakIssuer}})
 	if !named.Tools.Demo || named.Server.DrainTime != 0 {
 		t.Error("a profile that is named does not apply")
 	}
 }
 
 func TestDemoToolsAreOffUnlessSet(t *testing.T) {
-	for profile, want := range map[string]bool{"local.yaml": true, "compose/demo.yaml": true, "compose/keycloak.yaml": false, "oidc.yaml": false, "scalekit.yaml": false} {
-		config := mustLoad(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_RESOURCE=http://localhost:3002/mcp"},
-			Flags: scalekitFlags(profile)})
+	for profile, want := range map[string]bool{"local.yaml": true, "compose/demo.yaml": true,
+		"compose/keycloak.yaml": false, "oidc.yaml": false, "scalekit.yaml": false} {
+		config := mustLoad(t, Sources{Profile: profile,
+			Environ: []string{"GATEHOUSE_RESOURCE=http://localhost:3002/mcp"},
+			Flags:   scalekitFlags(profile)})
 		if config.Tools.Demo != want || config.Tools.ShowAll != want {
 			t.Errorf("%s: tools.demo is %t, tools.show_all %t", profile, config.Tools.Demo, config.Tools.ShowAll)
 		}
@@ -698,13 +759,15 @@ func scalekitFlags(profile string) map[string]string {
 	if profile != "scalekit.yaml" {
 		return nil
 	}
-	return map[string]string{"provider.environment_url": "https://acme.scalekit.com", "provider.resource_id": "res_103100112351265282"}
+	return map[string]string{"provider.environment_url": "https://acme.scalekit.com",
+		"provider.resource_id": "res_103100112351265282"}
 }
 
 // A provider may refuse a sign-in that requests a scope that it does not know.
 func TestOnlyTheDemoProfilesNameScopesOfTheDemo(t *testing.T) {
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".yaml") || strings.HasPrefix(path, "testdata") || path == "local.yaml" || path == "compose/demo.yaml" {
+		if err != nil || !strings.HasSuffix(path, ".yaml") || strings.HasPrefix(path, "testdata") ||
+			path == "local.yaml" || path == "compose/demo.yaml" {
 			return err
 		}
 		content, err := os.ReadFile(path)
@@ -721,7 +784,8 @@ func TestOnlyTheDemoProfilesNameScopesOfTheDemo(t *testing.T) {
 }
 
 func TestImplications(t *testing.T) {
-	config := mustLoad(t, Sources{Flags: map[string]string{"scopes.implies": "admin > read write, admin > stats,all>admin"}})
+	config := mustLoad(t, Sources{
+		Flags: map[string]string{"scopes.implies": "admin > read write, admin > stats,all>admin"}})
 	want := map[string][]string{"admin": {"read", "write", "stats"}, "all": {"admin"}}
 	if diff := cmp.Diff(want, map[string][]string(config.Scopes.Implications())); diff != "" {
 		t.Error(diff)
@@ -729,7 +793,8 @@ func TestImplications(t *testing.T) {
 }
 
 func TestLogLevels(t *testing.T) {
-	for text, want := range map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError} {
+	for text, want := range map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo,
+		"warn": slog.LevelWarn, "error": slog.LevelError} {
 		if got := mustLoad(t, Sources{Flags: map[string]string{"log.level": text}}).Log.SlogLevel(); got != want {
 			t.Errorf("%s is %s", text, got)
 		}
@@ -740,7 +805,8 @@ func TestProblemsHaveAStableOrder(t *testing.T) {
 	s := Sources{
 		Profile: "testdata/bad/many.yaml",
 		Environ: []string{"GATEHOUSE_C=1", "GATEHOUSE_B=1", "GATEHOUSE_A=1"},
-		Dir:     filepath.Dir(write(t, ".env", "GATEHOUSE_Z=1\nGATEHOUSE_Y=1\nGATEHOUSE_LOG__LEVEL=a\ngatehouse_x=1\nGATEHOUSE_log__level=b\n")),
+		Dir: filepath.Dir(write(t, ".env",
+			"GATEHOUSE_Z=1\nGATEHOUSE_Y=1\nGATEHOUSE_LOG__LEVEL=a\ngatehouse_x=1\nGATEHOUSE_log__level=b\n")),
 	}
 	want := mustRefuse(t, s).Error()
 	for range 50 {
@@ -752,8 +818,10 @@ func TestProblemsHaveAStableOrder(t *testing.T) {
 
 // The two variables differ by a few letters, and the report is in the log of the container.
 func TestSecretUnderItsFileKeyIsNotShown(t *testing.T) {
-	report := mustRefuse(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=" + canary}}).Error()
-	if strings.Contains(report, canary) || !strings.Contains(report, "for the secret itself use GATEHOUSE_PROVIDER__CLIENT_SECRET") {
+	report := mustRefuse(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=" +
+		canary}}).Error()
+	if strings.Contains(report, canary) ||
+		!strings.Contains(report, "for the secret itself use GATEHOUSE_PROVIDER__CLIENT_SECRET") {
 		t.Errorf("the report is\n%s", report)
 	}
 }

@@ -15,14 +15,16 @@ func TestMCPGODEBUGIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := mustRefuseOne(t, Sources{Environ: []string{"MCPGODEBUG=" + value}})
-			if got.Key != "MCPGODEBUG" || got.Origin != "environment variable MCPGODEBUG" || got.Value != `"`+value+`"` || got.Reason == "" || got.Fix == "" {
+			if got.Key != "MCPGODEBUG" || got.Origin != "environment variable MCPGODEBUG" ||
+				got.Value != `"`+value+`"` || got.Reason == "" || got.Fix == "" {
 				t.Errorf("the problem is %+v", got)
 			}
 		})
 	}
 	t.Run("together with other problems", func(t *testing.T) {
 		var keys []string
-		for _, p := range mustRefuse(t, Sources{Environ: []string{"MCPGODEBUG=hintomitempty=1"}, Flags: map[string]string{"log.level": "loud", "provider.kind": "odic"}}) {
+		for _, p := range mustRefuse(t, Sources{Environ: []string{"MCPGODEBUG=hintomitempty=1"},
+			Flags: map[string]string{"log.level": "loud", "provider.kind": "odic"}}) {
 			keys = append(keys, p.Key)
 		}
 		if diff := cmp.Diff([]string{"MCPGODEBUG", "provider.kind", "log.level"}, keys); diff != "" {

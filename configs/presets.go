@@ -14,8 +14,8 @@ var presetFiles embed.FS
 
 const presetOrigin = "preset " // followed by the name
 
-// Preset is a named set of settings that fits one provider, for the kind with [Kind.Presets]. It has no code: every
-// layer but the defaults overrides its settings.
+// Preset is a named set of settings that fits one provider, for the kind with [Kind.Presets]. It has no code:
+// every layer but the defaults overrides its settings.
 type Preset struct {
 	// Name is the value of provider.preset.
 	Name string
@@ -57,8 +57,8 @@ func presetFile(name string) []byte {
 	return content
 }
 
-// parsePreset parses the comment at the start of a preset: a sentence, and then paragraphs that begin with a label.
-// Paragraphs with other labels are for readers of the file.
+// parsePreset parses the comment at the start of a preset: a sentence, and then paragraphs that begin with a
+// label. Paragraphs with other labels are for readers of the file.
 func parsePreset(name string, content []byte) Preset {
 	p := Preset{Name: name}
 	var required, skipped string
@@ -86,8 +86,8 @@ func parsePreset(name string, content []byte) Preset {
 	return p
 }
 
-// readPreset returns the settings of the preset with that name, which the layer by sets. A name that is not text is
-// reported with the types of the other values.
+// readPreset returns the settings of the preset with that name, which the layer by sets. A name that is not
+// text is reported with the types of the other values.
 func (l *loader) readPreset(name any, by layer) (preset layer, known bool) {
 	text, isText := name.(string)
 	if isText && !slices.Contains(presetNames(), text) {
@@ -101,8 +101,8 @@ func (l *loader) readPreset(name any, by layer) (preset layer, known bool) {
 
 func unknownPreset(name string, by layer) Problem {
 	all := strings.Join(presetNames(), ", ")
-	p := Problem{Key: presetKey, Value: quoteValue(name), Origin: by.origins[presetKey], Code: providers.CodeUnknownValue,
-		Reason: "there is no such preset", Fix: "use one of: " + all}
+	p := Problem{Key: presetKey, Value: quoteValue(name), Origin: by.origins[presetKey],
+		Code: providers.CodeUnknownValue, Reason: "there is no such preset", Fix: "use one of: " + all}
 	switch near := nearest(name, append(presetNames(), kindNames()...)); {
 	case slices.Contains(kindNames(), near):
 		p.Fix = fmt.Sprintf("%s is a kind, not a preset: set %s to it, and no preset", near, by.spell(kindKey))

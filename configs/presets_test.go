@@ -13,7 +13,8 @@ import (
 
 // documentedPresets are the presets that the documentation names.
 var documentedPresets = []string{
-	"auth0", "authelia", "casdoor", "clerk", "cognito", "descope", "dex", "entra", "gitea", "google", "hydra", "keycloak", "logto", "okta", "pocket-id", "stytch",
+	"auth0", "authelia", "casdoor", "clerk", "cognito", "descope", "dex", "entra", "gitea", "google", "hydra",
+	"keycloak", "logto", "okta", "pocket-id", "stytch",
 	"workos", "zitadel",
 }
 
@@ -81,7 +82,10 @@ func TestPresetsAreDocumented(t *testing.T) {
 				t.Error("it does not name the required settings")
 			}
 			for _, key := range p.Required {
-				if !slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == "provider."+key && k.Kind == presetKind() }) {
+				if !slices.ContainsFunc(Keys(), func(k Key) bool {
+					return k.Name == "provider."+key &&
+						k.Kind == presetKind()
+				}) {
 					t.Errorf("there is no setting provider.%s", key)
 				}
 			}
@@ -90,10 +94,26 @@ func TestPresetsAreDocumented(t *testing.T) {
 }
 
 func TestParsePreset(t *testing.T) {
-	content := "# One sentence,\n# on two lines.\n#\n# Required: issuer, audiences\n# Registration: this:\n#   and that\n" +
-		"#\n# Something: for readers.\n#\n# At the provider:\n#   - a\n#   - b\n# Not verified: c\n\n# Evidence: no, this is not the first comment\nprovider: {}\n"
-	want := Preset{Name: "x", Summary: "One sentence, on two lines.", Required: []string{"issuer", "audiences"}, Registration: "this: and that",
-		AtProvider: "- a - b", NotVerified: "c"}
+	const content = `# One sentence,
+# on two lines.
+#
+# Required: issuer, audiences
+# Registration: this:
+#   and that
+#
+# Something: for readers.
+#
+# At the provider:
+#   - a
+#   - b
+# Not verified: c
+
+# Evidence: no, this is not the first comment
+provider: {}
+`
+	want := Preset{Name: "x", Summary: "One sentence, on two lines.", Required: []string{"issuer", "audiences"},
+		Registration: "this: and that",
+		AtProvider:   "- a - b", NotVerified: "c"}
 	if diff := cmp.Diff(want, parsePreset("x", []byte(content))); diff != "" {
 		t.Error(diff)
 	}
@@ -105,12 +125,16 @@ const keycloakIssuer = "https://keycloak.example.com/realms/main"
 func TestPresetChoosesItsKind(t *testing.T) {
 	flags := map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer}
 	for name, s := range map[string]Sources{
-		"as a flag":                      {Flags: flags},
-		"in the environment":             {Environ: []string{"GATEHOUSE_PROVIDER__PRESET=keycloak", "GATEHOUSE_PROVIDER__ISSUER=" + keycloakIssuer}},
-		"in .env":                        {Dir: filepath.Dir(write(t, ".env", "GATEHOUSE_PROVIDER__PRESET=keycloak\nGATEHOUSE_PROVIDER__ISSUER="+keycloakIssuer+"\n"))},
-		"in a profile without a kind":    {Profile: write(t, "p.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")},
+		"as a flag": {Flags: flags},
+		"in the environment": {Environ: []string{"GATEHOUSE_PROVIDER__PRESET=keycloak",
+			"GATEHOUSE_PROVIDER__ISSUER=" + keycloakIssuer}},
+		"in .env": {Dir: filepath.Dir(write(t, ".env",
+			"GATEHOUSE_PROVIDER__PRESET=keycloak\nGATEHOUSE_PROVIDER__ISSUER="+keycloakIssuer+"\n"))},
+		"in a profile without a kind": {Profile: write(t, "p.yaml",
+			"provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")},
 		"as a flag, over such a profile": {Profile: write(t, "p.yaml", "log.level: info\n"), Flags: flags},
-		"in a profile with the kind":     {Profile: write(t, "p.yaml", "provider:\n  kind: oidc\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")},
+		"in a profile with the kind": {Profile: write(t, "p.yaml",
+			"provider:\n  kind: oidc\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")},
 		"over a kind that a later layer replaces": {
 			Profile: write(t, "p.yaml", localKind), Environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc"}, Flags: flags},
 	} {
@@ -120,7 +144,8 @@ func TestPresetChoosesItsKind(t *testing.T) {
 			if !ok || config.Kind != presetKind() {
 				t.Fatalf("the kind is %s, the provider a %T", config.Kind, config.Provider)
 			}
-			if oidc.Preset != "keycloak" || oidc.Issuer != keycloakIssuer || !slices.Equal(oidc.RequiredClaims, []string{"typ=Bearer"}) {
+			if oidc.Preset != "keycloak" || oidc.Issuer != keycloakIssuer ||
+				!slices.Equal(oidc.RequiredClaims, []string{"typ=Bearer"}) {
 				t.Errorf("%+v", oidc)
 			}
 		})
@@ -154,7 +179,8 @@ func TestPresetIsOverriddenByEveryLayer(t *testing.T) {
 		t.Helper()
 		return effective(t, mustLoad(t, s), "provider.required_claims")
 	}
-	profile := write(t, "p.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n  required_claims: [by=profile]\n")
+	profile := write(t, "p.yaml",
+		"provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n  required_claims: [by=profile]\n")
 	silent := write(t, "silent.yaml", "provider:\n  preset: keycloak\n  issuer: "+keycloakIssuer+"\n")
 	dir := filepath.Dir(write(t, ".env", "GATEHOUSE_PROVIDER__REQUIRED_CLAIMS=by=dot\n"))
 	environ := []string{"GATEHOUSE_PROVIDER__REQUIRED_CLAIMS=by=environment"}
@@ -171,7 +197,9 @@ func TestPresetIsOverriddenByEveryLayer(t *testing.T) {
 		}
 	}
 	// An empty list overrides, too.
-	if got := effective(t, mustLoad(t, Sources{Profile: silent, Flags: map[string]string{"provider.required_claims": ""}}), "provider.required_claims").Value; got != "" {
+	if got := effective(t, mustLoad(t,
+		Sources{Profile: silent, Flags: map[string]string{"provider.required_claims": ""}}),
+		"provider.required_claims").Value; got != "" {
 		t.Errorf("required_claims is still %s", got)
 	}
 }
@@ -187,13 +215,15 @@ func TestOnlyTheLastPresetCounts(t *testing.T) {
 
 func TestPresetWithAnotherKindIsRefused(t *testing.T) {
 	for name, s := range map[string]Sources{
-		"in one profile":           {Profile: write(t, "p.yaml", localKind+"  preset: keycloak\n")},
-		"as a flag over a profile": {Profile: write(t, "p.yaml", localKind), Flags: map[string]string{presetKey: "keycloak"}},
-		"with an unknown name":     {Flags: map[string]string{kindKey: "local", presetKey: "nonesuch"}},
+		"in one profile": {Profile: write(t, "p.yaml", localKind+"  preset: keycloak\n")},
+		"as a flag over a profile": {Profile: write(t, "p.yaml", localKind),
+			Flags: map[string]string{presetKey: "keycloak"}},
+		"with an unknown name": {Flags: map[string]string{kindKey: "local", presetKey: "nonesuch"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := mustRefuseOne(t, s)
-			if p.Key != presetKey || !strings.Contains(p.Reason, "belongs to provider.kind oidc") || !strings.HasSuffix(p.Fix, "provider.kind to oidc") {
+			if p.Key != presetKey || !strings.Contains(p.Reason, "belongs to provider.kind oidc") ||
+				!strings.HasSuffix(p.Fix, "provider.kind to oidc") {
 				t.Errorf("%+v", p)
 			}
 		})
@@ -206,16 +236,20 @@ func TestPresetConflictsWithLegacyVariables(t *testing.T) {
 		Environ: []string{"SK_ENV_URL=https://acme.scalekit.com"},
 		Flags:   map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer},
 	})
-	if p.Key != kindKey || p.Origin != "derived from provider.preset" || !strings.Contains(p.Fix, "remove SK_ENV_URL") {
+	if p.Key != kindKey || p.Origin != "derived from provider.preset" ||
+		!strings.Contains(p.Fix, "remove SK_ENV_URL") {
 		t.Errorf("%+v", p)
 	}
 }
 
 func TestPresetNameAsKindGivesTheFix(t *testing.T) {
 	for fix, s := range map[string]Sources{
-		"entra is a preset: set provider.kind to oidc and provider.preset to entra":         {Profile: write(t, "p.yaml", "provider.kind: entra\n")},
-		"dex is a preset: set --provider.kind to oidc and --provider.preset to dex":         {Flags: map[string]string{kindKey: "dex"}},
-		"pocket-id is a preset: set provider.kind to oidc and provider.preset to pocket-id": {Profile: write(t, "p.yaml", "provider.kind: PocketID\n")},
+		"entra is a preset: set provider.kind to oidc and provider.preset to entra": {Profile: write(t,
+			"p.yaml", "provider.kind: entra\n")},
+		"dex is a preset: set --provider.kind to oidc and --provider.preset to dex": {
+			Flags: map[string]string{kindKey: "dex"}},
+		"pocket-id is a preset: set provider.kind to oidc and provider.preset to pocket-id": {Profile: write(t,
+			"p.yaml", "provider.kind: PocketID\n")},
 		"okta is a preset: set GATEHOUSE_PROVIDER__KIND to oidc and GATEHOUSE_PROVIDER__PRESET to okta": {
 			Environ: []string{"GATEHOUSE_PROVIDER__KIND=okta"}},
 	} {
@@ -234,20 +268,24 @@ func TestUnknownPresetListsAllPresets(t *testing.T) {
 		"scalekit":          "scalekit is a kind, not a preset: set --provider.kind to it, and no preset",
 		"Okta":              "did you mean okta? The presets are: " + strings.Join(documentedPresets, ", "),
 	} {
-		if p := mustRefuseOne(t, Sources{Flags: map[string]string{presetKey: name}}); p.Fix != fix || p.Key != presetKey || p.Origin != "flag --provider.preset" {
+		if p := mustRefuseOne(t, Sources{Flags: map[string]string{presetKey: name}}); p.Fix != fix ||
+			p.Key != presetKey || p.Origin != "flag --provider.preset" {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
 }
 
 func TestNotesNameClaimsOfThePresetThatAreReplaced(t *testing.T) {
-	flags := map[string]string{"provider.preset": "keycloak", "provider.issuer": "https://login.example.com/realms/main", "resource": "https://mcp.example.com/mcp"}
-	for claims, want := range map[string]bool{"": false, "email_verified=true": true, "typ=Bearer,email_verified=true": false} {
+	flags := map[string]string{"provider.preset": "keycloak",
+		"provider.issuer": "https://login.example.com/realms/main", "resource": "https://mcp.example.com/mcp"}
+	for claims, want := range map[string]bool{"": false, "email_verified=true": true,
+		"typ=Bearer,email_verified=true": false} {
 		if claims != "" {
 			flags["provider.required_claims"] = claims
 		}
 		config := mustLoad(t, Sources{Flags: flags})
-		if got := strings.Contains(strings.Join(config.Notes, "\n"), "replaces typ=Bearer of the preset keycloak"); got != want {
+		if got := strings.Contains(strings.Join(config.Notes, "\n"),
+			"replaces typ=Bearer of the preset keycloak"); got != want {
 			t.Errorf("required_claims=%q: notes %q", claims, config.Notes)
 		}
 		delete(flags, "provider.required_claims")

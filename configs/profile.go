@@ -37,9 +37,9 @@ func profileLayer(path, named string) (layer, Problems) {
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return r.layer, Problems{{Key: configKey, Value: quoteValue(path), Origin: named, Code: providers.CodeUnreadableFile,
-			Reason: "the profile cannot be read: " + reasonOf(err),
-			Fix:    "name a file that exists, or leave it out for the built-in profile"}}
+		return r.layer, Problems{{Key: configKey, Value: quoteValue(path), Origin: named,
+			Code: providers.CodeUnreadableFile, Reason: "the profile cannot be read: " + reasonOf(err),
+			Fix: "name a file that exists, or leave it out for the built-in profile"}}
 	}
 	r.origin = func(line int) string {
 		if line == 0 {
@@ -51,9 +51,9 @@ func profileLayer(path, named string) (layer, Problems) {
 	return r.layer, r.problems
 }
 
-// profileReader flattens a profile, so that each value has its full key and its line. It walks the nodes and does not
-// decode into a map: there, a dotted key and the same key in its section would be two entries in random order, and
-// errors quote the values.
+// profileReader flattens a profile, so that each value has its full key and its line. It walks the nodes and
+// does not decode into a map: there, a dotted key and the same key in its section would be two entries in
+// random order, and errors quote the values.
 type profileReader struct {
 	layer    layer
 	problems Problems
@@ -67,7 +67,8 @@ func newProfileReader(origin func(line int) string) *profileReader {
 }
 
 func (r *profileReader) report(key string, line int, code providers.Code, reason, fix string) {
-	r.problems = append(r.problems, Problem{Key: key, Origin: r.origin(line), Code: code, Reason: reason, Fix: fix})
+	p := Problem{Key: key, Origin: r.origin(line), Code: code, Reason: reason, Fix: fix}
+	r.problems = append(r.problems, p)
 }
 
 func (r *profileReader) read(content []byte) {
@@ -119,8 +120,8 @@ func (r *profileReader) section(section *yamlv3.Node, prefix string) {
 		var decoded any
 		// The error is not shown, because it quotes the value.
 		if err := value.Decode(&decoded); err != nil {
-			r.report(keyText(key), name.Line, providers.CodeInvalidSyntax, "its value does not fit the YAML tag or alias in it",
-				"write the value plainly, in quotes if it is text")
+			r.report(keyText(key), name.Line, providers.CodeInvalidSyntax,
+				"its value does not fit its YAML tag or alias", "write the value plainly, in quotes if it is text")
 			continue
 		}
 		switch decoded.(type) {
@@ -140,12 +141,13 @@ func describeNode(n *yamlv3.Node) string {
 	return "text"
 }
 
-// yamlReason is the parser's error on one line. Only the errors about aliases quote the file, where the text may be a
-// secret that begins with an asterisk.
+// yamlReason is the parser's error on one line. Only the errors about aliases quote the file, where the text
+// may be a secret that begins with an asterisk.
 func yamlReason(err error) string {
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
 	if strings.Contains(reason, "anchor") {
-		return "a value that begins with * is an alias, and there is no such anchor (if it is text, write it in quotes)"
+		return "a value that begins with * is an alias, and there is no such anchor " +
+			"(if it is text, write it in quotes)"
 	}
 	return strings.Join(strings.Fields(reason), " ")
 }

@@ -12,8 +12,8 @@ import (
 // fileSuffix is what a key has that names the file with the secret.
 const fileSuffix = "_file"
 
-// readSecrets replaces the path in each *_file key of a secret by the content of the file, so that a secret need not
-// be in a profile or in the environment.
+// readSecrets replaces the path in each *_file key of a secret by the content of the file, so that a secret
+// need not be in a profile or in the environment.
 func (l layer) readSecrets(keys []Key) Problems {
 	var problems Problems
 	for _, key := range keys {
@@ -42,10 +42,10 @@ func (l layer) readSecrets(keys []Key) Problems {
 			if !strings.ContainsRune(path, filepath.Separator) {
 				shown = redacted // it may be the secret, under the wrong key
 			}
-			problems = append(problems, Problem{Key: name, Value: shown, Origin: origin, Code: providers.CodeUnreadableFile,
-				Reason: err.Error(),
-				Fix: "name a file that the user who runs gatehouse can read, with the secret in it; for the secret itself use " +
-					l.spell(key.Name)})
+			problems = append(problems, Problem{Key: name, Value: shown, Origin: origin,
+				Code: providers.CodeUnreadableFile, Reason: err.Error(),
+				Fix: "name a file that the user who runs gatehouse can read, with the secret in it; " +
+					"for the secret itself use " + l.spell(key.Name)})
 			continue
 		}
 		l.set(key.Name, secret, origin+" (file "+path+")")
@@ -53,8 +53,8 @@ func (l layer) readSecrets(keys []Key) Problems {
 	return problems
 }
 
-// ReadSecret returns the content of a file without line ends at its end, which editors add. An empty file is an
-// error: an empty secret would turn a check off.
+// ReadSecret returns the content of a file without line ends at its end, which editors add. An empty file is
+// an error: an empty secret would turn a check off.
 func ReadSecret(path string) (string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -11,17 +11,18 @@ import (
 
 // Top are the settings outside any section.
 type Top struct {
-	Resource string `koanf:"resource" help:"canonical URL of the MCP endpoint, as clients write it; its path is the mount path"`
+	Resource string `koanf:"resource" help:"canonical URL of the MCP endpoint; its path is the mount path"`
 }
 
 // Scopes are the section "scopes".
 type Scopes struct {
 	Required []string `koanf:"required" help:"scopes that every call needs"`
-	Initial  []string `koanf:"initial" help:"scopes requested at first sign-in, named in the 401 challenge and in scopes_supported; scopes.required if empty"`
-	Implies  []string `koanf:"implies" help:"narrow scopes that a broad scope includes, such as gatehouse:admin > greet:read greet:write"`
+	Initial  []string `koanf:"initial" help:"scopes of the 401 challenge and scopes_supported; scopes.required if empty"`
+	Implies  []string `koanf:"implies" help:"narrow scopes of a broad one, such as admin > read write"`
 }
 
-// Implications returns Implies in the form that the server uses. It skips invalid entries, which Validate reports.
+// Implications returns Implies in the form that the server uses. It skips invalid entries, which Validate
+// reports.
 func (s Scopes) Implications() server.ScopeHierarchy {
 	hierarchy := server.ScopeHierarchy{}
 	for _, line := range s.Implies {

@@ -10,10 +10,11 @@ import (
 // configKey names the profile: the flag --config, or the variable GATEHOUSE_CONFIG. It is not a setting.
 const configKey = "config"
 
-// Sources are the places that Load reads. Later ones win: defaults, preset, profile, .env, environment, flags.
+// Sources are the places that Load reads. Later ones win: defaults, preset, profile, .env, environment,
+// flags.
 type Sources struct {
-	// Profile is the path of a profile. If it is empty, GATEHOUSE_CONFIG names the profile; without that, it is the
-	// built-in local.yaml.
+	// Profile is the path of a profile. If it is empty, GATEHOUSE_CONFIG names the profile; without that, it is
+	// the built-in local.yaml.
 	Profile string
 	// Dir is the folder of .env; empty means that no .env is read.
 	Dir string
@@ -55,8 +56,8 @@ func (l layer) sortedKeys() []string { return slices.Sorted(maps.Keys(l.values))
 // variable is an environment variable, and where it is set.
 type variable struct{ name, value, origin string }
 
-// collect reads all sources but the defaults and the preset: layers, later ones win, and the variables of .env and
-// the environment, in this order. It reports what cannot be read.
+// collect reads all sources but the defaults and the preset: layers, later ones win, and the variables of
+// .env and the environment, in this order. It reports what cannot be read.
 func (l *loader) collect(s Sources) ([]layer, []variable) {
 	fromFile, problems := dotEnvVariables(s.Dir)
 	fromEnvironment := environVariables(s.Environ)

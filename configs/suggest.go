@@ -2,8 +2,8 @@ package configs
 
 import "strings"
 
-// FlagFix says what to do about a flag that does not exist: the flag that was probably meant, or the variable for a
-// secret, which has no flag. It is empty without a suggestion.
+// FlagFix says what to do about a flag that does not exist: the flag that was probably meant, or the variable
+// for a secret, which has no flag. It is empty without a suggestion.
 func FlagFix(name string, flags []string) string {
 	for _, key := range Keys() {
 		if key.IsSecret() && strings.TrimSuffix(name, fileSuffix) == key.Name {

@@ -28,8 +28,8 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	l.problems = append(l.problems, validateLegacy(kind, l.origins[kindKey], variables)...)
 }
 
-// validateResource sets config.Resource. It returns the resource to validate other settings with: if the value is
-// invalid, the one that was probably meant, so that one report has all problems.
+// validateResource sets config.Resource. It returns the resource to validate other settings with: if the
+// value is invalid, the one that was probably meant, so that one report has all problems.
 func (l *loader) validateResource(config *Config) (resource providers.Resource, usable bool) {
 	report, text := l.report(""), l.merged.String("resource")
 	resource, err := providers.ParseResource(text)
@@ -79,8 +79,8 @@ func (l *loader) validateListen(config *Config) {
 	}
 }
 
-// suggestResource adds a scheme to s, or removes what a resource must not have. It returns "" if the result is not
-// a resource either.
+// suggestResource adds a scheme to s, or removes what a resource must not have. It returns "" if the result
+// is not a resource either.
 func suggestResource(s string) string {
 	if s != "" && !strings.Contains(s, "://") {
 		s = "https://" + s

@@ -38,7 +38,9 @@ func TestUpdate_EveryPackageWithTestsKnowsTheFlag(t *testing.T) {
 			return err
 		}
 		folder := filepath.Dir(path)
-		known[folder] = known[folder]
+		if _, seen := known[folder]; !seen {
+			known[folder] = false
+		}
 		for _, spec := range file.Imports {
 			if name, _ := strconv.Unquote(spec.Path.Value); name == "gatehouse/providers/providertest/golden" {
 				known[folder] = true
