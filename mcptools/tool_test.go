@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
-	"os"
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"gatehouse/providers/providertest/golden"
+)
 
 // What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
 func TestToolsLookToClientsAsTheyDid(t *testing.T) {
@@ -40,19 +37,7 @@ func TestToolsLookToClientsAsTheyDid(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = append(got, '\n')
-	const golden = "testdata/tools.json"
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("the tools changed (`go test ./mcptools -update` accepts it):\n%s", diff)
-	}
+	golden.File(t, "testdata/tools.json", got)
 }
 
 func TestEveryToolIsWellDefined(t *testing.T) {

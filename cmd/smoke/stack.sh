@@ -7,8 +7,7 @@
 # ../shared/engine/engine.sh next to the checkout, with substitutes: the base images from engine.sh, and Caddy built
 # from source at the pinned version. Without either, the script prints "skipped" and the reason.
 #
-# Profile oidc is not run: Keycloak has no substitute. `docker compose config` and TestTheRealmFitsTheServerAndTheStack
-# check it.
+# Profile oidc is not run: Keycloak has no substitute. `docker compose config` and TestKeycloakRealmFitsTheServerAndTheStack check it.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -18,7 +18,7 @@ type corp struct {
 	fails  bool
 }
 
-func (corp) Validate(providers.Resource, func(key, reason, fix string)) {}
+func (corp) Validate(providers.Resource, func(providers.Problem)) {}
 
 func (c corp) Open(_ context.Context, info providers.ServerInfo) (providers.Provider, error) {
 	if c.fails {
