@@ -263,8 +263,8 @@ func TestStackSessionsStayAtTheirReplica(t *testing.T) {
 	run(t, nil, "kill", "--signal=KILL", victim)
 	for label, session := range sessions {
 		_, err := call(t.Context(), session, "greet", map[string]any{"name": "Ada"})
-		if lost := homes[label] == victim; lost != (err != nil) || lost &&
-			!strings.Contains(err.Error(), "session not found") {
+		lost := homes[label] == victim
+		if lost != (err != nil) || lost && !strings.Contains(err.Error(), "session not found") {
 			t.Errorf("%s (on the killed replica: %t): %v", label, lost, err)
 		}
 	}

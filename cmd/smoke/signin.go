@@ -74,7 +74,7 @@ func load(ctx context.Context, browser *http.Client, method, address string, for
 	resp, err := browser.Do(req)
 	var failure *url.Error
 	if errors.As(err, &failure) {
-		// without the query
+		// failure.Err does not have the query, as failure does.
 		return "", nil, fmt.Errorf("no response from %s during sign-in: %w", req.URL.Host, failure.Err)
 	}
 	if err != nil {

@@ -294,8 +294,7 @@ func (e *env) open() *env {
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
 	inner, _ := url.Parse(e.inner)
-	// Connections are kept, as proxies do: the server delays closing one on which it did not read the body, and
-	// in every test its stop would wait for that.
+	// Connections are kept, as proxies do.
 	transport := &http.Transport{}
 	e.t.Cleanup(transport.CloseIdleConnections)
 	proxy := &httputil.ReverseProxy{

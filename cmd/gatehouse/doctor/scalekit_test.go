@@ -185,7 +185,7 @@ func TestScalekitFaultsAreFoundByTheirCheckAndNoOther(t *testing.T) {
 			func(_ *env, scalekit *scalekitenv.Environment) {
 				scalekit.ChangeRecord(scopes("mcp:use", "notes:read", "notes:admin"))
 			},
-			[]string{"registration.scopes warning"}, "missing are notes:write", "nobody can call these tools",
+			[]string{"registration.scopes warning"}, "missing are notes:write", "add them to the MCP server in the dashboard",
 		},
 		"no client registration": {
 			func(_ *env, scalekit *scalekitenv.Environment) {
