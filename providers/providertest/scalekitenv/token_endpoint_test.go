@@ -186,8 +186,8 @@ func TestClientCredentialsByKindOfClient(t *testing.T) {
 		}
 	}
 	t.Run("for fewer scopes", func(t *testing.T) {
-		if got := env.post(tokenPath, credentials(env.MachineClient(), "scope", "todo:read openid")).text(t,
-			"scope"); got != "todo:read" {
+		got := env.post(tokenPath, credentials(env.MachineClient(), "scope", "todo:read openid")).text(t, "scope")
+		if got != "todo:read" {
 			t.Errorf("scope %q", got)
 		}
 	})
