@@ -264,7 +264,7 @@ func (c Config) check() error {
 	}
 	if c.AllowLoopbackClientDocuments && !c.ClientDocuments {
 		refuse(
-			"client documents from loopback are allowed, but client documents are disabled; enable or disable both")
+			"client documents from loopback are allowed, but client documents are off; enable or disable both")
 	}
 	seen := make(map[string]bool)
 	for _, client := range c.Clients {

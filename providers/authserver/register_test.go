@@ -173,8 +173,8 @@ func TestRegistration(t *testing.T) {
 	})
 	t.Run("above 1000 confidential clients the oldest unused one is removed", func(t *testing.T) {
 		register := func() string {
-			return issuer.postJSON("/register", map[string]any{"redirect_uris": []string{callback}}).json(
-				t)["client_id"].(string)
+			a := issuer.postJSON("/register", map[string]any{"redirect_uris": []string{callback}})
+			return a.json(t)["client_id"].(string)
 		}
 		answer := issuer.postJSON("/register", map[string]any{"redirect_uris": []string{callback}}).json(t)
 		used, asUsed := answer["client_id"].(string),

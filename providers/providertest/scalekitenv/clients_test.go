@@ -48,8 +48,8 @@ func TestRegistration(t *testing.T) {
 	if token == "" {
 		t.Error("it cannot sign in")
 	}
-	if got := env.register(`{"redirect_uris":["http://127.0.0.1/cb"],"scope":"todo:read"}`).json(
-		t)["scopes"]; !cmp.Equal(got, []any{"todo:read"}) {
+	short := env.register(`{"redirect_uris":["http://127.0.0.1/cb"],"scope":"todo:read"}`)
+	if got := short.json(t)["scopes"]; !cmp.Equal(got, []any{"todo:read"}) {
 		t.Errorf("scopes %v", got)
 	}
 }
