@@ -49,7 +49,7 @@ func TestAuthorizationResponse(t *testing.T) {
 	})
 }
 
-// Every request differs from a valid one as its name says, and its error is redirected to the client.
+// Every request differs from a valid one in the point of its name, and its error is redirected to the client.
 func TestAuthorizationErrorsAreRedirectedWithStateAndIss(t *testing.T) {
 	issuer := open(t)
 	tests := []struct {

@@ -272,7 +272,7 @@ func TestClientDocumentsFromPrivateNetworksAreRefused(t *testing.T) {
 			a := issuer.authorize("client_id", "https://"+host+":"+port+"/client.json")
 			wantPage(t, a, http.StatusBadRequest)
 			if !strings.Contains(a.body, "not on the public internet") {
-				t.Errorf("the page says something else: %s", a.body)
+				t.Errorf("the page has another text: %s", a.body)
 			}
 		})
 	}

@@ -63,7 +63,7 @@ func TestIntrospection(t *testing.T) {
 			t.Error("it is active at its end")
 		}
 	})
-	strangers := []struct {
+	unauthenticated := []struct {
 		name   string
 		form   url.Values
 		change func(*http.Request)
@@ -75,7 +75,7 @@ func TestIntrospection(t *testing.T) {
 		{"a wrong secret", url.Values{}, basic("service", "wrong")},
 		{"a confidential client without its secret", url.Values{}, basic("service", "")},
 	}
-	for _, test := range strangers {
+	for _, test := range unauthenticated {
 		t.Run(test.name, func(t *testing.T) {
 			wantError(t, issuer.post("/introspect", with(test.form, "token", answer["access_token"].(string)),
 				test.change), http.StatusUnauthorized, "invalid_client")

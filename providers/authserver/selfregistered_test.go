@@ -205,7 +205,7 @@ func TestUnapprovedErrorsAreRedirectedToTrustedURIsOnly(t *testing.T) {
 	}
 	tests := []struct {
 		name, client, redirectURI string
-		told                      bool
+		redirected                bool
 	}{
 		{"a client that registered dynamically, elsewhere", own, elsewhere, false},
 		{"a client that registered dynamically, a private-use scheme", own, app, false},
@@ -222,7 +222,7 @@ func TestUnapprovedErrorsAreRedirectedToTrustedURIsOnly(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			for code, changes := range errors {
 				a := issuer.authorize(append(changes, "client_id", test.client, "redirect_uri", test.redirectURI)...)
-				if !test.told {
+				if !test.redirected {
 					wantPage(t, a, http.StatusBadRequest)
 					if !strings.Contains(a.body, code) {
 						t.Errorf("the page does not name %s: %s", code, a.body)

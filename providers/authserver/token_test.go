@@ -506,12 +506,12 @@ func (l *lines) String() string              { l.mu.Lock(); defer l.mu.Unlock();
 
 func TestClientCredentials(t *testing.T) {
 	issuer := open(t)
-	ask := func(changes ...string) answer {
+	request := func(changes ...string) answer {
 		return issuer.post("/token", with(url.Values{"grant_type": {"client_credentials"}}, changes...),
 			basic("service", "service-secret"))
 	}
 	t.Run("the client is the subject and gets no refresh token", func(t *testing.T) {
-		answer := ask("scope", "notes:write offline_access openid", "resource", issuer.resource).json(t)
+		answer := request("scope", "notes:write offline_access openid", "resource", issuer.resource).json(t)
 		_, claims := issuer.verify(answer["access_token"].(string))
 		if claims["sub"] != "service" || claims["client_id"] != "service" || claims["aud"] != issuer.resource ||
 			claims["scope"] != "notes:write" {
@@ -522,17 +522,17 @@ func TestClientCredentials(t *testing.T) {
 		}
 	})
 	t.Run("AS-16d AS-17 resource and scope have defaults", func(t *testing.T) {
-		_, claims := issuer.verify(ask().json(t)["access_token"].(string))
+		_, claims := issuer.verify(request().json(t)["access_token"].(string))
 		if claims["aud"] != issuer.resource || claims["scope"] != "notes:read" {
 			t.Errorf("claims %v", claims)
 		}
 	})
 	t.Run("AS-16 an unknown resource is refused", func(t *testing.T) {
-		wantError(t, ask("resource", "https://elsewhere.example"), http.StatusBadRequest, "invalid_target")
+		wantError(t, request("resource", "https://elsewhere.example"), http.StatusBadRequest, "invalid_target")
 	})
 	t.Run("unknown scopes only are refused", func(t *testing.T) {
-		wantError(t, ask("scope", "root"), http.StatusBadRequest, "invalid_scope")
-		wantError(t, ask("scope", "openid"), http.StatusBadRequest, "invalid_scope")
+		wantError(t, request("scope", "root"), http.StatusBadRequest, "invalid_scope")
+		wantError(t, request("scope", "openid"), http.StatusBadRequest, "invalid_scope")
 	})
 	t.Run("a confidential client without the grant is refused", func(t *testing.T) {
 		a := issuer.post("/token", url.Values{"grant_type": {"client_credentials"}},
