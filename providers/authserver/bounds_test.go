@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// What strangers can fill is bounded in number and time. These bounds are too large, or too slow, to be reached through
-// the front door in a test.
+// What unauthenticated clients can fill is bounded in number and time. These bounds are too large, or too
+// slow, to reach over HTTP in a test.
 
 func TestExpiringMap(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -40,7 +40,7 @@ func TestExpiringMap(t *testing.T) {
 			t.Errorf("value %q", value)
 		}
 	})
-	t.Run("what is over is dropped, not only hidden", func(t *testing.T) {
+	t.Run("expired values are removed, not only hidden", func(t *testing.T) {
 		s := newExpiringMap[int, string](time.Minute, 10)
 		s.put(start, 1, "a")
 		s.put(start.Add(30*time.Second), 2, "b")
@@ -48,7 +48,7 @@ func TestExpiringMap(t *testing.T) {
 			t.Errorf("there: %t, %d items, %d in order", ok, len(s.items), s.order.Len())
 		}
 	})
-	t.Run("what is taken leaves nothing behind", func(t *testing.T) {
+	t.Run("a removed value leaves nothing in the map", func(t *testing.T) {
 		s := newExpiringMap[int, string](time.Minute, 10)
 		s.put(start, 1, "a")
 		s.remove(1)
@@ -85,7 +85,7 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a page that a person looks at stays while requests come that were never shown", func(t *testing.T) {
+	t.Run("a request whose page was sent stays while others are added", func(t *testing.T) {
 		s := newStore(time.Minute, time.Hour, 0)
 		shown := s.putRequest(now, request("shared"))
 		s.showRequest(now, shown)
@@ -100,7 +100,7 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 			t.Error("it is gone")
 		}
 	})
-	t.Run("where all were shown the oldest makes room", func(t *testing.T) {
+	t.Run("if all pages were sent the oldest request is removed", func(t *testing.T) {
 		s := newStore(time.Minute, time.Hour, 0)
 		var ids []string
 		for range maxClientPending + 1 {
@@ -145,8 +145,9 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(host.Certificate())
 
-	t.Run("AS-25 a host that does not answer is given up on", func(t *testing.T) {
-		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots, AllowLoopbackClientDocuments: true}))
+	t.Run("AS-25 a host that does not respond times out", func(t *testing.T) {
+		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots,
+			AllowLoopbackClientDocuments: true}))
 		if f.timeout != 5*time.Second {
 			t.Errorf("the timeout is %s", f.timeout)
 		}
@@ -158,17 +159,19 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 	})
-	t.Run("AS-25 only so many are fetched at once", func(t *testing.T) {
-		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots, AllowLoopbackClientDocuments: true}))
+	t.Run("AS-25 concurrent fetches are limited", func(t *testing.T) {
+		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots,
+			AllowLoopbackClientDocuments: true}))
 		f.timeout = 50 * time.Millisecond
 		for range maxDocumentFetches {
 			f.slots <- struct{}{}
 		}
-		if _, err := f.find(host.URL + "/client.json"); err == nil || err.(documentError).reason != "too many documents are being fetched" {
+		if _, err := f.find(host.URL + "/client.json"); err == nil ||
+			err.(documentError).reason != "too many concurrent fetches" {
 			t.Errorf("error %v", err)
 		}
 	})
-	t.Run("AS-25 only so many are kept", func(t *testing.T) {
+	t.Run("AS-25 cached documents are limited", func(t *testing.T) {
 		f := newDocumentFetcher(withDefaults(Config{}))
 		for n := range maxDocuments + 10 {
 			f.store(fmt.Sprint(n), nil, nil, time.Hour)

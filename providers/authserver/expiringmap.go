@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// expiringMap keeps values for a fixed time and at most limit of them; the oldest go first. Everything on it lives equally
-// long, so the order of arrival is the order of expiry: what is over is dropped when something is put or looked up, and
-// no goroutine has to tidy up. It is not safe for concurrent use.
+// expiringMap holds values for a fixed time, and at most limit of them; the oldest are removed first. All
+// values have the same lifetime, so insertion order is expiry order: expired ones are removed on access,
+// without a goroutine. It is not safe for concurrent use.
 type expiringMap[K comparable, V any] struct {
-	lifetime time.Duration // zero keeps values until they are pushed out
+	lifetime time.Duration // zero means no expiry
 	limit    int
 	items    map[K]*list.Element
 	order    *list.List // of mapEntry[K, V], oldest first
@@ -22,7 +22,8 @@ type mapEntry[K comparable, V any] struct {
 }
 
 func newExpiringMap[K comparable, V any](lifetime time.Duration, limit int) *expiringMap[K, V] {
-	return &expiringMap[K, V]{lifetime: lifetime, limit: limit, items: make(map[K]*list.Element), order: list.New()}
+	return &expiringMap[K, V]{lifetime: lifetime, limit: limit, items: make(map[K]*list.Element),
+		order: list.New()}
 }
 
 func (s *expiringMap[K, V]) put(now time.Time, key K, value V) {

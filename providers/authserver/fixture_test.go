@@ -32,8 +32,8 @@ func challengeOf(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(digest[:])
 }
 
-// testIssuer is an issuer on a real listener, a clock that can be moved, and a browser that keeps cookies and shows
-// redirects instead of following them.
+// testIssuer is an issuer on a real listener with a settable clock, and a browser with cookies that does not
+// follow redirects.
 type testIssuer struct {
 	*authserver.Issuer
 	t        *testing.T
@@ -55,7 +55,7 @@ func (c *clock) forward(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// open starts an issuer that approves everything by itself; change says what is different.
+// open starts an issuer that approves automatically, with changes to its configuration.
 func open(t *testing.T, change ...func(*authserver.Config)) *testIssuer {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
@@ -77,7 +77,8 @@ func open(t *testing.T, change ...func(*authserver.Config)) *testIssuer {
 		RefreshGrace:     time.Minute,
 		ClientDocuments:  true,
 		Clients: []authserver.Client{
-			{ID: "public", Name: "Public <b>client</b>", RedirectURIs: []string{callback, "https://app.example/cb?keep=1", "com.example.app:/cb"}},
+			{ID: "public", Name: "Public <b>client</b>",
+				RedirectURIs: []string{callback, "https://app.example/cb?keep=1", "com.example.app:/cb"}},
 			{ID: "other", RedirectURIs: []string{callback}},
 			{ID: "secretive", Secret: "s3cret+&=%", RedirectURIs: []string{callback}},
 			{ID: "service", Secret: "service-secret", GrantTypes: []string{"client_credentials"}},
@@ -99,7 +100,7 @@ func open(t *testing.T, change ...func(*authserver.Config)) *testIssuer {
 	return issuer
 }
 
-// serve puts handler on a listener of its own, as a proxy in front of an issuer with another name would.
+// serve serves handler on a listener of its own, like a proxy with another host name.
 func serve(t *testing.T, handler http.Handler) *testIssuer {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -129,7 +130,7 @@ func newBrowser(jar http.CookieJar) *http.Client {
 
 func withConsent(c *authserver.Config) { c.AutoApprove = false }
 
-// answer is a response that has been read.
+// answer is a response with its body.
 type answer struct {
 	*http.Response
 	body string
@@ -144,7 +145,7 @@ func (a answer) json(t *testing.T) map[string]any {
 	return m
 }
 
-// location returns where a redirect goes, with the query apart.
+// location returns the target of a redirect without its query, and the query.
 func (a answer) location(t *testing.T) (string, url.Values) {
 	t.Helper()
 	u, err := url.Parse(a.Header.Get("Location"))
@@ -216,7 +217,7 @@ func basic(id, secret string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret)) }
 }
 
-// with returns base with changes: name and value in turn. An empty value removes the parameter.
+// with returns base with changes: alternating names and values. An empty value removes the parameter.
 func with(base url.Values, changes ...string) url.Values {
 	changed := maps.Clone(base)
 	for i := 0; i < len(changes); i += 2 {
@@ -229,12 +230,13 @@ func with(base url.Values, changes ...string) url.Values {
 	return changed
 }
 
-// authorization returns the parameters of an authorization request that is in order.
+// authorization returns the parameters of a valid authorization request.
 func (issuer *testIssuer) authorization(changes ...string) url.Values {
 	return with(url.Values{
 		"client_id": {"public"}, "redirect_uri": {callback}, "response_type": {"code"}, "state": {"st/ate&1"},
-		"scope": {"notes:read offline_access"}, "code_challenge": {challengeOf(verifier)}, "code_challenge_method": {"S256"},
-		"resource": {issuer.resource},
+		"scope": {"notes:read offline_access"}, "code_challenge": {challengeOf(verifier)},
+		"code_challenge_method": {"S256"},
+		"resource":              {issuer.resource},
 	}, changes...)
 }
 
@@ -252,7 +254,7 @@ func (issuer *testIssuer) code(changes ...string) string {
 	return q.Get("code")
 }
 
-// exchange returns the parameters of a token request for code that is in order.
+// exchange returns the parameters of a valid token request for code.
 func (issuer *testIssuer) exchange(code string, changes ...string) url.Values {
 	return with(url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {"public"}, "code": {code}, "redirect_uri": {callback},
@@ -260,7 +262,7 @@ func (issuer *testIssuer) exchange(code string, changes ...string) url.Values {
 	}, changes...)
 }
 
-// tokens signs in and returns the token answer.
+// tokens signs in and returns the token response.
 func (issuer *testIssuer) tokens(changes ...string) map[string]any {
 	issuer.t.Helper()
 	a := issuer.post("/token", issuer.exchange(issuer.code(changes...)))
@@ -270,7 +272,7 @@ func (issuer *testIssuer) tokens(changes ...string) map[string]any {
 	return a.json(issuer.t)
 }
 
-// verify checks the signature of a JWT with the published keys and returns header and claims.
+// verify verifies a JWT with the published keys and returns header and claims.
 func (issuer *testIssuer) verify(token string) (jose.Header, map[string]any) {
 	issuer.t.Helper()
 	var keys jose.JSONWebKeySet
@@ -297,7 +299,7 @@ func (issuer *testIssuer) verify(token string) (jose.Header, map[string]any) {
 	return header, claims
 }
 
-// wantError checks an OAuth error answer: status, code, JSON, no-store and a description that can go into a log.
+// wantError checks the status, code and Cache-Control of an OAuth error response.
 func wantError(t *testing.T, a answer, status int, code string) {
 	t.Helper()
 	if a.StatusCode != status {
@@ -311,7 +313,7 @@ func wantError(t *testing.T, a answer, status int, code string) {
 	}
 }
 
-// wantRedirectedError checks that an error goes to the client, with state and iss.
+// wantRedirectedError checks that an error is redirected to the client, with state and iss.
 func wantRedirectedError(t *testing.T, issuer *testIssuer, a answer, code string) {
 	t.Helper()
 	if a.StatusCode != http.StatusFound {
@@ -319,7 +321,7 @@ func wantRedirectedError(t *testing.T, issuer *testIssuer, a answer, code string
 	}
 	target, q := a.location(t)
 	if target != callback {
-		t.Errorf("it goes to %q, want %q", target, callback)
+		t.Errorf("the target is %q, want %q", target, callback)
 	}
 	if q.Get("error") != code {
 		t.Errorf("error %q, want %q (%s)", q.Get("error"), code, q.Get("error_description"))
@@ -329,7 +331,7 @@ func wantRedirectedError(t *testing.T, issuer *testIssuer, a answer, code string
 	}
 }
 
-// wantPage checks that a person sees a page and the browser stays.
+// wantPage checks that the response is a page and not a redirect.
 func wantPage(t *testing.T, a answer, status int) {
 	t.Helper()
 	if a.StatusCode != status || a.Header.Get("Location") != "" {

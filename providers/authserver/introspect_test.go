@@ -29,7 +29,8 @@ func TestIntrospection(t *testing.T) {
 		{"an unknown token is inactive", "unknown"},
 		{"a token with a changed signature is inactive", answer["access_token"].(string) + "x"},
 		{"an ID token is inactive", issuer.tokens("scope", "openid")["id_token"]},
-		{"another client's refresh token is inactive: a resource must not take it for an access token", answer["refresh_token"]},
+		{"another client's refresh token is inactive: a resource must not take it for an access token",
+			answer["refresh_token"]},
 		{"a token of another issuer is inactive", open(t).tokens()["access_token"]},
 	}
 	for _, test := range inactive {
@@ -42,9 +43,11 @@ func TestIntrospection(t *testing.T) {
 	t.Run("a refresh token is described to its own client, without audience", func(t *testing.T) {
 		asClient := basic("secretive", "s3cret+&=%")
 		code := issuer.code("client_id", "secretive")
-		token := issuer.post("/token", issuer.exchange(code, "client_id", ""), asClient).json(t)["refresh_token"].(string)
+		token := issuer.post("/token", issuer.exchange(code, "client_id", ""),
+			asClient).json(t)["refresh_token"].(string)
 		got := issuer.post("/introspect", url.Values{"token": {token}}, asClient).json(t)
-		if got["active"] != true || got["token_type"] != "refresh_token" || got["aud"] != nil || got["sub"] != "alice" || got["client_id"] != "secretive" {
+		if got["active"] != true || got["token_type"] != "refresh_token" || got["aud"] != nil ||
+			got["sub"] != "alice" || got["client_id"] != "secretive" {
 			t.Errorf("got %v", got)
 		}
 	})
@@ -60,34 +63,37 @@ func TestIntrospection(t *testing.T) {
 			t.Error("it is active at its end")
 		}
 	})
-	strangers := []struct {
+	unauthenticated := []struct {
 		name   string
 		form   url.Values
 		change func(*http.Request)
 	}{
-		{"nobody may not ask", url.Values{}, func(*http.Request) {}},
-		{"a public client may not ask", url.Values{"client_id": {"public"}}, func(*http.Request) {}},
-		{"a public client with an empty secret may not ask", url.Values{}, basic("public", "")},
-		{"a public client with some secret may not ask", url.Values{}, basic("public", "x")},
-		{"a wrong secret may not ask", url.Values{}, basic("service", "wrong")},
-		{"a confidential client without its secret may not ask", url.Values{}, basic("service", "")},
+		{"no client", url.Values{}, func(*http.Request) {}},
+		{"a public client", url.Values{"client_id": {"public"}}, func(*http.Request) {}},
+		{"a public client with an empty secret", url.Values{}, basic("public", "")},
+		{"a public client with a secret", url.Values{}, basic("public", "x")},
+		{"a wrong secret", url.Values{}, basic("service", "wrong")},
+		{"a confidential client without its secret", url.Values{}, basic("service", "")},
 	}
-	for _, test := range strangers {
+	for _, test := range unauthenticated {
 		t.Run(test.name, func(t *testing.T) {
-			wantError(t, issuer.post("/introspect", with(test.form, "token", answer["access_token"].(string)), test.change), http.StatusUnauthorized, "invalid_client")
+			wantError(t, issuer.post("/introspect", with(test.form, "token", answer["access_token"].(string)),
+				test.change), http.StatusUnauthorized, "invalid_client")
 		})
 	}
 	t.Run("a missing token is invalid_request", func(t *testing.T) {
-		wantError(t, issuer.post("/introspect", url.Values{}, basic("service", "service-secret")), http.StatusBadRequest, "invalid_request")
+		wantError(t, issuer.post("/introspect", url.Values{}, basic("service", "service-secret")),
+			http.StatusBadRequest, "invalid_request")
 	})
 }
 
 func TestRevocation(t *testing.T) {
 	issuer := open(t)
 	revoke := func(token any, client string) answer {
-		return issuer.post("/revoke", url.Values{"token": {token.(string)}, "client_id": {client}, "token_type_hint": {"access_token"}})
+		return issuer.post("/revoke", url.Values{"token": {token.(string)}, "client_id": {client},
+			"token_type_hint": {"access_token"}})
 	}
-	t.Run("a refresh token takes its family along, whatever the hint says", func(t *testing.T) {
+	t.Run("a refresh token revokes its family, whatever the hint is", func(t *testing.T) {
 		first := issuer.tokens()
 		second := issuer.refresh(first["refresh_token"]).json(t)
 		if a := revoke(second["refresh_token"], "public"); a.StatusCode != http.StatusOK {
@@ -98,7 +104,7 @@ func TestRevocation(t *testing.T) {
 			t.Error("an access token is still active")
 		}
 	})
-	t.Run("an access token goes alone", func(t *testing.T) {
+	t.Run("an access token is revoked alone", func(t *testing.T) {
 		answer := issuer.tokens()
 		if a := revoke(answer["access_token"], "public"); a.StatusCode != http.StatusOK {
 			t.Fatalf("status %d: %s", a.StatusCode, a.body)
@@ -120,13 +126,13 @@ func TestRevocation(t *testing.T) {
 		wantError(t, revoke(answer["access_token"], "other"), http.StatusBadRequest, "invalid_grant")
 		wantError(t, revoke(answer["refresh_token"], "other"), http.StatusBadRequest, "invalid_grant")
 		if !issuer.active(answer["access_token"]) {
-			t.Error("the access token is gone")
+			t.Error("the access token is inactive")
 		}
 		if a := issuer.refresh(answer["refresh_token"]); a.StatusCode != http.StatusOK {
 			t.Errorf("the refresh token is gone: %s", a.body)
 		}
 	})
 	t.Run("an unknown client may not revoke", func(t *testing.T) {
-		wantError(t, revoke("x", "nobody"), http.StatusUnauthorized, "invalid_client")
+		wantError(t, revoke("x", "unknown"), http.StatusUnauthorized, "invalid_client")
 	})
 }

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// How much of the log the issuer may fill: everything that it logs can be caused by anyone who reaches it.
+// Limits of the log: anyone who can reach the issuer can cause log lines.
 const (
 	logRate        = 20
 	logBurst       = 500
-	maxLoggedBytes = 300 // of one value, which may come from a request
+	maxLoggedBytes = 300 // of one value, which may be part of a request
 )
 
-// limitedHandler leaves lines out of the log when there are too many, and says how many it left out. It cuts
-// values that are long. Errors are limited too: requests cause them.
+// limitedHandler drops log lines above the rate limit and reports how many it dropped. It truncates long
+// values. Errors are limited too, because requests can cause them.
 type limitedHandler struct {
 	slog.Handler
 	limiter *rate.Limiter

@@ -14,7 +14,8 @@ import (
 func TestMetadata(t *testing.T) {
 	issuer := open(t)
 	documents := map[string]map[string]any{}
-	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+	for _, path := range []string{"/.well-known/oauth-authorization-server",
+		"/.well-known/openid-configuration"} {
 		a := issuer.get(path)
 		if a.StatusCode != http.StatusOK || a.Header.Get("Content-Type") != "application/json" {
 			t.Fatalf("%s: status %d, content type %q", path, a.StatusCode, a.Header.Get("Content-Type"))
@@ -43,15 +44,19 @@ func TestMetadata(t *testing.T) {
 		}
 	})
 	want := map[string]any{
-		"AS-03c no implicit, password or other grant/grant_types_supported":                 []any{"authorization_code", "refresh_token", "client_credentials"},
-		"AS-03c only code/response_types_supported":                                         []any{"code"},
-		"only the query/response_modes_supported":                                           []any{"query"},
-		"AS-04 client ID metadata documents/client_id_metadata_document_supported":          true,
-		"AS-05 iss/authorization_response_iss_parameter_supported":                          true,
-		"AS-21 offline_access/scopes_supported":                                             []any{"notes:read", "notes:write", "admin", "openid", "offline_access"},
-		"AS-23b public clients/token_endpoint_auth_methods_supported":                       []any{"none", "client_secret_basic", "client_secret_post"},
-		"no introspection for public clients/introspection_endpoint_auth_methods_supported": []any{"client_secret_basic", "client_secret_post"},
-		"no request_uri, whose default is yes/request_uri_parameter_supported":              false,
+		"AS-03c no implicit, password or other grant/grant_types_supported": []any{
+			"authorization_code", "refresh_token", "client_credentials"},
+		"AS-03c only code/response_types_supported":                                []any{"code"},
+		"only the query/response_modes_supported":                                  []any{"query"},
+		"AS-04 client ID metadata documents/client_id_metadata_document_supported": true,
+		"AS-05 iss/authorization_response_iss_parameter_supported":                 true,
+		"AS-21 offline_access/scopes_supported": []any{"notes:read",
+			"notes:write", "admin", "openid", "offline_access"},
+		"AS-23b public clients/token_endpoint_auth_methods_supported": []any{"none",
+			"client_secret_basic", "client_secret_post"},
+		"no introspection for public clients/introspection_endpoint_auth_methods_supported": []any{
+			"client_secret_basic", "client_secret_post"},
+		"no request_uri, whose default is yes/request_uri_parameter_supported": false,
 	}
 	for key, value := range want {
 		name, member, _ := strings.Cut(key, "/")
@@ -116,7 +121,8 @@ func TestKeys(t *testing.T) {
 		if err := issuer.RotateKeys(false); err != nil {
 			t.Fatal(err)
 		}
-		if keys := issuer.get("/keys").body; strings.Contains(keys, oldHeader.KeyID) || strings.Contains(keys, newHeader.KeyID) {
+		if keys := issuer.get("/keys").body; strings.Contains(keys, oldHeader.KeyID) ||
+			strings.Contains(keys, newHeader.KeyID) {
 			t.Error("a withdrawn key is still published")
 		}
 	})

@@ -39,15 +39,15 @@ func untrustedKeyAttacks(o *openAdapter) []attack {
 	public := jose.JSONWebKey{Key: private.Public(), KeyID: "mallory", Algorithm: string(o.base.algorithm()),
 		Use: "sig"}
 	invalid, unknown := oneOf(token.ReasonSignatureInvalid), oneOf(token.ReasonKeyUnknown)
-	odd := oneOf(token.ReasonMalformed, token.ReasonHeaderRefused, token.ReasonSignatureInvalid)
+	malformed := oneOf(token.ReasonMalformed, token.ReasonHeaderRefused, token.ReasonSignatureInvalid)
 	trap := o.Issuer.trap()
 	attacks := []attack{
 		{"own key in jwk", ours(m{"jwk": public}), invalid},
 		{"own key in jwk, with its own kid", ours(m{"jwk": public, "kid": "mallory"}), unknown},
-		{"private key in jwk", ours(m{"jwk": jose.JSONWebKey{Key: private}}), odd},
-		{"jwk that is a string", ours(m{"jwk": "x"}), odd},
+		{"private key in jwk", ours(m{"jwk": jose.JSONWebKey{Key: private}}), malformed},
+		{"jwk that is a string", ours(m{"jwk": "x"}), malformed},
 		{"own certificate in x5c", ours(m{"x5c": []string{selfSigned(private)}}), invalid},
-		{"x5c without a certificate", ours(m{"x5c": []string{"x"}}), odd},
+		{"x5c without a certificate", ours(m{"x5c": []string{"x"}}), malformed},
 		{"keys by jku", ours(m{"jku": trap + "/jwks"}), invalid},
 		{"keys by jku, with its own kid", ours(m{"jku": trap + "/jwks", "kid": "mallory"}), unknown},
 		{"certificate by x5u", ours(m{"x5u": trap + "/cert"}), invalid},

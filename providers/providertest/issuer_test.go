@@ -99,8 +99,8 @@ func TestIssuerWithdraw(t *testing.T) {
 	kid := issuer.AddKey(jose.ES256)
 	issuer.Withdraw(kid)
 	p := issuer.Provider(t, mustResource(t))
-	if _, err := p.Verify(t.Context(), issuer.Token(resource,
-		nil)); providers.ReasonOf(err) != token.ReasonKeyUnknown {
+	_, err := p.Verify(t.Context(), issuer.Token(resource, nil))
+	if providers.ReasonOf(err) != token.ReasonKeyUnknown {
 		t.Errorf("Verify = %v", err)
 	}
 }
@@ -165,8 +165,8 @@ func TestIssuerImportKeyWithTakenID(t *testing.T) {
 		map[string]any{"kid": kid}); got != kid {
 		t.Fatalf("the key is called %s, want %s", got, kid)
 	}
-	if _, err := issuer.Provider(t, mustResource(t)).Verify(t.Context(),
-		issuer.Token(resource, nil)); err != nil {
+	_, err := issuer.Provider(t, mustResource(t)).Verify(t.Context(), issuer.Token(resource, nil))
+	if err != nil {
 		t.Error(err)
 	}
 }

@@ -53,9 +53,9 @@ func badResponses(o *openAdapter) map[string]http.HandlerFunc {
 
 // badKeySets are JSON without a usable key.
 func badKeySets(*openAdapter) map[string]http.HandlerFunc {
-	var odd []string
+	var jwks []string
 	for _, jwk := range unusableKeys() {
-		odd = append(odd, jwk)
+		jwks = append(jwks, jwk)
 	}
 	const usable = `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
 	return map[string]http.HandlerFunc{
@@ -65,7 +65,7 @@ func badKeySets(*openAdapter) map[string]http.HandlerFunc {
 		"not a key set":            text(`{"error":"` + canary + `"}`),
 		"keys that are not a list": text(`{"keys":{"` + canary + `":1}}`),
 		"an unknown key type":      text(`{"keys":[{"kty":"` + canary + `","kid":"` + canary + `"}]}`),
-		"only unusable keys":       text(`{"keys":[` + strings.Join(odd, ",") + `]}`),
+		"only unusable keys":       text(`{"keys":[` + strings.Join(jwks, ",") + `]}`),
 		"more than 1,000 keys":     text(`{"keys":[` + strings.Repeat(usable+",", 1000) + usable + `]}`),
 	}
 }

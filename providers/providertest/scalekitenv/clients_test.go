@@ -44,12 +44,12 @@ func TestRegistration(t *testing.T) {
 	if diff := cmp.Diff(want, client); diff != "" {
 		t.Error(diff)
 	}
-	if token := env.post("/resources/R/oauth/token", exchange(id, env.code(id))).text(t,
-		"access_token"); token == "" {
+	token := env.post("/resources/R/oauth/token", exchange(id, env.code(id))).text(t, "access_token")
+	if token == "" {
 		t.Error("it cannot sign in")
 	}
-	if got := env.register(`{"redirect_uris":["http://127.0.0.1/cb"],"scope":"todo:read"}`).json(
-		t)["scopes"]; !cmp.Equal(got, []any{"todo:read"}) {
+	short := env.register(`{"redirect_uris":["http://127.0.0.1/cb"],"scope":"todo:read"}`)
+	if got := short.json(t)["scopes"]; !cmp.Equal(got, []any{"todo:read"}) {
 		t.Errorf("scopes %v", got)
 	}
 }

@@ -208,9 +208,11 @@ func TestEnvironmentCanBeChangedConcurrently(t *testing.T) {
 
 func TestProtectedResourceMetadata(t *testing.T) {
 	for server, want := range map[string]string{
-		"http://localhost:3002/":    `"resource":"http://localhost:3002/","resource_documentation":"http://localhost:3002/docs"`,
-		"http://localhost:3002/mcp": `"resource":"http://localhost:3002/mcp","resource_documentation":"http://localhost:3002/mcp/docs"`,
-		"":                          `"resource":"<your-mcp-url>","resource_documentation":"<your-mcp-url>/docs"`,
+		"http://localhost:3002/": `"resource":"http://localhost:3002/",` +
+			`"resource_documentation":"http://localhost:3002/docs"`,
+		"http://localhost:3002/mcp": `"resource":"http://localhost:3002/mcp",` +
+			`"resource_documentation":"http://localhost:3002/mcp/docs"`,
+		"": `"resource":"<your-mcp-url>","resource_documentation":"<your-mcp-url>/docs"`,
 	} {
 		env := open(t, func(c *scalekitenv.Config) { c.ServerURL = server })
 		want := `{"authorization_servers":["` + env.AuthorizationServer() +

@@ -69,7 +69,8 @@ func TestManagementAPIDescribesTheResource(t *testing.T) {
 	t.Run("at the root", func(t *testing.T) {
 		env := open(t, func(c *scalekitenv.Config) { c.ServerURL = "http://localhost:3002/" })
 		record := env.getAs(env.ManagementToken(), recordPath).json(t)["resource"].(map[string]any)
-		if got := record["protected_metadata_uri"]; got != "http://localhost:3002/.well-known/oauth-protected-resource" {
+		want := "http://localhost:3002/.well-known/oauth-protected-resource"
+		if got := record["protected_metadata_uri"]; got != want {
 			t.Errorf("protected_metadata_uri %v", got)
 		}
 	})

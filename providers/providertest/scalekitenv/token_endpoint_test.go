@@ -186,17 +186,17 @@ func TestClientCredentialsByKindOfClient(t *testing.T) {
 		}
 	}
 	t.Run("for fewer scopes", func(t *testing.T) {
-		if got := env.post(tokenPath, credentials(env.MachineClient(), "scope", "todo:read openid")).text(t,
-			"scope"); got != "todo:read" {
+		got := env.post(tokenPath, credentials(env.MachineClient(), "scope", "todo:read openid")).text(t, "scope")
+		if got != "todo:read" {
 			t.Errorf("scope %q", got)
 		}
 	})
 }
 
 func TestTokenEndpointAuthenticatesClients(t *testing.T) {
-	const odd = "s3cret+&=%:"
+	const special = "s3cret+&=%:"
 	env := open(t, func(c *scalekitenv.Config) {
-		c.Clients = []scalekitenv.Client{{ID: "m2m_odd", Secret: odd, RedirectURIs: []string{callback}}}
+		c.Clients = []scalekitenv.Client{{ID: "m2m_odd", Secret: special, RedirectURIs: []string{callback}}}
 	})
 	c, public := env.MachineClient(), env.Register(callback)
 	for name, test := range map[string]struct {
@@ -236,11 +236,11 @@ func TestTokenEndpointAuthenticatesClients(t *testing.T) {
 		"a public client with an empty secret in Basic": env.post(tokenPath,
 			exchange(public.ID, env.code(public.ID), "client_id", ""), basic(public.ID, "")),
 		"a confidential client with special characters": env.post(tokenPath,
-			exchange("m2m_odd", env.code("m2m_odd"), "client_secret", odd)),
+			exchange("m2m_odd", env.code("m2m_odd"), "client_secret", special)),
 		"the same by Basic": env.post(tokenPath,
-			exchange("m2m_odd", env.code("m2m_odd"), "client_id", ""), basic("m2m_odd", odd)),
+			exchange("m2m_odd", env.code("m2m_odd"), "client_id", ""), basic("m2m_odd", special)),
 		"a confidential client with its id in the form too": env.post(tokenPath,
-			exchange("m2m_odd", env.code("m2m_odd")), basic("m2m_odd", odd)),
+			exchange("m2m_odd", env.code("m2m_odd")), basic("m2m_odd", special)),
 	} {
 		if a.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
