@@ -56,7 +56,7 @@ func suggestion(flags *pflag.FlagSet, err error) string {
 	}
 	var names []string
 	flags.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if fix := configs.FlagWayOut(unknown.GetSpecifiedName(), names); fix != "" {
+	if fix := configs.FlagFix(unknown.GetSpecifiedName(), names); fix != "" {
 		return "; " + fix
 	}
 	return ""

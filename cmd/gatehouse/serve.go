@@ -66,7 +66,7 @@ func serveListenError(cfg *configs.Config, err error) string {
 	resource := fmt.Sprintf("--resource=http://localhost:%s%s", port, cfg.Resource.Path())
 	advice := listen
 	switch {
-	case cfg.Resource.IsLoopback() && !setting.IsChosen():
+	case cfg.Resource.IsLoopback() && !setting.IsExplicit():
 		advice = resource // server.listen is derived from it
 	case cfg.Resource.IsLoopback() && strings.HasSuffix(cfg.Resource.Host(), ":"+taken):
 		advice = resource + " " + listen

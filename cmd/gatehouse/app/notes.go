@@ -38,7 +38,7 @@ func unusedDemoScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	unused := slices.DeleteFunc(demoScopes(), func(scope string) bool { return slices.Contains(needed, scope) })
 	var names []string
 	for _, v := range cfg.Effective {
-		if !v.IsChosen() {
+		if !v.IsExplicit() {
 			continue
 		}
 		words := strings.FieldsFunc(v.Value, func(r rune) bool { return strings.ContainsRune(", >=", r) })
