@@ -21,21 +21,27 @@ import (
 // Generated parts of documents come from the values and files that the program and its tests use.
 func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
 	t.Parallel()
-	program := source(t, "cmd/gatehouse/app/testdata/program/main.go", "", "")
-	for document, blocks := range map[string]map[string]string{
+	const programs = "cmd/gatehouse/app/testdata/"
+	documents := map[string]map[string]string{
 		"README.md": {
 			"kinds":    kindsTable(),
 			"add":      fenced(source(t, "mcptools/example_add_test.go", "", "")),
 			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
-		"configs/README.md":                {"settings": settingsTable(), "codes": codesTable()},
-		"configs/presets/README.md":        {"presets": presetsTable()},
-		"server/README.md":                 {"reasons": reasonsTable()},
-		"mcptools/README.md":               {"tools": toolsTable()},
-		"cmd/gatehouse/app/README.md":      {"program": fenced(program)},
+		"configs/README.md":         {"settings": settingsTable(), "codes": codesTable()},
+		"configs/presets/README.md": {"presets": presetsTable()},
+		"server/README.md":          {"reasons": reasonsTable()},
+		"cmd/gatehouse/app/README.md": {
+			"program":  fenced(source(t, programs+"program/main.go", "", "")),
+			"provider": fenced(source(t, programs+"provider/main.go", "// load accepts", "\n}\n")),
+		},
 		"providers/providertest/README.md": {"rules": rulesTable(), "harness": fenced(acmeHarness(t))},
 		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
-	} {
+	}
+	if hasDemoTools() {
+		documents["mcptools/README.md"] = map[string]string{"tools": toolsTable()}
+	}
+	for document, blocks := range documents {
 		checkWritten(t, document, blocks)
 	}
 }
