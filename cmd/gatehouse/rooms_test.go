@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"cmd/overload":         {},
 	"configs": {"server", "mcptools", "providers", "providers/local", "providers/oidc", "providers/scalekit",
 		"providers/token"},
-	"server":        {"providers"},
+	"server":        {"providers", "providers/page"},
 	"mcptools":      {"providers", "providers/rawjson"},
 	"mcptools/demo": {"mcptools"},
 
@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 	"providers/scalekit":    {"providers", "providers/token", "providers/diagnostics"},
 	"providers/local":       {"providers", "providers/token", "providers/diagnostics", "providers/oidc", "providers/authserver"},
 	"providers/authserver":  {},
+	"providers/page":        {},
 	"providers/rawjson":     {},
 
 	"providers/providertest":             {"providers", "providers/token"},
