@@ -57,10 +57,10 @@ func shortName(name string) string {
 	return strings.Join(words, "-")
 }
 
-// mayBePublic reports whether services on the internet could connect to a resource: not to plain HTTP, which
-// they refuse, and not to a loopback or private address. A host name does not show whether it is public.
+// mayBePublic reports whether services on the internet could connect to a resource: not to a loopback or
+// private address. A host name does not show whether it is public.
 func mayBePublic(resource providers.Resource) bool {
-	if resource.IsLoopback() || !strings.HasPrefix(resource.Origin(), "https://") {
+	if resource.IsLoopback() {
 		return false
 	}
 	ip, err := netip.ParseAddr(strings.Trim(resource.Hostname(), "[]"))

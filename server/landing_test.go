@@ -12,7 +12,6 @@ func TestLandingNamesOnlyClientsThatCanConnect(t *testing.T) {
 		"https://127.0.0.1:3002/mcp":    false,
 		"https://10.1.2.3/mcp":          false,
 		"https://[fd00::1]/mcp":         false,
-		"http://mcp.example.com/mcp":    false,
 		"https://mcp.example.com/mcp":   true,
 		"https://203.0.113.5:8443/mcp":  true,
 		"https://[2001:4860::8888]/mcp": true,
