@@ -13,7 +13,9 @@ import (
 )
 
 // callCountdown calls the tool over the SDK's in-memory transport: a bubble of synctest has no network.
-func callCountdown(t *testing.T, ctx context.Context, seconds int, onProgress func(float64)) (*mcp.CallToolResult, error) {
+func callCountdown(
+	ctx context.Context, t *testing.T, seconds int, onProgress func(float64),
+) (*mcp.CallToolResult, error) {
 	t.Helper()
 	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	mcptools.Catalog{Tools: []mcptools.Tool{countdown()}}.Register(server)
@@ -45,7 +47,7 @@ func TestCountdown_ReportsProgressEachSecond(t *testing.T) {
 		begin := time.Now()
 		var progress []float64
 		var elapsed []time.Duration
-		result, err := callCountdown(t, t.Context(), 3, func(p float64) {
+		result, err := callCountdown(t.Context(), t, 3, func(p float64) {
 			progress, elapsed = append(progress, p), append(elapsed, time.Since(begin))
 		})
 		if err != nil || result.IsError || time.Since(begin) != 3*time.Second {
@@ -68,7 +70,7 @@ func TestCountdown_StopsWhenCancelled(t *testing.T) {
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 		defer cancel()
-		_, err := callCountdown(t, ctx, maxCountdown, func(float64) {})
+		_, err := callCountdown(ctx, t, maxCountdown, func(float64) {})
 		// Closing the session waits for the tool.
 		if took := time.Since(begin); err == nil || took > 3*time.Second || !strings.Contains(err.Error(), "deadline") {
 			t.Errorf("it ended after %v with %v", took, err)
