@@ -13,10 +13,10 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
-// What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
-func TestToolsLookToClientsAsTheyDid(t *testing.T) {
+// What clients see of the tools is an interface: a change must be intended and visible in its commit.
+func TestAll_ToolsLookToClientsAsBefore(t *testing.T) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	for _, tool := range All(Stats{}) {
 		tool.register(server)
@@ -55,7 +55,7 @@ func TestToolsLookToClientsAsTheyDid(t *testing.T) {
 	}
 }
 
-func TestEveryToolIsWellDefined(t *testing.T) {
+func TestAll_EveryToolIsWellDefined(t *testing.T) {
 	names := map[string]bool{}
 	for _, tool := range All(Stats{}) {
 		if tool.Name == "" || names[tool.Name] {
@@ -73,14 +73,21 @@ func TestEveryToolIsWellDefined(t *testing.T) {
 	}
 }
 
-func TestACatalogNamesEachScopeOnce(t *testing.T) {
+func TestCatalogScopes_HasEachScopeOnce(t *testing.T) {
 	got := Catalog{
-		Tools:             []Tool{{Scopes: []string{"greet:read"}}, {Scopes: []string{"greet:write", "greet:read"}}, {}},
+		Tools: []Tool{
+			{Scopes: []string{"greet:read"}},
+			{Scopes: []string{"greet:write", "greet:read"}},
+			{},
+		},
 		Prompts:           []Prompt{{Scopes: []string{"plan:read", "greet:read"}}},
 		Resources:         []Resource{{Scopes: []string{"doc:read"}}},
 		ResourceTemplates: []ResourceTemplate{{Scopes: []string{"doc:read", "secret:read"}}},
 	}.Scopes()
-	if want := []string{"greet:read", "greet:write", "plan:read", "doc:read", "secret:read"}; !slices.Equal(got, want) {
+	if want := []string{"greet:read", "greet:write", "plan:read", "doc:read", "secret:read"}; !slices.Equal(
+		got,
+		want,
+	) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -43,9 +43,10 @@ func connect(t *testing.T) *mcp.ClientSession {
 		server.Close()
 		handler.CloseSessions()
 	})
-	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), &mcp.StreamableClientTransport{
-		Endpoint: server.URL,
-	}, nil)
+	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).
+		Connect(t.Context(), &mcp.StreamableClientTransport{
+			Endpoint: server.URL,
+		}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,8 +54,8 @@ func connect(t *testing.T) *mcp.ClientSession {
 	return session
 }
 
-// What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
-func TestTheDemoToolsLookToClientsAsTheyDid(t *testing.T) {
+// What clients see of the tools is an interface: a change must be intended and visible in its commit.
+func TestTools_LookToClientsAsBefore(t *testing.T) {
 	list, err := connect(t).ListTools(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -79,13 +80,17 @@ func TestTheDemoToolsLookToClientsAsTheyDid(t *testing.T) {
 	}
 }
 
-func TestTheScopesOfTheDemoTools(t *testing.T) {
+func TestScopes_AreThoseOfTheProfiles(t *testing.T) {
 	if want := []string{"greet:read", "greet:write", "gatehouse:admin"}; !slices.Equal(Scopes(), want) {
-		t.Errorf("got %v, want %v: profiles, the local issuer and the Keycloak realm name them", Scopes(), want)
+		t.Errorf(
+			"got %v, want %v: profiles, the local issuer and the Keycloak realm name them",
+			Scopes(),
+			want,
+		)
 	}
 }
 
-func TestTheDemoToolsAnswer(t *testing.T) {
+func TestTools_ReturnTheirOutput(t *testing.T) {
 	session := connect(t)
 	for _, c := range []struct {
 		tool      string
@@ -101,7 +106,10 @@ func TestTheDemoToolsAnswer(t *testing.T) {
 		{tool: "send_greeting", arguments: map[string]any{"name": "Ada"}, member: "asked", want: false},
 		{tool: "server_stats", member: "open_sessions", want: 0.0},
 	} {
-		result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: c.tool, Arguments: c.arguments})
+		result, err := session.CallTool(
+			t.Context(),
+			&mcp.CallToolParams{Name: c.tool, Arguments: c.arguments},
+		)
 		if err != nil {
 			t.Errorf("%s: %v", c.tool, err)
 			continue

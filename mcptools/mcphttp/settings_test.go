@@ -2,7 +2,7 @@ package mcphttp
 
 import "testing"
 
-func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
+func TestSettings_AcceptOnlyTheTwoEras(t *testing.T) {
 	for era, good := range map[string]bool{EraDual: true, EraStateless: true, "": false, "Dual": false, "legacy": false} {
 		problems := 0
 		settings := DefaultSettings()
