@@ -82,12 +82,7 @@ func TestREADME_TheInvoicesToolWorks(t *testing.T) {
 		"an invalid address": {"alice", "http://bad host", "key-1", time.Minute, "is not available"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			text, isError := callAs(
-				t,
-				c.subject,
-				invoices(&http.Client{Timeout: c.timeout}, c.service, c.key),
-				nil,
-			)
+			text, isError := callAs(t, c.subject, invoices(&http.Client{Timeout: c.timeout}, c.service, c.key), nil)
 			if isError == strings.Contains(c.want, "alice") || !strings.Contains(text, c.want) {
 				t.Errorf("the result is %s, want %s", text, c.want)
 			}

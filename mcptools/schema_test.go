@@ -130,10 +130,7 @@ func registerWithSDK[In, Out any](
 
 // A tool of Define handles arguments and results as one of mcp.AddTool.
 func TestDefine_DoesWhatTheSDKsAddToolDoes(t *testing.T) {
-	ours := newCaller(
-		t,
-		Define(Definition{Name: "order", Description: "x", Input: orderSchema}, order).register,
-	)
+	ours := newCaller(t, Define(Definition{Name: "order", Description: "x", Input: orderSchema}, order).register)
 	theirs := newCaller(t, registerWithSDK("order", orderSchema, order))
 	for name, arguments := range map[string]string{
 		"good": `{"name":"Ada"}`,
@@ -183,12 +180,8 @@ func TestDefine_DoesWhatTheSDKsAddToolDoes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			theirs, ours := fault.ReplaceAllString(
-				theirs("order", raw),
-				"$1",
-			), fault.ReplaceAllString(
-				ours("order", raw),
-				"$1",
+			theirs, ours := fault.ReplaceAllString(theirs("order", raw), "$1"), fault.ReplaceAllString(
+				ours("order", raw), "$1",
 			)
 			if diff := cmp.Diff(theirs, ours); diff != "" {
 				t.Errorf("%s differs (- the SDK, + ours):\n%s", raw, diff)
@@ -244,17 +237,13 @@ func TestDefine_ResultsOfEveryShapeAreThoseOfTheSDK(t *testing.T) {
 		return text("no structure"), nil, nil
 	}
 	for name, both := range map[string][2]func(*mcp.Server){
-		"a list": {
-			Define(Definition{Name: "t", Description: "x"}, list).register,
-			registerWithSDK("t", nil, list),
-		},
+		"a list": {Define(Definition{Name: "t", Description: "x"}, list).register, registerWithSDK("t", nil, list)},
 		"a list that is told": {
 			Define(Definition{Name: "t", Description: "x"}, listAndText).register,
 			registerWithSDK("t", nil, listAndText),
 		},
 		"content without output": {
-			Define(Definition{Name: "t", Description: "x"}, nothing).register,
-			registerWithSDK("t", nil, nothing),
+			Define(Definition{Name: "t", Description: "x"}, nothing).register, registerWithSDK("t", nil, nothing),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -268,8 +257,7 @@ func TestDefine_ResultsOfEveryShapeAreThoseOfTheSDK(t *testing.T) {
 // The client answers a question with the next call; until then there is no output to validate.
 func TestValidated_AQuestionToTheClientIsNotValidated(t *testing.T) {
 	agreed, err := newSchemas(
-		&jsonschema.Schema{Type: "object"},
-		&jsonschema.Schema{Type: "object", Required: []string{"sent"}},
+		&jsonschema.Schema{Type: "object"}, &jsonschema.Schema{Type: "object", Required: []string{"sent"}},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -288,10 +276,7 @@ func TestValidated_AQuestionToTheClientIsNotValidated(t *testing.T) {
 			}, struct{}{}, nil
 		},
 	)
-	result, err := ask(
-		context.Background(),
-		&mcp.CallToolRequest{Params: &mcp.CallToolParamsRaw{Name: "ask"}},
-	)
+	result, err := ask(context.Background(), &mcp.CallToolRequest{Params: &mcp.CallToolParamsRaw{Name: "ask"}})
 	if err != nil || result.StructuredContent != nil || result.Content != nil {
 		t.Errorf("got %+v, %v", result, err)
 	}

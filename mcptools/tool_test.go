@@ -75,11 +75,7 @@ func TestAll_EveryToolIsWellDefined(t *testing.T) {
 
 func TestCatalogScopes_HasEachScopeOnce(t *testing.T) {
 	got := Catalog{
-		Tools: []Tool{
-			{Scopes: []string{"greet:read"}},
-			{Scopes: []string{"greet:write", "greet:read"}},
-			{},
-		},
+		Tools:             []Tool{{Scopes: []string{"greet:read"}}, {Scopes: []string{"greet:write", "greet:read"}}, {}},
 		Prompts:           []Prompt{{Scopes: []string{"plan:read", "greet:read"}}},
 		Resources:         []Resource{{Scopes: []string{"doc:read"}}},
 		ResourceTemplates: []ResourceTemplate{{Scopes: []string{"doc:read", "secret:read"}}},

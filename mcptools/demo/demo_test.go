@@ -82,11 +82,7 @@ func TestTools_LookToClientsAsBefore(t *testing.T) {
 
 func TestScopes_AreThoseOfTheProfiles(t *testing.T) {
 	if want := []string{"greet:read", "greet:write", "gatehouse:admin"}; !slices.Equal(Scopes(), want) {
-		t.Errorf(
-			"got %v, want %v: profiles, the local issuer and the Keycloak realm name them",
-			Scopes(),
-			want,
-		)
+		t.Errorf("got %v, want %v: profiles, the local issuer and the Keycloak realm name them", Scopes(), want)
 	}
 }
 
@@ -106,10 +102,7 @@ func TestTools_ReturnTheirOutput(t *testing.T) {
 		{tool: "send_greeting", arguments: map[string]any{"name": "Ada"}, member: "asked", want: false},
 		{tool: "server_stats", member: "open_sessions", want: 0.0},
 	} {
-		result, err := session.CallTool(
-			t.Context(),
-			&mcp.CallToolParams{Name: c.tool, Arguments: c.arguments},
-		)
+		result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: c.tool, Arguments: c.arguments})
 		if err != nil {
 			t.Errorf("%s: %v", c.tool, err)
 			continue

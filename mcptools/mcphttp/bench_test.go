@@ -46,8 +46,7 @@ func listers(n int) (ours, bare http.Handler) {
 		catalog.Tools = append(
 			catalog.Tools,
 			mcptools.Define(
-				mcptools.Definition{Name: name, Description: "One of many.", Scopes: []string{"greet:read"}},
-				handler,
+				mcptools.Definition{Name: name, Description: "One of many.", Scopes: []string{"greet:read"}}, handler,
 			),
 		)
 		no := false
@@ -67,8 +66,7 @@ func listers(n int) (ours, bare http.Handler) {
 	}, catalog)
 	ours = authenticated(alice("greet:read"), routed(h))
 	return ours, mcp.NewStreamableHTTPHandler(
-		func(*http.Request) *mcp.Server { return server },
-		&mcp.StreamableHTTPOptions{Stateless: true},
+		func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true},
 	)
 }
 

@@ -153,10 +153,7 @@ func TestReadBody_BytesOfBodiesBeingReadAreLimited(t *testing.T) {
 		limits  func(*Settings)
 		status  int
 	}{
-		"one caller's": {
-			announced, func(s *Settings) { s.MaxBytesPerUser = 250_000 },
-			http.StatusTooManyRequests,
-		},
+		"one caller's": {announced, func(s *Settings) { s.MaxBytesPerUser = 250_000 }, http.StatusTooManyRequests},
 		"all callers'": {
 			announced, func(s *Settings) { s.MaxBytes, s.MaxBytesPerUser = 250_000, 250_000*2 },
 			http.StatusServiceUnavailable,
@@ -185,11 +182,8 @@ func TestReadBody_BytesOfBodiesBeingReadAreLimited(t *testing.T) {
 			if resp.StatusCode != c.status || resp.Header.Get("Retry-After") != "1" ||
 				resp.Header.Get(reasonHeader) != string(ReasonTooManyBytes) {
 				t.Errorf(
-					"answered %d, Retry-After %q, reason %q; want %d, 1, too_many_bytes",
-					resp.StatusCode,
-					resp.Header.Get("Retry-After"),
-					resp.Header.Get(reasonHeader),
-					c.status,
+					"answered %d, Retry-After %q, reason %q; want %d, 1, too_many_bytes", resp.StatusCode,
+					resp.Header.Get("Retry-After"), resp.Header.Get(reasonHeader), c.status,
 				)
 			}
 			_ = first.Close()
@@ -236,8 +230,7 @@ func TestCallsInFlight_BytesAndValuesAreLimited(t *testing.T) {
 			call := modernCall("wait", heavy)
 			if protocol == "2025-11-25" {
 				call = legacy(
-					"tools/call",
-					`"name":"wait","arguments":`+heavy,
+					"tools/call", `"name":"wait","arguments":`+heavy,
 				).with(sessionHeader, connect(t, url, protocol).ID())
 			}
 			ctx, hangUp := context.WithCancel(t.Context())
@@ -256,10 +249,7 @@ func TestCallsInFlight_BytesAndValuesAreLimited(t *testing.T) {
 			if protocol == "2025-11-25" { // the call continues, and its bytes stay counted
 				awaitOrphan(t, h)
 				if status, _ := sendTo(t, url, call.replaced(`"id":7`, `"id":9`)); status != http.StatusTooManyRequests {
-					t.Errorf(
-						"a second heavy call after the client of the first hung up is answered %d, want 429",
-						status,
-					)
+					t.Errorf("a second heavy call after the client of the first hung up is answered %d, want 429", status)
 				}
 				awaitBytes(t, h, func(n int) bool { return n < 2<<20 }) // those of the first call alone
 				h.CloseSessions()

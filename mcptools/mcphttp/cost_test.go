@@ -31,8 +31,7 @@ func randomShape(t *rapid.T) shape {
 		switch {
 		case inString:
 			filled = `"` + strings.Repeat(
-				strings.NewReplacer(`"`, "q", `\`, `\\`).Replace(unit),
-				size/len(unit)+1,
+				strings.NewReplacer(`"`, "q", `\`, `\\`).Replace(unit), size/len(unit)+1,
 			) + `"`
 		case inObject:
 			filled = `{` + strings.ReplaceAll(members(size/(len(unit)+8)+1), ":0,", ":"+unit+",") + `"z":0}`

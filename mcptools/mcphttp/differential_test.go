@@ -324,8 +324,7 @@ func TestSession_RejectsWithTheStatusOfTheSDK(t *testing.T) {
 		"JSON-RPC 1.0":             {"POST", call.replaced(`"2.0"`, `"1.0"`), 400, ""},
 		"a batch":                  {"POST", testPost{"[" + call.body + "]", call.header}, 400, ""},
 		"params of a list": {
-			"POST", call.replaced(`"params":{`, `"params":[{`).replaced("}}}", "}}]}"),
-			400, "JSON",
+			"POST", call.replaced(`"params":{`, `"params":[{`).replaced("}}}", "}}]}"), 400, "JSON",
 		},
 		"a cursor": {"POST", legacy("tools/list", `"cursor":"x"`), 400, "no cursor exists here"},
 		"a name twice": {"POST", call.replaced(`"name":"greet"`, `"name":"greet","name":"fail"`), 400,
@@ -375,19 +374,7 @@ func randomRequest(t *rapid.T, mayBeModern bool) testPost {
 		"notifications/roots/list_changed",
 	}).Draw(t, "method")
 	modern := mayBeModern && rapid.Bool().Draw(t, "modern")
-	name := mostly(
-		t,
-		"name",
-		targetOf(method),
-		"fail",
-		"report",
-		"headed",
-		"nosuch",
-		"",
-		"doc://x",
-		`a\"b`,
-		"é",
-	)
+	name := mostly(t, "name", targetOf(method), "fail", "report", "headed", "nosuch", "", "doc://x", `a\"b`, "é")
 	members := []string{`"jsonrpc":` + mostly(t, "jsonrpc", `"2.0"`, `"1.0"`, `2.0`, `null`)}
 	if !strings.HasPrefix(method, notificationPrefix) || rarely(t, "id of a notification") {
 		members = append(
@@ -416,22 +403,12 @@ func randomRequest(t *rapid.T, mayBeModern bool) testPost {
 	members = rapid.Permutation(members).Draw(t, "order")
 	p := testPost{"{" + strings.Join(members, ",") + "}", map[string]string{
 		"Accept": mostly(
-			t,
-			"Accept",
-			"application/json, text/event-stream",
-			"*/*",
-			"application/json",
-			"text/event-stream, application/json;q=0.1",
-			"APPLICATION/JSON,text/*",
-			"application/*, text/html",
+			t, "Accept", "application/json, text/event-stream", "*/*", "application/json",
+			"text/event-stream, application/json;q=0.1", "APPLICATION/JSON,text/*", "application/*, text/html",
 			",",
 		),
 		"Content-Type": mostly(
-			t,
-			"Content-Type",
-			"application/json",
-			"application/json; charset=utf-8",
-			"text/plain",
+			t, "Content-Type", "application/json", "application/json; charset=utf-8", "text/plain",
 			"Application/JSON",
 		),
 	}}
@@ -484,8 +461,7 @@ func randomParams(t *rapid.T, method, name string, modern bool) string {
 			member = "uri"
 		}
 		members = append(
-			members,
-			mostly(t, "target", fmt.Sprintf(`%q:"%s"`, member, name), `"name":7`, `"uri":null`, `"x":1`),
+			members, mostly(t, "target", fmt.Sprintf(`%q:"%s"`, member, name), `"name":7`, `"uri":null`, `"x":1`),
 		)
 	}
 	switch method {
@@ -503,8 +479,7 @@ func randomParams(t *rapid.T, method, name string, modern bool) string {
 		)
 	case methodGetPrompt:
 		members = append(
-			members,
-			`"arguments":`+mostly(t, "prompt arguments", `{}`, `{"a":"b"}`, `{"a":7}`, `null`),
+			members, `"arguments":`+mostly(t, "prompt arguments", `{}`, `{"a":"b"}`, `{"a":7}`, `null`),
 		)
 	case methodComplete:
 		members = append(members, mostly(t, "ref", `"ref":{"type":"ref/prompt","name":"plan"}`,

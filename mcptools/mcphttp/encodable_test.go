@@ -26,11 +26,7 @@ func TestCheckEncodable_UnencodableResultsAreInternalErrors(t *testing.T) {
 		Tools: []mcptools.Tool{
 			whoami(),
 			odd("meta", &mcp.CallToolResult{Meta: nan}, nil),
-			odd(
-				"text",
-				&mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "x", Meta: nan}}},
-				nil,
-			),
+			odd("text", &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "x", Meta: nan}}}, nil),
 			odd(
 				"image",
 				&mcp.CallToolResult{

@@ -131,10 +131,7 @@ func TestSession_WritesMessagesToTheirRequest(t *testing.T) {
 		other.Body.Len() != 0 ||
 		len(stream.queue) != 0 {
 		t.Errorf(
-			"the request heard %q, the other %q, the stream %d, %v",
-			hears.Body,
-			other.Body,
-			len(stream.queue),
+			"the request heard %q, the other %q, the stream %d, %v", hears.Body, other.Body, len(stream.queue),
 			err,
 		)
 	}

@@ -57,17 +57,6 @@ func text(s string) *mcp.CallToolResult {
 	return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}}
 }
 
-// confirmKey is the key of a question in the input requests of a call.
-const confirmKey = "confirm"
-
-func question(message string) *mcp.ElicitParams {
-	return &mcp.ElicitParams{
-		Mode:            "form",
-		Message:         message,
-		RequestedSchema: &jsonschema.Schema{Type: "object"},
-	}
-}
-
 // alice returns the identity of a caller with these scopes. Her token is valid for an hour.
 func alice(scopes ...string) *providers.Identity {
 	expiry := time.Now().Add(time.Hour)

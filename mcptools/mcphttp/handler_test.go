@@ -79,8 +79,7 @@ func connectWith(t *testing.T, url, protocol string, o *mcp.ClientOptions) *mcp.
 	t.Helper()
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, o)
 	s, err := client.Connect(
-		context.Background(),
-		&mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()},
+		context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()},
 		&mcp.ClientSessionOptions{ProtocolVersion: protocol},
 	)
 	if err != nil {
@@ -267,8 +266,7 @@ func TestStatelessCall_EndsWhenItsClientHangsUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 1), make(chan error, 1)
 			url := serve(
-				t,
-				handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}}),
+				t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}}),
 				time.Now().Add(time.Hour),
 			)
 			ctx, hangUp := context.WithCancel(context.Background())
@@ -314,10 +312,7 @@ func TestCallsInFlight_AreLimited(t *testing.T) {
 			}
 			if protocol == modernVersion {
 				resp := request(
-					t,
-					http.MethodPost,
-					url,
-					`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`,
+					t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`,
 					map[string]string{versionHeader: protocol},
 				)
 				if reason := resp.Header.Get(reasonHeader); resp.StatusCode != http.StatusTooManyRequests ||
@@ -401,10 +396,7 @@ func TestHandler_AnUnknownResourceIsInvalidParams(t *testing.T) {
 func TestHandler_ABodyAboveTheLimitIs413(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{whoami()}})
 	url := serve(t, h, time.Now().Add(time.Hour))
-	body := fmt.Sprintf(
-		`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":%q}}`,
-		strings.Repeat("x", 2<<20),
-	)
+	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":%q}}`, strings.Repeat("x", 2<<20))
 	resp, err := bearerClient().Post(url, "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -457,10 +449,7 @@ func TestHandler_WithoutToolsListsNone(t *testing.T) {
 		for era, ask := range map[string]testPost{EraDual: modern("tools/list", ""), EraStateless: legacy("tools/list", "")} {
 			url := serve(
 				t,
-				handlerOf(
-					mcptools.Catalog{},
-					func(cfg *Config) { cfg.Tools.ShowAll, cfg.Settings.Era = showAll, era },
-				),
+				handlerOf(mcptools.Catalog{}, func(cfg *Config) { cfg.Tools.ShowAll, cfg.Settings.Era = showAll, era }),
 				time.Now().Add(time.Hour),
 			)
 			resp, err := bearerClient().Do(ask.to(url))

@@ -48,30 +48,22 @@ func ways(t *testing.T, tool string) map[string]struct {
 		era  string
 		call func(url string) testPost
 	}{
-		"2026-07-28": {
-			EraDual,
-			func(string) testPost { return modernCall(tool, "{}") },
-		},
+		"2026-07-28": {EraDual, func(string) testPost { return modernCall(tool, "{}") }},
 		"2026-07-28, by the SDK's handler": {
-			EraDual,
-			func(string) testPost { return modernCall(tool, "{}").replaced(`"id":7`, `"id":-1`) },
+			EraDual, func(string) testPost { return modernCall(tool, "{}").replaced(`"id":7`, `"id":-1`) },
 		},
 		"in a session": {
-			EraDual,
-			func(url string) testPost { return old.with(sessionHeader, openSession(t, url)) },
+			EraDual, func(url string) testPost { return old.with(sessionHeader, openSession(t, url)) },
 		},
 		"2025-11-25 without session": {EraStateless, func(string) testPost { return old }},
 		"2025-11-25, by the SDK's handler": {
-			EraStateless,
-			func(string) testPost { return old.replaced(`"id":7`, `"id":-1`) },
+			EraStateless, func(string) testPost { return old.replaced(`"id":7`, `"id":-1`) },
 		},
 		"without a version, stateless": {
-			EraStateless,
-			func(string) testPost { return old.with(versionHeader, "") },
+			EraStateless, func(string) testPost { return old.with(versionHeader, "") },
 		},
 		"2026-07-28, where no sessions exist": {
-			EraStateless,
-			func(string) testPost { return modernCall(tool, "{}") },
+			EraStateless, func(string) testPost { return modernCall(tool, "{}") },
 		},
 	}
 }
@@ -87,8 +79,7 @@ func TestKeepalive_TheResponseOfASilentToolBecomesAStream(t *testing.T) {
 			t.Run(outcome+", "+name, func(t *testing.T) {
 				begun, goOn := make(chan struct{}, 1), make(chan struct{})
 				h := handlerOf(
-					mcptools.Catalog{Tools: []mcptools.Tool{silentTool(begun, goOn, c.err)}},
-					withKeepalive(often),
+					mcptools.Catalog{Tools: []mcptools.Tool{silentTool(begun, goOn, c.err)}}, withKeepalive(often),
 					func(cfg *Config) { cfg.Settings.Era = way.era },
 				)
 				url := serve(t, h, time.Now().Add(time.Hour))
@@ -151,8 +142,7 @@ func TestKeepalive_OffLeavesTheResponsePlainJSON(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			begun, goOn := make(chan struct{}, 1), make(chan struct{})
 			h := handlerOf(
-				mcptools.Catalog{Tools: []mcptools.Tool{silentTool(begun, goOn, nil)}},
-				withKeepalive(0),
+				mcptools.Catalog{Tools: []mcptools.Tool{silentTool(begun, goOn, nil)}}, withKeepalive(0),
 				func(cfg *Config) { cfg.Settings.Era = way.era },
 			)
 			url := serve(t, h, time.Now().Add(time.Hour))
@@ -239,8 +229,7 @@ func TestKeepalive_CommentsAreBetweenEvents(t *testing.T) {
 	for name, way := range ways(t, "chat") {
 		t.Run(name, func(t *testing.T) {
 			h := handlerOf(
-				mcptools.Catalog{Tools: []mcptools.Tool{chatty}},
-				withKeepalive(time.Millisecond),
+				mcptools.Catalog{Tools: []mcptools.Tool{chatty}}, withKeepalive(time.Millisecond),
 				func(cfg *Config) { cfg.Settings.Era = way.era },
 			)
 			url := serve(t, h, time.Now().Add(time.Hour))
@@ -317,8 +306,7 @@ func TestKeepalive_NoticesADeadPeer(t *testing.T) {
 				s := newSession("alice", newSessionTable(DefaultSettings()), time.Hour)
 				defer s.Close()
 				st := newStandaloneStream(
-					&vanishingWriter{ResponseRecorder: httptest.NewRecorder()},
-					time.Now().Add(time.Hour),
+					&vanishingWriter{ResponseRecorder: httptest.NewRecorder()}, time.Now().Add(time.Hour),
 				)
 				s.serveStream(t.Context(), st, defaultWriteTimeout, interval)
 				if took := time.Since(begin); took != interval {
@@ -349,8 +337,7 @@ func TestKeepalive_ChangesNoErrorStatus(t *testing.T) {
 		status int
 	}{
 		"an Accept that is too narrow": {
-			modernCall("whoami", "{}").replaced(`"id":7`, `"id":-1`).with("Accept", "application/json"),
-			400,
+			modernCall("whoami", "{}").replaced(`"id":7`, `"id":-1`).with("Accept", "application/json"), 400,
 		},
 		"a header that does not agree": {modernCall("whoami", "{}").with(nameHeader, "other"), 400},
 		"a listener without params":    {modern("subscriptions/listen", "").replaced(`"id":7`, `"id":[7]`), 400},

@@ -26,8 +26,7 @@ var listMethods = []string{methodListTools, methodListPrompts, methodListResourc
 func TestCursors_AreRejectedBeforeTheSDKDecodesThem(t *testing.T) {
 	dual := serve(t, handlerOf(fullCatalog()), time.Now().Add(time.Hour))
 	stateless := serve(
-		t,
-		handlerOf(fullCatalog(), func(cfg *Config) { cfg.Settings.Era = EraStateless }),
+		t, handlerOf(fullCatalog(), func(cfg *Config) { cfg.Settings.Era = EraStateless }),
 		time.Now().Add(time.Hour),
 	)
 	session := connect(t, dual, "2025-11-25").ID()
@@ -38,19 +37,14 @@ func TestCursors_AreRejectedBeforeTheSDKDecodesThem(t *testing.T) {
 		}{
 			"2026-07-28": {dual, modern(method, `"cursor":"`+endlessCursor+`"`)},
 			"2026-07-28, the SDK's handler": {
-				dual,
-				modern(method, `"cursor":"`+endlessCursor+`"`).replaced(`"id":7`, `"id":-7`),
+				dual, modern(method, `"cursor":"`+endlessCursor+`"`).replaced(`"id":7`, `"id":-7`),
 			},
 			"an escaped cursor": {dual, modern(method, `"cursor":"\u0049`+endlessCursor[1:]+`"`)},
 			"stateless":         {stateless, legacy(method, `"cursor":"`+endlessCursor+`"`)},
 			"stateless, the SDK's handler": {
-				stateless,
-				legacy(method, `"cursor":"`+endlessCursor+`"`).replaced(`"id":7`, `"id":-7`),
+				stateless, legacy(method, `"cursor":"`+endlessCursor+`"`).replaced(`"id":7`, `"id":-7`),
 			},
-			"in a session": {
-				dual,
-				legacy(method, `"cursor":"`+endlessCursor+`"`).with(sessionHeader, session),
-			},
+			"in a session":               {dual, legacy(method, `"cursor":"`+endlessCursor+`"`).with(sessionHeader, session)},
 			"a cursor that is no string": {dual, modern(method, `"cursor":7`)},
 		} {
 			t.Run(method+" "+name, func(t *testing.T) {
@@ -92,20 +86,14 @@ func TestLists_OfMoreThanAThousandToolsAreSentWhole(t *testing.T) {
 	}
 	var c mcptools.Catalog
 	for i := range mcp.DefaultPageSize + 7 {
-		tool := mcptools.Define(
-			mcptools.Definition{Name: "tool_" + strconv.Itoa(i), Description: "x"},
-			nothing,
-		)
+		tool := mcptools.Define(mcptools.Definition{Name: "tool_" + strconv.Itoa(i), Description: "x"}, nothing)
 		c.Tools = append(c.Tools, tool)
 	}
 	s := connect(t, serve(t, handlerOf(c), time.Now().Add(time.Hour), "greet:read"), "2026-07-28")
 	list, err := s.ListTools(t.Context(), nil)
 	if err != nil || len(list.Tools) != len(c.Tools) || list.NextCursor != "" {
 		t.Errorf(
-			"%d tools with cursor %q and error %v, want %d and no cursor",
-			len(list.Tools),
-			list.NextCursor,
-			err,
+			"%d tools with cursor %q and error %v, want %d and no cursor", len(list.Tools), list.NextCursor, err,
 			len(c.Tools),
 		)
 	}
@@ -136,16 +124,13 @@ func TestMessages_LargerThanAnyRealOneAreRejectedBriefly(t *testing.T) {
 		"10,000 values in arguments": {modernCall("greet", arguments(10_000)), 200, "additional properties"},
 		"10,001 values in arguments": {modernCall("greet", arguments(10_001)), 413, "too many values"},
 		"objects without end": {
-			modernCall("greet", `{"x":[`+repeated(`{"":0}`, 140_000)+`]}`),
-			413, "too many values",
+			modernCall("greet", `{"x":[`+repeated(`{"":0}`, 140_000)+`]}`), 413, "too many values",
 		},
 		"200 values in _meta": {
-			modern("tools/list", "").replaced(`"_meta":{`, `"_meta":{"x":[`+repeated("1", 197)+`],`),
-			200, "greet",
+			modern("tools/list", "").replaced(`"_meta":{`, `"_meta":{"x":[`+repeated("1", 197)+`],`), 200, "greet",
 		},
 		"201 values in _meta": {
-			modern("tools/list", "").replaced(`"_meta":{`, `"_meta":{"x":[`+repeated("1", 198)+`],`),
-			413, "_meta",
+			modern("tools/list", "").replaced(`"_meta":{`, `"_meta":{"x":[`+repeated("1", 198)+`],`), 413, "_meta",
 		},
 		"201 values in initialize": {legacy("initialize", `"x":[`+repeated("1", 200)+`]`), 413, "too many values"},
 		"201 values in a notification": {
@@ -170,24 +155,20 @@ func TestMessages_LargerThanAnyRealOneAreRejectedBriefly(t *testing.T) {
 			400, "too long",
 		},
 		"a long URI to complete": {
-			modern("completion/complete", `"ref":{"type":"ref/resource","uri":"`+long+`"}`),
-			400, "too long",
+			modern("completion/complete", `"ref":{"type":"ref/resource","uri":"`+long+`"}`), 400, "too long",
 		},
 		"101 URIs to listen to": {
 			modern("subscriptions/listen", `"notifications":{"resourceSubscriptions":[`+repeated(`"doc://a"`, 101)+`]}`),
 			400, "more than 100",
 		},
 		"a long method": {
-			modern(strings.Repeat("m", 45_000), "").with(methodHeader, "m"),
-			400, "method is too long",
+			modern(strings.Repeat("m", 45_000), "").with(methodHeader, "m"), 400, "method is too long",
 		},
 		"params of the wrong type": {
-			modern("tools/call", `"name":"greet","requestState":7,`+large),
-			400, "not what the method takes",
+			modern("tools/call", `"name":"greet","requestState":7,`+large), 400, "not what the method takes",
 		},
 		"arguments of a prompt": {
-			modern("prompts/get", `"name":"plan","arguments":{"a":7},`+large),
-			400, "not what the method takes",
+			modern("prompts/get", `"name":"plan","arguments":{"a":7},`+large), 400, "not what the method takes",
 		},
 		"small params of the wrong type": {
 			modern("prompts/get", `"name":"plan","arguments":{"secret":7}`).with(nameHeader, "plan"),
@@ -200,12 +181,10 @@ func TestMessages_LargerThanAnyRealOneAreRejectedBriefly(t *testing.T) {
 		},
 		"the same, in a list": {modern("tools/list", large), 413, "params are too large"},
 		"a version in a header": {
-			modern("tools/list", "").with(versionHeader, strings.Repeat("9", 30_000)),
-			400, "header is too long",
+			modern("tools/list", "").with(versionHeader, strings.Repeat("9", 30_000)), 400, "header is too long",
 		},
 		"a method in a header": {
-			modern("tools/list", "").with(methodHeader, strings.Repeat("m", 30_000)),
-			400, "header is too long",
+			modern("tools/list", "").with(methodHeader, strings.Repeat("m", 30_000)), 400, "header is too long",
 		},
 		"a name in a header": {
 			modern("tools/call", `"name":"greet"`).with(nameHeader, strings.Repeat("n", 8_000)),
@@ -217,16 +196,13 @@ func TestMessages_LargerThanAnyRealOneAreRejectedBriefly(t *testing.T) {
 		},
 		"a tool with a long name": {modernCall(strings.Repeat("n", 8_000), `{}`), 400, "unknown tool"},
 		"the names of many members": {
-			testPost{`{` + members(100_000) + `"method":"tools/list"}`, nil},
-			413, "too many values",
+			testPost{`{` + members(100_000) + `"method":"tools/list"}`, nil}, 413, "too many values",
 		},
 		"a large subscription": {
-			modern("subscriptions/listen", `"x":"`+strings.Repeat("x", 17<<10)+`"`),
-			413, "must be short",
+			modern("subscriptions/listen", `"x":"`+strings.Repeat("x", 17<<10)+`"`), 413, "must be short",
 		},
 		"arguments that the schema names": {
-			modernCall("greet", `{"name":{"secret":"`+strings.Repeat("z", 500_000)+`"}}`),
-			200, "truncated",
+			modernCall("greet", `{"name":{"secret":"`+strings.Repeat("z", 500_000)+`"}}`), 200, "truncated",
 		},
 		"an id that is null": {modern("tools/list", "").replaced(`"id":7`, `"id":null`), 400, "-32600"},
 		"an id beyond 2^53": {
@@ -241,8 +217,7 @@ func TestMessages_LargerThanAnyRealOneAreRejectedBriefly(t *testing.T) {
 		"an id that is a fraction":       {modern("tools/list", "").replaced(`"id":7`, `"id":1.5`), 400, "-32600"},
 		"an id that is an object":        {modern("tools/list", "").replaced(`"id":7`, `"id":{"a":1}`), 400, "-32600"},
 		"the largest id": {
-			modern("tools/list", "").replaced(`"id":7`, `"id":9007199254740991`),
-			200, "9007199254740991",
+			modern("tools/list", "").replaced(`"id":7`, `"id":9007199254740991`), 200, "9007199254740991",
 		},
 		"arguments that are null": {modernCall("report", `null`), 200, "done"},
 		"_meta that is null": {
@@ -267,10 +242,8 @@ func TestMessages_LargerThanAnyRealOneAreRejectedBriefly(t *testing.T) {
 func TestParams_NullCountsAsAbsent(t *testing.T) {
 	dual := serve(t, handlerOf(fullCatalog()), time.Now().Add(time.Hour), "greet:read")
 	stateless := serve(
-		t,
-		handlerOf(fullCatalog(), func(cfg *Config) { cfg.Settings.Era = EraStateless }),
-		time.Now().Add(time.Hour),
-		"greet:read",
+		t, handlerOf(fullCatalog(), func(cfg *Config) { cfg.Settings.Era = EraStateless }),
+		time.Now().Add(time.Hour), "greet:read",
 	)
 	session := connect(t, dual, "2025-11-25").ID()
 	noParams := func(method string) testPost { return legacy(method, "").replaced(`"params":{}`, `"params":null`) }
@@ -284,20 +257,17 @@ func TestParams_NullCountsAsAbsent(t *testing.T) {
 		"params of a list, the SDK's handler": {stateless, noParams("tools/list").replaced(`"id":7`, `"id":-7`), 200},
 		"params of ping, in a session":        {dual, noParams("ping").with(sessionHeader, session), 200},
 		"params of a notification, in a session": {
-			dual, noParams("notifications/initialized").replaced(`"id":7,`, "").with(sessionHeader, session),
-			202,
+			dual, noParams("notifications/initialized").replaced(`"id":7,`, "").with(sessionHeader, session), 202,
 		},
 		"_meta of a call, in a session": {
 			dual, legacy("tools/call", `"name":"greet","arguments":{"name":"Ada"},"_meta":null`).with(sessionHeader, session),
 			200,
 		},
 		"_meta of a call, stateless": {
-			stateless, legacy("tools/call", `"name":"greet","arguments":{"name":"Ada"},"_meta":null`),
-			200,
+			stateless, legacy("tools/call", `"name":"greet","arguments":{"name":"Ada"},"_meta":null`), 200,
 		},
 		"arguments of a call, in a session": {
-			dual, legacy("tools/call", `"name":"report","arguments":null`).with(sessionHeader, session),
-			200,
+			dual, legacy("tools/call", `"name":"report","arguments":null`).with(sessionHeader, session), 200,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -321,17 +291,11 @@ func TestSubscriptions_ToUnknownResourcesAreRejected(t *testing.T) {
 	}
 	url := serve(t, handlerOf(catalog), time.Now().Add(time.Hour))
 	status, body := sendTo(
-		t,
-		url,
+		t, url,
 		modern("subscriptions/listen", `"notifications":{"resourceSubscriptions":["doc://a","secret://x"]}`),
 	)
 	if !strings.Contains(body, "-32602") || len(subscribed) > 0 {
-		t.Errorf(
-			"answered %d %s, and subscribed to %s; want -32602 and no subscription",
-			status,
-			body,
-			subscribed,
-		)
+		t.Errorf("answered %d %s, and subscribed to %s; want -32602 and no subscription", status, body, subscribed)
 	}
 }
 

@@ -32,14 +32,10 @@ func TestParseMessage_ReadsTheOperation(t *testing.T) {
 			`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`,
 			operation{"tools/list", "", nil}, true,
 		},
-		"no params": {
-			`{"jsonrpc":"2.0","id":1,"method":"ping"}`,
-			operation{"ping", "", nil}, false,
-		},
+		"no params":               {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, operation{"ping", "", nil}, false},
 		"an answer of the client": {`{"jsonrpc":"2.0","id":1,"result":{}}`, operation{"", "", nil}, false},
 		"a prompt is named": {
-			`{"method":"prompts/get","params":{"name":"plan"}}`,
-			operation{"prompts/get", "plan", nil}, false,
+			`{"method":"prompts/get","params":{"name":"plan"}}`, operation{"prompts/get", "plan", nil}, false,
 		},
 		"a resource is named by its URI": {
 			`{"method":"resources/read","params":{"name":"x","uri":"doc://a"}}`,
@@ -54,8 +50,7 @@ func TestParseMessage_ReadsTheOperation(t *testing.T) {
 			operation{"completion/complete", "plan", []string{""}}, false,
 		},
 		"a name elsewhere means nothing": {
-			`{"method":"tools/list","params":{"name":"greet"}}`,
-			operation{"tools/list", "", nil}, false,
+			`{"method":"tools/list","params":{"name":"greet"}}`, operation{"tools/list", "", nil}, false,
 		},
 		"leading white space": {"\r\n\t " + `{"method":"ping"}`, operation{"ping", "", nil}, false},
 		"a tool's arguments are not params": {
@@ -73,13 +68,7 @@ func TestParseMessage_ReadsTheOperation(t *testing.T) {
 				t.Fatal("refused")
 			}
 			if !reflect.DeepEqual(got.operation, c.want) || (got.version != nil) != c.meta {
-				t.Errorf(
-					"got %+v with version %v, want %+v with %v",
-					got.operation,
-					got.version != nil,
-					c.want,
-					c.meta,
-				)
+				t.Errorf("got %+v with version %v, want %+v with %v", got.operation, got.version != nil, c.want, c.meta)
 			}
 		})
 	}
@@ -93,25 +82,16 @@ func TestParseMessage_RejectsWhatTwoParsersCouldReadDifferently(t *testing.T) {
 	}{
 		"a batch":                    {`[{"method":"tools/call","params":{"name":"server_stats"}}]`, "-32600"},
 		"a batch behind white space": {"\n [{}]", "-32600"},
-		"a member twice": {
-			`{"method":"tools/call","method":"tools/list","params":{"name":"greet"}}`,
-			"-32700",
-		},
-		"the name twice": {
-			`{"method":"tools/call","params":{"name":"greet","name":"server_stats"}}`,
-			"-32602",
-		},
+		"a member twice":             {`{"method":"tools/call","method":"tools/list","params":{"name":"greet"}}`, "-32700"},
+		"the name twice":             {`{"method":"tools/call","params":{"name":"greet","name":"server_stats"}}`, "-32602"},
 		"the method in another case": {
-			`{"method":"tools/call","Method":"tools/list","params":{"name":"greet"}}`,
-			"-32700",
+			`{"method":"tools/call","Method":"tools/list","params":{"name":"greet"}}`, "-32700",
 		},
 		"params in another case": {
-			`{"method":"tools/call","params":{"name":"greet"},"Params":{"name":"server_stats"}}`,
-			"-32700",
+			`{"method":"tools/call","params":{"name":"greet"},"Params":{"name":"server_stats"}}`, "-32700",
 		},
 		"the name in another case": {
-			`{"method":"tools/call","params":{"name":"greet","Name":"server_stats"}}`,
-			"-32602",
+			`{"method":"tools/call","params":{"name":"greet","Name":"server_stats"}}`, "-32602",
 		},
 		"two documents":           {`{"method":"ping"}{"method":"tools/call"}`, "-32700"},
 		"nothing":                 {``, "-32700"},
@@ -122,8 +102,7 @@ func TestParseMessage_RejectsWhatTwoParsersCouldReadDifferently(t *testing.T) {
 		"params that are a list":  {`{"method":"tools/call","params":["greet"]}`, "-32602"},
 		"a name that is a number": {`{"method":"tools/call","params":{"name":1}}`, "-32602"},
 		"arguments in another case": {
-			`{"method":"tools/call","params":{"name":"greet","arguments":{},"Arguments":{"x":1}}}`,
-			"-32602",
+			`{"method":"tools/call","params":{"name":"greet","arguments":{},"Arguments":{"x":1}}}`, "-32602",
 		},
 		"the type of a ref in another case": {
 			`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","Type":"ref/resource","name":"a",` +
@@ -145,8 +124,7 @@ func TestParseMessage_RejectsWhatTwoParsersCouldReadDifferently(t *testing.T) {
 		"a NUL behind the message": {"{\"method\":\"ping\"}\x00", "-32700"},
 		"five thousand levels":     {strings.Repeat(`{"a":`, 5_000) + "1" + strings.Repeat("}", 5_000), "-32700"},
 		"five thousand levels inside": {
-			`{"method":"ping","params":` + strings.Repeat(`[`, 5_000) + strings.Repeat("]", 5_000) + "}",
-			"-32",
+			`{"method":"ping","params":` + strings.Repeat(`[`, 5_000) + strings.Repeat("]", 5_000) + "}", "-32",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,14 +167,7 @@ func parsesLikeTheSDK(t *testing.T, body []byte) bool {
 		return false
 	}
 	if theirs.Method != m.method || !bytes.Equal(theirs.Params, m.params) {
-		t.Fatalf(
-			"%q: %q with %q, the SDK reads %q with %q",
-			body,
-			m.method,
-			m.params,
-			theirs.Method,
-			theirs.Params,
-		)
+		t.Fatalf("%q: %q with %q, the SDK reads %q with %q", body, m.method, m.params, theirs.Method, theirs.Params)
 	}
 	if id, plain := parsePlainID(m.id); plain && m.isRequest && id != theirs.ID {
 		t.Fatalf("%q: the id is %v, the SDK reads %v", body, id, theirs.ID)
@@ -250,14 +221,8 @@ func TestParseMessage_ReadsMessagesAsTheSDK(t *testing.T) {
 		`"PARAMS"`, `"Name"`, "\"name\xff\"", `"\ud800name"`, `"noti\u0066ications"`,
 	}
 	methods := []string{
-		`"tools/call"`,
-		`"tools\/call"`,
-		`"prompts/get"`,
-		`"resources/read"`,
-		`"resources/subscribe"`,
-		`"completion/complete"`,
-		`"subscriptions/listen"`,
-		`"ping"`,
+		`"tools/call"`, `"tools\/call"`, `"prompts/get"`, `"resources/read"`, `"resources/subscribe"`,
+		`"completion/complete"`, `"subscriptions/listen"`, `"ping"`,
 	}
 	kinds := []string{`"ref/prompt"`, `"ref/resource"`}
 	texts := slices.Concat(methods, kinds, []string{
@@ -278,9 +243,7 @@ func TestParseMessage_ReadsMessagesAsTheSDK(t *testing.T) {
 		ref := object(`"type":`+one(kinds), one([]string{`"name":`, `"uri":`})+one(texts))
 		notifications := object(`"resourceSubscriptions":[` + one(texts) + "," + one(texts) + "]")
 		params := object(
-			one([]string{`"name":`, `"na\u006de":`})+one(texts),
-			`"uri":`+one(texts),
-			`"ref":`+ref,
+			one([]string{`"name":`, `"na\u006de":`})+one(texts), `"uri":`+one(texts), `"ref":`+ref,
 			`"notifications":`+notifications,
 		)
 		if parsesLikeTheSDK(

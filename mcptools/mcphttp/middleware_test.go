@@ -59,10 +59,7 @@ func TestMiddleware_ChecksScopesOnWhatIsDispatched(t *testing.T) {
 	m := middleware{
 		required: []string{"mcp:use"},
 		scopes: newScopeTable(mcptools.Catalog{
-			Tools: []mcptools.Tool{
-				{Name: "server_stats", Scopes: []string{"gatehouse:admin"}},
-				{Name: "whoami"},
-			},
+			Tools: []mcptools.Tool{{Name: "server_stats", Scopes: []string{"gatehouse:admin"}}, {Name: "whoami"}},
 			Prompts: []mcptools.Prompt{
 				{Prompt: &mcp.Prompt{Name: "plan"}, Scopes: []string{"plan:read"}},
 			},
@@ -86,19 +83,16 @@ func TestMiddleware_ChecksScopesOnWhatIsDispatched(t *testing.T) {
 		allowed bool
 	}{
 		"a call with all its scopes": {
-			callOf("server_stats", alice("mcp:use", "gatehouse:admin")),
-			"tools/call", true,
+			callOf("server_stats", alice("mcp:use", "gatehouse:admin")), "tools/call", true,
 		},
 		"a call without the tool's scope":  {callOf("server_stats", alice("mcp:use")), "tools/call", false},
 		"a call without the base scope":    {callOf("server_stats", alice("gatehouse:admin")), "tools/call", false},
 		"a tool without scopes of its own": {callOf("whoami", alice("mcp:use")), "tools/call", true},
 		"a scope in another case": {
-			callOf("server_stats", alice("mcp:use", "Gatehouse:Admin")),
-			"tools/call", false,
+			callOf("server_stats", alice("mcp:use", "Gatehouse:Admin")), "tools/call", false,
 		},
 		"a scope that only begins alike": {
-			callOf("server_stats", alice("mcp:use", "gatehouse:administrator")),
-			"tools/call", false,
+			callOf("server_stats", alice("mcp:use", "gatehouse:administrator")), "tools/call", false,
 		},
 		"scopes joined by a comma": {
 			callOf("server_stats", alice("mcp:use,gatehouse:admin")),
@@ -113,10 +107,7 @@ func TestMiddleware_ChecksScopesOnWhatIsDispatched(t *testing.T) {
 		"one of a template without its scope": {read("secret://1", "mcp:use"), "resources/read", false},
 		"a subscription with its scope":       {listen("doc://a", "mcp:use", "doc:read"), "subscriptions/listen", true},
 		"a subscription without its scope":    {listen("doc://a", "mcp:use"), "subscriptions/listen", false},
-		"a completion with its scope": {
-			complete("plan", "", "mcp:use", "plan:read"),
-			"completion/complete", true,
-		},
+		"a completion with its scope":         {complete("plan", "", "mcp:use", "plan:read"), "completion/complete", true},
 		"a completion without its scope":      {complete("plan", "", "mcp:use"), "completion/complete", false},
 		"a completion of a template, without": {complete("", "secret://{id}", "mcp:use"), "completion/complete", false},
 		"a completion of a resource, without": {complete("", "doc://a", "mcp:use"), "completion/complete", false},
@@ -168,8 +159,7 @@ func TestMiddleware_FiltersListsOfEveryKind(t *testing.T) {
 	table := newScopeTable(mcptools.Catalog{
 		Tools: []mcptools.Tool{{Name: "open"}, {Name: "closed", Scopes: []string{"more"}}},
 		Prompts: []mcptools.Prompt{
-			{Prompt: &mcp.Prompt{Name: "open"}},
-			{Prompt: &mcp.Prompt{Name: "closed"}, Scopes: []string{"more"}},
+			{Prompt: &mcp.Prompt{Name: "open"}}, {Prompt: &mcp.Prompt{Name: "closed"}, Scopes: []string{"more"}},
 		},
 		Resources: []mcptools.Resource{
 			{Resource: &mcp.Resource{URI: "doc://open"}},
@@ -210,11 +200,7 @@ func TestMiddleware_FiltersListsOfEveryKind(t *testing.T) {
 				result, err := list(context.Background(), name, callOf("", alice(one.scopes...)))
 				if err != nil || c.counted(result) != one.want {
 					t.Errorf(
-						"scopes %v, all shown %v: %d entries, %v; want %d",
-						one.scopes,
-						one.showAll,
-						c.counted(result),
-						err,
+						"scopes %v, all shown %v: %d entries, %v; want %d", one.scopes, one.showAll, c.counted(result), err,
 						one.want,
 					)
 				}

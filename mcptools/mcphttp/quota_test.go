@@ -26,13 +26,7 @@ func TestQuota_IsNeverExceededAndNeverLost(t *testing.T) {
 				}
 				if err != want {
 					t.Fatalf(
-						"%s holds %d of %d, %d of %d in all: got %v, want %v",
-						who,
-						held[who],
-						perUser,
-						total,
-						inAll,
-						err,
+						"%s holds %d of %d, %d of %d in all: got %v, want %v", who, held[who], perUser, total, inAll, err,
 						want,
 					)
 				}

@@ -62,11 +62,7 @@ func TestSession_IsNotIdleDuringACall(t *testing.T) {
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: openSession(t, url)}
 	resp := request(
-		t,
-		http.MethodPost,
-		url,
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`,
-		in,
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in,
 	)
 	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK ||
 		!strings.Contains(string(body), "done") {
@@ -103,17 +99,12 @@ func TestSession_SurvivesClientsThatHangUpAndEndSessions(t *testing.T) {
 					tool := []string{"greet", "report"}[i%2]
 					ctx, cancel := context.WithCancel(context.Background())
 					if i%7 == n {
-						ctx, cancel = context.WithTimeout(
-							context.Background(),
-							time.Duration(i)*20*time.Microsecond,
-						)
+						ctx, cancel = context.WithTimeout(context.Background(), time.Duration(i)*20*time.Microsecond)
 					}
 					p := testPost{
 						fmt.Sprintf(
 							`{"jsonrpc":"2.0","id":"%d-%d","method":"tools/call","params":{"name":%q,"arguments":{"name":"Ada"}}}`,
-							n,
-							i,
-							tool,
+							n, i, tool,
 						),
 						map[string]string{sessionHeader: id},
 					}
@@ -160,8 +151,7 @@ func TestSession_AnUnreadResponseBlocksNothing(t *testing.T) {
 	go func() {
 		defer close(done)
 		post(
-			unread,
-			`{"jsonrpc":"2.0","id":1,"method":"server/discover"}`,
+			unread, `{"jsonrpc":"2.0","id":1,"method":"server/discover"}`,
 		) // which the SDK rejects before it starts others
 	}()
 	<-unread.begun
@@ -359,8 +349,7 @@ func TestResponses_AClientThatNeverReadsIsDisconnected(t *testing.T) {
 		func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			for {
 				err := req.Session.NotifyProgress(
-					ctx,
-					&mcp.ProgressNotificationParams{ProgressToken: "p", Message: strings.Repeat("x", 1<<20)},
+					ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Message: strings.Repeat("x", 1<<20)},
 				)
 				if err != nil {
 					ended <- err
@@ -496,11 +485,7 @@ func TestSession_AShortCallDoesNotMakeItIdleDuringALongOne(t *testing.T) {
 		}
 	}()
 	resp := request(
-		t,
-		http.MethodPost,
-		url,
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`,
-		in,
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in,
 	)
 	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK ||
 		!strings.Contains(string(body), "done") {
@@ -520,10 +505,7 @@ func TestExchange_WritesNothingToARequestThatHasEnded(t *testing.T) {
 							func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 								close(begun)
 								<-goOn
-								_ = req.Session.NotifyProgress(
-									ctx,
-									&mcp.ProgressNotificationParams{ProgressToken: "p"},
-								)
+								_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
 								close(told)
 								return text("done"), nil
 							},

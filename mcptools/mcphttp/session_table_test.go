@@ -86,8 +86,7 @@ func TestSessionTable_TheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 		retryAfter     time.Duration
 	}{
 		"below the limits none ends": {
-			3, 9, []string{"alice1", "alice2"}, nil,
-			"alice3", nil, []string{"alice1", "alice2", "alice3"}, 0,
+			3, 9, []string{"alice1", "alice2"}, nil, "alice3", nil, []string{"alice1", "alice2", "alice3"}, 0,
 		},
 		"the oldest of the caller's": {
 			2, 9, []string{"alice1", "bob1", "alice2"}, nil,
@@ -266,12 +265,8 @@ func TestSessionTable_KeepsItsLimits(t *testing.T) {
 				if total > inAll || total != table.count() || len(table.callers) != len(each) ||
 					table.byUse.Len() != total {
 					t.Fatalf(
-						"%d sessions of %d are open, %d counted, %d listed, of %d callers",
-						total,
-						inAll,
-						table.count(),
-						table.byUse.Len(),
-						len(table.callers),
+						"%d sessions of %d are open, %d counted, %d listed, of %d callers", total, inAll, table.count(),
+						table.byUse.Len(), len(table.callers),
 					)
 				}
 			},
@@ -366,8 +361,7 @@ func TestSessionTable_WithoutAnIdleSessionThereIsNoRoom(t *testing.T) {
 			seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 			if resp.StatusCode != http.StatusTooManyRequests || err != nil || seconds < 1 || seconds > 12 {
 				t.Errorf(
-					"answered %d, Retry-After %q; want 429 and at most 12",
-					resp.StatusCode,
+					"answered %d, Retry-After %q; want 429 and at most 12", resp.StatusCode,
 					resp.Header.Get("Retry-After"),
 				)
 			}

@@ -31,12 +31,7 @@ func contextTool() mcptools.Tool {
 				inContext = id.Subject
 			}
 			return text(
-				fmt.Sprintf(
-					"context: %s, call: %s, over: %v",
-					inContext,
-					mcptools.Caller(req).Subject,
-					ctx.Err(),
-				),
+				fmt.Sprintf("context: %s, call: %s, over: %v", inContext, mcptools.Caller(req).Subject, ctx.Err()),
 			), nil
 		},
 	)
@@ -92,8 +87,7 @@ func askTool() mcptools.Tool {
 			return nil, err
 		}
 		answer, err := req.Session.Elicit(
-			ctx,
-			&mcp.ElicitParams{Message: "may I?", RequestedSchema: &jsonschema.Schema{Type: "object"}},
+			ctx, &mcp.ElicitParams{Message: "may I?", RequestedSchema: &jsonschema.Schema{Type: "object"}},
 		)
 		if err != nil {
 			return nil, err
@@ -105,8 +99,7 @@ func askTool() mcptools.Tool {
 		outside, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		answer, err = req.Session.Elicit(
-			outside,
-			&mcp.ElicitParams{Message: "and now?", RequestedSchema: &jsonschema.Schema{Type: "object"}},
+			outside, &mcp.ElicitParams{Message: "and now?", RequestedSchema: &jsonschema.Schema{Type: "object"}},
 		)
 		if err != nil {
 			return nil, err
@@ -158,9 +151,7 @@ func TestSession_ARequestWithoutAReceiverFailsAtOnce(t *testing.T) {
 		DisableStandaloneSSE: true,
 	}
 	s, err := client.Connect(
-		context.Background(),
-		transport,
-		&mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"},
+		context.Background(), transport, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"},
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -233,13 +224,7 @@ func TestSession_ACallEndsByNotificationAndNotByHangingUp(t *testing.T) {
 	}
 	t.Run("then the id is free again", func(t *testing.T) {
 		for range 100 {
-			resp := request(
-				t,
-				http.MethodPost,
-				url,
-				strings.Replace(fmt.Sprintf(call, 1), "wait", "nosuch", 1),
-				in,
-			)
+			resp := request(t, http.MethodPost, url, strings.Replace(fmt.Sprintf(call, 1), "wait", "nosuch", 1), in)
 			if resp.StatusCode == http.StatusOK {
 				return
 			}
@@ -306,29 +291,19 @@ func TestSession_RejectsInvalidRequests(t *testing.T) {
 		"an Accept that is too narrow": {"POST", hello, with("Accept", "application/json"), 400, "Accept"},
 		"any Accept":                   {"POST", hello, with("Accept", "*/*"), 200, "Hello, Ada!"},
 		"an Accept with parameters": {
-			"POST", hello,
-			with("Accept", "Application/JSON; q=0.9, text/*"), 200, "Hello, Ada!",
+			"POST", hello, with("Accept", "Application/JSON; q=0.9, text/*"), 200, "Hello, Ada!",
 		},
 		"another content type": {"POST", hello, with("Content-Type", "text/plain"), 415, ""},
-		"a call without an id": {
-			"POST", strings.Replace(hello, `"id":1,`, "", 1),
-			in, 400, "id is missing",
-		},
+		"a call without an id": {"POST", strings.Replace(hello, `"id":1,`, "", 1), in, 400, "id is missing"},
 		"a call with a null id": {
-			"POST", strings.Replace(hello, `"id":1`, `"id":null`, 1),
-			in, 400, "neither a string nor an integer",
+			"POST", strings.Replace(hello, `"id":1`, `"id":null`, 1), in, 400, "neither a string nor an integer",
 		},
 		"a call with an id that is a list": {
-			"POST", strings.Replace(hello, `"id":1`, `"id":[1]`, 1),
-			in, 400, "-32600",
+			"POST", strings.Replace(hello, `"id":1`, `"id":[1]`, 1), in, 400, "-32600",
 		},
-		"a call with a negative id": {
-			"POST", strings.Replace(hello, `"id":1`, `"id":-1`, 1),
-			in, 200, `"id":-1`,
-		},
+		"a call with a negative id": {"POST", strings.Replace(hello, `"id":1`, `"id":-1`, 1), in, 200, `"id":-1`},
 		"a notification with an id": {
-			"POST", `{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}`,
-			in, 400, "no id",
+			"POST", `{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}`, in, 400, "no id",
 		},
 		"an unknown notification": {"POST", `{"jsonrpc":"2.0","method":"notifications/nosuch"}`, in, 202, ""},
 		"JSON-RPC 1.0":            {"POST", strings.Replace(hello, `"2.0"`, `"1.0"`, 1), in, 400, "-32600"},
@@ -346,8 +321,7 @@ func TestSession_RejectsInvalidRequests(t *testing.T) {
 			in, 200, "duplicate",
 		},
 		"2026-07-28 in _meta": {
-			"POST", strings.Replace(hello, `"params":{`, `"params":{`+plainMeta+`,`, 1),
-			in, 400, "-32022",
+			"POST", strings.Replace(hello, `"params":{`, `"params":{`+plainMeta+`,`, 1), in, 400, "-32022",
 		},
 		"a subscription of 2026-07-28": {
 			"POST", `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen",` +
@@ -373,15 +347,11 @@ func TestSession_RejectsInvalidRequests(t *testing.T) {
 				`"params":{"level":"` + strings.Repeat("x", 17<<10) + `"}}`,
 			in, 413, "params are too large",
 		},
-		"nesting without end": {
-			"POST", strings.Replace(hello, `"Ada"`, nested(2000), 1),
-			in, 400, "deep",
-		},
+		"nesting without end":    {"POST", strings.Replace(hello, `"Ada"`, nested(2000), 1), in, 400, "deep"},
 		"another method of HTTP": {"PUT", hello, in, 405, ""},
 		"the end of no session":  {"DELETE", "", with(sessionHeader, ""), 400, "session"},
 		"a call in a session of another's name": {
-			"POST", hello,
-			with(sessionHeader, strings.ToLower(id)), 404, "no such session",
+			"POST", hello, with(sessionHeader, strings.ToLower(id)), 404, "no such session",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -472,10 +442,7 @@ func TestResponses_AreNotCacheable(t *testing.T) {
 			request(t, http.MethodPost, url, modernCall("report", "{}").body, modernCall("report", "{}").header),
 			true,
 		},
-		"an answer": {
-			request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":2,"method":"ping"}`, in),
-			false,
-		},
+		"an answer": {request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":2,"method":"ping"}`, in), false},
 		"an answer of 2026-07-28": {
 			request(t, http.MethodPost, url, modern("tools/list", "").body, modern("tools/list", "").header),
 			false,
@@ -509,10 +476,7 @@ func TestSession_AStartedStreamEndsWithoutAnError(t *testing.T) {
 				newTool(
 					"wait",
 					func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-						_ = req.Session.NotifyProgress(
-							ctx,
-							&mcp.ProgressNotificationParams{ProgressToken: "p"},
-						)
+						_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
 						close(begun)
 						<-ctx.Done()
 						return nil, ctx.Err()
@@ -524,11 +488,7 @@ func TestSession_AStartedStreamEndsWithoutAnError(t *testing.T) {
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: openSession(t, url)}
 	resp := request(
-		t,
-		http.MethodPost,
-		url,
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`,
-		in,
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, in,
 	)
 	<-begun
 	request(t, http.MethodDelete, url, "", in)
@@ -565,10 +525,7 @@ func TestSession_ToolsSeeItsID(t *testing.T) {
 	url := serve(t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{tool}}), time.Now().Add(time.Hour))
 	id := openSession(t, url)
 	resp := request(
-		t,
-		http.MethodPost,
-		url,
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"id"}}`,
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"id"}}`,
 		map[string]string{sessionHeader: id},
 	)
 	if body, _ := io.ReadAll(resp.Body); !strings.Contains(string(body), "id="+id) {

@@ -45,8 +45,7 @@ func outsideTool() mcptools.Tool {
 		func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			asked := req.Session.Ping(ctx, nil)
 			told := req.Session.NotifyProgress(
-				context.WithoutCancel(context.Background()),
-				&mcp.ProgressNotificationParams{ProgressToken: "p"},
+				context.WithoutCancel(context.Background()), &mcp.ProgressNotificationParams{ProgressToken: "p"},
 			)
 			return text(fmt.Sprintf("asked: %v, told: %v", asked != nil, told != nil)), nil
 		},
@@ -156,10 +155,7 @@ func modern(method, params string) testPost {
 }
 
 func modernCall(tool, arguments string) testPost {
-	return modern(
-		"tools/call",
-		fmt.Sprintf(`"name":%q,"arguments":%s`, tool, arguments),
-	).with(nameHeader, tool)
+	return modern("tools/call", fmt.Sprintf(`"name":%q,"arguments":%s`, tool, arguments)).with(nameHeader, tool)
 }
 
 func legacy(method, params string) testPost {
@@ -213,111 +209,53 @@ func comparedRequests() map[string]comparedRequest {
 	return map[string]comparedRequest{
 		"a call":                       {greetAda, 200, "Hello, Ada!", false},
 		"a call with a text for an id": {greetAda.replaced(`"id":7`, `"id":"a-1"`), 200, `"a-1"`, false},
-		"a call with an escaped id": {
-			greetAda.replaced(`"id":7`, `"id":"\u0061\"1"`),
-			200,
-			`"a\"1"`,
-			false,
-		},
+		"a call with an escaped id":    {greetAda.replaced(`"id":7`, `"id":"\u0061\"1"`), 200, `"a\"1"`, false},
 		"a call with the largest id": {
-			greetAda.replaced(`"id":7`, `"id":9007199254740991`),
-			200,
-			"9007199254740991",
-			false,
+			greetAda.replaced(`"id":7`, `"id":9007199254740991`), 200, "9007199254740991", false,
 		},
-		"a call with the id 0": {greetAda.replaced(`"id":7`, `"id":0`), 200, "Hello", false},
-		"text that HTML would escape": {
-			modernCall("greet", `{"name":"<b>&</b>\u2028é"}`),
-			200,
-			"<b>&</b>",
-			false,
-		},
+		"a call with the id 0":        {greetAda.replaced(`"id":7`, `"id":0`), 200, "Hello", false},
+		"text that HTML would escape": {modernCall("greet", `{"name":"<b>&</b>\u2028é"}`), 200, "<b>&</b>", false},
 		"a call without arguments": {
-			modern("tools/call", `"name":"report"`).with(nameHeader, "report"),
-			200,
-			"done",
-			true,
+			modern("tools/call", `"name":"report"`).with(nameHeader, "report"), 200, "done", true,
 		},
-		"wrong arguments":   {modernCall("greet", `{"name":7}`), 200, "isError", false},
-		"a tool that fails": {modernCall("fail", `{}`), 200, "no luck", false},
-		"an unknown tool":   {modernCall("nosuch", `{}`), 400, "-32602", false},
-		"a tool that reports": {
-			modernCall("report", `{}`),
-			200,
-			"notifications/progress",
-			true,
-		},
-		"a tool that asks and mutters": {
-			modernCall("muddle", `{}`),
-			200,
-			"asked: true, told: true",
-			false,
-		},
+		"wrong arguments":              {modernCall("greet", `{"name":7}`), 200, "isError", false},
+		"a tool that fails":            {modernCall("fail", `{}`), 200, "no luck", false},
+		"an unknown tool":              {modernCall("nosuch", `{}`), 400, "-32602", false},
+		"a tool that reports":          {modernCall("report", `{}`), 200, "notifications/progress", true},
+		"a tool that asks and mutters": {modernCall("muddle", `{}`), 200, "asked: true, told: true", false},
 		"other spellings of Accept": {
-			greetAda.with("Accept", "text/event-stream,application/json;q=0.9"),
-			200,
-			"Hello",
-			false,
+			greetAda.with("Accept", "text/event-stream,application/json;q=0.9"), 200, "Hello", false,
 		},
 		"capabilities that are missing": {
-			greetAda.replaced(`,"io.modelcontextprotocol/clientCapabilities":{}`, ""),
-			400,
-			"-32602",
-			false,
+			greetAda.replaced(`,"io.modelcontextprotocol/clientCapabilities":{}`, ""), 400, "-32602", false,
 		},
 		"capabilities of the wrong kind": {
 			greetAda.replaced(
-				`"io.modelcontextprotocol/clientCapabilities":{}`,
-				`"io.modelcontextprotocol/clientCapabilities":7`,
+				`"io.modelcontextprotocol/clientCapabilities":{}`, `"io.modelcontextprotocol/clientCapabilities":7`,
 			),
 			400,
 			"-32602",
 			false,
 		},
-		"a name twice in the arguments": {
-			modernCall("greet", `{"name":"Ada","name":"Bob"}`),
-			200,
-			"Hello",
-			false,
-		},
+		"a name twice in the arguments": {modernCall("greet", `{"name":"Ada","name":"Bob"}`), 200, "Hello", false},
 		"deep nesting": {
 			modernCall("greet", `{"name":"[[[\\\"{{{","x":`+nested(61)+`}`),
-			200,
-			"isError",
-			false,
+			200, "isError", false,
 		},
 		"a list of tools":     {modern("tools/list", ""), 200, `"greet"`, false},
 		"a list of prompts":   {modern("prompts/list", ""), 200, `"plan"`, false},
 		"a list of resources": {modern("resources/list", ""), 200, `"doc://a"`, false},
-		"a list of templates": {
-			modern("resources/templates/list", ""),
-			200,
-			`"resourceTemplates"`,
-			false,
-		},
+		"a list of templates": {modern("resources/templates/list", ""), 200, `"resourceTemplates"`, false},
 		"a prompt": {
 			modern("prompts/get", `"name":"plan"`).with(nameHeader, "plan"),
-			200,
-			"a plan",
-			false,
+			200, "a plan", false,
 		},
-		"an unknown prompt": {
-			modern("prompts/get", `"name":"x"`).with(nameHeader, "x"),
-			400,
-			"-32602",
-			false,
-		},
+		"an unknown prompt": {modern("prompts/get", `"name":"x"`).with(nameHeader, "x"), 400, "-32602", false},
 		"a resource": {
-			modern("resources/read", `"uri":"doc://a"`).with(nameHeader, "doc://a"),
-			200,
-			"content",
-			false,
+			modern("resources/read", `"uri":"doc://a"`).with(nameHeader, "doc://a"), 200, "content", false,
 		},
 		"an unknown resource": {
-			modern("resources/read", `"uri":"doc://x"`).with(nameHeader, "doc://x"),
-			400,
-			"-32602",
-			false,
+			modern("resources/read", `"uri":"doc://x"`).with(nameHeader, "doc://x"), 400, "-32602", false,
 		},
 		"a completion": {
 			modern(
@@ -330,24 +268,15 @@ func comparedRequests() map[string]comparedRequest {
 		},
 		"2025-11-25: a call": {legacyAda, 200, "Hello, Ada!", false},
 		"2025-11-25: a call without params": {
-			legacy("tools/list", "").replaced(`,"params":{}`, ""),
-			200,
-			`"greet"`,
-			false,
+			legacy("tools/list", "").replaced(`,"params":{}`, ""), 200, `"greet"`, false,
 		},
 		"2025-03-26: a call":          {legacyAda.with(versionHeader, ""), 200, "Hello, Ada!", false},
 		"2025-11-25: an unknown tool": {legacy("tools/call", `"name":"nosuch"`), 200, "-32602", false},
 		"2025-11-25: a tool that reports": {
-			legacy("tools/call", `"name":"report"`),
-			200,
-			"notifications/progress",
-			true,
+			legacy("tools/call", `"name":"report"`), 200, "notifications/progress", true,
 		},
 		"2025-11-25: one that asks": {
-			legacy("tools/call", `"name":"muddle"`),
-			200,
-			"asked: true, told: true",
-			false,
+			legacy("tools/call", `"name":"muddle"`), 200, "asked: true, told: true", false,
 		},
 		"2025-11-25: a completion": {
 			legacy(
@@ -602,12 +531,8 @@ func requestTool() mcptools.Tool {
 			}
 			return text(
 				fmt.Sprintf(
-					"header %q, version %s, client %s, capabilities %v, log %v",
-					req.Extra.Header.Get("X-Test"),
-					p.ProtocolVersion,
-					client,
-					p.Capabilities != nil,
-					logged,
+					"header %q, version %s, client %s, capabilities %v, log %v", req.Extra.Header.Get("X-Test"),
+					p.ProtocolVersion, client, p.Capabilities != nil, logged,
 				),
 			), nil
 		},
@@ -625,16 +550,13 @@ func codeTool(code int64) mcptools.Tool {
 
 func TestStatelessConn_ToolsSeeWhatTheyWouldFromTheSDK(t *testing.T) {
 	codes := []int64{
-		mcp.CodeMissingRequiredClientCapabilities,
-		mcp.CodeUnsupportedProtocolVersion,
-		jsonrpc.CodeMethodNotFound,
-		jsonrpc.CodeInternalError,
+		mcp.CodeMissingRequiredClientCapabilities, mcp.CodeUnsupportedProtocolVersion,
+		jsonrpc.CodeMethodNotFound, jsonrpc.CodeInternalError,
 	}
 	all := []mcptools.Tool{requestTool()}
 	cases := map[string]testPost{
 		"modern": modernCall(
-			"inquire",
-			"{}",
+			"inquire", "{}",
 		).replaced(`"_meta":{`, `"_meta":{"io.modelcontextprotocol/clientInfo":{"name":"me","version":"1"},`).
 			with("X-Test", "here"),
 		"legacy": legacy("tools/call", `"name":"inquire"`).with("X-Test", "here"),
@@ -658,8 +580,7 @@ func TestStatelessConn_ToolsSeeWhatTheyWouldFromTheSDK(t *testing.T) {
 			t,
 			p,
 			mcp.NewStreamableHTTPHandler(
-				func(*http.Request) *mcp.Server { return h.server },
-				&mcp.StreamableHTTPOptions{Stateless: true},
+				func(*http.Request) *mcp.Server { return h.server }, &mcp.StreamableHTTPOptions{Stateless: true},
 			).ServeHTTP,
 		)
 		if fmt.Sprint(status, got) != fmt.Sprint(sdkStatus, want) {
