@@ -11,32 +11,34 @@ import (
 
 // Kind is one value of provider.kind.
 type Kind struct {
-	// Name is what configuration says.
+	// Name is the value in a profile.
 	Name string
-	// Summary is one line for the documentation and --help.
+	// Summary is one line for the documentation.
 	Summary string
-	// Defaults returns the kind's settings before anything was configured.
+	// Defaults returns new settings of the kind with their default values.
 	Defaults func() providers.Settings
-	// Presets says that [Presets] are settings of this kind.
+	// Presets is true for the kind that [Presets] are settings of.
 	Presets bool
-	// LegacyNames are environment variables of other programs that are read as settings when this kind is chosen.
+	// LegacyNames are environment variables of other programs that are read as settings when this kind is
+	// chosen.
 	LegacyNames []LegacyName
 	// Banner is a line that is printed at start.
 	Banner string
 }
 
-// Kinds is the table of all kinds. To add one, write its folder and add its line.
+// Kinds is the table of all kinds. Each has a folder in providers.
 func Kinds() []Kind {
 	return []Kind{
 		{
 			Name:     "local",
-			Summary:  "a fake issuer inside this binary, for demos and tests: no account anywhere",
+			Summary:  "a fake issuer inside this binary, for demos and tests, without an account",
 			Defaults: func() providers.Settings { return local.Defaults() },
 			Banner:   "The local issuer is for demos only: anyone can sign in as anyone.",
 		},
 		{
-			Name:     "oidc",
-			Summary:  "any OpenID provider or OAuth 2.0 authorization server: JWTs by its public keys, opaque tokens by introspection",
+			Name: "oidc",
+			Summary: "any OpenID provider or OAuth 2.0 authorization server: JWTs verified with its public keys, " +
+				"opaque tokens by introspection",
 			Defaults: func() providers.Settings { return oidc.Defaults() },
 			Presets:  true,
 		},
@@ -49,17 +51,42 @@ func Kinds() []Kind {
 	}
 }
 
-// KindNamed returns the kind with that name.
-func KindNamed(name string) (Kind, bool) {
-	for _, k := range Kinds() {
-		if k.Name == name {
-			return k, true
-		}
+// KindNamed returns the kind in [Kinds] with that name.
+func KindNamed(name string) (Kind, bool) { return kindTable(Kinds()).named(name) }
+
+// kindTable are the kinds that a configuration can name: [Kinds] and [Sources.ExtraKinds].
+type kindTable []Kind
+
+func (t kindTable) named(name string) (Kind, bool) {
+	i := slices.IndexFunc(t, func(k Kind) bool { return k.Name == name })
+	if i < 0 {
+		return Kind{}, false
 	}
-	return Kind{}, false
+	return t[i], true
 }
 
-// presetKind is the name of the kind that presets are settings of.
+func (t kindTable) names() []string {
+	var names []string
+	for _, k := range t {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+// duplicates reports names that two kinds have: of these, only the first could be chosen.
+func (t kindTable) duplicates() Problems {
+	var problems Problems
+	for i, k := range t {
+		if _, isDuplicate := t[:i].named(k.Name); isDuplicate {
+			problems = append(problems, Problem{Key: kindKey, Value: quoteValue(k.Name), Origin: "ExtraKinds",
+				Code: providers.CodeInternal, Reason: "another kind of provider has this name",
+				Fix: "rename the kind in the program that adds it"})
+		}
+	}
+	return problems
+}
+
+// presetKind returns the name of the kind with presets.
 func presetKind() string {
 	kinds := Kinds()
 	return kinds[slices.IndexFunc(kinds, func(k Kind) bool { return k.Presets })].Name

@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
-	"os"
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"gatehouse/providers/providertest/golden"
+)
 
 // What clients see of the tools is an interface: a change must be intended and visible in its commit.
 func TestAll_ToolsLookToClientsAsBefore(t *testing.T) {
@@ -40,19 +37,7 @@ func TestAll_ToolsLookToClientsAsBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = append(got, '\n')
-	const golden = "testdata/tools.json"
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("the tools changed (`go test ./mcptools -update` accepts it):\n%s", diff)
-	}
+	golden.File(t, "testdata/tools.json", got)
 }
 
 func TestAll_EveryToolIsWellDefined(t *testing.T) {
@@ -80,10 +65,7 @@ func TestCatalogScopes_HasEachScopeOnce(t *testing.T) {
 		Resources:         []Resource{{Scopes: []string{"doc:read"}}},
 		ResourceTemplates: []ResourceTemplate{{Scopes: []string{"doc:read", "secret:read"}}},
 	}.Scopes()
-	if want := []string{"greet:read", "greet:write", "plan:read", "doc:read", "secret:read"}; !slices.Equal(
-		got,
-		want,
-	) {
+	if want := []string{"greet:read", "greet:write", "plan:read", "doc:read", "secret:read"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

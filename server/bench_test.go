@@ -22,7 +22,7 @@ import (
 func BenchmarkGate(b *testing.B) {
 	g := newChainFixture(b)
 	issuer, resource := g.issuer, g.resource
-	rs := issuer.SigningKey()
+	rs := issuer.SigningKeyID()
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	issuer.SignWith(rs)
 	g.openProvider(b)
@@ -126,7 +126,7 @@ func TestKnownTokenAllocations(t *testing.T) {
 	for name, c := range map[string]struct {
 		level slog.Level
 		most  float64
-	}{"log off": {slog.LevelError, 14}, "log on": {slog.LevelInfo, 22}} {
+	}{"log off": {slog.LevelError, 16}, "log on": {slog.LevelInfo, 27}} {
 		if more := allocations(g.chain(c.level), one) - alone; more > c.most {
 			t.Errorf("%s: %.0f allocations, want at most %.0f", name, more, c.most)
 		}

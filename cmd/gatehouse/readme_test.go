@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -12,32 +11,37 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/providertest/golden"
 )
 
-var update = flag.Bool("update", false, "write the generated parts of documents")
-
 // Generated parts of documents come from the values and files that the program and its tests use.
-func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
-	for document, blocks := range map[string]map[string]string{
+func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
+	t.Parallel()
+	const programs = "cmd/gatehouse/app/testdata/"
+	documents := map[string]map[string]string{
 		"README.md": {
 			"kinds":    kindsTable(),
 			"add":      fenced(source(t, "mcptools/example_add_test.go", "", "")),
 			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
-		"configs/README.md":                {"settings": settingsTable()},
-		"configs/presets/README.md":        {"presets": presetsTable()},
-		"server/README.md":                 {"reasons": reasonsTable()},
-		"mcptools/README.md":               {"tools": toolsTable()},
-		"cmd/gatehouse/house/README.md":    {"program": fenced(source(t, "cmd/gatehouse/house/testdata/program/main.go", "", ""))},
-		"providers/providertest/README.md": {"rules": rulesTable()},
+		"configs/README.md":         {"settings": settingsTable(), "codes": codesTable()},
+		"configs/presets/README.md": {"presets": presetsTable()},
+		"server/README.md":          {"reasons": reasonsTable()},
+		"cmd/gatehouse/app/README.md": {
+			"program":  fenced(source(t, programs+"program/main.go", "", "")),
+			"provider": fenced(source(t, programs+"provider/main.go", "// load accepts", "\n}\n")),
+		},
+		"providers/providertest/README.md": {"rules": rulesTable(), "harness": fenced(acmeHarness(t))},
 		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
-	} {
+	}
+	if hasDemoTools() {
+		documents["mcptools/README.md"] = map[string]string{"tools": toolsTable()}
+	}
+	for document, blocks := range documents {
 		checkWritten(t, document, blocks)
 	}
 }
@@ -54,19 +58,11 @@ func checkWritten(t *testing.T, document string, blocks map[string]string) {
 	for name, text := range blocks {
 		block := regexp.MustCompile(`(?s)(<!-- begin ` + name + `:[^\n]*-->\n).*?(<!-- end ` + name + ` -->)`)
 		if !block.MatchString(want) {
-			t.Errorf("%s has no place for %s", document, name)
+			t.Errorf("%s has no markers for %s", document, name)
 		}
 		want = block.ReplaceAllString(want, "${1}"+strings.ReplaceAll(text, "$", "$$")+"${2}")
 	}
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(want, string(raw)); diff != "" {
-		t.Errorf("%s is out of date (`go test ./cmd/gatehouse -update` writes it):\n%s", document, diff)
-	}
+	golden.File(t, path, []byte(want))
 }
 
 func row(cells ...string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
@@ -80,7 +76,7 @@ func code(s string) string {
 
 func toolsTable() string {
 	table := row("tool", "scope of its own", "what it does") + row("---", "---", "---")
-	for _, tool := range house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Tools {
+	for _, tool := range app.DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Tools {
 		scopes := "none"
 		if len(tool.Scopes) > 0 {
 			scopes = code(strings.Join(tool.Scopes, " "))
@@ -110,10 +106,20 @@ func settingsTable() string {
 	return table
 }
 
+func codesTable() string {
+	table := row("code", "meaning") + row("---", "---")
+	for _, d := range configs.Codes() {
+		table += row(code(string(d.Code)), d.Meaning)
+	}
+	return table
+}
+
 func presetsTable() string {
-	table := row("preset", "also set, under `provider`", "registration of clients", "what is proven") + row("---", "---", "---", "---")
+	table := row("preset", "also set, under `provider`", "registration of clients", "evidence") +
+		row("---", "---", "---", "---")
 	for _, p := range configs.Presets() {
-		table += row(fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name), code(strings.Join(p.Beside, "`, `")), p.Registration, p.Proven)
+		name := fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name)
+		table += row(name, code(strings.Join(p.Required, "`, `")), p.Registration, p.Evidence)
 	}
 	return table
 }
@@ -126,7 +132,7 @@ func reasonsTable() string {
 	return table
 }
 
-// versionsTable shows what the scripts of cmd/conformance install.
+// versionsTable lists what the scripts of cmd/conformance install.
 func versionsTable(t *testing.T) string {
 	var installed struct{ Dependencies map[string]string }
 	if err := json.Unmarshal([]byte(read(t, "cmd/conformance/package.json")), &installed); err != nil {

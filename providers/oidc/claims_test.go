@@ -181,10 +181,10 @@ func newP256(t *testing.T) *ecdsa.PrivateKey {
 func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
 	const template = "https://login.example.com/{tid}/v2.0"
 	authority := providertest.NewIssuer(t)
-	unbound := authority.SigningKey()
-	shared := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
-	ofTwo := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/two/v2.0"})
-	elsewhere := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.elsewhere.example/{tenantid}/v2.0"})
+	unbound := authority.SigningKeyID()
+	shared := authority.ImportKey(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
+	ofTwo := authority.ImportKey(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/two/v2.0"})
+	elsewhere := authority.ImportKey(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.elsewhere.example/{tenantid}/v2.0"})
 	metadata := metadataServer(t, map[string]string{"/common": `{"issuer":"https://login.example.com/{tenantid}/v2.0","jwks_uri":"` + authority.KeysURL() + `"}`})
 	p := openOIDC(t, oidcSettings(t, template, func(s *oidc.Settings) {
 		s.Tenants, s.DiscoveryURL, s.AuthorizationServers = []string{"one", "two"}, metadata.URL+"/common", []string{"https://login.example.com/one/v2.0"}

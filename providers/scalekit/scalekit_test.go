@@ -34,7 +34,7 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Validate(r, func(key, reason, _ string) { t.Errorf("%s: %s", key, reason) })
+	s.Validate(r, func(p providers.Problem) { t.Errorf("%+v", p) })
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
@@ -47,7 +47,7 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 
 func TestScalekitTokens(t *testing.T) {
 	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource, Scopes: []string{"greet:read", "gatehouse:admin"}})
-	rs := env.SigningKey()
+	rs := env.SigningKeyID()
 	ec := env.AddKey(jose.ES256)
 	env.SignWith(rs)
 	other := env.AddResource("https://other.example/mcp")
@@ -61,6 +61,8 @@ func TestScalekitTokens(t *testing.T) {
 		"the issuer of the MCP server":        {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
 		"the environment with a slash":        {env.Token(read, ch{"iss": env.URL() + "/"}), token.ReasonIssuerMismatch},
 		"the issuer of another MCP server":    {env.Token(read, ch{"iss": other.AuthorizationServer()}), token.ReasonIssuerMismatch},
+		"the MCP server's issuer and a slash": {env.Token(read, ch{"iss": env.AuthorizationServer() + "/"}), token.ReasonIssuerMismatch},
+		"a machine of another MCP server":     {other.MachineToken(), token.ReasonAudienceMismatch},
 		"an address before a custom domain":   {env.Token(read, ch{"iss": moved}), ""},
 		"another environment":                 {env.Token(read, ch{"iss": "https://other.scalekit.com"}), token.ReasonIssuerMismatch},
 		"without a Server URL":                {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
@@ -166,9 +168,9 @@ func TestScalekitSaysWhatIsWrongWithItsMetadata(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &scalekit.Settings{EnvironmentURL: "https://acme.scalekit.com", ResourceID: scalekitID, ProtectedResourceMetadata: c.metadata}
 			var said []string
-			s.Validate(resource, func(key, reason, _ string) {
-				if key == "protected_resource_metadata" {
-					said = append(said, reason)
+			s.Validate(resource, func(p providers.Problem) {
+				if p.Key == "protected_resource_metadata" {
+					said = append(said, p.Reason)
 				}
 			})
 			if got := strings.Join(said, "; "); !strings.Contains(got, c.want) {

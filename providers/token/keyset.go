@@ -77,10 +77,12 @@ func KeyDurations(leeway, refetchInterval, maxAge, maxStale time.Duration) []Dur
 }
 
 // CheckDurations reports the settings that are out of their bounds.
-func CheckDurations(report func(key, reason, fix string), durations []DurationLimits) {
+func CheckDurations(report func(providers.Problem), durations []DurationLimits) {
 	for _, d := range durations {
 		if d.Value < d.Least || d.Value > d.Most {
-			report(d.Key, "it is not between "+d.Least.String()+" and "+d.Most.String(), "leave it out for the default")
+			report(providers.Problem{Key: d.Key, Code: providers.CodeOutOfRange,
+				Reason: "it is not between " + d.Least.String() + " and " + d.Most.String(),
+				Fix:    "leave it out for the default"})
 		}
 	}
 }

@@ -145,13 +145,13 @@ func TestNoUnknownKeyIsSettledByAnOutage(t *testing.T) {
 }
 
 func TestASignatureThatFailsUnderAKnownKeyHasTheKeysFetchedOnce(t *testing.T) {
-	i := providertest.NewIssuerFor(t)
+	i := providertest.NewIssuer(t, providertest.WithKeys())
 	keys := []crypto.Signer{newP256(t), newP256(t), newP256(t)}
 	replace := func(n int) { // as an issuer that names every key alike does when it starts again
 		if n > 0 {
 			i.Withdraw("default")
 		}
-		i.Adopt(keys[n], jose.ES256, map[string]any{"kid": "default"})
+		i.ImportKey(keys[n], jose.ES256, map[string]any{"kid": "default"})
 	}
 	replace(0)
 	synctest.Test(t, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestATokenIsCheckedByEveryKeyThatMayHaveSignedIt(t *testing.T) {
 		"with an unknown kid, where all keys have ids": {[]any{"a", "b"}, "c", "401 key_unknown"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			i := providertest.NewIssuerFor(t)
+			i := providertest.NewIssuer(t, providertest.WithKeys())
 			var signs crypto.Signer
 			for _, id := range slices.Backward(c.ids) { // each is published in front of the one before
 				key := newP256(t)
@@ -247,7 +247,7 @@ func TestAKeyThatCannotBeUsedIsReportedAsThat(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := providertest.NewIssuer(t)
-			kid := i.Adopt(newP256(t), jose.ES256, c.changes)
+			kid := i.ImportKey(newP256(t), jose.ES256, c.changes)
 			synctest.Test(t, func(t *testing.T) {
 				token := named(i, kid)
 				p := publish(t, i)
@@ -275,7 +275,7 @@ func TestAKeyThatCannotBeUsedIsReportedAsThat(t *testing.T) {
 
 func TestTheKeyOfATokenWithoutKidMayBeOneThatCannotBeUsed(t *testing.T) {
 	i := providertest.NewIssuer(t)
-	i.Adopt(newP256(t), jose.ES256, map[string]any{"kid": nil, "x": "?"})
+	i.ImportKey(newP256(t), jose.ES256, map[string]any{"kid": nil, "x": "?"})
 	synctest.Test(t, func(t *testing.T) {
 		token := i.Sign(map[string]any{"kid": nil}, i.Claims(resource))
 		p := publish(t, i)
@@ -286,7 +286,7 @@ func TestTheKeyOfATokenWithoutKidMayBeOneThatCannotBeUsed(t *testing.T) {
 
 // One address must not push out of the memory what others named.
 func TestNothingIsRememberedOfAnAddressThatIsOverItsLimit(t *testing.T) {
-	i := providertest.NewIssuerFor(t, jose.ES256)
+	i := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
 	synctest.Test(t, func(t *testing.T) {
 		p := publish(t, i)
 		defer p.stop()
@@ -316,7 +316,7 @@ func TestNothingIsRememberedOfAnAddressThatIsOverItsLimit(t *testing.T) {
 }
 
 func TestAThousandUnknownKeysAreRemembered(t *testing.T) {
-	i := providertest.NewIssuerFor(t, jose.ES256)
+	i := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
 	synctest.Test(t, func(t *testing.T) {
 		tokens := make([]string, 1_001)
 		for n := range tokens {
@@ -351,7 +351,7 @@ func TestAKeyThatIsBoundToTheIssuerOfTheMetadataServesTheTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			authority := providertest.NewIssuer(t)
-			kid := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": c.bound})
+			kid := authority.ImportKey(newP256(t), jose.ES256, map[string]any{"issuer": c.bound})
 			p := openOIDC(t, oidcSettings(t, tokens, func(s *oidc.Settings) {
 				s.DiscoveryIssuer, s.JWKSURL = c.discoveryIssuer, authority.KeysURL()
 			}), testResource)
@@ -384,8 +384,8 @@ func TestAnExplanationWaitsForTheFirstKeys(t *testing.T) {
 func TestTokensOfAnotherTenantOrKeyAreExplained(t *testing.T) {
 	const one = "https://login.example.com/one/v2.0"
 	authority := providertest.NewIssuer(t)
-	bound := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
-	encryption := authority.Adopt(newP256(t), jose.ES256, map[string]any{"use": "enc"})
+	bound := authority.ImportKey(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
+	encryption := authority.ImportKey(newP256(t), jose.ES256, map[string]any{"use": "enc"})
 	for name, c := range map[string]struct {
 		issuer, kid string
 		claims      map[string]any

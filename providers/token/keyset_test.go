@@ -159,7 +159,7 @@ func TestASlowIssuerHoldsNobodyUp(t *testing.T) {
 
 func TestATimeoutIsAProblemInOurWords(t *testing.T) {
 	i := providertest.NewIssuer(t)
-	i.Answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	i.AnswerKeys(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	client := i.Client()
 	client.Timeout = 20 * time.Millisecond
 	keys := token.NewKeySet(token.KeySource{URL: at(i.KeysURL()), Client: client}, i.KeyPolicy, i.Logger)

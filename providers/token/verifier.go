@@ -72,9 +72,11 @@ const (
 )
 
 // CheckMaxTokenBytes is the check of the setting max_token_bytes, which every kind has.
-func CheckMaxTokenBytes(n int, report func(key, reason, fix string)) {
+func CheckMaxTokenBytes(n int, report func(providers.Problem)) {
 	if n < 1<<10 || n > 64<<10 {
-		report("max_token_bytes", "it is not between 1024 and 65536", "leave it out for the default")
+		report(providers.Problem{Key: "max_token_bytes", Code: providers.CodeOutOfRange,
+			Reason: "it is not between 1024 and 65536",
+			Fix:    "leave it out for the default"})
 	}
 }
 
