@@ -198,6 +198,7 @@ func TestReadBody_BytesOfBodiesBeingReadAreLimited(t *testing.T) {
 }
 
 func TestReadBody_TooLargeContentLengthIsRejectedUnread(t *testing.T) {
+	t.Parallel()
 	h := handlerOf(fullCatalog(), func(cfg *Config) { cfg.MaxBodyBytes = 1000 })
 	// More than net/http would read before it sends a response.
 	conn := unfinishedPost(t, serve(t, h, time.Now().Add(time.Hour)), "Content-Length: 1000000\r\n", "{ ")

@@ -144,6 +144,7 @@ func changingCatalog() mcptools.Catalog {
 
 // A notification stream must not outlive its token.
 func TestStreams_EndWithTheirToken(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(t *testing.T, url string) *http.Response{
 		"the GET stream of 2025-11-25": func(t *testing.T, url string) *http.Response {
 			begun := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":0,"method":"initialize",`+
@@ -353,6 +354,7 @@ func TestCloseSessions_EndsAbandonedCalls(t *testing.T) {
 }
 
 func TestCalls_EndAtTheirDeadlineInBothEras(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 1), make(chan error, 1)
@@ -394,6 +396,7 @@ func TestHandler_AnUnknownResourceIsInvalidParams(t *testing.T) {
 }
 
 func TestHandler_ABodyAboveTheLimitIs413(t *testing.T) {
+	t.Parallel()
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{whoami()}})
 	url := serve(t, h, time.Now().Add(time.Hour))
 	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":%q}}`, strings.Repeat("x", 2<<20))

@@ -70,6 +70,7 @@ func ways(t *testing.T, tool string) map[string]struct {
 
 // Proxies and clients close a silent response: after 60 s in nginx, 300 s in Node's fetch.
 func TestKeepalive_TheResponseOfASilentToolBecomesAStream(t *testing.T) {
+	t.Parallel()
 	invalid := &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "no such thing"}
 	for outcome, c := range map[string]struct {
 		err  error
@@ -138,6 +139,7 @@ func line(t *testing.T, r *bufio.Reader) string {
 }
 
 func TestKeepalive_OffLeavesTheResponsePlainJSON(t *testing.T) {
+	t.Parallel()
 	for name, way := range ways(t, "silent") {
 		t.Run(name, func(t *testing.T) {
 			begun, goOn := make(chan struct{}, 1), make(chan struct{})
@@ -165,6 +167,7 @@ func TestKeepalive_OffLeavesTheResponsePlainJSON(t *testing.T) {
 }
 
 func TestKeepalive_OfAStandaloneStream(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(t *testing.T, url string) *http.Response{
 		"the GET stream of 2025-11-25": func(t *testing.T, url string) *http.Response {
 			return request(t, http.MethodGet, url, "", map[string]string{sessionHeader: openSession(t, url)})

@@ -48,6 +48,7 @@ func TestInitialize_ThatFailsLeavesNoSession(t *testing.T) {
 
 // A call keeps its session open, however long it takes; the idle timeout starts when it ends.
 func TestSession_IsNotIdleDuringACall(t *testing.T) {
+	t.Parallel()
 	slow := newTool("slow", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		select {
 		case <-ctx.Done():
@@ -343,6 +344,7 @@ func TestHandler_SendsNoPingsAfterACall(t *testing.T) {
 
 // A client that reads nothing would block its response and the writing goroutine as long as the connection exists.
 func TestResponses_AClientThatNeverReadsIsDisconnected(t *testing.T) {
+	t.Parallel()
 	ended := make(chan error, 1)
 	chatty := newTool(
 		"chat",
@@ -388,6 +390,7 @@ func TestResponses_AClientThatNeverReadsIsDisconnected(t *testing.T) {
 
 // The write timeout does not include pauses between events.
 func TestStreams_MayPauseLongerThanTheWriteTimeout(t *testing.T) {
+	t.Parallel()
 	slow := newTool("slow", func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		for range 2 {
 			if err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"}); err != nil {
@@ -461,6 +464,7 @@ func TestCallsInFlight_TooManyAreRejectedWithAStatus(t *testing.T) {
 }
 
 func TestSession_AShortCallDoesNotMakeItIdleDuringALongOne(t *testing.T) {
+	t.Parallel()
 	slow := newTool("slow", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		select {
 		case <-ctx.Done():
@@ -494,6 +498,7 @@ func TestSession_AShortCallDoesNotMakeItIdleDuringALongOne(t *testing.T) {
 }
 
 func TestExchange_WritesNothingToARequestThatHasEnded(t *testing.T) {
+	t.Parallel()
 	for name, era := range map[string]string{"in a session": EraDual, "2025-11-25 without session": EraStateless} {
 		t.Run(name, func(t *testing.T) {
 			begun, goOn, told := make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -570,6 +575,7 @@ func (w watchedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // A stream without messages for a long time ends like any other.
 func TestStandaloneStream_AQuietOneEndsProperly(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(t *testing.T, url string) *http.Response{
 		"the GET stream of 2025-11-25": func(t *testing.T, url string) *http.Response {
 			return request(t, http.MethodGet, url, "", map[string]string{sessionHeader: openSession(t, url)})
@@ -647,6 +653,7 @@ func TestSession_AResponseThatComesWithItsEndIsSent(t *testing.T) {
 
 // A slow client is not one that does not read.
 func TestResponses_ALongOneMayTakeLongerThanOneChunk(t *testing.T) {
+	t.Parallel()
 	const size = 3 << 20
 	long := newTool("long", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		return text(strings.Repeat("x", size)), nil

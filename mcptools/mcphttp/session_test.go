@@ -534,6 +534,7 @@ func TestSession_ToolsSeeItsID(t *testing.T) {
 }
 
 func TestSession_ANotificationHasItsSenderAndIsAUse(t *testing.T) {
+	t.Parallel()
 	told := make(chan string, 10)
 	h := handlerOf(mcptools.Catalog{Options: func(o *mcp.ServerOptions) {
 		//lint:ignore SA1019 no other handler gets the sender of a notification
