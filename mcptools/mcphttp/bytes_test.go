@@ -173,7 +173,8 @@ func TestReadBody_BytesOfBodiesBeingReadAreLimited(t *testing.T) {
 			first := unfinishedPost(t, url, c.headers, sent)
 			second := unfinishedPost(t, url, c.headers, sent)
 			awaitBytes(t, h, func(n int) bool { return n >= 200_000 })
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			client := &http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
 			resp, err := client.Do(body.to(url))
 			if err != nil {
 				t.Fatal(err)

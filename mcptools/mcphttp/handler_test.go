@@ -374,6 +374,7 @@ func TestCalls_EndAtTheirDeadlineInBothEras(t *testing.T) {
 	}
 }
 
+// Rule TR-19.
 func TestHandler_AnUnknownResourceIsInvalidParams(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Resources: []mcptools.Resource{{
 		Resource: &mcp.Resource{URI: "doc://a", Name: "a"},
