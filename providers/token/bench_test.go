@@ -91,6 +91,34 @@ func signed(key any, token string) bool {
 	return false
 }
 
+// BenchmarkKnownToken verifies tokens that were verified before, as all calls of a client do but the first.
+func BenchmarkKnownToken(b *testing.B) {
+	resource, err := providers.ParseResource("http://localhost:3002/mcp")
+	if err != nil {
+		b.Fatal(err)
+	}
+	issuer := providertest.NewIssuer(b)
+	provider := issuer.Provider(b, resource, "mcp:use")
+	for !provider.(providers.KeyReporter).Keys().Usable {
+		time.Sleep(time.Millisecond)
+	}
+	tokens := make([]string, 1_000)
+	for i := range tokens {
+		claims := issuer.Claims(resource.String())
+		claims["jti"] = i
+		tokens[i] = issuer.Sign(nil, claims)
+		if _, err := provider.Verify(b.Context(), tokens[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if _, err := provider.Verify(b.Context(), tokens[n%len(tokens)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkNeverSeen refuses tokens for what they say, none of which was seen before: the first look that a flood of them costs.
 func BenchmarkNeverSeen(b *testing.B) {
 	resource, err := providers.ParseResource("http://localhost:3002/mcp")

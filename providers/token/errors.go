@@ -18,14 +18,6 @@ func causedByToken(err error, retryAfter time.Duration) error {
 	return err
 }
 
-// detached is err with its detail put together, to be kept: what it is made of may be as large as a token.
-func detached(err error) error {
-	if r, ok := errors.AsType[*providers.Error](err); ok {
-		return providers.Errorf(r.Unwrap(), r.Reason, "%s", r.Detail())
-	}
-	return err
-}
-
 // quoted is a value from a token, which is quoted when the detail is put together.
 type quoted string
 

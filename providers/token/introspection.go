@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 
 	"gatehouse/providers"
@@ -19,10 +18,11 @@ import (
 
 const (
 	maxIntrospectionBytes = 64 << 10
-	// refusalsKept and refusalKept bound how long and how many tokens are remembered as refused. They have a cache of
-	// their own, so that invented tokens cannot push good ones out.
-	refusalsKept = 1_000
-	refusalKept  = 5 * time.Second
+
+	// maxActiveTokens bounds how many active tokens are remembered, at about 200 bytes each, and
+	// maxIntrospectedBytes the memory of what the issuer answered about them: 10,000 answers of usual length fit.
+	maxActiveTokens      = 10_000
+	maxIntrospectedBytes = 16 << 20
 )
 
 // Introspector asks the issuer about a token (RFC 7662) and applies the same rules to the answer that stand for the claims
@@ -38,8 +38,10 @@ type Introspector struct {
 
 	flight singleflight.Group
 	queue  *questionQueue
-	active *activeTokens
-	bad    *lru.Cache[fingerprint, verdict]
+	cache  tokenCache
+	// active holds the tokens that were active at their last introspection, until they expire. A token whose
+	// identity is not cached any more is introspected again, but before the tokens that nothing is known of.
+	active *cache[struct{}]
 	// The issuer is not asked before these times, in Unix nanoseconds. Tokens that were active at their last
 	// question wait only for a Retry-After that was answered to such a question: anyone can make the issuer
 	// refuse the others.
@@ -53,34 +55,24 @@ type Introspector struct {
 // token would cause.
 const complaintInterval = time.Minute
 
-// verdict is what became of a token, for as long as it may be remembered. It holds no token.
-type verdict struct {
-	id    *providers.Identity
-	err   error
-	until time.Time
-}
-
-// answer returns a copy: a tool that changed its caller's scopes would change them for the next call.
-func (v verdict) answer() (*providers.Identity, error) {
-	if v.err != nil {
-		return nil, v.err
+// forCaller returns the result for one of several callers.
+func (r result) forCaller() (*providers.Identity, error) {
+	if r.err != nil {
+		return nil, r.err
 	}
-	one := *v.id
-	one.Audience, one.Scopes = slices.Clone(v.id.Audience), slices.Clone(v.id.Scopes)
-	return &one, nil
+	return &copyIdentity(r.id).Identity, nil
 }
 
 // NewIntrospector returns an introspector that asks by protocol at the endpoint, and applies rules to the answers. An
 // answer may be used again for ttl, never past the token's end. Requests end with ctx.
 func NewIntrospector(ctx context.Context, protocol IntrospectionProtocol, address *EndpointResolver, client *http.Client, rules Rules, ttl time.Duration, logger *slog.Logger) *Introspector {
-	// The size is a constant above zero, of which alone the constructor would complain.
-	bad, _ := lru.New[fingerprint, verdict](refusalsKept)
 	verifier := NewVerifier(rules, nil)
 	introspected := check{named("token_type", "token_use"), words("a bearer access token's, or absent"), checkIntrospectedType}
 	verifier.claimChecks = slices.Insert(verifier.claimChecks, 0, introspected)
 	return &Introspector{
 		protocol: protocol, address: address, client: client, verifier: verifier, ttl: ttl, logger: logger, ctx: ctx,
-		queue: newQuestionQueue(), active: newActiveTokens(), bad: bad,
+		queue: newQuestionQueue(), cache: newTokenCache(maxActiveTokens, maxIntrospectedBytes),
+		active: newCache[struct{}](maxActiveTokens, 0),
 	}
 }
 
@@ -92,34 +84,31 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Ide
 	if longest := i.verifier.rules.MaxTokenBytes; len(token) > longest {
 		return nil, providers.Invalidf(providers.TokenTooLong, "%d bytes, at most %d are accepted", len(token), longest)
 	}
-	sum := fingerprintOf(token)
-	v, known, active := i.remembered(sum)
-	switch {
-	case known:
-		return v.answer()
-	case active:
-		return i.await(ctx, token, sum, true)
+	key := keyOf(token, 0)
+	if known, ok := i.cache.get(key, i.now()); ok {
+		return known.forCaller()
 	}
-	if providers.IsWithoutIntrospection(ctx) {
+	_, active := i.active.get(key, i.now())
+	if !active && providers.IsWithoutIntrospection(ctx) {
 		return nil, providers.Invalidf(providers.Throttled, "the issuer is not asked for an address that sent too many bad tokens")
 	}
-	return i.await(ctx, token, sum, false)
+	return i.await(ctx, token, key, active)
 }
 
 // await has the question asked, or joins the callers that wait for its answer already.
-func (i *Introspector) await(ctx context.Context, token string, sum fingerprint, active bool) (*providers.Identity, error) {
+func (i *Introspector) await(ctx context.Context, token string, key tokenKey, active bool) (*providers.Identity, error) {
 	address := providers.AddressFrom(ctx)
 	ctx, cancel := context.WithTimeout(ctx, unknownKeyWait)
 	defer cancel()
-	answer := i.flight.DoChan(string(sum[:]), func() (any, error) {
-		if v, known, _ := i.remembered(sum); known {
-			return v, nil
+	answer := i.flight.DoChan(string(key.hash[:]), func() (any, error) {
+		if known, ok := i.cache.get(key, i.now()); ok {
+			return known, nil
 		}
-		return i.introspect(token, sum, active, address), nil
+		return i.introspect(token, key, active, address), nil
 	})
 	select {
 	case got := <-answer:
-		return got.Val.(verdict).answer()
+		return got.Val.(result).forCaller()
 	case <-ctx.Done():
 		if active {
 			return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "no answer while the caller waited")
@@ -128,48 +117,34 @@ func (i *Introspector) await(ctx context.Context, token string, sum fingerprint,
 	}
 }
 
-// remembered returns the verdict on a token, if known. active says that the token was active at its last
-// question and has not expired.
-func (i *Introspector) remembered(sum fingerprint) (v verdict, known, active bool) {
-	now := i.now()
-	id, active := i.active.find(sum, now)
-	if id != nil {
-		return verdict{id: id}, true, active
-	}
-	v, ok := i.bad.Get(sum)
-	return v, ok && now.Before(v.until), active
-}
-
 func (i *Introspector) now() time.Time { return i.verifier.rules.Now() }
 
-func (i *Introspector) introspect(token string, sum fingerprint, active bool, sender string) verdict {
+func (i *Introspector) introspect(token string, key tokenKey, active bool, sender string) result {
 	claims, err := i.request(i.ctx, token, active, sender)
-	v := verdict{err: err}
+	var id *providers.Identity
 	if err == nil {
-		v.id, v.err = i.verifier.checkClaims(claims)
+		id, err = i.verifier.checkClaims(claims)
 	}
 	now := i.now()
 	switch {
-	case v.err == nil:
-		details := v.id.TokenDetails()
-		details.Claims = claims.compact()
-		v.id.SetTokenDetails(details)
-		expiry := v.id.GoodUntil
+	case err == nil:
+		id = cachedIdentity(id, claims)
+		expiry := id.GoodUntil
 		if !claims.has("exp") {
 			expiry = time.Unix(maxTime, 0)
 		}
-		// Never past the end of the token, whatever the leeway.
-		v.until = now.Add(i.ttl)
-		if v.id.Expiry.Before(v.until) {
-			v.until = v.id.Expiry
+		i.active.put(key, struct{}{}, 0, now, expiry)
+		// Never past the expiry of the token, leeway or not.
+		end := now.Add(i.ttl)
+		if id.Expiry.Before(end) {
+			end = id.Expiry
 		}
-		i.active.add(sum, v.id, v.until, expiry, now)
-	case errors.Is(v.err, providers.ErrInvalidToken):
-		v.err, v.until = detached(v.err), now.Add(min(refusalKept, i.ttl))
-		i.active.remove(sum)
-		i.bad.Add(sum, v)
+		i.cache.accept(key, id, now, end)
+	case errors.Is(err, providers.ErrInvalidToken):
+		i.active.remove(key)
+		i.cache.refuse(key, providers.ReasonOf(err), now, i.ttl)
 	}
-	return v
+	return result{id, err}
 }
 
 // request puts one question to the issuer and returns the claims of an active token. active says that the token

@@ -283,66 +283,41 @@ func TestARetryAfterToAnUnknownTokenDoesNotHoldUpActiveOnes(t *testing.T) {
 	})
 }
 
-// withDetails returns id with what it keeps of its token.
-func withDetails(id providers.Identity, details providers.TokenDetails) *providers.Identity {
-	id.SetTokenDetails(details)
-	return &id
-}
-
-func TestAnswersAreBoundedByTheirBytesAndTokensByTheirNumber(t *testing.T) {
-	a, now := newActiveTokens(), time.Now()
-	fingerprints := func(n int) fingerprint { return fingerprint{byte(n), byte(n >> 8)} }
-	large := withDetails(providers.Identity{Issuer: "https://login.example.com", Subject: "alice", Scopes: []string{"mcp:use"}},
-		providers.TokenDetails{Claims: rawObject{{[]byte("groups"), bytes.Repeat([]byte("x"), 32<<10)}}})
-	for n := range activeTokensKept {
-		a.add(fingerprints(n), large, now.Add(time.Second), now.Add(time.Hour), now)
-		if a.bytes > answerBytesKept {
-			t.Fatalf("%d bytes of answers are kept", a.bytes)
+// Tokens that were active are known as such until they expire, whatever the size of the answers about them.
+func TestIntrospectorRemembersActiveTokensBeyondTheBytesOfTheirAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{claims: map[string]any{"groups": strings.Repeat("x", 32<<10)}}
+		i := issuer.introspector(t, time.Second, nil)
+		for n := range maxActiveTokens {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("good-", n)); err != nil {
+				t.Fatal(err)
+			}
+			if i.cache.accepted.bytes > maxIntrospectedBytes {
+				t.Fatalf("%d bytes of answers are cached", i.cache.accepted.bytes)
+			}
 		}
-	}
-	kept := 0
-	for n := range activeTokensKept {
-		id, active := a.find(fingerprints(n), now)
-		if !active {
-			t.Fatalf("token %d is not known to be active", n)
+		if n := i.cache.accepted.len(); n < 100 || n > maxIntrospectedBytes>>15 {
+			t.Errorf("%d answers are cached", n)
 		}
-		if id != nil {
-			kept++
+		for n := range 2 * maxCachedRefusals {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-", n)); providers.ReasonOf(err) != providers.TokenInactive {
+				t.Fatal(err)
+			}
 		}
-	}
-	if kept != answerBytesKept/sizeOf(large) {
-		t.Errorf("%d answers of %d bytes are kept", kept, sizeOf(large))
-	}
-	// Answers that are over make room first, and tokens that were used last stay.
-	small := &providers.Identity{Issuer: "https://login.example.com", Subject: "bob"}
-	later := now.Add(2 * time.Second)
-	a.find(fingerprints(0), later)
-	a.add(fingerprints(activeTokensKept), small, later.Add(time.Second), later.Add(time.Hour), later)
-	if a.answers.Len() != 1 || a.bytes != sizeOf(small) {
-		t.Errorf("%d answers of %d bytes are kept", a.answers.Len(), a.bytes)
-	}
-	_, first := a.find(fingerprints(0), later)
-	_, second := a.find(fingerprints(1), later)
-	if !first || second {
-		t.Errorf("the token that was used lately is known: %v, one that was not: %v", first, second)
-	}
-	for range 2 { // a token that is asked about again
-		a.add(fingerprints(activeTokensKept), small, later.Add(time.Second), later.Add(time.Hour), later)
-	}
-	if a.bytes != sizeOf(small) {
-		t.Errorf("an answer that took the place of another: %d bytes are counted", a.bytes)
-	}
-	huge := withDetails(providers.Identity{}, providers.TokenDetails{Claims: rawObject{{[]byte("x"), make([]byte, answerBytesKept)}}})
-	a.add(fingerprints(2), huge, later.Add(time.Second), later.Add(time.Hour), later)
-	if id, active := a.find(fingerprints(2), later); id != nil || !active || a.answers.Len() != 1 {
-		t.Errorf("an answer that is larger than all may be: kept %v, active %v", id != nil, active)
-	}
-	for n := range activeTokensKept + 1 {
-		a.remove(fingerprints(n))
-	}
-	if a.bytes != 0 || a.answers.Len() != 0 || a.expiry.Len() != 0 {
-		t.Errorf("after all were removed %d bytes, %d answers and %d tokens are kept", a.bytes, a.answers.Len(), a.expiry.Len())
-	}
+		time.Sleep(time.Second) // no answer may be used any more
+		for n := range maxActiveTokens {
+			if _, active := i.active.get(keyOf(fmt.Sprint("good-", n), 0), time.Now()); !active {
+				t.Fatalf("token %d is not known to be active", n)
+			}
+		}
+		throttled := providers.WithoutIntrospection(context.Background())
+		if _, err := i.Verify(throttled, "good-0"); err != nil {
+			t.Errorf("an active token of a throttled address: %v", err)
+		}
+		if _, err := i.Verify(throttled, "good-other"); providers.ReasonOf(err) != providers.Throttled {
+			t.Errorf("an unknown token of a throttled address: %v", err)
+		}
+	})
 }
 
 func TestWhatIsKeptOfAnAnswerDoesNotHoldItsText(t *testing.T) {
@@ -364,8 +339,8 @@ func TestWhatIsKeptOfAnAnswerDoesNotHoldItsText(t *testing.T) {
 		if got := string(id.Claims()["groups"]); got != `["a","b"]` {
 			t.Errorf("groups are %s", got)
 		}
-		if i.active.bytes < size || i.active.bytes > size+8<<10 {
-			t.Errorf("%d bytes are counted for %d", i.active.bytes, size)
+		if i.cache.accepted.bytes < size || i.cache.accepted.bytes > size+8<<10 {
+			t.Errorf("%d bytes are counted for %d", i.cache.accepted.bytes, size)
 		}
 	})
 }

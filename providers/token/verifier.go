@@ -69,6 +69,12 @@ const (
 	DefaultLeeway = time.Minute
 	// DefaultMaxTokenBytes is well above the largest tokens seen (about 4 KiB).
 	DefaultMaxTokenBytes = 16 << 10
+
+	// maxCachedTokens and maxCachedBytes bound how many accepted tokens are remembered.
+	maxCachedTokens = 40_000
+	maxCachedBytes  = 30 << 20
+	// acceptedTTL is how long a token is accepted without another check of its signature.
+	acceptedTTL = 5 * time.Minute
 )
 
 // CheckMaxTokenBytes is the check of the setting max_token_bytes, which every kind has.
@@ -97,8 +103,7 @@ type Verifier struct {
 
 	headerChecks, claimChecks []check
 
-	memory  *memory
-	headers headers
+	cache tokenCache
 }
 
 var asymmetric = []jose.SignatureAlgorithm{
@@ -128,7 +133,7 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	}
 	v := &Verifier{
 		rules: rules, keys: keys, fixed: rules.fixedClaims(), accepted: slices.Concat(rules.Audiences, rules.AllowedClients),
-		headerChecks: headerChecks(), claimChecks: claimChecks(), memory: newMemory(rules.Leeway),
+		headerChecks: headerChecks(), claimChecks: claimChecks(), cache: newTokenCache(maxCachedTokens, maxCachedBytes),
 	}
 	for _, ours := range rules.Audiences {
 		v.audiences = append(v.audiences, audienceOf(ours))
@@ -156,43 +161,49 @@ func (r Rules) fixedClaims() *rawjson.Names {
 	return rawjson.NamesOf(slices.Compact(names)...)
 }
 
-// Verify checks token and returns who presented it. See [providers.Provider.Verify] for the errors. A token that was verified lately,
-// by the keys that still hold, is not verified again.
+// Verify checks token and returns who presented it. See [providers.Provider.Verify] for the errors. A token that was
+// accepted lately, by the keys that are still in use, is accepted without another check of its signature.
 func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identity, error) {
-	keys, counted := v.keys.(versionedKeys)
-	if !counted || len(token) > v.rules.MaxTokenBytes || strings.Count(token, ".") != 2 { // not worth a hash
+	keys, versioned := v.keys.(versionedKeys)
+	if !versioned || len(token) > v.rules.MaxTokenBytes || strings.Count(token, ".") != 2 { // not worth a hash
 		return v.verify(ctx, token)
 	}
-	generation, usable := keys.version()
+	version, usable := keys.version()
 	if !usable {
 		return v.verify(ctx, token)
 	}
-	now, f := v.rules.Now(), fingerprintOf(token)
-	if r, ok := v.memory.good.get(f, generation, now); ok {
-		return v.memory.identity(r, token), nil
-	}
-	if reason, ok := v.memory.bad.get(f, generation, now); ok {
-		return nil, providers.Invalidf(reason, "as a moment ago")
+	now, key := v.rules.Now(), keyOf(token, version)
+	if known, ok := v.cache.get(key, now); ok {
+		if known.err != nil {
+			return nil, known.err
+		}
+		return copyIdentity(known.id).withClaimsOf(token), nil
 	}
 	id, err := v.verify(ctx, token)
 	if err == nil {
-		v.memory.remember(f, id, generation, now)
+		end := now.Add(acceptedTTL)
+		if id.GoodUntil.Before(end) {
+			end = id.GoodUntil
+		}
+		v.cache.accept(key, cachedIdentity(id, nil), now, end)
 		return id, nil
 	}
 	switch reason := providers.ReasonOf(err); reason {
-	case providers.TokenExpired, providers.IssuerMismatch, providers.AudienceMismatch: // what clients send again, and time does not change
-		v.memory.bad.put(f, reason, generation, now, refusedFor)
-	case providers.SignatureInvalid: // until a token may have the keys fetched again
-		v.memory.bad.put(f, reason, generation, now, min(refusedFor, keys.untilFetch()))
+	case providers.TokenExpired, providers.IssuerMismatch, providers.AudienceMismatch:
+		// Time does not change these, and clients send such tokens again and again.
+		v.cache.refuse(key, reason, now, refusalTTL)
+	case providers.SignatureInvalid:
+		v.cache.refuse(key, reason, now, keys.untilFetch()) // then a token may cause a fetch of new keys
 	}
 	return nil, err
 }
 
-// versionedKeys is implemented by keys that say when they changed. What was verified by one generation says nothing once there
-// is another. usable is false while there are none, or none that are fresh enough.
+// versionedKeys is implemented by a key set that counts its changes. Results are cached under the version that they
+// were verified by.
 type versionedKeys interface {
+	// version returns false while there are no keys, or none that are fresh enough.
 	version() (number uint64, usable bool)
-	// untilFetch is how long no token can cause a fetch.
+	// untilFetch returns how long tokens cannot cause a fetch.
 	untilFetch() time.Duration
 }
 
@@ -279,12 +290,8 @@ func notBase64URL(r rune) bool {
 	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
-// checkHeader applies the rules for headers, which look at nothing else: one that they let pass once passes again, and need not be
-// decoded for that, because it has one spelling.
+// checkHeader applies the rules for headers.
 func (v *Verifier) checkHeader(encoded string) error {
-	if v.headers.has(encoded) {
-		return nil
-	}
 	header, err := parseHeader(encoded)
 	if err != nil {
 		return err
@@ -294,7 +301,6 @@ func (v *Verifier) checkHeader(encoded string) error {
 			return err
 		}
 	}
-	v.headers.add(encoded)
 	return nil
 }
 
