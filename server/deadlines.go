@@ -34,10 +34,10 @@ func deadlines(c Config) echo.MiddlewareFunc {
 			// No write deadline at the mount: event streams and slow tools may take any time, and each of
 			// their writes has a deadline of its own. errorHandler sets one for error responses.
 			setDeadlines(ctx, c.Settings.ReadBodyTimeout, ctx.Path() != c.Resource.Path())
-			writer := ctx.Response().Writer // that of net/http, which later steps wrap
 			err := next(ctx)
-			if ctx.Request().Close && stateOf(ctx).body.unread() {
-				delayClose(writer)
+			state, r := stateOf(ctx), ctx.Request()
+			if r.Close && state.body.unread() && !state.body.drain(r.ContentLength, time.Now()) {
+				delayClose(state.writer)
 			}
 			return err
 		}
@@ -106,6 +106,15 @@ func (b *deadlineBody) drainable(announced int64, now time.Time) bool {
 	// Set in every case: net/http reads a little more after the response is sent.
 	bounded := b.connection.SetReadDeadline(now.Add(drainTimeout)) == nil
 	return bounded && announced > 0 && announced <= maxDrainBytes
+}
+
+// drain reads the rest of a small body and reports whether it arrived.
+func (b *deadlineBody) drain(announced int64, now time.Time) bool {
+	if !b.drainable(announced, now) {
+		return false
+	}
+	_, err := io.Copy(io.Discard, b)
+	return err == nil
 }
 
 func (b *deadlineBody) Read(p []byte) (int, error) {

@@ -129,6 +129,8 @@ func handleErrors(c Config) echo.MiddlewareFunc {
 			if err := next(ctx); err != nil {
 				ctx.Error(err)
 			}
+			state := stateOf(ctx)
+			state.outcome = outcomeOf(state, ctx.Response())
 			c.Counts.record(ctx)
 			return nil
 		}

@@ -208,14 +208,15 @@ func TestUnauthenticatedRequestIsAnsweredBeforeItsBody(t *testing.T) {
 // A client that sends a body which is not read receives the response before the connection is closed.
 func TestResponseArrivesWhileTheBodyIsSent(t *testing.T) {
 	f := start(t, options{})
+	authorization := "Authorization: Bearer " + f.token("mcp:use") + "\r\n"
 	for name, c := range map[string]struct {
 		header string
 		status int
 	}{
 		"without a token":                              {"", 401},
 		"without a token, as HTTP/1.0 proxies ask":     {"Connection: close\r\n", 401},
-		"with a token":                                 {"Authorization: Bearer " + f.token("mcp:use") + "\r\n", 200},
-		"with a token, as HTTP/1.0 proxies ask":        {"Connection: close\r\nAuthorization: Bearer " + f.token("mcp:use") + "\r\n", 200},
+		"with a token":                                 {authorization, 200},
+		"with a token, as HTTP/1.0 proxies ask":        {"Connection: close\r\n" + authorization, 200},
 		"without a token, chunks for HTTP/1.0 proxies": {"Connection: close\r\nTransfer-Encoding: chunked\r\n", 401},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -248,6 +249,36 @@ func TestResponseArrivesWhileTheBodyIsSent(t *testing.T) {
 				t.Errorf("answered %d, want %d", resp.StatusCode, c.status)
 			}
 		})
+	}
+}
+
+// A small body that arrives is read, so that a closing connection needs no delay.
+func TestConnectionOfASmallBodyClosesAtOnce(t *testing.T) {
+	f := start(t, options{})
+	for name, credentials := range map[string]string{
+		"without a token": "", "with a token": "Authorization: Bearer " + f.token("mcp:use") + "\r\n",
+	} {
+		conn, err := net.Dial("tcp", f.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%sContent-Length: 5\r\n\r\nhello",
+			f.address, credentials)
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Fatal(err)
+		}
+		started := time.Now()
+		for time.Since(started) < time.Second { // until the server, too, has closed the connection
+			if _, err = conn.Write([]byte("x")); err != nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(started); took > 400*time.Millisecond {
+			t.Errorf("%s: closed %v after the response", name, took)
+		}
+		_ = conn.Close()
 	}
 }
 

@@ -14,38 +14,33 @@ import (
 	"gatehouse/providers"
 )
 
-// accessLog writes one line for each request when it ends; a stream is one line, at its end. slog-echo runs
-// after the handler rather than around it, so it does not wrap the ResponseWriter and the request body.
+// accessLog writes one line for each request when it ends; a stream is one line, at its end.
 func accessLog(c Config) echo.MiddlewareFunc {
-	budget := newLogLimiter(c.Logger)
-	shouldLog := func(ctx echo.Context) bool {
-		status := ctx.Response().Status
-		switch {
-		case isProbe(ctx): // probes would be most of the log
-			return false
-		case status < http.StatusInternalServerError &&
-			!c.Logger.Enabled(ctx.Request().Context(), slog.LevelInfo):
-			return false
-		}
-		return budget.allow(stateOf(ctx), status)
-	}
+	limiter := newLogLimiter(c.Logger)
 	logRequest := slogecho.NewWithConfig(slog.New(logHandler{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
 		ClientErrorLevel: slog.LevelInfo, // every sign-in starts with a 401
 		ServerErrorLevel: slog.LevelError,
-	})(func(echo.Context) error { return nil })
+		Filters: []slogecho.Filter{
+			func(ctx echo.Context) bool { return !isProbe(ctx) }, // probes would be most of the log
+			func(ctx echo.Context) bool { return isLevelEnabled(c.Logger, ctx) },
+			func(ctx echo.Context) bool { return limiter.allow(stateOf(ctx), ctx.Response().Status) },
+		},
+	})
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(ctx echo.Context) error {
-			err := next(ctx)
-			if shouldLog(ctx) {
-				state := stateOf(ctx)
-				state.duration = time.Since(state.started)
-				state.outcome = outcomeOf(state, ctx.Response())
-				_ = logRequest(ctx) // never fails: the wrapped handler returns nil
-			}
-			return err
-		}
+		return logRequest(func(ctx echo.Context) error {
+			// The ResponseWriter of slog-echo has no Unwrap method. http.ResponseController needs it to set
+			// deadlines, so the steps that follow get the writer of net/http.
+			ctx.Response().Writer = stateOf(ctx).writer
+			return next(ctx)
+		})
 	}
+}
+
+// isLevelEnabled keeps requests below the log's level from counting towards the limits.
+func isLevelEnabled(logger *slog.Logger, ctx echo.Context) bool {
+	return ctx.Response().Status >= http.StatusInternalServerError ||
+		logger.Enabled(ctx.Request().Context(), slog.LevelInfo)
 }
 
 // logHandler is a slog.Handler that reduces slog-echo's record to one flat line and adds what the chain
@@ -55,8 +50,7 @@ type logHandler struct{ slog.Handler }
 
 func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 	state := stateFrom(ctx)
-	var line [11]slog.Attr // eight for most requests
-	attrs := line[:0]
+	attrs := make([]slog.Attr, 0, 11) // eight for most requests
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key != "request" && a.Key != "response" {
 			return true
@@ -67,7 +61,7 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 				path := url.URL{Path: truncate(member.Value.String())}
 				attrs = append(attrs, slog.String("path", path.EscapedPath()))
 			case "latency":
-				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(state.duration)))
+				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(member.Value.Duration())))
 			case "method":
 				method := providers.Printable(member.Value.String(), maxWord)
 				attrs = append(attrs, slog.String("method", method))
@@ -85,11 +79,9 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 		attrs = append(attrs, slog.Attr{Key: "mcp", Value: slog.GroupValue(called...)})
 	}
 	if state.identity != nil {
-		state.caller = [2]slog.Attr{
-			slog.String("subject", providers.Printable(state.identity.Subject, maxName)),
-			slog.String("client", providers.Printable(state.identity.Client, maxName)),
-		}
-		attrs = append(attrs, slog.Attr{Key: "caller", Value: slog.GroupValue(state.caller[:]...)})
+		attrs = append(attrs, slog.Group("caller",
+			"subject", providers.Printable(state.identity.Subject, maxName),
+			"client", providers.Printable(state.identity.Client, maxName)))
 	}
 	if state.reason != "" {
 		attrs = append(attrs, slog.String("reason", string(state.reason)))
@@ -113,7 +105,7 @@ const (
 
 // operationMembers are the attributes of a log line that describe the MCP operation.
 func (s *requestState) operationMembers() []slog.Attr {
-	called := s.operationAttrs[:0]
+	called := make([]slog.Attr, 0, 4)
 	for _, member := range [...]struct {
 		key, value string
 		limit      int

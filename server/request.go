@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"regexp"
@@ -36,14 +35,9 @@ type requestState struct {
 	operation providers.Operation
 	outcome   providers.RequestOutcome
 	detail    string
-	// duration is the time until the response was written; set just before the access log writes its line.
-	duration time.Duration
-
-	// Buffers that are part of the state to save allocations.
-	body           deadlineBody
-	caller         [2]slog.Attr
-	operationAttrs [4]slog.Attr
-	idHeader       [1]string
+	// body is the request's body, and writer is the ResponseWriter of net/http.
+	body   deadlineBody
+	writer http.ResponseWriter
 }
 
 type stateKey struct{}
@@ -100,12 +94,13 @@ func newRequestID() string {
 func withRequestState(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		state := &requestState{Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), started: time.Now()}
+		state := &requestState{
+			Context: r.Context(), id: r.Header.Get(echo.HeaderXRequestID), started: time.Now(), writer: c.Response().Writer,
+		}
 		if state.id == "" || !validRequestID.MatchString(state.id) {
 			state.id = newRequestID()
 		}
-		state.idHeader[0] = state.id
-		c.Response().Header()[echo.HeaderXRequestID] = state.idHeader[:]
+		c.Response().Header().Set(echo.HeaderXRequestID, state.id)
 		c.SetRequest(r.WithContext(state))
 		return next(c)
 	}

@@ -121,7 +121,7 @@ func TestTheChainAddsFewAllocationsToACall(t *testing.T) {
 	if underRace {
 		t.Skip("the race detector allocates, too")
 	}
-	most := map[string]float64{modern: -140, legacy + " without session": -50, legacy + " in a session": -15}
+	most := map[string]float64{modern: -130, legacy + " without session": -40, legacy + " in a session": -5}
 	for _, c := range comparisons(t) {
 		bound, known := most[c.name]
 		if !known {
