@@ -48,7 +48,7 @@ func listers(n int) (ours, bare http.Handler) {
 		mcp.AddTool(server, &mcp.Tool{Name: name, Description: "One of many.", Annotations: &mcp.ToolAnnotations{DestructiveHint: &no, OpenWorldHint: &no}}, handler)
 	}
 	h := NewHandler(Options{Settings: DefaultSettings(), Info: mcp.Implementation{Name: "many", Version: "1"}, Logger: slog.New(slog.DiscardHandler)}, catalog)
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, GoodUntil: time.Now().Add(time.Hour)}
+	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, ExpiryWithLeeway: time.Now().Add(time.Hour)}
 	info := id.TokenInfo()
 	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
 	ours = inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

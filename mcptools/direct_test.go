@@ -138,7 +138,7 @@ func legacily(method, params string) posted {
 // answerTo serves a request as alice's, and returns the status and the messages of the answer.
 func answerTo(t *testing.T, p posted, serve func(http.ResponseWriter, *http.Request)) (status int, kind string, messages []any) {
 	t.Helper()
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, GoodUntil: time.Now().Add(time.Hour)}
+	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, ExpiryWithLeeway: time.Now().Add(time.Hour)}
 	info := id.TokenInfo()
 	w := httptest.NewRecorder()
 	auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)(http.HandlerFunc(serve)).ServeHTTP(w, p.request())

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // alice with these scopes.
 func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string {
 	t.Helper()
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes, Expiry: expiry, GoodUntil: expiry}
+	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: scopes, Expiry: expiry, ExpiryWithLeeway: expiry}
 	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) {
 		info := id.TokenInfo()
 		return &info, nil

@@ -443,7 +443,7 @@ func TestNothingIsWrittenToARequestThatIsOver(t *testing.T) {
 				return text("done"), nil, nil
 			})}}, func(o *Options) { o.Settings.Era = era })
 			var late atomic.Int64
-			id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
+			id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", ExpiryWithLeeway: time.Now().Add(time.Hour)}
 			info := id.TokenInfo()
 			inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
 			server := httptest.NewServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -575,7 +575,7 @@ func TestALongAnswerMayTakeLongerThanAPieceOfIt(t *testing.T) {
 	})
 	h := handlerOf(Catalog{Tools: []Tool{long}})
 	h.patience = 300 * time.Millisecond
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
+	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", ExpiryWithLeeway: time.Now().Add(time.Hour)}
 	info := id.TokenInfo()
 	inject := auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)
 	server := httptest.NewUnstartedServer(inject(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -37,7 +37,7 @@ func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
 	h := handlerOf(Catalog{Tools: []Tool{glance()}})
 	var opener weak.Pointer[auth.TokenInfo]
 	inject := auth.RequireBearerToken(func(_ context.Context, _ string, r *http.Request) (*auth.TokenInfo, error) {
-		id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", GoodUntil: time.Now().Add(time.Hour)}
+		id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", ExpiryWithLeeway: time.Now().Add(time.Hour)}
 		info := id.TokenInfo()
 		if opener == (weak.Pointer[auth.TokenInfo]{}) {
 			opener = weak.Make(&info)
@@ -318,7 +318,7 @@ func TestASessionRefusesWhatMCPDoesNotKnow(t *testing.T) {
 
 // behind serves a request as alice's.
 func behind(h *Handler, w http.ResponseWriter, r *http.Request) {
-	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, GoodUntil: time.Now().Add(time.Hour)}
+	id := &providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: []string{"greet:read"}, ExpiryWithLeeway: time.Now().Add(time.Hour)}
 	info := id.TokenInfo()
 	auth.RequireBearerToken(func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, handler, done := h.Route(r)

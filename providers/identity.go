@@ -27,8 +27,8 @@ type Identity struct {
 	ScopesDefaulted bool
 	// Expiry is when the token ends, without leeway.
 	Expiry time.Time
-	// GoodUntil is Expiry with the leeway that the token was checked with. What lasts longer than a request ends then.
-	GoodUntil time.Time
+	// ExpiryWithLeeway is Expiry with the leeway that the token was checked with. What lasts longer than a request ends then.
+	ExpiryWithLeeway time.Time
 
 	token TokenDetails
 }
@@ -111,7 +111,7 @@ const identityKey = "gatehouse.identity"
 func (id *Identity) TokenInfo() auth.TokenInfo {
 	return auth.TokenInfo{
 		Scopes:     id.Scopes,
-		Expiration: id.GoodUntil,
+		Expiration: id.ExpiryWithLeeway,
 		UserID:     id.Principal(),
 		Extra:      map[string]any{identityKey: id},
 	}

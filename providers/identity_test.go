@@ -12,7 +12,7 @@ import (
 func TestAnIdentityTravelsThroughTheSDK(t *testing.T) {
 	id := &providers.Identity{Issuer: "https://a.example", Subject: "alice", Scopes: []string{"x"}}
 	info := id.TokenInfo()
-	if providers.FromTokenInfo(&info) != id || info.UserID != id.Principal() || !slices.Equal(info.Scopes, id.Scopes) || !info.Expiration.Equal(id.GoodUntil) {
+	if providers.FromTokenInfo(&info) != id || info.UserID != id.Principal() || !slices.Equal(info.Scopes, id.Scopes) || !info.Expiration.Equal(id.ExpiryWithLeeway) {
 		t.Errorf("TokenInfo = %+v", info)
 	}
 	for name, info := range map[string]*auth.TokenInfo{

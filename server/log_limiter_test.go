@@ -22,7 +22,7 @@ func (j fixedProvider) Verify(context.Context, string) (*providers.Identity, err
 		return nil, j.err
 	}
 	return &providers.Identity{Issuer: "https://issuer.example", Subject: "alice", Client: "app",
-		Scopes: []string{"mcp:use"}, GoodUntil: time.Now().Add(time.Hour)}, nil
+		Scopes: []string{"mcp:use"}, ExpiryWithLeeway: time.Now().Add(time.Hour)}, nil
 }
 
 func (fixedProvider) Metadata() providers.Metadata { return providers.Metadata{} }

@@ -29,7 +29,7 @@ func connect(t *testing.T) *mcp.ClientSession {
 		Settings: mcptools.DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler),
 	}, mcptools.Catalog{Tools: Tools(mcptools.Vitals{})})
 	expiry := time.Now().Add(time.Hour)
-	info := (&providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: Scopes(), Expiry: expiry, GoodUntil: expiry}).TokenInfo()
+	info := (&providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: Scopes(), Expiry: expiry, ExpiryWithLeeway: expiry}).TokenInfo()
 	verify := func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }
 	server := httptest.NewServer(auth.RequireBearerToken(verify, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, next, done := handler.Route(r)

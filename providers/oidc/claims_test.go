@@ -238,7 +238,7 @@ func TestOIDCTellsClientsWhatToAskFor(t *testing.T) {
 			if got := strings.Join(p.Metadata().ScopesSupported, " "); got != c.advertised {
 				t.Errorf("scopes_supported is %q, want %q", got, c.advertised)
 			}
-			if got := strings.Join(p.(providers.ScopeSpeller).SpellScopes([]string{"mcp:use", "greet:read"}), " "); got != c.inChange {
+			if got := strings.Join(p.(providers.ScopeMapper).ProviderScopes([]string{"mcp:use", "greet:read"}), " "); got != c.inChange {
 				t.Errorf("a challenge names %q, want %q", got, c.inChange)
 			}
 		})

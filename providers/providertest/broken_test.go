@@ -121,8 +121,8 @@ func defects() []defect {
 			return id, err
 		}), []string{"audiences"}},
 		{"forgets the scopes", identifying(func(id *providers.Identity) { id.Scopes = nil }), []string{"good-tokens"}},
-		{"forgets when the token ends", identifying(func(id *providers.Identity) { id.Expiry, id.GoodUntil = time.Time{}, time.Time{} }), []string{"good-tokens"}},
-		{"keeps a token good for ever", identifying(func(id *providers.Identity) { id.GoodUntil = id.Expiry.AddDate(100, 0, 0) }), []string{"good-tokens"}},
+		{"forgets when the token ends", identifying(func(id *providers.Identity) { id.Expiry, id.ExpiryWithLeeway = time.Time{}, time.Time{} }), []string{"good-tokens"}},
+		{"keeps a token good for ever", identifying(func(id *providers.Identity) { id.ExpiryWithLeeway = id.Expiry.AddDate(100, 0, 0) }), []string{"good-tokens"}},
 		{"refuses an algorithm that it should accept", verifying(func(p *parts, ctx context.Context, token string) (*providers.Identity, error) {
 			if member(token, 0, "alg") == "EdDSA" {
 				return nil, fmt.Errorf("%w: not this one", providers.ErrInvalidToken)

@@ -25,7 +25,7 @@ type mint struct {
 	key    key
 	header m
 	claims m
-	want   *providers.Identity // without GoodUntil and Claims
+	want   *providers.Identity // without ExpiryWithLeeway and Claims
 }
 
 // varieties are the mints of an adapter's good tokens.

@@ -90,7 +90,7 @@ func checkIdentity(o *opened, mint *mint) error {
 			return fmt.Errorf("its %s is %s, want %s", field.name, field.got, field.want)
 		}
 	}
-	if leeway := id.GoodUntil.Sub(id.Expiry); leeway < 0 || leeway > leewayLimit {
+	if leeway := id.ExpiryWithLeeway.Sub(id.Expiry); leeway < 0 || leeway > leewayLimit {
 		return fmt.Errorf("it is good until %s after its expiry, want none to %s", leeway, leewayLimit)
 	}
 	return nil
@@ -127,7 +127,7 @@ func (o *opened) prepare() error {
 	if err != nil {
 		return fmt.Errorf("a good token is not accepted: %w", err)
 	}
-	o.leeway = id.GoodUntil.Sub(id.Expiry)
+	o.leeway = id.ExpiryWithLeeway.Sub(id.Expiry)
 	return nil
 }
 

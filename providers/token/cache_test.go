@@ -163,14 +163,14 @@ func TestCachedIdentityIsTheOneThatWasVerified(t *testing.T) {
 		if id.Expiry.IsZero() {
 			id.Expiry = now.Add(time.Hour)
 		}
-		id.GoodUntil = id.Expiry.Add(DefaultLeeway)
+		id.ExpiryWithLeeway = id.Expiry.Add(DefaultLeeway)
 		cached := cachedIdentity(id, rawObject{{[]byte("x"), json.RawMessage("1")}})
 		for range 2 {
 			got := &copyIdentity(cached).Identity
 			if got.Issuer != id.Issuer || got.Subject != id.Subject || got.Client != id.Client || got.Principal() != id.Principal() ||
 				!slices.Equal(got.Audience, id.Audience) || !slices.Equal(got.Scopes, id.Scopes) ||
 				got.ScopesDefaulted != id.ScopesDefaulted || !slices.Equal(got.TokenScopes(), id.TokenScopes()) ||
-				!got.Expiry.Equal(id.Expiry) || !got.GoodUntil.Equal(id.GoodUntil) || string(got.Claims()["x"]) != "1" {
+				!got.Expiry.Equal(id.Expiry) || !got.ExpiryWithLeeway.Equal(id.ExpiryWithLeeway) || string(got.Claims()["x"]) != "1" {
 				t.Errorf("%+v is cached as %+v", id, got)
 			}
 			// What one caller changes must not reach the next.
@@ -199,7 +199,7 @@ func TestTokenCacheIsBoundedInMemory(t *testing.T) {
 		id := &providers.Identity{
 			Issuer: strings.Clone("https://login.example.com"), Subject: fmt.Sprintf("00000000-0000-0000-0000-%012d", n),
 			Client: fmt.Sprintf("client-%d", n%50), Audience: []string{strings.Clone("https://mcp.example.com/mcp")},
-			Scopes: strings.Fields(strings.Clone("mcp:use greet:read")), Expiry: now.Add(time.Hour), GoodUntil: now.Add(time.Hour),
+			Scopes: strings.Fields(strings.Clone("mcp:use greet:read")), Expiry: now.Add(time.Hour), ExpiryWithLeeway: now.Add(time.Hour),
 		}
 		c.accept(numberedKey(n), cachedIdentity(id, nil), now, now.Add(acceptedTTL))
 	}

@@ -132,7 +132,7 @@ func checkExpiry(v *Verifier, claims rawObject, id *providers.Identity) error {
 	case !ok && v.rules.WithoutExpiry > 0:
 		// Both times are of this clock: no leeway.
 		id.Expiry = now.Add(v.rules.WithoutExpiry)
-		id.GoodUntil = id.Expiry
+		id.ExpiryWithLeeway = id.Expiry
 		return nil
 	case !ok:
 		return providers.Invalidf(providers.ExpiryMissing, "the token has no exp")

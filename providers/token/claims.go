@@ -67,7 +67,7 @@ func (o rawObject) members() map[string]json.RawMessage {
 // let "AUD" stand in for "aud", and whoever reads the token after us may still.
 var (
 	registeredClaims  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "azp", "cnf", "nonce", "at_hash", "c_hash", "events"}
-	registeredHeaders = rawjson.NamesOf("alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip")
+	registeredHeaders = rawjson.NewNameSet("alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip")
 )
 
 // maxMembers is far above what tokens have. Names cost more than anything else that fits into one: they are compared with each other
@@ -76,14 +76,14 @@ const maxMembers = 256
 
 // parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
 // no member that imitates one of the names. What lies deeper is left as it is. The values are parts of raw.
-func parseObject(raw []byte, names *rawjson.Names) (rawObject, error) {
+func parseObject(raw []byte, names *rawjson.NameSet) (rawObject, error) {
 	// A decoder replaces each bad byte by the same character, and so could give two names one spelling; see [wellFormed], too.
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not UTF-8")
 	}
 	members := make(rawObject, 0, min(16, 1+len(raw)/10)) // few tokens have more
 	err := rawjson.Each(raw, func(name, value []byte) error {
-		if imitated := names.Imitated(name); imitated != "" {
+		if imitated := names.CaseVariant(name); imitated != "" {
 			return fmt.Errorf("member %s imitates %q", providers.Quote(string(name)), imitated)
 		}
 		if len(members) == maxMembers {

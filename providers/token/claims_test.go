@@ -21,7 +21,7 @@ func FuzzParseObject(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		got, err := parseObject(raw, rawjson.NamesOf(registeredClaims...))
+		got, err := parseObject(raw, rawjson.NewNameSet(registeredClaims...))
 		if err != nil {
 			return
 		}

@@ -129,7 +129,7 @@ func (i *Introspector) introspect(token string, key tokenKey, active bool, sende
 	switch {
 	case err == nil:
 		id = cachedIdentity(id, claims)
-		expiry := id.GoodUntil
+		expiry := id.ExpiryWithLeeway
 		if !claims.has("exp") {
 			expiry = time.Unix(maxTime, 0)
 		}

@@ -25,7 +25,7 @@ type IntrospectionProtocol interface {
 	request(ctx context.Context, address, token string) (*http.Request, error)
 	// claims returns the claims of an active token. The error wraps ErrInvalidToken if it is not active, and
 	// ErrUnavailable if the answer says nothing about it. fixed are the members whose meaning is fixed.
-	claims(answer reply, fixed *rawjson.Names) (rawObject, error)
+	claims(answer reply, fixed *rawjson.NameSet) (rawObject, error)
 }
 
 // rfc7662 is OAuth 2.0 Token Introspection.
@@ -55,7 +55,7 @@ func (s rfc7662) request(ctx context.Context, address, token string) (*http.Requ
 	return req, nil
 }
 
-func (s rfc7662) claims(answer reply, fixed *rawjson.Names) (rawObject, error) {
+func (s rfc7662) claims(answer reply, fixed *rawjson.NameSet) (rawObject, error) {
 	switch answer.status {
 	case http.StatusOK:
 	case http.StatusBadRequest:
@@ -71,7 +71,7 @@ func (s rfc7662) claims(answer reply, fixed *rawjson.Names) (rawObject, error) {
 	default:
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the introspection endpoint answered %d", answer.status)
 	}
-	claims, err := parseObject(answer.body, fixed.And("active", "token_type", "token_use"))
+	claims, err := parseObject(answer.body, fixed.With("active", "token_type", "token_use"))
 	if err != nil {
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the answer about a token is %v", err)
 	}
@@ -136,7 +136,7 @@ func (GoogleTokeninfo) request(ctx context.Context, address, token string) (*htt
 	return req, nil
 }
 
-func (GoogleTokeninfo) claims(answer reply, fixed *rawjson.Names) (rawObject, error) {
+func (GoogleTokeninfo) claims(answer reply, fixed *rawjson.NameSet) (rawObject, error) {
 	switch {
 	case answer.status == http.StatusBadRequest || answer.status == http.StatusUnauthorized:
 		return nil, providers.Invalidf(providers.TokenInactive, "the issuer says so")

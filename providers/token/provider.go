@@ -57,8 +57,8 @@ func looksLikeJWT(token string) bool {
 // Metadata implements [providers.Provider].
 func (p *Provider) Metadata() providers.Metadata { return p.parts.Metadata }
 
-// SpellScopes implements [providers.ScopeSpeller].
-func (p *Provider) SpellScopes(ours []string) []string { return p.parts.ScopeMap.ToProvider(ours) }
+// ProviderScopes implements [providers.ScopeMapper].
+func (p *Provider) ProviderScopes(ours []string) []string { return p.parts.ScopeMap.ToProvider(ours) }
 
 // ReadScope implements [providers.ScopeReader].
 func (p *Provider) ReadScope(inToken string) (ours []string, request string) {

@@ -96,7 +96,7 @@ type Verifier struct {
 	rules Rules
 	keys  oidc.KeySet
 	// fixed are the claims whose meaning is fixed, by the standards or by the rules.
-	fixed *rawjson.Names
+	fixed *rawjson.NameSet
 	// audiences are those of the rules, ready to be compared with, and accepted is all that aud may name, to be said.
 	audiences []audience
 	accepted  []string
@@ -142,7 +142,7 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 }
 
 // fixedClaims are all claims that the rules look at.
-func (r Rules) fixedClaims() *rawjson.Names {
+func (r Rules) fixedClaims() *rawjson.NameSet {
 	names := slices.Concat(registeredClaims, r.ScopeClaims, r.ClientClaims, []string{r.SubjectClaim})
 	for _, claims := range r.IssuerClaims {
 		for _, c := range claims {
@@ -158,7 +158,7 @@ func (r Rules) fixedClaims() *rawjson.Names {
 		}
 	}
 	slices.Sort(names)
-	return rawjson.NamesOf(slices.Compact(names)...)
+	return rawjson.NewNameSet(slices.Compact(names)...)
 }
 
 // Verify checks token and returns who presented it. See [providers.Provider.Verify] for the errors. A token that was
@@ -182,8 +182,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 	id, err := v.verify(ctx, token)
 	if err == nil {
 		end := now.Add(acceptedTTL)
-		if id.GoodUntil.Before(end) {
-			end = id.GoodUntil
+		if id.ExpiryWithLeeway.Before(end) {
+			end = id.ExpiryWithLeeway
 		}
 		v.cache.accept(key, cachedIdentity(id, nil), now, end)
 		return id, nil
@@ -348,8 +348,8 @@ func (v *Verifier) checkClaims(claims rawObject) (*providers.Identity, error) {
 	if len(id.Scopes) == 0 {
 		id.Scopes = nil
 	}
-	if id.GoodUntil.IsZero() {
-		id.GoodUntil = id.Expiry.Add(v.rules.Leeway)
+	if id.ExpiryWithLeeway.IsZero() {
+		id.ExpiryWithLeeway = id.Expiry.Add(v.rules.Leeway)
 	}
 	return id, nil
 }
