@@ -99,7 +99,7 @@ func (e *Explanation) add(f Finding, err error) {
 func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: v.rules}
 	shape := Finding{Name: "form", Got: fmt.Sprintf("%d bytes", len(token)), Want: fmt.Sprintf("a signed JWT of at most %d bytes", v.rules.MaxTokenBytes)}
-	header, payload, err := v.splitCompact(token)
+	header, payload, err := splitCompact(token, v.rules.MaxTokenBytes)
 	if err == nil {
 		e.header, err = parseHeader(header)
 	}

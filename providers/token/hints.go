@@ -61,11 +61,11 @@ func guessIDToken(e Explanation) (Hint, bool) {
 		e.failed(providers.IDToken) && !e.failed(providers.ExpiryMissing) || !e.OK() && (forItsClient || says)
 }
 
-// ownType is what the token calls itself, as [plainType] writes it, if that is not an access token; empty
+// ownType is what the token calls itself, as [normalizeType] writes it, if that is not an access token; empty
 // otherwise.
 func (e Explanation) ownType() string {
 	_, value, _ := e.claims.otherType()
-	return plainType(value)
+	return normalizeType(value)
 }
 
 // guessOtherToken names tokens other than ID tokens that are no access tokens, by what they say of

@@ -67,7 +67,7 @@ func (r result) forCaller() (*providers.Identity, error) {
 // answer may be used again for ttl, never past the token's end. Requests end with ctx.
 func NewIntrospector(ctx context.Context, protocol IntrospectionProtocol, address *EndpointResolver, client *http.Client, rules Rules, ttl time.Duration, logger *slog.Logger) *Introspector {
 	verifier := NewVerifier(rules, nil)
-	introspected := check{named("token_type", "token_use"), words("a bearer access token's, or absent"), checkIntrospectedType}
+	introspected := check{members("token_type", "token_use"), fixed("a bearer access token's, or absent"), checkIntrospectedType}
 	verifier.claimChecks = slices.Insert(verifier.claimChecks, 0, introspected)
 	return &Introspector{
 		protocol: protocol, address: address, client: client, verifier: verifier, ttl: ttl, logger: logger, ctx: ctx,
@@ -182,7 +182,7 @@ func (i *Introspector) request(ctx context.Context, token string, active bool, s
 		}
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
-	claims, err := i.protocol.claims(answer, i.verifier.fixed)
+	claims, err := i.protocol.claims(answer, i.verifier.knownClaims)
 	if errors.Is(err, providers.ErrUnavailable) {
 		i.complain(err)
 	}

@@ -21,7 +21,7 @@ func ProbeIntrospection(ctx context.Context, protocol IntrospectionProtocol, cli
 	if err != nil {
 		return providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
-	_, err = protocol.claims(answer, rules.fixedClaims())
+	_, err = protocol.claims(answer, rules.knownClaims())
 	switch {
 	case err == nil:
 		return providers.Unavailablef(providers.IntrospectionUnavailable, "it calls a token active that nobody issued")

@@ -59,32 +59,6 @@ func (p KeyPolicy) WithDefaults() KeyPolicy {
 	return p
 }
 
-// DurationLimits are the bounds of one setting.
-type DurationLimits struct {
-	Key         string
-	Value       time.Duration
-	Least, Most time.Duration
-}
-
-// KeyDurations are the settings of a [KeyPolicy], and the leeway, which every remote kind has.
-func KeyDurations(leeway, refetchInterval, maxAge, maxStale time.Duration) []DurationLimits {
-	return []DurationLimits{
-		{"leeway", leeway, time.Second, 5 * time.Minute},
-		{"key_refetch_interval", refetchInterval, time.Second, time.Hour},
-		{"key_max_age", maxAge, 2 * time.Second, 24 * time.Hour},
-		{"key_max_stale", maxStale, maxAge, 30 * 24 * time.Hour},
-	}
-}
-
-// CheckDurations reports the settings that are out of their bounds.
-func CheckDurations(report func(key, reason, fix string), durations []DurationLimits) {
-	for _, d := range durations {
-		if d.Value < d.Least || d.Value > d.Most {
-			report(d.Key, "it is not between "+d.Least.String()+" and "+d.Most.String(), "leave it out for the default")
-		}
-	}
-}
-
 // KeySet is a remote key set that bounds what tokens can cause, which zitadel's own (rp.NewRemoteKeySet) does not:
 //
 //   - one fetch at a time, on a context of its own: a caller that hangs up does not end it for the others;
@@ -229,7 +203,7 @@ func (s *KeySet) Status() providers.KeyStatus {
 }
 
 // unpublished reports whether the last fetch found that the issuer publishes no usable key.
-func (s *KeySet) unpublished() bool {
+func (s *KeySet) publishesNone() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return errors.Is(s.lastErr, ErrNoUsableKeys)
