@@ -193,7 +193,7 @@ func TestMetadataIsReadMemberByMember(t *testing.T) {
 		}
 		none.Close()
 	}
-	if _, err := e.Keys(t.Context(), "http://id.example.com/keys"); err == nil || !strings.Contains(err.Error(), "plain http outside this computer") {
+	if _, err := e.Keys(t.Context(), "http://id.example.com/keys"); err == nil || !strings.Contains(err.Error(), "plain http is allowed only on loopback") {
 		t.Errorf("keys over plain http: %v", err)
 	}
 }
@@ -217,8 +217,8 @@ func TestKeysAreCountedByWhatTheyAreGoodFor(t *testing.T) {
 func TestAnEndpointIsAskedAboutATokenThatNobodyIssued(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"active":false}`:   "",
-		`{"active":true}`:    "calls a token active that nobody issued",
-		`<p>canary-upstream`: "the answer about a token is not one JSON object",
+		`{"active":true}`:    "reports a random token as active",
+		`<p>canary-upstream`: "introspection response: not one JSON object",
 	} {
 		t.Run(body, func(t *testing.T) {
 			asked := make(chan string, 1)

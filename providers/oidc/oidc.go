@@ -115,7 +115,7 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	metadata := s.discovery(rules.Issuers, client)
 	p := token.Parts{ScopeMap: rules.ScopeMap, Advertised: s.ScopesAdvertised, Metadata: s.metadata(info, rules)}
 	if s.Introspection != introspectAlways {
-		source := token.KeySource{URL: metadata.KeysURL, Patience: metadata.Timeout(), Client: client, Issuer: s.DiscoveryIssuer,
+		source := token.KeySource{URL: metadata.KeysURL, Timeout: metadata.Timeout(), Client: client, Issuer: s.DiscoveryIssuer,
 			Introspects: s.Introspection == introspectOpaque}
 		if s.JWKSURL != "" {
 			source.URL = token.StaticURL(s.JWKSURL)

@@ -8,22 +8,24 @@ import (
 	"gatehouse/providers"
 )
 
-// SameAudience reports whether two audience values are equivalent: equal byte for byte, or http(s) URLs that differ only
-// in the case of scheme and host, in a default port, or in an empty path and "/". A trailing slash on any other path
-// makes a difference: it may be another resource.
+// SameAudience reports whether two audience values are equivalent: equal byte for byte, or http(s) URLs that
+// differ only in the case of scheme and host, in a default port, or in an empty path and "/". A trailing
+// slash on any other path makes a difference: it may be another resource.
 func SameAudience(a, b string) bool { return parseAudience(a).equals(b) }
 
 // audience is an accepted value of aud, parsed once: a token can contain hundreds of similar values.
 type audience struct {
 	value string
-	// origin is the scheme and host of an http(s) URL; suffixes are the equivalent forms of port and path after it.
+	// origin is the scheme and host of an http(s) URL; suffixes are the equivalent forms of port and path after
+	// it.
 	origin   string
 	suffixes []string
 }
 
-// httpURL splits an http(s) URL without interpreting it: a URL parser would drop an empty fragment, unescape, or fold
-// letters beyond ASCII, and make distinct audiences equal.
-var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)(://(?:` + providers.HostPattern + `))(:[0-9]+)?(/.*)?$`)
+// httpURL splits an http(s) URL without interpreting it: a URL parser would drop an empty fragment, unescape,
+// or fold letters beyond ASCII, and make distinct audiences equal.
+var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)(://(?:` + providers.HostPattern +
+	`))(:[0-9]+)?(/.*)?$`)
 
 func parseAudience(value string) audience {
 	m := httpURL.FindStringSubmatch(value)
@@ -50,8 +52,8 @@ func parseAudience(value string) audience {
 	return a
 }
 
-// equals reports whether value is equivalent to this audience. The origin is ASCII, and so is every string of the same
-// length that folds to it.
+// equals reports whether value is equivalent to this audience. The origin is ASCII, and so is every string of
+// the same length that folds to it.
 func (a audience) equals(value string) bool {
 	n := len(a.origin) // 0 if a is no URL; then there are no suffixes
 	return value == a.value ||

@@ -22,15 +22,16 @@ import (
 	"gatehouse/providers/providertest"
 )
 
-// BenchmarkFirstUse verifies tokens that were never seen before, beside the bare check of the same signatures, in small
-// alternating batches. "x-bare" is the ratio.
+// BenchmarkFirstUse verifies tokens that were never seen before, beside the bare check of the same
+// signatures, in small alternating batches. "x-bare" is the ratio.
 func BenchmarkFirstUse(b *testing.B) {
 	resource, err := providers.ParseResource("http://localhost:3002/mcp")
 	if err != nil {
 		b.Fatal(err)
 	}
 	issuer := providertest.NewIssuer(b)
-	kids := map[string]string{"RS256": issuer.SigningKey(), "ES256": issuer.AddKey(jose.ES256), "EdDSA": issuer.AddKey(jose.EdDSA)}
+	kids := map[string]string{"RS256": issuer.SigningKey(), "ES256": issuer.AddKey(jose.ES256),
+		"EdDSA": issuer.AddKey(jose.EdDSA)}
 	provider := issuer.Provider(b, resource, "mcp:use")
 	for !provider.(providers.KeyReporter).Keys().Usable {
 		time.Sleep(time.Millisecond)
@@ -84,7 +85,8 @@ func signed(key any, token string) bool {
 	case *rsa.PublicKey:
 		return rsa.VerifyPKCS1v15(key, crypto.SHA256, hash[:], signature) == nil
 	case *ecdsa.PublicKey:
-		return ecdsa.Verify(key, hash[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:]))
+		return ecdsa.Verify(key, hash[:], new(big.Int).SetBytes(signature[:32]),
+			new(big.Int).SetBytes(signature[32:]))
 	case ed25519.PublicKey:
 		return ed25519.Verify(key, []byte(token[:end]), signature)
 	}
@@ -119,7 +121,8 @@ func BenchmarkKnownToken(b *testing.B) {
 	}
 }
 
-// BenchmarkNeverSeen refuses tokens for what they say, none of which was seen before: the first look that a flood of them costs.
+// BenchmarkNeverSeen refuses tokens for what they say, none of which was seen before: the first look that a
+// flood of them costs.
 func BenchmarkNeverSeen(b *testing.B) {
 	resource, err := providers.ParseResource("http://localhost:3002/mcp")
 	if err != nil {
@@ -141,7 +144,8 @@ func BenchmarkNeverSeen(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			claims := issuer.Claims(resource.String())
 			maps.Copy(claims, changed)
-			claims["name"], claims["org"], claims["groups"] = "Alice Example", "org_0123456789", []string{"engineering", "on-call", "everybody", "reviewers"}
+			claims["name"], claims["org"], claims["groups"] = "Alice Example", "org_0123456789",
+				[]string{"engineering", "on-call", "everybody", "reviewers"}
 			header, rest, _ := strings.Cut(issuer.Sign(nil, claims), ".")
 			_, signature, _ := strings.Cut(rest, ".")
 			tokens := make([]string, 5_000)

@@ -13,7 +13,8 @@ import (
 	"gatehouse/providers"
 )
 
-// The rules for one string are shown here one by one; what they are for, TestOIDCLetsOnlyTheNamedTenantsIn shows.
+// The rules for one string are shown here one by one; what they are for, TestOIDCLetsOnlyTheNamedTenantsIn
+// shows.
 func TestAKeySignsForTheIssuersThatItIsBoundTo(t *testing.T) {
 	const template = "https://login.example/{tenantid}/v2.0"
 	for name, c := range map[string]struct {
@@ -63,10 +64,12 @@ func TestATemplateHasOnePartInBraces(t *testing.T) {
 type transport func() string
 
 func (f transport) RoundTrip(*http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(f()))}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{},
+		Body: io.NopCloser(strings.NewReader(f()))}, nil
 }
 
-// A token that is not active yet at one of several servers of the issuer must not be refused for as long as a good one is kept.
+// A token that is not active yet at one of several servers of the issuer must not be refused for as long as a
+// good one is kept.
 func TestARefusalIsForgottenSoonerThanAGoodAnswer(t *testing.T) {
 	const resource = "https://mcp.example.com/mcp"
 	for name, c := range map[string]struct {
@@ -74,7 +77,8 @@ func TestARefusalIsForgottenSoonerThanAGoodAnswer(t *testing.T) {
 		keep   time.Duration
 		until  time.Duration
 	}{
-		"a good answer":                   {`{"active":true,"sub":"alice","client_id":"web","aud":"` + resource + `","exp":4102444800}`, 30 * time.Second, 30 * time.Second},
+		"a good answer": {`{"active":true,"sub":"alice","client_id":"web","aud":"` + resource +
+			`","exp":4102444800}`, 30 * time.Second, 30 * time.Second},
 		"a refusal":                       {`{"active":false}`, 30 * time.Second, refusalTTL},
 		"a refusal where little is kept":  {`{"active":false}`, 2 * time.Second, 2 * time.Second},
 		"a refusal where nothing is kept": {`{"active":false}`, 0, 0},
@@ -83,12 +87,16 @@ func TestARefusalIsForgottenSoonerThanAGoodAnswer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				asked := 0
 				client := &http.Client{Transport: transport(func() string { asked++; return c.answer })}
-				rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{resource}, ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
-				i := NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://login.example.com/introspect"), client, rules, c.keep, slog.New(slog.DiscardHandler))
+				rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{resource},
+					ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
+				i := NewIntrospector(t.Context(), RFC7662(NoAuthentication),
+					StaticEndpoint("https://login.example.com/introspect"), client, rules, c.keep,
+					slog.New(slog.DiscardHandler))
 				_, first := i.Verify(context.Background(), "opaque")
 				if c.until > 0 {
 					time.Sleep(c.until - time.Millisecond)
-					if _, again := i.Verify(context.Background(), "opaque"); asked != 1 || providers.ReasonOf(again) != providers.ReasonOf(first) {
+					if _, again := i.Verify(context.Background(), "opaque"); asked != 1 ||
+						providers.ReasonOf(again) != providers.ReasonOf(first) {
 						t.Errorf("within %s it was asked %d times: %v, %v", c.until, asked, first, again)
 					}
 				}

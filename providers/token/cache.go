@@ -32,9 +32,9 @@ func keyOf(token string, keys uint64) tokenKey {
 	return tokenKey{sha256.Sum256(unsafe.Slice(unsafe.StringData(token), len(token))), keys}
 }
 
-// tokenCache holds the latest results of verifying tokens. Refused tokens have a cache of their own: anyone can make
-// them up, and they must not push out accepted ones. A tokenCache belongs to one [Verifier] or [Introspector],
-// because a token that is good for one issuer or audience need not be good for another.
+// tokenCache holds the latest results of verifying tokens. Refused tokens have a cache of their own: anyone
+// can make them up, and they must not push out accepted ones. A tokenCache belongs to one [Verifier] or
+// [Introspector], because a token that is good for one issuer or audience need not be good for another.
 type tokenCache struct {
 	accepted *cache[*providers.Identity]
 	refused  *cache[providers.Reason]
@@ -75,8 +75,8 @@ func (c tokenCache) refuse(key tokenKey, reason providers.Reason, now time.Time,
 	c.refused.put(key, reason, 0, now, now.Add(min(ttl, refusalTTL)))
 }
 
-// cache is a least-recently-used cache of values for tokens, bounded by their number and their bytes. It is safe for
-// concurrent use.
+// cache is a least-recently-used cache of values for tokens, bounded by their number and their bytes. It is
+// safe for concurrent use.
 type cache[V any] struct {
 	maxBytes int
 
@@ -94,7 +94,10 @@ type cacheEntry[V any] struct {
 func newCache[V any](maxEntries, maxBytes int) *cache[V] {
 	c := &cache[V]{maxBytes: maxBytes}
 	// NewLRU fails only for sizes below 1.
-	c.entries, _ = simplelru.NewLRU(maxEntries, func(_ tokenKey, removed cacheEntry[V]) { c.bytes -= removed.bytes })
+	c.entries, _ = simplelru.NewLRU(maxEntries, func(_ tokenKey,
+		removed cacheEntry[V]) {
+		c.bytes -= removed.bytes
+	})
 	return c
 }
 
@@ -112,8 +115,8 @@ func (c *cache[V]) get(key tokenKey, now time.Time) (value V, ok bool) {
 	return entry.value, true
 }
 
-// put stores value until end, in place of what is stored for key. It evicts the least recently used entries until
-// value fits, and those after them that have ended. A value larger than the whole cache is not stored.
+// put stores value until end, in place of what is stored for key. It evicts the least recently used entries
+// until value fits, and those after them that have ended. A value larger than the whole cache is not stored.
 func (c *cache[V]) put(key tokenKey, value V, bytes int, now, end time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -153,11 +153,13 @@ func TestCachedIdentityIsTheOneThatWasVerified(t *testing.T) {
 	now := time.Now()
 	scopes := []string{"a", "b"}
 	for _, id := range []*providers.Identity{
-		{Issuer: "https://issuer.example", Subject: "alice", Client: "web", Audience: []string{"one", "two"}, Scopes: scopes},
+		{Issuer: "https://issuer.example", Subject: "alice", Client: "web", Audience: []string{"one", "two"},
+			Scopes: scopes},
 		{Subject: "alice", Scopes: scopes, ScopesDefaulted: true},
 		{Subject: "alice", Audience: []string{"one"}},
 		{Subject: "alice", Scopes: strings.Fields("a b c d e f g h i j")},
-		withDetails(providers.Identity{Subject: "alice", Scopes: scopes}, providers.TokenDetails{Scopes: &[]string{"c", "b"}}),
+		withDetails(providers.Identity{Subject: "alice", Scopes: scopes},
+			providers.TokenDetails{Scopes: &[]string{"c", "b"}}),
 		{Subject: "alice", Expiry: time.Unix(maxTime, 0)},
 	} {
 		if id.Expiry.IsZero() {
@@ -167,10 +169,12 @@ func TestCachedIdentityIsTheOneThatWasVerified(t *testing.T) {
 		cached := cachedIdentity(id, rawObject{{[]byte("x"), json.RawMessage("1")}})
 		for range 2 {
 			got := &copyIdentity(cached).Identity
-			if got.Issuer != id.Issuer || got.Subject != id.Subject || got.Client != id.Client || got.Principal() != id.Principal() ||
+			if got.Issuer != id.Issuer || got.Subject != id.Subject || got.Client != id.Client ||
+				got.Principal() != id.Principal() ||
 				!slices.Equal(got.Audience, id.Audience) || !slices.Equal(got.Scopes, id.Scopes) ||
 				got.ScopesDefaulted != id.ScopesDefaulted || !slices.Equal(got.TokenScopes(), id.TokenScopes()) ||
-				!got.Expiry.Equal(id.Expiry) || !got.ExpiryWithLeeway.Equal(id.ExpiryWithLeeway) || string(got.Claims()["x"]) != "1" {
+				!got.Expiry.Equal(id.Expiry) || !got.ExpiryWithLeeway.Equal(id.ExpiryWithLeeway) ||
+				string(got.Claims()["x"]) != "1" {
 				t.Errorf("%+v is cached as %+v", id, got)
 			}
 			// What one caller changes must not reach the next.
@@ -197,9 +201,11 @@ func TestTokenCacheIsBoundedInMemory(t *testing.T) {
 	c, now := newTokenCache(maxCachedTokens, maxCachedBytes), time.Now()
 	for n := range 2 * maxCachedTokens {
 		id := &providers.Identity{
-			Issuer: strings.Clone("https://login.example.com"), Subject: fmt.Sprintf("00000000-0000-0000-0000-%012d", n),
+			Issuer: strings.Clone("https://login.example.com"), Subject: fmt.Sprintf("00000000-0000-0000-0000-%012d",
+				n),
 			Client: fmt.Sprintf("client-%d", n%50), Audience: []string{strings.Clone("https://mcp.example.com/mcp")},
-			Scopes: strings.Fields(strings.Clone("mcp:use greet:read")), Expiry: now.Add(time.Hour), ExpiryWithLeeway: now.Add(time.Hour),
+			Scopes: strings.Fields(strings.Clone("mcp:use greet:read")), Expiry: now.Add(time.Hour),
+			ExpiryWithLeeway: now.Add(time.Hour),
 		}
 		c.accept(numberedKey(n), cachedIdentity(id, nil), now, now.Add(acceptedTTL))
 	}

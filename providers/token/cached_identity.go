@@ -8,8 +8,8 @@ import (
 	"gatehouse/providers"
 )
 
-// cachedIdentity returns a copy of id to be cached, with claims as its claims. It keeps neither the token nor the
-// introspection response in memory that id was read from.
+// cachedIdentity returns a copy of id to be cached, with claims as its claims. It keeps neither the token nor
+// the introspection response in memory that id was read from.
 func cachedIdentity(id *providers.Identity, claims rawObject) *providers.Identity {
 	cached := *id
 	cached.Audience, cached.Scopes = slices.Clone(id.Audience), slices.Clone(id.Scopes)
@@ -63,8 +63,8 @@ type callerIdentity struct {
 	payload string    // of the token, encoded
 }
 
-// copyIdentity returns a copy of a cached identity that a caller may change: a tool that sorted the scopes of its
-// caller must not sort those of the next call.
+// copyIdentity returns a copy of a cached identity that a caller may change: a tool that sorted the scopes of
+// its caller must not sort those of the next call.
 func copyIdentity(cached *providers.Identity) *callerIdentity {
 	id := &callerIdentity{Identity: *cached}
 	lists := append(append(id.lists[:0], cached.Audience...), cached.Scopes...)
@@ -78,8 +78,8 @@ func copyIdentity(cached *providers.Identity) *callerIdentity {
 	return id
 }
 
-// withClaimsOf has the claims of id read from the payload of token, which is kept in place of the claims because
-// few calls need them.
+// withClaimsOf has the claims of id read from the payload of token, which is kept in place of the claims
+// because few calls need them.
 func (id *callerIdentity) withClaimsOf(token string) *providers.Identity {
 	_, rest, _ := strings.Cut(token, ".")
 	id.payload, _, _ = strings.Cut(rest, ".")

@@ -33,7 +33,8 @@ func headerChecks() []check {
 	}
 }
 
-// claimChecks returns the checks in the order of verification: issuer and audience, times, type, and then content.
+// claimChecks returns the checks in the order of verification: issuer and audience, times, type, and then
+// content.
 func claimChecks() []check {
 	return []check{
 		{members("iss"), func(r Rules) string { return oneOf(r.Issuers) }, checkIssuer},
@@ -55,8 +56,8 @@ func claimChecks() []check {
 	}
 }
 
-// checkExtensions refuses headers that change the meaning of the rest (RFC 7515, section 4.1.11; RFC 7797). No
-// extension is supported, and an empty crit is not allowed either.
+// checkExtensions refuses headers that change the meaning of the rest (RFC 7515, section 4.1.11; RFC 7797).
+// No extension is supported, and an empty crit is not allowed either.
 func checkExtensions(_ *Verifier, header rawObject, _ *providers.Identity) error {
 	for _, name := range []string{"crit", "b64"} {
 		if header.has(name) {
@@ -69,7 +70,8 @@ func checkExtensions(_ *Verifier, header rawObject, _ *providers.Identity) error
 func checkAlgorithm(v *Verifier, header rawObject, _ *providers.Identity) error {
 	alg, err := header.str("alg")
 	if err != nil || !slices.Contains(v.rules.Algorithms, jose.SignatureAlgorithm(alg)) {
-		return providers.Invalidf(providers.AlgorithmRefused, "alg is %s, accepted are %v", quoted(alg), v.rules.Algorithms)
+		return providers.Invalidf(providers.AlgorithmRefused, "alg is %s, accepted are %v", quoted(alg),
+			v.rules.Algorithms)
 	}
 	return nil
 }
@@ -85,7 +87,8 @@ func checkType(v *Verifier, header rawObject, _ *providers.Identity) error {
 		kind = AbsentType
 	}
 	if !slices.Contains(v.rules.TokenTypes, kind) || present && kind == AbsentType {
-		return providers.Invalidf(providers.TypeRefused, "typ is %s, accepted are %v", quoted(kind), v.rules.TokenTypes)
+		return providers.Invalidf(providers.TypeRefused, "typ is %s, accepted are %v", quoted(kind),
+			v.rules.TokenTypes)
 	}
 	return nil
 }
@@ -96,7 +99,8 @@ func checkIssuer(v *Verifier, claims rawObject, id *providers.Identity) error {
 		return providers.Invalidf(providers.ClaimsMalformed, "iss: %v", err)
 	}
 	if issuer == "" || !slices.Contains(v.rules.Issuers, issuer) {
-		return providers.Invalidf(providers.IssuerMismatch, "iss is %s, accepted are %q", quoted(issuer), v.rules.Issuers)
+		return providers.Invalidf(providers.IssuerMismatch, "iss is %s, accepted are %q", quoted(issuer),
+			v.rules.Issuers)
 	}
 	id.Issuer = issuer
 	return nil
@@ -108,7 +112,8 @@ func checkAudience(v *Verifier, claims rawObject, id *providers.Identity) error 
 		return providers.Invalidf(providers.ClaimsMalformed, "aud: %v", err)
 	}
 	if !v.acceptsAudience(audience) {
-		return providers.Invalidf(providers.AudienceMismatch, "aud is %s, accepted are %q", quotedList(audience), v.acceptedAudiences)
+		return providers.Invalidf(providers.AudienceMismatch, "aud is %s, accepted are %q", quotedList(audience),
+			v.acceptedAudiences)
 	}
 	id.Audience = audience
 	return nil
@@ -154,7 +159,8 @@ func checkStart(name string) func(*Verifier, rawObject, *providers.Identity) err
 			return providers.Invalidf(providers.ClaimsMalformed, "%s: %v", name, err)
 		}
 		if ok && start.After(now.Add(v.rules.Leeway)) {
-			return providers.Invalidf(providers.TokenNotYetValid, "%s is %s ahead", name, start.Sub(now).Round(time.Second))
+			return providers.Invalidf(providers.TokenNotYetValid, "%s is %s ahead", name,
+				start.Sub(now).Round(time.Second))
 		}
 		return nil
 	}
@@ -169,7 +175,8 @@ func checkSubject(v *Verifier, claims rawObject, id *providers.Identity) error {
 		return providers.Invalidf(providers.SubjectMissing, "%q is missing or empty", v.rules.SubjectClaim)
 	}
 	if !wellFormed(subject) {
-		return providers.Invalidf(providers.ClaimsMalformed, "%q contains a lone surrogate or U+FFFD", v.rules.SubjectClaim)
+		return providers.Invalidf(providers.ClaimsMalformed, "%q contains a lone surrogate or U+FFFD",
+			v.rules.SubjectClaim)
 	}
 	id.Subject = subject
 	return nil
@@ -179,7 +186,8 @@ func checkRequiredClaims(v *Verifier, claims rawObject, id *providers.Identity) 
 	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[id.Issuer]) {
 		if !required.metBy(claims) {
 			got, _, _ := claims.lookup(required.Name)
-			return providers.Invalidf(providers.ClaimMismatch, "%s is %s, it must be %q", required.Name, quotedValue(got), required.Value)
+			return providers.Invalidf(providers.ClaimMismatch, "%s is %s, it must be %q", required.Name,
+				quotedValue(got), required.Value)
 		}
 	}
 	return nil
@@ -242,8 +250,9 @@ func allowedNames(r Rules) []string {
 	return r.ClientClaims
 }
 
-// checkNoIDToken refuses ID tokens, which the same issuer signs. c_hash, the hash of an authorization code, is in ID
-// tokens only (OpenID Connect Core, section 3.3.2.11), also where access tokens have nonce and at_hash.
+// checkNoIDToken refuses ID tokens, which the same issuer signs. c_hash, the hash of an authorization code,
+// is in ID tokens only (OpenID Connect Core, section 3.3.2.11), also where access tokens have nonce and
+// at_hash.
 func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error {
 	if _, present := claims.claim("c_hash"); present {
 		return providers.Invalidf(providers.IDToken, "it has \"c_hash\", as only ID tokens have")
@@ -265,21 +274,24 @@ func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error
 
 func checkNoEvents(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("events"); present {
-		return providers.Invalidf(providers.TypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
+		return providers.Invalidf(providers.TypeRefused,
+			"it has \"events\", as logout and other security event tokens have (RFC 8417)")
 	}
 	return nil
 }
 
 func checkNotBound(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("cnf"); present {
-		return providers.Invalidf(providers.SenderConstrained, "it has \"cnf\", and proof of possession is not supported")
+		return providers.Invalidf(providers.SenderConstrained,
+			"it has \"cnf\", and proof of possession is not supported")
 	}
 	return nil
 }
 
 func checkClient(v *Verifier, _ rawObject, id *providers.Identity) error {
 	if len(v.rules.AllowedClients) > 0 && !slices.Contains(v.rules.AllowedClients, id.Client) {
-		return providers.Invalidf(providers.ClientRefused, "the client is %s, allowed are %q", quoted(id.Client), v.rules.AllowedClients)
+		return providers.Invalidf(providers.ClientRefused, "the client is %s, allowed are %q", quoted(id.Client),
+			v.rules.AllowedClients)
 	}
 	return nil
 }

@@ -16,8 +16,8 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// rawObject is a JSON object with encoded members. It is a slice: objects are small, and a scan is cheaper than building
-// a map.
+// rawObject is a JSON object with encoded members. It is a slice: objects are small, and a scan is cheaper
+// than building a map.
 type rawObject []member
 
 type member struct {
@@ -69,12 +69,13 @@ var registeredClaims = []string{
 	"nonce", "at_hash", "c_hash", "events",
 }
 
-// maxMembers is far above what tokens have. Names are expensive: they are compared with each other and with all known
-// names.
+// maxMembers is far above what tokens have. Names are expensive: they are compared with each other and with
+// all known names.
 const maxMembers = 256
 
-// parseObject parses one JSON object: not null, nothing after it, no duplicate member (RFC 7519, section 4), and no
-// member that differs from one of names only in case. The values are not interpreted; they are parts of raw.
+// parseObject parses one JSON object: not null, nothing after it, no duplicate member (RFC 7519, section 4),
+// and no member that differs from one of names only in case. The values are not interpreted; they are parts
+// of raw.
 func parseObject(raw []byte, names *rawjson.NameSet) (rawObject, error) {
 	// A decoder replaces each bad byte by the same character, so that two distinct names could become equal.
 	if !utf8.Valid(raw) {
@@ -97,8 +98,8 @@ func parseObject(raw []byte, names *rawjson.NameSet) (rawObject, error) {
 	return members, nil
 }
 
-// wellFormed reports whether text is free of U+FFFD. encoding/json decodes every lone surrogate to it, so that two
-// distinct subjects would compare equal.
+// wellFormed reports whether text is free of U+FFFD. encoding/json decodes every lone surrogate to it, so
+// that two distinct subjects would compare equal.
 func wellFormed(text string) bool { return !strings.ContainsRune(text, utf8.RuneError) }
 
 // str returns the string member name, or "" if it is absent.
@@ -134,7 +135,8 @@ func stringsIn(raw json.RawMessage) ([]string, error) {
 // maxTime is the last second of the year 9999, beyond which time.Time stops being printable.
 const maxTime = 253402300799
 
-// time returns a NumericDate (RFC 7519, section 2), which may have a fraction. ok is false if the claim is absent.
+// time returns a NumericDate (RFC 7519, section 2), which may have a fraction. ok is false if the claim is
+// absent.
 func (o rawObject) time(name string) (t time.Time, ok bool, err error) {
 	raw, ok := o.claim(name)
 	if !ok {
@@ -153,12 +155,13 @@ func timeIn(raw json.RawMessage) (time.Time, error) {
 	return time.Unix(int64(whole), int64(fraction*1e9)), nil
 }
 
-// neverNull are the claims that every access token must have (RFC 9068, section 2.2). They are refused if they are null;
-// any other claim that is null counts as absent, because many serializers write null for a claim that is not set.
+// neverNull are the claims that every access token must have (RFC 9068, section 2.2). They are refused if
+// they are null; any other claim that is null counts as absent, because many serializers write null for a
+// claim that is not set.
 var neverNull = []string{"iss", "sub", "aud", "exp"}
 
-// claim returns the claim name. One that is null counts as absent, except those in neverNull. Header parameters are read
-// by find: null is a value there.
+// claim returns the claim name. One that is null counts as absent, except those in neverNull. Header
+// parameters are read by find: null is a value there.
 func (o rawObject) claim(name string) (json.RawMessage, bool) {
 	raw, ok := o.find(name)
 	if !ok || isNull(raw) && !slices.Contains(neverNull, name) {
@@ -169,9 +172,10 @@ func (o rawObject) claim(name string) (json.RawMessage, bool) {
 
 func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
 
-// lookup returns the claim name or, if there is none and name has dots, the claim at that path: realm.roles is roles in
-// realm. Names of members may contain dots, as URLs do: where several members start the path, the longest name is tried
-// first, and the next if the path ends in it. A member on the path that is no object is an error.
+// lookup returns the claim name or, if there is none and name has dots, the claim at that path: realm.roles
+// is roles in realm. Names of members may contain dots, as URLs do: where several members start the path, the
+// longest name is tried first, and the next if the path ends in it. A member on the path that is no object is
+// an error.
 func (o rawObject) lookup(name string) (json.RawMessage, bool, error) {
 	if raw, ok := o.claim(name); ok {
 		return raw, true, nil
@@ -221,9 +225,10 @@ func (o rawObject) firstString(names []string) (string, error) {
 	return "", nil
 }
 
-// firstScopes returns the scopes in the first of the named members that is present, and whether any is: a string of
-// scopes separated by blanks (RFC 6749, section 3.3), a list, or an object whose members are named by scopes. Entries of
-// a list and names of members are not split: they may be names of groups or roles, such as "friends of mcp:admin".
+// firstScopes returns the scopes in the first of the named members that is present, and whether any is: a
+// string of scopes separated by blanks (RFC 6749, section 3.3), a list, or an object whose members are named
+// by scopes. Entries of a list and names of members are not split: they may be names of groups or roles, such
+// as "friends of mcp:admin".
 func (o rawObject) firstScopes(names []string) (scopes []string, present bool, err error) {
 	for _, name := range names {
 		raw, ok, err := o.lookup(name)

@@ -15,7 +15,8 @@ import (
 // FuzzParseObject compares with the standard library: what is accepted must be the same object there.
 func FuzzParseObject(f *testing.F) {
 	for _, seed := range []string{
-		`{}`, `null`, `[]`, `{"a":1}`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"SUB":1}`, `{"sub":{"sub":1,"sub":2}}`, `{} {}`, `{"a":1}x`, ` {"a":[]} `,
+		`{}`, `null`, `[]`, `{"a":1}`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"SUB":1}`,
+		`{"sub":{"sub":1,"sub":2}}`, `{} {}`, `{"a":1}x`, ` {"a":[]} `,
 		"{\"a\":\"\xff\"}", `{"\ud800":1}`, `{"a":1e999}`, `{"":null}`, "\ufeff{}",
 	} {
 		f.Add([]byte(seed))
@@ -64,9 +65,12 @@ func TestAKeySetHasAHundredKeysAtTheMost(t *testing.T) {
 // FuzzSanitize: a key set of the issuer's is read in the background, where a panic would end the process.
 func FuzzSanitize(f *testing.F) {
 	for _, seed := range []string{
-		`{"keys":[]}`, `{"keys":null}`, `{"keys":[null,1,"x",[],{}]}`, `{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"}]}`,
-		`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
-		`{"keys":[{"kty":"OKP","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`, `{"keys":[{"kty":"oct","k":"AA"}]}`,
+		`{"keys":[]}`, `{"keys":null}`, `{"keys":[null,1,"x",[],{}]}`,
+		`{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"}]}`,
+		`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}]}`,
+		`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
+		`{"keys":[{"kty":"OKP","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
+		`{"keys":[{"kty":"oct","k":"AA"}]}`,
 		`{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB","x5c":["x"],"x5t":"x"}]}`,
 	} {
 		f.Add([]byte(seed))

@@ -15,8 +15,8 @@ import (
 	"gatehouse/providers"
 )
 
-// NewClientSigner returns a signer of client assertions (RFC 7523) with a private key in PEM, and with the kid keyID if
-// that is not empty. Errors reveal nothing of the key.
+// NewClientSigner returns a signer of client assertions (RFC 7523) with a private key in PEM, and with the
+// kid keyID if that is not empty. Errors reveal nothing of the key.
 func NewClientSigner(text providers.Secret, keyID string) (jose.Signer, error) {
 	block, _ := pem.Decode([]byte(text.Reveal()))
 	if block == nil {
@@ -58,7 +58,8 @@ func parsePrivateKey(block *pem.Block) (any, error) {
 	return key, nil
 }
 
-// signingAlgorithm returns the usual algorithm for a private key: the first that [algorithmsOf] has for its public key.
+// signingAlgorithm returns the usual algorithm for a private key: the first that [algorithmsOf] has for its
+// public key.
 func signingAlgorithm(key any) (jose.SignatureAlgorithm, error) {
 	switch key.(type) {
 	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:

@@ -45,11 +45,15 @@ func TestPlacesThatHangLeaveTimeForTheKeys(t *testing.T) {
 			return says(200, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)(r)
 		}
 		client := NewClient(places{
-			"/.well-known/oauth-authorization-server/main": hangs, "/main/.well-known/oauth-authorization-server": hangs,
-			"/main/.well-known/openid-configuration": says(200, `{"issuer":"https://id.example/main","jwks_uri":"https://id.example/keys"}`), "/keys": slow,
+			"/.well-known/oauth-authorization-server/main": hangs,
+			"/main/.well-known/oauth-authorization-server": hangs,
+			"/main/.well-known/openid-configuration": says(200,
+				`{"issuer":"https://id.example/main","jwks_uri":"https://id.example/keys"}`), "/keys": slow,
 		}, "")
-		d := Discovery{Issuers: []string{"https://id.example/main"}, MetadataURLs: MetadataURLs("https://id.example/main"), Client: client}
-		keys := NewKeySet(KeySource{URL: d.KeysURL, Patience: d.Timeout(), Client: client}, KeyPolicy{}, slog.New(slog.DiscardHandler))
+		d := Discovery{Issuers: []string{"https://id.example/main"},
+			MetadataURLs: MetadataURLs("https://id.example/main"), Client: client}
+		keys := NewKeySet(KeySource{URL: d.KeysURL, Timeout: d.Timeout(), Client: client}, KeyPolicy{},
+			slog.New(slog.DiscardHandler))
 		if err := keys.refresh(t.Context(), false); err != nil {
 			t.Error(err)
 		}
@@ -63,14 +67,17 @@ func TestAnIssuerIsBusyIfAllItsPlacesAre(t *testing.T) {
 		answers places
 		busy    time.Duration
 	}{
-		"all of them":         {places{first: says(503, "", "Retry-After", "10"), second: says(429, "", "Retry-After", "60")}, time.Minute},
+		"all of them": {places{first: says(503, "", "Retry-After", "10"),
+			second: says(429, "", "Retry-After", "60")}, time.Minute},
 		"one, the other gone": {places{first: says(503, "", "Retry-After", "3600")}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := Discovery{Issuers: []string{issuer}, MetadataURLs: MetadataURLs(issuer), Client: NewClient(c.answers, "")}
+			d := Discovery{Issuers: []string{issuer}, MetadataURLs: MetadataURLs(issuer),
+				Client: NewClient(c.answers, "")}
 			_, err := d.KeysURL(t.Context())
 			var busy *retryAfterError
-			if found := errors.As(err, &busy); err == nil || found != (c.busy > 0) || found && busy.retryAfter != c.busy {
+			if found := errors.As(err, &busy); err == nil || found != (c.busy > 0) ||
+				found && busy.retryAfter != c.busy {
 				t.Errorf("%v", err)
 			}
 			if c.busy == 0 && !strings.Contains(fmt.Sprint(err), "the issuer answered 503") {
@@ -82,26 +89,32 @@ func TestAnIssuerIsBusyIfAllItsPlacesAre(t *testing.T) {
 
 func TestRequestsToAProviderSayWhoTheyAreFrom(t *testing.T) {
 	seen := map[string][2]string{}
-	note := func(answer func(*http.Request) (*http.Response, error)) func(*http.Request) (*http.Response, error) {
+	note := func(answer func(*http.Request) (*http.Response, error)) func(*http.Request) (*http.Response,
+		error) {
 		return func(r *http.Request) (*http.Response, error) {
 			seen[r.URL.Path] = [2]string{r.Header.Get("User-Agent"), r.Header.Get("Accept")}
 			return answer(r)
 		}
 	}
 	client := NewClient(places{
-		"/.well-known/oauth-authorization-server": note(says(200, `{"issuer":"https://id.example","jwks_uri":"https://id.example/keys"}`)),
-		"/keys":       note(says(200, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)),
+		"/.well-known/oauth-authorization-server": note(says(200,
+			`{"issuer":"https://id.example","jwks_uri":"https://id.example/keys"}`)),
+		"/keys": note(says(200,
+			`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)),
 		"/introspect": note(says(200, `{"active":false}`)),
 	}, "gatehouse/1.2.3")
-	d := Discovery{Issuers: []string{"https://id.example"}, MetadataURLs: MetadataURLs("https://id.example"), Client: client}
+	d := Discovery{Issuers: []string{"https://id.example"}, MetadataURLs: MetadataURLs("https://id.example"),
+		Client: client}
 	keys := NewKeySet(KeySource{URL: d.KeysURL, Client: client}, KeyPolicy{}, slog.New(slog.DiscardHandler))
 	if err := keys.refresh(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	i := NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://id.example/introspect"), client, Rules{}, 0, slog.New(slog.DiscardHandler))
+	i := NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://id.example/introspect"),
+		client, Rules{}, 0, slog.New(slog.DiscardHandler))
 	_, _ = i.Verify(t.Context(), "opaque")
 	for path, accept := range map[string]string{
-		"/.well-known/oauth-authorization-server": "application/json", "/keys": "application/jwk-set+json, application/json", "/introspect": "application/json",
+		"/.well-known/oauth-authorization-server": "application/json",
+		"/keys": "application/jwk-set+json, application/json", "/introspect": "application/json",
 	} {
 		if got := seen[path]; got != [2]string{"gatehouse/1.2.3", accept} {
 			t.Errorf("%s was asked with %q", path, got)

@@ -8,7 +8,8 @@ import (
 	"gatehouse/providers"
 )
 
-// causedByToken marks err, an outage, as one that any sender of a token can cause, and sets when it may be over.
+// causedByToken marks err, an outage, as one that any sender of a token can cause, and sets when it may be
+// over.
 func causedByToken(err error, retryAfter time.Duration) error {
 	if r, ok := errors.AsType[*providers.Error](err); ok {
 		marked := *r

@@ -37,43 +37,68 @@ func TestAnExplanationSaysWhatVerificationDid(t *testing.T) {
 		want  providers.Reason
 		cause string // of the likeliest explanation
 	}{
-		"good":                       {good, "", ""},
-		"opaque":                     {"aaaa", providers.TokenOpaque, "opaque token"},
-		"opaque, in two parts":       {"a~b.c", providers.TokenOpaque, "opaque token"},
-		"opaque, in three parts":     {"a~b.c.d", providers.TokenOpaque, "opaque token"},
-		"a part too few":             {"eyJ.x", providers.TokenMalformed, ""},
-		"a payload not encoded":      {strings.Replace(good, ".", ".~", 1), providers.TokenMalformed, ""},
-		"too long":                   {strings.Repeat("x", 20<<10), providers.TokenTooLong, ""},
-		"expired":                    {sign(nil, map[string]any{"exp": time.Now().Add(-3 * time.Hour).Unix()}), providers.TokenExpired, "it has expired"},
-		"from the future":            {sign(nil, map[string]any{"nbf": time.Now().Add(3 * time.Hour).Unix()}), providers.TokenNotYetValid, "from the future"},
-		"an ID token":                {sign(nil, map[string]any{"aud": "web", "azp": "web", "nonce": "n"}), providers.AudienceMismatch, "it is an ID token"},
-		"an ID token without nonce":  {sign(nil, map[string]any{"aud": "web", "azp": "web"}), providers.AudienceMismatch, "it is an ID token"},
-		"an ID token of ours":        {sign(nil, map[string]any{"nonce": "n"}), providers.IDToken, "it is an ID token"},
-		"an ID token of Cognito":     {sign(nil, map[string]any{"aud": "web", "token_use": "id"}), providers.AudienceMismatch, "it is an ID token"},
-		"a refresh token":            {sign(nil, map[string]any{"token_use": "refresh_token"}), providers.TypeRefused, "it is a refresh token"},
-		"a refresh token elsewhere":  {sign(nil, map[string]any{"aud": authority.URL(), "typ": "Refresh"}), providers.AudienceMismatch, "it is a refresh token"},
-		"an offline token":           {sign(nil, map[string]any{"typ": "Offline"}), providers.TypeRefused, "it is a refresh token"},
-		"a serialized ID token":      {sign(nil, map[string]any{"typ": "Serialized-ID"}), providers.TypeRefused, "it is an ID token"},
-		"a logout token":             {sign(nil, map[string]any{"typ": "Logout"}), providers.TypeRefused, "it is a logout"},
-		"an event token":             {sign(nil, map[string]any{"events": map[string]any{}}), providers.TypeRefused, "security event token"},
-		"no end":                     {sign(nil, map[string]any{"exp": nil}), providers.ExpiryMissing, "it has no exp"},
-		"an issuer with a slash":     {sign(nil, map[string]any{"iss": authority.URL() + "/"}), providers.IssuerMismatch, "only by a slash"},
-		"another issuer":             {sign(nil, map[string]any{"iss": "https://old.example"}), providers.IssuerMismatch, "another issuer"},
-		"an audience with a slash":   {sign(nil, map[string]any{"aud": testResource + "/"}), providers.AudienceMismatch, "only by a slash"},
-		"no audience":                {sign(nil, map[string]any{"aud": nil}), providers.AudienceMismatch, "it has no audience"},
-		"another resource":           {sign(nil, map[string]any{"aud": "https://other.example/mcp"}), providers.AudienceMismatch, "meant for something else"},
-		"typ JWT":                    {sign(map[string]any{"typ": "JWT"}, nil), providers.TypeRefused, `its typ is "JWT"`},
-		"no typ":                     {sign(map[string]any{"typ": nil}, nil), providers.TypeRefused, `its typ is "absent"`},
-		"a key that was withdrawn":   {authority.Sign(map[string]any{"kid": withdrawn}, claims(nil)), providers.KeyUnknown, "does not publish"},
+		"good":                   {good, "", ""},
+		"opaque":                 {"aaaa", providers.TokenOpaque, "opaque token"},
+		"opaque, in two parts":   {"a~b.c", providers.TokenOpaque, "opaque token"},
+		"opaque, in three parts": {"a~b.c.d", providers.TokenOpaque, "opaque token"},
+		"a part too few":         {"eyJ.x", providers.TokenMalformed, ""},
+		"a payload not encoded":  {strings.Replace(good, ".", ".~", 1), providers.TokenMalformed, ""},
+		"too long":               {strings.Repeat("x", 20<<10), providers.TokenTooLong, ""},
+		"expired": {sign(nil, map[string]any{"exp": time.Now().Add(-3 * time.Hour).Unix()}),
+			providers.TokenExpired, "it has expired"},
+		"not valid yet": {sign(nil, map[string]any{"nbf": time.Now().Add(3 * time.Hour).Unix()}),
+			providers.TokenNotYetValid, "not valid yet"},
+		"an ID token": {sign(nil, map[string]any{"aud": "web", "azp": "web", "nonce": "n"}),
+			providers.AudienceMismatch, "it is an ID token"},
+		"an ID token without nonce": {sign(nil, map[string]any{"aud": "web", "azp": "web"}),
+			providers.AudienceMismatch, "it is an ID token"},
+		"an ID token of ours": {sign(nil, map[string]any{"nonce": "n"}), providers.IDToken,
+			"it is an ID token"},
+		"an ID token of Cognito": {sign(nil, map[string]any{"aud": "web", "token_use": "id"}),
+			providers.AudienceMismatch, "it is an ID token"},
+		"a refresh token": {sign(nil, map[string]any{"token_use": "refresh_token"}),
+			providers.TypeRefused, "it is a refresh token"},
+		"a refresh token elsewhere": {sign(nil, map[string]any{"aud": authority.URL(), "typ": "Refresh"}),
+			providers.AudienceMismatch, "it is a refresh token"},
+		"an offline token": {sign(nil, map[string]any{"typ": "Offline"}), providers.TypeRefused,
+			"it is a refresh token"},
+		"a serialized ID token": {sign(nil, map[string]any{"typ": "Serialized-ID"}), providers.TypeRefused,
+			"it is an ID token"},
+		"a logout token": {sign(nil, map[string]any{"typ": "Logout"}), providers.TypeRefused,
+			"it is a logout"},
+		"an event token": {sign(nil, map[string]any{"events": map[string]any{}}), providers.TypeRefused,
+			"security event token"},
+		"no end": {sign(nil, map[string]any{"exp": nil}), providers.ExpiryMissing,
+			"it has no exp"},
+		"an issuer with a slash": {sign(nil, map[string]any{"iss": authority.URL() + "/"}),
+			providers.IssuerMismatch, "only by a slash"},
+		"another issuer": {sign(nil, map[string]any{"iss": "https://old.example"}),
+			providers.IssuerMismatch, "another issuer"},
+		"an audience with a slash": {sign(nil, map[string]any{"aud": testResource + "/"}),
+			providers.AudienceMismatch, "only by a slash"},
+		"no audience": {sign(nil, map[string]any{"aud": nil}), providers.AudienceMismatch,
+			"it has no audience"},
+		"another resource": {sign(nil, map[string]any{"aud": "https://other.example/mcp"}),
+			providers.AudienceMismatch, "meant for another resource"},
+		"typ JWT": {sign(map[string]any{"typ": "JWT"}, nil), providers.TypeRefused,
+			`its typ is "JWT"`},
+		"no typ": {sign(map[string]any{"typ": nil}, nil), providers.TypeRefused,
+			`its typ is "absent"`},
+		"a key that was withdrawn": {authority.Sign(map[string]any{"kid": withdrawn}, claims(nil)),
+			providers.KeyUnknown, "does not publish"},
 		"a signature that is spoilt": {good[:len(good)-12] + "AAAAAAAAAAAA", providers.SignatureInvalid, ""},
-		"claims that are none":       {authority.Sign(map[string]any{"kid": rs}, map[string]any{"x": 1}), providers.IssuerMismatch, "another issuer"},
-		"a header that is no JSON":   {"eHh4.eHh4.eHh4", providers.TokenMalformed, ""},
-		"a header with crit":         {sign(map[string]any{"crit": []string{"exp"}}, nil), providers.HeaderRefused, ""},
-		"alg none":                   {unsigned(claims(nil)), providers.AlgorithmRefused, ""},
-		"two things wrong":           {sign(nil, map[string]any{"aud": nil, "exp": 1}), providers.AudienceMismatch, "it has expired"},
+		"claims that are none": {authority.Sign(map[string]any{"kid": rs}, map[string]any{"x": 1}),
+			providers.IssuerMismatch, "another issuer"},
+		"a header that is no JSON": {"eHh4.eHh4.eHh4", providers.TokenMalformed, ""},
+		"a header with crit": {sign(map[string]any{"crit": []string{"exp"}}, nil), providers.HeaderRefused,
+			""},
+		"alg none": {unsigned(claims(nil)), providers.AlgorithmRefused, ""},
+		"two things wrong": {sign(nil, map[string]any{"aud": nil, "exp": 1}), providers.AudienceMismatch,
+			"it has expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) { s.JWKSURL = authority.KeysURL() }), testResource)
+			p := openOIDC(t, oidcSettings(t, authority.URL(),
+				func(s *oidc.Settings) { s.JWKSURL = authority.KeysURL() }), testResource)
 			_, err := p.Verify(context.Background(), c.token)
 			e := p.(token.Explainer).Explain(context.Background(), c.token, true)
 			var first providers.Reason
@@ -110,9 +135,11 @@ func unsigned(claims map[string]any) string {
 func TestAnExplanationGoesThroughAllRules(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
-		s.JWKSURL, s.RequiredClaims, s.AudienceMode, s.AllowedClients = authority.KeysURL(), []string{"token_use=access"}, "client_allow_list", []string{"web"}
+		s.JWKSURL, s.RequiredClaims, s.AudienceMode, s.AllowedClients = authority.KeysURL(),
+			[]string{"token_use=access"}, "client_allow_list", []string{"web"}
 	}), testResource)
-	text := authority.Token(testResource, map[string]any{"iss": "https://other.example", "exp": time.Now().Add(-time.Hour).Unix(), "custom": "x\ny"})
+	text := authority.Token(testResource, map[string]any{"iss": "https://other.example",
+		"exp": time.Now().Add(-time.Hour).Unix(), "custom": "x\ny"})
 	failed := func(live bool) (names []string, e token.Explanation) {
 		e = p.(token.Explainer).Explain(context.Background(), text, live)
 		for _, f := range e.Findings {
@@ -139,7 +166,8 @@ func TestAnExplanationGoesThroughAllRules(t *testing.T) {
 	}
 	before := authority.Fetches()
 	_, e = failed(false)
-	if last := e.Findings[len(e.Findings)-1]; last.Name != "signature" || last.Skipped == "" || authority.Fetches() != before {
+	if last := e.Findings[len(e.Findings)-1]; last.Name != "signature" || last.Skipped == "" ||
+		authority.Fetches() != before {
 		t.Errorf("offline: %+v", last)
 	}
 }
@@ -147,17 +175,20 @@ func TestAnExplanationGoesThroughAllRules(t *testing.T) {
 func TestAnAnswerOfTheIssuerIsExplainedToo(t *testing.T) {
 	r := newRegistry(t, says(map[string]any{"aud": "https://other.example"}))
 	e := asking(t, r, nil).(token.Explainer).Explain(context.Background(), opaque, true)
-	if hints := e.Hints(); e.OK() || len(hints) == 0 || !strings.Contains(hints[0].Cause, "meant for something else") {
+	if hints := e.Hints(); e.OK() || len(hints) == 0 || !strings.Contains(hints[0].Cause,
+		"meant for another resource") {
 		t.Errorf("got %+v", e)
 	}
 	for want, changes := range map[string]map[string]any{
-		"it is a refresh token": {"token_use": "refresh_token"},
-		"it is an ID token":     {"typ": "ID"},
-		"and not until when":    {"exp": nil},
-		`does not call it a bearer access token: token_type is "DPoP",`: {"token_type": "DPoP"},
+		"it is a refresh token":                                         {"token_use": "refresh_token"},
+		"it is an ID token":                                             {"typ": "ID"},
+		"the introspection response has no exp":                         {"exp": nil},
+		`no bearer access token at the provider: token_type is "DPoP",`: {"token_type": "DPoP"},
 	} {
-		hints := asking(t, newRegistry(t, says(changes)), nil).(token.Explainer).Explain(context.Background(), opaque, true).Hints()
-		if len(hints) == 0 || !strings.Contains(hints[0].Cause, want) || strings.Contains(hints[0].Fix, "in server/README.md") {
+		hints := asking(t, newRegistry(t, says(changes)), nil).(token.Explainer).Explain(context.Background(),
+			opaque, true).Hints()
+		if len(hints) == 0 || !strings.Contains(hints[0].Cause, want) ||
+			strings.Contains(hints[0].Fix, "in server/README.md") {
 			t.Errorf("%v is explained by %q, want %q", changes, hints, want)
 		}
 	}

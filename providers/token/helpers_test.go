@@ -37,7 +37,8 @@ func openOIDC(t *testing.T, s *oidc.Settings, resource string) providers.Provide
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, InitialScopes: []string{"mcp:use"}, Logger: slog.New(slog.DiscardHandler)})
+	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, InitialScopes: []string{"mcp:use"},
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,40 +19,40 @@ const (
 	maxIntrospectionBytes = 64 << 10
 
 	// maxActiveTokens bounds how many active tokens are remembered, at about 200 bytes each, and
-	// maxIntrospectedBytes the memory of what the issuer answered about them: 10,000 answers of usual length fit.
+	// maxIntrospectedBytes the memory of their identities and claims: 10,000 of usual length fit.
 	maxActiveTokens      = 10_000
 	maxIntrospectedBytes = 16 << 20
 )
 
-// Introspector asks the issuer about a token (RFC 7662) and applies the same rules to the answer that stand for the claims
-// of a JWT.
+// Introspector introspects tokens at the issuer (RFC 7662), and applies the same checks to the response as to
+// the claims of a JWT.
 type Introspector struct {
 	protocol IntrospectionProtocol
-	address  *EndpointResolver
+	endpoint *EndpointResolver
 	client   *http.Client
-	verifier *Verifier // of which only the rules for claims are used
+	verifier *Verifier // only its checks of claims are used
 	ttl      time.Duration
 	logger   *slog.Logger
-	ctx      context.Context // questions end with it
+	ctx      context.Context // requests end with it
 
 	flight singleflight.Group
-	queue  *questionQueue
+	queue  *requestQueue
 	cache  tokenCache
 	// active holds the tokens that were active at their last introspection, until they expire. A token whose
 	// identity is not cached any more is introspected again, but before the tokens that nothing is known of.
 	active *cache[struct{}]
-	// The issuer is not asked before these times, in Unix nanoseconds. Tokens that were active at their last
-	// question wait only for a Retry-After that was answered to such a question: anyone can make the issuer
-	// refuse the others.
-	busyUntil, activeBusyUntil atomic.Int64
-	// nextComplaint is when the log may say again that the issuer refuses this server's credentials, in Unix
+	// No request is sent before these times, in Unix nanoseconds: the Retry-After of the issuer. For active
+	// tokens, only a Retry-After counts that was the response for such a token: anyone can make the issuer limit
+	// the others.
+	retryAt, activeRetryAt atomic.Int64
+	// nextLog is when the log may report again that the issuer rejects introspection requests, in Unix
 	// nanoseconds.
-	nextComplaint atomic.Int64
+	nextLog atomic.Int64
 }
 
-// complaintInterval is the least time between two log lines about this server's credentials, which every
+// logInterval is the least time between two log lines about rejected introspection requests, which every
 // token would cause.
-const complaintInterval = time.Minute
+const logInterval = time.Minute
 
 // forCaller returns the result for one of several callers.
 func (r result) forCaller() (*providers.Identity, error) {
@@ -63,26 +62,32 @@ func (r result) forCaller() (*providers.Identity, error) {
 	return &copyIdentity(r.id).Identity, nil
 }
 
-// NewIntrospector returns an introspector that asks by protocol at the endpoint, and applies rules to the answers. An
-// answer may be used again for ttl, never past the token's end. Requests end with ctx.
-func NewIntrospector(ctx context.Context, protocol IntrospectionProtocol, address *EndpointResolver, client *http.Client, rules Rules, ttl time.Duration, logger *slog.Logger) *Introspector {
+// NewIntrospector returns an introspector that sends requests of protocol to endpoint and applies rules to
+// the responses. A response is used for ttl, never past the token's expiry. Requests end with ctx.
+func NewIntrospector(
+	ctx context.Context, protocol IntrospectionProtocol, endpoint *EndpointResolver, client *http.Client,
+	rules Rules, ttl time.Duration, logger *slog.Logger,
+) *Introspector {
 	verifier := NewVerifier(rules, nil)
-	introspected := check{members("token_type", "token_use"), fixed("a bearer access token's, or absent"), checkIntrospectedType}
-	verifier.claimChecks = slices.Insert(verifier.claimChecks, 0, introspected)
+	typeCheck := check{members("token_type", "token_use"), fixed("that of a bearer access token, or absent"),
+		checkIntrospectedType}
+	verifier.claimChecks = slices.Insert(verifier.claimChecks, 0, typeCheck)
 	return &Introspector{
-		protocol: protocol, address: address, client: client, verifier: verifier, ttl: ttl, logger: logger, ctx: ctx,
-		queue: newQuestionQueue(), cache: newTokenCache(maxActiveTokens, maxIntrospectedBytes),
+		protocol: protocol, endpoint: endpoint, client: client, verifier: verifier, ttl: ttl, logger: logger,
+		ctx: ctx, queue: newRequestQueue(), cache: newTokenCache(maxActiveTokens, maxIntrospectedBytes),
 		active: newCache[struct{}](maxActiveTokens, 0),
 	}
 }
 
-// Verify asks the issuer, unless it did lately. The question goes on when the caller hangs up: others may wait for it.
+// Verify introspects token, unless the result is cached. The request continues when the caller hangs up,
+// because others may wait for it.
 //
-// Anyone can cause questions by inventing tokens. A token that was active at its last question, and has not
-// expired, is therefore asked about in any case, and before the others.
+// Anyone can cause requests by inventing tokens. A token that was active at its last introspection, and has
+// not expired, is therefore introspected in any case, and before the others.
 func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Identity, error) {
 	if longest := i.verifier.rules.MaxTokenBytes; len(token) > longest {
-		return nil, providers.Invalidf(providers.TokenTooLong, "%d bytes, at most %d are accepted", len(token), longest)
+		return nil, providers.Invalidf(providers.TokenTooLong,
+			"%d bytes, at most %d are accepted", len(token), longest)
 	}
 	key := keyOf(token, 0)
 	if known, ok := i.cache.get(key, i.now()); ok {
@@ -90,35 +95,44 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Ide
 	}
 	_, active := i.active.get(key, i.now())
 	if !active && providers.IsWithoutIntrospection(ctx) {
-		return nil, providers.Invalidf(providers.Throttled, "the issuer is not asked for an address that sent too many bad tokens")
+		return nil, providers.Invalidf(providers.Throttled,
+			"unknown tokens are not introspected for an address that sent too many bad ones")
 	}
 	return i.await(ctx, token, key, active)
 }
 
-// await has the question asked, or joins the callers that wait for its answer already.
-func (i *Introspector) await(ctx context.Context, token string, key tokenKey, active bool) (*providers.Identity, error) {
-	address := providers.AddressFrom(ctx)
-	ctx, cancel := context.WithTimeout(ctx, unknownKeyWait)
+// introspectionWait is how long a caller waits for the result of an introspection.
+const introspectionWait = 3 * time.Second
+
+// await introspects the token, or joins the callers that wait for its introspection already.
+func (i *Introspector) await(
+	ctx context.Context, token string, key tokenKey, active bool,
+) (*providers.Identity, error) {
+	sender := providers.AddressFrom(ctx)
+	ctx, cancel := context.WithTimeout(ctx, introspectionWait)
 	defer cancel()
-	answer := i.flight.DoChan(string(key.hash[:]), func() (any, error) {
+	done := i.flight.DoChan(string(key.hash[:]), func() (any, error) {
 		if known, ok := i.cache.get(key, i.now()); ok {
 			return known, nil
 		}
-		return i.introspect(token, key, active, address), nil
+		return i.introspect(token, key, active, sender), nil
 	})
 	select {
-	case got := <-answer:
+	case got := <-done:
 		return got.Val.(result).forCaller()
 	case <-ctx.Done():
 		if active {
-			return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "no answer while the caller waited")
+			return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+				"no response while the caller waited")
 		}
-		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable, "no answer about an unknown token while the caller waited")
+		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable,
+			"no response about an unknown token while the caller waited")
 	}
 }
 
 func (i *Introspector) now() time.Time { return i.verifier.rules.Now() }
 
+// introspect introspects the token and caches the result. An outage is not cached.
 func (i *Introspector) introspect(token string, key tokenKey, active bool, sender string) result {
 	claims, err := i.request(i.ctx, token, active, sender)
 	var id *providers.Identity
@@ -147,17 +161,20 @@ func (i *Introspector) introspect(token string, key tokenKey, active bool, sende
 	return result{id, err}
 }
 
-// request puts one question to the issuer and returns the claims of an active token. active says that the token
-// was active at its last question; sender is the address that it came from.
-func (i *Introspector) request(ctx context.Context, token string, active bool, sender string) (rawObject, error) {
-	busyUntil := &i.busyUntil
+// request sends one introspection request and returns the claims of an active token. active says that the
+// token was active at its last introspection; sender is the address that it came from.
+func (i *Introspector) request(
+	ctx context.Context, token string, active bool, sender string,
+) (rawObject, error) {
+	retryAt := &i.retryAt
 	if active {
-		busyUntil = &i.activeBusyUntil
+		retryAt = &i.activeRetryAt
 	}
-	if wait := time.Until(time.Unix(0, busyUntil.Load())); wait > 0 {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "the issuer wants to be left alone for another %s", wait.Round(time.Second))
+	if wait := time.Until(time.Unix(0, retryAt.Load())); wait > 0 {
+		return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+			"the Retry-After of the issuer is not over for another %s", wait.Round(time.Second))
 	}
-	address, err := i.address.current()
+	endpoint, err := i.endpoint.current()
 	if err != nil {
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
@@ -168,63 +185,65 @@ func (i *Introspector) request(ctx context.Context, token string, active bool, s
 		return nil, err
 	}
 	defer leave()
-	req, err := i.protocol.request(ctx, address, token)
+	req, err := i.protocol.request(ctx, endpoint, token)
 	if err != nil {
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
-	answer, err := send(i.client, req, maxIntrospectionBytes)
+	resp, err := doJSON(i.client, req, maxIntrospectionBytes)
 	if err != nil {
 		var busy *retryAfterError
 		if errors.As(err, &busy) && busy.retryAfter > 0 {
 			until := time.Now().Add(min(busy.retryAfter, time.Minute)).UnixNano()
-			i.busyUntil.Store(until)
-			busyUntil.Store(until)
+			i.retryAt.Store(until)
+			retryAt.Store(until)
 		}
 		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	}
-	claims, err := i.protocol.claims(answer, i.verifier.knownClaims)
+	claims, err := i.protocol.claims(resp, i.verifier.knownClaims)
 	if errors.Is(err, providers.ErrUnavailable) {
-		i.complain(err)
+		i.logRejected(err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	// The answer comes from the issuer itself, which need not repeat who it is (RFC 7662, section 2.2). If it does, it
-	// must be right, and with many tenants it has to say which.
+	// The response comes from the issuer itself, which may omit iss (RFC 7662, section 2.2). If iss is present
+	// it is checked, and with several tenants it is required.
 	if !claims.has("iss") && len(i.verifier.rules.Issuers) == 1 {
 		claims = claims.with("iss", mustMarshal(i.verifier.rules.Issuers[0]))
 	}
 	return claims, nil
 }
 
-// status says whether the issuer can be asked: once the address is known.
+// status reports whether tokens can be introspected: once the endpoint is known.
 func (i *Introspector) status() providers.KeyStatus {
-	if _, err := i.address.current(); err != nil {
+	if _, err := i.endpoint.current(); err != nil {
 		return providers.KeyStatus{Reason: providers.IntrospectionUnavailable, Problem: err.Error()}
 	}
 	return providers.KeyStatus{Usable: true}
 }
 
-// complain logs that the issuer does not answer questions as it should, at most once per complaintInterval.
-func (i *Introspector) complain(err error) {
+// logRejected logs a response from which the state of the token cannot be told, at most once per logInterval.
+func (i *Introspector) logRejected(err error) {
 	now := time.Now()
-	if next := i.nextComplaint.Load(); now.UnixNano() >= next && i.nextComplaint.CompareAndSwap(next, now.Add(complaintInterval).UnixNano()) {
-		i.logger.Error("the issuer refuses to be asked about tokens", "reason", providers.IntrospectionUnavailable, "error", err)
+	next := i.nextLog.Load()
+	if now.UnixNano() >= next && i.nextLog.CompareAndSwap(next, now.Add(logInterval).UnixNano()) {
+		i.logger.Error("the issuer rejects introspection requests",
+			"reason", providers.IntrospectionUnavailable, "error", err)
 	}
 }
 
-// Explain implements [Explainer] for tokens that only the issuer understands. If live, it looks the address
-// up itself: a command that asks once does not wait for the background.
+// Explain implements [Explainer] for tokens that only the issuer can read. If live, it looks up the endpoint
+// itself: a command that runs once cannot rely on the lookup in the background.
 func (i *Introspector) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: i.verifier.rules}
-	f := Finding{Name: "introspection", Got: fmt.Sprintf("%d bytes", len(token)), Want: "active, by the word of the issuer"}
+	f := Finding{Name: "introspection", Got: fmt.Sprintf("%d bytes", len(token)), Want: "active at the issuer"}
 	if !live {
-		f.Skipped = "nothing was asked over the network"
+		f.Skipped = skippedOffline
 		e.Findings = append(e.Findings, f)
 		return e
 	}
 	var claims rawObject
-	err := i.address.lookUp(ctx)
+	err := i.endpoint.lookUp(ctx)
 	if err != nil {
 		err = providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
 	} else {
@@ -240,79 +259,8 @@ func (i *Introspector) Explain(ctx context.Context, token string, live bool) Exp
 	e.claims = claims
 	id := &providers.Identity{}
 	for _, check := range i.verifier.claimChecks {
-		e.apply(i.verifier, check, "claim ", claims, id)
+		e.addCheck(i.verifier, check, "claim ", claims, id)
 	}
-	e.others(i.verifier)
+	e.addOthers(i.verifier)
 	return e
-}
-
-// EndpointResolver keeps the address of an endpoint that the issuer's metadata names.
-type EndpointResolver struct {
-	find     func(context.Context) (string, error)
-	patience time.Duration // of one search
-
-	mu      sync.Mutex
-	address string
-	err     error
-}
-
-// NewEndpointResolver returns a resolver that looks the address up by find, each time for at most patience. Run must be
-// running.
-func NewEndpointResolver(find func(context.Context) (string, error), patience time.Duration) *EndpointResolver {
-	return &EndpointResolver{find: find, patience: patience, err: errors.New("its metadata was not read yet")}
-}
-
-// StaticEndpoint is a locator that knows its address from the start. It need not run.
-func StaticEndpoint(address string) *EndpointResolver { return &EndpointResolver{address: address} }
-
-// Run looks the address up now and every ten minutes until ctx ends; after a failure sooner, backing off from one second.
-// A failure does not make a known address unknown.
-func (l *EndpointResolver) Run(ctx context.Context) {
-	for wait := time.Second; ; {
-		err := l.refresh(ctx)
-		pause := 10 * time.Minute
-		if err != nil {
-			pause, wait = wait, min(2*wait, 30*time.Second)
-		} else {
-			wait = time.Second
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-	}
-}
-
-// refresh looks the address up now.
-func (l *EndpointResolver) refresh(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.patience)
-	defer cancel()
-	address, err := l.find(ctx)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err == nil {
-		l.address = address
-	}
-	l.err = err
-	return err
-}
-
-// lookUp looks the address up if it is not known yet.
-func (l *EndpointResolver) lookUp(ctx context.Context) error {
-	if _, err := l.current(); err == nil {
-		return nil
-	}
-	return l.refresh(ctx)
-}
-
-func (l *EndpointResolver) current() (string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.address == "" {
-		return "", l.err
-	}
-	return l.address, nil
 }

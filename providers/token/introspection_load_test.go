@@ -39,7 +39,8 @@ func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	f.asked[token]++
 	f.open++
-	active, busy := strings.HasPrefix(token, "good") && !f.revoked, f.busy != "" && strings.HasPrefix(token, f.busy)
+	active, busy := strings.HasPrefix(token, "good") && !f.revoked,
+		f.busy != "" && strings.HasPrefix(token, f.busy)
 	f.mu.Unlock()
 	defer func() { f.mu.Lock(); f.open--; f.mu.Unlock() }()
 	status, header, claims := http.StatusOK, http.Header{}, map[string]any{"active": active}
@@ -51,7 +52,8 @@ func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
 		status = http.StatusTooManyRequests
 		header.Set("Retry-After", "30")
 	case active:
-		claims["sub"], claims["aud"], claims["client_id"], claims["exp"] = "alice", fakeResource, "web", time.Now().Add(time.Hour).Unix()
+		claims["sub"], claims["aud"], claims["client_id"], claims["exp"] = "alice", fakeResource, "web",
+			time.Now().Add(time.Hour).Unix()
 		for name, value := range f.claims {
 			if claims[name] = value; value == nil {
 				delete(claims, name)
@@ -83,11 +85,14 @@ func (f *fakeIssuer) times(token string) int {
 const fakeResource = "https://mcp.example.com/mcp"
 
 func (f *fakeIssuer) introspector(t *testing.T, keep time.Duration, change func(*Rules)) *Introspector {
-	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{fakeResource}, ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
+	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{fakeResource},
+		ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
 	if change != nil {
 		change(&rules)
 	}
-	return NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://login.example.com/introspect"), &http.Client{Transport: f}, rules, keep, slog.New(slog.DiscardHandler))
+	return NewIntrospector(t.Context(), RFC7662(NoAuthentication),
+		StaticEndpoint("https://login.example.com/introspect"), &http.Client{Transport: f}, rules, keep,
+		slog.New(slog.DiscardHandler))
 }
 
 func fromAddress(address string) context.Context {
@@ -103,11 +108,13 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 		wait    time.Duration
 		want    providers.Reason
 	}{
-		"active, its answer is over":              {before: "good", wait: keep, want: ""},
-		"active, its answer is over long since":   {before: "good", wait: 50 * time.Minute, want: ""},
-		"active, without exp":                     {before: "good", claims: map[string]any{"exp": nil}, wait: 50 * time.Hour, want: ""},
-		"expired since":                           {before: "good", wait: 2 * time.Hour, want: providers.Throttled},
-		"revoked since":                           {before: "good", revoked: true, wait: keep, want: providers.TokenInactive},
+		"active, its answer is over":            {before: "good", wait: keep, want: ""},
+		"active, its answer is over long since": {before: "good", wait: 50 * time.Minute, want: ""},
+		"active, without exp": {before: "good", claims: map[string]any{"exp": nil},
+			wait: 50 * time.Hour, want: ""},
+		"expired since": {before: "good", wait: 2 * time.Hour, want: providers.Throttled},
+		"revoked since": {before: "good", revoked: true, wait: keep,
+			want: providers.TokenInactive},
 		"not asked about before":                  {before: "good-other", wait: keep, want: providers.Throttled},
 		"asked about before, and not active then": {wait: keep, want: providers.Throttled},
 	} {
@@ -127,12 +134,14 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 				if got := providers.ReasonOf(err); got != c.want {
 					t.Errorf("got %v, want %q", err, c.want)
 				}
-				if n := issuer.times(token); c.want == providers.Throttled && n > 1 || c.want != providers.Throttled && n != 2 {
+				if n := issuer.times(token); c.want == providers.Throttled && n > 1 ||
+					c.want != providers.Throttled && n != 2 {
 					t.Errorf("the issuer was asked %d times", n)
 				}
 				if c.revoked {
 					time.Sleep(keep)
-					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()), token); providers.ReasonOf(err) != providers.Throttled {
+					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()),
+						token); providers.ReasonOf(err) != providers.Throttled {
 						t.Errorf("a token that is not active any more is asked about again: %v", err)
 					}
 				}
@@ -170,7 +179,7 @@ func TestUnknownTokensNeverKeepActiveOnesWaiting(t *testing.T) {
 		}
 		synctest.Wait()
 		mu.Lock()
-		if at := refused; at != 400-maxWaiting || issuer.questions() != maxQuestions-reservedQuestions {
+		if at := refused; at != 400-maxQueued || issuer.questions() != maxInFlight-reservedInFlight {
 			t.Errorf("%d unknown tokens are refused at once, and %d are asked about", at, issuer.questions())
 		}
 		mu.Unlock()
@@ -192,7 +201,8 @@ func TestUnknownTokensNeverKeepActiveOnesWaiting(t *testing.T) {
 		synctest.Wait()
 		i.queue.mu.Lock()
 		defer i.queue.mu.Unlock()
-		if len(i.queue.addresses) != 0 || len(i.queue.waiting) != 0 || len(i.queue.shared) != 0 || len(i.queue.reserved) != 0 || len(i.queue.activeWaiting) != 0 {
+		if len(i.queue.addresses) != 0 || len(i.queue.queued) != 0 || len(i.queue.shared) != 0 ||
+			len(i.queue.reserved) != 0 || len(i.queue.activeQueued) != 0 {
 			t.Errorf("the queue is not empty: %+v", i.queue)
 		}
 	})
@@ -218,13 +228,14 @@ func TestQuestionsOfOneAddressAreBounded(t *testing.T) {
 		}
 		synctest.Wait()
 		mu.Lock()
-		if issuer.questions() != maxQuestionsPerAddress || refused != 100-maxWaitingPerAddress {
+		if issuer.questions() != maxInFlightPerAddress || refused != 100-maxQueuedPerAddress {
 			t.Errorf("%d questions are open, and %d tokens refused", issuer.questions(), refused)
 		}
 		mu.Unlock()
 		for _, ctx := range []context.Context{fromAddress("192.0.2.2"), context.Background()} {
 			began := time.Now()
-			if _, err := i.Verify(ctx, fmt.Sprint("good-", ctx.Value(providers.AddressKey{}))); err != nil || time.Since(began) != 0 {
+			if _, err := i.Verify(ctx, fmt.Sprint("good-", ctx.Value(providers.AddressKey{}))); err != nil ||
+				time.Since(began) != 0 {
 				t.Errorf("an unknown token of another address: %v after %s", err, time.Since(began))
 			}
 		}
@@ -238,12 +249,13 @@ func TestOnlyWaitsCountAsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{busy: "busy"}
 		i := issuer.introspector(t, time.Second, nil)
-		for n := range 3 * maxQuestionsPerAddress {
+		for n := range 3 * maxInFlightPerAddress {
 			if _, err := i.Verify(fromAddress("192.0.2.1"), fmt.Sprint("good-", n)); err != nil {
 				t.Error(err)
 			}
 		}
-		if _, err := i.Verify(fromAddress("192.0.2.1"), "busy"); !errors.Is(err, providers.ErrUnavailable) || errors.Is(err, providers.ErrTooManyUnknown) {
+		if _, err := i.Verify(fromAddress("192.0.2.1"), "busy"); !errors.Is(err, providers.ErrUnavailable) ||
+			errors.Is(err, providers.ErrTooManyUnknown) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -260,7 +272,8 @@ func TestARetryAfterToAnUnknownTokenDoesNotHoldUpActiveOnes(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		issuer.become(func() { issuer.busy = "invented" })
 		for n := range 3 {
-			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-", n)); !errors.Is(err, providers.ErrUnavailable) {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-", n)); !errors.Is(err,
+				providers.ErrUnavailable) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -300,7 +313,8 @@ func TestIntrospectorRemembersActiveTokensBeyondTheBytesOfTheirAnswers(t *testin
 			t.Errorf("%d answers are cached", n)
 		}
 		for n := range 2 * maxCachedRefusals {
-			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-", n)); providers.ReasonOf(err) != providers.TokenInactive {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-",
+				n)); providers.ReasonOf(err) != providers.TokenInactive {
 				t.Fatal(err)
 			}
 		}
@@ -351,11 +365,12 @@ func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Minute, nil)
 		found := 0
-		i.address = NewEndpointResolver(func(context.Context) (string, error) {
+		i.endpoint = NewEndpointResolver(func(context.Context) (string, error) {
 			found++
 			return "https://login.example.com/introspect", nil
 		}, fetchTimeout)
-		if e := i.Explain(context.Background(), "good", false); found != 0 || issuer.times("good") != 0 || len(e.Findings) != 1 || e.Findings[0].Skipped == "" {
+		if e := i.Explain(context.Background(), "good", false); found != 0 || issuer.times("good") != 0 ||
+			len(e.Findings) != 1 || e.Findings[0].Skipped == "" {
 			t.Errorf("without the network: %+v", e.Findings)
 		}
 		for range 2 {
@@ -367,8 +382,12 @@ func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
 		if found != 1 {
 			t.Errorf("the address was looked up %d times", found)
 		}
-		i.address = NewEndpointResolver(func(context.Context) (string, error) { return "", errors.New("its metadata is not there") }, fetchTimeout)
-		if f, open := i.Explain(context.Background(), "good", true).Unchecked(); !open || !strings.Contains(f.Skipped, "its metadata is not there") {
+		i.endpoint = NewEndpointResolver(func(context.Context) (string, error) {
+			return "",
+				errors.New("its metadata is not there")
+		}, fetchTimeout)
+		if f, open := i.Explain(context.Background(), "good", true).Unchecked(); !open ||
+			!strings.Contains(f.Skipped, "its metadata is not there") {
 			t.Errorf("without an address: %+v", f)
 		}
 	})
@@ -377,12 +396,14 @@ func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
 func TestAnAnswerWithoutExpIsExplainedWithItsSetting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{claims: map[string]any{"exp": nil}}
-		for want, change := range map[providers.Reason]func(*Rules){providers.ExpiryMissing: nil, "": func(r *Rules) { r.WithoutExpiry = time.Minute }} {
+		for want, change := range map[providers.Reason]func(*Rules){providers.ExpiryMissing: nil,
+			"": func(r *Rules) { r.WithoutExpiry = time.Minute }} {
 			e := issuer.introspector(t, time.Minute, change).Explain(context.Background(), "good", true)
 			if e.failed(providers.ExpiryMissing) != (want == providers.ExpiryMissing) || e.OK() != (want == "") {
 				t.Errorf("%+v", e.Findings)
 			}
-			if hints := e.Hints(); want != "" && (len(hints) != 1 || !strings.Contains(hints[0].Fix, "provider.introspection_without_exp")) {
+			if hints := e.Hints(); want != "" && (len(hints) != 1 ||
+				!strings.Contains(hints[0].Fix, "provider.introspection_without_exp")) {
 				t.Errorf("hints %+v", hints)
 			}
 		}

@@ -32,7 +32,8 @@ import (
 
 func withoutExp(s *oidc.Settings) { s.IntrospectionNoExp = true }
 
-// registry is an introspection endpoint on loopback that answers as the test says, and remembers what it was asked.
+// registry is an introspection endpoint on loopback that answers as the test says, and remembers what it was
+// asked.
 type registry struct {
 	*httptest.Server
 	asked atomic.Int64
@@ -80,8 +81,9 @@ func (r *registry) request() *http.Request {
 // says answers with the claims of alice's good token, changed; a nil value removes one.
 func says(changes map[string]any) http.HandlerFunc {
 	claims := map[string]any{
-		"active": true, "iss": introspectedIssuer, "sub": "alice", "aud": testResource, "client_id": "web", "scope": "mcp:use greet:read",
-		"exp": time.Now().Add(10 * time.Minute).Unix(), "token_type": "Bearer",
+		"active": true, "iss": introspectedIssuer, "sub": "alice", "aud": testResource, "client_id": "web",
+		"scope": "mcp:use greet:read",
+		"exp":   time.Now().Add(10 * time.Minute).Unix(), "token_type": "Bearer",
 	}
 	for k, v := range changes {
 		if claims[k] = v; v == nil {
@@ -108,7 +110,8 @@ func asking(t *testing.T, r *registry, change func(*oidc.Settings)) providers.Pr
 	t.Helper()
 	return openOIDC(t, oidcSettings(t, introspectedIssuer, func(s *oidc.Settings) {
 		s.JWKSURL = r.URL + "/keys"
-		s.Introspection, s.IntrospectionURL, s.ClientID, s.ClientSecret = "opaque", r.URL+"/introspect", "gate:house", "s3cret/+&"
+		s.Introspection, s.IntrospectionURL, s.ClientID, s.ClientSecret = "opaque", r.URL+"/introspect",
+			"gate:house", "s3cret/+&"
 		if change != nil {
 			change(s)
 		}
@@ -117,10 +120,12 @@ func asking(t *testing.T, r *registry, change func(*oidc.Settings)) providers.Pr
 
 func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
 	google := func(s *oidc.Settings) {
-		s.IntrospectionStyle, s.ClientClaims, s.AudienceMode, s.AllowedClients = "google_tokeninfo", []string{"azp"}, "client_allow_list", []string{"web"}
+		s.IntrospectionStyle, s.ClientClaims, s.AudienceMode, s.AllowedClients = "google_tokeninfo",
+			[]string{"azp"}, "client_allow_list", []string{"web"}
 	}
 	googleSays := func(changes map[string]any) http.HandlerFunc {
-		all := map[string]any{"active": nil, "iss": nil, "token_type": nil, "client_id": nil, "aud": "web", "azp": "web", "exp": fmt.Sprint(time.Now().Add(time.Minute).Unix())}
+		all := map[string]any{"active": nil, "iss": nil, "token_type": nil, "client_id": nil, "aud": "web",
+			"azp": "web", "exp": fmt.Sprint(time.Now().Add(time.Minute).Unix())}
 		for k, v := range changes {
 			all[k] = v
 		}
@@ -132,57 +137,104 @@ func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
 		want   providers.Reason // "" means accepted
 		is     error
 	}{
-		"active":                            {nil, says(nil), "", nil},
-		"active, without an issuer":         {nil, says(map[string]any{"iss": nil}), "", nil},
-		"active, without a token type":      {nil, says(map[string]any{"token_type": nil}), "", nil},
-		"not active":                        {nil, says(map[string]any{"active": false}), providers.TokenInactive, providers.ErrInvalidToken},
-		"active in words":                   {nil, says(map[string]any{"active": "true"}), providers.TokenInactive, providers.ErrInvalidToken},
-		"active spelled otherwise":          {nil, says(map[string]any{"active": nil, "Active": true}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"silent":                            {nil, says(map[string]any{"active": nil}), providers.TokenInactive, providers.ErrInvalidToken},
-		"another issuer":                    {nil, says(map[string]any{"iss": "https://evil.example"}), providers.IssuerMismatch, providers.ErrInvalidToken},
-		"another audience":                  {nil, says(map[string]any{"aud": "https://other.example"}), providers.AudienceMismatch, providers.ErrInvalidToken},
-		"no audience":                       {nil, says(map[string]any{"aud": nil}), providers.AudienceMismatch, providers.ErrInvalidToken},
-		"over":                              {nil, says(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}), providers.TokenExpired, providers.ErrInvalidToken},
-		"without an end":                    {nil, says(map[string]any{"exp": nil}), providers.ExpiryMissing, providers.ErrInvalidToken},
-		"without exp, as RFC 7662 allows":   {withoutExp, says(map[string]any{"exp": nil}), "", nil},
-		"with exp where it may be missing":  {withoutExp, says(nil), "", nil},
-		"over where exp may be missing":     {withoutExp, says(map[string]any{"exp": 1000}), providers.TokenExpired, providers.ErrInvalidToken},
-		"exp is null where it may miss":     {withoutExp, says(map[string]any{"exp": json.RawMessage("null")}), providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"nobody's":                          {nil, says(map[string]any{"sub": nil}), providers.SubjectMissing, providers.ErrInvalidToken},
-		"a refresh token":                   {nil, says(map[string]any{"token_type": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Hydra says it": {nil, says(map[string]any{"token_use": "refresh_token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Keycloak says": {nil, says(map[string]any{"typ": "Refresh"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Casdoor would": {nil, says(map[string]any{"tokenType": "refresh-token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"an ID token":                       {func(s *oidc.Settings) { s.IDTokenGuard = false }, says(map[string]any{"type": "id-token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a type of token that is unknown":   {nil, says(map[string]any{"token_use": "device"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a type of token that is no text":   {nil, says(map[string]any{"token_use": 1}), providers.TypeRefused, providers.ErrInvalidToken},
-		"access token, with a hyphen":       {nil, says(map[string]any{"token_use": "access-token", "token_type": "Access-Token"}), "", nil},
-		"a type that is null":               {nil, says(map[string]any{"token_use": json.RawMessage("null"), "token_type": json.RawMessage("null")}), "", nil},
-		"optional claims that are null":     {nil, says(map[string]any{"cnf": json.RawMessage("null"), "nonce": json.RawMessage("null"), "nbf": json.RawMessage("null")}), "", nil},
-		"an end that is null":               {nil, says(map[string]any{"exp": json.RawMessage("null")}), providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"a kind spelled otherwise":          {nil, says(map[string]any{"Token_Use": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a type spelled otherwise":          {nil, says(map[string]any{"token_type": nil, "Token_Type": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"bound to a key":                    {nil, says(map[string]any{"token_type": "DPoP"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"bound to a key, by cnf":            {nil, says(map[string]any{"cnf": map[string]string{"jkt": "x"}}), providers.SenderConstrained, providers.ErrInvalidToken},
-		"of another client than is allowed": {func(s *oidc.Settings) { s.AudienceMode, s.AllowedClients = "client_allow_list", []string{"app"} }, says(nil), providers.ClientRefused, providers.ErrInvalidToken},
-		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`), providers.TokenInactive, providers.ErrInvalidToken},
-		"asked wrongly":                     {nil, status(400, `{"error":"invalid_request"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"401 that names no cause":           {nil, status(401, "canary-upstream"), providers.IntrospectionUnavailable, token.ErrUnauthorizedWithoutCause},
-		"asked with bad credentials":        {nil, status(401, `{"error":"invalid_client","error_description":"canary-upstream"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a server that is broken":           {nil, status(500, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a page":                            {nil, status(200, "<html>canary-upstream</html>"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"null":                              {nil, status(200, "null"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"endless":                           {nil, status(200, `{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"active":                       {nil, says(nil), "", nil},
+		"active, without an issuer":    {nil, says(map[string]any{"iss": nil}), "", nil},
+		"active, without a token type": {nil, says(map[string]any{"token_type": nil}), "", nil},
+		"not active": {nil, says(map[string]any{"active": false}), providers.TokenInactive,
+			providers.ErrInvalidToken},
+		"active in words": {nil, says(map[string]any{"active": "true"}), providers.TokenInactive,
+			providers.ErrInvalidToken},
+		"active spelled otherwise": {nil, says(map[string]any{"active": nil, "Active": true}),
+			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"silent": {nil, says(map[string]any{"active": nil}), providers.TokenInactive,
+			providers.ErrInvalidToken},
+		"another issuer": {nil, says(map[string]any{"iss": "https://evil.example"}),
+			providers.IssuerMismatch, providers.ErrInvalidToken},
+		"another audience": {nil, says(map[string]any{"aud": "https://other.example"}),
+			providers.AudienceMismatch, providers.ErrInvalidToken},
+		"no audience": {nil, says(map[string]any{"aud": nil}), providers.AudienceMismatch,
+			providers.ErrInvalidToken},
+		"over": {nil, says(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
+			providers.TokenExpired, providers.ErrInvalidToken},
+		"without an end": {nil, says(map[string]any{"exp": nil}), providers.ExpiryMissing,
+			providers.ErrInvalidToken},
+		"without exp, as RFC 7662 allows":  {withoutExp, says(map[string]any{"exp": nil}), "", nil},
+		"with exp where it may be missing": {withoutExp, says(nil), "", nil},
+		"over where exp may be missing": {withoutExp, says(map[string]any{"exp": 1000}), providers.TokenExpired,
+			providers.ErrInvalidToken},
+		"exp is null where it may miss": {withoutExp, says(map[string]any{"exp": json.RawMessage("null")}),
+			providers.ClaimsMalformed, providers.ErrInvalidToken},
+		"nobody's": {nil, says(map[string]any{"sub": nil}), providers.SubjectMissing,
+			providers.ErrInvalidToken},
+		"a refresh token": {nil, says(map[string]any{"token_type": "refresh_token"}),
+			providers.TypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Hydra says it": {nil, says(map[string]any{"token_use": "refresh_token"}),
+			providers.TypeRefused, providers.ErrInvalidToken},
+		"a refresh token, as Keycloak says": {nil, says(map[string]any{"typ": "Refresh"}), providers.TypeRefused,
+			providers.ErrInvalidToken},
+		"a refresh token, as Casdoor would": {nil, says(map[string]any{"tokenType": "refresh-token"}),
+			providers.TypeRefused, providers.ErrInvalidToken},
+		"an ID token": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+			says(map[string]any{"type": "id-token"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"a type of token that is unknown": {nil, says(map[string]any{"token_use": "device"}),
+			providers.TypeRefused, providers.ErrInvalidToken},
+		"a type of token that is no text": {nil, says(map[string]any{"token_use": 1}), providers.TypeRefused,
+			providers.ErrInvalidToken},
+		"access token, with a hyphen": {nil, says(map[string]any{"token_use": "access-token",
+			"token_type": "Access-Token"}), "", nil},
+		"a type that is null": {nil, says(map[string]any{"token_use": json.RawMessage("null"),
+			"token_type": json.RawMessage("null")}), "", nil},
+		"optional claims that are null": {nil, says(map[string]any{"cnf": json.RawMessage("null"),
+			"nonce": json.RawMessage("null"), "nbf": json.RawMessage("null")}), "", nil},
+		"an end that is null": {nil, says(map[string]any{"exp": json.RawMessage("null")}),
+			providers.ClaimsMalformed, providers.ErrInvalidToken},
+		"a kind spelled otherwise": {nil, says(map[string]any{"Token_Use": "refresh_token"}),
+			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a type spelled otherwise": {nil, says(map[string]any{"token_type": nil,
+			"Token_Type": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"bound to a key": {nil, says(map[string]any{"token_type": "DPoP"}),
+			providers.TypeRefused, providers.ErrInvalidToken},
+		"bound to a key, by cnf": {nil, says(map[string]any{"cnf": map[string]string{"jkt": "x"}}),
+			providers.SenderConstrained, providers.ErrInvalidToken},
+		"of another client than is allowed": {func(s *oidc.Settings) {
+			s.AudienceMode,
+				s.AllowedClients = "client_allow_list", []string{"app"}
+		}, says(nil), providers.ClientRefused,
+			providers.ErrInvalidToken},
+		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`),
+			providers.TokenInactive, providers.ErrInvalidToken},
+		"asked wrongly": {nil, status(400, `{"error":"invalid_request"}`),
+			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"401 that names no cause": {nil, status(401, "canary-upstream"),
+			providers.IntrospectionUnavailable, token.ErrUnauthorizedWithoutCause},
+		"asked with bad credentials": {nil, status(401,
+			`{"error":"invalid_client","error_description":"canary-upstream"}`), providers.IntrospectionUnavailable,
+			providers.ErrUnavailable},
+		"a server that is broken": {nil, status(500, "canary-upstream"),
+			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"a page": {nil, status(200, "<html>canary-upstream</html>"),
+			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"null": {nil, status(200, "null"), providers.IntrospectionUnavailable,
+			providers.ErrUnavailable},
+		"endless": {nil, status(200,
+			`{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), providers.IntrospectionUnavailable,
+			providers.ErrUnavailable},
 		"a redirect": {nil, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"Google: good":                         {google, googleSays(nil), "", nil},
-		"Google: another client":               {google, googleSays(map[string]any{"azp": "evil", "aud": "evil"}), providers.AudienceMismatch, providers.ErrInvalidToken},
-		"Google: over":                         {google, googleSays(map[string]any{"exp": "1000"}), providers.TokenExpired, providers.ErrInvalidToken},
-		"Google: an end that is no number":     {google, googleSays(map[string]any{"exp": "1e99"}), providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"Google: not active":                   {google, status(400, `{"error":"invalid_token"}`), providers.TokenInactive, providers.ErrInvalidToken},
-		"Google: down":                         {google, status(502, "canary-upstream"), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"the subject that another claim names": {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, says(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
+		"Google: good": {google, googleSays(nil), "", nil},
+		"Google: another client": {google, googleSays(map[string]any{"azp": "evil", "aud": "evil"}),
+			providers.AudienceMismatch, providers.ErrInvalidToken},
+		"Google: over": {google, googleSays(map[string]any{"exp": "1000"}),
+			providers.TokenExpired, providers.ErrInvalidToken},
+		"Google: an end that is no number": {google, googleSays(map[string]any{"exp": "1e99"}),
+			providers.ClaimsMalformed, providers.ErrInvalidToken},
+		"Google: not active": {google, status(400, `{"error":"invalid_token"}`),
+			providers.TokenInactive, providers.ErrInvalidToken},
+		"Google: down": {google, status(502, "canary-upstream"),
+			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		"the subject that another claim names": {func(s *oidc.Settings) { s.SubjectClaim = "uid" },
+			says(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegistry(t, c.answer)
@@ -190,7 +242,8 @@ func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
 			if got := providers.ReasonOf(err); got != c.want || c.is != nil && !errors.Is(err, c.is) {
 				t.Fatalf("got %v, want %s", err, c.want)
 			}
-			if err == nil && (id.Subject != "alice" || id.Issuer != introspectedIssuer || id.Client != "web" || len(id.Missing([]string{"mcp:use", "greet:read"})) > 0) {
+			if err == nil && (id.Subject != "alice" || id.Issuer != introspectedIssuer || id.Client != "web" ||
+				len(id.Missing([]string{"mcp:use", "greet:read"})) > 0) {
 				t.Errorf("it takes the caller for %+v", id)
 			}
 			if err != nil && (strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), opaque)) {
@@ -221,7 +274,8 @@ func TestWhoAsksProvesWhoItIs(t *testing.T) {
 			return nil
 		}},
 		"post": {func(s *oidc.Settings) { s.IntrospectionAuth = "post" }, func(r *http.Request) error {
-			if r.Form.Get("client_id") != "gate:house" || r.Form.Get("client_secret") != "s3cret/+&" || r.Header.Get("Authorization") != "" {
+			if r.Form.Get("client_id") != "gate:house" || r.Form.Get("client_secret") != "s3cret/+&" ||
+				r.Header.Get("Authorization") != "" {
 				return fmt.Errorf("%v %v", r.Form, r.Header)
 			}
 			return nil
@@ -237,7 +291,8 @@ func TestWhoAsksProvesWhoItIs(t *testing.T) {
 			if err := assertion.Claims(private.Public(), &claims); err != nil {
 				return err
 			}
-			if assertion.Headers[0].KeyID != "key-1" || claims.Issuer != "gate:house" || claims.Subject != "gate:house" || !claims.Audience.Contains(introspectedIssuer) || claims.ID == "" {
+			if assertion.Headers[0].KeyID != "key-1" || claims.Issuer != "gate:house" ||
+				claims.Subject != "gate:house" || !claims.Audience.Contains(introspectedIssuer) || claims.ID == "" {
 				return fmt.Errorf("%+v", claims)
 			}
 			if r.Form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
@@ -245,12 +300,13 @@ func TestWhoAsksProvesWhoItIs(t *testing.T) {
 			}
 			return claims.ValidateWithLeeway(jwt.Expected{Time: time.Now()}, time.Second)
 		}},
-		"none": {func(s *oidc.Settings) { s.IntrospectionAuth, s.ClientID, s.ClientSecret = "none", "", "" }, func(r *http.Request) error {
-			if r.Header.Get("Authorization") != "" || r.Form.Has("client_id") {
-				return fmt.Errorf("%v", r.Form)
-			}
-			return nil
-		}},
+		"none": {func(s *oidc.Settings) { s.IntrospectionAuth, s.ClientID, s.ClientSecret = "none", "", "" },
+			func(r *http.Request) error {
+				if r.Header.Get("Authorization") != "" || r.Form.Has("client_id") {
+					return fmt.Errorf("%v", r.Form)
+				}
+				return nil
+			}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegistry(t, says(nil))
@@ -275,12 +331,15 @@ func TestAnAnswerIsRememberedButNeverPastTheTokensEnd(t *testing.T) {
 		wait    time.Duration
 		asked   int64
 	}{
-		"within the time set":            {keep: time.Minute, asked: 1},
-		"not at all":                     {keep: 0, asked: 2},
-		"a refusal, for a short time":    {keep: time.Minute, changes: map[string]any{"active": false}, asked: 1},
-		"a refusal, not at all":          {keep: 0, changes: map[string]any{"active": false}, asked: 2},
-		"a token within its leeway":      {keep: time.Minute, changes: map[string]any{"exp": time.Now().Add(-time.Second).Unix()}, asked: 2},
-		"a token that ends in a moment":  {keep: time.Minute, changes: map[string]any{"exp": float64(time.Now().Add(300*time.Millisecond).UnixMilli()) / 1000}, wait: 400 * time.Millisecond, asked: 2},
+		"within the time set":         {keep: time.Minute, asked: 1},
+		"not at all":                  {keep: 0, asked: 2},
+		"a refusal, for a short time": {keep: time.Minute, changes: map[string]any{"active": false}, asked: 1},
+		"a refusal, not at all":       {keep: 0, changes: map[string]any{"active": false}, asked: 2},
+		"a token within its leeway": {keep: time.Minute,
+			changes: map[string]any{"exp": time.Now().Add(-time.Second).Unix()}, asked: 2},
+		"a token that ends in a moment": {keep: time.Minute,
+			changes: map[string]any{"exp": float64(time.Now().Add(300*time.Millisecond).UnixMilli()) / 1000},
+			wait:    400 * time.Millisecond, asked: 2},
 		"a token that ends after a time": {keep: 100 * time.Millisecond, wait: 200 * time.Millisecond, asked: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -342,7 +401,10 @@ func TestAnAnswerWithoutExpIsGoodForTheTimeOfTheCache(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegistry(t, says(c.changes))
-			p := asking(t, r, func(s *oidc.Settings) { s.IntrospectionNoExp, s.IntrospectionCache = true, 20*time.Second })
+			p := asking(t, r, func(s *oidc.Settings) {
+				s.IntrospectionNoExp, s.IntrospectionCache = true,
+					20*time.Second
+			})
 			for range 2 {
 				id, err := p.Verify(context.Background(), opaque)
 				if err != nil {
@@ -386,21 +448,27 @@ func TestA401IsBlamedOnTheCredentialsOnlyIfTheAnswerSaysSo(t *testing.T) {
 		answer http.HandlerFunc
 		want   providers.Reason
 	}{
-		"no cause, and no good answer before":               {nil, plain, blamed},
-		"no cause, after a good answer":                     {says(nil), plain, inactive},
-		"no cause, after an answer that is not good":        {says(map[string]any{"active": false}), plain, inactive},
-		"no cause, after an answer without active":          {status(200, `{"error":"x"}`), plain, blamed},
-		"no cause, after an answer that is no JSON":         {status(200, "<html>"), plain, blamed},
-		"no cause, after another 401":                       {plain, plain, blamed},
-		"no cause, after an outage":                         {status(500, ""), plain, blamed},
-		"a Bearer challenge":                                {says(nil), challenge(`Bearer realm="x", error="invalid_token"`), inactive},
-		"a challenge that mentions basic":                   {says(nil), challenge(`Bearer error_description="no, basic is gone"`), inactive},
-		"a Basic challenge":                                 {says(nil), challenge(`Basic realm="x"`), blamed},
+		"no cause, and no good answer before": {nil, plain, blamed},
+		"no cause, after a good answer":       {says(nil), plain, inactive},
+		"no cause, after an answer that is not good": {says(map[string]any{"active": false}), plain,
+			inactive},
+		"no cause, after an answer without active":  {status(200, `{"error":"x"}`), plain, blamed},
+		"no cause, after an answer that is no JSON": {status(200, "<html>"), plain, blamed},
+		"no cause, after another 401":               {plain, plain, blamed},
+		"no cause, after an outage":                 {status(500, ""), plain, blamed},
+		"a Bearer challenge": {says(nil),
+			challenge(`Bearer realm="x", error="invalid_token"`), inactive},
+		"a challenge that mentions basic": {says(nil),
+			challenge(`Bearer error_description="no, basic is gone"`), inactive},
+		"a Basic challenge": {says(nil), challenge(`Basic realm="x"`), blamed},
 		"a Basic challenge in small letters, without realm": {says(nil), challenge(`basic`), blamed},
-		"a Basic challenge behind another":                  {says(nil), challenge(`Bearer realm="x", Basic realm="y"`), blamed},
-		"a Basic challenge in a field of its own":           {says(nil), challenge(`Bearer realm="x"`, `Basic realm="y"`), blamed},
-		"invalid_client":                                    {says(nil), status(401, `{"error":"invalid_client"}`), blamed},
-		"403":                                               {says(nil), status(403, ""), blamed},
+		"a Basic challenge behind another": {says(nil),
+			challenge(`Bearer realm="x", Basic realm="y"`), blamed},
+		"a Basic challenge in a field of its own": {says(nil),
+			challenge(`Bearer realm="x"`, `Basic realm="y"`), blamed},
+		"invalid_client": {says(nil), status(401, `{"error":"invalid_client"}`),
+			blamed},
+		"403": {says(nil), status(403, ""), blamed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegistry(t, c.before)
@@ -410,7 +478,8 @@ func TestA401IsBlamedOnTheCredentialsOnlyIfTheAnswerSaysSo(t *testing.T) {
 			}
 			r.become(c.answer)
 			_, err := p.Verify(context.Background(), opaque)
-			if got := providers.ReasonOf(err); got != c.want || errors.Is(err, providers.ErrInvalidToken) != (c.want == inactive) {
+			if got := providers.ReasonOf(err); got != c.want || errors.Is(err,
+				providers.ErrInvalidToken) != (c.want == inactive) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
@@ -428,14 +497,15 @@ func TestWrongCredentialsAreLoggedOnceAMinute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := settings.Open(t.Context(), providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	p, err := settings.Open(t.Context(), providers.ServerInfo{Resource: resource,
+		Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range 5 {
 		_, _ = p.Verify(context.Background(), fmt.Sprint("invented-", n))
 	}
-	if got := log.count("the issuer refuses to be asked about tokens"); got != 1 {
+	if got := log.count("the issuer rejects introspection requests"); got != 1 {
 		t.Errorf("%d lines", got)
 	}
 }
@@ -470,12 +540,13 @@ func TestIntrospectionAloneIsReadyWhereTheIssuerPublishesNoKeys(t *testing.T) {
 	}{
 		"opaque, an empty key set":                    {"opaque", false, `{"keys":[]}`, 200, true, true},
 		"opaque, an empty key set, introspection_url": {"opaque", true, `{"keys":[]}`, 200, true, true},
-		"opaque, no key that can be used":             {"opaque", true, `{"keys":[{"kty":"oct","k":"AA"}]}`, 200, true, true},
-		"opaque, metadata without keys":               {"opaque", true, "", 0, true, true},
-		"opaque, keys that cannot be fetched":         {"opaque", true, "", 500, false, false},
-		"opaque, keys that cannot be read":            {"opaque", true, "<html>", 200, false, false},
-		"off, an empty key set":                       {"off", false, `{"keys":[]}`, 200, false, false},
-		"always, whatever the keys are":               {"always", false, "", 500, true, false},
+		"opaque, no key that can be used": {"opaque", true, `{"keys":[{"kty":"oct","k":"AA"}]}`, 200,
+			true, true},
+		"opaque, metadata without keys":       {"opaque", true, "", 0, true, true},
+		"opaque, keys that cannot be fetched": {"opaque", true, "", 500, false, false},
+		"opaque, keys that cannot be read":    {"opaque", true, "<html>", 200, false, false},
+		"off, an empty key set":               {"off", false, `{"keys":[]}`, 200, false, false},
+		"always, whatever the keys are":       {"always", false, "", 500, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var fetched atomic.Int64
@@ -483,7 +554,8 @@ func TestIntrospectionAloneIsReadyWhereTheIssuerPublishesNoKeys(t *testing.T) {
 			issuer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch r.URL.Path {
 				case metadata:
-					members := map[string]string{"issuer": issuer.URL, "introspection_endpoint": issuer.URL + "/introspect", "jwks_uri": issuer.URL + keys}
+					members := map[string]string{"issuer": issuer.URL, "introspection_endpoint": issuer.URL + "/introspect",
+						"jwks_uri": issuer.URL + keys}
 					if c.status == 0 {
 						delete(members, "jwks_uri")
 					}
@@ -511,12 +583,14 @@ func TestIntrospectionAloneIsReadyWhereTheIssuerPublishesNoKeys(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			p, err := settings.Open(ctx, providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			p, err := settings.Open(ctx, providers.ServerInfo{Resource: resource,
+				Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			if err != nil {
 				t.Fatal(err)
 			}
 			ready := func() bool { return p.(providers.KeyReporter).Keys().Usable }
-			for begin := time.Now(); ready() != c.ready || c.mode != "always" && log.count("could not be fetched") == 0; time.Sleep(time.Millisecond) {
+			for begin := time.Now(); ready() != c.ready || c.mode != "always" &&
+				log.count("could not be fetched") == 0; time.Sleep(time.Millisecond) {
 				if time.Since(begin) > 5*time.Second {
 					t.Fatalf("ready: %v, want %v; %+v", ready(), c.ready, p.(providers.KeyReporter).Keys())
 				}
@@ -558,7 +632,8 @@ func TestAnIssuerThatIsBusyIsLeftAlone(t *testing.T) {
 	})
 	p := asking(t, r, nil)
 	for n := range 10 {
-		if _, err := p.Verify(context.Background(), fmt.Sprint(opaque, n)); !errors.Is(err, providers.ErrUnavailable) {
+		if _, err := p.Verify(context.Background(), fmt.Sprint(opaque, n)); !errors.Is(err,
+			providers.ErrUnavailable) {
 			t.Fatalf("got %v", err)
 		}
 	}
@@ -604,14 +679,17 @@ func TestWhichTokensTheIssuerIsAskedAbout(t *testing.T) {
 		asked int64
 		want  providers.Reason
 	}{
-		"off: an opaque token is refused":                  {"off", opaque, 0, providers.TokenOpaque},
-		"opaque: a JWT is verified here":                   {"opaque", signed, 0, ""},
-		"opaque: a JWT that was spoiled stays refused":     {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0, providers.SignatureInvalid},
-		"opaque: any other token is asked about":           {"opaque", opaque, 1, ""},
-		"opaque: a token with dots in it, as Hydra's":      {"opaque", "ory_at_abc.def", 1, ""},
-		"always: a JWT is asked about too":                 {"always", signed, 1, ""},
-		"opaque: a token that is too long is not asked":    {"opaque", strings.Repeat("x", 17<<10), 0, providers.TokenTooLong},
-		"always: a JWT that is too long is not asked for":  {"always", "eyJ." + strings.Repeat("x", 17<<10), 0, providers.TokenTooLong},
+		"off: an opaque token is refused": {"off", opaque, 0, providers.TokenOpaque},
+		"opaque: a JWT is verified here":  {"opaque", signed, 0, ""},
+		"opaque: a JWT that was spoiled stays refused": {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0,
+			providers.SignatureInvalid},
+		"opaque: any other token is asked about":      {"opaque", opaque, 1, ""},
+		"opaque: a token with dots in it, as Hydra's": {"opaque", "ory_at_abc.def", 1, ""},
+		"always: a JWT is asked about too":            {"always", signed, 1, ""},
+		"opaque: a token that is too long is not asked": {"opaque", strings.Repeat("x", 17<<10), 0,
+			providers.TokenTooLong},
+		"always: a JWT that is too long is not asked for": {"always", "eyJ." + strings.Repeat("x", 17<<10), 0,
+			providers.TokenTooLong},
 		"opaque: what only begins like a JWT is verified ": {"opaque", "eyJ4IjoxfQ.x", 0, providers.TokenMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -647,7 +725,10 @@ func TestTheIntrospectionEndpointIsFoundInTheMetadata(t *testing.T) {
 		}
 	}))
 	t.Cleanup(metadata.Close)
-	p := openOIDC(t, oidcSettings(t, metadata.URL, func(s *oidc.Settings) { s.Introspection, s.IntrospectionAuth = "always", "none" }), testResource)
+	p := openOIDC(t, oidcSettings(t, metadata.URL, func(s *oidc.Settings) {
+		s.Introspection,
+			s.IntrospectionAuth = "always", "none"
+	}), testResource)
 	if _, err := p.Verify(context.Background(), opaque); !errors.Is(err, providers.ErrUnavailable) {
 		t.Fatalf("before the metadata is there: %v", err)
 	}
@@ -667,7 +748,8 @@ func TestTheIntrospectionEndpointIsFoundInTheMetadata(t *testing.T) {
 	t.Error("it never recovered")
 }
 
-// Invented tokens whose senders hang up at once must not keep the issuer, or the people whose tokens are good, waiting.
+// Invented tokens whose senders hang up at once must not keep the issuer, or the people whose tokens are
+// good, waiting.
 func TestAFloodOfQuestionsIsCutShort(t *testing.T) {
 	good := says(nil)
 	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
@@ -710,7 +792,8 @@ func TestForWhomeverSentTooManyBadTokensNobodyIsAsked(t *testing.T) {
 	if _, err := p.Verify(sparing, opaque); err != nil {
 		t.Errorf("a token that is known to be good: %v", err)
 	}
-	if _, err := p.Verify(sparing, "invented"); providers.ReasonOf(err) != providers.Throttled || !errors.Is(err, providers.ErrInvalidToken) || r.asked.Load() != 1 {
+	if _, err := p.Verify(sparing, "invented"); providers.ReasonOf(err) != providers.Throttled ||
+		!errors.Is(err, providers.ErrInvalidToken) || r.asked.Load() != 1 {
 		t.Errorf("another: %v after %d questions", err, r.asked.Load())
 	}
 }
@@ -718,11 +801,16 @@ func TestForWhomeverSentTooManyBadTokensNobodyIsAsked(t *testing.T) {
 // A tool that sorts or filters its caller's scopes in place must not do so for the next caller.
 func TestNobodyCanChangeWhatIsRememberedOfAnother(t *testing.T) {
 	authority := providertest.NewIssuer(t)
-	jwt := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web", "scope": "mcp:use greet:read"})
-	other := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web", "scope": "mcp:use greet:read", "sub": "bob"})
+	jwt := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web",
+		"scope": "mcp:use greet:read"})
+	other := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web",
+		"scope": "mcp:use greet:read", "sub": "bob"})
 	bare := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "scope": nil})
 	r := newRegistry(t, says(nil))
-	p := asking(t, r, func(s *oidc.Settings) { s.JWKSURL, s.DefaultScopes = authority.KeysURL(), []string{"mcp:use"} })
+	p := asking(t, r, func(s *oidc.Settings) {
+		s.JWKSURL, s.DefaultScopes = authority.KeysURL(),
+			[]string{"mcp:use"}
+	})
 	for range 3 {
 		for _, token := range []string{opaque, jwt, other, bare} {
 			id, err := p.Verify(context.Background(), token)

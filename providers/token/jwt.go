@@ -9,17 +9,17 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// looksLikeJWT reports whether the first part of token is a JSON object, as in every JWT. Opaque tokens of some issuers
-// contain dots too.
+// looksLikeJWT reports whether the first part of token is a JSON object, as in every JWT. Opaque tokens of
+// some issuers contain dots too.
 func looksLikeJWT(token string) bool {
 	header, _, found := strings.Cut(token, ".")
 	raw, err := base64.RawURLEncoding.DecodeString(header)
 	return found && err == nil && strings.HasPrefix(string(raw), "{")
 }
 
-// splitCompact returns the header and the payload of a compact JWS (RFC 7515, section 7.1), still encoded. Together
-// with [decodeSegment] it accepts one encoding of each token only: the library would accept line ends in a part and
-// stray bits at its end.
+// splitCompact returns the header and the payload of a compact JWS (RFC 7515, section 7.1), still encoded.
+// Together with [decodeSegment] it accepts one encoding of each token only: the library would accept line
+// ends in a part and stray bits at its end.
 func splitCompact(token string, maxBytes int) (header, payload string, err error) {
 	if len(token) > maxBytes {
 		return "", "", providers.Invalidf(providers.TokenTooLong, "%d bytes, at most %d are accepted",
@@ -51,8 +51,8 @@ func notBase64URL(r rune) bool {
 	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
-// decodeSegment decodes base64url without padding (RFC 7515, section 2), without stray bits at the end and without the
-// line ends that encoding/base64 skips.
+// decodeSegment decodes base64url without padding (RFC 7515, section 2), without stray bits at the end and
+// without the line ends that encoding/base64 skips.
 func decodeSegment(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
 		return nil, errors.New("a line end")

@@ -17,8 +17,8 @@ import (
 	"gatehouse/providers"
 )
 
-// A flood of forgeries must leave a processor to the callers whose tokens are known. This stands inside the package because
-// nothing outside tells how many signatures are checked at this moment.
+// A flood of forgeries must leave a processor to the callers whose tokens are known. This stands inside the
+// package because nothing outside tells how many signatures are checked at this moment.
 func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -26,10 +26,12 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 	}
 	key := jose.JSONWebKey{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}
 	keys := NewKeySet(KeySource{}, KeyPolicy{}, slog.New(slog.DiscardHandler))
-	keys.current.Store(&keySnapshot{fetched: time.Now(), keys: &keyring{keys: map[string][]verificationKey{"ES256": {{JSONWebKey: key}}}}})
-	keys.nextDemand = time.Now().Add(time.Hour) // nothing is fetched
+	keys.current.Store(&keySnapshot{fetched: time.Now(),
+		keys: &keyring{keys: map[string][]verificationKey{"ES256": {{JSONWebKey: key}}}}})
+	keys.nextTokenFetch = time.Now().Add(time.Hour) // nothing is fetched
 
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: "k"}}, nil)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256,
+		Key: jose.JSONWebKey{Key: private, KeyID: "k"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +48,10 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 	forged.Signatures = slices.Clone(good.Signatures)
 	forged.Signatures[0].Signature = make([]byte, 64)
 
-	if most := max(1, runtime.GOMAXPROCS(0)-1); cap(keys.checks) != most {
-		t.Errorf("%d may be checked at once, want %d", cap(keys.checks), most)
+	if most := max(1, runtime.GOMAXPROCS(0)-1); cap(keys.signatureSlots) != most {
+		t.Errorf("%d may be checked at once, want %d", cap(keys.signatureSlots), most)
 	}
-	for range 3 * cap(keys.checks) { // every turn ends, however the check does
+	for range 3 * cap(keys.signatureSlots) { // every turn ends, however the check does
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if _, err := keys.VerifySignature(ctx, good); err != nil {
@@ -59,8 +61,8 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range cap(keys.checks) {
-		keys.checks <- struct{}{} // checks that go on
+	for range cap(keys.signatureSlots) {
+		keys.signatureSlots <- struct{}{} // checks that go on
 	}
 	impatient, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -76,7 +78,7 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 	case err := <-done:
 		t.Errorf("one more does not wait for its turn: %v", err)
 	case <-time.After(20 * time.Millisecond):
-		<-keys.checks
+		<-keys.signatureSlots
 		if err := <-done; err != nil {
 			t.Errorf("when its turn came: %v", err)
 		}

@@ -38,13 +38,14 @@ type published struct {
 func publish(t *testing.T, i *providertest.Issuer) *published {
 	t.Helper()
 	p := &published{Issuer: i}
-	source := token.KeySource{URL: at(i.KeysURL()), Client: &http.Client{Transport: memory(func(*http.Request) (*http.Response, error) {
-		p.fetches.Add(1)
-		if p.down.Load() {
-			return nil, errors.New(canary)
-		}
-		return answer(http.StatusOK, i.KeySet(), nil)
-	})}}
+	source := token.KeySource{URL: at(i.KeysURL()),
+		Client: &http.Client{Transport: memory(func(*http.Request) (*http.Response, error) {
+			p.fetches.Add(1)
+			if p.down.Load() {
+				return nil, errors.New(canary)
+			}
+			return answer(http.StatusOK, i.KeySet(), nil)
+		})}}
 	policy := token.KeyPolicy{MaxAge: 2 * time.Hour, MaxStale: 24 * time.Hour}
 	keys := token.NewKeySet(source, policy, slog.New(slog.NewTextHandler(&p.log, nil)))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -162,7 +163,9 @@ func TestASignatureThatFailsUnderAKnownKeyHasTheKeysFetchedOnce(t *testing.T) {
 		replace(1)
 		p.expect(t, "the second key under the same id", i.Token(resource, nil), "ok", 2)
 		for n := range 30 {
-			forged := providertest.SignBytes(jose.ES256, keys[2], encoded(map[string]any{"alg": "ES256", "typ": "at+jwt", "kid": "default"}), encoded(changed(i.Claims(resource), map[string]any{"jti": fmt.Sprint(n)})))
+			forged := providertest.SignBytes(jose.ES256, keys[2],
+				encoded(map[string]any{"alg": "ES256", "typ": "at+jwt", "kid": "default"}),
+				encoded(changed(i.Claims(resource), map[string]any{"jti": fmt.Sprint(n)})))
 			p.expect(t, "a forgery", forged, "401 signature_invalid", 2)
 		}
 		p.expect(t, "a token by the first key", first, "401 signature_invalid", 2)
@@ -186,9 +189,10 @@ func TestATokenIsCheckedByEveryKeyThatMayHaveSignedIt(t *testing.T) {
 		kid  any   // of the token
 		want string
 	}{
-		"without kid, by the second of two":            {[]any{"a", "b"}, nil, "ok"},
-		"without kid, by the last of four":             {[]any{"a", "b", "c", "d"}, nil, "ok"},
-		"without kid, by the fifth":                    {[]any{"a", "b", "c", "d", "e"}, nil, "401 signature_invalid"},
+		"without kid, by the second of two": {[]any{"a", "b"}, nil, "ok"},
+		"without kid, by the last of four":  {[]any{"a", "b", "c", "d"}, nil, "ok"},
+		"without kid, by the fifth": {[]any{"a", "b", "c", "d", "e"}, nil,
+			"401 signature_invalid"},
 		"without kid, keys without ids":                {[]any{nil, nil}, nil, "ok"},
 		"with the kid of two":                          {[]any{"a", "a"}, "a", "ok"},
 		"with the kid of the fifth":                    {[]any{"a", "b", "c", "d", "e"}, "e", "ok"},
@@ -227,7 +231,8 @@ func TestATokenIsCheckedByEveryKeyThatMayHaveSignedIt(t *testing.T) {
 	}
 }
 
-// A key that is published but cannot be used is reported as that, and is an outage only if the provider is to blame.
+// A key that is published but cannot be used is reported as that, and is an outage only if the provider is to
+// blame.
 func TestAKeyThatCannotBeUsedIsReportedAsThat(t *testing.T) {
 	for name, c := range map[string]struct {
 		changes map[string]any
@@ -235,15 +240,24 @@ func TestAKeyThatCannotBeUsedIsReportedAsThat(t *testing.T) {
 		detail  string
 		warns   bool
 	}{
-		"that cannot be read":         {map[string]any{"x": "?"}, "503 keys_unavailable in 30s", "it cannot be read", true},
-		"private":                     {map[string]any{"d": strings.Repeat("AAAA", 10) + "AAE"}, "503 keys_unavailable in 30s", "it is not a public key", true},
-		"with an alg of another type": {map[string]any{"alg": "RS256"}, "503 keys_unavailable in 30s", "its alg does not fit its type", true},
-		"with odd key_ops":            {map[string]any{"key_ops": 1}, "503 keys_unavailable in 30s", "its key_ops or its issuer cannot be read", true},
-		"for encryption":              {map[string]any{"use": "enc"}, "401 key_unknown", "it is not for signatures", false},
-		"that cannot verify":          {map[string]any{"key_ops": []string{"sign"}}, "401 key_unknown", "its key_ops do not include verify", false},
-		"of another curve":            {map[string]any{"crv": "secp256k1", "alg": nil}, "401 key_unknown", "its curve is not supported", true},
-		"of another type":             {map[string]any{"kty": "AKP"}, "401 key_unknown", "its type is not supported", true},
-		"of another issuer":           {map[string]any{"issuer": "https://other.example"}, "401 key_unknown", "bound to another issuer", false},
+		"that cannot be read": {map[string]any{"x": "?"}, "503 keys_unavailable in 30s",
+			"it cannot be read", true},
+		"private": {map[string]any{"d": strings.Repeat("AAAA", 10) + "AAE"},
+			"503 keys_unavailable in 30s", "it is not a public key", true},
+		"with an alg of another type": {map[string]any{"alg": "RS256"}, "503 keys_unavailable in 30s",
+			"its alg does not fit its type", true},
+		"with odd key_ops": {map[string]any{"key_ops": 1}, "503 keys_unavailable in 30s",
+			"its key_ops or its issuer cannot be read", true},
+		"for encryption": {map[string]any{"use": "enc"}, "401 key_unknown", "it is not for signatures",
+			false},
+		"that cannot verify": {map[string]any{"key_ops": []string{"sign"}}, "401 key_unknown",
+			"its key_ops do not include verify", false},
+		"of another curve": {map[string]any{"crv": "secp256k1", "alg": nil}, "401 key_unknown",
+			"its curve is not supported", true},
+		"of another type": {map[string]any{"kty": "AKP"}, "401 key_unknown",
+			"its type is not supported", true},
+		"of another issuer": {map[string]any{"issuer": "https://other.example"}, "401 key_unknown",
+			"bound to another issuer", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := providertest.NewIssuer(t)
@@ -254,7 +268,8 @@ func TestAKeyThatCannotBeUsedIsReportedAsThat(t *testing.T) {
 				defer p.stop()
 				for range 2 { // outside the interval and inside
 					_, err := p.verifier.Verify(t.Context(), token)
-					if got := verdictOf(nil, err); got != c.want || !strings.Contains(err.Error(), c.detail) || !strings.Contains(err.Error(), kid) {
+					if got := verdictOf(nil, err); got != c.want || !strings.Contains(err.Error(), c.detail) ||
+						!strings.Contains(err.Error(), kid) {
 						t.Errorf("%s: %v, want %s: %s", got, err, c.want, c.detail)
 					}
 					if providers.CountsAsFailure(err) != errors.Is(err, providers.ErrUnavailable) {
@@ -342,10 +357,11 @@ func TestAKeyThatIsBoundToTheIssuerOfTheMetadataServesTheTokens(t *testing.T) {
 		bound, discoveryIssuer string
 		want                   providers.Reason
 	}{
-		"bound to it":                        {metadata, metadata, ""},
-		"bound to its template":              {"https://login.example/{tenantid}/v2.0", metadata, ""},
-		"bound to another tenant":            {"https://login.example/two/v2.0", metadata, providers.KeyUnknown},
-		"bound to another cloud":             {"https://login.elsewhere.example/{tenantid}/v2.0", metadata, providers.KeyUnknown},
+		"bound to it":             {metadata, metadata, ""},
+		"bound to its template":   {"https://login.example/{tenantid}/v2.0", metadata, ""},
+		"bound to another tenant": {"https://login.example/two/v2.0", metadata, providers.KeyUnknown},
+		"bound to another cloud": {"https://login.elsewhere.example/{tenantid}/v2.0", metadata,
+			providers.KeyUnknown},
 		"bound to it, while it is not named": {metadata, "", providers.KeyUnknown},
 		"bound to the issuer of the tokens":  {tokens, metadata, ""},
 	} {
@@ -355,9 +371,11 @@ func TestAKeyThatIsBoundToTheIssuerOfTheMetadataServesTheTokens(t *testing.T) {
 			p := openOIDC(t, oidcSettings(t, tokens, func(s *oidc.Settings) {
 				s.DiscoveryIssuer, s.JWKSURL = c.discoveryIssuer, authority.KeysURL()
 			}), testResource)
-			token := authority.Sign(map[string]any{"kid": kid}, changed(authority.Claims(testResource), map[string]any{"iss": tokens}))
+			token := authority.Sign(map[string]any{"kid": kid}, changed(authority.Claims(testResource),
+				map[string]any{"iss": tokens}))
 			_, err := p.Verify(t.Context(), token)
-			if got := providers.ReasonOf(err); got != c.want || err != nil && !strings.Contains(err.Error(), "bound to another issuer") {
+			if got := providers.ReasonOf(err); got != c.want || err != nil &&
+				!strings.Contains(err.Error(), "bound to another issuer") {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
@@ -372,8 +390,12 @@ func TestAnExplanationWaitsForTheFirstKeys(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			return i.KeysURL(), nil
 		}
-		client := &http.Client{Transport: memory(func(*http.Request) (*http.Response, error) { return answer(http.StatusOK, i.KeySet(), nil) })}
-		keys := token.NewKeySet(token.KeySource{URL: slow, Patience: 15 * time.Second, Client: client}, token.KeyPolicy{}, i.Logger)
+		client := &http.Client{Transport: memory(func(*http.Request) (*http.Response,
+			error) {
+			return answer(http.StatusOK, i.KeySet(), nil)
+		})}
+		keys := token.NewKeySet(token.KeySource{URL: slow, Timeout: 15 * time.Second, Client: client},
+			token.KeyPolicy{}, i.Logger)
 		e := token.NewVerifier(i.Rules(resource), keys).Explain(t.Context(), i.Token(resource, nil), true)
 		if unchecked, open := e.Unchecked(); open || !e.OK() {
 			t.Errorf("%+v", unchecked)
@@ -384,19 +406,26 @@ func TestAnExplanationWaitsForTheFirstKeys(t *testing.T) {
 func TestTokensOfAnotherTenantOrKeyAreExplained(t *testing.T) {
 	const one = "https://login.example.com/one/v2.0"
 	authority := providertest.NewIssuer(t)
-	bound := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
+	bound := authority.Adopt(newP256(t), jose.ES256,
+		map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
 	encryption := authority.Adopt(newP256(t), jose.ES256, map[string]any{"use": "enc"})
 	for name, c := range map[string]struct {
 		issuer, kid string
 		claims      map[string]any
 		hint        string
 	}{
-		"the braces name the claim of the metadata": {"https://login.example.com/{tenantid}/v2.0", bound, map[string]any{"iss": one, "tid": "one"}, "write {tid} in provider.issuer"},
-		"the key is bound to another issuer":        {"https://sts.example.com/one/", bound, map[string]any{"iss": "https://sts.example.com/one/"}, "write it in provider.discovery_issuer"},
-		"the key is for encryption":                 {one, encryption, map[string]any{"iss": one}, "see key_unknown in server/README.md"},
+		"the braces name the claim of the metadata": {"https://login.example.com/{tenantid}/v2.0", bound,
+			map[string]any{"iss": one, "tid": "one"}, "write {tid} in provider.issuer"},
+		"the key is bound to another issuer": {"https://sts.example.com/one/", bound,
+			map[string]any{"iss": "https://sts.example.com/one/"}, "write it in provider.discovery_issuer"},
+		"the key is for encryption": {one, encryption, map[string]any{"iss": one},
+			"see key_unknown in server/README.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openOIDC(t, oidcSettings(t, c.issuer, func(s *oidc.Settings) { s.Tenants, s.JWKSURL = []string{"one"}, authority.KeysURL() }), testResource)
+			p := openOIDC(t, oidcSettings(t, c.issuer, func(s *oidc.Settings) {
+				s.Tenants, s.JWKSURL = []string{"one"},
+					authority.KeysURL()
+			}), testResource)
 			text := authority.Sign(map[string]any{"kid": c.kid}, changed(authority.Claims(testResource), c.claims))
 			hints := p.(token.Explainer).Explain(t.Context(), text, true).Hints()
 			if len(hints) != 1 || !strings.Contains(hints[0].Fix, c.hint) {

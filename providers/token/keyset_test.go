@@ -57,13 +57,16 @@ func TestACertificateIsNotRepeated(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: canary}, DNSNames: []string{canary + ".example"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: canary},
+		DNSNames:  []string{canary + ".example"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
-	certificate := must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template, private.Public(), private))))
+	certificate := must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template,
+		private.Public(), private))))
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.Raw}, PrivateKey: private}}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate.Raw},
+		PrivateKey: private}}}
 	server.StartTLS()
 	defer server.Close()
 	address := strings.Replace(server.URL, "127.0.0.1", "localhost", 1) // the error for a name lists the names
@@ -75,7 +78,8 @@ func TestACertificateIsNotRepeated(t *testing.T) {
 		client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
 		keys := token.NewKeySet(token.KeySource{URL: at(address), Client: client}, token.KeyPolicy{}, i.Logger)
 		_, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(), i.Token(resource, nil))
-		if !errors.Is(err, providers.ErrUnavailable) || !strings.Contains(err.Error(), "certificate") || strings.Contains(err.Error(), canary) {
+		if !errors.Is(err, providers.ErrUnavailable) || !strings.Contains(err.Error(), "certificate") ||
+			strings.Contains(err.Error(), canary) {
 			t.Errorf("trusted %t: %v", trusted, err)
 		}
 	}
@@ -90,19 +94,21 @@ func answer(status int, body []byte, header http.Header) (*http.Response, error)
 	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(body))}, nil
 }
 
-// TestTheDefaultPolicyOverADay is the life of a server whose issuer works for an hour and is down for a day and a half.
+// TestTheDefaultPolicyOverADay is the life of a server whose issuer works for an hour and is down for a day
+// and a half.
 func TestTheDefaultPolicyOverADay(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		var fetches atomic.Int64
 		var down atomic.Bool
-		keys := token.NewKeySet(token.KeySource{URL: at(i.KeysURL()), Client: &http.Client{Transport: memory(func(*http.Request) (*http.Response, error) {
-			fetches.Add(1)
-			if down.Load() {
-				return nil, errors.New(canary)
-			}
-			return answer(http.StatusOK, i.KeySet(), nil)
-		})}}, token.KeyPolicy{}, i.Logger)
+		keys := token.NewKeySet(token.KeySource{URL: at(i.KeysURL()),
+			Client: &http.Client{Transport: memory(func(*http.Request) (*http.Response, error) {
+				fetches.Add(1)
+				if down.Load() {
+					return nil, errors.New(canary)
+				}
+				return answer(http.StatusOK, i.KeySet(), nil)
+			})}}, token.KeyPolicy{}, i.Logger)
 		run(t, keys)
 		verifier := token.NewVerifier(i.Rules(resource), keys)
 		verify := func() error {
@@ -135,7 +141,8 @@ func TestTheDefaultPolicyOverADay(t *testing.T) {
 	})
 }
 
-// TestASlowIssuerHoldsNobodyUp: the wait for a new key has a bound, and so has the fetch, whatever the client's timeout.
+// TestASlowIssuerHoldsNobodyUp: the wait for a new key has a bound, and so has the fetch, whatever the
+// client's timeout.
 func TestASlowIssuerHoldsNobodyUp(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -164,7 +171,8 @@ func TestATimeoutIsAProblemInOurWords(t *testing.T) {
 	client.Timeout = 20 * time.Millisecond
 	keys := token.NewKeySet(token.KeySource{URL: at(i.KeysURL()), Client: client}, i.KeyPolicy, i.Logger)
 	_, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(), i.Token(resource, nil))
-	if !errors.Is(err, providers.ErrUnavailable) || !strings.Contains(keys.Status().Problem, "no answer in time") {
+	if !errors.Is(err, providers.ErrUnavailable) || !strings.Contains(keys.Status().Problem,
+		"no answer in time") {
 		t.Errorf("%v; the problem is %q", err, keys.Status().Problem)
 	}
 }
@@ -190,7 +198,8 @@ func TestRetryAfterIsRespected(t *testing.T) {
 					}
 					return answer(http.StatusTooManyRequests, nil, http.Header{"Retry-After": {value}})
 				})}
-				keys := token.NewKeySet(token.KeySource{URL: at(i.KeysURL()), Client: client}, token.KeyPolicy{}, i.Logger)
+				keys := token.NewKeySet(token.KeySource{URL: at(i.KeysURL()), Client: client}, token.KeyPolicy{},
+					i.Logger)
 				run(t, keys)
 				time.Sleep(11 * time.Minute)
 				synctest.Wait()
@@ -222,12 +231,14 @@ func TestAttemptsGrowRarer(t *testing.T) {
 	})
 }
 
-// Providers that publish a key and use it at once rotate just after somebody's renewal, by the law of large numbers.
+// Providers that publish a key and use it at once rotate just after somebody's renewal, by the law of large
+// numbers.
 func TestAKeyThatComesIntoUseJustAfterARenewalIsFound(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	i.KeyPolicy.RefetchInterval, i.KeyPolicy.MaxAge = time.Hour, 24*time.Hour
 	v := token.NewVerifier(i.Rules(resource), i.Keys(t))
-	for start := time.Now(); i.Fetches() == 0 && time.Since(start) < 5*time.Second; time.Sleep(time.Millisecond) {
+	for start := time.Now(); i.Fetches() == 0 &&
+		time.Since(start) < 5*time.Second; time.Sleep(time.Millisecond) {
 	}
 	if _, err := v.Verify(t.Context(), i.Token(resource, nil)); err != nil {
 		t.Fatal(err)
@@ -237,7 +248,8 @@ func TestAKeyThatComesIntoUseJustAfterARenewalIsFound(t *testing.T) {
 		t.Errorf("a key that was published a moment ago: %v", err)
 	}
 	i.AddKey(jose.RS256)
-	if _, err := v.Verify(t.Context(), i.Token(resource, nil)); providers.ReasonOf(err) != providers.KeysUnavailable || i.Fetches() != 2 {
+	if _, err := v.Verify(t.Context(),
+		i.Token(resource, nil)); providers.ReasonOf(err) != providers.KeysUnavailable || i.Fetches() != 2 {
 		t.Errorf("another one, in the same interval: %v after %d fetches", err, i.Fetches())
 	}
 }

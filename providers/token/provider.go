@@ -17,8 +17,8 @@ type Parts struct {
 	Advertised   []string // provider.scopes_advertised
 }
 
-// Provider is a provider that is reached over the network: it verifies tokens with the issuer's keys, introspects them,
-// or both.
+// Provider is a provider that is reached over the network: it verifies tokens with the issuer's keys,
+// introspects them, or both.
 type Provider struct{ parts Parts }
 
 // NewProvider returns a provider made of these parts. Keys and Introspector must be running.
@@ -64,8 +64,8 @@ func (p *Provider) ReadScope(inToken string) (local []string, request string) {
 // AdvertisedScopes implements [providers.ScopeReader].
 func (p *Provider) AdvertisedScopes() []string { return p.parts.Advertised }
 
-// Keys implements [providers.KeyReporter]. An issuer whose tokens are introspected need not publish keys; the address
-// of its introspection endpoint must be known then.
+// Keys implements [providers.KeyReporter]. An issuer whose tokens are introspected need not publish keys; the
+// address of its introspection endpoint must be known then.
 func (p *Provider) Keys() providers.KeyStatus {
 	if p.parts.Keys == nil {
 		return p.parts.Introspector.status()

@@ -19,8 +19,8 @@ type PublishedKeys struct {
 	Faulty []string
 }
 
-// ReadKeys fetches a key set and reads it as [KeySet] does. The error contains no text from the provider. Skipped keys
-// are returned with an error too.
+// ReadKeys fetches a key set and reads it as [KeySet] does. The error contains no text from the provider.
+// Skipped keys are returned with an error too.
 func ReadKeys(ctx context.Context, client *http.Client, address string) (PublishedKeys, error) {
 	body, err := getDocument(ctx, client, address, acceptKeys, maxKeyDocumentBytes)
 	if err != nil {

@@ -10,33 +10,35 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// Rules are the facts that an adapter gives about its provider's access tokens. What is not listed is refused.
+// Rules are the facts that an adapter gives about its provider's access tokens. What is not listed is
+// refused.
 type Rules struct {
 	// Issuers are the accepted values of iss, byte for byte.
 	Issuers []string
-	// IssuerClaims are claims that tokens of one issuer need in addition to RequiredClaims: the tenant in an issuer
-	// template.
+	// IssuerClaims are claims that tokens of one issuer need in addition to RequiredClaims: the tenant in an
+	// issuer template.
 	IssuerClaims map[string][]RequiredClaim
 	// Audiences are the values of which aud must contain one, compared by [SameAudience]. Never empty.
 	Audiences []string
 	// AllowedClients, if not empty, are the only clients whose tokens are accepted. They are for providers whose
-	// access tokens have no aud, or the client in it: a token without aud is accepted then, and aud may name one of
-	// them.
+	// access tokens have no aud, or the client in it: a token without aud is accepted then, and aud may name one
+	// of them.
 	AllowedClients []string
 	// RequiredClaims must all be present.
 	RequiredClaims []RequiredClaim
-	// AllowIDTokens accepts tokens that look like ID tokens. Without it, nonce and at_hash are refused, and tokens
-	// that name neither a client nor scopes, unless one of RequiredClaims states their type: typ, type, token_use,
-	// token_type or tokenType. Always refused are c_hash, and one of these claims with the type of a refresh, ID or
-	// logout token.
+	// AllowIDTokens accepts tokens that look like ID tokens. Without it, nonce and at_hash are refused, and
+	// tokens that name neither a client nor scopes, unless one of RequiredClaims states their type: typ, type,
+	// token_use, token_type or tokenType. Always refused are c_hash, and one of these claims with the type of a
+	// refresh, ID or logout token.
 	AllowIDTokens bool
-	// Algorithms are the accepted signature algorithms. Symmetric ones and "none" are never accepted, listed or not.
+	// Algorithms are the accepted signature algorithms. Symmetric ones and "none" are never accepted, listed or
+	// not.
 	Algorithms []jose.SignatureAlgorithm
 	// TokenTypes are the accepted values of the typ header, in lower case and without "application/" (RFC 9068,
 	// section 2.1: at+jwt). [AbsentType] accepts a missing typ.
 	TokenTypes []string
-	// ScopeClaims are the claims that may hold the scopes; the first that is present counts. A name with dots is a
-	// path into objects.
+	// ScopeClaims are the claims that may hold the scopes; the first that is present counts. A name with dots is
+	// a path into objects.
 	ScopeClaims []string
 	// ScopeMap translates the provider's scopes into local ones.
 	ScopeMap ScopeMap
@@ -46,8 +48,8 @@ type Rules struct {
 	ClientClaims []string
 	// SubjectClaim names the caller. Empty means sub.
 	SubjectClaim string
-	// WithoutExpiry, if above zero, accepts a token without exp for that long after its claims were read. It is for
-	// introspection responses (RFC 7662, section 2.2), which are renewed.
+	// WithoutExpiry, if above zero, accepts a token without exp for that long after its claims were read. It is
+	// for introspection responses (RFC 7662, section 2.2), which are renewed.
 	WithoutExpiry time.Duration
 	// Leeway is the allowed difference between the clocks of issuer and server. Zero means [DefaultLeeway].
 	Leeway time.Duration
@@ -72,7 +74,8 @@ var asymmetric = []jose.SignatureAlgorithm{
 	jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
 
-// IsAsymmetric reports whether tokens may be signed with alg. Symmetric algorithms and "none" are not allowed.
+// IsAsymmetric reports whether tokens may be signed with alg. Symmetric algorithms and "none" are not
+// allowed.
 func IsAsymmetric(alg jose.SignatureAlgorithm) bool { return slices.Contains(asymmetric, alg) }
 
 // withDefaults returns r with the defaults in its zero fields, and without symmetric algorithms.
@@ -114,19 +117,20 @@ func (r Rules) knownClaims() *rawjson.NameSet {
 	return rawjson.NewNameSet(slices.Compact(names)...)
 }
 
-// namesTokenType reports whether a required claim states the type of the token. Others, such as a tenant, are in ID
-// tokens too.
+// namesTokenType reports whether a required claim states the type of the token. Others, such as a tenant, are
+// in ID tokens too.
 func (r Rules) namesTokenType() bool {
-	return slices.ContainsFunc(r.RequiredClaims, func(c RequiredClaim) bool { return IsTypeClaim([]byte(c.Name)) })
+	return slices.ContainsFunc(r.RequiredClaims,
+		func(c RequiredClaim) bool { return IsTypeClaim([]byte(c.Name)) })
 }
 
-// RequiredClaim is a claim that a token must have with a value. It tells access tokens from others where typ does
-// not.
+// RequiredClaim is a claim that a token must have with a value. It tells access tokens from others where typ
+// does not.
 type RequiredClaim struct {
 	// Name is the claim, or a path to it with dots.
 	Name string
-	// Value is what a string must equal or a list of strings must contain. For any other value it is the JSON text,
-	// such as true.
+	// Value is what a string must equal or a list of strings must contain. For any other value it is the JSON
+	// text, such as true.
 	Value string
 }
 

@@ -7,22 +7,23 @@ import (
 	"gatehouse/providers"
 )
 
-// ScopeMap translates between the provider's scopes and local ones, for providers that choose the names themselves:
-// with api://demo/mcp.use and mcp.use both mapped to mcp:use, a token with either holds mcp:use, and clients are told to
-// request the first. Scopes that it does not contain have the same name on both sides. The zero value changes nothing.
+// ScopeMap translates between the provider's scopes and local ones, for providers that choose the names
+// themselves: with api://demo/mcp.use and mcp.use both mapped to mcp:use, a token with either holds mcp:use,
+// and clients are told to request the first. Scopes that it does not contain have the same name on both
+// sides. The zero value changes nothing.
 type ScopeMap struct {
 	toLocal    map[string][]string
 	toProvider map[string]string
-	// preferred are the provider's names that clients request, by the local scopes that they map to (see [scopeSet]):
-	// of several names with the same meaning, the first.
+	// preferred are the provider's names that clients request, by the local scopes that they map to (see
+	// [scopeSet]): of several names with the same meaning, the first.
 	preferred map[string]string
 }
 
 // renames reports whether any scope has another name at the provider.
 func (m ScopeMap) renames() bool { return len(m.toLocal) > 0 }
 
-// ParseScopeMap parses entries of the form provider=local. A scope may contain "=": the last one separates. It returns
-// the invalid entries.
+// ParseScopeMap parses entries of the form provider=local. A scope may contain "=": the last one separates.
+// It returns the invalid entries.
 func ParseScopeMap(entries []string) (m ScopeMap, invalid []string) {
 	m = ScopeMap{toLocal: map[string][]string{}, toProvider: map[string]string{}, preferred: map[string]string{}}
 	var order []string
@@ -56,9 +57,9 @@ func scopeSet(scopes []string) string {
 	return strings.Join(slices.Compact(sorted), " ")
 }
 
-// readScope returns the local scopes for one scope of a token, and the name under which clients request it: the first
-// in provider.scope_map with the same meaning. Microsoft Entra, for example, wants api://demo/mcp.use in the request
-// and puts mcp.use into the token.
+// readScope returns the local scopes for one scope of a token, and the name under which clients request it:
+// the first in provider.scope_map with the same meaning. Microsoft Entra, for example, wants
+// api://demo/mcp.use in the request and puts mcp.use into the token.
 func (m ScopeMap) readScope(remote string) (local []string, request string) {
 	if !m.renames() {
 		return []string{remote}, remote

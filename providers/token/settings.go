@@ -23,7 +23,8 @@ func KeyDurations(leeway, refetchInterval, maxAge, maxStale time.Duration) []Dur
 func CheckDurations(report func(key, reason, fix string), durations []DurationLimits) {
 	for _, d := range durations {
 		if d.Value < d.Least || d.Value > d.Most {
-			report(d.Key, "it is not between "+d.Least.String()+" and "+d.Most.String(), "leave it out for the default")
+			report(d.Key, "it is not between "+d.Least.String()+" and "+d.Most.String(),
+				"leave it out for the default")
 		}
 	}
 }

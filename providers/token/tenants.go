@@ -2,9 +2,9 @@ package token
 
 import "strings"
 
-// An issuer template describes issuers that differ only in the tenant: https://login.example/{tid}/v2.0. The braces
-// contain the claim that names the tenant. A template needs a list of accepted tenants: at providers where anyone can
-// create a tenant, it would accept everyone otherwise.
+// An issuer template describes issuers that differ only in the tenant: https://login.example/{tid}/v2.0. The
+// braces contain the claim that names the tenant. A template needs a list of accepted tenants: at providers
+// where anyone can create a tenant, it would accept everyone otherwise.
 
 // IsTemplate reports whether issuer has one part in braces.
 func IsTemplate(issuer string) bool { return templateClaim(issuer) != "" }
@@ -26,8 +26,8 @@ func fillTemplate(issuer, tenant string) string {
 	return prefix + tenant + suffix
 }
 
-// ExpandTenants returns the issuers of an issuer template, and the claims that tokens of each must have: the one that
-// names the tenant must agree with the issuer. An issuer that is no template is returned as it is.
+// ExpandTenants returns the issuers of an issuer template, and the claims that tokens of each must have: the
+// one that names the tenant must agree with the issuer. An issuer that is no template is returned as it is.
 func ExpandTenants(issuer string, tenants []string) (issuers []string, claims map[string][]RequiredClaim) {
 	if !IsTemplate(issuer) {
 		return []string{issuer}, nil

@@ -9,17 +9,20 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// typeClaims are the claims in which issuers state the type of a token: typ at Keycloak, type at Pocket ID, token_use at
-// Cognito, Hydra and Dex, tokenType at Casdoor, token_type in introspection responses and with some libraries. No
-// standard defines them for JWTs.
+// typeClaims are the claims in which issuers state the type of a token: typ at Keycloak, type at Pocket ID,
+// token_use at Cognito, Hydra and Dex, tokenType at Casdoor, token_type in introspection responses and with
+// some libraries. No standard defines them for JWTs.
 var typeClaims = []string{"typ", "type", "token_use", "token_type", "tokenType"}
 
-// otherTypes are the values of these claims, normalized by [normalizeType], that no access token has: those of refresh
-// tokens (RFC 6749, section 1.5), Keycloak's offline tokens, ID tokens (OpenID Connect Core, section 2), logout tokens
-// (OpenID Connect Back-Channel Logout, section 2.4), and Keycloak's serialized ID tokens.
-var otherTypes = []string{"refresh", "refreshtoken", "offline", "id", "idtoken", "logout", "logouttoken", "serializedid"}
+// otherTypes are the values of these claims, normalized by [normalizeType], that no access token has: those
+// of refresh tokens (RFC 6749, section 1.5), Keycloak's offline tokens, ID tokens (OpenID Connect Core,
+// section 2), logout tokens (OpenID Connect Back-Channel Logout, section 2.4), and Keycloak's serialized ID
+// tokens.
+var otherTypes = []string{"refresh", "refreshtoken", "offline", "id", "idtoken", "logout", "logouttoken",
+	"serializedid"}
 
-// normalizeType removes the differences between issuers: refresh-token, refresh_token and RefreshToken are one type.
+// normalizeType removes the differences between issuers: refresh-token, refresh_token and RefreshToken are
+// one type.
 func normalizeType(s string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(s), "-", ""), "_", "")
 }
@@ -52,38 +55,41 @@ func (o rawObject) otherType() (name, value string, found bool) {
 	return "", "", false
 }
 
-// checkTypeClaims refuses a token that states another type than an access token. Issuers sign these with the same key,
-// for the same audience and, at some, with the same scopes.
+// checkTypeClaims refuses a token that states another type than an access token. Issuers sign these with the
+// same key, for the same audience and, at some, with the same scopes.
 func checkTypeClaims(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if name, value, found := claims.otherType(); found {
-		return providers.Invalidf(providers.TypeRefused, "%s is %s, which no access token is", quotedUnlessPlain(name), quoted(value))
+		return providers.Invalidf(providers.TypeRefused, "%s is %s, which no access token is",
+			quotedUnlessPlain(name), quoted(value))
 	}
 	return nil
 }
 
-// introspectedTypes are the accepted types in an introspection response. token_type is Bearer or, for a token that is
-// bound to a key, DPoP (RFC 7662, section 2.2); some issuers write access_token. token_use is Hydra's and Dex's.
+// introspectedTypes are the accepted types in an introspection response. token_type is Bearer or, for a token
+// that is bound to a key, DPoP (RFC 7662, section 2.2); some issuers write access_token. token_use is Hydra's
+// and Dex's.
 var introspectedTypes = []struct {
 	name     string
 	accepted []string
 }{{"token_type", []string{"bearer", "access_token"}}, {"token_use", []string{"access", "access_token"}}}
 
-// checkIntrospectedType accepts only the types of bearer access tokens in an introspection response: a refresh token is
-// active too. Both members are optional (RFC 7662, section 2.2).
+// checkIntrospectedType accepts only the types of bearer access tokens in an introspection response: a
+// refresh token is active too. Both members are optional (RFC 7662, section 2.2).
 func checkIntrospectedType(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	for _, member := range introspectedTypes {
 		raw, present := claims.claim(member.name)
 		kind, isText := rawjson.Text(raw)
 		matches := func(accepted string) bool { return normalizeType(accepted) == normalizeType(kind) }
 		if present && (!isText || kind != "" && !slices.ContainsFunc(member.accepted, matches)) {
-			return providers.Invalidf(providers.TypeRefused, "%s is %s, accepted are %q", member.name, quotedValue(raw), member.accepted)
+			return providers.Invalidf(providers.TypeRefused, "%s is %s, accepted are %q", member.name,
+				quotedValue(raw), member.accepted)
 		}
 	}
 	return nil
 }
 
-// quotedValue is the encoded value of a member, quoted when the message is formatted: the content of a string, the JSON
-// text of any other value.
+// quotedValue is the encoded value of a member, quoted when the message is formatted: the content of a
+// string, the JSON text of any other value.
 type quotedValue json.RawMessage
 
 // String implements fmt.Stringer.

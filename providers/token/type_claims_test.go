@@ -15,18 +15,24 @@ func TestTheValueOfAClaimIsQuotedOnce(t *testing.T) {
 		claims string
 		want   string
 	}{
-		"the type of an answer":            {Rules{}, `{"token_use":"refresh_token"}`, `token_use is "refresh_token", accepted are ["access" "access_token"]`},
-		"the type of an answer, no string": {Rules{}, `{"token_use":["access"]}`, `token_use is "[\"access\"]", accepted`},
-		"a type claim":                     {Rules{}, `{"tokenType":"refresh-token"}`, `tokenType is "refresh-token", which`},
-		"a required claim":                 {Rules{RequiredClaims: []RequiredClaim{{"tid", "acme"}}}, `{"tid":"other"}`, `tid is "other", it must be "acme"`},
-		"a required claim that is true":    {Rules{RequiredClaims: []RequiredClaim{{"tid", "acme"}}}, `{"tid":true}`, `tid is "true", it must be "acme"`},
+		"the type of an answer": {Rules{}, `{"token_use":"refresh_token"}`,
+			`token_use is "refresh_token", accepted are ["access" "access_token"]`},
+		"the type of an answer, no string": {Rules{}, `{"token_use":["access"]}`,
+			`token_use is "[\"access\"]", accepted`},
+		"a type claim": {Rules{}, `{"tokenType":"refresh-token"}`,
+			`tokenType is "refresh-token", which`},
+		"a required claim": {Rules{RequiredClaims: []RequiredClaim{{"tid", "acme"}}},
+			`{"tid":"other"}`, `tid is "other", it must be "acme"`},
+		"a required claim that is true": {Rules{RequiredClaims: []RequiredClaim{{"tid", "acme"}}},
+			`{"tid":true}`, `tid is "true", it must be "acme"`},
 	} {
 		claims, err := parseObject([]byte(c.claims), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		v := NewVerifier(c.rules, nil)
-		err = errors.Join(checkIntrospectedType(v, claims, &providers.Identity{}), checkTypeClaims(v, claims, &providers.Identity{}), checkRequiredClaims(v, claims, &providers.Identity{}))
+		err = errors.Join(checkIntrospectedType(v, claims, &providers.Identity{}),
+			checkTypeClaims(v, claims, &providers.Identity{}), checkRequiredClaims(v, claims, &providers.Identity{}))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
@@ -39,7 +45,8 @@ func TestAllTypeClaimsAreReadAsSuchAndOthersAreNot(t *testing.T) {
 			t.Errorf("%s is not read as a type claim", name)
 		}
 	}
-	for _, name := range []string{"", "t", "tid", "types", "token", "at_typ", "ctyp", "ext.typ", strings.Repeat("t-", 100) + "yp"} {
+	for _, name := range []string{"", "t", "tid", "types", "token", "at_typ", "ctyp", "ext.typ",
+		strings.Repeat("t-", 100) + "yp"} {
 		if IsTypeClaim([]byte(name)) {
 			t.Errorf("%s is read as a type claim", name)
 		}

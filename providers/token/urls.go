@@ -53,18 +53,19 @@ func (h PlainHTTPHosts) CheckURL(address string) error {
 // wellKnown is in the URL of every metadata document (RFC 8615) and in no issuer.
 const wellKnown = "/.well-known/"
 
-// IssuerHint suggests the issuer for address if that is the URL of its metadata or lacks a scheme, in the form
-// "; did you mean ...?". It returns "" if there is nothing to suggest.
+// IssuerHint suggests the issuer for address if that is the URL of its metadata or lacks a scheme, in the
+// form "; did you mean ...?". It returns "" if there is nothing to suggest.
 func IssuerHint(address string) string {
 	issuer, _, isMetadata := strings.Cut(address, wellKnown)
-	if hint := SchemeHint(issuer); hint != "" || !isMetadata || !strings.HasPrefix(issuer, "http") || strings.Contains(issuer, "@") {
+	if hint := SchemeHint(issuer); hint != "" || !isMetadata || !strings.HasPrefix(issuer, "http") ||
+		strings.Contains(issuer, "@") {
 		return hint
 	}
 	return "; did you mean " + issuer + "?"
 }
 
-// SchemeHint suggests the URL for an address with the wrong scheme or none, in the form "; did you mean ...?". It does
-// not repeat an address that may contain a secret.
+// SchemeHint suggests the URL for an address with the wrong scheme or none, in the form "; did you mean
+// ...?". It does not repeat an address that may contain a secret.
 func SchemeHint(address string) string {
 	u, err := url.Parse(address)
 	if err == nil && u.Scheme == "http" && u.Host != "" && !providers.IsLoopback(u.Hostname()) &&

@@ -4,9 +4,9 @@
 // ([Introspector]). The checks are in this package and are the same for every provider. [NewProvider] makes a
 // [providers.Provider] of these parts. [Explainer] reports the result of each check for one token.
 //
-// A token passes through these files: provider.go chooses between local verification and introspection; verifier.go
-// or introspection.go looks in the cache (cache.go) and then applies the checks (checks.go) to the claims, which
-// jwt.go and claims.go read; keyset_verify.go checks the signature.
+// A token passes through these files: provider.go chooses between local verification and introspection;
+// verifier.go or introspection.go looks in the cache (cache.go) and then applies the checks (checks.go) to
+// the claims, which jwt.go and claims.go read; keyset_verify.go checks the signature.
 package token
 
 import (
@@ -33,9 +33,9 @@ const (
 
 // Verifier verifies JWT access tokens of any provider.
 //
-// It is stricter than the library, which checks issuer, signature and expiry only, and it checks the claims before the
-// signature: a token that is expired or meant for another resource costs neither a signature check nor a key fetch.
-// The order tells a forger nothing, because every refusal has the same response.
+// It is stricter than the library, which checks issuer, signature and expiry only, and it checks the claims
+// before the signature: a token that is expired or meant for another resource costs neither a signature check
+// nor a key fetch. The order tells a forger nothing, because every refusal has the same response.
 type Verifier struct {
 	rules Rules
 	keys  oidc.KeySet
@@ -50,8 +50,8 @@ type Verifier struct {
 	cache tokenCache
 }
 
-// NewVerifier returns a verifier that applies rules and takes its keys from keys. The errors of keys must wrap
-// ErrInvalidToken or ErrUnavailable, as those of a [KeySet] do.
+// NewVerifier returns a verifier that applies rules and takes its keys from keys. The errors of keys must
+// wrap ErrInvalidToken or ErrUnavailable, as those of a [KeySet] do.
 func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	rules = rules.withDefaults()
 	v := &Verifier{
@@ -66,8 +66,9 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 	return v
 }
 
-// Verify checks token and returns the caller's identity. See [providers.Provider.Verify] for the errors. A token that
-// was accepted lately, by the keys that are still in use, is accepted without another check of its signature.
+// Verify checks token and returns the caller's identity. See [providers.Provider.Verify] for the errors. A
+// token that was accepted lately, by the keys that are still in use, is accepted without another check of its
+// signature.
 func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identity, error) {
 	keys, versioned := v.keys.(versionedKeys)
 	if !versioned || len(token) > v.rules.MaxTokenBytes || strings.Count(token, ".") != 2 { // not worth a hash
@@ -103,8 +104,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 	return nil, err
 }
 
-// versionedKeys is implemented by a key set that counts its changes. Results are cached under the version that they
-// were verified by.
+// versionedKeys is implemented by a key set that counts its changes. Results are cached under the version
+// that they were verified by.
 type versionedKeys interface {
 	// version returns false while there are no keys, or none that are fresh enough.
 	version() (number uint64, usable bool)

@@ -53,11 +53,14 @@ func newVerifierFixture(t *testing.T, audience string) *verifierFixture {
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: *f.publish.Load()})
 	}))
 	t.Cleanup(server.Close)
-	source := KeySource{URL: StaticURL(server.URL), Client: NewClient(&http.Transport{DisableKeepAlives: true}, "")}
-	f.keys = &countingKeys{KeySet: NewKeySet(source, KeyPolicy{RefetchInterval: time.Minute}, slog.New(slog.DiscardHandler))}
+	source := KeySource{URL: StaticURL(server.URL), Client: NewClient(&http.Transport{DisableKeepAlives: true},
+		"")}
+	f.keys = &countingKeys{KeySet: NewKeySet(source, KeyPolicy{RefetchInterval: time.Minute},
+		slog.New(slog.DiscardHandler))}
 	f.refetch(t)
 	f.Verifier = NewVerifier(Rules{
-		Issuers: []string{"https://issuer.example"}, Audiences: []string{audience}, Algorithms: []jose.SignatureAlgorithm{jose.ES256}, TokenTypes: []string{"at+jwt"},
+		Issuers: []string{"https://issuer.example"}, Audiences: []string{audience},
+		Algorithms: []jose.SignatureAlgorithm{jose.ES256}, TokenTypes: []string{"at+jwt"},
 		ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"},
 		Now: func() time.Time { return time.Now().Add(time.Duration(f.clock.Load())) },
 	}, f.keys)
@@ -73,13 +76,15 @@ func (f *verifierFixture) refetch(t *testing.T) {
 
 func (f *verifierFixture) token(t *testing.T, life time.Duration) string {
 	t.Helper()
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: f.private, KeyID: "one"}}, (&jose.SignerOptions{}).WithType("at+jwt"))
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256,
+		Key: jose.JSONWebKey{Key: f.private, KeyID: "one"}}, (&jose.SignerOptions{}).WithType("at+jwt"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	payload, _ := json.Marshal(map[string]any{
-		"iss": "https://issuer.example", "aud": "https://mcp.example.com/mcp", "sub": "alice", "client_id": "web", "scope": "a b",
-		"exp": time.Now().Add(life).Unix(), "custom": "x",
+		"iss": "https://issuer.example", "aud": "https://mcp.example.com/mcp", "sub": "alice", "client_id": "web",
+		"scope": "a b",
+		"exp":   time.Now().Add(life).Unix(), "custom": "x",
 	})
 	jws, err := signer.Sign(payload)
 	if err != nil {
@@ -103,8 +108,11 @@ func TestVerifyChecksTheSignatureOfAKnownTokenOnce(t *testing.T) {
 	if err != nil || r.keys.checks.Load() != 1 {
 		t.Fatalf("%v after %d checks", err, r.keys.checks.Load())
 	}
-	if a, b := fmt.Sprintf("%+v %s", first.TokenInfo(), first.Claims()["custom"]), fmt.Sprintf("%+v %s", again.TokenInfo(), again.Claims()["custom"]); strings.Count(a, `"x"`) != 1 ||
-		first.Subject != again.Subject || first.Client != again.Client || fmt.Sprint(first.Scopes, first.Audience) != fmt.Sprint(again.Scopes, again.Audience) || !first.Expiry.Equal(again.Expiry) || string(again.Claims()["custom"]) != `"x"` {
+	if a, b := fmt.Sprintf("%+v %s", first.TokenInfo(), first.Claims()["custom"]),
+		fmt.Sprintf("%+v %s", again.TokenInfo(), again.Claims()["custom"]); strings.Count(a, `"x"`) != 1 ||
+		first.Subject != again.Subject || first.Client != again.Client ||
+		fmt.Sprint(first.Scopes, first.Audience) != fmt.Sprint(again.Scopes, again.Audience) ||
+		!first.Expiry.Equal(again.Expiry) || string(again.Claims()["custom"]) != `"x"` {
 		t.Errorf("first %s, then %s", a, b)
 	}
 	// The last letter carries bits of the signature, and the one before it too.
@@ -147,7 +155,8 @@ func TestCachedTokenEndsLikeAnyOther(t *testing.T) {
 		want providers.Reason
 		is   error
 	}{
-		"it expires": {func(_ *testing.T, r *verifierFixture) { r.clock.Store(int64(time.Hour + DefaultLeeway)) }, providers.TokenExpired, providers.ErrInvalidToken},
+		"it expires": {func(_ *testing.T, r *verifierFixture) { r.clock.Store(int64(time.Hour + DefaultLeeway)) },
+			providers.TokenExpired, providers.ErrInvalidToken},
 		"its key is withdrawn": {func(t *testing.T, r *verifierFixture) {
 			other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
@@ -233,7 +242,8 @@ func TestVerifyCachesABadSignature(t *testing.T) {
 }
 
 func TestTokenCacheBelongsToOneAudience(t *testing.T) {
-	one, other := newVerifierFixture(t, "https://mcp.example.com/mcp"), newVerifierFixture(t, "https://other.example.com/mcp")
+	one, other := newVerifierFixture(t, "https://mcp.example.com/mcp"),
+		newVerifierFixture(t, "https://other.example.com/mcp")
 	other.Verifier.keys = one.Verifier.keys
 	token := one.token(t, time.Hour)
 	for range 2 {
@@ -248,7 +258,8 @@ func TestTokenCacheBelongsToOneAudience(t *testing.T) {
 
 // What one key did not sign, the next may have.
 func TestCachedRefusalEndsWithTheKeysItWasMadeWith(t *testing.T) {
-	r, other := newVerifierFixture(t, "https://mcp.example.com/mcp"), newVerifierFixture(t, "https://mcp.example.com/mcp")
+	r, other := newVerifierFixture(t, "https://mcp.example.com/mcp"),
+		newVerifierFixture(t, "https://mcp.example.com/mcp")
 	token := other.token(t, time.Hour)
 	for range 2 {
 		if _, err := r.Verify(t.Context(), token); providers.ReasonOf(err) != providers.SignatureInvalid {

@@ -52,7 +52,8 @@ func TestNoRuleAdmitsSymmetricAlgorithms(t *testing.T) {
 	}
 	payload := must(json.Marshal(i.Claims(resource)))
 	for _, text := range []string{
-		providertest.SignBytes(jose.HS256, secret, []byte(`{"alg":"HS256","kid":"shared","typ":"at+jwt"}`), payload),
+		providertest.SignBytes(jose.HS256, secret, []byte(`{"alg":"HS256","kid":"shared","typ":"at+jwt"}`),
+			payload),
 		providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil),
 	} {
 		if _, err := verifier.Verify(t.Context(), text); providers.ReasonOf(err) != providers.AlgorithmRefused {
@@ -80,22 +81,27 @@ func TestEmptyRulesAcceptNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rules := i.Rules(resource)
 			c.change(&rules)
-			if id, err := token.NewVerifier(rules, keys).Verify(t.Context(), i.Token(resource, c.claims)); !errors.Is(err, providers.ErrInvalidToken) {
+			if id, err := token.NewVerifier(rules, keys).Verify(t.Context(),
+				i.Token(resource, c.claims)); !errors.Is(err, providers.ErrInvalidToken) {
 				t.Errorf("Verify = %+v, %v", id, err)
 			}
 		})
 	}
 }
 
-// What issuers really send is in the harnesses (conformance_test.go). Here are two forms that not every adapter has to know.
+// What issuers really send is in the harnesses (conformance_test.go). Here are two forms that not every
+// adapter has to know.
 func TestUnusualTokensAreAccepted(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	ed, es := i.AddKey(jose.EdDSA), i.AddKey(jose.ES256)
 	verifier := token.NewVerifier(i.Rules(resource), i.Keys(t))
 	payload := must(json.Marshal(i.Claims(resource)))
 	for name, text := range map[string]string{
-		"the other of the two valid ECDSA signatures, which issuers may send too": otherHalf(i.Sign(key(es), i.Claims(resource))),
-		"no key id and a single key of that algorithm":                            providertest.SignBytes(jose.EdDSA, i.PrivateKey(ed), []byte(`{"alg":"EdDSA","typ":"at+jwt"}`), payload),
+		"the other of the two valid ECDSA signatures, which issuers may send too": otherHalf(i.Sign(key(es),
+			i.Claims(resource))),
+		"no key id and a single key of that " +
+			"algorithm": providertest.SignBytes(jose.EdDSA, i.PrivateKey(ed),
+			[]byte(`{"alg":"EdDSA","typ":"at+jwt"}`), payload),
 	} {
 		if _, err := verifier.Verify(t.Context(), text); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -108,8 +114,10 @@ func TestMalformedScopesAndClientsAreRefused(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	verifier := token.NewVerifier(i.Rules(resource), i.Keys(t))
 	for _, claim := range []string{"scope", "client_id"} {
-		for name, value := range map[string]any{"a number": 1, "a list of numbers": []any{1}, "an object": m{"x": 1}, "true": true} {
-			if _, err := verifier.Verify(t.Context(), i.Token(resource, m{claim: value})); providers.ReasonOf(err) != providers.ClaimsMalformed {
+		for name, value := range map[string]any{"a number": 1, "a list of numbers": []any{1},
+			"an object": m{"x": 1}, "true": true} {
+			if _, err := verifier.Verify(t.Context(), i.Token(resource,
+				m{claim: value})); providers.ReasonOf(err) != providers.ClaimsMalformed {
 				t.Errorf("%s is %s: %v", claim, name, err)
 			}
 		}
@@ -135,13 +143,14 @@ func TestTokensAreAsLongAsTheRulesSay(t *testing.T) {
 		}
 	}
 	long := i.Token(resource, m{"x": strings.Repeat("x", 12<<10)})
-	if _, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(), long); providers.ReasonOf(err) != providers.TokenTooLong {
+	if _, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(),
+		long); providers.ReasonOf(err) != providers.TokenTooLong {
 		t.Errorf("above 16 KiB, by default: %v", err)
 	}
 }
 
-// otherHalf returns the token with (r, n-s) for (r, s), which verifies as well: a token has no single spelling that a list
-// of revoked tokens could go by.
+// otherHalf returns the token with (r, n-s) for (r, s), which verifies as well: a token has no single
+// spelling that a list of revoked tokens could go by.
 func otherHalf(token string) string {
 	at := strings.LastIndexByte(token, '.') + 1
 	signature := must(base64.RawURLEncoding.DecodeString(token[at:]))
@@ -207,8 +216,8 @@ func TestLeewayEndsWhereItShould(t *testing.T) {
 	}
 }
 
-// FuzzVerify signs whatever it is given, so that the fuzzer gets past the signature. What is accepted must mean the same
-// to a second implementation.
+// FuzzVerify signs whatever it is given, so that the fuzzer gets past the signature. What is accepted must
+// mean the same to a second implementation.
 func FuzzVerify(f *testing.F) {
 	i := providertest.NewIssuer(f)
 	i.KeyPolicy.RefetchInterval = time.Hour
@@ -228,7 +237,8 @@ func FuzzVerify(f *testing.F) {
 		{header, claims, ""},
 		{header, claims, "."},
 		{header, claims, "A"},
-		{header, strings.Replace(claims, `"http://localhost:3002/mcp"`, `["x","HTTP://localhost:3002/mcp"]`, 1), ""},
+		{header, strings.Replace(claims, `"http://localhost:3002/mcp"`, `["x","HTTP://localhost:3002/mcp"]`, 1),
+			""},
 		{header, strings.Replace(claims, "2000000060", "2.00000006e9", 1), ""},
 		{header, strings.Replace(claims, "2000000060", "2000000059.999999999999", 1), ""},
 		{header, strings.Replace(claims, `"alice"`, `"\ud800"`, 1), ""},
@@ -248,7 +258,8 @@ func FuzzVerify(f *testing.F) {
 		text := providertest.SignBytes(jose.EdDSA, private, header, payload) + tail
 		id, err := verifier.Verify(context.Background(), text)
 		if err != nil {
-			if id != nil || errors.Is(err, providers.ErrInvalidToken) == errors.Is(err, providers.ErrUnavailable) || len(err.Error()) > 1000 {
+			if id != nil || errors.Is(err, providers.ErrInvalidToken) == errors.Is(err, providers.ErrUnavailable) ||
+				len(err.Error()) > 1000 {
 				t.Fatalf("Verify = %v, %v", id, err)
 			}
 			return
@@ -264,7 +275,8 @@ func FuzzVerify(f *testing.F) {
 		if err := parsed.Claims(public, &other); err != nil {
 			t.Fatalf("go-jose refuses what was accepted: %v", err)
 		}
-		if err := other.ValidateWithLeeway(jwt.Expected{Issuer: issuer, Time: rules.Now()}, token.DefaultLeeway+time.Second); err != nil {
+		if err := other.ValidateWithLeeway(jwt.Expected{Issuer: issuer, Time: rules.Now()},
+			token.DefaultLeeway+time.Second); err != nil {
 			t.Fatalf("go-jose finds it invalid: %v", err)
 		}
 		if other.Subject != id.Subject || other.Issuer != id.Issuer || !slices.Equal(other.Audience, id.Audience) ||

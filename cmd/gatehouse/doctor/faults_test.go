@@ -152,7 +152,7 @@ func faults() map[string]fault {
 			after: front(func(w *world) {
 				w.provider.rewrite = setMember(metadataMark, "token_endpoint", "http://id.example.com/token")
 			}),
-			bad: []string{"provider.endpoints failed"}, found: "plain http outside this computer",
+			bad: []string{"provider.endpoints failed"}, found: "plain http is allowed only on loopback",
 		},
 		"a provider that does not announce PKCE": {
 			after: front(func(w *world) { w.provider.rewrite = setMember(metadataMark, "code_challenge_methods_supported", nil) }),
@@ -229,7 +229,7 @@ func faults() map[string]fault {
 		},
 		"an introspection endpoint that refuses us": {
 			before: introspecting("wrong"),
-			bad:    []string{"provider.introspection failed"}, found: "the credentials of this server are not good there", fix: "provider.client_id",
+			bad:    []string{"provider.introspection failed"}, found: "rejects the credentials of this server", fix: "provider.client_id",
 		},
 		"an introspection endpoint that answers 401 without a cause": {
 			before: introspecting("canary-secret"),
@@ -256,7 +256,7 @@ func faults() map[string]fault {
 			after: front(func(w *world) {
 				w.provider.rewrite = setMember(metadataMark, "introspection_endpoint", "http://id.example.com/introspect")
 			}),
-			bad: []string{"provider.introspection failed"}, found: "plain http outside this computer", fix: "provider.introspection_url",
+			bad: []string{"provider.introspection failed"}, found: "plain http is allowed only on loopback", fix: "provider.introspection_url",
 		},
 		"a clock that is ten minutes off": {
 			after: front(func(w *world) {
