@@ -9,7 +9,7 @@ import (
 	"gatehouse/providers"
 )
 
-func TestEverythingDerivesFromTheResource(t *testing.T) {
+func TestResourceDerivesAllURLs(t *testing.T) {
 	type derived struct {
 		URL, Origin, Host, Path, MetadataURL string
 		MetadataPaths                        []string
@@ -58,7 +58,7 @@ func TestEverythingDerivesFromTheResource(t *testing.T) {
 	}
 }
 
-func TestResourcesThatCannotBeServedAreRefused(t *testing.T) {
+func TestParseResourceRejectsUnservableURLs(t *testing.T) {
 	for in, why := range map[string]string{
 		"":                                      "empty",
 		"mcp.example.com/mcp":                   "absolute",
@@ -119,7 +119,7 @@ func TestResourcesThatCannotBeServedAreRefused(t *testing.T) {
 	}
 }
 
-func TestLoopbackIsThisComputerOnly(t *testing.T) {
+func TestIsLoopback(t *testing.T) {
 	for host, want := range map[string]bool{
 		"localhost": true, "127.0.0.1": true, "127.9.9.9": true, "::1": true, "[::1]": true, "::ffff:127.0.0.1": true,
 		"": false, "0.0.0.0": false, "::": false, "10.0.0.1": false, "localhost.": false, "localhost.example": false, "127.0.0.1.nip.io": false,

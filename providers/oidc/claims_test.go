@@ -27,7 +27,7 @@ func changed(claims, changes map[string]any) map[string]any {
 	return claims
 }
 
-func TestOIDCReadsWhatProvidersCallTheirClaims(t *testing.T) {
+func TestOIDCClaimNames(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	for name, c := range map[string]struct {
 		change func(*oidc.Settings)
@@ -110,7 +110,7 @@ func required(claims ...string) func(*oidc.Settings) {
 	return func(s *oidc.Settings) { s.RequiredClaims = claims }
 }
 
-func TestOIDCStaysStrictWhereItIsLoosened(t *testing.T) {
+func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	for name, c := range map[string]struct {
 		change func(*oidc.Settings)
@@ -177,7 +177,7 @@ func newP256(t *testing.T) *ecdsa.PrivateKey {
 }
 
 // An issuer with many tenants, as Microsoft Entra is one: the metadata names none of them, and keys may be bound to one.
-func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
+func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 	const template = "https://login.example.com/{tid}/v2.0"
 	authority := providertest.NewIssuer(t)
 	unbound := authority.SigningKey()
@@ -223,7 +223,7 @@ func TestOIDCLetsOnlyTheNamedTenantsIn(t *testing.T) {
 	}
 }
 
-func TestOIDCTellsClientsWhatToAskFor(t *testing.T) {
+func TestOIDCScopesForClients(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	for name, c := range map[string]struct {
 		change               func(*oidc.Settings)
@@ -246,7 +246,7 @@ func TestOIDCTellsClientsWhatToAskFor(t *testing.T) {
 }
 
 // Metadata that names another issuer than the tokens do is followed only when that issuer was named.
-func TestOIDCFollowsMetadataOfAnotherIssuerOnlyWhenToldTo(t *testing.T) {
+func TestOIDCDiscoveryIssuer(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	metadata := metadataServer(t, map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER","jwks_uri":"` + authority.KeysURL() + `"}`})
 	const issuer = "https://tokens.example"
@@ -262,7 +262,7 @@ func TestOIDCFollowsMetadataOfAnotherIssuerOnlyWhenToldTo(t *testing.T) {
 }
 
 // Whoever has tokens without client and scopes reads in the help which claims lift the guard.
-func TestTheHelpOfTheGuardNamesTheClaimsThatLiftIt(t *testing.T) {
+func TestIDTokenGuardHelpNamesItsClaims(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	field, _ := reflect.TypeFor[oidc.Settings]().FieldByName("IDTokenGuard")
 	_, list, found := strings.Cut(field.Tag.Get("help"), "unless required_claims names ")

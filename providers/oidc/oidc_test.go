@@ -66,7 +66,7 @@ func metadataServer(t *testing.T, documents map[string]string) *httptest.Server 
 
 const testResource = "https://mcp.example.com/mcp"
 
-func TestOIDCFindsTheKeysWhereverTheMetadataIs(t *testing.T) {
+func TestOIDCFindsMetadata(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	for name, c := range map[string]struct {
 		path      string // of the issuer
@@ -107,7 +107,7 @@ func TestOIDCFindsTheKeysWhereverTheMetadataIs(t *testing.T) {
 	}
 }
 
-func TestOIDCRefusesMetadataThatItMustNotFollow(t *testing.T) {
+func TestOIDCRefusesUnsafeMetadata(t *testing.T) {
 	for name, c := range map[string]struct{ document, problem string }{
 		"another issuer":            {`{"issuer":"https://evil.example","jwks_uri":"ISSUER/keys"}`, "its issuer is"},
 		"the issuer with a slash":   {`{"issuer":"ISSUER/","jwks_uri":"ISSUER/keys"}`, "its issuer is"},
@@ -177,7 +177,7 @@ func TestOIDCSettingsDecideWhatIsAccepted(t *testing.T) {
 	}
 }
 
-func TestOIDCSettingsAreCheckedAllAtOnce(t *testing.T) {
+func TestOIDCValidateReportsAllProblems(t *testing.T) {
 	resource, err := providers.ParseResource(testResource)
 	if err != nil {
 		t.Fatal(err)
@@ -245,7 +245,7 @@ func (l *lockedLog) String() string {
 	return l.text.String()
 }
 
-func TestOIDCWarnsWhereNothingTellsAccessTokensFromOthers(t *testing.T) {
+func TestOIDCWarnsIfOtherTokenTypesAreAccepted(t *testing.T) {
 	const warned = "refresh tokens included"
 	resource := must(providers.ParseResource(testResource))
 	for name, c := range map[string]struct {

@@ -109,7 +109,7 @@ func oneOf(tokens map[string]string) string {
 	return ""
 }
 
-func TestScalekitSendsClientsToTheMCPServerInTheEnvironment(t *testing.T) {
+func TestScalekitMetadata(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	server := authority.URL() + "/resources/" + scalekitID
 	for name, c := range map[string]struct {
@@ -140,7 +140,7 @@ func TestScalekitSendsClientsToTheMCPServerInTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestScalekitSaysWhatIsWrongWithItsMetadata(t *testing.T) {
+func TestScalekitValidatesDashboardMetadata(t *testing.T) {
 	resource, err := providers.ParseResource(testResource)
 	if err != nil {
 		t.Fatal(err)

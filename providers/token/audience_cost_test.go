@@ -6,7 +6,7 @@ import (
 )
 
 // A token can name hundreds of audiences. Whoever makes one up must not have each of them taken apart.
-func TestAnAudienceThatIsAlmostOursIsComparedInPlace(t *testing.T) {
+func TestAcceptsAudienceDoesNotAllocate(t *testing.T) {
 	v := NewVerifier(Rules{Audiences: []string{"https://mcp.example.com/mcp", "https://mcp.example.com",
 		"api://mcp"}}, nil)
 	hostile := slices.Repeat([]string{"https://mcp.example.com:1", "HTTPS://MCP.EXAMPLE.COM/MCP",

@@ -59,7 +59,7 @@ func TestSameAudience(t *testing.T) {
 }
 
 // The spellings are compared in place, with none of them made up; none may be forgotten.
-func TestEverySpellingOfAnAudienceMeansTheSame(t *testing.T) {
+func TestSameAudienceAcceptsEquivalentForms(t *testing.T) {
 	for _, spellings := range [][]string{
 		{"https://mcp.example.com/mcp", "https://mcp.example.com:443/mcp", "HTTPS://MCP.Example.COM/mcp",
 			"Https://mcp.example.com:443/mcp"},

@@ -13,9 +13,9 @@ import (
 	"gatehouse/providers"
 )
 
-// The rules for one string are shown here one by one; what they are for, TestOIDCLetsOnlyTheNamedTenantsIn
+// The rules for one string are shown here one by one; what they are for, TestOIDCAcceptsOnlyListedTenants
 // shows.
-func TestAKeySignsForTheIssuersThatItIsBoundTo(t *testing.T) {
+func TestBoundTo(t *testing.T) {
 	const template = "https://login.example/{tenantid}/v2.0"
 	for name, c := range map[string]struct {
 		bound, issuer string
@@ -41,7 +41,7 @@ func TestAKeySignsForTheIssuersThatItIsBoundTo(t *testing.T) {
 	}
 }
 
-func TestATemplateHasOnePartInBraces(t *testing.T) {
+func TestTemplateClaim(t *testing.T) {
 	for issuer, want := range map[string]string{
 		"https://login.example/{tid}/v2.0":    "tid",
 		"https://login.example/{tid}":         "tid",
@@ -70,7 +70,7 @@ func (f transport) RoundTrip(*http.Request) (*http.Response, error) {
 
 // A token that is not active yet at one of several servers of the issuer must not be refused for as long as a
 // good one is kept.
-func TestARefusalIsForgottenSoonerThanAGoodAnswer(t *testing.T) {
+func TestIntrospectorCachesRefusalsForLessTime(t *testing.T) {
 	const resource = "https://mcp.example.com/mcp"
 	for name, c := range map[string]struct {
 		answer string

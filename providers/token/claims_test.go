@@ -52,7 +52,7 @@ func FuzzParseObject(f *testing.F) {
 }
 
 // A key set is small. What is longer is no key set, whatever its keys are worth.
-func TestAKeySetHasAHundredKeysAtTheMost(t *testing.T) {
+func TestParseKeySetAcceptsAtMost100Keys(t *testing.T) {
 	const usable = `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
 	for n, good := range map[int]bool{1: true, 100: true, 101: false} {
 		body := `{"keys":[` + strings.Repeat(usable+",", n-1) + usable + `]}`
@@ -62,8 +62,8 @@ func TestAKeySetHasAHundredKeysAtTheMost(t *testing.T) {
 	}
 }
 
-// FuzzSanitize: a key set of the issuer's is read in the background, where a panic would end the process.
-func FuzzSanitize(f *testing.F) {
+// FuzzParseKeySet: a key set of the issuer's is read in the background, where a panic would end the process.
+func FuzzParseKeySet(f *testing.F) {
 	for _, seed := range []string{
 		`{"keys":[]}`, `{"keys":null}`, `{"keys":[null,1,"x",[],{}]}`,
 		`{"keys":[{"kty":"RSA","n":"AQ","e":"AQAB"}]}`,
@@ -93,7 +93,7 @@ func FuzzSanitize(f *testing.F) {
 	})
 }
 
-func TestATokenWithVeryManyMembersIsRefused(t *testing.T) {
+func TestParseObjectLimitsMembers(t *testing.T) {
 	for n, good := range map[int]bool{maxMembers: true, maxMembers + 1: false} {
 		var b strings.Builder
 		for i := range n {

@@ -38,7 +38,7 @@ func hangs(r *http.Request) (*http.Response, error) {
 }
 
 // The time of the search takes nothing from the fetch of the keys, nor one place from another.
-func TestPlacesThatHangLeaveTimeForTheKeys(t *testing.T) {
+func TestDiscoveryLeavesTimeForTheKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := func(r *http.Request) (*http.Response, error) {
 			time.Sleep(4 * time.Second)
@@ -60,7 +60,7 @@ func TestPlacesThatHangLeaveTimeForTheKeys(t *testing.T) {
 	})
 }
 
-func TestAnIssuerIsBusyIfAllItsPlacesAre(t *testing.T) {
+func TestDiscoveryIsBusyIfAllURLsAre(t *testing.T) {
 	const issuer = "https://id.example"
 	const first, second = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 	for name, c := range map[string]struct {
@@ -87,7 +87,7 @@ func TestAnIssuerIsBusyIfAllItsPlacesAre(t *testing.T) {
 	}
 }
 
-func TestRequestsToAProviderSayWhoTheyAreFrom(t *testing.T) {
+func TestClientSendsUserAgent(t *testing.T) {
 	seen := map[string][2]string{}
 	note := func(answer func(*http.Request) (*http.Response, error)) func(*http.Request) (*http.Response,
 		error) {

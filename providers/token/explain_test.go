@@ -16,7 +16,7 @@ import (
 )
 
 // What is said to a person must be what was done to the token.
-func TestAnExplanationSaysWhatVerificationDid(t *testing.T) {
+func TestExplainAgreesWithVerify(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	withdrawn := authority.AddKey(jose.ES256)
 	authority.Withdraw(withdrawn)
@@ -132,7 +132,7 @@ func unsigned(claims map[string]any) string {
 	return providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil)
 }
 
-func TestAnExplanationGoesThroughAllRules(t *testing.T) {
+func TestExplainAppliesAllChecks(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
 		s.JWKSURL, s.RequiredClaims, s.AudienceMode, s.AllowedClients = authority.KeysURL(),
@@ -172,7 +172,7 @@ func TestAnExplanationGoesThroughAllRules(t *testing.T) {
 	}
 }
 
-func TestAnAnswerOfTheIssuerIsExplainedToo(t *testing.T) {
+func TestExplainIntrospectionResponse(t *testing.T) {
 	r := newRegistry(t, says(map[string]any{"aud": "https://other.example"}))
 	e := asking(t, r, nil).(token.Explainer).Explain(context.Background(), opaque, true)
 	if hints := e.Hints(); e.OK() || len(hints) == 0 || !strings.Contains(hints[0].Cause,

@@ -99,7 +99,7 @@ func fromAddress(address string) context.Context {
 	return context.WithValue(context.Background(), providers.AddressKey{}, address)
 }
 
-func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
+func TestIntrospectorServesActiveTokensOfThrottledAddresses(t *testing.T) {
 	const keep = 30 * time.Second
 	for name, c := range map[string]struct {
 		before  string // a token that was asked about at the start, if any
@@ -152,7 +152,7 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 
 // Strangers at many addresses, each within its own limits, wait for an issuer that is slow. Tokens that were
 // active at their last question are asked about at once.
-func TestUnknownTokensNeverKeepActiveOnesWaiting(t *testing.T) {
+func TestRequestQueueNeverDelaysActiveTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Second, nil)
@@ -208,7 +208,7 @@ func TestUnknownTokensNeverKeepActiveOnesWaiting(t *testing.T) {
 	})
 }
 
-func TestQuestionsOfOneAddressAreBounded(t *testing.T) {
+func TestRequestQueueLimitsOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Second, nil)
@@ -245,7 +245,7 @@ func TestQuestionsOfOneAddressAreBounded(t *testing.T) {
 }
 
 // A wait that ends well is no failure, and neither is an outage.
-func TestOnlyWaitsCountAsFailures(t *testing.T) {
+func TestRequestQueueCountsOnlyTimeoutsAsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{busy: "busy"}
 		i := issuer.introspector(t, time.Second, nil)
@@ -262,7 +262,7 @@ func TestOnlyWaitsCountAsFailures(t *testing.T) {
 }
 
 // Anyone can bring the issuer to refuse questions about unknown tokens for a while.
-func TestARetryAfterToAnUnknownTokenDoesNotHoldUpActiveOnes(t *testing.T) {
+func TestRetryAfterForUnknownTokensDoesNotDelayActiveOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Second, nil)
@@ -334,7 +334,7 @@ func TestIntrospectorRemembersActiveTokensBeyondTheBytesOfTheirAnswers(t *testin
 	})
 }
 
-func TestWhatIsKeptOfAnAnswerDoesNotHoldItsText(t *testing.T) {
+func TestCachedClaimsDoNotRetainTheResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{claims: map[string]any{"groups": []string{"a", "b"}}}
 		i := issuer.introspector(t, time.Minute, nil)
@@ -360,7 +360,7 @@ func TestWhatIsKeptOfAnAnswerDoesNotHoldItsText(t *testing.T) {
 }
 
 // The address is found in the background as well; a command that asks once does not wait for that.
-func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
+func TestExplainLooksUpTheIntrospectionEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Minute, nil)
@@ -393,7 +393,7 @@ func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
 	})
 }
 
-func TestAnAnswerWithoutExpIsExplainedWithItsSetting(t *testing.T) {
+func TestHintForIntrospectionResponseWithoutExp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{claims: map[string]any{"exp": nil}}
 		for want, change := range map[providers.Reason]func(*Rules){providers.ExpiryMissing: nil,

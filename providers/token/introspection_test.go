@@ -118,7 +118,7 @@ func asking(t *testing.T, r *registry, change func(*oidc.Settings)) providers.Pr
 	}), testResource)
 }
 
-func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
+func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 	google := func(s *oidc.Settings) {
 		s.IntrospectionStyle, s.ClientClaims, s.AudienceMode, s.AllowedClients = "google_tokeninfo",
 			[]string{"azp"}, "client_allow_list", []string{"web"}
@@ -253,7 +253,7 @@ func TestTheAnswerToAQuestionIsHeldToTheSameRules(t *testing.T) {
 	}
 }
 
-func TestWhoAsksProvesWhoItIs(t *testing.T) {
+func TestIntrospectionAuthentication(t *testing.T) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -324,7 +324,7 @@ func TestWhoAsksProvesWhoItIs(t *testing.T) {
 	}
 }
 
-func TestAnAnswerIsRememberedButNeverPastTheTokensEnd(t *testing.T) {
+func TestIntrospectionCacheEndsWithTheToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		keep    time.Duration
 		changes map[string]any
@@ -356,7 +356,7 @@ func TestAnAnswerIsRememberedButNeverPastTheTokensEnd(t *testing.T) {
 }
 
 // Many calls with one token are one question, and who hangs up takes nobody along.
-func TestCallsWithOneTokenShareOneQuestion(t *testing.T) {
+func TestConcurrentCallsShareOneIntrospection(t *testing.T) {
 	hold, good := make(chan struct{}), says(nil)
 	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
 		<-hold
@@ -391,7 +391,7 @@ func TestCallsWithOneTokenShareOneQuestion(t *testing.T) {
 
 // Gitea answers without exp (RFC 7662, section 2.2: OPTIONAL). Such an answer is good for
 // introspection_cache.
-func TestAnAnswerWithoutExpIsGoodForTheTimeOfTheCache(t *testing.T) {
+func TestIntrospectionWithoutExpIsGoodForTheCacheTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		changes map[string]any
 		longest time.Duration // until the token counts as expired
@@ -434,7 +434,7 @@ func TestAnAnswerWithoutExpIsGoodForTheTimeOfTheCache(t *testing.T) {
 }
 
 // Gitea answers 401 to a token that is not active, and so do others to wrong credentials.
-func TestA401IsBlamedOnTheCredentialsOnlyIfTheAnswerSaysSo(t *testing.T) {
+func TestIntrospection401IsAttributedByItsResponse(t *testing.T) {
 	plain := status(401, "Unauthorized\n")
 	challenge := func(values ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -487,7 +487,7 @@ func TestA401IsBlamedOnTheCredentialsOnlyIfTheAnswerSaysSo(t *testing.T) {
 }
 
 // With wrong credentials every token would be a line of the log, also an invented one.
-func TestWrongCredentialsAreLoggedOnceAMinute(t *testing.T) {
+func TestRejectedIntrospectionIsLoggedOnceAMinute(t *testing.T) {
 	r := newRegistry(t, status(401, ""))
 	var log lines
 	settings := oidcSettings(t, introspectedIssuer, func(s *oidc.Settings) {
@@ -528,7 +528,7 @@ func (l *lines) count(part string) int {
 }
 
 // django-oauth-toolkit has a key set without keys. Every call works, so the server must be ready.
-func TestIntrospectionAloneIsReadyWhereTheIssuerPublishesNoKeys(t *testing.T) {
+func TestReadinessWithoutPublishedKeys(t *testing.T) {
 	const keys, metadata = "/keys", "/.well-known/oauth-authorization-server"
 	for name, c := range map[string]struct {
 		mode   string
@@ -611,7 +611,7 @@ func TestIntrospectionAloneIsReadyWhereTheIssuerPublishesNoKeys(t *testing.T) {
 	}
 }
 
-func TestAnOutageIsNeverTheTokensFaultAndEndsByItself(t *testing.T) {
+func TestIntrospectionOutageIsUnavailableAndEnds(t *testing.T) {
 	r := newRegistry(t, status(503, ""))
 	p := asking(t, r, nil)
 	for range 3 {
@@ -625,7 +625,7 @@ func TestAnOutageIsNeverTheTokensFaultAndEndsByItself(t *testing.T) {
 	}
 }
 
-func TestAnIssuerThatIsBusyIsLeftAlone(t *testing.T) {
+func TestIntrospectionRespectsRetryAfter(t *testing.T) {
 	r := newRegistry(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "30")
 		w.WriteHeader(http.StatusTooManyRequests)
@@ -642,7 +642,7 @@ func TestAnIssuerThatIsBusyIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestAnIssuerThatHangsHarmsNobodyElse(t *testing.T) {
+func TestHangingIntrospectionDelaysNoOtherToken(t *testing.T) {
 	hung, good := make(chan struct{}), says(nil)
 	t.Cleanup(func() { close(hung) })
 	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
@@ -670,7 +670,7 @@ func TestAnIssuerThatHangsHarmsNobodyElse(t *testing.T) {
 	}
 }
 
-func TestWhichTokensTheIssuerIsAskedAbout(t *testing.T) {
+func TestIntrospectionModes(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	signed := authority.Token(testResource, map[string]any{"iss": introspectedIssuer})
 	for name, c := range map[string]struct {
@@ -712,7 +712,7 @@ func TestWhichTokensTheIssuerIsAskedAbout(t *testing.T) {
 }
 
 // Without keys of its own, the server is ready when it knows where to ask.
-func TestTheIntrospectionEndpointIsFoundInTheMetadata(t *testing.T) {
+func TestIntrospectionEndpointFromMetadata(t *testing.T) {
 	r := newRegistry(t, says(map[string]any{"iss": nil}))
 	up := make(chan struct{})
 	var metadata *httptest.Server
@@ -750,7 +750,7 @@ func TestTheIntrospectionEndpointIsFoundInTheMetadata(t *testing.T) {
 
 // Invented tokens whose senders hang up at once must not keep the issuer, or the people whose tokens are
 // good, waiting.
-func TestAFloodOfQuestionsIsCutShort(t *testing.T) {
+func TestIntrospectionFloodIsBounded(t *testing.T) {
 	good := says(nil)
 	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
 		time.Sleep(50 * time.Millisecond)
@@ -782,7 +782,7 @@ func TestAFloodOfQuestionsIsCutShort(t *testing.T) {
 	}
 }
 
-func TestForWhomeverSentTooManyBadTokensNobodyIsAsked(t *testing.T) {
+func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
 	r := newRegistry(t, says(nil))
 	p := asking(t, r, nil)
 	if _, err := p.Verify(context.Background(), opaque); err != nil {
@@ -799,7 +799,7 @@ func TestForWhomeverSentTooManyBadTokensNobodyIsAsked(t *testing.T) {
 }
 
 // A tool that sorts or filters its caller's scopes in place must not do so for the next caller.
-func TestNobodyCanChangeWhatIsRememberedOfAnother(t *testing.T) {
+func TestIdentityChangesDoNotReachOtherCalls(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	jwt := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web",
 		"scope": "mcp:use greet:read"})

@@ -88,7 +88,7 @@ func named(i *providertest.Issuer, kid string) string {
 	return i.Sign(map[string]any{"kid": kid}, i.Claims(resource))
 }
 
-func TestAnUnknownKeyIsAnOutageUntilTheIntervalIsOver(t *testing.T) {
+func TestUnknownKeyIsAnOutageUntilTheIntervalIsOver(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		p := publish(t, i)
@@ -126,7 +126,7 @@ func TestAnUnknownKeyIsAnOutageUntilTheIntervalIsOver(t *testing.T) {
 	})
 }
 
-func TestNoUnknownKeyIsSettledByAnOutage(t *testing.T) {
+func TestOutageSettlesNoUnknownKey(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		p := publish(t, i)
@@ -145,7 +145,7 @@ func TestNoUnknownKeyIsSettledByAnOutage(t *testing.T) {
 	})
 }
 
-func TestASignatureThatFailsUnderAKnownKeyHasTheKeysFetchedOnce(t *testing.T) {
+func TestBadSignatureCausesOneFetch(t *testing.T) {
 	i := providertest.NewIssuerFor(t)
 	keys := []crypto.Signer{newP256(t), newP256(t), newP256(t)}
 	replace := func(n int) { // as an issuer that names every key alike does when it starts again
@@ -183,7 +183,7 @@ func TestASignatureThatFailsUnderAKnownKeyHasTheKeysFetchedOnce(t *testing.T) {
 	})
 }
 
-func TestATokenIsCheckedByEveryKeyThatMayHaveSignedIt(t *testing.T) {
+func TestKeySetTriesEveryCandidate(t *testing.T) {
 	for name, c := range map[string]struct {
 		ids  []any // of the published keys, the last of which signs
 		kid  any   // of the token
@@ -233,7 +233,7 @@ func TestATokenIsCheckedByEveryKeyThatMayHaveSignedIt(t *testing.T) {
 
 // A key that is published but cannot be used is reported as that, and is an outage only if the provider is to
 // blame.
-func TestAKeyThatCannotBeUsedIsReportedAsThat(t *testing.T) {
+func TestUnusableKeyIsReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		changes map[string]any
 		want    string
@@ -288,7 +288,7 @@ func TestAKeyThatCannotBeUsedIsReportedAsThat(t *testing.T) {
 	}
 }
 
-func TestTheKeyOfATokenWithoutKidMayBeOneThatCannotBeUsed(t *testing.T) {
+func TestTokenWithoutKidAndAnUnusableKey(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	i.Adopt(newP256(t), jose.ES256, map[string]any{"kid": nil, "x": "?"})
 	synctest.Test(t, func(t *testing.T) {
@@ -300,7 +300,7 @@ func TestTheKeyOfATokenWithoutKidMayBeOneThatCannotBeUsed(t *testing.T) {
 }
 
 // One address must not push out of the memory what others named.
-func TestNothingIsRememberedOfAnAddressThatIsOverItsLimit(t *testing.T) {
+func TestUnknownKeysOfAnOverLimitAddressAreNotRemembered(t *testing.T) {
 	i := providertest.NewIssuerFor(t, jose.ES256)
 	synctest.Test(t, func(t *testing.T) {
 		p := publish(t, i)
@@ -330,7 +330,7 @@ func TestNothingIsRememberedOfAnAddressThatIsOverItsLimit(t *testing.T) {
 	})
 }
 
-func TestAThousandUnknownKeysAreRemembered(t *testing.T) {
+func TestUnknownKeysAreBounded(t *testing.T) {
 	i := providertest.NewIssuerFor(t, jose.ES256)
 	synctest.Test(t, func(t *testing.T) {
 		tokens := make([]string, 1_001)
@@ -351,7 +351,7 @@ func TestAThousandUnknownKeysAreRemembered(t *testing.T) {
 }
 
 // Microsoft Entra, one tenant: the metadata and the keys are those of version 2.0, the tokens of version 1.0.
-func TestAKeyThatIsBoundToTheIssuerOfTheMetadataServesTheTokens(t *testing.T) {
+func TestKeyBoundToTheMetadataIssuer(t *testing.T) {
 	const tokens, metadata = "https://sts.example/one/", "https://login.example/one/v2.0"
 	for name, c := range map[string]struct {
 		bound, discoveryIssuer string
@@ -383,7 +383,7 @@ func TestAKeyThatIsBoundToTheIssuerOfTheMetadataServesTheTokens(t *testing.T) {
 }
 
 // A person who has a token explained waits as long as it takes to ask everywhere.
-func TestAnExplanationWaitsForTheFirstKeys(t *testing.T) {
+func TestExplainWaitsForTheFirstKeys(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		slow := func(context.Context) (string, error) {
@@ -403,7 +403,7 @@ func TestAnExplanationWaitsForTheFirstKeys(t *testing.T) {
 	})
 }
 
-func TestTokensOfAnotherTenantOrKeyAreExplained(t *testing.T) {
+func TestHintsForTenantsAndKeys(t *testing.T) {
 	const one = "https://login.example.com/one/v2.0"
 	authority := providertest.NewIssuer(t)
 	bound := authority.Adopt(newP256(t), jose.ES256,

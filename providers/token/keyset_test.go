@@ -53,7 +53,7 @@ func run(t *testing.T, keys *token.KeySet) {
 }
 
 // A certificate is text that the other side wrote, too.
-func TestACertificateIsNotRepeated(t *testing.T) {
+func TestCertificateErrorsDoNotQuoteTheCertificate(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	template := &x509.Certificate{
@@ -94,9 +94,9 @@ func answer(status int, body []byte, header http.Header) (*http.Response, error)
 	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(body))}, nil
 }
 
-// TestTheDefaultPolicyOverADay is the life of a server whose issuer works for an hour and is down for a day
+// TestKeyPolicyOverADay is the life of a server whose issuer works for an hour and is down for a day
 // and a half.
-func TestTheDefaultPolicyOverADay(t *testing.T) {
+func TestKeyPolicyOverADay(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		var fetches atomic.Int64
@@ -141,9 +141,9 @@ func TestTheDefaultPolicyOverADay(t *testing.T) {
 	})
 }
 
-// TestASlowIssuerHoldsNobodyUp: the wait for a new key has a bound, and so has the fetch, whatever the
+// TestSlowIssuerDelaysTokensForABoundedTime: the wait for a new key has a bound, and so has the fetch, whatever the
 // client's timeout.
-func TestASlowIssuerHoldsNobodyUp(t *testing.T) {
+func TestSlowIssuerDelaysTokensForABoundedTime(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		hang := func(ctx context.Context) (string, error) {
@@ -164,7 +164,7 @@ func TestASlowIssuerHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-func TestATimeoutIsAProblemInOurWords(t *testing.T) {
+func TestTimeoutIsReportedInStatus(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	i.Answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	client := i.Client()
@@ -177,7 +177,7 @@ func TestATimeoutIsAProblemInOurWords(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsRespected(t *testing.T) {
+func TestKeySetRespectsRetryAfter(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	for value, wait := range map[string]time.Duration{
 		"120":                 2 * time.Minute,
@@ -212,7 +212,7 @@ func TestRetryAfterIsRespected(t *testing.T) {
 }
 
 // While the issuer has not answered yet, it is asked after 1, 2, 4, 8, 16 and then every 30 seconds.
-func TestAttemptsGrowRarer(t *testing.T) {
+func TestKeySetBacksOff(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -233,7 +233,7 @@ func TestAttemptsGrowRarer(t *testing.T) {
 
 // Providers that publish a key and use it at once rotate just after somebody's renewal, by the law of large
 // numbers.
-func TestAKeyThatComesIntoUseJustAfterARenewalIsFound(t *testing.T) {
+func TestKeyUsedJustAfterARenewalIsFound(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	i.KeyPolicy.RefetchInterval, i.KeyPolicy.MaxAge = time.Hour, 24*time.Hour
 	v := token.NewVerifier(i.Rules(resource), i.Keys(t))

@@ -9,7 +9,7 @@ import (
 )
 
 // A value from a token is quoted once: "\"refresh_token\"" is read as if the token had the quotes.
-func TestTheValueOfAClaimIsQuotedOnce(t *testing.T) {
+func TestClaimValuesAreQuotedOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		rules  Rules
 		claims string
@@ -39,7 +39,7 @@ func TestTheValueOfAClaimIsQuotedOnce(t *testing.T) {
 	}
 }
 
-func TestAllTypeClaimsAreReadAsSuchAndOthersAreNot(t *testing.T) {
+func TestIsTypeClaim(t *testing.T) {
 	for _, name := range append([]string{"TYP", "TokenType", "token-type", "tokenUse"}, typeClaims...) {
 		if !IsTypeClaim([]byte(name)) {
 			t.Errorf("%s is not read as a type claim", name)
@@ -55,7 +55,7 @@ func TestAllTypeClaimsAreReadAsSuchAndOthersAreNot(t *testing.T) {
 
 // The claims are read before the signature: a path may not take longer for members that were made up to be
 // tried.
-func TestAPathIsFollowedInEachMemberOnce(t *testing.T) {
+func TestLookupFollowsEachMemberOnce(t *testing.T) {
 	// Every way to split a.a.a... into names of members is there, as far as a token has room for it.
 	const dots = 10
 	nested := "{}"

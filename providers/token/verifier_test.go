@@ -39,8 +39,8 @@ func must[T any](v T, err error) T {
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// TestNoRuleAdmitsSymmetricAlgorithms gives the rules that a careless adapter might.
-func TestNoRuleAdmitsSymmetricAlgorithms(t *testing.T) {
+// TestVerifierRefusesSymmetricAlgorithms gives the rules that a careless adapter might.
+func TestVerifierRefusesSymmetricAlgorithms(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	secret := []byte(strings.Repeat("s", 32))
 	i.Publish(fmt.Sprintf(`{"kty":"oct","kid":"shared","alg":"HS256","use":"sig","k":%q}`, encode(secret)))
@@ -62,8 +62,8 @@ func TestNoRuleAdmitsSymmetricAlgorithms(t *testing.T) {
 	}
 }
 
-// TestEmptyRulesAcceptNothing: what was forgotten must close the door, not open it.
-func TestEmptyRulesAcceptNothing(t *testing.T) {
+// TestVerifierWithEmptyRulesAcceptsNothing: what was forgotten must close the door, not open it.
+func TestVerifierWithEmptyRulesAcceptsNothing(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	keys := i.Keys(t)
 	for name, c := range map[string]struct {
@@ -91,7 +91,7 @@ func TestEmptyRulesAcceptNothing(t *testing.T) {
 
 // What issuers really send is in the harnesses (conformance_test.go). Here are two forms that not every
 // adapter has to know.
-func TestUnusualTokensAreAccepted(t *testing.T) {
+func TestVerifierAcceptsUnusualTokens(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	ed, es := i.AddKey(jose.EdDSA), i.AddKey(jose.ES256)
 	verifier := token.NewVerifier(i.Rules(resource), i.Keys(t))
@@ -110,7 +110,7 @@ func TestUnusualTokensAreAccepted(t *testing.T) {
 }
 
 // What is malformed is refused even where only a default could follow from it.
-func TestMalformedScopesAndClientsAreRefused(t *testing.T) {
+func TestVerifierRefusesMalformedScopesAndClients(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	verifier := token.NewVerifier(i.Rules(resource), i.Keys(t))
 	for _, claim := range []string{"scope", "client_id"} {
@@ -124,7 +124,7 @@ func TestMalformedScopesAndClientsAreRefused(t *testing.T) {
 	}
 }
 
-func TestTokensAreAsLongAsTheRulesSay(t *testing.T) {
+func TestVerifierLimitsTokenLength(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	keys := i.Keys(t)
 	text := i.Token(resource, m{"x": strings.Repeat("x", 10<<10)})
@@ -160,7 +160,7 @@ func otherHalf(token string) string {
 }
 
 // A resource on a default port without a path has many spellings, and issuers choose among them.
-func TestTheAudienceMayBeSpelledInOtherWays(t *testing.T) {
+func TestVerifierAcceptsEquivalentAudiences(t *testing.T) {
 	const info = "https://mcp.example.com/"
 	i := providertest.NewIssuer(t)
 	p := i.Provider(t, must(providers.ParseResource(info)))
@@ -187,7 +187,7 @@ func TestTheAudienceMayBeSpelledInOtherWays(t *testing.T) {
 }
 
 // The times are compared with the clock of the rules, to the second.
-func TestLeewayEndsWhereItShould(t *testing.T) {
+func TestVerifierLeeway(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	now := time.Unix(2_000_000_000, 0)
 	rules := i.Rules(resource)
