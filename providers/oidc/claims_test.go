@@ -2,9 +2,6 @@ package oidc_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -16,16 +13,6 @@ import (
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
 )
-
-// changed returns claims with changes; a nil value removes one.
-func changed(claims, changes map[string]any) map[string]any {
-	for k, v := range changes {
-		if claims[k] = v; v == nil {
-			delete(claims, k)
-		}
-	}
-	return claims
-}
 
 func TestOIDCClaimNames(t *testing.T) {
 	authority := providertest.NewIssuer(t)
@@ -81,13 +68,13 @@ func TestOIDCClaimNames(t *testing.T) {
 		"nonce and hashes, with the guard off":                {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"nonce": "n", "at_hash": "h", "scope": nil, "client_id": nil}, "alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
+			p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
 				s.JWKSURL = authority.KeysURL()
 				if c.change != nil {
 					c.change(s)
 				}
 			}), testResource)
-			id, err := p.Verify(context.Background(), authority.Sign(nil, changed(authority.Claims(testResource), c.with)))
+			id, err := p.Verify(context.Background(), authority.Sign(nil, withChanges(authority.Claims(testResource), c.with)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,27 +140,18 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 		"a bound token, with the guard off":                                        {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"cnf": map[string]any{}}, providers.SenderConstrained},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
+			p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
 				s.JWKSURL = authority.KeysURL()
 				if c.change != nil {
 					c.change(s)
 				}
 			}), testResource)
-			_, err := p.Verify(context.Background(), authority.Sign(nil, changed(authority.Claims(testResource), c.with)))
+			_, err := p.Verify(context.Background(), authority.Sign(nil, withChanges(authority.Claims(testResource), c.with)))
 			if got := providers.ReasonOf(err); got != c.want {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
 	}
-}
-
-func newP256(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }
 
 // An issuer with many tenants, as Microsoft Entra is one: the metadata names none of them, and keys may be bound to one.
@@ -185,7 +163,7 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 	ofTwo := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/two/v2.0"})
 	elsewhere := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.elsewhere.example/{tenantid}/v2.0"})
 	metadata := metadataServer(t, map[string]string{"/common": `{"issuer":"https://login.example.com/{tenantid}/v2.0","jwks_uri":"` + authority.KeysURL() + `"}`})
-	p := openOIDC(t, oidcSettings(t, template, func(s *oidc.Settings) {
+	p := open(t, newSettings(t, template, func(s *oidc.Settings) {
 		s.Tenants, s.DiscoveryURL, s.AuthorizationServers = []string{"one", "two"}, metadata.URL+"/common", []string{"https://login.example.com/one/v2.0"}
 	}), testResource)
 	if got := p.Metadata().AuthorizationServers; len(got) != 1 || got[0] != "https://login.example.com/one/v2.0" {
@@ -209,7 +187,7 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 		"two tenants in one":                        {shared, "https://login.example.com/one/two/v2.0", "one/two", providers.IssuerMismatch},
 	} {
 		t.Run(name, func(t *testing.T) {
-			token := authority.Sign(map[string]any{"kid": c.kid}, changed(authority.Claims(testResource), map[string]any{"iss": c.iss, "tid": c.tid}))
+			token := authority.Sign(map[string]any{"kid": c.kid}, withChanges(authority.Claims(testResource), map[string]any{"iss": c.iss, "tid": c.tid}))
 			id, err := p.Verify(context.Background(), token)
 			if got := providers.ReasonOf(err); got != c.want || err == nil && id.Issuer != c.iss {
 				t.Errorf("got %+v, %v; want %q", id, err, c.want)
@@ -217,7 +195,7 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 		})
 	}
 	// A parser that ignores case would read the other one.
-	twice := authority.Sign(nil, changed(authority.Claims(testResource), map[string]any{"iss": "https://login.example.com/two/v2.0", "tid": "two", "Tid": "one"}))
+	twice := authority.Sign(nil, withChanges(authority.Claims(testResource), map[string]any{"iss": "https://login.example.com/two/v2.0", "tid": "two", "Tid": "one"}))
 	if _, err := p.Verify(context.Background(), twice); providers.ReasonOf(err) != providers.ClaimsMalformed {
 		t.Errorf("the tenant in another case beside it: %v", err)
 	}
@@ -234,7 +212,7 @@ func TestOIDCScopesForClients(t *testing.T) {
 		"what is said apart":  {func(s *oidc.Settings) { s.ScopesAdvertised = []string{"api://x/.default"} }, "api://x/.default", "mcp:use greet:read"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openOIDC(t, oidcSettings(t, authority.URL(), c.change), testResource)
+			p := open(t, newSettings(t, authority.URL(), c.change), testResource)
 			if got := strings.Join(p.Metadata().ScopesSupported, " "); got != c.advertised {
 				t.Errorf("scopes_supported is %q, want %q", got, c.advertised)
 			}
@@ -251,11 +229,11 @@ func TestOIDCDiscoveryIssuer(t *testing.T) {
 	metadata := metadataServer(t, map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER","jwks_uri":"` + authority.KeysURL() + `"}`})
 	const issuer = "https://tokens.example"
 	token := authority.Token(testResource, map[string]any{"iss": issuer})
-	told := openOIDC(t, oidcSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryIssuer = metadata.URL }), testResource)
+	told := open(t, newSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryIssuer = metadata.URL }), testResource)
 	if _, err := told.Verify(context.Background(), token); err != nil {
 		t.Errorf("although it was named: %v", err)
 	}
-	untold := openOIDC(t, oidcSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryURL = metadata.URL + "/.well-known/openid-configuration" }), testResource)
+	untold := open(t, newSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryURL = metadata.URL + "/.well-known/openid-configuration" }), testResource)
 	if _, err := untold.Verify(context.Background(), token); providers.ReasonOf(err) != providers.KeysUnavailable {
 		t.Errorf("although it was not named: %v", err)
 	}
@@ -270,10 +248,10 @@ func TestIDTokenGuardHelpNamesItsClaims(t *testing.T) {
 		t.Fatalf("it says nothing about them: %s", field.Tag)
 	}
 	for _, name := range strings.Split(strings.ReplaceAll(list, " or ", ", "), ", ") {
-		p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
+		p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
 			s.JWKSURL, s.RequiredClaims = authority.KeysURL(), []string{name + "=access"}
 		}), testResource)
-		token := authority.Sign(nil, changed(authority.Claims(testResource), map[string]any{name: "access", "scope": nil, "client_id": nil}))
+		token := authority.Sign(nil, withChanges(authority.Claims(testResource), map[string]any{name: "access", "scope": nil, "client_id": nil}))
 		if _, err := p.Verify(context.Background(), token); err != nil {
 			t.Errorf("with %s it is not lifted: %v", name, err)
 		}

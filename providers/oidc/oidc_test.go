@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,34 +17,6 @@ import (
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
 )
-
-// oidcSettings are the settings of kind oidc for an issuer, changed by change.
-func oidcSettings(t *testing.T, issuer string, change func(*oidc.Settings)) *oidc.Settings {
-	t.Helper()
-	s := oidc.Defaults()
-	s.Issuer = issuer
-	s.KeyRefetchInterval = 50 * time.Millisecond
-	if change != nil {
-		change(s)
-	}
-	return s
-}
-
-func openOIDC(t *testing.T, s *oidc.Settings, resource string) providers.Provider {
-	t.Helper()
-	r, err := providers.ParseResource(resource)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, InitialScopes: []string{"mcp:use"}, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
 
 // metadataServer serves metadata documents by path; ISSUER in one stands for its address.
 func metadataServer(t *testing.T, documents map[string]string) *httptest.Server {
@@ -91,7 +62,7 @@ func TestOIDCFindsMetadata(t *testing.T) {
 				c.documents[path] = strings.ReplaceAll(document, "KEYS", authority.KeysURL())
 			}
 			issuer := metadataServer(t, c.documents).URL + c.path
-			p := openOIDC(t, oidcSettings(t, issuer, c.change), testResource)
+			p := open(t, newSettings(t, issuer, c.change), testResource)
 			token := authority.Token(testResource, map[string]any{"iss": issuer})
 			id, err := p.Verify(context.Background(), token)
 			if err != nil || id.Subject != "alice" || id.Issuer != issuer {
@@ -121,7 +92,7 @@ func TestOIDCRefusesUnsafeMetadata(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := metadataServer(t, map[string]string{"/.well-known/openid-configuration": c.document, "/keys": `{"keys":[]}`})
-			p := openOIDC(t, oidcSettings(t, server.URL, nil), testResource)
+			p := open(t, newSettings(t, server.URL, nil), testResource)
 			authority := providertest.NewIssuer(t)
 			_, err := p.Verify(context.Background(), authority.Token(testResource, map[string]any{"iss": server.URL}))
 			if !errors.Is(err, providers.ErrUnavailable) {
@@ -157,7 +128,7 @@ func TestOIDCSettingsDecideWhatIsAccepted(t *testing.T) {
 		"expired beyond the leeway":          {nil, nil, map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}, providers.TokenExpired},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
+			p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
 				s.JWKSURL = authority.KeysURL()
 				if c.change != nil {
 					c.change(s)
@@ -209,7 +180,7 @@ func TestOIDCValidateReportsAllProblems(t *testing.T) {
 		"a token of no length": {func(s *oidc.Settings) { s.MaxTokenBytes = 0 }, "max_token_bytes", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := oidcSettings(t, "https://tenant.example", c.change)
+			s := newSettings(t, "https://tenant.example", c.change)
 			if s.KeyRefetchInterval == 50*time.Millisecond {
 				s.KeyRefetchInterval = 30 * time.Second
 			}
@@ -225,24 +196,6 @@ func TestOIDCValidateReportsAllProblems(t *testing.T) {
 			}
 		})
 	}
-}
-
-// lockedLog is a log that is read while what was opened may still write to it.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func TestOIDCWarnsIfOtherTokenTypesAreAccepted(t *testing.T) {
@@ -266,7 +219,7 @@ func TestOIDCWarnsIfOtherTokenTypesAreAccepted(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel() // nothing is asked
 			var log lockedLog
-			settings := oidcSettings(t, "https://tenant.example", c.change)
+			settings := newSettings(t, "https://tenant.example", c.change)
 			info := providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 			if _, err := settings.Open(ctx, info); err != nil {
 				t.Fatal(err)
@@ -286,11 +239,4 @@ func TestOIDCWarnsIfOtherTokenTypesAreAccepted(t *testing.T) {
 			}
 		})
 	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }

@@ -1,4 +1,4 @@
-package token_test
+package oidc_test
 
 import (
 	"context"
@@ -32,64 +32,59 @@ import (
 
 func withoutExp(s *oidc.Settings) { s.IntrospectionNoExp = true }
 
-// registry is an introspection endpoint on loopback that answers as the test says, and remembers what it was
-// asked.
-type registry struct {
+// endpoint is an introspection endpoint on loopback with responses that the test chooses.
+type endpoint struct {
 	*httptest.Server
-	asked atomic.Int64
+	requests atomic.Int64
 
-	mu     sync.Mutex
-	last   *http.Request
-	answer http.HandlerFunc
+	mu       sync.Mutex
+	last     *http.Request
+	response http.HandlerFunc
 }
 
-func newRegistry(t *testing.T, answer http.HandlerFunc) *registry {
+func newEndpoint(t *testing.T, response http.HandlerFunc) *endpoint {
 	t.Helper()
-	r := &registry{answer: answer}
+	r := &endpoint{response: response}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/keys" {
 			http.NotFound(w, req)
 			return
 		}
-		r.asked.Add(1)
+		r.requests.Add(1)
 		_ = req.ParseForm()
 		r.mu.Lock()
 		r.last = req
-		answer := r.answer
+		response := r.response
 		r.mu.Unlock()
-		answer(w, req)
+		response(w, req)
 	}))
 	t.Cleanup(func() {
-		r.CloseClientConnections() // an answer may hang on purpose
+		r.CloseClientConnections() // a response may hang on purpose
 		r.Close()
 	})
 	return r
 }
 
-func (r *registry) become(answer http.HandlerFunc) {
+func (r *endpoint) respondWith(response http.HandlerFunc) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.answer = answer
+	r.response = response
 }
 
-func (r *registry) request() *http.Request {
+func (r *endpoint) lastRequest() *http.Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.last
 }
 
-// says answers with the claims of alice's good token, changed; a nil value removes one.
-func says(changes map[string]any) http.HandlerFunc {
+// claims responds with the claims of an active token of alice, changed; a nil value removes one.
+func claims(changes map[string]any) http.HandlerFunc {
 	claims := map[string]any{
 		"active": true, "iss": introspectedIssuer, "sub": "alice", "aud": testResource, "client_id": "web",
 		"scope": "mcp:use greet:read",
 		"exp":   time.Now().Add(10 * time.Minute).Unix(), "token_type": "Bearer",
 	}
-	for k, v := range changes {
-		if claims[k] = v; v == nil {
-			delete(claims, k)
-		}
-	}
+	withChanges(claims, changes)
 	return func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(claims) }
 }
 
@@ -105,10 +100,10 @@ const (
 	opaque             = "opaque-token-of-alice"
 )
 
-// asking is kind oidc that asks r about opaque tokens.
-func asking(t *testing.T, r *registry, change func(*oidc.Settings)) providers.Provider {
+// openIntrospecting opens a provider that introspects opaque tokens at r.
+func openIntrospecting(t *testing.T, r *endpoint, change func(*oidc.Settings)) providers.Provider {
 	t.Helper()
-	return openOIDC(t, oidcSettings(t, introspectedIssuer, func(s *oidc.Settings) {
+	return open(t, newSettings(t, introspectedIssuer, func(s *oidc.Settings) {
 		s.JWKSURL = r.URL + "/keys"
 		s.Introspection, s.IntrospectionURL, s.ClientID, s.ClientSecret = "opaque", r.URL+"/introspect",
 			"gate:house", "s3cret/+&"
@@ -123,13 +118,13 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 		s.IntrospectionStyle, s.ClientClaims, s.AudienceMode, s.AllowedClients = "google_tokeninfo",
 			[]string{"azp"}, "client_allow_list", []string{"web"}
 	}
-	googleSays := func(changes map[string]any) http.HandlerFunc {
+	googleClaims := func(changes map[string]any) http.HandlerFunc {
 		all := map[string]any{"active": nil, "iss": nil, "token_type": nil, "client_id": nil, "aud": "web",
 			"azp": "web", "exp": fmt.Sprint(time.Now().Add(time.Minute).Unix())}
 		for k, v := range changes {
 			all[k] = v
 		}
-		return says(all)
+		return claims(all)
 	}
 	for name, c := range map[string]struct {
 		change func(*oidc.Settings)
@@ -137,69 +132,69 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 		want   providers.Reason // "" means accepted
 		is     error
 	}{
-		"active":                       {nil, says(nil), "", nil},
-		"active, without an issuer":    {nil, says(map[string]any{"iss": nil}), "", nil},
-		"active, without a token type": {nil, says(map[string]any{"token_type": nil}), "", nil},
-		"not active": {nil, says(map[string]any{"active": false}), providers.TokenInactive,
+		"active":                       {nil, claims(nil), "", nil},
+		"active, without an issuer":    {nil, claims(map[string]any{"iss": nil}), "", nil},
+		"active, without a token type": {nil, claims(map[string]any{"token_type": nil}), "", nil},
+		"not active": {nil, claims(map[string]any{"active": false}), providers.TokenInactive,
 			providers.ErrInvalidToken},
-		"active in words": {nil, says(map[string]any{"active": "true"}), providers.TokenInactive,
+		"active in words": {nil, claims(map[string]any{"active": "true"}), providers.TokenInactive,
 			providers.ErrInvalidToken},
-		"active spelled otherwise": {nil, says(map[string]any{"active": nil, "Active": true}),
+		"active spelled otherwise": {nil, claims(map[string]any{"active": nil, "Active": true}),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"silent": {nil, says(map[string]any{"active": nil}), providers.TokenInactive,
+		"silent": {nil, claims(map[string]any{"active": nil}), providers.TokenInactive,
 			providers.ErrInvalidToken},
-		"another issuer": {nil, says(map[string]any{"iss": "https://evil.example"}),
+		"another issuer": {nil, claims(map[string]any{"iss": "https://evil.example"}),
 			providers.IssuerMismatch, providers.ErrInvalidToken},
-		"another audience": {nil, says(map[string]any{"aud": "https://other.example"}),
+		"another audience": {nil, claims(map[string]any{"aud": "https://other.example"}),
 			providers.AudienceMismatch, providers.ErrInvalidToken},
-		"no audience": {nil, says(map[string]any{"aud": nil}), providers.AudienceMismatch,
+		"no audience": {nil, claims(map[string]any{"aud": nil}), providers.AudienceMismatch,
 			providers.ErrInvalidToken},
-		"over": {nil, says(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
+		"over": {nil, claims(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
 			providers.TokenExpired, providers.ErrInvalidToken},
-		"without an end": {nil, says(map[string]any{"exp": nil}), providers.ExpiryMissing,
+		"without an end": {nil, claims(map[string]any{"exp": nil}), providers.ExpiryMissing,
 			providers.ErrInvalidToken},
-		"without exp, as RFC 7662 allows":  {withoutExp, says(map[string]any{"exp": nil}), "", nil},
-		"with exp where it may be missing": {withoutExp, says(nil), "", nil},
-		"over where exp may be missing": {withoutExp, says(map[string]any{"exp": 1000}), providers.TokenExpired,
+		"without exp, as RFC 7662 allows":  {withoutExp, claims(map[string]any{"exp": nil}), "", nil},
+		"with exp where it may be missing": {withoutExp, claims(nil), "", nil},
+		"over where exp may be missing": {withoutExp, claims(map[string]any{"exp": 1000}), providers.TokenExpired,
 			providers.ErrInvalidToken},
-		"exp is null where it may miss": {withoutExp, says(map[string]any{"exp": json.RawMessage("null")}),
+		"exp is null where it may miss": {withoutExp, claims(map[string]any{"exp": json.RawMessage("null")}),
 			providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"nobody's": {nil, says(map[string]any{"sub": nil}), providers.SubjectMissing,
+		"nobody's": {nil, claims(map[string]any{"sub": nil}), providers.SubjectMissing,
 			providers.ErrInvalidToken},
-		"a refresh token": {nil, says(map[string]any{"token_type": "refresh_token"}),
+		"a refresh token": {nil, claims(map[string]any{"token_type": "refresh_token"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Hydra says it": {nil, says(map[string]any{"token_use": "refresh_token"}),
+		"a refresh token, as Hydra says it": {nil, claims(map[string]any{"token_use": "refresh_token"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Keycloak says": {nil, says(map[string]any{"typ": "Refresh"}), providers.TypeRefused,
+		"a refresh token, as Keycloak says": {nil, claims(map[string]any{"typ": "Refresh"}), providers.TypeRefused,
 			providers.ErrInvalidToken},
-		"a refresh token, as Casdoor would": {nil, says(map[string]any{"tokenType": "refresh-token"}),
+		"a refresh token, as Casdoor would": {nil, claims(map[string]any{"tokenType": "refresh-token"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
 		"an ID token": {func(s *oidc.Settings) { s.IDTokenGuard = false },
-			says(map[string]any{"type": "id-token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a type of token that is unknown": {nil, says(map[string]any{"token_use": "device"}),
+			claims(map[string]any{"type": "id-token"}), providers.TypeRefused, providers.ErrInvalidToken},
+		"a type of token that is unknown": {nil, claims(map[string]any{"token_use": "device"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
-		"a type of token that is no text": {nil, says(map[string]any{"token_use": 1}), providers.TypeRefused,
+		"a type of token that is no text": {nil, claims(map[string]any{"token_use": 1}), providers.TypeRefused,
 			providers.ErrInvalidToken},
-		"access token, with a hyphen": {nil, says(map[string]any{"token_use": "access-token",
+		"access token, with a hyphen": {nil, claims(map[string]any{"token_use": "access-token",
 			"token_type": "Access-Token"}), "", nil},
-		"a type that is null": {nil, says(map[string]any{"token_use": json.RawMessage("null"),
+		"a type that is null": {nil, claims(map[string]any{"token_use": json.RawMessage("null"),
 			"token_type": json.RawMessage("null")}), "", nil},
-		"optional claims that are null": {nil, says(map[string]any{"cnf": json.RawMessage("null"),
+		"optional claims that are null": {nil, claims(map[string]any{"cnf": json.RawMessage("null"),
 			"nonce": json.RawMessage("null"), "nbf": json.RawMessage("null")}), "", nil},
-		"an end that is null": {nil, says(map[string]any{"exp": json.RawMessage("null")}),
+		"an end that is null": {nil, claims(map[string]any{"exp": json.RawMessage("null")}),
 			providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"a kind spelled otherwise": {nil, says(map[string]any{"Token_Use": "refresh_token"}),
+		"a kind spelled otherwise": {nil, claims(map[string]any{"Token_Use": "refresh_token"}),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a type spelled otherwise": {nil, says(map[string]any{"token_type": nil,
+		"a type spelled otherwise": {nil, claims(map[string]any{"token_type": nil,
 			"Token_Type": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"bound to a key": {nil, says(map[string]any{"token_type": "DPoP"}),
+		"bound to a key": {nil, claims(map[string]any{"token_type": "DPoP"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
-		"bound to a key, by cnf": {nil, says(map[string]any{"cnf": map[string]string{"jkt": "x"}}),
+		"bound to a key, by cnf": {nil, claims(map[string]any{"cnf": map[string]string{"jkt": "x"}}),
 			providers.SenderConstrained, providers.ErrInvalidToken},
 		"of another client than is allowed": {func(s *oidc.Settings) {
 			s.AudienceMode,
 				s.AllowedClients = "client_allow_list", []string{"app"}
-		}, says(nil), providers.ClientRefused,
+		}, claims(nil), providers.ClientRefused,
 			providers.ErrInvalidToken},
 		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`),
 			providers.TokenInactive, providers.ErrInvalidToken},
@@ -222,23 +217,23 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 		"a redirect": {nil, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"Google: good": {google, googleSays(nil), "", nil},
-		"Google: another client": {google, googleSays(map[string]any{"azp": "evil", "aud": "evil"}),
+		"Google: good": {google, googleClaims(nil), "", nil},
+		"Google: another client": {google, googleClaims(map[string]any{"azp": "evil", "aud": "evil"}),
 			providers.AudienceMismatch, providers.ErrInvalidToken},
-		"Google: over": {google, googleSays(map[string]any{"exp": "1000"}),
+		"Google: over": {google, googleClaims(map[string]any{"exp": "1000"}),
 			providers.TokenExpired, providers.ErrInvalidToken},
-		"Google: an end that is no number": {google, googleSays(map[string]any{"exp": "1e99"}),
+		"Google: an end that is no number": {google, googleClaims(map[string]any{"exp": "1e99"}),
 			providers.ClaimsMalformed, providers.ErrInvalidToken},
 		"Google: not active": {google, status(400, `{"error":"invalid_token"}`),
 			providers.TokenInactive, providers.ErrInvalidToken},
 		"Google: down": {google, status(502, "canary-upstream"),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
 		"the subject that another claim names": {func(s *oidc.Settings) { s.SubjectClaim = "uid" },
-			says(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
+			claims(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegistry(t, c.answer)
-			id, err := asking(t, r, c.change).Verify(context.Background(), opaque)
+			r := newEndpoint(t, c.answer)
+			id, err := openIntrospecting(t, r, c.change).Verify(context.Background(), opaque)
 			if got := providers.ReasonOf(err); got != c.want || c.is != nil && !errors.Is(err, c.is) {
 				t.Fatalf("got %v, want %s", err, c.want)
 			}
@@ -309,11 +304,11 @@ func TestIntrospectionAuthentication(t *testing.T) {
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegistry(t, says(nil))
-			if _, err := asking(t, r, c.change).Verify(context.Background(), opaque); err != nil {
+			r := newEndpoint(t, claims(nil))
+			if _, err := openIntrospecting(t, r, c.change).Verify(context.Background(), opaque); err != nil {
 				t.Fatal(err)
 			}
-			asked := r.request()
+			asked := r.lastRequest()
 			if asked.Method != http.MethodPost || asked.Form.Get("token") != opaque || asked.URL.RawQuery != "" {
 				t.Errorf("asked by %s %s %v", asked.Method, asked.URL, asked.Form)
 			}
@@ -343,12 +338,12 @@ func TestIntrospectionCacheEndsWithTheToken(t *testing.T) {
 		"a token that ends after a time": {keep: 100 * time.Millisecond, wait: 200 * time.Millisecond, asked: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegistry(t, says(c.changes))
-			p := asking(t, r, func(s *oidc.Settings) { s.IntrospectionCache = c.keep })
+			r := newEndpoint(t, claims(c.changes))
+			p := openIntrospecting(t, r, func(s *oidc.Settings) { s.IntrospectionCache = c.keep })
 			_, _ = p.Verify(context.Background(), opaque)
 			time.Sleep(c.wait)
 			_, _ = p.Verify(context.Background(), opaque)
-			if got := r.asked.Load(); got != c.asked {
+			if got := r.requests.Load(); got != c.asked {
 				t.Errorf("the issuer was asked %d times, want %d", got, c.asked)
 			}
 		})
@@ -357,12 +352,12 @@ func TestIntrospectionCacheEndsWithTheToken(t *testing.T) {
 
 // Many calls with one token are one question, and who hangs up takes nobody along.
 func TestConcurrentCallsShareOneIntrospection(t *testing.T) {
-	hold, good := make(chan struct{}), says(nil)
-	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+	hold, good := make(chan struct{}), claims(nil)
+	r := newEndpoint(t, func(w http.ResponseWriter, req *http.Request) {
 		<-hold
 		good(w, req)
 	})
-	p := asking(t, r, nil)
+	p := openIntrospecting(t, r, nil)
 	leaving, leave := context.WithCancel(context.Background())
 	var calls sync.WaitGroup
 	for n := range 20 {
@@ -378,13 +373,13 @@ func TestConcurrentCallsShareOneIntrospection(t *testing.T) {
 			}
 		})
 	}
-	for r.asked.Load() == 0 {
+	for r.requests.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	leave()
 	close(hold)
 	calls.Wait()
-	if got := r.asked.Load(); got != 1 {
+	if got := r.requests.Load(); got != 1 {
 		t.Errorf("the issuer was asked %d times", got)
 	}
 }
@@ -400,8 +395,8 @@ func TestIntrospectionWithoutExpIsGoodForTheCacheTime(t *testing.T) {
 		"with exp":    {nil, 11 * time.Minute}, // its own, and the leeway
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegistry(t, says(c.changes))
-			p := asking(t, r, func(s *oidc.Settings) {
+			r := newEndpoint(t, claims(c.changes))
+			p := openIntrospecting(t, r, func(s *oidc.Settings) {
 				s.IntrospectionNoExp, s.IntrospectionCache = true,
 					20*time.Second
 			})
@@ -417,15 +412,15 @@ func TestIntrospectionWithoutExpIsGoodForTheCacheTime(t *testing.T) {
 					t.Errorf("claims have exp: %v", ok)
 				}
 			}
-			if got := r.asked.Load(); got != 1 {
+			if got := r.requests.Load(); got != 1 {
 				t.Errorf("the issuer was asked %d times", got)
 			}
 		})
 	}
 	t.Run("a JWT without exp stays refused", func(t *testing.T) {
 		authority := providertest.NewIssuer(t)
-		r := newRegistry(t, says(nil))
-		p := asking(t, r, func(s *oidc.Settings) { s.IntrospectionNoExp, s.JWKSURL = true, authority.KeysURL() })
+		r := newEndpoint(t, claims(nil))
+		p := openIntrospecting(t, r, func(s *oidc.Settings) { s.IntrospectionNoExp, s.JWKSURL = true, authority.KeysURL() })
 		token := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "exp": nil})
 		if _, err := p.Verify(context.Background(), token); providers.ReasonOf(err) != providers.ExpiryMissing {
 			t.Errorf("got %v", err)
@@ -449,34 +444,34 @@ func TestIntrospection401IsAttributedByItsResponse(t *testing.T) {
 		want   providers.Reason
 	}{
 		"no cause, and no good answer before": {nil, plain, blamed},
-		"no cause, after a good answer":       {says(nil), plain, inactive},
-		"no cause, after an answer that is not good": {says(map[string]any{"active": false}), plain,
+		"no cause, after a good answer":       {claims(nil), plain, inactive},
+		"no cause, after an answer that is not good": {claims(map[string]any{"active": false}), plain,
 			inactive},
 		"no cause, after an answer without active":  {status(200, `{"error":"x"}`), plain, blamed},
 		"no cause, after an answer that is no JSON": {status(200, "<html>"), plain, blamed},
 		"no cause, after another 401":               {plain, plain, blamed},
 		"no cause, after an outage":                 {status(500, ""), plain, blamed},
-		"a Bearer challenge": {says(nil),
+		"a Bearer challenge": {claims(nil),
 			challenge(`Bearer realm="x", error="invalid_token"`), inactive},
-		"a challenge that mentions basic": {says(nil),
+		"a challenge that mentions basic": {claims(nil),
 			challenge(`Bearer error_description="no, basic is gone"`), inactive},
-		"a Basic challenge": {says(nil), challenge(`Basic realm="x"`), blamed},
-		"a Basic challenge in small letters, without realm": {says(nil), challenge(`basic`), blamed},
-		"a Basic challenge behind another": {says(nil),
+		"a Basic challenge": {claims(nil), challenge(`Basic realm="x"`), blamed},
+		"a Basic challenge in small letters, without realm": {claims(nil), challenge(`basic`), blamed},
+		"a Basic challenge behind another": {claims(nil),
 			challenge(`Bearer realm="x", Basic realm="y"`), blamed},
-		"a Basic challenge in a field of its own": {says(nil),
+		"a Basic challenge in a field of its own": {claims(nil),
 			challenge(`Bearer realm="x"`, `Basic realm="y"`), blamed},
-		"invalid_client": {says(nil), status(401, `{"error":"invalid_client"}`),
+		"invalid_client": {claims(nil), status(401, `{"error":"invalid_client"}`),
 			blamed},
-		"403": {says(nil), status(403, ""), blamed},
+		"403": {claims(nil), status(403, ""), blamed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegistry(t, c.before)
-			p := asking(t, r, nil)
+			r := newEndpoint(t, c.before)
+			p := openIntrospecting(t, r, nil)
 			if c.before != nil {
 				_, _ = p.Verify(context.Background(), "another")
 			}
-			r.become(c.answer)
+			r.respondWith(c.answer)
 			_, err := p.Verify(context.Background(), opaque)
 			if got := providers.ReasonOf(err); got != c.want || errors.Is(err,
 				providers.ErrInvalidToken) != (c.want == inactive) {
@@ -488,9 +483,9 @@ func TestIntrospection401IsAttributedByItsResponse(t *testing.T) {
 
 // With wrong credentials every token would be a line of the log, also an invented one.
 func TestRejectedIntrospectionIsLoggedOnceAMinute(t *testing.T) {
-	r := newRegistry(t, status(401, ""))
-	var log lines
-	settings := oidcSettings(t, introspectedIssuer, func(s *oidc.Settings) {
+	r := newEndpoint(t, status(401, ""))
+	var log lockedLog
+	settings := newSettings(t, introspectedIssuer, func(s *oidc.Settings) {
 		s.Introspection, s.IntrospectionURL, s.IntrospectionAuth = "always", r.URL, "none"
 	})
 	resource, err := providers.ParseResource(testResource)
@@ -505,26 +500,9 @@ func TestRejectedIntrospectionIsLoggedOnceAMinute(t *testing.T) {
 	for n := range 5 {
 		_, _ = p.Verify(context.Background(), fmt.Sprint("invented-", n))
 	}
-	if got := log.count("the issuer rejects introspection requests"); got != 1 {
+	if got := strings.Count(log.String(), "the issuer rejects introspection requests"); got != 1 {
 		t.Errorf("%d lines", got)
 	}
-}
-
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), part)
 }
 
 // django-oauth-toolkit has a key set without keys. Every call works, so the server must be ready.
@@ -564,19 +542,19 @@ func TestReadinessWithoutPublishedKeys(t *testing.T) {
 					fetched.Add(1)
 					status(c.status, c.keys)(w, r)
 				case "/introspect":
-					says(map[string]any{"iss": nil})(w, r)
+					claims(map[string]any{"iss": nil})(w, r)
 				default:
 					http.NotFound(w, r)
 				}
 			}))
 			t.Cleanup(issuer.Close)
-			settings := oidcSettings(t, issuer.URL, func(s *oidc.Settings) {
+			settings := newSettings(t, issuer.URL, func(s *oidc.Settings) {
 				s.Introspection, s.IntrospectionAuth = c.mode, "none"
 				if c.fixed {
 					s.IntrospectionURL = issuer.URL + "/introspect"
 				}
 			})
-			var log lines
+			var log lockedLog
 			resource, err := providers.ParseResource(testResource)
 			if err != nil {
 				t.Fatal(err)
@@ -590,7 +568,7 @@ func TestReadinessWithoutPublishedKeys(t *testing.T) {
 			}
 			ready := func() bool { return p.(providers.KeyReporter).Keys().Usable }
 			for begin := time.Now(); ready() != c.ready || c.mode != "always" &&
-				log.count("could not be fetched") == 0; time.Sleep(time.Millisecond) {
+				!strings.Contains(log.String(), "could not be fetched"); time.Sleep(time.Millisecond) {
 				if time.Since(begin) > 5*time.Second {
 					t.Fatalf("ready: %v, want %v; %+v", ready(), c.ready, p.(providers.KeyReporter).Keys())
 				}
@@ -598,7 +576,7 @@ func TestReadinessWithoutPublishedKeys(t *testing.T) {
 			if ready() != c.ready {
 				t.Errorf("ready: %v, want %v", ready(), c.ready)
 			}
-			if got := log.count("provider.introspection=always") > 0; got != c.fix {
+			if got := strings.Contains(log.String(), "provider.introspection=always"); got != c.fix {
 				t.Errorf("the log names the setting: %v, want %v", got, c.fix)
 			}
 			if c.mode == "off" {
@@ -612,40 +590,40 @@ func TestReadinessWithoutPublishedKeys(t *testing.T) {
 }
 
 func TestIntrospectionOutageIsUnavailableAndEnds(t *testing.T) {
-	r := newRegistry(t, status(503, ""))
-	p := asking(t, r, nil)
+	r := newEndpoint(t, status(503, ""))
+	p := openIntrospecting(t, r, nil)
 	for range 3 {
 		if _, err := p.Verify(context.Background(), opaque); !errors.Is(err, providers.ErrUnavailable) {
 			t.Fatalf("during the outage: %v", err)
 		}
 	}
-	r.become(says(nil))
+	r.respondWith(claims(nil))
 	if _, err := p.Verify(context.Background(), opaque); err != nil {
 		t.Errorf("after the outage: %v", err)
 	}
 }
 
 func TestIntrospectionRespectsRetryAfter(t *testing.T) {
-	r := newRegistry(t, func(w http.ResponseWriter, _ *http.Request) {
+	r := newEndpoint(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "30")
 		w.WriteHeader(http.StatusTooManyRequests)
 	})
-	p := asking(t, r, nil)
+	p := openIntrospecting(t, r, nil)
 	for n := range 10 {
 		if _, err := p.Verify(context.Background(), fmt.Sprint(opaque, n)); !errors.Is(err,
 			providers.ErrUnavailable) {
 			t.Fatalf("got %v", err)
 		}
 	}
-	if got := r.asked.Load(); got != 1 {
+	if got := r.requests.Load(); got != 1 {
 		t.Errorf("it was asked %d times, although it said when to come again", got)
 	}
 }
 
 func TestHangingIntrospectionDelaysNoOtherToken(t *testing.T) {
-	hung, good := make(chan struct{}), says(nil)
+	hung, good := make(chan struct{}), claims(nil)
 	t.Cleanup(func() { close(hung) })
-	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+	r := newEndpoint(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.Form.Get("token") == "hangs" {
 			select {
 			case <-hung:
@@ -655,11 +633,11 @@ func TestHangingIntrospectionDelaysNoOtherToken(t *testing.T) {
 		}
 		good(w, req)
 	})
-	p := asking(t, r, nil)
+	p := openIntrospecting(t, r, nil)
 	begin := time.Now()
 	done := make(chan error, 1)
 	go func() { _, err := p.Verify(context.Background(), "hangs"); done <- err }()
-	for r.asked.Load() == 0 {
+	for r.requests.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := p.Verify(context.Background(), opaque); err != nil || time.Since(begin) > 2*time.Second {
@@ -693,8 +671,8 @@ func TestIntrospectionModes(t *testing.T) {
 		"opaque: what only begins like a JWT is verified ": {"opaque", "eyJ4IjoxfQ.x", 0, providers.TokenMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRegistry(t, says(nil))
-			p := asking(t, r, func(s *oidc.Settings) {
+			r := newEndpoint(t, claims(nil))
+			p := openIntrospecting(t, r, func(s *oidc.Settings) {
 				s.JWKSURL, s.Introspection = authority.KeysURL(), c.mode
 				if c.mode == "off" {
 					s.IntrospectionURL, s.ClientID, s.ClientSecret = "", "", ""
@@ -704,7 +682,7 @@ func TestIntrospectionModes(t *testing.T) {
 			if got := providers.ReasonOf(err); got != c.want || (err == nil) != (c.want == "") {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
-			if got := r.asked.Load(); got != c.asked {
+			if got := r.requests.Load(); got != c.asked {
 				t.Errorf("the issuer was asked %d times, want %d", got, c.asked)
 			}
 		})
@@ -713,7 +691,7 @@ func TestIntrospectionModes(t *testing.T) {
 
 // Without keys of its own, the server is ready when it knows where to ask.
 func TestIntrospectionEndpointFromMetadata(t *testing.T) {
-	r := newRegistry(t, says(map[string]any{"iss": nil}))
+	r := newEndpoint(t, claims(map[string]any{"iss": nil}))
 	up := make(chan struct{})
 	var metadata *httptest.Server
 	metadata = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -725,7 +703,7 @@ func TestIntrospectionEndpointFromMetadata(t *testing.T) {
 		}
 	}))
 	t.Cleanup(metadata.Close)
-	p := openOIDC(t, oidcSettings(t, metadata.URL, func(s *oidc.Settings) {
+	p := open(t, newSettings(t, metadata.URL, func(s *oidc.Settings) {
 		s.Introspection,
 			s.IntrospectionAuth = "always", "none"
 	}), testResource)
@@ -751,12 +729,12 @@ func TestIntrospectionEndpointFromMetadata(t *testing.T) {
 // Invented tokens whose senders hang up at once must not keep the issuer, or the people whose tokens are
 // good, waiting.
 func TestIntrospectionFloodIsBounded(t *testing.T) {
-	good := says(nil)
-	r := newRegistry(t, func(w http.ResponseWriter, req *http.Request) {
+	good := claims(nil)
+	r := newEndpoint(t, func(w http.ResponseWriter, req *http.Request) {
 		time.Sleep(50 * time.Millisecond)
 		good(w, req)
 	})
-	p := asking(t, r, nil)
+	p := openIntrospecting(t, r, nil)
 	before := runtime.NumGoroutine()
 	var flood sync.WaitGroup
 	for n := range 2_000 {
@@ -783,8 +761,8 @@ func TestIntrospectionFloodIsBounded(t *testing.T) {
 }
 
 func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
-	r := newRegistry(t, says(nil))
-	p := asking(t, r, nil)
+	r := newEndpoint(t, claims(nil))
+	p := openIntrospecting(t, r, nil)
 	if _, err := p.Verify(context.Background(), opaque); err != nil {
 		t.Fatal(err)
 	}
@@ -793,8 +771,8 @@ func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
 		t.Errorf("a token that is known to be good: %v", err)
 	}
 	if _, err := p.Verify(sparing, "invented"); providers.ReasonOf(err) != providers.Throttled ||
-		!errors.Is(err, providers.ErrInvalidToken) || r.asked.Load() != 1 {
-		t.Errorf("another: %v after %d questions", err, r.asked.Load())
+		!errors.Is(err, providers.ErrInvalidToken) || r.requests.Load() != 1 {
+		t.Errorf("another: %v after %d questions", err, r.requests.Load())
 	}
 }
 
@@ -806,8 +784,8 @@ func TestIdentityChangesDoNotReachOtherCalls(t *testing.T) {
 	other := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web",
 		"scope": "mcp:use greet:read", "sub": "bob"})
 	bare := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "scope": nil})
-	r := newRegistry(t, says(nil))
-	p := asking(t, r, func(s *oidc.Settings) {
+	r := newEndpoint(t, claims(nil))
+	p := openIntrospecting(t, r, func(s *oidc.Settings) {
 		s.JWKSURL, s.DefaultScopes = authority.KeysURL(),
 			[]string{"mcp:use"}
 	})

@@ -1,4 +1,4 @@
-package token_test
+package oidc_test
 
 import (
 	"context"
@@ -22,7 +22,7 @@ func TestExplainAgreesWithVerify(t *testing.T) {
 	authority.Withdraw(withdrawn)
 	rs := authority.AddKey(jose.RS256)
 	claims := func(changes map[string]any) map[string]any {
-		return changed(authority.Claims(testResource), changes)
+		return withChanges(authority.Claims(testResource), changes)
 	}
 	sign := func(header map[string]any, changes map[string]any) string {
 		full := map[string]any{"kid": rs}
@@ -97,7 +97,7 @@ func TestExplainAgreesWithVerify(t *testing.T) {
 			"it has expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openOIDC(t, oidcSettings(t, authority.URL(),
+			p := open(t, newSettings(t, authority.URL(),
 				func(s *oidc.Settings) { s.JWKSURL = authority.KeysURL() }), testResource)
 			_, err := p.Verify(context.Background(), c.token)
 			e := p.(token.Explainer).Explain(context.Background(), c.token, true)
@@ -134,7 +134,7 @@ func unsigned(claims map[string]any) string {
 
 func TestExplainAppliesAllChecks(t *testing.T) {
 	authority := providertest.NewIssuer(t)
-	p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
+	p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
 		s.JWKSURL, s.RequiredClaims, s.AudienceMode, s.AllowedClients = authority.KeysURL(),
 			[]string{"token_use=access"}, "client_allow_list", []string{"web"}
 	}), testResource)
@@ -173,8 +173,8 @@ func TestExplainAppliesAllChecks(t *testing.T) {
 }
 
 func TestExplainIntrospectionResponse(t *testing.T) {
-	r := newRegistry(t, says(map[string]any{"aud": "https://other.example"}))
-	e := asking(t, r, nil).(token.Explainer).Explain(context.Background(), opaque, true)
+	r := newEndpoint(t, claims(map[string]any{"aud": "https://other.example"}))
+	e := openIntrospecting(t, r, nil).(token.Explainer).Explain(context.Background(), opaque, true)
 	if hints := e.Hints(); e.OK() || len(hints) == 0 || !strings.Contains(hints[0].Cause,
 		"meant for another resource") {
 		t.Errorf("got %+v", e)
@@ -185,14 +185,14 @@ func TestExplainIntrospectionResponse(t *testing.T) {
 		"the introspection response has no exp":                         {"exp": nil},
 		`no bearer access token at the provider: token_type is "DPoP",`: {"token_type": "DPoP"},
 	} {
-		hints := asking(t, newRegistry(t, says(changes)), nil).(token.Explainer).Explain(context.Background(),
+		hints := openIntrospecting(t, newEndpoint(t, claims(changes)), nil).(token.Explainer).Explain(context.Background(),
 			opaque, true).Hints()
 		if len(hints) == 0 || !strings.Contains(hints[0].Cause, want) ||
 			strings.Contains(hints[0].Fix, "in server/README.md") {
 			t.Errorf("%v is explained by %q, want %q", changes, hints, want)
 		}
 	}
-	e = asking(t, r, nil).(token.Explainer).Explain(context.Background(), opaque, false)
+	e = openIntrospecting(t, r, nil).(token.Explainer).Explain(context.Background(), opaque, false)
 	if len(e.Findings) != 1 || e.Findings[0].Skipped == "" {
 		t.Errorf("offline: %+v", e.Findings)
 	}
