@@ -1,6 +1,6 @@
-// Package providers answers one question for the server: who is calling? A [Provider] is one identity provider as an
-// OAuth 2.1 resource server sees it; its adapter is one folder. The checks that make a token good are in package token,
-// the kinds that configuration can name in configs/kinds.go.
+// Package providers answers one question for the server: who is calling? A [Provider] is one identity
+// provider as an OAuth 2.1 resource server sees it; its adapter is one folder. The checks that make a token
+// good are in package token, the kinds that configuration can name in configs/kinds.go.
 package providers
 
 import (
@@ -15,7 +15,8 @@ import (
 // Provider is one identity provider, as a resource server sees it.
 type Provider interface {
 	// Verify says who presented token. The error wraps [ErrInvalidToken] when the token is at fault and
-	// [ErrUnavailable] when the provider is; [ReasonOf] names the rule that decided. No error text contains the token.
+	// [ErrUnavailable] when the provider is; [ReasonOf] names the rule that decided. No error text contains the
+	// token.
 	Verify(ctx context.Context, token string) (*Identity, error)
 
 	// Metadata is the RFC 9728 document for this resource.
@@ -26,8 +27,8 @@ type Provider interface {
 var (
 	// ErrInvalidToken says that the token is at fault: answer 401 and let the client get a new one.
 	ErrInvalidToken = errors.New("invalid token")
-	// ErrUnavailable says that the provider could not be asked: answer 503, because a 401 would make clients throw
-	// good tokens away and sign in again at the worst moment.
+	// ErrUnavailable says that the provider could not be asked: answer 503, because a 401 would make clients
+	// throw good tokens away and sign in again at the worst moment.
 	ErrUnavailable = errors.New("identity provider unavailable")
 	// ErrTooManyUnknown is an [ErrUnavailable]: the issuer must be asked about the token, which was not
 	// active before, and other tokens of that kind wait already. It counts as a failure of the address that
@@ -48,8 +49,8 @@ func AddressFrom(ctx context.Context) string {
 
 type withoutIntrospectionKey struct{}
 
-// WithoutIntrospection returns a context in which nobody is asked about a token that is not known: for a caller who sent too many bad ones
-// lately. Tokens that can be judged here are judged as ever.
+// WithoutIntrospection returns a context in which nobody is asked about a token that is not known: for a
+// caller who sent too many bad ones lately. Tokens that can be judged here are judged as ever.
 func WithoutIntrospection(ctx context.Context) context.Context {
 	return context.WithValue(ctx, withoutIntrospectionKey{}, true)
 }
@@ -61,9 +62,10 @@ func IsWithoutIntrospection(ctx context.Context) bool {
 
 type overLimitKey struct{}
 
-// OverLimit returns a context for an address that sent too many tokens lately which were bad or could not be judged. Tokens
-// are judged as always, but an unknown key that one of them names is not remembered, so that one address cannot fill the
-// memory that all share. It is weaker than [WithoutIntrospection], which implies it.
+// OverLimit returns a context for an address that sent too many tokens lately which were bad or could not be
+// judged. Tokens are judged as always, but an unknown key that one of them names is not remembered, so that
+// one address cannot fill the memory that all share. It is weaker than [WithoutIntrospection], which implies
+// it.
 func OverLimit(ctx context.Context) context.Context {
 	return context.WithValue(ctx, overLimitKey{}, true)
 }
@@ -73,9 +75,11 @@ func IsOverLimit(ctx context.Context) bool {
 	return ctx.Value(overLimitKey{}) != nil || IsWithoutIntrospection(ctx)
 }
 
-// Metadata is a protected resource metadata document (RFC 9728, section 2), in the fields that MCP clients read.
+// Metadata is a protected resource metadata document (RFC 9728, section 2), in the fields that MCP clients
+// read.
 type Metadata struct {
-	// Resource is the canonical URL of the protected resource. Clients compare it byte for byte with the URL they dialled.
+	// Resource is the canonical URL of the protected resource. Clients compare it byte for byte with the URL
+	// they dialled.
 	Resource string `json:"resource"`
 	// AuthorizationServers are issuer identifiers. Clients take the first.
 	AuthorizationServers []string `json:"authorization_servers"`
@@ -117,7 +121,8 @@ func (s ServerInfo) Metadata(authorizationServers ...string) Metadata {
 	}
 }
 
-// RouteProvider is implemented by a provider that brings routes of its own, such as the embedded local issuer.
+// RouteProvider is implemented by a provider that brings routes of its own, such as the embedded local
+// issuer.
 type RouteProvider interface {
 	Routes() []Route
 }
@@ -126,13 +131,13 @@ type RouteProvider interface {
 type Route struct {
 	Path    string
 	Handler http.Handler
-	// AnyOrigin says that scripts of any web page may read the answer: metadata, keys, token, registration; never a
-	// page on which a person decides.
+	// AnyOrigin says that scripts of any web page may read the answer: metadata, keys, token, registration;
+	// never a page on which a person decides.
 	AnyOrigin bool
 }
 
-// KeyReporter is implemented by a provider that needs something from its issuer before it can verify: keys, or the address at
-// which to ask about tokens.
+// KeyReporter is implemented by a provider that needs something from its issuer before it can verify: keys,
+// or the address at which to ask about tokens.
 type KeyReporter interface {
 	Keys() KeyStatus
 }

@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// Resource is the canonical URL of the protected resource: the one place where the public address is said. The mount
-// path, the audience, the metadata document and every challenge derive from it. Make one with [ParseResource].
+// Resource is the canonical URL of the protected resource: the one place where the public address is said.
+// The mount path, the audience, the metadata document and every challenge derive from it. Make one with
+// [ParseResource].
 type Resource struct {
 	url *url.URL
 }
@@ -19,18 +20,19 @@ type Resource struct {
 // metadataPrefix is where RFC 9728 (section 3) puts the document of a resource: before the resource's path.
 const metadataPrefix = "/.well-known/oauth-protected-resource"
 
-// plainPath is what a mount path may consist of. Patterns of the router (":", "*"), escapes and dot segments would
-// make the path that is served differ from the path that is announced.
+// plainPath is what a mount path may consist of. Patterns of the router (":", "*"), escapes and dot segments
+// would make the path that is served differ from the path that is announced.
 var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?$`)
 
-// HostPattern is a name in ASCII, or an IP address. Others are spelled in more than one way, and net/url lets through
-// quotes and brackets that have a meaning in a challenge.
+// HostPattern is a name in ASCII, or an IP address. Others are spelled in more than one way, and net/url lets
+// through quotes and brackets that have a meaning in a challenge.
 const HostPattern = `[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]`
 
 var plainAuthority = regexp.MustCompile(`^(?:` + HostPattern + `)(?::[0-9]+)?$`)
 
-// ParseResource reads the canonical URL of the resource. Scheme and host become lower case and an empty path becomes
-// "/"; nothing else is changed. The error says what is wrong with s and is meant for the person who configures it.
+// ParseResource reads the canonical URL of the resource. Scheme and host become lower case and an empty path
+// becomes "/"; nothing else is changed. The error says what is wrong with s and is meant for the person who
+// configures it.
 func ParseResource(s string) (Resource, error) {
 	u, err := url.Parse(s)
 	switch {
@@ -61,11 +63,14 @@ func ParseResource(s string) (Resource, error) {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return Resource{}, fmt.Errorf("its scheme is %q, not https", u.Scheme)
 	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80":
-		return Resource{}, errors.New("it spells out the default port, which clients leave out of the Host and Origin that they send")
+		return Resource{}, errors.New("it spells out the default port, which clients leave out of the Host and " +
+			"Origin that they send")
 	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
-		return Resource{}, errors.New("it is plain http outside this computer, where tokens would travel in the clear")
+		return Resource{}, errors.New("it is plain http outside this computer, where tokens would travel in the " +
+			"clear")
 	case u.RawPath != "" || !plainPath.MatchString(u.Path):
-		return Resource{}, errors.New("its path has more than letters, digits, '-', '_', '.', '~' between single slashes")
+		return Resource{}, errors.New("its path has more than letters, digits, '-', '_', '.', '~' between single " +
+			"slashes")
 	}
 	return Resource{url: u}, nil
 }
@@ -108,8 +113,8 @@ func (r Resource) Path() string { return r.url.Path }
 // IsLoopback reports whether the resource is reachable from this computer only.
 func (r Resource) IsLoopback() bool { return IsLoopback(r.url.Hostname()) }
 
-// MetadataPaths returns the paths of the metadata document: the one that RFC 9728, section 3.1 derives from the
-// resource's path, and the root form that simple clients try. They are the same for a resource at "/".
+// MetadataPaths returns the paths of the metadata document: the one that RFC 9728, section 3.1 derives from
+// the resource's path, and the root form that simple clients try. They are the same for a resource at "/".
 func (r Resource) MetadataPaths() []string {
 	if r.Path() == "/" {
 		return []string{metadataPrefix}

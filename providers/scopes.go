@@ -2,16 +2,16 @@ package providers
 
 import "strings"
 
-// ScopeMapper is implemented by a provider that has other names for scopes than this server. Challenges name scopes as
-// clients must request them.
+// ScopeMapper is implemented by a provider that has other names for scopes than this server. Challenges name
+// scopes as clients must request them.
 type ScopeMapper interface {
 	// ProviderScopes returns the provider's names of local scopes, in the same order.
 	ProviderScopes(local []string) []string
 }
 
-// ScopeReader is implemented by a provider that may have other names for scopes than this server, or that needs scopes
-// which no rule of this server mentions. A challenge for more scopes includes those of the presented token, so that the
-// client does not lose them.
+// ScopeReader is implemented by a provider that may have other names for scopes than this server, or that
+// needs scopes which no rule of this server mentions. A challenge for more scopes includes those of the
+// presented token, so that the client does not lose them.
 type ScopeReader interface {
 	// ReadScope returns the local scopes for one scope of a token, and the name under which clients request it.
 	ReadScope(inToken string) (local []string, request string)
@@ -19,7 +19,8 @@ type ScopeReader interface {
 	AdvertisedScopes() []string
 }
 
-// IsScope reports whether s is one scope: printable ASCII without blanks, quotes and backslashes (RFC 6749, section 3.3).
+// IsScope reports whether s is one scope: printable ASCII without blanks, quotes and backslashes (RFC 6749,
+// section 3.3).
 func IsScope(s string) bool {
 	return s != "" &&
 		strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) < 0

@@ -6,8 +6,9 @@ import (
 	"log/slog"
 )
 
-// Secret is a setting that must not be seen. However it is printed, it shows as [redacted]; only Reveal gives the value.
-// Keep it in exported fields: package fmt cannot ask the unexported fields of a struct how to print themselves.
+// Secret is a setting that must not be seen. However it is printed, it shows as [redacted]; only Reveal gives
+// the value. Keep it in exported fields: package fmt cannot ask the unexported fields of a struct how to
+// print themselves.
 type Secret string
 
 const redacted = "[redacted]"

@@ -40,7 +40,8 @@ func TestSecretIsRedacted(t *testing.T) {
 		"JSON log": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
 	} {
 		var b bytes.Buffer
-		slog.New(handler(&b)).Info("x", "secret", secret, "pointer", &secret, "settings", s, "both", []any{secret, &s})
+		slog.New(handler(&b)).Info("x", "secret", secret, "pointer", &secret, "settings", s, "both",
+			[]any{secret, &s})
 		shown[name] = b.String()
 	}
 	for how, text := range shown {

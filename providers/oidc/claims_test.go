@@ -21,51 +21,119 @@ func TestOIDCClaimNames(t *testing.T) {
 		with   map[string]any
 		want   string // subject, client and scopes
 	}{
-		"RFC 9068":                                            {nil, nil, "alice test-client mcp:use"},
-		"scopes as a list under scp":                          {nil, map[string]any{"scope": nil, "scp": []string{"a", "b"}}, "alice test-client a b"},
-		"a group whose name has a scope in it":                {func(s *oidc.Settings) { s.ScopeClaims = []string{"groups"} }, map[string]any{"groups": []string{"friends of mcp:admin", "a"}}, "alice test-client a"},
-		"a role whose name has a scope in it":                 {func(s *oidc.Settings) { s.ScopeClaims = []string{"roles"} }, map[string]any{"roles": map[string]any{"friends of mcp:admin": 1, "a": 1}}, "alice test-client a"},
-		"scopes with another blank between":                   {nil, map[string]any{"scope": "a\u00a0mcp:admin b"}, "alice test-client b"},
-		"the first claim that is there, not the others":       {func(s *oidc.Settings) { s.ScopeClaims = []string{"scp", "roles", "scope"} }, map[string]any{"roles": []string{"r"}}, "alice test-client r"},
-		"an empty first claim counts":                         {func(s *oidc.Settings) { s.ScopeClaims = []string{"scp", "scope"} }, map[string]any{"scp": []string{}}, "alice test-client"},
-		"scopes at the end of a path":                         {func(s *oidc.Settings) { s.ScopeClaims = []string{"realm_access.roles"} }, map[string]any{"realm_access": map[string]any{"roles": []string{"r"}}}, "alice test-client r"},
-		"a claim with dots in its name before a path":         {func(s *oidc.Settings) { s.ScopeClaims = []string{"https://a.b/scopes"} }, map[string]any{"https://a.b/scopes": "x"}, "alice test-client x"},
-		"scopes below a member that is a URL":                 {scopesIn("resource_access.https://mcp.example.com/mcp.roles"), map[string]any{"resource_access": map[string]any{"https://mcp.example.com/mcp": map[string]any{"roles": []string{"r"}}}}, "alice test-client r"},
-		"scopes below a claim that is a URL":                  {scopesIn("https://example.com/app.roles"), map[string]any{"https://example.com/app": map[string]any{"roles": []string{"r"}}}, "alice test-client r"},
-		"a path of which every member has a dot":              {scopesIn("a.b.c.d"), map[string]any{"a.b": map[string]any{"c.d": "x"}}, "alice test-client x"},
-		"the longest of the members that begin a path":        {scopesIn("a.b.c"), map[string]any{"a": map[string]any{"b": map[string]any{"c": "short"}, "b.c": "middle"}, "a.b": map[string]any{"c": "long"}}, "alice test-client long"},
-		"the claim of that very name before any path":         {scopesIn("a.b.c"), map[string]any{"a.b.c": "whole", "a.b": map[string]any{"c": "long"}}, "alice test-client whole"},
-		"the next member if the longest leads nowhere":        {scopesIn("a.b.c"), map[string]any{"a": map[string]any{"b": map[string]any{"c": "short"}}, "a.b": map[string]any{"d": "long"}}, "alice test-client short"},
-		"a member of a path that is null":                     {scopesIn("a.b.c", "scope"), map[string]any{"a": map[string]any{"b": nil}, "a.b": json.RawMessage("null")}, "alice test-client mcp:use"},
-		"the end of a path that is null":                      {scopesIn("a.b", "scope"), map[string]any{"a": map[string]any{"b": nil}}, "alice test-client mcp:use"},
-		"scope null and scopes in scp":                        {nil, map[string]any{"scope": json.RawMessage("null"), "scp": []string{"a"}}, "alice test-client a"},
-		"scope null, with default scopes":                     {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": json.RawMessage("null")}, "alice test-client mcp:use"},
-		"client_id null and the client in azp":                {nil, map[string]any{"client_id": json.RawMessage("null"), "azp": "web"}, "alice web mcp:use"},
-		"a claim that is required below one with dots":        {required("kubernetes.io.namespace=agents"), map[string]any{"kubernetes.io": map[string]any{"namespace": "agents"}}, "alice test-client mcp:use"},
-		"the type that Casdoor requires":                      {required("tokenType=access-token"), map[string]any{"tokenType": "access-token", "scope": nil, "client_id": nil}, "alice"},
-		"the types that access tokens have":                   {nil, map[string]any{"typ": "Bearer", "type": "oauth-access-token", "token_use": "access", "token_type": "access_token", "tokenType": "access-token"}, "alice test-client mcp:use"},
-		"a type that is no string, and others that only look": {nil, map[string]any{"type": 7, "typ": []string{"x"}, "tid": "id", "title": "refresh", "token_use": "identity", "t": "id"}, "alice test-client mcp:use"},
-		"the names in an object":                              {func(s *oidc.Settings) { s.ScopeClaims = []string{"urn:roles"} }, map[string]any{"urn:roles": map[string]any{"b": map[string]any{"1": "x"}, "a": 1}}, "alice test-client a b"},
-		"scopes by names of theirs":                           {func(s *oidc.Settings) { s.ScopeMap = []string{"api/use=mcp:use", "api/use=greet:read"} }, map[string]any{"scope": "api/use other"}, "alice test-client mcp:use greet:read other"},
-		"a scope with an equals sign in it":                   {func(s *oidc.Settings) { s.ScopeMap = []string{"a=b=mcp:use"} }, map[string]any{"scope": "a=b"}, "alice test-client mcp:use"},
-		"no scope claim, with default scopes":                 {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": nil}, "alice test-client mcp:use"},
-		"an empty list of scopes, with default scopes":        {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": []string{}}, "alice test-client"},
-		"an empty scope claim, with default scopes":           {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": ""}, "alice test-client"},
-		"the client under cid":                                {func(s *oidc.Settings) { s.ClientClaims = []string{"client_id", "cid"} }, map[string]any{"client_id": nil, "cid": "web"}, "alice web mcp:use"},
-		"the client in the audience":                          {func(s *oidc.Settings) { s.ClientClaims, s.Audiences = []string{"azp", "aud"}, []string{"web"} }, map[string]any{"aud": "web"}, "alice web mcp:use"},
-		"the first client claim that is not empty":            {nil, map[string]any{"client_id": "", "azp": "web"}, "alice web mcp:use"},
-		"another subject":                                     {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, map[string]any{"uid": "00u1"}, "00u1 test-client mcp:use"},
-		"no aud, from an allowed client":                      {clients("test-client"), map[string]any{"aud": nil}, "alice test-client mcp:use"},
-		"an empty aud, from an allowed client":                {clients("test-client"), map[string]any{"aud": []string{}}, "alice test-client mcp:use"},
-		"the resource as aud, from an allowed client":         {clients("test-client"), nil, "alice test-client mcp:use"},
-		"an allowed client as aud":                            {clients("test-client"), map[string]any{"aud": "test-client"}, "alice test-client mcp:use"},
-		"a required claim that is there":                      {required("token_use=access"), map[string]any{"token_use": "access"}, "alice test-client mcp:use"},
-		"a required claim that is a list":                     {required("groups=staff"), map[string]any{"groups": []string{"x", "staff"}}, "alice test-client mcp:use"},
-		"a required claim that is true":                       {required("active=true"), map[string]any{"active": true}, "alice test-client mcp:use"},
-		"a required claim inside an object":                   {required("ext.kind=access"), map[string]any{"ext": map[string]any{"kind": "access"}}, "alice test-client mcp:use"},
-		"a required value with an equals sign":                {required("a=b=c"), map[string]any{"a": "b=c"}, "alice test-client mcp:use"},
-		"neither client nor scopes, but a claim for the kind": {required("type=access"), map[string]any{"type": "access", "scope": nil, "client_id": nil}, "alice"},
-		"nonce and hashes, with the guard off":                {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"nonce": "n", "at_hash": "h", "scope": nil, "client_id": nil}, "alice"},
+		"RFC 9068": {nil, nil, "alice test-client mcp:use"},
+		"scopes as a list under scp": {nil,
+			map[string]any{"scope": nil, "scp": []string{"a", "b"}}, "alice test-client a b"},
+		"a group whose name has a scope in " +
+			"it": {func(s *oidc.Settings) { s.ScopeClaims = []string{"groups"} },
+			map[string]any{"groups": []string{"friends of mcp:admin", "a"}}, "alice test-client a"},
+		"a role whose name has a scope in " +
+			"it": {func(s *oidc.Settings) { s.ScopeClaims = []string{"roles"} },
+			map[string]any{"roles": map[string]any{"friends of mcp:admin": 1, "a": 1}}, "alice test-client a"},
+		"scopes with another blank between": {nil, map[string]any{"scope": "a\u00a0mcp:admin b"},
+			"alice test-client b"},
+		"the first claim that is there, not the " +
+			"others": {func(s *oidc.Settings) { s.ScopeClaims = []string{"scp", "roles", "scope"} },
+			map[string]any{"roles": []string{"r"}}, "alice test-client r"},
+		"an empty first claim " +
+			"counts": {func(s *oidc.Settings) { s.ScopeClaims = []string{"scp", "scope"} },
+			map[string]any{"scp": []string{}}, "alice test-client"},
+		"scopes at the end of a " +
+			"path": {func(s *oidc.Settings) { s.ScopeClaims = []string{"realm_access.roles"} },
+			map[string]any{"realm_access": map[string]any{"roles": []string{"r"}}}, "alice test-client r"},
+		"a claim with dots in its name before a " +
+			"path": {func(s *oidc.Settings) { s.ScopeClaims = []string{"https://a.b/scopes"} },
+			map[string]any{"https://a.b/scopes": "x"}, "alice test-client x"},
+		"scopes below a member that is a URL": {scopesIn("resource_access.https://mcp.example.com/mcp.roles"),
+			map[string]any{"resource_access": map[string]any{
+				"https://mcp.example.com/mcp": map[string]any{"roles": []string{"r"}}}}, "alice test-client r"},
+		"scopes below a claim that is a URL": {scopesIn("https://example.com/app.roles"),
+			map[string]any{"https://example.com/app": map[string]any{"roles": []string{"r"}}}, "alice test-client r"},
+		"a path of which every member has a dot": {scopesIn("a.b.c.d"),
+			map[string]any{"a.b": map[string]any{"c.d": "x"}}, "alice test-client x"},
+		"the longest of the members that begin a path": {scopesIn("a.b.c"),
+			map[string]any{"a": map[string]any{"b": map[string]any{"c": "short"}, "b.c": "middle"},
+				"a.b": map[string]any{"c": "long"}}, "alice test-client long"},
+		"the claim of that very name before any path": {scopesIn("a.b.c"),
+			map[string]any{"a.b.c": "whole", "a.b": map[string]any{"c": "long"}}, "alice test-client whole"},
+		"the next member if the longest leads nowhere": {scopesIn("a.b.c"),
+			map[string]any{"a": map[string]any{"b": map[string]any{"c": "short"}}, "a.b": map[string]any{"d": "long"}},
+			"alice test-client short"},
+		"a member of a path that is null": {scopesIn("a.b.c", "scope"),
+			map[string]any{"a": map[string]any{"b": nil}, "a.b": json.RawMessage("null")},
+			"alice test-client mcp:use"},
+		"the end of a path that is null": {scopesIn("a.b", "scope"),
+			map[string]any{"a": map[string]any{"b": nil}}, "alice test-client mcp:use"},
+		"scope null and scopes in scp": {nil,
+			map[string]any{"scope": json.RawMessage("null"), "scp": []string{"a"}}, "alice test-client a"},
+		"scope null, with default " +
+			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+			map[string]any{"scope": json.RawMessage("null")}, "alice test-client mcp:use"},
+		"client_id null and the client in azp": {nil,
+			map[string]any{"client_id": json.RawMessage("null"), "azp": "web"}, "alice web mcp:use"},
+		"a claim that is required below one with dots": {required("kubernetes.io.namespace=agents"),
+			map[string]any{"kubernetes.io": map[string]any{"namespace": "agents"}}, "alice test-client mcp:use"},
+		"the type that Casdoor requires": {required("tokenType=access-token"),
+			map[string]any{"tokenType": "access-token", "scope": nil, "client_id": nil}, "alice"},
+		"the types that access tokens have": {nil,
+			map[string]any{"typ": "Bearer", "type": "oauth-access-token", "token_use": "access",
+				"token_type": "access_token", "tokenType": "access-token"}, "alice test-client mcp:use"},
+		"a type that is no string, and others that only look": {nil,
+			map[string]any{"type": 7, "typ": []string{"x"}, "tid": "id", "title": "refresh", "token_use": "identity",
+				"t": "id"}, "alice test-client mcp:use"},
+		"the names in an object": {func(s *oidc.Settings) { s.ScopeClaims = []string{"urn:roles"} },
+			map[string]any{"urn:roles": map[string]any{"b": map[string]any{"1": "x"}, "a": 1}},
+			"alice test-client a b"},
+		"scopes by names of " +
+			"theirs": {func(s *oidc.Settings) {
+			s.ScopeMap = []string{"api/use=mcp:use",
+				"api/use=greet:read"}
+		}, map[string]any{"scope": "api/use other"},
+			"alice test-client mcp:use greet:read other"},
+		"a scope with an equals sign in " +
+			"it": {func(s *oidc.Settings) { s.ScopeMap = []string{"a=b=mcp:use"} },
+			map[string]any{"scope": "a=b"}, "alice test-client mcp:use"},
+		"no scope claim, with default " +
+			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+			map[string]any{"scope": nil}, "alice test-client mcp:use"},
+		"an empty list of scopes, with default " +
+			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+			map[string]any{"scope": []string{}}, "alice test-client"},
+		"an empty scope claim, with default " +
+			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+			map[string]any{"scope": ""}, "alice test-client"},
+		"the client under cid": {func(s *oidc.Settings) { s.ClientClaims = []string{"client_id", "cid"} },
+			map[string]any{"client_id": nil, "cid": "web"}, "alice web mcp:use"},
+		"the client in the audience": {func(s *oidc.Settings) {
+			s.ClientClaims, s.Audiences = []string{"azp",
+				"aud"}, []string{"web"}
+		}, map[string]any{"aud": "web"}, "alice web mcp:use"},
+		"the first client claim that is not empty": {nil, map[string]any{"client_id": "", "azp": "web"},
+			"alice web mcp:use"},
+		"another subject": {func(s *oidc.Settings) { s.SubjectClaim = "uid" },
+			map[string]any{"uid": "00u1"}, "00u1 test-client mcp:use"},
+		"no aud, from an allowed client": {clients("test-client"), map[string]any{"aud": nil},
+			"alice test-client mcp:use"},
+		"an empty aud, from an allowed client": {clients("test-client"),
+			map[string]any{"aud": []string{}}, "alice test-client mcp:use"},
+		"the resource as aud, from an allowed client": {clients("test-client"), nil,
+			"alice test-client mcp:use"},
+		"an allowed client as aud": {clients("test-client"),
+			map[string]any{"aud": "test-client"}, "alice test-client mcp:use"},
+		"a required claim that is there": {required("token_use=access"),
+			map[string]any{"token_use": "access"}, "alice test-client mcp:use"},
+		"a required claim that is a list": {required("groups=staff"),
+			map[string]any{"groups": []string{"x", "staff"}}, "alice test-client mcp:use"},
+		"a required claim that is true": {required("active=true"),
+			map[string]any{"active": true}, "alice test-client mcp:use"},
+		"a required claim inside an object": {required("ext.kind=access"),
+			map[string]any{"ext": map[string]any{"kind": "access"}}, "alice test-client mcp:use"},
+		"a required value with an equals sign": {required("a=b=c"), map[string]any{"a": "b=c"},
+			"alice test-client mcp:use"},
+		"neither client nor scopes, but a claim for the kind": {required("type=access"),
+			map[string]any{"type": "access", "scope": nil, "client_id": nil}, "alice"},
+		"nonce and hashes, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+			map[string]any{"nonce": "n", "at_hash": "h", "scope": nil, "client_id": nil}, "alice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
@@ -74,11 +142,13 @@ func TestOIDCClaimNames(t *testing.T) {
 					c.change(s)
 				}
 			}), testResource)
-			id, err := p.Verify(context.Background(), authority.Sign(nil, withChanges(authority.Claims(testResource), c.with)))
+			id, err := p.Verify(context.Background(), authority.Sign(nil,
+				withChanges(authority.Claims(testResource), c.with)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := strings.Join(strings.Fields(id.Subject+" "+id.Client+" "+strings.Join(id.Scopes, " ")), " "); got != c.want {
+			if got := strings.Join(strings.Fields(id.Subject+" "+id.Client+" "+strings.Join(id.Scopes, " ")),
+				" "); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
@@ -104,40 +174,85 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 		with   map[string]any
 		want   providers.Reason
 	}{
-		"no aud, from a client that is not allowed":                                {clients("web"), map[string]any{"aud": nil}, providers.ClientRefused},
-		"no aud, from nobody":                                                      {clients("web"), map[string]any{"aud": nil, "client_id": nil}, providers.ClientRefused},
-		"another resource, from an allowed client":                                 {clients("test-client"), map[string]any{"aud": "https://other.example"}, providers.AudienceMismatch},
-		"the resource, from a client that is not allowed":                          {clients("web"), nil, providers.ClientRefused},
-		"no aud in the usual mode":                                                 {nil, map[string]any{"aud": nil}, providers.AudienceMismatch},
-		"a required claim that is missing":                                         {required("token_use=access"), nil, providers.ClaimMismatch},
-		"a required claim with another value":                                      {required("token_use=access"), map[string]any{"token_use": "accessory"}, providers.ClaimMismatch},
-		"a required claim with the value of an ID token":                           {required("token_use=access"), map[string]any{"token_use": "id"}, providers.TypeRefused},
-		"a required claim that is null":                                            {required("token_use=access"), map[string]any{"token_use": json.RawMessage("null")}, providers.ClaimMismatch},
-		"a required claim below one with dots, in another case":                    {required("kubernetes.io.namespace=agents"), map[string]any{"Kubernetes.io": map[string]any{"namespace": "agents"}}, providers.ClaimsMalformed},
-		"a required claim below one with dots, with another value":                 {required("kubernetes.io.namespace=agents"), map[string]any{"kubernetes.io": map[string]any{"namespace": "other"}}, providers.ClaimMismatch},
-		"a member of a path twice, below one with dots":                            {scopesIn("a.b.scp"), map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
-		"a refresh token, with the guard off":                                      {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"typ": "Refresh"}, providers.TypeRefused},
-		"an ID token that says so, with the guard off":                             {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"token_use": "id"}, providers.TypeRefused},
-		"a refresh token of Casdoor":                                               {nil, map[string]any{"tokenType": "refresh-token"}, providers.TypeRefused},
-		"a refresh token whose claim is spelled in another way":                    {nil, map[string]any{"TokenUse": "RefreshToken"}, providers.TypeRefused},
-		"a refresh token by one claim, an access token by another":                 {nil, map[string]any{"token_use": "access", "typ": "Refresh"}, providers.TypeRefused},
-		"the hash of a code, with the guard off":                                   {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"c_hash": "h"}, providers.IDToken},
-		"a required claim in another case":                                         {required("token_use=access"), map[string]any{"Token_Use": "access"}, providers.ClaimsMalformed},
-		"a required claim that only begins like it":                                {required("token_use=access"), map[string]any{"token_use": "access_"}, providers.ClaimMismatch},
-		"a list that does not hold the required value":                             {required("groups=staff"), map[string]any{"groups": []string{"staff2"}}, providers.ClaimMismatch},
-		"text where true is required":                                              {required("groups=staff"), map[string]any{"groups": map[string]any{"staff": 1}}, providers.ClaimMismatch},
-		"a nonce beside the required claim":                                        {required("token_use=access"), map[string]any{"token_use": "access", "nonce": "n"}, providers.IDToken},
-		"neither client nor scopes":                                                {nil, map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
-		"neither client nor scopes, with a required claim that ID tokens have too": {required("tid=acme"), map[string]any{"tid": "acme", "scope": nil, "client_id": nil}, providers.IDToken},
-		"neither client nor scopes, with default scopes":                           {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} }, map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
-		"a scope claim of ours in another case":                                    {func(s *oidc.Settings) { s.ScopeClaims = []string{"permissions"} }, map[string]any{"Permissions": "x"}, providers.ClaimsMalformed},
-		"the path to the scopes twice":                                             {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
-		"the path to the scopes leads into text":                                   {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} }, map[string]any{"ext": "x"}, providers.ClaimsMalformed},
-		"an object where the standard wants text":                                  {nil, map[string]any{"scope": map[string]any{"mcp:use": 1}}, providers.ClaimsMalformed},
-		"half a character in the client's name":                                    {nil, map[string]any{"client_id": "web\ufffd"}, providers.ClaimsMalformed},
-		"the subject that is named is missing":                                     {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, nil, providers.SubjectMissing},
-		"an event token, with the guard off":                                       {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"events": map[string]any{}}, providers.TypeRefused},
-		"a bound token, with the guard off":                                        {func(s *oidc.Settings) { s.IDTokenGuard = false }, map[string]any{"cnf": map[string]any{}}, providers.SenderConstrained},
+		"no aud, from a client that is not allowed": {clients("web"),
+			map[string]any{"aud": nil}, providers.ClientRefused},
+		"no aud, from nobody": {clients("web"),
+			map[string]any{"aud": nil, "client_id": nil}, providers.ClientRefused},
+		"another resource, from an allowed client": {clients("test-client"),
+			map[string]any{"aud": "https://other.example"}, providers.AudienceMismatch},
+		"the resource, from a client that is not allowed": {clients("web"), nil,
+			providers.ClientRefused},
+		"no aud in the usual mode": {nil,
+			map[string]any{"aud": nil}, providers.AudienceMismatch},
+		"a required claim that is missing": {required("token_use=access"),
+			nil, providers.ClaimMismatch},
+		"a required claim with another value": {required("token_use=access"),
+			map[string]any{"token_use": "accessory"}, providers.ClaimMismatch},
+		"a required claim with the value of an ID token": {required("token_use=access"),
+			map[string]any{"token_use": "id"}, providers.TypeRefused},
+		"a required claim that is null": {required("token_use=access"),
+			map[string]any{"token_use": json.RawMessage("null")}, providers.ClaimMismatch},
+		"a required claim below one with dots, in another " +
+			"case": {required("kubernetes.io.namespace=agents"),
+			map[string]any{"Kubernetes.io": map[string]any{"namespace": "agents"}}, providers.ClaimsMalformed},
+		"a required claim below one with dots, with another " +
+			"value": {required("kubernetes.io.namespace=agents"),
+			map[string]any{"kubernetes.io": map[string]any{"namespace": "other"}}, providers.ClaimMismatch},
+		"a member of a path twice, below one with dots": {scopesIn("a.b.scp"),
+			map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
+		"a refresh token, with the guard " +
+			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+			map[string]any{"typ": "Refresh"}, providers.TypeRefused},
+		"an ID token that says so, with the guard " +
+			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+			map[string]any{"token_use": "id"}, providers.TypeRefused},
+		"a refresh token of Casdoor": {nil,
+			map[string]any{"tokenType": "refresh-token"}, providers.TypeRefused},
+		"a refresh token whose claim is spelled in another way": {nil,
+			map[string]any{"TokenUse": "RefreshToken"}, providers.TypeRefused},
+		"a refresh token by one claim, an access token by another": {nil,
+			map[string]any{"token_use": "access", "typ": "Refresh"}, providers.TypeRefused},
+		"the hash of a code, with the guard " +
+			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+			map[string]any{"c_hash": "h"}, providers.IDToken},
+		"a required claim in another case": {required("token_use=access"),
+			map[string]any{"Token_Use": "access"}, providers.ClaimsMalformed},
+		"a required claim that only begins like it": {required("token_use=access"),
+			map[string]any{"token_use": "access_"}, providers.ClaimMismatch},
+		"a list that does not hold the required value": {required("groups=staff"),
+			map[string]any{"groups": []string{"staff2"}}, providers.ClaimMismatch},
+		"text where true is required": {required("groups=staff"),
+			map[string]any{"groups": map[string]any{"staff": 1}}, providers.ClaimMismatch},
+		"a nonce beside the required claim": {required("token_use=access"),
+			map[string]any{"token_use": "access", "nonce": "n"}, providers.IDToken},
+		"neither client nor scopes": {nil,
+			map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
+		"neither client nor scopes, with a required claim that ID tokens have too": {required("tid=acme"),
+			map[string]any{"tid": "acme", "scope": nil, "client_id": nil}, providers.IDToken},
+		"neither client nor scopes, with default " +
+			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+			map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
+		"a scope claim of ours in another " +
+			"case": {func(s *oidc.Settings) { s.ScopeClaims = []string{"permissions"} },
+			map[string]any{"Permissions": "x"}, providers.ClaimsMalformed},
+		"the path to the scopes twice": {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} },
+			map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
+		"the path to the scopes leads into " +
+			"text": {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} },
+			map[string]any{"ext": "x"}, providers.ClaimsMalformed},
+		"an object where the standard wants text": {nil,
+			map[string]any{"scope": map[string]any{"mcp:use": 1}}, providers.ClaimsMalformed},
+		"half a character in the client's name": {nil,
+			map[string]any{"client_id": "web\ufffd"}, providers.ClaimsMalformed},
+		"the subject that is named is " +
+			"missing": {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, nil,
+			providers.SubjectMissing},
+		"an event token, with the guard " +
+			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+			map[string]any{"events": map[string]any{}}, providers.TypeRefused},
+		"a bound token, with the guard " +
+			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+			map[string]any{"cnf": map[string]any{}}, providers.SenderConstrained},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
@@ -146,7 +261,8 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 					c.change(s)
 				}
 			}), testResource)
-			_, err := p.Verify(context.Background(), authority.Sign(nil, withChanges(authority.Claims(testResource), c.with)))
+			_, err := p.Verify(context.Background(), authority.Sign(nil,
+				withChanges(authority.Claims(testResource), c.with)))
 			if got := providers.ReasonOf(err); got != c.want {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
@@ -154,19 +270,27 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 	}
 }
 
-// An issuer with many tenants, as Microsoft Entra is one: the metadata names none of them, and keys may be bound to one.
+// An issuer with many tenants, as Microsoft Entra is one: the metadata names none of them, and keys may be
+// bound to one.
 func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 	const template = "https://login.example.com/{tid}/v2.0"
 	authority := providertest.NewIssuer(t)
 	unbound := authority.SigningKey()
-	shared := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
-	ofTwo := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.example.com/two/v2.0"})
-	elsewhere := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": "https://login.elsewhere.example/{tenantid}/v2.0"})
-	metadata := metadataServer(t, map[string]string{"/common": `{"issuer":"https://login.example.com/{tenantid}/v2.0","jwks_uri":"` + authority.KeysURL() + `"}`})
+	shared := authority.Adopt(newP256(t), jose.ES256,
+		map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
+	ofTwo := authority.Adopt(newP256(t), jose.ES256,
+		map[string]any{"issuer": "https://login.example.com/two/v2.0"})
+	elsewhere := authority.Adopt(newP256(t), jose.ES256,
+		map[string]any{"issuer": "https://login.elsewhere.example/{tenantid}/v2.0"})
+	metadata := metadataServer(t,
+		map[string]string{"/common": `{"issuer":"https://login.example.com/{tenantid}/v2.0","jwks_uri":"` +
+			authority.KeysURL() + `"}`})
 	p := open(t, newSettings(t, template, func(s *oidc.Settings) {
-		s.Tenants, s.DiscoveryURL, s.AuthorizationServers = []string{"one", "two"}, metadata.URL+"/common", []string{"https://login.example.com/one/v2.0"}
+		s.Tenants, s.DiscoveryURL, s.AuthorizationServers = []string{"one", "two"}, metadata.URL+"/common",
+			[]string{"https://login.example.com/one/v2.0"}
 	}), testResource)
-	if got := p.Metadata().AuthorizationServers; len(got) != 1 || got[0] != "https://login.example.com/one/v2.0" {
+	if got := p.Metadata().AuthorizationServers; len(got) != 1 ||
+		got[0] != "https://login.example.com/one/v2.0" {
 		t.Errorf("clients are sent to %v", got)
 	}
 	for name, c := range map[string]struct {
@@ -174,20 +298,27 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 		tid      any
 		want     providers.Reason
 	}{
-		"the first tenant":                          {shared, "https://login.example.com/one/v2.0", "one", ""},
-		"the second":                                {shared, "https://login.example.com/two/v2.0", "two", ""},
-		"the second, by a key of its own":           {ofTwo, "https://login.example.com/two/v2.0", "two", ""},
-		"the first, by a key that is not bound":     {unbound, "https://login.example.com/one/v2.0", "one", ""},
-		"the first, by the key of the second":       {ofTwo, "https://login.example.com/one/v2.0", "one", providers.KeyUnknown},
-		"the first, by a key of another cloud":      {elsewhere, "https://login.example.com/one/v2.0", "one", providers.KeyUnknown},
-		"a tenant that is not named":                {shared, "https://login.example.com/three/v2.0", "three", providers.IssuerMismatch},
-		"a tenant that differs from the one in iss": {shared, "https://login.example.com/one/v2.0", "two", providers.ClaimMismatch},
-		"no tenant beside iss":                      {shared, "https://login.example.com/one/v2.0", nil, providers.ClaimMismatch},
-		"the template itself":                       {shared, template, "{tid}", providers.IssuerMismatch},
-		"two tenants in one":                        {shared, "https://login.example.com/one/two/v2.0", "one/two", providers.IssuerMismatch},
+		"the first tenant":                      {shared, "https://login.example.com/one/v2.0", "one", ""},
+		"the second":                            {shared, "https://login.example.com/two/v2.0", "two", ""},
+		"the second, by a key of its own":       {ofTwo, "https://login.example.com/two/v2.0", "two", ""},
+		"the first, by a key that is not bound": {unbound, "https://login.example.com/one/v2.0", "one", ""},
+		"the first, by the key of the second": {ofTwo, "https://login.example.com/one/v2.0", "one",
+			providers.KeyUnknown},
+		"the first, by a key of another cloud": {elsewhere, "https://login.example.com/one/v2.0", "one",
+			providers.KeyUnknown},
+		"a tenant that is not named": {shared, "https://login.example.com/three/v2.0", "three",
+			providers.IssuerMismatch},
+		"a tenant that differs from the one in iss": {shared, "https://login.example.com/one/v2.0", "two",
+			providers.ClaimMismatch},
+		"no tenant beside iss": {shared, "https://login.example.com/one/v2.0", nil,
+			providers.ClaimMismatch},
+		"the template itself": {shared, template, "{tid}", providers.IssuerMismatch},
+		"two tenants in one": {shared, "https://login.example.com/one/two/v2.0", "one/two",
+			providers.IssuerMismatch},
 	} {
 		t.Run(name, func(t *testing.T) {
-			token := authority.Sign(map[string]any{"kid": c.kid}, withChanges(authority.Claims(testResource), map[string]any{"iss": c.iss, "tid": c.tid}))
+			token := authority.Sign(map[string]any{"kid": c.kid},
+				withChanges(authority.Claims(testResource), map[string]any{"iss": c.iss, "tid": c.tid}))
 			id, err := p.Verify(context.Background(), token)
 			if got := providers.ReasonOf(err); got != c.want || err == nil && id.Issuer != c.iss {
 				t.Errorf("got %+v, %v; want %q", id, err, c.want)
@@ -195,7 +326,8 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 		})
 	}
 	// A parser that ignores case would read the other one.
-	twice := authority.Sign(nil, withChanges(authority.Claims(testResource), map[string]any{"iss": "https://login.example.com/two/v2.0", "tid": "two", "Tid": "one"}))
+	twice := authority.Sign(nil, withChanges(authority.Claims(testResource),
+		map[string]any{"iss": "https://login.example.com/two/v2.0", "tid": "two", "Tid": "one"}))
 	if _, err := p.Verify(context.Background(), twice); providers.ReasonOf(err) != providers.ClaimsMalformed {
 		t.Errorf("the tenant in another case beside it: %v", err)
 	}
@@ -207,16 +339,21 @@ func TestOIDCScopesForClients(t *testing.T) {
 		change               func(*oidc.Settings)
 		advertised, inChange string
 	}{
-		"our own names":       {nil, "mcp:use", "mcp:use greet:read"},
-		"the first of theirs": {func(s *oidc.Settings) { s.ScopeMap = []string{"api://x/use=mcp:use", "use=mcp:use"} }, "api://x/use", "api://x/use greet:read"},
-		"what is said apart":  {func(s *oidc.Settings) { s.ScopesAdvertised = []string{"api://x/.default"} }, "api://x/.default", "mcp:use greet:read"},
+		"our own names": {nil, "mcp:use", "mcp:use greet:read"},
+		"the first of theirs": {func(s *oidc.Settings) {
+			s.ScopeMap = []string{"api://x/use=mcp:use",
+				"use=mcp:use"}
+		}, "api://x/use", "api://x/use greet:read"},
+		"what is said apart": {func(s *oidc.Settings) { s.ScopesAdvertised = []string{"api://x/.default"} },
+			"api://x/.default", "mcp:use greet:read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t, newSettings(t, authority.URL(), c.change), testResource)
 			if got := strings.Join(p.Metadata().ScopesSupported, " "); got != c.advertised {
 				t.Errorf("scopes_supported is %q, want %q", got, c.advertised)
 			}
-			if got := strings.Join(p.(providers.ScopeMapper).ProviderScopes([]string{"mcp:use", "greet:read"}), " "); got != c.inChange {
+			if got := strings.Join(p.(providers.ScopeMapper).ProviderScopes([]string{"mcp:use", "greet:read"}),
+				" "); got != c.inChange {
 				t.Errorf("a challenge names %q, want %q", got, c.inChange)
 			}
 		})
@@ -226,15 +363,22 @@ func TestOIDCScopesForClients(t *testing.T) {
 // Metadata that names another issuer than the tokens do is followed only when that issuer was named.
 func TestOIDCDiscoveryIssuer(t *testing.T) {
 	authority := providertest.NewIssuer(t)
-	metadata := metadataServer(t, map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER","jwks_uri":"` + authority.KeysURL() + `"}`})
+	metadata := metadataServer(t,
+		map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER","jwks_uri":"` +
+			authority.KeysURL() + `"}`})
 	const issuer = "https://tokens.example"
 	token := authority.Token(testResource, map[string]any{"iss": issuer})
-	told := open(t, newSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryIssuer = metadata.URL }), testResource)
+	told := open(t, newSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryIssuer = metadata.URL }),
+		testResource)
 	if _, err := told.Verify(context.Background(), token); err != nil {
 		t.Errorf("although it was named: %v", err)
 	}
-	untold := open(t, newSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryURL = metadata.URL + "/.well-known/openid-configuration" }), testResource)
-	if _, err := untold.Verify(context.Background(), token); providers.ReasonOf(err) != providers.KeysUnavailable {
+	untold := open(t, newSettings(t, issuer, func(s *oidc.Settings) {
+		s.DiscoveryURL = metadata.URL +
+			"/.well-known/openid-configuration"
+	}), testResource)
+	if _, err := untold.Verify(context.Background(),
+		token); providers.ReasonOf(err) != providers.KeysUnavailable {
 		t.Errorf("although it was not named: %v", err)
 	}
 }
@@ -251,7 +395,8 @@ func TestIDTokenGuardHelpNamesItsClaims(t *testing.T) {
 		p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
 			s.JWKSURL, s.RequiredClaims = authority.KeysURL(), []string{name + "=access"}
 		}), testResource)
-		token := authority.Sign(nil, withChanges(authority.Claims(testResource), map[string]any{name: "access", "scope": nil, "client_id": nil}))
+		token := authority.Sign(nil, withChanges(authority.Claims(testResource),
+			map[string]any{name: "access", "scope": nil, "client_id": nil}))
 		if _, err := p.Verify(context.Background(), token); err != nil {
 			t.Errorf("with %s it is not lifted: %v", name, err)
 		}

@@ -15,7 +15,7 @@ import (
 	"gatehouse/providers/token"
 )
 
-// What is said to a person must be what was done to the token.
+// The first failed check of an explanation must be the reason of Verify.
 func TestExplainAgreesWithVerify(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	withdrawn := authority.AddKey(jose.ES256)
@@ -35,7 +35,7 @@ func TestExplainAgreesWithVerify(t *testing.T) {
 	for name, c := range map[string]struct {
 		token string
 		want  providers.Reason
-		cause string // of the likeliest explanation
+		cause string // of the first hint
 	}{
 		"good":                   {good, "", ""},
 		"opaque":                 {"aaaa", providers.TokenOpaque, "opaque token"},
@@ -52,7 +52,7 @@ func TestExplainAgreesWithVerify(t *testing.T) {
 			providers.AudienceMismatch, "it is an ID token"},
 		"an ID token without nonce": {sign(nil, map[string]any{"aud": "web", "azp": "web"}),
 			providers.AudienceMismatch, "it is an ID token"},
-		"an ID token of ours": {sign(nil, map[string]any{"nonce": "n"}), providers.IDToken,
+		"an ID token for this resource": {sign(nil, map[string]any{"nonce": "n"}), providers.IDToken,
 			"it is an ID token"},
 		"an ID token of Cognito": {sign(nil, map[string]any{"aud": "web", "token_use": "id"}),
 			providers.AudienceMismatch, "it is an ID token"},
@@ -68,7 +68,7 @@ func TestExplainAgreesWithVerify(t *testing.T) {
 			"it is a logout"},
 		"an event token": {sign(nil, map[string]any{"events": map[string]any{}}), providers.TypeRefused,
 			"security event token"},
-		"no end": {sign(nil, map[string]any{"exp": nil}), providers.ExpiryMissing,
+		"no expiry": {sign(nil, map[string]any{"exp": nil}), providers.ExpiryMissing,
 			"it has no exp"},
 		"an issuer with a slash": {sign(nil, map[string]any{"iss": authority.URL() + "/"}),
 			providers.IssuerMismatch, "only by a slash"},
@@ -86,10 +86,10 @@ func TestExplainAgreesWithVerify(t *testing.T) {
 			`its typ is "absent"`},
 		"a key that was withdrawn": {authority.Sign(map[string]any{"kid": withdrawn}, claims(nil)),
 			providers.KeyUnknown, "does not publish"},
-		"a signature that is spoilt": {good[:len(good)-12] + "AAAAAAAAAAAA", providers.SignatureInvalid, ""},
-		"claims that are none": {authority.Sign(map[string]any{"kid": rs}, map[string]any{"x": 1}),
+		"a damaged signature": {good[:len(good)-12] + "AAAAAAAAAAAA", providers.SignatureInvalid, ""},
+		"no usable claims": {authority.Sign(map[string]any{"kid": rs}, map[string]any{"x": 1}),
 			providers.IssuerMismatch, "another issuer"},
-		"a header that is no JSON": {"eHh4.eHh4.eHh4", providers.TokenMalformed, ""},
+		"a header that is not JSON": {"eHh4.eHh4.eHh4", providers.TokenMalformed, ""},
 		"a header with crit": {sign(map[string]any{"crit": []string{"exp"}}, nil), providers.HeaderRefused,
 			""},
 		"alg none": {unsigned(claims(nil)), providers.AlgorithmRefused, ""},
@@ -108,25 +108,25 @@ func TestExplainAgreesWithVerify(t *testing.T) {
 					first = f.Reason
 				}
 				if f.Reason != "" && f.Detail == "" || f.Name == "" || f.Want == "" {
-					t.Errorf("half a finding: %+v", f)
+					t.Errorf("incomplete finding: %+v", f)
 				}
 				headerRefused = headerRefused || f.Reason != "" && strings.HasPrefix(f.Name, "header ")
 				if f.Name == "signature" && headerRefused && f.Skipped == "" {
-					t.Errorf("the signature was not looked at, and is called good: %+v", f)
+					t.Errorf("the signature was not checked, and counts as valid: %+v", f)
 				}
 			}
 			if got := providers.ReasonOf(err); got != c.want || first != got || e.OK() != (err == nil) {
-				t.Errorf("it was refused for %q, and explained by %q; want %q", got, first, c.want)
+				t.Errorf("Verify refuses for %q, Explain for %q; want %q", got, first, c.want)
 			}
 			hints := e.Hints()
 			if (len(hints) == 0) != e.OK() || len(hints) > 0 && !strings.Contains(hints[0].Cause, c.cause) {
-				t.Errorf("the likeliest cause of %+v is %q, want %q", e.Findings, hints, c.cause)
+				t.Errorf("the hints for %+v are %q, want %q", e.Findings, hints, c.cause)
 			}
 		})
 	}
 }
 
-// unsigned is a token with alg none (RFC 7519, section 6).
+// unsigned returns a token with alg none (RFC 7519, section 6).
 func unsigned(claims map[string]any) string {
 	payload, _ := json.Marshal(claims)
 	return providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil)
@@ -147,7 +147,7 @@ func TestExplainAppliesAllChecks(t *testing.T) {
 				names = append(names, f.Name)
 			}
 			if strings.ContainsAny(f.Got+f.Want+f.Detail, "\n") {
-				t.Errorf("more than a line: %+v", f)
+				t.Errorf("more than one line: %+v", f)
 			}
 		}
 		return names, e
@@ -161,7 +161,7 @@ func TestExplainAppliesAllChecks(t *testing.T) {
 	}
 	for _, f := range e.Findings {
 		if f.Name == "claim exp" && !strings.Contains(f.Got, "1h ago") && !strings.Contains(f.Got, "1h0m ago") {
-			t.Errorf("the expiry is not in words: %q", f.Got)
+			t.Errorf("the expiry is not relative: %q", f.Got)
 		}
 	}
 	before := authority.Fetches()
@@ -185,7 +185,8 @@ func TestExplainIntrospectionResponse(t *testing.T) {
 		"the introspection response has no exp":                         {"exp": nil},
 		`no bearer access token at the provider: token_type is "DPoP",`: {"token_type": "DPoP"},
 	} {
-		hints := openIntrospecting(t, newEndpoint(t, claims(changes)), nil).(token.Explainer).Explain(context.Background(),
+		hints := openIntrospecting(t, newEndpoint(t, claims(changes)),
+			nil).(token.Explainer).Explain(context.Background(),
 			opaque, true).Hints()
 		if len(hints) == 0 || !strings.Contains(hints[0].Cause, want) ||
 			strings.Contains(hints[0].Fix, "in server/README.md") {

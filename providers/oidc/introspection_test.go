@@ -137,11 +137,11 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 		"active, without a token type": {nil, claims(map[string]any{"token_type": nil}), "", nil},
 		"not active": {nil, claims(map[string]any{"active": false}), providers.TokenInactive,
 			providers.ErrInvalidToken},
-		"active in words": {nil, claims(map[string]any{"active": "true"}), providers.TokenInactive,
+		"active as a string": {nil, claims(map[string]any{"active": "true"}), providers.TokenInactive,
 			providers.ErrInvalidToken},
-		"active spelled otherwise": {nil, claims(map[string]any{"active": nil, "Active": true}),
+		"active in another case": {nil, claims(map[string]any{"active": nil, "Active": true}),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"silent": {nil, claims(map[string]any{"active": nil}), providers.TokenInactive,
+		"without active": {nil, claims(map[string]any{"active": nil}), providers.TokenInactive,
 			providers.ErrInvalidToken},
 		"another issuer": {nil, claims(map[string]any{"iss": "https://evil.example"}),
 			providers.IssuerMismatch, providers.ErrInvalidToken},
@@ -149,31 +149,32 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 			providers.AudienceMismatch, providers.ErrInvalidToken},
 		"no audience": {nil, claims(map[string]any{"aud": nil}), providers.AudienceMismatch,
 			providers.ErrInvalidToken},
-		"over": {nil, claims(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
+		"expired": {nil, claims(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
 			providers.TokenExpired, providers.ErrInvalidToken},
-		"without an end": {nil, claims(map[string]any{"exp": nil}), providers.ExpiryMissing,
+		"without expiry": {nil, claims(map[string]any{"exp": nil}), providers.ExpiryMissing,
 			providers.ErrInvalidToken},
 		"without exp, as RFC 7662 allows":  {withoutExp, claims(map[string]any{"exp": nil}), "", nil},
 		"with exp where it may be missing": {withoutExp, claims(nil), "", nil},
-		"over where exp may be missing": {withoutExp, claims(map[string]any{"exp": 1000}), providers.TokenExpired,
+		"expired where exp may be missing": {withoutExp, claims(map[string]any{"exp": 1000}),
+			providers.TokenExpired,
 			providers.ErrInvalidToken},
 		"exp is null where it may miss": {withoutExp, claims(map[string]any{"exp": json.RawMessage("null")}),
 			providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"nobody's": {nil, claims(map[string]any{"sub": nil}), providers.SubjectMissing,
+		"without subject": {nil, claims(map[string]any{"sub": nil}), providers.SubjectMissing,
 			providers.ErrInvalidToken},
 		"a refresh token": {nil, claims(map[string]any{"token_type": "refresh_token"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Hydra says it": {nil, claims(map[string]any{"token_use": "refresh_token"}),
+		"a refresh token of Hydra": {nil, claims(map[string]any{"token_use": "refresh_token"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token, as Keycloak says": {nil, claims(map[string]any{"typ": "Refresh"}), providers.TypeRefused,
+		"a refresh token of Keycloak": {nil, claims(map[string]any{"typ": "Refresh"}), providers.TypeRefused,
 			providers.ErrInvalidToken},
-		"a refresh token, as Casdoor would": {nil, claims(map[string]any{"tokenType": "refresh-token"}),
+		"a refresh token of Casdoor": {nil, claims(map[string]any{"tokenType": "refresh-token"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
 		"an ID token": {func(s *oidc.Settings) { s.IDTokenGuard = false },
 			claims(map[string]any{"type": "id-token"}), providers.TypeRefused, providers.ErrInvalidToken},
-		"a type of token that is unknown": {nil, claims(map[string]any{"token_use": "device"}),
+		"an unknown token type": {nil, claims(map[string]any{"token_use": "device"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
-		"a type of token that is no text": {nil, claims(map[string]any{"token_use": 1}), providers.TypeRefused,
+		"a token type that is no string": {nil, claims(map[string]any{"token_use": 1}), providers.TypeRefused,
 			providers.ErrInvalidToken},
 		"access token, with a hyphen": {nil, claims(map[string]any{"token_use": "access-token",
 			"token_type": "Access-Token"}), "", nil},
@@ -181,33 +182,32 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 			"token_type": json.RawMessage("null")}), "", nil},
 		"optional claims that are null": {nil, claims(map[string]any{"cnf": json.RawMessage("null"),
 			"nonce": json.RawMessage("null"), "nbf": json.RawMessage("null")}), "", nil},
-		"an end that is null": {nil, claims(map[string]any{"exp": json.RawMessage("null")}),
+		"an expiry that is null": {nil, claims(map[string]any{"exp": json.RawMessage("null")}),
 			providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"a kind spelled otherwise": {nil, claims(map[string]any{"Token_Use": "refresh_token"}),
+		"token_use in another case": {nil, claims(map[string]any{"Token_Use": "refresh_token"}),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a type spelled otherwise": {nil, claims(map[string]any{"token_type": nil,
+		"token_type in another case": {nil, claims(map[string]any{"token_type": nil,
 			"Token_Type": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
 		"bound to a key": {nil, claims(map[string]any{"token_type": "DPoP"}),
 			providers.TypeRefused, providers.ErrInvalidToken},
 		"bound to a key, by cnf": {nil, claims(map[string]any{"cnf": map[string]string{"jkt": "x"}}),
 			providers.SenderConstrained, providers.ErrInvalidToken},
 		"of another client than is allowed": {func(s *oidc.Settings) {
-			s.AudienceMode,
-				s.AllowedClients = "client_allow_list", []string{"app"}
+			s.AudienceMode, s.AllowedClients = "client_allow_list", []string{"app"}
 		}, claims(nil), providers.ClientRefused,
 			providers.ErrInvalidToken},
-		"of a form that the issuer refuses": {nil, status(400, `{"error":"unsupported_token_type"}`),
+		"of a form that the issuer does not introspect": {nil, status(400, `{"error":"unsupported_token_type"}`),
 			providers.TokenInactive, providers.ErrInvalidToken},
-		"asked wrongly": {nil, status(400, `{"error":"invalid_request"}`),
+		"a malformed request": {nil, status(400, `{"error":"invalid_request"}`),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"401 that names no cause": {nil, status(401, "canary-upstream"),
+		"401 without a cause": {nil, status(401, "canary-upstream"),
 			providers.IntrospectionUnavailable, token.ErrUnauthorizedWithoutCause},
-		"asked with bad credentials": {nil, status(401,
+		"rejected credentials": {nil, status(401,
 			`{"error":"invalid_client","error_description":"canary-upstream"}`), providers.IntrospectionUnavailable,
 			providers.ErrUnavailable},
-		"a server that is broken": {nil, status(500, "canary-upstream"),
+		"an internal error of the issuer": {nil, status(500, "canary-upstream"),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"a page": {nil, status(200, "<html>canary-upstream</html>"),
+		"an HTML page": {nil, status(200, "<html>canary-upstream</html>"),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
 		"null": {nil, status(200, "null"), providers.IntrospectionUnavailable,
 			providers.ErrUnavailable},
@@ -220,15 +220,15 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 		"Google: good": {google, googleClaims(nil), "", nil},
 		"Google: another client": {google, googleClaims(map[string]any{"azp": "evil", "aud": "evil"}),
 			providers.AudienceMismatch, providers.ErrInvalidToken},
-		"Google: over": {google, googleClaims(map[string]any{"exp": "1000"}),
+		"Google: expired": {google, googleClaims(map[string]any{"exp": "1000"}),
 			providers.TokenExpired, providers.ErrInvalidToken},
-		"Google: an end that is no number": {google, googleClaims(map[string]any{"exp": "1e99"}),
+		"Google: an expiry that is no number": {google, googleClaims(map[string]any{"exp": "1e99"}),
 			providers.ClaimsMalformed, providers.ErrInvalidToken},
 		"Google: not active": {google, status(400, `{"error":"invalid_token"}`),
 			providers.TokenInactive, providers.ErrInvalidToken},
 		"Google: down": {google, status(502, "canary-upstream"),
 			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"the subject that another claim names": {func(s *oidc.Settings) { s.SubjectClaim = "uid" },
+		"the subject in another claim": {func(s *oidc.Settings) { s.SubjectClaim = "uid" },
 			claims(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,10 +239,10 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 			}
 			if err == nil && (id.Subject != "alice" || id.Issuer != introspectedIssuer || id.Client != "web" ||
 				len(id.Missing([]string{"mcp:use", "greet:read"})) > 0) {
-				t.Errorf("it takes the caller for %+v", id)
+				t.Errorf("the identity is %+v", id)
 			}
 			if err != nil && (strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), opaque)) {
-				t.Errorf("the error repeats what it must not: %v", err)
+				t.Errorf("the error quotes the token or the response: %v", err)
 			}
 		})
 	}
@@ -308,12 +308,12 @@ func TestIntrospectionAuthentication(t *testing.T) {
 			if _, err := openIntrospecting(t, r, c.change).Verify(context.Background(), opaque); err != nil {
 				t.Fatal(err)
 			}
-			asked := r.lastRequest()
-			if asked.Method != http.MethodPost || asked.Form.Get("token") != opaque || asked.URL.RawQuery != "" {
-				t.Errorf("asked by %s %s %v", asked.Method, asked.URL, asked.Form)
+			got := r.lastRequest()
+			if got.Method != http.MethodPost || got.Form.Get("token") != opaque || got.URL.RawQuery != "" {
+				t.Errorf("the request is %s %s %v", got.Method, got.URL, got.Form)
 			}
-			if err := c.check(asked); err != nil {
-				t.Errorf("the server proved itself by %v", err)
+			if err := c.check(got); err != nil {
+				t.Errorf("authentication: %v", err)
 			}
 		})
 	}
@@ -321,21 +321,21 @@ func TestIntrospectionAuthentication(t *testing.T) {
 
 func TestIntrospectionCacheEndsWithTheToken(t *testing.T) {
 	for name, c := range map[string]struct {
-		keep    time.Duration
-		changes map[string]any
-		wait    time.Duration
-		asked   int64
+		keep     time.Duration
+		changes  map[string]any
+		wait     time.Duration
+		requests int64
 	}{
-		"within the time set":         {keep: time.Minute, asked: 1},
-		"not at all":                  {keep: 0, asked: 2},
-		"a refusal, for a short time": {keep: time.Minute, changes: map[string]any{"active": false}, asked: 1},
-		"a refusal, not at all":       {keep: 0, changes: map[string]any{"active": false}, asked: 2},
+		"within the cache time":      {keep: time.Minute, requests: 1},
+		"without a cache":            {keep: 0, requests: 2},
+		"a refusal":                  {keep: time.Minute, changes: map[string]any{"active": false}, requests: 1},
+		"a refusal, without a cache": {keep: 0, changes: map[string]any{"active": false}, requests: 2},
 		"a token within its leeway": {keep: time.Minute,
-			changes: map[string]any{"exp": time.Now().Add(-time.Second).Unix()}, asked: 2},
-		"a token that ends in a moment": {keep: time.Minute,
+			changes: map[string]any{"exp": time.Now().Add(-time.Second).Unix()}, requests: 2},
+		"a token that expires soon": {keep: time.Minute,
 			changes: map[string]any{"exp": float64(time.Now().Add(300*time.Millisecond).UnixMilli()) / 1000},
-			wait:    400 * time.Millisecond, asked: 2},
-		"a token that ends after a time": {keep: 100 * time.Millisecond, wait: 200 * time.Millisecond, asked: 2},
+			wait:    400 * time.Millisecond, requests: 2},
+		"after the cache time": {keep: 100 * time.Millisecond, wait: 200 * time.Millisecond, requests: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newEndpoint(t, claims(c.changes))
@@ -343,14 +343,15 @@ func TestIntrospectionCacheEndsWithTheToken(t *testing.T) {
 			_, _ = p.Verify(context.Background(), opaque)
 			time.Sleep(c.wait)
 			_, _ = p.Verify(context.Background(), opaque)
-			if got := r.requests.Load(); got != c.asked {
-				t.Errorf("the issuer was asked %d times, want %d", got, c.asked)
+			if got := r.requests.Load(); got != c.requests {
+				t.Errorf("%d introspection requests, want %d", got, c.requests)
 			}
 		})
 	}
 }
 
-// Many calls with one token are one question, and who hangs up takes nobody along.
+// Concurrent calls with one token share one request, and a caller that hangs up does not cancel it for the
+// others.
 func TestConcurrentCallsShareOneIntrospection(t *testing.T) {
 	hold, good := make(chan struct{}), claims(nil)
 	r := newEndpoint(t, func(w http.ResponseWriter, req *http.Request) {
@@ -380,7 +381,7 @@ func TestConcurrentCallsShareOneIntrospection(t *testing.T) {
 	close(hold)
 	calls.Wait()
 	if got := r.requests.Load(); got != 1 {
-		t.Errorf("the issuer was asked %d times", got)
+		t.Errorf("%d introspection requests", got)
 	}
 }
 
@@ -413,14 +414,17 @@ func TestIntrospectionWithoutExpIsGoodForTheCacheTime(t *testing.T) {
 				}
 			}
 			if got := r.requests.Load(); got != 1 {
-				t.Errorf("the issuer was asked %d times", got)
+				t.Errorf("%d introspection requests", got)
 			}
 		})
 	}
 	t.Run("a JWT without exp stays refused", func(t *testing.T) {
 		authority := providertest.NewIssuer(t)
 		r := newEndpoint(t, claims(nil))
-		p := openIntrospecting(t, r, func(s *oidc.Settings) { s.IntrospectionNoExp, s.JWKSURL = true, authority.KeysURL() })
+		p := openIntrospecting(t, r, func(s *oidc.Settings) {
+			s.IntrospectionNoExp, s.JWKSURL = true,
+				authority.KeysURL()
+		})
 		token := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "exp": nil})
 		if _, err := p.Verify(context.Background(), token); providers.ReasonOf(err) != providers.ExpiryMissing {
 			t.Errorf("got %v", err)
@@ -428,7 +432,7 @@ func TestIntrospectionWithoutExpIsGoodForTheCacheTime(t *testing.T) {
 	})
 }
 
-// Gitea answers 401 to a token that is not active, and so do others to wrong credentials.
+// Gitea responds with 401 to a token that is not active, other issuers to rejected credentials.
 func TestIntrospection401IsAttributedByItsResponse(t *testing.T) {
 	plain := status(401, "Unauthorized\n")
 	challenge := func(values ...string) http.HandlerFunc {
@@ -437,33 +441,33 @@ func TestIntrospection401IsAttributedByItsResponse(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	}
-	inactive, blamed := providers.TokenInactive, providers.IntrospectionUnavailable
+	inactive, rejected := providers.TokenInactive, providers.IntrospectionUnavailable
 	for name, c := range map[string]struct {
-		before http.HandlerFunc // answers a question about another token first
+		before http.HandlerFunc // response for another token before
 		answer http.HandlerFunc
 		want   providers.Reason
 	}{
-		"no cause, and no good answer before": {nil, plain, blamed},
-		"no cause, after a good answer":       {claims(nil), plain, inactive},
-		"no cause, after an answer that is not good": {claims(map[string]any{"active": false}), plain,
+		"no cause, no response before":    {nil, plain, rejected},
+		"no cause, after an active token": {claims(nil), plain, inactive},
+		"no cause, after an inactive token": {claims(map[string]any{"active": false}), plain,
 			inactive},
-		"no cause, after an answer without active":  {status(200, `{"error":"x"}`), plain, blamed},
-		"no cause, after an answer that is no JSON": {status(200, "<html>"), plain, blamed},
-		"no cause, after another 401":               {plain, plain, blamed},
-		"no cause, after an outage":                 {status(500, ""), plain, blamed},
+		"no cause, after a response without active":   {status(200, `{"error":"x"}`), plain, rejected},
+		"no cause, after a response that is not JSON": {status(200, "<html>"), plain, rejected},
+		"no cause, after another 401":                 {plain, plain, rejected},
+		"no cause, after an outage":                   {status(500, ""), plain, rejected},
 		"a Bearer challenge": {claims(nil),
 			challenge(`Bearer realm="x", error="invalid_token"`), inactive},
 		"a challenge that mentions basic": {claims(nil),
 			challenge(`Bearer error_description="no, basic is gone"`), inactive},
-		"a Basic challenge": {claims(nil), challenge(`Basic realm="x"`), blamed},
-		"a Basic challenge in small letters, without realm": {claims(nil), challenge(`basic`), blamed},
-		"a Basic challenge behind another": {claims(nil),
-			challenge(`Bearer realm="x", Basic realm="y"`), blamed},
+		"a Basic challenge": {claims(nil), challenge(`Basic realm="x"`), rejected},
+		"a Basic challenge in lower case, without realm": {claims(nil), challenge(`basic`), rejected},
+		"a Basic challenge after another": {claims(nil),
+			challenge(`Bearer realm="x", Basic realm="y"`), rejected},
 		"a Basic challenge in a field of its own": {claims(nil),
-			challenge(`Bearer realm="x"`, `Basic realm="y"`), blamed},
+			challenge(`Bearer realm="x"`, `Basic realm="y"`), rejected},
 		"invalid_client": {claims(nil), status(401, `{"error":"invalid_client"}`),
-			blamed},
-		"403": {claims(nil), status(403, ""), blamed},
+			rejected},
+		"403": {claims(nil), status(403, ""), rejected},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newEndpoint(t, c.before)
@@ -481,7 +485,7 @@ func TestIntrospection401IsAttributedByItsResponse(t *testing.T) {
 	}
 }
 
-// With wrong credentials every token would be a line of the log, also an invented one.
+// With rejected credentials every token, also an invented one, would cause a line of the log.
 func TestRejectedIntrospectionIsLoggedOnceAMinute(t *testing.T) {
 	r := newEndpoint(t, status(401, ""))
 	var log lockedLog
@@ -505,16 +509,16 @@ func TestRejectedIntrospectionIsLoggedOnceAMinute(t *testing.T) {
 	}
 }
 
-// django-oauth-toolkit has a key set without keys. Every call works, so the server must be ready.
+// django-oauth-toolkit publishes a key set without keys. Calls work, so the server must be ready.
 func TestReadinessWithoutPublishedKeys(t *testing.T) {
 	const keys, metadata = "/keys", "/.well-known/oauth-authorization-server"
 	for name, c := range map[string]struct {
 		mode   string
 		fixed  bool // introspection_url is set
 		keys   string
-		status int // of the answer with the keys; 0: the metadata name none
+		status int // of the key set; 0: the metadata has no jwks_uri
 		ready  bool
-		fix    bool // the log names the setting that does without keys
+		fix    bool // the log suggests provider.introspection=always
 	}{
 		"opaque, an empty key set":                    {"opaque", false, `{"keys":[]}`, 200, true, true},
 		"opaque, an empty key set, introspection_url": {"opaque", true, `{"keys":[]}`, 200, true, true},
@@ -577,7 +581,7 @@ func TestReadinessWithoutPublishedKeys(t *testing.T) {
 				t.Errorf("ready: %v, want %v", ready(), c.ready)
 			}
 			if got := strings.Contains(log.String(), "provider.introspection=always"); got != c.fix {
-				t.Errorf("the log names the setting: %v, want %v", got, c.fix)
+				t.Errorf("the log suggests the setting: %v, want %v", got, c.fix)
 			}
 			if c.mode == "off" {
 				return
@@ -616,7 +620,7 @@ func TestIntrospectionRespectsRetryAfter(t *testing.T) {
 		}
 	}
 	if got := r.requests.Load(); got != 1 {
-		t.Errorf("it was asked %d times, although it said when to come again", got)
+		t.Errorf("%d requests in spite of Retry-After", got)
 	}
 }
 
@@ -644,7 +648,7 @@ func TestHangingIntrospectionDelaysNoOtherToken(t *testing.T) {
 		t.Errorf("another token: %v after %v", err, time.Since(begin))
 	}
 	if err := <-done; !errors.Is(err, providers.ErrUnavailable) || time.Since(begin) > 5*time.Second {
-		t.Errorf("the token that hangs: %v after %v", err, time.Since(begin))
+		t.Errorf("the hanging token: %v after %v", err, time.Since(begin))
 	}
 }
 
@@ -652,23 +656,24 @@ func TestIntrospectionModes(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	signed := authority.Token(testResource, map[string]any{"iss": introspectedIssuer})
 	for name, c := range map[string]struct {
-		mode  string
-		token string
-		asked int64
-		want  providers.Reason
+		mode     string
+		token    string
+		requests int64
+		want     providers.Reason
 	}{
-		"off: an opaque token is refused": {"off", opaque, 0, providers.TokenOpaque},
-		"opaque: a JWT is verified here":  {"opaque", signed, 0, ""},
-		"opaque: a JWT that was spoiled stays refused": {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0,
+		"off: an opaque token is refused":   {"off", opaque, 0, providers.TokenOpaque},
+		"opaque: a JWT is verified locally": {"opaque", signed, 0, ""},
+		"opaque: a damaged JWT is refused": {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0,
 			providers.SignatureInvalid},
-		"opaque: any other token is asked about":      {"opaque", opaque, 1, ""},
+		"opaque: any other token is introspected":     {"opaque", opaque, 1, ""},
 		"opaque: a token with dots in it, as Hydra's": {"opaque", "ory_at_abc.def", 1, ""},
-		"always: a JWT is asked about too":            {"always", signed, 1, ""},
-		"opaque: a token that is too long is not asked": {"opaque", strings.Repeat("x", 17<<10), 0,
+		"always: a JWT is introspected too":           {"always", signed, 1, ""},
+		"opaque: a token that is too long is not introspected": {"opaque", strings.Repeat("x", 17<<10), 0,
 			providers.TokenTooLong},
-		"always: a JWT that is too long is not asked for": {"always", "eyJ." + strings.Repeat("x", 17<<10), 0,
+		"always: a JWT that is too long is not introspected": {"always", "eyJ." + strings.Repeat("x", 17<<10), 0,
 			providers.TokenTooLong},
-		"opaque: what only begins like a JWT is verified ": {"opaque", "eyJ4IjoxfQ.x", 0, providers.TokenMalformed},
+		"opaque: a token that only begins like a JWT is verified": {"opaque", "eyJ4IjoxfQ.x", 0,
+			providers.TokenMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newEndpoint(t, claims(nil))
@@ -682,14 +687,14 @@ func TestIntrospectionModes(t *testing.T) {
 			if got := providers.ReasonOf(err); got != c.want || (err == nil) != (c.want == "") {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
-			if got := r.requests.Load(); got != c.asked {
-				t.Errorf("the issuer was asked %d times, want %d", got, c.asked)
+			if got := r.requests.Load(); got != c.requests {
+				t.Errorf("%d introspection requests, want %d", got, c.requests)
 			}
 		})
 	}
 }
 
-// Without keys of its own, the server is ready when it knows where to ask.
+// Without a key set, the server is ready once it knows the introspection endpoint.
 func TestIntrospectionEndpointFromMetadata(t *testing.T) {
 	r := newEndpoint(t, claims(map[string]any{"iss": nil}))
 	up := make(chan struct{})
@@ -704,14 +709,13 @@ func TestIntrospectionEndpointFromMetadata(t *testing.T) {
 	}))
 	t.Cleanup(metadata.Close)
 	p := open(t, newSettings(t, metadata.URL, func(s *oidc.Settings) {
-		s.Introspection,
-			s.IntrospectionAuth = "always", "none"
+		s.Introspection, s.IntrospectionAuth = "always", "none"
 	}), testResource)
 	if _, err := p.Verify(context.Background(), opaque); !errors.Is(err, providers.ErrUnavailable) {
-		t.Fatalf("before the metadata is there: %v", err)
+		t.Fatalf("before the metadata is available: %v", err)
 	}
 	if p.(providers.KeyReporter).Keys().Usable {
-		t.Error("it is called ready")
+		t.Error("the provider is ready")
 	}
 	close(up)
 	for range 100 {
@@ -726,8 +730,7 @@ func TestIntrospectionEndpointFromMetadata(t *testing.T) {
 	t.Error("it never recovered")
 }
 
-// Invented tokens whose senders hang up at once must not keep the issuer, or the people whose tokens are
-// good, waiting.
+// Invented tokens of callers that hang up at once must not delay the issuer or the callers with good tokens.
 func TestIntrospectionFloodIsBounded(t *testing.T) {
 	good := claims(nil)
 	r := newEndpoint(t, func(w http.ResponseWriter, req *http.Request) {
@@ -745,9 +748,9 @@ func TestIntrospectionFloodIsBounded(t *testing.T) {
 		})
 	}
 	flood.Wait()
-	time.Sleep(50 * time.Millisecond) // whoever is refused at once is gone by now
+	time.Sleep(50 * time.Millisecond) // calls that are refused at once have ended by now
 	if left := runtime.NumGoroutine() - before; left > 600 {
-		t.Errorf("%d goroutines go on for callers who are gone", left)
+		t.Errorf("%d goroutines are left of callers that hung up", left)
 	}
 	for begin := time.Now(); ; {
 		_, err := p.Verify(context.Background(), opaque)
@@ -766,17 +769,17 @@ func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
 	if _, err := p.Verify(context.Background(), opaque); err != nil {
 		t.Fatal(err)
 	}
-	sparing := providers.WithoutIntrospection(context.Background())
-	if _, err := p.Verify(sparing, opaque); err != nil {
-		t.Errorf("a token that is known to be good: %v", err)
+	throttled := providers.WithoutIntrospection(context.Background())
+	if _, err := p.Verify(throttled, opaque); err != nil {
+		t.Errorf("a token known to be active: %v", err)
 	}
-	if _, err := p.Verify(sparing, "invented"); providers.ReasonOf(err) != providers.Throttled ||
+	if _, err := p.Verify(throttled, "invented"); providers.ReasonOf(err) != providers.Throttled ||
 		!errors.Is(err, providers.ErrInvalidToken) || r.requests.Load() != 1 {
-		t.Errorf("another: %v after %d questions", err, r.requests.Load())
+		t.Errorf("another: %v after %d requests", err, r.requests.Load())
 	}
 }
 
-// A tool that sorts or filters its caller's scopes in place must not do so for the next caller.
+// A tool may sort or filter the scopes of its caller in place.
 func TestIdentityChangesDoNotReachOtherCalls(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	jwt := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "client_id": "web",
@@ -786,8 +789,7 @@ func TestIdentityChangesDoNotReachOtherCalls(t *testing.T) {
 	bare := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "scope": nil})
 	r := newEndpoint(t, claims(nil))
 	p := openIntrospecting(t, r, func(s *oidc.Settings) {
-		s.JWKSURL, s.DefaultScopes = authority.KeysURL(),
-			[]string{"mcp:use"}
+		s.JWKSURL, s.DefaultScopes = authority.KeysURL(), []string{"mcp:use"}
 	})
 	for range 3 {
 		for _, token := range []string{opaque, jwt, other, bare} {
@@ -796,7 +798,7 @@ func TestIdentityChangesDoNotReachOtherCalls(t *testing.T) {
 				t.Fatal(err)
 			}
 			if id.Scopes[0] != "mcp:use" || id.Audience[0] != testResource {
-				t.Fatalf("somebody else's changes are in %+v", id)
+				t.Fatalf("changes of another call are in %+v", id)
 			}
 			id.Scopes[0], id.Audience[0] = "mcp:admin", "https://evil.example"
 		}

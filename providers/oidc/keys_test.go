@@ -12,7 +12,7 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Microsoft Entra, one tenant: the metadata and the keys are those of version 2.0, the tokens of version 1.0.
+// Microsoft Entra, one tenant: metadata and keys of version 2.0, tokens of version 1.0.
 func TestKeyBoundToTheMetadataIssuer(t *testing.T) {
 	const tokens, metadata = "https://sts.example/one/", "https://login.example/one/v2.0"
 	for name, c := range map[string]struct {

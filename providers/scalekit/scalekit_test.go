@@ -37,7 +37,8 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, Name: "Gatehouse", InitialScopes: []string{"greet:read"}, Logger: slog.New(slog.DiscardHandler)})
+	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, Name: "Gatehouse",
+		InitialScopes: []string{"greet:read"}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,8 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 }
 
 func TestScalekitTokens(t *testing.T) {
-	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource, Scopes: []string{"greet:read", "gatehouse:admin"}})
+	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource,
+		Scopes: []string{"greet:read", "gatehouse:admin"}})
 	rs := env.SigningKey()
 	ec := env.AddKey(jose.ES256)
 	env.SignWith(rs)
@@ -56,37 +58,49 @@ func TestScalekitTokens(t *testing.T) {
 		token string
 		want  providers.Reason // "" means accepted
 	}{
-		"as captured":                         {env.Token(read), ""},
-		"the issuer of the MCP server":        {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
-		"the environment with a slash":        {env.Token(read, ch{"iss": env.URL() + "/"}), providers.IssuerMismatch},
-		"the issuer of another MCP server":    {env.Token(read, ch{"iss": other.AuthorizationServer()}), providers.IssuerMismatch},
-		"an address before a custom domain":   {env.Token(read, ch{"iss": moved}), ""},
-		"another environment":                 {env.Token(read, ch{"iss": "https://other.scalekit.com"}), providers.IssuerMismatch},
-		"without a Server URL":                {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
-		"the audience as text":                {env.Token(read, ch{"aud": env.ResourceID()}), ""},
-		"the Server URL alone":                {env.Token(read, ch{"aud": []string{testResource}}), providers.AudienceMismatch},
-		"no audience":                         {env.Token(read, ch{"aud": nil}), providers.AudienceMismatch},
-		"another MCP server":                  {other.Token(), providers.AudienceMismatch},
-		"an organization's machine":           {env.OrgMachineToken(), providers.AudienceMismatch},
-		"the management API's":                {env.ManagementToken(), providers.AudienceMismatch},
-		"scope alone":                         {env.Token(read, ch{"scopes": nil}), ""},
-		"scopes alone":                        {env.Token(read, ch{"scope": nil}), ""},
-		"both, and they disagree":             {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
-		"a machine":                           {env.MachineToken(read), ""},
-		"an ID token":                         {env.IDToken(), providers.AudienceMismatch},
-		"an ID token made out to us":          {env.IDToken(ch{"aud": env.Audience()}), providers.IDToken},
-		"over":                                {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}), providers.TokenExpired},
-		"over within the leeway":              {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
-		"without an end":                      {env.Token(read, ch{"exp": nil}), providers.ExpiryMissing},
-		"not yet valid":                       {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}), providers.TokenNotYetValid},
-		"from the future":                     {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}), providers.TokenNotYetValid},
-		"unsigned":                            {env.Unsigned(env.UserClaims()), providers.AlgorithmRefused},
-		"another algorithm":                   {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()), providers.AlgorithmRefused},
-		"a key that nobody published":         {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()), providers.KeyUnknown},
-		"no type":                             {env.Sign(ch{"typ": nil}, env.UserClaims()), providers.TypeRefused},
-		"a client with a metadata document":   {env.Token(read, ch{"client_id": "https://client.example/metadata.json"}), ""},
-		"the public key as a shared secret":   {oneOf(env.SignedWithPublicKey(env.UserClaims())), providers.AlgorithmRefused},
-		"a claim that imitates the audience ": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}), providers.ClaimsMalformed},
+		"as captured":                  {env.Token(read), ""},
+		"the issuer of the MCP server": {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
+		"the environment with a slash": {env.Token(read, ch{"iss": env.URL() + "/"}),
+			providers.IssuerMismatch},
+		"the issuer of another MCP server": {env.Token(read, ch{"iss": other.AuthorizationServer()}),
+			providers.IssuerMismatch},
+		"an address before a custom domain": {env.Token(read, ch{"iss": moved}), ""},
+		"another environment": {env.Token(read, ch{"iss": "https://other.scalekit.com"}),
+			providers.IssuerMismatch},
+		"without a Server URL": {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
+		"the audience as text": {env.Token(read, ch{"aud": env.ResourceID()}), ""},
+		"the Server URL alone": {env.Token(read, ch{"aud": []string{testResource}}),
+			providers.AudienceMismatch},
+		"no audience":                {env.Token(read, ch{"aud": nil}), providers.AudienceMismatch},
+		"another MCP server":         {other.Token(), providers.AudienceMismatch},
+		"an organization's machine":  {env.OrgMachineToken(), providers.AudienceMismatch},
+		"the management API's":       {env.ManagementToken(), providers.AudienceMismatch},
+		"scope alone":                {env.Token(read, ch{"scopes": nil}), ""},
+		"scopes alone":               {env.Token(read, ch{"scope": nil}), ""},
+		"both, and they disagree":    {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
+		"a machine":                  {env.MachineToken(read), ""},
+		"an ID token":                {env.IDToken(), providers.AudienceMismatch},
+		"an ID token made out to us": {env.IDToken(ch{"aud": env.Audience()}), providers.IDToken},
+		"expired": {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}),
+			providers.TokenExpired},
+		"over within the leeway": {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
+		"without expiry":         {env.Token(read, ch{"exp": nil}), providers.ExpiryMissing},
+		"not yet valid": {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}),
+			providers.TokenNotYetValid},
+		"from the future": {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}),
+			providers.TokenNotYetValid},
+		"unsigned": {env.Unsigned(env.UserClaims()), providers.AlgorithmRefused},
+		"another algorithm": {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()),
+			providers.AlgorithmRefused},
+		"a key that nobody published": {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()),
+			providers.KeyUnknown},
+		"no type": {env.Sign(ch{"typ": nil}, env.UserClaims()), providers.TypeRefused},
+		"a client with a metadata document": {env.Token(read,
+			ch{"client_id": "https://client.example/metadata.json"}), ""},
+		"the public key as a shared secret": {oneOf(env.SignedWithPublicKey(env.UserClaims())),
+			providers.AlgorithmRefused},
+		"a claim that imitates the audience ": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}),
+			providers.ClaimsMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openScalekit(t, env.URL()+"/", func(s *scalekit.Settings) { s.Issuers = []string{moved} })
@@ -94,8 +108,9 @@ func TestScalekitTokens(t *testing.T) {
 			if got := providers.ReasonOf(err); got != c.want || (err == nil) != (c.want == "") {
 				t.Fatalf("got %v, want %q", err, c.want)
 			}
-			if err == nil && (len(id.Missing([]string{"greet:read"})) > 0 || len(id.Missing([]string{"gatehouse:admin"})) == 0 || id.Client == "") {
-				t.Errorf("it takes the caller for %+v", id)
+			if err == nil && (len(id.Missing([]string{"greet:read"})) > 0 ||
+				len(id.Missing([]string{"gatehouse:admin"})) == 0 || id.Client == "") {
+				t.Errorf("the identity is %+v", id)
 			}
 		})
 	}
@@ -117,19 +132,24 @@ func TestScalekitMetadata(t *testing.T) {
 		want   providers.Metadata
 	}{
 		"from the settings": {nil, providers.Metadata{
-			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"}, BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
+			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"},
+			BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
 		}},
 		"with what the dashboard hands out": {func(s *scalekit.Settings) {
-			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server + `"],"bearer_methods_supported":["header"],"resource":"` + testResource +
+			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server +
+				`"],"bearer_methods_supported":["header"],"resource":"` + testResource +
 				`","resource_documentation":"https://mcp.example.com/docs","scopes_supported":["todo:read"]}`
 		}, providers.Metadata{
-			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"todo:read"}, BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
+			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"todo:read"},
+			BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
 			ResourceDocumentation: "https://mcp.example.com/docs",
 		}},
 		"with a name of its own": {func(s *scalekit.Settings) {
-			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server + `"],"resource":"` + testResource + `","resource_name":"Todo"}`
+			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server + `"],"resource":"` + testResource +
+				`","resource_name":"Todo"}`
 		}, providers.Metadata{
-			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"}, BearerMethodsSupported: []string{"header"}, ResourceName: "Todo",
+			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"},
+			BearerMethodsSupported: []string{"header"}, ResourceName: "Todo",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,20 +170,26 @@ func TestScalekitValidatesDashboardMetadata(t *testing.T) {
 		"quotes":                   {`'{"resource":"x"}'`, "quotes around it"},
 		"double quotes":            {`"{}"`, "quotes around it"},
 		"escapes":                  {`{\"resource\":\"x\"}`, "escaped"},
-		"no end":                   {`{"resource":"x"`, "the end is missing"},
+		"no expiry":                {`{"resource":"x"`, "the end is missing"},
 		"no JSON":                  {`{resource}`, "not JSON, at character 2"},
 		"two documents":            {`{"resource":"x"} {}`, "members that are not served"},
 		"another document":         {`{"issuer":"x"}`, "members that are not served"},
 		"no resource":              {`{"authorization_servers":["x"]}`, "names no resource"},
 		"no authorization servers": {`{"resource":"` + testResource + `"}`, "names no authorization_servers"},
-		"tokens in the body":       {`{"resource":"x","authorization_servers":["x"],"bearer_methods_supported":["header","body"]}`, "more than header"},
-		"a scope that is none":     {`{"resource":"x","authorization_servers":["x"],"scopes_supported":["a b"]}`, "not a scope"},
-		"another resource":         {`{"resource":"https://mcp.example.com/","authorization_servers":["https://acme.scalekit.com/resources/` + scalekitID + `"]}`, "clients dial " + testResource},
-		"the environment alone":    {`{"resource":"` + testResource + `","authorization_servers":["https://acme.scalekit.com"]}`, "the other settings say"},
-		"nothing but blanks":       {"  ", ""},
+		"tokens in the body": {`{"resource":"x","authorization_servers":["x"],` +
+			`"bearer_methods_supported":["header","body"]}`, "more than header"},
+		"a scope that is none": {`{"resource":"x","authorization_servers":["x"],"scopes_supported":["a b"]}`,
+			"not a scope"},
+		"another resource": {`{"resource":"https://mcp.example.com/",` +
+			`"authorization_servers":["https://acme.scalekit.com/resources/` + scalekitID + `"]}`,
+			"clients dial " + testResource},
+		"the environment alone": {`{"resource":"` + testResource +
+			`","authorization_servers":["https://acme.scalekit.com"]}`, "the other settings say"},
+		"nothing but blanks": {"  ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &scalekit.Settings{EnvironmentURL: "https://acme.scalekit.com", ResourceID: scalekitID, ProtectedResourceMetadata: c.metadata}
+			s := &scalekit.Settings{EnvironmentURL: "https://acme.scalekit.com", ResourceID: scalekitID,
+				ProtectedResourceMetadata: c.metadata}
 			var said []string
 			s.Validate(resource, func(key, reason, _ string) {
 				if key == "protected_resource_metadata" {

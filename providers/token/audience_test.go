@@ -58,7 +58,7 @@ func TestSameAudience(t *testing.T) {
 	}
 }
 
-// The spellings are compared in place, with none of them made up; none may be forgotten.
+// Equivalent forms are compared in place, without building them.
 func TestSameAudienceAcceptsEquivalentForms(t *testing.T) {
 	for _, spellings := range [][]string{
 		{"https://mcp.example.com/mcp", "https://mcp.example.com:443/mcp", "HTTPS://MCP.Example.COM/mcp",
@@ -80,7 +80,7 @@ func TestSameAudienceAcceptsEquivalentForms(t *testing.T) {
 	}
 }
 
-// FuzzSameAudience: what a resource's audience is equal to must lead to the same resource.
+// FuzzSameAudience: an audience that is equivalent to a resource must be the URL of that resource.
 func FuzzSameAudience(f *testing.F) {
 	const ours = "https://mcp.example.com/mcp"
 	for _, seed := range []string{ours, "HTTPS://MCP.EXAMPLE.COM:443/mcp", ours + "#", ours + "?",
@@ -95,7 +95,7 @@ func FuzzSameAudience(f *testing.F) {
 		if err != nil || u.Scheme != "https" || !strings.EqualFold(u.Hostname(), "mcp.example.com") ||
 			u.Port() != "" && u.Port() != "443" ||
 			u.EscapedPath() != "/mcp" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil {
-			t.Errorf("%q counts as %q", other, ours)
+			t.Errorf("%q is equivalent to %q", other, ours)
 		}
 	})
 }

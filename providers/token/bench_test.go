@@ -60,7 +60,7 @@ func BenchmarkFirstUse(b *testing.B) {
 				ours += time.Since(begin)
 				begin = time.Now()
 				for _, token := range tokens {
-					if !signed(key, token) {
+					if !verifySignature(key, token) {
 						b.Fatal("the signature does not hold")
 					}
 				}
@@ -73,8 +73,8 @@ func BenchmarkFirstUse(b *testing.B) {
 	}
 }
 
-// signed checks a signature and nothing else.
-func signed(key any, token string) bool {
+// verifySignature checks a signature and nothing else.
+func verifySignature(key any, token string) bool {
 	end := strings.LastIndexByte(token, '.')
 	signature, err := base64.RawURLEncoding.DecodeString(token[end+1:])
 	if err != nil {
@@ -139,7 +139,7 @@ func BenchmarkNeverSeen(b *testing.B) {
 		"aud 300 times and each almost ours": {"aud": slices.Repeat([]string{resource.Origin() + ":1"}, 300)},
 		"aud 2,000 times and not in ASCII":   {"aud": slices.Repeat([]string{"\u00e9"}, 2_000)},
 		"aud 2,300 times and each escaped":   {"aud": slices.Repeat([]string{"\n"}, 2_300)},
-		"240 names, each escaped":            strange(240),
+		"240 names, each escaped":            escapedNames(240),
 	} {
 		b.Run(name, func(b *testing.B) {
 			claims := issuer.Claims(resource.String())
@@ -164,8 +164,8 @@ func BenchmarkNeverSeen(b *testing.B) {
 	}
 }
 
-// strange are claims whose names have to be decoded, and to be compared with all whose meaning is fixed.
-func strange(n int) map[string]any {
+// escapedNames returns claims with names that must be decoded and compared with all known names.
+func escapedNames(n int) map[string]any {
 	claims := map[string]any{"aud": "https://elsewhere.example"}
 	for i := range n {
 		claims["\n\u017f"+strconv.Itoa(i)] = 0

@@ -51,7 +51,7 @@ func FuzzParseObject(f *testing.F) {
 	})
 }
 
-// A key set is small. What is longer is no key set, whatever its keys are worth.
+// A longer key set is rejected, whatever its keys are.
 func TestParseKeySetAcceptsAtMost100Keys(t *testing.T) {
 	const usable = `{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`
 	for n, good := range map[int]bool{1: true, 100: true, 101: false} {
@@ -62,7 +62,7 @@ func TestParseKeySetAcceptsAtMost100Keys(t *testing.T) {
 	}
 }
 
-// FuzzParseKeySet: a key set of the issuer's is read in the background, where a panic would end the process.
+// FuzzParseKeySet: a key set is parsed in the background, where a panic would end the process.
 func FuzzParseKeySet(f *testing.F) {
 	for _, seed := range []string{
 		`{"keys":[]}`, `{"keys":null}`, `{"keys":[null,1,"x",[],{}]}`,

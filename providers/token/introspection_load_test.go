@@ -18,15 +18,15 @@ import (
 	"gatehouse/providers"
 )
 
-// fakeIssuer answers questions about tokens in memory. Tokens that begin with "good" are active; those that
-// begin with "hang" get no answer; all others are not active.
+// fakeIssuer responds to introspection requests in memory. Tokens that begin with "good" are active; those
+// that begin with "hang" get no response; all others are not active.
 type fakeIssuer struct {
-	mu      sync.Mutex
-	open    int            // questions at a time
-	asked   map[string]int // by token
-	claims  map[string]any // of good tokens, on top of the usual; nil removes
-	revoked bool
-	busy    string // the beginning of tokens that are answered with 429
+	mu       sync.Mutex
+	open     int            // requests in flight
+	requests map[string]int // by token
+	claims   map[string]any // of good tokens, on top of the usual; nil removes
+	revoked  bool
+	busy     string // prefix of the tokens with a 429
 }
 
 func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -34,10 +34,10 @@ func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	token := r.PostFormValue("token")
 	f.mu.Lock()
-	if f.asked == nil {
-		f.asked = map[string]int{}
+	if f.requests == nil {
+		f.requests = map[string]int{}
 	}
-	f.asked[token]++
+	f.requests[token]++
 	f.open++
 	active, busy := strings.HasPrefix(token, "good") && !f.revoked,
 		f.busy != "" && strings.HasPrefix(token, f.busy)
@@ -64,34 +64,34 @@ func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text))}, err
 }
 
-func (f *fakeIssuer) questions() int {
+func (f *fakeIssuer) inFlight() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.open
 }
 
-func (f *fakeIssuer) become(change func()) {
+func (f *fakeIssuer) update(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
 }
 
-func (f *fakeIssuer) times(token string) int {
+func (f *fakeIssuer) count(token string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.asked[token]
+	return f.requests[token]
 }
 
 const fakeResource = "https://mcp.example.com/mcp"
 
-func (f *fakeIssuer) introspector(t *testing.T, keep time.Duration, change func(*Rules)) *Introspector {
+func (f *fakeIssuer) introspector(t *testing.T, ttl time.Duration, change func(*Rules)) *Introspector {
 	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{fakeResource},
 		ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
 	if change != nil {
 		change(&rules)
 	}
 	return NewIntrospector(t.Context(), RFC7662(NoAuthentication),
-		StaticEndpoint("https://login.example.com/introspect"), &http.Client{Transport: f}, rules, keep,
+		StaticEndpoint("https://login.example.com/introspect"), &http.Client{Transport: f}, rules, ttl,
 		slog.New(slog.DiscardHandler))
 }
 
@@ -100,28 +100,28 @@ func fromAddress(address string) context.Context {
 }
 
 func TestIntrospectorServesActiveTokensOfThrottledAddresses(t *testing.T) {
-	const keep = 30 * time.Second
+	const ttl = 30 * time.Second
 	for name, c := range map[string]struct {
-		before  string // a token that was asked about at the start, if any
+		before  string // the token introspected before, if any
 		claims  map[string]any
 		revoked bool
 		wait    time.Duration
 		want    providers.Reason
 	}{
-		"active, its answer is over":            {before: "good", wait: keep, want: ""},
-		"active, its answer is over long since": {before: "good", wait: 50 * time.Minute, want: ""},
+		"active, cache time over":      {before: "good", wait: ttl, want: ""},
+		"active, cache time long over": {before: "good", wait: 50 * time.Minute, want: ""},
 		"active, without exp": {before: "good", claims: map[string]any{"exp": nil},
 			wait: 50 * time.Hour, want: ""},
 		"expired since": {before: "good", wait: 2 * time.Hour, want: providers.Throttled},
-		"revoked since": {before: "good", revoked: true, wait: keep,
+		"revoked since": {before: "good", revoked: true, wait: ttl,
 			want: providers.TokenInactive},
-		"not asked about before":                  {before: "good-other", wait: keep, want: providers.Throttled},
-		"asked about before, and not active then": {wait: keep, want: providers.Throttled},
+		"not introspected before":         {before: "good-other", wait: ttl, want: providers.Throttled},
+		"introspected before, not active": {wait: ttl, want: providers.Throttled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				issuer := &fakeIssuer{claims: c.claims}
-				i := issuer.introspector(t, keep, func(r *Rules) { r.WithoutExpiry = keep })
+				i := issuer.introspector(t, ttl, func(r *Rules) { r.WithoutExpiry = ttl })
 				token := "good"
 				if c.before == "" {
 					token = "bad"
@@ -129,20 +129,20 @@ func TestIntrospectorServesActiveTokensOfThrottledAddresses(t *testing.T) {
 				}
 				_, _ = i.Verify(context.Background(), c.before)
 				time.Sleep(c.wait)
-				issuer.become(func() { issuer.revoked = c.revoked })
+				issuer.update(func() { issuer.revoked = c.revoked })
 				_, err := i.Verify(providers.WithoutIntrospection(context.Background()), token)
 				if got := providers.ReasonOf(err); got != c.want {
 					t.Errorf("got %v, want %q", err, c.want)
 				}
-				if n := issuer.times(token); c.want == providers.Throttled && n > 1 ||
+				if n := issuer.count(token); c.want == providers.Throttled && n > 1 ||
 					c.want != providers.Throttled && n != 2 {
-					t.Errorf("the issuer was asked %d times", n)
+					t.Errorf("%d introspection requests", n)
 				}
 				if c.revoked {
-					time.Sleep(keep)
+					time.Sleep(ttl)
 					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()),
 						token); providers.ReasonOf(err) != providers.Throttled {
-						t.Errorf("a token that is not active any more is asked about again: %v", err)
+						t.Errorf("a token that is no longer active is introspected again: %v", err)
 					}
 				}
 			})
@@ -150,19 +150,19 @@ func TestIntrospectorServesActiveTokensOfThrottledAddresses(t *testing.T) {
 	}
 }
 
-// Strangers at many addresses, each within its own limits, wait for an issuer that is slow. Tokens that were
-// active at their last question are asked about at once.
+// Unauthenticated clients at many addresses, each within its limits, wait for a slow issuer. Tokens that were
+// active at their last introspection are introspected at once.
 func TestRequestQueueNeverDelaysActiveTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Second, nil)
-		const people = 40
-		for n := range people {
+		const active = 40
+		for n := range active {
 			if _, err := i.Verify(context.Background(), fmt.Sprint("good-", n)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * time.Second) // the answers are over
+		time.Sleep(2 * time.Second) // the cache time is over
 		var mu sync.Mutex
 		refused := 0
 		var flood sync.WaitGroup
@@ -179,13 +179,13 @@ func TestRequestQueueNeverDelaysActiveTokens(t *testing.T) {
 		}
 		synctest.Wait()
 		mu.Lock()
-		if at := refused; at != 400-maxQueued || issuer.questions() != maxInFlight-reservedInFlight {
-			t.Errorf("%d unknown tokens are refused at once, and %d are asked about", at, issuer.questions())
+		if at := refused; at != 400-maxQueued || issuer.inFlight() != maxInFlight-reservedInFlight {
+			t.Errorf("%d unknown tokens are refused at once, and %d are in flight", at, issuer.inFlight())
 		}
 		mu.Unlock()
 		began := time.Now()
 		var calls sync.WaitGroup
-		for n := range people {
+		for n := range active {
 			calls.Go(func() {
 				if _, err := i.Verify(fromAddress("192.0.2.1"), fmt.Sprint("good-", n)); err != nil {
 					t.Errorf("an active token: %v", err)
@@ -197,7 +197,7 @@ func TestRequestQueueNeverDelaysActiveTokens(t *testing.T) {
 			t.Errorf("active tokens waited %s", took)
 		}
 		flood.Wait()
-		time.Sleep(fetchTimeout) // the questions end without their callers
+		time.Sleep(fetchTimeout) // the requests end without their callers
 		synctest.Wait()
 		i.queue.mu.Lock()
 		defer i.queue.mu.Unlock()
@@ -228,8 +228,8 @@ func TestRequestQueueLimitsOneAddress(t *testing.T) {
 		}
 		synctest.Wait()
 		mu.Lock()
-		if issuer.questions() != maxInFlightPerAddress || refused != 100-maxQueuedPerAddress {
-			t.Errorf("%d questions are open, and %d tokens refused", issuer.questions(), refused)
+		if issuer.inFlight() != maxInFlightPerAddress || refused != 100-maxQueuedPerAddress {
+			t.Errorf("%d requests are in flight, and %d tokens refused", issuer.inFlight(), refused)
 		}
 		mu.Unlock()
 		for _, ctx := range []context.Context{fromAddress("192.0.2.2"), context.Background()} {
@@ -244,7 +244,7 @@ func TestRequestQueueLimitsOneAddress(t *testing.T) {
 	})
 }
 
-// A wait that ends well is no failure, and neither is an outage.
+// Neither a wait that ends in time nor an outage counts as a failure of the address.
 func TestRequestQueueCountsOnlyTimeoutsAsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{busy: "busy"}
@@ -261,7 +261,7 @@ func TestRequestQueueCountsOnlyTimeoutsAsFailures(t *testing.T) {
 	})
 }
 
-// Anyone can bring the issuer to refuse questions about unknown tokens for a while.
+// Anyone can cause a Retry-After for unknown tokens.
 func TestRetryAfterForUnknownTokensDoesNotDelayActiveOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
@@ -270,28 +270,28 @@ func TestRetryAfterForUnknownTokensDoesNotDelayActiveOnes(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
-		issuer.become(func() { issuer.busy = "invented" })
+		issuer.update(func() { issuer.busy = "invented" })
 		for n := range 3 {
 			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-", n)); !errors.Is(err,
 				providers.ErrUnavailable) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if issuer.times("invented-1") != 0 {
-			t.Error("the issuer is asked about unknown tokens although it said when to come again")
+		if issuer.count("invented-1") != 0 {
+			t.Error("unknown tokens are introspected in spite of Retry-After")
 		}
 		if _, err := i.Verify(context.Background(), "good"); err != nil {
 			t.Errorf("an active token: %v", err)
 		}
 		time.Sleep(2 * time.Second)
-		issuer.become(func() { issuer.busy = "good" })
+		issuer.update(func() { issuer.busy = "good" })
 		for range 3 {
 			if _, err := i.Verify(context.Background(), "good"); !errors.Is(err, providers.ErrUnavailable) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if n := issuer.times("good"); n != 3 {
-			t.Errorf("the issuer was asked %d times about a token for which it said when to come again", n)
+		if n := issuer.count("good"); n != 3 {
+			t.Errorf("%d introspection requests for a token with Retry-After", n)
 		}
 	})
 }
@@ -347,7 +347,7 @@ func TestCachedClaimsDoNotRetainTheResponse(t *testing.T) {
 		for _, m := range claims {
 			size += len(m.name) + len(m.value)
 			if cap(m.name) != len(m.name) || cap(m.value) != len(m.value) {
-				t.Errorf("%s could grow into its neighbour", m.name)
+				t.Errorf("%s shares capacity with the next member", m.name)
 			}
 		}
 		if got := string(id.Claims()["groups"]); got != `["a","b"]` {
@@ -359,7 +359,7 @@ func TestCachedClaimsDoNotRetainTheResponse(t *testing.T) {
 	})
 }
 
-// The address is found in the background as well; a command that asks once does not wait for that.
+// A command that runs once does not wait for the lookup in the background.
 func TestExplainLooksUpTheIntrospectionEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
@@ -369,7 +369,7 @@ func TestExplainLooksUpTheIntrospectionEndpoint(t *testing.T) {
 			found++
 			return "https://login.example.com/introspect", nil
 		}, fetchTimeout)
-		if e := i.Explain(context.Background(), "good", false); found != 0 || issuer.times("good") != 0 ||
+		if e := i.Explain(context.Background(), "good", false); found != 0 || issuer.count("good") != 0 ||
 			len(e.Findings) != 1 || e.Findings[0].Skipped == "" {
 			t.Errorf("without the network: %+v", e.Findings)
 		}
@@ -384,10 +384,10 @@ func TestExplainLooksUpTheIntrospectionEndpoint(t *testing.T) {
 		}
 		i.endpoint = NewEndpointResolver(func(context.Context) (string, error) {
 			return "",
-				errors.New("its metadata is not there")
+				errors.New("no metadata")
 		}, fetchTimeout)
 		if f, open := i.Explain(context.Background(), "good", true).Unchecked(); !open ||
-			!strings.Contains(f.Skipped, "its metadata is not there") {
+			!strings.Contains(f.Skipped, "no metadata") {
 			t.Errorf("without an address: %+v", f)
 		}
 	})

@@ -23,8 +23,9 @@ import (
 	"gatehouse/providers/token"
 )
 
-// published is a verifier over keys that an issuer publishes, with a clock of its own and no network.
-type published struct {
+// keyFixture is a verifier with the keys of an issuer, without network and with the clock of a synctest
+// bubble.
+type keyFixture struct {
 	*providertest.Issuer
 	verifier *token.Verifier
 	fetches  atomic.Int64
@@ -33,12 +34,13 @@ type published struct {
 	stop     context.CancelFunc
 }
 
-// publish opens one inside a synctest bubble. Its interval is 30 s, and it renews the keys every hour.
-func publish(t *testing.T, i *providertest.Issuer) *published {
+// newKeyFixture must be called in a synctest bubble. The refetch interval is 30 s; keys are renewed every
+// hour.
+func newKeyFixture(t *testing.T, i *providertest.Issuer) *keyFixture {
 	t.Helper()
-	p := &published{Issuer: i}
-	source := token.KeySource{URL: at(i.KeysURL()),
-		Client: &http.Client{Transport: memory(func(*http.Request) (*http.Response, error) {
+	p := &keyFixture{Issuer: i}
+	source := token.KeySource{URL: token.StaticURL(i.KeysURL()),
+		Client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
 			p.fetches.Add(1)
 			if p.down.Load() {
 				return nil, errors.New(canary)
@@ -55,13 +57,13 @@ func publish(t *testing.T, i *providertest.Issuer) *published {
 	return p
 }
 
-// verdict is what became of a token: "ok", or the reason.
-func (p *published) verdict(t *testing.T, token string) string {
+// result returns "ok", or the status and reason of a refusal.
+func (p *keyFixture) result(t *testing.T, token string) string {
 	t.Helper()
-	return verdictOf(p.verifier.Verify(t.Context(), token))
+	return resultOf(p.verifier.Verify(t.Context(), token))
 }
 
-func verdictOf(_ *providers.Identity, err error) string {
+func resultOf(_ *providers.Identity, err error) string {
 	var refusal *providers.Error
 	switch {
 	case err == nil:
@@ -74,32 +76,32 @@ func verdictOf(_ *providers.Identity, err error) string {
 	return "401 " + string(refusal.Reason)
 }
 
-func (p *published) expect(t *testing.T, what, token, verdict string, fetches int64) {
+func (p *keyFixture) expect(t *testing.T, what, token, want string, fetches int64) {
 	t.Helper()
-	if got := p.verdict(t, token); got != verdict || p.fetches.Load() != fetches {
-		t.Errorf("%s: %s after %d fetches, want %s after %d", what, got, p.fetches.Load(), verdict, fetches)
+	if got := p.result(t, token); got != want || p.fetches.Load() != fetches {
+		t.Errorf("%s: %s after %d fetches, want %s after %d", what, got, p.fetches.Load(), want, fetches)
 	}
 }
 
 func encoded(v any) []byte { return must(json.Marshal(v)) }
 
-func named(i *providertest.Issuer, kid string) string {
+func tokenWithKey(i *providertest.Issuer, kid string) string {
 	return i.Sign(map[string]any{"kid": kid}, i.Claims(resource))
 }
 
 func TestUnknownKeyIsAnOutageUntilTheIntervalIsOver(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
-		p := publish(t, i)
+		p := newKeyFixture(t, i)
 		defer p.stop()
 		p.expect(t, "a known key", i.Token(resource, nil), "ok", 1)
-		p.expect(t, "an invented key", named(i, "one"), "401 key_unknown", 2)
-		p.expect(t, "the same, in the interval", named(i, "one"), "401 key_unknown", 2)
+		p.expect(t, "an invented key", tokenWithKey(i, "one"), "401 key_unknown", 2)
+		p.expect(t, "the same, in the interval", tokenWithKey(i, "one"), "401 key_unknown", 2)
 
 		time.Sleep(10 * time.Second)
-		p.expect(t, "another, in the interval", named(i, "two"), "503 keys_unavailable in 20s", 2)
+		p.expect(t, "another, in the interval", tokenWithKey(i, "two"), "503 keys_unavailable in 20s", 2)
 		fresh := i.AddKey(jose.RS256)
-		for range 3 { // every client has the same new key after a rotation
+		for range 3 { // after a rotation all clients name the new key
 			p.expect(t, "a new key, in the interval", i.Token(resource, nil), "503 keys_unavailable in 20s", 2)
 		}
 		time.Sleep(20 * time.Second)
@@ -107,10 +109,10 @@ func TestUnknownKeyIsAnOutageUntilTheIntervalIsOver(t *testing.T) {
 		if n := p.fetches.Load(); n != 3 {
 			t.Fatalf("at the end of the interval there were %d fetches, want 3", n)
 		}
-		p.expect(t, "the new key afterwards", named(i, fresh), "ok", 3)
-		p.expect(t, "the other invented key, which is settled", named(i, "two"), "401 key_unknown", 3)
-		p.expect(t, "the first, which is settled as ever", named(i, "one"), "401 key_unknown", 3)
-		p.expect(t, "a third, which is new", named(i, "three"), "503 keys_unavailable in 30s", 3)
+		p.expect(t, "the new key afterwards", tokenWithKey(i, fresh), "ok", 3)
+		p.expect(t, "the other invented key, which is settled", tokenWithKey(i, "two"), "401 key_unknown", 3)
+		p.expect(t, "the first, which is still settled", tokenWithKey(i, "one"), "401 key_unknown", 3)
+		p.expect(t, "a third, which is new", tokenWithKey(i, "three"), "503 keys_unavailable in 30s", 3)
 
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
@@ -121,33 +123,34 @@ func TestUnknownKeyIsAnOutageUntilTheIntervalIsOver(t *testing.T) {
 		if n := p.fetches.Load(); n != 4 {
 			t.Fatalf("without tokens there were %d fetches, want 4", n)
 		}
-		p.expect(t, "a settled key, outside the interval", named(i, "two"), "401 key_unknown", 5)
+		p.expect(t, "a settled key, outside the interval", tokenWithKey(i, "two"), "401 key_unknown", 5)
 	})
 }
 
 func TestOutageSettlesNoUnknownKey(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
-		p := publish(t, i)
+		p := newKeyFixture(t, i)
 		defer p.stop()
-		p.expect(t, "an invented key", named(i, "one"), "401 key_unknown", 2)
+		p.expect(t, "an invented key", tokenWithKey(i, "one"), "401 key_unknown", 2)
 		p.down.Store(true)
-		p.expect(t, "a new key", named(i, "two"), "503 keys_unavailable in 30s", 2)
+		p.expect(t, "a new key", tokenWithKey(i, "two"), "503 keys_unavailable in 30s", 2)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		p.expect(t, "the new key, after a fetch that failed", named(i, "two"), "503 keys_unavailable in 1s", 3)
-		p.expect(t, "a settled key", named(i, "one"), "503 keys_unavailable in 1s", 3)
+		p.expect(t, "the new key, after a fetch that failed", tokenWithKey(i, "two"), "503 keys_unavailable in 1s",
+			3)
+		p.expect(t, "a settled key", tokenWithKey(i, "one"), "503 keys_unavailable in 1s", 3)
 		p.down.Store(false)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		p.expect(t, "the new key, when the issuer is back", named(i, "two"), "401 key_unknown", 4)
+		p.expect(t, "the new key, when the issuer is back", tokenWithKey(i, "two"), "401 key_unknown", 4)
 	})
 }
 
 func TestBadSignatureCausesOneFetch(t *testing.T) {
 	i := providertest.NewIssuerFor(t)
 	keys := []crypto.Signer{newP256(t), newP256(t), newP256(t)}
-	replace := func(n int) { // as an issuer that names every key alike does when it starts again
+	replace := func(n int) { // like an issuer that uses one key id and makes a new key at each start
 		if n > 0 {
 			i.Withdraw("default")
 		}
@@ -155,7 +158,7 @@ func TestBadSignatureCausesOneFetch(t *testing.T) {
 	}
 	replace(0)
 	synctest.Test(t, func(t *testing.T) {
-		p := publish(t, i)
+		p := newKeyFixture(t, i)
 		defer p.stop()
 		first := i.Token(resource, nil)
 		p.expect(t, "the first key", first, "ok", 1)
@@ -220,9 +223,9 @@ func TestKeySetTriesEveryCandidate(t *testing.T) {
 			}
 			synctest.Test(t, func(t *testing.T) {
 				token := providertest.SignBytes(jose.ES256, signs, encoded(header), encoded(i.Claims(resource)))
-				p := publish(t, i)
+				p := newKeyFixture(t, i)
 				defer p.stop()
-				if got := p.verdict(t, token); got != c.want {
+				if got := p.result(t, token); got != c.want {
 					t.Errorf("%s, want %s", got, c.want)
 				}
 			})
@@ -230,8 +233,7 @@ func TestKeySetTriesEveryCandidate(t *testing.T) {
 	}
 }
 
-// A key that is published but cannot be used is reported as that, and is an outage only if the provider is to
-// blame.
+// A key that is published but cannot be used is an outage only if the provider published it malformed.
 func TestUnusableKeyIsReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		changes map[string]any
@@ -262,17 +264,17 @@ func TestUnusableKeyIsReported(t *testing.T) {
 			i := providertest.NewIssuer(t)
 			kid := i.Adopt(newP256(t), jose.ES256, c.changes)
 			synctest.Test(t, func(t *testing.T) {
-				token := named(i, kid)
-				p := publish(t, i)
+				token := tokenWithKey(i, kid)
+				p := newKeyFixture(t, i)
 				defer p.stop()
 				for range 2 { // outside the interval and inside
 					_, err := p.verifier.Verify(t.Context(), token)
-					if got := verdictOf(nil, err); got != c.want || !strings.Contains(err.Error(), c.detail) ||
+					if got := resultOf(nil, err); got != c.want || !strings.Contains(err.Error(), c.detail) ||
 						!strings.Contains(err.Error(), kid) {
 						t.Errorf("%s: %v, want %s: %s", got, err, c.want, c.detail)
 					}
 					if providers.CountsAsFailure(err) != errors.Is(err, providers.ErrUnavailable) {
-						t.Errorf("it counts as a failure: %t", providers.CountsAsFailure(err))
+						t.Errorf("counts as a failure: %t", providers.CountsAsFailure(err))
 					}
 				}
 				time.Sleep(3 * time.Hour)
@@ -280,7 +282,7 @@ func TestUnusableKeyIsReported(t *testing.T) {
 					t.Errorf("%d warnings: %s", n, &p.log)
 				}
 				if strings.Contains(p.log.String(), kid) {
-					t.Errorf("the log repeats what the provider sent: %s", &p.log)
+					t.Errorf("the log quotes the provider: %s", &p.log)
 				}
 			})
 		})
@@ -292,28 +294,28 @@ func TestTokenWithoutKidAndAnUnusableKey(t *testing.T) {
 	i.Adopt(newP256(t), jose.ES256, map[string]any{"kid": nil, "x": "?"})
 	synctest.Test(t, func(t *testing.T) {
 		token := i.Sign(map[string]any{"kid": nil}, i.Claims(resource))
-		p := publish(t, i)
+		p := newKeyFixture(t, i)
 		defer p.stop()
 		p.expect(t, "a token without kid", token, "503 keys_unavailable in 30s", 2)
 	})
 }
 
-// One address must not push out of the memory what others named.
+// One address must not evict the unknown keys that others named.
 func TestUnknownKeysOfAnOverLimitAddressAreNotRemembered(t *testing.T) {
 	i := providertest.NewIssuerFor(t, jose.ES256)
 	synctest.Test(t, func(t *testing.T) {
-		p := publish(t, i)
+		p := newKeyFixture(t, i)
 		defer p.stop()
 		over := func(kid string) string {
-			return verdictOf(p.verifier.Verify(providers.OverLimit(t.Context()), named(i, kid)))
+			return resultOf(p.verifier.Verify(providers.OverLimit(t.Context()), tokenWithKey(i, kid)))
 		}
-		p.expect(t, "an invented key", named(i, "one"), "401 key_unknown", 2)
+		p.expect(t, "an invented key", tokenWithKey(i, "one"), "401 key_unknown", 2)
 		for n := range 1_100 {
 			if got := over(fmt.Sprint("flood ", n)); got != "503 keys_unavailable in 30s" {
 				t.Fatalf("in the flood: %s", got)
 			}
 		}
-		p.expect(t, "the key that was named before the flood", named(i, "one"), "401 key_unknown", 2)
+		p.expect(t, "the key that was named before the flood", tokenWithKey(i, "one"), "401 key_unknown", 2)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		if n := p.fetches.Load(); n != 3 {
@@ -334,13 +336,13 @@ func TestUnknownKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tokens := make([]string, 1_001)
 		for n := range tokens {
-			tokens[n] = named(i, fmt.Sprint("invented ", n))
+			tokens[n] = tokenWithKey(i, fmt.Sprint("invented ", n))
 		}
-		p := publish(t, i)
+		p := newKeyFixture(t, i)
 		defer p.stop()
-		p.verdict(t, named(i, "first"))
+		p.result(t, tokenWithKey(i, "first"))
 		for _, token := range tokens {
-			p.verdict(t, token)
+			p.result(t, token)
 		}
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
@@ -349,7 +351,7 @@ func TestUnknownKeysAreBounded(t *testing.T) {
 	})
 }
 
-// A person who has a token explained waits as long as it takes to ask everywhere.
+// Explain waits for as long as it takes to try every metadata URL.
 func TestExplainWaitsForTheFirstKeys(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -357,8 +359,7 @@ func TestExplainWaitsForTheFirstKeys(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			return i.KeysURL(), nil
 		}
-		client := &http.Client{Transport: memory(func(*http.Request) (*http.Response,
-			error) {
+		client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
 			return answer(http.StatusOK, i.KeySet(), nil)
 		})}
 		keys := token.NewKeySet(token.KeySource{URL: slow, Timeout: 15 * time.Second, Client: client},

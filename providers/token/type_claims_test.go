@@ -42,21 +42,21 @@ func TestClaimValuesAreQuotedOnce(t *testing.T) {
 func TestIsTypeClaim(t *testing.T) {
 	for _, name := range append([]string{"TYP", "TokenType", "token-type", "tokenUse"}, typeClaims...) {
 		if !IsTypeClaim([]byte(name)) {
-			t.Errorf("%s is not read as a type claim", name)
+			t.Errorf("%s is not a type claim", name)
 		}
 	}
 	for _, name := range []string{"", "t", "tid", "types", "token", "at_typ", "ctyp", "ext.typ",
 		strings.Repeat("t-", 100) + "yp"} {
 		if IsTypeClaim([]byte(name)) {
-			t.Errorf("%s is read as a type claim", name)
+			t.Errorf("%s is a type claim", name)
 		}
 	}
 }
 
-// The claims are read before the signature: a path may not take longer for members that were made up to be
-// tried.
+// Claims are read before the signature is checked: members made up for the purpose must not make a path
+// expensive.
 func TestLookupFollowsEachMemberOnce(t *testing.T) {
-	// Every way to split a.a.a... into names of members is there, as far as a token has room for it.
+	// Every way to split a.a.a... into names of members, as far as it fits into a token.
 	const dots = 10
 	nested := "{}"
 	for range dots {
@@ -72,7 +72,7 @@ func TestLookupFollowsEachMemberOnce(t *testing.T) {
 	path := strings.Repeat("a.", dots) + "b"
 	if allocs := testing.AllocsPerRun(10, func() {
 		if _, ok, err := claims.lookup(path); ok || err != nil {
-			t.Error("it leads somewhere")
+			t.Error("the path is found")
 		}
 	}); allocs > float64(len(nested)) {
 		t.Errorf("%.0f allocations for %d bytes", allocs, len(nested))

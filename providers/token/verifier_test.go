@@ -24,7 +24,7 @@ import (
 
 const (
 	resource = "http://localhost:3002/mcp"
-	// canary stands in every token, in claims that nobody has to look at. It must never come out again.
+	// canary is in every token, in claims that are not read. It must not be in any error or log.
 	canary = "canary-7d1f0c"
 )
 
@@ -39,7 +39,7 @@ func must[T any](v T, err error) T {
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// TestVerifierRefusesSymmetricAlgorithms gives the rules that a careless adapter might.
+// An adapter may list symmetric algorithms by mistake.
 func TestVerifierRefusesSymmetricAlgorithms(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	secret := []byte(strings.Repeat("s", 32))
@@ -62,7 +62,7 @@ func TestVerifierRefusesSymmetricAlgorithms(t *testing.T) {
 	}
 }
 
-// TestVerifierWithEmptyRulesAcceptsNothing: what was forgotten must close the door, not open it.
+// A rule that an adapter leaves out must not accept tokens.
 func TestVerifierWithEmptyRulesAcceptsNothing(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	keys := i.Keys(t)
@@ -70,13 +70,13 @@ func TestVerifierWithEmptyRulesAcceptsNothing(t *testing.T) {
 		change func(*token.Rules)
 		claims m
 	}{
-		"no issuers":       {func(r *token.Rules) { r.Issuers = nil }, nil},
-		"an empty issuer":  {func(r *token.Rules) { r.Issuers = []string{""} }, m{"iss": nil}},
-		"no audiences":     {func(r *token.Rules) { r.Audiences = nil }, m{"aud": nil}},
-		"an odd audience":  {func(r *token.Rules) { r.Audiences = []string{""} }, m{"aud": nil}},
-		"no algorithms":    {func(r *token.Rules) { r.Algorithms = nil }, nil},
-		"no token types":   {func(r *token.Rules) { r.TokenTypes = nil }, nil},
-		"nothing whatever": {func(r *token.Rules) { *r = token.Rules{} }, m{"iss": nil, "aud": nil}},
+		"no issuers":      {func(r *token.Rules) { r.Issuers = nil }, nil},
+		"an empty issuer": {func(r *token.Rules) { r.Issuers = []string{""} }, m{"iss": nil}},
+		"no audiences":    {func(r *token.Rules) { r.Audiences = nil }, m{"aud": nil}},
+		"an odd audience": {func(r *token.Rules) { r.Audiences = []string{""} }, m{"aud": nil}},
+		"no algorithms":   {func(r *token.Rules) { r.Algorithms = nil }, nil},
+		"no token types":  {func(r *token.Rules) { r.TokenTypes = nil }, nil},
+		"no rules at all": {func(r *token.Rules) { *r = token.Rules{} }, m{"iss": nil, "aud": nil}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules := i.Rules(resource)
@@ -109,7 +109,7 @@ func TestVerifierAcceptsUnusualTokens(t *testing.T) {
 	}
 }
 
-// What is malformed is refused even where only a default could follow from it.
+// Malformed claims are refused even where a default would apply if they were absent.
 func TestVerifierRefusesMalformedScopesAndClients(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	verifier := token.NewVerifier(i.Rules(resource), i.Keys(t))
@@ -132,7 +132,7 @@ func TestVerifierLimitsTokenLength(t *testing.T) {
 		most int
 		want providers.Reason
 	}{
-		"as long as was said":      {len(text), ""},
+		"as long as allowed":       {len(text), ""},
 		"a byte longer":            {len(text) - 1, providers.TokenTooLong},
 		"below 16 KiB, by default": {0, ""},
 	} {
@@ -216,8 +216,8 @@ func TestVerifierLeeway(t *testing.T) {
 	}
 }
 
-// FuzzVerify signs whatever it is given, so that the fuzzer gets past the signature. What is accepted must
-// mean the same to a second implementation.
+// FuzzVerify signs its input, so that the fuzzer gets past the signature. Accepted tokens must mean the same
+// to a second implementation.
 func FuzzVerify(f *testing.F) {
 	i := providertest.NewIssuer(f)
 	i.KeyPolicy.RefetchInterval = time.Hour
@@ -230,7 +230,8 @@ func FuzzVerify(f *testing.F) {
 	verifier := token.NewVerifier(rules, i.Keys(f))
 
 	const header = `{"alg":"EdDSA","typ":"at+jwt"}`
-	const claims = `{"iss":"https://issuer.example","sub":"alice","aud":"http://localhost:3002/mcp","exp":2000000060,"client_id":"c","scope":"a b"}`
+	const claims = `{"iss":"https://issuer.example","sub":"alice","aud":"http://localhost:3002/mcp",` +
+		`"exp":2000000060,"client_id":"c","scope":"a b"}`
 	for _, seed := range []struct {
 		header, payload, tail string
 	}{
