@@ -25,9 +25,9 @@ type Provider interface {
 
 // The two ways in which Verify fails. Everything else about a refusal is its [Reason].
 var (
-	// ErrInvalidToken says that the token is at fault: answer 401 and let the client get a new one.
+	// ErrInvalidToken reports that the token is at fault: answer 401 and let the client get a new one.
 	ErrInvalidToken = errors.New("invalid token")
-	// ErrUnavailable says that the provider could not be asked: answer 503, because a 401 would make clients
+	// ErrUnavailable reports that the provider could not be asked: answer 503, because a 401 would make clients
 	// throw good tokens away and sign in again at the worst moment.
 	ErrUnavailable = errors.New("identity provider unavailable")
 	// ErrTooManyUnknown is an [ErrUnavailable]: the issuer must be asked about the token, which was not
@@ -131,7 +131,7 @@ type RouteProvider interface {
 type Route struct {
 	Path    string
 	Handler http.Handler
-	// AnyOrigin says that scripts of any web page may read the answer: metadata, keys, token, registration;
+	// AnyOrigin reports that scripts of any web page may read the answer: metadata, keys, token, registration;
 	// never a page on which a person decides.
 	AnyOrigin bool
 }

@@ -24,25 +24,19 @@ func TestOIDCClaimNames(t *testing.T) {
 		"RFC 9068": {nil, nil, "alice test-client mcp:use"},
 		"scopes as a list under scp": {nil,
 			map[string]any{"scope": nil, "scp": []string{"a", "b"}}, "alice test-client a b"},
-		"a group whose name has a scope in " +
-			"it": {func(s *oidc.Settings) { s.ScopeClaims = []string{"groups"} },
+		"a group whose name has a scope in it": {scopesIn("groups"),
 			map[string]any{"groups": []string{"friends of mcp:admin", "a"}}, "alice test-client a"},
-		"a role whose name has a scope in " +
-			"it": {func(s *oidc.Settings) { s.ScopeClaims = []string{"roles"} },
+		"a role whose name has a scope in it": {scopesIn("roles"),
 			map[string]any{"roles": map[string]any{"friends of mcp:admin": 1, "a": 1}}, "alice test-client a"},
 		"scopes with another blank between": {nil, map[string]any{"scope": "a\u00a0mcp:admin b"},
 			"alice test-client b"},
-		"the first claim that is there, not the " +
-			"others": {func(s *oidc.Settings) { s.ScopeClaims = []string{"scp", "roles", "scope"} },
+		"the first claim that is there, not the others": {scopesIn("scp", "roles", "scope"),
 			map[string]any{"roles": []string{"r"}}, "alice test-client r"},
-		"an empty first claim " +
-			"counts": {func(s *oidc.Settings) { s.ScopeClaims = []string{"scp", "scope"} },
+		"an empty first claim counts": {scopesIn("scp", "scope"),
 			map[string]any{"scp": []string{}}, "alice test-client"},
-		"scopes at the end of a " +
-			"path": {func(s *oidc.Settings) { s.ScopeClaims = []string{"realm_access.roles"} },
+		"scopes at the end of a path": {scopesIn("realm_access.roles"),
 			map[string]any{"realm_access": map[string]any{"roles": []string{"r"}}}, "alice test-client r"},
-		"a claim with dots in its name before a " +
-			"path": {func(s *oidc.Settings) { s.ScopeClaims = []string{"https://a.b/scopes"} },
+		"a claim with dots in its name before a path": {scopesIn("https://a.b/scopes"),
 			map[string]any{"https://a.b/scopes": "x"}, "alice test-client x"},
 		"scopes below a member that is a URL": {scopesIn("resource_access.https://mcp.example.com/mcp.roles"),
 			map[string]any{"resource_access": map[string]any{
@@ -66,8 +60,7 @@ func TestOIDCClaimNames(t *testing.T) {
 			map[string]any{"a": map[string]any{"b": nil}}, "alice test-client mcp:use"},
 		"scope null and scopes in scp": {nil,
 			map[string]any{"scope": json.RawMessage("null"), "scp": []string{"a"}}, "alice test-client a"},
-		"scope null, with default " +
-			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+		"scope null, with default scopes": {defaultScopes("mcp:use"),
 			map[string]any{"scope": json.RawMessage("null")}, "alice test-client mcp:use"},
 		"client_id null and the client in azp": {nil,
 			map[string]any{"client_id": json.RawMessage("null"), "azp": "web"}, "alice web mcp:use"},
@@ -81,26 +74,21 @@ func TestOIDCClaimNames(t *testing.T) {
 		"a type that is no string, and others that only look": {nil,
 			map[string]any{"type": 7, "typ": []string{"x"}, "tid": "id", "title": "refresh", "token_use": "identity",
 				"t": "id"}, "alice test-client mcp:use"},
-		"the names in an object": {func(s *oidc.Settings) { s.ScopeClaims = []string{"urn:roles"} },
+		"the names in an object": {scopesIn("urn:roles"),
 			map[string]any{"urn:roles": map[string]any{"b": map[string]any{"1": "x"}, "a": 1}},
 			"alice test-client a b"},
-		"scopes by names of " +
-			"theirs": {func(s *oidc.Settings) {
+		"scopes by names of theirs": {func(s *oidc.Settings) {
 			s.ScopeMap = []string{"api/use=mcp:use",
 				"api/use=greet:read"}
 		}, map[string]any{"scope": "api/use other"},
 			"alice test-client mcp:use greet:read other"},
-		"a scope with an equals sign in " +
-			"it": {func(s *oidc.Settings) { s.ScopeMap = []string{"a=b=mcp:use"} },
+		"a scope with an equals sign in it": {func(s *oidc.Settings) { s.ScopeMap = []string{"a=b=mcp:use"} },
 			map[string]any{"scope": "a=b"}, "alice test-client mcp:use"},
-		"no scope claim, with default " +
-			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+		"no scope claim, with default scopes": {defaultScopes("mcp:use"),
 			map[string]any{"scope": nil}, "alice test-client mcp:use"},
-		"an empty list of scopes, with default " +
-			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+		"an empty list of scopes, with default scopes": {defaultScopes("mcp:use"),
 			map[string]any{"scope": []string{}}, "alice test-client"},
-		"an empty scope claim, with default " +
-			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+		"an empty scope claim, with default scopes": {defaultScopes("mcp:use"),
 			map[string]any{"scope": ""}, "alice test-client"},
 		"the client under cid": {func(s *oidc.Settings) { s.ClientClaims = []string{"client_id", "cid"} },
 			map[string]any{"client_id": nil, "cid": "web"}, "alice web mcp:use"},
@@ -163,6 +151,10 @@ func scopesIn(claims ...string) func(*oidc.Settings) {
 	return func(s *oidc.Settings) { s.ScopeClaims = claims }
 }
 
+func defaultScopes(scopes ...string) func(*oidc.Settings) {
+	return func(s *oidc.Settings) { s.DefaultScopes = scopes }
+}
+
 func required(claims ...string) func(*oidc.Settings) {
 	return func(s *oidc.Settings) { s.RequiredClaims = claims }
 }
@@ -192,19 +184,15 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 			map[string]any{"token_use": "id"}, providers.TypeRefused},
 		"a required claim that is null": {required("token_use=access"),
 			map[string]any{"token_use": json.RawMessage("null")}, providers.ClaimMismatch},
-		"a required claim below one with dots, in another " +
-			"case": {required("kubernetes.io.namespace=agents"),
+		"a required claim below one with dots, in another case": {required("kubernetes.io.namespace=agents"),
 			map[string]any{"Kubernetes.io": map[string]any{"namespace": "agents"}}, providers.ClaimsMalformed},
-		"a required claim below one with dots, with another " +
-			"value": {required("kubernetes.io.namespace=agents"),
+		"a required claim below one with dots, with another value": {required("kubernetes.io.namespace=agents"),
 			map[string]any{"kubernetes.io": map[string]any{"namespace": "other"}}, providers.ClaimMismatch},
 		"a member of a path twice, below one with dots": {scopesIn("a.b.scp"),
 			map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
-		"a refresh token, with the guard " +
-			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+		"a refresh token, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
 			map[string]any{"typ": "Refresh"}, providers.TypeRefused},
-		"an ID token that says so, with the guard " +
-			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+		"an ID token that says so, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
 			map[string]any{"token_use": "id"}, providers.TypeRefused},
 		"a refresh token of Casdoor": {nil,
 			map[string]any{"tokenType": "refresh-token"}, providers.TypeRefused},
@@ -212,8 +200,7 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 			map[string]any{"TokenUse": "RefreshToken"}, providers.TypeRefused},
 		"a refresh token by one claim, an access token by another": {nil,
 			map[string]any{"token_use": "access", "typ": "Refresh"}, providers.TypeRefused},
-		"the hash of a code, with the guard " +
-			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+		"the hash of a code, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
 			map[string]any{"c_hash": "h"}, providers.IDToken},
 		"a required claim in another case": {required("token_use=access"),
 			map[string]any{"Token_Use": "access"}, providers.ClaimsMalformed},
@@ -229,29 +216,23 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 			map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
 		"neither client nor scopes, with a required claim that ID tokens have too": {required("tid=acme"),
 			map[string]any{"tid": "acme", "scope": nil, "client_id": nil}, providers.IDToken},
-		"neither client nor scopes, with default " +
-			"scopes": {func(s *oidc.Settings) { s.DefaultScopes = []string{"mcp:use"} },
+		"neither client nor scopes, with default scopes": {defaultScopes("mcp:use"),
 			map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
-		"a scope claim of ours in another " +
-			"case": {func(s *oidc.Settings) { s.ScopeClaims = []string{"permissions"} },
+		"a scope claim of ours in another case": {scopesIn("permissions"),
 			map[string]any{"Permissions": "x"}, providers.ClaimsMalformed},
-		"the path to the scopes twice": {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} },
+		"the path to the scopes twice": {scopesIn("ext.scp"),
 			map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
-		"the path to the scopes leads into " +
-			"text": {func(s *oidc.Settings) { s.ScopeClaims = []string{"ext.scp"} },
+		"the path to the scopes leads into text": {scopesIn("ext.scp"),
 			map[string]any{"ext": "x"}, providers.ClaimsMalformed},
 		"an object where the standard wants text": {nil,
 			map[string]any{"scope": map[string]any{"mcp:use": 1}}, providers.ClaimsMalformed},
 		"half a character in the client's name": {nil,
 			map[string]any{"client_id": "web\ufffd"}, providers.ClaimsMalformed},
-		"the subject that is named is " +
-			"missing": {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, nil,
+		"the subject that is named is missing": {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, nil,
 			providers.SubjectMissing},
-		"an event token, with the guard " +
-			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+		"an event token, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
 			map[string]any{"events": map[string]any{}}, providers.TypeRefused},
-		"a bound token, with the guard " +
-			"off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+		"a bound token, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
 			map[string]any{"cnf": map[string]any{}}, providers.SenderConstrained},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -37,7 +37,7 @@ type PublishedMetadata struct {
 	// CodeChallengeMethods are the PKCE methods. MCP clients do not sign in unless S256 is one of them.
 	CodeChallengeMethods []string
 	Scopes               []string
-	// ClientIDMetadataDocuments says that a client may use the URL of its metadata document as its client ID.
+	// ClientIDMetadataDocuments reports that a client may use the URL of its metadata document as its client ID.
 	ClientIDMetadataDocuments bool
 }
 
@@ -159,7 +159,7 @@ func (d Discovery) endpoint(
 	return address, nil
 }
 
-// missingEndpointError says that the issuer's metadata was read and does not contain the endpoint.
+// missingEndpointError reports that the issuer's metadata was read and does not contain the endpoint.
 type missingEndpointError struct{ text string }
 
 func (e missingEndpointError) Error() string { return e.text }

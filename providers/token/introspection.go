@@ -161,7 +161,7 @@ func (i *Introspector) introspect(token string, key tokenKey, active bool, sende
 	return result{id, err}
 }
 
-// request sends one introspection request and returns the claims of an active token. active says that the
+// request sends one introspection request and returns the claims of an active token. active reports that the
 // token was active at its last introspection; sender is the address that it came from.
 func (i *Introspector) request(
 	ctx context.Context, token string, active bool, sender string,
@@ -222,7 +222,7 @@ func (i *Introspector) status() providers.KeyStatus {
 	return providers.KeyStatus{Usable: true}
 }
 
-// logRejected logs a response from which the state of the token cannot be told, at most once per logInterval.
+// logRejected logs a response that does not tell the state of the token, at most once per logInterval.
 func (i *Introspector) logRejected(err error) {
 	now := time.Now()
 	next := i.nextLog.Load()

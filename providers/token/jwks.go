@@ -42,10 +42,10 @@ type skippedKey struct {
 	position int    // in the key set
 	id       string // its kid, if it has one
 	reason   string
-	// faulty says that the key is malformed. Other skipped keys have another purpose, or an unsupported
+	// faulty reports that the key is malformed. Other skipped keys have another purpose, or an unsupported
 	// algorithm.
 	faulty bool
-	// otherPurpose says that the key is not for signatures. Many providers publish such a key.
+	// otherPurpose reports that the key is not for signatures. Many providers publish such a key.
 	otherPurpose bool
 }
 
@@ -191,7 +191,7 @@ func firstTen(texts []string) []string {
 	return append(slices.Clone(texts[:most]), fmt.Sprintf("and %d more", len(texts)-most))
 }
 
-// ErrNoUsableKeys says that an issuer publishes no key set, or one without a key that can verify a signature.
+// ErrNoUsableKeys reports that an issuer publishes no key set, or one without a key that can verify a signature.
 // An outage is another error.
 var ErrNoUsableKeys = errors.New("it has no key that can verify a signature")
 

@@ -16,7 +16,7 @@ import (
 	"gatehouse/providers"
 )
 
-// KeySource says where the issuer's keys are.
+// KeySource describes where the issuer's keys are.
 type KeySource struct {
 	// URL returns the address of the JSON Web Key Set (RFC 7517). It is called for every fetch, because metadata
 	// may change.
@@ -28,7 +28,7 @@ type KeySource struct {
 	// Issuer is the issuer in the metadata, where tokens have another. A key that is bound to it (by its member
 	// "issuer", as at Microsoft Entra) may sign for the issuer of the tokens.
 	Issuer string
-	// Introspects says that tokens can be verified without keys, by introspection.
+	// Introspects reports that tokens can be verified without keys, by introspection.
 	Introspects bool
 }
 

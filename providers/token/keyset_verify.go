@@ -57,9 +57,9 @@ func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature
 // verifyFailure is why no key of a keyring verifies a signature.
 type verifyFailure struct {
 	err error
-	// isUnknown says that the keyring has no such key, usable or not. err is nil then.
+	// isUnknown reports that the keyring has no such key, usable or not. err is nil then.
 	isUnknown bool
-	// isFinal says that other keys would not change the result.
+	// isFinal reports that other keys would not change the result.
 	isFinal bool
 }
 
@@ -206,11 +206,11 @@ const unknownKeyWait = 3 * time.Second
 // keyLookup is the state of the lookup for a token that no known key verifies.
 type keyLookup struct {
 	startedBefore uint64 // number of fetches started before the token came
-	// isOver says that there will be no other fetch for the token.
+	// isOver reports that there will be no other fetch for the token.
 	isOver bool
-	// succeeded says that a fetch which started after the token came has succeeded.
+	// succeeded reports that a fetch which started after the token came has succeeded.
 	succeeded bool
-	// failed says that it failed, or did not end while the token waited.
+	// failed reports that it failed, or did not end while the token waited.
 	failed bool
 	wait   time.Duration // until a token may cause a fetch; 0 if unknown
 	err    error         // of the latest fetch

@@ -99,8 +99,7 @@ func TestVerifierAcceptsUnusualTokens(t *testing.T) {
 	for name, text := range map[string]string{
 		"the other of the two valid ECDSA signatures, which issuers may send too": otherHalf(i.Sign(key(es),
 			i.Claims(resource))),
-		"no key id and a single key of that " +
-			"algorithm": providertest.SignBytes(jose.EdDSA, i.PrivateKey(ed),
+		"no key id and a single key of that algorithm": providertest.SignBytes(jose.EdDSA, i.PrivateKey(ed),
 			[]byte(`{"alg":"EdDSA","typ":"at+jwt"}`), payload),
 	} {
 		if _, err := verifier.Verify(t.Context(), text); err != nil {
