@@ -2,73 +2,86 @@ package configs
 
 import (
 	"errors"
-	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"gatehouse/providers/providertest/golden"
 )
 
-var update = flag.Bool("update", false, "write the reports in testdata/bad anew")
-
-// canary stands in the bad profiles wherever a secret could.
+// canary is the secret in the bad profiles.
 const canary = "hunter2"
 
-// Every bad profile stands beside the report that it gives. `go test ./configs -update` writes the reports anew; read the
-// diff as the person would who made the mistake.
-func TestEachBadProfileGivesItsReport(t *testing.T) {
-	profiles, err := filepath.Glob("testdata/bad/*.yaml")
-	if err != nil || len(profiles) == 0 {
+// badProfiles returns the names in testdata/bad.
+func badProfiles(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) == 0 {
 		t.Fatal("there are no bad profiles", err)
 	}
-	for _, profile := range profiles {
-		t.Run(strings.TrimSuffix(filepath.Base(profile), ".yaml"), func(t *testing.T) {
-			got := mustRefuse(t, Sources{Profile: profile}).Error()
-			if strings.Contains(got, canary) {
-				t.Errorf("the report shows a secret:\n%s", got)
+	for i, file := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(file), ".yaml")
+	}
+	return files
+}
+
+// fullReports are the bad profiles of which testdata/reports has the whole text.
+var fullReports = []string{
+	"local-listens-everywhere", "many", "not-yaml", "oidc-introspection-key", "preset-as-kind", "resource-user",
+	"scalekit-pasted", "secret-file-missing", "type-list-entries", "values-scopes",
+}
+
+// testdata/bad has the key and the code of each problem, one on each line, in the order of the report.
+// `go test ./... -update` writes them.
+func TestEachBadProfileGivesItsReport(t *testing.T) {
+	for _, name := range badProfiles(t) {
+		t.Run(name, func(t *testing.T) {
+			problems := mustRefuse(t, Sources{Profile: "testdata/bad/" + name + ".yaml"})
+			if report := problems.Error(); strings.Contains(report, canary) {
+				t.Errorf("the report shows a secret:\n%s", report)
 			}
-			golden := strings.TrimSuffix(profile, ".yaml") + ".txt"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
+			var lines strings.Builder
+			for _, p := range problems {
+				fmt.Fprintf(&lines, "%s %s\n", p.Key, p.Code)
 			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatalf("%v (`go test ./configs -update` writes it)", err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("another report (`go test ./configs -update` writes it anew):\n%s", diff)
-			}
+			golden.File(t, "testdata/bad/"+name+".txt", []byte(lines.String()))
 		})
 	}
 }
 
-// A report that no profile gives proves nothing.
-func TestEachReportHasItsProfile(t *testing.T) {
-	reports, err := filepath.Glob("testdata/bad/*.txt")
-	if err != nil {
-		t.Fatal(err)
+func TestReportsReadAsIntended(t *testing.T) {
+	for _, name := range fullReports {
+		t.Run(name, func(t *testing.T) {
+			report := mustRefuse(t, Sources{Profile: "testdata/bad/" + name + ".yaml"}).Error()
+			golden.File(t, "testdata/reports/"+name+".txt", []byte(report))
+		})
 	}
-	for _, report := range reports {
-		if _, err := os.Stat(strings.TrimSuffix(report, ".txt") + ".yaml"); err != nil {
-			t.Errorf("%s: %v", report, err)
+}
+
+// A report without a profile is compared with nothing.
+func TestEachReportHasItsProfile(t *testing.T) {
+	for pattern, profiles := range map[string][]string{"testdata/bad/*.txt": badProfiles(t),
+		"testdata/reports/*": fullReports} {
+		reports, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, report := range reports {
+			if name := strings.TrimSuffix(filepath.Base(report), ".txt"); !slices.Contains(profiles, name) {
+				t.Errorf("%s has no profile", report)
+			}
 		}
 	}
 }
 
-// Whoever adds a setting adds a bad value of it.
+// Each new setting needs a bad value of it.
 func TestEverySettingIsRefusedInSomeBadProfile(t *testing.T) {
-	profiles, err := filepath.Glob("testdata/bad/*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	refused := map[string]bool{}
-	for _, profile := range profiles {
-		for _, p := range mustRefuse(t, Sources{Profile: profile}) {
+	for _, name := range badProfiles(t) {
+		for _, p := range mustRefuse(t, Sources{Profile: "testdata/bad/" + name + ".yaml"}) {
 			if p.Value != "" {
 				refused[p.Key] = true
 			}
@@ -76,27 +89,29 @@ func TestEverySettingIsRefusedInSomeBadProfile(t *testing.T) {
 	}
 	for _, key := range Keys() {
 		if !refused[key.Name] {
-			t.Errorf("no file in testdata/bad has a bad value of %s: add one, and run `go test ./configs -update`", key.Name)
+			t.Errorf("no file in testdata/bad has a bad value of %s: add one, and run `go test ./... -update`",
+				key.Name)
 		}
 	}
 }
 
-// mustRefuse loads s and returns the problems, each of which must say what a person needs to know.
+// mustRefuse loads s and returns the problems. Each must be complete.
 func mustRefuse(t testing.TB, s Sources) Problems {
 	t.Helper()
 	config, err := Load(s)
 	if err == nil {
-		t.Fatal("it was not refused")
+		t.Fatal("the configuration is accepted")
 	}
 	if config != nil {
-		t.Error("there are a configuration and an error")
+		t.Error("Load returned a configuration and an error")
 	}
 	var problems Problems
 	if !errors.As(err, &problems) || len(problems) == 0 {
-		t.Fatalf("the error is no report: %T %v", err, err)
+		t.Fatalf("the error has no problems: %T %v", err, err)
 	}
 	for _, p := range problems {
-		for name, text := range map[string]string{"key": p.Key, "origin": p.Origin, "reason": p.Reason, "way out": p.Fix} {
+		for name, text := range map[string]string{"key": p.Key, "origin": p.Origin, "reason": p.Reason,
+			"fix": p.Fix} {
 			if text == "" {
 				t.Errorf("no %s: %+v", name, p)
 			}
@@ -104,9 +119,32 @@ func mustRefuse(t testing.TB, s Sources) Problems {
 				t.Errorf("the %s is not one line of text: %q", name, text)
 			}
 		}
-		if strings.Contains(p.Fix, "mistake in gatehouse") {
-			t.Errorf("a mistake in this package: %+v", p)
+		if !slices.ContainsFunc(Codes(), func(d CodeDoc) bool { return d.Code == p.Code }) {
+			t.Errorf("the code is not in the list: %+v", p)
+		}
+		if p.Code == "internal" {
+			t.Errorf("a defect of this package: %+v", p)
 		}
 	}
 	return problems
+}
+
+// mustRefuseOne returns the only problem of s.
+func mustRefuseOne(t testing.TB, s Sources) Problem {
+	t.Helper()
+	problems := mustRefuse(t, s)
+	if len(problems) > 1 {
+		t.Fatalf("more than one problem: %v", problems)
+	}
+	return problems[0]
+}
+
+// write creates a file in a new folder and returns its path.
+func write(t testing.TB, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

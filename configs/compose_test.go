@@ -18,7 +18,7 @@ import (
 	"gatehouse/providers/oidc"
 )
 
-// stack is docker-compose.yml, as far as these tests look at it.
+// stack is the part of docker-compose.yml that these tests use.
 type stack struct {
 	Services map[string]struct {
 		Image       string
@@ -49,7 +49,8 @@ type stack struct {
 	}
 }
 
-// stopsWithin is how much longer than drain time and shutdown timeout a server takes to stop at most.
+// stopsWithin is the time that a server may take to stop besides server.drain_time and
+// server.shutdown_timeout.
 const stopsWithin = 2 * time.Second
 
 func readStack(t *testing.T) (content string, s stack) {
@@ -64,7 +65,7 @@ func readStack(t *testing.T) (content string, s stack) {
 	return string(raw), s
 }
 
-func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
+func TestComposeServicesAreConfined(t *testing.T) {
 	content, s := readStack(t)
 	for _, name := range []string{"server", "issuer", "edge", "replica", "keycloak", "smoke", "smoke-tls"} {
 		if _, ok := s.Services[name]; !ok {
@@ -72,10 +73,11 @@ func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
 		}
 	}
 	for name, service := range s.Services {
-		if !slices.Equal(service.CapDrop, []string{"ALL"}) || !slices.Equal(service.SecurityOpt, []string{"no-new-privileges:true"}) || service.Privileged {
+		if !slices.Equal(service.CapDrop, []string{"ALL"}) ||
+			!slices.Equal(service.SecurityOpt, []string{"no-new-privileges:true"}) || service.Privileged {
 			t.Errorf("%s keeps privileges", name)
 		}
-		// Each exception is explained beside it.
+		// docker-compose.yml explains each exception.
 		if len(service.CapAdd) > 0 && name != "edge" {
 			t.Errorf("%s has the capabilities %v", name, service.CapAdd)
 		}
@@ -85,7 +87,8 @@ func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
 		if strings.HasPrefix(service.Image, "gatehouse:") && service.User != "65532:65532" {
 			t.Errorf("%s runs as %q", name, service.User)
 		}
-		if service.MemLimit == "" || service.PidsLimit == 0 || service.Restart == "" || service.Logging.Options["max-size"] == "" {
+		if service.MemLimit == "" || service.PidsLimit == 0 || service.Restart == "" ||
+			service.Logging.Options["max-size"] == "" {
 			t.Errorf("%s has no limit of memory, processes or log, or no restart policy: %+v", name, service)
 		}
 		if service.NetworkMode != "" {
@@ -100,12 +103,13 @@ func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
 			t.Errorf("%s is not pinned: %s", name, service.Image)
 		}
 		for key, value := range service.Environment {
-			if regexp.MustCompile(`(?i)secret|password|token|_key$`).MatchString(key) && value != "" && !strings.HasPrefix(value, "${") {
+			if regexp.MustCompile(`(?i)secret|password|token|_key$`).MatchString(key) && value != "" &&
+				!strings.HasPrefix(value, "${") {
 				t.Errorf("%s has a value for %s", name, key)
 			}
 		}
 	}
-	// A sign that the server's own profile or a build's network got in: see the reasons in the file.
+	// These would add the profile of the server or the network of a build; the file has the reasons.
 	for _, word := range []string{"host.docker.internal", "network: host", "content:"} {
 		if strings.Contains(content, word) {
 			t.Errorf("docker-compose.yml has %q", word)
@@ -115,11 +119,13 @@ func TestEveryServiceOfTheStackIsConfined(t *testing.T) {
 
 // A proxy that is trusted chooses the address that the log and the limits see. So the replicas trust the
 // network in which the edge is, and no other.
-func TestTheReplicasTrustTheNetworkOfTheEdgeAlone(t *testing.T) {
+func TestReplicasTrustOnlyTheNetworkOfTheEdge(t *testing.T) {
 	_, s := readStack(t)
 	front := s.Networks["front"].IPAM.Config
-	if len(front) != 1 || s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"] != front[0].Subnet {
-		t.Fatalf("they trust %s, the network is %v", s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"], front)
+	trusted := s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"]
+	if len(front) != 1 || trusted != front[0].Subnet {
+		t.Fatalf("they trust %s, the network is %v",
+			s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"], front)
 	}
 	_, usual, _ := strings.Cut(strings.TrimSuffix(front[0].Subnet, "}"), ":-")
 	if prefix, err := netip.ParsePrefix(usual); err != nil || prefix.Bits() < 24 || !prefix.Addr().IsPrivate() {
@@ -140,25 +146,26 @@ func TestTheReplicasTrustTheNetworkOfTheEdgeAlone(t *testing.T) {
 
 var digest = regexp.MustCompile(`:[^@:]+@sha256:[0-9a-f]{64}$`)
 
-func TestEveryBaseOfTheImageIsPinned(t *testing.T) {
+func TestBaseImagesArePinned(t *testing.T) {
 	content, err := os.ReadFile("../Dockerfile")
 	if err != nil {
 		t.Fatal(err)
 	}
 	stages := []string{}
-	for _, from := range regexp.MustCompile(`(?m)^FROM (?:--platform=\S+ )?(\S+) AS (\S+)$`).FindAllStringSubmatch(string(content), -1) {
+	stage := regexp.MustCompile(`(?m)^FROM (?:--platform=\S+ )?(\S+) AS (\S+)$`)
+	for _, from := range stage.FindAllStringSubmatch(string(content), -1) {
 		if !slices.Contains(stages, from[1]) && !digest.MatchString(from[1]) {
 			t.Errorf("%s is neither a stage nor pinned", from[1])
 		}
 		stages = append(stages, from[2])
 	}
 	if len(stages) != strings.Count(string(content), "FROM ") {
-		t.Errorf("only these stages were understood: %v", stages)
+		t.Errorf("only these stages were parsed: %v", stages)
 	}
 }
 
-// The profiles that docker-compose.yml mounts, in the environment that it makes.
-func TestTheProfilesOfTheStackAreGood(t *testing.T) {
+// The profiles that docker-compose.yml mounts, in the environment that it sets.
+func TestComposeProfilesAreValid(t *testing.T) {
 	_, s := readStack(t)
 	grace, err := time.ParseDuration(s.Services["server"].StopGrace)
 	if err != nil {
@@ -167,28 +174,32 @@ func TestTheProfilesOfTheStackAreGood(t *testing.T) {
 	for profile, extra := range map[string][]string{
 		"compose/demo.yaml":     nil,
 		"compose/keycloak.yaml": nil,
-		"oidc.yaml":             {"GATEHOUSE_PROVIDER__PRESET=auth0", "GATEHOUSE_PROVIDER__ISSUER=https://acme.eu.auth0.com/"},
-		"scalekit.yaml":         {"GATEHOUSE_PROVIDER__ENVIRONMENT_URL=https://acme.scalekit.com", "GATEHOUSE_PROVIDER__RESOURCE_ID=res_103100112351265282"},
+		"oidc.yaml": {"GATEHOUSE_PROVIDER__PRESET=auth0",
+			"GATEHOUSE_PROVIDER__ISSUER=https://acme.eu.auth0.com/"},
+		"scalekit.yaml": {"GATEHOUSE_PROVIDER__ENVIRONMENT_URL=https://acme.scalekit.com",
+			"GATEHOUSE_PROVIDER__RESOURCE_ID=res_103100112351265282"},
 	} {
 		for _, resource := range []string{"http://localhost:3002/mcp", "https://localhost:8443/mcp"} {
 			cfg, err := Load(Sources{Profile: profile, Environ: append([]string{
-				"GATEHOUSE_SERVER__LISTEN=:3002", "GATEHOUSE_RESOURCE=" + resource, "GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=", "GATEHOUSE_PROVIDER__PRESET=",
+				"GATEHOUSE_SERVER__LISTEN=:3002", "GATEHOUSE_RESOURCE=" + resource,
+				"GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=", "GATEHOUSE_PROVIDER__PRESET=",
 			}, extra...)})
 			if err != nil {
 				t.Errorf("%s: %v", profile, err)
 				continue
 			}
 			if grace <= cfg.Server.DrainTime+cfg.Server.ShutdownTimeout+stopsWithin {
-				t.Errorf("%s: it is killed after %s, and wants %s and %s to stop", profile, grace, cfg.Server.DrainTime, cfg.Server.ShutdownTimeout)
+				t.Errorf("%s: it is killed after %s, and needs %s and %s to stop", profile, grace, cfg.Server.DrainTime,
+					cfg.Server.ShutdownTimeout)
 			}
 			if cfg.Kind == "local" {
-				t.Errorf("%s: whoever reaches the container could sign in as anyone", profile)
+				t.Errorf("%s: anyone who reaches the container could sign in as anyone", profile)
 			}
 		}
 	}
 }
 
-// realm is what keycloak-realm.json may contain. The members are those of Keycloak 26.7.0, as its package
+// realm has the members that keycloak-realm.json may have. They are those of Keycloak 26.7.0, as its package
 // @keycloak/keycloak-admin-client types them. Keycloak refuses to start on others.
 type realm struct {
 	Realm                       string `json:"realm"`
@@ -234,12 +245,12 @@ type realm struct {
 	} `json:"components"`
 }
 
-func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
+func TestKeycloakRealmFitsTheServerAndTheStack(t *testing.T) {
 	raw, err := os.ReadFile("compose/keycloak-realm.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// No secret, user or password has a place in it.
+	// It has no member for a secret, user or password.
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.DisallowUnknownFields()
 	var r realm
@@ -250,7 +261,8 @@ func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
 	if content, _ := readStack(t); !strings.Contains(content, "http://localhost:${MCP_PORT:-3002}/mcp") {
 		t.Errorf("the stack's resource is no longer %s", resource)
 	}
-	cfg, err := Load(Sources{Profile: "compose/keycloak.yaml", Environ: []string{"GATEHOUSE_RESOURCE=" + resource}})
+	cfg, err := Load(Sources{Profile: "compose/keycloak.yaml",
+		Environ: []string{"GATEHOUSE_RESOURCE=" + resource}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,23 +271,26 @@ func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
 	}
 
 	needed := append(slices.Clone(cfg.Scopes.Initial), demo.Scopes()...)
-	defined := map[string]bool{"offline_access": true} // Keycloak makes it, with a role, only if the file does not
+	// Keycloak defines offline_access, with a role, only if the file does not.
+	defined := map[string]bool{"offline_access": true}
 	for _, scope := range r.ClientScopes {
 		if scope.Name == "offline_access" {
-			t.Error("the file defines offline_access itself, without the role that Keycloak would make for it")
+			t.Error("the file defines offline_access, without the role that Keycloak would add")
 		}
 		defined[scope.Name] = true
 		subject, audience := false, false
 		for _, mapper := range scope.ProtocolMappers {
 			inToken := mapper.Config["access.token.claim"] == "true"
 			subject = subject || inToken && mapper.ProtocolMapper == "oidc-sub-mapper"
-			audience = audience || inToken && mapper.ProtocolMapper == "oidc-audience-mapper" && mapper.Config["included.custom.audience"] == resource
+			audience = audience || inToken && mapper.ProtocolMapper == "oidc-audience-mapper" &&
+				mapper.Config["included.custom.audience"] == resource
 		}
-		// A file with scopes of its own gets none of Keycloak's, not even the one that puts sub into tokens.
+		// A file that defines scopes gets none of Keycloak's, not even the one that adds sub to tokens.
 		if scope.Name == "basic" && !subject {
 			t.Error("no token would have a subject")
 		}
-		if slices.Contains(needed, scope.Name) && (!audience || scope.Attributes["include.in.token.scope"] != "true") {
+		if slices.Contains(needed, scope.Name) &&
+			(!audience || scope.Attributes["include.in.token.scope"] != "true") {
 			t.Errorf("a token with the scope %s would not name the resource, or not the scope", scope.Name)
 		}
 	}
@@ -283,7 +298,8 @@ func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
 		t.Fatalf("it has %d clients", len(r.Clients))
 	}
 	client := r.Clients[0]
-	if !client.PublicClient || !client.StandardFlowEnabled || client.ImplicitFlowEnabled || client.DirectAccessGrantsEnabled || client.ServiceAccountsEnabled ||
+	if !client.PublicClient || !client.StandardFlowEnabled || client.ImplicitFlowEnabled ||
+		client.DirectAccessGrantsEnabled || client.ServiceAccountsEnabled ||
 		client.Attributes["pkce.code.challenge.method"] != "S256" {
 		t.Errorf("it is not a public client with PKCE and nothing else: %+v", client)
 	}
@@ -292,22 +308,26 @@ func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
 			t.Errorf("codes could be sent to %s", uri)
 		}
 	}
-	if !slices.Contains(client.DefaultClientScopes, "basic") || !slices.Contains(r.DefaultDefaultClientScopes, "basic") {
+	if !slices.Contains(client.DefaultClientScopes, "basic") ||
+		!slices.Contains(r.DefaultDefaultClientScopes, "basic") {
 		t.Error("tokens of a client would have no subject")
 	}
 	for _, scope := range needed {
-		if !slices.Contains(client.OptionalClientScopes, scope) || !slices.Contains(r.DefaultOptionalClientScopes, scope) {
-			t.Errorf("a client could not ask for %s", scope)
+		if !slices.Contains(client.OptionalClientScopes, scope) ||
+			!slices.Contains(r.DefaultOptionalClientScopes, scope) {
+			t.Errorf("a client could not request %s", scope)
 		}
 	}
-	for _, scope := range slices.Concat(client.DefaultClientScopes, client.OptionalClientScopes, r.DefaultDefaultClientScopes, r.DefaultOptionalClientScopes) {
+	for _, scope := range slices.Concat(client.DefaultClientScopes, client.OptionalClientScopes,
+		r.DefaultDefaultClientScopes, r.DefaultOptionalClientScopes) {
 		if !defined[scope] {
 			t.Errorf("the scope %s is not defined", scope)
 		}
 	}
 	for _, mapping := range r.ScopeMappings {
-		if !defined[mapping.ClientScope] || !slices.ContainsFunc(r.Roles.Realm, func(role struct{ Name, Description string }) bool { return role.Name == mapping.Roles[0] }) {
-			t.Errorf("%+v names what does not exist", mapping)
+		if !defined[mapping.ClientScope] || !slices.ContainsFunc(r.Roles.Realm,
+			func(role struct{ Name, Description string }) bool { return role.Name == mapping.Roles[0] }) {
+			t.Errorf("%+v names an unknown scope or role", mapping)
 		}
 	}
 	if !slices.ContainsFunc(r.ScopeMappings, func(m struct {
@@ -316,10 +336,13 @@ func TestTheRealmFitsTheServerAndTheStack(t *testing.T) {
 	}) bool {
 		return m.ClientScope == "gatehouse:admin"
 	}) {
-		t.Error("whoever signs up could ask for gatehouse:admin")
+		t.Error("every new user could request gatehouse:admin")
 	}
-	for _, policy := range r.Components["org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"] {
-		if hosts := policy.Config["trusted-hosts"]; policy.ProviderID == "trusted-hosts" && (!slices.Equal(hosts, []string{"localhost", "127.0.0.1"}) || !slices.Equal(policy.Config["client-uris-must-match"], []string{"true"})) {
+	const policies = "org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"
+	for _, policy := range r.Components[policies] {
+		if hosts := policy.Config["trusted-hosts"]; policy.ProviderID == "trusted-hosts" &&
+			(!slices.Equal(hosts, []string{"localhost", "127.0.0.1"}) ||
+				!slices.Equal(policy.Config["client-uris-must-match"], []string{"true"})) {
 			t.Errorf("clients of other computers could register themselves: %+v", policy)
 		}
 	}

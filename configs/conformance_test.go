@@ -21,14 +21,14 @@ import (
 	"gatehouse/providers/scalekit"
 )
 
-// harness shows that one kind, set up in one way, obeys the rules of every provider.
+// harness runs the suite of all providers for one kind with one configuration.
 type harness struct {
 	kind string
 	as   string
 	open providertest.Harness
 }
 
-// harnesses is the table of all harnesses. Every kind has one at least.
+// harnesses is the table of all harnesses. Each kind has at least one.
 func harnesses() []harness {
 	return []harness{
 		{"local", "with a key that the suite knows", localHarness},
@@ -41,7 +41,7 @@ func harnesses() []harness {
 func TestEveryKindConforms(t *testing.T) {
 	t.Parallel()
 	shown := map[string]bool{}
-	var wg sync.WaitGroup // rather than t.Parallel: they wait for clocks, not for processors
+	var wg sync.WaitGroup // not t.Parallel: the rules wait for clocks, not for processors
 	for _, h := range harnesses() {
 		if _, ok := configs.KindNamed(h.kind); !ok {
 			t.Errorf("there is no kind %s to have a harness", h.kind)
@@ -54,7 +54,8 @@ func TestEveryKindConforms(t *testing.T) {
 	wg.Wait()
 	for _, kind := range configs.Kinds() {
 		if !shown[kind.Name] {
-			t.Errorf("kind %s has no harness, so that nothing shows that it obeys the rules of every provider", kind.Name)
+			t.Errorf("kind %s has no harness: the suite does not run on it",
+				kind.Name)
 		}
 	}
 }
@@ -62,10 +63,11 @@ func TestEveryKindConforms(t *testing.T) {
 // key returns a header that names a key.
 func key(kid string) m { return m{"kid": kid} }
 
-// resilience are the rules about what an issuer does wrong.
+// resilience are the rules about faults of an issuer.
 func resilience() []string {
 	return []string{
-		"unknown-kid-brake", "down-at-start", "first-requests", "outage", "hung-endpoint", "dripping-endpoint", "bad-answers", "bad-key-sets", "redirects",
+		"unknown-kid-brake", "down-at-start", "first-requests", "outage", "hung-endpoint", "dripping-endpoint",
+		"bad-answers", "bad-key-sets", "redirects",
 		"busy-endpoint", "hang-up", "end",
 	}
 }
@@ -82,27 +84,32 @@ func localHarness(t testing.TB) *providertest.Subject {
 	issuer := providertest.NewIssuerFor(t)
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	public := jose.JSONWebKey{Key: private.Public()}
-	issuer.Adopt(private, jose.ES256, key(encode(must(public.Thumbprint(crypto.SHA256))))) // as the local issuer names its keys
-	issuer.KeyPolicy.RefetchInterval = 100 * time.Millisecond                              // of the embedded issuer
+	issuer.Adopt(private, jose.ES256,
+		key(encode(must(public.Thumbprint(crypto.SHA256))))) // the key id of the local issuer
+	issuer.KeyPolicy.RefetchInterval = 100 * time.Millisecond // as for the embedded issuer
 	settings := local.Defaults()
 	settings.SigningAlgorithm, settings.SigningKey = "ES256", private
 	r := must(providers.ParseResource(resource))
 
-	const why = "its keys come from its own process, at once and for good: there is nothing that could fail, and nothing to count"
+	const why = "its keys come from its own process: no fetch can fail, and there are none to count"
 	return &providertest.Subject{
-		Issuer: issuer, Open: settings.Open, Resource: r, Except: except(why, append(resilience(), "key-purpose", "odd-keys", "rotation", "rotation-in-a-row", "certificates", "withdrawn-key")),
+		Issuer: issuer, Open: settings.Open, Resource: r,
+		Except: except(why, append(resilience(), "key-purpose", "odd-keys", "rotation", "rotation-in-a-row",
+			"certificates", "withdrawn-key")),
 		Good: []providertest.Variety{
 			{Name: "an access token of the local issuer", Claims: m{"iss": r.Origin()}},
 			{Name: "without a scope", Claims: m{"iss": r.Origin(), "scope": nil}},
 		},
 		Refused: []providertest.NearMiss{
-			{Name: "scopes in scp, where the local issuer never writes them, and no client", Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: providers.IDToken},
+			{Name: "scopes in scp, where the local issuer never writes them, and no client",
+				Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: providers.IDToken},
 		},
 	}
 }
 
-// oidcSubject has a key for each of the algorithms, and at last one for ES256.
-func oidcSubject(t testing.TB, algorithms ...jose.SignatureAlgorithm) (s *providertest.Subject, settings *oidc.Settings, keys map[jose.SignatureAlgorithm]m) {
+// oidcSubject has a key for each of the algorithms, and one for ES256 as the last.
+func oidcSubject(t testing.TB, algorithms ...jose.SignatureAlgorithm) (s *providertest.Subject,
+	settings *oidc.Settings, keys map[jose.SignatureAlgorithm]m) {
 	issuer := providertest.NewIssuerFor(t)
 	settings = oidc.Defaults()
 	settings.Issuer = issuer.URL()
@@ -111,12 +118,14 @@ func oidcSubject(t testing.TB, algorithms ...jose.SignatureAlgorithm) (s *provid
 	for _, alg := range append(algorithms, jose.ES256) {
 		keys[alg] = key(issuer.AddKey(alg))
 	}
-	return &providertest.Subject{Issuer: issuer, Open: settings.Open, Resource: must(providers.ParseResource(resource))}, settings, keys
+	return &providertest.Subject{Issuer: issuer, Open: settings.Open,
+		Resource: must(providers.ParseResource(resource))}, settings, keys
 }
 
 func strictOIDC(t testing.TB) *providertest.Subject {
 	s, _, keys := oidcSubject(t, jose.RS256, jose.EdDSA, jose.ES384)
-	rsa := s.Issuer.PrivateKey(keys[jose.RS256]["kid"].(string)).(crypto.Signer) // which serves for both, as it takes its time to make
+	// One RSA key is used for both algorithms: generating one is slow.
+	rsa := s.Issuer.PrivateKey(keys[jose.RS256]["kid"].(string)).(crypto.Signer)
 	keys[jose.PS256] = key(s.Issuer.Adopt(rsa, jose.PS256, nil))
 	s.Issuer.SignWith(keys[jose.ES256]["kid"].(string))
 	now := time.Now()
@@ -135,7 +144,8 @@ func strictOIDC(t testing.TB) *providertest.Subject {
 		{Name: "typ in another case", Header: m{"typ": "AT+JWT"}},
 		{Name: "typ as media type", Header: m{"typ": "application/at+jwt"}},
 		{Name: "typ as media type in another case", Header: m{"typ": "Application/AT+JWT"}},
-		{Name: "x5t and jku, which are not looked at", Header: m{"x5t": "abc", "jku": "https://elsewhere.example/jwks", "cty": "x", "x": m{"y": 1}}},
+		{Name: "x5t and jku, which are ignored", Header: m{"x5t": "abc",
+			"jku": "https://elsewhere.example/jwks", "cty": "x", "x": m{"y": 1}}},
 		{Name: "aud in a list", Claims: m{"aud": []string{resource}}},
 		{Name: "aud among others", Claims: m{"aud": []string{"https://elsewhere.example", resource}}},
 		{Name: "aud with upper-case scheme and host", Claims: m{"aud": "HTTP://LOCALHOST:3002/mcp"}},
@@ -143,8 +153,9 @@ func strictOIDC(t testing.TB) *providertest.Subject {
 		{Name: "scopes with more blanks", Claims: m{"scope": "  mcp:use   files:read "}},
 		{Name: "scopes in a list", Claims: m{"scope": []string{"mcp:use", "files:read"}}},
 		{Name: "scopes in scp", Claims: m{"scope": nil, "scp": "mcp:use"}, Want: scopes("mcp:use")},
-		{Name: "scopes in a list in scp", Claims: m{"scope": nil, "scp": []string{"mcp:use"}}, Want: scopes("mcp:use")},
-		{Name: "scope counts before scp", Claims: m{"scp": "admin"}},
+		{Name: "scopes in a list in scp", Claims: m{"scope": nil, "scp": []string{"mcp:use"}},
+			Want: scopes("mcp:use")},
+		{Name: "scope before scp", Claims: m{"scp": "admin"}},
 		{Name: "no scopes", Claims: m{"scope": nil}},
 		{Name: "scope empty", Claims: m{"scope": ""}},
 		{Name: "client in azp", Claims: m{"client_id": nil, "azp": "test-client"}, Want: client("test-client")},
@@ -157,26 +168,35 @@ func strictOIDC(t testing.TB) *providertest.Subject {
 		{Name: "nbf ahead within the leeway", Claims: m{"nbf": ahead}},
 		{Name: "iat ahead within the leeway", Claims: m{"iat": ahead}},
 		{Name: "no iat", Claims: m{"iat": nil}},
-		{Name: "an access token by every claim that says types", Claims: m{"typ": "Bearer", "type": "access", "token_use": "access_token", "token_type": "at+jwt", "tokenType": "access-token"}},
-		{Name: "claims that nobody here knows", Claims: m{"https://example.com/x": m{"Aud": "x", "sub": []any{1, nil}}, "Roles": []string{"a"}, "": 1}},
+		{Name: "an access token by every claim with a type",
+			Claims: m{"typ": "Bearer", "type": "access", "token_use": "access_token", "token_type": "at+jwt",
+				"tokenType": "access-token"}},
+		{Name: "unknown claims", Claims: m{"https://example.com/x": m{"Aud": "x",
+			"sub": []any{1, nil}}, "Roles": []string{"a"}, "": 1}},
 	}
 	s.Refused = []providertest.NearMiss{
-		{Name: "an algorithm that was not configured, by a key that is published", Header: merged(keys[jose.ES384], m{"alg": "ES384"}), Want: providers.AlgorithmRefused},
-		{Name: "an audience that another server was configured with", Claims: m{"aud": "api://gatehouse"}, Want: providers.AudienceMismatch},
-		{Name: "scopes that are an object", Claims: m{"scope": m{"mcp:use": true}}, Want: providers.ClaimsMalformed},
+		{Name: "an algorithm that is not configured, by a published key",
+			Header: merged(keys[jose.ES384], m{"alg": "ES384"}), Want: providers.AlgorithmRefused},
+		{Name: "the audience of another server", Claims: m{"aud": "api://gatehouse"},
+			Want: providers.AudienceMismatch},
+		{Name: "scopes that are an object", Claims: m{"scope": m{"mcp:use": true}},
+			Want: providers.ClaimsMalformed},
 	}
 	return s
 }
 
-// looseOIDC is what many providers need: typ JWT or none, an audience that is no URL, an algorithm of its own.
+// looseOIDC has the settings that many providers need: typ JWT or none, an audience that is not a URL, other
+// algorithms.
 func looseOIDC(t testing.TB) *providertest.Subject {
 	s, settings, keys := oidcSubject(t, jose.EdDSA, jose.ES384)
 	settings.JWKSURL = s.Issuer.KeysURL()
-	settings.TokenTypes, settings.Audiences, settings.Algorithms = []string{"JWT", "absent"}, []string{"api://gatehouse"}, []string{"ES256", "ES384"}
-	for _, path := range []string{"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"} {
+	settings.TokenTypes, settings.Audiences, settings.Algorithms = []string{"JWT", "absent"},
+		[]string{"api://gatehouse"}, []string{"ES256", "ES384"}
+	for _, path := range []string{"/.well-known/oauth-authorization-server",
+		"/.well-known/openid-configuration"} {
 		s.Issuer.Serve(path, nil)
 	}
-	s.Except = except("it is the code of the strict one, which shows it", resilience())
+	s.Except = except("the strict harness covers it with the same code", resilience())
 	claims := m{"aud": "api://gatehouse"}
 	s.Good = []providertest.Variety{
 		{Name: "typ JWT", Header: m{"typ": "JWT"}, Claims: claims},
@@ -184,30 +204,35 @@ func looseOIDC(t testing.TB) *providertest.Subject {
 		{Name: "ES384", Header: merged(keys[jose.ES384], m{"typ": "JWT"}), Claims: claims},
 	}
 	s.Refused = []providertest.NearMiss{
-		{Name: "the resource, when another audience was named", Claims: m{"aud": resource}, Want: providers.AudienceMismatch},
-		{Name: "typ at+jwt, which was not named", Header: m{"typ": "at+jwt"}, Want: providers.TypeRefused},
-		{Name: "EdDSA, which was not named, by a key that is published", Header: merged(keys[jose.EdDSA], m{"alg": "EdDSA"}), Want: providers.AlgorithmRefused},
+		{Name: "the resource, if another audience is configured", Claims: m{"aud": resource},
+			Want: providers.AudienceMismatch},
+		{Name: "typ at+jwt, which is not configured", Header: m{"typ": "at+jwt"}, Want: providers.TypeRefused},
+		{Name: "EdDSA, which is not configured, by a published key",
+			Header: merged(keys[jose.EdDSA], m{"alg": "EdDSA"}), Want: providers.AlgorithmRefused},
 	}
 	return s
 }
 
-// scalekitHarness has what the rules need; scalekit_test.go holds the adapter against all that is known of Scalekit.
+// scalekitHarness has what the suite needs; scalekit_test.go compares the adapter with captured tokens.
 func scalekitHarness(t testing.TB) *providertest.Subject {
 	issuer := providertest.NewIssuer(t, "snk_103100112351265282")
 	settings := scalekit.Defaults()
 	settings.EnvironmentURL, settings.ResourceID = issuer.URL(), scalekitID
 	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge
-	claims := m{"aud": []string{resource, scalekitID}, "scopes": []string{"mcp:use"}, "oid": "org_1", "resid": scalekitID, "nbf": time.Now().Unix()}
+	claims := m{"aud": []string{resource, scalekitID}, "scopes": []string{"mcp:use"}, "oid": "org_1",
+		"resid": scalekitID, "nbf": time.Now().Unix()}
 	typ := m{"typ": "JWT"}
 	return &providertest.Subject{
 		Issuer: issuer, Open: settings.Open, Resource: must(providers.ParseResource(resource)),
 		Good: []providertest.Variety{
 			{Name: "as captured", Header: typ, Claims: claims},
-			{Name: "after the migration of the issuer", Header: typ, Claims: merged(claims, m{"iss": issuer.URL() + "/resources/" + scalekitID})},
+			{Name: "after the migration of the issuer", Header: typ,
+				Claims: merged(claims, m{"iss": issuer.URL() + "/resources/" + scalekitID})},
 			{Name: "typ at+jwt", Claims: claims},
 		},
 		Refused: []providertest.NearMiss{
-			{Name: "for the Server URL alone, in which a client may have a say", Claims: m{"aud": []string{resource}}, Want: providers.AudienceMismatch},
+			{Name: "for the Server URL alone, which a client may choose", Claims: m{"aud": []string{resource}},
+				Want: providers.AudienceMismatch},
 		},
 	}
 }

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// wrongType says why a value cannot be read as the type of its key, and what to write instead.
+// wrongType says why a value does not have the type of its key, and what to write instead.
 type wrongType struct{ reason, fix string }
 
-// convert reads value as the type of key. Text layers hold lists separated by commas; a profile has types of its own, and
-// a value of another type is refused rather than bent.
+// convert converts value to the type of key. In textual layers lists are separated by commas. A profile has
+// types, and a value of another type is an error, never converted.
 func convert(value any, key Key, textual bool) (any, *wrongType) {
 	switch key.typ {
 	case reflect.TypeFor[[]string]():
@@ -34,26 +34,27 @@ func toList(value any, textual bool) (any, *wrongType) {
 	text, isText := value.(string)
 	if textual {
 		if strings.HasPrefix(text, "[") {
-			return nil, &wrongType{"it has the brackets of a profile", "write the entries alone, with commas between them: a,b"}
+			return nil, &wrongType{"it has the brackets of a profile", "write the entries with commas: a,b"}
 		}
 		return splitList(text), nil
 	}
 	items, isList := value.([]any)
 	switch {
 	case isText:
-		return nil, &wrongType{"it is text, not a list", "put it in brackets: [" + strconv.Quote(withoutSecrets(text)) + "]"}
+		return nil, &wrongType{"it is text, not a list",
+			"write it in brackets: [" + strconv.Quote(redactURL(text)) + "]"}
 	case !isList:
-		return nil, &wrongType{"it is " + inWords(value) + ", not a list", `write a list of texts: ["a", "b"]`}
+		return nil, &wrongType{"it is " + describe(value) + ", not a list", `write a list of strings: ["a", "b"]`}
 	}
 	list := []string{}
 	for i, item := range items {
 		s, isText := item.(string)
 		if !isText {
-			fix := "put it in quotes"
+			fix := "write it in quotes"
 			if item == nil {
 				fix = "remove it"
 			}
-			return nil, &wrongType{fmt.Sprintf("entry %d of the list is %s, not text", i+1, inWords(item)), fix}
+			return nil, &wrongType{fmt.Sprintf("entry %d of the list is %s, not text", i+1, describe(item)), fix}
 		}
 		list = append(list, s)
 	}
@@ -79,14 +80,14 @@ func toDuration(value any, key Key) (any, *wrongType) {
 	}
 	reason := "it is not a duration"
 	if !isText {
-		reason = "it is " + inWords(value) + ", not a duration"
+		reason = "it is " + describe(value) + ", not a duration"
 	}
 	number := text
 	if n, isInt := value.(int); isInt {
 		number = strconv.Itoa(n)
 	}
 	if _, err := strconv.ParseUint(number, 10, 31); err == nil {
-		return nil, &wrongType{reason, "say the unit: " + number + "s, " + number + "m or " + number + "h"}
+		return nil, &wrongType{reason, "add a unit: " + number + "s, " + number + "m or " + number + "h"}
 	}
 	return nil, &wrongType{reason, "write a number and a unit, such as " + key.DefaultText()}
 }
@@ -105,7 +106,7 @@ func toInt(value any, key Key, textual bool) (any, *wrongType) {
 	}
 	reason := "it is not a whole number"
 	if !isText {
-		reason = "it is " + inWords(value) + ", not a whole number"
+		reason = "it is " + describe(value) + ", not a whole number"
 	}
 	return nil, &wrongType{reason, "write digits only, such as " + key.DefaultText()}
 }
@@ -124,7 +125,7 @@ func toBool(value any, textual bool) (any, *wrongType) {
 	}
 	reason := "it is neither true nor false"
 	if !isText {
-		reason = "it is " + inWords(value) + ", neither true nor false"
+		reason = "it is " + describe(value) + ", neither true nor false"
 	}
 	return nil, &wrongType{reason, "write true or false"}
 }
@@ -140,12 +141,12 @@ func toText(value any, key Key) (any, *wrongType) {
 		if example := key.DefaultText(); example != "" {
 			fix = "write text, such as " + example
 		}
-		return nil, &wrongType{"it is " + inWords(value) + ", not text", fix}
+		return nil, &wrongType{"it is " + describe(value) + ", not text", fix}
 	}
 }
 
-// inWords says what kind of thing a value of a profile is.
-func inWords(value any) string {
+// describe returns the type of a value in a profile, with an article.
+func describe(value any) string {
 	switch value.(type) {
 	case nil:
 		return "empty"

@@ -7,10 +7,12 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"gatehouse/providers"
 )
 
-// FuzzLoad reads any profile and any .env: Load returns a configuration that its sections accept, or a report in which
-// every problem can be understood, and the same one each time.
+// FuzzLoad loads any profile and .env: Load returns a valid configuration, or a complete report, the same
+// each time.
 func FuzzLoad(f *testing.F) {
 	profiles, err := filepath.Glob("testdata/bad/*.yaml")
 	if err != nil {
@@ -23,20 +25,24 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(content, []byte("GATEHOUSE_LOG__LEVEL=debug\n"))
 	}
-	for _, dot := range []string{"A", "=", "A='", "export GATEHOUSE_LOG__LEVEL=\"x${A}\"", "GATEHOUSE_=1\nGATEHOUSE___=2", "\x00=1", "GATEHOUSE_\x1b=1"} {
+	for _, dot := range []string{"A", "=", "A='", "export GATEHOUSE_LOG__LEVEL=\"x${A}\"",
+		"GATEHOUSE_=1\nGATEHOUSE___=2", "\x00=1", "GATEHOUSE_\x1b=1"} {
 		f.Add([]byte(localKind), []byte(dot))
 	}
 	f.Add([]byte("a: &a [*a, *a]\nb: &b {c: *b}\n*a: 1\n? [x]\n: 2\n<<: *b\n"), []byte(nil))
-	f.Add([]byte("provider.kind: local\nscopes: {required: [!!binary aGk=, ~, 1.5, 2026-01-01, {a: b}]}\n"), []byte(nil))
+	f.Add([]byte("provider.kind: local\nscopes: {required: [!!binary aGk=, ~, 1.5, 2026-01-01, {a: b}]}\n"),
+		[]byte(nil))
 	f.Fuzz(func(t *testing.T, profile, dot []byte) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "profile.yaml")
-		if err := errors.Join(os.WriteFile(path, profile, 0o600), os.WriteFile(filepath.Join(dir, ".env"), dot, 0o600)); err != nil {
+		if err := errors.Join(os.WriteFile(path, profile, 0o600),
+			os.WriteFile(filepath.Join(dir, ".env"), dot, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		s := Sources{Profile: path, Dir: dir}
-		if strings.Contains(string(profile)+strings.ToLower(string(dot)), "_file") || strings.Contains(strings.ToUpper(string(dot)), "GATEHOUSE_CONFIG") {
-			t.Skip("it would read files of this computer")
+		if strings.Contains(string(profile)+strings.ToLower(string(dot)), "_file") ||
+			strings.Contains(strings.ToUpper(string(dot)), "GATEHOUSE_CONFIG") {
+			t.Skip("it would read other files")
 		}
 		config, err := Load(s)
 		if err == nil {
@@ -48,18 +54,18 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("two reports:\n%s\n%s", err, report)
 		}
 		if strings.ContainsFunc(report, func(r rune) bool { return r != '\n' && unicode.IsControl(r) }) {
-			t.Errorf("a report that would move the cursor: %q", report)
+			t.Errorf("a report with control characters: %q", report)
 		}
 	})
 }
 
 func checkAccepted(t *testing.T, c *Config) {
 	t.Helper()
-	refused := func(key, reason, fix string) { t.Errorf("accepted, although: %s %s (%s)", key, reason, fix) }
-	c.Server.Check(refused)
-	c.MCP.Check(refused)
-	c.Scopes.Check(refused)
-	c.Log.Check(refused)
+	refused := func(p providers.Problem) { t.Errorf("accepted, with a problem: %+v", p) }
+	c.Server.Validate(refused)
+	c.MCP.Validate(refused)
+	c.Scopes.Validate(refused)
+	c.Log.Validate(refused)
 	c.Provider.Validate(c.Resource, refused)
 	for _, v := range c.Effective {
 		if v.Key == "" || v.Origin == "" {

@@ -13,13 +13,13 @@ import (
 	"gatehouse/server"
 )
 
-// Key is one setting that exists.
+// Key is one setting.
 type Key struct {
 	// Name is the full name, such as server.listen.
 	Name string
-	// Help is one line for people.
+	// Help is one line for --help and the documentation.
 	Help string
-	// Default is the value without any configuration.
+	// Default is the value if no source sets one.
 	Default any
 	// Kind is the provider kind that the key belongs to; empty for keys that always exist.
 	Kind string
@@ -27,13 +27,11 @@ type Key struct {
 	typ reflect.Type
 }
 
-// IsSecret reports whether the value must not be shown.
+// IsSecret reports whether the value must never be shown.
 func (k Key) IsSecret() bool { return k.typ == reflect.TypeFor[providers.Secret]() }
 
-// DefaultText is Default as a person would write it.
+// DefaultText is Default as it is written in the environment or as a flag.
 func (k Key) DefaultText() string { return formatValue(k.Default) }
-
-const kindKey = "provider.kind"
 
 // section is a part of the configuration whose settings live with the code they configure.
 type section struct {
@@ -52,19 +50,20 @@ func sections() []section {
 	}
 }
 
-// Keys returns all settings: those that always exist, and for each kind of provider its own.
+// Keys returns all settings: those that always exist, then those of each kind of provider.
 func Keys() []Key {
 	var keys []Key
 	for _, s := range sections() {
 		keys = append(keys, keysOf(s.name, s.defaults, "")...)
 	}
-	keys = append(keys, Key{Name: kindKey, Help: "who signs people in: " + strings.Join(kindNames(), ", "), Default: "", typ: reflect.TypeFor[string]()})
+	keys = append(keys, Key{Name: kindKey, Help: "kind of identity provider: " + strings.Join(kindNames(), ", "),
+		Default: "", typ: reflect.TypeFor[string]()})
 	for _, k := range Kinds() {
 		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
 	}
 	for i, k := range keys {
 		if k.Name == presetKey {
-			keys[i].Help += ". One of " + strings.Join(presetNames(), ", ") // package providers does not know them
+			keys[i].Help += "; one of " + strings.Join(presetNames(), ", ") // which package oidc does not know
 		}
 	}
 	return keys
@@ -91,13 +90,14 @@ func keysOf(section string, settings any, kind string) []Key {
 		if section != "" {
 			name = section + "." + name
 		}
-		keys = append(keys, Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(), Kind: kind, typ: field.Type})
+		keys = append(keys, Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(),
+			Kind: kind, typ: field.Type})
 	}
 	return keys
 }
 
-// Flags returns a flag for each setting, of the same name. Secrets have none: a command line is visible to every user of
-// the computer.
+// Flags returns a flag of the same name for each setting. Secrets have none: a command line is visible to
+// every user of the computer.
 func Flags() *pflag.FlagSet {
 	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
 	flags.SortFlags = false
@@ -118,7 +118,7 @@ func Flags() *pflag.FlagSet {
 	return flags
 }
 
-// typedFlag shows people what a flag takes; the text is read later, together with all other layers.
+// typedFlag shows the type of a setting in --help. Load converts the text later, like that of other layers.
 type typedFlag struct {
 	pflag.Value
 	typ string

@@ -9,14 +9,14 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 )
 
-// Settings of different kinds may share a name, because only one kind is in force; then they must share the type as
-// well, because they share the flag.
-func TestNoTwoSettingsHaveTheSameName(t *testing.T) {
+// Settings of different kinds may share a name, because only one kind is in force. They then share the flag,
+// and so must share the type.
+func TestKeysAreUnique(t *testing.T) {
 	byName := map[string][]Key{}
 	for _, key := range Keys() {
 		for _, other := range byName[key.Name] {
 			if key.Kind == other.Kind || key.Kind == "" || other.Kind == "" {
-				t.Errorf("%s is there twice", key.Name)
+				t.Errorf("%s is not unique", key.Name)
 			}
 			if key.typ != other.typ {
 				t.Errorf("%s is a %s of kind %s and a %s of kind %s", key.Name, key.typ, key.Kind, other.typ, other.Kind)
@@ -26,20 +26,21 @@ func TestNoTwoSettingsHaveTheSameName(t *testing.T) {
 	}
 }
 
-// A name must survive the way through the environment: upper case, and __ for the dot.
-func TestEveryNameCanBeSpelledInTheEnvironment(t *testing.T) {
+// In the environment a key is in upper case, with __ for the dot.
+func TestEveryKeyHasAnEnvironmentVariable(t *testing.T) {
 	for _, key := range Keys() {
 		plain := strings.Trim(key.Name, "abcdefghijklmnopqrstuvwxyz_.") == ""
-		if !plain || strings.Contains(key.Name, "__") || strings.Contains(key.Name, "_.") || strings.Contains(key.Name, "._") || strings.Count(key.Name, ".") > 1 {
+		if !plain || strings.Contains(key.Name, "__") || strings.Contains(key.Name, "_.") ||
+			strings.Contains(key.Name, "._") || strings.Count(key.Name, ".") > 1 {
 			t.Errorf("%q is not section.name in lower case, with single underscores inside", key.Name)
 		}
 		if key.Name == configKey || strings.HasSuffix(key.Name, fileSuffix) {
-			t.Errorf("%q means something else", key.Name)
+			t.Errorf("%q has another meaning", key.Name)
 		}
 	}
 }
 
-func TestEverySettingHasAHelpText(t *testing.T) {
+func TestHelpTextsFitIntoATable(t *testing.T) {
 	for _, key := range Keys() {
 		if strings.TrimSpace(key.Help) == "" || strings.ContainsAny(key.Help, "\n|") {
 			t.Errorf("%s: its help must be one line that fits into a table: %q", key.Name, key.Help)
@@ -47,8 +48,8 @@ func TestEverySettingHasAHelpText(t *testing.T) {
 	}
 }
 
-// configs/README.md and --help list settings in this order: section by section, each in one piece, the provider last.
-func TestTheOrderOfSettingsIsStable(t *testing.T) {
+// configs/README.md and --help list settings in this order: section by section, the provider last.
+func TestKeysHaveAStableOrder(t *testing.T) {
 	names := func() []string {
 		var names []string
 		for _, key := range Keys() {
@@ -79,20 +80,20 @@ func TestTheOrderOfSettingsIsStable(t *testing.T) {
 	}
 }
 
-// A default that its own section refuses would make every profile name the setting. A kind may have settings without a
+// With an invalid default, every profile would have to name the setting. A kind may have settings without a
 // sensible default, such as an issuer.
-func TestTheDefaultsAreRight(t *testing.T) {
+func TestDefaultsAreValid(t *testing.T) {
 	mustLoad(t, Sources{Profile: write(t, "p.yaml", "provider.kind: local\n")})
 }
 
-func TestTheDefaultsAreShownAsPeopleWriteThem(t *testing.T) {
+func TestDefaultTextIsParsedAsTheDefault(t *testing.T) {
 	for _, key := range Keys() {
 		if key.DefaultText() == "" {
 			continue
 		}
 		value, wrong := convert(key.DefaultText(), key, true)
 		if wrong != nil || gocmp.Diff(key.Default, value) != "" {
-			t.Errorf("%s: %q is read as %v (%v), not as %v", key.Name, key.DefaultText(), value, wrong, key.Default)
+			t.Errorf("%s: %q is parsed as %v (%v), not as %v", key.Name, key.DefaultText(), value, wrong, key.Default)
 		}
 	}
 }
@@ -110,12 +111,13 @@ func TestEverySettingButSecretsHasAFlag(t *testing.T) {
 			t.Errorf("--%s: %q does not say %q", key.Name, flag.Usage, key.Help)
 		}
 	}
-	if Flags().Parse([]string{"--tools.show_all"}) != nil || Flags().Parse([]string{"--tools.show_all=false"}) != nil {
+	if Flags().Parse([]string{"--tools.show_all"}) != nil ||
+		Flags().Parse([]string{"--tools.show_all=false"}) != nil {
 		t.Error("a switch does not work with and without a value")
 	}
 }
 
-func TestNearestGuessesWhatPeopleMean(t *testing.T) {
+func TestNearest(t *testing.T) {
 	var candidates []string
 	for _, key := range Keys() {
 		candidates = append(candidates, key.Name)
@@ -139,10 +141,11 @@ func TestNearestGuessesWhatPeopleMean(t *testing.T) {
 	}
 }
 
-func TestDistanceCountsInsertionsDeletionsReplacementsAndSwaps(t *testing.T) {
+func TestDistance(t *testing.T) {
 	for pair, want := range map[[2]string]int{
-		{"", ""}: 0, {"a", ""}: 1, {"", "ab"}: 2, {"listen", "listen"}: 0, {"listen", "lisen"}: 1, {"listen", "listten"}: 1,
-		{"listen", "lixten"}: 1, {"listen", "lsiten"}: 1, {"listen", "local"}: 5,
+		{"", ""}: 0, {"a", ""}: 1, {"", "ab"}: 2, {"listen", "listen"}: 0, {"listen", "lisen"}: 1,
+		{"listen", "listten"}: 1,
+		{"listen", "lixten"}:  1, {"listen", "lsiten"}: 1, {"listen", "local"}: 5,
 	} {
 		if got := distance(pair[0], pair[1]); got != want {
 			t.Errorf("%q: %d, not %d", pair, got, want)
@@ -150,7 +153,7 @@ func TestDistanceCountsInsertionsDeletionsReplacementsAndSwaps(t *testing.T) {
 	}
 }
 
-func TestURLsAreShownWithoutTheirSecrets(t *testing.T) {
+func TestRedactURL(t *testing.T) {
 	for s, want := range map[string]string{
 		"https://mcp.example.com/mcp":                    "https://mcp.example.com/mcp",
 		"https://alice:hunter2@mcp.example.com/mcp":      "https://[redacted]@mcp.example.com/mcp",
@@ -165,7 +168,7 @@ func TestURLsAreShownWithoutTheirSecrets(t *testing.T) {
 		"https://mcp.example.com/?key=hunter2@x":         "https://[redacted]@x",
 		"profiles/me@work.yaml":                          "profiles/me@work.yaml",
 	} {
-		if got := withoutSecrets(s); got != want {
+		if got := redactURL(s); got != want {
 			t.Errorf("%s: %s, not %s", s, got, want)
 		}
 	}

@@ -11,32 +11,34 @@ import (
 
 // Kind is one value of provider.kind.
 type Kind struct {
-	// Name is what configuration says.
+	// Name is the value in a profile.
 	Name string
-	// Summary is one line for the documentation and --help.
+	// Summary is one line for the documentation.
 	Summary string
-	// Defaults returns the kind's settings before anything was configured.
+	// Defaults returns new settings of the kind with their default values.
 	Defaults func() providers.Settings
-	// Presets says that [Presets] are settings of this kind.
+	// Presets is true for the kind that [Presets] are settings of.
 	Presets bool
-	// LegacyNames are environment variables of other programs that are read as settings when this kind is chosen.
+	// LegacyNames are environment variables of other programs that are read as settings when this kind is
+	// chosen.
 	LegacyNames []LegacyName
 	// Banner is a line that is printed at start.
 	Banner string
 }
 
-// Kinds is the table of all kinds. To add one, write its folder and add its line.
+// Kinds is the table of all kinds. Each has a folder in providers.
 func Kinds() []Kind {
 	return []Kind{
 		{
 			Name:     "local",
-			Summary:  "a fake issuer inside this binary, for demos and tests: no account anywhere",
+			Summary:  "a fake issuer inside this binary, for demos and tests, without an account",
 			Defaults: func() providers.Settings { return local.Defaults() },
 			Banner:   "The local issuer is for demos only: anyone can sign in as anyone.",
 		},
 		{
-			Name:     "oidc",
-			Summary:  "any OpenID provider or OAuth 2.0 authorization server: JWTs by its public keys, opaque tokens by introspection",
+			Name: "oidc",
+			Summary: "any OpenID provider or OAuth 2.0 authorization server: JWTs verified with its public keys, " +
+				"opaque tokens by introspection",
 			Defaults: func() providers.Settings { return oidc.Defaults() },
 			Presets:  true,
 		},
@@ -59,7 +61,7 @@ func KindNamed(name string) (Kind, bool) {
 	return Kind{}, false
 }
 
-// presetKind is the name of the kind that presets are settings of.
+// presetKind returns the name of the kind with presets.
 func presetKind() string {
 	kinds := Kinds()
 	return kinds[slices.IndexFunc(kinds, func(k Kind) bool { return k.Presets })].Name

@@ -8,14 +8,15 @@ import (
 	"gatehouse/providers"
 )
 
-func TestEveryKindIsNamedOnce(t *testing.T) {
+func TestKindsAreUniqueAndComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, kind := range configs.Kinds() {
-		if !regexp.MustCompile(`^[a-z][a-z0-9-]*$`).MatchString(kind.Name) || kind.Summary == "" || kind.Defaults == nil {
+		if !regexp.MustCompile(`^[a-z][a-z0-9-]*$`).MatchString(kind.Name) || kind.Summary == "" ||
+			kind.Defaults == nil {
 			t.Errorf("incomplete: %+v", kind)
 		}
 		if seen[kind.Name] {
-			t.Errorf("%s stands in the table twice", kind.Name)
+			t.Errorf("%s is in the table twice", kind.Name)
 		}
 		seen[kind.Name] = true
 		if found, ok := configs.KindNamed(kind.Name); !ok || found.Summary != kind.Summary {
@@ -25,16 +26,16 @@ func TestEveryKindIsNamedOnce(t *testing.T) {
 			t.Errorf("%s: two configurations would share one settings value", kind.Name)
 		}
 	}
-	for _, name := range []string{"", "Local", "nobody"} {
+	for _, name := range []string{"", "Local", "unknown"} {
 		if _, ok := configs.KindNamed(name); ok {
 			t.Errorf("KindNamed(%q) found something", name)
 		}
 	}
 }
 
-// What needs no account must need no settings either.
-func TestTheLocalKindWorksByDefault(t *testing.T) {
+// A kind that needs no account needs no settings either.
+func TestLocalKindNeedsNoSettings(t *testing.T) {
 	kind, _ := configs.KindNamed("local")
 	r := must(providers.ParseResource(resource))
-	kind.Defaults().Validate(r, func(key, reason, fix string) { t.Errorf("%s: %s; %s", key, reason, fix) })
+	kind.Defaults().Validate(r, func(p providers.Problem) { t.Errorf("%+v", p) })
 }

@@ -17,18 +17,18 @@ type labels struct {
 	MatchLabels map[string]string `yaml:"matchLabels"`
 }
 
-// probe is what the kubelet asks.
+// probe is a request of the kubelet.
 type probe struct {
 	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
 }
 
-// manifest is any of the files in kubernetes, as far as this test looks at it. Whether Kubernetes takes them is for its own
-// validation, which .ci/run does.
+// manifest has the parts of the files in kubernetes that this test uses. .ci/run validates the files against
+// the schemas of Kubernetes.
 type manifest struct {
 	Kind     string
 	Metadata struct{ Name string }
 	Data     map[string]string
-	// Resources is of a kustomization only.
+	// Resources is only set in a kustomization.
 	Resources []string
 	Spec      struct {
 		// Selector is a map in a Service and labels elsewhere.
@@ -62,7 +62,7 @@ type manifest struct {
 	}
 }
 
-func TestTheKubernetesManifestsFitTogetherAndTheServer(t *testing.T) {
+func TestKubernetesManifestsFitTheServer(t *testing.T) {
 	files, err := filepath.Glob("kubernetes/*.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestTheKubernetesManifestsFitTogetherAndTheServer(t *testing.T) {
 			names = append(names, filepath.Base(file))
 		}
 		if m.Kind == "Secret" {
-			t.Errorf("%s: a secret is made in the cluster, and only referred to here", file)
+			t.Errorf("%s: a secret is created in the cluster, not here", file)
 		}
 	}
 	if listed := byKind["Kustomization"].Resources; !slices.Equal(slices.Sorted(slices.Values(listed)), names) {
@@ -92,19 +92,23 @@ func TestTheKubernetesManifestsFitTogetherAndTheServer(t *testing.T) {
 	deployment := byKind["Deployment"].Spec
 	pods := deployment.Template.Metadata.Labels
 	for kind, selected := range map[string]map[string]string{
-		"Deployment": matchLabels(t, deployment.Selector), "PodDisruptionBudget": matchLabels(t, byKind["PodDisruptionBudget"].Spec.Selector),
-		"NetworkPolicy": byKind["NetworkPolicy"].Spec.PodSelector.MatchLabels, "Service": plainMap(t, byKind["Service"].Spec.Selector),
+		"Deployment":          matchLabels(t, deployment.Selector),
+		"PodDisruptionBudget": matchLabels(t, byKind["PodDisruptionBudget"].Spec.Selector),
+		"NetworkPolicy":       byKind["NetworkPolicy"].Spec.PodSelector.MatchLabels,
+		"Service":             plainMap(t, byKind["Service"].Spec.Selector),
 	} {
 		if len(selected) == 0 || !maps.Equal(selected, pods) {
 			t.Errorf("%s selects %v, the pods are %v", kind, selected, pods)
 		}
 	}
-	if target := byKind["HorizontalPodAutoscaler"].Spec.ScaleTargetRef; target.Kind != "Deployment" || target.Name != byKind["Deployment"].Metadata.Name {
+	if target := byKind["HorizontalPodAutoscaler"].Spec.ScaleTargetRef; target.Kind != "Deployment" ||
+		target.Name != byKind["Deployment"].Metadata.Name {
 		t.Errorf("the autoscaler scales %+v", target)
 	}
 	container := deployment.Template.Spec.Containers[0]
 	port := container.Ports[0]
-	if byKind["Service"].Spec.Ports[0].TargetPort != port.Name || container.ReadinessProbe.HTTPGet.Port != port.Name || container.LivenessProbe.HTTPGet.Port != port.Name {
+	if byKind["Service"].Spec.Ports[0].TargetPort != port.Name ||
+		container.ReadinessProbe.HTTPGet.Port != port.Name || container.LivenessProbe.HTTPGet.Port != port.Name {
 		t.Error("service, probes and container do not agree on the port")
 	}
 	if container.ReadinessProbe.HTTPGet.Path != "/readyz" || container.LivenessProbe.HTTPGet.Path != "/health" {
@@ -126,8 +130,10 @@ func TestTheKubernetesManifestsFitTogetherAndTheServer(t *testing.T) {
 	if cfg.MCP.Era != "stateless" {
 		t.Errorf("with several pods, era is %s", cfg.MCP.Era)
 	}
-	if grace := time.Duration(deployment.Template.Spec.Grace) * time.Second; grace <= cfg.Server.DrainTime+cfg.Server.ShutdownTimeout+stopsWithin {
-		t.Errorf("a pod is killed after %s, and wants %s and %s to stop", grace, cfg.Server.DrainTime, cfg.Server.ShutdownTimeout)
+	grace := time.Duration(deployment.Template.Spec.Grace) * time.Second
+	if grace <= cfg.Server.DrainTime+cfg.Server.ShutdownTimeout+stopsWithin {
+		t.Errorf("a pod is killed after %s, and needs %s and %s to stop", grace, cfg.Server.DrainTime,
+			cfg.Server.ShutdownTimeout)
 	}
 	for _, proxies := range cfg.Server.TrustedProxies {
 		if prefix, err := netip.ParsePrefix(proxies); err != nil || prefix.Bits() < 24 {

@@ -3,6 +3,8 @@ package mcptools
 import (
 	"fmt"
 	"time"
+
+	"gatehouse/providers"
 )
 
 // minBytes is the least of the limits of bytes: less would refuse ordinary messages.
@@ -63,29 +65,41 @@ func (s Settings) WithByteLimits(memoryLimit int64) Settings {
 	return s
 }
 
-// Check reports every setting that cannot be right. The key is relative to the section.
-func (s Settings) Check(report func(key, reason, wayOut string)) {
+// Validate reports every invalid setting. The key is relative to the section.
+func (s Settings) Validate(report func(providers.Problem)) {
 	if s.Era != EraDual && s.Era != EraStateless {
-		report("era", "it is neither dual nor stateless", "use dual, or stateless when there are several replicas")
+		report(providers.Problem{Key: "era", Code: providers.CodeUnknownValue,
+			Reason: "it is neither dual nor stateless",
+			Fix:    "use dual, or stateless when there are several replicas"})
 	}
 	for _, d := range []struct {
 		key   string
 		value time.Duration
 	}{{"call_timeout", s.CallTimeout}, {"session_timeout", s.SessionTimeout}} {
 		if d.value < time.Second {
-			report(d.key, "it is shorter than a second", "use a duration such as 5m")
+			report(providers.Problem{Key: d.key, Code: providers.CodeOutOfRange,
+				Reason: "it is shorter than a second",
+				Fix:    "use a duration such as 5m"})
 		}
 	}
 	if s.MaxBytes != 0 && s.MaxBytes < minBytes {
-		report("max_bytes", fmt.Sprintf("it is less than %d", minBytes), "leave it out for the default")
+		report(providers.Problem{Key: "max_bytes", Code: providers.CodeOutOfRange,
+			Reason: fmt.Sprintf("it is less than %d", minBytes),
+			Fix:    "leave it out for the default"})
 	}
 	if s.MaxBytesPerUser != 0 && s.MaxBytesPerUser < minBytes {
-		report("max_bytes_per_user", fmt.Sprintf("it is less than %d", minBytes), "leave it out for the default")
+		report(providers.Problem{Key: "max_bytes_per_user", Code: providers.CodeOutOfRange,
+			Reason: fmt.Sprintf("it is less than %d", minBytes),
+			Fix:    "leave it out for the default"})
 	} else if s.MaxBytes != 0 && s.MaxBytesPerUser > s.MaxBytes {
-		report("max_bytes_per_user", fmt.Sprintf("it is more than mcp.max_bytes, which is %d", s.MaxBytes), "leave it out for a quarter of mcp.max_bytes")
+		report(providers.Problem{Key: "max_bytes_per_user", Code: providers.CodeConflict,
+			Reason: fmt.Sprintf("it is more than mcp.max_bytes, which is %d", s.MaxBytes),
+			Fix:    "leave it out for a quarter of mcp.max_bytes"})
 	}
 	if s.Keepalive != 0 && s.Keepalive < time.Second {
-		report("keepalive", "it is neither 0 nor at least a second", "use a duration such as 15s, shorter than what proxies cut off; 0 turns it off")
+		report(providers.Problem{Key: "keepalive", Code: providers.CodeOutOfRange,
+			Reason: "it is neither 0 nor at least a second",
+			Fix:    "use a duration such as 15s, shorter than what proxies cut off; 0 turns it off"})
 	}
 	for _, n := range []struct {
 		key   string
@@ -96,7 +110,9 @@ func (s Settings) Check(report func(key, reason, wayOut string)) {
 		{"max_streams", s.MaxStreams}, {"max_streams_per_user", s.MaxStreamsPerUser},
 	} {
 		if n.value < 1 {
-			report(n.key, "it is less than 1", "use a number such as 20; mcp.era: stateless does without sessions")
+			report(providers.Problem{Key: n.key, Code: providers.CodeOutOfRange,
+				Reason: "it is less than 1",
+				Fix:    "use a number such as 20; mcp.era: stateless does without sessions"})
 		}
 	}
 }

@@ -4,20 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"gatehouse/providers"
+	"gatehouse/providers/providertest/golden"
+)
 
 // What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
 func TestToolsLookToClientsAsTheyDid(t *testing.T) {
@@ -44,19 +42,7 @@ func TestToolsLookToClientsAsTheyDid(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = append(got, '\n')
-	const golden = "testdata/tools.json"
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("the tools changed (`go test ./mcptools -update` accepts it):\n%s", diff)
-	}
+	golden.File(t, "testdata/tools.json", got)
 }
 
 func TestEveryToolIsWellDefined(t *testing.T) {
@@ -94,7 +80,7 @@ func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
 		problems := 0
 		settings := DefaultSettings()
 		settings.Era = era
-		settings.Check(func(string, string, string) { problems++ })
+		settings.Validate(func(providers.Problem) { problems++ })
 		if (problems == 0) != good {
 			t.Errorf("mcp.era %q: %d problems", era, problems)
 		}

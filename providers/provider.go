@@ -1,6 +1,4 @@
-// Package providers answers one question for the server: who is calling? A [Provider] is one identity
-// provider as an OAuth 2.1 resource server sees it; its adapter is one folder. The checks that make a token
-// good are in package token, the kinds that configuration can name in configs/kinds.go.
+// Package providers defines what the server needs of an identity provider.
 package providers
 
 import (

@@ -22,7 +22,7 @@ func clientAddress(c Config) echo.IPExtractor {
 // proxyRanges are the addresses whose X-Forwarded-For is trusted.
 type proxyRanges []netip.Prefix
 
-// newProxyRanges reads ranges in CIDR notation. Settings.Check reports those that cannot be read.
+// newProxyRanges reads ranges in CIDR notation. Settings.Validate reports those that cannot be read.
 func newProxyRanges(cidrs []string) (ranges proxyRanges) {
 	for _, cidr := range cidrs {
 		if prefix, err := netip.ParsePrefix(cidr); err == nil {

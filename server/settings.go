@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/providers"
 )
 
 // Settings are the section "server" of the configuration.
@@ -45,21 +47,25 @@ func DefaultSettings() Settings {
 	}
 }
 
-// Check reports every invalid setting, all at once. The key is relative to the section.
-func (s Settings) Check(report func(key, reason, fix string)) {
+// Validate reports every invalid setting, all at once. The key is relative to the section.
+func (s Settings) Validate(report func(providers.Problem)) {
 	if reason := checkListen(s.Listen); reason != "" {
-		report("listen", reason, "use 127.0.0.1:3002, or :3002 for every address of this computer")
+		report(providers.Problem{Key: "listen", Code: providers.CodeInvalidValue,
+			Reason: reason,
+			Fix:    "use 127.0.0.1:3002, or :3002 for every address of this computer"})
 	}
 	for _, origin := range s.AllowedOrigins {
 		if reason := checkOrigin(origin); reason != "" {
-			report("allowed_origins", strconv.Quote(origin)+" "+reason,
-				"use scheme://host[:port] as browsers send it, for example https://inspector.example.com")
+			report(providers.Problem{Key: "allowed_origins", Code: providers.CodeInvalidValue,
+				Reason: strconv.Quote(origin) + " " + reason,
+				Fix:    "use scheme://host[:port] as browsers send it, for example https://inspector.example.com"})
 		}
 	}
 	for _, proxy := range s.TrustedProxies {
 		if _, err := netip.ParsePrefix(proxy); err != nil {
-			report("trusted_proxies", strconv.Quote(proxy)+" is not a range of addresses",
-				"use CIDR, such as 192.0.2.7/32, that covers the proxies alone")
+			report(providers.Problem{Key: "trusted_proxies", Code: providers.CodeInvalidValue,
+				Reason: strconv.Quote(proxy) + " is not a range of addresses",
+				Fix:    "use CIDR, such as 192.0.2.7/32, that covers the proxies alone"})
 		}
 	}
 	for _, n := range []struct {
@@ -74,8 +80,9 @@ func (s Settings) Check(report func(key, reason, fix string)) {
 		{"failed_auth_per_minute", s.FailedAuthPerMinute, 1, 1_000_000},
 	} {
 		if n.value < n.least || n.value > n.most {
-			report(n.key, fmt.Sprintf("it is not between %d and %d", n.least, n.most),
-				"leave it out for the default")
+			report(providers.Problem{Key: n.key, Code: providers.CodeOutOfRange,
+				Reason: fmt.Sprintf("it is not between %d and %d", n.least, n.most),
+				Fix:    "leave it out for the default"})
 		}
 	}
 	for _, d := range []struct {
@@ -90,7 +97,9 @@ func (s Settings) Check(report func(key, reason, fix string)) {
 		{"drain_time", s.DrainTime, 0},
 	} {
 		if d.value < d.least || d.value > time.Hour {
-			report(d.key, fmt.Sprintf("it is not between %s and 1h", d.least), "use a duration such as 10s")
+			report(providers.Problem{Key: d.key, Code: providers.CodeOutOfRange,
+				Reason: fmt.Sprintf("it is not between %s and 1h", d.least),
+				Fix:    "use a duration such as 10s"})
 		}
 	}
 }

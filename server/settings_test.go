@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/providers"
 	"gatehouse/server"
 )
 
@@ -54,11 +55,11 @@ func TestSettingsCheckReportsEveryProblem(t *testing.T) {
 			settings := server.DefaultSettings()
 			c.change(&settings)
 			var got []string
-			settings.Check(func(key, reason, fix string) {
-				if reason == "" || fix == "" {
-					t.Errorf("%s: reason %q, fix %q", key, reason, fix)
+			settings.Validate(func(p providers.Problem) {
+				if p.Reason == "" || p.Fix == "" {
+					t.Errorf("no reason or no fix: %+v", p)
 				}
-				got = append(got, key)
+				got = append(got, p.Key)
 			})
 			if strings.Join(got, " ") != c.want {
 				t.Errorf("reported %v, want %v", got, c.want)

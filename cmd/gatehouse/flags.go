@@ -52,8 +52,8 @@ func fix(flags *pflag.FlagSet, err error) string {
 	}
 	var names []string
 	flags.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if way := configs.FlagWayOut(unknown.GetSpecifiedName(), names); way != "" {
-		return "; " + way
+	if fix := configs.FlagFix(unknown.GetSpecifiedName(), names); fix != "" {
+		return "; " + fix
 	}
 	return ""
 }

@@ -101,11 +101,11 @@ func issuer(ctx context.Context, args []string, c console) int {
 
 // issuerProblems checks what the issuer itself does not look at, and reads the secret.
 func issuerProblems(settings server.Settings, log configs.Log, secretFile string) (secret string, problems []string) {
-	settings.Check(func(key, reason, fix string) {
-		problems = append(problems, fmt.Sprintf("--%s: %s; %s", key, reason, fix))
+	settings.Validate(func(p providers.Problem) {
+		problems = append(problems, fmt.Sprintf("--%s: %s; %s", p.Key, p.Reason, p.Fix))
 	})
-	log.Check(func(key, reason, fix string) {
-		problems = append(problems, fmt.Sprintf("--log.%s: %s; %s", key, reason, fix))
+	log.Validate(func(p providers.Problem) {
+		problems = append(problems, fmt.Sprintf("--log.%s: %s; %s", p.Key, p.Reason, p.Fix))
 	})
 	if secretFile != "" {
 		var err error

@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 
 	"providers/providertest":             {"providers", "providers/token"},
 	"providers/providertest/acme":        {"providers", "providers/token"},
+	"providers/providertest/golden":      {},
 	"providers/providertest/scalekitenv": {"providers/providertest"},
 }
 

@@ -65,7 +65,7 @@ func servePortProblem(cfg *configs.Config, err error) string {
 	dialled := fmt.Sprintf("--resource=http://localhost:%s%s", port, cfg.Resource.Path())
 	advice := listen
 	switch {
-	case cfg.Resource.IsLoopback() && !said.IsChosen():
+	case cfg.Resource.IsLoopback() && !said.IsExplicit():
 		advice = dialled // and the address follows
 	case cfg.Resource.IsLoopback() && strings.HasSuffix(cfg.Resource.Host(), ":"+taken):
 		advice = dialled + " " + listen

@@ -7,7 +7,7 @@
 # is ../shared/engine/engine.sh beside the checkout, with stand-ins: the bases of the image by engine.sh, Caddy built from its
 # source at the version that is pinned. Without either, this is skipped, and says so.
 #
-# Profile oidc is not run: Keycloak has no stand-in. `docker compose config` and TestTheRealmFitsTheServerAndTheStack look at it.
+# Profile oidc is not run: Keycloak has no stand-in. `docker compose config` and TestKeycloakRealmFitsTheServerAndTheStack look at it.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -3,24 +3,20 @@ package demo
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
 	"gatehouse/providers"
+	"gatehouse/providers/providertest/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // connect serves the demo tools to alice, who has their scopes, and returns her client.
 func connect(t *testing.T) *mcp.ClientSession {
@@ -70,19 +66,7 @@ func TestTheDemoToolsLookToClientsAsTheyDid(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = append(got, '\n')
-	const golden = "testdata/tools.json"
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("the demo tools changed (`go test ./mcptools/demo -update` accepts it):\n%s", diff)
-	}
+	golden.File(t, "testdata/tools.json", got)
 }
 
 func TestTheScopesOfTheDemoTools(t *testing.T) {

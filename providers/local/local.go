@@ -55,35 +55,46 @@ func Defaults() *Settings {
 var signingAlgorithms = []string{string(jose.RS256), string(jose.ES256), string(jose.EdDSA)}
 
 // Validate implements [providers.Settings].
-func (s *Settings) Validate(resource providers.Resource, report func(key, reason, fix string)) {
+func (s *Settings) Validate(resource providers.Resource, report func(providers.Problem)) {
 	if !slices.Contains(signingAlgorithms, s.SigningAlgorithm) {
-		report("signing_algorithm", "the local issuer cannot sign with it", "use RS256, ES256 or EdDSA")
+		report(providers.Problem{Key: "signing_algorithm", Code: providers.CodeUnknownValue,
+			Reason: "the local issuer cannot sign with it",
+			Fix:    "use RS256, ES256 or EdDSA"})
 	}
 	if s.TokenLifetime < time.Second || s.TokenLifetime > 24*time.Hour {
-		report("token_lifetime", "it is not between 1s and 24h", "use a duration such as 10m")
+		report(providers.Problem{Key: "token_lifetime", Code: providers.CodeOutOfRange,
+			Reason: "it is not between 1s and 24h",
+			Fix:    "use a duration such as 10m"})
 	}
 	if s.RefreshGrace < 0 || s.RefreshGrace > 10*time.Minute {
-		report("refresh_grace", "it is not between 0s and 10m", "use a duration such as 60s")
+		report(providers.Problem{Key: "refresh_grace", Code: providers.CodeOutOfRange,
+			Reason: "it is not between 0s and 10m",
+			Fix:    "use a duration such as 60s"})
 	}
 	if s.AllowLoopbackClientDocuments && !s.ClientDocuments {
-		report("allow_loopback_client_documents", "provider.client_documents is off, so no document is fetched from anywhere",
-			"set provider.client_documents too, or remove this setting")
+		report(providers.Problem{Key: "allow_loopback_client_documents", Code: providers.CodeNoEffect,
+			Reason: "provider.client_documents is off, so no document is fetched from anywhere",
+			Fix:    "set provider.client_documents too, or remove this setting"})
 	}
 	token.CheckMaxTokenBytes(s.MaxTokenBytes, report)
 	if !resource.IsLoopback() && !s.DangerouslyAllowPublicResource {
-		report("kind", "the local issuer lets anyone sign in as anyone, and "+resource.String()+" can be reached from other computers",
-			"choose a real provider, or a resource on localhost; a demo in a closed network may set provider.dangerously_allow_public_resource")
+		report(providers.Problem{Key: "kind", Code: providers.CodeInsecure,
+			Reason: "the local issuer lets anyone sign in as anyone, and " + resource.String() + " can be reached from other computers",
+			Fix:    "choose a real provider, or a resource on localhost; a demo in a closed network may set provider.dangerously_allow_public_resource"})
 	}
 	if slices.Contains(authserver.Paths(), resource.Path()) {
-		report("kind", "the local issuer serves "+resource.Path()+" itself, in the same origin as the resource", "give resource another path, such as /mcp")
+		report(providers.Problem{Key: "kind", Code: providers.CodeConflict,
+			Reason: "the local issuer serves " + resource.Path() + " itself, in the same origin as the resource",
+			Fix:    "give resource another path, such as /mcp"})
 	}
 }
 
 // CheckListen implements [providers.ListenChecker]: whoever reaches the server can sign in as anyone, whatever the resource is called.
-func (s *Settings) CheckListen(host string, report func(reason, fix string)) {
+func (s *Settings) CheckListen(host string, report func(providers.Problem)) {
 	if !providers.IsLoopback(host) && !s.DangerouslyAllowPublicResource {
-		report("the local issuer lets anyone sign in as anyone, and this address can be reached from other computers",
-			"listen on 127.0.0.1, or choose a real provider; a container whose port is published on 127.0.0.1 only may set provider.dangerously_allow_public_resource")
+		report(providers.Problem{Key: "listen", Code: providers.CodeInsecure,
+			Reason: "the local issuer lets anyone sign in as anyone, and this address can be reached from other computers",
+			Fix:    "listen on 127.0.0.1, or choose a real provider; a container whose port is published on 127.0.0.1 only may set provider.dangerously_allow_public_resource"})
 	}
 }
 

@@ -39,7 +39,7 @@ func openLocal(t *testing.T, change func(*local.Settings)) *provider {
 	if change != nil {
 		change(settings)
 	}
-	settings.Validate(l.resource, func(key, reason, _ string) { t.Fatalf("%s: %s", key, reason) })
+	settings.Validate(l.resource, func(p providers.Problem) { t.Fatalf("%+v", p) })
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	var err error
@@ -183,11 +183,11 @@ func TestLocalSettingsThatCannotBeRightAreReported(t *testing.T) {
 				c.change(settings)
 			}
 			var keys []string
-			settings.Validate(must(providers.ParseResource(c.resource)), func(key, reason, fix string) {
-				if reason == "" || fix == "" {
-					t.Errorf("%s is reported without a reason or a way out", key)
+			settings.Validate(must(providers.ParseResource(c.resource)), func(p providers.Problem) {
+				if p.Reason == "" || p.Fix == "" {
+					t.Errorf("no reason or no fix: %+v", p)
 				}
-				keys = append(keys, key)
+				keys = append(keys, p.Key)
 			})
 			if diff := cmp.Diff(c.keys, keys); diff != "" {
 				t.Errorf("keys (-want +got):\n%s", diff)

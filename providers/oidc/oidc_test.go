@@ -222,15 +222,15 @@ func TestOIDCValidateReportsAllProblems(t *testing.T) {
 			if s.KeyRefetchInterval == 50*time.Millisecond {
 				s.KeyRefetchInterval = 30 * time.Second
 			}
-			var keys, ways []string
-			s.Validate(resource, func(key, reason, fix string) {
-				if reason == "" || fix == "" {
-					t.Errorf("%s: reason %q, way out %q", key, reason, fix)
+			var keys, fixes []string
+			s.Validate(resource, func(p providers.Problem) {
+				if p.Reason == "" || p.Fix == "" {
+					t.Errorf("no reason or no fix: %+v", p)
 				}
-				keys, ways = append(keys, key), append(ways, fix)
+				keys, fixes = append(keys, p.Key), append(fixes, p.Fix)
 			})
-			if strings.Join(keys, " ") != c.want || !strings.Contains(strings.Join(ways, " "), c.hint) {
-				t.Errorf("reported %v (%v), want %s", keys, ways, c.want)
+			if strings.Join(keys, " ") != c.want || !strings.Contains(strings.Join(fixes, " "), c.hint) {
+				t.Errorf("reported %v (%v), want %s", keys, fixes, c.want)
 			}
 		})
 	}

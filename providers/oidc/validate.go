@@ -14,7 +14,7 @@ import (
 )
 
 // Validate implements [providers.Settings].
-func (s *Settings) Validate(resource providers.Resource, report func(key, reason, fix string)) {
+func (s *Settings) Validate(resource providers.Resource, report func(providers.Problem)) {
 	s.checkIssuer(report)
 	s.checkAddresses(report)
 	s.checkAudience(resource, report)
@@ -23,7 +23,9 @@ func (s *Settings) Validate(resource providers.Resource, report func(key, reason
 	s.checkIntrospection(report)
 	for _, alg := range s.Algorithms {
 		if !token.IsAsymmetric(jose.SignatureAlgorithm(alg)) {
-			report("algorithms", strconv.Quote(alg)+" is not an asymmetric signature algorithm", "use those of RS256, PS256, ES256, ES384 and EdDSA that the provider signs with")
+			report(providers.Problem{Key: "algorithms", Code: providers.CodeUnknownValue,
+				Reason: strconv.Quote(alg) + " is not an asymmetric signature algorithm",
+				Fix:    "use those of RS256, PS256, ES256, ES384 and EdDSA that the provider signs with"})
 		}
 	}
 	for _, list := range []struct {
@@ -31,7 +33,9 @@ func (s *Settings) Validate(resource providers.Resource, report func(key, reason
 		values []string
 	}{{"algorithms", s.Algorithms}, {"token_types", s.TokenTypes}, {"scope_claims", s.ScopeClaims}} {
 		if len(list.values) == 0 {
-			report(list.key, "nothing is left, so that no token could be accepted", "leave it out for the default")
+			report(providers.Problem{Key: list.key, Code: providers.CodeMissing,
+				Reason: "nothing is left, so that no token could be accepted",
+				Fix:    "leave it out for the default"})
 		}
 	}
 	token.CheckDurations(report, append(token.KeyDurations(s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale),
@@ -40,90 +44,127 @@ func (s *Settings) Validate(resource providers.Resource, report func(key, reason
 }
 
 // checkIssuer looks at the issuer, and at what an issuer template needs beside it.
-func (s *Settings) checkIssuer(report func(key, reason, fix string)) {
+func (s *Settings) checkIssuer(report func(providers.Problem)) {
 	hosts, template := token.PlainHTTPHosts(s.HTTPAllowedHosts), token.IsTemplate(s.Issuer)
 	if s.Issuer == "" {
-		report("issuer", "nobody said who issues the tokens", "write the issuer as the provider's metadata says it, such as https://login.example.com/realms/main")
+		report(providers.Problem{Key: "issuer", Code: providers.CodeMissing,
+			Reason: "nobody said who issues the tokens",
+			Fix:    "write the issuer as the provider's metadata says it, such as https://login.example.com/realms/main"})
 	} else if err := hosts.CheckIssuer(s.Issuer); err != nil {
-		report("issuer", err.Error(), "write it as the provider's metadata says it"+token.IssuerHint(s.Issuer))
+		report(providers.Problem{Key: "issuer", Code: providers.CodeInvalidValue,
+			Reason: err.Error(),
+			Fix:    "write it as the provider's metadata says it" + token.IssuerHint(s.Issuer)})
 	}
 	switch {
 	case !template && len(s.Tenants) > 0:
-		report("tenants", "the issuer has no place for a tenant", "write the issuer with the claim in braces, such as https://login.example.com/{tid}/v2.0, or remove provider.tenants")
+		report(providers.Problem{Key: "tenants", Code: providers.CodeConflict,
+			Reason: "the issuer has no place for a tenant",
+			Fix:    "write the issuer with the claim in braces, such as https://login.example.com/{tid}/v2.0, or remove provider.tenants"})
 	case template && len(s.Tenants) == 0:
-		report("issuer", "it stands for every tenant of the provider, and anybody may open one", "name those that are let in in provider.tenants, or write one tenant in the place of the braces")
+		report(providers.Problem{Key: "issuer", Code: providers.CodeInsecure,
+			Reason: "it stands for every tenant of the provider, and anybody may open one",
+			Fix:    "name those that are let in in provider.tenants, or write one tenant in the place of the braces"})
 	}
 	for _, tenant := range s.Tenants {
 		if tenant == "" || url.PathEscape(tenant) != tenant {
-			report("tenants", strconv.Quote(tenant)+" cannot stand in an issuer", "write the tenant's id, as the claim in a token says it")
+			report(providers.Problem{Key: "tenants", Code: providers.CodeInvalidValue,
+				Reason: strconv.Quote(tenant) + " cannot stand in an issuer",
+				Fix:    "write the tenant's id, as the claim in a token says it"})
 		}
 	}
 	if template && s.DiscoveryURL == "" && (s.JWKSURL == "" || s.Introspection != introspectNothing && s.IntrospectionURL == "") {
-		report("issuer", "nobody said where the metadata of many tenants is", "set provider.discovery_url, such as https://login.example.com/common/v2.0/.well-known/openid-configuration")
+		report(providers.Problem{Key: "issuer", Code: providers.CodeMissing,
+			Reason: "nobody said where the metadata of many tenants is",
+			Fix:    "set provider.discovery_url, such as https://login.example.com/common/v2.0/.well-known/openid-configuration"})
 	}
 	if template && len(s.Tenants) > 1 && len(s.AuthorizationServers) == 0 {
-		report("authorization_servers", "clients can be sent to one place only, and the issuer stands for many", "name the one at which they shall sign in, such as that of your own tenant")
+		report(providers.Problem{Key: "authorization_servers", Code: providers.CodeMissing,
+			Reason: "clients can be sent to one place only, and the issuer stands for many",
+			Fix:    "name the one at which they shall sign in, such as that of your own tenant"})
 	}
 	if err := hosts.CheckIssuer(s.DiscoveryIssuer); s.DiscoveryIssuer != "" && err != nil {
-		report("discovery_issuer", err.Error(), "write what the metadata says under issuer, or leave it out if that is provider.issuer"+token.IssuerHint(s.DiscoveryIssuer))
+		report(providers.Problem{Key: "discovery_issuer", Code: providers.CodeInvalidValue,
+			Reason: err.Error(),
+			Fix:    "write what the metadata says under issuer, or leave it out if that is provider.issuer" + token.IssuerHint(s.DiscoveryIssuer)})
 	}
 }
 
-func (s *Settings) checkAddresses(report func(key, reason, fix string)) {
+func (s *Settings) checkAddresses(report func(providers.Problem)) {
 	hosts := token.PlainHTTPHosts(s.HTTPAllowedHosts)
 	for _, u := range []struct{ key, value string }{
 		{"discovery_url", s.DiscoveryURL}, {"jwks_url", s.JWKSURL}, {"introspection_url", s.IntrospectionURL},
 	} {
 		if err := hosts.CheckURL(u.value); u.value != "" && err != nil {
-			report(u.key, err.Error(), "use https; a host inside your own network may be named in provider.http_allowed_hosts"+token.SchemeHint(u.value))
+			report(providers.Problem{Key: u.key, Code: providers.CodeInvalidValue,
+				Reason: err.Error(),
+				Fix:    "use https; a host inside your own network may be named in provider.http_allowed_hosts" + token.SchemeHint(u.value)})
 		}
 	}
 	for _, server := range s.AuthorizationServers {
 		if err := token.PlainHTTPHosts(nil).CheckIdentifier(server); err != nil {
-			report("authorization_servers", strconv.Quote(server)+": "+err.Error(), "clients need an https address"+token.IssuerHint(server))
+			report(providers.Problem{Key: "authorization_servers", Code: providers.CodeInvalidValue,
+				Reason: strconv.Quote(server) + ": " + err.Error(),
+				Fix:    "clients need an https address" + token.IssuerHint(server)})
 		}
 	}
 	for _, host := range s.HTTPAllowedHosts {
 		if u, err := url.Parse("http://" + host); err != nil || u.Host != host || u.Hostname() == "" {
-			report("http_allowed_hosts", strconv.Quote(host)+" is not a host, alone or with a port", "write only the host, such as issuer or issuer:9000")
+			report(providers.Problem{Key: "http_allowed_hosts", Code: providers.CodeInvalidValue,
+				Reason: strconv.Quote(host) + " is not a host, alone or with a port",
+				Fix:    "write only the host, such as issuer or issuer:9000"})
 		}
 	}
 }
 
-func (s *Settings) checkAudience(resource providers.Resource, report func(key, reason, fix string)) {
+func (s *Settings) checkAudience(resource providers.Resource, report func(providers.Problem)) {
 	for _, audience := range s.Audiences {
 		if strings.TrimSpace(audience) == "" {
-			report("audiences", "an entry is empty", "remove it; without any, the resource "+resource.String()+" is the audience")
+			report(providers.Problem{Key: "audiences", Code: providers.CodeInvalidValue,
+				Reason: "an entry is empty",
+				Fix:    "remove it; without any, the resource " + resource.String() + " is the audience"})
 		}
 	}
 	if !slices.Contains([]string{audienceRequired, clientAllowList}, s.AudienceMode) {
-		report("audience_mode", "there is no such mode", "use required, or client_allow_list")
+		report(providers.Problem{Key: "audience_mode", Code: providers.CodeUnknownValue,
+			Reason: "there is no such mode",
+			Fix:    "use required, or client_allow_list"})
 	}
 	if s.AudienceMode == clientAllowList && len(s.AllowedClients) == 0 {
-		report("audience_mode", "without a list of clients every token of the provider would be accepted, whoever it is for", "name the clients in provider.allowed_clients")
+		report(providers.Problem{Key: "audience_mode", Code: providers.CodeInsecure,
+			Reason: "without a list of clients every token of the provider would be accepted, whoever it is for",
+			Fix:    "name the clients in provider.allowed_clients"})
 	}
 	if s.AudienceMode == clientAllowList && len(s.ClientClaims) == 0 {
-		report("client_claims", "nothing says which client a token was issued to", "leave it out for the default")
+		report(providers.Problem{Key: "client_claims", Code: providers.CodeMissing,
+			Reason: "nothing says which client a token was issued to",
+			Fix:    "leave it out for the default"})
 	}
 	if s.AudienceMode == audienceRequired && len(s.AllowedClients) > 0 {
-		report("allowed_clients", "nobody looks at it: it counts in the mode client_allow_list only", "remove it, or set provider.audience_mode to client_allow_list")
+		report(providers.Problem{Key: "allowed_clients", Code: providers.CodeNoEffect,
+			Reason: "nobody looks at it: it counts in the mode client_allow_list only",
+			Fix:    "remove it, or set provider.audience_mode to client_allow_list"})
 	}
 	for _, client := range s.AllowedClients {
 		if strings.TrimSpace(client) == "" {
-			report("allowed_clients", "an entry is empty", "remove it")
+			report(providers.Problem{Key: "allowed_clients", Code: providers.CodeInvalidValue,
+				Reason: "an entry is empty",
+				Fix:    "remove it"})
 		}
 	}
 }
 
-func (s *Settings) checkClaims(report func(key, reason, fix string)) {
+func (s *Settings) checkClaims(report func(providers.Problem)) {
 	for _, entry := range s.RequiredClaims {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok || strings.TrimSpace(name) == "" || value == "" {
-			report("required_claims", strconv.Quote(entry)+" does not say which claim must have which value", "write claim=value, such as token_use=access")
+			report(providers.Problem{Key: "required_claims", Code: providers.CodeInvalidValue,
+				Reason: strconv.Quote(entry) + " does not say which claim must have which value",
+				Fix:    "write claim=value, such as token_use=access"})
 		}
 		if token.IsTypeClaim([]byte(name)) && token.IsOtherType(value) {
-			report("required_claims", strconv.Quote(entry)+" is what refresh, ID or logout tokens say, which are always refused",
-				"require the value that access tokens have, such as token_use=access, or remove it")
+			report(providers.Problem{Key: "required_claims", Code: providers.CodeNotAllowed,
+				Reason: strconv.Quote(entry) + " is what refresh, ID or logout tokens say, which are always refused",
+				Fix:    "require the value that access tokens have, such as token_use=access, or remove it"})
 		}
 	}
 	for _, list := range []struct {
@@ -132,16 +173,20 @@ func (s *Settings) checkClaims(report func(key, reason, fix string)) {
 	}{{"scope_claims", s.ScopeClaims}, {"client_claims", s.ClientClaims}, {"subject_claim", []string{s.SubjectClaim}}} {
 		for _, name := range list.values {
 			if strings.Trim(name, " .") != name || name == "" {
-				report(list.key, strconv.Quote(name)+" is not the name of a claim", "write the claim as the token has it, such as sub; dots lead into objects")
+				report(providers.Problem{Key: list.key, Code: providers.CodeInvalidValue,
+					Reason: strconv.Quote(name) + " is not the name of a claim",
+					Fix:    "write the claim as the token has it, such as sub; dots lead into objects"})
 			}
 		}
 	}
 }
 
-func (s *Settings) checkScopes(report func(key, reason, fix string)) {
+func (s *Settings) checkScopes(report func(providers.Problem)) {
 	_, wrong := token.ParseScopeMap(s.ScopeMap)
 	for _, entry := range wrong {
-		report("scope_map", strconv.Quote(entry)+" does not say which scope of theirs is which of ours", "write theirs=ours, such as api://demo/mcp.use=mcp:use")
+		report(providers.Problem{Key: "scope_map", Code: providers.CodeInvalidValue,
+			Reason: strconv.Quote(entry) + " does not say which scope of theirs is which of ours",
+			Fix:    "write theirs=ours, such as api://demo/mcp.use=mcp:use"})
 	}
 	for _, list := range []struct {
 		key    string
@@ -149,13 +194,15 @@ func (s *Settings) checkScopes(report func(key, reason, fix string)) {
 	}{{"default_scopes", s.DefaultScopes}, {"scopes_advertised", s.ScopesAdvertised}} {
 		for _, scope := range list.scopes {
 			if !providers.IsScope(scope) {
-				report(list.key, strconv.Quote(scope)+" is not a scope (RFC 6749, section 3.3)", "use printable ASCII without blanks, quotes and backslashes")
+				report(providers.Problem{Key: list.key, Code: providers.CodeInvalidValue,
+					Reason: strconv.Quote(scope) + " is not a scope (RFC 6749, section 3.3)",
+					Fix:    "use printable ASCII without blanks, quotes and backslashes"})
 			}
 		}
 	}
 }
 
-func (s *Settings) checkIntrospection(report func(key, reason, fix string)) {
+func (s *Settings) checkIntrospection(report func(providers.Problem)) {
 	for _, word := range []struct {
 		key, value string
 		accepted   []string
@@ -165,7 +212,9 @@ func (s *Settings) checkIntrospection(report func(key, reason, fix string)) {
 		{"introspection_auth", s.IntrospectionAuth, []string{authBasic, authPost, authKey, authNone}},
 	} {
 		if !slices.Contains(word.accepted, word.value) {
-			report(word.key, "there is no such word for it", "use one of: "+strings.Join(word.accepted, ", "))
+			report(providers.Problem{Key: word.key, Code: providers.CodeUnknownValue,
+				Reason: "there is no such word for it",
+				Fix:    "use one of: " + strings.Join(word.accepted, ", ")})
 			return
 		}
 	}
@@ -175,37 +224,55 @@ func (s *Settings) checkIntrospection(report func(key, reason, fix string)) {
 			{"client_key", s.ClientKey.Reveal()}, {"client_key_id", s.ClientKeyID},
 		} {
 			if unused.value != "" {
-				report(unused.key, "nobody uses it: this server verifies tokens with the provider's public keys, unless introspection is on", "remove it, or set provider.introspection to opaque or always")
+				report(providers.Problem{Key: unused.key, Code: providers.CodeNoEffect,
+					Reason: "nobody uses it: this server verifies tokens with the provider's public keys, unless introspection is on",
+					Fix:    "remove it, or set provider.introspection to opaque or always"})
 			}
 		}
 		if s.IntrospectionNoExp {
-			report("introspection_without_exp", "it has no effect while introspection is off: a JWT without exp is always refused", "remove it, or set provider.introspection to opaque or always")
+			report(providers.Problem{Key: "introspection_without_exp", Code: providers.CodeNoEffect,
+				Reason: "it has no effect while introspection is off: a JWT without exp is always refused",
+				Fix:    "remove it, or set provider.introspection to opaque or always"})
 		}
 		return
 	}
 	if s.IntrospectionNoExp && s.IntrospectionCache == 0 {
-		report("introspection_without_exp", "an answer without exp is good for introspection_cache, which is 0s", "set provider.introspection_cache, for instance to 30s")
+		report(providers.Problem{Key: "introspection_without_exp", Code: providers.CodeConflict,
+			Reason: "an answer without exp is good for introspection_cache, which is 0s",
+			Fix:    "set provider.introspection_cache, for instance to 30s"})
 	}
 	usesSecret := s.IntrospectionStyle == styleRFC7662 && (s.IntrospectionAuth == authBasic || s.IntrospectionAuth == authPost)
 	usesKey := s.IntrospectionStyle == styleRFC7662 && s.IntrospectionAuth == authKey
 	if (usesSecret || usesKey) && s.ClientID == "" {
-		report("client_id", "the provider tells about tokens to its own clients only", "register this server at the provider as a confidential client, or set provider.introspection_auth to none if it asks for nothing")
+		report(providers.Problem{Key: "client_id", Code: providers.CodeMissing,
+			Reason: "the provider tells about tokens to its own clients only",
+			Fix:    "register this server at the provider as a confidential client, or set provider.introspection_auth to none if it asks for nothing"})
 	}
 	if usesSecret && s.ClientSecret == "" {
-		report("client_secret", "introspection_auth "+s.IntrospectionAuth+" needs a secret", "set provider.client_secret_file, or another provider.introspection_auth")
+		report(providers.Problem{Key: "client_secret", Code: providers.CodeMissing,
+			Reason: "introspection_auth " + s.IntrospectionAuth + " needs a secret",
+			Fix:    "set provider.client_secret_file, or another provider.introspection_auth"})
 	}
 	if !usesSecret && s.ClientSecret != "" {
-		report("client_secret", "nobody uses it with introspection_auth "+s.IntrospectionAuth, "remove it, or set provider.introspection_auth to basic or post")
+		report(providers.Problem{Key: "client_secret", Code: providers.CodeNoEffect,
+			Reason: "nobody uses it with introspection_auth " + s.IntrospectionAuth,
+			Fix:    "remove it, or set provider.introspection_auth to basic or post"})
 	}
 	if !usesKey && s.ClientKey != "" {
-		report("client_key", "nobody uses it with introspection_auth "+s.IntrospectionAuth, "remove it, or set provider.introspection_auth to private_key_jwt")
+		report(providers.Problem{Key: "client_key", Code: providers.CodeNoEffect,
+			Reason: "nobody uses it with introspection_auth " + s.IntrospectionAuth,
+			Fix:    "remove it, or set provider.introspection_auth to private_key_jwt"})
 	}
 	if !usesKey {
 		return
 	}
 	if _, err := token.NewClientSigner(s.ClientKey, s.ClientKeyID); s.ClientKey == "" {
-		report("client_key", "introspection_auth private_key_jwt needs a private key", "name its PEM file in provider.client_key_file")
+		report(providers.Problem{Key: "client_key", Code: providers.CodeMissing,
+			Reason: "introspection_auth private_key_jwt needs a private key",
+			Fix:    "name its PEM file in provider.client_key_file"})
 	} else if err != nil {
-		report("client_key", err.Error(), "name its PEM file in provider.client_key_file; RSA, P-256, P-384, P-521 or Ed25519")
+		report(providers.Problem{Key: "client_key", Code: providers.CodeInvalidValue,
+			Reason: err.Error(),
+			Fix:    "name its PEM file in provider.client_key_file; RSA, P-256, P-384, P-521 or Ed25519"})
 	}
 }

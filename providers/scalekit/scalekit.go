@@ -53,21 +53,21 @@ func (s *Settings) keysURL() string { return s.environment() + "/keys" }
 const resourcesPath = "/resources/"
 
 // Derive implements [providers.Deriver]: whoever comes with the metadata from the dashboard has said his resource and its id.
-func (s *Settings) Derive(say func(key, value, from string)) {
+func (s *Settings) Derive(set func(key, value, from string)) {
 	// What is wrong with it is reported by the check.
 	if metadata, _ := parseMetadata(s.ProtectedResourceMetadata); metadata != nil {
-		say("resource", metadata.Resource, "provider.protected_resource_metadata")
+		set("resource", metadata.Resource, "provider.protected_resource_metadata")
 		for _, server := range metadata.AuthorizationServers {
 			if _, id, ok := strings.Cut(server, resourcesPath); ok {
-				say("provider.resource_id", id, "provider.protected_resource_metadata")
+				set("provider.resource_id", id, "provider.protected_resource_metadata")
 			}
 		}
 	}
 	switch {
 	case strings.HasPrefix(s.ExpectedAudience, "res_"):
-		say("provider.resource_id", s.ExpectedAudience, "provider.expected_audience")
+		set("provider.resource_id", s.ExpectedAudience, "provider.expected_audience")
 	case s.ExpectedAudience != "":
-		say("resource", s.ExpectedAudience, "provider.expected_audience")
+		set("resource", s.ExpectedAudience, "provider.expected_audience")
 	}
 }
 

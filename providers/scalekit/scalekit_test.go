@@ -33,7 +33,7 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Validate(r, func(key, reason, _ string) { t.Errorf("%s: %s", key, reason) })
+	s.Validate(r, func(p providers.Problem) { t.Errorf("%+v", p) })
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
@@ -191,9 +191,9 @@ func TestScalekitValidatesDashboardMetadata(t *testing.T) {
 			s := &scalekit.Settings{EnvironmentURL: "https://acme.scalekit.com", ResourceID: scalekitID,
 				ProtectedResourceMetadata: c.metadata}
 			var said []string
-			s.Validate(resource, func(key, reason, _ string) {
-				if key == "protected_resource_metadata" {
-					said = append(said, reason)
+			s.Validate(resource, func(p providers.Problem) {
+				if p.Key == "protected_resource_metadata" {
+					said = append(said, p.Reason)
 				}
 			})
 			if got := strings.Join(said, "; "); !strings.Contains(got, c.want) {

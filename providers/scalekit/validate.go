@@ -18,7 +18,7 @@ import (
 var resourceIDPattern = regexp.MustCompile(`^res_[0-9A-Za-z]+$`)
 
 // Validate implements [providers.Settings].
-func (s *Settings) Validate(resource providers.Resource, report func(key, reason, fix string)) {
+func (s *Settings) Validate(resource providers.Resource, report func(providers.Problem)) {
 	s.checkEnvironment(report)
 	s.checkResourceID(report)
 	s.checkAudience(resource, report)
@@ -26,39 +26,55 @@ func (s *Settings) Validate(resource providers.Resource, report func(key, reason
 	s.checkClientID(report)
 	for _, issuer := range s.Issuers {
 		if err := token.PlainHTTPHosts(nil).CheckIdentifier(issuer); err != nil {
-			report("issuers", strconv.Quote(issuer)+": "+err.Error(), "write it as the tokens say it"+token.IssuerHint(issuer))
+			report(providers.Problem{Key: "issuers", Code: providers.CodeInvalidValue,
+				Reason: strconv.Quote(issuer) + ": " + err.Error(),
+				Fix:    "write it as the tokens say it" + token.IssuerHint(issuer)})
 		}
 	}
 	token.CheckDurations(report, token.KeyDurations(s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale))
 	token.CheckMaxTokenBytes(s.MaxTokenBytes, report)
 }
 
-func (s *Settings) checkEnvironment(report func(key, reason, fix string)) {
+func (s *Settings) checkEnvironment(report func(providers.Problem)) {
 	const key, fix = "environment_url", "copy it from the dashboard, Settings, API Credentials; it looks like https://acme.scalekit.com"
 	u, err := url.Parse(s.EnvironmentURL)
 	switch wrong := token.PlainHTTPHosts(nil).CheckIdentifier(s.EnvironmentURL); {
 	case s.EnvironmentURL == "":
-		report(key, "nobody said which Scalekit environment issues the tokens", fix)
+		report(providers.Problem{Key: key, Code: providers.CodeMissing,
+			Reason: "nobody said which Scalekit environment issues the tokens",
+			Fix:    fix})
 	case wrong != nil:
-		report(key, wrong.Error(), fix+token.SchemeHint(s.EnvironmentURL))
+		report(providers.Problem{Key: key, Code: providers.CodeInvalidValue,
+			Reason: wrong.Error(),
+			Fix:    fix + token.SchemeHint(s.EnvironmentURL)})
 	case err == nil && strings.HasPrefix(u.Path, resourcesPath):
 		id := strings.TrimSuffix(strings.TrimPrefix(u.Path, resourcesPath), "/")
-		report(key, "it is the address of one MCP server in the environment", "did you mean "+u.Scheme+"://"+u.Host+", with provider.resource_id "+id+"?")
+		report(providers.Problem{Key: key, Code: providers.CodeInvalidValue,
+			Reason: "it is the address of one MCP server in the environment",
+			Fix:    "did you mean " + u.Scheme + "://" + u.Host + ", with provider.resource_id " + id + "?"})
 	case err == nil && u.Path != "" && u.Path != "/":
-		report(key, "it has a path, which no environment has", "did you mean "+u.Scheme+"://"+u.Host+"?")
+		report(providers.Problem{Key: key, Code: providers.CodeInvalidValue,
+			Reason: "it has a path, which no environment has",
+			Fix:    "did you mean " + u.Scheme + "://" + u.Host + "?"})
 	}
 }
 
-func (s *Settings) checkResourceID(report func(key, reason, fix string)) {
+func (s *Settings) checkResourceID(report func(providers.Problem)) {
 	const key, fix = "resource_id", "copy the Resource ID from the dashboard, MCP Servers; it looks like res_103100112351265282"
 	_, after, isURL := strings.Cut(s.ResourceID, resourcesPath)
 	switch {
 	case s.ResourceID == "":
-		report(key, "nobody said which MCP server of the environment this is, and tokens for all of them have the same issuer", fix)
+		report(providers.Problem{Key: key, Code: providers.CodeMissing,
+			Reason: "nobody said which MCP server of the environment this is, and tokens for all of them have the same issuer",
+			Fix:    fix})
 	case isURL && resourceIDPattern.MatchString(strings.TrimSuffix(after, "/")):
-		report(key, "it is an address, not an id", "did you mean "+strings.TrimSuffix(after, "/")+"?")
+		report(providers.Problem{Key: key, Code: providers.CodeInvalidValue,
+			Reason: "it is an address, not an id",
+			Fix:    "did you mean " + strings.TrimSuffix(after, "/") + "?"})
 	case !resourceIDPattern.MatchString(s.ResourceID):
-		report(key, idOfAnotherKind(s.ResourceID, "it is not the id of an MCP server"), fix)
+		report(providers.Problem{Key: key, Code: providers.CodeInvalidValue,
+			Reason: idOfAnotherKind(s.ResourceID, "it is not the id of an MCP server"),
+			Fix:    fix})
 	}
 }
 
@@ -76,7 +92,7 @@ func idOfAnotherKind(id, otherwise string) string {
 	return otherwise
 }
 
-func (s *Settings) checkAudience(resource providers.Resource, report func(key, reason, fix string)) {
+func (s *Settings) checkAudience(resource providers.Resource, report func(providers.Problem)) {
 	if s.ExpectedAudience == "" || s.ExpectedAudience == s.ResourceID || token.SameAudience(s.ExpectedAudience, resource.String()) {
 		return
 	}
@@ -84,34 +100,43 @@ func (s *Settings) checkAudience(resource providers.Resource, report func(key, r
 	if strings.Trim(s.ExpectedAudience, "/") == strings.Trim(resource.String(), "/") {
 		reason = "it differs from the resource " + resource.String() + " by a slash at the end, which counts"
 	}
-	report("expected_audience", reason, "write "+resource.String()+" here and as the Server URL in the dashboard, or set resource to what is registered there; it may also be left out")
+	report(providers.Problem{Key: "expected_audience", Code: providers.CodeConflict,
+		Reason: reason,
+		Fix:    "write " + resource.String() + " here and as the Server URL in the dashboard, or set resource to what is registered there; it may also be left out"})
 }
 
-func (s *Settings) checkClientID(report func(key, reason, fix string)) {
+func (s *Settings) checkClientID(report func(providers.Problem)) {
 	if s.ClientID != "" && !strings.Contains(s.ClientID, "skc_") {
 		if what := idOfAnotherKind(s.ClientID, ""); what != "" {
-			report("client_id", what+", not an API credential", "copy it from the dashboard, Settings, API Credentials, or leave it out: serving needs none")
+			report(providers.Problem{Key: "client_id", Code: providers.CodeInvalidValue,
+				Reason: what + ", not an API credential",
+				Fix:    "copy it from the dashboard, Settings, API Credentials, or leave it out: serving needs none"})
 		}
 	}
 }
 
 // checkMetadata compares the metadata from the dashboard with everything else that was said.
-func (s *Settings) checkMetadata(resource providers.Resource, report func(key, reason, fix string)) {
+func (s *Settings) checkMetadata(resource providers.Resource, report func(providers.Problem)) {
 	const key = "protected_resource_metadata"
 	metadata, problem := parseMetadata(s.ProtectedResourceMetadata)
 	if problem != nil {
-		report(key, problem.Error(), "paste the JSON of the dashboard on one line, without quotes around it, or leave it out: it follows from the other settings")
+		report(providers.Problem{Key: key, Code: providers.CodeInvalidValue,
+			Reason: problem.Error(),
+			Fix:    "paste the JSON of the dashboard on one line, without quotes around it, or leave it out: it follows from the other settings"})
 		return
 	}
 	if metadata == nil {
 		return
 	}
 	if !token.SameAudience(metadata.Resource, resource.String()) {
-		report(key, "its resource is "+providers.Quote(metadata.Resource)+", but clients dial "+resource.String(), "register "+resource.String()+" as the Server URL in the dashboard and copy the JSON again, or set resource to the same URL")
+		report(providers.Problem{Key: key, Code: providers.CodeConflict,
+			Reason: "its resource is " + providers.Quote(metadata.Resource) + ", but clients dial " + resource.String(),
+			Fix:    "register " + resource.String() + " as the Server URL in the dashboard and copy the JSON again, or set resource to the same URL"})
 	}
 	if s.ResourceID != "" && s.EnvironmentURL != "" && !slices.Contains(metadata.AuthorizationServers, s.authorizationServer()) {
-		report(key, "its authorization_servers are "+token.QuoteEach(metadata.AuthorizationServers)+", but the other settings say "+s.authorizationServer(),
-			"copy the JSON of this MCP server again, or mend provider.environment_url and provider.resource_id")
+		report(providers.Problem{Key: key, Code: providers.CodeConflict,
+			Reason: "its authorization_servers are " + token.QuoteEach(metadata.AuthorizationServers) + ", but the other settings say " + s.authorizationServer(),
+			Fix:    "copy the JSON of this MCP server again, or mend provider.environment_url and provider.resource_id"})
 	}
 }
 

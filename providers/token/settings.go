@@ -1,6 +1,10 @@
 package token
 
-import "time"
+import (
+	"time"
+
+	"gatehouse/providers"
+)
 
 // DurationLimits are the bounds of one setting.
 type DurationLimits struct {
@@ -20,18 +24,21 @@ func KeyDurations(leeway, refetchInterval, maxAge, maxStale time.Duration) []Dur
 }
 
 // CheckDurations reports the settings that are out of their bounds.
-func CheckDurations(report func(key, reason, fix string), durations []DurationLimits) {
+func CheckDurations(report func(providers.Problem), durations []DurationLimits) {
 	for _, d := range durations {
 		if d.Value < d.Least || d.Value > d.Most {
-			report(d.Key, "it is not between "+d.Least.String()+" and "+d.Most.String(),
-				"leave it out for the default")
+			report(providers.Problem{Key: d.Key, Code: providers.CodeOutOfRange,
+				Reason: "it is not between " + d.Least.String() + " and " + d.Most.String(),
+				Fix:    "leave it out for the default"})
 		}
 	}
 }
 
-// CheckMaxTokenBytes is the check of the setting max_token_bytes, which every kind has.
-func CheckMaxTokenBytes(n int, report func(key, reason, fix string)) {
+// CheckMaxTokenBytes checks the setting max_token_bytes, which every kind has.
+func CheckMaxTokenBytes(n int, report func(providers.Problem)) {
 	if n < 1<<10 || n > 64<<10 {
-		report("max_token_bytes", "it is not between 1024 and 65536", "leave it out for the default")
+		report(providers.Problem{Key: "max_token_bytes", Code: providers.CodeOutOfRange,
+			Reason: "it is not between 1024 and 65536",
+			Fix:    "leave it out for the default"})
 	}
 }

@@ -37,7 +37,7 @@ func idleDemoScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	idle := slices.DeleteFunc(demo.Scopes(), func(scope string) bool { return slices.Contains(needed, scope) })
 	var names []string
 	for _, v := range cfg.Effective {
-		if !v.IsChosen() {
+		if !v.IsExplicit() {
 			continue
 		}
 		words := strings.FieldsFunc(v.Value, func(r rune) bool { return strings.ContainsRune(", >=", r) })

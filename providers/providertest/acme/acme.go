@@ -21,12 +21,16 @@ type Settings struct {
 }
 
 // Validate implements [providers.Settings].
-func (s *Settings) Validate(_ providers.Resource, report func(key, reason, fix string)) {
+func (s *Settings) Validate(_ providers.Resource, report func(providers.Problem)) {
 	if err := token.PlainHTTPHosts(nil).CheckIdentifier(s.Tenant); err != nil {
-		report("tenant", err.Error(), "copy the address from Acme's dashboard"+token.SchemeHint(s.Tenant))
+		report(providers.Problem{Key: "tenant", Code: providers.CodeInvalidValue,
+			Reason: err.Error(),
+			Fix:    "copy the address from Acme's dashboard" + token.SchemeHint(s.Tenant)})
 	}
 	if s.API == "" {
-		report("api", "without it, tokens for any API of the tenant would be good here", "copy the id from Acme's dashboard")
+		report(providers.Problem{Key: "api", Code: providers.CodeMissing,
+			Reason: "without it, tokens for any API of the tenant would be good here",
+			Fix:    "copy the id from Acme's dashboard"})
 	}
 }
 

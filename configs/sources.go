@@ -1,0 +1,96 @@
+package configs
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+)
+
+// configKey names the profile: the flag --config, or the variable GATEHOUSE_CONFIG. It is not a setting.
+const configKey = "config"
+
+// Sources are the places that Load reads. Later ones win: defaults, preset, profile, .env, environment,
+// flags.
+type Sources struct {
+	// Profile is the path of a profile. If it is empty, GATEHOUSE_CONFIG names the profile; without that, it is
+	// the built-in local.yaml.
+	Profile string
+	// Dir is the folder of .env; empty means that no .env is read.
+	Dir string
+	// Environ is the environment, as os.Environ returns it.
+	Environ []string
+	// Flags are the flags that were set, by the name of their key.
+	Flags map[string]string
+	// MemoryLimit is how much memory the process may use, in bytes; 0 means no limit.
+	MemoryLimit int64
+}
+
+// layer is one source: values by key, and the origin of each as text.
+type layer struct {
+	values  map[string]any
+	origins map[string]string
+	// textual is true if every value is text, so that lists and numbers are parsed from it.
+	textual bool
+	// spell returns how a key is written in this source.
+	spell func(key string) string
+	// onlyFor is the kind of provider that the layer applies to; empty for any.
+	onlyFor string
+	// implicit is true if the layer does not choose a kind of provider explicitly.
+	implicit bool
+	// legacyNames are the variables that the layer is read from; nil for other layers.
+	legacyNames []LegacyName
+}
+
+func newLayer(textual bool, spell func(key string) string) layer {
+	return layer{values: map[string]any{}, origins: map[string]string{}, textual: textual, spell: spell}
+}
+
+func (l layer) set(key string, value any, origin string) {
+	l.values[key], l.origins[key] = value, origin
+}
+
+// sortedKeys gives reports a stable order.
+func (l layer) sortedKeys() []string { return slices.Sorted(maps.Keys(l.values)) }
+
+// variable is an environment variable, and where it is set.
+type variable struct{ name, value, origin string }
+
+// collect reads all sources but the defaults and the preset: layers, later ones win, and the variables of
+// .env and the environment, in this order. It reports what cannot be read.
+func (l *loader) collect(s Sources) ([]layer, []variable) {
+	fromFile, problems := dotEnvVariables(s.Dir)
+	fromEnvironment := environVariables(s.Environ)
+	l.problems = slices.Concat(l.problems, problems, rejectMCPGODEBUG(fromEnvironment))
+
+	dot, environment, flags := envLayer(fromFile), envLayer(fromEnvironment), flagLayer(s.Flags)
+	path, origin := s.Profile, "flag --"+configKey
+	for _, one := range []layer{environment, dot} {
+		if value, ok := one.values[configKey].(string); ok && path == "" {
+			path, origin = value, one.origins[configKey]
+		}
+		delete(one.values, configKey)
+	}
+	profile, problems := profileLayer(path, origin)
+	l.problems = append(l.problems, problems...)
+
+	variables := slices.Concat(fromFile, fromEnvironment)
+	return slices.Concat([]layer{profile, dot}, legacyLayers(variables), []layer{environment, flags}), variables
+}
+
+func flagLayer(flags map[string]string) layer {
+	l := newLayer(true, func(key string) string { return "--" + key })
+	for name, value := range flags {
+		l.set(name, value, "flag "+l.spell(name))
+	}
+	return l
+}
+
+// reasonOf strips the path that the os package puts in front of its errors.
+func reasonOf(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err.Error()
+	}
+	return err.Error()
+}
