@@ -23,18 +23,15 @@ type RequestOutcome string
 
 // The closed list.
 const (
-	OutcomeOK        RequestOutcome = "ok"
-	OutcomeToolError RequestOutcome = "tool_error" // a tool result that says that the call failed
-	// a request that is malformed, or asks for what does not exist
-	OutcomeInvalid         RequestOutcome = "invalid"
+	OutcomeOK              RequestOutcome = "ok"
+	OutcomeToolError       RequestOutcome = "tool_error"      // a tool result that says that the call failed
+	OutcomeInvalid         RequestOutcome = "invalid"         // a request that is malformed, or asks for what does not exist
 	OutcomeUnauthenticated RequestOutcome = "unauthenticated" // no token, or a bad one
-	// a scope is missing, or a Host or Origin header is refused
-	OutcomeDenied RequestOutcome = "denied"
-	// a limit is reached; the client may try again later
-	OutcomeLimited     RequestOutcome = "limited"
-	OutcomeUnavailable RequestOutcome = "unavailable" // the identity provider cannot be asked
-	OutcomeCanceled    RequestOutcome = "canceled"    // the client was gone before there was an answer
-	OutcomeError       RequestOutcome = "error"       // something failed in this program or in a tool
+	OutcomeDenied          RequestOutcome = "denied"          // a scope is missing, or a Host or Origin header is refused
+	OutcomeLimited         RequestOutcome = "limited"         // a limit is reached; the client may try again later
+	OutcomeUnavailable     RequestOutcome = "unavailable"     // the identity provider cannot be asked
+	OutcomeCanceled        RequestOutcome = "canceled"        // the client was gone before there was an answer
+	OutcomeError           RequestOutcome = "error"           // something failed in this program or in a tool
 )
 
 // OperationNoter is a [Noter] that also takes what a request asks for and what came of it. Its methods are

@@ -3,7 +3,7 @@ package oidc_test
 import (
 	"context"
 	"encoding/json"
-	"reflect"
+	"os"
 	"strings"
 	"testing"
 
@@ -77,7 +77,7 @@ func TestOIDCClaimNames(t *testing.T) {
 		"the names in an object": {scopesIn("urn:roles"),
 			map[string]any{"urn:roles": map[string]any{"b": map[string]any{"1": "x"}, "a": 1}},
 			"alice test-client a b"},
-		"scopes by names of theirs": {func(s *oidc.Settings) {
+		"scopes by names of the provider": {func(s *oidc.Settings) {
 			s.ScopeMap = []string{"api/use=mcp:use",
 				"api/use=greet:read"}
 		}, map[string]any{"scope": "api/use other"},
@@ -168,7 +168,7 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 	}{
 		"no aud, from a client that is not allowed": {clients("web"),
 			map[string]any{"aud": nil}, providers.ClientRefused},
-		"no aud, from nobody": {clients("web"),
+		"no aud and no client": {clients("web"),
 			map[string]any{"aud": nil, "client_id": nil}, providers.ClientRefused},
 		"another resource, from an allowed client": {clients("test-client"),
 			map[string]any{"aud": "https://other.example"}, providers.AudienceMismatch},
@@ -192,7 +192,7 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 			map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
 		"a refresh token, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
 			map[string]any{"typ": "Refresh"}, providers.TypeRefused},
-		"an ID token that says so, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
+		"an ID token by token_use, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
 			map[string]any{"token_use": "id"}, providers.TypeRefused},
 		"a refresh token of Casdoor": {nil,
 			map[string]any{"tokenType": "refresh-token"}, providers.TypeRefused},
@@ -210,7 +210,7 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 			map[string]any{"groups": []string{"staff2"}}, providers.ClaimMismatch},
 		"text where true is required": {required("groups=staff"),
 			map[string]any{"groups": map[string]any{"staff": 1}}, providers.ClaimMismatch},
-		"a nonce beside the required claim": {required("token_use=access"),
+		"a nonce and the required claim": {required("token_use=access"),
 			map[string]any{"token_use": "access", "nonce": "n"}, providers.IDToken},
 		"neither client nor scopes": {nil,
 			map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
@@ -218,7 +218,7 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 			map[string]any{"tid": "acme", "scope": nil, "client_id": nil}, providers.IDToken},
 		"neither client nor scopes, with default scopes": {defaultScopes("mcp:use"),
 			map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
-		"a scope claim of ours in another case": {scopesIn("permissions"),
+		"a configured scope claim in another case": {scopesIn("permissions"),
 			map[string]any{"Permissions": "x"}, providers.ClaimsMalformed},
 		"the path to the scopes twice": {scopesIn("ext.scp"),
 			map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
@@ -226,7 +226,7 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 			map[string]any{"ext": "x"}, providers.ClaimsMalformed},
 		"an object where the standard wants text": {nil,
 			map[string]any{"scope": map[string]any{"mcp:use": 1}}, providers.ClaimsMalformed},
-		"half a character in the client's name": {nil,
+		"U+FFFD in the client": {nil,
 			map[string]any{"client_id": "web\ufffd"}, providers.ClaimsMalformed},
 		"the subject that is named is missing": {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, nil,
 			providers.SubjectMissing},
@@ -251,7 +251,7 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 	}
 }
 
-// An issuer with many tenants, as Microsoft Entra is one: the metadata names none of them, and keys may be
+// An issuer with many tenants, such as Microsoft Entra: the metadata names none of them, and keys may be
 // bound to one.
 func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 	const template = "https://login.example.com/{tid}/v2.0"
@@ -291,7 +291,7 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 			providers.IssuerMismatch},
 		"a tenant that differs from the one in iss": {shared, "https://login.example.com/one/v2.0", "two",
 			providers.ClaimMismatch},
-		"no tenant beside iss": {shared, "https://login.example.com/one/v2.0", nil,
+		"no tenant claim": {shared, "https://login.example.com/one/v2.0", nil,
 			providers.ClaimMismatch},
 		"the template itself": {shared, template, "{tid}", providers.IssuerMismatch},
 		"two tenants in one": {shared, "https://login.example.com/one/two/v2.0", "one/two",
@@ -310,7 +310,7 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 	twice := authority.Sign(nil, withChanges(authority.Claims(testResource),
 		map[string]any{"iss": "https://login.example.com/two/v2.0", "tid": "two", "Tid": "one"}))
 	if _, err := p.Verify(context.Background(), twice); providers.ReasonOf(err) != providers.ClaimsMalformed {
-		t.Errorf("the tenant in another case beside it: %v", err)
+		t.Errorf("the tenant also in another case: %v", err)
 	}
 }
 
@@ -320,12 +320,12 @@ func TestOIDCScopesForClients(t *testing.T) {
 		change               func(*oidc.Settings)
 		advertised, inChange string
 	}{
-		"our own names": {nil, "mcp:use", "mcp:use greet:read"},
-		"the first of theirs": {func(s *oidc.Settings) {
+		"no map": {nil, "mcp:use", "mcp:use greet:read"},
+		"the first of two names": {func(s *oidc.Settings) {
 			s.ScopeMap = []string{"api://x/use=mcp:use",
 				"use=mcp:use"}
 		}, "api://x/use", "api://x/use greet:read"},
-		"what is said apart": {func(s *oidc.Settings) { s.ScopesAdvertised = []string{"api://x/.default"} },
+		"scopes_advertised": {func(s *oidc.Settings) { s.ScopesAdvertised = []string{"api://x/.default"} },
 			"api://x/.default", "mcp:use greet:read"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -341,7 +341,7 @@ func TestOIDCScopesForClients(t *testing.T) {
 	}
 }
 
-// Metadata that names another issuer than the tokens do is followed only when that issuer was named.
+// Metadata with another issuer than the tokens is used only if discovery_issuer names it.
 func TestOIDCDiscoveryIssuer(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	metadata := metadataServer(t,
@@ -349,28 +349,29 @@ func TestOIDCDiscoveryIssuer(t *testing.T) {
 			authority.KeysURL() + `"}`})
 	const issuer = "https://tokens.example"
 	token := authority.Token(testResource, map[string]any{"iss": issuer})
-	told := open(t, newSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryIssuer = metadata.URL }),
+	configured := open(t, newSettings(t, issuer, func(s *oidc.Settings) { s.DiscoveryIssuer = metadata.URL }),
 		testResource)
-	if _, err := told.Verify(context.Background(), token); err != nil {
-		t.Errorf("although it was named: %v", err)
+	if _, err := configured.Verify(context.Background(), token); err != nil {
+		t.Errorf("with discovery_issuer: %v", err)
 	}
-	untold := open(t, newSettings(t, issuer, func(s *oidc.Settings) {
+	without := open(t, newSettings(t, issuer, func(s *oidc.Settings) {
 		s.DiscoveryURL = metadata.URL +
 			"/.well-known/openid-configuration"
 	}), testResource)
-	if _, err := untold.Verify(context.Background(),
+	if _, err := without.Verify(context.Background(),
 		token); providers.ReasonOf(err) != providers.KeysUnavailable {
-		t.Errorf("although it was not named: %v", err)
+		t.Errorf("without discovery_issuer: %v", err)
 	}
 }
 
-// Whoever has tokens without client and scopes reads in the help which claims lift the guard.
-func TestIDTokenGuardHelpNamesItsClaims(t *testing.T) {
+// configs/README.md names the required claims with which the guard accepts tokens without client and scopes.
+func TestIDTokenGuardAcceptsDocumentedClaims(t *testing.T) {
 	authority := providertest.NewIssuer(t)
-	field, _ := reflect.TypeFor[oidc.Settings]().FieldByName("IDTokenGuard")
-	_, list, found := strings.Cut(field.Tag.Get("help"), "unless required_claims names ")
+	document := strings.Join(strings.Fields(string(must(os.ReadFile("../../configs/README.md")))), " ")
+	_, rest, found := strings.Cut(document, "unless `provider.required_claims` names ")
+	list, _, _ := strings.Cut(rest, ".")
 	if !found {
-		t.Fatalf("it says nothing about them: %s", field.Tag)
+		t.Fatal("configs/README.md does not name them")
 	}
 	for _, name := range strings.Split(strings.ReplaceAll(list, " or ", ", "), ", ") {
 		p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
@@ -379,7 +380,7 @@ func TestIDTokenGuardHelpNamesItsClaims(t *testing.T) {
 		token := authority.Sign(nil, withChanges(authority.Claims(testResource),
 			map[string]any{name: "access", "scope": nil, "client_id": nil}))
 		if _, err := p.Verify(context.Background(), token); err != nil {
-			t.Errorf("with %s it is not lifted: %v", name, err)
+			t.Errorf("with %s: %v", name, err)
 		}
 	}
 }

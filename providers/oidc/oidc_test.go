@@ -18,7 +18,7 @@ import (
 	"gatehouse/providers/providertest"
 )
 
-// metadataServer serves metadata documents by path; ISSUER in one stands for its address.
+// metadataServer serves metadata documents by path. It replaces ISSUER in them by its address.
 func metadataServer(t *testing.T, documents map[string]string) *httptest.Server {
 	t.Helper()
 	var s *httptest.Server
@@ -109,11 +109,11 @@ func TestOIDCRefusesUnsafeMetadata(t *testing.T) {
 			authority := providertest.NewIssuer(t)
 			_, err := p.Verify(context.Background(), authority.Token(testResource, map[string]any{"iss": server.URL}))
 			if !errors.Is(err, providers.ErrUnavailable) {
-				t.Fatalf("got %v, want an outage: without keys nothing can be said about a token", err)
+				t.Fatalf("got %v, want ErrUnavailable", err)
 			}
 			problem := p.(providers.KeyReporter).Keys().Problem
 			if !strings.Contains(problem, c.problem) || strings.Contains(problem, "canary") {
-				t.Errorf("the problem is %q, want it to say %q and nothing that was sent", problem, c.problem)
+				t.Errorf("the problem is %q, want %q and no text from the provider", problem, c.problem)
 			}
 		})
 	}
@@ -208,7 +208,7 @@ func TestOIDCValidateReportsAllProblems(t *testing.T) {
 				nil
 		}, "algorithms token_types scope_claims", ""},
 		"an empty audience": {func(s *oidc.Settings) { s.Audiences = []string{" "} }, "audiences", ""},
-		"what no access token says": {func(s *oidc.Settings) {
+		"a required type that no access token has": {func(s *oidc.Settings) {
 			s.RequiredClaims = []string{"token_use=id",
 				"typ=Bearer", "tid=id"}
 		}, "required_claims", "token_use=access"},
@@ -260,7 +260,7 @@ func TestOIDCWarnsIfOtherTokenTypesAreAccepted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			cancel() // nothing is asked
+			cancel() // no request is sent
 			var log lockedLog
 			settings := newSettings(t, "https://tenant.example", c.change)
 			info := providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))}
@@ -269,7 +269,7 @@ func TestOIDCWarnsIfOtherTokenTypesAreAccepted(t *testing.T) {
 			}
 			line := log.String()
 			if strings.Contains(line, warned) != c.warns {
-				t.Errorf("the log says %q", line)
+				t.Errorf("the log is %q", line)
 			}
 			for _, part := range []string{"level=WARN", "setting=provider.token_types", "provider.required_claims"} {
 				if c.warns && !strings.Contains(line, part) {
@@ -279,7 +279,7 @@ func TestOIDCWarnsIfOtherTokenTypesAreAccepted(t *testing.T) {
 			examined := slices.ContainsFunc(settings.Diagnose(info).Checks,
 				func(x diagnostics.Check) bool { return x.Name == "provider.token_types" })
 			if examined != c.warns {
-				t.Errorf("doctor looks at it: %t", examined)
+				t.Errorf("doctor has the check: %t", examined)
 			}
 		})
 	}

@@ -67,39 +67,39 @@ func TestScalekitTokens(t *testing.T) {
 		"an address before a custom domain": {env.Token(read, ch{"iss": moved}), ""},
 		"another environment": {env.Token(read, ch{"iss": "https://other.scalekit.com"}),
 			providers.IssuerMismatch},
-		"without a Server URL": {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
-		"the audience as text": {env.Token(read, ch{"aud": env.ResourceID()}), ""},
+		"without a Server URL":     {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
+		"the audience as a string": {env.Token(read, ch{"aud": env.ResourceID()}), ""},
 		"the Server URL alone": {env.Token(read, ch{"aud": []string{testResource}}),
 			providers.AudienceMismatch},
-		"no audience":                {env.Token(read, ch{"aud": nil}), providers.AudienceMismatch},
-		"another MCP server":         {other.Token(), providers.AudienceMismatch},
-		"an organization's machine":  {env.OrgMachineToken(), providers.AudienceMismatch},
-		"the management API's":       {env.ManagementToken(), providers.AudienceMismatch},
-		"scope alone":                {env.Token(read, ch{"scopes": nil}), ""},
-		"scopes alone":               {env.Token(read, ch{"scope": nil}), ""},
-		"both, and they disagree":    {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
-		"a machine":                  {env.MachineToken(read), ""},
-		"an ID token":                {env.IDToken(), providers.AudienceMismatch},
-		"an ID token made out to us": {env.IDToken(ch{"aud": env.Audience()}), providers.IDToken},
+		"no audience":                    {env.Token(read, ch{"aud": nil}), providers.AudienceMismatch},
+		"another MCP server":             {other.Token(), providers.AudienceMismatch},
+		"a machine of an organization":   {env.OrgMachineToken(), providers.AudienceMismatch},
+		"a token of the management API":  {env.ManagementToken(), providers.AudienceMismatch},
+		"scope alone":                    {env.Token(read, ch{"scopes": nil}), ""},
+		"scopes alone":                   {env.Token(read, ch{"scope": nil}), ""},
+		"scope and scopes differ":        {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
+		"a machine":                      {env.MachineToken(read), ""},
+		"an ID token":                    {env.IDToken(), providers.AudienceMismatch},
+		"an ID token for the MCP server": {env.IDToken(ch{"aud": env.Audience()}), providers.IDToken},
 		"expired": {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}),
 			providers.TokenExpired},
-		"over within the leeway": {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
-		"without expiry":         {env.Token(read, ch{"exp": nil}), providers.ExpiryMissing},
+		"expired within the leeway": {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
+		"without expiry":            {env.Token(read, ch{"exp": nil}), providers.ExpiryMissing},
 		"not yet valid": {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}),
 			providers.TokenNotYetValid},
-		"from the future": {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}),
+		"issued in the future": {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}),
 			providers.TokenNotYetValid},
 		"unsigned": {env.Unsigned(env.UserClaims()), providers.AlgorithmRefused},
 		"another algorithm": {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()),
 			providers.AlgorithmRefused},
-		"a key that nobody published": {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()),
+		"an unknown key": {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()),
 			providers.KeyUnknown},
 		"no type": {env.Sign(ch{"typ": nil}, env.UserClaims()), providers.TypeRefused},
 		"a client with a metadata document": {env.Token(read,
 			ch{"client_id": "https://client.example/metadata.json"}), ""},
 		"the public key as a shared secret": {oneOf(env.SignedWithPublicKey(env.UserClaims())),
 			providers.AlgorithmRefused},
-		"a claim that imitates the audience ": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}),
+		"aud in another case": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}),
 			providers.ClaimsMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestScalekitMetadata(t *testing.T) {
 			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"},
 			BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
 		}},
-		"with what the dashboard hands out": {func(s *scalekit.Settings) {
+		"with the metadata of the dashboard": {func(s *scalekit.Settings) {
 			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server +
 				`"],"bearer_methods_supported":["header"],"resource":"` + testResource +
 				`","resource_documentation":"https://mcp.example.com/docs","scopes_supported":["todo:read"]}`
@@ -172,32 +172,32 @@ func TestScalekitValidatesDashboardMetadata(t *testing.T) {
 		"escapes":                  {`{\"resource\":\"x\"}`, "escaped"},
 		"no expiry":                {`{"resource":"x"`, "the end is missing"},
 		"no JSON":                  {`{resource}`, "not JSON, at character 2"},
-		"two documents":            {`{"resource":"x"} {}`, "members that are not served"},
-		"another document":         {`{"issuer":"x"}`, "members that are not served"},
+		"two documents":            {`{"resource":"x"} {}`, "unknown members"},
+		"another document":         {`{"issuer":"x"}`, "unknown members"},
 		"no resource":              {`{"authorization_servers":["x"]}`, "names no resource"},
 		"no authorization servers": {`{"resource":"` + testResource + `"}`, "names no authorization_servers"},
 		"tokens in the body": {`{"resource":"x","authorization_servers":["x"],` +
 			`"bearer_methods_supported":["header","body"]}`, "more than header"},
-		"a scope that is none": {`{"resource":"x","authorization_servers":["x"],"scopes_supported":["a b"]}`,
+		"an invalid scope": {`{"resource":"x","authorization_servers":["x"],"scopes_supported":["a b"]}`,
 			"not a scope"},
 		"another resource": {`{"resource":"https://mcp.example.com/",` +
 			`"authorization_servers":["https://acme.scalekit.com/resources/` + scalekitID + `"]}`,
-			"clients dial " + testResource},
+			"clients connect to " + testResource},
 		"the environment alone": {`{"resource":"` + testResource +
-			`","authorization_servers":["https://acme.scalekit.com"]}`, "the other settings say"},
-		"nothing but blanks": {"  ", ""},
+			`","authorization_servers":["https://acme.scalekit.com"]}`, "by the other settings it is"},
+		"blanks only": {"  ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &scalekit.Settings{EnvironmentURL: "https://acme.scalekit.com", ResourceID: scalekitID,
 				ProtectedResourceMetadata: c.metadata}
-			var said []string
+			var reasons []string
 			s.Validate(resource, func(p providers.Problem) {
 				if p.Key == "protected_resource_metadata" {
-					said = append(said, p.Reason)
+					reasons = append(reasons, p.Reason)
 				}
 			})
-			if got := strings.Join(said, "; "); !strings.Contains(got, c.want) {
-				t.Errorf("it says %q, want %q", got, c.want)
+			if got := strings.Join(reasons, "; "); !strings.Contains(got, c.want) {
+				t.Errorf("reported %q, want %q", got, c.want)
 			}
 		})
 	}

@@ -31,8 +31,8 @@ type IntrospectionProtocol interface {
 // rfc7662 is OAuth 2.0 Token Introspection.
 type rfc7662 struct {
 	authenticate Authenticator
-	// authenticated is set once the issuer has accepted the credentials: its response reported whether a token is
-	// active.
+	// authenticated is set once the issuer has accepted the credentials: its response reported whether a token
+	// is active.
 	authenticated *atomic.Bool
 }
 

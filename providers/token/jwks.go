@@ -191,8 +191,8 @@ func firstTen(texts []string) []string {
 	return append(slices.Clone(texts[:most]), fmt.Sprintf("and %d more", len(texts)-most))
 }
 
-// ErrNoUsableKeys reports that an issuer publishes no key set, or one without a key that can verify a signature.
-// An outage is another error.
+// ErrNoUsableKeys reports that an issuer publishes no key set, or one without a key that can verify a
+// signature. An outage is another error.
 var ErrNoUsableKeys = errors.New("it has no key that can verify a signature")
 
 // parseKeySet returns the keys of a key set that can verify a signature, and why it skipped the others. A set

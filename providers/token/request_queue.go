@@ -49,9 +49,9 @@ func newRequestQueue() *requestQueue {
 	}
 }
 
-// enter waits until a request may be sent. active reports that the token was active at its last introspection;
-// address is where the token came from, empty if unknown. The caller must call leave after the request. The
-// error wraps ErrUnavailable and, unless active, [providers.ErrTooManyUnknown].
+// enter waits until a request may be sent. active reports that the token was active at its last
+// introspection; address is where the token came from, empty if unknown. The caller must call leave after the
+// request. The error wraps ErrUnavailable and, unless active, [providers.ErrTooManyUnknown].
 func (q *requestQueue) enter(ctx context.Context, active bool, address string) (leave func(), err error) {
 	if active {
 		return q.enterActive(ctx)

@@ -110,7 +110,7 @@ func faults() map[string]fault {
 		},
 		"metadata that names the issuer with a slash": {
 			after: front(func(w *world) { w.provider.rewrite = setMember(metadataMark, "issuer", w.provider.URL+"/") }),
-			bad:   []string{"provider.issuer failed"}, found: "differs by a slash", fix: "write in provider.issuer what the metadata names",
+			bad:   []string{"provider.issuer failed"}, found: "differs by a slash", fix: "set provider.issuer to the issuer in the metadata",
 		},
 		"metadata of somebody else": {
 			after: front(func(w *world) { w.provider.rewrite = setMember(metadataMark, "issuer", "https://other.example") }),

@@ -98,7 +98,7 @@ func TestFaultsAtScalekitAreFoundByTheirCheckAndNoOther(t *testing.T) {
 	}{
 		"a secret that is not good": {
 			func(w *world, _ *scalekitenv.Environment) { w.secret = "canary-wrong" },
-			[]string{"registration.credentials failed"}, "refuses them (401)", "API Credentials",
+			[]string{"registration.credentials failed"}, "rejects them (401)", "API Credentials",
 		},
 		"a token endpoint that is down": {
 			func(_ *world, env *scalekitenv.Environment) { env.Answer("/oauth/token", scalekitenv.Status(500)) },
@@ -122,7 +122,7 @@ func TestFaultsAtScalekitAreFoundByTheirCheckAndNoOther(t *testing.T) {
 			func(w *world, env *scalekitenv.Environment) {
 				env.Answer("/api/v1/resources/"+env.ResourceID(), scalekitenv.JSON(200, changes{}))
 			},
-			[]string{"registration.record failed"}, "something else than an MCP server", "",
+			[]string{"registration.record failed"}, "is not an MCP server", "",
 		},
 		"an MCP server that is not there": {
 			func(w *world, env *scalekitenv.Environment) {
@@ -140,7 +140,7 @@ func TestFaultsAtScalekitAreFoundByTheirCheckAndNoOther(t *testing.T) {
 			func(w *world, env *scalekitenv.Environment) {
 				env.Answer("/api/v1/resources/"+env.ResourceID(), scalekitenv.HTMLPage())
 			},
-			[]string{"registration.record failed"}, "something else than an MCP server", "",
+			[]string{"registration.record failed"}, "is not an MCP server", "",
 		},
 		"the Server URL of another server": {
 			func(_ *world, env *scalekitenv.Environment) {
@@ -152,7 +152,7 @@ func TestFaultsAtScalekitAreFoundByTheirCheckAndNoOther(t *testing.T) {
 			func(w *world, env *scalekitenv.Environment) {
 				env.ChangeRecord(changes{"resource_uri": w.front.URL + "/"})
 			},
-			[]string{"registration.server_url warning"}, "on the same host", "this one does not need it",
+			[]string{"registration.server_url warning"}, "on the same host", "this server does not",
 		},
 		"a scope of first sign-in that is not registered": {
 			func(_ *world, env *scalekitenv.Environment) {
@@ -170,7 +170,7 @@ func TestFaultsAtScalekitAreFoundByTheirCheckAndNoOther(t *testing.T) {
 			func(_ *world, env *scalekitenv.Environment) {
 				env.ChangeRecord(scopes("mcp:use", "greet:read", "gatehouse:admin"))
 			},
-			[]string{"registration.scopes warning"}, "missing are greet:write", "nobody can call these tools",
+			[]string{"registration.scopes warning"}, "missing are greet:write", "no client can call these tools",
 		},
 		"no way for clients to get in": {
 			func(_ *world, env *scalekitenv.Environment) {
