@@ -14,7 +14,7 @@ FROM source AS build
 # The repository's history is not sent to the builder, so the version has to be said.
 ARG VERSION=
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    go build -trimpath -ldflags "-s -w -X gatehouse/cmd/gatehouse/house.version=$VERSION" -o /out/gatehouse ./cmd/gatehouse
+    go build -trimpath -ldflags "-s -w -X gatehouse/cmd/gatehouse/app.version=$VERSION" -o /out/gatehouse ./cmd/gatehouse
 
 FROM source AS build-smoke
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \

@@ -60,13 +60,13 @@ func (l *loader) findKind(layers []layer) Kind {
 	if isSet && !isText {
 		return Kind{} // its type is reported with that of the other values
 	}
-	if kind, known := KindNamed(name); known {
+	if kind, known := l.kinds.named(name); known {
 		return kind
 	}
 	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: by.origins[kindKey],
 		Code: providers.CodeUnknownValue, Reason: "there is no such kind of provider",
-		Fix: "use one of: " + strings.Join(kindNames(), ", ")}
-	switch near := nearest(name, append(kindNames(), presetNames()...)); {
+		Fix: "use one of: " + strings.Join(l.kinds.names(), ", ")}
+	switch near := nearest(name, append(l.kinds.names(), presetNames()...)); {
 	case name == "" && l.isKindHidden(layers):
 		return Kind{}
 	case name == "":

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
 )
@@ -17,7 +18,7 @@ import (
 type Config struct {
 	Resource providers.Resource
 	Server   server.Settings
-	MCP      mcptools.Settings
+	MCP      mcphttp.Settings
 	Tools    mcptools.ToolSettings
 	Scopes   Scopes
 	Log      Log

@@ -19,6 +19,7 @@ import (
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
 	"gatehouse/providers/scalekit"
+	"gatehouse/providers/token"
 )
 
 // harness runs the suite of all providers for one kind with one configuration.
@@ -66,9 +67,9 @@ func key(kid string) m { return m{"kid": kid} }
 // resilience are the rules about faults of an issuer.
 func resilience() []string {
 	return []string{
-		"unknown-kid-brake", "down-at-start", "first-requests", "outage", "hung-endpoint", "dripping-endpoint",
-		"bad-answers", "bad-key-sets", "redirects",
-		"busy-endpoint", "hang-up", "end",
+		"unknown-key-limit", "down-at-start", "concurrent-start", "outage", "hung-endpoint", "slow-endpoint",
+		"bad-responses", "bad-key-sets", "redirects",
+		"retry-after", "canceled-caller", "shutdown",
 	}
 }
 
@@ -81,10 +82,10 @@ func except(why string, rules []string) map[string]string {
 }
 
 func localHarness(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuerFor(t)
+	issuer := providertest.NewIssuer(t, providertest.WithKeys())
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	public := jose.JSONWebKey{Key: private.Public()}
-	issuer.Adopt(private, jose.ES256,
+	issuer.ImportKey(private, jose.ES256,
 		key(encode(must(public.Thumbprint(crypto.SHA256))))) // the key id of the local issuer
 	issuer.KeyPolicy.RefetchInterval = 100 * time.Millisecond // as for the embedded issuer
 	settings := local.Defaults()
@@ -94,7 +95,7 @@ func localHarness(t testing.TB) *providertest.Subject {
 	const why = "its keys come from its own process: no fetch can fail, and there are none to count"
 	return &providertest.Subject{
 		Issuer: issuer, Open: settings.Open, Resource: r,
-		Except: except(why, append(resilience(), "key-purpose", "odd-keys", "rotation", "rotation-in-a-row",
+		Except: except(why, append(resilience(), "key-purpose", "unusable-keys", "rotation", "repeated-rotation",
 			"certificates", "withdrawn-key")),
 		Good: []providertest.Variety{
 			{Name: "an access token of the local issuer", Claims: m{"iss": r.Origin()}},
@@ -102,7 +103,7 @@ func localHarness(t testing.TB) *providertest.Subject {
 		},
 		Refused: []providertest.NearMiss{
 			{Name: "scopes in scp, where the local issuer never writes them, and no client",
-				Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: providers.IDToken},
+				Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: token.ReasonIDToken},
 		},
 	}
 }
@@ -110,7 +111,7 @@ func localHarness(t testing.TB) *providertest.Subject {
 // oidcSubject has a key for each of the algorithms, and one for ES256 as the last.
 func oidcSubject(t testing.TB, algorithms ...jose.SignatureAlgorithm) (s *providertest.Subject,
 	settings *oidc.Settings, keys map[jose.SignatureAlgorithm]m) {
-	issuer := providertest.NewIssuerFor(t)
+	issuer := providertest.NewIssuer(t, providertest.WithKeys())
 	settings = oidc.Defaults()
 	settings.Issuer = issuer.URL()
 	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge
@@ -126,7 +127,7 @@ func strictOIDC(t testing.TB) *providertest.Subject {
 	s, _, keys := oidcSubject(t, jose.RS256, jose.EdDSA, jose.ES384)
 	// One RSA key is used for both algorithms: generating one is slow.
 	rsa := s.Issuer.PrivateKey(keys[jose.RS256]["kid"].(string)).(crypto.Signer)
-	keys[jose.PS256] = key(s.Issuer.Adopt(rsa, jose.PS256, nil))
+	keys[jose.PS256] = key(s.Issuer.ImportKey(rsa, jose.PS256, nil))
 	s.Issuer.SignWith(keys[jose.ES256]["kid"].(string))
 	now := time.Now()
 	ahead := now.Add(30 * time.Second).Unix()
@@ -176,11 +177,11 @@ func strictOIDC(t testing.TB) *providertest.Subject {
 	}
 	s.Refused = []providertest.NearMiss{
 		{Name: "an algorithm that is not configured, by a published key",
-			Header: merged(keys[jose.ES384], m{"alg": "ES384"}), Want: providers.AlgorithmRefused},
+			Header: merged(keys[jose.ES384], m{"alg": "ES384"}), Want: token.ReasonAlgorithmRefused},
 		{Name: "the audience of another server", Claims: m{"aud": "api://gatehouse"},
-			Want: providers.AudienceMismatch},
+			Want: token.ReasonAudienceMismatch},
 		{Name: "scopes that are an object", Claims: m{"scope": m{"mcp:use": true}},
-			Want: providers.ClaimsMalformed},
+			Want: token.ReasonClaimsMalformed},
 	}
 	return s
 }
@@ -205,17 +206,17 @@ func looseOIDC(t testing.TB) *providertest.Subject {
 	}
 	s.Refused = []providertest.NearMiss{
 		{Name: "the resource, if another audience is configured", Claims: m{"aud": resource},
-			Want: providers.AudienceMismatch},
-		{Name: "typ at+jwt, which is not configured", Header: m{"typ": "at+jwt"}, Want: providers.TypeRefused},
+			Want: token.ReasonAudienceMismatch},
+		{Name: "typ at+jwt, which is not configured", Header: m{"typ": "at+jwt"}, Want: token.ReasonTypeRefused},
 		{Name: "EdDSA, which is not configured, by a published key",
-			Header: merged(keys[jose.EdDSA], m{"alg": "EdDSA"}), Want: providers.AlgorithmRefused},
+			Header: merged(keys[jose.EdDSA], m{"alg": "EdDSA"}), Want: token.ReasonAlgorithmRefused},
 	}
 	return s
 }
 
 // scalekitHarness has what the suite needs; scalekit_test.go compares the adapter with captured tokens.
 func scalekitHarness(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuer(t, "snk_103100112351265282")
+	issuer := providertest.NewIssuer(t, providertest.WithKeyIDs("snk_103100112351265282"))
 	settings := scalekit.Defaults()
 	settings.EnvironmentURL, settings.ResourceID = issuer.URL(), scalekitID
 	settings.KeyRefetchInterval, settings.KeyMaxAge = issuer.KeyPolicy.RefetchInterval, issuer.KeyPolicy.MaxAge
@@ -232,7 +233,7 @@ func scalekitHarness(t testing.TB) *providertest.Subject {
 		},
 		Refused: []providertest.NearMiss{
 			{Name: "for the Server URL alone, which a client may choose", Claims: m{"aud": []string{resource}},
-				Want: providers.AudienceMismatch},
+				Want: token.ReasonAudienceMismatch},
 		},
 	}
 }

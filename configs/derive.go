@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"slices"
 
-	"gatehouse/mcptools"
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 )
 
@@ -68,7 +68,7 @@ func (l *loader) deriveListen(kind Kind, variables []variable) {
 // lowers the default of server.max_body_bytes to what one caller may send.
 func (l *loader) deriveByteLimits(memoryLimit int64) {
 	const all, perUser, body = "mcp.max_bytes", "mcp.max_bytes_per_user", "server.max_body_bytes"
-	var set mcptools.Settings
+	var set mcphttp.Settings
 	l.decodeSection("mcp", &set)
 	limits := set.WithByteLimits(memoryLimit)
 	if set.MaxBytes == 0 {

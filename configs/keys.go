@@ -3,12 +3,14 @@ package configs
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
 )
@@ -43,22 +45,24 @@ func sections() []section {
 	return []section{
 		{"", Top{Resource: "http://localhost:3002/mcp"}},
 		{"server", server.DefaultSettings()},
-		{"mcp", mcptools.DefaultSettings()},
+		{"mcp", mcphttp.DefaultSettings()},
 		{"tools", mcptools.ToolSettings{}},
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 	}
 }
 
-// Keys returns all settings: those that always exist, then those of each kind of provider.
-func Keys() []Key {
+// Keys returns all settings: those that always exist, then those of each kind of provider, in [Kinds] or extra.
+func Keys(extra ...Kind) []Key { return kindTable(slices.Concat(Kinds(), extra)).keys() }
+
+func (t kindTable) keys() []Key {
 	var keys []Key
 	for _, s := range sections() {
 		keys = append(keys, keysOf(s.name, s.defaults, "")...)
 	}
-	keys = append(keys, Key{Name: kindKey, Help: "kind of identity provider: " + strings.Join(kindNames(), ", "),
+	keys = append(keys, Key{Name: kindKey, Help: "kind of identity provider: " + strings.Join(t.names(), ", "),
 		Default: "", typ: reflect.TypeFor[string]()})
-	for _, k := range Kinds() {
+	for _, k := range t {
 		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
 	}
 	for i, k := range keys {
@@ -67,14 +71,6 @@ func Keys() []Key {
 		}
 	}
 	return keys
-}
-
-func kindNames() []string {
-	var names []string
-	for _, k := range Kinds() {
-		names = append(names, k.Name)
-	}
-	return names
 }
 
 // keysOf reads the settings of a section from the tags of its struct.
@@ -96,12 +92,12 @@ func keysOf(section string, settings any, kind string) []Key {
 	return keys
 }
 
-// Flags returns a flag of the same name for each setting. Secrets have none: a command line is visible to
+// Flags returns a flag of the same name for each of [Keys]. Secrets have none: a command line is visible to
 // every user of the computer.
-func Flags() *pflag.FlagSet {
+func Flags(extra ...Kind) *pflag.FlagSet {
 	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
 	flags.SortFlags = false
-	for _, k := range Keys() {
+	for _, k := range Keys(extra...) {
 		if k.IsSecret() || flags.Lookup(k.Name) != nil {
 			continue
 		}

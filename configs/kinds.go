@@ -51,14 +51,39 @@ func Kinds() []Kind {
 	}
 }
 
-// KindNamed returns the kind with that name.
-func KindNamed(name string) (Kind, bool) {
-	for _, k := range Kinds() {
-		if k.Name == name {
-			return k, true
+// KindNamed returns the kind in [Kinds] with that name.
+func KindNamed(name string) (Kind, bool) { return kindTable(Kinds()).named(name) }
+
+// kindTable are the kinds that a configuration can name: [Kinds] and [Sources.ExtraKinds].
+type kindTable []Kind
+
+func (t kindTable) named(name string) (Kind, bool) {
+	i := slices.IndexFunc(t, func(k Kind) bool { return k.Name == name })
+	if i < 0 {
+		return Kind{}, false
+	}
+	return t[i], true
+}
+
+func (t kindTable) names() []string {
+	var names []string
+	for _, k := range t {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+// duplicates reports names that two kinds have: of these, only the first could be chosen.
+func (t kindTable) duplicates() Problems {
+	var problems Problems
+	for i, k := range t {
+		if _, isDuplicate := t[:i].named(k.Name); isDuplicate {
+			problems = append(problems, Problem{Key: kindKey, Value: quoteValue(k.Name), Origin: "ExtraKinds",
+				Code: providers.CodeInternal, Reason: "another kind of provider has this name",
+				Fix: "rename the kind in the program that adds it"})
 		}
 	}
-	return Kind{}, false
+	return problems
 }
 
 // presetKind returns the name of the kind with presets.

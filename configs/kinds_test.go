@@ -1,11 +1,15 @@
 package configs_test
 
 import (
+	"errors"
+	"maps"
 	"regexp"
+	"slices"
 	"testing"
 
 	"gatehouse/configs"
 	"gatehouse/providers"
+	"gatehouse/providers/providertest/acme"
 )
 
 func TestKindsAreUniqueAndComplete(t *testing.T) {
@@ -38,4 +42,47 @@ func TestLocalKindNeedsNoSettings(t *testing.T) {
 	kind, _ := configs.KindNamed("local")
 	r := must(providers.ParseResource(resource))
 	kind.Defaults().Validate(r, func(p providers.Problem) { t.Errorf("%+v", p) })
+}
+
+func TestExtraKinds_CanBeChosen(t *testing.T) {
+	acmeKind := configs.Kind{Name: "acme", Defaults: func() providers.Settings { return &acme.Settings{} }}
+	load := func(kinds []configs.Kind, flags map[string]string) (*configs.Config, error) {
+		return configs.Load(configs.Sources{Flags: flags, ExtraKinds: kinds})
+	}
+	kinds := []configs.Kind{acmeKind}
+	flags := map[string]string{
+		"provider.kind": "acme", "provider.tenant": "https://acme.example.com", "provider.api": "api-1",
+	}
+	cfg, err := load(kinds, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, ok := cfg.Provider.(*acme.Settings)
+	if !ok || cfg.Kind != "acme" || settings.Tenant != "https://acme.example.com" || settings.API != "api-1" {
+		t.Errorf("kind %s, settings %+v", cfg.Kind, cfg.Provider)
+	}
+	if configs.Flags(acmeKind).Lookup("provider.tenant") == nil || configs.Flags().Lookup("provider.tenant") != nil {
+		t.Error("Flags does not follow the kinds")
+	}
+	for name, c := range map[string]struct {
+		kinds []configs.Kind
+		kind  string
+		want  providers.Code
+	}{
+		"not given":             {nil, "acme", providers.CodeUnknownValue},
+		"another one is chosen": {kinds, "local", providers.CodeWrongKind},
+		"the name is taken":     {append(kinds, acmeKind), "acme", providers.CodeInternal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := maps.Clone(flags)
+			changed["provider.kind"] = c.kind
+			_, err := load(c.kinds, changed)
+			var problems configs.Problems
+			found := errors.As(err, &problems) &&
+				slices.ContainsFunc(problems, func(p configs.Problem) bool { return p.Code == c.want })
+			if !found {
+				t.Errorf("got %v, want a problem with code %s", err, c.want)
+			}
+		})
+	}
 }

@@ -50,8 +50,8 @@ func legacyVariable(variables []variable, name string) (found variable, isSet bo
 }
 
 // kindFromLegacy returns the first variable that identifies a kind, and that kind.
-func kindFromLegacy(variables []variable) (v variable, kind string, ok bool) {
-	for _, k := range Kinds() {
+func (t kindTable) kindFromLegacy(variables []variable) (v variable, kind string, ok bool) {
+	for _, k := range t {
 		for _, name := range k.LegacyNames {
 			if v, isSet := legacyVariable(variables, name.Variable); isSet && name.IdentifiesKind {
 				return v, k.Name, true
@@ -63,10 +63,10 @@ func kindFromLegacy(variables []variable) (v variable, kind string, ok bool) {
 
 // legacyLayers reads the legacy names of each kind, as a layer for that kind only. Of several names for one
 // setting the last one counts; validateLegacy reports different values.
-func legacyLayers(variables []variable) []layer {
-	identifying, implied, _ := kindFromLegacy(variables)
+func (t kindTable) legacyLayers(variables []variable) []layer {
+	identifying, implied, _ := t.kindFromLegacy(variables)
 	var layers []layer
-	for _, kind := range Kinds() {
+	for _, kind := range t {
 		spelling := map[string]string{}
 		l := newLayer(true, func(key string) string { return spelling[key] })
 		l.onlyFor, l.implicit, l.legacyNames = kind.Name, true, kind.LegacyNames
@@ -99,9 +99,9 @@ func isLegacyPort(kind Kind, variables []variable, origin string) bool {
 
 // validateLegacy reports legacy variables that contradict the kind in force, each other, or a setting in .env
 // or the environment: it is unknown which of two values is meant.
-func validateLegacy(kind Kind, kindOrigin string, variables []variable) Problems {
+func (t kindTable) validateLegacy(kind Kind, kindOrigin string, variables []variable) Problems {
 	var problems Problems
-	if v, implied, ok := kindFromLegacy(variables); ok && kind.Name != implied {
+	if v, implied, ok := t.kindFromLegacy(variables); ok && kind.Name != implied {
 		problems = append(problems, kindConflict(kind.Name, kindOrigin, v, implied))
 	}
 	ours := envLayer(variables)
@@ -127,7 +127,7 @@ func validateLegacy(kind Kind, kindOrigin string, variables []variable) Problems
 		}
 		other, isDuplicate := set[name.Key]
 		if isDuplicate && !sameLegacyValue(name.Key, v.value, other.value) {
-			problems = append(problems, valueConflict(name, v, other))
+			problems = append(problems, t.valueConflict(name, v, other))
 			continue
 		}
 		set[name.Key] = v
@@ -154,9 +154,9 @@ func kindConflict(kind, origin string, v variable, implied string) Problem {
 		Fix:    "remove " + v.name + ", or set " + kindKey + " to " + implied}
 }
 
-func valueConflict(name LegacyName, v, other variable) Problem {
+func (t kindTable) valueConflict(name LegacyName, v, other variable) Problem {
 	value, otherValue := quoteValue(v.value), quoteValue(other.value)
-	if slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == name.Key && k.IsSecret() }) {
+	if slices.ContainsFunc(t.keys(), func(k Key) bool { return k.Name == name.Key && k.IsSecret() }) {
 		value, otherValue = redacted, redacted
 	}
 	return Problem{Key: v.name, Value: value, Origin: v.origin, Code: providers.CodeConflict,

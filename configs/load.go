@@ -17,7 +17,8 @@ import (
 // Load reads all sources and returns a valid configuration. Its error is a [Problems] with everything that is
 // wrong.
 func Load(s Sources) (*Config, error) {
-	l := loader{merged: koanf.New("."), origins: map[string]string{}}
+	l := loader{kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{}}
+	l.problems = l.kinds.duplicates()
 	layers, variables := l.collect(s)
 	layers, kind := l.chooseKind(layers)
 	l.merge(layers, kind)
@@ -33,6 +34,7 @@ func Load(s Sources) (*Config, error) {
 
 // loader is the state that the stages of Load share.
 type loader struct {
+	kinds    kindTable
 	merged   *koanf.Koanf      // the effective values by key
 	origins  map[string]string // the origin of each of them
 	keys     []Key             // the keys that exist for the kind
@@ -60,7 +62,7 @@ func (l *loader) isDefault(key string) bool { return l.origins[key] == defaultOr
 // unknown which keys of the provider exist, so they are left out.
 func (l *loader) merge(layers []layer, kind Kind) {
 	defaults := newLayer(false, nil)
-	for _, key := range Keys() {
+	for _, key := range l.kinds.keys() {
 		if key.Kind == "" || key.Kind == kind.Name {
 			l.keys = append(l.keys, key)
 			defaults.set(key.Name, key.Default, defaultOrigin)
@@ -135,7 +137,7 @@ func (l *loader) unknown(name string, one layer) Problem {
 			return p
 		}
 	}
-	if kinds := kindsWith(name); len(kinds) > 0 {
+	if kinds := l.kinds.withKey(name); len(kinds) > 0 {
 		p.Code = providers.CodeWrongKind
 		p.Reason = "it belongs to provider.kind " + strings.Join(kinds, " and ") +
 			", which is not the kind in force"
@@ -148,10 +150,10 @@ func (l *loader) unknown(name string, one layer) Problem {
 	return p
 }
 
-// kindsWith returns the kinds that have a setting of that name.
-func kindsWith(name string) []string {
+// withKey returns the names of the kinds that have a setting of that name.
+func (t kindTable) withKey(name string) []string {
 	var kinds []string
-	for _, k := range Keys() {
+	for _, k := range t.keys() {
 		if k.Kind != "" && (name == k.Name || k.IsSecret() && name == k.Name+fileSuffix) {
 			kinds = append(kinds, k.Kind)
 		}

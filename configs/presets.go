@@ -91,7 +91,7 @@ func parsePreset(name string, content []byte) Preset {
 func (l *loader) readPreset(name any, by layer) (preset layer, known bool) {
 	text, isText := name.(string)
 	if isText && !slices.Contains(presetNames(), text) {
-		l.addProblem(unknownPreset(text, by))
+		l.addProblem(unknownPreset(text, by, l.kinds.names()))
 	}
 	r := newProfileReader(func(int) string { return presetOrigin + text })
 	r.read(presetFile(text))
@@ -99,12 +99,12 @@ func (l *loader) readPreset(name any, by layer) (preset layer, known bool) {
 	return r.layer, !isText || slices.Contains(presetNames(), text)
 }
 
-func unknownPreset(name string, by layer) Problem {
+func unknownPreset(name string, by layer, kinds []string) Problem {
 	all := strings.Join(presetNames(), ", ")
 	p := Problem{Key: presetKey, Value: quoteValue(name), Origin: by.origins[presetKey],
 		Code: providers.CodeUnknownValue, Reason: "there is no such preset", Fix: "use one of: " + all}
-	switch near := nearest(name, append(presetNames(), kindNames()...)); {
-	case slices.Contains(kindNames(), near):
+	switch near := nearest(name, append(presetNames(), kinds...)); {
+	case slices.Contains(kinds, near):
 		p.Fix = fmt.Sprintf("%s is a kind, not a preset: set %s to it, and no preset", near, by.spell(kindKey))
 	case near != "":
 		p.Fix = "did you mean " + near + "? The presets are: " + all

@@ -22,6 +22,8 @@ type Sources struct {
 	Environ []string
 	// Flags are the flags that were set, by the name of their key.
 	Flags map[string]string
+	// ExtraKinds are kinds of provider of other modules, in addition to [Kinds].
+	ExtraKinds []Kind
 	// MemoryLimit is how much memory the process may use, in bytes; 0 means no limit.
 	MemoryLimit int64
 }
@@ -75,7 +77,7 @@ func (l *loader) collect(s Sources) ([]layer, []variable) {
 	l.problems = append(l.problems, problems...)
 
 	variables := slices.Concat(fromFile, fromEnvironment)
-	return slices.Concat([]layer{profile, dot}, legacyLayers(variables), []layer{environment, flags}), variables
+	return slices.Concat([]layer{profile, dot}, l.kinds.legacyLayers(variables), []layer{environment, flags}), variables
 }
 
 func flagLayer(flags map[string]string) layer {

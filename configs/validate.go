@@ -25,7 +25,7 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 		config.Provider.Validate(resource, l.report("provider"))
 	}
 	l.validateListen(config)
-	l.problems = append(l.problems, validateLegacy(kind, l.origins[kindKey], variables)...)
+	l.problems = append(l.problems, l.kinds.validateLegacy(kind, l.origins[kindKey], variables)...)
 }
 
 // validateResource sets config.Resource. It returns the resource to validate other settings with: if the

@@ -17,12 +17,12 @@ import (
 // callAs calls a tool over an in-memory connection for subject, and returns the result as JSON.
 func callAs(t *testing.T, subject string, tool Tool, arguments any) (text string, isError bool) {
 	t.Helper()
-	info := (&providers.Identity{Issuer: "https://issuer.example", Subject: subject}).TokenInfo()
+	info := TokenInfo(&providers.Identity{Issuer: "https://issuer.example", Subject: subject})
 	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	server.AddReceivingMiddleware(func(next mcp.MethodHandler) mcp.MethodHandler {
 		return func(ctx context.Context, method string, req mcp.Request) (mcp.Result, error) {
 			if call, ok := req.(*mcp.CallToolRequest); ok {
-				call.Extra = &mcp.RequestExtra{TokenInfo: &info}
+				call.Extra = &mcp.RequestExtra{TokenInfo: info}
 			}
 			return next(ctx, method, req)
 		}

@@ -4,23 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
-	"net/http"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"gatehouse/providers"
 	"gatehouse/providers/providertest/golden"
 )
 
 // What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
 func TestToolsLookToClientsAsTheyDid(t *testing.T) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
-	for _, tool := range All(Vitals{}) {
+	for _, tool := range All(Stats{}) {
 		tool.register(server)
 	}
 	near, far := mcp.NewInMemoryTransports()
@@ -47,7 +42,7 @@ func TestToolsLookToClientsAsTheyDid(t *testing.T) {
 
 func TestEveryToolIsWellDefined(t *testing.T) {
 	names := map[string]bool{}
-	for _, tool := range All(Vitals{}) {
+	for _, tool := range All(Stats{}) {
 		if tool.Name == "" || names[tool.Name] {
 			t.Errorf("the name %q is empty or taken", tool.Name)
 		}
@@ -72,39 +67,5 @@ func TestACatalogNamesEachScopeOnce(t *testing.T) {
 	}.Scopes()
 	if want := []string{"greet:read", "greet:write", "plan:read", "doc:read", "secret:read"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
-func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
-	for era, good := range map[string]bool{EraDual: true, EraStateless: true, "": false, "Dual": false, "legacy": false} {
-		problems := 0
-		settings := DefaultSettings()
-		settings.Era = era
-		settings.Validate(func(providers.Problem) { problems++ })
-		if (problems == 0) != good {
-			t.Errorf("mcp.era %q: %d problems", era, problems)
-		}
-	}
-}
-
-// JSON has null for a list that is not there, which clients do not take for an empty one.
-func TestAServerWithoutToolsListsNone(t *testing.T) {
-	for _, showAll := range []bool{false, true} {
-		for era, ask := range map[string]posted{EraDual: modernly("tools/list", ""), EraStateless: legacily("tools/list", "")} {
-			url := serve(t, handlerOf(Catalog{}, func(o *Options) { o.Tools.ShowAll, o.Settings.Era = showAll, era }), time.Now().Add(time.Hour))
-			resp, err := bearerClient().Do(ask.to(url))
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"tools":[]`) {
-				t.Errorf("%s, show_all %t: %d %s, %v", era, showAll, resp.StatusCode, body, err)
-			}
-			list, err := connect(t, url, "2025-11-25").ListTools(t.Context(), nil)
-			if err != nil || list.Tools == nil || len(list.Tools) > 0 {
-				t.Errorf("%s, 2025-11-25, show_all %t: %v, %v", era, showAll, list, err)
-			}
-		}
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/modelcontextprotocol/go-sdk/auth"
 )
 
 // Identity is who the server takes a caller for. It is plain data, made only by a provider from a verified token.
@@ -104,37 +102,16 @@ func (id *Identity) Missing(needed []string) []string {
 	return missing
 }
 
-// identityKey is where an Identity travels in the SDK's TokenInfo.Extra.
-const identityKey = "gatehouse.identity"
+type identityKey struct{}
 
-// TokenInfo is id in the form in which the MCP SDK carries it to tools. [FromTokenInfo] is its inverse.
-func (id *Identity) TokenInfo() auth.TokenInfo {
-	return auth.TokenInfo{
-		Scopes:     id.Scopes,
-		Expiration: id.ExpiryWithLeeway,
-		UserID:     id.Principal(),
-		Extra:      map[string]any{identityKey: id},
-	}
+// WithIdentity returns a context with the caller whose token was verified for a request.
+func WithIdentity(ctx context.Context, id *Identity) context.Context {
+	return context.WithValue(ctx, identityKey{}, id)
 }
 
-// FromTokenInfo returns the identity that came with a request, or nil if there is none. Pass the TokenInfo of the
-// request (req.Extra.TokenInfo), never one in a context: in a session the SDK's contexts belong to the session, and not to the
-// caller of the moment.
-func FromTokenInfo(info *auth.TokenInfo) *Identity {
-	if info == nil {
-		return nil
-	}
-	id, _ := info.Extra[identityKey].(*Identity)
-	return id
-}
-
-// IdentityKey is the key of the caller's *[Identity] in the context of a request.
-type IdentityKey struct{}
-
-// IdentityFrom returns the caller whose token was verified for the request of ctx, or nil if there is none. It is for
-// what happens while the request is served; a tool reads the caller from its own request, because in a session the
-// SDK's contexts belong to the session.
+// IdentityFrom returns the identity of [WithIdentity], or nil. It is for code that serves the HTTP request. A tool gets
+// its caller from [gatehouse/mcptools.Caller], because in a session its context belongs to the session.
 func IdentityFrom(ctx context.Context) *Identity {
-	id, _ := ctx.Value(IdentityKey{}).(*Identity)
+	id, _ := ctx.Value(identityKey{}).(*Identity)
 	return id
 }

@@ -4,23 +4,17 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
-
 	"gatehouse/providers"
 )
 
-func TestAnIdentityTravelsThroughTheSDK(t *testing.T) {
-	id := &providers.Identity{Issuer: "https://a.example", Subject: "alice", Scopes: []string{"x"}}
-	info := id.TokenInfo()
-	if providers.FromTokenInfo(&info) != id || info.UserID != id.Principal() || !slices.Equal(info.Scopes, id.Scopes) || !info.Expiration.Equal(id.ExpiryWithLeeway) {
-		t.Errorf("TokenInfo = %+v", info)
+func TestIdentityFrom_ReturnsTheIdentityOfTheContext(t *testing.T) {
+	id := &providers.Identity{Issuer: "https://a.example", Subject: "alice"}
+	ctx := providers.WithIdentity(t.Context(), id)
+	if got := providers.IdentityFrom(ctx); got != id {
+		t.Errorf("IdentityFrom = %+v, want %+v", got, id)
 	}
-	for name, info := range map[string]*auth.TokenInfo{
-		"none": nil, "another verifier's": {UserID: "alice"}, "a forged one": {Extra: map[string]any{"gatehouse.identity": "alice"}},
-	} {
-		if got := providers.FromTokenInfo(info); got != nil {
-			t.Errorf("%s: %+v", name, got)
-		}
+	if got := providers.IdentityFrom(t.Context()); got != nil {
+		t.Errorf("without an identity: %+v", got)
 	}
 }
 

@@ -1,140 +1,43 @@
 package providers
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 )
 
-// Reason is why a request was refused: a closed list, shared by the log, the statistics and the documentation. Callers
-// never see it; they get the dull text of the status.
+// Reason is why a request was rejected: a closed list for the log, the metrics and the documentation. Responses do not
+// contain it. Each package has the reasons that only it gives, and documents them with a function Reasons.
 type Reason string
 
-// The closed list. What each means is in [Reasons].
+// The reasons that more than one package gives or reads.
 const (
-	NoCredentials        Reason = "no_credentials"
-	CredentialsMalformed Reason = "credentials_malformed"
-	TokenTooLong         Reason = "token_too_long"
-	TokenOpaque          Reason = "token_opaque"
-	TokenMalformed       Reason = "token_malformed"
-	HeaderRefused        Reason = "header_refused"
-	AlgorithmRefused     Reason = "algorithm_refused"
-	TypeRefused          Reason = "type_refused"
-	ClaimsMalformed      Reason = "claims_malformed"
-	IssuerMismatch       Reason = "issuer_mismatch"
-	AudienceMismatch     Reason = "audience_mismatch"
-	TokenExpired         Reason = "token_expired"
-	ExpiryMissing        Reason = "expiry_missing"
-	TokenNotYetValid     Reason = "token_not_yet_valid"
-	SubjectMissing       Reason = "subject_missing"
-	IDToken              Reason = "id_token"
-	ClaimMismatch        Reason = "claim_mismatch"
-	ClientRefused        Reason = "client_refused"
-	SenderConstrained    Reason = "sender_constrained"
-	TokenInactive        Reason = "token_inactive"
-	KeyUnknown           Reason = "key_unknown"
-	SignatureInvalid     Reason = "signature_invalid"
-	KeysUnavailable      Reason = "keys_unavailable"
-
-	IntrospectionUnavailable Reason = "introspection_unavailable"
-
-	InsufficientScope  Reason = "insufficient_scope"
-	ScopeUnobtainable  Reason = "scope_unobtainable"
-	OriginRefused      Reason = "origin_refused"
-	Throttled          Reason = "throttled"
-	HostRefused        Reason = "host_refused"
-	MessageMalformed   Reason = "message_malformed"
-	BodyTooLarge       Reason = "body_too_large"
-	VersionUnsupported Reason = "version_unsupported"
-	HeaderRepeated     Reason = "header_repeated"
-	HeaderTooLong      Reason = "header_too_long"
-	HeaderMismatch     Reason = "header_mismatch"
-	MediaTypeRefused   Reason = "media_type_refused"
-	HTTPMethodRefused  Reason = "http_method_refused"
-	MethodUnknown      Reason = "method_unknown"
-	ParamsInvalid      Reason = "params_invalid"
-	CapabilityMissing  Reason = "capability_missing"
-	SessionUnknown     Reason = "session_unknown"
-	TooManySessions    Reason = "too_many_sessions"
-	TooManyStreams     Reason = "too_many_streams"
-	TooManyCalls       Reason = "too_many_calls"
-	TooManyBytes       Reason = "too_many_bytes"
-	InternalError      Reason = "internal_error"
-	AnswerNotSent      Reason = "answer_not_sent"
+	ReasonNoCredentials            Reason = "no_credentials"
+	ReasonInsufficientScope        Reason = "insufficient_scope"
+	ReasonThrottled                Reason = "throttled"
+	ReasonKeysUnavailable          Reason = "keys_unavailable"
+	ReasonIntrospectionUnavailable Reason = "introspection_unavailable"
+	ReasonInternalError            Reason = "internal_error"
 )
 
-// ReasonDoc is a reason with its meaning, for the documentation and for people.
+// ReasonDoc is a reason with its meaning.
 type ReasonDoc struct {
 	Code    Reason
 	Meaning string
 }
 
-// Reasons returns all reasons, in the order in which a request meets them.
+// Reasons returns the reasons of this package, with their meanings.
 func Reasons() []ReasonDoc {
 	return []ReasonDoc{
-		{NoCredentials, "there is no Authorization header, or it is not for this scheme"},
-		{CredentialsMalformed, "not one well-formed Bearer credential (RFC 6750, section 2.1)"},
-		{TokenTooLong, "the token is longer than is accepted"},
-		{TokenOpaque, "the token is not a JWT at all; `provider.introspection` would ask the issuer about it"},
-		{TokenMalformed, "the token is not a compact JWS with a JSON object inside (RFC 7515, section 7.1)"},
-		{HeaderRefused, "`crit`, `b64` or another header that changes how the token must be read"},
-		{AlgorithmRefused, "`alg` is not on the list (RFC 8725, section 3.1)"},
-		{TypeRefused, "the header `typ` is not an access token's (RFC 9068, section 4), or a claim says that it is a refresh, ID or logout token"},
-		{ClaimsMalformed, "a claim of the wrong type, twice, or spelled in another case; more than 256 claims; or half a character in the subject or the client"},
-		{IssuerMismatch, "`iss` is not the configured issuer, byte for byte"},
-		{AudienceMismatch, "`aud` does not name this resource (RFC 8707)"},
-		{TokenExpired, "`exp` is past"},
-		{ExpiryMissing, "there is no `exp`; `provider.introspection_without_exp` accepts an introspection answer without it"},
-		{TokenNotYetValid, "`nbf` or `iat` is ahead: compare the clocks"},
-		{SubjectMissing, "there is no `sub`"},
-		{IDToken, "an ID token, which says who signed in and opens nothing"},
-		{ClaimMismatch, "a claim that `provider.required_claims` names, or the tenant, is missing or another"},
-		{ClientRefused, "the token was issued to a client that is not in `provider.allowed_clients`"},
-		{SenderConstrained, "the token is bound to a key (`cnf`), which a plain bearer request does not prove"},
-		{KeyUnknown, "the issuer publishes no key of that id for that algorithm, or one that is not for such tokens"},
-		{SignatureInvalid, "the signature does not hold"},
-		{KeysUnavailable, "the issuer's keys could not be fetched, the key of a token was not looked up yet (`provider.key_refetch_interval`), or the issuer publishes it in a form that cannot be used: not the token's fault"},
-		{TokenInactive, "the issuer says that the token is not, or no longer, active (RFC 7662)"},
-		{IntrospectionUnavailable, "the issuer could not be asked about a token, or too many unknown tokens wait: not the token's fault"},
-		{InsufficientScope, "the token lacks a scope that the operation needs"},
-		{ScopeUnobtainable, "the same, but the token has no scope claim and got its scopes from `provider.default_scopes`, so that no sign-in can add one"},
-		{OriginRefused, "a web page of a foreign origin"},
-		{Throttled, "too many bad tokens, or unknown ones that made others wait, came from this address; it is told to wait"},
-		{HostRefused, "a Host header that is not ours: DNS rebinding, or a proxy that rewrites it"},
-		{MessageMalformed, "the body is not one JSON-RPC message that every parser reads alike, and batches are not either; or MCP does not allow it here"},
-		{BodyTooLarge, "the body is longer than `server.max_body_bytes`; `_meta`, `initialize`, a notification or a subscription than 16 KiB; or the message has too many values: 10,000 in arguments, 200 in `_meta`, `initialize` and notifications"},
-		{VersionUnsupported, "a protocol version older than all that are served, or in a session one that knows none"},
-		{HeaderTooLong, "the request has more than 200 header fields"},
-		{HeaderRepeated, "two fields of Origin, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method or Mcp-Name: a proxy may read the other one"},
-		{HeaderMismatch, "an Mcp-... header is missing, too long, or does not say what the message says (MCP 2026-07-28)"},
-		{MediaTypeRefused, "Content-Type is not application/json, or Accept does not name both application/json and text/event-stream"},
-		{HTTPMethodRefused, "an HTTP method that the MCP endpoint does not serve"},
-		{MethodUnknown, "a JSON-RPC method that the server does not have"},
-		{ParamsInvalid, "params that the method does not take, or a tool, prompt or resource that does not exist"},
-		{CapabilityMissing, "the method needs a capability that the client does not declare"},
-		{SessionUnknown, "no session, one that is over, or somebody else's"},
-		{TooManySessions, "more sessions than `mcp.max_sessions_per_user` or `mcp.max_sessions`, and none that may end is idle"},
-		{TooManyStreams, "more standing streams than `mcp.max_streams_per_user` or `mcp.max_streams`"},
-		{TooManyCalls, "more calls in flight than `mcp.max_calls_per_user` or `mcp.max_calls`"},
-		{TooManyBytes, "more bytes of messages in flight than `mcp.max_bytes_per_user` or `mcp.max_bytes`"},
-		{InternalError, "a mistake in this program; the log line has it"},
-		{AnswerNotSent, "the caller was gone before the answer was"},
-	}
-}
-
-// Noter notes why a request is refused. The server puts one into the context of every request, under [NoterKey], so that what
-// the application behind the gate refuses stands in the request's log line and in the statistics too.
-type Noter interface{ Note(Reason) }
-
-// NoterKey is the key of a [Noter] in a context.
-type NoterKey struct{}
-
-// Note says why the request of ctx is refused. Call it before the answer is written, from the goroutine that writes it.
-func Note(ctx context.Context, reason Reason) {
-	if noter, ok := ctx.Value(NoterKey{}).(Noter); ok {
-		noter.Note(reason)
+		{ReasonNoCredentials, "there is no Authorization header, or one of another scheme"},
+		{ReasonInsufficientScope, "the token lacks a scope that the operation needs"},
+		{ReasonThrottled, "too many invalid tokens, or unknown ones that delayed others, came from this address"},
+		{ReasonKeysUnavailable, "the issuer's keys could not be fetched, the key of a token was not looked up yet " +
+			"(`provider.key_refetch_interval`), or the issuer publishes it in an unusable form: not the token's fault"},
+		{ReasonIntrospectionUnavailable, "the issuer could not be asked about a token, or too many unknown tokens " +
+			"wait: not the token's fault"},
+		{ReasonInternalError, "an error in this program; the log line has it"},
 	}
 }
 

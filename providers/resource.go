@@ -86,6 +86,9 @@ func (r Resource) Origin() string { return r.url.Scheme + "://" + r.url.Host }
 // Host returns host and port as in the URL, which a client sends as its Host header.
 func (r Resource) Host() string { return r.url.Host }
 
+// Hostname returns the host without its port.
+func (r Resource) Hostname() string { return r.url.Hostname() }
+
 // IsHost reports whether host, in lower case, is the host of the resource, with or without the default port
 // of its scheme (RFC 9110, section 4.2.3): some proxies always add the port.
 func (r Resource) IsHost(host string) bool {

@@ -66,3 +66,10 @@ func TestSecretUnmarshals(t *testing.T) {
 		t.Errorf("from YAML: %q, %v", s.Secret.Reveal(), err)
 	}
 }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

@@ -50,7 +50,7 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 					// A token that was not introspected because of the throttle stays throttled even if the
 					// limit has recovered meanwhile: it was not found invalid, so it must not get a 401.
 					wait := throttle.recordFailure(key)
-					if wait > 0 || providers.ReasonOf(err) == providers.Throttled {
+					if wait > 0 || providers.ReasonOf(err) == providers.ReasonThrottled {
 						throttle.tarpit(ctx)
 						return errTooManyFailures(wait, err)
 					}
@@ -60,7 +60,9 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				}
 				return errVerify(err)
 			}
-			stateOf(c).identity = cfg.Implies.expand(id)
+			id = cfg.Implies.expand(id)
+			stateOf(c).identity = id
+			c.SetRequest(c.Request().WithContext(providers.WithIdentity(c.Request().Context(), id)))
 			stateOf(c).body.proceed()
 			return next(c)
 		}
@@ -155,7 +157,7 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 			case state.identity.ScopesDefaulted:
 				unobtainableWarning.Do(func() {
 					cfg.Logger.Warn("a call needs scopes that signing in again cannot grant",
-						"reason", providers.ScopeUnobtainable,
+						"reason", ReasonScopeUnobtainable,
 						"missing", missing, "setting", "provider.default_scopes")
 				})
 				return errScopeUnobtainable(missing)

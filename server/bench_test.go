@@ -22,7 +22,7 @@ import (
 func BenchmarkGate(b *testing.B) {
 	g := newChainFixture(b)
 	issuer, resource := g.issuer, g.resource
-	rs := issuer.SigningKey()
+	rs := issuer.SigningKeyID()
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	issuer.SignWith(rs)
 	g.openProvider(b)

@@ -39,13 +39,13 @@ func (e *httpError) Error() string { return string(e.reason) }
 
 func errNoCredentials() error {
 	return &httpError{status: http.StatusUnauthorized, description: "Sign in to use this server.",
-		reason: providers.NoCredentials}
+		reason: providers.ReasonNoCredentials}
 }
 
 func errMalformedCredentials(cause error) error {
 	return &httpError{status: http.StatusBadRequest, code: "invalid_request",
 		description: "The Authorization header is not one Bearer credential.",
-		reason:      providers.CredentialsMalformed, cause: cause}
+		reason:      ReasonCredentialsMalformed, cause: cause}
 }
 
 // errVerify turns an error of [providers.Provider.Verify] into its response. Only an error that blames the
@@ -57,7 +57,7 @@ func errVerify(err error) error {
 	}
 	reason := providers.ReasonOf(err)
 	if reason == "" {
-		reason = providers.KeysUnavailable
+		reason = providers.ReasonKeysUnavailable
 	}
 	retryAfter := 5
 	if r, ok := errors.AsType[*providers.Error](err); ok && r.RetryAfter > 0 {
@@ -81,7 +81,7 @@ const insufficientScopeCode = "insufficient_scope"
 func errInsufficientScope(needed, missing []string, caller *providers.Identity) error {
 	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode,
 		description: "This operation needs more scopes than the access token has.",
-		reason:      providers.InsufficientScope, cause: missingCause(missing),
+		reason:      providers.ReasonInsufficientScope, cause: missingCause(missing),
 		scopes: needed, caller: caller}
 }
 
@@ -90,7 +90,7 @@ func errScopeUnobtainable(missing []string) error {
 	return &httpError{status: http.StatusForbidden, code: insufficientScopeCode,
 		description: "This operation needs scopes that no sign-in can give. " +
 			"The operator of this server can grant them.",
-		reason: providers.ScopeUnobtainable, cause: missingCause(missing), noChallenge: true}
+		reason: ReasonScopeUnobtainable, cause: missingCause(missing), noChallenge: true}
 }
 
 func missingCause(missing []string) error {
@@ -100,13 +100,13 @@ func missingCause(missing []string) error {
 func errOriginNotAllowed(origin string) error {
 	return &httpError{status: http.StatusForbidden,
 		description: "Pages of this origin may not use this server.",
-		reason:      providers.OriginRefused, cause: errors.New("origin " + strconv.Quote(truncate(origin)))}
+		reason:      ReasonOriginRefused, cause: errors.New("origin " + strconv.Quote(truncate(origin)))}
 }
 
 func errHostNotAllowed(host string) error {
 	return &httpError{status: http.StatusForbidden,
 		description: "This server does not answer to that host name.",
-		reason:      providers.HostRefused, cause: errors.New("host " + strconv.Quote(truncate(host)))}
+		reason:      ReasonHostRefused, cause: errors.New("host " + strconv.Quote(truncate(host)))}
 }
 
 // truncate limits how much of a request's text reaches the log, in bytes.
@@ -140,7 +140,7 @@ func handleErrors(c Config) echo.MiddlewareFunc {
 // errorHandler is the only place where an error becomes a status, a challenge and a body. Texts in the
 // response are fixed; the reason goes to the request's log line. p may be nil if no route needs a token.
 func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
-	challenge, noStore := newChallenger(c, p), []string{"no-store"}
+	challenge, noStore, pages := newChallenger(c, p), []string{"no-store"}, newPages()
 	challengeHeader := http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate)
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {
@@ -179,28 +179,33 @@ func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			body.Description = "Nothing is served at this path."
 			if p != nil { // a standalone issuer has no MCP endpoint
 				body.MCPURL = c.Resource.String()
-				body.Description += " The MCP endpoint is " + c.Resource.String()
 			}
 		case isEchoError && fromEcho.Code < http.StatusInternalServerError:
 			status = fromEcho.Code
 			body.Error = errorCode(status)
 			body.Description = http.StatusText(status)
 		default:
-			recordReason(ctx, providers.InternalError, err)
+			recordReason(ctx, providers.ReasonInternalError, err)
 			body.Error = "server_error"
 			body.Description = "Internal error. Quote the request ID to the operator."
 		}
 		header[echo.HeaderCacheControl] = noStore
-		if ctx.Request().Method == http.MethodHead {
+		switch {
+		case ctx.Request().Method == http.MethodHead:
 			err = ctx.NoContent(status)
-		} else {
+		case fromBrowser(ctx.Request()):
+			err = pages.problem(ctx, status, body)
+		default:
+			if body.MCPURL != "" {
+				body.Description += " The MCP endpoint is " + body.MCPURL
+			}
 			var text []byte
 			if text, err = json.Append(make([]byte, 0, 256), body, 0); err == nil {
 				err = ctx.JSONBlob(status, text)
 			}
 		}
 		if err != nil {
-			recordReason(ctx, providers.AnswerNotSent, err)
+			recordReason(ctx, ReasonAnswerNotSent, err)
 		}
 	}
 }

@@ -244,7 +244,7 @@ func TestRS11TheSchemeIsCaseInsensitive(t *testing.T) {
 // An outage must not look like a bad token: clients discard their token on a challenge.
 func TestProviderOutageIs503WithoutChallenge(t *testing.T) {
 	f := start(t, options{})
-	f.issuer.Answer(func(w http.ResponseWriter, _ *http.Request) {
+	f.issuer.AnswerKeys(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = io.WriteString(w, "the upstream's secret stack trace")
 	})

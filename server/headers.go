@@ -5,8 +5,6 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
-
-	"gatehouse/providers"
 )
 
 // maxHeaderFields limits the header fields of a request. Browsers and proxies together send about forty. A
@@ -23,7 +21,7 @@ func limitHeaderFields(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if n > maxHeaderFields {
 			return &httpError{status: http.StatusRequestHeaderFieldsTooLarge,
-				description: "The request has too many header fields.", reason: providers.HeaderTooLong}
+				description: "The request has too many header fields.", reason: ReasonHeaderTooLong}
 		}
 		return next(c)
 	}
@@ -45,7 +43,7 @@ func rejectRepeatedHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 			if len(header[name]) > 1 {
 				return &httpError{status: http.StatusBadRequest,
 					description: "A header field that may occur once occurs more than once.",
-					reason:      providers.HeaderRepeated,
+					reason:      ReasonHeaderRepeated,
 					cause:       errors.New("more than one field of " + name)}
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
+	"gatehouse/server"
 )
 
 // doRaw sends header fields unchanged and returns the response.
@@ -52,29 +54,29 @@ func TestRepeatedHeadersAreRejectedAfterTheToken(t *testing.T) {
 		"others twice": {[]string{good, "Accept: application/json",
 			"Accept: text/event-stream", "X-A: 1", "X-A: 2"}, 200, ""},
 		"two sessions": {[]string{good, "Mcp-Session-Id: 1", "Mcp-Session-Id: 2"}, 400,
-			providers.HeaderRepeated},
+			server.ReasonHeaderRepeated},
 		"two equal sessions": {[]string{good, "Mcp-Session-Id: 1", "mcp-session-id: 1"}, 400,
-			providers.HeaderRepeated},
+			server.ReasonHeaderRepeated},
 		"two versions": {[]string{good, "MCP-Protocol-Version: 2025-11-25",
-			"Mcp-Protocol-Version: 2026-07-28"}, 400, providers.HeaderRepeated},
+			"Mcp-Protocol-Version: 2026-07-28"}, 400, server.ReasonHeaderRepeated},
 		"two methods": {[]string{good, "Mcp-Method: tools/list",
-			"Mcp-Method: tools/call"}, 400, providers.HeaderRepeated},
+			"Mcp-Method: tools/call"}, 400, server.ReasonHeaderRepeated},
 		"two names": {[]string{good, "Mcp-Name: a", "Mcp-Name: b"}, 400,
-			providers.HeaderRepeated},
+			server.ReasonHeaderRepeated},
 		"a name and an empty one": {[]string{good, "Mcp-Name: a", "Mcp-Name:"}, 400,
-			providers.HeaderRepeated},
+			server.ReasonHeaderRepeated},
 		"two allowed origins": {[]string{good, "Origin: https://a.example",
-			"Origin: https://b.example"}, 400, providers.HeaderRepeated},
+			"Origin: https://b.example"}, 400, server.ReasonHeaderRepeated},
 		"an allowed and a foreign origin": {[]string{good, "Origin: https://a.example",
-			"Origin: https://evil.example"}, 403, providers.OriginRefused},
+			"Origin: https://evil.example"}, 403, server.ReasonOriginRefused},
 		"a foreign and an allowed origin": {[]string{good, "Origin: https://evil.example",
-			"Origin: https://a.example"}, 403, providers.OriginRefused},
+			"Origin: https://a.example"}, 403, server.ReasonOriginRefused},
 		"without a token": {[]string{"Mcp-Session-Id: 1", "Mcp-Session-Id: 2"}, 401,
-			providers.NoCredentials},
+			providers.ReasonNoCredentials},
 		"with a bad token": {[]string{"Authorization: Bearer x", "Mcp-Session-Id: 1",
-			"Mcp-Session-Id: 2"}, 401, providers.TokenOpaque},
+			"Mcp-Session-Id: 2"}, 401, token.ReasonOpaque},
 		"a token without scopes": {[]string{"Authorization: Bearer " + f.token("other"), "Mcp-Name: a",
-			"Mcp-Name: b"}, 400, providers.HeaderRepeated},
+			"Mcp-Name: b"}, 400, server.ReasonHeaderRepeated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp, body := f.doRaw(t, http.MethodPost, "/mcp", append(c.fields, "Content-Length: 0")...)

@@ -125,7 +125,7 @@ func (s *requestState) logDetail() string {
 	switch {
 	case s.cause == nil:
 		return providers.Printable(s.detail, maxDetail)
-	case s.reason == providers.InternalError:
+	case s.reason == providers.ReasonInternalError:
 		text := s.cause.Error()
 		return text[:min(len(text), maxStack)]
 	}
@@ -138,28 +138,28 @@ func milliseconds(d time.Duration) float64 { return math.Round(float64(d)/1e3) /
 
 // outcomeOf classifies how a request ended: as the application reported it, or else by the reason and the
 // status.
-func outcomeOf(state *requestState, response *echo.Response) providers.RequestOutcome {
+func outcomeOf(state *requestState, response *echo.Response) Outcome {
 	status := response.Status
 	switch {
 	// The client hung up before a response, or during the request to the provider.
 	case state.Context.Err() != nil && (!response.Committed || isOutage(state.reason)):
-		return providers.OutcomeCanceled
+		return OutcomeCanceled
 	case state.outcome != "":
 		return state.outcome
 	case status < http.StatusBadRequest:
-		return providers.OutcomeOK
+		return OutcomeOK
 	case status == http.StatusUnauthorized:
-		return providers.OutcomeUnauthenticated
+		return OutcomeUnauthenticated
 	case status == http.StatusForbidden:
-		return providers.OutcomeDenied
+		return OutcomeDenied
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && !isOutage(state.reason):
-		return providers.OutcomeLimited
+		return OutcomeLimited
 	case status == http.StatusServiceUnavailable:
-		return providers.OutcomeUnavailable
+		return OutcomeUnavailable
 	case status < http.StatusInternalServerError:
-		return providers.OutcomeInvalid
+		return OutcomeInvalid
 	}
-	return providers.OutcomeError
+	return OutcomeError
 }
 
 func (h logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

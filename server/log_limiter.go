@@ -66,7 +66,7 @@ func (l *logLimiter) allow(state *requestState, status int) bool {
 
 // isOutage reports whether a request was rejected because the provider is unavailable.
 func isOutage(reason providers.Reason) bool {
-	return reason == providers.KeysUnavailable || reason == providers.IntrospectionUnavailable
+	return reason == providers.ReasonKeysUnavailable || reason == providers.ReasonIntrospectionUnavailable
 }
 
 func (l *logLimiter) outageLimiter(reason providers.Reason) *lineLimiter {

@@ -30,7 +30,7 @@ func (fixedProvider) Metadata() providers.Metadata { return providers.Metadata{}
 // Requests without a token can cause any rejection at any rate; no kind may fill a disk or hide another kind.
 func TestAccessLogLimitsEachKindOfLine(t *testing.T) {
 	const flood = 600
-	outage := &providers.Error{Reason: providers.KeysUnavailable}
+	outage := &providers.Error{Reason: providers.ReasonKeysUnavailable}
 	for name, c := range map[string]struct {
 		refusal error
 		method  string

@@ -32,8 +32,8 @@ type requestState struct {
 	cause  error
 	// operation is what the application read from the request, and outcome how it says the request ended.
 	// detail explains the reason where there is no cause.
-	operation providers.Operation
-	outcome   providers.RequestOutcome
+	operation Operation
+	outcome   Outcome
 	detail    string
 	// body is the request's body, and writer is the ResponseWriter of net/http.
 	body   deadlineBody
@@ -45,27 +45,13 @@ type stateKey struct{}
 // Value implements context.Context.
 func (s *requestState) Value(key any) any {
 	switch key.(type) {
-	case stateKey, providers.NoterKey:
+	case stateKey:
 		return s
-	case providers.IdentityKey:
-		return s.identity
 	case providers.AddressKey:
 		return s.rateLimitKey
 	}
 	return s.Context.Value(key)
 }
-
-// Note implements providers.Noter.
-func (s *requestState) Note(reason providers.Reason) { s.reason = reason }
-
-// NoteOperation implements providers.OperationNoter.
-func (s *requestState) NoteOperation(o providers.Operation) { s.operation = o }
-
-// NoteOutcome implements providers.OperationNoter.
-func (s *requestState) NoteOutcome(o providers.RequestOutcome) { s.outcome = o }
-
-// NoteDetail implements providers.OperationNoter.
-func (s *requestState) NoteDetail(detail string) { s.detail = detail }
 
 // stateFrom returns the state of the request that ctx belongs to. Outside the chain it is an empty state
 // without an identity.

@@ -105,7 +105,7 @@ func handleReady(c Config, p providers.Provider) echo.HandlerFunc {
 		}
 		if hasKeys {
 			if keys := reporter.Keys(); !keys.Usable {
-				return notReady(ctx, string(cmp.Or(keys.Reason, providers.KeysUnavailable)))
+				return notReady(ctx, string(cmp.Or(keys.Reason, providers.ReasonKeysUnavailable)))
 			}
 		}
 		return ctx.JSONBlob(http.StatusOK, []byte(`{"status":"ready"}`))

@@ -127,5 +127,5 @@ func rateLimitKey(address string) string {
 func errTooManyFailures(wait time.Duration, cause error) error {
 	return &httpError{status: http.StatusTooManyRequests, code: "too_many_requests",
 		description: "Too many bad tokens from this address. Wait, or sign in again.",
-		reason:      providers.Throttled, cause: cause, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
+		reason:      providers.ReasonThrottled, cause: cause, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
 }

@@ -14,25 +14,27 @@ import (
 	"time"
 )
 
-// requests makes the bytes of the next request on a connection. It is called by one goroutine at a time for each connection.
+// requests returns the bytes of the next request on a connection. It is called by one goroutine for each
+// connection.
 type requests func(connection int) []byte
 
-// result is what a slice of load came to.
+// result is the result of a slice of load.
 type result struct {
-	answered int
-	wrong    int // answers with another status than the expected one
-	waited   []time.Duration
+	responses  int
+	unexpected int // responses with another status than the expected one
+	latencies  []time.Duration
 }
 
 func (r result) median() time.Duration {
-	if len(r.waited) == 0 {
+	if len(r.latencies) == 0 {
 		return 0
 	}
-	slices.Sort(r.waited)
-	return r.waited[len(r.waited)/2]
+	slices.Sort(r.latencies)
+	return r.latencies[len(r.latencies)/2]
 }
 
-// load sends requests over a number of connections, on each the next when the last is answered, until ctx ends.
+// load sends requests over a number of connections until ctx ends. Each sends the next request after the
+// response.
 func load(ctx context.Context, address string, connections, status int, next requests) (result, error) {
 	var (
 		mu       sync.Mutex
@@ -46,7 +48,8 @@ func load(ctx context.Context, address string, connections, status int, next req
 			one, err := loadOne(ctx, address, status, func() []byte { return next(c) })
 			mu.Lock()
 			defer mu.Unlock()
-			all.answered, all.wrong, all.waited = all.answered+one.answered, all.wrong+one.wrong, append(all.waited, one.waited...)
+			all.responses, all.unexpected = all.responses+one.responses, all.unexpected+one.unexpected
+			all.latencies = append(all.latencies, one.latencies...)
 			if err != nil && failures.Add(1) == 1 {
 				failure = err
 			}
@@ -58,10 +61,10 @@ func load(ctx context.Context, address string, connections, status int, next req
 
 func loadOne(ctx context.Context, address string, status int, next func() []byte) (result, error) {
 	var (
-		r       result
-		conn    net.Conn
-		answers *bufio.Reader
-		err     error
+		r      result
+		conn   net.Conn
+		reader *bufio.Reader
+		err    error
 	)
 	defer func() {
 		if conn != nil {
@@ -73,18 +76,18 @@ func loadOne(ctx context.Context, address string, status int, next func() []byte
 			if conn, err = net.Dial("tcp", address); err != nil {
 				return r, err
 			}
-			answers = bufio.NewReader(conn)
+			reader = bufio.NewReader(conn)
 		}
 		begin := time.Now()
 		_ = conn.SetDeadline(begin.Add(10 * time.Second))
-		resp, _, err := exchange(conn, answers, next())
+		resp, _, err := exchange(conn, reader, next())
 		if err != nil {
 			return r, err
 		}
-		r.waited = append(r.waited, time.Since(begin))
-		r.answered++
+		r.latencies = append(r.latencies, time.Since(begin))
+		r.responses++
 		if resp.StatusCode != status {
-			r.wrong++
+			r.unexpected++
 		}
 		if resp.Close {
 			_ = conn.Close()
@@ -94,11 +97,11 @@ func loadOne(ctx context.Context, address string, status int, next func() []byte
 	return r, nil
 }
 
-func exchange(conn net.Conn, answers *bufio.Reader, request []byte) (*http.Response, []byte, error) {
+func exchange(conn net.Conn, reader *bufio.Reader, request []byte) (*http.Response, []byte, error) {
 	if _, err := conn.Write(request); err != nil {
 		return nil, nil, err
 	}
-	resp, err := http.ReadResponse(answers, nil)
+	resp, err := http.ReadResponse(reader, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -106,8 +109,8 @@ func exchange(conn net.Conn, answers *bufio.Reader, request []byte) (*http.Respo
 	return resp, body, err
 }
 
-// ask sends one request on a connection of its own.
-func ask(address string, request []byte) (*http.Response, []byte, error) {
+// roundTrip sends one request on a new connection.
+func roundTrip(address string, request []byte) (*http.Response, []byte, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, nil, err
@@ -117,10 +120,11 @@ func ask(address string, request []byte) (*http.Response, []byte, error) {
 	return exchange(conn, bufio.NewReader(conn), request)
 }
 
-// post is a request on the wire.
+// post returns the bytes of a POST to the MCP endpoint.
 func post(address, token, body string, header ...string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "POST /mcp HTTP/1.1\r\nHost: %s\r\nUser-Agent: compare\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: %d\r\n", address, len(body))
+	fmt.Fprintf(&b, "POST /mcp HTTP/1.1\r\nHost: %s\r\nUser-Agent: compare\r\nContent-Type: application/json\r\n"+
+		"Accept: application/json, text/event-stream\r\nContent-Length: %d\r\n", address, len(body))
 	if token != "" {
 		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", token)
 	}
@@ -131,32 +135,41 @@ func post(address, token, body string, header ...string) []byte {
 	return b.Bytes()
 }
 
-// modernCall is a call of 2026-07-28.
+// modernCall returns a call of MCP 2026-07-28.
 func modernCall(address, token string) []byte {
-	return post(address, token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"compare","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`,
+	return post(address, token,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"},`+
+			`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",`+
+			`"io.modelcontextprotocol/clientInfo":{"name":"compare","version":"1"},`+
+			`"io.modelcontextprotocol/clientCapabilities":{}}}}`,
 		"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "greet")
 }
 
-// legacyCall is a call of 2025-11-25, in a session unless that is empty.
+// legacyCall returns a call of MCP 2025-11-25, in a session unless that is empty.
 func legacyCall(address, token, session string) []byte {
 	header := []string{"Mcp-Protocol-Version", "2025-11-25"}
 	if session != "" {
 		header = append(header, "Mcp-Session-Id", session)
 	}
-	return post(address, token, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"}}}`, header...)
+	return post(address, token,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"}}}`,
+		header...)
 }
 
-// openSession begins a session of 2025-11-25.
+// openSession opens a session of MCP 2025-11-25 and returns its ID.
 func openSession(address, token string) (string, error) {
-	resp, body, err := ask(address, post(address, token,
-		`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"compare","version":"1"}}}`))
+	resp, body, err := roundTrip(address, post(address, token,
+		`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},`+
+			`"clientInfo":{"name":"compare","version":"1"}}}`))
 	if err != nil {
 		return "", err
 	}
 	session := resp.Header.Get("Mcp-Session-Id")
 	if resp.StatusCode != http.StatusOK || session == "" {
-		return "", fmt.Errorf("no session: %d %s", resp.StatusCode, body)
+		return "", fmt.Errorf("no session was opened: %d %s", resp.StatusCode, body)
 	}
-	_, _, err = ask(address, post(address, token, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, "Mcp-Session-Id", session, "Mcp-Protocol-Version", "2025-11-25"))
+	_, _, err = roundTrip(address, post(address, token,
+		`{"jsonrpc":"2.0","method":"notifications/initialized"}`, "Mcp-Session-Id", session,
+		"Mcp-Protocol-Version", "2025-11-25"))
 	return session, err
 }

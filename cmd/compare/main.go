@@ -1,9 +1,10 @@
-// Command compare measures over loopback what the server costs, beside the same tool on the bare handler of the MCP SDK and
-// beside net/http with a canned answer. Each pair is loaded alternately in short slices, server on one core and load on another,
-// and what is compared is the CPU time of the server's process per request: a ratio of neighbours, which a noisy or another
-// machine disturbs least.
+// Command compare measures over loopback what the server costs, compared with the same tool on the bare
+// handler of the MCP SDK, and with net/http and a canned response. The two servers of a row are loaded
+// alternately in short slices, the server on one core and the load on another, and the CPU time of the
+// server's process per request is compared: the ratio of adjacent slices depends least on the machine and on
+// what else runs.
 //
-// It needs Linux, for the times of other processes. From the root of the repository:
+// It needs Linux, for the CPU times of other processes. From the root of the repository:
 //
 //	go run ./cmd/compare
 package main
@@ -23,18 +24,18 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// settings of a run.
+// settings are the command line.
 type settings struct {
 	rounds      int
 	slice       time.Duration
 	connections int
 	only        string
-	product     string // the programs that are loaded
+	product     string // paths of the programs under load
 	baseline    string
 }
 
 func main() {
-	// A pipe that nobody reads any more would end this program at once, and leave the servers running.
+	// Without a handler, SIGPIPE would end this program at once and leave the servers running.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGPIPE)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
@@ -48,17 +49,18 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	var s settings
 	flags := pflag.NewFlagSet("compare", pflag.ContinueOnError)
-	gate := flags.String("gate", "", "be the gate alone, and listen at this address")
-	issuer := flags.String("issuer", "", "whose tokens the gate takes")
+	gate := flags.String("gate", "", "run as the gate alone, and listen on this address")
+	issuer := flags.String("issuer", "", "issuer of the tokens that the gate accepts")
 	flags.IntVar(&s.rounds, "rounds", 9, "pairs of slices for each row")
-	flags.DurationVar(&s.slice, "slice", 1500*time.Millisecond, "how long a slice is")
-	flags.IntVar(&s.connections, "connections", 8, "connections that load a server")
-	flags.StringVar(&s.only, "only", "", "rows whose name contains this; memory, median and cold start are such names too")
+	flags.DurationVar(&s.slice, "slice", 1500*time.Millisecond, "duration of a slice")
+	flags.IntVar(&s.connections, "connections", 8, "connections to a server under load")
+	flags.StringVar(&s.only, "only", "",
+		"only rows whose name contains this; other names are memory, median and cold start")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("%q is no flag, and nothing else is read", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q: there are only flags", flags.Arg(0))
 	}
 	if s.rounds < 1 || s.connections < 1 || s.slice < time.Millisecond {
 		return errors.New("--rounds and --connections must be at least 1, and --slice at least 1ms")
@@ -67,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 		return serveGate(ctx, *gate, *issuer)
 	}
 	if runtime.GOOS != "linux" {
-		return errors.New("the times of other processes are read as Linux shows them")
+		return errors.New("it needs Linux: it reads the CPU times of other processes from /proc")
 	}
 	if err := pin(); err != nil {
 		return err
@@ -77,7 +79,8 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", folder, "./cmd/gatehouse", "./cmd/compare/baseline")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", folder,
+		"./cmd/gatehouse", "./cmd/compare/baseline")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("the servers do not build: %w", err)
@@ -86,11 +89,11 @@ func run(ctx context.Context, args []string) error {
 	return compare(ctx, s, os.Stdout)
 }
 
-// pin begins this program anew on the second core, so that the load takes nothing from the servers on the first.
+// pin restarts this program on the second core, so that the load does not slow down the servers on the first.
 func pin() error {
 	taskset, err := exec.LookPath("taskset")
 	if err != nil || runtime.NumCPU() < 2 {
-		return nil // it is measured all the same, with more noise
+		return nil // the measurement then has more noise
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// A run takes ten minutes. Whoever mistypes something should not wait for them.
-func TestWhatCannotBeMeantIsRefusedBeforeAnythingRuns(t *testing.T) {
+// A run takes ten minutes, so a wrong command line is refused at once.
+func TestWrongCommandLineIsRefusedAtOnce(t *testing.T) {
 	for args, want := range map[string]string{
-		"gate":            `"gate" is no flag`,
+		"gate":            `unexpected argument "gate"`,
 		"--rounds=0":      "--rounds",
 		"--connections=0": "--connections",
 		"--slice=0":       "--slice",

@@ -14,21 +14,23 @@ import (
 	"time"
 )
 
-// process is one server under load, on a core of its own if there is more than one.
+// process is a server under load, on the first core if there is more than one.
 type process struct {
 	command *exec.Cmd
 	address string
 	started time.Time
 }
 
-// cores are those of the machine; this program itself may be bound to one of them.
+// cores returns the number of cores of the machine; runtime.NumCPU does not count those that this program is
+// not bound to.
 func cores() int {
-	all, _ := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*") // the pattern is good
+	all, _ := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*") // the pattern is valid
 	return max(len(all), runtime.NumCPU())
 }
 
-// start begins a server. What it writes goes to the null device, as a log does that somebody else collects.
-func start(ctx context.Context, address string, environ []string, program string, args ...string) (*process, error) {
+// start starts a server. Its output, with the access log, goes to the null device.
+func start(ctx context.Context, address string, environ []string, program string, args ...string) (*process,
+	error) {
 	if cores() > 1 {
 		if taskset, err := exec.LookPath("taskset"); err == nil {
 			program, args = taskset, append([]string{"-c", "0", program}, args...)
@@ -55,7 +57,7 @@ func (p *process) await(ctx context.Context) error {
 		case <-time.After(500 * time.Microsecond):
 		}
 	}
-	return errors.New("the server did not come up")
+	return errors.New("the server does not accept connections")
 }
 
 func (p *process) stop() {
@@ -70,17 +72,17 @@ func (p *process) stop() {
 	}
 }
 
-// cpu is the time that all threads of the process have had a core (proc(5), schedstat).
+// cpu returns the CPU time of all threads of the process (proc(5), schedstat).
 func (p *process) cpu() (time.Duration, error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.command.Process.Pid))
 	if err != nil || len(files) == 0 {
-		return 0, errors.New("the server is gone")
+		return 0, errors.New("the server has ended")
 	}
 	var all time.Duration
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
-			continue // a thread that ended; Go hardly ever ends one
+			continue // the thread has ended; Go rarely ends one
 		}
 		first, _, _ := strings.Cut(string(content), " ")
 		n, err := strconv.ParseInt(first, 10, 64)
@@ -92,7 +94,7 @@ func (p *process) cpu() (time.Duration, error) {
 	return all, nil
 }
 
-// memory is what of the process is in memory, in bytes (proc(5), VmRSS).
+// memory returns the resident memory of the process in bytes (proc(5), VmRSS).
 func (p *process) memory() (int64, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
 	if err != nil {
@@ -104,5 +106,5 @@ func (p *process) memory() (int64, error) {
 			return n << 10, err
 		}
 	}
-	return 0, errors.New("the server's memory is not shown")
+	return 0, errors.New("/proc does not show the memory of the server")
 }

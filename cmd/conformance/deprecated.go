@@ -12,47 +12,51 @@ import (
 	"gatehouse/mcptools"
 )
 
-// deprecated are the fixtures of what is on its way out. The product offers none of it; they stand in one file so that
-// they can leave together.
+// deprecated returns the fixtures for deprecated features, none of which the product offers. They are in one
+// file, to be deleted together.
 func deprecated() []mcptools.Tool {
 	return []mcptools.Tool{
 		fixture("test_tool_with_logging", writeLog),
 		fixture("test_logging_tool", writeLog),
-		fixture("test_missing_capability", needSampling),
-		fixture("test_input_required_result_sampling", func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			answer, ok := sampled(req, "capital_question")
+		fixture("test_missing_capability", requireSampling),
+		fixture("test_input_required_result_sampling",
+			func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+				answer, ok := sampledText(req, "capital_question")
+				if !ok {
+					question := sampling("What is the capital of France?")
+					return requestInput(mcp.InputRequestMap{"capital_question": question}, "")
+				}
+				return textResult("The model says: %s", answer)
+			}),
+		fixture("test_input_required_result_list_roots",
+			func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+				roots, ok := rootsOf(req)
+				if !ok {
+					return requestInput(mcp.InputRequestMap{rootsKey: &mcp.ListRootsParams{}}, "")
+				}
+				return textResult("Roots: %v", roots)
+			}),
+		fixture("test_input_required_result_multiple_inputs", requestEverything),
+		fixture("test_input_required_result_capabilities", requestSupported),
+		fixtureWith("test_sampling", nil, func(_ context.Context, req *mcp.CallToolRequest,
+			in promptInput) (*mcp.CallToolResult, error) {
+			answer, ok := sampledText(req, "completion")
 			if !ok {
-				return ask(mcp.InputRequestMap{"capital_question": sampling("What is the capital of France?")}, "")
+				return requestInput(mcp.InputRequestMap{"completion": sampling(in.Prompt)}, "")
 			}
-			return said("The model says: %s", answer)
-		}),
-		fixture("test_input_required_result_list_roots", func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			roots, ok := rootsOf(req)
-			if !ok {
-				return ask(mcp.InputRequestMap{rootsKey: &mcp.ListRootsParams{}}, "")
-			}
-			return said("Roots: %v", roots)
-		}),
-		fixture("test_input_required_result_multiple_inputs", askEverything),
-		fixture("test_input_required_result_capabilities", askWhatIsSupported),
-		fixtureWith("test_sampling", nil, func(_ context.Context, req *mcp.CallToolRequest, in prompted) (*mcp.CallToolResult, error) {
-			answer, ok := sampled(req, "completion")
-			if !ok {
-				return ask(mcp.InputRequestMap{"completion": sampling(in.Prompt)}, "")
-			}
-			return said("LLM response: %s", answer)
+			return textResult("LLM response: %s", answer)
 		}),
 	}
 }
 
-type prompted struct {
+type promptInput struct {
 	Prompt string `json:"prompt"`
 }
 
 func announceLogging(c *mcp.ServerCapabilities) { c.Logging = &mcp.LoggingCapabilities{} }
 
-// writeLog says three things. Whether any of it is sent is for the SDK to know: the session's level decides, or that of
-// the request, and without one nothing is.
+// writeLog logs three messages. The SDK sends them if their level is at least that of the session or of the
+// request, and none if no level is set.
 func writeLog(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 	for _, line := range []string{"Tool execution started", "Tool processing data", "Tool execution completed"} {
 		if err := req.Session.Log(ctx, &mcp.LoggingMessageParams{Level: "info", Data: line}); err != nil {
@@ -60,13 +64,13 @@ func writeLog(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResul
 		}
 		pause(ctx)
 	}
-	return said("Done.")
+	return textResult("Done.")
 }
 
-// needSampling refuses clients that did not say they can sample, and says what is missing (SEP-2575).
-func needSampling(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-	if can := req.ClientCapabilities(); can != nil && can.Sampling != nil {
-		return said("Your client can sample.")
+// requireSampling refuses clients without the sampling capability, and names the missing capability (SEP-2575).
+func requireSampling(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	if client := req.ClientCapabilities(); client != nil && client.Sampling != nil {
+		return textResult("Your client supports sampling.")
 	}
 	data, err := json.Marshal(mcp.MissingRequiredClientCapabilityData{
 		RequiredCapabilities: &mcp.ClientCapabilities{Sampling: &mcp.SamplingCapabilities{}},
@@ -74,7 +78,8 @@ func needSampling(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolRes
 	if err != nil {
 		return nil, err
 	}
-	return nil, &jsonrpc.Error{Code: mcp.CodeMissingRequiredClientCapabilities, Message: "sampling is needed", Data: data}
+	return nil, &jsonrpc.Error{Code: mcp.CodeMissingRequiredClientCapabilities, Message: "sampling is required",
+		Data: data}
 }
 
 func sampling(prompt string) mcp.InputRequest {
@@ -84,8 +89,8 @@ func sampling(prompt string) mcp.InputRequest {
 	}
 }
 
-// sampled is what the model said under key. It reports false if it was not asked yet.
-func sampled(req *mcp.CallToolRequest, key string) (string, bool) {
+// sampledText returns the text that was sampled for key, and false if the request has no response yet.
+func sampledText(req *mcp.CallToolRequest, key string) (string, bool) {
 	answer, ok := req.Params.InputResponses[key].(*mcp.CreateMessageWithToolsResult)
 	if !ok {
 		return "", false
@@ -95,7 +100,7 @@ func sampled(req *mcp.CallToolRequest, key string) (string, bool) {
 			return t.Text, true
 		}
 	}
-	return "nothing in words", true
+	return "no text", true
 }
 
 const rootsKey = "client_roots"
@@ -111,36 +116,37 @@ func rootsOf(req *mcp.CallToolRequest) (uris []string, ok bool) {
 	return uris, true
 }
 
-// askEverything asks the person, the model and the client in one round.
-func askEverything(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-	person, named := elicited(req.Params.InputResponses, nameKey)
-	greeting, greeted := sampled(req, "greeting")
+// requestEverything requests elicitation, sampling and roots in one round.
+func requestEverything(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	content, named := accepted(req.Params.InputResponses, nameKey)
+	greeting, greeted := sampledText(req, "greeting")
 	roots, listed := rootsOf(req)
 	if !named || !greeted || !listed {
-		return ask(mcp.InputRequestMap{
-			nameKey: askName("What is your name?"), "greeting": sampling("Generate a greeting"), rootsKey: &mcp.ListRootsParams{},
+		return requestInput(mcp.InputRequestMap{
+			nameKey: nameForm("What is your name?"), "greeting": sampling("Generate a greeting"),
+			rootsKey: &mcp.ListRootsParams{},
 		}, seal("everything"))
 	}
-	return said("%s %v, you have %d roots.", greeting, person["name"], len(roots))
+	return textResult("%s %v, you have %d roots.", greeting, content["name"], len(roots))
 }
 
-// askWhatIsSupported asks only what the client said it can answer.
-func askWhatIsSupported(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+// requestSupported requests only what the client has capabilities for.
+func requestSupported(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 	if len(req.Params.InputResponses) > 0 {
-		return said("Thank you.")
+		return textResult("Thank you.")
 	}
-	can, all := req.ClientCapabilities(), mcp.InputRequestMap{}
-	if can != nil && can.Elicitation != nil {
-		all[nameKey] = askName("What is your name?")
+	client, requests := req.ClientCapabilities(), mcp.InputRequestMap{}
+	if client != nil && client.Elicitation != nil {
+		requests[nameKey] = nameForm("What is your name?")
 	}
-	if can != nil && can.Sampling != nil {
-		all["greeting"] = sampling("Generate a greeting")
+	if client != nil && client.Sampling != nil {
+		requests["greeting"] = sampling("Generate a greeting")
 	}
-	if can != nil && can.RootsV2 != nil {
-		all[rootsKey] = &mcp.ListRootsParams{}
+	if client != nil && client.RootsV2 != nil {
+		requests[rootsKey] = &mcp.ListRootsParams{}
 	}
-	if len(all) == 0 {
-		return said("Your client cannot be asked anything.")
+	if len(requests) == 0 {
+		return textResult("Your client supports no input requests.")
 	}
-	return ask(all, "")
+	return requestInput(requests, "")
 }

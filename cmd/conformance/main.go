@@ -1,6 +1,6 @@
-// Command conformance is for tests only. It puts the fixtures of the official MCP conformance suite behind the house's
-// real chain, and a proxy in front that signs in, because the suite cannot. run.sh runs the suite and real clients
-// against both.
+// Command conformance serves the fixtures of the official MCP conformance suite behind the product's HTTP
+// chain, with a proxy in front that signs in, because the suite cannot. run.sh runs the suite and real
+// clients. It is for tests only.
 package main
 
 import (
@@ -12,8 +12,8 @@ import (
 )
 
 const usage = `Usage:
-  conformance serve [flags]              serve the suite's fixtures; the flags are those of gatehouse serve
-  conformance proxy ADDRESS RESOURCE     listen on ADDRESS, sign in at RESOURCE, and pass requests on with the token
+  conformance serve [flags]           serve the fixtures of the suite; the flags are those of gatehouse serve
+  conformance proxy ADDRESS RESOURCE  listen on ADDRESS, sign in at RESOURCE, and forward requests with the token
 `
 
 func main() {

@@ -13,22 +13,24 @@ import (
 	"gatehouse/mcptools"
 )
 
-// What run.sh starts, without npm: the fixtures refuse a stranger, and a client without a token gets through the proxy.
-func TestTheProxySignsInForAClientThatCannot(t *testing.T) {
-	upstream, front := freeAddress(t), freeAddress(t)
-	resource := "http://" + upstream + "/mcp"
-	background(t, upstream, "serve", "--resource="+resource, "--provider.auto_approve", "--log.level=warn")
-	background(t, front, "proxy", front, resource)
+// The programs of run.sh work without npm: the fixtures refuse a request without a token, and the proxy adds
+// one.
+func TestProxySignsInForItsClient(t *testing.T) {
+	fixtures, forwarding := freeAddress(t), freeAddress(t)
+	resource := "http://" + fixtures + "/mcp"
+	background(t, fixtures, "serve", "--resource="+resource, "--provider.auto_approve", "--log.level=warn")
+	background(t, forwarding, "proxy", forwarding, resource)
 
 	if got := status(t, resource, ""); got != http.StatusUnauthorized {
 		t.Errorf("without the proxy a request gets %d, want 401", got)
 	}
-	if got := status(t, "http://"+front+"/mcp", "evil.example"); got != http.StatusForbidden {
+	if got := status(t, "http://"+forwarding+"/mcp", "evil.example"); got != http.StatusForbidden {
 		t.Errorf("a foreign Host header gets %d through the proxy, want 403", got)
 	}
 
 	client := mcp.NewClient(&mcp.Implementation{Name: "test"}, nil)
-	session, err := client.Connect(t.Context(), &mcp.StreamableClientTransport{Endpoint: "http://" + front + "/mcp"}, nil)
+	session, err := client.Connect(t.Context(),
+		&mcp.StreamableClientTransport{Endpoint: "http://" + forwarding + "/mcp"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +39,8 @@ func TestTheProxySignsInForAClientThatCannot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := len(catalog(mcptools.ToolSettings{}, mcptools.Vitals{}).Tools); len(tools.Tools) != want {
-		t.Errorf("%d tools are listed, want all %d: has the token every scope?", len(tools.Tools), want)
+	if want := len(catalog(mcptools.ToolSettings{}, mcptools.Stats{}).Tools); len(tools.Tools) != want {
+		t.Errorf("%d tools are listed, want %d: the token may lack a scope", len(tools.Tools), want)
 	}
 	result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "test_simple_text"})
 	if err != nil || result.IsError {
@@ -46,14 +48,14 @@ func TestTheProxySignsInForAClientThatCannot(t *testing.T) {
 	}
 }
 
-func TestAStateThatSomebodyChangedIsNotBelieved(t *testing.T) {
+func TestUnsealRefusesAModifiedState(t *testing.T) {
 	sealed := seal("step1")
 	if value, ok := unseal(sealed); !ok || value != "step1" {
-		t.Errorf("unseal gave %q, %t", value, ok)
+		t.Errorf("unseal returned %q, %t", value, ok)
 	}
 	for _, state := range []string{"", ".", sealed + "-TAMPERED", "x" + sealed, seal("")[1:]} {
 		if value, ok := unseal(state); ok {
-			t.Errorf("%q was believed to be %q", state, value)
+			t.Errorf("%q was unsealed as %q", state, value)
 		}
 	}
 }
@@ -91,7 +93,7 @@ func freeAddress(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// status is what a GET gets, with a Host header of its own if host is not empty.
+// status returns the status of a GET, with that Host header if it is not empty.
 func status(t *testing.T, url, host string) int {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -107,7 +109,8 @@ func status(t *testing.T, url, host string) int {
 	return res.StatusCode
 }
 
-// TestMain takes GATEHOUSE_LONG, which is for tests, out of the environment that the fixtures read their settings from.
+// TestMain removes GATEHOUSE_LONG, which is for tests, from the environment: the fixtures read their settings
+// from it.
 func TestMain(m *testing.M) {
 	_ = os.Unsetenv("GATEHOUSE_LONG")
 	os.Exit(m.Run())

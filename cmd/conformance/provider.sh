@@ -1,28 +1,29 @@
 #!/usr/bin/env bash
-# Runs gatehouse as it is shipped against a real identity provider, the npm package oidc-provider, for every form of its access
-# tokens. Configuration alone points the server at it; the tests in the folder provider sign in and call.
+# Runs gatehouse as it is shipped against a real identity provider, the npm package oidc-provider, with each form of its
+# access tokens. The server is connected to it by configuration alone; the tests in the folder provider sign in and call
+# tools.
 #
-# It needs Go, npm and Linux's timeout(1); see common.sh. With --update it writes the results into README.md.
+# It needs Go, npm and timeout(1) of Linux; see common.sh. With --update it writes the results into README.md.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 (cd "$root" && go test -c -o "$work/provider.test" ./cmd/conformance/provider)
 cp "$here/provider/provider.mjs" "$root/configs/oidc.yaml" .
 
-# What the server proves itself with. The secret begins with what Basic credentials must encode (RFC 6749, section 2.3.1).
+# The credentials of the server. The secret has characters that Basic credentials must encode (RFC 6749, section 2.3.1).
 node -e '
   const { generateKeyPairSync, randomBytes } = require("node:crypto"), { writeFileSync } = require("node:fs");
   writeFileSync("client-secret", "a+b c:d%/" + randomBytes(24).toString("base64"));
   writeFileSync("client-key.pem", generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "pkcs8", format: "pem" }));'
 
-# count reads the output of the tests.
+# count FILE: read the output of the tests.
 count() {
   awk '/^ *--- PASS/ { passed++ } /^ *--- SKIP/ { skipped++ } /^note: / { note = "; " substr($0, 7) }
     END { if (passed + skipped) printf ": %d tests passed, %d skipped%s", passed, skipped, note }' "$1"
 }
 
-# try NAME TOKENS PATH VARIABLE=VALUE...: starts a provider that issues such tokens and has such a path in its issuer, and a
-# server with the profile for kind oidc, the demo tools and these variables, and runs the tests.
+# try NAME TOKENS PATH VARIABLE=VALUE...: start a provider with this form of tokens and this path in its issuer, and a
+# server with the profile for kind oidc, the demo tools and these variables, and run the tests.
 try() {
   local name=$1 tokens=$2 path=$3 provider control server
   shift 3

@@ -13,47 +13,48 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// proxy passes requests on to resource with a bearer token that it signs in for: the suite has no way to send one. All
-// else stays as it is, a foreign Host header too, because the suite sends one to see whether it is refused.
+// proxy forwards requests to resource with an access token, because the suite cannot send one. Everything
+// else is unchanged, also a foreign Host header: the suite sends one to check that it is refused.
 func proxy(ctx context.Context, address, resource string) error {
 	target, err := url.Parse(resource)
 	if err != nil {
 		return err
 	}
-	tokens := oauth2.ReuseTokenSource(nil, &signIn{ctx: ctx, resource: resource})
+	tokens := oauth2.ReuseTokenSource(nil, &tokenSource{ctx: ctx, resource: resource})
 	if _, err := tokens.Token(); err != nil {
-		return err // better now than in every scenario
+		return err // fail once, rather than in every scenario
 	}
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	pass := &httputil.ReverseProxy{
-		FlushInterval: -1, // events, as they come
+	forward := &httputil.ReverseProxy{
+		FlushInterval: -1, // forward events at once
 		Transport:     &oauth2.Transport{Source: tokens},
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
 			if name, p, err := net.SplitHostPort(r.In.Host); err == nil && p == port && isLoopback(name) {
-				r.Out.Host = target.Host // it means us
+				r.Out.Host = target.Host // the client addresses the proxy
 			} else {
 				r.Out.Host = r.In.Host
 			}
 		},
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// An answer may begin before the end of the body was seen. The body would be closed then, its sender fail, and
-		// the stream of the answer end with the connection. So it is read first; the suite sends nothing large.
+		// A response may start before the body was read to its end. The body would then be closed, which closes
+		// the connection and ends the event stream of the response. So the body is read first; the suite sends no
+		// large one.
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			http.Error(w, "the body could not be read", http.StatusBadRequest)
+			http.Error(w, "cannot read the body", http.StatusBadRequest)
 			return
 		}
 		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
 		if len(body) == 0 {
 			r.Body = http.NoBody
 		}
-		pass.ServeHTTP(w, r)
+		forward.ServeHTTP(w, r)
 	})}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()

@@ -16,7 +16,8 @@ var (
 	definition = regexp.MustCompile(`(?m)^\| ((?:RS|AS|TR)-\d\d[a-z]?) \| (.*\.) \| (.+) \|$`)
 )
 
-// RULES.md defines the ids of rules. Product code cites the specification.
+// RULES.md defines the ids of protocol rules, and every id is used by a test. Product code cites the
+// specification.
 func TestRuleIDsAreDefinedAndUsed(t *testing.T) {
 	raw, err := os.ReadFile("RULES.md")
 	if err != nil {

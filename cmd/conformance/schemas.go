@@ -11,33 +11,35 @@ import (
 	"gatehouse/mcptools"
 )
 
-// schemas are the fixtures whose input schema is what is tested.
+// schemas returns the fixtures for input schemas.
 func schemas() []mcptools.Tool {
 	return []mcptools.Tool{
-		fixtureWith("json_schema_2020_12_tool", useKeywords, func(_ context.Context, _ *mcp.CallToolRequest, in map[string]any) (*mcp.CallToolResult, error) {
-			return said("Called with %v.", in)
-		}),
-		fixtureWith("test_x_mcp_header", mirrorRegion, func(_ context.Context, _ *mcp.CallToolRequest, in mirrored) (*mcp.CallToolResult, error) {
-			return said("The region is %s.", in.Region)
-		}),
+		fixtureWith("json_schema_2020_12_tool", setKeywords,
+			func(_ context.Context, _ *mcp.CallToolRequest, in map[string]any) (*mcp.CallToolResult, error) {
+				return textResult("Called with %v.", in)
+			}),
+		fixtureWith("test_x_mcp_header", mirrorRegion,
+			func(_ context.Context, _ *mcp.CallToolRequest, in regionInput) (*mcp.CallToolResult, error) {
+				return textResult("The region is %s.", in.Region)
+			}),
 	}
 }
 
-type mirrored struct {
+type regionInput struct {
 	Region string `json:"region,omitempty"`
 }
 
-// mirrorRegion asks clients to repeat an argument in the header Mcp-Param-Region (SEP-2243).
+// mirrorRegion makes clients repeat an argument in the header Mcp-Param-Region (SEP-2243).
 func mirrorRegion(s *jsonschema.Schema) {
 	s.Properties["region"].Extra = map[string]any{"x-mcp-header": "Region"}
 }
 
-// useKeywords puts one of each kind of keyword of JSON Schema 2020-12 into a schema; all must reach the client as they are
-// (SEP-1613, SEP-2106).
-func useKeywords(s *jsonschema.Schema) {
+// setKeywords sets a schema with every kind of keyword of JSON Schema 2020-12, which must reach the client
+// unchanged (SEP-1613, SEP-2106).
+func setKeywords(s *jsonschema.Schema) {
 	*s = jsonschema.Schema{}
 	if err := json.Unmarshal([]byte(keywords), s); err != nil {
-		panic(fmt.Sprintf("keywords: %v", err)) // a mistake in the program
+		panic(fmt.Sprintf("keywords: %v", err)) // the constant is invalid
 	}
 }
 

@@ -8,13 +8,13 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/server"
 )
 
-// serve does what `gatehouse serve` does, with another catalog: same sources of configuration, same constructor, same
-// server. What passes here passes there.
+// serve does what `gatehouse serve` does, with another catalog: the configuration is read from the same
+// sources, and the constructor and the server are the same.
 func serve(ctx context.Context, args []string) error {
 	flags := configs.Flags()
 	if err := flags.Parse(args); err != nil {
@@ -32,11 +32,12 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	defer ln.Close()
-	h, err := house.Build(ctx, cfg, catalog, logger)
+	h, err := app.New(ctx, cfg, catalog, logger)
 	if err != nil {
 		return err
 	}
-	err = server.Serve(ctx, ln, h.HTTP, cfg.Server, logger, server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams})
+	err = server.Serve(ctx, ln, h.HTTP, cfg.Server, logger,
+		server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams})
 	h.MCP.CloseSessions()
 	return err
 }

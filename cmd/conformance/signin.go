@@ -13,25 +13,27 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// signIn gets tokens with all scopes from the local issuer, as its preregistered client. With provider.auto_approve the
-// issuer asks nobody, so the redirect that a browser would follow can be read right off its answer.
-type signIn struct {
+// tokenSource gets tokens with all scopes from the local issuer, as its preregistered client. With
+// provider.auto_approve the issuer redirects without a page, so the authorization response is read from the
+// redirect.
+type tokenSource struct {
 	ctx      context.Context
 	resource string
 }
 
-// redirectURI is never dialled.
+// redirectURI is never requested.
 const redirectURI = "http://127.0.0.1/callback"
 
 // Token implements [oauth2.TokenSource].
-func (s *signIn) Token() (*oauth2.Token, error) {
+func (s *tokenSource) Token() (*oauth2.Token, error) {
 	issuer, err := s.issuer()
 	if err != nil {
 		return nil, err
 	}
 	client := oauth2.Config{
 		ClientID: "local-cli", RedirectURL: redirectURI, Scopes: issuer.ScopesSupported,
-		Endpoint: oauth2.Endpoint{AuthURL: issuer.AuthorizationEndpoint, TokenURL: issuer.TokenEndpoint, AuthStyle: oauth2.AuthStyleInParams},
+		Endpoint: oauth2.Endpoint{AuthURL: issuer.AuthorizationEndpoint, TokenURL: issuer.TokenEndpoint,
+			AuthStyle: oauth2.AuthStyleInParams},
 	}
 	state, verifier := rand.Text(), oauth2.GenerateVerifier()
 	resource := oauth2.SetAuthURLParam("resource", s.resource) // RFC 8707, in both requests
@@ -42,8 +44,8 @@ func (s *signIn) Token() (*oauth2.Token, error) {
 	return client.Exchange(s.ctx, code, oauth2.VerifierOption(verifier), resource)
 }
 
-// issuer finds the authorization server as every client does, starting from the resource.
-func (s *signIn) issuer() (*oauthex.AuthServerMeta, error) {
+// issuer discovers the authorization server from the resource, as clients do.
+func (s *tokenSource) issuer() (*oauthex.AuthServerMeta, error) {
 	u, err := url.Parse(s.resource)
 	if err != nil {
 		return nil, err
@@ -63,25 +65,29 @@ func (s *signIn) issuer() (*oauthex.AuthServerMeta, error) {
 	return issuer, err
 }
 
-// authorize asks for a code without following the redirect that brings it.
-func (s *signIn) authorize(address, state string) (code string, err error) {
+// authorize requests a code, and reads it from the redirect without following it.
+func (s *tokenSource) authorize(address, state string) (code string, err error) {
 	req, err := http.NewRequestWithContext(s.ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return "", err
 	}
-	stay := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := stay.Do(req)
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+	res, err := client.Do(req)
 	if err != nil {
 		return "", err
 	}
-	_ = res.Body.Close() // nothing in it matters
+	_ = res.Body.Close() // the body is not needed
 	target, err := res.Location()
 	if err != nil || !strings.HasPrefix(target.String(), redirectURI+"?") {
-		return "", fmt.Errorf("the issuer answered %s and no code: is provider.auto_approve set?", res.Status)
+		return "", fmt.Errorf("the issuer answered %s without a code: provider.auto_approve must be set",
+			res.Status)
 	}
-	answer := target.Query()
-	if answer.Get("state") != state || answer.Get("code") == "" {
-		return "", fmt.Errorf("the issuer gave no code: %s %s", answer.Get("error"), answer.Get("error_description"))
+	response := target.Query()
+	if response.Get("state") != state || response.Get("code") == "" {
+		return "", fmt.Errorf("the issuer returned no code: %s %s", response.Get("error"),
+			response.Get("error_description"))
 	}
-	return answer.Get("code"), nil
+	return response.Get("code"), nil
 }

@@ -7,16 +7,17 @@ import (
 	"strings"
 )
 
-// stateKey signs what a client carries from one round of a call to the next. Fixtures have nothing to hide, so it is no
-// secret; a product would make a random one at start.
+// stateKey signs the requestState that a client returns in the next round of a call. It is public, because
+// fixtures have no secrets; a product would generate one at start.
 const stateKey = "conformance"
 
-// seal makes a requestState that unseal believes.
+// seal returns a signed requestState.
 func seal(value string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(value)) + "." + base64.RawURLEncoding.EncodeToString(signature(value))
+	return base64.RawURLEncoding.EncodeToString([]byte(value)) + "." +
+		base64.RawURLEncoding.EncodeToString(signature(value))
 }
 
-// unseal returns what was sealed, and false if anybody changed it.
+// unseal returns the value of a requestState, and false if its signature is wrong.
 func unseal(state string) (string, bool) {
 	left, right, _ := strings.Cut(state, ".")
 	value, err := base64.RawURLEncoding.DecodeString(left)

@@ -13,8 +13,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// comparison is one kind of call on two handlers: the whole chain with its access log on, and the SDK's bare handler with the same
-// tool and without any authentication.
+// comparison is one kind of call on two handlers: the complete chain with its access log, and the SDK's bare handler
+// with the same tool and without authentication.
 type comparison struct {
 	name        string
 	chain, bare side
@@ -28,36 +28,41 @@ type side struct {
 }
 
 func comparisons(t testing.TB) []comparison {
+	const arguments = `{"name":"Ada"}`
 	var all []comparison
-	for _, era := range []struct {
+	for _, c := range []struct {
 		name, era string
 		sessions  bool
 		request   func(session string) (body string, header map[string]string)
 	}{
-		{modern, "dual", false, func(string) (string, map[string]string) { return callModern("greet", `{"name":"Ada"}`) }},
-		// Without a session the older era is served by a stateless handler only.
-		{legacy + " without session", "stateless", false, func(string) (string, map[string]string) { return callLegacy("greet", `{"name":"Ada"}`, "") }},
+		{modern, "dual", false, func(string) (string, map[string]string) { return callModern("greet", arguments) }},
+		// Only a stateless handler serves the older era without a session.
+		{legacy + " without session", "stateless", false, func(string) (string, map[string]string) {
+			return callLegacy("greet", arguments, "")
+		}},
 		{legacy + " in a session", "dual", true, func(session string) (string, map[string]string) {
-			return callLegacy("greet", `{"name":"Ada"}`, session)
+			return callLegacy("greet", arguments, session)
 		}},
 	} {
-		h := startHouse(t, map[string]string{"mcp.era": era.era, "provider.token_lifetime": "1h", "log.level": "info"})
-		c := comparison{name: era.name, url: h.url, token: h.token(t, "alice", "mcp:use", "greet:read")}
-		c.chain, c.bare = side{Handler: h.HTTP}, side{Handler: bareHandler(t, !era.sessions)}
-		for _, s := range []*side{&c.chain, &c.bare} {
+		srv := startServer(t, map[string]string{
+			"mcp.era": c.era, "provider.token_lifetime": "1h", "log.level": "info",
+		})
+		one := comparison{name: c.name, url: srv.url, token: srv.token(t, "alice", "mcp:use", "greet:read")}
+		one.chain, one.bare = side{Handler: srv.HTTP}, side{Handler: bareHandler(t, !c.sessions)}
+		for _, s := range []*side{&one.chain, &one.bare} {
 			session := ""
-			if era.sessions {
-				session = c.handshake(t, *s)
+			if c.sessions {
+				session = one.openSession(t, *s)
 			}
-			c.body, s.header = era.request(session)
+			one.body, s.header = c.request(session)
 		}
-		all = append(all, c)
+		all = append(all, one)
 	}
 	return all
 }
 
 // post sends one message to one side.
-func (c comparison) post(s side, body string) connected {
+func (c comparison) post(s side, body string) deadlineRecorder {
 	r := httptest.NewRequest(http.MethodPost, c.url, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json, text/event-stream")
@@ -65,17 +70,16 @@ func (c comparison) post(s side, body string) connected {
 	for k, v := range s.header {
 		r.Header.Set(k, v)
 	}
-	w := connected{httptest.NewRecorder()}
+	w := deadlineRecorder{httptest.NewRecorder()}
 	s.ServeHTTP(w, r)
 	return w
 }
 
-// handshake begins a session.
-func (c comparison) handshake(t testing.TB, s side) (session string) {
-	w := c.post(s, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`)
-	session = w.Header().Get("Mcp-Session-Id")
+// openSession performs the handshake of 2025-11-25 and returns the session ID.
+func (c comparison) openSession(t testing.TB, s side) (session string) {
+	session = c.post(s, initializeBody).Header().Get("Mcp-Session-Id")
 	s.header = map[string]string{"Mcp-Session-Id": session}
-	if w := c.post(s, `{"jsonrpc":"2.0","method":"notifications/initialized"}`); session == "" || w.Code != http.StatusAccepted {
+	if w := c.post(s, initializedBody); session == "" || w.Code != http.StatusAccepted {
 		t.Fatalf("no session: %d %s", w.Code, w.Body)
 	}
 	return session
@@ -84,12 +88,12 @@ func (c comparison) handshake(t testing.TB, s side) (session string) {
 // call makes the call on one of the sides.
 func (c comparison) call(t testing.TB, s side) {
 	if w := c.post(s, c.body); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Hello, Ada!") {
-		t.Fatalf("answered %d %s", w.Code, w.Body)
+		t.Fatalf("got %d %s", w.Code, w.Body)
 	}
 }
 
-// BenchmarkCall compares in process, alternating, so that a noisy machine disturbs both alike. "x-bare" is the ratio of the
-// times, "allocs-more" how many allocations the chain adds.
+// BenchmarkCall alternates between the two handlers in one process, so that load on the machine affects both equally.
+// "x-bare" is the ratio of the times, and "allocs-more" the number of allocations that the chain adds.
 func BenchmarkCall(b *testing.B) {
 	for _, c := range comparisons(b) {
 		b.Run(c.name, func(b *testing.B) {
@@ -99,13 +103,13 @@ func BenchmarkCall(b *testing.B) {
 			var allocsBare, allocsChain uint64
 			b.ResetTimer()
 			for range b.N {
-				d, n := measured(func() { c.call(b, c.bare) })
+				d, n := measure(func() { c.call(b, c.bare) })
 				inBare, allocsBare = inBare+d, allocsBare+n
-				d, n = measured(func() { c.call(b, c.chain) })
+				d, n = measure(func() { c.call(b, c.chain) })
 				inChain, allocsChain = inChain+d, allocsChain+n
 			}
 			n := float64(b.N)
-			b.ReportMetric(0, "ns/op") // the sum of both would say nothing
+			b.ReportMetric(0, "ns/op") // the sum of both is meaningless
 			b.ReportMetric(float64(inBare.Nanoseconds())/n, "ns/bare")
 			b.ReportMetric(float64(inChain.Nanoseconds())/n, "ns/chain")
 			b.ReportMetric(float64(inChain)/float64(inBare), "x-bare")
@@ -115,31 +119,34 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// What a call costs in allocations, which do not depend on the machine, beside the bare handler: less, because a message is read
-// less often; see the exchanges of package mcptools.
-func TestTheChainAddsFewAllocationsToACall(t *testing.T) {
+// Allocations do not depend on the machine. The chain needs fewer than the bare handler, because it parses a message
+// less often.
+func TestChain_AllocatesLessThanBareHandler(t *testing.T) {
 	if underRace {
-		t.Skip("the race detector allocates, too")
+		t.Skip("the race detector allocates too")
 	}
-	most := map[string]float64{modern: -130, legacy + " without session": -40, legacy + " in a session": -5}
+	limits := map[string]float64{modern: -130, legacy + " without session": -40, legacy + " in a session": -5}
 	for _, c := range comparisons(t) {
-		bound, known := most[c.name]
+		limit, known := limits[c.name]
 		if !known {
-			t.Fatalf("no bound for %s", c.name)
+			t.Fatalf("no limit for %s", c.name)
 		}
 		const calls = 300
 		bare := testing.AllocsPerRun(calls, func() { c.call(t, c.bare) })
-		if more := testing.AllocsPerRun(calls, func() { c.call(t, c.chain) }) - bare; more > bound {
-			t.Errorf("%s: %.0f allocations more than the bare handler's %.0f, at most %.0f are meant", c.name, more, bare, bound)
+		if more := testing.AllocsPerRun(calls, func() { c.call(t, c.chain) }) - bare; more > limit {
+			t.Errorf("%s: %.0f allocations more than the bare handler's %.0f, the limit is %.0f", c.name, more, bare, limit)
 		}
 	}
 }
 
-// BenchmarkSession opens sessions and says what an idle one holds of heap and stacks, here and on the SDK's bare handler; the
-// connections that opened them are closed.
+// BenchmarkSession reports the heap and stack size of an idle session, here and on the SDK's bare handler. The
+// connections that opened the sessions are closed.
 func BenchmarkSession(b *testing.B) {
 	const sessions = 5_000
-	h := startHouse(b, map[string]string{"mcp.max_sessions": "10000", "mcp.max_sessions_per_user": "10000", "provider.token_lifetime": "1h", "log.level": "error"})
+	srv := startServer(b, map[string]string{
+		"mcp.max_sessions": "10000", "mcp.max_sessions_per_user": "10000", "provider.token_lifetime": "1h",
+		"log.level": "error",
+	})
 	sdk := mcp.NewServer(&mcp.Implementation{Name: "bare", Version: "1"}, nil)
 	bare := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return sdk }, nil))
 	defer bare.Close()
@@ -148,37 +155,37 @@ func BenchmarkSession(b *testing.B) {
 			_ = s.Close()
 		}
 	}()
-	token := h.token(b, "alice", "mcp:use")
+	token := srv.token(b, "alice", "mcp:use")
 	b.ReportMetric(0, "ns/op")
-	for unit, r := range map[string]*running{"B/session": h, "B/bare-session": {url: bare.URL}} {
-		r.openSession(b, token)
-		before := held()
+	for unit, s := range map[string]*testServer{"B/session": srv, "B/bare-session": {url: bare.URL}} {
+		s.openSession(b, token)
+		before := memoryInUse()
 		for range sessions {
-			r.openSession(b, token)
+			s.openSession(b, token)
 		}
-		b.ReportMetric(float64(held()-before)/sessions, unit)
+		b.ReportMetric(float64(memoryInUse()-before)/sessions, unit)
 	}
-	if n := h.MCP.Sessions(); n != sessions+1 {
+	if n := srv.MCP.Sessions(); n != sessions+1 {
 		b.Fatalf("%d sessions are open", n)
 	}
 }
 
-// held is what heap and stacks hold after a collection, in bytes.
-func held() int64 {
+// memoryInUse returns the size of heap and stacks after a garbage collection, in bytes.
+func memoryInUse() int64 {
 	runtime.GC()
-	runtime.GC() // what finalizers held
+	runtime.GC() // frees what finalizers kept
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// connected is a recorder with the deadlines that a connection has. Without them each would cost an error.
-type connected struct{ *httptest.ResponseRecorder }
+// deadlineRecorder is a recorder that accepts deadlines, as a connection does. Each refusal would allocate an error.
+type deadlineRecorder struct{ *httptest.ResponseRecorder }
 
-func (connected) SetReadDeadline(time.Time) error  { return nil }
-func (connected) SetWriteDeadline(time.Time) error { return nil }
+func (deadlineRecorder) SetReadDeadline(time.Time) error  { return nil }
+func (deadlineRecorder) SetWriteDeadline(time.Time) error { return nil }
 
-func measured(f func()) (time.Duration, uint64) {
+func measure(f func()) (time.Duration, uint64) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	begin := time.Now()
@@ -188,23 +195,22 @@ func measured(f func()) (time.Duration, uint64) {
 	return took, after.Mallocs - before.Mallocs
 }
 
-// bareHandler is the SDK as its documentation shows it, with one tool.
+// bareHandler is the SDK's handler as its documentation shows it, with one tool.
 func bareHandler(t testing.TB, stateless bool) http.Handler {
-	server := mcp.NewServer(&mcp.Implementation{Name: "bare", Version: "1"}, nil)
-	mcp.AddTool(server, &mcp.Tool{Name: "greet"}, func(_ context.Context, _ *mcp.CallToolRequest, in struct {
+	type input struct {
 		Name string `json:"name"`
-	}) (*mcp.CallToolResult, struct {
-		Greeting string `json:"greeting"`
-	}, error) {
-		greeting := fmt.Sprintf("Hello, %s!", strings.TrimSpace(in.Name))
-		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: greeting}}}, struct {
-			Greeting string `json:"greeting"`
-		}{greeting}, nil
-	})
+	}
+	server := mcp.NewServer(&mcp.Implementation{Name: "bare", Version: "1"}, nil)
+	greet := func(_ context.Context, _ *mcp.CallToolRequest, in input) (*mcp.CallToolResult, greetOutput, error) {
+		out := greetOutput{Greeting: fmt.Sprintf("Hello, %s!", strings.TrimSpace(in.Name))}
+		return textResult("%s", out.Greeting), out, nil
+	}
+	mcp.AddTool(server, &mcp.Tool{Name: "greet"}, greet)
 	t.Cleanup(func() {
 		for s := range server.Sessions() {
 			_ = s.Close()
 		}
 	})
-	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: stateless})
+	options := &mcp.StreamableHTTPOptions{Stateless: stateless}
+	return mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, options)
 }

@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"text/tabwriter"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/mcptools"
 )
 
+const configHelp = `Print the effective configuration: every setting, its value, and its origin. Secrets are redacted.
+
+`
+
 func config(_ context.Context, args []string, c console) int {
-	flags := newFlags("config", "Print the effective configuration: every setting, its value, and where it came from. Secrets are redacted.\n\n"+settingsHelp, c)
-	cfg, code, done := configured(flags, args, c)
+	flags := newFlags("config", configHelp+settingsHelp, c)
+	cfg, code, done := loadConfig(flags, args, c)
 	if done {
 		return code
 	}
@@ -20,7 +24,7 @@ func config(_ context.Context, args []string, c console) int {
 		fmt.Fprintf(t, "%s\t%s\t(%s)\n", v.Key, v.Value, v.Origin)
 	}
 	t.Flush()
-	for _, note := range append(cfg.Notes, house.Notes(cfg, house.Tools(cfg.Tools, mcptools.Vitals{}))...) {
+	for _, note := range append(cfg.Notes, app.Notes(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))...) {
 		fmt.Fprintf(c.stdout, "\nNote: %s\n", note)
 	}
 	return exitOK

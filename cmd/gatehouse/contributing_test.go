@@ -7,17 +7,19 @@ import (
 	"testing"
 )
 
-// The provider that CONTRIBUTING.md adds is compiled, and held against the rules of all providers, where it comes from.
-func TestTheProviderOfCONTRIBUTINGIsTheOneThatIsTested(t *testing.T) {
+// The code of the provider recipe is compiled and tested where it comes from.
+func TestContributing_ProviderRecipeIsTestedCode(t *testing.T) {
+	t.Parallel()
 	checkWritten(t, "CONTRIBUTING.md", map[string]string{
 		"provider": fenced(source(t, "providers/providertest/acme/acme.go", "does not exist.\n", "")),
-		"harness":  fenced(source(t, "providers/providertest/acme/acme_test.go", "func acmeHarness", "\n}\n")),
+		"harness":  fenced(acmeHarness(t)),
 	})
 }
 
 func fenced(code string) string { return "```go\n" + code + "```\n" }
 
-// source returns a file from what it contains of from to the end of what it contains of to; all of it if they are empty.
+// source returns the part of a file from the text from to the end of the text to. An empty from is the beginning of
+// the file. With an empty to, the part begins after from and ends with the file.
 func source(t *testing.T, path, from, to string) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(root, path))
@@ -33,4 +35,8 @@ func source(t *testing.T, path, from, to string) string {
 		t.Fatalf("%s has no part from %q to %q", path, from, to)
 	}
 	return text + to
+}
+
+func acmeHarness(t *testing.T) string {
+	return source(t, "providers/providertest/acme/acme_test.go", "func acmeHarness", "\n}\n")
 }

@@ -9,37 +9,37 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/cmd/gatehouse/doctor"
-	"gatehouse/cmd/gatehouse/house"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 )
 
-const doctorHelp = `Find out why it does not work: check the configuration, the provider, and the server if it runs, from outside. Each
-check says what was expected, what was found and what to do. Nothing is changed. Exit code 0 if nothing failed, 1 if
-something did, 2 if the configuration or the command line is wrong.
+const doctorHelp = `Diagnose a setup that does not work: check the configuration, the provider and, from outside, the
+server if it is running. Each check reports what was expected, what was found, and the fix. Nothing is changed.
+Exit code 0 if nothing failed, 1 if a check failed, 2 if the configuration or the command line is invalid.
 
 `
 
-func examine(ctx context.Context, args []string, c console) int {
+func doctorCommand(ctx context.Context, args []string, c console) int {
 	flags := newFlags("doctor", doctorHelp+settingsHelp, c)
 	var (
 		asJSON    = flags.Bool("json", false, "write the results as JSON")
-		asReport  = flags.Bool("report", false, "write one text to paste into a bug report: versions, settings, results; without secrets")
-		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "how long all checks may take together")
+		asReport  = flags.Bool("report", false, "write a text for bug reports: versions, settings and results, no secrets")
+		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "time limit for all checks together")
 		tokenFile = flags.String("token-file", "", "file with an access token, to call the server with")
 	)
 	load := settingsFlags(flags, c)
-	if code, done := parseAlone(flags, args, c); done {
+	if code, done := parseFlags(flags, args, c); done {
 		return code
 	}
-	if !tokenArguments("doctor", flags.Args(), c) {
+	if refuseArguments("doctor", flags.Args(), c) {
 		return exitConfig
 	}
 	token, problem := doctorToken(*tokenFile)
 	switch {
 	case *asJSON && *asReport:
-		problem = "--json and --report are two forms of the same; choose one"
+		problem = "--json and --report are alternatives; choose one"
 	case *timeout < time.Second || *timeout > 5*time.Minute:
 		problem = "--timeout is not between 1s and 5m"
 	}
@@ -48,7 +48,7 @@ func examine(ctx context.Context, args []string, c console) int {
 		return exitConfig
 	}
 
-	about := doctor.About{Version: house.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	about := doctor.About{Version: app.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	var (
 		settings []configs.Value
 		results  []doctor.Result
@@ -63,10 +63,10 @@ func examine(ctx context.Context, args []string, c console) int {
 		return exitConfig
 	default:
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
-		catalog := house.Tools(cfg.Tools, mcptools.Vitals{})
-		cfg.Notes = append(cfg.Notes, house.Notes(cfg, catalog)...)
-		results = doctor.Examine(ctx, doctor.Options{
-			Config: cfg, ServerInfo: house.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
+		catalog := c.catalog(cfg.Tools, mcptools.Stats{})
+		cfg.Notes = append(cfg.Notes, app.Notes(cfg, catalog)...)
+		results = doctor.Examine(ctx, doctor.Config{
+			Settings: cfg, ServerInfo: app.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
 			ToolScopes: catalog.Scopes(), Tools: len(catalog.Tools),
 			Token: token, LocalHealth: healthURL(cfg), Timeout: *timeout,
 		})
@@ -84,12 +84,12 @@ func examine(ctx context.Context, args []string, c console) int {
 		err = doctor.WriteText(c.stdout, results)
 	}
 	if err != nil {
-		return exitFailure // nobody reads
+		return exitFailure // standard output is closed
 	}
 	return code
 }
 
-// doctorToken reads the token, if there is one.
+// doctorToken reads the token from file, if there is one.
 func doctorToken(file string) (token, problem string) {
 	if file == "" {
 		return "", ""
@@ -99,12 +99,12 @@ func doctorToken(file string) (token, problem string) {
 	case err != nil:
 		return "", err.Error()
 	case len(strings.Fields(token)) != 1:
-		return "", "there is more in " + file + " than one token"
+		return "", file + " contains more than one token"
 	}
 	return token, ""
 }
 
-// home is the person's home directory, or "".
+// home returns the user's home directory, or "".
 func (c console) home() string {
 	for _, name := range []string{"HOME=", "USERPROFILE="} {
 		for _, variable := range c.environ {

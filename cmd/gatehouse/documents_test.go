@@ -16,7 +16,7 @@ import (
 	"gatehouse/configs"
 )
 
-// documents are all Markdown files, by their path from the root.
+// documents returns all Markdown files, by their path from the root.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -31,8 +31,8 @@ func documents(t *testing.T) map[string]string {
 	return found
 }
 
-// walk calls see for every file that is not in a folder of git, npm or testdata, by its path from the root.
-func walk(t *testing.T, see func(path string)) {
+// walk calls visit with the path from the root of every file outside folders of git, npm and testdata.
+func walk(t *testing.T, visit func(path string)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -45,7 +45,7 @@ func walk(t *testing.T, see func(path string)) {
 			return nil
 		}
 		name, err := filepath.Rel(root, path)
-		see(filepath.ToSlash(name))
+		visit(filepath.ToSlash(name))
 		return err
 	})
 	if err != nil {
@@ -62,10 +62,11 @@ func read(t *testing.T, path string) string {
 	return string(raw)
 }
 
-func TestTheREADMEIsShort(t *testing.T) {
-	const most = 190
-	if lines := strings.Count(read(t, "README.md"), "\n"); lines > most {
-		t.Errorf("README.md has %d lines, at most %d: the README of a folder is the place for its details", lines, most)
+func TestDocuments_READMEIsShort(t *testing.T) {
+	t.Parallel()
+	const limit = 190
+	if lines := strings.Count(read(t, "README.md"), "\n"); lines > limit {
+		t.Errorf("README.md has %d lines, the limit is %d: details belong in the README of their folder", lines, limit)
 	}
 }
 
@@ -86,10 +87,11 @@ func commandsOf(text string) []string {
 	return commands
 }
 
-// Every command of every document can be run: those of this repository exist and have a valid configuration, as far as
-// that can be checked without the network. cmd/smoke runs those for Docker.
-func TestCommandsInDocumentsAreValid(t *testing.T) {
-	// Programs that documents may call, with a check of the arguments.
+// The commands in documents exist and have a valid configuration, as far as that can be checked without a network.
+// cmd/smoke runs those for Docker.
+func TestDocuments_CommandsAreValid(t *testing.T) {
+	t.Parallel()
+	// The programs that documents may run, each with a check of its arguments.
 	known := map[string]func(t *testing.T, args []string){
 		"go":                     goCommandIsValid,
 		"docker":                 composeCommandIsValid,
@@ -138,7 +140,7 @@ func withoutFences(text string) string { return fence.ReplaceAllString(text, "")
 
 var assignment = regexp.MustCompile(`^[A-Z_]+=`)
 
-// split separates the variables in front of a command from its words.
+// split returns the variables in front of a command and its words, without pipes and redirections.
 func split(command string) (environ, args []string) {
 	args = strings.Fields(command)
 	for len(args) > 0 && assignment.MatchString(args[0]) {
@@ -237,15 +239,16 @@ func composeCommandIsValid(t *testing.T, args []string) {
 	}
 }
 
-// Clients read the JSON of the README as it is pasted.
-func TestTheJSONOfTheREADMENamesTheDefaultAddress(t *testing.T) {
+// Users paste the JSON of README.md into the configuration of their client.
+func TestDocuments_JSONNamesDefaultURL(t *testing.T) {
+	t.Parallel()
 	cfg, err := configs.Load(configs.Sources{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile("`(\\{.*\\})`").FindAllStringSubmatch(read(t, "README.md"), -1)
 	if len(found) != 3 {
-		t.Errorf("there are %d pieces of JSON, want those for Claude Desktop, Cursor and VS Code", len(found))
+		t.Errorf("README.md has %d pieces of JSON, want 3: for Claude Desktop, Cursor and VS Code", len(found))
 	}
 	for _, match := range found {
 		var pasted map[string]map[string]any
@@ -264,7 +267,7 @@ var (
 	anchor  = regexp.MustCompile(`<a id="([^"]+)"></a>`)
 )
 
-// anchorsOf are the anchors of a document, as GitHub makes them of headings.
+// anchorsOf returns the anchors of a document, those that GitHub derives from headings included.
 func anchorsOf(text string) map[string]bool {
 	anchors := map[string]bool{}
 	for _, match := range heading.FindAllStringSubmatch(withoutFences(text), -1) {
@@ -277,7 +280,8 @@ func anchorsOf(text string) map[string]bool {
 	return anchors
 }
 
-func TestLinksInDocumentsLeadSomewhere(t *testing.T) {
+func TestDocuments_LinksResolve(t *testing.T) {
+	t.Parallel()
 	all := documents(t)
 	for document, text := range all {
 		for _, match := range link.FindAllStringSubmatch(withoutFences(text), -1) {
@@ -304,8 +308,9 @@ func TestLinksInDocumentsLeadSomewhere(t *testing.T) {
 	}
 }
 
-// The program and its comments refer to documents by their path.
-func TestDocumentsThatTheCodeNamesExist(t *testing.T) {
+// The program and its comments name documents by their path.
+func TestDocuments_NamedByCodeExist(t *testing.T) {
+	t.Parallel()
 	named := regexp.MustCompile(`[\w./-]*(?:README|CONTRIBUTING|RULES|SECURITY|BENCHMARKS)\.md`)
 	walk(t, func(path string) {
 		if !strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, ".yml") || strings.HasSuffix(path, "_test.go") {
@@ -321,7 +326,7 @@ func TestDocumentsThatTheCodeNamesExist(t *testing.T) {
 
 var declared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
 
-// testNames are the names of all tests of the repository.
+// testNames returns the names of all tests of the repository.
 func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -336,7 +341,8 @@ func testNames(t *testing.T) map[string]bool {
 	return names
 }
 
-func TestTheTestsThatDocumentsNameExist(t *testing.T) {
+func TestDocuments_NamedTestsExist(t *testing.T) {
+	t.Parallel()
 	names := testNames(t)
 	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)\\w+)`")
 	for document, text := range documents(t) {

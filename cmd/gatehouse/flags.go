@@ -10,42 +10,46 @@ import (
 	"gatehouse/configs"
 )
 
-// newFlags returns a flag set whose help begins with about.
+// newFlags returns a flag set whose help text begins with about.
 func newFlags(name, about string, c console) *pflag.FlagSet {
 	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	flags.SortFlags = false
-	flags.SetOutput(io.Discard) // errors are printed once, by parse
+	flags.SetOutput(io.Discard) // parse prints errors
 	flags.Usage = func() {
-		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  gatehouse %s [flags]\n\nFlags:\n%s", about, name, flags.FlagUsagesWrapped(120))
+		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  gatehouse %s [flags]\n\nFlags:\n%s",
+			about, name, flags.FlagUsagesWrapped(120))
 	}
 	return flags
 }
 
-// parse reads args. If the command must end now, done is true and code says how.
+// parse parses args and refuses arguments that are not flags. If the command must end, done is true and code is its
+// exit code.
 func parse(flags *pflag.FlagSet, args []string, c console) (code int, done bool) {
-	code, done = parseAlone(flags, args, c)
+	code, done = parseFlags(flags, args, c)
 	if !done && flags.NArg() > 0 {
-		fmt.Fprintf(c.stderr, "gatehouse %s: %q is not a flag, and the command takes nothing else (values stand behind =, as in --tools.show_all=true)\n", flags.Name(), flags.Arg(0))
+		fmt.Fprintf(c.stderr, "gatehouse %s: %q is not a flag, and the command takes no arguments "+
+			"(values follow =, as in --tools.show_all=true)\n", flags.Name(), flags.Arg(0))
 		return exitConfig, true
 	}
 	return code, done
 }
 
-// parseAlone is parse for commands that look themselves at what stands beside the flags.
-func parseAlone(flags *pflag.FlagSet, args []string, c console) (code int, done bool) {
+// parseFlags is parse for commands that check the remaining arguments themselves.
+func parseFlags(flags *pflag.FlagSet, args []string, c console) (code int, done bool) {
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
 		return exitOK, true
 	case err != nil:
-		fmt.Fprintf(c.stderr, "gatehouse %s: %v%s\n`gatehouse %s --help` lists the flags\n", flags.Name(), err, fix(flags, err), flags.Name())
+		fmt.Fprintf(c.stderr, "gatehouse %s: %v%s\n`gatehouse %s --help` lists the flags\n",
+			flags.Name(), err, suggestion(flags, err), flags.Name())
 		return exitConfig, true
 	}
 	return 0, false
 }
 
-// fix is what to write instead of a flag that does not exist.
-func fix(flags *pflag.FlagSet, err error) string {
+// suggestion returns what to write instead of an unknown flag, or "".
+func suggestion(flags *pflag.FlagSet, err error) string {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return ""
@@ -58,8 +62,8 @@ func fix(flags *pflag.FlagSet, err error) string {
 	return ""
 }
 
-// settingsFlags adds --config and a flag for every setting, and returns a function that loads the configuration once the
-// flags were parsed.
+// settingsFlags adds --config and a flag for every setting. It returns a function that loads the configuration, to be
+// called after the flags were parsed.
 func settingsFlags(flags *pflag.FlagSet, c console) func() (*configs.Config, error) {
 	profile := flags.String("config", "", "profile file (default: $GATEHOUSE_CONFIG, else the built-in local profile)")
 	settings := configs.Flags()
@@ -71,12 +75,14 @@ func settingsFlags(flags *pflag.FlagSet, c console) func() (*configs.Config, err
 				set[f.Name] = f.Value.String()
 			}
 		})
-		return configs.Load(configs.Sources{Profile: *profile, Dir: c.dir, Environ: c.environ, Flags: set, MemoryLimit: c.memoryLimit})
+		return configs.Load(configs.Sources{
+			Profile: *profile, Dir: c.dir, Environ: c.environ, Flags: set, MemoryLimit: c.memoryLimit,
+		})
 	}
 }
 
-// configured reads args and loads the configuration. If the command must end now, done is true and code says how.
-func configured(flags *pflag.FlagSet, args []string, c console) (cfg *configs.Config, code int, done bool) {
+// loadConfig parses args and loads the configuration. If the command must end, done is true and code is its exit code.
+func loadConfig(flags *pflag.FlagSet, args []string, c console) (cfg *configs.Config, code int, done bool) {
 	load := settingsFlags(flags, c)
 	if code, done := parse(flags, args, c); done {
 		return nil, code, true
@@ -89,5 +95,6 @@ func configured(flags *pflag.FlagSet, args []string, c console) (cfg *configs.Co
 	return cfg, exitOK, false
 }
 
-const settingsHelp = `Every setting can stand in a profile file, in .env, in the environment (server.listen is
-GATEHOUSE_SERVER__LISTEN) or on the command line; the later wins. Secrets can stand in files: GATEHOUSE_..._FILE.`
+const settingsHelp = `Settings come from a profile file, .env, the environment (GATEHOUSE_SERVER__LISTEN for
+server.listen) and the command line; later sources override earlier ones. Secrets can be in files:
+GATEHOUSE_..._FILE.`

@@ -10,9 +10,12 @@ import (
 	"gatehouse/configs"
 )
 
+const healthcheckHelp = "Exit 0 if the server on this computer is healthy, 1 if not. " +
+	"The address comes from the configuration."
+
 func healthcheck(ctx context.Context, args []string, c console) int {
-	flags := newFlags("healthcheck", "Exit 0 if the server on this computer answers, 1 if it does not. The address comes from the configuration.", c)
-	url := flags.String("url", "", "address to ask instead, such as http://127.0.0.1:9000/health")
+	flags := newFlags("healthcheck", healthcheckHelp, c)
+	url := flags.String("url", "", "URL to request instead, such as http://127.0.0.1:9000/health")
 	load := settingsFlags(flags, c)
 	if code, done := parse(flags, args, c); done {
 		return code
@@ -33,18 +36,20 @@ func healthcheck(ctx context.Context, args []string, c console) int {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: no answer from %s; is `gatehouse serve` running with the same configuration?\n", *url)
+		fmt.Fprintf(c.stderr, "gatehouse: no response from %s; %s\n", *url, isServeRunning)
 		return exitFailure
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		fmt.Fprintf(c.stderr, "gatehouse: %s answered %s\n", *url, resp.Status)
+		fmt.Fprintf(c.stderr, "gatehouse: %s returned %s\n", *url, resp.Status)
 		return exitFailure
 	}
 	return exitOK
 }
 
-// healthURL is where the server of this configuration answers, seen from the same computer.
+const isServeRunning = "is `gatehouse serve` running with the same configuration?"
+
+// healthURL returns the health URL of the server that cfg describes, as the same computer reaches it.
 func healthURL(cfg *configs.Config) string {
 	host, port, _ := net.SplitHostPort(cfg.Server.Listen)
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/providers"
@@ -16,53 +16,70 @@ import (
 	"gatehouse/server"
 )
 
+const issuerHelp = "Run the local issuer alone: a fake authorization server for demos and tests. " +
+	"Anyone can sign in as anyone."
+
+// issuerPort is used until --listen names another port.
+const issuerPort = "9000"
+
 func issuer(ctx context.Context, args []string, c console) int {
-	// Those of the demo tools included: whether the server offers them is not known here.
-	catalog := house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{})
-	scopes := house.Distinct([]string{"mcp:use"}, catalog.Scopes())
-	flags := newFlags("issuer", "Run the local issuer alone: a fake authorization server for demos and tests. Anyone can sign in as anyone.", c)
+	// Including those of the demo tools: whether the server offers them is not known here.
+	catalog := c.catalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{})
+	scopes := app.MergeUnique([]string{"mcp:use"}, catalog.Scopes())
+	flags := newFlags("issuer", issuerHelp, c)
 	var (
-		listen    = flags.String("listen", "127.0.0.1:9000", "host:port to listen on")
-		url       = flags.String("issuer", "http://localhost:9000", "the issuer identifier: an origin, as clients reach it; it follows the port of --listen")
-		resources = flags.StringSlice("resource", []string{"http://localhost:3002/mcp"}, "resources that tokens may be issued for; the first is the default")
-		known     = flags.StringSlice("scopes", scopes, "scopes that clients may ask for")
-		initial   = flags.StringSlice("default-scopes", []string{"mcp:use", "greet:read"}, "scopes of a request that names none")
+		listen = flags.String("listen", "127.0.0.1:"+issuerPort, "host:port to listen on")
+		url    = flags.String("issuer", "http://localhost:"+issuerPort,
+			"issuer identifier: an origin, as clients reach it; it follows the port of --listen")
+		resources = flags.StringSlice("resource", []string{"http://localhost:3002/mcp"},
+			"resources that tokens may be issued for; the first is the default")
+		known   = flags.StringSlice("scopes", scopes, "scopes that clients may request")
+		initial = flags.StringSlice("default-scopes", []string{"mcp:use", "greet:read"},
+			"scopes granted to requests without a scope parameter")
 		algorithm = flags.String("signing-algorithm", "RS256", "RS256, ES256 or EdDSA")
-		lifetime  = flags.Duration("token-lifetime", 10*time.Minute, "how long an access token is good")
-		approve   = flags.Bool("auto-approve", false, "skip the sign-in page, except for a browser that another site sent: everybody is alice")
-		secret    = flags.String("client-secret-file", "", "file with the secret of the confidential client local-service; without it the client does not exist")
-		grace     = flags.Duration("refresh-grace", time.Minute, "how long the previous refresh token still gets the same successor; with 0 a repeat ends the sign-in at once")
-		documents = flags.Bool("client-documents", true, "announce and fetch client ID metadata documents; --client-documents=false without internet, so that clients register instead")
-		loopback  = flags.Bool("allow-loopback-client-documents", false, "fetch client ID metadata documents from this computer and private networks too")
-		public    = flags.Bool("dangerously-allow-public-resource", false, "issue tokens for resources that others can reach")
-		anywhere  = flags.Bool("dangerously-listen-for-others", false, "listen on an address that other computers can reach; for a container whose port is published on 127.0.0.1 only")
-		level     = flags.String("log.level", "info", "debug, info, warn or error")
-		format    = flags.String("log.format", "text", "text or json")
+		lifetime  = flags.Duration("token-lifetime", 10*time.Minute, "lifetime of access tokens")
+		approve   = flags.Bool("auto-approve", false,
+			"skip the sign-in page and sign in as alice, unless another site sent the browser")
+		secret = flags.String("client-secret-file", "",
+			"file with the secret of the confidential client local-service; without it the client does not exist")
+		grace = flags.Duration("refresh-grace", time.Minute,
+			"how long the previous refresh token still gets the same successor; with 0 a repeat revokes the grant at once")
+		documents = flags.Bool("client-documents", true, "announce and fetch client ID metadata documents; "+
+			"--client-documents=false without internet access, so that clients register instead")
+		loopback = flags.Bool("allow-loopback-client-documents", false,
+			"fetch client ID metadata documents from this computer and private networks too")
+		public = flags.Bool("dangerously-allow-public-resource", false,
+			"issue tokens for resources that other computers can reach")
+		anywhere = flags.Bool("dangerously-listen-for-others", false, "listen on an address that other computers can "+
+			"reach; for a container whose port is published on 127.0.0.1 only")
+		level  = flags.String("log.level", "info", "debug, info, warn or error")
+		format = flags.String("log.format", "text", "text or json")
 	)
 	if code, done := parse(flags, args, c); done {
 		return code
 	}
 	if _, port, err := net.SplitHostPort(*listen); err == nil && !flags.Changed("issuer") {
-		*url = "http://localhost:" + port // clients of another port would not find it
+		*url = "http://localhost:" + port // the metadata must name the port that clients use
 	}
 	logSettings := configs.Log{Level: *level, Format: *format}
 	settings := server.DefaultSettings()
 	settings.Listen = *listen
-	settings.DrainTime = 0 // nobody balances a load over a fake
+	settings.DrainTime = 0 // there is no load balancer in front of a fake issuer
 	clientSecret, problems := issuerProblems(settings, logSettings, *secret)
 	if host, _, err := net.SplitHostPort(*listen); err == nil && !providers.IsLoopback(host) && !*anywhere {
-		problems = append(problems, "--listen: whoever reaches the local issuer can sign in as anyone, and this address can be reached from other computers; "+
-			"listen on 127.0.0.1; a container whose port is published on 127.0.0.1 only may set --dangerously-listen-for-others")
+		problems = append(problems, "--listen: anyone who reaches the local issuer can sign in as anyone, and other "+
+			"computers can reach this address; listen on 127.0.0.1; a container whose port is published on 127.0.0.1 only "+
+			"may set --dangerously-listen-for-others")
 	}
 	identifier := *url
 	address, err := providers.ParseResource(identifier)
 	if err != nil {
-		problems = append(problems, fmt.Sprintf("--issuer: %v; use an origin such as http://localhost:9000", err))
-		identifier = "http://localhost:9000" // so that the rest can be checked as well
+		problems = append(problems, fmt.Sprintf("--issuer: %v; use an origin such as http://localhost:%s", err, issuerPort))
+		identifier = "http://localhost:" + issuerPort // so that the other settings can be checked too
 	}
-	logger := newLogger(logSettings, c.stderr)
-	fake, err := authserver.New(authserver.Config{
-		UserAgent: house.UserAgent(),
+	logger := c.newLogger(logSettings)
+	as, err := authserver.New(authserver.Config{
+		UserAgent: app.UserAgent(),
 		Issuer:    identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
 		SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
 		Clients:                        authserver.DemoClients(clientSecret),
@@ -81,25 +98,26 @@ func issuer(ctx context.Context, args []string, c console) int {
 		}
 		return exitConfig
 	}
-	c.stop.serving(settings, logger)
+	c.stop.configure(settings, logger)
 	c.stop.begin("start of the issuer")
 	ln, err := net.Listen("tcp", *listen)
 	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: %s\n", portProblem("--listen", *listen, err))
+		fmt.Fprintf(c.stderr, "gatehouse: %s\n", listenError("--listen", *listen, err))
 		return exitPort
 	}
 	defer ln.Close()
-	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
+	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n"+
+		"  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
 		*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, local.Routes(fake))
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, local.Routes(as))
 	c.stop.begin("issuer")
 	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
 	c.stop.begin("log")
-	return stopped(logger, err)
+	return logStopped(logger, err)
 }
 
-// issuerProblems checks what the issuer itself does not look at, and reads the secret.
+// issuerProblems validates the settings that [authserver.New] does not, and reads the secret.
 func issuerProblems(settings server.Settings, log configs.Log, secretFile string) (secret string, problems []string) {
 	settings.Validate(func(p providers.Problem) {
 		problems = append(problems, fmt.Sprintf("--%s: %s; %s", p.Key, p.Reason, p.Fix))

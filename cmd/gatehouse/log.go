@@ -7,7 +7,7 @@ import (
 	"gatehouse/configs"
 )
 
-// durationsWithUnit writes durations as "1.5s". slog's JSON handler would write nanoseconds, and nothing that says so.
+// durationsWithUnit writes durations as "1.5s". slog's JSON handler would write nanoseconds without a unit.
 func durationsWithUnit(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())
@@ -15,16 +15,20 @@ func durationsWithUnit(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// newLogger returns the process's logger. Libraries that log by themselves (zitadel/oidc does) get the same one, from
-// warnings upwards: their lines are about themselves.
-func newLogger(l configs.Log, w io.Writer) *slog.Logger {
-	handler := func(level slog.Level) slog.Handler {
-		options := &slog.HandlerOptions{Level: level, ReplaceAttr: durationsWithUnit}
-		if l.Format == "json" {
-			return slog.NewJSONHandler(w, options)
-		}
-		return slog.NewTextHandler(w, options)
+// newLogger returns a logger that writes to w at level, or at the level of l if that is higher.
+func newLogger(l configs.Log, level slog.Level, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: max(l.SlogLevel(), level), ReplaceAttr: durationsWithUnit}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
 	}
-	slog.SetDefault(slog.New(handler(max(l.SlogLevel(), slog.LevelWarn))))
-	return slog.New(handler(l.SlogLevel()))
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// newLogger returns the logger of the process. Libraries that log on their own, such as zitadel/oidc, get a logger
+// from level warn upwards: what they log at lower levels concerns their own internals.
+func (c console) newLogger(l configs.Log) *slog.Logger {
+	if c.setDefaultLogger != nil {
+		c.setDefaultLogger(newLogger(l, slog.LevelWarn, c.stderr))
+	}
+	return newLogger(l, slog.LevelDebug, c.stderr)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,12 +13,10 @@ import (
 	"gatehouse/configs"
 )
 
-// loggedCall is one message, and what its request's line in the log must say.
+// loggedCall is one message, and what its line in the access log contains.
 type loggedCall struct {
-	name   string
-	method string // of HTTP; default POST
-	body   string
-	header map[string]string
+	name string
+	request
 	status int
 	want   []string
 }
@@ -28,163 +25,160 @@ func rpc(method, params string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":7,"method":%q,"params":%s}`, method, params)
 }
 
-// modernCall is a message of 2026-07-28 with its headers.
-func modernCall(method, name, params string) (string, map[string]string) {
-	const meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`
-	params = strings.TrimSuffix(params, "}")
-	if params != "{" {
-		params += ","
-	}
-	header := map[string]string{"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": method}
-	if name != "" {
-		header["Mcp-Name"] = name
-	}
-	return rpc(method, params+meta+"}"), header
-}
-
-func with(header map[string]string, name, value string) map[string]string {
-	out := maps.Clone(header)
-	if out == nil {
-		out = map[string]string{}
-	}
-	out[name] = value
-	return out
-}
-
-// lineOfCall sends a message and returns the line of its request.
-func (r *running) lineOfCall(t *testing.T, token string, c loggedCall) string {
+// logLine sends r, expects status, and returns the line of r in the access log.
+func (srv *testServer) logLine(t *testing.T, token string, r request, status int) string {
 	t.Helper()
-	method := c.method
-	if method == "" {
-		method = http.MethodPost
-	}
 	id := fmt.Sprintf("call-%d", time.Now().UnixNano())
-	if a := send(t, method, r.url, token, c.body, with(c.header, "X-Request-Id", id)); a.status != c.status {
-		t.Errorf("answered %d %s, want %d", a.status, a.body, c.status)
+	if r := r.with("X-Request-Id", id).send(t, srv, token); r.status != status {
+		t.Errorf("got %d %s, want %d", r.status, r.body, status)
 	}
-	for range 200 { // the line is written when the answer is out
-		for line := range strings.Lines(r.log.String()) {
+	for range 200 { // the line is written after the response
+		for line := range strings.Lines(srv.log.String()) {
 			if strings.Contains(line, "msg=request ") && strings.Contains(line, "request_id="+id) {
 				return line
 			}
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	t.Fatal("the request has no line in the log")
+	t.Fatal("the access log has no line for the request")
 	return ""
 }
 
-func (r *running) wantLines(t *testing.T, token string, calls []loggedCall) {
+func (srv *testServer) wantLines(t *testing.T, token string, calls []loggedCall) {
 	t.Helper()
 	for _, c := range calls {
 		t.Run(c.name, func(t *testing.T) {
-			line := r.lineOfCall(t, token, c)
+			line := srv.logLine(t, token, c.request, c.status)
 			for _, want := range c.want {
 				if !strings.Contains(line, want) {
-					t.Errorf("the line does not say %s: %s", want, line)
+					t.Errorf("the line lacks %s: %s", want, line)
 				}
 			}
 			if strings.Contains(line, "canary") {
-				t.Errorf("the line quotes what only the tool is told: %s", line)
+				t.Errorf("the line contains arguments of the call: %s", line)
 			}
 			if c.status < 300 && strings.Contains(line, "outcome=ok") && strings.Contains(line, "reason=") {
-				t.Errorf("a good call has a reason: %s", line)
+				t.Errorf("a successful call has a reason: %s", line)
 			}
 		})
 	}
 }
 
-// Whichever way a call takes through the handler, its line says what was called and what came of it.
-func TestTheLineOfARequestSaysWhatWasCalledAndHowItEnded(t *testing.T) {
-	const whoami, failing = `{"name":"whoami","arguments":{}}`, `{"name":"greet","arguments":{"name":7,"canary":1}}`
+const (
+	whoamiParams = `{"name":"whoami","arguments":{}}`
+	wrongParams  = `{"name":"greet","arguments":{"name":7,"canary":1}}`
+)
 
+// The line names the operation and the outcome, whichever part of the handler serves the call.
+func TestAccessLog_NamesOperationAndOutcome(t *testing.T) {
+	t.Parallel()
 	t.Run("2026-07-28", func(t *testing.T) {
-		h := startHouse(t, nil)
-		token := h.token(t, "alice", "mcp:use", "greet:read")
-		weak := h.token(t, "bob", "mcp:use")
-		of := func(method, name, params string) loggedCall {
-			body, header := modernCall(method, name, params)
-			return loggedCall{body: body, header: header, status: 200}
+		t.Parallel()
+		srv := startServer(t, nil)
+		tools := func(name, params string) request {
+			members := strings.TrimSuffix(strings.TrimPrefix(params, "{"), "}")
+			return modernRequest("tools/call", members).with("Mcp-Name", name)
 		}
-		ok := of("tools/call", "whoami", whoami)
-		ok.name, ok.want = "a call", []string{"mcp.method=tools/call", "mcp.tool=whoami", "mcp.protocol_version=2026-07-28", "outcome=ok", "method=POST"}
-		bad := of("tools/call", "greet", failing)
-		bad.name, bad.want = "a tool error", []string{"mcp.tool=greet", "outcome=tool_error"}
-		none := of("tools/call", "none", `{"name":"none","arguments":{"x":"canary"}}`)
-		none.name, none.status, none.want = "an unknown tool", 400, []string{"mcp.tool=none", "outcome=invalid", "reason=params_invalid", `detail="JSON-RPC error -32602: unknown tool"`}
-		list := of("tools/list", "", "{}")
-		list.name, list.want = "a list", []string{"mcp.method=tools/list", "outcome=ok"}
-		discover := of("server/discover", "", "{}")
-		discover.name, discover.want = "a request that the SDK's handler serves", []string{"mcp.method=server/discover", "outcome=ok", "mcp.protocol_version=2026-07-28"}
-		strange := of("foo/bar", "", "{}")
-		strange.name, strange.status, strange.want = "an unknown method", 404, []string{"mcp.method=foo/bar", "outcome=invalid", "reason=method_unknown", "detail="}
-		mismatch := of("tools/call", "other", whoami)
-		mismatch.name, mismatch.status, mismatch.want = "headers of another call", 400, []string{"mcp.tool=whoami", "outcome=invalid", "reason=header_mismatch", "detail="}
-		h.wantLines(t, token, []loggedCall{ok, bad, none, list, discover, strange, mismatch})
-
-		denied := of("tools/call", "greet", `{"name":"greet","arguments":{"name":"canary"}}`)
-		denied.name, denied.status, denied.want = "a call without its scope", 403, []string{"mcp.method=tools/call", "mcp.tool=greet", "outcome=denied", "reason=insufficient_scope", "caller.subject=bob"}
-		h.wantLines(t, weak, []loggedCall{denied})
-		stranger := of("tools/call", "greet", `{"name":"greet","arguments":{"name":"canary"}}`)
-		stranger.name, stranger.status, stranger.want = "no token", 401, []string{"outcome=unauthenticated", "reason=no_credentials"}
-		h.wantLines(t, "", []loggedCall{stranger})
+		call := tools("whoami", whoamiParams)
+		const canary = `{"name":"greet","arguments":{"name":"canary"}}`
+		srv.wantLines(t, srv.token(t, "alice", "mcp:use", "greet:read"), []loggedCall{
+			{"a call", call, 200, []string{"mcp.method=tools/call", "mcp.tool=whoami",
+				"mcp.protocol_version=2026-07-28", "outcome=ok", "method=POST"}},
+			{"a tool error", tools("greet", wrongParams), 200, []string{"mcp.tool=greet", "outcome=tool_error"}},
+			{"an unknown tool", tools("none", `{"name":"none","arguments":{"x":"canary"}}`), 400,
+				[]string{"mcp.tool=none", "outcome=invalid", "reason=params_invalid",
+					`detail="JSON-RPC error -32602: unknown tool"`}},
+			{"a list", modernRequest("tools/list", ""), 200, []string{"mcp.method=tools/list", "outcome=ok"}},
+			{"a request that the SDK's handler serves", modernRequest("server/discover", ""), 200,
+				[]string{"mcp.method=server/discover", "outcome=ok", "mcp.protocol_version=2026-07-28"}},
+			{"an unknown method", modernRequest("foo/bar", ""), 404,
+				[]string{"mcp.method=foo/bar", "outcome=invalid", "reason=method_unknown", "detail="}},
+			{"headers of another call", call.with("Mcp-Name", "other"), 400,
+				[]string{"mcp.tool=whoami", "outcome=invalid", "reason=header_mismatch", "detail="}},
+		})
+		srv.wantLines(t, srv.token(t, "bob", "mcp:use"), []loggedCall{
+			{"a call without its scope", tools("greet", canary), 403,
+				[]string{"mcp.method=tools/call", "mcp.tool=greet", "outcome=denied", "reason=insufficient_scope",
+					"caller.subject=bob"}},
+		})
+		srv.wantLines(t, "", []loggedCall{
+			{"no token", tools("greet", canary), 401, []string{"outcome=unauthenticated", "reason=no_credentials"}},
+		})
 	})
 
 	t.Run("a session", func(t *testing.T) {
-		h := startHouse(t, nil)
-		token := h.token(t, "alice", "mcp:use", "greet:read")
-		in := map[string]string{"Mcp-Session-Id": h.openSession(t, token), "Mcp-Protocol-Version": "2025-11-25"}
-		h.wantLines(t, token, []loggedCall{
-			{name: "the beginning", body: rpc("initialize", `{"protocolVersion":"2025-06-18","capabilities":{},"clientInfo":{"name":"x","version":"1"}}`), status: 200,
-				want: []string{"mcp.method=initialize", "mcp.protocol_version=2025-06-18", "outcome=ok"}},
-			{name: "a call", body: rpc("tools/call", whoami), header: in, status: 200,
-				want: []string{"mcp.method=tools/call", "mcp.tool=whoami", "mcp.protocol_version=2025-11-25", "outcome=ok"}},
-			{name: "a tool error", body: rpc("tools/call", failing), header: in, status: 200, want: []string{"mcp.tool=greet", "outcome=tool_error"}},
-			{name: "an unknown tool", body: rpc("tools/call", `{"name":"none"}`), header: in, status: 200,
-				want: []string{"mcp.tool=none", "outcome=invalid", "reason=params_invalid", "detail="}},
-			{name: "an unknown method", body: rpc("foo/bar", "{}"), header: in, status: 200, want: []string{"mcp.method=foo/bar", "outcome=invalid", "reason=method_unknown", "detail="}},
-			{name: "a notification", body: `{"jsonrpc":"2.0","method":"notifications/initialized"}`, header: in, status: 202, want: []string{"mcp.method=notifications/initialized", "outcome=ok"}},
-			{name: "an unknown session", body: rpc("tools/call", whoami), header: with(in, "Mcp-Session-Id", "x"), status: 404, want: []string{"mcp.tool=whoami", "outcome=invalid", "reason=session_unknown", "detail="}},
-			{name: "no JSON", body: `{"canary`, header: in, status: 400, want: []string{"outcome=invalid", "reason=message_malformed", "detail="}},
-			{name: "one form of an answer", body: rpc("tools/list", "{}"), header: with(in, "Accept", "application/json"), status: 400,
-				want: []string{"outcome=invalid", "reason=media_type_refused", "detail="}},
-			{name: "another content type", body: rpc("tools/list", "{}"), header: with(in, "Content-Type", "text/plain"), status: 415,
-				want: []string{"outcome=invalid", "reason=media_type_refused", "detail="}},
-			{name: "another HTTP method", method: http.MethodPut, body: rpc("tools/list", "{}"), header: in, status: 405, want: []string{"method=PUT", "outcome=invalid", "reason=http_method_refused", "detail="}},
-			{name: "the end", method: http.MethodDelete, header: in, status: 204, want: []string{"method=DELETE", "outcome=ok", "mcp.protocol_version=2025-11-25"}},
+		t.Parallel()
+		srv := startServer(t, nil)
+		token := srv.token(t, "alice", "mcp:use", "greet:read")
+		session := srv.openSession(t, token)
+		in := func(body string) request {
+			return request{body: body}.with("Mcp-Session-Id", session, "Mcp-Protocol-Version", "2025-11-25")
+		}
+		list := in(rpc("tools/list", "{}"))
+		put, end := list, in("")
+		put.method, end.method = http.MethodPut, http.MethodDelete
+		srv.wantLines(t, token, []loggedCall{
+			{"initialize", request{body: initializeBody}.withBody("2025-11-25", "2025-06-18"), 200,
+				[]string{"mcp.method=initialize", "mcp.protocol_version=2025-06-18", "outcome=ok"}},
+			{"a call", in(rpc("tools/call", whoamiParams)), 200,
+				[]string{"mcp.method=tools/call", "mcp.tool=whoami", "mcp.protocol_version=2025-11-25", "outcome=ok"}},
+			{"a tool error", in(rpc("tools/call", wrongParams)), 200, []string{"mcp.tool=greet", "outcome=tool_error"}},
+			{"an unknown tool", in(rpc("tools/call", `{"name":"none"}`)), 200,
+				[]string{"mcp.tool=none", "outcome=invalid", "reason=params_invalid", "detail="}},
+			{"an unknown method", in(rpc("foo/bar", "{}")), 200,
+				[]string{"mcp.method=foo/bar", "outcome=invalid", "reason=method_unknown", "detail="}},
+			{"a notification", in(initializedBody), 202,
+				[]string{"mcp.method=notifications/initialized", "outcome=ok"}},
+			{"an unknown session", in(rpc("tools/call", whoamiParams)).with("Mcp-Session-Id", "x"), 404,
+				[]string{"mcp.tool=whoami", "outcome=invalid", "reason=session_unknown", "detail="}},
+			{"no JSON", in(`{"canary`), 400, []string{"outcome=invalid", "reason=message_malformed", "detail="}},
+			{"a single accepted type", list.with("Accept", "application/json"), 400,
+				[]string{"outcome=invalid", "reason=media_type_refused", "detail="}},
+			{"another content type", list.with("Content-Type", "text/plain"), 415,
+				[]string{"outcome=invalid", "reason=media_type_refused", "detail="}},
+			{"another HTTP method", put, 405,
+				[]string{"method=PUT", "outcome=invalid", "reason=http_method_refused", "detail="}},
+			{"the end", end, 204, []string{"method=DELETE", "outcome=ok", "mcp.protocol_version=2025-11-25"}},
 		})
 	})
 
 	t.Run("older versions without sessions", func(t *testing.T) {
-		h := startHouse(t, map[string]string{"mcp.era": "stateless"})
-		token := h.token(t, "alice", "mcp:use", "greet:read")
-		old := map[string]string{"Mcp-Protocol-Version": "2025-11-25"}
-		h.wantLines(t, token, []loggedCall{
-			{name: "a call", body: rpc("tools/call", whoami), header: old, status: 200, want: []string{"mcp.tool=whoami", "mcp.protocol_version=2025-11-25", "outcome=ok"}},
-			{name: "a tool error", body: rpc("tools/call", failing), header: old, status: 200, want: []string{"mcp.tool=greet", "outcome=tool_error"}},
-			{name: "a call that the SDK's handler serves", body: strings.Replace(rpc("tools/call", whoami), `"id":7`, `"id":-7`, 1), header: old, status: 200,
-				want: []string{"mcp.tool=whoami", "outcome=ok"}},
-			{name: "a tool error in it", body: strings.Replace(rpc("tools/call", failing), `"id":7`, `"id":-7`, 1), header: old, status: 200,
-				want: []string{"mcp.tool=greet", "outcome=tool_error"}},
-			{name: "an unknown tool in it", body: strings.Replace(rpc("tools/call", `{"name":"none"}`), `"id":7`, `"id":-7`, 1), header: old, status: 200,
-				want: []string{"mcp.tool=none", "outcome=invalid", "reason=params_invalid", "detail="}},
-			{name: "one form of an answer", body: rpc("tools/list", "{}"), header: with(old, "Accept", "application/json"), status: 400,
-				want: []string{"reason=media_type_refused", "detail="}},
-			{name: "another content type", body: rpc("tools/list", "{}"), header: with(old, "Content-Type", "text/plain"), status: 415, want: []string{"reason=media_type_refused", "detail="}},
-			{name: "another HTTP method", method: http.MethodGet, header: old, status: 405, want: []string{"reason=http_method_refused", "detail="}},
-			{name: "a modern header without its _meta", body: rpc("tools/list", "{}"), header: map[string]string{"Mcp-Protocol-Version": "2026-07-28"}, status: 400,
-				want: []string{"outcome=invalid", "reason=", "detail="}},
-			{name: "an unknown method", body: rpc("foo/bar", `{"x":"canary"}`), header: old, status: 400, want: []string{"reason=method_unknown", "detail="}},
+		t.Parallel()
+		srv := startServer(t, map[string]string{"mcp.era": "stateless"})
+		token := srv.token(t, "alice", "mcp:use", "greet:read")
+		old := func(body string) request { return request{body: body}.with("Mcp-Protocol-Version", "2025-11-25") }
+		// A negative id makes the SDK's handler serve the request.
+		bySDK := func(params string) request { return old(rpc("tools/call", params)).withBody(`"id":7`, `"id":-7`) }
+		list := old(rpc("tools/list", "{}"))
+		get := old("")
+		get.method = http.MethodGet
+		srv.wantLines(t, token, []loggedCall{
+			{"a call", old(rpc("tools/call", whoamiParams)), 200,
+				[]string{"mcp.tool=whoami", "mcp.protocol_version=2025-11-25", "outcome=ok"}},
+			{"a tool error", old(rpc("tools/call", wrongParams)), 200, []string{"mcp.tool=greet", "outcome=tool_error"}},
+			{"a call by the SDK's handler", bySDK(whoamiParams), 200, []string{"mcp.tool=whoami", "outcome=ok"}},
+			{"a tool error by the SDK's handler", bySDK(wrongParams), 200,
+				[]string{"mcp.tool=greet", "outcome=tool_error"}},
+			{"an unknown tool by the SDK's handler", bySDK(`{"name":"none"}`), 200,
+				[]string{"mcp.tool=none", "outcome=invalid", "reason=params_invalid", "detail="}},
+			{"a single accepted type", list.with("Accept", "application/json"), 400,
+				[]string{"reason=media_type_refused", "detail="}},
+			{"another content type", list.with("Content-Type", "text/plain"), 415,
+				[]string{"reason=media_type_refused", "detail="}},
+			{"another HTTP method", get, 405, []string{"reason=http_method_refused", "detail="}},
+			{"a modern header without its _meta", list.with("Mcp-Protocol-Version", "2026-07-28"), 400,
+				[]string{"outcome=invalid", "reason=", "detail="}},
+			{"an unknown method", old(rpc("foo/bar", `{"x":"canary"}`)), 400, []string{"reason=method_unknown", "detail="}},
 		})
 	})
 }
 
-// A JSON log with bare nanoseconds cannot be read without the source code.
-func TestDurationsInTheLogCarryTheirUnit(t *testing.T) {
-	keepDefaultLogger(t)
+// Bare nanoseconds in a JSON log cannot be read without the source code.
+func TestLog_DurationsHaveUnits(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{"text", "json"} {
 		var out bytes.Buffer
-		logger := newLogger(configs.Log{Level: "info", Format: format}, &out)
+		logger := newLogger(configs.Log{Level: "info", Format: format}, slog.LevelDebug, &out)
 		logger.Info("x", "drain_time", 1500*time.Millisecond, slog.Group("in", "wait", 2*time.Second))
 		if format == "text" {
 			if !strings.Contains(out.String(), "drain_time=1.5s in.wait=2s") {
@@ -199,5 +193,21 @@ func TestDurationsInTheLogCarryTheirUnit(t *testing.T) {
 		if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.DrainTime != "1.5s" || line.In.Wait != "2s" {
 			t.Errorf("json: %s, %v", &out, err)
 		}
+	}
+}
+
+// Libraries log to slog's default logger; what they log below level warn is left out.
+func TestLog_DefaultLoggerIsForWarnings(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	var libraries *slog.Logger
+	c := console{stderr: &out, setDefaultLogger: func(l *slog.Logger) { libraries = l }}
+	c.newLogger(configs.Log{Level: "debug", Format: "text"}).Debug("own debug")
+	libraries.Info("library info")
+	libraries.Warn("library warning")
+	got := out.String()
+	if !strings.Contains(got, "own debug") || strings.Contains(got, "library info") ||
+		!strings.Contains(got, "library warning") {
+		t.Errorf("the log is\n%s", got)
 	}
 }

@@ -1,34 +1,41 @@
-// Command gatehouse is an MCP server behind OAuth 2.1 that can be handed to any identity provider.
+// Command gatehouse is an MCP server behind OAuth 2.1 that works with any identity provider.
 package main
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"gatehouse/cmd/gatehouse/app"
 )
 
-// Exit codes, so that scripts and orchestrators can tell what to do.
+// Exit codes, for scripts and orchestrators.
 const (
 	exitOK       = 0
-	exitFailure  = 1 // something went wrong while running
-	exitConfig   = 2 // the configuration or the command line is wrong
-	exitPort     = 3 // the address to listen on cannot be had
+	exitFailure  = 1 // something failed at run time
+	exitConfig   = 2 // invalid configuration or command line
+	exitPort     = 3 // cannot listen on the address
 	exitProvider = 4 // the provider cannot be set up
-	exitHung     = 5 // something hung while it stopped, and it ended all the same
+	exitHung     = 5 // the shutdown hung and was ended by force
 )
 
-// console is what a command sees of the world.
+// console is the environment of a command.
 type console struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
-	dir            string // where .env is looked for
+	dir            string // contains .env
 	memoryLimit    int64  // of the process, in bytes; 0 if there is none
 	stop           *stopLimit
+
+	catalog app.CatalogFunc
+	// setDefaultLogger is [slog.SetDefault], or nil to leave the default logger alone.
+	setDefaultLogger func(*slog.Logger)
 }
 
 // command is one subcommand.
@@ -42,10 +49,10 @@ func commands() []command {
 	return []command{
 		{"serve", "serve the MCP tools (the default)", serve},
 		{"issuer", "run the local issuer alone", issuer},
-		{"doctor", "find out why it does not work: configuration, provider, running server", examine},
-		{"token", "inspect a token, or get one", tokens},
-		{"config", "print the effective configuration and where each value came from", config},
-		{"healthcheck", "exit 0 if the server answers, 1 if not; for containers", healthcheck},
+		{"doctor", "diagnose the configuration, the provider and the running server", doctorCommand},
+		{"token", "inspect a token, or get one", tokenCommand},
+		{"config", "print the effective configuration and the origin of each value", config},
+		{"healthcheck", "exit 0 if the server is healthy, 1 if not; for containers", healthcheck},
 		{"version", "print the version", version},
 	}
 }
@@ -62,13 +69,14 @@ func main() {
 	c := console{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir,
 		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile), stop: limit,
+		catalog: app.DefaultCatalog, setDefaultLogger: slog.SetDefault,
 	}
 	os.Exit(limit.run(ctx, func() int { return run(ctx, os.Args[1:], c) }))
 }
 
-// stopSignals end a command in order. SIGHUP is among them, because it would otherwise end the process at
-// once: a terminal that closes sends it, and service managers do for a reload, which does not exist here.
-// Under nohup it stays ignored.
+// stopSignals returns the signals that stop a command gracefully. They include SIGHUP, which would otherwise kill the
+// process: a closing terminal sends it, and service managers send it for a reload, which is not supported. Under nohup
+// it stays ignored.
 func stopSignals(ignored func(os.Signal) bool) []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !ignored(syscall.SIGHUP) {
@@ -77,7 +85,7 @@ func stopSignals(ignored func(os.Signal) bool) []os.Signal {
 	return signals
 }
 
-// run picks the command. Without one, or with only flags, it serves.
+// run runs the command that args name. Without a name, it runs serve.
 func run(ctx context.Context, args []string, c console) int {
 	name := "serve"
 	switch {
@@ -102,7 +110,7 @@ func run(ctx context.Context, args []string, c console) int {
 }
 
 func usage(w io.Writer) {
-	fmt.Fprint(w, `Gatehouse is an MCP server behind OAuth 2.1 that can be handed to any identity provider.
+	fmt.Fprint(w, `Gatehouse is an MCP server behind OAuth 2.1 that works with any identity provider.
 
 Usage:
   gatehouse [command] [flags]
@@ -113,7 +121,7 @@ Commands:
 		fmt.Fprintf(w, "  %-12s %s\n", cmd.name, cmd.summary)
 	}
 	fmt.Fprint(w, `
-Every command has --help. Exit codes: 0 done, 1 failed, 2 configuration or command line wrong, 3 address not to be had,
-4 provider cannot be set up, 5 something hung while it stopped.
+Every command has --help. Exit codes: 0 success, 1 failure, 2 invalid configuration or command line,
+3 cannot listen on the address, 4 the provider cannot be set up, 5 the shutdown hung.
 `)
 }

@@ -11,30 +11,37 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 	"gatehouse/providers/providertest"
 	"gatehouse/providers/providertest/golden"
 )
 
 // Generated parts of documents come from the values and files that the program and its tests use.
-func TestGeneratedPartsOfDocumentsAreCurrent(t *testing.T) {
-	for document, blocks := range map[string]map[string]string{
+func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
+	t.Parallel()
+	const programs = "cmd/gatehouse/app/testdata/"
+	documents := map[string]map[string]string{
 		"README.md": {
 			"kinds":    kindsTable(),
 			"add":      fenced(source(t, "mcptools/example_add_test.go", "", "")),
 			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
-		"configs/README.md":                {"settings": settingsTable(), "codes": codesTable()},
-		"configs/presets/README.md":        {"presets": presetsTable()},
-		"server/README.md":                 {"reasons": reasonsTable()},
-		"mcptools/README.md":               {"tools": toolsTable()},
-		"cmd/gatehouse/house/README.md":    {"program": fenced(source(t, "cmd/gatehouse/house/testdata/program/main.go", "", ""))},
-		"providers/providertest/README.md": {"rules": rulesTable()},
+		"configs/README.md":         {"settings": settingsTable(), "codes": codesTable()},
+		"configs/presets/README.md": {"presets": presetsTable()},
+		"server/README.md":          {"reasons": reasonsTable()},
+		"cmd/gatehouse/app/README.md": {
+			"program":  fenced(source(t, programs+"program/main.go", "", "")),
+			"provider": fenced(source(t, programs+"provider/main.go", "// load accepts", "\n}\n")),
+		},
+		"providers/providertest/README.md": {"rules": rulesTable(), "harness": fenced(acmeHarness(t))},
 		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
-	} {
+	}
+	if hasDemoTools() {
+		documents["mcptools/README.md"] = map[string]string{"tools": toolsTable()}
+	}
+	for document, blocks := range documents {
 		checkWritten(t, document, blocks)
 	}
 }
@@ -51,7 +58,7 @@ func checkWritten(t *testing.T, document string, blocks map[string]string) {
 	for name, text := range blocks {
 		block := regexp.MustCompile(`(?s)(<!-- begin ` + name + `:[^\n]*-->\n).*?(<!-- end ` + name + ` -->)`)
 		if !block.MatchString(want) {
-			t.Errorf("%s has no place for %s", document, name)
+			t.Errorf("%s has no markers for %s", document, name)
 		}
 		want = block.ReplaceAllString(want, "${1}"+strings.ReplaceAll(text, "$", "$$")+"${2}")
 	}
@@ -69,7 +76,7 @@ func code(s string) string {
 
 func toolsTable() string {
 	table := row("tool", "scope of its own", "what it does") + row("---", "---", "---")
-	for _, tool := range house.Tools(mcptools.ToolSettings{Demo: true}, mcptools.Vitals{}).Tools {
+	for _, tool := range app.DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Tools {
 		scopes := "none"
 		if len(tool.Scopes) > 0 {
 			scopes = code(strings.Join(tool.Scopes, " "))
@@ -108,22 +115,24 @@ func codesTable() string {
 }
 
 func presetsTable() string {
-	table := row("preset", "also set, under `provider`", "registration of clients", "evidence") + row("---", "---", "---", "---")
+	table := row("preset", "also set, under `provider`", "registration of clients", "evidence") +
+		row("---", "---", "---", "---")
 	for _, p := range configs.Presets() {
-		table += row(fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name), code(strings.Join(p.Required, "`, `")), p.Registration, p.Evidence)
+		name := fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name)
+		table += row(name, code(strings.Join(p.Required, "`, `")), p.Registration, p.Evidence)
 	}
 	return table
 }
 
 func reasonsTable() string {
 	table := row("reason in the log", "what it means") + row("---", "---")
-	for _, reason := range providers.Reasons() {
+	for _, reason := range configs.Reasons() {
 		table += row(fmt.Sprintf("<a id=%q></a>%s", reason.Code, code(string(reason.Code))), reason.Meaning)
 	}
 	return table
 }
 
-// versionsTable shows what the scripts of cmd/conformance install.
+// versionsTable lists what the scripts of cmd/conformance install.
 func versionsTable(t *testing.T) string {
 	var installed struct{ Dependencies map[string]string }
 	if err := json.Unmarshal([]byte(read(t, "cmd/conformance/package.json")), &installed); err != nil {

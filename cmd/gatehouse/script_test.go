@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -9,11 +10,16 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"gatehouse/cmd/gatehouse/app"
+	"gatehouse/mcptools"
 )
 
-// The scripts in testdata/script say what the program does, as somebody sees it who types the commands. They run the real
-// binary, each in an empty directory and with an empty environment. $PORT_FREE and $PORT_OTHER are ports that nobody uses.
+// The scripts in testdata/script show the program as a user sees it in a shell. They run the real binary, each in an
+// empty directory and with an empty environment. $PORT_FREE and $PORT_OTHER are unused ports. The condition [demo]
+// holds if the product has demo tools.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(bin, "gatehouse"), ".")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -34,11 +40,23 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
+		Condition: func(condition string) (bool, error) {
+			if condition != "demo" {
+				return false, errors.New("unknown condition " + condition)
+			}
+			return hasDemoTools(), nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"answers": answers},
 	})
 }
 
-// answers waits until something listens at an address: answers 127.0.0.1:3002.
+// hasDemoTools reports whether the product has demo tools. Nothing but them depends on it.
+func hasDemoTools() bool {
+	return len(app.DefaultCatalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{}).Tools) >
+		len(mcptools.All(mcptools.Stats{}))
+}
+
+// answers waits until an address accepts connections: answers 127.0.0.1:3002.
 func answers(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: answers host:port")
@@ -49,5 +67,5 @@ func answers(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 	}
-	ts.Fatalf("nothing answers at %s", args[0])
+	ts.Fatalf("nothing listens at %s", args[0])
 }

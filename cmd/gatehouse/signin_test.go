@@ -24,8 +24,9 @@ const (
 	legacy = "2025-11-25"
 )
 
-// The whole way of a client that knows nothing but the URL: 401, metadata, registration, sign-in, token, tools.
-func TestAClientThatKnowsOnlyTheURLSignsInAndCallsATool(t *testing.T) {
+// 401, metadata, registration, sign-in, token, tools.
+func TestSignIn_ClientKnowsOnlyTheURL(t *testing.T) {
+	t.Parallel()
 	preregistered := func(c *auth.AuthorizationCodeHandlerConfig) {
 		c.PreregisteredClient = &oauthex.ClientCredentials{ClientID: "local-cli"}
 	}
@@ -33,16 +34,18 @@ func TestAClientThatKnowsOnlyTheURLSignsInAndCallsATool(t *testing.T) {
 	document := func(c *auth.AuthorizationCodeHandlerConfig) {
 		c.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: documentURL}
 	}
+	srv := startServer(t, map[string]string{
+		"provider.client_documents": "true", "provider.allow_loopback_client_documents": "true",
+	}, trustDocuments)
 	for _, protocol := range []string{modern, legacy} {
-		for name, registration := range map[string]func(*auth.AuthorizationCodeHandlerConfig){
-			"registered by itself":      dynamic,
-			"registered before":         preregistered,
-			"described by its own page": document,
+		for name, registration := range map[string]clientOption{
+			"dynamic registration":        dynamicClient,
+			"pre-registered":              preregistered,
+			"client ID metadata document": document,
 		} {
 			t.Run(protocol+", "+name, func(t *testing.T) {
-				h := startHouse(t, map[string]string{"provider.client_documents": "true", "provider.allow_loopback_client_documents": "true"}, trustDocuments)
-				alice := &person{name: "alice", decision: "approve"}
-				session, err := connect(t, h.url, protocol, alice, registration)
+				alice := &user{name: "alice", decision: "approve"}
+				session, err := connect(t, srv.url, protocol, alice, registration)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -52,46 +55,47 @@ func TestAClientThatKnowsOnlyTheURLSignsInAndCallsATool(t *testing.T) {
 				}
 				greeting, err := call(t, session, "greet", map[string]any{"name": "Ada"})
 				if err != nil || textOf(greeting) != "Hello, Ada!" {
-					t.Fatalf("greet answered %+v, %v", greeting, err)
+					t.Fatalf("greet returned %+v, %v", greeting, err)
 				}
 				me := whoamiOf(t, session)
-				if me.Subject != "alice" || me.Issuer != h.origin() || strings.Join(me.Audience, " ") != h.url {
-					t.Errorf("the server takes the caller for %+v", me)
+				if me.Subject != "alice" || me.Issuer != srv.origin() || strings.Join(me.Audience, " ") != srv.url {
+					t.Errorf("the caller is %+v", me)
 				}
 				slices.Sort(me.Scopes)
 				if got := strings.Join(me.Scopes, " "); got != "greet:read mcp:use offline_access" {
-					t.Errorf("first sign-in got scopes %s", got)
+					t.Errorf("the first sign-in got scopes %s", got)
 				}
 			})
 		}
 	}
 }
 
-// Claude Code and Codex name a document on the internet wherever an issuer announces that it reads one, and
-// register otherwise: the built-in profile must work without internet.
-func TestAClientWithADocumentRegistersAtTheBuiltInProfile(t *testing.T) {
-	h := startHouse(t, nil)
+// Claude Code and Codex use a document on the internet with every issuer that supports them, and register otherwise:
+// the built-in profile must work without internet access.
+func TestSignIn_BuiltInProfileWorksWithoutInternet(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, nil)
 	documentOrRegistration := func(c *auth.AuthorizationCodeHandlerConfig) {
-		dynamic(c)
+		dynamicClient(c)
 		c.ClientIDMetadataDocumentConfig = &auth.ClientIDMetadataDocumentConfig{URL: "https://client.invalid/client.json"}
 	}
-	alice := &person{name: "alice", decision: "approve"}
-	session, err := connect(t, h.url, legacy, alice, documentOrRegistration)
+	alice := &user{name: "alice", decision: "approve"}
+	session, err := connect(t, srv.url, legacy, alice, documentOrRegistration)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id := alice.asked[0].Get("client_id"); !strings.HasPrefix(id, "reg1.") || whoamiOf(t, session).Client != id {
+	if id := alice.requests[0].Get("client_id"); !strings.HasPrefix(id, "reg1.") || whoamiOf(t, session).Client != id {
 		t.Errorf("the client is %q", id)
 	}
 }
 
-// clientDocument serves a client ID metadata document over TLS, and makes a house trust its certificate.
+// clientDocument serves a client ID metadata document over TLS. trust makes the local issuer trust its certificate.
 func clientDocument(t *testing.T) (address string, trust func(*configs.Config)) {
 	var server *httptest.Server
 	server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{
-			"client_id": server.URL + "/client.json", "client_name": "A client with a page",
+			"client_id": server.URL + "/client.json", "client_name": "A client with a document",
 			"redirect_uris": []string{redirectURI}, "grant_types": []string{"authorization_code", "refresh_token"},
 			"token_endpoint_auth_method": "none",
 		})
@@ -99,51 +103,57 @@ func clientDocument(t *testing.T) (address string, trust func(*configs.Config)) 
 	t.Cleanup(server.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	return server.URL + "/client.json", func(c *configs.Config) { c.Provider.(*local.Settings).ClientDocumentRootCAs = roots }
+	trust = func(c *configs.Config) { c.Provider.(*local.Settings).ClientDocumentRootCAs = roots }
+	return server.URL + "/client.json", trust
 }
 
-func TestBobIsAnotherCallerThanAlice(t *testing.T) {
-	h := startHouse(t, nil)
-	session, err := connect(t, h.url, modern, &person{name: "bob", decision: "approve"}, dynamic)
+func TestSignIn_UsersAreDistinct(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, nil)
+	session, err := connect(t, srv.url, modern, &user{name: "bob", decision: "approve"}, dynamicClient)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if me := whoamiOf(t, session); me.Subject != "bob" {
-		t.Errorf("the server takes bob for %q", me.Subject)
+		t.Errorf("the caller is %q, want bob", me.Subject)
 	}
 }
 
-func TestAPersonWhoDeniesIsNotSignedIn(t *testing.T) {
-	h := startHouse(t, nil)
-	_, err := connect(t, h.url, modern, &person{name: "alice", decision: "deny"}, dynamic)
+func TestSignIn_Denied(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, nil)
+	_, err := connect(t, srv.url, modern, &user{name: "alice", decision: "deny"}, dynamicClient)
 	if err == nil || !strings.Contains(err.Error(), "access_denied") {
 		t.Errorf("connecting gave %v, want access_denied", err)
 	}
 }
 
-func TestAutoApproveNeedsNobody(t *testing.T) {
-	h := startHouse(t, map[string]string{"provider.auto_approve": "true"})
-	nobody := &person{}
-	session, err := connect(t, h.url, modern, nobody, dynamic)
+func TestSignIn_AutoApprove(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, map[string]string{"provider.auto_approve": "true"})
+	u := &user{}
+	session, err := connect(t, srv.url, modern, u, dynamicClient)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(nobody.pages) != 0 {
+	if len(u.pages) != 0 {
 		t.Error("a page was shown")
 	}
 	if me := whoamiOf(t, session); me.Subject != "alice" {
-		t.Errorf("the server takes the caller for %q, want alice", me.Subject)
+		t.Errorf("the caller is %q, want alice", me.Subject)
 	}
 }
 
-// The client lives longer than its access token, and never asks the person again.
-func TestAClientRefreshesItsToken(t *testing.T) {
+// The client lives longer than its access token, and does not sign in again.
+func TestSignIn_ClientRefreshesToken(t *testing.T) {
+	t.Parallel()
+	// The client refreshes ten seconds early: with this lifetime at every call.
+	srv := startServer(t, map[string]string{"provider.token_lifetime": "8s"})
 	for _, protocol := range []string{modern, legacy} {
 		t.Run(protocol, func(t *testing.T) {
-			// The client refreshes ten seconds early, so with this lifetime at every call.
-			h := startHouse(t, map[string]string{"provider.token_lifetime": "8s"})
-			alice := &person{name: "alice", decision: "approve"}
-			session, err := connect(t, h.url, protocol, alice, dynamic)
+			t.Parallel()
+			alice := &user{name: "alice", decision: "approve"}
+			session, err := connect(t, srv.url, protocol, alice, dynamicClient)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -153,101 +163,107 @@ func TestAClientRefreshesItsToken(t *testing.T) {
 			if !second.ExpiresAt.After(first.ExpiresAt) {
 				t.Errorf("the token was not refreshed: %v, then %v", first.ExpiresAt, second.ExpiresAt)
 			}
-			if strings.Join(second.Audience, " ") != h.url {
-				t.Errorf("the refreshed token is for %v, want %s", second.Audience, h.url)
+			if strings.Join(second.Audience, " ") != srv.url {
+				t.Errorf("the refreshed token is for %v, want %s", second.Audience, srv.url)
 			}
-			if len(alice.asked) != 1 {
-				t.Errorf("the person was asked %d times, want once", len(alice.asked))
+			if len(alice.requests) != 1 {
+				t.Errorf("%d sign-ins, want 1", len(alice.requests))
 			}
 		})
 	}
 }
 
-// A tool that needs more than first sign-in gave: 403 with all scopes, one more consent, and the call succeeds.
-func TestAClientStepsUpForAToolThatNeedsMore(t *testing.T) {
+// A tool that needs more than the first sign-in covers: 403 with all scopes, a second consent, and the call succeeds.
+func TestSignIn_ClientStepsUp(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{modern, legacy} {
 		t.Run(protocol, func(t *testing.T) {
-			h := startHouse(t, nil)
-			alice := &person{name: "alice", decision: "approve"}
-			session, err := connect(t, h.url, protocol, alice, dynamic)
+			srv := startServer(t, nil)
+			alice := &user{name: "alice", decision: "approve"}
+			session, err := connect(t, srv.url, protocol, alice, dynamicClient)
 			if err != nil {
 				t.Fatal(err)
 			}
-			stats, err := call(t, session, "server_stats", nil)
-			if err != nil || stats.IsError {
-				t.Fatalf("server_stats answered %+v, %v", stats, err)
+			result, err := call(t, session, "stats", nil)
+			if err != nil || result.IsError {
+				t.Fatalf("stats returned %+v, %v", result, err)
 			}
-			if len(alice.asked) != 2 {
-				t.Fatalf("the person was asked %d times, want twice", len(alice.asked))
+			if len(alice.requests) != 2 {
+				t.Fatalf("%d sign-ins, want 2", len(alice.requests))
 			}
-			if got := alice.asked[1].Get("scope"); !strings.Contains(got, "mcp:use") || !strings.Contains(got, "gatehouse:admin") {
-				t.Errorf("the second request asks for %q, want the base and the operation's scope", got)
+			got := alice.requests[1].Get("scope")
+			if !strings.Contains(got, "mcp:use") || !strings.Contains(got, "gatehouse:admin") {
+				t.Errorf("the second sign-in requests %q, want the required and the tool's scope", got)
 			}
 			if me := whoamiOf(t, session); !slices.Contains(me.Scopes, "greet:read") {
-				t.Errorf("stepping up took away what first sign-in gave: %v", me.Scopes)
+				t.Errorf("the step-up lost a scope of the first sign-in: %v", me.Scopes)
 			}
-			var out struct {
-				Requests map[string]int64
-				Keys     struct{ Usable bool }
-			}
-			decodeStructured(t, stats, &out)
-			if !out.Keys.Usable || out.Requests["no_credentials"] == 0 || out.Requests["insufficient_scope"] == 0 {
-				t.Errorf("the statistics do not tell what happened: %+v", out)
+			var stats statsResult
+			decodeStructured(t, result, &stats)
+			if !stats.KeysUsable || stats.Requests["no_credentials"] == 0 || stats.Requests["insufficient_scope"] == 0 {
+				t.Errorf("the statistics do not count the requests: %+v", stats)
 			}
 		})
 	}
 }
 
-func TestSendGreetingAsksThePersonWhenTheClientCan(t *testing.T) {
+func TestElicitation_AsksIfClientSupportsIt(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, nil)
 	for _, protocol := range []string{modern, legacy} {
 		for _, c := range []struct {
 			name   string
 			answer *mcp.ElicitResult
 			want   string
 		}{
-			{"who agrees", &mcp.ElicitResult{Action: "accept", Content: map[string]any{"send": true}}, "Sent: Hello, Ada!"},
-			{"who unticks the box", &mcp.ElicitResult{Action: "accept", Content: map[string]any{"send": false}}, "Nothing was sent"},
-			{"who declines", &mcp.ElicitResult{Action: "decline"}, "Nothing was sent"},
-			{"who cannot be asked", nil, "Sent without asking, because your client cannot ask"},
+			{"accepted", &mcp.ElicitResult{Action: "accept", Content: map[string]any{"yes": true}}, "confirmed"},
+			{"answered no", &mcp.ElicitResult{Action: "accept", Content: map[string]any{"yes": false}}, "declined"},
+			{"declined", &mcp.ElicitResult{Action: "decline"}, "declined"},
+			{"not supported", nil, "not asked"},
 		} {
 			t.Run(protocol+", "+c.name, func(t *testing.T) {
-				h := startHouse(t, nil)
 				var options *mcp.ClientOptions
 				if c.answer != nil {
-					options = &mcp.ClientOptions{ElicitationHandler: func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-						if !strings.Contains(req.Params.Message, "Hello, Ada!") {
-							t.Errorf("the person is asked %q, which does not say what will be sent", req.Params.Message)
+					ask := func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+						if req.Params.Message != "Confirm Ada?" {
+							t.Errorf("the question is %q", req.Params.Message)
 						}
 						return c.answer, nil
-					}}
+					}
+					options = &mcp.ClientOptions{ElicitationHandler: ask}
 				}
-				session, err := connectWith(t, h.url, protocol, &person{name: "alice", decision: "approve"}, options, dynamic)
+				alice := &user{name: "alice", decision: "approve"}
+				session, err := connectWith(t, srv.url, protocol, alice, options, dynamicClient)
 				if err != nil {
 					t.Fatal(err)
 				}
-				result, err := call(t, session, "send_greeting", map[string]any{"name": "Ada"})
+				result, err := call(t, session, "confirm", map[string]any{"name": "Ada"})
 				if err != nil || !strings.HasPrefix(textOf(result), c.want) {
-					t.Errorf("send_greeting said %+v, %v; want %q", result, err, c.want)
+					t.Errorf("confirm returned %+v, %v; want %q", result, err, c.want)
 				}
 			})
 		}
 	}
 }
 
-func TestCountdownReportsProgressEverySecondAndStopsWhenCancelled(t *testing.T) {
+func TestProgress_ArrivesAndCallIsCancelled(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{modern, legacy} {
 		t.Run(protocol, func(t *testing.T) {
-			h := startHouse(t, nil)
+			srv := startServer(t, nil)
 			progress := make(chan float64, 100)
-			session, err := connectWith(t, h.url, protocol, &person{name: "alice", decision: "approve"}, &mcp.ClientOptions{
-				ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) { progress <- r.Params.Progress },
-			}, dynamic)
+			onProgress := func(_ context.Context, r *mcp.ProgressNotificationClientRequest) {
+				progress <- r.Params.Progress
+			}
+			alice := &user{name: "alice", decision: "approve"}
+			options := &mcp.ClientOptions{ProgressNotificationHandler: onProgress}
+			session, err := connectWith(t, srv.url, protocol, alice, options, dynamicClient)
 			if err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			params := &mcp.CallToolParams{Name: "countdown", Arguments: map[string]any{"seconds": 60}}
+			params := &mcp.CallToolParams{Name: "wait", Arguments: map[string]any{"steps": 2}}
 			params.SetProgressToken("p1")
 			done := make(chan error, 1)
 			go func() { _, err := session.CallTool(ctx, params); done <- err }()
@@ -260,7 +276,7 @@ func TestCountdownReportsProgressEverySecondAndStopsWhenCancelled(t *testing.T) 
 				case err := <-done:
 					t.Fatalf("the call ended early: %v", err)
 				case <-time.After(5 * time.Second):
-					t.Fatal("no progress in five seconds")
+					t.Fatal("no progress within 5 s")
 				}
 			}
 			cancel()
@@ -272,22 +288,20 @@ func TestCountdownReportsProgressEverySecondAndStopsWhenCancelled(t *testing.T) 
 			case <-time.After(5 * time.Second):
 				t.Error("the call did not end when it was cancelled")
 			}
-			// The client sends its notification beside the return. Closing a session waits for the calls in it, so it is
-			// quick only if the tool really stopped.
-			time.Sleep(500 * time.Millisecond)
-			begin := time.Now()
-			_ = session.Close()
-			h.stop()
-			if took := time.Since(begin); took > 3*time.Second {
-				t.Errorf("the tool went on for %v after it was cancelled", took)
+			// Before the session is closed, which would end the call too.
+			select {
+			case <-srv.cancelled:
+			case <-time.After(5 * time.Second):
+				t.Error("the cancellation did not reach the tool")
 			}
 		})
 	}
 }
 
-func TestToolsRefuseArgumentsThatTheirSchemaDoesNotAllow(t *testing.T) {
-	h := startHouse(t, nil)
-	session, err := connect(t, h.url, modern, &person{name: "alice", decision: "approve"}, dynamic)
+func TestTools_RefuseInvalidArguments(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, nil)
+	session, err := connect(t, srv.url, modern, &user{name: "alice", decision: "approve"}, dynamicClient)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,14 +309,14 @@ func TestToolsRefuseArgumentsThatTheirSchemaDoesNotAllow(t *testing.T) {
 		tool      string
 		arguments map[string]any
 	}{
-		"an empty name":      {"greet", map[string]any{"name": ""}},
-		"no name":            {"greet", map[string]any{}},
-		"a very long name":   {"greet", map[string]any{"name": strings.Repeat("x", 101)}},
-		"an unknown field":   {"greet", map[string]any{"name": "Ada", "admin": true}},
-		"no seconds":         {"countdown", map[string]any{"seconds": 0}},
-		"too many seconds":   {"countdown", map[string]any{"seconds": 61}},
-		"seconds as a text":  {"countdown", map[string]any{"seconds": "3"}},
-		"half of one second": {"countdown", map[string]any{"seconds": 0.5}},
+		"an empty name":    {"greet", map[string]any{"name": ""}},
+		"no name":          {"greet", map[string]any{}},
+		"a very long name": {"greet", map[string]any{"name": strings.Repeat("x", 101)}},
+		"an unknown field": {"greet", map[string]any{"name": "Ada", "admin": true}},
+		"too small":        {"wait", map[string]any{"steps": 0}},
+		"too large":        {"wait", map[string]any{"steps": 61}},
+		"a string":         {"wait", map[string]any{"steps": "3"}},
+		"no integer":       {"wait", map[string]any{"steps": 0.5}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result, err := call(t, session, c.tool, c.arguments)
@@ -313,17 +327,11 @@ func TestToolsRefuseArgumentsThatTheirSchemaDoesNotAllow(t *testing.T) {
 	}
 }
 
-type whoamiResult struct {
-	Issuer, Subject, Client string
-	Audience, Scopes        []string
-	ExpiresAt               time.Time `json:"expires_at"`
-}
-
 func whoamiOf(t testing.TB, s *mcp.ClientSession) whoamiResult {
 	t.Helper()
 	result, err := call(t, s, "whoami", nil)
 	if err != nil || result.IsError {
-		t.Fatalf("whoami answered %+v, %v", result, err)
+		t.Fatalf("whoami returned %+v, %v", result, err)
 	}
 	var me whoamiResult
 	decodeStructured(t, result, &me)

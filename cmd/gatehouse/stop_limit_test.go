@@ -15,27 +15,37 @@ import (
 	"gatehouse/server"
 )
 
-// blockedWriter is the end of a pipe that is full and that no process reads.
+// blockedWriter is a full pipe that no process reads.
 type blockedWriter struct{ release chan struct{} }
 
 func (w blockedWriter) Write(p []byte) (int, error) { <-w.release; return len(p), nil }
 
-func TestACommandEndsInTimeAfterASignal(t *testing.T) {
+func TestStopLimit_EndsCommandInTime(t *testing.T) {
+	t.Parallel()
 	settings := server.DefaultSettings()
-	orderly := settings.DrainTime + settings.ShutdownTimeout
+	graceful := settings.DrainTime + settings.ShutdownTimeout
 	for name, c := range map[string]struct {
-		lasts     time.Duration // after the signal; for ever if negative
-		serving   bool          // it has read its configuration
-		logIsHung bool
-		code      int
-		takes     time.Duration
-		says      string
+		lasts      time.Duration // after the signal; forever if negative
+		configured bool          // the configuration is loaded
+		logHangs   bool
+		code       int
+		takes      time.Duration
+		want       string // in the output
 	}{
-		"in order":                             {orderly, true, false, exitOK, orderly, ""},
-		"late":                                 {-1, true, false, exitHung, orderly + stopMargin, `level=ERROR msg="stopped by force" after=26.5s did_not_end="[a step]"`},
-		"late, with a log that is not read":    {-1, true, true, exitHung, orderly + stopMargin + lastLineTime, ""},
-		"late, before it had a configuration":  {-1, false, false, exitHung, stopMargin, "did not end: a step"},
-		"late, and its output is not read yet": {-1, false, true, exitHung, stopMargin + lastLineTime, ""},
+		"gracefully": {lasts: graceful, configured: true, code: exitOK, takes: graceful},
+		"late": {
+			lasts: -1, configured: true, code: exitHung, takes: graceful + stopMargin,
+			want: `level=ERROR msg="stopped by force" after=26.5s did_not_end="[a step]"`,
+		},
+		"late, with a log that hangs": {
+			lasts: -1, configured: true, logHangs: true, code: exitHung, takes: graceful + stopMargin + lastLineTimeout,
+		},
+		"late, before the configuration is loaded": {
+			lasts: -1, code: exitHung, takes: stopMargin, want: "did not end: a step",
+		},
+		"late, with standard error that hangs": {
+			lasts: -1, logHangs: true, code: exitHung, takes: stopMargin + lastLineTimeout,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -43,7 +53,7 @@ func TestACommandEndsInTimeAfterASignal(t *testing.T) {
 				out := &syncBuffer{}
 				limit := &stopLimit{stderr: out}
 				logger := slog.New(slog.NewTextHandler(out, nil))
-				if c.logIsHung {
+				if c.logHangs {
 					limit.stderr = blockedWriter{release}
 					logger = slog.New(slog.NewTextHandler(blockedWriter{release}, nil))
 				}
@@ -51,8 +61,8 @@ func TestACommandEndsInTimeAfterASignal(t *testing.T) {
 				begin := time.Now()
 				signal()
 				code := limit.run(ctx, func() int {
-					if c.serving {
-						limit.serving(settings, logger)
+					if c.configured {
+						limit.configure(settings, logger)
 					}
 					limit.begin("a step")
 					if c.lasts < 0 {
@@ -61,11 +71,11 @@ func TestACommandEndsInTimeAfterASignal(t *testing.T) {
 					time.Sleep(c.lasts)
 					return exitOK
 				})
-				if took := time.Since(begin); code != c.code || took != c.takes || took > orderly+2*time.Second {
+				if took := time.Since(begin); code != c.code || took != c.takes || took > graceful+2*time.Second {
 					t.Errorf("it ended with %d after %s, want %d after %s", code, took, c.code, c.takes)
 				}
-				if said := out.String(); !strings.Contains(said, c.says) || strings.Count(said, "\n") > 1 {
-					t.Errorf("it said %q, want %q", said, c.says)
+				if got := out.String(); !strings.Contains(got, c.want) || strings.Count(got, "\n") > 1 {
+					t.Errorf("the output is %q, want %q", got, c.want)
 				}
 				close(release)
 				synctest.Wait()
@@ -74,27 +84,28 @@ func TestACommandEndsInTimeAfterASignal(t *testing.T) {
 	}
 }
 
-func TestACommandWithoutASignalTakesItsTime(t *testing.T) {
+func TestStopLimit_WithoutSignal(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		limit := &stopLimit{}
-		if code := limit.run(t.Context(), func() int { time.Sleep(time.Hour); return exitFailure }); code != exitFailure {
+		code := limit.run(t.Context(), func() int { time.Sleep(time.Hour); return exitFailure })
+		if code != exitFailure {
 			t.Errorf("exit code %d", code)
 		}
 	})
 }
 
-// runMain is set in the environment of a test process that is the program itself.
+// runMain is the environment variable that makes the test binary run as the program itself.
 const runMain = "TEST_RUN_MAIN"
 
-// process is the program as a process of its own.
+// process is the program in a process of its own.
 type process struct {
 	*exec.Cmd
 	stderr *syncBuffer
-	ended  chan struct{} // closed when it has ended
+	ended  chan struct{} // closed when the process has ended
 }
 
-// startProcess runs the program with these arguments, on a free port of this computer, through a shell that
-// does what before says first.
+// startProcess runs the program with args on a free port, from a shell that runs before first.
 func startProcess(t *testing.T, before string, stdout *os.File, args ...string) (p *process, address string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -102,7 +113,10 @@ func startProcess(t *testing.T, before string, stdout *os.File, args ...string) 
 		t.Fatal(err)
 	}
 	address = freeAddress(t)
-	args = append([]string{"-c", before + `exec "$0" "$@"`, self, "--resource=http://" + address + "/mcp", "--server.drain_time=0s", "--server.shutdown_timeout=100ms"}, args...)
+	args = append([]string{
+		"-c", before + `exec "$0" "$@"`, self, "--resource=http://" + address + "/mcp", "--server.drain_time=0s",
+		"--server.shutdown_timeout=100ms", "--provider.signing_algorithm=ES256",
+	}, args...)
 	p = &process{Cmd: exec.Command("/bin/sh", args...), stderr: &syncBuffer{}, ended: make(chan struct{})}
 	p.Dir, p.Env, p.Stderr = t.TempDir(), []string{runMain + "=1"}, p.stderr
 	if stdout != nil {
@@ -116,13 +130,13 @@ func startProcess(t *testing.T, before string, stdout *os.File, args ...string) 
 		_ = p.Process.Kill()
 		<-p.ended
 		if t.Failed() {
-			t.Logf("it wrote:\n%s", p.stderr)
+			t.Logf("standard error:\n%s", p.stderr)
 		}
 	})
 	return p, address
 }
 
-// healthy reports whether the program answers, now or soon.
+// healthy waits until the program is healthy, and reports whether it became so.
 func (p *process) healthy(address string) bool {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
 	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
@@ -139,7 +153,7 @@ func (p *process) healthy(address string) bool {
 	return false
 }
 
-// end sends a signal and returns the exit code and how long the program took.
+// end sends a signal, and returns the exit code and how long the program took to end.
 func (p *process) end(t *testing.T, signal os.Signal) (code int, took time.Duration) {
 	t.Helper()
 	begin := time.Now()
@@ -149,36 +163,39 @@ func (p *process) end(t *testing.T, signal os.Signal) (code int, took time.Durat
 	select {
 	case <-p.ended:
 	case <-time.After(20 * time.Second):
-		t.Fatal("it goes on")
+		t.Fatal("the process does not end")
 	}
 	return p.ProcessState.ExitCode(), time.Since(begin)
 }
 
-// A terminal that closes, and a service manager that asks for a reload, must cost no call.
-func TestSignalsStopTheServerInOrder(t *testing.T) {
+// A closing terminal or a service manager's reload must not fail calls.
+func TestSignals_StopServerGracefully(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
 			p, address := startProcess(t, "", nil)
 			if !p.healthy(address) {
-				t.Fatal("it does not serve")
+				t.Fatal("the server is not healthy")
 			}
-			if code, _ := p.end(t, signal); code != exitOK || !strings.Contains(p.stderr.String(), "msg=stopping") || !strings.Contains(p.stderr.String(), "msg=stopped") {
+			code, _ := p.end(t, signal)
+			log := p.stderr.String()
+			if code != exitOK || !strings.Contains(log, "msg=stopping") || !strings.Contains(log, "msg=stopped") {
 				t.Errorf("exit code %d", code)
 			}
 		})
 	}
-	t.Run("not hangup under nohup", func(t *testing.T) {
+	t.Run("no hangup under nohup", func(t *testing.T) {
 		t.Parallel()
 		p, address := startProcess(t, `trap "" HUP; `, nil)
 		if !p.healthy(address) {
-			t.Fatal("it does not serve")
+			t.Fatal("the server is not healthy")
 		}
 		if err := p.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 		if !p.healthy(address) {
-			t.Fatal("a signal that its parent ignores ended it")
+			t.Fatal("an ignored signal ended the process")
 		}
 		if code, _ := p.end(t, syscall.SIGTERM); code != exitOK || strings.Count(p.stderr.String(), "msg=stopping") != 1 {
 			t.Errorf("exit code %d", code)
@@ -186,21 +203,23 @@ func TestSignalsStopTheServerInOrder(t *testing.T) {
 	})
 }
 
-func TestHangupStaysIgnoredWhereItIs(t *testing.T) {
+func TestSignals_HangupStaysIgnored(t *testing.T) {
+	t.Parallel()
 	for _, ignored := range []bool{false, true} {
 		got := len(stopSignals(func(os.Signal) bool { return ignored }))
 		if want := map[bool]int{false: 3, true: 2}[ignored]; got != want {
-			t.Errorf("with SIGHUP ignored %v it stops on %d signals, want %d", ignored, got, want)
+			t.Errorf("SIGHUP ignored %v: %d signals, want %d", ignored, got, want)
 		}
 	}
 }
 
-// The whole process, with something that really hangs: a pipe that is full and that no process reads.
-func TestTheProcessEndsInTimeWhateverHangs(t *testing.T) {
+// A real process with output that hangs: a full pipe that no process reads.
+func TestProcess_EndsInTimeWhenOutputHangs(t *testing.T) {
 	if os.Getenv("GATEHOUSE_LONG") == "" {
-		t.Skip("it takes some seconds; set GATEHOUSE_LONG=1")
+		t.Skip("it takes 6 s; set GATEHOUSE_LONG=1")
 	}
-	const limit = 100*time.Millisecond + 2*time.Second + time.Second // the last one for a busy machine
+	t.Parallel()
+	const limit = 100*time.Millisecond + 2*time.Second + time.Second // the last second is for a busy machine
 	full := func(t *testing.T) *os.File {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -217,9 +236,11 @@ func TestTheProcessEndsInTimeWhateverHangs(t *testing.T) {
 	}
 	t.Run("the output of the banner", func(t *testing.T) {
 		p, _ := startProcess(t, "", full(t))
-		time.Sleep(time.Second) // it does not say that it hangs
+		time.Sleep(time.Second) // nothing shows when it hangs
 		code, took := p.end(t, syscall.SIGTERM)
-		if code != exitHung || took > limit || strings.Count(p.stderr.String(), `msg="stopped by force"`) != 1 || !strings.Contains(p.stderr.String(), "output of the banner") {
+		log := p.stderr.String()
+		if code != exitHung || took > limit || strings.Count(log, `msg="stopped by force"`) != 1 ||
+			!strings.Contains(log, "output of the banner") {
 			t.Errorf("exit code %d after %s", code, took)
 		}
 	})

@@ -10,19 +10,20 @@ import (
 	"time"
 )
 
-// Rolling a deployment must not cost a call. Readiness fails first; whoever spreads the load sees it and sends no more;
-// what was begun is finished.
-func TestStoppingUnderLoadFailsNoCall(t *testing.T) {
-	h := startHouse(t, map[string]string{"server.drain_time": "1s"})
-	token := h.token(t, "alice", "mcp:use", "greet:read")
+// A rolling deployment must not fail a call: readiness fails first, the load balancer sees it and sends no more
+// requests, and those in flight are finished.
+func TestStop_UnderLoadFailsNoCall(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, map[string]string{"server.drain_time": "1s"})
+	token := srv.token(t, "alice", "mcp:use", "greet:read")
 	for range 3 {
-		h.openStream(t, token, h.openSession(t, token))
+		srv.openStream(t, token, srv.openSession(t, token))
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	get := func(path string) int {
-		resp, err := client.Get(h.origin() + path)
+	status := func(path string) int {
+		resp, err := client.Get(srv.origin() + path)
 		if err != nil {
 			return 0
 		}
@@ -30,56 +31,56 @@ func TestStoppingUnderLoadFailsNoCall(t *testing.T) {
 		_, _ = io.Copy(io.Discard, resp.Body)
 		return resp.StatusCode
 	}
-	var elsewhere atomic.Bool // the balancer sends traffic to another server
+	greet := func() (content string, err error) {
+		body, header := callModern("greet", `{"name":"Ada"}`)
+		req, err := http.NewRequest(http.MethodPost, srv.url, strings.NewReader(body))
+		if err != nil {
+			return "", err
+		}
+		header["Authorization"] = "Bearer " + token
+		header["Content-Type"] = "application/json"
+		header["Accept"] = "application/json, text/event-stream"
+		for k, v := range header {
+			req.Header.Set(k, v)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		return resp.Status + " " + string(raw), err
+	}
+	var unready atomic.Bool // the load balancer has seen that readiness fails
 	var calls, failures atomic.Int64
 	var workers sync.WaitGroup
 	for range 8 {
 		workers.Go(func() {
-			for !elsewhere.Load() {
-				body, header := callModern("greet", `{"name":"Ada"}`)
-				req, err := http.NewRequest(http.MethodPost, h.url, strings.NewReader(body))
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				header["Authorization"] = "Bearer " + token
-				header["Content-Type"] = "application/json"
-				header["Accept"] = "application/json, text/event-stream"
-				for k, v := range header {
-					req.Header.Set(k, v)
-				}
-				resp, err := client.Do(req)
+			for !unready.Load() {
 				calls.Add(1)
-				if err != nil {
+				if content, err := greet(); err != nil || !strings.Contains(content, "Hello, Ada!") {
 					failures.Add(1)
-					t.Log(err)
-					continue
-				}
-				content, err := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if err != nil || !strings.Contains(string(content), "Hello, Ada!") {
-					failures.Add(1)
-					t.Log(resp.StatusCode, err)
+					t.Log(content, err)
 				}
 			}
 		})
 	}
 	time.Sleep(300 * time.Millisecond)
 	stopped := make(chan struct{})
-	go func() { h.stop(); close(stopped) }()
+	go func() { srv.stop(); close(stopped) }()
 	for range 200 {
-		if get("/readyz") == http.StatusServiceUnavailable {
-			elsewhere.Store(true)
+		if status("/readyz") == http.StatusServiceUnavailable {
+			unready.Store(true)
 			break
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	if !elsewhere.Load() {
+	if !unready.Load() {
 		t.Error("readiness never failed")
-		elsewhere.Store(true)
+		unready.Store(true)
 	}
-	if status := get("/health"); status != http.StatusOK {
-		t.Errorf("while draining /health answered %d", status)
+	if got := status("/health"); got != http.StatusOK {
+		t.Errorf("/health returned %d while draining", got)
 	}
 	workers.Wait()
 	<-stopped

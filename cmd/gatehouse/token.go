@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// tokens has two commands of its own.
-func tokens(ctx context.Context, args []string, c console) int {
+// tokenCommand runs one of its subcommands.
+func tokenCommand(ctx context.Context, args []string, c console) int {
 	subcommands := []command{
-		{"inspect", "say what a token is and why it is accepted or refused", tokenInspect},
+		{"inspect", "explain what a token contains and why it is accepted or refused", tokenInspect},
 		{"get", "sign in at the configured server and print an access token", tokenGet},
 	}
 	if len(args) > 0 {
@@ -19,13 +19,12 @@ func tokens(ctx context.Context, args []string, c console) int {
 			}
 		}
 	}
-	asked := len(args) > 0 && (args[0] == "--help" || args[0] == "-h")
 	w, code := c.stderr, exitConfig
-	if asked {
+	if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
 		w, code = c.stdout, exitOK
 	} else {
-		// What was typed is not repeated: it may be a token.
-		fmt.Fprint(w, "gatehouse token: say inspect or get\n\n")
+		// The argument is not repeated: it may be a token.
+		fmt.Fprint(w, "gatehouse token: use inspect or get\n\n")
 	}
 	fmt.Fprint(w, "Usage:\n")
 	for _, sub := range subcommands {
@@ -34,18 +33,19 @@ func tokens(ctx context.Context, args []string, c console) int {
 	return code
 }
 
-// tokenArguments refuses what stands on the command line beside flags without repeating it: every user of the computer can
-// read a command line, and the most likely thing to stand there is a token.
-func tokenArguments(name string, rest []string, c console) bool {
-	if len(rest) == 0 {
-		return true
+// refuseArguments reports arguments that are not flags, without repeating them: they are probably a token, and every
+// user of the computer can read a command line.
+func refuseArguments(name string, arguments []string, c console) (refused bool) {
+	if len(arguments) == 0 {
+		return false
 	}
-	fmt.Fprintf(c.stderr, "gatehouse %s: nothing may stand behind the flags, least of all a token, which others could read there; hand it in on standard input or with --token-file\n", name)
-	return false
+	fmt.Fprintf(c.stderr, "gatehouse %s: takes no arguments, least of all a token, which other users could read; "+
+		"pass it on standard input or with --token-file\n", name)
+	return true
 }
 
-// bare takes away what people copy along with a token.
-func bare(text string) string {
+// trimToken removes what is often copied together with a token: blanks, quotes, "Authorization:" and "Bearer".
+func trimToken(text string) string {
 	text = strings.TrimSpace(text)
 	if rest, ok := cutPrefixFold(text, "authorization:"); ok {
 		text = strings.TrimSpace(rest)

@@ -21,22 +21,26 @@ import (
 	"gatehouse/providers"
 )
 
-func tokenGet(ctx context.Context, args []string, c console) int {
-	flags := newFlags("token get", `Sign in at the running server of this configuration, as a native client would, and print an access token on standard output.
-Everything else is printed on standard error, so that it can be piped: gatehouse token get | gatehouse token inspect
+const tokenGetHelp = `Sign in at the running server of this configuration, as a native client would, and print an access
+token on standard output. Everything else is printed on standard error, so that the token can be piped:
+gatehouse token get | gatehouse token inspect
 
-`+settingsHelp, c)
+`
+
+func tokenGet(ctx context.Context, args []string, c console) int {
+	flags := newFlags("token get", tokenGetHelp+settingsHelp, c)
 	s := signIn{console: c}
-	flags.StringVar(&s.clientID, "client-id", "", "a client that the provider knows; without it, one is registered on the spot")
-	flags.StringSliceVar(&s.scopes, "scope", nil, "scopes to ask for, instead of those that the server names")
-	flags.IntVar(&s.port, "port", 0, "port on this computer at which the browser comes back; a registered client may need a certain one")
-	flags.BoolVar(&s.noBrowser, "no-browser", false, "print the address instead of opening a browser")
-	patience := flags.Duration("timeout", 5*time.Minute, "how long to wait for somebody to sign in")
-	cfg, code, done := configured(flags, args, c)
+	flags.StringVar(&s.clientID, "client-id", "", "client ID known to the provider; without it, a client is registered")
+	flags.StringSliceVar(&s.scopes, "scope", nil, "scopes to request, instead of those in the server's challenge")
+	flags.IntVar(&s.port, "port", 0,
+		"port on this computer for the redirect; a pre-registered client may need a fixed one")
+	flags.BoolVar(&s.noBrowser, "no-browser", false, "print the sign-in URL instead of opening a browser")
+	timeout := flags.Duration("timeout", 5*time.Minute, "how long to wait for the sign-in")
+	cfg, code, done := loadConfig(flags, args, c)
 	if done {
 		return code
 	}
-	ctx, cancel := context.WithTimeout(ctx, *patience)
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	token, err := s.run(ctx, cfg.Resource)
 	if err != nil {
@@ -47,7 +51,7 @@ Everything else is printed on standard error, so that it can be piped: gatehouse
 	return exitOK
 }
 
-// signIn is one native client (RFC 8252), for one token.
+// signIn is a native client (RFC 8252) that gets one token.
 type signIn struct {
 	console   console
 	clientID  string
@@ -56,37 +60,29 @@ type signIn struct {
 	noBrowser bool
 
 	redirect string
-	arrived  chan url.Values
-	witness  *witness
-	refused  error // why there is no authorization code, in our own words
+	callback chan url.Values // the query of the authorization response
+	last     *lastRequest
+	refused  error // why there is no authorization code; free of the provider's texts
 }
 
 func (s *signIn) run(ctx context.Context, resource providers.Resource) (string, error) {
 	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(s.port)))
 	if err != nil {
-		return "", fmt.Errorf("port %d on this computer cannot be had: %w", s.port, err)
+		return "", fmt.Errorf("cannot listen on port %d of this computer: %w", s.port, err)
 	}
-	s.redirect, s.arrived = "http://"+ln.Addr().String()+"/callback", make(chan url.Values, 1)
-	callback := &http.Server{Handler: http.HandlerFunc(s.callback), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = callback.Serve(ln) }() // it ends with Shutdown below
+	s.redirect, s.callback = "http://"+ln.Addr().String()+"/callback", make(chan url.Values, 1)
+	redirect := &http.Server{Handler: http.HandlerFunc(s.handleCallback), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = redirect.Serve(ln) }() // it ends with Shutdown below
 	defer func() {
-		// The browser must get its page before this program is gone.
+		// The browser must receive its page before the program exits.
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = callback.Shutdown(last)
+		_ = redirect.Shutdown(last)
 	}()
 
-	s.witness = &witness{next: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
-	client := &http.Client{Transport: s.witness, Timeout: 20 * time.Second}
-	config := &auth.AuthorizationCodeHandlerConfig{RedirectURL: s.redirect, AuthorizationCodeFetcher: s.fetch, Client: client}
-	if s.clientID != "" {
-		config.PreregisteredClient = &oauthex.ClientCredentials{ClientID: s.clientID}
-	} else {
-		config.DynamicClientRegistrationConfig = &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
-			RedirectURIs: []string{s.redirect}, ClientName: "gatehouse token get", TokenEndpointAuthMethod: "none", GrantTypes: []string{"authorization_code"},
-		}}
-	}
-	handler, err := auth.NewAuthorizationCodeHandler(config)
+	s.last = &lastRequest{next: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
+	client := &http.Client{Transport: s.last, Timeout: 20 * time.Second}
+	handler, err := auth.NewAuthorizationCodeHandler(s.clientConfig(client))
 	if err != nil {
 		return "", err
 	}
@@ -96,24 +92,43 @@ func (s *signIn) run(ctx context.Context, resource providers.Resource) (string, 
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("no answer from %s; is `gatehouse serve` running with the same configuration?", resource)
+		return "", fmt.Errorf("no response from %s; %s", resource, isServeRunning)
 	}
 	if resp.StatusCode != http.StatusUnauthorized {
 		resp.Body.Close()
-		return "", fmt.Errorf("%s answered %d without a token, where 401 says how to get one", resource, resp.StatusCode)
+		return "", fmt.Errorf("%s returned %d without a token; expected 401 with a challenge", resource, resp.StatusCode)
 	}
-	s.askFor(resp.Header)
+	s.replaceScopes(resp.Header)
 	token, err := authorize(ctx, handler, req, resp)
 	switch {
 	case s.refused != nil:
 		return "", s.refused
 	case err != nil:
-		return "", s.witness.tell(err)
+		return "", s.last.describe(err)
 	}
 	return token.AccessToken, nil
 }
 
-func authorize(ctx context.Context, handler *auth.AuthorizationCodeHandler, req *http.Request, resp *http.Response) (*oauth2.Token, error) {
+func (s *signIn) clientConfig(client *http.Client) *auth.AuthorizationCodeHandlerConfig {
+	config := &auth.AuthorizationCodeHandlerConfig{
+		RedirectURL: s.redirect, AuthorizationCodeFetcher: s.fetchCode, Client: client,
+	}
+	if s.clientID != "" {
+		config.PreregisteredClient = &oauthex.ClientCredentials{ClientID: s.clientID}
+		return config
+	}
+	config.DynamicClientRegistrationConfig = &auth.DynamicClientRegistrationConfig{
+		Metadata: &oauthex.ClientRegistrationMetadata{
+			RedirectURIs: []string{s.redirect}, ClientName: "gatehouse token get",
+			TokenEndpointAuthMethod: "none", GrantTypes: []string{"authorization_code"},
+		},
+	}
+	return config
+}
+
+func authorize(
+	ctx context.Context, handler *auth.AuthorizationCodeHandler, req *http.Request, resp *http.Response,
+) (*oauth2.Token, error) {
 	if err := handler.Authorize(ctx, req, resp); err != nil {
 		return nil, err
 	}
@@ -124,21 +139,21 @@ func authorize(ctx context.Context, handler *auth.AuthorizationCodeHandler, req 
 	return source.Token()
 }
 
-var challengedScope = regexp.MustCompile(`(, *)?scope="[^"]*"`)
+var challengeScope = regexp.MustCompile(`(, *)?scope="[^"]*"`)
 
-// askFor puts the scopes of --scope in the place of those that the challenge names, where the client looks for them.
-func (s *signIn) askFor(answer http.Header) {
+// replaceScopes replaces the scopes in the challenge, which is where the SDK's client reads them, by those of --scope.
+func (s *signIn) replaceScopes(header http.Header) {
 	if len(s.scopes) == 0 {
 		return
 	}
-	challenge := challengedScope.ReplaceAllString(answer.Get("WWW-Authenticate"), "")
-	answer.Set("WWW-Authenticate", challenge+`, scope="`+strings.Join(s.scopes, " ")+`"`)
+	challenge := challengeScope.ReplaceAllString(header.Get("WWW-Authenticate"), "")
+	header.Set("WWW-Authenticate", challenge+`, scope="`+strings.Join(s.scopes, " ")+`"`)
 }
 
-// fetch gets the authorization code: from an issuer on this computer that asks nobody, or from a person with a browser.
-func (s *signIn) fetch(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
-	s.witness.forget() // what goes wrong from here on has nothing to do with earlier requests
-	answer, ok := s.withoutAnybody(ctx, args.URL)
+// fetchCode gets the authorization code: without interaction where possible, otherwise from a user with a browser.
+func (s *signIn) fetchCode(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+	s.last.reset() // later failures are unrelated to the requests so far
+	response, ok := s.tryNonInteractive(ctx, args.URL)
 	if s.refused != nil {
 		return nil, s.refused
 	}
@@ -148,35 +163,40 @@ func (s *signIn) fetch(ctx context.Context, args *auth.AuthorizationArgs) (*auth
 			fmt.Fprintln(s.console.stderr, "(no browser could be opened)")
 		}
 		select {
-		case answer = <-s.arrived:
+		case response = <-s.callback:
 		case <-ctx.Done():
-			s.refused = errors.New("nobody signed in while it waited")
+			s.refused = errors.New("timed out waiting for the sign-in")
 			return nil, s.refused
 		}
 	}
-	if code := answer.Get("error"); code != "" {
+	if code := response.Get("error"); code != "" {
 		s.refused = errors.New("the provider refused: " + providers.Quote(code))
 		return nil, s.refused
 	}
-	return &auth.AuthorizationResult{Code: answer.Get("code"), State: answer.Get("state"), Iss: answer.Get("iss")}, nil
+	return &auth.AuthorizationResult{
+		Code: response.Get("code"), State: response.Get("state"), Iss: response.Get("iss"),
+	}, nil
 }
 
-// withoutAnybody follows the address as a browser without a person would, and looks whether it leads straight back. It does
-// with the local issuer's auto_approve. Nobody need wait for a person where the request is no good (RFC 6749, section 4.1.2.1).
-// Providers elsewhere are left to the person.
-func (s *signIn) withoutAnybody(ctx context.Context, address string) (url.Values, bool) {
+// tryNonInteractive requests the authorization URL and reports whether it redirects straight to the callback, as the
+// local issuer does with auto_approve. It also detects requests that the provider refuses without redirecting (RFC
+// 6749, section 4.1.2.1), so that no user waits for them. It only does so for a provider on this computer; others would
+// see a sign-in that is never completed.
+func (s *signIn) tryNonInteractive(ctx context.Context, address string) (url.Values, bool) {
 	u, err := url.Parse(address)
 	if err != nil || !providers.IsLoopback(u.Hostname()) {
 		return nil, false
 	}
-	var back url.Values
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	var response url.Values
+	checkRedirect := func(r *http.Request, _ []*http.Request) error {
 		if strings.HasPrefix(r.URL.String(), s.redirect+"?") {
-			back = r.URL.Query()
+			response = r.URL.Query()
 			return http.ErrUseLastResponse
 		}
 		return nil
-	}}
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: transport, CheckRedirect: checkRedirect}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, false
@@ -187,13 +207,14 @@ func (s *signIn) withoutAnybody(ctx context.Context, address string) (url.Values
 	}
 	resp.Body.Close()
 	if resp.StatusCode == http.StatusBadRequest {
-		s.refused = fmt.Errorf("the provider at %s refuses to let anybody sign in with this request (status 400): does it know the client, with %s as its redirect address?", u.Host, s.redirect)
+		s.refused = fmt.Errorf("the provider at %s refuses the authorization request (status 400): does it know the "+
+			"client, with %s as its redirect URI?", u.Host, s.redirect)
 	}
-	return back, back != nil
+	return response, response != nil
 }
 
-// callback is where the browser comes back.
-func (s *signIn) callback(w http.ResponseWriter, r *http.Request) {
+// handleCallback receives the authorization response from the browser.
+func (s *signIn) handleCallback(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	if r.URL.Path != "/callback" || !query.Has("code") && !query.Has("error") {
 		http.NotFound(w, r)
@@ -202,8 +223,8 @@ func (s *signIn) callback(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, "Done. You can close this page.\n")
 	select {
-	case s.arrived <- query:
-	default: // somebody reloaded the page
+	case s.callback <- query:
+	default: // the page was reloaded
 	}
 }
 

@@ -9,27 +9,32 @@ import (
 	"log/slog"
 	"os"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/providers"
 	"gatehouse/providers/token"
 )
 
-// maxInspectedBytes bounds what is read. It is far above every token, so that one that is too long is explained as such.
+// maxInspectedBytes limits what is read. It is far above the size of any token, so that a token that is too long is
+// explained as such.
 const maxInspectedBytes = 1 << 20
 
-func tokenInspect(ctx context.Context, args []string, c console) int {
-	flags := newFlags("token inspect", `Say what a token is, and why the server of this configuration accepts or refuses it. The token comes on standard
-input or from a file, never from the command line. It is not printed, and neither is its signature.
+const tokenInspectHelp = `Explain what a token contains, and why the server of this configuration accepts or refuses it.
+The token is read from standard input or a file, never from the command line. Neither the token nor its
+signature is printed.
 
-`+settingsHelp, c)
+`
+
+func tokenInspect(ctx context.Context, args []string, c console) int {
+	flags := newFlags("token inspect", tokenInspectHelp+settingsHelp, c)
 	file := flags.String("token-file", "", "file with the token; without it, standard input")
-	offline := flags.Bool("offline", false, "ask nobody: the signature is not checked, and exit code 0 says only that nothing else speaks against the token")
+	offline := flags.Bool("offline", false,
+		"make no requests: the signature is not checked, and exit code 0 means only that no other check failed")
 	load := settingsFlags(flags, c)
-	if code, done := parseAlone(flags, args, c); done {
+	if code, done := parseFlags(flags, args, c); done {
 		return code
 	}
-	if !tokenArguments("token inspect", flags.Args(), c) {
+	if refuseArguments("token inspect", flags.Args(), c) {
 		return exitConfig
 	}
 	cfg, err := load()
@@ -67,44 +72,46 @@ func readToken(file string, stdin io.Reader) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the token cannot be read: %w", err)
 	}
-	if text := bare(string(content)); text != "" {
+	if text := trimToken(string(content)); text != "" {
 		return text, nil
 	}
-	return "", errors.New("there is no token: hand it in on standard input or with --token-file")
+	return "", errors.New("there is no token: pass it on standard input or with --token-file")
 }
 
-// explain opens the provider of the configuration as a process beside the server would see it.
+// explain opens the provider as a process separate from the server would see it, and checks the token. Without live, it
+// makes no requests.
 func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (token.Explanation, error) {
 	settings := cfg.Provider
 	if embedded, ok := settings.(providers.Embedded); ok {
 		settings = embedded.Remote(cfg.Resource)
 	}
-	life, cancel := context.WithCancel(ctx)
+	background, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !live {
-		cancel() // so that nothing begins in the background
+		cancel() // the provider then starts no requests of its own
 	}
-	provider, err := settings.Open(life, providers.ServerInfo{
-		Resource: cfg.Resource, InitialScopes: cfg.Scopes.Initial, UserAgent: house.UserAgent(), Logger: slog.New(slog.DiscardHandler),
+	provider, err := settings.Open(background, providers.ServerInfo{
+		Resource: cfg.Resource, InitialScopes: cfg.Scopes.Initial, UserAgent: app.UserAgent(),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return token.Explanation{}, err
 	}
 	explainer, ok := provider.(token.Explainer)
 	if !ok {
-		return token.Explanation{}, errors.New("this kind of provider cannot explain its verdicts")
+		return token.Explanation{}, errors.New("this kind of provider cannot explain its decisions")
 	}
 	return explainer.Explain(ctx, text, live), nil
 }
 
 func printExplanation(w io.Writer, cfg *configs.Config, e token.Explanation) {
-	unchecked, open := e.Unchecked()
+	unchecked, undecided := e.Unchecked()
 	switch {
 	case !e.OK():
 		fmt.Fprintf(w, "This token is refused at %s\n", cfg.Resource)
-	case open:
-		fmt.Fprintf(w, "Whether this token is accepted at %s is open. Nothing speaks against it, but this was not checked:\n\n  * %s\n    %s\n",
-			cfg.Resource, unchecked.Name, unchecked.Skipped)
+	case undecided:
+		fmt.Fprintf(w, "Whether this token is accepted at %s is undecided. No check failed, but this was not checked:\n\n"+
+			"  * %s\n    %s\n", cfg.Resource, unchecked.Name, unchecked.Skipped)
 	default:
 		fmt.Fprintf(w, "This token is accepted at %s\n", cfg.Resource)
 	}
@@ -133,6 +140,6 @@ func printExplanation(w io.Writer, cfg *configs.Config, e token.Explanation) {
 		fmt.Fprintf(w, "  %-8s %-16s %s\n", "-", f.Name, f.Got)
 	}
 	if len(e.Others) > 0 {
-		fmt.Fprint(w, "\n- is not looked at\n")
+		fmt.Fprint(w, "\n- is not checked\n")
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"runtime"
 
-	"gatehouse/cmd/gatehouse/house"
+	"gatehouse/cmd/gatehouse/app"
 )
 
 func version(_ context.Context, args []string, c console) int {
@@ -13,6 +13,6 @@ func version(_ context.Context, args []string, c console) int {
 	if code, done := parse(flags, args, c); done {
 		return code
 	}
-	fmt.Fprintf(c.stdout, "gatehouse %s (%s, %s/%s)\n", house.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(c.stdout, "gatehouse %s (%s, %s/%s)\n", app.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return exitOK
 }

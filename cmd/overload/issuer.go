@@ -14,12 +14,13 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// issuer is an OpenID provider as far as a resource server can see: metadata, keys, and introspection whose answers are
-// as large as a test wants them.
+// issuer is the part of an OpenID provider that a resource server uses: metadata, keys, and introspection with
+// responses of a configurable size.
 type issuer struct {
 	*httptest.Server
-	signer     jose.Signer
-	answerSize atomic.Int64
+	signer jose.Signer
+	// paddingSize is the additional size of introspection responses in bytes.
+	paddingSize atomic.Int64
 }
 
 func newIssuer() (*issuer, error) {
@@ -47,14 +48,16 @@ func newIssuer() (*issuer, error) {
 		}
 	})
 	serve("/keys", func(*http.Request) any {
-		return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}}}
+		return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "ES256",
+			Use: "sig"}}}
 	})
 	serve("/introspect", func(r *http.Request) any {
 		host, subject, ok := strings.Cut(strings.TrimPrefix(r.FormValue("token"), "opaque-"), "_")
 		host = strings.ReplaceAll(host, "/", ":")
 		return map[string]any{
-			"active": ok, "iss": i.URL, "sub": subject, "aud": "http://" + host + "/mcp", "client_id": "c", "scope": "mcp:use greet:read",
-			"exp": time.Now().Add(time.Hour).Unix(), "padding": strings.Repeat("p", int(i.answerSize.Load())),
+			"active": ok, "iss": i.URL, "sub": subject, "aud": "http://" + host + "/mcp", "client_id": "c",
+			"scope": "mcp:use greet:read",
+			"exp":   time.Now().Add(time.Hour).Unix(), "padding": strings.Repeat("p", int(i.paddingSize.Load())),
 		}
 	})
 	i.Server = httptest.NewServer(documents)
@@ -62,13 +65,13 @@ func newIssuer() (*issuer, error) {
 }
 
 func (i *issuer) token(resource, subject, scope string) string {
-	claims, _ := json.Marshal(map[string]any{ // strings and numbers cannot fail
+	claims, _ := json.Marshal(map[string]any{ // strings and numbers never fail
 		"iss": i.URL, "aud": resource, "sub": subject, "client_id": "overload", "scope": scope,
 		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix(), "jti": rand.Text(),
 	})
 	signed, err := i.signer.Sign(claims)
 	if err != nil {
-		panic(err) // the key is ours
+		panic(err) // the key is valid
 	}
 	token, err := signed.CompactSerialize()
 	if err != nil {

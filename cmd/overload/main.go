@@ -1,9 +1,11 @@
-// Overload sends a built gatehouse what a hostile caller can send, in the memory of a small container, and fails if the
-// server's memory or another caller's waiting time goes over its bound. It needs Linux.
+// Command overload attacks a gatehouse binary as a hostile client can, within the memory of a small
+// container, and fails if the server's memory or the latency of another client exceeds its bound. It needs
+// Linux.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -11,17 +13,16 @@ import (
 	"time"
 )
 
-// The bounds, for a container of 256 MiB whose collector is tuned to nine tenths of it (see cmd/gatehouse/collector.go).
+// The bounds, for a container of 256 MiB. The product sets GOMEMLIMIT to nine tenths of a container's memory.
 const (
-	memoryLimit = 241591910
-	maxResident = 256 << 20
-	maxWaiting  = 2 * time.Second
-	// maxDuration bounds one attack, whatever the machine.
-	maxDuration = 60 * time.Second
+	memoryLimit = 241591910 // bytes
+	maxResident = 256 << 20 // bytes
+	maxLatency  = 2 * time.Second
+	maxDuration = 60 * time.Second // of one attack
 )
 
 func main() {
-	only := flag.String("only", "", "run the attack of this name alone")
+	only := flag.String("only", "", "run only the attack with this name")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "usage: overload [--only ATTACK] BINARY")
@@ -36,8 +37,8 @@ func main() {
 		}
 		run++
 		r, err := try(ctx, flag.Arg(0), a)
-		if err == nil && r.problem(a) != "" { // once more: another program may have had the processor
-			fmt.Printf("%-36s %s; tried again\n", a.name, r.problem(a))
+		if err == nil && r.problem(a) != "" { // another program may have used the CPU
+			fmt.Printf("%-36s %s; trying again\n", a.name, r.problem(a))
 			r, err = try(ctx, flag.Arg(0), a)
 		}
 		verdict := "ok"
@@ -46,8 +47,10 @@ func main() {
 		} else if problem := r.problem(a); problem != "" {
 			verdict, failed = "FAILED: "+problem, failed+1
 		}
-		fmt.Printf("%-36s peak %3d MiB of %d, neighbour waits at most %4d ms of %d, %d of %d calls refused; answers %v  %s\n",
-			a.name, r.resident>>20, maxResident>>20, r.waiting.Milliseconds(), maxWaiting.Milliseconds(), r.refused, r.calls, r.answers, verdict)
+		fmt.Printf("%-36s peak %3d MiB of %d, other client waits at most %4d ms of %d, "+
+			"%d of its %d calls failed; responses %v  %s\n",
+			a.name, r.resident>>20, maxResident>>20, r.latency.Milliseconds(), maxLatency.Milliseconds(), r.failed,
+			r.calls, r.responses, verdict)
 	}
 	fmt.Printf("%d passed, %d failed\n", run-failed, failed)
 	if failed > 0 || run == 0 {
@@ -55,31 +58,31 @@ func main() {
 	}
 }
 
-// result is what one attack did to the server and to its neighbour.
+// result is the effect of one attack on the server and on another client.
 type result struct {
-	resident int64         // the most memory that the process had, in bytes
-	waiting  time.Duration // the longest that a call of the neighbour took
-	calls    int           // of the neighbour
-	refused  int           // of those
-	answers  map[string]int
+	resident  int64          // peak memory of the server in bytes
+	latency   time.Duration  // longest call of the other client
+	calls     int            // of the other client
+	failed    int            // of those
+	responses map[string]int // to the attack, by status
 }
 
-// problem says what the attack did that it must not, or "".
+// problem returns which bound the attack exceeded, or "".
 func (r result) problem(a attack) string {
 	switch {
-	case r.answers[a.answer] == 0:
-		return "the attack did not get the answer " + a.answer
+	case r.responses[a.response] == 0:
+		return "the attack did not get the response " + a.response
 	case r.resident > maxResident:
-		return fmt.Sprintf("the server had %d MiB", r.resident>>20)
-	case r.waiting > maxWaiting:
-		return fmt.Sprintf("the neighbour waited %d ms", r.waiting.Milliseconds())
-	case r.refused > 0:
-		return fmt.Sprintf("%d calls of the neighbour were refused", r.refused)
+		return fmt.Sprintf("the server used %d MiB", r.resident>>20)
+	case r.latency > maxLatency:
+		return fmt.Sprintf("the other client waited %d ms", r.latency.Milliseconds())
+	case r.failed > 0:
+		return fmt.Sprintf("%d calls of the other client failed", r.failed)
 	}
 	return ""
 }
 
-// try starts a server, runs one attack against it, and has a neighbour call a tool meanwhile.
+// try starts a server and runs one attack against it, while another client calls a tool.
 func try(ctx context.Context, binary string, a attack) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxDuration)
 	defer cancel()
@@ -88,20 +91,20 @@ func try(ctx context.Context, binary string, a attack) (result, error) {
 		return result{}, err
 	}
 	defer t.stop()
-	stopNeighbour := make(chan struct{})
-	watched := make(chan result, 1)
-	go func() { watched <- t.neighbour(ctx, stopNeighbour) }()
+	stopClient := make(chan struct{})
+	measured := make(chan result, 1)
+	go func() { measured <- t.otherClient(ctx, stopClient) }()
 	a.run(ctx, t)
-	// One more call after the attack has ended.
+	// Time for one more call after the attack.
 	select {
 	case <-time.After(500 * time.Millisecond):
 	case <-ctx.Done():
 	}
-	close(stopNeighbour)
-	r := <-watched
-	r.answers = t.answers.snapshot()
+	close(stopClient)
+	r := <-measured
+	r.responses = t.responses.snapshot()
 	if r.calls == 0 {
-		return r, fmt.Errorf("the neighbour got no answer at all")
+		return r, errors.New("the other client made no call")
 	}
 	if r.resident, err = t.peak(); err != nil {
 		return r, err

@@ -17,26 +17,26 @@ import (
 	"time"
 )
 
-// target is a server under attack, and its issuer.
+// target is a server under attack and its issuer.
 type target struct {
-	issuer  *issuer
-	command *exec.Cmd
-	log     *bytes.Buffer
-	address string
-	url     string
-	answers *tally
+	issuer    *issuer
+	command   *exec.Cmd
+	log       *bytes.Buffer
+	address   string
+	url       string
+	responses *tally
 }
 
-// tally counts answers by status.
+// tally counts responses by status.
 type tally struct {
 	mu sync.Mutex
 	n  map[string]int
 }
 
-func (t *tally) add(what string) {
+func (t *tally) add(status string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.n[what]++
+	t.n[status]++
 }
 
 func (t *tally) snapshot() map[string]int {
@@ -45,6 +45,7 @@ func (t *tally) snapshot() map[string]int {
 	return maps.Clone(t.n)
 }
 
+// start starts an issuer, and the binary with the memory limit, and waits until the server is ready.
 func start(ctx context.Context, binary string, settings []string) (*target, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -56,10 +57,13 @@ func start(ctx context.Context, binary string, settings []string) (*target, erro
 	if err != nil {
 		return nil, err
 	}
-	t := &target{issuer: i, log: &bytes.Buffer{}, address: address, url: "http://" + address + "/mcp", answers: &tally{n: map[string]int{}}}
+	t := &target{issuer: i, log: &bytes.Buffer{}, address: address, url: "http://" + address + "/mcp",
+		responses: &tally{n: map[string]int{}}}
 	args := append([]string{
-		"serve", "--resource=" + t.url, "--server.listen=" + address, "--provider.kind=oidc", "--provider.issuer=" + i.URL,
-		"--scopes.required=mcp:use", "--tools.demo=true", "--server.drain_time=0s", "--server.shutdown_timeout=1s", "--log.level=warn",
+		"serve", "--resource=" + t.url, "--server.listen=" + address, "--provider.kind=oidc",
+		"--provider.issuer=" + i.URL,
+		"--scopes.required=mcp:use", "--tools.demo=true", "--server.drain_time=0s",
+		"--server.shutdown_timeout=1s", "--log.level=warn",
 	}, settings...)
 	t.command = exec.CommandContext(ctx, binary, args...)
 	t.command.Env = []string{"PATH=" + os.Getenv("PATH"), fmt.Sprintf("GOMEMLIMIT=%d", memoryLimit)}
@@ -84,7 +88,7 @@ func start(ctx context.Context, binary string, settings []string) (*target, erro
 		}
 	}
 	t.stop()
-	return nil, fmt.Errorf("the server does not become ready: %s", t.log)
+	return nil, fmt.Errorf("the server did not become ready: %s", t.log)
 }
 
 func (t *target) stop() {
@@ -93,7 +97,7 @@ func (t *target) stop() {
 	t.issuer.Close()
 }
 
-// peak is the most memory that the process has had (proc(5), VmHWM), in bytes.
+// peak returns the peak resident memory of the process in bytes (proc(5), VmHWM).
 func (t *target) peak() (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", t.command.Process.Pid))
 	if err != nil {
@@ -105,13 +109,13 @@ func (t *target) peak() (int64, error) {
 			return n << 10, err
 		}
 	}
-	return 0, errors.New("the server has ended, or its memory is not shown")
+	return 0, errors.New("the server has ended, or /proc does not show its memory")
 }
 
 // message is one request to the MCP endpoint.
 type message struct {
 	token   string
-	method  string // JSON-RPC; empty for the older era, which repeats nothing in headers
+	method  string // JSON-RPC method; empty for the older era, which has no Mcp-Method header
 	name    string
 	session string
 	body    string
@@ -120,7 +124,7 @@ type message struct {
 func (t *target) request(ctx context.Context, m message) *http.Request {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, strings.NewReader(m.body))
 	if err != nil {
-		panic(err) // the address is ours
+		panic(err) // the URL is valid
 	}
 	r.Header.Set("Authorization", "Bearer "+m.token)
 	r.Header.Set("Content-Type", "application/json")
@@ -140,38 +144,38 @@ func (t *target) request(ctx context.Context, m message) *http.Request {
 	return r
 }
 
-// send sends a message on a connection of its own, and returns the header of the answer.
+// send sends a message on a new connection, and returns the header of the response.
 func (t *target) send(ctx context.Context, m message) http.Header {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(t.request(ctx, m))
 	if err != nil {
-		t.answers.add("none")
+		t.responses.add("none")
 		return nil
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, resp.Body)
-	t.answers.add(strconv.Itoa(resp.StatusCode))
+	t.responses.add(strconv.Itoa(resp.StatusCode))
 	return resp.Header
 }
 
-// neighbour calls a tool ten times a second until stop, as another caller from another address.
-func (t *target) neighbour(ctx context.Context, stop <-chan struct{}) (r result) {
-	token := t.issuer.token(t.url, "neighbour", "mcp:use greet:read")
+// otherClient calls a tool ten times a second until stop, with another token and from another address.
+func (t *target) otherClient(ctx context.Context, stop <-chan struct{}) (r result) {
+	token := t.issuer.token(t.url, "other-client", "mcp:use greet:read")
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: dialer.DialContext}}
 	for {
 		began := time.Now()
 		resp, err := client.Do(t.request(ctx, call("greet", `{"name":"Ada"}`, token)))
-		good := false
+		succeeded := false
 		if err == nil {
 			body, _ := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
-			good = resp.StatusCode == http.StatusOK && bytes.Contains(body, []byte("Ada"))
+			succeeded = resp.StatusCode == http.StatusOK && bytes.Contains(body, []byte("Ada"))
 		}
-		if r.calls++; !good {
-			r.refused++
+		if r.calls++; !succeeded {
+			r.failed++
 		}
-		r.waiting = max(r.waiting, time.Since(began))
+		r.latency = max(r.latency, time.Since(began))
 		select {
 		case <-stop:
 			return r
@@ -182,24 +186,28 @@ func (t *target) neighbour(ctx context.Context, stop <-chan struct{}) (r result)
 	}
 }
 
-const meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`
+const meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
+	`"io.modelcontextprotocol/clientCapabilities":{}}`
 
-// modern is a request of 2026-07-28.
+// modern returns a request of MCP 2026-07-28.
 func modern(method, params, token string) message {
-	return message{token: token, method: method, body: fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":{%s,%s}}`, method, params, meta)}
+	return message{token: token, method: method,
+		body: fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":{%s,%s}}`, method, params, meta)}
 }
 
+// call returns a call of a tool, of MCP 2026-07-28.
 func call(tool, arguments, token string) message {
 	m := modern("tools/call", fmt.Sprintf(`"name":%q,"arguments":%s`, tool, arguments), token)
 	m.name = tool
 	return m
 }
 
-// legacy is a request of 2025-11-25.
+// legacy returns a request of MCP 2025-11-25.
 func legacy(method, params, token, session string) message {
 	id := `"id":1,`
 	if strings.HasPrefix(method, "notifications/") {
 		id = ""
 	}
-	return message{token: token, session: session, body: fmt.Sprintf(`{"jsonrpc":"2.0",%s"method":%q,"params":{%s}}`, id, method, params)}
+	return message{token: token, session: session,
+		body: fmt.Sprintf(`{"jsonrpc":"2.0",%s"method":%q,"params":{%s}}`, id, method, params)}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
 
-// options say what to try.
+// options are the command line.
 type options struct {
 	url       string
 	connectTo []string
@@ -22,7 +22,7 @@ type options struct {
 	tool      string
 }
 
-// run signs in, calls the tool, and tells w about it.
+// run signs in, calls the tool, and reports to w.
 func (o options) run(ctx context.Context, w io.Writer) error {
 	network, err := newNetwork(o.connectTo, o.ca)
 	if err != nil {
@@ -45,11 +45,11 @@ func (o options) run(ctx context.Context, w io.Writer) error {
 		names[i] = tool.Name
 	}
 	fmt.Fprintf(w, "tools: %s\n", strings.Join(names, " "))
-	answer, err := call(ctx, session, o.tool, nil)
+	result, err := call(ctx, session, o.tool, nil)
 	if err != nil {
 		return err
 	}
-	shown, err := json.Marshal(answer)
+	shown, err := json.Marshal(result)
 	if err != nil {
 		return err
 	}
@@ -57,33 +57,39 @@ func (o options) run(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// client is an MCP client of the official SDK that knows nothing but a URL, and a person at the demo issuer.
+// client is the MCP client of the official SDK, with a person who signs in at the demo issuer. It is
+// configured with a URL only.
 type client struct {
 	url     string
 	network http.RoundTripper
 	person  string
-	// progress gets what a tool says while it works. It may be nil.
+	// progress receives the messages of progress notifications. It may be nil.
 	progress func(message string)
 
 	oauth *auth.AuthorizationCodeHandler
 }
 
-// connect signs in and opens a session. protocol is a version of MCP, the newest of both sides if empty.
+// connect signs in and opens a session. protocol is a version of MCP; empty means the newest that both sides
+// support.
 func (c *client) connect(ctx context.Context, protocol string) (*mcp.ClientSession, error) {
 	web := &http.Client{Transport: c.network}
 	var err error
+	registration := &oauthex.ClientRegistrationMetadata{
+		RedirectURIs: []string{redirectURI}, ClientName: "Smoke test", TokenEndpointAuthMethod: "none",
+		GrantTypes: []string{"authorization_code", "refresh_token"},
+	}
 	c.oauth, err = auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
 		RedirectURL: redirectURI, RequestRefreshToken: true, Client: web,
-		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
-			RedirectURIs: []string{redirectURI}, ClientName: "Smoke test", TokenEndpointAuthMethod: "none",
-			GrantTypes: []string{"authorization_code", "refresh_token"},
-		}},
-		AuthorizationCodeFetcher: func(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
-			answer, err := signIn(ctx, c.network, args.URL, c.person)
+		DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: registration},
+		AuthorizationCodeFetcher: func(ctx context.Context,
+			args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+			response, err := signIn(ctx, c.network, args.URL, c.person)
 			if err != nil {
 				return nil, err
 			}
-			return &auth.AuthorizationResult{Code: answer.Get("code"), State: answer.Get("state"), Iss: answer.Get("iss")}, nil
+			return &auth.AuthorizationResult{
+				Code: response.Get("code"), State: response.Get("state"), Iss: response.Get("iss"),
+			}, nil
 		},
 	})
 	if err != nil {
@@ -99,17 +105,18 @@ func (c *client) connect(ctx context.Context, protocol string) (*mcp.ClientSessi
 		&mcp.ClientSessionOptions{ProtocolVersion: protocol})
 }
 
-// call returns the structured answer of a tool.
-func call(ctx context.Context, session *mcp.ClientSession, tool string, arguments map[string]any) (map[string]any, error) {
+// call calls a tool and returns its structured content.
+func call(ctx context.Context, session *mcp.ClientSession, tool string,
+	arguments map[string]any) (map[string]any, error) {
 	params := &mcp.CallToolParams{Name: tool, Arguments: arguments}
 	params.SetProgressToken(tool)
 	result, err := session.CallTool(ctx, params)
 	if err != nil {
 		return nil, err
 	}
-	answer, ok := result.StructuredContent.(map[string]any)
+	content, ok := result.StructuredContent.(map[string]any)
 	if !ok || result.IsError {
 		return nil, fmt.Errorf("%s failed", tool)
 	}
-	return answer, nil
+	return content, nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// upEdge brings the replicas and the edge up, and returns the way through it. era is mcp.era, the default of the stack if
-// empty.
+// upEdge starts the replicas and the edge, and returns a transport that trusts the edge. era is mcp.era;
+// empty means the default of the stack.
 func upEdge(t *testing.T, era string) *http.Transport {
 	t.Helper()
 	up(t, []string{"GATEHOUSE_MCP__ERA=" + era}, "compose", "--profile", "tls")
@@ -25,26 +25,29 @@ func upEdge(t *testing.T, era string) *http.Transport {
 	return plainNetwork(t, ca)
 }
 
-func TestStackTheSmokeContainerGetsThroughTheEdge(t *testing.T) {
+func TestStackSmokeContainerSucceedsThroughTheEdge(t *testing.T) {
 	needEngine(t)
 	upEdge(t, "")
-	stdout, stderr, code, err := docker(nil, "compose", "--profile", "tls", "run", "--rm", "--no-TTY", "smoke-tls")
+	stdout, stderr, code, err := docker(nil, "compose", "--profile", "tls", "run", "--rm", "--no-TTY",
+		"smoke-tls")
 	if err != nil || code != 0 || !strings.Contains(stdout, `"audience":["`+edgeURL()+`"]`) {
 		t.Errorf("exit code %d, %v\n%s%s", code, err, stdout, stderr)
 	}
 }
 
-func TestStackReplicasShareTheCallsAndKnowWhoCalls(t *testing.T) {
+func TestStackReplicasShareTheCallsAndLogTheClient(t *testing.T) {
 	needEngine(t)
 	network := upEdge(t, "")
 	c, _ := connect(t, edgeURL(), "", network, nil)
 	token := c.token(t)
 	for i := range 40 {
-		if status, body, err := send(t.Context(), network, edgeURL(), token, fmt.Sprintf("share-%04d", i), "greet", `{"name":"Ada"}`); err != nil || status != http.StatusOK {
+		if status, body, err := send(t.Context(), network, edgeURL(), token, fmt.Sprintf("share-%04d", i),
+			"greet", `{"name":"Ada"}`); err != nil || status != http.StatusOK {
 			t.Fatalf("%d %s %v", status, body, err)
 		}
 	}
-	edge := strings.Fields(run(t, nil, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", containers(t, "edge")[0]))
+	edge := strings.Fields(run(t, nil, "inspect", "-f",
+		"{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}", containers(t, "edge")[0]))
 	for _, replica := range containers(t, "replica") {
 		served := 0
 		for id := range requests(t, replica) {
@@ -54,28 +57,28 @@ func TestStackReplicasShareTheCallsAndKnowWhoCalls(t *testing.T) {
 		}
 		t.Logf("one replica served %d of 40", served)
 		if served == 0 {
-			t.Error("a replica was not asked at all")
+			t.Error("a replica served no call")
 		}
 		log, more, _, _ := docker(nil, "logs", replica)
 		for _, address := range edge {
 			if strings.Contains(log+more, "ip="+address+" ") {
-				t.Errorf("the log says that the edge itself (%s) calls", address)
+				t.Errorf("the log has the edge (%s) as the client", address)
 			}
 		}
 	}
 }
 
-func TestStackEventsComeThroughTheEdgeOneByOne(t *testing.T) {
+func TestStackEdgeForwardsEventsOneByOne(t *testing.T) {
 	needEngine(t)
 	network := upEdge(t, "")
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
 			var mu sync.Mutex
-			var arrived []time.Time
+			var received []time.Time
 			_, session := connect(t, edgeURL(), protocol, network, func(string) {
 				mu.Lock()
 				defer mu.Unlock()
-				arrived = append(arrived, time.Now())
+				received = append(received, time.Now())
 			})
 			if _, err := call(t.Context(), session, "countdown", map[string]any{"seconds": 3}); err != nil {
 				t.Fatal(err)
@@ -83,37 +86,38 @@ func TestStackEventsComeThroughTheEdgeOneByOne(t *testing.T) {
 			ended := time.Now()
 			mu.Lock()
 			defer mu.Unlock()
-			if len(arrived) < 2 || ended.Sub(arrived[0]) < 1500*time.Millisecond {
-				t.Errorf("of three seconds' progress, this came before the end: %v, %s", arrived, ended)
+			if len(received) < 2 || ended.Sub(received[0]) < 1500*time.Millisecond {
+				t.Errorf("the call ended at %s; progress notifications arrived at %v", ended, received)
 			}
 		})
 	}
 }
 
-// A call whose caller hung up must not go on, not even one that says nothing on the way: it counts against the caller's
-// limits, and may do harm.
-func TestStackHangingUpAtTheEdgeEndsTheCall(t *testing.T) {
+// A call ends when its client closes the connection, even if the tool sends nothing: it counts against the
+// caller's limits, and may have effects.
+func TestStackClosedConnectionAtTheEdgeEndsTheCall(t *testing.T) {
 	needEngine(t)
 	network := upEdge(t, "")
 	c, _ := connect(t, edgeURL(), "", network, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
-	if _, _, err := send(ctx, network, edgeURL(), c.token(t), "hangs-up-0001", "countdown", `{"seconds":60}`); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("the call ended by itself: %v", err)
+	if _, _, err := send(ctx, network, edgeURL(), c.token(t), "closed-0001", "countdown",
+		`{"seconds":60}`); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the call ended before its timeout: %v", err)
 	}
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		for _, replica := range containers(t, "replica") {
-			if requests(t, replica)["hangs-up-0001"] {
+			if requests(t, replica)["closed-0001"] {
 				return
 			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the call goes on")
+			t.Fatal("the call still runs")
 		}
 	}
 }
 
-func TestStackAKilledReplicaTakesNoCallAlongButThoseInFlightOnIt(t *testing.T) {
+func TestStackKilledReplicaLosesOnlyItsCallsInFlight(t *testing.T) {
 	needEngine(t)
 	network := upEdge(t, "")
 	c, _ := connect(t, edgeURL(), "", network, nil)
@@ -126,8 +130,9 @@ func TestStackAKilledReplicaTakesNoCallAlongButThoseInFlightOnIt(t *testing.T) {
 	run(t, nil, "kill", "--signal=KILL", victim)
 	time.Sleep(8 * time.Second)
 	attempts := l.stop()
-	// docker kill returns some time after it has killed, so it is the engine that knows when the replica was dead.
-	dead, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(run(t, nil, "inspect", "-f", "{{.State.FinishedAt}}", victim)))
+	// docker kill returns some time after the process has ended, so the time is the engine's.
+	dead, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(run(t, nil, "inspect", "-f",
+		"{{.State.FinishedAt}}", victim)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,12 +144,12 @@ func TestStackAKilledReplicaTakesNoCallAlongButThoseInFlightOnIt(t *testing.T) {
 			served[id] = true
 		}
 	}
-	// A process does not die at once: on a busy machine it takes calls, and loses them, until the last of its connections is closed.
-	// So a caller may lose a second one, but none that began afterwards.
+	// A process does not end at once: on a busy machine it accepts calls, and loses them, until its last
+	// connection is closed. So a caller may lose a second call, but none that began afterwards.
 	failures := failed(attempts)
 	for _, a := range failures {
 		if a.began.After(dead.Add(50 * time.Millisecond)) {
-			t.Errorf("a call failed that began %s after the replica was dead: %v", a.began.Sub(dead), a.failure)
+			t.Errorf("a call failed that began %s after the replica had ended: %v", a.began.Sub(dead), a.failure)
 		}
 		if a.ended.Before(killing) {
 			t.Errorf("a call failed before the replica was killed: %v", a.failure)
@@ -154,15 +159,15 @@ func TestStackAKilledReplicaTakesNoCallAlongButThoseInFlightOnIt(t *testing.T) {
 		}
 	}
 	if len(failures) == 0 {
-		t.Fatal("no call was in flight on the replica, so that nothing is proven")
+		t.Fatal("no call was in flight on the replica, so the test proves nothing")
 	}
 	first := slices.MinFunc(failures, func(a, b attempt) int { return a.ended.Compare(b.ended) })
-	t.Logf("the first call was lost %s before the replica was dead", dead.Sub(first.ended))
+	t.Logf("the first call was lost %s before the replica had ended", dead.Sub(first.ended))
 }
 
-// A replica that is told to stop, as in a deployment, finishes its calls. Caddy does not ask it whether it is ready, and goes
-// on to send it calls until its port is closed: those that are about to connect in that very moment can be lost, unserved.
-func TestStackAReplicaThatIsStoppedFinishesItsCalls(t *testing.T) {
+// A replica that is stopped, as in a deployment, finishes its calls. Caddy does not query its readiness, and
+// sends it calls until its port is closed: those that connect at that moment may be lost, unserved.
+func TestStackStoppedReplicaFinishesItsCalls(t *testing.T) {
 	needEngine(t)
 	network := upEdge(t, "")
 	c, _ := connect(t, edgeURL(), "", network, nil)
@@ -184,7 +189,8 @@ func TestStackAReplicaThatIsStoppedFinishesItsCalls(t *testing.T) {
 	failures := failed(attempts)
 	for _, a := range failures {
 		if served[a.id] || a.began.After(stopped) {
-			t.Errorf("a call failed that was served (%t), or began after the replica was gone (%s): %v", served[a.id], a.began.Sub(stopped), a.failure)
+			t.Errorf("a call failed that was served (%t), or began %s after the replica had stopped: %v",
+				served[a.id], a.began.Sub(stopped), a.failure)
 		}
 	}
 	if len(failures)*200 > len(attempts) {
@@ -195,7 +201,7 @@ func TestStackAReplicaThatIsStoppedFinishesItsCalls(t *testing.T) {
 	}
 }
 
-// labelled gives every request an id of its caller, so that the log of the replicas tells whose it was.
+// labelled is a transport that puts the label of its client into the request IDs, which the replicas log.
 type labelled struct {
 	next  http.RoundTripper
 	label string
@@ -213,7 +219,7 @@ func (l *labelled) RoundTrip(r *http.Request) (*http.Response, error) {
 	return l.next.RoundTrip(r)
 }
 
-func TestStackSessionsStickToTheirReplica(t *testing.T) {
+func TestStackSessionsStayAtTheirReplica(t *testing.T) {
 	needEngine(t)
 	network := upEdge(t, "dual")
 	const clients = 12
@@ -230,52 +236,59 @@ func TestStackSessionsStickToTheirReplica(t *testing.T) {
 		}
 	}
 	homes := map[string]string{}
-	taken := map[string]int{}
+	sessionsAt := map[string]int{}
 	for _, replica := range containers(t, "replica") {
 		for id := range requests(t, replica) {
 			label, number, found := strings.Cut(id, "-")
-			// The first is the 401 that begins the sign-in, the next fetches metadata: they belong to no session.
+			// The first two are the 401 before the sign-in and the metadata: they belong to no session.
 			if sessions[label] == nil || !found || number <= "0002" {
 				continue
 			}
 			if home, known := homes[label]; known && home != replica {
-				t.Errorf("%s was at two replicas", label)
+				t.Errorf("%s had two replicas", label)
 			}
 			if homes[label] == "" {
-				taken[replica]++
+				sessionsAt[replica]++
 			}
 			homes[label] = replica
 		}
 	}
-	if len(homes) != clients || len(taken) < 2 {
-		t.Fatalf("%d sessions were seen, at %d replicas", len(homes), len(taken))
+	if len(homes) != clients || len(sessionsAt) < 2 {
+		t.Fatalf("%d sessions at %d replicas", len(homes), len(sessionsAt))
 	}
 
-	// A session dies with its replica. Its client hears so, in the one way that makes clients begin anew; the others go on.
+	// A session ends with its replica. Its client gets the response after which clients open a new one; others
+	// go on.
 	victim := containers(t, "replica")[0]
 	run(t, nil, "kill", "--signal=KILL", victim)
 	for label, session := range sessions {
 		_, err := call(t.Context(), session, "greet", map[string]any{"name": "Ada"})
-		if lost := homes[label] == victim; lost != (err != nil) || lost && !strings.Contains(err.Error(), "session not found") {
-			t.Errorf("%s, whose replica is gone: %t: %v", label, lost, err)
+		lost := homes[label] == victim
+		if lost != (err != nil) || lost && !strings.Contains(err.Error(), "session not found") {
+			t.Errorf("%s (on the killed replica: %t): %v", label, lost, err)
 		}
 	}
-	_, anew := connect(t, edgeURL(), "2025-11-25", network, nil)
-	if _, err := call(t.Context(), anew, "greet", map[string]any{"name": "Ada"}); err != nil {
+	_, session := connect(t, edgeURL(), "2025-11-25", network, nil)
+	if _, err := call(t.Context(), session, "greet", map[string]any{"name": "Ada"}); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestStackEveryContainerIsConfined(t *testing.T) {
+func TestStackContainersAreConfined(t *testing.T) {
 	needEngine(t)
 	upEdge(t, "")
 	for _, service := range []string{"server", "issuer", "replica", "edge"} {
 		for _, id := range containers(t, service) {
-			got := strings.TrimSpace(run(t, nil, "inspect", "-f", "{{with .HostConfig}}{{.ReadonlyRootfs}} {{.CapDrop}} {{.SecurityOpt}} {{.RestartPolicy.Name}} {{.PidsLimit}} {{.Memory}} {{.LogConfig.Config}}{{end}} {{.State.Health.Status}}", id))
-			if want := "true [ALL] [no-new-privileges:true] unless-stopped 256 268435456 map[max-file:3 max-size:10m] healthy"; got != want {
+			got := strings.TrimSpace(run(t, nil, "inspect", "-f",
+				"{{with .HostConfig}}{{.ReadonlyRootfs}} {{.CapDrop}} {{.SecurityOpt}} {{.RestartPolicy.Name}} "+
+					"{{.PidsLimit}} {{.Memory}} {{.LogConfig.Config}}{{end}} {{.State.Health.Status}}", id))
+			want := "true [ALL] [no-new-privileges:true] unless-stopped " +
+				"256 268435456 map[max-file:3 max-size:10m] healthy"
+			if got != want {
 				t.Errorf("%s is %s\nwant %s", service, got, want)
 			}
-			for _, host := range strings.Fields(run(t, nil, "inspect", "-f", "{{range .HostConfig.PortBindings}}{{range .}}{{.HostIp}} {{end}}{{end}}", id)) {
+			for _, host := range strings.Fields(run(t, nil, "inspect", "-f",
+				"{{range .HostConfig.PortBindings}}{{range .}}{{.HostIp}} {{end}}{{end}}", id)) {
 				if host != "127.0.0.1" {
 					t.Errorf("%s is published on %s", service, host)
 				}
@@ -284,24 +297,26 @@ func TestStackEveryContainerIsConfined(t *testing.T) {
 	}
 }
 
-// Nothing waits for a call that takes longer than anybody waits.
-func TestStackEverythingStopsOnSIGTERMWithExitCode0(t *testing.T) {
+// The stop does not wait for a call that takes longer than the grace period.
+func TestStackStopsOnSIGTERMWithExitCode0(t *testing.T) {
 	needEngine(t)
 	network := upEdge(t, "")
 	c, _ := connect(t, edgeURL(), "", network, nil)
-	token, over := c.token(t), make(chan struct{})
+	token, ended := c.token(t), make(chan struct{})
 	go func() {
-		defer close(over)
-		_, _, _ = send(context.Background(), network, edgeURL(), token, "slow-call-0001", "countdown", `{"seconds":60}`)
+		defer close(ended)
+		_, _, _ = send(context.Background(), network, edgeURL(), token, "slow-call-0001", "countdown",
+			`{"seconds":60}`)
 	}()
 	time.Sleep(time.Second)
 	began := time.Now()
 	run(t, nil, "compose", "--profile", "tls", "stop")
-	t.Logf("everything stopped within %s", time.Since(began).Round(time.Millisecond))
-	<-over
+	t.Logf("the stack stopped within %s", time.Since(began).Round(time.Millisecond))
+	<-ended
 	for _, service := range []string{"server", "issuer", "replica", "edge"} {
 		for _, id := range containers(t, service) {
-			if got := strings.TrimSpace(run(t, nil, "inspect", "-f", "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}", id)); got != "exited 0 false" {
+			if got := strings.TrimSpace(run(t, nil, "inspect", "-f",
+				"{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}", id)); got != "exited 0 false" {
 				t.Errorf("%s: %s", service, got)
 			}
 		}

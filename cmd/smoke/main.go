@@ -1,8 +1,8 @@
-// Command smoke is an MCP client that answers one question: does a stack work, from the first 401 to the answer of a tool? It
-// finds its way as any client does, signs in at the demo issuer as a person in front of a browser would, calls one tool, and
-// shows every request on the way. It exits 0 if all went well, 1 if not.
+// Command smoke is an MCP client that tests a running stack, from the first 401 to the result of a tool. It
+// discovers the authorization server, signs in at the demo issuer as a person with a browser does, calls one
+// tool, and prints every request. The exit code is 0 if all succeed, and 1 otherwise.
 //
-// It is no part of the product: an operator has `gatehouse token get` and a browser. stack.sh runs the whole compose stack.
+// It is not part of the product: operators have `gatehouse token get`. stack.sh tests the whole compose stack.
 package main
 
 import (
@@ -30,12 +30,14 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SortFlags = false
 	flags.SetOutput(stderr)
 	var o options
-	flags.StringVar(&o.url, "url", "http://localhost:3002/mcp", "the MCP endpoint, as clients spell it")
-	flags.StringSliceVar(&o.connectTo, "connect-to", nil, "HOST:PORT=HOST:PORT: dial the second where an address names the first, which stays as it is in URLs, Host and certificate")
-	flags.StringVar(&o.ca, "ca", "", "file with certificates to trust instead of the system's")
-	flags.StringVar(&o.person, "person", "alice", "who signs in, at the demo issuer")
-	flags.StringVar(&o.tool, "tool", "whoami", "the tool to call, without arguments; whoami is a demo tool (tools.demo)")
-	timeout := flags.Duration("timeout", 30*time.Second, "how long everything may take")
+	flags.StringVar(&o.url, "url", "http://localhost:3002/mcp", "URL of the MCP endpoint, as its clients have it")
+	flags.StringSliceVar(&o.connectTo, "connect-to", nil,
+		"HOST:PORT=HOST:PORT: connect to the second instead of the first; URLs, Host and TLS keep the first")
+	flags.StringVar(&o.ca, "ca", "", "file with the certificates to trust instead of the system's")
+	flags.StringVar(&o.person, "person", "alice", "name of the person who signs in at the demo issuer")
+	flags.StringVar(&o.tool, "tool", "whoami",
+		"tool to call, without arguments; whoami is a demo tool (tools.demo)")
+	timeout := flags.Duration("timeout", 30*time.Second, "time limit of the whole run")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, pflag.ErrHelp) {
 			fmt.Fprintf(stderr, "smoke: %v\n", err)

@@ -14,22 +14,21 @@ import (
 	"sync"
 )
 
-// newNetwork returns a transport that dials elsewhere, as curl's --connect-to does. Inside the network of a stack nobody
-// answers at the public addresses; the addresses themselves must not change, because tokens, metadata and certificates name
-// them.
+// newNetwork returns a transport that connects to other addresses than the URLs name, as with curl's
+// --connect-to: inside the network of a stack the public addresses are not reachable, but tokens, metadata
+// and certificates name them. It uses no proxy.
 func newNetwork(connectTo []string, caFile string) (*http.Transport, error) {
-	elsewhere := map[string]string{}
+	addresses := map[string]string{}
 	for _, entry := range connectTo {
 		public, private, ok := strings.Cut(entry, "=")
 		if !ok {
 			return nil, fmt.Errorf("--connect-to %q is not HOST:PORT=HOST:PORT", entry)
 		}
-		elsewhere[public] = private
+		addresses[public] = private
 	}
 	network := &http.Transport{
-		// A proxy in the environment has no part in this.
 		DialContext: func(ctx context.Context, kind, address string) (net.Conn, error) {
-			if other, ok := elsewhere[address]; ok {
+			if other, ok := addresses[address]; ok {
 				address = other
 			}
 			return new(net.Dialer).DialContext(ctx, kind, address)
@@ -44,14 +43,14 @@ func newNetwork(connectTo []string, caFile string) (*http.Transport, error) {
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(pem) {
-			return nil, errors.New("--ca: there is no certificate in the file")
+			return nil, errors.New("--ca: the file has no certificate")
 		}
 		network.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
 	return network, nil
 }
 
-// transcript writes a line for every request. Queries are left out: they hold codes and states.
+// transcript writes a line for every request, without the query, which may have a code or a state.
 type transcript struct {
 	next http.RoundTripper
 	mu   sync.Mutex
@@ -61,12 +60,12 @@ type transcript struct {
 // RoundTrip implements http.RoundTripper.
 func (t *transcript) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(r)
-	answer := "no answer"
+	outcome := "no response"
 	if err == nil {
-		answer = resp.Status
+		outcome = resp.Status
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fmt.Fprintf(t.w, "%-4s %s://%s%s  %s\n", r.Method, r.URL.Scheme, r.URL.Host, r.URL.Path, answer)
+	fmt.Fprintf(t.w, "%-4s %s://%s%s  %s\n", r.Method, r.URL.Scheme, r.URL.Host, r.URL.Path, outcome)
 	return resp, err
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// redirectURI is never dialled: the redirect itself says all.
+// redirectURI is never requested: the redirect has the authorization response.
 const redirectURI = "http://127.0.0.1:17433/callback"
 
 var (
@@ -21,30 +21,31 @@ var (
 	formAction  = regexp.MustCompile(`<form method="post" action="([^"]+)">`)
 )
 
-// signIn opens address as a browser would, approves on the demo issuer's page as person, and returns what arrives at the
-// redirect URI. An issuer that asks nobody redirects at once.
+// signIn opens address as a browser does, approves on the demo issuer's page as person, and returns the
+// authorization response. With auto_approve the issuer redirects without a page.
 func signIn(ctx context.Context, network http.RoundTripper, address, person string) (url.Values, error) {
-	jar, _ := cookiejar.New(nil) // it cannot fail without options
-	var arrived url.Values
-	browser := &http.Client{Transport: network, Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(r.URL.String(), redirectURI+"?") {
-			arrived = r.URL.Query()
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}}
+	jar, _ := cookiejar.New(nil) // never fails without options
+	var response url.Values
+	browser := &http.Client{Transport: network, Jar: jar,
+		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+			if strings.HasPrefix(r.URL.String(), redirectURI+"?") {
+				response = r.URL.Query()
+				return http.ErrUseLastResponse
+			}
+			return nil
+		}}
 	page, at, err := load(ctx, browser, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
-	if arrived == nil {
+	if response == nil {
 		action := formAction.FindStringSubmatch(page)
 		if action == nil {
-			return nil, fmt.Errorf("the sign-in ended at %s, which is no page of the demo issuer", at.Path)
+			return nil, fmt.Errorf("the sign-in ended at %s, which is not a page of the demo issuer", at.Path)
 		}
 		target, err := at.Parse(html.UnescapeString(action[1]))
 		if err != nil {
-			return nil, errors.New("the sign-in page's form leads nowhere")
+			return nil, errors.New("the form of the sign-in page has no valid action")
 		}
 		form := url.Values{"person": {person}, "decision": {"approve"}}
 		for _, field := range hiddenField.FindAllStringSubmatch(page, -1) {
@@ -54,14 +55,15 @@ func signIn(ctx context.Context, network http.RoundTripper, address, person stri
 			return nil, err
 		}
 	}
-	if arrived.Get("code") == "" {
-		return nil, fmt.Errorf("no code came back from %s: %q", at.Path, arrived.Get("error"))
+	if response.Get("code") == "" {
+		return nil, fmt.Errorf("%s returned no code: %q", at.Path, response.Get("error"))
 	}
-	return arrived, nil
+	return response, nil
 }
 
-// load returns a page and where it was found.
-func load(ctx context.Context, browser *http.Client, method, address string, form url.Values) (string, *url.URL, error) {
+// load returns a page and its URL, after redirects.
+func load(ctx context.Context, browser *http.Client, method, address string, form url.Values) (string,
+	*url.URL, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", nil, errors.New("the address of the sign-in is not a URL")
@@ -72,7 +74,8 @@ func load(ctx context.Context, browser *http.Client, method, address string, for
 	resp, err := browser.Do(req)
 	var failure *url.Error
 	if errors.As(err, &failure) {
-		return "", nil, fmt.Errorf("no answer from %s at the sign-in: %w", req.URL.Host, failure.Err) // without the query
+		// failure.Err does not have the query, as failure does.
+		return "", nil, fmt.Errorf("no response from %s during sign-in: %w", req.URL.Host, failure.Err)
 	}
 	if err != nil {
 		return "", nil, err

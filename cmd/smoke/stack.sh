@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Builds docker-compose.yml with a real container engine and runs it: the default services, the profiles smoke and tls, a
-# killed replica, an issuer with new keys, and the stop (the tests TestStack... beside this file). It takes a few minutes, and
-# some more for the first time. Everything is taken down afterwards.
+# Builds docker-compose.yml with a real container engine and runs it: the default services, the profiles smoke and tls,
+# a killed replica, an issuer with new keys, and the stop (the tests TestStack... in this folder). It takes a few
+# minutes, the first time longer. Everything is removed afterwards.
 #
-# The engine is the one that answers, if it has or gets the images that are pinned. Where no image registry can be reached, it
-# is ../shared/engine/engine.sh beside the checkout, with stand-ins: the bases of the image by engine.sh, Caddy built from its
-# source at the version that is pinned. Without either, this is skipped, and says so.
+# The engine is that of `docker`, if it has or can pull the pinned images. Without an image registry, it is
+# ../shared/engine/engine.sh next to the checkout, with substitutes: the base images from engine.sh, and Caddy built
+# from source at the pinned version. Without either, the script prints "skipped" and the reason.
 #
-# Profile oidc is not run: Keycloak has no stand-in. `docker compose config` and TestKeycloakRealmFitsTheServerAndTheStack look at it.
+# Profile oidc is not run: Keycloak has no substitute. `docker compose config` and TestKeycloakRealmFitsTheServerAndTheStack check it.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,11 +18,12 @@ cd "$root"
 skip() { echo "skipped: $*"; exit 0; }
 step() { printf 'stack %4ds  %s\n' "$SECONDS" "$*"; }
 
-command -v docker >/dev/null || [ -e "$engine" ] || skip "there is no docker here, and no ../shared/engine/engine.sh beside the checkout"
+command -v docker >/dev/null || [ -e "$engine" ] ||
+  skip "docker is not installed, and there is no ../shared/engine/engine.sh next to the checkout"
 
-# The caller's own configuration must not get in.
+# The stack must not use the configuration of the caller.
 if [ -e .env ]; then
-  echo "stack: move .env away; the stack is tested as it comes" >&2
+  echo "stack: move .env away; the stack is tested with its defaults" >&2
   exit 1
 fi
 for name in ${!GATEHOUSE_@} DEMO_ISSUER CLIENT_SECRET_FILE MCP_REPLICAS VERSION REVISION; do unset "$name"; done
@@ -33,7 +34,7 @@ cleanup() {
   status=$?
   trap '' INT TERM
   if $up; then
-    step "taking everything down"
+    step "removing everything"
     docker compose --profile '*' down --volumes --remove-orphans --timeout 5 >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
   fi
   if $started; then bash "$engine" down; fi
@@ -43,7 +44,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-# --- an engine, and the images that are pinned
+# --- an engine, and the pinned images
 
 pinned() {
   sed -nE 's/^FROM (--platform=[^ ]+ )?([^ ]+@sha256:[0-9a-f]+) .*/\2/p' Dockerfile
@@ -61,23 +62,23 @@ has_images() {
 
 export COMPOSE_FILE=$root/docker-compose.yml COMPOSE_PROJECT_NAME=gatehouse-test
 if answers && has_images; then
-  step "the engine that answers: $(docker version --format '{{.Server.Version}}'), $(docker compose version)"
+  step "engine: docker $(docker version --format '{{.Server.Version}}'), $(docker compose version)"
 elif [ ! -e "$engine" ]; then
-  if answers; then skip "the engine that answers cannot get the images that are pinned"; fi
-  skip "no container engine answers, and there is no ../shared/engine/engine.sh beside the checkout"
+  if answers; then skip "docker can neither find nor pull the pinned images"; fi
+  skip "docker does not respond, and there is no ../shared/engine/engine.sh next to the checkout"
 elif [ "$(id -u)" != 0 ]; then
-  skip "no container engine answers, and ../shared/engine/engine.sh wants to be run as root"
+  skip "docker does not respond, and ../shared/engine/engine.sh needs root"
 else
   eval "$(bash "$engine" env)"
   answers || started=true
-  step "../shared/engine/engine.sh"
+  step "engine: ../shared/engine/engine.sh"
   bash "$engine" up >/dev/null
   bash "$engine" standins Dockerfile
   caddy=$(sed -nE 's/^ +image: (caddy:[^@]+)@.*/\1/p' docker-compose.yml)
   version=$(sed -nE 's/^caddy:([0-9.]+)-.*/\1/p' <<<"$caddy")
   if ! docker image inspect "$caddy" >/dev/null 2>&1; then
-    step "a stand-in for $caddy, from its source"
-    # wget is for the health check; the real image has busybox's. Its program has this capability, too.
+    step "a substitute for $caddy, from source"
+    # wget is for the health check; the real image has busybox's. Its caddy has this capability, too.
     bash "$engine" image standin/caddy-base wget libcap2-bin -- true
     mkdir "$work/caddy"
     GOBIN=$work/caddy CGO_ENABLED=0 GOFLAGS= GOWORK=off go install "github.com/caddyserver/caddy/v2/cmd/caddy@v$version"
@@ -91,7 +92,7 @@ CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile
 EOF
     DOCKER_BUILDKIT=0 docker build --quiet --tag "$caddy" "$work/caddy" >"$work/caddy.log" 2>&1 || { cat "$work/caddy.log" >&2; exit 1; }
   fi
-  # What was never pulled has no digest.
+  # An image that was not pulled has no digest.
   printf 'services:\n  edge:\n    image: %s\n' "$caddy" >"$work/standins.yml"
   COMPOSE_FILE=$COMPOSE_FILE:$work/standins.yml
 fi
@@ -100,7 +101,7 @@ fi
 
 for port in "${MCP_PORT:-3002}" "${ISSUER_PORT:-9000}" "${EDGE_PORT:-8443}"; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    echo "stack: something listens on port $port; stop it, or set MCP_PORT, ISSUER_PORT or EDGE_PORT" >&2
+    echo "stack: port $port is in use; free it, or set MCP_PORT, ISSUER_PORT or EDGE_PORT" >&2
     exit 1
   fi
 done

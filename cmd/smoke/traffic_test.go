@@ -12,16 +12,19 @@ import (
 	"time"
 )
 
-// send calls a tool without a session, in one request of this id.
-func send(ctx context.Context, network http.RoundTripper, url, token, id, tool, arguments string) (status int, body string, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(fmt.Sprintf(
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`,
-		tool, arguments)))
+// send calls a tool without a session, in one request with this ID.
+func send(ctx context.Context, network http.RoundTripper, url, token, id, tool, arguments string) (status int,
+	body string, err error) {
+	requestBody := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{`+
+		`"name":%q,"arguments":%s,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",`+
+		`"io.modelcontextprotocol/clientCapabilities":{}}}}`, tool, arguments)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(requestBody))
 	if err != nil {
 		return 0, "", err
 	}
 	for name, value := range map[string]string{
-		"Authorization": "Bearer " + token, "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+		"Authorization": "Bearer " + token, "Content-Type": "application/json",
+		"Accept":               "application/json, text/event-stream",
 		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": tool, "X-Request-Id": id,
 	} {
 		r.Header.Set(name, value)
@@ -42,16 +45,17 @@ type attempt struct {
 	failure      error
 }
 
-// traffic is callers who call all the time, half of them a tool that answers at once, half one that takes a second.
+// traffic is clients that call continuously, half of them a tool that returns at once, half one that takes a
+// second.
 type traffic struct {
 	mu       sync.Mutex
 	attempts []attempt
 	running  sync.WaitGroup
-	over     chan struct{}
+	stopped  chan struct{}
 }
 
 func startTraffic(t *testing.T, network http.RoundTripper, url, token string) *traffic {
-	l := &traffic{over: make(chan struct{})}
+	l := &traffic{stopped: make(chan struct{})}
 	for caller := range 32 {
 		tool, arguments := "greet", `{"name":"Ada"}`
 		if caller%2 == 1 {
@@ -60,7 +64,7 @@ func startTraffic(t *testing.T, network http.RoundTripper, url, token string) *t
 		l.running.Go(func() {
 			for {
 				select {
-				case <-l.over:
+				case <-l.stopped:
 					return
 				case <-time.After(20 * time.Millisecond):
 				}
@@ -70,7 +74,7 @@ func startTraffic(t *testing.T, network http.RoundTripper, url, token string) *t
 				cancel()
 				a.ended, a.failure = time.Now(), err
 				if err == nil && (status != http.StatusOK || !strings.Contains(body, `"structuredContent"`)) {
-					a.failure = fmt.Errorf("it was answered %d %s", status, body)
+					a.failure = fmt.Errorf("the response is %d %s", status, body)
 				}
 				l.mu.Lock()
 				l.attempts = append(l.attempts, a)
@@ -82,18 +86,18 @@ func startTraffic(t *testing.T, network http.RoundTripper, url, token string) *t
 	return l
 }
 
-// stop ends the calls, waits for the last, and returns them all.
+// stop stops the clients, waits for their last calls, and returns all calls.
 func (l *traffic) stop() []attempt {
 	select {
-	case <-l.over:
+	case <-l.stopped:
 	default:
-		close(l.over)
+		close(l.stopped)
 	}
 	l.running.Wait()
 	return l.attempts
 }
 
-// failed are those of the attempts that were not answered.
+// failed returns the attempts that failed.
 func failed(attempts []attempt) (failures []attempt) {
 	for _, a := range attempts {
 		if a.failure != nil {
@@ -103,7 +107,7 @@ func failed(attempts []attempt) (failures []attempt) {
 	return failures
 }
 
-// summary says how many there were, and how long the slowest took that began after from.
+// summary returns the number of attempts, and the longest duration of those that began after from.
 func summary(attempts []attempt, from time.Time) string {
 	var after int
 	var slowest time.Duration
@@ -113,5 +117,6 @@ func summary(attempts []attempt, from time.Time) string {
 			slowest = max(slowest, a.ended.Sub(a.began))
 		}
 	}
-	return fmt.Sprintf("%d calls, %d of them afterwards, the slowest of these took %s; %d failed", len(attempts), after, slowest.Round(time.Millisecond), len(failed(attempts)))
+	return fmt.Sprintf("%d calls, %d of them afterwards, of which the longest took %s; %d failed",
+		len(attempts), after, slowest.Round(time.Millisecond), len(failed(attempts)))
 }

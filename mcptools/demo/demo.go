@@ -5,7 +5,7 @@ package demo
 import "gatehouse/mcptools"
 
 // Tools returns the demo tools.
-func Tools(v mcptools.Vitals) []mcptools.Tool {
+func Tools(v mcptools.Stats) []mcptools.Tool {
 	return []mcptools.Tool{
 		whoami(),
 		greet(),
@@ -16,4 +16,4 @@ func Tools(v mcptools.Vitals) []mcptools.Tool {
 }
 
 // Scopes returns the scopes that the demo tools need, each once, whether the tools are offered or not.
-func Scopes() []string { return mcptools.Catalog{Tools: Tools(mcptools.Vitals{})}.Scopes() }
+func Scopes() []string { return mcptools.Catalog{Tools: Tools(mcptools.Stats{})}.Scopes() }

@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -10,10 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/auth"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/providers/providertest/golden"
 )
@@ -21,38 +20,33 @@ import (
 // connect serves the demo tools to alice, who has their scopes, and returns her client.
 func connect(t *testing.T) *mcp.ClientSession {
 	t.Helper()
-	handler := mcptools.NewHandler(mcptools.Options{
-		Settings: mcptools.DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler),
-	}, mcptools.Catalog{Tools: Tools(mcptools.Vitals{})})
+	handler := mcphttp.NewHandler(mcphttp.Config{
+		Settings: mcphttp.DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"},
+		Logger: slog.New(slog.DiscardHandler),
+	}, mcptools.Catalog{Tools: Tools(mcptools.Stats{})})
 	expiry := time.Now().Add(time.Hour)
-	info := (&providers.Identity{Issuer: "http://issuer", Subject: "alice", Scopes: Scopes(), Expiry: expiry, ExpiryWithLeeway: expiry}).TokenInfo()
-	verify := func(context.Context, string, *http.Request) (*auth.TokenInfo, error) { return &info, nil }
-	server := httptest.NewServer(auth.RequireBearerToken(verify, nil)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	alice := &providers.Identity{
+		Issuer: "http://issuer", Subject: "alice", Scopes: Scopes(), Expiry: expiry, ExpiryWithLeeway: expiry,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(providers.WithIdentity(r.Context(), alice))
 		_, next, done := handler.Route(r)
 		defer done()
 		next.ServeHTTP(w, r)
-	})))
+	}))
 	t.Cleanup(func() {
 		handler.CloseStreams()
 		server.Close()
 		handler.CloseSessions()
 	})
 	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), &mcp.StreamableClientTransport{
-		Endpoint: server.URL, HTTPClient: &http.Client{Transport: withToken{http.DefaultTransport}},
+		Endpoint: server.URL,
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = session.Close() })
 	return session
-}
-
-type withToken struct{ http.RoundTripper }
-
-func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer x")
-	return t.RoundTripper.RoundTrip(r)
 }
 
 // What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.

@@ -22,7 +22,7 @@ type keyStats struct {
 	Problem    string `json:"problem,omitempty" jsonschema:"why they could not be fetched"`
 }
 
-func serverStats(v mcptools.Vitals) mcptools.Tool {
+func serverStats(v mcptools.Stats) mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
 		Name:        "server_stats",
 		Title:       "Server statistics",

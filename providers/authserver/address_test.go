@@ -2,9 +2,9 @@ package authserver
 
 import "testing"
 
-// The guard is tested by itself because a test cannot own addresses on the public internet or in a cloud's link-local
-// network. That it is in force is shown by TestClientDocumentsAreNotFetchedFromTheInside.
-func TestDocumentsComeFromPublicAddressesOnly(t *testing.T) {
+// checkAddress is tested directly because a test has no addresses on the public internet or in a link-local
+// network. TestClientDocumentsFromPrivateNetworksAreRefused shows that it is used.
+func TestCheckAddress(t *testing.T) {
 	tests := []struct {
 		address       string
 		normal, local bool // allowed without and with the development switch

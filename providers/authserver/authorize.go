@@ -14,55 +14,58 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// person is somebody who can sign in.
-type person struct {
+// user is a demo user.
+type user struct {
 	Subject string
 	Name    string
 }
 
-// people returns everybody, the default first.
-func people() []person {
-	return []person{{"alice", "Alice"}, {"bob", "Bob"}}
+// users returns all users, the default first.
+func users() []user {
+	return []user{{"alice", "Alice"}, {"bob", "Bob"}}
 }
 
-func findPerson(subject string) (person, bool) {
-	all := people()
-	if at := slices.IndexFunc(all, func(p person) bool { return p.Subject == subject }); at >= 0 {
+func findUser(subject string) (user, bool) {
+	all := users()
+	if at := slices.IndexFunc(all, func(u user) bool { return u.Subject == subject }); at >= 0 {
 		return all[at], true
 	}
 	return all[0], false
 }
 
-// authorize is the authorization endpoint (RFC 6749, section 3.1). A request that is in order goes on to the
-// consent page, or back with a code where the issuer approves by itself. An error goes to the client only
-// where [mayAnswerUnapproved] allows it.
+// authorize is the authorization endpoint (RFC 6749, section 3.1). A valid request leads to the consent page,
+// or with AutoApprove back to the client with a code. An error is redirected to the client only where
+// [mayRedirectError] allows it.
 func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	noStore(w.Header())
 	w.Header().Set("Referrer-Policy", "no-referrer") // state and challenge are in this page's URL
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil || len(r.URL.RawQuery) > maxQuery {
-		i.pages.problem(w, http.StatusBadRequest, "The address is not a valid authorization request.")
+		i.pages.problem(w, http.StatusBadRequest, "The URL is not a valid authorization request.")
 		return
 	}
 	if len(query["client_id"]) != 1 || len(query["redirect_uri"]) != 1 {
-		i.pages.problem(w, http.StatusBadRequest, "The application must send exactly one client_id and one redirect_uri.")
+		i.pages.problem(w, http.StatusBadRequest,
+			"The application must send exactly one client_id and one redirect_uri.")
 		return
 	}
 	c, err := i.findClient(query.Get("client_id"))
 	if err != nil {
-		i.config.Logger.InfoContext(r.Context(), "authorization request of an unknown client", slog.Any("reason", err))
+		i.config.Logger.InfoContext(r.Context(), "authorization request of an unknown client",
+			slog.Any("reason", err))
 		i.pages.problem(w, http.StatusBadRequest, unknownClientText(err))
 		return
 	}
-	// Sending the browser to a URI that no known client has registered would make the issuer an open
-	// redirector (RFC 6749, section 4.1.2.1).
+	// A redirect to a URI that is not registered would make the issuer an open redirector (RFC 6749, section
+	// 4.1.2.1).
 	redirectURI := query.Get("redirect_uri")
-	if !mayRedirectTo(redirectURI, c.redirectURIs) {
-		i.pages.problem(w, http.StatusBadRequest, foreignRedirectText(c))
+	if !matchesRedirectURI(redirectURI, c.redirectURIs) {
+		i.pages.problem(w, http.StatusBadRequest, redirectURIText(c))
 		return
 	}
-	a := &authorization{client: c, redirectURI: redirectURI, state: query.Get("state"), nonce: query.Get("nonce"), loginHint: query.Get("login_hint")}
-	target, err := i.answer(r, a, query)
+	a := &authorization{client: c, redirectURI: redirectURI, state: query.Get("state"),
+		nonce: query.Get("nonce"), loginHint: query.Get("login_hint")}
+	target, err := i.nextURL(r, a, query)
 	if err != nil {
 		i.refuse(w, r, a, err)
 		return
@@ -70,59 +73,61 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	redirect(w, http.StatusFound, target)
 }
 
-// answer reads the rest of the request into a and returns where the browser goes next: to the consent page,
-// or back with a code. The error is an [oidc.Error].
-func (i *Issuer) answer(r *http.Request, a *authorization, query url.Values) (target string, err error) {
+// nextURL reads the rest of the request into a and returns where the browser goes: to the consent page, or
+// back with a code. The error is an [oidc.Error].
+func (i *Issuer) nextURL(r *http.Request, a *authorization, query url.Values) (target string, err error) {
 	if err := i.readAuthorization(a, query); err != nil {
 		return "", err
 	}
-	if i.config.AutoApprove && !fromAnotherSite(r) {
-		who, _ := findPerson(a.loginHint)
+	if i.config.AutoApprove && !isCrossSite(r) {
+		who, _ := findUser(a.loginHint)
 		return i.approve(a, who)
 	}
 	if strings.TrimSpace(query.Get("prompt")) == oidc.PromptNone {
-		// There are no sessions: a person always has to look at the page (OpenID Connect Core 1.0, section
+		// There are no sessions, so a user always has to see the page (OpenID Connect Core 1.0, section
 		// 3.1.2.6).
-		return "", oidc.ErrLoginRequired().WithDescription("a person has to sign in")
+		return "", oidc.ErrLoginRequired().WithDescription("the user must sign in")
 	}
 	return i.config.Issuer + consentPath + "?request=" + i.store.putRequest(i.config.Now(), a), nil
 }
 
-// refuse answers an authorization request with an error: to the client, with state and iss, or on a page.
+// refuse responds to an authorization request with an error: to the client, with state and iss, or on a page.
 func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization, err error) {
 	e := new(oidc.Error)
 	if !errors.As(err, &e) {
 		i.config.Logger.ErrorContext(r.Context(), "authorization request", slog.Any("error", err))
-		i.pages.problem(w, http.StatusInternalServerError, "The request could not be answered.")
+		i.pages.problem(w, http.StatusInternalServerError, "Internal error.")
 		return
 	}
-	i.config.Logger.DebugContext(r.Context(), "authorization request refused", slog.String("client_id", a.client.id),
+	i.config.Logger.DebugContext(r.Context(), "authorization request refused",
+		slog.String("client_id", a.client.id),
 		slog.String("error", string(e.ErrorType)), slog.String("reason", e.Description))
-	if mayAnswerUnapproved(a) {
+	if mayRedirectError(a) {
 		e.State = a.state
 		if target, err := i.responseURL(a, e); err == nil {
 			redirect(w, http.StatusFound, target)
 			return
 		}
 	}
-	text := "The application's request is refused with the error " + string(e.ErrorType)
+	text := "The authorization request of the application was refused with error " + string(e.ErrorType)
 	if e.Description != "" {
 		text += ": " + e.Description
 	}
-	i.pages.problem(w, http.StatusBadRequest, text+". The application is not told, because no person has approved it.")
+	i.pages.problem(w, http.StatusBadRequest, text+
+		". The error is not sent to the application, because no user has approved it.")
 }
 
-// mayAnswerUnapproved reports whether an error may go to the redirect URI although no person has approved the
-// client. Anyone can register a client: a link to /authorize with such an error would lead from the issuer's
-// address to any other, without a question (RFC 9700, section 4.11.2).
-func mayAnswerUnapproved(a *authorization) bool {
+// mayRedirectError reports whether an error may be redirected although no user has approved the client.
+// Anyone can register a client, so a link to /authorize with an error would redirect from the issuer to any
+// other site without a question (RFC 9700, section 4.11.2).
+func mayRedirectError(a *authorization) bool {
 	return a.client.origin == preregistered || redirectsToLoopback(a.redirectURI)
 }
 
-// fromAnotherSite reports whether a page of another site sent the browser here (Fetch Metadata, section 2.3).
-// Such a page starts the sign-in in its own interest, so a person has to decide, even if the issuer approves
-// by itself otherwise. Programs send no such header.
-func fromAnotherSite(r *http.Request) bool {
+// isCrossSite reports whether a page of another site opened the request (Fetch Metadata, section 2.3). Such a
+// page could start a sign-in without the user noticing, so consent is required even with AutoApprove.
+// Programs send no such header.
+func isCrossSite(r *http.Request) bool {
 	for _, site := range r.Header.Values("Sec-Fetch-Site") {
 		if site != "none" && site != "same-origin" && site != "same-site" {
 			return true
@@ -138,33 +143,35 @@ func redirect(w http.ResponseWriter, status int, target string) {
 	w.WriteHeader(status)
 }
 
+const registerAgainText = "Delete the registration that the application has stored and let it register again."
+
 func unknownClientText(err error) string {
 	if broken := new(documentError); errors.As(err, broken) {
 		return "The application's client ID metadata document is not usable: " + broken.reason + "."
 	}
 	if errors.Is(err, errDocumentsOff) {
-		return "The application names a client ID metadata document, which this issuer does not fetch. " +
-			"It can register itself instead, or the operator switches client documents on."
+		return "The client_id is the URL of a client ID metadata document, and this issuer does not fetch those. " +
+			"Use dynamic registration instead, or ask the operator to enable client documents."
 	}
-	return "The application is not known here. A restart of the issuer ends registrations, except of public clients that are " +
-		"answered on this computer; remove the application's stored registration and let it register again."
+	return "The client is unknown. A restart of the issuer ends registrations, except those of public clients " +
+		"with a loopback redirect URI. " + registerAgainText
 }
 
-func foreignRedirectText(c *client) string {
+func redirectURIText(c *client) string {
 	if c.origin == unregistered {
-		return "The application has not registered here since the issuer started, so it can only be answered on this computer. " +
-			"Remove its stored registration and let it register again."
+		return "The application has not registered since the issuer started, so only its loopback redirect URIs " +
+			"are valid. " + registerAgainText
 	}
-	return "The application asks to be answered at an address that it has not registered. " +
-		"Its redirect_uri must equal a registered one; only the port of a loopback address may differ."
+	return "The redirect_uri is not registered for the application. " +
+		"It must equal a registered one; only the port of a loopback address may differ."
 }
 
-// readAuthorization checks what the client asks for and completes a.
+// readAuthorization validates the request parameters and completes a.
 func (i *Issuer) readAuthorization(a *authorization, query url.Values) error {
 	prompt := strings.Fields(query.Get("prompt"))
 	switch {
 	case hasRepeated(query):
-		return oidc.ErrInvalidRequest().WithDescription("a parameter is there twice")
+		return oidc.ErrInvalidRequest().WithDescription("a parameter is repeated")
 	case query.Get("request") != "":
 		return oidc.ErrRequestNotSupported()
 	case query.Get("request_uri") != "":
@@ -172,18 +179,21 @@ func (i *Issuer) readAuthorization(a *authorization, query url.Values) error {
 	case query.Get("response_type") == "":
 		return oidc.ErrInvalidRequest().WithDescription("response_type is missing")
 	case query.Get("response_type") != string(oidc.ResponseTypeCode):
-		return (&oidc.Error{ErrorType: "unsupported_response_type"}).WithDescription("only response_type=code is supported")
+		return (&oidc.Error{ErrorType: "unsupported_response_type"}).WithDescription(
+			"only response_type=code is supported")
 	case query.Get("response_mode") != "" && query.Get("response_mode") != string(oidc.ResponseModeQuery):
 		return oidc.ErrInvalidRequest().WithDescription("only response_mode=query is supported")
 	case len(prompt) > 1 && slices.Contains(prompt, oidc.PromptNone):
 		return oidc.ErrInvalidRequest().WithDescription("prompt=none must be the only value")
-	case !a.client.mayUse(oidc.GrantTypeCode):
-		return oidc.ErrUnauthorizedClient().WithDescription("the client may not use authorization_code")
+	case !a.client.mayUseGrant(oidc.GrantTypeCode):
+		return oidc.ErrUnauthorizedClient().WithDescription("authorization_code is not allowed for the client")
 	}
-	// OAuth 2.1, section 7.5.2: a code that leaks is worth nothing without the verifier. No method means plain (RFC
-	// 7636, section 4.3).
-	if query.Get("code_challenge_method") != string(oidc.CodeChallengeMethodS256) || !isChallenge(query.Get("code_challenge")) {
-		return oidc.ErrInvalidRequest().WithDescription("PKCE is required: a code_challenge with code_challenge_method=S256")
+	// OAuth 2.1, section 7.5.2: without the verifier an intercepted code is useless. A missing method means
+	// plain (RFC 7636, section 4.3).
+	if query.Get("code_challenge_method") != string(oidc.CodeChallengeMethodS256) ||
+		!isChallenge(query.Get("code_challenge")) {
+		return oidc.ErrInvalidRequest().WithDescription(
+			"PKCE is required: a code_challenge with code_challenge_method=S256")
 	}
 	resource, err := i.chooseResource(query["resource"])
 	if err != nil {
@@ -203,8 +213,8 @@ func isChallenge(s string) bool {
 	return err == nil && len(digest) == 32 && !strings.ContainsAny(s, "\r\n")
 }
 
-// approve makes a code and returns where the browser takes it.
-func (i *Issuer) approve(a *authorization, who person) (string, error) {
+// approve issues a code and returns the redirect to the client.
+func (i *Issuer) approve(a *authorization, who user) (string, error) {
 	now := i.config.Now()
 	code := i.store.putCode(now, &grant{
 		clientID: a.client.id,
@@ -217,17 +227,19 @@ func (i *Issuer) approve(a *authorization, who person) (string, error) {
 	return i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
 }
 
-// deny returns where the browser takes the refusal.
+// deny returns the redirect to the client with access_denied.
 func (i *Issuer) deny(a *authorization) (string, error) {
-	return i.responseURL(a, &oidc.Error{ErrorType: oidc.AccessDenied, Description: "the request was denied", State: a.state})
+	return i.responseURL(a, &oidc.Error{ErrorType: oidc.AccessDenied, Description: "the request was denied",
+		State: a.state})
 }
 
 func (i *Issuer) responseURL(a *authorization, response any) (string, error) {
-	return op.AuthResponseURL(a.redirectURI, oidc.ResponseTypeCode, oidc.ResponseModeQuery, response, newResponseEncoder(i.config.Issuer))
+	return op.AuthResponseURL(a.redirectURI, oidc.ResponseTypeCode, oidc.ResponseModeQuery, response,
+		newResponseEncoder(i.config.Issuer))
 }
 
-// responseEncoder adds iss to authorization responses, successes and errors alike (RFC 9207, section 2), by which a
-// client with several issuers notices that one of them answers in another's name.
+// responseEncoder adds iss to authorization responses, successful or not (RFC 9207, section 2), so that a
+// client with several issuers detects a response from the wrong one.
 type responseEncoder struct {
 	httphelper.Encoder
 	issuer string

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// What strangers can fill is bounded in number and time. These bounds are too large, or too slow, to be reached through
-// the front door in a test.
+// What unauthenticated clients can fill is bounded in number and time. These bounds are too large, or too
+// slow, to reach over HTTP in a test.
 
-func TestShelf(t *testing.T) {
+func TestExpiringMap(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	t.Run("the oldest make room", func(t *testing.T) {
-		s := newShelf[int, string](time.Minute, 3)
+		s := newExpiringMap[int, string](time.Minute, 3)
 		for n := range 5 {
 			s.put(start, n, fmt.Sprint(n))
 		}
@@ -28,7 +28,7 @@ func TestShelf(t *testing.T) {
 		}
 	})
 	t.Run("what is put again becomes the youngest", func(t *testing.T) {
-		s := newShelf[int, string](time.Minute, 2)
+		s := newExpiringMap[int, string](time.Minute, 2)
 		s.put(start, 1, "a")
 		s.put(start, 2, "b")
 		s.put(start, 1, "c")
@@ -40,16 +40,16 @@ func TestShelf(t *testing.T) {
 			t.Errorf("value %q", value)
 		}
 	})
-	t.Run("what is over is dropped, not only hidden", func(t *testing.T) {
-		s := newShelf[int, string](time.Minute, 10)
+	t.Run("expired values are removed, not only hidden", func(t *testing.T) {
+		s := newExpiringMap[int, string](time.Minute, 10)
 		s.put(start, 1, "a")
 		s.put(start.Add(30*time.Second), 2, "b")
 		if _, ok := s.get(start.Add(time.Minute), 1); ok || len(s.items) != 1 || s.order.Len() != 1 {
 			t.Errorf("there: %t, %d items, %d in order", ok, len(s.items), s.order.Len())
 		}
 	})
-	t.Run("what is taken leaves nothing behind", func(t *testing.T) {
-		s := newShelf[int, string](time.Minute, 10)
+	t.Run("a removed value leaves nothing in the map", func(t *testing.T) {
+		s := newExpiringMap[int, string](time.Minute, 10)
 		s.put(start, 1, "a")
 		s.remove(1)
 		s.remove(1)
@@ -58,7 +58,7 @@ func TestShelf(t *testing.T) {
 		}
 	})
 	t.Run("without a lifetime things stay", func(t *testing.T) {
-		s := newShelf[int, string](0, 10)
+		s := newExpiringMap[int, string](0, 10)
 		s.put(start, 1, "a")
 		if _, ok := s.get(start.Add(1000*time.Hour), 1); !ok {
 			t.Error("it is gone")
@@ -85,7 +85,7 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a page that a person looks at stays while requests come that were never shown", func(t *testing.T) {
+	t.Run("a request whose page was sent stays while others are added", func(t *testing.T) {
 		s := newStore(time.Minute, time.Hour, 0)
 		shown := s.putRequest(now, request("shared"))
 		s.showRequest(now, shown)
@@ -100,7 +100,7 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 			t.Error("it is gone")
 		}
 	})
-	t.Run("where all were shown the oldest makes room", func(t *testing.T) {
+	t.Run("if all pages were sent the oldest request is removed", func(t *testing.T) {
 		s := newStore(time.Minute, time.Hour, 0)
 		var ids []string
 		for range maxClientPending + 1 {
@@ -145,8 +145,9 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(host.Certificate())
 
-	t.Run("AS-25 a host that does not answer is given up on", func(t *testing.T) {
-		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots, AllowLoopbackClientDocuments: true}))
+	t.Run("AS-25 a host that does not respond times out", func(t *testing.T) {
+		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots,
+			AllowLoopbackClientDocuments: true}))
 		if f.timeout != 5*time.Second {
 			t.Errorf("the timeout is %s", f.timeout)
 		}
@@ -158,20 +159,22 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 	})
-	t.Run("AS-25 only so many are fetched at once", func(t *testing.T) {
-		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots, AllowLoopbackClientDocuments: true}))
+	t.Run("AS-25 concurrent fetches are limited", func(t *testing.T) {
+		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots,
+			AllowLoopbackClientDocuments: true}))
 		f.timeout = 50 * time.Millisecond
 		for range maxDocumentFetches {
 			f.slots <- struct{}{}
 		}
-		if _, err := f.find(host.URL + "/client.json"); err == nil || err.(documentError).reason != "too many documents are being fetched" {
+		if _, err := f.find(host.URL + "/client.json"); err == nil ||
+			err.(documentError).reason != "too many concurrent fetches" {
 			t.Errorf("error %v", err)
 		}
 	})
-	t.Run("AS-25 only so many are kept", func(t *testing.T) {
+	t.Run("AS-25 cached documents are limited", func(t *testing.T) {
 		f := newDocumentFetcher(withDefaults(Config{}))
 		for n := range maxDocuments + 10 {
-			f.remember(fmt.Sprint(n), nil, nil, time.Hour)
+			f.store(fmt.Sprint(n), nil, nil, time.Hour)
 		}
 		if len(f.cache) != maxDocuments {
 			t.Errorf("%d documents", len(f.cache))

@@ -16,22 +16,22 @@ import (
 const (
 	clientIDPrefix  = "reg1." // the format's version
 	maxRegistration = 700     // bytes of JSON; some clients limit the length of a client_id
-	clientIDSalt    = 10      // bytes; no multiple of 3, or each id would have the first letters of a JWT in it
+	clientIDSalt    = 10      // bytes; not a multiple of 3, or every id would contain "eyJ" like a JWT
 	clientIDMAC     = 18      // bytes of HMAC-SHA-256
 	clientIDDigest  = 9       // bytes of SHA-256
 )
 
-// clientIDs makes and reads the client_id of a public client that registers itself. The id carries the
-// registration, so that nothing is stored and no number of registrations ends an earlier one:
+// clientIDs issues and reads the client_id of public clients that register dynamically. The id contains the
+// registration, so nothing is stored and registrations cannot push out each other:
 //
 //	reg1.REGISTRATION.MAC.DIGEST
 //
-// REGISTRATION is a random salt and the JSON of a [carriedRegistration]. MAC is an HMAC-SHA-256 of it under a
-// key of this process, which shows that /register made the id. DIGEST is a SHA-256 of all before it, which
-// shows that the id is undamaged. Each part is base64url, MAC and DIGEST are truncated.
+// REGISTRATION is a random salt and the JSON of a [carriedRegistration]. MAC is its HMAC-SHA-256 under a key
+// of this process; it proves that /register issued the id. DIGEST is a SHA-256 of everything before it; it
+// detects a damaged id. Each part is base64url; MAC and DIGEST are truncated.
 //
-// The salt gives two registrations of the same metadata two ids: a page that registers what a person's client
-// registers must not share that client's limit of pending sign-ins.
+// The salt makes the ids of two registrations with equal metadata different: a page that registers the
+// metadata of another client must not share that client's limit of pending sign-ins.
 type clientIDs struct{ key []byte }
 
 func newClientIDs() clientIDs {
@@ -40,7 +40,7 @@ func newClientIDs() clientIDs {
 	return clientIDs{key}
 }
 
-// carriedRegistration is the part of a registration that has a meaning when the client is used.
+// carriedRegistration is the part of a registration that matters when the client is used.
 type carriedRegistration struct {
 	RedirectURIs []string         `json:"r,omitempty"`
 	Name         string           `json:"n,omitempty"`
@@ -56,14 +56,15 @@ func (c carriedRegistration) encode() ([]byte, error) {
 	}
 	registration := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	if len(registration) > maxRegistration {
-		return nil, invalidMetadata("redirect_uris and client_name are longer than " + strconv.Itoa(maxRegistration) +
-			" bytes together; the client_id of a public client carries them")
+		return nil, invalidMetadata("redirect_uris and client_name are longer than " +
+			strconv.Itoa(maxRegistration) +
+			" bytes together; the client_id of a public client contains them")
 	}
 	return registration, nil
 }
 
-// issue returns the id of a public client whose metadata passed [clientMetadata.checkRegistration]. The error
-// is invalid_client_metadata where the registration is too long.
+// issue returns the id of a public client. Its metadata must have passed [clientMetadata.checkRegistration].
+// The error is invalid_client_metadata if the registration is too long.
 func (ids clientIDs) issue(m clientMetadata) (string, error) {
 	encoded, err := carriedRegistration{m.RedirectURIs, m.ClientName, m.GrantTypes}.encode()
 	if err != nil {
@@ -75,21 +76,20 @@ func (ids clientIDs) issue(m clientMetadata) (string, error) {
 		_, _ = rand.Read(registration[:clientIDSalt]) // never fails
 		id = clientIDPrefix + base64.RawURLEncoding.EncodeToString(registration) + "." + ids.mac(registration)
 		id += "." + digestOf(id)
-		if !strings.Contains(id, "eyJ") { // what searches logs for tokens would take it for one
+		if !strings.Contains(id, "eyJ") { // scanners that search logs for tokens would report it
 			break
 		}
 	}
 	return id, nil
 }
 
-// read returns the client that an id carries, after every rule of /register has been applied to it again. It
-// is false for an id that is damaged, or that /register would not have made. A client whose MAC does not hold
-// registered before the process started, or never: then only its redirect URIs on loopback count, and without
-// one it is unknown.
+// read returns the client in an id, after applying the rules of /register to it again. It returns false for a
+// damaged id, and for one that /register would not issue. A client with an invalid MAC registered before the
+// process started, or never: only its loopback redirect URIs are valid then, and without one it is unknown.
 func (ids clientIDs) read(id string) (*client, bool) {
 	rest, ok := strings.CutPrefix(id, clientIDPrefix)
 	parts := strings.Split(rest, ".")
-	if strings.ContainsAny(id, "\r\n") { // the decoder skips them, and one registration would have many ids
+	if strings.ContainsAny(id, "\r\n") { // the decoder skips them, so one registration would have many ids
 		return nil, false
 	}
 	if !ok || len(parts) != 3 || len(parts[0]) > base64.RawURLEncoding.EncodedLen(clientIDSalt+maxRegistration) {
@@ -108,18 +108,20 @@ func (ids clientIDs) read(id string) (*client, bool) {
 		return nil, false
 	}
 	m := clientMetadata{
-		RedirectURIs: carried.RedirectURIs, ClientName: carried.Name, GrantTypes: carried.GrantTypes, TokenEndpointAuthMethod: oidc.AuthMethodNone,
+		RedirectURIs: carried.RedirectURIs, ClientName: carried.Name, GrantTypes: carried.GrantTypes,
+		TokenEndpointAuthMethod: oidc.AuthMethodNone,
 	}
 	if m.checkRegistration() != nil {
 		return nil, false
 	}
-	// The rules correct some values, such as a name with control characters, and JSON has several spellings
-	// of one value.
+	// checkRegistration normalizes some values, such as control characters in a name, and JSON allows several
+	// encodings of one value.
 	canonical, err := carriedRegistration{m.RedirectURIs, m.ClientName, m.GrantTypes}.encode()
 	if err != nil || !bytes.Equal(canonical, encoded) {
 		return nil, false
 	}
-	c := &client{id: id, name: m.ClientName, origin: dynamic, redirectURIs: m.RedirectURIs, grantTypes: m.GrantTypes}
+	c := &client{id: id, name: m.ClientName, origin: dynamic, redirectURIs: m.RedirectURIs,
+		grantTypes: m.GrantTypes}
 	if !hmac.Equal([]byte(parts[1]), []byte(ids.mac(registration))) {
 		c.origin, c.redirectURIs = unregistered, nil
 		for _, uri := range m.RedirectURIs {
@@ -136,7 +138,7 @@ func (ids clientIDs) read(id string) (*client, bool) {
 
 func (ids clientIDs) mac(registration []byte) string {
 	mac := hmac.New(sha256.New, ids.key)
-	mac.Write([]byte("client registration\n")) // a key may get other uses
+	mac.Write([]byte("client registration\n")) // separates this use of the key from others
 	mac.Write(registration)
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:clientIDMAC])
 }

@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	maxConfidentialClients = 1000 // that registered themselves: so many unused, and so many used
+	maxConfidentialClients = 1000 // registered dynamically: this many unused, and this many used
 	maxClientName          = 200  // runes
 )
 
 var (
-	errUnknownClient = errors.New("the client is unknown here")
-	errDocumentsOff  = errors.New("client ID metadata documents are off")
+	errUnknownClient = errors.New("unknown client")
+	errDocumentsOff  = errors.New("client ID metadata documents are disabled")
 )
 
-// client is a client however it came to be known.
+// client is a client of any origin.
 type client struct {
 	id           string
 	name         string
@@ -38,23 +38,23 @@ type client struct {
 	grantTypes   []oidc.GrantType
 }
 
-// clientOrigin says who vouches for a client's name, which the consent page tells.
+// clientOrigin is how a client became known. The consent page shows who vouches for its name.
 type clientOrigin int
 
 const (
-	preregistered clientOrigin = iota // the operator
-	dynamic                           // nobody
-	document                          // the host of the client_id
-	unregistered                      // no one, and the client has not registered at this process
+	preregistered clientOrigin = iota // by the operator
+	dynamic                           // by dynamic registration; the name is not verified
+	document                          // by the host of the client_id
+	unregistered                      // by a client_id of another process; not verified
 )
 
 func (c *client) public() bool { return c.secret == nil }
 
-func (c *client) mayUse(grant oidc.GrantType) bool { return slices.Contains(c.grantTypes, grant) }
+func (c *client) mayUseGrant(grant oidc.GrantType) bool { return slices.Contains(c.grantTypes, grant) }
 
-// accepts compares secrets in constant time. A public client must not show one: go-sdk's first try of a client without
-// a known method is Basic with an empty secret, which is none.
-func (c *client) accepts(secret string) bool {
+// secretMatches compares secrets in constant time. A public client must not send one; an empty secret is
+// allowed, because go-sdk first tries Basic with an empty secret when it knows no method.
+func (c *client) secretMatches(secret string) bool {
 	if c.public() {
 		return secret == ""
 	}
@@ -62,7 +62,7 @@ func (c *client) accepts(secret string) bool {
 	return subtle.ConstantTimeCompare(digest[:], c.secret[:]) == 1
 }
 
-// host returns the host that a client ID metadata document comes from.
+// host returns the host of the client ID metadata document, or "".
 func (c *client) host() string {
 	u, err := url.Parse(c.id)
 	if c.origin != document || err != nil {
@@ -82,24 +82,24 @@ func (c Client) grants() []oidc.GrantType {
 	return grants
 }
 
-// clientRegistry knows the clients that are registered: by the operator, and the confidential ones that
-// registered themselves. Registration is open, so the latter are bounded, and those that have authenticated
-// are kept apart: any number of new registrations pushes out only others that have not been used yet.
+// clientRegistry holds the clients of the operator, and the confidential clients that registered dynamically.
+// Registration is open, so the latter are bounded, and those that have authenticated are kept separately: new
+// registrations only push out others that were never used.
 type clientRegistry struct {
 	fixed map[string]*client
-	ids   clientIDs // public clients that registered themselves are not stored
+	ids   clientIDs // public clients that register dynamically are not stored
 
 	mu     sync.Mutex
-	unused *shelf[string, *client]
-	used   *shelf[string, *client] // the least recently used goes first
+	unused *expiringMap[string, *client]
+	used   *expiringMap[string, *client] // the least recently used goes first
 }
 
 func newClientRegistry(clients []Client) *clientRegistry {
 	r := &clientRegistry{
 		fixed:  make(map[string]*client),
 		ids:    newClientIDs(),
-		unused: newShelf[string, *client](0, maxConfidentialClients),
-		used:   newShelf[string, *client](0, maxConfidentialClients),
+		unused: newExpiringMap[string, *client](0, maxConfidentialClients),
+		used:   newExpiringMap[string, *client](0, maxConfidentialClients),
 	}
 	for _, c := range clients {
 		known := &client{
@@ -141,7 +141,7 @@ func (r *clientRegistry) find(id string) (*client, bool) {
 	return r.unused.get(time.Time{}, id)
 }
 
-// authenticated notes that a client has shown its secret.
+// authenticated records that a client has authenticated.
 func (r *clientRegistry) authenticated(c *client) {
 	if c.origin != dynamic || c.public() {
 		return
@@ -152,8 +152,8 @@ func (r *clientRegistry) authenticated(c *client) {
 	r.used.put(time.Time{}, c.id, c)
 }
 
-// findClient returns the client of that ID: a registered one, or the one that the document at the URL describes. The
-// error is errUnknownClient, errDocumentsOff or a [documentError].
+// findClient returns the registered client with that id, or the client of the metadata document at that URL.
+// The error is errUnknownClient, errDocumentsOff or a [documentError].
 func (i *Issuer) findClient(id string) (*client, error) {
 	if c, ok := i.clients.find(id); ok {
 		return c, nil
@@ -167,15 +167,16 @@ func (i *Issuer) findClient(id string) (*client, error) {
 	return nil, errUnknownClient
 }
 
-// authenticate returns the client if the secret is its own. Errors are those of the token endpoint (RFC 6749, section
-// 5.2) and the same for an unknown client and a wrong secret.
+// authenticate returns the client if the secret is right. Errors are those of the token endpoint (RFC 6749,
+// section 5.2), the same for an unknown client and for a wrong secret.
 func (i *Issuer) authenticate(id, secret string) (*client, error) {
 	c, err := i.findClient(id)
 	if unreachable := new(documentError); errors.As(err, unreachable) && unreachable.temporary {
-		// Not invalid_client: clients throw their registration away on that.
-		return nil, op.NewStatusError(oidc.ErrServerError().WithDescription("the client ID metadata document cannot be fetched now"), http.StatusServiceUnavailable)
+		// Not invalid_client, which makes clients discard their registration.
+		return nil, op.NewStatusError(oidc.ErrServerError().WithDescription(
+			"the client ID metadata document is unavailable"), http.StatusServiceUnavailable)
 	}
-	if err != nil || !c.accepts(secret) {
+	if err != nil || !c.secretMatches(secret) {
 		return nil, invalidClient("client authentication failed")
 	}
 	i.clients.authenticated(c)
@@ -191,8 +192,7 @@ func (s *server) VerifyClient(_ context.Context, r *op.Request[op.ClientCredenti
 	return opClient{c}, nil
 }
 
-// opClient shows a client to the library. It has no redirect URIs there: only [Issuer.authorize] looks at
-// them.
+// opClient is the library's view of a client. It has no redirect URIs: only [Issuer.authorize] reads them.
 type opClient struct{ *client }
 
 func (c opClient) GetID() string                       { return c.id }
@@ -223,8 +223,8 @@ func (c opClient) RestrictAdditionalAccessTokenScopes() func([]string) []string 
 	return func(scopes []string) []string { return scopes }
 }
 
-// clientMetadata are the members of RFC 7591, section 2 that mean something here. Registration requests and client ID
-// metadata documents share them; other members are ignored, as section 2 asks.
+// clientMetadata are the supported members of RFC 7591, section 2. Registration requests and client ID
+// metadata documents share them; other members are ignored, as section 2 requires.
 type clientMetadata struct {
 	RedirectURIs            []string         `json:"redirect_uris,omitempty"`
 	TokenEndpointAuthMethod oidc.AuthMethod  `json:"token_endpoint_auth_method,omitempty"`
@@ -235,14 +235,14 @@ type clientMetadata struct {
 	ApplicationType         string           `json:"application_type,omitempty"`
 }
 
-// check fills in what was left out and drops grant types we do not have. The error is invalid_redirect_uri or
+// check sets defaults and drops unsupported grant types. The error is invalid_redirect_uri or
 // invalid_client_metadata (RFC 7591, section 3.2.2).
 func (m *clientMetadata) check() error {
 	if utf8.RuneCountInString(m.ClientName) > maxClientName || len(m.Scope) > maxRedirectURILength {
 		return invalidMetadata("client_name or scope is too long")
 	}
 	if len(m.RedirectURIs) > maxRedirectURIs {
-		return invalidRedirectURI("there are too many redirect URIs")
+		return invalidRedirectURI("too many redirect URIs")
 	}
 	total := 0
 	for _, uri := range m.RedirectURIs {
@@ -257,7 +257,8 @@ func (m *clientMetadata) check() error {
 	if len(m.GrantTypes) == 0 {
 		m.GrantTypes = []oidc.GrantType{oidc.GrantTypeCode}
 	}
-	m.GrantTypes = slices.DeleteFunc(m.GrantTypes, func(g oidc.GrantType) bool { return !slices.Contains(supportedGrants(), g) })
+	m.GrantTypes = slices.DeleteFunc(m.GrantTypes,
+		func(g oidc.GrantType) bool { return !slices.Contains(supportedGrants(), g) })
 	slices.Sort(m.GrantTypes)
 	m.GrantTypes = slices.Compact(m.GrantTypes)
 	m.ResponseTypes = nil
@@ -267,18 +268,18 @@ func (m *clientMetadata) check() error {
 	case slices.Contains(m.GrantTypes, oidc.GrantTypeCode):
 		m.ResponseTypes = []string{string(oidc.ResponseTypeCode)}
 		if len(m.RedirectURIs) == 0 {
-			return invalidRedirectURI("authorization_code takes a redirect URI")
+			return invalidRedirectURI("authorization_code requires a redirect URI")
 		}
 	}
 	if m.ApplicationType != "web" && m.ApplicationType != "native" {
 		m.ApplicationType = applicationType(m.RedirectURIs)
 	}
-	m.ClientName = printable(m.ClientName)
+	m.ClientName = stripNonPrintable(m.ClientName)
 	return nil
 }
 
-// checkRegistration applies the rules of /register, which are those of check, and one about the method to
-// authenticate, which it fills in. Errors are those of check.
+// checkRegistration applies the rules of /register: those of check, and that of the authentication method,
+// whose default it sets. Errors are those of check.
 func (m *clientMetadata) checkRegistration() error {
 	if err := m.check(); err != nil {
 		return err
@@ -290,8 +291,9 @@ func (m *clientMetadata) checkRegistration() error {
 	default:
 		return invalidMetadata("the token_endpoint_auth_method is not supported")
 	}
-	if m.TokenEndpointAuthMethod == oidc.AuthMethodNone && slices.Contains(m.GrantTypes, oidc.GrantTypeClientCredentials) {
-		return invalidMetadata("client_credentials takes a client that authenticates")
+	if m.TokenEndpointAuthMethod == oidc.AuthMethodNone &&
+		slices.Contains(m.GrantTypes, oidc.GrantTypeClientCredentials) {
+		return invalidMetadata("client_credentials requires a client that authenticates")
 	}
 	return nil
 }
@@ -305,9 +307,9 @@ func applicationType(redirectURIs []string) string {
 	return "web"
 }
 
-// printable drops control and format characters: a name with a bidirectional override could turn the words around it on
-// the consent page.
-func printable(name string) string {
+// stripNonPrintable removes control and format characters: a bidirectional override in a name could reorder
+// the text around it on the consent page.
+func stripNonPrintable(name string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r

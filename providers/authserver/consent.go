@@ -13,8 +13,8 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
-// consentGuard ties the answer to a consent page to the browser that the page was shown to, so that no other site can
-// approve in somebody's name (RFC 9700, section 2.1; RFC 6819, section 4.4.1.8).
+// consentGuard binds the form of a consent page to the browser that the page was sent to, so that another
+// site cannot approve on behalf of the user (RFC 9700, section 2.1; RFC 6819, section 4.4.1.8).
 type consentGuard struct {
 	key    []byte
 	origin *http.CrossOriginProtection
@@ -23,23 +23,24 @@ type consentGuard struct {
 
 func newConsentGuard(issuer string) (*consentGuard, error) {
 	origin := http.NewCrossOriginProtection()
-	// Behind a proxy that changes Host, the page's own origin has to be known by name.
-	// Browsers leave the default port out of Origin, whether the issuer spells it out or not.
+	// Behind a proxy that changes Host the own origin must be known. Browsers omit the default port in
+	// Origin, whether the issuer contains it or not.
 	for _, trusted := range []string{issuer, strings.TrimSuffix(canonicalURL(issuer), "/")} {
 		if err := origin.AddTrustedOrigin(trusted); err != nil {
 			return nil, err
 		}
 	}
-	return &consentGuard{key: []byte(rand.Text()), origin: origin, secure: strings.HasPrefix(issuer, "https://")}, nil
+	return &consentGuard{key: []byte(rand.Text()), origin: origin,
+		secure: strings.HasPrefix(issuer, "https://")}, nil
 }
 
-// show returns the form's token for this browser and request, and sets the cookie that belongs to it. There is one
-// cookie for each request, or two tabs would take each other's away: a browser that comes from another site does not
-// show a strict cookie and would be given a new one.
-func (g *consentGuard) show(w http.ResponseWriter, r *http.Request, id string) (token string) {
+// issue returns the form token for this browser and request, and sets its cookie. Each request has its own
+// cookie, or two tabs would overwrite each other's: a browser that comes from another site does not send a
+// SameSite=Strict cookie and gets a new one.
+func (g *consentGuard) issue(w http.ResponseWriter, r *http.Request, id string) (token string) {
 	cookie := g.cookie(id, rand.Text())
-	if shown, err := r.Cookie(cookie.Name); err == nil && shown.Value != "" {
-		cookie.Value = shown.Value
+	if sent, err := r.Cookie(cookie.Name); err == nil && sent.Value != "" {
+		cookie.Value = sent.Value
 	}
 	http.SetCookie(w, cookie)
 	return g.token(cookie.Value, id)
@@ -50,7 +51,7 @@ func (g *consentGuard) check(r *http.Request, id, token string) bool {
 	return err == nil && g.origin.Check(r) == nil && hmac.Equal([]byte(token), []byte(g.token(cookie.Value, id)))
 }
 
-func (g *consentGuard) forget(w http.ResponseWriter, id string) {
+func (g *consentGuard) clear(w http.ResponseWriter, id string) {
 	cookie := g.cookie(id, "")
 	cookie.MaxAge = -1
 	http.SetCookie(w, cookie)
@@ -74,7 +75,7 @@ func (g *consentGuard) token(cookie, id string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// consentView is what the consent page shows.
+// consentView is the data of the consent page.
 type consentView struct {
 	RequestID, Token string
 	ClientName       string
@@ -86,22 +87,22 @@ type consentView struct {
 	Scopes           []scopeView
 	RedirectHost     string
 	RedirectLoopback bool
-	People           []person
+	People           []user
 	Chosen           string
 }
 
 type scopeView struct{ Name, Meaning string }
 
 func newConsentView(a *authorization) consentView {
-	chosen, _ := findPerson(a.loginHint)
+	chosen, _ := findUser(a.loginHint)
 	v := consentView{
 		ClientName:     a.client.name,
-		ClientID:       shownClientID(a.client.id),
+		ClientID:       displayClientID(a.client.id),
 		DocumentHost:   a.client.host(),
 		SelfRegistered: a.client.origin == dynamic,
 		Unregistered:   a.client.origin == unregistered,
 		Resource:       a.resource,
-		People:         people(),
+		People:         users(),
 		Chosen:         chosen.Subject,
 	}
 	for _, scope := range a.scopes {
@@ -110,15 +111,15 @@ func newConsentView(a *authorization) consentView {
 	if u, err := url.Parse(a.redirectURI); err == nil {
 		v.RedirectHost, v.RedirectLoopback = u.Host, isLoopback(u.Hostname())
 		if u.Scheme != "https" && u.Scheme != "http" {
-			v.RedirectHost = "the app that has registered " + u.Scheme + ": on this device"
+			v.RedirectHost = "the app on this device that handles " + u.Scheme + ": links"
 		}
 	}
 	return v
 }
 
-// shownClientID leaves the end of an id that carries a registration: the page shows what it says, and the end
-// is its digest.
-func shownClientID(id string) string {
+// displayClientID shortens an id that contains a registration to its prefix and digest: the page shows the
+// registration itself.
+func displayClientID(id string) string {
 	if strings.HasPrefix(id, clientIDPrefix) {
 		return clientIDPrefix + "…" + id[strings.LastIndex(id, "."):]
 	}
@@ -128,16 +129,16 @@ func shownClientID(id string) string {
 func scopeMeaning(scope string) string {
 	switch scope {
 	case oidc.ScopeOpenID:
-		return "learn who signed in"
+		return "identify you"
 	case oidc.ScopeOfflineAccess:
-		return "stay signed in while you are away"
+		return "keep access while you are not present"
 	}
 	return ""
 }
 
-const requestGoneText = "This sign-in is over, or it was answered before. Start again in the application."
+const requestGoneText = "This sign-in has expired or was already answered. Start again in the application."
 
-// showConsent shows who asks for what and lets somebody decide as alice or bob.
+// showConsent is the page on which the user approves or denies a request, as alice or bob.
 func (i *Issuer) showConsent(w http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("request")
 	a, ok := i.store.showRequest(i.config.Now(), id)
@@ -146,25 +147,26 @@ func (i *Issuer) showConsent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	view := newConsentView(a)
-	view.RequestID, view.Token = id, i.guard.show(w, r, id)
+	view.RequestID, view.Token = id, i.guard.issue(w, r, id)
 	i.pages.render(w, http.StatusOK, "consent.html", view, a.redirectURI)
 }
 
-// decideConsent takes the decision. The answer is 303, which makes the browser GET: after a 307 it would post the form
-// to the client (RFC 9700, section 4.12).
+// decideConsent handles the form. The response is 303, so that the browser continues with GET; after a 307 it
+// would post the form to the client (RFC 9700, section 4.12).
 func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 	if err := readForm(w, r); err != nil {
-		i.pages.problem(w, http.StatusBadRequest, "The form is not complete.")
+		i.pages.problem(w, http.StatusBadRequest, "The form is incomplete.")
 		return
 	}
 	id, decision := r.PostForm.Get("request"), r.PostForm.Get("decision")
 	if !i.guard.check(r, id, r.PostForm.Get("token")) {
-		i.pages.problem(w, http.StatusForbidden, "The answer does not come from the page that this browser was shown. Start again in the application.")
+		i.pages.problem(w, http.StatusForbidden,
+			"The form was not sent from the page of this browser. Start again in the application.")
 		return
 	}
-	who, known := findPerson(r.PostForm.Get("person"))
+	who, known := findUser(r.PostForm.Get("person"))
 	if decision != "deny" && (decision != "approve" || !known) {
-		i.pages.problem(w, http.StatusBadRequest, "The form is not complete.")
+		i.pages.problem(w, http.StatusBadRequest, "The form is incomplete.")
 		return
 	}
 	a, ok := i.store.takeRequest(i.config.Now(), id)
@@ -178,9 +180,9 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		i.config.Logger.ErrorContext(r.Context(), "authorization response", slog.Any("error", err))
-		i.pages.problem(w, http.StatusInternalServerError, "The answer could not be sent to the application.")
+		i.pages.problem(w, http.StatusInternalServerError, "Internal error.")
 		return
 	}
-	i.guard.forget(w, id)
+	i.guard.clear(w, id)
 	redirect(w, http.StatusSeeOther, target)
 }

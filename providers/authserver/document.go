@@ -26,36 +26,35 @@ import (
 )
 
 const (
-	documentTimeout     = 5 * time.Second
-	maxDocument         = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
-	maxDocumentURL      = 2000
-	maxDocuments        = 1000 // cached
-	maxDocumentFetches  = 8    // at the same time: anyone can make the issuer send requests
-	minDocumentLifetime = time.Minute
-	maxDocumentLifetime = 24 * time.Hour
-	documentLifetime    = 5 * time.Minute // if the host does not say
-	documentErrorPause  = 3 * time.Second // a broken document is not fetched again for every request
+	documentTimeout       = 5 * time.Second
+	maxDocument           = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
+	maxDocumentURL        = 2000
+	maxDocuments          = 1000 // cached
+	maxDocumentFetches    = 8    // concurrent: anyone can make the issuer send requests
+	minDocumentLifetime   = time.Minute
+	maxDocumentLifetime   = 24 * time.Hour
+	documentLifetime      = 5 * time.Minute // without Cache-Control
+	documentErrorLifetime = 3 * time.Second // how long a failure is cached
 )
 
-// documentError says why a client ID metadata document is not usable, in words of our own: what the other side sent
-// does not reach the caller.
+// documentError is why a client ID metadata document is not usable. Its text never quotes the response.
 type documentError struct {
 	reason    string
-	temporary bool // another try may work
+	temporary bool // a retry may succeed
 }
 
 func (e documentError) Error() string { return "client ID metadata document: " + e.reason }
 
-// documentFetcher finds clients whose client_id is the URL of their own metadata
-// (draft-ietf-oauth-client-id-metadata-document). Anyone can make it fetch a URL, so it is careful about where it
+// documentFetcher fetches the metadata of clients whose client_id is its URL
+// (draft-ietf-oauth-client-id-metadata-document). Anyone can make it fetch a URL, so it restricts where it
 // connects to and how much it reads.
 type documentFetcher struct {
 	http   *http.Client
 	now    func() time.Time
 	logger *slog.Logger
-	// userAgent is the User-Agent of requests; empty means that of the library.
+	// userAgent is the User-Agent of requests; empty means that of net/http.
 	userAgent string
-	// timeout is for one fetch as a whole, the wait for a slot included.
+	// timeout bounds one fetch, including the wait for a slot.
 	timeout time.Duration
 	slots   chan struct{}
 	flight  singleflight.Group
@@ -72,18 +71,18 @@ type cachedDocument struct {
 
 func newDocumentFetcher(config Config) *documentFetcher {
 	dialer := &net.Dialer{
-		// Control sees the address that is about to be connected to, after name resolution: a name that resolves
-		// elsewhere the second time gains nothing.
+		// Control gets the address after name resolution, so a name that resolves differently the second time
+		// gains nothing (DNS rebinding).
 		Control: func(_, address string, _ syscall.RawConn) error {
 			return checkAddress(address, config.AllowLoopbackClientDocuments)
 		},
 	}
 	return &documentFetcher{
 		http: &http.Client{
-			// The draft's section 5.3 forbids to follow redirects. The redirect itself is then refused for its status.
+			// The draft's section 5.3 forbids following redirects; the status of the redirect is refused.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
-				Proxy:                  nil, // a proxy would do the connecting, past Control
+				Proxy:                  nil, // a proxy would connect without Control
 				DialContext:            dialer.DialContext,
 				TLSClientConfig:        &tls.Config{RootCAs: config.ClientDocumentRootCAs, MinVersion: tls.VersionTLS12},
 				MaxResponseHeaderBytes: 16 << 10,
@@ -99,7 +98,7 @@ func newDocumentFetcher(config Config) *documentFetcher {
 	}
 }
 
-// find returns the client that the document at id describes. The error is a [documentError].
+// find returns the client of the document at id. The error is a [documentError].
 func (f *documentFetcher) find(id string) (*client, error) {
 	if err := checkDocumentURL(id); err != nil {
 		return nil, err
@@ -107,13 +106,13 @@ func (f *documentFetcher) find(id string) (*client, error) {
 	if c, err, ok := f.cached(id); ok {
 		return c, err
 	}
-	// Whoever asks first fetches for all. The fetch has its own deadline: if it were bound to the first caller's
-	// request, the others would fail when that one hangs up.
+	// Concurrent requests share one fetch. It has its own deadline: bound to the first request, it would fail
+	// the others when that one is canceled.
 	found, err, _ := f.flight.Do(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), f.timeout)
 		defer cancel()
 		c, lifetime, err := f.fetch(ctx, id)
-		f.remember(id, c, err, lifetime)
+		f.store(id, c, err, lifetime)
 		return c, err
 	})
 	return found.(*client), err
@@ -129,14 +128,14 @@ func (f *documentFetcher) cached(id string) (*client, error, bool) {
 	return entry.client, entry.err, true
 }
 
-func (f *documentFetcher) remember(id string, c *client, err error, lifetime time.Duration) {
+func (f *documentFetcher) store(id string, c *client, err error, lifetime time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
 	if len(f.cache) >= maxDocuments {
 		maps.DeleteFunc(f.cache, func(_ string, entry cachedDocument) bool { return !now.Before(entry.until) })
 	}
-	for victim := range f.cache { // any will do: it is fetched again when it is needed
+	for victim := range f.cache { // any entry: it is fetched again when needed
 		if len(f.cache) < maxDocuments {
 			break
 		}
@@ -145,17 +144,17 @@ func (f *documentFetcher) remember(id string, c *client, err error, lifetime tim
 	f.cache[id] = cachedDocument{c, err, now.Add(lifetime)}
 }
 
-// fetch gets and checks one document and says for how long the outcome may be kept.
+// fetch fetches and checks a document, and returns how long the result may be cached.
 func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.Duration, error) {
 	select {
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()
 	case <-ctx.Done():
-		return nil, 0, documentError{"too many documents are being fetched", true}
+		return nil, 0, documentError{"too many concurrent fetches", true}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, id, nil)
 	if err != nil {
-		return nil, documentErrorPause, documentError{"its URL is not valid", false}
+		return nil, documentErrorLifetime, documentError{"its URL is not valid", false}
 	}
 	request.Header.Set("Accept", "application/json")
 	if f.userAgent != "" {
@@ -163,30 +162,33 @@ func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.D
 	}
 	response, err := f.http.Do(request)
 	if err != nil {
-		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", id), slog.Any("reason", err))
+		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", id),
+			slog.Any("reason", err))
 		if errors.Is(err, errForbiddenAddress) {
-			return nil, documentErrorPause, documentError{errForbiddenAddress.Error(), false}
+			return nil, documentErrorLifetime, documentError{errForbiddenAddress.Error(), false}
 		}
-		return nil, documentErrorPause, documentError{"its host does not answer", true}
+		return nil, documentErrorLifetime, documentError{"its host does not respond", true}
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	if err != nil {
-		return nil, documentErrorPause, documentError{"its host does not answer in time", true}
+		return nil, documentErrorLifetime, documentError{"its host does not respond in time", true}
 	}
 	c, err := readDocument(id, response, body)
 	if err != nil {
-		return nil, documentErrorPause, err
+		return nil, documentErrorLifetime, err
 	}
-	return c, lifetimeOf(response.Header), nil
+	return c, cacheLifetime(response.Header), nil
 }
 
 func readDocument(id string, response *http.Response, body []byte) (*client, error) {
 	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	switch {
 	case response.StatusCode != http.StatusOK:
-		return nil, documentError{fmt.Sprintf("its host answers with status %d, not 200", response.StatusCode), response.StatusCode >= 500}
-	case mediaType != "application/json" && !(strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")):
+		return nil, documentError{fmt.Sprintf("its host responds with status %d, not 200", response.StatusCode),
+			response.StatusCode >= 500}
+	case mediaType != "application/json" && !(strings.HasPrefix(mediaType, "application/") &&
+		strings.HasSuffix(mediaType, "+json")):
 		return nil, documentError{"it is not served as application/json", false}
 	case len(body) > maxDocument:
 		return nil, documentError{"it is larger than 5 KiB", false}
@@ -216,26 +218,32 @@ func readDocument(id string, response *http.Response, body []byte) (*client, err
 	case len(d.RedirectURIs) == 0:
 		return nil, documentError{"it has no redirect_uris", false}
 	case !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods):
-		// A secret in a public document is none, and private_key_jwt is not supported.
-		return nil, documentError{"its token_endpoint_auth_method is not none, and token_endpoint_auth_methods_supported does not list none", false}
+		// A secret in a public document is not secret, and private_key_jwt is not supported.
+		return nil,
+			documentError{
+				"its token_endpoint_auth_method is not none, and " +
+					"token_endpoint_auth_methods_supported does not list none", false}
 	case d.ClientSecret != nil || d.ClientSecretExpires != nil:
 		return nil, documentError{"it contains a client_secret", false}
 	}
-	// Nobody can authenticate as this client, so it cannot act for itself.
-	grants := slices.DeleteFunc(d.GrantTypes, func(g oidc.GrantType) bool { return g == oidc.GrantTypeClientCredentials })
-	return &client{id: id, name: d.ClientName, origin: document, redirectURIs: d.RedirectURIs, grantTypes: grants}, nil
+	// The client cannot authenticate, so it cannot act for itself.
+	grants := slices.DeleteFunc(d.GrantTypes,
+		func(g oidc.GrantType) bool { return g == oidc.GrantTypeClientCredentials })
+	return &client{id: id, name: d.ClientName, origin: document, redirectURIs: d.RedirectURIs,
+		grantTypes: grants}, nil
 }
 
-// allowsNone reports whether a document lets its client do without authentication. One document is for every
-// issuer, so a client may prefer a method and list all that it can do (OpenID Connect Relying Party Metadata
-// Choices 1.0, section 3).
+// allowsNone reports whether a document allows its client to use no authentication. One document serves all
+// issuers, so a client may prefer a method and list all that it supports (OpenID Connect Relying Party
+// Metadata Choices 1.0, section 3).
 func allowsNone(preferred oidc.AuthMethod, supported []string) bool {
-	return preferred == oidc.AuthMethodNone || preferred == "" && supported == nil || slices.Contains(supported, string(oidc.AuthMethodNone))
+	return preferred == oidc.AuthMethodNone || preferred == "" && supported == nil ||
+		slices.Contains(supported, string(oidc.AuthMethodNone))
 }
 
-// lifetimeOf reads how long a document may be cached (RFC 9111, section 5.2.2), within bounds: not so short that every
-// step of a sign-in fetches it, not so long that a withdrawn redirect URI works for ever.
-func lifetimeOf(h http.Header) time.Duration {
+// cacheLifetime returns how long a document may be cached (RFC 9111, section 5.2.2), within limits: long
+// enough that a sign-in fetches it once, and short enough that a withdrawn redirect URI expires.
+func cacheLifetime(h http.Header) time.Duration {
 	lifetime := documentLifetime
 	for directive := range strings.SplitSeq(strings.ToLower(strings.Join(h.Values("Cache-Control"), ",")), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
@@ -256,7 +264,7 @@ func lifetimeOf(h http.Header) time.Duration {
 func checkDocumentURL(id string) error {
 	u, err := url.Parse(id)
 	switch {
-	case err != nil || len(id) > maxDocumentURL || u.Scheme != "https" || !isPlainHost(u.Hostname()):
+	case err != nil || len(id) > maxDocumentURL || u.Scheme != "https" || !isASCIIHost(u.Hostname()):
 		return documentError{"its URL is not a valid https URL", false}
 	case u.User != nil || strings.Contains(id, "#"):
 		return documentError{"its URL has a user name or a fragment", false}
@@ -273,9 +281,9 @@ func checkDocumentURL(id string) error {
 
 var errForbiddenAddress = errors.New("its host is not on the public internet")
 
-// checkAddress refuses to connect to anything but the public internet: the issuer stands in a network that whoever
-// names a client_id does not (draft-ietf-oauth-client-id-metadata-document, section 6.5). The development switch opens
-// loopback and private networks, but never link-local addresses, where clouds keep their credentials.
+// checkAddress allows connections to the public internet only: the issuer can reach networks that a client
+// cannot (draft-ietf-oauth-client-id-metadata-document, section 6.5). allowLocal adds loopback and private
+// networks for development, but never link-local addresses, where clouds serve credentials.
 func checkAddress(address string, allowLocal bool) error {
 	host, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -285,15 +293,16 @@ func checkAddress(address string, allowLocal bool) error {
 	if allowLocal && (addr.IsLoopback() || addr.IsPrivate()) {
 		return nil
 	}
-	if !addr.IsGlobalUnicast() || addr.IsPrivate() || slices.ContainsFunc(specialNetworks(), func(p netip.Prefix) bool { return p.Contains(addr) }) {
+	if !addr.IsGlobalUnicast() || addr.IsPrivate() ||
+		slices.ContainsFunc(specialPurposeNetworks(), func(p netip.Prefix) bool { return p.Contains(addr) }) {
 		return errForbiddenAddress
 	}
 	return nil
 }
 
-// specialNetworks are those of the IANA special-purpose registries that netip does not know: not reachable globally, or
-// IPv6 with an IPv4 address of anybody's choice inside.
-func specialNetworks() []netip.Prefix {
+// specialPurposeNetworks are those of the IANA special-purpose registries that netip does not cover: not
+// globally reachable, or IPv6 with an embedded IPv4 address.
+func specialPurposeNetworks() []netip.Prefix {
 	return []netip.Prefix{
 		netip.MustParsePrefix("0.0.0.0/8"),
 		netip.MustParsePrefix("100.64.0.0/10"), // carrier-grade NAT

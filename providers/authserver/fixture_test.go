@@ -32,9 +32,9 @@ func challengeOf(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(digest[:])
 }
 
-// house is an issuer on a real listener, a clock that can be moved, and a browser that keeps cookies and shows
-// redirects instead of following them.
-type house struct {
+// testIssuer is an issuer on a real listener with a settable clock, and a browser with cookies that does not
+// follow redirects.
+type testIssuer struct {
 	*authserver.Issuer
 	t        *testing.T
 	url      string
@@ -55,8 +55,8 @@ func (c *clock) forward(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// open starts an issuer that approves everything by itself; change says what is different.
-func open(t *testing.T, change ...func(*authserver.Config)) *house {
+// open starts an issuer that approves automatically, with changes to its configuration.
+func open(t *testing.T, change ...func(*authserver.Config)) *testIssuer {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -66,10 +66,10 @@ func open(t *testing.T, change ...func(*authserver.Config)) *house {
 	_ = server.Listener.Close()
 	server.Listener = listener
 	origin := "http://" + listener.Addr().String()
-	h := &house{t: t, url: origin, resource: origin + "/mcp", clock: &clock{now: time.Now()}}
+	issuer := &testIssuer{t: t, url: origin, resource: origin + "/mcp", clock: &clock{now: time.Now()}}
 	config := authserver.Config{
 		Issuer:           origin,
-		Resources:        []string{h.resource, origin + "/other"},
+		Resources:        []string{issuer.resource, origin + "/other"},
 		Scopes:           []string{"notes:read", "notes:write", "admin"},
 		DefaultScopes:    []string{"notes:read"},
 		SigningAlgorithm: "ES256",
@@ -77,46 +77,47 @@ func open(t *testing.T, change ...func(*authserver.Config)) *house {
 		RefreshGrace:     time.Minute,
 		ClientDocuments:  true,
 		Clients: []authserver.Client{
-			{ID: "public", Name: "Public <b>client</b>", RedirectURIs: []string{callback, "https://app.example/cb?keep=1", "com.example.app:/cb"}},
+			{ID: "public", Name: "Public <b>client</b>",
+				RedirectURIs: []string{callback, "https://app.example/cb?keep=1", "com.example.app:/cb"}},
 			{ID: "other", RedirectURIs: []string{callback}},
 			{ID: "secretive", Secret: "s3cret+&=%", RedirectURIs: []string{callback}},
 			{ID: "service", Secret: "service-secret", GrantTypes: []string{"client_credentials"}},
 			{ID: "no-refresh", RedirectURIs: []string{callback}, GrantTypes: []string{"authorization_code"}},
 		},
-		Now: h.clock.Now,
+		Now: issuer.clock.Now,
 	}
 	for _, c := range change {
 		c(&config)
 	}
-	h.Issuer, err = authserver.New(config)
+	issuer.Issuer, err = authserver.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.Config.Handler = h.Handler()
+	server.Config.Handler = issuer.Handler()
 	server.Start()
 	t.Cleanup(server.Close)
-	h.newBrowser(t)
-	return h
+	issuer.newBrowser(t)
+	return issuer
 }
 
-// serve puts handler on a listener of its own, as a proxy in front of an issuer with another name would.
-func serve(t *testing.T, handler http.Handler) *house {
+// serve serves handler on a listener of its own, like a proxy with another host name.
+func serve(t *testing.T, handler http.Handler) *testIssuer {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	h := &house{t: t, url: server.URL}
-	h.newBrowser(t)
-	return h
+	issuer := &testIssuer{t: t, url: server.URL}
+	issuer.newBrowser(t)
+	return issuer
 }
 
-func (h *house) newBrowser(t *testing.T) {
+func (issuer *testIssuer) newBrowser(t *testing.T) {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.browser = newBrowser(jar)
-	t.Cleanup(h.browser.CloseIdleConnections)
+	issuer.browser = newBrowser(jar)
+	t.Cleanup(issuer.browser.CloseIdleConnections)
 }
 
 func newBrowser(jar http.CookieJar) *http.Client {
@@ -129,7 +130,7 @@ func newBrowser(jar http.CookieJar) *http.Client {
 
 func withConsent(c *authserver.Config) { c.AutoApprove = false }
 
-// answer is a response that has been read.
+// answer is a response with its body.
 type answer struct {
 	*http.Response
 	body string
@@ -144,7 +145,7 @@ func (a answer) json(t *testing.T) map[string]any {
 	return m
 }
 
-// location returns where a redirect goes, with the query apart.
+// location returns the target of a redirect without its query, and the query.
 func (a answer) location(t *testing.T) (string, url.Values) {
 	t.Helper()
 	u, err := url.Parse(a.Header.Get("Location"))
@@ -156,67 +157,67 @@ func (a answer) location(t *testing.T) (string, url.Values) {
 	return u.String(), q
 }
 
-func (h *house) do(r *http.Request) answer {
-	h.t.Helper()
-	response, err := h.browser.Do(r)
+func (issuer *testIssuer) do(r *http.Request) answer {
+	issuer.t.Helper()
+	response, err := issuer.browser.Do(r)
 	if err != nil {
-		h.t.Fatal(err)
+		issuer.t.Fatal(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		h.t.Fatal(err)
+		issuer.t.Fatal(err)
 	}
 	return answer{response, string(body)}
 }
 
-func (h *house) request(method, path string, body io.Reader) *http.Request {
-	h.t.Helper()
+func (issuer *testIssuer) request(method, path string, body io.Reader) *http.Request {
+	issuer.t.Helper()
 	if !strings.HasPrefix(path, "http") {
-		path = h.url + path
+		path = issuer.url + path
 	}
-	r, err := http.NewRequestWithContext(h.t.Context(), method, path, body)
+	r, err := http.NewRequestWithContext(issuer.t.Context(), method, path, body)
 	if err != nil {
-		h.t.Fatal(err)
+		issuer.t.Fatal(err)
 	}
 	return r
 }
 
-func (h *house) get(path string) answer {
-	h.t.Helper()
-	return h.do(h.request(http.MethodGet, path, nil))
+func (issuer *testIssuer) get(path string) answer {
+	issuer.t.Helper()
+	return issuer.do(issuer.request(http.MethodGet, path, nil))
 }
 
-func (h *house) post(path string, form url.Values, change ...func(*http.Request)) answer {
-	h.t.Helper()
-	r := h.request(http.MethodPost, path, strings.NewReader(form.Encode()))
+func (issuer *testIssuer) post(path string, form url.Values, change ...func(*http.Request)) answer {
+	issuer.t.Helper()
+	r := issuer.request(http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	for _, c := range change {
 		c(r)
 	}
-	return h.do(r)
+	return issuer.do(r)
 }
 
-func (h *house) postJSON(path string, body any) answer {
-	h.t.Helper()
+func (issuer *testIssuer) postJSON(path string, body any) answer {
+	issuer.t.Helper()
 	raw, ok := body.(string)
 	if !ok {
 		b, err := json.Marshal(body)
 		if err != nil {
-			h.t.Fatal(err)
+			issuer.t.Fatal(err)
 		}
 		raw = string(b)
 	}
-	r := h.request(http.MethodPost, path, bytes.NewReader([]byte(raw)))
+	r := issuer.request(http.MethodPost, path, bytes.NewReader([]byte(raw)))
 	r.Header.Set("Content-Type", "application/json")
-	return h.do(r)
+	return issuer.do(r)
 }
 
 func basic(id, secret string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret)) }
 }
 
-// with returns base with changes: name and value in turn. An empty value removes the parameter.
+// with returns base with changes: alternating names and values. An empty value removes the parameter.
 func with(base url.Values, changes ...string) url.Values {
 	changed := maps.Clone(base)
 	for i := 0; i < len(changes); i += 2 {
@@ -229,75 +230,76 @@ func with(base url.Values, changes ...string) url.Values {
 	return changed
 }
 
-// authorization returns the parameters of an authorization request that is in order.
-func (h *house) authorization(changes ...string) url.Values {
+// authorization returns the parameters of a valid authorization request.
+func (issuer *testIssuer) authorization(changes ...string) url.Values {
 	return with(url.Values{
 		"client_id": {"public"}, "redirect_uri": {callback}, "response_type": {"code"}, "state": {"st/ate&1"},
-		"scope": {"notes:read offline_access"}, "code_challenge": {challengeOf(verifier)}, "code_challenge_method": {"S256"},
-		"resource": {h.resource},
+		"scope": {"notes:read offline_access"}, "code_challenge": {challengeOf(verifier)},
+		"code_challenge_method": {"S256"},
+		"resource":              {issuer.resource},
 	}, changes...)
 }
 
-func (h *house) authorize(changes ...string) answer {
-	h.t.Helper()
-	return h.get("/authorize?" + h.authorization(changes...).Encode())
+func (issuer *testIssuer) authorize(changes ...string) answer {
+	issuer.t.Helper()
+	return issuer.get("/authorize?" + issuer.authorization(changes...).Encode())
 }
 
-func (h *house) code(changes ...string) string {
-	h.t.Helper()
-	_, q := h.authorize(changes...).location(h.t)
+func (issuer *testIssuer) code(changes ...string) string {
+	issuer.t.Helper()
+	_, q := issuer.authorize(changes...).location(issuer.t)
 	if q.Get("code") == "" {
-		h.t.Fatalf("no code but %v", q)
+		issuer.t.Fatalf("no code but %v", q)
 	}
 	return q.Get("code")
 }
 
-// exchange returns the parameters of a token request for code that is in order.
-func (h *house) exchange(code string, changes ...string) url.Values {
+// exchange returns the parameters of a valid token request for code.
+func (issuer *testIssuer) exchange(code string, changes ...string) url.Values {
 	return with(url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {"public"}, "code": {code}, "redirect_uri": {callback},
-		"code_verifier": {verifier}, "resource": {h.resource},
+		"code_verifier": {verifier}, "resource": {issuer.resource},
 	}, changes...)
 }
 
-// tokens signs in and returns the token answer.
-func (h *house) tokens(changes ...string) map[string]any {
-	h.t.Helper()
-	a := h.post("/token", h.exchange(h.code(changes...)))
+// tokens signs in and returns the token response.
+func (issuer *testIssuer) tokens(changes ...string) map[string]any {
+	issuer.t.Helper()
+	a := issuer.post("/token", issuer.exchange(issuer.code(changes...)))
 	if a.StatusCode != http.StatusOK {
-		h.t.Fatalf("token: %d %s", a.StatusCode, a.body)
+		issuer.t.Fatalf("token: %d %s", a.StatusCode, a.body)
 	}
-	return a.json(h.t)
+	return a.json(issuer.t)
 }
 
-// verify checks the signature of a JWT with the published keys and returns header and claims.
-func (h *house) verify(token string) (jose.Header, map[string]any) {
-	h.t.Helper()
+// verify verifies a JWT with the published keys and returns header and claims.
+func (issuer *testIssuer) verify(token string) (jose.Header, map[string]any) {
+	issuer.t.Helper()
 	var keys jose.JSONWebKeySet
-	if err := json.Unmarshal([]byte(h.get("/keys").body), &keys); err != nil {
-		h.t.Fatal(err)
+	if err := json.Unmarshal([]byte(issuer.get("/keys").body), &keys); err != nil {
+		issuer.t.Fatal(err)
 	}
 	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA})
 	if err != nil {
-		h.t.Fatal(err)
+		issuer.t.Fatal(err)
 	}
 	header := signed.Signatures[0].Header
 	found := keys.Key(header.KeyID)
 	if len(found) != 1 {
-		h.t.Fatalf("key %q is published %d times", header.KeyID, len(found))
+		issuer.t.Fatalf("key %q is published %d times", header.KeyID, len(found))
 	}
 	payload, err := signed.Verify(found[0])
 	if err != nil {
-		h.t.Fatal(err)
+		issuer.t.Fatal(err)
 	}
 	var claims map[string]any
 	if err := json.Unmarshal(payload, &claims); err != nil {
-		h.t.Fatal(err)
+		issuer.t.Fatal(err)
 	}
 	return header, claims
 }
 
-// wantError checks an OAuth error answer: status, code, JSON, no-store and a description that can go into a log.
+// wantError checks the status, code and Cache-Control of an OAuth error response.
 func wantError(t *testing.T, a answer, status int, code string) {
 	t.Helper()
 	if a.StatusCode != status {
@@ -311,25 +313,25 @@ func wantError(t *testing.T, a answer, status int, code string) {
 	}
 }
 
-// wantRedirectedError checks that an error goes to the client, with state and iss.
-func wantRedirectedError(t *testing.T, h *house, a answer, code string) {
+// wantRedirectedError checks that an error is redirected to the client, with state and iss.
+func wantRedirectedError(t *testing.T, issuer *testIssuer, a answer, code string) {
 	t.Helper()
 	if a.StatusCode != http.StatusFound {
 		t.Fatalf("status %d, want 302: %s", a.StatusCode, a.body)
 	}
 	target, q := a.location(t)
 	if target != callback {
-		t.Errorf("it goes to %q, want %q", target, callback)
+		t.Errorf("the target is %q, want %q", target, callback)
 	}
 	if q.Get("error") != code {
 		t.Errorf("error %q, want %q (%s)", q.Get("error"), code, q.Get("error_description"))
 	}
-	if q.Get("state") != "st/ate&1" || q.Get("iss") != h.url || q.Has("code") {
+	if q.Get("state") != "st/ate&1" || q.Get("iss") != issuer.url || q.Has("code") {
 		t.Errorf("want state and iss and no code, got %v", q)
 	}
 }
 
-// wantPage checks that a person sees a page and the browser stays.
+// wantPage checks that the response is a page and not a redirect.
 func wantPage(t *testing.T, a answer, status int) {
 	t.Helper()
 	if a.StatusCode != status || a.Header.Get("Location") != "" {

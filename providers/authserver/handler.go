@@ -27,10 +27,10 @@ const (
 
 const (
 	maxBody  = 64 << 10 // bytes
-	maxQuery = 8 << 10  // bytes; what of it is needed is kept until somebody answers the consent page
+	maxQuery = 8 << 10  // bytes; parts of it are stored until the consent page is answered
 )
 
-// Paths returns every path that an issuer serves, sorted. They are exact; nothing lies below them.
+// Paths returns all paths of an issuer, sorted. They are exact, not prefixes.
 func Paths() []string {
 	return []string{
 		oauthMetadataPath, openidMetadataPath,
@@ -38,23 +38,23 @@ func Paths() []string {
 	}
 }
 
-// Paths returns every path that the handler serves, as the function Paths does. The server around it makes each a
-// public route.
+// Paths returns the paths of the handler, as the function Paths does. The server makes each of them a public
+// route.
 func (i *Issuer) Paths() []string { return Paths() }
 
-// OpenCORSPaths returns those of the paths that pages of any origin may read, so that browser clients work: metadata,
-// keys, token, registration and revocation. Credentials travel in the request itself there, never in a cookie. The
-// pages for people (/authorize, /consent) and /introspect, which is for servers, must stay closed.
+// OpenCORSPaths returns the paths that pages of any origin may read, so that browser clients work: metadata,
+// keys, token, registration and revocation. They use no cookies. The user's pages (/authorize, /consent) and
+// /introspect, which is for servers, must stay closed.
 func (i *Issuer) OpenCORSPaths() []string {
 	return []string{oauthMetadataPath, openidMetadataPath, keysPath, registerPath, revokePath, tokenPath}
 }
 
-// Handler returns the handler for all of [Issuer.Paths]. It answers 404 on other paths and 405 with Allow to other
-// methods, preflights included.
+// Handler returns the handler of all [Issuer.Paths]. It responds with 404 to other paths and with 405 and
+// Allow to other methods, including CORS preflights.
 func (i *Issuer) Handler() http.Handler { return i.handler }
 
-// newHandler puts our own routes in front of the library's router, which has more of them (/healthz, /ready) and takes
-// any method on each.
+// newHandler restricts the library's router to known paths and methods: it has more of them (/healthz,
+// /ready) and accepts any method.
 func newHandler(i *Issuer) http.Handler {
 	library := op.RegisterServer(&server{Issuer: i}, op.Endpoints{
 		Authorization: op.NewEndpoint(authorizePath),
@@ -65,24 +65,24 @@ func newHandler(i *Issuer) http.Handler {
 	}, op.WithEncoder(newResponseEncoder(i.config.Issuer)), op.WithServerCORSOptions(nil))
 
 	return routes{
-		openidMetadataPath: reading(library),
-		oauthMetadataPath:  reading(underPath(openidMetadataPath, library)),
-		keysPath:           reading(library),
-		authorizePath:      {http.MethodGet: i.documentsOnly(i.authorize)},
+		openidMetadataPath: getAndHead(library),
+		oauthMetadataPath:  getAndHead(rewritePath(openidMetadataPath, library)),
+		keysPath:           getAndHead(library),
+		authorizePath:      {http.MethodGet: i.requireTopLevel(i.authorize)},
 		consentPath: {
-			http.MethodGet:  i.documentsOnly(i.showConsent),
-			http.MethodHead: i.documentsOnly(i.showConsent),
+			http.MethodGet:  i.requireTopLevel(i.showConsent),
+			http.MethodHead: i.requireTopLevel(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath:      {http.MethodPost: i.formOnly(i.knownGrants(redirectURIOptional(library)))},
-		introspectPath: {http.MethodPost: i.formOnly(i.confidentialOnly(library))},
-		revokePath:     {http.MethodPost: i.formOnly(library)},
+		tokenPath:      {http.MethodPost: i.requireForm(i.checkGrantType(redirectURIOptional(library)))},
+		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
+		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
 	}
 }
 
-// routes maps exact paths and methods to handlers. http.ServeMux would redirect paths it finds untidy and serve HEAD
-// wherever GET is, which at /authorize would hand out codes.
+// routes maps exact paths and methods to handlers. http.ServeMux would redirect paths that are not clean and
+// serve HEAD with GET, which would issue codes at /authorize.
 type routes map[string]map[string]http.Handler
 
 func (rt routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -101,11 +101,11 @@ func (rt routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler.ServeHTTP(w, r)
 }
 
-func reading(h http.Handler) map[string]http.Handler {
+func getAndHead(h http.Handler) map[string]http.Handler {
 	return map[string]http.Handler{http.MethodGet: h, http.MethodHead: h}
 }
 
-func underPath(path string, h http.Handler) http.Handler {
+func rewritePath(path string, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		r.URL.Path, r.URL.RawPath = path, ""
@@ -113,13 +113,13 @@ func underPath(path string, h http.Handler) http.Handler {
 	})
 }
 
-// formOnly guards the endpoints that clients post forms to: parameters come from the body, once each, and the client
-// says in one way only who it is. The library would take them from the query too, where they end up in logs, and settle
-// for the last of several.
-func (i *Issuer) formOnly(next http.Handler) http.Handler {
+// requireForm validates requests to the form endpoints: parameters are in the body, once each, and the client
+// authenticates in one way. The library also accepts parameters in the query, which end up in logs, and uses
+// the last of several.
+func (i *Issuer) requireForm(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noStore(w.Header())
-		w = challengingWriter{w, i.config.Issuer}
+		w = challengeWriter{w, i.config.Issuer}
 		err := readForm(w, r)
 		if err == nil {
 			err = checkCredentialsForm(r)
@@ -134,7 +134,8 @@ func (i *Issuer) formOnly(next http.Handler) http.Handler {
 
 func readForm(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.RawQuery != "" {
-		return oidc.ErrInvalidRequest().WithDescription("parameters belong in the body, not in the query") // RFC 6749, section 3.2
+		return oidc.ErrInvalidRequest().WithDescription(
+			"parameters must be in the body, not in the query") // RFC 6749, section 3.2
 	}
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/x-www-form-urlencoded" {
@@ -145,17 +146,18 @@ func readForm(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := r.ParseForm(); err != nil {
 		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-			return op.NewStatusError(oidc.ErrInvalidRequest().WithDescription("the body is too large"), http.StatusRequestEntityTooLarge)
+			return op.NewStatusError(oidc.ErrInvalidRequest().WithDescription("the body is too large"),
+				http.StatusRequestEntityTooLarge)
 		}
 		return oidc.ErrInvalidRequest().WithDescription("the body is not a form")
 	}
 	if hasRepeated(r.PostForm) {
-		return oidc.ErrInvalidRequest().WithDescription("a parameter is there twice")
+		return oidc.ErrInvalidRequest().WithDescription("a parameter is repeated")
 	}
 	return nil
 }
 
-// hasRepeated reports whether a parameter is there more than once, which RFC 6749, sections 3.1 and 3.2 forbid and two
+// hasRepeated reports whether a parameter is repeated, which RFC 6749, sections 3.1 and 3.2 forbid and two
 // parsers may read differently. Only resource may repeat (RFC 8707, section 2).
 func hasRepeated(parameters url.Values) bool {
 	for name, values := range parameters {
@@ -166,14 +168,14 @@ func hasRepeated(parameters url.Values) bool {
 	return false
 }
 
-// checkCredentialsForm refuses what the library would overlook in the way a client authenticates (RFC 6749, section
-// 2.3) or answer with 400 instead of 401.
+// checkCredentialsForm refuses client authentication (RFC 6749, section 2.3) that the library would accept,
+// or would refuse with 400 instead of 401.
 func checkCredentialsForm(r *http.Request) error {
 	if r.PostForm.Has("client_assertion") || r.PostForm.Has("client_assertion_type") {
 		return invalidClient("client assertions are not supported")
 	}
 	if len(r.Header.Values("Authorization")) > 1 {
-		return oidc.ErrInvalidRequest().WithDescription("there are two Authorization headers")
+		return oidc.ErrInvalidRequest().WithDescription("the Authorization header is repeated")
 	}
 	if r.Header.Get("Authorization") == "" {
 		return nil
@@ -182,16 +184,17 @@ func checkCredentialsForm(r *http.Request) error {
 	id, errID := url.QueryUnescape(user)
 	_, errSecret := url.QueryUnescape(password)
 	if !ok || errID != nil || errSecret != nil {
-		return invalidClient("the Authorization header is not a valid Basic one")
+		return invalidClient("the Authorization header is not valid Basic authentication")
 	}
 	if r.PostForm.Has("client_id") && r.PostForm.Get("client_id") != id {
-		return oidc.ErrInvalidRequest().WithDescription("the Authorization header and client_id name different clients")
+		return oidc.ErrInvalidRequest().WithDescription(
+			"the Authorization header and client_id name different clients")
 	}
 	return nil
 }
 
-// confidentialOnly refuses those who do not authenticate. The library does so too, but with 400.
-func (i *Issuer) confidentialOnly(next http.Handler) http.Handler {
+// requireSecret refuses requests without a client secret with 401. The library would use 400.
+func (i *Issuer) requireSecret(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, secret, _ := r.BasicAuth(); secret == "" && r.PostForm.Get("client_secret") == "" {
 			op.WriteError(w, r, invalidClient("the client must authenticate"), nil)
@@ -201,10 +204,12 @@ func (i *Issuer) confidentialOnly(next http.Handler) http.Handler {
 	})
 }
 
-// knownGrants refuses other grants as unsupported; the library would say that the client may not use them.
-func (i *Issuer) knownGrants(next http.Handler) http.Handler {
+// checkGrantType refuses unknown grant types with unsupported_grant_type. The library would use
+// unauthorized_client.
+func (i *Issuer) checkGrantType(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if grant := r.PostForm.Get("grant_type"); grant != "" && !slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
+		if grant := r.PostForm.Get("grant_type"); grant != "" &&
+			!slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
 			op.WriteError(w, r, oidc.ErrUnsupportedGrantType().WithDescription("the grant type is not supported"), nil)
 			return
 		}
@@ -212,8 +217,8 @@ func (i *Issuer) knownGrants(next http.Handler) http.Handler {
 	})
 }
 
-// redirectURIOptional lets a code be exchanged without redirect_uri, which the library demands.
-// [server.CodeExchange] compares what the client sent, in PostForm.
+// redirectURIOptional allows a code exchange without redirect_uri, which the library requires.
+// [server.CodeExchange] compares the parameter in PostForm.
 func redirectURIOptional(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Form.Get("redirect_uri") == "" {
@@ -223,14 +228,14 @@ func redirectURIOptional(next http.Handler) http.Handler {
 	})
 }
 
-// documentsOnly serves pages to a browser only where it opens them as a document: an image, a script or a
-// frame of another page must not start a sign-in that the person does not see. Programs send no
-// Sec-Fetch-Dest.
-func (i *Issuer) documentsOnly(next http.HandlerFunc) http.Handler {
+// requireTopLevel serves a page to a browser only as a top-level document: an image, a script or a frame of
+// another page must not start a sign-in that the user does not see. Programs send no Sec-Fetch-Dest.
+func (i *Issuer) requireTopLevel(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, destination := range r.Header.Values("Sec-Fetch-Dest") {
 			if destination != "document" {
-				i.pages.problem(w, http.StatusForbidden, "A sign-in must be opened as a page of its own, not inside or by another page.")
+				i.pages.problem(w, http.StatusForbidden,
+					"A sign-in must be opened as a page of its own, not embedded in another page.")
 				return
 			}
 		}
@@ -238,26 +243,26 @@ func (i *Issuer) documentsOnly(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// challengingWriter adds the challenge that a 401 must have (RFC 9110, section 15.5.2; RFC 6749, section 5.2): the
-// library's errors carry no headers.
-type challengingWriter struct {
+// challengeWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2),
+// which the library does not.
+type challengeWriter struct {
 	http.ResponseWriter
 	realm string
 }
 
-func (w challengingWriter) WriteHeader(status int) {
+func (w challengeWriter) WriteHeader(status int) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+w.realm+`", charset="UTF-8"`)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// invalidClient answers 401; the library's default for any error is 400.
+// invalidClient returns invalid_client with status 401; the library's default is 400.
 func invalidClient(description string) error {
 	return op.NewStatusError(oidc.ErrInvalidClient().WithDescription("%s", description), http.StatusUnauthorized)
 }
 
-// noStore keeps codes, tokens, secrets and pages about them out of caches (RFC 6749, section 5.1).
+// noStore prevents caching of codes, tokens, secrets and pages with them (RFC 6749, section 5.1).
 func noStore(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")

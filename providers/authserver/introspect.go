@@ -7,7 +7,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// introspection is the answer of RFC 7662, section 2.2. aud is a string, as in the token.
+// introspection is the response of RFC 7662, section 2.2. aud is a string, as in the token.
 type introspection struct {
 	Active    bool   `json:"active"`
 	TokenType string `json:"token_type,omitempty"`
@@ -22,9 +22,9 @@ type introspection struct {
 	Username  string `json:"username,omitempty"`
 }
 
-// Introspect implements [op.Server]. Any confidential client may ask about any access token. A refresh token is active
-// for the client it was issued to only, and without audience: a resource that introspects what it is presented with
-// must not take one for an access token. The library lets nobody through without a secret, and a public client has none.
+// Introspect implements [op.Server]. Any confidential client may introspect any access token. A refresh token
+// is active only for the client that it was issued to, and has no audience, so that a resource does not take
+// it for an access token. The library refuses requests without a secret, so public clients cannot introspect.
 func (s *server) Introspect(_ context.Context, r *op.Request[op.IntrospectionRequest]) (*op.Response, error) {
 	c, err := s.authenticate(r.Data.ClientID, r.Data.ClientSecret)
 	if err != nil {
@@ -62,9 +62,10 @@ func (s *server) Introspect(_ context.Context, r *op.Request[op.IntrospectionReq
 	return op.NewResponse(introspection{}), nil
 }
 
-// Revocation implements [op.Server] (RFC 7009). Resources that verify tokens by their signature accept a revoked access
-// token until it expires.
-func (s *server) Revocation(_ context.Context, r *op.ClientRequest[oidc.RevocationRequest]) (*op.Response, error) {
+// Revocation implements [op.Server] (RFC 7009). Resources that verify tokens by their signature accept a
+// revoked access token until it expires.
+func (s *server) Revocation(_ context.Context, r *op.ClientRequest[oidc.RevocationRequest]) (*op.Response,
+	error) {
 	if err := s.store.revoke(s.config.Now(), r.Data.Token, r.Client.GetID()); err != nil {
 		return nil, oidc.ErrInvalidGrant().WithDescription("the token was issued to another client")
 	}

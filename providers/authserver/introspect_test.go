@@ -9,11 +9,11 @@ import (
 )
 
 func TestIntrospection(t *testing.T) {
-	h := open(t)
-	answer := h.tokens()
+	issuer := open(t)
+	answer := issuer.tokens()
 	t.Run("an access token is described", func(t *testing.T) {
-		got := h.introspect(answer["access_token"])
-		_, claims := h.verify(answer["access_token"].(string))
+		got := issuer.introspect(answer["access_token"])
+		_, claims := issuer.verify(answer["access_token"].(string))
 		want := map[string]any{"active": true, "token_type": "Bearer", "username": "Alice"}
 		for _, name := range []string{"iss", "sub", "aud", "client_id", "scope", "exp", "iat", "jti"} {
 			want[name] = claims[name]
@@ -28,85 +28,91 @@ func TestIntrospection(t *testing.T) {
 	}{
 		{"an unknown token is inactive", "unknown"},
 		{"a token with a changed signature is inactive", answer["access_token"].(string) + "x"},
-		{"an ID token is inactive", h.tokens("scope", "openid")["id_token"]},
-		{"another client's refresh token is inactive: a resource must not take it for an access token", answer["refresh_token"]},
+		{"an ID token is inactive", issuer.tokens("scope", "openid")["id_token"]},
+		{"another client's refresh token is inactive: a resource must not take it for an access token",
+			answer["refresh_token"]},
 		{"a token of another issuer is inactive", open(t).tokens()["access_token"]},
 	}
 	for _, test := range inactive {
 		t.Run(test.name, func(t *testing.T) {
-			if got := h.introspect(test.token); !reflect.DeepEqual(got, map[string]any{"active": false}) {
+			if got := issuer.introspect(test.token); !reflect.DeepEqual(got, map[string]any{"active": false}) {
 				t.Errorf("got %v", got)
 			}
 		})
 	}
 	t.Run("a refresh token is described to its own client, without audience", func(t *testing.T) {
 		asClient := basic("secretive", "s3cret+&=%")
-		code := h.code("client_id", "secretive")
-		token := h.post("/token", h.exchange(code, "client_id", ""), asClient).json(t)["refresh_token"].(string)
-		got := h.post("/introspect", url.Values{"token": {token}}, asClient).json(t)
-		if got["active"] != true || got["token_type"] != "refresh_token" || got["aud"] != nil || got["sub"] != "alice" || got["client_id"] != "secretive" {
+		code := issuer.code("client_id", "secretive")
+		token := issuer.post("/token", issuer.exchange(code, "client_id", ""),
+			asClient).json(t)["refresh_token"].(string)
+		got := issuer.post("/introspect", url.Values{"token": {token}}, asClient).json(t)
+		if got["active"] != true || got["token_type"] != "refresh_token" || got["aud"] != nil ||
+			got["sub"] != "alice" || got["client_id"] != "secretive" {
 			t.Errorf("got %v", got)
 		}
 	})
 	t.Run("an expired token is inactive", func(t *testing.T) {
-		h := open(t)
-		token := h.tokens()["access_token"]
-		h.clock.forward(10*time.Minute - time.Second)
-		if !h.active(token) {
+		issuer := open(t)
+		token := issuer.tokens()["access_token"]
+		issuer.clock.forward(10*time.Minute - time.Second)
+		if !issuer.active(token) {
 			t.Error("it is inactive a second before its end")
 		}
-		h.clock.forward(time.Second)
-		if h.active(token) {
+		issuer.clock.forward(time.Second)
+		if issuer.active(token) {
 			t.Error("it is active at its end")
 		}
 	})
-	strangers := []struct {
+	unauthenticated := []struct {
 		name   string
 		form   url.Values
 		change func(*http.Request)
 	}{
-		{"nobody may not ask", url.Values{}, func(*http.Request) {}},
-		{"a public client may not ask", url.Values{"client_id": {"public"}}, func(*http.Request) {}},
-		{"a public client with an empty secret may not ask", url.Values{}, basic("public", "")},
-		{"a public client with some secret may not ask", url.Values{}, basic("public", "x")},
-		{"a wrong secret may not ask", url.Values{}, basic("service", "wrong")},
-		{"a confidential client without its secret may not ask", url.Values{}, basic("service", "")},
+		{"no client", url.Values{}, func(*http.Request) {}},
+		{"a public client", url.Values{"client_id": {"public"}}, func(*http.Request) {}},
+		{"a public client with an empty secret", url.Values{}, basic("public", "")},
+		{"a public client with a secret", url.Values{}, basic("public", "x")},
+		{"a wrong secret", url.Values{}, basic("service", "wrong")},
+		{"a confidential client without its secret", url.Values{}, basic("service", "")},
 	}
-	for _, test := range strangers {
+	for _, test := range unauthenticated {
 		t.Run(test.name, func(t *testing.T) {
-			wantError(t, h.post("/introspect", with(test.form, "token", answer["access_token"].(string)), test.change), http.StatusUnauthorized, "invalid_client")
+			wantError(t, issuer.post("/introspect", with(test.form, "token", answer["access_token"].(string)),
+				test.change), http.StatusUnauthorized, "invalid_client")
 		})
 	}
 	t.Run("a missing token is invalid_request", func(t *testing.T) {
-		wantError(t, h.post("/introspect", url.Values{}, basic("service", "service-secret")), http.StatusBadRequest, "invalid_request")
+		wantError(t, issuer.post("/introspect", url.Values{}, basic("service", "service-secret")),
+			http.StatusBadRequest, "invalid_request")
 	})
 }
 
 func TestRevocation(t *testing.T) {
-	h := open(t)
+	issuer := open(t)
 	revoke := func(token any, client string) answer {
-		return h.post("/revoke", url.Values{"token": {token.(string)}, "client_id": {client}, "token_type_hint": {"access_token"}})
+		return issuer.post("/revoke", url.Values{"token": {token.(string)}, "client_id": {client},
+			"token_type_hint": {"access_token"}})
 	}
-	t.Run("a refresh token takes its family along, whatever the hint says", func(t *testing.T) {
-		first := h.tokens()
-		second := h.refresh(first["refresh_token"]).json(t)
+	t.Run("a refresh token revokes its family, whatever the hint is", func(t *testing.T) {
+		first := issuer.tokens()
+		second := issuer.refresh(first["refresh_token"]).json(t)
 		if a := revoke(second["refresh_token"], "public"); a.StatusCode != http.StatusOK {
 			t.Fatalf("status %d: %s", a.StatusCode, a.body)
 		}
-		wantError(t, h.refresh(second["refresh_token"]), http.StatusBadRequest, "invalid_grant")
-		if h.active(first["access_token"]) || h.active(second["access_token"]) {
+		wantError(t, issuer.refresh(second["refresh_token"]), http.StatusBadRequest, "invalid_grant")
+		if issuer.active(first["access_token"]) || issuer.active(second["access_token"]) {
 			t.Error("an access token is still active")
 		}
 	})
-	t.Run("an access token goes alone", func(t *testing.T) {
-		answer := h.tokens()
+	t.Run("an access token is revoked alone", func(t *testing.T) {
+		answer := issuer.tokens()
 		if a := revoke(answer["access_token"], "public"); a.StatusCode != http.StatusOK {
 			t.Fatalf("status %d: %s", a.StatusCode, a.body)
 		}
-		if h.active(answer["access_token"]) {
+		if issuer.active(answer["access_token"]) {
 			t.Error("it is still active")
 		}
-		if a := h.refresh(answer["refresh_token"]); a.StatusCode != http.StatusOK {
+		if a := issuer.refresh(answer["refresh_token"]); a.StatusCode != http.StatusOK {
 			t.Errorf("the refresh token is gone: %s", a.body)
 		}
 	})
@@ -116,17 +122,17 @@ func TestRevocation(t *testing.T) {
 		}
 	})
 	t.Run("another client's tokens stay", func(t *testing.T) {
-		answer := h.tokens()
+		answer := issuer.tokens()
 		wantError(t, revoke(answer["access_token"], "other"), http.StatusBadRequest, "invalid_grant")
 		wantError(t, revoke(answer["refresh_token"], "other"), http.StatusBadRequest, "invalid_grant")
-		if !h.active(answer["access_token"]) {
-			t.Error("the access token is gone")
+		if !issuer.active(answer["access_token"]) {
+			t.Error("the access token is inactive")
 		}
-		if a := h.refresh(answer["refresh_token"]); a.StatusCode != http.StatusOK {
+		if a := issuer.refresh(answer["refresh_token"]); a.StatusCode != http.StatusOK {
 			t.Errorf("the refresh token is gone: %s", a.body)
 		}
 	})
 	t.Run("an unknown client may not revoke", func(t *testing.T) {
-		wantError(t, revoke("x", "nobody"), http.StatusUnauthorized, "invalid_client")
+		wantError(t, revoke("x", "unknown"), http.StatusUnauthorized, "invalid_client")
 	})
 }

@@ -19,7 +19,7 @@ func signingAlgorithms() []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
 }
 
-// keyring signs with one key and publishes the public halves of all keys that are still trusted.
+// keyring signs with one key and publishes the public halves of all valid keys.
 type keyring struct {
 	algorithm jose.SignatureAlgorithm
 
@@ -28,13 +28,13 @@ type keyring struct {
 	published []jose.JSONWebKey
 }
 
-// newKeyring begins with the key first, or with a fresh one if that is nil.
+// newKeyring starts with the key first, or with a generated one if it is nil.
 func newKeyring(algorithm jose.SignatureAlgorithm, first crypto.Signer) (*keyring, error) {
 	k := &keyring{algorithm: algorithm}
 	if first == nil {
 		return k, k.rotate(false)
 	}
-	return k, k.use(first, false)
+	return k, k.setSigningKey(first, false)
 }
 
 func (k *keyring) rotate(keepOld bool) error {
@@ -42,10 +42,10 @@ func (k *keyring) rotate(keepOld bool) error {
 	if err != nil {
 		return fmt.Errorf("local issuer: signing key: %w", err)
 	}
-	return k.use(private, keepOld)
+	return k.setSigningKey(private, keepOld)
 }
 
-func (k *keyring) use(private any, keepOld bool) error {
+func (k *keyring) setSigningKey(private any, keepOld bool) error {
 	key := jose.JSONWebKey{Key: private, Algorithm: string(k.algorithm), Use: "sig"}
 	thumbprint, err := key.Thumbprint(crypto.SHA256)
 	if err != nil {
@@ -63,8 +63,8 @@ func (k *keyring) use(private any, keepOld bool) error {
 	return nil
 }
 
-// fits reports whether private can sign by algorithm.
-func fits(private crypto.Signer, algorithm jose.SignatureAlgorithm) bool {
+// canSign reports whether private fits algorithm.
+func canSign(private crypto.Signer, algorithm jose.SignatureAlgorithm) bool {
 	switch key := private.(type) {
 	case *rsa.PrivateKey:
 		return algorithm == jose.RS256
@@ -96,13 +96,15 @@ func (k *keyring) set() jose.JSONWebKeySet {
 	return jose.JSONWebKeySet{Keys: k.published}
 }
 
-// sign returns a compact JWT of the given typ (RFC 8725, section 3.11: the typ tells an access token from an ID token).
+// sign returns a compact JWT with the given typ, which distinguishes access tokens from ID tokens (RFC 8725,
+// section 3.11).
 func (k *keyring) sign(typ jose.ContentType, claims any) (string, error) {
 	k.mu.RLock()
 	key := k.signing
 	k.mu.RUnlock()
 
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: k.algorithm, Key: key}, new(jose.SignerOptions).WithType(typ))
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: k.algorithm, Key: key},
+		new(jose.SignerOptions).WithType(typ))
 	if err != nil {
 		return "", fmt.Errorf("local issuer: signer: %w", err)
 	}

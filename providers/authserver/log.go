@@ -9,37 +9,37 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// How much of the log the issuer may fill: everything that it logs can be caused by anyone who reaches it.
+// Limits of the log: anyone who can reach the issuer can cause log lines.
 const (
-	linesPerSecond = 20
-	linesAtOnce    = 500
-	maxLoggedBytes = 300 // of one value, which may come from a request
+	logRate        = 20
+	logBurst       = 500
+	maxLoggedBytes = 300 // of one value, which may be part of a request
 )
 
-// limitedHandler leaves lines out of the log when there are too many, and says how many it left out. It cuts
-// values that are long. Errors are limited too: requests cause them.
+// limitedHandler drops log lines above the rate limit and reports how many it dropped. It truncates long
+// values. Errors are limited too, because requests can cause them.
 type limitedHandler struct {
 	slog.Handler
 	limiter *rate.Limiter
-	leftOut *atomic.Int64
+	dropped *atomic.Int64
 }
 
 func newLimitedHandler(next slog.Handler) limitedHandler {
-	return limitedHandler{next, rate.NewLimiter(linesPerSecond, linesAtOnce), &atomic.Int64{}}
+	return limitedHandler{next, rate.NewLimiter(logRate, logBurst), &atomic.Int64{}}
 }
 
 // Handle implements slog.Handler.
 func (h limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 	if !h.limiter.Allow() {
-		h.leftOut.Add(1)
+		h.dropped.Add(1)
 		return nil
 	}
 	short := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
 	r.Attrs(func(a slog.Attr) bool {
-		short.AddAttrs(shortened(a))
+		short.AddAttrs(truncate(a))
 		return true
 	})
-	if n := h.leftOut.Swap(0); n > 0 {
+	if n := h.dropped.Swap(0); n > 0 {
 		short.AddAttrs(slog.Int64("lines_left_out_before", n))
 	}
 	return h.Handler.Handle(ctx, short)
@@ -48,7 +48,7 @@ func (h limitedHandler) Handle(ctx context.Context, r slog.Record) error {
 // WithAttrs implements slog.Handler.
 func (h limitedHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	for i, a := range attrs {
-		attrs[i] = shortened(a)
+		attrs[i] = truncate(a)
 	}
 	h.Handler = h.Handler.WithAttrs(attrs)
 	return h
@@ -60,7 +60,7 @@ func (h limitedHandler) WithGroup(name string) slog.Handler {
 	return h
 }
 
-func shortened(a slog.Attr) slog.Attr {
+func truncate(a slog.Attr) slog.Attr {
 	value := a.Value.Resolve()
 	switch value.Kind() {
 	case slog.KindString, slog.KindAny:
@@ -74,7 +74,7 @@ func shortened(a slog.Attr) slog.Attr {
 	case slog.KindGroup:
 		members := make([]slog.Attr, 0, len(value.Group()))
 		for _, member := range value.Group() {
-			members = append(members, shortened(member))
+			members = append(members, truncate(member))
 		}
 		return slog.Attr{Key: a.Key, Value: slog.GroupValue(members...)}
 	}

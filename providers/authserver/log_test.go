@@ -7,15 +7,17 @@ import (
 	"testing"
 )
 
-func TestTheLogOfTheIssuerIsBounded(t *testing.T) {
+func TestLogIsRateLimited(t *testing.T) {
 	var log bytes.Buffer
-	logger := slog.New(newLimitedHandler(slog.NewTextHandler(&log, nil))).With("component", strings.Repeat("c", 1_000))
-	for range 2 * linesAtOnce {
-		logger.Info("client registered itself", "client_id", strings.Repeat("é", 1_000), slog.Group("request", "name", strings.Repeat("n", 1_000)))
+	logger := slog.New(newLimitedHandler(slog.NewTextHandler(&log, nil))).With("component",
+		strings.Repeat("c", 1_000))
+	for range 2 * logBurst {
+		logger.Info("client registered", "client_id", strings.Repeat("é", 1_000),
+			slog.Group("request", "name", strings.Repeat("n", 1_000)))
 	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-	if len(lines) < linesAtOnce || len(lines) > linesAtOnce+linesPerSecond {
-		t.Errorf("%d lines are in the log, want about %d", len(lines), linesAtOnce)
+	if len(lines) < logBurst || len(lines) > logBurst+logRate {
+		t.Errorf("%d lines are in the log, want about %d", len(lines), logBurst)
 	}
 	for _, line := range lines {
 		if len(line) > 4*maxLoggedBytes || !strings.Contains(line, "truncated") {
@@ -24,11 +26,11 @@ func TestTheLogOfTheIssuerIsBounded(t *testing.T) {
 	}
 }
 
-func TestTheLogSaysHowManyLinesWereLeftOut(t *testing.T) {
+func TestLogReportsDroppedLines(t *testing.T) {
 	var log bytes.Buffer
 	h := newLimitedHandler(slog.NewTextHandler(&log, nil))
-	h.leftOut.Store(7)
-	slog.New(h).Info("client registered itself")
+	h.dropped.Store(7)
+	slog.New(h).Info("client registered")
 	if !strings.Contains(log.String(), "lines_left_out_before=7") {
 		t.Errorf("the log: %s", &log)
 	}

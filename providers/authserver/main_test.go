@@ -9,7 +9,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain also checks that the issuer leaves no goroutine behind: a house that embeds it must be able to stop.
+// TestMain also checks that the issuer leaves no goroutine behind, because it can be embedded in a server
+// that stops.
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // the library logs every refusal
 	goleak.VerifyTestMain(m)

@@ -8,21 +8,22 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// publicFor lets clients cache metadata and keys for a moment. Not longer: a restarted demo has new keys at the same
+// cacheControl allows clients to cache metadata and keys briefly: a restarted demo has new keys at the same
 // URL.
-const publicFor = "public, max-age=60"
+const cacheControl = "public, max-age=60"
 
-// server is the library's view of an Issuer. It is a type of its own to keep the library's methods off the exported one.
+// server is the library's view of an Issuer. It is a separate type so that Issuer does not export the
+// library's methods.
 type server struct {
 	op.UnimplementedServer
 	*Issuer
 }
 
-// metadata is served at both well-known paths. Clients try them in different orders and stop at the first, so each
-// has to be complete.
+// metadata is served at both well-known paths. Clients try them in different orders and stop at the first, so
+// each is complete.
 type metadata struct {
 	oidc.DiscoveryConfiguration
-	// Clients hold us to iss only if it is announced, and go-sdk's refuses an iss that is not (RFC 9207, section 3).
+	// Clients check iss only if it is announced, and go-sdk refuses an unannounced iss (RFC 9207, section 3).
 	AuthorizationResponseIssParameterSupported bool `json:"authorization_response_iss_parameter_supported"`
 }
 
@@ -32,7 +33,7 @@ func (s *server) Discovery(context.Context, *op.Request[struct{}]) (*op.Response
 	secretMethods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost}
 	allMethods := append([]oidc.AuthMethod{oidc.AuthMethodNone}, secretMethods...)
 
-	return cached(metadata{
+	return cacheable(metadata{
 		DiscoveryConfiguration: oidc.DiscoveryConfiguration{
 			Issuer:                                    issuer,
 			AuthorizationEndpoint:                     issuer + authorizePath,
@@ -51,8 +52,9 @@ func (s *server) Discovery(context.Context, *op.Request[struct{}]) (*op.Response
 			TokenEndpointAuthMethodsSupported:         allMethods,
 			RevocationEndpointAuthMethodsSupported:    allMethods,
 			IntrospectionEndpointAuthMethodsSupported: secretMethods,
-			ClaimsSupported:                           []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "name"},
-			CodeChallengeMethodsSupported:             []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
+			ClaimsSupported: []string{"iss", "sub", "aud", "exp", "iat", "auth_time",
+				"nonce", "at_hash", "name"},
+			CodeChallengeMethodsSupported: []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
 		},
 		AuthorizationResponseIssParameterSupported: true,
 	}), nil
@@ -60,11 +62,11 @@ func (s *server) Discovery(context.Context, *op.Request[struct{}]) (*op.Response
 
 // Keys implements [op.Server].
 func (s *server) Keys(context.Context, *op.Request[struct{}]) (*op.Response, error) {
-	return cached(s.keys.set()), nil
+	return cacheable(s.keys.set()), nil
 }
 
-func cached(data any) *op.Response {
-	return &op.Response{Header: http.Header{"Cache-Control": {publicFor}}, Data: data}
+func cacheable(data any) *op.Response {
+	return &op.Response{Header: http.Header{"Cache-Control": {cacheControl}}, Data: data}
 }
 
 func supportedGrants() []oidc.GrantType {

@@ -13,7 +13,7 @@ import (
 //go:embed templates/*.html templates/style.css
 var templates embed.FS
 
-// pages renders what people see.
+// pages renders the HTML pages.
 type pages struct {
 	templates *template.Template
 	style     template.CSS
@@ -39,15 +39,15 @@ func newPages(issuer string) (*pages, error) {
 	}, nil
 }
 
-// page is what every template gets.
+// page is the data of every template.
 type page struct {
 	Style  template.CSS
 	Issuer string
 	Data   any
 }
 
-// render writes a page that loads nothing, runs nothing, cannot be framed (RFC 6819, section 4.4.1.9) and may send its
-// form to the issuer and, through the redirect that follows, to redirectURI.
+// render writes a page that loads nothing, runs nothing, cannot be framed (RFC 6819, section 4.4.1.9) and may
+// send its form to the issuer and, through the following redirect, to redirectURI.
 func (p *pages) render(w http.ResponseWriter, status int, name string, data any, redirectURI string) {
 	var body bytes.Buffer
 	if err := p.templates.ExecuteTemplate(&body, name, page{p.style, p.issuer, data}); err != nil {
@@ -65,14 +65,14 @@ func (p *pages) render(w http.ResponseWriter, status int, name string, data any,
 		"; form-action "+formAction+"; frame-ancestors 'none'; base-uri 'none'")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
-	// Not no-referrer: with that, browsers send "Origin: null" with the form, and where they send no Sec-Fetch-Site the
-	// answer would look foreign. To other origins this policy tells as little.
+	// Not no-referrer: browsers would send "Origin: null" with the form, and without Sec-Fetch-Site it would
+	// look cross-site. Other origins get no referrer with this policy either.
 	h.Set("Referrer-Policy", "same-origin")
 	w.WriteHeader(status)
-	_, _ = body.WriteTo(w) // the browser is gone if this fails
+	_, _ = body.WriteTo(w) // fails only if the browser closed the connection
 }
 
-// problem tells a person what is wrong with a request that cannot be answered to the client.
+// problem shows why a request failed where the error cannot be sent to the client.
 func (p *pages) problem(w http.ResponseWriter, status int, text string) {
 	p.render(w, status, "problem.html", text, "")
 }

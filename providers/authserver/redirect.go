@@ -11,23 +11,25 @@ import (
 const (
 	maxRedirectURIs      = 20
 	maxRedirectURILength = 2000
-	// maxRedirectURIBytes bounds all of one client's together: they stay in memory.
+	// maxRedirectURIBytes bounds all redirect URIs of a client together, which are stored in memory.
 	maxRedirectURIBytes = 8 << 10
 )
 
-// browserSchemes mean something to the browser itself: a redirect there would run a script, show foreign content as ours
-// or reach for a file, instead of opening an app.
-const browserSchemes = "about android-app blob cid chrome data feed file filesystem ftp intent jar javascript livescript mailto mid " +
-	"resource search-ms shell smb sms ssh tel vbscript view-source ws wss wyciwyg"
+// systemSchemes have a meaning for the browser or the system: a redirect would run a script, show foreign
+// content or open a file instead of an app.
+const systemSchemes = "about android-app blob cid chrome data feed file filesystem ftp intent jar javascript " +
+	"livescript mailto mid resource search-ms shell smb sms ssh tel vbscript view-source ws wss wyciwyg"
 
-// opensTheSystem reports whether a scheme starts a part of the operating system or of the browser instead of an app.
-func opensTheSystem(scheme string) bool {
-	return slices.Contains(strings.Fields(browserSchemes), scheme) || strings.HasPrefix(scheme, "ms-") || strings.HasSuffix(scheme, "-extension")
+// isSystemScheme reports whether a scheme belongs to the operating system or the browser instead of an app.
+func isSystemScheme(scheme string) bool {
+	return slices.Contains(strings.Fields(systemSchemes), scheme) || strings.HasPrefix(scheme, "ms-") ||
+		strings.HasSuffix(scheme, "-extension")
 }
 
-// checkRedirectURI says whether a client may register uri: https, http on loopback, or the private-use scheme of a
-// native app (RFC 8252, section 7). The dot that section 7.1 asks for in such a scheme is not demanded: editors register
-// names like cursor: and vscode:. The error is meant for the client's developer and does not repeat uri.
+// checkRedirectURI returns an error unless a client may register uri: https, http on loopback, or the
+// private-use scheme of a native app (RFC 8252, section 7). The dot that section 7.1 requires in such a
+// scheme is not enforced: editors register cursor: and vscode:. The error is for the developer of the client
+// and does not contain uri.
 func checkRedirectURI(uri string) error {
 	if len(uri) > maxRedirectURILength {
 		return errors.New("a redirect URI is too long")
@@ -40,33 +42,34 @@ func checkRedirectURI(uri string) error {
 		return errors.New("a redirect URI has a fragment") // RFC 6749, section 3.1.2
 	case u.User != nil:
 		return errors.New("a redirect URI has a user name")
-	case u.Scheme == "https" && !isPlainHost(u.Hostname()):
-		return errors.New("a redirect URI has no host, or one that is neither ASCII name nor address")
+	case u.Scheme == "https" && !isASCIIHost(u.Hostname()):
+		return errors.New("a redirect URI has no host, or one that is neither an ASCII name nor an address")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return errors.New("a redirect URI with http is not on loopback")
-	case opensTheSystem(u.Scheme):
-		return errors.New("a redirect URI has a scheme that belongs to the browser or the system")
+	case isSystemScheme(u.Scheme):
+		return errors.New("a redirect URI has a scheme of the browser or the system")
 	case u.Opaque == "" && u.Host == "" && u.Path == "":
-		return errors.New("a redirect URI has nothing behind its scheme")
+		return errors.New("a redirect URI consists of a scheme only")
 	}
 	return nil
 }
 
-// isPlainHost keeps hosts out that net/url lets through but that mean something in a Content-Security-Policy, such as
-// "a;b". Names outside ASCII come as punycode.
-func isPlainHost(host string) bool {
+// isASCIIHost excludes hosts that net/url accepts but that have a meaning in a Content-Security-Policy, such
+// as "a;b". International names are in punycode.
+func isASCIIHost(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
 	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_')
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' ||
+			r == '_')
 	})
 }
 
-// mayRedirectTo reports whether requested is one of the registered redirect URIs. They must be equal, but for the port
-// of an http URL on loopback, which a native app picks when it starts (RFC 8252, section 7.3). The host name must be the
-// same all the same: localhost may resolve to something other than 127.0.0.1.
-func mayRedirectTo(requested string, registered []string) bool {
+// matchesRedirectURI reports whether requested is one of the registered redirect URIs. They must be equal,
+// but for the port of an http URL on loopback, which a native app chooses when it starts (RFC 8252, section
+// 7.3). The host name must be the same: localhost may resolve to another address than 127.0.0.1.
+func matchesRedirectURI(requested string, registered []string) bool {
 	if slices.Contains(registered, requested) {
 		return true
 	}
@@ -78,7 +81,7 @@ func mayRedirectTo(requested string, registered []string) bool {
 }
 
 // redirectsToLoopback reports whether a redirect to uri stays on this computer: http or https with a loopback
-// host. The host of another scheme means whatever the app behind it makes of it.
+// host. In other schemes the host means whatever the app makes of it.
 func redirectsToLoopback(uri string) bool {
 	u, err := url.Parse(uri)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && isLoopback(u.Hostname())
@@ -86,15 +89,16 @@ func redirectsToLoopback(uri string) bool {
 
 func withoutLoopbackPort(uri string) (string, bool) {
 	u, err := url.Parse(uri)
-	if err != nil || u.Scheme != "http" || u.User != nil || strings.Contains(uri, "#") || !isLoopback(u.Hostname()) {
+	if err != nil || u.Scheme != "http" || u.User != nil || strings.Contains(uri, "#") ||
+		!isLoopback(u.Hostname()) {
 		return "", false
 	}
 	return strings.Replace(uri, u.Host, u.Hostname(), 1), true
 }
 
-// formActionSource is the CSP source that lets a form's answer redirect to uri. Browsers hold the redirect that follows
-// a POST against form-action as well. CSP cannot write IPv6 addresses or hosts of private-use schemes: there the
-// scheme has to do.
+// formActionSource returns the CSP source that allows the redirect to uri after the form is posted: browsers
+// apply form-action to that redirect too. CSP cannot express IPv6 addresses or hosts of private-use schemes,
+// so it is the scheme alone for those.
 func formActionSource(uri string) string {
 	u, err := url.Parse(uri)
 	if err != nil {

@@ -14,19 +14,19 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// registered is the answer to a registration (RFC 7591, section 3.2.1): all that now holds for the client, defaults
-// included.
+// registered is the response to a registration (RFC 7591, section 3.2.1): all metadata of the client,
+// including defaults.
 type registered struct {
 	ClientID         string `json:"client_id"`
 	ClientIDIssuedAt int64  `json:"client_id_issued_at"` // seconds since 1970
 	ClientSecret     string `json:"client_secret,omitempty"`
-	// Required beside a secret; 0 means never.
+	// Required with a secret; 0 means that it does not expire.
 	ClientSecretExpiresAt *int64 `json:"client_secret_expires_at,omitempty"`
 	clientMetadata
 }
 
 // register is the dynamic client registration endpoint (RFC 7591). It is open, and some clients register at
-// every sign-in: the id of a public client carries its registration, so that nothing is stored, and
+// every sign-in: the client_id of a public client contains its registration, so nothing is stored, and
 // confidential clients are bounded.
 func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 	noStore(w.Header())
@@ -53,11 +53,12 @@ func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 			grantTypes:   m.GrantTypes,
 		})
 	}
-	i.config.Logger.InfoContext(r.Context(), "client registered itself", slog.String("client_id", shownClientID(answer.ClientID)), slog.String("client_name", m.ClientName))
+	i.config.Logger.InfoContext(r.Context(), "client registered",
+		slog.String("client_id", displayClientID(answer.ClientID)), slog.String("client_name", m.ClientName))
 
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusCreated)
-	_ = json.NewEncoder(w).Encode(answer) // the client is gone if this fails
+	_ = json.NewEncoder(w).Encode(answer) // fails only if the client closed the connection
 }
 
 func readRegistration(w http.ResponseWriter, r *http.Request) (clientMetadata, error) {
@@ -67,7 +68,7 @@ func readRegistration(w http.ResponseWriter, r *http.Request) (clientMetadata, e
 		return m, invalidMetadata("the body must be application/json")
 	}
 	if r.Body == nil {
-		return m, invalidMetadata("there is no body")
+		return m, invalidMetadata("the body is empty")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {

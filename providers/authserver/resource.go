@@ -7,10 +7,10 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
-// chooseResource returns the resource that the resource parameters of a request mean, in its configured spelling, and
-// the first configured one if there are none: clients of the 2025-03-26 revision do not know the parameter. The error
-// is invalid_target (RFC 8707, section 2). A token has one audience, so that no resource can use it at another; a
-// request for two resources is refused.
+// chooseResource returns the configured resource that the resource parameters of a request select, and the
+// first one without parameters, which clients of protocol revision 2025-03-26 do not send. The error is
+// invalid_target (RFC 8707, section 2). A token has one audience, so that no resource can use it at another;
+// a request for two resources is refused.
 func (i *Issuer) chooseResource(parameters []string) (string, error) {
 	var chosen string
 	for _, parameter := range parameters {
@@ -19,11 +19,12 @@ func (i *Issuer) chooseResource(parameters []string) (string, error) {
 		}
 		u, err := url.Parse(parameter)
 		if err != nil || !u.IsAbs() || u.Host == "" || strings.Contains(parameter, "#") {
-			return "", oidc.ErrInvalidTarget().WithDescription("the resource is not an absolute URL without a fragment")
+			return "", oidc.ErrInvalidTarget().WithDescription(
+				"the resource is not an absolute URL without a fragment")
 		}
-		resource, ok := i.knownResource(parameter)
+		resource, ok := i.configuredResource(parameter)
 		if !ok {
-			return "", oidc.ErrInvalidTarget().WithDescription("the resource is unknown here")
+			return "", oidc.ErrInvalidTarget().WithDescription("the resource is unknown")
 		}
 		if chosen != "" && chosen != resource {
 			return "", oidc.ErrInvalidTarget().WithDescription("a token is for one resource")
@@ -36,7 +37,7 @@ func (i *Issuer) chooseResource(parameters []string) (string, error) {
 	return chosen, nil
 }
 
-func (i *Issuer) knownResource(parameter string) (string, bool) {
+func (i *Issuer) configuredResource(parameter string) (string, bool) {
 	for _, resource := range i.config.Resources {
 		if resource == parameter || canonicalURL(resource) == canonicalURL(parameter) {
 			return resource, true
@@ -45,22 +46,22 @@ func (i *Issuer) knownResource(parameter string) (string, bool) {
 	return "", false
 }
 
-// keepResource checks the resource parameters of a token request against the resource that was granted. It may be
-// repeated, and golang.org/x/oauth2 leaves it out when it refreshes; it may not change.
-func (i *Issuer) keepResource(parameters []string, granted string) error {
+// checkGrantedResource compares the resource parameters of a token request with the granted resource. They
+// may be repeated or, as golang.org/x/oauth2 does on refresh, omitted, but not changed.
+func (i *Issuer) checkGrantedResource(parameters []string, granted string) error {
 	for _, parameter := range parameters {
 		if parameter == "" {
 			continue
 		}
-		if resource, ok := i.knownResource(parameter); !ok || resource != granted {
-			return oidc.ErrInvalidTarget().WithDescription("the resource is not the one that was granted")
+		if resource, ok := i.configuredResource(parameter); !ok || resource != granted {
+			return oidc.ErrInvalidTarget().WithDescription("the resource differs from the grant")
 		}
 	}
 	return nil
 }
 
-// canonicalURL levels what RFC 3986, section 6.2 calls equivalent in every http URL: the case of scheme and host, the
-// default port, and an empty path against "/". Nothing else: another path is another resource.
+// canonicalURL normalizes what RFC 3986, section 6.2 calls equivalent in every http URL: the case of scheme
+// and host, the default port, and an empty path against "/". Another path is another resource.
 func canonicalURL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
-// grantableScopes adds the scopes that mean something to the issuer itself: openid gets an ID token, offline_access a
-// refresh token. Both are listed because clients ask for offline_access only where it is (SEP-2207).
+// grantableScopes adds the scopes of the issuer itself: openid yields an ID token, offline_access a refresh
+// token. Both are listed because clients request offline_access only where it is (SEP-2207).
 func grantableScopes(scopes []string) []string {
 	all := slices.Clone(scopes)
 	for _, own := range []string{oidc.ScopeOpenID, oidc.ScopeOfflineAccess} {
@@ -19,9 +19,9 @@ func grantableScopes(scopes []string) []string {
 	return all
 }
 
-// grantScopes decides what a request gets: the part of it that is known, and the default scopes if it names none. A
-// client learns from the token response what it did not get (RFC 6749, section 3.3). What it registered as its scope is
-// no bound: clients register the first challenge's scope and ask for more later.
+// grantScopes returns the known scopes among those requested, and the default scopes if none are requested.
+// The token response tells the client what was granted (RFC 6749, section 3.3). The scope of its registration
+// is no limit: clients register the scope of the first challenge and request more later.
 func (i *Issuer) grantScopes(parameter string) ([]string, error) {
 	requested := strings.Fields(parameter)
 	if len(requested) == 0 {
@@ -41,5 +41,6 @@ func (i *Issuer) grantScopes(parameter string) ([]string, error) {
 
 // isScopeToken reports whether s is a scope-token of RFC 6749, section 3.3.
 func isScopeToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e || r == '"' || r == '\\' })
+	return s != "" && !strings.ContainsFunc(s,
+		func(r rune) bool { return r < 0x21 || r > 0x7e || r == '"' || r == '\\' })
 }

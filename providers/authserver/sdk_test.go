@@ -16,7 +16,8 @@ import (
 	"gatehouse/providers/authserver"
 )
 
-// The client of the go-sdk signs in, in all the ways it knows, beginning with the challenge of a resource server.
+// The go-sdk's client signs in with every kind of client registration, from the challenge of a resource
+// server.
 func TestGoSDKClientSignsIn(t *testing.T) {
 	const redirect = "http://127.0.0.1:5151/callback"
 	d := newDocumentHost(t)
@@ -24,19 +25,23 @@ func TestGoSDKClientSignsIn(t *testing.T) {
 		name   string
 		config auth.AuthorizationCodeHandlerConfig
 	}{
-		{"AS-23 a client that registers itself, public", auth.AuthorizationCodeHandlerConfig{
-			DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
-				RedirectURIs: []string{redirect}, TokenEndpointAuthMethod: "none", GrantTypes: []string{"authorization_code", "refresh_token"},
+		{"AS-23 dynamic registration, public", auth.AuthorizationCodeHandlerConfig{
+			DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{
+				Metadata: &oauthex.ClientRegistrationMetadata{
+					RedirectURIs: []string{redirect}, TokenEndpointAuthMethod: "none",
+					GrantTypes: []string{"authorization_code", "refresh_token"},
+				}},
+		}},
+		{"AS-23 dynamic registration, confidential by default", auth.AuthorizationCodeHandlerConfig{
+			DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{
+				Metadata: &oauthex.ClientRegistrationMetadata{
+					RedirectURIs: []string{redirect}, GrantTypes: []string{"authorization_code", "refresh_token"},
+				}},
+		}},
+		{"AS-25 AS-14b a client with a metadata document, which tries Basic with an empty secret first",
+			auth.AuthorizationCodeHandlerConfig{
+				ClientIDMetadataDocumentConfig: &auth.ClientIDMetadataDocumentConfig{URL: d.id()}, RedirectURL: redirect,
 			}},
-		}},
-		{"AS-23 a client that registers itself, confidential by default", auth.AuthorizationCodeHandlerConfig{
-			DynamicClientRegistrationConfig: &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
-				RedirectURIs: []string{redirect}, GrantTypes: []string{"authorization_code", "refresh_token"},
-			}},
-		}},
-		{"AS-25 AS-14b a client with a metadata document, which tries Basic with an empty secret first", auth.AuthorizationCodeHandlerConfig{
-			ClientIDMetadataDocumentConfig: &auth.ClientIDMetadataDocumentConfig{URL: d.id()}, RedirectURL: redirect,
-		}},
 		{"a registered public client", auth.AuthorizationCodeHandlerConfig{
 			PreregisteredClient: &oauthex.ClientCredentials{ClientID: "public"}, RedirectURL: redirect,
 		}},
@@ -50,24 +55,25 @@ func TestGoSDKClientSignsIn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			protected := newProtectedResource(t)
 			resource := protected.URL + "/mcp"
-			h := open(t, d.trusted, func(c *authserver.Config) {
+			issuer := open(t, d.trusted, func(c *authserver.Config) {
 				c.Resources = []string{"http://localhost/default", resource}
 				c.AccessTokenLifetime = 5 * time.Second
 			})
-			protected.issuer = h.url
+			protected.issuer = issuer.url
 			config := test.config
 			config.RequestRefreshToken = true
-			config.Client = h.browser
-			config.AuthorizationCodeFetcher = func(_ context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
-				_, q := h.get(args.URL).location(t)
+			config.Client = issuer.browser
+			config.AuthorizationCodeFetcher = func(_ context.Context,
+				args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+				_, q := issuer.get(args.URL).location(t)
 				return &auth.AuthorizationResult{Code: q.Get("code"), State: q.Get("state"), Iss: q.Get("iss")}, nil
 			}
 			handler, err := auth.NewAuthorizationCodeHandler(&config)
 			if err != nil {
 				t.Fatal(err)
 			}
-			request := h.request(http.MethodPost, resource, nil)
-			refused, err := h.browser.Do(request)
+			request := issuer.request(http.MethodPost, resource, nil)
+			refused, err := issuer.browser.Do(request)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,14 +84,15 @@ func TestGoSDKClientSignsIn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// The SDK renews a token 10 s before its end, so each call refreshes, without naming the resource (AS-21).
+			// The SDK renews a token 10 s before it expires, so each call refreshes, without a resource
+			// parameter (AS-21).
 			var seen []string
 			for range 2 {
 				token, err := source.Token()
 				if err != nil {
 					t.Fatal(err)
 				}
-				_, claims := h.verify(token.AccessToken)
+				_, claims := issuer.verify(token.AccessToken)
 				scopes := strings.Fields(claims["scope"].(string))
 				slices.Sort(scopes) // the SDK sends them in any order
 				if claims["aud"] != resource || !slices.Equal(scopes, []string{"notes:write", "offline_access"}) {
@@ -100,7 +107,7 @@ func TestGoSDKClientSignsIn(t *testing.T) {
 	}
 }
 
-// protectedResource answers everything with a challenge, and RFC 9728 metadata that name the issuer.
+// protectedResource responds with a challenge to everything, and serves RFC 9728 metadata with the issuer.
 type protectedResource struct {
 	*httptest.Server
 	issuer string
@@ -112,10 +119,12 @@ func newProtectedResource(t *testing.T) *protectedResource {
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/.well-known/oauth-protected-resource/mcp" {
 			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(map[string]any{"resource": p.URL + "/mcp", "authorization_servers": []string{p.issuer}})
+			_ = json.NewEncoder(w).Encode(map[string]any{"resource": p.URL + "/mcp",
+				"authorization_servers": []string{p.issuer}})
 			return
 		}
-		w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+p.URL+`/.well-known/oauth-protected-resource/mcp", scope="notes:write"`)
+		w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+p.URL+
+			`/.well-known/oauth-protected-resource/mcp", scope="notes:write"`)
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
 	t.Cleanup(p.Close)

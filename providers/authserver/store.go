@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	requestLifetime = 10 * time.Minute // how long a consent page waits for an answer
-	codeLifetime    = time.Minute      // RFC 6749, section 4.1.2 asks for a short life, at most 10 minutes
+	requestLifetime = 10 * time.Minute // how long a consent page can be answered
+	codeLifetime    = time.Minute      // RFC 6749, section 4.1.2 recommends at most 10 minutes
 
-	// A spent code stays known a while longer, so that a late replay still ends what was issued for it.
-	codeMemory = 10 * time.Minute
+	// A used code stays known for a while, so that a late replay still revokes what was issued for it.
+	spentCodeLifetime = 10 * time.Minute
 
-	// Nobody signs in before these fill, so they are bounded; the oldest entry makes room.
+	// Limits against floods; the oldest entry is removed.
 	maxRequests      = 1000
-	maxClientPending = 20 // requests of one client
+	maxClientPending = 20 // requests per client
 	maxCodes         = 1000
 	maxRefreshTokens = 10_000
 	maxAccessTokens  = 100_000
@@ -25,11 +25,11 @@ const (
 
 var (
 	errUnknownGrant  = errors.New("unknown, expired, revoked, or issued to another client")
-	errReplayedGrant = errors.New("used a second time; everything issued for it is revoked")
+	errReplayedGrant = errors.New("used twice; everything issued for it is revoked")
 	errOutdatedToken = errors.New("replaced several times within the grace")
 )
 
-// authorization is what an authorization request asked for, once it has been found in order.
+// authorization is a validated authorization request.
 type authorization struct {
 	client      *client
 	redirectURI string
@@ -41,8 +41,8 @@ type authorization struct {
 	loginHint   string
 }
 
-// grant is one decision to let a client act. Codes, access tokens and refresh tokens point to the grant they come from:
-// revoking it ends them all (RFC 9700, section 4.14.2).
+// grant is the decision of a user to authorize a client. Codes, access tokens and refresh tokens refer to
+// their grant: revoking it revokes all of them (RFC 9700, section 4.14.2).
 type grant struct {
 	clientID string
 	subject  string
@@ -69,14 +69,13 @@ type refreshToken struct {
 	successor string
 }
 
-// behind is how many successors lie between this token and the current one of its grant: 0 for the current
-// one itself.
-func (t *refreshToken) behind() int { return t.grant.rotation - t.rotation }
+// replacements returns how many successors of this token were issued: 0 for the current one.
+func (t *refreshToken) replacements() int { return t.grant.rotation - t.rotation }
 
-// pendingRequest is an authorization request on which a person has to decide.
+// pendingRequest is an authorization request that a user has to decide.
 type pendingRequest struct {
 	*authorization
-	shown bool // the person has its page
+	shown bool // the page was sent
 }
 
 type accessToken struct {
@@ -85,31 +84,31 @@ type accessToken struct {
 	revoked bool
 }
 
-// store holds what the issuer has handed out and may still be asked about. Each method is one atomic step.
+// store holds what the issuer has issued. Each method is atomic.
 type store struct {
 	refreshGrace time.Duration
 
 	mu       sync.Mutex
-	requests *shelf[string, *pendingRequest]
-	codes    *shelf[string, *code]
-	refresh  *shelf[string, *refreshToken]
-	access   *shelf[[sha256.Size]byte, *accessToken] // by the token's digest: tokens are long
+	requests *expiringMap[string, *pendingRequest]
+	codes    *expiringMap[string, *code]
+	refresh  *expiringMap[string, *refreshToken]
+	access   *expiringMap[[sha256.Size]byte, *accessToken] // by digest, because tokens are long
 }
 
 func newStore(accessLifetime, refreshLifetime, refreshGrace time.Duration) *store {
 	return &store{
 		refreshGrace: refreshGrace,
 
-		requests: newShelf[string, *pendingRequest](requestLifetime, maxRequests),
-		codes:    newShelf[string, *code](codeMemory, maxCodes),
-		refresh:  newShelf[string, *refreshToken](refreshLifetime, maxRefreshTokens),
-		access:   newShelf[[sha256.Size]byte, *accessToken](accessLifetime, maxAccessTokens),
+		requests: newExpiringMap[string, *pendingRequest](requestLifetime, maxRequests),
+		codes:    newExpiringMap[string, *code](spentCodeLifetime, maxCodes),
+		refresh:  newExpiringMap[string, *refreshToken](refreshLifetime, maxRefreshTokens),
+		access:   newExpiringMap[[sha256.Size]byte, *accessToken](accessLifetime, maxAccessTokens),
 	}
 }
 
-// putRequest keeps a request until a person has decided on it. Where a client has too many, another of its
-// own makes room, and where all have, any other. One whose page was not shown goes first: requests that a
-// page sends in the background must not end the sign-in that a person is looking at.
+// putRequest stores a request until a user decides. If the client has too many, another of its requests is
+// removed, and if there are too many in total, any other. Requests whose page was not sent are removed first,
+// so that requests in the background cannot end the sign-in that a user is looking at.
 func (s *store) putRequest(now time.Time, a *authorization) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +131,7 @@ func (s *store) dropRequest(candidate func(*pendingRequest) bool) {
 	}
 }
 
-// showRequest returns a request whose page a person gets to see now.
+// showRequest returns a request and marks its page as sent.
 func (s *store) showRequest(now time.Time, id string) (*authorization, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +143,7 @@ func (s *store) showRequest(now time.Time, id string) (*authorization, bool) {
 	return r.authorization, true
 }
 
-// takeRequest gives a request to the first who decides on it.
+// takeRequest returns and removes a request, so that it is decided once.
 func (s *store) takeRequest(now time.Time, id string) (*authorization, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,8 +163,9 @@ func (s *store) putCode(now time.Time, g *grant, a *authorization) (value string
 	return value
 }
 
-// spendCode spends a code of the client if check agrees. A code that is refused stays good, so that neither a mistake
-// nor a stranger burns it; a code that comes again takes down what it was exchanged for (OAuth 2.1, section 4.1.3).
+// spendCode marks a code of the client as used if check succeeds. A failed check leaves the code valid, so
+// that neither a mistake nor another client can burn it; a second use revokes what was issued for it (OAuth
+// 2.1, section 4.1.3).
 func (s *store) spendCode(now time.Time, value, clientID string, check func(*code) error) (*code, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -198,20 +198,20 @@ func (s *store) newRefreshToken(now time.Time, g *grant) (value string) {
 	return value
 }
 
-// rotation is what a refresh token was exchanged for.
+// rotation is the result of a refresh.
 type rotation struct {
 	grant     *grant
 	successor string
-	repeated  bool // the successor was issued before
+	repeated  bool // the successor had been issued before
 }
 
-// rotate replaces a refresh token of the client if check agrees.
+// rotate replaces a refresh token of the client if check succeeds.
 //
-// Clients send one token twice: two processes share it, or the answer got lost. Within the grace the previous
-// token gets the successor that it got before, so the family does not fork, as long as that successor was not
-// replaced itself. Otherwise a token that was replaced and comes again is in two hands, and it cannot be told
-// which are the right ones: the family ends (OAuth 2.1, section 4.3.1). Only what is still older, within its
-// grace, is refused and no more: that is a process of the client that fell behind several refreshes of
+// Clients may send a token twice: two processes share it, or the response was lost. Within the grace the
+// previous token yields the same successor again, so that the family does not fork, provided that the
+// successor was not replaced itself. Otherwise a replaced token that is sent again is in two hands, and which
+// of them is the client is unknown, so the family is revoked (OAuth 2.1, section 4.3.1). A still older token,
+// within its grace, is only refused: it comes from a process of the client that missed several refreshes of
 // another.
 func (s *store) rotate(now time.Time, value, clientID string, check func(*grant) error) (rotation, error) {
 	s.mu.Lock()
@@ -220,10 +220,10 @@ func (s *store) rotate(now time.Time, value, clientID string, check func(*grant)
 	if !ok || t.grant.clientID != clientID || t.grant.revoked {
 		return rotation{}, errUnknownGrant
 	}
-	behind, inGrace := t.behind(), now.Before(t.replaced.Add(s.refreshGrace))
+	replacements, inGrace := t.replacements(), now.Before(t.replaced.Add(s.refreshGrace))
 	switch {
-	case behind == 0, behind == 1 && inGrace:
-	case behind > 2 && inGrace:
+	case replacements == 0, replacements == 1 && inGrace:
+	case replacements > 2 && inGrace:
 		return rotation{}, errOutdatedToken
 	default:
 		t.grant.revoked = true
@@ -232,7 +232,7 @@ func (s *store) rotate(now time.Time, value, clientID string, check func(*grant)
 	if err := check(t.grant); err != nil {
 		return rotation{}, err
 	}
-	if behind == 1 {
+	if replacements == 1 {
 		return rotation{t.grant, t.successor, true}, nil
 	}
 	t.grant.rotation++
@@ -263,14 +263,14 @@ func (s *store) activeRefreshToken(now time.Time, value string) (g *grant, issue
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, ok := s.refresh.get(now, value)
-	if !ok || t.behind() > 0 || t.grant.revoked {
+	if !ok || t.replacements() > 0 || t.grant.revoked {
 		return nil, time.Time{}, false
 	}
 	return t.grant, t.issued, true
 }
 
-// revoke ends a token of the client: an access token alone, a refresh token with all that comes from its grant. It is
-// no error if there is no such token (RFC 7009, section 2.2).
+// revoke revokes a token of the client: only the access token itself, but with a refresh token everything
+// from its grant. An unknown token is not an error (RFC 7009, section 2.2).
 func (s *store) revoke(now time.Time, value, clientID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -30,8 +30,8 @@ type accessClaims struct {
 	Name     string `json:"name,omitempty"`
 }
 
-// idClaims are the claims of an ID token. Its audience is the client and never the resource, or it would pass for an
-// access token there.
+// idClaims are the claims of an ID token. Its audience is the client and never the resource, where it could
+// be taken for an access token.
 type idClaims struct {
 	Issuer          string `json:"iss"`
 	Subject         string `json:"sub"`
@@ -44,20 +44,21 @@ type idClaims struct {
 	Name            string `json:"name"`
 }
 
-// CodeExchange implements [op.Server]: the authorization code grant. The library has authenticated the client, so a
-// client that fails at that does not burn the code.
-func (s *server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.AccessTokenRequest]) (*op.Response, error) {
+// CodeExchange implements [op.Server]: the authorization code grant. The library has authenticated the
+// client, so a failed authentication does not use up the code.
+func (s *server) CodeExchange(ctx context.Context,
+	r *op.ClientRequest[oidc.AccessTokenRequest]) (*op.Response, error) {
 	now := s.config.Now()
 	code, err := s.store.spendCode(now, r.Data.Code, r.Client.GetID(), func(c *code) error {
-		// OAuth 2.1, section 10.2 takes redirect_uri out of this request; r.Form may hold what
+		// OAuth 2.1, section 10.2 removes redirect_uri from this request; r.Form may contain the value that
 		// redirectURIOptional added.
 		if sent := r.PostForm.Get("redirect_uri"); sent != "" && sent != c.authorization.redirectURI {
-			return oidc.ErrInvalidGrant().WithDescription("the redirect_uri is not the one of the authorization request")
+			return oidc.ErrInvalidGrant().WithDescription("redirect_uri differs from the authorization request")
 		}
-		if !verifies(r.Data.CodeVerifier, c.authorization.challenge) {
-			return oidc.ErrInvalidGrant().WithDescription("the code_verifier is missing or wrong")
+		if !matchesChallenge(r.Data.CodeVerifier, c.authorization.challenge) {
+			return oidc.ErrInvalidGrant().WithDescription("code_verifier is missing or wrong")
 		}
-		return s.keepResource(r.Form["resource"], c.grant.resource)
+		return s.checkGrantedResource(r.Form["resource"], c.grant.resource)
 	})
 	if err != nil {
 		return nil, s.grantError(ctx, "code", r.Client, err)
@@ -68,9 +69,10 @@ func (s *server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.Acce
 	if err != nil {
 		return nil, err
 	}
-	// Without offline_access the client did not ask to outlive the user's presence; without the grant type it could not
-	// use what it gets.
-	if slices.Contains(g.scopes, oidc.ScopeOfflineAccess) && slices.Contains(r.Client.GrantTypes(), oidc.GrantTypeRefreshToken) {
+	// Without offline_access the client did not request access in the absence of the user; without the grant
+	// type it could not use the refresh token.
+	if slices.Contains(g.scopes, oidc.ScopeOfflineAccess) &&
+		slices.Contains(r.Client.GrantTypes(), oidc.GrantTypeRefreshToken) {
 		answer.RefreshToken = s.store.putRefreshToken(now, g)
 	}
 	if slices.Contains(g.scopes, oidc.ScopeOpenID) {
@@ -81,23 +83,25 @@ func (s *server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.Acce
 	return tokenResponse(answer), nil
 }
 
-// RefreshToken implements [op.Server]. The resource stays the one that was granted, also when the request names none.
-func (s *server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.RefreshTokenRequest]) (*op.Response, error) {
+// RefreshToken implements [op.Server]. The resource stays the granted one, even if the request has none.
+func (s *server) RefreshToken(ctx context.Context,
+	r *op.ClientRequest[oidc.RefreshTokenRequest]) (*op.Response, error) {
 	now := s.config.Now()
 	requested := strings.Fields(r.Form.Get("scope"))
 	rotated, err := s.store.rotate(now, r.Data.RefreshToken, r.Client.GetID(), func(g *grant) error {
 		for _, scope := range requested {
 			if !slices.Contains(g.scopes, scope) {
-				return oidc.ErrInvalidScope().WithDescription("the scope is more than what was granted") // RFC 6749, section 6
+				return oidc.ErrInvalidScope().WithDescription("the scope exceeds the grant") // RFC 6749, section 6
 			}
 		}
-		return s.keepResource(r.Form["resource"], g.resource)
+		return s.checkGrantedResource(r.Form["resource"], g.resource)
 	})
 	if err != nil {
 		return nil, s.grantError(ctx, "refresh token", r.Client, err)
 	}
 	if rotated.repeated {
-		s.config.Logger.InfoContext(ctx, "refresh token sent again; it gets the same successor", slog.String("client_id", r.Client.GetID()))
+		s.config.Logger.InfoContext(ctx, "refresh token repeated within the grace; same successor returned",
+			slog.String("client_id", r.Client.GetID()))
 	}
 	g := rotated.grant
 	scopes := g.scopes
@@ -113,7 +117,8 @@ func (s *server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 }
 
 // ClientCredentialsExchange implements [op.Server]. The client acts for itself and is the subject.
-func (s *server) ClientCredentialsExchange(_ context.Context, r *op.ClientRequest[oidc.ClientCredentialsRequest]) (*op.Response, error) {
+func (s *server) ClientCredentialsExchange(_ context.Context,
+	r *op.ClientRequest[oidc.ClientCredentialsRequest]) (*op.Response, error) {
 	resource, err := s.chooseResource(r.Form["resource"])
 	if err != nil {
 		return nil, err
@@ -122,22 +127,25 @@ func (s *server) ClientCredentialsExchange(_ context.Context, r *op.ClientReques
 	if err != nil {
 		return nil, err
 	}
-	// Nobody is signed in, and the client can come back by itself (RFC 6749, section 4.4.3).
+	// There is no user to identify, and the client needs no refresh token (RFC 6749, section 4.4.3).
 	scopes = slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool {
 		return scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
 	})
 	if len(scopes) == 0 && r.Form.Get("scope") != "" {
-		return nil, oidc.ErrInvalidScope().WithDescription("none of the requested scopes is for a client alone")
+		return nil, oidc.ErrInvalidScope().WithDescription(
+			"none of the requested scopes can be granted to a client without a user")
 	}
 	now := s.config.Now()
-	answer, err := s.issue(now, &grant{clientID: r.Client.GetID(), subject: r.Client.GetID(), resource: resource, scopes: scopes, authTime: now}, scopes)
+	answer, err := s.issue(now, &grant{clientID: r.Client.GetID(), subject: r.Client.GetID(), resource: resource,
+		scopes: scopes, authTime: now}, scopes)
 	if err != nil {
 		return nil, err
 	}
 	return tokenResponse(answer), nil
 }
 
-// issue makes an access token for the grant. The answer names the scopes, which may be fewer than were asked for.
+// issue issues an access token for the grant. The response contains the scopes, which may be fewer than
+// requested.
 func (i *Issuer) issue(now time.Time, g *grant, scopes []string) (*oidc.AccessTokenResponse, error) {
 	claims := accessClaims{
 		Issuer:   i.config.Issuer,
@@ -181,27 +189,32 @@ func (i *Issuer) idToken(now time.Time, g *grant, nonce, accessToken string) (st
 	})
 }
 
-// grantError turns what the store says into invalid_grant, the same for all that a stranger could find out by trying.
+// grantError maps errors of the store to invalid_grant, with the same description for everything that a
+// client could find out by trying.
 func (i *Issuer) grantError(ctx context.Context, kind string, c op.Client, err error) error {
 	if errors.Is(err, errReplayedGrant) {
-		i.config.Logger.WarnContext(ctx, kind+" used a second time; everything issued for it is revoked", slog.String("client_id", c.GetID()))
+		i.config.Logger.WarnContext(ctx, kind+" used twice; everything issued for it is revoked",
+			slog.String("client_id", c.GetID()))
 	}
 	if errors.Is(err, errOutdatedToken) {
-		i.config.Logger.InfoContext(ctx, kind+" sent again after it was replaced several times; nothing is revoked", slog.String("client_id", c.GetID()))
+		i.config.Logger.InfoContext(ctx, kind+" repeated after several replacements; refused, nothing is revoked",
+			slog.String("client_id", c.GetID()))
 	}
 	if errors.Is(err, errReplayedGrant) || errors.Is(err, errUnknownGrant) || errors.Is(err, errOutdatedToken) {
-		return oidc.ErrInvalidGrant().WithDescription("the %s is unknown, expired, used, or issued to another client", kind)
+		return oidc.ErrInvalidGrant().WithDescription(
+			"the %s is unknown, expired, used, or issued to another client", kind)
 	}
 	return err
 }
 
-// verifies reports whether verifier is the one behind a challenge of method S256 (RFC 7636, section 4.6).
-func verifies(verifier, challenge string) bool {
+// matchesChallenge reports whether verifier matches a challenge of method S256 (RFC 7636, section 4.6).
+func matchesChallenge(verifier, challenge string) bool {
 	if len(verifier) < 43 || len(verifier) > 128 {
 		return false
 	}
 	digest := sha256.Sum256([]byte(verifier))
-	return subtle.ConstantTimeCompare([]byte(base64.RawURLEncoding.EncodeToString(digest[:])), []byte(challenge)) == 1
+	return subtle.ConstantTimeCompare([]byte(base64.RawURLEncoding.EncodeToString(digest[:])),
+		[]byte(challenge)) == 1
 }
 
 func tokenResponse(answer *oidc.AccessTokenResponse) *op.Response {

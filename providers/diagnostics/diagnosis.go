@@ -1,4 +1,4 @@
-// Package diagnostics is what `gatehouse doctor` asks an adapter: the facts to compare with what the provider
+// Package diagnostics connects an adapter to `gatehouse doctor`: the facts to compare with what the provider
 // publishes ([Diagnosis]), checks that only one kind of provider has ([Check]), and their results ([Outcome]).
 package diagnostics
 
@@ -14,88 +14,104 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Diagnoser is implemented by settings that can say what an examination of their provider needs to know. Found by
-// assertion; what a kind without it shares with every other is examined nevertheless.
+// Diagnoser is implemented by settings that describe how their provider is checked. It is found by assertion;
+// for other settings, [FromMetadata] is used.
 type Diagnoser interface {
-	// Diagnose returns facts. It asks nobody: the examination decides what is asked, when, and for how long.
+	// Diagnose returns facts that follow from the settings alone. It makes no requests: doctor decides which are
+	// made, when, and with which timeout.
 	Diagnose(info providers.ServerInfo) Diagnosis
 }
 
-// Diagnosis are the facts of one provider that an examination compares with the world.
+// Diagnosis holds the facts about one provider that doctor compares with what the provider publishes.
 type Diagnosis struct {
 	// Metadata is the document that the server serves with these settings.
 	Metadata providers.Metadata
-	// Embedded says that the issuer is part of the server itself: it can be asked only while that runs, and there.
+	// Embedded is set if the issuer is part of the server: it can be reached only through it, while it runs.
 	Embedded bool
-	// Authorities are the issuers whose metadata somebody reads: this server, its clients, or both.
+	// Authorities are the issuers whose metadata this server, its clients, or both read.
 	Authorities []Authority
-	// Keys is where the keys are.
+	// Keys is the location of the key set.
 	Keys Endpoint
-	// Keyless says that no token is verified by a key.
+	// Keyless is set if no token is verified by a key.
 	Keyless bool
 	// Algorithms are the accepted signature algorithms.
 	Algorithms []jose.SignatureAlgorithm
-	// Introspect asks at address about a token that nobody issued. It returns nil if the answer is that the
-	// token is not good, as it must be; the error wraps [providers.ErrUnavailable] otherwise, and
-	// [token.ErrUnauthorizedWithoutCause] if the answer does not say whether it refuses the token or the
-	// credentials of this server. It is nil if no token is asked about.
+	// Introspect queries the endpoint at address about a random token. It returns nil if the response is that
+	// the token is not active. Any other error wraps [providers.ErrUnavailable]; it also wraps
+	// [token.ErrUnauthorizedWithoutCause] if the response does not tell whether the token or the credentials of
+	// this server are refused. It is nil if tokens are not introspected.
 	Introspect func(ctx context.Context, client *http.Client, address string) error
-	// Introspection is where to ask about tokens.
+	// Introspection is the location of the introspection endpoint.
 	Introspection Endpoint
-	// Leeway is how far the clocks may differ.
+	// Leeway is the accepted difference between the clocks.
 	Leeway time.Duration
-	// DefaultScopes are the scopes of a token without a scope claim, as this server names them.
+	// DefaultScopes are the scopes of a token without a scope claim, by this server's names.
 	DefaultScopes []string
-	// HTTPAllowedHosts are the hosts besides this computer that may be asked over plain http.
+	// HTTPAllowedHosts are the hosts other than loopback that may be reached over plain http.
 	HTTPAllowedHosts []string
-	// Checks are what only this kind of provider can be asked, in this order.
+	// Checks are specific to this kind of provider. They run in this order.
 	Checks []Check
 }
 
-// Endpoint is an address of the provider. URL is empty if the metadata of the authority that this server reads says it;
-// otherwise Setting is what it follows from.
+// FromMetadata returns the facts that the metadata of any provider contains: the authorization servers that
+// clients are sent to. Keys, introspection and leeway are unknown.
+func FromMetadata(m providers.Metadata) Diagnosis {
+	d := Diagnosis{Metadata: m}
+	for _, server := range m.AuthorizationServers {
+		d.Authorities = append(d.Authorities, Authority{
+			Identifier: server, Setting: "the provider's settings",
+			Fix: "set the issuer that the metadata names, if this is your provider: " +
+				"clients compare it byte for byte",
+			MetadataURLs: token.MetadataURLs(server), Issuers: []string{server}, ForClients: true,
+		})
+	}
+	return d
+}
+
+// Endpoint is an address of the provider. If URL is empty, it is in the metadata of the authority that this
+// server reads; otherwise Setting is the setting that it follows from.
 type Endpoint struct{ URL, Setting string }
 
-// Authority is an issuer whose metadata count.
+// Authority is an issuer that publishes metadata (RFC 8414; OpenID Connect Discovery 1.0).
 type Authority struct {
-	// Identifier is the issuer identifier that the settings say.
+	// Identifier is the configured issuer identifier.
 	Identifier string
-	// Setting is where they say it, and Fix what to do with it when the metadata names another issuer.
+	// Setting is the setting it comes from, and Fix the fix if the metadata names another issuer.
 	Setting, Fix string
 	// MetadataURLs are where its metadata may be, in the order in which they are tried.
 	MetadataURLs []string
-	// Issuers are the values of issuer of which the metadata must have one.
+	// Issuers are the accepted values of issuer in the metadata.
 	Issuers []string
-	// Predecessors are issuers that the metadata may still name, from before a migration. Their tokens are good here, but
-	// strict clients refuse the metadata (RFC 8414, section 3.3).
+	// Predecessors are issuers that the metadata may still name, from before a migration. This server accepts
+	// their tokens, but strict clients reject the metadata (RFC 8414, section 3.3).
 	Predecessors []string
-	// ForServer says that this server finds addresses in the metadata, and cannot do without.
+	// ForServer is set if this server needs addresses from the metadata.
 	ForServer bool
-	// ForClients says that clients are sent there to sign in.
+	// ForClients is set if clients are sent there to sign in.
 	ForClients bool
 }
 
-// Names reports whether metadata with that issuer is of this authority.
+// Names reports whether metadata with that issuer belongs to this authority.
 func (a Authority) Names(issuer string) bool {
 	return slices.ContainsFunc(a.Issuers, func(want string) bool { return token.NamesIssuer(want, issuer) })
 }
 
-// Check is one question that only one kind of provider can be asked.
+// Check is a check that only one kind of provider has.
 type Check struct {
-	// Name is for people and machines, such as registration.scopes.
+	// Name is its name in the output, such as registration.scopes.
 	Name string
-	// Expected is what would be good.
+	// Expected describes the good case.
 	Expected string
-	// Needs are names of earlier examinations without which this one makes no sense.
+	// Needs are names of earlier checks; if one of them fails, this one is skipped.
 	Needs []string
-	// Run asks. The client makes no redirects; ctx bounds the time.
+	// Run makes the check. The client follows no redirects; ctx has a deadline.
 	Run func(ctx context.Context, client *http.Client) Outcome
 }
 
-// Verdict is how one check ended.
+// Verdict is the result of a check.
 type Verdict string
 
-// The verdicts. A check that was skipped says nothing, neither good nor bad.
+// The verdicts. A skipped check tells nothing, neither good nor bad.
 const (
 	VerdictOK      Verdict = "ok"
 	VerdictWarning Verdict = "warning"
@@ -103,32 +119,33 @@ const (
 	VerdictSkipped Verdict = "skipped"
 )
 
-// Outcome is a verdict with all that a person needs who has to mend something. No text holds a token, a secret, or what
-// the other side sent, but for names that are quoted by [providers.Quote].
+// Outcome is a verdict with what a person needs to fix the problem. No text contains a token, a secret, or
+// data from the other side, except names quoted by [providers.Quote].
 type Outcome struct {
 	Verdict Verdict
-	// Expected is what would have been good, if that is more than the check's name says.
+	// Expected describes the good case more precisely than the check does; it may be empty.
 	Expected string
-	// Found is what there was.
+	// Found is what was found.
 	Found string
-	// Fix is what to do.
+	// Fix is what to do about it.
 	Fix string
 	// Reason is why the check was skipped.
 	Reason string
-	// Stop is why nothing that needs this check makes sense now. After a failure nothing that needs it is tried, whatever
-	// Stop says.
+	// Stop, if not empty, is why the checks that need this one are skipped. They are also skipped after a
+	// failure.
 	Stop string
 }
 
-// OK is the outcome of a check that found nothing wrong.
+// OK is the outcome of a check that found no problem.
 func OK(found string) Outcome { return Outcome{Verdict: VerdictOK, Found: found} }
 
-// Warning is the outcome of a check that found what is wrong for some, or may be meant.
+// Warning is the outcome of a check that found a problem for some clients or cases, or one that may be
+// intended.
 func Warning(found, fix string) Outcome {
 	return Outcome{Verdict: VerdictWarning, Found: found, Fix: fix}
 }
 
-// Failed is the outcome of a check that found what cannot work.
+// Failed is the outcome of a check that found something that cannot work.
 func Failed(found, fix string) Outcome {
 	return Outcome{Verdict: VerdictFailed, Found: found, Fix: fix}
 }

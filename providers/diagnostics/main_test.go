@@ -6,5 +6,5 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain also checks that no provider leaves a goroutine behind when its context has ended.
+// TestMain also checks that the goroutines of every provider end with its context.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

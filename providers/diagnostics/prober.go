@@ -11,46 +11,46 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Prober reads what a provider publishes exactly as the adapters do, and says more about it.
+// Prober reads what a provider publishes exactly as the adapters do, and reports more details.
 type Prober struct {
 	client *http.Client
 	hosts  token.PlainHTTPHosts
 }
 
-// NewProber returns a prober for the provider of d. A nil transport means the network. userAgent is the User-Agent of
-// every request; empty means that of the library.
+// NewProber returns a prober for the provider of d. A nil transport is the default one. userAgent is the
+// User-Agent of every request; if empty, that of net/http.
 func NewProber(d Diagnosis, transport http.RoundTripper, userAgent string) *Prober {
 	return &Prober{client: token.NewClient(transport, userAgent), hosts: token.PlainHTTPHosts(d.HTTPAllowedHosts)}
 }
 
 // Client returns the client, for a [Check].
-func (e *Prober) Client() *http.Client { return e.client }
+func (p *Prober) Client() *http.Client { return p.client }
 
-// CheckURL returns why an address that the provider named must not be asked, or nil.
-func (e *Prober) CheckURL(address string) error { return e.hosts.CheckURL(address) }
+// CheckURL returns why no request may be sent to an address that the provider published, or nil.
+func (p *Prober) CheckURL(address string) error { return p.hosts.CheckURL(address) }
 
-// Document is what one place says of an issuer.
+// Document is the response of one metadata URL.
 type Document struct {
-	// Place is the address that was asked.
-	Place string
-	// Metadata are what it said, if Err is nil.
+	// URL is where the document was requested.
+	URL string
+	// Metadata is the document, if Err is nil.
 	Metadata token.PublishedMetadata
-	// Err says, in our own words, why there are none.
+	// Err is why there is none. Its text contains nothing that the provider sent.
 	Err error
-	// Location is where the place redirects to; empty if it does not. It is as the provider sent it: show it through
-	// [providers.Quote] only.
+	// Location is the target of a redirect, if the response is one. It is as the provider sent it: show it
+	// through [providers.Quote] only.
 	Location string
 }
 
-// Discover reads the metadata of an authority at each of its places, in their order. All are asked at the same time, so that
-// the time of one does not depend on another.
-func (e *Prober) Discover(ctx context.Context, a Authority) []Document {
+// Discover reads the metadata of an authority at each of its URLs, and returns the responses in the same
+// order. The requests run concurrently, so that one that hangs does not use up the time of the others.
+func (p *Prober) Discover(ctx context.Context, a Authority) []Document {
 	documents := make([]Document, len(a.MetadataURLs))
 	var wg sync.WaitGroup
-	for i, place := range a.MetadataURLs {
+	for i, address := range a.MetadataURLs {
 		wg.Go(func() {
-			metadata, err := token.ReadMetadata(ctx, e.client, place)
-			documents[i] = Document{Place: place, Metadata: metadata, Err: err}
+			metadata, err := token.ReadMetadata(ctx, p.client, address)
+			documents[i] = Document{URL: address, Metadata: metadata, Err: err}
 			if redirect, ok := errors.AsType[*token.RedirectError](err); ok {
 				documents[i].Location = redirect.Location
 			}
@@ -61,34 +61,36 @@ func (e *Prober) Discover(ctx context.Context, a Authority) []Document {
 }
 
 // KeysURL returns the address of the keys that the server finds in these documents of the authority.
-func (e *Prober) KeysURL(a Authority, documents []Document) (string, error) {
-	return e.discovery(a).FindKeysURL(published(documents))
+func (p *Prober) KeysURL(a Authority, documents []Document) (string, error) {
+	return p.discovery(a).FindKeysURL(readFrom(documents))
 }
 
 // IntrospectionURL returns the address of the introspection endpoint likewise.
-func (e *Prober) IntrospectionURL(a Authority, documents []Document) (string, error) {
-	return e.discovery(a).FindIntrospectionURL(published(documents))
+func (p *Prober) IntrospectionURL(a Authority, documents []Document) (string, error) {
+	return p.discovery(a).FindIntrospectionURL(readFrom(documents))
 }
 
-func (e *Prober) discovery(a Authority) token.Discovery {
-	return token.Discovery{Issuers: a.Issuers, MetadataURLs: a.MetadataURLs, Client: e.client, PlainHTTPHosts: e.hosts}
+func (p *Prober) discovery(a Authority) token.Discovery {
+	return token.Discovery{
+		Issuers: a.Issuers, MetadataURLs: a.MetadataURLs, Client: p.client, PlainHTTPHosts: p.hosts,
+	}
 }
 
-// published reads metadata from documents instead of the network.
-func published(documents []Document) func(place string) (token.PublishedMetadata, error) {
-	return func(place string) (token.PublishedMetadata, error) {
-		i := slices.IndexFunc(documents, func(document Document) bool { return document.Place == place })
+// readFrom reads metadata from documents instead of the network.
+func readFrom(documents []Document) func(address string) (token.PublishedMetadata, error) {
+	return func(address string) (token.PublishedMetadata, error) {
+		i := slices.IndexFunc(documents, func(document Document) bool { return document.URL == address })
 		if i < 0 {
-			return token.PublishedMetadata{}, errors.New("it was not asked")
+			return token.PublishedMetadata{}, errors.New("it was not requested")
 		}
 		return documents[i].Metadata, documents[i].Err
 	}
 }
 
-// Keys reads a key set as [token.KeySet] does. The error is in our own words; what was skipped is said with it too.
-func (e *Prober) Keys(ctx context.Context, address string) (token.PublishedKeys, error) {
-	if err := e.CheckURL(address); err != nil {
+// Keys reads a key set as [token.KeySet] does. With an error, the result still lists the skipped keys.
+func (p *Prober) Keys(ctx context.Context, address string) (token.PublishedKeys, error) {
+	if err := p.CheckURL(address); err != nil {
 		return token.PublishedKeys{}, fmt.Errorf("the address of the keys cannot be used: %w", err)
 	}
-	return token.ReadKeys(ctx, e.client, address)
+	return token.ReadKeys(ctx, p.client, address)
 }

@@ -8,14 +8,15 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Diagnose implements [diagnostics.Diagnoser]. The issuer shares the origin of the resource.
+// Diagnose implements [diagnostics.Diagnoser]. The issuer has the origin of the resource.
 func (s *Settings) Diagnose(info providers.ServerInfo) diagnostics.Diagnosis {
 	origin := info.Resource.Origin()
 	return diagnostics.Diagnosis{
 		Metadata: info.Metadata(origin),
 		Embedded: true,
 		Authorities: []diagnostics.Authority{{
-			Identifier: origin, Setting: "resource", Fix: "start the server with the same resource as this command, which is the issuer's origin too",
+			Identifier: origin, Setting: "resource",
+			Fix:          "start the server with the same resource as this command: its origin is the issuer",
 			MetadataURLs: token.MetadataURLs(origin), Issuers: []string{origin}, ForServer: true, ForClients: true,
 		}},
 		Algorithms: []jose.SignatureAlgorithm{jose.SignatureAlgorithm(s.SigningAlgorithm)},

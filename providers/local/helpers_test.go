@@ -14,12 +14,12 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// eventually polls, because what is waited for happens in the background.
+// eventually polls, because the condition becomes true in the background.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for start := time.Now(); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Since(start) > 10*time.Second {
-			t.Fatalf("in 10 s it did not happen that %s", what)
+			t.Fatalf("within 10 s it did not happen that %s", what)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package local is the adapter for the authorization server of package authserver, run inside the server's process:
-// a fake identity provider for demos and tests.
+// Package local is the adapter for an embedded authorization server (package authserver): an identity
+// provider for demos and tests, where anyone can sign in as anyone.
 package local
 
 import (
@@ -23,28 +23,28 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Settings are the settings of kind "local": the fake issuer of package authserver, embedded in the resource's own
-// origin. Its tokens are verified like those of any other provider.
+// Settings are the settings of kind "local": the issuer of package authserver, at the origin of the resource.
+// Its tokens are verified like those of any other provider.
 type Settings struct {
-	AutoApprove                    bool             `koanf:"auto_approve" help:"skip the sign-in page, except for a browser that another site sent: everybody is alice; for scripts"`
+	AutoApprove                    bool             `koanf:"auto_approve" help:"skip the consent page unless another site opened it: every user is alice; for scripts"`
 	SigningAlgorithm               string           `koanf:"signing_algorithm" help:"RS256, ES256 or EdDSA"`
-	TokenLifetime                  time.Duration    `koanf:"token_lifetime" help:"how long an access token is good"`
-	ClientSecret                   providers.Secret `koanf:"client_secret" help:"when set, the confidential client local-service exists, for client_credentials and introspection"`
-	RefreshGrace                   time.Duration    `koanf:"refresh_grace" help:"how long the previous refresh token still gets the same successor; with 0 a repeat ends the sign-in at once"`
-	ClientDocuments                bool             `koanf:"client_documents" help:"announce and fetch client ID metadata documents; switch it off without internet, so that clients register instead"`
-	AllowLoopbackClientDocuments   bool             `koanf:"allow_loopback_client_documents" help:"fetch client ID metadata documents from this computer and private networks too; for development"`
-	MaxTokenBytes                  int              `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
-	DangerouslyAllowPublicResource bool             `koanf:"dangerously_allow_public_resource" help:"serve a resource that others can reach, although anyone can sign in as anyone"`
+	TokenLifetime                  time.Duration    `koanf:"token_lifetime" help:"lifetime of access tokens"`
+	ClientSecret                   providers.Secret `koanf:"client_secret" help:"enables the confidential client local-service, for client_credentials and introspection"`
+	RefreshGrace                   time.Duration    `koanf:"refresh_grace" help:"how long a replaced refresh token still returns the same successor; with 0 a repeat revokes the grant"`
+	ClientDocuments                bool             `koanf:"client_documents" help:"announce and fetch client ID metadata documents; disable it without internet access, so that clients register dynamically"`
+	AllowLoopbackClientDocuments   bool             `koanf:"allow_loopback_client_documents" help:"also fetch client ID metadata documents from loopback and private networks; for development"`
+	MaxTokenBytes                  int              `koanf:"max_token_bytes" help:"maximum length of a token, in bytes"`
+	DangerouslyAllowPublicResource bool             `koanf:"dangerously_allow_public_resource" help:"allow a resource that other computers can reach, although anyone can sign in as anyone"`
 
-	// ClientDocumentRootCAs verifies the hosts of client ID metadata documents; the system's roots if nil. It is for
-	// programs, not for configuration.
+	// ClientDocumentRootCAs verifies the hosts of client ID metadata documents; the system's roots if nil. It
+	// has no configuration key.
 	ClientDocumentRootCAs *x509.CertPool
-	// SigningKey is the issuer's key, which must fit SigningAlgorithm; a fresh one at each start if nil. It is for
-	// programs, not for configuration: tests sign hostile tokens with the very key that the provider trusts.
+	// SigningKey is the issuer's key, which must fit SigningAlgorithm; a new one is generated at each start
+	// if nil. It has no configuration key: tests sign hostile tokens with the key that the provider trusts.
 	SigningKey crypto.Signer
 }
 
-// Defaults returns the settings before anything was configured.
+// Defaults returns the default settings.
 func Defaults() *Settings {
 	return &Settings{
 		SigningAlgorithm: string(jose.RS256), TokenLifetime: 10 * time.Minute, RefreshGrace: time.Minute,
@@ -58,7 +58,7 @@ var signingAlgorithms = []string{string(jose.RS256), string(jose.ES256), string(
 func (s *Settings) Validate(resource providers.Resource, report func(providers.Problem)) {
 	if !slices.Contains(signingAlgorithms, s.SigningAlgorithm) {
 		report(providers.Problem{Key: "signing_algorithm", Code: providers.CodeUnknownValue,
-			Reason: "the local issuer cannot sign with it",
+			Reason: "the local issuer does not support it",
 			Fix:    "use RS256, ES256 or EdDSA"})
 	}
 	if s.TokenLifetime < time.Second || s.TokenLifetime > 24*time.Hour {
@@ -73,35 +73,39 @@ func (s *Settings) Validate(resource providers.Resource, report func(providers.P
 	}
 	if s.AllowLoopbackClientDocuments && !s.ClientDocuments {
 		report(providers.Problem{Key: "allow_loopback_client_documents", Code: providers.CodeNoEffect,
-			Reason: "provider.client_documents is off, so no document is fetched from anywhere",
-			Fix:    "set provider.client_documents too, or remove this setting"})
+			Reason: "provider.client_documents is false, so no document is fetched",
+			Fix:    "set provider.client_documents to true, or remove this setting"})
 	}
 	token.CheckMaxTokenBytes(s.MaxTokenBytes, report)
 	if !resource.IsLoopback() && !s.DangerouslyAllowPublicResource {
 		report(providers.Problem{Key: "kind", Code: providers.CodeInsecure,
-			Reason: "the local issuer lets anyone sign in as anyone, and " + resource.String() + " can be reached from other computers",
-			Fix:    "choose a real provider, or a resource on localhost; a demo in a closed network may set provider.dangerously_allow_public_resource"})
+			Reason: "the local issuer lets anyone sign in as anyone, and other computers can reach " + resource.String(),
+			Fix: "use a real provider, or a resource on localhost; " +
+				"a demo in a closed network may set provider.dangerously_allow_public_resource"})
 	}
 	if slices.Contains(authserver.Paths(), resource.Path()) {
 		report(providers.Problem{Key: "kind", Code: providers.CodeConflict,
-			Reason: "the local issuer serves " + resource.Path() + " itself, in the same origin as the resource",
-			Fix:    "give resource another path, such as /mcp"})
+			Reason: "the local issuer serves " + resource.Path() + " itself, at the origin of the resource",
+			Fix:    "use another path in resource, such as /mcp"})
 	}
 }
 
-// CheckListen implements [providers.ListenChecker]: whoever reaches the server can sign in as anyone, whatever the resource is called.
+// CheckListen implements [providers.ListenChecker]: anyone who can reach the server can sign in as anyone,
+// whatever the host of the resource is.
 func (s *Settings) CheckListen(host string, report func(providers.Problem)) {
 	if !providers.IsLoopback(host) && !s.DangerouslyAllowPublicResource {
 		report(providers.Problem{Key: "listen", Code: providers.CodeInsecure,
-			Reason: "the local issuer lets anyone sign in as anyone, and this address can be reached from other computers",
-			Fix:    "listen on 127.0.0.1, or choose a real provider; a container whose port is published on 127.0.0.1 only may set provider.dangerously_allow_public_resource"})
+			Reason: "the local issuer lets anyone sign in as anyone, and other computers can reach this address",
+			Fix: "listen on 127.0.0.1, or use a real provider; a container with its port published on 127.0.0.1 only " +
+				"may set provider.dangerously_allow_public_resource"})
 	}
 }
 
 // Remote implements [providers.Embedded].
 func (s *Settings) Remote(resource providers.Resource) providers.Settings {
 	outside := oidc.Defaults()
-	outside.Issuer, outside.Algorithms, outside.MaxTokenBytes = resource.Origin(), []string{s.SigningAlgorithm}, s.MaxTokenBytes
+	outside.Issuer, outside.Algorithms, outside.MaxTokenBytes = resource.Origin(), []string{s.SigningAlgorithm},
+		s.MaxTokenBytes
 	return outside
 }
 
@@ -131,8 +135,9 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 		return nil, fmt.Errorf("local issuer: %w", err)
 	}
 	client := token.NewClient(handlerTransport{issuer.Handler()}, info.UserAgent)
-	// A fetch is a call in this process, so a token of an earlier run need not wait long for its verdict.
-	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client}, token.KeyPolicy{RefetchInterval: refetchInterval}, info.Logger)
+	// A fetch is a call within the process, so a token of an earlier run can be decided soon.
+	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client},
+		token.KeyPolicy{RefetchInterval: refetchInterval}, info.Logger)
 	go keys.Run(ctx)
 	return &provider{issuer: issuer, Provider: token.NewProvider(token.Parts{
 		Keys: keys,
@@ -150,7 +155,7 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	})}, nil
 }
 
-// provider is asked for its keys as any provider is, and brings its issuer along.
+// provider is a [token.Provider] with its issuer.
 type provider struct {
 	*token.Provider
 	issuer *authserver.Issuer
@@ -159,22 +164,24 @@ type provider struct {
 // Routes implements [providers.RouteProvider].
 func (p *provider) Routes() []providers.Route { return Routes(p.issuer) }
 
-// Routes are the routes of a local issuer, embedded or alone.
+// Routes returns the routes of a local issuer, embedded or standalone.
 func Routes(issuer *authserver.Issuer) []providers.Route {
 	open := issuer.OpenCORSPaths()
 	var routes []providers.Route
 	for _, path := range issuer.Paths() {
-		routes = append(routes, providers.Route{Path: path, Handler: issuer.Handler(), AnyOrigin: slices.Contains(open, path)})
+		routes = append(routes, providers.Route{Path: path, Handler: issuer.Handler(),
+			AnyOrigin: slices.Contains(open, path)})
 	}
 	return routes
 }
 
-// handlerTransport carries GET requests to a handler in the same process. The embedded issuer's keys come through it: the
-// code path is that of a remote issuer, without depending on whether the server listens yet, or on which address.
+// handlerTransport passes GET requests to a handler in the same process. The keys of the embedded issuer are
+// fetched through it: the code path is that of a remote issuer, but does not depend on when and where the
+// server listens.
 type handlerTransport struct{ handler http.Handler }
 
-// RoundTrip implements http.RoundTripper. What a server does for its handlers it does too: it completes the request, and a
-// panic ends one exchange only. The fetch runs in a goroutine of its own, where it would end the process.
+// RoundTrip implements http.RoundTripper. Like net/http for its handlers, it completes the request and
+// recovers panics: the fetch runs in a goroutine of its own, where a panic would end the process.
 func (t handlerTransport) RoundTrip(r *http.Request) (resp *http.Response, err error) {
 	defer func() {
 		if recover() != nil {
@@ -185,7 +192,7 @@ func (t handlerTransport) RoundTrip(r *http.Request) (resp *http.Response, err e
 	incoming.Host, incoming.RequestURI, incoming.Body = r.URL.Host, r.URL.RequestURI(), http.NoBody
 	w := &memoryResponse{header: make(http.Header)}
 	t.handler.ServeHTTP(w, incoming)
-	w.WriteHeader(http.StatusOK) // unless the handler said otherwise
+	w.WriteHeader(http.StatusOK) // no effect if the handler has set a status
 	return &http.Response{
 		StatusCode: w.status, Status: strconv.Itoa(w.status) + " " + http.StatusText(w.status),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -193,7 +200,7 @@ func (t handlerTransport) RoundTrip(r *http.Request) (resp *http.Response, err e
 	}, nil
 }
 
-// memoryResponse keeps a short answer. Its first status counts.
+// memoryResponse buffers a response. Its first status counts.
 type memoryResponse struct {
 	header http.Header
 	status int

@@ -22,7 +22,7 @@ import (
 	"gatehouse/providers/local"
 )
 
-// provider is the embedded issuer behind a real listener, on which it depends for nothing but its name.
+// provider is the embedded issuer, and a listener for its routes.
 type provider struct {
 	providers.Provider
 	resource providers.Resource
@@ -44,8 +44,9 @@ func openLocal(t *testing.T, change func(*local.Settings)) *provider {
 	t.Cleanup(cancel)
 	var err error
 	l.Provider, err = settings.Open(ctx, providers.ServerInfo{
-		Resource: l.resource, Name: "Test house", InitialScopes: []string{"mcp:use"}, KnownScopes: []string{"mcp:use", "files:read"},
-		Logger: slog.New(slog.DiscardHandler),
+		Resource: l.resource, Name: "Test server", InitialScopes: []string{"mcp:use"},
+		KnownScopes: []string{"mcp:use", "files:read"},
+		Logger:      slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +57,7 @@ func openLocal(t *testing.T, change func(*local.Settings)) *provider {
 	return l
 }
 
-// token asks for a token as a service would.
+// token requests a token with client_credentials.
 func (l *provider) token(t *testing.T, scope string) string {
 	t.Helper()
 	req := must(http.NewRequest(http.MethodPost, l.resource.Origin()+"/token", strings.NewReader(url.Values{
@@ -79,7 +80,7 @@ func (l *provider) token(t *testing.T, scope string) string {
 	return answer.Token
 }
 
-func TestTheLocalIssuersTokensAreAccepted(t *testing.T) {
+func TestLocalTokensAreAccepted(t *testing.T) {
 	for _, alg := range []string{"RS256", "ES256", "EdDSA"} {
 		t.Run(alg, func(t *testing.T) {
 			l := openLocal(t, func(s *local.Settings) { s.SigningAlgorithm = alg })
@@ -89,10 +90,12 @@ func TestTheLocalIssuersTokensAreAccepted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if id.Issuer != l.resource.Origin() || id.Client != "local-service" || !slices.Equal(id.Audience, []string{l.resource.String()}) {
+			if id.Issuer != l.resource.Origin() || id.Client != "local-service" ||
+				!slices.Equal(id.Audience, []string{l.resource.String()}) {
 				t.Errorf("identity %+v", id)
 			}
-			if missing := id.Missing([]string{"mcp:use", "files:read", "admin"}); !slices.Equal(missing, []string{"admin"}) {
+			if missing := id.Missing([]string{"mcp:use", "files:read", "admin"}); !slices.Equal(missing,
+				[]string{"admin"}) {
 				t.Errorf("missing scopes: %q", missing)
 			}
 			if left := time.Until(id.Expiry); left < 9*time.Minute || left > 10*time.Minute {
@@ -102,8 +105,8 @@ func TestTheLocalIssuersTokensAreAccepted(t *testing.T) {
 	}
 }
 
-// Each start makes new keys: what another run of the same program signed is worth nothing.
-func TestTokensOfAnotherLocalIssuerAreRefused(t *testing.T) {
+// Each start generates new keys: tokens of another process are invalid.
+func TestLocalRefusesTokensOfAnotherIssuer(t *testing.T) {
 	one, other := openLocal(t, nil), openLocal(t, nil)
 	_, err := one.Verify(t.Context(), other.token(t, "mcp:use"))
 	if !errors.Is(err, providers.ErrInvalidToken) {
@@ -111,22 +114,22 @@ func TestTokensOfAnotherLocalIssuerAreRefused(t *testing.T) {
 	}
 }
 
-func TestTheLocalMetadataNamesItsOwnOrigin(t *testing.T) {
+func TestLocalMetadata(t *testing.T) {
 	l := openLocal(t, nil)
 	want := providers.Metadata{
 		Resource:               l.resource.String(),
 		AuthorizationServers:   []string{l.resource.Origin()},
 		ScopesSupported:        []string{"mcp:use"},
 		BearerMethodsSupported: []string{"header"},
-		ResourceName:           "Test house",
+		ResourceName:           "Test server",
 	}
 	if diff := cmp.Diff(want, l.Metadata()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// Pages of any origin may use what a browser client needs, and nothing on which a person decides.
-func TestTheLocalRoutesAreOpenOnlyWhereMeant(t *testing.T) {
+// Pages of any origin may read what a browser client needs, but not the pages on which a user decides.
+func TestLocalRoutesWithAnyOrigin(t *testing.T) {
 	want := map[string]bool{
 		"/.well-known/oauth-authorization-server": true,
 		"/.well-known/openid-configuration":       true,
@@ -155,26 +158,36 @@ func TestTheLocalRoutesAreOpenOnlyWhereMeant(t *testing.T) {
 	}
 }
 
-func TestLocalSettingsThatCannotBeRightAreReported(t *testing.T) {
+func TestLocalSettingsValidate(t *testing.T) {
 	for name, c := range map[string]struct {
 		resource string
 		change   func(*local.Settings)
 		keys     []string
 	}{
-		"an algorithm it cannot do": {resource, func(s *local.Settings) { s.SigningAlgorithm = "PS256" }, []string{"signing_algorithm"}},
-		"none":                      {resource, func(s *local.Settings) { s.SigningAlgorithm = "none" }, []string{"signing_algorithm"}},
-		"a symmetric algorithm":     {resource, func(s *local.Settings) { s.SigningAlgorithm = "HS256" }, []string{"signing_algorithm"}},
-		"tokens that never live":    {resource, func(s *local.Settings) { s.TokenLifetime = 0 }, []string{"token_lifetime"}},
-		"tokens that live for ever": {resource, func(s *local.Settings) { s.TokenLifetime = 25 * time.Hour }, []string{"token_lifetime"}},
-		"a negative refresh grace":  {resource, func(s *local.Settings) { s.RefreshGrace = -time.Second }, []string{"refresh_grace"}},
-		"a long refresh grace":      {resource, func(s *local.Settings) { s.RefreshGrace = 11 * time.Minute }, []string{"refresh_grace"}},
-		"no refresh grace":          {resource, func(s *local.Settings) { s.RefreshGrace = 0 }, nil},
-		"local documents without documents": {resource, func(s *local.Settings) { s.ClientDocuments, s.AllowLoopbackClientDocuments = false, true },
+		"an algorithm it cannot do": {resource, func(s *local.Settings) { s.SigningAlgorithm = "PS256" },
+			[]string{"signing_algorithm"}},
+		"none": {resource, func(s *local.Settings) { s.SigningAlgorithm = "none" },
+			[]string{"signing_algorithm"}},
+		"a symmetric algorithm": {resource, func(s *local.Settings) { s.SigningAlgorithm = "HS256" },
+			[]string{"signing_algorithm"}},
+		"tokens that never live": {resource, func(s *local.Settings) { s.TokenLifetime = 0 },
+			[]string{"token_lifetime"}},
+		"tokens that live for ever": {resource, func(s *local.Settings) { s.TokenLifetime = 25 * time.Hour },
+			[]string{"token_lifetime"}},
+		"a negative refresh grace": {resource, func(s *local.Settings) { s.RefreshGrace = -time.Second },
+			[]string{"refresh_grace"}},
+		"a long refresh grace": {resource, func(s *local.Settings) { s.RefreshGrace = 11 * time.Minute },
+			[]string{"refresh_grace"}},
+		"no refresh grace": {resource, func(s *local.Settings) { s.RefreshGrace = 0 }, nil},
+		"local documents without documents": {resource,
+			func(s *local.Settings) { s.ClientDocuments, s.AllowLoopbackClientDocuments = false, true },
 			[]string{"allow_loopback_client_documents"}},
-		"a resource in public":               {"https://mcp.example.com/mcp", nil, []string{"kind"}},
-		"the same, dangerously allowed":      {"https://mcp.example.com/mcp", func(s *local.Settings) { s.DangerouslyAllowPublicResource = true }, nil},
+		"a resource in public": {"https://mcp.example.com/mcp", nil, []string{"kind"}},
+		"the same, dangerously allowed": {"https://mcp.example.com/mcp",
+			func(s *local.Settings) { s.DangerouslyAllowPublicResource = true }, nil},
 		"a resource on one of its own paths": {"http://localhost:3002/token", nil, []string{"kind"}},
-		"everything at once": {"https://mcp.example.com/keys", func(s *local.Settings) { s.SigningAlgorithm, s.TokenLifetime = "", -1 },
+		"everything at once": {"https://mcp.example.com/keys",
+			func(s *local.Settings) { s.SigningAlgorithm, s.TokenLifetime = "", -1 },
 			[]string{"signing_algorithm", "token_lifetime", "kind", "kind"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,11 +209,12 @@ func TestLocalSettingsThatCannotBeRightAreReported(t *testing.T) {
 	}
 }
 
-// Open must not count on somebody having called Check: this is the guardrail between a toy and the public.
-func TestTheLocalIssuerDoesNotOpenInPublic(t *testing.T) {
+// Open does not rely on Validate: this guardrail keeps the demo issuer off public networks.
+func TestLocalOpenRefusesPublicResource(t *testing.T) {
 	kind, _ := configs.KindNamed("local")
 	p, err := kind.Defaults().Open(t.Context(), providers.ServerInfo{
-		Resource: must(providers.ParseResource("https://mcp.example.com/mcp")), Logger: slog.New(slog.DiscardHandler),
+		Resource: must(providers.ParseResource("https://mcp.example.com/mcp")),
+		Logger:   slog.New(slog.DiscardHandler),
 	})
 	if err == nil {
 		t.Errorf("Open = %v", p)

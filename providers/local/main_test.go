@@ -7,7 +7,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain also checks that no provider leaves a goroutine behind when its context has ended.
+// TestMain also checks that no provider leaves a goroutine behind after its context ended.
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // the local issuer's library logs there
 	goleak.VerifyTestMain(m)

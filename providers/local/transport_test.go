@@ -10,7 +10,7 @@ import (
 	"gatehouse/providers/token"
 )
 
-// The in-process way to the local issuer must look like a server to the handler, and like a network to the caller.
+// handlerTransport looks like a server to the handler, and like a network to the client.
 func TestHandlerTransport(t *testing.T) {
 	const address = "http://localhost:3002/keys?x=1"
 	for name, c := range map[string]struct {
@@ -18,11 +18,23 @@ func TestHandlerTransport(t *testing.T) {
 		status  int
 		body    string
 	}{
-		"only writes":       {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "x") }, 200, "x"},
-		"does nothing":      {func(http.ResponseWriter, *http.Request) {}, 200, ""},
-		"says its status":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503); fmt.Fprint(w, "x") }, 503, "x"},
-		"says it too often": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404); w.WriteHeader(200) }, 404, ""},
-		"says it too late":  {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "x"); w.WriteHeader(500) }, 200, "x"},
+		"only writes":  {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "x") }, 200, "x"},
+		"does nothing": {func(http.ResponseWriter, *http.Request) {}, 200, ""},
+		"sets a status": {func(w http.ResponseWriter,
+			_ *http.Request) {
+			w.WriteHeader(503)
+			fmt.Fprint(w, "x")
+		}, 503, "x"},
+		"sets it twice": {func(w http.ResponseWriter,
+			_ *http.Request) {
+			w.WriteHeader(404)
+			w.WriteHeader(200)
+		}, 404, ""},
+		"sets it after writing": {func(w http.ResponseWriter,
+			_ *http.Request) {
+			fmt.Fprint(w, "x")
+			w.WriteHeader(500)
+		}, 200, "x"},
 		"reads the request": {func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			fmt.Fprint(w, r.Method, " ", r.Host, " ", r.RequestURI, " ", len(body), " ", err)
@@ -33,15 +45,17 @@ func TestHandlerTransport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer resp.Body.Close() // which also ends the client's timer
+			defer resp.Body.Close() // which also stops the client's timer
 			body, err := io.ReadAll(resp.Body)
-			if err != nil || resp.StatusCode != c.status || string(body) != c.body || !strings.HasPrefix(resp.Status, fmt.Sprint(c.status, " ")) {
+			if err != nil || resp.StatusCode != c.status || string(body) != c.body ||
+				!strings.HasPrefix(resp.Status, fmt.Sprint(c.status, " ")) {
 				t.Errorf("%s, %q, %v", resp.Status, body, err)
 			}
 		})
 	}
 	t.Run("panics", func(t *testing.T) {
-		if _, err := token.NewClient(handlerTransport{http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("x") })}, "").Get(address); err == nil {
+		if _, err := token.NewClient(handlerTransport{
+			http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("x") })}, "").Get(address); err == nil {
 			t.Error("there is no error")
 		}
 	})

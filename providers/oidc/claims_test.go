@@ -12,6 +12,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
 )
 
 func TestOIDCClaimNames(t *testing.T) {
@@ -167,73 +168,73 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 		want   providers.Reason
 	}{
 		"no aud, from a client that is not allowed": {clients("web"),
-			map[string]any{"aud": nil}, providers.ClientRefused},
+			map[string]any{"aud": nil}, token.ReasonClientRefused},
 		"no aud and no client": {clients("web"),
-			map[string]any{"aud": nil, "client_id": nil}, providers.ClientRefused},
+			map[string]any{"aud": nil, "client_id": nil}, token.ReasonClientRefused},
 		"another resource, from an allowed client": {clients("test-client"),
-			map[string]any{"aud": "https://other.example"}, providers.AudienceMismatch},
+			map[string]any{"aud": "https://other.example"}, token.ReasonAudienceMismatch},
 		"the resource, from a client that is not allowed": {clients("web"), nil,
-			providers.ClientRefused},
+			token.ReasonClientRefused},
 		"no aud in the usual mode": {nil,
-			map[string]any{"aud": nil}, providers.AudienceMismatch},
+			map[string]any{"aud": nil}, token.ReasonAudienceMismatch},
 		"a required claim that is missing": {required("token_use=access"),
-			nil, providers.ClaimMismatch},
+			nil, token.ReasonClaimMismatch},
 		"a required claim with another value": {required("token_use=access"),
-			map[string]any{"token_use": "accessory"}, providers.ClaimMismatch},
+			map[string]any{"token_use": "accessory"}, token.ReasonClaimMismatch},
 		"a required claim with the value of an ID token": {required("token_use=access"),
-			map[string]any{"token_use": "id"}, providers.TypeRefused},
+			map[string]any{"token_use": "id"}, token.ReasonTypeRefused},
 		"a required claim that is null": {required("token_use=access"),
-			map[string]any{"token_use": json.RawMessage("null")}, providers.ClaimMismatch},
+			map[string]any{"token_use": json.RawMessage("null")}, token.ReasonClaimMismatch},
 		"a required claim below one with dots, in another case": {required("kubernetes.io.namespace=agents"),
-			map[string]any{"Kubernetes.io": map[string]any{"namespace": "agents"}}, providers.ClaimsMalformed},
+			map[string]any{"Kubernetes.io": map[string]any{"namespace": "agents"}}, token.ReasonClaimsMalformed},
 		"a required claim below one with dots, with another value": {required("kubernetes.io.namespace=agents"),
-			map[string]any{"kubernetes.io": map[string]any{"namespace": "other"}}, providers.ClaimMismatch},
+			map[string]any{"kubernetes.io": map[string]any{"namespace": "other"}}, token.ReasonClaimMismatch},
 		"a member of a path twice, below one with dots": {scopesIn("a.b.scp"),
-			map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
+			map[string]any{"a.b": json.RawMessage(`{"scp":"a","scp":"b"}`)}, token.ReasonClaimsMalformed},
 		"a refresh token, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
-			map[string]any{"typ": "Refresh"}, providers.TypeRefused},
+			map[string]any{"typ": "Refresh"}, token.ReasonTypeRefused},
 		"an ID token by token_use, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
-			map[string]any{"token_use": "id"}, providers.TypeRefused},
+			map[string]any{"token_use": "id"}, token.ReasonTypeRefused},
 		"a refresh token of Casdoor": {nil,
-			map[string]any{"tokenType": "refresh-token"}, providers.TypeRefused},
+			map[string]any{"tokenType": "refresh-token"}, token.ReasonTypeRefused},
 		"a refresh token whose claim is spelled in another way": {nil,
-			map[string]any{"TokenUse": "RefreshToken"}, providers.TypeRefused},
+			map[string]any{"TokenUse": "RefreshToken"}, token.ReasonTypeRefused},
 		"a refresh token by one claim, an access token by another": {nil,
-			map[string]any{"token_use": "access", "typ": "Refresh"}, providers.TypeRefused},
+			map[string]any{"token_use": "access", "typ": "Refresh"}, token.ReasonTypeRefused},
 		"the hash of a code, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
-			map[string]any{"c_hash": "h"}, providers.IDToken},
+			map[string]any{"c_hash": "h"}, token.ReasonIDToken},
 		"a required claim in another case": {required("token_use=access"),
-			map[string]any{"Token_Use": "access"}, providers.ClaimsMalformed},
+			map[string]any{"Token_Use": "access"}, token.ReasonClaimsMalformed},
 		"a required claim that only begins like it": {required("token_use=access"),
-			map[string]any{"token_use": "access_"}, providers.ClaimMismatch},
+			map[string]any{"token_use": "access_"}, token.ReasonClaimMismatch},
 		"a list that does not hold the required value": {required("groups=staff"),
-			map[string]any{"groups": []string{"staff2"}}, providers.ClaimMismatch},
+			map[string]any{"groups": []string{"staff2"}}, token.ReasonClaimMismatch},
 		"text where true is required": {required("groups=staff"),
-			map[string]any{"groups": map[string]any{"staff": 1}}, providers.ClaimMismatch},
+			map[string]any{"groups": map[string]any{"staff": 1}}, token.ReasonClaimMismatch},
 		"a nonce and the required claim": {required("token_use=access"),
-			map[string]any{"token_use": "access", "nonce": "n"}, providers.IDToken},
+			map[string]any{"token_use": "access", "nonce": "n"}, token.ReasonIDToken},
 		"neither client nor scopes": {nil,
-			map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
+			map[string]any{"scope": nil, "client_id": nil}, token.ReasonIDToken},
 		"neither client nor scopes, with a required claim that ID tokens have too": {required("tid=acme"),
-			map[string]any{"tid": "acme", "scope": nil, "client_id": nil}, providers.IDToken},
+			map[string]any{"tid": "acme", "scope": nil, "client_id": nil}, token.ReasonIDToken},
 		"neither client nor scopes, with default scopes": {defaultScopes("mcp:use"),
-			map[string]any{"scope": nil, "client_id": nil}, providers.IDToken},
+			map[string]any{"scope": nil, "client_id": nil}, token.ReasonIDToken},
 		"a configured scope claim in another case": {scopesIn("permissions"),
-			map[string]any{"Permissions": "x"}, providers.ClaimsMalformed},
+			map[string]any{"Permissions": "x"}, token.ReasonClaimsMalformed},
 		"the path to the scopes twice": {scopesIn("ext.scp"),
-			map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, providers.ClaimsMalformed},
+			map[string]any{"ext": json.RawMessage(`{"scp":"a","scp":"b"}`)}, token.ReasonClaimsMalformed},
 		"the path to the scopes leads into text": {scopesIn("ext.scp"),
-			map[string]any{"ext": "x"}, providers.ClaimsMalformed},
+			map[string]any{"ext": "x"}, token.ReasonClaimsMalformed},
 		"an object where the standard wants text": {nil,
-			map[string]any{"scope": map[string]any{"mcp:use": 1}}, providers.ClaimsMalformed},
+			map[string]any{"scope": map[string]any{"mcp:use": 1}}, token.ReasonClaimsMalformed},
 		"U+FFFD in the client": {nil,
-			map[string]any{"client_id": "web\ufffd"}, providers.ClaimsMalformed},
+			map[string]any{"client_id": "web\ufffd"}, token.ReasonClaimsMalformed},
 		"the subject that is named is missing": {func(s *oidc.Settings) { s.SubjectClaim = "uid" }, nil,
-			providers.SubjectMissing},
+			token.ReasonSubjectMissing},
 		"an event token, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
-			map[string]any{"events": map[string]any{}}, providers.TypeRefused},
+			map[string]any{"events": map[string]any{}}, token.ReasonTypeRefused},
 		"a bound token, with the guard off": {func(s *oidc.Settings) { s.IDTokenGuard = false },
-			map[string]any{"cnf": map[string]any{}}, providers.SenderConstrained},
+			map[string]any{"cnf": map[string]any{}}, token.ReasonSenderConstrained},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
@@ -256,12 +257,12 @@ func TestOIDCStaysStrictWithLooserSettings(t *testing.T) {
 func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 	const template = "https://login.example.com/{tid}/v2.0"
 	authority := providertest.NewIssuer(t)
-	unbound := authority.SigningKey()
-	shared := authority.Adopt(newP256(t), jose.ES256,
+	unbound := authority.SigningKeyID()
+	shared := authority.ImportKey(newP256(t), jose.ES256,
 		map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
-	ofTwo := authority.Adopt(newP256(t), jose.ES256,
+	ofTwo := authority.ImportKey(newP256(t), jose.ES256,
 		map[string]any{"issuer": "https://login.example.com/two/v2.0"})
-	elsewhere := authority.Adopt(newP256(t), jose.ES256,
+	elsewhere := authority.ImportKey(newP256(t), jose.ES256,
 		map[string]any{"issuer": "https://login.elsewhere.example/{tenantid}/v2.0"})
 	metadata := metadataServer(t,
 		map[string]string{"/common": `{"issuer":"https://login.example.com/{tenantid}/v2.0","jwks_uri":"` +
@@ -284,23 +285,23 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 		"the second, by a key of its own":       {ofTwo, "https://login.example.com/two/v2.0", "two", ""},
 		"the first, by a key that is not bound": {unbound, "https://login.example.com/one/v2.0", "one", ""},
 		"the first, by the key of the second": {ofTwo, "https://login.example.com/one/v2.0", "one",
-			providers.KeyUnknown},
+			token.ReasonKeyUnknown},
 		"the first, by a key of another cloud": {elsewhere, "https://login.example.com/one/v2.0", "one",
-			providers.KeyUnknown},
+			token.ReasonKeyUnknown},
 		"a tenant that is not named": {shared, "https://login.example.com/three/v2.0", "three",
-			providers.IssuerMismatch},
+			token.ReasonIssuerMismatch},
 		"a tenant that differs from the one in iss": {shared, "https://login.example.com/one/v2.0", "two",
-			providers.ClaimMismatch},
+			token.ReasonClaimMismatch},
 		"no tenant claim": {shared, "https://login.example.com/one/v2.0", nil,
-			providers.ClaimMismatch},
-		"the template itself": {shared, template, "{tid}", providers.IssuerMismatch},
+			token.ReasonClaimMismatch},
+		"the template itself": {shared, template, "{tid}", token.ReasonIssuerMismatch},
 		"two tenants in one": {shared, "https://login.example.com/one/two/v2.0", "one/two",
-			providers.IssuerMismatch},
+			token.ReasonIssuerMismatch},
 	} {
 		t.Run(name, func(t *testing.T) {
-			token := authority.Sign(map[string]any{"kid": c.kid},
+			text := authority.Sign(map[string]any{"kid": c.kid},
 				withChanges(authority.Claims(testResource), map[string]any{"iss": c.iss, "tid": c.tid}))
-			id, err := p.Verify(context.Background(), token)
+			id, err := p.Verify(context.Background(), text)
 			if got := providers.ReasonOf(err); got != c.want || err == nil && id.Issuer != c.iss {
 				t.Errorf("got %+v, %v; want %q", id, err, c.want)
 			}
@@ -309,7 +310,7 @@ func TestOIDCAcceptsOnlyListedTenants(t *testing.T) {
 	// A parser that ignores case would read the other one.
 	twice := authority.Sign(nil, withChanges(authority.Claims(testResource),
 		map[string]any{"iss": "https://login.example.com/two/v2.0", "tid": "two", "Tid": "one"}))
-	if _, err := p.Verify(context.Background(), twice); providers.ReasonOf(err) != providers.ClaimsMalformed {
+	if _, err := p.Verify(context.Background(), twice); providers.ReasonOf(err) != token.ReasonClaimsMalformed {
 		t.Errorf("the tenant also in another case: %v", err)
 	}
 }
@@ -359,7 +360,7 @@ func TestOIDCDiscoveryIssuer(t *testing.T) {
 			"/.well-known/openid-configuration"
 	}), testResource)
 	if _, err := without.Verify(context.Background(),
-		token); providers.ReasonOf(err) != providers.KeysUnavailable {
+		token); providers.ReasonOf(err) != providers.ReasonKeysUnavailable {
 		t.Errorf("without discovery_issuer: %v", err)
 	}
 }

@@ -29,7 +29,7 @@ func (s *Settings) Diagnose(info providers.ServerInfo) diagnostics.Diagnosis {
 		d.Introspect = func(ctx context.Context, client *http.Client, address string) error {
 			protocol, err := s.introspectionProtocol()
 			if err != nil {
-				return providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+				return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 			}
 			return token.ProbeIntrospection(ctx, protocol, client, address, rules)
 		}

@@ -135,46 +135,46 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 		"active":                       {nil, claims(nil), "", nil},
 		"active, without an issuer":    {nil, claims(map[string]any{"iss": nil}), "", nil},
 		"active, without a token type": {nil, claims(map[string]any{"token_type": nil}), "", nil},
-		"not active": {nil, claims(map[string]any{"active": false}), providers.TokenInactive,
+		"not active": {nil, claims(map[string]any{"active": false}), token.ReasonInactive,
 			providers.ErrInvalidToken},
-		"active as a string": {nil, claims(map[string]any{"active": "true"}), providers.TokenInactive,
+		"active as a string": {nil, claims(map[string]any{"active": "true"}), token.ReasonInactive,
 			providers.ErrInvalidToken},
 		"active in another case": {nil, claims(map[string]any{"active": nil, "Active": true}),
-			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"without active": {nil, claims(map[string]any{"active": nil}), providers.TokenInactive,
+			providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"without active": {nil, claims(map[string]any{"active": nil}), token.ReasonInactive,
 			providers.ErrInvalidToken},
 		"another issuer": {nil, claims(map[string]any{"iss": "https://evil.example"}),
-			providers.IssuerMismatch, providers.ErrInvalidToken},
+			token.ReasonIssuerMismatch, providers.ErrInvalidToken},
 		"another audience": {nil, claims(map[string]any{"aud": "https://other.example"}),
-			providers.AudienceMismatch, providers.ErrInvalidToken},
-		"no audience": {nil, claims(map[string]any{"aud": nil}), providers.AudienceMismatch,
+			token.ReasonAudienceMismatch, providers.ErrInvalidToken},
+		"no audience": {nil, claims(map[string]any{"aud": nil}), token.ReasonAudienceMismatch,
 			providers.ErrInvalidToken},
 		"expired": {nil, claims(map[string]any{"exp": time.Now().Add(-time.Hour).Unix()}),
-			providers.TokenExpired, providers.ErrInvalidToken},
-		"without expiry": {nil, claims(map[string]any{"exp": nil}), providers.ExpiryMissing,
+			token.ReasonExpired, providers.ErrInvalidToken},
+		"without expiry": {nil, claims(map[string]any{"exp": nil}), token.ReasonExpiryMissing,
 			providers.ErrInvalidToken},
 		"without exp, as RFC 7662 allows":  {withoutExp, claims(map[string]any{"exp": nil}), "", nil},
 		"with exp where it may be missing": {withoutExp, claims(nil), "", nil},
 		"expired where exp may be missing": {withoutExp, claims(map[string]any{"exp": 1000}),
-			providers.TokenExpired,
+			token.ReasonExpired,
 			providers.ErrInvalidToken},
 		"exp is null where it may miss": {withoutExp, claims(map[string]any{"exp": json.RawMessage("null")}),
-			providers.ClaimsMalformed, providers.ErrInvalidToken},
-		"without subject": {nil, claims(map[string]any{"sub": nil}), providers.SubjectMissing,
+			token.ReasonClaimsMalformed, providers.ErrInvalidToken},
+		"without subject": {nil, claims(map[string]any{"sub": nil}), token.ReasonSubjectMissing,
 			providers.ErrInvalidToken},
 		"a refresh token": {nil, claims(map[string]any{"token_type": "refresh_token"}),
-			providers.TypeRefused, providers.ErrInvalidToken},
+			token.ReasonTypeRefused, providers.ErrInvalidToken},
 		"a refresh token of Hydra": {nil, claims(map[string]any{"token_use": "refresh_token"}),
-			providers.TypeRefused, providers.ErrInvalidToken},
-		"a refresh token of Keycloak": {nil, claims(map[string]any{"typ": "Refresh"}), providers.TypeRefused,
+			token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"a refresh token of Keycloak": {nil, claims(map[string]any{"typ": "Refresh"}), token.ReasonTypeRefused,
 			providers.ErrInvalidToken},
 		"a refresh token of Casdoor": {nil, claims(map[string]any{"tokenType": "refresh-token"}),
-			providers.TypeRefused, providers.ErrInvalidToken},
+			token.ReasonTypeRefused, providers.ErrInvalidToken},
 		"an ID token": {func(s *oidc.Settings) { s.IDTokenGuard = false },
-			claims(map[string]any{"type": "id-token"}), providers.TypeRefused, providers.ErrInvalidToken},
+			claims(map[string]any{"type": "id-token"}), token.ReasonTypeRefused, providers.ErrInvalidToken},
 		"an unknown token type": {nil, claims(map[string]any{"token_use": "device"}),
-			providers.TypeRefused, providers.ErrInvalidToken},
-		"a token type that is no string": {nil, claims(map[string]any{"token_use": 1}), providers.TypeRefused,
+			token.ReasonTypeRefused, providers.ErrInvalidToken},
+		"a token type that is no string": {nil, claims(map[string]any{"token_use": 1}), token.ReasonTypeRefused,
 			providers.ErrInvalidToken},
 		"access token, with a hyphen": {nil, claims(map[string]any{"token_use": "access-token",
 			"token_type": "Access-Token"}), "", nil},
@@ -183,51 +183,51 @@ func TestIntrospectionResponseMeetsTheSameRules(t *testing.T) {
 		"optional claims that are null": {nil, claims(map[string]any{"cnf": json.RawMessage("null"),
 			"nonce": json.RawMessage("null"), "nbf": json.RawMessage("null")}), "", nil},
 		"an expiry that is null": {nil, claims(map[string]any{"exp": json.RawMessage("null")}),
-			providers.ClaimsMalformed, providers.ErrInvalidToken},
+			token.ReasonClaimsMalformed, providers.ErrInvalidToken},
 		"token_use in another case": {nil, claims(map[string]any{"Token_Use": "refresh_token"}),
-			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+			providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"token_type in another case": {nil, claims(map[string]any{"token_type": nil,
-			"Token_Type": "refresh_token"}), providers.IntrospectionUnavailable, providers.ErrUnavailable},
+			"Token_Type": "refresh_token"}), providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"bound to a key": {nil, claims(map[string]any{"token_type": "DPoP"}),
-			providers.TypeRefused, providers.ErrInvalidToken},
+			token.ReasonTypeRefused, providers.ErrInvalidToken},
 		"bound to a key, by cnf": {nil, claims(map[string]any{"cnf": map[string]string{"jkt": "x"}}),
-			providers.SenderConstrained, providers.ErrInvalidToken},
+			token.ReasonSenderConstrained, providers.ErrInvalidToken},
 		"of another client than is allowed": {func(s *oidc.Settings) {
 			s.AudienceMode, s.AllowedClients = "client_allow_list", []string{"app"}
-		}, claims(nil), providers.ClientRefused,
+		}, claims(nil), token.ReasonClientRefused,
 			providers.ErrInvalidToken},
 		"of a form that the issuer does not introspect": {nil, status(400, `{"error":"unsupported_token_type"}`),
-			providers.TokenInactive, providers.ErrInvalidToken},
+			token.ReasonInactive, providers.ErrInvalidToken},
 		"a malformed request": {nil, status(400, `{"error":"invalid_request"}`),
-			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+			providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"401 without a cause": {nil, status(401, "canary-upstream"),
-			providers.IntrospectionUnavailable, token.ErrUnauthorizedWithoutCause},
+			providers.ReasonIntrospectionUnavailable, token.ErrUnauthorizedWithoutCause},
 		"rejected credentials": {nil, status(401,
-			`{"error":"invalid_client","error_description":"canary-upstream"}`), providers.IntrospectionUnavailable,
+			`{"error":"invalid_client","error_description":"canary-upstream"}`), providers.ReasonIntrospectionUnavailable,
 			providers.ErrUnavailable},
 		"an internal error of the issuer": {nil, status(500, "canary-upstream"),
-			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+			providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"an HTML page": {nil, status(200, "<html>canary-upstream</html>"),
-			providers.IntrospectionUnavailable, providers.ErrUnavailable},
-		"null": {nil, status(200, "null"), providers.IntrospectionUnavailable,
+			providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
+		"null": {nil, status(200, "null"), providers.ReasonIntrospectionUnavailable,
 			providers.ErrUnavailable},
 		"endless": {nil, status(200,
-			`{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), providers.IntrospectionUnavailable,
+			`{"active":true,"x":"`+strings.Repeat("x", 1<<20)+`"}`), providers.ReasonIntrospectionUnavailable,
 			providers.ErrUnavailable},
 		"a redirect": {nil, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
-		}, providers.IntrospectionUnavailable, providers.ErrUnavailable},
+		}, providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"Google: good": {google, googleClaims(nil), "", nil},
 		"Google: another client": {google, googleClaims(map[string]any{"azp": "evil", "aud": "evil"}),
-			providers.AudienceMismatch, providers.ErrInvalidToken},
+			token.ReasonAudienceMismatch, providers.ErrInvalidToken},
 		"Google: expired": {google, googleClaims(map[string]any{"exp": "1000"}),
-			providers.TokenExpired, providers.ErrInvalidToken},
+			token.ReasonExpired, providers.ErrInvalidToken},
 		"Google: an expiry that is no number": {google, googleClaims(map[string]any{"exp": "1e99"}),
-			providers.ClaimsMalformed, providers.ErrInvalidToken},
+			token.ReasonClaimsMalformed, providers.ErrInvalidToken},
 		"Google: not active": {google, status(400, `{"error":"invalid_token"}`),
-			providers.TokenInactive, providers.ErrInvalidToken},
+			token.ReasonInactive, providers.ErrInvalidToken},
 		"Google: down": {google, status(502, "canary-upstream"),
-			providers.IntrospectionUnavailable, providers.ErrUnavailable},
+			providers.ReasonIntrospectionUnavailable, providers.ErrUnavailable},
 		"the subject in another claim": {func(s *oidc.Settings) { s.SubjectClaim = "uid" },
 			claims(map[string]any{"uid": "alice", "sub": "a@example.com"}), "", nil},
 	} {
@@ -425,8 +425,8 @@ func TestIntrospectionWithoutExpIsGoodForTheCacheTime(t *testing.T) {
 			s.IntrospectionNoExp, s.JWKSURL = true,
 				authority.KeysURL()
 		})
-		token := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "exp": nil})
-		if _, err := p.Verify(context.Background(), token); providers.ReasonOf(err) != providers.ExpiryMissing {
+		text := authority.Token(testResource, map[string]any{"iss": introspectedIssuer, "exp": nil})
+		if _, err := p.Verify(context.Background(), text); providers.ReasonOf(err) != token.ReasonExpiryMissing {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -441,7 +441,7 @@ func TestIntrospection401IsAttributedByItsResponse(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	}
-	inactive, rejected := providers.TokenInactive, providers.IntrospectionUnavailable
+	inactive, rejected := token.ReasonInactive, providers.ReasonIntrospectionUnavailable
 	for name, c := range map[string]struct {
 		before http.HandlerFunc // response for another token before
 		answer http.HandlerFunc
@@ -661,19 +661,19 @@ func TestIntrospectionModes(t *testing.T) {
 		requests int64
 		want     providers.Reason
 	}{
-		"off: an opaque token is refused":   {"off", opaque, 0, providers.TokenOpaque},
+		"off: an opaque token is refused":   {"off", opaque, 0, token.ReasonOpaque},
 		"opaque: a JWT is verified locally": {"opaque", signed, 0, ""},
 		"opaque: a damaged JWT is refused": {"opaque", signed[:len(signed)-8] + "AAAAAAAA", 0,
-			providers.SignatureInvalid},
+			token.ReasonSignatureInvalid},
 		"opaque: any other token is introspected":     {"opaque", opaque, 1, ""},
 		"opaque: a token with dots in it, as Hydra's": {"opaque", "ory_at_abc.def", 1, ""},
 		"always: a JWT is introspected too":           {"always", signed, 1, ""},
 		"opaque: a token that is too long is not introspected": {"opaque", strings.Repeat("x", 17<<10), 0,
-			providers.TokenTooLong},
+			token.ReasonTooLong},
 		"always: a JWT that is too long is not introspected": {"always", "eyJ." + strings.Repeat("x", 17<<10), 0,
-			providers.TokenTooLong},
+			token.ReasonTooLong},
 		"opaque: a token that only begins like a JWT is verified": {"opaque", "eyJ4IjoxfQ.x", 0,
-			providers.TokenMalformed},
+			token.ReasonMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newEndpoint(t, claims(nil))
@@ -773,7 +773,7 @@ func TestThrottledAddressCausesNoIntrospection(t *testing.T) {
 	if _, err := p.Verify(throttled, opaque); err != nil {
 		t.Errorf("a token known to be active: %v", err)
 	}
-	if _, err := p.Verify(throttled, "invented"); providers.ReasonOf(err) != providers.Throttled ||
+	if _, err := p.Verify(throttled, "invented"); providers.ReasonOf(err) != providers.ReasonThrottled ||
 		!errors.Is(err, providers.ErrInvalidToken) || r.requests.Load() != 1 {
 		t.Errorf("another: %v after %d requests", err, r.requests.Load())
 	}

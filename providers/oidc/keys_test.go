@@ -21,21 +21,21 @@ func TestKeyBoundToTheMetadataIssuer(t *testing.T) {
 	}{
 		"bound to it":             {metadata, metadata, ""},
 		"bound to its template":   {"https://login.example/{tenantid}/v2.0", metadata, ""},
-		"bound to another tenant": {"https://login.example/two/v2.0", metadata, providers.KeyUnknown},
+		"bound to another tenant": {"https://login.example/two/v2.0", metadata, token.ReasonKeyUnknown},
 		"bound to another cloud": {"https://login.elsewhere.example/{tenantid}/v2.0", metadata,
-			providers.KeyUnknown},
-		"bound to it, while it is not named": {metadata, "", providers.KeyUnknown},
+			token.ReasonKeyUnknown},
+		"bound to it, while it is not named": {metadata, "", token.ReasonKeyUnknown},
 		"bound to the issuer of the tokens":  {tokens, metadata, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			authority := providertest.NewIssuer(t)
-			kid := authority.Adopt(newP256(t), jose.ES256, map[string]any{"issuer": c.bound})
+			kid := authority.ImportKey(newP256(t), jose.ES256, map[string]any{"issuer": c.bound})
 			p := open(t, newSettings(t, tokens, func(s *oidc.Settings) {
 				s.DiscoveryIssuer, s.JWKSURL = c.discoveryIssuer, authority.KeysURL()
 			}), testResource)
-			token := authority.Sign(map[string]any{"kid": kid}, withChanges(authority.Claims(testResource),
+			text := authority.Sign(map[string]any{"kid": kid}, withChanges(authority.Claims(testResource),
 				map[string]any{"iss": tokens}))
-			_, err := p.Verify(t.Context(), token)
+			_, err := p.Verify(t.Context(), text)
 			if got := providers.ReasonOf(err); got != c.want || err != nil &&
 				!strings.Contains(err.Error(), "bound to another issuer") {
 				t.Errorf("%v, want %q", err, c.want)
@@ -47,9 +47,9 @@ func TestKeyBoundToTheMetadataIssuer(t *testing.T) {
 func TestHintsForTenantsAndKeys(t *testing.T) {
 	const one = "https://login.example.com/one/v2.0"
 	authority := providertest.NewIssuer(t)
-	bound := authority.Adopt(newP256(t), jose.ES256,
+	bound := authority.ImportKey(newP256(t), jose.ES256,
 		map[string]any{"issuer": "https://login.example.com/{tenantid}/v2.0"})
-	encryption := authority.Adopt(newP256(t), jose.ES256, map[string]any{"use": "enc"})
+	encryption := authority.ImportKey(newP256(t), jose.ES256, map[string]any{"use": "enc"})
 	for name, c := range map[string]struct {
 		issuer, kid string
 		claims      map[string]any

@@ -16,6 +16,7 @@ import (
 	"gatehouse/providers/diagnostics"
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
+	"gatehouse/providers/token"
 )
 
 // metadataServer serves metadata documents by path. It replaces ISSUER in them by its address.
@@ -127,29 +128,29 @@ func TestOIDCSettingsDecideWhatIsAccepted(t *testing.T) {
 		want         providers.Reason // "" means accepted
 	}{
 		"a token as RFC 9068 has it": {nil, nil, nil, ""},
-		"typ JWT, not named":         {nil, map[string]any{"typ": "JWT"}, nil, providers.TypeRefused},
+		"typ JWT, not named":         {nil, map[string]any{"typ": "JWT"}, nil, token.ReasonTypeRefused},
 		"typ JWT, named": {func(s *oidc.Settings) { s.TokenTypes = []string{"JWT"} },
 			map[string]any{"typ": "JWT"}, nil, ""},
 		"no typ, named": {func(s *oidc.Settings) { s.TokenTypes = []string{"absent"} },
 			map[string]any{"typ": nil}, nil, ""},
 		"an ID token although JWT is named": {func(s *oidc.Settings) { s.TokenTypes = []string{"JWT"} },
-			map[string]any{"typ": "JWT"}, map[string]any{"nonce": "n"}, providers.IDToken},
+			map[string]any{"typ": "JWT"}, map[string]any{"nonce": "n"}, token.ReasonIDToken},
 		"another audience": {nil, nil, map[string]any{"aud": "api://x"},
-			providers.AudienceMismatch},
+			token.ReasonAudienceMismatch},
 		"another audience, named": {func(s *oidc.Settings) { s.Audiences = []string{"api://x"} }, nil,
 			map[string]any{"aud": "api://x"}, ""},
 		"the resource when another is named": {func(s *oidc.Settings) { s.Audiences = []string{"api://x"} }, nil,
-			nil, providers.AudienceMismatch},
+			nil, token.ReasonAudienceMismatch},
 		"scp, a list": {nil, nil, map[string]any{"scope": nil, "scp": []string{"mcp:use"}},
 			""},
 		"an algorithm that is not named": {func(s *oidc.Settings) { s.Algorithms = []string{"ES256"} }, nil,
-			nil, providers.AlgorithmRefused},
+			nil, token.ReasonAlgorithmRefused},
 		"a token of 10 KiB": {func(s *oidc.Settings) { s.MaxTokenBytes = 4096 }, nil,
-			map[string]any{"x": strings.Repeat("x", 10<<10)}, providers.TokenTooLong},
+			map[string]any{"x": strings.Repeat("x", 10<<10)}, token.ReasonTooLong},
 		"expired within the leeway": {func(s *oidc.Settings) { s.Leeway = 5 * time.Minute }, nil,
 			map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}, ""},
 		"expired beyond the leeway": {nil, nil,
-			map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}, providers.TokenExpired},
+			map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}, token.ReasonExpired},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {

@@ -14,58 +14,64 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/providers"
+	"gatehouse/providers/token"
 )
 
-func because(reasons ...providers.Reason) []providers.Reason { return reasons }
+func oneOf(reasons ...providers.Reason) []providers.Reason { return reasons }
 
-// algorithmAttacks say an algorithm that is none, or that the adapter does not accept.
-func algorithmAttacks(o *opened) []attack {
+// algorithmAttacks have an algorithm that does not exist, or that the adapter does not accept.
+func algorithmAttacks(o *openAdapter) []attack {
 	accepted := o.algorithms()
-	refused := because(providers.AlgorithmRefused)
+	refused := oneOf(token.ReasonAlgorithmRefused)
 	var attacks []attack
 	for _, alg := range []any{
-		"none", "None", "NONE", "nOnE", "none ", "\u017fone", "", "rs256", "RS256 ", " RS256", "RS256\x00", "XS256", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
-		"ES256", "ES384", "ES512", "ES256K", "EdDSA", "HS256", "HS384", "HS512", "dir", "RSA-OAEP", 256, true, []string{"RS256"}, m{},
+		"none", "None", "NONE", "nOnE", "none ", "\u017fone", "", "rs256", "RS256 ", " RS256", "RS256\x00", "XS256",
+		"RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+		"ES256", "ES384", "ES512", "ES256K", "EdDSA", "HS256", "HS384", "HS512", "dir", "RSA-OAEP", 256, true,
+		[]string{"RS256"}, m{},
 	} {
-		if said, ok := alg.(string); ok && accepted[jose.SignatureAlgorithm(said)] != nil {
+		if name, ok := alg.(string); ok && accepted[jose.SignatureAlgorithm(name)] != nil {
 			continue
 		}
-		token := o.base.headed(m{"alg": alg})
+		token := o.base.withHeader(m{"alg": alg})
 		attacks = append(attacks,
-			attack{fmt.Sprintf("alg %q over a good signature", alg), token, refused},
-			attack{fmt.Sprintf("alg %q without a signature", alg), token[:strings.LastIndexByte(token, '.')+1], refused})
+			attack{fmt.Sprintf("alg %q with a valid signature", alg), token, refused},
+			attack{fmt.Sprintf("alg %q without a signature", alg), token[:strings.LastIndexByte(token, '.')+1],
+				refused})
 	}
 	return append(attacks,
-		attack{"alg none and nothing else", Assemble([]byte(`{"alg":"none"}`), []byte(o.base.payload()), nil), because(providers.AlgorithmRefused, providers.TypeRefused)},
-		attack{"alg missing", o.base.headed(m{"alg": nil}), refused},
-		attack{"alg null", o.base.headed(m{"alg": null}), refused},
-		attack{"alg that is a whole novel", o.base.headed(m{"alg": strings.Repeat("\U000e0001", 2000)}), refused},
+		attack{"alg none and nothing else", Assemble([]byte(`{"alg":"none"}`), []byte(o.base.payload()), nil),
+			oneOf(token.ReasonAlgorithmRefused, token.ReasonTypeRefused)},
+		attack{"alg missing", o.base.withHeader(m{"alg": nil}), refused},
+		attack{"alg null", o.base.withHeader(m{"alg": null}), refused},
+		attack{"alg that is very long", o.base.withHeader(m{"alg": strings.Repeat("\U000e0001", 2000)}), refused},
 	)
 }
 
 // keyConfusionAttacks use public keys as HMAC secrets.
-func keyConfusionAttacks(o *opened) []attack {
+func keyConfusionAttacks(o *openAdapter) []attack {
 	var attacks []attack
-	for alg, mint := range o.algorithms() {
-		payload := []byte(mint.payload())
-		for spelling, secret := range PublicEncodings(mint.key.private.Public(), mint.key.id) {
+	for alg, template := range o.algorithms() {
+		payload := []byte(template.payload())
+		for spelling, secret := range PublicEncodings(template.key.private.Public(), template.key.id) {
 			attacks = append(attacks,
 				attack{fmt.Sprintf("HS256 by the public %s key as %s", alg, spelling),
-					SignBytes("HS256", secret, mustJSON(merged(mint.header, m{"alg": "HS256"})), payload), because(providers.AlgorithmRefused)},
-				attack{fmt.Sprintf("HMAC by the public %s key as %s that says %s", alg, spelling, alg),
-					SignBytes("HS256", secret, mustJSON(mint.header), payload), because(providers.SignatureInvalid)})
+					SignBytes("HS256", secret, mustJSON(merged(template.header, m{"alg": "HS256"})), payload),
+					oneOf(token.ReasonAlgorithmRefused)},
+				attack{fmt.Sprintf("HMAC by the public %s key as %s with alg %s", alg, spelling, alg),
+					SignBytes("HS256", secret, mustJSON(template.header), payload), oneOf(token.ReasonSignatureInvalid)})
 		}
 	}
 	return attacks
 }
 
-// signatureAttacks come with a signature that nobody made for them.
-func signatureAttacks(o *opened) []attack {
-	invalid, malformed := because(providers.SignatureInvalid), because(providers.TokenMalformed)
+// signatureAttacks have an invalid signature.
+func signatureAttacks(o *openAdapter) []attack {
+	invalid, malformed := oneOf(token.ReasonSignatureInvalid), oneOf(token.ReasonMalformed)
 	var attacks []attack
-	for alg, mint := range o.algorithms() {
-		header, payload, signature := mint.parts()
-		_, otherPayload, otherSignature := cut(mint.with(m{"sub": "bob"}))
+	for alg, template := range o.algorithms() {
+		header, payload, signature := template.parts()
+		_, otherPayload, otherSignature := splitToken(template.withClaims(m{"sub": "bob"}))
 		raw := decode(signature)
 		add := func(name string, want []providers.Reason, parts ...string) {
 			attacks = append(attacks, attack{fmt.Sprintf("%s: %s", alg, name), strings.Join(parts, "."), want})
@@ -73,29 +79,32 @@ func signatureAttacks(o *opened) []attack {
 		signed := func(name string, signature []byte) {
 			add(name, invalid, header, payload, base64.RawURLEncoding.EncodeToString(signature))
 		}
-		stranger := newKey(o.Issuer.t, alg)
-		add("forged by a stranger's key under our key id", invalid, mint.by(stranger, nil))
-		add("signed by a key that was never published", because(providers.KeyUnknown), mint.by(stranger, m{"kid": "never-published"}))
+		otherKey := newKey(o.Issuer.t, alg)
+		add("signed by another key under the published kid", invalid, template.signedBy(otherKey, nil))
+		add("signed by a key that was never published", oneOf(token.ReasonKeyUnknown),
+			template.signedBy(otherKey, m{"kid": "never-published"}))
 		add("no signature", invalid, header, payload, "")
 		add("the signature of another token", invalid, header, payload, otherSignature)
 		add("the payload of another token", invalid, header, otherPayload, signature)
-		add("its parts in another order", because(providers.AlgorithmRefused, providers.TokenMalformed), payload, header, signature)
+		add("its parts in another order", oneOf(token.ReasonAlgorithmRefused, token.ReasonMalformed), payload,
+			header, signature)
 		add("a signature with base64 padding", malformed, header, payload, signature+"==")
 		add("a signature in standard base64", malformed, header, payload, signature[:len(signature)-4]+"+/+/")
-		if loose, ok := looseEnd(signature); ok {
-			add("a signature with one bit more in its last letter", malformed, header, payload, loose)
+		if loose, ok := setUnusedBits(signature); ok {
+			add("a signature with an unused bit set", malformed, header, payload, loose)
 		}
 		signed("a signature of zeros", make([]byte, len(raw)))
 		signed("a signature one byte short", raw[:len(raw)-1])
-		signed("a signature with a zero in front", append([]byte{0}, raw...))
-		signed("a signature with a zero behind", append(slices.Clone(raw), 0))
-		switch private := mint.key.private.(type) {
+		signed("a signature with a leading zero", append([]byte{0}, raw...))
+		signed("a signature with a trailing zero", append(slices.Clone(raw), 0))
+		switch private := template.key.private.(type) {
 		case *rsa.PrivateKey:
 			twin := jose.PS256
 			if alg == jose.PS256 {
 				twin = jose.RS256
 			}
-			add(fmt.Sprintf("%s said, %s done", alg, twin), invalid, SignBytes(twin, private, []byte(mint.goodHeader()), []byte(mint.payload())))
+			add(fmt.Sprintf("alg %s, signed with %s", alg, twin), invalid,
+				SignBytes(twin, private, []byte(template.goodHeader()), []byte(template.payload())))
 		case *ecdsa.PrivateKey:
 			half := len(raw) / 2
 			r, s := raw[:half], raw[half:]
@@ -105,7 +114,7 @@ func signatureAttacks(o *opened) []attack {
 			signed("r is zero", slices.Concat(zeros, s))
 			signed("s is zero", slices.Concat(r, zeros))
 			signed("r and s are the order", slices.Concat(order, order))
-			signed("s is one more than it can be", slices.Concat(r, slices.Repeat([]byte{0xff}, half)))
+			signed("s is larger than the order", slices.Concat(r, slices.Repeat([]byte{0xff}, half)))
 			signed("r and s swapped", slices.Concat(s, r))
 			signed("its second half missing", r)
 			if err == nil {
@@ -114,20 +123,22 @@ func signatureAttacks(o *opened) []attack {
 		case ed25519.PrivateKey:
 			signed("the signature of the digest of nothing", ed25519.Sign(private, nil))
 		}
-		for other, neighbour := range o.algorithms() {
+		for other, otherTemplate := range o.algorithms() {
 			if other == alg {
 				continue
 			}
-			otherHeader, _, _ := neighbour.parts()
-			add(fmt.Sprintf("the header of an %s token", other), because(providers.SignatureInvalid, providers.KeyUnknown), otherHeader, payload, signature)
-			add(fmt.Sprintf("%s said, by the key of %s", alg, other), because(providers.KeyUnknown, providers.SignatureInvalid),
-				signAs(neighbour.key, merged(mint.header, m{"kid": neighbour.key.id}), mint.claims))
+			otherHeader, _, _ := otherTemplate.parts()
+			add(fmt.Sprintf("the header of an %s token", other),
+				oneOf(token.ReasonSignatureInvalid, token.ReasonKeyUnknown), otherHeader, payload, signature)
+			add(fmt.Sprintf("alg %s, signed by the key of %s", alg, other),
+				oneOf(token.ReasonKeyUnknown, token.ReasonSignatureInvalid),
+				signAs(otherTemplate.key, merged(template.header, m{"kid": otherTemplate.key.id}), template.claims))
 		}
 	}
 	return attacks
 }
 
-func cut(token string) (header, payload, signature string) {
+func splitToken(token string) (header, payload, signature string) {
 	parts := strings.Split(token, ".")
 	return parts[0], parts[1], parts[2]
 }
@@ -140,8 +151,9 @@ func decode(part string) []byte {
 	return raw
 }
 
-// looseEnd sets a bit of the last letter that stands for nothing, if there is one. A lax decoder sees no difference.
-func looseEnd(part string) (string, bool) {
+// setUnusedBits sets an unused bit of the last character of a base64url string, if it has one. A lax decoder
+// ignores it.
+func setUnusedBits(part string) (string, bool) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	if len(part)%4 < 2 {
 		return "", false

@@ -1,13 +1,6 @@
 package providertest
 
 import (
-	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -15,72 +8,82 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strconv"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
-	"gatehouse/providers"
 	"gatehouse/providers/token"
 )
 
-// Issuer is a signing authority under the test's control: keys, a JWKS endpoint that can misbehave, and tokens of any
-// shape. Its methods may be called from several goroutines.
+// Issuer is a token issuer under the test's control: keys, a key set endpoint that can fail, and tokens of
+// any form. Its methods may be called from several goroutines.
 type Issuer struct {
-	// KeyPolicy is what Keys and Provider work by, and what a [Harness] gives its adapter. NewIssuer sets a refetch
-	// interval of 50 ms, so for that long after a fetch a key that was just added is an outage; and an age of 500 ms,
-	// so that a test can wait for a withdrawn key to be refused.
+	// KeyPolicy is the policy of Keys and Provider, and the one that the adapter of a [Harness] must use.
+	// NewIssuer sets a refetch interval of 50 ms (for that long after a fetch, a token with a new key is
+	// reported as an outage) and a maximum age of 500 ms, so that tests can wait until a withdrawn key is
+	// refused.
 	KeyPolicy token.KeyPolicy
-	// Logger gets what happens in the background; by default nobody does.
+	// Logger receives the log of Keys and Provider. NewIssuer sets one that discards everything.
 	Logger *slog.Logger
 
-	t      testing.TB
-	server *httptest.Server
+	t        testing.TB
+	server   *httptest.Server
+	keysPath string
 
 	mu        sync.Mutex
 	requests  map[string]int    // by path
-	keys      []key             // all, also those withdrawn; the last one signs
+	keys      []key             // including the withdrawn; the last one signs
 	published []json.RawMessage // the JWKS
 	documents map[string][]byte // by path
-	answer    http.HandlerFunc  // instead of the keys
-	outage    http.HandlerFunc  // instead of everything
+	answer    http.HandlerFunc  // replaces the key set response
+	outage    http.HandlerFunc  // replaces every response
 }
 
 const (
-	keysPath   = "/keys"
+	defaultKeysPath = "/keys"
+
 	oauthPath  = "/.well-known/oauth-authorization-server"
 	openIDPath = "/.well-known/openid-configuration"
 )
 
-type key struct {
-	id        string
-	algorithm jose.SignatureAlgorithm
-	private   crypto.Signer
-	public    json.RawMessage
+// IssuerOption changes what [NewIssuer] makes.
+type IssuerOption func(*issuerOptions)
+
+type issuerOptions struct {
+	keysPath   string
+	kids       []string
+	algorithms []jose.SignatureAlgorithm
 }
 
-// NewIssuer returns an issuer on loopback that closes with t. It publishes one RS256 key for each of kids, for the sake
-// of providers whose key ids have a shape of their own; without kids, one key with an id of its own. Its metadata is at
-// both well-known places.
-func NewIssuer(t testing.TB, kids ...string) *Issuer {
-	t.Helper()
-	if len(kids) == 0 {
-		return NewIssuerFor(t, jose.RS256)
-	}
-	i := NewIssuerFor(t)
-	for _, kid := range kids {
-		i.AddKeyAs(kid, jose.RS256)
-	}
-	return i
+// WithKeysPath publishes the keys at path, which starts with a slash, instead of /keys. It is for adapters
+// that derive the address of the keys from the issuer instead of reading jwks_uri from its metadata.
+func WithKeysPath(path string) IssuerOption { return func(o *issuerOptions) { o.keysPath = path } }
+
+// WithKeyIDs publishes one RS256 key for each of kids, for providers whose key ids have a documented form.
+func WithKeyIDs(kids ...string) IssuerOption { return func(o *issuerOptions) { o.kids = kids } }
+
+// WithKeys publishes one key for each of algorithms, and none without algorithms; see [Issuer.AddKey].
+// Generating an RSA key takes a noticeable time.
+func WithKeys(algorithms ...jose.SignatureAlgorithm) IssuerOption {
+	return func(o *issuerOptions) { o.algorithms = algorithms }
 }
 
-// NewIssuerFor is [NewIssuer] with a key for each of the algorithms. RSA keys take their time; others are made at once.
-func NewIssuerFor(t testing.TB, algorithms ...jose.SignatureAlgorithm) *Issuer {
+// NewIssuer starts an issuer on loopback that is closed when t ends. By default it publishes one RS256 key at
+// /keys. Its metadata is at both well-known paths (see [Issuer.Metadata]).
+func NewIssuer(t testing.TB, options ...IssuerOption) *Issuer {
 	t.Helper()
+	o := issuerOptions{keysPath: defaultKeysPath, algorithms: []jose.SignatureAlgorithm{jose.RS256}}
+	for _, option := range options {
+		option(&o)
+	}
+	if !strings.HasPrefix(o.keysPath, "/") {
+		t.Fatalf("providertest: keys path %q does not start with a slash", o.keysPath)
+	}
 	i := &Issuer{
+		keysPath:  o.keysPath,
 		KeyPolicy: token.KeyPolicy{RefetchInterval: 50 * time.Millisecond, MaxAge: 500 * time.Millisecond},
 		Logger:    slog.New(slog.DiscardHandler),
 		t:         t,
@@ -91,10 +94,16 @@ func NewIssuerFor(t testing.TB, algorithms ...jose.SignatureAlgorithm) *Issuer {
 	i.Serve(oauthPath, i.Metadata())
 	i.Serve(openIDPath, i.Metadata())
 	t.Cleanup(func() {
-		i.server.CloseClientConnections() // an answer may still be hanging, on purpose
+		i.server.CloseClientConnections() // a handler may still be waiting
 		i.server.Close()
 	})
-	for _, alg := range algorithms {
+	if len(o.kids) > 0 {
+		for _, kid := range o.kids {
+			i.AddKeyWithID(kid, jose.RS256)
+		}
+		return i
+	}
+	for _, alg := range o.algorithms {
 		i.AddKey(alg)
 	}
 	return i
@@ -104,7 +113,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	i.requests[r.URL.Path]++
 	answer, document := i.outage, i.documents[r.URL.Path]
-	if r.URL.Path == keysPath && answer == nil {
+	if r.URL.Path == i.keysPath && answer == nil {
 		answer = i.answer
 	}
 	i.mu.Unlock()
@@ -112,7 +121,7 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 	case answer != nil:
 		answer(w, r)
 		return
-	case r.URL.Path == keysPath:
+	case r.URL.Path == i.keysPath:
 		document = i.KeySet()
 	case document == nil:
 		http.NotFound(w, r)
@@ -125,11 +134,11 @@ func (i *Issuer) serve(w http.ResponseWriter, r *http.Request) {
 // URL returns the issuer identifier.
 func (i *Issuer) URL() string { return i.server.URL }
 
-// KeysURL returns where the keys are published.
-func (i *Issuer) KeysURL() string { return i.server.URL + keysPath }
+// KeysURL returns the URL of the key set.
+func (i *Issuer) KeysURL() string { return i.server.URL + i.keysPath }
 
-// Metadata returns what NewIssuer serves at the two well-known paths (RFC 8414, section 3; OpenID Connect Discovery 1.0,
-// section 4). Of the endpoints that it names only the keys exist.
+// Metadata returns the metadata that NewIssuer serves at the two well-known paths (RFC 8414, section 3;
+// OpenID Connect Discovery 1.0, section 4). Of the endpoints in it only jwks_uri exists.
 func (i *Issuer) Metadata() map[string]any {
 	return map[string]any{
 		"issuer": i.URL(), "jwks_uri": i.KeysURL(),
@@ -138,7 +147,8 @@ func (i *Issuer) Metadata() map[string]any {
 	}
 }
 
-// Serve answers requests for path with a JSON document, such as a changed [Issuer.Metadata]. Nil withholds what is there.
+// Serve serves a JSON document at path, such as a changed [Issuer.Metadata]. Nil removes what is served
+// there.
 func (i *Issuer) Serve(path string, document any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -149,7 +159,8 @@ func (i *Issuer) Serve(path string, document any) {
 	i.documents[path] = mustJSON(document)
 }
 
-// Client returns a client as adapters use it: no redirects, five seconds in all; and no connection outlives a request.
+// Client returns an HTTP client like that of an adapter: it follows no redirects, has a timeout of five
+// seconds and keeps no connections.
 func (i *Issuer) Client() *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
@@ -158,315 +169,53 @@ func (i *Issuer) Client() *http.Client {
 	}
 }
 
-// Fetches returns how often the keys were asked for so far.
-func (i *Issuer) Fetches() int { return i.Requests(keysPath) }
+// Fetches returns the number of requests for the keys so far.
+func (i *Issuer) Fetches() int { return i.Requests(i.keysPath) }
 
-// Requests returns how often path was asked for so far, answered or not.
+// Requests returns the number of requests for path so far, whatever the response.
 func (i *Issuer) Requests(path string) int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.requests[path]
 }
 
-// Answer replaces the answer to requests for the keys: an outage, a slow answer, HTML. Nil restores it. A handler that
-// waits must stop when the request's context ends.
-func (i *Issuer) Answer(h http.HandlerFunc) {
+// traffic describes which paths were requested and which are served, for a test whose adapter uses a wrong
+// address.
+func (i *Issuer) traffic() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var b strings.Builder
+	fmt.Fprintf(&b, "requests to the issuer %s:", i.server.URL)
+	if len(i.requests) == 0 {
+		b.WriteString(" none")
+	}
+	for _, path := range slices.Sorted(maps.Keys(i.requests)) {
+		served := ""
+		if path != i.keysPath && i.documents[path] == nil {
+			served = ", 404 Not Found"
+		}
+		fmt.Fprintf(&b, "\n\t%s: %d%s", path, i.requests[path], served)
+	}
+	fmt.Fprintf(&b, "\nthe issuer serves:\n\t%s: the keys (Issuer.KeysURL; WithKeysPath changes the path)",
+		i.keysPath)
+	for _, path := range slices.Sorted(maps.Keys(i.documents)) {
+		fmt.Fprintf(&b, "\n\t%s: JSON", path)
+	}
+	return b.String()
+}
+
+// AnswerKeys replaces the response to requests for the keys, such as by an outage, a slow response or HTML.
+// Nil restores it. A handler that waits must return when the context of the request ends.
+func (i *Issuer) AnswerKeys(h http.HandlerFunc) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.answer = h
 }
 
-// Fail replaces every answer, metadata and all, as [Issuer.Answer] does that for the keys. Nil restores them.
-func (i *Issuer) Fail(h http.HandlerFunc) {
+// AnswerAll replaces every response, including metadata, like [Issuer.AnswerKeys] those with the keys. Nil
+// restores them.
+func (i *Issuer) AnswerAll(h http.HandlerFunc) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.outage = h
-}
-
-// KeySet returns the key set as it is published now.
-func (i *Issuer) KeySet() []byte {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return mustJSON(map[string]any{"keys": i.published})
-}
-
-// AddKey makes and publishes a key for alg, which tokens are signed with from now on.
-func (i *Issuer) AddKey(alg jose.SignatureAlgorithm) (kid string) {
-	i.t.Helper()
-	return i.Adopt(newKey(i.t, alg), alg, nil)
-}
-
-// AddKeyAs is [Issuer.AddKey] with a key id of the test's choice. It must be new to this issuer.
-func (i *Issuer) AddKeyAs(kid string, alg jose.SignatureAlgorithm) {
-	i.t.Helper()
-	if i.knows(kid) {
-		i.t.Fatalf("providertest: there is a key %q already", kid)
-	}
-	i.adopt(kid, newKey(i.t, alg), alg, nil)
-}
-
-// Adopt publishes the public half of private for alg, and signs with it from now on. Changes replace members of the
-// published JWK; a nil value removes one. What is signed for it always carries the kid that is returned, which is one that
-// nobody else has unless changes name one.
-func (i *Issuer) Adopt(private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) (kid string) {
-	i.t.Helper()
-	kid, chosen := changes["kid"].(string)
-	if !chosen {
-		kid = "key-" + strconv.FormatInt(lastKey.Add(1), 10)
-	}
-	i.adopt(kid, private, alg, changes)
-	return kid
-}
-
-func (i *Issuer) adopt(kid string, private crypto.Signer, alg jose.SignatureAlgorithm, changes map[string]any) {
-	i.t.Helper()
-	var members map[string]any
-	jwk := jose.JSONWebKey{Key: private.Public(), KeyID: kid, Algorithm: string(alg), Use: "sig"}
-	if err := json.Unmarshal(mustJSON(jwk), &members); err != nil {
-		i.t.Fatal(err)
-	}
-	public := mustJSON(merged(members, changes))
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.keys = append(i.keys, key{kid, alg, private, public})
-	i.published = append(i.published, public)
-}
-
-// Publish puts any JSON value into the key set, in front of what is there.
-func (i *Issuer) Publish(jwk string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.published = append([]json.RawMessage{json.RawMessage(jwk)}, i.published...)
-}
-
-// Withdraw takes a key out of the key set. Sign can still be told to use it.
-func (i *Issuer) Withdraw(kid string) {
-	k := i.key(kid)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.published = slices.DeleteFunc(i.published, func(jwk json.RawMessage) bool { return string(jwk) == string(k.public) })
-}
-
-// SignWith makes a key that is there already the one that signs from now on.
-func (i *Issuer) SignWith(kid string) {
-	i.t.Helper()
-	k := i.key(kid)
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.keys = append(slices.DeleteFunc(i.keys, func(other key) bool { return other.id == k.id }), k)
-}
-
-// SigningKey returns the id of the key that signs.
-func (i *Issuer) SigningKey() string { return i.key("").id }
-
-// PublicKey returns the public half of a key.
-func (i *Issuer) PublicKey(kid string) any { return i.key(kid).private.Public() }
-
-// PrivateKey returns a key, for tokens that Sign does not make.
-func (i *Issuer) PrivateKey(kid string) any { return i.key(kid).private }
-
-// key returns the key of that id, or the one that signs if kid is empty.
-func (i *Issuer) key(kid string) key {
-	i.t.Helper()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for _, k := range slices.Backward(i.keys) {
-		if kid == "" || k.id == kid {
-			return k
-		}
-	}
-	i.t.Fatalf("providertest: there is no key %q", kid)
-	panic("unreachable")
-}
-
-func (i *Issuer) knows(kid string) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return slices.ContainsFunc(i.keys, func(k key) bool { return k.id == kid })
-}
-
-// Sign returns a compact JWS over claims by the newest key, or by that of [Issuer.SignWith]. Entries of header replace or
-// extend what it says by default (the alg and kid of the key, and typ at+jwt); a nil value removes one. A kid that names a
-// key picks it; an alg that the key can do is what it signs with, and any other is only said.
-func (i *Issuer) Sign(header, claims map[string]any) string {
-	i.t.Helper()
-	private, full := i.headerFor(header)
-	return signAs(private, full, claims)
-}
-
-// headerFor returns the key that Sign uses for header, and the header that it writes.
-func (i *Issuer) headerFor(header map[string]any) (key, map[string]any) {
-	var k key
-	if kid, _ := header["kid"].(string); kid != "" && i.knows(kid) {
-		k = i.key(kid)
-	} else {
-		k = i.key("")
-	}
-	return k, merged(map[string]any{"alg": string(k.algorithm), "kid": k.id, "typ": "at+jwt"}, header)
-}
-
-// signAs signs with the alg that the header says if k can do it, and else with its own.
-func signAs(k key, header, claims map[string]any) string {
-	alg := k.algorithm
-	if said, ok := header["alg"].(string); ok && canSign(k.private, jose.SignatureAlgorithm(said)) {
-		alg = jose.SignatureAlgorithm(said)
-	}
-	return SignBytes(alg, k.private, mustJSON(header), mustJSON(claims))
-}
-
-// Claims returns the claims of a good access token of alice for resource.
-func (i *Issuer) Claims(resource string) map[string]any {
-	now := time.Now()
-	return map[string]any{
-		"iss": i.URL(), "sub": "alice", "aud": resource,
-		"exp": now.Add(10 * time.Minute).Unix(), "iat": now.Unix(), "jti": rand.Text(),
-		"client_id": "test-client", "scope": "mcp:use",
-	}
-}
-
-// Token returns a signed token with the claims of [Issuer.Claims], changed; a nil value removes a claim.
-func (i *Issuer) Token(resource string, changes map[string]any) string {
-	i.t.Helper()
-	return i.Sign(nil, merged(i.Claims(resource), changes))
-}
-
-// Rules are the rules of [Issuer.Provider].
-func (i *Issuer) Rules(resource string) token.Rules {
-	return token.Rules{
-		Issuers:      []string{i.URL()},
-		Audiences:    []string{resource},
-		Algorithms:   []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.PS256, jose.EdDSA},
-		TokenTypes:   []string{"at+jwt"},
-		ScopeClaims:  []string{"scope", "scp"},
-		ClientClaims: []string{"client_id", "azp"},
-	}
-}
-
-// Keys returns this issuer's keys as a server sees them, renewed in the background until t ends.
-func (i *Issuer) Keys(t testing.TB) *token.KeySet {
-	t.Helper()
-	keys := token.NewKeySet(token.KeySource{
-		URL:    func(context.Context) (string, error) { return i.KeysURL(), nil },
-		Client: i.Client(),
-	}, i.KeyPolicy, i.Logger)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		keys.Run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-ended
-	})
-	return keys
-}
-
-// Provider returns the strict verifier over this issuer's keys, as a provider that also implements
-// providers.KeyReporter.
-func (i *Issuer) Provider(t testing.TB, resource providers.Resource, initialScopes ...string) providers.Provider {
-	t.Helper()
-	keys := i.Keys(t)
-	return &provider{
-		Verifier: token.NewVerifier(i.Rules(resource.String()), keys),
-		keys:     keys,
-		metadata: providers.Metadata{
-			Resource:               resource.String(),
-			AuthorizationServers:   []string{i.URL()},
-			ScopesSupported:        initialScopes,
-			BearerMethodsSupported: []string{"header"},
-		},
-	}
-}
-
-type provider struct {
-	*token.Verifier
-	keys     *token.KeySet
-	metadata providers.Metadata
-}
-
-func (p *provider) Metadata() providers.Metadata { return p.metadata }
-func (p *provider) Keys() providers.KeyStatus    { return p.keys.Status() }
-
-var (
-	lastKey atomic.Int64 // ids that nobody chose are unique in the process: no test takes one issuer's key for another's
-
-	rsaMu   sync.Mutex
-	rsaIdle []*rsa.PrivateKey
-)
-
-// newKey returns a key that nothing else uses. RSA keys are slow to make, so they go back on a shelf when t ends.
-func newKey(t testing.TB, alg jose.SignatureAlgorithm) crypto.Signer {
-	t.Helper()
-	var (
-		private crypto.Signer
-		err     error
-	)
-	switch alg {
-	case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512:
-		private, err = borrowRSA(t)
-	case jose.ES256:
-		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case jose.ES384:
-		private, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case jose.ES512:
-		private, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
-	case jose.EdDSA:
-		_, private, err = ed25519.GenerateKey(rand.Reader)
-	default:
-		t.Fatalf("providertest: no keys for %q", alg)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return private
-}
-
-func borrowRSA(t testing.TB) (*rsa.PrivateKey, error) {
-	private := idleRSA()
-	if private == nil {
-		var err error
-		if private, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
-			return nil, err
-		}
-	}
-	t.Cleanup(func() {
-		rsaMu.Lock()
-		defer rsaMu.Unlock()
-		rsaIdle = append(rsaIdle, private)
-	})
-	return private, nil
-}
-
-func idleRSA() *rsa.PrivateKey {
-	rsaMu.Lock()
-	defer rsaMu.Unlock()
-	n := len(rsaIdle)
-	if n == 0 {
-		return nil
-	}
-	private := rsaIdle[n-1]
-	rsaIdle = rsaIdle[:n-1]
-	return private
-}
-
-// merged returns base with changes; a nil value removes.
-func merged(base, changes map[string]any) map[string]any {
-	out := maps.Clone(base)
-	for name, value := range changes {
-		if value == nil {
-			delete(out, name)
-		} else {
-			out[name] = value
-		}
-	}
-	return out
-}
-
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("providertest: %v", err))
-	}
-	return b
 }

@@ -16,30 +16,50 @@ import (
 
 func outageRules() []Rule {
 	return []Rule{
-		{"open", "opening does not wait for the network, and the metadata is there at once", "Istio issue 37456", checkOpen},
-		{"down-at-start", "an issuer that is down at the start is an outage, and is noticed when it is back", "Istio issue 17541; Kubernetes, OIDC authenticator", checkDownAtStart},
-		{"first-requests", "a hundred first callers at once cause a fetch or two, and all are answered", "Vault, jwks_cache_test", checkFirstRequests},
-		{"outage", "while the issuer is down known keys serve on, and an unknown one is an outage and no bad token", "Istio pull request 14577", opening(checkOutage)},
-		{"hung-endpoint", "an issuer that never answers holds up nobody with a known key, and others not for long", "OWASP API4:2023; Envoy, jwt_authn RemoteJwks", opening(func(o *opened) error { return checkHung(o, o.Issuer.Fail, hang) })},
-		{"dripping-endpoint", "an issuer that answers a byte at a time holds up nobody either", "OWASP API4:2023", opening(func(o *opened) error { return checkHung(o, o.Issuer.Answer, drip) })},
-		{"bad-answers", "an answer that is no key set never replaces good keys, and is never repeated", "Istio pull request 14577; CWE-532", opening(func(o *opened) error { return checkBadAnswers(o, badAnswers) })},
-		{"bad-key-sets", "a key set without a usable key never replaces good keys, and is never repeated", "panva/jose, remote.test.ts", opening(func(o *opened) error { return checkBadAnswers(o, badKeySets) })},
-		{"redirects", "a redirect to another origin does not choose the keys", "CWE-918; OWASP API7:2023", opening(checkRedirects)},
-		{"busy-endpoint", "an issuer that is busy is left alone for the time that it names, and the keys are kept", "RFC 9110, section 10.2.3; RFC 6585, section 4", opening(checkBusy)},
-		{"hang-up", "a caller who hangs up during a fetch takes nobody along", "go-oidc pull request 433", opening(checkHangUp)},
-		{"end", "what runs in the background ends with its context", "providers.Settings", checkEnd},
+		{"open", "Open does not wait for the network, and the metadata is available at once",
+			"Istio issue 37456", checkOpen},
+		{"down-at-start",
+			"an issuer that is down at the start is an outage, and the adapter recovers when it is back",
+			"Istio issue 17541; Kubernetes, OIDC authenticator", checkDownAtStart},
+		{"concurrent-start", "a hundred concurrent first callers cause at most three fetches, and all are accepted",
+			"Vault, jwks_cache_test", checkConcurrentStart},
+		{"outage",
+			"while the issuer is down known keys stay usable, and an unknown key is an outage, not an invalid token",
+			"Istio pull request 14577", withAdapter(checkOutage)},
+		{"hung-endpoint",
+			"an issuer that never responds does not delay tokens with a known key, and delays others " +
+				"for a bounded time",
+			"OWASP API4:2023; Envoy, jwt_authn RemoteJwks",
+			withAdapter(func(o *openAdapter) error { return checkUnresponsive(o, o.Issuer.AnswerAll, hang) })},
+		{"slow-endpoint",
+			"an issuer that responds one byte at a time delays tokens no more than one that never responds",
+			"OWASP API4:2023",
+			withAdapter(func(o *openAdapter) error { return checkUnresponsive(o, o.Issuer.AnswerKeys, drip) })},
+		{"bad-responses", "a response that is not a key set does not replace valid keys, and is not quoted",
+			"Istio pull request 14577; CWE-532",
+			withAdapter(func(o *openAdapter) error { return checkBadResponses(o, badResponses) })},
+		{"bad-key-sets", "a key set without a usable key does not replace valid keys, and is not quoted",
+			"panva/jose, remote.test.ts",
+			withAdapter(func(o *openAdapter) error { return checkBadResponses(o, badKeySets) })},
+		{"redirects", "a redirect to another origin is not followed",
+			"CWE-918; OWASP API7:2023", withAdapter(checkRedirects)},
+		{"retry-after", "an issuer that is busy gets no request before its Retry-After, and the keys are kept",
+			"RFC 9110, section 10.2.3; RFC 6585, section 4", withAdapter(checkRetryAfter)},
+		{"canceled-caller", "a caller that cancels during a fetch does not fail the other callers",
+			"go-oidc pull request 433", withAdapter(checkCanceledCaller)},
+		{"shutdown", "background work ends with its context", "providers.Settings", checkShutdown},
 	}
 }
 
-// down is an issuer that is broken in the plain way.
+// down is a handler that fails with status 500.
 func down(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, canary, http.StatusInternalServerError)
 }
 
-// hang never answers.
+// hang never responds.
 func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// drip answers for ever.
+// drip responds endlessly, a byte at a time.
 func drip(w http.ResponseWriter, r *http.Request) {
 	for r.Context().Err() == nil {
 		_, _ = w.Write([]byte(" "))
@@ -49,10 +69,10 @@ func drip(w http.ResponseWriter, r *http.Request) {
 }
 
 func checkOpen(s *Subject) error {
-	s.Issuer.Fail(hang)
+	s.Issuer.AnswerAll(hang)
 	o, stop, err := s.open()
 	if err != nil {
-		return fmt.Errorf("while the issuer does not answer: %w", err)
+		return fmt.Errorf("while the issuer does not respond: %w", err)
 	}
 	defer stop()
 	return o.metadata()
@@ -63,7 +83,8 @@ func checkDownAtStart(s *Subject) error {
 		name   string
 		answer http.HandlerFunc
 	}{
-		{"an error", down}, {"no connection", cutOff}, {"HTML", text("<!doctype html><title>" + canary + "</title>")}, {"no keys", text(`{"keys":[]}`)},
+		{"an error", down}, {"no connection", closeConnection},
+		{"HTML", text("<!doctype html><title>" + canary + "</title>")}, {"no keys", text(`{"keys":[]}`)},
 	} {
 		if err := checkStart(s, c.answer); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -73,8 +94,8 @@ func checkDownAtStart(s *Subject) error {
 }
 
 func checkStart(s *Subject, answer http.HandlerFunc) error {
-	s.Issuer.Fail(answer)
-	defer s.Issuer.Fail(nil)
+	s.Issuer.AnswerAll(answer)
+	defer s.Issuer.AnswerAll(nil)
 	o, stop, err := s.open()
 	if err != nil {
 		return err
@@ -84,8 +105,8 @@ func checkStart(s *Subject, answer http.HandlerFunc) error {
 		return err
 	}
 	good := o.base.token()
-	if err := o.cannotTell(good); err != nil {
-		return fmt.Errorf("a token before any keys were seen: %w", err)
+	if err := o.reportsOutage(good); err != nil {
+		return fmt.Errorf("a token before any key was fetched: %w", err)
 	}
 	reporter, reports := o.provider.(providers.KeyReporter)
 	if reports {
@@ -98,10 +119,10 @@ func checkStart(s *Subject, answer http.HandlerFunc) error {
 			return err
 		}
 	}
-	s.Issuer.Fail(nil)
+	s.Issuer.AnswerAll(nil)
 	if reports {
-		// Readiness hangs on this: without traffic nobody would ever ask for a key.
-		if err := o.eventually("the keys are usable, without a token that asks for them", func() error {
+		// Readiness depends on this: without traffic no token causes a fetch.
+		if err := o.eventually("the keys are usable, without a token that needs them", func() error {
 			if status := reporter.Keys(); !status.Usable || status.Problem != "" {
 				return fmt.Errorf("it reports %+v", status)
 			}
@@ -110,11 +131,12 @@ func checkStart(s *Subject, answer http.HandlerFunc) error {
 			return err
 		}
 	}
-	return o.eventually("good tokens are accepted when the issuer is back", func() error { return o.accepts(good) })
+	return o.eventually("good tokens are accepted when the issuer is back",
+		func() error { return o.accepts(good) })
 }
 
-func checkFirstRequests(s *Subject) error {
-	s.Issuer.Answer(func(w http.ResponseWriter, _ *http.Request) {
+func checkConcurrentStart(s *Subject) error {
+	s.Issuer.AnswerKeys(func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(50 * time.Millisecond)
 		_, _ = w.Write(s.Issuer.KeySet())
 	})
@@ -138,28 +160,28 @@ func checkFirstRequests(s *Subject) error {
 		})
 	}
 	wg.Wait()
-	if n := s.Issuer.busiest(); n < 1 || n > 3 {
+	if n := s.Issuer.mostRequests(); n < 1 || n > 3 {
 		wrong.add("fetches", fmt.Errorf("%d, want 1 to 3", n))
 	}
 	return wrong.err()
 }
 
-// noticed waits until the adapter has seen what the issuer answers now: an unknown key is an outage from then on, also when
-// the interval is over in which the adapter fetches no keys. A caller with a known key notices nothing, neither before nor
+// waitForOutage waits until the adapter has seen the issuer's present response: from then on a token with an
+// unknown key is an outage, even after the refetch interval. Tokens with a known key are accepted before and
 // after.
-func (o *opened) noticed() error {
+func (o *openAdapter) waitForOutage() error {
 	known, unknown := o.base.token(), ""
-	var felt error
+	var knownErr error
 	var since time.Time
 	err := o.eventually("a token with an unknown key is an outage for longer than the interval", func() error {
-		if felt = o.acceptsAtOnce(known); felt != nil {
+		if knownErr = o.acceptsPromptly(known); knownErr != nil {
 			return nil
 		}
 		if unknown == "" {
-			unknown, since = o.base.unknownKey(newKid()), time.Now()
+			unknown, since = o.base.withUnknownKey(newKid()), time.Now()
 		}
-		if err := o.cannotTell(unknown); err != nil {
-			unknown = "" // it was looked up before the issuer's answer changed
+		if err := o.reportsOutage(unknown); err != nil {
+			unknown = "" // it was looked up before the response changed
 			return err
 		}
 		if lasted := time.Since(since); lasted < 2*o.Issuer.KeyPolicy.RefetchInterval {
@@ -170,14 +192,14 @@ func (o *opened) noticed() error {
 		}
 		return nil
 	})
-	if err := errors.Join(felt, err); err != nil {
+	if err := errors.Join(knownErr, err); err != nil {
 		return err
 	}
-	return o.acceptsAtOnce(known)
+	return o.acceptsPromptly(known)
 }
 
-func checkOutage(o *opened) error {
-	for name, answer := range map[string]http.HandlerFunc{"an error": down, "no connection": cutOff} {
+func checkOutage(o *openAdapter) error {
+	for name, answer := range map[string]http.HandlerFunc{"an error": down, "no connection": closeConnection} {
 		if err := checkOutageOf(o, answer); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
@@ -185,46 +207,47 @@ func checkOutage(o *opened) error {
 	return nil
 }
 
-func checkOutageOf(o *opened, answer http.HandlerFunc) error {
-	known, token := o.base.token(), o.renamed()
-	o.Issuer.Fail(answer)
-	// Long enough for keys to be renewed in the background, so that they have to survive that too.
+func checkOutageOf(o *openAdapter, answer http.HandlerFunc) error {
+	known, token := o.base.token(), o.tokenWithNewKey()
+	o.Issuer.AnswerAll(answer)
+	// Long enough for the adapter to refresh its keys in the background, which must keep them too.
 	for start := time.Now(); time.Since(start) < o.Issuer.KeyPolicy.MaxAge; time.Sleep(20 * time.Millisecond) {
-		if err := o.acceptsAtOnce(known); err != nil {
+		if err := o.acceptsPromptly(known); err != nil {
 			return err
 		}
 	}
-	if err := o.noticed(); err != nil {
+	if err := o.waitForOutage(); err != nil {
 		return err
 	}
 	var wrong problems
-	for _, mint := range o.all {
-		wrong.add(mint.name, o.acceptsAtOnce(mint.token()))
+	for _, template := range o.all {
+		wrong.add(template.name, o.acceptsPromptly(template.token()))
 	}
-	wrong.add("an expired token", o.refuses(o.base.with(m{"exp": 1})))
-	o.Issuer.Fail(nil)
+	wrong.add("an expired token", o.refuses(o.base.withClaims(m{"exp": 1})))
+	o.Issuer.AnswerAll(nil)
 	wrong.add("afterwards", o.eventually("a new key is found", func() error { return o.accepts(token) }))
 	return wrong.err()
 }
 
-func checkHung(o *opened, replace func(http.HandlerFunc), answer http.HandlerFunc) error {
+func checkUnresponsive(o *openAdapter, replace func(http.HandlerFunc), answer http.HandlerFunc) error {
 	replace(answer)
 	ctx, cancel := context.WithCancel(context.Background())
-	token, known := o.base.unknownKey(newKid()), o.base.token()
+	token, known := o.base.withUnknownKey(newKid()), o.base.token()
 	waited := make(chan struct{})
 	var waiter error
 	go func() {
 		defer close(waited)
 		begin := time.Now()
-		waiter = o.eventually("a token with an unknown key is an outage for longer than the interval", func() error {
-			if _, err := o.verify(ctx, token); ctx.Err() == nil && !errors.Is(err, providers.ErrUnavailable) {
-				return want(providers.ErrUnavailable, err)
-			}
-			if lasted := time.Since(begin); ctx.Err() == nil && lasted < 2*o.Issuer.KeyPolicy.RefetchInterval {
-				return fmt.Errorf("so far for %s", lasted)
-			}
-			return nil
-		})
+		waiter = o.eventually("a token with an unknown key is an outage for longer than the interval",
+			func() error {
+				if _, err := o.verify(ctx, token); ctx.Err() == nil && !errors.Is(err, providers.ErrUnavailable) {
+					return checkOutcome(providers.ErrUnavailable, err)
+				}
+				if lasted := time.Since(begin); ctx.Err() == nil && lasted < 2*o.Issuer.KeyPolicy.RefetchInterval {
+					return fmt.Errorf("so far for %s", lasted)
+				}
+				return nil
+			})
 	}()
 	defer func() {
 		cancel()
@@ -233,72 +256,72 @@ func checkHung(o *opened, replace func(http.HandlerFunc), answer http.HandlerFun
 	hasty, done := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer done()
 	start := time.Now()
-	_, err := o.verify(hasty, o.base.unknownKey(newKid()))
+	_, err := o.verify(hasty, o.base.withUnknownKey(newKid()))
 	if took := time.Since(start); err == nil || took > knownWithin {
-		return fmt.Errorf("a caller with 100 ms to spare was held up for %s: %v", took, err)
+		return fmt.Errorf("a caller with a deadline of 100 ms waited %s: %v", took, err)
 	}
 	for {
 		select {
 		case <-waited:
 			return waiter
 		case <-time.After(50 * time.Millisecond):
-			if err := o.acceptsAtOnce(known); err != nil {
+			if err := o.acceptsPromptly(known); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func checkBadAnswers(o *opened, answers func(*opened) map[string]http.HandlerFunc) error {
-	stranger := o.strangersToken()
+func checkBadResponses(o *openAdapter, answers func(*openAdapter) map[string]http.HandlerFunc) error {
+	forged := o.attackerToken()
 	for name, answer := range answers(o) {
-		if err := checkBadAnswer(o, answer, stranger); err != nil {
+		if err := checkBadResponse(o, answer, forged); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func checkBadAnswer(o *opened, answer http.HandlerFunc, stranger string) error {
-	o.Issuer.Answer(answer)
-	if err := o.noticed(); err != nil {
+func checkBadResponse(o *openAdapter, answer http.HandlerFunc, forged string) error {
+	o.Issuer.AnswerKeys(answer)
+	if err := o.waitForOutage(); err != nil {
 		return err
 	}
-	if err := o.cannotTell(stranger); err != nil {
-		return fmt.Errorf("a stranger's key: %w", err)
+	if err := o.reportsOutage(forged); err != nil {
+		return fmt.Errorf("an attacker's key: %w", err)
 	}
-	if err := o.discreet(stranger); err != nil {
+	if err := o.checkOutageText(forged); err != nil {
 		return err
 	}
-	o.Issuer.Answer(nil)
-	return o.renewed()
+	o.Issuer.AnswerKeys(nil)
+	return o.waitForNewKey()
 }
 
-// strangersToken returns a token that is good but for a key that some of the bad answers recommend.
-func (o *opened) strangersToken() string {
-	return o.Issuer.Sign(merged(o.base.header, m{"kid": o.stranger()}), o.base.claims)
+// attackerToken returns a valid token by a key that only the bad responses contain.
+func (o *openAdapter) attackerToken() string {
+	return o.Issuer.Sign(merged(o.base.header, m{"kid": o.attackerKey()}), o.base.claims)
 }
 
-const strangersKid = "strangers-key"
+const attackerKid = "attackers-key"
 
-// stranger makes a key that was never published, unless it is there already.
-func (o *opened) stranger() string {
-	if !o.Issuer.knows(strangersKid) {
+// attackerKey returns the id of a key that is not published, and generates it at the first call.
+func (o *openAdapter) attackerKey() string {
+	if !o.Issuer.knows(attackerKid) {
 		alg := o.base.algorithm()
-		o.Issuer.Adopt(newKey(o.Issuer.t, alg), alg, m{"kid": strangersKid})
-		o.Issuer.Withdraw(strangersKid)
+		o.Issuer.ImportKey(newKey(o.Issuer.t, alg), alg, m{"kid": attackerKid})
+		o.Issuer.Withdraw(attackerKid)
 	}
-	return strangersKid
+	return attackerKid
 }
 
-// temptation is a key set that would do, with the stranger's key.
-func (o *opened) temptation() string {
-	k := o.Issuer.key(o.stranger())
+// attackerKeySet is a valid key set with the attacker's key.
+func (o *openAdapter) attackerKeySet() string {
+	k := o.Issuer.key(o.attackerKey())
 	return string(mustJSON(m{canary: 1, "keys": []any{k.public}}))
 }
 
-// discreet returns an error if what the adapter says of an outage repeats what the issuer sent.
-func (o *opened) discreet(token string) error {
+// checkOutageText returns an error if the adapter quotes what the issuer sent.
+func (o *openAdapter) checkOutageText(token string) error {
 	_, err := o.verify(context.Background(), token)
 	if err == nil {
 		return errors.New("the token is accepted")
@@ -307,81 +330,82 @@ func (o *opened) discreet(token string) error {
 	if reporter, ok := o.provider.(providers.KeyReporter); ok {
 		problem = reporter.Keys().Problem
 	}
-	for _, said := range []string{err.Error(), problem, o.log.String()} {
-		if err := repeats(said, token); err != nil {
+	for _, text := range []string{err.Error(), problem, o.log.String()} {
+		if err := leaks(text, token); err != nil {
 			return err
 		}
-		if strings.Contains(said, "<title>") {
-			return errors.New("what the issuer sent is repeated")
+		if strings.Contains(text, "<title>") {
+			return errors.New("it quotes what the issuer sent")
 		}
 	}
 	if len(problem) > 600 {
 		return fmt.Errorf("the problem has %d bytes", len(problem))
 	}
-	return indiscreet(err, token)
+	return checkErrorText(err, token)
 }
 
-func checkRedirects(o *opened) error {
-	temptation := o.temptation()
-	var asked atomic.Int64
+func checkRedirects(o *openAdapter) error {
+	attackerKeySet := o.attackerKeySet()
+	var requests atomic.Int64
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
-		_, _ = w.Write([]byte(temptation))
+		requests.Add(1)
+		_, _ = w.Write([]byte(attackerKeySet))
 	}))
 	defer elsewhere.Close()
-	wrong := checkBadAnswers(o, func(*opened) map[string]http.HandlerFunc {
+	wrong := checkBadResponses(o, func(*openAdapter) map[string]http.HandlerFunc {
 		answers := map[string]http.HandlerFunc{}
-		for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
-			answers[http.StatusText(status)] = respond(status, temptation, "Location", elsewhere.URL)
+		for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+			http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+			answers[http.StatusText(status)] = respond(status, attackerKeySet, "Location", elsewhere.URL)
 		}
 		return answers
 	})
-	if n := asked.Load(); n > 0 {
-		return errors.Join(wrong, fmt.Errorf("another origin was asked, %d times", n))
+	if n := requests.Load(); n > 0 {
+		return errors.Join(wrong, fmt.Errorf("another origin received %d requests", n))
 	}
 	return wrong
 }
 
-func checkBusy(o *opened) error {
+func checkRetryAfter(o *openAdapter) error {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
-		if err := checkBusyWith(o, status); err != nil {
+		if err := checkRetryAfterOf(o, status); err != nil {
 			return fmt.Errorf("%s: %w", http.StatusText(status), err)
 		}
 	}
 	return nil
 }
 
-func checkBusyWith(o *opened, status int) error {
-	known, token := o.base.token(), o.renamed()
-	o.Issuer.Fail(respond(status, "", "Retry-After", "1"))
-	if err := o.noticed(); err != nil {
+func checkRetryAfterOf(o *openAdapter, status int) error {
+	known, token := o.base.token(), o.tokenWithNewKey()
+	o.Issuer.AnswerAll(respond(status, "", "Retry-After", "1"))
+	if err := o.waitForOutage(); err != nil {
 		return err
 	}
-	// The adapter may come back when its keys grow old, even if it was told to wait longer. Until then, and a little less,
-	// once more would be an accident of timing.
+	// The adapter may fetch again when its keys reach MaxAge, even if Retry-After is longer. The margin keeps
+	// the timing of one more request from deciding.
 	quiet := min(time.Second, o.Issuer.KeyPolicy.MaxAge) * 6 / 10
-	before, start := o.Issuer.busiest(), time.Now()
+	before, start := o.Issuer.mostRequests(), time.Now()
 	for ; time.Since(start) < quiet; time.Sleep(5 * time.Millisecond) {
-		if err := o.cannotTell(o.base.unknownKey(newKid())); err != nil {
+		if err := o.reportsOutage(o.base.withUnknownKey(newKid())); err != nil {
 			return err
 		}
 	}
-	if n := o.Issuer.busiest() - before; n > 1 {
-		return fmt.Errorf("it was asked %d times more in %s, after it had said that it wants a second", n, quiet)
+	if n := o.Issuer.mostRequests() - before; n > 1 {
+		return fmt.Errorf("it received %d more requests in %s, although Retry-After was one second", n, quiet)
 	}
-	if err := o.acceptsAtOnce(known); err != nil {
+	if err := o.acceptsPromptly(known); err != nil {
 		return err
 	}
-	o.Issuer.Fail(nil)
+	o.Issuer.AnswerAll(nil)
 	return o.eventually("a new key is found afterwards", func() error { return o.accepts(token) })
 }
 
-func checkHangUp(o *opened) error {
-	asked, release := make(chan struct{}), make(chan struct{})
+func checkCanceledCaller(o *openAdapter) error {
+	fetching, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	token := o.renamed()
-	o.Issuer.Answer(func(w http.ResponseWriter, r *http.Request) {
-		once.Do(func() { close(asked) })
+	token := o.tokenWithNewKey()
+	o.Issuer.AnswerKeys(func(w http.ResponseWriter, r *http.Request) {
+		once.Do(func() { close(fetching) })
 		select {
 		case <-release:
 			_, _ = w.Write(o.Issuer.KeySet())
@@ -393,43 +417,53 @@ func checkHangUp(o *opened) error {
 		mu    sync.Mutex
 		wrong problems
 	)
-	report := func(who string, err error) {
+	report := func(name string, err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		wrong.add(who, err)
+		wrong.add(name, err)
 	}
 	first, hangUp := context.WithCancel(context.Background())
 	defer hangUp()
+	var waitingSince atomic.Pointer[time.Time] // nil while the first caller is not in Verify
 	wg.Go(func() {
-		// Before a fetch is due the key is simply unknown, so the caller comes back until one is under way.
+		// Until the refetch interval has passed the key is simply unknown, so the caller repeats until a
+		// fetch is in progress.
 		for first.Err() == nil {
+			waitingSince.Store(new(time.Now()))
 			_, _ = o.verify(first, token)
+			waitingSince.Store(nil)
 			time.Sleep(time.Millisecond)
 		}
 	})
 	select {
-	case <-asked:
-	case <-time.After(o.patience()):
+	case <-fetching:
+	case <-time.After(o.timeout()):
 		close(release)
 		hangUp()
 		wg.Wait()
-		return errors.New("a token with an unknown key had no keys fetched")
+		return errors.New("a token with an unknown key caused no fetch")
+	}
+	// The others must find the first caller waiting for this fetch, unless the adapter lets no caller wait.
+	for start := time.Now(); time.Since(start) < 500*time.Millisecond; time.Sleep(time.Millisecond) {
+		if since := waitingSince.Load(); since != nil && time.Since(*since) > 20*time.Millisecond {
+			break
+		}
 	}
 	var ready sync.WaitGroup
 	for range 5 {
 		ready.Add(1)
 		wg.Go(func() {
 			ready.Done()
-			report("who waited", o.accepts(token))
+			report("a caller that waited", o.accepts(token))
 		})
 	}
 	ready.Wait()
-	time.Sleep(100 * time.Millisecond) // they are waiting now, on a busy machine too
+	time.Sleep(100 * time.Millisecond) // until they wait, on a busy machine too
 	hangUp()
 	wg.Go(func() {
-		// Nobody can tell this caller anything, but the token is not to blame.
+		// The caller cannot be served, but the token is not at fault.
 		if _, err := o.verify(first, token); err != nil {
-			report("who hung up", want(providers.ErrUnavailable, err))
+			report("the caller that canceled", checkOutcome(providers.ErrUnavailable, err))
 		}
 	})
 	time.Sleep(20 * time.Millisecond)
@@ -438,24 +472,25 @@ func checkHangUp(o *opened) error {
 	return wrong.err()
 }
 
-func checkEnd(s *Subject) error {
+func checkShutdown(s *Subject) error {
 	o, stop, err := s.open()
 	if err != nil {
 		return err
 	}
-	err = o.works()
+	err = o.waitReady()
 	stop()
 	if err != nil {
 		return err
 	}
-	before := s.Issuer.busiest()
+	before := s.Issuer.mostRequests()
 	if before == 0 {
-		return errNeverAsked
+		return errNoRequests
 	}
-	// Keys are renewed within their age, so several times in this, on a slow machine too. One request may have been under way.
+	// Keys are refreshed within MaxAge, so several times in this period. One request may have been in
+	// progress.
 	for start := time.Now(); time.Since(start) < 4*s.Issuer.KeyPolicy.MaxAge; time.Sleep(20 * time.Millisecond) {
-		if n := s.Issuer.busiest() - before; n > 1 {
-			return fmt.Errorf("the issuer was asked %d times more after that", n)
+		if n := s.Issuer.mostRequests() - before; n > 1 {
+			return fmt.Errorf("the issuer received %d more requests after the context ended", n)
 		}
 	}
 	return nil

@@ -18,111 +18,139 @@ import (
 	"gatehouse/providers"
 )
 
-// attackRules are the rules that refuse a list of tokens.
+// attackRules are the rules about tokens that must be refused.
 func attackRules() []attackRule {
 	return []attackRule{
-		{"algorithms", "no token says an algorithm that was not configured, and none least of all", "RFC 8725, sections 2.1 and 3.1; McLean 2015", algorithmAttacks},
-		{"key-confusion", "a public key is nobody's secret", "RFC 8725, section 2.1; CVE-2016-5431, CVE-2023-48223, CVE-2026-34950", keyConfusionAttacks},
-		{"signatures", "a token without its issuer's signature over exactly these bytes is refused", "RFC 7515, section 5.2; CVE-2022-21449; Wycheproof", signatureAttacks},
-		{"self-service", "no token says which key it is to be verified with, and none causes a request", "RFC 8725, sections 3.8 and 3.10; CVE-2018-0114", selfServiceAttacks},
-		{"critical-headers", "a token that must be read in a way that is not understood is refused", "RFC 7515, section 4.1.11; RFC 7797; CVE-2025-59420, CVE-2026-32597", criticalAttacks},
-		{"other-kinds", "ID tokens, logout tokens and other JWTs of the same issuer open nothing", "RFC 9068, section 4; RFC 8725, sections 3.11 and 3.12", otherKindAttacks},
-		{"own-types", "a token that calls itself a refresh, ID or logout token in a claim is no access token", "RFC 9068, section 4; RFC 8725, section 3.12", ownTypeAttacks},
-		{"shapes", "whatever is not one compact JWS over one JSON object is refused, without a panic and in time", "RFC 7515, section 7.1; RFC 7519, section 7.2; CVE-2024-28180, CVE-2025-27144", shapeAttacks},
-		{"times", "tokens that expired, have not begun, or do not say when are refused", "RFC 9068, section 2.2; RFC 7519, sections 2 and 4.1", timeAttacks},
-		{"issuers", "iss is the configured issuer byte for byte, and is never looked up", "RFC 8725, section 3.8; RFC 8414, section 3.3", issuerAttacks},
-		{"audiences", "tokens for another resource are refused", "RFC 9068, section 4; RFC 8707; MCP, token passthrough", audienceAttacks},
-		{"ambiguous-names", "a claim that is there twice, or in another case, refuses the token", "RFC 7519, section 4; CVE-2026-27896", nameAttacks},
-		{"subjects", "a token that names nobody is refused", "RFC 9068, section 2.2", subjectAttacks},
-		{"sender-constrained", "a token that is bound to a key is no bearer token", "RFC 9449, section 7.2; RFC 8705, section 3", boundAttacks},
-		{"near-misses", "what this very adapter must refuse is refused", "the adapter's harness", nearMisses},
+		{"algorithms", "a token with an algorithm that is not configured, or with alg none, is refused",
+			"RFC 8725, sections 2.1 and 3.1; McLean 2015", algorithmAttacks},
+		{"key-confusion", "a public key is not accepted as an HMAC secret",
+			"RFC 8725, section 2.1; CVE-2016-5431, CVE-2023-48223, CVE-2026-34950", keyConfusionAttacks},
+		{"signatures", "a token without the issuer's signature over exactly its bytes is refused",
+			"RFC 7515, section 5.2; CVE-2022-21449; Wycheproof", signatureAttacks},
+		{"untrusted-keys", "a token cannot supply its own key, and does not cause a request",
+			"RFC 8725, sections 3.8 and 3.10; CVE-2018-0114", untrustedKeyAttacks},
+		{"critical-headers", "a token with a critical header that is not understood is refused",
+			"RFC 7515, section 4.1.11; RFC 7797; CVE-2025-59420, CVE-2026-32597", criticalAttacks},
+		{"token-types", "ID tokens, logout tokens and other JWTs of the same issuer are refused",
+			"RFC 9068, section 4; RFC 8725, sections 3.11 and 3.12", tokenTypeAttacks},
+		{"type-claims", "a token that a claim declares a refresh, ID or logout token is refused",
+			"RFC 9068, section 4; RFC 8725, section 3.12", typeClaimAttacks},
+		{"malformed-tokens",
+			"anything but one compact JWS over one JSON object is refused, without a panic and in bounded time",
+			"RFC 7515, section 7.1; RFC 7519, section 7.2; CVE-2024-28180, CVE-2025-27144", malformedAttacks},
+		{"lifetimes", "tokens that are expired, not yet valid or without exp are refused",
+			"RFC 9068, section 2.2; RFC 7519, sections 2 and 4.1", timeAttacks},
+		{"issuers", "iss must equal the configured issuer byte for byte, and its metadata is not fetched",
+			"RFC 8725, section 3.8; RFC 8414, section 3.3", issuerAttacks},
+		{"audiences", "tokens for another resource are refused",
+			"RFC 9068, section 4; RFC 8707; MCP, token passthrough", audienceAttacks},
+		{"ambiguous-claims", "a token with a duplicate claim, or with a claim in another case, is refused",
+			"RFC 7519, section 4; CVE-2026-27896", ambiguousClaimAttacks},
+		{"subjects", "a token without a usable sub is refused",
+			"RFC 9068, section 2.2", subjectAttacks},
+		{"sender-constrained", "a token that is bound to a key is refused as a bearer token",
+			"RFC 9449, section 7.2; RFC 8705, section 3", senderConstrainedAttacks},
+		{"near-misses", "the tokens in Subject.Refused are refused",
+			"the harness of the adapter", nearMisses},
 	}
 }
 
 type attackRule struct {
 	name, demand, source string
-	// attacks makes the tokens. None at all means that there is nothing to make them from, and the rule cannot be shown.
-	attacks func(*opened) []attack
+	// attacks returns the tokens. An empty list fails the rule: it must be excepted for the adapter.
+	attacks func(*openAdapter) []attack
 }
 
 func tokenRules() []Rule {
 	rules := []Rule{
-		{"good-tokens", "tokens of every variety are accepted, and say who is calling", "RFC 9068, sections 2.2 and 4", opening(checkGood)},
+		{"good-tokens", "tokens of every variety are accepted, and yield the expected identity",
+			"RFC 9068, sections 2.2 and 4", withAdapter(checkGood)},
 	}
 	for _, r := range attackRules() {
-		rules = append(rules, Rule{r.name, r.demand, r.source, working(func(o *opened) error { return checkAttacks(o, r.attacks) })})
+		check := cpuBound(func(o *openAdapter) error { return checkAttacks(o, r.attacks) })
+		rules = append(rules, Rule{r.name, r.demand, r.source, check})
 	}
-	return append(rules,
-		Rule{"reasons", "every refusal names the rule that decided", "providers.ReasonOf", working(checkReasons)},
-		Rule{"discretion", "no error and no log line repeats a token or what it claims", "OWASP MCP Top 10, MCP01; CWE-532", working(checkDiscretion)},
-		Rule{"remembered-tokens", "what was accepted a moment ago is refused when it is over, and is no pledge for its likes", "RFC 7519, section 4.1.4; CWE-613; CWE-345", opening(checkMemory)},
-		Rule{"null-claims", "an optional claim that is null counts as absent", "RFC 7519, section 4.1", working(checkNull)},
-		Rule{"metadata", "the metadata names this resource, and where to sign in for it", "RFC 9728, section 2; RFC 8414, section 2", opening(checkMetadata)},
-		Rule{"concurrency", "callers who come at once are never taken for one another", "CVE-2026-25536", working(checkConcurrency)},
-	)
+	return append(rules, []Rule{
+		{"reasons", "every refusal carries the reason of the check that failed",
+			"providers.ReasonOf", cpuBound(checkReasons)},
+		{"no-leaks", "no error and no log line contains a token or its claims",
+			"OWASP MCP Top 10, MCP01; CWE-532", cpuBound(checkLeaks)},
+		{"cached-tokens",
+			"an accepted token is refused once it expires, and does not make similar tokens acceptable",
+			"RFC 7519, section 4.1.4; CWE-613; CWE-345", withAdapter(checkCache)},
+		{"null-claims", "an optional claim that is null counts as absent",
+			"RFC 7519, section 4.1", cpuBound(checkNullClaims)},
+		{"metadata", "the metadata names this resource and its authorization servers",
+			"RFC 9728, section 2; RFC 8414, section 2", withAdapter(checkMetadata)},
+		{"concurrency", "concurrent callers never get each other's identity",
+			"CVE-2026-25536", cpuBound(checkConcurrency)},
+	}...)
 }
 
-// leewayLimit is far beyond what clocks differ by, and well below what tokens live for.
+// leewayLimit is far more than clock skew, and well below the lifetime of tokens.
 const leewayLimit = 5 * time.Minute
 
-func checkGood(o *opened) error {
+func checkGood(o *openAdapter) error {
 	var wrong problems
-	for _, mint := range o.all {
-		wrong.add(mint.name, checkIdentity(o, mint))
+	for _, template := range o.all {
+		wrong.add(template.name, checkIdentity(o, template))
 	}
 	return wrong.err()
 }
 
-func checkIdentity(o *opened, mint *mint) error {
-	id, err := o.verify(context.Background(), mint.token())
+func checkIdentity(o *openAdapter, template *template) error {
+	id, err := o.verify(context.Background(), template.token())
 	if err != nil {
-		return fmt.Errorf("it is not accepted: %w", err)
+		return fmt.Errorf("not accepted: %w", err)
 	}
-	want := mint.want
+	want := template.want
 	for _, field := range []struct{ name, got, want string }{
-		{"issuer", id.Issuer, want.Issuer}, {"subject", id.Subject, want.Subject}, {"client", id.Client, want.Client},
+		{"issuer", id.Issuer, want.Issuer}, {"subject", id.Subject, want.Subject},
+		{"client", id.Client, want.Client},
 		{"audience", fmt.Sprintf("%q", id.Audience), fmt.Sprintf("%q", want.Audience)},
 		{"scopes", fmt.Sprintf("%q", id.Scopes), fmt.Sprintf("%q", want.Scopes)},
 		{"expiry", id.Expiry.UTC().String(), want.Expiry.UTC().String()},
 		{"claim canary", string(id.Claims()["canary"]), strconv.Quote(canary)},
 	} {
 		if field.got != field.want {
-			return fmt.Errorf("its %s is %s, want %s", field.name, field.got, field.want)
+			return fmt.Errorf("%s is %s, want %s", field.name, field.got, field.want)
 		}
 	}
 	if leeway := id.ExpiryWithLeeway.Sub(id.Expiry); leeway < 0 || leeway > leewayLimit {
-		return fmt.Errorf("it is good until %s after its expiry, want none to %s", leeway, leewayLimit)
+		return fmt.Errorf("the leeway is %s, want 0 to %s", leeway, leewayLimit)
 	}
 	return nil
 }
 
-// optionalClaims are claims without which an access token may do, and which it may have as null then.
+// optionalClaims are claims that an access token may lack, and that may be null then.
 var optionalClaims = []string{
-	"nbf", "iat", "jti", "client_id", "azp", "nonce", "at_hash", "c_hash", "events", "cnf", "typ", "type", "token_use",
+	"nbf", "iat", "jti", "client_id", "azp", "nonce", "at_hash", "c_hash", "events", "cnf", "typ", "type",
+	"token_use",
 	"token_type", "tokenType", "auth_time", "act",
 }
 
-func checkNull(o *opened) error {
+func checkNullClaims(o *openAdapter) error {
 	all := m{}
 	for _, name := range optionalClaims {
 		all[name] = null
 	}
 	var wrong problems
-	for _, mint := range o.types() {
-		if o.accepts(mint.with(all)) == nil {
+	for _, template := range o.types() {
+		if o.accepts(template.withClaims(all)) == nil {
 			continue
 		}
 		for _, name := range optionalClaims {
-			if o.accepts(mint.with(m{name: nil})) == nil { // otherwise this adapter needs it
-				wrong.add(fmt.Sprintf("%s, with %s null", mint.name, name), o.accepts(mint.with(m{name: null})))
+			if o.accepts(template.withClaims(m{name: nil})) == nil { // otherwise the adapter requires it
+				wrong.add(fmt.Sprintf("%s, with %s null", template.name, name),
+					o.accepts(template.withClaims(m{name: null})))
 			}
 		}
 	}
 	return wrong.err()
 }
 
-// prepare finds out what some attacks are measured by.
-func (o *opened) prepare() error {
+// prepare measures the leeway, which some attacks depend on.
+func (o *openAdapter) prepare() error {
 	id, err := o.verify(context.Background(), o.base.token())
 	if err != nil {
 		return fmt.Errorf("a good token is not accepted: %w", err)
@@ -131,14 +159,14 @@ func (o *opened) prepare() error {
 	return nil
 }
 
-// tokens calls check for every token of a list of attacks.
-func (o *opened) tokens(attacks func(*opened) []attack, check func(attack) error) error {
+// tokens calls check for every token that attacks returns.
+func (o *openAdapter) tokens(attacks func(*openAdapter) []attack, check func(attack) error) error {
 	if err := o.prepare(); err != nil {
 		return err
 	}
 	list := attacks(o)
 	if len(list) == 0 {
-		return errors.New("the good tokens and near misses give nothing to attack with: add to them, or except this rule")
+		return errors.New("no token for this rule in Good and Refused: extend them, or name the rule in Except")
 	}
 	var wrong problems
 	for _, a := range list {
@@ -147,13 +175,13 @@ func (o *opened) tokens(attacks func(*opened) []attack, check func(attack) error
 	return wrong.err()
 }
 
-func checkAttacks(o *opened, attacks func(*opened) []attack) error {
+func checkAttacks(o *openAdapter, attacks func(*openAdapter) []attack) error {
 	wrong := o.tokens(attacks, func(a attack) error { return o.refuses(a.token) })
-	return errors.Join(wrong, o.Issuer.trapped())
+	return errors.Join(wrong, o.Issuer.checkTrap())
 }
 
-// allAttacks are those of all rules that can be shown of the adapter.
-func allAttacks(o *opened) []attack {
+// allAttacks returns the attacks of all rules that are not excepted.
+func allAttacks(o *openAdapter) []attack {
 	var all []attack
 	for _, r := range attackRules() {
 		if _, ok := o.Except[r.name]; !ok {
@@ -163,23 +191,23 @@ func allAttacks(o *opened) []attack {
 	return all
 }
 
-func nearMisses(o *opened) []attack {
+func nearMisses(o *openAdapter) []attack {
 	var attacks []attack
 	for _, miss := range o.Refused {
-		mint := *o.base
-		mint.claims = merged(mint.claims, miss.Claims)
-		mint.key, mint.header = o.Issuer.headerFor(merged(o.base.header, miss.Header))
-		attacks = append(attacks, attack{miss.Name, mint.token(), because(miss.Want)})
+		template := *o.base
+		template.claims = merged(template.claims, miss.Claims)
+		template.key, template.header = o.Issuer.headerFor(merged(o.base.header, miss.Header))
+		attacks = append(attacks, attack{miss.Name, template.token(), oneOf(miss.Want)})
 	}
 	return attacks
 }
 
-func checkReasons(o *opened) error {
+func checkReasons(o *openAdapter) error {
 	return o.tokens(allAttacks, func(a attack) error {
 		err, _ := o.refusal(a.token)
 		switch reason := providers.ReasonOf(err); {
 		case err == nil:
-			return errors.New("it is accepted")
+			return errors.New("the token is accepted")
 		case reason == "":
 			return fmt.Errorf("the error carries no reason: %w", err)
 		case len(a.want) > 0 && !slices.Contains(a.want, reason):
@@ -189,46 +217,49 @@ func checkReasons(o *opened) error {
 	})
 }
 
-func checkDiscretion(o *opened) error {
+func checkLeaks(o *openAdapter) error {
 	wrong := o.tokens(allAttacks, func(a attack) error {
 		_, err := o.verify(context.Background(), a.token)
 		if err == nil {
-			return errors.New("it is accepted")
+			return errors.New("the token is accepted")
 		}
-		return errors.Join(indiscreet(err, a.token), repeats(o.log.String(), a.token))
+		return errors.Join(checkErrorText(err, a.token), leaks(o.log.String(), a.token))
 	})
-	return errors.Join(wrong, repeats(o.log.String(), o.base.token()))
+	return errors.Join(wrong, leaks(o.log.String(), o.base.token()))
 }
 
-// scopeToken is a scope as RFC 6749, section 3.3 has it.
+// scopeToken matches a scope-token (RFC 6749, section 3.3).
 var scopeToken = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]+$`)
 
-func checkMetadata(o *opened) error { return o.metadata() }
+func checkMetadata(o *openAdapter) error { return o.metadata() }
 
-func (o *opened) metadata() error {
+func (o *openAdapter) metadata() error {
 	d := o.provider.Metadata()
 	var wrong problems
 	if d.Resource != o.Resource.String() {
-		wrong.add("resource", fmt.Errorf("%q, clients compare it with %q", d.Resource, o.Resource))
+		wrong.add("resource", fmt.Errorf("%q, want %q", d.Resource, o.Resource))
 	}
 	if len(d.AuthorizationServers) == 0 {
-		wrong.add("authorization_servers", errors.New("there is none"))
+		wrong.add("authorization_servers", errors.New("empty"))
 	}
 	for _, server := range d.AuthorizationServers {
 		u, err := url.Parse(server)
-		if err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(server, "?#") || u.Scheme != "https" && (u.Scheme != "http" || !providers.IsLoopback(u.Hostname())) {
-			wrong.add("authorization_servers", fmt.Errorf("%q is no issuer identifier that clients could follow", server))
+		if err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(server, "?#") ||
+			u.Scheme != "https" && (u.Scheme != "http" || !providers.IsLoopback(u.Hostname())) {
+			wrong.add("authorization_servers",
+				fmt.Errorf("%q is not an issuer identifier with https, or http on loopback", server))
 		}
 	}
 	if !slices.Equal(d.BearerMethodsSupported, []string{"header"}) {
 		wrong.add("bearer_methods_supported", fmt.Errorf("%q, want only header", d.BearerMethodsSupported))
 	}
 	if len(d.ScopesSupported) != len(o.info.InitialScopes) {
-		wrong.add("scopes_supported", fmt.Errorf("%q, want as many as %q: what to ask for at first sign-in", d.ScopesSupported, o.info.InitialScopes))
+		wrong.add("scopes_supported", fmt.Errorf("%q, want as many as %q, the initial scopes", d.ScopesSupported,
+			o.info.InitialScopes))
 	}
 	for _, scope := range d.ScopesSupported {
 		if !scopeToken.MatchString(scope) || scope == "offline_access" {
-			wrong.add("scopes_supported", fmt.Errorf("%q is not a resource's scope", scope))
+			wrong.add("scopes_supported", fmt.Errorf("%q is not a scope of a resource", scope))
 		}
 	}
 	if d.ResourceName != o.info.Name {
@@ -237,57 +268,61 @@ func (o *opened) metadata() error {
 	return wrong.err()
 }
 
-// checkMemory is about adapters that remember tokens, as they may.
-func checkMemory(o *opened) error {
+// checkCache is for adapters that cache verified tokens, which is allowed.
+func checkCache(o *openAdapter) error {
 	if err := o.prepare(); err != nil {
 		return err
 	}
 	var wrong problems
-	strangers := map[jose.SignatureAlgorithm]crypto.Signer{}
+	otherKeys := map[jose.SignatureAlgorithm]crypto.Signer{}
 	for alg := range o.algorithms() {
-		strangers[alg] = newKey(o.Issuer.t, alg)
+		otherKeys[alg] = newKey(o.Issuer.t, alg)
 	}
-	for _, mint := range o.all {
-		header, payload, signature := mint.parts()
-		wrong.add(mint.name, o.accepts(strings.Join([]string{header, payload, signature}, ".")))
-		_, otherPayload, otherSignature := cut(mint.with(m{"sub": "mallory", "jti": canary + "-other"}))
+	for _, template := range o.all {
+		header, payload, signature := template.parts()
+		wrong.add(template.name, o.accepts(strings.Join([]string{header, payload, signature}, ".")))
+		_, otherPayload, otherSignature := splitToken(
+			template.withClaims(m{"sub": "mallory", "jti": canary + "-other"}))
 		for name, token := range map[string]string{
 			"without its signature":         header + "." + payload + ".",
 			"with the signature of another": header + "." + payload + "." + otherSignature,
 			"with the payload of another":   header + "." + otherPayload + "." + signature,
-			"by a stranger, word for word":  mint.by(strangers[mint.algorithm()], nil),
+			"by another key, with the same header and payload": template.signedBy(otherKeys[template.algorithm()],
+				nil),
 		} {
-			wrong.add(mint.name+", "+name, o.refuses(token))
+			wrong.add(template.name+", "+name, o.refuses(token))
 		}
 	}
-	return errors.Join(wrong.err(), o.checkRememberedExpiry())
+	return errors.Join(wrong.err(), o.checkCachedExpiry())
 }
 
-// checkRememberedExpiry lets a token end while it is remembered.
-func (o *opened) checkRememberedExpiry() error {
+// checkCachedExpiry lets a token expire after it was accepted.
+func (o *openAdapter) checkCachedExpiry() error {
 	for {
 		end := time.Now().Add(2 * time.Second).Truncate(time.Second)
-		token := o.base.with(m{"exp": end.Add(-o.leeway).Unix()})
+		token := o.base.withClaims(m{"exp": end.Add(-o.leeway).Unix()})
 		err := o.accepts(token)
 		switch {
 		case time.Now().After(end):
-			continue // on a machine so slow that it ended before it was looked at
+			continue // the machine was too slow: the token expired before it was verified
 		case err != nil:
 			return err
 		}
 		time.Sleep(time.Until(end))
-		return o.eventually("a token that is over is refused, although it was good", func() error { return o.refuses(token) })
+		return o.eventually("an expired token is refused, although it was accepted before",
+			func() error { return o.refuses(token) })
 	}
 }
 
-func checkConcurrency(o *opened) error {
+func checkConcurrency(o *openAdapter) error {
 	const callers, rounds = 16, 10
 	type caller struct{ good, bad, mark string }
 	var list []caller
 	for n := range callers {
-		mint := o.all[n%len(o.all)]
+		template := o.all[n%len(o.all)]
 		mark := fmt.Sprintf("%s-%d", canary, n)
-		list = append(list, caller{mint.with(m{"canary": mark}), mint.with(m{"canary": mark, "exp": 1}), strconv.Quote(mark)})
+		list = append(list, caller{template.withClaims(m{"canary": mark}),
+			template.withClaims(m{"canary": mark, "exp": 1}), strconv.Quote(mark)})
 	}
 	var (
 		wg    sync.WaitGroup
@@ -302,7 +337,7 @@ func checkConcurrency(o *opened) error {
 				case err != nil:
 					err = fmt.Errorf("a good token is not accepted: %w", err)
 				case string(id.Claims()["canary"]) != c.mark:
-					err = errors.New("somebody else's identity came back")
+					err = errors.New("the identity of another caller was returned")
 				default:
 					err = o.refuses(c.bad)
 				}

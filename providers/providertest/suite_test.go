@@ -14,10 +14,14 @@ import (
 	"gatehouse/providers/token"
 )
 
-// sound is an adapter as an outsider would write it, with nothing but what is exported: the strict verifier over the
-// issuer's keys.
-func sound(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuerFor(t)
+// soundAdapter is an adapter as another module would write it, with exported identifiers only: the strict
+// verifier over the issuer's keys.
+func soundAdapter(t testing.TB) *providertest.Subject {
+	return soundAdapterFor(t, providertest.NewIssuer(t, providertest.WithKeys()))
+}
+
+// soundAdapterFor is [soundAdapter] for an issuer without keys.
+func soundAdapterFor(t testing.TB, issuer *providertest.Issuer) *providertest.Subject {
 	es, ed := issuer.AddKey(jose.ES256), issuer.AddKey(jose.EdDSA)
 	return &providertest.Subject{
 		Issuer: issuer, Resource: mustResource(t),
@@ -34,7 +38,8 @@ func sound(t testing.TB) *providertest.Subject {
 			{Name: "EdDSA", Header: map[string]any{"kid": ed}},
 		},
 		Refused: []providertest.NearMiss{
-			{Name: "a token for the issuer itself", Claims: map[string]any{"aud": issuer.URL()}, Want: providers.AudienceMismatch},
+			{Name: "a token for the issuer itself", Claims: map[string]any{"aud": issuer.URL()},
+				Want: token.ReasonAudienceMismatch},
 		},
 	}
 }
@@ -46,8 +51,9 @@ type adapter struct {
 	keys   *token.KeySet
 }
 
-// newAdapter is of keys, which verify by source.
-func newAdapter(issuer *providertest.Issuer, info providers.ServerInfo, keys *token.KeySet, source oidc.KeySet) *adapter {
+// newAdapter reports the status of keys, and verifies by source.
+func newAdapter(issuer *providertest.Issuer, info providers.ServerInfo, keys *token.KeySet,
+	source oidc.KeySet) *adapter {
 	rules := issuer.Rules(info.Resource.String())
 	rules.Algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA}
 	return &adapter{Verifier: token.NewVerifier(rules, source), info: info, issuer: issuer, keys: keys}
@@ -56,54 +62,68 @@ func newAdapter(issuer *providertest.Issuer, info providers.ServerInfo, keys *to
 func (a *adapter) Keys() providers.KeyStatus { return a.keys.Status() }
 func (a *adapter) Metadata() providers.Metadata {
 	return providers.Metadata{
-		Resource: a.info.Resource.String(), AuthorizationServers: []string{a.issuer.URL()}, ScopesSupported: a.info.InitialScopes,
+		Resource: a.info.Resource.String(), AuthorizationServers: []string{a.issuer.URL()},
+		ScopesSupported:        a.info.InitialScopes,
 		BearerMethodsSupported: []string{"header"}, ResourceName: a.info.Name,
 	}
 }
 
-func TestASoundAdapterPasses(t *testing.T) { providertest.Run(t, sound) }
+func TestSoundAdapterPasses(t *testing.T) {
+	t.Parallel()
+	providertest.Run(t, soundAdapter)
+}
 
-func TestAHarnessIsToldWhatItForgot(t *testing.T) {
+func TestHarnessMustBeComplete(t *testing.T) {
+	t.Parallel()
 	rule := providertest.Rules()[0]
-	for want, forget := range map[string]func(*providertest.Subject){
-		"issuer, open and resource": func(s *providertest.Subject) { s.Open = nil },
-		"no good token":             func(s *providertest.Subject) { s.Good = nil },
-		"refetch interval":          func(s *providertest.Subject) { s.Issuer.KeyPolicy = token.KeyPolicy{} },
-		`no rule "rotations"`:       func(s *providertest.Subject) { s.Except = map[string]string{"rotations": "a slip of the pen"} },
-		"has no reason":             func(s *providertest.Subject) { s.Except = map[string]string{"rotation": ""} },
+	for want, remove := range map[string]func(*providertest.Subject){
+		"Issuer, Open and Resource": func(s *providertest.Subject) { s.Open = nil },
+		"Good is empty":             func(s *providertest.Subject) { s.Good = nil },
+		"RefetchInterval": func(s *providertest.Subject) {
+			s.Issuer.KeyPolicy = token.KeyPolicy{}
+		},
+		`"rotations", which is not a rule`: func(s *providertest.Subject) {
+			s.Except = map[string]string{"rotations": "a typo"}
+		},
+		"no reason for rotation": func(s *providertest.Subject) {
+			s.Except = map[string]string{"rotation": ""}
+		},
 	} {
-		s := sound(t)
-		forget(s)
+		s := soundAdapter(t)
+		remove(s)
 		if err := rule.Check(s); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want it to say %q", err, want)
+			t.Errorf("got %v, want it to contain %q", err, want)
 		}
 	}
 }
 
-// What was excepted is not tried again under another name.
-func TestAnExceptionHoldsForTheRulesThatTryEverything(t *testing.T) {
+// The rules "reasons" and "no-leaks" use the attacks of all rules, but not of the excepted ones.
+func TestExceptAlsoAppliesToRulesOverAllAttacks(t *testing.T) {
+	t.Parallel()
 	for _, rule := range providertest.Rules() {
-		if rule.Name != "reasons" && rule.Name != "discretion" {
+		if rule.Name != "reasons" && rule.Name != "no-leaks" {
 			continue
 		}
-		s := sound(t)
-		forgiving(providers.SenderConstrained)(t, s)
+		s := soundAdapter(t)
+		ignoring(token.ReasonSenderConstrained)(t, s)
 		if rule.Check(s) == nil {
-			t.Errorf("%s does not see what this test is about", rule.Name)
+			t.Errorf("%s does not notice the defect", rule.Name)
 		}
-		s = sound(t)
-		forgiving(providers.SenderConstrained)(t, s)
-		s.Except = map[string]string{"sender-constrained": "it knows how to check the proof"}
+		s = soundAdapter(t)
+		ignoring(token.ReasonSenderConstrained)(t, s)
+		s.Except = map[string]string{"sender-constrained": "it checks the proof of possession"}
 		if err := rule.Check(s); err != nil {
 			t.Errorf("%s: %v", rule.Name, err)
 		}
 	}
 }
 
-func TestRulesHaveNamesDemandsAndSources(t *testing.T) {
+func TestRulesHaveNameDemandAndSource(t *testing.T) {
+	t.Parallel()
 	seen := map[string]bool{}
 	for _, rule := range providertest.Rules() {
-		if !regexp.MustCompile(`^[a-z-]+$`).MatchString(rule.Name) || rule.Demand == "" || rule.Source == "" || rule.Check == nil || seen[rule.Name] {
+		if !regexp.MustCompile(`^[a-z-]+$`).MatchString(rule.Name) || rule.Demand == "" || rule.Source == "" ||
+			rule.Check == nil || seen[rule.Name] {
 			t.Errorf("%+v", rule)
 		}
 		seen[rule.Name] = true

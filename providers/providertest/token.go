@@ -17,12 +17,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Assemble puts any three byte strings together as a compact JWS.
+// Assemble returns a compact JWS of three arbitrary byte strings.
 func Assemble(header, payload, signature []byte) string {
 	return signingInput(header, payload) + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// SignBytes returns a compact JWS over exactly these bytes. The header is not looked at.
+// SignBytes returns a compact JWS over exactly these bytes. It does not read the header.
 func SignBytes(alg jose.SignatureAlgorithm, key any, header, payload []byte) string {
 	return Assemble(header, payload, Signature(alg, key, []byte(signingInput(header, payload))))
 }
@@ -31,8 +31,8 @@ func signingInput(header, payload []byte) string {
 	return base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
 }
 
-// Signature signs input by alg (RFC 7518, section 3). The key is a private key, or []byte for HS256, where any bytes will
-// do: the public key of somebody else is the classic.
+// Signature signs input by alg (RFC 7518, section 3). The key is a private key, or []byte for HS256, where
+// any bytes are a valid key: attackers use the bytes of a public key.
 func Signature(alg jose.SignatureAlgorithm, key any, input []byte) []byte {
 	if secret, ok := key.([]byte); ok {
 		mac := hmac.New(sha256.New, secret)
@@ -56,7 +56,8 @@ func Signature(alg jose.SignatureAlgorithm, key any, input []byte) []byte {
 	switch private := key.(type) {
 	case *rsa.PrivateKey:
 		if alg[0] == 'P' {
-			signature, err = rsa.SignPSS(rand.Reader, private, hash, digest, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+			signature, err = rsa.SignPSS(rand.Reader, private, hash, digest,
+				&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 		} else {
 			signature, err = rsa.SignPKCS1v15(nil, private, hash, digest)
 		}
@@ -84,11 +85,13 @@ func hashOf(alg jose.SignatureAlgorithm) crypto.Hash {
 	}
 }
 
-// canSign reports whether alg fits the type of key. A curve may sign with the hash of another one, as RFC 7518 forbids.
+// canSign reports whether alg fits the type of key. Curve and hash are not compared, so that a test can
+// combine them as RFC 7518 forbids.
 func canSign(key any, alg jose.SignatureAlgorithm) bool {
 	switch key.(type) {
 	case *rsa.PrivateKey:
-		return alg == jose.RS256 || alg == jose.RS384 || alg == jose.RS512 || alg == jose.PS256 || alg == jose.PS384 || alg == jose.PS512
+		return alg == jose.RS256 || alg == jose.RS384 || alg == jose.RS512 || alg == jose.PS256 ||
+			alg == jose.PS384 || alg == jose.PS512
 	case *ecdsa.PrivateKey:
 		return alg == jose.ES256 || alg == jose.ES384 || alg == jose.ES512
 	case ed25519.PrivateKey:
@@ -97,8 +100,8 @@ func canSign(key any, alg jose.SignatureAlgorithm) bool {
 	return false
 }
 
-// PublicEncodings returns a public key in the spellings that an attacker would try as an HMAC secret (CVE-2015-9235 and
-// its many descendants), by name.
+// PublicEncodings returns the encodings of a public key that an attacker would try as an HMAC secret
+// (CVE-2015-9235 and its successors), by name.
 func PublicEncodings(public any, kid string) map[string][]byte {
 	pkix, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {

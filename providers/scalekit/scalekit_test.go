@@ -15,6 +15,7 @@ import (
 	"gatehouse/providers/providertest"
 	"gatehouse/providers/providertest/scalekitenv"
 	"gatehouse/providers/scalekit"
+	"gatehouse/providers/token"
 )
 
 const (
@@ -48,7 +49,7 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 func TestScalekitTokens(t *testing.T) {
 	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource,
 		Scopes: []string{"greet:read", "gatehouse:admin"}})
-	rs := env.SigningKey()
+	rs := env.SigningKeyID()
 	ec := env.AddKey(jose.ES256)
 	env.SignWith(rs)
 	other := env.AddResource("https://other.example/mcp")
@@ -61,46 +62,49 @@ func TestScalekitTokens(t *testing.T) {
 		"as captured":                  {env.Token(read), ""},
 		"the issuer of the MCP server": {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
 		"the environment with a slash": {env.Token(read, ch{"iss": env.URL() + "/"}),
-			providers.IssuerMismatch},
+			token.ReasonIssuerMismatch},
 		"the issuer of another MCP server": {env.Token(read, ch{"iss": other.AuthorizationServer()}),
-			providers.IssuerMismatch},
+			token.ReasonIssuerMismatch},
+		"the issuer of the MCP server and a slash": {env.Token(read, ch{"iss": env.AuthorizationServer() + "/"}),
+			token.ReasonIssuerMismatch},
+		"a machine of another MCP server":   {other.MachineToken(), token.ReasonAudienceMismatch},
 		"an address before a custom domain": {env.Token(read, ch{"iss": moved}), ""},
 		"another environment": {env.Token(read, ch{"iss": "https://other.scalekit.com"}),
-			providers.IssuerMismatch},
+			token.ReasonIssuerMismatch},
 		"without a Server URL":     {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
 		"the audience as a string": {env.Token(read, ch{"aud": env.ResourceID()}), ""},
 		"the Server URL alone": {env.Token(read, ch{"aud": []string{testResource}}),
-			providers.AudienceMismatch},
-		"no audience":                    {env.Token(read, ch{"aud": nil}), providers.AudienceMismatch},
-		"another MCP server":             {other.Token(), providers.AudienceMismatch},
-		"a machine of an organization":   {env.OrgMachineToken(), providers.AudienceMismatch},
-		"a token of the management API":  {env.ManagementToken(), providers.AudienceMismatch},
+			token.ReasonAudienceMismatch},
+		"no audience":                    {env.Token(read, ch{"aud": nil}), token.ReasonAudienceMismatch},
+		"another MCP server":             {other.Token(), token.ReasonAudienceMismatch},
+		"a machine of an organization":   {env.OrgMachineToken(), token.ReasonAudienceMismatch},
+		"a token of the management API":  {env.ManagementToken(), token.ReasonAudienceMismatch},
 		"scope alone":                    {env.Token(read, ch{"scopes": nil}), ""},
 		"scopes alone":                   {env.Token(read, ch{"scope": nil}), ""},
 		"scope and scopes differ":        {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
 		"a machine":                      {env.MachineToken(read), ""},
-		"an ID token":                    {env.IDToken(), providers.AudienceMismatch},
-		"an ID token for the MCP server": {env.IDToken(ch{"aud": env.Audience()}), providers.IDToken},
+		"an ID token":                    {env.IDToken(), token.ReasonAudienceMismatch},
+		"an ID token for the MCP server": {env.IDToken(ch{"aud": env.Audience()}), token.ReasonIDToken},
 		"expired": {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}),
-			providers.TokenExpired},
+			token.ReasonExpired},
 		"expired within the leeway": {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
-		"without expiry":            {env.Token(read, ch{"exp": nil}), providers.ExpiryMissing},
+		"without expiry":            {env.Token(read, ch{"exp": nil}), token.ReasonExpiryMissing},
 		"not yet valid": {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}),
-			providers.TokenNotYetValid},
+			token.ReasonNotYetValid},
 		"issued in the future": {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}),
-			providers.TokenNotYetValid},
-		"unsigned": {env.Unsigned(env.UserClaims()), providers.AlgorithmRefused},
+			token.ReasonNotYetValid},
+		"unsigned": {env.Unsigned(env.UserClaims()), token.ReasonAlgorithmRefused},
 		"another algorithm": {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()),
-			providers.AlgorithmRefused},
+			token.ReasonAlgorithmRefused},
 		"an unknown key": {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()),
-			providers.KeyUnknown},
-		"no type": {env.Sign(ch{"typ": nil}, env.UserClaims()), providers.TypeRefused},
+			token.ReasonKeyUnknown},
+		"no type": {env.Sign(ch{"typ": nil}, env.UserClaims()), token.ReasonTypeRefused},
 		"a client with a metadata document": {env.Token(read,
 			ch{"client_id": "https://client.example/metadata.json"}), ""},
 		"the public key as a shared secret": {oneOf(env.SignedWithPublicKey(env.UserClaims())),
-			providers.AlgorithmRefused},
+			token.ReasonAlgorithmRefused},
 		"aud in another case": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}),
-			providers.ClaimsMalformed},
+			token.ReasonClaimsMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openScalekit(t, env.URL()+"/", func(s *scalekit.Settings) { s.Issuers = []string{moved} })

@@ -30,7 +30,7 @@ func BenchmarkFirstUse(b *testing.B) {
 		b.Fatal(err)
 	}
 	issuer := providertest.NewIssuer(b)
-	kids := map[string]string{"RS256": issuer.SigningKey(), "ES256": issuer.AddKey(jose.ES256),
+	kids := map[string]string{"RS256": issuer.SigningKeyID(), "ES256": issuer.AddKey(jose.ES256),
 		"EdDSA": issuer.AddKey(jose.EdDSA)}
 	provider := issuer.Provider(b, resource, "mcp:use")
 	for !provider.(providers.KeyReporter).Keys().Usable {

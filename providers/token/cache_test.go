@@ -103,7 +103,7 @@ func TestCacheIsSafeForConcurrentUse(t *testing.T) {
 			for n := range 2_000 {
 				key := numberedKey(n % 100)
 				if n%3 == user%3 {
-					c.refuse(key, providers.TokenExpired, now, time.Second)
+					c.refuse(key, ReasonExpired, now, time.Second)
 				}
 				c.accept(key, &providers.Identity{Subject: fmt.Sprint(n % 100)}, now, now.Add(time.Second))
 				if r, ok := c.get(key, now); ok && r.err == nil && r.id.Subject != fmt.Sprint(n%100) {
@@ -126,8 +126,8 @@ func TestTokenCacheKeepsAcceptedTokensInAFloodOfRefusedOnes(t *testing.T) {
 	c.accept(good, &providers.Identity{Subject: "alice"}, now, now.Add(time.Minute))
 	for n := range 10 * maxCachedRefusals {
 		key := numberedKey(n)
-		c.refuse(key, providers.TokenExpired, now, time.Hour)
-		if r, ok := c.get(key, now); !ok || providers.ReasonOf(r.err) != providers.TokenExpired {
+		c.refuse(key, ReasonExpired, now, time.Hour)
+		if r, ok := c.get(key, now); !ok || providers.ReasonOf(r.err) != ReasonExpired {
 			t.Fatalf("what was just refused is known as %v, %v", r.err, ok)
 		}
 	}
@@ -140,7 +140,7 @@ func TestTokenCacheKeepsAcceptedTokensInAFloodOfRefusedOnes(t *testing.T) {
 	if _, ok := c.get(keyOf("good", 2), now); ok {
 		t.Error("the accepted token is known under other keys")
 	}
-	c.refuse(good, providers.SignatureInvalid, now, time.Hour)
+	c.refuse(good, ReasonSignatureInvalid, now, time.Hour)
 	if r, ok := c.get(good, now); !ok || r.err == nil {
 		t.Errorf("after it was refused: %+v, %v", r, ok)
 	}

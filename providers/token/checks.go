@@ -61,7 +61,7 @@ func claimChecks() []check {
 func checkExtensions(_ *Verifier, header rawObject, _ *providers.Identity) error {
 	for _, name := range []string{"crit", "b64"} {
 		if header.has(name) {
-			return providers.Invalidf(providers.HeaderRefused, "the header has %q", name)
+			return providers.Invalidf(ReasonHeaderRefused, "the header has %q", name)
 		}
 	}
 	return nil
@@ -70,7 +70,7 @@ func checkExtensions(_ *Verifier, header rawObject, _ *providers.Identity) error
 func checkAlgorithm(v *Verifier, header rawObject, _ *providers.Identity) error {
 	alg, err := header.str("alg")
 	if err != nil || !slices.Contains(v.rules.Algorithms, jose.SignatureAlgorithm(alg)) {
-		return providers.Invalidf(providers.AlgorithmRefused, "alg is %s, accepted are %v", quoted(alg),
+		return providers.Invalidf(ReasonAlgorithmRefused, "alg is %s, accepted are %v", quoted(alg),
 			v.rules.Algorithms)
 	}
 	return nil
@@ -79,7 +79,7 @@ func checkAlgorithm(v *Verifier, header rawObject, _ *providers.Identity) error 
 func checkType(v *Verifier, header rawObject, _ *providers.Identity) error {
 	typ, err := header.str("typ")
 	if err != nil {
-		return providers.Invalidf(providers.TypeRefused, "typ is not a string")
+		return providers.Invalidf(ReasonTypeRefused, "typ is not a string")
 	}
 	kind := strings.TrimPrefix(strings.ToLower(typ), "application/")
 	present := header.has("typ")
@@ -87,7 +87,7 @@ func checkType(v *Verifier, header rawObject, _ *providers.Identity) error {
 		kind = AbsentType
 	}
 	if !slices.Contains(v.rules.TokenTypes, kind) || present && kind == AbsentType {
-		return providers.Invalidf(providers.TypeRefused, "typ is %s, accepted are %v", quoted(kind),
+		return providers.Invalidf(ReasonTypeRefused, "typ is %s, accepted are %v", quoted(kind),
 			v.rules.TokenTypes)
 	}
 	return nil
@@ -96,10 +96,10 @@ func checkType(v *Verifier, header rawObject, _ *providers.Identity) error {
 func checkIssuer(v *Verifier, claims rawObject, id *providers.Identity) error {
 	issuer, err := claims.str("iss")
 	if err != nil {
-		return providers.Invalidf(providers.ClaimsMalformed, "iss: %v", err)
+		return providers.Invalidf(ReasonClaimsMalformed, "iss: %v", err)
 	}
 	if issuer == "" || !slices.Contains(v.rules.Issuers, issuer) {
-		return providers.Invalidf(providers.IssuerMismatch, "iss is %s, accepted are %q", quoted(issuer),
+		return providers.Invalidf(ReasonIssuerMismatch, "iss is %s, accepted are %q", quoted(issuer),
 			v.rules.Issuers)
 	}
 	id.Issuer = issuer
@@ -109,10 +109,10 @@ func checkIssuer(v *Verifier, claims rawObject, id *providers.Identity) error {
 func checkAudience(v *Verifier, claims rawObject, id *providers.Identity) error {
 	audience, err := claims.strs("aud")
 	if err != nil {
-		return providers.Invalidf(providers.ClaimsMalformed, "aud: %v", err)
+		return providers.Invalidf(ReasonClaimsMalformed, "aud: %v", err)
 	}
 	if !v.acceptsAudience(audience) {
-		return providers.Invalidf(providers.AudienceMismatch, "aud is %s, accepted are %q", quotedList(audience),
+		return providers.Invalidf(ReasonAudienceMismatch, "aud is %s, accepted are %q", quotedList(audience),
 			v.acceptedAudiences)
 	}
 	id.Audience = audience
@@ -135,16 +135,16 @@ func checkExpiry(v *Verifier, claims rawObject, id *providers.Identity) error {
 	expiry, ok, err := claims.time("exp")
 	switch {
 	case err != nil:
-		return providers.Invalidf(providers.ClaimsMalformed, "exp: %v", err)
+		return providers.Invalidf(ReasonClaimsMalformed, "exp: %v", err)
 	case !ok && v.rules.WithoutExpiry > 0:
 		// Both times are of this server's clock, so there is no leeway.
 		id.Expiry = now.Add(v.rules.WithoutExpiry)
 		id.ExpiryWithLeeway = id.Expiry
 		return nil
 	case !ok:
-		return providers.Invalidf(providers.ExpiryMissing, "the token has no exp")
+		return providers.Invalidf(ReasonExpiryMissing, "the token has no exp")
 	case !now.Before(expiry.Add(v.rules.Leeway)):
-		return providers.Invalidf(providers.TokenExpired, "it expired %s ago", now.Sub(expiry).Round(time.Second))
+		return providers.Invalidf(ReasonExpired, "it expired %s ago", now.Sub(expiry).Round(time.Second))
 	}
 	id.Expiry = expiry
 	return nil
@@ -156,10 +156,10 @@ func checkStart(name string) func(*Verifier, rawObject, *providers.Identity) err
 		now := v.rules.Now()
 		start, ok, err := claims.time(name)
 		if err != nil {
-			return providers.Invalidf(providers.ClaimsMalformed, "%s: %v", name, err)
+			return providers.Invalidf(ReasonClaimsMalformed, "%s: %v", name, err)
 		}
 		if ok && start.After(now.Add(v.rules.Leeway)) {
-			return providers.Invalidf(providers.TokenNotYetValid, "%s is %s ahead", name,
+			return providers.Invalidf(ReasonNotYetValid, "%s is %s ahead", name,
 				start.Sub(now).Round(time.Second))
 		}
 		return nil
@@ -169,13 +169,13 @@ func checkStart(name string) func(*Verifier, rawObject, *providers.Identity) err
 func checkSubject(v *Verifier, claims rawObject, id *providers.Identity) error {
 	subject, err := claims.firstString([]string{v.rules.SubjectClaim})
 	if err != nil {
-		return providers.Invalidf(providers.ClaimsMalformed, "%v", err)
+		return providers.Invalidf(ReasonClaimsMalformed, "%v", err)
 	}
 	if strings.TrimSpace(subject) == "" {
-		return providers.Invalidf(providers.SubjectMissing, "%q is missing or empty", v.rules.SubjectClaim)
+		return providers.Invalidf(ReasonSubjectMissing, "%q is missing or empty", v.rules.SubjectClaim)
 	}
 	if !wellFormed(subject) {
-		return providers.Invalidf(providers.ClaimsMalformed, "%q contains a lone surrogate or U+FFFD",
+		return providers.Invalidf(ReasonClaimsMalformed, "%q contains a lone surrogate or U+FFFD",
 			v.rules.SubjectClaim)
 	}
 	id.Subject = subject
@@ -186,7 +186,7 @@ func checkRequiredClaims(v *Verifier, claims rawObject, id *providers.Identity) 
 	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[id.Issuer]) {
 		if !required.metBy(claims) {
 			got, _, _ := claims.lookup(required.Name)
-			return providers.Invalidf(providers.ClaimMismatch, "%s is %s, it must be %q", required.Name,
+			return providers.Invalidf(ReasonClaimMismatch, "%s is %s, it must be %q", required.Name,
 				quotedValue(got), required.Value)
 		}
 	}
@@ -223,7 +223,7 @@ func requiredWords(r Rules) string {
 func readScopes(v *Verifier, claims rawObject, id *providers.Identity) error {
 	scopes, present, err := claims.firstScopes(v.rules.ScopeClaims)
 	if err != nil {
-		return providers.Invalidf(providers.ClaimsMalformed, "%v", err)
+		return providers.Invalidf(ReasonClaimsMalformed, "%v", err)
 	}
 	if present {
 		id.Scopes = append([]string{}, scopes...) // not nil
@@ -234,10 +234,10 @@ func readScopes(v *Verifier, claims rawObject, id *providers.Identity) error {
 func readClient(v *Verifier, claims rawObject, id *providers.Identity) error {
 	client, err := claims.firstString(v.rules.ClientClaims)
 	if err != nil {
-		return providers.Invalidf(providers.ClaimsMalformed, "%v", err)
+		return providers.Invalidf(ReasonClaimsMalformed, "%v", err)
 	}
 	if !wellFormed(client) {
-		return providers.Invalidf(providers.ClaimsMalformed, "the client contains a lone surrogate or U+FFFD")
+		return providers.Invalidf(ReasonClaimsMalformed, "the client contains a lone surrogate or U+FFFD")
 	}
 	id.Client = client
 	return nil
@@ -255,26 +255,26 @@ func allowedNames(r Rules) []string {
 // at_hash.
 func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error {
 	if _, present := claims.claim("c_hash"); present {
-		return providers.Invalidf(providers.IDToken, "it has \"c_hash\", as only ID tokens have")
+		return providers.Invalidf(ReasonIDToken, "it has \"c_hash\", as only ID tokens have")
 	}
 	if v.rules.AllowIDTokens {
 		return nil
 	}
 	for _, name := range []string{"nonce", "at_hash"} {
 		if _, present := claims.claim(name); present {
-			return providers.Invalidf(providers.IDToken, "it has %q, as ID tokens have", name)
+			return providers.Invalidf(ReasonIDToken, "it has %q, as ID tokens have", name)
 		}
 	}
 	// RFC 9068, section 2.2 requires client_id. An ID token may have neither nonce nor hashes.
 	if id.Client == "" && id.Scopes == nil && !v.rules.namesTokenType() {
-		return providers.Invalidf(providers.IDToken, "it names neither a client nor scopes, as access tokens do")
+		return providers.Invalidf(ReasonIDToken, "it names neither a client nor scopes, as access tokens do")
 	}
 	return nil
 }
 
 func checkNoEvents(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("events"); present {
-		return providers.Invalidf(providers.TypeRefused,
+		return providers.Invalidf(ReasonTypeRefused,
 			"it has \"events\", as logout and other security event tokens have (RFC 8417)")
 	}
 	return nil
@@ -282,7 +282,7 @@ func checkNoEvents(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 
 func checkNotBound(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("cnf"); present {
-		return providers.Invalidf(providers.SenderConstrained,
+		return providers.Invalidf(ReasonSenderConstrained,
 			"it has \"cnf\", and proof of possession is not supported")
 	}
 	return nil
@@ -290,7 +290,7 @@ func checkNotBound(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 
 func checkClient(v *Verifier, _ rawObject, id *providers.Identity) error {
 	if len(v.rules.AllowedClients) > 0 && !slices.Contains(v.rules.AllowedClients, id.Client) {
-		return providers.Invalidf(providers.ClientRefused, "the client is %s, allowed are %q", quoted(id.Client),
+		return providers.Invalidf(ReasonClientRefused, "the client is %s, allowed are %q", quoted(id.Client),
 			v.rules.AllowedClients)
 	}
 	return nil

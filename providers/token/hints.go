@@ -47,13 +47,13 @@ func guessOpaque(e Explanation) (Hint, bool) {
 	return Hint{"it is an opaque token: only the issuer can read it",
 			"have the provider issue JWTs for this resource (at Auth0, Zitadel, Clerk and Logto by naming the API " +
 				"or switching them on), or set provider.introspection to opaque"},
-		e.failed(providers.TokenOpaque)
+		e.failed(ReasonOpaque)
 }
 
 func guessExpired(e Explanation) (Hint, bool) {
 	return Hint{"it has expired",
 			"sign in again; if fresh tokens are refused too, compare the clocks of the issuer and of this computer"},
-		e.failed(providers.TokenExpired)
+		e.failed(ReasonExpired)
 }
 
 // guessIDToken recognizes ID tokens whether or not provider.id_token_guard is on: their audience is the
@@ -61,11 +61,11 @@ func guessExpired(e Explanation) (Hint, bool) {
 func guessIDToken(e Explanation) (Hint, bool) {
 	audience, _ := e.claims.strs("aud")
 	azp := e.str("azp")
-	forItsClient := e.failed(providers.AudienceMismatch) && len(audience) == 1 && azp != "" && audience[0] == azp
+	forItsClient := e.failed(ReasonAudienceMismatch) && len(audience) == 1 && azp != "" && audience[0] == azp
 	statesType := slices.Contains([]string{"id", "idtoken", "serializedid"}, e.statedType())
 	return Hint{"it is an ID token, which tells a client who signed in and gives no access",
 			"send the access token of the same token response"},
-		e.failed(providers.IDToken) && !e.failed(providers.ExpiryMissing) || !e.OK() && (forItsClient || statesType)
+		e.failed(ReasonIDToken) && !e.failed(ReasonExpiryMissing) || !e.OK() && (forItsClient || statesType)
 }
 
 // statedType returns the type that a claim of the token states, normalized by [normalizeType], or "" if there
@@ -82,7 +82,7 @@ func guessOtherToken(e Explanation) (Hint, bool) {
 	switch stated := e.statedType(); {
 	case strings.HasPrefix(stated, "refresh") || stated == "offline":
 		return Hint{"it is a refresh token, which is for the provider's token endpoint only", fix}, true
-	case strings.HasPrefix(stated, "logout") || isEvent && e.failed(providers.TypeRefused):
+	case strings.HasPrefix(stated, "logout") || isEvent && e.failed(ReasonTypeRefused):
 		return Hint{"it is a logout or security event token, which notifies a client and gives no access", fix},
 			true
 	}
@@ -91,7 +91,7 @@ func guessOtherToken(e Explanation) (Hint, bool) {
 
 func guessSlash(e Explanation) (Hint, bool) {
 	issuer := e.str("iss")
-	if e.failed(providers.IssuerMismatch) {
+	if e.failed(ReasonIssuerMismatch) {
 		for _, want := range e.rules.Issuers {
 			if strings.TrimSuffix(want, "/") == strings.TrimSuffix(issuer, "/") {
 				return Hint{fmt.Sprintf("its issuer differs from the configured one only by a slash at the end: %s, "+
@@ -101,7 +101,7 @@ func guessSlash(e Explanation) (Hint, bool) {
 		}
 	}
 	audience, _ := e.claims.strs("aud")
-	if e.failed(providers.AudienceMismatch) {
+	if e.failed(ReasonAudienceMismatch) {
 		for _, got := range audience {
 			for _, want := range e.rules.Audiences {
 				if strings.TrimSuffix(want, "/") == strings.TrimSuffix(got, "/") {
@@ -124,7 +124,7 @@ func guessIssuer(e Explanation) (Hint, bool) {
 		providers.Quote(issuer), QuoteEach(e.rules.Issuers))
 	return Hint{cause, "if that is the same provider under an older or a custom address, configure the issuer " +
 		"in its " +
-		"tokens; if not, the client signed in somewhere else"}, e.failed(providers.IssuerMismatch) && !slash
+		"tokens; if not, the client signed in somewhere else"}, e.failed(ReasonIssuerMismatch) && !slash
 }
 
 func guessNoAudience(e Explanation) (Hint, bool) {
@@ -133,7 +133,7 @@ func guessNoAudience(e Explanation) (Hint, bool) {
 			"let the provider put " + QuoteEach(e.rules.Audiences) + " into aud (at Keycloak by an audience mapper, " +
 				"at others by the resource or audience parameter); a provider that cannot needs " +
 				"provider.audience_mode=client_allow_list"},
-		e.failed(providers.AudienceMismatch) && len(audience) == 0
+		e.failed(ReasonAudienceMismatch) && len(audience) == 0
 }
 
 func guessOtherResource(e Explanation) (Hint, bool) {
@@ -144,12 +144,12 @@ func guessOtherResource(e Explanation) (Hint, bool) {
 		QuoteEach(audience), QuoteEach(e.rules.Audiences))
 	return Hint{cause, "get a token for this resource; if this is how the provider names it, add that to " +
 			"provider.audiences"},
-		e.failed(providers.AudienceMismatch) && len(audience) > 0 && !id && !slash
+		e.failed(ReasonAudienceMismatch) && len(audience) > 0 && !id && !slash
 }
 
 func guessClock(e Explanation) (Hint, bool) {
 	return Hint{"it is not valid yet", "compare the clocks of the issuer and of this computer"},
-		e.failed(providers.TokenNotYetValid)
+		e.failed(ReasonNotYetValid)
 }
 
 // guessNoExpiry distinguishes JWTs, which only their expiry limits, from tokens that are active at the
@@ -159,15 +159,15 @@ func guessNoExpiry(e Explanation) (Hint, bool) {
 		return Hint{"it is active at the provider, but the introspection response has no exp",
 				"have the provider add exp to its introspection responses, or set provider.introspection_without_exp: " +
 					"then a response is used for provider.introspection_cache"},
-			e.failed(providers.ExpiryMissing)
+			e.failed(ReasonExpiryMissing)
 	}
 	return Hint{"it has no exp and would never expire", "have the provider issue access tokens that expire"},
-		e.failed(providers.ExpiryMissing)
+		e.failed(ReasonExpiryMissing)
 }
 
 // guessIntrospectedType recognizes introspection responses with another token type, such as DPoP.
 func guessIntrospectedType(e Explanation) (Hint, bool) {
-	i := slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason == providers.TypeRefused })
+	i := slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason == ReasonTypeRefused })
 	if _, known := guessOtherToken(e); known || e.header != nil || e.statedType() != "" || i < 0 {
 		return Hint{}, false
 	}
@@ -187,13 +187,13 @@ func guessType(e Explanation) (Hint, bool) {
 			providers.Quote(name)),
 			fmt.Sprintf("if all access tokens of the provider are like this one, add %s to provider.token_types, "+
 				"with a required claim that distinguishes them from ID tokens", providers.Quote(name))},
-		e.failed(providers.TypeRefused) && e.header != nil && err == nil && !accepted
+		e.failed(ReasonTypeRefused) && e.header != nil && err == nil && !accepted
 }
 
 // guessTenant recognizes issuer templates whose braces name no claim of the tokens: Microsoft Entra's
 // metadata has {tenantid}, and its tokens have tid.
 func guessTenant(e Explanation) (Hint, bool) {
-	if !e.failed(providers.ClaimMismatch) {
+	if !e.failed(ReasonClaimMismatch) {
 		return Hint{}, false
 	}
 	for _, required := range e.rules.IssuerClaims[e.str("iss")] {
@@ -223,18 +223,18 @@ func guessBoundKey(e Explanation) (Hint, bool) {
 func guessUnknownKey(e Explanation) (Hint, bool) {
 	return Hint{"it is signed by a key that the issuer does not publish",
 			"is it from another environment of the same provider? After a rotation, sign in again"},
-		e.failed(providers.KeyUnknown) && !e.keyRefused(keyBound) && !e.keyRefused(keyUnfit)
+		e.failed(ReasonKeyUnknown) && !e.keyRefused(keyBound) && !e.keyRefused(keyUnfit)
 }
 
 // keyRefused reports whether the key was refused with a message that contains part.
 func (e Explanation) keyRefused(part string) bool {
 	return slices.ContainsFunc(e.Findings,
-		func(f Finding) bool { return f.Reason == providers.KeyUnknown && strings.Contains(f.Detail, part) })
+		func(f Finding) bool { return f.Reason == ReasonKeyUnknown && strings.Contains(f.Detail, part) })
 }
 
 func guessSignature(e Explanation) (Hint, bool) {
 	return Hint{"it was changed after it was signed, or another key signed it under the id of one of the " +
 			"issuer's keys",
 			"get a new one from the provider, and check whether a proxy or a copy truncates or rewrites it"},
-		e.failed(providers.SignatureInvalid)
+		e.failed(ReasonSignatureInvalid)
 }

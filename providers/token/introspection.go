@@ -86,7 +86,7 @@ func NewIntrospector(
 // not expired, is therefore introspected in any case, and before the others.
 func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Identity, error) {
 	if longest := i.verifier.rules.MaxTokenBytes; len(token) > longest {
-		return nil, providers.Invalidf(providers.TokenTooLong,
+		return nil, providers.Invalidf(ReasonTooLong,
 			"%d bytes, at most %d are accepted", len(token), longest)
 	}
 	key := keyOf(token, 0)
@@ -95,7 +95,7 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Ide
 	}
 	_, active := i.active.get(key, i.now())
 	if !active && providers.IsWithoutIntrospection(ctx) {
-		return nil, providers.Invalidf(providers.Throttled,
+		return nil, providers.Invalidf(providers.ReasonThrottled,
 			"unknown tokens are not introspected for an address that sent too many bad ones")
 	}
 	return i.await(ctx, token, key, active)
@@ -122,10 +122,10 @@ func (i *Introspector) await(
 		return got.Val.(result).forCaller()
 	case <-ctx.Done():
 		if active {
-			return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+			return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
 				"no response while the caller waited")
 		}
-		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable,
+		return nil, providers.Errorf(providers.ErrTooManyUnknown, providers.ReasonIntrospectionUnavailable,
 			"no response about an unknown token while the caller waited")
 	}
 }
@@ -171,12 +171,12 @@ func (i *Introspector) request(
 		retryAt = &i.activeRetryAt
 	}
 	if wait := time.Until(time.Unix(0, retryAt.Load())); wait > 0 {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
 			"the Retry-After of the issuer is not over for another %s", wait.Round(time.Second))
 	}
 	endpoint, err := i.endpoint.current()
 	if err != nil {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -187,7 +187,7 @@ func (i *Introspector) request(
 	defer leave()
 	req, err := i.protocol.request(ctx, endpoint, token)
 	if err != nil {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	resp, err := doJSON(i.client, req, maxIntrospectionBytes)
 	if err != nil {
@@ -197,7 +197,7 @@ func (i *Introspector) request(
 			i.retryAt.Store(until)
 			retryAt.Store(until)
 		}
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	claims, err := i.protocol.claims(resp, i.verifier.knownClaims)
 	if errors.Is(err, providers.ErrUnavailable) {
@@ -217,7 +217,7 @@ func (i *Introspector) request(
 // status reports whether tokens can be introspected: once the endpoint is known.
 func (i *Introspector) status() providers.KeyStatus {
 	if _, err := i.endpoint.current(); err != nil {
-		return providers.KeyStatus{Reason: providers.IntrospectionUnavailable, Problem: err.Error()}
+		return providers.KeyStatus{Reason: providers.ReasonIntrospectionUnavailable, Problem: err.Error()}
 	}
 	return providers.KeyStatus{Usable: true}
 }
@@ -228,7 +228,7 @@ func (i *Introspector) logRejected(err error) {
 	next := i.nextLog.Load()
 	if now.UnixNano() >= next && i.nextLog.CompareAndSwap(next, now.Add(logInterval).UnixNano()) {
 		i.logger.Error("the issuer rejects introspection requests",
-			"reason", providers.IntrospectionUnavailable, "error", err)
+			"reason", providers.ReasonIntrospectionUnavailable, "error", err)
 	}
 }
 
@@ -245,7 +245,7 @@ func (i *Introspector) Explain(ctx context.Context, token string, live bool) Exp
 	var claims rawObject
 	err := i.endpoint.lookUp(ctx)
 	if err != nil {
-		err = providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		err = providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	} else {
 		claims, err = i.request(ctx, token, false, "")
 	}

@@ -112,11 +112,11 @@ func TestIntrospectorServesActiveTokensOfThrottledAddresses(t *testing.T) {
 		"active, cache time long over": {before: "good", wait: 50 * time.Minute, want: ""},
 		"active, without exp": {before: "good", claims: map[string]any{"exp": nil},
 			wait: 50 * time.Hour, want: ""},
-		"expired since": {before: "good", wait: 2 * time.Hour, want: providers.Throttled},
+		"expired since": {before: "good", wait: 2 * time.Hour, want: providers.ReasonThrottled},
 		"revoked since": {before: "good", revoked: true, wait: ttl,
-			want: providers.TokenInactive},
-		"not introspected before":         {before: "good-other", wait: ttl, want: providers.Throttled},
-		"introspected before, not active": {wait: ttl, want: providers.Throttled},
+			want: ReasonInactive},
+		"not introspected before":         {before: "good-other", wait: ttl, want: providers.ReasonThrottled},
+		"introspected before, not active": {wait: ttl, want: providers.ReasonThrottled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -134,14 +134,14 @@ func TestIntrospectorServesActiveTokensOfThrottledAddresses(t *testing.T) {
 				if got := providers.ReasonOf(err); got != c.want {
 					t.Errorf("got %v, want %q", err, c.want)
 				}
-				if n := issuer.count(token); c.want == providers.Throttled && n > 1 ||
-					c.want != providers.Throttled && n != 2 {
+				if n := issuer.count(token); c.want == providers.ReasonThrottled && n > 1 ||
+					c.want != providers.ReasonThrottled && n != 2 {
 					t.Errorf("%d introspection requests", n)
 				}
 				if c.revoked {
 					time.Sleep(ttl)
 					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()),
-						token); providers.ReasonOf(err) != providers.Throttled {
+						token); providers.ReasonOf(err) != providers.ReasonThrottled {
 						t.Errorf("a token that is no longer active is introspected again: %v", err)
 					}
 				}
@@ -314,7 +314,7 @@ func TestIntrospectorRemembersActiveTokensBeyondTheBytesOfTheirAnswers(t *testin
 		}
 		for n := range 2 * maxCachedRefusals {
 			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-",
-				n)); providers.ReasonOf(err) != providers.TokenInactive {
+				n)); providers.ReasonOf(err) != ReasonInactive {
 				t.Fatal(err)
 			}
 		}
@@ -328,7 +328,7 @@ func TestIntrospectorRemembersActiveTokensBeyondTheBytesOfTheirAnswers(t *testin
 		if _, err := i.Verify(throttled, "good-0"); err != nil {
 			t.Errorf("an active token of a throttled address: %v", err)
 		}
-		if _, err := i.Verify(throttled, "good-other"); providers.ReasonOf(err) != providers.Throttled {
+		if _, err := i.Verify(throttled, "good-other"); providers.ReasonOf(err) != providers.ReasonThrottled {
 			t.Errorf("an unknown token of a throttled address: %v", err)
 		}
 	})
@@ -396,10 +396,10 @@ func TestExplainLooksUpTheIntrospectionEndpoint(t *testing.T) {
 func TestHintForIntrospectionResponseWithoutExp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{claims: map[string]any{"exp": nil}}
-		for want, change := range map[providers.Reason]func(*Rules){providers.ExpiryMissing: nil,
+		for want, change := range map[providers.Reason]func(*Rules){ReasonExpiryMissing: nil,
 			"": func(r *Rules) { r.WithoutExpiry = time.Minute }} {
 			e := issuer.introspector(t, time.Minute, change).Explain(context.Background(), "good", true)
-			if e.failed(providers.ExpiryMissing) != (want == providers.ExpiryMissing) || e.OK() != (want == "") {
+			if e.failed(ReasonExpiryMissing) != (want == ReasonExpiryMissing) || e.OK() != (want == "") {
 				t.Errorf("%+v", e.Findings)
 			}
 			if hints := e.Hints(); want != "" && (len(hints) != 1 ||

@@ -17,16 +17,16 @@ func ProbeIntrospection(
 ) error {
 	req, err := protocol.request(ctx, endpoint, rand.Text())
 	if err != nil {
-		return providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	resp, err := doJSON(client, req, maxIntrospectionBytes)
 	if err != nil {
-		return providers.Unavailablef(providers.IntrospectionUnavailable, "%v", err)
+		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
 	_, err = protocol.claims(resp, rules.knownClaims())
 	switch {
 	case err == nil:
-		return providers.Unavailablef(providers.IntrospectionUnavailable, "it reports a random token as active")
+		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "it reports a random token as active")
 	case errors.Is(err, providers.ErrInvalidToken):
 		return nil
 	}

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"github.com/zitadel/oidc/v3/pkg/client"
 
 	"gatehouse/providers"
@@ -62,29 +60,29 @@ func (s rfc7662) claims(resp response, known *rawjson.NameSet) (rawObject, error
 	case http.StatusBadRequest:
 		// Some issuers respond with an error to tokens of certain forms; oidc-provider does so for JWTs.
 		if code := errorCode(resp.body); code == "unsupported_token_type" || code == "invalid_token" {
-			return nil, providers.Invalidf(providers.TokenInactive,
+			return nil, providers.Invalidf(ReasonInactive,
 				"the issuer does not introspect tokens of this form")
 		}
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
 			"the introspection endpoint answered 400")
 	case http.StatusUnauthorized:
 		return nil, s.unauthorized(resp)
 	case http.StatusForbidden:
 		return nil, credentialsError(resp.status)
 	default:
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
 			"the introspection endpoint answered %d", resp.status)
 	}
 	claims, err := parseObject(resp.body, known.With("active", "token_type", "token_use"))
 	if err != nil {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "introspection response: %v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "introspection response: %v", err)
 	}
 	active, _ := claims.find("active")
 	if text := string(active); text == "true" || text == "false" {
 		s.authenticated.Store(true)
 	}
 	if string(active) != "true" { // any other value, and none, means no
-		return nil, providers.Invalidf(providers.TokenInactive, "not active at the issuer")
+		return nil, providers.Invalidf(ReasonInactive, "not active at the issuer")
 	}
 	return claims, nil
 }
@@ -98,23 +96,20 @@ var ErrUnauthorizedWithoutCause = fmt.Errorf("%w: 401 without a cause", provider
 // 7617) or invalid_client (RFC 6749, section 5.2) means the credentials. Otherwise it means the token once
 // the credentials were accepted, and before that it can be either.
 func (s rfc7662) unauthorized(resp response) error {
-	challenges, _ := oauthex.ParseWWWAuthenticate(resp.header.Values("WWW-Authenticate"))
-	basic := slices.ContainsFunc(challenges,
-		func(c oauthex.Challenge) bool { return strings.EqualFold(c.Scheme, "Basic") })
 	switch {
-	case basic || errorCode(resp.body) == "invalid_client":
+	case hasBasicChallenge(resp.header.Values("WWW-Authenticate")) || errorCode(resp.body) == "invalid_client":
 		return credentialsError(resp.status)
 	case s.authenticated.Load():
-		return providers.Invalidf(providers.TokenInactive,
+		return providers.Invalidf(ReasonInactive,
 			"the introspection endpoint answered 401, and accepted the credentials of this server before")
 	}
-	return providers.Errorf(ErrUnauthorizedWithoutCause, providers.IntrospectionUnavailable,
+	return providers.Errorf(ErrUnauthorizedWithoutCause, providers.ReasonIntrospectionUnavailable,
 		"the introspection endpoint answered 401 without a cause: "+
 			"it rejects the credentials of this server, or the token is not active")
 }
 
 func credentialsError(status int) error {
-	return providers.Unavailablef(providers.IntrospectionUnavailable,
+	return providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
 		"the introspection endpoint answered %d: it rejects the credentials of this server", status)
 }
 
@@ -147,19 +142,19 @@ func (GoogleTokeninfo) request(ctx context.Context, endpoint, token string) (*ht
 func (GoogleTokeninfo) claims(resp response, known *rawjson.NameSet) (rawObject, error) {
 	switch {
 	case resp.status == http.StatusBadRequest || resp.status == http.StatusUnauthorized:
-		return nil, providers.Invalidf(providers.TokenInactive, "not active at the issuer")
+		return nil, providers.Invalidf(ReasonInactive, "not active at the issuer")
 	case resp.status != http.StatusOK:
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
 			"the tokeninfo endpoint answered %d", resp.status)
 	}
 	claims, err := parseObject(resp.body, known)
 	if err != nil {
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable, "tokeninfo response: %v", err)
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "tokeninfo response: %v", err)
 	}
 	for _, name := range []string{"exp", "iat", "nbf"} {
 		if text, err := claims.str(name); err == nil && text != "" {
 			if _, err := strconv.ParseUint(text, 10, 53); err != nil {
-				return nil, providers.Invalidf(providers.ClaimsMalformed,
+				return nil, providers.Invalidf(ReasonClaimsMalformed,
 					"%s: not a number of seconds since 1970", name)
 			}
 			claims = claims.with(name, json.RawMessage(text))

@@ -22,7 +22,7 @@ func looksLikeJWT(token string) bool {
 // ends in a part and stray bits at its end.
 func splitCompact(token string, maxBytes int) (header, payload string, err error) {
 	if len(token) > maxBytes {
-		return "", "", providers.Invalidf(providers.TokenTooLong, "%d bytes, at most %d are accepted",
+		return "", "", providers.Invalidf(ReasonTooLong, "%d bytes, at most %d are accepted",
 			len(token), maxBytes)
 	}
 	header, rest, _ := strings.Cut(token, ".")
@@ -32,19 +32,19 @@ func splitCompact(token string, maxBytes int) (header, payload string, err error
 	}
 	switch dots := strings.Count(token, "."); {
 	case dots == 0:
-		return "", "", providers.Invalidf(providers.TokenOpaque, "not a JWT: it has no parts")
+		return "", "", providers.Invalidf(ReasonOpaque, "not a JWT: it has no parts")
 	case strings.ContainsFunc(header, notBase64URL):
 		return "", "", headerEncodingError(header)
 	default:
-		return "", "", providers.Invalidf(providers.TokenMalformed, "%d parts, a signed JWT has 3", dots+1)
+		return "", "", providers.Invalidf(ReasonMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}
 }
 
 func headerEncodingError(header string) error {
 	if strings.ContainsFunc(header, notBase64URL) {
-		return providers.Invalidf(providers.TokenOpaque, "not a JWT: its first part is not base64url")
+		return providers.Invalidf(ReasonOpaque, "not a JWT: its first part is not base64url")
 	}
-	return providers.Invalidf(providers.TokenMalformed, "the header is not base64url")
+	return providers.Invalidf(ReasonMalformed, "the header is not base64url")
 }
 
 func notBase64URL(r rune) bool {
@@ -72,7 +72,7 @@ func parseHeader(encoded string) (rawObject, error) {
 	}
 	header, err := parseObject(raw, registeredHeaders)
 	if err != nil {
-		return nil, providers.Invalidf(providers.TokenMalformed, "header: %v", err)
+		return nil, providers.Invalidf(ReasonMalformed, "header: %v", err)
 	}
 	return header, nil
 }
@@ -80,10 +80,10 @@ func parseHeader(encoded string) (rawObject, error) {
 // parseClaims returns the claims, and the decoded payload that they were read from.
 func (v *Verifier) parseClaims(encoded string) (claims rawObject, raw []byte, err error) {
 	if raw, err = decodeSegment(encoded); err != nil {
-		return nil, nil, providers.Invalidf(providers.TokenMalformed, "the payload is not base64url")
+		return nil, nil, providers.Invalidf(ReasonMalformed, "the payload is not base64url")
 	}
 	if claims, err = parseObject(raw, v.knownClaims); err != nil {
-		return nil, nil, providers.Invalidf(providers.ClaimsMalformed, "payload: %v", err)
+		return nil, nil, providers.Invalidf(ReasonClaimsMalformed, "payload: %v", err)
 	}
 	return claims, raw, nil
 }
@@ -91,7 +91,7 @@ func (v *Verifier) parseClaims(encoded string) (claims rawObject, raw []byte, er
 // checkSignatureForm refuses stray bits at the end of the signature, which the library would ignore.
 func checkSignatureForm(token string) error {
 	if _, err := decodeSegment(token[strings.LastIndexByte(token, '.')+1:]); err != nil {
-		return providers.Invalidf(providers.TokenMalformed, "the signature is not base64url")
+		return providers.Invalidf(ReasonMalformed, "the signature is not base64url")
 	}
 	return nil
 }

@@ -288,7 +288,7 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		s.failures++
 		s.nextTry = now.Add(s.backoff(err))
 		s.fetchWanted = s.fetchWanted || f.forTokens // these tokens still need the keys
-		attrs := []any{"reason", providers.KeysUnavailable, "error", err,
+		attrs := []any{"reason", providers.ReasonKeysUnavailable, "error", err,
 			"next_try_in", time.Until(s.nextTry).Round(time.Millisecond)}
 		if s.source.Introspects && errors.Is(err, ErrNoUsableKeys) {
 			attrs = append(attrs, "fix", "set provider.introspection=always if the provider issues no JWTs")

@@ -57,7 +57,7 @@ func TestKeySetLeavesAProcessorFree(t *testing.T) {
 		if _, err := keys.VerifySignature(ctx, good); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := keys.VerifySignature(ctx, &forged); providers.ReasonOf(err) != providers.SignatureInvalid {
+		if _, err := keys.VerifySignature(ctx, &forged); providers.ReasonOf(err) != ReasonSignatureInvalid {
 			t.Fatal(err)
 		}
 	}

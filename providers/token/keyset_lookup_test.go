@@ -148,13 +148,13 @@ func TestOutageSettlesNoUnknownKey(t *testing.T) {
 }
 
 func TestBadSignatureCausesOneFetch(t *testing.T) {
-	i := providertest.NewIssuerFor(t)
+	i := providertest.NewIssuer(t, providertest.WithKeys())
 	keys := []crypto.Signer{newP256(t), newP256(t), newP256(t)}
 	replace := func(n int) { // like an issuer that uses one key id and makes a new key at each start
 		if n > 0 {
 			i.Withdraw("default")
 		}
-		i.Adopt(keys[n], jose.ES256, map[string]any{"kid": "default"})
+		i.ImportKey(keys[n], jose.ES256, map[string]any{"kid": "default"})
 	}
 	replace(0)
 	synctest.Test(t, func(t *testing.T) {
@@ -203,7 +203,7 @@ func TestKeySetTriesEveryCandidate(t *testing.T) {
 		"with an unknown kid, where all keys have ids": {[]any{"a", "b"}, "c", "401 key_unknown"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			i := providertest.NewIssuerFor(t)
+			i := providertest.NewIssuer(t, providertest.WithKeys())
 			var signs crypto.Signer
 			for _, id := range slices.Backward(c.ids) { // each is published in front of the one before
 				key := newP256(t)
@@ -262,7 +262,7 @@ func TestUnusableKeyIsReported(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := providertest.NewIssuer(t)
-			kid := i.Adopt(newP256(t), jose.ES256, c.changes)
+			kid := i.ImportKey(newP256(t), jose.ES256, c.changes)
 			synctest.Test(t, func(t *testing.T) {
 				token := tokenWithKey(i, kid)
 				p := newKeyFixture(t, i)
@@ -291,7 +291,7 @@ func TestUnusableKeyIsReported(t *testing.T) {
 
 func TestTokenWithoutKidAndAnUnusableKey(t *testing.T) {
 	i := providertest.NewIssuer(t)
-	i.Adopt(newP256(t), jose.ES256, map[string]any{"kid": nil, "x": "?"})
+	i.ImportKey(newP256(t), jose.ES256, map[string]any{"kid": nil, "x": "?"})
 	synctest.Test(t, func(t *testing.T) {
 		token := i.Sign(map[string]any{"kid": nil}, i.Claims(resource))
 		p := newKeyFixture(t, i)
@@ -302,7 +302,7 @@ func TestTokenWithoutKidAndAnUnusableKey(t *testing.T) {
 
 // One address must not evict the unknown keys that others named.
 func TestUnknownKeysOfAnOverLimitAddressAreNotRemembered(t *testing.T) {
-	i := providertest.NewIssuerFor(t, jose.ES256)
+	i := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
 	synctest.Test(t, func(t *testing.T) {
 		p := newKeyFixture(t, i)
 		defer p.stop()
@@ -332,7 +332,7 @@ func TestUnknownKeysOfAnOverLimitAddressAreNotRemembered(t *testing.T) {
 }
 
 func TestUnknownKeysAreBounded(t *testing.T) {
-	i := providertest.NewIssuerFor(t, jose.ES256)
+	i := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
 	synctest.Test(t, func(t *testing.T) {
 		tokens := make([]string, 1_001)
 		for n := range tokens {

@@ -161,7 +161,7 @@ func TestSlowIssuerDelaysTokensForABoundedTime(t *testing.T) {
 
 func TestTimeoutIsReportedInStatus(t *testing.T) {
 	i := providertest.NewIssuer(t)
-	i.Answer(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	i.AnswerKeys(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	client := i.Client()
 	client.Timeout = 20 * time.Millisecond
 	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(i.KeysURL()), Client: client}, i.KeyPolicy,
@@ -246,7 +246,7 @@ func TestKeyUsedJustAfterARenewalIsFound(t *testing.T) {
 	}
 	i.AddKey(jose.RS256)
 	if _, err := v.Verify(t.Context(),
-		i.Token(resource, nil)); providers.ReasonOf(err) != providers.KeysUnavailable || i.Fetches() != 2 {
+		i.Token(resource, nil)); providers.ReasonOf(err) != providers.ReasonKeysUnavailable || i.Fetches() != 2 {
 		t.Errorf("another one, in the same interval: %v after %d fetches", err, i.Fetches())
 	}
 }

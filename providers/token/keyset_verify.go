@@ -40,12 +40,12 @@ func (s *KeySet) VerifySignature(ctx context.Context, jws *jose.JSONWebSignature
 	case failure.isFinal:
 		return nil, failure.err
 	case ring == nil:
-		return nil, providers.Unavailablef(providers.KeysUnavailable, "no keys: %v", l.err)
+		return nil, providers.Unavailablef(providers.ReasonKeysUnavailable, "no keys: %v", l.err)
 	case failure.isUnknown:
 		return nil, s.unknownKeyError(ctx, kid, alg, l)
 	case l.failed:
 		// Another key may be published under the same id by now, and a 401 would end good sessions.
-		err := providers.Unavailablef(providers.KeysUnavailable,
+		err := providers.Unavailablef(providers.ReasonKeysUnavailable,
 			"no known key verifies the signature, and the keys cannot be renewed: %v", l.err)
 		return nil, causedByToken(err, l.wait)
 	case errors.Is(failure.err, providers.ErrUnavailable):
@@ -77,7 +77,7 @@ func (s *KeySet) verifyWith(
 			return payload, nil
 		}
 		skipped, ok := ring.unusable(kid)
-		if ok && skipped.faulty && kid != "" && providers.ReasonOf(err) == providers.SignatureInvalid {
+		if ok && skipped.faulty && kid != "" && providers.ReasonOf(err) == ReasonSignatureInvalid {
 			return nil, &verifyFailure{err: faultyKeyError(kid, skipped)}
 		}
 		return nil, &verifyFailure{err: err, isFinal: errors.Is(err, providers.ErrUnavailable)}
@@ -88,12 +88,12 @@ func (s *KeySet) verifyWith(
 	case isSkipped && skipped.faulty:
 		err = faultyKeyError(kid, skipped)
 	case isSkipped:
-		err = providers.Invalidf(providers.KeyUnknown, "key %s "+keyUnfit+"cannot verify a signature: %s",
+		err = providers.Invalidf(ReasonKeyUnknown, "key %s "+keyUnfit+"cannot verify a signature: %s",
 			quoted(kid), skipped.reason)
 	case bound > 0:
-		err = providers.Invalidf(providers.KeyUnknown, "key %s "+keyUnfit+keyBound, quoted(kid))
+		err = providers.Invalidf(ReasonKeyUnknown, "key %s "+keyUnfit+keyBound, quoted(kid))
 	case kid != "" && len(others) > 0:
-		err = providers.Invalidf(providers.KeyUnknown, "key %s "+keyUnfit+"for %s, not for %s",
+		err = providers.Invalidf(ReasonKeyUnknown, "key %s "+keyUnfit+"for %s, not for %s",
 			quoted(kid), strings.Join(others, " "), quoted(alg))
 	}
 	return nil, &verifyFailure{err: err, isUnknown: err == nil}
@@ -109,10 +109,10 @@ const (
 // faultyKeyError is an outage: after a 401 the client would come back with the next token of the same key.
 func faultyKeyError(kid string, key skippedKey) error {
 	if kid == "" {
-		return providers.Unavailablef(providers.KeysUnavailable,
+		return providers.Unavailablef(providers.ReasonKeysUnavailable,
 			"the token names no key, and a published key cannot be used: %s", key)
 	}
-	return providers.Unavailablef(providers.KeysUnavailable,
+	return providers.Unavailablef(providers.ReasonKeysUnavailable,
 		"key %s is published, but cannot be used: %s", quoted(kid), key.reason)
 }
 
@@ -135,7 +135,7 @@ func (s *KeySet) verify(
 	case s.signatureSlots <- struct{}{}:
 		defer func() { <-s.signatureSlots }()
 	case <-ctx.Done():
-		return nil, providers.Unavailablef(providers.KeysUnavailable,
+		return nil, providers.Unavailablef(providers.ReasonKeysUnavailable,
 			"the caller disconnected before the signature was checked")
 	}
 	tried := candidates[:min(len(candidates), maxCandidates)]
@@ -146,14 +146,14 @@ func (s *KeySet) verify(
 	}
 	switch {
 	case len(candidates) == 1:
-		return nil, providers.Invalidf(providers.SignatureInvalid,
+		return nil, providers.Invalidf(ReasonSignatureInvalid,
 			"it is not valid under the issuer's key %s", quoted(tried[0].KeyID))
 	case kid == "":
-		return nil, providers.Invalidf(providers.SignatureInvalid,
+		return nil, providers.Invalidf(ReasonSignatureInvalid,
 			"the token names no key, and it is valid under none of the %d tried, of %d for its algorithm",
 			len(tried), len(candidates))
 	}
-	return nil, providers.Invalidf(providers.SignatureInvalid,
+	return nil, providers.Invalidf(ReasonSignatureInvalid,
 		"it is valid under none of the issuer's %d keys %s, of which %d were tried",
 		len(candidates), quoted(kid), len(tried))
 }
@@ -167,10 +167,10 @@ func (s *KeySet) unknownKeyError(ctx context.Context, kid, alg string, l keyLook
 		if remember {
 			s.absent.add(id, l.startedBefore)
 		}
-		return providers.Invalidf(providers.KeyUnknown,
+		return providers.Invalidf(ReasonKeyUnknown,
 			"key %s for %s is not published by the issuer", quoted(kid), quoted(alg))
 	case l.err == nil && s.absent.isSettled(id):
-		return providers.Invalidf(providers.KeyUnknown,
+		return providers.Invalidf(ReasonKeyUnknown,
 			"key %s for %s was not published by the issuer when its keys were last fetched", quoted(kid), quoted(alg))
 	}
 	if remember {
@@ -178,11 +178,11 @@ func (s *KeySet) unknownKeyError(ctx context.Context, kid, alg string, l keyLook
 	}
 	s.requestFetch()
 	// It may be a new key, and a 401 would end good sessions.
-	err := providers.Unavailablef(providers.KeysUnavailable,
+	err := providers.Unavailablef(providers.ReasonKeysUnavailable,
 		"key %s is not among those last fetched, and the next fetch may start in %s",
 		quoted(kid), l.wait.Round(time.Millisecond))
 	if l.err != nil {
-		err = providers.Unavailablef(providers.KeysUnavailable,
+		err = providers.Unavailablef(providers.ReasonKeysUnavailable,
 			"key %s is not among those last fetched, and they cannot be renewed: %v", quoted(kid), l.err)
 	}
 	return causedByToken(err, l.wait)

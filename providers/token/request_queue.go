@@ -95,14 +95,14 @@ func (q *requestQueue) enter(ctx context.Context, active bool, address string) (
 }
 
 func tooManyUnknownf(format string, limit int) error {
-	return providers.Errorf(providers.ErrTooManyUnknown, providers.IntrospectionUnavailable, format, limit)
+	return providers.Errorf(providers.ErrTooManyUnknown, providers.ReasonIntrospectionUnavailable, format, limit)
 }
 
 func (q *requestQueue) enterActive(ctx context.Context) (leave func(), err error) {
 	select {
 	case q.activeQueued <- struct{}{}:
 	default:
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
 			"%d tokens are queued already", maxActiveQueued)
 	}
 	select {
@@ -112,7 +112,7 @@ func (q *requestQueue) enterActive(ctx context.Context) (leave func(), err error
 		return func() { <-q.shared; <-q.activeQueued }, nil
 	case <-ctx.Done():
 		<-q.activeQueued
-		return nil, providers.Unavailablef(providers.IntrospectionUnavailable,
+		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
 			"%d requests are in flight already", maxInFlight)
 	}
 }

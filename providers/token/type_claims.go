@@ -59,7 +59,7 @@ func (o rawObject) otherType() (name, value string, found bool) {
 // same key, for the same audience and, at some, with the same scopes.
 func checkTypeClaims(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if name, value, found := claims.otherType(); found {
-		return providers.Invalidf(providers.TypeRefused, "%s is %s, which no access token is",
+		return providers.Invalidf(ReasonTypeRefused, "%s is %s, which no access token is",
 			quotedUnlessPlain(name), quoted(value))
 	}
 	return nil
@@ -81,7 +81,7 @@ func checkIntrospectedType(_ *Verifier, claims rawObject, _ *providers.Identity)
 		kind, isText := rawjson.Text(raw)
 		matches := func(accepted string) bool { return normalizeType(accepted) == normalizeType(kind) }
 		if present && (!isText || kind != "" && !slices.ContainsFunc(member.accepted, matches)) {
-			return providers.Invalidf(providers.TypeRefused, "%s is %s, accepted are %q", member.name,
+			return providers.Invalidf(ReasonTypeRefused, "%s is %s, accepted are %q", member.name,
 				quotedValue(raw), member.accepted)
 		}
 	}

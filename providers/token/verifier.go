@@ -95,10 +95,10 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 		return id, nil
 	}
 	switch reason := providers.ReasonOf(err); reason {
-	case providers.TokenExpired, providers.IssuerMismatch, providers.AudienceMismatch:
+	case ReasonExpired, ReasonIssuerMismatch, ReasonAudienceMismatch:
 		// Time does not change these, and clients send such tokens again and again.
 		v.cache.refuse(key, reason, now, refusalTTL)
-	case providers.SignatureInvalid:
+	case ReasonSignatureInvalid:
 		v.cache.refuse(key, reason, now, keys.untilFetch()) // then the token may cause a fetch of new keys
 	}
 	return nil, err
@@ -182,14 +182,14 @@ func (v *Verifier) checkSignature(ctx context.Context, token string, payload []b
 	}
 	jws, err := jose.ParseSignedCompact(token, v.rules.Algorithms)
 	if err != nil {
-		return providers.Invalidf(providers.TokenMalformed, "not a compact JWS")
+		return providers.Invalidf(ReasonMalformed, "not a compact JWS")
 	}
 	signed, err := v.keys.VerifySignature(ctx, jws)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(signed, payload) {
-		return providers.Invalidf(providers.TokenMalformed, "its payload can be read in two ways")
+		return providers.Invalidf(ReasonMalformed, "its payload can be read in two ways")
 	}
 	return nil
 }

@@ -108,12 +108,11 @@ func TestVerifyChecksTheSignatureOfAKnownTokenOnce(t *testing.T) {
 	if err != nil || r.keys.checks.Load() != 1 {
 		t.Fatalf("%v after %d checks", err, r.keys.checks.Load())
 	}
-	if a, b := fmt.Sprintf("%+v %s", first.TokenInfo(), first.Claims()["custom"]),
-		fmt.Sprintf("%+v %s", again.TokenInfo(), again.Claims()["custom"]); strings.Count(a, `"x"`) != 1 ||
-		first.Subject != again.Subject || first.Client != again.Client ||
+	if string(first.Claims()["custom"]) != `"x"` || string(again.Claims()["custom"]) != `"x"` ||
+		first.Subject != again.Subject || first.Client != again.Client || first.Principal() != again.Principal() ||
 		fmt.Sprint(first.Scopes, first.Audience) != fmt.Sprint(again.Scopes, again.Audience) ||
-		!first.Expiry.Equal(again.Expiry) || string(again.Claims()["custom"]) != `"x"` {
-		t.Errorf("first %s, then %s", a, b)
+		!first.Expiry.Equal(again.Expiry) || !first.ExpiryWithLeeway.Equal(again.ExpiryWithLeeway) {
+		t.Errorf("first %+v, then %+v", first, again)
 	}
 	// The last letter carries bits of the signature, and the one before it too.
 	for i := range 3 {
@@ -132,9 +131,9 @@ func TestVerifyRepeatsTheReasonOfACachedRefusal(t *testing.T) {
 		at    *verifierFixture
 		token string
 	}{
-		providers.TokenExpired:     {r, r.token(t, -time.Hour)},
-		providers.AudienceMismatch: {other, other.token(t, time.Hour)},
-		providers.SignatureInvalid: {r, other.token(t, time.Hour)},
+		ReasonExpired:          {r, r.token(t, -time.Hour)},
+		ReasonAudienceMismatch: {other, other.token(t, time.Hour)},
+		ReasonSignatureInvalid: {r, other.token(t, time.Hour)},
 	} {
 		for i := range 3 {
 			_, err := c.at.Verify(t.Context(), c.token)
@@ -156,7 +155,7 @@ func TestCachedTokenEndsLikeAnyOther(t *testing.T) {
 		is   error
 	}{
 		"it expires": {func(_ *testing.T, r *verifierFixture) { r.clock.Store(int64(time.Hour + DefaultLeeway)) },
-			providers.TokenExpired, providers.ErrInvalidToken},
+			ReasonExpired, providers.ErrInvalidToken},
 		"its key is withdrawn": {func(t *testing.T, r *verifierFixture) {
 			other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
@@ -164,7 +163,7 @@ func TestCachedTokenEndsLikeAnyOther(t *testing.T) {
 			}
 			r.publish.Store(&[]jose.JSONWebKey{{Key: other.Public(), KeyID: "two"}})
 			r.refetch(t)
-		}, providers.KeyUnknown, providers.ErrInvalidToken},
+		}, ReasonKeyUnknown, providers.ErrInvalidToken},
 		"its key is replaced under the same id": {func(t *testing.T, r *verifierFixture) {
 			other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
@@ -172,11 +171,11 @@ func TestCachedTokenEndsLikeAnyOther(t *testing.T) {
 			}
 			r.publish.Store(&[]jose.JSONWebKey{{Key: other.Public(), KeyID: "one"}})
 			r.refetch(t)
-		}, providers.SignatureInvalid, providers.ErrInvalidToken},
+		}, ReasonSignatureInvalid, providers.ErrInvalidToken},
 		"the keys grow too old": {func(_ *testing.T, r *verifierFixture) {
 			r.keys.policy.MaxStale = 0
 			r.keys.nextTry = time.Now().Add(time.Hour)
-		}, providers.KeysUnavailable, providers.ErrUnavailable},
+		}, providers.ReasonKeysUnavailable, providers.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newVerifierFixture(t, "https://mcp.example.com/mcp")
@@ -224,7 +223,7 @@ func TestVerifyCachesABadSignature(t *testing.T) {
 	token := r.token(t, time.Hour)
 	forged := token[:strings.LastIndexByte(token, '.')+1] + strings.Repeat("A", 86)
 	for i := range 3 {
-		if _, err := r.Verify(t.Context(), forged); providers.ReasonOf(err) != providers.SignatureInvalid {
+		if _, err := r.Verify(t.Context(), forged); providers.ReasonOf(err) != ReasonSignatureInvalid {
 			t.Errorf("try %d: %v", i, err)
 		}
 	}
@@ -250,7 +249,7 @@ func TestTokenCacheBelongsToOneAudience(t *testing.T) {
 		if _, err := one.Verify(t.Context(), token); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := other.Verify(t.Context(), token); providers.ReasonOf(err) != providers.AudienceMismatch {
+		if _, err := other.Verify(t.Context(), token); providers.ReasonOf(err) != ReasonAudienceMismatch {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -262,7 +261,7 @@ func TestCachedRefusalEndsWithTheKeysItWasMadeWith(t *testing.T) {
 		newVerifierFixture(t, "https://mcp.example.com/mcp")
 	token := other.token(t, time.Hour)
 	for range 2 {
-		if _, err := r.Verify(t.Context(), token); providers.ReasonOf(err) != providers.SignatureInvalid {
+		if _, err := r.Verify(t.Context(), token); providers.ReasonOf(err) != ReasonSignatureInvalid {
 			t.Fatal(err)
 		}
 	}

@@ -56,7 +56,7 @@ func TestVerifierRefusesSymmetricAlgorithms(t *testing.T) {
 			payload),
 		providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil),
 	} {
-		if _, err := verifier.Verify(t.Context(), text); providers.ReasonOf(err) != providers.AlgorithmRefused {
+		if _, err := verifier.Verify(t.Context(), text); providers.ReasonOf(err) != token.ReasonAlgorithmRefused {
 			t.Errorf("Verify = %v", err)
 		}
 	}
@@ -116,7 +116,7 @@ func TestVerifierRefusesMalformedScopesAndClients(t *testing.T) {
 		for name, value := range map[string]any{"a number": 1, "a list of numbers": []any{1},
 			"an object": m{"x": 1}, "true": true} {
 			if _, err := verifier.Verify(t.Context(), i.Token(resource,
-				m{claim: value})); providers.ReasonOf(err) != providers.ClaimsMalformed {
+				m{claim: value})); providers.ReasonOf(err) != token.ReasonClaimsMalformed {
 				t.Errorf("%s is %s: %v", claim, name, err)
 			}
 		}
@@ -132,7 +132,7 @@ func TestVerifierLimitsTokenLength(t *testing.T) {
 		want providers.Reason
 	}{
 		"as long as allowed":       {len(text), ""},
-		"a byte longer":            {len(text) - 1, providers.TokenTooLong},
+		"a byte longer":            {len(text) - 1, token.ReasonTooLong},
 		"below 16 KiB, by default": {0, ""},
 	} {
 		rules := i.Rules(resource)
@@ -143,7 +143,7 @@ func TestVerifierLimitsTokenLength(t *testing.T) {
 	}
 	long := i.Token(resource, m{"x": strings.Repeat("x", 12<<10)})
 	if _, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(),
-		long); providers.ReasonOf(err) != providers.TokenTooLong {
+		long); providers.ReasonOf(err) != token.ReasonTooLong {
 		t.Errorf("above 16 KiB, by default: %v", err)
 	}
 }
@@ -200,11 +200,11 @@ func TestVerifierLeeway(t *testing.T) {
 	}{
 		{"expires now", m{"exp": at(0)}, ""},
 		{"expired 9 s ago", m{"exp": at(-9)}, ""},
-		{"expired 10 s ago", m{"exp": at(-10)}, providers.TokenExpired},
+		{"expired 10 s ago", m{"exp": at(-10)}, token.ReasonExpired},
 		{"begins in 10 s", m{"exp": at(60), "nbf": at(10)}, ""},
-		{"begins in 11 s", m{"exp": at(60), "nbf": at(11)}, providers.TokenNotYetValid},
+		{"begins in 11 s", m{"exp": at(60), "nbf": at(11)}, token.ReasonNotYetValid},
 		{"issued in 10 s", m{"exp": at(60), "iat": at(10)}, ""},
-		{"issued in 11 s", m{"exp": at(60), "iat": at(11)}, providers.TokenNotYetValid},
+		{"issued in 11 s", m{"exp": at(60), "iat": at(11)}, token.ReasonNotYetValid},
 	} {
 		claims := i.Claims(resource)
 		delete(claims, "iat")

@@ -1,4 +1,4 @@
-// The suite's scenarios for an authorization server, which wait for a person: registers a client, and opens the address
+// Runs the suite's scenarios for an authorization server, which wait for a user: registers a client, and opens the URL
 // that the suite prints. Usage: authorization.mjs ISSUER RESOURCE PORT OUTPUT
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

@@ -1,4 +1,4 @@
-// mcp-remote, as a desktop application starts it: over stdio. Lists, calls, steps up.
+// mcp-remote over stdio, as desktop applications start it: lists and calls tools, steps up.
 // Usage: mcp-remote.mjs URL PORT HOME legacy|auto
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';

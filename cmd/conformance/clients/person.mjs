@@ -1,20 +1,20 @@
-// A person without a browser, for clients of both TypeScript SDKs: keeps what their OAuthClientProvider must keep, and
-// answers an authorization request by following it as far as the redirect that brings the code.
+// An OAuthClientProvider for both TypeScript SDKs, with a user but without a browser: it stores what a provider must
+// store, and requests the authorization URL up to the redirect with the code.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 
 export class Person {
-  asked = []; // the scopes of every authorization request, in order
+  requestedScopes = []; // of every authorization request, in order
   #state;
   #client;
   #tokens;
   #verifier;
-  #answer;
+  #response;
   #discovered;
 
-  redirectUrl = 'http://127.0.0.1/callback'; // never dialled
+  redirectUrl = 'http://127.0.0.1/callback'; // never requested
   clientMetadata = {
-    client_name: 'A person without a browser',
+    client_name: 'Test client without a browser',
     redirect_uris: [this.redirectUrl],
     grant_types: ['authorization_code', 'refresh_token'],
     token_endpoint_auth_method: 'none',
@@ -31,33 +31,33 @@ export class Person {
   saveCodeVerifier(verifier) { this.#verifier = verifier; }
 
   async redirectToAuthorization(url) {
-    this.asked.push(url.searchParams.get('scope'));
+    this.requestedScopes.push(url.searchParams.get('scope'));
     const response = await fetch(url, { redirect: 'manual' });
     const target = response.headers.get('location');
-    assert.ok(target?.startsWith(`${this.redirectUrl}?`), `the issuer answered ${response.status} and no code: is provider.auto_approve set?`);
-    this.#answer = new URL(target).searchParams;
-    assert.equal(this.#answer.get('state'), this.#state);
+    assert.ok(target?.startsWith(`${this.redirectUrl}?`), `the issuer answered ${response.status} without a code: provider.auto_approve must be set`);
+    this.#response = new URL(target).searchParams;
+    assert.equal(this.#response.get('state'), this.#state);
   }
 
   // The parameters of the redirect: code, state and iss.
-  answer() { return this.#answer; }
+  authorizationResponse() { return this.#response; }
 
-  // The access token goes bad, as if it had ended.
-  spoil() { this.#tokens = { ...this.#tokens, access_token: 'spoilt' }; }
+  // Replaces the access token by an invalid one, as if it had expired.
+  invalidateToken() { this.#tokens = { ...this.#tokens, access_token: 'invalid' }; }
   forgetTokens() { this.#tokens = undefined; }
 }
 
-// attempt does something that may need a sign-in first, or a new one for more scopes.
-export async function attempt(something, isUnauthorized, signIn) {
+// retryAfterSignIn runs an operation, and repeats it after a sign-in if it needs a token, or one with more scopes.
+export async function retryAfterSignIn(operation, isUnauthorized, signIn) {
   try {
-    return await something();
+    return await operation();
   } catch (error) {
     if (!isUnauthorized(error)) throw error;
     await signIn();
-    return await something();
+    return await operation();
   }
 }
 
 export function includes(scopes, ...wanted) {
-  for (const scope of wanted) assert.ok(scopes.split(' ').includes(scope), `"${scopes}" does not ask for ${scope}`);
+  for (const scope of wanted) assert.ok(scopes.split(' ').includes(scope), `"${scopes}" lacks ${scope}`);
 }

@@ -16,39 +16,43 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
 
-// redirectURI is never dialled: browse looks at the redirect itself.
+// redirectURI is never requested: authorize reads the redirect.
 const redirectURI = "http://127.0.0.1:17433/callback"
 
-// preregistered is the public client that the provider knows from the start.
+// preregistered uses the public client that is registered at the provider.
 func preregistered(c *auth.AuthorizationCodeHandlerConfig) {
 	c.PreregisteredClient = &oauthex.ClientCredentials{ClientID: "desktop"}
 }
 
-// dynamic registers the client anew, as most clients do.
+// dynamic uses dynamic client registration, as most clients do.
 func dynamic(c *auth.AuthorizationCodeHandlerConfig) {
-	c.DynamicClientRegistrationConfig = &auth.DynamicClientRegistrationConfig{Metadata: &oauthex.ClientRegistrationMetadata{
-		RedirectURIs: []string{redirectURI}, ClientName: "Test client", TokenEndpointAuthMethod: "none",
-		GrantTypes: []string{"authorization_code", "refresh_token"},
-	}}
+	c.DynamicClientRegistrationConfig = &auth.DynamicClientRegistrationConfig{
+		Metadata: &oauthex.ClientRegistrationMetadata{
+			RedirectURIs: []string{redirectURI}, ClientName: "Test client", TokenEndpointAuthMethod: "none",
+			GrantTypes: []string{"authorization_code", "refresh_token"},
+		},
+	}
 }
 
-// client is the official SDK's, signed in.
+// client is a signed-in client of the official SDK.
 type client struct {
 	session *mcp.ClientSession
 	signIns int
-	seen    *witness
+	traffic *recorder
 	oauth   *auth.AuthorizationCodeHandler
 }
 
 func connect(t *testing.T, protocol string, registration func(*auth.AuthorizationCodeHandlerConfig)) *client {
 	t.Helper()
-	c := &client{seen: newWitness()}
+	c := &client{traffic: newRecorder()}
 	config := &auth.AuthorizationCodeHandlerConfig{
 		RedirectURL: redirectURI, RequestRefreshToken: true, Client: &http.Client{Transport: network},
-		AuthorizationCodeFetcher: func(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+		AuthorizationCodeFetcher: func(ctx context.Context,
+			args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
 			c.signIns++
-			answer, err := browse(ctx, args.URL)
-			return &auth.AuthorizationResult{Code: answer.Get("code"), State: answer.Get("state"), Iss: answer.Get("iss")}, err
+			response, err := authorize(ctx, args.URL)
+			return &auth.AuthorizationResult{Code: response.Get("code"), State: response.Get("state"),
+				Iss: response.Get("iss")}, err
 		},
 	}
 	registration(config)
@@ -58,9 +62,10 @@ func connect(t *testing.T, protocol string, registration func(*auth.Authorizatio
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	c.session, err = mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(ctx, &mcp.StreamableClientTransport{
-		Endpoint: *resource, OAuthHandler: c.oauth, HTTPClient: &http.Client{Transport: c.seen},
-	}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
+	c.session, err = mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(ctx,
+		&mcp.StreamableClientTransport{
+			Endpoint: *resource, OAuthHandler: c.oauth, HTTPClient: &http.Client{Transport: c.traffic},
+		}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,8 +73,8 @@ func connect(t *testing.T, protocol string, registration func(*auth.Authorizatio
 	return c
 }
 
-// try calls a tool and returns its structured answer.
-func (c *client) try(tool string, arguments map[string]any) (map[string]any, error) {
+// tryCall calls a tool and returns its structured content.
+func (c *client) tryCall(tool string, arguments map[string]any) (map[string]any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	result, err := c.session.CallTool(ctx, &mcp.CallToolParams{Name: tool, Arguments: arguments})
@@ -85,14 +90,14 @@ func (c *client) try(tool string, arguments map[string]any) (map[string]any, err
 
 func (c *client) call(t *testing.T, tool string, arguments map[string]any) map[string]any {
 	t.Helper()
-	content, err := c.try(tool, arguments)
+	content, err := c.tryCall(tool, arguments)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return content
 }
 
-// token is the access token that the client would send now.
+// token returns the access token that the client would send now.
 func (c *client) token(t *testing.T) string {
 	t.Helper()
 	source, err := c.oauth.TokenSource(t.Context())
@@ -106,8 +111,8 @@ func (c *client) token(t *testing.T) string {
 	return token.AccessToken
 }
 
-// outcomes are the server's own counts of how requests ended.
-func (c *client) outcomes(t *testing.T) map[string]int {
+// requestCounts returns the server's counts of requests by outcome.
+func (c *client) requestCounts(t *testing.T) map[string]int {
 	t.Helper()
 	raw, err := json.Marshal(c.call(t, "server_stats", nil)["requests"])
 	if err != nil {
@@ -120,16 +125,17 @@ func (c *client) outcomes(t *testing.T) map[string]int {
 	return counts
 }
 
-// browse opens address as a browser would, with cookies, and returns what arrives at the redirect URI. The provider needs no
-// answers.
-func browse(ctx context.Context, address string) (url.Values, error) {
-	jar, _ := cookiejar.New(nil) // it cannot fail without options
-	browser := &http.Client{Transport: network, Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(r.URL.String(), redirectURI+"?") {
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}}
+// authorize opens address as a browser does, with cookies, and returns the authorization response. The
+// provider shows no page that needs input.
+func authorize(ctx context.Context, address string) (url.Values, error) {
+	jar, _ := cookiejar.New(nil) // never fails without options
+	browser := &http.Client{Transport: network, Jar: jar,
+		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+			if strings.HasPrefix(r.URL.String(), redirectURI+"?") {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
@@ -143,9 +149,10 @@ func browse(ctx context.Context, address string) (url.Values, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the sign-in ended at %s with %s", resp.Request.URL.Path, resp.Status)
 	}
-	answer := target.Query()
-	if answer.Get("code") == "" {
-		return nil, fmt.Errorf("the provider gave no code: %s, %s", answer.Get("error"), answer.Get("error_description"))
+	response := target.Query()
+	if response.Get("code") == "" {
+		return nil, fmt.Errorf("the provider returned no code: %s, %s", response.Get("error"),
+			response.Get("error_description"))
 	}
-	return answer, nil
+	return response, nil
 }

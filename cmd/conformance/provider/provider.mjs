@@ -1,11 +1,11 @@
-// A real identity provider, the npm package oidc-provider, set up as one for MCP servers usually is: access tokens are bound
-// to the resource that was named (RFC 8707), clients may register themselves, and alice says yes to everything.
+// A real identity provider, the npm package oidc-provider, configured as is usual for MCP servers: access tokens are bound
+// to the requested resource (RFC 8707), and clients can register. The user alice approves every request.
 //
 // Usage: provider.mjs --port N --control N --client-secret-file FILE --client-key-file FILE
 //                     [--path /PATH] [--algorithm RS256|ES256|EdDSA] [--tokens jwt|opaque]
 //
-// The files are what the server proves itself with, to ask about tokens. On the control port the provider takes orders to
-// rotate its keys, see the end.
+// The files are the credentials of the resource server for introspection. On the control port the provider accepts requests
+// to rotate its keys, see the end.
 import { createPublicKey, generateKeyPair, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -30,10 +30,10 @@ const desktop = {
   client_id: 'desktop',
   application_type: 'native',
   token_endpoint_auth_method: 'none',
-  redirect_uris: ['http://127.0.0.1/callback'], // of any port, as RFC 8252 wants it for loopback
+  redirect_uris: ['http://127.0.0.1/callback'], // any port matches (RFC 8252, section 7.3)
   grant_types: ['authorization_code', 'refresh_token'],
 };
-// The server, which asks about tokens: one client for each way to prove who it is.
+// The resource server, which introspects tokens: one client for each authentication method.
 const server = { redirect_uris: [], response_types: [], grant_types: [] };
 const withSecret = {
   ...server,
@@ -49,12 +49,12 @@ const withKey = {
 };
 
 const configuration = {
-  adapter: createMemoryAdapter(), // one for all generations of keys, so that grants outlive them
+  adapter: createMemoryAdapter(), // shared by the providers of all key sets, so that grants outlive them
   cookies: { keys: [randomBytes(32).toString('hex')] },
   clients: [desktop, withSecret, withKey],
   clientDefaults: { id_token_signed_response_alg: algorithm }, // of access tokens too
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
-  // Clients that ask for offline_access without prompt=consent would get no refresh token otherwise.
+  // Otherwise clients that request offline_access without prompt=consent get no refresh token.
   issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
   interactions: { url: (_, interaction) => `${path}/interaction/${interaction.uid}` },
   features: {
@@ -68,14 +68,14 @@ const configuration = {
         audience: resource,
         scope: 'mcp:use greet:read greet:write gatehouse:admin',
         accessTokenFormat: options.tokens,
-        // Go clients renew ten seconds before the end, so this has them come for a new token every two seconds.
+        // Go clients renew a token ten seconds before it expires, so they renew it every two seconds.
         accessTokenTTL: 12,
       }),
     },
   },
 };
 
-// The person: alice, who signs in and grants what is asked.
+// The user alice signs in and grants every request.
 async function interact(req, res) {
   const { prompt, params, session, grantId } = await provider.interactionDetails(req, res);
   if (prompt.name === 'login') {
@@ -90,7 +90,7 @@ async function interact(req, res) {
   return provider.interactionFinished(req, res, { consent: { grantId: await grant.save() } });
 }
 
-// Keys. The package takes them when it is constructed, so a new set means a new provider behind the same address.
+// Keys. The package reads them in the constructor, so a new key set needs a new provider at the same address.
 const kinds = { RS256: ['rsa', { modulusLength: 2048 }], ES256: ['ec', { namedCurve: 'P-256' }], EdDSA: ['ed25519', {}] };
 let keys = [];
 let made = 0;
@@ -107,17 +107,17 @@ function use(...set) {
   provider.on('server_error', (_, error) => console.error(error));
 }
 
-const orders = {
-  '/publish': async () => use(...keys, await make()), // beside the old one, which goes on to sign
+const steps = {
+  '/publish': async () => use(...keys, await make()), // the old one still signs
   '/sign': async () => use(keys.at(-1), ...keys.slice(0, -1)), // the first one signs
-  '/withdraw': async () => use(keys[0]), // all that do not sign
+  '/withdraw': async () => use(keys[0]), // the keys that do not sign
 };
 
 use(await make());
 
 createServer(async (req, res) => {
   if (!req.url.startsWith(`${path}/`)) return res.writeHead(404).end();
-  req.originalUrl = req.url; // from the two the package learns where it is mounted
+  req.originalUrl = req.url; // the package derives its mount path from both
   req.url = req.url.slice(path.length);
   if (!req.url.startsWith('/interaction/')) return provider.callback()(req, res);
   try {
@@ -129,7 +129,7 @@ createServer(async (req, res) => {
 }).listen(options.port, '127.0.0.1');
 
 createServer(async (req, res) => {
-  if (req.method !== 'POST' || !orders[req.url]) return res.writeHead(404).end();
-  await orders[req.url]();
+  if (req.method !== 'POST' || !steps[req.url]) return res.writeHead(404).end();
+  await steps[req.url]();
   res.end(`${keys[0].kid} signs, published are ${keys.map((key) => key.kid).join(' ')}\n`);
 }).listen(options.control, '127.0.0.1');

@@ -1,5 +1,5 @@
-// Package provider has tests only: they sign in at a real identity provider, and call the tools of a server that was pointed
-// at it by configuration. provider.sh in the folder above starts both, once for each way of making tokens.
+// Package provider contains tests only. They sign in at a real identity provider, and call the demo tools of
+// a server that is connected to it by configuration. ../provider.sh starts both, once for each form of token.
 package provider
 
 import (
@@ -18,8 +18,8 @@ import (
 var (
 	resource = flag.String("resource", "", "the MCP endpoint of the server")
 	issuer   = flag.String("issuer", "", "the provider's issuer identifier")
-	control  = flag.String("control", "", "where the provider takes orders to rotate its keys")
-	tokens   = flag.String("tokens", "", "the algorithm that signs access tokens, or opaque")
+	control  = flag.String("control", "", "where the provider accepts requests to rotate its keys")
+	tokens   = flag.String("tokens", "", "the signature algorithm of access tokens, or opaque")
 )
 
 const (
@@ -38,11 +38,11 @@ func needProvider(t *testing.T) {
 	}
 }
 
-func TestAClientSignsInAndCallsTools(t *testing.T) {
+func TestClientSignsInAndCallsTools(t *testing.T) {
 	needProvider(t)
 	for _, protocol := range []string{modern, legacy} {
 		for name, registration := range map[string]func(*auth.AuthorizationCodeHandlerConfig){
-			"registered before": preregistered, "registered by itself": dynamic,
+			"preregistered": preregistered, "dynamic": dynamic,
 		} {
 			t.Run(protocol+", "+name, func(t *testing.T) {
 				c := connect(t, protocol, registration)
@@ -54,22 +54,23 @@ func TestAClientSignsInAndCallsTools(t *testing.T) {
 				}
 				me := c.call(t, "whoami", nil)
 				audience, _ := me["audience"].([]any)
-				if me["issuer"] != *issuer || me["subject"] != "alice" || !slices.Equal(audience, []any{*resource}) || me["client"] == "" {
-					t.Errorf("the server takes the caller for %v", me)
+				if me["issuer"] != *issuer || me["subject"] != "alice" || !slices.Equal(audience, []any{*resource}) ||
+					me["client"] == "" {
+					t.Errorf("the server identifies the caller as %v", me)
 				}
 				expectForm(t, c.token(t))
 				if got := c.call(t, "send_greeting", map[string]any{"name": "Ada"})["sent"]; got != true {
 					t.Errorf("send_greeting, which needs one more scope, answered %v", got)
 				}
 				if c.signIns != 2 {
-					t.Errorf("the person was asked %d times, want once at first and once for the scope", c.signIns)
+					t.Errorf("there were %d sign-ins, want one at first and one for the scope", c.signIns)
 				}
 			})
 		}
 	}
 }
 
-// expectForm fails unless token is of the form that this run is about.
+// expectForm fails the test unless token has the form that this run tests.
 func expectForm(t *testing.T, token string) {
 	t.Helper()
 	want := header{Algorithm: *tokens, Type: "at+jwt"}
@@ -78,7 +79,7 @@ func expectForm(t *testing.T, token string) {
 	}
 	got := headerOf(token)
 	if got.Algorithm != want.Algorithm || got.Type != want.Type {
-		t.Errorf("the provider issues tokens with the header %+v, this run is about %q", got, *tokens)
+		t.Errorf("the provider issues tokens with the header %+v, want %q", got, *tokens)
 	}
 }
 
@@ -88,7 +89,7 @@ type header struct {
 	KeyID     string `json:"kid"`
 }
 
-// headerOf is that of a JWT, and empty for an opaque token.
+// headerOf returns the header of a JWT, and an empty one for an opaque token.
 func headerOf(token string) header {
 	var h header
 	first, _, _ := strings.Cut(token, ".")
@@ -98,5 +99,5 @@ func headerOf(token string) header {
 	return h
 }
 
-// network is what everything here goes through. The proxy of a developer's environment has no part in it.
+// network is the transport of all requests. It ignores the proxy of the environment.
 var network = &http.Transport{MaxIdleConnsPerHost: 100}

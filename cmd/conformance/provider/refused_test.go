@@ -14,84 +14,91 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// introspectionCache is as provider.sh sets it.
+// introspectionCache is provider.introspection_cache, as provider.sh sets it.
 const introspectionCache = 2 * time.Second
 
-func TestTokensThatAreNotForThisServerAreRefused(t *testing.T) {
+func TestTokensForOthersAreRefused(t *testing.T) {
 	needProvider(t)
-	if status, _ := ask(t, issued(t, *resource, "openid mcp:use").AccessToken); status != http.StatusOK {
-		t.Fatalf("a token for this server gets %d, so that nothing is proven by the others", status)
+	if status, _ := callOnce(t, issueToken(t, *resource, "openid mcp:use").AccessToken); status != http.StatusOK {
+		t.Fatalf("a token for this server gets %d, so the other cases prove nothing", status)
 	}
-	idToken, _ := issued(t, *resource, "openid mcp:use").Extra("id_token").(string)
+	idToken, _ := issueToken(t, *resource, "openid mcp:use").Extra("id_token").(string)
 	if idToken == "" {
 		t.Fatal("the provider issued no ID token")
 	}
 	operator := connect(t, modern, preregistered)
 	for _, c := range []struct {
 		name, token string
-		reasons     []string // depending on the form of tokens
+		reasons     []string // depending on the form of the token
 	}{
-		{"for another resource", issued(t, *resource+"-of-others", "mcp:use").AccessToken, []string{"audience_mismatch"}},
-		{"for no resource, which is always opaque", issued(t, "", "openid").AccessToken, []string{"token_opaque", "audience_mismatch"}},
+		{"for another resource", issueToken(t, *resource+"-of-others", "mcp:use").AccessToken,
+			[]string{"audience_mismatch"}},
+		{"without a resource, which is always opaque", issueToken(t, "", "openid").AccessToken,
+			[]string{"token_opaque", "audience_mismatch"}},
 		{"an ID token", idToken, []string{"type_refused", "token_inactive"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before := operator.outcomes(t)
-			status, challenge := ask(t, c.token)
+			before := operator.requestCounts(t)
+			status, challenge := callOnce(t, c.token)
 			if status != http.StatusUnauthorized || !strings.Contains(challenge, `error="invalid_token"`) {
 				t.Errorf("it gets %d %s", status, challenge)
 			}
-			after := operator.outcomes(t)
-			if !slices.ContainsFunc(c.reasons, func(reason string) bool { return after[reason] == before[reason]+1 }) {
+			after := operator.requestCounts(t)
+			if !slices.ContainsFunc(c.reasons, func(reason string) bool {
+				return after[reason] == before[reason]+1
+			}) {
 				t.Errorf("none of %v was counted: before %v, after %v", c.reasons, before, after)
 			}
 		})
 	}
 }
 
-func TestARevokedTokenIsRefusedAsSoonAsTheCacheForgetsIt(t *testing.T) {
+func TestRevokedTokenIsRefusedWhenItsCacheEntryExpires(t *testing.T) {
 	needProvider(t)
 	if *tokens != opaque {
-		t.Skip("the provider cannot revoke tokens that it does not keep")
+		t.Skip("the provider does not revoke JWTs")
 	}
-	token := issued(t, *resource, "mcp:use").AccessToken
-	if status, _ := ask(t, token); status != http.StatusOK {
-		t.Fatalf("before it is revoked the token gets %d", status)
+	token := issueToken(t, *resource, "mcp:use").AccessToken
+	if status, _ := callOnce(t, token); status != http.StatusOK {
+		t.Fatalf("before its revocation the token gets %d", status)
 	}
 	revoke(t, token)
 	revoked := time.Now()
 	for {
-		status, _ := ask(t, token)
+		status, _ := callOnce(t, token)
 		took := time.Since(revoked)
 		if status == http.StatusUnauthorized {
 			break
 		}
 		if status != http.StatusOK || took > introspectionCache+time.Second {
-			t.Fatalf("%v after it was revoked the token gets %d", took, status)
+			t.Fatalf("%v after its revocation the token gets %d", took, status)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// issued is what the provider issues to its public client: for one resource, or for none.
-func issued(t *testing.T, resource, scope string) *oauth2.Token {
+// issueToken returns a token of the provider for its public client. resource may be empty.
+func issueToken(t *testing.T, resource, scope string) *oauth2.Token {
 	t.Helper()
 	metadata := metadata(t)
 	desktop := oauth2.Config{
 		ClientID: "desktop", RedirectURL: redirectURI, Scopes: strings.Fields(scope),
-		Endpoint: oauth2.Endpoint{AuthURL: metadata.AuthorizationEndpoint, TokenURL: metadata.TokenEndpoint, AuthStyle: oauth2.AuthStyleInParams},
+		Endpoint: oauth2.Endpoint{AuthURL: metadata.AuthorizationEndpoint, TokenURL: metadata.TokenEndpoint,
+			AuthStyle: oauth2.AuthStyleInParams},
 	}
 	verifier := oauth2.GenerateVerifier()
 	var forResource []oauth2.AuthCodeOption
 	if resource != "" {
 		forResource = append(forResource, oauth2.SetAuthURLParam("resource", resource))
 	}
-	answer, err := browse(t.Context(), desktop.AuthCodeURL("state", append(forResource, oauth2.S256ChallengeOption(verifier))...))
+	response, err := authorize(t.Context(), desktop.AuthCodeURL("state",
+		append(forResource, oauth2.S256ChallengeOption(verifier))...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, &http.Client{Transport: network})
-	token, err := desktop.Exchange(ctx, answer.Get("code"), append(forResource, oauth2.VerifierOption(verifier))...)
+	token, err := desktop.Exchange(ctx, response.Get("code"),
+		append(forResource, oauth2.VerifierOption(verifier))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,13 +107,14 @@ func issued(t *testing.T, resource, scope string) *oauth2.Token {
 
 func revoke(t *testing.T, token string) {
 	t.Helper()
-	resp, err := (&http.Client{Transport: network}).PostForm(metadata(t).RevocationEndpoint, url.Values{"token": {token}, "client_id": {"desktop"}})
+	resp, err := (&http.Client{Transport: network}).PostForm(metadata(t).RevocationEndpoint,
+		url.Values{"token": {token}, "client_id": {"desktop"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("the provider does not revoke: %s", resp.Status)
+		t.Fatalf("the revocation endpoint answered %s", resp.Status)
 	}
 }
 
@@ -119,16 +127,19 @@ func metadata(t *testing.T) *oauthex.AuthServerMeta {
 	return found
 }
 
-// ask calls whoami with a token, and nothing else: no client that would sign in again.
-func ask(t *testing.T, token string) (status int, challenge string) {
+// callOnce calls whoami with a token, without a client that would sign in again.
+func callOnce(t *testing.T, token string) (status int, challenge string) {
 	t.Helper()
-	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`
+	const body = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","arguments":{},` +
+		`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
+		`"io.modelcontextprotocol/clientCapabilities":{}}}}`
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, *resource, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{
-		"Authorization": "Bearer " + token, "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+		"Authorization": "Bearer " + token, "Content-Type": "application/json",
+		"Accept":               "application/json, text/event-stream",
 		"Mcp-Protocol-Version": modern, "Mcp-Method": "tools/call", "Mcp-Name": "whoami",
 	} {
 		req.Header.Set(name, value)

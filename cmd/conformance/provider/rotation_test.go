@@ -15,16 +15,17 @@ import (
 // refetchInterval is provider.key_refetch_interval, as provider.sh sets it.
 const refetchInterval = time.Second
 
-// Eight clients call all the time, and each comes for a new token every two seconds. Meanwhile the provider rotates its keys
-// twice, as real ones do: a new key is published beside the old one, then signs, and the old one goes when nobody has a
-// token of it any more. key_max_age is the default, so that the server finds a new key only because a token names it.
-func TestCallsGoOnWhileKeysRotate(t *testing.T) {
+// Eight clients call continuously, and each renews its token every two seconds. Meanwhile the provider
+// rotates its keys twice: a new key is published, then signs, and the old one is withdrawn when no client has
+// a token of it any more. key_max_age is the default, so the server finds a new key only because a token
+// names it.
+func TestCallsSucceedWhileKeysRotate(t *testing.T) {
 	needProvider(t)
 	if *tokens == opaque {
 		t.Skip("opaque tokens are not signed")
 	}
 	operator := connect(t, modern, preregistered)
-	before := operator.outcomes(t)
+	before := operator.requestCounts(t)
 
 	var callers callers
 	for i := range 8 {
@@ -40,64 +41,65 @@ func TestCallsGoOnWhileKeysRotate(t *testing.T) {
 	callers.start(t)
 	old := callers.clients[0].token(t)
 
-	// With notice: the new key is there for as long as the server may rest between two fetches, and only then used.
-	order(t, "publish")
+	// The first time, the new key is published for the refetch interval of the server before it signs.
+	rotate(t, "publish")
 	time.Sleep(refetchInterval + 100*time.Millisecond)
-	callers.moveTo(t, order(t, "sign"))
-	order(t, "withdraw")
+	callers.moveTo(t, rotate(t, "sign"))
+	rotate(t, "withdraw")
 	time.Sleep(refetchInterval)
 
-	// Without: it signs as soon as it is published. That can only go well because the server has rested since it last fetched.
-	order(t, "publish")
-	callers.moveTo(t, order(t, "sign"))
-	order(t, "withdraw")
+	// The second time it signs at once. The server finds it, because its last fetch is longer ago than the
+	// interval.
+	rotate(t, "publish")
+	callers.moveTo(t, rotate(t, "sign"))
+	rotate(t, "withdraw")
 	time.Sleep(refetchInterval)
 
 	callers.stop()
 	for _, client := range callers.clients {
 		if client.signIns != 1 {
-			t.Errorf("a person was asked %d times, want once", client.signIns)
+			t.Errorf("there were %d sign-ins, want 1", client.signIns)
 		}
-		for _, refusal := range client.seen.refused() {
+		for _, refusal := range client.traffic.refused() {
 			t.Errorf("a request was refused: %s", refusal)
 		}
 	}
-	after := operator.outcomes(t)
+	after := operator.requestCounts(t)
 	for _, reason := range []string{"key_unknown", "keys_unavailable", "signature_invalid", "token_expired"} {
 		if after[reason] != before[reason] {
 			t.Errorf("the server counted %s %d times", reason, after[reason]-before[reason])
 		}
 	}
-	// A token of the third key had the server fetch them all, and by then the first was gone.
-	if status, _ := ask(t, old); status != http.StatusUnauthorized {
+	// A token of the third key made the server fetch the keys, and by then the first was withdrawn.
+	if status, _ := callOnce(t, old); status != http.StatusUnauthorized {
 		t.Errorf("a token of the first key gets %d, want 401: the key was withdrawn", status)
 	}
-	if now := operator.outcomes(t)["key_unknown"]; now != after["key_unknown"]+1 {
+	if now := operator.requestCounts(t)["key_unknown"]; now != after["key_unknown"]+1 {
 		t.Errorf("key_unknown was counted %d times, then %d", after["key_unknown"], now)
 	}
 	fmt.Printf("note: %s\n", callers.summary())
 }
 
-// callers are clients that call as fast as they can.
+// callers are clients that call continuously.
 type callers struct {
 	clients       []*client
 	calls, failed atomic.Int64
-	stop          func() // ends the calls and waits for the last
+	stop          func() // stops the calls and waits for the last
 }
 
 func (c *callers) start(t *testing.T) {
-	over := make(chan struct{})
+	stopped := make(chan struct{})
 	var running sync.WaitGroup
 	for _, client := range c.clients {
 		running.Go(func() {
 			for {
 				select {
-				case <-over:
+				case <-stopped:
 					return
 				default:
 				}
 				c.calls.Add(1)
-				if _, err := client.try("greet", map[string]any{"name": "Ada"}); err != nil {
+				if _, err := client.tryCall("greet", map[string]any{"name": "Ada"}); err != nil {
 					c.failed.Add(1)
 					t.Errorf("a call failed: %v", err)
 					return
@@ -106,13 +108,14 @@ func (c *callers) start(t *testing.T) {
 		})
 	}
 	c.stop = sync.OnceFunc(func() {
-		close(over)
+		close(stopped)
 		running.Wait()
 	})
 	t.Cleanup(c.stop)
 }
 
-// moveTo waits until every client has come with a token of this key, and fails unless tokens of others were good meanwhile.
+// moveTo waits until every client has sent a token of this key. It fails the test unless tokens of other keys
+// were also sent meanwhile.
 func (c *callers) moveTo(t *testing.T, key string) {
 	t.Helper()
 	others := c.requestsWithout(key)
@@ -122,19 +125,20 @@ func (c *callers) moveTo(t *testing.T, key string) {
 		}
 	}
 	if c.requestsWithout(key) == others {
-		t.Errorf("no token of an old key was used after %s began to sign, so that nothing is proven about them", key)
+		t.Errorf("no token of an old key was used after %s began to sign, so the test proves nothing about them",
+			key)
 	}
 }
 
 func (c *callers) allHave(key string) bool {
-	return !slices.ContainsFunc(c.clients, func(client *client) bool { return client.seen.latestKey() != key })
+	return !slices.ContainsFunc(c.clients, func(client *client) bool { return client.traffic.latestKey() != key })
 }
 
-// requests are those that carried a token, by the key that signed it.
+// requests returns the number of requests with a token, by the key that signed it.
 func (c *callers) requests() map[string]int {
 	sums := map[string]int{}
 	for _, client := range c.clients {
-		client.seen.addTo(sums)
+		client.traffic.addTo(sums)
 	}
 	return sums
 }
@@ -149,22 +153,23 @@ func (c *callers) requestsWithout(key string) (sum int) {
 }
 
 func (c *callers) summary() string {
-	return fmt.Sprintf("%d calls while keys rotated, %d failed; requests by key %v", c.calls.Load(), c.failed.Load(), c.requests())
+	return fmt.Sprintf("%d calls while keys rotated, %d failed; requests by key %v", c.calls.Load(),
+		c.failed.Load(), c.requests())
 }
 
-// order has the provider take one step of a rotation, and returns the key that signs from now on.
-func order(t *testing.T, step string) (signing string) {
+// rotate makes the provider take one step of a rotation, and returns the key that signs from then on.
+func rotate(t *testing.T, step string) (signing string) {
 	t.Helper()
 	resp, err := (&http.Client{Transport: network}).Post(*control+"/"+step, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	response, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s %s %v", step, resp.Status, answer, err)
+		t.Fatalf("%s: %s %s %v", step, resp.Status, response, err)
 	}
-	t.Logf("%s: %s", step, answer)
-	signing, _, _ = strings.Cut(string(answer), " ")
+	t.Logf("%s: %s", step, response)
+	signing, _, _ = strings.Cut(string(response), " ")
 	return signing
 }

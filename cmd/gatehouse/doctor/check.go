@@ -8,24 +8,25 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-// check is one question.
+// check is one check before and after it runs.
 type check struct {
-	// name is the group and the question, such as provider.keys.
+	// name is the group and the check, such as provider.keys.
 	name string
-	// subject is what it is about if there are several of that name: a host, an issuer, an address.
+	// subject tells checks of the same name apart: a host, an issuer, an address.
 	subject string
-	// expected is what would be good.
+	// expected describes the good case.
 	expected string
-	// needs are checks that stand earlier in the list.
+	// needs are checks earlier in the list.
 	needs []*check
 	run   func(ctx context.Context) diagnostics.Outcome
 
 	outcome diagnostics.Outcome
-	// stopped is why nothing that needs this check can be looked at; empty if it can.
+	// stopped is why the checks that need this one are skipped; empty if they run.
 	stopped string
 }
 
-// Result is what one check found. Its texts hold no token, no secret and no text of the other side but quoted names.
+// Result is the result of one check. Its texts contain no token, no secret, and no data from the other side
+// except quoted names.
 type Result struct {
 	Name     string              `json:"name"`
 	Subject  string              `json:"subject,omitempty"`
@@ -50,38 +51,44 @@ func count(results []Result, verdict diagnostics.Verdict) int {
 	return n
 }
 
-// list is all checks in their order.
-type list []*check
+// checkList is all checks in their order.
+type checkList []*check
 
-func (l *list) add(c check) *check {
+func (l *checkList) add(c check) *check {
 	*l = append(*l, &c)
 	return &c
 }
 
-// run makes the checks one after the other. A check whose needs were not met is skipped with the reason. When the time is
-// over, the next check fails, so that an examination which came to no end is never taken for a good one, and the others
-// are skipped.
-func (l list) run(ctx context.Context, limit time.Duration) []Result {
-	asked := ctx
-	ctx, cancel := context.WithTimeout(ctx, limit)
+const (
+	timeExceeded = "the time for all checks was exceeded"
+	noTimeLeft   = "no time was left"
+)
+
+// run runs the checks one after the other. A check is skipped if one that it needs has stopped. When the time
+// is exceeded, the next check fails, so that an incomplete run never looks like a good one, and the rest is
+// skipped.
+func (l checkList) run(parent context.Context, limit time.Duration) []Result {
+	ctx, cancel := context.WithTimeout(parent, limit)
 	defer cancel()
 	results := make([]Result, 0, len(l))
-	late := false
+	ended := false
 	for _, c := range l {
 		switch unmet := c.unmet(); {
 		case unmet != "":
 			c.outcome = diagnostics.Outcome{Verdict: diagnostics.VerdictSkipped, Reason: unmet, Stop: unmet}
-		case late:
-			c.outcome = diagnostics.Outcome{Verdict: diagnostics.VerdictSkipped, Reason: "there was no time for it", Stop: "there was no time for it"}
+		case ended:
+			c.outcome = diagnostics.Outcome{
+				Verdict: diagnostics.VerdictSkipped, Reason: noTimeLeft, Stop: noTimeLeft,
+			}
 		case ctx.Err() != nil:
-			late = true
-			c.outcome = diagnostics.Failed(outOfTime, "mend what did not answer above, or give it more time with --timeout")
-			if asked.Err() != nil {
-				c.outcome = diagnostics.Failed("the examination was interrupted", "let it come to its end")
+			ended = true
+			c.outcome = diagnostics.Failed(timeExceeded, "fix what did not respond above, or set a longer --timeout")
+			if parent.Err() != nil {
+				c.outcome = diagnostics.Failed("the checks were interrupted", "run the command again to the end")
 			}
 			c.outcome.Stop = c.outcome.Found
 		default:
-			c.outcome = c.bounded(ctx, limit/4)
+			c.outcome = c.runWithin(ctx, limit/4)
 		}
 		c.stopped = c.outcome.Stop
 		if c.stopped == "" && c.outcome.Verdict == diagnostics.VerdictFailed {
@@ -92,15 +99,13 @@ func (l list) run(ctx context.Context, limit time.Duration) []Result {
 	return results
 }
 
-const outOfTime = "the time for all checks was over"
-
-func (c *check) bounded(ctx context.Context, limit time.Duration) diagnostics.Outcome {
+func (c *check) runWithin(ctx context.Context, limit time.Duration) diagnostics.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return c.run(ctx)
 }
 
-// unmet is why the check makes no sense, or "".
+// unmet returns why a check that this one needs has stopped, or "".
 func (c *check) unmet() string {
 	i := slices.IndexFunc(c.needs, func(need *check) bool { return need.stopped != "" })
 	if i < 0 {
@@ -110,8 +115,10 @@ func (c *check) unmet() string {
 }
 
 func (c *check) result() Result {
-	r := Result{Name: c.name, Subject: c.subject, Verdict: c.outcome.Verdict, Expected: c.expected,
-		Found: c.outcome.Found, Fix: c.outcome.Fix, Reason: c.outcome.Reason}
+	r := Result{
+		Name: c.name, Subject: c.subject, Verdict: c.outcome.Verdict, Expected: c.expected,
+		Found: c.outcome.Found, Fix: c.outcome.Fix, Reason: c.outcome.Reason,
+	}
 	if c.outcome.Expected != "" {
 		r.Expected = c.outcome.Expected
 	}

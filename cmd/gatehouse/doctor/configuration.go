@@ -12,45 +12,59 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-const settingsCheck = "config.settings"
+const (
+	settingsCheck = "config.settings"
+	validConfig   = "the configuration is valid"
+)
 
-// configuration adds the checks that ask nobody.
-func (e *examination) configuration() {
-	e.checks.add(check{name: settingsCheck, expected: "the configuration is valid", run: func(context.Context) diagnostics.Outcome {
-		changed := 0
-		for _, v := range e.Config.Effective {
-			if v.Origin != "default" {
-				changed++
-			}
-		}
-		return diagnostics.OK(fmt.Sprintf("%s, for %s; %d settings, %d not by default", e.Config.Kind, e.Config.Resource, len(e.Config.Effective), changed))
-	}})
-	for _, note := range e.Config.Notes {
-		e.checks.add(check{name: "config.note", expected: "nothing is worth a note", run: func(context.Context) diagnostics.Outcome {
-			return diagnostics.Warning(note, "nothing, if it is meant; `gatehouse config` shows where each value came from")
-		}})
+// addConfigChecks adds the checks that need no network.
+func (e *examination) addConfigChecks() {
+	e.checks.add(check{name: settingsCheck, expected: validConfig, run: e.settings})
+	for _, note := range e.Settings.Notes {
+		e.checks.add(check{
+			name: "config.note", expected: "nothing in the configuration needs attention",
+			run: func(context.Context) diagnostics.Outcome {
+				return diagnostics.Warning(note,
+					"none if this is intended; `gatehouse config` shows the origin of each value")
+			},
+		})
 	}
-	e.checks.add(check{name: "config.port", expected: "the port of resource is one that every client dials", run: e.port})
+	e.checks.add(check{
+		name: "config.port", expected: "every client connects to the port of resource", run: e.port,
+	})
 	if len(e.diagnosis.DefaultScopes) > 0 {
-		e.checks.add(check{name: "config.default_scopes", run: e.defaultScopes,
-			expected: "provider.default_scopes has every scope that a call can need"})
+		e.checks.add(check{
+			name: "config.default_scopes", expected: "provider.default_scopes has every scope that a call can need",
+			run: e.defaultScopes,
+		})
 	}
 }
 
+func (e *examination) settings(context.Context) diagnostics.Outcome {
+	changed := 0
+	for _, v := range e.Settings.Effective {
+		if v.Origin != "default" {
+			changed++
+		}
+	}
+	return diagnostics.OK(fmt.Sprintf("%s, for %s; %d settings, %d not by default",
+		e.Settings.Kind, e.Settings.Resource, len(e.Settings.Effective), changed))
+}
+
 // defaultScopes warns of tools that a token without a scope claim never opens. A provider whose tokens have
-// no such claim has no scopes to ask for either, so a client cannot sign in for more.
+// no such claim has no scopes to request either, so a client cannot sign in for more.
 func (e *examination) defaultScopes(context.Context) diagnostics.Outcome {
-	granted := e.Config.Scopes.Implications().Expand(e.diagnosis.DefaultScopes)
+	granted := e.Settings.Scopes.Implications().Expand(e.diagnosis.DefaultScopes)
 	lacking := func(needed []string) string {
 		held := func(scope string) bool { return slices.Contains(granted, scope) }
 		return strings.Join(slices.DeleteFunc(slices.Clone(needed), held), " ")
 	}
 	const (
-		fix = "add it to provider.default_scopes if everybody who can sign in may have it, " +
-			"or let the provider put scopes into its tokens"
+		fix = "add it to provider.default_scopes if every user of the provider may have it, " +
+			"or have the provider put scopes into its tokens"
 		noHelp = ", and no sign-in can help (scope_unobtainable)"
 	)
-	if missing := lacking(e.Config.Scopes.Required); missing != "" {
+	if missing := lacking(e.Settings.Scopes.Required); missing != "" {
 		return diagnostics.Warning("it lacks "+providers.Quote(missing)+" of scopes.required: "+
 			"every call with a token without a scope claim is refused"+noHelp, fix)
 	}
@@ -61,17 +75,20 @@ func (e *examination) defaultScopes(context.Context) diagnostics.Outcome {
 	return diagnostics.OK("a token without a scope claim opens every tool")
 }
 
-// port warns of what only some clients refuse: Claude Desktop dials no port but 443, and its message does not say so.
+// port warns of ports that some clients refuse: Claude Desktop connects to 443 only, and its error message
+// does not mention the port.
 func (e *examination) port(context.Context) diagnostics.Outcome {
-	u, err := url.Parse(e.Config.Resource.Origin())
-	if err != nil || u.Scheme != "https" || u.Port() == "" { // a resource never spells out 443
-		return diagnostics.OK("every client dials it")
+	u, err := url.Parse(e.Settings.Resource.Origin())
+	if err != nil || u.Scheme != "https" || u.Port() == "" { // a resource never contains the default port
+		return diagnostics.OK("no client is known to refuse it")
 	}
-	return diagnostics.Warning(u.Port()+"; Claude Desktop and claude.ai dial 443 only", "put the server behind port 443 (a proxy, or a port mapping) and take :"+u.Port()+" out of resource, if these clients shall use it")
+	return diagnostics.Warning(u.Port()+"; Claude Desktop and claude.ai connect to 443 only",
+		"if these clients are to be used, put the server behind port 443 (a proxy, or a port mapping) and "+
+			"remove :"+u.Port()+" from resource")
 }
 
-// Refused is the examination of a configuration that cannot be right: each problem is a failure, and nothing else can be
-// looked at.
+// Refused returns the results for an invalid configuration: each problem is a failure, and nothing else can be
+// checked.
 func Refused(problems configs.Problems) []Result {
 	results := make([]Result, 0, len(problems))
 	for _, p := range problems {
@@ -82,8 +99,10 @@ func Refused(problems configs.Problems) []Result {
 		if p.Origin != "" {
 			found += " (" + p.Origin + ")"
 		}
-		results = append(results, Result{Name: settingsCheck, Subject: strings.TrimSpace(p.Key), Verdict: diagnostics.VerdictFailed,
-			Expected: "the configuration is valid", Found: found, Fix: p.Fix})
+		results = append(results, Result{
+			Name: settingsCheck, Subject: strings.TrimSpace(p.Key), Verdict: diagnostics.VerdictFailed,
+			Expected: validConfig, Found: found, Fix: p.Fix,
+		})
 	}
 	return results
 }

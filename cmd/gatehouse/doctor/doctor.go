@@ -1,5 +1,5 @@
-// Package doctor examines a configuration, the provider that it names, and the server that should run with it, from
-// outside: it says what was expected, what was found and what to do. It changes nothing, and asks each question once.
+// Package doctor checks a configuration, the identity provider that it names, and the server that should run
+// with it, from outside. Each result has what was expected, what was found, and the fix. Nothing is changed.
 package doctor
 
 import (
@@ -15,58 +15,79 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-// Options say what is examined.
-type Options struct {
-	// Config is the configuration, which is valid.
-	Config *configs.Config
-	// ServerInfo is what the provider is told about the server.
+// Config describes what is checked.
+type Config struct {
+	// Settings is the configuration of the server. It is valid.
+	Settings *configs.Config
+	// ServerInfo is what the provider's adapter gets from the server.
 	ServerInfo providers.ServerInfo
-	// ToolScopes are the scopes that what the server offers needs, beyond those that every call needs.
+	// ToolScopes are the scopes that tools need in addition to those that every call needs.
 	ToolScopes []string
-	// Tools is how many tools the server offers with this configuration.
+	// Tools is the number of tools that the server offers with this configuration.
 	Tools int
-	// Token is presented to the server, if there is one.
+	// Token is an access token to call the server with; it may be empty.
 	Token string
-	// LocalHealth is where the server answers on this computer, whatever its public address is; "" if nobody knows.
+	// LocalHealth is the server's /health on this computer, regardless of its public address; empty if unknown.
 	LocalHealth string
-	// Timeout bounds all checks together. Each may take a quarter of it.
+	// Timeout limits all checks together. Each check may take a quarter of it.
 	Timeout time.Duration
 
-	// Resolver, RootCAs and Proxy are for tests: nil means those of the system.
+	// Resolver, RootCAs and Proxy are for tests. Nil means those of the system.
 	Resolver *net.Resolver
 	RootCAs  *x509.CertPool
 	Proxy    func(*http.Request) (*url.URL, error)
 }
 
-// DefaultTimeout bounds an examination unless somebody says otherwise.
+// DefaultTimeout is the default of Config.Timeout.
 const DefaultTimeout = 10 * time.Second
 
-// Examine makes all checks, one after the other, and returns what each found.
-func Examine(ctx context.Context, o Options) []Result {
-	e := &examination{Options: o, network: newNetwork(o)}
+// Examine runs all checks, one after the other, and returns a result for each.
+func Examine(ctx context.Context, c Config) []Result {
+	e := &examination{Config: c, network: newNetwork(c)}
 	defer e.network.close()
-	if d, ok := o.Config.Provider.(diagnostics.Diagnoser); ok {
-		e.diagnosis = d.Diagnose(o.ServerInfo)
-		e.known = true
-	}
-	e.configuration()
-	// An embedded issuer is reached through the server, so the server comes first.
-	server := e.newOwnServer()
+	e.diagnose(ctx)
+	e.addConfigChecks()
+	// An embedded issuer is reached through the server, so the server is checked first.
+	server := e.newServerChecks()
 	if e.diagnosis.Embedded {
-		e.server(server)
-		e.provider(server.reachable)
+		server.add()
+		e.addProviderChecks(server.reachable)
 	} else {
-		e.provider(nil)
-		e.server(server)
+		e.addProviderChecks(nil)
+		server.add()
 	}
-	return e.checks.run(ctx, o.Timeout)
+	return e.checks.run(ctx, c.Timeout)
 }
 
-// examination is the list of checks in the making.
+// examination collects the checks to run.
 type examination struct {
-	Options
+	Config
 	network   *network
 	diagnosis diagnostics.Diagnosis
-	known     bool // the diagnosis is
-	checks    list
+	// generic is set if the kind has no diagnosis of its own.
+	generic bool
+	// openError is why the provider of such a kind could not be opened, which leaves diagnosis empty.
+	openError error
+	checks    checkList
+}
+
+// diagnose gets the facts about the provider. A kind without a diagnosis of its own is described by its
+// metadata, which every provider has.
+func (e *examination) diagnose(ctx context.Context) {
+	if d, ok := e.Settings.Provider.(diagnostics.Diagnoser); ok {
+		e.diagnosis = d.Diagnose(e.ServerInfo)
+		return
+	}
+	e.generic = true
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // only the document is needed, not what the provider runs in the background
+	provider, err := e.Settings.Provider.Open(ctx, e.ServerInfo)
+	if err != nil {
+		e.openError = err
+		return
+	}
+	e.diagnosis = diagnostics.FromMetadata(provider.Metadata())
+	if routes, ok := provider.(providers.RouteProvider); ok {
+		e.diagnosis.Embedded = len(routes.Routes()) > 0
+	}
 }

@@ -7,231 +7,227 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
 )
 
-func TestAHealthyWorldHasNothingToMend(t *testing.T) {
-	w := newWorld(t).open()
-	results := w.examine()
-	if got := bad(results); len(got) > 0 {
+func TestHealthyServerHasNoProblem(t *testing.T) {
+	e := newEnv(t).open()
+	results := e.examine()
+	if got := problems(results); len(got) > 0 {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
 	for _, r := range results {
-		if r.Expected == "" || r.Verdict == diagnostics.VerdictOK && r.Found == "" || r.Verdict == diagnostics.VerdictSkipped && r.Reason == "" {
-			t.Errorf("%+v does not say enough", r)
+		if r.Expected == "" || r.Verdict == diagnostics.VerdictOK && r.Found == "" ||
+			r.Verdict == diagnostics.VerdictSkipped && r.Reason == "" {
+			t.Errorf("%+v lacks a text", r)
 		}
 	}
 }
 
-func TestAHealthyServerBehindTLSHasNothingToMend(t *testing.T) {
-	w := newWorld(t)
-	w.secureFront()
-	results := w.open().examine()
-	if r := named(results, "server.tls"); r.Verdict != diagnostics.VerdictOK || !strings.Contains(r.Found, "TLS 1.3, certificate good until 20") {
+func TestHealthyServerBehindTLSHasNoProblem(t *testing.T) {
+	e := newEnv(t)
+	e.useTLS()
+	results := e.open().examine()
+	if r := find(results, "server.tls"); r.Verdict != diagnostics.VerdictOK ||
+		!strings.Contains(r.Found, "TLS 1.3, certificate valid until 20") {
 		t.Errorf("%+v", r)
 	}
-	if got := bad(results); len(got) != 1 || got[0] != "config.port warning" {
+	if got := problems(results); len(got) != 1 || got[0] != "config.port warning" {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
 }
 
-func TestATokenIsShownItsTools(t *testing.T) {
-	w := newWorld(t).open()
-	for scopes, want := range map[string]string{"mcp:use": "1 tool is shown", "mcp:use greet:read": "3 tools are shown"} {
-		w.options.Token = w.token(scopes)
-		results := w.examine()
-		if r := named(results, "server.tools"); r.Verdict != diagnostics.VerdictOK || !strings.Contains(r.Found, want) {
+func TestToolsThatATokenSeesAreCounted(t *testing.T) {
+	e := newEnv(t).open()
+	for scopes, want := range map[string]string{"mcp:use": "the token sees 1 tool",
+		"mcp:use notes:read": "the token sees 3 tools"} {
+		e.config.Token = e.token(scopes)
+		results := e.examine()
+		if r := find(results, "server.tools"); r.Verdict != diagnostics.VerdictOK ||
+			!strings.Contains(r.Found, want) {
 			t.Errorf("%s: %+v", scopes, r)
 		}
-		w.showsNoCanary(results)
+		e.showsNoCanary(results)
 	}
 }
 
-// Without tools there is none that more scopes could show.
-func TestAServerWithoutToolsIsNotTakenForATokenWithoutScopes(t *testing.T) {
-	w := newWorld(t)
-	w.settings["tools.demo"] = "false"
-	w.open()
-	w.options.Token = w.token("mcp:use")
-	results := w.examine()
-	if r := named(results, "server.tools"); r.Verdict != diagnostics.VerdictOK || !strings.Contains(r.Found, "the server offers none") {
+// A server without tools is not a problem of the token's scopes.
+func TestServerWithoutTools(t *testing.T) {
+	e := newEnv(t)
+	e.noTools = true
+	e.open()
+	e.config.Token = e.token("mcp:use")
+	results := e.examine()
+	if r := find(results, "server.tools"); r.Verdict != diagnostics.VerdictOK ||
+		!strings.Contains(r.Found, "the server offers none") {
 		t.Errorf("%+v", r)
 	}
 }
 
-// mute are settings of a kind that somebody added without saying how it is examined.
-type mute struct{ providers.Settings }
-
-func TestAKindThatCannotBeExaminedStillHasAServer(t *testing.T) {
-	w := newWorld(t).open()
-	w.options.Config.Provider = mute{w.options.Config.Provider}
-	results := w.examine()
-	if got := bad(results); len(got) > 0 {
+func TestKeysAreSkippedIfEveryTokenIsIntrospected(t *testing.T) {
+	e := newEnv(t)
+	useIntrospection("canary-secret")(t, e)
+	e.settings["provider.introspection"] = "always"
+	e.open()
+	e.change(func() { e.provider.intercept = respond("/keys", 500, "text/plain", "") })
+	results := e.examine()
+	if got := problems(results); len(got) > 0 {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
-	if r := named(results, "provider.metadata"); r.Verdict != diagnostics.VerdictSkipped {
-		t.Errorf("%+v", r)
-	}
-	w.hold(func() {
-		w.front.rewrite = setMember("bearer_methods_supported", "resource", "https://other.example/mcp")
-	})
-	if got := bad(w.examine()); len(got) != 1 || got[0] != "server.metadata failed" {
-		t.Errorf("%v", got)
-	}
-}
-
-func TestWhoIsAskedAboutEveryTokenNeedsNoKeys(t *testing.T) {
-	w := newWorld(t)
-	introspecting("canary-secret")(t, w)
-	w.settings["provider.introspection"] = "always"
-	w.open()
-	w.hold(func() { w.provider.before = at("/keys", 500, "text/plain", "") })
-	results := w.examine()
-	if got := bad(results); len(got) > 0 {
-		t.Errorf("%v:\n%s", got, text(results))
-	}
-	if r := named(results, "provider.keys"); r.Verdict != diagnostics.VerdictSkipped || named(results, "provider.introspection").Verdict != diagnostics.VerdictOK {
+	if r := find(results, "provider.keys"); r.Verdict != diagnostics.VerdictSkipped ||
+		find(results, "provider.introspection").Verdict != diagnostics.VerdictOK {
 		t.Errorf("%s", text(results))
 	}
 }
 
-func TestKeysAndIntrospectionMayBeAtPlacesOfTheirOwn(t *testing.T) {
-	w := newWorld(t)
-	introspecting("canary-secret")(t, w)
-	keys, introspection := newBend(t, nil), newBend(t, nil)
-	w.settings["provider.jwks_url"] = keys.URL + "/keys"
-	w.settings["provider.introspection_url"] = introspection.URL + "/introspect"
-	keys.before = func(a http.ResponseWriter, r *http.Request) bool { w.issuer.ServeHTTP(a, r); return true }
-	introspection.before = keys.before
-	w.open()
-	results := w.examine()
-	if got := bad(results); len(got) > 0 {
+func TestKeysAndIntrospectionOnHostsOfTheirOwn(t *testing.T) {
+	e := newEnv(t)
+	useIntrospection("canary-secret")(t, e)
+	keys, introspection := newFaultProxy(t, nil), newFaultProxy(t, nil)
+	e.settings["provider.jwks_url"] = keys.URL + "/keys"
+	e.settings["provider.introspection_url"] = introspection.URL + "/introspect"
+	keys.intercept = func(w http.ResponseWriter, r *http.Request) bool { e.issuer.ServeHTTP(w, r); return true }
+	introspection.intercept = keys.intercept
+	e.open()
+	results := e.examine()
+	if got := problems(results); len(got) > 0 {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
-	for name, subject := range map[string]string{"provider.keys": keys.URL + "/keys", "provider.introspection": introspection.URL + "/introspect"} {
-		if r := named(results, name); r.Verdict != diagnostics.VerdictOK || r.Subject != subject {
+	for name, subject := range map[string]string{"provider.keys": keys.URL + "/keys",
+		"provider.introspection": introspection.URL + "/introspect"} {
+		if r := find(results, name); r.Verdict != diagnostics.VerdictOK || r.Subject != subject {
 			t.Errorf("%+v", r)
 		}
 	}
 	introspection.Close()
-	results = w.examine()
-	if got, want := bad(results), []string{"provider.tcp failed"}; !slices.Equal(got, want) {
+	results = e.examine()
+	if got, want := problems(results), []string{"provider.tcp failed"}; !slices.Equal(got, want) {
 		t.Errorf("%v, not %v", got, want)
 	}
-	if r := named(results, "provider.introspection"); r.Reason != "provider.tcp failed" || named(results, "provider.keys").Verdict != diagnostics.VerdictOK {
+	if r := find(results, "provider.introspection"); r.Reason != "provider.tcp failed" ||
+		find(results, "provider.keys").Verdict != diagnostics.VerdictOK {
 		t.Errorf("%s", text(results))
 	}
 }
 
-func TestKeysThatAreLeftOutAreSaid(t *testing.T) {
-	w := newWorld(t).open()
-	if r := named(w.examine(), "provider.keys"); r.Found != "1 usable, for ES256" {
+func TestSkippedKeysAreListed(t *testing.T) {
+	e := newEnv(t).open()
+	if r := find(e.examine(), "provider.keys"); r.Found != "1 usable, for ES256" {
 		t.Errorf("%+v", r)
 	}
-	w.hold(func() {
-		w.provider.rewrite = func(r *http.Request, a *httptest.ResponseRecorder) {
+	e.change(func() {
+		e.provider.rewrite = func(r *http.Request, w *httptest.ResponseRecorder) {
 			if r.URL.Path == "/keys" {
-				changed := strings.Replace(a.Body.String(), `{"keys":[`, `{"keys":[{"kty":"oct","k":"AAAA"},`, 1)
-				a.Body.Reset()
-				a.Body.WriteString(changed)
+				changed := strings.Replace(w.Body.String(), `{"keys":[`, `{"keys":[{"kty":"oct","k":"AAAA"},`, 1)
+				w.Body.Reset()
+				w.Body.WriteString(changed)
 			}
 		}
 	})
-	if r := named(w.examine(), "provider.keys"); r.Verdict != diagnostics.VerdictOK || r.Found != "1 usable, for ES256; 1 left out (#0: it is not a public key)" {
+	if r := find(e.examine(), "provider.keys"); r.Verdict != diagnostics.VerdictOK ||
+		r.Found != "1 usable, for ES256; 1 skipped (#0: it is not a public key)" {
 		t.Errorf("%+v", r)
 	}
 }
 
-// The server looks an address up in the first document of its issuer that has it; so does the doctor.
-func TestAnAddressIsTakenFromTheFirstDocumentOfTheIssuerThatHasIt(t *testing.T) {
+// An address is taken from the first document of the issuer that has it, as the server does.
+func TestAddressIsFromTheFirstDocumentThatHasIt(t *testing.T) {
 	for name, first := range map[string]map[string]any{
-		"the first has none":              {"jwks_uri": nil},
-		"the first is of somebody else's": {"issuer": "https://other.example", "jwks_uri": "http://127.0.0.1:1/keys"},
+		"the first has none": {"jwks_uri": nil},
+		"the first is of another issuer": {"issuer": "https://other.example",
+			"jwks_uri": "http://127.0.0.1:1/keys"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t).open()
-			w.hold(func() {
-				w.provider.rewrite = func(r *http.Request, a *httptest.ResponseRecorder) {
+			e := newEnv(t).open()
+			e.change(func() {
+				e.provider.rewrite = func(r *http.Request, w *httptest.ResponseRecorder) {
 					for member, value := range first {
 						if strings.HasSuffix(r.URL.Path, "oauth-authorization-server") {
-							setMember("token_endpoint", member, value)(r, a)
+							setMember("token_endpoint", member, value)(r, w)
 						}
 					}
 				}
 			})
-			results := w.examine()
-			if r := named(results, "provider.keys"); r.Verdict != diagnostics.VerdictOK {
+			results := e.examine()
+			if r := find(results, "provider.keys"); r.Verdict != diagnostics.VerdictOK {
 				t.Errorf("%+v", r)
 			}
 		})
 	}
 }
 
-func TestAllPlacesOfMetadataAreNamed(t *testing.T) {
-	w := newWorld(t).open()
-	if r := named(w.examine(), "provider.metadata"); r.Found != "at /.well-known/oauth-authorization-server and /.well-known/openid-configuration" {
+func TestAllMetadataURLsAreListed(t *testing.T) {
+	e := newEnv(t).open()
+	want := "at /.well-known/oauth-authorization-server and /.well-known/openid-configuration"
+	if r := find(e.examine(), "provider.metadata"); r.Found != want {
 		t.Errorf("%+v", r)
 	}
-	w.hold(func() { w.provider.before = at("/.well-known/oauth-authorization-server", 404, "text/html", "") })
-	if r := named(w.examine(), "provider.metadata"); !strings.HasPrefix(r.Found, "at /.well-known/openid-configuration; not at /.well-known/oauth-authorization-server (") {
+	e.change(func() {
+		e.provider.intercept = respond("/.well-known/oauth-authorization-server", 404, "text/html", "")
+	})
+	if r := find(e.examine(), "provider.metadata"); !strings.HasPrefix(r.Found,
+		"at /.well-known/openid-configuration; not at /.well-known/oauth-authorization-server (") {
 		t.Errorf("%+v", r)
 	}
 }
 
-func TestTheWaysOfClientsAreNamed(t *testing.T) {
-	w := newWorld(t).open()
-	for want, bend := range map[string]func(*http.Request, *httptest.ResponseRecorder){
-		"by registration (RFC 7591), or by a document":        nil,
-		"by registration (RFC 7591)":                          setMember("jwks_uri", "client_id_metadata_document_supported", nil),
-		"by a document; older clients know only registration": setMember("jwks_uri", "registration_endpoint", nil),
+func TestRegistrationMethodsAreNamed(t *testing.T) {
+	e := newEnv(t).open()
+	for want, rewrite := range map[string]func(*http.Request, *httptest.ResponseRecorder){
+		"by dynamic registration (RFC 7591) or a client ID metadata document": nil,
+		"by dynamic registration (RFC 7591)": setMember("jwks_uri",
+			"client_id_metadata_document_supported", nil),
+		"by a client ID metadata document; older clients support registration only": setMember("jwks_uri",
+			"registration_endpoint", nil),
 	} {
-		w.hold(func() { w.provider.rewrite = bend })
-		if r := named(w.examine(), "provider.registration"); r.Verdict != diagnostics.VerdictOK || r.Found != want {
+		e.change(func() { e.provider.rewrite = rewrite })
+		if r := find(e.examine(), "provider.registration"); r.Verdict != diagnostics.VerdictOK || r.Found != want {
 			t.Errorf("%+v, not %q", r, want)
 		}
 	}
 }
 
-// A proxy may tell requests apart by ids of its own. Then nobody can be led to a line of the log by ours.
-func TestOnlyAnIDThatArrivedIsNamed(t *testing.T) {
-	w := newWorld(t).open()
-	w.options.Token = w.token("greet:read")
-	if r := named(w.examine(), "server.tools"); !strings.Contains(r.Fix, "in the server's log under doctor-") {
+// A proxy may replace the request ID; then the log has no line with the one that doctor generated.
+func TestRequestIDIsShownOnlyIfItArrived(t *testing.T) {
+	e := newEnv(t).open()
+	e.config.Token = e.token("notes:read")
+	if r := find(e.examine(), "server.tools"); !strings.Contains(r.Fix, "in the server's log under doctor-") {
 		t.Errorf("%+v", r)
 	}
-	w.hold(func() {
-		next := w.front.next
-		w.front.next = http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
+	e.change(func() {
+		next := e.proxy.next
+		e.proxy.next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Set("X-Request-Id", "canary-of-a-proxy")
-			next.ServeHTTP(a, r)
+			next.ServeHTTP(w, r)
 		})
 	})
-	results := w.examine()
-	if r := named(results, "server.tools"); r.Verdict != diagnostics.VerdictFailed || !strings.HasSuffix(r.Fix, "in the server's log") {
+	results := e.examine()
+	if r := find(results, "server.tools"); r.Verdict != diagnostics.VerdictFailed ||
+		!strings.HasSuffix(r.Fix, "in the server's log") {
 		t.Errorf("%+v", r)
 	}
-	w.showsNoCanary(results)
+	e.showsNoCanary(results)
 }
 
-func TestToolsAreCountedInWhateverFormTheyCome(t *testing.T) {
+func TestToolsAreCountedInJSONAndEvents(t *testing.T) {
 	const list = `{"jsonrpc":"2.0","id":1,"result":{"tools":[{},{}]}}`
-	w := newWorld(t).open()
-	w.options.Token = w.token("mcp:use")
+	e := newEnv(t).open()
+	e.config.Token = e.token("mcp:use")
 	for name, c := range map[string]struct{ contentType, body string }{
 		"JSON":                    {"application/json", list},
 		"an event":                {"text/event-stream", "event: message\ndata: " + list + "\n\n"},
-		"an event without blanks": {"text/event-stream; charset=utf-8", "data:" + list + "\r\n\r\n"},
-		"behind a comment":        {"text/event-stream", ": alive\n\ndata:\n\nid: 7\ndata: " + list + "\n\n"},
+		"an event without spaces": {"text/event-stream; charset=utf-8", "data:" + list + "\r\n\r\n"},
+		"after a comment":         {"text/event-stream", ": alive\n\ndata:\n\nid: 7\ndata: " + list + "\n\n"},
 		"before another message":  {"text/event-stream", "data: " + list + "\n\ndata: {}\n\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w.hold(func() {
-				w.front.before = func(a http.ResponseWriter, r *http.Request) bool {
-					return r.Header.Get("Authorization") != "" && at("", 200, c.contentType, c.body)(a, r)
+			e.change(func() {
+				e.proxy.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+					return r.Header.Get("Authorization") != "" && respond("", 200, c.contentType, c.body)(w, r)
 				}
 			})
-			if r := named(w.examine(), "server.tools"); r.Verdict != diagnostics.VerdictOK || !strings.Contains(r.Found, "2 tools") {
+			if r := find(e.examine(), "server.tools"); r.Verdict != diagnostics.VerdictOK ||
+				!strings.Contains(r.Found, "2 tools") {
 				t.Errorf("%+v", r)
 			}
 		})

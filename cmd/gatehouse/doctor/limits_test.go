@@ -10,60 +10,63 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-// hang takes a request and never answers it.
+// hang is an intercept that never responds.
 func hang(_ http.ResponseWriter, r *http.Request) bool {
 	<-r.Context().Done()
 	return true
 }
 
-func TestWhateverHangsTheExaminationEndsInTime(t *testing.T) {
+func TestTimeoutHoldsWhateverHangs(t *testing.T) {
 	const limit = time.Second
 	for name, c := range map[string]struct {
-		after func(*testing.T, *world)
+		after func(*testing.T, *env)
 		bad   string
 	}{
-		"the provider": {func(_ *testing.T, w *world) { w.provider.before = hang }, "provider.metadata"},
-		"the server":   {func(_ *testing.T, w *world) { w.front.before = hang }, "server.health"},
-		"both":         {func(_ *testing.T, w *world) { w.provider.before, w.front.before = hang, hang }, "server.health"},
-		"whoever resolves names": {func(t *testing.T, w *world) {
-			// A name server that listens and never answers.
+		"the provider": {func(_ *testing.T, e *env) { e.provider.intercept = hang }, "provider.metadata"},
+		"the server":   {func(_ *testing.T, e *env) { e.proxy.intercept = hang }, "server.health"},
+		"both": {func(_ *testing.T, e *env) {
+			e.provider.intercept, e.proxy.intercept = hang, hang
+		}, "server.health"},
+		"the name server": {func(t *testing.T, e *env) {
+			// It receives queries and never responds.
 			conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { conn.Close() })
-			w.options.Resolver = resolverAt(conn.LocalAddr().String())
-			w.settings["provider.issuer"] = "https://id.nowhere.example"
-			w.options.Config = w.load()
+			e.config.Resolver = resolverAt(conn.LocalAddr().String())
+			e.settings["provider.issuer"] = "https://id.invalid"
+			e.config.Settings = e.load()
 		}, "provider.dns"},
-		"an answer that never ends": {func(_ *testing.T, w *world) {
-			w.front.Config.Handler = http.HandlerFunc(func(a http.ResponseWriter, r *http.Request) {
-				a.WriteHeader(http.StatusOK)
-				a.(http.Flusher).Flush()
+		"a response that never ends": {func(_ *testing.T, e *env) {
+			e.proxy.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusOK)
+				w.(http.Flusher).Flush()
 				<-r.Context().Done()
 			})
 		}, "server.health"},
-		"a listener that never makes TLS": {func(t *testing.T, w *world) {
+		"a TLS handshake": {func(t *testing.T, e *env) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { ln.Close() }) // connections wait in its queue
-			w.settings["resource"] = "https://" + ln.Addr().String() + "/mcp"
-			w.options.Config = w.load()
+			t.Cleanup(func() { ln.Close() }) // connections stay in its queue
+			e.settings["resource"] = "https://" + ln.Addr().String() + "/mcp"
+			e.config.Settings = e.load()
 		}, "server.tls"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t).open()
-			w.hold(func() { c.after(t, w) })
-			w.options.Timeout = limit
+			e := newEnv(t).open()
+			e.change(func() { c.after(t, e) })
+			e.config.Timeout = limit
 			started := time.Now()
-			results := w.examine()
+			results := e.examine()
 			if took := time.Since(started); took > limit+500*time.Millisecond {
 				t.Errorf("it took %s", took)
 			}
-			if r := named(results, c.bad); r.Verdict != diagnostics.VerdictFailed || !strings.Contains(r.Found, "no answer in time") && !strings.Contains(r.Found, "did not finish") {
+			if r := find(results, c.bad); r.Verdict != diagnostics.VerdictFailed ||
+				!strings.Contains(r.Found, "no answer in time") && !strings.Contains(r.Found, "not complete") {
 				t.Errorf("%+v", r)
 			}
 		})

@@ -16,8 +16,8 @@ import (
 	"gatehouse/providers/token"
 )
 
-// network is the way to the provider and to the server: the same for the steps that are looked at one by one (name,
-// connection, certificate) and for requests.
+// network connects to the provider and to the server. The single steps (name, connection, certificate) and the
+// requests use the same resolver and the same trusted certificates.
 type network struct {
 	resolver  *net.Resolver
 	tls       *tls.Config
@@ -25,16 +25,19 @@ type network struct {
 	userAgent string
 }
 
-func newNetwork(o Options) *network {
-	n := &network{resolver: o.Resolver, userAgent: o.ServerInfo.UserAgent, tls: &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12}}
+func newNetwork(c Config) *network {
+	n := &network{
+		resolver: c.Resolver, userAgent: c.ServerInfo.UserAgent,
+		tls: &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
+	}
 	if n.resolver == nil {
 		n.resolver = net.DefaultResolver
 	}
-	if o.Proxy == nil {
-		o.Proxy = http.ProxyFromEnvironment // as the server's own requests do
+	if c.Proxy == nil {
+		c.Proxy = http.ProxyFromEnvironment // as for the server's own requests
 	}
 	n.transport = &http.Transport{
-		Proxy:             o.Proxy,
+		Proxy:             c.Proxy,
 		DialContext:       n.dialer().DialContext,
 		TLSClientConfig:   n.tls,
 		ForceAttemptHTTP2: true,
@@ -47,17 +50,17 @@ func (n *network) close() { n.transport.CloseIdleConnections() }
 
 func (n *network) dialer() *net.Dialer { return &net.Dialer{Resolver: n.resolver} }
 
-// origin is a host that is asked, and why.
+// origin is the origin of an address in the configuration.
 type origin struct {
 	url *url.URL
-	// settings are where its name comes from.
+	// settings are where it comes from.
 	settings []string
-	// needed says that this server cannot do without it. Others are the clients' business: they may reach what cannot be
-	// reached from here.
+	// needed is set if this server sends requests there. Other origins are for clients, which may reach hosts
+	// that this computer cannot.
 	needed bool
 }
 
-// originOf returns scheme, host and port of an address, without its path.
+// originOf returns the scheme, host and port of an address.
 func originOf(address string) (*url.URL, bool) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
@@ -74,8 +77,8 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// viaProxy returns the host of the proxy that requests to u go through, or "".
-func (n *network) viaProxy(u *url.URL) string {
+// proxyFor returns the host of the proxy for requests to u, or "".
+func (n *network) proxyFor(u *url.URL) string {
 	proxy, err := n.transport.Proxy(&http.Request{URL: u})
 	if err != nil || proxy == nil {
 		return ""
@@ -83,21 +86,22 @@ func (n *network) viaProxy(u *url.URL) string {
 	return proxy.Host
 }
 
-// resolve looks the name up.
-func (n *network) resolve(ctx context.Context, u *url.URL) (string, error) {
-	addresses, err := n.resolver.LookupHost(ctx, u.Hostname())
+const maxShownAddresses = 4
+
+func (n *network) resolve(ctx context.Context, u *url.URL) (addresses string, err error) {
+	list, err := n.resolver.LookupHost(ctx, u.Hostname())
 	if err != nil {
 		return "", errors.New(token.DescribeNetworkError(err))
 	}
 	more := ""
-	if len(addresses) > 4 {
-		addresses, more = addresses[:4], fmt.Sprintf(" and %d more", len(addresses)-4)
+	if len(list) > maxShownAddresses {
+		list, more = list[:maxShownAddresses], fmt.Sprintf(" and %d more", len(list)-maxShownAddresses)
 	}
-	return strings.Join(addresses, ", ") + more, nil
+	return strings.Join(list, ", ") + more, nil
 }
 
-// connect opens a connection and returns where to.
-func (n *network) connect(ctx context.Context, u *url.URL) (where string, refused bool, err error) {
+// connect opens a connection and returns the address of the other side.
+func (n *network) connect(ctx context.Context, u *url.URL) (remote string, refused bool, err error) {
 	conn, err := n.dialer().DialContext(ctx, "tcp", hostPort(u))
 	if err != nil {
 		return "", errors.Is(err, syscall.ECONNREFUSED), errors.New(token.DescribeNetworkError(err))
@@ -106,8 +110,8 @@ func (n *network) connect(ctx context.Context, u *url.URL) (where string, refuse
 	return conn.RemoteAddr().String(), false, nil
 }
 
-// handshake makes TLS and returns its version and how long the certificate is good.
-func (n *network) handshake(ctx context.Context, u *url.URL) (version string, until time.Time, err error) {
+// handshake makes a TLS handshake and returns the TLS version and when the certificate expires.
+func (n *network) handshake(ctx context.Context, u *url.URL) (version string, expires time.Time, err error) {
 	config := n.tls.Clone()
 	config.ServerName = u.Hostname()
 	dialer := &tls.Dialer{NetDialer: n.dialer(), Config: config}
@@ -120,24 +124,26 @@ func (n *network) handshake(ctx context.Context, u *url.URL) (version string, un
 		return "", time.Time{}, errors.New(token.DescribeNetworkError(err))
 	}
 	defer conn.Close()
-	state := conn.(*tls.Conn).ConnectionState() // of a tls.Dialer it is always one
+	state := conn.(*tls.Conn).ConnectionState() // documented type of a tls.Dialer's connections
 	return tls.VersionName(state.Version), state.PeerCertificates[0].NotAfter, nil
 }
 
-// answer is what came back of a request, as far as it was read.
-type answer struct {
+// response is an HTTP response of which at most maxResponseBytes of the body were read.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-const maxAnswerBytes = 1 << 20
+const maxResponseBytes = 1 << 20
 
-// request makes one request, without following redirects: where they lead is not what was asked for.
-func (n *network) request(ctx context.Context, method, address, body string, header map[string]string) (answer, error) {
+// request makes one request. Redirects are not followed: their targets are not what is checked.
+func (n *network) request(
+	ctx context.Context, method, address, body string, header map[string]string,
+) (response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
-		return answer{}, errors.New("its address is not a URL")
+		return response{}, errors.New("its address is not a URL")
 	}
 	if n.userAgent != "" {
 		req.Header.Set("User-Agent", n.userAgent)
@@ -145,15 +151,16 @@ func (n *network) request(ctx context.Context, method, address, body string, hea
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
-	client := &http.Client{Transport: n.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	keepRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client := &http.Client{Transport: n.transport, CheckRedirect: keepRedirect}
 	resp, err := client.Do(req)
 	if err != nil {
-		return answer{}, errors.New(token.DescribeNetworkError(err))
+		return response{}, errors.New(token.DescribeNetworkError(err))
 	}
 	defer resp.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxResponseBytes))
 	if err != nil {
-		return answer{}, errors.New("it did not finish its answer")
+		return response{}, errors.New("its response was not complete")
 	}
-	return answer{status: resp.StatusCode, header: resp.Header, body: content}, nil
+	return response{status: resp.StatusCode, header: resp.Header, body: content}, nil
 }

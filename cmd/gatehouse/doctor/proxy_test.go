@@ -9,40 +9,41 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-// Where only a proxy leads out, this computer cannot resolve the provider's name, and need not.
-func TestBehindAProxyTheWayIsTheProxys(t *testing.T) {
-	w := newWorld(t)
-	w.noServer = true
-	w.front.Close()
-	w.options.Resolver = nowhere(t)
-	proxy, err := url.Parse(w.provider.URL)
+// If requests go through a proxy, this computer need not resolve the provider's name.
+func TestConnectionChecksAreSkippedBehindAProxy(t *testing.T) {
+	e := newEnv(t)
+	e.noServer = true
+	e.proxy.Close()
+	e.config.Resolver = emptyResolver(t)
+	proxy, err := url.Parse(e.provider.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	proxy.User = url.UserPassword("ada", "canary-proxy")
-	w.options.Proxy = func(r *http.Request) (*url.URL, error) {
+	e.config.Proxy = func(r *http.Request) (*url.URL, error) {
 		if strings.HasPrefix(r.URL.Host, "127.0.0.1") {
 			return nil, nil
 		}
 		return proxy, nil
 	}
-	w.settings["provider.issuer"] = "http://id.nowhere.example"
-	w.settings["provider.http_allowed_hosts"] = "id.nowhere.example"
-	w.open()
-	w.hold(func() { w.provider.rewrite = renamed(w.provider.URL, "http://id.nowhere.example") })
-	results := w.examine()
-	if got := bad(results); len(got) != 1 || got[0] != "server.tcp warning" {
+	e.settings["provider.issuer"] = "http://id.invalid"
+	e.settings["provider.http_allowed_hosts"] = "id.invalid"
+	e.open()
+	e.change(func() { e.provider.rewrite = replaceInBody(e.provider.URL, "http://id.invalid") })
+	results := e.examine()
+	if got := problems(results); len(got) != 1 || got[0] != "server.tcp warning" {
 		t.Errorf("%v\n%s", got, text(results))
 	}
 	for _, name := range []string{"provider.dns", "provider.tcp", "provider.tls"} {
-		if r := named(results, name); r.Verdict != diagnostics.VerdictSkipped || !strings.Contains(r.Reason, "the proxy "+proxy.Host) {
+		if r := find(results, name); r.Verdict != diagnostics.VerdictSkipped ||
+			!strings.Contains(r.Reason, "the proxy "+proxy.Host) {
 			t.Errorf("%+v", r)
 		}
 	}
 	for _, name := range []string{"provider.issuer", "provider.keys", "provider.clock"} {
-		if r := named(results, name); r.Verdict != diagnostics.VerdictOK {
+		if r := find(results, name); r.Verdict != diagnostics.VerdictOK {
 			t.Errorf("%+v", r)
 		}
 	}
-	w.showsNoCanary(results)
+	e.showsNoCanary(results)
 }

@@ -10,69 +10,82 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-// reach adds the three steps on the way to a host of the provider, and returns the last.
-func (e *examination) reach(o origin) *check {
+type runFunc = func(context.Context) diagnostics.Outcome
+
+// addReachChecks adds the three steps of connecting to a host of the provider, and returns the last.
+func (e *examination) addReachChecks(o origin) *check {
 	settings := strings.Join(o.settings, " and ")
-	name := e.checks.add(check{name: "provider.dns", subject: o.url.Hostname(), expected: "its name resolves",
-		run: e.direct(o.url, func(ctx context.Context) diagnostics.Outcome {
+	dns := e.checks.add(check{
+		name: "provider.dns", subject: o.url.Hostname(), expected: "its name resolves",
+		run: e.unlessProxied(o.url, func(ctx context.Context) diagnostics.Outcome {
 			found, err := e.network.resolve(ctx, o.url)
 			if err != nil {
-				return o.trouble(err.Error(), "mend the name ("+settings+"), or the DNS of this computer")
+				return o.unreachable(err.Error(), "fix the name ("+settings+"), or the DNS of this computer")
 			}
 			return diagnostics.OK(found)
-		})})
-	connection := e.checks.add(check{name: "provider.tcp", subject: o.url.Host, expected: "it takes connections", needs: []*check{name},
-		run: e.direct(o.url, func(ctx context.Context) diagnostics.Outcome {
+		}),
+	})
+	tcp := e.checks.add(check{
+		name: "provider.tcp", subject: o.url.Host, expected: "it accepts connections", needs: []*check{dns},
+		run: e.unlessProxied(o.url, func(ctx context.Context) diagnostics.Outcome {
 			found, _, err := e.network.connect(ctx, o.url)
 			if err != nil {
-				return o.trouble(err.Error(), "see that it runs, that the port is right ("+settings+"), and that no firewall is in between")
+				return o.unreachable(err.Error(),
+					"check that it runs, that the port is right ("+settings+"), and that no firewall blocks it")
 			}
 			return diagnostics.OK(found)
-		})})
-	return e.checks.add(check{name: "provider.tls", subject: o.url.Host, expected: "its certificate holds", needs: []*check{connection},
-		run: e.direct(o.url, e.certificate(o.url, o.trouble))})
+		}),
+	})
+	return e.checks.add(check{
+		name: "provider.tls", subject: o.url.Host, expected: "its certificate is valid", needs: []*check{tcp},
+		run: e.unlessProxied(o.url, e.certificate(o.url, o.unreachable)),
+	})
 }
 
-// trouble is as bad as the host is needed.
-func (o origin) trouble(found, fix string) diagnostics.Outcome {
+// unreachable is a failure if this server needs the host, and a warning otherwise.
+func (o origin) unreachable(found, fix string) diagnostics.Outcome {
 	if o.needed {
 		return diagnostics.Failed(found, fix)
 	}
-	outcome := diagnostics.Warning(found, fix+"; this is fine if only clients can reach it")
+	outcome := diagnostics.Warning(found, fix+"; no fix is needed if only clients can reach it")
 	outcome.Stop = o.url.Host + " cannot be reached from here"
 	return outcome
 }
 
-// direct skips a step where a proxy takes it for us.
-func (e *examination) direct(u *url.URL, run func(context.Context) diagnostics.Outcome) func(context.Context) diagnostics.Outcome {
+// unlessProxied skips a step that a proxy takes instead of this program.
+func (e *examination) unlessProxied(u *url.URL, run runFunc) runFunc {
 	return func(ctx context.Context) diagnostics.Outcome {
-		if proxy := e.network.viaProxy(u); proxy != "" {
-			return diagnostics.Skipped("requests go through the proxy " + proxy + " (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)")
+		if proxy := e.network.proxyFor(u); proxy != "" {
+			return diagnostics.Skipped("requests go through the proxy " + proxy +
+				" (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)")
 		}
 		return run(ctx)
 	}
 }
 
-// certificate looks at the certificate of a host. It warns two weeks ahead, when whatever renews certificates should have
-// done so.
-func (e *examination) certificate(u *url.URL, trouble func(found, fix string) diagnostics.Outcome) func(context.Context) diagnostics.Outcome {
+// renewalTime is how long before it expires a certificate should have been renewed.
+const renewalTime = 14 * 24 * time.Hour
+
+// certificate checks the certificate of a host, and warns if it expires soon.
+func (e *examination) certificate(u *url.URL, invalid func(found, fix string) diagnostics.Outcome) runFunc {
 	return func(ctx context.Context) diagnostics.Outcome {
 		if u.Scheme != "https" {
 			return diagnostics.Skipped("it is plain http")
 		}
-		version, until, err := e.network.handshake(ctx, u)
+		version, expires, err := e.network.handshake(ctx, u)
 		if err != nil {
-			return trouble(err.Error(), "renew or replace the certificate; an authority of your own must be known to this computer (SSL_CERT_FILE names a file with it)")
+			return invalid(err.Error(), "renew or replace the certificate; a private certificate authority must be "+
+				"trusted on this computer (SSL_CERT_FILE names a file with its certificate)")
 		}
-		found := version + ", certificate good until " + until.UTC().Format(time.DateOnly)
-		if time.Until(until) < 14*24*time.Hour {
-			return diagnostics.Warning(found, "renew it; see why that did not happen by itself")
+		found := version + ", certificate valid until " + expires.UTC().Format(time.DateOnly)
+		if time.Until(expires) < renewalTime {
+			return diagnostics.Warning(found, "renew it, and check why it was not renewed automatically")
 		}
 		return diagnostics.OK(found)
 	}
 }
 
-// origins are the hosts that the provider's facts name, each once, in their order.
+// origins are the origins in the diagnosis, each once, in their order.
 func (e *examination) origins() []origin {
 	var list []origin
 	add := func(address, setting string, needed bool) {
@@ -90,16 +103,17 @@ func (e *examination) origins() []origin {
 			list[i].settings = append(list[i].settings, setting)
 		}
 	}
-	for _, a := range e.diagnosis.Authorities {
-		for _, place := range a.MetadataURLs {
-			add(place, a.Setting, a.ForServer)
+	d := e.diagnosis
+	for _, a := range d.Authorities {
+		for _, address := range a.MetadataURLs {
+			add(address, a.Setting, a.ForServer)
 		}
 	}
-	if !e.diagnosis.Keyless {
-		add(e.diagnosis.Keys.URL, e.diagnosis.Keys.Setting, true)
+	if !d.Keyless {
+		add(d.Keys.URL, d.Keys.Setting, true)
 	}
-	if e.diagnosis.Introspect != nil {
-		add(e.diagnosis.Introspection.URL, e.diagnosis.Introspection.Setting, true)
+	if d.Introspect != nil {
+		add(d.Introspection.URL, d.Introspection.Setting, true)
 	}
 	return list
 }

@@ -9,8 +9,8 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-// WriteText writes the results for people: a line for each check with what it found, below those that are not good what was
-// expected, what was found and what to do, and at the end the counts.
+// WriteText writes the results for people: a line for each check; below a failure or warning, what was
+// expected, what was found, and the fix; at the end, the counts.
 func WriteText(w io.Writer, results []Result) error {
 	var b strings.Builder
 	width := 0
@@ -21,7 +21,7 @@ func WriteText(w io.Writer, results []Result) error {
 		if i > 0 && group(r) != group(results[i-1]) {
 			b.WriteByte('\n')
 		}
-		line := fmt.Sprintf("%-7s  %-*s  %s", r.Verdict, width, r.Name, inOneLine(r))
+		line := fmt.Sprintf("%-7s  %-*s  %s", r.Verdict, width, r.Name, summary(r))
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 		if r.Verdict != diagnostics.VerdictWarning && r.Verdict != diagnostics.VerdictFailed {
 			continue
@@ -48,8 +48,8 @@ func group(r Result) string {
 	return name
 }
 
-// inOneLine leaves to the lines below what stands there.
-func inOneLine(r Result) string {
+// summary is the rest of a check's own line. Warnings and failures have more lines below it.
+func summary(r Result) string {
 	text := ""
 	switch r.Verdict {
 	case diagnostics.VerdictOK:
@@ -63,8 +63,14 @@ func inOneLine(r Result) string {
 	return r.Subject + ": " + text
 }
 
-// WriteJSON writes the results for machines.
+// WriteJSON writes the results for programs.
 func WriteJSON(w io.Writer, about About, results []Result) error {
+	counts := map[diagnostics.Verdict]int{}
+	for _, verdict := range []diagnostics.Verdict{
+		diagnostics.VerdictOK, diagnostics.VerdictWarning, diagnostics.VerdictFailed, diagnostics.VerdictSkipped,
+	} {
+		counts[verdict] = count(results, verdict)
+	}
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
@@ -72,8 +78,5 @@ func WriteJSON(w io.Writer, about About, results []Result) error {
 		About
 		Counts map[diagnostics.Verdict]int `json:"counts"`
 		Checks []Result                    `json:"checks"`
-	}{about, map[diagnostics.Verdict]int{
-		diagnostics.VerdictOK: count(results, diagnostics.VerdictOK), diagnostics.VerdictWarning: count(results, diagnostics.VerdictWarning),
-		diagnostics.VerdictFailed: count(results, diagnostics.VerdictFailed), diagnostics.VerdictSkipped: count(results, diagnostics.VerdictSkipped),
-	}, results})
+	}{about, counts, results})
 }

@@ -9,19 +9,21 @@ import (
 	"gatehouse/configs"
 )
 
-// About says what was examined, and by what.
+// About identifies the program and what it checked.
 type About struct {
 	Version  string `json:"version"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
-	// Resource and Provider are empty if the configuration is not valid.
+	// Resource and Provider are empty if the configuration is invalid.
 	Resource string `json:"resource,omitempty"`
 	Provider string `json:"provider,omitempty"`
 }
 
-// WriteReport writes everything that a stranger needs to understand the case, in one text that can be shown to strangers:
-// secrets are redacted already, and whose computer it is does not matter. home is the person's home directory, or "".
-func WriteReport(w io.Writer, about About, settings []configs.Value, results []Result, home string) error {
+// WriteReport writes one text for a public bug report: versions, settings and results. The values of secrets
+// are redacted already; home, the user's home directory or "", is replaced by "~".
+func WriteReport(
+	w io.Writer, about About, settings []configs.Value, results []Result, home string,
+) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gatehouse %s (%s, %s)\n\nconfiguration\n\n", about.Version, about.Go, about.Platform)
 	width := 0
@@ -35,20 +37,20 @@ func WriteReport(w io.Writer, about About, settings []configs.Value, results []R
 	if err := WriteText(&b, results); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, anonymous(b.String(), home))
+	_, err := io.WriteString(w, anonymize(b.String(), home))
 	return err
 }
 
 var (
-	homes   = regexp.MustCompile(`(/home/|/Users/|\\Users\\)[^/\\\s]+`)
-	queries = regexp.MustCompile(`(https?://[^\s?"]*\?)[^\s"]+`)
+	homePath = regexp.MustCompile(`(/home/|/Users/|\\Users\\)[^/\\\s]+`)
+	urlQuery = regexp.MustCompile(`(https?://[^\s?"]*\?)[^\s"]+`)
 )
 
-// anonymous takes out who the person is, and what people put into the query of an address.
-func anonymous(text, home string) string {
+// anonymize removes home directories, which contain user names, and the queries of URLs.
+func anonymize(text, home string) string {
 	if len(home) > 1 {
 		text = strings.ReplaceAll(text, home, "~")
 	}
-	text = homes.ReplaceAllString(text, "~")
-	return queries.ReplaceAllString(text, "${1}[redacted]")
+	text = homePath.ReplaceAllString(text, "~")
+	return urlQuery.ReplaceAllString(text, "${1}[redacted]")
 }

@@ -10,48 +10,54 @@ import (
 	"gatehouse/providers/providertest/scalekitenv"
 )
 
-// newScalekit is a world in which the server is registered in a fake Scalekit environment.
-func newScalekit(t *testing.T) (*world, *scalekitenv.Environment) {
+// newScalekit returns an environment in which the server is registered at a fake Scalekit.
+func newScalekit(t *testing.T) (*env, *scalekitenv.Environment) {
 	t.Helper()
-	w := newWorld(t)
-	env := scalekitenv.New(t, scalekitenv.Config{
-		ServerURL: w.settings["resource"], Scopes: []string{"mcp:use", "greet:read", "greet:write", "gatehouse:admin"},
+	e := newEnv(t)
+	scalekit := scalekitenv.New(t, scalekitenv.Config{
+		ServerURL: e.settings["resource"], Scopes: []string{"mcp:use", "notes:read", "notes:write", "notes:admin"},
 	})
-	w.noProvider = true
-	w.settings["provider.kind"] = "scalekit"
-	w.settings["provider.environment_url"] = env.URL()
-	w.settings["provider.resource_id"] = env.ResourceID()
-	w.settings["provider.client_id"] = env.EnvironmentClient().ID
-	w.secret = env.EnvironmentClient().Secret
-	return w, env
+	e.noProvider = true
+	e.settings["provider.kind"] = "scalekit"
+	e.settings["provider.environment_url"] = scalekit.URL()
+	e.settings["provider.resource_id"] = scalekit.ResourceID()
+	e.settings["provider.client_id"] = scalekit.EnvironmentClient().ID
+	e.secret = scalekit.EnvironmentClient().Secret
+	return e, scalekit
 }
 
-func TestAGoodRegistrationAtScalekitHasNothingToMend(t *testing.T) {
-	for name, change := range map[string]func(*world, *scalekitenv.Environment){
-		"as it should be": func(*world, *scalekitenv.Environment) {},
-		"metadata appended only": func(_ *world, env *scalekitenv.Environment) {
-			env.ServeMetadata(scalekitenv.Appended)
+func TestScalekitRegistrationWithoutAProblem(t *testing.T) {
+	for name, change := range map[string]func(*env, *scalekitenv.Environment){
+		"complete": func(*env, *scalekitenv.Environment) {},
+		"metadata appended only": func(_ *env, scalekit *scalekitenv.Environment) {
+			scalekit.ServeMetadata(scalekitenv.Appended)
 		},
-		"no Server URL": func(_ *world, env *scalekitenv.Environment) {
-			env.ChangeRecord(scalekitenv.Changes{"resource_uri": ""})
+		"no Server URL": func(_ *env, scalekit *scalekitenv.Environment) {
+			scalekit.ChangeRecord(scalekitenv.Changes{"resource_uri": ""})
 		},
-		"registration off, documents on": func(_ *world, env *scalekitenv.Environment) { env.DisableRegistration(http.StatusForbidden) },
-		"documents off, registration on": func(_ *world, env *scalekitenv.Environment) { env.DisableClientDocuments() },
-		"a record in short": func(_ *world, env *scalekitenv.Environment) {
-			env.ChangeRecord(scalekitenv.Changes{"scopes": []any{
-				map[string]any{"name": "mcp:use"}, map[string]any{"name": "greet:read"}, map[string]any{"name": "greet:write"}, map[string]any{"name": "gatehouse:admin"},
+		"registration off, documents on": func(_ *env, scalekit *scalekitenv.Environment) {
+			scalekit.DisableRegistration(http.StatusForbidden)
+		},
+		"documents off, registration on": func(_ *env, scalekit *scalekitenv.Environment) {
+			scalekit.DisableClientDocuments()
+		},
+		"a record with names only": func(_ *env, scalekit *scalekitenv.Environment) {
+			scalekit.ChangeRecord(scalekitenv.Changes{"scopes": []any{
+				map[string]any{"name": "mcp:use"}, map[string]any{"name": "notes:read"},
+				map[string]any{"name": "notes:write"}, map[string]any{"name": "notes:admin"},
 			}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, env := newScalekit(t)
-			change(w, env)
-			results := w.open().examine()
-			if got := bad(results); len(got) > 0 {
+			e, scalekit := newScalekit(t)
+			change(e, scalekit)
+			results := e.open().examine()
+			if got := problems(results); len(got) > 0 {
 				t.Errorf("%v:\n%s", got, text(results))
 			}
-			for _, check := range []string{"registration.credentials", "registration.record", "registration.server_url", "registration.scopes", "registration.clients"} {
-				if r := named(results, check); r.Verdict != diagnostics.VerdictOK {
+			for _, check := range []string{"registration.credentials", "registration.record",
+				"registration.server_url", "registration.scopes", "registration.clients"} {
+				if r := find(results, check); r.Verdict != diagnostics.VerdictOK {
 					t.Errorf("%+v", r)
 				}
 			}
@@ -59,29 +65,30 @@ func TestAGoodRegistrationAtScalekitHasNothingToMend(t *testing.T) {
 	}
 }
 
-// Serving needs no secret, and so the lack of one is nothing to mend.
-func TestWithoutASecretTheRegistrationIsNotLookedAt(t *testing.T) {
-	w, env := newScalekit(t)
-	w.secret = ""
-	results := w.open().examine()
-	if got := bad(results); len(got) > 0 {
+// Serving needs no secret, so a missing one is not a problem.
+func TestScalekitRegistrationIsSkippedWithoutASecret(t *testing.T) {
+	e, scalekit := newScalekit(t)
+	e.secret = ""
+	results := e.open().examine()
+	if got := problems(results); len(got) > 0 {
 		t.Errorf("%v:\n%s", got, text(results))
 	}
 	skipped := 0
 	for _, r := range results {
 		if strings.HasPrefix(r.Name, "registration.") {
 			skipped++
-			if r.Verdict != diagnostics.VerdictSkipped || !strings.Contains(r.Reason, "provider.client_secret") && !strings.Contains(r.Reason, "no API credentials") {
+			if r.Verdict != diagnostics.VerdictSkipped || !strings.Contains(r.Reason, "provider.client_secret") &&
+				!strings.Contains(r.Reason, "no API credentials") {
 				t.Errorf("%+v", r)
 			}
 		}
 	}
-	if skipped != 5 || env.Hits("/oauth/token") != 0 {
-		t.Errorf("%d were skipped, and the token endpoint was asked %d times", skipped, env.Hits("/oauth/token"))
+	if skipped != 5 || scalekit.Hits("/oauth/token") != 0 {
+		t.Errorf("%d were skipped, and the token endpoint got %d requests", skipped, scalekit.Hits("/oauth/token"))
 	}
 }
 
-func TestFaultsAtScalekitAreFoundByTheirCheckAndNoOther(t *testing.T) {
+func TestScalekitFaultsAreFoundByTheirCheckAndNoOther(t *testing.T) {
 	type changes = scalekitenv.Changes
 	scopes := func(names ...string) changes {
 		list := []any{}
@@ -92,154 +99,168 @@ func TestFaultsAtScalekitAreFoundByTheirCheckAndNoOther(t *testing.T) {
 		return changes{"scopes": list}
 	}
 	for name, c := range map[string]struct {
-		change     func(*world, *scalekitenv.Environment)
+		change     func(*env, *scalekitenv.Environment)
 		bad        []string
 		found, fix string
 	}{
-		"a secret that is not good": {
-			func(w *world, _ *scalekitenv.Environment) { w.secret = "canary-wrong" },
+		"a wrong secret": {
+			func(e *env, _ *scalekitenv.Environment) { e.secret = "canary-wrong" },
 			[]string{"registration.credentials failed"}, "rejects them (401)", "API Credentials",
 		},
 		"a token endpoint that is down": {
-			func(_ *world, env *scalekitenv.Environment) { env.Answer("/oauth/token", scalekitenv.Status(500)) },
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/oauth/token", scalekitenv.Status(500))
+			},
 			[]string{"registration.credentials failed"}, "answered 500", "",
 		},
-		"a token endpoint that had enough": {
-			func(_ *world, env *scalekitenv.Environment) { env.Answer("/oauth/token", scalekitenv.RateLimited()) },
+		"a token endpoint that limits requests": {
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/oauth/token", scalekitenv.RateLimited())
+			},
 			[]string{"registration.credentials failed"}, "answered 429", "",
 		},
-		"a page in place of a token": {
-			func(_ *world, env *scalekitenv.Environment) { env.Answer("/oauth/token", scalekitenv.HTMLPage()) },
-			[]string{"registration.credentials failed"}, "without a token", "",
-		},
-		"an answer without a token": {
-			func(_ *world, env *scalekitenv.Environment) {
-				env.Answer("/oauth/token", scalekitenv.JSON(200, changes{"token_type": "Bearer"}))
+		"an HTML page instead of a token": {
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/oauth/token", scalekitenv.HTMLPage())
 			},
 			[]string{"registration.credentials failed"}, "without a token", "",
 		},
-		"a record of nothing": {
-			func(w *world, env *scalekitenv.Environment) {
-				env.Answer("/api/v1/resources/"+env.ResourceID(), scalekitenv.JSON(200, changes{}))
+		"a response without a token": {
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/oauth/token", scalekitenv.JSON(200, changes{"token_type": "Bearer"}))
+			},
+			[]string{"registration.credentials failed"}, "without a token", "",
+		},
+		"an empty record": {
+			func(e *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/api/v1/resources/"+scalekit.ResourceID(), scalekitenv.JSON(200, changes{}))
 			},
 			[]string{"registration.record failed"}, "is not an MCP server", "",
 		},
-		"an MCP server that is not there": {
-			func(w *world, env *scalekitenv.Environment) {
-				env.Answer("/api/v1/resources/"+env.ResourceID(), scalekitenv.Status(404))
+		"an MCP server that is not registered": {
+			func(e *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/api/v1/resources/"+scalekit.ResourceID(), scalekitenv.Status(404))
 			},
-			[]string{"registration.record failed"}, "there is no MCP server res_103100112351265282", "provider.resource_id",
+			[]string{"registration.record failed"}, "there is no MCP server res_103100112351265282",
+			"provider.resource_id",
 		},
 		"credentials that may not read it": {
-			func(w *world, env *scalekitenv.Environment) {
-				env.Answer("/api/v1/resources/"+env.ResourceID(), scalekitenv.Status(401))
+			func(e *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/api/v1/resources/"+scalekit.ResourceID(), scalekitenv.Status(401))
 			},
 			[]string{"registration.record failed"}, "answered 401", "",
 		},
-		"a page in place of the record": {
-			func(w *world, env *scalekitenv.Environment) {
-				env.Answer("/api/v1/resources/"+env.ResourceID(), scalekitenv.HTMLPage())
+		"an HTML page instead of the record": {
+			func(e *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/api/v1/resources/"+scalekit.ResourceID(), scalekitenv.HTMLPage())
 			},
 			[]string{"registration.record failed"}, "is not an MCP server", "",
 		},
 		"the Server URL of another server": {
-			func(_ *world, env *scalekitenv.Environment) {
-				env.ChangeRecord(changes{"resource_uri": "https://other.example.com/mcp"})
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.ChangeRecord(changes{"resource_uri": "https://other.example.com/mcp"})
 			},
-			[]string{"registration.server_url failed"}, `"https://other.example.com/mcp"`, "as the Server URL in the dashboard",
+			[]string{"registration.server_url failed"}, `"https://other.example.com/mcp"`,
+			"as the Server URL in the dashboard",
 		},
-		"the Server URL that Scalekit's guide for FastMCP wants": {
-			func(w *world, env *scalekitenv.Environment) {
-				env.ChangeRecord(changes{"resource_uri": w.front.URL + "/"})
+		"the Server URL of Scalekit's guide for FastMCP": {
+			func(e *env, scalekit *scalekitenv.Environment) {
+				scalekit.ChangeRecord(changes{"resource_uri": e.proxy.URL + "/"})
 			},
 			[]string{"registration.server_url warning"}, "on the same host", "this server does not",
 		},
 		"a scope of first sign-in that is not registered": {
-			func(_ *world, env *scalekitenv.Environment) {
-				env.ChangeRecord(scopes("mcp:use", "greet:write", "gatehouse:admin"))
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.ChangeRecord(scopes("mcp:use", "notes:write", "notes:admin"))
 			},
-			[]string{"registration.scopes failed"}, "missing are greet:read", "scopes.initial",
+			[]string{"registration.scopes failed"}, "missing are notes:read", "scopes.initial",
 		},
-		"a scope of first sign-in that is switched off": {
-			func(_ *world, env *scalekitenv.Environment) {
-				env.ChangeRecord(scopes("-mcp:use", "greet:read", "greet:write", "gatehouse:admin"))
+		"a scope of first sign-in that is disabled": {
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.ChangeRecord(scopes("-mcp:use", "notes:read", "notes:write", "notes:admin"))
 			},
 			[]string{"registration.scopes failed"}, "missing are mcp:use", "enable them",
 		},
 		"a scope of a tool that is not registered": {
-			func(_ *world, env *scalekitenv.Environment) {
-				env.ChangeRecord(scopes("mcp:use", "greet:read", "gatehouse:admin"))
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.ChangeRecord(scopes("mcp:use", "notes:read", "notes:admin"))
 			},
-			[]string{"registration.scopes warning"}, "missing are greet:write", "no client can call these tools",
+			[]string{"registration.scopes warning"}, "missing are notes:write", "add them to the MCP server in the dashboard",
 		},
-		"no way for clients to get in": {
-			func(_ *world, env *scalekitenv.Environment) {
-				env.DisableRegistration(http.StatusNotFound)
-				env.DisableClientDocuments()
+		"no client registration": {
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.DisableRegistration(http.StatusNotFound)
+				scalekit.DisableClientDocuments()
 			},
-			[]string{"registration.clients warning", "provider.registration warning"}, "both are switched off", "dashboard",
+			[]string{"registration.clients warning", "provider.registration warning"}, "both are switched off",
+			"dashboard",
 		},
 		"metadata that still names the environment": {
-			func(_ *world, env *scalekitenv.Environment) { env.ChangeMetadata(changes{"issuer": env.URL()}) },
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.ChangeMetadata(changes{"issuer": scalekit.URL()})
+			},
 			[]string{"provider.issuer warning"}, "from before the migration", "strict clients refuse",
 		},
 		"metadata of another MCP server": {
-			func(_ *world, env *scalekitenv.Environment) {
-				env.ChangeMetadata(changes{"issuer": env.URL() + "/resources/res_1"})
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.ChangeMetadata(changes{"issuer": scalekit.URL() + "/resources/res_1"})
 			},
 			[]string{"provider.issuer failed"}, "/resources/res_1", "provider.resource_id",
 		},
 		"no metadata of this MCP server": {
-			func(_ *world, env *scalekitenv.Environment) { env.ServeMetadata(0) },
+			func(_ *env, scalekit *scalekitenv.Environment) { scalekit.ServeMetadata(0) },
 			[]string{"provider.metadata failed"}, "answered 404", "provider.environment_url",
 		},
 		"an environment that names its custom domain": {
-			func(_ *world, env *scalekitenv.Environment) {
+			func(_ *env, scalekit *scalekitenv.Environment) {
 				domain := scalekitenv.JSON(200, changes{"issuer": "https://auth.example.com"})
-				env.Answer("/.well-known/oauth-authorization-server", domain)
-				env.Answer("/.well-known/openid-configuration", domain)
+				scalekit.Answer("/.well-known/oauth-authorization-server", domain)
+				scalekit.Answer("/.well-known/openid-configuration", domain)
 			},
 			[]string{"provider.issuer failed"}, `"https://auth.example.com"`, "provider.issuers",
 		},
-		"an environment that says nothing of itself": {
-			func(_ *world, env *scalekitenv.Environment) {
-				env.Answer("/.well-known/oauth-authorization-server", scalekitenv.Status(404))
-				env.Answer("/.well-known/openid-configuration", scalekitenv.Status(404))
+		"an environment without metadata": {
+			func(_ *env, scalekit *scalekitenv.Environment) {
+				scalekit.Answer("/.well-known/oauth-authorization-server", scalekitenv.Status(404))
+				scalekit.Answer("/.well-known/openid-configuration", scalekitenv.Status(404))
 			},
 			[]string{"provider.metadata warning"}, "answered 404", "provider.environment_url",
 		},
-		"no keys": {
-			func(_ *world, env *scalekitenv.Environment) { env.Answer("/keys", scalekitenv.EmptyKeySet()) },
-			[]string{"provider.keys failed", "server.ready failed"}, "no key that can verify", "provider.environment_url",
+		"an empty key set": {
+			func(_ *env, scalekit *scalekitenv.Environment) { scalekit.Answer("/keys", scalekitenv.EmptyKeySet()) },
+			[]string{"provider.keys failed", "server.ready failed"}, "no key that can verify",
+			"provider.environment_url",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, env := newScalekit(t)
-			c.change(w, env)
-			results := w.open().examine()
+			e, scalekit := newScalekit(t)
+			c.change(e, scalekit)
+			results := e.open().examine()
 			want := slices.Sorted(slices.Values(c.bad))
-			if got := bad(results); !slices.Equal(got, want) {
+			if got := problems(results); !slices.Equal(got, want) {
 				t.Fatalf("found %v, want %v:\n%s", got, want, text(results))
 			}
 			check, _, _ := strings.Cut(c.bad[0], " ")
-			if r := named(results, check); !strings.Contains(r.Found, c.found) || !strings.Contains(r.Fix, c.fix) || r.Fix == "" {
+			if r := find(results, check); !strings.Contains(r.Found, c.found) || !strings.Contains(r.Fix, c.fix) ||
+				r.Fix == "" {
 				t.Errorf("found %q, fix %q", r.Found, r.Fix)
 			}
-			w.showsNoCanary(results)
+			e.showsNoCanary(results)
 		})
 	}
 }
 
-// Who cannot be reached is not asked for his records.
-func TestARegistrationIsNotLookedAtWhereNobodyAnswers(t *testing.T) {
-	w, _ := newScalekit(t)
-	w.settings["provider.environment_url"] = "http://" + closed(t)
-	results := w.open().examine()
+// The registration is not requested from an unreachable environment.
+func TestScalekitRegistrationIsSkippedIfUnreachable(t *testing.T) {
+	e, _ := newScalekit(t)
+	e.settings["provider.environment_url"] = "http://" + closedAddress(t)
+	results := e.open().examine()
 	want := []string{"provider.tcp failed", "server.ready failed"}
-	if got := bad(results); !slices.Equal(got, want) {
+	if got := problems(results); !slices.Equal(got, want) {
 		t.Errorf("%v, not %v", got, want)
 	}
-	if r := named(results, "registration.credentials"); r.Verdict != diagnostics.VerdictSkipped || r.Reason != "provider.tcp failed" {
+	if r := find(results, "registration.credentials"); r.Verdict != diagnostics.VerdictSkipped ||
+		r.Reason != "provider.tcp failed" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -2,195 +2,194 @@ package doctor
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 
+	"gatehouse/configs"
 	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
 )
 
-// ownServer is the server that should run at resource, while it is examined from where its clients are: by its public URL,
-// through whatever stands in front.
-type ownServer struct {
+// serverChecks are the checks of the server at resource. It is reached as its clients reach it: at its public
+// URL, through every proxy in front.
+type serverChecks struct {
 	*examination
-	origin    *url.URL
+	origin *url.URL
+	// reachable is the check that the server answers.
 	reachable *check
-	refused   answer // to a request without a token
+	// unauthorized is the response to a call without a token.
+	unauthorized response
 }
 
-func (e *examination) newOwnServer() *ownServer {
-	origin, _ := originOf(e.Config.Resource.Origin())
-	return &ownServer{examination: e, origin: origin}
+func (e *examination) newServerChecks() *serverChecks {
+	origin, _ := originOf(e.Settings.Resource.Origin())
+	return &serverChecks{examination: e, origin: origin}
 }
 
-// server adds the checks of our own server.
-func (e *examination) server(s *ownServer) {
-	name := e.checks.add(check{name: "server.dns", subject: s.origin.Hostname(), expected: "the name in resource resolves", run: e.direct(s.origin, s.resolve)})
-	connection := e.checks.add(check{name: "server.tcp", subject: s.origin.Host, expected: "something answers at resource", needs: []*check{name}, run: e.direct(s.origin, s.connect)})
-	certificate := e.checks.add(check{name: "server.tls", subject: s.origin.Host, expected: "its certificate holds", needs: []*check{connection},
-		run: e.direct(s.origin, e.certificate(s.origin, diagnostics.Failed))})
-	s.reachable = e.checks.add(check{name: "server.health", expected: "/health answers, and this is our server", needs: []*check{certificate}, run: s.health})
-	alive := []*check{s.reachable}
-	e.checks.add(check{name: "server.ready", expected: "/readyz says that tokens can be verified", needs: alive, run: s.ready})
-	for _, path := range e.Config.Resource.MetadataPaths() {
-		e.checks.add(check{name: "server.metadata", subject: path, expected: "it is what the configuration says", needs: alive,
-			run: func(ctx context.Context) diagnostics.Outcome { return s.metadata(ctx, path) }})
+const (
+	seeLog      = "see the server's log"
+	ifOnPurpose = "none if the proxy in front blocks it on purpose"
+)
+
+func (s *serverChecks) add() {
+	add := func(name, subject, expected string, run runFunc, needs ...*check) *check {
+		return s.checks.add(check{name: name, subject: subject, expected: expected, needs: needs, run: run})
 	}
-	host := e.checks.add(check{name: "server.host", expected: "the Host header arrives as clients send it", needs: alive, run: s.host})
-	refusal := e.checks.add(check{name: "server.refusal", expected: "a call without a token gets 401", needs: []*check{host}, run: s.refusal})
-	challenge := e.checks.add(check{name: "server.challenge", expected: "WWW-Authenticate arrives with it", needs: []*check{refusal}, run: s.challenge})
-	e.checks.add(check{name: "server.challenge_content", expected: "the challenge leads to the metadata and names the scopes", needs: []*check{challenge}, run: s.challengeContent})
-	e.checks.add(check{name: "server.preflight", expected: "a browser's preflight is answered without a token", needs: []*check{refusal}, run: s.preflight})
-	e.checks.add(check{name: "server.exposed", expected: "scripts in a browser can read the challenge", needs: []*check{challenge}, run: s.exposed})
-	e.checks.add(check{name: "server.tools", expected: "tools/list works with the token", needs: []*check{refusal}, run: s.tools})
+	dns := add("server.dns", s.origin.Hostname(), "the name in resource resolves",
+		s.unlessProxied(s.origin, s.resolve))
+	tcp := add("server.tcp", s.origin.Host, "resource accepts connections",
+		s.unlessProxied(s.origin, s.connect), dns)
+	tls := add("server.tls", s.origin.Host, "its certificate is valid",
+		s.unlessProxied(s.origin, s.certificate(s.origin, diagnostics.Failed)), tcp)
+	s.reachable = add("server.health", "", "/health is answered by this server", s.health, tls)
+	add("server.ready", "", "/readyz reports that tokens can be verified", s.ready, s.reachable)
+	for _, path := range s.Settings.Resource.MetadataPaths() {
+		add("server.metadata", path, "it has the values of the configuration",
+			func(ctx context.Context) diagnostics.Outcome { return s.metadata(ctx, path) }, s.reachable)
+	}
+	host := add("server.host", "", "the Host header arrives as clients send it", s.host, s.reachable)
+	refusal := add("server.refusal", "", "a call without a token gets 401", s.refusal, host)
+	challenge := add("server.challenge", "", "the 401 has WWW-Authenticate", s.challenge, refusal)
+	add("server.challenge_content", "", "the challenge has the URL of the metadata and the scopes",
+		s.challengeContent, challenge)
+	add("server.preflight", "", "a browser's preflight needs no token", s.preflight, refusal)
+	add("server.exposed", "", "scripts in a browser can read the challenge", s.exposed, challenge)
+	add("server.tools", "", "tools/list works with the token", s.tools, refusal)
 }
 
-func (s *ownServer) resolve(ctx context.Context) diagnostics.Outcome {
+func (s *serverChecks) resolve(ctx context.Context) diagnostics.Outcome {
 	found, err := s.network.resolve(ctx, s.origin)
 	if err != nil {
-		return diagnostics.Failed(err.Error(), "enter the name in the DNS, or mend resource: no client finds the server by this name")
+		return diagnostics.Failed(err.Error(), "add the name to the DNS, or fix resource: clients use this name")
 	}
 	return diagnostics.OK(found)
 }
 
-// connect takes it for no failure that the server does not run: an operator who has not started it yet wants to know the
-// rest. It is one if the server does run here and clients cannot reach it.
-func (s *ownServer) connect(ctx context.Context) diagnostics.Outcome {
+// connect only warns if the server does not run, so that an operator can check the rest before the start. It
+// fails if the server runs on this computer and clients cannot reach it.
+func (s *serverChecks) connect(ctx context.Context) diagnostics.Outcome {
 	found, refused, err := s.network.connect(ctx, s.origin)
 	if err == nil {
 		return diagnostics.OK(found)
 	}
 	if s.LocalHealth != "" {
-		if a, wrong := s.network.request(ctx, http.MethodGet, s.LocalHealth, "", nil); wrong == nil && isHealthy(a) {
+		if r, err2 := s.network.request(ctx, http.MethodGet, s.LocalHealth, "", nil); err2 == nil && isHealthy(r) {
 			return diagnostics.Failed(err.Error()+", although the server runs here ("+s.LocalHealth+")",
-				"start or mend what brings "+hostPort(s.origin)+" to "+s.Config.Server.Listen+" (a proxy, a port mapping), or mend resource; if only this computer cannot reach its own public address, run this command elsewhere")
+				"start or fix what forwards "+hostPort(s.origin)+" to "+s.Settings.Server.Listen+" (a proxy, a port "+
+					"mapping), or fix resource; if only this computer cannot reach its own public address, run this "+
+					"command elsewhere")
 		}
 	}
-	const fix = "start it with the same configuration (`gatehouse serve`), or mend resource if clients dial another address"
 	if !refused {
-		return diagnostics.Failed(err.Error(), "see that no firewall is in between, or mend resource")
+		return diagnostics.Failed(err.Error(), "check that no firewall blocks it, or fix resource")
 	}
-	o := diagnostics.Warning("nothing listens there: the server does not run", fix)
+	o := diagnostics.Warning("the server does not run: nothing listens there",
+		"start it with the same configuration (`gatehouse serve`), or fix resource if clients use another address")
 	o.Stop = "the server does not run"
 	return o
 }
 
-func isHealthy(a answer) bool {
+// healthStatus returns the status in a response of /health, or "".
+func healthStatus(r response) string {
 	var body struct {
 		Status string `json:"status"`
 	}
-	return a.status == http.StatusOK && json.Unmarshal(a.body, &body) == nil && body.Status == "healthy"
+	_ = json.Unmarshal(r.body, &body) // not JSON: no status
+	return body.Status
 }
 
-// isStuck reports whether an answer of /health says that only a restart helps.
-func isStuck(a answer) bool {
-	var body struct {
-		Status string `json:"status"`
-	}
-	return a.status == http.StatusServiceUnavailable && json.Unmarshal(a.body, &body) == nil && body.Status == "stuck"
+func isHealthy(r response) bool { return r.status == http.StatusOK && healthStatus(r) == "healthy" }
+
+// isStuck reports whether /health says that only a restart helps.
+func isStuck(r response) bool {
+	return r.status == http.StatusServiceUnavailable && healthStatus(r) == "stuck"
 }
 
-// health also tells whether it is a server of ours that answers. A proxy need not let /health through.
-func (s *ownServer) health(ctx context.Context) diagnostics.Outcome {
-	a, err := s.get(ctx, "/health")
-	if err != nil {
-		return diagnostics.Failed(err.Error(), "see the server's log")
-	}
-	if isHealthy(a) {
+// health also tells whether it is this server that answers. A proxy need not forward /health.
+func (s *serverChecks) health(ctx context.Context) diagnostics.Outcome {
+	r, err := s.get(ctx, "/health")
+	switch {
+	case err != nil:
+		return diagnostics.Failed(err.Error(), seeLog)
+	case isHealthy(r):
 		return diagnostics.OK("healthy")
+	case isStuck(r):
+		return diagnostics.Failed("the server is stuck: it answers, but processes no MCP request any more",
+			"restart it, and report its log; an orchestrator that probes /health restarts it automatically")
 	}
-	if isStuck(a) {
-		return diagnostics.Failed("the server is stuck: it answers, but serves no MCP request any more",
-			"restart it, and report what its log says; an orchestrator that probes /health restarts it by itself")
-	}
-	for _, path := range s.Config.Resource.MetadataPaths() {
-		if m, err := s.get(ctx, path); err == nil && m.status == http.StatusOK && json.Valid(m.body) {
-			return diagnostics.Warning("/health answered "+strconv.Itoa(a.status)+", but there is metadata of a resource", "nothing, if what stands in front keeps /health back on purpose")
+	for _, path := range s.Settings.Resource.MetadataPaths() {
+		m, err := s.get(ctx, path)
+		if err == nil && m.status == http.StatusOK && json.Valid(m.body) {
+			return diagnostics.Warning("/health gets "+strconv.Itoa(r.status)+", but there is resource metadata",
+				ifOnPurpose)
 		}
 	}
-	if noGateway(a) {
-		return diagnostics.Failed(strconv.Itoa(a.status)+": what stands in front does not reach the server", "start the server, or mend the address that requests are passed on to (server.listen is "+s.Config.Server.Listen+")")
+	if isGatewayError(r) {
+		return diagnostics.Failed(strconv.Itoa(r.status)+": the proxy in front does not reach the server",
+			"start the server, or fix the address that the proxy forwards to (server.listen is "+
+				s.Settings.Server.Listen+")")
 	}
-	return diagnostics.Failed("something else answers: "+s.origin.String()+"/health gave "+inWords(a),
-		"stop the other program or give this server another port (resource, server.listen); a proxy in front must pass all paths on to this server")
+	return diagnostics.Failed("another program answers: "+s.origin.String()+"/health gets "+describe(r),
+		"stop the other program, or give this server another port (resource, server.listen); a proxy in front must "+
+			"forward all paths to this server")
 }
 
-// noGateway reports whether a proxy answers for a server that it does not reach (RFC 9110, section 15.6).
-func noGateway(a answer) bool {
-	return a.status == http.StatusBadGateway || a.status == http.StatusServiceUnavailable || a.status == http.StatusGatewayTimeout
+// isGatewayError reports whether a proxy answers instead of a server that it does not reach (RFC 9110, section
+// 15.6).
+func isGatewayError(r response) bool {
+	switch r.status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
-// inWords is an answer without what it says.
-func inWords(a answer) string {
-	text := strconv.Itoa(a.status)
-	if a.status >= 300 && a.status < 400 {
-		return text + ", a redirect"
+// describe describes a response without repeating its body.
+func describe(r response) string {
+	status := strconv.Itoa(r.status)
+	switch {
+	case r.status >= 300 && r.status < 400:
+		return status + ", a redirect"
+	case len(r.body) == 0:
+		return status + " without a body"
+	case json.Valid(r.body):
+		return status + " with JSON"
 	}
-	kind := "something that is no JSON"
-	if json.Valid(a.body) {
-		kind = "JSON"
-	}
-	if len(a.body) == 0 {
-		kind = "nothing"
-	}
-	return text + " with " + kind
+	return status + " with a body that is not JSON"
 }
 
-func (s *ownServer) ready(ctx context.Context) diagnostics.Outcome {
-	a, err := s.get(ctx, "/readyz")
+func (s *serverChecks) ready(ctx context.Context) diagnostics.Outcome {
+	r, err := s.get(ctx, "/readyz")
 	if err != nil {
-		return diagnostics.Failed(err.Error(), "see the server's log")
+		return diagnostics.Failed(err.Error(), seeLog)
 	}
 	var body struct {
 		Reason string `json:"reason"`
 	}
-	_ = json.Unmarshal(a.body, &body) // without a reason it is not ours
+	_ = json.Unmarshal(r.body, &body) // a response without a reason is not from this server
 	switch {
-	case a.status == http.StatusOK:
+	case r.status == http.StatusOK:
 		return diagnostics.OK("ready")
-	case a.status != http.StatusServiceUnavailable || body.Reason == "":
-		return diagnostics.Warning("/readyz gave "+inWords(a), "nothing, if what stands in front keeps /readyz back on purpose")
+	case r.status != http.StatusServiceUnavailable || body.Reason == "":
+		return diagnostics.Warning("/readyz gets "+describe(r), ifOnPurpose)
 	case body.Reason == "stopping":
-		return diagnostics.Warning("the server is about to stop", "wait, and look again")
+		return diagnostics.Warning("the server is about to stop", "run this command again later")
 	}
 	reason := providers.Quote(body.Reason)
-	if i := slices.IndexFunc(providers.Reasons(), func(r providers.ReasonDoc) bool { return string(r.Code) == body.Reason }); i >= 0 {
-		reason = body.Reason + ", " + providers.Reasons()[i].Meaning
+	known := func(r providers.ReasonDoc) bool { return string(r.Code) == body.Reason }
+	if i := slices.IndexFunc(configs.Reasons(), known); i >= 0 {
+		reason = body.Reason + ", " + configs.Reasons()[i].Meaning
 	}
-	return diagnostics.Failed("not ready: "+reason, "see the checks of the provider, and whether the server's computer reaches the provider as this one does; its log has the error")
+	return diagnostics.Failed("not ready: "+reason,
+		"see the checks of the provider, and check that the server's "+
+			"computer reaches the provider as this one does; its log has the error")
 }
 
-// get asks our server for a document.
-func (s *ownServer) get(ctx context.Context, path string) (answer, error) {
-	return s.network.request(ctx, http.MethodGet, s.origin.String()+path, "", map[string]string{"Accept": "application/json"})
-}
-
-// newRequestID is an id by which the operator finds a request in the server's log: the server keeps one that is
-// well-formed, unless a proxy puts another in its place.
-func newRequestID() string { return "doctor-" + rand.Text() }
-
-// problem is the body of every error of our server.
-type problem struct {
-	Error       string `json:"error"`
-	Description string `json:"error_description"`
-	RequestID   string `json:"request_id"`
-}
-
-// problemIn returns the body of an answer if it is an error that our server wrote: nobody else's has these three members.
-func problemIn(a answer) (problem, bool) {
-	var p problem
-	err := json.Unmarshal(a.body, &p)
-	return p, err == nil && p.Error != "" && p.Description != "" && p.RequestID != ""
-}
-
-// inTheLog says where the operator finds out why the server refused the request of that id.
-func inTheLog(a answer, id string) string {
-	if p, ours := problemIn(a); ours && p.RequestID == id {
-		return "the reason stands in the server's log under " + id
-	}
-	return "the reason stands in the server's log"
+// get requests a document of the server.
+func (s *serverChecks) get(ctx context.Context, path string) (response, error) {
+	header := map[string]string{"Accept": "application/json"}
+	return s.network.request(ctx, http.MethodGet, s.origin.String()+path, "", header)
 }

@@ -10,13 +10,13 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Settings are the settings of kind "acme". Its access tokens say typ JWT, are for an API that the customer registers, and
-// name the client in azp.
+// Settings are the settings of kind "acme". The access tokens of Acme have typ JWT, an audience that the
+// customer registers, and the client in azp.
 type Settings struct {
-	Tenant string `koanf:"tenant" help:"the address of your tenant, as its tokens say it in iss"`
-	API    string `koanf:"api" help:"the id under which this server is registered at Acme"`
+	Tenant string `koanf:"tenant" help:"URL of the tenant: iss of its tokens"`
+	API    string `koanf:"api" help:"id under which this server is registered at Acme"`
 
-	// KeyPolicy is for programs, not for configuration.
+	// KeyPolicy is for tests and has no configuration key.
 	KeyPolicy token.KeyPolicy
 }
 
@@ -29,14 +29,17 @@ func (s *Settings) Validate(_ providers.Resource, report func(providers.Problem)
 	}
 	if s.API == "" {
 		report(providers.Problem{Key: "api", Code: providers.CodeMissing,
-			Reason: "without it, tokens for any API of the tenant would be good here",
+			Reason: "api is required: without it, tokens for any API of the tenant would be accepted",
 			Fix:    "copy the id from Acme's dashboard"})
 	}
 }
 
 // Open implements [providers.Settings].
 func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
-	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(s.Tenant + "/keys"), Client: token.NewClient(nil, info.UserAgent)}, s.KeyPolicy, info.Logger)
+	keys := token.NewKeySet(token.KeySource{
+		URL:    token.StaticURL(s.Tenant + "/keys"),
+		Client: token.NewClient(nil, info.UserAgent),
+	}, s.KeyPolicy, info.Logger)
 	go keys.Run(ctx)
 	verifier := token.NewVerifier(token.Rules{
 		Issuers:      []string{s.Tenant},

@@ -6,29 +6,21 @@ import (
 	"net/http"
 )
 
-// Status answers with a status and no body.
+// Status responds with a status and no body.
 func Status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-// JSON answers with v.
+// JSON responds with v.
 func JSON(code int, v any) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, code, v) }
 }
 
-// Hang never answers.
-func Hang() http.HandlerFunc {
-	return func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // while there is a body, the server does not notice that the client left
-		<-r.Context().Done()
-	}
-}
-
-// EmptyKeySet answers with a key set without keys.
+// EmptyKeySet responds with a key set without keys.
 func EmptyKeySet() http.HandlerFunc { return JSON(http.StatusOK, map[string]any{"keys": []any{}}) }
 
-// HTMLPage answers 200 with a page, as captive portals and bot checks do. It contains the word canary-upstream, which
-// must not turn up in anybody's log or answer.
+// HTMLPage responds with status 200 and a page, as captive portals and bot checks do. The page contains the
+// word canary-upstream, which must not appear in any log or response of the code under test.
 func HTMLPage() http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -36,33 +28,30 @@ func HTMLPage() http.HandlerFunc {
 	}
 }
 
-// RedirectTo answers 302 with another address; see [Environment.KeysElsewhere].
-func RedirectTo(url string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, url, http.StatusFound) }
-}
-
-// RateLimited answers as Scalekit does when an environment had too many requests in a minute.
+// RateLimited responds like Scalekit when an environment exceeds its requests per minute.
 func RateLimited() http.HandlerFunc {
-	return JSON(http.StatusTooManyRequests, map[string]any{"error_code": "RATE_LIMITED", "message": "too many requests"})
+	return JSON(http.StatusTooManyRequests, map[string]any{"error_code": "RATE_LIMITED",
+		"message": "too many requests"})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false) // placeholders are in angle brackets
+	encoder.SetEscapeHTML(false) // placeholders contain angle brackets
 	_ = encoder.Encode(v)
 }
 
-// writeError answers as OAuth endpoints do (RFC 6749, section 5.2).
+// writeError responds like an OAuth endpoint (RFC 6749, section 5.2).
 func writeError(w http.ResponseWriter, status int, code, description string) {
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, status, map[string]any{"error": code, "error_description": description})
 }
 
-// writeGatewayError answers as Scalekit's API does: like a gRPC gateway, with a code of gRPC.
+// writeGatewayError responds like Scalekit's API: a gRPC gateway with a gRPC status code.
 func writeGatewayError(w http.ResponseWriter, status int, message string) {
-	code := map[int]int{http.StatusBadRequest: 3, http.StatusNotFound: 5, http.StatusForbidden: 7, http.StatusUnauthorized: 16}[status]
+	code := map[int]int{http.StatusBadRequest: 3, http.StatusNotFound: 5, http.StatusForbidden: 7,
+		http.StatusUnauthorized: 16}[status]
 	if code == 0 {
 		code = 2 // unknown
 	}

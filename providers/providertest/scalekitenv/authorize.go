@@ -1,7 +1,6 @@
 package scalekitenv
 
 import (
-	"context"
 	"crypto/rand"
 	"net/http"
 	"net/url"
@@ -9,7 +8,7 @@ import (
 	"strings"
 )
 
-// grant is what a user, who is always the same, allowed a client to do.
+// grant is what the user granted to a client.
 type grant struct {
 	client   string
 	resource *Resource
@@ -22,18 +21,19 @@ type code struct {
 	redirectURI, challenge, nonce string
 }
 
-// authorize signs [User] in and sends the browser back at once. Errors go back the same way, unless it cannot be told
-// where that leads (RFC 6749, section 4.1.2.1).
+// authorize signs [User] in and redirects back at once. Errors are returned the same way, unless the redirect
+// URI is not known to be safe (RFC 6749, section 4.1.2.1).
 func (e *Environment) authorize(w http.ResponseWriter, r *http.Request) {
-	own, ok := e.named(r)
+	own, ok := e.resourceInPath(r)
 	if !ok {
 		http.NotFound(w, r)
 		return
 	}
 	q := r.URL.Query()
-	client, problem := e.redirectable(r.Context(), own, q.Get("client_id"), q.Get("redirect_uri"))
+	client, problem := e.redirectClient(own, q.Get("client_id"), q.Get("redirect_uri"))
 	if problem != "" {
-		writeError(w, http.StatusBadRequest, problem, "client_id and redirect_uri do not belong together, or not here")
+		writeError(w, http.StatusBadRequest, problem,
+			"client_id and redirect_uri do not match a client of this resource")
 		return
 	}
 	resource := own
@@ -41,7 +41,7 @@ func (e *Environment) authorize(w http.ResponseWriter, r *http.Request) {
 	if own != nil {
 		issuer = own.responseIssuer()
 	} else {
-		resource = e.pick(client, q.Get("resource"))
+		resource = e.resourceOf(client)
 	}
 	answer := url.Values{}
 	if state := q.Get("state"); state != "" {
@@ -77,21 +77,11 @@ func (e *Environment) authorize(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// redirectable finds the client that may be sent to redirectURI, byte for byte, by the endpoint of own (nil for the
-// environment's). problem is an error code, or "".
-func (e *Environment) redirectable(ctx context.Context, own *Resource, id, redirectURI string) (c Client, problem string) {
-	if strings.HasPrefix(id, "https://") {
-		if own != nil && own.refusesDocuments() {
-			return Client{}, "invalid_client_metadata_url"
-		}
-		c, ok := e.describe(ctx, id, redirectURI)
-		if !ok {
-			return Client{}, "invalid_client_metadata_url"
-		}
-		return c, ""
-	}
-	if !(Client{ID: id}).is("m2m_") {
-		return Client{}, "invalid_client_metadata_url" // what is no id of a registered client is taken for a broken URL
+// redirectClient returns the client with that id if redirectURI is registered for it, byte for byte. own is
+// the resource of the endpoint, nil for the environment's. problem is an error code, or "".
+func (e *Environment) redirectClient(own *Resource, id, redirectURI string) (c Client, problem string) {
+	if !(Client{ID: id}).hasPrefix("m2m_") {
+		return Client{}, "invalid_client_metadata_url" // any other id is taken for the URL of a metadata document
 	}
 	c, known := e.client(id)
 	switch {
@@ -103,25 +93,11 @@ func (e *Environment) redirectable(ctx context.Context, own *Resource, id, redir
 	return c, ""
 }
 
-func (r *Resource) refusesDocuments() bool {
-	r.env.mu.Lock()
-	defer r.env.mu.Unlock()
-	return r.documentsOff
-}
-
-// pick chooses the resource where the path names none.
-func (e *Environment) pick(c Client, indicator string) *Resource {
+// resourceOf returns the resource that a client belongs to, for the endpoints that have none in their path.
+func (e *Environment) resourceOf(c Client) *Resource {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if own, ok := e.resources[c.ResourceID]; ok {
-		return own
-	}
-	for _, r := range e.resources {
-		if r.serverURL != "" && r.serverURL == indicator {
-			return r
-		}
-	}
-	return e.Resource
+	return e.resources[c.ResourceID]
 }
 
 func checkAuthorization(q url.Values) (problem, description string) {
@@ -148,14 +124,14 @@ func (e *Environment) newCode(c code) string {
 	return id
 }
 
-// grant returns the scopes among requested that the resource or others know, or all of the resource's if none were
-// requested.
+// grant returns the requested scopes that the resource or others contain, and all scopes of the resource if
+// none were requested.
 func (r *Resource) grant(requested string, others ...string) []string {
-	asked := strings.Fields(requested)
-	if len(asked) == 0 {
+	fields := strings.Fields(requested)
+	if len(fields) == 0 {
 		return r.Scopes()
 	}
-	return slices.DeleteFunc(asked, func(s string) bool {
+	return slices.DeleteFunc(fields, func(s string) bool {
 		return !slices.Contains(r.scopes, s) && !slices.Contains(others, s)
 	})
 }

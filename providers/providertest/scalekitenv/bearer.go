@@ -9,19 +9,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// userinfo says who the user of an access token is (OpenID Connect Core, section 5.3).
-func (e *Environment) userinfo(w http.ResponseWriter, r *http.Request) {
-	claims, ok := e.bearer(r)
-	subject, _ := claims["sub"].(string)
-	if !ok || !strings.HasPrefix(subject, "usr_") {
-		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-		writeError(w, http.StatusUnauthorized, "invalid_token", "not an access token of a user")
-		return
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"sub": subject, "email": Email})
-}
-
-// bearer returns the claims of the token in a request's Authorization header.
+// bearer returns the claims of the bearer token in a request.
 func (e *Environment) bearer(r *http.Request) (claims map[string]any, ok bool) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -30,14 +18,14 @@ func (e *Environment) bearer(r *http.Request) (claims map[string]any, ok bool) {
 	return e.verify(token)
 }
 
-// verify returns the claims of a token that is signed by a published key and good now. It looks at nothing else: what
-// the token is for, the caller must check.
+// verify returns the claims of a token that is signed by a published key, not expired and already valid. It
+// checks nothing else.
 func (e *Environment) verify(token string) (claims map[string]any, ok bool) {
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
 		return nil, false
 	}
-	payload, ok := e.open(jws)
+	payload, ok := e.verifySignature(jws)
 	if !ok || json.Unmarshal(payload, &claims) != nil {
 		return nil, false
 	}
@@ -47,7 +35,7 @@ func (e *Environment) verify(token string) (claims map[string]any, ok bool) {
 	return claims, ok && now < expiry && now >= start
 }
 
-func (e *Environment) open(jws *jose.JSONWebSignature) (payload []byte, ok bool) {
+func (e *Environment) verifySignature(jws *jose.JSONWebSignature) (payload []byte, ok bool) {
 	var published struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
@@ -56,7 +44,7 @@ func (e *Environment) open(jws *jose.JSONWebSignature) (payload []byte, ok bool)
 	}
 	for _, raw := range published.Keys {
 		var key jose.JSONWebKey
-		// One key that a test made odd does not spoil the others.
+		// A key that a test made unreadable does not affect the others.
 		if err := json.Unmarshal(raw, &key); err != nil || key.KeyID != jws.Signatures[0].Header.KeyID {
 			continue
 		}

@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// Changes replace or add members of a JSON object: claims, header parameters, metadata. A nil value removes one.
+// Changes replace or add members of a JSON object: claims, header parameters, metadata. A nil value removes a
+// member.
 type Changes = map[string]any
 
-// In returns the NumericDate (RFC 7519, section 2) that lies d ahead, or behind if d is negative.
+// In returns the NumericDate (RFC 7519, section 2) at d from now; a negative d is in the past.
 func In(d time.Duration) int64 { return time.Now().Add(d).Unix() }
 
-// Scopes are the changes that make a token carry exactly these scopes, in both of Scalekit's claims.
+// Scopes returns the changes that give a token exactly these scopes, in both claims that Scalekit uses.
 func Scopes(names ...string) Changes {
 	return Changes{"scope": strings.Join(names, " "), "scopes": append([]string{}, names...)}
 }
 
-// changed returns base with changes.
-func changed(base map[string]any, changes ...Changes) map[string]any {
+// withChanges returns base with changes.
+func withChanges(base map[string]any, changes ...Changes) map[string]any {
 	out := maps.Clone(base)
-	for name, value := range together(changes) {
+	for name, value := range merge(changes) {
 		if value == nil {
 			delete(out, name)
 		} else {
@@ -30,8 +31,8 @@ func changed(base map[string]any, changes ...Changes) map[string]any {
 	return out
 }
 
-// together returns all changes as one; the last word counts.
-func together(changes []Changes) Changes {
+// merge returns all changes as one; later ones win.
+func merge(changes []Changes) Changes {
 	out := make(Changes)
 	for _, c := range changes {
 		maps.Copy(out, c)

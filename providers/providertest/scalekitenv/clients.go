@@ -1,7 +1,6 @@
 package scalekitenv
 
 import (
-	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"io"
@@ -12,24 +11,24 @@ import (
 	"time"
 )
 
-// Client is an OAuth client. Its id says what it is: m2m_ belongs to an MCP server, m2morg_ to an organisation, skc_ and
-// prd_skc_ are the credentials of the environment, and an https URL is a client that describes itself.
+// Client is an OAuth client. The prefix of its id tells its kind: m2m_ belongs to an MCP server, m2morg_ to
+// an organization, and skc_ and prd_skc_ are the credentials of the environment.
 type Client struct {
 	ID string
-	// Secret is empty for public clients, as all are that registered themselves.
+	// Secret is empty for public clients, such as those registered dynamically.
 	Secret       string
 	RedirectURIs []string
-	// ResourceID is the MCP server that an m2m_ client belongs to; the first if empty.
+	// ResourceID is the MCP server that an m2m_ client belongs to; the first one if empty.
 	ResourceID string
 }
 
 // MachineClient returns a confidential client of the resource, for client_credentials.
 func (r *Resource) MachineClient() Client { return r.machine }
 
-// OrgClient returns a client of an organisation that calls the customer's own API.
+// OrgClient returns a client of an organization that calls the customer's own API.
 func (e *Environment) OrgClient() Client { return e.org }
 
-// EnvironmentClient returns the environment's API credentials, which open the management API.
+// EnvironmentClient returns the environment's API credentials, for the management API.
 func (e *Environment) EnvironmentClient() Client { return e.management }
 
 // Register adds a public client of the resource, as dynamic client registration does.
@@ -38,7 +37,7 @@ func (r *Resource) Register(redirectURIs ...string) Client {
 }
 
 func (e *Environment) addClient(c Client) Client {
-	if c.ResourceID == "" && c.is("m2m_") {
+	if c.ResourceID == "" && c.hasPrefix("m2m_") {
 		c.ResourceID = e.ResourceID()
 	}
 	e.mu.Lock()
@@ -54,16 +53,17 @@ func (e *Environment) client(id string) (Client, bool) {
 	return c, ok
 }
 
-// is reports whether the client's id starts with one of prefixes.
-func (c Client) is(prefixes ...string) bool {
+// hasPrefix reports whether the client's id has one of the prefixes.
+func (c Client) hasPrefix(prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(c.ID, p) })
 }
 
-func (c Client) isEnvironment() bool { return c.is("skc_", "prd_skc_") }
+func (c Client) isEnvironment() bool { return c.hasPrefix("skc_", "prd_skc_") }
 
-// registerClient is dynamic client registration: fields of RFC 7591 in, Scalekit's own record out.
+// registerClient is dynamic client registration: it reads RFC 7591 metadata and returns Scalekit's own
+// record.
 func (e *Environment) registerClient(w http.ResponseWriter, r *http.Request) {
-	resource, ok := e.named(r)
+	resource, ok := e.resourceInPath(r)
 	if !ok {
 		writeGatewayError(w, http.StatusNotFound, "resource not found")
 		return
@@ -81,11 +81,14 @@ func (e *Environment) registerClient(w http.ResponseWriter, r *http.Request) {
 		Scope        string   `json:"scope"`
 	}
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&request); err != nil {
-		writeError(w, http.StatusBadRequest, "invalid_client_metadata", "the body is not a JSON object of client metadata")
+		writeError(w, http.StatusBadRequest, "invalid_client_metadata",
+			"the body is not a JSON object of client metadata")
 		return
 	}
-	if len(request.RedirectURIs) == 0 || slices.ContainsFunc(request.RedirectURIs, func(u string) bool { return !isAbsolute(u) }) {
-		writeError(w, http.StatusBadRequest, "invalid_redirect_uri", "redirect_uris must be absolute and at least one")
+	if len(request.RedirectURIs) == 0 || slices.ContainsFunc(request.RedirectURIs,
+		func(u string) bool { return !isAbsolute(u) }) {
+		writeError(w, http.StatusBadRequest, "invalid_redirect_uri",
+			"redirect_uris must contain at least one absolute URI")
 		return
 	}
 	scopes := resource.Scopes()
@@ -107,43 +110,16 @@ func (e *Environment) registerClient(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// isAbsolute reports whether s is an absolute URI without a fragment (RFC 6749, section 3.1.2; RFC 8707, section 2).
+// isAbsolute reports whether s is an absolute URI without a fragment (RFC 6749, section 3.1.2; RFC 8707,
+// section 2).
 func isAbsolute(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && u.Scheme != "" && !strings.Contains(s, "#")
 }
 
-// describe fetches the metadata document of the client whose id is its address
-// (draft-ietf-oauth-client-id-metadata-document). ok is false if there is no such document, it is somebody else's, or it
-// does not list redirectURI.
-func (e *Environment) describe(ctx context.Context, id, redirectURI string) (c Client, ok bool) {
-	if e.documents == nil {
-		return Client{}, false
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, id, nil)
-	if err != nil {
-		return Client{}, false
-	}
-	request.Header.Set("Accept", "application/json")
-	response, err := e.documents.Do(request)
-	if err != nil {
-		return Client{}, false
-	}
-	defer response.Body.Close()
-	var document struct {
-		ClientID     string   `json:"client_id"`
-		RedirectURIs []string `json:"redirect_uris"`
-	}
-	err = json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&document)
-	if err != nil || response.StatusCode != http.StatusOK || document.ClientID != id || !slices.Contains(document.RedirectURIs, redirectURI) {
-		return Client{}, false
-	}
-	// The token endpoint, too, will be asked about it. Until its next sign-in it is what it is now.
-	return e.addClient(Client{ID: id, RedirectURIs: document.RedirectURIs}), true
-}
-
-// authenticate finds the client of a request by Basic or by form (RFC 6749, section 2.3.1). A public client only says
-// its id; an empty secret beside it does no harm. If ok is false, the request has been answered.
+// authenticate returns the client of a request by Basic or form parameters (RFC 6749, section 2.3.1). A
+// public client sends only its id, possibly with an empty secret. If ok is false, the response has been
+// written.
 func (e *Environment) authenticate(w http.ResponseWriter, r *http.Request) (c Client, ok bool) {
 	if err := r.ParseForm(); err != nil {
 		writeError(w, http.StatusBadRequest, "invalid_request", "the body is not a form")
@@ -155,7 +131,7 @@ func (e *Environment) authenticate(w http.ResponseWriter, r *http.Request) (c Cl
 		basicID, err1 := url.QueryUnescape(user)
 		basicSecret, err2 := url.QueryUnescape(password)
 		if err1 != nil || err2 != nil || secret != "" || id != "" && id != basicID {
-			writeError(w, http.StatusBadRequest, "invalid_request", "two credentials, or one that is not well-formed")
+			writeError(w, http.StatusBadRequest, "invalid_request", "two credentials, or malformed ones")
 			return Client{}, false
 		}
 		id, secret = basicID, basicSecret

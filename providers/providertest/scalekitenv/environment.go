@@ -14,45 +14,45 @@ import (
 	"gatehouse/providers/providertest"
 )
 
-// DefaultResourceID is the id of the first MCP server unless the test chose one.
+// DefaultResourceID is the default id of the first MCP server.
 const DefaultResourceID = "res_103100112351265282"
 
-// Who signs in, always.
+// The user that signs in.
 const (
 	User         = "usr_1"
 	Email        = "usr_1@example.com"
 	Organization = "org_1"
 )
 
-// Config says what was registered in the dashboard. The zero value will do.
+// Config is what was registered in the dashboard. The zero value is valid.
 type Config struct {
 	// ResourceID is the id of the MCP server; [DefaultResourceID] if empty.
 	ResourceID string
-	// ServerURL is its Server URL, byte for byte as somebody typed it. Without one, aud holds the resource id alone.
+	// ServerURL is its Server URL, byte for byte as typed in the dashboard. Without it, aud contains the
+	// resource id alone.
 	ServerURL string
 	// Scopes are those registered for it; todo:read and todo:write if nil.
 	Scopes []string
-	// Clients exist from the start, beside those of [Resource.MachineClient] and its like.
+	// Clients are registered at the start, in addition to those of [Resource.MachineClient],
+	// [Environment.OrgClient] and [Environment.EnvironmentClient].
 	Clients []Client
 	// AccessTokenLifetime is an hour if zero.
 	AccessTokenLifetime time.Duration
-	// DocumentClient fetches client ID metadata documents. Without one, none can be fetched.
-	DocumentClient *http.Client
 }
 
-// Environment is a fake Scalekit environment, and its own first MCP server. All methods may be called from several
-// goroutines, and take effect at the next request.
+// Environment is a fake Scalekit environment, and its own first MCP server. Its methods may be called from
+// several goroutines and take effect with the next request.
 type Environment struct {
 	*Resource
-	// Signer holds and publishes the keys, for what the methods here do not do: keys of odd shapes, above all.
+	// Signer holds and publishes the keys. Tests use it for what the methods here do not do, such as
+	// malformed keys.
 	Signer *providertest.Issuer
 
-	t         testing.TB
-	server    *httptest.Server
-	mux       *http.ServeMux
-	lifetime  time.Duration
-	documents *http.Client
-	// org and management are clients that belong to no resource.
+	t        testing.TB
+	server   *httptest.Server
+	mux      *http.ServeMux
+	lifetime time.Duration
+	// org and management are clients without a resource.
 	org, management Client
 
 	mu            sync.Mutex
@@ -65,19 +65,16 @@ type Environment struct {
 	clients       map[string]Client
 	codes         map[string]code
 	refreshTokens map[string]grant
-	introspection bool
-	revocation    bool
 }
 
-// New returns an environment on loopback that closes with t. It publishes two RS256 keys, snk_1 and snk_2, and signs with
-// the first.
+// New starts an environment on loopback that is closed when t ends. It publishes two RS256 keys, snk_1 and
+// snk_2, and signs with the first.
 func New(t testing.TB, config Config) *Environment {
 	t.Helper()
 	e := &Environment{
-		Signer:        providertest.NewIssuer(t, "snk_1", "snk_2"),
+		Signer:        providertest.NewIssuer(t, providertest.WithKeyIDs("snk_1", "snk_2")),
 		t:             t,
 		lifetime:      config.AccessTokenLifetime,
-		documents:     config.DocumentClient,
 		lastKey:       2,
 		answers:       make(map[string]http.HandlerFunc),
 		hits:          make(map[string]int),
@@ -99,11 +96,11 @@ func New(t testing.TB, config Config) *Environment {
 	e.mux = e.routes()
 	e.server = httptest.NewServer(http.HandlerFunc(e.serve))
 	t.Cleanup(func() {
-		e.server.CloseClientConnections() // an answer may still be hanging, on purpose
+		e.server.CloseClientConnections() // a handler may still be waiting
 		e.server.Close()
 	})
 	if addr, ok := e.server.Listener.Addr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
-		t.Fatalf("scalekitenv: a fake that signs everybody in must not listen on %s", e.server.Listener.Addr())
+		t.Fatalf("scalekitenv: a fake that signs everyone in must not listen on %s", e.server.Listener.Addr())
 	}
 	e.Resource = e.addResource(config.ResourceID, config.ServerURL, config.Scopes)
 	e.org = e.addClient(Client{ID: e.newID("m2morg_"), Secret: rand.Text()})
@@ -118,18 +115,17 @@ func (e *Environment) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", e.environmentMetadata)
 	mux.HandleFunc("GET /.well-known/oauth-authorization-server", e.environmentMetadata)
-	mux.HandleFunc("GET /resources/{resource}/.well-known/oauth-authorization-server", e.resourceMetadata(Appended))
-	mux.HandleFunc("GET /.well-known/oauth-authorization-server/resources/{resource}", e.resourceMetadata(Inserted))
+	mux.HandleFunc("GET /resources/{resource}/.well-known/oauth-authorization-server",
+		e.resourceMetadata(Appended))
+	mux.HandleFunc("GET /.well-known/oauth-authorization-server/resources/{resource}",
+		e.resourceMetadata(Inserted))
 	mux.HandleFunc("GET /keys", e.keys)
 	mux.HandleFunc("GET /oauth/authorize", e.authorize)
 	mux.HandleFunc("GET /resources/{resource}/oauth/authorize", e.authorize)
 	mux.HandleFunc("POST /oauth/token", e.token)
 	mux.HandleFunc("POST /resources/{resource}/oauth/token", e.token)
-	mux.HandleFunc("POST /oauth/introspect", e.confidential(&e.introspection, e.introspect))
-	mux.HandleFunc("POST /oauth/revoke", e.confidential(&e.revocation, e.revoke))
 	mux.HandleFunc("POST /api/v1/resources/{resource}/clients:register", e.registerClient)
 	mux.HandleFunc("GET /api/v1/resources/{resource}", e.record)
-	mux.HandleFunc("GET /userinfo", e.userinfo)
 	return mux
 }
 
@@ -145,7 +141,7 @@ func (e *Environment) serve(w http.ResponseWriter, r *http.Request) {
 	case answer != nil:
 		answer(w, r)
 	case path.Clean(r.URL.Path) != r.URL.Path:
-		http.NotFound(w, r) // the mux would redirect //keys to /keys, and so hide a slash too many in a setting
+		http.NotFound(w, r) // the mux would redirect //keys to /keys and hide a superfluous slash in a setting
 	default:
 		e.mux.ServeHTTP(w, r)
 	}
@@ -157,30 +153,30 @@ func (e *Environment) URL() string { return e.server.URL }
 // HTTPClient returns a client that keeps no connections and follows no redirects.
 func (e *Environment) HTTPClient() *http.Client { return e.Signer.Client() }
 
-// Hits returns how often path was asked for so far, whatever the method and the answer.
+// Hits returns the number of requests for path so far, whatever the method and the response.
 func (e *Environment) Hits(path string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.hits[path]
 }
 
-// Answer replaces the answer to all requests for path; nil restores it. [Status] and its neighbours make handlers. A
-// handler that waits must stop when the request's context ends.
+// Answer replaces the response to all requests for path; nil restores it. [Status], [JSON] and the functions
+// next to them return handlers. A handler that waits must return when the context of the request ends.
 func (e *Environment) Answer(path string, h http.HandlerFunc) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.answers[path] = h
 }
 
-// AnswerAll replaces the answers to all requests for which there is no [Environment.Answer]: the whole environment is
-// down, or has had enough. Nil restores them.
+// AnswerAll replaces all responses without an [Environment.Answer], for an outage or a rate limit of the
+// whole environment. Nil restores them.
 func (e *Environment) AnswerAll(h http.HandlerFunc) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.answerAll = h
 }
 
-// newID returns an id of the shape of Scalekit's.
+// newID returns an id in Scalekit's form.
 func (e *Environment) newID(prefix string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()

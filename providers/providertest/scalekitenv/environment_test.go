@@ -15,16 +15,16 @@ import (
 	"gatehouse/providers/providertest/scalekitenv"
 )
 
-func TestEnvironmentListensOnLoopbackOnlyAndEndsWithTheTest(t *testing.T) {
+func TestEnvironmentListensOnLoopbackUntilTheTestEnds(t *testing.T) {
 	var address string
 	t.Run("inside", func(t *testing.T) {
-		h := open(t)
-		u, err := url.Parse(h.URL())
+		env := open(t)
+		u, err := url.Parse(env.URL())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsLoopback() || u.Path != "" {
-			t.Errorf("URL %s", h.URL())
+			t.Errorf("URL %s", env.URL())
 		}
 		address = u.Host
 	})
@@ -36,35 +36,42 @@ func TestEnvironmentListensOnLoopbackOnlyAndEndsWithTheTest(t *testing.T) {
 	}
 }
 
-func TestEnvironmentMetadataNamesNoRegistration(t *testing.T) {
-	h := open(t)
+func TestEnvironmentMetadataHasNoRegistration(t *testing.T) {
+	env := open(t)
 	want := map[string]any{
-		"issuer": h.URL(), "authorization_endpoint": h.URL() + "/oauth/authorize", "token_endpoint": h.URL() + "/oauth/token",
-		"jwks_uri": h.URL() + "/keys", "userinfo_endpoint": h.URL() + "/userinfo", "end_session_endpoint": h.URL() + "/oidc/logout",
+		"issuer": env.URL(), "authorization_endpoint": env.URL() + "/oauth/authorize",
+		"token_endpoint": env.URL() + "/oauth/token",
+		"jwks_uri":       env.URL() + "/keys", "userinfo_endpoint": env.URL() + "/userinfo",
+		"end_session_endpoint":     env.URL() + "/oidc/logout",
 		"response_types_supported": []any{"code"}, "subject_types_supported": []any{"public"},
 		"id_token_signing_alg_values_supported": []any{"RS256"},
 		"scopes_supported":                      []any{"openid", "profile", "email", "offline_access"},
 		"grant_types_supported":                 []any{"authorization_code", "refresh_token", "client_credentials"},
 	}
-	for _, path := range []string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"} {
-		if diff := cmp.Diff(want, h.get(path).json(t)); diff != "" {
+	for _, path := range []string{"/.well-known/openid-configuration",
+		"/.well-known/oauth-authorization-server"} {
+		if diff := cmp.Diff(want, env.get(path).json(t)); diff != "" {
 			t.Errorf("%s: %s", path, diff)
 		}
 	}
 }
 
-func TestResourceMetadataAreAsCaptured(t *testing.T) {
-	h := open(t)
-	resource := h.URL() + "/resources/" + scalekitenv.DefaultResourceID
+func TestResourceMetadataMatchesCaptures(t *testing.T) {
+	env := open(t)
+	resource := env.URL() + "/resources/" + scalekitenv.DefaultResourceID
 	want := map[string]any{
-		"issuer": resource, "authorization_endpoint": resource + "/oauth/authorize", "token_endpoint": resource + "/oauth/token",
-		"registration_endpoint": h.URL() + "/api/v1/resources/" + scalekitenv.DefaultResourceID + "/clients:register",
-		"jwks_uri":              h.URL() + "/keys", "client_id_metadata_document_supported": true,
-		"code_challenge_methods_supported": []any{"S256"}, "grant_types_supported": []any{"authorization_code", "client_credentials", "refresh_token"},
-		"scopes_supported": []any{"todo:read", "todo:write"}, "response_types_supported": []any{"code"},
+		"issuer": resource, "authorization_endpoint": resource + "/oauth/authorize",
+		"token_endpoint": resource + "/oauth/token",
+		"registration_endpoint": env.URL() + "/api/v1/resources/" + scalekitenv.DefaultResourceID +
+			"/clients:register",
+		"jwks_uri": env.URL() + "/keys", "client_id_metadata_document_supported": true,
+		"code_challenge_methods_supported": []any{"S256"},
+		"grant_types_supported":            []any{"authorization_code", "client_credentials", "refresh_token"},
+		"scopes_supported":                 []any{"todo:read", "todo:write"},
+		"response_types_supported":         []any{"code"},
 	}
 	for _, path := range []string{appended, inserted} {
-		if diff := cmp.Diff(want, h.get(path).json(t)); diff != "" {
+		if diff := cmp.Diff(want, env.get(path).json(t)); diff != "" {
 			t.Errorf("%s: %s", path, diff)
 		}
 	}
@@ -75,107 +82,116 @@ const (
 	inserted = "/.well-known/oauth-authorization-server/resources/R"
 )
 
-func TestResourceMetadataCanBeElsewhereOrOtherwise(t *testing.T) {
+func TestResourceMetadataCanBeChanged(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*house)
+		change func(*testEnv)
 		want   map[string]int // status by path
 	}{
-		"both":          {func(*house) {}, map[string]int{appended: 200, inserted: 200}},
-		"appended only": {func(h *house) { h.ServeMetadata(scalekitenv.Appended) }, map[string]int{appended: 200, inserted: 404}},
-		"inserted only": {func(h *house) { h.ServeMetadata(scalekitenv.Inserted) }, map[string]int{appended: 404, inserted: 200}},
-		"nowhere":       {func(h *house) { h.ServeMetadata(0) }, map[string]int{appended: 404, inserted: 404}},
-		"both again": {func(h *house) {
-			h.ServeMetadata(scalekitenv.Appended)
-			h.ServeMetadata(scalekitenv.Appended | scalekitenv.Inserted)
+		"both": {func(*testEnv) {}, map[string]int{appended: 200, inserted: 200}},
+		"appended only": {func(env *testEnv) { env.ServeMetadata(scalekitenv.Appended) },
+			map[string]int{appended: 200, inserted: 404}},
+		"inserted only": {func(env *testEnv) { env.ServeMetadata(scalekitenv.Inserted) },
+			map[string]int{appended: 404, inserted: 200}},
+		"nowhere": {func(env *testEnv) { env.ServeMetadata(0) },
+			map[string]int{appended: 404, inserted: 404}},
+		"both again": {func(env *testEnv) {
+			env.ServeMetadata(scalekitenv.Appended)
+			env.ServeMetadata(scalekitenv.Appended | scalekitenv.Inserted)
 		}, map[string]int{appended: 200, inserted: 200}},
-		"one answers otherwise": {func(h *house) {
-			h.Answer(strings.ReplaceAll(inserted, "R", h.ResourceID()), scalekitenv.Status(502))
+		"one fails": {func(env *testEnv) {
+			env.Answer(strings.ReplaceAll(inserted, "R", env.ResourceID()), scalekitenv.Status(502))
 		}, map[string]int{appended: 200, inserted: 502}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := open(t)
-			c.change(h)
+			env := open(t)
+			c.change(env)
 			for path, want := range c.want {
-				if got := h.get(path).StatusCode; got != want {
+				if got := env.get(path).StatusCode; got != want {
 					t.Errorf("%s: %d, want %d", path, got, want)
 				}
 			}
 		})
 	}
-	t.Run("with the issuer of old", func(t *testing.T) {
-		h := open(t)
-		h.ChangeMetadata(changes{"issuer": h.URL(), "jwks_uri": nil})
+	t.Run("with the previous issuer", func(t *testing.T) {
+		env := open(t)
+		env.ChangeMetadata(changes{"issuer": env.URL(), "jwks_uri": nil})
 		for _, path := range []string{appended, inserted} {
-			document := h.get(path).json(t)
-			if _, ok := document["jwks_uri"]; ok || document["issuer"] != h.URL() || document["token_endpoint"] == nil {
+			document := env.get(path).json(t)
+			if _, ok := document["jwks_uri"]; ok || document["issuer"] != env.URL() ||
+				document["token_endpoint"] == nil {
 				t.Errorf("%s: %v", path, document)
 			}
 		}
-		h.ChangeMetadata()
-		if got := h.get(appended).text(t, "issuer"); got != h.AuthorizationServer() {
+		env.ChangeMetadata()
+		if got := env.get(appended).text(t, "issuer"); got != env.AuthorizationServer() {
 			t.Errorf("afterwards: %s", got)
 		}
 	})
 }
 
-func TestPathsThatScalekitDoesNotHaveAreNotFound(t *testing.T) {
-	h := open(t)
+func TestOtherPathsAreNotFound(t *testing.T) {
+	env := open(t)
 	for _, path := range []string{
-		"/", "/resources/R", "/resources/R/", "/resources/R/keys", "/.well-known/jwks", "/.well-known/jwks.json", "/keys/", "//keys",
+		"/", "/resources/R", "/resources/R/", "/resources/R/keys", "/.well-known/jwks", "/.well-known/jwks.json",
+		"/keys/", "//keys",
 		"/resources/R/.well-known/openid-configuration", "/.well-known/openid-configuration/resources/R",
-		"/resources/res_9/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/resources/res_9",
+		"/resources/res_9/.well-known/oauth-authorization-server",
+		"/.well-known/oauth-authorization-server/resources/res_9",
 		"/resources/res_9/oauth/authorize", "/.well-known/oauth-protected-resource", "/oidc/logout",
 		"//.well-known/openid-configuration", "/resources//.well-known/oauth-authorization-server",
 	} {
-		if a := h.get(path); a.StatusCode != http.StatusNotFound {
+		if a := env.get(path); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %d", path, a.StatusCode)
 		}
 	}
-	for _, path := range []string{"/oauth/introspect", "/oauth/revoke", "/resources/res_9/oauth/token", "/api/v1/resources/res_9/clients:register", "/register"} {
-		if a := h.post(path, url.Values{}); a.StatusCode != http.StatusNotFound {
+	for _, path := range []string{"/oauth/introspect", "/oauth/revoke", "/resources/res_9/oauth/token",
+		"/api/v1/resources/res_9/clients:register", "/register"} {
+		if a := env.post(path, url.Values{}); a.StatusCode != http.StatusNotFound {
 			t.Errorf("POST %s: %d", path, a.StatusCode)
 		}
 	}
 }
 
-func TestEveryAnswerCanBeReplaced(t *testing.T) {
-	h := open(t)
-	h.AnswerAll(scalekitenv.RateLimited())
-	h.Answer("/keys", scalekitenv.Status(500))
-	h.Answer("/nowhere", scalekitenv.JSON(200, "found"))
-	for path, want := range map[string]int{"/keys": 500, "/nowhere": 200, "/.well-known/openid-configuration": 429, appended: 429, "/elsewhere": 429} {
-		if got := h.get(path).StatusCode; got != want {
+func TestAnswerReplacesResponses(t *testing.T) {
+	env := open(t)
+	env.AnswerAll(scalekitenv.RateLimited())
+	env.Answer("/keys", scalekitenv.Status(500))
+	env.Answer("/nowhere", scalekitenv.JSON(200, "found"))
+	for path, want := range map[string]int{"/keys": 500, "/nowhere": 200,
+		"/.well-known/openid-configuration": 429, appended: 429, "/elsewhere": 429} {
+		if got := env.get(path).StatusCode; got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
 		}
 	}
-	h.AnswerAll(nil)
-	h.Answer("/keys", nil)
+	env.AnswerAll(nil)
+	env.Answer("/keys", nil)
 	for path, want := range map[string]int{"/keys": 200, appended: 200, "/elsewhere": 404} {
-		if got := h.get(path).StatusCode; got != want {
+		if got := env.get(path).StatusCode; got != want {
 			t.Errorf("afterwards, %s: %d, want %d", path, got, want)
 		}
 	}
 }
 
-func TestKnobsCanBeTurnedWhileRequestsRun(t *testing.T) {
-	h := open(t)
-	client := h.Register(callback).ID
+func TestEnvironmentCanBeChangedConcurrently(t *testing.T) {
+	env := open(t)
+	client := env.Register(callback).ID
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
-			h.ChangeTokens(changes{"n": i})
-			h.ChangeMetadata(changes{"n": i})
-			h.ServeMetadata(scalekitenv.Appended)
-			h.Answer("/keys", nil)
-			h.SignWith([]string{"snk_1", "snk_2"}[i%2])
-			h.AddResource("http://localhost:3003/mcp").DisableRegistration(403)
-			if h.Token() == "" || h.Hits("/keys") < 0 {
+			env.ChangeTokens(changes{"n": i})
+			env.ChangeMetadata(changes{"n": i})
+			env.ServeMetadata(scalekitenv.Appended)
+			env.Answer("/keys", nil)
+			env.SignWith([]string{"snk_1", "snk_2"}[i%2])
+			env.AddResource("http://localhost:3003/mcp").DisableRegistration(403)
+			if env.Token() == "" || env.Hits("/keys") < 0 {
 				t.Error("no token")
 			}
 		})
 		all.Go(func() {
-			for _, path := range []string{"/keys", appended, "/resources/R/oauth/authorize?" + authorization(client).Encode()} {
-				response, err := h.HTTPClient().Do(h.request(http.MethodGet, path, ""))
+			for _, path := range []string{"/keys", appended,
+				"/resources/R/oauth/authorize?" + authorization(client).Encode()} {
+				response, err := env.HTTPClient().Do(env.request(http.MethodGet, path, ""))
 				if err != nil {
 					t.Error(err)
 					continue
@@ -190,24 +206,27 @@ func TestKnobsCanBeTurnedWhileRequestsRun(t *testing.T) {
 	all.Wait()
 }
 
-func TestDashboardHandsOutMetadataForTheProtectedResource(t *testing.T) {
+func TestProtectedResourceMetadata(t *testing.T) {
 	for server, want := range map[string]string{
-		"http://localhost:3002/":    `"resource":"http://localhost:3002/","resource_documentation":"http://localhost:3002/docs"`,
-		"http://localhost:3002/mcp": `"resource":"http://localhost:3002/mcp","resource_documentation":"http://localhost:3002/mcp/docs"`,
-		"":                          `"resource":"<your-mcp-url>","resource_documentation":"<your-mcp-url>/docs"`,
+		"http://localhost:3002/": `"resource":"http://localhost:3002/",` +
+			`"resource_documentation":"http://localhost:3002/docs"`,
+		"http://localhost:3002/mcp": `"resource":"http://localhost:3002/mcp",` +
+			`"resource_documentation":"http://localhost:3002/mcp/docs"`,
+		"": `"resource":"<your-mcp-url>","resource_documentation":"<your-mcp-url>/docs"`,
 	} {
-		h := open(t, func(c *scalekitenv.Config) { c.ServerURL = server })
-		want := `{"authorization_servers":["` + h.AuthorizationServer() + `"],"bearer_methods_supported":["header"],` + want + `,"scopes_supported":["todo:read","todo:write"]}`
-		if got := string(h.ProtectedResourceMetadata()); got != want {
+		env := open(t, func(c *scalekitenv.Config) { c.ServerURL = server })
+		want := `{"authorization_servers":["` + env.AuthorizationServer() +
+			`"],"bearer_methods_supported":["header"],` + want + `,"scopes_supported":["todo:read","todo:write"]}`
+		if got := string(env.ProtectedResourceMetadata()); got != want {
 			t.Errorf("for %q:\n got %s\nwant %s", server, got, want)
 		}
-		if h.ServerURL() != server {
-			t.Errorf("Server URL %q", h.ServerURL())
+		if env.ServerURL() != server {
+			t.Errorf("Server URL %q", env.ServerURL())
 		}
 	}
 	t.Run("without scopes", func(t *testing.T) {
-		h := open(t, func(c *scalekitenv.Config) { c.Scopes = []string{} })
-		if got := string(h.ProtectedResourceMetadata()); !strings.Contains(got, `"scopes_supported":[]`) {
+		env := open(t, func(c *scalekitenv.Config) { c.Scopes = []string{} })
+		if got := string(env.ProtectedResourceMetadata()); !strings.Contains(got, `"scopes_supported":[]`) {
 			t.Error(got)
 		}
 	})

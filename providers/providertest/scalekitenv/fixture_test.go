@@ -1,22 +1,18 @@
 package scalekitenv_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"gatehouse/providers/providertest/scalekitenv"
-	"gatehouse/providers/token"
 )
 
 const (
@@ -25,72 +21,72 @@ const (
 	verifier  = "a-code-verifier-that-is-long-enough-for-rfc-7636-0123456789"
 )
 
-// house is an environment with somebody who talks to it.
-type house struct {
+// testEnv is an environment with an HTTP client for it.
+type testEnv struct {
 	*scalekitenv.Environment
 	t *testing.T
 }
 
-func open(t *testing.T, change ...func(*scalekitenv.Config)) *house {
+func open(t *testing.T, change ...func(*scalekitenv.Config)) *testEnv {
 	t.Helper()
 	config := scalekitenv.Config{ServerURL: serverURL}
 	for _, c := range change {
 		c(&config)
 	}
-	return &house{scalekitenv.New(t, config), t}
+	return &testEnv{scalekitenv.New(t, config), t}
 }
 
-// answer is a response that has been read.
+// answer is a response with its body.
 type answer struct {
 	*http.Response
 	body string
 }
 
-func (h *house) do(r *http.Request) answer {
-	h.t.Helper()
-	response, err := h.HTTPClient().Do(r)
+func (env *testEnv) do(r *http.Request) answer {
+	env.t.Helper()
+	response, err := env.HTTPClient().Do(r)
 	if err != nil {
-		h.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		h.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	return answer{response, string(body)}
 }
 
-// request makes a request. R in a path stands for the resource's id.
-func (h *house) request(method, path, body string) *http.Request {
-	h.t.Helper()
-	path = strings.ReplaceAll(path, "/R", "/"+h.ResourceID())
-	r, err := http.NewRequestWithContext(h.t.Context(), method, h.URL()+path, strings.NewReader(body))
+// request returns a request. R in the path is replaced by the id of the resource.
+func (env *testEnv) request(method, path, body string) *http.Request {
+	env.t.Helper()
+	path = strings.ReplaceAll(path, "/R", "/"+env.ResourceID())
+	r, err := http.NewRequestWithContext(env.t.Context(), method, env.URL()+path, strings.NewReader(body))
 	if err != nil {
-		h.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	return r
 }
 
-func (h *house) get(path string) answer {
-	h.t.Helper()
-	return h.do(h.request(http.MethodGet, path, ""))
+func (env *testEnv) get(path string) answer {
+	env.t.Helper()
+	return env.do(env.request(http.MethodGet, path, ""))
 }
 
-func (h *house) getAs(token, path string) answer {
-	h.t.Helper()
-	r := h.request(http.MethodGet, path, "")
+func (env *testEnv) getAs(token, path string) answer {
+	env.t.Helper()
+	r := env.request(http.MethodGet, path, "")
 	r.Header.Set("Authorization", "Bearer "+token)
-	return h.do(r)
+	return env.do(r)
 }
 
-func (h *house) post(path string, form url.Values, change ...func(*http.Request)) answer {
-	h.t.Helper()
-	r := h.request(http.MethodPost, path, form.Encode())
+func (env *testEnv) post(path string, form url.Values, change ...func(*http.Request)) answer {
+	env.t.Helper()
+	r := env.request(http.MethodPost, path, form.Encode())
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	for _, c := range change {
 		c(r)
 	}
-	return h.do(r)
+	return env.do(r)
 }
 
 func basic(id, secret string) func(*http.Request) {
@@ -106,14 +102,14 @@ func (a answer) json(t *testing.T) map[string]any {
 	return m
 }
 
-// text returns a member of a JSON answer that is a string.
+// text returns a string member of a JSON response.
 func (a answer) text(t *testing.T, name string) string {
 	t.Helper()
 	s, _ := a.json(t)[name].(string)
 	return s
 }
 
-// location returns where a redirect goes, with the query apart.
+// location returns the target of a redirect without its query, and the query.
 func (a answer) location(t *testing.T) (string, url.Values) {
 	t.Helper()
 	u, err := a.Location()
@@ -125,7 +121,7 @@ func (a answer) location(t *testing.T) (string, url.Values) {
 	return u.String(), q
 }
 
-// with returns the form with changes: name and value in turn. An empty value removes the parameter.
+// with applies changes to form: alternating names and values. An empty value removes the parameter.
 func with(form url.Values, changes ...string) url.Values {
 	for i := 0; i < len(changes); i += 2 {
 		if changes[i+1] == "" {
@@ -137,7 +133,7 @@ func with(form url.Values, changes ...string) url.Values {
 	return form
 }
 
-// authorization returns the parameters of an authorization request that is in order.
+// authorization returns the parameters of a valid authorization request.
 func authorization(client string, changes ...string) url.Values {
 	digest := sha256.Sum256([]byte(verifier))
 	return with(url.Values{
@@ -147,89 +143,45 @@ func authorization(client string, changes ...string) url.Values {
 	}, changes...)
 }
 
-func (h *house) authorize(client string, changes ...string) answer {
-	h.t.Helper()
-	return h.get("/resources/R/oauth/authorize?" + authorization(client, changes...).Encode())
+func (env *testEnv) authorize(client string, changes ...string) answer {
+	env.t.Helper()
+	return env.get("/resources/R/oauth/authorize?" + authorization(client, changes...).Encode())
 }
 
-func (h *house) code(client string, changes ...string) string {
-	h.t.Helper()
-	_, q := h.authorize(client, changes...).location(h.t)
+func (env *testEnv) code(client string, changes ...string) string {
+	env.t.Helper()
+	_, q := env.authorize(client, changes...).location(env.t)
 	if q.Get("code") == "" {
-		h.t.Fatalf("no code but %v", q)
+		env.t.Fatalf("no code but %v", q)
 	}
 	return q.Get("code")
 }
 
-// exchange returns the parameters of a token request for code that is in order.
+// exchange returns the parameters of a valid token request for code.
 func exchange(client, code string, changes ...string) url.Values {
 	return with(url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {client}, "code": {code}, "redirect_uri": {callback}, "code_verifier": {verifier},
+		"grant_type": {"authorization_code"}, "client_id": {client}, "code": {code}, "redirect_uri": {callback},
+		"code_verifier": {verifier},
 	}, changes...)
 }
 
-// decode returns header and claims of a token by its signature with the published keys.
-func (h *house) decode(token string) (header jose.Header, claims map[string]any) {
-	h.t.Helper()
+// decode verifies a token with the published keys and returns header and claims.
+func (env *testEnv) decode(token string) (header jose.Header, claims map[string]any) {
+	env.t.Helper()
 	var keys jose.JSONWebKeySet
-	if err := json.Unmarshal([]byte(h.get("/keys").body), &keys); err != nil {
-		h.t.Fatal(err)
+	if err := json.Unmarshal([]byte(env.get("/keys").body), &keys); err != nil {
+		env.t.Fatal(err)
 	}
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	if err != nil {
-		h.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	payload, err := jws.Verify(keys)
 	if err != nil {
-		h.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	if err := json.Unmarshal(payload, &claims); err != nil {
-		h.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	return jws.Signatures[0].Header, claims
-}
-
-// adapter returns the strict verifier with the rules that the facts about Scalekit call for, over the keys as they are
-// published. It is not the adapter of kind scalekit, which has tests of its own.
-func adapter(t *testing.T, env *scalekitenv.Environment, resource *scalekitenv.Resource, change ...func(*token.Rules, *http.Client)) *token.Verifier {
-	t.Helper()
-	client := env.HTTPClient()
-	rules := token.Rules{
-		Issuers:      []string{env.URL(), resource.AuthorizationServer()},
-		Audiences:    []string{resource.ResourceID()},
-		Algorithms:   []jose.SignatureAlgorithm{jose.RS256},
-		TokenTypes:   []string{"jwt"},
-		ScopeClaims:  []string{"scope", "scopes"},
-		ClientClaims: []string{"client_id"},
-	}
-	for _, c := range change {
-		c(&rules, client)
-	}
-	keys := token.NewKeySet(token.KeySource{
-		URL:    func(context.Context) (string, error) { return env.URL() + "/keys", nil },
-		Client: client,
-	}, token.KeyPolicy{RefetchInterval: time.Millisecond}, slog.New(slog.DiscardHandler))
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		keys.Run(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-ended
-	})
-	return token.NewVerifier(rules, keys)
-}
-
-// eventually waits until f is content, which may take a refetch of the keys.
-func eventually(t *testing.T, f func() error) {
-	t.Helper()
-	start := time.Now()
-	for err := f(); err != nil; err = f() {
-		if time.Since(start) > 5*time.Second {
-			t.Fatal(err)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
 }

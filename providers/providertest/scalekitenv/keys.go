@@ -16,54 +16,49 @@ func (e *Environment) keys(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(e.Signer.KeySet())
 }
 
-// KeysElsewhere returns another address at which the same keys are published, at another origin: a client that lets
-// itself be redirected there finds what it wants. Signer.Fetches counts who did.
-func (e *Environment) KeysElsewhere() string { return e.Signer.KeysURL() }
-
-// AddKey publishes one more key, snk_3 and so on, and signs with it from now on: a rotation that keeps the old keys.
+// AddKey publishes one more key, snk_3 and so on, and signs with it from now on: a rotation that keeps the
+// old keys.
 func (e *Environment) AddKey(alg jose.SignatureAlgorithm) (kid string) {
 	e.t.Helper()
 	e.mu.Lock()
 	e.lastKey++
 	kid = "snk_" + strconv.Itoa(e.lastKey)
 	e.mu.Unlock()
-	e.Signer.AddKeyAs(kid, alg)
+	e.Signer.AddKeyWithID(kid, alg)
 	return kid
 }
 
-// SignWith makes the key of that id, which must be there, the one that signs from now on.
+// SignWith signs with the existing key of that id from now on.
 func (e *Environment) SignWith(kid string) { e.Signer.SignWith(kid) }
 
-// DropKey takes a key out of the key set. Sign can still be told to use it.
-func (e *Environment) DropKey(kid string) { e.Signer.Withdraw(kid) }
-
 // SigningKey returns the id of the key that signs.
-func (e *Environment) SigningKey() string { return e.Signer.SigningKey() }
+func (e *Environment) SigningKeyID() string { return e.Signer.SigningKeyID() }
 
-// Sign returns a compact JWS over claims, with a header as Scalekit writes it: alg, kid, and typ JWT. Changes to the
-// header work as in [providertest.Issuer.Sign]: a kid that names a key picks it, and any other is only said.
+// Sign returns a compact JWS over claims with Scalekit's header: alg, kid, and typ JWT. Changes of the header
+// work as in [providertest.Issuer.Sign]: the kid of a known key selects that key, any other is only written
+// to the header.
 func (e *Environment) Sign(header Changes, claims map[string]any) string {
 	e.t.Helper()
 	full := Changes{"typ": "JWT"}
-	maps.Copy(full, header) // nil values too: the signer has defaults of its own, which they remove
+	maps.Copy(full, header) // including nil values, which remove the defaults of the signer
 	return e.Signer.Sign(full, claims)
 }
 
 // Unsigned returns a token with alg none and an empty signature (RFC 7519, section 6).
 func (e *Environment) Unsigned(claims map[string]any) string {
-	header := e.encode(Changes{"alg": "none", "kid": e.SigningKey(), "typ": "JWT"})
+	header := e.encode(Changes{"alg": "none", "kid": e.SigningKeyID(), "typ": "JWT"})
 	return providertest.Assemble(header, e.encode(claims), nil)
 }
 
-// SignedWithPublicKey returns tokens with alg HS256 whose secret is the public half of the signing key, one for each
-// spelling that an attacker would try, by the name of the spelling.
+// SignedWithPublicKey returns tokens with alg HS256 whose secret is the public half of the signing key, one
+// for each encoding that an attacker would try, by its name.
 func (e *Environment) SignedWithPublicKey(claims map[string]any) map[string]string {
 	e.t.Helper()
-	kid := e.SigningKey()
+	kid := e.SigningKeyID()
 	header := e.encode(Changes{"alg": "HS256", "kid": kid, "typ": "JWT"})
 	tokens := make(map[string]string)
-	for spelling, secret := range providertest.PublicEncodings(e.Signer.PublicKey(kid), kid) {
-		tokens[spelling] = providertest.SignBytes(jose.HS256, secret, header, e.encode(claims))
+	for encoding, secret := range providertest.PublicEncodings(e.Signer.PublicKey(kid), kid) {
+		tokens[encoding] = providertest.SignBytes(jose.HS256, secret, header, e.encode(claims))
 	}
 	return tokens
 }

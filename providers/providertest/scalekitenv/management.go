@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// record is the management API's view of a resource. Only the environment's own credentials open it.
+// record is the management API's view of a resource. It requires the environment's own credentials.
 func (e *Environment) record(w http.ResponseWriter, r *http.Request) {
 	claims, ok := e.bearer(r)
 	id, _ := claims["client_id"].(string)
@@ -14,7 +14,7 @@ func (e *Environment) record(w http.ResponseWriter, r *http.Request) {
 		writeGatewayError(w, http.StatusUnauthorized, "unauthenticated")
 		return
 	}
-	resource, ok := e.named(r)
+	resource, ok := e.resourceInPath(r)
 	if !ok {
 		writeGatewayError(w, http.StatusNotFound, "resource not found")
 		return
@@ -25,11 +25,12 @@ func (e *Environment) record(w http.ResponseWriter, r *http.Request) {
 func (r *Resource) record() map[string]any {
 	scopes := []any{}
 	for i, name := range r.scopes {
-		scopes = append(scopes, map[string]any{"id": "scp_" + strconv.Itoa(i+1), "name": name, "description": name, "enabled": true})
+		scopes = append(scopes, map[string]any{"id": "scp_" + strconv.Itoa(i+1), "name": name, "description": name,
+			"enabled": true})
 	}
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	return changed(map[string]any{
+	return withChanges(map[string]any{
 		"id":                                  r.id,
 		"name":                                "Fake MCP server",
 		"resource_uri":                        r.serverURL,

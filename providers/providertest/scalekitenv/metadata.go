@@ -9,18 +9,19 @@ import (
 	"strings"
 )
 
-// MetadataPlace is where authorization server metadata are found, relative to the issuer's path. Values can be or-ed.
-type MetadataPlace int
+// MetadataPath is where authorization server metadata are served, relative to the path of the issuer. Values
+// can be combined with |.
+type MetadataPath int
 
 const (
 	// Appended is {env}/resources/{res}/.well-known/oauth-authorization-server, as Scalekit documents it.
-	Appended MetadataPlace = 1 << iota
-	// Inserted is {env}/.well-known/oauth-authorization-server/resources/{res}, as RFC 8414, section 3.1 has it and most
-	// clients ask first. It was reported missing for one tenant.
+	Appended MetadataPath = 1 << iota
+	// Inserted is {env}/.well-known/oauth-authorization-server/resources/{res}, as RFC 8414, section 3.1
+	// defines it and most clients try first. It was reported missing for one tenant.
 	Inserted
 )
 
-// environmentMetadata is of the environment as a whole: nobody can register there.
+// environmentMetadata has no registration endpoint: clients register with a resource.
 func (e *Environment) environmentMetadata(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"issuer":                                e.URL(),
@@ -33,13 +34,14 @@ func (e *Environment) environmentMetadata(w http.ResponseWriter, _ *http.Request
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
 		"scopes_supported":                      identityScopes(),
-		"grant_types_supported":                 []string{"authorization_code", "refresh_token", "client_credentials"},
+		"grant_types_supported": []string{"authorization_code", "refresh_token",
+			"client_credentials"},
 	})
 }
 
-func (e *Environment) resourceMetadata(place MetadataPlace) http.HandlerFunc {
+func (e *Environment) resourceMetadata(place MetadataPath) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		resource, ok := e.named(r)
+		resource, ok := e.resourceInPath(r)
 		if !ok || !resource.serves(place) {
 			http.NotFound(w, r)
 			return
@@ -48,10 +50,10 @@ func (e *Environment) resourceMetadata(place MetadataPlace) http.HandlerFunc {
 	}
 }
 
-func (r *Resource) serves(place MetadataPlace) bool {
+func (r *Resource) serves(place MetadataPath) bool {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	return r.places&place != 0
+	return r.metadataAt&place != 0
 }
 
 func (r *Resource) metadata() map[string]any {
@@ -65,14 +67,15 @@ func (r *Resource) metadata() map[string]any {
 		"jwks_uri":                              r.env.URL() + "/keys",
 		"client_id_metadata_document_supported": !r.documentsOff,
 		"code_challenge_methods_supported":      []string{"S256"},
-		"grant_types_supported":                 []string{"authorization_code", "client_credentials", "refresh_token"},
-		"scopes_supported":                      slices.Clone(r.scopes),
-		"response_types_supported":              []string{"code"},
+		"grant_types_supported": []string{"authorization_code", "client_credentials",
+			"refresh_token"},
+		"scopes_supported":         slices.Clone(r.scopes),
+		"response_types_supported": []string{"code"},
 	}
 	if r.registration != 0 {
 		delete(document, "registration_endpoint")
 	}
-	return changed(document, r.metadataChanges)
+	return withChanges(document, r.metadataChanges)
 }
 
 // responseIssuer returns the iss of authorization responses of the resource's own endpoint, or "" for none.
@@ -88,8 +91,8 @@ func (r *Resource) responseIssuer() string {
 
 func (r *Resource) recordURL() string { return r.env.URL() + "/api/v1/resources/" + r.id }
 
-// ProtectedResourceMetadata returns the JSON that the dashboard hands out for the MCP server to serve (RFC 9728), to the
-// letter: without a Server URL it contains placeholders, which somebody will paste as they are.
+// ProtectedResourceMetadata returns the JSON that the dashboard offers for the MCP server to serve (RFC
+// 9728), byte for byte. Without a Server URL it contains placeholders.
 func (r *Resource) ProtectedResourceMetadata() []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -114,7 +117,7 @@ func (r *Resource) protectedMetadata() map[string]any {
 	}
 }
 
-// protectedMetadataURI is where the document belongs (RFC 9728, section 3.1).
+// protectedMetadataURI is where the document must be served (RFC 9728, section 3.1).
 func (r *Resource) protectedMetadataURI() string {
 	const wellKnown = "/.well-known/oauth-protected-resource"
 	u, err := url.Parse(r.serverURL)

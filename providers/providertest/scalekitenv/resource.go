@@ -14,22 +14,23 @@ type Resource struct {
 	machine, public Client
 
 	// Guarded by env.mu.
-	places             MetadataPlace
+	metadataAt         MetadataPath
 	metadataChanges    Changes
 	recordChanges      Changes
 	tokenChanges       Changes
-	registration       int // the status that refuses it; 0 if it is on
+	registration       int // the status of refused requests; 0 if it is on
 	documentsOff       bool
 	omitResponseIssuer bool
 }
 
-// AddResource registers one more MCP server, with an id of its own. It shares issuer and keys with the first.
+// AddResource registers another MCP server with its own id. It shares issuer and keys with the first.
 func (e *Environment) AddResource(serverURL string, scopes ...string) *Resource {
 	return e.addResource(e.newID("res_"), serverURL, scopes)
 }
 
 func (e *Environment) addResource(id, serverURL string, scopes []string) *Resource {
-	r := &Resource{env: e, id: id, serverURL: serverURL, scopes: slices.Clone(scopes), places: Appended | Inserted}
+	r := &Resource{env: e, id: id, serverURL: serverURL, scopes: slices.Clone(scopes),
+		metadataAt: Appended | Inserted}
 	e.mu.Lock()
 	e.resources[id] = r
 	e.mu.Unlock()
@@ -41,11 +42,11 @@ func (e *Environment) addResource(id, serverURL string, scopes []string) *Resour
 // ResourceID returns the id of the MCP server: res_ and digits.
 func (r *Resource) ResourceID() string { return r.id }
 
-// ServerURL returns the Server URL as it was registered, or "".
+// ServerURL returns the registered Server URL, or "".
 func (r *Resource) ServerURL() string { return r.serverURL }
 
-// AuthorizationServer returns {env}/resources/{res}: what protected resource metadata must name, and the issuer of tokens
-// once the server is migrated.
+// AuthorizationServer returns {env}/resources/{res}: the authorization server in protected resource metadata,
+// and the issuer of tokens once the server is migrated.
 func (r *Resource) AuthorizationServer() string { return r.env.URL() + "/resources/" + r.id }
 
 // Audience returns aud: the Server URL, if there is one, and the resource id.
@@ -59,38 +60,38 @@ func (r *Resource) Audience() []string {
 // Scopes returns the registered scopes.
 func (r *Resource) Scopes() []string { return slices.Clone(r.scopes) }
 
-// ChangeTokens changes the claims of all access tokens for the resource from now on, those of the token endpoint
-// included; a nil value removes a claim. Each call replaces the one before.
+// ChangeTokens changes the claims of all access tokens for the resource from now on, including those of the
+// token endpoint; a nil value removes a claim. Each call replaces the previous one.
 func (r *Resource) ChangeTokens(changes ...Changes) {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	r.tokenChanges = together(changes)
+	r.tokenChanges = merge(changes)
 }
 
-// ChangeMetadata changes the resource's authorization server metadata; a nil value removes a member. Each call replaces
-// the one before. The issuer said here is also the iss of authorization responses.
+// ChangeMetadata changes the resource's authorization server metadata; a nil value removes a member. Each
+// call replaces the previous one. The issuer in it is also the iss of authorization responses.
 func (r *Resource) ChangeMetadata(changes ...Changes) {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	r.metadataChanges = together(changes)
+	r.metadataChanges = merge(changes)
 }
 
-// ChangeRecord changes what the management API says about the resource; a nil value removes a member. Each call replaces
-// the one before.
+// ChangeRecord changes the management record of the resource; a nil value removes a member. Each call
+// replaces the previous one.
 func (r *Resource) ChangeRecord(changes ...Changes) {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	r.recordChanges = together(changes)
+	r.recordChanges = merge(changes)
 }
 
-// ServeMetadata says where the resource's metadata are found; at both places by default.
-func (r *Resource) ServeMetadata(at MetadataPlace) {
+// ServeMetadata selects where the resource's metadata are served; both by default.
+func (r *Resource) ServeMetadata(at MetadataPath) {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	r.places = at
+	r.metadataAt = at
 }
 
-// DisableRegistration switches dynamic client registration off in the dashboard: requests are answered with status, 403
+// DisableRegistration switches dynamic client registration off, as in the dashboard: requests get status, 403
 // or 404.
 func (r *Resource) DisableRegistration(status int) {
 	r.env.mu.Lock()
@@ -98,23 +99,23 @@ func (r *Resource) DisableRegistration(status int) {
 	r.registration = status
 }
 
-// DisableClientDocuments switches client ID metadata documents off in the dashboard.
+// DisableClientDocuments switches client ID metadata documents off, as in the dashboard.
 func (r *Resource) DisableClientDocuments() {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
 	r.documentsOff = true
 }
 
-// OmitResponseIssuer leaves iss (RFC 9207) out of authorization responses.
+// OmitResponseIssuer removes iss (RFC 9207) from authorization responses.
 func (r *Resource) OmitResponseIssuer() {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
 	r.omitResponseIssuer = true
 }
 
-// named returns the resource in a request's path. ok is false if the path names one that is not there; resource is nil
-// if it names none.
-func (e *Environment) named(r *http.Request) (resource *Resource, ok bool) {
+// resourceInPath returns the resource in the path of a request. ok is false for an unknown resource; resource
+// is nil if the path has none.
+func (e *Environment) resourceInPath(r *http.Request) (resource *Resource, ok bool) {
 	id := r.PathValue("resource")
 	if id == "" {
 		return nil, true

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// identityScopes are those of OpenID Connect, which every resource grants to users beside its own.
+// identityScopes are those of OpenID Connect, which every resource grants to users in addition to its own.
 func identityScopes() []string { return []string{"openid", "profile", "email", "offline_access"} }
 
-// orgScopes are those of tokens of organisation clients. They are never those of an MCP server.
+// orgScopes are those of tokens of organization clients. They are never scopes of an MCP server.
 func orgScopes() []string { return []string{"deploy:applications", "read:deployments"} }
 
-// UserClaims returns the claims of a good access token of [User] for the resource.
+// UserClaims returns the claims of a valid access token of [User] for the resource.
 func (r *Resource) UserClaims() map[string]any {
 	scopes := append([]string{"openid", "offline_access"}, r.scopes...)
 	return r.userClaims(r.public.ID, r.env.newID("ses_"), append(scopes, "email", "profile"))
@@ -22,48 +22,48 @@ func (r *Resource) UserClaims() map[string]any {
 // Token returns a signed token with the claims of [Resource.UserClaims], changed.
 func (r *Resource) Token(changes ...Changes) string {
 	r.env.t.Helper()
-	return r.env.Sign(nil, changed(r.UserClaims(), changes...))
+	return r.env.Sign(nil, withChanges(r.UserClaims(), changes...))
 }
 
-// MachineClaims returns the claims of a good access token of [Resource.MachineClient] for the resource.
+// MachineClaims returns the claims of a valid access token of [Resource.MachineClient] for the resource.
 func (r *Resource) MachineClaims() map[string]any { return r.machineClaims(r.machine.ID, r.scopes) }
 
 // MachineToken returns a signed token with the claims of [Resource.MachineClaims], changed.
 func (r *Resource) MachineToken(changes ...Changes) string {
 	r.env.t.Helper()
-	return r.env.Sign(nil, changed(r.MachineClaims(), changes...))
+	return r.env.Sign(nil, withChanges(r.MachineClaims(), changes...))
 }
 
-// IDToken returns an ID token of [User], changed: signed by the same keys and by the same issuer, but for the client and
+// IDToken returns an ID token of [User], changed: signed by the same keys and issuer, but for the client and
 // not for the resource.
 func (r *Resource) IDToken(changes ...Changes) string {
 	r.env.t.Helper()
 	claims := r.idClaims(r.public.ID, rand.Text(), r.Token(), rand.Text())
-	return r.env.Sign(nil, changed(claims, changes...))
+	return r.env.Sign(nil, withChanges(claims, changes...))
 }
 
-// OrgMachineToken returns an access token of [Environment.OrgClient], changed. It is for the customer's own API: it has
-// no aud, and must not open an MCP server.
+// OrgMachineToken returns an access token of [Environment.OrgClient], changed. It is for the customer's own
+// API: it has no aud, and an MCP server must refuse it.
 func (e *Environment) OrgMachineToken(changes ...Changes) string {
 	e.t.Helper()
-	return e.Sign(nil, changed(e.orgClaims(e.org.ID), changes...))
+	return e.Sign(nil, withChanges(e.orgClaims(e.org.ID), changes...))
 }
 
-// ManagementToken returns an access token of [Environment.EnvironmentClient], changed. It is for Scalekit's API, and must
-// not open an MCP server.
+// ManagementToken returns an access token of [Environment.EnvironmentClient], changed. It is for Scalekit's
+// API, and an MCP server must refuse it.
 func (e *Environment) ManagementToken(changes ...Changes) string {
 	e.t.Helper()
-	return e.Sign(nil, changed(e.managementClaims(e.management.ID), changes...))
+	return e.Sign(nil, withChanges(e.managementClaims(e.management.ID), changes...))
 }
 
 func (r *Resource) userClaims(client, session string, scopes []string) map[string]any {
-	return r.accessClaims(changed(r.env.commonClaims(User, client), Scopes(scopes...), Changes{
+	return r.accessClaims(withChanges(r.env.commonClaims(User, client), Scopes(scopes...), Changes{
 		"aud": r.Audience(), "oid": Organization, "resid": r.id, "roles": []string{"admin"}, "sid": session,
 	}))
 }
 
 func (r *Resource) machineClaims(client string, scopes []string) map[string]any {
-	return r.accessClaims(changed(r.env.commonClaims(client, client), Scopes(scopes...), Changes{
+	return r.accessClaims(withChanges(r.env.commonClaims(client, client), Scopes(scopes...), Changes{
 		"aud": r.Audience(), "oid": Organization, "resid": r.id,
 	}))
 }
@@ -71,14 +71,14 @@ func (r *Resource) machineClaims(client string, scopes []string) map[string]any 
 func (r *Resource) accessClaims(claims map[string]any) map[string]any {
 	r.env.mu.Lock()
 	defer r.env.mu.Unlock()
-	return changed(claims, r.tokenChanges)
+	return withChanges(claims, r.tokenChanges)
 }
 
 func (r *Resource) idClaims(client, nonce, accessToken, code string) map[string]any {
-	claims := changed(r.env.commonClaims(User, client), Changes{
+	claims := withChanges(r.env.commonClaims(User, client), Changes{
 		"client_id": nil, "nbf": nil, "jti": nil,
 		"aud": []string{client}, "azp": client, "amr": []string{"conn_1"}, "oid": Organization, "email": Email,
-		"at_hash": halfHash(accessToken), "c_hash": halfHash(code),
+		"at_hash": leftHalfHash(accessToken), "c_hash": leftHalfHash(code),
 	})
 	if nonce != "" {
 		claims["nonce"] = nonce
@@ -86,21 +86,21 @@ func (r *Resource) idClaims(client, nonce, accessToken, code string) map[string]
 	return claims
 }
 
-// halfHash ties an ID token to what came with it (OpenID Connect Core, sections 3.1.3.6 and 3.3.2.11).
-func halfHash(s string) string {
+// leftHalfHash computes at_hash and c_hash (OpenID Connect Core, sections 3.1.3.6 and 3.3.2.11).
+func leftHalfHash(s string) string {
 	digest := sha256.Sum256([]byte(s))
 	return base64.RawURLEncoding.EncodeToString(digest[:len(digest)/2])
 }
 
 func (e *Environment) orgClaims(client string) map[string]any {
-	return changed(e.commonClaims(client, client), Changes{"oid": Organization, "scopes": orgScopes()})
+	return withChanges(e.commonClaims(client, client), Changes{"oid": Organization, "scopes": orgScopes()})
 }
 
 func (e *Environment) managementClaims(client string) map[string]any {
-	return changed(e.commonClaims(client, client), Changes{"aud": []string{e.URL()}})
+	return withChanges(e.commonClaims(client, client), Changes{"aud": []string{e.URL()}})
 }
 
-// commonClaims are those of all tokens.
+// commonClaims are the claims of all tokens.
 func (e *Environment) commonClaims(subject, client string) map[string]any {
 	now := time.Now()
 	return map[string]any{

@@ -1,0 +1,52 @@
+package app
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/configs"
+	"gatehouse/mcptools"
+)
+
+// AddToolHint tells the operator of a server without tools how to get some.
+const AddToolHint = `add one in mcptools/tools.go (README, "Add a tool"), or set tools.demo for the demo tools`
+
+// Notes returns what an operator should know about a valid configuration and the catalog that is served with it.
+func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
+	var notes []string
+	if len(catalog.Tools) == 0 {
+		notes = append(notes, "the server offers no tools: "+AddToolHint)
+	}
+	if len(cfg.Scopes.Required) == 0 {
+		notes = append(notes, "scopes.required is empty: every token of the provider for this resource may call the "+
+			"tools that need no scope of their own; set it, for example to mcp:use, to admit only tokens that were "+
+			"issued for such calls")
+	}
+	if names := unusedDemoScopes(cfg, catalog); len(names) > 0 {
+		notes = append(notes, "scopes of the demo tools are set, but tools.demo is off and no other tool needs them: "+
+			strings.Join(names, ", ")+"; remove them, because a provider that does not know a scope may refuse the "+
+			"whole sign-in, or set tools.demo")
+	}
+	return notes
+}
+
+// unusedDemoScopes returns the scopes of the demo tools that a setting names although no offered tool needs them, each
+// with the setting and its origin. Several settings name scopes, also those of the provider, in lists and in mappings.
+func unusedDemoScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
+	needed := catalog.Scopes()
+	unused := slices.DeleteFunc(demoScopes(), func(scope string) bool { return slices.Contains(needed, scope) })
+	var names []string
+	for _, v := range cfg.Effective {
+		if !v.IsExplicit() {
+			continue
+		}
+		words := strings.FieldsFunc(v.Value, func(r rune) bool { return strings.ContainsRune(", >=", r) })
+		for _, scope := range unused {
+			if slices.Contains(words, scope) {
+				names = append(names, fmt.Sprintf("%s (%s, %s)", scope, v.Key, v.Origin))
+			}
+		}
+	}
+	return names
+}

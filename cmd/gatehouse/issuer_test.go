@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	asMetadata   = "/.well-known/oauth-authorization-server" // RFC 8414
+	oidcMetadata = "/.well-known/openid-configuration"
+)
+
+func TestIssuer_RunsAlone(t *testing.T) {
+	t.Parallel()
+	secret := writeFile(t, "secret", "hunter2\n")
+	s, address := startService(t, "issuer", "--listen=ADDRESS", "--issuer=http://ADDRESS",
+		"--resource=http://localhost:3002/mcp", "--signing-algorithm=ES256", "--client-secret-file="+secret)
+	origin := "http://" + address
+	for _, path := range []string{asMetadata, oidcMetadata} {
+		status, body := httpGet(t, origin+path)
+		var metadata struct {
+			Issuer        string `json:"issuer"`
+			TokenEndpoint string `json:"token_endpoint"`
+			Documents     bool   `json:"client_id_metadata_document_supported"`
+		}
+		if err := json.Unmarshal([]byte(body), &metadata); status != http.StatusOK || err != nil {
+			t.Fatalf("%s: %d %s", path, status, body)
+		}
+		if metadata.Issuer != origin || metadata.TokenEndpoint != origin+"/token" || !metadata.Documents {
+			t.Errorf("%s: %+v", path, metadata)
+		}
+	}
+	for _, line := range []string{
+		"anyone can sign in as anyone", "Issuer    " + origin + "\n", "Metadata  " + origin + asMetadata + "\n",
+		"http://localhost:3002/mcp",
+	} {
+		if !strings.Contains(s.stdout.String(), line) {
+			t.Errorf("the banner lacks %q:\n%s", line, s.stdout)
+		}
+	}
+	if got := runCommand(t, "healthcheck", "--url="+origin+"/health"); got.code != exitOK {
+		t.Errorf("healthcheck: %+v", got)
+	}
+	if code := s.stop(); code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if out := s.stdout.String() + s.stderr.String(); strings.Contains(out, "hunter2") {
+		t.Errorf("the output contains the secret:\n%s", out)
+	}
+}
+
+func TestIssuer_RefusesInvalidFlags(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "none")
+	for name, c := range map[string]struct {
+		flags string
+		want  string
+	}{
+		"a public resource": {"--resource=https://mcp.example.com/mcp", "other computers can reach it"},
+		"a public resource among others": {
+			"--resource=http://localhost:3002/mcp,https://mcp.example.com/mcp", "mcp.example.com",
+		},
+		"a resource that is no URL": {"--resource=localhost", `"localhost"`},
+		"an unsupported algorithm":  {"--signing-algorithm=HS256", "use RS256, ES256 or EdDSA"},
+		"algorithm none":            {"--signing-algorithm=none", "use RS256, ES256 or EdDSA"},
+		"a lifetime of nothing":     {"--token-lifetime=1ms", "lifetime"},
+		"a missing secret file":     {"--client-secret-file=" + missing, "no such file"},
+		"an empty secret file":      {"--client-secret-file=" + writeFile(t, "empty", "\n"), "the file is empty"},
+		"loopback documents, but none": {
+			"--client-documents=false --allow-loopback-client-documents", "client documents are off",
+		},
+		"a negative refresh grace":         {"--refresh-grace=-1s", "refresh grace"},
+		"an issuer with a path":            {"--issuer=http://localhost:9000/issuer", "issuer"},
+		"a public issuer with plain http":  {"--issuer=http://id.example.com", "plain http"},
+		"an unknown default scope":         {"--default-scopes=nothing", `"nothing"`},
+		"a log level that does not exist":  {"--log.level=loud", "use debug, info, warn, error"},
+		"a log format that does not exist": {"--log.format=xml", "use text or json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := freeAddress(t)
+			got := runCommand(t, append([]string{"issuer", "--listen=" + address}, strings.Fields(c.flags)...)...)
+			if got.code != exitConfig || got.stdout != "" {
+				t.Errorf("exit code %d, stdout %q", got.code, got.stdout)
+			}
+			if !strings.Contains(got.stderr, c.want) {
+				t.Errorf("stderr lacks %q: %q", c.want, got.stderr)
+			}
+			if conn, err := net.Dial("tcp", address); err == nil {
+				conn.Close()
+				t.Error("something listens")
+			}
+		})
+	}
+}
+
+// Anyone who reaches the local issuer can sign in as anyone.
+func TestIssuer_ListensOnLoopbackUnlessForced(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0"} {
+		got := runCommand(t, "issuer", "--listen="+address, "--issuer=http://localhost:9000")
+		if got.code != exitConfig || !strings.Contains(got.stderr, "--dangerously-listen-for-others") {
+			t.Errorf("--listen=%s: %+v", address, got)
+		}
+	}
+	// With the flag it fails only because the port is in use.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	got := runCommand(t, "issuer", "--listen=:"+port, "--dangerously-listen-for-others")
+	if got.code != exitPort {
+		t.Errorf("with the flag: %+v", got)
+	}
+}
+
+func TestIssuer_ReportsAllProblems(t *testing.T) {
+	t.Parallel()
+	got := runCommand(t, "issuer", "--log.level=loud", "--log.format=xml", "--issuer=ftp://localhost",
+		"--client-secret-file=none")
+	for _, flag := range []string{"--log.level", "--log.format", "--issuer", "--client-secret-file"} {
+		if !strings.Contains(got.stderr, flag) {
+			t.Errorf("nothing about %s:\n%s", flag, got.stderr)
+		}
+	}
+}
+
+func TestIssuer_WithoutClientDocuments(t *testing.T) {
+	t.Parallel()
+	_, address := startService(t, "issuer", "--listen=ADDRESS", "--issuer=http://ADDRESS",
+		"--client-documents=false", "--signing-algorithm=ES256")
+	_, body := httpGet(t, "http://"+address+asMetadata)
+	if strings.Contains(body, "client_id_metadata_document_supported") {
+		t.Errorf("the metadata announces them: %s", body)
+	}
+}
+
+func TestIssuer_IdentifierFollowsPort(t *testing.T) {
+	t.Parallel()
+	s, address := startService(t, "issuer", "--listen=ADDRESS", "--signing-algorithm=ES256")
+	_, port, _ := net.SplitHostPort(address)
+	_, body := httpGet(t, "http://"+address+oidcMetadata)
+	if !strings.Contains(body, `"issuer":"http://localhost:`+port+`"`) {
+		t.Errorf("the metadata is %s", body)
+	}
+	status, body := httpGet(t, "http://"+address+"/mcp")
+	if status != http.StatusNotFound || strings.Contains(body, "MCP") {
+		t.Errorf("the response names an endpoint that does not exist: %d %s", status, body)
+	}
+	s.stop()
+	if !strings.Contains(s.stderr.String(), "msg=stopped") {
+		t.Errorf("the log is\n%s", s.stderr)
+	}
+}

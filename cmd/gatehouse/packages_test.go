@@ -1,0 +1,147 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// mayImport lists the packages of this module that each package may import, test files excepted. Imports point one
+// way; server and mcptools do not import each other.
+var mayImport = map[string][]string{
+	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
+		"providers/authserver", "providers/local", "providers/token"},
+	"cmd/gatehouse/app":    {"configs", "server", "mcptools", "mcptools/demo", "mcptools/mcphttp", "providers"},
+	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
+	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
+	"cmd/compare":          {"cmd/compare/canned", "configs", "providers", "server"},
+	"cmd/compare/baseline": {"cmd/compare/canned"},
+	"cmd/compare/canned":   {},
+	"cmd/smoke":            {},
+	"cmd/overload":         {},
+	"configs": {"server", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
+		"providers/scalekit", "providers/token"},
+	"server":           {"providers", "providers/page"},
+	"mcptools":         {"providers"},
+	"mcptools/mcphttp": {"mcptools", "providers", "providers/rawjson"},
+	"mcptools/demo":    {"mcptools"},
+
+	"providers":             {},
+	"providers/token":       {"providers", "providers/rawjson"},
+	"providers/diagnostics": {"providers", "providers/token"},
+	"providers/oidc":        {"providers", "providers/token", "providers/diagnostics"},
+	"providers/scalekit":    {"providers", "providers/token", "providers/diagnostics"},
+	"providers/local": {"providers", "providers/token", "providers/diagnostics", "providers/oidc",
+		"providers/authserver"},
+	"providers/authserver": {},
+	"providers/page":       {},
+	"providers/rawjson":    {},
+
+	"providers/providertest":             {"providers", "providers/token"},
+	"providers/providertest/acme":        {"providers", "providers/token"},
+	"providers/providertest/golden":      {},
+	"providers/providertest/scalekitenv": {"providers/providertest"},
+}
+
+func TestPackages_ImportsPointOneWay(t *testing.T) {
+	t.Parallel()
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != root || entry.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		dir, _ := filepath.Rel(root, filepath.Dir(path))
+		dir = filepath.ToSlash(dir)
+		allowed, known := mayImport[dir]
+		if !known {
+			t.Errorf("%s is in a package without a row in this table", path)
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			name, _ := strconv.Unquote(spec.Path.Value)
+			if other, ours := strings.CutPrefix(name, "gatehouse/"); ours && !slices.Contains(allowed, other) {
+				t.Errorf("%s imports %s", path, other)
+			}
+			if strings.HasPrefix(name, "github.com/modelcontextprotocol/go-sdk/") && !mayImportSDK(dir) {
+				t.Errorf("%s imports %s: only mcptools and cmd may import the MCP SDK", path, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mayImportSDK reports whether a package may import the MCP SDK: below mcptools and cmd only, so that a new
+// version of the SDK cannot change authentication.
+func mayImportSDK(dir string) bool {
+	top, _, _ := strings.Cut(dir, "/")
+	return top == "mcptools" || top == "cmd"
+}
+
+// Package providers is what the adapters, the server and the tools share: its documentation fits on one screen.
+func TestPackages_ProvidersDocFitsOneScreen(t *testing.T) {
+	t.Parallel()
+	doc := exec.Command("go", "doc", "./providers")
+	doc.Dir = root
+	text, err := doc.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(string(text), "\n"); lines > 60 {
+		t.Errorf("go doc ./providers has %d lines, the limit is 60", lines)
+	}
+}
+
+func TestPackages_TopLevel(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"BENCHMARKS.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "README.md", "cmd", "configs", "docker-compose.yml",
+		"go.mod", "go.sum", "mcptools", "providers", "server",
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range entries { // sorted by name
+		if !strings.HasPrefix(e.Name(), ".") && e.Name() != "gatehouse" { // the binary, ignored by git
+			got = append(got, e.Name())
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the top level is %v, want %v", got, want)
+	}
+}
+
+// Tests pass without the line that offers the demo tools. Those in configs compare the profiles with their scopes.
+func TestPackages_OnlyDemoTestsNeedDemoTools(t *testing.T) {
+	t.Parallel()
+	const demo = `"gatehouse/mcptools/` + `demo"`
+	mayUse := []string{"mcptools/demo", "configs", "cmd/gatehouse/doctor"}
+	walk(t, func(path string) {
+		isTest := strings.HasSuffix(path, "_test.go")
+		if isTest && strings.Contains(read(t, path), demo) && !slices.Contains(mayUse, filepath.ToSlash(filepath.Dir(path))) {
+			t.Errorf("%s imports mcptools/demo: define the tools that the test needs in the test", path)
+		}
+	})
+}

@@ -1,0 +1,15 @@
+package configs
+
+import (
+	"slices"
+
+	"gatehouse/mcptools/mcphttp"
+	"gatehouse/providers"
+	"gatehouse/providers/token"
+	"gatehouse/server"
+)
+
+// Reasons returns the reasons of all packages, for the documentation and for doctor.
+func Reasons() []providers.ReasonDoc {
+	return slices.Concat(providers.Reasons(), server.Reasons(), token.Reasons(), mcphttp.Reasons())
+}

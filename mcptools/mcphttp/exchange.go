@@ -1,0 +1,326 @@
+package mcphttp
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	segmentio "github.com/segmentio/encoding/json"
+
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+)
+
+// exchange is one POSTed request and its reply: plain JSON, or SSE once the server sends anything before the response.
+// Clients accept both (MCP 2025-11-25 and 2026-07-28, Transports, Sending Messages to the Server).
+type exchange struct {
+	// request is allocated separately, because the SDK retains it until the session's next one.
+	request *jsonrpc.Request
+	extra   mcp.RequestExtra
+	// modern gives some errors an HTTP status of their own (MCP 2026-07-28, Streamable HTTP, Protocol Version Header).
+	modern bool
+	// newSessionID is the session that the reply opens, or empty.
+	newSessionID string
+	// writeTimeout is the time in which the client must read one chunk.
+	writeTimeout time.Duration
+	// keepalive is the silence after which a comment is written; 0 means never.
+	keepalive time.Duration
+	recorder  Recorder
+	started   time.Time
+	// orphaned is true if the call continues in its session after its client hung up. The mutex of the session
+	// guards it.
+	orphaned bool
+	// reserved are the bytes of the message, in a session.
+	reserved *reservation
+	// answered is closed when there is a response, or when there will be none.
+	answered chan struct{}
+
+	// writing is held during a write, and always acquired before mu: send must be able to store the response while
+	// a write to a slow client blocks.
+	writing   sync.Mutex
+	w         http.ResponseWriter
+	isStream  bool      // something was written before the response
+	lastWrite time.Time // or the start
+
+	mu       sync.Mutex
+	done     bool   // nothing can be written any more
+	status   int    // of the response
+	response []byte // nil until there is one
+	result   Result // of the response
+}
+
+// errNoReceiver is the error for a message that cannot be delivered. Its code is that of the SDK's internal
+// jsonrpc2.ErrRejected: the SDK treats every other error of Write as a broken connection.
+var errNoReceiver = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"}
+
+func (h *Handler) newExchange() exchange {
+	return exchange{writeTimeout: h.writeTimeout, keepalive: h.settings.Keepalive, recorder: h.recorder}
+}
+
+// start prepares the exchange to reply through w. Before ServeHTTP returns, finish, detach or abort must be called.
+func (e *exchange) start(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+	e.w, e.answered, e.started = w, make(chan struct{}), time.Now()
+	e.lastWrite = e.started
+	e.extra = *requestExtra(r, caller)
+	e.request.Extra = &e.extra
+}
+
+// requestExtra is what the SDK passes to handlers besides params.
+func requestExtra(r *http.Request, caller *providers.Identity) *mcp.RequestExtra {
+	return &mcp.RequestExtra{
+		TokenInfo: mcptools.TokenInfo(caller), Header: r.Header,
+		CloseSSEStream: func(mcp.CloseSSEStreamArgs) {}, // streams cannot be resumed, so they are not closed early
+	}
+}
+
+// send takes a message of the server. A message before the response is written at once, by the sender. The response
+// is only stored, for [exchange.finish]: the SDK handles some messages only after it has sent the responses to
+// earlier ones, and must not wait for a slow client.
+func (e *exchange) send(message jsonrpc.Message) error {
+	if response, ok := message.(*jsonrpc.Response); ok {
+		return e.store(response)
+	}
+	text, err := jsonrpc.EncodeMessage(message)
+	if err != nil {
+		return errNoReceiver
+	}
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	if !e.startStream() {
+		return errNoReceiver
+	}
+	return e.recordWrite(writeEvent(e.w, text, e.writeTimeout))
+}
+
+// startStream makes the reply an event stream if it is not yet, and reports false if nothing can be written before
+// the response any more; writing must be held.
+func (e *exchange) startStream() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.done || e.response != nil {
+		return false
+	}
+	if !e.isStream {
+		e.isStream = true
+		startSSE(e.w, e.newSessionID)
+	}
+	return true
+}
+
+// recordWrite takes the result of a write; writing must be held.
+func (e *exchange) recordWrite(err error) error {
+	if err == nil {
+		e.lastWrite = time.Now()
+		return nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.done = true
+	return errNoReceiver
+}
+
+// wait writes keepalive comments until there is a response, or ctx or the session ends. It reports whether there is a
+// response, or will be none. sessionEnd may be nil.
+func (e *exchange) wait(ctx context.Context, sessionEnd <-chan struct{}) (answered bool) {
+	var silence <-chan time.Time // nil if keepalive is off
+	var timer *time.Timer
+	if e.keepalive > 0 {
+		timer = time.NewTimer(e.keepalive)
+		defer timer.Stop()
+		silence = timer.C
+	}
+	for {
+		select {
+		case <-e.answered:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-sessionEnd:
+			return false
+		case <-silence:
+			timer.Reset(e.keepAlive())
+		}
+	}
+}
+
+// keepAlive writes a comment if nothing was written for the keepalive interval, and returns when to call it next:
+// proxies and clients close silent connections. The status is 200 from then on, and a later error is in the response.
+func (e *exchange) keepAlive() (next time.Duration) {
+	if !e.writing.TryLock() { // a write is in progress
+		return e.keepalive
+	}
+	defer e.writing.Unlock()
+	if left := e.keepalive - time.Since(e.lastWrite); left > 0 {
+		return left
+	}
+	if e.startStream() {
+		// net/http ends the context of a request after a failed write.
+		_ = e.recordWrite(writeComment(e.w, e.writeTimeout))
+	}
+	return e.keepalive
+}
+
+// store stores the response.
+func (e *exchange) store(response *jsonrpc.Response) error {
+	failure, isError := errors.AsType[*jsonrpc.Error](response.Error)
+	if isError && failure.Code == codeInvalidParams && !isDecodable(e.request.Method, e.request.Params) {
+		// The text of the SDK quotes params.
+		response.Error = &jsonrpc.Error{Code: codeInvalidParams, Message: errInvalidParams.Error()}
+	}
+	text, err := encodeResponse(response)
+	if err != nil {
+		internal := &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
+		response = &jsonrpc.Response{ID: response.ID, Error: internal}
+		if text, err = encodeResponse(response); err != nil {
+			return errNoReceiver
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.response != nil {
+		return errNoReceiver
+	}
+	e.response, e.status = text, e.statusOf(response)
+	e.result = resultOf(e.request.Method, response)
+	if response.Error != nil {
+		e.newSessionID = "" // no session was opened
+	}
+	e.closeAnswered()
+	if e.done {
+		return errNoReceiver
+	}
+	return nil
+}
+
+// finish writes the stored response and records its result. It reports whether anything was written at all. ctx is
+// the context of the request.
+func (e *exchange) finish(ctx context.Context) bool {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	e.mu.Lock()
+	w, done, response, status, newSessionID := e.w, e.done, e.response, e.status, e.newSessionID
+	e.w, e.done = nil, true
+	e.recorder.RecordResult(ctx, e.result)
+	e.mu.Unlock()
+	switch {
+	case done:
+		return true // an earlier write failed: the client is gone
+	case response == nil:
+		if e.isStream {
+			setWriteDeadline(w, e.writeTimeout)
+		}
+		return e.isStream
+	case e.isStream:
+		_ = writeEvent(w, response, e.writeTimeout) // fails if the client is gone
+		return true
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Cache-Control", cacheControl)
+	if newSessionID != "" {
+		header.Set(sessionHeader, newSessionID)
+	}
+	w.WriteHeader(status)
+	_ = writeChunks(w, response, e.writeTimeout) // fails if the client is gone
+	return true
+}
+
+// detach separates the exchange from its HTTP request, because the client is gone.
+func (e *exchange) detach() {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.w, e.done = nil, true
+}
+
+// abort ends the exchange without a reply. It reports false if there is a response or a stream has started, which
+// finish must end.
+func (e *exchange) abort() bool {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.done || e.isStream || e.response != nil {
+		return false
+	}
+	e.w, e.done = nil, true
+	return true
+}
+
+// closeAnswered closes answered if it is open; mu must be held.
+func (e *exchange) closeAnswered() {
+	select {
+	case <-e.answered:
+	default:
+		close(e.answered)
+	}
+}
+
+// retain keeps the bytes of the message reserved until [exchange.release]: the call may continue after its request.
+func (e *exchange) retain(reserved *reservation) {
+	reserved.retain()
+	e.reserved = reserved
+}
+
+// release drops what the SDK's reference to the request would keep in memory, once there is a response or will be
+// none.
+func (e *exchange) release() {
+	e.request.Params, e.request.Extra = nil, nil
+	e.reserved.release()
+	e.reserved = nil
+}
+
+func (e *exchange) statusOf(r *jsonrpc.Response) int {
+	if failure, ok := errors.AsType[*jsonrpc.Error](r.Error); ok && e.modern {
+		switch failure.Code {
+		case jsonrpc.CodeMethodNotFound:
+			return http.StatusNotFound
+		case jsonrpc.CodeInvalidParams, mcp.CodeUnsupportedProtocolVersion,
+			mcp.CodeMissingRequiredClientCapabilities:
+			return http.StatusBadRequest
+		}
+	}
+	return http.StatusOK
+}
+
+// encodeResponse is the SDK's encoder, except for a result: that is JSON already, and the SDK would parse it again.
+func encodeResponse(response *jsonrpc.Response) ([]byte, error) {
+	if response.Error != nil || len(response.Result) == 0 {
+		return jsonrpc.EncodeMessage(response)
+	}
+	const typicalID = 40
+	const overhead = len(`{"jsonrpc":"2.0","id":,"result":}`) + typicalID
+	text := make([]byte, 0, overhead+len(response.Result))
+	text = append(text, `{"jsonrpc":"2.0","id":`...)
+	text, err := segmentio.Append(text, response.ID.Raw(), 0)
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, `,"result":`...)
+	text = append(text, response.Result...)
+	return append(text, '}'), nil
+}
+
+// callKey is the context key of the extra of the request that is being handled.
+type callKey struct{}
+
+// withCall returns a context for handling req, so that messages that are sent with it reach the caller. Messages sent
+// because of a notification belong to no request.
+func withCall(ctx context.Context, method string, req mcp.Request) context.Context {
+	if strings.HasPrefix(method, notificationPrefix) {
+		return ctx
+	}
+	return context.WithValue(ctx, callKey{}, req.GetExtra())
+}
+
+// callFrom returns the extra of the request that is being handled in ctx, or nil.
+func callFrom(ctx context.Context) *mcp.RequestExtra {
+	extra, _ := ctx.Value(callKey{}).(*mcp.RequestExtra)
+	return extra
+}

@@ -1,0 +1,371 @@
+// Package mcphttp is the MCP endpoint over HTTP: it serves a [mcptools.Catalog] in both protocol eras and limits what
+// callers can use of it.
+//
+// [Handler.Route] parses a request far enough to name its scopes and selects the handler that serves it:
+//
+//   - statelessConn, for unambiguous requests that need no session (stateless.go);
+//   - session, for MCP 2025-11-25 and older, if mcp.era is dual (session*.go);
+//   - the SDK's own HTTP handler, for everything else (sdk_result.go, keepalive.go).
+//
+// Everything that the SDK dispatches passes through one middleware (middleware.go), which checks scopes again.
+package mcphttp
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/mcptools"
+	"gatehouse/providers"
+)
+
+// maxRetainedBytes bounds messages that a session retains in decoded form, many times as large, until it ends or the
+// next one arrives. Real ones have about a kilobyte.
+const maxRetainedBytes = 16 << 10
+
+// isRetained reports whether a session retains messages of the method.
+func isRetained(method string) bool {
+	return method == methodInitialize || method == methodSetLevel || strings.HasPrefix(method, notificationPrefix)
+}
+
+// notificationPrefix starts the name of every method that has no response.
+const notificationPrefix = "notifications/"
+
+// defaultWriteTimeout is the time in which a client must read one chunk of a response.
+const defaultWriteTimeout = 30 * time.Second
+
+// modernVersion is the first protocol version without sessions.
+const modernVersion = "2026-07-28"
+
+// Handler is the MCP endpoint. Both eras of the protocol share one [mcp.Server] and one URL: requests of MCP
+// 2026-07-28 and later are served without a session, all others in one, unless [EraStateless] disables sessions.
+type Handler struct {
+	settings Settings
+	server   *mcp.Server
+	versions []string // that the server supports, newest first
+	scopes   scopeTable
+	sessions *sessionTable
+	streams  *quota
+	calls    *quota
+	bytes    *quota
+	recorder Recorder
+	// maxBodyBytes bounds a body before it is read; 0 if only the server in front bounds it.
+	maxBodyBytes int
+	// initialStates maps a protocol version to the session state in which a statelessConn starts.
+	initialStates map[string]*mcp.ServerSessionState
+	// headerParameters has the names of the tools for which parameters are repeated in headers.
+	headerParameters map[string]bool
+	writeTimeout     time.Duration // for one chunk of a response
+	closeTimeout     time.Duration // of CloseSessions
+	probe            lockProbe
+	// sdk is the SDK's own handler in stateless mode, for what no other transport serves.
+	sdk struct {
+		calls   http.Handler // methods that invoke a handler of the catalog
+		streams http.Handler // methods whose response stays open
+		others  http.Handler
+	}
+
+	closing      context.Context // done after CloseStreams
+	closeStreams context.CancelFunc
+	stopped      context.Context // done after CloseSessions
+	stop         context.CancelFunc
+}
+
+// Config configures [NewHandler].
+type Config struct {
+	Settings Settings
+	Tools    mcptools.ToolSettings
+	// Info is the server's name and version (serverInfo).
+	Info mcp.Implementation
+	// RequiredScopes are needed by every call.
+	RequiredScopes []string
+	// MaxBodyBytes rejects a longer Content-Length before the body is read; 0 if only the server in front bounds
+	// bodies.
+	MaxBodyBytes int
+	// Logger receives panics and invalid results of handlers. It must not be nil.
+	Logger *slog.Logger
+	// Recorder receives what the endpoint knows of each request. Nil means that it is not recorded.
+	Recorder Recorder
+}
+
+// NewHandler serves a catalog. Everything that it dispatches is recovered from panics, limited in time, and checked
+// again for the required scopes and those of the operation.
+func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
+	h := &Handler{
+		settings: c.Settings, scopes: newScopeTable(catalog), maxBodyBytes: c.MaxBodyBytes,
+		recorder: c.Recorder, writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
+	}
+	if h.recorder == nil {
+		h.recorder = discard{}
+	}
+	h.closing, h.closeStreams = context.WithCancel(context.Background())
+	h.stopped, h.stop = context.WithCancel(context.Background())
+	h.server = newServer(c, catalog)
+	h.versions = mcp.SupportedProtocolVersions()
+	h.initialStates = newInitialStates(h.versions)
+	h.headerParameters = map[string]bool{}
+	for _, t := range catalog.Tools {
+		if t.HasHeaderParameters() {
+			h.headerParameters[t.Name] = true
+		}
+	}
+	s := c.Settings.WithByteLimits(0)
+	h.sessions = newSessionTable(s)
+	h.bytes = newQuota(s.MaxBytesPerUser, s.MaxBytes)
+	h.streams = newQuota(s.MaxStreamsPerUser, s.MaxStreams)
+	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)
+	m := middleware{
+		required: c.RequiredScopes, scopes: h.scopes, showAll: c.Tools.ShowAll,
+		timeout: s.CallTimeout, stopped: h.stopped, calls: h.calls, logger: c.Logger,
+	}
+	h.server.AddReceivingMiddleware(m.wrap)
+
+	serverFor := func(*http.Request) *mcp.Server { return h.server }
+	sdk := mcp.NewStreamableHTTPHandler(serverFor, &mcp.StreamableHTTPOptions{
+		Stateless: true,
+		// Closing the response cancels the request (MCP 2026-07-28, Streamable HTTP, Cancellation).
+		PropagateRequestCancellation: true,
+		// The server in front compares Host with the configured resource. The SDK's check would reject every
+		// request that a proxy on the same machine forwards.
+		DisableLocalhostProtection: true,
+		MaxRequestBodyBytes:        -1, // bodies have been read, and bounded, before
+	})
+	calls := h.withKeepalive(h.recordSDKResult(methodCallTool, sdk))
+	streams := h.withKeepalive(h.recordSDKResult("", sdk))
+	h.sdk.calls = disableProxyBuffering(h.limitCalls(calls))
+	h.sdk.streams = disableProxyBuffering(h.limitStreams(streams))
+	h.sdk.others = disableProxyBuffering(h.recordSDKResult("", sdk))
+	return h
+}
+
+func newServer(c Config, catalog mcptools.Catalog) *mcp.Server {
+	options := &mcp.ServerOptions{
+		Capabilities: capabilities(catalog),
+		// Responses depend on the caller's scopes.
+		SetCacheable: func(_ context.Context, _ mcp.Request, c *mcp.Cacheable) { c.CacheScope = "private" },
+	}
+	if catalog.Options != nil {
+		catalog.Options(options)
+	}
+	// The SDK's keepalive pings each session. It would end those of clients without a standalone stream, which
+	// cannot receive a ping, and keep pinging after a call without a session. Idle sessions end by their timeout.
+	options.KeepAlive = 0
+	// One page for each list, so that no cursor exists and every cursor can be rejected (see checkCursor).
+	options.PageSize = max(1, longestList(catalog))
+	server := mcp.NewServer(&c.Info, options)
+	catalog.Register(server)
+	return server
+}
+
+// capabilities are set explicitly: by default the SDK announces logging, and lists that change.
+func capabilities(c mcptools.Catalog) *mcp.ServerCapabilities {
+	capabilities := &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}}
+	if len(c.Prompts) > 0 {
+		capabilities.Prompts = &mcp.PromptCapabilities{}
+	}
+	if len(c.Resources)+len(c.ResourceTemplates) > 0 {
+		capabilities.Resources = &mcp.ResourceCapabilities{}
+	}
+	return capabilities
+}
+
+// longestList returns the number of entries of the longest list.
+func longestList(c mcptools.Catalog) int {
+	return max(len(c.Tools), len(c.Prompts), len(c.Resources), len(c.ResourceTemplates))
+}
+
+func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
+
+// Route parses r far enough to name the scopes that its operation needs, and returns the handler that serves it.
+// done releases what Route reserved and must be called once when the request is over. Route implements
+// server.Mount.
+func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
+	h.recordOperation(r, message{})
+	if rpcErr := checkHeaders(r.Header); rpcErr != nil {
+		return nil, h.errorHandler(rpcErr), noReservation
+	}
+	switch {
+	case r.Method != http.MethodPost && h.isUnsupportedLegacyVersion(r):
+		rpcErr := errUnsupportedVersion(nil, r.Header.Get(versionHeader), h.versions)
+		return nil, h.errorHandler(rpcErr), noReservation
+	case r.Method != http.MethodPost && h.hasSessions():
+		return nil, h.sessionHandler(r.Method), noReservation
+	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
+		return nil, h.sdk.others, noReservation // it rejects what it does not serve
+	}
+	reserved := h.bytes.reserve(principal(r.Context()))
+	m, rpcErr := h.readMessage(r, reserved)
+	h.recordOperation(r, m)
+	if rpcErr != nil {
+		return nil, h.errorHandler(rpcErr), reserved.release
+	}
+	return h.scopes.of(m.operation), h.route(r, m), reserved.release
+}
+
+// noReservation is the done function of requests whose body is not read.
+func noReservation() {}
+
+// principal returns the key of the caller in the limits. It is empty without an identity; such a request is rejected
+// later.
+func principal(ctx context.Context) string {
+	if id := providers.IdentityFrom(ctx); id != nil {
+		return id.Principal()
+	}
+	return ""
+}
+
+// readMessage reads the body of r and parses the message in it.
+func (h *Handler) readMessage(r *http.Request, reserved *reservation) (message, *rpcError) {
+	body, rpcErr := readBody(r, h.maxBodyBytes, reserved)
+	if rpcErr != nil {
+		return message{}, rpcErr
+	}
+	m, rpcErr := parseMessage(body)
+	if rpcErr == nil && m.method == methodListen && len(body) > maxRetainedBytes {
+		rpcErr = errTooLarge(m.id, "a message of this kind must be short") // the stream retains it until it ends
+	}
+	if rpcErr == nil {
+		rpcErr = m.reserveValues(reserved)
+	}
+	if rpcErr == nil {
+		rpcErr = m.checkLargeParams()
+	}
+	if rpcErr == nil && h.isUnsupportedLegacyVersion(r) {
+		rpcErr = errUnsupportedVersion(m.id, r.Header.Get(versionHeader), h.versions)
+	}
+	m.reserved = reserved
+	return m, rpcErr
+}
+
+func (h *Handler) route(r *http.Request, m message) http.Handler {
+	switch {
+	case isModern(r, m):
+		normalizeHeaders(r.Header)
+	case h.hasSessions():
+		return h.newSessionPost(m)
+	default:
+		r.Header.Del(sessionHeader) // there are no sessions, so a tool must not see an ID
+	}
+	if conn := h.stateless(r, m, r.Header.Get(versionHeader)); conn != nil {
+		return conn
+	}
+	if rpcErr := cmp.Or(checkLongName(r.Header, m), m.checkDecodable()); rpcErr != nil {
+		return h.errorHandler(rpcErr)
+	}
+	r.Body = m.newBody()
+	switch {
+	case m.method == methodListen:
+		return h.sdk.streams
+	case invokesHandler(m.method):
+		return h.sdk.calls
+	}
+	return h.sdk.others
+}
+
+// limitCalls rejects a caller with too many calls in flight with a status and a Retry-After. The calls themselves
+// are counted in middleware.runLimited: in a session a call continues after its request.
+func (h *Handler) limitCalls(next http.Handler) http.Handler {
+	return h.withIdentity(func(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+		if rpcErr := h.overCallLimit(caller); rpcErr != nil {
+			h.writeError(w, r, rpcErr)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// overCallLimit returns an error if the caller has too many calls in flight.
+func (h *Handler) overCallLimit(caller *providers.Identity) *rpcError {
+	if err := h.calls.full(caller.Principal()); err != nil {
+		return errLimit("calls", ReasonTooManyCalls, err)
+	}
+	return nil
+}
+
+// isModern distinguishes the eras: a request of MCP 2026-07-28 names its version in a header, or at least in _meta,
+// and has no session. (If the header is missing, the SDK reports it: MCP 2026-07-28, Streamable HTTP, Server
+// Validation.) Versions are dates, so they compare as strings.
+func isModern(r *http.Request, m message) bool {
+	return r.Header.Get(versionHeader) >= modernVersion ||
+		m.version != nil && r.Header.Get(sessionHeader) == ""
+}
+
+// isUnsupportedLegacyVersion reports whether r names an old version that is not supported. (The SDK rejects unknown
+// newer ones.)
+func (h *Handler) isUnsupportedLegacyVersion(r *http.Request) bool {
+	version := r.Header.Get(versionHeader)
+	return version != "" && version < modernVersion && !slices.Contains(h.versions, version)
+}
+
+// legacyVersions are the versions that have sessions.
+func (h *Handler) legacyVersions() []string {
+	return slices.DeleteFunc(slices.Clone(h.versions), func(version string) bool { return version >= modernVersion })
+}
+
+// limitStreams serves a stream that stays open for notifications. It bounds their number and ends them: a stream
+// must not outlive the token that opened it, nor keep the server from stopping.
+func (h *Handler) limitStreams(next http.Handler) http.Handler {
+	return h.withIdentity(func(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+		if err := h.streams.acquire(caller.Principal()); err != nil {
+			h.writeError(w, r, errLimit("streams", ReasonTooManyStreams, err))
+			return
+		}
+		defer h.streams.release(caller.Principal(), 1)
+		ctx, cancel := h.withTokenExpiry(r.Context(), caller)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// withTokenExpiry returns a context that ends with the caller's token, and with CloseStreams.
+func (h *Handler) withTokenExpiry(ctx context.Context, caller *providers.Identity) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(ctx, caller.ExpiryWithLeeway)
+	stop := context.AfterFunc(h.closing, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// withIdentity passes the identity of the request to serve, and rejects a request without one. In a session it is
+// the identity of this request, not of the one that opened the session.
+func (h *Handler) withIdentity(serve func(http.ResponseWriter, *http.Request, *providers.Identity)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller := providers.IdentityFrom(r.Context())
+		if caller == nil {
+			h.writeError(w, r, errUnauthenticated())
+			return
+		}
+		serve(w, r, caller)
+	})
+}
+
+// Sessions returns the number of open sessions.
+func (h *Handler) Sessions() int { return h.sessions.count() }
+
+// CloseStreams ends all standalone and listening streams, and every one that is opened later. Calls in flight
+// continue. Call it when the server starts to stop: an HTTP server waits for open streams until its deadline.
+func (h *Handler) CloseStreams() { h.closeStreams() }
+
+// CloseSessions ends all sessions, and the calls that continue in them. Call it after the HTTP server stopped. It
+// waits until the handlers return, and five seconds at most.
+func (h *Handler) CloseSessions() {
+	h.stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var closing sync.WaitGroup
+		for s := range h.server.Sessions() { // takes the SDK's lock, which a handler may hold
+			closing.Go(func() { _ = s.Close() }) // no client waits for the error
+		}
+		closing.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(h.closeTimeout):
+	}
+}

@@ -1,0 +1,177 @@
+package mcphttp
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/providers"
+	"gatehouse/providers/rawjson"
+)
+
+// statelessConn serves one request for which nothing is retained afterwards. It is a connection to the SDK's server,
+// and passes on what [parseMessage] read: the SDK's HTTP handler decodes a message up to nine times, each time with a
+// new buffer of 32 KiB, which is most of the cost of a call. It handles only unambiguous requests; everything else
+// goes to the SDK's handler.
+type statelessConn struct {
+	exchange
+	handler    *Handler
+	state      *mcp.ServerSessionState
+	clientGone <-chan struct{} // nil if the call continues when the client hangs up
+	delivered  bool            // Read has returned the request
+}
+
+// stateless returns the handler of a request that a statelessConn can serve, or nil. version is that of the request.
+func (h *Handler) stateless(r *http.Request, m message, version string) http.Handler {
+	state, known := h.initialStates[version]
+	id, ok := parsePlainID(m.id)
+	if !known || !ok || !m.isRequest || !isStateless(m.method) || !acceptsBoth(r.Header) ||
+		r.Header.Get(lastEventHeader) != "" {
+		return nil
+	}
+	modern := version >= modernVersion
+	if modern != (m.version != nil) || modern && !h.headersMatch(r.Header, m, version) {
+		return nil
+	}
+	conn := &statelessConn{exchange: h.newExchange(), handler: h, state: state}
+	conn.modern, conn.request = modern, &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
+	return conn
+}
+
+// isStateless reports whether a request of the method is answered from its own content, with one response.
+func isStateless(method string) bool {
+	switch method {
+	case methodCallTool, methodGetPrompt, methodRead, methodComplete,
+		methodListTools, methodListPrompts, methodListResources, methodListTemplates:
+		return true
+	}
+	return false
+}
+
+// headersMatch reports whether the headers equal the members of the body (MCP 2026-07-28, Streamable HTTP, Server
+// Validation). Parameters that are repeated in headers are left to the SDK.
+func (h *Handler) headersMatch(header http.Header, m message, version string) bool {
+	if string(m.version) != strconv.Quote(version) || header.Get(methodHeader) != m.method {
+		return false
+	}
+	switch m.method {
+	case methodCallTool:
+		return header.Get(nameHeader) == m.name && m.name != "" && !h.headerParameters[m.name]
+	case methodGetPrompt, methodRead:
+		return header.Get(nameHeader) == m.name && m.name != ""
+	}
+	return true
+}
+
+// parsePlainID parses an id that is a string, or a number that every parser reads alike.
+func parsePlainID(raw json.RawMessage) (jsonrpc.ID, bool) {
+	var value any
+	if len(raw) > 0 && raw[0] == '"' {
+		text, ok := rawjson.Text(raw)
+		if !ok {
+			return jsonrpc.ID{}, false
+		}
+		value = text
+	} else {
+		n, err := strconv.ParseUint(string(raw), 10, 53)
+		if err != nil {
+			return jsonrpc.ID{}, false
+		}
+		value = float64(n)
+	}
+	id, err := jsonrpc.MakeID(value)
+	return id, err == nil
+}
+
+// newInitialStates returns the session state in which a request without a session starts, for each version.
+func newInitialStates(versions []string) map[string]*mcp.ServerSessionState {
+	states := map[string]*mcp.ServerSessionState{modernVersion: {}} // the request itself has what the state would
+	initialized := func(version string) *mcp.ServerSessionState {
+		return &mcp.ServerSessionState{
+			InitializeParams:  &mcp.InitializeParams{ProtocolVersion: version},
+			InitializedParams: &mcp.InitializedParams{}, LogLevel: "info",
+		}
+	}
+	for _, version := range versions {
+		if version < modernVersion {
+			states[version] = initialized(version)
+		}
+	}
+	states[""] = initialized("2025-03-26") // MCP 2025-11-25, Transports, Protocol Version Header
+	return states
+}
+
+// ServeHTTP implements http.Handler.
+func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	caller := providers.IdentityFrom(r.Context())
+	if caller == nil {
+		c.handler.writeError(w, r, errUnauthenticated())
+		return
+	}
+	if invokesHandler(c.request.Method) {
+		if rpcErr := c.handler.overCallLimit(caller); rpcErr != nil {
+			c.handler.writeError(w, r, rpcErr)
+			return
+		}
+	}
+	c.start(w, r, caller)
+	if c.modern {
+		c.clientGone = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
+	}
+	session, err := c.handler.server.Connect(r.Context(), c, &mcp.ServerSessionOptions{State: c.state})
+	if err != nil {
+		c.handler.writeError(w, r, errInternal())
+		return
+	}
+	if c.wait(r.Context(), nil) {
+		if !c.finish(r.Context()) {
+			c.handler.writeError(w, r, errInternal())
+		}
+		return
+	}
+	c.detach()
+	_ = session.Close() // waits for the call to end
+}
+
+// Connect implements mcp.Transport.
+func (c *statelessConn) Connect(context.Context) (mcp.Connection, error) { return c, nil }
+
+// Read implements mcp.Connection. The end of the connection cancels what is in flight. The server may dispatch the
+// message before Connect has returned, so methods that depend on the connection, such as initialize and
+// server/discover, must not be served here.
+func (c *statelessConn) Read(context.Context) (jsonrpc.Message, error) {
+	if !c.delivered {
+		c.delivered = true
+		return c.request, nil
+	}
+	select {
+	case <-c.answered:
+	case <-c.clientGone:
+	}
+	return nil, io.EOF
+}
+
+// Write implements mcp.Connection. Messages that do not belong to the request have no receiver, and neither have
+// requests to the client, because it cannot answer them.
+func (c *statelessConn) Write(ctx context.Context, message jsonrpc.Message) error {
+	if request, ok := message.(*jsonrpc.Request); ok && (request.IsCall() || callFrom(ctx) != &c.extra) {
+		return errNoReceiver
+	}
+	return c.send(message)
+}
+
+// Close implements mcp.Connection.
+func (c *statelessConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closeAnswered()
+	return nil
+}
+
+// SessionID implements mcp.Connection: there is no session.
+func (c *statelessConn) SessionID() string { return "" }
