@@ -105,6 +105,9 @@ func DefaultPort(scheme string) string {
 // Path returns the path at which the resource is mounted, at least "/".
 func (r Resource) Path() string { return r.url.Path }
 
+// Hostname is the host without its port.
+func (r Resource) Hostname() string { return r.url.Hostname() }
+
 // IsLoopback reports whether the resource is reachable from this computer only.
 func (r Resource) IsLoopback() bool { return IsLoopback(r.url.Hostname()) }
 

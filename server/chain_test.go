@@ -218,6 +218,11 @@ func TestLandingPageIsForBrowsersOnly(t *testing.T) {
 		!strings.Contains(r.body, f.resource.String()) {
 		t.Errorf("another path answered %d %s", r.status, r.body)
 	}
+	if r := f.do(t, http.MethodGet, "/sse", browser, nil); r.status != 404 ||
+		!strings.Contains(r.header.Get("Content-Type"), "text/html") ||
+		!strings.Contains(r.body, `role="alert"`) || !strings.Contains(r.body, r.header.Get("X-Request-Id")) {
+		t.Errorf("a browser at another path got %d %s", r.status, r.body)
+	}
 	if r := f.do(t, http.MethodGet, "/", nil, nil); r.status != 404 ||
 		!strings.Contains(r.body, f.resource.String()) {
 		t.Errorf("a program that requests the origin got %d %s", r.status, r.body)

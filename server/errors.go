@@ -140,7 +140,7 @@ func handleErrors(c Config) echo.MiddlewareFunc {
 // errorHandler is the only place where an error becomes a status, a challenge and a body. Texts in the
 // response are fixed; the reason goes to the request's log line. p may be nil if no route needs a token.
 func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
-	challenge, noStore := newChallenger(c, p), []string{"no-store"}
+	challenge, noStore, pages := newChallenger(c, p), []string{"no-store"}, newPages()
 	challengeHeader := http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate)
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {
@@ -179,7 +179,6 @@ func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			body.Description = "Nothing is served at this path."
 			if p != nil { // a standalone issuer has no MCP endpoint
 				body.MCPURL = c.Resource.String()
-				body.Description += " The MCP endpoint is " + c.Resource.String()
 			}
 		case isEchoError && fromEcho.Code < http.StatusInternalServerError:
 			status = fromEcho.Code
@@ -191,9 +190,15 @@ func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
 			body.Description = "Internal error. Quote the request ID to the operator."
 		}
 		header[echo.HeaderCacheControl] = noStore
-		if ctx.Request().Method == http.MethodHead {
+		switch {
+		case ctx.Request().Method == http.MethodHead:
 			err = ctx.NoContent(status)
-		} else {
+		case fromBrowser(ctx.Request()):
+			err = pages.problem(ctx, status, body)
+		default:
+			if body.MCPURL != "" {
+				body.Description += " The MCP endpoint is " + body.MCPURL
+			}
 			var text []byte
 			if text, err = json.Append(make([]byte, 0, 256), body, 0); err == nil {
 				err = ctx.JSONBlob(status, text)

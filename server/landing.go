@@ -1,26 +1,20 @@
 package server
 
 import (
-	"bytes"
-	_ "embed"
-	"html/template"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/labstack/echo/v4"
-)
 
-//go:embed landing.html
-var landingHTML string
+	"gatehouse/providers"
+)
 
 // landingPage responds to a browser that opens the MCP URL or the origin: what this server is, and how to
 // connect. The page contains only what the public metadata contains. MCP clients never ask for HTML.
-func landingPage(c Config) echo.MiddlewareFunc {
-	var page bytes.Buffer
-	parsed := template.Must(template.New("landing").Parse(landingHTML))
-	err := parsed.Execute(&page, struct{ URL, MetadataURL string }{
-		c.Resource.String(), c.Resource.MetadataURL(),
-	})
+func landingPage(c Config, p providers.Provider) echo.MiddlewareFunc {
+	pages := newPages()
+	landing := newLanding(c.Resource, p.Metadata().ResourceName)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {
 			isLanding := ctx.Path() == c.Resource.Path() ||
@@ -28,17 +22,49 @@ func landingPage(c Config) echo.MiddlewareFunc {
 			if !isLanding || !fromBrowser(ctx.Request()) {
 				return next(ctx)
 			}
-			if err != nil {
-				return err
-			}
-			header := ctx.Response().Header()
-			header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; "+
-				"frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-			header.Set("X-Content-Type-Options", "nosniff")
-			header.Add("Vary", "Accept, Authorization")
-			return ctx.HTMLBlob(http.StatusOK, page.Bytes())
+			ctx.Response().Header().Add("Vary", "Accept, Authorization")
+			return pages.landing(ctx, landing)
 		}
 	}
+}
+
+// landing is the data of the landing page.
+type landing struct {
+	Name, ShortName  string // ShortName is what commands call the server
+	URL, MetadataURL string
+	// Public reports that services on the internet may be able to reach the server.
+	Public bool
+}
+
+func newLanding(resource providers.Resource, name string) landing {
+	if name == "" {
+		name = "MCP server"
+	}
+	return landing{
+		Name: name, ShortName: shortName(name), URL: resource.String(), MetadataURL: resource.MetadataURL(),
+		Public: mayBePublic(resource),
+	}
+}
+
+// shortName turns a name into one that clients accept and shells do not interpret.
+func shortName(name string) string {
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	if len(words) == 0 {
+		return "server"
+	}
+	return strings.Join(words, "-")
+}
+
+// mayBePublic reports whether services on the internet could connect to a resource: not to a loopback or
+// private address. A host name does not show whether it is public.
+func mayBePublic(resource providers.Resource) bool {
+	if resource.IsLoopback() {
+		return false
+	}
+	ip, err := netip.ParseAddr(strings.Trim(resource.Hostname(), "[]"))
+	return err != nil || ip.IsGlobalUnicast() && !ip.IsPrivate()
 }
 
 // fromBrowser reports whether r is a browser's navigation: a GET that accepts HTML, without a token, and not

@@ -27,7 +27,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 		limitHeaderFields,          // many short fields cost far more memory than their text
 		checkHost(c, public),       // prevents DNS rebinding
 		cors(c, public),            // 1. CORS: a preflight carries no token, so it is answered first
-		landingPage(c),             //    for browsers that open the MCP URL
+		landingPage(c, p),          //    for browsers that open the MCP URL
 		authenticate(c, p, public), // 2. auth: every route that is not public needs a valid token
 		rejectRepeatedHeaders,      //    a proxy in front may have read another value
 		authorize(c, mcp),          //    the scopes of the operation, in one challenge

@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"cmd/overload":         {},
 	"configs": {"server", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
 		"providers/scalekit", "providers/token"},
-	"server":           {"providers"},
+	"server":           {"providers", "providers/page"},
 	"mcptools":         {"providers"},
 	"mcptools/mcphttp": {"mcptools", "providers", "providers/rawjson"},
 	"mcptools/demo":    {"mcptools"},
@@ -47,6 +47,7 @@ var mayImport = map[string][]string{
 	"providers/local": {"providers", "providers/token", "providers/diagnostics", "providers/oidc",
 		"providers/authserver"},
 	"providers/authserver": {},
+	"providers/page":       {},
 	"providers/rawjson":    {},
 
 	"providers/providertest":             {"providers", "providers/token"},

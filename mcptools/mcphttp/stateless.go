@@ -30,7 +30,8 @@ type statelessConn struct {
 func (h *Handler) stateless(r *http.Request, m message, version string) http.Handler {
 	state, known := h.initialStates[version]
 	id, ok := parsePlainID(m.id)
-	if !known || !ok || !m.isRequest || !isStateless(m.method) || !acceptsBoth(r.Header) {
+	if !known || !ok || !m.isRequest || !isStateless(m.method) || !acceptsBoth(r.Header) ||
+		r.Header.Get(lastEventHeader) != "" {
 		return nil
 	}
 	modern := version >= modernVersion

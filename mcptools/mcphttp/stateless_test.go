@@ -160,16 +160,18 @@ func answerTo(t *testing.T, p posted, serve func(http.ResponseWriter, *http.Requ
 	return w.Code, kind, messages
 }
 
-// What is served directly must be answered as the SDK's own handler answers it; only the form may be another.
-func TestADirectAnswerSaysWhatTheSDKsHandlerSays(t *testing.T) {
+// answered is a request of the older or the newer era, and its expected answer without a session.
+type answered struct {
+	posted
+	status int
+	want   string // part of the answer
+	stream bool
+}
+
+func answeredRequests() map[string]answered {
 	greetAda := modernlyCalling("greet", `{"name":"Ada"}`)
 	legacyAda := legacily("tools/call", `"name":"greet","arguments":{"name":"Ada"}`)
-	for name, c := range map[string]struct {
-		posted
-		status int
-		want   string
-		stream bool
-	}{
+	return map[string]answered{
 		"a call":                            {greetAda, 200, "Hello, Ada!", false},
 		"a call with a text for an id":      {greetAda.replaced(`"id":7`, `"id":"a-1"`), 200, `"a-1"`, false},
 		"a call with an escaped id":         {greetAda.replaced(`"id":7`, `"id":"\u0061\"1"`), 200, `"a\"1"`, false},
@@ -203,7 +205,11 @@ func TestADirectAnswerSaysWhatTheSDKsHandlerSays(t *testing.T) {
 		"2025-11-25: a tool that reports":   {legacily("tools/call", `"name":"report"`), 200, "notifications/progress", true},
 		"2025-11-25: one that asks":         {legacily("tools/call", `"name":"muddle"`), 200, "asked: true, told: true", false},
 		"2025-11-25: a completion":          {legacily("completion/complete", `"ref":{"type":"ref/prompt","name":"plan"},"argument":{"name":"a","value":"b"}`), 200, "-32601", false},
-	} {
+	}
+}
+
+func TestStatelessConn_AnswersAsTheSDK(t *testing.T) {
+	for name, c := range answeredRequests() {
 		t.Run(name, func(t *testing.T) {
 			h := handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.Era = EraStateless })
 			status, kind, got := answerTo(t, c.posted, func(w http.ResponseWriter, r *http.Request) {
@@ -214,9 +220,11 @@ func TestADirectAnswerSaysWhatTheSDKsHandlerSays(t *testing.T) {
 				}
 				handler.ServeHTTP(w, r)
 			})
-			sdkStatus, _, want := answerTo(t, c.posted, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return h.server }, &mcp.StreamableHTTPOptions{Stateless: true}).ServeHTTP)
+			serverFor := func(*http.Request) *mcp.Server { return h.server }
+			sdk := mcp.NewStreamableHTTPHandler(serverFor, &mcp.StreamableHTTPOptions{Stateless: true})
+			sdkStatus, _, want := answerTo(t, c.posted, sdk.ServeHTTP)
 			if status != c.status || status != sdkStatus {
-				t.Errorf("answered %d, the SDK %d, want %d", status, sdkStatus, c.status)
+				t.Errorf("status %d, the SDK %d, want %d", status, sdkStatus, c.status)
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("answered\n%s, the SDK\n%s", got, want)

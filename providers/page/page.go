@@ -1,0 +1,97 @@
+// Package page renders HTML pages in one style. A page loads nothing, runs no script, and cannot be framed.
+package page
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+)
+
+//go:embed layout.html style.css icon.svg
+var files embed.FS
+
+// Templates are parsed templates, each of one page.
+type Templates struct {
+	parsed *template.Template
+	style  template.CSS
+	icon   template.URL
+	policy string // Content-Security-Policy without form-action
+}
+
+// Parse parses the templates in dir that match the patterns. The template of a page starts with
+// {{template "head" .}} and ends with {{template "foot" .}}; its data is a [Page].
+func Parse(dir fs.FS, patterns ...string) (*Templates, error) {
+	parsed, err := template.ParseFS(files, "layout.html")
+	if err == nil {
+		parsed, err = parsed.ParseFS(dir, patterns...)
+	}
+	style, styleErr := files.ReadFile("style.css")
+	icon, iconErr := files.ReadFile("icon.svg")
+	for _, err := range []error{err, styleErr, iconErr} {
+		if err != nil {
+			return nil, fmt.Errorf("page templates: %w", err)
+		}
+	}
+	hash := sha256.Sum256(style)
+	return &Templates{
+		parsed: parsed,
+		style:  template.CSS(style),
+		icon:   template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(icon)),
+		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; " +
+			"img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action ",
+	}, nil
+}
+
+// Page is the content of one page.
+type Page struct {
+	// Title names the page, and Site who serves it.
+	Title, Site string
+	// RequestID is shown at the foot, so that a user can quote it; empty for none.
+	RequestID string
+	// FormAction is where forms may be sent, as sources of a Content-Security-Policy; empty for nowhere. It
+	// includes the targets of redirects that follow.
+	FormAction string
+	// Data is for the template of the page.
+	Data any
+}
+
+// Style returns the style sheet, for the layout.
+func (v view) Style() template.CSS { return v.templates.style }
+
+// Icon returns the site's icon as a data URL, for the layout: browsers then do not request /favicon.ico.
+func (v view) Icon() template.URL { return v.templates.icon }
+
+// view is the data of a template.
+type view struct {
+	Page
+	templates *Templates
+}
+
+// Write writes a page. The error is that of a template; nothing is written then. Errors of the connection are
+// ignored: the browser is gone.
+func (t *Templates) Write(w http.ResponseWriter, status int, name string, p Page) error {
+	var body bytes.Buffer
+	if err := t.parsed.ExecuteTemplate(&body, name, view{p, t}); err != nil {
+		return fmt.Errorf("page %s: %w", name, err)
+	}
+	formAction := p.FormAction
+	if formAction == "" {
+		formAction = "'none'"
+	}
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", t.policy+formAction)
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("X-Content-Type-Options", "nosniff")
+	// With no-referrer, browsers send "Origin: null" with a form. Where they send no Sec-Fetch-Site, the
+	// request would look like that of another site. Other origins learn as little from this policy.
+	header.Set("Referrer-Policy", "same-origin")
+	w.WriteHeader(status)
+	_, _ = body.WriteTo(w)
+	return nil
+}
