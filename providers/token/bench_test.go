@@ -22,7 +22,7 @@ import (
 	"gatehouse/providers/providertest"
 )
 
-// BenchmarkFirstUse verifies tokens that were never seen before, beside the bare check of the same
+// BenchmarkFirstUse verifies tokens that were never seen before, and compares them with the bare check of the same
 // signatures, in small alternating batches. "x-bare" is the ratio.
 func BenchmarkFirstUse(b *testing.B) {
 	resource, err := providers.ParseResource("http://localhost:3002/mcp")
