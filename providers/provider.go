@@ -98,6 +98,8 @@ type ServerInfo struct {
 	InitialScopes []string
 	// KnownScopes are all scopes that any rule of this server mentions.
 	KnownScopes []string
+	// ScopeDescriptions are texts by scope, for a provider that has a consent page of its own.
+	ScopeDescriptions map[string]string
 	// UserAgent is sent with every request to the provider (RFC 9110, section 10.1.5), such as gatehouse/1.2.3.
 	UserAgent string
 	// Logger gets what happens in the background, such as a key fetch that failed. It must not be nil.
