@@ -57,7 +57,7 @@ func (i *Issuer) describeScope(scope string) string {
 	case oidc.ScopeAddress:
 		return "See your postal address"
 	case oidc.ScopeOfflineAccess:
-		return "Keep access while you are not present"
+		return "Keep access while you are away"
 	}
 	return ""
 }
