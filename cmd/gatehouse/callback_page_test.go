@@ -15,7 +15,7 @@ func TestCallbackPage(t *testing.T) {
 		want  []string
 	}{
 		"code":  {"code=secret-code&state=s", []string{"<h1>Signed in</h1>", `role="status"`}},
-		"error": {"error=access_denied&error_description=secret-text", []string{"<h1>Sign-in refused</h1>", `role="alert"`}},
+		"error": {"error=x&error_description=secret-text", []string{"<h1>Sign-in refused</h1>", `role="alert"`}},
 	} {
 		s := signIn{callback: make(chan url.Values, 1)}
 		w := httptest.NewRecorder()

@@ -210,7 +210,7 @@ func (i *Issuer) ended(id string) problem {
 		return problem{"Sign-in interrupted", "The issuer has restarted since this page was opened, " +
 			"or the address of the page is incomplete." + again}
 	case !i.config.Now().Before(issued.Add(requestLifetime)):
-		return problem{"Sign-in expired", "This page can be answered for 10 minutes, and they are over." + again}
+		return problem{"Sign-in expired", "This page can be answered for 10 minutes, which have passed." + again}
 	}
 	return problem{"Sign-in removed", "Too many sign-ins were open at the same time, and this one was removed." + again}
 }

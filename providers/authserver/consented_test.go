@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-var permission = regexp.MustCompile(`<li>(<span class="new">new</span> )?(?:([^<]+) <small>([^<]+)</small>|<code>([^<]+)</code>)</li>`)
+var permission = regexp.MustCompile(
+	`<li>(<span class="new">new</span> )?(?:([^<]+) <small>([^<]+)</small>|<code>([^<]+)</code>)</li>`)
 
 // permissions returns the scopes on a consent page, in their order, and what the page says of each.
 func permissions(page answer) (scopes []string, text map[string]string, isNew map[string]bool) {
@@ -58,7 +59,7 @@ func TestConsent_StepUp(t *testing.T) {
 				names = append(names, scope)
 			}
 		}
-		if says := strings.Contains(page.body, "has already granted"); says != (len(names) > 0) && len(names) > 0 {
+		if len(names) > 0 && !strings.Contains(page.body, "has already granted") {
 			t.Errorf("the page does not say who has granted the rest: %s", page.body)
 		}
 		return strings.Join(names, " ")

@@ -260,7 +260,7 @@ await check("a restart of the issuer is told when the form is sent", async (open
 await check("a wrong client and a wrong redirect are explained and not redirected", async (open) => {
   const client = await register("Claude Code");
   const page = await open(desktop);
-  const wrongClient = await page.goto(client.authorizeURL(first, { client_id: "nobody-knows-it" }));
+  const wrongClient = await page.goto(client.authorizeURL(first, { client_id: "not-registered" }));
   await checkProblem(page, wrongClient, 400, "Sign-in failed", /The client is unknown.*register again/s);
   await browser.shoot(page, "wrong-client");
   const wrongRedirect = await page.goto(client.authorizeURL(first, { redirect_uri: "https://app.example/cb" }));

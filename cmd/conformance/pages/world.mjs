@@ -181,6 +181,7 @@ export class Browser {
   async open(viewport = desktop, scheme = "light") {
     const context = await this.chromium.createBrowserContext();
     const page = await context.newPage();
+    page.setDefaultTimeout(10_000);
     await page.setViewport(viewport);
     await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
     await page.setRequestInterception(true);
@@ -211,7 +212,8 @@ export class Browser {
 
 // checkLayout checks what is true of every page: it is as wide as the window, its text is readable, it has an icon.
 export async function checkLayout(page) {
-  const found = await page.evaluate(async () => {
+  // Not innerWidth: a phone zooms out until everything fits.
+  const found = await page.evaluate(async (width) => {
     const rgb = (text) => (text.match(/[\d.]+/g) ?? []).map(Number);
     const luminance = ([r, g, b]) =>
       [r, g, b].map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
@@ -226,7 +228,7 @@ export async function checkLayout(page) {
     const overflowing = [], unreadable = [];
     for (const element of document.body.querySelectorAll("*")) {
       const box = element.getBoundingClientRect();
-      if (box.right > innerWidth + 0.5 || box.left < -0.5) overflowing.push(element.outerHTML.slice(0, 80));
+      if (box.right > width + 0.5 || box.left < -0.5) overflowing.push(element.outerHTML.slice(0, 80));
       if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
       const [one, other] = [luminance(rgb(getComputedStyle(element).color)), luminance(background(element))];
       const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
@@ -237,11 +239,11 @@ export async function checkLayout(page) {
     const hasIcon = await icon.decode().then(() => icon.src.startsWith("data:"), () => false);
     return {
       overflowing, unreadable, hasIcon, language: document.documentElement.lang,
-      scrolls: document.documentElement.scrollWidth > innerWidth,
+      scrolls: document.documentElement.scrollWidth > width,
       isDark: luminance(background(document.body)) < 0.2,
       prefersDark: matchMedia("(prefers-color-scheme: dark)").matches,
     };
-  });
+  }, page.viewport().width);
   assert.deepEqual(found.overflowing, [], "elements are wider than the window");
   assert.equal(found.scrolls, false, "the page scrolls horizontally");
   assert.deepEqual(found.unreadable, [], "texts have a contrast below 4.5");
