@@ -42,7 +42,8 @@ func demoNotes(c *Config) []string {
 	var keys []string
 	for _, v := range c.Effective {
 		isProvider := strings.HasPrefix(v.Key, providerPrefix) // these have guardrails and notes of their own
-		if !isProvider && v.Key != "resource" && v.Origin == builtInOrigin {
+		isText := v.Key == "scopes.descriptions"               // it changes what users read and nothing else
+		if !isProvider && !isText && v.Key != "resource" && v.Origin == builtInOrigin {
 			keys = append(keys, v.Key+" ("+v.Value+")")
 		}
 	}

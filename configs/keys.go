@@ -47,7 +47,7 @@ func sections() []section {
 		{"server", server.DefaultSettings()},
 		{"mcp", mcphttp.DefaultSettings()},
 		{"tools", mcptools.ToolSettings{}},
-		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}}},
+		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}, Descriptions: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 	}
 }

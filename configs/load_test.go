@@ -160,9 +160,24 @@ func TestListReplacesTheListOfAnEarlierLayer(t *testing.T) {
 	profile := write(t, "p.yaml", localKind+"scopes:\n  required: [a, b]\n  initial: [a, b, c]\n")
 	config := mustLoad(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=a"},
 		Flags: map[string]string{"scopes.initial": "a,d"}})
-	if diff := cmp.Diff(Scopes{Required: []string{"a"}, Initial: []string{"a", "d"}, Implies: []string{}},
-		config.Scopes); diff != "" {
+	if diff := cmp.Diff(Scopes{Required: []string{"a"}, Initial: []string{"a", "d"}, Implies: []string{},
+		Descriptions: []string{}}, config.Scopes); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestScopes_DescriptionOf(t *testing.T) {
+	profile := write(t, "p.yaml", localKind+"scopes:\n  descriptions:\n"+
+		"    - api://x/mcp.use=Use the tools, all of them\n    - sum=a = b + c\n")
+	want := map[string]string{"api://x/mcp.use": "Use the tools, all of them", "sum": "a = b + c"}
+	if diff := cmp.Diff(want, mustLoad(t, Sources{Profile: profile}).Scopes.DescriptionOf()); diff != "" {
+		t.Error(diff)
+	}
+	builtIn := mustLoad(t, Sources{}).Scopes.DescriptionOf()
+	for _, scope := range append(demo.Scopes(), "mcp:use") {
+		if builtIn[scope] == "" {
+			t.Errorf("the built-in profile does not describe %s", scope)
+		}
 	}
 }
 

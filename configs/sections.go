@@ -19,6 +19,26 @@ type Scopes struct {
 	Required []string `koanf:"required" help:"scopes that every call needs"`
 	Initial  []string `koanf:"initial" help:"scopes of the 401 challenge and scopes_supported; scopes.required if empty"`
 	Implies  []string `koanf:"implies" help:"narrow scopes of a broad one, such as admin > read write"`
+	// Descriptions is a list because names of scopes may contain the delimiter of keys.
+	Descriptions []string `koanf:"descriptions" help:"scope=text for the consent page of the local issuer, such as mcp:use=Use the tools"`
+}
+
+// DescriptionOf returns Descriptions by scope. It skips invalid entries, which Validate reports.
+func (s Scopes) DescriptionOf() map[string]string {
+	texts := map[string]string{}
+	for _, entry := range s.Descriptions {
+		if scope, text, ok := ParseDescription(entry); ok {
+			texts[scope] = text
+		}
+	}
+	return texts
+}
+
+// ParseDescription parses "scope=text". The first = counts, because a text may contain more.
+func ParseDescription(entry string) (scope, text string, ok bool) {
+	scope, text, _ = strings.Cut(entry, "=")
+	scope, text = strings.TrimSpace(scope), strings.TrimSpace(text)
+	return scope, text, providers.IsScope(scope) && text != ""
 }
 
 // Implications returns Implies in the form that the server uses. It skips invalid entries, which Validate
@@ -66,6 +86,13 @@ func (s Scopes) Validate(report func(providers.Problem)) {
 			report(providers.Problem{Key: "implies", Code: providers.CodeInvalidValue,
 				Reason: quoteValue(line) + " does not name a broad scope and the scopes that it includes",
 				Fix:    "write the broad scope, >, and the narrow ones: gatehouse:admin > greet:read greet:write"})
+		}
+	}
+	for _, entry := range s.Descriptions {
+		if _, _, ok := ParseDescription(entry); !ok {
+			report(providers.Problem{Key: "descriptions", Code: providers.CodeInvalidValue,
+				Reason: quoteValue(entry) + " is not a scope and its description",
+				Fix:    "write the scope, =, and the text: greet:write=Send greetings"})
 		}
 	}
 	for _, scope := range s.Required {

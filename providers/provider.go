@@ -101,6 +101,8 @@ type ServerInfo struct {
 	InitialScopes []string
 	// KnownScopes are all scopes that this server's operations and settings mention.
 	KnownScopes []string
+	// ScopeDescriptions are texts by scope, for a provider that has a consent page of its own.
+	ScopeDescriptions map[string]string
 	// UserAgent is sent with every request to the provider (RFC 9110, section 10.1.5), such as gatehouse/1.2.3.
 	UserAgent string
 	// Logger logs background events, such as a failed key fetch. It must not be nil.

@@ -36,6 +36,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 		known   = flags.StringSlice("scopes", scopes, "scopes that clients may request")
 		initial = flags.StringSlice("default-scopes", []string{"mcp:use", "greet:read"},
 			"scopes granted to requests without a scope parameter")
+		described = flags.StringArray("scope-description", demoDescriptions(),
+			"scope=text for the consent page; repeat it for each scope")
 		algorithm = flags.String("signing-algorithm", "RS256", "RS256, ES256 or EdDSA")
 		lifetime  = flags.Duration("token-lifetime", 10*time.Minute, "lifetime of access tokens")
 		approve   = flags.Bool("auto-approve", false,
@@ -66,6 +68,11 @@ func issuer(ctx context.Context, args []string, c console) int {
 	settings.Listen = *listen
 	settings.DrainTime = 0 // there is no load balancer in front of a fake issuer
 	clientSecret, problems := issuerProblems(settings, logSettings, *secret)
+	for _, entry := range *described {
+		if _, _, ok := configs.ParseDescription(entry); !ok {
+			problems = append(problems, fmt.Sprintf("--scope-description %q: it is not scope=text", entry))
+		}
+	}
 	if host, _, err := net.SplitHostPort(*listen); err == nil && !providers.IsLoopback(host) && !*anywhere {
 		problems = append(problems, "--listen: anyone who reaches the local issuer can sign in as anyone, and other "+
 			"computers can reach this address; listen on 127.0.0.1; a container whose port is published on 127.0.0.1 only "+
@@ -81,7 +88,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 	as, err := authserver.New(authserver.Config{
 		UserAgent: app.UserAgent(),
 		Issuer:    identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
-		SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
+		ScopeDescriptions: configs.Scopes{Descriptions: *described}.DescriptionOf(),
+		SigningAlgorithm:  *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
 		Clients:                        authserver.DemoClients(clientSecret),
 		RefreshGrace:                   *grace,
 		ClientDocuments:                *documents,
@@ -110,11 +118,21 @@ func issuer(ctx context.Context, args []string, c console) int {
 		"  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
 		*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, local.Routes(as))
+	routes := append(local.Routes(as), providers.Route{Path: "/", Handler: as.Index()})
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, routes)
 	c.stop.begin("issuer")
 	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
 	c.stop.begin("log")
 	return logStopped(logger, err)
+}
+
+// demoDescriptions are the descriptions of the built-in profile.
+func demoDescriptions() []string {
+	cfg, err := configs.Load(configs.Sources{})
+	if err != nil {
+		return nil // the built-in profile is valid
+	}
+	return cfg.Scopes.Descriptions
 }
 
 // issuerProblems validates the settings that [authserver.New] does not, and reads the secret.

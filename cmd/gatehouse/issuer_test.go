@@ -42,6 +42,12 @@ func TestIssuer_RunsAlone(t *testing.T) {
 			t.Errorf("the banner lacks %q:\n%s", line, s.stdout)
 		}
 	}
+	status, page := httpGet(t, origin)
+	for _, want := range []string{"This is the demo issuer", origin + asMetadata, "http://localhost:3002/mcp"} {
+		if status != http.StatusOK || !strings.Contains(page, want) {
+			t.Errorf("the page at the origin has status %d and lacks %q: %s", status, want, page)
+		}
+	}
 	if got := runCommand(t, "healthcheck", "--url="+origin+"/health"); got.code != exitOK {
 		t.Errorf("healthcheck: %+v", got)
 	}
@@ -77,6 +83,7 @@ func TestIssuer_RefusesInvalidFlags(t *testing.T) {
 		"an issuer with a path":            {"--issuer=http://localhost:9000/issuer", "issuer"},
 		"a public issuer with plain http":  {"--issuer=http://id.example.com", "plain http"},
 		"an unknown default scope":         {"--default-scopes=nothing", `"nothing"`},
+		"a description without a scope":    {"--scope-description=Read", `"Read"`},
 		"a log level that does not exist":  {"--log.level=loud", "use debug, info, warn, error"},
 		"a log format that does not exist": {"--log.format=xml", "use text or json"},
 	} {

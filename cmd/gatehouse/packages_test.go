@@ -19,7 +19,7 @@ const root = "../.."
 // way; server and mcptools do not import each other.
 var mayImport = map[string][]string{
 	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
-		"providers/authserver", "providers/local", "providers/token"},
+		"providers/authserver", "providers/local", "providers/page", "providers/token"},
 	"cmd/gatehouse/app":    {"configs", "server", "mcptools", "mcptools/demo", "mcptools/mcphttp", "providers"},
 	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"providers/scalekit":    {"providers", "providers/token", "providers/diagnostics"},
 	"providers/local": {"providers", "providers/token", "providers/diagnostics", "providers/oidc",
 		"providers/authserver"},
-	"providers/authserver": {},
+	"providers/authserver": {"providers/page"},
 	"providers/page":       {},
 	"providers/rawjson":    {},
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -220,8 +219,7 @@ func (s *signIn) handleCallback(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, "Done. You can close this page.\n")
+	writeCallbackPage(w, query)
 	select {
 	case s.callback <- query:
 	default: // the page was reloaded

@@ -81,7 +81,8 @@ func (i *Issuer) nextURL(r *http.Request, a *authorization, query url.Values) (t
 	}
 	if i.config.AutoApprove && !isCrossSite(r) {
 		who, _ := findUser(a.loginHint)
-		return i.approve(a, who)
+		_, target, err = i.approve(a, who)
+		return target, err
 	}
 	if strings.TrimSpace(query.Get("prompt")) == oidc.PromptNone {
 		// There are no sessions, so a user always has to see the page (OpenID Connect Core 1.0, section
@@ -213,10 +214,10 @@ func isChallenge(s string) bool {
 	return err == nil && len(digest) == 32 && !strings.ContainsAny(s, "\r\n")
 }
 
-// approve issues a code and returns the redirect to the client.
-func (i *Issuer) approve(a *authorization, who user) (string, error) {
+// approve issues a code and returns it, and the redirect to the client.
+func (i *Issuer) approve(a *authorization, who user) (code, target string, err error) {
 	now := i.config.Now()
-	code := i.store.putCode(now, &grant{
+	code = i.store.putCode(now, &grant{
 		clientID: a.client.id,
 		subject:  who.Subject,
 		name:     who.Name,
@@ -224,7 +225,8 @@ func (i *Issuer) approve(a *authorization, who user) (string, error) {
 		scopes:   a.scopes,
 		authTime: now,
 	}, a)
-	return i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
+	target, err = i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
+	return code, target, err
 }
 
 // deny returns the redirect to the client with access_denied.

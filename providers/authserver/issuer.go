@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -51,6 +52,10 @@ type Config struct {
 
 	// Scopes are the scopes that clients may request. The issuer adds openid and offline_access.
 	Scopes []string
+
+	// ScopeDescriptions are texts for the consent page by scope, such as "Send greetings". Scopes of OpenID Connect
+	// have texts already; of other scopes without one the page shows the name only.
+	ScopeDescriptions map[string]string
 
 	// DefaultScopes, a subset of Scopes, are granted to requests without a scope (RFC 6749, section 3.3).
 	DefaultScopes []string
@@ -210,6 +215,7 @@ func withDefaults(c Config) Config {
 	}
 	c.Resources, c.Scopes, c.DefaultScopes = slices.Clone(c.Resources), slices.Clone(c.Scopes),
 		slices.Clone(c.DefaultScopes)
+	c.ScopeDescriptions = maps.Clone(c.ScopeDescriptions)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

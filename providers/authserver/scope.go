@@ -39,6 +39,29 @@ func (i *Issuer) grantScopes(parameter string) ([]string, error) {
 	return granted, nil
 }
 
+// describeScope returns the text of the consent page for a scope: that of the configuration, or of a scope that
+// OpenID Connect Core 1.0, sections 3.1.2.1, 5.4 and 11 define. It is empty for other scopes.
+func (i *Issuer) describeScope(scope string) string {
+	if text := i.config.ScopeDescriptions[scope]; text != "" {
+		return text
+	}
+	switch scope {
+	case oidc.ScopeOpenID:
+		return "Know who you are"
+	case oidc.ScopeProfile:
+		return "See your profile, such as your name"
+	case oidc.ScopeEmail:
+		return "See your email address"
+	case oidc.ScopePhone:
+		return "See your phone number"
+	case oidc.ScopeAddress:
+		return "See your postal address"
+	case oidc.ScopeOfflineAccess:
+		return "Keep access while you are away"
+	}
+	return ""
+}
+
 // isScopeToken reports whether s is a scope-token of RFC 6749, section 3.3.
 func isScopeToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s,

@@ -118,6 +118,7 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 		Issuer:                         info.Resource.Origin(),
 		Resources:                      []string{info.Resource.String()},
 		Scopes:                         info.KnownScopes,
+		ScopeDescriptions:              info.ScopeDescriptions,
 		DefaultScopes:                  info.InitialScopes,
 		SigningAlgorithm:               s.SigningAlgorithm,
 		SigningKey:                     s.SigningKey,

@@ -81,8 +81,10 @@ func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logg
 		Name:          title,
 		InitialScopes: cfg.Scopes.Initial,
 		KnownScopes:   knownScopes(cfg, catalog),
-		UserAgent:     UserAgent(),
-		Logger:        logger,
+
+		ScopeDescriptions: cfg.Scopes.DescriptionOf(),
+		UserAgent:         UserAgent(),
+		Logger:            logger,
 	}
 }
 

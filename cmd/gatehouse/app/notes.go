@@ -38,7 +38,7 @@ func unusedDemoScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	unused := slices.DeleteFunc(demoScopes(), func(scope string) bool { return slices.Contains(needed, scope) })
 	var names []string
 	for _, v := range cfg.Effective {
-		if !v.IsExplicit() {
+		if !v.IsExplicit() || v.Key == "scopes.descriptions" { // a description requests nothing
 			continue
 		}
 		words := strings.FieldsFunc(v.Value, func(r rune) bool { return strings.ContainsRune(", >=", r) })
