@@ -186,8 +186,8 @@ func compareClients(record registration) diagnostics.Outcome {
 	documents := record.EnableCIMD != nil && *record.EnableCIMD
 	switch {
 	case record.NoDCR && !documents:
-		return diagnostics.Warning("both are disabled",
-			"enable one of them in the dashboard, MCP Servers, or register every client by hand; then "+
+		return diagnostics.Warning("both are switched off",
+			"switch one of them on in the dashboard, MCP Servers, or register every client by hand; then "+
 				"reconnect clients, which cache metadata")
 	case record.NoDCR:
 		return diagnostics.OK("a metadata document; older clients support registration only")
