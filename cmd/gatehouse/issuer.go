@@ -19,11 +19,12 @@ import (
 const issuerHelp = "Run the local issuer alone: a fake authorization server for demos and tests. " +
 	"Anyone can sign in as anyone."
 
-// issuerPort is used until --listen names another port.
+// issuerPort is used unless --listen names another port.
 const issuerPort = "9000"
 
 func issuer(ctx context.Context, args []string, c console) int {
-	// Including those of the demo tools: whether the server offers them is not known here.
+	// The scopes of the demo tools are included, because it is not known here whether the server offers the
+	// demo tools.
 	catalog := c.catalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{})
 	scopes := providers.MergeScopes([]string{"mcp:use"}, catalog.Scopes())
 	flags := newFlags("issuer", issuerHelp, c)
@@ -41,15 +42,16 @@ func issuer(ctx context.Context, args []string, c console) int {
 		algorithm = flags.String("signing-algorithm", "RS256", "RS256, ES256 or EdDSA")
 		lifetime  = flags.Duration("token-lifetime", 10*time.Minute, "lifetime of access tokens")
 		approve   = flags.Bool("auto-approve", false,
-			"skip the sign-in page and sign in as alice, unless another site sent the browser")
+			"skip the sign-in page and sign in as alice, unless another site opened it")
 		secret = flags.String("client-secret-file", "",
 			"file with the secret of the confidential client local-service; without it the client does not exist")
 		grace = flags.Duration("refresh-grace", time.Minute,
-			"how long the previous refresh token still gets the same successor; with 0 a repeat revokes the grant at once")
+			"how long a replaced refresh token still returns the same successor; with 0 a repeat revokes "+
+				"the grant")
 		documents = flags.Bool("client-documents", true, "announce and fetch client ID metadata documents; "+
-			"--client-documents=false without internet access, so that clients register instead")
+			"disable it without internet access, so that clients register dynamically")
 		loopback = flags.Bool("allow-loopback-client-documents", false,
-			"fetch client ID metadata documents from this computer and private networks too")
+			"also fetch client ID metadata documents from loopback and private networks")
 		public = flags.Bool("dangerously-allow-public-resource", false,
 			"issue tokens for resources that other computers can reach")
 		anywhere = flags.Bool("dangerously-listen-for-others", false, "listen on an address that other computers can "+

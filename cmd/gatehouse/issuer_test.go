@@ -77,7 +77,7 @@ func TestIssuer_RefusesInvalidFlags(t *testing.T) {
 		"a missing secret file":     {"--client-secret-file=" + missing, "no such file"},
 		"an empty secret file":      {"--client-secret-file=" + writeFile(t, "empty", "\n"), "the file is empty"},
 		"loopback documents, but none": {
-			"--client-documents=false --allow-loopback-client-documents", "client documents are off",
+			"--client-documents=false --allow-loopback-client-documents", "client documents are disabled",
 		},
 		"a negative refresh grace":         {"--refresh-grace=-1s", "refresh grace"},
 		"an issuer with a path":            {"--issuer=http://localhost:9000/issuer", "issuer"},

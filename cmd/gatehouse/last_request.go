@@ -13,8 +13,8 @@ import (
 	"gatehouse/providers/token"
 )
 
-// lastRequest is an http.RoundTripper that records the last request, so that a failure can be described without quoting
-// the peer's response: the errors of the SDK and of oauth2 do, and the response may contain secrets.
+// lastRequest is an http.RoundTripper that records the last request, so that a failure can be described
+// without the errors of the SDK and of oauth2: they quote the response, which may contain secrets.
 type lastRequest struct {
 	next http.RoundTripper
 
@@ -38,8 +38,8 @@ func (l *lastRequest) RoundTrip(r *http.Request) (*http.Response, error) {
 // reset forgets the last request.
 func (l *lastRequest) reset() { *l = lastRequest{next: l.next} }
 
-// describe returns an error that describes at which request a sign-in failed with err. Of err it contains at most the
-// OAuth error code.
+// describe returns an error that describes at which request a sign-in failed with err. It contains nothing of
+// err except the OAuth error code.
 func (l *lastRequest) describe(err error) error {
 	request := l.method + " " + providers.Quote(l.address)
 	switch {

@@ -35,7 +35,7 @@ type exchange struct {
 	// orphaned is true if the call continues in its session after its client hung up. The mutex of the session
 	// guards it.
 	orphaned bool
-	// reserved are the bytes of the message, in a session.
+	// reserved is the reservation of the message's bytes; nil outside a session.
 	reserved *reservation
 	// answered is closed when there is a response, or when there will be none.
 	answered chan struct{}
@@ -268,8 +268,8 @@ func (e *exchange) retain(reserved *reservation) {
 	e.reserved = reserved
 }
 
-// release drops what the SDK's reference to the request would keep in memory, once there is a response or will be
-// none.
+// release frees what the SDK's reference to the request would otherwise keep in memory. It is called when
+// there is a response, or when there will be none.
 func (e *exchange) release() {
 	e.request.Params, e.request.Extra = nil, nil
 	e.reserved.release()

@@ -119,8 +119,8 @@ func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization
 }
 
 // mayRedirectError reports whether an error may be redirected although no user has approved the client.
-// Anyone can register a client, so a link to /authorize with an error would redirect from the issuer to any
-// other site without a question (RFC 9700, section 4.11.2).
+// Anyone can register a client, so a link to /authorize that causes an error would redirect from the issuer
+// to any other site without asking the user (RFC 9700, section 4.11.2).
 func mayRedirectError(a *authorization) bool {
 	return a.client.origin == preregistered || redirectsToLoopback(a.redirectURI)
 }
@@ -151,11 +151,11 @@ func unknownClientText(err error) string {
 		return "The application's client ID metadata document is not usable: " + broken.reason + "."
 	}
 	if errors.Is(err, errDocumentsOff) {
-		return "The client_id is the URL of a client ID metadata document, and this issuer does not fetch those. " +
-			"Use dynamic registration instead, or ask the operator to enable client documents."
+		return "The client_id is the URL of a client ID metadata document, and this issuer does not fetch " +
+			"them. Use dynamic registration instead, or ask the operator to enable client documents."
 	}
-	return "The client is unknown. A restart of the issuer ends registrations, except those of public clients " +
-		"with a loopback redirect URI. " + registerAgainText
+	return "The client is unknown. Registrations end when the issuer restarts, except those of public " +
+		"clients with a loopback redirect URI. " + registerAgainText
 }
 
 func redirectURIText(c *client) string {

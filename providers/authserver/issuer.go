@@ -77,11 +77,11 @@ type Config struct {
 	// lifetime again.
 	RefreshTokenLifetime time.Duration
 
-	// RefreshGrace is how long the previous refresh token still yields the same successor, for a client that
+	// RefreshGrace is how long a replaced refresh token still returns the same successor, for a client that
 	// sends it twice or missed the response. Zero means not at all.
 	RefreshGrace time.Duration
 
-	// Clients are registered at the start, in addition to those that register dynamically.
+	// Clients are registered at startup, in addition to those that register dynamically.
 	Clients []Client
 
 	// ClientDocuments announces and fetches client ID metadata documents. Without internet access they cannot
@@ -111,7 +111,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Client is a client that is registered at the start.
+// Client is a client that is registered at startup.
 type Client struct {
 	// ID is the client_id.
 	ID string
@@ -122,7 +122,7 @@ type Client struct {
 	// Secret authenticates a confidential client. A client without one is public.
 	Secret string
 
-	// RedirectURIs are the redirect URIs. They match exactly, but for the port of a loopback http URL (RFC
+	// RedirectURIs are the redirect URIs. They match exactly, except for the port of a loopback http URL (RFC
 	// 8252, section 7.3).
 	RedirectURIs []string
 
@@ -270,7 +270,8 @@ func (c Config) check() error {
 	}
 	if c.AllowLoopbackClientDocuments && !c.ClientDocuments {
 		refuse(
-			"client documents from loopback are allowed, but client documents are off; enable or disable both")
+			"client documents from loopback are allowed, but client documents are disabled; enable or " +
+				"disable both")
 	}
 	seen := make(map[string]bool)
 	for _, client := range c.Clients {

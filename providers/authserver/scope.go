@@ -8,7 +8,8 @@ import (
 )
 
 // grantableScopes adds the scopes of the issuer itself: openid yields an ID token, offline_access a refresh
-// token. Both are listed because clients request offline_access only where it is (SEP-2207).
+// token. Both are listed in the metadata because clients request offline_access only if it is listed
+// (SEP-2207).
 func grantableScopes(scopes []string) []string {
 	all := slices.Clone(scopes)
 	for _, own := range []string{oidc.ScopeOpenID, oidc.ScopeOfflineAccess} {
@@ -20,8 +21,8 @@ func grantableScopes(scopes []string) []string {
 }
 
 // grantScopes returns the known scopes among those requested, and the default scopes if none are requested.
-// The token response tells the client what was granted (RFC 6749, section 3.3). The scope of its registration
-// is no limit: clients register the scope of the first challenge and request more later.
+// The token response tells the client what was granted (RFC 6749, section 3.3). The scope in the client's
+// registration is not a limit: clients register the scope of the first challenge and request more later.
 func (i *Issuer) grantScopes(parameter string) ([]string, error) {
 	requested := strings.Fields(parameter)
 	if len(requested) == 0 {

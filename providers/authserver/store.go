@@ -22,8 +22,8 @@ const (
 
 var (
 	errUnknownGrant  = errors.New("unknown, expired, revoked, or issued to another client")
-	errReplayedGrant = errors.New("used twice; everything issued for it is revoked")
-	errOutdatedToken = errors.New("replaced several times within the grace")
+	errReplayedGrant = errors.New("used twice; all tokens issued for it are revoked")
+	errOutdatedToken = errors.New("replaced several times within the grace period")
 )
 
 // authorization is a validated authorization request.
@@ -114,7 +114,7 @@ func (s *store) putCode(now time.Time, g *grant, a *authorization) (value string
 }
 
 // spendCode marks a code of the client as used if check succeeds. A failed check leaves the code valid, so
-// that neither a mistake nor another client can burn it; a second use revokes what was issued for it (OAuth
+// that neither a mistake nor another client can use it up; a second use revokes what was issued for it (OAuth
 // 2.1, section 4.1.3).
 func (s *store) spendCode(now time.Time, value, clientID string, check func(*code) error) (*code, error) {
 	s.mu.Lock()
@@ -157,12 +157,12 @@ type rotation struct {
 
 // rotate replaces a refresh token of the client if check succeeds.
 //
-// Clients may send a token twice: two processes share it, or the response was lost. Within the grace the
-// previous token yields the same successor again, so that the family does not fork, provided that the
-// successor was not replaced itself. Otherwise a replaced token that is sent again is in two hands, and which
-// of them is the client is unknown, so the family is revoked (OAuth 2.1, section 4.3.1). A still older token,
-// within its grace, is only refused: it comes from a process of the client that missed several refreshes of
-// another.
+// Clients may send a token twice: two processes share it, or the response was lost. Within the grace period a
+// token whose successor was not replaced itself returns the same successor again, so that the token family
+// does not fork. Any other replaced token that is sent again may have been stolen: whether the client or an
+// attacker sent it is unknown, so the family is revoked (OAuth 2.1, section 4.3.1). The exception is a token
+// within its grace period that at least three others have followed. It is only refused, because it comes from
+// a process of the client that missed several refreshes of another process.
 func (s *store) rotate(now time.Time, value, clientID string, check func(*grant) error) (rotation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,8 +219,8 @@ func (s *store) activeRefreshToken(now time.Time, value string) (g *grant, issue
 	return t.grant, t.issued, true
 }
 
-// revoke revokes a token of the client: only the access token itself, but with a refresh token everything
-// from its grant. An unknown token is not an error (RFC 7009, section 2.2).
+// revoke revokes a token of the client. For an access token it revokes only that token; for a refresh token,
+// everything from its grant. An unknown token is not an error (RFC 7009, section 2.2).
 func (s *store) revoke(now time.Time, value, clientID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,7 +39,7 @@ func (s *Settings) Diagnose(info providers.ServerInfo) diagnostics.Diagnosis {
 			Name: "provider.token_types", Expected: "access tokens are distinguishable from the provider's other JWTs",
 			Run: func(context.Context, *http.Client) diagnostics.Outcome {
 				found := "neither the typ header (" + strings.Join(rules.TokenTypes, ", ") + ") nor a required claim " +
-					"distinguishes them: a refresh token without a type claim is accepted"
+					"distinguishes access tokens: a refresh token without a type claim is accepted"
 				return diagnostics.Warning(found, acceptsOtherTypesFix+", or a preset")
 			},
 		})
@@ -53,8 +53,7 @@ func (s *Settings) authorities(issuers []string) []diagnostics.Authority {
 	own := s.discovery(issuers, nil)
 	fix := func(setting string) string {
 		return "set " + setting + " to the issuer in the metadata if this is your provider: clients compare it " +
-			"byte for " +
-			"byte, and this server compares it with tokens"
+			"byte for byte, and this server compares it with tokens"
 	}
 	var list []diagnostics.Authority
 	if s.Introspection != introspectAlways && s.JWKSURL == "" ||

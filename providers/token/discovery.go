@@ -87,7 +87,7 @@ func (d Discovery) FindKeysURL(read func(address string) (PublishedMetadata, err
 	return d.find(read, "keys", func(m PublishedMetadata) string { return m.JWKSURI })
 }
 
-// FindIntrospectionURL returns the address of the introspection endpoint likewise.
+// FindIntrospectionURL is like FindKeysURL for the introspection endpoint.
 func (d Discovery) FindIntrospectionURL(
 	read func(address string) (PublishedMetadata, error),
 ) (string, error) {

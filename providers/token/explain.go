@@ -15,9 +15,8 @@ import (
 	"gatehouse/providers"
 )
 
-// Explainer is implemented by a provider that can report the result of every check of a token. It is for
-// people who have the token: `gatehouse token inspect`, and the log at level debug. It is never part of a
-// response.
+// Explainer is implemented by a provider that can report the result of every check of a token. `gatehouse
+// token inspect` and the log at level debug show the results; a response never contains them.
 type Explainer interface {
 	// Explain applies all checks. If live is false, it makes no requests.
 	Explain(ctx context.Context, token string, live bool) Explanation

@@ -57,7 +57,7 @@ func guessExpired(e Explanation) (Hint, bool) {
 }
 
 // guessIDToken recognizes ID tokens whether or not provider.id_token_guard is on: their audience is the
-// client. A token without expiry is no ID token.
+// client. A token without expiry is not an ID token.
 func guessIDToken(e Explanation) (Hint, bool) {
 	audience, _ := e.claims.strs("aud")
 	azp := e.str("azp")
@@ -123,8 +123,7 @@ func guessIssuer(e Explanation) (Hint, bool) {
 	cause := fmt.Sprintf("it is from another issuer: %s, accepted are %s",
 		providers.Quote(issuer), QuoteEach(e.rules.Issuers))
 	return Hint{cause, "if that is the same provider under an older or a custom address, configure the issuer " +
-		"in its " +
-		"tokens; if not, the client signed in somewhere else"}, e.failed(ReasonIssuerMismatch) && !slash
+		"in its tokens; if not, the client signed in somewhere else"}, e.failed(ReasonIssuerMismatch) && !slash
 }
 
 func guessNoAudience(e Explanation) (Hint, bool) {
@@ -171,7 +170,7 @@ func guessIntrospectedType(e Explanation) (Hint, bool) {
 	if _, known := guessOtherToken(e); known || e.header != nil || e.statedType() != "" || i < 0 {
 		return Hint{}, false
 	}
-	return Hint{"it is no bearer access token at the provider: " + e.Findings[i].Detail,
+	return Hint{"the provider does not report it as a bearer access token: " + e.Findings[i].Detail,
 		"have the provider issue bearer tokens to this client, without DPoP or certificates"}, true
 }
 
@@ -203,8 +202,7 @@ func guessTenant(e Explanation) (Hint, bool) {
 		for _, name := range slices.Sorted(maps.Keys(e.claims.members())) {
 			if e.str(name) == required.Value {
 				return Hint{fmt.Sprintf("provider.issuer names the claim %s in its braces, which the token does not "+
-					"have; "+
-					"its claim %s has the tenant", providers.Quote(required.Name), providers.Quote(name)),
+					"have; its claim %s has the tenant", providers.Quote(required.Name), providers.Quote(name)),
 					fmt.Sprintf("write {%s} in provider.issuer", quotedUnlessPlain(name))}, true
 			}
 		}
@@ -233,8 +231,8 @@ func (e Explanation) keyRefused(part string) bool {
 }
 
 func guessSignature(e Explanation) (Hint, bool) {
-	return Hint{"it was changed after it was signed, or another key signed it under the id of one of the " +
-			"issuer's keys",
+	return Hint{"it was changed after it was signed, or it was signed by another key with the id of one of " +
+			"the issuer's keys",
 			"get a new one from the provider, and check whether a proxy or a copy truncates or rewrites it"},
 		e.failed(ReasonSignatureInvalid)
 }
