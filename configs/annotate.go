@@ -14,7 +14,7 @@ import (
 // annotate adds the effective values, with their origins, and the notes to a valid configuration.
 func (l *loader) annotate(config *Config, layers []layer) {
 	for _, k := range l.keys {
-		v := Value{Key: k.Name, Value: formatValue(l.merged.Get(k.Name)), Origin: l.origins[k.Name]}
+		v := Value{Key: k.Name, Value: formatValue(redactURLs(l.merged.Get(k.Name))), Origin: l.origins[k.Name]}
 		if k.IsSecret() {
 			v.Value = display(k, l.merged.Get(k.Name))
 		}

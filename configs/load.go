@@ -20,6 +20,11 @@ func Load(s Sources) (*Config, error) {
 	l := loader{kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{}}
 	l.problems = l.kinds.duplicates()
 	layers, variables := l.collect(s)
+	for _, one := range layers {
+		if one.onlyFor == "" { // the others may belong to other programs
+			l.clean(one)
+		}
+	}
 	layers, kind := l.chooseKind(layers)
 	l.merge(layers, kind)
 	l.derive(kind, variables, s.MemoryLimit)
@@ -78,6 +83,9 @@ func (l *loader) merge(layers []layer, kind Kind) {
 				return strings.HasPrefix(name, providerPrefix) && name != kindKey
 			})
 		}
+		if one.onlyFor != "" {
+			l.clean(one)
+		}
 		l.overlay(l.convert(one))
 	}
 }
@@ -106,6 +114,9 @@ func (l *loader) convert(one layer) layer {
 				Code: providers.CodeInvalidType, Reason: wrong.reason, Fix: wrong.fix + " (" + key.Help + ")"})
 			continue
 		}
+		if list, isList := typed.([]string); isList {
+			typed = l.cleanList(key, list, origin)
+		}
 		converted.set(name, typed, origin)
 	}
 	return converted
@@ -116,12 +127,7 @@ func (l *loader) convert(one layer) layer {
 func (l *loader) unknown(name string, one layer) Problem {
 	p := Problem{Key: keyText(name), Origin: one.origins[name], Code: providers.CodeUnknownKey,
 		Reason: "there is no such setting", Fix: "remove it; `gatehouse serve --help` lists all settings"}
-	var candidates []string
 	for _, k := range l.keys {
-		candidates = append(candidates, k.Name)
-		if k.IsSecret() {
-			candidates = append(candidates, k.Name+fileSuffix)
-		}
 		switch {
 		case strings.HasPrefix(k.Name, name+".") && one.values[name] == nil:
 			p.Code, p.Reason = providers.CodeMissing, "the section is empty"
@@ -144,10 +150,27 @@ func (l *loader) unknown(name string, one layer) Problem {
 		p.Fix = "remove it, or set " + one.spell(kindKey) + " to " + kinds[0]
 		return p
 	}
-	if near := nearest(name, candidates); near != "" {
+	if near := nearest(name, l.candidates()); near != "" {
 		p.Fix = "did you mean " + one.spell(near) + "?"
+		if !slices.ContainsFunc(l.keys, func(k Key) bool { return strings.TrimSuffix(near, fileSuffix) == k.Name }) {
+			if kinds := l.kinds.withKey(near); len(kinds) > 0 {
+				p.Fix += " It belongs to provider.kind " + strings.Join(kinds, " and ")
+			}
+		}
 	}
 	return p
+}
+
+// candidates returns the names that a setting can have: first those of the kind in force.
+func (l *loader) candidates() []string {
+	var names []string
+	for _, k := range slices.Concat(l.keys, l.kinds.keys()) {
+		names = append(names, k.Name)
+		if k.IsSecret() {
+			names = append(names, k.Name+fileSuffix)
+		}
+	}
+	return append(names, configKey)
 }
 
 // withKey returns the names of the kinds that have a setting of that name.
@@ -204,6 +227,10 @@ func (l *loader) report(section string) func(providers.Problem) {
 			if list, isList := value.([]string); isList {
 				// The reason quotes the invalid entry, which may be a URL with a secret.
 				for _, item := range list {
+					if words := strings.Fields(item); len(words) > 1 && key != impliesKey &&
+						!strings.ContainsAny(item, `"'`) && strings.Contains(p.Reason, strconv.Quote(item)) {
+						p.Fix = "write several entries with commas between them: " + showValue(strings.Join(words, ","))
+					}
 					p.Reason = strings.ReplaceAll(p.Reason, strconv.Quote(item), quoteValue(item))
 				}
 			}

@@ -21,6 +21,9 @@ type Scopes struct {
 	Implies  []string `koanf:"implies" help:"narrow scopes of a broad one, such as admin > read write"`
 }
 
+// impliesKey is the list with entries that consist of several words.
+const impliesKey = "scopes.implies"
+
 // Implications returns Implies in the form that the server uses. It skips invalid entries, which Validate
 // reports.
 func (s Scopes) Implications() server.ScopeHierarchy {
