@@ -19,13 +19,15 @@ import (
 const (
 	envPrefix = "GATEHOUSE_"
 	dotEnv    = ".env"
+
+	environOrigin = "environment variable " // followed by the name
 )
 
 func environVariables(environ []string) []variable {
 	var variables []variable
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		variables = append(variables, variable{name, value, "environment variable " + name})
+		variables = append(variables, variable{name, value, environOrigin + name})
 	}
 	return variables
 }

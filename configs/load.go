@@ -33,7 +33,7 @@ func Load(s Sources) (*Config, error) {
 	if len(l.problems) > 0 {
 		return nil, l.problems
 	}
-	l.annotate(config, layers)
+	l.annotate(config, layers, variables)
 	return config, nil
 }
 

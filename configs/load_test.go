@@ -659,7 +659,6 @@ func TestNotesNameDemoValuesOfAPublicServer(t *testing.T) {
 	}
 	const (
 		origins = "server.allowed_origins (http://localhost:*,http://127.0.0.1:*), "
-		drain   = "server.drain_time (0s), "
 		rest    = "tools.demo (true), tools.show_all (true), scopes.required (mcp:use), " +
 			"scopes.initial (mcp:use,greet:read)"
 	)
@@ -667,9 +666,9 @@ func TestNotesNameDemoValuesOfAPublicServer(t *testing.T) {
 		sources Sources
 		want    []string
 	}{
-		"no profile": {Sources{Flags: public}, []string{origins + drain + rest}},
-		"one of them is set": {Sources{Flags: with(map[string]string{"server.drain_time": "5s"})},
-			[]string{origins + rest}},
+		"no profile": {Sources{Flags: public}, []string{origins + rest}},
+		"one of them is set": {Sources{Flags: with(map[string]string{"server.allowed_origins": "https://a.example"})},
+			[]string{rest}},
 		"a profile": {Sources{Profile: "local.yaml", Flags: public}, nil},
 		"a resource on this computer": {
 			Sources{Flags: with(map[string]string{"resource": "http://localhost:3002/mcp"})}, nil},
@@ -689,7 +688,7 @@ func TestBuiltInProfileAppliesToTheLocalIssuerOnly(t *testing.T) {
 	const origin = "built-in profile local.yaml"
 	ofDemo := map[string]string{"tools.demo": "true", "tools.show_all": "true", "scopes.required": "mcp:use",
 		"scopes.initial":         "mcp:use,greet:read",
-		"server.allowed_origins": "http://localhost:*,http://127.0.0.1:*", "server.drain_time": "0s"}
+		"server.allowed_origins": "http://localhost:*,http://127.0.0.1:*"}
 	preset := map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer}
 	for name, c := range map[string]struct {
 		sources Sources
@@ -730,7 +729,7 @@ func TestBuiltInProfileAppliesToTheLocalIssuerOnly(t *testing.T) {
 	}
 	named := mustLoad(t, Sources{Profile: general, Flags: map[string]string{kindKey: "oidc",
 		"provider.issuer": keycloakIssuer}})
-	if !named.Tools.Demo || named.Server.DrainTime != 0 {
+	if !named.Tools.Demo || len(named.Server.AllowedOrigins) == 0 {
 		t.Error("a profile that is named does not apply")
 	}
 }
