@@ -60,6 +60,11 @@ func startService(t testing.TB, args ...string) (*service, string) {
 
 func startServiceIn(t testing.TB, environ []string, args ...string) (*service, string) {
 	t.Helper()
+	return startConsole(t, console{environ: environ}, args...)
+}
+
+func startConsole(t testing.TB, c console, args ...string) (*service, string) {
+	t.Helper()
 	for range 5 {
 		address := freeAddress(t)
 		filled := make([]string, len(args))
@@ -69,7 +74,7 @@ func startServiceIn(t testing.TB, environ []string, args ...string) (*service, s
 		s := &service{stdout: &syncBuffer{}, stderr: &syncBuffer{}}
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan int, 1)
-		c := console{stdout: s.stdout, stderr: s.stderr, environ: environ, catalog: testCatalog}
+		c.stdout, c.stderr, c.catalog = s.stdout, s.stderr, testCatalog
 		go func() { ended <- run(ctx, filled, c) }()
 		s.stop = func() int {
 			cancel()
@@ -87,7 +92,7 @@ func startServiceIn(t testing.TB, environ []string, args ...string) (*service, s
 			if conn, err := net.Dial("tcp", address); err == nil {
 				conn.Close()
 				// The port listens before the banner is written.
-				if strings.Contains(s.stderr.String(), "listen=") {
+				if strings.Contains(s.stderr.String(), "listen") {
 					return s, address
 				}
 			}
@@ -400,7 +405,7 @@ func TestServe_PrintsBannerAndStopsGracefully(t *testing.T) {
 		"Provider  local: ",
 		"Issuer    http://" + address + "\n",
 		"Metadata  http://" + address + "/.well-known/oauth-protected-resource/mcp\n",
-		"npx @modelcontextprotocol/inspector --transport http --server-url " + resource + "\n",
+		"npx @modelcontextprotocol/inspector@latest --transport http --server-url " + resource + "\n",
 		"claude mcp add --transport http gatehouse " + resource + "\n",
 		"demos only: anyone can sign in as anyone",
 	}
@@ -436,6 +441,74 @@ func TestServe_PrintsBannerAndStopsGracefully(t *testing.T) {
 	}
 	if !strings.Contains(s.stderr.String(), "msg=stopped") {
 		t.Errorf("the log lacks the last line:\n%s", s.stderr)
+	}
+}
+
+// Collectors of logs read the output of a container as JSON lines. What the banner would warn of is logged.
+func TestBanner_IsNotMixedWithJSON(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		format   string
+		terminal bool
+		banner   bool
+	}{
+		"text":               {"text", false, true},
+		"text on a terminal": {"text", true, true},
+		"JSON":               {"json", false, false},
+		"JSON on a terminal": {"json", true, true},
+	} {
+		for command, args := range map[string][]string{
+			"serve":  {"serve", "--resource=http://localhost:4/mcp", "--server.listen=ADDRESS"},
+			"issuer": {"issuer", "--listen=ADDRESS", "--signing-algorithm=ES256"},
+		} {
+			t.Run(command+", "+name, func(t *testing.T) {
+				t.Parallel()
+				s, _ := startConsole(t, console{terminal: c.terminal}, append(args, "--log.format="+c.format)...)
+				s.stop()
+				const warning = "anyone can sign in as anyone"
+				if got := s.stdout.String(); strings.Contains(got, warning) != c.banner || !c.banner && got != "" {
+					t.Errorf("standard output: %q", got)
+				}
+				log := s.stderr.String()
+				if strings.Contains(log, warning) == c.banner {
+					t.Errorf("the warning must be written once, to the banner or to the log:\n%s", log)
+				}
+				if command == "serve" && strings.Contains(log, "clients dial port 4") == c.banner {
+					t.Errorf("the note must be written once, to the banner or to the log:\n%s", log)
+				}
+				for line := range strings.Lines(log) {
+					if c.format == "json" && !json.Valid([]byte(line)) {
+						t.Errorf("no JSON: %s", line)
+					}
+				}
+			})
+		}
+	}
+}
+
+// On loopback a stop does not drain. Elsewhere a line says how to end the process at once.
+func TestServe_SaysHowToStopAtOnceWhileDraining(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args   []string
+		drains bool
+	}{
+		"on loopback": {[]string{"--resource=http://ADDRESS/mcp"}, false},
+		"for a public resource": {[]string{"--server.listen=ADDRESS", "--resource=https://mcp.example.com/mcp",
+			"--provider.dangerously_allow_public_resource", "--server.drain_time=300ms"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := startService(t, append([]string{"serve", "--provider.signing_algorithm=ES256"}, c.args...)...)
+			begin := time.Now()
+			s.stop()
+			if took := time.Since(begin); !c.drains && took > 2*time.Second {
+				t.Errorf("the stop took %s", took)
+			}
+			if log := s.stderr.String(); strings.Contains(log, "a second signal (Ctrl-C) ends the process at once") != c.drains {
+				t.Errorf("the log:\n%s", log)
+			}
+		})
 	}
 }
 

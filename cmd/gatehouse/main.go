@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/mattn/go-isatty"
+
 	"gatehouse/cmd/gatehouse/app"
 )
 
@@ -28,6 +30,7 @@ const (
 type console struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	terminal       bool // standard output is a terminal
 	environ        []string
 	dir            string // contains .env
 	memoryLimit    int64  // of the process, in bytes; 0 if there is none
@@ -68,6 +71,7 @@ func main() {
 	limit := &stopLimit{stderr: os.Stderr, step: "start"}
 	c := console{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir,
+		terminal:    isatty.IsTerminal(os.Stdout.Fd()) || isatty.IsCygwinTerminal(os.Stdout.Fd()),
 		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile), stop: limit,
 		catalog: app.DefaultCatalog, setDefaultLogger: slog.SetDefault,
 	}

@@ -103,7 +103,8 @@ func (d Discovery) fromNetwork(ctx context.Context) func(place string) (Publishe
 // its own network. The error is a [retryAfterError] if every place is busy.
 func (d Discovery) find(read func(place string) (PublishedMetadata, error), what string, member func(PublishedMetadata) string) (string, error) {
 	var (
-		failures []string
+		failures []string // of the places without usable metadata
+		causes   []string // of those with metadata, which are not those of the issuer or not complete
 		busiest  *retryAfterError
 		busy     int
 	)
@@ -115,6 +116,7 @@ func (d Discovery) find(read func(place string) (PublishedMetadata, error), what
 			if address, err = d.addressIn(metadata, what, member); err == nil {
 				return address, nil
 			}
+			causes = append(causes, fmt.Sprintf("%v (metadata at %s)", err, providers.RedactURL(place)))
 		}
 		if one, ok := errors.AsType[*retryAfterError](err); ok {
 			busy++
@@ -122,9 +124,12 @@ func (d Discovery) find(read func(place string) (PublishedMetadata, error), what
 				busiest = one
 			}
 		}
-		failures = append(failures, fmt.Sprintf("metadata at %s: %v", place, err))
+		failures = append(failures, fmt.Sprintf("metadata at %s: %v", providers.RedactURL(place), err))
 		_, ok := errors.AsType[notNamedError](err)
 		notNamed = notNamed || ok
+	}
+	if len(causes) > 0 {
+		failures = causes // that nothing is at the other places is no news
 	}
 	if notNamed {
 		return "", notNamedError{strings.Join(failures, "; ")}
