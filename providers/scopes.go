@@ -1,6 +1,9 @@
 package providers
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // ScopeSpeller is implemented by a provider that calls scopes by other names than this server does. Challenges name scopes
 // as clients must ask for them.
@@ -23,4 +26,18 @@ type ScopeReader interface {
 // IsScope reports whether s is one scope (RFC 6749, section 3.3: printable ASCII without blanks, quotes and backslashes).
 func IsScope(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) < 0
+}
+
+// MergeScopes returns scopes followed by the elements of more that are not in it yet, each once. It does not modify
+// scopes, and returns it as it is if there is nothing to add.
+func MergeScopes(scopes []string, more ...[]string) []string {
+	merged := slices.Clip(scopes)
+	for _, list := range more {
+		for _, s := range list {
+			if !slices.Contains(merged, s) {
+				merged = append(merged, s)
+			}
+		}
+	}
+	return merged
 }

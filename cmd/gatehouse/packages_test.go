@@ -137,7 +137,7 @@ func TestPackages_TopLevel(t *testing.T) {
 func TestPackages_OnlyDemoTestsNeedDemoTools(t *testing.T) {
 	t.Parallel()
 	const demo = `"gatehouse/mcptools/` + `demo"`
-	mayUse := []string{"mcptools/demo", "configs", "cmd/gatehouse/doctor"}
+	mayUse := []string{"mcptools/demo", "configs"}
 	walk(t, func(path string) {
 		isTest := strings.HasSuffix(path, "_test.go")
 		if isTest && strings.Contains(read(t, path), demo) && !slices.Contains(mayUse, filepath.ToSlash(filepath.Dir(path))) {
