@@ -135,7 +135,7 @@ func TestNearest(t *testing.T) {
 		"":                         "",
 		strings.Repeat("x", 1<<20): "",
 	} {
-		if got := nearest(typed, candidates); got != want {
+		if got := Nearest(typed, candidates); got != want {
 			t.Errorf("%.40q: %q, not %q", typed, got, want)
 		}
 	}

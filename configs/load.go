@@ -150,7 +150,7 @@ func (l *loader) unknown(name string, one layer) Problem {
 		p.Fix = "remove it, or set " + one.spell(kindKey) + " to " + kinds[0]
 		return p
 	}
-	if near := nearest(name, l.candidates()); near != "" {
+	if near := Nearest(name, l.candidates()); near != "" {
 		p.Fix = "did you mean " + one.spell(near) + "?"
 		if !slices.ContainsFunc(l.keys, func(k Key) bool { return strings.TrimSuffix(near, fileSuffix) == k.Name }) {
 			if kinds := l.kinds.withKey(near); len(kinds) > 0 {

@@ -156,6 +156,9 @@ func TestHelp_ListsCommandsAndFlagsOnStdout(t *testing.T) {
 	for _, cmd := range commands() {
 		names = append(names, cmd.name+" ", cmd.summary)
 	}
+	for _, group := range commandGroups() {
+		names = append(names, group.title+":")
+	}
 	issuerFlags := []string{
 		"listen", "issuer", "resource", "scopes", "default-scopes", "signing-algorithm", "token-lifetime", "auto-approve",
 		"client-secret-file", "refresh-grace", "client-documents", "allow-loopback-client-documents",
@@ -174,8 +177,8 @@ func TestHelp_ListsCommandsAndFlagsOnStdout(t *testing.T) {
 		"-h":                 names,
 		"serve --help":       flags(settingNames(), serveWords...),
 		"serve -h":           flags(settingNames()),
-		"config --help":      flags(settingNames(), "Secrets are redacted"),
-		"healthcheck --help": flags(settingNames(), "--url "),
+		"config --help":      {"Secrets are redacted", "--config ", "serve --help"},
+		"healthcheck --help": {"--url ", "--config ", "serve --help"},
 		"issuer --help":      flags(issuerFlags, "Anyone can sign in as anyone"),
 		"version --help":     {"gatehouse version [flags]"},
 	} {
@@ -192,6 +195,47 @@ func TestHelp_ListsCommandsAndFlagsOnStdout(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The list of all settings is long: only serve has it, after the flags that most servers need.
+func TestHelp_ListsSettingsOfServeOnlyBySection(t *testing.T) {
+	t.Parallel()
+	help := runCommand(t, "serve", "--help").stdout
+	at := 0
+	for _, want := range []string{
+		"\nCommon flags:\n", "      --config string", "      --resource string", "      --provider.preset string",
+		"\nAll settings by section:\n", "\nwithout a section\n      --resource string", "\nserver\n      --server.listen string",
+		"\nmcp\n", "\ntools\n", "\nscopes\n", "\nlog\n", "\nprovider\n      --provider.kind string",
+		"\nprovider, kind local\n", "--provider.max_token_bytes int", "set GATEHOUSE_PROVIDER__CLIENT_SECRET, or name a file in",
+		"\nprovider, kind oidc\n", "--provider.max_token_bytes int", "set GATEHOUSE_PROVIDER__CLIENT_KEY, or",
+		"\nprovider, kind scalekit\n", "--provider.max_token_bytes int",
+	} {
+		i := strings.Index(help[at:], want)
+		if i < 0 {
+			t.Fatalf("%q is missing, or not in this order:\n%s", want, help)
+		}
+		at += i + len(want)
+	}
+	for _, command := range []string{"config", "doctor", "healthcheck", "token inspect", "token get"} {
+		got := runCommand(t, append(strings.Fields(command), "--help")...).stdout
+		if strings.Contains(got, "--server.listen") || strings.Count(got, "\n") > 40 ||
+			!strings.Contains(got, "`gatehouse serve --help` lists them") {
+			t.Errorf("%s:\n%s", command, got)
+		}
+	}
+}
+
+func TestHelp_ExamplesAreValid(t *testing.T) {
+	t.Parallel()
+	if len(examples()) != 3 {
+		t.Errorf("%d examples, want 3", len(examples()))
+	}
+	for _, e := range examples() {
+		if !strings.Contains(runCommand(t, "--help").stdout, "# "+e.about+"\n") {
+			t.Errorf("the help lacks %q", e.about)
+		}
+		gatehouseCommandIsValid(t, nil, strings.Fields(e.command)[1:])
 	}
 }
 
@@ -219,7 +263,13 @@ func TestCommandLine_InvalidIsRefusedOnStderr(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"sevre"}, `there is no command "sevre"`},
+		{[]string{"sevre"}, `there is no command "sevre"; did you mean serve?`},
+		{[]string{"serv"}, "did you mean serve?"},
+		{[]string{"help", "docter"}, "did you mean doctor?"},
+		{[]string{"configs/oidc.yaml"}, "a profile is named by --config=configs/oidc.yaml"},
+		{[]string{"start"}, "`gatehouse --help` lists the commands"},
+		{[]string{"completion"}, "bash, zsh or fish"},
+		{[]string{"completion", "powershell"}, "bash, zsh or fish"},
 		{[]string{""}, `there is no command ""`},
 		{[]string{"serve", "--no.such.flag"}, "no.such.flag"},
 		{[]string{"--server.listn=:1"}, "did you mean --server.listen?"},
@@ -578,6 +628,11 @@ func TestVersion(t *testing.T) {
 	got := runCommand(t, "version")
 	if got.code != exitOK || got.stderr != "" || strings.Count(got.stdout, "\n") != 1 {
 		t.Errorf("%+v", got)
+	}
+	for _, flag := range []string{"-v", "--version"} {
+		if same := runCommand(t, flag); same != got {
+			t.Errorf("%s: %+v", flag, same)
+		}
 	}
 	fields := strings.Fields(got.stdout)
 	if len(fields) < 4 || fields[0] != "gatehouse" || !strings.Contains(got.stdout, "go1.") {
