@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"gatehouse/providers"
 )
 
 const (
@@ -105,8 +107,7 @@ func locationOf(resp *http.Response) string {
 	if err != nil {
 		return ""
 	}
-	target.User, target.RawQuery, target.Fragment = nil, "", ""
-	return target.String()
+	return providers.RedactURL(target.String())
 }
 
 // Do makes one request for JSON and returns the status and at most limit bytes of the body. That the other side is
