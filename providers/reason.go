@@ -87,9 +87,6 @@ func CountsAsFailure(err error) bool {
 // Errorf returns an [Error] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one of them.
 // The detail is formatted on demand. It must not contain the token, and quotes values of others with [Quote].
 func Errorf(kind error, reason Reason, format string, args ...any) error {
-	if false { // so that go vet checks the arguments against the format
-		_ = fmt.Sprintf(format, args...)
-	}
 	return &Error{Reason: reason, kind: kind, format: format, args: args}
 }
 

@@ -23,6 +23,10 @@ var mayImport = map[string][]string{
 	"cmd/gatehouse/app":    {"configs", "server", "mcptools", "mcptools/demo", "mcptools/mcphttp", "providers"},
 	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
+
+	"cmd/conformance/agents": {},
+	"cmd/conformance/mcpgo":  {},
+
 	"cmd/compare":          {"cmd/compare/canned", "configs", "providers", "server"},
 	"cmd/compare/baseline": {"cmd/compare/canned"},
 	"cmd/compare/canned":   {},

@@ -77,7 +77,7 @@ func providerFaults() map[string]fault {
 		"metadata with a slash after the issuer": {
 			after: do(func(e *env) { e.provider.rewrite = setMember(metadataMark, "issuer", e.provider.URL+"/") }),
 			bad:   []string{"provider.issuer failed"}, found: "differs by a slash",
-			fix: "write in provider.issuer what the metadata names",
+			fix: "set provider.issuer to the issuer in the metadata",
 		},
 		"metadata of another issuer": {
 			after: do(func(e *env) {
@@ -125,7 +125,7 @@ func providerFaults() map[string]fault {
 			after: do(func(e *env) {
 				e.provider.rewrite = setMember(metadataMark, "token_endpoint", "http://id.example.com/token")
 			}),
-			bad: []string{"provider.endpoints failed"}, found: "plain http outside this computer",
+			bad: []string{"provider.endpoints failed"}, found: "plain http is allowed only on loopback",
 		},
 		"a provider that does not announce PKCE": {
 			after: do(func(e *env) {
@@ -213,7 +213,7 @@ func providerFaults() map[string]fault {
 		"an introspection endpoint that refuses the credentials": {
 			before: useIntrospection("wrong"),
 			bad:    []string{"provider.introspection failed"},
-			found:  "the credentials of this server are not good there", fix: "provider.client_id",
+			found:  "rejects the credentials of this server", fix: "provider.client_id",
 		},
 		"an introspection endpoint that answers 401 without a cause": {
 			before: useIntrospection("canary-secret"),
@@ -248,7 +248,7 @@ func providerFaults() map[string]fault {
 				e.provider.rewrite = setMember(metadataMark, "introspection_endpoint",
 					"http://id.example.com/introspect")
 			}),
-			bad: []string{"provider.introspection failed"}, found: "plain http outside this computer",
+			bad: []string{"provider.introspection failed"}, found: "plain http is allowed only on loopback",
 			fix: "provider.introspection_url",
 		},
 		"a clock that is ten minutes ahead": {
