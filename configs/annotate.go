@@ -22,7 +22,8 @@ func (l *loader) annotate(config *Config, layers []layer, variables []variable) 
 		config.Effective = append(config.Effective, v)
 	}
 	config.Notes = slices.Concat(
-		portNotes(config), l.platformNotes(config, variables), demoNotes(config), l.legacyNotes(layers, config.Kind), l.presetNotes(layers))
+		portNotes(config), l.platformNotes(config, variables), demoNotes(config),
+		l.legacyNotes(layers, config.Kind), l.presetNotes(layers))
 }
 
 // portNotes mentions a resource on this computer with another port than the server's.

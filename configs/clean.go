@@ -14,7 +14,7 @@ import (
 // reported like quotation marks; the later stages see the value that was probably meant, so that the report
 // has no problems that follow from this one. Secrets have rules of their own.
 func (l *loader) clean(one layer) {
-	keys := l.kinds.keys()
+	keys := l.allKeys
 	for _, name := range one.sortedKeys() {
 		text, isText := one.values[name].(string)
 		i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })

@@ -57,7 +57,8 @@ func TestFiles_EncodingsAreReadOrNamed(t *testing.T) {
 					return
 				}
 				config := mustLoad(t, s)
-				if got := config.Provider.(*local.Settings).ClientSecret.Reveal(); got != canary || config.Log.Level != "debug" {
+				got := config.Provider.(*local.Settings).ClientSecret.Reveal()
+				if got != canary || config.Log.Level != "debug" {
 					t.Errorf("log.level %q, secret %q", config.Log.Level, got)
 				}
 			})
@@ -85,25 +86,26 @@ func TestValues_SpaceAroundListsNumbersAndSwitchesIsDropped(t *testing.T) {
 // follows from them.
 func TestValues_StrayCharactersAreNamed(t *testing.T) {
 	const issuer, variable = "https://login.example.com/main", "GATEHOUSE_PROVIDER__ISSUER"
+	const meant = "did you mean " + issuer + "?"
 	for name, c := range map[string]struct{ value, reason, fix string }{
-		"a space at the end":          {issuer + " ", "it ends with a space", "did you mean " + issuer + "?"},
-		"a space at the beginning":    {" " + issuer, "it begins with a space", "did you mean " + issuer + "?"},
-		"a tab":                       {issuer + "\t", "it ends with a tab", "did you mean " + issuer + "?"},
-		"a carriage return":           {issuer + "\r", "it ends with a carriage return", "did you mean " + issuer + "?"},
-		"a no-break space":            {issuer + "\u00a0", "no-break space (U+00A0)", "did you mean " + issuer + "?"},
-		"a byte order mark":           {"\ufeff" + issuer, "it begins with a byte order mark", "did you mean " + issuer + "?"},
-		"a zero-width space":          {issuer + "\u200b", "zero-width space", "did you mean " + issuer + "?"},
-		"quotes":                      {`"` + issuer + `"`, "it has quotes around it", "did you mean " + issuer + "?"},
-		"nested quotes":               {`'"` + issuer + `"'`, "it has quotes around it", "did you mean " + issuer + "?"},
-		"curly quotes":                {"\u201c" + issuer + "\u201d", "it has quotes around it", "did you mean " + issuer + "?"},
-		"a curly quote alone":         {issuer + "\u201d", "it has quotes around it", "did you mean " + issuer + "?"},
+		"a space at the end":          {issuer + " ", "it ends with a space", meant},
+		"a space at the beginning":    {" " + issuer, "it begins with a space", meant},
+		"a tab":                       {issuer + "\t", "it ends with a tab", meant},
+		"a carriage return":           {issuer + "\r", "it ends with a carriage return", meant},
+		"a no-break space":            {issuer + "\u00a0", "no-break space (U+00A0)", meant},
+		"a byte order mark":           {"\ufeff" + issuer, "it begins with a byte order mark", meant},
+		"a zero-width space":          {issuer + "\u200b", "zero-width space", meant},
+		"quotes":                      {`"` + issuer + `"`, "it has quotes around it", meant},
+		"nested quotes":               {`'"` + issuer + `"'`, "it has quotes around it", meant},
+		"curly quotes":                {"\u201c" + issuer + "\u201d", "it has quotes around it", meant},
+		"a curly quote alone":         {issuer + "\u201d", "it has quotes around it", meant},
 		"a space inside":              {"https://login.example.com/a b", "it contains a space", ""},
-		"a soft hyphen inside":        {"https://login.exam\u00adple.com", "it contains the character U+00AD", "type the value"},
+		"a soft hyphen inside":        {"https://login.exam\u00adple.com", "the character U+00AD", "type the value"},
 		"a letter outside ASCII":      {"https://login.example.com/m\u00fcnchen", "it contains 'ü' (U+00FC)", ""},
 		"a percent sign alone":        {"https://login.example.com/100%", "two hexadecimal digits", ""},
 		"a secret in the address":     {"https://login.example.com/?key=hunter2 ", "it ends with a space", "?[redacted]?"},
 		"nothing but a space":         {" ", "it begins with a space", "remove it"},
-		"a quote and a space outside": {`"` + issuer + `" `, "it ends with a space", "did you mean " + issuer + "?"},
+		"a quote and a space outside": {`"` + issuer + `" `, "it ends with a space", meant},
 	} {
 		profile := write(t, "p.yaml", "provider:\n  kind: oidc\n  issuer: '"+strings.ReplaceAll(c.value, "'", "''")+"'\n")
 		for source, s := range map[string]Sources{
@@ -117,7 +119,8 @@ func TestValues_StrayCharactersAreNamed(t *testing.T) {
 			t.Run(name+" in the "+source, func(t *testing.T) {
 				s.Environ = append(s.Environ, "GATEHOUSE_RESOURCE=https://mcp.example.com/mcp")
 				p := mustRefuse(t, s)[0]
-				if p.Key != "provider.issuer" || !strings.Contains(p.Reason, c.reason) || !strings.Contains(p.Fix, c.fix) {
+				isRight := strings.Contains(p.Reason, c.reason) && strings.Contains(p.Fix, c.fix)
+				if p.Key != "provider.issuer" || !isRight {
 					t.Errorf("%+v", p)
 				}
 				if c.fix != "" && strings.HasPrefix(c.fix, "did you mean") {
@@ -130,7 +133,8 @@ func TestValues_StrayCharactersAreNamed(t *testing.T) {
 		}
 	}
 	t.Run("an entry of a list", func(t *testing.T) {
-		p := mustRefuseOne(t, Sources{Environ: []string{"GATEHOUSE_SERVER__ALLOWED_ORIGINS=https://a.example,\"https://b.example\""}})
+		p := mustRefuseOne(t, Sources{Environ: []string{
+			`GATEHOUSE_SERVER__ALLOWED_ORIGINS=https://a.example,"https://b.example"`}})
 		if p.Key != "server.allowed_origins" || p.Fix != "did you mean https://b.example?" {
 			t.Errorf("%+v", p)
 		}
@@ -152,10 +156,10 @@ func TestFiles_StrayCharactersInPathsAreNamed(t *testing.T) {
 
 func TestValues_EntriesOfAListNeedCommas(t *testing.T) {
 	for variable, fix := range map[string]string{
-		"GATEHOUSE_SCOPES__REQUIRED=mcp:use greet:read": "write several entries with commas between them: mcp:use,greet:read",
-		"GATEHOUSE_SERVER__TRUSTED_PROXIES=192.0.2.0/24 198.51.100.0/24": "write several entries with commas between " +
-			"them: 192.0.2.0/24,198.51.100.0/24",
+		"GATEHOUSE_SCOPES__REQUIRED=mcp:use greet:read":                  "mcp:use,greet:read",
+		"GATEHOUSE_SERVER__TRUSTED_PROXIES=192.0.2.0/24 198.51.100.0/24": "192.0.2.0/24,198.51.100.0/24",
 	} {
+		fix = "write several entries with commas between them: " + fix
 		if p := mustRefuse(t, Sources{Environ: []string{variable}})[0]; p.Fix != fix {
 			t.Errorf("%+v", p)
 		}
@@ -225,11 +229,12 @@ func TestUnknownKeys_HaveASuggestionInEachSource(t *testing.T) {
 			"did you mean --provider.issuer? It belongs to provider.kind oidc"},
 		"the kind in force": {Sources{Environ: []string{"GATEHOUSE_PROVIDER__SIGNING_ALGORITM=ES256"}},
 			"did you mean GATEHOUSE_PROVIDER__SIGNING_ALGORITHM?"},
-		"the profile":       {Sources{Environ: []string{"GATEHOUSE_CONFG=p.yaml"}}, "did you mean GATEHOUSE_CONFIG?"},
-		"the prefix":        {Sources{Environ: []string{"GATEHOSE_LOG__LEVEL=debug"}}, "did you mean GATEHOUSE_LOG__LEVEL?"},
-		"the prefix, .env":  {Sources{Dir: dotEnvOf("GATEHOUES_CONFIG=p.yaml")}, "did you mean GATEHOUSE_CONFIG?"},
-		"small letters":     {Sources{Environ: []string{"gatehouse_log__level=debug"}}, "did you mean GATEHOUSE_LOG__LEVEL?"},
-		"a secret's prefix": {Sources{Environ: []string{"GATEHOUS_PROVIDER__CLIENT_SECRET_FILE=x"}}, "did you mean GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE?"},
+		"the profile":      {Sources{Environ: []string{"GATEHOUSE_CONFG=p.yaml"}}, "did you mean GATEHOUSE_CONFIG?"},
+		"the prefix":       {Sources{Environ: []string{"GATEHOSE_LOG__LEVEL=debug"}}, "did you mean GATEHOUSE_LOG__LEVEL?"},
+		"the prefix, .env": {Sources{Dir: dotEnvOf("GATEHOUES_CONFIG=p.yaml")}, "did you mean GATEHOUSE_CONFIG?"},
+		"small letters":    {Sources{Environ: []string{"gatehouse_log__level=debug"}}, "did you mean GATEHOUSE_LOG__LEVEL?"},
+		"a secret's prefix": {Sources{Environ: []string{"GATEHOUS_PROVIDER__CLIENT_SECRET_FILE=x"}},
+			"did you mean GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if p := mustRefuseOne(t, c.s); p.Fix != c.fix || p.Code != "unknown_key" {
@@ -264,8 +269,9 @@ func TestValue_Text(t *testing.T) {
 			t.Errorf("%s: %s", key, got)
 		}
 	}
-	config = mustLoad(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc", "GATEHOUSE_RESOURCE=https://mcp.example.com/mcp",
-		"GATEHOUSE_PROVIDER__ISSUER=https://login.example.com", "GATEHOUSE_PROVIDER__JWKS_URL=https://login.example.com/keys?key=hunter2"}})
+	config = mustLoad(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc",
+		"GATEHOUSE_RESOURCE=https://mcp.example.com/mcp", "GATEHOUSE_PROVIDER__ISSUER=https://login.example.com",
+		"GATEHOUSE_PROVIDER__JWKS_URL=https://login.example.com/keys?key=hunter2"}})
 	if got := effective(t, config, "provider.jwks_url").Text(); got != "https://login.example.com/keys?"+redacted {
 		t.Error(got)
 	}

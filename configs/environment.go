@@ -86,12 +86,11 @@ func parseDotEnv(content string) (map[string]string, error) {
 // misspelledPrefixes reports variables that are not read although they name a setting: GATEHOSE_LOG__LEVEL.
 func (l *loader) misspelledPrefixes(variables []variable) Problems {
 	var problems Problems
-	names := l.candidates()
 	for _, v := range variables {
 		prefix, rest, _ := strings.Cut(v.name, "_")
 		key := strings.ReplaceAll(strings.ToLower(rest), "__", ".")
-		if prefix+"_" == envPrefix || v.value == "" || len(prefix) > 2*len(envPrefix) || !slices.Contains(names, key) ||
-			distance(strings.ToUpper(prefix)+"_", envPrefix) > 2 {
+		isNear := len(prefix) < 2*len(envPrefix) && distance(strings.ToUpper(prefix)+"_", envPrefix) <= 2
+		if prefix+"_" == envPrefix || v.value == "" || !isNear || !slices.Contains(l.candidates(), key) {
 			continue
 		}
 		problems = append(problems, Problem{Key: keyText(v.name), Origin: v.origin, Code: providers.CodeUnknownKey,

@@ -18,6 +18,7 @@ import (
 // wrong.
 func Load(s Sources) (*Config, error) {
 	l := loader{kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{}}
+	l.allKeys = l.kinds.keys()
 	l.problems = l.kinds.duplicates()
 	layers, variables := l.collect(s)
 	for _, one := range layers {
@@ -40,6 +41,7 @@ func Load(s Sources) (*Config, error) {
 // loader is the state that the stages of Load share.
 type loader struct {
 	kinds    kindTable
+	allKeys  []Key             // those of all kinds
 	merged   *koanf.Koanf      // the effective values by key
 	origins  map[string]string // the origin of each of them
 	keys     []Key             // the keys that exist for the kind
@@ -67,7 +69,7 @@ func (l *loader) isDefault(key string) bool { return l.origins[key] == defaultOr
 // unknown which keys of the provider exist, so they are left out.
 func (l *loader) merge(layers []layer, kind Kind) {
 	defaults := newLayer(false, nil)
-	for _, key := range l.kinds.keys() {
+	for _, key := range l.allKeys {
 		if key.Kind == "" || key.Kind == kind.Name {
 			l.keys = append(l.keys, key)
 			defaults.set(key.Name, key.Default, defaultOrigin)
@@ -152,10 +154,9 @@ func (l *loader) unknown(name string, one layer) Problem {
 	}
 	if near := Nearest(name, l.candidates()); near != "" {
 		p.Fix = "did you mean " + one.spell(near) + "?"
-		if !slices.ContainsFunc(l.keys, func(k Key) bool { return strings.TrimSuffix(near, fileSuffix) == k.Name }) {
-			if kinds := l.kinds.withKey(near); len(kinds) > 0 {
-				p.Fix += " It belongs to provider.kind " + strings.Join(kinds, " and ")
-			}
+		inForce := func(k Key) bool { return k.Name == strings.TrimSuffix(near, fileSuffix) }
+		if kinds := l.kinds.withKey(near); len(kinds) > 0 && !slices.ContainsFunc(l.keys, inForce) {
+			p.Fix += " It belongs to provider.kind " + strings.Join(kinds, " and ")
 		}
 	}
 	return p
@@ -164,7 +165,7 @@ func (l *loader) unknown(name string, one layer) Problem {
 // candidates returns the names that a setting can have: first those of the kind in force.
 func (l *loader) candidates() []string {
 	var names []string
-	for _, k := range slices.Concat(l.keys, l.kinds.keys()) {
+	for _, k := range slices.Concat(l.keys, l.allKeys) {
 		names = append(names, k.Name)
 		if k.IsSecret() {
 			names = append(names, k.Name+fileSuffix)

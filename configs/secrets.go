@@ -31,10 +31,12 @@ func (l layer) readSecrets(keys []Key) Problems {
 // of docker, keep them. A secret in a file may have them.
 func (l layer) checkQuotes(key Key) Problems {
 	text, _ := l.values[key.Name].(string)
-	if text = strings.TrimSpace(text); len(text) < 2 || text[0] != text[len(text)-1] || !strings.ContainsRune(`"'`, rune(text[0])) {
+	text = strings.TrimSpace(text)
+	if len(text) < 2 || text[0] != text[len(text)-1] || strings.IndexByte(`"'`, text[0]) < 0 {
 		return nil
 	}
-	return Problems{{Key: key.Name, Value: redacted, Origin: l.origins[key.Name], Code: providers.CodeInvalidValue,
+	return Problems{{Key: key.Name, Value: redacted, Origin: l.origins[key.Name],
+		Code:   providers.CodeInvalidValue,
 		Reason: "it has quotes around it, which belong to the value",
 		Fix:    "remove them; a secret that has them belongs in a file: " + l.spellFile(key.Name)}}
 }
@@ -53,7 +55,8 @@ func (l layer) parseSecret(key Key) Problems {
 	if err == nil {
 		return nil
 	}
-	return Problems{{Key: key.Name, Value: redacted, Origin: l.origins[key.Name], Code: providers.CodeInvalidValue,
+	return Problems{{Key: key.Name, Value: redacted, Origin: l.origins[key.Name],
+		Code:   providers.CodeInvalidValue,
 		Reason: err.Error(), Fix: "copy the secret from the provider again, or create another one"}}
 }
 
@@ -75,8 +78,8 @@ func (l layer) readSecret(key Key) Problems {
 	delete(l.values, name)
 	path, isText := value.(string)
 	if _, isSet := l.values[key.Name]; isSet {
-		return Problems{{Key: name, Origin: origin, Code: providers.CodeConflict, Reason: l.spell(key.Name) + " is also set",
-			Fix: "keep one of the two"}}
+		return Problems{{Key: name, Origin: origin, Code: providers.CodeConflict,
+			Reason: l.spell(key.Name) + " is also set", Fix: "keep one of the two"}}
 	}
 	if !isText {
 		return Problems{{Key: name, Origin: origin, Code: providers.CodeInvalidType,
@@ -89,8 +92,8 @@ func (l layer) readSecret(key Key) Problems {
 		if !strings.ContainsRune(path, filepath.Separator) {
 			shown = redacted // it may be the secret, under the wrong key
 		}
-		return Problems{{Key: name, Origin: origin, Value: shown, Code: providers.CodeUnreadableFile, Reason: err.Error(),
-			Fix: "name a file that the user who runs gatehouse can read, with the secret in it; " +
+		return Problems{{Key: name, Origin: origin, Value: shown, Code: providers.CodeUnreadableFile,
+			Reason: err.Error(), Fix: "name a file that the user who runs gatehouse can read, with the secret in it; " +
 				"for the secret itself use " + l.spell(key.Name)}}
 	}
 	l.set(key.Name, secret, origin+" (file "+path+")")

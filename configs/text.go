@@ -22,7 +22,8 @@ func DecodeText(content []byte) (string, error) {
 	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
 	switch {
 	case bytes.IndexByte(content, 0) >= 0:
-		return "", errors.New("it has NUL bytes: it is UTF-16 without a byte order mark, or no text; save it as UTF-8")
+		return "", errors.New("it has NUL bytes, so it is UTF-16 without a byte order mark, or no text; " +
+			"save it as UTF-8")
 	case !utf8.Valid(content):
 		return "", errors.New("its encoding is not UTF-8; save it as UTF-8")
 	}

@@ -1,7 +1,6 @@
 package providers
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,9 +23,9 @@ func ParseSecret(text string) (Secret, error) {
 		switch {
 		case ' ' <= r && r <= '~', isPEM && strings.ContainsRune("\t\r\n", r):
 		case i == 0:
-			return "", errors.New("it begins with " + nameRune(r) + ", which no secret may have (RFC 6749, appendix A)")
+			return "", fmt.Errorf("it begins with %s, which no secret may have (RFC 6749, appendix A)", nameRune(r))
 		default:
-			return "", errors.New("it contains " + nameRune(r) + ", which no secret may have (RFC 6749, appendix A)")
+			return "", fmt.Errorf("it contains %s, which no secret may have (RFC 6749, appendix A)", nameRune(r))
 		}
 	}
 	return Secret(text), nil

@@ -30,7 +30,8 @@ func TrimStray(s string) (trimmed, reason string) {
 	}
 	if i := strings.IndexFunc(s, func(r rune) bool { return r != ' ' && isInvisible(r) }); i >= 0 {
 		r, _ := utf8.DecodeRuneInString(s[i:])
-		return trimmed, fmt.Sprintf("it contains %s after %d characters", nameRune(r), utf8.RuneCountInString(s[:i]))
+		before := utf8.RuneCountInString(s[:i])
+		return trimmed, fmt.Sprintf("it contains %s after %d characters", nameRune(r), before)
 	}
 	return trimmed, ""
 }

@@ -14,7 +14,8 @@ import (
 	"gatehouse/providers"
 )
 
-// showsBanner reports whether a banner is written: a log in JSON must be the only output, except on a terminal.
+// showsBanner reports whether a banner is written. A log in JSON must be the only output, except on a
+// terminal.
 func (c console) showsBanner(log configs.Log) bool { return log.Format != "json" || c.terminal }
 
 // announce prints the banner, or logs those of its lines that an operator must not miss.

@@ -205,9 +205,11 @@ func TestHelp_ListsSettingsOfServeOnlyBySection(t *testing.T) {
 	at := 0
 	for _, want := range []string{
 		"\nCommon flags:\n", "      --config string", "      --resource string", "      --provider.preset string",
-		"\nAll settings by section:\n", "\nwithout a section\n      --resource string", "\nserver\n      --server.listen string",
+		"\nAll settings by section:\n", "\nwithout a section\n      --resource string",
+		"\nserver\n      --server.listen string",
 		"\nmcp\n", "\ntools\n", "\nscopes\n", "\nlog\n", "\nprovider\n      --provider.kind string",
-		"\nprovider, kind local\n", "--provider.max_token_bytes int", "set GATEHOUSE_PROVIDER__CLIENT_SECRET, or name a file in",
+		"\nprovider, kind local\n", "--provider.max_token_bytes int",
+		"set GATEHOUSE_PROVIDER__CLIENT_SECRET, or name a file in",
 		"\nprovider, kind oidc\n", "--provider.max_token_bytes int", "set GATEHOUSE_PROVIDER__CLIENT_KEY, or",
 		"\nprovider, kind scalekit\n", "--provider.max_token_bytes int",
 	} {
@@ -555,7 +557,8 @@ func TestServe_SaysHowToStopAtOnceWhileDraining(t *testing.T) {
 			if took := time.Since(begin); !c.drains && took > 2*time.Second {
 				t.Errorf("the stop took %s", took)
 			}
-			if log := s.stderr.String(); strings.Contains(log, "a second signal (Ctrl-C) ends the process at once") != c.drains {
+			const note = "a second signal (Ctrl-C) ends the process at once"
+			if log := s.stderr.String(); strings.Contains(log, note) != c.drains {
 				t.Errorf("the log:\n%s", log)
 			}
 		})

@@ -107,8 +107,8 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 	}
 	flags := flagsOf(ctx, name, c)
 	var found []candidate
-	if flag, value, hasValue := strings.Cut(strings.TrimPrefix(typed, "--"), "="); hasValue && strings.HasPrefix(typed, "--") {
-		found = valuesOf(flags.Lookup(flag), "--"+flag+"=", value, c.dir)
+	if flag, value, ok := strings.Cut(typed, "="); ok && strings.HasPrefix(flag, "--") {
+		found = valuesOf(flags.Lookup(flag[2:]), flag+"=", value, c.dir)
 	} else if flag := valueFlag(flags, before); flag != nil {
 		found = valuesOf(flag, "", typed, c.dir)
 	} else {

@@ -24,7 +24,8 @@ func newFlags(name, about string, c console) *pflag.FlagSet {
 		own, settings := splitFlags(flags)
 		fmt.Fprintf(c.stdout, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
 		if settings.HasFlags() {
-			fmt.Fprint(c.stdout, "\nSettings are flags too, such as --log.level=debug: `gatehouse serve --help` lists them.\n")
+			fmt.Fprint(c.stdout, "\nSettings are flags too, such as --log.level=debug: "+
+				"`gatehouse serve --help` lists them.\n")
 		}
 	}
 	return flags
@@ -38,7 +39,8 @@ const (
 
 // splitFlags separates the flags of a command from those that are settings.
 func splitFlags(flags *pflag.FlagSet) (own, settings *pflag.FlagSet) {
-	own, settings = pflag.NewFlagSet("own", pflag.ContinueOnError), pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	own = pflag.NewFlagSet("own", pflag.ContinueOnError)
+	settings = pflag.NewFlagSet("settings", pflag.ContinueOnError)
 	own.SortFlags, settings.SortFlags = false, false
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Annotations[isSetting] != nil {

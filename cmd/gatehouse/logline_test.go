@@ -181,11 +181,13 @@ func TestAccessLog_NamesAreDocumented(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t, nil)
 	token := srv.token(t, "alice", "mcp:use", "greet:read")
-	lines := srv.logLine(t, token, modernRequest("tools/call", `"name":"whoami","arguments":{}`).with("Mcp-Name", "whoami"), 200) +
-		srv.logLine(t, token, modernRequest("prompts/get", `"name":"none"`).with("Mcp-Name", "none"), 400)
+	call := modernRequest("tools/call", `"name":"whoami","arguments":{}`).with("Mcp-Name", "whoami")
+	prompt := modernRequest("prompts/get", `"name":"none"`).with("Mcp-Name", "none")
+	lines := srv.logLine(t, token, call, 200) + srv.logLine(t, token, prompt, 400)
 	logged := map[string]bool{}
 	quoted := regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
-	for _, match := range regexp.MustCompile(`(?m)(?:^| )([a-z_.]+)=`).FindAllStringSubmatch(quoted.ReplaceAllString(lines, ""), -1) {
+	name := regexp.MustCompile(`(?m)(?:^| )([a-z_.]+)=`)
+	for _, match := range name.FindAllStringSubmatch(quoted.ReplaceAllString(lines, ""), -1) {
 		logged[match[1]] = true
 	}
 	_, table, _ := strings.Cut(read(t, "server/README.md"), "<!-- begin log names -->")

@@ -159,8 +159,8 @@ type example struct{ about, command string }
 func examples() []example {
 	return []example{
 		{"Try it: a demo on this computer, which needs no account", "gatehouse"},
-		{"Serve with the sign-in of your company", "gatehouse --resource=https://mcp.example.com/mcp --provider.preset=keycloak " +
-			"--provider.issuer=https://login.example.com/realms/main --scopes.required=mcp:use"},
+		{"Serve with the sign-in of your company", "gatehouse --resource=https://mcp.example.com/mcp " +
+			"--provider.preset=keycloak --provider.issuer=https://login.example.com/realms/main --scopes.required=mcp:use"},
 		{"Find out why it does not work", "gatehouse doctor --config=configs/oidc.yaml"},
 	}
 }

@@ -15,12 +15,14 @@ func TestDiscovery_NamesCauseFirst(t *testing.T) {
 		found map[string]PublishedMetadata
 		want  string
 	}{
-		"nothing is found": {nil, "metadata at " + places[0] + ": " + notFound.Error() + "; metadata at " + places[1] + ": " +
-			notFound.Error() + "; metadata at " + places[2] + ": " + notFound.Error() +
+		"nothing is found": {nil, "metadata at " + places[0] + ": " + notFound.Error() +
+			"; metadata at " + places[1] + ": " + notFound.Error() +
+			"; metadata at " + places[2] + ": " + notFound.Error() +
 			"; metadata at https://login.example.com/meta?[redacted]: " + notFound.Error()},
-		"another issuer is found": {map[string]PublishedMetadata{places[2]: {Issuer: "https://login.example.com/main"}},
-			`its issuer is "https://login.example.com/main", configured is "https://login.example.com/main/" (metadata at ` +
-				places[2] + ")"},
+		"another issuer is found": {
+			map[string]PublishedMetadata{places[2]: {Issuer: "https://login.example.com/main"}},
+			`its issuer is "https://login.example.com/main", configured is "https://login.example.com/main/" ` +
+				`(metadata at ` + places[2] + ")"},
 		"the keys are not named": {map[string]PublishedMetadata{places[3]: {Issuer: issuer}},
 			"it names no keys (metadata at https://login.example.com/meta?[redacted])"},
 	} {
