@@ -41,6 +41,9 @@ func ParseDescription(entry string) (scope, text string, ok bool) {
 	return scope, text, providers.IsScope(scope) && text != ""
 }
 
+// impliesKey is the list with entries that consist of several words.
+const impliesKey = "scopes.implies"
+
 // Implications returns Implies in the form that the server uses. It skips invalid entries, which Validate
 // reports.
 func (s Scopes) Implications() server.ScopeHierarchy {
@@ -110,6 +113,9 @@ type Log struct {
 	Format string `koanf:"format" help:"text or json"`
 }
 
+func logLevels() []string  { return []string{"debug", "info", "warn", "error"} }
+func logFormats() []string { return []string{"text", "json"} }
+
 // SlogLevel returns the level for log/slog. It is info for an invalid level, which Validate reports.
 func (l Log) SlogLevel() slog.Level {
 	var level slog.Level
@@ -119,12 +125,12 @@ func (l Log) SlogLevel() slog.Level {
 
 // Validate reports every invalid setting. The key is relative to the section.
 func (l Log) Validate(report func(providers.Problem)) {
-	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, l.Level) {
+	if levels := logLevels(); !slices.Contains(levels, l.Level) {
 		report(providers.Problem{Key: "level", Code: providers.CodeUnknownValue,
 			Reason: "there is no such level",
 			Fix:    "use " + strings.Join(levels, ", ")})
 	}
-	if formats := []string{"text", "json"}; !slices.Contains(formats, l.Format) {
+	if formats := logFormats(); !slices.Contains(formats, l.Format) {
 		report(providers.Problem{Key: "format", Code: providers.CodeUnknownValue,
 			Reason: "there is no such format",
 			Fix:    "use " + strings.Join(formats, " or ")})

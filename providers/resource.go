@@ -36,6 +36,8 @@ func ParseResource(s string) (Resource, error) {
 	switch {
 	case s == "":
 		return Resource{}, errors.New("it is empty")
+	case CheckURI(s) != nil:
+		return Resource{}, CheckURI(s)
 	case err != nil:
 		return Resource{}, errors.New("it is not a URL")
 	case u.Scheme == "" || u.Host == "" || u.Opaque != "":

@@ -116,9 +116,13 @@ func issuer(ctx context.Context, args []string, c console) int {
 		return exitPort
 	}
 	defer ln.Close()
-	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n"+
-		"  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
-		*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
+	const warning = "The local issuer is for demos only: anyone can sign in as anyone."
+	if c.showsBanner(logSettings) {
+		fmt.Fprintf(c.stdout, "\n%s\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n", warning,
+			*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
+	} else {
+		logger.Warn(warning)
+	}
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
 	routes := append(local.Routes(as), providers.Route{Path: "/", Handler: as.Index()})
 	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, routes)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"golang.org/x/oauth2"
@@ -27,8 +26,7 @@ type lastRequest struct {
 func (l *lastRequest) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := l.next.RoundTrip(r)
 	l.method, l.status, l.err = r.Method, 0, err
-	// The query may contain secrets.
-	l.address = (&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: r.URL.Path}).String()
+	l.address = providers.RedactURL(r.URL.String())
 	if err == nil {
 		l.status = resp.StatusCode
 	}

@@ -147,10 +147,10 @@ func TestTokenGet_ErrorsQuoteNoResponse(t *testing.T) {
 		},
 		"no dynamic registration": {announces("registration_endpoint", ""), "needs --client-id"},
 		"a query in an endpoint": {
-			announces("token_endpoint", "ORIGIN/gone?key="+canary), `POST "ORIGIN/gone" returned 404` + "\n",
+			announces("token_endpoint", "ORIGIN/gone?key="+canary), `POST "ORIGIN/gone?[redacted]" returned 404` + "\n",
 		},
 		"an unreachable endpoint": {
-			announces("token_endpoint", "http://GONE/token?key="+canary), `POST "http://GONE/token": dial tcp`,
+			announces("token_endpoint", "http://GONE/token?key="+canary), `POST "http://GONE/token?[redacted]": dial tcp`,
 		},
 		"the provider refuses the user": {
 			redirects("error", "access_denied", "error_description", canary), `the provider refused: "access_denied"` + "\n",

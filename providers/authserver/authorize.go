@@ -100,7 +100,7 @@ func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization
 		i.pages.problem(w, http.StatusInternalServerError, "Internal error.")
 		return
 	}
-	i.config.Logger.DebugContext(r.Context(), "authorization request refused",
+	i.config.Logger.InfoContext(r.Context(), "authorization request refused",
 		slog.String("client_id", a.client.id),
 		slog.String("error", string(e.ErrorType)), slog.String("reason", e.Description))
 	if mayRedirectError(a) {

@@ -111,6 +111,7 @@ func (d Discovery) find(
 ) (string, error) {
 	var (
 		failures []string
+		causes   []string // the failures where metadata was read
 		longest  *retryAfterError
 		busy     int
 		missing  bool
@@ -122,6 +123,7 @@ func (d Discovery) find(
 			if endpoint, err = d.endpoint(metadata, what, member); err == nil {
 				return endpoint, nil
 			}
+			causes = append(causes, fmt.Sprintf("%v (metadata at %s)", err, providers.RedactURL(metadataURL)))
 		}
 		if retry, ok := errors.AsType[*retryAfterError](err); ok {
 			busy++
@@ -129,9 +131,12 @@ func (d Discovery) find(
 				longest = retry
 			}
 		}
-		failures = append(failures, fmt.Sprintf("metadata at %s: %v", metadataURL, err))
+		failures = append(failures, fmt.Sprintf("metadata at %s: %v", providers.RedactURL(metadataURL), err))
 		_, ok := errors.AsType[missingEndpointError](err)
 		missing = missing || ok
+	}
+	if len(causes) > 0 {
+		failures = causes // that there is nothing at the other URLs does not matter
 	}
 	if missing {
 		return "", missingEndpointError{strings.Join(failures, "; ")}

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"gatehouse/providers"
 )
 
 const (
@@ -108,8 +110,7 @@ func redirectTarget(resp *http.Response) string {
 	if err != nil {
 		return ""
 	}
-	target.User, target.RawQuery, target.Fragment = nil, "", ""
-	return target.String()
+	return providers.RedactURL(target.String())
 }
 
 // Do makes one request for JSON and returns the status and the body, at most limit bytes. A 429 or 503 is an

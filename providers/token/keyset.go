@@ -291,10 +291,12 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		s.failures++
 		s.nextTry = now.Add(s.backoff(err))
 		s.fetchWanted = s.fetchWanted || f.forTokens // these tokens still need the keys
-		attrs := []any{"reason", providers.ReasonKeysUnavailable, "error", err,
+		attrs := []any{"error", err, "reason", providers.ReasonKeysUnavailable,
 			"next_try_in", time.Until(s.nextTry).Round(time.Millisecond)}
 		if s.source.Introspects && errors.Is(err, ErrNoUsableKeys) {
 			attrs = append(attrs, "fix", "set provider.introspection=always if the provider issues no JWTs")
+		} else {
+			attrs = append(attrs, "fix", "run `gatehouse doctor`, which examines the provider")
 		}
 		s.logger.Warn("the provider's keys could not be fetched", attrs...)
 	}

@@ -111,9 +111,9 @@ func (a *authorityChecks) serverHasMetadata() bool {
 func (a *authorityChecks) relative(address string) string {
 	u, ok := originOf(a.Identifier)
 	if !ok {
-		return address
+		return providers.RedactURL(address)
 	}
-	return strings.TrimPrefix(address, u.String())
+	return strings.TrimPrefix(providers.RedactURL(address), u.String())
 }
 
 // compareIssuer checks every document, because clients read the first that they find and compare the issuer

@@ -55,7 +55,7 @@ func (p *providerChecks) discoverKeys(ctx context.Context, a *authorityChecks) d
 func (p *providerChecks) readKeys(ctx context.Context, address, setting string) diagnostics.Outcome {
 	keys, err := p.prober.Keys(ctx, address)
 	if err != nil {
-		found := "at " + providers.Quote(address) + ": " + err.Error()
+		found := "at " + providers.Quote(providers.RedactURL(address)) + ": " + err.Error()
 		if len(keys.Skipped) > 0 {
 			found += " (" + joinFirst(keys.Skipped) + ")"
 		}
