@@ -7,17 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/providers"
 	"gatehouse/providers/token"
 )
-
-// maxInspectedBytes limits what is read. It is far above the size of any token, so that a token that is too long is
-// explained as such.
-const maxInspectedBytes = 1 << 20
 
 const tokenInspectHelp = `Explain what a token contains, and why the server of this configuration accepts or refuses it.
 The token is read from standard input or a file, never from the command line. Neither the token nor its
@@ -57,25 +52,6 @@ func tokenInspect(ctx context.Context, args []string, c console) int {
 		return exitFailure
 	}
 	return exitOK
-}
-
-func readToken(file string, stdin io.Reader) (string, error) {
-	var (
-		content []byte
-		err     error
-	)
-	if file == "" {
-		content, err = io.ReadAll(io.LimitReader(stdin, maxInspectedBytes))
-	} else {
-		content, err = os.ReadFile(file)
-	}
-	if err != nil {
-		return "", fmt.Errorf("the token cannot be read: %w", err)
-	}
-	if text := trimToken(string(content)); text != "" {
-		return text, nil
-	}
-	return "", errors.New("there is no token: pass it on standard input or with --token-file")
 }
 
 // explain opens the provider as a process separate from the server would see it, and checks the token. Without live, it
