@@ -246,7 +246,9 @@ func TestTokenGet_KeepsCookiesAndJudgesOnlyTheFirstResponse(t *testing.T) {
 		},
 		"a sign-in page elsewhere is not requested": {
 			first: func(w http.ResponseWriter, r *http.Request) {
-				http.Redirect(w, r, "http://id.invalid/login", http.StatusFound)
+				// Not a loopback address, although it leads to the same server.
+				_, port, _ := net.SplitHostPort(r.Host)
+				http.Redirect(w, r, "http://0.0.0.0:"+port+"/elsewhere", http.StatusFound)
 			},
 		},
 	} {
@@ -258,10 +260,13 @@ func TestTokenGet_KeepsCookiesAndJudgesOnlyTheFirstResponse(t *testing.T) {
 					t.Error("the redirects are followed for ever")
 					return
 				}
-				if r.URL.Path == "/second" {
-					c.second(w, r)
-				} else {
+				switch r.URL.Path {
+				case "/first":
 					c.first(w, r)
+				case "/second":
+					c.second(w, r)
+				default:
+					t.Errorf("%s was requested", r.URL)
 				}
 			}))
 			defer server.Close()
