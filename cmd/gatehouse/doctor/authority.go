@@ -16,6 +16,8 @@ type authorityChecks struct {
 	*providerChecks
 	// issuer is the check that the metadata belongs to this issuer.
 	issuer *check
+	// content are the checks of what the metadata contains for clients.
+	content []*check
 	// responses are those of all metadata URLs, in their order; documents are the ones with metadata.
 	responses, documents []diagnostics.Document
 	// forServer is the authority that the server reads, if that is another one; otherwise nil.
@@ -41,9 +43,13 @@ func (p *providerChecks) addAuthority(
 		return a
 	}
 	needs := []*check{a.issuer}
-	add("provider.endpoints", "it has an authorization endpoint and a token endpoint", needs, a.endpoints)
-	add("provider.pkce", "it announces PKCE with S256, without which MCP clients refuse to sign in", needs,
-		a.pkce)
+	a.content = []*check{
+		a.issuer,
+		add("provider.endpoints", "it has an authorization endpoint and a token endpoint", needs, a.endpoints),
+		add("provider.pkce", "it announces PKCE with S256, without which MCP clients refuse to sign in", needs,
+			a.pkce),
+	}
+	add("provider.clients", "clients find its metadata, requested as they do", needs, a.clients)
 	add("provider.registration", "clients can register, or use a client ID metadata document",
 		needs, a.registration)
 	add("provider.scopes", "it supports the scopes that clients request", needs,

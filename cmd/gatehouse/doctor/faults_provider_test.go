@@ -154,8 +154,53 @@ func providerFaults() map[string]fault {
 				e.settings["provider.discovery_url"] = e.provider.URL + "/.well-known/openid-configuration/"
 				e.provider.intercept = redirectsToSlash
 			}),
-			bad: []string{"provider.metadata warning"}, found: "; the server reads it at",
+			// The Go SDK follows no redirect to loopback.
+			bad: []string{"provider.metadata warning", "provider.clients warning"}, found: "; the server reads it at",
 			fix: "clients that follow none cannot sign in",
+		},
+		"a page for clients without an Accept header": {
+			after: do(func(e *env) {
+				e.provider.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+					if r.URL.Path != "/.well-known/oauth-authorization-server" {
+						return false
+					}
+					if r.Header.Get("Accept") == "application/json" {
+						return respond("", 401, "", "")(w, r)
+					}
+					return respond("", 200, "text/html", "<p>canary-upstream")(w, r)
+				}
+			}),
+			bad:   []string{"provider.clients warning"},
+			found: `the Go SDK finds none: "http://127.0.0.1:`,
+			fix:   "the Content-Type must be application/json",
+		},
+		"metadata with another media type": {
+			after: do(func(e *env) {
+				e.provider.rewrite = func(r *http.Request, w *httptest.ResponseRecorder) {
+					if strings.Contains(r.URL.Path, ".well-known") {
+						w.Header().Set("Content-Type", "text/json")
+					}
+				}
+			}),
+			bad: []string{"provider.clients warning"}, found: `with Content-Type "text/json"`,
+			fix: "the Content-Type must be application/json",
+		},
+		"a router that answers 503 at the first URL": {
+			after: do(func(e *env) {
+				e.provider.intercept = respond("/.well-known/oauth-authorization-server", 503, "text/html", "")
+			}),
+			bad:   []string{"provider.clients failed"},
+			found: `the TypeScript SDK finds none: it stops at "http://127.0.0.1:`,
+			fix:   "or with 404 if it has none there",
+		},
+		"metadata of OpenID that lacks what clients require": {
+			after: do(func(e *env) {
+				remove := setMember(metadataMark, "subject_types_supported", nil)
+				e.provider.intercept = respond("/.well-known/oauth-authorization-server", 404, "text/html", "")
+				e.provider.rewrite = remove
+			}),
+			bad: []string{"provider.clients warning"}, found: "lacks subject_types_supported",
+			fix: "OpenID Connect Discovery 1.0, section 3",
 		},
 		"metadata without an authorization endpoint": {
 			after: do(func(e *env) { e.provider.rewrite = setMember(metadataMark, "authorization_endpoint", nil) }),
@@ -325,8 +370,10 @@ func providerFaults() map[string]fault {
 				e.provider.rewrite = setMember(metadataMark, "introspection_endpoint",
 					"http://id.example.com/introspect")
 			}),
-			bad: []string{"provider.introspection failed"}, found: "plain http outside this computer",
-			fix: "add that host to provider.http_allowed_hosts; otherwise set provider.introspection_url",
+			// The Go SDK refuses the document for it, although a client never sends anything there.
+			bad:   []string{"provider.introspection failed", "provider.clients warning"},
+			found: "plain http outside this computer",
+			fix:   "add that host to provider.http_allowed_hosts; otherwise set provider.introspection_url",
 		},
 		"a clock that is ten minutes ahead": {
 			after: do(func(e *env) {
