@@ -174,6 +174,15 @@ func providerFaults() map[string]fault {
 			found: `the Go SDK finds none: "http://127.0.0.1:`,
 			fix:   "the Content-Type must be application/json",
 		},
+		"a redirect for clients without an Accept header": {
+			after: do(func(e *env) {
+				e.provider.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+					return r.Header.Get("Accept") == "" && redirectsToSlash(w, r)
+				}
+			}),
+			bad: []string{"provider.clients warning"}, found: "the Go SDK finds none: it does not follow the redirect",
+			fix: "without a redirect",
+		},
 		"metadata with another media type": {
 			after: do(func(e *env) {
 				e.provider.rewrite = func(r *http.Request, w *httptest.ResponseRecorder) {
