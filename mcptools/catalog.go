@@ -1,9 +1,9 @@
 package mcptools
 
 import (
-	"slices"
-
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/providers"
 )
 
 // Catalog is everything that a server offers. Each entry requires the scopes that every call needs, and its own.
@@ -42,24 +42,17 @@ type ResourceTemplate struct {
 // Scopes returns the scopes of all entries, without duplicates, in the order of the catalog.
 func (c Catalog) Scopes() []string {
 	var scopes []string
-	add := func(more []string) {
-		for _, s := range more {
-			if !slices.Contains(scopes, s) {
-				scopes = append(scopes, s)
-			}
-		}
-	}
 	for _, t := range c.Tools {
-		add(t.Scopes)
+		scopes = providers.MergeScopes(scopes, t.Scopes)
 	}
 	for _, p := range c.Prompts {
-		add(p.Scopes)
+		scopes = providers.MergeScopes(scopes, p.Scopes)
 	}
 	for _, r := range c.Resources {
-		add(r.Scopes)
+		scopes = providers.MergeScopes(scopes, r.Scopes)
 	}
 	for _, t := range c.ResourceTemplates {
-		add(t.Scopes)
+		scopes = providers.MergeScopes(scopes, t.Scopes)
 	}
 	return scopes
 }

@@ -32,7 +32,8 @@ func callAs(t *testing.T, subject string, tool Tool, arguments any) (text string
 	if _, err := server.Connect(t.Context(), far, nil); err != nil {
 		t.Fatal(err)
 	}
-	client, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), near, nil)
+	client, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).
+		Connect(t.Context(), near, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,14 +50,14 @@ func callAs(t *testing.T, subject string, tool Tool, arguments any) (text string
 }
 
 // The README shows the files example_add_test.go and example_invoices_test.go.
-func TestTheAddToolOfTheREADMEWorks(t *testing.T) {
+func TestREADME_TheAddToolWorks(t *testing.T) {
 	text, isError := callAs(t, "alice", add(), map[string]any{"A": 2, "B": 3})
 	if isError || !strings.Contains(text, `"Sum":5`) {
 		t.Errorf("the result is %s", text)
 	}
 }
 
-func TestTheInvoicesToolOfTheREADMEWorks(t *testing.T) {
+func TestREADME_TheInvoicesToolWorks(t *testing.T) {
 	release := make(chan struct{})
 	billing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch customer := r.URL.Query().Get("customer"); {

@@ -46,8 +46,12 @@ type orderOutput struct {
 	List []string   `json:"list"`
 }
 
-// order shows what it got. What it does besides hangs on the name.
-func order(_ context.Context, _ *mcp.CallToolRequest, in orderInput) (*mcp.CallToolResult, orderOutput, error) {
+// order returns its input. The name selects what else it does.
+func order(
+	_ context.Context,
+	_ *mcp.CallToolRequest,
+	in orderInput,
+) (*mcp.CallToolResult, orderOutput, error) {
 	out := orderOutput{Got: in, List: []string{"one"}}
 	switch in.Name {
 	case "fail":
@@ -66,11 +70,11 @@ func orderSchema(s *jsonschema.Schema) {
 	s.Properties["count"].Default = json.RawMessage("3")
 	s.Properties["count"].Maximum = jsonschema.Ptr(1e17)
 	s.Properties["name"].MaxLength = jsonschema.Ptr(8)
-	s.Properties["where"].AdditionalProperties = nil // whatever else somebody says
+	s.Properties["where"].AdditionalProperties = nil // any other members
 }
 
-// called calls a tool of a server with arguments as they stand, and says what came back: the result, or the error.
-func called(t testing.TB, register func(*mcp.Server)) func(name string, arguments json.RawMessage) string {
+// newCaller returns a function that calls a tool with encoded arguments, and returns the result or the error as text.
+func newCaller(t testing.TB, register func(*mcp.Server)) func(name string, arguments json.RawMessage) string {
 	t.Helper()
 	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	register(server)
@@ -93,7 +97,7 @@ func called(t testing.TB, register func(*mcp.Server)) func(name string, argument
 		if err != nil {
 			return "error: " + err.Error()
 		}
-		for _, c := range result.Content { // the SDK sorts the members, in the structure and where it is told as text
+		for _, c := range result.Content { // the SDK sorts the members
 			var value any
 			if one, ok := c.(*mcp.TextContent); ok && json.Unmarshal([]byte(one.Text), &value) == nil {
 				sorted, _ := json.Marshal(value)
@@ -108,8 +112,12 @@ func called(t testing.TB, register func(*mcp.Server)) func(name string, argument
 	}
 }
 
-// ofSDK offers the same tool as Define does, by the SDK's own means.
-func ofSDK[In, Out any](name string, narrow func(*jsonschema.Schema), handler mcp.ToolHandlerFor[In, Out]) func(*mcp.Server) {
+// registerWithSDK registers the same tool as Define with mcp.AddTool.
+func registerWithSDK[In, Out any](
+	name string,
+	narrow func(*jsonschema.Schema),
+	handler mcp.ToolHandlerFor[In, Out],
+) func(*mcp.Server) {
 	schema, err := jsonschema.For[In](nil)
 	if err != nil {
 		panic(err)
@@ -120,13 +128,14 @@ func ofSDK[In, Out any](name string, narrow func(*jsonschema.Schema), handler mc
 	return func(s *mcp.Server) { mcp.AddTool(s, &mcp.Tool{Name: name, InputSchema: schema}, handler) }
 }
 
-// Whoever knows mcp.AddTool knows what a tool here does with its arguments and its results.
-func TestATypedToolDoesWhatTheSDKsOwnDoes(t *testing.T) {
-	ours := called(t, Define(Definition{Name: "order", Description: "x", Input: orderSchema}, order).register)
-	theirs := called(t, ofSDK("order", orderSchema, order))
+// A tool of Define handles arguments and results as one of mcp.AddTool.
+func TestDefine_DoesWhatTheSDKsAddToolDoes(t *testing.T) {
+	ours := newCaller(t, Define(Definition{Name: "order", Description: "x", Input: orderSchema}, order).register)
+	theirs := newCaller(t, registerWithSDK("order", orderSchema, order))
 	for name, arguments := range map[string]string{
-		"good":                                   `{"name":"Ada"}`,
-		"nothing left out":                       `{"name":"Ada","count":1,"tags":["a"],"where":{"city":"x","zip":"1"},"more":{"a":[1,{"b":null}]}}`,
+		"good": `{"name":"Ada"}`,
+		"nothing left out": `{"name":"Ada","count":1,"tags":["a"],"where":{"city":"x",` +
+			`"zip":"1"},"more":{"a":[1,{"b":null}]}}`,
 		"no arguments":                           ``,
 		"empty":                                  `{}`,
 		"a missing member":                       `{"count":1}`,
@@ -164,14 +173,16 @@ func TestATypedToolDoesWhatTheSDKsOwnDoes(t *testing.T) {
 		})
 	}
 	t.Run("anything", func(t *testing.T) {
-		// Of several faults either names one, in the random order of a map.
+		// Of several faults each names one, in the random order of a map.
 		fault := regexp.MustCompile(`(validating \\"arguments\\": ).*`)
 		rapid.Check(t, func(t *rapid.T) {
-			raw, err := json.Marshal(anyObject(t, 3))
+			raw, err := json.Marshal(randomObject(t, 3))
 			if err != nil {
 				t.Fatal(err)
 			}
-			theirs, ours := fault.ReplaceAllString(theirs("order", raw), "$1"), fault.ReplaceAllString(ours("order", raw), "$1")
+			theirs, ours := fault.ReplaceAllString(theirs("order", raw), "$1"), fault.ReplaceAllString(
+				ours("order", raw), "$1",
+			)
 			if diff := cmp.Diff(theirs, ours); diff != "" {
 				t.Errorf("%s differs (- the SDK, + ours):\n%s", raw, diff)
 			}
@@ -179,17 +190,17 @@ func TestATypedToolDoesWhatTheSDKsOwnDoes(t *testing.T) {
 	})
 }
 
-// anyObject is an object of members that a call of order may have, and of values that they may not.
-func anyObject(t *rapid.T, depth int) map[string]any {
+// randomObject returns an object with members of orderInput, and values of any type.
+func randomObject(t *rapid.T, depth int) map[string]any {
 	keys := rapid.SampledFrom([]string{"name", "count", "tags", "where", "more", "city", "zip", "Name", "x"})
 	object := map[string]any{}
 	for range rapid.IntRange(0, 4).Draw(t, "members") {
-		object[keys.Draw(t, "key")] = anyValue(t, depth)
+		object[keys.Draw(t, "key")] = randomValue(t, depth)
 	}
 	return object
 }
 
-func anyValue(t *rapid.T, depth int) any {
+func randomValue(t *rapid.T, depth int) any {
 	kinds := 4
 	if depth > 0 {
 		kinds = 6
@@ -208,14 +219,14 @@ func anyValue(t *rapid.T, depth int) any {
 	case 5:
 		list := []any{}
 		for range rapid.IntRange(0, 3).Draw(t, "items") {
-			list = append(list, anyValue(t, depth-1))
+			list = append(list, randomValue(t, depth-1))
 		}
 		return list
 	}
-	return anyObject(t, depth-1)
+	return randomObject(t, depth-1)
 }
 
-func TestResultsOfEveryShapeAreWhatTheSDKMakesOfThem(t *testing.T) {
+func TestDefine_ResultsOfEveryShapeAreThoseOfTheSDK(t *testing.T) {
 	list := func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, []int, error) {
 		return nil, []int{1, 2}, nil
 	}
@@ -226,40 +237,61 @@ func TestResultsOfEveryShapeAreWhatTheSDKMakesOfThem(t *testing.T) {
 		return text("no structure"), nil, nil
 	}
 	for name, both := range map[string][2]func(*mcp.Server){
-		"a list":                 {Define(Definition{Name: "t", Description: "x"}, list).register, ofSDK("t", nil, list)},
-		"a list that is told":    {Define(Definition{Name: "t", Description: "x"}, listAndText).register, ofSDK("t", nil, listAndText)},
-		"content without output": {Define(Definition{Name: "t", Description: "x"}, nothing).register, ofSDK("t", nil, nothing)},
+		"a list": {Define(Definition{Name: "t", Description: "x"}, list).register, registerWithSDK("t", nil, list)},
+		"a list that is told": {
+			Define(Definition{Name: "t", Description: "x"}, listAndText).register,
+			registerWithSDK("t", nil, listAndText),
+		},
+		"content without output": {
+			Define(Definition{Name: "t", Description: "x"}, nothing).register, registerWithSDK("t", nil, nothing),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(called(t, both[1])("t", nil), called(t, both[0])("t", nil)); diff != "" {
+			if diff := cmp.Diff(newCaller(t, both[1])("t", nil), newCaller(t, both[0])("t", nil)); diff != "" {
 				t.Errorf("it differs (- the SDK, + ours):\n%s", diff)
 			}
 		})
 	}
 }
 
-// The answer to a question comes with the next call; until then there is nothing that could keep a promise.
-func TestAQuestionIsNoResult(t *testing.T) {
-	agreed, err := newSchemas(&jsonschema.Schema{Type: "object"}, &jsonschema.Schema{Type: "object", Required: []string{"sent"}})
+// The client answers a question with the next call; until then there is no output to validate.
+func TestValidated_AQuestionToTheClientIsNotValidated(t *testing.T) {
+	agreed, err := newSchemas(
+		&jsonschema.Schema{Type: "object"}, &jsonschema.Schema{Type: "object", Required: []string{"sent"}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := validated(agreed, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, struct{}, error) {
-		return &mcp.CallToolResult{InputRequests: mcp.InputRequestMap{"confirm": &mcp.ElicitParams{Mode: "form", Message: "hello", RequestedSchema: &jsonschema.Schema{Type: "object"}}}}, struct{}{}, nil
-	})
+	ask := validated(
+		agreed,
+		func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, struct{}, error) {
+			return &mcp.CallToolResult{
+				InputRequests: mcp.InputRequestMap{
+					"confirm": &mcp.ElicitParams{
+						Mode:            "form",
+						Message:         "hello",
+						RequestedSchema: &jsonschema.Schema{Type: "object"},
+					},
+				},
+			}, struct{}{}, nil
+		},
+	)
 	result, err := ask(context.Background(), &mcp.CallToolRequest{Params: &mcp.CallToolParamsRaw{Name: "ask"}})
 	if err != nil || result.StructuredContent != nil || result.Content != nil {
 		t.Errorf("got %+v, %v", result, err)
 	}
 }
 
-// The SDK's own typed handler ends the process here, unless somebody recovers it.
-func TestNullIsNoArguments(t *testing.T) {
+// The SDK's own typed handler panics here.
+func TestValidated_NullCountsAsNoArguments(t *testing.T) {
 	schema := func(s *jsonschema.Schema) { s.Properties["seconds"].Default, s.Required = json.RawMessage("7"), nil }
-	wait := Define(Definition{Name: "wait", Description: "x", Input: schema}, func(_ context.Context, _ *mcp.CallToolRequest, in countdownInput) (*mcp.CallToolResult, countdownOutput, error) {
-		return nil, countdownOutput{Counted: in.Seconds}, nil
-	})
-	call := called(t, wait.register)
+	wait := Define(
+		Definition{Name: "wait", Description: "x", Input: schema},
+		func(_ context.Context, _ *mcp.CallToolRequest, in countdownInput) (*mcp.CallToolResult, countdownOutput, error) {
+			return nil, countdownOutput{Counted: in.Seconds}, nil
+		},
+	)
+	call := newCaller(t, wait.register)
 	for _, arguments := range []string{"null", "{}", ""} {
 		if got := call("wait", json.RawMessage(arguments)); !strings.Contains(got, `"counted": 7`) {
 			t.Errorf("%q: %s", arguments, got)
@@ -267,7 +299,7 @@ func TestNullIsNoArguments(t *testing.T) {
 	}
 }
 
-func TestAContractIsMadeAtTheStartOrNotAtAll(t *testing.T) {
+func TestDefine_PanicsOnAnInvalidSchema(t *testing.T) {
 	defer func() {
 		if v, _ := recover().(string); !strings.Contains(v, "tool odd: input") {
 			t.Errorf("it says %q", v)

@@ -12,8 +12,8 @@ import (
 	"gatehouse/providers/providertest/golden"
 )
 
-// What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
-func TestToolsLookToClientsAsTheyDid(t *testing.T) {
+// What clients see of the tools is an interface: a change must be intended and visible in its commit.
+func TestAll_ToolsLookToClientsAsBefore(t *testing.T) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "test", Version: "1"}, nil)
 	for _, tool := range All(Stats{}) {
 		tool.register(server)
@@ -40,7 +40,7 @@ func TestToolsLookToClientsAsTheyDid(t *testing.T) {
 	golden.File(t, "testdata/tools.json", got)
 }
 
-func TestEveryToolIsWellDefined(t *testing.T) {
+func TestAll_EveryToolIsWellDefined(t *testing.T) {
 	names := map[string]bool{}
 	for _, tool := range All(Stats{}) {
 		if tool.Name == "" || names[tool.Name] {
@@ -58,7 +58,7 @@ func TestEveryToolIsWellDefined(t *testing.T) {
 	}
 }
 
-func TestACatalogNamesEachScopeOnce(t *testing.T) {
+func TestCatalogScopes_HasEachScopeOnce(t *testing.T) {
 	got := Catalog{
 		Tools:             []Tool{{Scopes: []string{"greet:read"}}, {Scopes: []string{"greet:write", "greet:read"}}, {}},
 		Prompts:           []Prompt{{Scopes: []string{"plan:read", "greet:read"}}},

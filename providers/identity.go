@@ -8,51 +8,50 @@ import (
 	"time"
 )
 
-// Identity is who the server takes a caller for. It is plain data, made only by a provider from a verified token.
+// Identity is the caller of a request. Only a provider makes one, from a verified token.
 type Identity struct {
 	// Issuer is the issuer of the token, exactly as configured.
 	Issuer string
-	// Subject is the caller at that issuer. It is unique only together with Issuer.
+	// Subject identifies the caller at the issuer. It is unique only together with Issuer.
 	Subject string
-	// Client is the OAuth client that the token was issued to; empty when the token does not say.
+	// Client is the OAuth client that the token was issued to; empty if the token does not name it.
 	Client string
 	// Audience is the token's full audience.
 	Audience []string
 	// Scopes are the scopes of the token.
 	Scopes []string
-	// ScopesDefaulted says that the token has no scope claim and that Scopes are provider.default_scopes: a
-	// token from another sign-in would not hold more.
+	// ScopesDefaulted is true if the token has no scope claim and Scopes are provider.default_scopes: another sign-in
+	// would not add scopes.
 	ScopesDefaulted bool
-	// Expiry is when the token ends, without leeway.
+	// Expiry is when the token expires, without leeway.
 	Expiry time.Time
-	// ExpiryWithLeeway is Expiry with the leeway that the token was checked with. What lasts longer than a request ends then.
+	// ExpiryWithLeeway is Expiry plus the leeway of the token's verification. Streams end then.
 	ExpiryWithLeeway time.Time
 
 	token TokenDetails
 }
 
-// TokenDetails are what an [Identity] keeps of the token that it was made from.
+// TokenDetails are what an [Identity] retains of its token.
 type TokenDetails struct {
-	// Claims returns the claims as they were signed; nil if there are none. It is called when they are asked for,
-	// because hardly any request does.
+	// Claims returns the claims; nil if there are none. It is called on demand, because few requests need them.
 	Claims interface {
 		Claims() map[string]json.RawMessage
 	}
-	// Principal is what [Identity.Principal] returns, if it was put together before.
+	// Principal is the precomputed result of [Identity.Principal], or empty.
 	Principal string
-	// Scopes is what [Identity.TokenScopes] returns, if that is not Identity.Scopes. Identities share it, so it
-	// is never written to.
+	// Scopes are the result of [Identity.TokenScopes] if they differ from Identity.Scopes. They are shared between
+	// identities and read-only.
 	Scopes *[]string
 }
 
-// SetTokenDetails sets what id keeps of its token. It is for the provider that makes id.
+// SetTokenDetails sets what id retains of its token. It is for the provider that makes id.
 func (id *Identity) SetTokenDetails(d TokenDetails) { id.token = d }
 
-// TokenDetails returns what id keeps of its token.
+// TokenDetails returns what id retains of its token.
 func (id *Identity) TokenDetails() TokenDetails { return id.token }
 
-// TokenScopes returns the scopes under the names that the token gives them: before provider.scope_map and
-// scopes.implies, and none if ScopesDefaulted.
+// TokenScopes returns the scopes under their names in the token: before provider.scope_map and scopes.implies, and
+// none if ScopesDefaulted.
 func (id *Identity) TokenScopes() []string {
 	switch {
 	case id.ScopesDefaulted:
@@ -63,7 +62,7 @@ func (id *Identity) TokenScopes() []string {
 	return slices.Clone(id.Scopes)
 }
 
-// WithScopes returns a copy of id that holds scopes. Its TokenScopes are still those of id.
+// WithScopes returns a copy of id with other scopes. Its TokenScopes are still those of id.
 func (id *Identity) WithScopes(scopes []string) *Identity {
 	other := *id
 	if other.token.Scopes == nil {
@@ -73,8 +72,7 @@ func (id *Identity) WithScopes(scopes []string) *Identity {
 	return &other
 }
 
-// Claims returns the token's claims as they were signed, for tools that need one. Read-only. They are put together when
-// somebody asks, because hardly anybody does.
+// Claims returns the token's claims, undecoded. They are read-only.
 func (id *Identity) Claims() map[string]json.RawMessage {
 	if id.token.Claims == nil {
 		return map[string]json.RawMessage{}
@@ -82,16 +80,19 @@ func (id *Identity) Claims() map[string]json.RawMessage {
 	return id.token.Claims.Claims()
 }
 
-// Principal names the caller across issuers. Sessions are bound to it: two providers may share a subject, and an empty
-// name would switch off the SDK's check of a session's owner.
+// Principal identifies the caller across issuers, because two issuers may use the same subject. Sessions and limits
+// are bound to it. It is never empty: the SDK does not check the owner of a session without a name.
 func (id *Identity) Principal() string {
-	if p := id.token.Principal; len(p) == len(id.Issuer)+1+len(id.Subject) && strings.HasPrefix(p, id.Issuer) && strings.HasSuffix(p, id.Subject) {
+	p := id.token.Principal
+	isCurrent := len(p) == len(id.Issuer)+1+len(id.Subject) &&
+		strings.HasPrefix(p, id.Issuer) && strings.HasSuffix(p, id.Subject)
+	if isCurrent {
 		return p
 	}
 	return id.Issuer + "|" + id.Subject
 }
 
-// Missing returns those of the needed scopes that the identity does not hold, in the order given.
+// Missing returns those of the needed scopes that the identity does not have, in the order given.
 func (id *Identity) Missing(needed []string) []string {
 	var missing []string
 	for _, s := range needed {
@@ -110,7 +111,7 @@ func WithIdentity(ctx context.Context, id *Identity) context.Context {
 }
 
 // IdentityFrom returns the identity of [WithIdentity], or nil. It is for code that serves the HTTP request. A tool gets
-// its caller from [gatehouse/mcptools.Caller], because in a session its context belongs to the session.
+// its caller from mcptools.Caller, because in a session its context belongs to the session.
 func IdentityFrom(ctx context.Context) *Identity {
 	id, _ := ctx.Value(identityKey{}).(*Identity)
 	return id

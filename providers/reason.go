@@ -44,19 +44,19 @@ func Reasons() []ReasonDoc {
 // Error is an error with a reason. Its text is for the log.
 type Error struct {
 	Reason Reason
-	// RetryAfter is when the same token may be judged otherwise; 0 if that is not known.
+	// RetryAfter is the time after which the same token may be accepted; 0 if it is not known.
 	RetryAfter time.Duration
-	// CountsAsFailure says that the sender of the token could cause the refusal at will. The server counts it against the
+	// CountsAsFailure is true if the sender of the token can cause the error at will. The server counts it against the
 	// sender's address, although it wraps ErrUnavailable.
 	CountsAsFailure bool
 
 	kind error
-	// The detail is put together when somebody asks, because in a flood of bad tokens nobody does.
+	// The detail is formatted on demand: in a flood of invalid tokens it is not logged.
 	format string
 	args   []any
 }
 
-// Detail says what was expected and what was found, without the token. What came from the token is quoted and cut.
+// Detail explains the error without the token. Values of the token are quoted and truncated.
 func (r *Error) Detail() string { return fmt.Sprintf(r.format, r.args...) }
 
 // Error implements error.
@@ -78,19 +78,15 @@ func ReasonOf(err error) Reason {
 	return ""
 }
 
-// CountsAsFailure reports whether err, an outage or not, counts against the address of the token's sender; see
-// [Error.CountsAsFailure].
+// CountsAsFailure reports whether err has [Error.CountsAsFailure].
 func CountsAsFailure(err error) bool {
 	r, ok := errors.AsType[*Error](err)
 	return ok && r.CountsAsFailure
 }
 
-// Errorf returns an [Error] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one of
-// them. The detail is formatted when it is read; it must not contain the token, and quotes what comes from outside.
+// Errorf returns an [Error] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one of them.
+// The detail is formatted on demand. It must not contain the token, and quotes values of others with [Quote].
 func Errorf(kind error, reason Reason, format string, args ...any) error {
-	if false { // so that go vet checks the arguments against the format
-		_ = fmt.Sprintf(format, args...)
-	}
 	return &Error{Reason: reason, kind: kind, format: format, args: args}
 }
 
@@ -104,11 +100,11 @@ func Unavailablef(reason Reason, format string, args ...any) error {
 	return Errorf(ErrUnavailable, reason, format, args...)
 }
 
-// quoteLimit bounds what an unverified token can write into the log.
+// quoteLimit bounds the length of a value of an unverified token in the log, in bytes.
 const quoteLimit = 200
 
-// Quote makes a value that comes from outside fit to be shown: escaped to ASCII, where look-alikes show, and then cut to quoteLimit
-// bytes, because an escape is up to ten times as long as what it stands for.
+// Quote returns a value of others as a quoted string: escaped to ASCII, so that look-alike characters are visible, and
+// truncated to 200 bytes after that, because an escape is up to ten times as long as its character.
 func Quote(s string) string {
 	quoted := strconv.QuoteToASCII(s[:min(len(s), quoteLimit)])
 	if len(s) > quoteLimit || len(quoted) > quoteLimit {

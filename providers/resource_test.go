@@ -9,7 +9,7 @@ import (
 	"gatehouse/providers"
 )
 
-func TestEverythingDerivesFromTheResource(t *testing.T) {
+func TestResourceDerivesAllURLs(t *testing.T) {
 	type derived struct {
 		URL, Origin, Host, Path, MetadataURL string
 		MetadataPaths                        []string
@@ -17,9 +17,11 @@ func TestEverythingDerivesFromTheResource(t *testing.T) {
 	}
 	for in, want := range map[string]derived{
 		"https://mcp.example.com/mcp": {
-			URL: "https://mcp.example.com/mcp", Origin: "https://mcp.example.com", Host: "mcp.example.com", Path: "/mcp",
-			MetadataURL:   "https://mcp.example.com/.well-known/oauth-protected-resource/mcp",
-			MetadataPaths: []string{"/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"},
+			URL: "https://mcp.example.com/mcp", Origin: "https://mcp.example.com", Host: "mcp.example.com",
+			Path:        "/mcp",
+			MetadataURL: "https://mcp.example.com/.well-known/oauth-protected-resource/mcp",
+			MetadataPaths: []string{"/.well-known/oauth-protected-resource/mcp",
+				"/.well-known/oauth-protected-resource"},
 		},
 		"https://mcp.example.com": {
 			URL: "https://mcp.example.com/", Origin: "https://mcp.example.com", Host: "mcp.example.com", Path: "/",
@@ -27,14 +29,18 @@ func TestEverythingDerivesFromTheResource(t *testing.T) {
 			MetadataPaths: []string{"/.well-known/oauth-protected-resource"},
 		},
 		"HTTPS://MCP.Example.com:8443/Team-1/v2.0/": {
-			URL: "https://mcp.example.com:8443/Team-1/v2.0/", Origin: "https://mcp.example.com:8443", Host: "mcp.example.com:8443", Path: "/Team-1/v2.0/",
-			MetadataURL:   "https://mcp.example.com:8443/.well-known/oauth-protected-resource/Team-1/v2.0/",
-			MetadataPaths: []string{"/.well-known/oauth-protected-resource/Team-1/v2.0/", "/.well-known/oauth-protected-resource"},
+			URL: "https://mcp.example.com:8443/Team-1/v2.0/", Origin: "https://mcp.example.com:8443",
+			Host: "mcp.example.com:8443", Path: "/Team-1/v2.0/",
+			MetadataURL: "https://mcp.example.com:8443/.well-known/oauth-protected-resource/Team-1/v2.0/",
+			MetadataPaths: []string{"/.well-known/oauth-protected-resource/Team-1/v2.0/",
+				"/.well-known/oauth-protected-resource"},
 		},
 		"http://localhost:3002/mcp": {
-			URL: "http://localhost:3002/mcp", Origin: "http://localhost:3002", Host: "localhost:3002", Path: "/mcp", Loopback: true,
-			MetadataURL:   "http://localhost:3002/.well-known/oauth-protected-resource/mcp",
-			MetadataPaths: []string{"/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"},
+			URL: "http://localhost:3002/mcp", Origin: "http://localhost:3002", Host: "localhost:3002", Path: "/mcp",
+			Loopback:    true,
+			MetadataURL: "http://localhost:3002/.well-known/oauth-protected-resource/mcp",
+			MetadataPaths: []string{"/.well-known/oauth-protected-resource/mcp",
+				"/.well-known/oauth-protected-resource"},
 		},
 		"http://[::1]:3002/": {
 			URL: "http://[::1]:3002/", Origin: "http://[::1]:3002", Host: "[::1]:3002", Path: "/", Loopback: true,
@@ -47,7 +53,8 @@ func TestEverythingDerivesFromTheResource(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := derived{r.String(), r.Origin(), r.Host(), r.Path(), r.MetadataURL(), r.MetadataPaths(), r.IsLoopback()}
+			got := derived{r.String(), r.Origin(), r.Host(), r.Path(), r.MetadataURL(), r.MetadataPaths(),
+				r.IsLoopback()}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -58,7 +65,7 @@ func TestEverythingDerivesFromTheResource(t *testing.T) {
 	}
 }
 
-func TestResourcesThatCannotBeServedAreRefused(t *testing.T) {
+func TestParseResourceRejectsUnservableURLs(t *testing.T) {
 	for in, why := range map[string]string{
 		"":                                      "empty",
 		"mcp.example.com/mcp":                   "absolute",
@@ -119,11 +126,14 @@ func TestResourcesThatCannotBeServedAreRefused(t *testing.T) {
 	}
 }
 
-func TestLoopbackIsThisComputerOnly(t *testing.T) {
+func TestIsLoopback(t *testing.T) {
 	for host, want := range map[string]bool{
-		"localhost": true, "127.0.0.1": true, "127.9.9.9": true, "::1": true, "[::1]": true, "::ffff:127.0.0.1": true,
-		"": false, "0.0.0.0": false, "::": false, "10.0.0.1": false, "localhost.": false, "localhost.example": false, "127.0.0.1.nip.io": false,
-		"127.1": false, "0x7f000001": false, "2130706433": false, "127.0.0.1:80": false, "::ffff:10.0.0.1": false, "[::1]:80": false,
+		"localhost": true, "127.0.0.1": true, "127.9.9.9": true, "::1": true, "[::1]": true,
+		"::ffff:127.0.0.1": true,
+		"":                 false, "0.0.0.0": false, "::": false, "10.0.0.1": false, "localhost.": false,
+		"localhost.example": false, "127.0.0.1.nip.io": false,
+		"127.1": false, "0x7f000001": false, "2130706433": false, "127.0.0.1:80": false, "::ffff:10.0.0.1": false,
+		"[::1]:80": false,
 	} {
 		if got := providers.IsLoopback(host); got != want {
 			t.Errorf("IsLoopback(%q) = %t", host, got)

@@ -6,13 +6,13 @@ import (
 	"log/slog"
 )
 
-// Secret is a setting that must not be seen. However it is printed, it shows as [redacted]; only Reveal gives the value.
-// Keep it in exported fields: package fmt cannot ask the unexported fields of a struct how to print themselves.
+// Secret is a setting that must not be printed. It is formatted as [redacted]; only Reveal returns the value.
+// Keep it in exported fields: package fmt does not call the methods of unexported fields.
 type Secret string
 
 const redacted = "[redacted]"
 
-// Reveal returns the value, for the one place that must send or compare it.
+// Reveal returns the value, for code that must send or compare it.
 func (s Secret) Reveal() string { return string(s) }
 
 // String implements fmt.Stringer.
@@ -23,7 +23,7 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// Format implements fmt.Formatter: String alone would leave %#v, %x and %d to show the value.
+// Format implements fmt.Formatter. With String alone, %#v, %x and %d would print the value.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // MarshalText implements encoding.TextMarshaler, for JSON and YAML.

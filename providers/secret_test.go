@@ -14,7 +14,7 @@ import (
 	"gatehouse/providers"
 )
 
-func TestASecretDoesNotShow(t *testing.T) {
+func TestSecretIsRedacted(t *testing.T) {
 	const value = "hunter2"
 	secret := providers.Secret(value)
 	type settings struct {
@@ -40,7 +40,8 @@ func TestASecretDoesNotShow(t *testing.T) {
 		"JSON log": func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
 	} {
 		var b bytes.Buffer
-		slog.New(handler(&b)).Info("x", "secret", secret, "pointer", &secret, "settings", s, "both", []any{secret, &s})
+		slog.New(handler(&b)).Info("x", "secret", secret, "pointer", &secret, "settings", s, "both",
+			[]any{secret, &s})
 		shown[name] = b.String()
 	}
 	for how, text := range shown {
@@ -56,7 +57,7 @@ func TestASecretDoesNotShow(t *testing.T) {
 	}
 }
 
-func TestASecretCanBeRead(t *testing.T) {
+func TestSecretUnmarshals(t *testing.T) {
 	var s struct{ Secret providers.Secret }
 	if err := json.Unmarshal([]byte(`{"Secret":"hunter2"}`), &s); err != nil || s.Secret.Reveal() != "hunter2" {
 		t.Errorf("from JSON: %q, %v", s.Secret.Reveal(), err)

@@ -2,20 +2,21 @@ package providers
 
 import "context"
 
-// Settings are one kind's own settings, and the factory of its provider. The fields carry koanf tags and a help tag;
-// the loader in package configs fills them in, and calls Validate before any other code uses them. The table of
-// kinds is in configs/kinds.go; each kind has a folder here, and package token verifies tokens for all of them.
+// Settings are one kind's own settings, and the factory of its provider. The fields carry koanf tags and a
+// help tag; the loader in package configs fills them in, and calls Validate before any other code uses them.
+// The table of kinds is in configs/kinds.go; each kind has a folder here, and package token verifies tokens
+// for all of them.
 type Settings interface {
 	// Validate reports every invalid setting, all at once. The key is relative to the provider section.
 	Validate(resource Resource, report func(Problem))
 
-	// Open makes the provider. It does not wait for the network: a provider that is down at start must not keep the
-	// server from starting. What runs in the background ends with ctx.
+	// Open makes the provider. It does not wait for the network: a provider that is down at start must not keep
+	// the server from starting. What runs in the background ends with ctx.
 	Open(ctx context.Context, info ServerInfo) (Provider, error)
 }
 
-// Deriver lets settings supply values for other keys that are not set explicitly. The loader applies them before it
-// validates.
+// Deriver lets settings supply values for other keys that are not set explicitly. The loader applies them
+// before it validates.
 type Deriver interface {
 	// Derive sets values of settings by their full keys; from is the key that each follows from.
 	Derive(set func(key, value, from string))
@@ -27,8 +28,8 @@ type ListenChecker interface {
 	CheckListen(host string, report func(Problem))
 }
 
-// Embedded is implemented by settings whose issuer lives in the server's own process. Another process sees it over the
-// network, like any other issuer.
+// Embedded is implemented by settings whose issuer lives in the server's own process. Another process sees it
+// over the network, like any other issuer.
 type Embedded interface {
 	Remote(resource Resource) Settings
 }

@@ -150,7 +150,7 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 				defer done()
 			}
 			missing := state.identity.Missing(cfg.RequiredScopes)
-			missing = mergeUnique(missing, state.identity.Missing(operationScopes))
+			missing = providers.MergeScopes(missing, state.identity.Missing(operationScopes))
 			switch {
 			case len(missing) == 0:
 				return next(c)
@@ -162,7 +162,7 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 				})
 				return errScopeUnobtainable(missing)
 			}
-			return errInsufficientScope(mergeUnique(cfg.RequiredScopes, operationScopes), missing, state.identity)
+			return errInsufficientScope(providers.MergeScopes(cfg.RequiredScopes, operationScopes), missing, state.identity)
 		}
 	}
 }

@@ -35,8 +35,8 @@ func newChallenger(cfg Config, p providers.Provider) challenger {
 	if p != nil {
 		c.scope = strings.Join(p.Metadata().ScopesSupported, " ")
 	}
-	if speller, ok := p.(providers.ScopeSpeller); ok {
-		c.toProviderScopes = speller.SpellScopes
+	if mapper, ok := p.(providers.ScopeMapper); ok {
+		c.toProviderScopes = mapper.ProviderScopes
 	}
 	c.signIn, c.invalidToken = c.format(&httpError{}), c.format(errInvalidToken(nil))
 	return c

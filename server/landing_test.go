@@ -28,7 +28,8 @@ func TestLandingNamesOnlyClientsThatCanConnect(t *testing.T) {
 
 func TestShortNameNeedsNoQuotes(t *testing.T) {
 	for name, want := range map[string]string{
-		"Gatehouse": "gatehouse", "Orders & Returns (EU)": "orders-returns-eu", "$(reboot)": "reboot", "受注": "server", "": "server",
+		"Gatehouse": "gatehouse", "Orders & Returns (EU)": "orders-returns-eu", "$(reboot)": "reboot",
+		"受注": "server", "": "server",
 	} {
 		if got := shortName(name); got != want {
 			t.Errorf("shortName(%q) = %q, want %q", name, got, want)

@@ -13,7 +13,7 @@ type ScopeHierarchy map[string][]string
 func (m ScopeHierarchy) Expand(scopes []string) []string {
 	all := slices.Clone(scopes)
 	for i := 0; i < len(all); i++ { // all grows during the loop, so that chains are followed
-		all = mergeUnique(all, m[all[i]])
+		all = providers.MergeScopes(all, m[all[i]])
 	}
 	return all
 }
@@ -24,16 +24,4 @@ func (m ScopeHierarchy) expand(id *providers.Identity) *providers.Identity {
 		return id
 	}
 	return id.WithScopes(m.Expand(id.Scopes))
-}
-
-// mergeUnique returns a followed by the elements of b that are not in a. It does not modify a, and returns a
-// itself if there is nothing to add.
-func mergeUnique(a, b []string) []string {
-	out := slices.Clip(a)
-	for _, s := range b {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
 }

@@ -1,8 +1,9 @@
-# Shared by run.sh and provider.sh, which source it. It installs the packages of the lock file, once, into a cache
+# Shared by the other scripts, which source it. It installs the packages of the lock file, once, into a cache
 # outside the repository (on linux/x64 they include Node 22), builds the programs, and changes to a temporary directory.
 # At the end it removes the directory and stops all processes. To change a version: edit package.json, run
-# `npm install --package-lock-only`, and run both scripts with --update.
+# `npm install --package-lock-only`, and run the scripts that use it with --update.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+lock=${lock:-$here} # the folder of package.json and the lock file
 root=$(cd "$here/../.." && pwd)
 
 # With --update, a run without failures writes its results into README.md.
@@ -30,12 +31,12 @@ trap 'exit 130' INT TERM
 # --- the packages of the lock file
 
 cache=${XDG_CACHE_HOME:-${HOME:-$work}/.cache}/gatehouse-conformance
-packages=$cache/$(cat "$here/package.json" "$here/package-lock.json" | cksum | tr ' ' '-')
+packages=$cache/$(cat "$lock/package.json" "$lock/package-lock.json" | cksum | tr ' ' '-')
 if [ ! -d "$packages" ]; then
   echo "installing the packages into $packages"
   mkdir -p "$cache"
   fresh=$(mktemp -d "$cache/new.XXXXXX")
-  cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$fresh/"
+  cp "$lock/package.json" "$lock/package-lock.json" "$here/.npmrc" "$fresh/"
   if ! (cd "$fresh" && timeout -k 5 600 npm ci --loglevel=error); then
     rm -rf "$fresh"
     echo "conformance: npm could not install the packages (see above)" >&2
@@ -89,6 +90,7 @@ start() {
 # --- steps
 
 failures=0
+skipped=0
 results=()
 
 # check SECONDS NAME COMMAND...: run one step, and print its output only if it fails.
@@ -109,6 +111,12 @@ check() {
   tail -n 80 step.log | sed 's/^/      /'
 }
 
+# skip NAME REASON: report that a step cannot run here.
+skip() {
+  skipped=$((skipped + 1))
+  printf 'skip        %s: %s\n' "$1" "$2"
+}
+
 # count FILE: print a summary of the output of a step. The scripts define it.
 count() { :; }
 
@@ -117,6 +125,10 @@ count() { :; }
 finish() {
   if [ "$failures" -gt 0 ]; then
     echo "conformance: $failures of the steps above failed" >&2
+    exit 1
+  fi
+  if $update && [ "$skipped" -gt 0 ]; then
+    echo "conformance: $skipped of the steps above were skipped, so README.md is not updated" >&2
     exit 1
   fi
   if $update; then
@@ -128,6 +140,6 @@ finish() {
       if (parts.length !== 5) throw new Error(`${file} has no block ${block}`);
       const date = new Date().toISOString().slice(0, 10);
       parts[2] = [`| step, on ${date}, lock file ${sum} | result |`, "| --- | --- |", ...rows, ""].join("\n");
-      writeFileSync(file, parts.join(""));' "$here/README.md" "$here/package-lock.json" "$1" "${results[@]}"
+      writeFileSync(file, parts.join(""));' "$here/README.md" "$lock/package-lock.json" "$1" "${results[@]}"
   fi
 }

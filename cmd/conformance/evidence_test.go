@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,7 +16,7 @@ import (
 var (
 	loop      = regexp.MustCompile(`^for (\w+) in (.+); do$`)
 	step      = regexp.MustCompile(`^(?:check \d+|try) "([^"]+)"`)
-	evidence  = regexp.MustCompile(`(?s)<!-- begin (clients|provider):[^\n]*-->\n(.*?)<!-- end`)
+	evidence  = regexp.MustCompile(`(?s)<!-- begin (clients|provider|agents):[^\n]*-->\n(.*?)<!-- end`)
 	heading   = regexp.MustCompile(`^\| step, on (\d{4}-\d\d-\d\d), lock file ([0-9a-f]{12}) \| result \|$`)
 	resultRow = regexp.MustCompile(`^\| (.+) \| (.+) \|$`)
 )
@@ -48,15 +49,15 @@ func steps(t *testing.T, script string) []string {
 }
 
 // The results in README.md are those of the scripts: each step is there, none failed, and they were measured
-// with the versions of the lock file. After a change of a version or a step, run run.sh or provider.sh with
-// --update.
+// with the versions of the lock file. After a change of a version or a step, run the script with --update.
 func TestResultsInTheREADMEAreCurrent(t *testing.T) {
-	sum := sha256.Sum256([]byte(read(t, "package-lock.json")))
-	lock := hex.EncodeToString(sum[:])[:12]
-	scripts := map[string]string{"clients": "run.sh", "provider": "provider.sh"}
+	scripts := map[string]string{"clients": "run.sh", "provider": "provider.sh", "agents": "agents.sh"}
+	locks := map[string]string{"agents": "agents/package-lock.json"}
 	failures := regexp.MustCompile(`[1-9]\d* failed|FAIL`)
 	for _, block := range evidence.FindAllStringSubmatch(read(t, "README.md"), -1) {
 		script := scripts[block[1]]
+		sum := sha256.Sum256([]byte(read(t, cmp.Or(locks[block[1]], "package-lock.json"))))
+		lock := hex.EncodeToString(sum[:])[:12]
 		delete(scripts, block[1])
 		want := steps(t, script)
 		if len(want) < 5 {
@@ -109,13 +110,10 @@ func expectedFailures(t *testing.T) string {
 // The table of clients describes the versions that are tested.
 func TestClientsInTheREADMEHaveTheTestedVersions(t *testing.T) {
 	var installed struct{ Dependencies map[string]string }
-	if err := json.Unmarshal([]byte(read(t, "package.json")), &installed); err != nil {
-		t.Fatal(err)
-	}
-	sdk := regexp.MustCompile(`github.com/modelcontextprotocol/go-sdk v(\S+)`).FindStringSubmatch(read(t,
-		"../../go.mod"))
-	if sdk == nil {
-		t.Fatal("go.mod does not require the SDK")
+	for _, file := range []string{"package.json", "agents/package.json"} {
+		if err := json.Unmarshal([]byte(read(t, file)), &installed); err != nil {
+			t.Fatal(err)
+		}
 	}
 	_, table, _ := strings.Cut(read(t, "README.md"), "\n## Clients\n")
 	for client, version := range map[string]string{
@@ -123,12 +121,25 @@ func TestClientsInTheREADMEHaveTheTestedVersions(t *testing.T) {
 		"TypeScript SDK":    installed.Dependencies["@modelcontextprotocol/sdk"],
 		"TypeScript client": installed.Dependencies["@modelcontextprotocol/client"],
 		"mcp-remote":        installed.Dependencies["mcp-remote"],
-		"go-sdk":            sdk[1],
+		"Claude Code":       installed.Dependencies["@anthropic-ai/claude-code"],
+		"Codex":             installed.Dependencies["@openai/codex"],
+		"go-sdk":            required(t, "../../go.mod", "github.com/modelcontextprotocol/go-sdk"),
+		"mcp-go":            required(t, "mcpgo/go.mod", "github.com/mark3labs/mcp-go"),
 	} {
 		if !strings.Contains(table, "\n| "+client+" "+version+" | ") {
 			t.Errorf("the table of clients has no row %s %s", client, version)
 		}
 	}
+}
+
+// required returns the version of a module that file requires, without its "v".
+func required(t *testing.T, file, module string) string {
+	t.Helper()
+	m := regexp.MustCompile(regexp.QuoteMeta(module) + ` v(\S+)`).FindStringSubmatch(read(t, file))
+	if m == nil {
+		t.Fatalf("%s does not require %s", file, module)
+	}
+	return m[1]
 }
 
 func read(t *testing.T, path string) string {

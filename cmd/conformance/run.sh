@@ -52,6 +52,15 @@ done
 for era in legacy auto; do
   check 90 "mcp-remote, $era" node mcp-remote.mjs "$url" "$callback" "$(home "mcp-remote-$era")" "$era"
 done
+# mcp-go is in a module of its own: without a network it may be missing.
+if (cd "$here/mcpgo" && go mod download) >mcpgo.log 2>&1; then
+  (cd "$here/mcpgo" && go vet . && go build -o "$work/mcpgo" .)
+  for protocol in 2026-07-28 2025-11-25; do
+    check 60 "mcp-go, $protocol" ./mcpgo "$url" "$protocol"
+  done
+else
+  skip mcp-go "its modules cannot be downloaded: $(tail -n 1 mcpgo.log)"
+fi
 check 5 "no error in the logs" bash -c '! grep -H -E "level=ERROR|panic|got past the HTTP layer" fixtures.log proxy.log product.log issuer.log'
 
 # The exemptions are a part of the results: the list entries of the file.

@@ -10,6 +10,7 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/providers"
 )
 
 // banner prints what clients connect to, the tools, and commands to try them.
@@ -44,7 +45,7 @@ func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
 		return
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	initial, steppingUp := app.InitialScopes(cfg), 0
+	initial, steppingUp := cfg.Scopes.Implications().Expand(cfg.Scopes.Initial), 0
 	isInitial := func(scope string) bool { return slices.Contains(initial, scope) }
 	for _, tool := range tools {
 		fmt.Fprintf(t, "    %s\t%s", tool.Name, scopesText(tool, cfg.Scopes.Required))
@@ -67,7 +68,7 @@ func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
 
 // scopesText lists all scopes that a call of tool needs.
 func scopesText(tool mcptools.Tool, required []string) string {
-	if all := app.MergeUnique(required, tool.Scopes); len(all) > 0 {
+	if all := providers.MergeScopes(nil, required, tool.Scopes); len(all) > 0 {
 		return strings.Join(all, " ")
 	}
 	return "any token"

@@ -99,6 +99,9 @@ func TestDocuments_CommandsAreValid(t *testing.T) {
 		"curl":                   func(*testing.T, []string) {},
 		".ci/run":                func(t *testing.T, _ []string) { exists(t, ".ci/run") },
 		"cmd/conformance/run.sh": func(t *testing.T, _ []string) { exists(t, "cmd/conformance/run.sh") },
+		"cmd/conformance/agents.sh": func(t *testing.T, _ []string) {
+			exists(t, "cmd/conformance/agents.sh")
+		},
 		"cmd/conformance/provider.sh": func(t *testing.T, _ []string) {
 			exists(t, "cmd/conformance/provider.sh")
 		},

@@ -25,7 +25,7 @@ const issuerPort = "9000"
 func issuer(ctx context.Context, args []string, c console) int {
 	// Including those of the demo tools: whether the server offers them is not known here.
 	catalog := c.catalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{})
-	scopes := app.MergeUnique([]string{"mcp:use"}, catalog.Scopes())
+	scopes := providers.MergeScopes([]string{"mcp:use"}, catalog.Scopes())
 	flags := newFlags("issuer", issuerHelp, c)
 	var (
 		listen = flags.String("listen", "127.0.0.1:"+issuerPort, "host:port to listen on")

@@ -23,6 +23,10 @@ var mayImport = map[string][]string{
 	"cmd/gatehouse/app":    {"configs", "server", "mcptools", "mcptools/demo", "mcptools/mcphttp", "providers"},
 	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
+
+	"cmd/conformance/agents": {},
+	"cmd/conformance/mcpgo":  {},
+
 	"cmd/compare":          {"cmd/compare/canned", "configs", "providers", "server"},
 	"cmd/compare/baseline": {"cmd/compare/canned"},
 	"cmd/compare/canned":   {},
@@ -137,7 +141,7 @@ func TestPackages_TopLevel(t *testing.T) {
 func TestPackages_OnlyDemoTestsNeedDemoTools(t *testing.T) {
 	t.Parallel()
 	const demo = `"gatehouse/mcptools/` + `demo"`
-	mayUse := []string{"mcptools/demo", "configs", "cmd/gatehouse/doctor"}
+	mayUse := []string{"mcptools/demo", "configs"}
 	walk(t, func(path string) {
 		isTest := strings.HasSuffix(path, "_test.go")
 		if isTest && strings.Contains(read(t, path), demo) && !slices.Contains(mayUse, filepath.ToSlash(filepath.Dir(path))) {

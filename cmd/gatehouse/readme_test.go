@@ -135,8 +135,10 @@ func reasonsTable() string {
 // versionsTable lists what the scripts of cmd/conformance install.
 func versionsTable(t *testing.T) string {
 	var installed struct{ Dependencies map[string]string }
-	if err := json.Unmarshal([]byte(read(t, "cmd/conformance/package.json")), &installed); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{"cmd/conformance/package.json", "cmd/conformance/agents/package.json"} {
+		if err := json.Unmarshal([]byte(read(t, file)), &installed); err != nil {
+			t.Fatal(err)
+		}
 	}
 	table := row("npm package", "version") + row("---", "---")
 	for _, name := range slices.Sorted(maps.Keys(installed.Dependencies)) {

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/providers"
 	"gatehouse/providers/providertest/scalekitenv"
 	"gatehouse/providers/scalekit"
 )
@@ -27,7 +27,7 @@ func startScalekit(t *testing.T, settings map[string]string) (*testServer, *scal
 	}
 	maps.Copy(all, settings)
 	srv := startServer(t, all, func(cfg *configs.Config) {
-		scopes := app.MergeUnique(cfg.Scopes.Required, testCatalog(cfg.Tools, mcptools.Stats{}).Scopes())
+		scopes := providers.MergeScopes(cfg.Scopes.Required, testCatalog(cfg.Tools, mcptools.Stats{}).Scopes())
 		env = scalekitenv.New(t, scalekitenv.Config{ServerURL: cfg.Resource.String(), Scopes: scopes})
 		env.OmitResponseIssuer() // the metadata does not announce iss in authorization responses
 		cfg.Provider.(*scalekit.Settings).EnvironmentURL = env.URL()

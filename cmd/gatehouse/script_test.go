@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,7 +47,7 @@ func TestScripts(t *testing.T) {
 			}
 			return hasDemoTools(), nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"answers": answers},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"ready": ready},
 	})
 }
 
@@ -56,16 +57,21 @@ func hasDemoTools() bool {
 		len(mcptools.All(mcptools.Stats{}))
 }
 
-// answers waits until an address accepts connections: answers 127.0.0.1:3002.
-func answers(ts *testscript.TestScript, neg bool, args []string) {
+// ready waits until a server is ready: ready localhost:3002. It listens before that.
+func ready(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: answers host:port")
+		ts.Fatalf("usage: ready host:port")
 	}
-	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.DialTimeout("tcp", args[0], time.Second); err == nil {
-			conn.Close()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	for begin := time.Now(); time.Since(begin) < 20*time.Second; time.Sleep(20 * time.Millisecond) {
+		resp, err := client.Get("http://" + args[0] + "/readyz")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
 			return
 		}
 	}
-	ts.Fatalf("nothing listens at %s", args[0])
+	ts.Fatalf("no server is ready at %s", args[0])
 }

@@ -23,26 +23,33 @@ const maxCountdown = 60
 
 func countdown() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
-		Name:        "countdown",
-		Title:       "Count down",
-		Description: "Counts down from 1 to 60 seconds, with a progress notification each second. It stops when it is cancelled.",
-		Scopes:      []string{"greet:read"},
-		ReadOnly:    true,
+		Name:  "countdown",
+		Title: "Count down",
+		Description: "Counts down from 1 to 60 seconds, with a progress notification each second. " +
+			"It stops when it is cancelled.",
+		Scopes:   []string{"greet:read"},
+		ReadOnly: true,
 		Input: func(s *jsonschema.Schema) {
 			s.Properties["seconds"].Minimum = jsonschema.Ptr(1.0)
 			s.Properties["seconds"].Maximum = jsonschema.Ptr(float64(maxCountdown))
 		},
-	}, func(ctx context.Context, req *mcp.CallToolRequest, in countdownInput) (*mcp.CallToolResult, countdownOutput, error) {
+	}, func(
+		ctx context.Context, req *mcp.CallToolRequest, in countdownInput,
+	) (*mcp.CallToolResult, countdownOutput, error) {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
 		for passed := 1; passed <= in.Seconds; passed++ {
 			select {
 			case <-ctx.Done():
-				return nil, countdownOutput{}, fmt.Errorf("cancelled after %d of %d seconds", passed-1, in.Seconds)
+				return nil, countdownOutput{}, fmt.Errorf(
+					"cancelled after %d of %d seconds",
+					passed-1,
+					in.Seconds,
+				)
 			case <-ticker.C:
 			}
 			if token := req.Params.GetProgressToken(); token != nil {
-				// A client that stopped listening is no reason to stop counting; cancellation is.
+				// Without a receiver the countdown continues; only cancellation ends it.
 				_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{
 					ProgressToken: token, Progress: float64(passed), Total: float64(in.Seconds),
 					Message: fmt.Sprintf("%d to go", in.Seconds-passed),

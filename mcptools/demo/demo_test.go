@@ -39,9 +39,10 @@ func connect(t *testing.T) *mcp.ClientSession {
 		server.Close()
 		handler.CloseSessions()
 	})
-	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), &mcp.StreamableClientTransport{
-		Endpoint: server.URL,
-	}, nil)
+	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).
+		Connect(t.Context(), &mcp.StreamableClientTransport{
+			Endpoint: server.URL,
+		}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +50,8 @@ func connect(t *testing.T) *mcp.ClientSession {
 	return session
 }
 
-// What clients see of the tools is an interface: it changes on purpose, in a commit that shows how.
-func TestTheDemoToolsLookToClientsAsTheyDid(t *testing.T) {
+// What clients see of the tools is an interface: a change must be intended and visible in its commit.
+func TestTools_LookToClientsAsBefore(t *testing.T) {
 	list, err := connect(t).ListTools(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -63,13 +64,13 @@ func TestTheDemoToolsLookToClientsAsTheyDid(t *testing.T) {
 	golden.File(t, "testdata/tools.json", got)
 }
 
-func TestTheScopesOfTheDemoTools(t *testing.T) {
+func TestScopes_AreThoseOfTheProfiles(t *testing.T) {
 	if want := []string{"greet:read", "greet:write", "gatehouse:admin"}; !slices.Equal(Scopes(), want) {
 		t.Errorf("got %v, want %v: profiles, the local issuer and the Keycloak realm name them", Scopes(), want)
 	}
 }
 
-func TestTheDemoToolsAnswer(t *testing.T) {
+func TestTools_ReturnTheirOutput(t *testing.T) {
 	session := connect(t)
 	for _, c := range []struct {
 		tool      string

@@ -43,7 +43,7 @@ func boundName(s *jsonschema.Schema) {
 	s.Properties["name"].MaxLength = jsonschema.Ptr(maxName)
 }
 
-// text is a result that says s to people; the structured output goes beside it.
+// text returns a result with s as text. The structured output is added to it.
 func text(s string) *mcp.CallToolResult {
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "�")

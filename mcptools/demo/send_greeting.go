@@ -13,31 +13,33 @@ import (
 type sendGreetingOutput struct {
 	Greeting string `json:"greeting,omitempty" jsonschema:"what was sent; absent if nothing was"`
 	Sent     bool   `json:"sent"`
-	// Asked tells the model whether a person stood behind the answer.
+	// Asked tells the model whether a person decided.
 	Asked bool `json:"asked" jsonschema:"whether a person was asked to confirm"`
 }
 
-// confirmKey names the question among a call's input requests.
+// confirmKey is the key of the question in the input requests of a call.
 const confirmKey = "confirm"
 
-// sendGreeting shows a tool that asks before it acts. It returns the question instead of a result; the client answers it
-// and calls again. Clients of the older era are asked by the SDK through their session, so one handler serves both.
+// sendGreeting shows a tool that asks for confirmation. It returns the question instead of a result; the client repeats
+// the call with the answer. Before MCP 2026-07-28 the SDK asks through the session, so one handler serves both eras.
 func sendGreeting() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
-		Name:        "send_greeting",
-		Title:       "Send a greeting",
-		Description: "Sends a greeting to a name, after asking the person to confirm if the client can ask. (The demo sends it nowhere.)",
-		Scopes:      []string{"greet:write"},
-		Input:       boundName,
+		Name:  "send_greeting",
+		Title: "Send a greeting",
+		Description: "Sends a greeting to a name, after asking the person to confirm if the client can ask. " +
+			"(The demo sends it nowhere.)",
+		Scopes: []string{"greet:write"},
+		Input:  boundName,
 	}, func(_ context.Context, req *mcp.CallToolRequest, in greetInput) (*mcp.CallToolResult, sendGreetingOutput, error) {
 		greeting := greetingFor(in.Name)
 		if !canAsk(req) {
-			return text("Sent without asking, because your client cannot ask (it does not support elicitation): " + greeting),
-				sendGreetingOutput{Greeting: greeting, Sent: true}, nil
+			const notice = "Sent without asking, because your client cannot ask (it does not support elicitation): "
+			return text(notice + greeting), sendGreetingOutput{Greeting: greeting, Sent: true}, nil
 		}
 		answer, asked := req.Params.InputResponses[confirmKey].(*mcp.ElicitResult)
 		if !asked {
-			return &mcp.CallToolResult{InputRequests: mcp.InputRequestMap{confirmKey: question(greeting)}}, sendGreetingOutput{}, nil
+			requests := mcp.InputRequestMap{confirmKey: question(greeting)}
+			return &mcp.CallToolResult{InputRequests: requests}, sendGreetingOutput{}, nil
 		}
 		if yes, _ := answer.Content["send"].(bool); answer.Action != "accept" || !yes {
 			return text("Nothing was sent: the person did not agree."), sendGreetingOutput{Asked: true}, nil
@@ -60,7 +62,7 @@ func question(greeting string) *mcp.ElicitParams {
 	}
 }
 
-// canAsk reports whether the client said that it can put a form before a person.
+// canAsk reports whether the client declares that it can show a form to the user.
 func canAsk(req *mcp.CallToolRequest) bool {
 	params := req.Session.InitializeParams()
 	return params != nil && params.Capabilities != nil && params.Capabilities.Elicitation != nil

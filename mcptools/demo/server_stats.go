@@ -11,8 +11,8 @@ import (
 
 type serverStatsOutput struct {
 	UptimeSeconds int64            `json:"uptime_seconds"`
-	Requests      map[string]int64 `json:"requests" jsonschema:"finished requests by outcome: ok, or the reason of the refusal"`
-	OpenSessions  int              `json:"open_sessions" jsonschema:"sessions of clients that speak MCP 2025-11-25 or older"`
+	Requests      map[string]int64 `json:"requests" jsonschema:"finished requests: ok, or the reason of the rejection"`
+	OpenSessions  int              `json:"open_sessions" jsonschema:"sessions of clients of MCP 2025-11-25 or older"`
 	Keys          *keyStats        `json:"keys,omitempty" jsonschema:"the identity provider's signing keys"`
 }
 
@@ -22,29 +22,34 @@ type keyStats struct {
 	Problem    string `json:"problem,omitempty" jsonschema:"why they could not be fetched"`
 }
 
-func serverStats(v mcptools.Stats) mcptools.Tool {
+func serverStats(s mcptools.Stats) mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
-		Name:        "server_stats",
-		Title:       "Server statistics",
-		Description: "Shows how the server is doing: uptime, requests by outcome, open sessions, and the age of the identity provider's keys.",
-		Scopes:      []string{"gatehouse:admin"},
-		ReadOnly:    true,
+		Name:  "server_stats",
+		Title: "Server statistics",
+		Description: "Shows how the server is doing: uptime, requests by outcome, open sessions, " +
+			"and the age of the identity provider's keys.",
+		Scopes:   []string{"gatehouse:admin"},
+		ReadOnly: true,
 	}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, serverStatsOutput, error) {
 		out := serverStatsOutput{
-			UptimeSeconds: int64(time.Since(v.Started).Seconds()),
+			UptimeSeconds: int64(time.Since(s.Started).Seconds()),
 			Requests:      map[string]int64{},
 		}
-		if v.Outcomes != nil {
-			if counts := v.Outcomes(); counts != nil {
+		if s.Outcomes != nil {
+			if counts := s.Outcomes(); counts != nil {
 				out.Requests = counts
 			}
 		}
-		if v.Sessions != nil {
-			out.OpenSessions = v.Sessions()
+		if s.Sessions != nil {
+			out.OpenSessions = s.Sessions()
 		}
-		if v.Keys != nil {
-			keys := v.Keys()
-			out.Keys = &keyStats{Usable: keys.Usable, AgeSeconds: int64(keys.Age.Seconds()), Problem: keys.Problem}
+		if s.Keys != nil {
+			keys := s.Keys()
+			out.Keys = &keyStats{
+				Usable:     keys.Usable,
+				AgeSeconds: int64(keys.Age.Seconds()),
+				Problem:    keys.Problem,
+			}
 		}
 		return nil, out, nil
 	})

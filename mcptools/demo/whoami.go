@@ -20,10 +20,11 @@ type whoamiOutput struct {
 
 func whoami() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
-		Name:        "whoami",
-		Title:       "Who am I?",
-		Description: "Shows whom the server takes you for: issuer, subject, client, audience, scopes and expiry of the access token.",
-		ReadOnly:    true,
+		Name:  "whoami",
+		Title: "Who am I?",
+		Description: "Shows whom the server takes you for: issuer, subject, client, audience, scopes and expiry " +
+			"of the access token.",
+		ReadOnly: true,
 	}, func(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, whoamiOutput, error) {
 		id := mcptools.Caller(req)
 		return nil, whoamiOutput{
@@ -33,7 +34,7 @@ func whoami() mcptools.Tool {
 	})
 }
 
-// nonNil makes an empty list of none, because the output schema says list and JSON would say null.
+// nonNil returns an empty list for nil, which JSON would encode as null against the output schema.
 func nonNil(s []string) []string {
 	if s == nil {
 		return []string{}

@@ -15,8 +15,9 @@ import (
 	"gatehouse/mcptools"
 )
 
-// BenchmarkList lists many tools, beside the SDK's bare handler with the same tools as its documentation defines them. "x-bare"
-// is the ratio of the times.
+// BenchmarkList lists many tools, in comparison with the SDK's bare handler and the same tools. "x-bare" is the
+// ratio of the
+// times.
 func BenchmarkList(b *testing.B) {
 	for _, n := range []int{100, 1000} {
 		b.Run(fmt.Sprintf("%d tools", n), func(b *testing.B) {
@@ -27,7 +28,7 @@ func BenchmarkList(b *testing.B) {
 				inOurs += list(b, ours, n)
 				inBare += list(b, bare, n)
 			}
-			b.ReportMetric(0, "ns/op") // the sum of both would say nothing
+			b.ReportMetric(0, "ns/op") // the sum of both has no meaning
 			b.ReportMetric(float64(inOurs)/float64(inBare), "x-bare")
 			b.ReportMetric(float64(inOurs.Nanoseconds())/float64(b.N), "ns/ours")
 		})
@@ -42,21 +43,40 @@ func listers(n int) (ours, bare http.Handler) {
 		handler := func(context.Context, *mcp.CallToolRequest, greetInput) (*mcp.CallToolResult, greetOutput, error) {
 			return nil, greetOutput{}, nil
 		}
-		catalog.Tools = append(catalog.Tools, mcptools.Define(mcptools.Definition{Name: name, Description: "One of many.", Scopes: []string{"greet:read"}}, handler))
+		catalog.Tools = append(
+			catalog.Tools,
+			mcptools.Define(
+				mcptools.Definition{Name: name, Description: "One of many.", Scopes: []string{"greet:read"}}, handler,
+			),
+		)
 		no := false
-		mcp.AddTool(server, &mcp.Tool{Name: name, Description: "One of many.", Annotations: &mcp.ToolAnnotations{DestructiveHint: &no, OpenWorldHint: &no}}, handler)
+		mcp.AddTool(
+			server,
+			&mcp.Tool{
+				Name:        name,
+				Description: "One of many.",
+				Annotations: &mcp.ToolAnnotations{DestructiveHint: &no, OpenWorldHint: &no},
+			},
+			handler,
+		)
 	}
 	h := NewHandler(Config{
 		Settings: DefaultSettings(), Info: mcp.Implementation{Name: "many", Version: "1"},
 		Logger: slog.New(slog.DiscardHandler),
 	}, catalog)
 	ours = authenticated(alice("greet:read"), routed(h))
-	return ours, mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true})
+	return ours, mcp.NewStreamableHTTPHandler(
+		func(*http.Request) *mcp.Server { return server }, &mcp.StreamableHTTPOptions{Stateless: true},
+	)
 }
 
 func list(b *testing.B, h http.Handler, n int) time.Duration {
 	r := httptest.NewRequest(http.MethodPost, "http://localhost/mcp", strings.NewReader(
-		`{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`))
+		`{"jsonrpc":"2.0","id":1,"method":"tools/list",`+
+			`"params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",`+
+			`"io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},`+
+			`"io.modelcontextprotocol/clientCapabilities":{}}}}`,
+	))
 	for name, value := range map[string]string{
 		"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "Authorization": "Bearer x",
 		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list",
@@ -67,7 +87,8 @@ func list(b *testing.B, h http.Handler, n int) time.Duration {
 	begin := time.Now()
 	h.ServeHTTP(w, r)
 	took := time.Since(begin)
-	if last := fmt.Sprintf("tool_%d\"", n-1); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), last) {
+	if last := fmt.Sprintf("tool_%d\"", n-1); w.Code != http.StatusOK ||
+		!strings.Contains(w.Body.String(), last) {
 		b.Fatalf("answered %d %.300s", w.Code, w.Body)
 	}
 	return took

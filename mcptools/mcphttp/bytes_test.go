@@ -16,10 +16,13 @@ import (
 	"gatehouse/mcptools"
 )
 
-func TestAByteQuotaIsNeverExceededAndNeverLost(t *testing.T) {
+func TestQuota_BytesAreNeverExceededAndNeverLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const unit = 8 << 10
-		perUser, inAll := unit*rapid.IntRange(10, 40).Draw(t, "per user"), unit*rapid.IntRange(10, 90).Draw(t, "in all")
+		perUser, inAll := unit*rapid.IntRange(10, 40).
+			Draw(t, "per user"),
+			unit*rapid.IntRange(10, 90).
+				Draw(t, "in all")
 		q := newQuota(perUser, inAll)
 		open := map[*reservation]bool{}
 		held := func(user string) (own, all int) {
@@ -87,23 +90,28 @@ func TestAByteQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 	})
 }
 
-// unfinished sends the header of a POST and all of its body but the last byte, and returns the connection.
-func unfinished(t *testing.T, url, headers, body string) net.Conn {
+// unfinishedPost sends the header of a POST and all of its body but the last byte, and returns the connection.
+func unfinishedPost(t *testing.T, url, headers, body string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	_, err = fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"+
-		"Accept: application/json, text/event-stream\r\n%s\r\n%s", headers, body[:len(body)-1])
+	_, err = fmt.Fprintf(
+		conn,
+		"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"+
+			"Accept: application/json, text/event-stream\r\n%s\r\n%s",
+		headers,
+		body[:len(body)-1],
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return conn
 }
 
-func untilBytes(t *testing.T, h *Handler, want func(int) bool) {
+func awaitBytes(t *testing.T, h *Handler, want func(int) bool) {
 	t.Helper()
 	for range 500 {
 		h.bytes.mu.Lock()
@@ -114,11 +122,11 @@ func untilBytes(t *testing.T, h *Handler, want func(int) bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("the bytes that are held are never what they should be")
+	t.Fatal("the number of reserved bytes never became the expected one")
 }
 
-// untilOrphaned waits until a call goes on whose client has hung up.
-func untilOrphaned(t *testing.T, h *Handler) {
+// awaitOrphan waits until a call continues whose client has hung up.
+func awaitOrphan(t *testing.T, h *Handler) {
 	t.Helper()
 	for range 500 {
 		h.sessions.mu.Lock()
@@ -132,80 +140,100 @@ func untilOrphaned(t *testing.T, h *Handler) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("no call goes on")
+	t.Fatal("no call continues")
 }
 
 func isZero(n int) bool { return n == 0 }
 
-func TestBodiesThatAreBeingReadAreBoundedByTheirBytes(t *testing.T) {
-	body := modernlyCalling("greet", `{"name":"`+strings.Repeat("x", 100_000)+`"}`)
+func TestReadBody_BytesOfBodiesBeingReadAreLimited(t *testing.T) {
+	body := modernCall("greet", `{"name":"`+strings.Repeat("x", 100_000)+`"}`)
 	announced := fmt.Sprintf("Content-Length: %d\r\n", len(body.body))
 	for name, c := range map[string]struct {
 		headers string
 		limits  func(*Settings)
 		status  int
 	}{
-		"one caller's":           {announced, func(s *Settings) { s.MaxBytesPerUser = 250_000 }, http.StatusTooManyRequests},
-		"all callers'":           {announced, func(s *Settings) { s.MaxBytes, s.MaxBytesPerUser = 250_000, 250_000*2 }, http.StatusServiceUnavailable},
-		"one caller's, in steps": {"Transfer-Encoding: chunked\r\n", func(s *Settings) { s.MaxBytesPerUser = 300_000 }, http.StatusTooManyRequests},
+		"one caller's": {announced, func(s *Settings) { s.MaxBytesPerUser = 250_000 }, http.StatusTooManyRequests},
+		"all callers'": {
+			announced, func(s *Settings) { s.MaxBytes, s.MaxBytesPerUser = 250_000, 250_000*2 },
+			http.StatusServiceUnavailable,
+		},
+		"one caller's, in steps": {
+			"Transfer-Encoding: chunked\r\n",
+			func(s *Settings) { s.MaxBytesPerUser = 300_000 }, http.StatusTooManyRequests,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(plentiful(), func(cfg *Config) { c.limits(&cfg.Settings) })
+			h := handlerOf(fullCatalog(), func(cfg *Config) { c.limits(&cfg.Settings) })
 			url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
 			sent := body.body
 			if !strings.Contains(c.headers, "Length") {
 				sent = fmt.Sprintf("%x\r\n%s\r\n", len(sent), sent)
 			}
-			first := unfinished(t, url, c.headers, sent)
-			second := unfinished(t, url, c.headers, sent)
-			untilBytes(t, h, func(n int) bool { return n >= 200_000 })
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			first := unfinishedPost(t, url, c.headers, sent)
+			second := unfinishedPost(t, url, c.headers, sent)
+			awaitBytes(t, h, func(n int) bool { return n >= 200_000 })
+			client := &http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
 			resp, err := client.Do(body.to(url))
 			if err != nil {
 				t.Fatal(err)
 			}
 			resp.Body.Close()
-			if resp.StatusCode != c.status || resp.Header.Get("Retry-After") != "1" || resp.Header.Get(reasonHeader) != string(ReasonTooManyBytes) {
-				t.Errorf("answered %d, Retry-After %q, reason %q; want %d, 1, too_many_bytes", resp.StatusCode, resp.Header.Get("Retry-After"), resp.Header.Get(reasonHeader), c.status)
+			if resp.StatusCode != c.status || resp.Header.Get("Retry-After") != "1" ||
+				resp.Header.Get(reasonHeader) != string(ReasonTooManyBytes) {
+				t.Errorf(
+					"answered %d, Retry-After %q, reason %q; want %d, 1, too_many_bytes", resp.StatusCode,
+					resp.Header.Get("Retry-After"), resp.Header.Get(reasonHeader), c.status,
+				)
 			}
 			_ = first.Close()
 			_ = second.Close()
-			untilBytes(t, h, isZero)
-			if status, answer := exchanged(t, url, body); status != http.StatusOK {
+			awaitBytes(t, h, isZero)
+			if status, answer := sendTo(t, url, body); status != http.StatusOK {
 				t.Errorf("afterwards a call is answered %d %.200s", status, answer)
 			}
-			untilBytes(t, h, isZero)
+			awaitBytes(t, h, isZero)
 		})
 	}
 }
 
-func TestABodyThatAnnouncesTooMuchIsRefusedUnread(t *testing.T) {
-	h := handlerOf(plentiful(), func(cfg *Config) { cfg.MaxBodyBytes = 1000 })
-	// More than net/http would read before it sends an answer.
-	conn := unfinished(t, serve(t, h, time.Now().Add(time.Hour)), "Content-Length: 1000000\r\n", "{ ")
+func TestReadBody_TooLargeContentLengthIsRejectedUnread(t *testing.T) {
+	t.Parallel()
+	h := handlerOf(fullCatalog(), func(cfg *Config) { cfg.MaxBodyBytes = 1000 })
+	// More than net/http would read before it sends a response.
+	conn := unfinishedPost(t, serve(t, h, time.Now().Add(time.Hour)), "Content-Length: 1000000\r\n", "{ ")
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("answered %v, %v; want 413", resp, err)
 	}
-	untilBytes(t, h, isZero)
+	awaitBytes(t, h, isZero)
 }
 
-func TestCallsInFlightAreBoundedByTheirBytesAndValues(t *testing.T) {
+func TestCallsInFlight_BytesAndValuesAreLimited(t *testing.T) {
 	begun, ended := make(chan struct{}, 10), make(chan error, 10)
 	heavy := `{"x":[` + repeated(`{"":0}`, 4_900) + `]}` // 34 kB, and 1.7 MB when it is decoded
-	raw := mcptools.Define(mcptools.Definition{Name: "wait", Description: "x"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ map[string]any) (*mcp.CallToolResult, any, error) {
-		begun <- struct{}{}
-		<-ctx.Done()
-		ended <- ctx.Err()
-		return nil, nil, ctx.Err()
-	})
+	raw := mcptools.Define(
+		mcptools.Definition{Name: "wait", Description: "x"},
+		func(ctx context.Context, _ *mcp.CallToolRequest, _ map[string]any) (*mcp.CallToolResult, any, error) {
+			begun <- struct{}{}
+			<-ctx.Done()
+			ended <- ctx.Err()
+			return nil, nil, ctx.Err()
+		},
+	)
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{raw}}, func(cfg *Config) { cfg.Settings.MaxBytesPerUser = 3 << 20 })
+			h := handlerOf(
+				mcptools.Catalog{Tools: []mcptools.Tool{raw}},
+				func(cfg *Config) { cfg.Settings.MaxBytesPerUser = 3 << 20 },
+			)
 			url := serve(t, h, time.Now().Add(time.Hour))
-			call := modernlyCalling("wait", heavy)
+			call := modernCall("wait", heavy)
 			if protocol == "2025-11-25" {
-				call = legacily("tools/call", `"name":"wait","arguments":`+heavy).with(sessionHeader, connect(t, url, protocol).ID())
+				call = legacy(
+					"tools/call", `"name":"wait","arguments":`+heavy,
+				).with(sessionHeader, connect(t, url, protocol).ID())
 			}
 			ctx, hangUp := context.WithCancel(t.Context())
 			defer hangUp()
@@ -215,36 +243,42 @@ func TestCallsInFlightAreBoundedByTheirBytesAndValues(t *testing.T) {
 				}
 			}()
 			<-begun
-			if status, answer := exchanged(t, url, call.replaced(`"id":7`, `"id":8`)); status != http.StatusTooManyRequests || !strings.Contains(answer, "too many bytes") {
+			if status, answer := sendTo(t, url, call.replaced(`"id":7`, `"id":8`)); status != http.StatusTooManyRequests ||
+				!strings.Contains(answer, "too many bytes") {
 				t.Errorf("a second heavy call is answered %d %.200s, want 429", status, answer)
 			}
 			hangUp()
-			if protocol == "2025-11-25" { // the call goes on, and its bytes stay counted
-				untilOrphaned(t, h)
-				if status, _ := exchanged(t, url, call.replaced(`"id":7`, `"id":9`)); status != http.StatusTooManyRequests {
-					t.Errorf("a heavy call beside one whose client hung up is answered %d, want 429", status)
+			if protocol == "2025-11-25" { // the call continues, and its bytes stay counted
+				awaitOrphan(t, h)
+				if status, _ := sendTo(t, url, call.replaced(`"id":7`, `"id":9`)); status != http.StatusTooManyRequests {
+					t.Errorf("a second heavy call after the client of the first hung up is answered %d, want 429", status)
 				}
-				untilBytes(t, h, func(n int) bool { return n < 2<<20 }) // those of the first call alone
+				awaitBytes(t, h, func(n int) bool { return n < 2<<20 }) // those of the first call alone
 				h.CloseSessions()
 			}
 			<-ended
-			untilBytes(t, h, isZero)
+			awaitBytes(t, h, isZero)
 		})
 	}
 }
 
-// A message that weighs more than its caller may have in flight is served alone.
-func TestAMessageThatIsHeavyIsServedAlone(t *testing.T) {
-	h := handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.MaxBytes, cfg.Settings.MaxBytesPerUser = 1<<20, 256<<10 })
+// A message above the caller's limit of bytes is served if the caller has nothing else in flight.
+func TestQuota_AMessageAboveTheLimitIsServedAlone(t *testing.T) {
+	h := handlerOf(
+		fullCatalog(),
+		func(cfg *Config) { cfg.Settings.MaxBytes, cfg.Settings.MaxBytesPerUser = 1<<20, 256<<10 },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
-	if status, answer := exchanged(t, url, modernlyCalling("greet", `{"name":"Ada","x":[`+repeated("1", 9_000)+`]}`)); status != http.StatusOK {
+	if status, answer := sendTo(
+		t, url, modernCall("greet", `{"name":"Ada","x":[`+repeated("1", 9_000)+`]}`),
+	); status != http.StatusOK {
 		t.Errorf("answered %d %.200s, want 200", status, answer)
 	}
-	untilBytes(t, h, isZero)
+	awaitBytes(t, h, isZero)
 }
 
-// A few callers that hold all of the limit must not keep ordinary messages of others out.
-func TestAnOrdinaryMessagePassesWhenOthersHoldTheLimit(t *testing.T) {
+// A few callers that use up the total limit must not block ordinary messages of others.
+func TestQuota_OrdinaryMessagesPassWhenOthersHoldTheLimit(t *testing.T) {
 	q := newQuota(256<<10, 1<<20)
 	for _, user := range []string{"a", "b", "c", "d"} {
 		if err := q.reserve(user).grow(256 << 10); err != nil {

@@ -18,10 +18,11 @@ import (
 // shape makes a JSON value of about size bytes.
 type shape func(size int) string
 
-// shapes draws one way to fill a message: a unit that is repeated in a list or an object, below some levels.
-func shapes(t *rapid.T) shape {
+// randomShape draws one way to fill a message: a unit that is repeated in a list or an object, below some levels.
+func randomShape(t *rapid.T) shape {
 	unit := rapid.SampledFrom([]string{
-		`0`, `-1.5e3`, `"x"`, `"\u0041\n"`, `"é"`, `null`, `[]`, `{}`, `{"":0}`, `{"a":{"b":[1]}}`, `[[[]]]`, `"` + strings.Repeat("y", 300) + `"`,
+		`0`, `-1.5e3`, `"x"`, `"\u0041\n"`, `"é"`, `null`, `[]`, `{}`, `{"":0}`, `{"a":{"b":[1]}}`, `[[[]]]`,
+		`"` + strings.Repeat("y", 300) + `"`,
 	}).Draw(t, "unit")
 	levels := rapid.IntRange(0, 50).Draw(t, "levels")
 	inObject, inString := rapid.Bool().Draw(t, "in an object"), rapid.Bool().Draw(t, "in one string")
@@ -29,7 +30,9 @@ func shapes(t *rapid.T) shape {
 		var filled string
 		switch {
 		case inString:
-			filled = `"` + strings.Repeat(strings.NewReplacer(`"`, "q", `\`, `\\`).Replace(unit), size/len(unit)+1) + `"`
+			filled = `"` + strings.Repeat(
+				strings.NewReplacer(`"`, "q", `\`, `\\`).Replace(unit), size/len(unit)+1,
+			) + `"`
 		case inObject:
 			filled = `{` + strings.ReplaceAll(members(size/(len(unit)+8)+1), ":0,", ":"+unit+",") + `"z":0}`
 		default:
@@ -39,15 +42,18 @@ func shapes(t *rapid.T) shape {
 	}
 }
 
-// Whatever the shape of a message, twice its size costs about twice as much memory, and in .ci/run (GATEHOUSE_LONG) twice
-// as much time: no shape makes a small message expensive.
-func TestTheCostOfAMessageIsLinearInItsSize(t *testing.T) {
-	takesAnything := mcptools.Define(mcptools.Definition{Name: "take", Description: "x"}, func(context.Context, *mcp.CallToolRequest, map[string]any) (*mcp.CallToolResult, any, error) {
-		return text("done"), nil, nil
-	})
+// A message of twice the size costs about twice as much memory, whatever its shape, and with GATEHOUSE_LONG twice as
+// much time: no shape makes a small message expensive.
+func TestHandler_CostOfAMessageIsLinearInItsSize(t *testing.T) {
+	takesAnything := mcptools.Define(
+		mcptools.Definition{Name: "take", Description: "x"},
+		func(context.Context, *mcp.CallToolRequest, map[string]any) (*mcp.CallToolResult, any, error) {
+			return text("done"), nil, nil
+		},
+	)
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{takesAnything}})
 	read := func(arguments string) {
-		behind(h, httptest.NewRecorder(), modernlyCalling("take", `{"x":`+arguments+`}`).request())
+		serveAsAlice(h, httptest.NewRecorder(), modernCall("take", `{"x":`+arguments+`}`).request())
 	}
 	cost := func(arguments string) (bytes uint64, took time.Duration) {
 		var before, after runtime.MemStats
@@ -67,14 +73,14 @@ func TestTheCostOfAMessageIsLinearInItsSize(t *testing.T) {
 		size = 256 << 10
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		s := shapes(t)
+		s := randomShape(t)
 		once, onceTook := cost(s(size))
 		twice, twiceTook := cost(s(2 * size))
 		if twice > 3*once+256<<10 {
 			t.Fatalf("%d bytes cost %d bytes of memory, twice as many cost %d", size, once, twice)
 		}
 		for tries := 0; size > 4<<10 && twiceTook > 4*onceTook+20*time.Millisecond; tries++ {
-			if tries == 5 { // another program had the processor at most a few times
+			if tries == 5 { // other programs can delay a few attempts
 				t.Fatalf("%d bytes take %v, twice as many take %v", size, onceTook, twiceTook)
 			}
 			_, onceTook = cost(s(size))

@@ -16,8 +16,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The transports of this package are compared with the SDK's own HTTP handler: over real HTTP, with the same MCP server
-// behind both. What a transport takes, the SDK must answer with the same status and the same messages. Whether a reply
+// The transports of this package are compared with the SDK's own HTTP handler: over real HTTP, with the same MCP
+// server
+// behind both. What a transport takes, the SDK must answer with the same status and the same messages. Whether a
+// reply
 // is plain JSON or an event stream may differ, because clients accept both.
 
 // pair is an endpoint of this package and the SDK's handler, in front of the same MCP server.
@@ -33,29 +35,33 @@ const transportHeader = "X-Transport"
 
 func newPair(t *testing.T, era string) *pair {
 	t.Helper()
-	h := handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.Era, cfg.Settings.Keepalive = era, 0 })
+	h := handlerOf(fullCatalog(), func(cfg *Config) { cfg.Settings.Era, cfg.Settings.Keepalive = era, 0 })
 	caller := alice("greet:read")
-	ours := httptest.NewServer(authenticated(caller, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, handler, done := h.Route(r)
-		defer done()
-		w.Header().Set(transportHeader, fmt.Sprintf("%T", handler))
-		handler.ServeHTTP(w, r)
-	})))
+	ours := httptest.NewServer(
+		authenticated(caller, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, handler, done := h.Route(r)
+			defer done()
+			w.Header().Set(transportHeader, fmt.Sprintf("%T", handler))
+			handler.ServeHTTP(w, r)
+		})),
+	)
 	bare := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return h.server },
 		&mcp.StreamableHTTPOptions{Stateless: era == EraStateless, PropagateRequestCancellation: true})
-	sdk := httptest.NewServer(authenticated(caller, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// As in front of the SDK's handler in Handler.route.
-		body, _ := io.ReadAll(r.Body)
-		m, _ := parseMessage(body)
-		r.Body = m.newBody()
-		switch {
-		case isModern(r, m):
-			normalizeHeaders(r.Header)
-		case era == EraStateless:
-			r.Header.Del(sessionHeader)
-		}
-		bare.ServeHTTP(w, r)
-	})))
+	sdk := httptest.NewServer(
+		authenticated(caller, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// As in front of the SDK's handler in Handler.route.
+			body, _ := io.ReadAll(r.Body)
+			m, _ := parseMessage(body)
+			r.Body = m.newBody()
+			switch {
+			case isModern(r, m):
+				normalizeHeaders(r.Header)
+			case era == EraStateless:
+				r.Header.Del(sessionHeader)
+			}
+			bare.ServeHTTP(w, r)
+		})),
+	)
 	p := &pair{ours: ours.URL, sdk: sdk.URL, httpClient: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(func() {
 		p.httpClient.CloseIdleConnections()
@@ -73,10 +79,10 @@ func newPair(t *testing.T, era string) *pair {
 // initialize opens a session.
 func (p *pair) initialize(t *testing.T, url string) string {
 	t.Helper()
-	r := p.send(t, url, "", legacily("initialize",
+	r := p.send(t, url, "", legacy("initialize",
 		`"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}`))
 	id := r.header.Get(sessionHeader)
-	initialized := legacily("notifications/initialized", "").replaced(`"id":7,`, "")
+	initialized := legacy("notifications/initialized", "").replaced(`"id":7,`, "")
 	if got := p.send(t, url, id, initialized); id == "" || got.status != http.StatusAccepted {
 		t.Fatalf("initialize: %d %s, initialized: %d %s", r.status, r.text, got.status, got.text)
 	}
@@ -95,7 +101,7 @@ type reply struct {
 type fataler interface{ Fatal(args ...any) }
 
 // send posts a request, in the session if it is not empty.
-func (p *pair) send(t fataler, url, session string, request posted) reply {
+func (p *pair) send(t fataler, url, session string, request testPost) reply {
 	if session != "" && request.header[sessionHeader] == "" {
 		request = request.with(sessionHeader, session)
 	}
@@ -134,7 +140,7 @@ func (p *pair) send(t fataler, url, session string, request posted) reply {
 // exception is a known difference between this package and the SDK's handler.
 type exception struct {
 	reason  string
-	applies func(request posted, ours, sdk reply) bool
+	applies func(request testPost, ours, sdk reply) bool
 }
 
 // statelessExceptions and sessionExceptions are all known differences. Each must have a reason for which ours is the
@@ -142,20 +148,21 @@ type exception struct {
 func statelessExceptions() []exception {
 	return []exception{{
 		"the SDK's error for params that it cannot decode quotes them",
-		func(_ posted, ours, sdk reply) bool {
+		func(_ testPost, ours, sdk reply) bool {
 			return ours.status == sdk.status && strings.Contains(ours.text, errInvalidParams.Error())
 		},
 	}, {
 		"missing params are a JSON-RPC error, and not plain text, which clients do not read; null counts as missing",
-		func(_ posted, ours, sdk reply) bool {
+		func(_ testPost, ours, sdk reply) bool {
 			const text = "invalid request: missing required"
 			return strings.Contains(ours.text, `"code":-32600`) && strings.Contains(ours.text, text) &&
 				strings.Contains(sdk.text, text)
 		},
 	}, {
 		"a number beyond float64 is an error of the arguments, and not a name that cannot be extracted",
-		func(request posted, _, sdk reply) bool {
-			return strings.Contains(request.body, "1e400") && strings.Contains(sdk.text, "failed to extract name")
+		func(request testPost, _, sdk reply) bool {
+			return strings.Contains(request.body, "1e400") &&
+				strings.Contains(sdk.text, "failed to extract name")
 		},
 	}}
 }
@@ -163,13 +170,13 @@ func statelessExceptions() []exception {
 func sessionExceptions() []exception {
 	return append(statelessExceptions(), exception{
 		"an unknown method is a JSON-RPC error, and not the SDK's 400 with plain text, which clients do not read",
-		func(_ posted, ours, sdk reply) bool {
+		func(_ testPost, ours, sdk reply) bool {
 			return sdk.status == http.StatusBadRequest && sdk.messages == nil &&
 				strings.Contains(sdk.text, "unsupported") && strings.Contains(ours.text, "-32601")
 		},
 	}, exception{
 		"an unknown notification is accepted and ignored, because JSON-RPC 2.0, section 4.1 has no response to it",
-		func(request posted, ours, sdk reply) bool {
+		func(request testPost, ours, sdk reply) bool {
 			return ours.status == http.StatusAccepted && sdk.status == http.StatusBadRequest &&
 				strings.Contains(sdk.text, "notifications/nosuch")
 		},
@@ -178,7 +185,7 @@ func sessionExceptions() []exception {
 
 // compare sends a request to both. It fails if the transport takes the request and the SDK answers otherwise, and
 // reports whether the transport takes it.
-func (p *pair) compare(t *rapid.T, request posted, exceptions []exception) bool {
+func (p *pair) compare(t *rapid.T, request testPost, exceptions []exception) bool {
 	ours := p.send(t, p.ours, p.inOurs, request)
 	switch ours.header.Get(transportHeader) {
 	case "*mcphttp.statelessConn":
@@ -255,29 +262,30 @@ func notInASession() map[string]string {
 	return map[string]string{
 		"capabilities that are missing":  ofTheNewerEra,
 		"capabilities of the wrong kind": ofTheNewerEra,
-		"a tool that asks and mutters":   "the tool waits for the client, see TestAServerAsksItsClientInASession",
-		"2025-11-25: one that asks":      "the tool waits for the client, see TestAServerAsksItsClientInASession",
+		"a tool that asks and mutters":   "the tool waits for the client, see TestSession_SendsRequestsToTheClient",
+		"2025-11-25: one that asks":      "the tool waits for the client, see TestSession_SendsRequestsToTheClient",
 	}
 }
 
 func TestSession_AnswersAsTheSDK(t *testing.T) {
 	p := newPair(t, EraDual)
 	compared := 0
-	for name, c := range answeredRequests() {
+	for name, c := range comparedRequests() {
 		if notInASession()[name] != "" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			request := c.posted
+			request := c.testPost
 			if request.header[versionHeader] == modernVersion {
-				request = posted{request.body, map[string]string{versionHeader: "2025-11-25"}}.
+				request = testPost{request.body, map[string]string{versionHeader: "2025-11-25"}}.
 					replaced(","+plainMeta, "").replaced(plainMeta, "")
 			}
 			ours, sdk := p.send(t, p.ours, p.inOurs, request), p.send(t, p.sdk, p.inSDK, request)
 			if ours.header.Get(transportHeader) != "*mcphttp.sessionPost" {
 				t.Errorf("served by a %s", ours.header.Get(transportHeader))
 			}
-			if ours.status != http.StatusOK || ours.status != sdk.status || !cmp.Equal(ours.messages, sdk.messages) {
+			if ours.status != http.StatusOK || ours.status != sdk.status ||
+				!cmp.Equal(ours.messages, sdk.messages) {
 				t.Errorf("answered\n%d %s, the SDK\n%d %s", ours.status, ours.text, sdk.status, sdk.text)
 			}
 			compared++
@@ -291,32 +299,34 @@ func TestSession_AnswersAsTheSDK(t *testing.T) {
 // Requests that a session rejects, the SDK rejects with the same status, except where the reason is given.
 func TestSession_RejectsWithTheStatusOfTheSDK(t *testing.T) {
 	p := newPair(t, EraDual)
-	call := legacily("tools/call", `"name":"greet","arguments":{"name":"Ada"}`)
+	call := legacy("tools/call", `"name":"greet","arguments":{"name":"Ada"}`)
 	for name, c := range map[string]struct {
 		method string
-		posted
+		testPost
 		status    int
 		exception string // the reason of another status
 	}{
-		"GET without a session":    {"GET", posted{"", map[string]string{sessionHeader: " "}}, 400, ""},
-		"GET of no session":        {"GET", posted{"", map[string]string{sessionHeader: "x"}}, 404, ""},
-		"GET of JSON":              {"GET", posted{"", map[string]string{"Accept": "application/json"}}, 400, ""},
-		"DELETE without a session": {"DELETE", posted{"", map[string]string{sessionHeader: " "}}, 400, ""},
-		"DELETE of no session":     {"DELETE", posted{"", map[string]string{sessionHeader: "x"}}, 404, ""},
+		"GET without a session":    {"GET", testPost{"", map[string]string{sessionHeader: " "}}, 400, ""},
+		"GET of no session":        {"GET", testPost{"", map[string]string{sessionHeader: "x"}}, 404, ""},
+		"GET of JSON":              {"GET", testPost{"", map[string]string{"Accept": "application/json"}}, 400, ""},
+		"DELETE without a session": {"DELETE", testPost{"", map[string]string{sessionHeader: " "}}, 400, ""},
+		"DELETE of no session":     {"DELETE", testPost{"", map[string]string{sessionHeader: "x"}}, 404, ""},
 		"PUT":                      {"PUT", call, 405, ""},
 		"a call of no session":     {"POST", call.with(sessionHeader, "x"), 404, ""},
 		"text":                     {"POST", call.with("Content-Type", "text/plain"), 415, ""},
 		"Accept of JSON":           {"POST", call.with("Accept", "application/json"), 400, ""},
 		"an old version":           {"POST", call.with(versionHeader, "2023-01-01"), 400, ""},
 		"Last-Event-ID":            {"POST", call.with(lastEventHeader, "1"), 400, ""},
-		"MCP 2026-07-28":           {"POST", modernlyCalling("greet", `{}`).with(versionHeader, "2025-11-25"), 400, ""},
+		"MCP 2026-07-28":           {"POST", modernCall("greet", `{}`).with(versionHeader, "2025-11-25"), 400, ""},
 		"half a message":           {"POST", call.replaced("}}", ""), 400, ""},
 		"no id":                    {"POST", call.replaced(`"id":7,`, ""), 400, ""},
 		"a null id":                {"POST", call.replaced(`"id":7`, `"id":null`), 400, ""},
 		"JSON-RPC 1.0":             {"POST", call.replaced(`"2.0"`, `"1.0"`), 400, ""},
-		"a batch":                  {"POST", posted{"[" + call.body + "]", call.header}, 400, ""},
-		"params of a list":         {"POST", call.replaced(`"params":{`, `"params":[{`).replaced("}}}", "}}]}"), 400, "JSON"},
-		"a cursor":                 {"POST", legacily("tools/list", `"cursor":"x"`), 400, "no cursor exists here"},
+		"a batch":                  {"POST", testPost{"[" + call.body + "]", call.header}, 400, ""},
+		"params of a list": {
+			"POST", call.replaced(`"params":{`, `"params":[{`).replaced("}}}", "}}]}"), 400, "JSON",
+		},
+		"a cursor": {"POST", legacy("tools/list", `"cursor":"x"`), 400, "no cursor exists here"},
 		"a name twice": {"POST", call.replaced(`"name":"greet"`, `"name":"greet","name":"fail"`), 400,
 			"two parsers may read different names"},
 	} {
@@ -352,11 +362,13 @@ func mostly(t *rapid.T, label, good string, others ...string) string {
 	return rapid.SampledFrom(others).Draw(t, label)
 }
 
-// randomRequest draws the headers and the body of a POST, usually almost valid. Tools that send requests to the client
+// randomRequest draws the headers and the body of a POST, usually almost valid. Tools that send requests to the
+// client
 // are left out, because in a session they wait for the response.
-func randomRequest(t *rapid.T, mayBeModern bool) posted {
+func randomRequest(t *rapid.T, mayBeModern bool) testPost {
 	method := rapid.SampledFrom([]string{
-		methodCallTool, methodCallTool, methodCallTool, methodCallTool, methodCallTool, methodListTools, methodListPrompts, methodListResources,
+		methodCallTool, methodCallTool, methodCallTool, methodCallTool, methodCallTool, methodListTools,
+		methodListPrompts, methodListResources,
 		methodListTemplates, methodGetPrompt, methodRead, methodComplete, methodSetLevel, methodSubscribe,
 		methodUnsubscribe, "ping", "server/discover", "tools/nosuch", "notifications/initialized", "notifications/nosuch",
 		"notifications/roots/list_changed",
@@ -365,14 +377,23 @@ func randomRequest(t *rapid.T, mayBeModern bool) posted {
 	name := mostly(t, "name", targetOf(method), "fail", "report", "headed", "nosuch", "", "doc://x", `a\"b`, "é")
 	members := []string{`"jsonrpc":` + mostly(t, "jsonrpc", `"2.0"`, `"1.0"`, `2.0`, `null`)}
 	if !strings.HasPrefix(method, notificationPrefix) || rarely(t, "id of a notification") {
-		members = append(members, `"id":`+mostly(t, "id", `7`, `0`, `-1`, `"a"`, `"\u0061"`, `""`, `1.5`, `1e3`, `null`,
-			`true`, `{}`, `9007199254740991`, `9007199254740993`, `18446744073709551616`))
+		members = append(
+			members,
+			`"id":`+mostly(t, "id", `7`, `0`, `-1`, `"a"`, `"\u0061"`, `""`, `1.5`, `1e3`, `null`,
+				`true`, `{}`, `9007199254740991`, `9007199254740993`, `18446744073709551616`),
+		)
 	}
-	members = append(members, `"method":`+mostly(t, "encoded method", quoted(method), quoted(strings.ToUpper(method)),
-		`7`, `""`, strings.ReplaceAll(quoted(method), "/", `\/`)))
+	members = append(
+		members,
+		`"method":`+mostly(t, "encoded method", quoted(method), quoted(strings.ToUpper(method)),
+			`7`, `""`, strings.ReplaceAll(quoted(method), "/", `\/`)),
+	)
 	if !rarely(t, "no params") {
-		members = append(members, `"params":`+mostly(t, "params", randomParams(t, method, name, modern), `null`, `{}`,
-			`[]`, `7`, `{"_meta":null}`))
+		members = append(
+			members,
+			`"params":`+mostly(t, "params", randomParams(t, method, name, modern), `null`, `{}`,
+				`[]`, `7`, `{"_meta":null}`),
+		)
 	}
 	if rarely(t, "extra") {
 		members = append(members, rapid.SampledFrom([]string{
@@ -380,11 +401,16 @@ func randomRequest(t *rapid.T, mayBeModern bool) posted {
 		}).Draw(t, "extra member"))
 	}
 	members = rapid.Permutation(members).Draw(t, "order")
-	p := posted{"{" + strings.Join(members, ",") + "}", map[string]string{
-		"Accept": mostly(t, "Accept", "application/json, text/event-stream", "*/*", "application/json",
-			"text/event-stream, application/json;q=0.1", "APPLICATION/JSON,text/*", "application/*, text/html", ","),
-		"Content-Type": mostly(t, "Content-Type", "application/json", "application/json; charset=utf-8", "text/plain",
-			"Application/JSON"),
+	p := testPost{"{" + strings.Join(members, ",") + "}", map[string]string{
+		"Accept": mostly(
+			t, "Accept", "application/json, text/event-stream", "*/*", "application/json",
+			"text/event-stream, application/json;q=0.1", "APPLICATION/JSON,text/*", "application/*, text/html",
+			",",
+		),
+		"Content-Type": mostly(
+			t, "Content-Type", "application/json", "application/json; charset=utf-8", "text/plain",
+			"Application/JSON",
+		),
 	}}
 	version := "2025-11-25"
 	if modern {
@@ -434,7 +460,9 @@ func randomParams(t *rapid.T, method, name string, modern bool) string {
 		if targetOf(method) == "doc://a" {
 			member = "uri"
 		}
-		members = append(members, mostly(t, "target", fmt.Sprintf(`%q:"%s"`, member, name), `"name":7`, `"uri":null`, `"x":1`))
+		members = append(
+			members, mostly(t, "target", fmt.Sprintf(`%q:"%s"`, member, name), `"name":7`, `"uri":null`, `"x":1`),
+		)
 	}
 	switch method {
 	case methodCallTool:
@@ -444,10 +472,15 @@ func randomParams(t *rapid.T, method, name string, modern bool) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		members = append(members, `"arguments":`+mostly(t, "arguments or not", string(arguments), `null`, `[]`, `7`,
-			`{"name":"Ada","name":"Eve"}`, `{"name":"\ud800"}`, `{"name":"Ada"}`, `{"name":1e400}`))
+		members = append(
+			members,
+			`"arguments":`+mostly(t, "arguments or not", string(arguments), `null`, `[]`, `7`,
+				`{"name":"Ada","name":"Eve"}`, `{"name":"\ud800"}`, `{"name":"Ada"}`, `{"name":1e400}`),
+		)
 	case methodGetPrompt:
-		members = append(members, `"arguments":`+mostly(t, "prompt arguments", `{}`, `{"a":"b"}`, `{"a":7}`, `null`))
+		members = append(
+			members, `"arguments":`+mostly(t, "prompt arguments", `{}`, `{"a":"b"}`, `{"a":7}`, `null`),
+		)
 	case methodComplete:
 		members = append(members, mostly(t, "ref", `"ref":{"type":"ref/prompt","name":"plan"}`,
 			`"ref":{"type":"ref/resource","uri":"doc://a"}`, `"ref":7`, `"ref":{"type":"x"}`),

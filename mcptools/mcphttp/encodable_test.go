@@ -14,11 +14,11 @@ import (
 	"gatehouse/mcptools"
 )
 
-// Whatever a handler gives, its caller gets an answer.
-func TestWhatCannotBeWrittenIsAnInternalError(t *testing.T) {
+// Every result of a handler leads to a response.
+func TestCheckEncodable_UnencodableResultsAreInternalErrors(t *testing.T) {
 	odd := func(name string, result *mcp.CallToolResult, err error) mcptools.Tool {
-		return mcptools.Define(mcptools.Definition{Name: name, Description: "x"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
-			return result, nil, err
+		return newTool(name, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			return result, err
 		})
 	}
 	nan := map[string]any{"x": math.NaN()}
@@ -27,18 +27,40 @@ func TestWhatCannotBeWrittenIsAnInternalError(t *testing.T) {
 			whoami(),
 			odd("meta", &mcp.CallToolResult{Meta: nan}, nil),
 			odd("text", &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "x", Meta: nan}}}, nil),
-			odd("image", &mcp.CallToolResult{Content: []mcp.Content{&mcp.ImageContent{Annotations: &mcp.Annotations{Priority: math.Inf(1)}}}}, nil),
+			odd(
+				"image",
+				&mcp.CallToolResult{
+					Content: []mcp.Content{
+						&mcp.ImageContent{Annotations: &mcp.Annotations{Priority: math.Inf(1)}},
+					},
+				},
+				nil,
+			),
 			odd("raw", &mcp.CallToolResult{StructuredContent: json.RawMessage("no json")}, nil),
 			odd("empty", &mcp.CallToolResult{StructuredContent: json.RawMessage{}}, nil),
 			odd("structure", &mcp.CallToolResult{StructuredContent: nan}, nil),
 			odd("error", nil, &jsonrpc.Error{Code: 1, Message: "x", Data: json.RawMessage("{")}),
 		},
-		Prompts: []mcptools.Prompt{{Prompt: &mcp.Prompt{Name: "plan"}, Handler: func(context.Context, *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
-			return &mcp.GetPromptResult{Messages: []*mcp.PromptMessage{{Content: &mcp.TextContent{Meta: nan}}}}, nil
-		}}},
-		Resources: []mcptools.Resource{{Resource: &mcp.Resource{URI: "doc://a", Name: "a"}, Handler: func(context.Context, *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
-			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "doc://a", Text: "x", Meta: nan}}}, nil
-		}}},
+		Prompts: []mcptools.Prompt{
+			{
+				Prompt: &mcp.Prompt{Name: "plan"},
+				Handler: func(context.Context, *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
+					return &mcp.GetPromptResult{
+						Messages: []*mcp.PromptMessage{{Content: &mcp.TextContent{Meta: nan}}},
+					}, nil
+				},
+			},
+		},
+		Resources: []mcptools.Resource{
+			{
+				Resource: &mcp.Resource{URI: "doc://a", Name: "a"},
+				Handler: func(context.Context, *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
+					return &mcp.ReadResourceResult{
+						Contents: []*mcp.ResourceContents{{URI: "doc://a", Text: "x", Meta: nan}},
+					}, nil
+				},
+			},
+		},
 	}
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		s := connect(t, serve(t, handlerOf(c), time.Now().Add(time.Hour)), protocol)

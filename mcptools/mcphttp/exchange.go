@@ -56,7 +56,7 @@ type exchange struct {
 
 // errNoReceiver is the error for a message that cannot be delivered. Its code is that of the SDK's internal
 // jsonrpc2.ErrRejected: the SDK treats every other error of Write as a broken connection.
-var errNoReceiver = &jsonrpc.Error{Code: -32005, Message: "there is nobody to tell"}
+var errNoReceiver = &jsonrpc.Error{Code: -32005, Message: "the message has no receiver"}
 
 func (h *Handler) newExchange() exchange {
 	return exchange{writeTimeout: h.writeTimeout, keepalive: h.settings.Keepalive, recorder: h.recorder}

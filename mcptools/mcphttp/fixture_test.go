@@ -12,7 +12,7 @@ import (
 	"gatehouse/providers"
 )
 
-// The tools that the tests of this package offer. They are independent of the tools of the server and of package demo.
+// The tools of the tests. They are independent of the tools of the server and of package demo.
 
 type greetInput struct {
 	Name string `json:"name"`
@@ -22,12 +22,16 @@ type greetOutput struct {
 	Greeting string `json:"greeting"`
 }
 
-// greet needs a scope of its own, bounds its input, and answers with text and structure.
+// greet needs a scope of its own, limits its input, and returns text and structured content.
 func greet() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
 		Name: "greet", Description: "Returns a greeting.", Scopes: []string{"greet:read"}, ReadOnly: true,
 		Input: func(s *jsonschema.Schema) {
-			s.Properties["name"].MinLength, s.Properties["name"].MaxLength = jsonschema.Ptr(1), jsonschema.Ptr(100)
+			s.Properties["name"].MinLength, s.Properties["name"].MaxLength = jsonschema.Ptr(
+				1,
+			), jsonschema.Ptr(
+				100,
+			)
 		},
 	}, func(_ context.Context, _ *mcp.CallToolRequest, in greetInput) (*mcp.CallToolResult, greetOutput, error) {
 		out := greetOutput{Greeting: "Hello, " + in.Name + "!"}
@@ -39,23 +43,18 @@ type whoamiOutput struct {
 	Subject string `json:"subject"`
 }
 
-// whoami needs no scope of its own, and answers who calls.
+// whoami needs no scope of its own, and returns the caller's subject.
 func whoami() mcptools.Tool {
-	return mcptools.Define(mcptools.Definition{Name: "whoami", Description: "Returns the caller.", ReadOnly: true},
+	return mcptools.Define(
+		mcptools.Definition{Name: "whoami", Description: "Returns the caller.", ReadOnly: true},
 		func(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, whoamiOutput, error) {
 			return nil, whoamiOutput{Subject: mcptools.Caller(req).Subject}, nil
-		})
+		},
+	)
 }
 
 func text(s string) *mcp.CallToolResult {
 	return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}}
-}
-
-// confirmKey names a question among the input requests of a call.
-const confirmKey = "confirm"
-
-func question(message string) *mcp.ElicitParams {
-	return &mcp.ElicitParams{Mode: "form", Message: message, RequestedSchema: &jsonschema.Schema{Type: "object"}}
 }
 
 // alice returns the identity of a caller with these scopes. Her token is valid for an hour.
@@ -80,4 +79,15 @@ func routed(h *Handler) http.Handler {
 		defer done()
 		handler.ServeHTTP(w, r)
 	})
+}
+
+// newTool returns a tool without input, whose handler makes its own result.
+func newTool(
+	name string, handle func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error),
+) mcptools.Tool {
+	return mcptools.Define(mcptools.Definition{Name: name, Description: "x"},
+		func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+			result, err := handle(ctx, req)
+			return result, nil, err
+		})
 }

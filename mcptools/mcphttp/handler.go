@@ -325,7 +325,9 @@ func (h *Handler) limitStreams(next http.Handler) http.Handler {
 }
 
 // withTokenExpiry returns a context that ends with the caller's token, and with CloseStreams.
-func (h *Handler) withTokenExpiry(ctx context.Context, caller *providers.Identity) (context.Context, context.CancelFunc) {
+func (h *Handler) withTokenExpiry(
+	ctx context.Context, caller *providers.Identity,
+) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithDeadline(ctx, caller.ExpiryWithLeeway)
 	stop := context.AfterFunc(h.closing, cancel)
 	return ctx, func() { stop(); cancel() }

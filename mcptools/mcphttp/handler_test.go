@@ -28,10 +28,12 @@ func serve(t *testing.T, h *Handler, expiry time.Time, scopes ...string) string 
 	t.Helper()
 	id := alice(scopes...)
 	id.Expiry, id.ExpiryWithLeeway = expiry, expiry
-	server := httptest.NewServer(authenticated(id, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
-		routed(h).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), writerKey{}, w)))
-	})))
+	server := httptest.NewServer(
+		authenticated(id, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
+			routed(h).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), writerKey{}, w)))
+		})),
+	)
 	t.Cleanup(func() {
 		h.CloseStreams()
 		server.Close()
@@ -76,7 +78,10 @@ func connect(t *testing.T, url, protocol string) *mcp.ClientSession {
 func connectWith(t *testing.T, url, protocol string, o *mcp.ClientOptions) *mcp.ClientSession {
 	t.Helper()
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, o)
-	s, err := client.Connect(context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()}, &mcp.ClientSessionOptions{ProtocolVersion: protocol})
+	s, err := client.Connect(
+		context.Background(), &mcp.StreamableClientTransport{Endpoint: url, HTTPClient: bearerClient()},
+		&mcp.ClientSessionOptions{ProtocolVersion: protocol},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,17 +89,22 @@ func connectWith(t *testing.T, url, protocol string, o *mcp.ClientOptions) *mcp.
 	return s
 }
 
-// handlerOf serves a catalog with the default settings, changed by each of change.
+// handlerOf serves a catalog with the default settings, modified by change.
 func handlerOf(catalog mcptools.Catalog, change ...func(*Config)) *Handler {
-	cfg := Config{Settings: DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"}, Logger: slog.New(slog.DiscardHandler), Recorder: headerRecorder{}}
+	cfg := Config{
+		Settings: DefaultSettings(),
+		Info:     mcp.Implementation{Name: "test", Version: "1"},
+		Logger:   slog.New(slog.DiscardHandler),
+		Recorder: headerRecorder{},
+	}
 	for _, f := range change {
 		f(&cfg)
 	}
 	return NewHandler(cfg, catalog)
 }
 
-func TestAPanickingToolDoesNotEndTheProcess(t *testing.T) {
-	trap := mcptools.Define(mcptools.Definition{Name: "trap", Description: "panics"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, struct{}, error) {
+func TestMiddleware_APanickingToolDoesNotEndTheProcess(t *testing.T) {
+	trap := newTool("trap", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		panic("the secret is 42")
 	})
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
@@ -102,17 +112,19 @@ func TestAPanickingToolDoesNotEndTheProcess(t *testing.T) {
 			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{trap, whoami()}})
 			s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
 			_, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "trap"})
-			if err == nil || !strings.Contains(err.Error(), "internal error") || strings.Contains(err.Error(), "42") {
+			if err == nil || !strings.Contains(err.Error(), "internal error") ||
+				strings.Contains(err.Error(), "42") {
 				t.Errorf("the caller gets %v", err)
 			}
-			if r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "whoami"}); err != nil || r.IsError {
+			if r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "whoami"}); err != nil ||
+				r.IsError {
 				t.Errorf("afterwards whoami answers %v, %v", r, err)
 			}
 		})
 	}
 }
 
-func TestAnUnknownToolIsAnErrorInBothEras(t *testing.T) {
+func TestHandler_AnUnknownToolIsAnErrorInBothEras(t *testing.T) {
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{whoami()}})
 		s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
@@ -122,30 +134,37 @@ func TestAnUnknownToolIsAnErrorInBothEras(t *testing.T) {
 	}
 }
 
-// changing is a catalog whose list of tools may change, so that there is something to listen to.
-func changing() mcptools.Catalog {
-	return mcptools.Catalog{Tools: []mcptools.Tool{whoami()}, Options: func(o *mcp.ServerOptions) { o.Capabilities.Tools.ListChanged = true }}
+// changingCatalog announces that its list of tools changes, so that clients can listen for it.
+func changingCatalog() mcptools.Catalog {
+	return mcptools.Catalog{
+		Tools:   []mcptools.Tool{whoami()},
+		Options: func(o *mcp.ServerOptions) { o.Capabilities.Tools.ListChanged = true },
+	}
 }
 
-// A stream of notifications must not go on telling things to somebody whose token is over.
-func TestAStandingStreamEndsWithItsToken(t *testing.T) {
+// A notification stream must not outlive its token.
+func TestStreams_EndWithTheirToken(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(t *testing.T, url string) *http.Response{
 		"the GET stream of 2025-11-25": func(t *testing.T, url string) *http.Response {
-			begun := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil)
+			begun := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":0,"method":"initialize",`+
+				`"params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil)
 			_, _ = io.Copy(io.Discard, begun.Body)
-			return request(t, http.MethodGet, url, "", map[string]string{"Mcp-Session-Id": begun.Header.Get("Mcp-Session-Id"), "Accept": "text/event-stream"})
+			return request(t, http.MethodGet, url, "", map[string]string{
+				sessionHeader: begun.Header.Get(sessionHeader), "Accept": "text/event-stream",
+			})
 		},
-		"subscriptions/listen of 2026-07-28": listening,
+		"subscriptions/listen of 2026-07-28": openListenStream,
 	} {
 		t.Run(name, func(t *testing.T) {
-			url := serve(t, handlerOf(changing()), time.Now().Add(time.Second))
+			url := serve(t, handlerOf(changingCatalog()), time.Now().Add(time.Second))
 			begin := time.Now()
 			resp := open(t, url)
 			if resp.StatusCode != http.StatusOK {
 				body, _ := io.ReadAll(resp.Body)
 				t.Fatalf("answered %d %s", resp.StatusCode, body)
 			}
-			ran := running(t)
+			ran := processTime(t)
 			_, _ = io.Copy(io.Discard, resp.Body)
 			if took := time.Since(begin); ran() > 3*time.Second || took < 300*time.Millisecond {
 				t.Errorf("the stream lasted %v, its token about a second", took)
@@ -154,9 +173,10 @@ func TestAStandingStreamEndsWithItsToken(t *testing.T) {
 	}
 }
 
-// running counts the time in which this process runs. A machine that stands still for a while lets everything be late at once, and
-// nothing can be read from that.
-func running(t *testing.T) func() time.Duration {
+// processTime measures the time in which this process runs. On a machine that stalls, everything is late, which
+// proves
+// nothing.
+func processTime(t *testing.T) func() time.Duration {
 	const tick = 10 * time.Millisecond
 	var ticks atomic.Int64
 	ticker, done := time.NewTicker(tick), make(chan struct{})
@@ -174,7 +194,7 @@ func running(t *testing.T) func() time.Duration {
 	return func() time.Duration { return time.Duration(ticks.Load()) * tick }
 }
 
-// request sends one request as a client would write it.
+// request sends one request as a client would.
 func request(t *testing.T, method, url, body string, header map[string]string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -194,22 +214,30 @@ func request(t *testing.T, method, url, body string, header map[string]string) *
 	return resp
 }
 
-// listening opens a stream of subscriptions/listen.
-func listening(t *testing.T, url string) *http.Response {
+// openListenStream opens a stream of subscriptions/listen.
+func openListenStream(t *testing.T, url string) *http.Response {
 	t.Helper()
-	return request(t, http.MethodPost, url,
-		`{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`,
-		map[string]string{"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"})
+	return request(
+		t,
+		http.MethodPost,
+		url,
+		`{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen",`+
+			`"params":{"notifications":{"toolsListChanged":true},`+
+			`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",`+
+			`"io.modelcontextprotocol/clientCapabilities":{}}}}`,
+		map[string]string{"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"},
+	)
 }
 
-func TestListeningStreamsAreBoundedAndEndWhenTheServerStops(t *testing.T) {
-	h := handlerOf(changing(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 2 })
+func TestListenStreams_AreLimitedAndEndWhenTheServerStops(t *testing.T) {
+	h := handlerOf(changingCatalog(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 2 })
 	url := serve(t, h, time.Now().Add(time.Hour))
-	first, second := listening(t, url), listening(t, url)
+	first, second := openListenStream(t, url), openListenStream(t, url)
 	if first.StatusCode != http.StatusOK || second.StatusCode != http.StatusOK {
 		t.Fatalf("the streams answered %d and %d", first.StatusCode, second.StatusCode)
 	}
-	if third := listening(t, url); third.StatusCode != http.StatusTooManyRequests || third.Header.Get("Retry-After") == "" {
+	if third := openListenStream(t, url); third.StatusCode != http.StatusTooManyRequests ||
+		third.Header.Get("Retry-After") == "" {
 		t.Errorf("the third answered %d, want 429 with Retry-After", third.StatusCode)
 	}
 	begin := time.Now()
@@ -223,25 +251,28 @@ func TestListeningStreamsAreBoundedAndEndWhenTheServerStops(t *testing.T) {
 	}
 }
 
-// waiting is a tool that tells when it begins and why it ends.
-func waiting(begun chan<- struct{}, ended chan<- error) mcptools.Tool {
-	return mcptools.Define(mcptools.Definition{Name: "wait", Description: "waits"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, struct{}, error) {
+// waitTool is a tool that reports when it starts and why it ends.
+func waitTool(begun chan<- struct{}, ended chan<- error) mcptools.Tool {
+	return newTool("wait", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		begun <- struct{}{}
 		<-ctx.Done()
 		ended <- context.Cause(ctx)
-		return nil, struct{}{}, ctx.Err()
+		return nil, ctx.Err()
 	})
 }
 
-// TR-21: closing the response cancels the call. (In the older era it must not: that client says so in a message.)
-func TestTR21ACallOf20260728EndsWhenItsClientHangsUp(t *testing.T) {
+// TR-21: closing the response cancels the call. (Before MCP 2026-07-28 it must not: clients send a notification.)
+func TestStatelessCall_EndsWhenItsClientHangsUp(t *testing.T) {
 	for name, id := range map[string]string{"served directly": "1", "served by the SDK's handler": "-1"} {
 		t.Run(name, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 1), make(chan error, 1)
-			url := serve(t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}), time.Now().Add(time.Hour))
+			url := serve(
+				t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}}),
+				time.Now().Add(time.Hour),
+			)
 			ctx, hangUp := context.WithCancel(context.Background())
 			defer hangUp()
-			req := modernlyCalling("wait", "{}").replaced(`"id":7`, `"id":`+id).to(url).WithContext(ctx)
+			req := modernCall("wait", "{}").replaced(`"id":7`, `"id":`+id).to(url).WithContext(ctx)
 			go func() {
 				if resp, err := bearerClient().Do(req); err == nil {
 					_, _ = io.Copy(io.Discard, resp.Body)
@@ -253,18 +284,21 @@ func TestTR21ACallOf20260728EndsWhenItsClientHangsUp(t *testing.T) {
 			select {
 			case <-ended:
 			case <-time.After(5 * time.Second):
-				t.Error("the call goes on for nobody")
+				t.Error("the call continues without its client")
 			}
 		})
 	}
 }
 
-// A call costs memory until it ends, also when its client is gone.
-func TestCallsInFlightAreBounded(t *testing.T) {
+// A call uses memory until it ends, also after its client is gone.
+func TestCallsInFlight_AreLimited(t *testing.T) {
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 10), make(chan error, 10)
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(cfg *Config) { cfg.Settings.MaxCallsPerUser = 2 })
+			h := handlerOf(
+				mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}},
+				func(cfg *Config) { cfg.Settings.MaxCallsPerUser = 2 },
+			)
 			url := serve(t, h, time.Now().Add(time.Hour))
 			s := connect(t, url, protocol)
 			ctx, cancel := context.WithCancel(context.Background())
@@ -278,8 +312,12 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 				t.Error("the third call was served")
 			}
 			if protocol == modernVersion {
-				resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, map[string]string{versionHeader: protocol})
-				if reason := resp.Header.Get(reasonHeader); resp.StatusCode != http.StatusTooManyRequests || reason != string(ReasonTooManyCalls) {
+				resp := request(
+					t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`,
+					map[string]string{versionHeader: protocol},
+				)
+				if reason := resp.Header.Get(reasonHeader); resp.StatusCode != http.StatusTooManyRequests ||
+					reason != string(ReasonTooManyCalls) {
 					t.Errorf("the third call was answered %d, and the reason is %q", resp.StatusCode, reason)
 				}
 			}
@@ -293,15 +331,15 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-			t.Error("calls that ended never made room")
+			t.Error("ended calls still count")
 		})
 	}
 }
 
-// An abandoned call must not keep the process from ending.
-func TestStoppingEndsCallsThatNobodyWaitsFor(t *testing.T) {
+// An abandoned call must not block the end of the process.
+func TestCloseSessions_EndsAbandonedCalls(t *testing.T) {
 	begun, ended := make(chan struct{}, 1), make(chan error, 1)
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}})
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}})
 	s := connect(t, serve(t, h, time.Now().Add(time.Hour)), "2025-11-25")
 	ctx, hangUp := context.WithCancel(context.Background())
 	go func() { _, _ = s.CallTool(ctx, &mcp.CallToolParams{Name: "wait"}) }()
@@ -315,13 +353,18 @@ func TestStoppingEndsCallsThatNobodyWaitsFor(t *testing.T) {
 	<-ended
 }
 
-func TestACallEndsAtItsDeadlineInBothEras(t *testing.T) {
+func TestCalls_EndAtTheirDeadlineInBothEras(t *testing.T) {
+	t.Parallel()
 	for _, protocol := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(protocol, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 1), make(chan error, 1)
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(cfg *Config) { cfg.Settings.CallTimeout = 200 * time.Millisecond })
+			h := handlerOf(
+				mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}},
+				func(cfg *Config) { cfg.Settings.CallTimeout = 200 * time.Millisecond },
+			)
 			s := connect(t, serve(t, h, time.Now().Add(time.Hour)), protocol)
-			if r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "wait"}); err == nil && !r.IsError {
+			if r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "wait"}); err == nil &&
+				!r.IsError {
 				t.Error("the call succeeded")
 			}
 			if cause := <-ended; cause != context.DeadlineExceeded {
@@ -331,15 +374,19 @@ func TestACallEndsAtItsDeadlineInBothEras(t *testing.T) {
 	}
 }
 
-func TestTR19AnUnknownResourceIsInvalidParams(t *testing.T) {
+// Rule TR-19.
+func TestHandler_AnUnknownResourceIsInvalidParams(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Resources: []mcptools.Resource{{
 		Resource: &mcp.Resource{URI: "doc://a", Name: "a"},
 		Handler: func(context.Context, *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
-			return &mcp.ReadResourceResult{Contents: []*mcp.ResourceContents{{URI: "doc://a", Text: "content"}}}, nil
+			return &mcp.ReadResourceResult{
+				Contents: []*mcp.ResourceContents{{URI: "doc://a", Text: "content"}},
+			}, nil
 		},
 	}}})
 	s := connect(t, serve(t, h, time.Now().Add(time.Hour)), "2026-07-28")
-	if r, err := s.ReadResource(context.Background(), &mcp.ReadResourceParams{URI: "doc://a"}); err != nil || r.Contents[0].Text != "content" {
+	if r, err := s.ReadResource(context.Background(), &mcp.ReadResourceParams{URI: "doc://a"}); err != nil ||
+		r.Contents[0].Text != "content" {
 		t.Errorf("a known one: %v, %v", r, err)
 	}
 	_, err := s.ReadResource(context.Background(), &mcp.ReadResourceParams{URI: "doc://nosuch"})
@@ -349,7 +396,8 @@ func TestTR19AnUnknownResourceIsInvalidParams(t *testing.T) {
 	}
 }
 
-func TestABodyOverTheLimitIs413(t *testing.T) {
+func TestHandler_ABodyAboveTheLimitIs413(t *testing.T) {
+	t.Parallel()
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{whoami()}})
 	url := serve(t, h, time.Now().Add(time.Hour))
 	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":%q}}`, strings.Repeat("x", 2<<20))
@@ -363,47 +411,59 @@ func TestABodyOverTheLimitIs413(t *testing.T) {
 	}
 }
 
-// Whoever never reads must not hold a connection.
-func TestEveryAnswerHasToBeReadInTime(t *testing.T) {
+// A client that never reads must not keep a connection.
+func TestResponses_AllHaveAWriteDeadline(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{whoami()}})
 	opened := httptest.NewRecorder()
-	behind(h, opened, legacily("initialize", `"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}`).request())
+	serveAsAlice(
+		h,
+		opened,
+		legacy(
+			"initialize",
+			`"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}`,
+		).request(),
+	)
 	defer h.CloseSessions()
 	in := opened.Header().Get(sessionHeader)
-	for name, p := range map[string]posted{
-		"an answer":              modernly("tools/list", ""),
-		"an answer in a session": legacily("tools/list", "").with(sessionHeader, in),
-		"a notification":         legacily("notifications/initialized", "").replaced(`"id":7,`, "").with(sessionHeader, in),
-		"a refusal":              legacily("tools/list", ""),
+	for name, p := range map[string]testPost{
+		"an answer":              modern("tools/list", ""),
+		"an answer in a session": legacy("tools/list", "").with(sessionHeader, in),
+		"a notification":         legacy("notifications/initialized", "").replaced(`"id":7,`, "").with(sessionHeader, in),
+		"a refusal":              legacy("tools/list", ""),
 	} {
-		w := &hurried{ResponseRecorder: httptest.NewRecorder()}
-		behind(h, w, p.request())
+		w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
+		serveAsAlice(h, w, p.request())
 		if left := time.Until(w.by); left <= 0 || left > time.Minute {
 			t.Errorf("%s (%d) has to be read within %v", name, w.Code, left)
 		}
 	}
 }
 
-// hurried notes until when an answer has to be read.
-type hurried struct {
+// deadlineRecorder records the write deadline of a response.
+type deadlineRecorder struct {
 	*httptest.ResponseRecorder
 	by time.Time
 }
 
-func (h *hurried) SetWriteDeadline(by time.Time) error { h.by = by; return nil }
+func (h *deadlineRecorder) SetWriteDeadline(by time.Time) error { h.by = by; return nil }
 
-// JSON has null for a list that is not there, which clients do not take for an empty one.
-func TestAServerWithoutToolsListsNone(t *testing.T) {
+// A nil slice is null in JSON, which clients do not accept as an empty list.
+func TestHandler_WithoutToolsListsNone(t *testing.T) {
 	for _, showAll := range []bool{false, true} {
-		for era, ask := range map[string]posted{EraDual: modernly("tools/list", ""), EraStateless: legacily("tools/list", "")} {
-			url := serve(t, handlerOf(mcptools.Catalog{}, func(cfg *Config) { cfg.Tools.ShowAll, cfg.Settings.Era = showAll, era }), time.Now().Add(time.Hour))
+		for era, ask := range map[string]testPost{EraDual: modern("tools/list", ""), EraStateless: legacy("tools/list", "")} {
+			url := serve(
+				t,
+				handlerOf(mcptools.Catalog{}, func(cfg *Config) { cfg.Tools.ShowAll, cfg.Settings.Era = showAll, era }),
+				time.Now().Add(time.Hour),
+			)
 			resp, err := bearerClient().Do(ask.to(url))
 			if err != nil {
 				t.Fatal(err)
 			}
 			body, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(body), `"tools":[]`) {
+			if err != nil || resp.StatusCode != http.StatusOK ||
+				!strings.Contains(string(body), `"tools":[]`) {
 				t.Errorf("%s, show_all %t: %d %s, %v", era, showAll, resp.StatusCode, body, err)
 			}
 			list, err := connect(t, url, "2025-11-25").ListTools(t.Context(), nil)

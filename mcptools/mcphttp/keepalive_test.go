@@ -19,47 +19,58 @@ import (
 	"gatehouse/mcptools"
 )
 
-// silent is a tool that says nothing until it may go on, and then answers "done", or err.
-func silent(begun chan<- struct{}, goOn <-chan struct{}, err error) mcptools.Tool {
-	return mcptools.Define(mcptools.Definition{Name: "silent", Description: "x"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+// silentTool is a tool that sends nothing until goOn is closed, and then returns "done", or err.
+func silentTool(begun chan<- struct{}, goOn <-chan struct{}, err error) mcptools.Tool {
+	return newTool("silent", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		begun <- struct{}{}
 		select {
 		case <-ctx.Done():
 		case <-goOn:
 		}
-		return text("done"), nil, err
+		return text("done"), err
 	})
 }
 
-// often is a keepalive for tests.
+// often is a keepalive interval for tests.
 const often = 10 * time.Millisecond
 
 func withKeepalive(interval time.Duration) func(*Config) {
 	return func(cfg *Config) { cfg.Settings.Keepalive = interval }
 }
 
-// ways are the ways in which a call is served.
+// ways are the transports that can serve a call.
 func ways(t *testing.T, tool string) map[string]struct {
 	era  string
-	call func(url string) posted
+	call func(url string) testPost
 } {
-	old := legacily("tools/call", `"name":"`+tool+`"`)
+	old := legacy("tools/call", `"name":"`+tool+`"`)
 	return map[string]struct {
 		era  string
-		call func(url string) posted
+		call func(url string) testPost
 	}{
-		"2026-07-28":                          {EraDual, func(string) posted { return modernlyCalling(tool, "{}") }},
-		"2026-07-28, by the SDK's handler":    {EraDual, func(string) posted { return modernlyCalling(tool, "{}").replaced(`"id":7`, `"id":-1`) }},
-		"in a session":                        {EraDual, func(url string) posted { return old.with(sessionHeader, opened(t, url)) }},
-		"2025-11-25 without session":          {EraStateless, func(string) posted { return old }},
-		"2025-11-25, by the SDK's handler":    {EraStateless, func(string) posted { return old.replaced(`"id":7`, `"id":-1`) }},
-		"without a version, stateless":        {EraStateless, func(string) posted { return old.with(versionHeader, "") }},
-		"2026-07-28, where no sessions exist": {EraStateless, func(string) posted { return modernlyCalling(tool, "{}") }},
+		"2026-07-28": {EraDual, func(string) testPost { return modernCall(tool, "{}") }},
+		"2026-07-28, by the SDK's handler": {
+			EraDual, func(string) testPost { return modernCall(tool, "{}").replaced(`"id":7`, `"id":-1`) },
+		},
+		"in a session": {
+			EraDual, func(url string) testPost { return old.with(sessionHeader, openSession(t, url)) },
+		},
+		"2025-11-25 without session": {EraStateless, func(string) testPost { return old }},
+		"2025-11-25, by the SDK's handler": {
+			EraStateless, func(string) testPost { return old.replaced(`"id":7`, `"id":-1`) },
+		},
+		"without a version, stateless": {
+			EraStateless, func(string) testPost { return old.with(versionHeader, "") },
+		},
+		"2026-07-28, where no sessions exist": {
+			EraStateless, func(string) testPost { return modernCall(tool, "{}") },
+		},
 	}
 }
 
-// Proxies and clients give up an answer that is silent for long: 60 s in nginx, 300 s in Node's fetch.
-func TestTheAnswerOfASilentToolBecomesAStream(t *testing.T) {
+// Proxies and clients close a silent response: after 60 s in nginx, 300 s in Node's fetch.
+func TestKeepalive_TheResponseOfASilentToolBecomesAStream(t *testing.T) {
+	t.Parallel()
 	invalid := &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "no such thing"}
 	for outcome, c := range map[string]struct {
 		err  error
@@ -68,11 +79,15 @@ func TestTheAnswerOfASilentToolBecomesAStream(t *testing.T) {
 		for name, way := range ways(t, "silent") {
 			t.Run(outcome+", "+name, func(t *testing.T) {
 				begun, goOn := make(chan struct{}, 1), make(chan struct{})
-				h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, c.err)}}, withKeepalive(often), func(cfg *Config) { cfg.Settings.Era = way.era })
+				h := handlerOf(
+					mcptools.Catalog{Tools: []mcptools.Tool{silentTool(begun, goOn, c.err)}}, withKeepalive(often),
+					func(cfg *Config) { cfg.Settings.Era = way.era },
+				)
 				url := serve(t, h, time.Now().Add(time.Hour))
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
-				resp, err := bearerClient().Do(way.call(url).to(url).WithContext(ctx)) // returns when the answer has begun
+				resp, err := bearerClient().Do(way.call(url).to(url).WithContext(ctx))
+				// returns when the response has started
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -80,7 +95,10 @@ func TestTheAnswerOfASilentToolBecomesAStream(t *testing.T) {
 				if resp.StatusCode != http.StatusOK {
 					t.Errorf("answered %d", resp.StatusCode)
 				}
-				for header, want := range map[string]string{"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"} {
+				for header, want := range map[string]string{
+					"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform",
+					"X-Accel-Buffering": "no",
+				} {
 					if got := resp.Header.Get(header); got != want {
 						t.Errorf("%s is %q, want %q", header, got, want)
 					}
@@ -94,7 +112,9 @@ func TestTheAnswerOfASilentToolBecomesAStream(t *testing.T) {
 				close(goOn)
 				rest, err := io.ReadAll(body)
 				event := strings.TrimLeft(strings.ReplaceAll(string(rest), ": keepalive\n\n", ""), "\n")
-				if err != nil || strings.Count(event, "event: message\ndata: {") != 1 || !strings.HasSuffix(event, "}\n\n") || !strings.Contains(event, c.want) {
+				if err != nil || strings.Count(event, "event: message\ndata: {") != 1 ||
+					!strings.HasSuffix(event, "}\n\n") ||
+					!strings.Contains(event, c.want) {
 					t.Errorf("the stream ends with %q, %v", event, err)
 				}
 			})
@@ -102,7 +122,7 @@ func TestTheAnswerOfASilentToolBecomesAStream(t *testing.T) {
 	}
 }
 
-// reading returns the body of an answer, which ends after 10 s at the latest.
+// reading returns the body of a response, which must end within 10 s.
 func reading(t *testing.T, resp *http.Response) *bufio.Reader {
 	watchdog := time.AfterFunc(10*time.Second, func() { resp.Body.Close() })
 	t.Cleanup(func() { watchdog.Stop() })
@@ -118,11 +138,15 @@ func line(t *testing.T, r *bufio.Reader) string {
 	return text
 }
 
-func TestWithoutKeepaliveAnAnswerStaysWhole(t *testing.T) {
+func TestKeepalive_OffLeavesTheResponsePlainJSON(t *testing.T) {
+	t.Parallel()
 	for name, way := range ways(t, "silent") {
 		t.Run(name, func(t *testing.T) {
 			begun, goOn := make(chan struct{}, 1), make(chan struct{})
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, nil)}}, withKeepalive(0), func(cfg *Config) { cfg.Settings.Era = way.era })
+			h := handlerOf(
+				mcptools.Catalog{Tools: []mcptools.Tool{silentTool(begun, goOn, nil)}}, withKeepalive(0),
+				func(cfg *Config) { cfg.Settings.Era = way.era },
+			)
 			url := serve(t, h, time.Now().Add(time.Hour))
 			call := way.call(url)
 			time.AfterFunc(5*often, func() { close(goOn) })
@@ -133,30 +157,33 @@ func TestWithoutKeepaliveAnAnswerStaysWhole(t *testing.T) {
 			defer resp.Body.Close()
 			bySDK := strings.Contains(name, "SDK") // which always streams
 			body, _ := io.ReadAll(resp.Body)
-			if got := resp.Header.Get("Content-Type"); bySDK == (got == "application/json") || strings.Contains(string(body), "keepalive") || !strings.Contains(string(body), "done") {
+			if got := resp.Header.Get("Content-Type"); bySDK == (got == "application/json") ||
+				strings.Contains(string(body), "keepalive") ||
+				!strings.Contains(string(body), "done") {
 				t.Errorf("answered %s %s", got, body)
 			}
 		})
 	}
 }
 
-func TestAStandingStreamIsKeptAlive(t *testing.T) {
+func TestKeepalive_OfAStandaloneStream(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(t *testing.T, url string) *http.Response{
 		"the GET stream of 2025-11-25": func(t *testing.T, url string) *http.Response {
-			return request(t, http.MethodGet, url, "", map[string]string{sessionHeader: opened(t, url)})
+			return request(t, http.MethodGet, url, "", map[string]string{sessionHeader: openSession(t, url)})
 		},
-		"subscriptions/listen of 2026-07-28": listening,
+		"subscriptions/listen of 2026-07-28": openListenStream,
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(changing(), withKeepalive(often))
-			h.writeTimeout = 5 * often // a write has its own time
+			h := handlerOf(changingCatalog(), withKeepalive(often))
+			h.writeTimeout = 5 * often // a write has a deadline of its own
 			stream := reading(t, open(t, serve(t, h, time.Now().Add(time.Hour))))
 			for comments := 0; comments < 10; {
 				if line(t, stream) == ": keepalive\n" {
 					comments++
 				}
 			}
-			mcptools.Catalog{Tools: []mcptools.Tool{greet()}}.Register(h.server) // there is news
+			mcptools.Catalog{Tools: []mcptools.Tool{greet()}}.Register(h.server) // sends a notification
 			for !strings.Contains(line(t, stream), "notifications/tools/list_changed") {
 			}
 			h.CloseStreams()
@@ -168,14 +195,15 @@ func TestAStandingStreamIsKeptAlive(t *testing.T) {
 	t.Run("and not if keepalive is off", func(t *testing.T) {
 		for _, open := range []func(*Handler, http.ResponseWriter){
 			func(h *Handler, w http.ResponseWriter) {
-				behind(h, w, modernly("subscriptions/listen", `"notifications":{"toolsListChanged":true}`).request())
+				serveAsAlice(h, w, modern("subscriptions/listen", `"notifications":{"toolsListChanged":true}`).request())
 			},
 		} {
-			h := handlerOf(changing(), withKeepalive(0))
+			h := handlerOf(changingCatalog(), withKeepalive(0))
 			w := httptest.NewRecorder()
 			time.AfterFunc(5*often, h.CloseStreams)
 			open(h, w)
-			if strings.Contains(w.Body.String(), "keepalive") || !strings.Contains(w.Body.String(), "acknowledged") {
+			if strings.Contains(w.Body.String(), "keepalive") ||
+				!strings.Contains(w.Body.String(), "acknowledged") {
 				t.Errorf("the stream says %s", w.Body)
 			}
 		}
@@ -183,22 +211,30 @@ func TestAStandingStreamIsKeptAlive(t *testing.T) {
 }
 
 // Events of a tool and comments are written by different goroutines.
-func TestCommentsStandBetweenEvents(t *testing.T) {
+func TestKeepalive_CommentsAreBetweenEvents(t *testing.T) {
 	const events = 200
-	chatty := mcptools.Define(mcptools.Definition{Name: "chat", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		for i := range events {
-			if err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Message: strings.Repeat("x", 1000)}); err != nil {
-				return nil, nil, err
+	chatty := newTool(
+		"chat",
+		func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			for i := range events {
+				if err := req.Session.NotifyProgress(
+					ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Message: strings.Repeat("x", 1000)},
+				); err != nil {
+					return nil, err
+				}
+				if i%20 == 0 {
+					time.Sleep(4 * time.Millisecond)
+				}
 			}
-			if i%20 == 0 {
-				time.Sleep(4 * time.Millisecond)
-			}
-		}
-		return text("done"), nil, nil
-	})
+			return text("done"), nil
+		},
+	)
 	for name, way := range ways(t, "chat") {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{chatty}}, withKeepalive(time.Millisecond), func(cfg *Config) { cfg.Settings.Era = way.era })
+			h := handlerOf(
+				mcptools.Catalog{Tools: []mcptools.Tool{chatty}}, withKeepalive(time.Millisecond),
+				func(cfg *Config) { cfg.Settings.Era = way.era },
+			)
 			url := serve(t, h, time.Now().Add(time.Hour))
 			resp, err := bearerClient().Do(way.call(url).to(url))
 			if err != nil {
@@ -213,7 +249,8 @@ func TestCommentsStandBetweenEvents(t *testing.T) {
 			for _, block := range strings.Split(strings.TrimSuffix(string(body), "\n\n"), "\n\n") {
 				switch {
 				case block == ": keepalive":
-				case strings.HasPrefix(block, "event: message\ndata: {") && strings.HasSuffix(block, "}") && strings.Count(block, "\n") == 1:
+				case strings.HasPrefix(block, "event: message\ndata: {") && strings.HasSuffix(block, "}") &&
+					strings.Count(block, "\n") == 1:
 					progress += strings.Count(block, "notifications/progress")
 				default:
 					t.Fatalf("the stream says %q", block)
@@ -226,11 +263,10 @@ func TestCommentsStandBetweenEvents(t *testing.T) {
 	}
 }
 
-// A client that does not read holds up its own answer only: the session goes on when the response is laid
-// down.
-func TestACommentThatIsNotReadHoldsUpNoResponse(t *testing.T) {
-	unread := &blocked{make(http.Header), make(chan struct{}), make(chan struct{})}
-	e := someExchange(unread, 1)
+// A client that does not read delays only its own response: the session continues once the response is stored.
+func TestKeepalive_AnUnreadCommentDoesNotBlockTheResponse(t *testing.T) {
+	unread := &blockedWriter{make(http.Header), make(chan struct{}), make(chan struct{})}
+	e := newTestExchange(unread, 1)
 	e.keepalive = time.Millisecond
 	over := make(chan struct{})
 	go func() {
@@ -239,7 +275,7 @@ func TestACommentThatIsNotReadHoldsUpNoResponse(t *testing.T) {
 	}()
 	<-unread.begun
 	sent := make(chan error, 1)
-	go func() { sent <- e.send(e.itsResponse()) }()
+	go func() { sent <- e.send(e.newResponse()) }()
 	select {
 	case err := <-sent:
 		if err != nil {
@@ -252,39 +288,41 @@ func TestACommentThatIsNotReadHoldsUpNoResponse(t *testing.T) {
 	<-over
 }
 
-// vanishing is a client that takes the beginning of a stream and is gone then.
-type vanishing struct {
+// vanishingWriter is the writer of a client that disconnects after the start of a stream.
+type vanishingWriter struct {
 	*httptest.ResponseRecorder
 	writes atomic.Int64
 }
 
-func (v *vanishing) Write(p []byte) (int, error) {
+func (v *vanishingWriter) Write(p []byte) (int, error) {
 	if v.writes.Add(1) > 1 {
-		return gone{}.Write(p)
+		return goneWriter{}.Write(p)
 	}
 	return v.ResponseRecorder.Write(p)
 }
 
-func TestKeepaliveNoticesADeadPeer(t *testing.T) {
+func TestKeepalive_NoticesADeadPeer(t *testing.T) {
 	for name, interval := range map[string]time.Duration{"every 15 s": 15 * time.Second, "every minute": time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
 				s := newSession("alice", newSessionTable(DefaultSettings()), time.Hour)
 				defer s.Close()
-				st := newStandaloneStream(&vanishing{ResponseRecorder: httptest.NewRecorder()}, time.Now().Add(time.Hour))
+				st := newStandaloneStream(
+					&vanishingWriter{ResponseRecorder: httptest.NewRecorder()}, time.Now().Add(time.Hour),
+				)
 				s.serveStream(t.Context(), st, defaultWriteTimeout, interval)
 				if took := time.Since(begin); took != interval {
 					t.Errorf("a standing stream lasts %v", took)
 				}
 				begin = time.Now()
 				h := handlerOf(mcptools.Catalog{}, withKeepalive(interval))
-				r := modernly("subscriptions/listen", "").request()
+				r := modern("subscriptions/listen", "").request()
 				h.withKeepalive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Type", "text/event-stream")
 					_, _ = w.Write([]byte("event: message\ndata: {}\n\n"))
 					<-r.Context().Done()
-				})).ServeHTTP(&vanishing{ResponseRecorder: httptest.NewRecorder()}, r)
+				})).ServeHTTP(&vanishingWriter{ResponseRecorder: httptest.NewRecorder()}, r)
 				if took := time.Since(begin); took != interval {
 					t.Errorf("a stream of subscriptions/listen lasts %v", took)
 				}
@@ -293,18 +331,20 @@ func TestKeepaliveNoticesADeadPeer(t *testing.T) {
 	}
 }
 
-// What the SDK's handler refuses at once is refused with its status.
-func TestKeepaliveChangesNoRefusal(t *testing.T) {
-	h := handlerOf(changing(), withKeepalive(time.Minute))
+// What the SDK's handler rejects at once keeps its status.
+func TestKeepalive_ChangesNoErrorStatus(t *testing.T) {
+	h := handlerOf(changingCatalog(), withKeepalive(time.Minute))
 	url := serve(t, h, time.Now().Add(time.Hour))
 	for name, c := range map[string]struct {
-		p      posted
+		p      testPost
 		status int
 	}{
-		"an Accept that is too narrow": {modernlyCalling("whoami", "{}").replaced(`"id":7`, `"id":-1`).with("Accept", "application/json"), 400},
-		"a header that does not agree": {modernlyCalling("whoami", "{}").with(nameHeader, "other"), 400},
-		"a listener without params":    {modernly("subscriptions/listen", "").replaced(`"id":7`, `"id":[7]`), 400},
-		"a tool that does not exist":   {modernlyCalling("nosuch", "{}").replaced(`"id":7`, `"id":-1`), 400},
+		"an Accept that is too narrow": {
+			modernCall("whoami", "{}").replaced(`"id":7`, `"id":-1`).with("Accept", "application/json"), 400,
+		},
+		"a header that does not agree": {modernCall("whoami", "{}").with(nameHeader, "other"), 400},
+		"a listener without params":    {modern("subscriptions/listen", "").replaced(`"id":7`, `"id":[7]`), 400},
+		"a tool that does not exist":   {modernCall("nosuch", "{}").replaced(`"id":7`, `"id":-1`), 400},
 	} {
 		resp, err := bearerClient().Do(c.p.to(url))
 		if err != nil {
@@ -318,11 +358,11 @@ func TestKeepaliveChangesNoRefusal(t *testing.T) {
 	}
 }
 
-// A client opens its stream again because it has lost the old one, which the server may not know for minutes.
-func TestTheNewestStreamOfASessionReplacesTheOldOne(t *testing.T) {
-	h := handlerOf(changing(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 1 })
+// A client reopens its stream because it has lost the old one, which the server may not notice for minutes.
+func TestStandaloneStream_TheNewestReplacesTheOldOne(t *testing.T) {
+	h := handlerOf(changingCatalog(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 1 })
 	url := serve(t, h, time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
+	in := map[string]string{sessionHeader: openSession(t, url)}
 	old := request(t, http.MethodGet, url, "", in)
 	for range 3 {
 		latest := request(t, http.MethodGet, url, "", in)
@@ -354,31 +394,34 @@ func TestTheNewestStreamOfASessionReplacesTheOldOne(t *testing.T) {
 	})
 }
 
-// The old stream may be stuck in a write that its peer does not take.
-func TestAStreamThatIsNotReadIsReplacedAtOnce(t *testing.T) {
-	h := handlerOf(changing(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 1 })
+// The old stream may be blocked in a write that its peer does not read.
+func TestStandaloneStream_AnUnreadOneIsReplacedAtOnce(t *testing.T) {
+	h := handlerOf(changingCatalog(), func(cfg *Config) { cfg.Settings.MaxStreamsPerUser = 1 })
 	url := serve(t, h, time.Now().Add(time.Hour))
-	id := opened(t, url)
+	id := openSession(t, url)
 	s := h.sessions.lookup(id, "http://issuer|alice")
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	r := posted{"", map[string]string{sessionHeader: id}}.by(http.MethodGet, url)
+	r := testPost{"", map[string]string{sessionHeader: id}}.by(http.MethodGet, url)
 	if err := r.Write(conn); err != nil {
 		t.Fatal(err)
 	}
-	untilStanding(t, h, 1)
+	awaitStreams(t, h, 1)
 	s.mu.Lock()
 	old := s.stream
 	s.mu.Unlock()
-	large := &jsonrpc.Request{Method: "notifications/x", Params: []byte(`"` + strings.Repeat("x", 256<<10) + `"`)}
+	large := &jsonrpc.Request{
+		Method: "notifications/x",
+		Params: []byte(`"` + strings.Repeat("x", 256<<10) + `"`),
+	}
 	for range 40 {
 		_ = s.Write(context.Background(), large)
 	}
 	waiting := len(old.queue)
-	for n := -1; n != waiting; { // until the write is stuck
+	for n := -1; n != waiting; { // until the write blocks
 		time.Sleep(20 * time.Millisecond)
 		n, waiting = waiting, len(old.queue)
 	}
@@ -388,7 +431,7 @@ func TestAStreamThatIsNotReadIsReplacedAtOnce(t *testing.T) {
 		t.Fatalf("answered %d", latest.StatusCode)
 	}
 	stream := reading(t, latest)
-	for range waiting { // what the old one had not written yet
+	for range waiting { // what the old stream had not written
 		for !strings.Contains(line(t, stream), "notifications/x") {
 		}
 	}

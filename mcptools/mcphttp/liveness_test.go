@@ -9,7 +9,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-func TestAServerIsStuckWhenItsLockIsHeldForMoreThanTenSeconds(t *testing.T) {
+func TestIsStuck_WhenTheLockIsHeldForMoreThanTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lock := make(chan struct{}, 1) // a mutex would stop the clock of the bubble
 		var probe lockProbe
@@ -35,11 +35,11 @@ func TestAServerIsStuckWhenItsLockIsHeldForMoreThanTenSeconds(t *testing.T) {
 	})
 }
 
-func TestStoppingDoesNotWaitForTheLockOfTheSDK(t *testing.T) {
+func TestCloseSessions_DoesNotWaitForTheLockOfTheSDK(t *testing.T) {
 	release, holding := make(chan struct{}), make(chan struct{})
-	catalog := plentiful()
+	catalog := fullCatalog()
 	catalog.Options = func(o *mcp.ServerOptions) {
-		o.SetCacheable = func(context.Context, mcp.Request, *mcp.Cacheable) { // the SDK holds its lock meanwhile
+		o.SetCacheable = func(context.Context, mcp.Request, *mcp.Cacheable) { // the SDK calls it while it holds its lock
 			close(holding)
 			<-release
 		}
@@ -48,7 +48,7 @@ func TestStoppingDoesNotWaitForTheLockOfTheSDK(t *testing.T) {
 	h.closeTimeout = 50 * time.Millisecond
 	url := serve(t, h, time.Now().Add(time.Hour))
 	listed := make(chan struct{})
-	go func() { defer close(listed); exchanged(t, url, modernly("tools/list", "")) }()
+	go func() { defer close(listed); sendTo(t, url, modern("tools/list", "")) }()
 	<-holding
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); h.CloseSessions() }()

@@ -14,25 +14,53 @@ import (
 	segmentio "github.com/segmentio/encoding/json"
 )
 
-func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
+func TestParseMessage_ReadsTheOperation(t *testing.T) {
 	for name, c := range map[string]struct {
 		body string
 		want operation
 		meta bool
 	}{
-		"a call names its tool":             {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet"}}`, operation{"tools/call", "greet", nil}, false},
-		"members in any order":              {`{"params":{"arguments":{"name":"x"},"name":"greet"},"method":"tools/call"}`, operation{"tools/call", "greet", nil}, false},
-		"the version in _meta":              {`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`, operation{"tools/list", "", nil}, true},
-		"no params":                         {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, operation{"ping", "", nil}, false},
-		"an answer of the client":           {`{"jsonrpc":"2.0","id":1,"result":{}}`, operation{"", "", nil}, false},
-		"a prompt is named":                 {`{"method":"prompts/get","params":{"name":"plan"}}`, operation{"prompts/get", "plan", nil}, false},
-		"a resource is named by its URI":    {`{"method":"resources/read","params":{"name":"x","uri":"doc://a"}}`, operation{"resources/read", "doc://a", nil}, false},
-		"what a subscription listens to":    {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["doc://a","doc://b"]}}}`, operation{"subscriptions/listen", "", []string{"doc://a", "doc://b"}}, false},
-		"what a completion completes":       {`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"plan"}}}`, operation{"completion/complete", "plan", []string{""}}, false},
-		"a name elsewhere means nothing":    {`{"method":"tools/list","params":{"name":"greet"}}`, operation{"tools/list", "", nil}, false},
-		"leading white space":               {"\r\n\t " + `{"method":"ping"}`, operation{"ping", "", nil}, false},
-		"a tool's arguments are not params": {`{"method":"tools/call","params":{"name":"greet","arguments":{"name":"server_stats","Name":"x","name2":"y"}}}`, operation{"tools/call", "greet", nil}, false},
-		"an escaped name":                   {`{"method":"tools\/call","params":{"name":"gr\u0065et"}}`, operation{"tools/call", "greet", nil}, false},
+		"a call names its tool": {
+			`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet"}}`,
+			operation{"tools/call", "greet", nil}, false,
+		},
+		"members in any order": {
+			`{"params":{"arguments":{"name":"x"},"name":"greet"},"method":"tools/call"}`,
+			operation{"tools/call", "greet", nil}, false,
+		},
+		"the version in _meta": {
+			`{"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`,
+			operation{"tools/list", "", nil}, true,
+		},
+		"no params":               {`{"jsonrpc":"2.0","id":1,"method":"ping"}`, operation{"ping", "", nil}, false},
+		"an answer of the client": {`{"jsonrpc":"2.0","id":1,"result":{}}`, operation{"", "", nil}, false},
+		"a prompt is named": {
+			`{"method":"prompts/get","params":{"name":"plan"}}`, operation{"prompts/get", "plan", nil}, false,
+		},
+		"a resource is named by its URI": {
+			`{"method":"resources/read","params":{"name":"x","uri":"doc://a"}}`,
+			operation{"resources/read", "doc://a", nil}, false,
+		},
+		"what a subscription listens to": {
+			`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["doc://a","doc://b"]}}}`,
+			operation{"subscriptions/listen", "", []string{"doc://a", "doc://b"}}, false,
+		},
+		"what a completion completes": {
+			`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"plan"}}}`,
+			operation{"completion/complete", "plan", []string{""}}, false,
+		},
+		"a name elsewhere means nothing": {
+			`{"method":"tools/list","params":{"name":"greet"}}`, operation{"tools/list", "", nil}, false,
+		},
+		"leading white space": {"\r\n\t " + `{"method":"ping"}`, operation{"ping", "", nil}, false},
+		"a tool's arguments are not params": {
+			`{"method":"tools/call","params":{"name":"greet","arguments":{"name":"server_stats","Name":"x","name2":"y"}}}`,
+			operation{"tools/call", "greet", nil}, false,
+		},
+		"an escaped name": {
+			`{"method":"tools\/call","params":{"name":"gr\u0065et"}}`,
+			operation{"tools/call", "greet", nil}, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, rpcErr := parseMessage([]byte(c.body))
@@ -46,37 +74,58 @@ func TestPeekKnowsWhatAMessageAsksFor(t *testing.T) {
 	}
 }
 
-// RS-23: what two parsers could read differently is refused before either acts on it.
-func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
+// RS-23: what two parsers could read differently is rejected before either acts on it.
+func TestParseMessage_RejectsWhatTwoParsersCouldReadDifferently(t *testing.T) {
 	for name, c := range map[string]struct {
 		body string
 		code string
 	}{
-		"a batch":                           {`[{"method":"tools/call","params":{"name":"server_stats"}}]`, "-32600"},
-		"a batch behind white space":        {"\n [{}]", "-32600"},
-		"a member twice":                    {`{"method":"tools/call","method":"tools/list","params":{"name":"greet"}}`, "-32700"},
-		"the name twice":                    {`{"method":"tools/call","params":{"name":"greet","name":"server_stats"}}`, "-32602"},
-		"the method in another case":        {`{"method":"tools/call","Method":"tools/list","params":{"name":"greet"}}`, "-32700"},
-		"params in another case":            {`{"method":"tools/call","params":{"name":"greet"},"Params":{"name":"server_stats"}}`, "-32700"},
-		"the name in another case":          {`{"method":"tools/call","params":{"name":"greet","Name":"server_stats"}}`, "-32602"},
-		"two documents":                     {`{"method":"ping"}{"method":"tools/call"}`, "-32700"},
-		"nothing":                           {``, "-32700"},
-		"null":                              {`null`, "-32700"},
-		"a number":                          {`7`, "-32700"},
-		"half a message":                    {`{"method":"tools/call"`, "-32700"},
-		"a method that is a list":           {`{"method":["tools/call"]}`, "-32600"},
-		"params that are a list":            {`{"method":"tools/call","params":["greet"]}`, "-32602"},
-		"a name that is a number":           {`{"method":"tools/call","params":{"name":1}}`, "-32602"},
-		"arguments in another case":         {`{"method":"tools/call","params":{"name":"greet","arguments":{},"Arguments":{"x":1}}}`, "-32602"},
-		"the type of a ref in another case": {`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","Type":"ref/resource","name":"a","uri":"doc://a"}}}`, "-32602"},
-		"a subscription twice":              {`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":[],"resourceSubscriptions":["doc://a"]}}}`, "-32602"},
-		"a subscription in another case":    {`{"method":"subscriptions/listen","params":{"notifications":{"ResourceSubscriptions":["doc://a"]}}}`, "-32602"},
-		"a call without params":             {`{"method":"tools/call"}`, "-32602"},
-		"a call without a name":             {`{"method":"tools/call","params":{}}`, "-32602"},
-		"_meta that is text":                {`{"method":"ping","params":{"_meta":"x"}}`, "-32602"},
-		"a NUL behind the message":          {"{\"method\":\"ping\"}\x00", "-32700"},
-		"five thousand levels":              {strings.Repeat(`{"a":`, 5_000) + "1" + strings.Repeat("}", 5_000), "-32700"},
-		"five thousand levels inside":       {`{"method":"ping","params":` + strings.Repeat(`[`, 5_000) + strings.Repeat("]", 5_000) + "}", "-32"},
+		"a batch":                    {`[{"method":"tools/call","params":{"name":"server_stats"}}]`, "-32600"},
+		"a batch behind white space": {"\n [{}]", "-32600"},
+		"a member twice":             {`{"method":"tools/call","method":"tools/list","params":{"name":"greet"}}`, "-32700"},
+		"the name twice":             {`{"method":"tools/call","params":{"name":"greet","name":"server_stats"}}`, "-32602"},
+		"the method in another case": {
+			`{"method":"tools/call","Method":"tools/list","params":{"name":"greet"}}`, "-32700",
+		},
+		"params in another case": {
+			`{"method":"tools/call","params":{"name":"greet"},"Params":{"name":"server_stats"}}`, "-32700",
+		},
+		"the name in another case": {
+			`{"method":"tools/call","params":{"name":"greet","Name":"server_stats"}}`, "-32602",
+		},
+		"two documents":           {`{"method":"ping"}{"method":"tools/call"}`, "-32700"},
+		"nothing":                 {``, "-32700"},
+		"null":                    {`null`, "-32700"},
+		"a number":                {`7`, "-32700"},
+		"half a message":          {`{"method":"tools/call"`, "-32700"},
+		"a method that is a list": {`{"method":["tools/call"]}`, "-32600"},
+		"params that are a list":  {`{"method":"tools/call","params":["greet"]}`, "-32602"},
+		"a name that is a number": {`{"method":"tools/call","params":{"name":1}}`, "-32602"},
+		"arguments in another case": {
+			`{"method":"tools/call","params":{"name":"greet","arguments":{},"Arguments":{"x":1}}}`, "-32602",
+		},
+		"the type of a ref in another case": {
+			`{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","Type":"ref/resource","name":"a",` +
+				`"uri":"doc://a"}}}`,
+			"-32602",
+		},
+		"a subscription twice": {
+			`{"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":[],` +
+				`"resourceSubscriptions":["doc://a"]}}}`,
+			"-32602",
+		},
+		"a subscription in another case": {
+			`{"method":"subscriptions/listen","params":{"notifications":{"ResourceSubscriptions":["doc://a"]}}}`,
+			"-32602",
+		},
+		"a call without params":    {`{"method":"tools/call"}`, "-32602"},
+		"a call without a name":    {`{"method":"tools/call","params":{}}`, "-32602"},
+		"_meta that is text":       {`{"method":"ping","params":{"_meta":"x"}}`, "-32602"},
+		"a NUL behind the message": {"{\"method\":\"ping\"}\x00", "-32700"},
+		"five thousand levels":     {strings.Repeat(`{"a":`, 5_000) + "1" + strings.Repeat("}", 5_000), "-32700"},
+		"five thousand levels inside": {
+			`{"method":"ping","params":` + strings.Repeat(`[`, 5_000) + strings.Repeat("]", 5_000) + "}", "-32",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, rpcErr := parseMessage([]byte(c.body))
@@ -92,21 +141,25 @@ func TestPeekRefusesWhatTwoParsersCouldReadDifferently(t *testing.T) {
 	}
 }
 
-// FuzzParseMessage holds what is read of a message to find its scopes against what the SDK reads and acts upon.
+// FuzzParseMessage compares the operation that parseMessage reads with the one that the SDK reads and dispatches.
 func FuzzParseMessage(f *testing.F) {
 	for _, seed := range []string{
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`,
-		`[{}]`, `{"method":"a","method":"b"}`, `{"method":null,"params":null}`, "{\"method\":\"\x00\"}", `{"params":{"_meta":{}}}`, "\xff",
-		`{"jsonrpc":"2.0","id":"a","method":"completion/complete","params":{"ref":{"type":"ref/resource","uri":"doc://a"},"argument":{"name":"x","value":""}}}`,
-		`{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["doc://a"]}}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet",` +
+			`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}`,
+		`[{}]`, `{"method":"a","method":"b"}`, `{"method":null,"params":null}`, "{\"method\":\"\x00\"}",
+		`{"params":{"_meta":{}}}`, "\xff",
+		`{"jsonrpc":"2.0","id":"a","method":"completion/complete","params":{"ref":{"type":"ref/resource",` +
+			`"uri":"doc://a"},"argument":{"name":"x","value":""}}}`,
+		`{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen",` +
+			`"params":{"notifications":{"resourceSubscriptions":["doc://a"]}}}`,
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(func(t *testing.T, body []byte) { readAsTheSDKReads(t, body) })
+	f.Fuzz(func(t *testing.T, body []byte) { parsesLikeTheSDK(t, body) })
 }
 
-// readAsTheSDKReads reports whether both take the message, and fails if they take it for another one.
-func readAsTheSDKReads(t *testing.T, body []byte) bool {
+// parsesLikeTheSDK reports whether both accept the message, and fails if they read different ones.
+func parsesLikeTheSDK(t *testing.T, body []byte) bool {
 	m, rpcErr := parseMessage(body)
 	decoded, err := jsonrpc.DecodeMessage(body)
 	theirs, isRequest := decoded.(*jsonrpc.Request)
@@ -119,7 +172,7 @@ func readAsTheSDKReads(t *testing.T, body []byte) bool {
 	if id, plain := parsePlainID(m.id); plain && m.isRequest && id != theirs.ID {
 		t.Fatalf("%q: the id is %v, the SDK reads %v", body, id, theirs.ID)
 	}
-	request, into := requestOf(m.method)
+	request, into := sdkRequest(m.method)
 	if request == nil || len(theirs.Params) == 0 {
 		return false
 	}
@@ -134,40 +187,47 @@ func readAsTheSDKReads(t *testing.T, body []byte) bool {
 	return true
 }
 
-// requestOf makes a request of the SDK's for a method, and returns its params beside it.
-func requestOf(method string) (request mcp.Request, params any) {
+// sdkRequest makes the SDK's request for a method, and also returns its params.
+func sdkRequest(method string) (request mcp.Request, params any) {
 	switch method {
 	case methodCallTool:
-		return requestWith(new(mcp.CallToolParamsRaw))
+		return newSDKRequest(new(mcp.CallToolParamsRaw))
 	case methodGetPrompt:
-		return requestWith(new(mcp.GetPromptParams))
+		return newSDKRequest(new(mcp.GetPromptParams))
 	case methodRead:
-		return requestWith(new(mcp.ReadResourceParams))
+		return newSDKRequest(new(mcp.ReadResourceParams))
 	case methodSubscribe:
-		return requestWith(new(mcp.SubscribeParams))
+		return newSDKRequest(new(mcp.SubscribeParams))
 	case methodComplete:
-		return requestWith(new(mcp.CompleteParams))
+		return newSDKRequest(new(mcp.CompleteParams))
 	case methodListen:
-		return requestWith(new(mcp.SubscriptionsListenParams))
+		return newSDKRequest(new(mcp.SubscriptionsListenParams))
 	}
 	return nil, nil
 }
 
-func requestWith[P mcp.Params](params P) (mcp.Request, any) {
+func newSDKRequest[P mcp.Params](params P) (mcp.Request, any) {
 	return &mcp.ServerRequest[P]{Params: params}, params
 }
 
-// Messages are put together from what parsers have disagreed about: escapes, half characters, bad bytes, null, names in another case or
-// twice.
-func TestMessagesAreReadAsTheSDKReadsThem(t *testing.T) {
+// Messages are made of what parsers have disagreed about: escapes, lone surrogates, invalid UTF-8, null, names that
+// are
+// repeated or in another case.
+func TestParseMessage_ReadsMessagesAsTheSDK(t *testing.T) {
 	names := []string{
-		`"method"`, `"params"`, `"name"`, `"uri"`, `"_meta"`, `"ref"`, `"notifications"`, `"resourceSubscriptions"`, `"type"`, `"id"`, `"jsonrpc"`, `"result"`, `"error"`, `"arguments"`,
-		`"\u006dethod"`, `"na\u006de"`, `"par\u0061ms"`, `"name\u0000"`, "\"param\u017f\"", "\"re\u017fult\"", `"PARAMS"`, `"Name"`, "\"name\xff\"", `"\ud800name"`, `"noti\u0066ications"`,
+		`"method"`, `"params"`, `"name"`, `"uri"`, `"_meta"`, `"ref"`, `"notifications"`, `"resourceSubscriptions"`,
+		`"type"`, `"id"`, `"jsonrpc"`, `"result"`, `"error"`, `"arguments"`,
+		`"\u006dethod"`, `"na\u006de"`, `"par\u0061ms"`, `"name\u0000"`, "\"param\u017f\"", "\"re\u017fult\"",
+		`"PARAMS"`, `"Name"`, "\"name\xff\"", `"\ud800name"`, `"noti\u0066ications"`,
 	}
-	methods := []string{`"tools/call"`, `"tools\/call"`, `"prompts/get"`, `"resources/read"`, `"resources/subscribe"`, `"completion/complete"`, `"subscriptions/listen"`, `"ping"`}
+	methods := []string{
+		`"tools/call"`, `"tools\/call"`, `"prompts/get"`, `"resources/read"`, `"resources/subscribe"`,
+		`"completion/complete"`, `"subscriptions/listen"`, `"ping"`,
+	}
 	kinds := []string{`"ref/prompt"`, `"ref/resource"`}
 	texts := slices.Concat(methods, kinds, []string{
-		`"greet"`, `"gr\u0065et"`, `"doc://a"`, `"2.0"`, `""`, `null`, `1`, `true`, `[]`, `["a",null]`, `{}`, `{"name":"x"}`, "\"\u00e9\"", "\"\u00e9\\u0041\"", `"a\ud800"`, `"\ud800\u0041"`, `"\ud83d\ude00"`,
+		`"greet"`, `"gr\u0065et"`, `"doc://a"`, `"2.0"`, `""`, `null`, `1`, `true`, `[]`, `["a",null]`, `{}`,
+		`{"name":"x"}`, "\"\u00e9\"", "\"\u00e9\\u0041\"", `"a\ud800"`, `"\ud800\u0041"`, `"\ud83d\ude00"`,
 		`"\ude00\ud83d"`, "\"a\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"",
 	})
 	one := func(of []string) string { return of[rand.IntN(len(of))] }
@@ -182,8 +242,16 @@ func TestMessagesAreReadAsTheSDKReadsThem(t *testing.T) {
 	for range 10_000 {
 		ref := object(`"type":`+one(kinds), one([]string{`"name":`, `"uri":`})+one(texts))
 		notifications := object(`"resourceSubscriptions":[` + one(texts) + "," + one(texts) + "]")
-		params := object(one([]string{`"name":`, `"na\u006de":`})+one(texts), `"uri":`+one(texts), `"ref":`+ref, `"notifications":`+notifications)
-		if readAsTheSDKReads(t, []byte(object(`"jsonrpc":"2.0"`, `"id":`+one(texts), `"method":`+one(methods), `"params":`+params))) {
+		params := object(
+			one([]string{`"name":`, `"na\u006de":`})+one(texts), `"uri":`+one(texts), `"ref":`+ref,
+			`"notifications":`+notifications,
+		)
+		if parsesLikeTheSDK(
+			t,
+			[]byte(
+				object(`"jsonrpc":"2.0"`, `"id":`+one(texts), `"method":`+one(methods), `"params":`+params),
+			),
+		) {
 			both++
 		}
 	}

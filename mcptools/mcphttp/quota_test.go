@@ -6,8 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever is taken and given back in whatever order, nobody has more than allowed, and what is free can be had.
-func TestAQuotaIsNeverExceededAndNeverLost(t *testing.T) {
+// In any order of acquire and release, no limit is exceeded, and what is free can be acquired.
+func TestQuota_IsNeverExceededAndNeverLost(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		perUser, inAll := rapid.IntRange(1, 4).Draw(t, "per user"), rapid.IntRange(1, 6).Draw(t, "in all")
 		q := newQuota(perUser, inAll)
@@ -25,7 +25,10 @@ func TestAQuotaIsNeverExceededAndNeverLost(t *testing.T) {
 					want = errTotalLimit
 				}
 				if err != want {
-					t.Fatalf("%s holds %d of %d, %d of %d in all: got %v, want %v", who, held[who], perUser, total, inAll, err, want)
+					t.Fatalf(
+						"%s holds %d of %d, %d of %d in all: got %v, want %v", who, held[who], perUser, total, inAll, err,
+						want,
+					)
 				}
 				if err == nil {
 					held[who]++

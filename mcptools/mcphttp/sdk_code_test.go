@@ -44,9 +44,13 @@ func (c *rejectingConn) Write(_ context.Context, message jsonrpc.Message) error 
 func answersAfterRejection(t *testing.T, err error) (answers bool) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := handlerOf(plentiful())
+		h := handlerOf(fullCatalog())
 		defer h.CloseSessions()
-		conn := &rejectingConn{requests: make(chan jsonrpc.Message), responses: make(chan *jsonrpc.Response, 2), err: err}
+		conn := &rejectingConn{
+			requests:  make(chan jsonrpc.Message),
+			responses: make(chan *jsonrpc.Response, 2),
+			err:       err,
+		}
 		options := &mcp.ServerSessionOptions{State: h.initialStates[""]}
 		if _, err := h.server.Connect(t.Context(), conn, options); err != nil {
 			t.Fatal(err)
@@ -68,12 +72,17 @@ func answersAfterRejection(t *testing.T, err error) (answers bool) {
 // errNoReceiver repeats the code of an internal error of the SDK, because only that error leaves a connection usable.
 func TestErrNoReceiver_HasTheCodeOfTheSDK(t *testing.T) {
 	if !answersAfterRejection(t, errNoReceiver) {
-		t.Errorf("the SDK stops answering on a connection after Write returned the code %d. The code must be that of jsonrpc2."+
-			"ErrRejected: look it up in internal/jsonrpc2/wire.go of the SDK and change errNoReceiver in exchange.go. If "+
-			"the SDK no longer has it, see how its own HTTP transport reports a message that it cannot deliver "+
-			"(mcp/streamable.go, Write).", errNoReceiver.Code)
+		t.Errorf(
+			"the SDK stops answering on a connection after Write returned the code %d. The code must be that of jsonrpc2."+
+				"ErrRejected: look it up in internal/jsonrpc2/wire.go of the SDK and change errNoReceiver in exchange.go. If "+
+				"the SDK no longer has it, see how its own HTTP transport reports a message that it cannot deliver "+
+				"(mcp/streamable.go, Write).",
+			errNoReceiver.Code,
+		)
 	}
 	if answersAfterRejection(t, errors.New("another error")) {
-		t.Error("the SDK keeps a connection after any error of Write, so errNoReceiver needs no code: remove it")
+		t.Error(
+			"the SDK keeps a connection after any error of Write, so errNoReceiver needs no code: remove it",
+		)
 	}
 }

@@ -20,14 +20,15 @@ import (
 	"gatehouse/mcptools"
 )
 
-// A session that did not come about takes no place, and its id is told to nobody.
-func TestAHandshakeThatFailsLeavesNoSession(t *testing.T) {
+// A session that was not opened takes no place, and its ID is not sent.
+func TestInitialize_ThatFailsLeavesNoSession(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}})
 	url := serve(t, h, time.Now().Add(time.Hour))
 	for name, body := range map[string]string{
 		"no params":         `{"jsonrpc":"2.0","id":1,"method":"initialize"}`,
 		"params of no kind": `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":7}}`,
-		"no id":             `{"jsonrpc":"2.0","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`,
+		"no id": `{"jsonrpc":"2.0","method":"initialize","params":{"protocolVersion":"2025-11-25",` +
+			`"capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp := request(t, http.MethodPost, url, body, nil)
@@ -45,20 +46,27 @@ func TestAHandshakeThatFailsLeavesNoSession(t *testing.T) {
 	}
 }
 
-// A call keeps its session alive, however long it takes; from its end on the session may be idle for as long as the setting says.
-func TestASessionIsNotIdleWhileSomebodyWaitsForACall(t *testing.T) {
-	slow := mcptools.Define(mcptools.Definition{Name: "slow", Description: "x"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+// A call keeps its session open, however long it takes; the idle timeout starts when it ends.
+func TestSession_IsNotIdleDuringACall(t *testing.T) {
+	t.Parallel()
+	slow := newTool("slow", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(600 * time.Millisecond):
 		}
-		return text("done"), nil, ctx.Err()
+		return text("done"), ctx.Err()
 	})
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{slow}}, func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond })
+	h := handlerOf(
+		mcptools.Catalog{Tools: []mcptools.Tool{slow}},
+		func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
-	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in)
-	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "done") {
+	in := map[string]string{sessionHeader: openSession(t, url)}
+	resp := request(
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in,
+	)
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK ||
+		!strings.Contains(string(body), "done") {
 		t.Errorf("answered %d %s", resp.StatusCode, body)
 	}
 	if n := h.Sessions(); n != 1 {
@@ -73,16 +81,19 @@ func TestASessionIsNotIdleWhileSomebodyWaitsForACall(t *testing.T) {
 	t.Error("the session never ended")
 }
 
-// Many clients that call, hang up, listen, and end their sessions in the middle of it all.
-func TestASessionSurvivesClientsOfEveryTemper(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet(), reporting()}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 100 })
+// Many clients call, hang up, listen, and end their sessions at the same time.
+func TestSession_SurvivesClientsThatHangUpAndEndSessions(t *testing.T) {
+	h := handlerOf(
+		mcptools.Catalog{Tools: []mcptools.Tool{greet(), reportTool()}},
+		func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 100 },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: withToken{transport}}
 	var clients sync.WaitGroup
 	for range 4 {
-		id := opened(t, url)
+		id := openSession(t, url)
 		for n := range 4 {
 			clients.Go(func() {
 				for i := range 40 {
@@ -91,20 +102,29 @@ func TestASessionSurvivesClientsOfEveryTemper(t *testing.T) {
 					if i%7 == n {
 						ctx, cancel = context.WithTimeout(context.Background(), time.Duration(i)*20*time.Microsecond)
 					}
-					p := posted{fmt.Sprintf(`{"jsonrpc":"2.0","id":"%d-%d","method":"tools/call","params":{"name":%q,"arguments":{"name":"Ada"}}}`, n, i, tool), map[string]string{sessionHeader: id}}
+					p := testPost{
+						fmt.Sprintf(
+							`{"jsonrpc":"2.0","id":"%d-%d","method":"tools/call","params":{"name":%q,"arguments":{"name":"Ada"}}}`,
+							n, i, tool,
+						),
+						map[string]string{sessionHeader: id},
+					}
 					resp, err := client.Do(p.to(url).WithContext(ctx))
 					if err == nil {
 						body, err := io.ReadAll(resp.Body)
 						resp.Body.Close()
-						// Whoever comes after the session's end hears of it.
-						if err == nil && resp.StatusCode != http.StatusNotFound && !strings.Contains(string(body), fmt.Sprintf(`"id":"%d-%d"`, n, i)) {
+						// A request after the end of the session gets an error.
+						if err == nil && resp.StatusCode != http.StatusNotFound &&
+							!strings.Contains(string(body), fmt.Sprintf(`"id":"%d-%d"`, n, i)) {
 							t.Errorf("call %d-%d was answered %d %s", n, i, resp.StatusCode, body)
 						}
 					}
 					cancel()
 				}
 				if n == 3 {
-					resp, err := client.Do(posted{"", map[string]string{sessionHeader: id}}.by(http.MethodDelete, url))
+					resp, err := client.Do(
+						testPost{"", map[string]string{sessionHeader: id}}.by(http.MethodDelete, url),
+					)
 					if err != nil {
 						t.Error(err)
 						return
@@ -120,18 +140,20 @@ func TestASessionSurvivesClientsOfEveryTemper(t *testing.T) {
 	}
 }
 
-// The SDK handles a message only when it has answered some of those before it: what nobody reads must not keep it from doing so, or all
-// that a caller posts afterwards piles up in memory.
-func TestAnAnswerThatNobodyReadsHoldsUpNothing(t *testing.T) {
+// The SDK handles some messages only after the responses to earlier ones: an unread response must not block it, or
+// everything that the caller posts afterwards accumulates in memory.
+func TestSession_AnUnreadResponseBlocksNothing(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}})
-	id := opened(t, serve(t, h, time.Now().Add(time.Hour)))
+	id := openSession(t, serve(t, h, time.Now().Add(time.Hour)))
 	in := map[string]string{sessionHeader: id}
-	unread := &blocked{make(http.Header), make(chan struct{}), make(chan struct{})}
+	unread := &blockedWriter{make(http.Header), make(chan struct{}), make(chan struct{})}
 	done := make(chan struct{})
-	post := func(w http.ResponseWriter, body string) { behind(h, w, posted{body, in}.request()) }
+	post := func(w http.ResponseWriter, body string) { serveAsAlice(h, w, testPost{body, in}.request()) }
 	go func() {
 		defer close(done)
-		post(unread, `{"jsonrpc":"2.0","id":1,"method":"server/discover"}`) // which the SDK refuses before it lets others begin
+		post(
+			unread, `{"jsonrpc":"2.0","id":1,"method":"server/discover"}`,
+		) // which the SDK rejects before it starts others
 	}()
 	<-unread.begun
 	answered := make(chan int, 1)
@@ -152,28 +174,31 @@ func TestAnAnswerThatNobodyReadsHoldsUpNothing(t *testing.T) {
 	<-done
 }
 
-// blocked is a client that reads nothing until it is told to.
-type blocked struct {
+// blockedWriter is the writer of a client that reads nothing until release is closed.
+type blockedWriter struct {
 	header      http.Header
 	begun, read chan struct{}
 }
 
-func (u *blocked) Header() http.Header { return u.header }
+func (u *blockedWriter) Header() http.Header { return u.header }
 
-func (u *blocked) WriteHeader(int) {}
+func (u *blockedWriter) WriteHeader(int) {}
 
-func (u *blocked) Write(p []byte) (int, error) {
+func (u *blockedWriter) Write(p []byte) (int, error) {
 	close(u.begun)
 	<-u.read
 	return len(p), nil
 }
 
-// Whoever tells all sessions something does not wait for one of them.
-func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
-	h := handlerOf(changing(), func(cfg *Config) { cfg.Settings.MaxSessionsPerUser, cfg.Settings.MaxStreamsPerUser = 10, 10 })
+// A notification to all sessions does not wait for one of them.
+func TestStandaloneStream_AnUnreadOneDoesNotBlockOthers(t *testing.T) {
+	h := handlerOf(
+		changingCatalog(),
+		func(cfg *Config) { cfg.Settings.MaxSessionsPerUser, cfg.Settings.MaxStreamsPerUser = 10, 10 },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour))
-	deaf := h.sessions.lookup(opened(t, url), "http://issuer|alice")
-	stream := &blocked{make(http.Header), make(chan struct{}), make(chan struct{})}
+	deaf := h.sessions.lookup(openSession(t, url), "http://issuer|alice")
+	stream := &blockedWriter{make(http.Header), make(chan struct{}), make(chan struct{})}
 	ended := make(chan struct{})
 	st := newStandaloneStream(stream, time.Now().Add(time.Hour))
 	if rpcErr := deaf.attach(st, h.streams); rpcErr != nil {
@@ -194,14 +219,14 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 			}
 		},
 	})
-	untilStanding(t, h, 2)
+	awaitStreams(t, h, 2)
 	mcptools.Catalog{Tools: []mcptools.Tool{greet()}}.Register(h.server)
 	select {
 	case <-told:
 	case <-time.After(5 * time.Second):
 		t.Error("the other client was not told")
 	}
-	// And the one who does not read is given up instead of kept supplied.
+	// The client that does not read is disconnected.
 	news := &jsonrpc.Request{Method: "notifications/message"}
 	var err error
 	for range maxQueuedMessages + 1 {
@@ -210,7 +235,7 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 	if err == nil {
 		t.Error("more is kept for a client than it may have waiting")
 	}
-	// For the test the writer returns at last; on a connection its deadline sees to that.
+	// The test ends the write; on a connection the write deadline does.
 	stream.begun = make(chan struct{})
 	close(stream.read)
 	select {
@@ -220,19 +245,27 @@ func TestAStandingStreamThatNobodyReadsKeepsNewsFromNobody(t *testing.T) {
 	}
 }
 
-// An idle session must not hold the largest message that ever came.
-func TestAnIdleSessionKeepsNoBody(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 20 })
+// An idle session must not retain the largest message that it received.
+func TestSession_IdleRetainsNoBody(t *testing.T) {
+	h := handlerOf(
+		mcptools.Catalog{Tools: []mcptools.Tool{greet()}},
+		func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 20 },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour))
 	const sessions, size = 10, 900_000
 	var ids []string
 	for range sessions {
-		ids = append(ids, opened(t, url))
+		ids = append(ids, openSession(t, url))
 	}
-	body := fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":%q}}}`, strings.Repeat("x", size))
+	body := fmt.Sprintf(
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":%q}}}`,
+		strings.Repeat("x", size),
+	)
 	before := heap()
 	for _, id := range ids {
-		if resp := request(t, http.MethodPost, url, body, map[string]string{sessionHeader: id}); resp.StatusCode != http.StatusOK {
+		if resp := request(
+			t, http.MethodPost, url, body, map[string]string{sessionHeader: id},
+		); resp.StatusCode != http.StatusOK {
 			t.Fatalf("answered %d", resp.StatusCode)
 		}
 	}
@@ -253,13 +286,17 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A session whose id nobody may have heard would keep its place until it times out.
-func TestAHandshakeWhoseClientHungUpLeavesNoSession(t *testing.T) {
+// A session whose ID the client may not know would keep its place until it times out.
+func TestInitialize_WhoseClientHungUpLeavesNoSession(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}})
 	ctx, hangUp := context.WithCancel(context.Background())
-	r := posted{`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil}.request()
-	w := leaving{httptest.NewRecorder(), hangUp}
-	behind(h, w, r.WithContext(ctx))
+	r := testPost{
+		`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25",` +
+			`"capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`,
+		nil,
+	}.request()
+	w := leavingWriter{httptest.NewRecorder(), hangUp}
+	serveAsAlice(h, w, r.WithContext(ctx))
 	if w.Header().Get(sessionHeader) == "" {
 		t.Fatalf("no session began: %d %s", w.Code, w.Body)
 	}
@@ -272,52 +309,65 @@ func TestAHandshakeWhoseClientHungUpLeavesNoSession(t *testing.T) {
 	t.Errorf("%d sessions are open", h.Sessions())
 }
 
-// leaving is a client that goes just when it is answered.
-type leaving struct {
+// leavingWriter is the writer of a client that disconnects when the response is written.
+type leavingWriter struct {
 	*httptest.ResponseRecorder
 	hangUp func()
 }
 
-func (l leaving) Write(p []byte) (int, error) { l.hangUp(); return l.ResponseRecorder.Write(p) }
+func (l leavingWriter) Write(p []byte) (int, error) { l.hangUp(); return l.ResponseRecorder.Write(p) }
 
-// A tool may have been written for a server that asks its sessions whether they are there. Nothing may go on for a call that is over.
-func TestNothingKeepsAskingWhetherAClientIsThere(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}, Options: func(o *mcp.ServerOptions) { o.KeepAlive = 50 * time.Millisecond }})
+// With ServerOptions.KeepAlive the SDK pings its sessions, also after a call without a session has ended.
+func TestHandler_SendsNoPingsAfterACall(t *testing.T) {
+	h := handlerOf(
+		mcptools.Catalog{
+			Tools:   []mcptools.Tool{greet()},
+			Options: func(o *mcp.ServerOptions) { o.KeepAlive = 50 * time.Millisecond },
+		},
+	)
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
-	in := map[string]string{sessionHeader: opened(t, url)}
+	in := map[string]string{sessionHeader: openSession(t, url)}
 	before := runtime.NumGoroutine()
 	for range 50 {
-		behind(h, httptest.NewRecorder(), modernlyCalling("greet", `{"name":"Ada"}`).request())
+		serveAsAlice(h, httptest.NewRecorder(), modernCall("greet", `{"name":"Ada"}`).request())
 	}
 	time.Sleep(200 * time.Millisecond)
 	if more := runtime.NumGoroutine() - before; more > 10 {
 		t.Errorf("%d goroutines go on", more)
 	}
-	if resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, in); resp.StatusCode != http.StatusOK {
+	if resp := request(
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, in,
+	); resp.StatusCode != http.StatusOK {
 		t.Errorf("a session without a stream of its own is gone: %d", resp.StatusCode)
 	}
 }
 
-// A client that reads nothing would hold its answer, and whoever writes it, for as long as its connection lives.
-func TestAClientThatNeverReadsIsGivenUp(t *testing.T) {
+// A client that reads nothing would block its response and the writing goroutine as long as the connection exists.
+func TestResponses_AClientThatNeverReadsIsDisconnected(t *testing.T) {
+	t.Parallel()
 	ended := make(chan error, 1)
-	chatty := mcptools.Define(mcptools.Definition{Name: "chat", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		for {
-			err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Message: strings.Repeat("x", 1<<20)})
-			if err != nil {
-				ended <- err
-				return nil, nil, err
+	chatty := newTool(
+		"chat",
+		func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			for {
+				err := req.Session.NotifyProgress(
+					ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Message: strings.Repeat("x", 1<<20)},
+				)
+				if err != nil {
+					ended <- err
+					return nil, err
+				}
 			}
-		}
-	})
+		},
+	)
 	for _, version := range []string{"2026-07-28", "2025-11-25"} {
 		t.Run(version, func(t *testing.T) {
 			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{chatty}})
 			h.writeTimeout = 200 * time.Millisecond
 			url := serve(t, h, time.Now().Add(time.Hour))
-			p := modernlyCalling("chat", "{}")
+			p := modernCall("chat", "{}")
 			if version != modernVersion {
-				p = legacily("tools/call", `"name":"chat"`).with(sessionHeader, opened(t, url))
+				p = legacy("tools/call", `"name":"chat"`).with(sessionHeader, openSession(t, url))
 			}
 			conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 			if err != nil {
@@ -332,28 +382,30 @@ func TestAClientThatNeverReadsIsGivenUp(t *testing.T) {
 			select {
 			case <-ended:
 			case <-time.After(10 * time.Second):
-				t.Error("the call goes on and on")
+				t.Error("the call continues and on")
 			}
 		})
 	}
 }
 
-// A pause between two events is no fault of the client's.
-func TestAStreamMayPauseForLongerThanAMessageMayTake(t *testing.T) {
-	slow := mcptools.Define(mcptools.Definition{Name: "slow", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+// The write timeout does not include pauses between events.
+func TestStreams_MayPauseLongerThanTheWriteTimeout(t *testing.T) {
+	t.Parallel()
+	slow := newTool("slow", func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		for range 2 {
 			if err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"}); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			time.Sleep(300 * time.Millisecond)
 		}
-		return text("done"), nil, nil
+		return text("done"), nil
 	})
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{slow}})
 	h.writeTimeout = 100 * time.Millisecond
 	url := serve(t, h, time.Now().Add(time.Hour))
-	for name, p := range map[string]posted{
-		"2026-07-28": modernlyCalling("slow", "{}"), "2025-11-25": legacily("tools/call", `"name":"slow"`).with(sessionHeader, opened(t, url)),
+	for name, p := range map[string]testPost{
+		"2026-07-28": modernCall("slow", "{}"),
+		"2025-11-25": legacy("tools/call", `"name":"slow"`).with(sessionHeader, openSession(t, url)),
 	} {
 		resp, err := bearerClient().Do(p.to(url))
 		if err != nil {
@@ -361,24 +413,30 @@ func TestAStreamMayPauseForLongerThanAMessageMayTake(t *testing.T) {
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if err != nil || strings.Count(string(body), "notifications/progress") != 2 || !strings.Contains(string(body), "done") {
+		if err != nil || strings.Count(string(body), "notifications/progress") != 2 ||
+			!strings.Contains(string(body), "done") {
 			t.Errorf("%s: answered %s, %v", name, body, err)
 		}
 	}
 }
 
-func TestWhoHasTooManyCallsInFlightIsToldSoByAStatus(t *testing.T) {
-	for name, era := range map[string]string{"2026-07-28": EraDual, "in a session": EraDual, "2025-11-25 without session": EraStateless} {
+func TestCallsInFlight_TooManyAreRejectedWithAStatus(t *testing.T) {
+	for name, era := range map[string]string{
+		"2026-07-28": EraDual, "in a session": EraDual, "2025-11-25 without session": EraStateless,
+	} {
 		t.Run(name, func(t *testing.T) {
 			begun, ended := make(chan struct{}, 2), make(chan error, 2)
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(cfg *Config) { cfg.Settings.MaxCallsPerUser, cfg.Settings.Era = 1, era })
+			h := handlerOf(
+				mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}},
+				func(cfg *Config) { cfg.Settings.MaxCallsPerUser, cfg.Settings.Era = 1, era },
+			)
 			url := serve(t, h, time.Now().Add(time.Hour))
-			call := legacily("tools/call", `"name":"wait"`)
+			call := legacy("tools/call", `"name":"wait"`)
 			switch name {
 			case "2026-07-28":
-				call = modernlyCalling("wait", "{}")
+				call = modernCall("wait", "{}")
 			case "in a session":
-				call = call.with(sessionHeader, opened(t, url))
+				call = call.with(sessionHeader, openSession(t, url))
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			done := make(chan struct{})
@@ -405,54 +463,76 @@ func TestWhoHasTooManyCallsInFlightIsToldSoByAStatus(t *testing.T) {
 	}
 }
 
-func TestAShortCallDoesNotMakeASessionIdleInWhichALongOneGoesOn(t *testing.T) {
-	slow := mcptools.Define(mcptools.Definition{Name: "slow", Description: "x"}, func(ctx context.Context, _ *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+func TestSession_AShortCallDoesNotMakeItIdleDuringALongOne(t *testing.T) {
+	t.Parallel()
+	slow := newTool("slow", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(800 * time.Millisecond):
 		}
-		return text("done"), nil, ctx.Err()
+		return text("done"), ctx.Err()
 	})
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{slow}}, func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond })
+	h := handlerOf(
+		mcptools.Catalog{Tools: []mcptools.Tool{slow}},
+		func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
+	in := map[string]string{sessionHeader: openSession(t, url)}
 	go func() {
 		time.Sleep(100 * time.Millisecond)
-		for _, body := range []string{`{"jsonrpc":"2.0","id":9,"method":"ping"}`, `{"jsonrpc":"2.0","method":"notifications/x"}`} {
-			if resp, err := bearerClient().Do(posted{body, in}.to(url)); err == nil {
+		for _, body := range []string{
+			`{"jsonrpc":"2.0","id":9,"method":"ping"}`, `{"jsonrpc":"2.0","method":"notifications/x"}`,
+		} {
+			if resp, err := bearerClient().Do(testPost{body, in}.to(url)); err == nil {
 				resp.Body.Close()
 			}
 		}
 	}()
-	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in)
-	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "done") {
+	resp := request(
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"slow"}}`, in,
+	)
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK ||
+		!strings.Contains(string(body), "done") {
 		t.Errorf("answered %d %s", resp.StatusCode, body)
 	}
 }
 
-func TestNothingIsWrittenToARequestThatIsOver(t *testing.T) {
+func TestExchange_WritesNothingToARequestThatHasEnded(t *testing.T) {
+	t.Parallel()
 	for name, era := range map[string]string{"in a session": EraDual, "2025-11-25 without session": EraStateless} {
 		t.Run(name, func(t *testing.T) {
 			begun, goOn, told := make(chan struct{}), make(chan struct{}), make(chan struct{})
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{mcptools.Define(mcptools.Definition{Name: "wait", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-				close(begun)
-				<-goOn
-				_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
-				close(told)
-				return text("done"), nil, nil
-			})}}, func(cfg *Config) { cfg.Settings.Era = era })
+			h := handlerOf(
+				mcptools.Catalog{
+					Tools: []mcptools.Tool{
+						newTool(
+							"wait",
+							func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+								close(begun)
+								<-goOn
+								_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
+								close(told)
+								return text("done"), nil
+							},
+						),
+					},
+				},
+				func(cfg *Config) { cfg.Settings.Era = era },
+			)
 			var late atomic.Int64
-			server := httptest.NewServer(authenticated(alice(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				var over atomic.Bool
-				defer over.Store(true)
-				_, handler, done := h.Route(r)
-				defer done()
-				handler.ServeHTTP(watched{w, &over, &late}, r)
-			})))
+			server := httptest.NewServer(
+				authenticated(alice(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					var over atomic.Bool
+					defer over.Store(true)
+					_, handler, done := h.Route(r)
+					defer done()
+					handler.ServeHTTP(watchedWriter{w, &over, &late}, r)
+				})),
+			)
 			defer func() { server.Close(); h.CloseSessions() }()
-			call := legacily("tools/call", `"name":"wait"`)
+			call := legacy("tools/call", `"name":"wait"`)
 			if era == EraDual {
-				call = call.with(sessionHeader, opened(t, server.URL))
+				call = call.with(sessionHeader, openSession(t, server.URL))
 			}
 			ctx, hangUp := context.WithCancel(context.Background())
 			done := make(chan struct{})
@@ -476,14 +556,14 @@ func TestNothingIsWrittenToARequestThatIsOver(t *testing.T) {
 	}
 }
 
-// watched is the writer of a request; nobody may use it when the request is over.
-type watched struct {
+// watchedWriter is the writer of a request, and records writes after the end of the request.
+type watchedWriter struct {
 	http.ResponseWriter
 	over *atomic.Bool
 	late *atomic.Int64
 }
 
-func (w watched) Write(b []byte) (int, error) {
+func (w watchedWriter) Write(b []byte) (int, error) {
 	if w.over.Load() {
 		w.late.Add(1)
 		return len(b), nil
@@ -491,18 +571,19 @@ func (w watched) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-func (w watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w watchedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// A stream that had nothing to say for long ends like any other.
-func TestAQuietStandingStreamEndsInOrder(t *testing.T) {
+// A stream without messages for a long time ends like any other.
+func TestStandaloneStream_AQuietOneEndsProperly(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]func(t *testing.T, url string) *http.Response{
 		"the GET stream of 2025-11-25": func(t *testing.T, url string) *http.Response {
-			return request(t, http.MethodGet, url, "", map[string]string{sessionHeader: opened(t, url)})
+			return request(t, http.MethodGet, url, "", map[string]string{sessionHeader: openSession(t, url)})
 		},
-		"subscriptions/listen of 2026-07-28": listening,
+		"subscriptions/listen of 2026-07-28": openListenStream,
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(changing())
+			h := handlerOf(changingCatalog())
 			h.writeTimeout = 50 * time.Millisecond
 			stream := open(t, serve(t, h, time.Now().Add(time.Hour)))
 			time.Sleep(200 * time.Millisecond)
@@ -514,23 +595,23 @@ func TestAQuietStandingStreamEndsInOrder(t *testing.T) {
 	}
 }
 
-// Many messages at once are no fault of a client's that reads; and what was taken for it is sent.
-func TestABurstReachesAClientThatReads(t *testing.T) {
+// A client that reads receives a burst of messages completely.
+func TestStandaloneStream_ABurstReachesAClientThatReads(t *testing.T) {
 	for _, n := range []int{maxQueuedMessages / 2, 4 * maxQueuedMessages} {
 		h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}})
 		url := serve(t, h, time.Now().Add(time.Hour))
-		id := opened(t, url)
+		id := openSession(t, url)
 		s := h.sessions.lookup(id, "http://issuer|alice")
 		stream := request(t, http.MethodGet, url, "", map[string]string{sessionHeader: id})
-		for range 100 { // until it stands
-			if s.Write(context.Background(), aNotification()) == nil {
+		for range 100 { // until it is open
+			if s.Write(context.Background(), newNotification()) == nil {
 				break
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
 		taken := 1
 		for range n {
-			if s.Write(context.Background(), aNotification()) == nil {
+			if s.Write(context.Background(), newNotification()) == nil {
 				taken++
 			}
 		}
@@ -545,15 +626,21 @@ func TestABurstReachesAClientThatReads(t *testing.T) {
 	}
 }
 
-// Which of two things came first cannot be told; an answer that is there is sent.
-func TestAnAnswerThatComesWithTheSessionsEndIsSent(t *testing.T) {
+// Which came first is undefined; a stored response is sent.
+func TestSession_AResponseThatComesWithItsEndIsSent(t *testing.T) {
 	for range 50 {
 		s := newSession("alice", newSessionTable(DefaultSettings()), time.Minute)
 		made, _ := jsonrpc.MakeID(float64(1))
-		p := &sessionPost{exchange: exchange{request: &jsonrpc.Request{ID: made, Method: "x"}, writeTimeout: time.Minute, recorder: discard{}}}
+		p := &sessionPost{
+			exchange: exchange{
+				request:      &jsonrpc.Request{ID: made, Method: "x"},
+				writeTimeout: time.Minute,
+				recorder:     discard{},
+			},
+		}
 		go func() {
 			_, _ = s.Read(context.Background())
-			_ = s.Write(context.Background(), p.itsResponse())
+			_ = s.Write(context.Background(), p.newResponse())
 			_ = s.Close()
 		}()
 		w := httptest.NewRecorder()
@@ -564,11 +651,12 @@ func TestAnAnswerThatComesWithTheSessionsEndIsSent(t *testing.T) {
 	}
 }
 
-// A slow line is not one that nobody reads.
-func TestALongAnswerMayTakeLongerThanAPieceOfIt(t *testing.T) {
+// A slow client is not one that does not read.
+func TestResponses_ALongOneMayTakeLongerThanOneChunk(t *testing.T) {
+	t.Parallel()
 	const size = 3 << 20
-	long := mcptools.Define(mcptools.Definition{Name: "long", Description: "x"}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
-		return text(strings.Repeat("x", size)), nil, nil
+	long := newTool("long", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return text(strings.Repeat("x", size)), nil
 	})
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{long}})
 	h.writeTimeout = 300 * time.Millisecond
@@ -588,7 +676,7 @@ func TestALongAnswerMayTakeLongerThanAPieceOfIt(t *testing.T) {
 		return c, err
 	}
 	client := &http.Client{Transport: withToken{&http.Transport{DialContext: dial, DisableKeepAlives: true}}}
-	resp, err := client.Do(modernlyCalling("long", "{}").to(server.URL))
+	resp, err := client.Do(modernCall("long", "{}").to(server.URL))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -598,7 +686,7 @@ func TestALongAnswerMayTakeLongerThanAPieceOfIt(t *testing.T) {
 		var n int
 		n, err = io.ReadFull(resp.Body, part)
 		got += n
-		time.Sleep(20 * time.Millisecond) // a second for all of it
+		time.Sleep(20 * time.Millisecond) // a second in total
 	}
 	if got < size || err != io.EOF && err != io.ErrUnexpectedEOF {
 		t.Errorf("%d of %d bytes came, %v", got, size, err)

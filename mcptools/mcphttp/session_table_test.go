@@ -17,7 +17,7 @@ import (
 	"gatehouse/mcptools"
 )
 
-// table is a table of sessions under test, with the clock of a bubble.
+// table is a sessionTable whose sessions have names, with the clock of a synctest bubble.
 type table struct {
 	*sessionTable
 	named map[string]*session
@@ -29,7 +29,7 @@ func tableOf(perUser, inAll int) *table {
 	return &table{newSessionTable(s), map[string]*session{}}
 }
 
-// add opens a session under a name that begins with its owner's, such as alice1, and lets a second pass.
+// add opens a session with a name that starts with its owner's, such as alice1, and waits a second.
 func (t *table) add(name string) error {
 	s := newSession(name[:len(name)-1], t.sessionTable, 30*time.Minute)
 	if err := t.sessionTable.add(s); err != nil {
@@ -41,7 +41,7 @@ func (t *table) add(name string) error {
 	return nil
 }
 
-// open lists the names of the sessions that are open.
+// open returns the names of the open sessions.
 func (t *table) open() []string {
 	names := []string{}
 	for name, s := range t.named {
@@ -65,17 +65,17 @@ func (t *table) used(name string) {
 	t.endRequest(t.named[name])
 }
 
-// calling lets a call begin in a session. The call goes on after the POST if its client hangs up.
+// calling starts a call in a session. The call continues after the POST if its client hangs up.
 func (t *table) calling(name string, id float64) (e *exchange, done func()) {
 	s := t.named[name]
-	e = someExchange(nil, id)
+	e = newTestExchange(nil, id)
 	t.beginRequest(s)
 	done = func() { t.endRequest(s) }
 	s.register(e)
 	return e, done
 }
 
-func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
+func TestSessionTable_TheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 	for name, c := range map[string]struct {
 		perUser, inAll int
 		opened         []string
@@ -85,8 +85,13 @@ func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 		open           []string
 		retryAfter     time.Duration
 	}{
-		"below the limits none ends": {3, 9, []string{"alice1", "alice2"}, nil, "alice3", nil, []string{"alice1", "alice2", "alice3"}, 0},
-		"the oldest of the caller's": {2, 9, []string{"alice1", "bob1", "alice2"}, nil, "alice3", nil, []string{"alice2", "alice3", "bob1"}, 0},
+		"below the limits none ends": {
+			3, 9, []string{"alice1", "alice2"}, nil, "alice3", nil, []string{"alice1", "alice2", "alice3"}, 0,
+		},
+		"the oldest of the caller's": {
+			2, 9, []string{"alice1", "bob1", "alice2"}, nil,
+			"alice3", nil, []string{"alice2", "alice3", "bob1"}, 0,
+		},
 		"not the one that was used since": {2, 9, []string{"alice1", "alice2"}, func(t *table) { t.used("alice1") },
 			"alice3", nil, []string{"alice1", "alice3"}, 0},
 		"not one with a POST in progress": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
@@ -111,7 +116,7 @@ func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 			e, done := t.calling("alice1", 1)
 			t.named["alice1"].orphan(e)
 			done()
-			_ = t.named["alice1"].Write(context.Background(), e.itsResponse())
+			_ = t.named["alice1"].Write(context.Background(), e.newResponse())
 			t.beginRequest(t.named["alice2"])
 		}, "alice3", nil, []string{"alice2", "alice3"}, 0},
 		"none is idle: the first call that must end": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
@@ -136,7 +141,8 @@ func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 			_ = t.named["alice1"].attach(newStandaloneStream(nil, time.Now().Add(time.Hour)), newQuota(9, 9))
 			time.Sleep(30*time.Minute - 5*time.Second)
 		}, "alice2", errUserLimit, []string{"alice1"}, 5 * time.Second},
-		"in all: the oldest, another caller's after a minute": {9, 2, []string{"bob1", "alice1"}, func(*table) { time.Sleep(time.Minute) },
+		"in all: the oldest, another caller's after a minute": {9, 2, []string{"bob1", "alice1"},
+			func(*table) { time.Sleep(time.Minute) },
 			"carol1", nil, []string{"alice1", "carol1"}, 0},
 		"in all: the oldest, the caller's own": {9, 2, []string{"alice1", "bob1"}, func(*table) { time.Sleep(time.Minute) },
 			"alice2", nil, []string{"alice2", "bob1"}, 0},
@@ -150,7 +156,8 @@ func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 			t.addStreams(t.named["bob1"], 1)
 			time.Sleep(2 * time.Minute)
 		}, "carol1", nil, []string{"bob1", "carol1"}, 0},
-		"in all: none used in the last minute": {9, 2, []string{"bob1", "dave1"}, func(*table) { time.Sleep(40 * time.Second) },
+		"in all: none used in the last minute": {9, 2, []string{"bob1", "dave1"},
+			func(*table) { time.Sleep(40 * time.Second) },
 			"carol1", errTotalLimit, []string{"bob1", "dave1"}, 18 * time.Second},
 		"in all: none that is in use": {9, 1, []string{"bob1"}, func(t *table) {
 			t.calling("bob1", 1)
@@ -189,12 +196,14 @@ func TestTheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 	}
 }
 
-// Whatever happens in whatever order, no limit is exceeded, no session in use ends, and nothing is left of
-// callers that are gone.
-func TestTheTableOfSessionsKeepsItsLimits(t *testing.T) {
+// In any order of events, no limit is exceeded, no session in use ends, and nothing is retained of callers without
+// sessions.
+func TestSessionTable_KeepsItsLimits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		perUser, inAll := rapid.IntRange(1, 3).Draw(t, "per user"), rapid.IntRange(1, 5).Draw(t, "in all")
-		table := newSessionTable(Settings{MaxSessionsPerUser: perUser, MaxSessions: inAll, CallTimeout: time.Minute})
+		table := newSessionTable(
+			Settings{MaxSessionsPerUser: perUser, MaxSessions: inAll, CallTimeout: time.Minute},
+		)
 		var all []*session
 		busy := map[*session]func(){}
 		user := rapid.SampledFrom([]string{"alice", "bob", "carol"})
@@ -253,8 +262,12 @@ func TestTheTableOfSessionsKeepsItsLimits(t *testing.T) {
 						t.Fatalf("%s has %d sessions of %d", owner, n, perUser)
 					}
 				}
-				if total > inAll || total != table.count() || len(table.callers) != len(each) || table.byUse.Len() != total {
-					t.Fatalf("%d sessions of %d are open, %d counted, %d listed, of %d callers", total, inAll, table.count(), table.byUse.Len(), len(table.callers))
+				if total > inAll || total != table.count() || len(table.callers) != len(each) ||
+					table.byUse.Len() != total {
+					t.Fatalf(
+						"%d sessions of %d are open, %d counted, %d listed, of %d callers", total, inAll, table.count(),
+						table.byUse.Len(), len(table.callers),
+					)
 				}
 			},
 		})
@@ -264,22 +277,27 @@ func TestTheTableOfSessionsKeepsItsLimits(t *testing.T) {
 	})
 }
 
-const handshake = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`
+const handshake = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{` +
+	`"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`
 
-// Clients that begin a session for each request and end none must not lock their user out.
-func TestManyHandshakesAtOnceAllSucceed(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 3 })
+// Clients that open a session for each request and end none must not lock their user out.
+func TestInitialize_ManyConcurrentOnesSucceed(t *testing.T) {
+	h := handlerOf(
+		mcptools.Catalog{Tools: []mcptools.Tool{greet()}},
+		func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 3 },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour))
 	var clients sync.WaitGroup
 	for range 100 {
 		clients.Go(func() {
-			resp, err := bearerClient().Do(posted{handshake, nil}.to(url))
+			resp, err := bearerClient().Do(testPost{handshake, nil}.to(url))
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer resp.Body.Close()
-			if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK || resp.Header.Get(sessionHeader) == "" {
+			if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK ||
+				resp.Header.Get(sessionHeader) == "" {
 				t.Errorf("answered %d %s", resp.StatusCode, body)
 			}
 		})
@@ -290,26 +308,31 @@ func TestManyHandshakesAtOnceAllSucceed(t *testing.T) {
 	}
 }
 
-func TestASessionThatMadeRoomIsOverForItsClient(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 1 })
+func TestSessionTable_AReplacedSessionIs404(t *testing.T) {
+	h := handlerOf(
+		mcptools.Catalog{Tools: []mcptools.Tool{greet()}},
+		func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 1 },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
-	first := opened(t, url)
-	second := opened(t, url)
-	hello := legacily("tools/call", `"name":"greet","arguments":{"name":"Ada"}`).body
+	first := openSession(t, url)
+	second := openSession(t, url)
+	hello := legacy("tools/call", `"name":"greet","arguments":{"name":"Ada"}`).body
 	for session, status := range map[string]int{first: http.StatusNotFound, second: http.StatusOK} {
-		if resp := request(t, http.MethodPost, url, hello, map[string]string{sessionHeader: session}); resp.StatusCode != status {
+		resp := request(t, http.MethodPost, url, hello, map[string]string{sessionHeader: session})
+		if resp.StatusCode != status {
 			t.Errorf("answered %d, want %d", resp.StatusCode, status)
 		}
 	}
 	t.Run("a handshake that fails ends no session", func(t *testing.T) {
 		request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"initialize"}`, nil)
-		if resp := request(t, http.MethodPost, url, hello, map[string]string{sessionHeader: second}); resp.StatusCode != http.StatusOK {
+		resp := request(t, http.MethodPost, url, hello, map[string]string{sessionHeader: second})
+		if resp.StatusCode != http.StatusOK {
 			t.Errorf("answered %d, want 200", resp.StatusCode)
 		}
 	})
 }
 
-func TestWithoutAnIdleSessionThereIsNoPlaceForAnother(t *testing.T) {
+func TestSessionTable_WithoutAnIdleSessionThereIsNoRoom(t *testing.T) {
 	begun, ended := make(chan struct{}, 1), make(chan error, 1)
 	for name, use := range map[string]func(t *testing.T, url, session string){
 		"a standing stream": func(t *testing.T, url, session string) {
@@ -326,15 +349,21 @@ func TestWithoutAnIdleSessionThereIsNoPlaceForAnother(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}}, func(cfg *Config) {
-				cfg.Settings.MaxSessionsPerUser, cfg.Settings.CallTimeout = 1, 12*time.Second
-			})
+			h := handlerOf(
+				mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}},
+				func(cfg *Config) {
+					cfg.Settings.MaxSessionsPerUser, cfg.Settings.CallTimeout = 1, 12*time.Second
+				},
+			)
 			url := serve(t, h, time.Now().Add(12*time.Second))
-			use(t, url, opened(t, url))
+			use(t, url, openSession(t, url))
 			resp := request(t, http.MethodPost, url, handshake, nil)
 			seconds, err := strconv.Atoi(resp.Header.Get("Retry-After"))
 			if resp.StatusCode != http.StatusTooManyRequests || err != nil || seconds < 1 || seconds > 12 {
-				t.Errorf("answered %d, Retry-After %q; want 429 and at most 12", resp.StatusCode, resp.Header.Get("Retry-After"))
+				t.Errorf(
+					"answered %d, Retry-After %q; want 429 and at most 12", resp.StatusCode,
+					resp.Header.Get("Retry-After"),
+				)
 			}
 			h.CloseSessions()
 			for len(ended) > 0 {
@@ -344,13 +373,13 @@ func TestWithoutAnIdleSessionThereIsNoPlaceForAnother(t *testing.T) {
 	}
 }
 
-// calling calls the tool that waits.
+// calling calls the waiting tool.
 func calling(t *testing.T, url, session string) (hangUp func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		call := legacily("tools/call", `"name":"wait"`).with(sessionHeader, session)
+		call := legacy("tools/call", `"name":"wait"`).with(sessionHeader, session)
 		if resp, err := bearerClient().Do(call.to(url).WithContext(ctx)); err == nil {
 			resp.Body.Close()
 		}
@@ -360,16 +389,18 @@ func calling(t *testing.T, url, session string) (hangUp func()) {
 	return hangUp
 }
 
-// The session of a client is not ended under a call that it is making, however many others the same caller
-// opens.
-func TestCallsSurviveWhatTheirCallerOpensMeanwhile(t *testing.T) {
+// A session with a call in flight is not ended, however many others the same caller opens.
+func TestSessionTable_DoesNotEndASessionDuringACall(t *testing.T) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silent(begun, goOn, nil)}}, func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 2 })
+	h := handlerOf(
+		mcptools.Catalog{Tools: []mcptools.Tool{silentTool(begun, goOn, nil)}},
+		func(cfg *Config) { cfg.Settings.MaxSessionsPerUser = 2 },
+	)
 	url := serve(t, h, time.Now().Add(time.Hour))
-	in := opened(t, url)
+	in := openSession(t, url)
 	answers := make(chan string, 1)
 	go func() {
-		resp, err := bearerClient().Do(legacily("tools/call", `"name":"silent"`).with(sessionHeader, in).to(url))
+		resp, err := bearerClient().Do(legacy("tools/call", `"name":"silent"`).with(sessionHeader, in).to(url))
 		if err != nil {
 			answers <- err.Error()
 			return
@@ -380,7 +411,7 @@ func TestCallsSurviveWhatTheirCallerOpensMeanwhile(t *testing.T) {
 	}()
 	<-begun
 	for range 10 {
-		opened(t, url)
+		openSession(t, url)
 	}
 	close(goOn)
 	if got := <-answers; !strings.Contains(got, "done") {

@@ -21,20 +21,26 @@ import (
 	"gatehouse/providers"
 )
 
-// glance says whom the context of a call names, and whom the call itself does.
-func glance() mcptools.Tool {
-	return mcptools.Define(mcptools.Definition{Name: "glance", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		inContext := "nobody"
-		if id := providers.IdentityFrom(ctx); id != nil {
-			inContext = id.Subject
-		}
-		return text(fmt.Sprintf("context: %s, call: %s, over: %v", inContext, mcptools.Caller(req).Subject, ctx.Err())), nil, nil
-	})
+// contextTool returns the identity in the context of a call, and that of the call itself.
+func contextTool() mcptools.Tool {
+	return newTool(
+		"glance",
+		func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			inContext := "none"
+			if id := providers.IdentityFrom(ctx); id != nil {
+				inContext = id.Subject
+			}
+			return text(
+				fmt.Sprintf("context: %s, call: %s, over: %v", inContext, mcptools.Caller(req).Subject, ctx.Err()),
+			), nil
+		},
+	)
 }
 
-// The SDK makes the request that opens a session the context of all later calls in it. Whatever it knew then may be over by now.
-func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{glance()}})
+// The SDK derives the context of all calls in a session from that of Connect, so it must not be that of the first
+// request.
+func TestSession_DoesNotRetainTheRequestThatOpenedIt(t *testing.T) {
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{contextTool()}})
 	var opener weak.Pointer[providers.Identity]
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := alice()
@@ -49,15 +55,15 @@ func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
 		h.CloseSessions()
 	})
 	s := connect(t, server.URL, "2025-11-25")
-	if opener == (weak.Pointer[providers.Identity]{}) { // which a pointer to what is gone by now is not
-		t.Fatal("nobody opened the session")
+	if opener == (weak.Pointer[providers.Identity]{}) { // a weak pointer to a freed value is not zero
+		t.Fatal("the session was not opened")
 	}
-	for range 2 { // the SDK keeps the last request of a session
+	for range 2 { // the SDK retains the last request of a session
 		result, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "glance"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := result.Content[0].(*mcp.TextContent).Text; got != "context: nobody, call: alice, over: <nil>" {
+		if got := result.Content[0].(*mcp.TextContent).Text; got != "context: none, call: alice, over: <nil>" {
 			t.Errorf("a tool sees %q", got)
 		}
 	}
@@ -66,56 +72,64 @@ func TestASessionForgetsTheRequestThatOpenedIt(t *testing.T) {
 		if opener.Value() == nil {
 			return
 		}
-		time.Sleep(10 * time.Millisecond) // its connection may not be done yet
+		time.Sleep(10 * time.Millisecond) // its connection may still be open
 	}
 	t.Error("the session keeps the identity and with it the token that opened it")
 }
 
-// inquisitive is a tool that asks its client something, in the call and outside of it.
-func inquisitive() mcptools.Tool {
-	return mcptools.Define(mcptools.Definition{Name: "ask", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
+// askTool is a tool that sends requests to its client, in the call and outside of it.
+func askTool() mcptools.Tool {
+	return newTool("ask", func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		said := make([]string, 0, 2)
-		if err := req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Progress: 1}); err != nil {
-			return nil, nil, err
+		if err := req.Session.NotifyProgress(
+			ctx, &mcp.ProgressNotificationParams{ProgressToken: "p", Progress: 1},
+		); err != nil {
+			return nil, err
 		}
-		answer, err := req.Session.Elicit(ctx, &mcp.ElicitParams{Message: "may I?", RequestedSchema: &jsonschema.Schema{Type: "object"}})
+		answer, err := req.Session.Elicit(
+			ctx, &mcp.ElicitParams{Message: "may I?", RequestedSchema: &jsonschema.Schema{Type: "object"}},
+		)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		said = append(said, answer.Action)
 		if err := req.Session.Ping(ctx, nil); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		outside, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		answer, err = req.Session.Elicit(outside, &mcp.ElicitParams{Message: "and now?", RequestedSchema: &jsonschema.Schema{Type: "object"}})
+		answer, err = req.Session.Elicit(
+			outside, &mcp.ElicitParams{Message: "and now?", RequestedSchema: &jsonschema.Schema{Type: "object"}},
+		)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return text(strings.Join(append(said, answer.Action), " ")), nil, nil
+		return text(strings.Join(append(said, answer.Action), " ")), nil
 	})
 }
 
-// A session carries questions to the client and its answers back: on the answer to the call where one is being worked on, and on the
-// standing stream otherwise.
-func TestAServerAsksItsClientInASession(t *testing.T) {
+// A session transports requests to the client and its responses: on the reply to the call during a call, and on the
+// standalone stream otherwise.
+func TestSession_SendsRequestsToTheClient(t *testing.T) {
 	var progress atomic.Int64
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{inquisitive()}})
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{askTool()}})
 	url := serve(t, h, time.Now().Add(time.Hour))
 	s := connectWith(t, url, "2025-11-25", &mcp.ClientOptions{
 		ElicitationHandler: func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-			return &mcp.ElicitResult{Action: map[string]string{"may I?": "accept", "and now?": "decline"}[req.Params.Message]}, nil
+			return &mcp.ElicitResult{
+				Action: map[string]string{"may I?": "accept", "and now?": "decline"}[req.Params.Message],
+			}, nil
 		},
 		ProgressNotificationHandler: func(context.Context, *mcp.ProgressNotificationClientRequest) { progress.Add(1) },
 	})
-	untilStanding(t, h, 1)
+	awaitStreams(t, h, 1)
 	for range 3 {
 		r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "ask"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := r.Content[0].(*mcp.TextContent).Text; got != "accept decline" {
-			t.Errorf("the tool learnt %q", got)
+			t.Errorf("the tool got %q", got)
 		}
 	}
 	if got := progress.Load(); got != 3 {
@@ -123,24 +137,31 @@ func TestAServerAsksItsClientInASession(t *testing.T) {
 	}
 }
 
-// Without a standing stream there is nobody to ask outside of a call, and the tool is told so at once.
-func TestAQuestionThatNobodyCanHearFailsAtOnce(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{inquisitive()}})
+// Without a standalone stream, a request outside of a call has no receiver, and fails at once.
+func TestSession_ARequestWithoutAReceiverFailsAtOnce(t *testing.T) {
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{askTool()}})
 	client := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
 		ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 			return &mcp.ElicitResult{Action: "accept"}, nil
 		},
 	})
-	transport := &mcp.StreamableClientTransport{Endpoint: serve(t, h, time.Now().Add(time.Hour)), HTTPClient: bearerClient(), DisableStandaloneSSE: true}
-	s, err := client.Connect(context.Background(), transport, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"})
+	transport := &mcp.StreamableClientTransport{
+		Endpoint:             serve(t, h, time.Now().Add(time.Hour)),
+		HTTPClient:           bearerClient(),
+		DisableStandaloneSSE: true,
+	}
+	s, err := client.Connect(
+		context.Background(), transport, &mcp.ClientSessionOptions{ProtocolVersion: "2025-11-25"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	begin := time.Now()
-	for range 2 { // and the session goes on
+	for range 2 { // and the session continues
 		r, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "ask"})
-		if err != nil || !r.IsError || !strings.Contains(r.Content[0].(*mcp.TextContent).Text, "nobody to tell") {
+		if err != nil || !r.IsError ||
+			!strings.Contains(r.Content[0].(*mcp.TextContent).Text, "no receiver") {
 			t.Errorf("answered %+v, %v", r, err)
 		}
 	}
@@ -149,33 +170,33 @@ func TestAQuestionThatNobodyCanHearFailsAtOnce(t *testing.T) {
 	}
 }
 
-func TestAListThatChangedIsToldOnTheStandingStream(t *testing.T) {
+func TestStandaloneStream_HasListChangedNotifications(t *testing.T) {
 	told := make(chan struct{}, 1)
-	h := handlerOf(changing())
+	h := handlerOf(changingCatalog())
 	connectWith(t, serve(t, h, time.Now().Add(time.Hour)), "2025-11-25", &mcp.ClientOptions{
 		ToolListChangedHandler: func(context.Context, *mcp.ToolListChangedRequest) { told <- struct{}{} },
 	})
-	untilStanding(t, h, 1)
+	awaitStreams(t, h, 1)
 	mcptools.Catalog{Tools: []mcptools.Tool{greet()}}.Register(h.server)
 	select {
 	case <-told:
 	case <-time.After(5 * time.Second):
-		t.Error("nobody was told")
+		t.Error("the notification did not arrive")
 	}
 }
 
-// MCP 2025-11-25, utilities, cancellation: a client says that it has lost interest, and does not merely hang up.
-func TestACallInASessionEndsWhenItsClientSaysSoAndNotWhenItHangsUp(t *testing.T) {
+// MCP 2025-11-25, Cancellation: a client cancels with a notification, and not by hanging up.
+func TestSession_ACallEndsByNotificationAndNotByHangingUp(t *testing.T) {
 	begun, ended := make(chan struct{}, 2), make(chan error, 2)
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}})
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}})
 	url := serve(t, h, time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
+	in := map[string]string{sessionHeader: openSession(t, url)}
 	call := `{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"wait"}}`
 	ctx, hangUp := context.WithCancel(context.Background())
 	hungUp := make(chan struct{})
 	go func() {
 		defer close(hungUp)
-		if resp, err := bearerClient().Do(posted{fmt.Sprintf(call, 1), in}.to(url).WithContext(ctx)); err == nil {
+		if resp, err := bearerClient().Do(testPost{fmt.Sprintf(call, 1), in}.to(url).WithContext(ctx)); err == nil {
 			resp.Body.Close()
 		}
 	}()
@@ -192,7 +213,8 @@ func TestACallInASessionEndsWhenItsClientSaysSoAndNotWhenItHangsUp(t *testing.T)
 			t.Errorf("answered %d, want 400", resp.StatusCode)
 		}
 	})
-	if resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}`, in); resp.StatusCode != http.StatusAccepted {
+	if resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/cancelled",`+
+		`"params":{"requestId":1}}`, in); resp.StatusCode != http.StatusAccepted {
 		t.Errorf("the notification was answered %d", resp.StatusCode)
 	}
 	select {
@@ -212,15 +234,16 @@ func TestACallInASessionEndsWhenItsClientSaysSoAndNotWhenItHangsUp(t *testing.T)
 	})
 }
 
-func TestTheEndOfASessionEndsWhatIsInFlightInIt(t *testing.T) {
+func TestSession_ItsEndCancelsWhatIsInFlight(t *testing.T) {
 	begun, ended := make(chan struct{}, 1), make(chan error, 1)
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waiting(begun, ended)}})
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{waitTool(begun, ended)}})
 	url := serve(t, h, time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
+	in := map[string]string{sessionHeader: openSession(t, url)}
 	stream := request(t, http.MethodGet, url, "", in)
 	statuses := make(chan int, 1)
 	go func() {
-		resp, err := bearerClient().Do(posted{`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, in}.to(url))
+		resp, err := bearerClient().Do(testPost{`{"jsonrpc":"2.0","id":1,"method":"tools/call",` +
+			`"params":{"name":"wait"}}`, in}.to(url))
 		if err != nil {
 			statuses <- 0
 			return
@@ -235,9 +258,9 @@ func TestTheEndOfASessionEndsWhatIsInFlightInIt(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(5 * time.Second):
-		t.Fatal("the call goes on")
+		t.Fatal("the call continues")
 	}
-	if status := <-statuses; status != http.StatusNotFound { // so that the client begins a new session (TR-35)
+	if status := <-statuses; status != http.StatusNotFound { // so that the client opens a new session (TR-35)
 		t.Errorf("the call was answered %d, want 404", status)
 	}
 	if _, err := io.Copy(io.Discard, stream.Body); err != nil {
@@ -248,13 +271,13 @@ func TestTheEndOfASessionEndsWhatIsInFlightInIt(t *testing.T) {
 	}
 }
 
-// What a session is not asked in the way that MCP says is refused, and harms nothing.
-func TestASessionRefusesWhatMCPDoesNotKnow(t *testing.T) {
+// Requests that MCP does not allow are rejected, and the session continues.
+func TestSession_RejectsInvalidRequests(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}})
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
-	id := opened(t, url)
+	id := openSession(t, url)
 	in := map[string]string{sessionHeader: id}
-	with := func(pairs ...string) map[string]string { return posted{header: in}.with(pairs...).header }
+	with := func(pairs ...string) map[string]string { return testPost{header: in}.with(pairs...).header }
 	hello := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"}}}`
 	for name, c := range map[string]struct {
 		method, body string
@@ -262,37 +285,74 @@ func TestASessionRefusesWhatMCPDoesNotKnow(t *testing.T) {
 		status       int
 		want         string
 	}{
-		"a stream that is no stream":            {"GET", "", with("Accept", "application/json"), 400, "Accept"},
-		"a stream to resume":                    {"GET", "", with("Last-Event-ID", "1_1"), 400, "resumed"},
-		"a POST that resumes":                   {"POST", hello, with("Last-Event-ID", "1_1"), 400, "Last-Event-ID"},
-		"an Accept that is too narrow":          {"POST", hello, with("Accept", "application/json"), 400, "Accept"},
-		"any Accept":                            {"POST", hello, with("Accept", "*/*"), 200, "Hello, Ada!"},
-		"an Accept with parameters":             {"POST", hello, with("Accept", "Application/JSON; q=0.9, text/*"), 200, "Hello, Ada!"},
-		"another content type":                  {"POST", hello, with("Content-Type", "text/plain"), 415, ""},
-		"a call without an id":                  {"POST", strings.Replace(hello, `"id":1,`, "", 1), in, 400, "id is missing"},
-		"a call with a null id":                 {"POST", strings.Replace(hello, `"id":1`, `"id":null`, 1), in, 400, "neither a string nor an integer"},
-		"a call with an id that is a list":      {"POST", strings.Replace(hello, `"id":1`, `"id":[1]`, 1), in, 400, "-32600"},
-		"a call with a negative id":             {"POST", strings.Replace(hello, `"id":1`, `"id":-1`, 1), in, 200, `"id":-1`},
-		"a notification with an id":             {"POST", `{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}`, in, 400, "no id"},
-		"a notification that nobody knows":      {"POST", `{"jsonrpc":"2.0","method":"notifications/nosuch"}`, in, 202, ""},
-		"JSON-RPC 1.0":                          {"POST", strings.Replace(hello, `"2.0"`, `"1.0"`, 1), in, 400, "-32600"},
-		"an answer to nothing":                  {"POST", `{"jsonrpc":"2.0","id":77,"result":{}}`, in, 202, ""},
-		"an error to nothing":                   {"POST", `{"jsonrpc":"2.0","id":78,"error":{"code":1,"message":"x"}}`, in, 202, ""},
-		"an answer without an id":               {"POST", `{"jsonrpc":"2.0","result":{}}`, in, 400, "-32600"},
-		"an answer that is not one":             {"POST", `{"jsonrpc":"2.0","id":77,"error":"x"}`, in, 400, "-32600"},
-		"neither a method nor an answer":        {"POST", `{}`, in, 400, "-32600"},
-		"a second handshake":                    {"POST", `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, in, 200, "duplicate"},
-		"2026-07-28 in _meta":                   {"POST", strings.Replace(hello, `"params":{`, `"params":{`+plainMeta+`,`, 1), in, 400, "-32022"},
-		"a subscription of 2026-07-28":          {"POST", `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}`, in, 400, "-32601"},
-		"no method at all":                      {"POST", `{"jsonrpc":"2.0","id":1,"method":""}`, in, 200, "-32601"},
-		"a long id":                             {"POST", strings.Replace(hello, `"id":1`, `"id":"`+strings.Repeat("i", 2000)+`"`, 1), in, 400, "too long"},
-		"a large _meta":                         {"POST", strings.Replace(hello, `"params":{`, `"params":{"_meta":{"x":["`+strings.Repeat("x", 17<<10)+`"]},`, 1), in, 413, "_meta"},
-		"a large notification":                  {"POST", `{"jsonrpc":"2.0","method":"notifications/initialized","params":{"x":"` + strings.Repeat("x", 17<<10) + `"}}`, in, 413, "params are too large"},
-		"a large level":                         {"POST", `{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"` + strings.Repeat("x", 17<<10) + `"}}`, in, 413, "params are too large"},
-		"nesting without end":                   {"POST", strings.Replace(hello, `"Ada"`, nested(2000), 1), in, 400, "deep"},
-		"another method of HTTP":                {"PUT", hello, in, 405, ""},
-		"the end of no session":                 {"DELETE", "", with(sessionHeader, ""), 400, "session"},
-		"a call in a session of another's name": {"POST", hello, with(sessionHeader, strings.ToLower(id)), 404, "no such session"},
+		"a stream that is no stream":   {"GET", "", with("Accept", "application/json"), 400, "Accept"},
+		"a stream to resume":           {"GET", "", with("Last-Event-ID", "1_1"), 400, "resumed"},
+		"a POST that resumes":          {"POST", hello, with("Last-Event-ID", "1_1"), 400, "Last-Event-ID"},
+		"an Accept that is too narrow": {"POST", hello, with("Accept", "application/json"), 400, "Accept"},
+		"any Accept":                   {"POST", hello, with("Accept", "*/*"), 200, "Hello, Ada!"},
+		"an Accept with parameters": {
+			"POST", hello, with("Accept", "Application/JSON; q=0.9, text/*"), 200, "Hello, Ada!",
+		},
+		"another content type": {"POST", hello, with("Content-Type", "text/plain"), 415, ""},
+		"a call without an id": {"POST", strings.Replace(hello, `"id":1,`, "", 1), in, 400, "id is missing"},
+		"a call with a null id": {
+			"POST", strings.Replace(hello, `"id":1`, `"id":null`, 1), in, 400, "neither a string nor an integer",
+		},
+		"a call with an id that is a list": {
+			"POST", strings.Replace(hello, `"id":1`, `"id":[1]`, 1), in, 400, "-32600",
+		},
+		"a call with a negative id": {"POST", strings.Replace(hello, `"id":1`, `"id":-1`, 1), in, 200, `"id":-1`},
+		"a notification with an id": {
+			"POST", `{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}`, in, 400, "no id",
+		},
+		"an unknown notification": {"POST", `{"jsonrpc":"2.0","method":"notifications/nosuch"}`, in, 202, ""},
+		"JSON-RPC 1.0":            {"POST", strings.Replace(hello, `"2.0"`, `"1.0"`, 1), in, 400, "-32600"},
+		"an answer to nothing":    {"POST", `{"jsonrpc":"2.0","id":77,"result":{}}`, in, 202, ""},
+		"an error to nothing": {
+			"POST", `{"jsonrpc":"2.0","id":78,"error":{"code":1,"message":"x"}}`,
+			in, 202, "",
+		},
+		"an answer without an id":        {"POST", `{"jsonrpc":"2.0","result":{}}`, in, 400, "-32600"},
+		"an answer that is not one":      {"POST", `{"jsonrpc":"2.0","id":77,"error":"x"}`, in, 400, "-32600"},
+		"neither a method nor an answer": {"POST", `{}`, in, 400, "-32600"},
+		"a second handshake": {
+			"POST", `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",` +
+				`"capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`,
+			in, 200, "duplicate",
+		},
+		"2026-07-28 in _meta": {
+			"POST", strings.Replace(hello, `"params":{`, `"params":{`+plainMeta+`,`, 1), in, 400, "-32022",
+		},
+		"a subscription of 2026-07-28": {
+			"POST", `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen",` +
+				`"params":{"notifications":{"toolsListChanged":true}}}`,
+			in, 400, "-32601",
+		},
+		"no method at all": {"POST", `{"jsonrpc":"2.0","id":1,"method":""}`, in, 200, "-32601"},
+		"a long id": {
+			"POST", strings.Replace(hello, `"id":1`, `"id":"`+strings.Repeat("i", 2000)+`"`, 1),
+			in, 400, "too long",
+		},
+		"a large _meta": {
+			"POST", strings.Replace(hello, `"params":{`, `"params":{"_meta":{"x":["`+strings.Repeat("x", 17<<10)+`"]},`, 1),
+			in, 413, "_meta",
+		},
+		"a large notification": {
+			"POST", `{"jsonrpc":"2.0","method":"notifications/initialized",` +
+				`"params":{"x":"` + strings.Repeat("x", 17<<10) + `"}}`,
+			in, 413, "params are too large",
+		},
+		"a large level": {
+			"POST", `{"jsonrpc":"2.0","id":1,"method":"logging/setLevel",` +
+				`"params":{"level":"` + strings.Repeat("x", 17<<10) + `"}}`,
+			in, 413, "params are too large",
+		},
+		"nesting without end":    {"POST", strings.Replace(hello, `"Ada"`, nested(2000), 1), in, 400, "deep"},
+		"another method of HTTP": {"PUT", hello, in, 405, ""},
+		"the end of no session":  {"DELETE", "", with(sessionHeader, ""), 400, "session"},
+		"a call in a session of another's name": {
+			"POST", hello, with(sessionHeader, strings.ToLower(id)), 404, "no such session",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			resp := request(t, c.method, url, c.body, c.header)
@@ -310,42 +370,53 @@ func TestASessionRefusesWhatMCPDoesNotKnow(t *testing.T) {
 	}
 }
 
-// behind serves a request as alice's.
-func behind(h *Handler, w http.ResponseWriter, r *http.Request) {
+// serveAsAlice serves a request of alice.
+func serveAsAlice(h *Handler, w http.ResponseWriter, r *http.Request) {
 	authenticated(alice("greet:read"), routed(h)).ServeHTTP(w, r)
 }
 
-// MCP 2025-11-25, transports: what stands on the standing stream is unrelated to any request.
-func TestWhatACallSaysAfterItsClientHungUpIsSaidToNobody(t *testing.T) {
+// MCP 2025-11-25, Transports: messages on the standalone stream are unrelated to any request.
+func TestSession_MessagesOfACallAreDroppedAfterItsClientHungUp(t *testing.T) {
 	begun, over, said := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	muttering := mcptools.Define(mcptools.Definition{Name: "mutter", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		close(begun)
-		<-over
-		said <- req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
-		return nil, nil, nil
-	})
+	muttering := newTool(
+		"mutter",
+		func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			close(begun)
+			<-over
+			said <- req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
+			return nil, nil
+		},
+	)
 	url := serve(t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{muttering}}), time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
-	request(t, http.MethodGet, url, "", in) // a stream is there
+	in := map[string]string{sessionHeader: openSession(t, url)}
+	request(t, http.MethodGet, url, "", in) // a stream is open
 	ctx, hangUp := context.WithCancel(context.Background())
 	go func() {
-		if resp, err := bearerClient().Do(posted{`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"mutter"}}`, in}.to(url).WithContext(ctx)); err == nil {
+		if resp, err := bearerClient().Do(testPost{`{"jsonrpc":"2.0","id":1,"method":"tools/call",` +
+			`"params":{"name":"mutter"}}`, in}.to(url).WithContext(ctx)); err == nil {
 			resp.Body.Close()
 		}
 	}()
 	<-begun
 	hangUp()
-	time.Sleep(100 * time.Millisecond) // the server has to notice
+	time.Sleep(100 * time.Millisecond) // until the server has noticed
 	close(over)
 	if err := <-said; err == nil {
-		t.Error("it was said to somebody")
+		t.Error("the message was delivered")
 	}
 }
 
-// opened begins a session and returns its id.
-func opened(t *testing.T, url string) string {
+// openSession opens a session and returns its ID.
+func openSession(t *testing.T, url string) string {
 	t.Helper()
-	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil)
+	resp := request(
+		t,
+		http.MethodPost,
+		url,
+		`{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25",`+
+			`"capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`,
+		nil,
+	)
 	id := resp.Header.Get(sessionHeader)
 	if resp.StatusCode != http.StatusOK || id == "" {
 		t.Fatalf("initialize answered %d, session %q", resp.StatusCode, id)
@@ -353,20 +424,29 @@ func opened(t *testing.T, url string) string {
 	return id
 }
 
-func TestStreamsAndAnswersAreNobodyElses(t *testing.T) {
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{reporting(), greet()}})
+func TestResponses_AreNotCacheable(t *testing.T) {
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{reportTool(), greet()}})
 	url := serve(t, h, time.Now().Add(time.Hour), "greet:read")
-	in := map[string]string{sessionHeader: opened(t, url)}
+	in := map[string]string{sessionHeader: openSession(t, url)}
 	get := request(t, http.MethodGet, url, "", in)
 	for name, c := range map[string]struct {
 		resp   *http.Response
 		stream bool
 	}{
-		"a stream":                {get, true},
-		"a stream of a call":      {request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"report"}}`, in), true},
-		"a stream of 2026-07-28":  {request(t, http.MethodPost, url, modernlyCalling("report", "{}").body, modernlyCalling("report", "{}").header), true},
-		"an answer":               {request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":2,"method":"ping"}`, in), false},
-		"an answer of 2026-07-28": {request(t, http.MethodPost, url, modernly("tools/list", "").body, modernly("tools/list", "").header), false},
+		"a stream": {get, true},
+		"a stream of a call": {
+			request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"report"}}`, in),
+			true,
+		},
+		"a stream of 2026-07-28": {
+			request(t, http.MethodPost, url, modernCall("report", "{}").body, modernCall("report", "{}").header),
+			true,
+		},
+		"an answer": {request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":2,"method":"ping"}`, in), false},
+		"an answer of 2026-07-28": {
+			request(t, http.MethodPost, url, modern("tools/list", "").body, modern("tools/list", "").header),
+			false,
+		},
 	} {
 		if got := c.resp.Header.Get("Cache-Control"); got != "no-cache, no-transform" {
 			t.Errorf("%s: Cache-Control %q", name, got)
@@ -388,31 +468,44 @@ func TestStreamsAndAnswersAreNobodyElses(t *testing.T) {
 	t.Error("the place of a stream that ended is never free")
 }
 
-func TestAStreamThatBeganEndsWithoutARefusalInIt(t *testing.T) {
+func TestSession_AStartedStreamEndsWithoutAnError(t *testing.T) {
 	begun := make(chan struct{})
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{mcptools.Define(mcptools.Definition{Name: "wait", Description: "x"}, func(ctx context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
-		close(begun)
-		<-ctx.Done()
-		return nil, nil, ctx.Err()
-	})}})
+	h := handlerOf(
+		mcptools.Catalog{
+			Tools: []mcptools.Tool{
+				newTool(
+					"wait",
+					func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+						_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{ProgressToken: "p"})
+						close(begun)
+						<-ctx.Done()
+						return nil, ctx.Err()
+					},
+				),
+			},
+		},
+	)
 	url := serve(t, h, time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
-	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, in)
+	in := map[string]string{sessionHeader: openSession(t, url)}
+	resp := request(
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"wait"}}`, in,
+	)
 	<-begun
 	request(t, http.MethodDelete, url, "", in)
-	if body, _ := io.ReadAll(resp.Body); strings.Contains(string(body), "no such session") || !strings.Contains(string(body), "progress") {
+	if body, _ := io.ReadAll(resp.Body); strings.Contains(string(body), "no such session") ||
+		!strings.Contains(string(body), "progress") {
 		t.Errorf("the stream says %q", body)
 	}
 }
 
-func TestWithoutAnIdentityNothingIsServed(t *testing.T) {
+func TestHandler_WithoutAnIdentityServesNothing(t *testing.T) {
 	for _, era := range []string{EraDual, EraStateless} {
-		h := handlerOf(plentiful(), func(cfg *Config) { cfg.Settings.Era = era })
+		h := handlerOf(fullCatalog(), func(cfg *Config) { cfg.Settings.Era = era })
 		for name, r := range map[string]*http.Request{
-			"a call": modernlyCalling("greet", `{}`).request(), "a list": modernly("tools/list", "").request(),
-			"an older call": legacily("tools/call", `"name":"greet"`).request(), "an older list": legacily("tools/list", "").request(),
-			"a handshake": legacily("initialize", `"protocolVersion":"2025-11-25"`).request(),
+			"a call": modernCall("greet", `{}`).request(), "a list": modern("tools/list", "").request(),
+			"an older call": legacy("tools/call", `"name":"greet"`).request(),
+			"an older list": legacy("tools/list", "").request(),
+			"a handshake":   legacy("initialize", `"protocolVersion":"2025-11-25"`).request(),
 		} {
 			w := httptest.NewRecorder()
 			_, handler, done := h.Route(r)
@@ -425,30 +518,38 @@ func TestWithoutAnIdentityNothingIsServed(t *testing.T) {
 	}
 }
 
-func TestASessionSaysItsIDToTools(t *testing.T) {
-	tool := mcptools.Define(mcptools.Definition{Name: "id", Description: "x"}, func(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, any, error) {
-		return text("id=" + req.Session.ID()), nil, nil
+func TestSession_ToolsSeeItsID(t *testing.T) {
+	tool := newTool("id", func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return text("id=" + req.Session.ID()), nil
 	})
 	url := serve(t, handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{tool}}), time.Now().Add(time.Hour))
-	id := opened(t, url)
-	resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"id"}}`, map[string]string{sessionHeader: id})
+	id := openSession(t, url)
+	resp := request(
+		t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"id"}}`,
+		map[string]string{sessionHeader: id},
+	)
 	if body, _ := io.ReadAll(resp.Body); !strings.Contains(string(body), "id="+id) {
 		t.Errorf("the tool learns %s, want %s", body, id)
 	}
 }
 
-func TestANotificationCarriesItsSenderAndKeepsASessionAlive(t *testing.T) {
+func TestSession_ANotificationHasItsSenderAndIsAUse(t *testing.T) {
+	t.Parallel()
 	told := make(chan string, 10)
 	h := handlerOf(mcptools.Catalog{Options: func(o *mcp.ServerOptions) {
-		//lint:ignore SA1019 no other handler is told whose notification it is
-		o.RootsListChangedHandler = func(_ context.Context, req *mcp.RootsListChangedRequest) { told <- mcptools.Caller(req).Subject }
+		//lint:ignore SA1019 no other handler gets the sender of a notification
+		o.RootsListChangedHandler = func(_ context.Context, req *mcp.RootsListChangedRequest) {
+			told <- mcptools.Caller(req).Subject
+		}
 	}}, func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond })
 	url := serve(t, h, time.Now().Add(time.Hour))
-	in := map[string]string{sessionHeader: opened(t, url)}
+	in := map[string]string{sessionHeader: openSession(t, url)}
 	request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, in)
 	for range 5 {
 		time.Sleep(150 * time.Millisecond)
-		if resp := request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}`, in); resp.StatusCode != http.StatusAccepted {
+		if resp := request(
+			t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}`, in,
+		); resp.StatusCode != http.StatusAccepted {
 			t.Fatalf("answered %d", resp.StatusCode)
 		}
 		select {
@@ -457,13 +558,13 @@ func TestANotificationCarriesItsSenderAndKeepsASessionAlive(t *testing.T) {
 				t.Errorf("it is %s's", who)
 			}
 		case <-time.After(time.Second):
-			t.Fatal("nobody was told")
+			t.Fatal("the notification did not arrive")
 		}
 	}
 }
 
-// untilStanding waits until so many sessions hold their streams: a client opens its own after the handshake.
-func untilStanding(t *testing.T, h *Handler, n int) {
+// awaitStreams waits until n sessions have a stream: a client opens it after initialize.
+func awaitStreams(t *testing.T, h *Handler, n int) {
 	t.Helper()
 	for range 500 {
 		standing := 0

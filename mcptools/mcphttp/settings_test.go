@@ -6,7 +6,7 @@ import (
 	"gatehouse/providers"
 )
 
-func TestSettingsAcceptOnlyTheTwoEras(t *testing.T) {
+func TestSettings_AcceptOnlyTheTwoEras(t *testing.T) {
 	for era, good := range map[string]bool{EraDual: true, EraStateless: true, "": false, "Dual": false, "legacy": false} {
 		problems := 0
 		settings := DefaultSettings()

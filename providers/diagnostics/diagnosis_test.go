@@ -233,7 +233,7 @@ func TestDiscoverReadsMemberByMember(t *testing.T) {
 		none.Close()
 	}
 	if _, err := p.Keys(t.Context(), "http://id.example.com/keys"); err == nil ||
-		!strings.Contains(err.Error(), "plain http outside this computer") {
+		!strings.Contains(err.Error(), "plain http is allowed only on loopback") {
 		t.Errorf("keys over plain http: %v", err)
 	}
 }
@@ -260,7 +260,7 @@ func TestIntrospectSendsARandomToken(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"active":false}`:   "",
 		`{"active":true}`:    "active",
-		`<p>canary-upstream`: "the answer about a token is not one JSON object",
+		`<p>canary-upstream`: "introspection response: not one JSON object",
 	} {
 		t.Run(body, func(t *testing.T) {
 			requests := make(chan string, 1)

@@ -14,53 +14,54 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Settings are the settings of kind "oidc": any OpenID provider or OAuth 2.0 authorization server. The defaults are strict
-// (RFC 9068: signed JWTs, meant for this resource); whatever loosens them has to be named.
+// Settings are the settings of kind "oidc": any OpenID provider or OAuth 2.0 authorization server. The
+// defaults are strict (RFC 9068: signed JWTs, meant for this resource); everything less strict must be set
+// explicitly.
 type Settings struct {
-	Preset string `koanf:"preset" help:"settings that fit one provider, to begin with; every one can be overridden"`
+	Preset string `koanf:"preset" help:"defaults for one provider; every setting can be overridden"`
 
-	Issuer               string   `koanf:"issuer" help:"the provider's issuer identifier, exactly as its tokens say it, slash included; {tid} in it stands for each of the tenants"`
-	Tenants              []string `koanf:"tenants" help:"the values that the claim in the braces of the issuer may have"`
-	DiscoveryURL         string   `koanf:"discovery_url" help:"where its metadata is, if not at a well-known place below the issuer; for a back channel"`
-	DiscoveryIssuer      string   `koanf:"discovery_issuer" help:"the issuer that its metadata names, if its tokens name another"`
-	JWKSURL              string   `koanf:"jwks_url" help:"where its keys are, instead of asking its metadata; for a back channel"`
-	AuthorizationServers []string `koanf:"authorization_servers" help:"what clients are sent to, if not the issuer; the first counts"`
+	Issuer               string   `koanf:"issuer" help:"issuer, exactly as in the tokens; {tid} means any of tenants"`
+	Tenants              []string `koanf:"tenants" help:"accepted values of the claim in the braces of issuer"`
+	DiscoveryURL         string   `koanf:"discovery_url" help:"metadata URL, if not at a well-known path under the issuer"`
+	DiscoveryIssuer      string   `koanf:"discovery_issuer" help:"issuer in the metadata, if the tokens have another"`
+	JWKSURL              string   `koanf:"jwks_url" help:"key set URL, instead of the one in the metadata"`
+	AuthorizationServers []string `koanf:"authorization_servers" help:"where clients sign in, if not at issuer"`
 
-	Audiences      []string `koanf:"audiences" help:"values of which a token's aud must have one; the resource if empty"`
-	AudienceMode   string   `koanf:"audience_mode" help:"required, or client_allow_list for providers that put no audience into access tokens"`
-	AllowedClients []string `koanf:"allowed_clients" help:"the clients whose tokens are accepted in mode client_allow_list, with aud missing or naming one of them"`
-	TokenTypes     []string `koanf:"token_types" help:"accepted typ headers: at+jwt, and if your provider needs it JWT or absent, which ID and refresh tokens may have too; then name in required_claims what only access tokens have"`
+	Audiences      []string `koanf:"audiences" help:"accepted values of aud; the resource if empty"`
+	AudienceMode   string   `koanf:"audience_mode" help:"required, or client_allow_list for access tokens without aud"`
+	AllowedClients []string `koanf:"allowed_clients" help:"accepted clients in audience_mode client_allow_list"`
+	TokenTypes     []string `koanf:"token_types" help:"accepted typ headers; with JWT or absent, set required_claims"`
 	RequiredClaims []string `koanf:"required_claims" help:"claims that a token must have, such as token_use=access"`
-	IDTokenGuard   bool     `koanf:"id_token_guard" help:"refuse tokens that look like ID tokens: with nonce or at_hash (c_hash is always refused), or without client and scopes unless required_claims names typ, type, token_use, token_type or tokenType"`
+	IDTokenGuard   bool     `koanf:"id_token_guard" help:"refuse tokens that look like ID tokens"`
 	Algorithms     []string `koanf:"algorithms" help:"accepted signature algorithms"`
 
-	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes, as text, a list, or the names in an object; dots lead into objects, also through names with dots; the first that is there counts"`
-	ScopeMap         []string `koanf:"scope_map" help:"what the provider calls our scopes, theirs=ours, such as api://demo/mcp.use=mcp:use; clients are told to ask for the first name of each"`
-	DefaultScopes    []string `koanf:"default_scopes" help:"the scopes of a token that has no scope claim at all"`
-	ScopesAdvertised []string `koanf:"scopes_advertised" help:"what metadata and the first challenge tell clients to ask for, instead of scopes.initial; challenges for more scopes name those that belong to no tool"`
-	ClientClaims     []string `koanf:"client_claims" help:"claims that may name the client; the first that is not empty counts"`
-	SubjectClaim     string   `koanf:"subject_claim" help:"the claim that names the caller"`
+	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes; the first present counts"`
+	ScopeMap         []string `koanf:"scope_map" help:"names of scopes, provider=local, as in api://demo/mcp.use=mcp:use"`
+	DefaultScopes    []string `koanf:"default_scopes" help:"scopes of a token that has no scope claim"`
+	ScopesAdvertised []string `koanf:"scopes_advertised" help:"scopes to request first, instead of scopes.initial"`
+	ClientClaims     []string `koanf:"client_claims" help:"claims that may name the client; the first not empty counts"`
+	SubjectClaim     string   `koanf:"subject_claim" help:"claim that names the caller"`
 
-	Introspection      string           `koanf:"introspection" help:"ask the provider about tokens (RFC 7662): off, opaque for those that are no JWTs, or always"`
-	IntrospectionStyle string           `koanf:"introspection_style" help:"rfc7662, or google_tokeninfo"`
-	IntrospectionURL   string           `koanf:"introspection_url" help:"where to ask, instead of asking the metadata"`
-	IntrospectionAuth  string           `koanf:"introspection_auth" help:"how this server proves who it is: basic, post, private_key_jwt, or none"`
-	IntrospectionCache time.Duration    `koanf:"introspection_cache" help:"how long an answer may be used again, never past the token's end; 0s for not at all"`
-	IntrospectionNoExp bool             `koanf:"introspection_without_exp" help:"accept answers about active tokens that have no exp, each for introspection_cache"`
-	ClientID           string           `koanf:"client_id" help:"this server's own client at the provider, for introspection"`
+	Introspection      string           `koanf:"introspection" help:"which tokens to introspect: off, opaque or always"`
+	IntrospectionStyle string           `koanf:"introspection_style" help:"rfc7662 or google_tokeninfo"`
+	IntrospectionURL   string           `koanf:"introspection_url" help:"endpoint, instead of the one in the metadata"`
+	IntrospectionAuth  string           `koanf:"introspection_auth" help:"basic, post, private_key_jwt or none"`
+	IntrospectionCache time.Duration    `koanf:"introspection_cache" help:"how long a response is used; 0s: once"`
+	IntrospectionNoExp bool             `koanf:"introspection_without_exp" help:"accept responses without exp"`
+	ClientID           string           `koanf:"client_id" help:"this server's client at the provider, for introspection"`
 	ClientSecret       providers.Secret `koanf:"client_secret" help:"its secret, for introspection_auth basic and post"`
-	ClientKey          providers.Secret `koanf:"client_key" help:"its private key in PEM, for introspection_auth private_key_jwt"`
-	ClientKeyID        string           `koanf:"client_key_id" help:"the key's id at the provider, if it wants one"`
+	ClientKey          providers.Secret `koanf:"client_key" help:"its PEM private key, for private_key_jwt"`
+	ClientKeyID        string           `koanf:"client_key_id" help:"kid of client_key, if the provider needs one"`
 
-	Leeway             time.Duration `koanf:"leeway" help:"how far the clocks may differ"`
-	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
-	HTTPAllowedHosts   []string      `koanf:"http_allowed_hosts" help:"hosts that may be asked over plain http, for a back channel inside one network; this computer always may"`
-	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between two fetches of the keys that tokens cause; until it is over, a token with an unknown key gets 503"`
+	Leeway             time.Duration `koanf:"leeway" help:"allowed clock difference"`
+	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"maximum length of a token, in bytes"`
+	HTTPAllowedHosts   []string      `koanf:"http_allowed_hosts" help:"hosts allowed over plain http, next to loopback"`
+	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between key fetches by tokens"`
 	KeyMaxAge          time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
-	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long known keys are used while they cannot be renewed"`
+	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long keys are used while they cannot be renewed"`
 }
 
-// The values of settings that are one of a few words.
+// Values of settings with a fixed list of values.
 const (
 	audienceRequired  = "required"
 	clientAllowList   = "client_allow_list"
@@ -75,12 +76,13 @@ const (
 	authNone          = "none"
 )
 
-// Defaults returns the settings before anything was configured.
+// Defaults returns the default settings.
 func Defaults() *Settings {
 	keys := token.KeyPolicy{}.WithDefaults()
 	return &Settings{
-		Tenants: []string{}, AuthorizationServers: []string{}, Audiences: []string{}, AllowedClients: []string{}, RequiredClaims: []string{},
-		ScopeMap: []string{}, DefaultScopes: []string{}, ScopesAdvertised: []string{}, HTTPAllowedHosts: []string{},
+		Tenants: []string{}, AuthorizationServers: []string{}, Audiences: []string{}, AllowedClients: []string{},
+		RequiredClaims: []string{},
+		ScopeMap:       []string{}, DefaultScopes: []string{}, ScopesAdvertised: []string{}, HTTPAllowedHosts: []string{},
 
 		AudienceMode: audienceRequired,
 		TokenTypes:   []string{"at+jwt"},
@@ -90,7 +92,8 @@ func Defaults() *Settings {
 		ClientClaims: []string{"client_id", "azp"},
 		SubjectClaim: "sub",
 
-		Introspection: introspectNothing, IntrospectionStyle: styleRFC7662, IntrospectionAuth: authBasic, IntrospectionCache: 30 * time.Second,
+		Introspection: introspectNothing, IntrospectionStyle: styleRFC7662, IntrospectionAuth: authBasic,
+		IntrospectionCache: 30 * time.Second,
 
 		Leeway: token.DefaultLeeway, MaxTokenBytes: token.DefaultMaxTokenBytes,
 		KeyRefetchInterval: keys.RefetchInterval, KeyMaxAge: keys.MaxAge, KeyMaxStale: keys.MaxStale,
@@ -101,31 +104,35 @@ func Defaults() *Settings {
 func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 	rules := s.rules(info.Resource)
 	if s.AudienceMode == clientAllowList {
-		info.Logger.Warn("tokens of these clients are accepted although they need not be meant for this resource", "setting", "provider.audience_mode", "clients", s.AllowedClients)
+		info.Logger.Warn("tokens of these clients are accepted although they need not be meant for this resource",
+			"setting", "provider.audience_mode", "clients", s.AllowedClients)
 	}
 	if !s.IDTokenGuard {
 		info.Logger.Warn("tokens that look like ID tokens are accepted", "setting", "provider.id_token_guard")
 	}
-	if s.admitsOtherTypes(rules) {
-		info.Logger.Warn("every JWT of the provider for this resource is accepted as an access token, refresh tokens included, "+
-			"unless it looks like an ID token or says in a claim that it is another token",
-			"setting", "provider.token_types", "accepted", s.TokenTypes, "fix", admitsOtherTypesFix)
+	if s.acceptsOtherTypes(rules) {
+		info.Logger.Warn("every JWT of the provider for this resource is accepted as an access token, refresh "+
+			"tokens included, "+
+			"unless it looks like an ID token or has a claim with another token type",
+			"setting", "provider.token_types", "accepted", s.TokenTypes, "fix", acceptsOtherTypesFix)
 	}
 	client := token.NewClient(nil, info.UserAgent)
 	metadata := s.discovery(rules.Issuers, client)
 	p := token.Parts{ScopeMap: rules.ScopeMap, Advertised: s.ScopesAdvertised, Metadata: s.metadata(info, rules)}
 	if s.Introspection != introspectAlways {
-		source := token.KeySource{URL: metadata.KeysURL, Patience: metadata.Timeout(), Client: client, Issuer: s.DiscoveryIssuer,
+		source := token.KeySource{URL: metadata.KeysURL, Timeout: metadata.Timeout(), Client: client,
+			Issuer:      s.DiscoveryIssuer,
 			Introspects: s.Introspection == introspectOpaque}
 		if s.JWKSURL != "" {
 			source.URL = token.StaticURL(s.JWKSURL)
 		}
-		p.Keys = token.NewKeySet(source, token.KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, info.Logger)
+		p.Keys = token.NewKeySet(source, token.KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge,
+			MaxStale: s.KeyMaxStale}, info.Logger)
 		p.Verifier = token.NewVerifier(rules, p.Keys)
 		go p.Keys.Run(ctx)
 	}
 	if s.Introspection != introspectNothing {
-		style, err := s.introspectionStyle()
+		protocol, err := s.introspectionProtocol()
 		if err != nil {
 			return nil, err
 		}
@@ -137,19 +144,25 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 		if s.IntrospectionNoExp {
 			rules.WithoutExpiry = s.IntrospectionCache
 		}
-		p.Introspector = token.NewIntrospector(ctx, style, endpoint, client, rules, s.IntrospectionCache, info.Logger)
+		p.Introspector = token.NewIntrospector(ctx, protocol, endpoint, client, rules, s.IntrospectionCache,
+			info.Logger)
 	}
 	return token.NewProvider(p), nil
 }
 
-// admitsOtherTypes reports whether nothing but the absence of what other tokens have tells access tokens from
-// them: neither the typ header nor a required claim. Presets were compared with the tokens of their provider.
-func (s *Settings) admitsOtherTypes(rules token.Rules) bool {
+// acceptsOtherTypes reports whether neither the typ header nor a required claim distinguishes access tokens
+// from other JWTs. Presets were compared with the tokens of their provider.
+func (s *Settings) acceptsOtherTypes(rules token.Rules) bool {
 	return s.Preset == "" && len(rules.RequiredClaims) == 0 && s.Introspection != introspectAlways &&
-		slices.ContainsFunc(rules.TokenTypes, func(typ string) bool { return typ == "jwt" || typ == token.AbsentType })
+		slices.ContainsFunc(rules.TokenTypes, func(typ string) bool {
+			return typ == "jwt" ||
+				typ == token.AbsentType
+		})
 }
 
-const admitsOtherTypesFix = "name in provider.required_claims a claim and value that only access tokens have, such as token_use=access"
+const acceptsOtherTypesFix = "set provider.required_claims to a claim and value that only access tokens " +
+	"have, " +
+	"such as token_use=access"
 
 func (s *Settings) metadata(info providers.ServerInfo, rules token.Rules) providers.Metadata {
 	m := info.Metadata(s.authorizationServers(rules.Issuers)...)
@@ -160,12 +173,13 @@ func (s *Settings) metadata(info providers.ServerInfo, rules token.Rules) provid
 	return m
 }
 
-// rules are the settings as the verifier wants them. What they say was checked.
+// rules converts the settings, which must be valid.
 func (s *Settings) rules(resource providers.Resource) token.Rules {
 	rules := token.Rules{
 		Audiences: s.Audiences, AllowIDTokens: !s.IDTokenGuard,
-		ScopeClaims: s.ScopeClaims, DefaultScopes: s.DefaultScopes, ClientClaims: s.ClientClaims, SubjectClaim: s.SubjectClaim,
-		Leeway: s.Leeway, MaxTokenBytes: s.MaxTokenBytes,
+		ScopeClaims: s.ScopeClaims, DefaultScopes: s.DefaultScopes, ClientClaims: s.ClientClaims,
+		SubjectClaim: s.SubjectClaim,
+		Leeway:       s.Leeway, MaxTokenBytes: s.MaxTokenBytes,
 	}
 	rules.Issuers, rules.IssuerClaims = token.ExpandTenants(s.Issuer, s.Tenants)
 	rules.ScopeMap, _ = token.ParseScopeMap(s.ScopeMap)
@@ -189,9 +203,10 @@ func (s *Settings) rules(resource providers.Resource) token.Rules {
 }
 
 func (s *Settings) discovery(issuers []string, client *http.Client) token.Discovery {
-	d := token.Discovery{Issuers: []string{s.Issuer}, MetadataURLs: []string{s.DiscoveryURL}, Client: client, PlainHTTPHosts: token.PlainHTTPHosts(s.HTTPAllowedHosts)}
+	d := token.Discovery{Issuers: []string{s.Issuer}, MetadataURLs: []string{s.DiscoveryURL}, Client: client,
+		PlainHTTPHosts: token.PlainHTTPHosts(s.HTTPAllowedHosts)}
 	if token.IsTemplate(s.Issuer) {
-		d.Issuers = append(d.Issuers, issuers...) // the metadata of one tenant will do as well
+		d.Issuers = append(d.Issuers, issuers...) // the metadata of one tenant is accepted too
 	}
 	if s.DiscoveryIssuer != "" {
 		d.Issuers = []string{s.DiscoveryIssuer}
@@ -209,7 +224,7 @@ func (s *Settings) authorizationServers(issuers []string) []string {
 	return slices.Clone(issuers)
 }
 
-func (s *Settings) introspectionStyle() (token.IntrospectionProtocol, error) {
+func (s *Settings) introspectionProtocol() (token.IntrospectionProtocol, error) {
 	if s.IntrospectionStyle == styleGoogle {
 		return token.GoogleTokeninfo{}, nil
 	}

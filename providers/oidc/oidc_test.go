@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,35 +19,7 @@ import (
 	"gatehouse/providers/token"
 )
 
-// oidcSettings are the settings of kind oidc for an issuer, changed by change.
-func oidcSettings(t *testing.T, issuer string, change func(*oidc.Settings)) *oidc.Settings {
-	t.Helper()
-	s := oidc.Defaults()
-	s.Issuer = issuer
-	s.KeyRefetchInterval = 50 * time.Millisecond
-	if change != nil {
-		change(s)
-	}
-	return s
-}
-
-func openOIDC(t *testing.T, s *oidc.Settings, resource string) providers.Provider {
-	t.Helper()
-	r, err := providers.ParseResource(resource)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, InitialScopes: []string{"mcp:use"}, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// metadataServer serves metadata documents by path; ISSUER in one stands for its address.
+// metadataServer serves metadata documents by path. It replaces ISSUER in them by its address.
 func metadataServer(t *testing.T, documents map[string]string) *httptest.Server {
 	t.Helper()
 	var s *httptest.Server
@@ -67,32 +38,42 @@ func metadataServer(t *testing.T, documents map[string]string) *httptest.Server 
 
 const testResource = "https://mcp.example.com/mcp"
 
-func TestOIDCFindsTheKeysWhereverTheMetadataIs(t *testing.T) {
+func TestOIDCFindsMetadata(t *testing.T) {
+	const realmDocument = `{"issuer":"ISSUER/realms/a","jwks_uri":"KEYS"}`
 	authority := providertest.NewIssuer(t)
 	for name, c := range map[string]struct {
 		path      string // of the issuer
 		documents map[string]string
 		change    func(*oidc.Settings)
 	}{
-		"RFC 8414, an issuer without a path": {"", map[string]string{"/.well-known/oauth-authorization-server": `{"issuer":"ISSUER","jwks_uri":"KEYS"}`}, nil},
-		"OpenID only":                        {"", map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER","jwks_uri":"KEYS"}`}, nil},
-		"RFC 8414, between host and path":    {"/realms/a", map[string]string{"/.well-known/oauth-authorization-server/realms/a": `{"issuer":"ISSUER/realms/a","jwks_uri":"KEYS"}`}, nil},
-		"RFC 8414, behind the path":          {"/realms/a", map[string]string{"/realms/a/.well-known/oauth-authorization-server": `{"issuer":"ISSUER/realms/a","jwks_uri":"KEYS"}`}, nil},
-		"OpenID, behind the path":            {"/realms/a", map[string]string{"/realms/a/.well-known/openid-configuration": `{"issuer":"ISSUER/realms/a","jwks_uri":"KEYS"}`}, nil},
-		"an issuer that ends in a slash":     {"/", map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER/","jwks_uri":"KEYS"}`}, nil},
+		"RFC 8414, an issuer without a path": {"",
+			map[string]string{"/.well-known/oauth-authorization-server": `{"issuer":"ISSUER","jwks_uri":"KEYS"}`},
+			nil},
+		"OpenID only": {"",
+			map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER","jwks_uri":"KEYS"}`}, nil},
+		"RFC 8414, between host and path": {"/realms/a",
+			map[string]string{"/.well-known/oauth-authorization-server/realms/a": realmDocument}, nil},
+		"RFC 8414, after the path": {"/realms/a",
+			map[string]string{"/realms/a/.well-known/oauth-authorization-server": realmDocument}, nil},
+		"OpenID, after the path": {"/realms/a",
+			map[string]string{"/realms/a/.well-known/openid-configuration": realmDocument}, nil},
+		"an issuer that ends in a slash": {"/",
+			map[string]string{"/.well-known/openid-configuration": `{"issuer":"ISSUER/","jwks_uri":"KEYS"}`}, nil},
 		"a document of another issuer is passed over": {"", map[string]string{
 			"/.well-known/oauth-authorization-server": `{"issuer":"https://evil.example","jwks_uri":"ISSUER/evil"}`,
 			"/.well-known/openid-configuration":       `{"issuer":"ISSUER","jwks_uri":"KEYS"}`,
 		}, nil},
-		"a place that was configured": {"", map[string]string{"/elsewhere": `{"issuer":"ISSUER","jwks_uri":"KEYS"}`}, func(s *oidc.Settings) { s.DiscoveryURL = s.Issuer + "/elsewhere" }},
-		"keys that were configured":   {"/no/metadata", nil, func(s *oidc.Settings) { s.JWKSURL = authority.KeysURL() }},
+		"a configured URL": {"", map[string]string{"/elsewhere": `{"issuer":"ISSUER","jwks_uri":"KEYS"}`},
+			func(s *oidc.Settings) { s.DiscoveryURL = s.Issuer + "/elsewhere" }},
+		"keys that were configured": {"/no/metadata", nil,
+			func(s *oidc.Settings) { s.JWKSURL = authority.KeysURL() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for path, document := range c.documents {
 				c.documents[path] = strings.ReplaceAll(document, "KEYS", authority.KeysURL())
 			}
 			issuer := metadataServer(t, c.documents).URL + c.path
-			p := openOIDC(t, oidcSettings(t, issuer, c.change), testResource)
+			p := open(t, newSettings(t, issuer, c.change), testResource)
 			token := authority.Token(testResource, map[string]any{"iss": issuer})
 			id, err := p.Verify(context.Background(), token)
 			if err != nil || id.Subject != "alice" || id.Issuer != issuer {
@@ -108,29 +89,32 @@ func TestOIDCFindsTheKeysWhereverTheMetadataIs(t *testing.T) {
 	}
 }
 
-func TestOIDCRefusesMetadataThatItMustNotFollow(t *testing.T) {
+func TestOIDCRefusesUnsafeMetadata(t *testing.T) {
 	for name, c := range map[string]struct{ document, problem string }{
-		"another issuer":            {`{"issuer":"https://evil.example","jwks_uri":"ISSUER/keys"}`, "its issuer is"},
-		"the issuer with a slash":   {`{"issuer":"ISSUER/","jwks_uri":"ISSUER/keys"}`, "its issuer is"},
-		"no issuer":                 {`{"jwks_uri":"ISSUER/keys"}`, "its issuer is"},
-		"no keys":                   {`{"issuer":"ISSUER"}`, "names no keys"},
-		"keys inside the network":   {`{"issuer":"ISSUER","jwks_uri":"http://169.254.169.254/latest/meta-data"}`, "plain http"},
+		"another issuer": {`{"issuer":"https://evil.example","jwks_uri":"ISSUER/keys"}`,
+			"its issuer is"},
+		"the issuer with a slash": {`{"issuer":"ISSUER/","jwks_uri":"ISSUER/keys"}`, "its issuer is"},
+		"no issuer":               {`{"jwks_uri":"ISSUER/keys"}`, "its issuer is"},
+		"no keys":                 {`{"issuer":"ISSUER"}`, "names no keys"},
+		"keys inside the network": {`{"issuer":"ISSUER","jwks_uri":"http://169.254.169.254/latest/meta-data"}`,
+			"plain http"},
 		"keys of another kind":      {`{"issuer":"ISSUER","jwks_uri":"file:///etc/passwd"}`, "not an https URL"},
 		"a page instead of JSON":    {`<html>canary-upstream</html>`, "not a JSON object"},
 		"keys that are no text":     {`{"issuer":"ISSUER","jwks_uri":["ISSUER/keys"]}`, "names no keys"},
 		"an issuer that is no text": {`{"issuer":["ISSUER"],"jwks_uri":"ISSUER/keys"}`, `its issuer is ""`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := metadataServer(t, map[string]string{"/.well-known/openid-configuration": c.document, "/keys": `{"keys":[]}`})
-			p := openOIDC(t, oidcSettings(t, server.URL, nil), testResource)
+			server := metadataServer(t, map[string]string{"/.well-known/openid-configuration": c.document,
+				"/keys": `{"keys":[]}`})
+			p := open(t, newSettings(t, server.URL, nil), testResource)
 			authority := providertest.NewIssuer(t)
 			_, err := p.Verify(context.Background(), authority.Token(testResource, map[string]any{"iss": server.URL}))
 			if !errors.Is(err, providers.ErrUnavailable) {
-				t.Fatalf("got %v, want an outage: without keys nothing can be said about a token", err)
+				t.Fatalf("got %v, want ErrUnavailable", err)
 			}
 			problem := p.(providers.KeyReporter).Keys().Problem
 			if !strings.Contains(problem, c.problem) || strings.Contains(problem, "canary") {
-				t.Errorf("the problem is %q, want it to say %q and nothing that was sent", problem, c.problem)
+				t.Errorf("the problem is %q, want %q and no text from the provider", problem, c.problem)
 			}
 		})
 	}
@@ -143,22 +127,33 @@ func TestOIDCSettingsDecideWhatIsAccepted(t *testing.T) {
 		header, with map[string]any
 		want         providers.Reason // "" means accepted
 	}{
-		"a token as RFC 9068 has it":         {nil, nil, nil, ""},
-		"typ JWT, not named":                 {nil, map[string]any{"typ": "JWT"}, nil, token.ReasonTypeRefused},
-		"typ JWT, named":                     {func(s *oidc.Settings) { s.TokenTypes = []string{"JWT"} }, map[string]any{"typ": "JWT"}, nil, ""},
-		"no typ, named":                      {func(s *oidc.Settings) { s.TokenTypes = []string{"absent"} }, map[string]any{"typ": nil}, nil, ""},
-		"an ID token although JWT is named":  {func(s *oidc.Settings) { s.TokenTypes = []string{"JWT"} }, map[string]any{"typ": "JWT"}, map[string]any{"nonce": "n"}, token.ReasonIDToken},
-		"another audience":                   {nil, nil, map[string]any{"aud": "api://x"}, token.ReasonAudienceMismatch},
-		"another audience, named":            {func(s *oidc.Settings) { s.Audiences = []string{"api://x"} }, nil, map[string]any{"aud": "api://x"}, ""},
-		"the resource when another is named": {func(s *oidc.Settings) { s.Audiences = []string{"api://x"} }, nil, nil, token.ReasonAudienceMismatch},
-		"scp, a list":                        {nil, nil, map[string]any{"scope": nil, "scp": []string{"mcp:use"}}, ""},
-		"an algorithm that is not named":     {func(s *oidc.Settings) { s.Algorithms = []string{"ES256"} }, nil, nil, token.ReasonAlgorithmRefused},
-		"a token of 10 KiB":                  {func(s *oidc.Settings) { s.MaxTokenBytes = 4096 }, nil, map[string]any{"x": strings.Repeat("x", 10<<10)}, token.ReasonTooLong},
-		"expired within the leeway":          {func(s *oidc.Settings) { s.Leeway = 5 * time.Minute }, nil, map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}, ""},
-		"expired beyond the leeway":          {nil, nil, map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}, token.ReasonExpired},
+		"a token as RFC 9068 has it": {nil, nil, nil, ""},
+		"typ JWT, not named":         {nil, map[string]any{"typ": "JWT"}, nil, token.ReasonTypeRefused},
+		"typ JWT, named": {func(s *oidc.Settings) { s.TokenTypes = []string{"JWT"} },
+			map[string]any{"typ": "JWT"}, nil, ""},
+		"no typ, named": {func(s *oidc.Settings) { s.TokenTypes = []string{"absent"} },
+			map[string]any{"typ": nil}, nil, ""},
+		"an ID token although JWT is named": {func(s *oidc.Settings) { s.TokenTypes = []string{"JWT"} },
+			map[string]any{"typ": "JWT"}, map[string]any{"nonce": "n"}, token.ReasonIDToken},
+		"another audience": {nil, nil, map[string]any{"aud": "api://x"},
+			token.ReasonAudienceMismatch},
+		"another audience, named": {func(s *oidc.Settings) { s.Audiences = []string{"api://x"} }, nil,
+			map[string]any{"aud": "api://x"}, ""},
+		"the resource when another is named": {func(s *oidc.Settings) { s.Audiences = []string{"api://x"} }, nil,
+			nil, token.ReasonAudienceMismatch},
+		"scp, a list": {nil, nil, map[string]any{"scope": nil, "scp": []string{"mcp:use"}},
+			""},
+		"an algorithm that is not named": {func(s *oidc.Settings) { s.Algorithms = []string{"ES256"} }, nil,
+			nil, token.ReasonAlgorithmRefused},
+		"a token of 10 KiB": {func(s *oidc.Settings) { s.MaxTokenBytes = 4096 }, nil,
+			map[string]any{"x": strings.Repeat("x", 10<<10)}, token.ReasonTooLong},
+		"expired within the leeway": {func(s *oidc.Settings) { s.Leeway = 5 * time.Minute }, nil,
+			map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}, ""},
+		"expired beyond the leeway": {nil, nil,
+			map[string]any{"exp": time.Now().Add(-2 * time.Minute).Unix()}, token.ReasonExpired},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := openOIDC(t, oidcSettings(t, authority.URL(), func(s *oidc.Settings) {
+			p := open(t, newSettings(t, authority.URL(), func(s *oidc.Settings) {
 				s.JWKSURL = authority.KeysURL()
 				if c.change != nil {
 					c.change(s)
@@ -178,7 +173,7 @@ func TestOIDCSettingsDecideWhatIsAccepted(t *testing.T) {
 	}
 }
 
-func TestOIDCSettingsAreCheckedAllAtOnce(t *testing.T) {
+func TestOIDCValidateReportsAllProblems(t *testing.T) {
 	resource, err := providers.ParseResource(testResource)
 	if err != nil {
 		t.Fatal(err)
@@ -191,26 +186,40 @@ func TestOIDCSettingsAreCheckedAllAtOnce(t *testing.T) {
 		"good as they are":           {func(*oidc.Settings) {}, "", ""},
 		"a slash at the end is kept": {func(s *oidc.Settings) { s.Issuer = "https://tenant.example/" }, "", ""},
 		"no issuer":                  {func(s *oidc.Settings) { s.Issuer = "" }, "issuer", ""},
-		"an issuer without https://": {func(s *oidc.Settings) { s.Issuer = "tenant.example" }, "issuer", "did you mean https://tenant.example?"},
-		"an issuer with a query":     {func(s *oidc.Settings) { s.Issuer = "https://tenant.example?x=1" }, "issuer", ""},
-		"a plain http issuer":        {func(s *oidc.Settings) { s.Issuer = "http://tenant.example" }, "issuer", ""},
-		"the same, allowed by name":  {func(s *oidc.Settings) { s.Issuer, s.HTTPAllowedHosts = "http://issuer:9000", []string{"issuer"} }, "", ""},
-		"a plain http back channel":  {func(s *oidc.Settings) { s.JWKSURL = "http://issuer:9000/keys" }, "jwks_url", ""},
-		"keys with a query":          {func(s *oidc.Settings) { s.JWKSURL = "https://tenant.example/keys?p=policy" }, "", ""},
+		"an issuer without https://": {func(s *oidc.Settings) { s.Issuer = "tenant.example" }, "issuer",
+			"did you mean https://tenant.example?"},
+		"an issuer with a query": {func(s *oidc.Settings) { s.Issuer = "https://tenant.example?x=1" }, "issuer",
+			""},
+		"a plain http issuer": {func(s *oidc.Settings) { s.Issuer = "http://tenant.example" }, "issuer", ""},
+		"the same, allowed by name": {func(s *oidc.Settings) {
+			s.Issuer, s.HTTPAllowedHosts = "http://issuer:9000",
+				[]string{"issuer"}
+		}, "", ""},
+		"a plain http back channel": {func(s *oidc.Settings) { s.JWKSURL = "http://issuer:9000/keys" }, "jwks_url",
+			""},
+		"keys with a query": {func(s *oidc.Settings) { s.JWKSURL = "https://tenant.example/keys?p=policy" }, "",
+			""},
 		"an http server for clients": {func(s *oidc.Settings) {
 			s.AuthorizationServers, s.HTTPAllowedHosts = []string{"http://issuer"}, []string{"issuer"}
 		}, "authorization_servers", ""},
-		"HS256":                     {func(s *oidc.Settings) { s.Algorithms = []string{"HS256", "none", "RS256"} }, "algorithms algorithms", ""},
-		"nothing accepted at all":   {func(s *oidc.Settings) { s.Algorithms, s.TokenTypes, s.ScopeClaims = nil, nil, nil }, "algorithms token_types scope_claims", ""},
-		"an empty audience":         {func(s *oidc.Settings) { s.Audiences = []string{" "} }, "audiences", ""},
-		"what no access token says": {func(s *oidc.Settings) { s.RequiredClaims = []string{"token_use=id", "typ=Bearer", "tid=id"} }, "required_claims", "token_use=access"},
+		"HS256": {func(s *oidc.Settings) { s.Algorithms = []string{"HS256", "none", "RS256"} },
+			"algorithms algorithms", ""},
+		"nothing accepted at all": {func(s *oidc.Settings) {
+			s.Algorithms, s.TokenTypes, s.ScopeClaims = nil, nil,
+				nil
+		}, "algorithms token_types scope_claims", ""},
+		"an empty audience": {func(s *oidc.Settings) { s.Audiences = []string{" "} }, "audiences", ""},
+		"a required type that no access token has": {func(s *oidc.Settings) {
+			s.RequiredClaims = []string{"token_use=id",
+				"typ=Bearer", "tid=id"}
+		}, "required_claims", "token_use=access"},
 		"times that cannot be right": {func(s *oidc.Settings) {
 			s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale = time.Hour, 0, 0, -1
 		}, "leeway key_refetch_interval key_max_age key_max_stale", ""},
 		"a token of no length": {func(s *oidc.Settings) { s.MaxTokenBytes = 0 }, "max_token_bytes", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := oidcSettings(t, "https://tenant.example", c.change)
+			s := newSettings(t, "https://tenant.example", c.change)
 			if s.KeyRefetchInterval == 50*time.Millisecond {
 				s.KeyRefetchInterval = 30 * time.Second
 			}
@@ -228,70 +237,51 @@ func TestOIDCSettingsAreCheckedAllAtOnce(t *testing.T) {
 	}
 }
 
-// lockedLog is a log that is read while what was opened may still write to it.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func TestOIDCWarnsWhereNothingTellsAccessTokensFromOthers(t *testing.T) {
+func TestOIDCWarnsIfOtherTokenTypesAreAccepted(t *testing.T) {
 	const warned = "refresh tokens included"
 	resource := must(providers.ParseResource(testResource))
 	for name, c := range map[string]struct {
 		change func(*oidc.Settings)
 		warns  bool
 	}{
-		"at+jwt alone":        {nil, false},
-		"JWT":                 {func(s *oidc.Settings) { s.TokenTypes = []string{"JWT"} }, true},
-		"JWT as a media type": {func(s *oidc.Settings) { s.TokenTypes = []string{"at+jwt", "application/jwt"} }, true},
-		"no typ":              {func(s *oidc.Settings) { s.TokenTypes = []string{"absent"} }, true},
+		"at+jwt alone": {nil, false},
+		"JWT":          {func(s *oidc.Settings) { s.TokenTypes = []string{"JWT"} }, true},
+		"JWT as a media type": {func(s *oidc.Settings) { s.TokenTypes = []string{"at+jwt", "application/jwt"} },
+			true},
+		"no typ": {func(s *oidc.Settings) { s.TokenTypes = []string{"absent"} }, true},
 		"JWT and a required claim": {func(s *oidc.Settings) {
 			s.TokenTypes, s.RequiredClaims = []string{"JWT"}, []string{"token_use=access"}
 		}, false},
-		"JWT by a preset":            {func(s *oidc.Settings) { s.TokenTypes, s.Preset = []string{"JWT"}, "hydra" }, false},
-		"JWT, where no token is one": {func(s *oidc.Settings) { s.TokenTypes, s.Introspection = []string{"JWT"}, "always" }, false},
+		"JWT by a preset": {func(s *oidc.Settings) { s.TokenTypes, s.Preset = []string{"JWT"}, "hydra" },
+			false},
+		"JWT, where no token is one": {func(s *oidc.Settings) {
+			s.TokenTypes, s.Introspection = []string{"JWT"},
+				"always"
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			cancel() // nothing is asked
+			cancel() // no request is sent
 			var log lockedLog
-			settings := oidcSettings(t, "https://tenant.example", c.change)
+			settings := newSettings(t, "https://tenant.example", c.change)
 			info := providers.ServerInfo{Resource: resource, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 			if _, err := settings.Open(ctx, info); err != nil {
 				t.Fatal(err)
 			}
 			line := log.String()
 			if strings.Contains(line, warned) != c.warns {
-				t.Errorf("the log says %q", line)
+				t.Errorf("the log is %q", line)
 			}
 			for _, part := range []string{"level=WARN", "setting=provider.token_types", "provider.required_claims"} {
 				if c.warns && !strings.Contains(line, part) {
 					t.Errorf("%q has no %s", line, part)
 				}
 			}
-			examined := slices.ContainsFunc(settings.Diagnose(info).Checks, func(x diagnostics.Check) bool { return x.Name == "provider.token_types" })
+			examined := slices.ContainsFunc(settings.Diagnose(info).Checks,
+				func(x diagnostics.Check) bool { return x.Name == "provider.token_types" })
 			if examined != c.warns {
-				t.Errorf("doctor looks at it: %t", examined)
+				t.Errorf("doctor has the check: %t", examined)
 			}
 		})
 	}
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }

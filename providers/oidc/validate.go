@@ -34,58 +34,63 @@ func (s *Settings) Validate(resource providers.Resource, report func(providers.P
 	}{{"algorithms", s.Algorithms}, {"token_types", s.TokenTypes}, {"scope_claims", s.ScopeClaims}} {
 		if len(list.values) == 0 {
 			report(providers.Problem{Key: list.key, Code: providers.CodeMissing,
-				Reason: "nothing is left, so that no token could be accepted",
+				Reason: "it is empty, so no token could be accepted",
 				Fix:    "leave it out for the default"})
 		}
 	}
-	token.CheckDurations(report, append(token.KeyDurations(s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge, s.KeyMaxStale),
+	token.CheckDurations(report, append(token.KeyDurations(s.Leeway, s.KeyRefetchInterval, s.KeyMaxAge,
+		s.KeyMaxStale),
 		token.DurationLimits{Key: "introspection_cache", Value: s.IntrospectionCache, Most: 10 * time.Minute}))
 	token.CheckMaxTokenBytes(s.MaxTokenBytes, report)
 }
 
-// checkIssuer looks at the issuer, and at what an issuer template needs beside it.
+// checkIssuer checks the issuer, and the settings that an issuer template needs.
 func (s *Settings) checkIssuer(report func(providers.Problem)) {
 	hosts, template := token.PlainHTTPHosts(s.HTTPAllowedHosts), token.IsTemplate(s.Issuer)
 	if s.Issuer == "" {
 		report(providers.Problem{Key: "issuer", Code: providers.CodeMissing,
-			Reason: "nobody said who issues the tokens",
-			Fix:    "write the issuer as the provider's metadata says it, such as https://login.example.com/realms/main"})
+			Reason: "issuer is required",
+			Fix:    "set it to the issuer in the provider's metadata, such as https://login.example.com/realms/main"})
 	} else if err := hosts.CheckIssuer(s.Issuer); err != nil {
 		report(providers.Problem{Key: "issuer", Code: providers.CodeInvalidValue,
 			Reason: err.Error(),
-			Fix:    "write it as the provider's metadata says it" + token.IssuerHint(s.Issuer)})
+			Fix:    "set it to the issuer in the provider's metadata" + token.IssuerHint(s.Issuer)})
 	}
 	switch {
 	case !template && len(s.Tenants) > 0:
 		report(providers.Problem{Key: "tenants", Code: providers.CodeConflict,
 			Reason: "the issuer has no place for a tenant",
-			Fix:    "write the issuer with the claim in braces, such as https://login.example.com/{tid}/v2.0, or remove provider.tenants"})
+			Fix: "write the issuer with the claim in braces, such as https://login.example.com/{tid}/v2.0, or " +
+				"remove provider.tenants"})
 	case template && len(s.Tenants) == 0:
 		report(providers.Problem{Key: "issuer", Code: providers.CodeInsecure,
-			Reason: "it stands for every tenant of the provider, and anybody may open one",
-			Fix:    "name those that are let in in provider.tenants, or write one tenant in the place of the braces"})
+			Reason: "it accepts every tenant of the provider, and anyone may be able to create one",
+			Fix:    "list the accepted tenants in provider.tenants, or replace the braces by one tenant"})
 	}
 	for _, tenant := range s.Tenants {
 		if tenant == "" || url.PathEscape(tenant) != tenant {
 			report(providers.Problem{Key: "tenants", Code: providers.CodeInvalidValue,
-				Reason: strconv.Quote(tenant) + " cannot stand in an issuer",
-				Fix:    "write the tenant's id, as the claim in a token says it"})
+				Reason: strconv.Quote(tenant) + " cannot be part of an issuer",
+				Fix:    "use the tenant's id, as in the claim of a token"})
 		}
 	}
-	if template && s.DiscoveryURL == "" && (s.JWKSURL == "" || s.Introspection != introspectNothing && s.IntrospectionURL == "") {
+	if template && s.DiscoveryURL == "" && (s.JWKSURL == "" ||
+		s.Introspection != introspectNothing && s.IntrospectionURL == "") {
 		report(providers.Problem{Key: "issuer", Code: providers.CodeMissing,
-			Reason: "nobody said where the metadata of many tenants is",
-			Fix:    "set provider.discovery_url, such as https://login.example.com/common/v2.0/.well-known/openid-configuration"})
+			Reason: "an issuer template has no metadata URL of its own",
+			Fix: "set provider.discovery_url, such as " +
+				"https://login.example.com/common/v2.0/.well-known/openid-configuration"})
 	}
 	if template && len(s.Tenants) > 1 && len(s.AuthorizationServers) == 0 {
 		report(providers.Problem{Key: "authorization_servers", Code: providers.CodeMissing,
-			Reason: "clients can be sent to one place only, and the issuer stands for many",
-			Fix:    "name the one at which they shall sign in, such as that of your own tenant"})
+			Reason: "an issuer template has several issuers, and clients need one",
+			Fix:    "name the one at which clients sign in, such as that of your own tenant"})
 	}
 	if err := hosts.CheckIssuer(s.DiscoveryIssuer); s.DiscoveryIssuer != "" && err != nil {
 		report(providers.Problem{Key: "discovery_issuer", Code: providers.CodeInvalidValue,
 			Reason: err.Error(),
-			Fix:    "write what the metadata says under issuer, or leave it out if that is provider.issuer" + token.IssuerHint(s.DiscoveryIssuer)})
+			Fix: "set it to the issuer in the metadata, or leave it out if that is provider.issuer" +
+				token.IssuerHint(s.DiscoveryIssuer)})
 	}
 }
 
@@ -97,7 +102,8 @@ func (s *Settings) checkAddresses(report func(providers.Problem)) {
 		if err := hosts.CheckURL(u.value); u.value != "" && err != nil {
 			report(providers.Problem{Key: u.key, Code: providers.CodeInvalidValue,
 				Reason: err.Error(),
-				Fix:    "use https; a host inside your own network may be named in provider.http_allowed_hosts" + token.SchemeHint(u.value)})
+				Fix: "use https; a host in your own network may be listed in provider.http_allowed_hosts" +
+					token.SchemeHint(u.value)})
 		}
 	}
 	for _, server := range s.AuthorizationServers {
@@ -120,34 +126,34 @@ func (s *Settings) checkAudience(resource providers.Resource, report func(provid
 	for _, audience := range s.Audiences {
 		if strings.TrimSpace(audience) == "" {
 			report(providers.Problem{Key: "audiences", Code: providers.CodeInvalidValue,
-				Reason: "an entry is empty",
+				Reason: "it has an empty entry",
 				Fix:    "remove it; without any, the resource " + resource.String() + " is the audience"})
 		}
 	}
 	if !slices.Contains([]string{audienceRequired, clientAllowList}, s.AudienceMode) {
 		report(providers.Problem{Key: "audience_mode", Code: providers.CodeUnknownValue,
-			Reason: "there is no such mode",
+			Reason: "unknown mode",
 			Fix:    "use required, or client_allow_list"})
 	}
 	if s.AudienceMode == clientAllowList && len(s.AllowedClients) == 0 {
 		report(providers.Problem{Key: "audience_mode", Code: providers.CodeInsecure,
-			Reason: "without a list of clients every token of the provider would be accepted, whoever it is for",
-			Fix:    "name the clients in provider.allowed_clients"})
+			Reason: "without a list of clients every token of the provider would be accepted",
+			Fix:    "list the clients in provider.allowed_clients"})
 	}
 	if s.AudienceMode == clientAllowList && len(s.ClientClaims) == 0 {
 		report(providers.Problem{Key: "client_claims", Code: providers.CodeMissing,
-			Reason: "nothing says which client a token was issued to",
+			Reason: "no claim names the client that a token was issued to",
 			Fix:    "leave it out for the default"})
 	}
 	if s.AudienceMode == audienceRequired && len(s.AllowedClients) > 0 {
 		report(providers.Problem{Key: "allowed_clients", Code: providers.CodeNoEffect,
-			Reason: "nobody looks at it: it counts in the mode client_allow_list only",
+			Reason: "it is used in the mode client_allow_list only",
 			Fix:    "remove it, or set provider.audience_mode to client_allow_list"})
 	}
 	for _, client := range s.AllowedClients {
 		if strings.TrimSpace(client) == "" {
 			report(providers.Problem{Key: "allowed_clients", Code: providers.CodeInvalidValue,
-				Reason: "an entry is empty",
+				Reason: "it has an empty entry",
 				Fix:    "remove it"})
 		}
 	}
@@ -158,24 +164,25 @@ func (s *Settings) checkClaims(report func(providers.Problem)) {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok || strings.TrimSpace(name) == "" || value == "" {
 			report(providers.Problem{Key: "required_claims", Code: providers.CodeInvalidValue,
-				Reason: strconv.Quote(entry) + " does not say which claim must have which value",
+				Reason: strconv.Quote(entry) + " is not a claim and its value",
 				Fix:    "write claim=value, such as token_use=access"})
 		}
 		if token.IsTypeClaim([]byte(name)) && token.IsOtherType(value) {
 			report(providers.Problem{Key: "required_claims", Code: providers.CodeNotAllowed,
-				Reason: strconv.Quote(entry) + " is what refresh, ID or logout tokens say, which are always refused",
-				Fix:    "require the value that access tokens have, such as token_use=access, or remove it"})
+				Reason: strconv.Quote(entry) + " is the type of refresh, ID or logout tokens, which are always refused",
+				Fix:    "require the value of access tokens, such as token_use=access, or remove it"})
 		}
 	}
 	for _, list := range []struct {
 		key    string
 		values []string
-	}{{"scope_claims", s.ScopeClaims}, {"client_claims", s.ClientClaims}, {"subject_claim", []string{s.SubjectClaim}}} {
+	}{{"scope_claims", s.ScopeClaims}, {"client_claims", s.ClientClaims},
+		{"subject_claim", []string{s.SubjectClaim}}} {
 		for _, name := range list.values {
 			if strings.Trim(name, " .") != name || name == "" {
 				report(providers.Problem{Key: list.key, Code: providers.CodeInvalidValue,
 					Reason: strconv.Quote(name) + " is not the name of a claim",
-					Fix:    "write the claim as the token has it, such as sub; dots lead into objects"})
+					Fix:    "use the name of a claim in the token, such as sub; dots separate members of objects"})
 			}
 		}
 	}
@@ -185,8 +192,8 @@ func (s *Settings) checkScopes(report func(providers.Problem)) {
 	_, wrong := token.ParseScopeMap(s.ScopeMap)
 	for _, entry := range wrong {
 		report(providers.Problem{Key: "scope_map", Code: providers.CodeInvalidValue,
-			Reason: strconv.Quote(entry) + " does not say which scope of theirs is which of ours",
-			Fix:    "write theirs=ours, such as api://demo/mcp.use=mcp:use"})
+			Reason: strconv.Quote(entry) + " is not a pair of scopes",
+			Fix:    "write provider=local, such as api://demo/mcp.use=mcp:use"})
 	}
 	for _, list := range []struct {
 		key    string
@@ -213,20 +220,22 @@ func (s *Settings) checkIntrospection(report func(providers.Problem)) {
 	} {
 		if !slices.Contains(word.accepted, word.value) {
 			report(providers.Problem{Key: word.key, Code: providers.CodeUnknownValue,
-				Reason: "there is no such word for it",
+				Reason: "unknown value",
 				Fix:    "use one of: " + strings.Join(word.accepted, ", ")})
 			return
 		}
 	}
 	if s.Introspection == introspectNothing {
 		for _, unused := range []struct{ key, value string }{
-			{"introspection_url", s.IntrospectionURL}, {"client_id", s.ClientID}, {"client_secret", s.ClientSecret.Reveal()},
+			{"introspection_url", s.IntrospectionURL}, {"client_id", s.ClientID},
+			{"client_secret", s.ClientSecret.Reveal()},
 			{"client_key", s.ClientKey.Reveal()}, {"client_key_id", s.ClientKeyID},
 		} {
 			if unused.value != "" {
 				report(providers.Problem{Key: unused.key, Code: providers.CodeNoEffect,
-					Reason: "nobody uses it: this server verifies tokens with the provider's public keys, unless introspection is on",
-					Fix:    "remove it, or set provider.introspection to opaque or always"})
+					Reason: "it is used for introspection only, which is off: tokens are verified with the provider's " +
+						"public keys",
+					Fix: "remove it, or set provider.introspection to opaque or always"})
 			}
 		}
 		if s.IntrospectionNoExp {
@@ -238,15 +247,17 @@ func (s *Settings) checkIntrospection(report func(providers.Problem)) {
 	}
 	if s.IntrospectionNoExp && s.IntrospectionCache == 0 {
 		report(providers.Problem{Key: "introspection_without_exp", Code: providers.CodeConflict,
-			Reason: "an answer without exp is good for introspection_cache, which is 0s",
+			Reason: "a response without exp is used for introspection_cache, which is 0s",
 			Fix:    "set provider.introspection_cache, for instance to 30s"})
 	}
-	usesSecret := s.IntrospectionStyle == styleRFC7662 && (s.IntrospectionAuth == authBasic || s.IntrospectionAuth == authPost)
+	usesSecret := s.IntrospectionStyle == styleRFC7662 && (s.IntrospectionAuth == authBasic ||
+		s.IntrospectionAuth == authPost)
 	usesKey := s.IntrospectionStyle == styleRFC7662 && s.IntrospectionAuth == authKey
 	if (usesSecret || usesKey) && s.ClientID == "" {
 		report(providers.Problem{Key: "client_id", Code: providers.CodeMissing,
-			Reason: "the provider tells about tokens to its own clients only",
-			Fix:    "register this server at the provider as a confidential client, or set provider.introspection_auth to none if it asks for nothing"})
+			Reason: "the provider introspects tokens for its own clients only",
+			Fix: "register this server at the provider as a confidential client, or set " +
+				"provider.introspection_auth to none if the endpoint needs no credentials"})
 	}
 	if usesSecret && s.ClientSecret == "" {
 		report(providers.Problem{Key: "client_secret", Code: providers.CodeMissing,
@@ -255,12 +266,12 @@ func (s *Settings) checkIntrospection(report func(providers.Problem)) {
 	}
 	if !usesSecret && s.ClientSecret != "" {
 		report(providers.Problem{Key: "client_secret", Code: providers.CodeNoEffect,
-			Reason: "nobody uses it with introspection_auth " + s.IntrospectionAuth,
+			Reason: "it is not used with introspection_auth " + s.IntrospectionAuth,
 			Fix:    "remove it, or set provider.introspection_auth to basic or post"})
 	}
 	if !usesKey && s.ClientKey != "" {
 		report(providers.Problem{Key: "client_key", Code: providers.CodeNoEffect,
-			Reason: "nobody uses it with introspection_auth " + s.IntrospectionAuth,
+			Reason: "it is not used with introspection_auth " + s.IntrospectionAuth,
 			Fix:    "remove it, or set provider.introspection_auth to private_key_jwt"})
 	}
 	if !usesKey {
@@ -269,10 +280,10 @@ func (s *Settings) checkIntrospection(report func(providers.Problem)) {
 	if _, err := token.NewClientSigner(s.ClientKey, s.ClientKeyID); s.ClientKey == "" {
 		report(providers.Problem{Key: "client_key", Code: providers.CodeMissing,
 			Reason: "introspection_auth private_key_jwt needs a private key",
-			Fix:    "name its PEM file in provider.client_key_file"})
+			Fix:    "set provider.client_key_file to its PEM file"})
 	} else if err != nil {
 		report(providers.Problem{Key: "client_key", Code: providers.CodeInvalidValue,
 			Reason: err.Error(),
-			Fix:    "name its PEM file in provider.client_key_file; RSA, P-256, P-384, P-521 or Ed25519"})
+			Fix:    "set provider.client_key_file to its PEM file; RSA, P-256, P-384, P-521 or Ed25519"})
 	}
 }

@@ -1,14 +1,14 @@
 package rawjson
 
-// CountValues returns how many JSON values raw consists of: itself, and each member's and each element's value. It stops
-// counting beyond limit, allocates nothing, and does not check that raw is JSON: what is not is counted up to a string
-// that does not end.
+// CountValues returns the number of JSON values in raw: the whole, and the value of each member and element.
+// It stops counting beyond limit and allocates nothing. It does not check that raw is JSON, and stops at a
+// string without an end.
 func CountValues(raw []byte, limit int) int {
 	n := 1
 	for i := 0; i < len(raw) && n <= limit; {
 		switch raw[i] {
 		case '"':
-			if i = text(raw, i); i == none {
+			if i = text(raw, i); i == invalid {
 				return n
 			}
 			continue

@@ -9,7 +9,7 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-func TestCountValuesCountsWhatADecoderMakes(t *testing.T) {
+func TestCountValuesAgreesWithADecoder(t *testing.T) {
 	for raw, want := range map[string]int{
 		`1`: 1, `"a,b"`: 1, `null`: 1, `[]`: 1, `{}`: 1, ` [ ] `: 1,
 		`[1]`: 2, `[1,2]`: 3, `{"a":1}`: 2, `{"a":[1,{}],"b":"],}"}`: 5, `[[],[],[]]`: 4, `{ "a" : { } }`: 2,
@@ -54,7 +54,8 @@ func valuesIn(value any) int {
 	return n
 }
 
-// randomValue returns a JSON value of at most the given levels, with blanks and punctuation inside its strings.
+// randomValue returns a JSON value of at most the given levels, with blanks and punctuation inside its
+// strings.
 func randomValue(levels int) string {
 	scalars := []string{`1`, `-2.5e3`, `null`, `true`, `""`, `"a,b"`, `"{[\"]}"`, `"\\"`}
 	kind := rand.IntN(4)

@@ -6,18 +6,19 @@ import (
 	"math/bits"
 )
 
-// The functions here are the grammar of JSON (RFC 8259), strict: each returns the index behind what begins at i, or none.
+// The functions in this file implement the grammar of JSON (RFC 8259). Each returns the index after the
+// element that begins at i, or invalid.
 
-const none = -1
+const invalid = -1
 
-// maxLevels bounds how deep objects and lists are nested. They are read on the stack here, and decoders that read a
-// value to its end at each level take time in proportion to bytes times levels. Real tokens and messages have fewer than
-// ten levels.
+// maxLevels bounds the nesting of objects and lists. They are read by recursion here, and decoders that scan
+// a value to its end at each level take time in proportion to bytes times levels. Tokens and messages have
+// fewer than ten levels.
 const maxLevels = 64
 
 var errMalformed = errors.New("not one JSON object")
 
-// at returns the byte at i, or 0, which stands nowhere in JSON, if the text has ended.
+// at returns the byte at i, or 0, which is not allowed anywhere in JSON, after the end.
 func at(raw []byte, i int) byte {
 	if i < 0 || i >= len(raw) {
 		return 0
@@ -39,7 +40,7 @@ func value(raw []byte, i, levels int) int {
 	case c == '{':
 		end, err := object(raw, i, levels, nil)
 		if err != nil {
-			return none
+			return invalid
 		}
 		return end
 	case c == '[':
@@ -53,13 +54,13 @@ func value(raw []byte, i, levels int) int {
 	case c == 'n':
 		return word(raw, i, "null")
 	}
-	return none
+	return invalid
 }
 
-// object calls member, if there is one, with each name as it is quoted, and with its value.
+// object calls member, unless it is nil, with each quoted name and its value.
 func object(raw []byte, i, levels int, member func(quoted, value []byte) error) (int, error) {
 	if levels == 0 {
-		return none, errMalformed
+		return invalid, errMalformed
 	}
 	i = skipBlanks(raw, i+1)
 	if at(raw, i) == '}' {
@@ -67,21 +68,21 @@ func object(raw []byte, i, levels int, member func(quoted, value []byte) error) 
 	}
 	for {
 		if at(raw, i) != '"' {
-			return none, errMalformed
+			return invalid, errMalformed
 		}
-		endOfName := text(raw, i)
-		colon := skipBlanks(raw, endOfName)
+		nameEnd := text(raw, i)
+		colon := skipBlanks(raw, nameEnd)
 		if at(raw, colon) != ':' {
-			return none, errMalformed
+			return invalid, errMalformed
 		}
 		begin := skipBlanks(raw, colon+1)
 		end := value(raw, begin, levels-1)
-		if end == none {
-			return none, errMalformed
+		if end == invalid {
+			return invalid, errMalformed
 		}
 		if member != nil {
-			if err := member(raw[i:endOfName], raw[begin:end]); err != nil {
-				return none, err
+			if err := member(raw[i:nameEnd], raw[begin:end]); err != nil {
+				return invalid, err
 			}
 		}
 		switch i = skipBlanks(raw, end); at(raw, i) {
@@ -90,15 +91,15 @@ func object(raw []byte, i, levels int, member func(quoted, value []byte) error) 
 		case '}':
 			return i + 1, nil
 		default:
-			return none, errMalformed
+			return invalid, errMalformed
 		}
 	}
 }
 
-// list calls element, if there is one, with each value. It returns none if that returns false.
+// list calls element, unless it is nil, with each value. It returns invalid if element returns false.
 func list(raw []byte, i, levels int, element func(value []byte) bool) int {
 	if levels == 0 {
-		return none
+		return invalid
 	}
 	i = skipBlanks(raw, i+1)
 	if at(raw, i) == ']' {
@@ -106,8 +107,8 @@ func list(raw []byte, i, levels int, element func(value []byte) bool) int {
 	}
 	for {
 		end := value(raw, i, levels-1)
-		if end == none || element != nil && !element(raw[i:end]) {
-			return none
+		if end == invalid || element != nil && !element(raw[i:end]) {
+			return invalid
 		}
 		switch i = skipBlanks(raw, end); at(raw, i) {
 		case ',':
@@ -115,38 +116,39 @@ func list(raw []byte, i, levels int, element func(value []byte) bool) int {
 		case ']':
 			return i + 1
 		default:
-			return none
+			return invalid
 		}
 	}
 }
 
 func text(raw []byte, i int) int {
 	for i++; ; i++ {
-		i += unremarkable(raw[min(i, len(raw)):])
+		i += plainBytes(raw[min(i, len(raw)):])
 		switch c := at(raw, i); {
 		case c == '"':
 			return i + 1
 		case c < ' ':
-			return none
+			return invalid
 		case c == '\\':
-			if i = escape(raw, i); i == none {
-				return none
+			if i = escape(raw, i); i == invalid {
+				return invalid
 			}
 		}
 	}
 }
 
-// unremarkable returns how many bytes, looked at eight at a time, can stand in a text without a second look: those that are no
-// quotation mark, no backslash, and not below a blank.
-func unremarkable(raw []byte) (n int) {
+// plainBytes returns how many bytes at the start of raw are neither a quotation mark nor a backslash nor a
+// control character. It reads eight bytes at a time, and leaves a rest of fewer.
+func plainBytes(raw []byte) (n int) {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for ; len(raw)-n >= 8; n += 8 {
 		eight := binary.LittleEndian.Uint64(raw[n:])
 		quotes, backslashes := eight^('"'*ones), eight^('\\'*ones)
-		// A byte becomes remarkable when subtracting takes it below zero. The lowest such is one; those above may be so by its borrowing.
-		remarkable := ((eight-' '*ones)&^eight | (quotes-ones)&^quotes | (backslashes-ones)&^backslashes) & tops
-		if remarkable != 0 {
-			return n + bits.TrailingZeros64(remarkable)/8
+		// A subtraction that goes below zero sets the top bit of its byte. Only the lowest such byte counts: its
+		// borrow may set the bit of those above.
+		special := ((eight-' '*ones)&^eight | (quotes-ones)&^quotes | (backslashes-ones)&^backslashes) & tops
+		if special != 0 {
+			return n + bits.TrailingZeros64(special)/8
 		}
 	}
 	return n
@@ -160,12 +162,12 @@ func escape(raw []byte, i int) int {
 	case 'u':
 		for digit := i + 2; digit < i+6; digit++ {
 			if c := at(raw, digit); !isDigit(c) && (c|0x20 < 'a' || c|0x20 > 'f') {
-				return none
+				return invalid
 			}
 		}
 		return i + 5
 	}
-	return none
+	return invalid
 }
 
 func number(raw []byte, i int) int {
@@ -190,10 +192,10 @@ func number(raw []byte, i int) int {
 	return i
 }
 
-// digits are one or more.
+// digits reads one or more digits.
 func digits(raw []byte, i int) int {
 	if !isDigit(at(raw, i)) {
-		return none
+		return invalid
 	}
 	for isDigit(at(raw, i)) {
 		i++
@@ -207,5 +209,5 @@ func word(raw []byte, i int, word string) int {
 	if end := i + len(word); end <= len(raw) && string(raw[i:end]) == word {
 		return end
 	}
-	return none
+	return invalid
 }

@@ -1,6 +1,7 @@
-// Package rawjson finds the members of a JSON object without decoding them, and refuses objects that two parsers could read
-// differently. Tokens and messages are read by us first and by a library later; whoever finds a text that both read in another
-// way has got past the check. encoding/json alone would match names in any case and take the last of two.
+// Package rawjson reads the members of a JSON object in place, and rejects objects that two parsers could
+// read differently. Tokens and messages are checked here and decoded by a library afterwards; a document that
+// both read differently would bypass the check. encoding/json matches names in any case, and takes the last
+// of duplicates.
 package rawjson
 
 import (
@@ -12,17 +13,18 @@ import (
 	"unicode/utf8"
 )
 
-// Each calls member for every member of an object, in their order, with the decoded name and with the value as it stands in
-// raw. It reads all of the text and takes only what is one JSON object, as [json.Valid] would, and not nested more than 64
-// levels deep; it ends at the first error, or at a name that occurs twice. What was told before the error means nothing.
+// Each calls member for every member of an object, in order, with the decoded name and the encoded value,
+// both of which may be part of raw. It returns the first error of member, or an error if raw is not one JSON
+// object as [json.Valid] defines it, is nested more than 64 levels deep, or has a name twice. After an error,
+// the members that were passed on must not be used.
 func Each(raw []byte, member func(name, value []byte) error) error {
 	i := skipBlanks(raw, 0)
 	if at(raw, i) != '{' {
 		return errMalformed
 	}
-	var seen distinct
+	var seen seenNames
 	end, err := object(raw, i, maxLevels, func(quoted, value []byte) error {
-		name, err := nameOf(quoted)
+		name, err := decodeName(quoted)
 		if err != nil {
 			return err
 		}
@@ -40,26 +42,27 @@ func Each(raw []byte, member func(name, value []byte) error) error {
 	return nil
 }
 
-// Members puts the values of members into values, in the order of their names, and leaves alone where there is none. A member that
-// differs from one of the names only in case is refused. The values must be as many as the names.
+// Members stores the encoded value of each named member in values, at the index of its name. Values of absent
+// members are not changed. A member that differs from a name only in case is an error. len(values) must be
+// len(names).
 func Members(raw []byte, values []json.RawMessage, names ...string) error {
 	return Each(raw, func(name, value []byte) error {
 		for n, wanted := range names {
 			switch {
 			case string(name) == wanted:
 				values[n] = value
-			case imitates(name, wanted):
-				return fmt.Errorf("a member imitates %s", wanted)
+			case isCaseVariant(name, wanted):
+				return fmt.Errorf("a member differs from %s only in case", wanted)
 			}
 		}
 		return nil
 	})
 }
 
-// Text reads a string from raw, which must be one JSON value, such as [Each] tells. ok is false if it is anything else, null included.
-// Most strings have nothing in them to decode.
+// Text decodes a string from raw, which must be one JSON value, such as one from [Each]. ok is false for any
+// other value, null included.
 func Text(raw json.RawMessage) (text string, ok bool) {
-	if text, ok := undecoded(raw); ok {
+	if text, ok := plainString(raw); ok {
 		return string(text), true
 	}
 	var decoded *string
@@ -69,34 +72,35 @@ func Text(raw json.RawMessage) (text string, ok bool) {
 	return *decoded, true
 }
 
-// Texts reads a string or a list of strings from raw, which must be one JSON value. ok is false if it is anything else, null and
-// lists with a null in them included. Whoever makes up a list can make it long: it is decoded at once or not at all, never one by one.
+// Texts decodes a string or a list of strings from raw, which must be one JSON value. ok is false for any
+// other value, null and lists with a null included. A list is decoded as a whole: decoding its strings one by
+// one would make long lists in invented tokens expensive.
 func Texts(raw json.RawMessage) (texts []string, ok bool) {
 	begin := skipBlanks(raw, 0)
 	if at(raw, begin) != '[' {
 		text, ok := Text(raw)
 		return []string{text}, ok
 	}
-	asTheyStand := true
+	allPlain := true
 	if list(raw, begin, maxLevels, func(value []byte) bool {
-		if text, ok := undecoded(value); asTheyStand && ok {
+		if text, ok := plainString(value); allPlain && ok {
 			texts = append(texts, string(text))
 		} else {
-			asTheyStand = false
+			allPlain = false
 		}
 		return value[0] == '"'
-	}) == none {
+	}) == invalid {
 		return nil, false
 	}
-	if asTheyStand {
+	if allPlain {
 		return texts, true
 	}
-	var decoded []string // not texts, which would be on the heap for every token
+	var decoded []string // not texts, which would move to the heap for every token
 	return decoded, json.Unmarshal(raw, &decoded) == nil
 }
 
-// undecoded is a string between its quotes, if it means what stands there: no escapes, and nothing that a decoder would replace.
-func undecoded(value []byte) (text []byte, ok bool) {
+// plainString returns the content of a string that needs no decoding: without escapes, and in valid UTF-8.
+func plainString(value []byte) (text []byte, ok bool) {
 	last := len(value) - 1
 	if last < 1 || value[0] != '"' || value[last] != '"' {
 		return nil, false
@@ -113,16 +117,16 @@ func undecoded(value []byte) (text []byte, ok bool) {
 	return text, true
 }
 
-// imitates reports whether name is wanted, which is in ASCII, in another case.
-func imitates(name []byte, wanted string) bool {
-	// Only letters beyond ASCII fold into others of another length, and into ASCII from three bytes at most (the Kelvin sign).
-	alike := len(name) == len(wanted) || len(name) <= 3*len(wanted) && !isASCII(name)
-	return alike && strings.EqualFold(string(name), wanted) && string(name) != wanted
+// isCaseVariant reports whether name differs from wanted, which is in ASCII, only in case.
+func isCaseVariant(name []byte, wanted string) bool {
+	// Letters beyond ASCII that fold into ASCII have at most three bytes (the Kelvin sign).
+	possible := len(name) == len(wanted) || len(name) <= 3*len(wanted) && !isASCII(name)
+	return possible && strings.EqualFold(string(name), wanted) && string(name) != wanted
 }
 
-// nameOf decodes the name of a member if it has to be decoded.
-func nameOf(quoted []byte) ([]byte, error) {
-	if name, ok := undecoded(quoted); ok {
+// decodeName decodes the name of a member.
+func decodeName(quoted []byte) ([]byte, error) {
+	if name, ok := plainString(quoted); ok {
 		return name, nil
 	}
 	var decoded string
@@ -141,15 +145,16 @@ func isASCII(name []byte) bool {
 	return true
 }
 
-// distinct is a set of names that is small as a rule, and must not become slow when somebody makes it large.
-type distinct struct {
+// seenNames is a set of names that is usually small, and must not become slow for an object with many
+// members.
+type seenNames struct {
 	few  [24][]byte
 	n    int
 	many map[string]bool
 }
 
 // add reports whether name is new.
-func (d *distinct) add(name []byte) bool {
+func (d *seenNames) add(name []byte) bool {
 	if d.many != nil {
 		if d.many[string(name)] {
 			return false

@@ -11,11 +11,13 @@ import (
 	josejson "github.com/go-jose/go-jose/v4/json"
 )
 
-// FuzzMembers holds the reader of members against a decoder that refuses what occurs twice.
+// FuzzMembers compares Members with a decoder that rejects duplicate names.
 func FuzzMembers(f *testing.F) {
 	for _, seed := range []string{
-		`{}`, ` { "a" : 1 , "b":[{"a":"}"}] } `, `{"a":"\\\"","b":{"c":[1,2,"]"]}}`, `{"a":1,"a":2}`, `{"a":1,"\u0061":2}`, `{"A":1}`, `{"a":-1.5e+3,"b":true,"c":null}`,
-		`{"":0,"x":"\u00e9"}`, `{"\u212a":1,"k":2}`, `[]`, `null`, `"a"`, `{"a":{"a":{"a":[[[]]]}}}`, "{\"\xff\":1,\"\xfe\":2}", `{"a":[1 , 2],"b": {} }`,
+		`{}`, ` { "a" : 1 , "b":[{"a":"}"}] } `, `{"a":"\\\"","b":{"c":[1,2,"]"]}}`, `{"a":1,"a":2}`,
+		`{"a":1,"\u0061":2}`, `{"A":1}`, `{"a":-1.5e+3,"b":true,"c":null}`,
+		`{"":0,"x":"\u00e9"}`, `{"\u212a":1,"k":2}`, `[]`, `null`, `"a"`, `{"a":{"a":{"a":[[[]]]}}}`,
+		"{\"\xff\":1,\"\xfe\":2}", `{"a":[1 , 2],"b": {} }`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -30,7 +32,7 @@ func FuzzMembers(f *testing.F) {
 		gotErr := Members(raw, got, names...)
 		if err != nil || want == nil {
 			if gotErr == nil {
-				t.Fatalf("%q was read, the decoder says %v", raw, err)
+				t.Fatalf("%q was accepted, the decoder returns %v", raw, err)
 			}
 			return
 		}
@@ -38,7 +40,7 @@ func FuzzMembers(f *testing.F) {
 			for _, name := range names {
 				if member != name && strings.EqualFold(member, name) {
 					if gotErr == nil {
-						t.Fatalf("%q was read although %q imitates %q", raw, member, name)
+						t.Fatalf("%q was accepted although %q differs from %q only in case", raw, member, name)
 					}
 					return
 				}
@@ -49,50 +51,59 @@ func FuzzMembers(f *testing.F) {
 		}
 		for i, name := range names {
 			if !bytes.Equal(bytes.TrimSpace(got[i]), bytes.TrimSpace(want[name])) {
-				t.Fatalf("%q: %s is %q, the decoder says %q", raw, name, got[i], want[name])
+				t.Fatalf("%q: %s is %q, want %q", raw, name, got[i], want[name])
 			}
 		}
 	})
 }
 
-// FuzzEach: whoever is not of the same opinion as encoding/json would read a good token in another way than the next, or none.
+// FuzzEach compares Each with encoding/json: if they differed, a token could mean one thing here and another
+// in the library that decodes it.
 func FuzzEach(f *testing.F) {
 	for _, seed := range []string{
-		`{}`, ` { } `, `{"a":[ 1 , -0.5e+3 , "\u00e9\ud83d", [ ] , {} ] , "b" : true}`, `{"a":1,}`, `{,}`, `{"a":[1,]}`, `{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":1e}`, `{"a":.5}`, `{"a":0E-1}`, `{"a":"a`, "{\"\x01\":1}",
-		"{\"a\":\"\xff\"}", `{"\x":1}`, `{"a":"\u12"}`, `{"a":"\u12G0"}`, `{"a":tru}`, `{"a":nul`, `{"a":falsehood}`, `{} {}`, `{"a" 1}`, `{a:1}`, `{"a":1 "b":2}`, `{"a":[1 2]}`, `{"a"`, `{"a":`, `{"`, `{`, "\ufeff{}", `[]`, `{"a":1]`, `{"a":[1}`,
-		`{"12345678901234567890\"":"1234567\\","x":"12345678\"90","y":"\/\b\f\n\r\t"}`, "{\"a\":\"12345678\x1f\"}", "{\"a\":\"1234567\u007f\u0080\u00a2\u00dc\"}",
+		`{}`, ` { } `, `{"a":[ 1 , -0.5e+3 , "\u00e9\ud83d", [ ] , {} ] , "b" : true}`, `{"a":1,}`, `{,}`,
+		`{"a":[1,]}`, `{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":1e}`, `{"a":.5}`, `{"a":0E-1}`, `{"a":"a`,
+		"{\"\x01\":1}",
+		"{\"a\":\"\xff\"}", `{"\x":1}`, `{"a":"\u12"}`, `{"a":"\u12G0"}`, `{"a":tru}`, `{"a":nul`,
+		`{"a":falsehood}`, `{} {}`, `{"a" 1}`, `{a:1}`, `{"a":1 "b":2}`, `{"a":[1 2]}`, `{"a"`, `{"a":`, `{"`, `{`,
+		"\ufeff{}", `[]`, `{"a":1]`, `{"a":[1}`,
+		`{"12345678901234567890\"":"1234567\\","x":"12345678\"90","y":"\/\b\f\n\r\t"}`, "{\"a\":\"12345678\x1f\"}",
+		"{\"a\":\"1234567\u007f\u0080\u00a2\u00dc\"}",
 	} {
 		f.Add([]byte(seed))
 	}
-	f.Fuzz(agree)
+	f.Fuzz(compareWithEncodingJSON)
 }
 
-// Every byte of good texts is dropped, replaced and preceded by every byte that means something.
-func TestATextWithAMistakeIsReadAsEncodingJSONReadsIt(t *testing.T) {
-	means := []byte("{}[]:,\"\\/ \t\n\r\f\x00\x1f\x7f\x80\xc3\xff0159-+.eEuabfgnrtlsxAFG")
+// Each byte of valid documents is dropped, replaced and preceded by each byte that has a meaning in JSON.
+func TestEachAgreesWithEncodingJSONOnSyntaxErrors(t *testing.T) {
+	special := []byte("{}[]:,\"\\/ \t\n\r\f\x00\x1f\x7f\x80\xc3\xff0159-+.eEuabfgnrtlsxAFG")
 	for _, good := range []string{
-		` { "a" : 1 , "b":[ ] , "c" : { } } `, `{"a":[0,-0,10,0.5e+7,1E-2,3e1],"b":-1.25}`, `{"a":true,"b":[false,null]}`, `{"":"","12345678":"1234567\"890","c":"\\\/\b\f\n\r\t"}`,
-		`{"\u00e9\uD83D":"\uFaF0"}`, "{\"a\":\"12345678 1234567\u00a2 1234567\"}", `{"a":{"b":{"c":[[],[{}]]},"d":1}}`,
+		` { "a" : 1 , "b":[ ] , "c" : { } } `, `{"a":[0,-0,10,0.5e+7,1E-2,3e1],"b":-1.25}`,
+		`{"a":true,"b":[false,null]}`, `{"":"","12345678":"1234567\"890","c":"\\\/\b\f\n\r\t"}`,
+		`{"\u00e9\uD83D":"\uFaF0"}`, "{\"a\":\"12345678 1234567\u00a2 1234567\"}",
+		`{"a":{"b":{"c":[[],[{}]]},"d":1}}`,
 	} {
-		agree(t, []byte(good))
+		compareWithEncodingJSON(t, []byte(good))
 		for i := range len(good) {
 			before, after := good[:i], good[i+1:]
-			agree(t, []byte(before+after))
-			agree(t, []byte(before))
-			for _, c := range means {
-				agree(t, []byte(before+string([]byte{c})+after))
-				agree(t, []byte(before+string([]byte{c})+good[i:]))
+			compareWithEncodingJSON(t, []byte(before+after))
+			compareWithEncodingJSON(t, []byte(before))
+			for _, c := range special {
+				compareWithEncodingJSON(t, []byte(before+string([]byte{c})+after))
+				compareWithEncodingJSON(t, []byte(before+string([]byte{c})+good[i:]))
 			}
 		}
 	}
 }
 
-// agree holds [Each] against encoding/json, and, for what occurs twice, a decoder that looks at that.
-func agree(t *testing.T, raw []byte) {
+// compareWithEncodingJSON compares Each with encoding/json, and for duplicate names with a decoder that
+// rejects them.
+func compareWithEncodingJSON(t *testing.T, raw []byte) {
 	var want map[string]json.RawMessage
 	valid := json.Unmarshal(raw, &want) == nil && want != nil
 	twice := valid && josejson.Unmarshal(raw, &want) != nil
-	deep := bytes.Count(raw, []byte("["))+bytes.Count(raw, []byte("{")) > maxLevels // or may be
+	mayBeDeep := bytes.Count(raw, []byte("["))+bytes.Count(raw, []byte("{")) > maxLevels
 	n := 0
 	err := Each(raw, func(_, value []byte) error {
 		n++
@@ -101,16 +112,19 @@ func agree(t *testing.T, raw []byte) {
 		}
 		return nil
 	})
-	if !deep && (err == nil) != (valid && !twice) || err == nil && (!valid || n != len(want)) {
+	if !mayBeDeep && (err == nil) != (valid && !twice) || err == nil && (!valid || n != len(want)) {
 		t.Fatalf("%q: %v with %d members, encoding/json finds %d", raw, err, n, len(want))
 	}
 }
 
-// FuzzTexts: a list of which we saw other strings than whoever reads it next would lead past the check of the audience.
+// FuzzTexts compares Texts with encoding/json: a list that both decoded differently could bypass the audience
+// check.
 func FuzzTexts(f *testing.F) {
 	for _, seed := range []string{
-		`"a"`, ` "a" `, `"a" `, ` "a"`, `[]`, ` [ ] `, `["a","b"]`, ` [ "a" , "\u0062\"" ] `, `["\u0061","b"]`, `["a","\u0062","c"]`, `[null]`, `null`, `["a",1]`, `[["a"]]`, `{"a":"b"}`, `1`,
-		`["\ud800"]`, "\"\u00e9\"", "\"\u00e9\\u0041\"", "[\"\u00e9\\u0041\"]", "\"\x80\"", "\"a\xff\"", "[\"\xff\"]",
+		`"a"`, ` "a" `, `"a" `, ` "a"`, `[]`, ` [ ] `, `["a","b"]`, ` [ "a" , "\u0062\"" ] `, `["\u0061","b"]`,
+		`["a","\u0062","c"]`, `[null]`, `null`, `["a",1]`, `[["a"]]`, `{"a":"b"}`, `1`,
+		`["\ud800"]`, "\"\u00e9\"", "\"\u00e9\\u0041\"", "[\"\u00e9\\u0041\"]", "\"\x80\"", "\"a\xff\"",
+		"[\"\xff\"]",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -130,26 +144,27 @@ func FuzzTexts(f *testing.F) {
 			}
 		default:
 			if got, ok := Texts(raw); ok {
-				t.Errorf("%q was read as %q", raw, got)
+				t.Errorf("%q was decoded as %q", raw, got)
 			}
 			return
 		}
 		if got, ok := Texts(raw); !ok || !slices.Equal(got, want) {
-			t.Errorf("%q was read as %q, %t, and encoding/json reads %q", raw, got, ok, want)
+			t.Errorf("%q was decoded as %q, %t, want %q", raw, got, ok, want)
 		}
 	})
 }
 
 // A stack overflow would end the process.
-func TestATextThatIsNestedTooDeeplyIsRefused(t *testing.T) {
+func TestEachRejectsDeepNesting(t *testing.T) {
 	if maxLevels > 1_000 {
-		t.Error("the MCP SDK would refuse what is read here")
+		t.Error("the MCP SDK would reject what is accepted here")
 	}
 	nested := func(open, end string, levels int) []byte {
 		return []byte(`{"a":` + strings.Repeat(open, levels) + "1" + strings.Repeat(end, levels) + "}")
 	}
 	for open, end := range map[string]string{"[": "]", `{"a":`: "}"} {
-		for levels, good := range map[int]bool{0: true, 1: true, maxLevels - 1: true, maxLevels: false, 1 << 20: false} {
+		for levels, good := range map[int]bool{0: true, 1: true, maxLevels - 1: true, maxLevels: false,
+			1 << 20: false} {
 			if err := Each(nested(open, end, levels), func(_, _ []byte) error { return nil }); (err == nil) != good {
 				t.Errorf("%d times %s: %v", levels, open, err)
 			}
@@ -157,23 +172,24 @@ func TestATextThatIsNestedTooDeeplyIsRefused(t *testing.T) {
 	}
 }
 
-func TestANameIsImitatedByOneThatDiffersInNothingButCase(t *testing.T) {
+func TestCaseVariantIsAnotherCaseOfAKnownName(t *testing.T) {
 	long := strings.Repeat("long", 10)
-	names := NamesOf("sub", "scope", "Scope", "k", long).And("active")
+	names := NewNameSet("sub", "scope", "Scope", "k", long).With("active")
 	for name, want := range map[string]string{
-		"sub": "", "SUB": "sub", "suB": "sub", "subs": "", "su": "", "": "", "scope": "", "Scope": "", "SCOPE": "scope", "\u017fub": "sub", "\u212a": "k", "\u017f": "",
+		"sub": "", "SUB": "sub", "suB": "sub", "subs": "", "su": "", "": "", "scope": "", "Scope": "",
+		"SCOPE": "scope", "\u017fub": "sub", "\u212a": "k", "\u017f": "",
 		"ACTIVE": "active", long: "", strings.ToUpper(long): long, "sub\\": "",
 	} {
-		if got := names.Imitated([]byte(name)); got != want {
-			t.Errorf("%q imitates %q, want %q", name, got, want)
+		if got := names.CaseVariant([]byte(name)); got != want {
+			t.Errorf("%q is a variant of %q, want %q", name, got, want)
 		}
 	}
-	if got := (*Names)(nil).Imitated([]byte("SUB")); got != "" {
-		t.Errorf("without names %q is imitated", got)
+	if got := (*NameSet)(nil).CaseVariant([]byte("SUB")); got != "" {
+		t.Errorf("in an empty set: a variant of %q", got)
 	}
 }
 
-func TestAMemberTwiceIsRefusedAmongMany(t *testing.T) {
+func TestMembersRejectsDuplicatesAmongMany(t *testing.T) {
 	object := func(n int, last string) []byte {
 		var b strings.Builder
 		b.WriteByte('{')

@@ -2,51 +2,52 @@ package rawjson
 
 import "slices"
 
-// Names are names whose meaning is fixed.
-type Names struct {
-	all []string
-	// places hold them by length and first letter, because most members are none of them and need not be compared with many.
-	places [32][]string
+// NameSet is a set of names with a fixed meaning, in ASCII.
+type NameSet struct {
+	names []string
+	// buckets holds the names by length and first letter, so that a member is compared with few of them.
+	buckets [32][]string
 }
 
-// NamesOf returns them as a set in which a member is soon found.
-func NamesOf(names ...string) *Names {
-	n := &Names{all: names}
+// NewNameSet returns the set of these names.
+func NewNameSet(names ...string) *NameSet {
+	s := &NameSet{names: names}
 	for _, name := range names {
-		place := n.place([]byte(name))
-		*place = append(*place, name)
+		bucket := s.bucket([]byte(name))
+		*bucket = append(*bucket, name)
 	}
-	return n
+	return s
 }
 
-// place is where all names in ASCII are that another can be or imitate: only letters beyond it fold into others of another length.
-func (n *Names) place(name []byte) *[]string {
+// bucket returns where all names are that an ASCII name can equal in any case. Other letters may fold into
+// ASCII, and into another length.
+func (s *NameSet) bucket(name []byte) *[]string {
 	if len(name) == 0 {
-		return &n.places[0]
+		return &s.buckets[0]
 	}
-	return &n.places[(11*len(name)+int(name[0]))%len(n.places)] // a letter in its two cases is 32 apart
+	return &s.buckets[(11*len(name)+int(name[0]))%len(s.buckets)] // upper and lower case are 32 apart
 }
 
-// And returns the names and more.
-func (n *Names) And(more ...string) *Names { return NamesOf(slices.Concat(n.all, more)...) }
+// With returns the set with more names.
+func (s *NameSet) With(more ...string) *NameSet { return NewNameSet(slices.Concat(s.names, more)...) }
 
-// Imitated returns the one of the names that a member's name differs from in nothing but case; it is empty if there is none, or n is nil.
-func (n *Names) Imitated(name []byte) string {
-	if n == nil {
+// CaseVariant returns the name in the set that name differs from only in case, or "". A nil set is empty.
+func (s *NameSet) CaseVariant(name []byte) string {
+	if s == nil {
 		return ""
 	}
-	alike := n.all
+	candidates := s.names
 	if isASCII(name) {
-		alike = *n.place(name)
+		candidates = *s.bucket(name)
 	}
-	for _, fixed := range alike {
-		if string(name) == fixed {
+	for _, candidate := range candidates {
+		if string(name) == candidate {
 			return ""
 		}
 	}
-	for _, fixed := range alike {
-		if imitates(name, fixed) {
-			return fixed
+	for _, candidate := range candidates {
+		if isCaseVariant(name, candidate) {
+			return candidate
 		}
 	}
 	return ""

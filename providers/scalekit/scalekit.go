@@ -12,24 +12,28 @@ import (
 	"gatehouse/providers/token"
 )
 
-// Settings are the settings of kind "scalekit": an MCP server registered in a Scalekit environment. Everything follows from
-// the environment and the id of the registration; no secret is needed to verify tokens.
+// Settings are the settings of kind "scalekit": an MCP server registered in a Scalekit environment.
+// Everything follows from the environment and the id of the registration; no secret is needed to verify
+// tokens.
 type Settings struct {
-	EnvironmentURL            string           `koanf:"environment_url" help:"the environment, such as https://acme.scalekit.com (Dashboard, Settings, API Credentials)"`
-	ResourceID                string           `koanf:"resource_id" help:"the id of the MCP server there, res_ and digits (Dashboard, MCP Servers)"`
-	ExpectedAudience          string           `koanf:"expected_audience" help:"the Server URL registered there, if you want it compared with resource; tokens are bound to resource_id in any case"`
-	ProtectedResourceMetadata string           `koanf:"protected_resource_metadata" help:"the metadata JSON that the dashboard hands out, to serve its scopes and documentation link instead of ours"`
-	Issuers                   []string         `koanf:"issuers" help:"issuers to accept besides the environment's own two, such as its address before a custom domain"`
-	ClientID                  string           `koanf:"client_id" help:"API credential of the environment; only gatehouse doctor uses it"`
-	ClientSecret              providers.Secret `koanf:"client_secret" help:"its secret; only gatehouse doctor uses it"`
-	Leeway                    time.Duration    `koanf:"leeway" help:"how far the clocks may differ"`
-	MaxTokenBytes             int              `koanf:"max_token_bytes" help:"longest token that is looked at, in bytes"`
-	KeyRefetchInterval        time.Duration    `koanf:"key_refetch_interval" help:"least time between two fetches of the keys that tokens cause; until it is over, a token with an unknown key gets 503"`
-	KeyMaxAge                 time.Duration    `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
-	KeyMaxStale               time.Duration    `koanf:"key_max_stale" help:"how long known keys are used while they cannot be renewed"`
+	EnvironmentURL   string   `koanf:"environment_url" help:"environment, such as https://acme.scalekit.com"`
+	ResourceID       string   `koanf:"resource_id" help:"id of the MCP server there: res_ and digits"`
+	ExpectedAudience string   `koanf:"expected_audience" help:"registered Server URL, to compare with resource"`
+	Issuers          []string `koanf:"issuers" help:"accepted issuers other than the environment's own two"`
+
+	ProtectedResourceMetadata string `koanf:"protected_resource_metadata" help:"metadata JSON from the dashboard"`
+
+	ClientID     string           `koanf:"client_id" help:"API credential of the environment; used by doctor only"`
+	ClientSecret providers.Secret `koanf:"client_secret" help:"secret of client_id; used by doctor only"`
+
+	Leeway             time.Duration `koanf:"leeway" help:"allowed clock difference"`
+	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"maximum length of a token, in bytes"`
+	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between key fetches by tokens"`
+	KeyMaxAge          time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
+	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long keys are used while they cannot be renewed"`
 }
 
-// Defaults returns the settings before anything was configured.
+// Defaults returns the default settings.
 func Defaults() *Settings {
 	keys := token.KeyPolicy{}.WithDefaults()
 	return &Settings{
@@ -38,23 +42,23 @@ func Defaults() *Settings {
 	}
 }
 
-// environment is the environment's address as issuers begin with it. People paste it with a slash at the end.
+// environment returns the environment's URL without the slash at the end that users may paste.
 func (s *Settings) environment() string { return strings.TrimSuffix(s.EnvironmentURL, "/") }
 
-// authorizationServer is what clients are sent to. The environment itself knows neither dynamic registration nor client ID
-// metadata documents.
+// authorizationServer returns where clients sign in. The environment itself supports neither dynamic
+// registration nor client ID metadata documents.
 func (s *Settings) authorizationServer() string {
 	return s.environment() + resourcesPath + s.ResourceID
 }
 
-// keysURL is the same for all MCP servers of the environment.
+// keysURL returns the key set URL, which is the same for all MCP servers of the environment.
 func (s *Settings) keysURL() string { return s.environment() + "/keys" }
 
 const resourcesPath = "/resources/"
 
-// Derive implements [providers.Deriver]: whoever comes with the metadata from the dashboard has said his resource and its id.
+// Derive implements [providers.Deriver]. The metadata from the dashboard contains the resource and its id.
 func (s *Settings) Derive(set func(key, value, from string)) {
-	// What is wrong with it is reported by the check.
+	// Validate reports errors.
 	if metadata, _ := parseMetadata(s.ProtectedResourceMetadata); metadata != nil {
 		set("resource", metadata.Resource, "provider.protected_resource_metadata")
 		for _, server := range metadata.AuthorizationServers {
@@ -73,21 +77,24 @@ func (s *Settings) Derive(set func(key, value, from string)) {
 
 // Open implements [providers.Settings].
 func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
-	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(s.keysURL()), Client: token.NewClient(nil, info.UserAgent)},
-		token.KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge, MaxStale: s.KeyMaxStale}, info.Logger)
+	source := token.KeySource{URL: token.StaticURL(s.keysURL()), Client: token.NewClient(nil, info.UserAgent)}
+	policy := token.KeyPolicy{RefetchInterval: s.KeyRefetchInterval, MaxAge: s.KeyMaxAge,
+		MaxStale: s.KeyMaxStale}
+	keys := token.NewKeySet(source, policy, info.Logger)
 	go keys.Run(ctx)
-	return token.NewProvider(token.Parts{Keys: keys, Verifier: token.NewVerifier(s.rules(), keys), Metadata: s.metadata(info)}), nil
+	verifier := token.NewVerifier(s.rules(), keys)
+	return token.NewProvider(token.Parts{Keys: keys, Verifier: verifier, Metadata: s.metadata(info)}), nil
 }
 
 func (s *Settings) rules() token.Rules {
 	return token.Rules{
-		// Tokens said the environment until 2026-09 and move to the second form one MCP server after the other.
+		// The issuer was the environment until 2026-09; MCP servers are migrated to the second form one by one.
 		Issuers: append([]string{s.environment(), s.authorizationServer()}, s.Issuers...),
-		// The Server URL is in aud too if one is registered, but a client may have a say in that one.
+		// aud also contains the Server URL if one is registered, but a client may be able to change that.
 		Audiences:     []string{s.ResourceID},
 		Algorithms:    []jose.SignatureAlgorithm{jose.RS256},
 		TokenTypes:    []string{"jwt", "at+jwt"},
-		ScopeClaims:   []string{"scope", "scopes"}, // the same twice; the SDKs disagree on which to read
+		ScopeClaims:   []string{"scope", "scopes"}, // both have the same scopes; the SDKs differ in which they read
 		ClientClaims:  []string{"client_id"},
 		Leeway:        s.Leeway,
 		MaxTokenBytes: s.MaxTokenBytes,
@@ -96,7 +103,7 @@ func (s *Settings) rules() token.Rules {
 
 func (s *Settings) metadata(info providers.ServerInfo) providers.Metadata {
 	m := info.Metadata(s.authorizationServer())
-	if override, _ := parseMetadata(s.ProtectedResourceMetadata); override != nil { // the check has seen it
+	if override, _ := parseMetadata(s.ProtectedResourceMetadata); override != nil { // validated
 		m.ResourceDocumentation = override.ResourceDocumentation
 		if override.ResourceName != "" {
 			m.ResourceName = override.ResourceName

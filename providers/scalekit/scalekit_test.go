@@ -38,7 +38,8 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, Name: "Gatehouse", InitialScopes: []string{"greet:read"}, Logger: slog.New(slog.DiscardHandler)})
+	p, err := s.Open(ctx, providers.ServerInfo{Resource: r, Name: "Gatehouse",
+		InitialScopes: []string{"greet:read"}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,8 @@ func openScalekit(t *testing.T, environment string, change func(*scalekit.Settin
 }
 
 func TestScalekitTokens(t *testing.T) {
-	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource, Scopes: []string{"greet:read", "gatehouse:admin"}})
+	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource,
+		Scopes: []string{"greet:read", "gatehouse:admin"}})
 	rs := env.SigningKeyID()
 	ec := env.AddKey(jose.ES256)
 	env.SignWith(rs)
@@ -57,39 +59,52 @@ func TestScalekitTokens(t *testing.T) {
 		token string
 		want  providers.Reason // "" means accepted
 	}{
-		"as captured":                         {env.Token(read), ""},
-		"the issuer of the MCP server":        {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
-		"the environment with a slash":        {env.Token(read, ch{"iss": env.URL() + "/"}), token.ReasonIssuerMismatch},
-		"the issuer of another MCP server":    {env.Token(read, ch{"iss": other.AuthorizationServer()}), token.ReasonIssuerMismatch},
-		"the MCP server's issuer and a slash": {env.Token(read, ch{"iss": env.AuthorizationServer() + "/"}), token.ReasonIssuerMismatch},
-		"a machine of another MCP server":     {other.MachineToken(), token.ReasonAudienceMismatch},
-		"an address before a custom domain":   {env.Token(read, ch{"iss": moved}), ""},
-		"another environment":                 {env.Token(read, ch{"iss": "https://other.scalekit.com"}), token.ReasonIssuerMismatch},
-		"without a Server URL":                {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
-		"the audience as text":                {env.Token(read, ch{"aud": env.ResourceID()}), ""},
-		"the Server URL alone":                {env.Token(read, ch{"aud": []string{testResource}}), token.ReasonAudienceMismatch},
-		"no audience":                         {env.Token(read, ch{"aud": nil}), token.ReasonAudienceMismatch},
-		"another MCP server":                  {other.Token(), token.ReasonAudienceMismatch},
-		"an organization's machine":           {env.OrgMachineToken(), token.ReasonAudienceMismatch},
-		"the management API's":                {env.ManagementToken(), token.ReasonAudienceMismatch},
-		"scope alone":                         {env.Token(read, ch{"scopes": nil}), ""},
-		"scopes alone":                        {env.Token(read, ch{"scope": nil}), ""},
-		"both, and they disagree":             {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
-		"a machine":                           {env.MachineToken(read), ""},
-		"an ID token":                         {env.IDToken(), token.ReasonAudienceMismatch},
-		"an ID token made out to us":          {env.IDToken(ch{"aud": env.Audience()}), token.ReasonIDToken},
-		"over":                                {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}), token.ReasonExpired},
-		"over within the leeway":              {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
-		"without an end":                      {env.Token(read, ch{"exp": nil}), token.ReasonExpiryMissing},
-		"not yet valid":                       {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}), token.ReasonNotYetValid},
-		"from the future":                     {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}), token.ReasonNotYetValid},
-		"unsigned":                            {env.Unsigned(env.UserClaims()), token.ReasonAlgorithmRefused},
-		"another algorithm":                   {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()), token.ReasonAlgorithmRefused},
-		"a key that nobody published":         {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()), token.ReasonKeyUnknown},
-		"no type":                             {env.Sign(ch{"typ": nil}, env.UserClaims()), token.ReasonTypeRefused},
-		"a client with a metadata document":   {env.Token(read, ch{"client_id": "https://client.example/metadata.json"}), ""},
-		"the public key as a shared secret":   {oneOf(env.SignedWithPublicKey(env.UserClaims())), token.ReasonAlgorithmRefused},
-		"a claim that imitates the audience ": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}), token.ReasonClaimsMalformed},
+		"as captured":                  {env.Token(read), ""},
+		"the issuer of the MCP server": {env.Token(read, ch{"iss": env.AuthorizationServer()}), ""},
+		"the environment with a slash": {env.Token(read, ch{"iss": env.URL() + "/"}),
+			token.ReasonIssuerMismatch},
+		"the issuer of another MCP server": {env.Token(read, ch{"iss": other.AuthorizationServer()}),
+			token.ReasonIssuerMismatch},
+		"the issuer of the MCP server and a slash": {env.Token(read, ch{"iss": env.AuthorizationServer() + "/"}),
+			token.ReasonIssuerMismatch},
+		"a machine of another MCP server":   {other.MachineToken(), token.ReasonAudienceMismatch},
+		"an address before a custom domain": {env.Token(read, ch{"iss": moved}), ""},
+		"another environment": {env.Token(read, ch{"iss": "https://other.scalekit.com"}),
+			token.ReasonIssuerMismatch},
+		"without a Server URL":     {env.Token(read, ch{"aud": []string{env.ResourceID()}}), ""},
+		"the audience as a string": {env.Token(read, ch{"aud": env.ResourceID()}), ""},
+		"the Server URL alone": {env.Token(read, ch{"aud": []string{testResource}}),
+			token.ReasonAudienceMismatch},
+		"no audience":                    {env.Token(read, ch{"aud": nil}), token.ReasonAudienceMismatch},
+		"another MCP server":             {other.Token(), token.ReasonAudienceMismatch},
+		"a machine of an organization":   {env.OrgMachineToken(), token.ReasonAudienceMismatch},
+		"a token of the management API":  {env.ManagementToken(), token.ReasonAudienceMismatch},
+		"scope alone":                    {env.Token(read, ch{"scopes": nil}), ""},
+		"scopes alone":                   {env.Token(read, ch{"scope": nil}), ""},
+		"scope and scopes differ":        {env.Token(read, ch{"scopes": []string{"gatehouse:admin"}}), ""},
+		"a machine":                      {env.MachineToken(read), ""},
+		"an ID token":                    {env.IDToken(), token.ReasonAudienceMismatch},
+		"an ID token for the MCP server": {env.IDToken(ch{"aud": env.Audience()}), token.ReasonIDToken},
+		"expired": {env.Token(read, ch{"exp": scalekitenv.In(-time.Hour)}),
+			token.ReasonExpired},
+		"expired within the leeway": {env.Token(read, ch{"exp": scalekitenv.In(-20 * time.Second)}), ""},
+		"without expiry":            {env.Token(read, ch{"exp": nil}), token.ReasonExpiryMissing},
+		"not yet valid": {env.Token(read, ch{"nbf": scalekitenv.In(time.Hour)}),
+			token.ReasonNotYetValid},
+		"issued in the future": {env.Token(read, ch{"iat": scalekitenv.In(time.Hour)}),
+			token.ReasonNotYetValid},
+		"unsigned": {env.Unsigned(env.UserClaims()), token.ReasonAlgorithmRefused},
+		"another algorithm": {env.Sign(ch{"kid": ec, "alg": "ES256"}, env.UserClaims()),
+			token.ReasonAlgorithmRefused},
+		"an unknown key": {env.Sign(ch{"kid": "snk_0"}, env.UserClaims()),
+			token.ReasonKeyUnknown},
+		"no type": {env.Sign(ch{"typ": nil}, env.UserClaims()), token.ReasonTypeRefused},
+		"a client with a metadata document": {env.Token(read,
+			ch{"client_id": "https://client.example/metadata.json"}), ""},
+		"the public key as a shared secret": {oneOf(env.SignedWithPublicKey(env.UserClaims())),
+			token.ReasonAlgorithmRefused},
+		"aud in another case": {env.Token(read, ch{"aud": nil, "AUD": env.Audience()}),
+			token.ReasonClaimsMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openScalekit(t, env.URL()+"/", func(s *scalekit.Settings) { s.Issuers = []string{moved} })
@@ -97,8 +112,9 @@ func TestScalekitTokens(t *testing.T) {
 			if got := providers.ReasonOf(err); got != c.want || (err == nil) != (c.want == "") {
 				t.Fatalf("got %v, want %q", err, c.want)
 			}
-			if err == nil && (len(id.Missing([]string{"greet:read"})) > 0 || len(id.Missing([]string{"gatehouse:admin"})) == 0 || id.Client == "") {
-				t.Errorf("it takes the caller for %+v", id)
+			if err == nil && (len(id.Missing([]string{"greet:read"})) > 0 ||
+				len(id.Missing([]string{"gatehouse:admin"})) == 0 || id.Client == "") {
+				t.Errorf("the identity is %+v", id)
 			}
 		})
 	}
@@ -112,7 +128,7 @@ func oneOf(tokens map[string]string) string {
 	return ""
 }
 
-func TestScalekitSendsClientsToTheMCPServerInTheEnvironment(t *testing.T) {
+func TestScalekitMetadata(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	server := authority.URL() + "/resources/" + scalekitID
 	for name, c := range map[string]struct {
@@ -120,19 +136,24 @@ func TestScalekitSendsClientsToTheMCPServerInTheEnvironment(t *testing.T) {
 		want   providers.Metadata
 	}{
 		"from the settings": {nil, providers.Metadata{
-			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"}, BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
+			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"},
+			BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
 		}},
-		"with what the dashboard hands out": {func(s *scalekit.Settings) {
-			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server + `"],"bearer_methods_supported":["header"],"resource":"` + testResource +
+		"with the metadata of the dashboard": {func(s *scalekit.Settings) {
+			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server +
+				`"],"bearer_methods_supported":["header"],"resource":"` + testResource +
 				`","resource_documentation":"https://mcp.example.com/docs","scopes_supported":["todo:read"]}`
 		}, providers.Metadata{
-			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"todo:read"}, BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
+			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"todo:read"},
+			BearerMethodsSupported: []string{"header"}, ResourceName: "Gatehouse",
 			ResourceDocumentation: "https://mcp.example.com/docs",
 		}},
 		"with a name of its own": {func(s *scalekit.Settings) {
-			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server + `"],"resource":"` + testResource + `","resource_name":"Todo"}`
+			s.ProtectedResourceMetadata = `{"authorization_servers":["` + server + `"],"resource":"` + testResource +
+				`","resource_name":"Todo"}`
 		}, providers.Metadata{
-			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"}, BearerMethodsSupported: []string{"header"}, ResourceName: "Todo",
+			Resource: testResource, AuthorizationServers: []string{server}, ScopesSupported: []string{"greet:read"},
+			BearerMethodsSupported: []string{"header"}, ResourceName: "Todo",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -143,7 +164,7 @@ func TestScalekitSendsClientsToTheMCPServerInTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestScalekitSaysWhatIsWrongWithItsMetadata(t *testing.T) {
+func TestScalekitValidatesDashboardMetadata(t *testing.T) {
 	resource, err := providers.ParseResource(testResource)
 	if err != nil {
 		t.Fatal(err)
@@ -153,28 +174,34 @@ func TestScalekitSaysWhatIsWrongWithItsMetadata(t *testing.T) {
 		"quotes":                   {`'{"resource":"x"}'`, "quotes around it"},
 		"double quotes":            {`"{}"`, "quotes around it"},
 		"escapes":                  {`{\"resource\":\"x\"}`, "escaped"},
-		"no end":                   {`{"resource":"x"`, "the end is missing"},
+		"no expiry":                {`{"resource":"x"`, "the end is missing"},
 		"no JSON":                  {`{resource}`, "not JSON, at character 2"},
-		"two documents":            {`{"resource":"x"} {}`, "members that are not served"},
-		"another document":         {`{"issuer":"x"}`, "members that are not served"},
+		"two documents":            {`{"resource":"x"} {}`, "unknown members"},
+		"another document":         {`{"issuer":"x"}`, "unknown members"},
 		"no resource":              {`{"authorization_servers":["x"]}`, "names no resource"},
 		"no authorization servers": {`{"resource":"` + testResource + `"}`, "names no authorization_servers"},
-		"tokens in the body":       {`{"resource":"x","authorization_servers":["x"],"bearer_methods_supported":["header","body"]}`, "more than header"},
-		"a scope that is none":     {`{"resource":"x","authorization_servers":["x"],"scopes_supported":["a b"]}`, "not a scope"},
-		"another resource":         {`{"resource":"https://mcp.example.com/","authorization_servers":["https://acme.scalekit.com/resources/` + scalekitID + `"]}`, "clients dial " + testResource},
-		"the environment alone":    {`{"resource":"` + testResource + `","authorization_servers":["https://acme.scalekit.com"]}`, "the other settings say"},
-		"nothing but blanks":       {"  ", ""},
+		"tokens in the body": {`{"resource":"x","authorization_servers":["x"],` +
+			`"bearer_methods_supported":["header","body"]}`, "more than header"},
+		"an invalid scope": {`{"resource":"x","authorization_servers":["x"],"scopes_supported":["a b"]}`,
+			"not a scope"},
+		"another resource": {`{"resource":"https://mcp.example.com/",` +
+			`"authorization_servers":["https://acme.scalekit.com/resources/` + scalekitID + `"]}`,
+			"clients connect to " + testResource},
+		"the environment alone": {`{"resource":"` + testResource +
+			`","authorization_servers":["https://acme.scalekit.com"]}`, "by the other settings it is"},
+		"blanks only": {"  ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &scalekit.Settings{EnvironmentURL: "https://acme.scalekit.com", ResourceID: scalekitID, ProtectedResourceMetadata: c.metadata}
-			var said []string
+			s := &scalekit.Settings{EnvironmentURL: "https://acme.scalekit.com", ResourceID: scalekitID,
+				ProtectedResourceMetadata: c.metadata}
+			var reasons []string
 			s.Validate(resource, func(p providers.Problem) {
 				if p.Key == "protected_resource_metadata" {
-					said = append(said, p.Reason)
+					reasons = append(reasons, p.Reason)
 				}
 			})
-			if got := strings.Join(said, "; "); !strings.Contains(got, c.want) {
-				t.Errorf("it says %q, want %q", got, c.want)
+			if got := strings.Join(reasons, "; "); !strings.Contains(got, c.want) {
+				t.Errorf("reported %q, want %q", got, c.want)
 			}
 		})
 	}

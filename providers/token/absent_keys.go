@@ -8,18 +8,18 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// maxAbsentKeys bounds how many unknown keys are remembered. The one that was named longest ago is forgotten first.
+// maxAbsentKeys bounds how many unknown keys are remembered. The least recently used is evicted first.
 const maxAbsentKeys = 1_000
 
-// absentKeys remembers the keys that tokens named and that the issuer did not publish so far. A key is settled once a fetch
-// that tokens caused, and that began after a token named it, has succeeded without it. It is looked at only where a
-// keyring has no such key.
+// absentKeys holds the keys that tokens named and that are not in the key set. A key is settled, that is
+// known not to be published, once a fetch has succeeded that tokens caused and that started after a token
+// named the key. It is used only where a keyring has no such key.
 type absentKeys struct {
-	seen    *lru.Cache[absentKey, uint64] // how many fetches had begun when a token named the key
+	seen    *lru.Cache[absentKey, uint64] // number of fetches started when a token named the key
 	settled atomic.Uint64                 // the latest fetch that tokens caused and that succeeded
 }
 
-// absentKey is a digest: what tokens name may be as long as a token.
+// absentKey is a digest of kid and alg, which may be as long as a token.
 type absentKey [sha256.Size]byte
 
 func absentKeyOf(kid, alg string) absentKey {
@@ -32,17 +32,17 @@ func newAbsentKeys() *absentKeys {
 	return &absentKeys{seen: seen}
 }
 
-// add remembers that a token named the key. Only a fetch that begins later can settle it.
-func (a *absentKeys) add(key absentKey, begun uint64) {
+// add records that a token named the key. Only a fetch that starts later can settle it.
+func (a *absentKeys) add(key absentKey, started uint64) {
 	if _, known := a.seen.Get(key); !known {
-		a.seen.Add(key, begun)
+		a.seen.Add(key, started)
 	}
 }
 
 func (a *absentKeys) isSettled(key absentKey) bool {
-	begun, known := a.seen.Get(key)
-	return known && begun < a.settled.Load()
+	started, known := a.seen.Get(key)
+	return known && started < a.settled.Load()
 }
 
-// settle notes that a fetch which tokens caused has succeeded.
+// settle records that a fetch which tokens caused has succeeded.
 func (a *absentKeys) settle(fetch uint64) { a.settled.Store(fetch) }

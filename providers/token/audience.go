@@ -8,24 +8,26 @@ import (
 	"gatehouse/providers"
 )
 
-// SameAudience reports whether two audience values mean the same. They do when they are equal byte for byte, or when both
-// are http(s) URLs that differ only in the case of scheme and host, in a default port, or in an empty path against "/".
-// A trailing slash on any other path counts: it may be another resource.
-func SameAudience(a, b string) bool { return audienceOf(a).is(b) }
+// SameAudience reports whether two audience values are equivalent: equal byte for byte, or http(s) URLs that
+// differ only in the case of scheme and host, in a default port, or in an empty path and "/". A trailing
+// slash on any other path makes a difference: it may be another resource.
+func SameAudience(a, b string) bool { return parseAudience(a).equals(b) }
 
-// audience is a value that aud may have, taken apart once: a token can hold hundreds of values, each almost ours.
+// audience is an accepted value of aud, parsed once: a token can contain hundreds of similar values.
 type audience struct {
 	value string
-	// origin is scheme and host of an http(s) URL, and ends are the port and path that may follow, in each of their spellings.
-	origin string
-	ends   []string
+	// origin is the scheme and host of an http(s) URL; suffixes are the equivalent forms of port and path after
+	// it.
+	origin   string
+	suffixes []string
 }
 
-// httpURL takes an http(s) URL apart without interpreting it: a parser would drop an empty fragment, unescape, or fold
-// letters beyond ASCII, and call two audiences the same that are not.
-var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)(://(?:` + providers.HostPattern + `))(:[0-9]+)?(/.*)?$`)
+// httpURL splits an http(s) URL without interpreting it: a URL parser would drop an empty fragment, unescape,
+// or fold letters beyond ASCII, and make distinct audiences equal.
+var httpURL = regexp.MustCompile(`^([Hh][Tt][Tt][Pp][Ss]?)(://(?:` + providers.HostPattern +
+	`))(:[0-9]+)?(/.*)?$`)
 
-func audienceOf(value string) audience {
+func parseAudience(value string) audience {
 	m := httpURL.FindStringSubmatch(value)
 	if m == nil {
 		return audience{value: value}
@@ -44,14 +46,16 @@ func audienceOf(value string) audience {
 	a := audience{value: value, origin: m[1] + m[2]}
 	for _, port := range ports {
 		for _, path := range paths {
-			a.ends = append(a.ends, port+path)
+			a.suffixes = append(a.suffixes, port+path)
 		}
 	}
 	return a
 }
 
-// is reports whether got means this audience. The origin is ASCII, and so is whatever folds into it byte by byte.
-func (a audience) is(got string) bool {
-	n := len(a.origin) // 0 if nothing may follow
-	return got == a.value || len(got) >= n && strings.EqualFold(got[:n], a.origin) && slices.Contains(a.ends, got[n:])
+// equals reports whether value is equivalent to this audience. The origin is ASCII, and so is every string of
+// the same length that folds to it.
+func (a audience) equals(value string) bool {
+	n := len(a.origin) // 0 if a is no URL; then there are no suffixes
+	return value == a.value ||
+		len(value) >= n && strings.EqualFold(value[:n], a.origin) && slices.Contains(a.suffixes, value[n:])
 }

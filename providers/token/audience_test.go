@@ -58,11 +58,13 @@ func TestSameAudience(t *testing.T) {
 	}
 }
 
-// The spellings are compared in place, with none of them made up; none may be forgotten.
-func TestEverySpellingOfAnAudienceMeansTheSame(t *testing.T) {
+// Equivalent forms are compared in place, without building them.
+func TestSameAudienceAcceptsEquivalentForms(t *testing.T) {
 	for _, spellings := range [][]string{
-		{"https://mcp.example.com/mcp", "https://mcp.example.com:443/mcp", "HTTPS://MCP.Example.COM/mcp", "Https://mcp.example.com:443/mcp"},
-		{"https://mcp.example.com", "https://mcp.example.com/", "https://mcp.example.com:443", "https://MCP.example.com:443/"},
+		{"https://mcp.example.com/mcp", "https://mcp.example.com:443/mcp", "HTTPS://MCP.Example.COM/mcp",
+			"Https://mcp.example.com:443/mcp"},
+		{"https://mcp.example.com", "https://mcp.example.com/", "https://mcp.example.com:443",
+			"https://MCP.example.com:443/"},
 		{"http://h", "http://h/", "http://h:80", "HTTP://H:80/"},
 		{"https://h:8443/mcp", "HTTPS://H:8443/mcp"},
 		{"http://[::1]:3002", "HTTP://[::1]:3002/"},
@@ -78,10 +80,11 @@ func TestEverySpellingOfAnAudienceMeansTheSame(t *testing.T) {
 	}
 }
 
-// FuzzSameAudience: what a resource's audience is equal to must lead to the same resource.
+// FuzzSameAudience: an audience that is equivalent to a resource must be the URL of that resource.
 func FuzzSameAudience(f *testing.F) {
 	const ours = "https://mcp.example.com/mcp"
-	for _, seed := range []string{ours, "HTTPS://MCP.EXAMPLE.COM:443/mcp", ours + "#", ours + "?", "https://mcp.example.com:443:443/mcp", "https://\u212a/mcp"} {
+	for _, seed := range []string{ours, "HTTPS://MCP.EXAMPLE.COM:443/mcp", ours + "#", ours + "?",
+		"https://mcp.example.com:443:443/mcp", "https://\u212a/mcp"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, other string) {
@@ -89,9 +92,10 @@ func FuzzSameAudience(f *testing.F) {
 			return
 		}
 		u, err := url.Parse(other)
-		if err != nil || u.Scheme != "https" || !strings.EqualFold(u.Hostname(), "mcp.example.com") || u.Port() != "" && u.Port() != "443" ||
+		if err != nil || u.Scheme != "https" || !strings.EqualFold(u.Hostname(), "mcp.example.com") ||
+			u.Port() != "" && u.Port() != "443" ||
 			u.EscapedPath() != "/mcp" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil {
-			t.Errorf("%q counts as %q", other, ours)
+			t.Errorf("%q is equivalent to %q", other, ours)
 		}
 	})
 }

@@ -11,50 +11,53 @@ import (
 	"gatehouse/providers"
 )
 
-// check is one rule of the verifier. Verification stops at the first that fails; an explanation goes through all.
+// check is one check of the verifier. Verification stops at the first that fails; an explanation applies all.
 type check struct {
-	// names are the members that it looks at, the first for people.
+	// names are the members that it reads. An explanation shows the first, or the one that is present.
 	names func(Rules) []string
-	// want says for people what is accepted.
+	// want describes what is accepted.
 	want func(Rules) string
-	// test reports what is wrong. What it learns goes into id, which is nil for headers.
+	// test returns why the token is refused, or nil. It stores what it reads in id, which is nil for headers.
 	test func(v *Verifier, members rawObject, id *providers.Identity) error
 }
 
-func named(names ...string) func(Rules) []string { return func(Rules) []string { return names } }
+func members(names ...string) func(Rules) []string { return func(Rules) []string { return names } }
 
-func words(text string) func(Rules) string { return func(Rules) string { return text } }
+func fixed(text string) func(Rules) string { return func(Rules) string { return text } }
 
 func headerChecks() []check {
 	return []check{
-		{named("crit", "b64"), words("absent"), checkExtensions},
-		{named("alg"), func(r Rules) string { return fmt.Sprint(r.Algorithms) }, checkAlgorithm},
-		{named("typ"), func(r Rules) string { return fmt.Sprint(r.TokenTypes) }, checkType},
+		{members("crit", "b64"), fixed("absent"), checkExtensions},
+		{members("alg"), func(r Rules) string { return fmt.Sprint(r.Algorithms) }, checkAlgorithm},
+		{members("typ"), func(r Rules) string { return fmt.Sprint(r.TokenTypes) }, checkType},
 	}
 }
 
-// claimChecks are in the order in which a token meets them: whose it is and for whom, when, and then what it is.
+// claimChecks returns the checks in the order of verification: issuer and audience, times, type, and then
+// content.
 func claimChecks() []check {
 	return []check{
-		{named("iss"), func(r Rules) string { return oneOf(r.Issuers) }, checkIssuer},
-		{named("aud"), func(r Rules) string { return oneOf(slices.Concat(r.Audiences, r.AllowedClients)) }, checkAudience},
-		{named("exp"), words("a time ahead"), checkExpiry},
-		{named("nbf"), words("a time past, or absent"), checkStart("nbf")},
-		{named("iat"), words("a time past, or absent"), checkStart("iat")},
-		{named(typeClaims...), words("an access token's, or absent"), checkTypeClaims},
-		{func(r Rules) []string { return []string{r.SubjectClaim} }, words("somebody"), checkSubject},
+		{members("iss"), func(r Rules) string { return oneOf(r.Issuers) }, checkIssuer},
+		{members("aud"), func(r Rules) string { return oneOf(slices.Concat(r.Audiences, r.AllowedClients)) },
+			checkAudience},
+		{members("exp"), fixed("a time in the future"), checkExpiry},
+		{members("nbf"), fixed("a time in the past, or absent"), checkStart("nbf")},
+		{members("iat"), fixed("a time in the past, or absent"), checkStart("iat")},
+		{members(typeClaims...), fixed("that of an access token, or absent"), checkTypeClaims},
+		{func(r Rules) []string { return []string{r.SubjectClaim} }, fixed("a caller"), checkSubject},
 		{requiredNames, requiredWords, checkRequiredClaims},
-		{func(r Rules) []string { return r.ScopeClaims }, words("scopes"), readScopes},
-		{func(r Rules) []string { return r.ClientClaims }, words("the client that the token was issued to"), readClient},
-		{named("nonce", "at_hash", "c_hash"), words("absent, as in access tokens"), checkNoIDToken},
-		{named("events"), words("absent"), checkNoEvents},
-		{named("cnf"), words("absent"), checkNotBound},
+		{func(r Rules) []string { return r.ScopeClaims }, fixed("scopes"), readScopes},
+		{func(r Rules) []string { return r.ClientClaims }, fixed("the client that the token was issued to"),
+			readClient},
+		{members("nonce", "at_hash", "c_hash"), fixed("absent, as in access tokens"), checkNoIDToken},
+		{members("events"), fixed("absent"), checkNoEvents},
+		{members("cnf"), fixed("absent"), checkNotBound},
 		{allowedNames, func(r Rules) string { return oneOf(r.AllowedClients) }, checkClient},
 	}
 }
 
-// checkExtensions refuses what changes how the rest must be read (RFC 7515, section 4.1.11; RFC 7797). No extension is
-// understood here, and an empty crit is not allowed either.
+// checkExtensions refuses headers that change the meaning of the rest (RFC 7515, section 4.1.11; RFC 7797).
+// No extension is supported, and an empty crit is not allowed either.
 func checkExtensions(_ *Verifier, header rawObject, _ *providers.Identity) error {
 	for _, name := range []string{"crit", "b64"} {
 		if header.has(name) {
@@ -67,7 +70,8 @@ func checkExtensions(_ *Verifier, header rawObject, _ *providers.Identity) error
 func checkAlgorithm(v *Verifier, header rawObject, _ *providers.Identity) error {
 	alg, err := header.str("alg")
 	if err != nil || !slices.Contains(v.rules.Algorithms, jose.SignatureAlgorithm(alg)) {
-		return providers.Invalidf(ReasonAlgorithmRefused, "alg is %s, accepted are %v", quoted(alg), v.rules.Algorithms)
+		return providers.Invalidf(ReasonAlgorithmRefused, "alg is %s, accepted are %v", quoted(alg),
+			v.rules.Algorithms)
 	}
 	return nil
 }
@@ -83,7 +87,8 @@ func checkType(v *Verifier, header rawObject, _ *providers.Identity) error {
 		kind = AbsentType
 	}
 	if !slices.Contains(v.rules.TokenTypes, kind) || present && kind == AbsentType {
-		return providers.Invalidf(ReasonTypeRefused, "typ is %s, accepted are %v", quoted(kind), v.rules.TokenTypes)
+		return providers.Invalidf(ReasonTypeRefused, "typ is %s, accepted are %v", quoted(kind),
+			v.rules.TokenTypes)
 	}
 	return nil
 }
@@ -94,7 +99,8 @@ func checkIssuer(v *Verifier, claims rawObject, id *providers.Identity) error {
 		return providers.Invalidf(ReasonClaimsMalformed, "iss: %v", err)
 	}
 	if issuer == "" || !slices.Contains(v.rules.Issuers, issuer) {
-		return providers.Invalidf(ReasonIssuerMismatch, "iss is %s, accepted are %q", quoted(issuer), v.rules.Issuers)
+		return providers.Invalidf(ReasonIssuerMismatch, "iss is %s, accepted are %q", quoted(issuer),
+			v.rules.Issuers)
 	}
 	id.Issuer = issuer
 	return nil
@@ -106,7 +112,8 @@ func checkAudience(v *Verifier, claims rawObject, id *providers.Identity) error 
 		return providers.Invalidf(ReasonClaimsMalformed, "aud: %v", err)
 	}
 	if !v.acceptsAudience(audience) {
-		return providers.Invalidf(ReasonAudienceMismatch, "aud is %s, accepted are %q", quotedList(audience), v.accepted)
+		return providers.Invalidf(ReasonAudienceMismatch, "aud is %s, accepted are %q", quotedList(audience),
+			v.acceptedAudiences)
 	}
 	id.Audience = audience
 	return nil
@@ -118,7 +125,7 @@ func (v *Verifier) acceptsAudience(values []string) bool {
 	}
 	return slices.ContainsFunc(values, func(got string) bool {
 		return slices.Contains(v.rules.AllowedClients, got) ||
-			slices.ContainsFunc(v.audiences, func(ours audience) bool { return ours.is(got) })
+			slices.ContainsFunc(v.audiences, func(accepted audience) bool { return accepted.equals(got) })
 	})
 }
 
@@ -130,7 +137,7 @@ func checkExpiry(v *Verifier, claims rawObject, id *providers.Identity) error {
 	case err != nil:
 		return providers.Invalidf(ReasonClaimsMalformed, "exp: %v", err)
 	case !ok && v.rules.WithoutExpiry > 0:
-		// Both times are of this clock: no leeway.
+		// Both times are of this server's clock, so there is no leeway.
 		id.Expiry = now.Add(v.rules.WithoutExpiry)
 		id.ExpiryWithLeeway = id.Expiry
 		return nil
@@ -152,7 +159,8 @@ func checkStart(name string) func(*Verifier, rawObject, *providers.Identity) err
 			return providers.Invalidf(ReasonClaimsMalformed, "%s: %v", name, err)
 		}
 		if ok && start.After(now.Add(v.rules.Leeway)) {
-			return providers.Invalidf(ReasonNotYetValid, "%s is %s ahead", name, start.Sub(now).Round(time.Second))
+			return providers.Invalidf(ReasonNotYetValid, "%s is %s ahead", name,
+				start.Sub(now).Round(time.Second))
 		}
 		return nil
 	}
@@ -164,10 +172,11 @@ func checkSubject(v *Verifier, claims rawObject, id *providers.Identity) error {
 		return providers.Invalidf(ReasonClaimsMalformed, "%v", err)
 	}
 	if strings.TrimSpace(subject) == "" {
-		return providers.Invalidf(ReasonSubjectMissing, "%q names nobody", v.rules.SubjectClaim)
+		return providers.Invalidf(ReasonSubjectMissing, "%q is missing or empty", v.rules.SubjectClaim)
 	}
 	if !wellFormed(subject) {
-		return providers.Invalidf(ReasonClaimsMalformed, "%q has half a character in it", v.rules.SubjectClaim)
+		return providers.Invalidf(ReasonClaimsMalformed, "%q contains a lone surrogate or U+FFFD",
+			v.rules.SubjectClaim)
 	}
 	id.Subject = subject
 	return nil
@@ -177,7 +186,8 @@ func checkRequiredClaims(v *Verifier, claims rawObject, id *providers.Identity) 
 	for _, required := range slices.Concat(v.rules.RequiredClaims, v.rules.IssuerClaims[id.Issuer]) {
 		if !required.metBy(claims) {
 			got, _, _ := claims.lookup(required.Name)
-			return providers.Invalidf(ReasonClaimMismatch, "%s is %s, it must be %q", required.Name, quotedValue(got), required.Value)
+			return providers.Invalidf(ReasonClaimMismatch, "%s is %s, it must be %q", required.Name,
+				quotedValue(got), required.Value)
 		}
 	}
 	return nil
@@ -209,7 +219,7 @@ func requiredWords(r Rules) string {
 	return strings.Join(values, ", ")
 }
 
-// readScopes leaves Scopes nil if there is no scope claim at all.
+// readScopes sets Scopes, or leaves it nil if the token has no scope claim.
 func readScopes(v *Verifier, claims rawObject, id *providers.Identity) error {
 	scopes, present, err := claims.firstScopes(v.rules.ScopeClaims)
 	if err != nil {
@@ -227,7 +237,7 @@ func readClient(v *Verifier, claims rawObject, id *providers.Identity) error {
 		return providers.Invalidf(ReasonClaimsMalformed, "%v", err)
 	}
 	if !wellFormed(client) {
-		return providers.Invalidf(ReasonClaimsMalformed, "the client has half a character in its name")
+		return providers.Invalidf(ReasonClaimsMalformed, "the client contains a lone surrogate or U+FFFD")
 	}
 	id.Client = client
 	return nil
@@ -240,9 +250,9 @@ func allowedNames(r Rules) []string {
 	return r.ClientClaims
 }
 
-// checkNoIDToken refuses what is signed by the same issuer and says who signed in, but opens nothing. c_hash,
-// the hash of an authorization code, is in ID tokens only (OpenID Connect Core, section 3.3.2.11), also where
-// access tokens have nonce and at_hash.
+// checkNoIDToken refuses ID tokens, which the same issuer signs. c_hash, the hash of an authorization code,
+// is in ID tokens only (OpenID Connect Core, section 3.3.2.11), also where access tokens have nonce and
+// at_hash.
 func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error {
 	if _, present := claims.claim("c_hash"); present {
 		return providers.Invalidf(ReasonIDToken, "it has \"c_hash\", as only ID tokens have")
@@ -255,7 +265,7 @@ func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error
 			return providers.Invalidf(ReasonIDToken, "it has %q, as ID tokens have", name)
 		}
 	}
-	// RFC 9068, section 2.2 requires client_id. An ID token without nonce and hashes looks like this.
+	// RFC 9068, section 2.2 requires client_id. An ID token may have neither nonce nor hashes.
 	if id.Client == "" && id.Scopes == nil && !v.rules.namesTokenType() {
 		return providers.Invalidf(ReasonIDToken, "it names neither a client nor scopes, as access tokens do")
 	}
@@ -264,21 +274,24 @@ func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error
 
 func checkNoEvents(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("events"); present {
-		return providers.Invalidf(ReasonTypeRefused, "it has \"events\", as logout and other security event tokens have (RFC 8417)")
+		return providers.Invalidf(ReasonTypeRefused,
+			"it has \"events\", as logout and other security event tokens have (RFC 8417)")
 	}
 	return nil
 }
 
 func checkNotBound(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("cnf"); present {
-		return providers.Invalidf(ReasonSenderConstrained, "it has \"cnf\", and proof of possession is not supported")
+		return providers.Invalidf(ReasonSenderConstrained,
+			"it has \"cnf\", and proof of possession is not supported")
 	}
 	return nil
 }
 
 func checkClient(v *Verifier, _ rawObject, id *providers.Identity) error {
 	if len(v.rules.AllowedClients) > 0 && !slices.Contains(v.rules.AllowedClients, id.Client) {
-		return providers.Invalidf(ReasonClientRefused, "the client is %s, allowed are %q", quoted(id.Client), v.rules.AllowedClients)
+		return providers.Invalidf(ReasonClientRefused, "the client is %s, allowed are %q", quoted(id.Client),
+			v.rules.AllowedClients)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package token
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +16,8 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// rawObject is a JSON object whose members were not interpreted yet. They are few, and soon looked through; a map costs more to make than
-// all looks into it.
+// rawObject is a JSON object with encoded members. It is a slice: objects are small, and a scan is cheaper
+// than building a map.
 type rawObject []member
 
 type member struct {
@@ -40,7 +39,7 @@ func (o rawObject) has(name string) bool {
 	return ok
 }
 
-// with is o with another value for a member, or with one more. As with append, what counts from then on is what it returns.
+// with returns o with value for the member name, which it adds or replaces. Like append, it may change o.
 func (o rawObject) with(name string, value json.RawMessage) rawObject {
 	for i, m := range o {
 		if string(m.name) == name {
@@ -54,7 +53,7 @@ func (o rawObject) with(name string, value json.RawMessage) rawObject {
 // Claims returns the claims for [providers.TokenDetails].
 func (o rawObject) Claims() map[string]json.RawMessage { return o.members() }
 
-// members returns them by their names.
+// members returns the members by name.
 func (o rawObject) members() map[string]json.RawMessage {
 	members := make(map[string]json.RawMessage, len(o))
 	for _, m := range o {
@@ -63,28 +62,29 @@ func (o rawObject) members() map[string]json.RawMessage {
 	return members
 }
 
-// Names whose meaning is fixed. A member that differs from one of them only in case is refused: encoding/json would have
-// let "AUD" stand in for "aud", and whoever reads the token after us may still.
-var (
-	registeredClaims  = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "azp", "cnf", "nonce", "at_hash", "c_hash", "events"}
-	registeredHeaders = rawjson.NamesOf("alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "cty", "enc", "zip")
-)
+// registeredClaims are claims with a fixed meaning. A member that differs from one only in case is refused:
+// encoding/json would take "AUD" for "aud", and the program that reads the token next may do so too.
+var registeredClaims = []string{
+	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "azp", "cnf",
+	"nonce", "at_hash", "c_hash", "events",
+}
 
-// maxMembers is far above what tokens have. Names cost more than anything else that fits into one: they are compared with each other
-// and with all whose meaning is fixed.
+// maxMembers is far above what tokens have. Names are expensive: they are compared with each other and with
+// all known names.
 const maxMembers = 256
 
-// parseObject reads one JSON object: no null, no second document behind it, no member twice (RFC 7519, section 4), and
-// no member that imitates one of the names. What lies deeper is left as it is. The values are parts of raw.
-func parseObject(raw []byte, names *rawjson.Names) (rawObject, error) {
-	// A decoder replaces each bad byte by the same character, and so could give two names one spelling; see [wellFormed], too.
+// parseObject parses one JSON object: not null, nothing after it, no duplicate member (RFC 7519, section 4),
+// and no member that differs from one of names only in case. The values are not interpreted; they are parts
+// of raw.
+func parseObject(raw []byte, names *rawjson.NameSet) (rawObject, error) {
+	// A decoder replaces each bad byte by the same character, so that two distinct names could become equal.
 	if !utf8.Valid(raw) {
 		return nil, errors.New("not UTF-8")
 	}
 	members := make(rawObject, 0, min(16, 1+len(raw)/10)) // few tokens have more
 	err := rawjson.Each(raw, func(name, value []byte) error {
-		if imitated := names.Imitated(name); imitated != "" {
-			return fmt.Errorf("member %s imitates %q", providers.Quote(string(name)), imitated)
+		if known := names.CaseVariant(name); known != "" {
+			return fmt.Errorf("member %s differs from %q only in case", providers.Quote(string(name)), known)
 		}
 		if len(members) == maxMembers {
 			return fmt.Errorf("it has more than %d members", maxMembers)
@@ -98,20 +98,9 @@ func parseObject(raw []byte, names *rawjson.Names) (rawObject, error) {
 	return members, nil
 }
 
-// wellFormed reports whether text has one spelling. Half a surrogate pair becomes the replacement character in Go, as does any other half,
-// and none in the languages of other parties: who is somebody else there must not be the same person here.
+// wellFormed reports whether text is free of U+FFFD. encoding/json decodes every lone surrogate to it, so
+// that two distinct subjects would compare equal.
 func wellFormed(text string) bool { return !strings.ContainsRune(text, utf8.RuneError) }
-
-// decodeSegment decodes base64url without padding (RFC 7515, section 2), in its one spelling: without stray bits at the end, and
-// without the line ends that the library skips.
-func decodeSegment(s string) ([]byte, error) {
-	if strings.Contains(s, "\n") || strings.Contains(s, "\r") {
-		return nil, errors.New("a line end")
-	}
-	return strictBase64URL.DecodeString(s)
-}
-
-var strictBase64URL = base64.RawURLEncoding.Strict()
 
 // str returns the string member name, or "" if it is absent.
 func (o rawObject) str(name string) (string, error) {
@@ -167,12 +156,12 @@ func timeIn(raw json.RawMessage) (time.Time, error) {
 }
 
 // neverNull are the claims that every access token must have (RFC 9068, section 2.2). They are refused if
-// they are null; any other claim that is null counts as absent, because many serializers write null where a
-// claim is not set.
+// they are null; any other claim that is null counts as absent, because many serializers write null for a
+// claim that is not set.
 var neverNull = []string{"iss", "sub", "aud", "exp"}
 
 // claim returns the claim name. One that is null counts as absent, except those in neverNull. Header
-// parameters are read by find: there null is a value.
+// parameters are read by find: null is a value there.
 func (o rawObject) claim(name string) (json.RawMessage, bool) {
 	raw, ok := o.find(name)
 	if !ok || isNull(raw) && !slices.Contains(neverNull, name) {
@@ -183,10 +172,10 @@ func (o rawObject) claim(name string) (json.RawMessage, bool) {
 
 func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
 
-// lookup returns the claim name or, if there is none and name has dots, the claim that the path leads to:
-// realm.roles is roles inside realm. Names of members may have dots, too, as those that are URLs have: where
-// several members begin the path, the one with the longest name counts first, and the next if the path leads
-// nowhere in it. A member that has to be an object and is none is an error.
+// lookup returns the claim name or, if there is none and name has dots, the claim at that path: realm.roles
+// is roles in realm. Names of members may contain dots, as URLs do: where several members start the path, the
+// longest name is tried first, and the next if the path ends in it. A member on the path that is no object is
+// an error.
 func (o rawObject) lookup(name string) (json.RawMessage, bool, error) {
 	if raw, ok := o.claim(name); ok {
 		return raw, true, nil
@@ -215,7 +204,7 @@ func (o rawObject) path(name string) (json.RawMessage, bool, error) {
 	return nil, false, nil
 }
 
-// firstString returns the first of the named members that is not empty: a string, or a list of one.
+// firstString returns the first of the named members that is not empty: a string, or a list with one string.
 func (o rawObject) firstString(names []string) (string, error) {
 	for _, name := range names {
 		raw, ok, err := o.lookup(name)
@@ -236,9 +225,10 @@ func (o rawObject) firstString(names []string) (string, error) {
 	return "", nil
 }
 
-// firstScopes returns the scopes in the first of the named members that is present, and whether any is: a string of scopes
-// between blanks (RFC 6749, section 3.3), a list, or an object whose members are named by them. Entries of a list and names of
-// members are never taken apart: they may be groups or roles, whose names somebody chose, such as "friends of mcp:admin".
+// firstScopes returns the scopes in the first of the named members that is present, and whether any is: a
+// string of scopes separated by blanks (RFC 6749, section 3.3), a list, or an object whose members are named
+// by scopes. Entries of a list and names of members are not split: they may be names of groups or roles, such
+// as "friends of mcp:admin".
 func (o rawObject) firstScopes(names []string) (scopes []string, present bool, err error) {
 	for _, name := range names {
 		raw, ok, err := o.lookup(name)
@@ -262,7 +252,7 @@ func scopesIn(name string, raw json.RawMessage) ([]string, error) {
 		return strings.Split(text, " "), nil
 	}
 	values, err := stringsIn(raw)
-	if err == nil || name == "scope" || name == "scp" { // what these are is fixed (RFC 9068, section 2.2.3)
+	if err == nil || name == "scope" || name == "scp" { // never an object (RFC 9068, section 2.2.3)
 		return values, err
 	}
 	inner, notObject := parseObject(raw, nil)
@@ -270,23 +260,4 @@ func scopesIn(name string, raw json.RawMessage) ([]string, error) {
 		return nil, err
 	}
 	return slices.Sorted(maps.Keys(inner.members())), nil
-}
-
-// RequiredClaim is a claim that a token must have with a value: what tells access tokens from others where typ does not.
-type RequiredClaim struct {
-	// Name is the claim, or a path to it with dots.
-	Name string
-	// Value is what a string must be, or a list of strings contain. For anything else it is the JSON text, such as true.
-	Value string
-}
-
-func (r RequiredClaim) metBy(claims rawObject) bool {
-	raw, ok, err := claims.lookup(r.Name)
-	if err != nil || !ok {
-		return false
-	}
-	if values, err := stringsIn(raw); err == nil {
-		return slices.Contains(values, r.Value)
-	}
-	return string(raw) == r.Value
 }

@@ -15,8 +15,8 @@ import (
 	"gatehouse/providers"
 )
 
-// NewClientSigner reads a private key in PEM and returns what signs client assertions with it, under keyID if that is not
-// empty. The errors say nothing of the key.
+// NewClientSigner returns a signer of client assertions (RFC 7523) with a private key in PEM, and with the
+// kid keyID if that is not empty. Errors reveal nothing of the key.
 func NewClientSigner(text providers.Secret, keyID string) (jose.Signer, error) {
 	block, _ := pem.Decode([]byte(text.Reveal()))
 	if block == nil {
@@ -50,7 +50,7 @@ func parsePrivateKey(block *pem.Block) (any, error) {
 	case "EC PRIVATE KEY":
 		key, err = x509.ParseECPrivateKey(block.Bytes)
 	default:
-		return nil, errors.New("it is PEM, but no unencrypted private key")
+		return nil, errors.New("it is PEM, but not an unencrypted private key")
 	}
 	if err != nil {
 		return nil, errors.New("the private key in it cannot be read")
@@ -58,7 +58,8 @@ func parsePrivateKey(block *pem.Block) (any, error) {
 	return key, nil
 }
 
-// signingAlgorithm is the usual algorithm for a private key; [algorithmsOf] says what its public half may verify.
+// signingAlgorithm returns the usual algorithm for a private key: the first that [algorithmsOf] has for its
+// public key.
 func signingAlgorithm(key any) (jose.SignatureAlgorithm, error) {
 	switch key.(type) {
 	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:

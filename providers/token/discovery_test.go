@@ -12,17 +12,19 @@ import (
 	"time"
 )
 
-// places answers each path by its function, without a network.
-type places map[string]func(*http.Request) (*http.Response, error)
+// handlers responds to each path by its function, without a network.
+type handlers map[string]roundTripper
 
-func (p places) RoundTrip(r *http.Request) (*http.Response, error) {
-	if answer, ok := p[r.URL.Path]; ok {
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (h handlers) RoundTrip(r *http.Request) (*http.Response, error) {
+	if answer, ok := h[r.URL.Path]; ok {
 		return answer(r)
 	}
-	return says(http.StatusNotFound, "")(r)
+	return respond(http.StatusNotFound, "")(r)
 }
 
-func says(status int, body string, header ...string) func(*http.Request) (*http.Response, error) {
+func respond(status int, body string, header ...string) roundTripper {
 	return func(*http.Request) (*http.Response, error) {
 		h := http.Header{}
 		for i := 0; i+1 < len(header); i += 2 {
@@ -32,45 +34,53 @@ func says(status int, body string, header ...string) func(*http.Request) (*http.
 	}
 }
 
-func hangs(r *http.Request) (*http.Response, error) {
+func hang(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
 }
 
-// The time of the search takes nothing from the fetch of the keys, nor one place from another.
-func TestPlacesThatHangLeaveTimeForTheKeys(t *testing.T) {
+// The time of discovery does not reduce that of the fetch, nor one metadata URL that of the next.
+func TestDiscoveryLeavesTimeForTheKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := func(r *http.Request) (*http.Response, error) {
 			time.Sleep(4 * time.Second)
-			return says(200, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)(r)
+			return respond(200, `{"keys":[{"kty":"OKP","crv":"Ed25519",`+
+				`"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)(r)
 		}
-		client := NewClient(places{
-			"/.well-known/oauth-authorization-server/main": hangs, "/main/.well-known/oauth-authorization-server": hangs,
-			"/main/.well-known/openid-configuration": says(200, `{"issuer":"https://id.example/main","jwks_uri":"https://id.example/keys"}`), "/keys": slow,
+		client := NewClient(handlers{
+			"/.well-known/oauth-authorization-server/main": hang,
+			"/main/.well-known/oauth-authorization-server": hang,
+			"/main/.well-known/openid-configuration": respond(200,
+				`{"issuer":"https://id.example/main","jwks_uri":"https://id.example/keys"}`), "/keys": slow,
 		}, "")
-		d := Discovery{Issuers: []string{"https://id.example/main"}, MetadataURLs: MetadataURLs("https://id.example/main"), Client: client}
-		keys := NewKeySet(KeySource{URL: d.KeysURL, Patience: d.Timeout(), Client: client}, KeyPolicy{}, slog.New(slog.DiscardHandler))
+		d := Discovery{Issuers: []string{"https://id.example/main"},
+			MetadataURLs: MetadataURLs("https://id.example/main"), Client: client}
+		keys := NewKeySet(KeySource{URL: d.KeysURL, Timeout: d.Timeout(), Client: client}, KeyPolicy{},
+			slog.New(slog.DiscardHandler))
 		if err := keys.refresh(t.Context(), false); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-func TestAnIssuerIsBusyIfAllItsPlacesAre(t *testing.T) {
+func TestDiscoveryIsBusyIfAllURLsAre(t *testing.T) {
 	const issuer = "https://id.example"
 	const first, second = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 	for name, c := range map[string]struct {
-		answers places
-		busy    time.Duration
+		responses handlers
+		busy      time.Duration
 	}{
-		"all of them":         {places{first: says(503, "", "Retry-After", "10"), second: says(429, "", "Retry-After", "60")}, time.Minute},
-		"one, the other gone": {places{first: says(503, "", "Retry-After", "3600")}, 0},
+		"all of them": {handlers{first: respond(503, "", "Retry-After", "10"),
+			second: respond(429, "", "Retry-After", "60")}, time.Minute},
+		"one, the other gone": {handlers{first: respond(503, "", "Retry-After", "3600")}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := Discovery{Issuers: []string{issuer}, MetadataURLs: MetadataURLs(issuer), Client: NewClient(c.answers, "")}
+			d := Discovery{Issuers: []string{issuer}, MetadataURLs: MetadataURLs(issuer),
+				Client: NewClient(c.responses, "")}
 			_, err := d.KeysURL(t.Context())
 			var busy *retryAfterError
-			if found := errors.As(err, &busy); err == nil || found != (c.busy > 0) || found && busy.retryAfter != c.busy {
+			if found := errors.As(err, &busy); err == nil || found != (c.busy > 0) ||
+				found && busy.retryAfter != c.busy {
 				t.Errorf("%v", err)
 			}
 			if c.busy == 0 && !strings.Contains(fmt.Sprint(err), "the issuer answered 503") {
@@ -80,31 +90,36 @@ func TestAnIssuerIsBusyIfAllItsPlacesAre(t *testing.T) {
 	}
 }
 
-func TestRequestsToAProviderSayWhoTheyAreFrom(t *testing.T) {
+func TestClientSendsUserAgent(t *testing.T) {
 	seen := map[string][2]string{}
-	note := func(answer func(*http.Request) (*http.Response, error)) func(*http.Request) (*http.Response, error) {
+	note := func(answer roundTripper) roundTripper {
 		return func(r *http.Request) (*http.Response, error) {
 			seen[r.URL.Path] = [2]string{r.Header.Get("User-Agent"), r.Header.Get("Accept")}
 			return answer(r)
 		}
 	}
-	client := NewClient(places{
-		"/.well-known/oauth-authorization-server": note(says(200, `{"issuer":"https://id.example","jwks_uri":"https://id.example/keys"}`)),
-		"/keys":       note(says(200, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)),
-		"/introspect": note(says(200, `{"active":false}`)),
+	client := NewClient(handlers{
+		"/.well-known/oauth-authorization-server": note(respond(200,
+			`{"issuer":"https://id.example","jwks_uri":"https://id.example/keys"}`)),
+		"/keys": note(respond(200,
+			`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)),
+		"/introspect": note(respond(200, `{"active":false}`)),
 	}, "gatehouse/1.2.3")
-	d := Discovery{Issuers: []string{"https://id.example"}, MetadataURLs: MetadataURLs("https://id.example"), Client: client}
+	d := Discovery{Issuers: []string{"https://id.example"}, MetadataURLs: MetadataURLs("https://id.example"),
+		Client: client}
 	keys := NewKeySet(KeySource{URL: d.KeysURL, Client: client}, KeyPolicy{}, slog.New(slog.DiscardHandler))
 	if err := keys.refresh(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	i := NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://id.example/introspect"), client, Rules{}, 0, slog.New(slog.DiscardHandler))
+	i := NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://id.example/introspect"),
+		client, Rules{}, 0, slog.New(slog.DiscardHandler))
 	_, _ = i.Verify(t.Context(), "opaque")
 	for path, accept := range map[string]string{
-		"/.well-known/oauth-authorization-server": "application/json", "/keys": "application/jwk-set+json, application/json", "/introspect": "application/json",
+		"/.well-known/oauth-authorization-server": "application/json",
+		"/keys": "application/jwk-set+json, application/json", "/introspect": "application/json",
 	} {
 		if got := seen[path]; got != [2]string{"gatehouse/1.2.3", accept} {
-			t.Errorf("%s was asked with %q", path, got)
+			t.Errorf("the request for %s has %q", path, got)
 		}
 	}
 }

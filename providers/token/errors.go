@@ -8,7 +8,8 @@ import (
 	"gatehouse/providers"
 )
 
-// causedByToken marks an outage that any sender can cause, and says when it may be over.
+// causedByToken marks err, an outage, as one that any sender of a token can cause, and sets when it may be
+// over.
 func causedByToken(err error, retryAfter time.Duration) error {
 	if r, ok := errors.AsType[*providers.Error](err); ok {
 		marked := *r
@@ -18,21 +19,13 @@ func causedByToken(err error, retryAfter time.Duration) error {
 	return err
 }
 
-// detached is err with its detail put together, to be kept: what it is made of may be as large as a token.
-func detached(err error) error {
-	if r, ok := errors.AsType[*providers.Error](err); ok {
-		return providers.Errorf(r.Unwrap(), r.Reason, "%s", r.Detail())
-	}
-	return err
-}
-
-// quoted is a value from a token, which is quoted when the detail is put together.
+// quoted is a value from a token. It is quoted when a message is formatted, which few refusals need.
 type quoted string
 
 // String implements fmt.Stringer.
 func (q quoted) String() string { return providers.Quote(string(q)) }
 
-// quotedList are several.
+// quotedList is a list of values from a token.
 type quotedList []string
 
 // String implements fmt.Stringer.

@@ -15,46 +15,50 @@ import (
 	"gatehouse/providers"
 )
 
-// Explainer is implemented by a provider that can tell every rule's verdict on a token. It is for people who hold the
-// token: `gatehouse token inspect`, and the log at level debug. Callers over the network never see any of it.
+// Explainer is implemented by a provider that can report the result of every check of a token. It is for
+// people who have the token: `gatehouse token inspect`, and the log at level debug. It is never part of a
+// response.
 type Explainer interface {
-	// Explain goes through all rules. If live is false, nothing is asked over the network.
+	// Explain applies all checks. If live is false, it makes no requests.
 	Explain(ctx context.Context, token string, live bool) Explanation
 }
 
-// Explanation is what every rule says of one token. It holds neither the token nor its signature.
+// Explanation has the results of all checks of one token. It contains neither the token nor its signature.
 type Explanation struct {
-	// Findings are in the order in which a token meets the rules.
+	// Findings are in the order of the checks.
 	Findings []Finding
-	// Others are the members that no rule looks at, by name, as they stand.
+	// Others are the claims that no check reads, by name.
 	Others []Finding
 
 	header, claims rawObject
 	rules          Rules
 }
 
-// Finding is one rule's verdict.
+// Finding is the result of one check.
 type Finding struct {
-	// Name is what was looked at: "header alg", "claim aud", "signature".
+	// Name is what was checked: "header alg", "claim aud", "signature".
 	Name string
-	// Got is what stands in the token, fit for a line of text; empty if nothing does.
+	// Got is the value in the token, on one line; empty if it is absent.
 	Got string
 	// Want is what is accepted.
 	Want string
-	// Reason is why the token is refused for it; empty if it is not.
+	// Reason is why the token is refused; empty if the check passed or was skipped.
 	Reason providers.Reason
-	// Detail says it in a sentence.
+	// Detail is the message of the refusal.
 	Detail string
-	// Skipped says why the rule could not be applied; empty if it was.
+	// Skipped is why the check could not be applied; empty if it was.
 	Skipped string
 }
 
-// OK reports whether nothing that was looked at speaks against the token. It is accepted if nothing is [Explanation.Unchecked] either.
+// skippedOffline is [Finding.Skipped] where a check needs a request and live is false.
+const skippedOffline = "no request was made over the network"
+
+// OK reports whether no check failed. The token is accepted if none is [Explanation.Unchecked] either.
 func (e Explanation) OK() bool {
 	return !slices.ContainsFunc(e.Findings, func(f Finding) bool { return f.Reason != "" })
 }
 
-// Unchecked returns the first rule that could not be applied; ok is false if all were.
+// Unchecked returns the first check that could not be applied; ok is false if all were.
 func (e Explanation) Unchecked() (f Finding, ok bool) {
 	i := slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Skipped != "" })
 	if i < 0 {
@@ -63,10 +67,11 @@ func (e Explanation) Unchecked() (f Finding, ok bool) {
 	return e.Findings[i], true
 }
 
-// LogValue implements slog.LogValuer: the steps of the decision, each with what stood in the token. Who the caller is and
-// what else the token says stays out.
+// LogValue implements slog.LogValuer: the checks with the values that they read. The caller and other claims
+// are left out.
 func (e Explanation) LogValue() slog.Value {
-	logged := []string{"form", "introspection", "header alg", "header typ", "claim iss", "claim aud", "claim exp", "claim nbf", "claim iat", "signature"}
+	logged := []string{"form", "introspection", "header alg", "header typ", "claim iss", "claim aud",
+		"claim exp", "claim nbf", "claim iat", "signature"}
 	for _, name := range slices.Concat(e.rules.ScopeClaims, e.rules.ClientClaims) {
 		logged = append(logged, "claim "+name)
 	}
@@ -88,27 +93,28 @@ func (e Explanation) LogValue() slog.Value {
 }
 
 func (e *Explanation) add(f Finding, err error) {
-	var refusal *providers.Error
-	if errors.As(err, &refusal) {
-		f.Reason, f.Detail = refusal.Reason, refusal.Detail()
+	var refused *providers.Error
+	if errors.As(err, &refused) {
+		f.Reason, f.Detail = refused.Reason, refused.Detail()
 	}
 	e.Findings = append(e.Findings, f)
 }
 
-// Explain implements [Explainer]. The rules are the very ones of Verify; the first that fails is what Verify returns.
+// Explain implements [Explainer]. It applies the checks of Verify, which returns the first that fails.
 func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: v.rules}
-	shape := Finding{Name: "form", Got: fmt.Sprintf("%d bytes", len(token)), Want: fmt.Sprintf("a signed JWT of at most %d bytes", v.rules.MaxTokenBytes)}
-	header, payload, err := v.splitCompact(token)
+	form := Finding{Name: "form", Got: fmt.Sprintf("%d bytes", len(token)),
+		Want: fmt.Sprintf("a signed JWT of at most %d bytes", v.rules.MaxTokenBytes)}
+	header, payload, err := splitCompact(token, v.rules.MaxTokenBytes)
 	if err == nil {
 		e.header, err = parseHeader(header)
 	}
-	e.add(shape, err)
+	e.add(form, err)
 	if err != nil {
 		return e
 	}
 	for _, check := range v.headerChecks {
-		e.apply(v, check, "header ", e.header, nil)
+		e.addCheck(v, check, "header ", e.header, nil)
 	}
 	var raw []byte
 	if e.claims, raw, err = v.parseClaims(payload); err != nil {
@@ -117,48 +123,54 @@ func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explana
 	}
 	id := &providers.Identity{}
 	for _, check := range v.claimChecks {
-		e.apply(v, check, "claim ", e.claims, id)
+		e.addCheck(v, check, "claim ", e.claims, id)
 	}
-	e.signature(ctx, v, token, header, raw, live)
-	e.others(v)
+	e.addSignature(ctx, v, token, header, raw, live)
+	e.addOthers(v)
 	return e
 }
 
-// ExplainForLog is [Verifier.Explain] without the network, for the log at level debug.
+// ExplainForLog is [Verifier.Explain] without network access, for the log at level debug.
 func (v *Verifier) ExplainForLog(ctx context.Context, token string) slog.LogValuer {
 	return v.Explain(ctx, token, false)
 }
 
-func (e *Explanation) apply(v *Verifier, c check, what string, members rawObject, id *providers.Identity) {
+// addCheck applies a check. prefix is that of the finding's name: "header " or "claim ".
+func (e *Explanation) addCheck(
+	v *Verifier, c check, prefix string, members rawObject, id *providers.Identity,
+) {
 	names := c.names(v.rules)
 	if len(names) == 0 {
-		return // the rule is not in use
+		return // the check is not in use
 	}
-	f := Finding{Name: what + names[0], Want: c.want(v.rules)}
+	f := Finding{Name: prefix + names[0], Want: c.want(v.rules)}
 	for _, name := range names {
 		if raw, ok, err := members.lookup(name); ok && err == nil {
-			f.Name, f.Got = what+name, shownMember(name, raw, v.rules.Now())
+			f.Name, f.Got = prefix+name, displayMember(name, raw, v.rules.Now())
 			break
 		}
 	}
 	e.add(f, c.test(v, members, id))
 }
 
-func (e *Explanation) signature(ctx context.Context, v *Verifier, token, header string, payload []byte, live bool) {
+func (e *Explanation) addSignature(
+	ctx context.Context, v *Verifier, token, header string, payload []byte, live bool,
+) {
 	kid, _ := e.header.str("kid")
-	f := Finding{Name: "signature", Got: "by key " + providers.Quote(kid), Want: "by a key that the issuer publishes"}
+	f := Finding{Name: "signature", Got: "by key " + providers.Quote(kid),
+		Want: "by a key that the issuer publishes"}
 	if kid == "" {
 		f.Got = "by a key without an id"
 	}
 	err := v.checkHeader(header)
 	switch {
 	case err != nil:
-		f.Skipped = "the header is refused already"
+		f.Skipped = "the header is already refused"
 	case !live && checkSignatureForm(token) == nil:
-		f.Skipped = "nothing was asked over the network"
+		f.Skipped = skippedOffline
 	default:
-		if keys, ok := v.keys.(interface{ awaitFirst(context.Context) }); ok && live {
-			keys.awaitFirst(ctx)
+		if keys, ok := v.keys.(interface{ waitForKeys(context.Context) }); ok && live {
+			keys.waitForKeys(ctx)
 		}
 		err = v.checkSignature(ctx, token, payload)
 		if errors.Is(err, providers.ErrUnavailable) {
@@ -170,17 +182,20 @@ func (e *Explanation) signature(ctx context.Context, v *Verifier, token, header 
 	e.Findings = append(e.Findings, f)
 }
 
-func (e *Explanation) others(v *Verifier) {
-	looked := map[string]bool{}
+// addOthers adds the claims that no check reads.
+func (e *Explanation) addOthers(v *Verifier) {
+	checked := map[string]bool{}
 	for _, check := range v.claimChecks {
 		for _, name := range check.names(v.rules) {
-			looked[name] = true
+			checked[name] = true
 		}
 	}
 	claims := e.claims.members()
 	for _, name := range slices.Sorted(maps.Keys(claims)) {
-		if !looked[name] {
-			e.Others = append(e.Others, Finding{Name: "claim " + quotedUnlessPlain(name), Got: shownMember(name, claims[name], v.rules.Now())})
+		if !checked[name] {
+			e.Others = append(e.Others, Finding{
+				Name: "claim " + quotedUnlessPlain(name), Got: displayMember(name, claims[name], v.rules.Now()),
+			})
 		}
 	}
 }
@@ -192,11 +207,12 @@ func quotedUnlessPlain(name string) string {
 	return name
 }
 
-// shownMember is a value on one line of plain text, cut; times are in words too.
-func shownMember(name string, raw json.RawMessage, now time.Time) string {
+// displayMember formats a value on one line, truncated. A time is also shown relative to now.
+func displayMember(name string, raw json.RawMessage, now time.Time) string {
 	if slices.Contains([]string{"exp", "nbf", "iat", "auth_time"}, name) {
 		if t, err := timeIn(raw); err == nil {
-			return string(raw[:min(len(raw), 30)]) + " (" + inTime(t.Sub(now)) + ", " + t.UTC().Format(time.RFC3339) + ")"
+			number := string(raw[:min(len(raw), 30)])
+			return number + " (" + relativeTime(t.Sub(now)) + ", " + t.UTC().Format(time.RFC3339) + ")"
 		}
 	}
 	text := strings.TrimPrefix(providers.Quote(string(raw)), `"`)
@@ -207,15 +223,15 @@ func shownMember(name string, raw json.RawMessage, now time.Time) string {
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(strings.TrimSuffix(text, `"`))
 }
 
-// inTime says a span as people do: in 9m20s, 3h ago.
-func inTime(d time.Duration) string {
+// relativeTime formats a duration from now: in 9m20s, 3h ago.
+func relativeTime(d time.Duration) string {
 	if d < 0 {
-		return shortSpan(-d) + " ago"
+		return shortDuration(-d) + " ago"
 	}
-	return "in " + shortSpan(d)
+	return "in " + shortDuration(d)
 }
 
-func shortSpan(d time.Duration) string {
+func shortDuration(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
 		return fmt.Sprintf("%d days", int(d.Hours()/24))

@@ -17,7 +17,7 @@ const (
 	// fetchTimeout bounds one request to an issuer.
 	fetchTimeout = 5 * time.Second
 
-	// maxErrorBytes bounds the text of an error of the network.
+	// maxErrorBytes bounds the text of a network error.
 	maxErrorBytes = 200
 
 	acceptJSON = "application/json"
@@ -31,7 +31,8 @@ type retryAfterError struct {
 
 func (e *retryAfterError) Error() string { return fmt.Sprintf("the issuer answered %d", e.status) }
 
-// RedirectError is an answer that leads elsewhere. Its text is fixed; location is what the issuer sent.
+// RedirectError is a redirect, which is not followed. Its text does not contain Location, which the issuer
+// chose.
 type RedirectError struct {
 	host     string
 	status   int
@@ -41,25 +42,25 @@ type RedirectError struct {
 // Error implements error.
 func (e *RedirectError) Error() string { return fmt.Sprintf("%s answered %d", e.host, e.status) }
 
-// NewClient returns a client for requests to an issuer: bounded in time, and without redirects, because a redirect
-// to another host would let that host choose our keys. A nil transport means the network. userAgent is the User-Agent of
-// every request (RFC 9110, section 10.1.5); empty means that of the library.
+// NewClient returns a client for requests to an issuer. It has a timeout and does not follow redirects: a
+// redirect to another host would let that host choose the keys. A nil transport means http.DefaultTransport.
+// userAgent is the User-Agent of every request (RFC 9110, section 10.1.5); empty means that of net/http.
 func NewClient(transport http.RoundTripper, userAgent string) *http.Client {
 	return &http.Client{
-		Transport:     identified{transport, userAgent},
+		Transport:     userAgentTransport{transport, userAgent},
 		Timeout:       fetchTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// identified sets the User-Agent of requests that have none.
-type identified struct {
-	next      http.RoundTripper // nil means the network
+// userAgentTransport sets the User-Agent of requests that have none.
+type userAgentTransport struct {
+	next      http.RoundTripper // nil means http.DefaultTransport
 	userAgent string
 }
 
-// RoundTrip implements http.RoundTripper, which forbids to change the request.
-func (t identified) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper. It clones the request, which it must not modify.
+func (t userAgentTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if t.userAgent != "" && r.Header.Get("User-Agent") == "" {
 		r = r.Clone(r.Context())
 		r.Header.Set("User-Agent", t.userAgent)
@@ -75,9 +76,11 @@ func StaticURL(u string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) { return u, nil }
 }
 
-// getDocument makes one GET request and returns the body of a 200 answer, at most limit bytes. It takes at most fetchTimeout,
-// whichever client it is.
-func getDocument(ctx context.Context, client *http.Client, address, accept string, limit int64) ([]byte, error) {
+// getDocument makes one GET request, within fetchTimeout, and returns the body of a 200 response, at most
+// limit bytes.
+func getDocument(
+	ctx context.Context, client *http.Client, address, accept string, limit int64,
+) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -85,22 +88,22 @@ func getDocument(ctx context.Context, client *http.Client, address, accept strin
 		return nil, errors.New("the address is not a URL")
 	}
 	req.Header.Set("Accept", accept)
-	req.Header.Set("Cache-Control", "no-cache") // a cache on the way must not hide a rotation
-	resp, body, err := answerTo(client, req, limit)
+	req.Header.Set("Cache-Control", "no-cache") // a proxy must not hide a rotation of keys
+	resp, body, err := do(client, req, limit)
 	switch {
 	case err != nil:
 		return nil, err
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return nil, &RedirectError{host: req.URL.Host, status: resp.StatusCode, Location: locationOf(resp)}
+		return nil, &RedirectError{host: req.URL.Host, status: resp.StatusCode, Location: redirectTarget(resp)}
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("%s answered %d", req.URL.Host, resp.StatusCode)
 	}
 	return body, nil
 }
 
-// locationOf is where a redirect leads, as an absolute address without what may be a secret: user, query and fragment. It is
-// empty if that cannot be read.
-func locationOf(resp *http.Response) string {
+// redirectTarget returns the target of a redirect as an absolute URL, without user, query and fragment, which
+// may be secret. It returns "" if the target cannot be parsed.
+func redirectTarget(resp *http.Response) string {
 	target, err := resp.Location()
 	if err != nil {
 		return ""
@@ -109,35 +112,36 @@ func locationOf(resp *http.Response) string {
 	return target.String()
 }
 
-// Do makes one request for JSON and returns the status and at most limit bytes of the body. That the other side is
-// busy is an error, a [retryAfterError]; every other status is the caller's to judge.
+// Do makes one request for JSON and returns the status and the body, at most limit bytes. A 429 or 503 is an
+// error; every other status is returned.
 func Do(client *http.Client, req *http.Request, limit int64) (status int, body []byte, err error) {
-	got, err := send(client, req, limit)
-	return got.status, got.body, err
+	resp, err := doJSON(client, req, limit)
+	return resp.status, resp.body, err
 }
 
-// reply is an answer of an issuer.
-type reply struct {
+// response is a response of an issuer.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// send is [Do] with the header of the answer.
-func send(client *http.Client, req *http.Request, limit int64) (reply, error) {
+// doJSON is [Do] with the header of the response.
+func doJSON(client *http.Client, req *http.Request, limit int64) (response, error) {
 	req.Header.Set("Accept", acceptJSON)
-	resp, body, err := answerTo(client, req, limit)
+	resp, body, err := do(client, req, limit)
 	if err != nil {
-		return reply{}, err
+		return response{}, err
 	}
-	return reply{resp.StatusCode, resp.Header, body}, nil
+	return response{resp.StatusCode, resp.Header, body}, nil
 }
 
-// answerTo makes one request and reads the answer, of which the body is closed.
-func answerTo(client *http.Client, req *http.Request, limit int64) (*http.Response, []byte, error) {
+// do makes one request and reads the body of the response, which it closes. A 429 or 503 is a
+// [retryAfterError].
+func do(client *http.Client, req *http.Request, limit int64) (*http.Response, []byte, error) {
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s cannot be asked: %s", req.URL.Host, DescribeNetworkError(err))
+		return nil, nil, fmt.Errorf("%s cannot be reached: %s", req.URL.Host, DescribeNetworkError(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
@@ -147,16 +151,16 @@ func answerTo(client *http.Client, req *http.Request, limit int64) (*http.Respon
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s did not finish its answer", req.URL.Host)
+		return nil, nil, fmt.Errorf("%s did not complete its response", req.URL.Host)
 	}
 	if int64(len(body)) > limit {
-		return nil, nil, fmt.Errorf("the answer of %s is larger than %d bytes", req.URL.Host, limit)
+		return nil, nil, fmt.Errorf("the response of %s is larger than %d bytes", req.URL.Host, limit)
 	}
 	return resp, body, nil
 }
 
-// DescribeNetworkError describes why a request failed. Only errors of the network speak for themselves; others may quote what the
-// other side sent, such as the names in its certificate.
+// DescribeNetworkError describes why a request failed, without text from the peer: other errors than those of
+// the network may quote it, such as the names in a certificate.
 func DescribeNetworkError(err error) string {
 	var (
 		network     *net.OpError
@@ -176,10 +180,10 @@ func DescribeNetworkError(err error) string {
 	case errors.As(err, &authority):
 		return "its certificate is from an authority that is not trusted here"
 	case errors.As(err, &certificate):
-		return "its certificate does not hold; it may have expired"
+		return "its certificate is not valid; it may have expired"
 	case errors.As(err, &network):
 		text := network.Error()
-		return text[:min(len(text), maxErrorBytes)] // a proxy has its say in it
+		return text[:min(len(text), maxErrorBytes)] // a proxy may be part of it
 	default:
 		return "no usable answer"
 	}

@@ -18,15 +18,15 @@ import (
 	"gatehouse/providers"
 )
 
-// fakeIssuer answers questions about tokens in memory. Tokens that begin with "good" are active; those that
-// begin with "hang" get no answer; all others are not active.
+// fakeIssuer responds to introspection requests in memory. Tokens that begin with "good" are active; those
+// that begin with "hang" get no response; all others are not active.
 type fakeIssuer struct {
-	mu      sync.Mutex
-	open    int            // questions at a time
-	asked   map[string]int // by token
-	claims  map[string]any // of good tokens, on top of the usual; nil removes
-	revoked bool
-	busy    string // the beginning of tokens that are answered with 429
+	mu       sync.Mutex
+	open     int            // requests in flight
+	requests map[string]int // by token
+	claims   map[string]any // of good tokens, on top of the usual; nil removes
+	revoked  bool
+	busy     string // prefix of the tokens with a 429
 }
 
 func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -34,12 +34,13 @@ func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	token := r.PostFormValue("token")
 	f.mu.Lock()
-	if f.asked == nil {
-		f.asked = map[string]int{}
+	if f.requests == nil {
+		f.requests = map[string]int{}
 	}
-	f.asked[token]++
+	f.requests[token]++
 	f.open++
-	active, busy := strings.HasPrefix(token, "good") && !f.revoked, f.busy != "" && strings.HasPrefix(token, f.busy)
+	active, busy := strings.HasPrefix(token, "good") && !f.revoked,
+		f.busy != "" && strings.HasPrefix(token, f.busy)
 	f.mu.Unlock()
 	defer func() { f.mu.Lock(); f.open--; f.mu.Unlock() }()
 	status, header, claims := http.StatusOK, http.Header{}, map[string]any{"active": active}
@@ -51,7 +52,8 @@ func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
 		status = http.StatusTooManyRequests
 		header.Set("Retry-After", "30")
 	case active:
-		claims["sub"], claims["aud"], claims["client_id"], claims["exp"] = "alice", fakeResource, "web", time.Now().Add(time.Hour).Unix()
+		claims["sub"], claims["aud"], claims["client_id"], claims["exp"] = "alice", fakeResource, "web",
+			time.Now().Add(time.Hour).Unix()
 		for name, value := range f.claims {
 			if claims[name] = value; value == nil {
 				delete(claims, name)
@@ -62,59 +64,64 @@ func (f *fakeIssuer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(bytes.NewReader(text))}, err
 }
 
-func (f *fakeIssuer) questions() int {
+func (f *fakeIssuer) inFlight() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.open
 }
 
-func (f *fakeIssuer) become(change func()) {
+func (f *fakeIssuer) update(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change()
 }
 
-func (f *fakeIssuer) times(token string) int {
+func (f *fakeIssuer) count(token string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.asked[token]
+	return f.requests[token]
 }
 
 const fakeResource = "https://mcp.example.com/mcp"
 
-func (f *fakeIssuer) introspector(t *testing.T, keep time.Duration, change func(*Rules)) *Introspector {
-	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{fakeResource}, ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
+func (f *fakeIssuer) introspector(t *testing.T, ttl time.Duration, change func(*Rules)) *Introspector {
+	rules := Rules{Issuers: []string{"https://login.example.com"}, Audiences: []string{fakeResource},
+		ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"}}
 	if change != nil {
 		change(&rules)
 	}
-	return NewIntrospector(t.Context(), RFC7662(NoAuthentication), StaticEndpoint("https://login.example.com/introspect"), &http.Client{Transport: f}, rules, keep, slog.New(slog.DiscardHandler))
+	return NewIntrospector(t.Context(), RFC7662(NoAuthentication),
+		StaticEndpoint("https://login.example.com/introspect"), &http.Client{Transport: f}, rules, ttl,
+		slog.New(slog.DiscardHandler))
 }
 
 func fromAddress(address string) context.Context {
 	return context.WithValue(context.Background(), providers.AddressKey{}, address)
 }
 
-func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
-	const keep = 30 * time.Second
+func TestIntrospectorServesActiveTokensOfThrottledAddresses(t *testing.T) {
+	const ttl = 30 * time.Second
 	for name, c := range map[string]struct {
-		before  string // a token that was asked about at the start, if any
+		before  string // the token introspected before, if any
 		claims  map[string]any
 		revoked bool
 		wait    time.Duration
 		want    providers.Reason
 	}{
-		"active, its answer is over":              {before: "good", wait: keep, want: ""},
-		"active, its answer is over long since":   {before: "good", wait: 50 * time.Minute, want: ""},
-		"active, without exp":                     {before: "good", claims: map[string]any{"exp": nil}, wait: 50 * time.Hour, want: ""},
-		"expired since":                           {before: "good", wait: 2 * time.Hour, want: providers.ReasonThrottled},
-		"revoked since":                           {before: "good", revoked: true, wait: keep, want: ReasonInactive},
-		"not asked about before":                  {before: "good-other", wait: keep, want: providers.ReasonThrottled},
-		"asked about before, and not active then": {wait: keep, want: providers.ReasonThrottled},
+		"active, cache time over":      {before: "good", wait: ttl, want: ""},
+		"active, cache time long over": {before: "good", wait: 50 * time.Minute, want: ""},
+		"active, without exp": {before: "good", claims: map[string]any{"exp": nil},
+			wait: 50 * time.Hour, want: ""},
+		"expired since": {before: "good", wait: 2 * time.Hour, want: providers.ReasonThrottled},
+		"revoked since": {before: "good", revoked: true, wait: ttl,
+			want: ReasonInactive},
+		"not introspected before":         {before: "good-other", wait: ttl, want: providers.ReasonThrottled},
+		"introspected before, not active": {wait: ttl, want: providers.ReasonThrottled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				issuer := &fakeIssuer{claims: c.claims}
-				i := issuer.introspector(t, keep, func(r *Rules) { r.WithoutExpiry = keep })
+				i := issuer.introspector(t, ttl, func(r *Rules) { r.WithoutExpiry = ttl })
 				token := "good"
 				if c.before == "" {
 					token = "bad"
@@ -122,18 +129,20 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 				}
 				_, _ = i.Verify(context.Background(), c.before)
 				time.Sleep(c.wait)
-				issuer.become(func() { issuer.revoked = c.revoked })
+				issuer.update(func() { issuer.revoked = c.revoked })
 				_, err := i.Verify(providers.WithoutIntrospection(context.Background()), token)
 				if got := providers.ReasonOf(err); got != c.want {
 					t.Errorf("got %v, want %q", err, c.want)
 				}
-				if n := issuer.times(token); c.want == providers.ReasonThrottled && n > 1 || c.want != providers.ReasonThrottled && n != 2 {
-					t.Errorf("the issuer was asked %d times", n)
+				if n := issuer.count(token); c.want == providers.ReasonThrottled && n > 1 ||
+					c.want != providers.ReasonThrottled && n != 2 {
+					t.Errorf("%d introspection requests", n)
 				}
 				if c.revoked {
-					time.Sleep(keep)
-					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()), token); providers.ReasonOf(err) != providers.ReasonThrottled {
-						t.Errorf("a token that is not active any more is asked about again: %v", err)
+					time.Sleep(ttl)
+					if _, err := i.Verify(providers.WithoutIntrospection(context.Background()),
+						token); providers.ReasonOf(err) != providers.ReasonThrottled {
+						t.Errorf("a token that is no longer active is introspected again: %v", err)
 					}
 				}
 			})
@@ -141,19 +150,19 @@ func TestATokenThatWasActiveIsAskedAboutForAnAddressOverItsLimit(t *testing.T) {
 	}
 }
 
-// Strangers at many addresses, each within its own limits, wait for an issuer that is slow. Tokens that were
-// active at their last question are asked about at once.
-func TestUnknownTokensNeverKeepActiveOnesWaiting(t *testing.T) {
+// Unauthenticated clients at many addresses, each within its limits, wait for a slow issuer. Tokens that were
+// active at their last introspection are introspected at once.
+func TestRequestQueueNeverDelaysActiveTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Second, nil)
-		const people = 40
-		for n := range people {
+		const active = 40
+		for n := range active {
 			if _, err := i.Verify(context.Background(), fmt.Sprint("good-", n)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * time.Second) // the answers are over
+		time.Sleep(2 * time.Second) // the cache time is over
 		var mu sync.Mutex
 		refused := 0
 		var flood sync.WaitGroup
@@ -170,13 +179,13 @@ func TestUnknownTokensNeverKeepActiveOnesWaiting(t *testing.T) {
 		}
 		synctest.Wait()
 		mu.Lock()
-		if at := refused; at != 400-maxWaiting || issuer.questions() != maxQuestions-reservedQuestions {
-			t.Errorf("%d unknown tokens are refused at once, and %d are asked about", at, issuer.questions())
+		if at := refused; at != 400-maxQueued || issuer.inFlight() != maxInFlight-reservedInFlight {
+			t.Errorf("%d unknown tokens are refused at once, and %d are in flight", at, issuer.inFlight())
 		}
 		mu.Unlock()
 		began := time.Now()
 		var calls sync.WaitGroup
-		for n := range people {
+		for n := range active {
 			calls.Go(func() {
 				if _, err := i.Verify(fromAddress("192.0.2.1"), fmt.Sprint("good-", n)); err != nil {
 					t.Errorf("an active token: %v", err)
@@ -188,17 +197,18 @@ func TestUnknownTokensNeverKeepActiveOnesWaiting(t *testing.T) {
 			t.Errorf("active tokens waited %s", took)
 		}
 		flood.Wait()
-		time.Sleep(fetchTimeout) // the questions end without their callers
+		time.Sleep(fetchTimeout) // the requests end without their callers
 		synctest.Wait()
 		i.queue.mu.Lock()
 		defer i.queue.mu.Unlock()
-		if len(i.queue.addresses) != 0 || len(i.queue.waiting) != 0 || len(i.queue.shared) != 0 || len(i.queue.reserved) != 0 || len(i.queue.activeWaiting) != 0 {
+		if len(i.queue.addresses) != 0 || len(i.queue.queued) != 0 || len(i.queue.shared) != 0 ||
+			len(i.queue.reserved) != 0 || len(i.queue.activeQueued) != 0 {
 			t.Errorf("the queue is not empty: %+v", i.queue)
 		}
 	})
 }
 
-func TestQuestionsOfOneAddressAreBounded(t *testing.T) {
+func TestRequestQueueLimitsOneAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Second, nil)
@@ -218,13 +228,14 @@ func TestQuestionsOfOneAddressAreBounded(t *testing.T) {
 		}
 		synctest.Wait()
 		mu.Lock()
-		if issuer.questions() != maxQuestionsPerAddress || refused != 100-maxWaitingPerAddress {
-			t.Errorf("%d questions are open, and %d tokens refused", issuer.questions(), refused)
+		if issuer.inFlight() != maxInFlightPerAddress || refused != 100-maxQueuedPerAddress {
+			t.Errorf("%d requests are in flight, and %d tokens refused", issuer.inFlight(), refused)
 		}
 		mu.Unlock()
 		for _, ctx := range []context.Context{fromAddress("192.0.2.2"), context.Background()} {
 			began := time.Now()
-			if _, err := i.Verify(ctx, fmt.Sprint("good-", ctx.Value(providers.AddressKey{}))); err != nil || time.Since(began) != 0 {
+			if _, err := i.Verify(ctx, fmt.Sprint("good-", ctx.Value(providers.AddressKey{}))); err != nil ||
+				time.Since(began) != 0 {
 				t.Errorf("an unknown token of another address: %v after %s", err, time.Since(began))
 			}
 		}
@@ -233,24 +244,25 @@ func TestQuestionsOfOneAddressAreBounded(t *testing.T) {
 	})
 }
 
-// A wait that ends well is no failure, and neither is an outage.
-func TestOnlyWaitsCountAsFailures(t *testing.T) {
+// Neither a wait that ends in time nor an outage counts as a failure of the address.
+func TestRequestQueueCountsOnlyTimeoutsAsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{busy: "busy"}
 		i := issuer.introspector(t, time.Second, nil)
-		for n := range 3 * maxQuestionsPerAddress {
+		for n := range 3 * maxInFlightPerAddress {
 			if _, err := i.Verify(fromAddress("192.0.2.1"), fmt.Sprint("good-", n)); err != nil {
 				t.Error(err)
 			}
 		}
-		if _, err := i.Verify(fromAddress("192.0.2.1"), "busy"); !errors.Is(err, providers.ErrUnavailable) || errors.Is(err, providers.ErrTooManyUnknown) {
+		if _, err := i.Verify(fromAddress("192.0.2.1"), "busy"); !errors.Is(err, providers.ErrUnavailable) ||
+			errors.Is(err, providers.ErrTooManyUnknown) {
 			t.Errorf("got %v", err)
 		}
 	})
 }
 
-// Anyone can bring the issuer to refuse questions about unknown tokens for a while.
-func TestARetryAfterToAnUnknownTokenDoesNotHoldUpActiveOnes(t *testing.T) {
+// Anyone can cause a Retry-After for unknown tokens.
+func TestRetryAfterForUnknownTokensDoesNotDelayActiveOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Second, nil)
@@ -258,94 +270,71 @@ func TestARetryAfterToAnUnknownTokenDoesNotHoldUpActiveOnes(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)
-		issuer.become(func() { issuer.busy = "invented" })
+		issuer.update(func() { issuer.busy = "invented" })
 		for n := range 3 {
-			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-", n)); !errors.Is(err, providers.ErrUnavailable) {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-", n)); !errors.Is(err,
+				providers.ErrUnavailable) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if issuer.times("invented-1") != 0 {
-			t.Error("the issuer is asked about unknown tokens although it said when to come again")
+		if issuer.count("invented-1") != 0 {
+			t.Error("unknown tokens are introspected in spite of Retry-After")
 		}
 		if _, err := i.Verify(context.Background(), "good"); err != nil {
 			t.Errorf("an active token: %v", err)
 		}
 		time.Sleep(2 * time.Second)
-		issuer.become(func() { issuer.busy = "good" })
+		issuer.update(func() { issuer.busy = "good" })
 		for range 3 {
 			if _, err := i.Verify(context.Background(), "good"); !errors.Is(err, providers.ErrUnavailable) {
 				t.Errorf("got %v", err)
 			}
 		}
-		if n := issuer.times("good"); n != 3 {
-			t.Errorf("the issuer was asked %d times about a token for which it said when to come again", n)
+		if n := issuer.count("good"); n != 3 {
+			t.Errorf("%d introspection requests for a token with Retry-After", n)
 		}
 	})
 }
 
-// withDetails returns id with what it keeps of its token.
-func withDetails(id providers.Identity, details providers.TokenDetails) *providers.Identity {
-	id.SetTokenDetails(details)
-	return &id
+// Tokens that were active are known as such until they expire, whatever the size of the answers about them.
+func TestIntrospectorRemembersActiveTokensBeyondTheBytesOfTheirAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := &fakeIssuer{claims: map[string]any{"groups": strings.Repeat("x", 32<<10)}}
+		i := issuer.introspector(t, time.Second, nil)
+		for n := range maxActiveTokens {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("good-", n)); err != nil {
+				t.Fatal(err)
+			}
+			if i.cache.accepted.bytes > maxIntrospectedBytes {
+				t.Fatalf("%d bytes of answers are cached", i.cache.accepted.bytes)
+			}
+		}
+		if n := i.cache.accepted.len(); n < 100 || n > maxIntrospectedBytes>>15 {
+			t.Errorf("%d answers are cached", n)
+		}
+		for n := range 2 * maxCachedRefusals {
+			if _, err := i.Verify(context.Background(), fmt.Sprint("invented-",
+				n)); providers.ReasonOf(err) != ReasonInactive {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second) // no answer may be used any more
+		for n := range maxActiveTokens {
+			if _, active := i.active.get(keyOf(fmt.Sprint("good-", n), 0), time.Now()); !active {
+				t.Fatalf("token %d is not known to be active", n)
+			}
+		}
+		throttled := providers.WithoutIntrospection(context.Background())
+		if _, err := i.Verify(throttled, "good-0"); err != nil {
+			t.Errorf("an active token of a throttled address: %v", err)
+		}
+		if _, err := i.Verify(throttled, "good-other"); providers.ReasonOf(err) != providers.ReasonThrottled {
+			t.Errorf("an unknown token of a throttled address: %v", err)
+		}
+	})
 }
 
-func TestAnswersAreBoundedByTheirBytesAndTokensByTheirNumber(t *testing.T) {
-	a, now := newActiveTokens(), time.Now()
-	fingerprints := func(n int) fingerprint { return fingerprint{byte(n), byte(n >> 8)} }
-	large := withDetails(providers.Identity{Issuer: "https://login.example.com", Subject: "alice", Scopes: []string{"mcp:use"}},
-		providers.TokenDetails{Claims: rawObject{{[]byte("groups"), bytes.Repeat([]byte("x"), 32<<10)}}})
-	for n := range activeTokensKept {
-		a.add(fingerprints(n), large, now.Add(time.Second), now.Add(time.Hour), now)
-		if a.bytes > answerBytesKept {
-			t.Fatalf("%d bytes of answers are kept", a.bytes)
-		}
-	}
-	kept := 0
-	for n := range activeTokensKept {
-		id, active := a.find(fingerprints(n), now)
-		if !active {
-			t.Fatalf("token %d is not known to be active", n)
-		}
-		if id != nil {
-			kept++
-		}
-	}
-	if kept != answerBytesKept/sizeOf(large) {
-		t.Errorf("%d answers of %d bytes are kept", kept, sizeOf(large))
-	}
-	// Answers that are over make room first, and tokens that were used last stay.
-	small := &providers.Identity{Issuer: "https://login.example.com", Subject: "bob"}
-	later := now.Add(2 * time.Second)
-	a.find(fingerprints(0), later)
-	a.add(fingerprints(activeTokensKept), small, later.Add(time.Second), later.Add(time.Hour), later)
-	if a.answers.Len() != 1 || a.bytes != sizeOf(small) {
-		t.Errorf("%d answers of %d bytes are kept", a.answers.Len(), a.bytes)
-	}
-	_, first := a.find(fingerprints(0), later)
-	_, second := a.find(fingerprints(1), later)
-	if !first || second {
-		t.Errorf("the token that was used lately is known: %v, one that was not: %v", first, second)
-	}
-	for range 2 { // a token that is asked about again
-		a.add(fingerprints(activeTokensKept), small, later.Add(time.Second), later.Add(time.Hour), later)
-	}
-	if a.bytes != sizeOf(small) {
-		t.Errorf("an answer that took the place of another: %d bytes are counted", a.bytes)
-	}
-	huge := withDetails(providers.Identity{}, providers.TokenDetails{Claims: rawObject{{[]byte("x"), make([]byte, answerBytesKept)}}})
-	a.add(fingerprints(2), huge, later.Add(time.Second), later.Add(time.Hour), later)
-	if id, active := a.find(fingerprints(2), later); id != nil || !active || a.answers.Len() != 1 {
-		t.Errorf("an answer that is larger than all may be: kept %v, active %v", id != nil, active)
-	}
-	for n := range activeTokensKept + 1 {
-		a.remove(fingerprints(n))
-	}
-	if a.bytes != 0 || a.answers.Len() != 0 || a.expiry.Len() != 0 {
-		t.Errorf("after all were removed %d bytes, %d answers and %d tokens are kept", a.bytes, a.answers.Len(), a.expiry.Len())
-	}
-}
-
-func TestWhatIsKeptOfAnAnswerDoesNotHoldItsText(t *testing.T) {
+func TestCachedClaimsDoNotRetainTheResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{claims: map[string]any{"groups": []string{"a", "b"}}}
 		i := issuer.introspector(t, time.Minute, nil)
@@ -358,29 +347,30 @@ func TestWhatIsKeptOfAnAnswerDoesNotHoldItsText(t *testing.T) {
 		for _, m := range claims {
 			size += len(m.name) + len(m.value)
 			if cap(m.name) != len(m.name) || cap(m.value) != len(m.value) {
-				t.Errorf("%s could grow into its neighbour", m.name)
+				t.Errorf("%s shares capacity with the next member", m.name)
 			}
 		}
 		if got := string(id.Claims()["groups"]); got != `["a","b"]` {
 			t.Errorf("groups are %s", got)
 		}
-		if i.active.bytes < size || i.active.bytes > size+8<<10 {
-			t.Errorf("%d bytes are counted for %d", i.active.bytes, size)
+		if i.cache.accepted.bytes < size || i.cache.accepted.bytes > size+8<<10 {
+			t.Errorf("%d bytes are counted for %d", i.cache.accepted.bytes, size)
 		}
 	})
 }
 
-// The address is found in the background as well; a command that asks once does not wait for that.
-func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
+// A command that runs once does not wait for the lookup in the background.
+func TestExplainLooksUpTheIntrospectionEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{}
 		i := issuer.introspector(t, time.Minute, nil)
 		found := 0
-		i.address = NewEndpointResolver(func(context.Context) (string, error) {
+		i.endpoint = NewEndpointResolver(func(context.Context) (string, error) {
 			found++
 			return "https://login.example.com/introspect", nil
 		}, fetchTimeout)
-		if e := i.Explain(context.Background(), "good", false); found != 0 || issuer.times("good") != 0 || len(e.Findings) != 1 || e.Findings[0].Skipped == "" {
+		if e := i.Explain(context.Background(), "good", false); found != 0 || issuer.count("good") != 0 ||
+			len(e.Findings) != 1 || e.Findings[0].Skipped == "" {
 			t.Errorf("without the network: %+v", e.Findings)
 		}
 		for range 2 {
@@ -392,22 +382,28 @@ func TestExplainLooksTheIntrospectionEndpointUp(t *testing.T) {
 		if found != 1 {
 			t.Errorf("the address was looked up %d times", found)
 		}
-		i.address = NewEndpointResolver(func(context.Context) (string, error) { return "", errors.New("its metadata is not there") }, fetchTimeout)
-		if f, open := i.Explain(context.Background(), "good", true).Unchecked(); !open || !strings.Contains(f.Skipped, "its metadata is not there") {
+		i.endpoint = NewEndpointResolver(func(context.Context) (string, error) {
+			return "",
+				errors.New("no metadata")
+		}, fetchTimeout)
+		if f, open := i.Explain(context.Background(), "good", true).Unchecked(); !open ||
+			!strings.Contains(f.Skipped, "no metadata") {
 			t.Errorf("without an address: %+v", f)
 		}
 	})
 }
 
-func TestAnAnswerWithoutExpIsExplainedWithItsSetting(t *testing.T) {
+func TestHintForIntrospectionResponseWithoutExp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{claims: map[string]any{"exp": nil}}
-		for want, change := range map[providers.Reason]func(*Rules){ReasonExpiryMissing: nil, "": func(r *Rules) { r.WithoutExpiry = time.Minute }} {
+		for want, change := range map[providers.Reason]func(*Rules){ReasonExpiryMissing: nil,
+			"": func(r *Rules) { r.WithoutExpiry = time.Minute }} {
 			e := issuer.introspector(t, time.Minute, change).Explain(context.Background(), "good", true)
 			if e.failed(ReasonExpiryMissing) != (want == ReasonExpiryMissing) || e.OK() != (want == "") {
 				t.Errorf("%+v", e.Findings)
 			}
-			if hints := e.Hints(); want != "" && (len(hints) != 1 || !strings.Contains(hints[0].Fix, "provider.introspection_without_exp")) {
+			if hints := e.Hints(); want != "" && (len(hints) != 1 ||
+				!strings.Contains(hints[0].Fix, "provider.introspection_without_exp")) {
 				t.Errorf("hints %+v", hints)
 			}
 		}

@@ -9,22 +9,24 @@ import (
 	"gatehouse/providers"
 )
 
-// ProbeIntrospection asks at address about a random token. It returns nil if the answer is that the token is not good,
-// as it must be; the error wraps [providers.ErrUnavailable] otherwise, and [ErrUnauthorizedWithoutCause] if the answer
-// does not say whether it refuses the token or the credentials of this server.
-func ProbeIntrospection(ctx context.Context, protocol IntrospectionProtocol, client *http.Client, address string, rules Rules) error {
-	req, err := protocol.request(ctx, address, rand.Text())
+// ProbeIntrospection introspects a random token at endpoint. It returns nil if the token is not active.
+// Otherwise the error wraps [providers.ErrUnavailable], and [ErrUnauthorizedWithoutCause] if the response
+// does not tell whether it rejects the token or the credentials of this server.
+func ProbeIntrospection(
+	ctx context.Context, protocol IntrospectionProtocol, client *http.Client, endpoint string, rules Rules,
+) error {
+	req, err := protocol.request(ctx, endpoint, rand.Text())
 	if err != nil {
 		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
-	answer, err := send(client, req, maxIntrospectionBytes)
+	resp, err := doJSON(client, req, maxIntrospectionBytes)
 	if err != nil {
 		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "%v", err)
 	}
-	_, err = protocol.claims(answer, rules.fixedClaims())
+	_, err = protocol.claims(resp, rules.knownClaims())
 	switch {
 	case err == nil:
-		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "it calls a token active that nobody issued")
+		return providers.Unavailablef(providers.ReasonIntrospectionUnavailable, "it reports a random token as active")
 	case errors.Is(err, providers.ErrInvalidToken):
 		return nil
 	}

@@ -24,11 +24,10 @@ const (
 	minRSABits          = 2048 // RFC 7518, section 3.3
 )
 
-// keyring holds what one key set publishes: the keys that may verify a signature, and those that cannot be used.
+// keyring is a parsed key set: the keys that may verify a signature, and those that cannot be used.
 type keyring struct {
-	// keys are under each algorithm that they may be used with.
-	keys    map[string][]verificationKey
-	usable  int // how many there are
+	keys    map[string][]verificationKey // by each algorithm that they may be used with
+	usable  int                          // number of distinct keys in keys
 	skipped []skippedKey
 }
 
@@ -43,10 +42,10 @@ type skippedKey struct {
 	position int    // in the key set
 	id       string // its kid, if it has one
 	reason   string
-	// faulty says that the provider published the key in a form that cannot be used. Other keys serve another purpose, or
-	// algorithms that are not supported.
+	// faulty reports that the key is malformed. Other skipped keys have another purpose, or an unsupported
+	// algorithm.
 	faulty bool
-	// otherPurpose says that the key is not for signatures. Many providers publish one.
+	// otherPurpose reports that the key is not for signatures. Many providers publish such a key.
 	otherPurpose bool
 }
 
@@ -55,15 +54,18 @@ func (k skippedKey) String() string { return fmt.Sprintf("#%d: %s", k.position, 
 // maxCandidates bounds how many signatures are checked for one token.
 const maxCandidates = 4
 
-// candidates returns the keys that may have signed a token with these headers: those of its kid, or, where either side
-// names none, all of its algorithm. mayServe leaves out keys that are bound to an issuer; bound is how many it left out.
-func (r *keyring) candidates(kid, alg string, mayServe func(issuer string) bool) (keys []*jose.JSONWebKey, bound int) {
+// candidates returns the keys that may have signed a token with these headers: those with its kid, or, where
+// the token or the keys have none, all with its algorithm. A key that is bound to an issuer which accepts
+// refuses is left out; bound is the number of these.
+func (r *keyring) candidates(
+	kid, alg string, accepts func(issuer string) bool,
+) (keys []*jose.JSONWebKey, bound int) {
 	list := r.keys[alg]
 	take := func(id string, all bool) {
 		for i := range list {
 			switch key := &list[i]; {
 			case key.KeyID != id && !all:
-			case key.issuer != "" && !mayServe(key.issuer):
+			case key.issuer != "" && !accepts(key.issuer):
 				bound++
 			default:
 				keys = append(keys, &key.JSONWebKey)
@@ -77,7 +79,7 @@ func (r *keyring) candidates(kid, alg string, mayServe func(issuer string) bool)
 	return keys, bound
 }
 
-// otherAlgorithms are those that keys of that id are published for.
+// otherAlgorithms returns the algorithms for which keys with that id are published.
 func (r *keyring) otherAlgorithms(kid string) []string {
 	var algorithms []string
 	for _, alg := range slices.Sorted(maps.Keys(r.keys)) {
@@ -88,20 +90,21 @@ func (r *keyring) otherAlgorithms(kid string) []string {
 	return algorithms
 }
 
-// unusable returns the published key that a token names but that cannot be used, a faulty one if there is one. A token
-// without kid may be signed by any faulty key.
+// unusable returns a published key that a token names but that cannot be used, preferring a faulty one. A
+// token without kid may be signed by any faulty key.
 func (r *keyring) unusable(kid string) (skippedKey, bool) {
 	var found skippedKey
 	ok := false
 	for _, key := range r.skipped {
-		if named := kid != "" && key.id == kid || kid == "" && key.faulty; named && (!ok || key.faulty && !found.faulty) {
+		matches := kid != "" && key.id == kid || kid == "" && key.faulty
+		if matches && (!ok || key.faulty && !found.faulty) {
 			found, ok = key, true
 		}
 	}
 	return found, ok
 }
 
-// unverifiedIssuer reads iss before the signature holds. It only narrows the choice of keys.
+// unverifiedIssuer reads iss before the signature is checked. It only narrows the choice of keys.
 func unverifiedIssuer(jws *jose.JSONWebSignature) string {
 	claims, err := parseObject(jws.UnsafePayloadWithoutVerification(), nil)
 	if err != nil {
@@ -111,9 +114,9 @@ func unverifiedIssuer(jws *jose.JSONWebSignature) string {
 	return issuer
 }
 
-// boundTo reports whether a key whose "issuer" member is bound may sign for issuer. The key sets that Microsoft Entra
-// shares between tenants write {tenantid} where each tenant has its own id; without the check, the keys of one cloud or
-// account type would sign for another.
+// boundTo reports whether a key with the "issuer" member bound may sign for issuer. Key sets that Microsoft
+// Entra shares between tenants have {tenantid} in place of the tenant; without the check, keys of one cloud
+// or account type could sign for another.
 func boundTo(bound, issuer string) bool {
 	prefix, rest, isTemplate := strings.Cut(bound, "{")
 	if !isTemplate {
@@ -125,12 +128,13 @@ func boundTo(bound, issuer string) bool {
 	return hasPrefix && hasSuffix && middle != "" && !strings.Contains(middle, "/")
 }
 
-// acceptKeys names the media type of a key set (RFC 7517, section 8.5.2) first: the Kubernetes API server offers no other.
+// acceptKeys names the media type of a key set (RFC 7517, section 8.5.2) first: the Kubernetes API server
+// offers no other.
 const acceptKeys = "application/jwk-set+json, " + acceptJSON
 
-// load fetches the key set once. Its errors are in our own words: what the issuer sent is never repeated.
+// load fetches the key set once. Its errors contain no text from the issuer.
 func (s *KeySet) load(ctx context.Context) (*keySnapshot, error) {
-	address, err := s.locate(ctx)
+	address, err := s.keysURL(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -140,26 +144,28 @@ func (s *KeySet) load(ctx context.Context) (*keySnapshot, error) {
 	}
 	keys, err := parseKeySet(body)
 	digest := sha256.Sum256(body)
-	s.warnOfSkipped(keys, digest)
+	s.logSkipped(keys, digest)
 	if err != nil {
 		return nil, fmt.Errorf("key set: %w", err)
 	}
 	return &keySnapshot{keys: keys, digest: digest}, nil
 }
 
-// locate finds the address of the keys, in a time of its own: a search at many places takes nothing from the fetch.
-func (s *KeySet) locate(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.source.Patience, fetchTimeout))
+// keysURL returns the address of the key set, within a timeout of its own: discovery at many URLs does not
+// reduce the time of the fetch.
+func (s *KeySet) keysURL(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.source.Timeout, fetchTimeout))
 	defer cancel()
 	return s.source.URL(ctx)
 }
 
-// warnOfSkipped logs the keys that cannot be used, once for each key set. Only one fetch runs at a time, so warned needs no lock.
-func (s *KeySet) warnOfSkipped(ring *keyring, digest [sha256.Size]byte) {
-	if ring == nil || s.warned == digest {
+// logSkipped logs the keys that cannot be used, once for each key set. Only one fetch runs at a time, so
+// loggedSkipped needs no lock.
+func (s *KeySet) logSkipped(ring *keyring, digest [sha256.Size]byte) {
+	if ring == nil || s.loggedSkipped == digest {
 		return
 	}
-	s.warned = digest
+	s.loggedSkipped = digest
 	var unusable, otherPurpose []string
 	for _, key := range ring.skipped {
 		if key.otherPurpose {
@@ -169,15 +175,15 @@ func (s *KeySet) warnOfSkipped(ring *keyring, digest [sha256.Size]byte) {
 		}
 	}
 	if len(unusable) > 0 {
-		s.logger.Warn("the provider publishes keys that cannot be used", "keys", firstOf(unusable))
+		s.logger.Warn("the provider publishes keys that cannot be used", "keys", firstTen(unusable))
 	}
 	if len(otherPurpose) > 0 {
-		s.logger.Debug("the provider publishes keys that are not for signatures", "keys", firstOf(otherPurpose))
+		s.logger.Debug("the provider publishes keys that are not for signatures", "keys", firstTen(otherPurpose))
 	}
 }
 
-// firstOf bounds what a key set can write into one log line.
-func firstOf(texts []string) []string {
+// firstTen bounds the length of a log line.
+func firstTen(texts []string) []string {
 	const most = 10
 	if len(texts) <= most {
 		return texts
@@ -185,12 +191,13 @@ func firstOf(texts []string) []string {
 	return append(slices.Clone(texts[:most]), fmt.Sprintf("and %d more", len(texts)-most))
 }
 
-// ErrNoUsableKeys says that an issuer publishes a key set without a key that can verify a signature, or none
-// at all. An outage is another error.
+// ErrNoUsableKeys reports that an issuer publishes no key set, or one without a key that can verify a
+// signature. An outage is another error.
 var ErrNoUsableKeys = errors.New("it has no key that can verify a signature")
 
-// parseKeySet keeps the keys of a key set that can verify a signature, and says why it skipped the others. A set without
-// any such key is an error, so that it never replaces a good one; what was skipped is returned with it.
+// parseKeySet returns the keys of a key set that can verify a signature, and why it skipped the others. A set
+// without any such key is an error, so that it never replaces a good one; the skipped keys are returned with
+// the error.
 func parseKeySet(body []byte) (*keyring, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -220,8 +227,8 @@ func parseKeySet(body []byte) (*keyring, error) {
 	return ring, nil
 }
 
-// parseKey reads one key and says which algorithms it may be used with: its own alg if it names one, else those of its type
-// and curve (RFC 8725, section 3.1: one key, one algorithm).
+// parseKey parses one key and returns the algorithms that it may be used with: its alg if it has one, else
+// those of its type and curve (RFC 8725, section 3.1: one key, one algorithm).
 func parseKey(raw json.RawMessage) (key verificationKey, algorithms []string, skip *skippedKey) {
 	members, err := parseObject(raw, nil)
 	if err != nil {
@@ -249,7 +256,7 @@ func parseKey(raw json.RawMessage) (key verificationKey, algorithms []string, sk
 	if len(extra.Operations) > 0 && !slices.Contains(extra.Operations, "verify") {
 		return key, nil, &skippedKey{id: id, reason: "its key_ops do not include verify", otherPurpose: true}
 	}
-	// What is private and was published is everybody's key by now.
+	// Everyone can sign with a private key that was published.
 	if !key.IsPublic() {
 		_, symmetric := key.Key.([]byte)
 		return key, nil, &skippedKey{id: id, reason: "it is not a public key", faulty: !symmetric}
@@ -257,20 +264,21 @@ func parseKey(raw json.RawMessage) (key verificationKey, algorithms []string, sk
 	if algorithms, err = algorithmsOf(key.Key); err != nil {
 		return key, nil, faulty(err.Error())
 	}
-	if key.Algorithm == "Ed25519" { // RFC 9864's name for what tokens still call EdDSA
+	if key.Algorithm == "Ed25519" { // the name in RFC 9864; tokens still have EdDSA
 		key.Algorithm = string(jose.EdDSA)
 	}
 	if key.Algorithm != "" {
 		if !slices.Contains(algorithms, key.Algorithm) {
-			return key, nil, &skippedKey{id: id, reason: "its alg does not fit its type", faulty: slices.Contains(asymmetric, jose.SignatureAlgorithm(key.Algorithm))}
+			return key, nil, &skippedKey{id: id, reason: "its alg does not fit its type",
+				faulty: IsAsymmetric(jose.SignatureAlgorithm(key.Algorithm))}
 		}
 		algorithms = []string{key.Algorithm}
 	}
 	return key, algorithms, nil
 }
 
-// unsupported says of a well-formed key why no signature can be checked with it, or "". A key set may hold keys for
-// algorithms that this server does not know.
+// unsupported returns why no signature can be checked with a well-formed key, or "". A key set may contain
+// keys for algorithms that this server does not support.
 func unsupported(key rawObject) string {
 	kty, _ := key.str("kty")
 	crv, _ := key.str("crv")
@@ -291,9 +299,9 @@ func unsupported(key rawObject) string {
 	return "its type is not supported"
 }
 
-// withoutCertificates is a key without its certificate members, which are optional (RFC 7517, sections 4.6 to 4.9). The
-// library refuses a key whose certificate it cannot read, such as one with a negative serial number; no signature is
-// checked by a certificate here.
+// withoutCertificates returns a key without its certificate members, which are optional (RFC 7517, sections
+// 4.6 to 4.9). The library rejects a key with a certificate that it cannot parse, such as one with a negative
+// serial number; certificates are not used here.
 func withoutCertificates(key rawObject) json.RawMessage {
 	kept := []byte{'{'}
 	for _, m := range key {

@@ -17,19 +17,21 @@ import (
 	"gatehouse/providers"
 )
 
-// A flood of forgeries must leave a processor to the callers whose tokens are known. This stands inside the package because
-// nothing outside tells how many signatures are checked at this moment.
-func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
+// A flood of forgeries must leave a processor to callers with known tokens. The test is in this package
+// because the number of signatures being checked is not exported.
+func TestKeySetLeavesAProcessorFree(t *testing.T) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := jose.JSONWebKey{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}
 	keys := NewKeySet(KeySource{}, KeyPolicy{}, slog.New(slog.DiscardHandler))
-	keys.current.Store(&keySnapshot{fetched: time.Now(), keys: &keyring{keys: map[string][]verificationKey{"ES256": {{JSONWebKey: key}}}}})
-	keys.nextDemand = time.Now().Add(time.Hour) // nothing is fetched
+	keys.current.Store(&keySnapshot{fetched: time.Now(),
+		keys: &keyring{keys: map[string][]verificationKey{"ES256": {{JSONWebKey: key}}}}})
+	keys.nextTokenFetch = time.Now().Add(time.Hour) // nothing is fetched
 
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: private, KeyID: "k"}}, nil)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256,
+		Key: jose.JSONWebKey{Key: private, KeyID: "k"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,10 +48,10 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 	forged.Signatures = slices.Clone(good.Signatures)
 	forged.Signatures[0].Signature = make([]byte, 64)
 
-	if most := max(1, runtime.GOMAXPROCS(0)-1); cap(keys.checks) != most {
-		t.Errorf("%d may be checked at once, want %d", cap(keys.checks), most)
+	if most := max(1, runtime.GOMAXPROCS(0)-1); cap(keys.signatureSlots) != most {
+		t.Errorf("%d signature slots, want %d", cap(keys.signatureSlots), most)
 	}
-	for range 3 * cap(keys.checks) { // every turn ends, however the check does
+	for range 3 * cap(keys.signatureSlots) { // every slot is released, whatever the result
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		if _, err := keys.VerifySignature(ctx, good); err != nil {
@@ -59,13 +61,13 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range cap(keys.checks) {
-		keys.checks <- struct{}{} // checks that go on
+	for range cap(keys.signatureSlots) {
+		keys.signatureSlots <- struct{}{} // all slots are taken
 	}
-	impatient, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := keys.VerifySignature(impatient, good); !errors.Is(err, providers.ErrUnavailable) {
-		t.Errorf("one more is checked: %v", err)
+	if _, err := keys.VerifySignature(short, good); !errors.Is(err, providers.ErrUnavailable) {
+		t.Errorf("a signature is checked without a slot: %v", err)
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -74,11 +76,11 @@ func TestNoMoreSignaturesAreCheckedAtOnceThanLeaveAProcessorFree(t *testing.T) {
 	}()
 	select {
 	case err := <-done:
-		t.Errorf("one more does not wait for its turn: %v", err)
+		t.Errorf("a signature does not wait for a slot: %v", err)
 	case <-time.After(20 * time.Millisecond):
-		<-keys.checks
+		<-keys.signatureSlots
 		if err := <-done; err != nil {
-			t.Errorf("when its turn came: %v", err)
+			t.Errorf("with a slot: %v", err)
 		}
 	}
 }

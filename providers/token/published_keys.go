@@ -7,20 +7,20 @@ import (
 	"slices"
 )
 
-// PublishedKeys says what a key set is good for.
+// PublishedKeys describes the keys in a key set.
 type PublishedKeys struct {
-	// Usable is how many keys can verify a signature.
+	// Usable is the number of keys that can verify a signature.
 	Usable int
-	// Algorithms are those that they can verify, sorted.
+	// Algorithms are the algorithms of these keys, sorted.
 	Algorithms []string
-	// Skipped says of each other key why it cannot, in our own words.
+	// Skipped has the reason for each key that cannot, without text from the provider.
 	Skipped []string
-	// Faulty are those of Skipped that the provider published in a form that cannot be used.
+	// Faulty are those of Skipped that are malformed.
 	Faulty []string
 }
 
-// ReadKeys fetches a key set and reads it as [KeySet] does. The error is in our own words; what was skipped is
-// returned with it too.
+// ReadKeys fetches a key set and reads it as [KeySet] does. The error contains no text from the provider.
+// Skipped keys are returned with an error too.
 func ReadKeys(ctx context.Context, client *http.Client, address string) (PublishedKeys, error) {
 	body, err := getDocument(ctx, client, address, acceptKeys, maxKeyDocumentBytes)
 	if err != nil {

@@ -7,80 +7,82 @@ import (
 	"gatehouse/providers"
 )
 
-// ScopeMap translates between a provider's scopes and ours, for providers that choose the names themselves: with
-// api://demo/mcp.use and mcp.use both called mcp:use here, a token with either holds mcp:use, and clients are told to ask
-// for the first. Scopes that it does not mention are the same on both sides. The zero value changes nothing.
+// ScopeMap translates between the provider's scopes and local ones, for providers that choose the names
+// themselves: with api://demo/mcp.use and mcp.use both mapped to mcp:use, a token with either holds mcp:use,
+// and clients are told to request the first. Scopes that it does not contain have the same name on both
+// sides. The zero value changes nothing.
 type ScopeMap struct {
-	byTheirs map[string][]string
-	byOurs   map[string]string
-	// first are the names of the provider that come first among those that mean the same of our scopes, by
-	// these scopes (see [meaning]). Clients ask for that name; tokens may have any of them.
-	first map[string]string
+	toLocal    map[string][]string
+	toProvider map[string]string
+	// preferred are the provider's names that clients request, by the local scopes that they map to (see
+	// [scopeSet]): of several names with the same meaning, the first.
+	preferred map[string]string
 }
 
-// renames reports whether any scope has another name at the provider than here.
-func (n ScopeMap) renames() bool { return len(n.byTheirs) > 0 }
+// renames reports whether any scope has another name at the provider.
+func (m ScopeMap) renames() bool { return len(m.toLocal) > 0 }
 
-// ParseScopeMap reads entries of the form theirs=ours. A scope may contain "=": the last one counts.
-func ParseScopeMap(entries []string) (names ScopeMap, wrong []string) {
-	names = ScopeMap{byTheirs: map[string][]string{}, byOurs: map[string]string{}, first: map[string]string{}}
+// ParseScopeMap parses entries of the form provider=local. A scope may contain "=": the last one separates.
+// It returns the invalid entries.
+func ParseScopeMap(entries []string) (m ScopeMap, invalid []string) {
+	m = ScopeMap{toLocal: map[string][]string{}, toProvider: map[string]string{}, preferred: map[string]string{}}
 	var order []string
 	for _, entry := range entries {
 		i := strings.LastIndexByte(entry, '=')
 		if i < 0 || !providers.IsScope(entry[:i]) || !providers.IsScope(entry[i+1:]) {
-			wrong = append(wrong, entry)
+			invalid = append(invalid, entry)
 			continue
 		}
-		theirs, ours := entry[:i], entry[i+1:]
-		if _, known := names.byTheirs[theirs]; !known {
-			order = append(order, theirs)
+		remote, local := entry[:i], entry[i+1:]
+		if _, known := m.toLocal[remote]; !known {
+			order = append(order, remote)
 		}
-		names.byTheirs[theirs] = append(names.byTheirs[theirs], ours)
-		if _, twice := names.byOurs[ours]; !twice {
-			names.byOurs[ours] = theirs
-		}
-	}
-	for _, theirs := range order {
-		key := meaning(names.byTheirs[theirs])
-		if _, taken := names.first[key]; !taken {
-			names.first[key] = theirs
+		m.toLocal[remote] = append(m.toLocal[remote], local)
+		if _, known := m.toProvider[local]; !known {
+			m.toProvider[local] = remote
 		}
 	}
-	return names, wrong
+	for _, remote := range order {
+		set := scopeSet(m.toLocal[remote])
+		if _, known := m.preferred[set]; !known {
+			m.preferred[set] = remote
+		}
+	}
+	return m, invalid
 }
 
-// meaning is a set of our scopes as one string.
-func meaning(ours []string) string {
-	sorted := slices.Sorted(slices.Values(ours))
+// scopeSet is a set of scopes as a map key.
+func scopeSet(scopes []string) string {
+	sorted := slices.Sorted(slices.Values(scopes))
 	return strings.Join(slices.Compact(sorted), " ")
 }
 
-// read returns our scopes that one of the provider's means in a token, and the name under which clients ask
-// the provider for it: the first in provider.scope_map that means the same. Entra, for example, wants
+// readScope returns the local scopes for one scope of a token, and the name under which clients request it:
+// the first in provider.scope_map with the same meaning. Microsoft Entra, for example, wants
 // api://demo/mcp.use in the request and puts mcp.use into the token.
-func (n ScopeMap) read(theirs string) (ours []string, request string) {
-	if !n.renames() {
-		return []string{theirs}, theirs
+func (m ScopeMap) readScope(remote string) (local []string, request string) {
+	if !m.renames() {
+		return []string{remote}, remote
 	}
-	ours, renamed := n.byTheirs[theirs]
+	local, renamed := m.toLocal[remote]
 	if !renamed {
-		ours = []string{theirs}
+		local = []string{remote}
 	}
-	if first, ok := n.first[meaning(ours)]; ok {
-		return ours, first
+	if first, ok := m.preferred[scopeSet(local)]; ok {
+		return local, first
 	}
-	return ours, theirs
+	return local, remote
 }
 
 // ToLocal translates scopes of a token.
-func (n ScopeMap) ToLocal(theirs []string) []string {
-	if len(n.byTheirs) == 0 {
-		return theirs
+func (m ScopeMap) ToLocal(remote []string) []string {
+	if !m.renames() {
+		return remote
 	}
 	var scopes []string
-	for _, scope := range theirs {
-		if ours, ok := n.byTheirs[scope]; ok {
-			scopes = append(scopes, ours...)
+	for _, scope := range remote {
+		if local, ok := m.toLocal[scope]; ok {
+			scopes = append(scopes, local...)
 		} else {
 			scopes = append(scopes, scope)
 		}
@@ -88,15 +90,15 @@ func (n ScopeMap) ToLocal(theirs []string) []string {
 	return scopes
 }
 
-// ToProvider translates our scopes into those to ask the provider for.
-func (n ScopeMap) ToProvider(ours []string) []string {
-	if len(n.byOurs) == 0 {
-		return ours
+// ToProvider translates local scopes into those to request from the provider.
+func (m ScopeMap) ToProvider(local []string) []string {
+	if len(m.toProvider) == 0 {
+		return local
 	}
-	scopes := slices.Clone(ours)
+	scopes := slices.Clone(local)
 	for i, scope := range scopes {
-		if theirs, ok := n.byOurs[scope]; ok {
-			scopes[i] = theirs
+		if remote, ok := m.toProvider[scope]; ok {
+			scopes[i] = remote
 		}
 	}
 	return scopes

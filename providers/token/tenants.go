@@ -2,14 +2,14 @@ package token
 
 import "strings"
 
-// An issuer template stands for many issuers that differ in one place, the tenant: https://login.example/{tid}/v2.0. What
-// is in the braces is the claim of the token that names the tenant. A template is only good together with the list of
-// tenants that are let in: whoever may open a tenant of his own at the provider would be let in otherwise.
+// An issuer template describes issuers that differ only in the tenant: https://login.example/{tid}/v2.0. The
+// braces contain the claim that names the tenant. A template needs a list of accepted tenants: at providers
+// where anyone can create a tenant, it would accept everyone otherwise.
 
 // IsTemplate reports whether issuer has one part in braces.
 func IsTemplate(issuer string) bool { return templateClaim(issuer) != "" }
 
-// templateClaim is the name in the braces, or "".
+// templateClaim returns the name in the braces, or "" if issuer is no template.
 func templateClaim(issuer string) string {
 	_, rest, _ := strings.Cut(issuer, "{")
 	name, after, closed := strings.Cut(rest, "}")
@@ -19,15 +19,15 @@ func templateClaim(issuer string) string {
 	return name
 }
 
-// fillTemplate puts tenant in the place of the braces.
+// fillTemplate replaces the braces by tenant.
 func fillTemplate(issuer, tenant string) string {
 	prefix, rest, _ := strings.Cut(issuer, "{")
 	_, suffix, _ := strings.Cut(rest, "}")
 	return prefix + tenant + suffix
 }
 
-// ExpandTenants returns the issuers that an issuer or a template stands for, and what their tokens must say besides: the claim
-// that names the tenant must agree with the issuer.
+// ExpandTenants returns the issuers of an issuer template, and the claims that tokens of each must have: the
+// one that names the tenant must agree with the issuer. An issuer that is no template is returned as it is.
 func ExpandTenants(issuer string, tenants []string) (issuers []string, claims map[string][]RequiredClaim) {
 	if !IsTemplate(issuer) {
 		return []string{issuer}, nil

@@ -24,7 +24,7 @@ import (
 
 const (
 	resource = "http://localhost:3002/mcp"
-	// canary stands in every token, in claims that nobody has to look at. It must never come out again.
+	// canary is in every token, in claims that are not read. It must not be in any error or log.
 	canary = "canary-7d1f0c"
 )
 
@@ -39,8 +39,8 @@ func must[T any](v T, err error) T {
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// TestNoRuleAdmitsSymmetricAlgorithms gives the rules that a careless adapter might.
-func TestNoRuleAdmitsSymmetricAlgorithms(t *testing.T) {
+// An adapter may list symmetric algorithms by mistake.
+func TestVerifierRefusesSymmetricAlgorithms(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	secret := []byte(strings.Repeat("s", 32))
 	i.Publish(fmt.Sprintf(`{"kty":"oct","kid":"shared","alg":"HS256","use":"sig","k":%q}`, encode(secret)))
@@ -52,7 +52,8 @@ func TestNoRuleAdmitsSymmetricAlgorithms(t *testing.T) {
 	}
 	payload := must(json.Marshal(i.Claims(resource)))
 	for _, text := range []string{
-		providertest.SignBytes(jose.HS256, secret, []byte(`{"alg":"HS256","kid":"shared","typ":"at+jwt"}`), payload),
+		providertest.SignBytes(jose.HS256, secret, []byte(`{"alg":"HS256","kid":"shared","typ":"at+jwt"}`),
+			payload),
 		providertest.Assemble([]byte(`{"alg":"none","typ":"at+jwt"}`), payload, nil),
 	} {
 		if _, err := verifier.Verify(t.Context(), text); providers.ReasonOf(err) != token.ReasonAlgorithmRefused {
@@ -61,41 +62,45 @@ func TestNoRuleAdmitsSymmetricAlgorithms(t *testing.T) {
 	}
 }
 
-// TestEmptyRulesAcceptNothing: what was forgotten must close the door, not open it.
-func TestEmptyRulesAcceptNothing(t *testing.T) {
+// A rule that an adapter leaves out must not accept tokens.
+func TestVerifierWithEmptyRulesAcceptsNothing(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	keys := i.Keys(t)
 	for name, c := range map[string]struct {
 		change func(*token.Rules)
 		claims m
 	}{
-		"no issuers":       {func(r *token.Rules) { r.Issuers = nil }, nil},
-		"an empty issuer":  {func(r *token.Rules) { r.Issuers = []string{""} }, m{"iss": nil}},
-		"no audiences":     {func(r *token.Rules) { r.Audiences = nil }, m{"aud": nil}},
-		"an odd audience":  {func(r *token.Rules) { r.Audiences = []string{""} }, m{"aud": nil}},
-		"no algorithms":    {func(r *token.Rules) { r.Algorithms = nil }, nil},
-		"no token types":   {func(r *token.Rules) { r.TokenTypes = nil }, nil},
-		"nothing whatever": {func(r *token.Rules) { *r = token.Rules{} }, m{"iss": nil, "aud": nil}},
+		"no issuers":      {func(r *token.Rules) { r.Issuers = nil }, nil},
+		"an empty issuer": {func(r *token.Rules) { r.Issuers = []string{""} }, m{"iss": nil}},
+		"no audiences":    {func(r *token.Rules) { r.Audiences = nil }, m{"aud": nil}},
+		"an odd audience": {func(r *token.Rules) { r.Audiences = []string{""} }, m{"aud": nil}},
+		"no algorithms":   {func(r *token.Rules) { r.Algorithms = nil }, nil},
+		"no token types":  {func(r *token.Rules) { r.TokenTypes = nil }, nil},
+		"no rules at all": {func(r *token.Rules) { *r = token.Rules{} }, m{"iss": nil, "aud": nil}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules := i.Rules(resource)
 			c.change(&rules)
-			if id, err := token.NewVerifier(rules, keys).Verify(t.Context(), i.Token(resource, c.claims)); !errors.Is(err, providers.ErrInvalidToken) {
+			if id, err := token.NewVerifier(rules, keys).Verify(t.Context(),
+				i.Token(resource, c.claims)); !errors.Is(err, providers.ErrInvalidToken) {
 				t.Errorf("Verify = %+v, %v", id, err)
 			}
 		})
 	}
 }
 
-// What issuers really send is in the harnesses (conformance_test.go). Here are two forms that not every adapter has to know.
-func TestUnusualTokensAreAccepted(t *testing.T) {
+// What issuers really send is in the harnesses (conformance_test.go). Here are two forms that not every
+// adapter has to know.
+func TestVerifierAcceptsUnusualTokens(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	ed, es := i.AddKey(jose.EdDSA), i.AddKey(jose.ES256)
 	verifier := token.NewVerifier(i.Rules(resource), i.Keys(t))
 	payload := must(json.Marshal(i.Claims(resource)))
 	for name, text := range map[string]string{
-		"the other of the two valid ECDSA signatures, which issuers may send too": otherHalf(i.Sign(key(es), i.Claims(resource))),
-		"no key id and a single key of that algorithm":                            providertest.SignBytes(jose.EdDSA, i.PrivateKey(ed), []byte(`{"alg":"EdDSA","typ":"at+jwt"}`), payload),
+		"the other of the two valid ECDSA signatures, which issuers may send too": otherHalf(i.Sign(key(es),
+			i.Claims(resource))),
+		"no key id and a single key of that algorithm": providertest.SignBytes(jose.EdDSA, i.PrivateKey(ed),
+			[]byte(`{"alg":"EdDSA","typ":"at+jwt"}`), payload),
 	} {
 		if _, err := verifier.Verify(t.Context(), text); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -103,20 +108,22 @@ func TestUnusualTokensAreAccepted(t *testing.T) {
 	}
 }
 
-// What is malformed is refused even where only a default could follow from it.
-func TestMalformedScopesAndClientsAreRefused(t *testing.T) {
+// Malformed claims are refused even where a default would apply if they were absent.
+func TestVerifierRefusesMalformedScopesAndClients(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	verifier := token.NewVerifier(i.Rules(resource), i.Keys(t))
 	for _, claim := range []string{"scope", "client_id"} {
-		for name, value := range map[string]any{"a number": 1, "a list of numbers": []any{1}, "an object": m{"x": 1}, "true": true} {
-			if _, err := verifier.Verify(t.Context(), i.Token(resource, m{claim: value})); providers.ReasonOf(err) != token.ReasonClaimsMalformed {
+		for name, value := range map[string]any{"a number": 1, "a list of numbers": []any{1},
+			"an object": m{"x": 1}, "true": true} {
+			if _, err := verifier.Verify(t.Context(), i.Token(resource,
+				m{claim: value})); providers.ReasonOf(err) != token.ReasonClaimsMalformed {
 				t.Errorf("%s is %s: %v", claim, name, err)
 			}
 		}
 	}
 }
 
-func TestTokensAreAsLongAsTheRulesSay(t *testing.T) {
+func TestVerifierLimitsTokenLength(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	keys := i.Keys(t)
 	text := i.Token(resource, m{"x": strings.Repeat("x", 10<<10)})
@@ -124,7 +131,7 @@ func TestTokensAreAsLongAsTheRulesSay(t *testing.T) {
 		most int
 		want providers.Reason
 	}{
-		"as long as was said":      {len(text), ""},
+		"as long as allowed":       {len(text), ""},
 		"a byte longer":            {len(text) - 1, token.ReasonTooLong},
 		"below 16 KiB, by default": {0, ""},
 	} {
@@ -135,13 +142,14 @@ func TestTokensAreAsLongAsTheRulesSay(t *testing.T) {
 		}
 	}
 	long := i.Token(resource, m{"x": strings.Repeat("x", 12<<10)})
-	if _, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(), long); providers.ReasonOf(err) != token.ReasonTooLong {
+	if _, err := token.NewVerifier(i.Rules(resource), keys).Verify(t.Context(),
+		long); providers.ReasonOf(err) != token.ReasonTooLong {
 		t.Errorf("above 16 KiB, by default: %v", err)
 	}
 }
 
-// otherHalf returns the token with (r, n-s) for (r, s), which verifies as well: a token has no single spelling that a list
-// of revoked tokens could go by.
+// otherHalf returns the token with (r, n-s) for (r, s), which verifies as well: a token has no single
+// spelling that a list of revoked tokens could go by.
 func otherHalf(token string) string {
 	at := strings.LastIndexByte(token, '.') + 1
 	signature := must(base64.RawURLEncoding.DecodeString(token[at:]))
@@ -151,7 +159,7 @@ func otherHalf(token string) string {
 }
 
 // A resource on a default port without a path has many spellings, and issuers choose among them.
-func TestTheAudienceMayBeSpelledInOtherWays(t *testing.T) {
+func TestVerifierAcceptsEquivalentAudiences(t *testing.T) {
 	const info = "https://mcp.example.com/"
 	i := providertest.NewIssuer(t)
 	p := i.Provider(t, must(providers.ParseResource(info)))
@@ -178,7 +186,7 @@ func TestTheAudienceMayBeSpelledInOtherWays(t *testing.T) {
 }
 
 // The times are compared with the clock of the rules, to the second.
-func TestLeewayEndsWhereItShould(t *testing.T) {
+func TestVerifierLeeway(t *testing.T) {
 	i := providertest.NewIssuer(t)
 	now := time.Unix(2_000_000_000, 0)
 	rules := i.Rules(resource)
@@ -207,7 +215,7 @@ func TestLeewayEndsWhereItShould(t *testing.T) {
 	}
 }
 
-// FuzzVerify signs whatever it is given, so that the fuzzer gets past the signature. What is accepted must mean the same
+// FuzzVerify signs its input, so that the fuzzer gets past the signature. Accepted tokens must mean the same
 // to a second implementation.
 func FuzzVerify(f *testing.F) {
 	i := providertest.NewIssuer(f)
@@ -221,14 +229,16 @@ func FuzzVerify(f *testing.F) {
 	verifier := token.NewVerifier(rules, i.Keys(f))
 
 	const header = `{"alg":"EdDSA","typ":"at+jwt"}`
-	const claims = `{"iss":"https://issuer.example","sub":"alice","aud":"http://localhost:3002/mcp","exp":2000000060,"client_id":"c","scope":"a b"}`
+	const claims = `{"iss":"https://issuer.example","sub":"alice","aud":"http://localhost:3002/mcp",` +
+		`"exp":2000000060,"client_id":"c","scope":"a b"}`
 	for _, seed := range []struct {
 		header, payload, tail string
 	}{
 		{header, claims, ""},
 		{header, claims, "."},
 		{header, claims, "A"},
-		{header, strings.Replace(claims, `"http://localhost:3002/mcp"`, `["x","HTTP://localhost:3002/mcp"]`, 1), ""},
+		{header, strings.Replace(claims, `"http://localhost:3002/mcp"`, `["x","HTTP://localhost:3002/mcp"]`, 1),
+			""},
 		{header, strings.Replace(claims, "2000000060", "2.00000006e9", 1), ""},
 		{header, strings.Replace(claims, "2000000060", "2000000059.999999999999", 1), ""},
 		{header, strings.Replace(claims, `"alice"`, `"\ud800"`, 1), ""},
@@ -248,7 +258,8 @@ func FuzzVerify(f *testing.F) {
 		text := providertest.SignBytes(jose.EdDSA, private, header, payload) + tail
 		id, err := verifier.Verify(context.Background(), text)
 		if err != nil {
-			if id != nil || errors.Is(err, providers.ErrInvalidToken) == errors.Is(err, providers.ErrUnavailable) || len(err.Error()) > 1000 {
+			if id != nil || errors.Is(err, providers.ErrInvalidToken) == errors.Is(err, providers.ErrUnavailable) ||
+				len(err.Error()) > 1000 {
 				t.Fatalf("Verify = %v, %v", id, err)
 			}
 			return
@@ -264,7 +275,8 @@ func FuzzVerify(f *testing.F) {
 		if err := parsed.Claims(public, &other); err != nil {
 			t.Fatalf("go-jose refuses what was accepted: %v", err)
 		}
-		if err := other.ValidateWithLeeway(jwt.Expected{Issuer: issuer, Time: rules.Now()}, token.DefaultLeeway+time.Second); err != nil {
+		if err := other.ValidateWithLeeway(jwt.Expected{Issuer: issuer, Time: rules.Now()},
+			token.DefaultLeeway+time.Second); err != nil {
 			t.Fatalf("go-jose finds it invalid: %v", err)
 		}
 		if other.Subject != id.Subject || other.Issuer != id.Issuer || !slices.Equal(other.Audience, id.Audience) ||

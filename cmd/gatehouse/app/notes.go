@@ -9,7 +9,7 @@ import (
 	"gatehouse/mcptools"
 )
 
-// AddToolHint tells the operator of a server without tools how to get some.
+// AddToolHint describes how to add tools to a server without any.
 const AddToolHint = `add one in mcptools/tools.go (README, "Add a tool"), or set tools.demo for the demo tools`
 
 // Notes returns what an operator should know about a valid configuration and the catalog that is served with it.

@@ -7,7 +7,7 @@ import (
 	"gatehouse/server"
 )
 
-// recorder passes what the MCP endpoint knows of a request to the access log and the counts of package server.
+// recorder passes operations and results of the MCP endpoint to the access log and the counts of package server.
 type recorder struct{}
 
 // RecordOperation implements mcphttp.Recorder.

@@ -129,9 +129,11 @@ func TestChallengesAreReadStrictly(t *testing.T) {
 		"a parameter without a name": {[]string{`Bearer ="x", resource_metadata="METADATA", scope="SCOPES"`},
 			"cannot be parsed"},
 		"a parameter without a value": {[]string{`Bearer resource_metadata="METADATA", scope`}, "cannot be parsed"},
-		"a name with a space":         {[]string{`Bearer error x="y", resource_metadata="METADATA", scope="SCOPES"`}, "cannot be parsed"},
-		"no metadata":                 {[]string{`Bearer scope="SCOPES"`}, `resource_metadata ""`},
-		"no scope":                    {[]string{`Bearer resource_metadata="METADATA"`}, `scope ""`},
+		"a name with a space": {
+			[]string{`Bearer error x="y", resource_metadata="METADATA", scope="SCOPES"`}, "cannot be parsed",
+		},
+		"no metadata": {[]string{`Bearer scope="SCOPES"`}, `resource_metadata ""`},
+		"no scope":    {[]string{`Bearer resource_metadata="METADATA"`}, `scope ""`},
 		"an empty error": {[]string{`Bearer error="", resource_metadata="METADATA", scope="SCOPES"`},
 			`error ""`},
 	} {

@@ -219,20 +219,20 @@ func providerFaults() map[string]fault {
 			after: do(func(e *env) {
 				e.provider.rewrite = setMember(metadataMark, "token_endpoint", "http://id.example.com/token")
 			}),
-			bad: []string{"provider.endpoints failed"}, found: "plain http outside this computer",
+			bad: []string{"provider.endpoints failed"}, found: "plain http is allowed only on loopback",
 		},
 		"endpoints at the inner name of a compose network": {
 			after: do(func(e *env) {
 				e.provider.rewrite = setMember(metadataMark, "authorization_endpoint", "http://keycloak:8080/auth")
 			}),
-			bad: []string{"provider.endpoints failed"}, found: "the authorization_endpoint cannot be used: it is plain http",
+			bad: []string{"provider.endpoints failed"}, found: "the authorization_endpoint cannot be used: plain http",
 			fix: "KC_HOSTNAME",
 		},
 		"keys at the inner name of a compose network": {
 			after: do(func(e *env) {
 				e.provider.rewrite = setMember(metadataMark, "jwks_uri", "http://keycloak:8080/certs")
 			}),
-			bad: []string{"provider.keys failed"}, found: "plain http outside this computer",
+			bad: []string{"provider.keys failed"}, found: "plain http is allowed only on loopback",
 			fix: `"keycloak:8080" is your own, add that host to provider.http_allowed_hosts; otherwise set provider.jwks_url`,
 		},
 		"keys that a firewall refuses": {
@@ -344,7 +344,7 @@ func providerFaults() map[string]fault {
 		"an introspection endpoint that refuses the credentials": {
 			before: useIntrospection("wrong"),
 			bad:    []string{"provider.introspection failed"},
-			found:  "the credentials of this server are not good there", fix: "provider.client_id",
+			found:  "rejects the credentials of this server", fix: "provider.client_id",
 		},
 		"an introspection endpoint that answers 401 without a cause": {
 			before: useIntrospection("canary-secret"),
@@ -381,7 +381,7 @@ func providerFaults() map[string]fault {
 			}),
 			// The Go SDK refuses the document for it, although a client never sends anything there.
 			bad:   []string{"provider.introspection failed", "provider.clients warning"},
-			found: "plain http outside this computer",
+			found: "plain http is allowed only on loopback",
 			fix:   "add that host to provider.http_allowed_hosts; otherwise set provider.introspection_url",
 		},
 		"a clock that is ten minutes ahead": {

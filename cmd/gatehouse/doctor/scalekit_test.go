@@ -102,7 +102,7 @@ func TestScalekitFaultsAreFoundByTheirCheckAndNoOther(t *testing.T) {
 	}{
 		"a wrong secret": {
 			func(e *env, _ *scalekitenv.Environment) { e.secret = "canary-wrong" },
-			[]string{"registration.credentials failed"}, "refuses them (401)", "API Credentials",
+			[]string{"registration.credentials failed"}, "rejects them (401)", "API Credentials",
 		},
 		"a token endpoint that is down": {
 			func(_ *env, scalekit *scalekitenv.Environment) {
@@ -132,7 +132,7 @@ func TestScalekitFaultsAreFoundByTheirCheckAndNoOther(t *testing.T) {
 			func(e *env, scalekit *scalekitenv.Environment) {
 				scalekit.Answer("/api/v1/resources/"+scalekit.ResourceID(), scalekitenv.JSON(200, changes{}))
 			},
-			[]string{"registration.record failed"}, "something else than an MCP server", "",
+			[]string{"registration.record failed"}, "is not an MCP server", "",
 		},
 		"an MCP server that is not registered": {
 			func(e *env, scalekit *scalekitenv.Environment) {
@@ -151,7 +151,7 @@ func TestScalekitFaultsAreFoundByTheirCheckAndNoOther(t *testing.T) {
 			func(e *env, scalekit *scalekitenv.Environment) {
 				scalekit.Answer("/api/v1/resources/"+scalekit.ResourceID(), scalekitenv.HTMLPage())
 			},
-			[]string{"registration.record failed"}, "something else than an MCP server", "",
+			[]string{"registration.record failed"}, "is not an MCP server", "",
 		},
 		"the Server URL of another server": {
 			func(_ *env, scalekit *scalekitenv.Environment) {
@@ -164,7 +164,7 @@ func TestScalekitFaultsAreFoundByTheirCheckAndNoOther(t *testing.T) {
 			func(e *env, scalekit *scalekitenv.Environment) {
 				scalekit.ChangeRecord(changes{"resource_uri": e.proxy.URL + "/"})
 			},
-			[]string{"registration.server_url warning"}, "on the same host", "this one does not need it",
+			[]string{"registration.server_url warning"}, "on the same host", "this server does not",
 		},
 		"a scope of first sign-in that is not registered": {
 			func(_ *env, scalekit *scalekitenv.Environment) {
