@@ -102,6 +102,8 @@ type Check struct {
 	Name string
 	// Expected describes what the check finds if nothing is wrong.
 	Expected string
+	// Offline is set if it makes no requests: it runs even if the provider cannot be reached.
+	Offline bool
 	// Needs are names of earlier checks; if one of them fails, this one is skipped.
 	Needs []string
 	// Run performs the check. The client follows no redirects; ctx has a deadline.

@@ -36,7 +36,7 @@ type Settings struct {
 	Algorithms     []string `koanf:"algorithms" help:"accepted signature algorithms"`
 
 	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes; the first one present is used"`
-	ScopeMap         []string `koanf:"scope_map" help:"names of scopes, provider=local, as in api://demo/mcp.use=mcp:use"`
+	ScopeMap         []string `koanf:"scope_map" help:"names of scopes, provider=local, as in RESOURCE/mcp.use=mcp:use"`
 	DefaultScopes    []string `koanf:"default_scopes" help:"scopes of a token that has no scope claim"`
 	ScopesAdvertised []string `koanf:"scopes_advertised" help:"scopes to request at first sign-in, instead of scopes.initial"`
 	ClientClaims     []string `koanf:"client_claims" help:"claims that may name the client; the first non-empty one is used"`

@@ -193,7 +193,7 @@ func (s *Settings) checkScopes(report func(providers.Problem)) {
 	for _, entry := range wrong {
 		report(providers.Problem{Key: "scope_map", Code: providers.CodeInvalidValue,
 			Reason: strconv.Quote(entry) + " is not a pair of scopes",
-			Fix:    "write provider=local, such as api://demo/mcp.use=mcp:use"})
+			Fix:    "write provider=local, such as https://mcp.example.com/mcp/mcp.use=mcp:use"})
 	}
 	for _, list := range []struct {
 		key    string

@@ -114,6 +114,7 @@ func (d Discovery) find(
 		causes   []string // the failures where metadata was read
 		longest  *retryAfterError
 		busy     int
+		others   int // how many failures, the first ones, are documents of another issuer
 		missing  bool
 	)
 	for _, metadataURL := range d.MetadataURLs {
@@ -131,7 +132,14 @@ func (d Discovery) find(
 				longest = retry
 			}
 		}
-		failures = append(failures, fmt.Sprintf("metadata at %s: %v", providers.RedactURL(metadataURL), err))
+		failure := fmt.Sprintf("metadata at %s: %v", providers.RedactURL(metadataURL), err)
+		if _, ok := errors.AsType[otherIssuerError](err); ok {
+			// The document at a later URL is the cause; that there is none at the others is not.
+			failures = slices.Insert(failures, others, failure)
+			others++
+		} else {
+			failures = append(failures, failure)
+		}
 		_, ok := errors.AsType[missingEndpointError](err)
 		missing = missing || ok
 	}
@@ -151,8 +159,7 @@ func (d Discovery) endpoint(
 	metadata PublishedMetadata, what string, member func(PublishedMetadata) string,
 ) (string, error) {
 	if !slices.ContainsFunc(d.Issuers, func(want string) bool { return NamesIssuer(want, metadata.Issuer) }) {
-		return "", fmt.Errorf("its issuer is %s, configured is %s", providers.Quote(metadata.Issuer),
-			QuoteEach(d.Issuers))
+		return "", otherIssuerError{metadata.Issuer, d.Issuers}
 	}
 	address := member(metadata)
 	if address == "" {
@@ -162,6 +169,21 @@ func (d Discovery) endpoint(
 		return "", fmt.Errorf("the address of its %s cannot be used: %w", what, err)
 	}
 	return address, nil
+}
+
+// otherIssuerError reports that a document is that of another issuer.
+type otherIssuerError struct {
+	got  string
+	want []string
+}
+
+func (e otherIssuerError) Error() string {
+	text := fmt.Sprintf("its issuer is %s, configured is %s", providers.Quote(e.got), QuoteEach(e.want))
+	trim := func(s string) string { return strings.TrimRight(s, "/") }
+	if slices.ContainsFunc(e.want, func(want string) bool { return trim(want) == trim(e.got) }) {
+		return "a slash at the end differs: " + text
+	}
+	return text
 }
 
 // missingEndpointError reports that the issuer's metadata was read and does not contain the endpoint.

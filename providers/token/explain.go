@@ -31,6 +31,10 @@ type Explanation struct {
 
 	header, claims rawObject
 	rules          Rules
+	// shape is set if the token is no signed JWT, and its form shows what it is.
+	shape Hint
+	// identity is set if all checks of the claims passed.
+	identity *providers.Identity
 }
 
 // Finding is the result of one check.
@@ -102,6 +106,7 @@ func (e *Explanation) add(f Finding, err error) {
 // Explain implements [Explainer]. It applies the checks of Verify, which returns the first that fails.
 func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: v.rules}
+	e.shape, _ = shapeHint(token)
 	form := Finding{Name: "form", Got: fmt.Sprintf("%d bytes", len(token)),
 		Want: fmt.Sprintf("a signed JWT of at most %d bytes", v.rules.MaxTokenBytes)}
 	header, payload, err := splitCompact(token, v.rules.MaxTokenBytes)
@@ -124,6 +129,7 @@ func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explana
 	for _, check := range v.claimChecks {
 		e.addCheck(v, check, "claim ", e.claims, id)
 	}
+	e.identity, _ = v.checkClaims(e.claims) // the error is among the findings
 	e.addSignature(ctx, v, token, header, raw, live)
 	e.addOthers(v)
 	return e

@@ -236,6 +236,7 @@ func (i *Introspector) logRejected(err error) {
 // itself: a command that runs once cannot rely on the lookup in the background.
 func (i *Introspector) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: i.verifier.rules}
+	e.shape, _ = shapeHint(token)
 	f := Finding{Name: "introspection", Got: fmt.Sprintf("%d bytes", len(token)), Want: "active at the issuer"}
 	if !live {
 		f.Skipped = skippedOffline
@@ -261,6 +262,7 @@ func (i *Introspector) Explain(ctx context.Context, token string, live bool) Exp
 	for _, check := range i.verifier.claimChecks {
 		e.addCheck(i.verifier, check, "claim ", claims, id)
 	}
+	e.identity, _ = i.verifier.checkClaims(claims) // the error is among the findings
 	e.addOthers(i.verifier)
 	return e
 }

@@ -35,6 +35,8 @@ func splitCompact(token string, maxBytes int) (header, payload string, err error
 		return "", "", providers.Invalidf(ReasonOpaque, "not a JWT: it has no parts")
 	case strings.ContainsFunc(header, notBase64URL):
 		return "", "", headerEncodingError(header)
+	case dots == 4:
+		return "", "", providers.Invalidf(ReasonMalformed, "5 parts, as an encrypted token (JWE) has; a signed JWT has 3")
 	default:
 		return "", "", providers.Invalidf(ReasonMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}

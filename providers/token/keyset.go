@@ -296,7 +296,7 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		if s.source.Introspects && errors.Is(err, ErrNoUsableKeys) {
 			attrs = append(attrs, "fix", "set provider.introspection=always if the provider issues no JWTs")
 		} else {
-			attrs = append(attrs, "fix", "run `gatehouse doctor`, which examines the provider")
+			attrs = append(attrs, "fix", "run `gatehouse doctor` with the same settings: it names the cause")
 		}
 		s.logger.Warn("the provider's keys could not be fetched", attrs...)
 	}
