@@ -46,26 +46,3 @@ func TestDescribeNetworkErrorNamesTheWrongScheme(t *testing.T) {
 		}
 	}
 }
-
-// TestDiscoveryNamesTheCauseFirst is about a slash that is too many: the document is found at the last URL, and no error
-// before it matters.
-func TestDiscoveryNamesTheCauseFirst(t *testing.T) {
-	var server *httptest.Server
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/main/.well-known/openid-configuration" {
-			http.NotFound(w, r)
-			return
-		}
-		_, _ = w.Write([]byte(`{"issuer":"` + server.URL + `/main"}`))
-	}))
-	t.Cleanup(server.Close)
-	configured := server.URL + "/main/"
-	_, err := token.Discovery{
-		Issuers: []string{configured}, MetadataURLs: token.MetadataURLs(configured),
-		Client: token.NewClient(&http.Transport{DisableKeepAlives: true}, ""),
-	}.KeysURL(t.Context())
-	want := "metadata at " + server.URL + "/main/.well-known/openid-configuration: a slash at the end differs: its issuer is"
-	if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Count(err.Error(), "answered 404") != 2 {
-		t.Errorf("%v, want %q first", err, want)
-	}
-}

@@ -307,7 +307,7 @@ func providerFaults() map[string]fault {
 					return respond("/keys", 302, "text/html", "")(w, r)
 				}
 			}),
-			bad: []string{"provider.keys failed"}, found: `redirects to "http://moved.example/keys"`,
+			bad: []string{"provider.keys failed"}, found: `redirects to "http://[redacted]@moved.example/keys?[redacted]"`,
 			fix: "set provider.jwks_url to",
 		},
 		"a key that cannot be parsed": {
