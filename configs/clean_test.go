@@ -271,8 +271,12 @@ func TestValue_Text(t *testing.T) {
 	}
 	config = mustLoad(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc",
 		"GATEHOUSE_RESOURCE=https://mcp.example.com/mcp", "GATEHOUSE_PROVIDER__ISSUER=https://login.example.com",
-		"GATEHOUSE_PROVIDER__JWKS_URL=https://login.example.com/keys?key=hunter2"}})
-	if got := effective(t, config, "provider.jwks_url").Text(); got != "https://login.example.com/keys?"+redacted {
-		t.Error(got)
+		"GATEHOUSE_PROVIDER__JWKS_URL=https://login.example.com/keys?key=hunter2",
+		"GATEHOUSE_PROVIDER__AUDIENCES=https://login.example.com/keys?key=hunter2"}})
+	for _, key := range []string{"provider.jwks_url", "provider.audiences"} {
+		v := effective(t, config, key)
+		if want := "https://login.example.com/keys?" + redacted; v.Text() != want || v.Value != want {
+			t.Errorf("%+v", v)
+		}
 	}
 }
