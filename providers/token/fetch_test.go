@@ -47,8 +47,8 @@ func TestDescribeNetworkErrorNamesTheWrongScheme(t *testing.T) {
 	}
 }
 
-// TestDiscoveryNamesTheCauseFirst is about a slash that is too many: the document is found at the last URL, and no error
-// before it matters.
+// TestDiscoveryNamesTheCauseFirst is about a slash that is too many: the document is found at the last URL,
+// and no error before it matters.
 func TestDiscoveryNamesTheCauseFirst(t *testing.T) {
 	var server *httptest.Server
 	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -64,7 +64,8 @@ func TestDiscoveryNamesTheCauseFirst(t *testing.T) {
 		Issuers: []string{configured}, MetadataURLs: token.MetadataURLs(configured),
 		Client: token.NewClient(&http.Transport{DisableKeepAlives: true}, ""),
 	}.KeysURL(t.Context())
-	want := "metadata at " + server.URL + "/main/.well-known/openid-configuration: a slash at the end differs: its issuer is"
+	want := "metadata at " + server.URL + "/main/.well-known/openid-configuration: " +
+		"a slash at the end differs: its issuer is"
 	if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Count(err.Error(), "answered 404") != 2 {
 		t.Errorf("%v, want %q first", err, want)
 	}
