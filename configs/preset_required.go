@@ -7,12 +7,13 @@ import (
 	"gatehouse/providers"
 )
 
-// conditionallyRequired are settings that the kind itself requires, where the others need them: the alternatives in a
-// preset's comment do without them.
+// conditionallyRequired are settings that the kind itself requires, where the others need them: the
+// alternatives in a preset's comment do without them.
 var conditionallyRequired = []string{"issuer", "allowed_clients", "client_id", "client_secret"}
 
-// validatePreset reports settings that the preset requires and nothing sets. Without them the server would start, and
-// refuse every token or every call. An empty value from another source than the preset counts as set: it is a decision.
+// validatePreset reports settings that the preset requires and nothing sets. Without them the server would
+// start, and refuse every token or every call. An empty value from another source than the preset counts as
+// set: it is a decision.
 func (l *loader) validatePreset() {
 	name := l.merged.String(presetKey)
 	if !slices.Contains(presetNames(), name) {

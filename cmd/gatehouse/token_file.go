@@ -16,12 +16,12 @@ import (
 	"gatehouse/providers"
 )
 
-// maxInspectedBytes limits what is read. It is far above the size of any token, so that a token that is too long is
-// explained as such.
+// maxInspectedBytes limits what is read. It is far above the size of any token, so that a token that is too
+// long is explained as such.
 const maxInspectedBytes = 1 << 20
 
-// readToken reads a token from file, or from stdin if file is empty. Text that is not exactly one token is an error
-// that describes the text, so that no verdict is about a token that was not read.
+// readToken reads a token from file, or from stdin if file is empty. Text that is not exactly one token is an
+// error that describes the text, so that no verdict is about a token that was not read.
 func readToken(file string, stdin io.Reader) (string, error) {
 	input := stdin
 	if file != "" {
@@ -43,8 +43,8 @@ func readToken(file string, stdin io.Reader) (string, error) {
 	return extractToken(text)
 }
 
-// decodeText decodes what editors and shells write: UTF-8 and UTF-16 with or without a byte order mark. Windows
-// PowerShell 5.1 writes UTF-16 when it redirects output to a file.
+// decodeText decodes what editors and shells write: UTF-8 and UTF-16 with or without a byte order mark.
+// Windows PowerShell 5.1 writes UTF-16 when it redirects output to a file.
 func decodeText(content []byte) (string, error) {
 	var order binary.ByteOrder
 	switch {
@@ -60,8 +60,8 @@ func decodeText(content []byte) (string, error) {
 	text := string(content)
 	if order != nil {
 		if len(content)%2 != 0 {
-			return "", errors.New("the input begins as UTF-16 and has an odd number of bytes: it is truncated, or two " +
-				"encodings are mixed; write the token to a new file as UTF-8")
+			return "", errors.New("the input begins as UTF-16 and has an odd number of bytes: it is truncated, or " +
+				"two encodings are mixed; write the token to a new file as UTF-8")
 		}
 		units := make([]uint16, len(content)/2)
 		for i := range units {
@@ -71,14 +71,14 @@ func decodeText(content []byte) (string, error) {
 	}
 	text = strings.TrimPrefix(text, "\uFEFF")
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || strings.ContainsRune(text, utf8.RuneError) {
-		return "", errors.New("the input is not text: it is neither UTF-8 nor UTF-16; write the token to a new file as " +
-			"UTF-8")
+		return "", errors.New("the input is not text: it is neither UTF-8 nor UTF-16; write the token to a new " +
+			"file as UTF-8")
 	}
 	return text, nil
 }
 
-// extractToken returns the only token in text: alone, as a header, in quotes, wrapped over lines, or as the access_token
-// of a token response.
+// extractToken returns the only token in text: alone, as a header, in quotes, wrapped over lines, or as the
+// access_token of a token response.
 func extractToken(text string) (string, error) {
 	text = trimToken(text)
 	if strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
@@ -102,14 +102,14 @@ func extractToken(text string) (string, error) {
 	// RFC 6750, section 2.1: no token has other characters. JSON Web Tokens, and most others, have fewer.
 	if i := strings.IndexFunc(text, func(r rune) bool { return r < 0x21 || r > 0x7E }); i >= 0 {
 		r, _ := utf8.DecodeRuneInString(text[i:])
-		return "", fmt.Errorf("the input has the character %U at position %d, which is in no token: it may come from a "+
-			"terminal, a chat or a document; copy the token again", r, i+1)
+		return "", fmt.Errorf("the input has the character %U at position %d, which is in no token: it may come "+
+			"from a terminal, a chat or a document; copy the token again", r, i+1)
 	}
 	return text, nil
 }
 
-// tokenInResponse returns the access token of a token response (RFC 6749, section 5.1). The errors do not repeat its
-// content.
+// tokenInResponse returns the access token of a token response (RFC 6749, section 5.1). The errors do not
+// repeat its content.
 func tokenInResponse(text string) (string, error) {
 	var response struct {
 		AccessToken  string `json:"access_token"`
@@ -120,8 +120,8 @@ func tokenInResponse(text string) (string, error) {
 		Ciphertext   string `json:"ciphertext"`
 	}
 	if err := json.Unmarshal([]byte(text), &response); err != nil {
-		return "", errors.New("the input begins like JSON, and is no JSON object with an access_token: pass the token " +
-			"response as a whole, or the access token alone")
+		return "", errors.New("the input begins like JSON, and is no JSON object with an access_token: pass the " +
+			"token response as a whole, or the access token alone")
 	}
 	const noToken = "the input is a JSON object without access_token"
 	switch {
@@ -131,11 +131,11 @@ func tokenInResponse(text string) (string, error) {
 		return "", errors.New("the input is an error response, " + providers.Quote(response.Error) +
 			": the provider issued no token; sign in again")
 	case response.Payload != "", response.Ciphertext != "":
-		return "", errors.New("the input is a token in JSON serialization (RFC 7515, section 7.2), which no bearer token " +
-			"is: pass the compact one, with three parts and two dots")
+		return "", errors.New("the input is a token in JSON serialization (RFC 7515, section 7.2), which no " +
+			"bearer token is: pass the compact one, with three parts and two dots")
 	case response.IDToken != "":
-		return "", errors.New(noToken + ", with an id_token: request the scopes and the resource of this server, so that " +
-			"the provider issues an access token")
+		return "", errors.New(noToken + ", with an id_token: request the scopes and the resource of this " +
+			"server, so that the provider issues an access token")
 	case response.RefreshToken != "":
 		return "", errors.New(noToken + ", with a refresh_token: send that to the token endpoint to get an access token")
 	}
@@ -152,16 +152,16 @@ func unwrap(pieces []string) (string, error) {
 	if isOne {
 		return joined, nil
 	}
-	return "", fmt.Errorf("the input has %d pieces with blanks or line ends between them: it is more than one token, "+
-		"or text around one, or a token that is wrapped; pass one token on one line", len(pieces))
+	return "", fmt.Errorf("the input has %d pieces with blanks or line ends between them: it is more than "+
+		"one token, or text around one, or a token that is wrapped; pass one token on one line", len(pieces))
 }
 
 func isBase64URL(r rune) bool {
 	return 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_'
 }
 
-// isWholeJWT reports whether piece is a signed JWT by itself: three parts, and a signature as long as those of the
-// usual algorithms and key sizes.
+// isWholeJWT reports whether piece is a signed JWT by itself: three parts, and a signature as long as those
+// of the usual algorithms and key sizes.
 func isWholeJWT(piece string) bool {
 	parts := strings.Split(piece, ".")
 	if len(parts) != 3 || !strings.HasPrefix(piece, "ey") {
@@ -171,7 +171,8 @@ func isWholeJWT(piece string) bool {
 	return err == nil && slices.Contains([]int{64, 96, 128, 132, 256, 384, 512}, len(signature))
 }
 
-// trimToken removes what is often copied together with a token: blanks, quotes, "Authorization:" and "Bearer".
+// trimToken removes what is often copied together with a token: blanks, quotes, "Authorization:" and
+// "Bearer".
 func trimToken(text string) string {
 	const quotes = "\"'`“”‘’«»"
 	for {

@@ -141,7 +141,8 @@ func authorize(
 
 var challengeScope = regexp.MustCompile(`(, *)?scope="[^"]*"`)
 
-// replaceScopes replaces the scopes in the challenge, which is where the SDK's client reads them, by those of --scope.
+// replaceScopes replaces the scopes in the challenge, which is where the SDK's client reads them, by those of
+// --scope.
 func (s *signIn) replaceScopes(header http.Header) {
 	if len(s.scopes) == 0 {
 		return
@@ -150,7 +151,8 @@ func (s *signIn) replaceScopes(header http.Header) {
 	header.Set("WWW-Authenticate", challenge+`, scope="`+strings.Join(s.scopes, " ")+`"`)
 }
 
-// fetchCode gets the authorization code: without interaction where possible, otherwise from a user with a browser.
+// fetchCode gets the authorization code: without interaction where possible, otherwise from a user with a
+// browser.
 func (s *signIn) fetchCode(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
 	if s.refused = checkOpenable(args.URL); s.refused != nil {
 		return nil, s.refused
@@ -181,10 +183,10 @@ func (s *signIn) fetchCode(ctx context.Context, args *auth.AuthorizationArgs) (*
 	}, nil
 }
 
-// tryNonInteractive requests the authorization URL and reports whether it redirects straight to the callback, as the
-// local issuer does with auto_approve. It also detects requests that the provider refuses without redirecting (RFC
-// 6749, section 4.1.2.1), so that no user waits for them. It only does so for a provider on this computer; others would
-// see a sign-in that is never completed.
+// tryNonInteractive requests the authorization URL and reports whether it redirects straight to the callback,
+// as the local issuer does with auto_approve. It also detects requests that the provider refuses without
+// redirecting (RFC 6749, section 4.1.2.1), so that no user waits for them. It only does so for a provider on
+// this computer; others would see a sign-in that is never completed.
 func (s *signIn) tryNonInteractive(ctx context.Context, address string) (url.Values, bool) {
 	u, err := url.Parse(address)
 	if err != nil || !providers.IsLoopback(u.Hostname()) {
@@ -220,8 +222,8 @@ func (s *signIn) tryNonInteractive(ctx context.Context, address string) (url.Val
 	resp.Body.Close()
 	// Only the first response is about the request. Later pages are for a browser: they may need its scripts.
 	if resp.StatusCode == http.StatusBadRequest && !redirected {
-		s.refused = fmt.Errorf("the provider at %s refuses the authorization request (status 400): does it know the "+
-			"client, with %s as its redirect URI?", u.Host, s.redirect)
+		s.refused = fmt.Errorf("the provider at %s refuses the authorization request (status 400): does it know "+
+			"the client, with %s as its redirect URI?", u.Host, s.redirect)
 	}
 	return response, response != nil
 }
@@ -229,16 +231,16 @@ func (s *signIn) tryNonInteractive(ctx context.Context, address string) (url.Val
 // maxRedirects is how many redirects are followed without a browser.
 const maxRedirects = 10
 
-// checkOpenable returns why the authorization URL, which the provider's metadata names, is not passed to the system: a
-// handler of another scheme may start any program (a file, an editor, a shell).
+// checkOpenable returns why the authorization URL, which the provider's metadata names, is not passed to the
+// system: a handler of another scheme may start any program (a file, an editor, a shell).
 func checkOpenable(address string) error {
 	u, err := url.Parse(address)
 	if err == nil && u.Host != "" && u.User == nil &&
 		(u.Scheme == "https" || u.Scheme == "http" && providers.IsLoopback(u.Hostname())) {
 		return nil
 	}
-	return errors.New("the authorization_endpoint in the provider's metadata is neither https nor http on this " +
-		"computer: it is not opened; check provider.issuer, and see `gatehouse doctor`")
+	return errors.New("the authorization_endpoint in the provider's metadata is neither https nor http on " +
+		"this computer: it is not opened; check provider.issuer, and see `gatehouse doctor`")
 }
 
 // handleCallback receives the authorization response from the browser.

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// fakeAuthServer is a resource and its authorization server in one origin. A sign-in succeeds unless a test changes
-// one of the responses.
+// fakeAuthServer is a resource and its authorization server in one origin. A sign-in succeeds unless a test
+// changes one of the responses.
 type fakeAuthServer struct {
 	*httptest.Server
 	// metadata changes members of the metadata.
@@ -79,8 +79,8 @@ func (s *fakeAuthServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func writeJSON(w io.Writer, document map[string]any) { _ = json.NewEncoder(w).Encode(document) }
 
-// A provider's responses may contain secrets, tokens and terminal control sequences. Errors contain only the OAuth
-// error code, quoted and truncated.
+// A provider's responses may contain secrets, tokens and terminal control sequences. Errors contain only the
+// OAuth error code, quoted and truncated.
 func TestTokenGet_ErrorsQuoteNoResponse(t *testing.T) {
 	t.Parallel()
 	const (
@@ -181,7 +181,8 @@ func TestTokenGet_ErrorsQuoteNoResponse(t *testing.T) {
 	}
 }
 
-// Elsewhere, a program that requests the authorization URL would only leave a sign-in that is never completed.
+// Elsewhere, a program that requests the authorization URL would only leave a sign-in that is never
+// completed.
 func TestTokenGet_TriesOnlyLoopbackNonInteractively(t *testing.T) {
 	t.Parallel()
 	requests := 0
@@ -203,8 +204,8 @@ func TestTokenGet_TriesOnlyLoopbackNonInteractively(t *testing.T) {
 	}
 }
 
-// A provider may recognize its own request by a cookie, and answer its later pages with any status: they are for a
-// browser.
+// A provider may recognize its own request by a cookie, and answer its later pages with any status: they are
+// for a browser.
 func TestTokenGet_KeepsCookiesAndJudgesOnlyTheFirstResponse(t *testing.T) {
 	t.Parallel()
 	const redirect = "http://127.0.0.1:1/callback"

@@ -60,8 +60,8 @@ func tokenInspect(ctx context.Context, args []string, c console) int {
 	return exitOK
 }
 
-// explain opens the provider as a process separate from the server would see it, and checks the token. Without live, it
-// makes no requests.
+// explain opens the provider as a process separate from the server would see it, and checks the token.
+// Without live, it makes no requests.
 func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (token.Explanation, error) {
 	settings := cfg.Provider
 	if embedded, ok := settings.(providers.Embedded); ok {
@@ -88,8 +88,8 @@ func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (
 
 // access is what a token opens on this server.
 type access struct {
-	// scopes are those of the token by this server's names, broader ones with those that they imply, and origin is
-	// where they are from. known is false if the claims of the token are refused.
+	// scopes are those of the token by this server's names, broader ones with those that they imply, and origin
+	// is where they are from. known is false if the claims of the token are refused.
 	scopes []string
 	origin string
 	known  bool
@@ -130,7 +130,8 @@ func lacking(held, needed []string) []string {
 	return missing
 }
 
-// printVerdict prints one of three verdicts, or that it is undecided, with the likeliest causes and their fixes.
+// printVerdict prints one of three verdicts, or that it is undecided, with the likeliest causes and their
+// fixes.
 func printVerdict(w io.Writer, resource providers.Resource, e token.Explanation, a access, offline bool) {
 	hints := e.Hints()
 	unchecked, undecided := e.Unchecked()
@@ -138,8 +139,8 @@ func printVerdict(w io.Writer, resource providers.Resource, e token.Explanation,
 	case !e.OK():
 		fmt.Fprintf(w, "This token is refused at %s\n", resource)
 	case undecided:
-		fmt.Fprintf(w, "Whether this token is accepted at %s is undecided. No check failed, but this was not checked:\n\n"+
-			"  * %s\n    %s\n", resource, unchecked.Name, unchecked.Skipped)
+		fmt.Fprintf(w, "Whether this token is accepted at %s is undecided. No check failed, but this was not "+
+			"checked:\n\n  * %s\n    %s\n", resource, unchecked.Name, unchecked.Skipped)
 		fix := "run `gatehouse doctor` with the same settings: its checks of the provider show why"
 		if offline {
 			fix = "run the command without --offline"

@@ -8,8 +8,8 @@ import (
 	"gatehouse/providers/providertest"
 )
 
-// A token may be valid and open nothing. The verdict says so, with what is missing, where it may be, and which tools
-// remain.
+// A token may be valid and open nothing. The verdict says so, with what is missing, where it may be, and
+// which tools remain.
 func TestTokenInspect_ShowsWhatTheTokenOpens(t *testing.T) {
 	t.Parallel()
 	authority := providertest.NewIssuer(t)
@@ -39,8 +39,10 @@ func TestTokenInspect_ShowsWhatTheTokenOpens(t *testing.T) {
 		},
 		"a broad scope": {
 			claims: map[string]any{"scope": "all"},
-			want:   []string{accepted, "  scopes   all mcp:use greet:read greet:write", "  not      stats (needs gatehouse:admin)\n"},
-			not:    []string{"needs greet:write"},
+			want: []string{
+				accepted, "  scopes   all mcp:use greet:read greet:write", "  not      stats (needs gatehouse:admin)\n",
+			},
+			not: []string{"needs greet:write"},
 		},
 		"a mapped scope": {
 			claims: map[string]any{"scope": "theirs"}, flags: []string{"--provider.scope_map", "theirs=mcp:use"},

@@ -58,8 +58,8 @@ func (s *Settings) isEntra() bool {
 	return s.Preset == "entra" || err == nil && strings.HasPrefix(u.Hostname(), "login.microsoftonline.")
 }
 
-// entraScopes checks that clients request scopes of this resource. MCP clients send the resource parameter, too, and
-// Entra refuses a request in which the two differ.
+// entraScopes checks that clients request scopes of this resource. MCP clients send the resource parameter,
+// too, and Entra refuses a request in which the two differ.
 func (s *Settings) entraScopes(resource providers.Resource, advertised []string) diagnostics.Check {
 	return diagnostics.Check{
 		Name: "provider.scope_resource", Expected: "the scopes that clients request are those of the resource that they send",
@@ -78,8 +78,8 @@ func (s *Settings) entraScopes(resource providers.Resource, advertised []string)
 			}
 			return diagnostics.Warning("clients request "+strings.Join(others, " ")+", and send the resource "+
 				resource.String()+": Entra refuses that sign-in (AADSTS9010010)",
-				"at Entra, set the Application ID URI of this server's registration to the resource; here, write each scope "+
-					"as clients request it, and then as tokens have it, in provider.scope_map: "+
+				"at Entra, set the Application ID URI of this server's registration to the resource; here, write each "+
+					"scope as clients request it, and then as tokens have it, in provider.scope_map: "+
 					prefix+"mcp.use=mcp:use, mcp.use=mcp:use")
 		},
 	}

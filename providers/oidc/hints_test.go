@@ -47,7 +47,7 @@ func TestHintsNameForeignShapes(t *testing.T) {
 			base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256"}`)) + "." + payload + ".Y2FuYXJ5",
 			`it is signed by "HS256"`, "a shared secret, are never accepted",
 		},
-		"base64":               {standard + ".e30=.canary+/=", "are base64, and those of a JWT are base64url", "encodes it again"},
+		"base64":               {standard + ".e30=.canary+/=", "are base64, and those of a JWT", "encodes it again"},
 		"PASETO":               {"v4.public.canary", "a PASETO token", "issue JWTs"},
 		"GitHub":               {"gho_canary", "a token of GitHub", "sign in at the provider"},
 		"GitHub, fine-grained": {"github_pat_canary", "a token of GitHub", "sign in at the provider"},
@@ -87,8 +87,8 @@ func TestHintsNameForeignShapes(t *testing.T) {
 	}
 }
 
-// Audiences that tokens for other servers have, too, are never proposed: with one of them in provider.audiences, every
-// such token would open this server. The fix is at the provider.
+// Audiences that tokens for other servers have, too, are never proposed: with one of them in
+// provider.audiences, every such token would open this server. The fix is at the provider.
 func TestHintsNeverProposeAForeignAudience(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	const (
@@ -169,7 +169,8 @@ func TestHintsForIssuers(t *testing.T) {
 	}
 }
 
-// An access token with nonce is refused by default. The setting that accepts it is named where nothing else is wrong.
+// An access token with nonce is refused by default. The setting that accepts it is named where nothing else
+// is wrong.
 func TestHintsNameTheIDTokenGuardForAccessTokens(t *testing.T) {
 	authority := providertest.NewIssuer(t)
 	for name, c := range map[string]struct {

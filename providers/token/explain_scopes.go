@@ -9,8 +9,8 @@ import (
 	"gatehouse/providers"
 )
 
-// Scopes returns the local scopes that the token holds: after provider.scope_map, before a hierarchy. origin is where
-// they are from. ok is false if a check of the claims failed.
+// Scopes returns the local scopes that the token holds: after provider.scope_map, before a hierarchy. origin
+// is where they are from. ok is false if a check of the claims failed.
 func (e Explanation) Scopes() (scopes []string, origin string, ok bool) {
 	if e.identity == nil {
 		return nil, "", false
@@ -34,7 +34,8 @@ func (e Explanation) scopeClaim() string {
 	return ""
 }
 
-// ScopeHints returns probable causes why an otherwise valid token lacks local scopes, the most probable first.
+// ScopeHints returns probable causes why an otherwise valid token lacks local scopes, the most probable
+// first.
 func (e Explanation) ScopeHints(missing []string) []Hint {
 	wanted := strings.Join(missing, " ")
 	if e.identity == nil || len(missing) == 0 {
@@ -52,15 +53,15 @@ func (e Explanation) ScopeHints(missing []string) []Hint {
 	if e.identity.ScopesDefaulted {
 		return append(hints, Hint{
 			"it has no scope claim, and provider.default_scopes lacks " + wanted,
-			"add " + wanted + " to provider.default_scopes if every user of the provider may have it, or have the provider " +
-				"put scopes into its tokens",
+			"add " + wanted + " to provider.default_scopes if every user of the provider may have it, or have the " +
+				"provider put scopes into its tokens",
 		})
 	}
 	names := strings.Join(e.rules.ScopeMap.ToProvider(missing), " ")
 	return append(hints, Hint{
 		"the client did not request " + names + ", or the provider did not grant it",
-		"create " + names + " at the provider, allow it for this client and user, and sign in again with it: clients " +
-			"request what scopes.initial has. " + e.scopeFix(names),
+		"create " + names + " at the provider, allow it for this client and user, and sign in again with it: " +
+			"clients request what scopes.initial has. " + e.scopeFix(names),
 	})
 }
 
@@ -68,11 +69,11 @@ func (e Explanation) ScopeHints(missing []string) []Hint {
 func (e Explanation) scopeFix(names string) string {
 	switch productOf(e.identity.Issuer) {
 	case keycloak:
-		return "At Keycloak, assign " + names + " to the client as a client scope: an optional one must be requested, a " +
-			"default one need not"
+		return "At Keycloak, assign " + names + " to the client as a client scope: an optional one must be " +
+			"requested, a default one need not"
 	case entra:
-		return "At Entra, tokens of a user have scp with the scopes of this server's registration; those of an application " +
-			"alone have roles instead"
+		return "At Entra, tokens of a user have scp with the scopes of this server's registration; those of an " +
+			"application alone have roles instead"
 	}
 	return "`gatehouse token get` does so and prints the token"
 }
@@ -94,7 +95,8 @@ func hintUnreadScopes(name string, raw json.RawMessage) (Hint, bool) {
 	}, true
 }
 
-// hintsRenamed recognizes scopes that the provider spells in another way, such as api://demo/mcp.use for mcp:use.
+// hintsRenamed recognizes scopes that the provider spells in another way, such as api://demo/mcp.use for
+// mcp:use.
 func (e Explanation) hintsRenamed(raw json.RawMessage, missing []string) []Hint {
 	var hints []Hint
 	for _, want := range missing {
@@ -123,8 +125,8 @@ func plainScope(scope string) string {
 	}, strings.ToLower(scope))
 }
 
-// permissionClaims are where providers put what a user may do. Whether they are this server's scopes is for the operator
-// to decide.
+// permissionClaims are where providers put what a user may do. Whether they are this server's scopes is for
+// the operator to decide.
 var permissionClaims = []string{
 	"scope", "scp", "scopes", "permissions", "roles", "role", "groups", "authorities", "entitlements",
 	"realm_access.roles", "cognito:groups",
@@ -152,8 +154,8 @@ func (e Explanation) hintsOtherClaims(read string, missing []string) []Hint {
 		case held:
 			hints = append(hints, Hint{
 				"claim " + name + " has it, and is not read (provider.scope_claims)",
-				"set provider.scope_claims=" + path + ", if the provider puts there what this client and user may do here, " +
-					"and into access tokens only",
+				"set provider.scope_claims=" + path + ", if the provider puts there what this client and user may do " +
+					"here, and into access tokens only",
 			})
 		case slices.Contains(permissionClaims, path):
 			possible = append(possible, name)
@@ -163,8 +165,8 @@ func (e Explanation) hintsOtherClaims(read string, missing []string) []Hint {
 	if slices.Sort(possible); len(hints) == 0 && len(possible) > 0 {
 		hints = append(hints, Hint{
 			"it may hold what was granted in claims that are not read: " + strings.Join(possible, ", "),
-			"if one of them says what this client and user may do here, name it in provider.scope_claims and map its " +
-				"values in provider.scope_map",
+			"if one of them says what this client and user may do here, name it in provider.scope_claims and map " +
+				"its values in provider.scope_map",
 		})
 	}
 	return hints

@@ -64,17 +64,17 @@ func guessIDToken(e Explanation) (Hint, bool) {
 	statesType := slices.Contains([]string{"id", "idtoken", "serializedid"}, e.statedType())
 	if name := e.loneIDTokenClaim(); name != "" && !statesType {
 		return Hint{"it has " + name + ": it is an ID token, or the provider puts " + name + " into access tokens, too",
-			"send the access token of the same token response; if this is the access token, as at Azure AD B2C and at " +
-				"Keycloak before 25, set provider.id_token_guard=false, and provider.required_claims to a claim and value " +
-				"that only access tokens have"}, true
+			"send the access token of the same token response; if this is the access token, as at Azure AD B2C and " +
+				"at Keycloak before 25, set provider.id_token_guard=false, and provider.required_claims to a claim " +
+				"and value that only access tokens have"}, true
 	}
 	return Hint{"it is an ID token, which tells a client who signed in and gives no access",
 			"send the access token of the same token response"},
 		e.failed(ReasonIDToken) && !e.failed(ReasonExpiryMissing) || !e.OK() && (forItsClient || statesType)
 }
 
-// loneIDTokenClaim returns the claim for which alone the token is refused as an ID token, or "": for everything else it
-// would be an access token for this server, with a client or scopes.
+// loneIDTokenClaim returns the claim for which alone the token is refused as an ID token, or "": for
+// everything else it would be an access token for this server, with a client or scopes.
 func (e Explanation) loneIDTokenClaim() string {
 	for _, f := range e.Findings {
 		if f.Reason != "" && f.Reason != ReasonIDToken {
@@ -171,7 +171,8 @@ func guessIntrospectedType(e Explanation) (Hint, bool) {
 
 func guessAlgorithm(e Explanation) (Hint, bool) {
 	alg, err := e.header.str("alg")
-	return Hint{"it is signed by " + providers.Quote(alg) + ", which is not accepted here", fixFor(ReasonAlgorithmRefused)},
+	cause := "it is signed by " + providers.Quote(alg) + ", which is not accepted here"
+	return Hint{cause, fixFor(ReasonAlgorithmRefused)},
 		e.failed(ReasonAlgorithmRefused) && err == nil && e.shape == (Hint{})
 }
 
@@ -231,7 +232,8 @@ func guessUnfitKey(e Explanation) (Hint, bool) {
 		return Hint{}, false
 	}
 	return Hint{e.Findings[i].Detail,
-		"have the provider sign tokens with a key that it publishes for signatures (use sig) by that algorithm"}, true
+		"have the provider sign tokens with a key that it publishes for signatures (use sig) by that " +
+			"algorithm"}, true
 }
 
 // keyRefused reports whether the key was refused with a message that contains part.

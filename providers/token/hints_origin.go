@@ -55,21 +55,21 @@ func guessIssuer(e Explanation) (Hint, bool) {
 	})
 	switch {
 	case issuer == "":
-		return Hint{"it names no issuer", "have the provider issue tokens with iss (RFC 9068, section 2.2); where it " +
-			"cannot, as at Gitea, set provider.introspection=always"}, true
+		return Hint{"it names no issuer", "have the provider issue tokens with iss (RFC 9068, section 2.2); " +
+			"where it cannot, as at Gitea, set provider.introspection=always"}, true
 	case isEntra && got != nil && got.Hostname() == "sts.windows.net":
-		return Hint{cause, "set requestedAccessTokenVersion (accessTokenAcceptedVersion) to 2 in the manifest of this " +
-			"server's app registration: without it, Entra issues tokens of version 1.0 for it"}, true
+		return Hint{cause, "set requestedAccessTokenVersion (accessTokenAcceptedVersion) to 2 in the manifest " +
+			"of this server's app registration: without it, Entra issues tokens of version 1.0 for it"}, true
 	case samePath:
-		return Hint{cause, "have the provider use one public address in all tokens (at Keycloak KC_HOSTNAME): it names " +
-			"itself by the address at which the client reached it"}, true
+		return Hint{cause, "have the provider use one public address in all tokens (at Keycloak KC_HOSTNAME): " +
+			"it names itself by the address at which the client reached it"}, true
 	}
-	return Hint{cause, "sign in at the configured provider; if this is the same provider under an older or a custom " +
-		"address, set provider.issuer to the issuer in its metadata"}, true
+	return Hint{cause, "sign in at the configured provider; if this is the same provider under an older or a " +
+		"custom address, set provider.issuer to the issuer in its metadata"}, true
 }
 
-// guessAudience never proposes to accept what is in the token: the audiences of the provider itself, of Microsoft Graph,
-// or of the client are in the tokens for every other server, too.
+// guessAudience never proposes to accept what is in the token: the audiences of the provider itself, of
+// Microsoft Graph, or of the client are in the tokens for every other server, too.
 func guessAudience(e Explanation) (Hint, bool) {
 	_, slash := guessSlash(e)
 	_, id := guessIDToken(e)
@@ -79,8 +79,8 @@ func guessAudience(e Explanation) (Hint, bool) {
 	audience, _ := e.claims.strs("aud")
 	if len(audience) == 0 {
 		return Hint{"it has no audience, so it may be meant for another server",
-			e.audienceFix() + "; a provider that cannot needs provider.audience_mode=client_allow_list, with clients that " +
-				"are used for this server alone"}, true
+			e.audienceFix() + "; a provider that cannot needs provider.audience_mode=client_allow_list, with " +
+				"clients that are used for this server alone"}, true
 	}
 	cause := fmt.Sprintf("it is meant for another resource: %s, accepted are %s",
 		QuoteEach(audience), QuoteEach(e.rules.Audiences))
@@ -98,16 +98,17 @@ func (e Explanation) audienceFix() string {
 		return "at Keycloak, add a mapper of type Audience with the Included Custom Audience " + wanted +
 			" to a client scope, and have clients request that scope or make it a default of the client"
 	case entra:
-		return "at Entra, register this server as an application of its own, with the resource as its Application ID URI " +
-			"(Expose an API), and request a scope of it; its tokens have the ID of that registration, " + wanted + ", in aud"
+		return "at Entra, register this server as an application of its own, with the resource as its " +
+			"Application ID URI (Expose an API), and request a scope of it; its tokens have the ID of that registration, " +
+			wanted + ", in aud"
 	case auth0:
-		return "at Auth0, create an API with the identifier " + wanted + ", and have clients request it by the resource or " +
-			"audience parameter"
+		return "at Auth0, create an API with the identifier " + wanted + ", and have clients request it by the " +
+			"resource or audience parameter"
 	case okta:
 		return "at Okta, use a custom authorization server with the audience " + wanted + ", and sign in there"
 	}
-	return "have the provider put " + wanted + " into aud: register this server there as a resource (an API), or add an " +
-		"audience mapper, and have clients send the resource parameter"
+	return "have the provider put " + wanted + " into aud: register this server there as a resource (an " +
+		"API), or add an audience mapper, and have clients send the resource parameter"
 }
 
 // ownAudiences are audiences of providers' own services, by documentation.

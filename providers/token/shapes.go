@@ -15,10 +15,10 @@ func shapeHint(token string) (Hint, bool) {
 	case parts == 5 && isJSONHeader(header, "enc"):
 		return Hint{
 			"it is encrypted (JWE, RFC 7516), so only the server that it is meant for can read it",
-			"request an audience: clients send this server's URL as the resource parameter, and the provider must know it. " +
-				"At Auth0 that is an API whose identifier is the resource, with the Resource Parameter Compatibility Profile " +
-				"or as the Default Audience of the tenant. If the provider encrypts tokens for this server on purpose, " +
-				"switch that off",
+			"request an audience: clients send this server's URL as the resource parameter, and the provider must " +
+				"know it. At Auth0 that is an API whose identifier is the resource, with the Resource Parameter " +
+				"Compatibility Profile or as the Default Audience of the tenant. If the provider encrypts tokens for " +
+				"this server on purpose, switch that off",
 		}, true
 	case strings.HasPrefix(header, "ey") && isJSONHeader(header, "alg") && parts < 3:
 		return Hint{
@@ -49,8 +49,8 @@ func shapeHint(token string) (Hint, bool) {
 
 const (
 	samlCause = "it is XML, as a SAML assertion is"
-	samlFix   = "have the client sign in by OAuth at the provider's token endpoint, which issues access tokens; a SAML " +
-		"assertion is for a sign-in page"
+	samlFix   = "have the client sign in by OAuth at the provider's token endpoint, which issues access " +
+		"tokens; a SAML assertion is for a sign-in page"
 	signInHere = "sign in at the provider that this server's metadata names, and send the access token that it issues; "
 )
 

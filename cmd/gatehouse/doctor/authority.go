@@ -24,8 +24,8 @@ type authorityChecks struct {
 	forServer *authorityChecks
 }
 
-// addAuthority adds the checks of one issuer. forServer is the authority that the server reads, if it was added
-// before.
+// addAuthority adds the checks of one issuer. forServer is the authority that the server reads, if it was
+// added before.
 func (p *providerChecks) addAuthority(
 	facts diagnostics.Authority, forServer *authorityChecks,
 ) *authorityChecks {
@@ -158,7 +158,7 @@ func (a *authorityChecks) compareIssuer(context.Context) diagnostics.Outcome {
 	trimSlash := func(s string) string { return strings.TrimRight(s, "/") }
 	if slices.ContainsFunc(a.Issuers, func(want string) bool { return trimSlash(want) == trimSlash(issuer) }) {
 		found = "it differs by a slash at the end: " + found
-		fix = "write " + providers.Quote(issuer) + " in " + a.Setting + ", with the slash exactly as the metadata has it"
+		fix = "write " + providers.Quote(issuer) + " in " + a.Setting + ", exactly as the metadata has it"
 	}
 	switch {
 	case len(right) > 0:
@@ -226,7 +226,8 @@ func (a *authorityChecks) pkce(context.Context) diagnostics.Outcome {
 	return diagnostics.OK("S256")
 }
 
-// unknowable is what no check finds out, because it would create a client at the provider, and nothing is changed.
+// unknowable is what no check finds out, because it would create a client at the provider, and nothing is
+// changed.
 const unknowable = "; only registering a client shows whether its redirect URIs are accepted and the response is usable"
 
 func (a *authorityChecks) registration(context.Context) diagnostics.Outcome {

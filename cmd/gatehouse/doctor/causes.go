@@ -14,7 +14,8 @@ import (
 	"gatehouse/providers/token"
 )
 
-// refusal describes how an address answers a plain GET, for the fix of a check that could not read a document there.
+// refusal describes how an address answers a plain GET, for the fix of a check that could not read a document
+// there.
 type refusal struct {
 	address string
 	status  int // 0 without a response
@@ -69,8 +70,8 @@ var filterStatuses = []int{
 	http.StatusUnavailableForLegalReasons,
 }
 
-// causeFix returns the fix for a document that could not be read, if the refusals show the cause: setting is where the
-// addresses come from. what names the document.
+// causeFix returns the fix for a document that could not be read, if the refusals show the cause: setting is
+// where the addresses come from. what names the document.
 func (e *examination) causeFix(refusals []refusal, setting, what string) (found, fix string, ok bool) {
 	switch i := slices.IndexFunc(refusals, func(r refusal) bool { return r.isTLS }); {
 	case i >= 0:
@@ -99,15 +100,15 @@ func statusesOf(refusals []refusal) string {
 	return strings.Join(slices.Compact(texts), ", ")
 }
 
-// plainHTTPFix is the fix if the provider publishes an http address in an internal network, as in a compose file;
-// "" if address is none.
+// plainHTTPFix is the fix if the provider publishes an http address in an internal network, as in a compose
+// file; "" if address is none.
 func plainHTTPFix(address, setting string) string {
 	if !isInnerHTTP(address) {
 		return ""
 	}
 	u, _ := originOf(address)
-	return "if the network to " + providers.Quote(u.Host) + " is your own, add that host to provider.http_allowed_hosts; " +
-		"otherwise set " + setting + " to an https address, or have the provider publish one"
+	return "if the network to " + providers.Quote(u.Host) + " is your own, add that host to " +
+		"provider.http_allowed_hosts; otherwise set " + setting + " to an https address, or have the provider publish one"
 }
 
 // isInnerHTTP reports whether address is plain http at another computer.
@@ -116,8 +117,8 @@ func isInnerHTTP(address string) bool {
 	return ok && u.Scheme == "http" && !providers.IsLoopback(u.Hostname())
 }
 
-// redirectFix is the fix if the document at address is behind a redirect, which the server does not follow: the other
-// host would choose the keys.
+// redirectFix is the fix if the document at address is behind a redirect, which the server does not follow:
+// the other host would choose the keys.
 func redirectFix(err error, setting string) (found, fix string, ok bool) {
 	redirect, ok := errors.AsType[*token.RedirectError](err)
 	if !ok || redirect.Location == "" {
@@ -128,8 +129,8 @@ func redirectFix(err error, setting string) (found, fix string, ok bool) {
 		"set " + setting + " to " + target + " if that is the provider's: this server follows no redirect", true
 }
 
-// keysFailed returns the outcome of reading the keys at address, which failed with err. It is otherwise, unless the
-// response shows the cause.
+// keysFailed returns the outcome of reading the keys at address, which failed with err. It is otherwise,
+// unless the response shows the cause.
 func (p *providerChecks) keysFailed(
 	ctx context.Context, err error, address string, otherwise diagnostics.Outcome,
 ) diagnostics.Outcome {

@@ -27,13 +27,14 @@ type clientSDK struct {
 	discover func(ctx context.Context, transport http.RoundTripper, issuer string) *clientError
 }
 
-// clientSDKs differ in the Accept header, in the addresses, in whether they go on after an error, and in what they accept.
+// clientSDKs differ in the Accept header, in the addresses, in whether they go on after an error, and in what
+// they accept.
 func clientSDKs() []clientSDK {
 	return []clientSDK{{"the Go SDK", discoverAsGoSDK}, {"the TypeScript SDK", discoverAsTypeScriptSDK}}
 }
 
-// clients requests the metadata as clients do. A provider that answers the Accept header of this server may answer others
-// with a page.
+// clients requests the metadata as clients do. A provider that answers the Accept header of this server may
+// answer others with a page.
 func (a *authorityChecks) clients(ctx context.Context) diagnostics.Outcome {
 	sdks := clientSDKs()
 	errs := make([]*clientError, len(sdks))
@@ -73,14 +74,14 @@ type clientError struct {
 }
 
 const (
-	fixMissing = "have the provider serve its metadata at an address that clients request (MCP, authorization, section " +
-		"Authorization Server Metadata Discovery): "
-	fixResponse = "have the provider answer there with its metadata, whatever the Accept header, or with 404 if it has " +
-		"none there: the client does not go on after any other response"
+	fixMissing = "have the provider serve its metadata at an address that clients request (MCP, " +
+		"authorization, section Authorization Server Metadata Discovery): "
+	fixResponse = "have the provider answer there with its metadata, whatever the Accept header, or with 404 " +
+		"if it has none there: the client does not go on after any other response"
 	fixType     = fixResponse + "; the Content-Type must be application/json"
 	fixRedirect = "have the provider answer there without a redirect"
-	fixContent  = "have the provider correct its metadata; RFC 8414, section 2, and OpenID Connect Discovery 1.0, section 3, " +
-		"list the required members"
+	fixContent  = "have the provider correct its metadata; RFC 8414, section 2, and OpenID Connect Discovery " +
+		"1.0, section 3, list the required members"
 	fixScheme = "give the provider an https address for clients, and set it in provider.issuer or " +
 		"provider.authorization_servers"
 )
@@ -128,8 +129,8 @@ const (
 	wellKnownOpenID = "/.well-known/openid-configuration"
 )
 
-// metadataAddresses are what MCP clients request, in this order: the well-known path is between host and path of the
-// issuer, and only that of OpenID is also behind it.
+// metadataAddresses are what MCP clients request, in this order: the well-known path is between host and path
+// of the issuer, and only that of OpenID is also behind it.
 func metadataAddresses(issuer string) []string {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -145,8 +146,8 @@ func metadataAddresses(issuer string) []string {
 
 func clientAddresses(issuer string) string { return strings.Join(metadataAddresses(issuer), " or ") }
 
-// discoverAsTypeScriptSDK does what discoverAuthorizationServerMetadata of releases 1.32 and 2.4 does. It follows
-// redirects, as fetch does.
+// discoverAsTypeScriptSDK does what discoverAuthorizationServerMetadata of releases 1.32 and 2.4 does. It
+// follows redirects, as fetch does.
 func discoverAsTypeScriptSDK(ctx context.Context, transport http.RoundTripper, issuer string) *clientError {
 	last := &lastResponse{next: transport}
 	client := &http.Client{Transport: last}
@@ -206,7 +207,8 @@ func parseAsTypeScriptSDK(body []byte, address string) *clientError {
 	}
 }
 
-// lastResponse records the last response, so that an error can be described without the texts of the provider.
+// lastResponse records the last response, so that an error can be described without the texts of the
+// provider.
 type lastResponse struct {
 	next http.RoundTripper
 

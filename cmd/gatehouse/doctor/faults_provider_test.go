@@ -117,7 +117,7 @@ func providerFaults() map[string]fault {
 		"metadata with a slash after the issuer": {
 			after: do(func(e *env) { e.provider.rewrite = setMember(metadataMark, "issuer", e.provider.URL+"/") }),
 			bad:   []string{"provider.issuer failed"}, found: "it differs by a slash at the end: ",
-			fix: `/" in provider.issuer, with the slash exactly as the metadata has it`,
+			fix: `/" in provider.issuer, exactly as the metadata has it`,
 		},
 		"metadata of another issuer": {
 			after: do(func(e *env) {
