@@ -134,14 +134,18 @@ func (s *Subject) acceptsFirstToken() error {
 	defer stop()
 	token := o.base.token()
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		_, err := o.verifyWithin(context.Background(), max(firstTokenWithin-time.Since(start), time.Millisecond),
-			token)
-		if err == nil {
-			return nil
-		}
-		if time.Since(start) >= firstTokenWithin {
+		left := firstTokenWithin - time.Since(start)
+		if left <= 0 {
 			return fmt.Errorf("the first good token, %q, is not accepted within %s: %w\n%s",
 				s.Good[0].Name, firstTokenWithin, err, s.Issuer.traffic())
+		}
+		// The error of the last attempt that ended by itself is the one that explains.
+		_, verifyErr := o.verifyWithin(context.Background(), left, token)
+		if verifyErr == nil {
+			return nil
+		}
+		if err == nil || time.Since(start) < firstTokenWithin {
+			err = verifyErr
 		}
 	}
 }
