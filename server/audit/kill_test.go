@@ -1,0 +1,163 @@
+package audit
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// writerEnv makes the test binary write a log in the folder that it names.
+const writerEnv = "GATEHOUSE_AUDIT_TEST_DIR"
+
+// writeUntilKilled writes records as fast as it can, and prints how many are written.
+func writeUntilKilled(dir string) {
+	s := DefaultSettings()
+	s.Dir, s.SigningKeyFile, s.SegmentBytes = dir, os.Getenv(writerEnv+"_KEY"), 64<<10
+	l, err := Open(s, "test", "c0ffee", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	ended := make(chan os.Signal, 1)
+	notifyTerm(ended)
+	put := 0
+	for n := 0; ; n++ {
+		select {
+		case <-ended:
+			err := l.Close()
+			fmt.Println("put", put, err)
+			os.Exit(0)
+		default:
+		}
+		l.Put(call(n))
+		put++
+		if n%7 == 0 {
+			fmt.Println("written", l.Status().Sequence)
+		}
+		if n%50 == 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// runWriter runs the writer for about a moment, ends it by the signal and returns its output.
+func runWriter(t *testing.T, s Settings, signal syscall.Signal) []string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), writerEnv+"="+s.Dir, writerEnv+"_KEY="+s.SigningKeyFile)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(time.Duration(50+rand.IntN(150))*time.Millisecond, func() { _ = cmd.Process.Signal(signal) })
+	defer timer.Stop()
+	var lines []string
+	for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
+		lines = append(lines, scanner.Text())
+	}
+	_ = cmd.Wait() // it was killed
+	if len(lines) == 0 {
+		t.Fatal("the writer printed nothing")
+	}
+	return lines
+}
+
+// A killed process loses no record that it has written, and the next one continues the chain.
+func TestLog_KillLosesNoWrittenRecord(t *testing.T) {
+	rounds := 6
+	if os.Getenv("GATEHOUSE_LONG") != "" {
+		rounds = 100
+	}
+	s, key := testSettings(t)
+	torn := 0
+	for round := range rounds {
+		lines := runWriter(t, s, syscall.SIGKILL)
+		text := lines[len(lines)-1]
+		if len(lines) > 1 {
+			text = lines[len(lines)-2] // the last line may be cut
+		}
+		written, err := strconv.ParseUint(strings.TrimPrefix(text, "written "), 10, 64)
+		if err != nil {
+			t.Fatalf("the writer printed %q", text)
+		}
+		r := verify(t, s.Dir, key)
+		expectIntact(t, r)
+		if r.Last < written {
+			t.Fatalf("round %d: %d records were written, and %d are left", round, written, r.Last)
+		}
+		torn = len(r.Torn)
+	}
+	t.Logf("%d rounds, %d torn lines", rounds, torn)
+}
+
+// A process that is told to end loses no record at all.
+func TestLog_TerminationLosesNoRecord(t *testing.T) {
+	s, key := testSettings(t)
+	total := 0
+	for range 3 {
+		lines := runWriter(t, s, syscall.SIGTERM)
+		var put int
+		if _, err := fmt.Sscanf(lines[len(lines)-1], "put %d <nil>", &put); err != nil {
+			t.Fatalf("the writer printed %q", lines[len(lines)-1])
+		}
+		total += put
+	}
+	calls := 0
+	for name, text := range files(t, s.Dir) {
+		if segmentName.MatchString(name) {
+			calls += strings.Count(string(text), `"event":"call"`)
+		}
+	}
+	r := verify(t, s.Dir, key)
+	expectIntact(t, r)
+	if calls != total || r.Uncovered() != 0 || len(r.Torn) > 0 {
+		t.Errorf("%d records of %d, %d uncovered, %d torn", calls, total, r.Uncovered(), len(r.Torn))
+	}
+}
+
+// A crash of the machine can leave a part of a record. It stays, and verification names it.
+func TestLog_TornRecordStaysAndIsNamed(t *testing.T) {
+	s, key := testSettings(t)
+	l := openLog(t, s)
+	l.Put(call(1))
+	waitFor(t, "the write", func() bool { return l.Status().Sequence == 3 })
+	closeLog(t, l)
+	var first string
+	for name := range files(t, s.Dir) {
+		if segmentName.MatchString(name) {
+			first = s.Dir + "/" + name
+		}
+	}
+	text, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := strings.LastIndex(strings.TrimSuffix(string(text), "\n"), "\n") + 1
+	if err := os.WriteFile(first, text[:stop+40], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(s.Dir + "/" + checkpointsName); err != nil {
+		t.Fatal(err)
+	}
+	closeLog(t, openLog(t, s))
+	r := verify(t, s.Dir, key)
+	expectIntact(t, r)
+	if len(r.Torn) != 1 || r.Torn[0] != (Torn{Segment: 1, After: 3, Bytes: 40}) {
+		t.Errorf("torn records: %+v", r.Torn)
+	}
+	if after, _ := os.ReadFile(first); len(after) != stop+40 {
+		t.Error("the segment was changed")
+	}
+}
