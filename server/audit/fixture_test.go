@@ -1,12 +1,15 @@
 package audit
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,4 +119,11 @@ func timeOf(t testing.TB, text []byte) time.Time {
 		t.Fatal(err)
 	}
 	return l.Time
+}
+
+// hmacOf is the HMAC of text under the key of the tests.
+func hmacOf(text string) string {
+	mac := hmac.New(sha256.New, []byte(strings.Repeat("k", 32)))
+	mac.Write([]byte(text))
+	return hex.EncodeToString(mac.Sum(nil))
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,7 +29,7 @@ func writeUntilKilled(dir string) {
 		os.Exit(1)
 	}
 	ended := make(chan os.Signal, 1)
-	notifyTerm(ended)
+	signal.Notify(ended, syscall.SIGTERM)
 	put := 0
 	for n := 0; ; n++ {
 		select {
@@ -49,8 +50,8 @@ func writeUntilKilled(dir string) {
 	}
 }
 
-// runWriter runs the writer for about a moment, ends it by the signal and returns its output.
-func runWriter(t *testing.T, s Settings, signal syscall.Signal) []string {
+// runWriter runs the writer for a moment, ends it by the signal and returns its output.
+func runWriter(t *testing.T, s Settings, end syscall.Signal) []string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), writerEnv+"="+s.Dir, writerEnv+"_KEY="+s.SigningKeyFile)
@@ -61,11 +62,12 @@ func runWriter(t *testing.T, s Settings, signal syscall.Signal) []string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Duration(50+rand.IntN(150))*time.Millisecond, func() { _ = cmd.Process.Signal(signal) })
-	defer timer.Stop()
 	var lines []string
 	for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
-		lines = append(lines, scanner.Text())
+		if lines = append(lines, scanner.Text()); len(lines) == 1 {
+			after := time.Duration(rand.IntN(150)) * time.Millisecond
+			defer time.AfterFunc(after, func() { _ = cmd.Process.Signal(end) }).Stop()
+		}
 	}
 	_ = cmd.Wait() // it was killed
 	if len(lines) == 0 {
@@ -76,6 +78,7 @@ func runWriter(t *testing.T, s Settings, signal syscall.Signal) []string {
 
 // A killed process loses no record that it has written, and the next one continues the chain.
 func TestLog_KillLosesNoWrittenRecord(t *testing.T) {
+	t.Parallel()
 	rounds := 6
 	if os.Getenv("GATEHOUSE_LONG") != "" {
 		rounds = 100
@@ -104,6 +107,7 @@ func TestLog_KillLosesNoWrittenRecord(t *testing.T) {
 
 // A process that is told to end loses no record at all.
 func TestLog_TerminationLosesNoRecord(t *testing.T) {
+	t.Parallel()
 	s, key := testSettings(t)
 	total := 0
 	for range 3 {
@@ -129,6 +133,7 @@ func TestLog_TerminationLosesNoRecord(t *testing.T) {
 
 // A crash of the machine can leave a part of a record. It stays, and verification names it.
 func TestLog_TornRecordStaysAndIsNamed(t *testing.T) {
+	t.Parallel()
 	s, key := testSettings(t)
 	l := openLog(t, s)
 	l.Put(call(1))

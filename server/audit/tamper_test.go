@@ -87,6 +87,7 @@ func (s *sample) expectFound(t *testing.T, what string, content map[string][]byt
 }
 
 func TestVerify_FindsEveryChangedByte(t *testing.T) {
+	t.Parallel()
 	s := newSample(t)
 	for _, segment := range s.segments {
 		text := s.files[segment]
@@ -106,6 +107,7 @@ func TestVerify_FindsEveryChangedByte(t *testing.T) {
 }
 
 func TestVerify_FindsEveryDeletedDoubledSwappedAndInsertedRecord(t *testing.T) {
+	t.Parallel()
 	s := newSample(t)
 	type place struct {
 		segment string
@@ -217,6 +219,7 @@ func (s *sample) rewritten(t *testing.T, n int) map[string][]byte {
 }
 
 func TestVerify_FindsEveryRewrittenChain(t *testing.T) {
+	t.Parallel()
 	s := newSample(t)
 	kept := CheckpointFile{Name: "kept", Content: s.files[checkpointsName]}
 	for n := range s.records {
@@ -233,6 +236,7 @@ func TestVerify_FindsEveryRewrittenChain(t *testing.T) {
 }
 
 func TestVerify_FindsEveryTruncationBeforeACheckpointKeptElsewhere(t *testing.T) {
+	t.Parallel()
 	s := newSample(t)
 	notes, _ := splitNotes(s.files[checkpointsName])
 	for _, text := range notes {
@@ -269,6 +273,7 @@ func TestVerify_FindsEveryTruncationBeforeACheckpointKeptElsewhere(t *testing.T)
 
 // Without a checkpoint, every change of a record is found that another record follows, and nothing more is claimed.
 func TestVerify_WithoutCheckpointsFindsAllButTheEnd(t *testing.T) {
+	t.Parallel()
 	s := newSample(t)
 	delete(s.files, checkpointsName)
 	for i, segment := range s.segments {
@@ -289,6 +294,7 @@ func TestVerify_WithoutCheckpointsFindsAllButTheEnd(t *testing.T) {
 }
 
 func TestVerify_FindsMissingAndForeignFiles(t *testing.T) {
+	t.Parallel()
 	s := newSample(t)
 	for i, segment := range s.segments {
 		without := maps.Clone(s.files)
@@ -322,6 +328,7 @@ func TestVerify_FindsMissingAndForeignFiles(t *testing.T) {
 }
 
 func TestVerify_FindsForgedCheckpoints(t *testing.T) {
+	t.Parallel()
 	s := newSample(t)
 	text := s.files[checkpointsName]
 	for i := range text {

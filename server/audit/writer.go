@@ -170,9 +170,9 @@ func (w *writer) run() {
 	defer checkpoint.Stop()
 	refused := time.NewTicker(refusedInterval)
 	defer refused.Stop()
-	later := time.NewTimer(w.log.settings.Sync) // of a sync, or of another attempt
+	later := time.NewTimer(w.log.settings.Sync) // for a sync, or for another attempt
 	defer later.Stop()
-	pending := true // later will fire
+	syncing, retrying := true, false // what later is for
 	for {
 		select {
 		case <-w.log.wake:
@@ -182,7 +182,7 @@ func (w *writer) run() {
 			}
 			w.attempt(w.log.settings.Sync == 0)
 		case <-later.C:
-			pending = false
+			syncing, retrying = false, false
 			w.attempt(true)
 		case <-checkpoint.C:
 			if w.failedSince.IsZero() {
@@ -196,14 +196,13 @@ func (w *writer) run() {
 			_ = w.segmentFile.Close()
 			return
 		}
-		switch {
-		case pending:
-		case !w.failedSince.IsZero():
+		switch failing := !w.failedSince.IsZero(); {
+		case failing && !retrying:
 			later.Reset(retryInterval)
-			pending = true
-		case w.isDirty:
+			syncing, retrying = false, true
+		case !failing && w.isDirty && !syncing:
 			later.Reset(w.log.settings.Sync)
-			pending = true
+			syncing, retrying = true, false
 		}
 	}
 }
