@@ -13,6 +13,7 @@ import (
 	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
+	"gatehouse/server/audit"
 )
 
 // Key is one setting.
@@ -49,6 +50,7 @@ func sections() []section {
 		{"tools", mcptools.ToolSettings{}},
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
+		{"audit", audit.DefaultSettings()},
 	}
 }
 

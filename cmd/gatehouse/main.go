@@ -52,6 +52,7 @@ func commands() []command {
 		{"doctor", "diagnose the configuration, the provider and the running server", doctorCommand},
 		{"token", "inspect a token, or get one", tokenCommand},
 		{"config", "print the effective configuration and the origin of each value", config},
+		{"audit", "create a key for the audit log, or verify the log", auditCommand},
 		{"healthcheck", "exit 0 if the server is healthy, 1 if not; for containers", healthcheck},
 		{"version", "print the version", version},
 	}

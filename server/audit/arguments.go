@@ -24,15 +24,14 @@ type Arguments struct {
 type ArgumentRecorder struct{ key []byte }
 
 // newArgumentRecorder returns nil for audit.arguments: none.
-func newArgumentRecorder(s Settings) (*ArgumentRecorder, error) {
+func newArgumentRecorder(s Settings) *ArgumentRecorder {
 	switch s.Arguments {
 	case ArgumentsNames:
-		return &ArgumentRecorder{}, nil
+		return &ArgumentRecorder{}
 	case ArgumentsHMAC:
-		key, err := readArgumentsKey(s.ArgumentsKeyFile)
-		return &ArgumentRecorder{key: key}, err
+		return &ArgumentRecorder{key: []byte(s.ArgumentsKey.Reveal())}
 	}
-	return nil, nil
+	return nil
 }
 
 // Of describes the member "arguments" of the params of a call. The HMAC of an argument is HMAC-SHA256 of its name, a

@@ -7,13 +7,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"gatehouse/providers"
 )
 
 // checkpointsName is the file with the checkpoints of a log.
@@ -111,9 +112,9 @@ func NewKey(name string) (signing, public string, err error) {
 
 // PublicKey returns the public key of a signing key.
 func PublicKey(signing string) (string, error) {
-	signer, err := note.NewSigner(strings.TrimSpace(signing))
+	signer, err := newSigner(providers.Secret(signing))
 	if err != nil {
-		return "", errors.New("it is not a key of `gatehouse audit key`") // the error of note quotes the key
+		return "", err
 	}
 	parts := strings.SplitN(strings.TrimSpace(signing), "+", 5) // PRIVATE+KEY+name+hash+key
 	raw, err := base64.StdEncoding.DecodeString(parts[4])
@@ -124,13 +125,9 @@ func PublicKey(signing string) (string, error) {
 	return note.NewEd25519VerifierKey(signer.Name(), private.Public().(ed25519.PublicKey))
 }
 
-// readSigner reads a signing key.
-func readSigner(path string) (note.Signer, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := note.NewSigner(strings.TrimSpace(string(text)))
+// newSigner parses a signing key. The error does not quote it.
+func newSigner(key providers.Secret) (note.Signer, error) {
+	signer, err := note.NewSigner(strings.TrimSpace(key.Reveal()))
 	if err != nil {
 		return nil, errors.New("it is not a key of `gatehouse audit key`")
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"gatehouse/providers"
 )
 
 func TestMain(m *testing.M) {
@@ -26,17 +28,12 @@ func TestMain(m *testing.M) {
 // testSettings are valid settings of a log in a new folder, with a new key. Segments are short.
 func testSettings(t testing.TB) (s Settings, publicKey string) {
 	t.Helper()
-	dir := t.TempDir()
 	signing, publicKey, err := NewKey("test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s = DefaultSettings()
-	s.Dir, s.SigningKeyFile = filepath.Join(dir, "log"), filepath.Join(dir, "key")
-	s.SegmentBytes = 2 << 10
-	if err := os.WriteFile(s.SigningKeyFile, []byte(signing+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s.Dir, s.SigningKey, s.SegmentBytes = filepath.Join(t.TempDir(), "log"), providers.Secret(signing), 2<<10
 	return s, publicKey
 }
 
@@ -78,7 +75,7 @@ func verify(t testing.TB, dir, key string, kept ...CheckpointFile) Report {
 
 func expectIntact(t testing.TB, r Report) {
 	t.Helper()
-	for _, p := range r.Problems {
+	for _, p := range r.Findings {
 		t.Errorf("unexpected problem: %v", p)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatehouse/providers"
 )
 
 // writerEnv makes the test binary write a log in the folder that it names.
@@ -22,7 +24,7 @@ const writerEnv = "GATEHOUSE_AUDIT_TEST_DIR"
 // writeUntilKilled writes records as fast as it can, and prints how many are written.
 func writeUntilKilled(dir string) {
 	s := DefaultSettings()
-	s.Dir, s.SigningKeyFile, s.SegmentBytes = dir, os.Getenv(writerEnv+"_KEY"), 64<<10
+	s.Dir, s.SigningKey, s.SegmentBytes = dir, providers.Secret(os.Getenv(writerEnv+"_KEY")), 64<<10
 	l, err := Open(s, "test", "c0ffee", slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		fmt.Println(err)
@@ -54,7 +56,7 @@ func writeUntilKilled(dir string) {
 func runWriter(t *testing.T, s Settings, end syscall.Signal) []string {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), writerEnv+"="+s.Dir, writerEnv+"_KEY="+s.SigningKeyFile)
+	cmd.Env = append(os.Environ(), writerEnv+"="+s.Dir, writerEnv+"_KEY="+string(s.SigningKey))
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

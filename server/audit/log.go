@@ -79,13 +79,9 @@ func open(s Settings, version, config string, logger *slog.Logger, create create
 	if err != nil {
 		return nil, err
 	}
-	signer, err := readSigner(s.SigningKeyFile)
+	signer, err := newSigner(s.SigningKey)
 	if err != nil {
-		return nil, fmt.Errorf("audit.signing_key_file: %w", err)
-	}
-	arguments, err := newArgumentRecorder(s)
-	if err != nil {
-		return nil, fmt.Errorf("audit.arguments_key_file: %w", err)
+		return nil, fmt.Errorf("audit.signing_key: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -94,6 +90,8 @@ func open(s Settings, version, config string, logger *slog.Logger, create create
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
+	arguments := newArgumentRecorder(s)
+	s.SigningKey, s.ArgumentsKey = "", "" // package fmt would print those of an unexported field
 	l := &Log{
 		settings: s, arguments: arguments, config: config, refused: map[string]int64{},
 		wake: make(chan struct{}, 1), ending: make(chan struct{}), ended: make(chan struct{}),

@@ -491,10 +491,6 @@ func TestSettings_ReportsProblems(t *testing.T) {
 	t.Parallel()
 	valid, _ := testSettings(t)
 	valid.SegmentBytes = 1 << 20
-	short := filepath.Join(t.TempDir(), "short")
-	if err := os.WriteFile(short, []byte("secret"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	for name, c := range map[string]struct {
 		change func(*Settings)
 		key    string
@@ -502,21 +498,20 @@ func TestSettings_ReportsProblems(t *testing.T) {
 	}{
 		"valid":                 {func(*Settings) {}, "", ""},
 		"off":                   {func(s *Settings) { *s = DefaultSettings() }, "", ""},
-		"no key":                {func(s *Settings) { s.SigningKeyFile = "" }, "signing_key_file", providers.CodeMissing},
-		"no such key":           {func(s *Settings) { s.SigningKeyFile = "none" }, "signing_key_file", providers.CodeUnreadableFile},
-		"another file":          {func(s *Settings) { s.SigningKeyFile = short }, "signing_key_file", providers.CodeUnreadableFile},
+		"no key":                {func(s *Settings) { s.SigningKey = "" }, "signing_key", providers.CodeMissing},
+		"another secret":        {func(s *Settings) { s.SigningKey = "secret" }, "signing_key", providers.CodeInvalidValue},
 		"required without log":  {func(s *Settings) { s.Dir, s.Required = "", true }, "required", providers.CodeNoEffect},
 		"sync":                  {func(s *Settings) { s.Sync = -1 }, "sync", providers.CodeOutOfRange},
 		"checkpoint":            {func(s *Settings) { s.Checkpoint = 0 }, "checkpoint", providers.CodeOutOfRange},
 		"segment_bytes":         {func(s *Settings) { s.SegmentBytes = 1 }, "segment_bytes", providers.CodeOutOfRange},
 		"events":                {func(s *Settings) { s.Events = "some" }, "events", providers.CodeUnknownValue},
 		"arguments":             {func(s *Settings) { s.Arguments = "all" }, "arguments", providers.CodeUnknownValue},
-		"hmac without key":      {func(s *Settings) { s.Arguments = "hmac" }, "arguments_key_file", providers.CodeMissing},
-		"key without hmac":      {func(s *Settings) { s.ArgumentsKeyFile = short }, "arguments_key_file", providers.CodeNoEffect},
-		"hmac with a short key": {func(s *Settings) { s.Arguments, s.ArgumentsKeyFile = "hmac", short }, "arguments_key_file", providers.CodeUnreadableFile},
+		"hmac without key":      {func(s *Settings) { s.Arguments = "hmac" }, "arguments_key", providers.CodeMissing},
+		"key without hmac":      {func(s *Settings) { s.ArgumentsKey = "secret" }, "arguments_key", providers.CodeNoEffect},
+		"hmac with a short key": {func(s *Settings) { s.Arguments, s.ArgumentsKey = "hmac", "secret" }, "arguments_key", providers.CodeInsecure},
 		"one key for both": {
-			func(s *Settings) { s.Arguments, s.ArgumentsKeyFile = "hmac", s.SigningKeyFile },
-			"arguments_key_file", providers.CodeConflict,
+			func(s *Settings) { s.Arguments, s.ArgumentsKey = "hmac", s.SigningKey },
+			"arguments_key", providers.CodeConflict,
 		},
 	} {
 		s := valid
@@ -531,7 +526,7 @@ func TestSettings_ReportsProblems(t *testing.T) {
 		}
 		for _, p := range problems {
 			if strings.Contains(p.Reason+p.Fix, "secret") {
-				t.Errorf("%s: the problem quotes the file", name)
+				t.Errorf("%s: the problem quotes a secret", name)
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,11 +20,11 @@ type Settings struct {
 
 	SegmentBytes int `koanf:"segment_bytes" help:"size at which a new file is begun, in bytes"`
 
-	SigningKeyFile string `koanf:"signing_key_file" help:"key of the checkpoints, from gatehouse audit key"`
+	SigningKey providers.Secret `koanf:"signing_key" help:"key of the checkpoints, from gatehouse audit key"`
 
 	Arguments string `koanf:"arguments" help:"what is recorded of arguments: none, names, or an hmac of each value"`
 
-	ArgumentsKeyFile string `koanf:"arguments_key_file" help:"key of audit.arguments: hmac, at least 32 bytes"`
+	ArgumentsKey providers.Secret `koanf:"arguments_key" help:"key of audit.arguments: hmac, at least 32 bytes"`
 
 	Events string `koanf:"events" help:"calls: calls, sessions and refusals; all: lists and other operations, too"`
 }
@@ -57,8 +56,7 @@ func DefaultSettings() Settings {
 	}
 }
 
-// Validate reports every invalid setting, all at once. The key is relative to the section. Key files are read, so
-// that a wrong one is found before the server starts.
+// Validate reports every invalid setting, all at once. The key is relative to the section.
 func (s Settings) Validate(report func(providers.Problem)) {
 	add := func(key string, code providers.Code, reason, fix string) {
 		report(providers.Problem{Key: key, Code: code, Reason: reason, Fix: fix})
@@ -81,50 +79,39 @@ func (s Settings) Validate(report func(providers.Problem)) {
 	case s.Dir == "" && s.Required:
 		add("required", providers.CodeNoEffect, "there is no audit log: audit.dir is not set", "set audit.dir")
 	case s.Dir == "":
-	case s.SigningKeyFile == "":
-		add("signing_key_file", providers.CodeMissing,
+	case s.SigningKey == "":
+		add("signing_key", providers.CodeMissing,
 			"the audit log needs signed checkpoints: without them, records can be replaced or cut off unseen",
-			"create a key with `gatehouse audit key FILE` and name the file here")
+			"create a key with `gatehouse audit key FILE` and name the file in audit.signing_key_file")
 	default:
-		if _, err := readSigner(s.SigningKeyFile); err != nil {
-			add("signing_key_file", providers.CodeUnreadableFile, fileReason(err),
-				"create a key with `gatehouse audit key FILE`, readable by the user who runs gatehouse")
+		if _, err := newSigner(s.SigningKey); err != nil {
+			add("signing_key", providers.CodeInvalidValue, err.Error(),
+				"create a key with `gatehouse audit key FILE` and name the file in audit.signing_key_file")
 		}
 	}
 }
 
 func (s Settings) validateArguments(add func(key string, code providers.Code, reason, fix string)) {
+	const fix = "create a file with random bytes and name it in audit.arguments_key_file: openssl rand -hex 32"
 	switch s.Arguments {
 	case ArgumentsNone, ArgumentsNames:
-		if s.ArgumentsKeyFile != "" {
-			add("arguments_key_file", providers.CodeNoEffect, "audit.arguments is not hmac",
+		if s.ArgumentsKey != "" {
+			add("arguments_key", providers.CodeNoEffect, "audit.arguments is not hmac",
 				"remove it, or set audit.arguments to hmac")
 		}
 	case ArgumentsHMAC:
 		switch {
-		case s.ArgumentsKeyFile == "":
-			add("arguments_key_file", providers.CodeMissing, "audit.arguments: hmac needs a key",
-				"create a file with at least 32 random bytes: openssl rand -hex 32")
-		case filepath.Clean(s.ArgumentsKeyFile) == filepath.Clean(s.SigningKeyFile):
-			add("arguments_key_file", providers.CodeConflict, "it is the file of audit.signing_key_file",
-				"use a key of its own: openssl rand -hex 32")
-		default:
-			if _, err := readArgumentsKey(s.ArgumentsKeyFile); err != nil {
-				add("arguments_key_file", providers.CodeUnreadableFile, fileReason(err),
-					"create a file with at least 32 random bytes: openssl rand -hex 32")
-			}
+		case s.ArgumentsKey == "":
+			add("arguments_key", providers.CodeMissing, "audit.arguments: hmac needs a key", fix)
+		case len(s.ArgumentsKey) < minArgumentsKey:
+			add("arguments_key", providers.CodeInsecure,
+				fmt.Sprintf("it has fewer than %d bytes: values could be guessed", minArgumentsKey), fix)
+		case s.ArgumentsKey == s.SigningKey:
+			add("arguments_key", providers.CodeConflict, "it is the key of audit.signing_key", fix)
 		}
 	default:
 		add("arguments", providers.CodeUnknownValue, "it is not none, names or hmac", "use none, names or hmac")
 	}
-}
-
-// fileReason describes an error of a key file on one line, without its name: the report shows that.
-func fileReason(err error) string {
-	if path, ok := err.(*os.PathError); ok {
-		return "it cannot be read: " + path.Err.Error()
-	}
-	return err.Error()
 }
 
 // folder returns audit.dir with the name of the host.
@@ -137,16 +124,4 @@ func (s Settings) folder() (string, error) {
 		return "", fmt.Errorf("the host has no name for %s: %w", hostnamePlaceholder, err)
 	}
 	return strings.ReplaceAll(s.Dir, hostnamePlaceholder, filepath.Base(host)), nil
-}
-
-// readArgumentsKey reads the key of audit.arguments.
-func readArgumentsKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if key = bytes.TrimRight(key, "\r\n"); len(key) < minArgumentsKey {
-		return nil, fmt.Errorf("it has %d bytes, and at least %d are needed", len(key), minArgumentsKey)
-	}
-	return key, nil
 }

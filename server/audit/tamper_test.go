@@ -341,7 +341,7 @@ func TestVerify_FindsForgedCheckpoints(t *testing.T) {
 	}
 	// Another key does not count.
 	forger, _ := testSettings(t)
-	signer, err := readSigner(forger.SigningKeyFile)
+	signer, err := newSigner(forger.SigningKey)
 	if err != nil {
 		t.Fatal(err)
 	}

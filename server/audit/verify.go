@@ -14,8 +14,8 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// maxProblems bounds how many problems [Verify] describes.
-const maxProblems = 100
+// maxFindings bounds how many findings [Verify] describes.
+const maxFindings = 100
 
 // Report is what [Verify] found.
 type Report struct {
@@ -43,8 +43,8 @@ type Report struct {
 	Gaps, Lost uint64
 	// Kept are the checkpoints that were kept elsewhere, in the order in which they were given.
 	Kept []Kept
-	// Problems are the first problems. The log is intact if there are none.
-	Problems []Problem
+	// Findings are the first problems. The log is intact if there are none.
+	Findings []Finding
 	// Omitted counts further problems.
 	Omitted int
 }
@@ -68,8 +68,8 @@ type Kept struct {
 	Err error
 }
 
-// Problem is a place where the log is not as it was written.
-type Problem struct {
+// Finding is a place where the log is not as it was written.
+type Finding struct {
 	// File is the name of the file, and Line and Byte say where in it; Line is 0 for the file as a whole.
 	File string
 	Line int
@@ -78,7 +78,7 @@ type Problem struct {
 }
 
 // String implements fmt.Stringer.
-func (p Problem) String() string {
+func (p Finding) String() string {
 	if p.Line == 0 {
 		return fmt.Sprintf("%s: %s", p.File, p.What)
 	}
@@ -86,7 +86,7 @@ func (p Problem) String() string {
 }
 
 // Intact reports whether nothing is wrong.
-func (r Report) Intact() bool { return len(r.Problems) == 0 }
+func (r Report) Intact() bool { return len(r.Findings) == 0 }
 
 // Uncovered is the number of records at the end that no checkpoint covers: they can be cut off unseen.
 func (r Report) Uncovered() uint64 {
@@ -146,7 +146,7 @@ func verifyFolder(folder fs.FS, keys []string, kept ...CheckpointFile) (Report, 
 	}
 	for i, s := range segments {
 		if i > 0 && segments[i-1].number == s.number {
-			v.add(Problem{File: s.name, What: "two files have the same number"})
+			v.add(Finding{File: s.name, What: "two files have the same number"})
 		}
 		if err := v.readSegment(s); err != nil {
 			return Report{}, err
@@ -181,12 +181,12 @@ type expectation struct {
 	err   error
 }
 
-func (v *verification) add(p Problem) {
-	if len(v.report.Problems) == maxProblems {
+func (v *verification) add(p Finding) {
+	if len(v.report.Findings) == maxFindings {
 		v.report.Omitted++
 		return
 	}
-	v.report.Problems = append(v.report.Problems, p)
+	v.report.Findings = append(v.report.Findings, p)
 }
 
 func (v *verification) readCheckpoints() error {
@@ -202,7 +202,7 @@ func (v *verification) readCheckpoints() error {
 	for i, text := range notes {
 		c, err := openCheckpoint(text, v.keys)
 		if err != nil {
-			v.add(Problem{File: checkpointsName, What: fmt.Sprintf("checkpoint %d: %v", i+1, err)})
+			v.add(Finding{File: checkpointsName, What: fmt.Sprintf("checkpoint %d: %v", i+1, err)})
 			continue
 		}
 		v.wanted[c.Seq] = append(v.wanted[c.Seq], &expectation{Checkpoint: c, line: i + 1})
@@ -222,7 +222,7 @@ func (v *verification) readKept(f CheckpointFile) error {
 	for i, text := range notes {
 		c, err := openCheckpoint(text, v.keys)
 		if err != nil {
-			v.add(Problem{File: f.Name, What: fmt.Sprintf("checkpoint %d: %v", i+1, err)})
+			v.add(Finding{File: f.Name, What: fmt.Sprintf("checkpoint %d: %v", i+1, err)})
 			continue
 		}
 		kept := &Kept{Source: f.Name, Seq: c.Seq}
@@ -242,7 +242,7 @@ func (v *verification) readSegment(s segment) error {
 		return err
 	}
 	if torn > 0 && v.stopped {
-		v.add(Problem{File: s.name, What: fmt.Sprintf("%d bytes follow the record of the stop", torn)})
+		v.add(Finding{File: s.name, What: fmt.Sprintf("%d bytes follow the record of the stop", torn)})
 	} else if torn > 0 {
 		v.report.Torn = append(v.report.Torn, Torn{Segment: s.number, After: v.last.seq, Bytes: torn})
 	}
@@ -251,7 +251,7 @@ func (v *verification) readSegment(s segment) error {
 
 func (v *verification) readRecord(s segment, text []byte, number int, offset int64) {
 	problem := func(format string, args ...any) {
-		v.add(Problem{File: s.name, Line: number, Byte: offset, What: fmt.Sprintf(format, args...)})
+		v.add(Finding{File: s.name, Line: number, Byte: offset, What: fmt.Sprintf(format, args...)})
 	}
 	r := &v.report
 	r.Records++
@@ -347,7 +347,7 @@ func (v *verification) finish() {
 		switch {
 		case e.err != nil:
 			what := fmt.Sprintf("checkpoint %d of %s: %v", e.line, e.Time.UTC().Format(time.RFC3339), e.err)
-			v.add(Problem{File: file, What: what})
+			v.add(Finding{File: file, What: what})
 			continue
 		case unchecked && e.kept == nil:
 			r.Unchecked++
