@@ -38,8 +38,9 @@ func auditCommand(ctx context.Context, args []string, c console) int {
 	return code
 }
 
-const auditKeyHelp = `Create the key that signs the checkpoints of an audit log (audit.signing_key_file), in the file FILE with
-mode 0600, and print its public key, which gatehouse audit verify needs. An existing file is not changed.`
+const auditKeyHelp = `Create the key that signs the checkpoints of an audit log (audit.signing_key_file), in
+the file FILE with mode 0600, and print its public key, which gatehouse audit verify needs. An existing
+file is not changed.`
 
 func auditKey(_ context.Context, args []string, c console) int {
 	flags := newFlags("audit key FILE", auditKeyHelp, c)

@@ -23,7 +23,7 @@ import (
 // auditFolder is a folder for an audit log, with the keys.
 type auditFolder struct{ dir, signingKey, publicKey string }
 
-func newAuditFolder(t *testing.T) auditFolder {
+func newAuditFolder(t testing.TB) auditFolder {
 	t.Helper()
 	signing, public, err := audit.NewKey("test")
 	if err != nil {
@@ -143,13 +143,18 @@ func TestAudit_RecordsEachOperation(t *testing.T) {
 		"one in a session, too": {
 			legacyCall("stats", `{}`), 403, "refused deny denied insufficient_scope tools/call stats []",
 		},
-		"a list":       {modernRequest("tools/list", ""), 200, "list allow ok  tools/list"},
-		"discovery":    {modernRequest("server/discover", ""), 200, "other allow ok  server/discover"},
-		"initialize":   {request{body: initializeBody}, 200, "session.begin allow ok  initialize"},
-		"no JSON":      {request{body: `{"canary`}, 400, "refused deny invalid message_malformed POST"},
-		"a long body":  {request{body: strings.Repeat(" ", 70000)}, 413, "refused deny invalid body_too_large POST"},
-		"a lost one":   {request{method: "DELETE"}.with("Mcp-Session-Id", "canary"), 404, "session.end allow invalid session_unknown DELETE"},
-		"notification": {request{body: initializedBody, header: inSession.header}, 202, "other allow ok  notifications/initialized"},
+		"a list":      {modernRequest("tools/list", ""), 200, "list allow ok  tools/list"},
+		"discovery":   {modernRequest("server/discover", ""), 200, "other allow ok  server/discover"},
+		"initialize":  {request{body: initializeBody}, 200, "session.begin allow ok  initialize"},
+		"no JSON":     {request{body: `{"canary`}, 400, "refused deny invalid message_malformed POST"},
+		"a long body": {request{body: strings.Repeat(" ", 70000)}, 413, "refused deny invalid body_too_large POST"},
+		"the end of an unknown session": {
+			request{method: "DELETE"}.with("Mcp-Session-Id", "canary"), 404,
+			"session.end allow invalid session_unknown DELETE",
+		},
+		"a notification": {
+			request{body: initializedBody, header: inSession.header}, 202, "other allow ok  notifications/initialized",
+		},
 	} {
 		id := "request-" + strings.NewReplacer(" ", "-", ",", "").Replace(name)
 		if r := c.with("X-Request-Id", id).send(t, srv, token); r.status != c.status {

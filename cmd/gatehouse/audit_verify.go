@@ -12,9 +12,9 @@ import (
 	"gatehouse/server/audit"
 )
 
-const auditVerifyHelp = `Check that the audit log in the folder DIR is as it was written: the chain of its records, and the signed
-checkpoints. It may run while the server writes the log. It exits with 0 if the log is intact, 1 if it is not, and 2 if
-it cannot be verified because of the command line.`
+const auditVerifyHelp = `Check that the audit log in the folder DIR is as it was written: the chain of its
+records, and the signed checkpoints. It may run while the server writes the log. It exits with 0 if the log
+is intact, 1 if it is not, and 2 if it cannot be verified because of the command line.`
 
 func auditVerify(_ context.Context, args []string, c console) int {
 	flags := newFlags("audit verify DIR --key K", auditVerifyHelp, c)
