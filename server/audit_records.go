@@ -19,8 +19,8 @@ type auditedRequest struct {
 	isDetached bool
 }
 
-// recordAudit writes the audit record of each operation when its request ends, and counts refused requests without
-// a valid token. Without an audit log it is no step at all.
+// recordAudit writes the audit record of each operation when its request ends, and counts refused requests
+// without a valid token. Without an audit log it is no step at all.
 func recordAudit(c Config) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		if c.Audit == nil {
@@ -109,9 +109,9 @@ func traceID(traceparent string) string {
 	return id
 }
 
-// BeginCall must be called before a call of ctx runs. If audit.required is set, it returns when the record of the
-// call is on disk; the error is why it is not, and the call must not run then. The request has a second record at its
-// end.
+// BeginCall must be called before a call of ctx runs. If audit.required is set, it returns when the record of
+// the call is on disk; the error is why it is not, and the call must not run then. The request has a second
+// record at its end.
 func BeginCall(ctx context.Context) error {
 	s := stateFrom(ctx)
 	if s.audited == nil || !s.audited.log.Required() || s.identity == nil {
@@ -122,9 +122,9 @@ func BeginCall(ctx context.Context) error {
 	return s.audited.log.PutRequired(ctx, r)
 }
 
-// DetachOperation says that the operation of ctx continues after its request. end must be called when it has ended;
-// it is nil without an audit log. Like [RecordResult], DetachOperation must be called from the goroutine that writes
-// the response.
+// DetachOperation says that the operation of ctx continues after its request. end must be called when it has
+// ended; it is nil without an audit log. Like [RecordResult], DetachOperation must be called from the
+// goroutine that writes the response.
 func DetachOperation(ctx context.Context) (end func(Outcome, providers.Reason)) {
 	s := stateFrom(ctx)
 	if s.audited == nil || s.identity == nil {

@@ -39,8 +39,8 @@ func auditedSides(t testing.TB, change func(*configs.Config)) (off, on func()) {
 	return call(), call(newAuditFolder(t).use, change)
 }
 
-// The cost of the audit log in allocations. Without one it is none: see TestRecordAudit_OffIsNoStep in package server,
-// and TestChain_AllocatesLessThanBareHandler.
+// The cost of the audit log in allocations. Without one it is none: see TestRecordAudit_OffIsNoStep in
+// package server, and TestChain_AllocatesLessThanBareHandler.
 func TestAudit_AllocationsOfARecord(t *testing.T) {
 	if underRace {
 		t.Skip("the race detector allocates too")
@@ -53,9 +53,9 @@ func TestAudit_AllocationsOfARecord(t *testing.T) {
 	}
 }
 
-// BenchmarkAudit measures the CPU time that the audit log adds to a call, of all goroutines. Each round makes calls
-// without and with it, so that load on the machine affects both equally. Reported are the quartiles of the
-// differences; -benchtime=200x makes 200 rounds.
+// BenchmarkAudit measures the CPU time that the audit log adds to a call, of all goroutines. Each round makes
+// calls without and with it, so that load on the machine affects both equally. Reported are the quartiles of
+// the differences; -benchtime=200x makes 200 rounds.
 func BenchmarkAudit(b *testing.B) {
 	for _, arguments := range []string{audit.ArgumentsNone, audit.ArgumentsNames} {
 		b.Run("arguments "+arguments, func(b *testing.B) {

@@ -105,8 +105,8 @@ func (f auditFolder) wait(t *testing.T, requestID string) auditRecord {
 	return nil
 }
 
-// One operation is one record, whether it was allowed or refused, in both eras of the protocol. No record contains a
-// token, or the value of an argument.
+// One operation is one record, whether it was allowed or refused, in both eras of the protocol. No record
+// contains a token, or the value of an argument.
 func TestAudit_RecordsEachOperation(t *testing.T) {
 	t.Parallel()
 	folder := newAuditFolder(t)
@@ -245,7 +245,8 @@ func TestAudit_RecordsCallsByDefault(t *testing.T) {
 	}
 }
 
-// In a session a call continues when its client hangs up. Its record has the end of the call, not of the request.
+// In a session a call continues when its client hangs up. Its record has the end of the call, not of the
+// request.
 func TestAudit_CallWithoutItsClientHasOneRecord(t *testing.T) {
 	t.Parallel()
 	folder := newAuditFolder(t)

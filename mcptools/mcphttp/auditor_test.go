@@ -78,8 +78,8 @@ func (d detaching) DetachOperation(context.Context) func(Result) {
 	return func(r Result) { d.ends <- r }
 }
 
-// The end of a call whose client hung up is recorded when the call ends: with its result, or as canceled if the
-// session ended before.
+// The end of a call whose client hung up is recorded when the call ends: with its result, or as canceled if
+// the session ended before.
 func TestSession_CallWithoutItsClientIsRecordedAtItsEnd(t *testing.T) {
 	begun, over := make(chan struct{}), make(chan struct{})
 	slow := newTool("slow", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {

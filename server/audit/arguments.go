@@ -34,8 +34,8 @@ func newArgumentRecorder(s Settings) *ArgumentRecorder {
 	return nil
 }
 
-// Of describes the member "arguments" of the params of a call. The HMAC of an argument is HMAC-SHA256 of its name, a
-// zero byte, and its value without insignificant white space.
+// Of describes the member "arguments" of the params of a call. The HMAC of an argument is HMAC-SHA256 of its
+// name, a zero byte, and its value without insignificant white space.
 func (a *ArgumentRecorder) Of(params []byte) Arguments {
 	if a == nil || len(params) == 0 {
 		return Arguments{}

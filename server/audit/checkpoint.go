@@ -20,8 +20,9 @@ import (
 // checkpointsName is the file with the checkpoints of a log.
 const checkpointsName = "checkpoints"
 
-// Checkpoint says that record Seq of a log has a certain hash, and so have all records before it. Its form is a
-// signed note (C2SP signed-note) with the lines of a tlog-checkpoint: origin, number of records, hash, extension.
+// Checkpoint says that record Seq of a log has a certain hash, and so have all records before it. Its form is
+// a signed note (C2SP signed-note) with the lines of a tlog-checkpoint: origin, number of records, hash,
+// extension.
 type Checkpoint struct {
 	// Log is the ID of the log.
 	Log string
@@ -36,7 +37,9 @@ type Checkpoint struct {
 const originPrefix = "gatehouse audit log "
 
 // sign returns the checkpoint of h as a signed note. segment and offset say where the record ends.
-func (h head) sign(signer note.Signer, log string, segment uint64, offset int64, at time.Time) ([]byte, error) {
+func (h head) sign(
+	signer note.Signer, log string, segment uint64, offset int64, at time.Time,
+) ([]byte, error) {
 	text := fmt.Sprintf("%s%s\n%d\n%s\nsegment %d offset %d time %s\n",
 		originPrefix, log, h.seq, h.text(), segment, offset, at.UTC().Format(time.RFC3339))
 	return note.Sign(&note.Note{Text: text}, signer)
@@ -76,8 +79,8 @@ func openCheckpoint(text []byte, keys note.Verifiers) (Checkpoint, error) {
 // noteInLog finds the note of a checkpoint in a line of the server's log, in both formats of the log.
 var noteInLog = regexp.MustCompile(`(?:note=|"note":)("(?:[^"\\]|\\.)*")`)
 
-// splitNotes returns the signed notes of a file of checkpoints, or of a log of the server. torn is the number of
-// bytes at the end that are no whole note: a crash leaves them.
+// splitNotes returns the signed notes of a file of checkpoints, or of a log of the server. torn is the number
+// of bytes at the end that are no whole note: a crash leaves them.
 func splitNotes(data []byte) (notes [][]byte, torn int) {
 	if bytes.Contains(data, []byte("note=")) || bytes.Contains(data, []byte(`"note":`)) {
 		for _, match := range noteInLog.FindAllSubmatch(data, -1) {

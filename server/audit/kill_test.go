@@ -168,3 +168,45 @@ func TestLog_TornRecordStaysAndIsNamed(t *testing.T) {
 		t.Error("the segment was changed")
 	}
 }
+
+// A crash can also leave a segment without a whole record. The next one has a new number and continues the chain.
+func TestLog_ContinuesAfterASegmentWithoutARecord(t *testing.T) {
+	t.Parallel()
+	for _, left := range []string{"", `{"v":1,"seq":4,"time":`} {
+		s, key := testSettings(t)
+		closeLog(t, openLog(t, s))
+		path := s.Dir + "/" + nameSegment(2, time.Now())
+		if err := os.WriteFile(path, []byte(left), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		closeLog(t, openLog(t, s))
+		r := verify(t, s.Dir, key)
+		expectIntact(t, r)
+		if r.Segments != 3 || r.Last != 6 || len(r.Torn) != min(len(left), 1) {
+			t.Errorf("%q: %+v", left, r)
+		}
+	}
+}
+
+// A log in which the end cannot be read is not continued: it would be lost in what follows.
+func TestOpen_RefusesALogWhoseEndCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s, _ := testSettings(t)
+	closeLog(t, openLog(t, s))
+	segments, err := listSegments(os.DirFS(s.Dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := s.Dir + "/" + segments[0].name
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(text, "no record\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(s, "test", "", slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "move the log to another folder") {
+		t.Errorf("the error is %v", err)
+	}
+}

@@ -67,9 +67,9 @@ type Status struct {
 	Err error
 }
 
-// Open continues the log in the folder of s, or begins one there, with a new segment. s must be valid. version is
-// that of the program, and config the digest of its configuration. The error is for the operator. Close must be
-// called.
+// Open continues the log in the folder of s, or begins one there, with a new segment. s must be valid.
+// version is that of the program, and config the digest of its configuration. The error is for the operator.
+// Close must be called.
 func Open(s Settings, version, config string, logger *slog.Logger) (*Log, error) {
 	return open(s, version, config, logger, createFile)
 }
@@ -170,8 +170,8 @@ func unavailable(err error) error {
 	return providers.Unavailablef(ReasonUnavailable, "the audit log cannot be written: %v", err)
 }
 
-// CountRefused counts a request that was refused without a valid token. There is one record for each reason and
-// minute: requests without a token must not fill the disk.
+// CountRefused counts a request that was refused without a valid token. There is one record for each reason
+// and minute: requests without a token must not fill the disk.
 func (l *Log) CountRefused(reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,8 +211,8 @@ func (l *Log) Status() Status {
 	return l.status
 }
 
-// Close writes the records that wait, a last one and a checkpoint, and closes the files. It waits two seconds at
-// most. Later calls return when the first one has.
+// Close writes the records that wait, a last one and a checkpoint, and closes the files. It waits two seconds
+// at most. Later calls return when the first one has.
 func (l *Log) Close() error {
 	l.once.Do(func() {
 		l.putRefused()
@@ -234,7 +234,8 @@ func (l *Log) Close() error {
 	}
 }
 
-// take moves what waits into b, whose memory is used again, and returns how many records were dropped after it.
+// take moves what waits into b, whose memory is used again, and returns how many records were dropped after
+// it.
 func (l *Log) take(b *batch) (dropped int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -271,8 +271,8 @@ func TestLog_SurvivesAFullDisk(t *testing.T) {
 	}
 }
 
-// The memory for records is bounded while nothing can be written. What is lost is counted in a record, after those
-// that came before.
+// The memory for records is bounded while nothing can be written. What is lost is counted in a record, after
+// those that came before.
 func TestLog_DropsAndCountsWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	s, key := testSettings(t)

@@ -2,8 +2,8 @@ package audit
 
 import "gatehouse/providers"
 
-// ReasonUnavailable is the reason of a call that is refused because audit.required is set and the log cannot be
-// written.
+// ReasonUnavailable is the reason of a call that is refused because audit.required is set and the log cannot
+// be written.
 const ReasonUnavailable providers.Reason = "audit_unavailable"
 
 // Reasons returns the reasons of this package, with their meanings.

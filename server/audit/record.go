@@ -63,7 +63,8 @@ type Record struct {
 	// Tool, Prompt and URI name the target of the operation.
 	Tool, Prompt, URI string
 	Arguments         Arguments
-	// Protocol is the MCP version that the request names, and Session the start of the SHA-256 of its session ID.
+	// Protocol is the MCP version that the request names, and Session the start of the SHA-256 of its session
+	// ID.
 	Protocol, Session string
 	// Config is the digest of the configuration that judged the operation.
 	Config string
@@ -73,8 +74,8 @@ type Record struct {
 	Count int64
 }
 
-// HashSession returns the member "session" of a session ID: the ID itself would let readers of the log use the
-// session.
+// HashSession returns the member "session" of a session ID: the ID itself would let readers of the log use
+// the session.
 func HashSession(id string) string {
 	if id == "" {
 		return ""
@@ -212,8 +213,8 @@ type head struct {
 // text is the form of the hash in records and checkpoints.
 func (h head) text() string { return base64.RawURLEncoding.EncodeToString(h.hash[:]) }
 
-// appendLine appends the record after h that has the members in body, and returns the head after it. The hash of
-// a record is that of its whole line, the line end included.
+// appendLine appends the record after h that has the members in body, and returns the head after it. The hash
+// of a record is that of its whole line, the line end included.
 func (h head) appendLine(b, body []byte) ([]byte, head) {
 	start := len(b)
 	b = append(b, `{"v":`+recordVersion+`,"seq":`...)

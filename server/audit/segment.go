@@ -77,8 +77,8 @@ func parseLine(text []byte) (line, error) {
 	return l, nil
 }
 
-// readLines calls each with every whole line of a segment, its number from 1 and its offset. It returns the number
-// of bytes after the last line end.
+// readLines calls each with every whole line of a segment, its number from 1 and its offset. It returns the
+// number of bytes after the last line end.
 func readLines(
 	folder fs.FS, name string, each func(text []byte, number int, offset int64),
 ) (torn int, err error) {
@@ -121,6 +121,7 @@ func findPosition(dir string) (position, error) {
 	if len(segments) > 0 {
 		p.segment = segments[len(segments)-1].number
 	}
+	const unreadable = "cannot be read; move the log to another folder"
 	// A crash can leave a segment without a whole record.
 	for _, s := range slices.Backward(segments) {
 		var first, last []byte
@@ -138,11 +139,11 @@ func findPosition(dir string) (position, error) {
 		}
 		begin, err := parseLine(first)
 		if err != nil || begin.Event != EventSegment || begin.Log == "" {
-			return position{}, fmt.Errorf("the first record of %s cannot be read; move the log to another folder", s.name)
+			return position{}, fmt.Errorf("the first record of %s %s", s.name, unreadable)
 		}
 		end, err := parseLine(last)
 		if err != nil {
-			return position{}, fmt.Errorf("the last record of %s cannot be read; move the log to another folder", s.name)
+			return position{}, fmt.Errorf("the last record of %s %s", s.name, unreadable)
 		}
 		p.log, p.head = begin.Log, head{seq: end.Seq, hash: sha256.Sum256(last)}
 		return p, nil

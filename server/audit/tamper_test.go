@@ -147,8 +147,8 @@ func TestVerify_FindsEveryDeletedDoubledSwappedAndInsertedRecord(t *testing.T) {
 			}
 			s.expectFound(t, fmt.Sprintf("%v and %v swapped", p, other), swapped)
 		}
-		// A copy of every record, and a new one that continues the chain, before this one; and after the last one of a
-		// segment that another follows.
+		// A copy of every record, and a new one that continues the chain, before this one; and after the last one
+		// of a segment that another follows.
 		inserted := [][]byte{[]byte("{}\n"), []byte("\n")}
 		for _, other := range places {
 			inserted = append(inserted, at(other))
@@ -196,8 +196,8 @@ func headBefore(t *testing.T, s *sample, segment string, number int) head {
 	return head{}
 }
 
-// rewritten returns the files after the record n (from 0) was changed and all later hashes were computed again, as
-// can do who may write the files and does not have the key.
+// rewritten returns the files after the record n (from 0) was changed and all later hashes were computed
+// again, as can do who may write the files and does not have the key.
 func (s *sample) rewritten(t *testing.T, n int) map[string][]byte {
 	t.Helper()
 	changed := maps.Clone(s.files)
@@ -271,7 +271,8 @@ func TestVerify_FindsEveryTruncationBeforeACheckpointKeptElsewhere(t *testing.T)
 	}
 }
 
-// Without a checkpoint, every change of a record is found that another record follows, and nothing more is claimed.
+// Without a checkpoint, every change of a record is found that another record follows, and nothing more is
+// claimed.
 func TestVerify_WithoutCheckpointsFindsAllButTheEnd(t *testing.T) {
 	t.Parallel()
 	s := newSample(t)

@@ -30,7 +30,8 @@ type Report struct {
 	// Checkpoints counts the valid checkpoints in the folder, and Unchecked those whose record is in a deleted
 	// segment.
 	Checkpoints, Unchecked int
-	// Covered is the last record that a valid checkpoint covers, of the folder or kept elsewhere; 0 if there is none.
+	// Covered is the last record that a valid checkpoint covers, of the folder or kept elsewhere; 0 if there is
+	// none.
 	Covered uint64
 	// Keys are the IDs of the keys.
 	Keys []string
@@ -38,8 +39,8 @@ type Report struct {
 	Torn []Torn
 	// TornCheckpoint is set if the last checkpoint in the folder is incomplete.
 	TornCheckpoint bool
-	// Gaps counts records about times at which the log could not be written, and Lost the records that are missing
-	// because of them.
+	// Gaps counts records about times at which the log could not be written, and Lost the records that are
+	// missing because of them.
 	Gaps, Lost uint64
 	// Kept are the checkpoints that were kept elsewhere, in the order in which they were given.
 	Kept []Kept
@@ -96,8 +97,8 @@ func (r Report) Uncovered() uint64 {
 	return min(r.Last-r.Covered, r.Records)
 }
 
-// CheckpointFile is a file with checkpoints that was kept elsewhere: a copy of the file "checkpoints", or a log of
-// the server.
+// CheckpointFile is a file with checkpoints that was kept elsewhere: a copy of the file "checkpoints", or a
+// log of the server.
 type CheckpointFile struct {
 	Name    string
 	Content []byte
@@ -109,9 +110,9 @@ var ErrNoLog = errors.New("there is no audit log in this folder")
 // ErrNoCheckpoint is the error of [Verify] for a file without checkpoints.
 var ErrNoCheckpoint = errors.New("there is no checkpoint in this file")
 
-// Verify reads the whole log in dir and checks the chain of its records and its checkpoints. keys are public keys, of
-// which each checkpoint needs one. It may run while the log is being written. The error says why it could not be
-// verified at all.
+// Verify reads the whole log in dir and checks the chain of its records and its checkpoints. keys are public
+// keys, of which each checkpoint needs one. It may run while the log is being written. The error says why it
+// could not be verified at all.
 func Verify(dir string, keys []string, kept ...CheckpointFile) (Report, error) {
 	return verifyFolder(os.DirFS(dir), keys, kept...)
 }

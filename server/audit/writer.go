@@ -38,8 +38,8 @@ func createFile(path string) (file, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 }
 
-// writer is the only goroutine that writes the files of a [Log]. One write(2) takes all records that wait, so that
-// the process may be killed at any time without losing one of them.
+// writer is the only goroutine that writes the files of a [Log]. One write(2) takes all records that wait, so
+// that the process may be killed at any time without losing one of them.
 type writer struct {
 	log     *Log
 	dir     string
@@ -311,8 +311,8 @@ func (w *writer) encode(body []byte) {
 	w.outHeads = append(w.outHeads, outHead{len(w.out), last})
 }
 
-// flush writes out. After a short write, the part of a record at the end of the file is cut off, so that the next
-// record begins a line; whole records stay.
+// flush writes out. After a short write, the part of a record at the end of the file is cut off, so that the
+// next record begins a line; whole records stay.
 func (w *writer) flush() error {
 	if len(w.out) == 0 {
 		return nil
@@ -394,8 +394,8 @@ func (w *writer) sync() error {
 	return nil
 }
 
-// checkpoint signs the head if there are new records. They are on disk before: else a crash of the machine could
-// leave a checkpoint of records that do not exist.
+// checkpoint signs the head if there are new records. They are on disk before: else a crash of the machine
+// could leave a checkpoint of records that do not exist.
 func (w *writer) checkpoint() {
 	if w.head.seq == w.checkpointed {
 		return

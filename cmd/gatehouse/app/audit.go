@@ -27,7 +27,8 @@ func openAudit(cfg *configs.Config, logger *slog.Logger) (*audit.Log, error) {
 	return log, nil
 }
 
-// configDigest identifies the effective configuration. Secrets are redacted in it, so that it does not reveal them.
+// configDigest identifies the effective configuration. Secrets are redacted in it, so that it does not reveal
+// them.
 func configDigest(cfg *configs.Config) string {
 	sum := sha256.New()
 	for _, v := range cfg.Effective {

@@ -9,8 +9,8 @@ import (
 	"gatehouse/server/audit"
 )
 
-// recorder passes operations and results of the MCP endpoint to package server, for the access log, the counts and
-// the audit log.
+// recorder passes operations and results of the MCP endpoint to package server, for the access log, the
+// counts and the audit log.
 type recorder struct {
 	// events is nil without an audit log.
 	events *auditEvents
