@@ -6,22 +6,24 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gatehouse/providers"
 )
 
 // annotate adds the effective values, with their origins, and the notes to a valid configuration.
-func (l *loader) annotate(config *Config, layers []layer) {
+func (l *loader) annotate(config *Config, layers []layer, variables []variable) {
 	for _, k := range l.keys {
-		v := Value{Key: k.Name, Value: formatValue(l.merged.Get(k.Name)), Origin: l.origins[k.Name]}
+		v := Value{Key: k.Name, Value: formatValue(redactURLs(l.merged.Get(k.Name))), Origin: l.origins[k.Name]}
 		if k.IsSecret() {
 			v.Value = display(k, l.merged.Get(k.Name))
 		}
 		config.Effective = append(config.Effective, v)
 	}
 	config.Notes = slices.Concat(
-		portNotes(config), demoNotes(config), l.legacyNotes(layers, config.Kind), l.presetNotes(layers))
+		portNotes(config), l.platformNotes(config, variables), demoNotes(config),
+		l.legacyNotes(layers, config.Kind), l.presetNotes(layers))
 }
 
 // portNotes mentions a resource on this computer with another port than the server's.
@@ -36,13 +38,29 @@ func portNotes(c *Config) []string {
 		"(server.listen): this works only if something forwards one to the other", dialed, port)}
 }
 
+// platformNotes explains why PORT is not used. A platform that sets it finds nothing at its port then.
+func (l *loader) platformNotes(c *Config, variables []variable) []string {
+	port, isSet := platformPort(variables)
+	_, listening, _ := net.SplitHostPort(c.Server.Listen)
+	if _, err := strconv.ParseUint(port.value, 10, 16); !isSet || err != nil || port.value == listening {
+		return nil
+	}
+	note := fmt.Sprintf("the environment variable PORT is %s, but the server listens on %s (server.listen, %s); ",
+		port.value, c.Server.Listen, l.origins[listenKey])
+	if c.Resource.IsLoopback() {
+		return []string{note + "if a platform set it, set resource to the public URL"}
+	}
+	return []string{note + "if a platform set it, leave server.listen out"}
+}
+
 // demoNotes names the settings of the built-in profile that a server on a public resource has. This takes
 // kind local and provider.dangerously_allow_public_resource: the profile applies to no other kind.
 func demoNotes(c *Config) []string {
 	var keys []string
 	for _, v := range c.Effective {
 		isProvider := strings.HasPrefix(v.Key, providerPrefix) // these have guardrails and notes of their own
-		if !isProvider && v.Key != "resource" && v.Origin == builtInOrigin {
+		isText := v.Key == "scopes.descriptions"               // it changes what users read and nothing else
+		if !isProvider && !isText && v.Key != "resource" && v.Origin == builtInOrigin {
 			keys = append(keys, v.Key+" ("+v.Value+")")
 		}
 	}

@@ -66,7 +66,7 @@ func (l *loader) findKind(layers []layer) Kind {
 	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: by.origins[kindKey],
 		Code: providers.CodeUnknownValue, Reason: "there is no such kind of provider",
 		Fix: "use one of: " + strings.Join(l.kinds.names(), ", ")}
-	switch near := nearest(name, append(l.kinds.names(), presetNames()...)); {
+	switch near := Nearest(name, append(l.kinds.names(), presetNames()...)); {
 	case name == "" && l.isKindHidden(layers):
 		return Kind{}
 	case name == "":

@@ -46,6 +46,14 @@ func (c Config) Format(f fmt.State, _ rune) {
 // Value is one key of the effective configuration.
 type Value struct{ Key, Value, Origin string }
 
+// Text returns the value as it is printed: in quotation marks if it has spaces, which a reader could overlook.
+func (v Value) Text() string {
+	if v.Value == redacted {
+		return v.Value
+	}
+	return showValue(v.Value)
+}
+
 const (
 	defaultOrigin = "default"
 	derivedFrom   = "derived from " // followed by the name of the setting or variable

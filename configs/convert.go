@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/providers"
 )
 
 // wrongType says why a value does not have the type of its key, and what to write instead.
@@ -42,7 +44,7 @@ func toList(value any, textual bool) (any, *wrongType) {
 	switch {
 	case isText:
 		return nil, &wrongType{"it is text, not a list",
-			"write it in brackets: [" + strconv.Quote(redactURL(text)) + "]"}
+			"write it in brackets: [" + strconv.Quote(providers.RedactURL(text)) + "]"}
 	case !isList:
 		return nil, &wrongType{"it is " + describe(value) + ", not a list", `write a list of strings: ["a", "b"]`}
 	}

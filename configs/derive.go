@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"time"
 
 	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
@@ -13,6 +14,7 @@ import (
 func (l *loader) derive(kind Kind, variables []variable, memoryLimit int64) {
 	l.deriveFromProvider(kind)
 	l.deriveListen(kind, variables)
+	l.deriveDrainTime()
 	l.deriveByteLimits(memoryLimit)
 	required, initial := l.merged.Strings("scopes.required"), l.merged.Strings("scopes.initial")
 	if len(required) > 0 && len(initial) == 0 {
@@ -40,7 +42,7 @@ func (l *loader) deriveFromProvider(kind Kind) {
 
 // deriveListen takes the address to listen on from a resource on this computer: with only one of the two
 // changed, clients would not reach the server. Behind https another process listens at the address of the
-// resource, because this server speaks plain http.
+// resource, because this server speaks plain http. For a public resource the port is that of the platform.
 func (l *loader) deriveListen(kind Kind, variables []variable) {
 	const key = "server.listen"
 	resource, err := providers.ParseResource(l.merged.String("resource"))
@@ -50,6 +52,10 @@ func (l *loader) deriveListen(kind Kind, variables []variable) {
 	if isLegacyPort(kind, variables, l.origins[key]) && resource.IsLoopback() {
 		// A legacy port has no host. It must not open a server on this computer to others.
 		l.set(key, "127.0.0.1"+l.merged.String(key), l.origins[key])
+	}
+	if port, isSet := platformPort(variables); isSet && l.isDefault(key) && !resource.IsLoopback() {
+		l.set(key, net.JoinHostPort("", port.value), port.origin)
+		return
 	}
 	u, _ := url.Parse(resource.Origin()) // parsed before
 	if u.Scheme != "http" || u.Port() == "" || !l.isDefault(key) {
@@ -61,6 +67,22 @@ func (l *loader) deriveListen(kind Kind, variables []variable) {
 	}
 	if address := net.JoinHostPort(host, u.Port()); address != l.merged.String(key) {
 		l.set(key, address, derivedFrom+"resource")
+	}
+}
+
+// platformPort returns the variable PORT of the process, with which platforms such as Cloud Run and Heroku name
+// the port that they send requests to. A PORT in .env is for another program of the same folder.
+func platformPort(variables []variable) (port variable, isSet bool) {
+	port, isSet = legacyVariable(variables, "PORT")
+	return port, isSet && port.origin == environOrigin+port.name
+}
+
+// deriveDrainTime turns draining off on loopback: no load balancer on another computer must notice the stop.
+func (l *loader) deriveDrainTime() {
+	const key = "server.drain_time"
+	resource, err := providers.ParseResource(l.merged.String("resource"))
+	if err == nil && resource.IsLoopback() && l.isDefault(key) {
+		l.set(key, time.Duration(0), derivedFrom+"resource")
 	}
 }
 

@@ -19,13 +19,15 @@ import (
 const (
 	envPrefix = "GATEHOUSE_"
 	dotEnv    = ".env"
+
+	environOrigin = "environment variable " // followed by the name
 )
 
 func environVariables(environ []string) []variable {
 	var variables []variable
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
-		variables = append(variables, variable{name, value, "environment variable " + name})
+		variables = append(variables, variable{name, value, environOrigin + name})
 	}
 	return variables
 }
@@ -45,7 +47,12 @@ func dotEnvVariables(dir string) ([]variable, Problems) {
 			Reason: "it cannot be read: " + reasonOf(err),
 			Fix:    "let the user who runs gatehouse read it, or remove it"}}
 	}
-	values, err := parseDotEnv(string(content))
+	text, err := DecodeText(content)
+	if err != nil {
+		return nil, Problems{{Key: dotEnv, Origin: origin, Code: providers.CodeInvalidSyntax,
+			Reason: err.Error(), Fix: "save it as UTF-8, or remove the file"}}
+	}
+	values, err := parseDotEnv(text)
 	if err != nil {
 		return nil, Problems{{Key: dotEnv, Origin: origin, Code: providers.CodeInvalidSyntax,
 			Reason: err.Error(), Fix: "write NAME=value, one on each line, or remove the file"}}
@@ -74,6 +81,23 @@ func parseDotEnv(content string) (map[string]string, error) {
 		}
 	}
 	return nil, fmt.Errorf("line %d is invalid: it has no NAME=, or a quote is not closed", good+1)
+}
+
+// misspelledPrefixes reports variables that are not read although they name a setting: GATEHOSE_LOG__LEVEL.
+func (l *loader) misspelledPrefixes(variables []variable) Problems {
+	var problems Problems
+	for _, v := range variables {
+		prefix, rest, _ := strings.Cut(v.name, "_")
+		key := strings.ReplaceAll(strings.ToLower(rest), "__", ".")
+		isNear := len(prefix) < 2*len(envPrefix) && distance(strings.ToUpper(prefix)+"_", envPrefix) <= 2
+		if prefix+"_" == envPrefix || v.value == "" || !isNear || !slices.Contains(l.candidates(), key) {
+			continue
+		}
+		problems = append(problems, Problem{Key: keyText(v.name), Origin: v.origin, Code: providers.CodeUnknownKey,
+			Reason: "it is not read: the names of settings begin with " + envPrefix + ", in capital letters",
+			Fix:    "did you mean " + envLayer(nil).spell(key) + "?"})
+	}
+	return problems
 }
 
 // Kubernetes sets variables in every pod for each Service of the namespace, and those of Services whose names

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
@@ -48,7 +46,7 @@ func sections() []section {
 		{"server", server.DefaultSettings()},
 		{"mcp", mcphttp.DefaultSettings()},
 		{"tools", mcptools.ToolSettings{}},
-		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}}},
+		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}, Descriptions: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 		{"audit", audit.DefaultSettings()},
 	}
@@ -92,46 +90,6 @@ func keysOf(section string, settings any, kind string) []Key {
 			Kind: kind, typ: field.Type})
 	}
 	return keys
-}
-
-// Flags returns a flag of the same name for each of [Keys]. Secrets have none: a command line is visible to
-// every user of the computer.
-func Flags(extra ...Kind) *pflag.FlagSet {
-	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
-	flags.SortFlags = false
-	for _, k := range Keys(extra...) {
-		if k.IsSecret() || flags.Lookup(k.Name) != nil {
-			continue
-		}
-		help := k.Help
-		if k.Kind != "" {
-			help += " (kind " + k.Kind + ")"
-		}
-		flags.String(k.Name, formatValue(k.Default), help)
-		if k.typ.Kind() == reflect.Bool {
-			flags.Lookup(k.Name).NoOptDefVal = "true"
-		}
-		flags.Lookup(k.Name).Value = &typedFlag{Value: flags.Lookup(k.Name).Value, typ: typeName(k.typ)}
-	}
-	return flags
-}
-
-// typedFlag shows the type of a setting in --help. Load converts the text later, like that of other layers.
-type typedFlag struct {
-	pflag.Value
-	typ string
-}
-
-func (f *typedFlag) Type() string { return f.typ }
-
-func typeName(t reflect.Type) string {
-	switch t {
-	case reflect.TypeFor[time.Duration]():
-		return "duration"
-	case reflect.TypeFor[[]string]():
-		return "list"
-	}
-	return t.Kind().String()
 }
 
 func formatValue(v any) string {

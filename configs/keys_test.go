@@ -135,7 +135,7 @@ func TestNearest(t *testing.T) {
 		"":                         "",
 		strings.Repeat("x", 1<<20): "",
 	} {
-		if got := nearest(typed, candidates); got != want {
+		if got := Nearest(typed, candidates); got != want {
 			t.Errorf("%.40q: %q, not %q", typed, got, want)
 		}
 	}
@@ -149,27 +149,6 @@ func TestDistance(t *testing.T) {
 	} {
 		if got := distance(pair[0], pair[1]); got != want {
 			t.Errorf("%q: %d, not %d", pair, got, want)
-		}
-	}
-}
-
-func TestRedactURL(t *testing.T) {
-	for s, want := range map[string]string{
-		"https://mcp.example.com/mcp":                    "https://mcp.example.com/mcp",
-		"https://alice:hunter2@mcp.example.com/mcp":      "https://[redacted]@mcp.example.com/mcp",
-		"https://hunter2@mcp.example.com":                "https://[redacted]@mcp.example.com",
-		"alice:hunter2@mcp.example.com":                  "[redacted]@mcp.example.com",
-		"https://alice:hun@ter2@mcp.example.com":         "https://[redacted]@mcp.example.com",
-		"https://alice:hun/ter2@mcp.example.com":         "https://[redacted]@mcp.example.com",
-		"alice:hunter2@https://mcp.example.com":          "[redacted]@https://mcp.example.com",
-		"alice:hunter2://@mcp.example.com":               "[redacted]@mcp.example.com",
-		"https://mcp.example.com/mcp?key=hunter2":        "https://mcp.example.com/mcp?[redacted]",
-		"https://a:hunter2@mcp.example.com/?key=hunter2": "https://[redacted]@mcp.example.com/?[redacted]",
-		"https://mcp.example.com/?key=hunter2@x":         "https://[redacted]@x",
-		"profiles/me@work.yaml":                          "profiles/me@work.yaml",
-	} {
-		if got := redactURL(s); got != want {
-			t.Errorf("%s: %s, not %s", s, got, want)
 		}
 	}
 }

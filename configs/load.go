@@ -18,8 +18,14 @@ import (
 // wrong.
 func Load(s Sources) (*Config, error) {
 	l := loader{kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{}}
+	l.allKeys = l.kinds.keys()
 	l.problems = l.kinds.duplicates()
 	layers, variables := l.collect(s)
+	for _, one := range layers {
+		if one.onlyFor == "" { // the others may belong to other programs
+			l.clean(one)
+		}
+	}
 	layers, kind := l.chooseKind(layers)
 	l.merge(layers, kind)
 	l.derive(kind, variables, s.MemoryLimit)
@@ -28,13 +34,14 @@ func Load(s Sources) (*Config, error) {
 	if len(l.problems) > 0 {
 		return nil, l.problems
 	}
-	l.annotate(config, layers)
+	l.annotate(config, layers, variables)
 	return config, nil
 }
 
 // loader is the state that the stages of Load share.
 type loader struct {
 	kinds    kindTable
+	allKeys  []Key             // those of all kinds
 	merged   *koanf.Koanf      // the effective values by key
 	origins  map[string]string // the origin of each of them
 	keys     []Key             // the keys that exist for the kind
@@ -62,7 +69,7 @@ func (l *loader) isDefault(key string) bool { return l.origins[key] == defaultOr
 // unknown which keys of the provider exist, so they are left out.
 func (l *loader) merge(layers []layer, kind Kind) {
 	defaults := newLayer(false, nil)
-	for _, key := range l.kinds.keys() {
+	for _, key := range l.allKeys {
 		if key.Kind == "" || key.Kind == kind.Name {
 			l.keys = append(l.keys, key)
 			defaults.set(key.Name, key.Default, defaultOrigin)
@@ -77,6 +84,9 @@ func (l *loader) merge(layers []layer, kind Kind) {
 			maps.DeleteFunc(one.values, func(name string, _ any) bool {
 				return strings.HasPrefix(name, providerPrefix) && name != kindKey
 			})
+		}
+		if one.onlyFor != "" {
+			l.clean(one)
 		}
 		l.overlay(l.convert(one))
 	}
@@ -106,6 +116,9 @@ func (l *loader) convert(one layer) layer {
 				Code: providers.CodeInvalidType, Reason: wrong.reason, Fix: wrong.fix + " (" + key.Help + ")"})
 			continue
 		}
+		if list, isList := typed.([]string); isList {
+			typed = l.cleanList(key, list, origin)
+		}
 		converted.set(name, typed, origin)
 	}
 	return converted
@@ -116,12 +129,7 @@ func (l *loader) convert(one layer) layer {
 func (l *loader) unknown(name string, one layer) Problem {
 	p := Problem{Key: keyText(name), Origin: one.origins[name], Code: providers.CodeUnknownKey,
 		Reason: "there is no such setting", Fix: "remove it; `gatehouse serve --help` lists all settings"}
-	var candidates []string
 	for _, k := range l.keys {
-		candidates = append(candidates, k.Name)
-		if k.IsSecret() {
-			candidates = append(candidates, k.Name+fileSuffix)
-		}
 		switch {
 		case strings.HasPrefix(k.Name, name+".") && one.values[name] == nil:
 			p.Code, p.Reason = providers.CodeMissing, "the section is empty"
@@ -144,10 +152,26 @@ func (l *loader) unknown(name string, one layer) Problem {
 		p.Fix = "remove it, or set " + one.spell(kindKey) + " to " + kinds[0]
 		return p
 	}
-	if near := nearest(name, candidates); near != "" {
+	if near := Nearest(name, l.candidates()); near != "" {
 		p.Fix = "did you mean " + one.spell(near) + "?"
+		inForce := func(k Key) bool { return k.Name == strings.TrimSuffix(near, fileSuffix) }
+		if kinds := l.kinds.withKey(near); len(kinds) > 0 && !slices.ContainsFunc(l.keys, inForce) {
+			p.Fix += " It belongs to provider.kind " + strings.Join(kinds, " and ")
+		}
 	}
 	return p
+}
+
+// candidates returns the names that a setting can have: first those of the kind in force.
+func (l *loader) candidates() []string {
+	var names []string
+	for _, k := range slices.Concat(l.keys, l.allKeys) {
+		names = append(names, k.Name)
+		if k.IsSecret() {
+			names = append(names, k.Name+fileSuffix)
+		}
+	}
+	return append(names, configKey)
 }
 
 // withKey returns the names of the kinds that have a setting of that name.
@@ -205,6 +229,10 @@ func (l *loader) report(section string) func(providers.Problem) {
 			if list, isList := value.([]string); isList {
 				// The reason quotes the invalid entry, which may be a URL with a secret.
 				for _, item := range list {
+					if words := strings.Fields(item); len(words) > 1 && key != impliesKey &&
+						!strings.ContainsAny(item, `"'`) && strings.Contains(p.Reason, strconv.Quote(item)) {
+						p.Fix = "write several entries with commas between them: " + showValue(strings.Join(words, ","))
+					}
 					p.Reason = strings.ReplaceAll(p.Reason, strconv.Quote(item), quoteValue(item))
 				}
 			}

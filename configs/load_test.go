@@ -160,9 +160,24 @@ func TestListReplacesTheListOfAnEarlierLayer(t *testing.T) {
 	profile := write(t, "p.yaml", localKind+"scopes:\n  required: [a, b]\n  initial: [a, b, c]\n")
 	config := mustLoad(t, Sources{Profile: profile, Environ: []string{"GATEHOUSE_SCOPES__REQUIRED=a"},
 		Flags: map[string]string{"scopes.initial": "a,d"}})
-	if diff := cmp.Diff(Scopes{Required: []string{"a"}, Initial: []string{"a", "d"}, Implies: []string{}},
-		config.Scopes); diff != "" {
+	if diff := cmp.Diff(Scopes{Required: []string{"a"}, Initial: []string{"a", "d"}, Implies: []string{},
+		Descriptions: []string{}}, config.Scopes); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestScopes_DescriptionOf(t *testing.T) {
+	profile := write(t, "p.yaml", localKind+"scopes:\n  descriptions:\n"+
+		"    - api://x/mcp.use=Use the tools, all of them\n    - sum=a = b + c\n")
+	want := map[string]string{"api://x/mcp.use": "Use the tools, all of them", "sum": "a = b + c"}
+	if diff := cmp.Diff(want, mustLoad(t, Sources{Profile: profile}).Scopes.DescriptionOf()); diff != "" {
+		t.Error(diff)
+	}
+	builtIn := mustLoad(t, Sources{}).Scopes.DescriptionOf()
+	for _, scope := range append(demo.Scopes(), "mcp:use") {
+		if builtIn[scope] == "" {
+			t.Errorf("the built-in profile does not describe %s", scope)
+		}
 	}
 }
 
@@ -205,7 +220,7 @@ func TestEnvironment(t *testing.T) {
 	})
 	t.Run("variables without the prefix are ignored", func(t *testing.T) {
 		mustLoad(t, Sources{Environ: []string{"PATH=/bin", "LOG__LEVEL=loud", "MY_GATEHOUSE_LOG__LEVEL=loud",
-			"gatehouse_log__level=loud", "=", ""}})
+			"HOUSE_LOG__LEVEL=loud", "GATEHOUS_URL=loud", "GATEHOSE_LOG__LEVEL=", "=", ""}})
 	})
 	t.Run("a value may contain an equals sign", func(t *testing.T) {
 		config := mustLoad(t, Sources{Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=a=b="}})
@@ -524,13 +539,6 @@ func TestUnreadableSecretIsAProblem(t *testing.T) {
 	})
 }
 
-func TestReadSecretRemovesOnlyLineEnds(t *testing.T) {
-	got, err := ReadSecret(write(t, "secret", " two words \r\n\n"))
-	if err != nil || got != " two words " {
-		t.Errorf("%q, %v", got, err)
-	}
-}
-
 // No way to print a configuration or a report shows a secret.
 func TestSecretsAreNeverShown(t *testing.T) {
 	file := write(t, "secret", canary)
@@ -666,7 +674,6 @@ func TestNotesNameDemoValuesOfAPublicServer(t *testing.T) {
 	}
 	const (
 		origins = "server.allowed_origins (http://localhost:*,http://127.0.0.1:*), "
-		drain   = "server.drain_time (0s), "
 		rest    = "tools.demo (true), tools.show_all (true), scopes.required (mcp:use), " +
 			"scopes.initial (mcp:use,greet:read)"
 	)
@@ -674,9 +681,9 @@ func TestNotesNameDemoValuesOfAPublicServer(t *testing.T) {
 		sources Sources
 		want    []string
 	}{
-		"no profile": {Sources{Flags: public}, []string{origins + drain + rest}},
-		"one of them is set": {Sources{Flags: with(map[string]string{"server.drain_time": "5s"})},
-			[]string{origins + rest}},
+		"no profile": {Sources{Flags: public}, []string{origins + rest}},
+		"one of them is set": {Sources{Flags: with(map[string]string{"server.allowed_origins": "https://a.example"})},
+			[]string{rest}},
 		"a profile": {Sources{Profile: "local.yaml", Flags: public}, nil},
 		"a resource on this computer": {
 			Sources{Flags: with(map[string]string{"resource": "http://localhost:3002/mcp"})}, nil},
@@ -696,7 +703,7 @@ func TestBuiltInProfileAppliesToTheLocalIssuerOnly(t *testing.T) {
 	const origin = "built-in profile local.yaml"
 	ofDemo := map[string]string{"tools.demo": "true", "tools.show_all": "true", "scopes.required": "mcp:use",
 		"scopes.initial":         "mcp:use,greet:read",
-		"server.allowed_origins": "http://localhost:*,http://127.0.0.1:*", "server.drain_time": "0s"}
+		"server.allowed_origins": "http://localhost:*,http://127.0.0.1:*"}
 	preset := map[string]string{presetKey: "keycloak", "provider.issuer": keycloakIssuer}
 	for name, c := range map[string]struct {
 		sources Sources
@@ -737,7 +744,7 @@ func TestBuiltInProfileAppliesToTheLocalIssuerOnly(t *testing.T) {
 	}
 	named := mustLoad(t, Sources{Profile: general, Flags: map[string]string{kindKey: "oidc",
 		"provider.issuer": keycloakIssuer}})
-	if !named.Tools.Demo || named.Server.DrainTime != 0 {
+	if !named.Tools.Demo || len(named.Server.AllowedOrigins) == 0 {
 		t.Error("a profile that is named does not apply")
 	}
 }

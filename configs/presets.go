@@ -103,7 +103,7 @@ func unknownPreset(name string, by layer, kinds []string) Problem {
 	all := strings.Join(presetNames(), ", ")
 	p := Problem{Key: presetKey, Value: quoteValue(name), Origin: by.origins[presetKey],
 		Code: providers.CodeUnknownValue, Reason: "there is no such preset", Fix: "use one of: " + all}
-	switch near := nearest(name, append(presetNames(), kinds...)); {
+	switch near := Nearest(name, append(presetNames(), kinds...)); {
 	case slices.Contains(kinds, near):
 		p.Fix = fmt.Sprintf("%s is a kind, not a preset: set %s to it, and no preset", near, by.spell(kindKey))
 	case near != "":

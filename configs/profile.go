@@ -38,7 +38,7 @@ func profileLayer(path, named string) (layer, Problems) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return r.layer, Problems{{Key: configKey, Value: quoteValue(path), Origin: named,
-			Code: providers.CodeUnreadableFile, Reason: "the profile cannot be read: " + reasonOf(err),
+			Code: providers.CodeUnreadableFile, Reason: "the profile cannot be read: " + fileReason(path, err),
 			Fix: "name a file that exists, or leave it out for the built-in profile"}}
 	}
 	r.origin = func(line int) string {
@@ -47,7 +47,12 @@ func profileLayer(path, named string) (layer, Problems) {
 		}
 		return fmt.Sprintf("profile %s:%d", path, line)
 	}
-	r.read(content)
+	text, err := DecodeText(content)
+	if err != nil {
+		r.report(configKey, 0, providers.CodeInvalidSyntax, err.Error(), "save it as UTF-8")
+		return r.layer, r.problems
+	}
+	r.read([]byte(text))
 	return r.layer, r.problems
 }
 
@@ -78,7 +83,7 @@ func (r *profileReader) read(content []byte) {
 	case errors.Is(err, io.EOF):
 		return // empty, or nothing but comments
 	case err != nil:
-		r.report(configKey, 0, providers.CodeInvalidSyntax, "it is not valid YAML: "+yamlReason(err),
+		r.report(configKey, 0, providers.CodeInvalidSyntax, "it is not valid YAML: "+yamlReason(err, content),
 			"fix the syntax; configs/"+builtInName+" is an example")
 		return
 	}
@@ -143,11 +148,20 @@ func describeNode(n *yamlv3.Node) string {
 
 // yamlReason is the parser's error on one line. Only the errors about aliases quote the file, where the text
 // may be a secret that begins with an asterisk.
-func yamlReason(err error) string {
+func yamlReason(err error, content []byte) string {
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
 	if strings.Contains(reason, "anchor") {
 		return "a value that begins with * is an alias, and there is no such anchor " +
 			"(if it is text, write it in quotes)"
 	}
-	return strings.Join(strings.Fields(reason), " ")
+	reason = strings.Join(strings.Fields(reason), " ")
+	// The parser does not name the tab, and often reports the line after it.
+	number := 0
+	for line := range bytes.Lines(content) {
+		number++
+		if indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]; bytes.IndexByte(indent, '\t') >= 0 {
+			return fmt.Sprintf("line %d is indented with a tab, and YAML allows spaces only (%s)", number, reason)
+		}
+	}
+	return reason
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/providers"
 )
 
 const redacted = "[redacted]"
@@ -18,7 +20,7 @@ func quoteValue(v any) string {
 	case nil:
 		return ""
 	case string:
-		s = strconv.Quote(redactURL(v))
+		s = strconv.Quote(providers.RedactURL(v))
 	case time.Duration:
 		s = shortDuration(v)
 	case []string:
@@ -47,6 +49,28 @@ func quoteList[T any](list []T) string {
 	return "[" + strings.Join(items, ", ") + "]"
 }
 
+// redactURLs is [providers.RedactURL] for a value or a list of values that are URLs. The names of claims, for
+// instance, may have the same characters.
+func redactURLs(v any) any {
+	redact := func(s string) string {
+		if strings.Contains(s, "://") {
+			return providers.RedactURL(s)
+		}
+		return s
+	}
+	switch v := v.(type) {
+	case string:
+		return redact(v)
+	case []string:
+		list := make([]string, len(v))
+		for i, s := range v {
+			list[i] = redact(s)
+		}
+		return list
+	}
+	return v
+}
+
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,120}$`)
 
 // keyText formats a key for a report, so that no key can imitate another part of the report.
@@ -55,19 +79,4 @@ func keyText(key string) string {
 		return key
 	}
 	return quoteValue(key)
-}
-
-// redactURL hides the parts of a URL that may be secrets: user and password, query and fragment.
-func redactURL(s string) string {
-	if i := strings.LastIndexByte(s, '@'); i >= 0 && strings.Contains(s[:i], ":") {
-		scheme, _, hasScheme := strings.Cut(s[:i], "://")
-		s = redacted + s[i:]
-		if hasScheme && !strings.ContainsAny(scheme, ":@") {
-			s = scheme + "://" + s
-		}
-	}
-	if i := strings.IndexAny(s, "?#"); i >= 0 {
-		return s[:i+1] + redacted
-	}
-	return s
 }

@@ -19,7 +19,30 @@ type Scopes struct {
 	Required []string `koanf:"required" help:"scopes that every call needs"`
 	Initial  []string `koanf:"initial" help:"scopes of the 401 challenge and scopes_supported; scopes.required if empty"`
 	Implies  []string `koanf:"implies" help:"narrow scopes of a broad one, such as admin > read write"`
+	// Descriptions is a list because names of scopes may contain the delimiter of keys.
+	Descriptions []string `koanf:"descriptions" help:"scope=text for the consent page of the local issuer, such as mcp:use=Use the tools"`
 }
+
+// DescriptionOf returns Descriptions by scope. It skips invalid entries, which Validate reports.
+func (s Scopes) DescriptionOf() map[string]string {
+	texts := map[string]string{}
+	for _, entry := range s.Descriptions {
+		if scope, text, ok := ParseDescription(entry); ok {
+			texts[scope] = text
+		}
+	}
+	return texts
+}
+
+// ParseDescription parses "scope=text". The first = counts, because a text may contain more.
+func ParseDescription(entry string) (scope, text string, ok bool) {
+	scope, text, _ = strings.Cut(entry, "=")
+	scope, text = strings.TrimSpace(scope), strings.TrimSpace(text)
+	return scope, text, providers.IsScope(scope) && text != ""
+}
+
+// impliesKey is the list with entries that consist of several words.
+const impliesKey = "scopes.implies"
 
 // Implications returns Implies in the form that the server uses. It skips invalid entries, which Validate
 // reports.
@@ -68,6 +91,13 @@ func (s Scopes) Validate(report func(providers.Problem)) {
 				Fix:    "write the broad scope, >, and the narrow ones: gatehouse:admin > greet:read greet:write"})
 		}
 	}
+	for _, entry := range s.Descriptions {
+		if _, _, ok := ParseDescription(entry); !ok {
+			report(providers.Problem{Key: "descriptions", Code: providers.CodeInvalidValue,
+				Reason: quoteValue(entry) + " is not a scope and its description",
+				Fix:    "write the scope, =, and the text: greet:write=Send greetings"})
+		}
+	}
 	for _, scope := range s.Required {
 		if providers.IsScope(scope) && len(s.Initial) > 0 && !slices.Contains(s.Initial, scope) {
 			report(providers.Problem{Key: "initial", Code: providers.CodeConflict,
@@ -83,6 +113,9 @@ type Log struct {
 	Format string `koanf:"format" help:"text or json"`
 }
 
+func logLevels() []string  { return []string{"debug", "info", "warn", "error"} }
+func logFormats() []string { return []string{"text", "json"} }
+
 // SlogLevel returns the level for log/slog. It is info for an invalid level, which Validate reports.
 func (l Log) SlogLevel() slog.Level {
 	var level slog.Level
@@ -92,12 +125,12 @@ func (l Log) SlogLevel() slog.Level {
 
 // Validate reports every invalid setting. The key is relative to the section.
 func (l Log) Validate(report func(providers.Problem)) {
-	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, l.Level) {
+	if levels := logLevels(); !slices.Contains(levels, l.Level) {
 		report(providers.Problem{Key: "level", Code: providers.CodeUnknownValue,
 			Reason: "there is no such level",
 			Fix:    "use " + strings.Join(levels, ", ")})
 	}
-	if formats := []string{"text", "json"}; !slices.Contains(formats, l.Format) {
+	if formats := logFormats(); !slices.Contains(formats, l.Format) {
 		report(providers.Problem{Key: "format", Code: providers.CodeUnknownValue,
 			Reason: "there is no such format",
 			Fix:    "use " + strings.Join(formats, " or ")})

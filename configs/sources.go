@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+
+	"gatehouse/providers"
 )
 
 // configKey names the profile: the flag --config, or the variable GATEHOUSE_CONFIG. It is not a setting.
@@ -77,6 +79,7 @@ func (l *loader) collect(s Sources) ([]layer, []variable) {
 	l.problems = append(l.problems, problems...)
 
 	variables := slices.Concat(fromFile, fromEnvironment)
+	l.problems = append(l.problems, l.misspelledPrefixes(variables)...)
 	return slices.Concat([]layer{profile, dot}, l.kinds.legacyLayers(variables), []layer{environment, flags}), variables
 }
 
@@ -86,6 +89,14 @@ func flagLayer(flags map[string]string) layer {
 		l.set(name, value, "flag "+l.spell(name))
 	}
 	return l
+}
+
+// fileReason says why the file at path cannot be read, and what is stray in the path.
+func fileReason(path string, err error) string {
+	if _, stray := providers.TrimStray(path); stray != "" {
+		return reasonOf(err) + "; " + stray
+	}
+	return reasonOf(err)
 }
 
 // reasonOf strips the path that the os package puts in front of its errors.

@@ -12,14 +12,14 @@ func FlagFix(name string, flags []string) string {
 				", or name a file in " + variable + strings.ToUpper(fileSuffix)
 		}
 	}
-	if near := nearest(name, flags); near != "" {
+	if near := Nearest(name, flags); near != "" {
 		return "did you mean --" + near + "?"
 	}
 	return ""
 }
 
-// nearest returns the candidate that name probably means, or "".
-func nearest(name string, candidates []string) string {
+// Nearest returns the candidate that a mistyped name probably means, or "".
+func Nearest(name string, candidates []string) string {
 	if len(name) > 100 {
 		return ""
 	}

@@ -12,9 +12,9 @@ type Catalog struct {
 	Prompts           []Prompt
 	Resources         []Resource
 	ResourceTemplates []ResourceTemplate
-	// Options sets what no entry can declare, such as completion or subscriptions. It may be nil. KeepAlive and
-	// GetSessionID have no effect, because sessions are kept outside the SDK, and neither has PageSize, because
-	// lists are sent whole.
+	// Options sets what no entry can declare, such as completion or subscriptions. It may be nil. KeepAlive
+	// and GetSessionID have no effect, because sessions are kept outside the SDK, and neither has PageSize,
+	// because lists are not paginated.
 	Options func(*mcp.ServerOptions)
 }
 

@@ -62,7 +62,7 @@ func validated[In, Out any](s schemas, handler mcp.ToolHandlerFor[In, Out]) mcp.
 		if result == nil {
 			result = &mcp.CallToolResult{}
 		}
-		// A question to the client, or a tool that builds its result itself.
+		// The handler asks the client a question, or has built the whole result itself.
 		if result.InputRequests != nil || any(out) == nil {
 			if raw, ok := result.StructuredContent.(json.RawMessage); ok && !json.Valid(raw) {
 				return nil, OutputError{errors.New("the structured content is not JSON")}
@@ -125,8 +125,9 @@ func (s schemas) write(out any) (json.RawMessage, error) {
 	return encoded, nil
 }
 
-// decode is the SDK's decoder without its buffer, and without its depth check, which the endpoint has already made.
-// Like the SDK's, it matches names exactly: encoding/json would read NAME as name, which no schema has validated.
+// decode is the SDK's decoder without its buffer, and without its depth check, because the endpoint has
+// already checked the depth. Like the SDK's, it matches names exactly: encoding/json would read NAME as name,
+// which no schema has validated.
 func decode(b []byte, to any) error {
 	_, err := segmentio.Parse(b, to, segmentio.DontMatchCaseInsensitiveStructFields)
 	return err

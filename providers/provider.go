@@ -21,12 +21,12 @@ type Provider interface {
 	Metadata() Metadata
 }
 
-// The two kinds of errors of Verify. Everything else about a refusal is its [Reason].
+// The two kinds of errors of Verify. The [Reason] of an error gives the details.
 var (
 	// ErrInvalidToken means that the token is at fault: respond with 401, so that the client gets a new one.
 	ErrInvalidToken = errors.New("invalid token")
 	// ErrUnavailable means that the provider could not be reached: respond with 503, because a 401 would make
-	// clients drop good tokens and sign in again during the outage.
+	// clients drop valid tokens and sign in again during the outage.
 	ErrUnavailable = errors.New("identity provider unavailable")
 	// ErrTooManyUnknown wraps [ErrUnavailable]: the token, which was not active before, needs introspection, and
 	// other such tokens are queued already. It counts as a failure of the address that the token came from.
@@ -101,6 +101,8 @@ type ServerInfo struct {
 	InitialScopes []string
 	// KnownScopes are all scopes that this server's operations and settings mention.
 	KnownScopes []string
+	// ScopeDescriptions are texts by scope, for a provider that has a consent page of its own.
+	ScopeDescriptions map[string]string
 	// UserAgent is sent with every request to the provider (RFC 9110, section 10.1.5), such as gatehouse/1.2.3.
 	UserAgent string
 	// Logger logs background events, such as a failed key fetch. It must not be nil.
@@ -140,7 +142,8 @@ type KeyReporter interface {
 
 // KeyStatus is the state of a provider's keys.
 type KeyStatus struct {
-	// Usable is true once keys were fetched, and until they are older than the provider's bound for stale keys.
+	// Usable is true once keys were fetched, and until they are older than the provider's limit for stale
+	// keys.
 	Usable bool
 	// Reason is why tokens are refused while Usable is false; empty means [KeysUnavailable].
 	Reason Reason

@@ -30,14 +30,15 @@ type ReasonDoc struct {
 // Reasons returns the reasons of this package, with their meanings.
 func Reasons() []ReasonDoc {
 	return []ReasonDoc{
-		{ReasonNoCredentials, "there is no Authorization header, or one of another scheme"},
+		{ReasonNoCredentials, "there is no Authorization header, or its scheme is not Bearer"},
 		{ReasonInsufficientScope, "the token lacks a scope that the operation needs"},
 		{ReasonThrottled, "too many invalid tokens, or unknown ones that delayed others, came from this address"},
 		{ReasonKeysUnavailable, "the issuer's keys could not be fetched, the key of a token was not looked up yet " +
-			"(`provider.key_refetch_interval`), or the issuer publishes it in an unusable form: not the token's fault"},
-		{ReasonIntrospectionUnavailable, "the issuer could not be asked about a token, or too many unknown tokens " +
-			"wait: not the token's fault"},
-		{ReasonInternalError, "an error in this program; the log line has it"},
+			"(`provider.key_refetch_interval`), or the issuer publishes the key in an unusable form; the " +
+			"token may be valid"},
+		{ReasonIntrospectionUnavailable, "the token could not be introspected, or too many unknown " +
+			"tokens are queued; the token may be valid"},
+		{ReasonInternalError, "an error in this program; the log line has the details"},
 	}
 }
 
@@ -84,8 +85,9 @@ func CountsAsFailure(err error) bool {
 	return ok && r.CountsAsFailure
 }
 
-// Errorf returns an [Error] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one of them.
-// The detail is formatted on demand. It must not contain the token, and quotes values of others with [Quote].
+// Errorf returns an [Error] that wraps kind: [ErrInvalidToken], [ErrUnavailable], or an error that wraps one
+// of them. The detail is formatted on demand. It must not contain the token. Values from outside must be
+// quoted with [Quote].
 func Errorf(kind error, reason Reason, format string, args ...any) error {
 	return &Error{Reason: reason, kind: kind, format: format, args: args}
 }
@@ -103,8 +105,9 @@ func Unavailablef(reason Reason, format string, args ...any) error {
 // quoteLimit bounds the length of a value of an unverified token in the log, in bytes.
 const quoteLimit = 200
 
-// Quote returns a value of others as a quoted string: escaped to ASCII, so that look-alike characters are visible, and
-// truncated to 200 bytes after that, because an escape is up to ten times as long as its character.
+// Quote returns a value from outside as a quoted string: escaped to ASCII, so that look-alike characters are
+// visible, and truncated to 200 bytes after that, because an escape is up to ten times as long as its
+// character.
 func Quote(s string) string {
 	quoted := strconv.QuoteToASCII(s[:min(len(s), quoteLimit)])
 	if len(s) > quoteLimit || len(quoted) > quoteLimit {

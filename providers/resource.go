@@ -36,6 +36,8 @@ func ParseResource(s string) (Resource, error) {
 	switch {
 	case s == "":
 		return Resource{}, errors.New("it is empty")
+	case CheckURI(s) != nil:
+		return Resource{}, CheckURI(s)
 	case err != nil:
 		return Resource{}, errors.New("it is not a URL")
 	case u.Scheme == "" || u.Host == "" || u.Opaque != "":
@@ -61,13 +63,13 @@ func ParseResource(s string) (Resource, error) {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return Resource{}, fmt.Errorf("its scheme is %q, not https", u.Scheme)
 	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80":
-		return Resource{}, errors.New("it spells out the default port, which clients leave out of the Host and " +
+		return Resource{}, errors.New("it contains the default port, which clients omit from the Host and " +
 			"Origin that they send")
 	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
 		return Resource{}, errors.New("plain http is allowed only on loopback; tokens could be read on the network")
 	case u.RawPath != "" || !plainPath.MatchString(u.Path):
-		return Resource{}, errors.New("its path has more than letters, digits, '-', '_', '.', '~' between single " +
-			"slashes")
+		return Resource{}, errors.New("its path may contain only letters, digits, '-', '_', '.', '~' " +
+			"between single slashes")
 	}
 	return Resource{url: u}, nil
 }

@@ -74,9 +74,9 @@ func TestParseResourceRejectsUnservableURLs(t *testing.T) {
 		"https:mcp.example.com":                 "absolute",
 		"https:///mcp":                          "absolute",
 		"https://mcp.example.com:port/":         "not a URL",
-		"https://mcp.example.com/%zz":           "not a URL",
-		" https://mcp.example.com/mcp":          "not a URL",
-		"https://mcp.example.com/mcp\n":         "not a URL",
+		"https://mcp.example.com/%zz":           "hexadecimal",
+		" https://mcp.example.com/mcp":          "begins with a space",
+		"https://mcp.example.com/mcp\n":         "ends with a line end",
 		"https://:8443/mcp":                     "no host",
 		"ftp://mcp.example.com/mcp":             "scheme",
 		"ws://localhost:3002/mcp":               "scheme",
@@ -92,9 +92,9 @@ func TestParseResourceRejectsUnservableURLs(t *testing.T) {
 		"http://localhost.example.com/mcp":      "plain http",
 		"http://127.0.0.1.example.com/mcp":      "plain http",
 		"http://2130706433/mcp":                 "plain http",
-		"https://m\u00fcnchen.example/mcp":      "host",
-		"https://\u212aeycloak.example/mcp":     "host", // the Kelvin sign, of which the lower case is k
-		"https://mcp.example.com\"x=\"y/mcp":    "host",
+		"https://m\u00fcnchen.example/mcp":      "U+00FC",
+		"https://\u212aeycloak.example/mcp":     "U+212A", // the Kelvin sign, of which the lower case is k
+		"https://mcp.example.com\"x=\"y/mcp":    `contains '"'`,
 		"https://a,b/mcp":                       "host",
 		"https://mcp.example.com:/mcp":          "host",
 		"https://[fe80::1%25eth0]/mcp":          "host",
@@ -110,12 +110,12 @@ func TestParseResourceRejectsUnservableURLs(t *testing.T) {
 		"https://mcp.example.com/.well-known/x": "path",
 		"https://mcp.example.com/m%63p":         "path",
 		"https://mcp.example.com/a%2Fb":         "path",
-		"https://mcp.example.com/a b":           "path",
+		"https://mcp.example.com/a b":           "contains a space",
 		"https://mcp.example.com/:id":           "path",
 		"https://mcp.example.com/*":             "path",
-		"https://mcp.example.com/{x}":           "path",
+		"https://mcp.example.com/{x}":           "contains '{'",
 		"https://mcp.example.com/mcp;x":         "path",
-		"https://mcp.example.com/m\u00fcnchen":  "path",
+		"https://mcp.example.com/m\u00fcnchen":  "U+00FC",
 	} {
 		r, err := providers.ParseResource(in)
 		if err == nil {

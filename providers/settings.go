@@ -10,8 +10,8 @@ type Settings interface {
 	// Validate reports every invalid setting, all at once. The key is relative to the provider section.
 	Validate(resource Resource, report func(Problem))
 
-	// Open makes the provider. It does not wait for the network: a provider that is down at start must not keep
-	// the server from starting. What runs in the background ends with ctx.
+	// Open makes the provider. It does not wait for the network: a provider that is down at start must not
+	// keep the server from starting. Its background work ends with ctx.
 	Open(ctx context.Context, info ServerInfo) (Provider, error)
 }
 
@@ -22,13 +22,13 @@ type Deriver interface {
 	Derive(set func(key, value, from string))
 }
 
-// ListenChecker is implemented by settings that do not allow every address to listen on. The host is that of
+// ListenChecker is implemented by settings that restrict the address to listen on. The host is that of
 // server.listen; empty means every address. The key of a problem is relative to the server section.
 type ListenChecker interface {
 	CheckListen(host string, report func(Problem))
 }
 
-// Embedded is implemented by settings whose issuer lives in the server's own process. Another process sees it
+// Embedded is implemented by settings whose issuer runs inside the server's process. Other processes reach it
 // over the network, like any other issuer.
 type Embedded interface {
 	Remote(resource Resource) Settings

@@ -14,9 +14,9 @@ import (
 	"gatehouse/providers"
 )
 
-// authenticate passes a request on if its route is public or its token is valid. A route that is not named
-// public is closed. A path without a route passes, too: a 404 tells the caller more than a sign-in for
-// nothing.
+// authenticate passes on a request whose route is public or whose token is valid. Every route that is not in
+// the table of public routes needs a token. A path without a route passes too, so that the response is a 404:
+// a challenge would start a sign-in for a path that does not exist.
 func authenticate(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
 	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
 	explainer, explains := p.(tokenExplainer)
@@ -43,19 +43,20 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 				logExplanation(cfg.Logger, explainer, c, token)
 			}
 			if err != nil {
-				// Hanging up during an introspection costs the issuer as much as a bad token, and so does an
-				// unknown token that makes others wait.
+				// A request that is canceled during an introspection costs the issuer as much as a bad token,
+				// and so does an unknown token that finds the queue full.
 				if errors.Is(err, providers.ErrInvalidToken) || errors.Is(err, providers.ErrTooManyUnknown) ||
 					ctx.Err() != nil && !providers.CountsAsFailure(err) {
 					// A token that was not introspected because of the throttle stays throttled even if the
-					// limit has recovered meanwhile: it was not found invalid, so it must not get a 401.
+					// limit has recovered in the meantime: it was not found invalid, so the response must not
+					// be a 401.
 					wait := throttle.recordFailure(key)
 					if wait > 0 || providers.ReasonOf(err) == providers.ReasonThrottled {
 						throttle.tarpit(ctx)
 						return errTooManyFailures(wait, err)
 					}
 				} else if providers.CountsAsFailure(err) && throttle.recordUndecided(key) > 0 {
-					// Still a 503: the token may be valid.
+					// The response stays a 503: the token may be valid.
 					throttle.tarpit(ctx)
 				}
 				return errVerify(err)
@@ -97,7 +98,7 @@ func bearerToken(h http.Header) (string, error) {
 	}
 	scheme, token, found := strings.Cut(fields[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		// Another scheme is no credential for this server (RFC 9110, section 11.6.2).
+		// A credential of another scheme counts as none (RFC 9110, section 11.6.2).
 		return "", errNoCredentials()
 	}
 	token = strings.TrimLeft(token, " ")
@@ -111,14 +112,14 @@ func bearerToken(h http.Header) (string, error) {
 func isToken68(s string) bool {
 	body := strings.TrimRight(s, "=")
 	var other byte
-	for i := range len(body) { // no early exit: the branch would cost every byte of every good token
+	for i := range len(body) { // no early exit: valid tokens would pay for the branch at every byte
 		other |= nonToken68[body[i]]
 	}
 	return other == 0 && body != ""
 }
 
-// nonToken68 is 1 for bytes that cannot be part of a b64token. A table, because it is read for every byte of
-// every token.
+// nonToken68 is 1 for bytes that cannot be part of a b64token. It is a table, because it is read for every
+// byte of every token.
 var nonToken68 = func() (not [256]byte) {
 	for i := range not {
 		not[i] = 1

@@ -37,7 +37,7 @@ func (p proxyRanges) contains(ip netip.Addr) bool {
 }
 
 // clientIP returns the last address that is not a trusted proxy: each proxy appends its peer to
-// X-Forwarded-For, and the entries before that are the peer's claim. Echo's extractor does the same, but
+// X-Forwarded-For, and that peer may have invented all entries before it. Echo's extractor does the same, but
 // rejects an address with a port, as Azure Application Gateway and IIS write it. If an entry cannot be
 // parsed, the header is ignored and the peer is the client: it is unknown which proxy wrote the entries
 // before it.

@@ -15,10 +15,11 @@ import (
 )
 
 // maxHeaderMemory bounds the estimated memory of all unfinished request headers together, in bytes. A normal
-// client sends its header within milliseconds, so only clients that never finish theirs reach it.
+// client sends its header within milliseconds, so only clients that never finish their headers reach the
+// limit.
 const maxHeaderMemory = 32 << 20
 
-// limitPerAddress is how the log names the limit of one peer address.
+// limitPerAddress is the name of the limit per peer address in the log.
 const limitPerAddress = "server.max_connections_per_address"
 
 // headerCost estimates what net/http holds of a part of an unfinished header, in bytes: the text, in a
@@ -32,10 +33,10 @@ const response431 = "HTTP/1.1 431 Request Header Fields Too Large\r\n" +
 	"Content-Length: 0\r\nConnection: close\r\n\r\n"
 
 // connections limits how many connections are open at once, in total and for each peer address. At a limit,
-// the connection that has been idle longest is closed; if none is idle, the new one is. A connection is idle
-// while it has no complete request header: after it is accepted, and between requests. It counts as idle too
-// while a request without a verified token has not sent all of the body that it announced: otherwise strangers
-// could occupy every connection for as long as a body may take.
+// the connection that has been idle longest is closed; if none is idle, the new connection is closed. A
+// connection is idle while it has no complete request header: after it is accepted, and between requests. It
+// counts as idle too while a request without a verified token has not sent all of the body that it announced:
+// otherwise unauthenticated clients could occupy every connection for as long as a body may take.
 //
 // It wraps the listener and provides the server's ConnState hook. The connections carry plain HTTP.
 type connections struct {
@@ -127,7 +128,7 @@ func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
 }
 
 // countKey returns the address that conn is counted under: an IPv4 address, or the /64 of an IPv6 address,
-// within which one host can choose. It reports false for a trusted proxy.
+// within which one host can choose any address. It reports false for a trusted proxy.
 func (c *connections) countKey(conn net.Conn) (netip.Prefix, bool) {
 	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
@@ -322,7 +323,8 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite lets net/http finish a response before the reset that would discard it.
+// CloseWrite lets net/http deliver a response before it closes the connection: if unread data remains,
+// closing resets the connection, and the client may lose the response.
 func (c *connection) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

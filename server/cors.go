@@ -24,8 +24,8 @@ func anyPortOrigins() []string {
 func cors(c Config, public routeTable) echo.MiddlewareFunc {
 	common := middleware.CORSConfig{
 		AllowMethods: []string{http.MethodGet, http.MethodPost, http.MethodDelete},
-		// WWW-Authenticate first of all: a browser client that cannot read the challenge cannot start a
-		// sign-in.
+		// WWW-Authenticate is the most important: a browser client that cannot read the challenge cannot
+		// start a sign-in.
 		ExposeHeaders: []string{
 			"WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After",
 			echo.HeaderXRequestID,
@@ -47,9 +47,9 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 			request := ctx.Request()
 			_, fromPage := request.Header[echo.HeaderOrigin]
 			if !fromPage && request.Method != http.MethodOptions {
-				// No page, so there is nothing to allow. Echo's CORS does the same for requests without
-				// Origin, but adds Vary to every response. A POST response is not cached unless it asks for
-				// it (RFC 9110, section 9.3.3).
+				// The request is not from a web page, so there is nothing to allow. Echo's CORS does the same
+				// for requests without Origin, but adds Vary to every response. A POST response is not cached
+				// unless it asks for it (RFC 9110, section 9.3.3).
 				if request.Method != http.MethodPost {
 					ctx.Response().Header()[echo.HeaderVary] = vary
 				}
@@ -58,7 +58,7 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 			if public.anyOrigin(ctx.Path()) {
 				return toAll(ctx)
 			}
-			// Every value, if there are several: rejectRepeatedHeaders runs after authentication.
+			// All values are checked, because rejectRepeatedHeaders runs later, after authentication.
 			for _, origin := range request.Header.Values(echo.HeaderOrigin) {
 				if !allowed(origin) {
 					return errOriginNotAllowed(origin)

@@ -61,7 +61,8 @@ func setDeadlines(ctx echo.Context, readBody time.Duration, limitWrite bool) {
 	}
 }
 
-// deadlineBody clears the read deadline at EOF and drops the connection, so retained state does not pin it.
+// deadlineBody clears the read deadline at EOF. It then drops its reference to the connection, which a
+// retained request would otherwise keep in memory.
 type deadlineBody struct {
 	io.ReadCloser
 	connection http.ResponseController
@@ -71,10 +72,11 @@ type deadlineBody struct {
 // unread reports whether the request has a body of which the end was not read.
 func (b *deadlineBody) unread() bool { return b.ReadCloser != nil && b.ReadCloser != http.NoBody }
 
-// delayClose makes net/http wait half a second between a response and closing the connection. A client that is
-// still sending its body then reads the response; closing at once resets the connection, which discards it.
-// net/http waits by itself, except after a request with "Connection: close", which is what proxies send that
-// speak HTTP/1.0 (golang.org/issue/3595). Exceeding a [http.MaxBytesReader] is the documented way to ask for it.
+// delayClose makes net/http wait half a second between a response and closing the connection. A client that
+// is still sending its body then reads the response; closing at once resets the connection, which discards
+// it. net/http waits by itself, except after a request with "Connection: close", which proxies that speak
+// HTTP/1.0 send (golang.org/issue/3595). Exceeding a [http.MaxBytesReader] is the documented way to ask for
+// it.
 func delayClose(w http.ResponseWriter) {
 	exceeded := http.MaxBytesReader(w, io.NopCloser(strings.NewReader(" ")), 0)
 	_, _ = exceeded.Read(make([]byte, 1))

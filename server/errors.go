@@ -44,13 +44,13 @@ func errNoCredentials() error {
 
 func errMalformedCredentials(cause error) error {
 	return &httpError{status: http.StatusBadRequest, code: "invalid_request",
-		description: "The Authorization header is not one Bearer credential.",
+		description: "The Authorization header must contain exactly one Bearer token.",
 		reason:      ReasonCredentialsMalformed, cause: cause}
 }
 
-// errVerify turns an error of [providers.Provider.Verify] into its response. Only an error that blames the
-// token becomes a 401. Every other error, known or not, is the server's or the provider's fault: a 401 would
-// make clients discard good tokens.
+// errVerify turns an error of [providers.Provider.Verify] into its response. Only an error that wraps
+// [providers.ErrInvalidToken] becomes a 401. Every other error, known or not, is the server's or the
+// provider's fault: a 401 would make clients discard valid tokens.
 func errVerify(err error) error {
 	if errors.Is(err, providers.ErrInvalidToken) {
 		return errInvalidToken(err)

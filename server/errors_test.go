@@ -57,7 +57,7 @@ func TestErrorsHaveStatusChallengeAndBody(t *testing.T) {
 	malformed := func(authorization string) errorCase {
 		return errorCase{header: map[string]string{"Authorization": authorization}, status: 400,
 			code: "invalid_request", scope: "mcp:use greet:read",
-			text: "The Authorization header is not one Bearer credential."}
+			text: "The Authorization header must contain exactly one Bearer token."}
 	}
 	changed := func(changes map[string]any) errorCase {
 		return invalid(bearer(f.issuer.Token(f.resource.String(), changes)))

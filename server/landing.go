@@ -10,8 +10,9 @@ import (
 	"gatehouse/providers"
 )
 
-// landingPage responds to a browser that opens the MCP URL or the origin: what this server is, and how to
-// connect. The page contains only what the public metadata contains. MCP clients never ask for HTML.
+// landingPage serves a page to a browser that opens the MCP URL or the origin. It says what this server is
+// and how to connect. The page contains only what the public metadata contains. MCP clients never ask for
+// HTML.
 func landingPage(c Config, p providers.Provider) echo.MiddlewareFunc {
 	pages := newPages()
 	landing := newLanding(c.Resource, p.Metadata().ResourceName)
@@ -30,7 +31,7 @@ func landingPage(c Config, p providers.Provider) echo.MiddlewareFunc {
 
 // landing is the data of the landing page.
 type landing struct {
-	Name, ShortName  string // ShortName is what commands call the server
+	Name, ShortName  string // ShortName is the server's name in the commands
 	URL, MetadataURL string
 	// Public reports that services on the internet may be able to reach the server.
 	Public bool
@@ -57,8 +58,8 @@ func shortName(name string) string {
 	return strings.Join(words, "-")
 }
 
-// mayBePublic reports whether services on the internet could connect to a resource: not to a loopback or
-// private address. A host name does not show whether it is public.
+// mayBePublic reports whether services on the internet could connect to a resource. It is false for loopback
+// and private addresses, and true for host names, because a name does not show whether it is public.
 func mayBePublic(resource providers.Resource) bool {
 	if resource.IsLoopback() {
 		return false

@@ -9,7 +9,7 @@ func mount(e *echo.Echo, c Config) {
 	e.Any(c.Resource.Path(), func(ctx echo.Context) error {
 		state, r := stateOf(ctx), ctx.Request()
 		if state.identity == nil || state.handler == nil {
-			return errNoCredentials() // the chain lacks authenticate: stay closed
+			return errNoCredentials() // without authenticate in the chain nothing is served
 		}
 		r.Header.Del(echo.HeaderAuthorization)
 		r.Header.Set(echo.HeaderXRequestID, state.id)

@@ -44,7 +44,7 @@ const (
 func RecordOperation(ctx context.Context, o Operation) { stateFrom(ctx).operation = o }
 
 // RecordResult sets how the application ended the request of ctx, where the status does not show it. Empty values
-// change nothing. detail explains the reason; of the request, it may quote names at most.
+// change nothing. detail explains the reason. It may quote names from the request, and nothing else.
 func RecordResult(ctx context.Context, outcome Outcome, reason providers.Reason, detail string) {
 	state := stateFrom(ctx)
 	if outcome != "" {

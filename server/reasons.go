@@ -16,15 +16,16 @@ const (
 // Reasons returns the reasons of this package, with their meanings.
 func Reasons() []providers.ReasonDoc {
 	return []providers.ReasonDoc{
-		{Code: ReasonCredentialsMalformed, Meaning: "not one well-formed Bearer credential (RFC 6750, section 2.1)"},
+		{Code: ReasonCredentialsMalformed, Meaning: "the Authorization header is not exactly one " +
+			"well-formed Bearer credential (RFC 6750, section 2.1)"},
 		{Code: ReasonScopeUnobtainable, Meaning: "the token lacks a scope, has no scope claim and got its scopes from " +
-			"`provider.default_scopes`, so that no sign-in can add one"},
-		{Code: ReasonOriginRefused, Meaning: "a web page of an origin that is not allowed"},
-		{Code: ReasonHostRefused, Meaning: "a Host header that is not that of the resource: DNS rebinding, or a proxy " +
-			"that rewrites it"},
+			"`provider.default_scopes`, so that signing in again cannot add one"},
+		{Code: ReasonOriginRefused, Meaning: "the request is from a web page whose origin is not allowed"},
+		{Code: ReasonHostRefused, Meaning: "the Host header is not that of the resource: DNS rebinding, or " +
+			"a proxy that rewrites Host"},
 		{Code: ReasonHeaderTooLong, Meaning: "the request has more than 200 header fields"},
-		{Code: ReasonHeaderRepeated, Meaning: "two fields of Origin, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method " +
-			"or Mcp-Name: a proxy may use the other one"},
-		{Code: ReasonAnswerNotSent, Meaning: "the client was gone before the response was written"},
+		{Code: ReasonHeaderRepeated, Meaning: "Origin, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method or " +
+			"Mcp-Name occurs twice: a proxy may use the other value"},
+		{Code: ReasonAnswerNotSent, Meaning: "the client disconnected before the response was written"},
 	}
 }

@@ -25,7 +25,7 @@ type Settings struct {
 	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout" help:"time limit for reading a request header"`
 	ReadBodyTimeout   time.Duration `koanf:"read_body_timeout" help:"time limit for reading a request body"`
 	IdleTimeout       time.Duration `koanf:"idle_timeout" help:"time limit between two requests on a connection"`
-	DrainTime         time.Duration `koanf:"drain_time" help:"how long to keep serving after /readyz reports 503"`
+	DrainTime         time.Duration `koanf:"drain_time" help:"how long to keep serving after /readyz reports 503; 0s on loopback unless set"`
 	ShutdownTimeout   time.Duration `koanf:"shutdown_timeout" help:"time limit for calls in flight at shutdown"`
 
 	FailedAuthPerMinute int `koanf:"failed_auth_per_minute" help:"bad tokens per minute and address before a 429"`

@@ -19,10 +19,10 @@ import (
 const maxThrottledAddresses = 10_000
 
 // throttle limits the rate of failed authentications for each address. Only failures are counted, and only
-// failures are rejected: behind a proxy all callers may share one address, and a flood of bad tokens must
-// not lock out good ones. Other limits bound the cost of a bad token: claims are checked before the
-// signature, keys are fetched once per interval, and few unknown tokens of one address are introspected at a
-// time. If tokens are introspected, a good token is one that was active at the last introspection: a new
+// failures are rejected: behind a proxy all callers may share one address, and a flood of bad tokens must not
+// lock out callers with good tokens. Other limits bound the cost of a bad token: claims are checked before
+// the signature, keys are fetched once per interval, and few unknown tokens of one address are introspected
+// at a time. If tokens are introspected, a good token is one that was active at the last introspection: a new
 // token from a throttled address has to wait.
 type throttle struct {
 	perMinute   int
@@ -126,6 +126,6 @@ func rateLimitKey(address string) string {
 
 func errTooManyFailures(wait time.Duration, cause error) error {
 	return &httpError{status: http.StatusTooManyRequests, code: "too_many_requests",
-		description: "Too many bad tokens from this address. Wait, or sign in again.",
+		description: "Too many invalid tokens came from this address. Wait, or sign in again.",
 		reason:      providers.ReasonThrottled, cause: cause, retryAfter: max(1, int(math.Ceil(wait.Seconds())))}
 }

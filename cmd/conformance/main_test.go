@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -113,5 +114,6 @@ func status(t *testing.T, url, host string) int {
 // from it.
 func TestMain(m *testing.M) {
 	_ = os.Unsetenv("GATEHOUSE_LONG")
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // the local issuer's library logs there
 	os.Exit(m.Run())
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -12,6 +13,24 @@ import (
 	"gatehouse/mcptools"
 	"gatehouse/providers"
 )
+
+// showsBanner reports whether a banner is written. A log in JSON must be the only output, except on a
+// terminal.
+func (c console) showsBanner(log configs.Log) bool { return log.Format != "json" || c.terminal }
+
+// announce prints the banner, or logs those of its lines that an operator must not miss.
+func (c console) announce(cfg *configs.Config, a *app.App, logger *slog.Logger) {
+	if c.showsBanner(cfg.Log) {
+		banner(c.stdout, cfg, a)
+		return
+	}
+	kind, _ := configs.KindNamed(cfg.Kind)
+	for _, note := range append(slices.Clone(cfg.Notes), kind.Banner) {
+		if note != "" {
+			logger.Warn(note)
+		}
+	}
+}
 
 // banner prints what clients connect to, the tools, and commands to try them.
 func banner(w io.Writer, cfg *configs.Config, a *app.App) {
@@ -27,7 +46,7 @@ func banner(w io.Writer, cfg *configs.Config, a *app.App) {
 
 	fmt.Fprintf(w, "\n  Tools\n")
 	listTools(w, cfg, a.Catalog.Tools)
-	const inspector = "npx @modelcontextprotocol/inspector --transport http --server-url"
+	const inspector = "npx @modelcontextprotocol/inspector@latest --transport http --server-url"
 	fmt.Fprintf(w, "\n  MCP Inspector   %s %s\n", inspector, cfg.Resource)
 	fmt.Fprintf(w, "  Claude Code     claude mcp add --transport http gatehouse %s\n\n", cfg.Resource)
 	for _, note := range cfg.Notes {

@@ -60,6 +60,11 @@ func startService(t testing.TB, args ...string) (*service, string) {
 
 func startServiceIn(t testing.TB, environ []string, args ...string) (*service, string) {
 	t.Helper()
+	return startConsole(t, console{environ: environ}, args...)
+}
+
+func startConsole(t testing.TB, c console, args ...string) (*service, string) {
+	t.Helper()
 	for range 5 {
 		address := freeAddress(t)
 		filled := make([]string, len(args))
@@ -69,7 +74,7 @@ func startServiceIn(t testing.TB, environ []string, args ...string) (*service, s
 		s := &service{stdout: &syncBuffer{}, stderr: &syncBuffer{}}
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan int, 1)
-		c := console{stdout: s.stdout, stderr: s.stderr, environ: environ, catalog: testCatalog}
+		c.stdout, c.stderr, c.catalog = s.stdout, s.stderr, testCatalog
 		go func() { ended <- run(ctx, filled, c) }()
 		s.stop = func() int {
 			cancel()
@@ -87,7 +92,7 @@ func startServiceIn(t testing.TB, environ []string, args ...string) (*service, s
 			if conn, err := net.Dial("tcp", address); err == nil {
 				conn.Close()
 				// The port listens before the banner is written.
-				if strings.Contains(s.stderr.String(), "listen=") {
+				if strings.Contains(s.stderr.String(), "listen") {
 					return s, address
 				}
 			}
@@ -151,6 +156,9 @@ func TestHelp_ListsCommandsAndFlagsOnStdout(t *testing.T) {
 	for _, cmd := range commands() {
 		names = append(names, cmd.name+" ", cmd.summary)
 	}
+	for _, group := range commandGroups() {
+		names = append(names, group.title+":")
+	}
 	issuerFlags := []string{
 		"listen", "issuer", "resource", "scopes", "default-scopes", "signing-algorithm", "token-lifetime", "auto-approve",
 		"client-secret-file", "refresh-grace", "client-documents", "allow-loopback-client-documents",
@@ -169,8 +177,8 @@ func TestHelp_ListsCommandsAndFlagsOnStdout(t *testing.T) {
 		"-h":                 names,
 		"serve --help":       flags(settingNames(), serveWords...),
 		"serve -h":           flags(settingNames()),
-		"config --help":      flags(settingNames(), "Secrets are redacted"),
-		"healthcheck --help": flags(settingNames(), "--url "),
+		"config --help":      {"Secrets are redacted", "--config ", "serve --help"},
+		"healthcheck --help": {"--url ", "--config ", "serve --help"},
 		"issuer --help":      flags(issuerFlags, "Anyone can sign in as anyone"),
 		"version --help":     {"gatehouse version [flags]"},
 	} {
@@ -187,6 +195,49 @@ func TestHelp_ListsCommandsAndFlagsOnStdout(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The list of all settings is long: only serve has it, after the flags that most servers need.
+func TestHelp_ListsSettingsOfServeOnlyBySection(t *testing.T) {
+	t.Parallel()
+	help := runCommand(t, "serve", "--help").stdout
+	at := 0
+	for _, want := range []string{
+		"\nCommon flags:\n", "      --config string", "      --resource string", "      --provider.preset string",
+		"\nAll settings by section:\n", "\nwithout a section\n      --resource string",
+		"\nserver\n      --server.listen string",
+		"\nmcp\n", "\ntools\n", "\nscopes\n", "\nlog\n", "\nprovider\n      --provider.kind string",
+		"\nprovider, kind local\n", "--provider.max_token_bytes int",
+		"set GATEHOUSE_PROVIDER__CLIENT_SECRET, or name a file in",
+		"\nprovider, kind oidc\n", "--provider.max_token_bytes int", "set GATEHOUSE_PROVIDER__CLIENT_KEY, or",
+		"\nprovider, kind scalekit\n", "--provider.max_token_bytes int",
+	} {
+		i := strings.Index(help[at:], want)
+		if i < 0 {
+			t.Fatalf("%q is missing, or not in this order:\n%s", want, help)
+		}
+		at += i + len(want)
+	}
+	for _, command := range []string{"config", "doctor", "healthcheck", "token inspect", "token get"} {
+		got := runCommand(t, append(strings.Fields(command), "--help")...).stdout
+		if strings.Contains(got, "--server.listen") || strings.Count(got, "\n") > 40 ||
+			!strings.Contains(got, "`gatehouse serve --help` lists them") {
+			t.Errorf("%s:\n%s", command, got)
+		}
+	}
+}
+
+func TestHelp_ExamplesAreValid(t *testing.T) {
+	t.Parallel()
+	if len(examples()) != 3 {
+		t.Errorf("%d examples, want 3", len(examples()))
+	}
+	for _, e := range examples() {
+		if !strings.Contains(runCommand(t, "--help").stdout, "# "+e.about+"\n") {
+			t.Errorf("the help lacks %q", e.about)
+		}
+		gatehouseCommandIsValid(t, nil, strings.Fields(e.command)[1:])
 	}
 }
 
@@ -217,7 +268,13 @@ func TestCommandLine_InvalidIsRefusedOnStderr(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"sevre"}, `there is no command "sevre"`},
+		{[]string{"sevre"}, `there is no command "sevre"; did you mean serve?`},
+		{[]string{"serv"}, "did you mean serve?"},
+		{[]string{"help", "docter"}, "did you mean doctor?"},
+		{[]string{"configs/oidc.yaml"}, "a profile is named by --config=configs/oidc.yaml"},
+		{[]string{"start"}, "`gatehouse --help` lists the commands"},
+		{[]string{"completion"}, "bash, zsh or fish"},
+		{[]string{"completion", "powershell"}, "bash, zsh or fish"},
 		{[]string{""}, `there is no command ""`},
 		{[]string{"serve", "--no.such.flag"}, "no.such.flag"},
 		{[]string{"--server.listn=:1"}, "did you mean --server.listen?"},
@@ -403,7 +460,7 @@ func TestServe_PrintsBannerAndStopsGracefully(t *testing.T) {
 		"Provider  local: ",
 		"Issuer    http://" + address + "\n",
 		"Metadata  http://" + address + "/.well-known/oauth-protected-resource/mcp\n",
-		"npx @modelcontextprotocol/inspector --transport http --server-url " + resource + "\n",
+		"npx @modelcontextprotocol/inspector@latest --transport http --server-url " + resource + "\n",
 		"claude mcp add --transport http gatehouse " + resource + "\n",
 		"demos only: anyone can sign in as anyone",
 	}
@@ -439,6 +496,75 @@ func TestServe_PrintsBannerAndStopsGracefully(t *testing.T) {
 	}
 	if !strings.Contains(s.stderr.String(), "msg=stopped") {
 		t.Errorf("the log lacks the last line:\n%s", s.stderr)
+	}
+}
+
+// Collectors of logs read the output of a container as JSON lines. What the banner would warn of is logged.
+func TestBanner_IsNotMixedWithJSON(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		format   string
+		terminal bool
+		banner   bool
+	}{
+		"text":               {"text", false, true},
+		"text on a terminal": {"text", true, true},
+		"JSON":               {"json", false, false},
+		"JSON on a terminal": {"json", true, true},
+	} {
+		for command, args := range map[string][]string{
+			"serve":  {"serve", "--resource=http://localhost:4/mcp", "--server.listen=ADDRESS"},
+			"issuer": {"issuer", "--listen=ADDRESS", "--signing-algorithm=ES256"},
+		} {
+			t.Run(command+", "+name, func(t *testing.T) {
+				t.Parallel()
+				s, _ := startConsole(t, console{terminal: c.terminal}, append(args, "--log.format="+c.format)...)
+				s.stop()
+				const warning = "anyone can sign in as anyone"
+				if got := s.stdout.String(); strings.Contains(got, warning) != c.banner || !c.banner && got != "" {
+					t.Errorf("standard output: %q", got)
+				}
+				log := s.stderr.String()
+				if strings.Contains(log, warning) == c.banner {
+					t.Errorf("the warning must be written once, to the banner or to the log:\n%s", log)
+				}
+				if command == "serve" && strings.Contains(log, "clients dial port 4") == c.banner {
+					t.Errorf("the note must be written once, to the banner or to the log:\n%s", log)
+				}
+				for line := range strings.Lines(log) {
+					if c.format == "json" && !json.Valid([]byte(line)) {
+						t.Errorf("no JSON: %s", line)
+					}
+				}
+			})
+		}
+	}
+}
+
+// On loopback a stop does not drain. Elsewhere a line says how to end the process at once.
+func TestServe_SaysHowToStopAtOnceWhileDraining(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args   []string
+		drains bool
+	}{
+		"on loopback": {[]string{"--resource=http://ADDRESS/mcp"}, false},
+		"for a public resource": {[]string{"--server.listen=ADDRESS", "--resource=https://mcp.example.com/mcp",
+			"--provider.dangerously_allow_public_resource", "--server.drain_time=300ms"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := startService(t, append([]string{"serve", "--provider.signing_algorithm=ES256"}, c.args...)...)
+			begin := time.Now()
+			s.stop()
+			if took := time.Since(begin); !c.drains && took > 2*time.Second {
+				t.Errorf("the stop took %s", took)
+			}
+			const note = "a second signal (Ctrl-C) ends the process at once"
+			if log := s.stderr.String(); strings.Contains(log, note) != c.drains {
+				t.Errorf("the log:\n%s", log)
+			}
+		})
 	}
 }
 
@@ -508,6 +634,11 @@ func TestVersion(t *testing.T) {
 	got := runCommand(t, "version")
 	if got.code != exitOK || got.stderr != "" || strings.Count(got.stdout, "\n") != 1 {
 		t.Errorf("%+v", got)
+	}
+	for _, flag := range []string{"-v", "--version"} {
+		if same := runCommand(t, flag); same != got {
+			t.Errorf("%s: %+v", flag, same)
+		}
 	}
 	fields := strings.Fields(got.stdout)
 	if len(fields) < 4 || fields[0] != "gatehouse" || !strings.Contains(got.stdout, "go1.") {

@@ -21,7 +21,7 @@ func config(_ context.Context, args []string, c console) int {
 	}
 	t := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	for _, v := range cfg.Effective {
-		fmt.Fprintf(t, "%s\t%s\t(%s)\n", v.Key, v.Value, v.Origin)
+		fmt.Fprintf(t, "%s\t%s\t(%s)\n", v.Key, v.Text(), v.Origin)
 	}
 	t.Flush()
 	for _, note := range append(cfg.Notes, app.Notes(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))...) {

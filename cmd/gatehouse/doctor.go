@@ -95,11 +95,8 @@ func doctorToken(file string) (token, problem string) {
 		return "", ""
 	}
 	token, err := readToken(file, nil)
-	switch {
-	case err != nil:
-		return "", err.Error()
-	case len(strings.Fields(token)) != 1:
-		return "", file + " contains more than one token"
+	if err != nil {
+		return "", file + ": " + err.Error()
 	}
 	return token, ""
 }

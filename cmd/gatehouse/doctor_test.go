@@ -189,6 +189,7 @@ func TestDoctor_InvalidCommandLine(t *testing.T) {
 func TestDoctor_RequestIDLeadsToLogLine(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t, defaultAlgorithm())
+	waitUntilReady(t, srv.origin())
 	foreign := providertest.NewIssuer(t).Token(srv.url, nil)
 	code, e := doctorJSON(t, console{}, "--resource="+srv.url, "--token-file="+writeFile(t, "token", foreign))
 	if code != exitFailure || e.verdict("server.tools") != diagnostics.VerdictFailed || len(e.bad()) != 1 {

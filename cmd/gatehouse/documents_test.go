@@ -105,6 +105,7 @@ func TestDocuments_CommandsAreValid(t *testing.T) {
 		"cmd/conformance/provider.sh": func(t *testing.T, _ []string) {
 			exists(t, "cmd/conformance/provider.sh")
 		},
+		"cmd/conformance/pages/run.sh": func(t *testing.T, _ []string) { exists(t, "cmd/conformance/pages/run.sh") },
 	}
 	seen := 0
 	for document, text := range documents(t) {

@@ -16,10 +16,62 @@ func newFlags(name, about string, c console) *pflag.FlagSet {
 	flags.SortFlags = false
 	flags.SetOutput(io.Discard) // parse prints errors
 	flags.Usage = func() {
-		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  gatehouse %s [flags]\n\nFlags:\n%s",
-			about, name, flags.FlagUsagesWrapped(120))
+		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  gatehouse %s [flags]\n", about, name)
+		if name == "serve" {
+			printSettings(c.stdout, flags)
+			return
+		}
+		own, settings := splitFlags(flags)
+		fmt.Fprintf(c.stdout, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
+		if settings.HasFlags() {
+			fmt.Fprint(c.stdout, "\nSettings are flags too, such as --log.level=debug: "+
+				"`gatehouse serve --help` lists them.\n")
+		}
 	}
 	return flags
+}
+
+const (
+	helpWidth = 110
+	// isSetting is the annotation of flags that are settings.
+	isSetting = "setting"
+)
+
+// splitFlags separates the flags of a command from those that are settings.
+func splitFlags(flags *pflag.FlagSet) (own, settings *pflag.FlagSet) {
+	own = pflag.NewFlagSet("own", pflag.ContinueOnError)
+	settings = pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	own.SortFlags, settings.SortFlags = false, false
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Annotations[isSetting] != nil {
+			settings.AddFlag(f)
+			return
+		}
+		own.AddFlag(f)
+	})
+	return own, settings
+}
+
+// commonSettings are what most servers set.
+func commonSettings() []string {
+	return []string{"resource", "server.listen", "provider.kind", "provider.preset", "provider.issuer",
+		"scopes.required", "tools.demo", "log.level", "log.format"}
+}
+
+// printSettings prints the common flags, and then all settings by section.
+func printSettings(w io.Writer, flags *pflag.FlagSet) {
+	common, _ := splitFlags(flags)
+	for _, name := range commonSettings() {
+		common.AddFlag(flags.Lookup(name))
+	}
+	fmt.Fprintf(w, "\nCommon flags:\n%s", common.FlagUsagesWrapped(helpWidth))
+	fmt.Fprint(w, "\nAll settings by section:\n")
+	for _, section := range configs.FlagSections() {
+		fmt.Fprintf(w, "\n%s\n%s", section.Title, section.Flags.FlagUsagesWrapped(helpWidth))
+		for _, variable := range section.Secrets {
+			fmt.Fprintf(w, "      a secret has no flag: set %s, or name a file in %s_FILE\n", variable, variable)
+		}
+	}
 }
 
 // parse parses args and refuses arguments that are not flags. If the command must end, done is true and code is its
@@ -36,6 +88,10 @@ func parse(flags *pflag.FlagSet, args []string, c console) (code int, done bool)
 
 // parseFlags is parse for commands that check the remaining arguments themselves.
 func parseFlags(flags *pflag.FlagSet, args []string, c console) (code int, done bool) {
+	if c.flagsOnly != nil {
+		c.flagsOnly(flags)
+		return exitOK, true
+	}
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
@@ -67,6 +123,7 @@ func suggestion(flags *pflag.FlagSet, err error) string {
 func settingsFlags(flags *pflag.FlagSet, c console) func() (*configs.Config, error) {
 	profile := flags.String("config", "", "profile file (default: $GATEHOUSE_CONFIG, else the built-in local profile)")
 	settings := configs.Flags()
+	settings.VisitAll(func(f *pflag.Flag) { f.Annotations = map[string][]string{isSetting: {}} })
 	flags.AddFlagSet(settings)
 	return func() (*configs.Config, error) {
 		set := map[string]string{}

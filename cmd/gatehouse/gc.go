@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// A call allocates some 140 kB in the SDK, nearly all of it in short-lived buffers. With a heap of a few megabytes the
-// garbage collector would run for every thirtieth call; these settings trade some memory for that time.
+// A call allocates some 140 kB in the SDK, nearly all of it in short-lived buffers. With a heap of a few
+// megabytes, the garbage collector would run once for every thirty calls; these settings use more memory so
+// that it runs less often.
 const (
 	gcPercent = 250
 	// memoryLimitShare is the share of the container's memory that becomes the runtime's soft memory limit.

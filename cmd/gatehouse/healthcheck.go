@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/configs"
+	"gatehouse/providers"
 )
 
 const healthcheckHelp = "Exit 0 if the server on this computer is healthy, 1 if not. " +
@@ -36,12 +37,12 @@ func healthcheck(ctx context.Context, args []string, c console) int {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: no response from %s; %s\n", *url, isServeRunning)
+		fmt.Fprintf(c.stderr, "gatehouse: no response from %s; %s\n", providers.RedactURL(*url), isServeRunning)
 		return exitFailure
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		fmt.Fprintf(c.stderr, "gatehouse: %s returned %s\n", *url, resp.Status)
+		fmt.Fprintf(c.stderr, "gatehouse: %s returned %s\n", providers.RedactURL(*url), resp.Status)
 		return exitFailure
 	}
 	return exitOK

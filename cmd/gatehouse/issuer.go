@@ -19,11 +19,12 @@ import (
 const issuerHelp = "Run the local issuer alone: a fake authorization server for demos and tests. " +
 	"Anyone can sign in as anyone."
 
-// issuerPort is used until --listen names another port.
+// issuerPort is used unless --listen names another port.
 const issuerPort = "9000"
 
 func issuer(ctx context.Context, args []string, c console) int {
-	// Including those of the demo tools: whether the server offers them is not known here.
+	// The scopes of the demo tools are included, because it is not known here whether the server offers the
+	// demo tools.
 	catalog := c.catalog(mcptools.ToolSettings{Demo: true}, mcptools.Stats{})
 	scopes := providers.MergeScopes([]string{"mcp:use"}, catalog.Scopes())
 	flags := newFlags("issuer", issuerHelp, c)
@@ -36,18 +37,21 @@ func issuer(ctx context.Context, args []string, c console) int {
 		known   = flags.StringSlice("scopes", scopes, "scopes that clients may request")
 		initial = flags.StringSlice("default-scopes", []string{"mcp:use", "greet:read"},
 			"scopes granted to requests without a scope parameter")
+		described = flags.StringArray("scope-description", demoDescriptions(),
+			"scope=text for the consent page; repeat it for each scope")
 		algorithm = flags.String("signing-algorithm", "RS256", "RS256, ES256 or EdDSA")
 		lifetime  = flags.Duration("token-lifetime", 10*time.Minute, "lifetime of access tokens")
 		approve   = flags.Bool("auto-approve", false,
-			"skip the sign-in page and sign in as alice, unless another site sent the browser")
+			"skip the sign-in page and sign in as alice, unless another site opened it")
 		secret = flags.String("client-secret-file", "",
 			"file with the secret of the confidential client local-service; without it the client does not exist")
 		grace = flags.Duration("refresh-grace", time.Minute,
-			"how long the previous refresh token still gets the same successor; with 0 a repeat revokes the grant at once")
+			"how long a replaced refresh token still returns the same successor; with 0 a repeat revokes "+
+				"the grant")
 		documents = flags.Bool("client-documents", true, "announce and fetch client ID metadata documents; "+
-			"--client-documents=false without internet access, so that clients register instead")
+			"disable it without internet access, so that clients register dynamically")
 		loopback = flags.Bool("allow-loopback-client-documents", false,
-			"fetch client ID metadata documents from this computer and private networks too")
+			"also fetch client ID metadata documents from loopback and private networks")
 		public = flags.Bool("dangerously-allow-public-resource", false,
 			"issue tokens for resources that other computers can reach")
 		anywhere = flags.Bool("dangerously-listen-for-others", false, "listen on an address that other computers can "+
@@ -66,6 +70,11 @@ func issuer(ctx context.Context, args []string, c console) int {
 	settings.Listen = *listen
 	settings.DrainTime = 0 // there is no load balancer in front of a fake issuer
 	clientSecret, problems := issuerProblems(settings, logSettings, *secret)
+	for _, entry := range *described {
+		if _, _, ok := configs.ParseDescription(entry); !ok {
+			problems = append(problems, fmt.Sprintf("--scope-description %q: it is not scope=text", entry))
+		}
+	}
 	if host, _, err := net.SplitHostPort(*listen); err == nil && !providers.IsLoopback(host) && !*anywhere {
 		problems = append(problems, "--listen: anyone who reaches the local issuer can sign in as anyone, and other "+
 			"computers can reach this address; listen on 127.0.0.1; a container whose port is published on 127.0.0.1 only "+
@@ -81,7 +90,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 	as, err := authserver.New(authserver.Config{
 		UserAgent: app.UserAgent(),
 		Issuer:    identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
-		SigningAlgorithm: *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
+		ScopeDescriptions: configs.Scopes{Descriptions: *described}.DescriptionOf(),
+		SigningAlgorithm:  *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
 		Clients:                        authserver.DemoClients(clientSecret),
 		RefreshGrace:                   *grace,
 		ClientDocuments:                *documents,
@@ -106,15 +116,29 @@ func issuer(ctx context.Context, args []string, c console) int {
 		return exitPort
 	}
 	defer ln.Close()
-	fmt.Fprintf(c.stdout, "\nThe local issuer is for demos only: anyone can sign in as anyone.\n\n"+
-		"  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n",
-		*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
+	const warning = "The local issuer is for demos only: anyone can sign in as anyone."
+	if c.showsBanner(logSettings) {
+		fmt.Fprintf(c.stdout, "\n%s\n\n  Issuer    %s\n  Metadata  %s\n  Resource  %s\n\n", warning,
+			*url, *url+"/.well-known/oauth-authorization-server", strings.Join(*resources, ", "))
+	} else {
+		logger.Warn(warning)
+	}
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, local.Routes(as))
+	routes := append(local.Routes(as), providers.Route{Path: "/", Handler: as.Index()})
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, routes)
 	c.stop.begin("issuer")
 	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
 	c.stop.begin("log")
 	return logStopped(logger, err)
+}
+
+// demoDescriptions are the descriptions of the built-in profile.
+func demoDescriptions() []string {
+	cfg, err := configs.Load(configs.Sources{})
+	if err != nil {
+		return nil // the built-in profile is valid
+	}
+	return cfg.Scopes.Descriptions
 }
 
 // issuerProblems validates the settings that [authserver.New] does not, and reads the secret.

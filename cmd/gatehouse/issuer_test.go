@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,6 +44,12 @@ func TestIssuer_RunsAlone(t *testing.T) {
 			t.Errorf("the banner lacks %q:\n%s", line, s.stdout)
 		}
 	}
+	status, page := httpGet(t, origin)
+	for _, want := range []string{"This is the demo issuer", origin + asMetadata, "http://localhost:3002/mcp"} {
+		if status != http.StatusOK || !strings.Contains(page, want) {
+			t.Errorf("the page at the origin has status %d and lacks %q: %s", status, want, page)
+		}
+	}
 	if got := runCommand(t, "healthcheck", "--url="+origin+"/health"); got.code != exitOK {
 		t.Errorf("healthcheck: %+v", got)
 	}
@@ -71,12 +79,13 @@ func TestIssuer_RefusesInvalidFlags(t *testing.T) {
 		"a missing secret file":     {"--client-secret-file=" + missing, "no such file"},
 		"an empty secret file":      {"--client-secret-file=" + writeFile(t, "empty", "\n"), "the file is empty"},
 		"loopback documents, but none": {
-			"--client-documents=false --allow-loopback-client-documents", "client documents are off",
+			"--client-documents=false --allow-loopback-client-documents", "client documents are disabled",
 		},
 		"a negative refresh grace":         {"--refresh-grace=-1s", "refresh grace"},
 		"an issuer with a path":            {"--issuer=http://localhost:9000/issuer", "issuer"},
 		"a public issuer with plain http":  {"--issuer=http://id.example.com", "plain http"},
 		"an unknown default scope":         {"--default-scopes=nothing", `"nothing"`},
+		"a description without a scope":    {"--scope-description=Read", `"Read"`},
 		"a log level that does not exist":  {"--log.level=loud", "use debug, info, warn, error"},
 		"a log format that does not exist": {"--log.format=xml", "use text or json"},
 	} {
@@ -155,5 +164,46 @@ func TestIssuer_IdentifierFollowsPort(t *testing.T) {
 	s.stop()
 	if !strings.Contains(s.stderr.String(), "msg=stopped") {
 		t.Errorf("the log is\n%s", s.stderr)
+	}
+}
+
+// The library behind the issuer logs other values than the client sent. The issuer's own line has the reason.
+func TestIssuer_LogsRefusedAuthorizationOnce(t *testing.T) {
+	t.Parallel()
+	p, address := startProcess(t, "", nil)
+	if !p.healthy(address) {
+		t.Fatal("the server is not healthy")
+	}
+	const redirect = "http://127.0.0.1:7777/callback"
+	resp, err := http.Post("http://"+address+"/register", "application/json",
+		strings.NewReader(`{"redirect_uris":["`+redirect+`"],"token_endpoint_auth_method":"none"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var client struct {
+		ID string `json:"client_id"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&client); err != nil || client.ID == "" {
+		t.Fatalf("%d: %v", resp.StatusCode, err)
+	}
+	query := url.Values{"client_id": {client.ID}, "redirect_uri": {redirect}, "response_type": {"code"},
+		"resource": {"http://localhost:1/other"}, "state": {"secret-state"}, "code_challenge_method": {"S256"},
+		"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}}
+	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	browser := &http.Client{CheckRedirect: stay}
+	answer, err := browser.Get("http://" + address + "/authorize?" + query.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusFound {
+		t.Errorf("answered %d", answer.StatusCode)
+	}
+	p.end(t, os.Interrupt)
+	log := p.stderr.String()
+	if strings.Count(log, "error=invalid_target") != 1 || strings.Contains(log, "auth request") ||
+		strings.Contains(log, "secret-state") {
+		t.Errorf("the log:\n%s", log)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"golang.org/x/oauth2"
@@ -13,8 +12,8 @@ import (
 	"gatehouse/providers/token"
 )
 
-// lastRequest is an http.RoundTripper that records the last request, so that a failure can be described without quoting
-// the peer's response: the errors of the SDK and of oauth2 do, and the response may contain secrets.
+// lastRequest is an http.RoundTripper that records the last request, so that a failure can be described
+// without the errors of the SDK and of oauth2: they quote the response, which may contain secrets.
 type lastRequest struct {
 	next http.RoundTripper
 
@@ -27,8 +26,7 @@ type lastRequest struct {
 func (l *lastRequest) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := l.next.RoundTrip(r)
 	l.method, l.status, l.err = r.Method, 0, err
-	// The query may contain secrets.
-	l.address = (&url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: r.URL.Path}).String()
+	l.address = providers.RedactURL(r.URL.String())
 	if err == nil {
 		l.status = resp.StatusCode
 	}
@@ -38,8 +36,8 @@ func (l *lastRequest) RoundTrip(r *http.Request) (*http.Response, error) {
 // reset forgets the last request.
 func (l *lastRequest) reset() { *l = lastRequest{next: l.next} }
 
-// describe returns an error that describes at which request a sign-in failed with err. Of err it contains at most the
-// OAuth error code.
+// describe returns an error that describes at which request a sign-in failed with err. It contains nothing of
+// err except the OAuth error code.
 func (l *lastRequest) describe(err error) error {
 	request := l.method + " " + providers.Quote(l.address)
 	switch {

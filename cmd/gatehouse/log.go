@@ -24,8 +24,8 @@ func newLogger(l configs.Log, level slog.Level, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// newLogger returns the logger of the process. Libraries that log on their own, such as zitadel/oidc, get a logger
-// from level warn upwards: what they log at lower levels concerns their own internals.
+// newLogger returns the logger of the process. Libraries that use the default logger, such as zitadel/oidc,
+// get one that starts at level warn: what they log at lower levels are their own internals.
 func (c console) newLogger(l configs.Log) *slog.Logger {
 	if c.setDefaultLogger != nil {
 		c.setDefaultLogger(newLogger(l, slog.LevelWarn, c.stderr))

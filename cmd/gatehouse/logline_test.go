@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/configs"
 )
@@ -171,6 +174,31 @@ func TestAccessLog_NamesOperationAndOutcome(t *testing.T) {
 			{"an unknown method", old(rpc("foo/bar", `{"x":"canary"}`)), 400, []string{"reason=method_unknown", "detail="}},
 		})
 	})
+}
+
+// The names are an interface: pipelines rename them by the table in server/README.md.
+func TestAccessLog_NamesAreDocumented(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t, nil)
+	token := srv.token(t, "alice", "mcp:use", "greet:read")
+	call := modernRequest("tools/call", `"name":"whoami","arguments":{}`).with("Mcp-Name", "whoami")
+	prompt := modernRequest("prompts/get", `"name":"none"`).with("Mcp-Name", "none")
+	lines := srv.logLine(t, token, call, 200) + srv.logLine(t, token, prompt, 400)
+	logged := map[string]bool{}
+	quoted := regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	name := regexp.MustCompile(`(?m)(?:^| )([a-z_.]+)=`)
+	for _, match := range name.FindAllStringSubmatch(quoted.ReplaceAllString(lines, ""), -1) {
+		logged[match[1]] = true
+	}
+	_, table, _ := strings.Cut(read(t, "server/README.md"), "<!-- begin log names -->")
+	table, _, _ = strings.Cut(table, "<!-- end log names -->")
+	documented := map[string]bool{}
+	for _, match := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(table, -1) {
+		documented[match[1]] = true
+	}
+	if diff := cmp.Diff(documented, logged); diff != "" {
+		t.Errorf("server/README.md (-) and the log (+) differ: %s\n%s", diff, lines)
+	}
 }
 
 // Bare nanoseconds in a JSON log cannot be read without the source code.

@@ -11,7 +11,11 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/pflag"
+
 	"gatehouse/cmd/gatehouse/app"
+	"gatehouse/configs"
 )
 
 // Exit codes, for scripts and orchestrators.
@@ -28,6 +32,7 @@ const (
 type console struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	terminal       bool // standard output is a terminal
 	environ        []string
 	dir            string // contains .env
 	memoryLimit    int64  // of the process, in bytes; 0 if there is none
@@ -36,6 +41,8 @@ type console struct {
 	catalog app.CatalogFunc
 	// setDefaultLogger is [slog.SetDefault], or nil to leave the default logger alone.
 	setDefaultLogger func(*slog.Logger)
+	// flagsOnly, if it is set, receives the flags of a command, which then ends without doing anything.
+	flagsOnly func(*pflag.FlagSet)
 }
 
 // command is one subcommand.
@@ -45,17 +52,40 @@ type command struct {
 	run     func(ctx context.Context, args []string, c console) int
 }
 
-func commands() []command {
-	return []command{
-		{"serve", "serve the MCP tools (the default)", serve},
-		{"issuer", "run the local issuer alone", issuer},
-		{"doctor", "diagnose the configuration, the provider and the running server", doctorCommand},
-		{"token", "inspect a token, or get one", tokenCommand},
-		{"config", "print the effective configuration and the origin of each value", config},
-		{"audit", "create a key for the audit log, or verify the log", auditCommand},
-		{"healthcheck", "exit 0 if the server is healthy, 1 if not; for containers", healthcheck},
-		{"version", "print the version", version},
+// commandGroup is a part of the list of commands.
+type commandGroup struct {
+	title    string
+	commands []command
+}
+
+func commandGroups() []commandGroup {
+	return []commandGroup{
+		{"Run", []command{
+			{"serve", "serve the MCP tools (the default)", serve},
+			{"issuer", "run the local issuer alone", issuer},
+		}},
+		{"Find out what is wrong", []command{
+			{"doctor", "diagnose the configuration, the provider and the running server", doctorCommand},
+			{"token", "inspect a token, or get one", tokenCommand},
+			{"config", "print the effective configuration and the origin of each value", config},
+		}},
+		{"For auditors", []command{
+			{"audit", "create a key for the audit log, or verify the log", auditCommand},
+		}},
+		{"For scripts and shells", []command{
+			{"healthcheck", "exit 0 if the server is healthy, 1 if not; for containers", healthcheck},
+			{"completion", "print a completion script for bash, zsh or fish", completion},
+			{"version", "print the version", version},
+		}},
 	}
+}
+
+func commands() []command {
+	var all []command
+	for _, group := range commandGroups() {
+		all = append(all, group.commands...)
+	}
+	return all
 }
 
 func main() {
@@ -69,6 +99,7 @@ func main() {
 	limit := &stopLimit{stderr: os.Stderr, step: "start"}
 	c := console{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir,
+		terminal:    isatty.IsTerminal(os.Stdout.Fd()) || isatty.IsCygwinTerminal(os.Stdout.Fd()),
 		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile), stop: limit,
 		catalog: app.DefaultCatalog, setDefaultLogger: slog.SetDefault,
 	}
@@ -95,7 +126,7 @@ func run(ctx context.Context, args []string, c console) int {
 		return exitOK
 	case len(args) > 1 && args[0] == "help":
 		name, args = args[1], []string{"--help"}
-	case len(args) > 0 && args[0] == "--version":
+	case len(args) > 0 && (args[0] == "--version" || args[0] == "-v"):
 		name, args = "version", nil
 	case len(args) > 0 && !strings.HasPrefix(args[0], "-"):
 		name, args = args[0], args[1:]
@@ -105,9 +136,36 @@ func run(ctx context.Context, args []string, c console) int {
 			return cmd.run(ctx, args, c)
 		}
 	}
-	fmt.Fprintf(c.stderr, "gatehouse: there is no command %q\n\n", name)
-	usage(c.stderr)
+	fmt.Fprintf(c.stderr, "gatehouse: there is no command %q%s\n`gatehouse --help` lists the commands\n",
+		name, commandHint(name))
 	return exitConfig
+}
+
+// commandHint returns what to write instead of an unknown command, or "".
+func commandHint(name string) string {
+	if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") {
+		return "; a profile is named by --config=" + name
+	}
+	var names []string
+	for _, cmd := range commands() {
+		names = append(names, cmd.name)
+	}
+	if near := configs.Nearest(name, append(names, "help")); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return ""
+}
+
+// example is a command in the help.
+type example struct{ about, command string }
+
+func examples() []example {
+	return []example{
+		{"Try it: a demo on this computer, which needs no account", "gatehouse"},
+		{"Serve with the sign-in of your company", "gatehouse --resource=https://mcp.example.com/mcp " +
+			"--provider.preset=keycloak --provider.issuer=https://login.example.com/realms/main --scopes.required=mcp:use"},
+		{"Find out why it does not work", "gatehouse doctor --config=configs/oidc.yaml"},
+	}
 }
 
 func usage(w io.Writer) {
@@ -115,14 +173,20 @@ func usage(w io.Writer) {
 
 Usage:
   gatehouse [command] [flags]
-
-Commands:
 `)
-	for _, cmd := range commands() {
-		fmt.Fprintf(w, "  %-12s %s\n", cmd.name, cmd.summary)
+	for _, group := range commandGroups() {
+		fmt.Fprintf(w, "\n%s:\n", group.title)
+		for _, cmd := range group.commands {
+			fmt.Fprintf(w, "  %-12s %s\n", cmd.name, cmd.summary)
+		}
+	}
+	fmt.Fprint(w, "\nExamples:\n")
+	for _, e := range examples() {
+		fmt.Fprintf(w, "  # %s\n  %s\n", e.about, strings.ReplaceAll(e.command, " --", " \\\n    --"))
 	}
 	fmt.Fprint(w, `
-Every command has --help. Exit codes: 0 success, 1 failure, 2 invalid configuration or command line,
-3 cannot listen on the address, 4 the provider cannot be set up, 5 the shutdown hung.
+Every command has --help; `+"`gatehouse serve --help`"+` lists all settings. Exit codes: 0 success, 1 failure,
+2 invalid configuration or command line, 3 cannot listen on the address, 4 the provider cannot be set up,
+5 the shutdown hung.
 `)
 }

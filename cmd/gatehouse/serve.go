@@ -40,12 +40,17 @@ func serve(ctx context.Context, args []string, c console) int {
 		return exitProvider
 	}
 	c.stop.begin("output of the banner")
-	banner(c.stdout, cfg, a)
+	c.announce(cfg, a, logger)
 	for _, note := range app.Notes(cfg, a.Catalog) {
 		logger.Warn(note)
 	}
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
+	if drain := cfg.Server.DrainTime; drain > 0 {
+		defer context.AfterFunc(ctx, func() {
+			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
+		})()
+	}
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
 		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
 	c.stop.begin("log")

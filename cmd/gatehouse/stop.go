@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	// stopMargin is how long the process may live after a signal, in addition to the drain time and the shutdown
-	// timeout. It is longer than [server.StopMargin], because the server knows which part hangs.
+	// stopMargin is how long the process may live after a signal, in addition to the drain time and the
+	// shutdown timeout. It is longer than [server.StopMargin], so that the server can report which part
+	// hangs.
 	stopMargin = 1500 * time.Millisecond
-	// lastLineTimeout limits the write of the last log line: the log itself may be what hangs.
+	// lastLineTimeout limits writing the last log line, because the log itself may hang.
 	lastLineTimeout = 250 * time.Millisecond
 )
 

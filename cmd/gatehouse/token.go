@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 )
 
 // tokenCommand runs one of its subcommands.
@@ -42,23 +41,4 @@ func refuseArguments(name string, arguments []string, c console) (refused bool) 
 	fmt.Fprintf(c.stderr, "gatehouse %s: takes no arguments, least of all a token, which other users could read; "+
 		"pass it on standard input or with --token-file\n", name)
 	return true
-}
-
-// trimToken removes what is often copied together with a token: blanks, quotes, "Authorization:" and "Bearer".
-func trimToken(text string) string {
-	text = strings.TrimSpace(text)
-	if rest, ok := cutPrefixFold(text, "authorization:"); ok {
-		text = strings.TrimSpace(rest)
-	}
-	if rest, ok := cutPrefixFold(text, "bearer "); ok {
-		text = strings.TrimSpace(rest)
-	}
-	return strings.Trim(text, `"'`)
-}
-
-func cutPrefixFold(s, prefix string) (string, bool) {
-	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
-		return s, false
-	}
-	return s[len(prefix):], true
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"os/exec"
 	"regexp"
@@ -141,7 +141,8 @@ func authorize(
 
 var challengeScope = regexp.MustCompile(`(, *)?scope="[^"]*"`)
 
-// replaceScopes replaces the scopes in the challenge, which is where the SDK's client reads them, by those of --scope.
+// replaceScopes replaces the scopes in the challenge, which is where the SDK's client reads them, by those of
+// --scope.
 func (s *signIn) replaceScopes(header http.Header) {
 	if len(s.scopes) == 0 {
 		return
@@ -150,8 +151,12 @@ func (s *signIn) replaceScopes(header http.Header) {
 	header.Set("WWW-Authenticate", challenge+`, scope="`+strings.Join(s.scopes, " ")+`"`)
 }
 
-// fetchCode gets the authorization code: without interaction where possible, otherwise from a user with a browser.
+// fetchCode gets the authorization code: without interaction where possible, otherwise from a user with a
+// browser.
 func (s *signIn) fetchCode(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
+	if s.refused = checkOpenable(args.URL); s.refused != nil {
+		return nil, s.refused
+	}
 	s.last.reset() // later failures are unrelated to the requests so far
 	response, ok := s.tryNonInteractive(ctx, args.URL)
 	if s.refused != nil {
@@ -178,25 +183,34 @@ func (s *signIn) fetchCode(ctx context.Context, args *auth.AuthorizationArgs) (*
 	}, nil
 }
 
-// tryNonInteractive requests the authorization URL and reports whether it redirects straight to the callback, as the
-// local issuer does with auto_approve. It also detects requests that the provider refuses without redirecting (RFC
-// 6749, section 4.1.2.1), so that no user waits for them. It only does so for a provider on this computer; others would
-// see a sign-in that is never completed.
+// tryNonInteractive requests the authorization URL and reports whether it redirects straight to the callback,
+// as the local issuer does with auto_approve. It also detects requests that the provider refuses without
+// redirecting (RFC 6749, section 4.1.2.1), so that no user waits for them. It only does so for a provider on
+// this computer; others would see a sign-in that is never completed.
 func (s *signIn) tryNonInteractive(ctx context.Context, address string) (url.Values, bool) {
 	u, err := url.Parse(address)
 	if err != nil || !providers.IsLoopback(u.Hostname()) {
 		return nil, false
 	}
 	var response url.Values
-	checkRedirect := func(r *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(r.URL.String(), s.redirect+"?") {
+	redirected := false
+	checkRedirect := func(r *http.Request, via []*http.Request) error {
+		redirected = true
+		switch {
+		case strings.HasPrefix(r.URL.String(), s.redirect+"?"):
 			response = r.URL.Query()
 			return http.ErrUseLastResponse
+		case !providers.IsLoopback(r.URL.Hostname()), len(via) >= maxRedirects:
+			return http.ErrUseLastResponse // a sign-in page elsewhere
 		}
 		return nil
 	}
+	jar, err := cookiejar.New(nil) // a provider may recognize its own request by a cookie
+	if err != nil {
+		return nil, false
+	}
 	transport := &http.Transport{DisableKeepAlives: true}
-	client := &http.Client{Timeout: 10 * time.Second, Transport: transport, CheckRedirect: checkRedirect}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: transport, CheckRedirect: checkRedirect, Jar: jar}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, false
@@ -206,11 +220,27 @@ func (s *signIn) tryNonInteractive(ctx context.Context, address string) (url.Val
 		return nil, false
 	}
 	resp.Body.Close()
-	if resp.StatusCode == http.StatusBadRequest {
-		s.refused = fmt.Errorf("the provider at %s refuses the authorization request (status 400): does it know the "+
-			"client, with %s as its redirect URI?", u.Host, s.redirect)
+	// Only the first response is about the request. Later pages are for a browser: they may need its scripts.
+	if resp.StatusCode == http.StatusBadRequest && !redirected {
+		s.refused = fmt.Errorf("the provider at %s refuses the authorization request (status 400): does it know "+
+			"the client, with %s as its redirect URI?", u.Host, s.redirect)
 	}
 	return response, response != nil
+}
+
+// maxRedirects is how many redirects are followed without a browser.
+const maxRedirects = 10
+
+// checkOpenable returns why the authorization URL, which the provider's metadata names, is not passed to the
+// system: a handler of another scheme may start any program (a file, an editor, a shell).
+func checkOpenable(address string) error {
+	u, err := url.Parse(address)
+	if err == nil && u.Host != "" && u.User == nil &&
+		(u.Scheme == "https" || u.Scheme == "http" && providers.IsLoopback(u.Hostname())) {
+		return nil
+	}
+	return errors.New("the authorization_endpoint in the provider's metadata is neither https nor http on " +
+		"this computer: it is not opened; check provider.issuer, and see `gatehouse doctor`")
 }
 
 // handleCallback receives the authorization response from the browser.
@@ -220,8 +250,7 @@ func (s *signIn) handleCallback(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, "Done. You can close this page.\n")
+	writeCallbackPage(w, query)
 	select {
 	case s.callback <- query:
 	default: // the page was reloaded

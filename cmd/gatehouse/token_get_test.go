@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// fakeAuthServer is a resource and its authorization server in one origin. A sign-in succeeds unless a test changes
-// one of the responses.
+// fakeAuthServer is a resource and its authorization server in one origin. A sign-in succeeds unless a test
+// changes one of the responses.
 type fakeAuthServer struct {
 	*httptest.Server
 	// metadata changes members of the metadata.
@@ -79,8 +79,8 @@ func (s *fakeAuthServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func writeJSON(w io.Writer, document map[string]any) { _ = json.NewEncoder(w).Encode(document) }
 
-// A provider's responses may contain secrets, tokens and terminal control sequences. Errors contain only the OAuth
-// error code, quoted and truncated.
+// A provider's responses may contain secrets, tokens and terminal control sequences. Errors contain only the
+// OAuth error code, quoted and truncated.
 func TestTokenGet_ErrorsQuoteNoResponse(t *testing.T) {
 	t.Parallel()
 	const (
@@ -147,10 +147,10 @@ func TestTokenGet_ErrorsQuoteNoResponse(t *testing.T) {
 		},
 		"no dynamic registration": {announces("registration_endpoint", ""), "needs --client-id"},
 		"a query in an endpoint": {
-			announces("token_endpoint", "ORIGIN/gone?key="+canary), `POST "ORIGIN/gone" returned 404` + "\n",
+			announces("token_endpoint", "ORIGIN/gone?key="+canary), `POST "ORIGIN/gone?[redacted]" returned 404` + "\n",
 		},
 		"an unreachable endpoint": {
-			announces("token_endpoint", "http://GONE/token?key="+canary), `POST "http://GONE/token": dial tcp`,
+			announces("token_endpoint", "http://GONE/token?key="+canary), `POST "http://GONE/token?[redacted]": dial tcp`,
 		},
 		"the provider refuses the user": {
 			redirects("error", "access_denied", "error_description", canary), `the provider refused: "access_denied"` + "\n",
@@ -181,7 +181,8 @@ func TestTokenGet_ErrorsQuoteNoResponse(t *testing.T) {
 	}
 }
 
-// Elsewhere, a program that requests the authorization URL would only leave a sign-in that is never completed.
+// Elsewhere, a program that requests the authorization URL would only leave a sign-in that is never
+// completed.
 func TestTokenGet_TriesOnlyLoopbackNonInteractively(t *testing.T) {
 	t.Parallel()
 	requests := 0
@@ -200,5 +201,123 @@ func TestTokenGet_TriesOnlyLoopbackNonInteractively(t *testing.T) {
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
 	if response, ok := s.tryNonInteractive(t.Context(), "http://0.0.0.0:"+port); ok || requests != 1 {
 		t.Errorf("elsewhere: %v after %d requests", response, requests)
+	}
+}
+
+// A provider may recognize its own request by a cookie, and answer its later pages with any status: they are
+// for a browser.
+func TestTokenGet_KeepsCookiesAndJudgesOnlyTheFirstResponse(t *testing.T) {
+	t.Parallel()
+	const redirect = "http://127.0.0.1:1/callback"
+	for name, c := range map[string]struct {
+		first, second func(w http.ResponseWriter, r *http.Request)
+		ok            bool
+		refused       string
+	}{
+		"a cookie leads to the callback": {
+			first: func(w http.ResponseWriter, r *http.Request) {
+				http.SetCookie(w, &http.Cookie{Name: "interaction", Value: "i", Path: "/"})
+				http.Redirect(w, r, "/second", http.StatusSeeOther)
+			},
+			second: func(w http.ResponseWriter, r *http.Request) {
+				if cookie, err := r.Cookie("interaction"); err != nil || cookie.Value != "i" {
+					w.WriteHeader(http.StatusBadRequest)
+					return
+				}
+				http.Redirect(w, r, redirect+"?code=c", http.StatusSeeOther)
+			},
+			ok: true,
+		},
+		"400 at a later page is not about the request": {
+			first: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/second", http.StatusFound) },
+			second: func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusBadRequest)
+			},
+		},
+		"400 at once is": {
+			first:   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) },
+			refused: "does it know the client",
+		},
+		"a page": {
+			first: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<form>") },
+		},
+		"redirects without an end": {
+			first:  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/second", http.StatusFound) },
+			second: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/first", http.StatusFound) },
+		},
+		"a sign-in page elsewhere is not requested": {
+			first: func(w http.ResponseWriter, r *http.Request) {
+				// Not a loopback address, although it leads to the same server.
+				_, port, _ := net.SplitHostPort(r.Host)
+				http.Redirect(w, r, "http://0.0.0.0:"+port+"/elsewhere", http.StatusFound)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requests := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Connection", "close")
+				if requests++; requests > 2*maxRedirects {
+					t.Error("the redirects are followed for ever")
+					return
+				}
+				switch r.URL.Path {
+				case "/first":
+					c.first(w, r)
+				case "/second":
+					c.second(w, r)
+				default:
+					t.Errorf("%s was requested", r.URL)
+				}
+			}))
+			defer server.Close()
+			s := &signIn{redirect: redirect}
+			response, ok := s.tryNonInteractive(t.Context(), server.URL+"/first")
+			if ok != c.ok || ok && response.Get("code") != "c" {
+				t.Errorf("the response is %v, %v", response, ok)
+			}
+			if c.refused == "" && s.refused != nil || c.refused != "" &&
+				(s.refused == nil || !strings.Contains(s.refused.Error(), c.refused)) {
+				t.Errorf("it is refused by %v, want %q", s.refused, c.refused)
+			}
+		})
+	}
+}
+
+// The metadata is the provider's: an address of another scheme could start any program of this computer.
+func TestTokenGet_OpensOnlyHTTPSAndHTTPOnLoopback(t *testing.T) {
+	t.Parallel()
+	for address, opened := range map[string]bool{
+		"https://login.example.com/authorize":     true,
+		"https://localhost/authorize":             true,
+		"http://localhost:9000/authorize":         true,
+		"http://127.0.0.1:9000/authorize":         true,
+		"http://[::1]:9000/authorize":             true,
+		"http://login.example.com/authorize":      false,
+		"http://127.0.0.1.example.com/":           false,
+		"http://localhost@login.example.com/":     false,
+		"https://user:pw@login.example.com/":      false,
+		"file://localhost/tmp/evil.desktop":       false,
+		"vscode://localhost/x":                    false,
+		"ssh://127.0.0.1/x":                       false,
+		"smb://localhost/x":                       false,
+		"steam://localhost/run/1":                 false,
+		"javascript:alert(1)":                     false,
+		"https:login.example.com":                 false,
+		"/authorize":                              false,
+		"":                                        false,
+		"\x00https://login.example.com/authorize": false,
+	} {
+		if err := checkOpenable(address); (err == nil) != opened {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+	// The whole command: nothing is printed to click on, either.
+	s := newFakeAuthServer(t)
+	s.metadata = map[string]any{"authorization_endpoint": "file://localhost/tmp/canary.desktop"}
+	code, out, errs := runToken(t, "", "get", "--resource", s.URL+"/mcp", "--timeout", "20s")
+	if code != exitFailure || out != "" || !strings.Contains(errs, "it is not opened") ||
+		strings.Contains(errs, "canary") {
+		t.Errorf("it ended with %d: %s%s", code, out, errs)
 	}
 }

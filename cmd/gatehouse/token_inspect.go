@@ -7,17 +7,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"slices"
+	"strings"
 
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
+	"gatehouse/mcptools"
 	"gatehouse/providers"
 	"gatehouse/providers/token"
 )
-
-// maxInspectedBytes limits what is read. It is far above the size of any token, so that a token that is too long is
-// explained as such.
-const maxInspectedBytes = 1 << 20
 
 const tokenInspectHelp = `Explain what a token contains, and why the server of this configuration accepts or refuses it.
 The token is read from standard input or a file, never from the command line. Neither the token nor its
@@ -52,34 +50,18 @@ func tokenInspect(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse token inspect: %v\n", err)
 		return exitProvider
 	}
-	printExplanation(c.stdout, cfg, explanation)
-	if _, unchecked := explanation.Unchecked(); !explanation.OK() || unchecked && !*offline {
+	a := newAccess(cfg, c.catalog(cfg.Tools, mcptools.Stats{}), explanation)
+	printVerdict(c.stdout, cfg.Resource, explanation, a, *offline)
+	printFindings(c.stdout, explanation)
+	_, unchecked := explanation.Unchecked()
+	if !explanation.OK() || unchecked && !*offline || len(a.missing) > 0 {
 		return exitFailure
 	}
 	return exitOK
 }
 
-func readToken(file string, stdin io.Reader) (string, error) {
-	var (
-		content []byte
-		err     error
-	)
-	if file == "" {
-		content, err = io.ReadAll(io.LimitReader(stdin, maxInspectedBytes))
-	} else {
-		content, err = os.ReadFile(file)
-	}
-	if err != nil {
-		return "", fmt.Errorf("the token cannot be read: %w", err)
-	}
-	if text := trimToken(string(content)); text != "" {
-		return text, nil
-	}
-	return "", errors.New("there is no token: pass it on standard input or with --token-file")
-}
-
-// explain opens the provider as a process separate from the server would see it, and checks the token. Without live, it
-// makes no requests.
+// explain opens the provider as a process separate from the server would see it, and checks the token.
+// Without live, it makes no requests.
 func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (token.Explanation, error) {
 	settings := cfg.Provider
 	if embedded, ok := settings.(providers.Embedded); ok {
@@ -104,21 +86,103 @@ func explain(ctx context.Context, cfg *configs.Config, text string, live bool) (
 	return explainer.Explain(ctx, text, live), nil
 }
 
-func printExplanation(w io.Writer, cfg *configs.Config, e token.Explanation) {
-	unchecked, undecided := e.Unchecked()
-	switch {
-	case !e.OK():
-		fmt.Fprintf(w, "This token is refused at %s\n", cfg.Resource)
-	case undecided:
-		fmt.Fprintf(w, "Whether this token is accepted at %s is undecided. No check failed, but this was not checked:\n\n"+
-			"  * %s\n    %s\n", cfg.Resource, unchecked.Name, unchecked.Skipped)
-	default:
-		fmt.Fprintf(w, "This token is accepted at %s\n", cfg.Resource)
+// access is what a token opens on this server.
+type access struct {
+	// scopes are those of the token by this server's names, broader ones with those that they imply, and origin
+	// is where they are from. known is false if the claims of the token are refused.
+	scopes []string
+	origin string
+	known  bool
+	// required are the scopes that every call needs, and missing those of them that the token lacks.
+	required, missing []string
+	// open and closed are the tools that the token may and may not call; the latter with what each lacks.
+	open, closed []string
+	hints        []token.Hint
+}
+
+func newAccess(cfg *configs.Config, catalog mcptools.Catalog, e token.Explanation) access {
+	a := access{required: cfg.Scopes.Required}
+	held, origin, known := e.Scopes()
+	if !known {
+		return a
 	}
-	for _, hint := range e.Hints() {
+	a.scopes, a.origin, a.known = cfg.Scopes.Implications().Expand(held), origin, true
+	a.missing = lacking(a.scopes, a.required)
+	for _, tool := range catalog.Tools {
+		if missing := lacking(a.scopes, providers.MergeScopes(a.required, tool.Scopes)); len(missing) > 0 {
+			a.closed = append(a.closed, tool.Name+" (needs "+strings.Join(missing, " ")+")")
+		} else {
+			a.open = append(a.open, tool.Name)
+		}
+	}
+	a.hints = e.ScopeHints(a.missing)
+	return a
+}
+
+// lacking returns the scopes in needed that are not in held.
+func lacking(held, needed []string) []string {
+	var missing []string
+	for _, scope := range needed {
+		if !slices.Contains(held, scope) {
+			missing = append(missing, scope)
+		}
+	}
+	return missing
+}
+
+// printVerdict prints one of three verdicts, or that it is undecided, with the likeliest causes and their
+// fixes.
+func printVerdict(w io.Writer, resource providers.Resource, e token.Explanation, a access, offline bool) {
+	hints := e.Hints()
+	unchecked, undecided := e.Unchecked()
+	switch lacks := strings.Join(a.missing, " "); {
+	case !e.OK():
+		fmt.Fprintf(w, "This token is refused at %s\n", resource)
+	case undecided:
+		fmt.Fprintf(w, "Whether this token is accepted at %s is undecided. No check failed, but this was not "+
+			"checked:\n\n  * %s\n    %s\n", resource, unchecked.Name, unchecked.Skipped)
+		fix := "run `gatehouse doctor` with the same settings: its checks of the provider show why"
+		if offline {
+			fix = "run the command without --offline"
+		}
+		fmt.Fprintf(w, "    %s\n", fix)
+		if lacks != "" {
+			fmt.Fprintf(w, "\nEven if it is accepted, every call is refused (403): it lacks %s\n", lacks)
+			hints = a.hints
+		}
+	case lacks != "":
+		fmt.Fprintf(w, "This token is valid at %s, but every call is refused (403): it lacks %s\n", resource, lacks)
+		hints = a.hints
+	default:
+		fmt.Fprintf(w, "This token is accepted at %s\n", resource)
+	}
+	for _, hint := range hints {
 		fmt.Fprintf(w, "\n  * %s\n    %s\n", hint.Cause, hint.Fix)
 	}
 	fmt.Fprintln(w)
+	if a.known {
+		a.print(w)
+	}
+}
+
+// print prints the scopes and the tools.
+func (a access) print(w io.Writer) {
+	const none = "none"
+	fmt.Fprintf(w, "  %-8s %s (%s; after provider.scope_map and scopes.implies)\n", "scopes",
+		cmp.Or(strings.Join(a.scopes, " "), none), a.origin)
+	required := cmp.Or(strings.Join(a.required, " "), none)
+	if len(a.missing) > 0 {
+		required += "; missing " + strings.Join(a.missing, " ")
+	}
+	fmt.Fprintf(w, "  %-8s %s\n", "required", required)
+	fmt.Fprintf(w, "  %-8s %s\n", "tools", cmp.Or(strings.Join(a.open, ", "), none))
+	if len(a.closed) > 0 {
+		fmt.Fprintf(w, "  %-8s %s\n", "not", strings.Join(a.closed, ", "))
+	}
+	fmt.Fprintln(w)
+}
+
+func printFindings(w io.Writer, e token.Explanation) {
 	for _, f := range e.Findings {
 		mark := "ok"
 		switch {

@@ -49,7 +49,7 @@ func countdown() mcptools.Tool {
 			case <-ticker.C:
 			}
 			if token := req.Params.GetProgressToken(); token != nil {
-				// Without a receiver the countdown continues; only cancellation ends it.
+				// A progress message that cannot be sent does not end the countdown; only cancellation does.
 				_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{
 					ProgressToken: token, Progress: float64(passed), Total: float64(in.Seconds),
 					Message: fmt.Sprintf("%d to go", in.Seconds-passed),

@@ -13,27 +13,28 @@ import (
 type sendGreetingOutput struct {
 	Greeting string `json:"greeting,omitempty" jsonschema:"what was sent; absent if nothing was"`
 	Sent     bool   `json:"sent"`
-	// Asked tells the model whether a person decided.
-	Asked bool `json:"asked" jsonschema:"whether a person was asked to confirm"`
+	// Asked tells the model whether the user decided.
+	Asked bool `json:"asked" jsonschema:"whether the user was asked to confirm"`
 }
 
 // confirmKey is the key of the question in the input requests of a call.
 const confirmKey = "confirm"
 
-// sendGreeting shows a tool that asks for confirmation. It returns the question instead of a result; the client repeats
-// the call with the answer. Before MCP 2026-07-28 the SDK asks through the session, so one handler serves both eras.
+// sendGreeting shows a tool that asks for confirmation. It returns the question instead of a result; the
+// client repeats the call with the answer. Before MCP 2026-07-28 the SDK asks through the session, so one
+// handler serves all protocol versions.
 func sendGreeting() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
 		Name:  "send_greeting",
 		Title: "Send a greeting",
-		Description: "Sends a greeting to a name, after asking the person to confirm if the client can ask. " +
+		Description: "Sends a greeting to a name. The user is asked to confirm if the client supports it. " +
 			"(The demo sends it nowhere.)",
 		Scopes: []string{"greet:write"},
 		Input:  boundName,
 	}, func(_ context.Context, req *mcp.CallToolRequest, in greetInput) (*mcp.CallToolResult, sendGreetingOutput, error) {
 		greeting := greetingFor(in.Name)
 		if !canAsk(req) {
-			const notice = "Sent without asking, because your client cannot ask (it does not support elicitation): "
+			const notice = "Sent without confirmation, because your client does not support elicitation: "
 			return text(notice + greeting), sendGreetingOutput{Greeting: greeting, Sent: true}, nil
 		}
 		answer, asked := req.Params.InputResponses[confirmKey].(*mcp.ElicitResult)
@@ -42,7 +43,7 @@ func sendGreeting() mcptools.Tool {
 			return &mcp.CallToolResult{InputRequests: requests}, sendGreetingOutput{}, nil
 		}
 		if yes, _ := answer.Content["send"].(bool); answer.Action != "accept" || !yes {
-			return text("Nothing was sent: the person did not agree."), sendGreetingOutput{Asked: true}, nil
+			return text("Nothing was sent: the user did not agree."), sendGreetingOutput{Asked: true}, nil
 		}
 		return text("Sent: " + greeting), sendGreetingOutput{Greeting: greeting, Sent: true, Asked: true}, nil
 	})

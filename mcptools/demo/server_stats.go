@@ -26,7 +26,7 @@ func serverStats(s mcptools.Stats) mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
 		Name:  "server_stats",
 		Title: "Server statistics",
-		Description: "Shows how the server is doing: uptime, requests by outcome, open sessions, " +
+		Description: "Shows the state of the server: uptime, requests by outcome, open sessions, " +
 			"and the age of the identity provider's keys.",
 		Scopes:   []string{"gatehouse:admin"},
 		ReadOnly: true,

@@ -10,20 +10,20 @@ import (
 )
 
 type whoamiOutput struct {
-	Issuer    string    `json:"issuer" jsonschema:"who vouches for the caller"`
-	Subject   string    `json:"subject" jsonschema:"the caller at that issuer"`
+	Issuer    string    `json:"issuer" jsonschema:"the issuer of the access token"`
+	Subject   string    `json:"subject" jsonschema:"the caller's identifier at that issuer"`
 	Client    string    `json:"client,omitempty" jsonschema:"the OAuth client that the token was issued to"`
-	Audience  []string  `json:"audience" jsonschema:"the resources that the token is meant for"`
+	Audience  []string  `json:"audience" jsonschema:"the resources that the token was issued for"`
 	Scopes    []string  `json:"scopes" jsonschema:"what the token allows"`
-	ExpiresAt time.Time `json:"expires_at" jsonschema:"when the token ends"`
+	ExpiresAt time.Time `json:"expires_at" jsonschema:"when the token expires"`
 }
 
 func whoami() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
 		Name:  "whoami",
 		Title: "Who am I?",
-		Description: "Shows whom the server takes you for: issuer, subject, client, audience, scopes and expiry " +
-			"of the access token.",
+		Description: "Shows the caller as the server identifies it: issuer, subject, client, audience, " +
+			"scopes and expiry of the access token.",
 		ReadOnly: true,
 	}, func(_ context.Context, req *mcp.CallToolRequest, _ struct{}) (*mcp.CallToolResult, whoamiOutput, error) {
 		id := mcptools.Caller(req)
@@ -34,7 +34,7 @@ func whoami() mcptools.Tool {
 	})
 }
 
-// nonNil returns an empty list for nil, which JSON would encode as null against the output schema.
+// nonNil returns an empty list for nil, which would be encoded as null and violate the output schema.
 func nonNil(s []string) []string {
 	if s == nil {
 		return []string{}

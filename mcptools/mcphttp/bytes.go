@@ -9,25 +9,27 @@ import (
 	"sync/atomic"
 )
 
-// The other limits count messages. The limit of bytes counts their memory, because a few large messages fill the
+// The other limits count messages. The byte limit counts their memory, because a few large messages fill the
 // memory of a small container.
 const (
 	// byteStep is how much is reserved at once for a body without Content-Length.
 	byteStep = 64 << 10
-	// bytesPerValue is the most that a decoded JSON value costs on average (measured: an object with one member,
-	// 175).
+	// bytesPerValue bounds the average memory of a decoded JSON value. The largest measured average is 175
+	// bytes, for objects with one member.
 	bytesPerValue = 176
-	// uncountedValues are covered by the bytes of the message itself and by the limit of calls.
+	// uncountedValues is the number of values for which nothing extra is reserved: the bytes of the message
+	// itself and the limit of calls cover them.
 	uncountedValues = 64
 	// defaultMaxBytes is mcp.max_bytes if the process has no memory limit.
 	defaultMaxBytes = 64 << 20
 )
 
-// acquireBytes adds n bytes for user. own is what the same message holds already.
+// acquireBytes adds n bytes for user. own is the number of bytes that the same message already holds.
 //
-// The first part of a message must fit the limits. A message may then exceed a limit if nothing else is counted
-// under it: otherwise it could never be served. A caller that holds at most byteStep may exceed the total by a
-// quarter: a few callers that hold all of it must not keep out ordinary messages of others.
+// The first part of a message must fit the limits. Later parts may exceed a limit if no other message counts
+// towards it: otherwise the message could never be served. A caller that holds at most byteStep may exceed
+// the total by a quarter, so that a few callers that use up the total do not block ordinary messages of other
+// callers.
 func (q *quota) acquireBytes(user string, n, own int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -45,8 +47,8 @@ func (q *quota) acquireBytes(user string, n, own int) error {
 	return nil
 }
 
-// reservation is what one message holds of the limit of bytes, from before its body is read until its request and
-// its call are over, whichever is later.
+// reservation is the part of the byte limit that one message holds, from before its body is read until its
+// request and its call are over, whichever is later.
 type reservation struct {
 	quota   *quota
 	user    string
@@ -77,7 +79,7 @@ func (r *reservation) retain() {
 	}
 }
 
-// release gives the bytes back when the last holder calls it.
+// release returns the bytes to the limit when the last holder calls it.
 func (r *reservation) release() {
 	if r != nil && r.holders.Add(-1) == 0 {
 		r.quota.release(r.user, r.n)

@@ -96,7 +96,7 @@ func errTooLarge(id json.RawMessage, text string) *rpcError {
 
 func errSessionRequired(id json.RawMessage) *rpcError {
 	return &rpcError{status: http.StatusBadRequest, code: codeInvalidRequest, reason: ReasonSessionUnknown, id: id,
-		text: "a session is needed: begin with initialize, and send its Mcp-Session-Id"}
+		text: "a session is required: send initialize, and then the Mcp-Session-Id of its response"}
 }
 
 func errNoSession() *rpcError {
@@ -104,8 +104,9 @@ func errNoSession() *rpcError {
 		reason: ReasonSessionUnknown}
 }
 
-// errUnsupportedVersion rejects a version that is older than all supported ones, or, in a session, one that has no
-// sessions. The SDK does so in plain text (MCP 2026-07-28, Streamable HTTP, Protocol Version Header).
+// errUnsupportedVersion rejects a version that is older than all supported ones and, in a session, a version
+// without sessions (MCP 2026-07-28 and later). The SDK rejects them in plain text (MCP 2026-07-28, Streamable
+// HTTP, Protocol Version Header).
 func errUnsupportedVersion(id json.RawMessage, requested string, supported []string) *rpcError {
 	requested = mcptools.Truncate(requested, maxVersionBytes)
 	return &rpcError{status: http.StatusBadRequest, code: codeUnsupportedVersion,

@@ -37,7 +37,7 @@ type exchange struct {
 	orphaned bool
 	// recordEnd records the end of an orphaned call; it may be nil. The mutex of the session guards it, too.
 	recordEnd func(Result)
-	// reserved are the bytes of the message, in a session.
+	// reserved is the reservation of the message's bytes; nil outside a session.
 	reserved *reservation
 	// answered is closed when there is a response, or when there will be none.
 	answered chan struct{}
@@ -270,8 +270,8 @@ func (e *exchange) retain(reserved *reservation) {
 	e.reserved = reserved
 }
 
-// release drops what the SDK's reference to the request would keep in memory, once there is a response or will be
-// none.
+// release frees what the SDK's reference to the request would otherwise keep in memory. It is called when
+// there is a response, or when there will be none.
 func (e *exchange) release() {
 	e.request.Params, e.request.Extra = nil, nil
 	e.reserved.release()

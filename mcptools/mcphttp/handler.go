@@ -1,5 +1,5 @@
-// Package mcphttp is the MCP endpoint over HTTP: it serves a [mcptools.Catalog] in both protocol eras and limits what
-// callers can use of it.
+// Package mcphttp is the MCP endpoint over HTTP: it serves a [mcptools.Catalog] to clients of all supported
+// protocol versions and limits the use of each caller.
 //
 // [Handler.Route] parses a request far enough to name its scopes and selects the handler that serves it:
 //
@@ -27,8 +27,8 @@ import (
 	"gatehouse/providers"
 )
 
-// maxRetainedBytes bounds messages that a session retains in decoded form, many times as large, until it ends or the
-// next one arrives. Real ones have about a kilobyte.
+// maxRetainedBytes bounds each message of the kinds that a session retains until it ends or the next such
+// message arrives. Decoded, a message takes many times its bytes. Real ones have about a kilobyte.
 const maxRetainedBytes = 16 << 10
 
 // isRetained reports whether a session retains messages of the method.
@@ -45,8 +45,9 @@ const defaultWriteTimeout = 30 * time.Second
 // modernVersion is the first protocol version without sessions.
 const modernVersion = "2026-07-28"
 
-// Handler is the MCP endpoint. Both eras of the protocol share one [mcp.Server] and one URL: requests of MCP
-// 2026-07-28 and later are served without a session, all others in one, unless [EraStateless] disables sessions.
+// Handler is the MCP endpoint. The protocol has two eras, which share one [mcp.Server] and one URL: requests
+// of MCP 2026-07-28 and later are served without a session, and requests of older versions in a session,
+// unless [EraStateless] disables sessions.
 type Handler struct {
 	settings Settings
 	server   *mcp.Server
@@ -233,7 +234,8 @@ func (h *Handler) readMessage(r *http.Request, reserved *reservation) (message, 
 	}
 	m, rpcErr := parseMessage(body)
 	if rpcErr == nil && m.method == methodListen && len(body) > maxRetainedBytes {
-		rpcErr = errTooLarge(m.id, "a message of this kind must be short") // the stream retains it until it ends
+		// The stream retains the message until it ends.
+		rpcErr = errTooLarge(m.id, "a message with this method is limited to 16 KiB")
 	}
 	if rpcErr == nil {
 		rpcErr = m.reserveValues(reserved)

@@ -48,8 +48,8 @@ type keepaliveWriter struct {
 	lastWrite time.Time // or the start
 	started   bool
 	isStream  bool
-	// startedByComment is true if a comment started the response. A response of the handler that is no event stream
-	// with status 200 is then buffered in late, and becomes the last event.
+	// startedByComment is true if a comment started the response. If the handler then responds with anything
+	// but an event stream with status 200, its response is buffered in late and becomes the last event.
 	startedByComment bool
 	late             bytes.Buffer
 	isLate           bool

@@ -48,7 +48,8 @@ type bodyReader struct{ bytes.Reader }
 
 func (*bodyReader) Close() error { return nil }
 
-// The id and the decoded _meta are retained while a call lasts. Real ones have dozens and hundreds of bytes.
+// The id and the decoded _meta are retained while a call lasts. Real ids have dozens of bytes, and real _meta
+// hundreds.
 const (
 	maxIDBytes   = 1 << 10
 	maxMetaBytes = 16 << 10
@@ -156,8 +157,9 @@ func checkNames(names []string) error {
 	return nil
 }
 
-// checkCursor rejects every cursor: lists are sent whole, so this server never issues one. The SDK decodes cursors
-// with encoding/gob while it holds the lock of its server, and a few bytes of gob can keep it there forever.
+// checkCursor rejects every cursor: lists are not paginated, so this server never issues one. The SDK decodes
+// cursors with encoding/gob while it holds the lock of its server, and a few bytes of gob can keep the
+// decoder busy, and the lock held, forever.
 func checkCursor(raw json.RawMessage) error {
 	if isAbsent(raw) || string(raw) == `""` {
 		return nil
@@ -170,11 +172,12 @@ var errUnknownCursor = errors.New("this server did not issue the cursor")
 // isAbsent reports whether an optional member is missing or null.
 func isAbsent(raw json.RawMessage) bool { return raw == nil || string(raw) == "null" }
 
-// parseMessage parses one JSON-RPC message far enough to know its operation. It rejects what no real message has: a
-// batch, an object that two parsers could read differently, and a name, an id or a number of values beyond any real
-// use. Names match exactly, and no member that it reads may be repeated or occur in two spellings: otherwise one
-// parser could check one tool and another call a second one. The check in middleware.authorize covers what is
-// dispatched and does not depend on this one.
+// parseMessage parses one JSON-RPC message far enough to know its operation. It rejects what no real message
+// has: a batch, an object that two parsers could read differently, and a name, an id or a number of values
+// beyond any real use. Names match exactly, and no member that it reads may be repeated or occur in two
+// spellings: otherwise the scopes of one tool could be checked, and another tool called, because two parsers
+// read the message differently. The check in middleware.authorize covers what is dispatched and does not
+// depend on this one.
 func parseMessage(body []byte) (message, *rpcError) {
 	m := message{body: body}
 	trimmed := bytes.TrimLeft(body, " \t\r\n")

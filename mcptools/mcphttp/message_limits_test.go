@@ -165,19 +165,19 @@ func TestMessages_LargerThanAnyRealOneAreRejectedBriefly(t *testing.T) {
 			modern(strings.Repeat("m", 45_000), "").with(methodHeader, "m"), 400, "method is too long",
 		},
 		"params of the wrong type": {
-			modern("tools/call", `"name":"greet","requestState":7,`+large), 400, "not what the method takes",
+			modern("tools/call", `"name":"greet","requestState":7,`+large), 400, "params do not match the method",
 		},
 		"arguments of a prompt": {
-			modern("prompts/get", `"name":"plan","arguments":{"a":7},`+large), 400, "not what the method takes",
+			modern("prompts/get", `"name":"plan","arguments":{"a":7},`+large), 400, "params do not match the method",
 		},
 		"small params of the wrong type": {
 			modern("prompts/get", `"name":"plan","arguments":{"secret":7}`).with(nameHeader, "plan"),
-			400, "not what the method takes",
+			400, "params do not match the method",
 		},
 		"the same, on the SDK's handler": {
 			modern("prompts/get", `"name":"plan","arguments":{"secret":7}`).
 				replaced(`"id":7`, `"id":-7`).with(nameHeader, "plan"),
-			400, "not what the method takes",
+			400, "params do not match the method",
 		},
 		"the same, in a list": {modern("tools/list", large), 413, "params are too large"},
 		"a version in a header": {
@@ -199,7 +199,7 @@ func TestMessages_LargerThanAnyRealOneAreRejectedBriefly(t *testing.T) {
 			testPost{`{` + members(100_000) + `"method":"tools/list"}`, nil}, 413, "too many values",
 		},
 		"a large subscription": {
-			modern("subscriptions/listen", `"x":"`+strings.Repeat("x", 17<<10)+`"`), 413, "must be short",
+			modern("subscriptions/listen", `"x":"`+strings.Repeat("x", 17<<10)+`"`), 413, "is limited to 16 KiB",
 		},
 		"arguments that the schema names": {
 			modernCall("greet", `{"name":{"secret":"`+strings.Repeat("z", 500_000)+`"}}`), 200, "truncated",

@@ -98,9 +98,9 @@ func (m middleware) hideDetails(method string, req mcp.Request, err error) error
 	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 }
 
-// authorize checks the scopes of what is dispatched, with the identity of this request. The HTTP layer has already
-// rejected a caller without a scope; a call that fails here was parsed in two ways. Without an identity nothing is
-// dispatched.
+// authorize checks the scopes of what is dispatched, with the identity of this request. The HTTP layer has
+// already rejected a caller without a scope; a call that fails here was read differently by the two parsers.
+// Without an identity nothing is dispatched.
 func (m middleware) authorize(method string, req mcp.Request) error {
 	id := mcptools.Caller(req)
 	if id == nil {

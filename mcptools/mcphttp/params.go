@@ -14,7 +14,7 @@ const uncheckedParamsBytes = 4 << 10
 // maxOtherParamsBytes bounds the params of methods that have no large ones.
 const maxOtherParamsBytes = 16 << 10
 
-var errInvalidParams = errors.New("params are not what the method takes")
+var errInvalidParams = errors.New("params do not match the method")
 
 // checkLargeParams checks long params before the SDK decodes them. The error of the SDK for params that it cannot
 // decode quotes them, at up to five times their length.

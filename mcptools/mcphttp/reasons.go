@@ -28,19 +28,19 @@ func Reasons() []providers.ReasonDoc {
 		{Code: ReasonBodyTooLarge, Meaning: "the body is longer than `server.max_body_bytes`; `_meta`, " +
 			"`initialize`, a notification or a subscription is longer than 16 KiB; or the message has too many " +
 			"values: 10,000 in arguments, 200 in `_meta`, `initialize` and notifications"},
-		{Code: ReasonVersionUnsupported, Meaning: "a protocol version older than all supported ones, or, in a " +
-			"session, one that has no sessions"},
+		{Code: ReasonVersionUnsupported, Meaning: "the protocol version is older than all supported " +
+			"ones, or the request names a session and a version without sessions"},
 		{Code: ReasonHeaderMismatch, Meaning: "an Mcp-... header is missing, too long, or differs from the " +
 			"message (MCP 2026-07-28)"},
 		{Code: ReasonMediaTypeRefused, Meaning: "Content-Type is not application/json, or Accept does not " +
 			"contain both application/json and text/event-stream"},
-		{Code: ReasonHTTPMethodRefused, Meaning: "an HTTP method that the MCP endpoint does not serve"},
-		{Code: ReasonMethodUnknown, Meaning: "a JSON-RPC method that the server does not have"},
-		{Code: ReasonParamsInvalid, Meaning: "params that the method does not take, or an unknown tool, prompt " +
-			"or resource"},
+		{Code: ReasonHTTPMethodRefused, Meaning: "the MCP endpoint does not support the HTTP method"},
+		{Code: ReasonMethodUnknown, Meaning: "the server does not have the JSON-RPC method"},
+		{Code: ReasonParamsInvalid, Meaning: "params do not match the method, or name an unknown tool, " +
+			"prompt or resource"},
 		{Code: ReasonCapabilityMissing, Meaning: "the method needs a capability that the client does not declare"},
-		{Code: ReasonSessionUnknown, Meaning: "no session ID, or that of a session that ended or belongs to " +
-			"another caller"},
+		{Code: ReasonSessionUnknown, Meaning: "the session ID is missing, or its session has ended or " +
+			"belongs to another caller"},
 		{Code: ReasonTooManySessions, Meaning: "more sessions than `mcp.max_sessions_per_user` or " +
 			"`mcp.max_sessions`, and no idle one can be ended"},
 		{Code: ReasonTooManyStreams, Meaning: "more open streams than `mcp.max_streams_per_user` or " +

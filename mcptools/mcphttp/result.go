@@ -54,7 +54,7 @@ type Result struct {
 	// Outcome is empty if the status determines it.
 	Outcome Outcome
 	Reason  providers.Reason
-	// Detail explains the reason. Of the request it quotes names at most.
+	// Detail explains the reason. It may quote names from the request, and nothing else.
 	Detail string
 }
 

@@ -63,8 +63,9 @@ func newScopeTable(c mcptools.Catalog) scopeTable {
 	return t
 }
 
-// of returns the scopes of an operation. Unknown names need no extra scopes; dispatch will reject them. The result
-// may share memory with the table, clipped so that appending to it copies: it is computed twice for every call.
+// of returns the scopes of an operation. Unknown names need no extra scopes; dispatch will reject them. The
+// result may share memory with the table, because it is computed twice for every call; its capacity is
+// clipped, so that appending to it makes a copy.
 func (t scopeTable) of(op operation) []string {
 	scopes := t.ofTarget(op.method, op.name)
 	for _, name := range op.more {

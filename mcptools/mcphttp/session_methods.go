@@ -16,7 +16,7 @@ func (h *Handler) sessionHandler(method string) http.Handler {
 		return h.withIdentity(h.deleteSession)
 	}
 	return h.errorHandler(&rpcError{
-		status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "MCP knows GET, POST and DELETE",
+		status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "use GET, POST or DELETE",
 		allow:  "GET, POST, DELETE", // required by RFC 9110, section 15.5.6
 		reason: ReasonHTTPMethodRefused,
 	})
@@ -29,7 +29,7 @@ func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, caller *prov
 		rpcErr = errMalformed(nil, codeInvalidRequest, "Accept must name text/event-stream")
 	}
 	if rpcErr == nil && r.Header.Get(lastEventHeader) != "" {
-		rpcErr = errMalformed(nil, codeInvalidRequest, "no event is kept, so that no stream can be resumed")
+		rpcErr = errMalformed(nil, codeInvalidRequest, "streams cannot be resumed: no events are stored")
 	}
 	if rpcErr != nil {
 		h.writeError(w, r, rpcErr)

@@ -43,7 +43,7 @@ func (p *sessionPost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// decode checks the message and makes the SDK's form of it.
+// decode checks the message and converts it to the SDK's type.
 func (p *sessionPost) decode(r *http.Request) *rpcError {
 	m := p.message
 	switch {
@@ -52,15 +52,15 @@ func (p *sessionPost) decode(r *http.Request) *rpcError {
 		e.reason = ReasonMediaTypeRefused
 		return e
 	case r.Header.Get(lastEventHeader) != "":
-		return errMalformed(m.id, codeInvalidRequest, "Last-Event-ID is for GET")
+		return errMalformed(m.id, codeInvalidRequest, "Last-Event-ID is allowed in GET requests only")
 	case m.version != nil: // MCP 2026-07-28, which has no sessions
 		version, _ := rawjson.Text(m.version)
 		return errUnsupportedVersion(m.id, version, p.handler.legacyVersions())
 	case m.method == methodListen:
 		return &rpcError{status: http.StatusBadRequest, code: codeMethodNotFound, id: m.id,
-			text: "sessions have a stream of their own: GET", reason: ReasonMessageMalformed}
+			text: "in a session, notifications arrive on the GET stream", reason: ReasonMessageMalformed}
 	case isRetained(m.method) && len(m.body) > maxRetainedBytes:
-		return errTooLarge(m.id, "a message of this kind must be short")
+		return errTooLarge(m.id, "a message with this method is limited to 16 KiB")
 	}
 	id, plain := parsePlainID(m.id)
 	if plain && m.isRequest {
@@ -79,7 +79,7 @@ func (p *sessionPost) decode(r *http.Request) *rpcError {
 	// The SDK would drop these silently.
 	switch isNotification := strings.HasPrefix(m.method, notificationPrefix); {
 	case isNotification && p.request.IsCall():
-		return errMalformed(m.id, codeInvalidRequest, "a notification has no id")
+		return errMalformed(m.id, codeInvalidRequest, "a notification must not have an id")
 	case !isNotification && !p.request.IsCall():
 		return errMalformed(nil, codeInvalidRequest, "the id is missing")
 	}
@@ -99,10 +99,10 @@ func (p *sessionPost) open(w http.ResponseWriter, r *http.Request, caller *provi
 	return nil
 }
 
-// initialize passes the message to a new session and waits for the response. The session is added to the table only
-// if initialize succeeded: a failed one must not end another session to make room. It counts as idle as soon as it is
-// in the table, even before the client has read the response: otherwise many concurrent ones could take all places of
-// their caller, and none of them could make room.
+// initialize passes the message to a new session and waits for the response. The session is added to the
+// table only if initialize succeeded: a failed one must not end another session to make room. It counts as
+// idle as soon as it is in the table, even before the client has read the response: otherwise many concurrent
+// initialize requests could fill the caller's limit with sessions, none of which could be ended to make room.
 func (p *sessionPost) initialize(
 	w http.ResponseWriter, r *http.Request, caller *providers.Identity,
 ) (*session, *rpcError) {

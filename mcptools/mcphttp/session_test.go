@@ -303,7 +303,7 @@ func TestSession_RejectsInvalidRequests(t *testing.T) {
 		},
 		"a call with a negative id": {"POST", strings.Replace(hello, `"id":1`, `"id":-1`, 1), in, 200, `"id":-1`},
 		"a notification with an id": {
-			"POST", `{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}`, in, 400, "no id",
+			"POST", `{"jsonrpc":"2.0","id":1,"method":"notifications/initialized"}`, in, 400, "must not have an id",
 		},
 		"an unknown notification": {"POST", `{"jsonrpc":"2.0","method":"notifications/nosuch"}`, in, 202, ""},
 		"JSON-RPC 1.0":            {"POST", strings.Replace(hello, `"2.0"`, `"1.0"`, 1), in, 400, "-32600"},

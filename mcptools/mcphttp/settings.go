@@ -17,7 +17,7 @@ type Settings struct {
 	CallTimeout    time.Duration `koanf:"call_timeout" help:"time limit of a call"`
 	SessionTimeout time.Duration `koanf:"session_timeout" help:"idle time after which a session ends"`
 
-	Keepalive time.Duration `koanf:"keepalive" help:"silence after which a stream or a call gets a comment; 0: never"`
+	Keepalive time.Duration `koanf:"keepalive" help:"silence after which an SSE comment is sent on a stream or a call; 0: never"`
 
 	MaxSessions        int `koanf:"max_sessions" help:"open sessions in total; at the limit an idle one is ended"`
 	MaxSessionsPerUser int `koanf:"max_sessions_per_user" help:"open sessions per caller, likewise"`
@@ -112,7 +112,7 @@ func (s Settings) Validate(report func(providers.Problem)) {
 		if n.value < 1 {
 			report(providers.Problem{Key: n.key, Code: providers.CodeOutOfRange,
 				Reason: "it is less than 1",
-				Fix:    "use a number such as 20; mcp.era: stateless does without sessions"})
+				Fix:    "use a number such as 20; with mcp.era: stateless there are no sessions"})
 		}
 	}
 }

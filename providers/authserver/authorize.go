@@ -81,7 +81,8 @@ func (i *Issuer) nextURL(r *http.Request, a *authorization, query url.Values) (t
 	}
 	if i.config.AutoApprove && !isCrossSite(r) {
 		who, _ := findUser(a.loginHint)
-		return i.approve(a, who)
+		_, target, err = i.approve(a, who)
+		return target, err
 	}
 	if strings.TrimSpace(query.Get("prompt")) == oidc.PromptNone {
 		// There are no sessions, so a user always has to see the page (OpenID Connect Core 1.0, section
@@ -99,7 +100,7 @@ func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization
 		i.pages.problem(w, http.StatusInternalServerError, "Internal error.")
 		return
 	}
-	i.config.Logger.DebugContext(r.Context(), "authorization request refused",
+	i.config.Logger.InfoContext(r.Context(), "authorization request refused",
 		slog.String("client_id", a.client.id),
 		slog.String("error", string(e.ErrorType)), slog.String("reason", e.Description))
 	if mayRedirectError(a) {
@@ -118,8 +119,8 @@ func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization
 }
 
 // mayRedirectError reports whether an error may be redirected although no user has approved the client.
-// Anyone can register a client, so a link to /authorize with an error would redirect from the issuer to any
-// other site without a question (RFC 9700, section 4.11.2).
+// Anyone can register a client, so a link to /authorize that causes an error would redirect from the issuer
+// to any other site without asking the user (RFC 9700, section 4.11.2).
 func mayRedirectError(a *authorization) bool {
 	return a.client.origin == preregistered || redirectsToLoopback(a.redirectURI)
 }
@@ -150,11 +151,11 @@ func unknownClientText(err error) string {
 		return "The application's client ID metadata document is not usable: " + broken.reason + "."
 	}
 	if errors.Is(err, errDocumentsOff) {
-		return "The client_id is the URL of a client ID metadata document, and this issuer does not fetch those. " +
-			"Use dynamic registration instead, or ask the operator to enable client documents."
+		return "The client_id is the URL of a client ID metadata document, and this issuer does not fetch " +
+			"them. Use dynamic registration instead, or ask the operator to enable client documents."
 	}
-	return "The client is unknown. A restart of the issuer ends registrations, except those of public clients " +
-		"with a loopback redirect URI. " + registerAgainText
+	return "The client is unknown. Registrations end when the issuer restarts, except those of public " +
+		"clients with a loopback redirect URI. " + registerAgainText
 }
 
 func redirectURIText(c *client) string {
@@ -213,10 +214,10 @@ func isChallenge(s string) bool {
 	return err == nil && len(digest) == 32 && !strings.ContainsAny(s, "\r\n")
 }
 
-// approve issues a code and returns the redirect to the client.
-func (i *Issuer) approve(a *authorization, who user) (string, error) {
+// approve issues a code and returns it, and the redirect to the client.
+func (i *Issuer) approve(a *authorization, who user) (code, target string, err error) {
 	now := i.config.Now()
-	code := i.store.putCode(now, &grant{
+	code = i.store.putCode(now, &grant{
 		clientID: a.client.id,
 		subject:  who.Subject,
 		name:     who.Name,
@@ -224,7 +225,8 @@ func (i *Issuer) approve(a *authorization, who user) (string, error) {
 		scopes:   a.scopes,
 		authTime: now,
 	}, a)
-	return i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
+	target, err = i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
+	return code, target, err
 }
 
 // deny returns the redirect to the client with access_denied.

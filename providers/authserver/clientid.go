@@ -22,7 +22,7 @@ const (
 )
 
 // clientIDs issues and reads the client_id of public clients that register dynamically. The id contains the
-// registration, so nothing is stored and registrations cannot push out each other:
+// registration, so nothing is stored and registrations cannot evict each other:
 //
 //	reg1.REGISTRATION.MAC.DIGEST
 //
@@ -40,7 +40,8 @@ func newClientIDs() clientIDs {
 	return clientIDs{key}
 }
 
-// carriedRegistration is the part of a registration that matters when the client is used.
+// carriedRegistration is the part of a registration that the client_id contains: what requests of the client
+// depend on.
 type carriedRegistration struct {
 	RedirectURIs []string         `json:"r,omitempty"`
 	Name         string           `json:"n,omitempty"`
@@ -56,9 +57,9 @@ func (c carriedRegistration) encode() ([]byte, error) {
 	}
 	registration := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	if len(registration) > maxRegistration {
-		return nil, invalidMetadata("redirect_uris and client_name are longer than " +
+		return nil, invalidMetadata("redirect_uris and client_name together are longer than " +
 			strconv.Itoa(maxRegistration) +
-			" bytes together; the client_id of a public client contains them")
+			" bytes; the client_id of a public client contains them")
 	}
 	return registration, nil
 }

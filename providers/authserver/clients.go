@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	maxConfidentialClients = 1000 // registered dynamically: this many unused, and this many used
+	maxConfidentialClients = 1000 // registered dynamically: the limit of those used, and of those unused
 	maxClientName          = 200  // runes
 )
 
@@ -38,7 +38,7 @@ type client struct {
 	grantTypes   []oidc.GrantType
 }
 
-// clientOrigin is how a client became known. The consent page shows who vouches for its name.
+// clientOrigin is how a client became known. The consent page shows by whom its name is verified.
 type clientOrigin int
 
 const (
@@ -84,14 +84,14 @@ func (c Client) grants() []oidc.GrantType {
 
 // clientRegistry holds the clients of the operator, and the confidential clients that registered dynamically.
 // Registration is open, so the latter are bounded, and those that have authenticated are kept separately: new
-// registrations only push out others that were never used.
+// registrations only evict others that were never used.
 type clientRegistry struct {
 	fixed map[string]*client
 	ids   clientIDs // public clients that register dynamically are not stored
 
 	mu     sync.Mutex
 	unused *expiringMap[string, *client]
-	used   *expiringMap[string, *client] // the least recently used goes first
+	used   *expiringMap[string, *client] // the least recently used is evicted first
 }
 
 func newClientRegistry(clients []Client) *clientRegistry {

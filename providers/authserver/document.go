@@ -71,8 +71,8 @@ type cachedDocument struct {
 
 func newDocumentFetcher(config Config) *documentFetcher {
 	dialer := &net.Dialer{
-		// Control gets the address after name resolution, so a name that resolves differently the second time
-		// gains nothing (DNS rebinding).
+		// Control gets the address after name resolution, so a name that resolves to another address the
+		// second time cannot bypass the check (DNS rebinding).
 		Control: func(_, address string, _ syscall.RawConn) error {
 			return checkAddress(address, config.AllowLoopbackClientDocuments)
 		},
@@ -106,8 +106,8 @@ func (f *documentFetcher) find(id string) (*client, error) {
 	if c, err, ok := f.cached(id); ok {
 		return c, err
 	}
-	// Concurrent requests share one fetch. It has its own deadline: bound to the first request, it would fail
-	// the others when that one is canceled.
+	// Concurrent requests share one fetch. It has its own deadline: if it ended with the first request,
+	// canceling that request would fail the others.
 	found, err, _ := f.flight.Do(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), f.timeout)
 		defer cancel()

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -52,6 +53,10 @@ type Config struct {
 	// Scopes are the scopes that clients may request. The issuer adds openid and offline_access.
 	Scopes []string
 
+	// ScopeDescriptions are texts for the consent page by scope, such as "Send greetings". Scopes of OpenID Connect
+	// have texts already; of other scopes without one the page shows the name only.
+	ScopeDescriptions map[string]string
+
 	// DefaultScopes, a subset of Scopes, are granted to requests without a scope (RFC 6749, section 3.3).
 	DefaultScopes []string
 
@@ -72,11 +77,11 @@ type Config struct {
 	// lifetime again.
 	RefreshTokenLifetime time.Duration
 
-	// RefreshGrace is how long the previous refresh token still yields the same successor, for a client that
+	// RefreshGrace is how long a replaced refresh token still returns the same successor, for a client that
 	// sends it twice or missed the response. Zero means not at all.
 	RefreshGrace time.Duration
 
-	// Clients are registered at the start, in addition to those that register dynamically.
+	// Clients are registered at startup, in addition to those that register dynamically.
 	Clients []Client
 
 	// ClientDocuments announces and fetches client ID metadata documents. Without internet access they cannot
@@ -106,7 +111,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Client is a client that is registered at the start.
+// Client is a client that is registered at startup.
 type Client struct {
 	// ID is the client_id.
 	ID string
@@ -117,7 +122,7 @@ type Client struct {
 	// Secret authenticates a confidential client. A client without one is public.
 	Secret string
 
-	// RedirectURIs are the redirect URIs. They match exactly, but for the port of a loopback http URL (RFC
+	// RedirectURIs are the redirect URIs. They match exactly, except for the port of a loopback http URL (RFC
 	// 8252, section 7.3).
 	RedirectURIs []string
 
@@ -210,6 +215,7 @@ func withDefaults(c Config) Config {
 	}
 	c.Resources, c.Scopes, c.DefaultScopes = slices.Clone(c.Resources), slices.Clone(c.Scopes),
 		slices.Clone(c.DefaultScopes)
+	c.ScopeDescriptions = maps.Clone(c.ScopeDescriptions)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -264,7 +270,8 @@ func (c Config) check() error {
 	}
 	if c.AllowLoopbackClientDocuments && !c.ClientDocuments {
 		refuse(
-			"client documents from loopback are allowed, but client documents are off; enable or disable both")
+			"client documents from loopback are allowed, but client documents are disabled; enable or " +
+				"disable both")
 	}
 	seen := make(map[string]bool)
 	for _, client := range c.Clients {

@@ -73,7 +73,7 @@ func TestNewValidatesConfig(t *testing.T) {
 		{"a negative refresh grace is refused", func(c *authserver.Config) { c.RefreshGrace = -time.Second },
 			"0 or more"},
 		{"client documents from loopback without client documents are refused",
-			func(c *authserver.Config) { c.AllowLoopbackClientDocuments = true }, "client documents are off"},
+			func(c *authserver.Config) { c.AllowLoopbackClientDocuments = true }, "client documents are disabled"},
 		{"client documents from loopback work",
 			func(c *authserver.Config) { c.ClientDocuments, c.AllowLoopbackClientDocuments = true, true }, ""},
 		{"a client without an ID is refused", func(c *authserver.Config) { c.Clients = []authserver.Client{{}} },

@@ -28,7 +28,7 @@ type keyring struct {
 	published []jose.JSONWebKey
 }
 
-// newKeyring starts with the key first, or with a generated one if it is nil.
+// newKeyring returns a keyring that signs with the key first, or with a generated key if first is nil.
 func newKeyring(algorithm jose.SignatureAlgorithm, first crypto.Signer) (*keyring, error) {
 	k := &keyring{algorithm: algorithm}
 	if first == nil {

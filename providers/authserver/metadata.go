@@ -19,8 +19,8 @@ type server struct {
 	*Issuer
 }
 
-// metadata is served at both well-known paths. Clients try them in different orders and stop at the first, so
-// each is complete.
+// metadata is served at both well-known paths. Clients try them in different orders and stop at the first
+// that exists, so both documents are complete.
 type metadata struct {
 	oidc.DiscoveryConfiguration
 	// Clients check iss only if it is announced, and go-sdk refuses an unannounced iss (RFC 9207, section 3).

@@ -1,78 +1,81 @@
 package authserver
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"fmt"
-	"html/template"
 	"net/http"
+
+	"gatehouse/providers/page"
 )
 
-//go:embed templates/*.html templates/style.css
+//go:embed templates/*.html
 var templates embed.FS
 
 // pages renders the HTML pages.
 type pages struct {
-	templates *template.Template
-	style     template.CSS
-	styleHash string // for the Content-Security-Policy
+	templates *page.Templates
 	issuer    string
 }
 
 func newPages(issuer string) (*pages, error) {
-	parsed, err := template.ParseFS(templates, "templates/*.html")
+	parsed, err := page.Parse(templates, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("local issuer: %w", err)
 	}
-	style, err := templates.ReadFile("templates/style.css")
-	if err != nil {
-		return nil, fmt.Errorf("local issuer: %w", err)
-	}
-	digest := sha256.Sum256(style)
-	return &pages{
-		templates: parsed,
-		style:     template.CSS(style),
-		styleHash: "'sha256-" + base64.StdEncoding.EncodeToString(digest[:]) + "'",
-		issuer:    issuer,
-	}, nil
+	return &pages{parsed, issuer}, nil
 }
 
-// page is the data of every template.
-type page struct {
-	Style  template.CSS
+// pageData is the data of every template.
+type pageData struct {
 	Issuer string
-	Data   any
+	View   any
 }
 
-// render writes a page that loads nothing, runs nothing, cannot be framed (RFC 6819, section 4.4.1.9) and may
-// send its form to the issuer and, through the following redirect, to redirectURI.
-func (p *pages) render(w http.ResponseWriter, status int, name string, data any, redirectURI string) {
-	var body bytes.Buffer
-	if err := p.templates.ExecuteTemplate(&body, name, page{p.style, p.issuer, data}); err != nil {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
-	}
-	formAction := "'none'"
+// render writes a page, which must not be cached. redirectURI, which may be empty, is where the response to its
+// form redirects to. The page shows the request ID that the server has set as a response header.
+func (p *pages) render(w http.ResponseWriter, status int, name, title string, view any, redirectURI string) {
+	content := page.Page{Title: title, Site: "demo issuer", Data: pageData{p.issuer, view}}
 	if redirectURI != "" {
-		formAction = "'self' " + formActionSource(redirectURI)
+		content.FormAction = "'self' " + formActionSource(redirectURI)
 	}
-	h := w.Header()
-	noStore(h)
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+p.styleHash+
-		"; form-action "+formAction+"; frame-ancestors 'none'; base-uri 'none'")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("X-Content-Type-Options", "nosniff")
-	// Not no-referrer: browsers would send "Origin: null" with the form, and without Sec-Fetch-Site it would
-	// look cross-site. Other origins get no referrer with this policy either.
-	h.Set("Referrer-Policy", "same-origin")
-	w.WriteHeader(status)
-	_, _ = body.WriteTo(w) // fails only if the browser closed the connection
+	if status >= http.StatusBadRequest {
+		content.RequestID = w.Header().Get("X-Request-Id")
+	}
+	noStore(w.Header())
+	if err := p.templates.Write(w, status, name, content); err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+	}
 }
+
+// problem is the content of a page that explains why a sign-in does not continue.
+type problem struct{ Title, Text string }
 
 // problem shows why a request failed where the error cannot be sent to the client.
 func (p *pages) problem(w http.ResponseWriter, status int, text string) {
-	p.render(w, status, "problem.html", text, "")
+	p.explain(w, status, problem{"Sign-in failed", text})
+}
+
+func (p *pages) explain(w http.ResponseWriter, status int, content problem) {
+	p.render(w, status, "problem.html", content.Title, content, "")
+}
+
+// Index is a page for users who open the address of an issuer that runs alone.
+func (i *Issuer) Index() http.Handler {
+	view := struct {
+		Resources []string
+		Metadata  []string
+		People    []user
+	}{
+		i.config.Resources,
+		[]string{i.config.Issuer + oauthMetadataPath, i.config.Issuer + openidMetadataPath},
+		users(),
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+			return
+		}
+		i.pages.render(w, http.StatusOK, "index.html", "Demo issuer", view, "")
+	})
 }

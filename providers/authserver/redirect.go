@@ -67,8 +67,8 @@ func isASCIIHost(host string) bool {
 }
 
 // matchesRedirectURI reports whether requested is one of the registered redirect URIs. They must be equal,
-// but for the port of an http URL on loopback, which a native app chooses when it starts (RFC 8252, section
-// 7.3). The host name must be the same: localhost may resolve to another address than 127.0.0.1.
+// except for the port of an http URL on loopback, which a native app chooses when it starts (RFC 8252,
+// section 7.3). The host name must be the same: localhost may resolve to another address than 127.0.0.1.
 func matchesRedirectURI(requested string, registered []string) bool {
 	if slices.Contains(registered, requested) {
 		return true
@@ -81,7 +81,7 @@ func matchesRedirectURI(requested string, registered []string) bool {
 }
 
 // redirectsToLoopback reports whether a redirect to uri stays on this computer: http or https with a loopback
-// host. In other schemes the host means whatever the app makes of it.
+// host. In other schemes the app decides what the host means.
 func redirectsToLoopback(uri string) bool {
 	u, err := url.Parse(uri)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && isLoopback(u.Hostname())
@@ -97,8 +97,8 @@ func withoutLoopbackPort(uri string) (string, bool) {
 }
 
 // formActionSource returns the CSP source that allows the redirect to uri after the form is posted: browsers
-// apply form-action to that redirect too. CSP cannot express IPv6 addresses or hosts of private-use schemes,
-// so it is the scheme alone for those.
+// apply form-action to that redirect too. CSP cannot express IPv6 addresses or hosts of private-use schemes;
+// for those the source is only the scheme.
 func formActionSource(uri string) string {
 	u, err := url.Parse(uri)
 	if err != nil {

@@ -7,10 +7,10 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
-// chooseResource returns the configured resource that the resource parameters of a request select, and the
-// first one without parameters, which clients of protocol revision 2025-03-26 do not send. The error is
-// invalid_target (RFC 8707, section 2). A token has one audience, so that no resource can use it at another;
-// a request for two resources is refused.
+// chooseResource returns the configured resource that the resource parameters of a request select. Without
+// parameters, which clients of MCP 2025-03-26 do not send, it is the first one. The error is invalid_target
+// (RFC 8707, section 2). A token has one audience, so that no resource can use it at another one; a request
+// for two resources is refused.
 func (i *Issuer) chooseResource(parameters []string) (string, error) {
 	var chosen string
 	for _, parameter := range parameters {

@@ -8,7 +8,8 @@ import (
 )
 
 // grantableScopes adds the scopes of the issuer itself: openid yields an ID token, offline_access a refresh
-// token. Both are listed because clients request offline_access only where it is (SEP-2207).
+// token. Both are listed in the metadata because clients request offline_access only if it is listed
+// (SEP-2207).
 func grantableScopes(scopes []string) []string {
 	all := slices.Clone(scopes)
 	for _, own := range []string{oidc.ScopeOpenID, oidc.ScopeOfflineAccess} {
@@ -20,8 +21,8 @@ func grantableScopes(scopes []string) []string {
 }
 
 // grantScopes returns the known scopes among those requested, and the default scopes if none are requested.
-// The token response tells the client what was granted (RFC 6749, section 3.3). The scope of its registration
-// is no limit: clients register the scope of the first challenge and request more later.
+// The token response tells the client what was granted (RFC 6749, section 3.3). The scope in the client's
+// registration is not a limit: clients register the scope of the first challenge and request more later.
 func (i *Issuer) grantScopes(parameter string) ([]string, error) {
 	requested := strings.Fields(parameter)
 	if len(requested) == 0 {
@@ -37,6 +38,29 @@ func (i *Issuer) grantScopes(parameter string) ([]string, error) {
 		return nil, oidc.ErrInvalidScope().WithDescription("none of the requested scopes is known")
 	}
 	return granted, nil
+}
+
+// describeScope returns the text of the consent page for a scope: that of the configuration, or of a scope that
+// OpenID Connect Core 1.0, sections 3.1.2.1, 5.4 and 11 define. It is empty for other scopes.
+func (i *Issuer) describeScope(scope string) string {
+	if text := i.config.ScopeDescriptions[scope]; text != "" {
+		return text
+	}
+	switch scope {
+	case oidc.ScopeOpenID:
+		return "Know who you are"
+	case oidc.ScopeProfile:
+		return "See your profile, such as your name"
+	case oidc.ScopeEmail:
+		return "See your email address"
+	case oidc.ScopePhone:
+		return "See your phone number"
+	case oidc.ScopeAddress:
+		return "See your postal address"
+	case oidc.ScopeOfflineAccess:
+		return "Keep access while you are away"
+	}
+	return ""
 }
 
 // isScopeToken reports whether s is a scope-token of RFC 6749, section 3.3.

@@ -9,15 +9,12 @@ import (
 )
 
 const (
-	requestLifetime = 10 * time.Minute // how long a consent page can be answered
-	codeLifetime    = time.Minute      // RFC 6749, section 4.1.2 recommends at most 10 minutes
+	codeLifetime = time.Minute // RFC 6749, section 4.1.2 recommends at most 10 minutes
 
 	// A used code stays known for a while, so that a late replay still revokes what was issued for it.
 	spentCodeLifetime = 10 * time.Minute
 
 	// Limits against floods; the oldest entry is removed.
-	maxRequests      = 1000
-	maxClientPending = 20 // requests per client
 	maxCodes         = 1000
 	maxRefreshTokens = 10_000
 	maxAccessTokens  = 100_000
@@ -25,8 +22,8 @@ const (
 
 var (
 	errUnknownGrant  = errors.New("unknown, expired, revoked, or issued to another client")
-	errReplayedGrant = errors.New("used twice; everything issued for it is revoked")
-	errOutdatedToken = errors.New("replaced several times within the grace")
+	errReplayedGrant = errors.New("used twice; all tokens issued for it are revoked")
+	errOutdatedToken = errors.New("replaced several times within the grace period")
 )
 
 // authorization is a validated authorization request.
@@ -72,12 +69,6 @@ type refreshToken struct {
 // replacements returns how many successors of this token were issued: 0 for the current one.
 func (t *refreshToken) replacements() int { return t.grant.rotation - t.rotation }
 
-// pendingRequest is an authorization request that a user has to decide.
-type pendingRequest struct {
-	*authorization
-	shown bool // the page was sent
-}
-
 type accessToken struct {
 	grant   *grant
 	claims  accessClaims
@@ -87,9 +78,13 @@ type accessToken struct {
 // store holds what the issuer has issued. Each method is atomic.
 type store struct {
 	refreshGrace time.Duration
+	ids          requestIDs
+	deciding     sync.Mutex // held while a request becomes an answer; before mu
 
 	mu       sync.Mutex
 	requests *expiringMap[string, *pendingRequest]
+	answers  *expiringMap[string, answer]
+	consents *expiringMap[consentKey, consented]
 	codes    *expiringMap[string, *code]
 	refresh  *expiringMap[string, *refreshToken]
 	access   *expiringMap[[sha256.Size]byte, *accessToken] // by digest, because tokens are long
@@ -98,61 +93,15 @@ type store struct {
 func newStore(accessLifetime, refreshLifetime, refreshGrace time.Duration) *store {
 	return &store{
 		refreshGrace: refreshGrace,
+		ids:          newRequestIDs(),
 
 		requests: newExpiringMap[string, *pendingRequest](requestLifetime, maxRequests),
+		answers:  newExpiringMap[string, answer](answerLifetime, maxAnswers),
+		consents: newExpiringMap[consentKey, consented](refreshLifetime, maxConsents),
 		codes:    newExpiringMap[string, *code](spentCodeLifetime, maxCodes),
 		refresh:  newExpiringMap[string, *refreshToken](refreshLifetime, maxRefreshTokens),
 		access:   newExpiringMap[[sha256.Size]byte, *accessToken](accessLifetime, maxAccessTokens),
 	}
-}
-
-// putRequest stores a request until a user decides. If the client has too many, another of its requests is
-// removed, and if there are too many in total, any other. Requests whose page was not sent are removed first,
-// so that requests in the background cannot end the sign-in that a user is looking at.
-func (s *store) putRequest(now time.Time, a *authorization) (id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ofClient := func(r *pendingRequest) bool { return r.client.id == a.client.id }
-	ofAnyone := func(*pendingRequest) bool { return true }
-	if s.requests.count(now, ofClient) >= maxClientPending {
-		s.dropRequest(ofClient)
-	}
-	if s.requests.count(now, ofAnyone) >= maxRequests {
-		s.dropRequest(ofAnyone)
-	}
-	id = rand.Text()
-	s.requests.put(now, id, &pendingRequest{authorization: a})
-	return id
-}
-
-func (s *store) dropRequest(candidate func(*pendingRequest) bool) {
-	if !s.requests.removeOldest(func(r *pendingRequest) bool { return candidate(r) && !r.shown }) {
-		s.requests.removeOldest(candidate)
-	}
-}
-
-// showRequest returns a request and marks its page as sent.
-func (s *store) showRequest(now time.Time, id string) (*authorization, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, ok := s.requests.get(now, id)
-	if !ok {
-		return nil, false
-	}
-	r.shown = true
-	return r.authorization, true
-}
-
-// takeRequest returns and removes a request, so that it is decided once.
-func (s *store) takeRequest(now time.Time, id string) (*authorization, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, ok := s.requests.get(now, id)
-	if !ok {
-		return nil, false
-	}
-	s.requests.remove(id)
-	return r.authorization, true
 }
 
 func (s *store) putCode(now time.Time, g *grant, a *authorization) (value string) {
@@ -160,11 +109,12 @@ func (s *store) putCode(now time.Time, g *grant, a *authorization) (value string
 	defer s.mu.Unlock()
 	value = rand.Text()
 	s.codes.put(now, value, &code{grant: g, authorization: a, issued: now})
+	s.putConsent(now, g)
 	return value
 }
 
 // spendCode marks a code of the client as used if check succeeds. A failed check leaves the code valid, so
-// that neither a mistake nor another client can burn it; a second use revokes what was issued for it (OAuth
+// that neither a mistake nor another client can use it up; a second use revokes what was issued for it (OAuth
 // 2.1, section 4.1.3).
 func (s *store) spendCode(now time.Time, value, clientID string, check func(*code) error) (*code, error) {
 	s.mu.Lock()
@@ -207,12 +157,12 @@ type rotation struct {
 
 // rotate replaces a refresh token of the client if check succeeds.
 //
-// Clients may send a token twice: two processes share it, or the response was lost. Within the grace the
-// previous token yields the same successor again, so that the family does not fork, provided that the
-// successor was not replaced itself. Otherwise a replaced token that is sent again is in two hands, and which
-// of them is the client is unknown, so the family is revoked (OAuth 2.1, section 4.3.1). A still older token,
-// within its grace, is only refused: it comes from a process of the client that missed several refreshes of
-// another.
+// Clients may send a token twice: two processes share it, or the response was lost. Within the grace period a
+// token whose successor was not replaced itself returns the same successor again, so that the token family
+// does not fork. Any other replaced token that is sent again may have been stolen: whether the client or an
+// attacker sent it is unknown, so the family is revoked (OAuth 2.1, section 4.3.1). The exception is a token
+// within its grace period that at least three others have followed. It is only refused, because it comes from
+// a process of the client that missed several refreshes of another process.
 func (s *store) rotate(now time.Time, value, clientID string, check func(*grant) error) (rotation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -269,8 +219,8 @@ func (s *store) activeRefreshToken(now time.Time, value string) (g *grant, issue
 	return t.grant, t.issued, true
 }
 
-// revoke revokes a token of the client: only the access token itself, but with a refresh token everything
-// from its grant. An unknown token is not an error (RFC 7009, section 2.2).
+// revoke revokes a token of the client. For an access token it revokes only that token; for a refresh token,
+// everything from its grant. An unknown token is not an error (RFC 7009, section 2.2).
 func (s *store) revoke(now time.Time, value, clientID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -30,8 +30,8 @@ type accessClaims struct {
 	Name     string `json:"name,omitempty"`
 }
 
-// idClaims are the claims of an ID token. Its audience is the client and never the resource, where it could
-// be taken for an access token.
+// idClaims are the claims of an ID token. Its audience is the client and never the resource, which could
+// mistake it for an access token.
 type idClaims struct {
 	Issuer          string `json:"iss"`
 	Subject         string `json:"sub"`
@@ -69,7 +69,7 @@ func (s *server) CodeExchange(ctx context.Context,
 	if err != nil {
 		return nil, err
 	}
-	// Without offline_access the client did not request access in the absence of the user; without the grant
+	// Without offline_access the client did not request access while the user is absent; without the grant
 	// type it could not use the refresh token.
 	if slices.Contains(g.scopes, oidc.ScopeOfflineAccess) &&
 		slices.Contains(r.Client.GrantTypes(), oidc.GrantTypeRefreshToken) {
@@ -100,7 +100,8 @@ func (s *server) RefreshToken(ctx context.Context,
 		return nil, s.grantError(ctx, "refresh token", r.Client, err)
 	}
 	if rotated.repeated {
-		s.config.Logger.InfoContext(ctx, "refresh token repeated within the grace; same successor returned",
+		s.config.Logger.InfoContext(ctx,
+			"refresh token repeated within the grace period; same successor returned",
 			slog.String("client_id", r.Client.GetID()))
 	}
 	g := rotated.grant
@@ -189,11 +190,11 @@ func (i *Issuer) idToken(now time.Time, g *grant, nonce, accessToken string) (st
 	})
 }
 
-// grantError maps errors of the store to invalid_grant, with the same description for everything that a
-// client could find out by trying.
+// grantError maps errors of the store to invalid_grant. Errors that a client could cause by trying values
+// have the same description.
 func (i *Issuer) grantError(ctx context.Context, kind string, c op.Client, err error) error {
 	if errors.Is(err, errReplayedGrant) {
-		i.config.Logger.WarnContext(ctx, kind+" used twice; everything issued for it is revoked",
+		i.config.Logger.WarnContext(ctx, kind+" used twice; all tokens issued for it are revoked",
 			slog.String("client_id", c.GetID()))
 	}
 	if errors.Is(err, errOutdatedToken) {

@@ -26,7 +26,7 @@ type Diagnoser interface {
 type Diagnosis struct {
 	// Metadata is the document that the server serves with these settings.
 	Metadata providers.Metadata
-	// Embedded is set if the issuer is part of the server: it can be reached only through it, while it runs.
+	// Embedded is set if the issuer is part of the server: it can be reached only while the server runs.
 	Embedded bool
 	// Authorities are the issuers whose metadata this server, its clients, or both read.
 	Authorities []Authority
@@ -38,8 +38,8 @@ type Diagnosis struct {
 	Algorithms []jose.SignatureAlgorithm
 	// Introspect queries the endpoint at address about a random token. It returns nil if the response is that
 	// the token is not active. Any other error wraps [providers.ErrUnavailable]; it also wraps
-	// [token.ErrUnauthorizedWithoutCause] if the response does not tell whether the token or the credentials of
-	// this server are refused. It is nil if tokens are not introspected.
+	// [token.ErrUnauthorizedWithoutCause] if the response does not tell whether the token or the credentials
+	// of this server are refused. Introspect itself is nil if tokens are not introspected.
 	Introspect func(ctx context.Context, client *http.Client, address string) error
 	// Introspection is the location of the introspection endpoint.
 	Introspection Endpoint
@@ -100,18 +100,20 @@ func (a Authority) Names(issuer string) bool {
 type Check struct {
 	// Name is its name in the output, such as registration.scopes.
 	Name string
-	// Expected describes the good case.
+	// Expected describes what the check finds if nothing is wrong.
 	Expected string
+	// Offline is set if it makes no requests: it runs even if the provider cannot be reached.
+	Offline bool
 	// Needs are names of earlier checks; if one of them fails, this one is skipped.
 	Needs []string
-	// Run makes the check. The client follows no redirects; ctx has a deadline.
+	// Run performs the check. The client follows no redirects; ctx has a deadline.
 	Run func(ctx context.Context, client *http.Client) Outcome
 }
 
 // Verdict is the result of a check.
 type Verdict string
 
-// The verdicts. A skipped check tells nothing, neither good nor bad.
+// The verdicts. A skipped check has found neither a problem nor the absence of one.
 const (
 	VerdictOK      Verdict = "ok"
 	VerdictWarning Verdict = "warning"
@@ -119,11 +121,11 @@ const (
 	VerdictSkipped Verdict = "skipped"
 )
 
-// Outcome is a verdict with what a person needs to fix the problem. No text contains a token, a secret, or
-// data from the other side, except names quoted by [providers.Quote].
+// Outcome is a verdict with what the operator needs to fix the problem. No text contains a token, a secret,
+// or data from the provider, except names quoted by [providers.Quote].
 type Outcome struct {
 	Verdict Verdict
-	// Expected describes the good case more precisely than the check does; it may be empty.
+	// Expected replaces the Expected of the check if it can be more precise; it may be empty.
 	Expected string
 	// Found is what was found.
 	Found string
@@ -145,7 +147,7 @@ func Warning(found, fix string) Outcome {
 	return Outcome{Verdict: VerdictWarning, Found: found, Fix: fix}
 }
 
-// Failed is the outcome of a check that found something that cannot work.
+// Failed is the outcome of a check that found a problem with which sign-in or verification cannot work.
 func Failed(found, fix string) Outcome {
 	return Outcome{Verdict: VerdictFailed, Found: found, Fix: fix}
 }

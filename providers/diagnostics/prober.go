@@ -60,12 +60,12 @@ func (p *Prober) Discover(ctx context.Context, a Authority) []Document {
 	return documents
 }
 
-// KeysURL returns the address of the keys that the server finds in these documents of the authority.
+// KeysURL returns the address of the keys that the server would read from these documents of the authority.
 func (p *Prober) KeysURL(a Authority, documents []Document) (string, error) {
 	return p.discovery(a).FindKeysURL(readFrom(documents))
 }
 
-// IntrospectionURL returns the address of the introspection endpoint likewise.
+// IntrospectionURL is like KeysURL for the introspection endpoint.
 func (p *Prober) IntrospectionURL(a Authority, documents []Document) (string, error) {
 	return p.discovery(a).FindIntrospectionURL(readFrom(documents))
 }

@@ -118,6 +118,7 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 		Issuer:                         info.Resource.Origin(),
 		Resources:                      []string{info.Resource.String()},
 		Scopes:                         info.KnownScopes,
+		ScopeDescriptions:              info.ScopeDescriptions,
 		DefaultScopes:                  info.InitialScopes,
 		SigningAlgorithm:               s.SigningAlgorithm,
 		SigningKey:                     s.SigningKey,
@@ -135,7 +136,8 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 		return nil, fmt.Errorf("local issuer: %w", err)
 	}
 	client := token.NewClient(handlerTransport{issuer.Handler()}, info.UserAgent)
-	// A fetch is a call within the process, so a token of an earlier run can be decided soon.
+	// A fetch is a call within the process, so a short interval is cheap. It lets a token of an earlier run
+	// be refused soon.
 	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client},
 		token.KeyPolicy{RefetchInterval: refetchInterval}, info.Logger)
 	go keys.Run(ctx)
@@ -200,7 +202,7 @@ func (t handlerTransport) RoundTrip(r *http.Request) (resp *http.Response, err e
 	}, nil
 }
 
-// memoryResponse buffers a response. Its first status counts.
+// memoryResponse buffers a response. Only the first status that is written takes effect.
 type memoryResponse struct {
 	header http.Header
 	status int

@@ -88,7 +88,7 @@ func TestExplainAgreesWithVerify(t *testing.T) {
 			token.ReasonKeyUnknown, "does not publish"},
 		"a damaged signature": {good[:len(good)-12] + "AAAAAAAAAAAA", token.ReasonSignatureInvalid, ""},
 		"no usable claims": {authority.Sign(map[string]any{"kid": rs}, map[string]any{"x": 1}),
-			token.ReasonIssuerMismatch, "another issuer"},
+			token.ReasonIssuerMismatch, "it names no issuer"},
 		"a header that is not JSON": {"eHh4.eHh4.eHh4", token.ReasonMalformed, ""},
 		"a header with crit": {sign(map[string]any{"crit": []string{"exp"}}, nil), token.ReasonHeaderRefused,
 			""},
@@ -180,10 +180,10 @@ func TestExplainIntrospectionResponse(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 	for want, changes := range map[string]map[string]any{
-		"it is a refresh token":                                         {"token_use": "refresh_token"},
-		"it is an ID token":                                             {"typ": "ID"},
-		"the introspection response has no exp":                         {"exp": nil},
-		`no bearer access token at the provider: token_type is "DPoP",`: {"token_type": "DPoP"},
+		"it is a refresh token":                 {"token_use": "refresh_token"},
+		"it is an ID token":                     {"typ": "ID"},
+		"the introspection response has no exp": {"exp": nil},
+		`the provider does not report it as a bearer access token: token_type is "DPoP",`: {"token_type": "DPoP"},
 	} {
 		hints := openIntrospecting(t, newEndpoint(t, claims(changes)),
 			nil).(token.Explainer).Explain(context.Background(),

@@ -60,7 +60,7 @@ func TestHintsForTenantsAndKeys(t *testing.T) {
 		"the key is bound to another issuer": {"https://sts.example.com/one/", bound,
 			map[string]any{"iss": "https://sts.example.com/one/"}, "write it in provider.discovery_issuer"},
 		"the key is for encryption": {one, encryption, map[string]any{"iss": one},
-			"see key_unknown in server/README.md"},
+			"a key that it publishes for signatures"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := open(t, newSettings(t, c.issuer, func(s *oidc.Settings) {

@@ -21,7 +21,7 @@ type Settings struct {
 	Preset string `koanf:"preset" help:"defaults for one provider; every setting can be overridden"`
 
 	Issuer               string   `koanf:"issuer" help:"issuer, exactly as in the tokens; {tid} means any of tenants"`
-	Tenants              []string `koanf:"tenants" help:"accepted values of the claim in the braces of issuer"`
+	Tenants              []string `koanf:"tenants" help:"accepted values of the claim that issuer names in braces"`
 	DiscoveryURL         string   `koanf:"discovery_url" help:"metadata URL, if not at a well-known path under the issuer"`
 	DiscoveryIssuer      string   `koanf:"discovery_issuer" help:"issuer in the metadata, if the tokens have another"`
 	JWKSURL              string   `koanf:"jwks_url" help:"key set URL, instead of the one in the metadata"`
@@ -35,18 +35,18 @@ type Settings struct {
 	IDTokenGuard   bool     `koanf:"id_token_guard" help:"refuse tokens that look like ID tokens"`
 	Algorithms     []string `koanf:"algorithms" help:"accepted signature algorithms"`
 
-	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes; the first present counts"`
-	ScopeMap         []string `koanf:"scope_map" help:"names of scopes, provider=local, as in api://demo/mcp.use=mcp:use"`
+	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes; the first one present is used"`
+	ScopeMap         []string `koanf:"scope_map" help:"names of scopes, provider=local, as in RESOURCE/mcp.use=mcp:use"`
 	DefaultScopes    []string `koanf:"default_scopes" help:"scopes of a token that has no scope claim"`
-	ScopesAdvertised []string `koanf:"scopes_advertised" help:"scopes to request first, instead of scopes.initial"`
-	ClientClaims     []string `koanf:"client_claims" help:"claims that may name the client; the first not empty counts"`
+	ScopesAdvertised []string `koanf:"scopes_advertised" help:"scopes to request at first sign-in, instead of scopes.initial"`
+	ClientClaims     []string `koanf:"client_claims" help:"claims that may name the client; the first non-empty one is used"`
 	SubjectClaim     string   `koanf:"subject_claim" help:"claim that names the caller"`
 
 	Introspection      string           `koanf:"introspection" help:"which tokens to introspect: off, opaque or always"`
 	IntrospectionStyle string           `koanf:"introspection_style" help:"rfc7662 or google_tokeninfo"`
 	IntrospectionURL   string           `koanf:"introspection_url" help:"endpoint, instead of the one in the metadata"`
 	IntrospectionAuth  string           `koanf:"introspection_auth" help:"basic, post, private_key_jwt or none"`
-	IntrospectionCache time.Duration    `koanf:"introspection_cache" help:"how long a response is used; 0s: once"`
+	IntrospectionCache time.Duration    `koanf:"introspection_cache" help:"how long a response is cached; 0s: not at all"`
 	IntrospectionNoExp bool             `koanf:"introspection_without_exp" help:"accept responses without exp"`
 	ClientID           string           `koanf:"client_id" help:"this server's client at the provider, for introspection"`
 	ClientSecret       providers.Secret `koanf:"client_secret" help:"its secret, for introspection_auth basic and post"`
@@ -55,8 +55,8 @@ type Settings struct {
 
 	Leeway             time.Duration `koanf:"leeway" help:"allowed clock difference"`
 	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"maximum length of a token, in bytes"`
-	HTTPAllowedHosts   []string      `koanf:"http_allowed_hosts" help:"hosts allowed over plain http, next to loopback"`
-	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between key fetches by tokens"`
+	HTTPAllowedHosts   []string      `koanf:"http_allowed_hosts" help:"hosts allowed over plain http, in addition to loopback"`
+	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"minimum time between key fetches that tokens cause"`
 	KeyMaxAge          time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
 	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long keys are used while they cannot be renewed"`
 }
@@ -104,7 +104,7 @@ func Defaults() *Settings {
 func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
 	rules := s.rules(info.Resource)
 	if s.AudienceMode == clientAllowList {
-		info.Logger.Warn("tokens of these clients are accepted although they need not be meant for this resource",
+		info.Logger.Warn("tokens of these clients are accepted, even those issued for another resource",
 			"setting", "provider.audience_mode", "clients", s.AllowedClients)
 	}
 	if !s.IDTokenGuard {
@@ -112,8 +112,7 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	}
 	if s.acceptsOtherTypes(rules) {
 		info.Logger.Warn("every JWT of the provider for this resource is accepted as an access token, refresh "+
-			"tokens included, "+
-			"unless it looks like an ID token or has a claim with another token type",
+			"tokens included, unless it looks like an ID token or has a claim with another token type",
 			"setting", "provider.token_types", "accepted", s.TokenTypes, "fix", acceptsOtherTypesFix)
 	}
 	client := token.NewClient(nil, info.UserAgent)
@@ -161,8 +160,7 @@ func (s *Settings) acceptsOtherTypes(rules token.Rules) bool {
 }
 
 const acceptsOtherTypesFix = "set provider.required_claims to a claim and value that only access tokens " +
-	"have, " +
-	"such as token_use=access"
+	"have, such as token_use=access"
 
 func (s *Settings) metadata(info providers.ServerInfo, rules token.Rules) providers.Metadata {
 	m := info.Metadata(s.authorizationServers(rules.Issuers)...)

@@ -59,7 +59,7 @@ func (s *Settings) checkIssuer(report func(providers.Problem)) {
 	switch {
 	case !template && len(s.Tenants) > 0:
 		report(providers.Problem{Key: "tenants", Code: providers.CodeConflict,
-			Reason: "the issuer has no place for a tenant",
+			Reason: "provider.issuer does not contain a claim in braces for the tenant",
 			Fix: "write the issuer with the claim in braces, such as https://login.example.com/{tid}/v2.0, or " +
 				"remove provider.tenants"})
 	case template && len(s.Tenants) == 0:
@@ -77,13 +77,13 @@ func (s *Settings) checkIssuer(report func(providers.Problem)) {
 	if template && s.DiscoveryURL == "" && (s.JWKSURL == "" ||
 		s.Introspection != introspectNothing && s.IntrospectionURL == "") {
 		report(providers.Problem{Key: "issuer", Code: providers.CodeMissing,
-			Reason: "an issuer template has no metadata URL of its own",
+			Reason: "the metadata URL cannot be derived from an issuer template",
 			Fix: "set provider.discovery_url, such as " +
 				"https://login.example.com/common/v2.0/.well-known/openid-configuration"})
 	}
 	if template && len(s.Tenants) > 1 && len(s.AuthorizationServers) == 0 {
 		report(providers.Problem{Key: "authorization_servers", Code: providers.CodeMissing,
-			Reason: "an issuer template has several issuers, and clients need one",
+			Reason: "an issuer template matches several issuers, and clients need one",
 			Fix:    "name the one at which clients sign in, such as that of your own tenant"})
 	}
 	if err := hosts.CheckIssuer(s.DiscoveryIssuer); s.DiscoveryIssuer != "" && err != nil {
@@ -142,7 +142,7 @@ func (s *Settings) checkAudience(resource providers.Resource, report func(provid
 	}
 	if s.AudienceMode == clientAllowList && len(s.ClientClaims) == 0 {
 		report(providers.Problem{Key: "client_claims", Code: providers.CodeMissing,
-			Reason: "no claim names the client that a token was issued to",
+			Reason: "it is empty, so the client of a token is never known",
 			Fix:    "leave it out for the default"})
 	}
 	if s.AudienceMode == audienceRequired && len(s.AllowedClients) > 0 {
@@ -193,7 +193,7 @@ func (s *Settings) checkScopes(report func(providers.Problem)) {
 	for _, entry := range wrong {
 		report(providers.Problem{Key: "scope_map", Code: providers.CodeInvalidValue,
 			Reason: strconv.Quote(entry) + " is not a pair of scopes",
-			Fix:    "write provider=local, such as api://demo/mcp.use=mcp:use"})
+			Fix:    "write provider=local, such as https://mcp.example.com/mcp/mcp.use=mcp:use"})
 	}
 	for _, list := range []struct {
 		key    string

@@ -20,7 +20,7 @@ type Templates struct {
 	parsed *template.Template
 	style  template.CSS
 	icon   template.URL
-	policy string // Content-Security-Policy without form-action
+	policy string // Content-Security-Policy, with %s for the sources of form-action
 }
 
 // Parse parses the templates in dir that match the patterns. The template of a page starts with
@@ -43,7 +43,7 @@ func Parse(dir fs.FS, patterns ...string) (*Templates, error) {
 		style:  template.CSS(style),
 		icon:   template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(icon)),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; " +
-			"img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action ",
+			"img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action %s;",
 	}, nil
 }
 
@@ -85,7 +85,7 @@ func (t *Templates) Write(w http.ResponseWriter, status int, name string, p Page
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", t.policy+formAction)
+	header.Set("Content-Security-Policy", fmt.Sprintf(t.policy, formAction))
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("X-Content-Type-Options", "nosniff")
 	// With no-referrer, browsers send "Origin: null" with a form. Where they send no Sec-Fetch-Site, the

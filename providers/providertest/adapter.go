@@ -20,14 +20,14 @@ const (
 
 	// openWithin bounds Open, which makes no request.
 	openWithin = 2 * time.Second
-	// answerWithin bounds every Verify, whatever the issuer does. HTTP clients of the server give up around
-	// then.
+	// answerWithin bounds every Verify, whatever the issuer does. HTTP clients of the server give up after
+	// about that time.
 	answerWithin = 5 * time.Second
 	// knownWithin bounds the verification of a token with a known key, which makes no request either.
 	knownWithin = 1500 * time.Millisecond
 )
 
-// openAdapter is an opened adapter while one rule checks it.
+// openAdapter is the opened adapter that one rule checks.
 type openAdapter struct {
 	*Subject
 	provider providers.Provider
@@ -55,7 +55,7 @@ func withAdapter(check func(*openAdapter) error) func(*Subject) error {
 // that the rules that measure time are not disturbed.
 var processors = make(chan struct{}, 2)
 
-// cpuBound is withAdapter for a rule that keeps a processor busy.
+// cpuBound is like withAdapter, for a rule that keeps a processor busy.
 func cpuBound(check func(*openAdapter) error) func(*Subject) error {
 	return withAdapter(func(o *openAdapter) error {
 		processors <- struct{}{}
@@ -127,7 +127,7 @@ func (s *Subject) eventually(what string, try func() error) error {
 			return wrong.error
 		}
 		if time.Since(start) > s.timeout() {
-			return fmt.Errorf("within %s it did not happen that %s: %w", s.timeout(), what, err)
+			return fmt.Errorf("expected within %s that %s: %w", s.timeout(), what, err)
 		}
 	}
 }
@@ -223,7 +223,8 @@ func (o *openAdapter) refusal(token string) (verifyErr, err error) {
 	}
 }
 
-// notAccepted returns an error if the token is accepted. An outage is as good as an invalid token.
+// notAccepted returns an error if the token is accepted. Both kinds of errors are allowed, an outage and an
+// invalid token.
 func (o *openAdapter) notAccepted(token string) error {
 	_, err := o.verify(context.Background(), token)
 	var violation *contractError

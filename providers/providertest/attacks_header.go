@@ -148,8 +148,8 @@ var otherTokenTypes = []string{
 	"Serialized-ID", "serialized_id", "serializedId",
 }
 
-// typeClaimAttacks are access tokens but for a claim that names another type. Their header does not tell, as
-// with most issuers.
+// typeClaimAttacks are access tokens except for a claim that names another type. Their header does not
+// show the type, as with most issuers.
 func typeClaimAttacks(o *openAdapter) []attack {
 	var attacks []attack
 	for typ, template := range o.types() {

@@ -212,8 +212,7 @@ func (i *Issuer) AnswerKeys(h http.HandlerFunc) {
 	i.answer = h
 }
 
-// AnswerAll replaces every response, including metadata, like [Issuer.AnswerKeys] those with the keys. Nil
-// restores them.
+// AnswerAll is like [Issuer.AnswerKeys] for all responses, including metadata. Nil restores them.
 func (i *Issuer) AnswerAll(h http.HandlerFunc) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -32,10 +32,11 @@ func keyRules() []Rule {
 			"compromised keys", withAdapter(checkWithdrawnKey)},
 		{"unknown-key-limit",
 			"1,000 tokens with unknown key ids cause at most one fetch per KeyPolicy.RefetchInterval, " +
-				"and are refused after it",
+				"and are refused once it has passed",
 			"go-oidc pull request 482; jose, cooldownDuration", cpuBound(checkUnknownKeys)},
 		{"repeated-rotation",
-			"a token by a key that appears within KeyPolicy.RefetchInterval of the previous key is not called invalid",
+			"a token signed by a key that appears within KeyPolicy.RefetchInterval of the previous key is " +
+				"not reported as invalid",
 			"RFC 6750, section 3.1: a 401 ends valid sessions", withAdapter(checkRepeatedRotation)},
 		{"certificates", "an unreadable certificate does not affect the key that it is published with",
 			"RFC 7517, sections 4.6 to 4.9; node-jwks-rsa issue 279", withAdapter(checkCertificates)},

@@ -19,12 +19,14 @@ func outageRules() []Rule {
 		{"open", "Open does not wait for the network, and the metadata is available at once",
 			"Istio issue 37456", checkOpen},
 		{"down-at-start",
-			"an issuer that is down at the start is an outage, and the adapter recovers when it is back",
+			"an issuer that is down at startup is reported as an outage, and the adapter recovers when it " +
+				"is back",
 			"Istio issue 17541; Kubernetes, OIDC authenticator", checkDownAtStart},
 		{"concurrent-start", "a hundred concurrent first callers cause at most three fetches, and all are accepted",
 			"Vault, jwks_cache_test", checkConcurrentStart},
 		{"outage",
-			"while the issuer is down known keys stay usable, and an unknown key is an outage, not an invalid token",
+			"while the issuer is down, known keys stay usable, and a token with an unknown key is reported " +
+				"as an outage, not as invalid",
 			"Istio pull request 14577", withAdapter(checkOutage)},
 		{"hung-endpoint",
 			"an issuer that never responds does not delay tokens with a known key, and delays others " +
@@ -43,7 +45,8 @@ func outageRules() []Rule {
 			withAdapter(func(o *openAdapter) error { return checkBadResponses(o, badKeySets) })},
 		{"redirects", "a redirect to another origin is not followed",
 			"CWE-918; OWASP API7:2023", withAdapter(checkRedirects)},
-		{"retry-after", "an issuer that is busy gets no request before its Retry-After, and the keys are kept",
+		{"retry-after", "an issuer that responds with 429 or 503 gets no request before its Retry-After, " +
+			"and the keys are kept",
 			"RFC 9110, section 10.2.3; RFC 6585, section 4", withAdapter(checkRetryAfter)},
 		{"canceled-caller", "a caller that cancels during a fetch does not fail the other callers",
 			"go-oidc pull request 433", withAdapter(checkCanceledCaller)},
@@ -167,13 +170,14 @@ func checkConcurrentStart(s *Subject) error {
 }
 
 // waitForOutage waits until the adapter has seen the issuer's present response: from then on a token with an
-// unknown key is an outage, even after the refetch interval. Tokens with a known key are accepted before and
-// after.
+// unknown key is reported as an outage, even after the refetch interval. Tokens with a known key are accepted
+// before and after.
 func (o *openAdapter) waitForOutage() error {
 	known, unknown := o.base.token(), ""
 	var knownErr error
 	var since time.Time
-	err := o.eventually("a token with an unknown key is an outage for longer than the interval", func() error {
+	err := o.eventually("a token with an unknown key is reported as an outage for longer than the "+
+		"interval", func() error {
 		if knownErr = o.acceptsPromptly(known); knownErr != nil {
 			return nil
 		}

@@ -20,7 +20,7 @@ type Subject struct {
 	// Issuer signs the tokens that the adapter accepts, and publishes the keys that the adapter fetches.
 	Issuer *Issuer
 
-	// Open opens the adapter; the Open method of its [providers.Settings] fits. The settings must point to
+	// Open opens the adapter, usually the Open method of its [providers.Settings]. The settings must point to
 	// Issuer and use Issuer.KeyPolicy, because some rules measure whether the adapter keeps to it.
 	Open func(context.Context, providers.ServerInfo) (providers.Provider, error)
 
@@ -80,8 +80,8 @@ type Rule struct {
 // Rules returns all rules.
 func Rules() []Rule { return slices.Concat(tokenRules(), keyRules(), outageRules()) }
 
-// parallelRules is how many rules Run checks at the same time. Most of them mostly wait. With many more, the
-// rules that measure time would be disturbed by the work of the others.
+// parallelRules is how many rules Run checks at the same time. Most rules spend their time waiting. With many
+// more, the work of the others would disturb the rules that measure time.
 const parallelRules = 6
 
 // Run checks an adapter against all rules, each in a subtest of its name. The subtest "harness" runs first:
@@ -134,14 +134,18 @@ func (s *Subject) acceptsFirstToken() error {
 	defer stop()
 	token := o.base.token()
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		_, err := o.verifyWithin(context.Background(), max(firstTokenWithin-time.Since(start), time.Millisecond),
-			token)
-		if err == nil {
-			return nil
-		}
-		if time.Since(start) >= firstTokenWithin {
+		left := firstTokenWithin - time.Since(start)
+		if left <= 0 {
 			return fmt.Errorf("the first good token, %q, is not accepted within %s: %w\n%s",
 				s.Good[0].Name, firstTokenWithin, err, s.Issuer.traffic())
+		}
+		// The error of the last attempt that ended by itself is the one that explains.
+		_, verifyErr := o.verifyWithin(context.Background(), left, token)
+		if verifyErr == nil {
+			return nil
+		}
+		if err == nil || time.Since(start) < firstTokenWithin {
+			err = verifyErr
 		}
 	}
 }

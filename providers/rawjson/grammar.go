@@ -18,7 +18,7 @@ const maxLevels = 64
 
 var errMalformed = errors.New("not one JSON object")
 
-// at returns the byte at i, or 0, which is not allowed anywhere in JSON, after the end.
+// at returns the byte at i. After the end it returns 0, which JSON does not allow anywhere.
 func at(raw []byte, i int) byte {
 	if i < 0 || i >= len(raw) {
 		return 0
@@ -138,7 +138,7 @@ func text(raw []byte, i int) int {
 }
 
 // plainBytes returns how many bytes at the start of raw are neither a quotation mark nor a backslash nor a
-// control character. It reads eight bytes at a time, and leaves a rest of fewer.
+// control character. It reads eight bytes at a time, and does not count a remainder of fewer than eight.
 func plainBytes(raw []byte) (n int) {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for ; len(raw)-n >= 8; n += 8 {

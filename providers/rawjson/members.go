@@ -1,7 +1,7 @@
 // Package rawjson reads the members of a JSON object in place, and rejects objects that two parsers could
 // read differently. Tokens and messages are checked here and decoded by a library afterwards; a document that
-// both read differently would bypass the check. encoding/json matches names in any case, and takes the last
-// of duplicates.
+// the two read differently would bypass the check. encoding/json matches names in any case, and takes the
+// last of duplicates.
 package rawjson
 
 import (

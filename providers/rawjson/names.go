@@ -19,8 +19,8 @@ func NewNameSet(names ...string) *NameSet {
 	return s
 }
 
-// bucket returns where all names are that an ASCII name can equal in any case. Other letters may fold into
-// ASCII, and into another length.
+// bucket returns the bucket of the names that an ASCII name can equal when case is ignored. It does not work
+// for a name with other letters: they can fold to ASCII, and to another length.
 func (s *NameSet) bucket(name []byte) *[]string {
 	if len(name) == 0 {
 		return &s.buckets[0]

@@ -16,7 +16,7 @@ import (
 )
 
 // registration is the part of a registered MCP server in the environment's management API that is used here.
-// The API is a preview, so missing members are no problem.
+// The API is a preview, so members may be missing.
 type registration struct {
 	ServerURL  string `json:"resource_uri"`
 	NoDCR      bool   `json:"disable_dynamic_client_registration"`
@@ -135,7 +135,7 @@ func (s *Settings) fetchRegistration(
 }
 
 // compareServerURL fails for another origin only, which means the registration of another server. Tokens are
-// bound to the id, so another path does no harm; Scalekit's guide for FastMCP registers one.
+// bound to the id, so another path is harmless; Scalekit's guide for FastMCP registers another path.
 func compareServerURL(registered string, resource providers.Resource) diagnostics.Outcome {
 	u, err := url.Parse(registered)
 	switch {
@@ -187,8 +187,8 @@ func compareClients(record registration) diagnostics.Outcome {
 	switch {
 	case record.NoDCR && !documents:
 		return diagnostics.Warning("both are switched off",
-			"switch one of them on in the dashboard, MCP Servers, or register every client by hand; then reconnect "+
-				"clients, which cache metadata")
+			"switch one of them on in the dashboard, MCP Servers, or register every client by hand; then "+
+				"reconnect clients, which cache metadata")
 	case record.NoDCR:
 		return diagnostics.OK("a metadata document; older clients support registration only")
 	case !documents:

@@ -16,10 +16,10 @@ import (
 // Everything follows from the environment and the id of the registration; no secret is needed to verify
 // tokens.
 type Settings struct {
-	EnvironmentURL   string   `koanf:"environment_url" help:"environment, such as https://acme.scalekit.com"`
-	ResourceID       string   `koanf:"resource_id" help:"id of the MCP server there: res_ and digits"`
+	EnvironmentURL   string   `koanf:"environment_url" help:"URL of the environment, such as https://acme.scalekit.com"`
+	ResourceID       string   `koanf:"resource_id" help:"id of the MCP server in the environment: res_ and digits"`
 	ExpectedAudience string   `koanf:"expected_audience" help:"registered Server URL, to compare with resource"`
-	Issuers          []string `koanf:"issuers" help:"accepted issuers other than the environment's own two"`
+	Issuers          []string `koanf:"issuers" help:"accepted issuers in addition to the environment's own two"`
 
 	ProtectedResourceMetadata string `koanf:"protected_resource_metadata" help:"metadata JSON from the dashboard"`
 
@@ -28,7 +28,7 @@ type Settings struct {
 
 	Leeway             time.Duration `koanf:"leeway" help:"allowed clock difference"`
 	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"maximum length of a token, in bytes"`
-	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"least time between key fetches by tokens"`
+	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"minimum time between key fetches that tokens cause"`
 	KeyMaxAge          time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
 	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long keys are used while they cannot be renewed"`
 }

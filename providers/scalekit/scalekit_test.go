@@ -171,8 +171,8 @@ func TestScalekitValidatesDashboardMetadata(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ metadata, want string }{
 		"a placeholder":            {`{"resource":"<your-mcp-url>"}`, "placeholder"},
-		"quotes":                   {`'{"resource":"x"}'`, "quotes around it"},
-		"double quotes":            {`"{}"`, "quotes around it"},
+		"quotes":                   {`'{"resource":"x"}'`, "enclosed in quotes"},
+		"double quotes":            {`"{}"`, "enclosed in quotes"},
 		"escapes":                  {`{\"resource\":\"x\"}`, "escaped"},
 		"no expiry":                {`{"resource":"x"`, "the end is missing"},
 		"no JSON":                  {`{resource}`, "not JSON, at character 2"},
@@ -188,7 +188,7 @@ func TestScalekitValidatesDashboardMetadata(t *testing.T) {
 			`"authorization_servers":["https://acme.scalekit.com/resources/` + scalekitID + `"]}`,
 			"clients connect to " + testResource},
 		"the environment alone": {`{"resource":"` + testResource +
-			`","authorization_servers":["https://acme.scalekit.com"]}`, "by the other settings it is"},
+			`","authorization_servers":["https://acme.scalekit.com"]}`, "according to the other settings it is"},
 		"blanks only": {"  ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

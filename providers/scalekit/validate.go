@@ -146,7 +146,7 @@ func (s *Settings) checkMetadata(resource providers.Resource, report func(provid
 		s.authorizationServer()) {
 		report(providers.Problem{Key: key, Code: providers.CodeConflict,
 			Reason: "its authorization_servers are " + token.QuoteEach(metadata.AuthorizationServers) +
-				", but by the other settings it is " + s.authorizationServer(),
+				", but according to the other settings it is " + s.authorizationServer(),
 			Fix: "copy the JSON of this MCP server again, or correct provider.environment_url and " +
 				"provider.resource_id"})
 	}
@@ -165,7 +165,7 @@ func parseMetadata(text string) (*providers.Metadata, error) {
 	err := decoder.Decode(&m)
 	if err == nil {
 		if _, extra := decoder.Token(); !errors.Is(extra, io.EOF) {
-			err = errors.New("something follows the JSON")
+			err = errors.New("there is text after the JSON")
 		}
 	}
 	var syntax *json.SyntaxError
@@ -173,7 +173,8 @@ func parseMetadata(text string) (*providers.Metadata, error) {
 	case strings.Contains(text, "<your-mcp-"):
 		return nil, errors.New("it has the placeholder <your-mcp-url> of a registration without a Server URL")
 	case strings.HasPrefix(trimmed, "'") || strings.HasPrefix(trimmed, `"`):
-		return nil, errors.New("it has quotes around it, which were not removed as a shell would")
+		return nil, errors.New("it is enclosed in quotes: a shell would have removed them, but here they " +
+			"are part of the value")
 	case strings.Contains(text, `\"`):
 		return nil, errors.New(`its quotes are escaped (\")`)
 	case errors.As(err, &syntax):
@@ -188,8 +189,8 @@ func parseMetadata(text string) (*providers.Metadata, error) {
 	case len(m.AuthorizationServers) == 0:
 		return nil, errors.New("it names no authorization_servers")
 	case len(m.BearerMethodsSupported) > 0 && !slices.Equal(m.BearerMethodsSupported, []string{"header"}):
-		return nil, errors.New("its bearer_methods_supported has more than header, but tokens are accepted in " +
-			"the header only")
+		return nil, errors.New("its bearer_methods_supported lists more than header, but tokens are " +
+			"accepted in the header only")
 	}
 	for _, scope := range m.ScopesSupported {
 		if !providers.IsScope(scope) {

@@ -11,12 +11,12 @@ import (
 // maxAbsentKeys bounds how many unknown keys are remembered. The least recently used is evicted first.
 const maxAbsentKeys = 1_000
 
-// absentKeys holds the keys that tokens named and that are not in the key set. A key is settled, that is
-// known not to be published, once a fetch has succeeded that tokens caused and that started after a token
-// named the key. It is used only where a keyring has no such key.
+// absentKeys holds the keys that tokens named and that are not in the key set. A key is settled, that is,
+// known not to be published, once a fetch that a token caused, and that started after a token named the key,
+// has succeeded. absentKeys is consulted only for keys that are not in the current keyring.
 type absentKeys struct {
 	seen    *lru.Cache[absentKey, uint64] // number of fetches started when a token named the key
-	settled atomic.Uint64                 // the latest fetch that tokens caused and that succeeded
+	settled atomic.Uint64                 // the latest successful fetch that a token caused
 }
 
 // absentKey is a digest of kid and alg, which may be as long as a token.

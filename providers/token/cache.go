@@ -33,7 +33,7 @@ func keyOf(token string, keys uint64) tokenKey {
 }
 
 // tokenCache holds the latest results of verifying tokens. Refused tokens have a cache of their own: anyone
-// can make them up, and they must not push out accepted ones. A tokenCache belongs to one [Verifier] or
+// can make them up, and they must not evict accepted ones. A tokenCache belongs to one [Verifier] or
 // [Introspector], because a token that is good for one issuer or audience need not be good for another.
 type tokenCache struct {
 	accepted *cache[*providers.Identity]
@@ -47,7 +47,7 @@ func newTokenCache(maxTokens, maxBytes int) tokenCache {
 	}
 }
 
-// result is what verifying a token led to: an identity or an error.
+// result is the result of verifying a token: an identity or an error.
 type result struct {
 	id  *providers.Identity // shared; see [copyIdentity]
 	err error

@@ -8,8 +8,8 @@ import (
 	"gatehouse/providers"
 )
 
-// cachedIdentity returns a copy of id to be cached, with claims as its claims. It keeps neither the token nor
-// the introspection response in memory that id was read from.
+// cachedIdentity returns a copy of id to be cached, with claims as its claims. The copy does not refer to the
+// token or the introspection response from which id was read, so that neither stays in memory.
 func cachedIdentity(id *providers.Identity, claims rawObject) *providers.Identity {
 	cached := *id
 	cached.Audience, cached.Scopes = slices.Clone(id.Audience), slices.Clone(id.Scopes)
@@ -38,7 +38,8 @@ func identityBytes(id *providers.Identity) int {
 	return size
 }
 
-// compact returns a copy of o that does not keep the document in memory that o was read from.
+// compact returns a copy of o that does not refer to the document from which o was read, so that the document
+// does not stay in memory.
 func (o rawObject) compact() rawObject {
 	size := 0
 	for _, m := range o {
@@ -78,8 +79,8 @@ func copyIdentity(cached *providers.Identity) *callerIdentity {
 	return id
 }
 
-// withClaimsOf has the claims of id read from the payload of token, which is kept in place of the claims
-// because few calls need them.
+// withClaimsOf makes id read its claims from the payload of token on demand. The payload is kept instead of
+// the decoded claims, because few calls need them.
 func (id *callerIdentity) withClaimsOf(token string) *providers.Identity {
 	_, rest, _ := strings.Cut(token, ".")
 	id.payload, _, _ = strings.Cut(rest, ".")

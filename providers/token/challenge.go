@@ -2,9 +2,9 @@ package token
 
 import "strings"
 
-// hasBasicChallenge reports whether one of the WWW-Authenticate fields has a challenge of the scheme Basic (RFC 9110,
-// section 11.6.1). A field is a list of challenges and of their parameters; a challenge starts with a scheme that no
-// "=" follows.
+// hasBasicChallenge reports whether one of the WWW-Authenticate fields has a challenge of the scheme Basic
+// (RFC 9110, section 11.6.1). A field is a list of challenges and of their parameters; a challenge starts
+// with a scheme, which is not followed by "=".
 func hasBasicChallenge(fields []string) bool {
 	for _, field := range fields {
 		for _, element := range splitList(field) {

@@ -15,7 +15,7 @@ import (
 type check struct {
 	// names are the members that it reads. An explanation shows the first, or the one that is present.
 	names func(Rules) []string
-	// want describes what is accepted.
+	// want describes the accepted values.
 	want func(Rules) string
 	// test returns why the token is refused, or nil. It stores what it reads in id, which is nil for headers.
 	test func(v *Verifier, members rawObject, id *providers.Identity) error
@@ -159,7 +159,7 @@ func checkStart(name string) func(*Verifier, rawObject, *providers.Identity) err
 			return providers.Invalidf(ReasonClaimsMalformed, "%s: %v", name, err)
 		}
 		if ok && start.After(now.Add(v.rules.Leeway)) {
-			return providers.Invalidf(ReasonNotYetValid, "%s is %s ahead", name,
+			return providers.Invalidf(ReasonNotYetValid, "%s is %s in the future", name,
 				start.Sub(now).Round(time.Second))
 		}
 		return nil
@@ -255,19 +255,20 @@ func allowedNames(r Rules) []string {
 // at_hash.
 func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error {
 	if _, present := claims.claim("c_hash"); present {
-		return providers.Invalidf(ReasonIDToken, "it has \"c_hash\", as only ID tokens have")
+		return providers.Invalidf(ReasonIDToken, "it has \"c_hash\", which only ID tokens have")
 	}
 	if v.rules.AllowIDTokens {
 		return nil
 	}
 	for _, name := range []string{"nonce", "at_hash"} {
 		if _, present := claims.claim(name); present {
-			return providers.Invalidf(ReasonIDToken, "it has %q, as ID tokens have", name)
+			return providers.Invalidf(ReasonIDToken, "it has %q, which ID tokens have", name)
 		}
 	}
 	// RFC 9068, section 2.2 requires client_id. An ID token may have neither nonce nor hashes.
 	if id.Client == "" && id.Scopes == nil && !v.rules.namesTokenType() {
-		return providers.Invalidf(ReasonIDToken, "it names neither a client nor scopes, as access tokens do")
+		return providers.Invalidf(ReasonIDToken, "it names neither a client nor scopes; access tokens name "+
+			"at least one of them")
 	}
 	return nil
 }
@@ -275,7 +276,7 @@ func checkNoIDToken(v *Verifier, claims rawObject, id *providers.Identity) error
 func checkNoEvents(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if _, present := claims.claim("events"); present {
 		return providers.Invalidf(ReasonTypeRefused,
-			"it has \"events\", as logout and other security event tokens have (RFC 8417)")
+			"it has \"events\", which logout and other security event tokens have (RFC 8417)")
 	}
 	return nil
 }

@@ -102,7 +102,7 @@ func parseObject(raw []byte, names *rawjson.NameSet) (rawObject, error) {
 // that two distinct subjects would compare equal.
 func wellFormed(text string) bool { return !strings.ContainsRune(text, utf8.RuneError) }
 
-// str returns the string member name, or "" if it is absent.
+// str returns the value of the member called name, a string, or "" if there is none.
 func (o rawObject) str(name string) (string, error) {
 	raw, ok := o.find(name)
 	if !ok {
@@ -160,8 +160,8 @@ func timeIn(raw json.RawMessage) (time.Time, error) {
 // claim that is not set.
 var neverNull = []string{"iss", "sub", "aud", "exp"}
 
-// claim returns the claim name. One that is null counts as absent, except those in neverNull. Header
-// parameters are read by find: null is a value there.
+// claim returns the claim called name. A claim that is null counts as absent, except those in neverNull.
+// Header parameters are read by find, for which null is a value.
 func (o rawObject) claim(name string) (json.RawMessage, bool) {
 	raw, ok := o.find(name)
 	if !ok || isNull(raw) && !slices.Contains(neverNull, name) {
@@ -172,10 +172,10 @@ func (o rawObject) claim(name string) (json.RawMessage, bool) {
 
 func isNull(raw json.RawMessage) bool { return string(raw) == "null" }
 
-// lookup returns the claim name or, if there is none and name has dots, the claim at that path: realm.roles
-// is roles in realm. Names of members may contain dots, as URLs do: where several members start the path, the
-// longest name is tried first, and the next if the path ends in it. A member on the path that is no object is
-// an error.
+// lookup returns the claim called name or, if there is none and name has dots, the claim at that path:
+// realm.roles is roles in realm. Names of members may contain dots, as URLs do. If the path can start with
+// several members, the one with the longest name is tried first, and the next one if the first does not
+// contain the rest of the path. A member on the path that is not an object is an error.
 func (o rawObject) lookup(name string) (json.RawMessage, bool, error) {
 	if raw, ok := o.claim(name); ok {
 		return raw, true, nil

@@ -87,7 +87,7 @@ func (d Discovery) FindKeysURL(read func(address string) (PublishedMetadata, err
 	return d.find(read, "keys", func(m PublishedMetadata) string { return m.JWKSURI })
 }
 
-// FindIntrospectionURL returns the address of the introspection endpoint likewise.
+// FindIntrospectionURL is like FindKeysURL for the introspection endpoint.
 func (d Discovery) FindIntrospectionURL(
 	read func(address string) (PublishedMetadata, error),
 ) (string, error) {
@@ -111,8 +111,10 @@ func (d Discovery) find(
 ) (string, error) {
 	var (
 		failures []string
+		causes   []string // the failures where metadata was read
 		longest  *retryAfterError
 		busy     int
+		others   int // how many failures, the first ones, are documents of another issuer
 		missing  bool
 	)
 	for _, metadataURL := range d.MetadataURLs {
@@ -122,6 +124,7 @@ func (d Discovery) find(
 			if endpoint, err = d.endpoint(metadata, what, member); err == nil {
 				return endpoint, nil
 			}
+			causes = append(causes, fmt.Sprintf("%v (metadata at %s)", err, providers.RedactURL(metadataURL)))
 		}
 		if retry, ok := errors.AsType[*retryAfterError](err); ok {
 			busy++
@@ -129,9 +132,19 @@ func (d Discovery) find(
 				longest = retry
 			}
 		}
-		failures = append(failures, fmt.Sprintf("metadata at %s: %v", metadataURL, err))
+		failure := fmt.Sprintf("metadata at %s: %v", providers.RedactURL(metadataURL), err)
+		if _, ok := errors.AsType[otherIssuerError](err); ok {
+			// The document at a later URL is the cause; that there is none at the others is not.
+			failures = slices.Insert(failures, others, failure)
+			others++
+		} else {
+			failures = append(failures, failure)
+		}
 		_, ok := errors.AsType[missingEndpointError](err)
 		missing = missing || ok
+	}
+	if len(causes) > 0 {
+		failures = causes // that there is nothing at the other URLs does not matter
 	}
 	if missing {
 		return "", missingEndpointError{strings.Join(failures, "; ")}
@@ -146,8 +159,7 @@ func (d Discovery) endpoint(
 	metadata PublishedMetadata, what string, member func(PublishedMetadata) string,
 ) (string, error) {
 	if !slices.ContainsFunc(d.Issuers, func(want string) bool { return NamesIssuer(want, metadata.Issuer) }) {
-		return "", fmt.Errorf("its issuer is %s, configured is %s", providers.Quote(metadata.Issuer),
-			QuoteEach(d.Issuers))
+		return "", otherIssuerError{metadata.Issuer, d.Issuers}
 	}
 	address := member(metadata)
 	if address == "" {
@@ -157,6 +169,21 @@ func (d Discovery) endpoint(
 		return "", fmt.Errorf("the address of its %s cannot be used: %w", what, err)
 	}
 	return address, nil
+}
+
+// otherIssuerError reports that a document is that of another issuer.
+type otherIssuerError struct {
+	got  string
+	want []string
+}
+
+func (e otherIssuerError) Error() string {
+	text := fmt.Sprintf("its issuer is %s, configured is %s", providers.Quote(e.got), QuoteEach(e.want))
+	trim := func(s string) string { return strings.TrimRight(s, "/") }
+	if slices.ContainsFunc(e.want, func(want string) bool { return trim(want) == trim(e.got) }) {
+		return "a slash at the end differs: " + text
+	}
+	return text
 }
 
 // missingEndpointError reports that the issuer's metadata was read and does not contain the endpoint.

@@ -15,9 +15,8 @@ import (
 	"gatehouse/providers"
 )
 
-// Explainer is implemented by a provider that can report the result of every check of a token. It is for
-// people who have the token: `gatehouse token inspect`, and the log at level debug. It is never part of a
-// response.
+// Explainer is implemented by a provider that can report the result of every check of a token. `gatehouse
+// token inspect` and the log at level debug show the results; a response never contains them.
 type Explainer interface {
 	// Explain applies all checks. If live is false, it makes no requests.
 	Explain(ctx context.Context, token string, live bool) Explanation
@@ -32,6 +31,10 @@ type Explanation struct {
 
 	header, claims rawObject
 	rules          Rules
+	// shape is set if the token is no signed JWT, and its form shows what it is.
+	shape Hint
+	// identity is set if all checks of the claims passed.
+	identity *providers.Identity
 }
 
 // Finding is the result of one check.
@@ -103,6 +106,7 @@ func (e *Explanation) add(f Finding, err error) {
 // Explain implements [Explainer]. It applies the checks of Verify, which returns the first that fails.
 func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: v.rules}
+	e.shape, _ = shapeHint(token)
 	form := Finding{Name: "form", Got: fmt.Sprintf("%d bytes", len(token)),
 		Want: fmt.Sprintf("a signed JWT of at most %d bytes", v.rules.MaxTokenBytes)}
 	header, payload, err := splitCompact(token, v.rules.MaxTokenBytes)
@@ -125,6 +129,7 @@ func (v *Verifier) Explain(ctx context.Context, token string, live bool) Explana
 	for _, check := range v.claimChecks {
 		e.addCheck(v, check, "claim ", e.claims, id)
 	}
+	e.identity, _ = v.checkClaims(e.claims) // the error is among the findings
 	e.addSignature(ctx, v, token, header, raw, live)
 	e.addOthers(v)
 	return e

@@ -10,7 +10,10 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+
+	"gatehouse/providers"
 )
 
 const (
@@ -108,8 +111,7 @@ func redirectTarget(resp *http.Response) string {
 	if err != nil {
 		return ""
 	}
-	target.User, target.RawQuery, target.Fragment = nil, "", ""
-	return target.String()
+	return providers.RedactURL(target.String())
 }
 
 // Do makes one request for JSON and returns the status and the body, at most limit bytes. A 429 or 503 is an
@@ -171,6 +173,10 @@ func DescribeNetworkError(err error) string {
 		timeout     interface{ Timeout() bool }
 	)
 	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "it speaks plain http, and its address is https"
+	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`): // a TLS alert (RFC 8446, section 5.1)
+		return "it speaks TLS, and its address is http"
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer in time"
 	case errors.As(err, &name):

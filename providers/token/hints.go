@@ -17,9 +17,9 @@ type Hint struct{ Cause, Fix string }
 func (e Explanation) Hints() []Hint {
 	var hints []Hint
 	for _, guess := range []func(Explanation) (Hint, bool){
-		guessOpaque, guessExpired, guessOtherToken, guessIDToken, guessSlash, guessIssuer, guessNoAudience,
-		guessOtherResource, guessClock, guessNoExpiry, guessType, guessIntrospectedType, guessTenant, guessBoundKey,
-		guessUnknownKey, guessSignature,
+		guessShape, guessExpired, guessOtherToken, guessIDToken, guessSlash, guessIssuer, guessAudience,
+		guessClock, guessNoExpiry, guessAlgorithm, guessType, guessIntrospectedType, guessTenant, guessBoundKey,
+		guessUnfitKey, guessUnknownKey, guessSignature,
 	} {
 		if hint, ok := guess(e); ok {
 			hints = append(hints, hint)
@@ -27,8 +27,7 @@ func (e Explanation) Hints() []Hint {
 	}
 	if len(hints) == 0 && !e.OK() {
 		first := e.Findings[slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason != "" })]
-		hints = append(hints, Hint{Cause: first.Detail, Fix: "see " + string(first.Reason) +
-			" in server/README.md"})
+		hints = append(hints, Hint{Cause: first.Detail, Fix: fixFor(first.Reason)})
 	}
 	return hints
 }
@@ -43,29 +42,56 @@ func (e Explanation) str(name string) string {
 	return text
 }
 
-func guessOpaque(e Explanation) (Hint, bool) {
-	return Hint{"it is an opaque token: only the issuer can read it",
-			"have the provider issue JWTs for this resource (at Auth0, Zitadel, Clerk and Logto by naming the API " +
-				"or switching them on), or set provider.introspection to opaque"},
-		e.failed(ReasonOpaque)
+// guessShape names tokens that are no signed JWT by their form.
+func guessShape(e Explanation) (Hint, bool) {
+	if e.shape != (Hint{}) &&
+		e.failed(ReasonOpaque, ReasonMalformed, ReasonInactive, ReasonAlgorithmRefused, ReasonSignatureInvalid) {
+		return e.shape, true
+	}
+	return Hint{"it is an opaque token: only the issuer can read it", fixFor(ReasonOpaque)}, e.failed(ReasonOpaque)
 }
 
 func guessExpired(e Explanation) (Hint, bool) {
-	return Hint{"it has expired",
-			"sign in again; if fresh tokens are refused too, compare the clocks of the issuer and of this computer"},
-		e.failed(ReasonExpired)
+	return Hint{"it has expired", fixFor(ReasonExpired)}, e.failed(ReasonExpired)
 }
 
 // guessIDToken recognizes ID tokens whether or not provider.id_token_guard is on: their audience is the
-// client. A token without expiry is no ID token.
+// client. A token without expiry is not an ID token.
 func guessIDToken(e Explanation) (Hint, bool) {
 	audience, _ := e.claims.strs("aud")
 	azp := e.str("azp")
 	forItsClient := e.failed(ReasonAudienceMismatch) && len(audience) == 1 && azp != "" && audience[0] == azp
 	statesType := slices.Contains([]string{"id", "idtoken", "serializedid"}, e.statedType())
+	if name := e.loneIDTokenClaim(); name != "" && !statesType {
+		return Hint{"it has " + name + ": it is an ID token, or the provider puts " + name + " into access tokens, too",
+			"send the access token of the same token response; if this is the access token, as at Azure AD B2C and " +
+				"at Keycloak before 25, set provider.id_token_guard=false, and provider.required_claims to a claim " +
+				"and value that only access tokens have"}, true
+	}
 	return Hint{"it is an ID token, which tells a client who signed in and gives no access",
 			"send the access token of the same token response"},
 		e.failed(ReasonIDToken) && !e.failed(ReasonExpiryMissing) || !e.OK() && (forItsClient || statesType)
+}
+
+// loneIDTokenClaim returns the claim for which alone the token is refused as an ID token, or "": for
+// everything else it would be an access token for this server, with a client or scopes.
+func (e Explanation) loneIDTokenClaim() string {
+	for _, f := range e.Findings {
+		if f.Reason != "" && f.Reason != ReasonIDToken {
+			return ""
+		}
+	}
+	client, _ := e.claims.firstString(e.rules.ClientClaims)
+	_, hasScopes, _ := e.claims.firstScopes(e.rules.ScopeClaims)
+	if _, fromCode := e.claims.claim("c_hash"); fromCode || client == "" && !hasScopes || !e.failed(ReasonIDToken) {
+		return ""
+	}
+	for _, name := range []string{"nonce", "at_hash"} {
+		if _, has := e.claims.claim(name); has {
+			return name
+		}
+	}
+	return ""
 }
 
 // statedType returns the type that a claim of the token states, normalized by [normalizeType], or "" if there
@@ -117,39 +143,8 @@ func guessSlash(e Explanation) (Hint, bool) {
 	return Hint{}, false
 }
 
-func guessIssuer(e Explanation) (Hint, bool) {
-	_, slash := guessSlash(e)
-	issuer := e.str("iss")
-	cause := fmt.Sprintf("it is from another issuer: %s, accepted are %s",
-		providers.Quote(issuer), QuoteEach(e.rules.Issuers))
-	return Hint{cause, "if that is the same provider under an older or a custom address, configure the issuer " +
-		"in its " +
-		"tokens; if not, the client signed in somewhere else"}, e.failed(ReasonIssuerMismatch) && !slash
-}
-
-func guessNoAudience(e Explanation) (Hint, bool) {
-	audience, _ := e.claims.strs("aud")
-	return Hint{"it has no audience, so it may be meant for another server",
-			"let the provider put " + QuoteEach(e.rules.Audiences) + " into aud (at Keycloak by an audience mapper, " +
-				"at others by the resource or audience parameter); a provider that cannot needs " +
-				"provider.audience_mode=client_allow_list"},
-		e.failed(ReasonAudienceMismatch) && len(audience) == 0
-}
-
-func guessOtherResource(e Explanation) (Hint, bool) {
-	audience, _ := e.claims.strs("aud")
-	_, id := guessIDToken(e)
-	_, slash := guessSlash(e)
-	cause := fmt.Sprintf("it is meant for another resource: %s, accepted are %s",
-		QuoteEach(audience), QuoteEach(e.rules.Audiences))
-	return Hint{cause, "get a token for this resource; if this is how the provider names it, add that to " +
-			"provider.audiences"},
-		e.failed(ReasonAudienceMismatch) && len(audience) > 0 && !id && !slash
-}
-
 func guessClock(e Explanation) (Hint, bool) {
-	return Hint{"it is not valid yet", "compare the clocks of the issuer and of this computer"},
-		e.failed(ReasonNotYetValid)
+	return Hint{"it is not valid yet", fixFor(ReasonNotYetValid)}, e.failed(ReasonNotYetValid)
 }
 
 // guessNoExpiry distinguishes JWTs, which only their expiry limits, from tokens that are active at the
@@ -161,8 +156,7 @@ func guessNoExpiry(e Explanation) (Hint, bool) {
 					"then a response is used for provider.introspection_cache"},
 			e.failed(ReasonExpiryMissing)
 	}
-	return Hint{"it has no exp and would never expire", "have the provider issue access tokens that expire"},
-		e.failed(ReasonExpiryMissing)
+	return Hint{"it has no exp and would never expire", fixFor(ReasonExpiryMissing)}, e.failed(ReasonExpiryMissing)
 }
 
 // guessIntrospectedType recognizes introspection responses with another token type, such as DPoP.
@@ -171,8 +165,15 @@ func guessIntrospectedType(e Explanation) (Hint, bool) {
 	if _, known := guessOtherToken(e); known || e.header != nil || e.statedType() != "" || i < 0 {
 		return Hint{}, false
 	}
-	return Hint{"it is no bearer access token at the provider: " + e.Findings[i].Detail,
+	return Hint{"the provider does not report it as a bearer access token: " + e.Findings[i].Detail,
 		"have the provider issue bearer tokens to this client, without DPoP or certificates"}, true
+}
+
+func guessAlgorithm(e Explanation) (Hint, bool) {
+	alg, err := e.header.str("alg")
+	cause := "it is signed by " + providers.Quote(alg) + ", which is not accepted here"
+	return Hint{cause, fixFor(ReasonAlgorithmRefused)},
+		e.failed(ReasonAlgorithmRefused) && err == nil && e.shape == (Hint{})
 }
 
 func guessType(e Explanation) (Hint, bool) {
@@ -203,8 +204,7 @@ func guessTenant(e Explanation) (Hint, bool) {
 		for _, name := range slices.Sorted(maps.Keys(e.claims.members())) {
 			if e.str(name) == required.Value {
 				return Hint{fmt.Sprintf("provider.issuer names the claim %s in its braces, which the token does not "+
-					"have; "+
-					"its claim %s has the tenant", providers.Quote(required.Name), providers.Quote(name)),
+					"have; its claim %s has the tenant", providers.Quote(required.Name), providers.Quote(name)),
 					fmt.Sprintf("write {%s} in provider.issuer", quotedUnlessPlain(name))}, true
 			}
 		}
@@ -222,8 +222,18 @@ func guessBoundKey(e Explanation) (Hint, bool) {
 
 func guessUnknownKey(e Explanation) (Hint, bool) {
 	return Hint{"it is signed by a key that the issuer does not publish",
-			"is it from another environment of the same provider? After a rotation, sign in again"},
+			fixFor(ReasonKeyUnknown)},
 		e.failed(ReasonKeyUnknown) && !e.keyRefused(keyBound) && !e.keyRefused(keyUnfit)
+}
+
+func guessUnfitKey(e Explanation) (Hint, bool) {
+	i := slices.IndexFunc(e.Findings, func(f Finding) bool { return f.Reason == ReasonKeyUnknown })
+	if !e.keyRefused(keyUnfit) || e.keyRefused(keyBound) {
+		return Hint{}, false
+	}
+	return Hint{e.Findings[i].Detail,
+		"have the provider sign tokens with a key that it publishes for signatures (use sig) by that " +
+			"algorithm"}, true
 }
 
 // keyRefused reports whether the key was refused with a message that contains part.
@@ -235,6 +245,6 @@ func (e Explanation) keyRefused(part string) bool {
 func guessSignature(e Explanation) (Hint, bool) {
 	return Hint{"it was changed after it was signed, or another key signed it under the id of one of the " +
 			"issuer's keys",
-			"get a new one from the provider, and check whether a proxy or a copy truncates or rewrites it"},
+			fixFor(ReasonSignatureInvalid)},
 		e.failed(ReasonSignatureInvalid)
 }

@@ -39,11 +39,11 @@ type Introspector struct {
 	queue  *requestQueue
 	cache  tokenCache
 	// active holds the tokens that were active at their last introspection, until they expire. A token whose
-	// identity is not cached any more is introspected again, but before the tokens that nothing is known of.
+	// identity is no longer cached is introspected again, but before unknown tokens.
 	active *cache[struct{}]
-	// No request is sent before these times, in Unix nanoseconds: the Retry-After of the issuer. For active
-	// tokens, only a Retry-After counts that was the response for such a token: anyone can make the issuer limit
-	// the others.
+	// No request is sent before these times, in Unix nanoseconds. They follow from the Retry-After of the
+	// issuer. Requests for active tokens are delayed only by a Retry-After in the response to such a request:
+	// anyone can make the issuer limit requests for other tokens.
 	retryAt, activeRetryAt atomic.Int64
 	// nextLog is when the log may report again that the issuer rejects introspection requests, in Unix
 	// nanoseconds.
@@ -172,7 +172,7 @@ func (i *Introspector) request(
 	}
 	if wait := time.Until(time.Unix(0, retryAt.Load())); wait > 0 {
 		return nil, providers.Unavailablef(providers.ReasonIntrospectionUnavailable,
-			"the Retry-After of the issuer is not over for another %s", wait.Round(time.Second))
+			"the Retry-After of the issuer ends in %s", wait.Round(time.Second))
 	}
 	endpoint, err := i.endpoint.current()
 	if err != nil {
@@ -236,6 +236,7 @@ func (i *Introspector) logRejected(err error) {
 // itself: a command that runs once cannot rely on the lookup in the background.
 func (i *Introspector) Explain(ctx context.Context, token string, live bool) Explanation {
 	e := Explanation{rules: i.verifier.rules}
+	e.shape, _ = shapeHint(token)
 	f := Finding{Name: "introspection", Got: fmt.Sprintf("%d bytes", len(token)), Want: "active at the issuer"}
 	if !live {
 		f.Skipped = skippedOffline
@@ -261,6 +262,7 @@ func (i *Introspector) Explain(ctx context.Context, token string, live bool) Exp
 	for _, check := range i.verifier.claimChecks {
 		e.addCheck(i.verifier, check, "claim ", claims, id)
 	}
+	e.identity, _ = i.verifier.checkClaims(claims) // the error is among the findings
 	e.addOthers(i.verifier)
 	return e
 }

@@ -55,8 +55,8 @@ func (k skippedKey) String() string { return fmt.Sprintf("#%d: %s", k.position, 
 const maxCandidates = 4
 
 // candidates returns the keys that may have signed a token with these headers: those with its kid, or, where
-// the token or the keys have none, all with its algorithm. A key that is bound to an issuer which accepts
-// refuses is left out; bound is the number of these.
+// the token or the keys have none, all with its algorithm. Keys bound to an issuer for which accepts returns
+// false are left out; bound is their number.
 func (r *keyring) candidates(
 	kid, alg string, accepts func(issuer string) bool,
 ) (keys []*jose.JSONWebKey, bound int) {

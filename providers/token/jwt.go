@@ -18,8 +18,8 @@ func looksLikeJWT(token string) bool {
 }
 
 // splitCompact returns the header and the payload of a compact JWS (RFC 7515, section 7.1), still encoded.
-// Together with [decodeSegment] it accepts one encoding of each token only: the library would accept line
-// ends in a part and stray bits at its end.
+// Together with [decodeSegment] it accepts only one encoding of each token: the library would accept line
+// breaks in a part and unused bits that are not zero at its end.
 func splitCompact(token string, maxBytes int) (header, payload string, err error) {
 	if len(token) > maxBytes {
 		return "", "", providers.Invalidf(ReasonTooLong, "%d bytes, at most %d are accepted",
@@ -35,6 +35,8 @@ func splitCompact(token string, maxBytes int) (header, payload string, err error
 		return "", "", providers.Invalidf(ReasonOpaque, "not a JWT: it has no parts")
 	case strings.ContainsFunc(header, notBase64URL):
 		return "", "", headerEncodingError(header)
+	case dots == 4:
+		return "", "", providers.Invalidf(ReasonMalformed, "5 parts, as an encrypted token (JWE) has; a signed JWT has 3")
 	default:
 		return "", "", providers.Invalidf(ReasonMalformed, "%d parts, a signed JWT has 3", dots+1)
 	}
@@ -51,11 +53,11 @@ func notBase64URL(r rune) bool {
 	return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
-// decodeSegment decodes base64url without padding (RFC 7515, section 2), without stray bits at the end and
-// without the line ends that encoding/base64 skips.
+// decodeSegment decodes base64url without padding (RFC 7515, section 2). It refuses unused bits at the end
+// that are not zero, and line breaks, which encoding/base64 skips.
 func decodeSegment(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") {
-		return nil, errors.New("a line end")
+		return nil, errors.New("it contains a line break")
 	}
 	return strictBase64URL.DecodeString(s)
 }
@@ -88,7 +90,8 @@ func (v *Verifier) parseClaims(encoded string) (claims rawObject, raw []byte, er
 	return claims, raw, nil
 }
 
-// checkSignatureForm refuses stray bits at the end of the signature, which the library would ignore.
+// checkSignatureForm refuses a signature with unused bits at the end that are not zero, which the library
+// would ignore.
 func checkSignatureForm(token string) error {
 	if _, err := decodeSegment(token[strings.LastIndexByte(token, '.')+1:]); err != nil {
 		return providers.Invalidf(ReasonMalformed, "the signature is not base64url")

@@ -25,8 +25,8 @@ type KeySource struct {
 	Timeout time.Duration
 	// Client makes the request. It must not follow redirects; see [NewClient].
 	Client *http.Client
-	// Issuer is the issuer in the metadata, where tokens have another. A key that is bound to it (by its member
-	// "issuer", as at Microsoft Entra) may sign for the issuer of the tokens.
+	// Issuer is the issuer in the metadata, if tokens have another one. A key that is bound to it (by its
+	// member "issuer", as at Microsoft Entra) may sign for the issuer of the tokens.
 	Issuer string
 	// Introspects reports that tokens can be verified without keys, by introspection.
 	Introspects bool
@@ -34,8 +34,8 @@ type KeySource struct {
 
 // KeyPolicy bounds how keys are fetched and kept. A zero field means the default.
 type KeyPolicy struct {
-	// RefetchInterval is the least time between two fetches that tokens cause, whatever tokens arrive. Until it
-	// is over, a token with an unknown key fails with ErrUnavailable. Default 30 s.
+	// RefetchInterval is the minimum time between two fetches that tokens cause, whatever tokens arrive.
+	// Until it is over, a token with an unknown key fails with ErrUnavailable. Default 30 s.
 	RefetchInterval time.Duration
 	// MaxAge is how long a withdrawn key may stay in use. Keys are renewed twice in this time. Default 10 min.
 	MaxAge time.Duration
@@ -63,10 +63,12 @@ func (p KeyPolicy) WithDefaults() KeyPolicy {
 //   - there is one fetch at a time, with a context of its own: a caller that hangs up does not cancel it;
 //   - there is at most one fetch per interval for tokens that no known key verifies, so that invented tokens
 //     cannot load the issuer;
-//   - until the next fetch, an unknown key is an outage, not a bad token: after a rotation, all good tokens
-//     name one new key. One fetch at the end of the interval settles all keys that tokens named until then;
+//   - until the next fetch, an unknown key is reported as an outage, not as a bad token: after a rotation,
+//     all good tokens name one new key. One fetch at the end of the interval settles all keys that tokens
+//     named until then;
 //   - keys are renewed in the background and dropped when the issuer drops them;
-//   - while the issuer is down, known keys stay in use, up to a bound, and an unknown key is an outage;
+//   - while the issuer is down, known keys stay in use, up to a limit, and an unknown key is reported as an
+//     outage;
 //   - a key is used only for its own algorithms;
 //   - a key that cannot be used is skipped and does not affect the others (see parseKeySet).
 //
@@ -94,8 +96,8 @@ type KeySet struct {
 	started     uint64    // number of fetches started
 	fetchWanted bool      // a token named an unknown key since the last fetch that tokens caused
 	nextTry     time.Time // no fetch before, after one that failed
-	// nextTokenFetch is when tokens may cause a fetch again. A renewal does not delay it: a key that came into
-	// use just after a renewal would be refused for an interval otherwise.
+	// nextTokenFetch is when tokens may cause a fetch again. A renewal does not delay it: otherwise a key
+	// that came into use just after a renewal would be unknown for an interval.
 	nextTokenFetch time.Time
 	failures       int   // in a row
 	lastErr        error // of the last fetch
@@ -129,8 +131,9 @@ func NewKeySet(source KeySource, policy KeyPolicy, logger *slog.Logger) *KeySet 
 	}
 }
 
-// Run fetches the keys now, and again before they are too old, until ctx ends. While there are none it tries
-// more often, with a backoff from one second to the refetch interval. A fetch in progress ends with ctx too.
+// Run fetches the keys now, and again before they are too old, until ctx ends. While there are no keys it
+// tries more often, with a backoff from one second to the refetch interval. A fetch in progress ends with ctx
+// too.
 func (s *KeySet) Run(ctx context.Context) {
 	defer s.cancelFetch()
 	for renewal := time.Now(); ctx.Err() == nil; {
@@ -288,10 +291,12 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		s.failures++
 		s.nextTry = now.Add(s.backoff(err))
 		s.fetchWanted = s.fetchWanted || f.forTokens // these tokens still need the keys
-		attrs := []any{"reason", providers.ReasonKeysUnavailable, "error", err,
+		attrs := []any{"error", err, "reason", providers.ReasonKeysUnavailable,
 			"next_try_in", time.Until(s.nextTry).Round(time.Millisecond)}
 		if s.source.Introspects && errors.Is(err, ErrNoUsableKeys) {
 			attrs = append(attrs, "fix", "set provider.introspection=always if the provider issues no JWTs")
+		} else {
+			attrs = append(attrs, "fix", "run `gatehouse doctor` with the same settings: it names the cause")
 		}
 		s.logger.Warn("the provider's keys could not be fetched", attrs...)
 	}
@@ -303,15 +308,15 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 	close(f.done)
 }
 
-// waitForKeys waits for the first keys, for a caller that has the time: unlike a token, it waits until every
-// metadata URL was tried.
+// waitForKeys waits for the first keys until every metadata URL was tried. It is for commands: verifying the
+// token of a request must not take that long.
 func (s *KeySet) waitForKeys(ctx context.Context) {
 	if s.freshKeys() == nil {
 		_ = s.refresh(ctx, false) // VerifySignature returns the error too
 	}
 }
 
-// backoff returns how long to wait after a failure: the issuer's Retry-After if there is one, else one
+// backoff returns how long to wait after a failure: the issuer's Retry-After if there is one, otherwise one
 // second, doubled for each failure up to the refetch interval.
 func (s *KeySet) backoff(err error) time.Duration {
 	var busy *retryAfterError

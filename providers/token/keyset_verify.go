@@ -106,7 +106,8 @@ const (
 	keyBound = "bound to another issuer than the token's"
 )
 
-// faultyKeyError is an outage: after a 401 the client would come back with the next token of the same key.
+// faultyKeyError reports an outage: after a 401 the client would return with another token signed by the same
+// key.
 func faultyKeyError(kid string, key skippedKey) error {
 	if kid == "" {
 		return providers.Unavailablef(providers.ReasonKeysUnavailable,
@@ -147,14 +148,15 @@ func (s *KeySet) verify(
 	switch {
 	case len(candidates) == 1:
 		return nil, providers.Invalidf(ReasonSignatureInvalid,
-			"it is not valid under the issuer's key %s", quoted(tried[0].KeyID))
+			"the issuer's key %s does not verify the signature", quoted(tried[0].KeyID))
 	case kid == "":
 		return nil, providers.Invalidf(ReasonSignatureInvalid,
-			"the token names no key, and it is valid under none of the %d tried, of %d for its algorithm",
+			"the token names no key, and none of the %d keys tried verifies the signature (%d have its "+
+				"algorithm)",
 			len(tried), len(candidates))
 	}
 	return nil, providers.Invalidf(ReasonSignatureInvalid,
-		"it is valid under none of the issuer's %d keys %s, of which %d were tried",
+		"none of the issuer's %d keys %s verifies the signature (%d were tried)",
 		len(candidates), quoted(kid), len(tried))
 }
 
@@ -253,7 +255,7 @@ func (s *KeySet) awaitFetch(ctx context.Context, startedBefore uint64) keyLookup
 	return l
 }
 
-// untilFetch returns how long tokens cannot cause a fetch.
+// untilFetch returns the time until a token can cause a fetch.
 func (s *KeySet) untilFetch() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

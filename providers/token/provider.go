@@ -10,7 +10,7 @@ import (
 // Parts are the parts of a [Provider].
 type Parts struct {
 	Verifier     *Verifier     // nil if every token is introspected
-	Keys         *KeySet       // nil likewise
+	Keys         *KeySet       // nil if every token is introspected
 	Introspector *Introspector // nil if no token is introspected
 	Metadata     providers.Metadata
 	ScopeMap     ScopeMap

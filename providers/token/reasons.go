@@ -30,29 +30,34 @@ const (
 func Reasons() []providers.ReasonDoc {
 	return []providers.ReasonDoc{
 		{Code: ReasonTooLong, Meaning: "the token is longer than `provider.max_token_bytes`"},
-		{Code: ReasonOpaque, Meaning: "the token is not a JWT; with `provider.introspection` the issuer is asked about it"},
-		{Code: ReasonMalformed, Meaning: "the token is not a compact JWS with a JSON object inside (RFC 7515, section 7.1)"},
-		{Code: ReasonHeaderRefused, Meaning: "`crit`, `b64` or another header that changes how the token must be read"},
-		{Code: ReasonAlgorithmRefused, Meaning: "`alg` is not on the list (RFC 8725, section 3.1)"},
+		{Code: ReasonOpaque, Meaning: "the token is not a JWT; `provider.introspection` enables " +
+			"introspection of such tokens"},
+		{Code: ReasonMalformed, Meaning: "the token is not a compact JWS whose payload is a JSON object " +
+			"(RFC 7515, section 7.1)"},
+		{Code: ReasonHeaderRefused, Meaning: "the header has `crit` or `b64`, which change how the token " +
+			"must be read"},
+		{Code: ReasonAlgorithmRefused, Meaning: "`alg` is not an accepted algorithm (RFC 8725, section 3.1)"},
 		{Code: ReasonTypeRefused, Meaning: "the header `typ` is not that of an access token (RFC 9068, section 4), or " +
 			"a claim identifies a refresh, ID or logout token"},
-		{Code: ReasonClaimsMalformed, Meaning: "a claim of the wrong type, repeated, or in another case; more than " +
-			"256 claims; or a lone surrogate in the subject or client"},
+		{Code: ReasonClaimsMalformed, Meaning: "a claim has the wrong type, is repeated, or differs from a " +
+			"known claim only in case; there are more than 256 claims; or the subject or client has a " +
+			"lone surrogate"},
 		{Code: ReasonIssuerMismatch, Meaning: "`iss` is not the configured issuer, byte for byte"},
 		{Code: ReasonAudienceMismatch, Meaning: "`aud` does not contain this resource (RFC 8707)"},
-		{Code: ReasonExpired, Meaning: "`exp` is past"},
-		{Code: ReasonExpiryMissing, Meaning: "there is no `exp`; `provider.introspection_without_exp` accepts an " +
-			"introspection response without it"},
+		{Code: ReasonExpired, Meaning: "`exp` is in the past"},
+		{Code: ReasonExpiryMissing, Meaning: "there is no `exp`; with `provider.introspection_without_exp` " +
+			"an introspection response without it is accepted"},
 		{Code: ReasonNotYetValid, Meaning: "`nbf` or `iat` is in the future: compare the clocks"},
 		{Code: ReasonSubjectMissing, Meaning: "there is no `sub`"},
-		{Code: ReasonIDToken, Meaning: "an ID token, which identifies a user to a client and is no access token"},
+		{Code: ReasonIDToken, Meaning: "the token is an ID token, which identifies a user to a client, and " +
+			"not an access token"},
 		{Code: ReasonClaimMismatch, Meaning: "a claim of `provider.required_claims`, or the tenant, is missing or " +
 			"has another value"},
 		{Code: ReasonClientRefused, Meaning: "the token was issued to a client that is not in `provider.allowed_clients`"},
 		{Code: ReasonSenderConstrained, Meaning: "the token is bound to a key (`cnf`), and a bearer request does not " +
 			"prove possession of it"},
-		{Code: ReasonKeyUnknown, Meaning: "the issuer publishes no key with that id and algorithm, or only one that " +
-			"is not for such tokens"},
+		{Code: ReasonKeyUnknown, Meaning: "the issuer publishes no key with that id and algorithm, or only " +
+			"one for another use or issuer"},
 		{Code: ReasonSignatureInvalid, Meaning: "the signature does not verify"},
 		{Code: ReasonInactive, Meaning: "according to the issuer, the token is not active (RFC 7662)"},
 	}

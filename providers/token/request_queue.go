@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// maxInFlight bounds the introspection requests in flight: a flood of invented tokens must not reach the
-	// issuer.
+	// maxInFlight bounds the introspection requests in flight, so that a flood of invented tokens does not
+	// reach the issuer.
 	maxInFlight = 32
 	// reservedInFlight of them are for tokens that were active at their last introspection.
 	reservedInFlight = maxInFlight / 2

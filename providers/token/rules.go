@@ -10,7 +10,7 @@ import (
 	"gatehouse/providers/rawjson"
 )
 
-// Rules are the facts that an adapter gives about its provider's access tokens. What is not listed is
+// Rules describe the access tokens of an adapter's provider. A token with anything that they do not list is
 // refused.
 type Rules struct {
 	// Issuers are the accepted values of iss, byte for byte.
@@ -20,16 +20,16 @@ type Rules struct {
 	IssuerClaims map[string][]RequiredClaim
 	// Audiences are the values of which aud must contain one, compared by [SameAudience]. Never empty.
 	Audiences []string
-	// AllowedClients, if not empty, are the only clients whose tokens are accepted. They are for providers whose
-	// access tokens have no aud, or the client in it: a token without aud is accepted then, and aud may name one
-	// of them.
+	// AllowedClients, if not empty, are the only clients whose tokens are accepted. They are for providers
+	// whose access tokens have no aud, or have the client as aud: a token without aud is then accepted, and
+	// so is a token whose aud is one of the clients.
 	AllowedClients []string
 	// RequiredClaims must all be present.
 	RequiredClaims []RequiredClaim
 	// AllowIDTokens accepts tokens that look like ID tokens. Without it, nonce and at_hash are refused, and
-	// tokens that name neither a client nor scopes, unless one of RequiredClaims states their type: typ, type,
-	// token_use, token_type or tokenType. Always refused are c_hash, and one of these claims with the type of a
-	// refresh, ID or logout token.
+	// tokens that name neither a client nor scopes, unless one of RequiredClaims states their type: typ,
+	// type, token_use, token_type or tokenType. A token with c_hash, or with the type of a refresh, ID or
+	// logout token in one of these claims, is always refused.
 	AllowIDTokens bool
 	// Algorithms are the accepted signature algorithms. Symmetric ones and "none" are never accepted, listed or
 	// not.
@@ -124,8 +124,8 @@ func (r Rules) namesTokenType() bool {
 		func(c RequiredClaim) bool { return IsTypeClaim([]byte(c.Name)) })
 }
 
-// RequiredClaim is a claim that a token must have with a value. It tells access tokens from others where typ
-// does not.
+// RequiredClaim is a claim that a token must have with a value. It distinguishes access tokens from other
+// tokens where typ does not.
 type RequiredClaim struct {
 	// Name is the claim, or a path to it with dots.
 	Name string

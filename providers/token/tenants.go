@@ -9,7 +9,7 @@ import "strings"
 // IsTemplate reports whether issuer has one part in braces.
 func IsTemplate(issuer string) bool { return templateClaim(issuer) != "" }
 
-// templateClaim returns the name in the braces, or "" if issuer is no template.
+// templateClaim returns the name in the braces, or "" if issuer is not a template.
 func templateClaim(issuer string) string {
 	_, rest, _ := strings.Cut(issuer, "{")
 	name, after, closed := strings.Cut(rest, "}")
@@ -27,7 +27,8 @@ func fillTemplate(issuer, tenant string) string {
 }
 
 // ExpandTenants returns the issuers of an issuer template, and the claims that tokens of each must have: the
-// one that names the tenant must agree with the issuer. An issuer that is no template is returned as it is.
+// one that names the tenant must agree with the issuer. An issuer that is not a template is returned as it
+// is.
 func ExpandTenants(issuer string, tenants []string) (issuers []string, claims map[string][]RequiredClaim) {
 	if !IsTemplate(issuer) {
 		return []string{issuer}, nil

@@ -27,7 +27,7 @@ func normalizeType(s string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(s), "-", ""), "_", "")
 }
 
-// IsOtherType reports whether value, of a type claim, is that of a token that is no access token.
+// IsOtherType reports whether value, from a type claim, is the type of a token other than an access token.
 func IsOtherType(value string) bool { return slices.Contains(otherTypes, normalizeType(value)) }
 
 // IsTypeClaim reports whether name is one of typeClaims, normalized as their values are.
@@ -59,7 +59,7 @@ func (o rawObject) otherType() (name, value string, found bool) {
 // same key, for the same audience and, at some, with the same scopes.
 func checkTypeClaims(_ *Verifier, claims rawObject, _ *providers.Identity) error {
 	if name, value, found := claims.otherType(); found {
-		return providers.Invalidf(ReasonTypeRefused, "%s is %s, which no access token is",
+		return providers.Invalidf(ReasonTypeRefused, "%s is %s, which is not the type of an access token",
 			quotedUnlessPlain(name), quoted(value))
 	}
 	return nil

@@ -39,6 +39,8 @@ func (h PlainHTTPHosts) CheckIdentifier(issuer string) error {
 func (h PlainHTTPHosts) CheckURL(address string) error {
 	u, err := url.Parse(address)
 	switch {
+	case address != "" && providers.CheckURI(address) != nil:
+		return providers.CheckURI(address)
 	case err != nil || u.Host == "" || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http":
 		return errors.New("it is not an https URL")
 	case u.User != nil:

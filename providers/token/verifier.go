@@ -1,8 +1,9 @@
 // Package token verifies access tokens (RFC 9068, RFC 7662) for the adapters of identity providers.
 //
-// An adapter gives facts: [Rules], where the keys are ([KeySource], [Discovery]), and how to introspect
-// ([Introspector]). The checks are in this package and are the same for every provider. [NewProvider] makes a
-// [providers.Provider] of these parts. [Explainer] reports the result of each check for one token.
+// An adapter describes its provider: [Rules], where the keys are ([KeySource], [Discovery]), and how to
+// introspect ([Introspector]). The checks are in this package and are the same for every provider.
+// [NewProvider] makes a [providers.Provider] of these parts. [Explainer] reports the result of each check for
+// one token.
 //
 // A token passes through these files: provider.go chooses between local verification and introspection;
 // verifier.go or introspection.go looks in the cache (cache.go) and then applies the checks (checks.go) to
@@ -67,11 +68,12 @@ func NewVerifier(rules Rules, keys oidc.KeySet) *Verifier {
 }
 
 // Verify checks token and returns the caller's identity. See [providers.Provider.Verify] for the errors. A
-// token that was accepted lately, by the keys that are still in use, is accepted without another check of its
+// token that was accepted recently, by keys that are still in use, is accepted without another check of its
 // signature.
 func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identity, error) {
 	keys, versioned := v.keys.(versionedKeys)
-	if !versioned || len(token) > v.rules.MaxTokenBytes || strings.Count(token, ".") != 2 { // not worth a hash
+	// Without versions nothing is cached, and a token of another form cannot be valid.
+	if !versioned || len(token) > v.rules.MaxTokenBytes || strings.Count(token, ".") != 2 {
 		return v.verifyUncached(ctx, token)
 	}
 	version, usable := keys.version()
@@ -189,7 +191,7 @@ func (v *Verifier) checkSignature(ctx context.Context, token string, payload []b
 		return err
 	}
 	if !bytes.Equal(signed, payload) {
-		return providers.Invalidf(ReasonMalformed, "its payload can be read in two ways")
+		return providers.Invalidf(ReasonMalformed, "two parsers read its payload differently")
 	}
 	return nil
 }

@@ -1,5 +1,6 @@
-// Package app assembles the server from a valid configuration: a provider, the MCP handler, and the HTTP chain in
-// front of it. The commands, the tests and programs in other modules use it; no package below imports it.
+// Package app assembles the server from a valid configuration: a provider, the MCP handler, and the HTTP
+// chain in front of it. The commands, the tests and programs in other modules use it; the packages that it
+// assembles do not import it.
 package app
 
 import (
@@ -107,8 +108,10 @@ func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logg
 		Name:          title,
 		InitialScopes: cfg.Scopes.Initial,
 		KnownScopes:   knownScopes(cfg, catalog),
-		UserAgent:     UserAgent(),
-		Logger:        logger,
+
+		ScopeDescriptions: cfg.Scopes.DescriptionOf(),
+		UserAgent:         UserAgent(),
+		Logger:            logger,
 	}
 }
 

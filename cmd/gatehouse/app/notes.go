@@ -20,8 +20,8 @@ func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	}
 	if len(cfg.Scopes.Required) == 0 {
 		notes = append(notes, "scopes.required is empty: every token of the provider for this resource may call the "+
-			"tools that need no scope of their own; set it, for example to mcp:use, to admit only tokens that were "+
-			"issued for such calls")
+			"tools that need no scope of their own; set it, for example to mcp:use, to accept only tokens "+
+			"that have this scope")
 	}
 	if names := unusedDemoScopes(cfg, catalog); len(names) > 0 {
 		notes = append(notes, "scopes of the demo tools are set, but tools.demo is off and no other tool needs them: "+
@@ -38,7 +38,7 @@ func unusedDemoScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	unused := slices.DeleteFunc(demoScopes(), func(scope string) bool { return slices.Contains(needed, scope) })
 	var names []string
 	for _, v := range cfg.Effective {
-		if !v.IsExplicit() {
+		if !v.IsExplicit() || v.Key == "scopes.descriptions" { // a description requests nothing
 			continue
 		}
 		words := strings.FieldsFunc(v.Value, func(r rune) bool { return strings.ContainsRune(", >=", r) })

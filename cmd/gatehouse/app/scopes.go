@@ -9,7 +9,7 @@ import (
 	"gatehouse/providers"
 )
 
-// knownScopes are all scopes that a rule of this server names. The local issuer grants no others.
+// knownScopes are all scopes that a tool or setting of this server names. The local issuer grants no others.
 func knownScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	known := providers.MergeScopes(nil, cfg.Scopes.Required, cfg.Scopes.Initial, catalog.Scopes())
 	implications := cfg.Scopes.Implications()
@@ -19,8 +19,9 @@ func knownScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	return known
 }
 
-// toolScopes are the scopes of the catalog and of the demo tools, offered or not: provider.scopes_advertised may name
-// the latter, and a challenge must not request scopes that no operation needs.
+// toolScopes are the scopes of the catalog and of the demo tools. Those of the demo tools are included even
+// if they are not offered: provider.scopes_advertised may name them, and a challenge must not request scopes
+// that no operation needs.
 func toolScopes(catalog mcptools.Catalog) []string {
 	return providers.MergeScopes(catalog.Scopes(), demoScopes())
 }

@@ -13,21 +13,23 @@ import (
 // authorityChecks are the checks of the metadata of one issuer.
 type authorityChecks struct {
 	diagnostics.Authority
-	prober *diagnostics.Prober
+	*providerChecks
 	// issuer is the check that the metadata belongs to this issuer.
 	issuer *check
+	// content are the checks of what the metadata contains for clients.
+	content []*check
 	// responses are those of all metadata URLs, in their order; documents are the ones with metadata.
 	responses, documents []diagnostics.Document
 	// forServer is the authority that the server reads, if that is another one; otherwise nil.
 	forServer *authorityChecks
 }
 
-// addAuthority adds the checks of one issuer. forServer is the authority that the server reads, if it was added
-// before.
+// addAuthority adds the checks of one issuer. forServer is the authority that the server reads, if it was
+// added before.
 func (p *providerChecks) addAuthority(
 	facts diagnostics.Authority, forServer *authorityChecks,
 ) *authorityChecks {
-	a := &authorityChecks{Authority: facts, prober: p.prober, forServer: forServer}
+	a := &authorityChecks{Authority: facts, providerChecks: p, forServer: forServer}
 	add := func(name, expected string, needs []*check, run runFunc) *check {
 		return p.checks.add(check{
 			name: name, subject: facts.Identifier, expected: expected, needs: needs, run: run,
@@ -41,9 +43,13 @@ func (p *providerChecks) addAuthority(
 		return a
 	}
 	needs := []*check{a.issuer}
-	add("provider.endpoints", "it has an authorization endpoint and a token endpoint", needs, a.endpoints)
-	add("provider.pkce", "it announces PKCE with S256, without which MCP clients refuse to sign in", needs,
-		a.pkce)
+	a.content = []*check{
+		a.issuer,
+		add("provider.endpoints", "it has an authorization endpoint and a token endpoint", needs, a.endpoints),
+		add("provider.pkce", "it announces PKCE with S256, without which MCP clients refuse to sign in", needs,
+			a.pkce),
+	}
+	add("provider.clients", "clients find its metadata, requested as they do", needs, a.clients)
 	add("provider.registration", "clients can register, or use a client ID metadata document",
 		needs, a.registration)
 	add("provider.scopes", "it supports the scopes that clients request", needs,
@@ -67,7 +73,7 @@ func (a *authorityChecks) metadata(ctx context.Context) diagnostics.Outcome {
 		}
 	}
 	if len(a.documents) == 0 {
-		return a.noMetadata("none at " + strings.Join(notFound, ", nor at "))
+		return a.noMetadata(ctx, "none at "+strings.Join(notFound, ", nor at "))
 	}
 	text := "at " + strings.Join(found, " and ")
 	if len(notFound) > 0 {
@@ -77,7 +83,7 @@ func (a *authorityChecks) metadata(ctx context.Context) diagnostics.Outcome {
 }
 
 // noMetadata is the outcome if no URL has metadata.
-func (a *authorityChecks) noMetadata(found string) diagnostics.Outcome {
+func (a *authorityChecks) noMetadata(ctx context.Context, found string) diagnostics.Outcome {
 	i := slices.IndexFunc(a.responses, func(d diagnostics.Document) bool { return d.Location != "" })
 	const withoutRedirect = " without a redirect: clients that follow none cannot sign in"
 	switch {
@@ -97,6 +103,10 @@ func (a *authorityChecks) noMetadata(found string) diagnostics.Outcome {
 		}
 		return diagnostics.Failed(found, fix)
 	}
+	refusals := a.refusalsOf(ctx, acceptMetadata, a.MetadataURLs...)
+	if cause, fix, ok := a.causeFix(refusals, a.Setting, "/.well-known/"); ok {
+		return diagnostics.Failed(cause+"; "+found, fix)
+	}
 	return diagnostics.Failed(found, "set the issuer as the provider's documentation has it ("+a.Setting+
 		"); without metadata, clients cannot sign in")
 }
@@ -111,9 +121,9 @@ func (a *authorityChecks) serverHasMetadata() bool {
 func (a *authorityChecks) relative(address string) string {
 	u, ok := originOf(a.Identifier)
 	if !ok {
-		return address
+		return providers.RedactURL(address)
 	}
-	return strings.TrimPrefix(address, u.String())
+	return strings.TrimPrefix(providers.RedactURL(address), u.String())
 }
 
 // compareIssuer checks every document, because clients read the first that they find and compare the issuer
@@ -144,9 +154,11 @@ func (a *authorityChecks) compareIssuer(context.Context) diagnostics.Outcome {
 	}
 	issuer := wrong[0].Metadata.Issuer
 	found := providers.Quote(issuer) + " at " + a.relative(wrong[0].URL)
+	fix := a.Fix
 	trimSlash := func(s string) string { return strings.TrimRight(s, "/") }
 	if slices.ContainsFunc(a.Issuers, func(want string) bool { return trimSlash(want) == trimSlash(issuer) }) {
-		found += ", which differs by a slash at the end"
+		found = "it differs by a slash at the end: " + found
+		fix = "write " + providers.Quote(issuer) + " in " + a.Setting + ", exactly as the metadata has it"
 	}
 	switch {
 	case len(right) > 0:
@@ -158,14 +170,22 @@ func (a *authorityChecks) compareIssuer(context.Context) diagnostics.Outcome {
 				"to the issuer with {tid} in place of the tenant, list the tenants in provider.tenants, and set "+
 				"provider.discovery_url to this address"))
 	}
-	return withExpected(diagnostics.Failed(found, a.Fix))
+	return withExpected(diagnostics.Failed(found, fix))
+}
+
+// published returns a member of the first document of this issuer that has it, or "".
+func (a *authorityChecks) published(member func(token.PublishedMetadata) string) string {
+	for _, d := range a.documents {
+		if value := member(d.Metadata); value != "" && a.Names(d.Metadata.Issuer) {
+			return value
+		}
+	}
+	return ""
 }
 
 // publishes reports whether a document of this issuer has the member.
 func (a *authorityChecks) publishes(member func(token.PublishedMetadata) string) bool {
-	return slices.ContainsFunc(a.documents, func(d diagnostics.Document) bool {
-		return a.Names(d.Metadata.Issuer) && member(d.Metadata) != ""
-	})
+	return a.published(member) != ""
 }
 
 func (a *authorityChecks) endpoints(context.Context) diagnostics.Outcome {
@@ -179,7 +199,12 @@ func (a *authorityChecks) endpoints(context.Context) diagnostics.Outcome {
 				return diagnostics.Failed("no "+endpoint.name+" at "+a.relative(d.URL), fix)
 			}
 			if err := a.prober.CheckURL(endpoint.address); err != nil {
-				return diagnostics.Failed("the "+endpoint.name+" cannot be used: "+err.Error(), fix)
+				found := "the " + endpoint.name + " cannot be used: " + err.Error()
+				if isInnerHTTP(endpoint.address) {
+					return diagnostics.Failed(found, "set the provider's public https address at the provider (at Keycloak "+
+						"KC_HOSTNAME): it publishes the address by which this server reaches it, and clients need the other")
+				}
+				return diagnostics.Failed(found, fix)
 			}
 		}
 	}
@@ -201,18 +226,23 @@ func (a *authorityChecks) pkce(context.Context) diagnostics.Outcome {
 	return diagnostics.OK("S256")
 }
 
+// unknowable is what no check finds out, because it would create a client at the provider, and nothing is
+// changed.
+const unknowable = "; only registering a client shows whether its redirect URIs are accepted and the response is usable"
+
 func (a *authorityChecks) registration(context.Context) diagnostics.Outcome {
 	m := a.documents[0].Metadata
 	switch {
 	case m.RegistrationEndpoint != "" && m.ClientIDMetadataDocuments:
-		return diagnostics.OK("by dynamic registration (RFC 7591) or a client ID metadata document")
+		return diagnostics.OK("by dynamic registration (RFC 7591) or a client ID metadata document" + unknowable)
 	case m.RegistrationEndpoint != "":
-		return diagnostics.OK("by dynamic registration (RFC 7591)")
+		return diagnostics.OK("by dynamic registration (RFC 7591)" + unknowable)
 	case m.ClientIDMetadataDocuments:
-		return diagnostics.OK("by a client ID metadata document; older clients support registration only")
+		return diagnostics.OK("by a client ID metadata document; older clients support registration only" + unknowable)
 	}
 	return diagnostics.Warning("it supports neither",
-		"register every client by hand at the provider, with its redirect URI, and give its users the client ID; "+
+		"register every client by hand at the provider, with its redirect URI, and give its users the client ID "+
+			"(configs/presets/README.md has both for each client); "+
 			"or enable dynamic client registration or client ID metadata documents")
 }
 

@@ -16,6 +16,15 @@ func configFaults() map[string]fault {
 			before: do(func(e *env) { e.settings["provider.token_types"] = "at+jwt,JWT" }),
 			bad:    []string{"provider.token_types warning"}, found: "(at+jwt, jwt)", fix: "provider.required_claims",
 		},
+		"scopes of Entra under another name than the resource": {
+			before: do(func(e *env) {
+				e.settings["provider.preset"], e.settings["provider.audiences"] = "entra", "b19"
+				e.settings["provider.scope_map"] = "api://b19/use=mcp:use,use=mcp:use,read=notes:read"
+			}),
+			// The stand-in for Entra has neither of them in its metadata.
+			bad:   []string{"provider.scope_resource warning", "provider.scopes warning"},
+			found: "clients request api://b19/use read, and send the resource http://127.0.0.1:", fix: "Application ID URI",
+		},
 		"default scopes that lack those of a tool": {
 			before: do(func(e *env) { e.settings["provider.default_scopes"] = "mcp:use,notes:read" }),
 			bad:    []string{"config.default_scopes warning"}, found: `lacks "notes:write notes:admin"`,

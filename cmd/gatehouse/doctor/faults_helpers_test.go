@@ -2,11 +2,14 @@ package doctor_test
 
 import (
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // redirectsToSlash redirects from each well-known URL to the same with a slash at the end, which has the
@@ -71,4 +74,32 @@ func (e *env) token(scopes string) string {
 		e.t.Fatalf("the token endpoint answered %d %s", w.Code, w.Body)
 	}
 	return response.AccessToken
+}
+
+// newBannerServer returns the address of a listener that speaks a protocol in which the server speaks first.
+func newBannerServer(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("SSH-2.0-OpenSSH_10.0\r\n"))
+			_ = conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
+			_, _ = io.Copy(io.Discard, conn)
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-ended
+	})
+	return ln.Addr().String()
 }

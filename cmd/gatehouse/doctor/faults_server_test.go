@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -56,6 +57,24 @@ func connectionFaults() map[string]fault {
 			},
 			bad: []string{"server.tls failed", "config.port warning"}, found: "for another host",
 			fix: "replace the certificate",
+		},
+		"a server with TLS at an http resource": {
+			before: do(func(e *env) {
+				e.noServer = true
+				e.useTLS()
+				e.settings["resource"] = strings.Replace(e.settings["resource"], "https:", "http:", 1)
+			}),
+			bad: []string{"server.health failed"}, found: "it speaks TLS, and resource is plain http",
+			fix: "write https:// instead of http:// in resource",
+		},
+		"a server without TLS at an https resource": {
+			before: do(func(e *env) {
+				e.noServer = true
+				e.settings["resource"] = strings.Replace(e.settings["resource"], "http:", "https:", 1)
+				e.settings["server.listen"] = e.proxy.Listener.Addr().String()
+			}),
+			bad: []string{"server.tls failed", "config.port warning"}, found: "but plain http",
+			fix: "write http:// instead of https:// in resource",
 		},
 		"another server at that port": {
 			before: do(func(e *env) { e.noServer = true; e.proxy.next = http.NotFoundHandler() }),

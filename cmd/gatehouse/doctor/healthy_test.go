@@ -181,7 +181,9 @@ func TestRegistrationMethodsAreNamed(t *testing.T) {
 			"registration_endpoint", nil),
 	} {
 		e.change(func() { e.provider.rewrite = rewrite })
-		if r := find(e.examine(), "provider.registration"); r.Verdict != diagnostics.VerdictOK || r.Found != want {
+		if r := find(e.examine(), "provider.registration"); r.Verdict != diagnostics.VerdictOK ||
+			r.Found != want+"; only registering a client shows whether its redirect URIs are accepted and "+
+				"the response is usable" {
 			t.Errorf("%+v, not %q", r, want)
 		}
 	}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,9 @@ func (p *providerChecks) discoverKeys(ctx context.Context, a *authorityChecks) d
 	case err != nil && !hasURI:
 		return diagnostics.Failed(noneIn, fix+a.Setting+" to an issuer that publishes keys")
 	case err != nil:
-		return diagnostics.Failed(err.Error(), fix+"have the provider publish an address that can be used")
+		return diagnostics.Failed(err.Error(), cmp.Or(
+			plainHTTPFix(a.published(func(m token.PublishedMetadata) string { return m.JWKSURI }), "provider.jwks_url"),
+			fix+"have the provider publish an address that can be used"))
 	}
 	return p.readKeys(ctx, address, "jwks_uri of the metadata")
 }
@@ -55,15 +58,16 @@ func (p *providerChecks) discoverKeys(ctx context.Context, a *authorityChecks) d
 func (p *providerChecks) readKeys(ctx context.Context, address, setting string) diagnostics.Outcome {
 	keys, err := p.prober.Keys(ctx, address)
 	if err != nil {
-		found := "at " + providers.Quote(address) + ": " + err.Error()
+		found := "at " + providers.Quote(providers.RedactURL(address)) + ": " + err.Error()
 		if len(keys.Skipped) > 0 {
 			found += " (" + joinFirst(keys.Skipped) + ")"
 		}
 		if p.diagnosis.Introspect != nil && errors.Is(err, token.ErrNoUsableKeys) {
 			return noKeys(found)
 		}
-		return diagnostics.Failed(found, "check that this is the address of the provider's public keys ("+setting+
-			"), and that it serves a JSON Web Key Set; until then the server answers 503 (keys_unavailable)")
+		return p.keysFailed(ctx, err, address, diagnostics.Failed(found,
+			"check that this is the address of the provider's public keys ("+setting+
+				"), and that it serves a JSON Web Key Set; until then the server answers 503 (keys_unavailable)"))
 	}
 	var shared []string
 	for _, alg := range p.diagnosis.Algorithms {
@@ -135,7 +139,9 @@ func (p *providerChecks) addIntrospection(forServer *authorityChecks) {
 				return diagnostics.Failed("the metadata names no introspection_endpoint",
 					"set provider.introspection_url, or provider.introspection to off if the provider issues JWTs")
 			case err != nil:
-				return diagnostics.Failed(err.Error(), "set provider.introspection_url")
+				return diagnostics.Failed(err.Error(), cmp.Or(
+					plainHTTPFix(forServer.published(endpoint), "provider.introspection_url"),
+					"set provider.introspection_url to an address that this server may use"))
 			}
 			return p.introspect(ctx, address)
 		}
@@ -147,7 +153,9 @@ func (p *providerChecks) addIntrospection(forServer *authorityChecks) {
 
 func (p *providerChecks) introspect(ctx context.Context, address string) diagnostics.Outcome {
 	if err := p.prober.CheckURL(address); err != nil {
-		return diagnostics.Failed("the address cannot be used: "+err.Error(), "set provider.introspection_url")
+		return diagnostics.Failed("the address cannot be used: "+err.Error(), cmp.Or(
+			plainHTTPFix(address, "provider.introspection_url"),
+			"set provider.introspection_url to an address that this server may use"))
 	}
 	const fix = "set provider.client_id, its secret or key, and provider.introspection_auth as this server is " +
 		"registered at the provider; until then the server answers 503 (introspection_unavailable)"
@@ -158,6 +166,9 @@ func (p *providerChecks) introspect(ctx context.Context, address string) diagnos
 			"run `gatehouse token inspect` with a token that the provider issued: "+
 				"if it is accepted, the credentials are right, and the provider answers 401 for inactive tokens, as Gitea "+
 				"does; if not, "+fix)
+	case err != nil && p.speaksTLS(ctx, address):
+		return diagnostics.Failed("it speaks TLS, and the address is plain http",
+			"write https:// instead of http:// in provider.introspection_url")
 	case err != nil:
 		return diagnostics.Failed(err.Error(), fix)
 	}

@@ -117,8 +117,10 @@ func (n *network) handshake(ctx context.Context, u *url.URL) (version string, ex
 	dialer := &tls.Dialer{NetDialer: n.dialer(), Config: config}
 	conn, err := dialer.DialContext(ctx, "tcp", hostPort(u))
 	if err != nil {
-		var notTLS tls.RecordHeaderError
-		if errors.As(err, &notTLS) {
+		if notTLS, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+			if string(notTLS.RecordHeader[:]) == "HTTP/" {
+				return "", time.Time{}, errPlainHTTP
+			}
 			return "", time.Time{}, errors.New("it does not speak TLS")
 		}
 		return "", time.Time{}, errors.New(token.DescribeNetworkError(err))
@@ -126,6 +128,22 @@ func (n *network) handshake(ctx context.Context, u *url.URL) (version string, ex
 	defer conn.Close()
 	state := conn.(*tls.Conn).ConnectionState() // documented type of a tls.Dialer's connections
 	return tls.VersionName(state.Version), state.PeerCertificates[0].NotAfter, nil
+}
+
+// errPlainHTTP is the error of a handshake with a server that speaks plain http.
+var errPlainHTTP = errors.New("it does not speak TLS, but plain http")
+
+// isTLS reports whether the other side speaks TLS, whatever its certificate.
+func (n *network) isTLS(ctx context.Context, u *url.URL) bool {
+	dialer := &tls.Dialer{NetDialer: n.dialer(), Config: &tls.Config{
+		ServerName: u.Hostname(), InsecureSkipVerify: true, // nothing is sent
+	}}
+	conn, err := dialer.DialContext(ctx, "tcp", hostPort(u))
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // response is an HTTP response of which at most maxResponseBytes of the body were read.

@@ -116,7 +116,7 @@ func (p *providerChecks) addOwn() {
 				c.needs = append(c.needs, earlier)
 			}
 		}
-		if len(c.needs) == 0 {
+		if len(c.needs) == 0 && !own.Offline {
 			for _, o := range p.origins() {
 				if o.needed {
 					c.needs = append(c.needs, p.connections(o.url.String())...)

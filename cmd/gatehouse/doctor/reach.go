@@ -2,11 +2,13 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
 )
 
@@ -38,7 +40,7 @@ func (e *examination) addReachChecks(o origin) *check {
 	})
 	return e.checks.add(check{
 		name: "provider.tls", subject: o.url.Host, expected: "its certificate is valid", needs: []*check{tcp},
-		run: e.unlessProxied(o.url, e.certificate(o.url, o.unreachable)),
+		run: e.unlessProxied(o.url, e.certificate(o.url, settings, o.unreachable)),
 	})
 }
 
@@ -66,14 +68,23 @@ func (e *examination) unlessProxied(u *url.URL, run runFunc) runFunc {
 // renewalTime is how long before it expires a certificate should have been renewed.
 const renewalTime = 14 * 24 * time.Hour
 
-// certificate checks the certificate of a host, and warns if it expires soon.
-func (e *examination) certificate(u *url.URL, invalid func(found, fix string) diagnostics.Outcome) runFunc {
+// certificate checks the certificate of a host, and warns if it expires soon. The host is in setting.
+func (e *examination) certificate(
+	u *url.URL, setting string, invalid func(found, fix string) diagnostics.Outcome,
+) runFunc {
 	return func(ctx context.Context) diagnostics.Outcome {
 		if u.Scheme != "https" {
 			return diagnostics.Skipped("it is plain http")
 		}
 		version, expires, err := e.network.handshake(ctx, u)
-		if err != nil {
+		switch {
+		case errors.Is(err, errPlainHTTP) && providers.IsLoopback(u.Hostname()):
+			return invalid(err.Error(), "write http:// instead of https:// in "+setting+
+				", or have it serve https on this port")
+		case errors.Is(err, errPlainHTTP):
+			return invalid(err.Error(), "have it serve https on this port, or put a proxy with TLS in front and write its "+
+				"port in "+setting+"; plain http is allowed on this computer and for hosts in provider.http_allowed_hosts")
+		case err != nil:
 			return invalid(err.Error(), "renew or replace the certificate; a private certificate authority must be "+
 				"trusted on this computer (SSL_CERT_FILE names a file with its certificate)")
 		}

@@ -31,7 +31,7 @@ func WriteReport(
 		width = max(width, len(v.Key))
 	}
 	for _, v := range settings {
-		fmt.Fprintf(&b, "%-*s  %s  (%s)\n", width, v.Key, v.Value, v.Origin)
+		fmt.Fprintf(&b, "%-*s  %s  (%s)\n", width, v.Key, v.Text(), v.Origin)
 	}
 	b.WriteString("\nchecks\n\n")
 	if err := WriteText(&b, results); err != nil {

@@ -29,9 +29,6 @@ func newScalekit(t *testing.T) (*env, *scalekitenv.Environment) {
 func TestScalekitRegistrationWithoutAProblem(t *testing.T) {
 	for name, change := range map[string]func(*env, *scalekitenv.Environment){
 		"complete": func(*env, *scalekitenv.Environment) {},
-		"metadata appended only": func(_ *env, scalekit *scalekitenv.Environment) {
-			scalekit.ServeMetadata(scalekitenv.Appended)
-		},
 		"no Server URL": func(_ *env, scalekit *scalekitenv.Environment) {
 			scalekit.ChangeRecord(scalekitenv.Changes{"resource_uri": ""})
 		},
@@ -206,6 +203,12 @@ func TestScalekitFaultsAreFoundByTheirCheckAndNoOther(t *testing.T) {
 				scalekit.ChangeMetadata(changes{"issuer": scalekit.URL() + "/resources/res_1"})
 			},
 			[]string{"provider.issuer failed"}, "/resources/res_1", "provider.resource_id",
+		},
+		// This server finds it there, and clients do not request that address.
+		"metadata appended only": {
+			func(_ *env, scalekit *scalekitenv.Environment) { scalekit.ServeMetadata(scalekitenv.Appended) },
+			[]string{"provider.clients failed"}, "the Go SDK finds none: the last address is",
+			"/.well-known/oauth-authorization-server/resources/res_",
 		},
 		"no metadata of this MCP server": {
 			func(_ *env, scalekit *scalekitenv.Environment) { scalekit.ServeMetadata(0) },

@@ -43,7 +43,7 @@ func (s *serverChecks) add() {
 	tcp := add("server.tcp", s.origin.Host, "resource accepts connections",
 		s.unlessProxied(s.origin, s.connect), dns)
 	tls := add("server.tls", s.origin.Host, "its certificate is valid",
-		s.unlessProxied(s.origin, s.certificate(s.origin, diagnostics.Failed)), tcp)
+		s.unlessProxied(s.origin, s.certificate(s.origin, "resource", diagnostics.Failed)), tcp)
 	s.reachable = add("server.health", "", "/health is answered by this server", s.health, tls)
 	add("server.ready", "", "/readyz reports that tokens can be verified", s.ready, s.reachable)
 	for _, path := range s.Settings.Resource.MetadataPaths() {
@@ -112,6 +112,9 @@ func isStuck(r response) bool {
 func (s *serverChecks) health(ctx context.Context) diagnostics.Outcome {
 	r, err := s.get(ctx, "/health")
 	switch {
+	case (err != nil || r.status == http.StatusBadRequest) && s.speaksTLS(ctx, s.origin.String()):
+		return diagnostics.Failed("it speaks TLS, and resource is plain http",
+			"write https:// instead of http:// in resource, which is the URL that clients use")
 	case err != nil:
 		return diagnostics.Failed(err.Error(), seeLog)
 	case isHealthy(r):

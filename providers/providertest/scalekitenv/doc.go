@@ -11,8 +11,8 @@
 //
 // # Guardrails
 //
-// It signs everyone in. Therefore it listens on loopback only, generates its keys and secrets in the process,
-// stores nothing, and sends no requests.
+// It signs in every client without asking. Therefore it listens on loopback only, generates its keys and
+// secrets in the process, stores nothing, and sends no requests.
 //
 // # Known facts and assumptions
 //
@@ -25,7 +25,7 @@
 //
 // The following are assumptions without a source; do not build on them:
 //
-//   - the metadata of the environment itself, but for issuer and jwks_uri (only openid-configuration is
+//   - the metadata of the environment itself, except issuer and jwks_uri (only openid-configuration is
 //     confirmed), and that the resource's are always available by path insertion too ([Inserted]);
 //   - iss in the authorization response. The captured metadata do not announce it (RFC 9207, section 3), and
 //     a client may refuse an unannounced iss, as go-sdk does without AcceptUnadvertisedIss.

@@ -33,7 +33,7 @@ type Config struct {
 	ServerURL string
 	// Scopes are those registered for it; todo:read and todo:write if nil.
 	Scopes []string
-	// Clients are registered at the start, in addition to those of [Resource.MachineClient],
+	// Clients are registered at startup, in addition to those of [Resource.MachineClient],
 	// [Environment.OrgClient] and [Environment.EnvironmentClient].
 	Clients []Client
 	// AccessTokenLifetime is an hour if zero.

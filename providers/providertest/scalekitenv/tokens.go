@@ -34,8 +34,8 @@ func (r *Resource) MachineToken(changes ...Changes) string {
 	return r.env.Sign(nil, withChanges(r.MachineClaims(), changes...))
 }
 
-// IDToken returns an ID token of [User], changed: signed by the same keys and issuer, but for the client and
-// not for the resource.
+// IDToken returns an ID token of [User], changed: signed by the same keys and with the same issuer. Its
+// audience is the client and not the resource.
 func (r *Resource) IDToken(changes ...Changes) string {
 	r.env.t.Helper()
 	claims := r.idClaims(r.public.ID, rand.Text(), r.Token(), rand.Text())

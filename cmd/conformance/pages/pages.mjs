@@ -1,0 +1,326 @@
+// Opens the pages of a real server and a real issuer in Chromium, and clicks: node pages.mjs WORK [--screenshots DIR]
+// [--only TEXT]. WORK contains the program gatehouse. The exit code is 1 if a check fails, if a page causes a console
+// error or violates its Content-Security-Policy, or if a request leaves this computer.
+import assert from "node:assert/strict";
+import { parseArgs } from "node:util";
+import {
+  Browser, Client, checkLayout, checkProblem, click, desktop, freePort, phone, run, schemes, start, stopAll, text, texts,
+} from "./world.mjs";
+
+const { positionals: [work], values: options } = parseArgs({
+  allowPositionals: true, options: { screenshots: { type: "string" }, only: { type: "string", default: "" } },
+});
+
+const approve = "button[value=approve]", deny = "button[value=deny]";
+const first = ["mcp:use", "greet:read"], all = [...first, "greet:write", "gatehouse:admin", "offline_access"];
+
+const origin = `http://localhost:${await freePort()}`, resource = `${origin}/mcp`;
+const issuerPort = await freePort(), issuer = `http://localhost:${issuerPort}`;
+const startIssuer = () =>
+  start(work, issuer, ["issuer", `--listen=127.0.0.1:${issuerPort}`, `--resource=${resource}`, `--issuer=${issuer}`]);
+await start(work, origin, ["serve", `--resource=${resource}`]);
+let standalone = await startIssuer();
+const browser = await Browser.launch(options.screenshots);
+
+let failures = 0;
+const clients = [];
+const register = async (name, at = origin) => {
+  clients.push(await Client.register(at, name));
+  return clients.at(-1);
+};
+
+// check runs one check. A failure does not stop the others.
+async function check(name, body) {
+  if (!name.includes(options.only)) return;
+  const began = Date.now();
+  let error;
+  const page = { opened: [], async open(...args) { this.opened.push(await browser.open(...args)); return this.opened.at(-1); } };
+  try {
+    await body((...args) => page.open(...args));
+  } catch (e) {
+    error = e;
+  }
+  for (const opened of page.opened) await opened.close().catch(() => {});
+  const problems = browser.problems.splice(0);
+  if (error) problems.unshift(error.stack);
+  failures += problems.length > 0 ? 1 : 0;
+  console.log(`${problems.length ? "FAIL" : "ok  "} ${String(Date.now() - began).padStart(5)} ms  ${name}`);
+  for (const problem of problems) console.log(problem.replaceAll(/^/gm, "       "));
+}
+
+// --- landing page
+
+for (const viewport of [desktop, phone]) {
+  for (const scheme of schemes) {
+    await check(`landing page, ${viewport.name}, ${scheme}: nothing is cut`, async (open) => {
+      const page = await open(viewport, scheme);
+      for (const address of [origin, resource]) {
+        const response = await page.goto(address);
+        assert.equal(response.status(), 200);
+        assert.equal(await text(page, "h1"), "Gatehouse");
+        assert.match(await page.title(), /Gatehouse/);
+        await checkLayout(page);
+      }
+      await browser.shoot(page, `landing-${viewport.name}-${scheme}`);
+    });
+  }
+}
+
+await check("landing page: one block for each client, and a click selects its command", async (open) => {
+  const page = await open(desktop);
+  await page.goto(resource);
+  const names = await texts(page, "h2");
+  assert.ok(names.length >= 6 && names.includes("Claude Code"), `the clients are ${names}`);
+  const blocks = await page.$$("pre code");
+  assert.equal(blocks.length, names.length + 1, "each client has a block, and so has the address");
+  for (const block of blocks) {
+    await block.click();
+    const [selected, command] = await block.evaluate((code) => [getSelection().toString(), code.textContent]);
+    assert.equal(selected, command);
+    assert.ok(command.includes(resource), `${command} does not contain the address`);
+    assert.ok(!command.includes("\n"), `${command} is more than one command`);
+  }
+});
+
+await check("landing page: on this computer it does not propose connectors of web services", async (open) => {
+  const page = await open(desktop);
+  await page.goto(resource);
+  assert.doesNotMatch(await text(page, "main"), /custom connector/);
+});
+
+// --- consent page
+
+for (const viewport of [desktop, phone]) {
+  for (const scheme of schemes) {
+    await check(`consent page, ${viewport.name}, ${scheme}: nothing is cut`, async (open) => {
+      const client = await register("Claude Code");
+      const page = await open(viewport, scheme);
+      await page.goto(client.authorizeURL(all));
+      await checkLayout(page);
+      await browser.shoot(page, `consent-${viewport.name}-${scheme}`);
+    });
+  }
+}
+
+await check("consent page: Approve is visible at 1280x800", async (open) => {
+  // An id of another process gets the longest warning.
+  const here = await register("Claude Code"), earlier = await register("A client with a longer name", issuer);
+  for (const id of [here.id, earlier.id]) {
+    const page = await open(desktop);
+    const client = id === here.id ? here : earlier;
+    await page.goto(client.authorizeURL(all).replace(client.issuer, origin));
+    const box = await page.$eval(approve, (button) => button.getBoundingClientRect().toJSON());
+    assert.ok(box.top >= 0 && box.bottom <= desktop.height, `Approve ends at ${box.bottom} of ${desktop.height}`);
+    assert.equal(await page.evaluate(() => scrollY), 0);
+    const warnings = await texts(page, ".warn");
+    assert.equal(warnings.length, 1, `the warnings are ${warnings}`);
+    assert.equal(/has not registered since/.test(warnings[0]), client === earlier);
+  }
+});
+
+await check("consent page: it names the application, and describes the permissions", async (open) => {
+  const client = await register("Claude Code");
+  const page = await open(desktop);
+  await page.goto(client.authorizeURL([...all, "openid"]));
+  assert.match(await page.title(), /^Sign in/);
+  assert.equal(await text(page, "h1"), "“Claude Code” requests access");
+  assert.equal(await text(page, "dd > strong"), "Claude Code");
+  const size = (selector) => page.$eval(selector, (e) => parseFloat(getComputedStyle(e).fontSize));
+  assert.ok((await size("dd > small")) < (await size("dd > strong")), "the id is as large as the name");
+  const scopes = await texts(page, "dd li");
+  assert.equal(scopes.length, all.length + 1);
+  for (const scope of scopes) assert.match(scope, /^[A-Z][a-z]+ .+ [a-z:_]+$/, "a permission is not described");
+  assert.equal((await page.$$(".new")).length, 0, "at a first sign-in nothing is new");
+});
+
+await check("Approve reaches the application", async (open) => {
+  const client = await register("Claude Code");
+  const page = await open(desktop);
+  await page.goto(client.authorizeURL(first));
+  await page.click("input[value=bob]");
+  await click(page, approve);
+  assert.equal(await page.title(), "The application");
+  assert.equal(client.hits.length, 1);
+  assert.equal(client.hits[0].get("state"), "s t&1");
+  assert.equal(client.hits[0].get("iss"), origin);
+  const answer = await client.exchange();
+  assert.equal(answer.status, 200);
+  const claims = JSON.parse(Buffer.from(answer.access_token.split(".")[1], "base64url"));
+  assert.deepEqual([claims.sub, claims.scope, claims.aud], ["bob", first.join(" "), resource]);
+});
+
+await check("Approve works with a tap on a phone", async (open) => {
+  const client = await register("Claude Code");
+  const page = await open(phone);
+  await page.goto(client.authorizeURL(all));
+  await page.$eval(approve, (button) => button.scrollIntoView());
+  await Promise.all([page.waitForNavigation(), page.tap(approve)]);
+  assert.equal((await client.exchange()).status, 200);
+});
+
+await check("Deny reaches the application", async (open) => {
+  const client = await register("Claude Code");
+  const page = await open(desktop);
+  await page.goto(client.authorizeURL(first));
+  await click(page, deny);
+  assert.equal(client.hits.length, 1);
+  assert.deepEqual([client.hits[0].get("error"), client.hits[0].get("code")], ["access_denied", null]);
+});
+
+// A browser that sends the form twice shows the second answer. The application may have received the first.
+for (const pause of [0, 120]) {
+  for (const [kind, delay, exchangeAtOnce] of [
+    ["answers at once", 0, false], ["answers after 0.5 s", 500, false], ["uses the code before it answers", 500, true],
+  ]) {
+    await check(`double click, ${pause} ms apart, at an application that ${kind}: it signs in`, async (open) => {
+      const client = await register("Claude Code");
+      Object.assign(client, { delay, exchangeAtOnce });
+      const page = await open(desktop);
+      const statuses = [];
+      page.on("response", (r) => r.request().isNavigationRequest() && statuses.push(r.status()));
+      await page.goto(client.authorizeURL(all));
+      const box = await page.$eval(approve, (b) => b.getBoundingClientRect().toJSON());
+      const at = [box.x + box.width / 2, box.y + box.height / 2];
+      await page.mouse.click(...at);
+      await new Promise((done) => setTimeout(done, pause));
+      await page.mouse.click(...at).catch(() => {});
+      await page.waitForFunction(() => ["The application", "Signed in · demo issuer"].includes(document.title),
+        { timeout: 5000 });
+      assert.ok(statuses.every((status) => status < 400), `the answers have the statuses ${statuses}`);
+      assert.ok(client.hits.length > 0, "the application was not reached");
+      assert.equal(new Set(client.hits.map((query) => query.get("code"))).size, 1, "there are two codes");
+      if (exchangeAtOnce) assert.equal(client.hits.length, 1, "the application was reached twice");
+      const answer = exchangeAtOnce ? client.answer : await client.exchange();
+      assert.equal(answer.status, 200);
+      assert.equal(await client.refresh(answer.refresh_token), 200, "what was issued is revoked");
+    });
+  }
+}
+
+await check("a step-up marks what is new, for the user who has signed in before", async (open) => {
+  const client = await register("Claude Code");
+  const page = await open(desktop);
+  await page.goto(client.authorizeURL(first));
+  await page.click("input[value=bob]");
+  await click(page, approve);
+  await page.goto(client.authorizeURL([...first, "greet:write"]));
+  const isNew = await page.$$eval("dd li", (all) => all.map((li) => [li.innerText, !!li.querySelector(".new")]));
+  assert.equal(isNew.length, 3);
+  for (const [scope, marked] of isNew) assert.equal(marked, scope.includes("greet:write"), scope);
+  assert.ok(isNew[0][1], "the new permission is not the first");
+  assert.equal(await page.$eval("input[name=person]:checked", (input) => input.value), "bob");
+  assert.match(await text(page, "dl"), /Bob has already granted/);
+  for (const scheme of schemes) {
+    await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+    await checkLayout(page);
+    await browser.shoot(page, `step-up-${scheme}`);
+  }
+});
+
+// --- sign-ins that do not go on
+
+await check("the page of an answered request says so", async (open) => {
+  for (const [button, title] of [[approve, "Already approved"], [deny, "Already denied"]]) {
+    const client = await register("Claude Code");
+    const page = await open(desktop);
+    await page.goto(client.authorizeURL(first));
+    const address = page.url();
+    await click(page, button);
+    const response = await page.goto(address);
+    await checkProblem(page, response, 400, title, /already answered: you have (approved|denied) it/);
+    await browser.shoot(page, title.toLowerCase().replace(" ", "-"));
+  }
+});
+
+await check("another answer to an answered request does not change it", async (open) => {
+  const client = await register("Claude Code");
+  const page = await open(desktop);
+  await page.goto(client.authorizeURL(first));
+  const other = await page.browserContext().newPage(); // the same page in a second tab
+  await other.goto(page.url());
+  await page.bringToFront();
+  await click(page, deny);
+  await other.bringToFront();
+  await checkProblem(other, await click(other, approve), 400, "Already denied", /you have denied it/);
+  assert.equal(client.hits.length, 1);
+});
+
+await check("a restart of the issuer is told when the form is sent", async (open) => {
+  const client = await register("Claude Code", issuer);
+  for (const [viewport, scheme] of [[desktop, "light"], [phone, "dark"]]) {
+    const page = await open(viewport, scheme);
+    await page.goto(client.authorizeURL(first));
+    await standalone.stop();
+    standalone = await startIssuer();
+    await checkProblem(page, await click(page, approve), 400, "Sign-in interrupted", /has restarted/);
+    await browser.shoot(page, `restart-${viewport.name}-${scheme}`);
+  }
+});
+
+await check("a wrong client and a wrong redirect are explained and not redirected", async (open) => {
+  const client = await register("Claude Code");
+  const page = await open(desktop);
+  const wrongClient = await page.goto(client.authorizeURL(first, { client_id: "not-registered" }));
+  await checkProblem(page, wrongClient, 400, "Sign-in failed", /The client is unknown.*register again/s);
+  await browser.shoot(page, "wrong-client");
+  const wrongRedirect = await page.goto(client.authorizeURL(first, { redirect_uri: "https://app.example/cb" }));
+  await checkProblem(page, wrongRedirect, 400, "Sign-in failed", /redirect_uri is not registered/);
+  await browser.shoot(page, "wrong-redirect");
+  assert.equal(client.hits.length, 0);
+});
+
+// --- the other pages
+
+await check("a wrong path is a page in the same style, at the server and at the issuer", async (open) => {
+  for (const [viewport, scheme] of [[desktop, "light"], [phone, "dark"]]) {
+    const page = await open(viewport, scheme);
+    const response = await page.goto(`${origin}/nothing`);
+    await checkProblem(page, response, 404, "Not Found", /Nothing is served at this path/);
+    assert.equal(await text(page, "main a"), resource);
+    await browser.shoot(page, `not-found-${viewport.name}-${scheme}`);
+    await checkProblem(page, await page.goto(`${issuer}/nothing`), 404, "Not Found", /Nothing is served at this path/);
+  }
+});
+
+for (const [viewport, scheme] of [[desktop, "light"], [desktop, "dark"], [phone, "light"], [phone, "dark"]]) {
+  await check(`the issuer's own page, ${viewport.name}, ${scheme}: its links lead to the metadata`, async (open) => {
+    const page = await open(viewport, scheme);
+    const response = await page.goto(issuer);
+    assert.equal(response.status(), 200);
+    assert.equal(await text(page, "h1"), "This is the demo issuer");
+    await checkLayout(page);
+    await browser.shoot(page, `issuer-${viewport.name}-${scheme}`);
+    const links = await page.$$("main a");
+    assert.equal(links.length, 2);
+    for (let i = 0; i < links.length; i++) {
+      await page.goto(issuer);
+      const [document] = await Promise.all([page.waitForNavigation(), (await page.$$("main a"))[i].click()]);
+      assert.equal((await document.json()).issuer, issuer);
+    }
+  });
+}
+
+await check("the callback of gatehouse token get is a page in the same style", async (open) => {
+  for (const [button, title, scheme] of [[approve, "Signed in", "light"], [deny, "Sign-in refused", "dark"]]) {
+    const program = run(work, ["token", "get", `--resource=${resource}`, "--no-browser", "--timeout=20s"]);
+    for (let i = 0; i < 100 && !program.stderr.includes("\n\n  http"); i++) await new Promise((d) => setTimeout(d, 50));
+    const [address] = program.stderr.match(/http:\S+/) ?? assert.fail(program.stderr);
+    const page = await open(desktop, scheme);
+    await page.goto(address);
+    assert.equal(await text(page, "dd > strong"), "gatehouse token get");
+    const response = await click(page, button);
+    assert.equal(response.status(), 200);
+    assert.equal(await text(page, "h1"), title);
+    assert.equal((await page.$$("[role=status], [role=alert]")).length, 1);
+    await checkLayout(page);
+    await browser.shoot(page, `token-get-${scheme}`);
+    assert.equal(await program.ended, button === approve ? 0 : 1);
+    if (button === approve) assert.match(program.stdout, /^ey[\w-]+\.[\w-]+\.[\w-]+\n$/);
+  }
+});
+
+for (const client of clients) client.close();
+await browser.close();
+await stopAll();
+console.log(failures ? `pages: ${failures} checks failed` : `pages: all checks passed in ${Math.round(performance.now() / 1000)} s`);
+process.exit(failures ? 1 : 0);

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"gatehouse/configs"
+)
+
+func TestCompletion_Words(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"one.yaml", "two.yaml", "sub/three.yaml"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for line, c := range map[string]struct{ want, without []string }{
+		"":                            {[]string{"serve", "token", "--resource=", "--tools.demo"}, []string{"inspect"}},
+		"se":                          {[]string{"serve"}, []string{"issuer", "--resource="}},
+		"--provider.k":                {[]string{"--provider.kind=", "--provider.key_max_age="}, []string{"serve"}},
+		"--resource=x ":               {[]string{"--provider.kind="}, []string{"serve", "doctor"}},
+		"serve ":                      {[]string{"--provider.kind="}, []string{"serve", "doctor"}},
+		"serve --log.level=":          {[]string{"--log.level=debug", "--log.level=error"}, []string{"--log.level="}},
+		"serve --log.level w":         {[]string{"warn"}, []string{"debug", "--log.level="}},
+		"--provider.preset=k":         {[]string{"--provider.preset=keycloak"}, []string{"--provider.preset=okta"}},
+		"serve --provider.kind ":      {[]string{"local", "oidc", "scalekit"}, []string{"--help"}},
+		"serve --tools.demo ":         {[]string{"--tools.show_all"}, nil},
+		"config --config=":            {[]string{"--config=one.yaml", "--config=two.yaml", "--config=sub/"}, nil},
+		"config --config sub/":        {[]string{"sub/three.yaml"}, []string{"one.yaml"}},
+		"issuer --client-secret-file": {[]string{"--client-secret-file="}, nil},
+		"issuer --":                   {[]string{"--auto-approve", "--listen="}, []string{"--provider.kind="}},
+		"token ":                      {[]string{"inspect", "get"}, []string{"serve", "--resource="}},
+		"token inspect --":            {[]string{"--token-file=", "--resource="}, []string{"inspect"}},
+		"completion ":                 {[]string{"bash", "zsh", "fish"}, []string{"words"}},
+		"sevre ":                      {[]string{"--help"}, []string{"serve"}},
+	} {
+		t.Run(line, func(t *testing.T) {
+			args := append([]string{"completion", "words"}, strings.Split(line, " ")...)
+			got := runCommandIn(t, console{dir: dir}, args...)
+			var words []string
+			for one := range strings.Lines(got.stdout) {
+				word, _, hasHelp := strings.Cut(one, "\t")
+				if !hasHelp {
+					t.Errorf("no tab: %q", one)
+				}
+				words = append(words, word)
+			}
+			for _, want := range c.want {
+				if !slices.Contains(words, want) {
+					t.Errorf("%s is missing: %q", want, words)
+				}
+			}
+			for _, not := range c.without {
+				if slices.Contains(words, not) {
+					t.Errorf("%s does not belong there: %q", not, words)
+				}
+			}
+			if got.code != exitOK || got.stderr != "" {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+// The values that are completed are those that the configuration accepts.
+func TestCompletion_ValuesAreAccepted(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"log.level", "log.format", "provider.kind", "provider.preset"} {
+		values := configs.FlagValues(name)
+		if len(values) == 0 {
+			t.Errorf("%s has no values", name)
+		}
+		for _, value := range values {
+			if got := runCommand(t, "config", "--"+name+"="+value); strings.Contains(got.stderr, name+" = ") {
+				t.Errorf("%s is refused: %s", value, got.stderr)
+			}
+		}
+	}
+}
+
+// The scripts work in the shells that this computer has.
+func TestCompletion_Scripts(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := "#!/bin/sh\n" + runMain + "=1 exec '" + self + "' \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(bin, "gatehouse"), []byte(program), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for shell, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"bash": {[]string{"-c", `source <(gatehouse completion bash)
+			for COMP_LINE in "gatehouse serve --log.level=d" "gatehouse token in" "gatehouse --log.f"; do
+				COMP_POINT=${#COMP_LINE}; _gatehouse; echo "${COMPREPLY[*]}|"
+			done`}, "debug |\ninspect |\n--log.format=|\n"},
+		"fish": {[]string{"--no-config", "-c", `gatehouse completion fish | source
+			for line in "gatehouse serve --log.level=d" "gatehouse token in" "gatehouse --log.f"
+				complete -C $line | string split -f1 \t
+			end`}, "--log.level=debug\ninspect\n--log.format=\n"},
+		// compadd works in an interactive zsh only, so it is replaced.
+		"zsh": {[]string{"-f", "-c", `compdef() { }
+			compadd() { print -rl -- ${(P)@[-1]} }
+			source <(gatehouse completion zsh)
+			words=(gatehouse serve --log.level=d) CURRENT=3; _gatehouse
+			words=(gatehouse token in) CURRENT=3; _gatehouse
+			words=(gatehouse --log.f) CURRENT=2; _gatehouse`}, "--log.level=debug\ninspect\n--log.format=\n"},
+	} {
+		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
+			if _, err := exec.LookPath(shell); err != nil {
+				t.Skip("this computer does not have " + shell)
+			}
+			cmd := exec.Command(shell, c.args...)
+			cmd.Dir = t.TempDir()
+			cmd.Env = []string{"PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + cmd.Dir}
+			out, err := cmd.CombinedOutput()
+			got := strings.TrimLeft(strings.ReplaceAll(string(out), "\n\n", "\n"), "\n")
+			if err != nil || got != c.want {
+				t.Errorf("%v\n%s\nwant\n%s", err, got, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,106 @@
+package configs
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Flags returns a flag of the same name for each of [Keys]. Secrets have none: a command line is visible to
+// every user of the computer.
+func Flags(extra ...Kind) *pflag.FlagSet {
+	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	flags.SortFlags = false
+	for _, k := range Keys(extra...) {
+		if k.IsSecret() || flags.Lookup(k.Name) != nil {
+			continue
+		}
+		help := k.Help
+		if k.Kind != "" {
+			help += " (kind " + k.Kind + ")"
+		}
+		addFlag(flags, k, help)
+	}
+	return flags
+}
+
+func addFlag(flags *pflag.FlagSet, k Key, help string) {
+	flags.String(k.Name, formatValue(k.Default), help)
+	if k.typ.Kind() == reflect.Bool {
+		flags.Lookup(k.Name).NoOptDefVal = "true"
+	}
+	flags.Lookup(k.Name).Value = &typedFlag{Value: flags.Lookup(k.Name).Value, typ: typeName(k.typ)}
+}
+
+// FlagSection is a part of the list of all settings.
+type FlagSection struct {
+	Title string
+	// Flags are the settings of the section with a flag. Settings that several kinds of provider have are in
+	// the section of each.
+	Flags *pflag.FlagSet
+	// Secrets are the environment variables of those without a flag.
+	Secrets []string
+}
+
+// FlagSections returns the flags of all settings by section.
+func FlagSections() []FlagSection {
+	var sections []FlagSection
+	for _, k := range Keys() {
+		name, _, isInSection := strings.Cut(k.Name, ".")
+		title := "provider, kind " + k.Kind
+		if k.Kind == "" {
+			title = name
+		}
+		if !isInSection {
+			title = "without a section"
+		}
+		i := slices.IndexFunc(sections, func(s FlagSection) bool { return s.Title == title })
+		if i < 0 {
+			flags := pflag.NewFlagSet(title, pflag.ContinueOnError)
+			flags.SortFlags = false
+			i, sections = len(sections), append(sections, FlagSection{Title: title, Flags: flags})
+		}
+		if k.IsSecret() {
+			sections[i].Secrets = append(sections[i].Secrets, envLayer(nil).spell(k.Name))
+			continue
+		}
+		addFlag(sections[i].Flags, k, k.Help)
+	}
+	return sections
+}
+
+// FlagValues returns the values that the flag of a setting can have; nil if it has other values.
+func FlagValues(name string) []string {
+	switch name {
+	case kindKey:
+		return kindTable(Kinds()).names()
+	case presetKey:
+		return presetNames()
+	case "log.level":
+		return logLevels()
+	case "log.format":
+		return logFormats()
+	}
+	return nil
+}
+
+// typedFlag shows the type of a setting in --help. Load converts the text later, like that of other layers.
+type typedFlag struct {
+	pflag.Value
+	typ string
+}
+
+func (f *typedFlag) Type() string { return f.typ }
+
+func typeName(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[time.Duration]():
+		return "duration"
+	case reflect.TypeFor[[]string]():
+		return "list"
+	}
+	return t.Kind().String()
+}
