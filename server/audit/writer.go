@@ -69,8 +69,9 @@ type writer struct {
 
 	failedSince time.Time // zero if the log can be written
 	// checkpointed is the last record that a checkpoint covers.
-	checkpointed uint64
-	checkpoints  *os.File
+	checkpointed     uint64
+	checkpoints      *os.File
+	checkpointFailed bool
 }
 
 type outHead struct {
@@ -427,7 +428,8 @@ func (w *writer) checkpoint() {
 		w.logger.Info("audit checkpoint", "seq", w.head.seq, "segment", w.segment, "note", string(text))
 		return nil
 	}()
-	if err != nil {
+	if err != nil && !w.checkpointFailed { // each further attempt fails alike
 		w.logger.Error("the audit log has no new checkpoint", "error", err)
 	}
+	w.checkpointFailed = err != nil
 }
