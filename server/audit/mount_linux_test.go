@@ -3,6 +3,7 @@ package audit
 import (
 	"syscall"
 	"testing"
+	"time"
 )
 
 // mountSmall mounts a file system of 256 KiB.
@@ -10,7 +11,12 @@ func mountSmall(dir string) error { return syscall.Mount("tmpfs", dir, "tmpfs", 
 
 func unmount(t *testing.T, dir string) {
 	t.Helper()
-	if err := syscall.Unmount(dir, 0); err != nil {
-		t.Errorf("unmount: %v", err)
+	var err error
+	for range 100 { // a process that another test starts has the files open until its exec
+		if err = syscall.Unmount(dir, 0); err == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
+	t.Errorf("unmount: %v", err)
 }
