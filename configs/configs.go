@@ -12,6 +12,7 @@ import (
 	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
+	"gatehouse/server/audit"
 )
 
 // Config is a valid configuration.
@@ -22,6 +23,7 @@ type Config struct {
 	Tools    mcptools.ToolSettings
 	Scopes   Scopes
 	Log      Log
+	Audit    audit.Settings
 	// Kind is the value of provider.kind, and Provider are the settings of that kind.
 	Kind     string
 	Provider providers.Settings

@@ -11,6 +11,7 @@ import (
 	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
+	"gatehouse/server/audit"
 )
 
 // Key is one setting.
@@ -47,6 +48,7 @@ func sections() []section {
 		{"tools", mcptools.ToolSettings{}},
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}, Descriptions: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
+		{"audit", audit.DefaultSettings()},
 	}
 }
 

@@ -194,6 +194,7 @@ func (l *loader) decode(kind Kind) *Config {
 	l.decodeSection("tools", &config.Tools)
 	l.decodeSection("scopes", &config.Scopes)
 	l.decodeSection("log", &config.Log)
+	l.decodeSection("audit", &config.Audit)
 	if kind.Defaults != nil {
 		config.Provider = kind.Defaults()
 		l.decodeSection("provider", config.Provider)

@@ -7,9 +7,10 @@ import (
 	"gatehouse/providers"
 	"gatehouse/providers/token"
 	"gatehouse/server"
+	"gatehouse/server/audit"
 )
 
 // Reasons returns the reasons of all packages, for the documentation and for doctor.
 func Reasons() []providers.ReasonDoc {
-	return slices.Concat(providers.Reasons(), server.Reasons(), token.Reasons(), mcphttp.Reasons())
+	return slices.Concat(providers.Reasons(), server.Reasons(), token.Reasons(), mcphttp.Reasons(), audit.Reasons())
 }

@@ -17,6 +17,7 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	config.MCP.Validate(l.report("mcp"))
 	l.validateScopes(config.Scopes)
 	config.Log.Validate(l.report("log"))
+	config.Audit.Validate(l.report("audit"))
 	l.validateByteLimits(config)
 	if config.Provider == nil {
 		return

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/providers"
+	"gatehouse/server/audit"
 )
 
 // Mount is the application that the chain protects.
@@ -38,6 +39,9 @@ type Config struct {
 	ToolScopes []string
 	// Logger receives the access log, one line for each request. It must not be nil.
 	Logger *slog.Logger
+	// Audit receives one record for each operation, and counts of refused requests without a token. Nil means
+	// that there is no audit log.
+	Audit *audit.Log
 	// Counts counts requests by how they ended. It may be nil.
 	Counts *RequestCounts
 	// Draining is done once the server is about to stop: from then on /readyz reports 503. Nil means never.

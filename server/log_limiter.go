@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"gatehouse/providers"
+	"gatehouse/server/audit"
 )
 
 // Limits of log lines about refusals and requests without a token: enough to diagnose a problem, too few
@@ -64,9 +65,10 @@ func (l *logLimiter) allow(state *requestState, status int) bool {
 	return true
 }
 
-// isOutage reports whether a request was rejected because the provider is unavailable.
+// isOutage reports whether a request was rejected because the provider or the audit log is unavailable.
 func isOutage(reason providers.Reason) bool {
-	return reason == providers.ReasonKeysUnavailable || reason == providers.ReasonIntrospectionUnavailable
+	return reason == providers.ReasonKeysUnavailable || reason == providers.ReasonIntrospectionUnavailable ||
+		reason == audit.ReasonUnavailable
 }
 
 func (l *logLimiter) outageLimiter(reason providers.Reason) *lineLimiter {

@@ -4,17 +4,23 @@ import (
 	"context"
 
 	"gatehouse/providers"
+	"gatehouse/server/audit"
 )
 
-// Operation is what a request asks of the application, for its line in the access log. All of it comes from the
-// client.
+// Operation is what a request asks of the application, for its line in the access log and its audit record. All of it
+// comes from the client.
 type Operation struct {
 	// Method is the JSON-RPC method; empty if the message could not be parsed.
 	Method string
 	// Tool is the name in tools/call, and Prompt that in prompts/get; empty for every other method.
 	Tool, Prompt string
+	// URI is that of a resource.
+	URI string
 	// ProtocolVersion is the MCP version that the request names.
 	ProtocolVersion string
+	// Event and Arguments are for the audit log only.
+	Event     audit.Event
+	Arguments audit.Arguments
 }
 
 // Outcome classifies how a request ended, for its line in the access log.

@@ -35,6 +35,8 @@ type requestState struct {
 	operation Operation
 	outcome   Outcome
 	detail    string
+	// audited is nil without an audit log.
+	audited *auditedRequest
 	// body is the request's body, and writer is the ResponseWriter of net/http.
 	body   deadlineBody
 	writer http.ResponseWriter

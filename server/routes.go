@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"gatehouse/providers"
+	"gatehouse/server/audit"
 )
 
 const (
@@ -95,13 +96,16 @@ func handleHealth(c Config) echo.HandlerFunc {
 	}
 }
 
-// handleReady reports whether tokens can be verified. Before the first keys are fetched, and while the
-// server drains, it reports 503, so that traffic goes to other replicas.
+// handleReady reports whether calls can be served. Before the first keys are fetched, while a required audit log
+// cannot be written, and while the server drains, it reports 503, so that traffic goes to other replicas.
 func handleReady(c Config, p providers.Provider) echo.HandlerFunc {
 	reporter, hasKeys := p.(providers.KeyReporter)
 	return func(ctx echo.Context) error {
 		if isDone(c.Draining) {
 			return notReady(ctx, "stopping")
+		}
+		if isAuditUnavailable(c) {
+			return notReady(ctx, string(audit.ReasonUnavailable))
 		}
 		if hasKeys {
 			if keys := reporter.Keys(); !keys.Usable {

@@ -22,6 +22,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 		closeWhenDraining(c),
 		deadlines(c),               // for reading the body and writing the response
 		accessLog(c),               // one line for each request
+		recordAudit(c),             // one record for each operation
 		handleErrors(c),            // writes error responses
 		recoverPanics,              // a panic is a 500
 		limitHeaderFields,          // many short fields cost far more memory than their text

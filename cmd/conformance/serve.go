@@ -38,6 +38,6 @@ func serve(ctx context.Context, args []string) error {
 	}
 	err = server.Serve(ctx, ln, h.HTTP, cfg.Server, logger,
 		server.Lifecycle{Draining: h.Drain, Closing: h.MCP.CloseStreams})
-	h.MCP.CloseSessions()
+	h.Close()
 	return err
 }

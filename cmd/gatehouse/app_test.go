@@ -88,7 +88,7 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 		if err := <-served; err != nil {
 			t.Errorf("the server did not stop in order: %v", err)
 		}
-		a.MCP.CloseSessions()
+		a.Close()
 	})
 	t.Cleanup(func() {
 		stop()

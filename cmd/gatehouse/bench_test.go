@@ -125,7 +125,7 @@ func TestChain_AllocatesLessThanBareHandler(t *testing.T) {
 	if underRace {
 		t.Skip("the race detector allocates too")
 	}
-	limits := map[string]float64{modern: -130, legacy + " without session": -40, legacy + " in a session": -5}
+	limits := map[string]float64{modern: -145, legacy + " without session": -45, legacy + " in a session": -9}
 	for _, c := range comparisons(t) {
 		limit, known := limits[c.name]
 		if !known {

@@ -247,10 +247,13 @@ func TestCommands_HaveHelp(t *testing.T) {
 	for _, cmd := range commands() {
 		names = append(names, cmd.name)
 	}
-	for _, name := range append(names, "token inspect", "token get") {
+	for _, name := range append(names, "token inspect", "token get", "audit key FILE", "audit verify DIR --key K") {
 		usage := "gatehouse " + name + " [flags]"
-		if name == "token" {
+		switch name {
+		case "token":
 			usage = "gatehouse token get [flags]"
+		case "audit":
+			usage = "gatehouse audit key FILE "
 		}
 		got := runCommand(t, append(strings.Fields(name), "--help")...)
 		if got.code != exitOK || !strings.Contains(got.stdout, usage) {

@@ -69,6 +69,9 @@ func commandGroups() []commandGroup {
 			{"token", "inspect a token, or get one", tokenCommand},
 			{"config", "print the effective configuration and the origin of each value", config},
 		}},
+		{"For auditors", []command{
+			{"audit", "create a key for the audit log, or verify the log", auditCommand},
+		}},
 		{"For scripts and shells", []command{
 			{"healthcheck", "exit 0 if the server is healthy, 1 if not; for containers", healthcheck},
 			{"completion", "print a completion script for bash, zsh or fish", completion},

@@ -19,8 +19,9 @@ const root = "../.."
 // way; server and mcptools do not import each other. The package of a provider needs no row: see [importsOf].
 var mayImport = map[string][]string{
 	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
-		"providers/authserver", "providers/local", "providers/page", "providers/token"},
-	"cmd/gatehouse/app":    {"configs", "server", "mcptools", "mcptools/demo", "mcptools/mcphttp", "providers"},
+		"providers/authserver", "providers/local", "providers/page", "providers/token", "server/audit"},
+	"cmd/gatehouse/app": {"configs", "server", "server/audit", "mcptools", "mcptools/demo", "mcptools/mcphttp",
+		"providers"},
 	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
 
@@ -32,9 +33,10 @@ var mayImport = map[string][]string{
 	"cmd/compare/canned":   {},
 	"cmd/smoke":            {},
 	"cmd/overload":         {},
-	"configs": {"server", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
+	"configs": {"server", "server/audit", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
 		"providers/scalekit", "providers/token"},
-	"server":           {"providers", "providers/page"},
+	"server":           {"providers", "providers/page", "server/audit"},
+	"server/audit":     {"providers", "providers/rawjson"},
 	"mcptools":         {"providers"},
 	"mcptools/mcphttp": {"mcptools", "providers", "providers/rawjson"},
 	"mcptools/demo":    {"mcptools"},

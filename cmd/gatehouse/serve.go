@@ -31,6 +31,10 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	defer ln.Close()
 	a, err := app.New(ctx, cfg, c.catalog, logger)
+	if errors.Is(err, app.ErrAudit) {
+		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+		return exitFailure
+	}
 	if err != nil {
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider
@@ -48,7 +52,7 @@ func serve(ctx context.Context, args []string, c console) int {
 		})()
 	}
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.MCP.CloseSessions})
+		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
 	c.stop.begin("log")
 	return logStopped(logger, err)
 }

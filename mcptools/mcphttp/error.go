@@ -138,3 +138,9 @@ func (e *rpcError) after(wait time.Duration) *rpcError {
 	e.retryAfter = strconv.Itoa(int(seconds))
 	return e
 }
+
+// errNotRecorded is the error for a call that must not run because its audit record cannot be written.
+func errNotRecorded(id json.RawMessage, err error) *rpcError {
+	return &rpcError{status: http.StatusServiceUnavailable, code: codeInternalError, id: id,
+		text: "the audit log is unavailable; try again later", reason: providers.ReasonOf(err), retryAfter: "5"}
+}

@@ -35,6 +35,8 @@ type exchange struct {
 	// orphaned is true if the call continues in its session after its client hung up. The mutex of the session
 	// guards it.
 	orphaned bool
+	// recordEnd records the end of an orphaned call; it may be nil. The mutex of the session guards it, too.
+	recordEnd func(Result)
 	// reserved is the reservation of the message's bytes; nil outside a session.
 	reserved *reservation
 	// answered is closed when there is a response, or when there will be none.
@@ -274,6 +276,17 @@ func (e *exchange) release() {
 	e.request.Params, e.request.Extra = nil, nil
 	e.reserved.release()
 	e.reserved = nil
+	if e.recordEnd == nil {
+		return
+	}
+	e.mu.Lock()
+	result := e.result
+	if e.response == nil {
+		result = Result{Outcome: OutcomeCanceled}
+	}
+	e.mu.Unlock()
+	e.recordEnd(result)
+	e.recordEnd = nil
 }
 
 func (e *exchange) statusOf(r *jsonrpc.Response) int {

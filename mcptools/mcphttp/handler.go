@@ -13,6 +13,7 @@ package mcphttp
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -57,6 +58,7 @@ type Handler struct {
 	calls    *quota
 	bytes    *quota
 	recorder Recorder
+	auditor  Auditor // may be nil
 	// maxBodyBytes bounds a body before it is read; 0 if only the server in front bounds it.
 	maxBodyBytes int
 	// initialStates maps a protocol version to the session state in which a statelessConn starts.
@@ -94,6 +96,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Recorder receives what the endpoint knows of each request. Nil means that it is not recorded.
 	Recorder Recorder
+	// Auditor decides whether a call may run, after all other checks. Nil means that it may.
+	Auditor Auditor
 }
 
 // NewHandler serves a catalog. Everything that it dispatches is recovered from panics, limited in time, and checked
@@ -101,7 +105,7 @@ type Config struct {
 func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h := &Handler{
 		settings: c.Settings, scopes: newScopeTable(catalog), maxBodyBytes: c.MaxBodyBytes,
-		recorder: c.Recorder, writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
+		recorder: c.Recorder, auditor: c.Auditor, writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
 	}
 	if h.recorder == nil {
 		h.recorder = discard{}
@@ -275,12 +279,26 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 // are counted in middleware.runLimited: in a session a call continues after its request.
 func (h *Handler) limitCalls(next http.Handler) http.Handler {
 	return h.withIdentity(func(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
-		if rpcErr := h.overCallLimit(caller); rpcErr != nil {
+		if rpcErr := h.beginCall(r, caller, nil); rpcErr != nil {
 			h.writeError(w, r, rpcErr)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// beginCall returns an error if a call must not run now. id is that of the request, if it is known.
+func (h *Handler) beginCall(r *http.Request, caller *providers.Identity, id json.RawMessage) *rpcError {
+	if rpcErr := h.overCallLimit(caller); rpcErr != nil {
+		return rpcErr
+	}
+	if h.auditor == nil {
+		return nil
+	}
+	if err := h.auditor.BeginCall(r.Context()); err != nil {
+		return errNotRecorded(id, err)
+	}
+	return nil
 }
 
 // overCallLimit returns an error if the caller has too many calls in flight.

@@ -23,6 +23,16 @@ type Recorder interface {
 	RecordOperation(context.Context, Operation)
 	// RecordResult is called before the end of a request that failed. Empty fields change nothing.
 	RecordResult(context.Context, Result)
+	// DetachOperation is called before the end of a request whose call continues. end, which may be nil, is called
+	// once when the call has ended.
+	DetachOperation(context.Context) (end func(Result))
+}
+
+// Auditor is called before each request that invokes a handler of the catalog is dispatched.
+type Auditor interface {
+	// BeginCall returns an error if the call must not run. The caller gets a 503, and the reason that
+	// [providers.ReasonOf] finds in the error is recorded.
+	BeginCall(context.Context) error
 }
 
 // Operation is what a request does. All of it comes from the client.
@@ -31,8 +41,12 @@ type Operation struct {
 	Method string
 	// Tool is the name in tools/call, and Prompt that in prompts/get; empty for every other method.
 	Tool, Prompt string
+	// URI is that of the resource in resources/read, resources/subscribe and resources/unsubscribe.
+	URI string
 	// ProtocolVersion is the MCP version that the request names.
 	ProtocolVersion string
+	// Params are those of tools/call and prompts/get. They are only valid during the call of the [Recorder].
+	Params json.RawMessage
 }
 
 // Result is how a request ended, where the HTTP status does not show it.
@@ -54,6 +68,7 @@ const (
 	OutcomeDenied    Outcome = "denied"     // a missing scope
 	OutcomeLimited   Outcome = "limited"    // a limit; the client may retry later
 	OutcomeError     Outcome = "error"      // a failure of the server or of a handler
+	OutcomeCanceled  Outcome = "canceled"   // the session ended before there was a response
 )
 
 // discard is a Recorder that records nothing.
@@ -62,14 +77,18 @@ type discard struct{}
 func (discard) RecordOperation(context.Context, Operation) {}
 func (discard) RecordResult(context.Context, Result)       {}
 
+func (discard) DetachOperation(context.Context) func(Result) { return nil }
+
 // recordOperation records what r does.
 func (h *Handler) recordOperation(r *http.Request, m message) {
 	o := Operation{Method: shorten(m.method), ProtocolVersion: r.Header.Get(versionHeader)}
 	switch m.method {
 	case methodCallTool:
-		o.Tool = shorten(m.name)
+		o.Tool, o.Params = shorten(m.name), m.params
 	case methodGetPrompt:
-		o.Prompt = shorten(m.name)
+		o.Prompt, o.Params = shorten(m.name), m.params
+	case methodRead, methodSubscribe, methodUnsubscribe:
+		o.URI = shorten(m.name)
 	case methodInitialize:
 		var version [1]json.RawMessage
 		if o.ProtocolVersion == "" && rawjson.Members(m.params, version[:], "protocolVersion") == nil {

@@ -152,12 +152,12 @@ func (s *session) deliver(message jsonrpc.Message) bool {
 }
 
 // orphan marks the call of e, whose client hung up: the call continues, and the session is not idle before its
-// response.
-func (s *session) orphan(e *exchange) {
+// response. ctx is the context of its request.
+func (s *session) orphan(ctx context.Context, e *exchange) {
 	s.mu.Lock()
 	continues := slices.Contains(s.exchanges, e)
 	if continues {
-		e.orphaned = true
+		e.orphaned, e.recordEnd = true, e.recorder.DetachOperation(ctx)
 	}
 	s.mu.Unlock()
 	if continues {

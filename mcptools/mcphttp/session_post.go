@@ -144,7 +144,7 @@ func (p *sessionPost) serve(w http.ResponseWriter, r *http.Request, caller *prov
 	case p.request == nil || !p.request.IsCall():
 		return p.notify(s, w, r, caller)
 	case invokesHandler(p.request.Method):
-		if rpcErr := p.handler.overCallLimit(caller); rpcErr != nil {
+		if rpcErr := p.handler.beginCall(r, caller, p.message.id); rpcErr != nil {
 			return rpcErr
 		}
 	}
@@ -196,7 +196,7 @@ func (p *sessionPost) roundTrip(
 		case p.wait(r.Context(), s.done):
 			return nil
 		case r.Context().Err() != nil:
-			s.orphan(&p.exchange)
+			s.orphan(r.Context(), &p.exchange)
 			p.detach()
 			return nil
 		}

@@ -108,13 +108,13 @@ func TestSessionTable_TheLeastRecentlyUsedIdleSessionMakesRoom(t *testing.T) {
 		}, "alice3", nil, []string{"alice1", "alice3"}, 0},
 		"not one whose call goes on without its client": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
 			e, done := t.calling("alice1", 1)
-			t.named["alice1"].orphan(e)
+			t.named["alice1"].orphan(context.Background(), e)
 			done()
 			t.used("alice2")
 		}, "alice3", nil, []string{"alice1", "alice3"}, 0},
 		"one whose call has ended without its client": {2, 9, []string{"alice1", "alice2"}, func(t *table) {
 			e, done := t.calling("alice1", 1)
-			t.named["alice1"].orphan(e)
+			t.named["alice1"].orphan(context.Background(), e)
 			done()
 			_ = t.named["alice1"].Write(context.Background(), e.newResponse())
 			t.beginRequest(t.named["alice2"])

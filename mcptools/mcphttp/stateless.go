@@ -114,7 +114,7 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if invokesHandler(c.request.Method) {
-		if rpcErr := c.handler.overCallLimit(caller); rpcErr != nil {
+		if rpcErr := c.handler.beginCall(r, caller, nil); rpcErr != nil {
 			c.handler.writeError(w, r, rpcErr)
 			return
 		}

@@ -16,6 +16,7 @@ import (
 	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
 	"gatehouse/server"
+	"gatehouse/server/audit"
 )
 
 // App is an assembled server. [server.Serve] runs HTTP, with Drain and the methods of MCP as its [server.Lifecycle].
@@ -24,14 +25,18 @@ type App struct {
 	Catalog  mcptools.Catalog
 	MCP      *mcphttp.Handler
 	HTTP     http.Handler
+	// Audit is nil if audit.dir is not set.
+	Audit *audit.Log
 
-	drain context.CancelFunc
+	drain  context.CancelFunc
+	logger *slog.Logger
 }
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
-// any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's.
+// any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
+// wraps [ErrAudit]. After the server has stopped, Close must be called.
 func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger) (*App, error) {
-	a := &App{}
+	a := &App{logger: logger}
 	counts := &server.RequestCounts{}
 	a.Catalog = catalog(cfg.Tools, mcptools.Stats{
 		Started:  time.Now(),
@@ -41,14 +46,18 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 	})
 	serverInfo := ServerInfo(cfg, a.Catalog, logger)
 	var err error
+	if a.Audit, err = openAudit(cfg, logger); err != nil {
+		return nil, err
+	}
 	a.Provider, err = cfg.Provider.Open(ctx, serverInfo)
 	if err != nil {
+		a.closeAudit()
 		return nil, err
 	}
 	a.MCP = mcphttp.NewHandler(mcphttp.Config{
 		Settings: cfg.MCP, Tools: cfg.Tools, RequiredScopes: cfg.Scopes.Required,
 		Info:         mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()},
-		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger, Recorder: recorder{},
+		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger, Recorder: a.recorder(), Auditor: a.auditor(),
 	}, a.Catalog)
 	go a.MCP.Probe(ctx)
 
@@ -63,6 +72,7 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 		ToolScopes:     toolScopes(a.Catalog),
 		Logger:         logger,
 		Counts:         counts,
+		Audit:          a.Audit,
 		Draining:       draining,
 		IsStuck:        a.MCP.IsStuck,
 	}, a.Provider, a.MCP)
@@ -71,6 +81,22 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 
 // Drain makes readiness fail, so that load balancers send no more requests.
 func (a *App) Drain() { a.drain() }
+
+// Close ends all sessions and the calls that continue in them, and then the audit log. Call it after the HTTP server
+// stopped. It may be called more than once.
+func (a *App) Close() {
+	a.MCP.CloseSessions()
+	a.closeAudit()
+}
+
+func (a *App) closeAudit() {
+	if a.Audit == nil {
+		return
+	}
+	if err := a.Audit.Close(); err != nil {
+		a.logger.Error("the audit log was not closed in order", "error", err)
+	}
+}
 
 // title is the display name of the server.
 const title = "Gatehouse"

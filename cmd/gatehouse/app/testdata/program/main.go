@@ -42,7 +42,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	}
 	logger.Info("serving", "resource", cfg.Resource.String(), "provider", cfg.Kind)
 	return server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.MCP.CloseSessions})
+		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
 }
 
 func catalog(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog {

@@ -41,7 +41,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 		return err
 	}
 	return server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.MCP.CloseSessions})
+		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
 }
 
 // load accepts provider.kind "acme" in addition to the kinds of Gatehouse.
