@@ -18,6 +18,8 @@ import (
 type schemas struct {
 	input, output *jsonschema.Resolved
 	hasDefaults   bool // the input schema sets members that the caller omits
+	// inputArrays and outputArrays report whether a schema has an array, for which null can occur.
+	inputArrays, outputArrays bool
 }
 
 func newSchemas(input, output *jsonschema.Schema) (s schemas, err error) {
@@ -94,6 +96,9 @@ func (s schemas) read(arguments json.RawMessage, in any) error {
 	if members == nil { // null
 		members = map[string]any{}
 	}
+	if s.inputArrays {
+		_, _ = emptyNullArrays(s.input.Schema(), members)
+	}
 	if s.hasDefaults {
 		if err := s.input.ApplyDefaults(&members); err != nil {
 			return fmt.Errorf(`applying the defaults of "arguments": %w`, err)
@@ -119,10 +124,31 @@ func (s schemas) write(out any) (json.RawMessage, error) {
 	if err := decode(encoded, &value); err != nil {
 		return nil, fmt.Errorf("reading the output: %w", err)
 	}
+	if s.outputArrays {
+		if filled, changed := emptyNullArrays(s.output.Schema(), value); changed {
+			value = filled
+			if encoded, err = s.withoutNullArrays(encoded); err != nil {
+				return nil, fmt.Errorf("writing the output: %w", err)
+			}
+		}
+	}
 	if err := s.output.Validate(value); err != nil {
 		return nil, fmt.Errorf("validating the output: %w", err)
 	}
 	return encoded, nil
+}
+
+// withoutNullArrays encodes an output again with empty arrays in place of null. It decodes numbers as their text,
+// because a float64 would round large integers.
+func (s schemas) withoutNullArrays(encoded []byte) ([]byte, error) {
+	var value any
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.UseNumber()
+	if err := decoder.Decode(&value); err != nil {
+		return nil, err
+	}
+	value, _ = emptyNullArrays(s.output.Schema(), value)
+	return json.Marshal(value)
 }
 
 // decode is the SDK's decoder without its buffer, and without its depth check, because the endpoint has

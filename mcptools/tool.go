@@ -49,8 +49,8 @@ type Definition struct {
 }
 
 // Define makes a tool from a definition and a handler. The schemas are derived from In and Out with their `json`
-// and `jsonschema` tags, and every call is validated against both. [Caller] returns the caller's identity. An
-// error of the handler becomes a result that the model reads, so it must not contain secrets; only a
+// and `jsonschema` tags, and every call is validated against both. A nil slice is sent as an empty array. [Caller]
+// returns the caller's identity. An error of the handler becomes a result that the model reads, so it must not contain secrets; only a
 // *jsonrpc.Error becomes a protocol error.
 //
 // Define panics if a schema cannot be derived, so that the mistake shows when the program starts.
@@ -59,6 +59,7 @@ func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool
 	if err != nil {
 		panic(fmt.Sprintf("tool %s: input: %v", d.Name, err))
 	}
+	inputArrays := forbidNullArrays(input)
 	if d.Input != nil {
 		d.Input(input)
 	}
@@ -66,10 +67,12 @@ func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool
 	if err != nil {
 		panic(fmt.Sprintf("tool %s: output: %v", d.Name, err))
 	}
+	outputArrays := forbidNullArrays(output)
 	s, err := newSchemas(input, output)
 	if err != nil {
 		panic(fmt.Sprintf("tool %s: %v", d.Name, err))
 	}
+	s.inputArrays, s.outputArrays = inputArrays, outputArrays
 	openWorld, inputText := false, mustMarshal(input)
 	tool := &mcp.Tool{
 		Name: d.Name, Title: d.Title, Description: d.Description,

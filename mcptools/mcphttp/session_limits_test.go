@@ -52,13 +52,13 @@ func TestSession_IsNotIdleDuringACall(t *testing.T) {
 	slow := newTool("slow", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		select {
 		case <-ctx.Done():
-		case <-time.After(600 * time.Millisecond):
+		case <-time.After(1500 * time.Millisecond):
 		}
 		return text("done"), ctx.Err()
 	})
 	h := handlerOf(
 		mcptools.Catalog{Tools: []mcptools.Tool{slow}},
-		func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond },
+		func(cfg *Config) { cfg.Settings.SessionTimeout = time.Second },
 	)
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: openSession(t, url)}
@@ -468,13 +468,13 @@ func TestSession_AShortCallDoesNotMakeItIdleDuringALongOne(t *testing.T) {
 	slow := newTool("slow", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		select {
 		case <-ctx.Done():
-		case <-time.After(800 * time.Millisecond):
+		case <-time.After(1600 * time.Millisecond):
 		}
 		return text("done"), ctx.Err()
 	})
 	h := handlerOf(
 		mcptools.Catalog{Tools: []mcptools.Tool{slow}},
-		func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond },
+		func(cfg *Config) { cfg.Settings.SessionTimeout = time.Second },
 	)
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: openSession(t, url)}

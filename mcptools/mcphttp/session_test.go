@@ -541,12 +541,12 @@ func TestSession_ANotificationHasItsSenderAndIsAUse(t *testing.T) {
 		o.RootsListChangedHandler = func(_ context.Context, req *mcp.RootsListChangedRequest) {
 			told <- mcptools.Caller(req).Subject
 		}
-	}}, func(cfg *Config) { cfg.Settings.SessionTimeout = 300 * time.Millisecond })
+	}}, func(cfg *Config) { cfg.Settings.SessionTimeout = 1500 * time.Millisecond })
 	url := serve(t, h, time.Now().Add(time.Hour))
 	in := map[string]string{sessionHeader: openSession(t, url)}
 	request(t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/initialized"}`, in)
-	for range 5 {
-		time.Sleep(150 * time.Millisecond)
+	for range 4 { // longer than the timeout in all
+		time.Sleep(400 * time.Millisecond)
 		if resp := request(
 			t, http.MethodPost, url, `{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}`, in,
 		); resp.StatusCode != http.StatusAccepted {

@@ -21,7 +21,8 @@ func TestDiscovery_NamesCauseFirst(t *testing.T) {
 			"; metadata at https://login.example.com/meta?[redacted]: " + notFound.Error()},
 		"another issuer is found": {
 			map[string]PublishedMetadata{places[2]: {Issuer: "https://login.example.com/main"}},
-			`a slash at the end differs: its issuer is "https://login.example.com/main", configured is "https://login.example.com/main/" ` +
+			`a slash at the end differs: its issuer is "https://login.example.com/main", ` +
+				`configured is "https://login.example.com/main/" ` +
 				`(metadata at ` + places[2] + ")"},
 		"the keys are not named": {map[string]PublishedMetadata{places[3]: {Issuer: issuer}},
 			"it names no keys (metadata at https://login.example.com/meta?[redacted])"},
