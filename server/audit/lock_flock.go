@@ -9,14 +9,6 @@ import (
 	"syscall"
 )
 
-// lockName is the file that a process locks while it writes a log. The kernel releases the lock when the
-// process ends, however it does.
-const lockName = "lock"
-
-// errLocked is the error for a folder into which another process writes.
-var errLocked = errors.New("another process writes into this folder; " +
-	"give each its own, for example with {hostname}")
-
 // lockFolder keeps other processes from writing into dir until the file is closed.
 func lockFolder(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)

@@ -47,6 +47,14 @@ type Log struct {
 	once   sync.Once
 }
 
+// lockName is the file that a process locks while it writes a log. The kernel releases the lock when the
+// process ends, however it does.
+const lockName = "lock"
+
+// errLocked is the error for a folder into which another process writes.
+var errLocked = errors.New("another process writes into this folder; " +
+	"give each its own, for example with {hostname}")
+
 // batch is a number of records, without what the chain adds to them.
 type batch struct {
 	bodies  []byte
