@@ -24,7 +24,7 @@ func (i *Issuer) chooseResource(parameters []string) (string, error) {
 		}
 		resource, ok := i.configuredResource(parameter)
 		if !ok {
-			return "", oidc.ErrInvalidTarget().WithDescription("the resource is unknown")
+			return "", oidc.ErrInvalidTarget().WithDescription("%s", i.unknownResource(parameter))
 		}
 		if chosen != "" && chosen != resource {
 			return "", oidc.ErrInvalidTarget().WithDescription("a token is for one resource")
@@ -35,6 +35,17 @@ func (i *Issuer) chooseResource(parameters []string) (string, error) {
 		chosen = i.config.Resources[0]
 	}
 	return chosen, nil
+}
+
+// unknownResource describes a resource that is not configured. The configured ones are public: their metadata names
+// this issuer.
+func (i *Issuer) unknownResource(parameter string) string {
+	for _, resource := range i.config.Resources {
+		if strings.TrimSuffix(resource, "/") == strings.TrimSuffix(parameter, "/") {
+			return "the resource is unknown: it differs from " + resource + " by a slash at the end"
+		}
+	}
+	return "the resource is unknown; this issuer issues tokens for " + strings.Join(i.config.Resources, " and ")
 }
 
 func (i *Issuer) configuredResource(parameter string) (string, bool) {
