@@ -126,7 +126,7 @@ func TestKnownTokenAllocations(t *testing.T) {
 	for name, c := range map[string]struct {
 		level slog.Level
 		most  float64
-	}{"log off": {slog.LevelError, 16}, "log on": {slog.LevelInfo, 27}} {
+	}{"log off": {slog.LevelError, 14}, "log on": {slog.LevelInfo, 24}} {
 		if more := allocations(g.chain(c.level), one) - alone; more > c.most {
 			t.Errorf("%s: %.0f allocations, want at most %.0f", name, more, c.most)
 		}

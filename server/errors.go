@@ -139,8 +139,8 @@ func handleErrors(c Config) echo.MiddlewareFunc {
 
 // errorHandler is the only place where an error becomes a status, a challenge and a body. Texts in the
 // response are fixed; the reason goes to the request's log line. p may be nil if no route needs a token.
-func errorHandler(c Config, p providers.Provider) echo.HTTPErrorHandler {
-	challenge, noStore, pages := newChallenger(c, p), []string{"no-store"}, newPages()
+func errorHandler(c Config, p providers.Provider, pages pages) echo.HTTPErrorHandler {
+	challenge, noStore := newChallenger(c, p), []string{"no-store"}
 	challengeHeader := http.CanonicalHeaderKey(echo.HeaderWWWAuthenticate)
 	return func(err error, ctx echo.Context) {
 		if ctx.Response().Committed {

@@ -13,8 +13,7 @@ import (
 // landingPage serves a page to a browser that opens the MCP URL or the origin. It says what this server is
 // and how to connect. The page contains only what the public metadata contains. MCP clients never ask for
 // HTML.
-func landingPage(c Config, p providers.Provider) echo.MiddlewareFunc {
-	pages := newPages()
+func landingPage(c Config, p providers.Provider, pages pages) echo.MiddlewareFunc {
 	landing := newLanding(c.Resource, p.Metadata().ResourceName)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(ctx echo.Context) error {

@@ -14,9 +14,10 @@ import (
 // New assembles the server. A request passes through the chain from top to bottom.
 func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = errorHandler(c, p) // the only place where an error becomes a status
-	e.IPExtractor = clientAddress(c)        // reads X-Forwarded-For from trusted proxies only
-	public := publicRoutes(c, p)            // every route that needs no token, by exact path
+	pages := newPages()                            // what browsers are shown
+	e.HTTPErrorHandler = errorHandler(c, p, pages) // the only place where an error becomes a status
+	e.IPExtractor = clientAddress(c)               // reads X-Forwarded-For from trusted proxies only
+	public := publicRoutes(c, p)                   // every route that needs no token, by exact path
 	e.Use(chain(
 		withRequestState, // a request ID, and what the other steps learn about the request
 		closeWhenDraining(c),
@@ -28,7 +29,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 		limitHeaderFields,          // many short fields cost far more memory than their text
 		checkHost(c, public),       // prevents DNS rebinding
 		cors(c, public),            // 1. CORS: a preflight carries no token, so it is answered first
-		landingPage(c, p),          //    for browsers that open the MCP URL
+		landingPage(c, p, pages),   //    for browsers that open the MCP URL
 		authenticate(c, p, public), // 2. auth: every route that is not public needs a valid token
 		rejectRepeatedHeaders,      //    a proxy in front may have read another value
 		authorize(c, mcp),          //    the scopes of the operation, in one challenge
@@ -42,7 +43,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 // no route that needs a token. c.Resource is the issuer's own address.
 func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	e := echo.New()
-	e.HTTPErrorHandler = errorHandler(c, nil)
+	e.HTTPErrorHandler = errorHandler(c, nil, newPages())
 	e.IPExtractor = clientAddress(c)
 	health := route{
 		path: healthPath, methods: readMethods(), handler: handleHealth(c), anyOrigin: true, anyHost: true,
