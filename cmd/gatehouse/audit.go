@@ -9,41 +9,22 @@ import (
 	"gatehouse/server/audit"
 )
 
-// auditCommand runs one of its subcommands.
-func auditCommand(ctx context.Context, args []string, c console) int {
-	subcommands := []struct {
-		command
-		usage string
-	}{
-		{command{"key", "create a signing key", auditKey}, "key FILE"},
-		{command{"verify", "check that a log is as it was written", auditVerify}, "verify DIR --key K"},
+func auditCommands() []command {
+	return []command{
+		{name: "key", summary: "create a signing key", run: auditKey, arguments: auditKeyArguments},
+		{name: "verify", summary: "check that a log is as it was written", run: auditVerify,
+			arguments: auditVerifyArguments},
 	}
-	if len(args) > 0 {
-		for _, sub := range subcommands {
-			if sub.name == args[0] {
-				return sub.run(ctx, args[1:], c)
-			}
-		}
-	}
-	w, code := c.stderr, exitConfig
-	if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
-		w, code = c.stdout, exitOK
-	} else {
-		fmt.Fprint(w, "gatehouse audit: use key or verify\n\n")
-	}
-	fmt.Fprint(w, "Usage:\n")
-	for _, sub := range subcommands {
-		fmt.Fprintf(w, "  gatehouse audit %-20s %s\n", sub.usage, sub.summary)
-	}
-	return code
 }
+
+const auditKeyArguments = "FILE"
 
 const auditKeyHelp = `Create the key that signs the checkpoints of an audit log (audit.signing_key_file), in
 the file FILE with mode 0600, and print its public key, which gatehouse audit verify needs. An existing
 file is not changed.`
 
 func auditKey(_ context.Context, args []string, c console) int {
-	flags := newFlags("audit key FILE", auditKeyHelp, c)
+	flags := newFlags("audit key", auditKeyHelp, c, auditKeyArguments)
 	name := flags.String("name", "gatehouse", "name of the key; it is part of every checkpoint")
 	public := flags.Bool("public", false, "create nothing; print the public key of the key in FILE")
 	if code, done := parseFlags(flags, args, c); done {
@@ -55,7 +36,7 @@ func auditKey(_ context.Context, args []string, c console) int {
 	}
 	switch {
 	case flags.NArg() != 1:
-		return usage("name one file: gatehouse audit key FILE")
+		return usage("name one file: gatehouse audit key " + auditKeyArguments)
 	case *name == "" || strings.ContainsAny(*name, "+ \t\r\n"):
 		return usage("--name must have no spaces and no +")
 	}

@@ -12,12 +12,14 @@ import (
 	"gatehouse/server/audit"
 )
 
+const auditVerifyArguments = "DIR --key K"
+
 const auditVerifyHelp = `Check that the audit log in the folder DIR is as it was written: the chain of its
 records, and the signed checkpoints. It may run while the server writes the log. It exits with 0 if the log
 is intact, 1 if it is not, and 2 if it cannot be verified because of the command line.`
 
 func auditVerify(_ context.Context, args []string, c console) int {
-	flags := newFlags("audit verify DIR --key K", auditVerifyHelp, c)
+	flags := newFlags("audit verify", auditVerifyHelp, c, auditVerifyArguments)
 	keys := flags.StringArray("key", nil,
 		"public key of gatehouse audit key, or a file with it; repeat it if the key was replaced")
 	kept := flags.StringArray("checkpoint", nil,
@@ -31,7 +33,7 @@ func auditVerify(_ context.Context, args []string, c console) int {
 	}
 	switch {
 	case flags.NArg() != 1:
-		return usage("name one folder: gatehouse audit verify DIR --key K")
+		return usage("name one folder: gatehouse audit verify %s", auditVerifyArguments)
 	case len(*keys) == 0:
 		return usage("--key is missing; `gatehouse audit key --public FILE` prints it")
 	}

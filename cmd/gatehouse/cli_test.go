@@ -243,21 +243,19 @@ func TestHelp_ExamplesAreValid(t *testing.T) {
 
 func TestCommands_HaveHelp(t *testing.T) {
 	t.Parallel()
-	var names []string
 	for _, cmd := range commands() {
-		names = append(names, cmd.name)
-	}
-	for _, name := range append(names, "token inspect", "token get", "audit key FILE", "audit verify DIR --key K") {
-		usage := "gatehouse " + name + " [flags]"
-		switch name {
-		case "token":
-			usage = "gatehouse token get [flags]"
-		case "audit":
-			usage = "gatehouse audit key FILE "
+		usages := map[string]string{cmd.name: "gatehouse " + cmd.name}
+		for _, sub := range cmd.subcommands {
+			name := cmd.name + " " + sub.name
+			usage := strings.TrimSpace("gatehouse " + name + " " + sub.arguments)
+			usages[cmd.name], usages[name] = usage, usage
 		}
-		got := runCommand(t, append(strings.Fields(name), "--help")...)
-		if got.code != exitOK || !strings.Contains(got.stdout, usage) {
-			t.Errorf("%s: %+v", name, got)
+		for name, usage := range usages {
+			got := runCommand(t, append(strings.Fields(name), "--help")...)
+			if got.code != exitOK || got.stderr != "" || !strings.Contains(got.stdout, usage) ||
+				!strings.Contains(got.stdout, " [flags]") || strings.HasSuffix(got.stdout, "Flags:\n") {
+				t.Errorf("%s: %+v", name, got)
+			}
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"gatehouse/configs"
 )
 
+const completionArguments = "bash|zsh|fish"
+
 const completionHelp = `Print a completion script for a shell. To load it in every session:
 
   bash   echo 'source <(gatehouse completion bash)' >> ~/.bashrc
@@ -70,10 +72,7 @@ func completion(ctx context.Context, args []string, c console) int {
 		}
 		return exitOK
 	}
-	flags := newFlags("completion", completionHelp, c)
-	flags.Usage = func() {
-		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  gatehouse completion [flags] bash|zsh|fish\n", completionHelp)
-	}
+	flags := newFlags("completion", completionHelp, c, completionArguments)
 	if code, done := parseFlags(flags, args, c); done {
 		return code
 	}
@@ -95,9 +94,9 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 		words = []string{""}
 	}
 	before, typed := words[:len(words)-1], words[len(words)-1]
-	name, next := "serve", subcommands("")
+	name, next := "serve", nextWords("")
 	if len(before) > 0 && !strings.HasPrefix(before[0], "-") {
-		name, next = before[0], subcommands(before[0])
+		name, next = before[0], nextWords(before[0])
 		if len(before) > 1 && slices.ContainsFunc(next, func(n candidate) bool { return n.word == before[1] }) {
 			name, next = name+" "+before[1], nil
 		}
@@ -125,21 +124,22 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 	return slices.DeleteFunc(found, func(one candidate) bool { return !strings.HasPrefix(one.word, typed) })
 }
 
-// subcommands returns what can follow a command; "" is the program itself.
-func subcommands(name string) []candidate {
-	switch name {
-	case "":
-		var all []candidate
-		for _, cmd := range commands() {
-			all = append(all, candidate{cmd.name, cmd.summary})
-		}
-		return all
-	case "token":
-		return []candidate{{"inspect", "explain a token"}, {"get", "sign in and print an access token"}}
-	case "completion":
+// nextWords returns the words that can follow a command; "" is the program itself.
+func nextWords(name string) []candidate {
+	next := commands()
+	switch i := slices.IndexFunc(next, func(cmd command) bool { return cmd.name == name }); {
+	case name == "completion":
 		return []candidate{{"bash", ""}, {"zsh", ""}, {"fish", ""}}
+	case i >= 0:
+		next = next[i].subcommands
+	case name != "":
+		return nil
 	}
-	return nil
+	var words []candidate
+	for _, cmd := range next {
+		words = append(words, candidate{cmd.name, cmd.summary})
+	}
+	return words
 }
 
 // flagsOf returns the flags of a command, which may have a subcommand.

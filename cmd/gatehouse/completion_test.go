@@ -40,6 +40,8 @@ func TestCompletion_Words(t *testing.T) {
 		"issuer --":                   {[]string{"--auto-approve", "--listen="}, []string{"--provider.kind="}},
 		"token ":                      {[]string{"inspect", "get"}, []string{"serve", "--resource="}},
 		"token inspect --":            {[]string{"--token-file=", "--resource="}, []string{"inspect"}},
+		"audit ":                      {[]string{"key", "verify"}, []string{"serve", "--resource="}},
+		"audit verify --":             {[]string{"--key=", "--checkpoint="}, []string{"verify", "--resource="}},
 		"completion ":                 {[]string{"bash", "zsh", "fish"}, []string{"words"}},
 		"sevre ":                      {[]string{"--help"}, []string{"serve"}},
 	} {

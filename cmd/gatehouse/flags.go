@@ -4,25 +4,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/pflag"
 
 	"gatehouse/configs"
 )
 
-// newFlags returns a flag set whose help text begins with about.
-func newFlags(name, about string, c console) *pflag.FlagSet {
+// newFlags returns the flag set of a command. The help text begins with about; arguments are those of
+// [command].
+func newFlags(name, about string, c console, arguments ...string) *pflag.FlagSet {
 	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	flags.SortFlags = false
 	flags.SetOutput(io.Discard) // parse prints errors
 	flags.Usage = func() {
-		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  gatehouse %s [flags]\n", about, name)
+		usage := append([]string{"gatehouse", name}, arguments...)
+		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  %s [flags]\n", about, strings.Join(usage, " "))
 		if name == "serve" {
 			printSettings(c.stdout, flags)
 			return
 		}
 		own, settings := splitFlags(flags)
-		fmt.Fprintf(c.stdout, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
+		if own.HasFlags() {
+			fmt.Fprintf(c.stdout, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
+		}
 		if settings.HasFlags() {
 			fmt.Fprint(c.stdout, "\nSettings are flags too, such as --log.level=debug: "+
 				"`gatehouse serve --help` lists them.\n")

@@ -45,11 +45,15 @@ type console struct {
 	flagsOnly func(*pflag.FlagSet)
 }
 
-// command is one subcommand.
+// command is one command of the program, or a subcommand of one.
 type command struct {
 	name    string
 	summary string
 	run     func(ctx context.Context, args []string, c console) int
+	// arguments are what a subcommand needs besides flags, as its usage line shows it.
+	arguments string
+	// subcommands are what the command consists of, if run is nil.
+	subcommands []command
 }
 
 // commandGroup is a part of the list of commands.
@@ -61,21 +65,21 @@ type commandGroup struct {
 func commandGroups() []commandGroup {
 	return []commandGroup{
 		{"Run", []command{
-			{"serve", "serve the MCP tools (the default)", serve},
-			{"issuer", "run the local issuer alone", issuer},
+			{name: "serve", summary: "serve the MCP tools (the default)", run: serve},
+			{name: "issuer", summary: "run the local issuer alone", run: issuer},
 		}},
 		{"Find out what is wrong", []command{
-			{"doctor", "diagnose the configuration, the provider and the running server", doctorCommand},
-			{"token", "inspect a token, or get one", tokenCommand},
-			{"config", "print the effective configuration and the origin of each value", config},
+			{name: "doctor", summary: "diagnose the configuration, the provider and the running server", run: doctorCommand},
+			{name: "token", summary: "inspect a token, or get one", subcommands: tokenCommands()},
+			{name: "config", summary: "print the effective configuration and the origin of each value", run: config},
 		}},
 		{"For auditors", []command{
-			{"audit", "create a key for the audit log, or verify the log", auditCommand},
+			{name: "audit", summary: "create a key for the audit log, or verify the log", subcommands: auditCommands()},
 		}},
 		{"For scripts and shells", []command{
-			{"healthcheck", "exit 0 if the server is healthy, 1 if not; for containers", healthcheck},
-			{"completion", "print a completion script for bash, zsh or fish", completion},
-			{"version", "print the version", version},
+			{name: "healthcheck", summary: "exit 0 if the server is healthy, 1 if not; for containers", run: healthcheck},
+			{name: "completion", summary: "print a completion script for bash, zsh or fish", run: completion},
+			{name: "version", summary: "print the version", run: version},
 		}},
 	}
 }
@@ -133,7 +137,7 @@ func run(ctx context.Context, args []string, c console) int {
 	}
 	for _, cmd := range commands() {
 		if cmd.name == name {
-			return cmd.run(ctx, args, c)
+			return cmd.start(ctx, args, c)
 		}
 	}
 	fmt.Fprintf(c.stderr, "gatehouse: there is no command %q%s\n`gatehouse --help` lists the commands\n",
