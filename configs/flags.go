@@ -74,15 +74,9 @@ func FlagSections() []FlagSection {
 
 // FlagValues returns the values that the flag of a setting can have; nil if it has other values.
 func FlagValues(name string) []string {
-	switch name {
-	case kindKey:
-		return kindTable(Kinds()).names()
-	case presetKey:
-		return presetNames()
-	case "log.level":
-		return logLevels()
-	case "log.format":
-		return logFormats()
+	keys := Keys()
+	if i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name }); i >= 0 {
+		return keys[i].Values
 	}
 	return nil
 }

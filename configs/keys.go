@@ -22,6 +22,8 @@ type Key struct {
 	Help string
 	// Default is the value if no source sets one.
 	Default any
+	// Values are the values of a setting that takes one of several names; nil for every other setting.
+	Values []string
 	// Kind is the provider kind that the key belongs to; empty for keys that always exist.
 	Kind string
 
@@ -61,13 +63,14 @@ func (t kindTable) keys() []Key {
 		keys = append(keys, keysOf(s.name, s.defaults, "")...)
 	}
 	keys = append(keys, Key{Name: kindKey, Help: "kind of identity provider: " + strings.Join(t.names(), ", "),
-		Default: "", typ: reflect.TypeFor[string]()})
+		Default: "", Values: t.names(), typ: reflect.TypeFor[string]()})
 	for _, k := range t {
 		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
 	}
 	for i, k := range keys {
 		if k.Name == presetKey {
-			keys[i].Help += "; one of " + strings.Join(presetNames(), ", ") // which package oidc does not know
+			keys[i].Values = presetNames() // which package oidc does not know
+			keys[i].Help += "; one of " + strings.Join(keys[i].Values, ", ")
 		}
 	}
 	return keys
@@ -86,8 +89,11 @@ func keysOf(section string, settings any, kind string) []Key {
 		if section != "" {
 			name = section + "." + name
 		}
-		keys = append(keys, Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(),
-			Kind: kind, typ: field.Type})
+		key := Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(), Kind: kind, typ: field.Type}
+		if values := field.Tag.Get("values"); values != "" {
+			key.Values = strings.Split(values, ",")
+		}
+		keys = append(keys, key)
 	}
 	return keys
 }

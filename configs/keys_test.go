@@ -2,11 +2,15 @@ package configs
 
 import (
 	"cmp"
+	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"gatehouse/providers"
 )
 
 // Settings of different kinds may share a name, because only one kind is in force. They then share the flag,
@@ -36,6 +40,35 @@ func TestEveryKeyHasAnEnvironmentVariable(t *testing.T) {
 		}
 		if key.Name == configKey || strings.HasSuffix(key.Name, fileSuffix) {
 			t.Errorf("%q has another meaning", key.Name)
+		}
+	}
+}
+
+// The tag values, which completion reads, and Validate agree.
+func TestValuesOfAKeyAreThoseThatValidateAccepts(t *testing.T) {
+	isUnknown := func(key Key, value string) bool {
+		flags := map[string]string{"provider.kind": cmp.Or(key.Kind, "local")}
+		flags[key.Name] = value
+		_, err := Load(Sources{Flags: flags})
+		problems, _ := errors.AsType[Problems](err)
+		return slices.ContainsFunc(problems, func(p Problem) bool {
+			return p.Key == key.Name && p.Code == providers.CodeUnknownValue
+		})
+	}
+	for _, key := range Keys() {
+		if key.typ.Kind() != reflect.String || key.IsSecret() {
+			if key.Values != nil {
+				t.Errorf("%s has values and is no text", key.Name)
+			}
+			continue
+		}
+		for _, value := range key.Values {
+			if isUnknown(key, value) {
+				t.Errorf("%s: %s is refused", key.Name, value)
+			}
+		}
+		if refused := isUnknown(key, "other"); refused != (key.Values != nil) {
+			t.Errorf("%s: an unknown value is refused: %v, and its values are %q", key.Name, refused, key.Values)
 		}
 	}
 }

@@ -109,8 +109,8 @@ func (s Scopes) Validate(report func(providers.Problem)) {
 
 // Log is the section "log".
 type Log struct {
-	Level  string `koanf:"level" help:"debug, info, warn or error"`
-	Format string `koanf:"format" help:"text or json"`
+	Level  string `koanf:"level" values:"debug,info,warn,error" help:"debug, info, warn or error"`
+	Format string `koanf:"format" values:"text,json" help:"text or json"`
 }
 
 func logLevels() []string  { return []string{"debug", "info", "warn", "error"} }

@@ -12,7 +12,7 @@ const minBytes = 64 << 10
 
 // Settings are the section "mcp" of the configuration.
 type Settings struct {
-	Era string `koanf:"era" help:"dual: sessions for clients before MCP 2026-07-28; stateless: none, for replicas"`
+	Era string `koanf:"era" values:"dual,stateless" help:"dual: sessions for clients before MCP 2026-07-28; stateless: none, for replicas"`
 
 	CallTimeout    time.Duration `koanf:"call_timeout" help:"time limit of a call"`
 	SessionTimeout time.Duration `koanf:"session_timeout" help:"idle time after which a session ends"`

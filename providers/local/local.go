@@ -27,7 +27,7 @@ import (
 // Its tokens are verified like those of any other provider.
 type Settings struct {
 	AutoApprove                    bool             `koanf:"auto_approve" help:"skip the consent page unless another site opened it: every user is alice; for scripts"`
-	SigningAlgorithm               string           `koanf:"signing_algorithm" help:"RS256, ES256 or EdDSA"`
+	SigningAlgorithm               string           `koanf:"signing_algorithm" values:"RS256,ES256,EdDSA" help:"RS256, ES256 or EdDSA"`
 	TokenLifetime                  time.Duration    `koanf:"token_lifetime" help:"lifetime of access tokens"`
 	ClientSecret                   providers.Secret `koanf:"client_secret" help:"enables the confidential client local-service, for client_credentials and introspection"`
 	RefreshGrace                   time.Duration    `koanf:"refresh_grace" help:"how long a replaced refresh token still returns the same successor; with 0 a repeat revokes the grant"`

@@ -28,7 +28,7 @@ type Settings struct {
 	AuthorizationServers []string `koanf:"authorization_servers" help:"where clients sign in, if not at issuer"`
 
 	Audiences      []string `koanf:"audiences" help:"accepted values of aud; the resource if empty"`
-	AudienceMode   string   `koanf:"audience_mode" help:"required, or client_allow_list for access tokens without aud"`
+	AudienceMode   string   `koanf:"audience_mode" values:"required,client_allow_list" help:"required, or client_allow_list for access tokens without aud"`
 	AllowedClients []string `koanf:"allowed_clients" help:"accepted clients in audience_mode client_allow_list"`
 	TokenTypes     []string `koanf:"token_types" help:"accepted typ headers; with JWT or absent, set required_claims"`
 	RequiredClaims []string `koanf:"required_claims" help:"claims that a token must have, such as token_use=access"`
@@ -42,10 +42,10 @@ type Settings struct {
 	ClientClaims     []string `koanf:"client_claims" help:"claims that may name the client; the first non-empty one is used"`
 	SubjectClaim     string   `koanf:"subject_claim" help:"claim that names the caller"`
 
-	Introspection      string           `koanf:"introspection" help:"which tokens to introspect: off, opaque or always"`
-	IntrospectionStyle string           `koanf:"introspection_style" help:"rfc7662 or google_tokeninfo"`
+	Introspection      string           `koanf:"introspection" values:"off,opaque,always" help:"which tokens to introspect: off, opaque or always"`
+	IntrospectionStyle string           `koanf:"introspection_style" values:"rfc7662,google_tokeninfo" help:"rfc7662 or google_tokeninfo"`
 	IntrospectionURL   string           `koanf:"introspection_url" help:"endpoint, instead of the one in the metadata"`
-	IntrospectionAuth  string           `koanf:"introspection_auth" help:"basic, post, private_key_jwt or none"`
+	IntrospectionAuth  string           `koanf:"introspection_auth" values:"basic,post,private_key_jwt,none" help:"basic, post, private_key_jwt or none"`
 	IntrospectionCache time.Duration    `koanf:"introspection_cache" help:"how long a response is cached; 0s: not at all"`
 	IntrospectionNoExp bool             `koanf:"introspection_without_exp" help:"accept responses without exp"`
 	ClientID           string           `koanf:"client_id" help:"this server's client at the provider, for introspection"`

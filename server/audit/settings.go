@@ -22,11 +22,11 @@ type Settings struct {
 
 	SigningKey providers.Secret `koanf:"signing_key" help:"key of the checkpoints, from gatehouse audit key"`
 
-	Arguments string `koanf:"arguments" help:"what is recorded of arguments: none, names, or an hmac of each value"`
+	Arguments string `koanf:"arguments" values:"none,names,hmac" help:"what is recorded of arguments: none, names, or an hmac of each value"`
 
 	ArgumentsKey providers.Secret `koanf:"arguments_key" help:"key of audit.arguments: hmac, at least 32 bytes"`
 
-	Events string `koanf:"events" help:"calls: calls, sessions and refusals; all: lists and other operations, too"`
+	Events string `koanf:"events" values:"calls,all" help:"calls: calls, sessions and refusals; all: lists and other operations, too"`
 }
 
 // The values of audit.arguments.
