@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +9,9 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
 
+	"gatehouse/configs"
 	"gatehouse/providers"
 )
 
@@ -43,36 +42,21 @@ func readToken(file string, stdin io.Reader) (string, error) {
 	return extractToken(text)
 }
 
-// decodeText decodes what editors and shells write: UTF-8 and UTF-16 with or without a byte order mark.
-// Windows PowerShell 5.1 writes UTF-16 when it redirects output to a file.
+// decodeText decodes what editors and shells write. Windows PowerShell 5.1 writes UTF-16 when it redirects
+// output to a file. Without a byte order mark, the first character shows the order: no token begins with
+// another character than an ASCII one.
 func decodeText(content []byte) (string, error) {
-	var order binary.ByteOrder
-	switch {
-	case len(content) >= 2 && content[0] == 0xFF && content[1] == 0xFE:
-		order, content = binary.LittleEndian, content[2:]
-	case len(content) >= 2 && content[0] == 0xFE && content[1] == 0xFF:
-		order, content = binary.BigEndian, content[2:]
-	case len(content) >= 2 && content[0] != 0 && content[1] == 0: // an ASCII character, without the mark
-		order = binary.LittleEndian
-	case len(content) >= 2 && content[0] == 0 && content[1] != 0:
-		order = binary.BigEndian
-	}
-	text := string(content)
-	if order != nil {
-		if len(content)%2 != 0 {
-			return "", errors.New("the input begins as UTF-16 and has an odd number of bytes: it is truncated, or " +
-				"two encodings are mixed; write the token to a new file as UTF-8")
+	if len(content) >= 2 {
+		switch {
+		case content[0] != 0 && content[1] == 0:
+			content = append([]byte{0xFF, 0xFE}, content...)
+		case content[0] == 0 && content[1] != 0:
+			content = append([]byte{0xFE, 0xFF}, content...)
 		}
-		units := make([]uint16, len(content)/2)
-		for i := range units {
-			units[i] = order.Uint16(content[2*i:])
-		}
-		text = string(utf16.Decode(units))
 	}
-	text = strings.TrimPrefix(text, "\uFEFF")
-	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || strings.ContainsRune(text, utf8.RuneError) {
-		return "", errors.New("the input is not text: it is neither UTF-8 nor UTF-16; write the token to a new " +
-			"file as UTF-8")
+	text, err := configs.DecodeText(content)
+	if err != nil {
+		return "", fmt.Errorf("the input is not text: %w", err)
 	}
 	return text, nil
 }
