@@ -91,9 +91,6 @@ func (s *requestState) auditRecord() audit.Record {
 	return r
 }
 
-// sessionHeader names the session of a request (MCP 2025-11-25, Transports, Session Management).
-const sessionHeader = "Mcp-Session-Id"
-
 // traceID returns the trace of a traceparent (W3C Trace Context, section 3.2), or "".
 func traceID(traceparent string) string {
 	const length = len("00-00000000000000000000000000000000-0000000000000000-00")

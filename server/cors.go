@@ -27,7 +27,7 @@ func cors(c Config, public routeTable) echo.MiddlewareFunc {
 		// WWW-Authenticate is the most important: a browser client that cannot read the challenge cannot
 		// start a sign-in.
 		ExposeHeaders: []string{
-			"WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After",
+			"WWW-Authenticate", sessionHeader, "MCP-Protocol-Version", "Retry-After",
 			echo.HeaderXRequestID,
 		},
 		MaxAge: 600,

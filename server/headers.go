@@ -12,6 +12,9 @@ import (
 // lasts.
 const maxHeaderFields = 200
 
+// sessionHeader names the session of a request (MCP 2025-11-25, Transports, Session Management).
+const sessionHeader = "Mcp-Session-Id"
+
 // limitHeaderFields rejects a request with too many header fields.
 func limitHeaderFields(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -32,7 +35,7 @@ func limitHeaderFields(next echo.HandlerFunc) echo.HandlerFunc {
 // authentication, so that a caller without a token learns nothing.
 func rejectRepeatedHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	single := [...]string{
-		echo.HeaderOrigin, "Mcp-Session-Id", "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name",
+		echo.HeaderOrigin, sessionHeader, "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name",
 	}
 	return func(c echo.Context) error {
 		if stateOf(c).identity == nil {

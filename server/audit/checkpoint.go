@@ -137,5 +137,10 @@ func newSigner(key providers.Secret) (note.Signer, error) {
 	return signer, nil
 }
 
-// keyID names a key without revealing it.
-func keyID(s note.Signer) string { return fmt.Sprintf("%s+%08x", s.Name(), s.KeyHash()) }
+// keyID identifies a signer or verifier without revealing its key.
+func keyID(key interface {
+	Name() string
+	KeyHash() uint32
+}) string {
+	return fmt.Sprintf("%s+%08x", key.Name(), key.KeyHash())
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -42,7 +43,7 @@ type Report struct {
 	// Gaps counts records about times at which the log could not be written, and Lost the records that are
 	// missing because of them.
 	Gaps, Lost uint64
-	// Kept are the checkpoints that were kept elsewhere, in the order in which they were given.
+	// Kept are the checkpoints that were kept elsewhere, in the order of the records that they cover.
 	Kept []Kept
 	// Findings are the first problems. The log is intact if there are none.
 	Findings []Finding
@@ -126,7 +127,7 @@ func verifyFolder(folder fs.FS, keys []string, kept ...CheckpointFile) (Report, 
 			return Report{}, errors.New("a key is not a public key of `gatehouse audit key`")
 		}
 		verifiers = append(verifiers, verifier)
-		v.report.Keys = append(v.report.Keys, fmt.Sprintf("%s+%08x", verifier.Name(), verifier.KeyHash()))
+		v.report.Keys = append(v.report.Keys, keyID(verifier))
 	}
 	v.keys = note.VerifierList(verifiers...)
 	// The checkpoints first: records that are written meanwhile need not be covered.
@@ -175,11 +176,11 @@ type verification struct {
 // expectation is a checkpoint, and whether the log fulfills it.
 type expectation struct {
 	Checkpoint
-	// kept is nil for a checkpoint of the folder; line counts those in its file, from 1.
-	kept  *Kept
-	line  int
-	found bool
-	err   error
+	// kept is nil for a checkpoint of the folder.
+	kept   *Kept
+	number int // in its file, from 1
+	found  bool
+	err    error
 }
 
 func (v *verification) add(p Finding) {
@@ -206,7 +207,7 @@ func (v *verification) readCheckpoints() error {
 			v.add(Finding{File: checkpointsName, What: fmt.Sprintf("checkpoint %d: %v", i+1, err)})
 			continue
 		}
-		v.wanted[c.Seq] = append(v.wanted[c.Seq], &expectation{Checkpoint: c, line: i + 1})
+		v.wanted[c.Seq] = append(v.wanted[c.Seq], &expectation{Checkpoint: c, number: i + 1})
 	}
 	return nil
 }
@@ -227,7 +228,7 @@ func (v *verification) readKept(f CheckpointFile) error {
 			continue
 		}
 		kept := &Kept{Source: f.Name, Seq: c.Seq}
-		v.wanted[c.Seq] = append(v.wanted[c.Seq], &expectation{Checkpoint: c, kept: kept, line: i + 1})
+		v.wanted[c.Seq] = append(v.wanted[c.Seq], &expectation{Checkpoint: c, kept: kept, number: i + 1})
 	}
 	return nil
 }
@@ -314,18 +315,9 @@ func (v *verification) readRecord(s segment, text []byte, number int, offset int
 func (v *verification) finish() {
 	r := &v.report
 	var all []*expectation
-	for _, list := range v.wanted {
-		all = append(all, list...)
+	for _, seq := range slices.Sorted(maps.Keys(v.wanted)) {
+		all = append(all, v.wanted[seq]...)
 	}
-	slices.SortFunc(all, func(a, b *expectation) int {
-		if a.Seq != b.Seq {
-			if a.Seq < b.Seq {
-				return -1
-			}
-			return 1
-		}
-		return a.line - b.line
-	})
 	for _, e := range all {
 		unchecked := false
 		switch {
@@ -347,7 +339,7 @@ func (v *verification) finish() {
 		}
 		switch {
 		case e.err != nil:
-			what := fmt.Sprintf("checkpoint %d of %s: %v", e.line, e.Time.UTC().Format(time.RFC3339), e.err)
+			what := fmt.Sprintf("checkpoint %d of %s: %v", e.number, e.Time.UTC().Format(time.RFC3339), e.err)
 			v.add(Finding{File: file, What: what})
 			continue
 		case unchecked && e.kept == nil:
