@@ -94,10 +94,7 @@ type cacheEntry[V any] struct {
 func newCache[V any](maxEntries, maxBytes int) *cache[V] {
 	c := &cache[V]{maxBytes: maxBytes}
 	// NewLRU fails only for sizes below 1.
-	c.entries, _ = simplelru.NewLRU(maxEntries, func(_ tokenKey,
-		removed cacheEntry[V]) {
-		c.bytes -= removed.bytes
-	})
+	c.entries, _ = simplelru.NewLRU(maxEntries, func(_ tokenKey, removed cacheEntry[V]) { c.bytes -= removed.bytes })
 	return c
 }
 
@@ -139,11 +136,4 @@ func (c *cache[V]) remove(key tokenKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.entries.Remove(key)
-}
-
-// len returns the number of entries, ended ones included.
-func (c *cache[V]) len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.entries.Len()
 }
