@@ -93,15 +93,7 @@ func (id *Identity) Principal() string {
 }
 
 // Missing returns those of the needed scopes that the identity does not have, in the order given.
-func (id *Identity) Missing(needed []string) []string {
-	var missing []string
-	for _, s := range needed {
-		if !slices.Contains(id.Scopes, s) {
-			missing = append(missing, s)
-		}
-	}
-	return missing
-}
+func (id *Identity) Missing(needed []string) []string { return MissingScopes(id.Scopes, needed) }
 
 type identityKey struct{}
 

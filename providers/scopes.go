@@ -29,6 +29,17 @@ func IsScope(s string) bool {
 		strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) < 0
 }
 
+// MissingScopes returns the elements of needed that are not in held, in the order of needed.
+func MissingScopes(held, needed []string) []string {
+	var missing []string
+	for _, s := range needed {
+		if !slices.Contains(held, s) {
+			missing = append(missing, s)
+		}
+	}
+	return missing
+}
+
 // MergeScopes returns scopes followed by the elements of more that are not in it yet, each once. It does not modify
 // scopes, and returns it as it is if there is nothing to add.
 func MergeScopes(scopes []string, more ...[]string) []string {

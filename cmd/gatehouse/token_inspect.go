@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 
 	"gatehouse/cmd/gatehouse/app"
@@ -107,9 +106,10 @@ func newAccess(cfg *configs.Config, catalog mcptools.Catalog, e token.Explanatio
 		return a
 	}
 	a.scopes, a.origin, a.known = cfg.Scopes.Implications().Expand(held), origin, true
-	a.missing = lacking(a.scopes, a.required)
+	a.missing = providers.MissingScopes(a.scopes, a.required)
 	for _, tool := range catalog.Tools {
-		if missing := lacking(a.scopes, providers.MergeScopes(a.required, tool.Scopes)); len(missing) > 0 {
+		needed := providers.MergeScopes(a.required, tool.Scopes)
+		if missing := providers.MissingScopes(a.scopes, needed); len(missing) > 0 {
 			a.closed = append(a.closed, tool.Name+" (needs "+strings.Join(missing, " ")+")")
 		} else {
 			a.open = append(a.open, tool.Name)
@@ -117,17 +117,6 @@ func newAccess(cfg *configs.Config, catalog mcptools.Catalog, e token.Explanatio
 	}
 	a.hints = e.ScopeHints(a.missing)
 	return a
-}
-
-// lacking returns the scopes in needed that are not in held.
-func lacking(held, needed []string) []string {
-	var missing []string
-	for _, scope := range needed {
-		if !slices.Contains(held, scope) {
-			missing = append(missing, scope)
-		}
-	}
-	return missing
 }
 
 // printVerdict prints one of three verdicts, or that it is undecided, with the likeliest causes and their

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"gatehouse/configs"
@@ -55,21 +54,18 @@ func (e *examination) settings(context.Context) diagnostics.Outcome {
 // no such claim has no scopes to request either, so a client cannot sign in for more.
 func (e *examination) defaultScopes(context.Context) diagnostics.Outcome {
 	granted := e.Settings.Scopes.Implications().Expand(e.diagnosis.DefaultScopes)
-	lacking := func(needed []string) string {
-		held := func(scope string) bool { return slices.Contains(granted, scope) }
-		return strings.Join(slices.DeleteFunc(slices.Clone(needed), held), " ")
-	}
+	missing := func(needed []string) string { return strings.Join(providers.MissingScopes(granted, needed), " ") }
 	const (
 		fix = "add it to provider.default_scopes if every user of the provider may have it, " +
 			"or have the provider put scopes into its tokens"
 		noHelp = ", and no sign-in can help (scope_unobtainable)"
 	)
-	if missing := lacking(e.Settings.Scopes.Required); missing != "" {
-		return diagnostics.Warning("it lacks "+providers.Quote(missing)+" of scopes.required: "+
+	if scopes := missing(e.Settings.Scopes.Required); scopes != "" {
+		return diagnostics.Warning("it lacks "+providers.Quote(scopes)+" of scopes.required: "+
 			"every call with a token without a scope claim is refused"+noHelp, fix)
 	}
-	if missing := lacking(e.ToolScopes); missing != "" {
-		return diagnostics.Warning("it lacks "+providers.Quote(missing)+": "+
+	if scopes := missing(e.ToolScopes); scopes != "" {
+		return diagnostics.Warning("it lacks "+providers.Quote(scopes)+": "+
 			"with a token without a scope claim, tools that need it are refused"+noHelp, fix)
 	}
 	return diagnostics.OK("a token without a scope claim opens every tool")
