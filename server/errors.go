@@ -100,17 +100,14 @@ func missingCause(missing []string) error {
 func errOriginNotAllowed(origin string) error {
 	return &httpError{status: http.StatusForbidden,
 		description: "Pages of this origin may not use this server.",
-		reason:      ReasonOriginRefused, cause: errors.New("origin " + strconv.Quote(truncate(origin)))}
+		reason:      ReasonOriginRefused, cause: errors.New("origin " + providers.Quote(origin))}
 }
 
 func errHostNotAllowed(host string) error {
 	return &httpError{status: http.StatusForbidden,
 		description: "This server does not answer to that host name.",
-		reason:      ReasonHostRefused, cause: errors.New("host " + strconv.Quote(truncate(host)))}
+		reason:      ReasonHostRefused, cause: errors.New("host " + providers.Quote(host))}
 }
-
-// truncate limits how much of a request's text reaches the log, in bytes.
-func truncate(s string) string { return s[:min(len(s), 200)] }
 
 // errorBody is the body of every error response of this package.
 type errorBody struct {

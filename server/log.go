@@ -58,8 +58,9 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 		for _, member := range a.Value.Group() {
 			switch member.Key {
 			case "path":
-				path := url.URL{Path: truncate(member.Value.String())}
-				attrs = append(attrs, slog.String("path", path.EscapedPath()))
+				path := member.Value.String()
+				shown := url.URL{Path: path[:min(len(path), maxName)]}
+				attrs = append(attrs, slog.String("path", shown.EscapedPath()))
 			case "latency":
 				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(member.Value.Duration())))
 			case "method":
@@ -98,7 +99,7 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 const (
 	maxWord    = 32 // HTTP method, protocol version
 	maxAddress = 64
-	maxName    = 200 // subject, client, tool
+	maxName    = 200 // subject, client, tool, path
 	maxDetail  = 1_000
 	maxStack   = 8_000 // detail of an internal error, with its stack
 )

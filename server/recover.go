@@ -7,10 +7,12 @@ import (
 	"runtime/debug"
 
 	"github.com/labstack/echo/v4"
+
+	"gatehouse/providers"
 )
 
 // recoverPanics turns a panic into an error. It does not cover tools, which run on goroutines of the SDK;
-// package mcptools recovers their panics.
+// package mcphttp recovers their panics.
 func recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
@@ -18,7 +20,7 @@ func recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 				if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
 					panic(v) // how a handler asks net/http to drop the connection
 				}
-				err = fmt.Errorf("panic: %s\n%s", truncate(fmt.Sprint(v)), debug.Stack())
+				err = fmt.Errorf("panic: %s\n%s", providers.Printable(fmt.Sprint(v), maxName), debug.Stack())
 			}
 		}()
 		return next(c)
