@@ -42,7 +42,7 @@ func BenchmarkGate(b *testing.B) {
 	always := func(token string) func() string { return func() string { return token } }
 	for _, c := range []struct {
 		name   string
-		gate   http.Handler
+		chain  http.Handler
 		token  func() string // "" for none; called outside the measured time
 		status int
 	}{
@@ -61,7 +61,7 @@ func BenchmarkGate(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const batch = 16
-			var inCanned, inGate time.Duration
+			var inCanned, inChain time.Duration
 			b.ResetTimer()
 			for done := 0; done < b.N; done += batch {
 				requests := make([]*http.Request, batch)
@@ -69,13 +69,13 @@ func BenchmarkGate(b *testing.B) {
 					requests[i] = request(resource, c.token())
 				}
 				inCanned += serveAll(b, stubApp{}, requests, http.StatusOK)
-				inGate += serveAll(b, c.gate, requests, c.status)
+				inChain += serveAll(b, c.chain, requests, c.status)
 			}
 			b.StopTimer()
 			b.ReportMetric(0, "ns/op") // the sum of both has no meaning
-			b.ReportMetric(float64((inGate-inCanned).Nanoseconds())/float64(b.N), "ns-more")
+			b.ReportMetric(float64((inChain-inCanned).Nanoseconds())/float64(b.N), "ns-more")
 			one := func() *http.Request { return request(resource, c.token()) }
-			b.ReportMetric(allocations(c.gate, one)-allocations(stubApp{}, one), "allocs-more")
+			b.ReportMetric(allocations(c.chain, one)-allocations(stubApp{}, one), "allocs-more")
 		})
 	}
 }

@@ -42,8 +42,8 @@ func (c *comparison) startBaseline(ctx context.Context, role string, environ []s
 	return c.start(ctx, address, environ, c.baseline, role, address)
 }
 
-// startGate starts this program as the product's chain in front of a canned response.
-func (c *comparison) startGate(ctx context.Context) (*process, error) {
+// startChain starts this program as the product's chain in front of a canned response.
+func (c *comparison) startChain(ctx context.Context) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (c *comparison) startGate(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.start(ctx, address, nil, self, "--gate", address, "--issuer", c.issuer.URL)
+	return c.start(ctx, address, nil, self, "--chain", address, "--issuer", c.issuer.URL)
 }
 
 // startProduct starts the server as it is shipped, with the demo tools and the access log.

@@ -49,8 +49,8 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	var s settings
 	flags := pflag.NewFlagSet("compare", pflag.ContinueOnError)
-	gate := flags.String("gate", "", "run as the gate alone, and listen on this address")
-	issuer := flags.String("issuer", "", "issuer of the tokens that the gate accepts")
+	chain := flags.String("chain", "", "run as the chain alone, and listen on this address")
+	issuer := flags.String("issuer", "", "issuer of the tokens that the chain accepts")
 	flags.IntVar(&s.rounds, "rounds", 9, "pairs of slices for each row")
 	flags.DurationVar(&s.slice, "slice", 1500*time.Millisecond, "duration of a slice")
 	flags.IntVar(&s.connections, "connections", 8, "connections to a server under load")
@@ -65,8 +65,8 @@ func run(ctx context.Context, args []string) error {
 	if s.rounds < 1 || s.connections < 1 || s.slice < time.Millisecond {
 		return errors.New("--rounds and --connections must be at least 1, and --slice at least 1ms")
 	}
-	if *gate != "" {
-		return serveGate(ctx, *gate, *issuer)
+	if *chain != "" {
+		return serveChain(ctx, *chain, *issuer)
 	}
 	if runtime.GOOS != "linux" {
 		return errors.New("it needs Linux: it reads the CPU times of other processes from /proc")

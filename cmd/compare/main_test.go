@@ -8,7 +8,7 @@ import (
 // A run takes ten minutes, so a wrong command line is refused at once.
 func TestWrongCommandLineIsRefusedAtOnce(t *testing.T) {
 	for args, want := range map[string]string{
-		"gate":            `unexpected argument "gate"`,
+		"chain":           `unexpected argument "chain"`,
 		"--rounds=0":      "--rounds",
 		"--connections=0": "--connections",
 		"--slice=0":       "--slice",

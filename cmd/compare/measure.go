@@ -180,7 +180,7 @@ func (c *comparison) coldStarts(ctx context.Context, out io.Writer) error {
 		}
 		ratios = append(ratios, float64(took[0])/float64(took[1]))
 	}
-	writeRow(out, "cold start to the first authorised answer", ratios, 2)
+	writeRow(out, "cold start to the first authorized response", ratios, 2)
 	return nil
 }
 

@@ -45,8 +45,8 @@ func (c *comparison) rows(ctx context.Context) ([]row, error) {
 	dual100 := product("dual, GOGC=100", gogc100)
 	stateless100 := product("stateless, GOGC=100", gogc100, "--mcp.era", "stateless")
 	unlimited := product("without a limit of failures", nil, "--server.failed_auth_per_minute", "1000000")
-	gate, err := c.startGate(ctx)
-	keep("gate", gate, err)
+	chain, err := c.startChain(ctx)
+	keep("chain", chain, err)
 	for _, role := range []string{cannedResponse, bareHandler, withSessions} {
 		p, err := c.startBaseline(ctx, role, nil)
 		keep(role, p, err)
@@ -106,7 +106,7 @@ func (c *comparison) rows(ctx context.Context) ([]row, error) {
 		{"call, 2026-07-28, GOGC=250 for both", 1.15, modern(dual), modern(bare250)},
 		{"call, 2025-11-25, no session, GOGC=250 for both", 1.22, legacy(stateless), legacy(bare250)},
 		{"call, 2025-11-25, in a session, GOGC=250 for both", 1.22, inSession(dual), inSession(sessions250)},
-		{"gate alone, known token, log off", 1.45, modern(gate), response},
+		{"chain alone, known token, log off", 1.45, modern(chain), response},
 		{"refused: no token", 1.1, refused([]string{""}), response},
 		{"refused: garbage", 1.4, refused([]string{strings.Repeat("x", 900)}), response},
 		{"refused: expired, never seen before", 1.9,

@@ -13,14 +13,14 @@ import (
 	"gatehouse/server"
 )
 
-// application is the canned response behind the gate.
+// application is the canned response behind the chain.
 type application struct{ canned.Response }
 
 // Route implements server.Mount.
 func (a application) Route(*http.Request) ([]string, http.Handler, func()) { return nil, a, func() {} }
 
-// serveGate serves the product's chain in front of the canned response, without a log.
-func serveGate(ctx context.Context, listen, issuer string) error {
+// serveChain serves the product's chain in front of the canned response, without a log.
+func serveChain(ctx context.Context, listen, issuer string) error {
 	cfg, err := configs.Load(configs.Sources{Flags: map[string]string{
 		"resource": "http://" + listen + "/mcp", "provider.kind": "oidc", "provider.issuer": issuer,
 		"scopes.required": "mcp:use",
@@ -29,7 +29,7 @@ func serveGate(ctx context.Context, listen, issuer string) error {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError}))
-	provider, err := cfg.Provider.Open(ctx, providers.ServerInfo{Resource: cfg.Resource, Name: "gate",
+	provider, err := cfg.Provider.Open(ctx, providers.ServerInfo{Resource: cfg.Resource, Name: "chain",
 		InitialScopes: cfg.Scopes.Required, Logger: logger})
 	if err != nil {
 		return err
