@@ -49,9 +49,9 @@ type Definition struct {
 }
 
 // Define makes a tool from a definition and a handler. The schemas are derived from In and Out with their `json`
-// and `jsonschema` tags, and every call is validated against both. A nil slice is sent as an empty array. [Caller]
-// returns the caller's identity. An error of the handler becomes a result that the model reads, so it must not
-// contain secrets; only a *jsonrpc.Error becomes a protocol error.
+// and `jsonschema` tags, and every call is validated against both. Arrays are never null: a nil slice is sent as an
+// empty array, and null is received as one. [Caller] returns the caller's identity. An error of the handler becomes a
+// result that the model reads, so it must not contain secrets; only a *jsonrpc.Error becomes a protocol error.
 //
 // Define panics if a schema cannot be derived, so that the mistake shows when the program starts.
 func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool {

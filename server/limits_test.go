@@ -232,15 +232,18 @@ func TestResponseArrivesWhileTheBodyIsSent(t *testing.T) {
 			}
 			piece := "10000\r\n" + strings.Repeat("x", 1<<16) + "\r\n"
 			fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\n%s%s\r\n%s", f.address, length, c.header, piece)
-			time.Sleep(100 * time.Millisecond) // the response is sent
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			received := bufio.NewReader(conn)
+			if _, err := received.Peek(1); err != nil { // waits for the response
+				t.Fatal(err)
+			}
 			for range 3 {
 				if _, err := io.WriteString(conn, piece); err != nil {
 					t.Fatalf("the client stops sending, and may miss the response: %v", err)
 				}
 				time.Sleep(10 * time.Millisecond)
 			}
-			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			resp, err := http.ReadResponse(received, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -258,28 +261,43 @@ func TestConnectionOfASmallBodyClosesAtOnce(t *testing.T) {
 	for name, credentials := range map[string]string{
 		"without a token": "", "with a token": "Authorization: Bearer " + f.token("mcp:use") + "\r\n",
 	} {
-		conn, err := net.Dial("tcp", f.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(conn, "POST /mcp HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%sContent-Length: 5\r\n\r\nhello",
+		request := fmt.Sprintf("POST /mcp HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%sContent-Length: 5\r\n\r\nhello",
 			f.address, credentials)
-		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		if _, err := io.Copy(io.Discard, conn); err != nil {
-			t.Fatal(err)
+		// The delay would be half a second every time. A busy machine takes that long once in a while.
+		shortest := time.Hour
+		for range 3 {
+			shortest = min(shortest, timeUntilClosed(t, f.address, request))
 		}
-		started := time.Now()
-		for time.Since(started) < time.Second { // until the server, too, has closed the connection
-			if _, err = conn.Write([]byte("x")); err != nil {
-				break
-			}
-			time.Sleep(time.Millisecond)
+		if shortest > 400*time.Millisecond {
+			t.Errorf("%s: closed %v after the response", name, shortest)
 		}
-		if took := time.Since(started); took > 400*time.Millisecond {
-			t.Errorf("%s: closed %v after the response", name, took)
-		}
-		_ = conn.Close()
 	}
+}
+
+// timeUntilClosed sends a request and returns how long after the response the server closes the connection, at most a
+// second.
+func timeUntilClosed(t *testing.T, address, request string) time.Duration {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	for time.Since(started) < time.Second {
+		if _, err = conn.Write([]byte("x")); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return time.Since(started)
 }
 
 // Every sign-in starts with a 401. It keeps the connection, unless the body does not arrive.
