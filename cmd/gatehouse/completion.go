@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/pflag"
 
@@ -162,7 +163,14 @@ func valueFlag(flags *pflag.FlagSet, before []string) *pflag.Flag {
 	return nil
 }
 
-// valuesOf returns values of a flag, with prefix in front of each: the names that it takes, or files.
+// isSpecial reports whether r may have a meaning for a shell. bash inserts a candidate as it is: a file named
+// $(command).yaml would run the command, and a line end or a tab would make two candidates of one.
+func isSpecial(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("./_-+,@%", r)
+}
+
+// valuesOf returns values of a flag, with prefix in front of each: the names that it takes, or files with names that
+// need no quotes.
 func valuesOf(f *pflag.Flag, prefix, typed, dir string) []candidate {
 	if f == nil {
 		return nil
@@ -176,6 +184,9 @@ func valuesOf(f *pflag.Flag, prefix, typed, dir string) []candidate {
 		paths, _ := filepath.Glob(pattern)
 		for _, path := range paths {
 			name := typed[:strings.LastIndexByte(typed, '/')+1] + filepath.Base(path)
+			if strings.ContainsFunc(name, isSpecial) {
+				continue
+			}
 			if info, err := os.Stat(path); err == nil && info.IsDir() {
 				name += "/"
 			}

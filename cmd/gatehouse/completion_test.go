@@ -12,7 +12,8 @@ import (
 func TestCompletion_Words(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, name := range []string{"one.yaml", "two.yaml", "sub/three.yaml"} {
+	special := []string{"$(touch x).yaml", "`x`.yaml", "a b.yaml", "a;b.yaml", "a\nb.yaml", "a\tb.yaml", "'.yaml", "a\x1b[2J.yaml"}
+	for _, name := range append(special, "one.yaml", "two.yaml", "sub/three.yaml", "große-1.yaml") {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -36,6 +37,7 @@ func TestCompletion_Words(t *testing.T) {
 		"serve --tools.demo ":         {[]string{"--tools.show_all"}, nil},
 		"config --config=":            {[]string{"--config=one.yaml", "--config=two.yaml", "--config=sub/"}, nil},
 		"config --config sub/":        {[]string{"sub/three.yaml"}, []string{"one.yaml"}},
+		"config --config ":            {[]string{"one.yaml", "große-1.yaml"}, append(special, "a", "b.yaml")},
 		"issuer --client-secret-file": {[]string{"--client-secret-file="}, nil},
 		"issuer --":                   {[]string{"--auto-approve", "--listen="}, []string{"--provider.kind="}},
 		"token ":                      {[]string{"inspect", "get"}, []string{"serve", "--resource="}},
