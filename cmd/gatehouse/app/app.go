@@ -55,9 +55,9 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 		return nil, err
 	}
 	a.MCP = mcphttp.NewHandler(mcphttp.Config{
-		Settings: cfg.MCP, Tools: cfg.Tools, RequiredScopes: cfg.Scopes.Required,
-		Info:         mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()},
-		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger, Recorder: a.recorder(), Auditor: a.auditor(),
+		Policy: policy(cfg),
+		Info:   mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()},
+		Logger: logger, Recorder: a.recorder(), Auditor: a.auditor(),
 	}, a.Catalog)
 	go a.MCP.Probe(ctx)
 
@@ -77,6 +77,13 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 		IsStuck:        a.MCP.IsStuck,
 	}, a.Provider, a.MCP)
 	return a, nil
+}
+
+// policy is the part of cfg by which the MCP endpoint judges requests.
+func policy(cfg *configs.Config) mcphttp.Policy {
+	return mcphttp.Policy{
+		Settings: cfg.MCP, Tools: cfg.Tools, RequiredScopes: cfg.Scopes.Required, MaxBodyBytes: cfg.Server.MaxBodyBytes,
+	}
 }
 
 // Drain makes readiness fail, so that load balancers send no more requests.
