@@ -149,6 +149,15 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	return token.NewProvider(p), nil
 }
 
+// Describe implements [providers.Describer].
+func (s *Settings) Describe(provider providers.Provider, info providers.ServerInfo) providers.Provider {
+	opened, ok := provider.(*token.Provider)
+	if !ok {
+		return provider // no provider of Open
+	}
+	return opened.WithMetadata(s.metadata(info, s.rules(info.Resource)))
+}
+
 // acceptsOtherTypes reports whether neither the typ header nor a required claim distinguishes access tokens
 // from other JWTs. Presets were compared with the tokens of their provider.
 func (s *Settings) acceptsOtherTypes(rules token.Rules) bool {

@@ -86,6 +86,15 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	return token.NewProvider(token.Parts{Keys: keys, Verifier: verifier, Metadata: s.metadata(info)}), nil
 }
 
+// Describe implements [providers.Describer].
+func (s *Settings) Describe(provider providers.Provider, info providers.ServerInfo) providers.Provider {
+	opened, ok := provider.(*token.Provider)
+	if !ok {
+		return provider // no provider of Open
+	}
+	return opened.WithMetadata(s.metadata(info))
+}
+
 func (s *Settings) rules() token.Rules {
 	return token.Rules{
 		// The issuer was the environment until 2026-09; MCP servers are migrated to the second form one by one.
