@@ -34,7 +34,7 @@ func (c console) announce(cfg *configs.Config, a *app.App, logger *slog.Logger) 
 
 // banner prints what clients connect to, the tools, and commands to try them.
 func banner(w io.Writer, cfg *configs.Config, a *app.App) {
-	metadata := a.Provider.Metadata()
+	metadata := a.Provider().Metadata()
 	kind, _ := configs.KindNamed(cfg.Kind)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nGatehouse %s\n\n", app.Version())

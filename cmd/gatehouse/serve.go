@@ -14,13 +14,29 @@ import (
 	"gatehouse/server"
 )
 
+const reloadHelp = `
+
+SIGHUP loads changed files without a restart, and so does the setting reload.poll. With the local issuer or on a
+terminal, SIGHUP stops the server, like SIGTERM.`
+
 func serve(ctx context.Context, args []string, c console) int {
-	flags := newFlags("serve", "Serve the MCP tools behind OAuth.\n\n"+settingsHelp, c)
-	cfg, code, done := loadConfig(flags, args, c)
+	flags := newFlags("serve", "Serve the MCP tools behind OAuth.\n\n"+settingsHelp+reloadHelp, c)
+	settings := settingsFlags(flags, c)
+	if code, done := parse(flags, args, c); done {
+		return code
+	}
+	sources, files := settings(), configs.NewSnapshot()
+	atStart := sources
+	atStart.ReadFile = files.ReadAtStart
+	cfg, code, done := load(atStart, c)
 	if done {
 		return code
 	}
-	logger := c.newLogger(cfg.Log)
+	var hangups <-chan struct{}
+	if c.reloadsOnHangup(cfg) {
+		hangups = c.hangups.take()
+	}
+	logger, level := c.newLogger(cfg.Log)
 	c.stop.configure(cfg.Server, logger)
 	c.stop.begin("start of the server")
 	tuneGC(c.environ, cgroupFile, logger)
@@ -46,13 +62,18 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
-	if drain := cfg.Server.DrainTime; drain > 0 {
-		defer context.AfterFunc(ctx, func() {
+	defer context.AfterFunc(ctx, func() {
+		if drain := a.Config().Server.DrainTime; drain > 0 {
 			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
-		})()
-	}
-	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
+		}
+	})()
+	reload := &reloader{app: a, sources: sources, judged: files, applied: func(before, now *configs.Config) {
+		level.Set(now.Log.SlogLevel())
+		c.stop.configure(now.Server, logger)
+		warnOfNotes(a, before, now, logger)
+	}}
+	go reload.run(ctx, hangups)
+	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 	c.stop.begin("log")
 	return logStopped(logger, err)
 }
