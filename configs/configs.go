@@ -24,6 +24,7 @@ type Config struct {
 	Scopes   Scopes
 	Log      Log
 	Audit    audit.Settings
+	Operator Operator
 	// Kind is the value of provider.kind, and Provider are the settings of that kind.
 	Kind     string
 	Provider providers.Settings
