@@ -30,6 +30,7 @@ type App struct {
 
 	drain  context.CancelFunc
 	logger *slog.Logger
+	status statusSource
 }
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
@@ -63,6 +64,10 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 
 	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
 	a.drain = drain
+	a.status = statusSource{
+		started: time.Now(), resource: cfg.Resource.String(), kind: cfg.Kind, digest: configDigest(cfg),
+		requests: counts.Snapshot, draining: draining,
+	}
 	a.HTTP = server.New(server.Config{
 		Resource:       cfg.Resource,
 		Settings:       cfg.Server,
