@@ -35,7 +35,7 @@ func (c console) announce(cfg *configs.Config, a *app.App, operator string, logg
 // banner prints what clients connect to, the tools, and commands to try them. operator is the address of the status
 // page; it may be empty.
 func banner(w io.Writer, cfg *configs.Config, a *app.App, operator string) {
-	metadata := a.Provider.Metadata()
+	metadata := a.Provider().Metadata()
 	kind, _ := configs.KindNamed(cfg.Kind)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nGatehouse %s\n\n", app.Version())

@@ -69,8 +69,7 @@ func serve(ctx context.Context, args []string, c console) int {
 			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
 		})()
 	}
-	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
+	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 	c.stop.begin("operator's listener")
 	stopOperator()
 	c.stop.begin("log")

@@ -20,9 +20,9 @@ type Status struct {
 	ProviderKind  string    `json:"provider_kind"`
 	UptimeSeconds int64     `json:"uptime_seconds"`
 	// Ready is what /readyz reports, and NotReady why not: a reason, or [Stopping].
-	Ready    bool             `json:"ready"`
-	NotReady providers.Reason `json:"not_ready,omitempty"`
-	Issuers  []IssuerStatus   `json:"issuers"`
+	Ready    bool           `json:"ready"`
+	NotReady string         `json:"not_ready,omitempty"`
+	Issuers  []IssuerStatus `json:"issuers"`
 	// Requests are the finished requests since the start, by outcome: ok, a reason, client_error or server_error.
 	Requests map[string]int64 `json:"requests"`
 	Calls    Usage            `json:"calls"`
@@ -40,7 +40,7 @@ type Status struct {
 }
 
 // Stopping is why a server that drains is not ready.
-const Stopping providers.Reason = "stopping"
+const Stopping = "stopping"
 
 // IssuerStatus is the state of the keys of one issuer.
 type IssuerStatus struct {
@@ -117,53 +117,62 @@ type ProcessStatus struct {
 
 // statusSource is what Status reads besides the parts of an [App].
 type statusSource struct {
-	started        time.Time
-	resource, kind string
-	digest         string
-	requests       func() map[string]int64
-	draining       context.Context
+	started  time.Time
+	requests func() map[string]int64
+	draining context.Context
 }
 
 // Status returns the state of the server. It may be called at any time, also after Close.
 func (a *App) Status() Status {
-	keys := keyStatus(a.Provider)
+	g := a.current.Load()
 	s := Status{
-		Time: time.Now().UTC(), Version: Version(), Resource: a.status.resource, ProviderKind: a.status.kind,
+		Time: time.Now().UTC(), Version: Version(), Resource: g.config.Resource.String(), ProviderKind: g.config.Kind,
 		UptimeSeconds: int64(time.Since(a.status.started) / time.Second),
-		Issuers:       issuerStatus(a.Provider),
+		Issuers:       issuerStatus(g.provider.Provider),
 		Requests:      a.status.requests(),
 		Sessions:      Usage{Active: int64(a.MCP.Sessions())},
-		Config:        ConfigStatus{Digest: a.status.digest, Generation: 1},
+		Config:        ConfigStatus{Digest: g.digest, Generation: g.number},
 		Process:       processStatus(),
+	}
+	if last := a.LastReload(); !last.Time.IsZero() {
+		s.Config.Reload = &ReloadResult{Time: last.Time.UTC(), OK: last.OK, Reason: last.Reason}
 	}
 	if a.Audit != nil {
 		s.Audit = auditStatus(a.Audit)
 	}
-	s.NotReady = a.notReady(keys)
+	s.NotReady = a.notReady(g.provider.Provider)
 	s.Ready = s.NotReady == ""
 	return s
 }
 
 // notReady returns why the server is not ready, in the order of /readyz.
-func (a *App) notReady(keys providers.KeyStatus) providers.Reason {
+func (a *App) notReady(p providers.Provider) string {
+	reporter, hasKeys := p.(providers.KeyReporter)
 	switch {
 	case a.status.draining.Err() != nil:
 		return Stopping
 	case a.Audit != nil && a.Audit.Required() && a.Audit.Status().Err != nil:
-		return audit.ReasonUnavailable
-	case !keys.Usable:
-		return cmp.Or(keys.Reason, providers.ReasonKeysUnavailable)
+		return string(audit.ReasonUnavailable)
+	case hasKeys:
+		if keys := reporter.Keys(); !keys.Usable {
+			return string(cmp.Or(keys.Reason, providers.ReasonKeysUnavailable))
+		}
 	}
 	return ""
 }
 
 // issuerStatus returns the state of the keys, under the issuer that clients are sent to.
 func issuerStatus(p providers.Provider) []IssuerStatus {
-	keys := keyStatus(p)
-	one := IssuerStatus{Usable: keys.Usable}
+	one := IssuerStatus{Usable: true}
 	if servers := p.Metadata().AuthorizationServers; len(servers) > 0 {
 		one.Issuer = servers[0]
 	}
+	reporter, hasKeys := p.(providers.KeyReporter)
+	if !hasKeys { // it needs none
+		return []IssuerStatus{one}
+	}
+	keys := reporter.Keys()
+	one.Usable = keys.Usable
 	if keys.Age > 0 {
 		age := keys.Age.Seconds()
 		one.KeysAgeSeconds = &age

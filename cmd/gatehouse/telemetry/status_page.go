@@ -11,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 
+	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/providers"
 	"gatehouse/providers/page"
 )
@@ -40,7 +41,7 @@ func newStatusPage(reasons []providers.ReasonDoc) (*statusPage, error) {
 	meanings := map[string]string{
 		"client_error": "another response with a status of 4xx, such as 404 for an unknown path",
 		"server_error": "another response with a status of 5xx",
-		"stopping":     "the server drains: load balancers must send no more requests",
+		app.Stopping:   "the server drains: load balancers must send no more requests",
 	}
 	for _, doc := range reasons {
 		meanings[string(doc.Code)] = doc.Meaning
@@ -121,7 +122,7 @@ func (v *statusView) Level() string {
 
 // explain returns the explanation of each reason that the page shows.
 func (p *statusPage) explain(v *statusView) []explanation {
-	shown := map[string]bool{string(v.NotReady): true}
+	shown := map[string]bool{v.NotReady: true}
 	for _, row := range v.Reasons {
 		shown[row.Outcome] = true
 	}

@@ -18,7 +18,6 @@ import (
 	"gatehouse/cmd/gatehouse/telemetry"
 	"gatehouse/providers"
 	"gatehouse/providers/providertest/golden"
-	"gatehouse/server/audit"
 )
 
 // now is the time of the statuses below.
@@ -30,7 +29,7 @@ func ptr[T any](v T) *T { return &v }
 func fresh() app.Status {
 	return app.Status{
 		Time: now(), Version: "v1.4.0", Resource: "https://mcp.example.com/mcp", ProviderKind: "oidc",
-		NotReady: providers.ReasonKeysUnavailable,
+		NotReady: "keys_unavailable",
 		Issuers:  []app.IssuerStatus{{Issuer: "https://login.example.com", Problem: providers.ReasonKeysUnavailable}},
 		Requests: map[string]int64{},
 		Config:   app.ConfigStatus{Digest: "3f9a1c02b7de4415", Generation: 1},
@@ -64,7 +63,7 @@ func healthy() app.Status {
 // broken is the status of a server with every problem.
 func broken() app.Status {
 	s := healthy()
-	s.Ready, s.NotReady = false, audit.ReasonUnavailable
+	s.Ready, s.NotReady = false, "audit_unavailable"
 	s.Issuers[0].Problem = providers.ReasonKeysUnavailable
 	s.Issuers[1] = app.IssuerStatus{Issuer: "https://login.example.org/tenant",
 		Problem: providers.ReasonIntrospectionUnavailable}
