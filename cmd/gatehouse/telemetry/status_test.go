@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"html"
 	"net/http"
+	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -341,4 +343,40 @@ func TestStatusPage_Traffic(t *testing.T) {
 			t.Errorf("what is long past is still a problem:\n%s", text)
 		}
 	})
+}
+
+// The manual names every member of the document.
+func TestStatusJSON_EveryMemberIsInTheManual(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(manual), "## /status.json")
+	seen := 0
+	var visit func(of reflect.Type)
+	visit = func(of reflect.Type) {
+		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
+			of = of.Elem()
+		}
+		if of.Kind() != reflect.Struct || of == reflect.TypeFor[time.Time]() {
+			return
+		}
+		for field := range of.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if field.IsExported() && name != "" {
+				seen++
+				if !strings.Contains(section, "`"+name+"`") {
+					t.Errorf("README.md does not describe %s", name)
+				}
+			}
+			if field.IsExported() {
+				visit(field.Type)
+			}
+		}
+	}
+	visit(reflect.TypeFor[telemetry.OperatorStatus]())
+	if seen < 40 {
+		t.Errorf("only %d members were seen", seen)
+	}
 }
