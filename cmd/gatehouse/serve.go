@@ -53,7 +53,6 @@ func serve(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse: the operator's listener cannot be set up: %v\n", err)
 		return exitFailure
 	}
-	defer stopOperator()
 	c.stop.begin("output of the banner")
 	c.announce(cfg, a, operatorURL(operatorListener), logger)
 	for _, note := range app.Notes(cfg, a.Catalog) {
