@@ -19,10 +19,10 @@ const root = "../.."
 // way; server and mcptools do not import each other. The package of a provider needs no row: see [importsOf].
 var mayImport = map[string][]string{
 	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
-		"providers/authserver", "providers/local", "providers/page", "providers/token", "server/audit"},
-	"cmd/gatehouse/app": {"configs", "server", "server/audit", "mcptools", "mcptools/demo", "mcptools/mcphttp",
+		"providers/authserver", "providers/local", "providers/page", "providers/token", "server/audit", "server/denials"},
+	"cmd/gatehouse/app": {"configs", "server", "server/audit", "server/denials", "mcptools", "mcptools/demo", "mcptools/mcphttp",
 		"providers"},
-	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
+	"cmd/gatehouse/doctor": {"configs", "server", "server/denials", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
 
 	"cmd/conformance/agents": {},
@@ -33,10 +33,11 @@ var mayImport = map[string][]string{
 	"cmd/compare/canned":   {},
 	"cmd/smoke":            {},
 	"cmd/overload":         {},
-	"configs": {"server", "server/audit", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
+	"configs": {"server", "server/audit", "server/denials", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
 		"providers/scalekit", "providers/token"},
-	"server":           {"providers", "providers/page", "server/audit"},
+	"server":           {"providers", "providers/page", "server/audit", "server/denials"},
 	"server/audit":     {"providers", "providers/rawjson"},
+	"server/denials":   {"providers"},
 	"mcptools":         {"providers"},
 	"mcptools/mcphttp": {"mcptools", "providers", "providers/rawjson"},
 	"mcptools/demo":    {"mcptools"},
