@@ -11,8 +11,8 @@ import (
 	"gatehouse/server/audit"
 )
 
-// Status is the state of a running server, for its operators. It contains nothing about a caller, and no text of an
-// identity provider. The names in JSON are those of /status.json and stay as they are.
+// Status is the state of a running server, for its operators. It contains nothing about a caller, and no text
+// of an identity provider. The names in JSON are those of /status.json and stay as they are.
 type Status struct {
 	Time          time.Time `json:"time"`
 	Version       string    `json:"version"`
@@ -23,7 +23,8 @@ type Status struct {
 	Ready    bool           `json:"ready"`
 	NotReady string         `json:"not_ready,omitempty"`
 	Issuers  []IssuerStatus `json:"issuers"`
-	// Requests are the finished requests since the start, by outcome: ok, a reason, client_error or server_error.
+	// Requests are the finished requests since the start, by outcome: ok, a reason, client_error or
+	// server_error.
 	Requests map[string]int64 `json:"requests"`
 	Calls    Usage            `json:"calls"`
 	Streams  Usage            `json:"streams"`
@@ -63,7 +64,8 @@ type Usage struct {
 type TokenStatus struct {
 	Cached int64 `json:"cached"`
 	Limit  int64 `json:"limit"`
-	// FromCache is how many requests had a token that was remembered, and Checked how many had one that was verified.
+	// FromCache is how many requests had a token that was remembered, and Checked how many had one that was
+	// verified.
 	FromCache int64 `json:"from_cache"`
 	Checked   int64 `json:"checked"`
 }
@@ -76,7 +78,8 @@ type AuditStatus struct {
 	// Sequence is the number of the last record, and Unsynced how many records are not on disk yet.
 	Sequence uint64 `json:"sequence"`
 	Unsynced uint64 `json:"unsynced"`
-	// Checkpoint is the last record that a checkpoint covers, and CheckpointTime when it was made, if there is one.
+	// Checkpoint is the last record that a checkpoint covers, and CheckpointTime when it was made, if there is
+	// one.
 	Checkpoint     uint64     `json:"checkpoint"`
 	CheckpointTime *time.Time `json:"checkpoint_time,omitempty"`
 	// Lost is how many records were dropped since the start.
