@@ -14,8 +14,13 @@ import (
 	"gatehouse/server"
 )
 
+const reloadHelp = `
+
+SIGHUP loads changed files without a restart, and so does the setting reload.poll. With the local issuer or on a
+terminal, SIGHUP stops the server, like SIGTERM.`
+
 func serve(ctx context.Context, args []string, c console) int {
-	flags := newFlags("serve", "Serve the MCP tools behind OAuth.\n\n"+settingsHelp, c)
+	flags := newFlags("serve", "Serve the MCP tools behind OAuth.\n\n"+settingsHelp+reloadHelp, c)
 	settings := settingsFlags(flags, c)
 	if code, done := parse(flags, args, c); done {
 		return code

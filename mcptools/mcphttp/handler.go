@@ -82,7 +82,7 @@ type Handler struct {
 
 // Config configures [NewHandler].
 type Config struct {
-	// Policy is the one of [Handler.Route], until With replaces it.
+	// Policy is that of [Handler.Route], and has the first limits.
 	Policy
 	// Info is the server's name and version (serverInfo).
 	Info mcp.Implementation
