@@ -24,6 +24,9 @@ type Config struct {
 	Scopes   Scopes
 	Log      Log
 	Audit    audit.Settings
+	// Telemetry says what is exported, and OTLP where to.
+	Telemetry Telemetry
+	OTLP      OTLP
 	// Kind is the value of provider.kind, and Provider are the settings of that kind.
 	Kind     string
 	Provider providers.Settings

@@ -51,6 +51,7 @@ func sections() []section {
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}, Descriptions: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 		{"audit", audit.DefaultSettings()},
+		{"telemetry", Telemetry{Metrics: TelemetryOff, Traces: TelemetryOff, Sample: 1}},
 	}
 }
 
