@@ -11,8 +11,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	segmentio "github.com/segmentio/encoding/json"
+	"go.opentelemetry.io/otel/trace"
 
-	"gatehouse/mcptools"
 	"gatehouse/providers"
 )
 
@@ -31,6 +31,7 @@ type exchange struct {
 	// keepalive is the silence after which a comment is written; 0 means never.
 	keepalive time.Duration
 	recorder  Recorder
+	carried   callContext
 	started   time.Time
 	// orphaned is true if the call continues in its session after its client hung up. The mutex of the session
 	// guards it.
@@ -68,16 +69,9 @@ func (h *Handler) newExchange() exchange {
 func (e *exchange) start(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
 	e.w, e.answered, e.started = w, make(chan struct{}), time.Now()
 	e.lastWrite = e.started
-	e.extra = *requestExtra(r, caller)
+	e.carried.span = trace.SpanFromContext(r.Context())
+	e.extra = *requestExtra(r, caller, &e.carried)
 	e.request.Extra = &e.extra
-}
-
-// requestExtra is what the SDK passes to handlers besides params.
-func requestExtra(r *http.Request, caller *providers.Identity) *mcp.RequestExtra {
-	return &mcp.RequestExtra{
-		TokenInfo: mcptools.TokenInfo(caller), Header: r.Header,
-		CloseSSEStream: func(mcp.CloseSSEStreamArgs) {}, // streams cannot be resumed, so they are not closed early
-	}
 }
 
 // send takes a message of the server. A message before the response is written at once, by the sender. The response
@@ -189,6 +183,7 @@ func (e *exchange) store(response *jsonrpc.Response) error {
 	}
 	e.response, e.status = text, e.statusOf(response)
 	e.result = resultOf(e.request.Method, response)
+	e.result.TimedOut = e.carried.timedOut.Load()
 	if response.Error != nil {
 		e.newSessionID = "" // no session was opened
 	}

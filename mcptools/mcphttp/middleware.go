@@ -34,7 +34,8 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
 		defer m.recoverPanic(method, &result, &err)
 		setCaller(ctx, req)
-		ctx = withCall(ctx, method, req)
+		call := callContextOf(req)
+		ctx = call.withSpan(withCall(ctx, method, req))
 		if err := m.authorize(method, req); err != nil {
 			return nil, err
 		}
@@ -42,7 +43,7 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 			return nil, err
 		}
 		if invokesHandler(method) {
-			if result, err = m.runLimited(ctx, method, req, next); err == nil {
+			if result, err = m.runLimited(ctx, method, req, call, next); err == nil {
 				err = checkEncodable(result)
 			}
 			if err != nil {
@@ -54,19 +55,6 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 			m.filterLists(req, result)
 		}
 		return result, err
-	}
-}
-
-// setCaller sets the caller of a request that the SDK's own handler received: that handler passes on the values of the
-// request's context, but only the SDK's bearer middleware can give it a TokenInfo. In a session, ctx belongs to the
-// session and has no identity, and req has the TokenInfo of its own request.
-func setCaller(ctx context.Context, req mcp.Request) {
-	extra := req.GetExtra()
-	if extra == nil || extra.TokenInfo != nil {
-		return
-	}
-	if id := providers.IdentityFrom(ctx); id != nil {
-		extra.TokenInfo = mcptools.TokenInfo(id)
 	}
 }
 
@@ -203,7 +191,7 @@ func invokesHandler(method string) bool {
 // runLimited limits calls of handlers: how many a caller has in flight, and how long each takes, until the server
 // stops at most. Before MCP 2026-07-28, clients do not cancel by hanging up, so nothing else would end such a call.
 func (m middleware) runLimited(
-	ctx context.Context, method string, req mcp.Request, next mcp.MethodHandler,
+	ctx context.Context, method string, req mcp.Request, call *callContext, next mcp.MethodHandler,
 ) (mcp.Result, error) {
 	caller := req.GetExtra().TokenInfo.UserID
 	if err := m.calls.acquire(caller); err != nil {
@@ -213,7 +201,9 @@ func (m middleware) runLimited(
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 	defer context.AfterFunc(m.stopped, cancel)()
-	return next(ctx, method, req)
+	result, err := next(ctx, method, req)
+	call.recordTimeout(ctx)
+	return result, err
 }
 
 // filterLists removes from a list what the caller may not use, unless tools.show_all is set. (The SDK makes the

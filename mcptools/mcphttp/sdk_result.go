@@ -2,6 +2,7 @@ package mcphttp
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"strings"
 	"sync"
@@ -16,8 +17,11 @@ import (
 func (h *Handler) recordSDKResult(method string, sdk http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		observed := &resultWriter{ResponseWriter: w, method: method, acceptsBoth: acceptsBoth(r.Header)}
-		sdk.ServeHTTP(observed, r)
-		h.recorder.RecordResult(r.Context(), observed.result())
+		call := &callContext{}
+		sdk.ServeHTTP(observed, r.WithContext(context.WithValue(r.Context(), callContextKey{}, call)))
+		result := observed.result()
+		result.TimedOut = call.timedOut.Load()
+		h.recorder.RecordResult(r.Context(), result)
 	})
 }
 

@@ -2,6 +2,7 @@ package mcphttp
 
 import (
 	lru "container/list"
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 type sessionTable struct {
 	maxPerUser, maxTotal int
 	callTimeout          time.Duration
+	stopped              context.Context // done when all sessions end; nil means never
 
 	// mu is never held while another lock is acquired.
 	mu   sync.Mutex
@@ -29,6 +31,7 @@ type usage struct {
 	orphans int       // calls that continue after their client hung up
 	streams int       // standalone streams
 	removed bool      // the session has ended
+	opened  bool      // the session was in the table
 	last    time.Time // of the last use; not updated while the session is in use
 	// The elements in the lists of the table; nil while the session is not in the table.
 	inAll, ofCaller *lru.Element
@@ -69,7 +72,7 @@ func (t *sessionTable) add(s *session) error {
 		if replaced != nil {
 			t.drop(replaced)
 		}
-		s.use.last = time.Now()
+		s.use.last, s.use.opened = time.Now(), true
 		own := t.callers[s.owner]
 		if own == nil {
 			own = lru.New()
@@ -80,10 +83,13 @@ func (t *sessionTable) add(s *session) error {
 	}
 	t.mu.Unlock()
 	if replaced != nil {
-		replaced.end()
+		replaced.end(SessionReplaced)
 	}
 	return err
 }
+
+// isStopping reports whether all sessions end because the server stops.
+func (t *sessionTable) isStopping() bool { return t.stopped != nil && t.stopped.Err() != nil }
 
 // toReplace returns the session that must end before owner can have another one, or nil if there is room; mu must be
 // held.
@@ -211,11 +217,12 @@ func (t *sessionTable) touch(s *session) {
 	}
 }
 
-// remove removes a session that ended.
-func (t *sessionTable) remove(s *session) {
+// remove removes a session that ended. It reports whether the session was ever in the table.
+func (t *sessionTable) remove(s *session) (wasOpen bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drop(s)
+	return s.use.opened
 }
 
 // drop removes s if it is in the table; mu must be held. It cannot be added again.
