@@ -19,7 +19,9 @@ const root = "../.."
 // way; server and mcptools do not import each other. The package of a provider needs no row: see [importsOf].
 var mayImport = map[string][]string{
 	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
-		"providers/authserver", "providers/local", "providers/page", "providers/token", "server/audit"},
+		"providers/authserver", "providers/local", "providers/page", "providers/token", "server/audit",
+		"cmd/gatehouse/telemetry"},
+	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "configs", "providers", "providers/token"},
 	"cmd/gatehouse/app": {"configs", "server", "server/audit", "mcptools", "mcptools/demo", "mcptools/mcphttp",
 		"providers"},
 	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},

@@ -30,7 +30,13 @@ func serve(ctx context.Context, args []string, c console) int {
 		return exitPort
 	}
 	defer ln.Close()
-	a, err := app.New(ctx, cfg, c.catalog, logger)
+	exported, err := c.startTelemetry(ctx, cfg, logger)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "gatehouse: telemetry cannot be set up: %v\n", err)
+		return exitFailure
+	}
+	defer exported.flush()
+	a, err := app.New(ctx, cfg, c.catalog, logger, app.WithTelemetry(exported.Meter, exported.Tracer))
 	if errors.Is(err, app.ErrAudit) {
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
@@ -53,6 +59,8 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
 		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
+	c.stop.begin("last export of metrics and traces")
+	exported.flush()
 	c.stop.begin("log")
 	return logStopped(logger, err)
 }

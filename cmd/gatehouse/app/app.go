@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"gatehouse/configs"
 	"gatehouse/mcptools"
@@ -30,13 +32,21 @@ type App struct {
 
 	drain  context.CancelFunc
 	logger *slog.Logger
+	meter  metric.Meter // nil without metrics
+	tracer trace.Tracer // nil without traces
+	digest string       // of the configuration
 }
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
 // any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
 // wraps [ErrAudit]. After the server has stopped, Close must be called.
-func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger) (*App, error) {
-	a := &App{logger: logger}
+func New(
+	ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger, options ...Option,
+) (*App, error) {
+	a := &App{logger: logger, digest: configDigest(cfg)}
+	for _, option := range options {
+		option(a)
+	}
 	counts := &server.RequestCounts{}
 	a.Catalog = catalog(cfg.Tools, mcptools.Stats{
 		Started:  time.Now(),
@@ -46,7 +56,7 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 	})
 	serverInfo := ServerInfo(cfg, a.Catalog, logger)
 	var err error
-	if a.Audit, err = openAudit(cfg, logger); err != nil {
+	if a.Audit, err = openAudit(cfg, a.digest, logger); err != nil {
 		return nil, err
 	}
 	a.Provider, err = cfg.Provider.Open(ctx, serverInfo)
@@ -61,9 +71,14 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 	}, a.Catalog)
 	go a.MCP.Probe(ctx)
 
+	telemetry, err := a.openTelemetry()
+	if err != nil {
+		a.Close()
+		return nil, err
+	}
 	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
 	a.drain = drain
-	a.HTTP = server.New(server.Config{
+	config := server.Config{
 		Resource:       cfg.Resource,
 		Settings:       cfg.Server,
 		RequiredScopes: cfg.Scopes.Required,
@@ -73,9 +88,15 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 		Logger:         logger,
 		Counts:         counts,
 		Audit:          a.Audit,
+		Telemetry:      telemetry,
 		Draining:       draining,
 		IsStuck:        a.MCP.IsStuck,
-	}, a.Provider, a.MCP)
+	}
+	if err := a.observeState(counts, config); err != nil {
+		a.Close()
+		return nil, err
+	}
+	a.HTTP = server.New(config, a.Provider, a.MCP)
 	return a, nil
 }
 
