@@ -30,7 +30,7 @@ const (
 	operatorMaxHeaderBytes = 32 << 10 // browsers send the cookies of localhost to all of its ports
 	operatorConnections    = 64
 	operatorPerAddress     = 32
-	operatorStopTimeout    = 200 * time.Millisecond
+	operatorStopTimeout    = 100 * time.Millisecond
 )
 
 // OperatorConfig configures an [Operator].
