@@ -488,6 +488,9 @@ func TestTelemetry_DetachedCallIsRecordedAtItsEnd(t *testing.T) {
 	if operation.parent != request.id || operation.attributes["mcp.session.id"] != audit.HashSession(session) {
 		t.Errorf("%+v", operation)
 	}
+	if later := operation.end.Sub(request.end); later < 50*time.Millisecond {
+		t.Errorf("the operation ended %s after its request", later)
+	}
 	points, _ := collector.series()
 	for _, p := range points["mcp.server.operation.duration"] {
 		if p.attributes["gen_ai.tool.name"] == "wait" && p.count != 1 {
