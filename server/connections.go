@@ -69,6 +69,19 @@ func newConnections(settings func() Settings, logger *slog.Logger) *connections 
 	}
 }
 
+// LimitConnections limits how many connections srv, a server besides the one of [Serve], has open at once on ln: in
+// total, and from each address. At a limit, the connection that has been idle longest is closed. It sets two hooks of
+// srv, and returns the listener to serve. name is that of the listener in the log.
+func LimitConnections(
+	srv *http.Server, ln net.Listener, total, perAddress int, name string, logger *slog.Logger,
+) net.Listener {
+	limits := Settings{MaxConnections: total, MaxConnectionsPerAddress: perAddress}
+	conns := newConnections(func() Settings { return limits }, logger)
+	conns.reports.listener = name
+	srv.ConnState, srv.ConnContext = conns.setState, connContext
+	return conns.limit(userTimeoutListener{ln})
+}
+
 // limit returns a listener whose connections are counted.
 func (c *connections) limit(ln net.Listener) net.Listener { return &limitedListener{ln, c} }
 
@@ -340,6 +353,8 @@ func (c *connection) CloseWrite() error {
 // limitReports logs once a minute, for each limit, how many connections it closed.
 type limitReports struct {
 	logger *slog.Logger
+	// listener is the name of a listener whose limits are no settings; empty for that of [Serve].
+	listener string
 
 	mu     sync.Mutex
 	counts map[string]*limitReport // by limit
@@ -357,6 +372,10 @@ func (r *limitReports) add(limit string, peer net.Addr) {
 	if n := r.due(limit, time.Now()); n > 0 {
 		host, _, _ := net.SplitHostPort(peer.String())
 		text := "connections closed at a limit"
+		if r.listener != "" {
+			r.logger.Warn(text, "listener", r.listener, "count", n, "last_address", host)
+			return
+		}
 		if limit == limitPerAddress {
 			text += "; list proxies in server.trusted_proxies"
 		}

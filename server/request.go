@@ -24,6 +24,8 @@ type requestState struct {
 	rateLimitKey string
 	// identity is nil until the token is verified.
 	identity *providers.Identity
+	// admitted is set once the token is verified and its caller is not denied. Before that the body is not read.
+	admitted bool
 	// handler serves the operation at the mount; nil until [Mount.Route] has chosen it.
 	handler http.Handler
 	// reason is why the request was rejected, and cause is the error behind it. Both are for the log only
@@ -35,8 +37,12 @@ type requestState struct {
 	operation Operation
 	outcome   Outcome
 	detail    string
-	// audited is nil without an audit log.
-	audited *auditedRequest
+	// rpcCode is the code of the JSON-RPC error in the response, and timedOut that the operation took too long.
+	rpcCode  int
+	timedOut bool
+	// audited is nil without an audit log, and measured without metrics and traces.
+	audited  *auditedRequest
+	measured *measuredRequest
 	// body is the request's body, and writer is the ResponseWriter of net/http.
 	body   deadlineBody
 	writer http.ResponseWriter

@@ -49,7 +49,7 @@ func DefaultSettings() Settings {
 
 // Validate reports every invalid setting, all at once. The key is relative to the section.
 func (s Settings) Validate(report func(providers.Problem)) {
-	if reason := checkListen(s.Listen); reason != "" {
+	if reason := CheckListen(s.Listen); reason != "" {
 		report(providers.Problem{Key: "listen", Code: providers.CodeInvalidValue,
 			Reason: reason,
 			Fix:    "use 127.0.0.1:3002, or :3002 for every address of this computer"})
@@ -104,7 +104,8 @@ func (s Settings) Validate(report func(providers.Problem)) {
 	}
 }
 
-func checkListen(address string) string {
+// CheckListen returns why address is not one to listen on; "" if it is one.
+func CheckListen(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "it is not host:port"

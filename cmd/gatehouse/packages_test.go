@@ -18,12 +18,16 @@ const root = "../.."
 // mayImport lists the packages of this module that each package may import, test files excepted. Imports point one
 // way; server and mcptools do not import each other. The package of a provider needs no row: see [importsOf].
 var mayImport = map[string][]string{
-	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
-		"providers/authserver", "providers/local", "providers/page", "providers/token", "server/audit"},
-	"cmd/gatehouse/app": {"configs", "server", "server/audit", "mcptools", "mcptools/demo", "mcptools/mcphttp",
-		"providers"},
-	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
-	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
+	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "cmd/gatehouse/telemetry", "configs", "server",
+		"mcptools", "providers", "providers/authserver", "providers/local", "providers/page", "providers/token",
+		"server/audit", "server/denials"},
+	"cmd/gatehouse/app": {"configs", "server", "server/audit", "server/denials", "mcptools", "mcptools/demo",
+		"mcptools/mcphttp", "providers"},
+	"cmd/gatehouse/doctor": {"configs", "server", "server/denials", "providers", "providers/diagnostics",
+		"providers/token"},
+	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "configs", "providers", "providers/page", "providers/token",
+		"server"},
+	"cmd/conformance": {"cmd/gatehouse/app", "configs", "server", "mcptools"},
 
 	"cmd/conformance/agents": {},
 	"cmd/conformance/mcpgo":  {},
@@ -33,10 +37,11 @@ var mayImport = map[string][]string{
 	"cmd/compare/canned":   {},
 	"cmd/smoke":            {},
 	"cmd/overload":         {},
-	"configs": {"server", "server/audit", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
+	"configs": {"server", "server/audit", "server/denials", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
 		"providers/scalekit", "providers/token"},
-	"server":           {"providers", "providers/page", "server/audit"},
+	"server":           {"providers", "providers/page", "server/audit", "server/denials"},
 	"server/audit":     {"providers", "providers/rawjson"},
+	"server/denials":   {"providers"},
 	"mcptools":         {"providers"},
 	"mcptools/mcphttp": {"mcptools", "providers", "providers/rawjson"},
 	"mcptools/demo":    {"mcptools"},
@@ -107,6 +112,9 @@ func TestPackages_ImportsPointOneWay(t *testing.T) {
 			if strings.HasPrefix(name, "github.com/modelcontextprotocol/go-sdk/") && !mayImportSDK(dir) {
 				t.Errorf("%s imports %s: only mcptools and cmd may import the MCP SDK", path, name)
 			}
+			if isTelemetrySDK(name) && dir != "cmd/gatehouse/telemetry" {
+				t.Errorf("%s imports %s: only cmd/gatehouse/telemetry may import the SDK of OpenTelemetry", path, name)
+			}
 		}
 		return nil
 	})
@@ -120,6 +128,27 @@ func TestPackages_ImportsPointOneWay(t *testing.T) {
 func mayImportSDK(dir string) bool {
 	top, _, _ := strings.Cut(dir, "/")
 	return top == "mcptools" || top == "cmd"
+}
+
+// isTelemetrySDK reports whether a package belongs to the SDK or an exporter of OpenTelemetry, rather than to its API.
+func isTelemetrySDK(name string) bool {
+	for _, prefix := range []string{
+		"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters/", "go.opentelemetry.io/proto/",
+		"go.opentelemetry.io/contrib/", "github.com/prometheus/",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// The exporters of OTLP that come with OpenTelemetry link gRPC, which is 1.9 MB that nothing runs.
+func TestPackages_NothingNeedsGRPC(t *testing.T) {
+	t.Parallel()
+	if strings.Contains(read(t, "go.mod"), "google.golang.org/grpc") {
+		t.Error("go.mod has google.golang.org/grpc: find out which package imports it")
+	}
 }
 
 // Package providers is what the adapters, the server and the tools share: its documentation fits on one screen.

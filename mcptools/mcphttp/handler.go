@@ -117,6 +117,7 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	}
 	s := c.Settings.WithByteLimits(0)
 	h.sessions = newSessionTable(s)
+	h.sessions.stopped = h.stopped
 	h.bytes = newQuota(s.MaxBytesPerUser, s.MaxBytes)
 	h.streams = newQuota(s.MaxStreamsPerUser, s.MaxStreams)
 	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)

@@ -85,6 +85,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 		if known.err != nil {
 			return nil, known.err
 		}
+		v.cache.counts.remembered.Add(1)
 		return copyIdentity(known.id).withClaimsOf(token), nil
 	}
 	id, err := v.verifyUncached(ctx, token)
@@ -94,6 +95,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 			end = id.ExpiryWithLeeway
 		}
 		v.cache.accept(key, cachedIdentity(id, nil), now, end)
+		v.cache.counts.checked.Add(1)
 		return id, nil
 	}
 	switch reason := providers.ReasonOf(err); reason {
@@ -158,6 +160,9 @@ func (v *Verifier) checkClaims(claims rawObject) (*providers.Identity, error) {
 		if err := check.test(v, claims, id); err != nil {
 			return nil, err
 		}
+	}
+	if raw, ok := claims.claim("jti"); ok {
+		id.TokenID, _ = rawjson.Text(raw) // an id of another type has no meaning (RFC 7519, section 4.1.7)
 	}
 	details := providers.TokenDetails{Claims: claims}
 	switch inToken := id.Scopes; {
