@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -207,5 +208,8 @@ func TestConfig_PrintsNoHeaderOfOTLP(t *testing.T) {
 		if text := fmt.Sprintf(format+format, c, c.OTLP.Traces); strings.Contains(text, canary) {
 			t.Errorf("%s: %s", format, text)
 		}
+	}
+	if text, err := json.Marshal(c); err != nil || strings.Contains(string(text), canary) {
+		t.Errorf("%s %v", text, err)
 	}
 }

@@ -90,7 +90,7 @@ func recordedRequests(t *testing.T, reader sdkmetric.Reader) map[string]uint64 {
 						text += " "
 					}
 					if has {
-						text += value.Emit()
+						text += value.String()
 					}
 				}
 				counts[text] += p.Count
