@@ -41,7 +41,10 @@ func TestOTLP_ReadsStandardVariables(t *testing.T) {
 			},
 		},
 		"one of its own is used as it is": {
-			[]string{all + "ENDPOINT=http://a.example", all + "TRACES_ENDPOINT=http://b.example/x", all + "METRICS_ENDPOINT=http://c.example"},
+			[]string{
+				all + "ENDPOINT=http://a.example", all + "TRACES_ENDPOINT=http://b.example/x",
+				all + "METRICS_ENDPOINT=http://c.example",
+			},
 			func(o *OTLP) { o.Traces.URL, o.Metrics.URL = "http://b.example/x", "http://c.example/" },
 		},
 		"headers are percent-encoded, and those of one kind replace all": {
@@ -52,7 +55,9 @@ func TestOTLP_ReadsStandardVariables(t *testing.T) {
 			},
 		},
 		"time limit and compression": {
-			[]string{all + "TIMEOUT=2500", all + "COMPRESSION=gzip", all + "METRICS_TIMEOUT=1", all + "METRICS_COMPRESSION=none"},
+			[]string{
+				all + "TIMEOUT=2500", all + "COMPRESSION=gzip", all + "METRICS_TIMEOUT=1", all + "METRICS_COMPRESSION=none",
+			},
 			func(o *OTLP) {
 				o.Traces.Timeout, o.Traces.Gzip, o.Metrics.Timeout = 2500*time.Millisecond, true, time.Millisecond
 			},
