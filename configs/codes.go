@@ -24,6 +24,8 @@ func Codes() []CodeDoc {
 		{providers.CodeWrongKind, "the setting belongs to another `provider.kind`"},
 		{providers.CodeUnreadableFile, "a profile, `.env` or secret file cannot be read, or the secret is empty"},
 		{providers.CodeInvalidSyntax, "the profile or `.env` cannot be parsed"},
+		{providers.CodeNeedsRestart, "a reload cannot change the setting"},
+		{providers.CodeUnusable, "a reload found that the provider gives no keys or does not answer"},
 		{providers.CodeInternal, "a defect of gatehouse"},
 	}
 }

@@ -24,6 +24,8 @@ type Config struct {
 	Scopes   Scopes
 	Log      Log
 	Audit    audit.Settings
+	Operator Operator
+	Reload   Reload
 	// Kind is the value of provider.kind, and Provider are the settings of that kind.
 	Kind     string
 	Provider providers.Settings
@@ -33,6 +35,21 @@ type Config struct {
 	Effective []Value
 	// Notes are remarks about the configuration that are no reason to refuse it.
 	Notes []string
+
+	keys  []Key        // those of the kind
+	files []configFile // the profile and .env, if they exist
+}
+
+// sections returns the settings of each section. Those outside any section are not among them.
+func (c *Config) sections() []section {
+	all := []section{
+		{"server", &c.Server}, {"mcp", &c.MCP}, {"tools", &c.Tools}, {"scopes", &c.Scopes}, {"log", &c.Log},
+		{"audit", &c.Audit}, {"operator", &c.Operator}, {"reload", &c.Reload},
+	}
+	if c.Provider != nil {
+		all = append(all, section{"provider", c.Provider})
+	}
+	return all
 }
 
 // Format implements fmt.Formatter and prints Effective. Without it, a verb such as %s would print the fields

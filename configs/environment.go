@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -33,11 +32,11 @@ func environVariables(environ []string) []variable {
 }
 
 // dotEnvVariables reads .env in dir. A missing file is no problem.
-func dotEnvVariables(dir string) ([]variable, Problems) {
+func (l *loader) dotEnvVariables(dir string) ([]variable, Problems) {
 	if dir == "" {
 		return nil, nil
 	}
-	content, err := os.ReadFile(filepath.Join(dir, dotEnv))
+	content, err := l.readFile(filepath.Join(dir, dotEnv))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -24,6 +24,10 @@ type Key struct {
 	Default any
 	// Values are the values of a setting that takes one of several names; nil for every other setting.
 	Values []string
+	// Reload says when a change of the value in a file applies.
+	Reload ReloadClass
+	// Loosens says which changes of the value allow more than before.
+	Loosens Loosening
 	// Kind is the provider kind that the key belongs to; empty for keys that always exist.
 	Kind string
 
@@ -39,7 +43,7 @@ func (k Key) DefaultText() string { return formatValue(k.Default) }
 // section is a part of the configuration whose settings live with the code they configure.
 type section struct {
 	name     string
-	defaults any
+	settings any
 }
 
 func sections() []section {
@@ -51,6 +55,8 @@ func sections() []section {
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}, Descriptions: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 		{"audit", audit.DefaultSettings()},
+		{"operator", Operator{Hosts: []string{}}},
+		{"reload", Reload{}},
 	}
 }
 
@@ -60,10 +66,10 @@ func Keys(extra ...Kind) []Key { return kindTable(slices.Concat(Kinds(), extra))
 func (t kindTable) keys() []Key {
 	var keys []Key
 	for _, s := range sections() {
-		keys = append(keys, keysOf(s.name, s.defaults, "")...)
+		keys = append(keys, keysOf(s.name, s.settings, "")...)
 	}
 	keys = append(keys, Key{Name: kindKey, Help: "kind of identity provider: " + strings.Join(t.names(), ", "),
-		Default: "", Values: t.names(), typ: reflect.TypeFor[string]()})
+		Default: "", Values: t.names(), Reload: ReloadLive, Loosens: LoosenedByAny, typ: reflect.TypeFor[string]()})
 	for _, k := range t {
 		keys = append(keys, keysOf("provider", k.Defaults(), k.Name)...)
 	}
@@ -89,7 +95,11 @@ func keysOf(section string, settings any, kind string) []Key {
 		if section != "" {
 			name = section + "." + name
 		}
-		key := Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(), Kind: kind, typ: field.Type}
+		key := Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(), Kind: kind, typ: field.Type,
+			Reload: ReloadClass(field.Tag.Get("reload")), Loosens: Loosening(field.Tag.Get("loosens"))}
+		if kind != "" && !key.IsSecret() {
+			key.Loosens = LoosenedByAny // which tokens are accepted depends on all of them together
+		}
 		if values := field.Tag.Get("values"); values != "" {
 			key.Values = strings.Split(values, ",")
 		}

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,7 +18,13 @@ import (
 // Load reads all sources and returns a valid configuration. Its error is a [Problems] with everything that is
 // wrong.
 func Load(s Sources) (*Config, error) {
-	l := loader{kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{}}
+	l := loader{
+		kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{},
+		readFile: s.ReadFile,
+	}
+	if l.readFile == nil {
+		l.readFile = os.ReadFile
+	}
 	l.allKeys = l.kinds.keys()
 	l.problems = l.kinds.duplicates()
 	layers, variables := l.collect(s)
@@ -45,6 +52,8 @@ type loader struct {
 	merged   *koanf.Koanf      // the effective values by key
 	origins  map[string]string // the origin of each of them
 	keys     []Key             // the keys that exist for the kind
+	files    []func(kind string) configFile
+	readFile readFileFunc
 	problems Problems
 }
 
@@ -94,7 +103,7 @@ func (l *loader) merge(layers []layer, kind Kind) {
 
 // convert returns one with its values converted, and reports unknown keys and values of another type.
 func (l *loader) convert(one layer) layer {
-	l.problems = append(l.problems, one.readSecrets(l.keys)...)
+	l.problems = append(l.problems, one.readSecrets(l.keys, l.readFile)...)
 	converted := newLayer(false, nil)
 	for _, name := range one.sortedKeys() {
 		value, origin := one.values[name], one.origins[name]
@@ -188,16 +197,15 @@ func (t kindTable) withKey(name string) []string {
 // decode fills the settings of each section from the merged values. Without a kind there are no provider
 // settings.
 func (l *loader) decode(kind Kind) *Config {
-	config := &Config{Kind: kind.Name}
-	l.decodeSection("server", &config.Server)
-	l.decodeSection("mcp", &config.MCP)
-	l.decodeSection("tools", &config.Tools)
-	l.decodeSection("scopes", &config.Scopes)
-	l.decodeSection("log", &config.Log)
-	l.decodeSection("audit", &config.Audit)
+	config := &Config{Kind: kind.Name, keys: l.keys}
+	for _, file := range l.files {
+		config.files = append(config.files, file(kind.Name))
+	}
 	if kind.Defaults != nil {
 		config.Provider = kind.Defaults()
-		l.decodeSection("provider", config.Provider)
+	}
+	for _, s := range config.sections() {
+		l.decodeSection(s.name, s.settings)
 	}
 	return config
 }

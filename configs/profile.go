@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -26,7 +25,7 @@ const (
 )
 
 // profileLayer reads the profile at path, or the built-in one if path is empty. named is the origin of path.
-func profileLayer(path, named string) (layer, Problems) {
+func (l *loader) profileLayer(path, named string) (layer, Problems) {
 	r := newProfileReader(func(int) string { return builtInOrigin })
 	if path == "" {
 		r.layer.implicit = true
@@ -35,7 +34,7 @@ func profileLayer(path, named string) (layer, Problems) {
 		r.layer.onlyFor, _ = r.layer.values[kindKey].(string)
 		return r.layer, r.problems
 	}
-	content, err := os.ReadFile(path)
+	content, err := l.readFile(path)
 	if err != nil {
 		return r.layer, Problems{{Key: configKey, Value: quoteValue(path), Origin: named,
 			Code: providers.CodeUnreadableFile, Reason: "the profile cannot be read: " + fileReason(path, err),

@@ -14,14 +14,14 @@ const fileSuffix = "_file"
 
 // readSecrets replaces the path in each *_file key of a secret by the content of the file, so that a secret
 // need not be in a profile or in the environment. It checks the characters of all secrets.
-func (l layer) readSecrets(keys []Key) Problems {
+func (l layer) readSecrets(keys []Key, read readFileFunc) Problems {
 	var problems Problems
 	for _, key := range keys {
 		if !key.IsSecret() {
 			continue
 		}
 		problems = append(problems, l.checkQuotes(key)...)
-		problems = append(problems, l.readSecret(key)...)
+		problems = append(problems, l.readSecret(key, read)...)
 		problems = append(problems, l.parseSecret(key)...)
 	}
 	return problems
@@ -68,7 +68,7 @@ func (l layer) spellFile(key string) string {
 	return l.spell(key) + fileSuffix
 }
 
-func (l layer) readSecret(key Key) Problems {
+func (l layer) readSecret(key Key, read readFileFunc) Problems {
 	name := key.Name + fileSuffix
 	value, ok := l.values[name]
 	if !ok {
@@ -86,7 +86,7 @@ func (l layer) readSecret(key Key) Problems {
 			Reason: "it is " + describe(value) + ", not the name of a file",
 			Fix:    "name the file with the secret in it, in quotes"}}
 	}
-	secret, err := readSecretFile(path)
+	secret, err := readSecretFile(path, read)
 	if err != nil {
 		shown := quoteValue(path)
 		if !strings.ContainsRune(path, filepath.Separator) {
@@ -102,7 +102,7 @@ func (l layer) readSecret(key Key) Problems {
 
 // ReadSecret returns the secret in a file. An empty file is an error: an empty secret would turn a check off.
 func ReadSecret(path string) (string, error) {
-	text, err := readSecretFile(path)
+	text, err := readSecretFile(path, os.ReadFile)
 	if err != nil {
 		return "", err
 	}
@@ -111,8 +111,8 @@ func ReadSecret(path string) (string, error) {
 }
 
 // readSecretFile returns the text of a file without byte order mark and without white space at its end.
-func readSecretFile(path string) (string, error) {
-	content, err := os.ReadFile(path)
+func readSecretFile(path string, read readFileFunc) (string, error) {
+	content, err := read(path)
 	if err != nil {
 		return "", errors.New("the secret cannot be read: " + fileReason(path, err))
 	}

@@ -11,16 +11,16 @@ import (
 
 // Top are the settings outside any section.
 type Top struct {
-	Resource string `koanf:"resource" help:"canonical URL of the MCP endpoint; its path is the mount path"`
+	Resource string `koanf:"resource" reload:"restart" help:"canonical URL of the MCP endpoint; its path is the mount path"`
 }
 
 // Scopes are the section "scopes".
 type Scopes struct {
-	Required []string `koanf:"required" help:"scopes that every call needs"`
-	Initial  []string `koanf:"initial" help:"scopes of the 401 challenge and scopes_supported; scopes.required if empty"`
-	Implies  []string `koanf:"implies" help:"narrow scopes of a broad one, such as admin > read write"`
+	Required []string `koanf:"required" reload:"live" loosens:"removed" help:"scopes that every call needs"`
+	Initial  []string `koanf:"initial" reload:"live" help:"scopes of the 401 challenge and scopes_supported; scopes.required if empty"`
+	Implies  []string `koanf:"implies" reload:"live" loosens:"added" help:"narrow scopes of a broad one, such as admin > read write"`
 	// Descriptions is a list because names of scopes may contain the delimiter of keys.
-	Descriptions []string `koanf:"descriptions" help:"scope=text for the consent page of the local issuer, such as mcp:use=Use the tools"`
+	Descriptions []string `koanf:"descriptions" reload:"live" help:"scope=text for the consent page of the local issuer, such as mcp:use=Use the tools"`
 }
 
 // DescriptionOf returns Descriptions by scope. It skips invalid entries, which Validate reports.
@@ -109,8 +109,8 @@ func (s Scopes) Validate(report func(providers.Problem)) {
 
 // Log is the section "log".
 type Log struct {
-	Level  string `koanf:"level" values:"debug,info,warn,error" help:"debug, info, warn or error"`
-	Format string `koanf:"format" values:"text,json" help:"text or json"`
+	Level  string `koanf:"level" reload:"live" values:"debug,info,warn,error" help:"debug, info, warn or error"`
+	Format string `koanf:"format" reload:"restart" values:"text,json" help:"text or json"`
 }
 
 func logLevels() []string  { return []string{"debug", "info", "warn", "error"} }

@@ -28,6 +28,38 @@ type Sources struct {
 	ExtraKinds []Kind
 	// MemoryLimit is how much memory the process may use, in bytes; 0 means no limit.
 	MemoryLimit int64
+	// ReadFile reads the profile, .env and files with secrets; nil means os.ReadFile.
+	ReadFile func(name string) ([]byte, error)
+}
+
+type readFileFunc func(name string) ([]byte, error)
+
+// configFile is what the profile or .env sets.
+type configFile struct {
+	// key and origin name it in reports.
+	key, origin string
+	// settings is the number of its settings for the kind in force.
+	settings int
+	// namesKind is true if provider.kind or provider.preset is among them.
+	namesKind bool
+}
+
+// addFile notes what a file sets that is read as these layers.
+func (l *loader) addFile(key, origin string, layers ...layer) {
+	l.files = append(l.files, func(kind string) configFile {
+		f := configFile{key: key, origin: origin}
+		for _, one := range layers {
+			if one.onlyFor != "" && one.onlyFor != kind {
+				continue
+			}
+			f.settings += len(one.values)
+			for _, name := range []string{kindKey, presetKey} {
+				_, isSet := one.values[name]
+				f.namesKind = f.namesKind || isSet
+			}
+		}
+		return f
+	})
 }
 
 // layer is one source: values by key, and the origin of each as text.
@@ -63,7 +95,7 @@ type variable struct{ name, value, origin string }
 // collect reads all sources but the defaults and the preset: layers, later ones win, and the variables of
 // .env and the environment, in this order. It reports what cannot be read.
 func (l *loader) collect(s Sources) ([]layer, []variable) {
-	fromFile, problems := dotEnvVariables(s.Dir)
+	fromFile, problems := l.dotEnvVariables(s.Dir)
 	fromEnvironment := environVariables(s.Environ)
 	l.problems = slices.Concat(l.problems, problems, rejectMCPGODEBUG(fromEnvironment))
 
@@ -75,7 +107,11 @@ func (l *loader) collect(s Sources) ([]layer, []variable) {
 		}
 		delete(one.values, configKey)
 	}
-	profile, problems := profileLayer(path, origin)
+	profile, problems := l.profileLayer(path, origin)
+	if path != "" {
+		l.addFile(configKey, "profile "+path, profile)
+	}
+	l.addFile(dotEnv, "working directory", append(l.kinds.legacyLayers(fromFile), dot)...)
 	l.problems = append(l.problems, problems...)
 
 	variables := slices.Concat(fromFile, fromEnvironment)

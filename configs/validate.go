@@ -18,6 +18,8 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	l.validateScopes(config.Scopes)
 	config.Log.Validate(l.report("log"))
 	config.Audit.Validate(l.report("audit"))
+	l.validateOperator(config)
+	config.Reload.Validate(l.report("reload"))
 	l.validateByteLimits(config)
 	if config.Provider == nil {
 		return

@@ -28,5 +28,7 @@ const (
 	CodeWrongKind      Code = "wrong_kind"
 	CodeUnreadableFile Code = "unreadable_file"
 	CodeInvalidSyntax  Code = "invalid_syntax"
+	CodeNeedsRestart   Code = "needs_restart"
+	CodeUnusable       Code = "unusable"
 	CodeInternal       Code = "internal"
 )

@@ -28,6 +28,13 @@ type ListenChecker interface {
 	CheckListen(host string, report func(Problem))
 }
 
+// Describer is implemented by settings of which a provider depends on the scopes in [ServerInfo] only in its
+// metadata. After a change of the scopes, the server keeps the provider with its keys and caches.
+type Describer interface {
+	// Describe returns provider, which Open has made, with the metadata for info.
+	Describe(provider Provider, info ServerInfo) Provider
+}
+
 // Embedded is implemented by settings whose issuer runs inside the server's process. Other processes reach it
 // over the network, like any other issuer.
 type Embedded interface {

@@ -13,8 +13,9 @@ import (
 
 // auditedRequest is what the audit record of a request needs in addition to its state.
 type auditedRequest struct {
-	log *audit.Log
-	ctx echo.Context
+	log    *audit.Log
+	ctx    echo.Context
+	config string // the digest of the configuration that judges the request
 	// isDetached is set if the operation continues after the request: its record is written at its end.
 	isDetached bool
 }
@@ -28,7 +29,7 @@ func recordAudit(c Config) echo.MiddlewareFunc {
 		}
 		return func(ctx echo.Context) error {
 			state := stateOf(ctx)
-			state.audited = &auditedRequest{log: c.Audit, ctx: ctx}
+			state.audited = &auditedRequest{log: c.Audit, ctx: ctx, config: c.Digest}
 			defer state.recordAudit() // also if the handler drops the connection by a panic
 			return next(ctx)
 		}
@@ -72,7 +73,7 @@ func (s *requestState) auditRecord() audit.Record {
 		Scopes: s.identity.Scopes, Address: s.audited.ctx.RealIP(), RequestID: s.id,
 		TraceID: traceID(request.Header.Get("Traceparent")), Method: s.operation.Method,
 		Tool: s.operation.Tool, Prompt: s.operation.Prompt, URI: s.operation.URI, Arguments: s.operation.Arguments,
-		Protocol: s.operation.ProtocolVersion, Config: s.audited.log.Config(),
+		Protocol: s.operation.ProtocolVersion, Config: s.audited.config,
 	}
 	session := response.Header().Get(sessionHeader)
 	if session == "" {

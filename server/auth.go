@@ -18,7 +18,7 @@ import (
 // the table of public routes needs a token. A path without a route passes too, so that the response is a 404:
 // a challenge would start a sign-in for a path that does not exist.
 func authenticate(cfg Config, p providers.Provider, public routeTable) echo.MiddlewareFunc {
-	throttle := newThrottle(cfg.Settings.FailedAuthPerMinute)
+	throttle := cfg.Shared.throttle
 	explainer, explains := p.(tokenExplainer)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {

@@ -42,6 +42,10 @@ type Config struct {
 	// Audit receives one record for each operation, and counts of refused requests without a token. Nil means
 	// that there is no audit log.
 	Audit *audit.Log
+	// Digest identifies the configuration in audit records.
+	Digest string
+	// Shared is what servers of one process share; nil means that there is no other.
+	Shared *Shared
 	// Counts counts requests by how they ended. It may be nil.
 	Counts *RequestCounts
 	// Draining is done once the server is about to stop: from then on /readyz reports 503. Nil means never.
@@ -49,6 +53,13 @@ type Config struct {
 	// IsStuck reports that the application cannot serve requests until the process restarts; /health then
 	// reports 503. Nil means never.
 	IsStuck func() bool
+}
+
+func (c Config) withShared() Config {
+	if c.Shared == nil {
+		c.Shared = NewShared(c.Settings, c.Logger)
+	}
+	return c
 }
 
 // ReservedPath reports whether this package serves path itself, so that the mount cannot use it.

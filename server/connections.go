@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,11 +41,12 @@ const response431 = "HTTP/1.1 431 Request Header Fields Too Large\r\n" +
 //
 // It wraps the listener and provides the server's ConnState hook. The connections carry plain HTTP.
 type connections struct {
-	maxTotal, maxPerAddress int
-	trusted                 proxyRanges // many callers share the address of a proxy
-	reports                 limitReports
+	settings func() Settings // those in force
+	reports  limitReports
 
 	mu         sync.Mutex
+	proxies    []string    // the setting that trusted was read from
+	trusted    proxyRanges // many callers share the address of a proxy
 	total      int
 	addresses  map[netip.Prefix]*peerAddress
 	idle       list.List // of *connection, the longest idle first
@@ -59,13 +61,25 @@ type peerAddress struct {
 	idle   list.List // like connections.idle
 }
 
-func newConnections(s Settings, logger *slog.Logger) *connections {
+func newConnections(settings func() Settings, logger *slog.Logger) *connections {
 	return &connections{
-		maxTotal: s.MaxConnections, maxPerAddress: s.MaxConnectionsPerAddress,
-		trusted:   newProxyRanges(s.TrustedProxies),
+		settings:  settings,
 		reports:   limitReports{logger: logger, counts: map[string]*limitReport{}},
 		addresses: map[netip.Prefix]*peerAddress{},
 	}
+}
+
+// LimitConnections limits how many connections srv, a server besides the one of [Serve], has open at once on ln: in
+// total, and from each address. At a limit, the connection that has been idle longest is closed. It sets two hooks of
+// srv, and returns the listener to serve. name is that of the listener in the log.
+func LimitConnections(
+	srv *http.Server, ln net.Listener, total, perAddress int, name string, logger *slog.Logger,
+) net.Listener {
+	limits := Settings{MaxConnections: total, MaxConnectionsPerAddress: perAddress}
+	conns := newConnections(func() Settings { return limits }, logger)
+	conns.reports.listener = name
+	srv.ConnState, srv.ConnContext = conns.setState, connContext
+	return conns.limit(userTimeoutListener{ln})
 }
 
 // limit returns a listener whose connections are counted.
@@ -97,16 +111,20 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 // add counts conn, closing an idle connection at a limit. It returns nil if no connection is idle, and the
 // name of the limit if one was reached.
 func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
-	prefix, bounded := c.countKey(conn)
+	settings := c.settings()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if address := c.addresses[prefix]; bounded && address != nil && address.open >= c.maxPerAddress {
+	if !slices.Equal(c.proxies, settings.TrustedProxies) {
+		c.proxies, c.trusted = settings.TrustedProxies, newProxyRanges(settings.TrustedProxies)
+	}
+	prefix, bounded := c.countKey(conn)
+	if address := c.addresses[prefix]; bounded && address != nil && address.open >= settings.MaxConnectionsPerAddress {
 		limit = limitPerAddress
 		if !c.closeOldest(&address.idle) {
 			return nil, limit
 		}
 	}
-	if c.total >= c.maxTotal {
+	if c.total >= settings.MaxConnections {
 		limit = "server.max_connections"
 		if !c.closeOldest(&c.idle) {
 			return nil, limit
@@ -128,7 +146,7 @@ func (c *connections) add(conn net.Conn) (counted *connection, limit string) {
 }
 
 // countKey returns the address that conn is counted under: an IPv4 address, or the /64 of an IPv6 address,
-// within which one host can choose any address. It reports false for a trusted proxy.
+// within which one host can choose any address. It reports false for a trusted proxy. The caller holds mu.
 func (c *connections) countKey(conn net.Conn) (netip.Prefix, bool) {
 	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
@@ -335,6 +353,8 @@ func (c *connection) CloseWrite() error {
 // limitReports logs once a minute, for each limit, how many connections it closed.
 type limitReports struct {
 	logger *slog.Logger
+	// listener is the name of a listener whose limits are no settings; empty for that of [Serve].
+	listener string
 
 	mu     sync.Mutex
 	counts map[string]*limitReport // by limit
@@ -352,6 +372,10 @@ func (r *limitReports) add(limit string, peer net.Addr) {
 	if n := r.due(limit, time.Now()); n > 0 {
 		host, _, _ := net.SplitHostPort(peer.String())
 		text := "connections closed at a limit"
+		if r.listener != "" {
+			r.logger.Warn(text, "listener", r.listener, "count", n, "last_address", host)
+			return
+		}
 		if limit == limitPerAddress {
 			text += "; list proxies in server.trusted_proxies"
 		}

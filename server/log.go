@@ -16,7 +16,7 @@ import (
 
 // accessLog writes one line for each request when it ends; a stream is one line, at its end.
 func accessLog(c Config) echo.MiddlewareFunc {
-	limiter := newLogLimiter(c.Logger)
+	limiter := c.Shared.logLimiter
 	logRequest := slogecho.NewWithConfig(slog.New(logHandler{c.Logger.Handler()}), slogecho.Config{
 		DefaultLevel:     slog.LevelInfo,
 		ClientErrorLevel: slog.LevelInfo, // every sign-in starts with a 401

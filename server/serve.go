@@ -22,6 +22,10 @@ type Lifecycle struct {
 	// Closed is called when no call is in flight, or after the shutdown timeout. Everything still open must
 	// end.
 	Closed func()
+	// Settings returns the settings in force, if they can change: the limits of connections are those at the time
+	// of a new one, and drain time and shutdown timeout those at the time of the stop. Nil means that the settings
+	// of [Serve] stay.
+	Settings func() Settings
 }
 
 // StopMargin is the maximum time that a stop takes beyond drain time and shutdown timeout.
@@ -53,7 +57,10 @@ func (e *StopError) Error() string {
 func Serve(
 	ctx context.Context, ln net.Listener, h http.Handler, s Settings, logger *slog.Logger, l Lifecycle,
 ) error {
-	conns := newConnections(s, logger)
+	if l.Settings == nil {
+		l.Settings = func() Settings { return s }
+	}
+	conns := newConnections(l.Settings, logger)
 	srv := &http.Server{
 		Handler:           h,
 		ConnState:         conns.setState,
@@ -72,6 +79,7 @@ func Serve(
 		return err
 	case <-ctx.Done():
 	}
+	s = l.Settings()
 	limit := s.DrainTime + s.ShutdownTimeout + StopMargin
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 
 // New assembles the server. A request passes through the chain from top to bottom.
 func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
+	c = c.withShared()
 	e := echo.New()
 	pages := newPages()                            // what browsers are shown
 	e.HTTPErrorHandler = errorHandler(c, p, pages) // the only place where an error becomes a status
@@ -42,6 +43,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 // NewIssuer assembles the server of a local issuer that runs alone: the first steps of the same chain, and
 // no route that needs a token. c.Resource is the issuer's own address.
 func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
+	c = c.withShared()
 	e := echo.New()
 	e.HTTPErrorHandler = errorHandler(c, nil, newPages())
 	e.IPExtractor = clientAddress(c)

@@ -15,24 +15,24 @@ import (
 
 // Settings are the section "server" of the configuration.
 type Settings struct {
-	Listen         string   `koanf:"listen" help:"host:port to listen on"`
-	AllowedOrigins []string `koanf:"allowed_origins" help:"web origins that may call MCP: exact, or http://localhost:*"`
-	TrustedProxies []string `koanf:"trusted_proxies" help:"CIDR ranges whose X-Forwarded-For is trusted: proxies only"`
+	Listen         string   `koanf:"listen" reload:"restart" help:"host:port to listen on"`
+	AllowedOrigins []string `koanf:"allowed_origins" reload:"live" loosens:"added" help:"web origins that may call MCP: exact, or http://localhost:*"`
+	TrustedProxies []string `koanf:"trusted_proxies" reload:"live" loosens:"added" help:"CIDR ranges whose X-Forwarded-For is trusted: proxies only"`
 
-	MaxBodyBytes   int `koanf:"max_body_bytes" help:"largest request body, in bytes"`
-	MaxHeaderBytes int `koanf:"max_header_bytes" help:"largest request header, in bytes; it must have room for a token"`
+	MaxBodyBytes   int `koanf:"max_body_bytes" reload:"live" loosens:"raised" help:"largest request body, in bytes"`
+	MaxHeaderBytes int `koanf:"max_header_bytes" reload:"restart" help:"largest request header, in bytes; it must have room for a token"`
 
-	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout" help:"time limit for reading a request header"`
-	ReadBodyTimeout   time.Duration `koanf:"read_body_timeout" help:"time limit for reading a request body"`
-	IdleTimeout       time.Duration `koanf:"idle_timeout" help:"time limit between two requests on a connection"`
-	DrainTime         time.Duration `koanf:"drain_time" help:"how long to keep serving after /readyz reports 503; 0s on loopback unless set"`
-	ShutdownTimeout   time.Duration `koanf:"shutdown_timeout" help:"time limit for calls in flight at shutdown"`
+	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout" reload:"restart" help:"time limit for reading a request header"`
+	ReadBodyTimeout   time.Duration `koanf:"read_body_timeout" reload:"live" loosens:"raised" help:"time limit for reading a request body"`
+	IdleTimeout       time.Duration `koanf:"idle_timeout" reload:"restart" help:"time limit between two requests on a connection"`
+	DrainTime         time.Duration `koanf:"drain_time" reload:"live" help:"how long to keep serving after /readyz reports 503; 0s on loopback unless set"`
+	ShutdownTimeout   time.Duration `koanf:"shutdown_timeout" reload:"live" help:"time limit for calls in flight at shutdown"`
 
-	FailedAuthPerMinute int `koanf:"failed_auth_per_minute" help:"bad tokens per minute and address before a 429"`
+	FailedAuthPerMinute int `koanf:"failed_auth_per_minute" reload:"live" loosens:"raised" help:"bad tokens per minute and address before a 429"`
 
-	MaxConnections int `koanf:"max_connections" help:"connections in total; at the limit the longest idle is closed"`
+	MaxConnections int `koanf:"max_connections" reload:"new" loosens:"raised" help:"connections in total; at the limit the longest idle is closed"`
 
-	MaxConnectionsPerAddress int `koanf:"max_connections_per_address" help:"connections per IPv4 address or IPv6 /64"`
+	MaxConnectionsPerAddress int `koanf:"max_connections_per_address" reload:"new" loosens:"raised" help:"connections per IPv4 address or IPv6 /64"`
 }
 
 // DefaultSettings returns the default values of the section.
@@ -49,7 +49,7 @@ func DefaultSettings() Settings {
 
 // Validate reports every invalid setting, all at once. The key is relative to the section.
 func (s Settings) Validate(report func(providers.Problem)) {
-	if reason := checkListen(s.Listen); reason != "" {
+	if reason := CheckListen(s.Listen); reason != "" {
 		report(providers.Problem{Key: "listen", Code: providers.CodeInvalidValue,
 			Reason: reason,
 			Fix:    "use 127.0.0.1:3002, or :3002 for every address of this computer"})
@@ -104,7 +104,8 @@ func (s Settings) Validate(report func(providers.Problem)) {
 	}
 }
 
-func checkListen(address string) string {
+// CheckListen returns why address is not one to listen on; "" if it is one.
+func CheckListen(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "it is not host:port"

@@ -25,9 +25,9 @@ const maxThrottledAddresses = 10_000
 // at a time. If tokens are introspected, a good token is one that was active at the last introspection: a new
 // token from a throttled address has to wait.
 type throttle struct {
-	perMinute   int
 	tarpitSlots chan struct{}
 	mu          sync.Mutex
+	perMinute   int
 	addresses   *lru.Cache[string, *allowance] // by rateLimitKey
 }
 
@@ -43,6 +43,23 @@ func newThrottle(perMinute int) *throttle {
 	addresses, _ := lru.New[string, *allowance](maxThrottledAddresses) // fails only for sizes below 1
 	return &throttle{
 		perMinute: perMinute, tarpitSlots: make(chan struct{}, maxTarpitted), addresses: addresses,
+	}
+}
+
+// setLimit changes the limit of all addresses.
+func (t *throttle) setLimit(perMinute int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if perMinute == t.perMinute {
+		return
+	}
+	t.perMinute = perMinute
+	limit := rate.Limit(float64(perMinute) / 60)
+	for _, left := range t.addresses.Values() {
+		for _, limiter := range []*rate.Limiter{left.all, left.bad} {
+			limiter.SetLimit(limit)
+			limiter.SetBurst(perMinute)
+		}
 	}
 }
 

@@ -33,6 +33,8 @@ type testServer struct {
 	url  string // of the MCP endpoint
 	log  *syncBuffer
 	stop func()
+	// flags are the settings of its configuration.
+	flags map[string]string
 	// cancelled receives a value when a call of tool "wait" was cancelled.
 	cancelled chan struct{}
 }
@@ -80,8 +82,9 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 	}
 	served := make(chan error, 1)
 	go func() {
-		served <- server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-			server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams})
+		l := a.Lifecycle()
+		l.Closed = nil // the tests look at sessions first
+		served <- server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, l)
 	}()
 	stop := sync.OnceFunc(func() {
 		cancel()
@@ -96,7 +99,9 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 			t.Logf("log of the server:\n%s", log)
 		}
 	})
-	return &testServer{App: a, url: cfg.Resource.String(), log: log, stop: stop, cancelled: cancelled}
+	return &testServer{
+		App: a, url: cfg.Resource.String(), log: log, stop: stop, flags: flags, cancelled: cancelled,
+	}
 }
 
 func (srv *testServer) origin() string { return strings.TrimSuffix(srv.url, "/mcp") }

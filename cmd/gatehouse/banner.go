@@ -19,9 +19,9 @@ import (
 func (c console) showsBanner(log configs.Log) bool { return log.Format != "json" || c.terminal }
 
 // announce prints the banner, or logs those of its lines that an operator must not miss.
-func (c console) announce(cfg *configs.Config, a *app.App, logger *slog.Logger) {
+func (c console) announce(cfg *configs.Config, a *app.App, operator string, logger *slog.Logger) {
 	if c.showsBanner(cfg.Log) {
-		banner(c.stdout, cfg, a)
+		banner(c.stdout, cfg, a, operator)
 		return
 	}
 	kind, _ := configs.KindNamed(cfg.Kind)
@@ -32,9 +32,10 @@ func (c console) announce(cfg *configs.Config, a *app.App, logger *slog.Logger) 
 	}
 }
 
-// banner prints what clients connect to, the tools, and commands to try them.
-func banner(w io.Writer, cfg *configs.Config, a *app.App) {
-	metadata := a.Provider.Metadata()
+// banner prints what clients connect to, the tools, and commands to try them. operator is the address of the status
+// page; it may be empty.
+func banner(w io.Writer, cfg *configs.Config, a *app.App, operator string) {
+	metadata := a.Provider().Metadata()
 	kind, _ := configs.KindNamed(cfg.Kind)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "\nGatehouse %s\n\n", app.Version())
@@ -42,6 +43,9 @@ func banner(w io.Writer, cfg *configs.Config, a *app.App) {
 	fmt.Fprintf(t, "  Provider\t%s: %s\n", kind.Name, kind.Summary)
 	fmt.Fprintf(t, "  Issuer\t%s\n", strings.Join(metadata.AuthorizationServers, ", "))
 	fmt.Fprintf(t, "  Metadata\t%s\n", cfg.Resource.MetadataURL())
+	if operator != "" {
+		fmt.Fprintf(t, "  Status\t%s\n", operator)
+	}
 	t.Flush()
 
 	fmt.Fprintf(w, "\n  Tools\n")

@@ -427,6 +427,17 @@ func TestServe_CannotListen(t *testing.T) {
 			},
 			[]string{taken + " is in use", "--server.listen=127.0.0.1:", "(that port is free)"},
 		},
+		"serve, the port of operator.listen in use": {
+			[]string{"serve", "--server.listen=127.0.0.1:0", "--operator.listen=" + taken},
+			[]string{
+				taken + " is in use", "operator.listen, flag --operator.listen", "such as --operator.listen=127.0.0.1:",
+				"(that port is free)",
+			},
+		},
+		"serve, an operator's address of another computer": {
+			[]string{"serve", "--server.listen=127.0.0.1:0", "--operator.listen=192.0.2.1:9464"},
+			[]string{"cannot listen on 192.0.2.1:9464", "operator.listen"},
+		},
 		"issuer, a port in use": {[]string{"issuer", "--listen=" + taken}, []string{taken + " is in use", "--listen"}},
 		// 192.0.2.0/24 is for documentation (RFC 5737); no computer has it.
 		"serve, an address of another computer": {

@@ -18,12 +18,14 @@ const root = "../.."
 // mayImport lists the packages of this module that each package may import, test files excepted. Imports point one
 // way; server and mcptools do not import each other. The package of a provider needs no row: see [importsOf].
 var mayImport = map[string][]string{
-	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
-		"providers/authserver", "providers/local", "providers/page", "providers/token", "server/audit"},
+	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "cmd/gatehouse/telemetry", "configs", "server",
+		"mcptools", "providers", "providers/authserver", "providers/local", "providers/page", "providers/token",
+		"server/audit"},
 	"cmd/gatehouse/app": {"configs", "server", "server/audit", "mcptools", "mcptools/demo", "mcptools/mcphttp",
 		"providers"},
-	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
-	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
+	"cmd/gatehouse/doctor":    {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
+	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "providers", "providers/page", "server"},
+	"cmd/conformance":         {"cmd/gatehouse/app", "configs", "server", "mcptools"},
 
 	"cmd/conformance/agents": {},
 	"cmd/conformance/mcpgo":  {},

@@ -96,13 +96,13 @@ func kindsTable() string {
 }
 
 func settingsTable() string {
-	table := row("setting", "default", "what it is") + row("---", "---", "---")
+	table := row("setting", "default", "reload", "what it is") + row("---", "---", "---", "---")
 	for _, key := range configs.Keys() {
 		help := key.Help
 		if key.Kind != "" {
 			help += fmt.Sprintf(" (kind `%s`)", key.Kind)
 		}
-		table += row(code(key.Name), code(key.DefaultText()), help)
+		table += row(code(key.Name), code(key.DefaultText()), string(key.Reload), help)
 	}
 	return table
 }

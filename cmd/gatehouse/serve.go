@@ -30,6 +30,14 @@ func serve(ctx context.Context, args []string, c console) int {
 		return exitPort
 	}
 	defer ln.Close()
+	operatorListener, err := listenOperator(cfg)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+		return exitPort
+	}
+	if operatorListener != nil {
+		defer operatorListener.Close()
+	}
 	a, err := app.New(ctx, cfg, c.catalog, logger)
 	if errors.Is(err, app.ErrAudit) {
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
@@ -39,20 +47,31 @@ func serve(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider
 	}
+	stopOperator, err := startOperator(cfg, a, operatorListener, nil, logger)
+	if err != nil {
+		a.Close()
+		fmt.Fprintf(c.stderr, "gatehouse: the operator's listener cannot be set up: %v\n", err)
+		return exitFailure
+	}
+	defer stopOperator()
 	c.stop.begin("output of the banner")
-	c.announce(cfg, a, logger)
+	c.announce(cfg, a, operatorURL(operatorListener), logger)
 	for _, note := range app.Notes(cfg, a.Catalog) {
 		logger.Warn(note)
 	}
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
+	if operatorListener != nil {
+		logger.Info("serving operators", "listen", operatorListener.Addr().String())
+	}
 	if drain := cfg.Server.DrainTime; drain > 0 {
 		defer context.AfterFunc(ctx, func() {
 			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
 		})()
 	}
-	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
+	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
+	c.stop.begin("operator's listener")
+	stopOperator()
 	c.stop.begin("log")
 	return logStopped(logger, err)
 }
@@ -61,17 +80,15 @@ func serve(ctx context.Context, args []string, c console) int {
 // suggests a free one.
 func serveListenError(cfg *configs.Config, err error) string {
 	const key = "server.listen"
-	i := slices.IndexFunc(cfg.Effective, func(v configs.Value) bool { return v.Key == key })
-	setting := cfg.Effective[i]
+	setting := effective(cfg, key)
 	text := listenError(key+", "+setting.Origin, cfg.Server.Listen, err)
-	host, taken, splitErr := net.SplitHostPort(cfg.Server.Listen)
-	free, freeErr := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if !errors.Is(err, syscall.EADDRINUSE) || splitErr != nil || freeErr != nil {
+	free := freeAddressInstead(cfg.Server.Listen, err)
+	if free == "" {
 		return text
 	}
-	defer free.Close()
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	listen := fmt.Sprintf("--%s=%s", key, net.JoinHostPort(host, port))
+	_, taken, _ := net.SplitHostPort(cfg.Server.Listen)
+	_, port, _ := net.SplitHostPort(free)
+	listen := fmt.Sprintf("--%s=%s", key, free)
 	resource := fmt.Sprintf("--resource=http://localhost:%s%s", port, cfg.Resource.Path())
 	advice := listen
 	switch {
@@ -81,6 +98,26 @@ func serveListenError(cfg *configs.Config, err error) string {
 		advice = resource + " " + listen
 	}
 	return text + fmt.Sprintf(", such as %s (that port is free)", advice)
+}
+
+// freeAddressInstead returns address with a free port, if err means that its port is in use; else "".
+func freeAddressInstead(address string, err error) string {
+	host, _, splitErr := net.SplitHostPort(address)
+	if !errors.Is(err, syscall.EADDRINUSE) || splitErr != nil {
+		return ""
+	}
+	free, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return ""
+	}
+	defer free.Close()
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	return net.JoinHostPort(host, port)
+}
+
+// effective returns the value of a key that every configuration has.
+func effective(cfg *configs.Config, key string) configs.Value {
+	return cfg.Effective[slices.IndexFunc(cfg.Effective, func(v configs.Value) bool { return v.Key == key })]
 }
 
 func listenError(key, address string, err error) string {

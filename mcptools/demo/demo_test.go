@@ -21,7 +21,8 @@ import (
 func connect(t *testing.T) *mcp.ClientSession {
 	t.Helper()
 	handler := mcphttp.NewHandler(mcphttp.Config{
-		Settings: mcphttp.DefaultSettings(), Info: mcp.Implementation{Name: "test", Version: "1"},
+		Policy: mcphttp.Policy{Settings: mcphttp.DefaultSettings()},
+		Info:   mcp.Implementation{Name: "test", Version: "1"},
 		Logger: slog.New(slog.DiscardHandler),
 	}, mcptools.Catalog{Tools: Tools(mcptools.Stats{})})
 	expiry := time.Now().Add(time.Hour)

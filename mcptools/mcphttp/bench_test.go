@@ -61,7 +61,7 @@ func listers(n int) (ours, bare http.Handler) {
 		)
 	}
 	h := NewHandler(Config{
-		Settings: DefaultSettings(), Info: mcp.Implementation{Name: "many", Version: "1"},
+		Policy: Policy{Settings: DefaultSettings()}, Info: mcp.Implementation{Name: "many", Version: "1"},
 		Logger: slog.New(slog.DiscardHandler),
 	}, catalog)
 	ours = authenticated(alice("greet:read"), routed(h))

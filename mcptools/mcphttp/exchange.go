@@ -12,7 +12,6 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	segmentio "github.com/segmentio/encoding/json"
 
-	"gatehouse/mcptools"
 	"gatehouse/providers"
 )
 
@@ -31,6 +30,7 @@ type exchange struct {
 	// keepalive is the silence after which a comment is written; 0 means never.
 	keepalive time.Duration
 	recorder  Recorder
+	carried   callContext
 	started   time.Time
 	// orphaned is true if the call continues in its session after its client hung up. The mutex of the session
 	// guards it.
@@ -60,24 +60,19 @@ type exchange struct {
 // jsonrpc2.ErrRejected: the SDK treats every other error of Write as a broken connection.
 var errNoReceiver = &jsonrpc.Error{Code: -32005, Message: "the message has no receiver"}
 
-func (h *Handler) newExchange() exchange {
-	return exchange{writeTimeout: h.writeTimeout, keepalive: h.settings.Keepalive, recorder: h.recorder}
+func (e *Endpoint) newExchange() exchange {
+	return exchange{
+		writeTimeout: e.writeTimeout, keepalive: e.policy.Settings.Keepalive, recorder: e.recorder,
+		carried: callContext{policy: e.policy},
+	}
 }
 
 // start prepares the exchange to reply through w. Before ServeHTTP returns, finish, detach or abort must be called.
 func (e *exchange) start(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
 	e.w, e.answered, e.started = w, make(chan struct{}), time.Now()
 	e.lastWrite = e.started
-	e.extra = *requestExtra(r, caller)
+	e.extra = *requestExtra(r, caller, &e.carried)
 	e.request.Extra = &e.extra
-}
-
-// requestExtra is what the SDK passes to handlers besides params.
-func requestExtra(r *http.Request, caller *providers.Identity) *mcp.RequestExtra {
-	return &mcp.RequestExtra{
-		TokenInfo: mcptools.TokenInfo(caller), Header: r.Header,
-		CloseSSEStream: func(mcp.CloseSSEStreamArgs) {}, // streams cannot be resumed, so they are not closed early
-	}
 }
 
 // send takes a message of the server. A message before the response is written at once, by the sender. The response

@@ -49,7 +49,8 @@ const modernVersion = "2026-07-28"
 // of MCP 2026-07-28 and later are served without a session, and requests of older versions in a session,
 // unless [EraStateless] disables sessions.
 type Handler struct {
-	settings Settings
+	first    *Endpoint // with the policy of [Config]
+	era      string
 	server   *mcp.Server
 	versions []string // that the server supports, newest first
 	scopes   scopeTable
@@ -59,8 +60,6 @@ type Handler struct {
 	bytes    *quota
 	recorder Recorder
 	auditor  Auditor // may be nil
-	// maxBodyBytes bounds a body before it is read; 0 if only the server in front bounds it.
-	maxBodyBytes int
 	// initialStates maps a protocol version to the session state in which a statelessConn starts.
 	initialStates map[string]*mcp.ServerSessionState
 	// headerParameters has the names of the tools for which parameters are repeated in headers.
@@ -83,15 +82,10 @@ type Handler struct {
 
 // Config configures [NewHandler].
 type Config struct {
-	Settings Settings
-	Tools    mcptools.ToolSettings
+	// Policy is the one of [Handler.Route], until With replaces it.
+	Policy
 	// Info is the server's name and version (serverInfo).
 	Info mcp.Implementation
-	// RequiredScopes are needed by every call.
-	RequiredScopes []string
-	// MaxBodyBytes rejects a longer Content-Length before the body is read; 0 if only the server in front bounds
-	// bodies.
-	MaxBodyBytes int
 	// Logger receives panics and invalid results of handlers. It must not be nil.
 	Logger *slog.Logger
 	// Recorder receives what the endpoint knows of each request. Nil means that it is not recorded.
@@ -104,7 +98,7 @@ type Config struct {
 // again for the required scopes and those of the operation.
 func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h := &Handler{
-		settings: c.Settings, scopes: newScopeTable(catalog), maxBodyBytes: c.MaxBodyBytes,
+		era: c.Settings.Era, scopes: newScopeTable(catalog),
 		recorder: c.Recorder, auditor: c.Auditor, writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
 	}
 	if h.recorder == nil {
@@ -126,10 +120,7 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h.bytes = newQuota(s.MaxBytesPerUser, s.MaxBytes)
 	h.streams = newQuota(s.MaxStreamsPerUser, s.MaxStreams)
 	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)
-	m := middleware{
-		required: c.RequiredScopes, scopes: h.scopes, showAll: c.Tools.ShowAll,
-		timeout: s.CallTimeout, stopped: h.stopped, calls: h.calls, logger: c.Logger,
-	}
+	m := middleware{scopes: h.scopes, stopped: h.stopped, calls: h.calls, logger: c.Logger}
 	h.server.AddReceivingMiddleware(m.wrap)
 
 	serverFor := func(*http.Request) *mcp.Server { return h.server }
@@ -147,6 +138,7 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h.sdk.calls = disableProxyBuffering(h.limitCalls(calls))
 	h.sdk.streams = disableProxyBuffering(h.limitStreams(streams))
 	h.sdk.others = disableProxyBuffering(h.recordSDKResult("", sdk))
+	h.first = h.With(c.Policy)
 	return h
 }
 
@@ -186,32 +178,37 @@ func longestList(c mcptools.Catalog) int {
 	return max(len(c.Tools), len(c.Prompts), len(c.Resources), len(c.ResourceTemplates))
 }
 
-func (h *Handler) hasSessions() bool { return h.settings.Era == EraDual }
+func (h *Handler) hasSessions() bool { return h.era == EraDual }
+
+// Route is [Endpoint.Route] with the policy of [Config].
+func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
+	return h.first.Route(r)
+}
 
 // Route parses r far enough to name the scopes that its operation needs, and returns the handler that serves it.
 // done releases what Route reserved and must be called once when the request is over. Route implements
 // server.Mount.
-func (h *Handler) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
-	h.recordOperation(r, message{})
+func (e *Endpoint) Route(r *http.Request) (scopes []string, handler http.Handler, done func()) {
+	e.recordOperation(r, message{})
 	if rpcErr := checkHeaders(r.Header); rpcErr != nil {
-		return nil, h.errorHandler(rpcErr), noReservation
+		return nil, e.errorHandler(rpcErr), noReservation
 	}
 	switch {
-	case r.Method != http.MethodPost && h.isUnsupportedLegacyVersion(r):
-		rpcErr := errUnsupportedVersion(nil, r.Header.Get(versionHeader), h.versions)
-		return nil, h.errorHandler(rpcErr), noReservation
-	case r.Method != http.MethodPost && h.hasSessions():
-		return nil, h.sessionHandler(r.Method), noReservation
+	case r.Method != http.MethodPost && e.isUnsupportedLegacyVersion(r):
+		rpcErr := errUnsupportedVersion(nil, r.Header.Get(versionHeader), e.versions)
+		return nil, e.errorHandler(rpcErr), noReservation
+	case r.Method != http.MethodPost && e.hasSessions():
+		return nil, e.sessionHandler(r.Method), noReservation
 	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
-		return nil, h.sdk.others, noReservation // it rejects what it does not serve
+		return nil, e.withCallContext(e.sdk.others), noReservation // it rejects what it does not serve
 	}
-	reserved := h.bytes.reserve(principal(r.Context()))
-	m, rpcErr := h.readMessage(r, reserved)
-	h.recordOperation(r, m)
+	reserved := e.bytes.reserve(principal(r.Context()))
+	m, rpcErr := e.readMessage(r, reserved)
+	e.recordOperation(r, m)
 	if rpcErr != nil {
-		return nil, h.errorHandler(rpcErr), reserved.release
+		return nil, e.errorHandler(rpcErr), reserved.release
 	}
-	return h.scopes.of(m.operation), h.route(r, m), reserved.release
+	return e.scopes.of(m.operation), e.route(r, m), reserved.release
 }
 
 // noReservation is the done function of requests whose body is not read.
@@ -227,8 +224,8 @@ func principal(ctx context.Context) string {
 }
 
 // readMessage reads the body of r and parses the message in it.
-func (h *Handler) readMessage(r *http.Request, reserved *reservation) (message, *rpcError) {
-	body, rpcErr := readBody(r, h.maxBodyBytes, reserved)
+func (e *Endpoint) readMessage(r *http.Request, reserved *reservation) (message, *rpcError) {
+	body, rpcErr := readBody(r, e.policy.MaxBodyBytes, reserved)
 	if rpcErr != nil {
 		return message{}, rpcErr
 	}
@@ -243,36 +240,36 @@ func (h *Handler) readMessage(r *http.Request, reserved *reservation) (message, 
 	if rpcErr == nil {
 		rpcErr = m.checkLargeParams()
 	}
-	if rpcErr == nil && h.isUnsupportedLegacyVersion(r) {
-		rpcErr = errUnsupportedVersion(m.id, r.Header.Get(versionHeader), h.versions)
+	if rpcErr == nil && e.isUnsupportedLegacyVersion(r) {
+		rpcErr = errUnsupportedVersion(m.id, r.Header.Get(versionHeader), e.versions)
 	}
 	m.reserved = reserved
 	return m, rpcErr
 }
 
-func (h *Handler) route(r *http.Request, m message) http.Handler {
+func (e *Endpoint) route(r *http.Request, m message) http.Handler {
 	switch {
 	case isModern(r, m):
 		normalizeHeaders(r.Header)
-	case h.hasSessions():
-		return h.newSessionPost(m)
+	case e.hasSessions():
+		return e.newSessionPost(m)
 	default:
 		r.Header.Del(sessionHeader) // there are no sessions, so a tool must not see an ID
 	}
-	if conn := h.stateless(r, m, r.Header.Get(versionHeader)); conn != nil {
+	if conn := e.stateless(r, m, r.Header.Get(versionHeader)); conn != nil {
 		return conn
 	}
 	if rpcErr := cmp.Or(checkLongName(r.Header, m), m.checkDecodable()); rpcErr != nil {
-		return h.errorHandler(rpcErr)
+		return e.errorHandler(rpcErr)
 	}
 	r.Body = m.newBody()
 	switch {
 	case m.method == methodListen:
-		return h.sdk.streams
+		return e.withCallContext(e.sdk.streams)
 	case invokesHandler(m.method):
-		return h.sdk.calls
+		return e.withCallContext(e.sdk.calls)
 	}
-	return h.sdk.others
+	return e.withCallContext(e.sdk.others)
 }
 
 // limitCalls rejects a caller with too many calls in flight with a status and a Retry-After. The calls themselves

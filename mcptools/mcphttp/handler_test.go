@@ -92,7 +92,7 @@ func connectWith(t *testing.T, url, protocol string, o *mcp.ClientOptions) *mcp.
 // handlerOf serves a catalog with the default settings, modified by change.
 func handlerOf(catalog mcptools.Catalog, change ...func(*Config)) *Handler {
 	cfg := Config{
-		Settings: DefaultSettings(),
+		Policy:   Policy{Settings: DefaultSettings()},
 		Info:     mcp.Implementation{Name: "test", Version: "1"},
 		Logger:   slog.New(slog.DiscardHandler),
 		Recorder: headerRecorder{},

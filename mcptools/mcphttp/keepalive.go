@@ -12,12 +12,9 @@ import (
 // withKeepalive writes comments between the events of next, the SDK's handler, which has no keepalive of its own. It
 // also sets write deadlines, as all other transports do.
 func (h *Handler) withKeepalive(next http.Handler) http.Handler {
-	interval := h.settings.Keepalive
-	if interval <= 0 {
-		return next
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !acceptsBoth(r.Header) { // next will reject it
+		interval := policyFrom(r.Context()).Settings.Keepalive
+		if interval <= 0 || !acceptsBoth(r.Header) { // next will reject a request that does not accept both
 			next.ServeHTTP(w, r)
 			return
 		}

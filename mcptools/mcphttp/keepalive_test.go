@@ -318,11 +318,11 @@ func TestKeepalive_NoticesADeadPeer(t *testing.T) {
 				begin = time.Now()
 				h := handlerOf(mcptools.Catalog{}, withKeepalive(interval))
 				r := modern("subscriptions/listen", "").request()
-				h.withKeepalive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				h.first.withCallContext(h.withKeepalive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Type", "text/event-stream")
 					_, _ = w.Write([]byte("event: message\ndata: {}\n\n"))
 					<-r.Context().Done()
-				})).ServeHTTP(&vanishingWriter{ResponseRecorder: httptest.NewRecorder()}, r)
+				}))).ServeHTTP(&vanishingWriter{ResponseRecorder: httptest.NewRecorder()}, r)
 				if took := time.Since(begin); took != interval {
 					t.Errorf("a stream of subscriptions/listen lasts %v", took)
 				}

@@ -19,13 +19,10 @@ import (
 
 // middleware is the receiving middleware of the SDK's server.
 type middleware struct {
-	required []string
-	scopes   scopeTable
-	showAll  bool
-	timeout  time.Duration
-	stopped  context.Context
-	calls    *quota
-	logger   *slog.Logger
+	scopes  scopeTable
+	stopped context.Context
+	calls   *quota
+	logger  *slog.Logger
 }
 
 // wrap is one function rather than a chain: the SDK starts a goroutine for every call, whose stack grows with the
@@ -35,14 +32,15 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 		defer m.recoverPanic(method, &result, &err)
 		setCaller(ctx, req)
 		ctx = withCall(ctx, method, req)
-		if err := m.authorize(method, req); err != nil {
+		policy, err := m.authorize(method, req)
+		if err != nil {
 			return nil, err
 		}
 		if err := m.checkParams(method, req); err != nil {
 			return nil, err
 		}
 		if invokesHandler(method) {
-			if result, err = m.runLimited(ctx, method, req, next); err == nil {
+			if result, err = m.runLimited(ctx, method, req, next, policy.Settings.CallTimeout); err == nil {
 				err = checkEncodable(result)
 			}
 			if err != nil {
@@ -51,22 +49,9 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 			return result, nil
 		}
 		if result, err = next(ctx, method, req); err == nil {
-			m.filterLists(req, result)
+			m.filterLists(req, result, policy)
 		}
 		return result, err
-	}
-}
-
-// setCaller sets the caller of a request that the SDK's own handler received: that handler passes on the values of the
-// request's context, but only the SDK's bearer middleware can give it a TokenInfo. In a session, ctx belongs to the
-// session and has no identity, and req has the TokenInfo of its own request.
-func setCaller(ctx context.Context, req mcp.Request) {
-	extra := req.GetExtra()
-	if extra == nil || extra.TokenInfo != nil {
-		return
-	}
-	if id := providers.IdentityFrom(ctx); id != nil {
-		extra.TokenInfo = mcptools.TokenInfo(id)
 	}
 }
 
@@ -98,25 +83,25 @@ func (m middleware) hideDetails(method string, req mcp.Request, err error) error
 	return &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "internal error"}
 }
 
-// authorize checks the scopes of what is dispatched, with the identity of this request. The HTTP layer has
-// already rejected a caller without a scope; a call that fails here was read differently by the two parsers.
-// Without an identity nothing is dispatched.
-func (m middleware) authorize(method string, req mcp.Request) error {
-	id := mcptools.Caller(req)
-	if id == nil {
+// authorize checks the scopes of what is dispatched, with the identity of this request and the policy by which
+// the HTTP layer judged it. That has already rejected a caller without a scope; a call that fails here was read
+// differently by the two parsers. Without an identity and a policy nothing is dispatched.
+func (m middleware) authorize(method string, req mcp.Request) (*Policy, error) {
+	id, call := mcptools.Caller(req), callContextOf(req)
+	if id == nil || call == nil {
 		m.logger.Error("a request without identity reached the MCP server", "method", method)
-		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "not signed in"}
+		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: "not signed in"}
 	}
-	missing := id.Missing(m.required)
+	missing := id.Missing(call.policy.RequiredScopes)
 	missing = append(missing, id.Missing(m.scopes.of(operationOf(method, req)))...)
 	if len(missing) > 0 {
 		m.logger.Warn("a call without its scopes got past the HTTP layer",
 			"reason", providers.ReasonInsufficientScope, "method", method, "missing", missing,
 			"subject", providers.Printable(id.Subject, maxRecordedName))
 		message := textScopeMissing + ": " + strings.Join(missing, " ")
-		return &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: message}
+		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidRequest, Message: message}
 	}
-	return nil
+	return call.policy, nil
 }
 
 // checkParams checks what is dispatched for params that the SDK must not process: cursors (see checkCursor), and
@@ -203,14 +188,14 @@ func invokesHandler(method string) bool {
 // runLimited limits calls of handlers: how many a caller has in flight, and how long each takes, until the server
 // stops at most. Before MCP 2026-07-28, clients do not cancel by hanging up, so nothing else would end such a call.
 func (m middleware) runLimited(
-	ctx context.Context, method string, req mcp.Request, next mcp.MethodHandler,
+	ctx context.Context, method string, req mcp.Request, next mcp.MethodHandler, timeout time.Duration,
 ) (mcp.Result, error) {
 	caller := req.GetExtra().TokenInfo.UserID
 	if err := m.calls.acquire(caller); err != nil {
 		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: textTooManyCalls}
 	}
 	defer m.calls.release(caller, 1)
-	ctx, cancel := context.WithTimeout(ctx, m.timeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer context.AfterFunc(m.stopped, cancel)()
 	return next(ctx, method, req)
@@ -218,8 +203,8 @@ func (m middleware) runLimited(
 
 // filterLists removes from a list what the caller may not use, unless tools.show_all is set. (The SDK makes the
 // lists for each request, so they can be changed.)
-func (m middleware) filterLists(req mcp.Request, result mcp.Result) {
-	if m.showAll {
+func (m middleware) filterLists(req mcp.Request, result mcp.Result, policy *Policy) {
+	if policy.Tools.ShowAll {
 		return
 	}
 	id := mcptools.Caller(req)

@@ -24,6 +24,17 @@ func callOf(name string, id *providers.Identity) *mcp.CallToolRequest {
 	return req
 }
 
+// under returns req as it is dispatched under p.
+func under(p Policy, req mcp.Request) mcp.Request {
+	if extra := req.GetExtra(); extra != nil && extra.TokenInfo != nil {
+		if extra.TokenInfo.Extra == nil {
+			extra.TokenInfo.Extra = map[string]any{}
+		}
+		extra.TokenInfo.Extra[callContextMember] = &callContext{policy: &p}
+	}
+	return req
+}
+
 func prompt(name string, scopes ...string) mcp.Request {
 	return &mcp.GetPromptRequest{
 		Params: &mcp.GetPromptParams{Name: name},
@@ -56,8 +67,8 @@ func read(uri string, scopes ...string) mcp.Request {
 
 // RS-23: the decisive check is on what is dispatched, whatever the HTTP layer read.
 func TestMiddleware_ChecksScopesOnWhatIsDispatched(t *testing.T) {
+	policy := Policy{Settings: DefaultSettings(), RequiredScopes: []string{"mcp:use"}}
 	m := middleware{
-		required: []string{"mcp:use"},
 		scopes: newScopeTable(mcptools.Catalog{
 			Tools: []mcptools.Tool{{Name: "server_stats", Scopes: []string{"gatehouse:admin"}}, {Name: "whoami"}},
 			Prompts: []mcptools.Prompt{
@@ -75,7 +86,7 @@ func TestMiddleware_ChecksScopesOnWhatIsDispatched(t *testing.T) {
 		}),
 		logger: slog.New(
 			slog.DiscardHandler,
-		), calls: newQuota(9, 9), stopped: context.Background(), timeout: time.Minute,
+		), calls: newQuota(9, 9), stopped: context.Background(),
 	}
 	for name, c := range map[string]struct {
 		req     mcp.Request
@@ -131,7 +142,7 @@ func TestMiddleware_ChecksScopesOnWhatIsDispatched(t *testing.T) {
 				reached = true
 				return &mcp.CallToolResult{}, nil
 			})
-			_, err := handler(context.Background(), c.method, c.req)
+			_, err := handler(context.Background(), c.method, under(policy, c.req))
 			if reached != c.allowed || (err == nil) != c.allowed {
 				t.Errorf("reached %v with error %v, want allowed %v", reached, err, c.allowed)
 			}
@@ -145,12 +156,24 @@ func TestMiddleware_APanicIsAnErrorAndItsStackIsLogged(t *testing.T) {
 	handler := m.wrap(
 		func(context.Context, string, mcp.Request) (mcp.Result, error) { panic("the secret is 42") },
 	)
-	_, err := handler(context.Background(), "tools/list", callOf("whoami", alice()))
+	_, err := handler(context.Background(), "tools/list", under(Policy{}, callOf("whoami", alice())))
 	if err == nil || strings.Contains(err.Error(), "42") {
 		t.Errorf("the caller gets %v", err)
 	}
 	if !strings.Contains(log.String(), "middleware_test.go") {
 		t.Errorf("the log has no stack: %s", log.String())
+	}
+}
+
+// A request that was judged by no policy is not dispatched.
+func TestMiddleware_NeedsThePolicyOfTheRequest(t *testing.T) {
+	m := middleware{logger: slog.New(slog.DiscardHandler)}
+	list := m.wrap(func(context.Context, string, mcp.Request) (mcp.Result, error) {
+		t.Error("it is dispatched")
+		return &mcp.ListToolsResult{}, nil
+	})
+	if _, err := list(context.Background(), methodListTools, callOf("", alice("mcp:use"))); err == nil {
+		t.Error("there is no error")
 	}
 }
 
@@ -193,11 +216,11 @@ func TestMiddleware_FiltersListsOfEveryKind(t *testing.T) {
 				showAll bool
 				want    int
 			}{{nil, false, 1}, {[]string{"more"}, false, 2}, {nil, true, 2}} {
-				m := middleware{scopes: table, showAll: one.showAll}
+				m, policy := middleware{scopes: table}, Policy{Tools: mcptools.ToolSettings{ShowAll: one.showAll}}
 				list := m.wrap(
 					func(context.Context, string, mcp.Request) (mcp.Result, error) { return c.all(), nil },
 				)
-				result, err := list(context.Background(), name, callOf("", alice(one.scopes...)))
+				result, err := list(context.Background(), name, under(policy, callOf("", alice(one.scopes...))))
 				if err != nil || c.counted(result) != one.want {
 					t.Errorf(
 						"scopes %v, all shown %v: %d entries, %v; want %d", one.scopes, one.showAll, c.counted(result), err,

@@ -13,15 +13,21 @@ var (
 
 // quota bounds a number of calls, streams or bytes, for each caller and in total. It is safe for concurrent use.
 type quota struct {
+	mu                   sync.Mutex
 	maxPerUser, maxTotal int
-
-	mu    sync.Mutex
-	users map[string]int
-	total int
+	users                map[string]int
+	total                int
 }
 
 func newQuota(maxPerUser, maxTotal int) *quota {
 	return &quota{maxPerUser: maxPerUser, maxTotal: maxTotal, users: map[string]int{}}
+}
+
+// setLimits changes the limits. What was acquired stays.
+func (q *quota) setLimits(maxPerUser, maxTotal int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.maxPerUser, q.maxTotal = maxPerUser, maxTotal
 }
 
 // acquire adds one for user. The error is errUserLimit or errTotalLimit. The caller must release it.

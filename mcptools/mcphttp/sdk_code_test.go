@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"testing"
 	"testing/synctest"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-
-	"gatehouse/mcptools"
 )
 
 // rejectingConn is a connection to the SDK's server that has two calls for it, and rejects all notifications.
@@ -60,7 +59,7 @@ func answersAfterRejection(t *testing.T, err error) (answers bool) {
 			id, _ := jsonrpc.MakeID(float64(n))
 			conn.requests <- &jsonrpc.Request{
 				ID: id, Method: methodCallTool, Params: []byte(`{"name":"report"}`), // sends notifications
-				Extra: &mcp.RequestExtra{TokenInfo: mcptools.TokenInfo(alice())},
+				Extra: requestExtra(&http.Request{}, alice(), &callContext{policy: h.first.policy}),
 			}
 			synctest.Wait()
 		}

@@ -8,14 +8,14 @@ import (
 )
 
 // sessionHandler serves methods other than POST if sessions are enabled.
-func (h *Handler) sessionHandler(method string) http.Handler {
+func (e *Endpoint) sessionHandler(method string) http.Handler {
 	switch method {
 	case http.MethodGet:
-		return h.withIdentity(h.getStream)
+		return e.withIdentity(e.getStream)
 	case http.MethodDelete:
-		return h.withIdentity(h.deleteSession)
+		return e.withIdentity(e.deleteSession)
 	}
-	return h.errorHandler(&rpcError{
+	return e.errorHandler(&rpcError{
 		status: http.StatusMethodNotAllowed, code: codeInvalidRequest, text: "use GET, POST or DELETE",
 		allow:  "GET, POST, DELETE", // required by RFC 9110, section 15.5.6
 		reason: ReasonHTTPMethodRefused,
@@ -23,8 +23,8 @@ func (h *Handler) sessionHandler(method string) http.Handler {
 }
 
 // getStream serves the standalone stream of a session.
-func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
-	s, rpcErr := h.lookupSession(r, caller, nil)
+func (e *Endpoint) getStream(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
+	s, rpcErr := e.lookupSession(r, caller, nil)
 	if _, events := accepts(r.Header); rpcErr == nil && !events {
 		rpcErr = errMalformed(nil, codeInvalidRequest, "Accept must name text/event-stream")
 	}
@@ -32,20 +32,20 @@ func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, caller *prov
 		rpcErr = errMalformed(nil, codeInvalidRequest, "streams cannot be resumed: no events are stored")
 	}
 	if rpcErr != nil {
-		h.writeError(w, r, rpcErr)
+		e.writeError(w, r, rpcErr)
 		return
 	}
-	h.sessions.addStreams(s, 1)
-	defer h.sessions.addStreams(s, -1)
+	e.sessions.addStreams(s, 1)
+	defer e.sessions.addStreams(s, -1)
 	st := newStandaloneStream(w, caller.ExpiryWithLeeway)
-	if rpcErr := s.attach(st, h.streams); rpcErr != nil {
-		h.writeError(w, r, rpcErr)
+	if rpcErr := s.attach(st, e.streams); rpcErr != nil {
+		e.writeError(w, r, rpcErr)
 		return
 	}
-	defer s.detachStream(st, h.streams)
-	ctx, cancel := h.withTokenExpiry(r.Context(), caller)
+	defer s.detachStream(st, e.streams)
+	ctx, cancel := e.withTokenExpiry(r.Context(), caller)
 	defer cancel()
-	s.serveStream(ctx, st, h.writeTimeout, h.settings.Keepalive)
+	s.serveStream(ctx, st, e.writeTimeout, e.policy.Settings.Keepalive)
 }
 
 // deleteSession ends a session, and what is in flight in it.

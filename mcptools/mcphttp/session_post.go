@@ -20,8 +20,8 @@ type sessionPost struct {
 	jsonrpcMessage jsonrpc.Message // the message in the SDK's form
 }
 
-func (h *Handler) newSessionPost(m message) *sessionPost {
-	return &sessionPost{exchange: h.newExchange(), handler: h, message: m}
+func (e *Endpoint) newSessionPost(m message) *sessionPost {
+	return &sessionPost{exchange: e.newExchange(), handler: e.Handler, message: m}
 }
 
 // ServeHTTP implements http.Handler.
@@ -110,7 +110,7 @@ func (p *sessionPost) initialize(
 	if err := table.checkRoom(owner); err != nil {
 		return nil, errSessionLimit(err, table.retryAfter(owner, err))
 	}
-	s := newSession(owner, table, p.handler.settings.SessionTimeout)
+	s := newSession(owner, table, p.carried.policy.Settings.SessionTimeout)
 	// Not the context of the request: the SDK uses this one for all calls in the session.
 	serverSession, err := p.handler.server.Connect(context.Background(), s, nil)
 	if err != nil {
@@ -158,7 +158,8 @@ func (p *sessionPost) notify(
 	s.table.beginRequest(s)
 	defer s.table.endRequest(s)
 	if p.request != nil {
-		p.request.Extra = requestExtra(r, caller) // allocated separately: the SDK retains it
+		call := p.carried
+		p.request.Extra = requestExtra(r, caller, &call) // allocated separately: the SDK retains it
 	}
 	if !s.deliver(p.jsonrpcMessage) {
 		return errNoSession()

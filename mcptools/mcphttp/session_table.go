@@ -12,12 +12,11 @@ import (
 // clients open a session for nearly every request and end none, and a client whose session has ended opens a new one
 // on 404 (MCP 2025-11-25, Transports, Session Management).
 type sessionTable struct {
+	// mu is never held while another lock is acquired.
+	mu                   sync.Mutex
 	maxPerUser, maxTotal int
 	callTimeout          time.Duration
-
-	// mu is never held while another lock is acquired.
-	mu   sync.Mutex
-	open map[string]*session
+	open                 map[string]*session
 	// Lists of *session, least recently used first: those of each caller, and all.
 	callers map[string]*lru.List
 	byUse   *lru.List
@@ -43,10 +42,16 @@ var errSessionEnded = errors.New("the session has ended")
 const minIdleForOthers = time.Minute
 
 func newSessionTable(s Settings) *sessionTable {
-	return &sessionTable{
-		maxPerUser: s.MaxSessionsPerUser, maxTotal: s.MaxSessions, callTimeout: s.CallTimeout,
-		open: map[string]*session{}, callers: map[string]*lru.List{}, byUse: lru.New(),
-	}
+	t := &sessionTable{open: map[string]*session{}, callers: map[string]*lru.List{}, byUse: lru.New()}
+	t.setLimits(s)
+	return t
+}
+
+// setLimits changes the limits. Sessions beyond a lower one end when their callers open others.
+func (t *sessionTable) setLimits(s Settings) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.maxPerUser, t.maxTotal, t.callTimeout = s.MaxSessionsPerUser, s.MaxSessions, s.CallTimeout
 }
 
 // checkRoom returns the error that add would return for a session of owner: errUserLimit or errTotalLimit.
@@ -57,18 +62,21 @@ func (t *sessionTable) checkRoom(owner string) error {
 	return err
 }
 
-// add adds s, and ends the session that makes room for it. The errors are those of checkRoom, and errSessionEnded.
+// add adds s, and ends the sessions that make room for it. The errors are those of checkRoom, and errSessionEnded.
 func (t *sessionTable) add(s *session) error {
 	t.mu.Lock()
 	if s.use.removed {
 		t.mu.Unlock()
 		return errSessionEnded
 	}
+	var ended []*session
 	replaced, err := t.toReplace(s.owner)
+	for replaced != nil { // more than one if the limit was lowered
+		t.drop(replaced)
+		ended = append(ended, replaced)
+		replaced, err = t.toReplace(s.owner)
+	}
 	if err == nil {
-		if replaced != nil {
-			t.drop(replaced)
-		}
 		s.use.last = time.Now()
 		own := t.callers[s.owner]
 		if own == nil {
@@ -79,8 +87,8 @@ func (t *sessionTable) add(s *session) error {
 		t.open[s.id] = s
 	}
 	t.mu.Unlock()
-	if replaced != nil {
-		replaced.end()
+	for _, one := range ended {
+		one.end()
 	}
 	return err
 }
@@ -144,6 +152,7 @@ func (t *sessionTable) retryAfter(owner string, err error) time.Duration {
 			own = append(own, c)
 		}
 	}
+	callTimeout := t.callTimeout
 	if errors.Is(err, errTotalLimit) {
 		if s := leastRecentIdle(t.byUse, time.Time{}); s != nil {
 			first = earlier(first, s.use.last.Add(minIdleForOthers))
@@ -151,7 +160,7 @@ func (t *sessionTable) retryAfter(owner string, err error) time.Duration {
 	}
 	t.mu.Unlock()
 	for _, c := range own {
-		free := c.session.busyUntil(t.callTimeout)
+		free := c.session.busyUntil(callTimeout)
 		if !c.timeout.IsZero() {
 			free = earlier(free, c.timeout)
 		}

@@ -12,24 +12,24 @@ const minBytes = 64 << 10
 
 // Settings are the section "mcp" of the configuration.
 type Settings struct {
-	Era string `koanf:"era" values:"dual,stateless" help:"dual: sessions for clients before MCP 2026-07-28; stateless: none, for replicas"`
+	Era string `koanf:"era" reload:"restart" values:"dual,stateless" help:"dual: sessions for clients before MCP 2026-07-28; stateless: none, for replicas"`
 
-	CallTimeout    time.Duration `koanf:"call_timeout" help:"time limit of a call"`
-	SessionTimeout time.Duration `koanf:"session_timeout" help:"idle time after which a session ends"`
+	CallTimeout    time.Duration `koanf:"call_timeout" reload:"live" loosens:"raised" help:"time limit of a call"`
+	SessionTimeout time.Duration `koanf:"session_timeout" reload:"new" loosens:"raised" help:"idle time after which a session ends"`
 
-	Keepalive time.Duration `koanf:"keepalive" help:"silence after which an SSE comment is sent on a stream or a call; 0: never"`
+	Keepalive time.Duration `koanf:"keepalive" reload:"live" help:"silence after which an SSE comment is sent on a stream or a call; 0: never"`
 
-	MaxSessions        int `koanf:"max_sessions" help:"open sessions in total; at the limit an idle one is ended"`
-	MaxSessionsPerUser int `koanf:"max_sessions_per_user" help:"open sessions per caller, likewise"`
+	MaxSessions        int `koanf:"max_sessions" reload:"new" loosens:"raised" help:"open sessions in total; at the limit an idle one is ended"`
+	MaxSessionsPerUser int `koanf:"max_sessions_per_user" reload:"new" loosens:"raised" help:"open sessions per caller, likewise"`
 
-	MaxCalls        int `koanf:"max_calls" help:"calls in flight in total"`
-	MaxCallsPerUser int `koanf:"max_calls_per_user" help:"calls in flight per caller"`
+	MaxCalls        int `koanf:"max_calls" reload:"live" loosens:"raised" help:"calls in flight in total"`
+	MaxCallsPerUser int `koanf:"max_calls_per_user" reload:"live" loosens:"raised" help:"calls in flight per caller"`
 
-	MaxBytes        int `koanf:"max_bytes" help:"bytes of messages in flight in total; 0: a quarter of the memory limit"`
-	MaxBytesPerUser int `koanf:"max_bytes_per_user" help:"bytes of messages in flight per caller; 0: max_bytes / 4"`
+	MaxBytes        int `koanf:"max_bytes" reload:"live" loosens:"raised" help:"bytes of messages in flight in total; 0: a quarter of the memory limit"`
+	MaxBytesPerUser int `koanf:"max_bytes_per_user" reload:"live" loosens:"raised" help:"bytes of messages in flight per caller; 0: max_bytes / 4"`
 
-	MaxStreams        int `koanf:"max_streams" help:"open notification streams in total"`
-	MaxStreamsPerUser int `koanf:"max_streams_per_user" help:"open notification streams per caller"`
+	MaxStreams        int `koanf:"max_streams" reload:"live" loosens:"raised" help:"open notification streams in total"`
+	MaxStreamsPerUser int `koanf:"max_streams_per_user" reload:"live" loosens:"raised" help:"open notification streams per caller"`
 }
 
 // The values of mcp.era.

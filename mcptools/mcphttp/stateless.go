@@ -27,18 +27,18 @@ type statelessConn struct {
 }
 
 // stateless returns the handler of a request that a statelessConn can serve, or nil. version is that of the request.
-func (h *Handler) stateless(r *http.Request, m message, version string) http.Handler {
-	state, known := h.initialStates[version]
+func (e *Endpoint) stateless(r *http.Request, m message, version string) http.Handler {
+	state, known := e.initialStates[version]
 	id, ok := parsePlainID(m.id)
 	if !known || !ok || !m.isRequest || !isStateless(m.method) || !acceptsBoth(r.Header) ||
 		r.Header.Get(lastEventHeader) != "" {
 		return nil
 	}
 	modern := version >= modernVersion
-	if modern != (m.version != nil) || modern && !h.headersMatch(r.Header, m, version) {
+	if modern != (m.version != nil) || modern && !e.headersMatch(r.Header, m, version) {
 		return nil
 	}
-	conn := &statelessConn{exchange: h.newExchange(), handler: h, state: state}
+	conn := &statelessConn{exchange: e.newExchange(), handler: e.Handler, state: state}
 	conn.modern, conn.request = modern, &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
 	return conn
 }

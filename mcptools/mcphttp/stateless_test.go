@@ -303,7 +303,8 @@ func TestStatelessConn_AnswersAsTheSDK(t *testing.T) {
 				handler.ServeHTTP(w, r)
 			})
 			serverFor := func(*http.Request) *mcp.Server { return h.server }
-			sdk := mcp.NewStreamableHTTPHandler(serverFor, &mcp.StreamableHTTPOptions{Stateless: true})
+			sdk := h.first.withCallContext(
+				mcp.NewStreamableHTTPHandler(serverFor, &mcp.StreamableHTTPOptions{Stateless: true}))
 			sdkStatus, _, want := responseTo(t, c.testPost, sdk.ServeHTTP)
 			if status != c.status || status != sdkStatus {
 				t.Errorf("status %d, the SDK %d, want %d", status, sdkStatus, c.status)
@@ -579,9 +580,9 @@ func TestStatelessConn_ToolsSeeWhatTheyWouldFromTheSDK(t *testing.T) {
 		sdkStatus, _, want := responseTo(
 			t,
 			p,
-			mcp.NewStreamableHTTPHandler(
+			h.first.withCallContext(mcp.NewStreamableHTTPHandler(
 				func(*http.Request) *mcp.Server { return h.server }, &mcp.StreamableHTTPOptions{Stateless: true},
-			).ServeHTTP,
+			)).ServeHTTP,
 		)
 		if fmt.Sprint(status, got) != fmt.Sprint(sdkStatus, want) {
 			t.Errorf("%s: answered %d %s, the SDK %d %s", name, status, got, sdkStatus, want)

@@ -26,15 +26,15 @@ import (
 // Settings are the settings of kind "local": the issuer of package authserver, at the origin of the resource.
 // Its tokens are verified like those of any other provider.
 type Settings struct {
-	AutoApprove                    bool             `koanf:"auto_approve" help:"skip the consent page unless another site opened it: every user is alice; for scripts"`
-	SigningAlgorithm               string           `koanf:"signing_algorithm" values:"RS256,ES256,EdDSA" help:"RS256, ES256 or EdDSA"`
-	TokenLifetime                  time.Duration    `koanf:"token_lifetime" help:"lifetime of access tokens"`
-	ClientSecret                   providers.Secret `koanf:"client_secret" help:"enables the confidential client local-service, for client_credentials and introspection"`
-	RefreshGrace                   time.Duration    `koanf:"refresh_grace" help:"how long a replaced refresh token still returns the same successor; with 0 a repeat revokes the grant"`
-	ClientDocuments                bool             `koanf:"client_documents" help:"announce and fetch client ID metadata documents; disable it without internet access, so that clients register dynamically"`
-	AllowLoopbackClientDocuments   bool             `koanf:"allow_loopback_client_documents" help:"also fetch client ID metadata documents from loopback and private networks; for development"`
-	MaxTokenBytes                  int              `koanf:"max_token_bytes" help:"maximum length of a token, in bytes"`
-	DangerouslyAllowPublicResource bool             `koanf:"dangerously_allow_public_resource" help:"allow a resource that other computers can reach, although anyone can sign in as anyone"`
+	AutoApprove                    bool             `koanf:"auto_approve" reload:"restart" help:"skip the consent page unless another site opened it: every user is alice; for scripts"`
+	SigningAlgorithm               string           `koanf:"signing_algorithm" reload:"restart" values:"RS256,ES256,EdDSA" help:"RS256, ES256 or EdDSA"`
+	TokenLifetime                  time.Duration    `koanf:"token_lifetime" reload:"restart" help:"lifetime of access tokens"`
+	ClientSecret                   providers.Secret `koanf:"client_secret" reload:"restart" help:"enables the confidential client local-service, for client_credentials and introspection"`
+	RefreshGrace                   time.Duration    `koanf:"refresh_grace" reload:"restart" help:"how long a replaced refresh token still returns the same successor; with 0 a repeat revokes the grant"`
+	ClientDocuments                bool             `koanf:"client_documents" reload:"restart" help:"announce and fetch client ID metadata documents; disable it without internet access, so that clients register dynamically"`
+	AllowLoopbackClientDocuments   bool             `koanf:"allow_loopback_client_documents" reload:"restart" help:"also fetch client ID metadata documents from loopback and private networks; for development"`
+	MaxTokenBytes                  int              `koanf:"max_token_bytes" reload:"restart" help:"maximum length of a token, in bytes"`
+	DangerouslyAllowPublicResource bool             `koanf:"dangerously_allow_public_resource" reload:"restart" help:"allow a resource that other computers can reach, although anyone can sign in as anyone"`
 
 	// ClientDocumentRootCAs verifies the hosts of client ID metadata documents; the system's roots if nil. It
 	// has no configuration key.

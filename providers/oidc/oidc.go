@@ -18,47 +18,47 @@ import (
 // defaults are strict (RFC 9068: signed JWTs, meant for this resource); everything less strict must be set
 // explicitly.
 type Settings struct {
-	Preset string `koanf:"preset" help:"defaults for one provider; every setting can be overridden"`
+	Preset string `koanf:"preset" reload:"live" help:"defaults for one provider; every setting can be overridden"`
 
-	Issuer               string   `koanf:"issuer" help:"issuer, exactly as in the tokens; {tid} means any of tenants"`
-	Tenants              []string `koanf:"tenants" help:"accepted values of the claim that issuer names in braces"`
-	DiscoveryURL         string   `koanf:"discovery_url" help:"metadata URL, if not at a well-known path under the issuer"`
-	DiscoveryIssuer      string   `koanf:"discovery_issuer" help:"issuer in the metadata, if the tokens have another"`
-	JWKSURL              string   `koanf:"jwks_url" help:"key set URL, instead of the one in the metadata"`
-	AuthorizationServers []string `koanf:"authorization_servers" help:"where clients sign in, if not at issuer"`
+	Issuer               string   `koanf:"issuer" reload:"live" help:"issuer, exactly as in the tokens; {tid} means any of tenants"`
+	Tenants              []string `koanf:"tenants" reload:"live" help:"accepted values of the claim that issuer names in braces"`
+	DiscoveryURL         string   `koanf:"discovery_url" reload:"live" help:"metadata URL, if not at a well-known path under the issuer"`
+	DiscoveryIssuer      string   `koanf:"discovery_issuer" reload:"live" help:"issuer in the metadata, if the tokens have another"`
+	JWKSURL              string   `koanf:"jwks_url" reload:"live" help:"key set URL, instead of the one in the metadata"`
+	AuthorizationServers []string `koanf:"authorization_servers" reload:"live" help:"where clients sign in, if not at issuer"`
 
-	Audiences      []string `koanf:"audiences" help:"accepted values of aud; the resource if empty"`
-	AudienceMode   string   `koanf:"audience_mode" values:"required,client_allow_list" help:"required, or client_allow_list for access tokens without aud"`
-	AllowedClients []string `koanf:"allowed_clients" help:"accepted clients in audience_mode client_allow_list"`
-	TokenTypes     []string `koanf:"token_types" help:"accepted typ headers; with JWT or absent, set required_claims"`
-	RequiredClaims []string `koanf:"required_claims" help:"claims that a token must have, such as token_use=access"`
-	IDTokenGuard   bool     `koanf:"id_token_guard" help:"refuse tokens that look like ID tokens"`
-	Algorithms     []string `koanf:"algorithms" help:"accepted signature algorithms"`
+	Audiences      []string `koanf:"audiences" reload:"live" help:"accepted values of aud; the resource if empty"`
+	AudienceMode   string   `koanf:"audience_mode" reload:"live" values:"required,client_allow_list" help:"required, or client_allow_list for access tokens without aud"`
+	AllowedClients []string `koanf:"allowed_clients" reload:"live" help:"accepted clients in audience_mode client_allow_list"`
+	TokenTypes     []string `koanf:"token_types" reload:"live" help:"accepted typ headers; with JWT or absent, set required_claims"`
+	RequiredClaims []string `koanf:"required_claims" reload:"live" help:"claims that a token must have, such as token_use=access"`
+	IDTokenGuard   bool     `koanf:"id_token_guard" reload:"live" help:"refuse tokens that look like ID tokens"`
+	Algorithms     []string `koanf:"algorithms" reload:"live" help:"accepted signature algorithms"`
 
-	ScopeClaims      []string `koanf:"scope_claims" help:"claims that may hold the scopes; the first one present is used"`
-	ScopeMap         []string `koanf:"scope_map" help:"names of scopes, provider=local, as in RESOURCE/mcp.use=mcp:use"`
-	DefaultScopes    []string `koanf:"default_scopes" help:"scopes of a token that has no scope claim"`
-	ScopesAdvertised []string `koanf:"scopes_advertised" help:"scopes to request at first sign-in, instead of scopes.initial"`
-	ClientClaims     []string `koanf:"client_claims" help:"claims that may name the client; the first non-empty one is used"`
-	SubjectClaim     string   `koanf:"subject_claim" help:"claim that names the caller"`
+	ScopeClaims      []string `koanf:"scope_claims" reload:"live" help:"claims that may hold the scopes; the first one present is used"`
+	ScopeMap         []string `koanf:"scope_map" reload:"live" help:"names of scopes, provider=local, as in RESOURCE/mcp.use=mcp:use"`
+	DefaultScopes    []string `koanf:"default_scopes" reload:"live" help:"scopes of a token that has no scope claim"`
+	ScopesAdvertised []string `koanf:"scopes_advertised" reload:"live" help:"scopes to request at first sign-in, instead of scopes.initial"`
+	ClientClaims     []string `koanf:"client_claims" reload:"live" help:"claims that may name the client; the first non-empty one is used"`
+	SubjectClaim     string   `koanf:"subject_claim" reload:"live" help:"claim that names the caller"`
 
-	Introspection      string           `koanf:"introspection" values:"off,opaque,always" help:"which tokens to introspect: off, opaque or always"`
-	IntrospectionStyle string           `koanf:"introspection_style" values:"rfc7662,google_tokeninfo" help:"rfc7662 or google_tokeninfo"`
-	IntrospectionURL   string           `koanf:"introspection_url" help:"endpoint, instead of the one in the metadata"`
-	IntrospectionAuth  string           `koanf:"introspection_auth" values:"basic,post,private_key_jwt,none" help:"basic, post, private_key_jwt or none"`
-	IntrospectionCache time.Duration    `koanf:"introspection_cache" help:"how long a response is cached; 0s: not at all"`
-	IntrospectionNoExp bool             `koanf:"introspection_without_exp" help:"accept responses without exp"`
-	ClientID           string           `koanf:"client_id" help:"this server's client at the provider, for introspection"`
-	ClientSecret       providers.Secret `koanf:"client_secret" help:"its secret, for introspection_auth basic and post"`
-	ClientKey          providers.Secret `koanf:"client_key" help:"its PEM private key, for private_key_jwt"`
-	ClientKeyID        string           `koanf:"client_key_id" help:"kid of client_key, if the provider needs one"`
+	Introspection      string           `koanf:"introspection" reload:"live" values:"off,opaque,always" help:"which tokens to introspect: off, opaque or always"`
+	IntrospectionStyle string           `koanf:"introspection_style" reload:"live" values:"rfc7662,google_tokeninfo" help:"rfc7662 or google_tokeninfo"`
+	IntrospectionURL   string           `koanf:"introspection_url" reload:"live" help:"endpoint, instead of the one in the metadata"`
+	IntrospectionAuth  string           `koanf:"introspection_auth" reload:"live" values:"basic,post,private_key_jwt,none" help:"basic, post, private_key_jwt or none"`
+	IntrospectionCache time.Duration    `koanf:"introspection_cache" reload:"live" help:"how long a response is cached; 0s: not at all"`
+	IntrospectionNoExp bool             `koanf:"introspection_without_exp" reload:"live" help:"accept responses without exp"`
+	ClientID           string           `koanf:"client_id" reload:"live" help:"this server's client at the provider, for introspection"`
+	ClientSecret       providers.Secret `koanf:"client_secret" reload:"live" help:"its secret, for introspection_auth basic and post"`
+	ClientKey          providers.Secret `koanf:"client_key" reload:"live" help:"its PEM private key, for private_key_jwt"`
+	ClientKeyID        string           `koanf:"client_key_id" reload:"live" help:"kid of client_key, if the provider needs one"`
 
-	Leeway             time.Duration `koanf:"leeway" help:"allowed clock difference"`
-	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"maximum length of a token, in bytes"`
-	HTTPAllowedHosts   []string      `koanf:"http_allowed_hosts" help:"hosts allowed over plain http, in addition to loopback"`
-	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"minimum time between key fetches that tokens cause"`
-	KeyMaxAge          time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
-	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long keys are used while they cannot be renewed"`
+	Leeway             time.Duration `koanf:"leeway" reload:"live" help:"allowed clock difference"`
+	MaxTokenBytes      int           `koanf:"max_token_bytes" reload:"live" help:"maximum length of a token, in bytes"`
+	HTTPAllowedHosts   []string      `koanf:"http_allowed_hosts" reload:"live" help:"hosts allowed over plain http, in addition to loopback"`
+	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" reload:"live" help:"minimum time between key fetches that tokens cause"`
+	KeyMaxAge          time.Duration `koanf:"key_max_age" reload:"live" help:"how long a withdrawn key may stay in use"`
+	KeyMaxStale        time.Duration `koanf:"key_max_stale" reload:"live" help:"how long keys are used while they cannot be renewed"`
 }
 
 // Values of settings with a fixed list of values.
@@ -147,6 +147,15 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 			info.Logger)
 	}
 	return token.NewProvider(p), nil
+}
+
+// Describe implements [providers.Describer].
+func (s *Settings) Describe(provider providers.Provider, info providers.ServerInfo) providers.Provider {
+	opened, ok := provider.(*token.Provider)
+	if !ok {
+		return provider // no provider of Open
+	}
+	return opened.WithMetadata(s.metadata(info, s.rules(info.Resource)))
 }
 
 // acceptsOtherTypes reports whether neither the typ header nor a required claim distinguishes access tokens

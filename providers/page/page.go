@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"time"
 )
 
 //go:embed layout.html style.css icon.svg
@@ -37,14 +38,20 @@ func Parse(dir fs.FS, patterns ...string) (*Templates, error) {
 			return nil, fmt.Errorf("page templates: %w", err)
 		}
 	}
-	hash := sha256.Sum256(style)
-	return &Templates{
+	t := &Templates{
 		parsed: parsed,
-		style:  template.CSS(style),
 		icon:   template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(icon)),
-		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; " +
-			"img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action %s;",
-	}, nil
+	}
+	t.AddStyle(string(style))
+	return t, nil
+}
+
+// AddStyle appends to the style sheet what only these templates need. It must not be called after Write.
+func (t *Templates) AddStyle(css string) {
+	t.style += template.CSS(css)
+	hash := sha256.Sum256([]byte(t.style))
+	t.policy = "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'; " +
+		"img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action %s;"
 }
 
 // Page is the content of one page.
@@ -56,6 +63,8 @@ type Page struct {
 	// FormAction is where forms may be sent, as sources of a Content-Security-Policy; empty for nowhere. It
 	// includes the targets of redirects that follow.
 	FormAction string
+	// Refresh is after how long the browser loads the page again, in whole seconds; 0 means never.
+	Refresh time.Duration
 	// Data is for the template of the page.
 	Data any
 }
@@ -65,6 +74,9 @@ func (v view) Style() template.CSS { return v.templates.style }
 
 // Icon returns the site's icon as a data URL, for the layout: browsers then do not request /favicon.ico.
 func (v view) Icon() template.URL { return v.templates.icon }
+
+// RefreshSeconds returns Refresh for the layout.
+func (p Page) RefreshSeconds() int { return int(p.Refresh / time.Second) }
 
 // view is the data of a template.
 type view struct {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"gatehouse/providers/page"
 )
@@ -58,6 +59,38 @@ func TestWrite_FormAction(t *testing.T) {
 	if policy := w.Header().Get("Content-Security-Policy"); !strings.Contains(policy,
 		"form-action 'self' https://app.example;") {
 		t.Errorf("the policy is %q", policy)
+	}
+}
+
+func TestWrite_Refresh(t *testing.T) {
+	for refresh, want := range map[time.Duration]string{
+		5 * time.Second: `<meta http-equiv="refresh" content="5">`, 0: "",
+	} {
+		w := httptest.NewRecorder()
+		err := parse(t, "").Write(w, http.StatusOK, "test.html", page.Page{Refresh: refresh})
+		if has := strings.Contains(w.Body.String(), "http-equiv"); err != nil || has != (want != "") ||
+			!strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %v\n%s", refresh, err, w.Body)
+		}
+	}
+}
+
+// The policy allows the style sheet by its hash.
+func TestAddStyle(t *testing.T) {
+	templates := parse(t, "")
+	const rule = ".bar{fill:red}"
+	templates.AddStyle(rule)
+	w := httptest.NewRecorder()
+	if err := templates.Write(w, http.StatusOK, "test.html", page.Page{}); err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(w.Body.String(), "<style>")
+	style, _, _ := strings.Cut(rest, "</style>")
+	hash := sha256.Sum256([]byte(style))
+	policy := w.Header().Get("Content-Security-Policy")
+	if !strings.HasPrefix(style, ":root{") || !strings.HasSuffix(style, rule) ||
+		!strings.Contains(policy, "'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'") {
+		t.Errorf("the policy is %q, the style ends with %q", policy, style[len(style)-30:])
 	}
 }
 

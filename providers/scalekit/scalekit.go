@@ -16,21 +16,21 @@ import (
 // Everything follows from the environment and the id of the registration; no secret is needed to verify
 // tokens.
 type Settings struct {
-	EnvironmentURL   string   `koanf:"environment_url" help:"URL of the environment, such as https://acme.scalekit.com"`
-	ResourceID       string   `koanf:"resource_id" help:"id of the MCP server in the environment: res_ and digits"`
-	ExpectedAudience string   `koanf:"expected_audience" help:"registered Server URL, to compare with resource"`
-	Issuers          []string `koanf:"issuers" help:"accepted issuers in addition to the environment's own two"`
+	EnvironmentURL   string   `koanf:"environment_url" reload:"live" help:"URL of the environment, such as https://acme.scalekit.com"`
+	ResourceID       string   `koanf:"resource_id" reload:"live" help:"id of the MCP server in the environment: res_ and digits"`
+	ExpectedAudience string   `koanf:"expected_audience" reload:"live" help:"registered Server URL, to compare with resource"`
+	Issuers          []string `koanf:"issuers" reload:"live" help:"accepted issuers in addition to the environment's own two"`
 
-	ProtectedResourceMetadata string `koanf:"protected_resource_metadata" help:"metadata JSON from the dashboard"`
+	ProtectedResourceMetadata string `koanf:"protected_resource_metadata" reload:"live" help:"metadata JSON from the dashboard"`
 
-	ClientID     string           `koanf:"client_id" help:"API credential of the environment; used by doctor only"`
-	ClientSecret providers.Secret `koanf:"client_secret" help:"secret of client_id; used by doctor only"`
+	ClientID     string           `koanf:"client_id" reload:"live" help:"API credential of the environment; used by doctor only"`
+	ClientSecret providers.Secret `koanf:"client_secret" reload:"live" help:"secret of client_id; used by doctor only"`
 
-	Leeway             time.Duration `koanf:"leeway" help:"allowed clock difference"`
-	MaxTokenBytes      int           `koanf:"max_token_bytes" help:"maximum length of a token, in bytes"`
-	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" help:"minimum time between key fetches that tokens cause"`
-	KeyMaxAge          time.Duration `koanf:"key_max_age" help:"how long a withdrawn key may stay in use"`
-	KeyMaxStale        time.Duration `koanf:"key_max_stale" help:"how long keys are used while they cannot be renewed"`
+	Leeway             time.Duration `koanf:"leeway" reload:"live" help:"allowed clock difference"`
+	MaxTokenBytes      int           `koanf:"max_token_bytes" reload:"live" help:"maximum length of a token, in bytes"`
+	KeyRefetchInterval time.Duration `koanf:"key_refetch_interval" reload:"live" help:"minimum time between key fetches that tokens cause"`
+	KeyMaxAge          time.Duration `koanf:"key_max_age" reload:"live" help:"how long a withdrawn key may stay in use"`
+	KeyMaxStale        time.Duration `koanf:"key_max_stale" reload:"live" help:"how long keys are used while they cannot be renewed"`
 }
 
 // Defaults returns the default settings.
@@ -84,6 +84,15 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	go keys.Run(ctx)
 	verifier := token.NewVerifier(s.rules(), keys)
 	return token.NewProvider(token.Parts{Keys: keys, Verifier: verifier, Metadata: s.metadata(info)}), nil
+}
+
+// Describe implements [providers.Describer].
+func (s *Settings) Describe(provider providers.Provider, info providers.ServerInfo) providers.Provider {
+	opened, ok := provider.(*token.Provider)
+	if !ok {
+		return provider // no provider of Open
+	}
+	return opened.WithMetadata(s.metadata(info))
 }
 
 func (s *Settings) rules() token.Rules {

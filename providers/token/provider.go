@@ -53,6 +53,13 @@ func (p *Provider) ExplainForLog(ctx context.Context, token string) slog.LogValu
 // Metadata implements [providers.Provider].
 func (p *Provider) Metadata() providers.Metadata { return p.parts.Metadata }
 
+// WithMetadata returns a provider with other metadata that has the same keys and caches.
+func (p *Provider) WithMetadata(m providers.Metadata) *Provider {
+	parts := p.parts
+	parts.Metadata = m
+	return &Provider{parts}
+}
+
 // ProviderScopes implements [providers.ScopeMapper].
 func (p *Provider) ProviderScopes(local []string) []string { return p.parts.ScopeMap.ToProvider(local) }
 

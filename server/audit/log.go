@@ -28,9 +28,9 @@ const (
 type Log struct {
 	settings  Settings
 	arguments *ArgumentRecorder
-	config    string
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	config string
 	// waiting are the records that the writer has not taken, and held is how many it has taken and not written.
 	waiting batch
 	held    int
@@ -191,11 +191,11 @@ func (l *Log) CountRefused(reason string) {
 // putRefused adds the records of the counted refusals.
 func (l *Log) putRefused() {
 	l.mu.Lock()
-	counts := l.refused
+	counts, config := l.refused, l.config
 	l.refused = map[string]int64{}
 	l.mu.Unlock()
 	for reason, n := range counts {
-		l.Put(Record{Event: EventRefusedUnauthenticated, Decision: Deny, Reason: reason, Count: n, Config: l.config,
+		l.Put(Record{Event: EventRefusedUnauthenticated, Decision: Deny, Reason: reason, Count: n, Config: config,
 			Duration: -1})
 	}
 }
@@ -203,8 +203,19 @@ func (l *Log) putRefused() {
 // Arguments returns what makes the arguments of records; nil if they have none.
 func (l *Log) Arguments() *ArgumentRecorder { return l.arguments }
 
-// Config returns the digest of the configuration.
-func (l *Log) Config() string { return l.config }
+// SetConfig sets the digest of the configuration in records that belong to no operation.
+func (l *Log) SetConfig(digest string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.config = digest
+}
+
+// configDigest returns what SetConfig or Open has set.
+func (l *Log) configDigest() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.config
+}
 
 // Required reports whether a call must not run before its record is on disk.
 func (l *Log) Required() bool { return l.settings.Required }
@@ -224,7 +235,7 @@ func (l *Log) Status() Status {
 func (l *Log) Close() error {
 	l.once.Do(func() {
 		l.putRefused()
-		l.Put(Record{Event: EventStop, Config: l.config, Duration: -1})
+		l.Put(Record{Event: EventStop, Config: l.configDigest(), Duration: -1})
 		l.mu.Lock()
 		l.closed = true
 		l.mu.Unlock()

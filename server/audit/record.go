@@ -24,6 +24,7 @@ const (
 	EventOther                  Event = "other"             // every other operation of an authenticated caller
 	EventRefused                Event = "refused"           // a refused operation of an authenticated caller
 	EventRefusedUnauthenticated Event = "refused.strangers" // a number of requests without a valid token
+	EventReload                 Event = "reload"            // another configuration, in force or refused
 	EventStart                  Event = "start"
 	EventStop                   Event = "stop"
 	EventSegment                Event = "segment" // the first record of each file
@@ -68,6 +69,11 @@ type Record struct {
 	Protocol, Session string
 	// Config is the digest of the configuration that judged the operation.
 	Config string
+	// Generation is the number of that configuration since the start, in records of EventReload. Keys are the
+	// settings that changed, or those for which the new configuration was refused, and Loosened those of them that
+	// allow more than before.
+	Generation     uint64
+	Keys, Loosened []string
 	// Duration is how long the operation took; negative means that it has none.
 	Duration time.Duration
 	// Count is the number of events that the record covers: refusals, or lost records.
@@ -87,10 +93,10 @@ func HashSession(id string) string {
 // recordVersion is the member "v" of each record.
 const recordVersion = "1"
 
-// Limits of members, in bytes. Each member of a request or a token is cut to one of them.
+// maxMember is the limit of a member, in bytes, and maxEntries that of a list.
 const (
-	maxMember = 512
-	maxScopes = 64
+	maxMember  = 512
+	maxEntries = 64
 )
 
 // appendBody appends the members of r between seq and prev, without a comma at either end.
@@ -114,19 +120,16 @@ func appendBody(b []byte, r *Record) []byte {
 		b = append(b, `,"args_omitted":`...)
 		b = strconv.AppendInt(b, int64(r.Arguments.omitted), 10)
 	}
-	if len(r.Scopes) > 0 {
-		b = append(b, `,"scopes":[`...)
-		for i, scope := range r.Scopes[:min(len(r.Scopes), maxScopes)] {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendString(b, scope)
-		}
-		b = append(b, ']')
-	}
+	b = appendList(b, "scopes", r.Scopes)
 	b = appendMember(b, "protocol", r.Protocol)
 	b = appendMember(b, "session", r.Session)
 	b = appendMember(b, "config", r.Config)
+	if r.Generation > 0 {
+		b = append(b, `,"generation":`...)
+		b = strconv.AppendUint(b, r.Generation, 10)
+	}
+	b = appendList(b, "keys", r.Keys)
+	b = appendList(b, "loosened", r.Loosened)
 	if r.Count > 0 {
 		b = append(b, `,"count":`...)
 		b = strconv.AppendInt(b, r.Count, 10)
@@ -150,6 +153,23 @@ func appendMember(b []byte, name, value string) []byte {
 	b = append(b, name...)
 	b = append(b, '"', ':')
 	return appendString(b, value)
+}
+
+// appendList appends the first entries of a list.
+func appendList(b []byte, name string, list []string) []byte {
+	if len(list) == 0 {
+		return b
+	}
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	b = append(b, '"', ':', '[')
+	for i, entry := range list[:min(len(list), maxEntries)] {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, entry)
+	}
+	return append(b, ']')
 }
 
 // appendString appends s as a JSON string. A long string is cut and gets the start of its hash, so that two

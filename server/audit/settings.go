@@ -12,21 +12,21 @@ import (
 
 // Settings are the section "audit" of the configuration.
 type Settings struct {
-	Dir      string `koanf:"dir" help:"folder of the audit log; {hostname} is replaced; empty: no audit log"`
-	Required bool   `koanf:"required" help:"a call runs only if its record is on disk; else 503 audit_unavailable"`
+	Dir      string `koanf:"dir" reload:"restart" help:"folder of the audit log; {hostname} is replaced; empty: no audit log"`
+	Required bool   `koanf:"required" reload:"restart" help:"a call runs only if its record is on disk; else 503 audit_unavailable"`
 
-	Sync       time.Duration `koanf:"sync" help:"records are on disk after this time at most; 0: after each write"`
-	Checkpoint time.Duration `koanf:"checkpoint" help:"interval of signed checkpoints"`
+	Sync       time.Duration `koanf:"sync" reload:"restart" help:"records are on disk after this time at most; 0: after each write"`
+	Checkpoint time.Duration `koanf:"checkpoint" reload:"restart" help:"interval of signed checkpoints"`
 
-	SegmentBytes int `koanf:"segment_bytes" help:"size at which a new file is begun, in bytes"`
+	SegmentBytes int `koanf:"segment_bytes" reload:"restart" help:"size at which a new file is begun, in bytes"`
 
-	SigningKey providers.Secret `koanf:"signing_key" help:"key of the checkpoints, from gatehouse audit key"`
+	SigningKey providers.Secret `koanf:"signing_key" reload:"restart" help:"key of the checkpoints, from gatehouse audit key"`
 
-	Arguments string `koanf:"arguments" values:"none,names,hmac" help:"what is recorded of arguments: none, names, or an hmac of each value"`
+	Arguments string `koanf:"arguments" reload:"restart" values:"none,names,hmac" help:"what is recorded of arguments: none, names, or an hmac of each value"`
 
-	ArgumentsKey providers.Secret `koanf:"arguments_key" help:"key of audit.arguments: hmac, at least 32 bytes"`
+	ArgumentsKey providers.Secret `koanf:"arguments_key" reload:"restart" help:"key of audit.arguments: hmac, at least 32 bytes"`
 
-	Events string `koanf:"events" values:"calls,all" help:"calls: calls, sessions and refusals; all: lists and other operations, too"`
+	Events string `koanf:"events" reload:"restart" values:"calls,all" help:"calls: calls, sessions and refusals; all: lists and other operations, too"`
 }
 
 // The values of audit.arguments.

@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { parseArgs } from "node:util";
 import {
-  Browser, Client, checkLayout, checkProblem, click, desktop, freePort, phone, run, schemes, start, stopAll, text, texts,
+  Browser, Client, call, checkLayout, checkProblem, click, desktop, freePort, openSession, phone, run, schemes, start,
+  stopAll, text, texts,
 } from "./world.mjs";
 
 const { positionals: [work], values: options } = parseArgs({
@@ -18,7 +19,9 @@ const origin = `http://localhost:${await freePort()}`, resource = `${origin}/mcp
 const issuerPort = await freePort(), issuer = `http://localhost:${issuerPort}`;
 const startIssuer = () =>
   start(work, issuer, ["issuer", `--listen=127.0.0.1:${issuerPort}`, `--resource=${resource}`, `--issuer=${issuer}`]);
-await start(work, origin, ["serve", `--resource=${resource}`]);
+const operator = `http://localhost:${await freePort()}`;
+const operatorFlag = (url) => `--operator.listen=${url.replace("http://localhost", "127.0.0.1")}`;
+await start(work, origin, ["serve", `--resource=${resource}`, operatorFlag(operator)]);
 let standalone = await startIssuer();
 const browser = await Browser.launch(options.screenshots);
 
@@ -28,6 +31,8 @@ const register = async (name, at = origin) => {
   clients.push(await Client.register(at, name));
   return clients.at(-1);
 };
+
+const status = async () => (await fetch(`${operator}/status.json`)).json();
 
 // check runs one check. A failure does not stop the others.
 async function check(name, body) {
@@ -317,6 +322,118 @@ await check("the callback of gatehouse token get is a page in the same style", a
     assert.equal(await program.ended, button === approve ? 0 : 1);
     if (button === approve) assert.match(program.stdout, /^ey[\w-]+\.[\w-]+\.[\w-]+\n$/);
   }
+});
+
+// --- status page
+
+// The traffic of a small server: both protocol eras, several tools, refusals and tool errors.
+await check("status page: it counts calls of both eras, refusals and tool errors", async (open) => {
+  const client = await register("Claude Code");
+  const page = await open(desktop);
+  await page.goto(client.authorizeURL(all));
+  await click(page, approve);
+  const token = (await client.exchange()).access_token;
+  const forged = token.slice(0, -9) + (token.at(-9) === "A" ? "B" : "A") + token.slice(-8);
+  const before = await status();
+  for (let i = 0; i < 20; i++) assert.equal((await call(resource, token, "greet", { name: "Ada" })).status, 200);
+  for (let i = 0; i < 5; i++) assert.equal((await call(resource, token, "whoami", {})).status, 200);
+  const session = await openSession(resource, token);
+  for (let i = 0; i < 10; i++) {
+    assert.equal((await call(resource, token, "greet", { name: "Ada" }, session)).status, 200);
+  }
+  assert.equal((await call(resource, token, "countdown", { seconds: 1 })).status, 200);
+  for (let i = 0; i < 3; i++) await call(resource, token, "countdown", { seconds: -1 }); // a tool error
+  await call(resource, token, "<script>alert(1)</script>", {});
+  for (let i = 0; i < 4; i++) assert.equal((await call(resource, undefined, "greet", {})).status, 401);
+  for (let i = 0; i < 3; i++) assert.equal((await call(resource, forged, "greet", {})).status, 401);
+  for (let i = 0; i < 2; i++) assert.equal((await fetch(`${origin}/nothing`)).status, 404);
+
+  await page.goto(operator);
+  assert.equal(await text(page, "h1"), "Ready");
+  assert.match(await page.title(), /^Ready · Gatehouse$/);
+  const after = await status();
+  const more = (outcome) => (after.requests[outcome] ?? 0) - (before.requests[outcome] ?? 0);
+  assert.ok(more("ok") >= 38, `${more("ok")} requests succeeded`);
+  assert.deepEqual([more("no_credentials"), more("signature_invalid"), after.sessions.active], [4, 3, 1]);
+  const tools = Object.fromEntries(after.tools.map((tool) => [tool.name, tool]));
+  assert.deepEqual([tools.greet.calls, tools.whoami.calls, tools.countdown.calls], [30, 5, 4]);
+  assert.deepEqual([tools.greet.tool_errors, tools.countdown.tool_errors], [0, 3]);
+  const rows = await texts(page, "table.tools td:first-child");
+  assert.deepEqual(rows.slice(0, 3), ["greet", "whoami", "countdown"]);
+  assert.ok(!rows.some((name) => name.includes("script")), `the tools are ${rows}`);
+  assert.ok((await page.$$("svg.chart rect")).length > 0, "the chart is empty");
+});
+
+for (const viewport of [desktop, phone, { ...phone, name: "narrow", width: 360, height: 780 }]) {
+  for (const scheme of schemes) {
+    await check(`status page, ${viewport.name}, ${scheme}: nothing is cut`, async (open) => {
+      const page = await open(viewport, scheme);
+      assert.equal((await page.goto(operator)).status(), 200);
+      await checkLayout(page);
+      assert.equal((await page.$$("script")).length, 0);
+      await browser.shoot(page, `status-${viewport.name}-${scheme}`);
+    });
+  }
+}
+
+await check("status page: a click on a reason shows what it means", async (open) => {
+  const page = await open(phone);
+  await page.goto(`${operator}/?refresh=off`);
+  const links = await page.$$("main a[href^='#']");
+  assert.ok(links.length >= 3, `${links.length} reasons are linked`);
+  for (const link of links) {
+    const reason = await link.evaluate((a) => a.innerText.trim());
+    await link.click();
+    const target = await page.$eval(":target", (e) => {
+      const box = e.getBoundingClientRect();
+      return { text: e.innerText.trim(), isVisible: box.top >= 0 && box.bottom <= innerHeight + 1 };
+    });
+    assert.ok(target.isVisible && target.text.startsWith(reason), `${reason} leads to ${JSON.stringify(target)}`);
+    assert.ok(target.text.length > reason.length + 10, `${reason} is not explained`);
+  }
+});
+
+await check("status page: the browser loads it again, until the user stops that", async (open) => {
+  const page = await open(desktop);
+  await page.goto(operator);
+  const again = await page.waitForNavigation({ timeout: 15_000 });
+  assert.equal(again.status(), 200);
+  await click(page, "a[href='/?refresh=off']");
+  assert.equal((await page.$$("meta[http-equiv=refresh]")).length, 0);
+  await click(page, "footer a[href='/']");
+  assert.equal((await page.$$("meta[http-equiv=refresh]")).length, 1);
+});
+
+await check("status page of a server with problems: it names them", async (open) => {
+  const [other, itsOperator] = [`http://localhost:${await freePort()}`, `http://localhost:${await freePort()}`];
+  const program = await start(work, other, ["serve", `--resource=${other}/mcp`, operatorFlag(itsOperator),
+    "--provider.kind=oidc", `--provider.issuer=http://localhost:${await freePort()}`, "--scopes.required=mcp:use"]);
+  await new Promise((done) => setTimeout(done, 500));
+  for (const viewport of [desktop, phone]) {
+    for (const scheme of schemes) {
+      const page = await open(viewport, scheme);
+      await page.goto(itsOperator);
+      assert.equal(await text(page, "h1"), "Not ready: keys_unavailable");
+      assert.match(await text(page, ".problems"), /No token of http:\S+ can be verified: keys_unavailable/);
+      await checkLayout(page);
+      await browser.shoot(page, `status-problems-${viewport.name}-${scheme}`);
+    }
+  }
+  await program.stop();
+});
+
+// A page of another site must not read the status, whether it is embedded, fetched or opened.
+await check("status page: pages of other sites cannot read or embed it", async (open) => {
+  const page = await open(desktop);
+  await page.goto(resource); // another origin
+  const found = await page.evaluate(async (url) => ({
+    read: await fetch(`${url}/status.json`).then(() => true, () => false),
+    opaque: await fetch(`${url}/status.json`, { mode: "no-cors" }).then(() => true, () => false),
+  }), operator);
+  browser.problems.splice(0); // the policy of the page refuses it, which is an error in the console
+  assert.deepEqual(found, { read: false, opaque: false });
+  const rebound = await fetch(`${operator.replace("localhost", "127.0.0.1")}/status.json`);
+  assert.equal(rebound.status, 200);
 });
 
 for (const client of clients) client.close();

@@ -129,6 +129,43 @@ export class Client {
   }
 }
 
+// --- calls
+
+const accepted = { "content-type": "application/json", accept: "application/json, text/event-stream" };
+
+const post = (resource, token, message, headers) =>
+  fetch(resource, {
+    method: "POST", body: JSON.stringify({ jsonrpc: "2.0", ...message }),
+    headers: { ...accepted, ...headers, ...(token && { authorization: `Bearer ${token}` }) },
+  });
+
+// openSession returns the headers of a session of MCP 2025-11-25.
+export async function openSession(resource, token) {
+  const version = { "mcp-protocol-version": "2025-11-25" };
+  const answer = await post(resource, token, {
+    id: 1, method: "initialize",
+    params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "pages", version: "1" } },
+  });
+  assert.equal(answer.status, 200);
+  await answer.text();
+  const headers = { ...version, "mcp-session-id": answer.headers.get("mcp-session-id") };
+  await (await post(resource, token, { method: "notifications/initialized" }, headers)).text();
+  return headers;
+}
+
+// call calls a tool: in a session, or without one by MCP 2026-07-28.
+export async function call(resource, token, name, args, session) {
+  const version = "2026-07-28", meta = "io.modelcontextprotocol";
+  const _meta = {
+    [`${meta}/protocolVersion`]: version, [`${meta}/clientCapabilities`]: {},
+    [`${meta}/clientInfo`]: { name: "pages", version: "1" },
+  };
+  const params = { name, arguments: args, ...(session ? {} : { _meta }) };
+  const modern = { "mcp-protocol-version": version, "mcp-method": "tools/call", "mcp-name": name };
+  const answer = await post(resource, token, { id: 2, method: "tools/call", params }, session ?? modern);
+  return { status: answer.status, body: await answer.text() };
+}
+
 // --- the browser
 
 // isLoopback reports whether a URL stays on this computer.

@@ -7,6 +7,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -19,64 +21,88 @@ import (
 	"gatehouse/server/audit"
 )
 
-// App is an assembled server. [server.Serve] runs HTTP, with Drain and the methods of MCP as its [server.Lifecycle].
+// App is an assembled server. [server.Serve] runs HTTP, with the [server.Lifecycle] of the method Lifecycle.
 type App struct {
-	Provider providers.Provider
-	Catalog  mcptools.Catalog
-	MCP      *mcphttp.Handler
-	HTTP     http.Handler
+	Catalog mcptools.Catalog
+	MCP     *mcphttp.Handler
+	// HTTP serves each request by the configuration in force when it arrives.
+	HTTP http.Handler
 	// Audit is nil if audit.dir is not set.
 	Audit *audit.Log
 
-	drain  context.CancelFunc
-	logger *slog.Logger
+	current atomic.Pointer[generation]
+	chain   server.Config // what the chains of all generations have in common
+	drain   context.CancelFunc
+	logger  *slog.Logger
+	// open opens a provider whose background work ends with the context of New.
+	open func(providers.Settings, providers.ServerInfo) (openProvider, error)
+
+	reloading  sync.Mutex // held during a reload
+	lastReload atomic.Pointer[ReloadStatus]
+	// openTimeout is how long a provider may take to become usable, and retireAfter how long a replaced one
+	// continues, for the requests that use it.
+	openTimeout, retireAfter time.Duration
+
+	status statusSource
 }
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
 // any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
 // wraps [ErrAudit]. After the server has stopped, Close must be called.
 func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger) (*App, error) {
-	a := &App{logger: logger}
+	a := &App{logger: logger, openTimeout: openTimeout, retireAfter: retireAfter}
+	a.open = func(settings providers.Settings, info providers.ServerInfo) (openProvider, error) {
+		return open(ctx, settings, info)
+	}
 	counts := &server.RequestCounts{}
 	a.Catalog = catalog(cfg.Tools, mcptools.Stats{
 		Started:  time.Now(),
 		Outcomes: counts.Snapshot,
 		Sessions: func() int { return a.MCP.Sessions() },
-		Keys:     func() providers.KeyStatus { return keyStatus(a.Provider) },
+		Keys:     func() providers.KeyStatus { return keyStatus(a.Provider()) },
 	})
-	serverInfo := ServerInfo(cfg, a.Catalog, logger)
 	var err error
 	if a.Audit, err = openAudit(cfg, logger); err != nil {
 		return nil, err
 	}
-	a.Provider, err = cfg.Provider.Open(ctx, serverInfo)
+	info := ServerInfo(cfg, a.Catalog, logger)
+	provider, err := a.open(cfg.Provider, info)
 	if err != nil {
 		a.closeAudit()
 		return nil, err
 	}
 	a.MCP = mcphttp.NewHandler(mcphttp.Config{
-		Settings: cfg.MCP, Tools: cfg.Tools, RequiredScopes: cfg.Scopes.Required,
-		Info:         mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()},
-		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger, Recorder: a.recorder(), Auditor: a.auditor(),
+		Policy: policy(cfg),
+		Info:   mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()},
+		Logger: logger, Recorder: a.recorder(), Auditor: a.auditor(),
 	}, a.Catalog)
 	go a.MCP.Probe(ctx)
 
 	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
 	a.drain = drain
-	a.HTTP = server.New(server.Config{
-		Resource:       cfg.Resource,
-		Settings:       cfg.Server,
-		RequiredScopes: cfg.Scopes.Required,
-		Implies:        cfg.Scopes.Implications(),
-		KnownScopes:    serverInfo.KnownScopes,
-		ToolScopes:     toolScopes(a.Catalog),
-		Logger:         logger,
-		Counts:         counts,
-		Audit:          a.Audit,
-		Draining:       draining,
-		IsStuck:        a.MCP.IsStuck,
-	}, a.Provider, a.MCP)
+	a.chain = server.Config{
+		ToolScopes: toolScopes(a.Catalog),
+		Logger:     logger,
+		Counts:     counts,
+		Shared:     server.NewShared(cfg.Server, logger),
+		Audit:      a.Audit,
+		Draining:   draining,
+		IsStuck:    a.MCP.IsStuck,
+	}
+	a.current.Store(a.newGeneration(1, cfg, info, provider))
+	a.HTTP = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.current.Load().http.ServeHTTP(w, r)
+	})
+	a.status = statusSource{started: time.Now(), requests: counts.Snapshot, draining: draining}
 	return a, nil
+}
+
+// Lifecycle returns the hooks for [server.Serve].
+func (a *App) Lifecycle() server.Lifecycle {
+	return server.Lifecycle{
+		Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close,
+		Settings: func() server.Settings { return a.current.Load().config.Server },
+	}
 }
 
 // Drain makes readiness fail, so that load balancers send no more requests.

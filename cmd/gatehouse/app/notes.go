@@ -23,6 +23,10 @@ func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 			"tools that need no scope of their own; set it, for example to mcp:use, to accept only tokens "+
 			"that have this scope")
 	}
+	if cfg.Operator.IsOn() && !cfg.Operator.IsLoopback() {
+		notes = append(notes, "operator.listen is "+cfg.Operator.Listen+", which other computers may reach, and needs no "+
+			"token: let only operators and Prometheus reach it")
+	}
 	if names := unusedDemoScopes(cfg, catalog); len(names) > 0 {
 		notes = append(notes, "scopes of the demo tools are set, but tools.demo is off and no other tool needs them: "+
 			strings.Join(names, ", ")+"; remove them, because a provider that does not know a scope may refuse the "+

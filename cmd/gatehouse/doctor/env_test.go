@@ -304,7 +304,7 @@ func (e *env) open() *env {
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	e.change(func() { e.proxy.next = proxy })
-	keys := h.Provider.(providers.KeyReporter)
+	keys := h.Provider().(providers.KeyReporter)
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
 		if status := keys.Keys(); status.Usable || status.Problem != "" {
 			break

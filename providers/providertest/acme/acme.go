@@ -13,8 +13,8 @@ import (
 // Settings are the settings of kind "acme". The access tokens of Acme have typ JWT, an audience that the
 // customer registers, and the client in azp.
 type Settings struct {
-	Tenant string `koanf:"tenant" help:"URL of the tenant: iss of its tokens"`
-	API    string `koanf:"api" help:"id under which this server is registered at Acme"`
+	Tenant string `koanf:"tenant" reload:"live" help:"URL of the tenant: iss of its tokens"`
+	API    string `koanf:"api" reload:"live" help:"id under which this server is registered at Acme"`
 
 	// KeyPolicy is for tests and has no configuration key.
 	KeyPolicy token.KeyPolicy

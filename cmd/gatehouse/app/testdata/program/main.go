@@ -41,8 +41,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 		return err
 	}
 	logger.Info("serving", "resource", cfg.Resource.String(), "provider", cfg.Kind)
-	return server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
+	return server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 }
 
 func catalog(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog {

@@ -40,8 +40,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return server.Serve(ctx, ln, a.HTTP, cfg.Server, logger,
-		server.Lifecycle{Draining: a.Drain, Closing: a.MCP.CloseStreams, Closed: a.Close})
+	return server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 }
 
 // load accepts provider.kind "acme" in addition to the kinds of Gatehouse.

@@ -1,0 +1,208 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+	"runtime/metrics"
+	"time"
+
+	"gatehouse/providers"
+	"gatehouse/server/audit"
+)
+
+// Status is the state of a running server, for its operators. It contains nothing about a caller, and no text of an
+// identity provider. The names in JSON are those of /status.json and stay as they are.
+type Status struct {
+	Time          time.Time `json:"time"`
+	Version       string    `json:"version"`
+	Resource      string    `json:"resource"`
+	ProviderKind  string    `json:"provider_kind"`
+	UptimeSeconds int64     `json:"uptime_seconds"`
+	// Ready is what /readyz reports, and NotReady why not: a reason, or [Stopping].
+	Ready    bool           `json:"ready"`
+	NotReady string         `json:"not_ready,omitempty"`
+	Issuers  []IssuerStatus `json:"issuers"`
+	// Requests are the finished requests since the start, by outcome: ok, a reason, client_error or server_error.
+	Requests map[string]int64 `json:"requests"`
+	Calls    Usage            `json:"calls"`
+	Streams  Usage            `json:"streams"`
+	Sessions Usage            `json:"sessions"`
+	Bytes    Usage            `json:"bytes"`
+	// Tokens is nil if the provider does not remember verified tokens.
+	Tokens *TokenStatus `json:"tokens,omitempty"`
+	// Audit is nil without an audit log.
+	Audit  *AuditStatus `json:"audit,omitempty"`
+	Config ConfigStatus `json:"config"`
+	// Denials is nil if denials.file is not set.
+	Denials *DenialStatus `json:"denials,omitempty"`
+	Process ProcessStatus `json:"process"`
+}
+
+// Stopping is why a server that drains is not ready.
+const Stopping = "stopping"
+
+// IssuerStatus is the state of the keys of one issuer.
+type IssuerStatus struct {
+	Issuer string `json:"issuer"`
+	// Usable reports whether tokens of the issuer can be verified.
+	Usable bool `json:"usable"`
+	// KeysAgeSeconds is the time since the last successful fetch; nil if there was none or none is needed.
+	KeysAgeSeconds *float64 `json:"keys_age_seconds,omitempty"`
+	// Problem is why the last fetch failed; empty if it succeeded. The log has the details.
+	Problem providers.Reason `json:"problem,omitempty"`
+}
+
+// Usage is how much of a limit is in use. Limit 0 means that there is none.
+type Usage struct {
+	Active int64 `json:"active"`
+	Limit  int64 `json:"limit"`
+}
+
+// TokenStatus counts verified tokens since the start.
+type TokenStatus struct {
+	Cached int64 `json:"cached"`
+	Limit  int64 `json:"limit"`
+	// FromCache is how many requests had a token that was remembered, and Checked how many had one that was verified.
+	FromCache int64 `json:"from_cache"`
+	Checked   int64 `json:"checked"`
+}
+
+// AuditStatus is the state of the audit log.
+type AuditStatus struct {
+	// OK reports whether the log can be written.
+	OK       bool `json:"ok"`
+	Required bool `json:"required"`
+	// Sequence is the number of the last record, and Unsynced how many records are not on disk yet.
+	Sequence uint64 `json:"sequence"`
+	Unsynced uint64 `json:"unsynced"`
+	// Checkpoint is the last record that a checkpoint covers, and CheckpointTime when it was made, if there is one.
+	Checkpoint     uint64     `json:"checkpoint"`
+	CheckpointTime *time.Time `json:"checkpoint_time,omitempty"`
+	// Lost is how many records were dropped since the start.
+	Lost int64 `json:"lost"`
+}
+
+// ConfigStatus identifies the configuration in force.
+type ConfigStatus struct {
+	Digest     string `json:"digest"`
+	Generation uint64 `json:"generation"`
+	// Reload is the last reload; nil if there was none.
+	Reload *ReloadResult `json:"reload,omitempty"`
+}
+
+// ReloadResult is how a reload ended.
+type ReloadResult struct {
+	Time time.Time `json:"time"`
+	OK   bool      `json:"ok"`
+	// Reason is why it was refused, without any value of a setting.
+	Reason string `json:"reason,omitempty"`
+}
+
+// DenialStatus is the state of the list of denied callers.
+type DenialStatus struct {
+	Entries int `json:"entries"`
+	// OK is false if the file cannot be used and an earlier list is in force.
+	OK bool `json:"ok"`
+	// Hits is how many requests were refused since the start.
+	Hits int64 `json:"hits"`
+}
+
+// ProcessStatus is the state of the process.
+type ProcessStatus struct {
+	Goroutines int `json:"goroutines"`
+	// MemoryBytes is what the Go runtime holds of the system's memory: what GOMEMLIMIT limits.
+	MemoryBytes uint64 `json:"memory_bytes"`
+}
+
+// statusSource is what Status reads besides the parts of an [App].
+type statusSource struct {
+	started  time.Time
+	requests func() map[string]int64
+	draining context.Context
+}
+
+// Status returns the state of the server. It may be called at any time, also after Close.
+func (a *App) Status() Status {
+	g := a.current.Load()
+	s := Status{
+		Time: time.Now().UTC(), Version: Version(), Resource: g.config.Resource.String(), ProviderKind: g.config.Kind,
+		UptimeSeconds: int64(time.Since(a.status.started) / time.Second),
+		Issuers:       issuerStatus(g.provider.Provider),
+		Requests:      a.status.requests(),
+		Sessions:      Usage{Active: int64(a.MCP.Sessions())},
+		Config:        ConfigStatus{Digest: g.digest, Generation: g.number},
+		Process:       processStatus(),
+	}
+	if last := a.LastReload(); !last.Time.IsZero() {
+		s.Config.Reload = &ReloadResult{Time: last.Time.UTC(), OK: last.OK, Reason: last.Reason}
+	}
+	if a.Audit != nil {
+		s.Audit = auditStatus(a.Audit)
+	}
+	s.NotReady = a.notReady(g.provider.Provider)
+	s.Ready = s.NotReady == ""
+	return s
+}
+
+// notReady returns why the server is not ready, in the order of /readyz.
+func (a *App) notReady(p providers.Provider) string {
+	reporter, hasKeys := p.(providers.KeyReporter)
+	switch {
+	case a.status.draining.Err() != nil:
+		return Stopping
+	case a.Audit != nil && a.Audit.Required() && a.Audit.Status().Err != nil:
+		return string(audit.ReasonUnavailable)
+	case hasKeys:
+		if keys := reporter.Keys(); !keys.Usable {
+			return string(cmp.Or(keys.Reason, providers.ReasonKeysUnavailable))
+		}
+	}
+	return ""
+}
+
+// issuerStatus returns the state of the keys, under the issuer that clients are sent to.
+func issuerStatus(p providers.Provider) []IssuerStatus {
+	one := IssuerStatus{Usable: true}
+	if servers := p.Metadata().AuthorizationServers; len(servers) > 0 {
+		one.Issuer = servers[0]
+	}
+	reporter, hasKeys := p.(providers.KeyReporter)
+	if !hasKeys { // it needs none
+		return []IssuerStatus{one}
+	}
+	keys := reporter.Keys()
+	one.Usable = keys.Usable
+	if keys.Age > 0 {
+		age := keys.Age.Seconds()
+		one.KeysAgeSeconds = &age
+	}
+	// The text of the problem may contain addresses of the network; it is in the log.
+	if keys.Problem != "" || !keys.Usable {
+		one.Problem = cmp.Or(keys.Reason, providers.ReasonKeysUnavailable)
+	}
+	return []IssuerStatus{one}
+}
+
+func auditStatus(log *audit.Log) *AuditStatus {
+	status := log.Status()
+	s := &AuditStatus{
+		OK: status.Err == nil, Required: log.Required(), Sequence: status.Sequence,
+		Unsynced: status.Sequence - min(status.Synced, status.Sequence), Checkpoint: status.Checkpoint, Lost: status.Lost,
+	}
+	if !status.CheckpointTime.IsZero() {
+		made := status.CheckpointTime.UTC()
+		s.CheckpointTime = &made
+	}
+	return s
+}
+
+func processStatus() ProcessStatus {
+	memory := []metrics.Sample{
+		{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
+	}
+	metrics.Read(memory)
+	return ProcessStatus{
+		Goroutines: runtime.NumGoroutine(), MemoryBytes: memory[0].Value.Uint64() - memory[1].Value.Uint64(),
+	}
+}
