@@ -27,6 +27,10 @@ type Identity struct {
 	Expiry time.Time
 	// ExpiryWithLeeway is Expiry plus the leeway of the token's verification. Streams end then.
 	ExpiryWithLeeway time.Time
+	// IssuedAt is when the token was issued; the zero time if it does not say so (iat).
+	IssuedAt time.Time
+	// TokenID identifies the token at its issuer; empty if it has no id (jti).
+	TokenID string
 
 	token TokenDetails
 }

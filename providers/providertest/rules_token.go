@@ -112,6 +112,8 @@ func checkIdentity(o *openAdapter, template *template) error {
 		{"audience", fmt.Sprintf("%q", id.Audience), fmt.Sprintf("%q", want.Audience)},
 		{"scopes", fmt.Sprintf("%q", id.Scopes), fmt.Sprintf("%q", want.Scopes)},
 		{"expiry", id.Expiry.UTC().String(), want.Expiry.UTC().String()},
+		{"time of issue", id.IssuedAt.UTC().String(), want.IssuedAt.UTC().String()},
+		{"token id", id.TokenID, want.TokenID},
 		{"claim canary", string(id.Claims()["canary"]), strconv.Quote(canary)},
 	} {
 		if field.got != field.want {

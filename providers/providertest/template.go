@@ -61,13 +61,21 @@ func expected(claims m) *providers.Identity {
 		Scope   json.RawMessage `json:"scope"`
 		Aud     json.RawMessage `json:"aud"`
 		Expiry  float64         `json:"exp"`
+		Issued  float64         `json:"iat"`
+		ID      string          `json:"jti"`
 	}
 	// Claims of another form stay empty; the variety sets the expectation in Want.
 	_ = json.Unmarshal(mustJSON(claims), &fields)
-	whole, fraction := math.Modf(fields.Expiry)
+	date := func(seconds float64) time.Time {
+		whole, fraction := math.Modf(seconds)
+		return time.Unix(int64(whole), int64(fraction*1e9))
+	}
 	id := &providers.Identity{
 		Issuer: fields.Issuer, Subject: fields.Subject, Client: fields.Client, Audience: stringsOf(fields.Aud),
-		Expiry: time.Unix(int64(whole), int64(fraction*1e9)),
+		Expiry: date(fields.Expiry), TokenID: fields.ID,
+	}
+	if claims["iat"] != nil {
+		id.IssuedAt = date(fields.Issued)
 	}
 	for _, scope := range stringsOf(fields.Scope) {
 		id.Scopes = append(id.Scopes, strings.Fields(scope)...)

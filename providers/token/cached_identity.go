@@ -25,7 +25,7 @@ func cachedIdentity(id *providers.Identity, claims rawObject) *providers.Identit
 func identityBytes(id *providers.Identity) int {
 	const fixed, perString, perMember = 512, 16, 48
 	// The principal is a string of its own.
-	size := fixed + 2*len(id.Issuer) + 2*len(id.Subject) + len(id.Client)
+	size := fixed + 2*len(id.Issuer) + 2*len(id.Subject) + len(id.Client) + len(id.TokenID)
 	for _, list := range [][]string{id.Audience, id.Scopes} {
 		for _, s := range list {
 			size += perString + len(s)

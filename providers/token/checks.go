@@ -41,8 +41,8 @@ func claimChecks() []check {
 		{members("aud"), func(r Rules) string { return oneOf(slices.Concat(r.Audiences, r.AllowedClients)) },
 			checkAudience},
 		{members("exp"), fixed("a time in the future"), checkExpiry},
-		{members("nbf"), fixed("a time in the past, or absent"), checkStart("nbf")},
-		{members("iat"), fixed("a time in the past, or absent"), checkStart("iat")},
+		{members("nbf"), fixed("a time in the past, or absent"), checkNotBefore},
+		{members("iat"), fixed("a time in the past, or absent"), checkIssuedAt},
 		{members(typeClaims...), fixed("that of an access token, or absent"), checkTypeClaims},
 		{func(r Rules) []string { return []string{r.SubjectClaim} }, fixed("a caller"), checkSubject},
 		{requiredNames, requiredWords, checkRequiredClaims},
@@ -150,20 +150,30 @@ func checkExpiry(v *Verifier, claims rawObject, id *providers.Identity) error {
 	return nil
 }
 
-// checkStart applies RFC 7519, sections 4.1.5 and 4.1.6.
-func checkStart(name string) func(*Verifier, rawObject, *providers.Identity) error {
-	return func(v *Verifier, claims rawObject, _ *providers.Identity) error {
-		now := v.rules.Now()
-		start, ok, err := claims.time(name)
-		if err != nil {
-			return providers.Invalidf(ReasonClaimsMalformed, "%s: %v", name, err)
-		}
-		if ok && start.After(now.Add(v.rules.Leeway)) {
-			return providers.Invalidf(ReasonNotYetValid, "%s is %s in the future", name,
-				start.Sub(now).Round(time.Second))
-		}
-		return nil
+// checkNotBefore applies RFC 7519, section 4.1.5.
+func checkNotBefore(v *Verifier, claims rawObject, _ *providers.Identity) error {
+	_, err := startTime(v, claims, "nbf")
+	return err
+}
+
+// checkIssuedAt applies RFC 7519, section 4.1.6.
+func checkIssuedAt(v *Verifier, claims rawObject, id *providers.Identity) (err error) {
+	id.IssuedAt, err = startTime(v, claims, "iat")
+	return err
+}
+
+// startTime returns the time in a claim, which must be in the past. It is the zero time if there is none.
+func startTime(v *Verifier, claims rawObject, name string) (time.Time, error) {
+	now := v.rules.Now()
+	start, ok, err := claims.time(name)
+	if err != nil {
+		return time.Time{}, providers.Invalidf(ReasonClaimsMalformed, "%s: %v", name, err)
 	}
+	if ok && start.After(now.Add(v.rules.Leeway)) {
+		return time.Time{}, providers.Invalidf(ReasonNotYetValid, "%s is %s in the future", name,
+			start.Sub(now).Round(time.Second))
+	}
+	return start, nil
 }
 
 func checkSubject(v *Verifier, claims rawObject, id *providers.Identity) error {

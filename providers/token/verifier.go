@@ -159,6 +159,9 @@ func (v *Verifier) checkClaims(claims rawObject) (*providers.Identity, error) {
 			return nil, err
 		}
 	}
+	if raw, ok := claims.claim("jti"); ok {
+		id.TokenID, _ = rawjson.Text(raw) // an id of another type has no meaning (RFC 7519, section 4.1.7)
+	}
 	details := providers.TokenDetails{Claims: claims}
 	switch inToken := id.Scopes; {
 	case inToken == nil && len(v.rules.DefaultScopes) > 0:

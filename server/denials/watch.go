@@ -1,0 +1,201 @@
+package denials
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/providers"
+)
+
+// reloadPause is the time between the two equal reads of [Watcher.Reload], and reloadTries limits how often a file that
+// keeps changing is read.
+const (
+	reloadPause = 100 * time.Millisecond
+	reloadTries = 10
+)
+
+// Watcher holds the list in force, and replaces it when the file changes. A process has one. It is safe for concurrent
+// use.
+type Watcher struct {
+	settings Settings
+	logger   *slog.Logger
+	list     atomic.Pointer[List]
+	denied   atomic.Int64
+
+	// reading is held while the file is read and a list is put in force.
+	reading sync.Mutex
+	// latest identifies what the latest read found, and judged the latest that was put in force or found bad.
+	latest, judged fingerprint
+	changed        func(before, now *List)
+
+	mu     sync.Mutex
+	status Status
+}
+
+// Status is the state of the list.
+type Status struct {
+	// Entries is the number of entries in force, including those that have ended.
+	Entries int
+	// Digest is the SHA-256 of the file in force, in hexadecimal, and Since is when it came into force.
+	Digest string
+	Since  time.Time
+	// Problem is why the file is not what is in force; nil if it is.
+	Problem error
+	// Denied is the number of refused requests.
+	Denied int64
+}
+
+// fingerprint identifies the content of the file, or the error of reading it.
+type fingerprint [sha256.Size]byte
+
+// Open reads the list. The error is a [FileError].
+func Open(s Settings, logger *slog.Logger) (*Watcher, error) {
+	w := &Watcher{settings: s, logger: logger}
+	content, err := readFile(s.File)
+	if err != nil {
+		return nil, unreadable(s.File, err)
+	}
+	list, problems := parse(content)
+	if len(problems) > 0 {
+		return nil, &FileError{File: s.File, Problems: problems}
+	}
+	w.latest = sha256.Sum256(content)
+	w.judged = w.latest
+	w.put(list)
+	return w, nil
+}
+
+// put puts a list in force.
+func (w *Watcher) put(list *List) {
+	w.list.Store(list)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status = Status{Entries: list.Len(), Digest: list.Digest(), Since: time.Now()}
+}
+
+// Run reads the file again and again until ctx ends. A change acts when two reads in a row are equal: a file that is
+// written in place is incomplete for a moment. If the file is bad or gone, the last good list stays in force. changed
+// is called after each change, with the list that was in force before and the one that is now.
+func (w *Watcher) Run(ctx context.Context, changed func(before, now *List)) {
+	w.reading.Lock()
+	w.changed = changed
+	w.reading.Unlock()
+	ticker := time.NewTicker(w.settings.Poll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			w.poll()
+		}
+	}
+}
+
+func (w *Watcher) poll() {
+	w.reading.Lock()
+	defer w.reading.Unlock()
+	content, err, isStable := w.read()
+	if isStable {
+		w.judge(content, err)
+	}
+}
+
+// read reads the file, and reports whether the read before found the same; reading must be held.
+func (w *Watcher) read() (content []byte, err error, isStable bool) {
+	before := w.latest
+	content, err = readFile(w.settings.File)
+	if w.latest = sha256.Sum256(content); err != nil {
+		w.latest = sha256.Sum256([]byte("error: " + err.Error()))
+	}
+	return content, err, w.latest == before
+}
+
+// judge puts what was read in force if it is a list; reading must be held.
+func (w *Watcher) judge(content []byte, err error) {
+	if w.latest == w.judged {
+		return
+	}
+	w.judged = w.latest
+	if err != nil {
+		w.refuse(unreadable(w.settings.File, err))
+		return
+	}
+	list, problems := parse(content)
+	if len(problems) > 0 {
+		w.refuse(&FileError{File: w.settings.File, Problems: problems})
+		return
+	}
+	before := w.list.Load()
+	if list.Digest() == before.Digest() {
+		w.setProblem(nil)
+		w.logger.Info("the file of denials is good again", "file", w.settings.File, "entries", list.Len())
+		return
+	}
+	w.put(list)
+	if w.changed != nil {
+		w.changed(before, list)
+	}
+}
+
+// refuse keeps the list in force.
+func (w *Watcher) refuse(problem *FileError) {
+	w.setProblem(problem)
+	first := problem.Problems[0]
+	w.logger.Error("the file of denials is bad; the last good list stays in force", "file", problem.Where(first),
+		"problem", first.Reason, "fix", first.Fix, "problems", len(problem.Problems),
+		"entries_in_force", w.list.Load().Len())
+}
+
+func (w *Watcher) setProblem(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status.Problem = err
+}
+
+// Reload reads the file now, without waiting for the next poll: until two reads, 100 ms apart, are equal. The error is
+// why the file is not in force then: usually a [FileError], or that of ctx.
+func (w *Watcher) Reload(ctx context.Context) error {
+	w.reading.Lock()
+	defer w.reading.Unlock()
+	pause := time.NewTicker(reloadPause)
+	defer pause.Stop()
+	w.read()
+	for range reloadTries {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-pause.C:
+		}
+		if content, err, isStable := w.read(); isStable {
+			w.judge(content, err)
+			return w.Status().Problem
+		}
+	}
+	return errors.New("the file of denials keeps changing")
+}
+
+// Check is [List.Check] of the list in force. It counts the callers that it denies.
+func (w *Watcher) Check(id *providers.Identity) (reason providers.Reason, denied bool) {
+	if reason, denied = w.list.Load().Check(id); denied {
+		w.denied.Add(1)
+	}
+	return reason, denied
+}
+
+// List returns the list in force.
+func (w *Watcher) List() *List { return w.list.Load() }
+
+// Status returns the state of the list.
+func (w *Watcher) Status() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	status := w.status
+	status.Denied = w.denied.Load()
+	return status
+}
