@@ -143,9 +143,8 @@ func TestPrometheus_Live(t *testing.T) {
 	if states := p.alertStates(t); states["GatehouseDenied"] != "firing" || len(states) != len(alerts) {
 		t.Errorf("after a denied request, the alerts are %v", states)
 	}
-	_, scrape := httpGet(t, "http://"+o.operator+"/metrics")
 	check := exec.CommandContext(t.Context(), filepath.Join(*prometheusDir, "promtool"), "check", "metrics")
-	check.Stdin = strings.NewReader(scrape)
+	check.Stdin = strings.NewReader(o.scrape(t))
 	if problems, err := check.CombinedOutput(); err != nil || len(problems) > 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, problems)
 	}

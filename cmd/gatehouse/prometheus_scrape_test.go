@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,13 +21,14 @@ type observed struct {
 	issuer   *providertest.Issuer
 	resource string
 	operator string // address of the operator's listener
+	profile  string // a file that the server polls
 }
 
 func startObserved(t *testing.T) observed {
 	t.Helper()
-	o := observed{issuer: providertest.NewIssuer(t)}
+	o := observed{issuer: providertest.NewIssuer(t), profile: writeFile(t, "gatehouse.yaml", "log: {level: info}\n")}
 	audit := newAuditFolder(t)
-	s, address := startService(t, "serve", "--resource=http://ADDRESS/mcp", "--provider.kind=oidc",
+	s, address := startService(t, "serve", "--config="+o.profile, "--reload.poll=100ms", "--resource=http://ADDRESS/mcp", "--provider.kind=oidc",
 		"--provider.issuer="+o.issuer.URL(), "--provider.jwks_url="+o.issuer.KeysURL(),
 		"--scopes.required=mcp:use", "--tools.demo", "--mcp.max_calls=2",
 		"--audit.dir="+audit.dir, "--audit.signing_key_file="+writeFile(t, "audit.key", audit.signingKey),
@@ -53,6 +55,16 @@ func (o observed) post(t *testing.T, token string, r request, status int) respon
 		t.Fatalf("%s was answered %d %s, want %d", r.body, answer.status, answer.body, status)
 	}
 	return answer
+}
+
+// scrape returns the metrics.
+func (o observed) scrape(t *testing.T) string {
+	t.Helper()
+	status, text := httpGet(t, "http://"+o.operator+"/metrics")
+	if status != http.StatusOK {
+		t.Fatalf("/metrics returned %d %s", status, text)
+	}
+	return text
 }
 
 // call calls a tool, in order.
@@ -85,6 +97,16 @@ func (o observed) use(t *testing.T) {
 	o.post(t, o.issuer.Token("https://other.example.com", nil), tool("whoami", `{}`), http.StatusUnauthorized)
 	o.post(t, o.issuer.Token(o.resource, nil), tool("greet", `{"name":"Ada"}`), http.StatusForbidden)
 	o.post(t, o.issuer.Token(o.resource, map[string]any{"sub": "mallory"}), tool("whoami", `{}`), http.StatusForbidden)
+
+	// A reload.
+	if err := os.WriteFile(o.profile, []byte("log: {level: debug}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); !strings.Contains(o.scrape(t), "\ngatehouse_config_reload_time_seconds "); time.Sleep(20 * time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("the changed profile is not taken up")
+		}
+	}
 
 	// The limit of calls in flight, by callers that do not wait for the answer.
 	ctx, cancel := context.WithCancel(t.Context())
@@ -184,10 +206,7 @@ func TestPrometheus_ExpressionsFitARealScrape(t *testing.T) {
 	t.Parallel()
 	o := startObserved(t)
 	o.use(t)
-	status, text := httpGet(t, "http://"+o.operator+"/metrics")
-	if status != http.StatusOK {
-		t.Fatalf("/metrics returned %d %s", status, text)
-	}
+	text := o.scrape(t)
 	scraped := parseScrape(t, text)
 	scraped["up"] = []map[string]string{{}} // Prometheus makes it
 	used := map[string]bool{}
