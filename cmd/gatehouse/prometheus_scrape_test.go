@@ -28,10 +28,11 @@ func startObserved(t *testing.T) observed {
 	t.Helper()
 	o := observed{issuer: providertest.NewIssuer(t), profile: writeFile(t, "gatehouse.yaml", "log: {level: info}\n")}
 	audit := newAuditFolder(t)
-	s, address := startService(t, "serve", "--config="+o.profile, "--reload.poll=100ms", "--resource=http://ADDRESS/mcp", "--provider.kind=oidc",
+	environ := []string{"GATEHOUSE_AUDIT__SIGNING_KEY_FILE=" + writeFile(t, "audit.key", audit.signingKey)}
+	s, address := startServiceIn(t, environ, "serve", "--config="+o.profile, "--reload.poll=100ms", "--resource=http://ADDRESS/mcp", "--provider.kind=oidc",
 		"--provider.issuer="+o.issuer.URL(), "--provider.jwks_url="+o.issuer.KeysURL(),
-		"--scopes.required=mcp:use", "--tools.demo", "--mcp.max_calls=2",
-		"--audit.dir="+audit.dir, "--audit.signing_key_file="+writeFile(t, "audit.key", audit.signingKey),
+		"--scopes.required=mcp:use", "--tools.demo", "--mcp.max_calls=1",
+		"--audit.dir="+audit.dir,
 		"--denials.file="+writeFile(t, "denials.yaml", "- subject: mallory\n"),
 		"--operator.listen=127.0.0.1:0")
 	o.resource = "http://" + address + "/mcp"
@@ -102,45 +103,35 @@ func (o observed) use(t *testing.T) {
 	if err := os.WriteFile(o.profile, []byte("log: {level: debug}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for began := time.Now(); !strings.Contains(o.scrape(t), "\ngatehouse_config_reload_time_seconds "); time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
-			t.Fatal("the changed profile is not taken up")
-		}
-	}
+	o.waitFor(t, "\ngatehouse_config_reload_time_seconds ")
 
-	// The limit of calls in flight, by callers that do not wait for the answer.
+	// A call beyond the limit, which is 1.
 	ctx, cancel := context.WithCancel(t.Context())
-	waiting := make(chan struct{}, 2)
-	for range 2 {
-		go func() {
-			defer func() { waiting <- struct{}{} }()
-			wait := tool("wait", `{"steps":1}`)
-			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, o.resource, strings.NewReader(wait.body))
-			req.Header.Set("Accept", "application/json, text/event-stream")
-			req.Header.Set("Content-Type", "application/json")
-			req.Header.Set("Authorization", "Bearer "+alice)
-			for name, value := range wait.header {
-				req.Header.Set(name, value)
-			}
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-			if resp, err := client.Do(req); err == nil {
-				resp.Body.Close()
-			}
-		}()
-	}
-	defer func() {
-		cancel()
-		<-waiting
-		<-waiting
-	}()
-	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		r := tool("greet", `{"name":"Ada"}`)
-		status := send(t, http.MethodPost, o.resource, alice, r.body, r.header).status
-		if status == http.StatusServiceUnavailable {
-			return
+	waiting := make(chan struct{})
+	go func() {
+		defer close(waiting)
+		wait := tool("wait", `{"steps":1}`)
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, o.resource, strings.NewReader(wait.body))
+		for name, value := range wait.with("Accept", "application/json, text/event-stream",
+			"Content-Type", "application/json", "Authorization", "Bearer "+alice).header {
+			req.Header.Set(name, value)
 		}
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		if resp, err := client.Do(req); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	defer func() { cancel(); <-waiting }()
+	o.waitFor(t, "\ngatehouse_calls_active 1\n")
+	o.post(t, alice, tool("greet", `{"name":"Ada"}`), http.StatusServiceUnavailable)
+}
+
+// waitFor waits until text is in the metrics.
+func (o observed) waitFor(t *testing.T, text string) {
+	t.Helper()
+	for began := time.Now(); !strings.Contains(o.scrape(t), text); time.Sleep(20 * time.Millisecond) {
 		if time.Since(began) > 10*time.Second {
-			t.Fatalf("beyond mcp.max_calls, a call is answered %d", status)
+			t.Fatalf("the metrics do not get %q", text)
 		}
 	}
 }
