@@ -13,6 +13,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
+	"gatehouse/server/denials"
 )
 
 // Config is a valid configuration.
@@ -24,6 +25,7 @@ type Config struct {
 	Scopes   Scopes
 	Log      Log
 	Audit    audit.Settings
+	Denials  denials.Settings
 	Operator Operator
 	Reload   Reload
 	// Kind is the value of provider.kind, and Provider are the settings of that kind.
@@ -44,7 +46,7 @@ type Config struct {
 func (c *Config) sections() []section {
 	all := []section{
 		{"server", &c.Server}, {"mcp", &c.MCP}, {"tools", &c.Tools}, {"scopes", &c.Scopes}, {"log", &c.Log},
-		{"audit", &c.Audit}, {"operator", &c.Operator}, {"reload", &c.Reload},
+		{"audit", &c.Audit}, {"denials", &c.Denials}, {"operator", &c.Operator}, {"reload", &c.Reload},
 	}
 	if c.Provider != nil {
 		all = append(all, section{"provider", c.Provider})

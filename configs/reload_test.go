@@ -1,8 +1,19 @@
 package configs
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"gatehouse/providers"
 )
 
 // A setting without a class would need a restart unseen.
@@ -44,4 +55,198 @@ func validFlags(kind string) map[string]string {
 		flags["provider.environment_url"], flags["provider.resource_id"] = "https://acme.scalekit.com", "res_123"
 	}
 	return flags
+}
+
+func TestCompare_NamesChangesAndWhatTheyLoosen(t *testing.T) {
+	base := validFlags("oidc")
+	for key, value := range map[string]string{
+		"scopes.required": "a,b", "scopes.implies": "admin > a b", "server.allowed_origins": "https://one.example",
+		"server.trusted_proxies": "192.0.2.1/32", "provider.allowed_clients": "web",
+		"provider.audience_mode": "client_allow_list", "resource": "https://mcp.example.com/mcp",
+	} {
+		base[key] = value
+	}
+	for name, c := range map[string]struct {
+		key, value string
+		loosens    bool
+	}{
+		"a required scope less":          {"scopes.required", "a", true},
+		"another required scope":         {"scopes.required", "a,b,c", false},
+		"required scopes in other order": {"scopes.required", "b,a", false},
+		"one required scope for another": {"scopes.required", "a,c", true},
+		"an implied scope more":          {"scopes.implies", "admin > a b c", true},
+		"an implied scope less":          {"scopes.implies", "admin > a", false},
+		"the same in two lines":          {"scopes.implies", "admin > a,admin > b", false},
+		"implied by way of another":      {"scopes.implies", "admin > a b,a > c", true},
+		"another origin":                 {"server.allowed_origins", "https://one.example,https://two.example", true},
+		"no origin":                      {"server.allowed_origins", "", false},
+		"another proxy":                  {"server.trusted_proxies", "192.0.2.1/32,192.0.2.2/32", true},
+		"more failures":                  {"server.failed_auth_per_minute", "301", true},
+		"fewer failures":                 {"server.failed_auth_per_minute", "299", false},
+		"longer calls":                   {"mcp.call_timeout", "6m", true},
+		"shorter calls":                  {"mcp.call_timeout", "1m", false},
+		"more sessions":                  {"mcp.max_sessions", "1001", true},
+		"all tools":                      {"tools.show_all", "true", true},
+		"another client":                 {"provider.allowed_clients", "web,cli", true},
+		"no guard":                       {"provider.id_token_guard", "false", true},
+		"a stricter provider":            {"provider.algorithms", "ES256", true},
+		"another level":                  {"log.level", "debug", false},
+		"another drain time":             {"server.drain_time", "9s", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := maps.Clone(base)
+			changed[c.key] = c.value
+			if c.value == "" {
+				delete(changed, c.key)
+			}
+			changes := Compare(mustLoad(t, Sources{Flags: base}), mustLoad(t, Sources{Flags: changed}))
+			i := slices.IndexFunc(changes, func(one Change) bool { return one.Key == c.key })
+			if i < 0 {
+				t.Fatalf("%s is not among %v", c.key, changes)
+			}
+			if changes[i].Loosens != c.loosens {
+				t.Errorf("%s = %s loosens: %v, want %v", c.key, c.value, changes[i].Loosens, c.loosens)
+			}
+		})
+	}
+	if changes := Compare(mustLoad(t, Sources{Flags: base}), mustLoad(t, Sources{Flags: base})); changes != nil {
+		t.Errorf("without a change there are %v", changes)
+	}
+}
+
+// A secret is compared, and neither its value nor that it is set appears anywhere.
+func TestCompare_SecretsHaveNoValues(t *testing.T) {
+	load := func(secret string) *Config {
+		flags := validFlags("oidc")
+		for key, value := range map[string]string{
+			"provider.introspection": "opaque", "provider.client_id": "me",
+		} {
+			flags[key] = value
+		}
+		file := write(t, "secret", secret)
+		return mustLoad(t, Sources{
+			Flags: flags, Environ: []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=" + file},
+		})
+	}
+	before, after := load("hunter2-before"), load("hunter2-after")
+	changes := Compare(before, after)
+	if len(changes) != 1 || changes[0].Key != "provider.client_secret" || changes[0].Loosens {
+		t.Errorf("the changes are %v", changes)
+	}
+	if text := fmt.Sprintf("%+v %#v %v", changes, changes, CheckReload(before, after)); strings.Contains(text, "hunter2") {
+		t.Errorf("a secret is printed: %s", text)
+	}
+}
+
+func TestCheckReload_RefusesByKeyAndCode(t *testing.T) {
+	const profile = "provider:\n  kind: oidc\n  issuer: https://login.example.com\nscopes:\n  required: [mcp:use]\n"
+	type files struct{ profile, dotEnv string }
+	for name, c := range map[string]struct {
+		before, after files
+		environ       []string
+		want          []string // key and code of each problem
+	}{
+		"nothing":        {before: files{profile: profile}, after: files{profile: profile + "# a comment\n"}},
+		"a live setting": {before: files{profile: profile}, after: files{profile: profile + "tools:\n  show_all: true\n"}},
+		"no required scope": {
+			before: files{profile: profile}, after: files{profile: profile[:strings.Index(profile, "scopes")]},
+			want: []string{"scopes.required insecure"},
+		},
+		"an empty list of required scopes": {
+			before: files{profile: profile}, after: files{profile: strings.Replace(profile, "[mcp:use]", "[]", 1)},
+			want: []string{"scopes.required insecure"},
+		},
+		"settings that need a restart": {
+			before: files{profile: profile},
+			after: files{profile: profile + "resource: http://localhost:9999/mcp\nmcp:\n  era: stateless\nlog:\n  format: json\n" +
+				"audit:\n  events: all\ntools:\n  demo: true\n"},
+			want: []string{"resource needs_restart", "server.listen needs_restart", "mcp.era needs_restart",
+				"tools.demo needs_restart", "log.format needs_restart", "audit.events needs_restart"},
+		},
+		"the local issuer for a real one": {
+			before: files{profile: "provider:\n  kind: local\nscopes:\n  required: [mcp:use]\n"}, after: files{profile: profile},
+			want: []string{"provider.kind needs_restart", "provider.issuer needs_restart"},
+		},
+		"scopes of the local issuer": {
+			before: files{profile: "provider:\n  kind: local\nscopes:\n  required: [a]\n"},
+			after:  files{profile: "provider:\n  kind: local\nscopes:\n  required: [b]\n"},
+			want:   []string{"scopes.required needs_restart", "scopes.initial needs_restart"},
+		},
+		"oidc for scalekit": {
+			before: files{profile: profile},
+			after: files{profile: "provider:\n  kind: scalekit\n  environment_url: https://acme.scalekit.com\n" +
+				"  resource_id: res_123\nscopes:\n  required: [mcp:use]\n"},
+		},
+		"an empty profile, with all in the environment": {
+			before: files{profile: profile},
+			environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc", "GATEHOUSE_PROVIDER__ISSUER=https://login.example.com",
+				"GATEHOUSE_SCOPES__REQUIRED=mcp:use"},
+			want: []string{"config missing"},
+		},
+		"nothing but comments, with all in the environment": {
+			before: files{profile: profile}, after: files{profile: "# provider:\n#   kind: oidc\n"},
+			environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc", "GATEHOUSE_PROVIDER__ISSUER=https://login.example.com",
+				"GATEHOUSE_SCOPES__REQUIRED=mcp:use"},
+			want: []string{"config missing"},
+		},
+		"a profile without the kind, which is in the environment": {
+			before:  files{profile: profile},
+			after:   files{profile: strings.Replace(profile, "  kind: oidc\n", "", 1)},
+			environ: []string{"GATEHOUSE_PROVIDER__KIND=oidc"},
+			want:    []string{"provider.kind missing"},
+		},
+		"a profile with a preset for the kind": {
+			before: files{profile: profile},
+			after:  files{profile: strings.Replace(profile, "  kind: oidc\n", "  preset: keycloak\n", 1)},
+		},
+		"no .env": {
+			before: files{profile: profile, dotEnv: "GATEHOUSE_TOOLS__SHOW_ALL=true\n"}, after: files{profile: profile},
+			want: []string{".env missing"},
+		},
+		"no .env, which was for another program": {
+			before: files{profile: profile, dotEnv: "PORT=1\nOTHER=2\n"}, after: files{profile: profile},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			load := func(f files) *Config {
+				dir := t.TempDir()
+				if f.dotEnv != "" {
+					if err := os.WriteFile(filepath.Join(dir, dotEnv), []byte(f.dotEnv), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return mustLoad(t, Sources{Profile: write(t, "p.yaml", f.profile), Dir: dir, Environ: c.environ})
+			}
+			problems := CheckReload(load(c.before), load(c.after))
+			var got []string
+			for _, p := range problems {
+				got = append(got, p.Key+" "+string(p.Code))
+			}
+			if diff := gocmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s\n%s", diff, problems.Summary())
+			}
+		})
+	}
+}
+
+// Settings of a kind in another module have no tag.
+func TestCheckReload_WithoutATagASettingNeedsARestart(t *testing.T) {
+	load := func(url string) *Config {
+		return mustLoad(t, Sources{
+			Flags:      map[string]string{"provider.kind": "other", "provider.url": url},
+			ExtraKinds: []Kind{{Name: "other", Defaults: func() providers.Settings { return &untagged{} }}},
+		})
+	}
+	if problems := CheckReload(load("a"), load("b")); problems.Summary() != "provider.url (needs_restart, flag --provider.url)" {
+		t.Errorf("it is %q", problems.Summary())
+	}
+}
+
+type untagged struct {
+	URL string `koanf:"url" help:"x"`
+}
+
+func (*untagged) Validate(providers.Resource, func(providers.Problem)) {}
+func (*untagged) Open(context.Context, providers.ServerInfo) (providers.Provider, error) {
+	return nil, errors.New("it is never opened")
 }

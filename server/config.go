@@ -46,6 +46,8 @@ type Config struct {
 	Digest string
 	// Shared is what servers of one process share; nil means that there is no other.
 	Shared *Shared
+	// Denials tells which callers the operator has denied. Nil means none.
+	Denials Denials
 	// Counts counts requests by how they ended. It may be nil.
 	Counts *RequestCounts
 	// Draining is done once the server is about to stop: from then on /readyz reports 503. Nil means never.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,9 +52,10 @@ func (p peerConn) RemoteAddr() net.Addr { return p.peer }
 // pipeServer is a server on a peerListener, inside a synctest bubble.
 type pipeServer struct {
 	*peerListener
-	t       *testing.T
-	log     *buffer
-	release chan struct{} // lets requests to /slow end
+	t        *testing.T
+	log      *buffer
+	release  chan struct{} // lets requests to /slow end
+	settings atomic.Pointer[server.Settings]
 }
 
 func startPipeServer(t *testing.T, change func(*server.Settings)) *pipeServer {
@@ -63,6 +65,8 @@ func startPipeServer(t *testing.T, change func(*server.Settings)) *pipeServer {
 	settings := server.DefaultSettings()
 	settings.DrainTime = 0
 	change(&settings)
+	h.settings.Store(&settings)
+	lifecycle := server.Lifecycle{Settings: func() server.Settings { return *h.settings.Load() }}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -72,7 +76,7 @@ func startPipeServer(t *testing.T, change func(*server.Settings)) *pipeServer {
 		_, _ = io.WriteString(w, "served")
 	})
 	logger := slog.New(slog.NewTextHandler(h.log, nil))
-	go func() { served <- server.Serve(ctx, h, handler, settings, logger, server.Lifecycle{}) }()
+	go func() { served <- server.Serve(ctx, h, handler, settings, logger, lifecycle) }()
 	t.Cleanup(func() {
 		close(h.release)
 		cancel()
@@ -245,6 +249,34 @@ func TestConnectionLimitsCloseTheLongestIdle(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The limits are those of the settings in force when a connection is accepted.
+func TestConnectionLimitsFollowTheSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startPipeServer(t, func(s *server.Settings) { s.MaxConnectionsPerAddress = 1 })
+		set := func(change func(*server.Settings)) {
+			settings := *h.settings.Load()
+			change(&settings)
+			h.settings.Store(&settings)
+		}
+		var clients []*client
+		for _, step := range []struct {
+			change func(*server.Settings)
+			want   string // after another connection from the same address
+		}{
+			{func(*server.Settings) {}, "o"},
+			{func(s *server.Settings) { s.MaxConnectionsPerAddress = 2 }, "oo"},
+			{func(s *server.Settings) { s.TrustedProxies = []string{"192.0.2.1/32"} }, "ooo"},
+			{func(s *server.Settings) { s.MaxConnections = 3 }, "-ooo"},
+		} {
+			set(step.change)
+			clients = append(clients, h.dial("192.0.2.1"))
+			if got := connectionStates(clients...); got != step.want {
+				t.Errorf("open are %s, want %s", got, step.want)
+			}
+		}
+	})
 }
 
 // A connection stops counting when either side closes it, and is counted once.

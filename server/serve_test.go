@@ -132,3 +132,23 @@ func TestServeStopsInTimeWhateverHangs(t *testing.T) {
 		})
 	}
 }
+
+// The times of a stop are those in force when it begins.
+func TestServeStopsByTheSettingsInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings, now := server.DefaultSettings(), server.DefaultSettings()
+		now.DrainTime = 7 * time.Second
+		ctx, signal := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() {
+			served <- server.Serve(ctx, newPipeListener(), http.NotFoundHandler(), settings, slog.New(slog.DiscardHandler),
+				server.Lifecycle{Settings: func() server.Settings { return now }})
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		signal()
+		if err := <-served; err != nil || time.Since(begin) != now.DrainTime {
+			t.Errorf("it took %s, want %s; %v", time.Since(begin), now.DrainTime, err)
+		}
+	})
+}

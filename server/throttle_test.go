@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 )
@@ -35,5 +36,26 @@ func TestThrottleCountsByRateLimitKey(t *testing.T) {
 				t.Errorf("the other waits: %v", waits)
 			}
 		})
+	}
+}
+
+// Another limit applies to addresses that are counted already.
+func TestThrottle_SetLimit(t *testing.T) {
+	shared := NewShared(Settings{FailedAuthPerMinute: 100}, slog.New(slog.DiscardHandler))
+	throttle := shared.throttle
+	for range 5 {
+		throttle.recordFailure("a")
+	}
+	shared.SetLimits(Settings{FailedAuthPerMinute: 2})
+	if exceeded(throttle, "a") || throttle.recordFailure("a") > 0 || throttle.recordFailure("a") > 0 {
+		t.Error("it is throttled before two failures")
+	}
+	if !exceeded(throttle, "a") {
+		t.Error("it is not throttled after two failures")
+	}
+	throttle.recordFailure("b")
+	throttle.recordFailure("b")
+	if throttle.recordFailure("b") == 0 {
+		t.Error("a new address is not throttled by the new limit")
 	}
 }

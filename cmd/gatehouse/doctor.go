@@ -29,7 +29,7 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "time limit for all checks together")
 		tokenFile = flags.String("token-file", "", "file with an access token, to call the server with")
 	)
-	load := settingsFlags(flags, c)
+	sources := settingsFlags(flags, c)
 	if code, done := parseFlags(flags, args, c); done {
 		return code
 	}
@@ -55,7 +55,7 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		problems configs.Problems
 		code     = exitOK
 	)
-	switch cfg, err := load(); {
+	switch cfg, err := configs.Load(sources()); {
 	case errors.As(err, &problems):
 		results, code = doctor.Refused(problems), exitConfig
 	case err != nil:

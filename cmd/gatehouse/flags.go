@@ -123,33 +123,38 @@ func suggestion(flags *pflag.FlagSet, err error) string {
 	return ""
 }
 
-// settingsFlags adds --config and a flag for every setting. It returns a function that loads the configuration, to be
-// called after the flags were parsed.
-func settingsFlags(flags *pflag.FlagSet, c console) func() (*configs.Config, error) {
+// settingsFlags adds --config and a flag for every setting. It returns a function that returns the sources of the
+// configuration, to be called after the flags were parsed.
+func settingsFlags(flags *pflag.FlagSet, c console) func() configs.Sources {
 	profile := flags.String("config", "", "profile file (default: $GATEHOUSE_CONFIG, else the built-in local profile)")
 	settings := configs.Flags()
 	settings.VisitAll(func(f *pflag.Flag) { f.Annotations = map[string][]string{isSetting: {}} })
 	flags.AddFlagSet(settings)
-	return func() (*configs.Config, error) {
+	return func() configs.Sources {
 		set := map[string]string{}
 		flags.Visit(func(f *pflag.Flag) {
 			if settings.Lookup(f.Name) != nil {
 				set[f.Name] = f.Value.String()
 			}
 		})
-		return configs.Load(configs.Sources{
+		return configs.Sources{
 			Profile: *profile, Dir: c.dir, Environ: c.environ, Flags: set, MemoryLimit: c.memoryLimit,
-		})
+		}
 	}
 }
 
 // loadConfig parses args and loads the configuration. If the command must end, done is true and code is its exit code.
 func loadConfig(flags *pflag.FlagSet, args []string, c console) (cfg *configs.Config, code int, done bool) {
-	load := settingsFlags(flags, c)
+	sources := settingsFlags(flags, c)
 	if code, done := parse(flags, args, c); done {
 		return nil, code, true
 	}
-	cfg, err := load()
+	return load(sources(), c)
+}
+
+// load loads the configuration. If the command must end, done is true and code is its exit code.
+func load(s configs.Sources, c console) (cfg *configs.Config, code int, done bool) {
+	cfg, err := configs.Load(s)
 	if err != nil {
 		fmt.Fprintf(c.stderr, "gatehouse: %v", err)
 		return nil, exitConfig, true

@@ -17,12 +17,12 @@ const healthcheckHelp = "Exit 0 if the server on this computer is healthy, 1 if 
 func healthcheck(ctx context.Context, args []string, c console) int {
 	flags := newFlags("healthcheck", healthcheckHelp, c)
 	url := flags.String("url", "", "URL to request instead, such as http://127.0.0.1:9000/health")
-	load := settingsFlags(flags, c)
+	sources := settingsFlags(flags, c)
 	if code, done := parse(flags, args, c); done {
 		return code
 	}
 	if *url == "" {
-		cfg, err := load()
+		cfg, err := configs.Load(sources())
 		if err != nil {
 			fmt.Fprintf(c.stderr, "gatehouse: %v", err)
 			return exitFailure

@@ -86,7 +86,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 		problems = append(problems, fmt.Sprintf("--issuer: %v; use an origin such as http://localhost:%s", err, issuerPort))
 		identifier = "http://localhost:" + issuerPort // so that the other settings can be checked too
 	}
-	logger := c.newLogger(logSettings)
+	logger, _ := c.newLogger(logSettings)
 	as, err := authserver.New(authserver.Config{
 		UserAgent: app.UserAgent(),
 		Issuer:    identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,

@@ -206,7 +206,7 @@ func TestLog_DurationsHaveUnits(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"text", "json"} {
 		var out bytes.Buffer
-		logger := newLogger(configs.Log{Level: "info", Format: format}, slog.LevelDebug, &out)
+		logger := newLogger(format, slog.LevelInfo, &out)
 		logger.Info("x", "drain_time", 1500*time.Millisecond, slog.Group("in", "wait", 2*time.Second))
 		if format == "text" {
 			if !strings.Contains(out.String(), "drain_time=1.5s in.wait=2s") {
@@ -230,12 +230,17 @@ func TestLog_DefaultLoggerIsForWarnings(t *testing.T) {
 	var out bytes.Buffer
 	var libraries *slog.Logger
 	c := console{stderr: &out, setDefaultLogger: func(l *slog.Logger) { libraries = l }}
-	c.newLogger(configs.Log{Level: "debug", Format: "text"}).Debug("own debug")
-	libraries.Info("library info")
-	libraries.Warn("library warning")
-	got := out.String()
-	if !strings.Contains(got, "own debug") || strings.Contains(got, "library info") ||
-		!strings.Contains(got, "library warning") {
-		t.Errorf("the log is\n%s", got)
+	own, level := c.newLogger(configs.Log{Level: "debug", Format: "text"})
+	for _, now := range []slog.Level{slog.LevelDebug, slog.LevelError, slog.LevelInfo} {
+		level.Set(now)
+		out.Reset()
+		own.Debug("own debug")
+		libraries.Info("library info")
+		libraries.Warn("library warning")
+		got := out.String()
+		if strings.Contains(got, "own debug") != (now == slog.LevelDebug) || strings.Contains(got, "library info") ||
+			strings.Contains(got, "library warning") == (now == slog.LevelError) {
+			t.Errorf("at level %s the log is\n%s", now, got)
+		}
 	}
 }

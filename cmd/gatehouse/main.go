@@ -33,10 +33,12 @@ type console struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	terminal       bool // standard output is a terminal
+	interactive    bool // standard output or standard input is a terminal, whose end is a SIGHUP
 	environ        []string
 	dir            string // contains .env
 	memoryLimit    int64  // of the process, in bytes; 0 if there is none
 	stop           *stopLimit
+	hangups        *hangups
 
 	catalog app.CatalogFunc
 	// setDefaultLogger is [slog.SetDefault], or nil to leave the default logger alone.
@@ -93,9 +95,13 @@ func commands() []command {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), stopSignals(signal.Ignored)...)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	hangups := watchHangups(stop)
 	// A second signal ends the process at once.
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() {
+		stop()
+		hangups.end()
+	})
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = ""
@@ -103,23 +109,14 @@ func main() {
 	limit := &stopLimit{stderr: os.Stderr, step: "start"}
 	c := console{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir,
-		terminal:    isatty.IsTerminal(os.Stdout.Fd()) || isatty.IsCygwinTerminal(os.Stdout.Fd()),
-		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile), stop: limit,
+		terminal: isTerminal(os.Stdout), interactive: isTerminal(os.Stdout) || isTerminal(os.Stdin),
+		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile), stop: limit, hangups: hangups,
 		catalog: app.DefaultCatalog, setDefaultLogger: slog.SetDefault,
 	}
 	os.Exit(limit.run(ctx, func() int { return run(ctx, os.Args[1:], c) }))
 }
 
-// stopSignals returns the signals that stop a command gracefully. They include SIGHUP, which would otherwise kill the
-// process: a closing terminal sends it, and service managers send it for a reload, which is not supported. Under nohup
-// it stays ignored.
-func stopSignals(ignored func(os.Signal) bool) []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
-	}
-	return signals
-}
+func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd()) }
 
 // run runs the command that args name. Without a name, it runs serve.
 func run(ctx context.Context, args []string, c console) int {

@@ -49,6 +49,7 @@ func startOperator(
 		return nil, err
 	}
 	operator.Start(ln)
+	logger.Info("serving operators", "listen", ln.Addr().String())
 	return operator.Stop, nil
 }
 

@@ -9,14 +9,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"gatehouse/cmd/gatehouse/telemetry"
+	"gatehouse/providers/providertest"
 )
 
 // startWithOperator starts the server with a listener for operators, and returns the address of the status page.
 func startWithOperator(t testing.TB, args ...string) (s *service, address, operator string) {
 	t.Helper()
-	s, address = startService(t, append([]string{
-		"serve", "--resource=http://ADDRESS/mcp", "--operator.listen=127.0.0.1:0", "--provider.signing_algorithm=ES256",
+	return startWithOperatorIn(t, nil, append([]string{"--provider.signing_algorithm=ES256"}, args...)...)
+}
+
+func startWithOperatorIn(t testing.TB, environ []string, args ...string) (s *service, address, operator string) {
+	t.Helper()
+	s, address = startServiceIn(t, environ, append([]string{
+		"serve", "--resource=http://ADDRESS/mcp", "--operator.listen=127.0.0.1:0",
 	}, args...)...)
 	listens := regexp.MustCompile(`msg="serving operators" listen=(\S+)`)
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -147,5 +155,58 @@ func TestOperator_DoesNotDelayTheStop(t *testing.T) {
 	began := time.Now()
 	if code := s.stop(); code != exitOK || time.Since(began) > 2*time.Second {
 		t.Errorf("exit code %d after %s", code, time.Since(began))
+	}
+}
+
+// Everything that a caller sends, and every secret, stays out of what operators see without a token.
+func TestOperator_ShowsNothingAboutCallers(t *testing.T) {
+	t.Parallel()
+	const sentinel = "sEnTiNeL"
+	authority := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
+	s, address, operator := startWithOperatorIn(t, []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=" + sentinel},
+		"--provider.kind=oidc", "--provider.issuer="+authority.URL(), "--provider.jwks_url="+authority.KeysURL(),
+		"--provider.introspection=opaque", "--provider.introspection_url="+authority.URL()+"/introspect",
+		"--provider.client_id="+sentinel, "--scopes.required=mcp:use", "--tools.demo", "--log.level=debug")
+	waitUntilReady(t, "http://"+address)
+	resource := "http://" + address + "/mcp"
+	token := authority.Token(resource, map[string]any{
+		"sub": sentinel, "client_id": sentinel, "jti": sentinel, "name": sentinel, "scope": "mcp:use greet:read " + sentinel,
+	})
+	post := func(token, body string, header map[string]string) response {
+		return send(t, http.MethodPost, resource, token, body, header)
+	}
+	for _, name := range []string{"greet", sentinel} {
+		body, header := callModern(name, `{"name":"`+sentinel+`"}`)
+		header["User-Agent"], header["X-Request-Id"], header["X-Forwarded-For"] = sentinel, sentinel, sentinel
+		header["Tracestate"], header["Baggage"] = "s="+sentinel, "s="+sentinel
+		post(token, strings.ReplaceAll(body, `"name":"t"`, `"name":"`+sentinel+`"`), header)
+		post(token+sentinel, body, header)
+		post(sentinel, body, header) // it is introspected
+		post(authority.Token(resource, map[string]any{"sub": sentinel, "aud": sentinel}), body, header)
+		header["Origin"] = "http://" + sentinel + ".example"
+		post(token, body, header)
+	}
+	session := post(token, strings.ReplaceAll(initializeBody, `"name":"`, `"name":"`+sentinel), nil).header
+	body, header := callLegacy("greet", `{"name":"`+sentinel+`"}`, session.Get("Mcp-Session-Id"))
+	post(token, body, header)
+	post(token, rpc(sentinel, `{"`+sentinel+`":1}`), header)
+	post(token, `{"`+sentinel, nil)
+	send(t, http.MethodGet, "http://"+address+"/"+sentinel+"?"+sentinel, "", "", nil)
+	send(t, sentinel, resource, token, "", nil)
+
+	if log := s.stderr.String(); strings.Count(log, sentinel) < 10 {
+		t.Errorf("the log does not show the traffic:\n%s", log)
+	}
+	if status := statusOf(t, operator); status.Requests["ok"] < 3 || status.Traffic.Refused < 5 {
+		t.Errorf("the status does not show the traffic: %+v", status)
+	}
+	signature := token[strings.LastIndexByte(token, '.')+1:]
+	for _, path := range []string{"/", "/status.json", "/metrics"} {
+		_, shown := httpGet(t, operator+path)
+		for _, secret := range []string{sentinel, strings.ToLower(sentinel), signature, session.Get("Mcp-Session-Id")} {
+			if strings.Contains(shown, secret) {
+				t.Errorf("%s shows %s:\n%s", path, secret, shown)
+			}
+		}
 	}
 }

@@ -16,11 +16,22 @@ import (
 
 func serve(ctx context.Context, args []string, c console) int {
 	flags := newFlags("serve", "Serve the MCP tools behind OAuth.\n\n"+settingsHelp, c)
-	cfg, code, done := loadConfig(flags, args, c)
+	settings := settingsFlags(flags, c)
+	if code, done := parse(flags, args, c); done {
+		return code
+	}
+	sources, files := settings(), configs.NewSnapshot()
+	atStart := sources
+	atStart.ReadFile = files.ReadAtStart
+	cfg, code, done := load(atStart, c)
 	if done {
 		return code
 	}
-	logger := c.newLogger(cfg.Log)
+	var hangups <-chan struct{}
+	if c.reloadsOnHangup(cfg) {
+		hangups = c.hangups.take()
+	}
+	logger, level := c.newLogger(cfg.Log)
 	c.stop.configure(cfg.Server, logger)
 	c.stop.begin("start of the server")
 	tuneGC(c.environ, cgroupFile, logger)
@@ -47,13 +58,6 @@ func serve(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider
 	}
-	stopOperator, err := startOperator(cfg, a, operatorListener, nil, logger)
-	if err != nil {
-		a.Close()
-		fmt.Fprintf(c.stderr, "gatehouse: the operator's listener cannot be set up: %v\n", err)
-		return exitFailure
-	}
-	defer stopOperator()
 	c.stop.begin("output of the banner")
 	c.announce(cfg, a, operatorURL(operatorListener), logger)
 	for _, note := range app.Notes(cfg, a.Catalog) {
@@ -61,14 +65,23 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
-	if operatorListener != nil {
-		logger.Info("serving operators", "listen", operatorListener.Addr().String())
+	stopOperator, err := startOperator(cfg, a, operatorListener, nil, logger)
+	if err != nil {
+		a.Close()
+		fmt.Fprintf(c.stderr, "gatehouse: the operator's listener cannot be set up: %v\n", err)
+		return exitFailure
 	}
-	if drain := cfg.Server.DrainTime; drain > 0 {
-		defer context.AfterFunc(ctx, func() {
+	defer context.AfterFunc(ctx, func() {
+		if drain := a.Config().Server.DrainTime; drain > 0 {
 			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
-		})()
-	}
+		}
+	})()
+	reload := &reloader{app: a, sources: sources, judged: files, applied: func(before, now *configs.Config) {
+		level.Set(now.Log.SlogLevel())
+		c.stop.configure(now.Server, logger)
+		warnOfNotes(a, before, now, logger)
+	}}
+	go reload.run(ctx, hangups)
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 	c.stop.begin("operator's listener")
 	stopOperator()

@@ -67,14 +67,16 @@ func (l *stopLimit) run(ctx context.Context, command func() int) int {
 		return code
 	case <-ctx.Done():
 	}
-	signaled := time.Now()
-	// The limit grows when a command loads its configuration after the signal.
-	for rest := l.limit(); rest > 0; rest = l.limit() - time.Since(signaled) {
+	signaled, limit := time.Now(), l.limit()
+	// The limit grows when a command loads its configuration after the signal. A reload that ends then may lower it,
+	// but the stop has begun with the longer time.
+	for rest := limit; rest > 0; rest = limit - time.Since(signaled) {
 		select {
 		case code := <-done:
 			return code
 		case <-time.After(rest):
 		}
+		limit = max(limit, l.limit())
 	}
 	l.report()
 	return exitHung

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	osSignal "os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,8 +117,11 @@ func startProcess(t *testing.T, before string, stdout *os.File, args ...string) 
 	address = freeAddress(t)
 	args = append([]string{
 		"-c", before + `exec "$0" "$@"`, self, "--resource=http://" + address + "/mcp", "--server.drain_time=0s",
-		"--server.shutdown_timeout=100ms", "--provider.signing_algorithm=ES256",
+		"--server.shutdown_timeout=100ms",
 	}, args...)
+	if !slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "--config=") }) {
+		args = append(args, "--provider.signing_algorithm=ES256") // of the local issuer
+	}
 	p = &process{Cmd: exec.Command("/bin/sh", args...), stderr: &syncBuffer{}, ended: make(chan struct{})}
 	p.Dir, p.Env, p.Stderr = t.TempDir(), []string{runMain + "=1"}, p.stderr
 	if stdout != nil {
@@ -169,7 +173,7 @@ func (p *process) end(t *testing.T, signal os.Signal) (code int, took time.Durat
 	return p.ProcessState.ExitCode(), time.Since(begin)
 }
 
-// A closing terminal or a service manager's reload must not fail calls.
+// A closing terminal must not fail calls.
 func TestSignals_StopServerGracefully(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
@@ -205,16 +209,6 @@ func TestSignals_StopServerGracefully(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	})
-}
-
-func TestSignals_HangupStaysIgnored(t *testing.T) {
-	t.Parallel()
-	for _, ignored := range []bool{false, true} {
-		got := len(stopSignals(func(os.Signal) bool { return ignored }))
-		if want := map[bool]int{false: 3, true: 2}[ignored]; got != want {
-			t.Errorf("SIGHUP ignored %v: %d signals, want %d", ignored, got, want)
-		}
-	}
 }
 
 // A real process with output that hangs: a full pipe that no process reads.
@@ -253,6 +247,28 @@ func TestProcess_EndsInTimeWhenOutputHangs(t *testing.T) {
 		time.Sleep(time.Second)
 		if code, took := p.end(t, syscall.SIGTERM); code != exitHung || took > limit {
 			t.Errorf("exit code %d after %s", code, took)
+		}
+	})
+}
+
+// A reload that ends after the signal does not shorten a stop that has begun.
+func TestStopLimit_DoesNotShrinkAfterSignal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		long, short := server.DefaultSettings(), server.DefaultSettings()
+		short.DrainTime, short.ShutdownTimeout = 0, time.Second
+		limit := &stopLimit{}
+		limit.configure(long, slog.New(slog.DiscardHandler))
+		ctx, signal := context.WithCancel(t.Context())
+		code := limit.run(ctx, func() int {
+			signal()
+			time.Sleep(time.Second)
+			limit.configure(short, slog.New(slog.DiscardHandler))
+			time.Sleep(long.ShutdownTimeout)
+			return exitOK
+		})
+		if code != exitOK {
+			t.Errorf("exit code %d", code)
 		}
 	})
 }

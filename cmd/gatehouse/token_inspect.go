@@ -27,14 +27,14 @@ func tokenInspect(ctx context.Context, args []string, c console) int {
 	file := flags.String("token-file", "", "file with the token; without it, standard input")
 	offline := flags.Bool("offline", false,
 		"make no requests: the signature is not checked, and exit code 0 means only that no other check failed")
-	load := settingsFlags(flags, c)
+	sources := settingsFlags(flags, c)
 	if code, done := parseFlags(flags, args, c); done {
 		return code
 	}
 	if refuseArguments("token inspect", flags.Args(), c) {
 		return exitConfig
 	}
-	cfg, err := load()
+	cfg, err := configs.Load(sources())
 	if err != nil {
 		fmt.Fprintf(c.stderr, "gatehouse: %v", err)
 		return exitConfig

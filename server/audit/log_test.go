@@ -94,6 +94,7 @@ func TestRecord_HasTheDocumentedMembers(t *testing.T) {
 		Address: "192.0.2.7", RequestID: "id", TraceID: "trace", Method: "tools/call", Tool: "t", Prompt: "p", URI: "u",
 		Arguments: (&ArgumentRecorder{}).Of([]byte(`{"arguments":{"name":"secret"}}`)), Protocol: "2026-07-28",
 		Session: HashSession("session"), Config: "config", Duration: 1500 * time.Microsecond,
+		Generation: 2, Keys: []string{"scopes.required", "log.level"}, Loosened: []string{"scopes.required"},
 	})
 	l.Put(Record{Event: EventCall, Subject: strings.Repeat("x", 600) + "1"})
 	l.Put(Record{Event: EventCall, Subject: strings.Repeat("x", 600) + "2"})
@@ -105,7 +106,7 @@ func TestRecord_HasTheDocumentedMembers(t *testing.T) {
 		names = append(names, name)
 	}
 	for _, name := range strings.Fields("v seq time event decision outcome reason iss sub client_id ip request_id " +
-		"trace_id method tool prompt uri args scopes protocol session config us prev") {
+		"trace_id method tool prompt uri args scopes protocol session config generation keys loosened us prev") {
 		if _, has := got[name]; !has {
 			t.Errorf("%s is missing in %v", name, names)
 		}
@@ -547,4 +548,22 @@ func BenchmarkPut(b *testing.B) {
 		l.Put(r)
 	}
 	b.ReportMetric(float64(l.Status().Lost), "lost")
+}
+
+// Records that belong to no operation have the digest of the configuration in force.
+func TestLog_SetConfig(t *testing.T) {
+	t.Parallel()
+	s, _ := testSettings(t)
+	l := openLog(t, s)
+	l.SetConfig("another")
+	l.CountRefused("no_credentials")
+	closeLog(t, l)
+	all := records(t, s.Dir)
+	for event, want := range map[Event]any{
+		EventStart: "c0ffee", EventStop: "another", EventRefusedUnauthenticated: "another",
+	} {
+		if found := events(all, event); len(found) != 1 || found[0]["config"] != want {
+			t.Errorf("%s: %v, want config %v", event, found, want)
+		}
+	}
 }

@@ -3,6 +3,7 @@
 package denials
 
 import (
+	"encoding/hex"
 	"slices"
 	"time"
 
@@ -45,7 +46,7 @@ func (e Entry) HasEnded(now time.Time) bool { return !e.Until.IsZero() && !now.B
 // List is a list of denials, for looking up callers. It does not change.
 type List struct {
 	entries []Entry
-	digest  string
+	content fingerprint
 
 	subjects map[key]subjectRule
 	clients  map[key]time.Time    // when the denial ends
@@ -67,10 +68,10 @@ type revocation struct{ issuedBefore, until time.Time }
 // forever is the end of an entry without one. It is later than every time that a file can contain.
 var forever = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// newList returns the list with these entries, of a file with this digest.
-func newList(entries []Entry, digest string) *List {
+// newList returns the list with these entries, of a file with this content.
+func newList(entries []Entry, content fingerprint) *List {
 	l := &List{
-		entries: entries, digest: digest, subjects: map[key]subjectRule{}, clients: map[key]time.Time{},
+		entries: entries, content: content, subjects: map[key]subjectRule{}, clients: map[key]time.Time{},
 		tokens: map[string]time.Time{},
 	}
 	for _, e := range entries {
@@ -149,7 +150,7 @@ func (l *List) Entries() []Entry { return slices.Clone(l.entries) }
 func (l *List) Len() int { return len(l.entries) }
 
 // Digest returns the SHA-256 of the file, in hexadecimal.
-func (l *List) Digest() string { return l.digest }
+func (l *List) Digest() string { return hex.EncodeToString(l.content[:]) }
 
 // Adds reports whether the list has an entry that before does not have.
 func (l *List) Adds(before *List) bool {

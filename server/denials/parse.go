@@ -3,7 +3,6 @@ package denials
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +25,8 @@ const (
 	// for each value, however short it is.
 	maxParts = 200_000
 	maxValue = 4 << 10 // of a member, in bytes
-	// maxProblems is how many problems are reported.
-	maxProblems = 20
+	// maxFindings is how many problems are reported.
+	maxFindings = 20
 )
 
 // The members of an entry.
@@ -49,7 +48,7 @@ func Read(file string) (*List, error) {
 	}
 	list, problems := parse(content)
 	if len(problems) > 0 {
-		return nil, &FileError{File: file, Problems: problems}
+		return nil, &FileError{File: file, Findings: problems}
 	}
 	return list, nil
 }
@@ -73,7 +72,7 @@ func readFile(file string) ([]byte, error) {
 }
 
 // parse returns the list in a file, or what is wrong with it.
-func parse(content []byte) (*List, []Problem) {
+func parse(content []byte) (*List, []Finding) {
 	p := &parser{}
 	if n := bytes.Count(content, []byte("\n")) + bytes.Count(content, []byte(",")); len(content) > maxFileBytes ||
 		n > maxParts {
@@ -85,17 +84,16 @@ func parse(content []byte) (*List, []Problem) {
 	if len(p.problems) > 0 {
 		return nil, p.problems
 	}
-	sum := sha256.Sum256(content)
-	return newList(entries, hex.EncodeToString(sum[:])), nil
+	return newList(entries, sha256.Sum256(content)), nil
 }
 
 // parser walks the nodes of a document. It does not decode into structs: errors of that quote values, and a member that
 // occurs twice would be hard to find.
-type parser struct{ problems []Problem }
+type parser struct{ problems []Finding }
 
 func (p *parser) report(line int, code providers.Code, reason, fix string) {
-	if len(p.problems) < maxProblems {
-		p.problems = append(p.problems, Problem{Line: line, Code: code, Reason: reason, Fix: fix})
+	if len(p.problems) < maxFindings {
+		p.problems = append(p.problems, Finding{Line: line, Code: code, Reason: reason, Fix: fix})
 	}
 }
 

@@ -104,7 +104,7 @@ func TestParse_RefusesABadFile(t *testing.T) {
 		if p.Line != c.line || p.Code != c.code || !strings.Contains(p.Reason, c.reason) || p.Fix == "" {
 			t.Errorf("%s: %+v", name, p)
 		}
-		text := (&FileError{File: "denied.yaml", Problems: problems}).Error()
+		text := (&FileError{File: "denied.yaml", Findings: problems}).Error()
 		if strings.Contains(text, "canary") || strings.Contains(text, "\n") || !strings.HasPrefix(text, "denied.yaml:") {
 			t.Errorf("%s: the text is %q", name, text)
 		}
@@ -120,7 +120,7 @@ func TestParse_ReportsAllProblemsUpToALimit(t *testing.T) {
 	if !slices.Equal(lines, []int{1, 2, 3}) {
 		t.Errorf("problems in lines %v", lines)
 	}
-	if _, problems := parse([]byte(strings.Repeat("- x\n", 100))); len(problems) != maxProblems {
+	if _, problems := parse([]byte(strings.Repeat("- x\n", 100))); len(problems) != maxFindings {
 		t.Errorf("%d problems", len(problems))
 	}
 }

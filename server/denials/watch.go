@@ -56,16 +56,11 @@ type fingerprint [sha256.Size]byte
 // Open reads the list. The error is a [FileError].
 func Open(s Settings, logger *slog.Logger) (*Watcher, error) {
 	w := &Watcher{settings: s, logger: logger}
-	content, err := readFile(s.File)
+	list, err := Read(s.File)
 	if err != nil {
-		return nil, unreadable(s.File, err)
+		return nil, err
 	}
-	list, problems := parse(content)
-	if len(problems) > 0 {
-		return nil, &FileError{File: s.File, Problems: problems}
-	}
-	w.latest = sha256.Sum256(content)
-	w.judged = w.latest
+	w.latest, w.judged = list.content, list.content
 	w.put(list)
 	return w, nil
 }
@@ -128,11 +123,11 @@ func (w *Watcher) judge(content []byte, err error) {
 	}
 	list, problems := parse(content)
 	if len(problems) > 0 {
-		w.refuse(&FileError{File: w.settings.File, Problems: problems})
+		w.refuse(&FileError{File: w.settings.File, Findings: problems})
 		return
 	}
 	before := w.list.Load()
-	if list.Digest() == before.Digest() {
+	if list.content == before.content {
 		w.setProblem(nil)
 		w.logger.Info("the file of denials is good again", "file", w.settings.File, "entries", list.Len())
 		return
@@ -146,9 +141,9 @@ func (w *Watcher) judge(content []byte, err error) {
 // refuse keeps the list in force.
 func (w *Watcher) refuse(problem *FileError) {
 	w.setProblem(problem)
-	first := problem.Problems[0]
+	first := problem.Findings[0]
 	w.logger.Error("the file of denials is bad; the last good list stays in force", "file", problem.Where(first),
-		"problem", first.Reason, "fix", first.Fix, "problems", len(problem.Problems),
+		"problem", first.Reason, "fix", first.Fix, "problems", len(problem.Findings),
 		"entries_in_force", w.list.Load().Len())
 }
 

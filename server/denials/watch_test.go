@@ -187,7 +187,7 @@ func TestWatcher_Reload(t *testing.T) {
 			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
 		replaceFile(t, w.file, "- {}")
-		if bad := new(FileError); !errors.As(w.Reload(t.Context()), &bad) || bad.Problems[0].Line != 1 {
+		if bad := new(FileError); !errors.As(w.Reload(t.Context()), &bad) || bad.Findings[0].Line != 1 {
 			t.Errorf("%+v", bad)
 		}
 		ended, cancel := context.WithCancel(t.Context())
@@ -206,7 +206,7 @@ func TestOpen_RefusesABadFile(t *testing.T) {
 		s := DefaultSettings()
 		s.File = file
 		_, err := Open(s, slog.New(slog.DiscardHandler))
-		if problem := new(FileError); !errors.As(err, &problem) || len(problem.Problems) != 1 {
+		if problem := new(FileError); !errors.As(err, &problem) || len(problem.Findings) != 1 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -56,7 +56,7 @@ func Update(ctx context.Context, file string, mayCreate bool, change func([]Entr
 	written, problems := parse(content)
 	switch {
 	case len(problems) > 0:
-		return &FileError{File: file, Problems: problems}
+		return &FileError{File: file, Findings: problems}
 	case !slices.EqualFunc(written.entries, entries, Entry.equals):
 		return errors.New("a value is not valid UTF-8")
 	}

@@ -21,7 +21,7 @@ const (
 	// introspections.
 	retireAfter = 15 * time.Second
 	// usableInterval is how often a new provider is asked whether it is usable.
-	usableInterval = 20 * time.Millisecond
+	usableInterval = 5 * time.Millisecond
 )
 
 // ReloadStatus is the result of the last reload.

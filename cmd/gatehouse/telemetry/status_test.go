@@ -336,9 +336,12 @@ func TestStatusPage_Traffic(t *testing.T) {
 		text, _ = pageOf(t, operator, "/")
 		expect(t, text, "Ready, 1 problem", "1 response with status 5xx in the last five minutes", "Server errors 1",
 			"internal_error 10 10")
-		time.Sleep(6 * time.Minute)
+		time.Sleep(2 * time.Minute)
 		text, _ = pageOf(t, operator, "/")
-		expect(t, text, "Requests 0 per second", "Refused 0 %", "Server errors 1", "internal_error 0 10")
+		expect(t, text, "Requests 0 per second", "peak 100 per second", "Refused 0 %", "internal_error 10 10")
+		time.Sleep(4 * time.Minute)
+		text, _ = pageOf(t, operator, "/")
+		expect(t, text, "Requests 0 per second", "peak 0 per second", "Server errors 1", "internal_error 0 10")
 		if strings.Contains(text, "problem") {
 			t.Errorf("what is long past is still a problem:\n%s", text)
 		}

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"math"
 	"testing"
+	"time"
 )
 
 // The values are those of histogram_quantile of Prometheus for the same buckets.
@@ -33,6 +34,20 @@ func TestHistogram_Quantile(t *testing.T) {
 		if text := c.h.text(got); text != c.wantText {
 			t.Errorf("%s: written %q, want %q", name, text, c.wantText)
 		}
+	}
+}
+
+func TestTraffic_KeepsFiveMinutes(t *testing.T) {
+	t.Parallel()
+	var all traffic
+	began := time.Now()
+	for i := range 1000 {
+		all.add(sample{at: began.Add(time.Duration(i) * sampleInterval)})
+	}
+	kept := all.all()
+	if len(kept) != maxSamples || !kept[maxSamples-1].at.Equal(began.Add(999*sampleInterval)) ||
+		!kept[0].at.Equal(began.Add(939*sampleInterval)) {
+		t.Errorf("%d samples are kept, from %s to %s", len(kept), kept[0].at.Sub(began), kept[len(kept)-1].at.Sub(began))
 	}
 }
 

@@ -12,14 +12,14 @@ import (
 // FileError is the error for a file that is not a list of denials, or cannot be read.
 type FileError struct {
 	File string
-	// Problems are in the order of the file. They contain nothing that is in it.
-	Problems []Problem
+	// Findings are in the order of the file. They contain nothing that is in it.
+	Findings []Finding
 
 	cause error
 }
 
-// Problem is one thing that is wrong with a file.
-type Problem struct {
+// Finding is one thing that is wrong with a file.
+type Finding struct {
 	// Line is where it is; 0 if it concerns the whole file.
 	Line int
 	Code providers.Code
@@ -28,7 +28,7 @@ type Problem struct {
 }
 
 // Where returns the place of a problem: the file and, if there is one, the line.
-func (e *FileError) Where(p Problem) string {
+func (e *FileError) Where(p Finding) string {
 	if p.Line == 0 {
 		return e.File
 	}
@@ -37,8 +37,8 @@ func (e *FileError) Where(p Problem) string {
 
 // Error describes each problem on a line of its own.
 func (e *FileError) Error() string {
-	lines := make([]string, 0, len(e.Problems))
-	for _, p := range e.Problems {
+	lines := make([]string, 0, len(e.Findings))
+	for _, p := range e.Findings {
 		lines = append(lines, fmt.Sprintf("%s: %s; %s", e.Where(p), p.Reason, p.Fix))
 	}
 	return strings.Join(lines, "\n")
@@ -57,6 +57,6 @@ func unreadable(file string, err error) *FileError {
 	if errors.Is(err, fs.ErrNotExist) {
 		reason, fix = "there is no such file", "create it: an empty list is the line []"
 	}
-	p := Problem{Code: providers.CodeUnreadableFile, Reason: reason, Fix: fix}
-	return &FileError{File: file, Problems: []Problem{p}, cause: err}
+	p := Finding{Code: providers.CodeUnreadableFile, Reason: reason, Fix: fix}
+	return &FileError{File: file, Findings: []Finding{p}, cause: err}
 }

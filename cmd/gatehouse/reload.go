@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"gatehouse/cmd/gatehouse/app"
+	"gatehouse/configs"
+	"gatehouse/providers"
+)
+
+// A reload by SIGHUP takes place when two reads in this interval are equal: an editor may still be writing a file.
+// When that does not happen, the reload is refused.
+const (
+	rereadInterval = 100 * time.Millisecond
+	maxReads       = 20
+)
+
+// reloader puts another configuration in force when files have changed.
+type reloader struct {
+	app     *app.App
+	sources configs.Sources
+	// judged is what the files contained when a configuration was last put in force or refused. A refused one is
+	// not tried again before a file changes.
+	judged *configs.Snapshot
+	// applied is called after another configuration is in force.
+	applied func(before, now *configs.Config)
+}
+
+// reading is one attempt to load the configuration.
+type reading struct {
+	files  *configs.Snapshot
+	config *configs.Config
+	err    error
+}
+
+func (r *reloader) read() reading {
+	now := reading{files: configs.NewSnapshot()}
+	sources := r.sources
+	sources.ReadFile = now.files.ReadFile
+	now.config, now.err = configs.Load(sources)
+	return now
+}
+
+// run reloads on each value of hangups and, in the interval reload.poll, if files have changed, until ctx is done.
+func (r *reloader) run(ctx context.Context, hangups <-chan struct{}) {
+	var changed *reading // a change that was seen once
+	for {
+		var poll <-chan time.Time
+		if interval := r.app.Config().Reload.Poll; interval > 0 {
+			poll = time.After(interval)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			r.reloadNow(ctx)
+			changed = nil
+		case <-poll:
+			changed = r.poll(ctx, changed)
+		}
+	}
+}
+
+// poll reloads if the files have changed and are as they were at the poll before, which is changed. It returns what
+// it has read if they must be read once more.
+func (r *reloader) poll(ctx context.Context, changed *reading) *reading {
+	if r.judged.IsCurrent() {
+		return nil
+	}
+	now := r.read()
+	if changed == nil || !changed.files.Equal(now.files) {
+		return &now
+	}
+	r.judge(ctx, now)
+	return nil
+}
+
+// reloadNow reloads as soon as two reads are equal.
+func (r *reloader) reloadNow(ctx context.Context) {
+	for range maxReads {
+		now := r.read()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rereadInterval):
+		}
+		if now.files.IsCurrent() {
+			r.judge(ctx, now)
+			return
+		}
+	}
+	r.app.RefuseReload(configs.Problems{{Key: "config", Origin: "files", Code: providers.CodeUnusable,
+		Reason: "the files keep changing", Fix: "send SIGHUP when they are complete"}})
+}
+
+// judge puts a configuration in force, or refuses it.
+func (r *reloader) judge(ctx context.Context, now reading) {
+	r.judged = now.files
+	if now.err != nil {
+		r.app.RefuseReload(now.err)
+		return
+	}
+	before := r.app.Config()
+	if changes, err := r.app.Reload(ctx, now.config); err == nil && len(changes) > 0 {
+		r.applied(before, now.config)
+	}
+}
+
+// reloadsOnHangup reports whether SIGHUP is a reload. The local issuer keeps its keys and clients in memory only, and
+// is what starts without any configuration: there, and on a terminal, SIGHUP is the end.
+func (c console) reloadsOnHangup(cfg *configs.Config) bool {
+	_, embedded := cfg.Provider.(providers.Embedded)
+	return !embedded && !c.interactive
+}
+
+// warnOfNotes logs the notes on the configuration that did not apply before.
+func warnOfNotes(a *app.App, before, now *configs.Config, logger *slog.Logger) {
+	known := slices.Concat(before.Notes, app.Notes(before, a.Catalog))
+	for _, note := range slices.Concat(now.Notes, app.Notes(now, a.Catalog)) {
+		if !slices.Contains(known, note) {
+			logger.Warn(note)
+		}
+	}
+}
