@@ -83,6 +83,9 @@ func (o observed) use(t *testing.T) {
 		body, header := callModern(name, arguments)
 		return request{header: header, body: body}
 	}
+	if err := os.WriteFile(o.profile, []byte("log: {level: debug}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	alice := o.issuer.Token(o.resource, map[string]any{"scope": "mcp:use greet:read"})
 	for range 2 { // the second token is remembered
 		o.post(t, alice, tool("greet", `{"name":"Ada"}`), http.StatusOK)
@@ -99,39 +102,31 @@ func (o observed) use(t *testing.T) {
 	o.post(t, o.issuer.Token(o.resource, nil), tool("greet", `{"name":"Ada"}`), http.StatusForbidden)
 	o.post(t, o.issuer.Token(o.resource, map[string]any{"sub": "mallory"}), tool("whoami", `{}`), http.StatusForbidden)
 
-	// A reload.
-	if err := os.WriteFile(o.profile, []byte("log: {level: debug}\n"), 0o600); err != nil {
+	// A call beyond the limit, which is 1: the other one is in flight when its progress arrives.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	wait := tool("wait", `{"steps":1}`).withBody(`"_meta":{`, `"_meta":{"progressToken":"p",`).with("Accept",
+		"application/json, text/event-stream", "Content-Type", "application/json", "Authorization", "Bearer "+alice)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.resource, strings.NewReader(wait.body))
+	if err != nil {
 		t.Fatal(err)
 	}
-	o.waitFor(t, "\ngatehouse_config_reload_time_seconds ")
-
-	// A call beyond the limit, which is 1.
-	ctx, cancel := context.WithCancel(t.Context())
-	waiting := make(chan struct{})
-	go func() {
-		defer close(waiting)
-		wait := tool("wait", `{"steps":1}`)
-		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, o.resource, strings.NewReader(wait.body))
-		for name, value := range wait.with("Accept", "application/json, text/event-stream",
-			"Content-Type", "application/json", "Authorization", "Bearer "+alice).header {
-			req.Header.Set(name, value)
-		}
-		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		if resp, err := client.Do(req); err == nil {
-			resp.Body.Close()
-		}
-	}()
-	defer func() { cancel(); <-waiting }()
-	o.waitFor(t, "\ngatehouse_calls_active 1\n")
+	for name, value := range wait.header {
+		req.Header.Set(name, value)
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
 	o.post(t, alice, tool("greet", `{"name":"Ada"}`), http.StatusServiceUnavailable)
-}
 
-// waitFor waits until text is in the metrics.
-func (o observed) waitFor(t *testing.T, text string) {
-	t.Helper()
-	for began := time.Now(); !strings.Contains(o.scrape(t), text); time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > 10*time.Second {
-			t.Fatalf("the metrics do not get %q", text)
+	// The listener collects the metrics once a second at most, and the reload takes a moment.
+	for _, last := range []string{"\ngatehouse_config_reload_time_seconds ", `{gatehouse_outcome="too_many_calls"} `} {
+		for began := time.Now(); !strings.Contains(o.scrape(t), last); time.Sleep(20 * time.Millisecond) {
+			if time.Since(began) > 10*time.Second {
+				t.Fatalf("the metrics do not get %q", last)
+			}
 		}
 	}
 }
