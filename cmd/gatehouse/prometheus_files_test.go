@@ -129,20 +129,25 @@ func TestPrometheus_AlertsAreComplete(t *testing.T) {
 // A misspelled setting, command or document in the text of an alert leads the operator nowhere.
 func TestPrometheus_AlertsNameWhatExists(t *testing.T) {
 	t.Parallel()
+	var (
+		setting  = regexp.MustCompile(`\b(?:audit|mcp|operator|provider|denials|reload)\.\w+`)
+		reason   = regexp.MustCompile(`\b\w+_(?:unavailable|error)\b`)
+		document = regexp.MustCompile(`\b[\w/]+\.md\b`)
+	)
 	settings := settingNames()
 	for _, a := range readAlerts(t) {
 		text := a.Annotations["description"]
-		for _, name := range regexp.MustCompile(`\b(?:audit|mcp|operator|provider|denials|reload)\.\w+`).FindAllString(text, -1) {
+		for _, name := range setting.FindAllString(text, -1) {
 			if !slices.Contains(settings, name) {
 				t.Errorf("%s names the setting %s, which does not exist", a.Alert, name)
 			}
 		}
-		for _, name := range regexp.MustCompile(`\b\w+_(?:unavailable|error)\b`).FindAllString(text, -1) {
+		for _, name := range reason.FindAllString(text, -1) {
 			if !isOutcome(name) {
 				t.Errorf("%s names the reason %s, which does not exist", a.Alert, name)
 			}
 		}
-		for _, name := range regexp.MustCompile(`\b[\w/]+\.md\b`).FindAllString(text, -1) {
+		for _, name := range document.FindAllString(text, -1) {
 			exists(t, name)
 		}
 	}

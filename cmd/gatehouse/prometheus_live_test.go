@@ -22,7 +22,7 @@ var prometheusDir = flag.String("prometheus", "",
 // livePrometheus is a Prometheus with configs/prometheus.
 type livePrometheus struct{ url string }
 
-// startPrometheus runs Prometheus with prometheus.yml, except that it scrapes the given target, and does so each second.
+// startPrometheus runs Prometheus with prometheus.yml, except that it scrapes the given target, each second.
 func startPrometheus(t *testing.T, target string) livePrometheus {
 	t.Helper()
 	dir := t.TempDir()
@@ -108,8 +108,8 @@ func (p livePrometheus) query(t *testing.T, expr string) map[string]float64 {
 	return values
 }
 
-// A real Prometheus scrapes the real server. promtool accepts the scrape, every rule can be evaluated, no alert is pending
-// while all is well, and every panel of the dashboard has data.
+// A real Prometheus scrapes the real server. promtool accepts the scrape, every rule can be evaluated, no alert is
+// pending while all is well, and every panel of the dashboard has data.
 func TestPrometheus_Live(t *testing.T) {
 	if *prometheusDir == "" {
 		t.Skip("it needs Prometheus: cmd/conformance/prometheus.sh finds it, and runs this test")

@@ -29,7 +29,8 @@ func startObserved(t *testing.T) observed {
 	o := observed{issuer: providertest.NewIssuer(t), profile: writeFile(t, "gatehouse.yaml", "log: {level: info}\n")}
 	audit := newAuditFolder(t)
 	environ := []string{"GATEHOUSE_AUDIT__SIGNING_KEY_FILE=" + writeFile(t, "audit.key", audit.signingKey)}
-	s, address := startServiceIn(t, environ, "serve", "--config="+o.profile, "--reload.poll=100ms", "--resource=http://ADDRESS/mcp", "--provider.kind=oidc",
+	s, address := startServiceIn(t, environ, "serve", "--config="+o.profile, "--reload.poll=100ms",
+		"--resource=http://ADDRESS/mcp", "--provider.kind=oidc",
 		"--provider.issuer="+o.issuer.URL(), "--provider.jwks_url="+o.issuer.KeysURL(),
 		"--scopes.required=mcp:use", "--tools.demo", "--mcp.max_calls=1",
 		"--audit.dir="+audit.dir,
@@ -90,7 +91,8 @@ func (o observed) use(t *testing.T) {
 	for range 2 { // the second token is remembered
 		o.post(t, alice, tool("greet", `{"name":"Ada"}`), http.StatusOK)
 	}
-	if failed := o.post(t, alice, tool("greet", `{"name":""}`), http.StatusOK); !strings.Contains(failed.body, `"isError":true`) {
+	failed := o.post(t, alice, tool("greet", `{"name":""}`), http.StatusOK)
+	if !strings.Contains(failed.body, `"isError":true`) {
 		t.Fatalf("the call did not fail: %s", failed.body)
 	}
 	session := o.post(t, alice, request{body: initializeBody}, http.StatusOK).header.Get("Mcp-Session-Id")
@@ -139,8 +141,8 @@ var (
 	sampleLabel = regexp.MustCompile(`([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"`)
 )
 
-// parseScrape reads the text format of Prometheus, 0.0.4. Names that need quotes, which Prometheus 3 allows, are errors:
-// the expressions do not have them.
+// parseScrape reads the text format of Prometheus, 0.0.4. Names that need quotes, which Prometheus 3 allows, are
+// errors: the expressions do not have them.
 func parseScrape(t *testing.T, text string) series {
 	t.Helper()
 	all := series{}

@@ -41,8 +41,10 @@ type expression struct {
 }
 
 var (
-	promqlToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\[[^\]]*\]|[a-zA-Z_:][a-zA-Z0-9_:]*|\d+(?:\.\d+)?[a-z]*|[=!]~|[!=<>]=|\S`)
-	promqlName  = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
+	// Strings, ranges, names, numbers with units, and operators.
+	promqlToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|\[[^\]]*\]|[a-zA-Z_:][a-zA-Z0-9_:]*|` +
+		`\d+(?:\.\d+)?[a-z]*|[=!]~|[!=<>]=|\S`)
+	promqlName = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
 
 	promqlGroupings = []string{"by", "without", "on", "ignoring", "group_left", "group_right"}
 	promqlKeywords  = []string{"and", "or", "unless", "bool", "offset"}
