@@ -54,7 +54,10 @@ func readDashboard(t *testing.T) []panel {
 	t.Helper()
 	var file struct {
 		Templating struct {
-			List []struct{ Name, Type, Definition string }
+			List []struct {
+				Name, Type string
+				Datasource struct{ UID string }
+			}
 		}
 		Panels []panel
 	}
@@ -63,9 +66,10 @@ func readDashboard(t *testing.T) []panel {
 	}
 	var variables []string
 	for _, v := range file.Templating.List {
-		variables = append(variables, v.Name+" "+v.Type)
+		variables = append(variables, v.Name+" "+v.Type+" "+v.Datasource.UID)
 	}
-	if want := []string{"datasource datasource", "job query", "instance query"}; !slices.Equal(variables, want) {
+	want := []string{"datasource datasource ", "job query ${datasource}", "instance query ${datasource}"}
+	if !slices.Equal(variables, want) {
 		t.Errorf("the variables of the dashboard are %q, want %q", variables, want)
 	}
 	return file.Panels
