@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Every service that serves has the operator's listener, and only this computer reaches it: it needs no token. The
-// replicas have the same port, so that of one alone could be published.
+// Every service that serves has the operator's listener, and only this computer reaches it: it needs no
+// token. The replicas have the same port, so that of one alone could be published.
 func TestComposeOperatorsListener(t *testing.T) {
 	_, s := readStack(t)
 	const port = "9464"

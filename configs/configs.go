@@ -26,8 +26,11 @@ type Config struct {
 	Log      Log
 	Audit    audit.Settings
 	Denials  denials.Settings
-	Operator Operator
-	Reload   Reload
+	// Telemetry says what is exported, and OTLP where to.
+	Telemetry Telemetry
+	OTLP      OTLP
+	Operator  Operator
+	Reload    Reload
 	// Kind is the value of provider.kind, and Provider are the settings of that kind.
 	Kind     string
 	Provider providers.Settings
@@ -46,7 +49,8 @@ type Config struct {
 func (c *Config) sections() []section {
 	all := []section{
 		{"server", &c.Server}, {"mcp", &c.MCP}, {"tools", &c.Tools}, {"scopes", &c.Scopes}, {"log", &c.Log},
-		{"audit", &c.Audit}, {"denials", &c.Denials}, {"operator", &c.Operator}, {"reload", &c.Reload},
+		{"audit", &c.Audit}, {"denials", &c.Denials},
+		{"telemetry", &c.Telemetry}, {"operator", &c.Operator}, {"reload", &c.Reload},
 	}
 	if c.Provider != nil {
 		all = append(all, section{"provider", c.Provider})

@@ -25,6 +25,8 @@ func convert(value any, key Key, textual bool) (any, *wrongType) {
 	switch key.typ.Kind() {
 	case reflect.Int:
 		return toInt(value, key, textual)
+	case reflect.Float64:
+		return toFloat(value, key, textual)
 	case reflect.Bool:
 		return toBool(value, textual)
 	default:
@@ -111,6 +113,28 @@ func toInt(value any, key Key, textual bool) (any, *wrongType) {
 		reason = "it is " + describe(value) + ", not a whole number"
 	}
 	return nil, &wrongType{reason, "write digits only, such as " + key.DefaultText()}
+}
+
+func toFloat(value any, key Key, textual bool) (any, *wrongType) {
+	switch n := value.(type) {
+	case float64:
+		return n, nil
+	case int:
+		return float64(n), nil
+	}
+	text, isText := value.(string)
+	n, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err == nil && textual:
+		return n, nil
+	case err == nil:
+		return nil, &wrongType{"it is text, not a number", "write it without quotes: " + text}
+	}
+	reason := "it is not a number"
+	if !isText {
+		reason = "it is " + describe(value) + ", not a number"
+	}
+	return nil, &wrongType{reason, "write a number, such as " + key.DefaultText()}
 }
 
 func toBool(value any, textual bool) (any, *wrongType) {

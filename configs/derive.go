@@ -16,6 +16,7 @@ func (l *loader) derive(kind Kind, variables []variable, memoryLimit int64) {
 	l.deriveListen(kind, variables)
 	l.deriveDrainTime()
 	l.deriveByteLimits(memoryLimit)
+	l.deriveMetrics()
 	required, initial := l.merged.Strings("scopes.required"), l.merged.Strings("scopes.initial")
 	if len(required) > 0 && len(initial) == 0 {
 		l.set("scopes.initial", slices.Clone(required), derivedFrom+"scopes.required")

@@ -95,6 +95,8 @@ func typeName(t reflect.Type) string {
 		return "duration"
 	case reflect.TypeFor[[]string]():
 		return "list"
+	case reflect.TypeFor[float64]():
+		return "float"
 	}
 	return t.Kind().String()
 }

@@ -57,6 +57,7 @@ func sections() []section {
 		{"log", Log{Level: "info", Format: "text"}},
 		{"audit", audit.DefaultSettings()},
 		{"denials", denials.DefaultSettings()},
+		{"telemetry", Telemetry{Metrics: TelemetryOff, Traces: TelemetryOff, Sample: 1}},
 		{"operator", Operator{Hosts: []string{}}},
 		{"reload", Reload{}},
 	}

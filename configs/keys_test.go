@@ -104,8 +104,8 @@ func TestKeysHaveAStableOrder(t *testing.T) {
 		}
 		order = append(order, section)
 	}
-	want := []string{"resource", "server", "mcp", "tools", "scopes", "log", "audit", "denials", "operator", "reload",
-		"provider"}
+	want := []string{"resource", "server", "mcp", "tools", "scopes", "log", "audit", "denials", "telemetry", "operator",
+		"reload", "provider"}
 	for _, kind := range Kinds() {
 		want = append(want, "provider of kind "+kind.Name)
 	}

@@ -429,6 +429,7 @@ func TestEverySettingRefusesOtherTypes(t *testing.T) {
 	// Which of the above each type accepts. Any text is accepted as text, though perhaps not as a value.
 	takes := map[string][]string{
 		"string": {"string", "date"}, "int": {"int"}, "bool": {"bool"}, "duration": {}, "list": {"list"},
+		"float": {"float"},
 	}
 	for _, key := range Keys() {
 		accepted, known := takes[typeName(key.typ)]

@@ -66,8 +66,8 @@ func checkHostName(host string) string {
 	return ""
 }
 
-// validateOperator reports a port that two listeners would use. Even on different addresses of the computer one of the
-// two is easily taken for the other, and what a proxy publishes must never be the operator's.
+// validateOperator reports a port that two listeners would use. Even on different addresses of the computer
+// one of the two is easily taken for the other, and what a proxy publishes must never be the operator's.
 func (l *loader) validateOperator(config *Config) {
 	report := l.report("operator")
 	config.Operator.Validate(report)

@@ -158,8 +158,8 @@ func TestCheckReload_RefusesByKeyAndCode(t *testing.T) {
 		},
 		"settings that need a restart": {
 			before: files{profile: profile},
-			after: files{profile: profile + "resource: http://localhost:9999/mcp\nmcp:\n  era: stateless\nlog:\n  format: json\n" +
-				"audit:\n  events: all\ntools:\n  demo: true\n"},
+			after: files{profile: profile + "resource: http://localhost:9999/mcp\nmcp:\n  era: stateless\n" +
+				"log:\n  format: json\naudit:\n  events: all\ntools:\n  demo: true\n"},
 			want: []string{"resource needs_restart", "server.listen needs_restart", "mcp.era needs_restart",
 				"tools.demo needs_restart", "log.format needs_restart", "audit.events needs_restart"},
 		},
@@ -237,8 +237,9 @@ func TestCheckReload_WithoutATagASettingNeedsARestart(t *testing.T) {
 			ExtraKinds: []Kind{{Name: "other", Defaults: func() providers.Settings { return &untagged{} }}},
 		})
 	}
-	if problems := CheckReload(load("a"), load("b")); problems.Summary() != "provider.url (needs_restart, flag --provider.url)" {
-		t.Errorf("it is %q", problems.Summary())
+	got := CheckReload(load("a"), load("b")).Summary()
+	if got != "provider.url (needs_restart, flag --provider.url)" {
+		t.Errorf("it is %q", got)
 	}
 }
 

@@ -19,6 +19,7 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	config.Log.Validate(l.report("log"))
 	config.Audit.Validate(l.report("audit"))
 	config.Denials.Validate(l.report("denials"))
+	l.validateTelemetry(config, variables)
 	l.validateOperator(config)
 	config.Reload.Validate(l.report("reload"))
 	l.validateByteLimits(config)

@@ -151,4 +151,20 @@ type KeyStatus struct {
 	Age time.Duration
 	// Problem is why the last fetch failed, without text from the provider; empty if it succeeded.
 	Problem string
+	// Fetches and FailedFetches count the fetches that succeeded and that failed.
+	Fetches, FailedFetches int64
+}
+
+// TokenReporter is implemented by a provider that remembers verified tokens.
+type TokenReporter interface {
+	Tokens() TokenStatus
+}
+
+// TokenStatus is the state of a provider's memory of tokens.
+type TokenStatus struct {
+	// Cached is the number of tokens that are remembered, and Limit their maximum.
+	Cached, Limit int
+	// FromCache counts the requests with a token that was remembered, and Checked those with a token that was
+	// checked and found valid.
+	FromCache, Checked int64
 }

@@ -73,15 +73,11 @@ func (s *requestState) auditRecord() audit.Record {
 	r := audit.Record{
 		Event: s.operation.Event, Issuer: s.identity.Issuer, Subject: s.identity.Subject, Client: s.identity.Client,
 		Scopes: s.identity.Scopes, Address: s.audited.ctx.RealIP(), RequestID: s.id,
-		TraceID: traceID(request.Header.Get("Traceparent")), Method: s.operation.Method,
+		TraceID: s.traceID(request.Header), Method: s.operation.Method,
 		Tool: s.operation.Tool, Prompt: s.operation.Prompt, URI: s.operation.URI, Arguments: s.operation.Arguments,
 		Protocol: s.operation.ProtocolVersion, Config: s.audited.config,
 	}
-	session := response.Header().Get(sessionHeader)
-	if session == "" {
-		session = request.Header.Get(sessionHeader)
-	}
-	r.Session = audit.HashSession(session)
+	r.Session = audit.HashSession(sessionID(request.Header, response.Header()))
 	if r.Method == "" {
 		r.Method = request.Method
 	}
@@ -92,21 +88,6 @@ func (s *requestState) auditRecord() audit.Record {
 		r.Event = audit.EventOther
 	}
 	return r
-}
-
-// traceID returns the trace of a traceparent (W3C Trace Context, section 3.2), or "".
-func traceID(traceparent string) string {
-	const length = len("00-00000000000000000000000000000000-0000000000000000-00")
-	if len(traceparent) < length || traceparent[2] != '-' || traceparent[35] != '-' {
-		return ""
-	}
-	id := traceparent[3:35]
-	for i := range len(id) {
-		if c := id[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return ""
-		}
-	}
-	return id
 }
 
 // BeginCall must be called before a call of ctx runs. If audit.required is set, it returns when the record of
@@ -122,18 +103,15 @@ func BeginCall(ctx context.Context) error {
 	return s.audited.log.PutRequired(ctx, r)
 }
 
-// DetachOperation says that the operation of ctx continues after its request. end must be called when it has
-// ended; it is nil without an audit log. Like [RecordResult], DetachOperation must be called from the
-// goroutine that writes the response.
-func DetachOperation(ctx context.Context) (end func(Outcome, providers.Reason)) {
-	s := stateFrom(ctx)
-	if s.audited == nil || s.identity == nil {
+// detachAudited returns the function that writes the record of an operation that continues after its request, or nil.
+func (s *requestState) detachAudited() func(Result) {
+	if s.audited == nil {
 		return nil
 	}
 	s.audited.isDetached = true
 	log, started := &auditedRequest{log: s.audited.log}, s.started
-	r := s.auditRecord()
-	return func(outcome Outcome, reason providers.Reason) { log.put(r, outcome, reason, started) }
+	record := s.auditRecord()
+	return func(r Result) { log.put(record, r.Outcome, r.Reason, started) }
 }
 
 // isAuditUnavailable reports whether calls are refused because their records cannot be written.

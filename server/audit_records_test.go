@@ -21,18 +21,3 @@ func TestRecordAudit_OffIsNoStep(t *testing.T) {
 		t.Error("without an audit log, every call may run, and no end is recorded")
 	}
 }
-
-func TestTraceID(t *testing.T) {
-	const id = "0af7651916cd43dd8448eb211c80319c"
-	for header, want := range map[string]string{
-		"00-" + id + "-b7ad6b7169203331-01":                        id,
-		"00-" + id + "-b7ad6b7169203331":                           "",
-		"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01":  "",
-		"00-0af7651916cd43dd8448eb211c80319\"-b7ad6b7169203331-01": "",
-		"": "",
-	} {
-		if got := traceID(header); got != want {
-			t.Errorf("%q: %q, want %q", header, got, want)
-		}
-	}
-}

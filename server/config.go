@@ -50,6 +50,8 @@ type Config struct {
 	Denials Denials
 	// Counts counts requests by how they ended. It may be nil.
 	Counts *RequestCounts
+	// Telemetry records metrics and spans. Nil means that there are none.
+	Telemetry *Telemetry
 	// Draining is done once the server is about to stop: from then on /readyz reports 503. Nil means never.
 	Draining context.Context
 	// IsStuck reports that the application cannot serve requests until the process restarts; /health then

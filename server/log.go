@@ -58,9 +58,7 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 		for _, member := range a.Value.Group() {
 			switch member.Key {
 			case "path":
-				path := member.Value.String()
-				shown := url.URL{Path: path[:min(len(path), maxName)]}
-				attrs = append(attrs, slog.String("path", shown.EscapedPath()))
+				attrs = append(attrs, slog.String("path", shownPath(member.Value.String())))
 			case "latency":
 				attrs = append(attrs, slog.Float64("latency_ms", milliseconds(member.Value.Duration())))
 			case "method":
@@ -93,6 +91,12 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 	out := slog.NewRecord(r.Time, r.Level, "request", 0)
 	out.AddAttrs(attrs...)
 	return h.Handler.Handle(ctx, out)
+}
+
+// shownPath returns a path as logs and spans show it.
+func shownPath(path string) string {
+	shown := url.URL{Path: path[:min(len(path), maxName)]}
+	return shown.EscapedPath()
 }
 
 // Limits of values in a log line that come from a request or a token, in bytes.

@@ -13,7 +13,7 @@ func mount(e *echo.Echo, c Config) {
 		}
 		r.Header.Del(echo.HeaderAuthorization)
 		r.Header.Set(echo.HeaderXRequestID, state.id)
-		state.handler.ServeHTTP(ctx.Response(), r)
+		state.handler.ServeHTTP(ctx.Response(), state.measured.handlerRequest(r))
 		return nil
 	})
 }

@@ -18,6 +18,9 @@ type Operation struct {
 	URI string
 	// ProtocolVersion is the MCP version that the request names.
 	ProtocolVersion string
+	// ID is the JSON-RPC id as text. Traceparent and Tracestate are those of the message (SEP-414). All three are
+	// only read if [ObservesOperations].
+	ID, Traceparent, Tracestate string
 	// Event and Arguments are for the audit log only.
 	Event     audit.Event
 	Arguments audit.Arguments
@@ -39,21 +42,68 @@ const (
 	OutcomeError           Outcome = "error"           // a failure of the server or of a tool
 )
 
-// RecordOperation sets the operation of the request of ctx. Outside the chain it does nothing. Like [RecordResult],
-// it must be called from the goroutine that writes the response.
-func RecordOperation(ctx context.Context, o Operation) { stateFrom(ctx).operation = o }
+// Result is how the application ended an operation, where the status does not show it. Empty members say nothing.
+type Result struct {
+	Outcome Outcome
+	Reason  providers.Reason
+	// Detail explains the reason. It may quote names from the request, and nothing else.
+	Detail string
+	// Code is the code of the JSON-RPC error in the response; 0 if there is none.
+	Code int
+	// TimedOut is true if the operation exceeded its time limit.
+	TimedOut bool
+}
 
-// RecordResult sets how the application ended the request of ctx, where the status does not show it. Empty values
-// change nothing. detail explains the reason. It may quote names from the request, and nothing else.
-func RecordResult(ctx context.Context, outcome Outcome, reason providers.Reason, detail string) {
-	state := stateFrom(ctx)
-	if outcome != "" {
-		state.outcome = outcome
+// ObservesOperations reports whether the trace context and the id of operations are recorded for the request of ctx.
+func ObservesOperations(ctx context.Context) bool {
+	s := stateFrom(ctx)
+	return s.measured != nil || s.audited != nil
+}
+
+// RecordOperation sets the operation of the request of ctx, which begins with it. Outside the chain it does nothing.
+// Like [RecordResult], it must be called from the goroutine that writes the response.
+func RecordOperation(ctx context.Context, o Operation) {
+	s := stateFrom(ctx)
+	s.operation = o
+	s.measured.begin(s)
+}
+
+// RecordResult sets how the application ended the request of ctx.
+func RecordResult(ctx context.Context, r Result) {
+	s := stateFrom(ctx)
+	if r.Outcome != "" {
+		s.outcome = r.Outcome
 	}
-	if reason != "" {
-		state.reason = reason
+	if r.Reason != "" {
+		s.reason = r.Reason
 	}
-	if detail != "" {
-		state.detail = detail
+	if r.Detail != "" {
+		s.detail = r.Detail
+	}
+	if r.Code != 0 {
+		s.rpcCode = r.Code
+	}
+	s.timedOut = s.timedOut || r.TimedOut
+}
+
+// DetachOperation says that the operation of ctx continues after its request. end must be called when it has
+// ended; it is nil if that is not recorded. Like [RecordResult], DetachOperation must be called from the
+// goroutine that writes the response.
+func DetachOperation(ctx context.Context) (end func(Result)) {
+	s := stateFrom(ctx)
+	if s.identity == nil {
+		return nil
+	}
+	endAudited, endMeasured := s.detachAudited(), s.measured.detach()
+	if endAudited == nil && endMeasured == nil {
+		return nil
+	}
+	return func(r Result) {
+		if endMeasured != nil {
+			endMeasured(r)
+		}
+		if endAudited != nil {
+			endAudited(r)
+		}
 	}
 }

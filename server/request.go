@@ -37,8 +37,12 @@ type requestState struct {
 	operation Operation
 	outcome   Outcome
 	detail    string
-	// audited is nil without an audit log.
-	audited *auditedRequest
+	// rpcCode is the code of the JSON-RPC error in the response, and timedOut that the operation took too long.
+	rpcCode  int
+	timedOut bool
+	// audited is nil without an audit log, and measured without metrics and traces.
+	audited  *auditedRequest
+	measured *measuredRequest
 	// body is the request's body, and writer is the ResponseWriter of net/http.
 	body   deadlineBody
 	writer http.ResponseWriter

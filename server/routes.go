@@ -99,21 +99,31 @@ func handleHealth(c Config) echo.HandlerFunc {
 // handleReady reports whether calls can be served. Before the first keys are fetched, while a required audit log
 // cannot be written, and while the server drains, it reports 503, so that traffic goes to other replicas.
 func handleReady(c Config, p providers.Provider) echo.HandlerFunc {
-	reporter, hasKeys := p.(providers.KeyReporter)
 	return func(ctx echo.Context) error {
-		if isDone(c.Draining) {
-			return notReady(ctx, "stopping")
-		}
-		if isAuditUnavailable(c) {
-			return notReady(ctx, string(audit.ReasonUnavailable))
-		}
-		if hasKeys {
-			if keys := reporter.Keys(); !keys.Usable {
-				return notReady(ctx, string(cmp.Or(keys.Reason, providers.ReasonKeysUnavailable)))
-			}
+		if reason := NotReady(c, p); reason != "" {
+			return notReady(ctx, string(reason))
 		}
 		return ctx.JSONBlob(http.StatusOK, []byte(`{"status":"ready"}`))
 	}
+}
+
+// reasonStopping is why a server that drains is not ready.
+const reasonStopping = "stopping"
+
+// NotReady returns why a server with c and p is not ready, or "" if it is.
+func NotReady(c Config, p providers.Provider) providers.Reason {
+	if isDone(c.Draining) {
+		return reasonStopping
+	}
+	if isAuditUnavailable(c) {
+		return audit.ReasonUnavailable
+	}
+	if reporter, hasKeys := p.(providers.KeyReporter); hasKeys {
+		if keys := reporter.Keys(); !keys.Usable {
+			return cmp.Or(keys.Reason, providers.ReasonKeysUnavailable)
+		}
+	}
+	return ""
 }
 
 func notReady(ctx echo.Context, reason string) error {

@@ -79,23 +79,23 @@ func Serve(
 		return err
 	case <-ctx.Done():
 	}
-	s = l.Settings()
-	limit := s.DrainTime + s.ShutdownTimeout + StopMargin
+	atStop := l.Settings()
+	limit := atStop.DrainTime + atStop.ShutdownTimeout + StopMargin
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	stop := stopSequence{deadline: deadline}
 
 	stop.run("drain", hookTimeout, l.Draining)
-	stop.run("log", hookTimeout, func() { logger.Info("stopping", "drain_time", s.DrainTime) })
+	stop.run("log", hookTimeout, func() { logger.Info("stopping", "drain_time", atStop.DrainTime) })
 	select {
 	case err := <-failed:
 		return err
-	case <-time.After(s.DrainTime):
+	case <-time.After(atStop.DrainTime):
 	}
 	stop.run("streams", hookTimeout, l.Closing)
 	result := make(chan error, 1)
-	stop.run("calls", s.ShutdownTimeout+hookTimeout, func() {
-		result <- shutdown(srv, failed, s.ShutdownTimeout, logger)
+	stop.run("calls", atStop.ShutdownTimeout+hookTimeout, func() {
+		result <- shutdown(srv, failed, atStop.ShutdownTimeout, logger)
 	})
 	stop.run("sessions", limit, l.Closed)
 	if pending := stop.pending(); len(pending) > 0 {

@@ -24,6 +24,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 		closeWhenDraining(c),
 		deadlines(c),               // for reading the body and writing the response
 		accessLog(c),               // one line for each request
+		measure(c),                 // metrics and spans
 		recordAudit(c),             // one record for each operation
 		handleErrors(c),            // writes error responses
 		recoverPanics,              // a panic is a 500
@@ -32,6 +33,7 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 		cors(c, public),            // 1. CORS: a preflight carries no token, so it is answered first
 		landingPage(c, p, pages),   //    for browsers that open the MCP URL
 		authenticate(c, p, public), // 2. auth: every route that is not public needs a valid token
+		beginSpan(c),               //    only callers with a valid token continue a trace
 		rejectRepeatedHeaders,      //    a proxy in front may have read another value
 		authorize(c, mcp),          //    the scopes of the operation, in one challenge
 	))

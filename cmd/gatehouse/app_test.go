@@ -9,10 +9,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"gatehouse/cmd/gatehouse/app"
+	"gatehouse/cmd/gatehouse/telemetry"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/server"
@@ -37,6 +40,7 @@ type testServer struct {
 	flags map[string]string
 	// cancelled receives a value when a call of tool "wait" was cancelled.
 	cancelled chan struct{}
+	metrics   prometheus.Gatherer // nil unless telemetry.metrics is prometheus
 }
 
 // startServer serves [testTools] on a free port, with settings in addition to those below. HOST in a setting is
@@ -73,9 +77,18 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 	ctx, cancel := context.WithCancel(context.Background())
 	cancelled := make(chan struct{}, 100)
 	catalog := func(_ mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
-		return mcptools.Catalog{Tools: testTools(v, func() { cancelled <- struct{}{} })}
+		catalog := mcptools.Catalog{Tools: testTools(v, func() { cancelled <- struct{}{} })}
+		if cfg.Telemetry.IsOn() {
+			addTraced(&catalog)
+		}
+		return catalog
 	}
-	a, err := app.New(ctx, cfg, catalog, logger)
+	exported, err := telemetry.New(cfg, "test")
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	a, err := app.New(ctx, cfg, catalog, logger, app.WithTelemetry(exported.Meter, exported.Tracer))
 	if err != nil {
 		cancel()
 		t.Fatal(err)
@@ -92,6 +105,11 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 			t.Errorf("the server did not stop in order: %v", err)
 		}
 		a.Close()
+		ending, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := exported.Shutdown(ending); err != nil {
+			t.Errorf("the last export failed: %v", err)
+		}
 	})
 	t.Cleanup(func() {
 		stop()
@@ -101,6 +119,7 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 	})
 	return &testServer{
 		App: a, url: cfg.Resource.String(), log: log, stop: stop, flags: flags, cancelled: cancelled,
+		metrics: exported.Metrics,
 	}
 }
 

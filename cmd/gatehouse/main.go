@@ -13,6 +13,7 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/pflag"
+	"go.opentelemetry.io/otel"
 
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
@@ -43,6 +44,8 @@ type console struct {
 	catalog app.CatalogFunc
 	// setDefaultLogger is [slog.SetDefault], or nil to leave the default logger alone.
 	setDefaultLogger func(*slog.Logger)
+	// setErrorHandler sets the error handler of OpenTelemetry, which is global; nil leaves it alone.
+	setErrorHandler func(otel.ErrorHandler)
 	// flagsOnly, if it is set, receives the flags of a command, which then ends without doing anything.
 	flagsOnly func(*pflag.FlagSet)
 }
@@ -111,7 +114,7 @@ func main() {
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), dir: dir,
 		terminal: isTerminal(os.Stdout), interactive: isTerminal(os.Stdout) || isTerminal(os.Stdin),
 		memoryLimit: processMemoryLimit(os.Environ(), cgroupFile), stop: limit, hangups: hangups,
-		catalog: app.DefaultCatalog, setDefaultLogger: slog.SetDefault,
+		catalog: app.DefaultCatalog, setDefaultLogger: slog.SetDefault, setErrorHandler: setErrorHandler,
 	}
 	os.Exit(limit.run(ctx, func() int { return run(ctx, os.Args[1:], c) }))
 }

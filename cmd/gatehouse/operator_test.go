@@ -15,7 +15,8 @@ import (
 	"gatehouse/providers/providertest"
 )
 
-// startWithOperator starts the server with a listener for operators, and returns the address of the status page.
+// startWithOperator starts the server with a listener for operators, and returns the address of the status
+// page.
 func startWithOperator(t testing.TB, args ...string) (s *service, address, operator string) {
 	t.Helper()
 	return startWithOperatorIn(t, nil, append([]string{"--provider.signing_algorithm=ES256"}, args...)...)

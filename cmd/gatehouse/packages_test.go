@@ -25,8 +25,9 @@ var mayImport = map[string][]string{
 		"mcptools/mcphttp", "providers"},
 	"cmd/gatehouse/doctor": {"configs", "server", "server/denials", "providers", "providers/diagnostics",
 		"providers/token"},
-	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "providers", "providers/page", "server"},
-	"cmd/conformance":         {"cmd/gatehouse/app", "configs", "server", "mcptools"},
+	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "configs", "providers", "providers/page", "providers/token",
+		"server"},
+	"cmd/conformance": {"cmd/gatehouse/app", "configs", "server", "mcptools"},
 
 	"cmd/conformance/agents": {},
 	"cmd/conformance/mcpgo":  {},

@@ -9,8 +9,8 @@ import (
 	"gatehouse/providers/providertest"
 )
 
-// reloaded loads the settings of srv with changes, and reloads it.
-func (srv *testServer) reloaded(t testing.TB, changes map[string]string) ([]configs.Change, error) {
+// loaded returns the configuration of srv with changes.
+func (srv *testServer) loaded(t testing.TB, changes map[string]string) *configs.Config {
 	t.Helper()
 	flags := maps.Clone(srv.flags)
 	maps.Copy(flags, changes)
@@ -18,7 +18,13 @@ func (srv *testServer) reloaded(t testing.TB, changes map[string]string) ([]conf
 	if err != nil {
 		t.Fatal(err)
 	}
-	return srv.Reload(t.Context(), cfg)
+	return cfg
+}
+
+// reloaded loads the settings of srv with changes, and reloads it.
+func (srv *testServer) reloaded(t testing.TB, changes map[string]string) ([]configs.Change, error) {
+	t.Helper()
+	return srv.Reload(t.Context(), srv.loaded(t, changes))
 }
 
 func TestReload_ChangesScopesForTheNextRequest(t *testing.T) {

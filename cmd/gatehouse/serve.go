@@ -14,8 +14,13 @@ import (
 	"gatehouse/server"
 )
 
+const reloadHelp = `
+
+SIGHUP loads changed files without a restart, and so does the setting reload.poll. With the local issuer or on a
+terminal, SIGHUP stops the server, like SIGTERM.`
+
 func serve(ctx context.Context, args []string, c console) int {
-	flags := newFlags("serve", "Serve the MCP tools behind OAuth.\n\n"+settingsHelp, c)
+	flags := newFlags("serve", "Serve the MCP tools behind OAuth.\n\n"+settingsHelp+reloadHelp, c)
 	settings := settingsFlags(flags, c)
 	if code, done := parse(flags, args, c); done {
 		return code
@@ -49,7 +54,13 @@ func serve(ctx context.Context, args []string, c console) int {
 	if operatorListener != nil {
 		defer operatorListener.Close()
 	}
-	a, err := app.New(ctx, cfg, c.catalog, logger)
+	exported, err := c.startTelemetry(ctx, cfg, logger)
+	if err != nil {
+		fmt.Fprintf(c.stderr, "gatehouse: telemetry cannot be set up: %v\n", err)
+		return exitFailure
+	}
+	defer exported.flush()
+	a, err := app.New(ctx, cfg, c.catalog, logger, app.WithTelemetry(exported.Meter, exported.Tracer))
 	if errors.Is(err, app.ErrAudit) {
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
@@ -65,7 +76,7 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
-	stopOperator, err := startOperator(cfg, a, operatorListener, nil, logger)
+	stopOperator, err := startOperator(cfg, a, operatorListener, exported.Metrics, logger)
 	if err != nil {
 		a.Close()
 		fmt.Fprintf(c.stderr, "gatehouse: the operator's listener cannot be set up: %v\n", err)
@@ -85,6 +96,8 @@ func serve(ctx context.Context, args []string, c console) int {
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 	c.stop.begin("operator's listener")
 	stopOperator()
+	c.stop.begin("last export of metrics and traces")
+	exported.flush()
 	c.stop.begin("log")
 	return logStopped(logger, err)
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"go.opentelemetry.io/otel/trace"
 
 	"gatehouse/mcptools"
 )
@@ -129,6 +132,32 @@ func confirmTool() mcptools.Tool {
 	})
 }
 
+type traceInput struct {
+	// Code makes the tool fail with that JSON-RPC error; -1 makes it return a result that says so.
+	Code int `json:"code,omitempty"`
+}
+
+type traceResult struct {
+	Trace string `json:"trace"`
+	Span  string `json:"span"`
+}
+
+// traceTool returns the span in its context, or fails.
+func traceTool() mcptools.Tool {
+	return mcptools.Define(mcptools.Definition{
+		Name: "trace", Description: "Returns the current span.", ReadOnly: true,
+	}, func(ctx context.Context, _ *mcp.CallToolRequest, in traceInput) (*mcp.CallToolResult, traceResult, error) {
+		span := trace.SpanContextFromContext(ctx)
+		switch in.Code {
+		case 0:
+			return nil, traceResult{Trace: span.TraceID().String(), Span: span.SpanID().String()}, nil
+		case -1:
+			return nil, traceResult{}, errors.New("canary-result")
+		}
+		return nil, traceResult{}, &jsonrpc.Error{Code: int64(in.Code), Message: "canary-result"}
+	})
+}
+
 type statsResult struct {
 	Requests   map[string]int64 `json:"requests"`
 	Sessions   int              `json:"sessions"`
@@ -142,4 +171,24 @@ func statsTool(v mcptools.Stats) mcptools.Tool {
 	}, func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, statsResult, error) {
 		return nil, statsResult{Requests: v.Outcomes(), Sessions: v.Sessions(), KeysUsable: v.Keys().Usable}, nil
 	})
+}
+
+// addTraced adds one of each kind that metrics and spans name.
+func addTraced(c *mcptools.Catalog) {
+	c.Tools = append(c.Tools, traceTool())
+	c.Prompts = []mcptools.Prompt{{
+		Prompt: &mcp.Prompt{Name: "plan"},
+		Handler: func(context.Context, *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
+			return &mcp.GetPromptResult{Description: "canary-result"}, nil
+		},
+	}}
+	read := func(_ context.Context, req *mcp.ReadResourceRequest) (*mcp.ReadResourceResult, error) {
+		return &mcp.ReadResourceResult{
+			Contents: []*mcp.ResourceContents{{URI: req.Params.URI, Text: "canary-result"}},
+		}, nil
+	}
+	c.Resources = []mcptools.Resource{{Resource: &mcp.Resource{URI: "doc://a", Name: "a"}, Handler: read}}
+	c.ResourceTemplates = []mcptools.ResourceTemplate{{
+		Template: &mcp.ResourceTemplate{URITemplate: "note://{id}", Name: "note"}, Handler: read,
+	}}
 }

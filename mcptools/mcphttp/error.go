@@ -43,7 +43,7 @@ func (h *Handler) errorHandler(e *rpcError) http.Handler {
 
 // writeError responds with e, and records its reason.
 func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, e *rpcError) {
-	h.recorder.RecordResult(r.Context(), Result{Reason: e.reason, Detail: e.text})
+	h.recorder.RecordResult(r.Context(), Result{Reason: e.reason, Detail: e.text, Code: e.code})
 	e.write(w)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	segmentio "github.com/segmentio/encoding/json"
+	"go.opentelemetry.io/otel/trace"
 
 	"gatehouse/providers"
 )
@@ -71,6 +72,7 @@ func (e *Endpoint) newExchange() exchange {
 func (e *exchange) start(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
 	e.w, e.answered, e.started = w, make(chan struct{}), time.Now()
 	e.lastWrite = e.started
+	e.carried.span = trace.SpanFromContext(r.Context())
 	e.extra = *requestExtra(r, caller, &e.carried)
 	e.request.Extra = &e.extra
 }
@@ -184,6 +186,7 @@ func (e *exchange) store(response *jsonrpc.Response) error {
 	}
 	e.response, e.status = text, e.statusOf(response)
 	e.result = resultOf(e.request.Method, response)
+	e.result.TimedOut = e.carried.timedOut.Load()
 	if response.Error != nil {
 		e.newSessionID = "" // no session was opened
 	}

@@ -82,7 +82,7 @@ type Handler struct {
 
 // Config configures [NewHandler].
 type Config struct {
-	// Policy is the one of [Handler.Route], until With replaces it.
+	// Policy is that of [Handler.Route], and has the first limits.
 	Policy
 	// Info is the server's name and version (serverInfo).
 	Info mcp.Implementation
@@ -117,6 +117,7 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	}
 	s := c.Settings.WithByteLimits(0)
 	h.sessions = newSessionTable(s)
+	h.sessions.stopped = h.stopped
 	h.bytes = newQuota(s.MaxBytesPerUser, s.MaxBytes)
 	h.streams = newQuota(s.MaxStreamsPerUser, s.MaxStreams)
 	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)

@@ -28,6 +28,8 @@ type message struct {
 	params json.RawMessage
 	// version is the encoded protocol version in params._meta; every request of MCP 2026-07-28 has one.
 	version json.RawMessage
+	// traceparent and tracestate are those in params._meta (SEP-414), encoded; nil if there are none.
+	traceparent, tracestate json.RawMessage
 	// isRequest is true if the message has the members of a JSON-RPC 2.0 request, and none of a response.
 	isRequest bool
 	// values is the number of JSON values in the message; 0 if it is short.
@@ -247,11 +249,11 @@ func (m *message) readParams() *rpcError {
 	if len(p.meta) > maxMetaBytes || hasMoreValues(p.meta, maxMetaValues) {
 		return errTooLarge(m.id, "_meta is too large")
 	}
-	var version [1]json.RawMessage
-	if rawjson.Members(p.meta, version[:], metaVersion) != nil {
+	var inMeta [3]json.RawMessage
+	if rawjson.Members(p.meta, inMeta[:], metaVersion, "traceparent", "tracestate") != nil {
 		return errMalformed(m.id, codeInvalidParams, "_meta is not an object with distinct members")
 	}
-	m.version = version[0]
+	m.version, m.traceparent, m.tracestate = inMeta[0], inMeta[1], inMeta[2]
 	return nil
 }
 

@@ -31,7 +31,8 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
 		defer m.recoverPanic(method, &result, &err)
 		setCaller(ctx, req)
-		ctx = withCall(ctx, method, req)
+		call := callContextOf(req)
+		ctx = call.withSpan(withCall(ctx, method, req))
 		policy, err := m.authorize(method, req)
 		if err != nil {
 			return nil, err
@@ -40,7 +41,7 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 			return nil, err
 		}
 		if invokesHandler(method) {
-			if result, err = m.runLimited(ctx, method, req, next, policy.Settings.CallTimeout); err == nil {
+			if result, err = m.runLimited(ctx, method, req, call, next, policy.Settings.CallTimeout); err == nil {
 				err = checkEncodable(result)
 			}
 			if err != nil {
@@ -188,7 +189,7 @@ func invokesHandler(method string) bool {
 // runLimited limits calls of handlers: how many a caller has in flight, and how long each takes, until the server
 // stops at most. Before MCP 2026-07-28, clients do not cancel by hanging up, so nothing else would end such a call.
 func (m middleware) runLimited(
-	ctx context.Context, method string, req mcp.Request, next mcp.MethodHandler, timeout time.Duration,
+	ctx context.Context, method string, req mcp.Request, call *callContext, next mcp.MethodHandler, timeout time.Duration,
 ) (mcp.Result, error) {
 	caller := req.GetExtra().TokenInfo.UserID
 	if err := m.calls.acquire(caller); err != nil {
@@ -198,7 +199,9 @@ func (m middleware) runLimited(
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer context.AfterFunc(m.stopped, cancel)()
-	return next(ctx, method, req)
+	result, err := next(ctx, method, req)
+	call.recordTimeout(ctx)
+	return result, err
 }
 
 // filterLists removes from a list what the caller may not use, unless tools.show_all is set. (The SDK makes the

@@ -4,10 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/modelcontextprotocol/go-sdk/mcp"
-
 	"gatehouse/mcptools"
-	"gatehouse/providers"
 )
 
 // Policy is the part of the configuration that can change while the server runs. One policy judges a request
@@ -43,16 +40,6 @@ func (h *Handler) SetLimits(s Settings) {
 	h.calls.setLimits(s.MaxCallsPerUser, s.MaxCalls)
 }
 
-// callContext is what travels with a request to the middleware. The context of a request cannot carry it: in
-// a session, the SDK dispatches with the context of the session.
-type callContext struct{ policy *Policy }
-
-// callContextKey is the key of the *callContext in the context of a request that the SDK's own handler serves.
-type callContextKey struct{}
-
-// callContextMember is the key of the *callContext in [auth.TokenInfo].Extra.
-const callContextMember = "gatehouse.call"
-
 // withCallContext serves requests by the SDK's own handler, which passes on the values of their context.
 func (e *Endpoint) withCallContext(sdk http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -65,40 +52,4 @@ func (e *Endpoint) withCallContext(sdk http.Handler) http.Handler {
 func policyFrom(ctx context.Context) *Policy {
 	call, _ := ctx.Value(callContextKey{}).(*callContext)
 	return call.policy
-}
-
-// requestExtra is what the SDK passes to handlers besides params.
-func requestExtra(r *http.Request, caller *providers.Identity, call *callContext) *mcp.RequestExtra {
-	info := mcptools.TokenInfo(caller)
-	info.Extra[callContextMember] = call
-	return &mcp.RequestExtra{
-		TokenInfo: info, Header: r.Header,
-		CloseSSEStream: func(mcp.CloseSSEStreamArgs) {}, // streams cannot be resumed, so they are not closed early
-	}
-}
-
-// setCaller sets the caller and the call context of a request that the SDK's own handler received: that handler
-// passes on the values of the request's context, but only the SDK's bearer middleware can give it a TokenInfo. In a
-// session, ctx belongs to the session and has neither, and req has the TokenInfo of its own request.
-func setCaller(ctx context.Context, req mcp.Request) {
-	extra := req.GetExtra()
-	if extra == nil || extra.TokenInfo != nil {
-		return
-	}
-	id, call := providers.IdentityFrom(ctx), ctx.Value(callContextKey{})
-	if id == nil || call == nil {
-		return
-	}
-	extra.TokenInfo = mcptools.TokenInfo(id)
-	extra.TokenInfo.Extra[callContextMember] = call
-}
-
-// callContextOf returns the call context of a request that the SDK dispatches, or nil.
-func callContextOf(req mcp.Request) *callContext {
-	extra := req.GetExtra()
-	if extra == nil || extra.TokenInfo == nil {
-		return nil
-	}
-	call, _ := extra.TokenInfo.Extra[callContextMember].(*callContext)
-	return call
 }

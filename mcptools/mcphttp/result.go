@@ -26,6 +26,9 @@ type Recorder interface {
 	// DetachOperation is called before the end of a request whose call continues. end, which may be nil, is called
 	// once when the call has ended.
 	DetachOperation(context.Context) (end func(Result))
+	// BeginSession is called with the context of the request that opens a session. end, which may be nil, is called
+	// once when the session has ended. It is not called if the session could not be opened after all.
+	BeginSession(context.Context, SessionInfo) (end func(SessionEnd))
 }
 
 // Auditor is called before each request that invokes a handler of the catalog is dispatched.
@@ -47,6 +50,33 @@ type Operation struct {
 	ProtocolVersion string
 	// Params are those of tools/call and prompts/get. They are only valid during the call of the [Recorder].
 	Params json.RawMessage
+
+	id, traceparent, tracestate json.RawMessage
+}
+
+// RequestID returns the JSON-RPC id as text, or "" if there is none. Like Params it is only valid during the call of
+// the [Recorder].
+func (o Operation) RequestID() string {
+	if text := textOf(o.id); text != "" {
+		return text
+	}
+	return string(o.id)
+}
+
+// textOf returns the value of a JSON string, and "" for anything else.
+func textOf(raw json.RawMessage) string {
+	if len(raw) == 0 || raw[0] != '"' { // without an error value
+		return ""
+	}
+	text, _ := rawjson.Text(raw)
+	return text
+}
+
+// TraceContext returns the members traceparent and tracestate of params._meta (SEP-414), or "" for a member that is
+// missing or not a string. They are as the client sent them. Like Params they are only valid during the call of the
+// [Recorder].
+func (o Operation) TraceContext() (traceparent, tracestate string) {
+	return textOf(o.traceparent), textOf(o.tracestate)
 }
 
 // Result is how a request ended, where the HTTP status does not show it.
@@ -56,6 +86,10 @@ type Result struct {
 	Reason  providers.Reason
 	// Detail explains the reason. It may quote names from the request, and nothing else.
 	Detail string
+	// Code is the code of the JSON-RPC error in the response; 0 if there is none.
+	Code int
+	// TimedOut is true if the call took longer than mcp.call_timeout.
+	TimedOut bool
 }
 
 // Outcome classifies the end of a request.
@@ -77,11 +111,15 @@ type discard struct{}
 func (discard) RecordOperation(context.Context, Operation) {}
 func (discard) RecordResult(context.Context, Result)       {}
 
-func (discard) DetachOperation(context.Context) func(Result) { return nil }
+func (discard) DetachOperation(context.Context) func(Result)               { return nil }
+func (discard) BeginSession(context.Context, SessionInfo) func(SessionEnd) { return nil }
 
 // recordOperation records what r does.
 func (h *Handler) recordOperation(r *http.Request, m message) {
-	o := Operation{Method: shorten(m.method), ProtocolVersion: r.Header.Get(versionHeader)}
+	o := Operation{
+		Method: shorten(m.method), ProtocolVersion: r.Header.Get(versionHeader),
+		id: m.id, traceparent: m.traceparent, tracestate: m.tracestate,
+	}
 	switch m.method {
 	case methodCallTool:
 		o.Tool, o.Params = shorten(m.name), m.params
@@ -136,7 +174,9 @@ func resultOf(method string, response *jsonrpc.Response) Result {
 	if !ok {
 		return Result{Outcome: OutcomeError, Reason: providers.ReasonInternalError}
 	}
-	result := Result{Outcome: OutcomeInvalid, Detail: fmt.Sprintf("JSON-RPC error %d", failure.Code)}
+	result := Result{
+		Outcome: OutcomeInvalid, Detail: fmt.Sprintf("JSON-RPC error %d", failure.Code), Code: int(failure.Code),
+	}
 	if text := safeDetail(method, failure.Message); text != "" {
 		result.Detail += ": " + text
 	}

@@ -104,13 +104,19 @@ func (t scopeTable) ofResource(uri string) []string {
 }
 
 // offers reports whether uri is a resource of the catalog or matches one of its templates.
-func (t scopeTable) offers(uri string) bool {
+func (t scopeTable) offers(uri string) bool { return t.nameOf(uri) != "" }
+
+// nameOf returns uri if it is a resource of the catalog, the first template that matches it, or "".
+func (t scopeTable) nameOf(uri string) string {
 	if _, known := t.resources[uri]; known {
-		return true
+		return uri
 	}
-	return slices.ContainsFunc(t.templates, func(one templateScopes) bool {
-		return one.template.Regexp().MatchString(uri)
-	})
+	for _, one := range t.templates {
+		if one.template.Regexp().MatchString(uri) {
+			return one.template.Raw()
+		}
+	}
+	return ""
 }
 
 // ofTemplate returns the scopes of a template by its text, as lists show it.

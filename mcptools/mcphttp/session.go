@@ -29,6 +29,7 @@ type session struct {
 
 	mu        sync.Mutex
 	ended     bool
+	recordEnd func(SessionEnd)  // may be nil
 	exchanges []*exchange       // without a response
 	stream    *standaloneStream // nil if the client has none open
 }
@@ -38,7 +39,7 @@ func newSession(owner string, table *sessionTable, idleTimeout time.Duration) *s
 		id: rand.Text(), owner: owner, table: table, idleTimeout: idleTimeout,
 		incoming: make(chan jsonrpc.Message), done: make(chan struct{}),
 	}
-	s.idle = time.AfterFunc(idleTimeout, s.end)
+	s.idle = time.AfterFunc(idleTimeout, func() { s.end(SessionTimedOut) })
 	return s
 }
 
@@ -113,24 +114,32 @@ func (s *session) find(call *mcp.RequestExtra) *exchange {
 	return nil
 }
 
-// end ends the session at once, and cancels what is in flight in it.
-func (s *session) end() {
+// end ends the session at once, and cancels what is in flight in it. It reports false if the session had ended before.
+func (s *session) end(how SessionEnd) bool {
 	s.mu.Lock()
-	first := !s.ended
+	first, record := !s.ended, s.recordEnd
 	if first {
 		s.ended = true
 		close(s.done)
 	}
 	s.mu.Unlock()
 	if first {
-		s.table.remove(s)
+		wasOpen := s.table.remove(s)
+		if wasOpen && record != nil {
+			record(how)
+		}
 	}
+	return first
 }
 
 // Close implements mcp.Connection. The SDK calls it when the session has ended and no call of it runs any more. Calls
 // that ran until then have no response.
 func (s *session) Close() error {
-	s.end()
+	how := SessionFailed
+	if s.table.isStopping() {
+		how = SessionStopped
+	}
+	s.end(how)
 	s.mu.Lock()
 	exchanges := s.exchanges
 	s.exchanges = nil

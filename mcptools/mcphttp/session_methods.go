@@ -55,7 +55,10 @@ func (h *Handler) deleteSession(w http.ResponseWriter, r *http.Request, caller *
 		h.writeError(w, r, rpcErr)
 		return
 	}
-	s.end()
+	if !s.end(SessionDeleted) { // it ended in the meantime, and has its record already
+		h.writeError(w, r, errNoSession())
+		return
+	}
 	setWriteDeadline(w, h.writeTimeout)
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -94,7 +94,7 @@ func (p *sessionPost) open(w http.ResponseWriter, r *http.Request, caller *provi
 	}
 	p.finish(r.Context())
 	if r.Context().Err() != nil { // the client may not know the session ID
-		s.end()
+		s.end(SessionAbandoned)
 	}
 	return nil
 }
@@ -114,18 +114,19 @@ func (p *sessionPost) initialize(
 	// Not the context of the request: the SDK uses this one for all calls in the session.
 	serverSession, err := p.handler.server.Connect(context.Background(), s, nil)
 	if err != nil {
-		s.end()
+		s.end(SessionFailed)
 		return nil, errInternal()
 	}
 	p.newSessionID = s.id
 	p.keepalive = 0 // no handler runs, and the ID must not be sent before the session exists
 	rpcErr := p.roundTrip(s, w, r, caller)
 	if rpcErr != nil || serverSession.InitializeParams() == nil || r.Context().Err() != nil {
-		s.end()
+		s.end(SessionAbandoned)
 		return s, rpcErr
 	}
+	s.recordBegin(r.Context(), p.recorder, SessionInfo{ID: s.id, ProtocolVersion: p.negotiatedVersion()})
 	if err := table.add(s); err != nil {
-		s.end()
+		s.end(SessionAbandoned)
 		p.detach()
 		if errors.Is(err, errSessionEnded) {
 			return nil, errNoSession()
@@ -158,8 +159,8 @@ func (p *sessionPost) notify(
 	s.table.beginRequest(s)
 	defer s.table.endRequest(s)
 	if p.request != nil {
-		call := p.carried
-		p.request.Extra = requestExtra(r, caller, &call) // allocated separately: the SDK retains it
+		// Both are allocated separately: the SDK retains them.
+		p.request.Extra = requestExtra(r, caller, &callContext{policy: p.carried.policy})
 	}
 	if !s.deliver(p.jsonrpcMessage) {
 		return errNoSession()

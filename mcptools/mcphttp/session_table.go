@@ -2,6 +2,7 @@ package mcphttp
 
 import (
 	lru "container/list"
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ type sessionTable struct {
 	maxPerUser, maxTotal int
 	callTimeout          time.Duration
 	open                 map[string]*session
+	stopped              context.Context // done when all sessions end; nil means never
 	// Lists of *session, least recently used first: those of each caller, and all.
 	callers map[string]*lru.List
 	byUse   *lru.List
@@ -28,6 +30,7 @@ type usage struct {
 	orphans int       // calls that continue after their client hung up
 	streams int       // standalone streams
 	removed bool      // the session has ended
+	opened  bool      // the session was in the table
 	last    time.Time // of the last use; not updated while the session is in use
 	// The elements in the lists of the table; nil while the session is not in the table.
 	inAll, ofCaller *lru.Element
@@ -77,7 +80,7 @@ func (t *sessionTable) add(s *session) error {
 		replaced, err = t.toReplace(s.owner)
 	}
 	if err == nil {
-		s.use.last = time.Now()
+		s.use.last, s.use.opened = time.Now(), true
 		own := t.callers[s.owner]
 		if own == nil {
 			own = lru.New()
@@ -88,10 +91,13 @@ func (t *sessionTable) add(s *session) error {
 	}
 	t.mu.Unlock()
 	for _, one := range ended {
-		one.end()
+		one.end(SessionReplaced)
 	}
 	return err
 }
+
+// isStopping reports whether all sessions end because the server stops.
+func (t *sessionTable) isStopping() bool { return t.stopped != nil && t.stopped.Err() != nil }
 
 // toReplace returns the session that must end before owner can have another one, or nil if there is room; mu must be
 // held.
@@ -220,11 +226,12 @@ func (t *sessionTable) touch(s *session) {
 	}
 }
 
-// remove removes a session that ended.
-func (t *sessionTable) remove(s *session) {
+// remove removes a session that ended. It reports whether the session was ever in the table.
+func (t *sessionTable) remove(s *session) (wasOpen bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.drop(s)
+	return s.use.opened
 }
 
 // drop removes s if it is in the table; mu must be held. It cannot be added again.

@@ -346,6 +346,14 @@ func TestIntrospectionCacheEndsWithTheToken(t *testing.T) {
 			if got := r.requests.Load(); got != c.requests {
 				t.Errorf("%d introspection requests, want %d", got, c.requests)
 			}
+			want := providers.TokenStatus{Checked: c.requests, FromCache: 2 - c.requests}
+			if c.changes["active"] == false { // refused tokens are not counted
+				want = providers.TokenStatus{}
+			}
+			got := p.(providers.TokenReporter).Tokens()
+			if got.Checked != want.Checked || got.FromCache != want.FromCache || got.Limit == 0 {
+				t.Errorf("%+v, want %+v", got, want)
+			}
 		})
 	}
 }

@@ -206,3 +206,27 @@ func TestScalekitValidatesDashboardMetadata(t *testing.T) {
 		})
 	}
 }
+
+// After a change of the scopes the provider keeps its keys, and its metadata has the new ones.
+func TestDescribe_ChangesTheMetadataAlone(t *testing.T) {
+	env := scalekitenv.New(t, scalekitenv.Config{ServerURL: testResource, Scopes: []string{"greet:read"}})
+	opened := openScalekit(t, env.URL(), nil)
+	s := scalekit.Defaults()
+	s.EnvironmentURL, s.ResourceID = env.URL(), scalekitID
+	r, err := providers.ParseResource(testResource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := s.Describe(opened, providers.ServerInfo{Resource: r, InitialScopes: []string{"other:read"}})
+	got, want := described.Metadata(), opened.Metadata()
+	want.ScopesSupported, want.ResourceName = []string{"other:read"}, ""
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := opened.Verify(t.Context(), env.Token(scalekitenv.Scopes("greet:read"))); err != nil {
+		t.Fatal(err)
+	}
+	if !described.(providers.KeyReporter).Keys().Usable {
+		t.Error("it has other keys")
+	}
+}

@@ -3,6 +3,7 @@ package token
 import (
 	"crypto/sha256"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -38,12 +39,17 @@ func keyOf(token string, keys uint64) tokenKey {
 type tokenCache struct {
 	accepted *cache[*providers.Identity]
 	refused  *cache[providers.Reason]
+	counts   *tokenCounts
 }
+
+// tokenCounts count accepted tokens: those that were remembered, and those that were checked.
+type tokenCounts struct{ remembered, checked atomic.Int64 }
 
 func newTokenCache(maxTokens, maxBytes int) tokenCache {
 	return tokenCache{
 		accepted: newCache[*providers.Identity](maxTokens, maxBytes),
 		refused:  newCache[providers.Reason](maxCachedRefusals, 0),
+		counts:   &tokenCounts{},
 	}
 }
 
@@ -64,6 +70,14 @@ func (c tokenCache) get(key tokenKey, now time.Time) (r result, ok bool) {
 	return result{}, false
 }
 
+// status returns the state of the accepted tokens.
+func (c tokenCache) status() providers.TokenStatus {
+	return providers.TokenStatus{
+		Cached: c.accepted.len(), Limit: c.accepted.maxEntries,
+		FromCache: c.counts.remembered.Load(), Checked: c.counts.checked.Load(),
+	}
+}
+
 // accept remembers that the token is good until end. id must not be changed afterwards.
 func (c tokenCache) accept(key tokenKey, id *providers.Identity, now, end time.Time) {
 	c.accepted.put(key, id, identityBytes(id), now, end)
@@ -78,7 +92,7 @@ func (c tokenCache) refuse(key tokenKey, reason providers.Reason, now time.Time,
 // cache is a least-recently-used cache of values for tokens, bounded by their number and their bytes. It is
 // safe for concurrent use.
 type cache[V any] struct {
-	maxBytes int
+	maxEntries, maxBytes int
 
 	mu      sync.Mutex
 	entries *simplelru.LRU[tokenKey, cacheEntry[V]]
@@ -92,7 +106,7 @@ type cacheEntry[V any] struct {
 }
 
 func newCache[V any](maxEntries, maxBytes int) *cache[V] {
-	c := &cache[V]{maxBytes: maxBytes}
+	c := &cache[V]{maxEntries: maxEntries, maxBytes: maxBytes}
 	// NewLRU fails only for sizes below 1.
 	c.entries, _ = simplelru.NewLRU(maxEntries, func(_ tokenKey, removed cacheEntry[V]) { c.bytes -= removed.bytes })
 	return c
@@ -130,6 +144,13 @@ func (c *cache[V]) put(key tokenKey, value V, bytes int, now, end time.Time) {
 	}
 	c.bytes += bytes
 	c.entries.Add(key, cacheEntry[V]{value, bytes, end})
+}
+
+// len returns the number of entries, ended ones included.
+func (c *cache[V]) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.entries.Len()
 }
 
 func (c *cache[V]) remove(key tokenKey) {

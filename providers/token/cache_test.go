@@ -16,13 +16,6 @@ import (
 	"gatehouse/providers"
 )
 
-// len returns the number of entries, ended ones included.
-func (c *cache[V]) len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.entries.Len()
-}
-
 func numberedKey(n int) (key tokenKey) {
 	binary.LittleEndian.PutUint64(key.hash[:], uint64(n))
 	return key

@@ -91,6 +91,9 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Ide
 	}
 	key := keyOf(token, 0)
 	if known, ok := i.cache.get(key, i.now()); ok {
+		if known.err == nil {
+			i.cache.counts.remembered.Add(1)
+		}
 		return known.forCaller()
 	}
 	_, active := i.active.get(key, i.now())
@@ -98,7 +101,11 @@ func (i *Introspector) Verify(ctx context.Context, token string) (*providers.Ide
 		return nil, providers.Invalidf(providers.ReasonThrottled,
 			"unknown tokens are not introspected for an address that sent too many bad ones")
 	}
-	return i.await(ctx, token, key, active)
+	id, err := i.await(ctx, token, key, active)
+	if err == nil {
+		i.cache.counts.checked.Add(1)
+	}
+	return id, err
 }
 
 // introspectionWait is how long a caller waits for the result of an introspection.

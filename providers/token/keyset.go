@@ -101,6 +101,8 @@ type KeySet struct {
 	nextTokenFetch time.Time
 	failures       int   // in a row
 	lastErr        error // of the last fetch
+	// succeeded and failed count fetches.
+	succeeded, failed int64
 }
 
 var _ oidc.KeySet = (*KeySet)(nil)
@@ -205,6 +207,7 @@ func (s *KeySet) Status() providers.KeyStatus {
 	if s.lastErr != nil {
 		status.Problem = s.lastErr.Error()
 	}
+	status.Fetches, status.FailedFetches = s.succeeded, s.failed
 	return status
 }
 
@@ -283,12 +286,14 @@ func (s *KeySet) fetch(ctx context.Context, f *fetch) {
 		}
 		s.current.Store(fresh)
 		s.failures, s.nextTry = 0, now
+		s.succeeded++
 		if f.forTokens {
 			s.nextTokenFetch = now.Add(s.policy.RefetchInterval)
 			s.absent.settle(f.number)
 		}
 	} else {
 		s.failures++
+		s.failed++
 		s.nextTry = now.Add(s.backoff(err))
 		s.fetchWanted = s.fetchWanted || f.forTokens // these tokens still need the keys
 		attrs := []any{"error", err, "reason", providers.ReasonKeysUnavailable,

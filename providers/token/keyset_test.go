@@ -226,6 +226,9 @@ func TestKeySetBacksOff(t *testing.T) {
 		if got, want := fmt.Sprint(seconds), "[0 1 3 7 15 31 61 91]"; got != want {
 			t.Errorf("fetched at %s, want %s", got, want)
 		}
+		if status := keys.Status(); status.FailedFetches != int64(len(seconds)) || status.Fetches != 0 {
+			t.Errorf("%+v after %d attempts", status, len(seconds))
+		}
 	})
 }
 

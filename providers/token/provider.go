@@ -71,6 +71,22 @@ func (p *Provider) ReadScope(inToken string) (local []string, request string) {
 // AdvertisedScopes implements [providers.ScopeReader].
 func (p *Provider) AdvertisedScopes() []string { return p.parts.Advertised }
 
+// Tokens implements [providers.TokenReporter].
+func (p *Provider) Tokens() providers.TokenStatus {
+	var all providers.TokenStatus
+	add := func(one providers.TokenStatus) {
+		all.Cached, all.Limit = all.Cached+one.Cached, all.Limit+one.Limit
+		all.FromCache, all.Checked = all.FromCache+one.FromCache, all.Checked+one.Checked
+	}
+	if p.parts.Verifier != nil {
+		add(p.parts.Verifier.cache.status())
+	}
+	if p.parts.Introspector != nil {
+		add(p.parts.Introspector.cache.status())
+	}
+	return all
+}
+
 // Keys implements [providers.KeyReporter]. An issuer whose tokens are introspected need not publish keys; the
 // address of its introspection endpoint must be known then.
 func (p *Provider) Keys() providers.KeyStatus {

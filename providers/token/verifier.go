@@ -85,6 +85,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 		if known.err != nil {
 			return nil, known.err
 		}
+		v.cache.counts.remembered.Add(1)
 		return copyIdentity(known.id).withClaimsOf(token), nil
 	}
 	id, err := v.verifyUncached(ctx, token)
@@ -94,6 +95,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*providers.Identit
 			end = id.ExpiryWithLeeway
 		}
 		v.cache.accept(key, cachedIdentity(id, nil), now, end)
+		v.cache.counts.checked.Add(1)
 		return id, nil
 	}
 	switch reason := providers.ReasonOf(err); reason {

@@ -210,8 +210,8 @@ func (l *Log) SetConfig(digest string) {
 	l.config = digest
 }
 
-// configDigest returns what SetConfig or Open has set.
-func (l *Log) configDigest() string {
+// Config returns what SetConfig or Open has set.
+func (l *Log) Config() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.config
@@ -235,7 +235,7 @@ func (l *Log) Status() Status {
 func (l *Log) Close() error {
 	l.once.Do(func() {
 		l.putRefused()
-		l.Put(Record{Event: EventStop, Config: l.configDigest(), Duration: -1})
+		l.Put(Record{Event: EventStop, Config: l.Config(), Duration: -1})
 		l.mu.Lock()
 		l.closed = true
 		l.mu.Unlock()

@@ -20,7 +20,7 @@ const (
 	EventCall                   Event = "call"              // tools, prompts, resources, completion, subscriptions
 	EventList                   Event = "list"              // a list of what the server offers
 	EventSessionBegin           Event = "session.begin"     // initialize
-	EventSessionEnd             Event = "session.end"       // DELETE
+	EventSessionEnd             Event = "session.end"       // DELETE, or another end of a session
 	EventOther                  Event = "other"             // every other operation of an authenticated caller
 	EventRefused                Event = "refused"           // a refused operation of an authenticated caller
 	EventRefusedUnauthenticated Event = "refused.strangers" // a number of requests without a valid token
@@ -51,7 +51,8 @@ type Record struct {
 	Time     time.Time
 	Event    Event
 	Decision Decision
-	// Outcome and Reason are those of the access log.
+	// Outcome and Reason are those of the access log. A session that ends without a DELETE has how it ended as
+	// outcome.
 	Outcome, Reason string
 	// Issuer, Subject, Client and Scopes are those of the caller's token.
 	Issuer, Subject, Client string

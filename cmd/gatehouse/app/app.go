@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"gatehouse/configs"
 	"gatehouse/mcptools"
@@ -43,26 +45,33 @@ type App struct {
 	// continues, for the requests that use it.
 	openTimeout, retireAfter time.Duration
 
-	status statusSource
+	started time.Time
+	meter   metric.Meter // nil without metrics
+	tracer  trace.Tracer // nil without traces
 }
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
 // any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
 // wraps [ErrAudit]. After the server has stopped, Close must be called.
-func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger) (*App, error) {
-	a := &App{logger: logger, openTimeout: openTimeout, retireAfter: retireAfter}
+func New(
+	ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger, options ...Option,
+) (*App, error) {
+	a := &App{logger: logger, started: time.Now(), openTimeout: openTimeout, retireAfter: retireAfter}
+	for _, option := range options {
+		option(a)
+	}
 	a.open = func(settings providers.Settings, info providers.ServerInfo) (openProvider, error) {
 		return open(ctx, settings, info)
 	}
 	counts := &server.RequestCounts{}
 	a.Catalog = catalog(cfg.Tools, mcptools.Stats{
-		Started:  time.Now(),
+		Started:  a.started,
 		Outcomes: counts.Snapshot,
 		Sessions: func() int { return a.MCP.Sessions() },
 		Keys:     func() providers.KeyStatus { return keyStatus(a.Provider()) },
 	})
 	var err error
-	if a.Audit, err = openAudit(cfg, logger); err != nil {
+	if a.Audit, err = openAudit(cfg, configDigest(cfg), logger); err != nil {
 		return nil, err
 	}
 	info := ServerInfo(cfg, a.Catalog, logger)
@@ -78,6 +87,11 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 	}, a.Catalog)
 	go a.MCP.Probe(ctx)
 
+	telemetry, err := a.openTelemetry()
+	if err != nil {
+		a.Close()
+		return nil, err
+	}
 	draining, drain := context.WithCancel(context.WithoutCancel(ctx))
 	a.drain = drain
 	a.chain = server.Config{
@@ -86,6 +100,7 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 		Counts:     counts,
 		Shared:     server.NewShared(cfg.Server, logger),
 		Audit:      a.Audit,
+		Telemetry:  telemetry,
 		Draining:   draining,
 		IsStuck:    a.MCP.IsStuck,
 	}
@@ -93,7 +108,10 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 	a.HTTP = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.current.Load().http.ServeHTTP(w, r)
 	})
-	a.status = statusSource{started: time.Now(), requests: counts.Snapshot, draining: draining}
+	if err := a.observeState(counts); err != nil {
+		a.Close()
+		return nil, err
+	}
 	return a, nil
 }
 

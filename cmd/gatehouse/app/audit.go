@@ -16,11 +16,11 @@ import (
 var ErrAudit = errors.New("the audit log cannot be opened")
 
 // openAudit opens the audit log of cfg, or returns nil if there is none.
-func openAudit(cfg *configs.Config, logger *slog.Logger) (*audit.Log, error) {
+func openAudit(cfg *configs.Config, digest string, logger *slog.Logger) (*audit.Log, error) {
 	if cfg.Audit.Dir == "" {
 		return nil, nil
 	}
-	log, err := audit.Open(cfg.Audit, Version(), configDigest(cfg), logger)
+	log, err := audit.Open(cfg.Audit, Version(), digest, logger)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAudit, err)
 	}

@@ -24,6 +24,10 @@ func (r recorder) RecordOperation(ctx context.Context, o mcphttp.Operation) {
 	operation := server.Operation{
 		Method: o.Method, Tool: o.Tool, Prompt: o.Prompt, URI: o.URI, ProtocolVersion: o.ProtocolVersion,
 	}
+	if server.ObservesOperations(ctx) {
+		operation.ID = o.RequestID()
+		operation.Traceparent, operation.Tracestate = o.TraceContext()
+	}
 	if r.events != nil {
 		operation.Event, operation.Arguments = eventOf(o.Method), r.events.arguments.Of(o.Params)
 	}
@@ -32,7 +36,13 @@ func (r recorder) RecordOperation(ctx context.Context, o mcphttp.Operation) {
 
 // RecordResult implements mcphttp.Recorder.
 func (recorder) RecordResult(ctx context.Context, r mcphttp.Result) {
-	server.RecordResult(ctx, server.Outcome(r.Outcome), r.Reason, r.Detail)
+	server.RecordResult(ctx, serverResult(r))
+}
+
+func serverResult(r mcphttp.Result) server.Result {
+	return server.Result{
+		Outcome: server.Outcome(r.Outcome), Reason: r.Reason, Detail: r.Detail, Code: r.Code, TimedOut: r.TimedOut,
+	}
 }
 
 // DetachOperation implements mcphttp.Recorder.
@@ -42,12 +52,21 @@ func (recorder) DetachOperation(ctx context.Context) func(mcphttp.Result) {
 		return nil
 	}
 	return func(r mcphttp.Result) {
-		outcome := server.Outcome(r.Outcome)
-		if outcome == "" {
-			outcome = server.OutcomeOK
+		result := serverResult(r)
+		if result.Outcome == "" {
+			result.Outcome = server.OutcomeOK
 		}
-		end(outcome, r.Reason)
+		end(result)
 	}
+}
+
+// BeginSession implements mcphttp.Recorder.
+func (recorder) BeginSession(ctx context.Context, s mcphttp.SessionInfo) func(mcphttp.SessionEnd) {
+	end := server.BeginSession(ctx, s.ID, s.ProtocolVersion)
+	if end == nil {
+		return nil
+	}
+	return func(how mcphttp.SessionEnd) { end(server.SessionEnd(how)) }
 }
 
 // eventOf returns the audit event of a JSON-RPC method.

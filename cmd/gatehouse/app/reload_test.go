@@ -255,7 +255,8 @@ func TestReload_IsAudited(t *testing.T) {
 	f.mustReload(map[string]string{"scopes.required": "mcp:use", "log.level": "warn"})
 	_, second := f.Generation()
 	f.call(token(f.issuer, "mcp:use"), "quick")
-	if _, err := f.Reload(t.Context(), f.load(map[string]string{"log.format": "json", "scopes.required": "mcp:use"})); err == nil {
+	needsRestart := f.load(map[string]string{"log.format": "json", "scopes.required": "mcp:use"})
+	if _, err := f.Reload(t.Context(), needsRestart); err == nil {
 		t.Fatal("it is not refused")
 	}
 	f.Close()

@@ -2,17 +2,19 @@ package app
 
 import (
 	"cmp"
-	"context"
 	"runtime"
 	"runtime/metrics"
 	"time"
 
+	"gatehouse/mcptools/mcphttp"
 	"gatehouse/providers"
+	"gatehouse/server"
 	"gatehouse/server/audit"
+	"gatehouse/server/denials"
 )
 
-// Status is the state of a running server, for its operators. It contains nothing about a caller, and no text of an
-// identity provider. The names in JSON are those of /status.json and stay as they are.
+// Status is the state of a running server, for its operators. It contains nothing about a caller, and no text
+// of an identity provider. The names in JSON are those of /status.json and stay as they are.
 type Status struct {
 	Time          time.Time `json:"time"`
 	Version       string    `json:"version"`
@@ -23,7 +25,8 @@ type Status struct {
 	Ready    bool           `json:"ready"`
 	NotReady string         `json:"not_ready,omitempty"`
 	Issuers  []IssuerStatus `json:"issuers"`
-	// Requests are the finished requests since the start, by outcome: ok, a reason, client_error or server_error.
+	// Requests are the finished requests since the start, by outcome: ok, a reason, client_error or
+	// server_error.
 	Requests map[string]int64 `json:"requests"`
 	Calls    Usage            `json:"calls"`
 	Streams  Usage            `json:"streams"`
@@ -63,7 +66,8 @@ type Usage struct {
 type TokenStatus struct {
 	Cached int64 `json:"cached"`
 	Limit  int64 `json:"limit"`
-	// FromCache is how many requests had a token that was remembered, and Checked how many had one that was verified.
+	// FromCache is how many requests had a token that was remembered, and Checked how many had one that was
+	// verified.
 	FromCache int64 `json:"from_cache"`
 	Checked   int64 `json:"checked"`
 }
@@ -76,7 +80,8 @@ type AuditStatus struct {
 	// Sequence is the number of the last record, and Unsynced how many records are not on disk yet.
 	Sequence uint64 `json:"sequence"`
 	Unsynced uint64 `json:"unsynced"`
-	// Checkpoint is the last record that a checkpoint covers, and CheckpointTime when it was made, if there is one.
+	// Checkpoint is the last record that a checkpoint covers, and CheckpointTime when it was made, if there is
+	// one.
 	Checkpoint     uint64     `json:"checkpoint"`
 	CheckpointTime *time.Time `json:"checkpoint_time,omitempty"`
 	// Lost is how many records were dropped since the start.
@@ -115,58 +120,45 @@ type ProcessStatus struct {
 	MemoryBytes uint64 `json:"memory_bytes"`
 }
 
-// statusSource is what Status reads besides the parts of an [App].
-type statusSource struct {
-	started  time.Time
-	requests func() map[string]int64
-	draining context.Context
-}
-
 // Status returns the state of the server. It may be called at any time, also after Close.
 func (a *App) Status() Status {
-	g := a.current.Load()
+	g, usage := a.current.Load(), a.MCP.Usage()
+	provider := g.provider.Provider
 	s := Status{
-		Time: time.Now().UTC(), Version: Version(), Resource: g.config.Resource.String(), ProviderKind: g.config.Kind,
-		UptimeSeconds: int64(time.Since(a.status.started) / time.Second),
-		Issuers:       issuerStatus(g.provider.Provider),
-		Requests:      a.status.requests(),
-		Sessions:      Usage{Active: int64(a.MCP.Sessions())},
-		Config:        ConfigStatus{Digest: g.digest, Generation: g.number},
-		Process:       processStatus(),
+		Time: time.Now().UTC(), Version: Version(),
+		Resource: g.config.Resource.String(), ProviderKind: g.config.Kind,
+		UptimeSeconds: int64(time.Since(a.started) / time.Second),
+		NotReady:      string(server.NotReady(a.chain, provider)),
+		Issuers:       issuerStatus(provider),
+		Requests:      a.chain.Counts.Snapshot(),
+		Calls:         usageOf(usage.Calls), Streams: usageOf(usage.Streams),
+		Sessions: usageOf(usage.Sessions), Bytes: usageOf(usage.Bytes),
+		Config:  ConfigStatus{Digest: g.digest, Generation: g.number},
+		Process: processStatus(),
 	}
-	if last := a.LastReload(); !last.Time.IsZero() {
-		s.Config.Reload = &ReloadResult{Time: last.Time.UTC(), OK: last.OK, Reason: last.Reason}
+	s.Ready = s.NotReady == ""
+	if reporter, ok := provider.(providers.TokenReporter); ok {
+		t := reporter.Tokens()
+		s.Tokens = &TokenStatus{int64(t.Cached), int64(t.Limit), t.FromCache, t.Checked}
 	}
 	if a.Audit != nil {
 		s.Audit = auditStatus(a.Audit)
 	}
-	s.NotReady = a.notReady(g.provider.Provider)
-	s.Ready = s.NotReady == ""
+	if list, ok := a.chain.Denials.(*denials.Watcher); ok {
+		d := list.Status()
+		s.Denials = &DenialStatus{Entries: d.Entries, OK: d.Problem == nil, Hits: d.Denied}
+	}
+	if last := a.LastReload(); !last.Time.IsZero() {
+		s.Config.Reload = &ReloadResult{Time: last.Time.UTC(), OK: last.OK, Reason: last.Reason}
+	}
 	return s
 }
 
-// notReady returns why the server is not ready, in the order of /readyz.
-func (a *App) notReady(p providers.Provider) string {
-	reporter, hasKeys := p.(providers.KeyReporter)
-	switch {
-	case a.status.draining.Err() != nil:
-		return Stopping
-	case a.Audit != nil && a.Audit.Required() && a.Audit.Status().Err != nil:
-		return string(audit.ReasonUnavailable)
-	case hasKeys:
-		if keys := reporter.Keys(); !keys.Usable {
-			return string(cmp.Or(keys.Reason, providers.ReasonKeysUnavailable))
-		}
-	}
-	return ""
-}
+func usageOf(u mcphttp.UsageOf) Usage { return Usage{Active: int64(u.Active), Limit: int64(u.Limit)} }
 
 // issuerStatus returns the state of the keys, under the issuer that clients are sent to.
 func issuerStatus(p providers.Provider) []IssuerStatus {
-	one := IssuerStatus{Usable: true}
-	if servers := p.Metadata().AuthorizationServers; len(servers) > 0 {
-		one.Issuer = servers[0]
-	}
+	one := IssuerStatus{Issuer: issuerOf(p), Usable: true}
 	reporter, hasKeys := p.(providers.KeyReporter)
 	if !hasKeys { // it needs none
 		return []IssuerStatus{one}

@@ -21,8 +21,8 @@ import (
 	"gatehouse/server"
 )
 
-// Limits of the operator's listener. It needs no token, so each is small: the listener has few users, and strangers
-// who reach it must not cost anything.
+// Limits of the operator's listener. It needs no token, so each is small: the listener has few users, and
+// strangers who reach it must not cost anything.
 const (
 	operatorReadTimeout    = 5 * time.Second // for header and body
 	operatorWriteTimeout   = 10 * time.Second
@@ -30,7 +30,7 @@ const (
 	operatorMaxHeaderBytes = 32 << 10 // browsers send the cookies of localhost to all of its ports
 	operatorConnections    = 64
 	operatorPerAddress     = 32
-	operatorStopTimeout    = 200 * time.Millisecond
+	operatorStopTimeout    = 100 * time.Millisecond
 )
 
 // OperatorConfig configures an [Operator].
@@ -39,7 +39,8 @@ type OperatorConfig struct {
 	Hosts []string
 	// Status returns the state of the server.
 	Status func() app.Status
-	// Metrics are the metrics of /metrics, and the source of latencies. Nil if telemetry.metrics is not prometheus.
+	// Metrics are the metrics of /metrics, and the source of latencies. Nil if telemetry.metrics is not
+	// prometheus.
 	Metrics prometheus.Gatherer
 	// Reasons are the reasons that the status page explains.
 	Reasons []providers.ReasonDoc
@@ -48,8 +49,8 @@ type OperatorConfig struct {
 }
 
 // Operator is the listener for operators: /metrics for Prometheus, the status page at /, and its values in
-// /status.json. Everything on it is for reading, and nothing on it is secret or about a single caller, so it needs no
-// token. Web pages cannot read it: see [Operator.allowsHost].
+// /status.json. Everything on it is for reading, and nothing on it is secret or about a single caller, so it
+// needs no token. Web pages cannot read it: see [Operator.allowsHost].
 type Operator struct {
 	config  OperatorConfig
 	metrics *recentMetrics
@@ -63,8 +64,8 @@ type Operator struct {
 	running  sync.WaitGroup
 }
 
-// NewOperator returns a listener that does not listen yet. The error is that of a template, which is part of the
-// program.
+// NewOperator returns a listener that does not listen yet. The error is that of a template, which is part of
+// the program.
 func NewOperator(c OperatorConfig) (*Operator, error) {
 	page, err := newStatusPage(c.Reasons)
 	if err != nil {
@@ -101,7 +102,8 @@ func (o *Operator) Start(ln net.Listener) {
 	o.running.Go(o.keepSampling)
 }
 
-// Stop ends the listener. It waits for answers that are being written, but not long: the process has little time left.
+// Stop ends the listener. It waits for answers that are being written, but not long: the process has little
+// time left.
 func (o *Operator) Stop() {
 	o.stop.Do(func() {
 		close(o.stopping)
@@ -161,7 +163,8 @@ func (o *Operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// setOperatorHeaders sets the headers of every answer. The page replaces the policy by one that allows its style.
+// setOperatorHeaders sets the headers of every answer. The page replaces the policy by one that allows its
+// style.
 func setOperatorHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("X-Frame-Options", "DENY")
@@ -171,9 +174,9 @@ func setOperatorHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// allowsHost reports whether a Host header names this listener. A web page whose name is made to resolve to the
-// address of the listener (DNS rebinding) could otherwise read it through the browser of an operator, also on loopback:
-// the browser sends the name of the page. An IP address is no name that resolves.
+// allowsHost reports whether a Host header names this listener. A web page whose name is made to resolve to
+// the address of the listener (DNS rebinding) could otherwise read it through the browser of an operator,
+// also on loopback: the browser sends the name of the page. An IP address is no name that resolves.
 func (o *Operator) allowsHost(host string) bool {
 	name := strings.ToLower(host)
 	if withoutPort, _, err := net.SplitHostPort(name); err == nil {
@@ -198,8 +201,8 @@ func (o *Operator) serveStatus(w http.ResponseWriter) {
 	_, _ = w.Write(append(body, '\n')) // an error means that the reader is gone
 }
 
-// serveMetrics writes the metrics in the text format of Prometheus, version 0.0.4, which every version of Prometheus
-// reads.
+// serveMetrics writes the metrics in the text format of Prometheus, version 0.0.4, which every version of
+// Prometheus reads.
 func (o *Operator) serveMetrics(w http.ResponseWriter) {
 	if o.metrics == nil {
 		http.Error(w, "There are no metrics here: telemetry.metrics is not prometheus.", http.StatusNotFound)

@@ -10,7 +10,8 @@ import (
 type OperatorStatus struct {
 	app.Status
 	Traffic TrafficStatus `json:"traffic"`
-	// Tools are the tools that were called, the most called first, at most 50; nil without metrics for Prometheus.
+	// Tools are the tools that were called, the most called first, at most 50; nil without metrics for
+	// Prometheus.
 	Tools []ToolStatus `json:"tools"`
 	// OtherToolCalls are the calls of tools beyond those.
 	OtherToolCalls uint64 `json:"other_tool_calls"`

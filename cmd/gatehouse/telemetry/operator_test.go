@@ -231,7 +231,8 @@ type peerConn struct {
 
 func (p peerConn) RemoteAddr() net.Addr { return p.peer }
 
-// dial connects, sends text, and returns what ended receives: what the server sent until it closed the connection.
+// dial connects, sends text, and returns what ended receives: what the server sent until it closed the
+// connection.
 func (p *pipeListener) dial(t *testing.T, from byte, text string) (ended <-chan string) {
 	near, far := net.Pipe()
 	t.Cleanup(func() { near.Close() })

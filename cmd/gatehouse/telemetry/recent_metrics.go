@@ -151,8 +151,8 @@ func (h *histogram) add(other *dto.Histogram) {
 // bounds returns the upper bounds in order.
 func (h histogram) bounds() []float64 { return slices.Sorted(maps.Keys(h)) }
 
-// quantile returns a value below which the part q of all values is. Within a bucket the values are taken to be evenly
-// distributed; beyond the last bound it is that bound. Without values it is 0.
+// quantile returns a value below which the part q of all values is. Within a bucket the values are taken to
+// be evenly distributed; beyond the last bound it is that bound. Without values it is 0.
 func (h histogram) quantile(q float64) float64 {
 	rank, lower, below := q*float64(h[math.Inf(1)]), 0.0, 0.0
 	for _, bound := range h.bounds() {

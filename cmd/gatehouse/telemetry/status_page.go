@@ -49,7 +49,8 @@ func newStatusPage(reasons []providers.ReasonDoc) (*statusPage, error) {
 	return &statusPage{templates, meanings}, nil
 }
 
-// servePage serves the status page. With ?refresh=off the browser does not load it again, so that it can be read.
+// servePage serves the status page. With ?refresh=off the browser does not load it again, so that it can be
+// read.
 func (o *Operator) servePage(w http.ResponseWriter, r *http.Request) {
 	status, samples := o.status()
 	view := o.page.view(status, samples, o.metrics != nil)
@@ -132,11 +133,11 @@ func (p *statusPage) explain(v *statusView) []explanation {
 	for _, issuer := range v.Issuers {
 		shown[string(issuer.Problem)] = true
 	}
+	delete(shown, "") // no reason
 	var all []explanation
 	for outcome := range shown {
-		if meaning, known := p.meanings[outcome]; known {
-			all = append(all, explanation{outcome, parts(meaning)})
-		}
+		meaning := cmp.Or(p.meanings[outcome], "a reason of the provider, which is that of another module")
+		all = append(all, explanation{outcome, parts(meaning)})
 	}
 	slices.SortFunc(all, func(a, b explanation) int { return cmp.Compare(a.Outcome, b.Outcome) })
 	return all

@@ -383,3 +383,15 @@ func TestStatusJSON_EveryMemberIsInTheManual(t *testing.T) {
 		t.Errorf("only %d members were seen", seen)
 	}
 }
+
+// A provider of another module may have reasons of its own, which no package of this one describes.
+func TestStatusPage_ReasonOfAnotherModule(t *testing.T) {
+	t.Parallel()
+	text, body := openPage(t, func() app.Status {
+		s := healthy()
+		s.Requests["acme_quota"] = 5000
+		return s
+	}, newHistograms())
+	expect(t, text, "acme_quota 0 5,000", "acme_quota a reason of the provider, which is that of another module")
+	expect(t, body, `href="#acme_quota"`, `id="acme_quota"`)
+}

@@ -164,16 +164,16 @@ func round(f float64) float64 { return math.Round(f*100) / 100 }
 // reasonRow is a reason for which requests were refused.
 type reasonRow struct {
 	Outcome string
-	// Recent are the requests of the last five minutes, All those since the start, and Bar the share of all refused
-	// requests in percent.
+	// Recent are the requests of the last five minutes, All those since the start, and Bar the share of all
+	// refused requests in percent.
 	Recent, All string
 	Bar         int
 
 	recent, all int64
 }
 
-// reasonRows returns the reasons that refused the most requests, of late and then at all, and how many requests the
-// others refused since the start.
+// reasonRows returns the reasons that refused the most requests, of late and then at all, and how many
+// requests the others refused since the start.
 func reasonRows(samples []sample) (rows []reasonRow, others int64) {
 	if len(samples) == 0 {
 		return nil, 0

@@ -27,7 +27,8 @@ func (s sample) requests() (all int64) {
 	return all
 }
 
-// refused returns how many of them were refused: those that neither succeeded nor failed by a fault of the server.
+// refused returns how many of them were refused: those that neither succeeded nor failed by a fault of the
+// server.
 func (s sample) refused() (all int64) {
 	for outcome, n := range s.outcomes {
 		if isRefusal(outcome) {
