@@ -50,7 +50,9 @@ func TestMeasure_EachRequestIsRecordedOnce(t *testing.T) {
 		resp.Body.Close()
 		t.Errorf("the connection is not dropped: %d", resp.StatusCode)
 	}
-	want := map[string]uint64{"POST /mcp 200 ": 1, "POST /mcp 500 500": 1, "POST /mcp 401 ": 1, "GET  404 ": 1, "POST /mcp  _OTHER": 1}
+	want := map[string]uint64{
+		"POST /mcp 200 ": 1, "POST /mcp 500 500": 1, "POST /mcp 401 ": 1, "GET  404 ": 1, "POST /mcp  _OTHER": 1,
+	}
 	var got map[string]uint64
 	for begin := time.Now(); time.Since(begin) < 5*time.Second; time.Sleep(5 * time.Millisecond) {
 		if got = recordedRequests(t, reader); len(got) == len(want) {
@@ -90,7 +92,7 @@ func recordedRequests(t *testing.T, reader sdkmetric.Reader) map[string]uint64 {
 						text += " "
 					}
 					if has {
-						text += value.Emit()
+						text += value.String()
 					}
 				}
 				counts[text] += p.Count

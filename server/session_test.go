@@ -29,7 +29,8 @@ func TestBeginSession_RetainsNoRequest(t *testing.T) {
 	}
 	defer log.Close()
 	reader := sdkmetric.NewManualReader()
-	telemetry, err := NewTelemetry(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test"), nil, KnownNames{})
+	meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test")
+	telemetry, err := NewTelemetry(meter, nil, KnownNames{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,8 @@ func TestLabels_AreBounded(t *testing.T) {
 // A dropped connection has no status and is an error, and only errors of the server have an error.type.
 func TestRequestLabels_ErrorType(t *testing.T) {
 	for status, want := range map[int]string{200: "", 404: "", 429: "", 500: "500", 503: "503", 0: "_OTHER"} {
-		set := attribute.NewSet(requestLabels{method: "POST", scheme: "https", protocol: "1.1", status: status}.attributes()...)
+		labels := requestLabels{method: "POST", scheme: "https", protocol: "1.1", status: status}
+		set := attribute.NewSet(labels.attributes()...)
 		got, _ := set.Value("error.type")
 		_, hasStatus := set.Value("http.response.status_code")
 		if got.AsString() != want || hasStatus != (status != 0) {

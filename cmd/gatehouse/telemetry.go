@@ -46,8 +46,8 @@ func setErrorHandler(h otel.ErrorHandler) {
 // minFlushTime is how long the last export may take after a stop that took all of its time.
 const minFlushTime = 250 * time.Millisecond
 
-// flush takes no longer, together with the stop that began at stopped, than a graceful stop may take. Nil means that the
-// server ended by itself.
+// flush takes no longer, together with the stop that began at stopped, than a graceful stop may take. Nil means that
+// the server ended by itself.
 func flush(t *telemetry.Telemetry, s server.Settings, stopped *time.Time) {
 	rest := s.ShutdownTimeout
 	if stopped != nil {

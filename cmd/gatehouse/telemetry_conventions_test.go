@@ -187,7 +187,8 @@ func TestTelemetry_FollowsTheConventions(t *testing.T) {
 	}
 	inSession("").by(http.MethodDelete).with("X-Request-Id", "request-delete").send(t, srv, token)
 	send(t, http.MethodPost, srv.url, "", "{}", map[string]string{"X-Request-Id": "request-stranger"})
-	send(t, http.MethodGet, srv.origin()+"/canary-path?token=canary-query", "", "", map[string]string{"X-Request-Id": "request-404"})
+	send(t, http.MethodGet, srv.origin()+"/canary-path?token=canary-query", "", "",
+		map[string]string{"X-Request-Id": "request-404"})
 	send(t, http.MethodGet, srv.origin()+"/health", "", "", map[string]string{"X-Request-Id": "request-probe"})
 	srv.stop()
 
@@ -367,7 +368,7 @@ func TestTelemetry_ParentsAndLinks(t *testing.T) {
 	}
 }
 
-// What a stranger sends decides neither the trace nor whether it is recorded. Whoever has a valid token decides for
+// What a stranger sends decides neither the trace nor whether it is recorded. A caller with a valid token decides for
 // their own trace.
 func TestTelemetry_StrangersDoNotDecideWhatIsRecorded(t *testing.T) {
 	t.Parallel()

@@ -43,7 +43,8 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 		"gatehouse_ready": 1, "gatehouse_config_info": 1, "gatehouse_config_generation": 1, "gatehouse_config_reload_ok": 1,
 		"gatehouse_build_info": 1, "gatehouse_provider_keys_usable": 1, "gatehouse_sessions_active": 0,
 		"gatehouse_sessions_limit": 1, "gatehouse_calls_active": 0, "gatehouse_calls_limit": 1000,
-		"gatehouse_streams_limit": 1000, "gatehouse_bytes_active": 0, "gatehouse_audit_ok": 1, "gatehouse_audit_lost_total": 0,
+		"gatehouse_streams_limit": 1000, "gatehouse_bytes_active": 0, "gatehouse_audit_ok": 1,
+		"gatehouse_audit_lost_total": 0,
 	} {
 		if got := valueOf(t, families, name, nil); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)

@@ -120,7 +120,8 @@ func TestTelemetry_HostileNamesAddNoSeries(t *testing.T) {
 			modernRequest("tools/list", "").with("Mcp-Protocol-Version", fmt.Sprintf("2026-%d", i)),
 			modernRequest("tools/list", "").with("User-Agent", name, "X-Request-Id", name, "Origin", "http://"+name+".example"),
 			modernRequest("tools/list", "").withBody(`"id":7`, fmt.Sprintf(`"id":%q`, name)),
-			modernRequest("tools/call", `"name":"trace","arguments":{"code":`+fmt.Sprint(-40000-i)+`}`).with("Mcp-Name", "trace"),
+			modernRequest("tools/call", fmt.Sprintf(`"name":"trace","arguments":{"code":%d}`, -40000-i)).
+				with("Mcp-Name", "trace"),
 			{body: session},
 			modernRequest("tools/list", "").by("X" + strings.ReplaceAll(name, "-", "")),
 		} {
@@ -292,7 +293,8 @@ func TestTelemetry_StopExportsWhatIsLeft(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	collector.find(t, "gatehouse.request.id", "request-1")
-	if points, _ := collector.series(); len(points["http.server.request.duration"]) != 1 || len(points["gatehouse.ready"]) != 1 {
+	points, _ := collector.series()
+	if len(points["http.server.request.duration"]) != 1 || len(points["gatehouse.ready"]) != 1 {
 		t.Errorf("%v", points)
 	}
 	for _, want := range []string{"service.name", "tools", "deployment.environment.name", "service.instance.id"} {

@@ -66,7 +66,8 @@ func TestCollector_SendsWhatTheVariablesSay(t *testing.T) {
 			t.Errorf("gzip %t: %q, want %q", compressed, got, want)
 		}
 		if header.Get("Api-Key") != "secret" || header.Get("Content-Type") != "application/x-protobuf" ||
-			(header.Get("Content-Encoding") == "gzip") != compressed || !strings.HasPrefix(header.Get("User-Agent"), "gatehouse/") {
+			(header.Get("Content-Encoding") == "gzip") != compressed ||
+			!strings.HasPrefix(header.Get("User-Agent"), "gatehouse/") {
 			t.Errorf("%v", header)
 		}
 	}
@@ -92,7 +93,9 @@ func TestCollector_ErrorsQuoteNothing(t *testing.T) {
 		"some rejected":           {status: 200, body: partial, want: "rejected 42 metrics"},
 		"refused":                 {status: 401, body: []byte("canary"), want: "answered 401"},
 		"a fault":                 {status: 500, body: []byte("canary"), want: "answered 500"},
-		"elsewhere":               {status: 307, header: map[string]string{"Location": "http://canary.example/"}, want: "answered 307"},
+		"elsewhere": {
+			status: 307, header: map[string]string{"Location": "http://canary.example/"}, want: "answered 307",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			requests := 0
@@ -124,24 +127,18 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // A collector that is unavailable gets the same again, later and later, until the time limit.
 func TestCollector_RepeatsWhatMaySucceed(t *testing.T) {
-	answer := func(status int, header ...string) (*http.Response, error) {
-		r := &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody}
-		if len(header) > 0 {
-			r.Header.Set(header[0], header[1])
-		}
-		return r, nil
-	}
 	for name, c := range map[string]struct {
-		answers func(n int) (*http.Response, error)
-		seconds string
-		failed  bool
+		statuses   []int // of the answers, the last one repeatedly; 0: there is no answer
+		retryAfter string
+		seconds    string // when there were requests
+		failed     bool
 	}{
-		"unavailable twice": {func(n int) (*http.Response, error) { return answer([]int{503, 429, 200}[n]) }, "[0 1 3]", false},
-		"Retry-After":       {func(n int) (*http.Response, error) { return answer([]int{503, 200}[n], "Retry-After", "4") }, "[0 4]", false},
-		"always":            {func(int) (*http.Response, error) { return answer(502) }, "[0 1 3 7]", true},
-		"a far Retry-After": {func(int) (*http.Response, error) { return answer(503, "Retry-After", "99999999999999999999") }, "[0]", true},
-		"unreachable":       {func(int) (*http.Response, error) { return nil, errors.New("canary") }, "[0 1 3 7]", true},
-		"refused":           {func(int) (*http.Response, error) { return answer(400) }, "[0]", true},
+		"unavailable twice": {statuses: []int{503, 429, 200}, seconds: "[0 1 3]"},
+		"Retry-After":       {statuses: []int{503, 200}, retryAfter: "4", seconds: "[0 4]"},
+		"always":            {statuses: []int{502}, seconds: "[0 1 3 7]", failed: true},
+		"a far Retry-After": {statuses: []int{503}, retryAfter: "99999999999999999999", seconds: "[0]", failed: true},
+		"unreachable":       {statuses: []int{0}, seconds: "[0 1 3 7]", failed: true},
+		"refused":           {statuses: []int{400}, seconds: "[0]", failed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -154,7 +151,12 @@ func TestCollector_RepeatsWhatMaySucceed(t *testing.T) {
 					if body, _ := io.ReadAll(r.Body); len(body) == 0 {
 						t.Error("a repetition has no body")
 					}
-					return c.answers(len(seconds) - 1)
+					status := c.statuses[min(len(seconds), len(c.statuses))-1]
+					if status == 0 {
+						return nil, errors.New("canary")
+					}
+					header := http.Header{"Retry-After": {c.retryAfter}}
+					return &http.Response{StatusCode: status, Header: header, Body: http.NoBody}, nil
 				})
 				err := collector.send(context.Background(), message())
 				if (err != nil) != c.failed || err != nil && strings.Contains(err.Error(), "canary") {

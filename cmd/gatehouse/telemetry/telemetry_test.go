@@ -141,12 +141,17 @@ func TestMetricOf_ConvertsEachKind(t *testing.T) {
 			return s, s.GetDataPoints()[0]
 		}
 		counter, point := sum("counter")
-		if point.GetAsInt() != 5 || !counter.IsMonotonic || isDelta(counter.AggregationTemporality) != (temporality != "cumulative") {
+		isDeltaOfAll := temporality != "cumulative"
+		if point.GetAsInt() != 5 || !counter.IsMonotonic || isDelta(counter.AggregationTemporality) != isDeltaOfAll {
 			t.Errorf("%s: %v", temporality, counter)
 		}
-		if text := fmt.Sprint(point.Attributes); !strings.Contains(text, `key:"name"`) || !strings.Contains(text, `string_value:"x"`) ||
-			!strings.Contains(text, "int_value:7") || !strings.Contains(text, "bool_value:true") {
-			t.Errorf("%s", text)
+		text := strings.ReplaceAll(fmt.Sprint(point.Attributes), "  ", " ") // the spaces are random
+		for _, want := range []string{
+			`key:"name" value:{string_value:"x"}`, `key:"number" value:{int_value:7}`, `key:"flag" value:{bool_value:true}`,
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s lacks %s", text, want)
+			}
 		}
 		if point.TimeUnixNano < point.StartTimeUnixNano || point.StartTimeUnixNano == 0 {
 			t.Errorf("%v", point)
@@ -164,8 +169,9 @@ func TestMetricOf_ConvertsEachKind(t *testing.T) {
 		}
 		histogram := got["histogram"].GetHistogram()
 		p := histogram.GetDataPoints()[0]
-		if p.Count != 3 || p.GetSum() != 12 || p.GetMin() != 1 || p.GetMax() != 9 || fmt.Sprint(p.BucketCounts) != "[1 1 1]" ||
-			fmt.Sprint(p.ExplicitBounds) != "[1 5]" || isDelta(histogram.AggregationTemporality) != (temporality != "cumulative") {
+		if p.Count != 3 || p.GetSum() != 12 || p.GetMin() != 1 || p.GetMax() != 9 ||
+			fmt.Sprint(p.BucketCounts, p.ExplicitBounds) != "[1 1 1] [1 5]" ||
+			isDelta(histogram.AggregationTemporality) != isDeltaOfAll {
 			t.Errorf("%s: %v", temporality, histogram)
 		}
 	}
