@@ -39,7 +39,7 @@ type Collector struct {
 	Timeout time.Duration
 	Gzip    bool
 	// TLS is nil for the defaults of crypto/tls.
-	TLS *tls.Config
+	TLS *tls.Config `json:"-"` // it may have a private key
 }
 
 const otlpPrefix = "OTEL_EXPORTER_OTLP_"

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -40,7 +41,10 @@ func TestOTLP_ReadsStandardVariables(t *testing.T) {
 			},
 		},
 		"one of its own is used as it is": {
-			[]string{all + "ENDPOINT=http://a.example", all + "TRACES_ENDPOINT=http://b.example/x", all + "METRICS_ENDPOINT=http://c.example"},
+			[]string{
+				all + "ENDPOINT=http://a.example", all + "TRACES_ENDPOINT=http://b.example/x",
+				all + "METRICS_ENDPOINT=http://c.example",
+			},
 			func(o *OTLP) { o.Traces.URL, o.Metrics.URL = "http://b.example/x", "http://c.example/" },
 		},
 		"headers are percent-encoded, and those of one kind replace all": {
@@ -51,7 +55,9 @@ func TestOTLP_ReadsStandardVariables(t *testing.T) {
 			},
 		},
 		"time limit and compression": {
-			[]string{all + "TIMEOUT=2500", all + "COMPRESSION=gzip", all + "METRICS_TIMEOUT=1", all + "METRICS_COMPRESSION=none"},
+			[]string{
+				all + "TIMEOUT=2500", all + "COMPRESSION=gzip", all + "METRICS_TIMEOUT=1", all + "METRICS_COMPRESSION=none",
+			},
 			func(o *OTLP) {
 				o.Traces.Timeout, o.Traces.Gzip, o.Metrics.Timeout = 2500*time.Millisecond, true, time.Millisecond
 			},
@@ -207,5 +213,8 @@ func TestConfig_PrintsNoHeaderOfOTLP(t *testing.T) {
 		if text := fmt.Sprintf(format+format, c, c.OTLP.Traces); strings.Contains(text, canary) {
 			t.Errorf("%s: %s", format, text)
 		}
+	}
+	if text, err := json.Marshal(c); err != nil || strings.Contains(string(text), canary) {
+		t.Errorf("%s %v", text, err)
 	}
 }

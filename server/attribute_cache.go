@@ -13,8 +13,8 @@ import (
 // reached; the SDK has the same limit.
 const maxAttributeSets = 2_000
 
-// attributeCache has the attributes of one instrument by their labels, because making them anew takes longer than
-// recording a value. It is safe for concurrent use.
+// attributeCache has the attributes of one instrument by their labels, because making a set takes longer than recording
+// a value. It is safe for concurrent use.
 type attributeCache[L comparable] struct {
 	attributes func(L) []attribute.KeyValue
 

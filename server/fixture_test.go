@@ -33,8 +33,11 @@ func (a *application) Route(r *http.Request) ([]string, http.Handler, func()) {
 		a.mu.Lock()
 		a.calls++
 		a.mu.Unlock()
-		if r.Header.Get("X-Do") == "panic" {
+		switch r.Header.Get("X-Do") {
+		case "panic":
 			panic("canary-panic")
+		case "drop":
+			panic(http.ErrAbortHandler)
 		}
 		if r.Header.Get("X-Read") != "" {
 			if _, err := io.ReadAll(r.Body); err != nil {
@@ -88,6 +91,7 @@ type options struct {
 	tools     []string // scopes of tools
 	denials   server.Denials
 	lifecycle server.Lifecycle
+	telemetry *server.Telemetry
 	stop      <-chan struct{} // stops the server before the test ends
 }
 
@@ -127,7 +131,7 @@ func start(t *testing.T, o options) *testServer {
 	f.echo = server.New(server.Config{
 		Resource: resource, Settings: settings, Implies: o.implies, RequiredScopes: []string{"mcp:use"},
 		KnownScopes: o.known, ToolScopes: o.tools, Denials: o.denials,
-		Logger: logger, Draining: o.drain, IsStuck: f.stuck.Load,
+		Logger: logger, Draining: o.drain, IsStuck: f.stuck.Load, Telemetry: o.telemetry,
 	}, provider, f.app)
 	if o.configure != nil {
 		o.configure(f.echo)

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,8 +12,13 @@ import (
 	"gatehouse/server/audit"
 )
 
-// auditedSides returns the same server without an audit log and with one.
+// auditedSides returns calls of the same server without an audit log and with one.
 func auditedSides(t testing.TB, change func(*configs.Config)) (off, on func()) {
+	return sides(t, newAuditFolder(t).use, change)
+}
+
+// sides returns calls of the same server as it is by default, and as prepare changes it.
+func sides(t testing.TB, prepare ...func(*configs.Config)) (off, on func()) {
 	call := func(prepare ...func(*configs.Config)) func() {
 		settings := map[string]string{"provider.token_lifetime": "1h", "log.level": "warn"}
 		srv := startServer(t, settings, prepare...)
@@ -36,7 +39,7 @@ func auditedSides(t testing.TB, change func(*configs.Config)) (off, on func()) {
 			}
 		}
 	}
-	return call(), call(newAuditFolder(t).use, change)
+	return call(), call(prepare...)
 }
 
 // The cost of the audit log in allocations. Without one it is none: see TestRecordAudit_OffIsNoStep in
@@ -60,34 +63,7 @@ func BenchmarkAudit(b *testing.B) {
 	for _, arguments := range []string{audit.ArgumentsNone, audit.ArgumentsNames} {
 		b.Run("arguments "+arguments, func(b *testing.B) {
 			off, on := auditedSides(b, func(c *configs.Config) { c.Audit.Arguments = arguments })
-			const calls = 60
-			round := func(call func()) time.Duration {
-				before := cpuTime(b)
-				for range calls {
-					call()
-				}
-				time.Sleep(5 * time.Millisecond) // the writer
-				return (cpuTime(b) - before) / calls
-			}
-			round(off)
-			round(on)
-			var differences []float64
-			for n := 0; b.Loop(); n++ {
-				first, second := off, on
-				if n%2 == 1 {
-					first, second = on, off
-				}
-				took, other := round(first), round(second)
-				if n%2 == 1 {
-					took, other = other, took
-				}
-				differences = append(differences, float64(other-took)/1000)
-			}
-			slices.Sort(differences)
-			b.ReportMetric(0, "ns/op")
-			for _, quartile := range []int{1, 2, 3} {
-				b.ReportMetric(differences[len(differences)*quartile/4], fmt.Sprintf("us-more-q%d", quartile))
-			}
+			reportPaired(b, off, on)
 		})
 	}
 }

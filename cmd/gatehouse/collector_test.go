@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
@@ -97,6 +98,7 @@ func (c *testCollector) use(cfg *configs.Config) {
 type receivedSpan struct {
 	name, trace, id, parent, status string
 	links                           []string // trace and span
+	end                             time.Time
 	attributes                      map[string]any
 }
 
@@ -109,6 +111,7 @@ func (c *testCollector) all() []receivedSpan {
 		one := receivedSpan{
 			name: s.Name, trace: hex.EncodeToString(s.TraceId), id: hex.EncodeToString(s.SpanId),
 			parent: hex.EncodeToString(s.ParentSpanId), attributes: attributeMap(s.Attributes),
+			end:    time.Unix(0, int64(s.EndTimeUnixNano)),
 			status: strings.ToLower(strings.TrimPrefix(s.GetStatus().GetCode().String(), "STATUS_CODE_")),
 		}
 		if s.Kind != tracepb.Span_SPAN_KIND_SERVER {

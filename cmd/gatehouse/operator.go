@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"net"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/cmd/gatehouse/telemetry"
 	"gatehouse/configs"
@@ -37,13 +35,13 @@ func operatorListenError(cfg *configs.Config, err error) string {
 
 // startOperator serves operators on ln, which is nil if operator.listen is not set. stop must be called.
 func startOperator(
-	cfg *configs.Config, a *app.App, ln net.Listener, metrics prometheus.Gatherer, logger *slog.Logger,
+	cfg *configs.Config, a *app.App, ln net.Listener, exported exporters, logger *slog.Logger,
 ) (stop func(), err error) {
 	if ln == nil {
 		return func() {}, nil
 	}
 	operator, err := telemetry.NewOperator(telemetry.OperatorConfig{
-		Hosts: cfg.Operator.Hosts, Status: a.Status, Metrics: metrics, Reasons: configs.Reasons(), Logger: logger,
+		Hosts: cfg.Operator.Hosts, Status: a.Status, Metrics: exported.Metrics, Reasons: configs.Reasons(), Logger: logger,
 	})
 	if err != nil {
 		return nil, err

@@ -112,6 +112,9 @@ func TestPackages_ImportsPointOneWay(t *testing.T) {
 			if strings.HasPrefix(name, "github.com/modelcontextprotocol/go-sdk/") && !mayImportSDK(dir) {
 				t.Errorf("%s imports %s: only mcptools and cmd may import the MCP SDK", path, name)
 			}
+			if isTelemetrySDK(name) && dir != "cmd/gatehouse/telemetry" {
+				t.Errorf("%s imports %s: only cmd/gatehouse/telemetry may import the SDK of OpenTelemetry", path, name)
+			}
 		}
 		return nil
 	})
@@ -125,6 +128,27 @@ func TestPackages_ImportsPointOneWay(t *testing.T) {
 func mayImportSDK(dir string) bool {
 	top, _, _ := strings.Cut(dir, "/")
 	return top == "mcptools" || top == "cmd"
+}
+
+// isTelemetrySDK reports whether a package belongs to the SDK or an exporter of OpenTelemetry, rather than to its API.
+func isTelemetrySDK(name string) bool {
+	for _, prefix := range []string{
+		"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/exporters/", "go.opentelemetry.io/proto/",
+		"go.opentelemetry.io/contrib/", "github.com/prometheus/",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// The exporters of OTLP that come with OpenTelemetry link gRPC, which is 1.9 MB that nothing runs.
+func TestPackages_NothingNeedsGRPC(t *testing.T) {
+	t.Parallel()
+	if strings.Contains(read(t, "go.mod"), "google.golang.org/grpc") {
+		t.Error("go.mod has google.golang.org/grpc: find out which package imports it")
+	}
 }
 
 // Package providers is what the adapters, the server and the tools share: its documentation fits on one screen.

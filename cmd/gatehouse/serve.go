@@ -76,7 +76,7 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
-	stopOperator, err := startOperator(cfg, a, operatorListener, exported.Metrics, logger)
+	stopOperator, err := startOperator(cfg, a, operatorListener, exported, logger)
 	if err != nil {
 		a.Close()
 		fmt.Fprintf(c.stderr, "gatehouse: the operator's listener cannot be set up: %v\n", err)

@@ -34,7 +34,7 @@ func (c console) startTelemetry(ctx context.Context, cfg *configs.Config, logger
 	}
 	var stopped atomic.Pointer[time.Time]
 	context.AfterFunc(ctx, func() { now := time.Now(); stopped.Store(&now) })
-	return exporters{t, sync.OnceFunc(func() { flush(t, cfg.Server, stopped.Load(), logger) })}, nil
+	return exporters{t, sync.OnceFunc(func() { flush(t, cfg.Server, stopped.Load()) })}, nil
 }
 
 // setErrorHandler makes OpenTelemetry report errors to h and nothing to standard error, where the log may be JSON.
@@ -46,9 +46,9 @@ func setErrorHandler(h otel.ErrorHandler) {
 // minFlushTime is how long the last export may take after a stop that took all of its time.
 const minFlushTime = 250 * time.Millisecond
 
-// flush takes no longer, together with the stop that began at stopped, than a graceful stop may take. Nil means that the
-// server ended by itself.
-func flush(t *telemetry.Telemetry, s server.Settings, stopped *time.Time, logger *slog.Logger) {
+// flush takes no longer, together with the stop that began at stopped, than a graceful stop may take. Nil means that
+// the server ended by itself.
+func flush(t *telemetry.Telemetry, s server.Settings, stopped *time.Time) {
 	rest := s.ShutdownTimeout
 	if stopped != nil {
 		rest = time.Until(stopped.Add(s.DrainTime + s.ShutdownTimeout))
@@ -56,6 +56,6 @@ func flush(t *telemetry.Telemetry, s server.Settings, stopped *time.Time, logger
 	ctx, cancel := context.WithTimeout(context.Background(), max(rest, minFlushTime))
 	defer cancel()
 	if err := t.Shutdown(ctx); err != nil {
-		logger.Warn("the last metrics or traces were not exported", "error", err)
+		otel.Handle(err) // one line a minute
 	}
 }

@@ -187,7 +187,8 @@ func TestTelemetry_FollowsTheConventions(t *testing.T) {
 	}
 	inSession("").by(http.MethodDelete).with("X-Request-Id", "request-delete").send(t, srv, token)
 	send(t, http.MethodPost, srv.url, "", "{}", map[string]string{"X-Request-Id": "request-stranger"})
-	send(t, http.MethodGet, srv.origin()+"/canary-path?token=canary-query", "", "", map[string]string{"X-Request-Id": "request-404"})
+	send(t, http.MethodGet, srv.origin()+"/canary-path?token=canary-query", "", "",
+		map[string]string{"X-Request-Id": "request-404"})
 	send(t, http.MethodGet, srv.origin()+"/health", "", "", map[string]string{"X-Request-Id": "request-probe"})
 	srv.stop()
 
@@ -367,7 +368,7 @@ func TestTelemetry_ParentsAndLinks(t *testing.T) {
 	}
 }
 
-// What a stranger sends decides neither the trace nor whether it is recorded. Whoever has a valid token decides for
+// What a stranger sends decides neither the trace nor whether it is recorded. A caller with a valid token decides for
 // their own trace.
 func TestTelemetry_StrangersDoNotDecideWhatIsRecorded(t *testing.T) {
 	t.Parallel()
@@ -487,6 +488,9 @@ func TestTelemetry_DetachedCallIsRecordedAtItsEnd(t *testing.T) {
 	operation := collector.find(t, "gen_ai.tool.name", "wait")
 	if operation.parent != request.id || operation.attributes["mcp.session.id"] != audit.HashSession(session) {
 		t.Errorf("%+v", operation)
+	}
+	if later := operation.end.Sub(request.end); later < 50*time.Millisecond {
+		t.Errorf("the operation ended %s after its request", later)
 	}
 	points, _ := collector.series()
 	for _, p := range points["mcp.server.operation.duration"] {

@@ -141,6 +141,45 @@ func TestRecorder_EachSessionEndsOnce(t *testing.T) {
 	}
 }
 
+// A session that ends while a DELETE looks it up is unknown to that request: the end has its record already.
+func TestDeleteSession_ThatJustEndedIs404(t *testing.T) {
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{greet()}})
+	defer h.CloseSessions()
+	opening := httptest.NewRecorder()
+	serveAsAlice(h, opening, testPost{`{"jsonrpc":"2.0","id":0,"method":"initialize","params":` +
+		`{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, nil}.request())
+	s := h.sessions.open[h.onlySession()]
+	for _, c := range []struct {
+		ended bool
+		want  int
+	}{{true, http.StatusNotFound}, {false, http.StatusNoContent}} {
+		s.mu.Lock()
+		s.ended = c.ended
+		s.mu.Unlock()
+		r := httptest.NewRequest(http.MethodDelete, "/mcp", nil)
+		r.Header.Set(sessionHeader, s.id)
+		w := httptest.NewRecorder()
+		serveAsAlice(h, w, r)
+		if w.Code != c.want {
+			t.Errorf("ended %t: %d, want %d", c.ended, w.Code, c.want)
+		}
+	}
+}
+
+// A session that was not added to the table has no end.
+func TestRecorder_ASessionThatWasNotOpenedHasNoEnd(t *testing.T) {
+	recorder := &recordedSessions{}
+	table := newSessionTable(DefaultSettings())
+	s := newSession("alice", table, time.Minute)
+	s.recordBegin(context.Background(), recorder, SessionInfo{ID: s.id})
+	if !s.end(SessionTimedOut) || s.end(SessionDeleted) {
+		t.Error("a session ends once")
+	}
+	if len(recorder.ends) > 0 {
+		t.Errorf("ends: %v", recorder.ends)
+	}
+}
+
 // The version of a session is what the server answered, which may not be what the client asked for.
 func TestRecorder_SessionHasTheNegotiatedVersion(t *testing.T) {
 	for asked, want := range map[string]string{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -188,13 +189,17 @@ func (a *App) observeConfig(g *gauges) {
 		last := a.LastReload()
 		return oneIf(last.OK || last.Time.IsZero())
 	})
-	at := g.seconds("gatehouse.config.reload.time", "When the last reload was, as a Unix time.")
+	at := g.seconds("gatehouse.config.reload.time", "When the configuration was last read, as a Unix time: at the start, "+
+		"or by a reload.")
+	started := time.Now()
 	info := g.newGauge("gatehouse.config.info", "1, with the digest of the configuration in force.")
 	build := g.newGauge("gatehouse.build.info", "1, with the version of the program.")
 	g.reads = append(g.reads, func(o metric.Observer) {
-		if last := a.LastReload(); !last.Time.IsZero() {
-			o.ObserveFloat64(at, float64(last.Time.Unix()))
+		last := a.LastReload().Time
+		if last.IsZero() {
+			last = started
 		}
+		o.ObserveFloat64(at, float64(last.Unix()))
 		_, digest := a.Generation()
 		o.ObserveInt64(info, 1, with("config", digest))
 		o.ObserveInt64(build, 1, with("version", Version()))

@@ -156,7 +156,7 @@ func attributesOf(set *attribute.Set) []*commonpb.KeyValue {
 		case attribute.BOOL:
 			value.Value = &commonpb.AnyValue_BoolValue{BoolValue: one.Value.AsBool()}
 		default:
-			value.Value = &commonpb.AnyValue_StringValue{StringValue: one.Value.Emit()}
+			value.Value = &commonpb.AnyValue_StringValue{StringValue: one.Value.String()}
 		}
 		all = append(all, &commonpb.KeyValue{Key: string(one.Key), Value: value})
 	}

@@ -191,7 +191,7 @@ func TestStatusPage_TenNumbers(t *testing.T) {
 		"greet 400 < 10 ms < 10 ms 0 0", "search 105 ", " 5 0", "report 3 > 300 s > 300 s 0 1",
 		"Tool calls 508 1.0 % tool errors",
 		"Calls in flight 37 of 1,000", "Open streams 112 of 1,000", "Sessions 80 of 1,000",
-		"Server errors 2", "Token cache 97 % hits, 140 of 10,000 in it",
+		"Server errors 2", "Token cache hits 97 % 140 of 10,000 tokens kept",
 		"records 104,223 3 not on disk yet", "checkpoint record 104,198 44 s ago", "lost 0",
 		"digest 3f9a1c02b7de4415", "generation 4 reloaded 3 h 0 min ago",
 		"denials 3 entries 12 requests refused", "Denied callers 12 requests, by 3 entries",

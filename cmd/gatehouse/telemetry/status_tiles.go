@@ -47,14 +47,14 @@ func toolTile(tools []ToolStatus) tile {
 }
 
 func tokenTile(k *app.TokenStatus) tile {
-	t := tile{Label: "Token cache", Value: "–", Note: "no token was cached"}
+	t := tile{Label: "Token cache hits", Value: "–", Note: "no token was kept"}
 	if k == nil {
 		return t
 	}
 	if all := k.FromCache + k.Checked; all > 0 {
 		t.Value = percent(float64(k.FromCache) / float64(all))
 	}
-	t.Note = "hits, " + number(k.Cached) + " of " + number(k.Limit) + " in it"
+	t.Note = number(k.Cached) + " of " + number(k.Limit) + " tokens kept"
 	return t
 }
 

@@ -1,4 +1,4 @@
-package telemetry_test
+package telemetry
 
 // Registers -update: `go test ./... -update` passes it to every package.
 import _ "gatehouse/providers/providertest/golden"
