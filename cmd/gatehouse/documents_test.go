@@ -105,6 +105,9 @@ func TestDocuments_CommandsAreValid(t *testing.T) {
 		"cmd/conformance/provider.sh": func(t *testing.T, _ []string) {
 			exists(t, "cmd/conformance/provider.sh")
 		},
+		"cmd/conformance/prometheus.sh": func(t *testing.T, _ []string) {
+			exists(t, "cmd/conformance/prometheus.sh")
+		},
 		"cmd/conformance/pages/run.sh": func(t *testing.T, _ []string) { exists(t, "cmd/conformance/pages/run.sh") },
 	}
 	seen := 0

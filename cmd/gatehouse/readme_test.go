@@ -28,9 +28,10 @@ func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
 			"add":      fenced(source(t, "mcptools/example_add_test.go", "", "")),
 			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
-		"configs/README.md":         {"settings": settingsTable(), "codes": codesTable()},
-		"configs/presets/README.md": {"presets": presetsTable()},
-		"server/README.md":          {"reasons": reasonsTable()},
+		"configs/README.md":            {"settings": settingsTable(), "codes": codesTable()},
+		"configs/presets/README.md":    {"presets": presetsTable()},
+		"configs/prometheus/README.md": {"alerts": alertsTable(t)},
+		"server/README.md":             {"reasons": reasonsTable()},
 		"cmd/gatehouse/app/README.md": {
 			"program":  fenced(source(t, programs+"program/main.go", "", "")),
 			"provider": fenced(source(t, programs+"provider/main.go", "// load accepts", "\n}\n")),

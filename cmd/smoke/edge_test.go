@@ -277,13 +277,15 @@ func TestStackSessionsStayAtTheirReplica(t *testing.T) {
 func TestStackContainersAreConfined(t *testing.T) {
 	needEngine(t)
 	upEdge(t, "")
-	for _, service := range []string{"server", "issuer", "replica", "edge"} {
+	up(t, nil, "compose", "--profile", "observability")
+	for service, memory := range map[string]string{"server": "268435456", "issuer": "268435456",
+		"replica": "268435456", "edge": "268435456", "prometheus": "536870912"} {
 		for _, id := range containers(t, service) {
 			got := strings.TrimSpace(run(t, nil, "inspect", "-f",
 				"{{with .HostConfig}}{{.ReadonlyRootfs}} {{.CapDrop}} {{.SecurityOpt}} {{.RestartPolicy.Name}} "+
 					"{{.PidsLimit}} {{.Memory}} {{.LogConfig.Config}}{{end}} {{.State.Health.Status}}", id))
 			want := "true [ALL] [no-new-privileges:true] unless-stopped " +
-				"256 268435456 map[max-file:3 max-size:10m] healthy"
+				"256 " + memory + " map[max-file:3 max-size:10m] healthy"
 			if got != want {
 				t.Errorf("%s is %s\nwant %s", service, got, want)
 			}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds docker-compose.yml with a real container engine and runs it: the default services, the profiles smoke and tls,
-# a killed replica, an issuer with new keys, and the stop (the tests TestStack... in this folder). It takes a few
+# Builds docker-compose.yml with a real container engine and runs it: the default services, the profiles smoke, tls and
+# observability, a killed replica, an issuer with new keys, and the stop (the tests TestStack... in this folder). It takes a few
 # minutes, the first time longer. Everything is removed afterwards.
 #
 # The engine is that of `docker`, if it has or can pull the pinned images. Without an image registry, it is
-# ../shared/engine/engine.sh next to the checkout, with substitutes: the base images from engine.sh, and Caddy built
-# from source at the pinned version. Without either, the script prints "skipped" and the reason.
+# ../shared/engine/engine.sh next to the checkout, with substitutes: the base images from engine.sh, Caddy built from
+# source at the pinned version, and Debian's Prometheus. Without either, the script prints "skipped" and the reason.
 #
 # Profile oidc is not run: Keycloak has no substitute. `docker compose config` and TestKeycloakRealmFitsTheServerAndTheStack check it.
 set -euo pipefail
@@ -48,7 +48,7 @@ trap 'exit 130' INT TERM
 
 pinned() {
   sed -nE 's/^FROM (--platform=[^ ]+ )?([^ ]+@sha256:[0-9a-f]+) .*/\2/p' Dockerfile
-  sed -nE 's/^ +image: (caddy:.*)/\1/p' docker-compose.yml
+  sed -nE 's/^ +image: ((caddy|prom\/prometheus):.*)/\1/p' docker-compose.yml
 }
 
 answers() { docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; }
@@ -92,6 +92,22 @@ CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile
 EOF
     DOCKER_BUILDKIT=0 docker build --quiet --tag "$caddy" "$work/caddy" >"$work/caddy.log" 2>&1 || { cat "$work/caddy.log" >&2; exit 1; }
   fi
+  prometheus=$(sed -nE 's/^ +image: (prom\/prometheus:.*)/\1/p' docker-compose.yml)
+  if ! docker image inspect "$prometheus" >/dev/null 2>&1; then
+    step "a substitute for $prometheus, from Debian"
+    bash "$engine" image standin/prometheus-base prometheus wget -- true
+    mkdir "$work/prometheus"
+    # The real image has this user, folder and entry point, too.
+    cat >"$work/prometheus/Dockerfile" <<'EOF'
+FROM standin/prometheus-base
+RUN mkdir /prometheus && chown nobody:nogroup /prometheus
+USER nobody
+WORKDIR /prometheus
+VOLUME /prometheus
+ENTRYPOINT ["/usr/bin/prometheus"]
+EOF
+    DOCKER_BUILDKIT=0 docker build --quiet --tag "$prometheus" "$work/prometheus" >"$work/prometheus.log" 2>&1 || { cat "$work/prometheus.log" >&2; exit 1; }
+  fi
   # An image that was not pulled has no digest.
   printf 'services:\n  edge:\n    image: %s\n' "$caddy" >"$work/standins.yml"
   COMPOSE_FILE=$COMPOSE_FILE:$work/standins.yml
@@ -99,9 +115,9 @@ fi
 
 # --- the stack
 
-for port in "${MCP_PORT:-3002}" "${ISSUER_PORT:-9000}" "${EDGE_PORT:-8443}"; do
+for port in "${MCP_PORT:-3002}" "${ISSUER_PORT:-9000}" "${EDGE_PORT:-8443}" "${OPERATOR_PORT:-9464}" "${PROMETHEUS_PORT:-9090}"; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    echo "stack: port $port is in use; free it, or set MCP_PORT, ISSUER_PORT or EDGE_PORT" >&2
+    echo "stack: port $port is in use; free it, or set MCP_PORT, ISSUER_PORT, EDGE_PORT, OPERATOR_PORT or PROMETHEUS_PORT" >&2
     exit 1
   fi
 done

@@ -82,7 +82,7 @@ func up(t *testing.T, environ []string, args ...string) {
 // containers returns the IDs of a service's containers.
 func containers(t *testing.T, service string) []string {
 	t.Helper()
-	return strings.Fields(run(t, nil, "compose", "--profile", "tls", "ps", "--all", "--quiet", service))
+	return strings.Fields(run(t, nil, "compose", "--profile", "*", "ps", "--all", "--quiet", service))
 }
 
 // connect signs in as alice and opens a session.
