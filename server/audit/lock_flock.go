@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// lockFolder keeps other processes from writing into dir until the file is closed.
+// lockFolder keeps other processes from writing into dir until unlockFolder is called or the process ends.
 func lockFolder(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -23,4 +23,11 @@ func lockFolder(dir string) (*os.File, error) {
 		return nil, &os.PathError{Op: "lock", Path: f.Name(), Err: err}
 	}
 	return f, nil
+}
+
+// unlockFolder ends a lock. Closing the file is not enough: a process that is being started at that moment has it
+// open, too, until it runs its program.
+func unlockFolder(f *os.File) {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // the lock ends with the process at the latest
+	f.Close()
 }

@@ -106,7 +106,7 @@ func open(s Settings, version, config string, logger *slog.Logger, create create
 	}
 	w := &writer{log: l, dir: dir, lock: lock, signer: signer, version: version, logger: logger, create: create}
 	if err := w.begin(); err != nil {
-		lock.Close()
+		unlockFolder(lock)
 		return nil, err
 	}
 	l.Put(Record{Event: EventStart, Config: config, Duration: -1})

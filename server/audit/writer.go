@@ -165,7 +165,7 @@ func syncFolder(dir string) error {
 // run writes until Close.
 func (w *writer) run() {
 	defer close(w.log.ended)
-	defer w.lock.Close()
+	defer unlockFolder(w.lock)
 	defer w.checkpoints.Close()
 	checkpoint := time.NewTicker(w.log.settings.Checkpoint)
 	defer checkpoint.Stop()
