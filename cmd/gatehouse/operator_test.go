@@ -198,6 +198,16 @@ func TestOperator_ShowsNothingAboutCallers(t *testing.T) {
 	if log := s.stderr.String(); strings.Count(log, sentinel) < 10 {
 		t.Errorf("the log does not show the traffic:\n%s", log)
 	}
+	// The metrics are gathered once a second.
+	shows := func(text string) bool {
+		_, metrics := httpGet(t, operator+"/metrics")
+		return strings.Contains(metrics, text)
+	}
+	for began := time.Now(); !shows(`gen_ai_tool_name="greet"`) || !shows(`gen_ai_tool_name="_OTHER"`); {
+		if time.Sleep(50 * time.Millisecond); time.Since(began) > 5*time.Second {
+			t.Fatal("the metrics do not show the traffic")
+		}
+	}
 	if status := statusOf(t, operator); status.Requests["ok"] < 3 || status.Traffic.Refused < 5 {
 		t.Errorf("the status does not show the traffic: %+v", status)
 	}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Opens the HTML pages of the server and of the local issuer in Chromium, and clicks. It needs Go, npm and Debian's
-# chromium, which root may let it install with apt. Without them it prints "skipped" and the reason.
+# Opens the HTML pages of the server, its status page included, and of the local issuer in Chromium, and clicks. It
+# needs Go, npm and Debian's chromium, which root may let it install with apt. Without them it prints "skipped" and the reason.
 #
 # run.sh [--screenshots DIR] [--only TEXT]: save a PNG of each page, and run only the checks with TEXT in their name.
 # To change the version of puppeteer-core: edit package.json and run `npm install --package-lock-only`.

@@ -231,7 +231,7 @@ export class Browser {
     page.on("console", (message) => {
       // Chromium writes a line for each document with an error status. The checks compare the status.
       // Only pages have an icon: for a JSON document it requests /favicon.ico.
-      const { url } = message.location();
+      const { url = "" } = message.location();
       const isStatus = /^Failed to load resource: the server responded with a status of \d+/.test(message.text());
       const isExpected = url === page.url() || url.endsWith("/favicon.ico") && page.url().includes("/.well-known/");
       if (["error", "warn"].includes(message.type()) && !(isStatus && isExpected)) {
