@@ -13,6 +13,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
+	"gatehouse/server/denials"
 )
 
 // Config is a valid configuration.
@@ -24,6 +25,7 @@ type Config struct {
 	Scopes   Scopes
 	Log      Log
 	Audit    audit.Settings
+	Denials  denials.Settings
 	// Kind is the value of provider.kind, and Provider are the settings of that kind.
 	Kind     string
 	Provider providers.Settings

@@ -12,6 +12,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
+	"gatehouse/server/denials"
 )
 
 // Key is one setting.
@@ -51,6 +52,7 @@ func sections() []section {
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}, Descriptions: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 		{"audit", audit.DefaultSettings()},
+		{"denials", denials.DefaultSettings()},
 	}
 }
 

@@ -104,7 +104,7 @@ func TestKeysHaveAStableOrder(t *testing.T) {
 		}
 		order = append(order, section)
 	}
-	want := []string{"resource", "server", "mcp", "tools", "scopes", "log", "audit", "provider"}
+	want := []string{"resource", "server", "mcp", "tools", "scopes", "log", "audit", "denials", "provider"}
 	for _, kind := range Kinds() {
 		want = append(want, "provider of kind "+kind.Name)
 	}

@@ -195,6 +195,7 @@ func (l *loader) decode(kind Kind) *Config {
 	l.decodeSection("scopes", &config.Scopes)
 	l.decodeSection("log", &config.Log)
 	l.decodeSection("audit", &config.Audit)
+	l.decodeSection("denials", &config.Denials)
 	if kind.Defaults != nil {
 		config.Provider = kind.Defaults()
 		l.decodeSection("provider", config.Provider)

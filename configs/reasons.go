@@ -8,9 +8,11 @@ import (
 	"gatehouse/providers/token"
 	"gatehouse/server"
 	"gatehouse/server/audit"
+	"gatehouse/server/denials"
 )
 
 // Reasons returns the reasons of all packages, for the documentation and for doctor.
 func Reasons() []providers.ReasonDoc {
-	return slices.Concat(providers.Reasons(), server.Reasons(), token.Reasons(), mcphttp.Reasons(), audit.Reasons())
+	return slices.Concat(providers.Reasons(), server.Reasons(), token.Reasons(), mcphttp.Reasons(), audit.Reasons(),
+		denials.Reasons())
 }

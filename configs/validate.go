@@ -18,6 +18,7 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	l.validateScopes(config.Scopes)
 	config.Log.Validate(l.report("log"))
 	config.Audit.Validate(l.report("audit"))
+	config.Denials.Validate(l.report("denials"))
 	l.validateByteLimits(config)
 	if config.Provider == nil {
 		return
