@@ -54,7 +54,9 @@ func (s *requestState) recordAudit() {
 func (a *auditedRequest) put(r audit.Record, outcome Outcome, reason providers.Reason, started time.Time) {
 	r.Outcome, r.Reason, r.Decision = string(outcome), string(reason), audit.Allow
 	isUnreadable := r.Method == http.MethodPost && outcome == OutcomeInvalid // no operation could be read from it
-	if isUnreadable || outcome == OutcomeDenied || outcome == OutcomeLimited || outcome == OutcomeUnavailable {
+	switch {
+	case isUnreadable, outcome == OutcomeDenied, outcome == OutcomeUnauthenticated, outcome == OutcomeLimited,
+		outcome == OutcomeUnavailable:
 		r.Decision, r.Event = audit.Deny, audit.EventRefused
 	}
 	if (r.Event == audit.EventList || r.Event == audit.EventOther) && !a.log.RecordsAll() {

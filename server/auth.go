@@ -63,7 +63,11 @@ func authenticate(cfg Config, p providers.Provider, public routeTable) echo.Midd
 			}
 			id = cfg.Implies.expand(id)
 			stateOf(c).identity = id
+			if err := checkDenials(cfg, id); err != nil {
+				return err
+			}
 			c.SetRequest(c.Request().WithContext(providers.WithIdentity(c.Request().Context(), id)))
+			stateOf(c).admitted = true
 			stateOf(c).body.proceed()
 			return next(c)
 		}

@@ -85,6 +85,7 @@ type chainFixture struct {
 	issuer   *providertest.Issuer
 	resource providers.Resource
 	provider providers.Provider
+	denials  server.Denials
 }
 
 func newChainFixture(t testing.TB) *chainFixture {
@@ -108,7 +109,7 @@ func (g *chainFixture) chain(level slog.Level) http.Handler {
 	settings := server.DefaultSettings()
 	settings.FailedAuthPerMinute = 1 << 30
 	return server.New(server.Config{
-		Resource: g.resource, Settings: settings, RequiredScopes: []string{"mcp:use"},
+		Resource: g.resource, Settings: settings, RequiredScopes: []string{"mcp:use"}, Denials: g.denials,
 		Logger: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: level})),
 	}, g.provider, stubApp{})
 }

@@ -42,6 +42,8 @@ type Config struct {
 	// Audit receives one record for each operation, and counts of refused requests without a token. Nil means
 	// that there is no audit log.
 	Audit *audit.Log
+	// Denials tells which callers the operator has denied. Nil means none.
+	Denials Denials
 	// Counts counts requests by how they ended. It may be nil.
 	Counts *RequestCounts
 	// Draining is done once the server is about to stop: from then on /readyz reports 503. Nil means never.

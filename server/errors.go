@@ -149,7 +149,7 @@ func errorHandler(c Config, p providers.Provider, pages pages) echo.HTTPErrorHan
 		header := ctx.Response().Header()
 		body := errorBody{RequestID: stateOf(ctx).id}
 		status := http.StatusInternalServerError
-		if state := stateOf(ctx); state.identity == nil && !state.body.drainable(ctx.Request().ContentLength, now) {
+		if state := stateOf(ctx); !state.admitted && !state.body.drainable(ctx.Request().ContentLength, now) {
 			header.Set("Connection", "close")
 		}
 		r, refused := errors.AsType[*httpError](err)

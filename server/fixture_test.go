@@ -86,6 +86,7 @@ type options struct {
 	implies   server.ScopeHierarchy
 	known     []string // scopes that a rule of the server mentions
 	tools     []string // scopes of tools
+	denials   server.Denials
 	lifecycle server.Lifecycle
 	stop      <-chan struct{} // stops the server before the test ends
 }
@@ -125,7 +126,7 @@ func start(t *testing.T, o options) *testServer {
 	}
 	f.echo = server.New(server.Config{
 		Resource: resource, Settings: settings, Implies: o.implies, RequiredScopes: []string{"mcp:use"},
-		KnownScopes: o.known, ToolScopes: o.tools,
+		KnownScopes: o.known, ToolScopes: o.tools, Denials: o.denials,
 		Logger: logger, Draining: o.drain, IsStuck: f.stuck.Load,
 	}, provider, f.app)
 	if o.configure != nil {

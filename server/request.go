@@ -24,6 +24,8 @@ type requestState struct {
 	rateLimitKey string
 	// identity is nil until the token is verified.
 	identity *providers.Identity
+	// admitted is set once the token is verified and its caller is not denied. Before that the body is not read.
+	admitted bool
 	// handler serves the operation at the mount; nil until [Mount.Route] has chosen it.
 	handler http.Handler
 	// reason is why the request was rejected, and cause is the error behind it. Both are for the log only
