@@ -31,6 +31,7 @@ type exchange struct {
 	// keepalive is the silence after which a comment is written; 0 means never.
 	keepalive time.Duration
 	recorder  Recorder
+	caller    *providers.Identity
 	started   time.Time
 	// orphaned is true if the call continues in its session after its client hung up. The mutex of the session
 	// guards it.
@@ -66,7 +67,7 @@ func (h *Handler) newExchange() exchange {
 
 // start prepares the exchange to reply through w. Before ServeHTTP returns, finish, detach or abort must be called.
 func (e *exchange) start(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
-	e.w, e.answered, e.started = w, make(chan struct{}), time.Now()
+	e.w, e.caller, e.answered, e.started = w, caller, make(chan struct{}), time.Now()
 	e.lastWrite = e.started
 	e.extra = *requestExtra(r, caller)
 	e.request.Extra = &e.extra

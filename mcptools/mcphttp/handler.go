@@ -59,6 +59,8 @@ type Handler struct {
 	bytes    *quota
 	recorder Recorder
 	auditor  Auditor // may be nil
+	// open has the calls and streams outside of sessions; nil without a [Denier].
+	open *openRequests
 	// maxBodyBytes bounds a body before it is read; 0 if only the server in front bounds it.
 	maxBodyBytes int
 	// initialStates maps a protocol version to the session state in which a statelessConn starts.
@@ -98,6 +100,8 @@ type Config struct {
 	Recorder Recorder
 	// Auditor decides whether a call may run, after all other checks. Nil means that it may.
 	Auditor Auditor
+	// Denier tells which callers are denied. Nil means that none is, and that [Handler.End] does nothing.
+	Denier Denier
 }
 
 // NewHandler serves a catalog. Everything that it dispatches is recovered from panics, limited in time, and checked
@@ -105,7 +109,8 @@ type Config struct {
 func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h := &Handler{
 		settings: c.Settings, scopes: newScopeTable(catalog), maxBodyBytes: c.MaxBodyBytes,
-		recorder: c.Recorder, auditor: c.Auditor, writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
+		recorder: c.Recorder, auditor: c.Auditor, open: newOpenRequests(c.Denier),
+		writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
 	}
 	if h.recorder == nil {
 		h.recorder = discard{}
@@ -128,7 +133,7 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)
 	m := middleware{
 		required: c.RequiredScopes, scopes: h.scopes, showAll: c.Tools.ShowAll,
-		timeout: s.CallTimeout, stopped: h.stopped, calls: h.calls, logger: c.Logger,
+		timeout: s.CallTimeout, stopped: h.stopped, calls: h.calls, endable: h.open != nil, logger: c.Logger,
 	}
 	h.server.AddReceivingMiddleware(m.wrap)
 
@@ -142,8 +147,8 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 		DisableLocalhostProtection: true,
 		MaxRequestBodyBytes:        -1, // bodies have been read, and bounded, before
 	})
-	calls := h.withKeepalive(h.recordSDKResult(methodCallTool, sdk))
-	streams := h.withKeepalive(h.recordSDKResult("", sdk))
+	calls := h.withKeepalive(h.recordSDKResult(methodCallTool, h.endCalls(sdk)))
+	streams := h.endStreams(h.withKeepalive(h.recordSDKResult("", sdk)))
 	h.sdk.calls = disableProxyBuffering(h.limitCalls(calls))
 	h.sdk.streams = disableProxyBuffering(h.limitStreams(streams))
 	h.sdk.others = disableProxyBuffering(h.recordSDKResult("", sdk))
@@ -270,7 +275,7 @@ func (h *Handler) route(r *http.Request, m message) http.Handler {
 	case m.method == methodListen:
 		return h.sdk.streams
 	case invokesHandler(m.method):
-		return h.sdk.calls
+		return h.endableCalls(m.id)
 	}
 	return h.sdk.others
 }

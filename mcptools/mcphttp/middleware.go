@@ -25,6 +25,7 @@ type middleware struct {
 	timeout  time.Duration
 	stopped  context.Context
 	calls    *quota
+	endable  bool // calls can be ended by [Handler.End]
 	logger   *slog.Logger
 }
 
@@ -213,6 +214,12 @@ func (m middleware) runLimited(
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 	defer context.AfterFunc(m.stopped, cancel)()
+	if m.endable {
+		// Of the SDK's handler: before MCP 2026-07-28, the end of its request does not cancel the call.
+		if call := sdkCallFrom(ctx); call != nil {
+			defer context.AfterFunc(call.context, cancel)()
+		}
+	}
 	return next(ctx, method, req)
 }
 

@@ -38,14 +38,21 @@ func (h *Handler) getStream(w http.ResponseWriter, r *http.Request, caller *prov
 	h.sessions.addStreams(s, 1)
 	defer h.sessions.addStreams(s, -1)
 	st := newStandaloneStream(w, caller.ExpiryWithLeeway)
+	if h.open != nil {
+		st.caller = retained(caller)
+	}
 	if rpcErr := s.attach(st, h.streams); rpcErr != nil {
 		h.writeError(w, r, rpcErr)
 		return
 	}
 	defer s.detachStream(st, h.streams)
+	h.endIfDenied(s, caller)
 	ctx, cancel := h.withTokenExpiry(r.Context(), caller)
 	defer cancel()
 	s.serveStream(ctx, st, h.writeTimeout, h.settings.Keepalive)
+	if reason := s.endedBy(); reason != "" {
+		h.recorder.RecordResult(r.Context(), endedResult(reason))
+	}
 }
 
 // deleteSession ends a session, and what is in flight in it.
@@ -69,6 +76,7 @@ func (h *Handler) lookupSession(
 		return nil, errSessionRequired(id)
 	}
 	if s := h.sessions.lookup(name, caller.Principal()); s != nil {
+		h.usedBy(s, caller)
 		return s, nil
 	}
 	return nil, errNoSession()

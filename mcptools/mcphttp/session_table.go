@@ -3,6 +3,8 @@ package mcphttp
 import (
 	lru "container/list"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -250,4 +252,11 @@ func (t *sessionTable) count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.open)
+}
+
+// all returns the open sessions.
+func (t *sessionTable) all() []*session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.open))
 }
