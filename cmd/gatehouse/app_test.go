@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.uber.org/goleak"
 
 	"gatehouse/cmd/gatehouse/app"
@@ -41,6 +42,14 @@ type testServer struct {
 // replaced by the address. Each of prepare may change what configuration cannot express.
 func startServer(t testing.TB, settings map[string]string, prepare ...func(*configs.Config)) *testServer {
 	t.Helper()
+	return startServerOf(t, nil, settings, prepare...)
+}
+
+// startServerOf is startServer for a catalog with options.
+func startServerOf(
+	t testing.TB, options func(*mcp.ServerOptions), settings map[string]string, prepare ...func(*configs.Config),
+) *testServer {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +80,10 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 	ctx, cancel := context.WithCancel(context.Background())
 	cancelled := make(chan struct{}, 100)
 	catalog := func(_ mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
-		return mcptools.Catalog{Tools: testTools(v, func() { cancelled <- struct{}{} })}
+		return mcptools.Catalog{
+			Tools:   testTools(v, func() { cancelled <- struct{}{} }),
+			Options: options,
+		}
 	}
 	a, err := app.New(ctx, cfg, catalog, logger)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
+	"gatehouse/server/denials"
 )
 
 // App is an assembled server. [server.Serve] runs HTTP, with Drain and the methods of MCP as its [server.Lifecycle].
@@ -27,14 +28,17 @@ type App struct {
 	HTTP     http.Handler
 	// Audit is nil if audit.dir is not set.
 	Audit *audit.Log
+	// Denials is nil if denials.file is not set.
+	Denials *denials.Watcher
 
-	drain  context.CancelFunc
-	logger *slog.Logger
+	drain       context.CancelFunc
+	stopDenials context.CancelFunc // nil without a list of denials
+	logger      *slog.Logger
 }
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
 // any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
-// wraps [ErrAudit]. After the server has stopped, Close must be called.
+// wraps [ErrAudit] or [ErrDenials]. After the server has stopped, Close must be called.
 func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger) (*App, error) {
 	a := &App{logger: logger}
 	counts := &server.RequestCounts{}
@@ -46,6 +50,9 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 	})
 	serverInfo := ServerInfo(cfg, a.Catalog, logger)
 	var err error
+	if a.Denials, err = openDenials(cfg, logger); err != nil {
+		return nil, err
+	}
 	if a.Audit, err = openAudit(cfg, logger); err != nil {
 		return nil, err
 	}
@@ -58,6 +65,7 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 		Settings: cfg.MCP, Tools: cfg.Tools, RequiredScopes: cfg.Scopes.Required,
 		Info:         mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()},
 		MaxBodyBytes: cfg.Server.MaxBodyBytes, Logger: logger, Recorder: a.recorder(), Auditor: a.auditor(),
+		Denier: a.denier(),
 	}, a.Catalog)
 	go a.MCP.Probe(ctx)
 
@@ -73,9 +81,11 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 		Logger:         logger,
 		Counts:         counts,
 		Audit:          a.Audit,
+		Denials:        a.denied(),
 		Draining:       draining,
 		IsStuck:        a.MCP.IsStuck,
 	}, a.Provider, a.MCP)
+	a.watchDenials()
 	return a, nil
 }
 
@@ -85,6 +95,9 @@ func (a *App) Drain() { a.drain() }
 // Close ends all sessions and the calls that continue in them, and then the audit log. Call it after the HTTP server
 // stopped. It may be called more than once.
 func (a *App) Close() {
+	if a.stopDenials != nil {
+		a.stopDenials()
+	}
 	a.MCP.CloseSessions()
 	a.closeAudit()
 }
