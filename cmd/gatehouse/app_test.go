@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -47,6 +48,14 @@ type testServer struct {
 // replaced by the address. Each of prepare may change what configuration cannot express.
 func startServer(t testing.TB, settings map[string]string, prepare ...func(*configs.Config)) *testServer {
 	t.Helper()
+	return startServerOf(t, nil, settings, prepare...)
+}
+
+// startServerOf is startServer for a catalog with options.
+func startServerOf(
+	t testing.TB, options func(*mcp.ServerOptions), settings map[string]string, prepare ...func(*configs.Config),
+) *testServer {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +86,7 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 	ctx, cancel := context.WithCancel(context.Background())
 	cancelled := make(chan struct{}, 100)
 	catalog := func(_ mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
-		catalog := mcptools.Catalog{Tools: testTools(v, func() { cancelled <- struct{}{} })}
+		catalog := mcptools.Catalog{Tools: testTools(v, func() { cancelled <- struct{}{} }), Options: options}
 		if cfg.Telemetry.IsOn() {
 			addTraced(&catalog)
 		}

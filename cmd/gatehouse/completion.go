@@ -176,7 +176,7 @@ func valuesOf(f *pflag.Flag, prefix, typed, dir string) []candidate {
 		return nil
 	}
 	var found []candidate
-	if f.Name == "config" || strings.HasSuffix(f.Name, "-file") {
+	if f.Name == "config" || f.Name == "file" || strings.HasSuffix(f.Name, "-file") || f.Name == "denials.file" {
 		pattern := typed + "*"
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(dir, pattern)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"net/url"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -200,6 +202,13 @@ func gatehouseCommandIsValid(t *testing.T, environ, args []string) {
 			t.Fatalf("there is no command token %v", args)
 		}
 		flags, args = configs.Flags(), args[1:]
+	case "deny":
+		flags := pflag.NewFlagSet("deny", pflag.ContinueOnError)
+		f := newDenyFlags(flags)
+		if err := errors.Join(flags.Parse(args), f.check(flags, time.Now())); err != nil {
+			t.Error(err)
+		}
+		return
 	case "issuer": // Its own flags; cmd/gatehouse/testdata runs it.
 		return
 	default:

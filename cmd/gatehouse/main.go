@@ -78,7 +78,8 @@ func commandGroups() []commandGroup {
 			{name: "token", summary: "inspect a token, or get one", subcommands: tokenCommands()},
 			{name: "config", summary: "print the effective configuration and the origin of each value", run: config},
 		}},
-		{"For auditors", []command{
+		{"For operators and auditors", []command{
+			{name: "deny", summary: "stop one person, client or token, at once", run: deny},
 			{name: "audit", summary: "create a key for the audit log, or verify the log", subcommands: auditCommands()},
 		}},
 		{"For scripts and shells", []command{

@@ -12,6 +12,7 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/server"
+	"gatehouse/server/denials"
 )
 
 const reloadHelp = `
@@ -61,6 +62,10 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	defer exported.flush()
 	a, err := app.New(ctx, cfg, c.catalog, logger, app.WithTelemetry(exported.Meter, exported.Tracer))
+	if bad, ok := errors.AsType[*denials.FileError](err); ok {
+		fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
+		return exitConfig
+	}
 	if errors.Is(err, app.ErrAudit) {
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure

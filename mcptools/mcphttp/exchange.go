@@ -32,6 +32,7 @@ type exchange struct {
 	keepalive time.Duration
 	recorder  Recorder
 	carried   callContext
+	caller    *providers.Identity
 	started   time.Time
 	// orphaned is true if the call continues in its session after its client hung up. The mutex of the session
 	// guards it.
@@ -70,7 +71,7 @@ func (e *Endpoint) newExchange() exchange {
 
 // start prepares the exchange to reply through w. Before ServeHTTP returns, finish, detach or abort must be called.
 func (e *exchange) start(w http.ResponseWriter, r *http.Request, caller *providers.Identity) {
-	e.w, e.answered, e.started = w, make(chan struct{}), time.Now()
+	e.w, e.caller, e.answered, e.started = w, caller, make(chan struct{}), time.Now()
 	e.lastWrite = e.started
 	e.carried.span = trace.SpanFromContext(r.Context())
 	e.extra = *requestExtra(r, caller, &e.carried)

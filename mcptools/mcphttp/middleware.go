@@ -22,6 +22,7 @@ type middleware struct {
 	scopes  scopeTable
 	stopped context.Context
 	calls   *quota
+	endable bool // calls can be ended by [Handler.End]
 	logger  *slog.Logger
 }
 
@@ -199,6 +200,12 @@ func (m middleware) runLimited(
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer context.AfterFunc(m.stopped, cancel)()
+	if m.endable {
+		// Of the SDK's handler: before MCP 2026-07-28, the end of its request does not cancel the call.
+		if ended := sdkCallFrom(ctx); ended != nil {
+			defer context.AfterFunc(ended.context, cancel)()
+		}
+	}
 	result, err := next(ctx, method, req)
 	call.recordTimeout(ctx)
 	return result, err

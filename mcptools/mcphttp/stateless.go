@@ -120,6 +120,13 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	c.start(w, r, caller)
+	if invokesHandler(c.request.Method) {
+		defer c.handler.open.remove(&c.exchange)
+		if !c.handler.open.add(&c.exchange, caller) {
+			c.finish(r.Context())
+			return
+		}
+	}
 	if c.modern {
 		c.clientGone = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
 	}

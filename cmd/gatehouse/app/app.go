@@ -21,6 +21,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
+	"gatehouse/server/denials"
 )
 
 // App is an assembled server. [server.Serve] runs HTTP, with the [server.Lifecycle] of the method Lifecycle.
@@ -31,11 +32,14 @@ type App struct {
 	HTTP http.Handler
 	// Audit is nil if audit.dir is not set.
 	Audit *audit.Log
+	// Denials is nil if denials.file is not set.
+	Denials *denials.Watcher
 
-	current atomic.Pointer[generation]
-	chain   server.Config // what the chains of all generations have in common
-	drain   context.CancelFunc
-	logger  *slog.Logger
+	current     atomic.Pointer[generation]
+	chain       server.Config // what the chains of all generations have in common
+	drain       context.CancelFunc
+	stopDenials context.CancelFunc // nil without a list of denials
+	logger      *slog.Logger
 	// open opens a provider whose background work ends with the context of New.
 	open func(providers.Settings, providers.ServerInfo) (openProvider, error)
 
@@ -52,7 +56,7 @@ type App struct {
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
 // any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
-// wraps [ErrAudit]. After the server has stopped, Close must be called.
+// wraps [ErrAudit] or [ErrDenials]. After the server has stopped, Close must be called.
 func New(
 	ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger, options ...Option,
 ) (*App, error) {
@@ -71,6 +75,9 @@ func New(
 		Keys:     func() providers.KeyStatus { return keyStatus(a.Provider()) },
 	})
 	var err error
+	if a.Denials, err = openDenials(cfg, logger); err != nil {
+		return nil, err
+	}
 	if a.Audit, err = openAudit(cfg, configDigest(cfg), logger); err != nil {
 		return nil, err
 	}
@@ -83,7 +90,7 @@ func New(
 	a.MCP = mcphttp.NewHandler(mcphttp.Config{
 		Policy: policy(cfg),
 		Info:   mcp.Implementation{Name: "gatehouse", Title: title, Version: Version()},
-		Logger: logger, Recorder: a.recorder(), Auditor: a.auditor(),
+		Logger: logger, Recorder: a.recorder(), Auditor: a.auditor(), Denier: a.denier(),
 	}, a.Catalog)
 	go a.MCP.Probe(ctx)
 
@@ -100,6 +107,7 @@ func New(
 		Counts:     counts,
 		Shared:     server.NewShared(cfg.Server, logger),
 		Audit:      a.Audit,
+		Denials:    a.denied(),
 		Telemetry:  telemetry,
 		Draining:   draining,
 		IsStuck:    a.MCP.IsStuck,
@@ -112,6 +120,7 @@ func New(
 		a.Close()
 		return nil, err
 	}
+	a.watchDenials()
 	return a, nil
 }
 
@@ -129,6 +138,9 @@ func (a *App) Drain() { a.drain() }
 // Close ends all sessions and the calls that continue in them, and then the audit log. Call it after the HTTP server
 // stopped. It may be called more than once.
 func (a *App) Close() {
+	if a.stopDenials != nil {
+		a.stopDenials()
+	}
 	a.MCP.CloseSessions()
 	a.closeAudit()
 }

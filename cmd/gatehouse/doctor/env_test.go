@@ -290,7 +290,7 @@ func (e *env) open() *env {
 		if err := <-served; err != nil {
 			e.t.Error(err)
 		}
-		h.MCP.CloseSessions()
+		h.Close()
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
 	inner, _ := url.Parse(e.inner)
