@@ -12,7 +12,8 @@ import (
 func TestCompletion_Words(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	special := []string{"$(touch x).yaml", "`x`.yaml", "a b.yaml", "a;b.yaml", "a\nb.yaml", "a\tb.yaml", "'.yaml", "a\x1b[2J.yaml"}
+	special := []string{"$(touch x).yaml", "`x`.yaml", "a b.yaml", "a;b.yaml", "a\nb.yaml", "a\tb.yaml", "'.yaml",
+		"a\x1b[2J.yaml"}
 	for _, name := range append(special, "one.yaml", "two.yaml", "sub/three.yaml", "große-1.yaml") {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
