@@ -20,6 +20,7 @@ import (
 // middleware is the receiving middleware of the SDK's server.
 type middleware struct {
 	scopes  scopeTable
+	relays  relayTable
 	stopped context.Context
 	calls   *quota
 	logger  *slog.Logger
@@ -40,7 +41,9 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 			return nil, err
 		}
 		if invokesHandler(method) {
-			if result, err = m.runLimited(ctx, method, req, next, policy.Settings.CallTimeout); err == nil {
+			// Not next itself: the variable is shared by all requests.
+			dispatch := m.relays.dispatch(req, next)
+			if result, err = m.runLimited(ctx, method, req, dispatch, policy.Settings.CallTimeout); err == nil {
 				err = checkEncodable(result)
 			}
 			if err != nil {

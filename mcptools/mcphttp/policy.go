@@ -2,7 +2,9 @@ package mcphttp
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -45,7 +47,22 @@ func (h *Handler) SetLimits(s Settings) {
 
 // callContext is what travels with a request to the middleware. The context of a request cannot carry it: in
 // a session, the SDK dispatches with the context of the session.
-type callContext struct{ policy *Policy }
+type callContext struct {
+	policy *Policy
+	// params are those of a tools/call, for a relayed tool; nil for every other method.
+	params json.RawMessage
+	// failure is the reason why a relayed call failed; nil if it did not. It is atomic, because the call may outlive
+	// its request.
+	failure atomic.Pointer[providers.Reason]
+}
+
+// addFailure adds the reason of a relayed call to what is known of the response.
+func (c *callContext) addFailure(r Result) Result {
+	if reason := c.failure.Load(); reason != nil {
+		r.Reason = *reason
+	}
+	return r
+}
 
 // callContextKey is the key of the *callContext in the context of a request that the SDK's own handler serves.
 type callContextKey struct{}
@@ -53,18 +70,18 @@ type callContextKey struct{}
 // callContextMember is the key of the *callContext in [auth.TokenInfo].Extra.
 const callContextMember = "gatehouse.call"
 
-// withCallContext serves requests by the SDK's own handler, which passes on the values of their context.
-func (e *Endpoint) withCallContext(sdk http.Handler) http.Handler {
+// withCallContext serves a request by the SDK's own handler, which passes on the values of its context.
+func (e *Endpoint) withCallContext(m message, sdk http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		call := &callContext{policy: e.policy}
+		call := &callContext{policy: e.policy, params: m.callParams()}
 		sdk.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callContextKey{}, call)))
 	})
 }
 
-// policyFrom returns the policy of a request of [Endpoint.withCallContext].
-func policyFrom(ctx context.Context) *Policy {
+// callContextFrom returns the call context of a request of [Endpoint.withCallContext].
+func callContextFrom(ctx context.Context) *callContext {
 	call, _ := ctx.Value(callContextKey{}).(*callContext)
-	return call.policy
+	return call
 }
 
 // requestExtra is what the SDK passes to handlers besides params.

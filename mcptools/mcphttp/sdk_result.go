@@ -17,7 +17,7 @@ func (h *Handler) recordSDKResult(method string, sdk http.Handler) http.Handler 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		observed := &resultWriter{ResponseWriter: w, method: method, acceptsBoth: acceptsBoth(r.Header)}
 		sdk.ServeHTTP(observed, r)
-		h.recorder.RecordResult(r.Context(), observed.result())
+		h.recorder.RecordResult(r.Context(), callContextFrom(r.Context()).addFailure(observed.result()))
 	})
 }
 

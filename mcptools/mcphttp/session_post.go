@@ -21,7 +21,7 @@ type sessionPost struct {
 }
 
 func (e *Endpoint) newSessionPost(m message) *sessionPost {
-	return &sessionPost{exchange: e.newExchange(), handler: e.Handler, message: m}
+	return &sessionPost{exchange: e.newExchange(m), handler: e.Handler, message: m}
 }
 
 // ServeHTTP implements http.Handler.
@@ -158,8 +158,8 @@ func (p *sessionPost) notify(
 	s.table.beginRequest(s)
 	defer s.table.endRequest(s)
 	if p.request != nil {
-		call := p.carried
-		p.request.Extra = requestExtra(r, caller, &call) // allocated separately: the SDK retains it
+		// Allocated separately: the SDK retains it.
+		p.request.Extra = requestExtra(r, caller, &callContext{policy: p.carried.policy})
 	}
 	if !s.deliver(p.jsonrpcMessage) {
 		return errNoSession()
