@@ -28,7 +28,9 @@ type Sources struct {
 	ExtraKinds []Kind
 	// MemoryLimit is how much memory the process may use, in bytes; 0 means no limit.
 	MemoryLimit int64
-	// ReadFile reads the profile, .env and files with secrets; nil means os.ReadFile.
+	// IgnorePins leaves the files with the pins of upstreams alone: they may not exist yet.
+	IgnorePins bool
+	// ReadFile reads the profile, .env, files with secrets and pins; nil means os.ReadFile.
 	ReadFile func(name string) ([]byte, error)
 }
 

@@ -75,6 +75,15 @@ func Digest(definition json.RawMessage) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// Digest returns the SHA-256 of the pins in hexadecimal.
+func (p *Pins) Digest() string {
+	sum := sha256.New()
+	for _, pin := range p.Tools {
+		fmt.Fprintf(sum, "%s %q\n", pin.SHA256, pin.Definition)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
 // Tool returns the pin of the tool that the upstream calls name.
 func (p *Pins) Tool(name string) (Pin, bool) {
 	i := slices.IndexFunc(p.Tools, func(pin Pin) bool { return pin.Name() == name })
