@@ -40,8 +40,9 @@ type Config struct {
 	// Notes are remarks about the configuration that are no reason to refuse it.
 	Notes []string
 
-	keys  []Key        // those of the kind
-	files []configFile // the profile and .env, if they exist
+	keys  []Key             // those of the kind
+	files []configFile      // the profile and .env, if they exist
+	paths map[string]string // the files that secrets were read from
 }
 
 // sections returns the settings of each section. Those outside any section are not among them.

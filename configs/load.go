@@ -20,7 +20,7 @@ import (
 func Load(s Sources) (*Config, error) {
 	l := loader{
 		kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{},
-		readFile: s.ReadFile,
+		paths: map[string]string{}, readFile: s.ReadFile,
 	}
 	if l.readFile == nil {
 		l.readFile = os.ReadFile
@@ -42,6 +42,9 @@ func Load(s Sources) (*Config, error) {
 		l.readPins(config)
 	}
 	l.validate(config, kind, variables)
+	if s.Run != nil {
+		l.validateRun(config)
+	}
 	if len(l.problems) > 0 {
 		return nil, l.problems
 	}
@@ -56,6 +59,7 @@ type loader struct {
 	allKeys   []Key             // those of all kinds and upstreams
 	merged    *koanf.Koanf      // the effective values by key
 	origins   map[string]string // the origin of each of them
+	paths     map[string]string // the files that secrets were read from
 	keys      []Key             // the keys that exist for the kind
 	files     []func(kind string) configFile
 	readFile  readFileFunc
@@ -69,6 +73,10 @@ func (l *loader) addProblem(p Problem) { l.problems = append(l.problems, p) }
 func (l *loader) overlay(one layer) {
 	_ = l.merged.Load(confmap.Provider(one.values, "."), nil)
 	maps.Copy(l.origins, one.origins)
+	for key := range one.values {
+		delete(l.paths, key)
+	}
+	maps.Copy(l.paths, one.paths)
 }
 
 // set sets one value.
@@ -110,6 +118,7 @@ func (l *loader) merge(layers []layer, kind Kind) {
 func (l *loader) convert(one layer) layer {
 	l.problems = append(l.problems, one.readSecrets(l.keys, l.readFile)...)
 	converted := newLayer(false, nil)
+	converted.paths = one.paths
 	for _, name := range one.sortedKeys() {
 		value, origin := one.values[name], one.origins[name]
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == name })
@@ -210,7 +219,7 @@ func (t kindTable) withKey(name string) []string {
 // decode fills the settings of each section from the merged values. Without a kind there are no provider
 // settings.
 func (l *loader) decode(kind Kind) *Config {
-	config := &Config{Kind: kind.Name, keys: l.keys}
+	config := &Config{Kind: kind.Name, keys: l.keys, paths: l.paths}
 	for _, file := range l.files {
 		config.files = append(config.files, file(kind.Name))
 	}

@@ -101,6 +101,7 @@ func (l layer) readSecret(key Key, read readFileFunc) Problems {
 				"for the secret itself use " + l.spell(key.Name)}}
 	}
 	l.set(key.Name, secret, origin+" (file "+path+")")
+	l.paths[key.Name] = path
 	return nil
 }
 
@@ -123,6 +124,7 @@ func (l layer) readNamedFile(key Key, read readFileFunc) Problems {
 			Reason: err.Error(), Fix: "name a file that the user who runs gatehouse can read"}}
 	}
 	l.set(key.Name, content, origin+" (file "+path+")")
+	l.paths[key.Name] = path
 	return nil
 }
 

@@ -182,7 +182,8 @@ func (l *loader) audiences() []string {
 type listType interface {
 	// ParseText parses the list as it is written in the environment and in flags. The error quotes nothing.
 	ParseText(text string) ([]string, error)
-	// Text returns the list in that form, without secrets.
+	// Redacted returns the entries without secrets, and Text the list in that form.
+	Redacted() []string
 	Text() string
 	// Example is a list in that form.
 	Example() string
