@@ -1,12 +1,15 @@
 package configs
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // FlagFix says what to do about a flag that does not exist: the flag that was probably meant, or the variable
 // for a secret, which has no flag. It is empty without a suggestion.
 func FlagFix(name string, flags []string) string {
-	for _, key := range Keys() {
-		if key.IsSecret() && strings.TrimSuffix(name, fileSuffix) == key.Name {
+	for _, key := range slices.Concat(Keys(), meantUpstreamKeys(name)) {
+		if !key.hasFlag() && strings.TrimSuffix(name, fileSuffix) == key.Name {
 			variable := envLayer(nil).spell(key.Name)
 			return "a command line is visible to every user of the computer: set " + variable +
 				", or name a file in " + variable + strings.ToUpper(fileSuffix)

@@ -19,6 +19,7 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	config.Log.Validate(l.report("log"))
 	config.Audit.Validate(l.report("audit"))
 	config.Reload.Validate(l.report("reload"))
+	l.validateUpstreams(config, resource, usable)
 	l.validateByteLimits(config)
 	if config.Provider == nil {
 		return

@@ -105,6 +105,7 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 		next = nil // flags were given
 	}
 	flags := flagsOf(ctx, name, c)
+	addUpstreamFlags(flags, words)
 	var found []candidate
 	if flag, value, ok := strings.Cut(typed, "="); ok && strings.HasPrefix(flag, "--") {
 		found = valuesOf(flags.Lookup(flag[2:]), flag+"=", value, c.dir)

@@ -18,10 +18,11 @@ const root = "../.."
 // mayImport lists the packages of this module that each package may import, test files excepted. Imports point one
 // way; server and mcptools do not import each other. The package of a provider needs no row: see [importsOf].
 var mayImport = map[string][]string{
-	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "providers",
+	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "configs", "server", "mcptools", "mcptools/upstream",
+		"providers",
 		"providers/authserver", "providers/local", "providers/page", "providers/token", "server/audit"},
 	"cmd/gatehouse/app": {"configs", "server", "server/audit", "mcptools", "mcptools/demo", "mcptools/mcphttp",
-		"providers"},
+		"mcptools/upstream", "providers"},
 	"cmd/gatehouse/doctor": {"configs", "server", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/conformance":      {"cmd/gatehouse/app", "configs", "server", "mcptools"},
 
@@ -33,13 +34,15 @@ var mayImport = map[string][]string{
 	"cmd/compare/canned":   {},
 	"cmd/smoke":            {},
 	"cmd/overload":         {},
-	"configs": {"server", "server/audit", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
-		"providers/scalekit", "providers/token"},
+	"configs": {"server", "server/audit", "mcptools", "mcptools/mcphttp", "mcptools/upstream", "providers",
+		"providers/local", "providers/oidc", "providers/scalekit", "providers/token"},
 	"server":           {"providers", "providers/page", "server/audit"},
 	"server/audit":     {"providers", "providers/rawjson"},
 	"mcptools":         {"providers"},
 	"mcptools/mcphttp": {"mcptools", "providers", "providers/rawjson"},
 	"mcptools/demo":    {"mcptools"},
+
+	"mcptools/upstream": {"mcptools", "providers", "providers/rawjson"},
 
 	"providers":             {},
 	"providers/token":       {"providers", "providers/rawjson"},

@@ -15,41 +15,38 @@ var hostPattern = regexp.MustCompile(`^(?:` + providers.HostPattern + `)(?::[0-9
 
 // checkURL reports what is wrong with the URL of an upstream, as far as it can be known without the network. The
 // addresses of a host name are checked by [checkAddress] at each connection.
-func checkURL(text string) *providers.Problem {
-	problem := func(code providers.Code, reason, fix string) *providers.Problem {
-		return &providers.Problem{Code: code, Reason: reason, Fix: fix}
-	}
+func checkURL(text string, add addFunc) {
 	const write = "write the URL of the MCP endpoint, such as http://tickets.internal:8080/mcp"
 	u, err := url.Parse(text)
 	switch {
 	case providers.CheckURI(text) != nil:
-		return problem(providers.CodeInvalidValue, providers.CheckURI(text).Error(), write)
+		add("url", providers.CodeInvalidValue, providers.CheckURI(text).Error(), write)
 	case err != nil || u.Host == "" || u.Opaque != "" || u.Hostname() == "":
-		return problem(providers.CodeInvalidValue, "it is not an absolute URL", write)
+		add("url", providers.CodeInvalidValue, "it is not an absolute URL", write)
 	case u.Scheme != "https" && u.Scheme != "http":
-		return problem(providers.CodeInvalidValue, "its scheme is neither https nor http", write)
+		add("url", providers.CodeInvalidValue, "its scheme is neither https nor http", write)
 	case u.User != nil:
-		return problem(providers.CodeInsecure, "it contains a user name",
+		add("url", providers.CodeInsecure, "it contains a user name",
 			"remove it, and name a file with the value of the header Authorization in authorization_file")
 	case strings.Contains(text, "#"):
-		return problem(providers.CodeInvalidValue, "it contains a fragment", "remove #, and what follows")
+		add("url", providers.CodeInvalidValue, "it contains a fragment", "remove # and what follows")
 	case !hostPattern.MatchString(u.Host) || u.Port() == "0":
-		return problem(providers.CodeInvalidValue,
-			"its host is not a name in ASCII or an IP address, alone or with a port", write)
+		add("url", providers.CodeInvalidValue, "its host is not a name in ASCII or an IP address, alone or with a port",
+			write)
 	case isMetadataHost(u.Hostname()):
-		return problem(providers.CodeNotAllowed, "its host gives the credentials of the machine to its programs", write)
-	}
-	addr, err := netip.ParseAddr(u.Hostname())
-	if err != nil {
-		return nil
-	}
-	if err := checkAddress(addr, u.Scheme == "https"); err != nil {
-		if errors.Is(err, errPlainHTTP) {
-			return problem(providers.CodeInsecure, err.Error(), "use https")
+		add("url", providers.CodeNotAllowed, errForbiddenAddress.Error(), write)
+	default:
+		addr, err := netip.ParseAddr(u.Hostname())
+		if err != nil {
+			return // a name
 		}
-		return problem(providers.CodeNotAllowed, err.Error(), write)
+		switch err := checkAddress(addr, u.Scheme == "https"); {
+		case errors.Is(err, errPlainHTTP):
+			add("url", providers.CodeInsecure, err.Error(), "use https")
+		case err != nil:
+			add("url", providers.CodeNotAllowed, err.Error(), write)
+		}
 	}
-	return nil
 }
 
 // isMetadataHost reports whether host is a name of the metadata service of a cloud.
@@ -75,11 +72,14 @@ func checkAddress(addr netip.Addr, isHTTPS bool) error {
 			return err
 		}
 	}
+	if addr.IsLoopback() {
+		return nil
+	}
 	isForbidden := func(p netip.Prefix) bool { return p.Contains(addr) }
-	if !addr.IsLoopback() && !addr.IsGlobalUnicast() || slices.ContainsFunc(forbiddenNetworks(), isForbidden) {
+	if !addr.IsGlobalUnicast() || slices.ContainsFunc(forbiddenNetworks(), isForbidden) {
 		return errForbiddenAddress
 	}
-	if !isHTTPS && !addr.IsLoopback() && !addr.IsPrivate() {
+	if !isHTTPS && !addr.IsPrivate() {
 		return errPlainHTTP
 	}
 	return nil

@@ -75,6 +75,15 @@ func Digest(definition json.RawMessage) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
+// Digest returns the SHA-256 of the pins in hexadecimal.
+func (p *Pins) Digest() string {
+	sum := sha256.New()
+	for _, pin := range p.Tools {
+		fmt.Fprintf(sum, "%s %q\n", pin.SHA256, pin.Definition)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
 // Tool returns the pin of the tool that the upstream calls name.
 func (p *Pins) Tool(name string) (Pin, bool) {
 	i := slices.IndexFunc(p.Tools, func(pin Pin) bool { return pin.Name() == name })
@@ -84,7 +93,8 @@ func (p *Pins) Tool(name string) (Pin, bool) {
 	return p.Tools[i], true
 }
 
-// Format returns the file: JSON with one member on each line, so that a diff shows what changed.
+// Format returns the file: JSON with one member on each line, so that a diff shows what changed, and with invisible
+// characters escaped.
 func (p *Pins) Format() ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
@@ -93,11 +103,12 @@ func (p *Pins) Format() ([]byte, error) {
 	if err := encoder.Encode(p); err != nil {
 		return nil, err
 	}
-	if b.Len() > maxPinsBytes {
+	text := escapeInvisible(b.Bytes())
+	if len(text) > maxPinsBytes {
 		return nil, fmt.Errorf("the definitions have %d bytes, and a file of pins has at most %d: offer fewer tools",
-			b.Len(), maxPinsBytes)
+			len(text), maxPinsBytes)
 	}
-	return b.Bytes(), nil
+	return text, nil
 }
 
 // ParsePins parses a file of pins.

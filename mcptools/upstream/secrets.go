@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +40,17 @@ func (c Command) Redacted() []string {
 	}
 	return shown
 }
+
+// Text returns the entries as a JSON array, without secrets.
+func (c Command) Text() string {
+	if len(c) == 0 {
+		return ""
+	}
+	return arrayText(c.Redacted())
+}
+
+// Example is a command in the form of [Command.ParseText].
+func (Command) Example() string { return `["npx", "-y", "some-server"]` }
 
 // String implements fmt.Stringer.
 func (c Command) String() string {
@@ -86,11 +98,26 @@ func (e Environment) Redacted() []string {
 	return shown
 }
 
+// Text returns the names of the variables.
+func (e Environment) Text() string { return strings.Join(e.Redacted(), ",") }
+
+// Example is a list of variables in the form of [Environment.ParseText].
+func (Environment) Example() string { return `["LOG_LEVEL=warn"]` }
+
 // String implements fmt.Stringer.
-func (e Environment) String() string { return strings.Join(e.Redacted(), " ") }
+func (e Environment) String() string { return e.Text() }
 
 // Format implements fmt.Formatter, so that no verb shows more than String.
 func (e Environment) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, e.String()) }
+
+// arrayText returns a JSON array.
+func arrayText(list []string) string {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(list) // text cannot fail
+	return strings.TrimSpace(b.String())
+}
 
 // parseArray parses a JSON array of strings. The error does not quote it.
 func parseArray(text string) ([]string, error) {

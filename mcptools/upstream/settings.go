@@ -23,7 +23,7 @@ type Settings struct {
 	// EnvFile is the content of the file that the setting names.
 	EnvFile providers.Secret `koanf:"env_file" file:"only" reload:"restart" help:"file with more variables, NAME=VALUE on each line: for secrets"`
 
-	Tools  []string `koanf:"tools" entries:"words" reload:"restart" help:"tools to offer and scopes of each, such as read_* list_* > files:read; first match counts"`
+	Tools  []string `koanf:"tools" reload:"restart" help:"tools to offer and scopes of each, such as read_* list_* > files:read; first match counts"`
 	Prefix string   `koanf:"prefix" reload:"restart" help:"prefix of the names of the tools"`
 
 	Processes    string        `koanf:"processes" reload:"restart" values:"shared,per_user" help:"shared: one process; per_user: one for each caller"`
@@ -206,9 +206,7 @@ func (s Settings) validateEnv(add addFunc) {
 
 // validateRemote reports settings that do not fit a URL.
 func (s Settings) validateRemote(add addFunc) {
-	if problem := checkURL(s.URL); problem != nil {
-		add("url", problem.Code, problem.Reason, problem.Fix)
-	}
+	checkURL(s.URL, add)
 	if len(s.Env) > 0 {
 		add("env", providers.CodeNoEffect, "with url there is no process", "remove it")
 	}
