@@ -32,6 +32,7 @@ func (d Definition) Problem() error { return d.problem }
 
 // Limits of a definition, in bytes. Real ones have less than half.
 const (
+	maxRemoteName  = 1 << 10
 	maxTitle       = 256
 	maxDescription = 8 << 10
 	maxSchema      = 64 << 10
@@ -92,8 +93,9 @@ func (d Definition) tool() (*mcp.Tool, error) {
 	if err := rawjson.Members(d.JSON, values, offeredMembers...); err != nil {
 		return nil, errors.New("its definition is not an object with distinct members")
 	}
-	for i, limit := range []int{maxToolName + 2, 6 * maxTitle, 6 * maxDescription, maxSchema, maxSchema,
-		maxAnnotations, maxIcons} {
+	// Escaped, a character has up to six bytes.
+	limits := []int{maxRemoteName, 6 * maxTitle, 6 * maxDescription, maxSchema, maxSchema, maxAnnotations, maxIcons}
+	for i, limit := range limits {
 		if len(values[i]) > limit {
 			return nil, fmt.Errorf("its %s is too long", offeredMembers[i])
 		}
