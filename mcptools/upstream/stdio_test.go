@@ -266,7 +266,7 @@ func TestStdio_ProgressAndCancellation(t *testing.T) {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: the progress is %v", era, got)
 		}
-		eventually(t, "the upstream was told", func() bool { _, err := os.Stat(file); return err == nil })
+		eventually(t, "the upstream was told", func() bool { return exists(file) })
 	}
 }
 
@@ -324,4 +324,9 @@ func TestStdio_Environment(t *testing.T) {
 			t.Errorf("%s is missing", want)
 		}
 	}
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
