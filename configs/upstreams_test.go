@@ -244,6 +244,8 @@ func TestAddUpstreamFlags(t *testing.T) {
 		"after the end":            {[]string{"--", "--upstreams.a.url=x"}, ""},
 		"misspelled key": {[]string{"--upstreams.files.comand=x"},
 			"unknown flag: --upstreams.files.comand; did you mean --upstreams.files.command?"},
+		"misspelled section": {[]string{"--upstream.files.command=x"},
+			"unknown flag: --upstream.files.command; did you mean --upstreams.files.command?"},
 		"unknown key": {[]string{"--upstreams.files.sandbox=x"}, "unknown flag: --upstreams.files.sandbox; "},
 		"secret": {[]string{"--upstreams.files.authorization=hunter2"},
 			"unknown flag: --upstreams.files.authorization; a command line is visible to every user of the computer: set " +
