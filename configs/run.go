@@ -2,8 +2,8 @@ package configs
 
 import "gatehouse/providers"
 
-// RunName is the name of the upstream of `gatehouse run`.
-const RunName = "main"
+// runName is the name of the upstream of `gatehouse run`.
+const runName = "main"
 
 // Run is one upstream that is served without a file: all its tools, to callers with the scope mcp:use. It has a
 // command or a URL.
@@ -52,7 +52,7 @@ func (r Run) target() layer {
 	return l
 }
 
-func (Run) key(name string) string { return upstreamPrefix + RunName + "." + name }
+func (Run) key(name string) string { return upstreamPrefix + runName + "." + name }
 
 // validateRun reports settings that would let others use the tools of this computer: with the local issuer, anyone who
 // reaches the server is anyone, and a program or a page needs no click with auto_approve.

@@ -73,8 +73,9 @@ func TestRun_Refuses(t *testing.T) {
 		"every address that is allowed": {Run{Command: []string{"a"}}, map[string]string{"server.listen": ":3002",
 			"provider.dangerously_allow_public_resource": "true"},
 			map[string]providers.Code{"provider.dangerously_allow_public_resource": providers.CodeNotAllowed}},
-		"neither":    {Run{}, nil, map[string]providers.Code{"upstreams.main.command": providers.CodeMissing}},
-		"plain http": {Run{URL: "http://192.0.2.1/mcp"}, nil, map[string]providers.Code{"upstreams.main.url": providers.CodeInsecure}},
+		"neither": {Run{}, nil, map[string]providers.Code{"upstreams.main.command": providers.CodeMissing}},
+		"plain http": {Run{URL: "http://192.0.2.1/mcp"}, nil,
+			map[string]providers.Code{"upstreams.main.url": providers.CodeInsecure}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]providers.Code{}

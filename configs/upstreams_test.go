@@ -185,7 +185,8 @@ func TestUpstreams_ProblemsOfTextualLayers(t *testing.T) {
 				Code:   providers.CodeUnknownKey, Fix: "did you mean GATEHOUSE_UPSTREAMS__FILES__COMMAND?"},
 		},
 		"bad name": {
-			Sources{Flags: map[string]string{"upstreams.my-files.url": "https://a.example.com", "upstreams.my-files.tools": "*"}},
+			Sources{Flags: map[string]string{"upstreams.my-files.url": "https://a.example.com",
+				"upstreams.my-files.tools": "*"}},
 			Problem{Key: "upstreams.my-files", Origin: "flag --upstreams.my-files.tools",
 				Code: providers.CodeInvalidValue, Fix: "did you mean upstreams.myfiles?"},
 		},
@@ -235,13 +236,15 @@ func TestAddUpstreamFlags(t *testing.T) {
 		args []string
 		want string // the flags that are set, or the error with its fix
 	}{
-		"with =":       {[]string{`--upstreams.files.command=["a"]`}, `upstreams.files.command=["a"]`},
-		"as two words": {[]string{"--upstreams.files.url", "https://a.example.com"}, "upstreams.files.url=https://a.example.com"},
+		"with =": {[]string{`--upstreams.files.command=["a"]`}, `upstreams.files.command=["a"]`},
+		"as two words": {[]string{"--upstreams.files.url", "https://a.example.com"},
+			"upstreams.files.url=https://a.example.com"},
 		"two upstreams": {[]string{"--upstreams.a.url=x", "--upstreams.b.idle=1m", "--tools.demo"},
 			"tools.demo=true upstreams.a.url=x upstreams.b.idle=1m"},
 		"a name that Load refuses": {[]string{"--upstreams.My_Files.url=x"}, "upstreams.My_Files.url=x"},
-		"file":                     {[]string{"--upstreams.a.env_file=/x", "--upstreams.key_file=/y"}, "upstreams.a.env_file=/x upstreams.key_file=/y"},
-		"after the end":            {[]string{"--", "--upstreams.a.url=x"}, ""},
+		"file": {[]string{"--upstreams.a.env_file=/x", "--upstreams.key_file=/y"},
+			"upstreams.a.env_file=/x upstreams.key_file=/y"},
+		"after the end": {[]string{"--", "--upstreams.a.url=x"}, ""},
 		"misspelled key": {[]string{"--upstreams.files.comand=x"},
 			"unknown flag: --upstreams.files.comand; did you mean --upstreams.files.command?"},
 		"misspelled section": {[]string{"--upstream.files.command=x"},
@@ -294,7 +297,8 @@ func TestCompare_ChangesOfUpstreamsNeedARestart(t *testing.T) {
 			"upstreams.tickets.identity": "jwt", "upstreams.key_file": key}
 		maps.Copy(all, flags)
 		maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
-		return mustLoad(t, Sources{Flags: all, Environ: []string{"GATEHOUSE_UPSTREAMS__TICKETS__AUTHORIZATION_FILE=" + secret}})
+		environ := []string{"GATEHOUSE_UPSTREAMS__TICKETS__AUTHORIZATION_FILE=" + secret}
+		return mustLoad(t, Sources{Flags: all, Environ: environ})
 	}
 	before := load(nil)
 	if changes := Compare(before, load(nil)); len(changes) > 0 {
