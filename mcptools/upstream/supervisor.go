@@ -90,11 +90,14 @@ func (c connector) connect(ctx context.Context, user string) (*session, []Defini
 type supervisor struct {
 	connector
 	backoff backoff
+	// waits makes calls wait for the first attempt after a loss: by HTTP it is short, and often succeeds.
+	waits bool
 	// onStart is called with what the upstream lists at the start of each session.
 	onStart func([]Definition)
 
 	mu       sync.Mutex
 	current  *session
+	last     *session      // the one before, or current
 	changed  chan struct{} // closed at the next change of what follows, and of current
 	failures int           // attempts that failed, in total
 	lastErr  *startError
@@ -162,7 +165,7 @@ func (s *supervisor) publish(started *session) {
 		if s.state == StateRestarting || s.state == StateDown {
 			s.restarts++
 		}
-		s.current, s.state, s.lastErr = started, StateReady, nil
+		s.current, s.last, s.state, s.lastErr = started, started, StateReady, nil
 		started.failures = s.failures
 	})
 }
@@ -187,13 +190,21 @@ func (s *supervisor) fail(err *startError) {
 }
 
 // acquire implements source.
-func (s *supervisor) acquire(context.Context, *providers.Identity) (*session, func(), error) {
+func (s *supervisor) acquire(ctx context.Context, _ *providers.Identity) (*session, func(), error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.current == nil {
+	current, last, state := s.current, s.last, s.state
+	s.mu.Unlock()
+	switch {
+	case current != nil:
+	case s.waits && state == StateRestarting:
+		var err error
+		if current, err = s.next(ctx, last); err != nil {
+			return nil, nil, err
+		}
+	default:
 		return nil, nil, errNotSent(errors.New("there is no session"))
 	}
-	return s.current, func() {}, nil
+	return current, func() {}, nil
 }
 
 // next implements source. It waits for a session other than old, until an attempt has failed. old is nil for the first.

@@ -196,7 +196,9 @@ func newUpstream(running context.Context, s Settings, o Options, hurry <-chan st
 	if s.Processes == ProcessesPerUser {
 		u.source = newPool(running, u.connector, b, s, u.found)
 	} else {
-		u.source = newSupervisor(u.connector, b, u.found)
+		shared := newSupervisor(u.connector, b, u.found)
+		shared.waits = s.URL != ""
+		u.source = shared
 	}
 	return u, nil
 }
