@@ -24,6 +24,8 @@ func (r Run) defaults() []layer {
 	all, local := newLayer(false, spell), newLayer(false, spell)
 	all.set("scopes.required", []any{"mcp:use"}, runOrigin)
 	all.set("scopes.descriptions", []any{"mcp:use=Use the tools of this server"}, runOrigin)
+	// Once tools have scopes of their own, clients still see them, and a call starts another sign-in.
+	all.set("tools.show_all", true, runOrigin)
 	all.set(r.key("tools"), []any{"*"}, runOrigin)
 	all.set(r.key("prefix"), "", runOrigin)
 
