@@ -191,9 +191,9 @@ func TestUpstreams_ProblemsOfTextualLayers(t *testing.T) {
 				Code: providers.CodeInvalidValue, Fix: "did you mean upstreams.myfiles?"},
 		},
 		"file that does not exist": {
-			Sources{Environ: []string{"GATEHOUSE_UPSTREAMS__FILES__AUTHORIZATION_FILE=/nonexistent/secret"},
+			Sources{Environ: []string{"GATEHOUSE_UPSTREAMS__FILES__AUTHORIZATION_FILE=testdata/missing/secret"},
 				Flags: map[string]string{"upstreams.files.url": "https://a.example.com", "upstreams.files.tools": "*"}},
-			Problem{Key: "upstreams.files.authorization_file", Value: `"/nonexistent/secret"`,
+			Problem{Key: "upstreams.files.authorization_file", Value: `"testdata/missing/secret"`,
 				Origin: "environment variable GATEHOUSE_UPSTREAMS__FILES__AUTHORIZATION_FILE",
 				Code:   providers.CodeUnreadableFile, Fix: "name a file that the user who runs gatehouse can read, with the " +
 					"secret in it; for the secret itself use GATEHOUSE_UPSTREAMS__FILES__AUTHORIZATION"},
@@ -372,7 +372,7 @@ func TestUpstreams_FilesAreReadByReadFile(t *testing.T) {
 	}
 
 	s.ReadFile, s.IgnorePins = nil, true
-	s.Flags["upstreams.files.pins"] = "/nonexistent/pins.json"
+	s.Flags["upstreams.files.pins"] = "testdata/missing/pins.json"
 	if c := mustLoad(t, s); c.Upstreams[0].Pinned != nil || c.Upstreams[0].Pins == "" {
 		t.Error("pins that are ignored must keep their path")
 	}

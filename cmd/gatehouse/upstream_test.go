@@ -130,7 +130,7 @@ func TestUpstream_PinRefuses(t *testing.T) {
 		"two names": {append([]string{"a", "b"}, pinnedFixture(t, "notes", "x")...), exitConfig, "name one upstream"},
 		"a file that is none": {append([]string{"notes"}, pinnedFixture(t, "notes", broken)...), exitFailure,
 			broken + ": it is no file of pins"},
-		"a folder that does not exist": {append([]string{"notes"}, pinnedFixture(t, "notes", "/nonexistent/x")...),
+		"a folder that does not exist": {append([]string{"notes"}, pinnedFixture(t, "notes", "testdata/missing/x")...),
 			exitFailure, "no such file or directory"},
 		"an upstream that does not answer": {[]string{"dead", `--upstreams.dead.command=["false"]`,
 			"--upstreams.dead.tools=*", "--upstreams.dead.pins=x"}, exitUpstream, "upstreams.dead: "},
