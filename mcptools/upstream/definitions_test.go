@@ -228,6 +228,13 @@ func TestUpstream_ChangedDefinition(t *testing.T) {
 	}
 }
 
+func definitionsOf(all []Definition) (definitions []json.RawMessage) {
+	for _, d := range all {
+		definitions = append(definitions, d.JSON)
+	}
+	return definitions
+}
+
 // With pins, the tools are those of the file: without the upstream, and whatever it says.
 func TestUpstream_Pinned(t *testing.T) {
 	t.Parallel()
@@ -242,10 +249,7 @@ func TestUpstream_Pinned(t *testing.T) {
 		len(offered) != 2 || len(refused) != 0 {
 		t.Fatalf("found %+v, offered %v, refused %v", found, offered, refused)
 	}
-	var definitions []json.RawMessage
-	for _, d := range offered {
-		definitions = append(definitions, d.JSON)
-	}
+	definitions := definitionsOf(offered)
 	if s.Pinned, err = NewPins(found.Server, definitions); err != nil {
 		t.Fatal(err)
 	}

@@ -18,9 +18,15 @@ const (
 	headerIssuer  = "X-Gatehouse-Issuer"
 )
 
+// headerToken has the token of identity: jwt if Authorization has the credential of this server.
+const headerToken = "X-Gatehouse-Identity"
+
 // identity tells an upstream who calls.
 type identity struct {
-	kind string // as in upstreams.NAME.identity
+	kind          string // as in upstreams.NAME.identity
+	audience      string // the URL of the upstream
+	hasCredential bool   // Authorization is in use
+	minter        *Minter
 }
 
 // of returns the headers and the member of _meta that have the caller. The scopes are those of the tool only: the
@@ -43,6 +49,15 @@ func (i identity) of(c *call) (headers map[string]string, meta []byte, err error
 			return nil, nil, err
 		}
 		return nil, append([]byte(`"`+metaIdentity+`":`), claims...), nil
+	case IdentityJWT:
+		token, err := i.minter.token(i.audience, c.caller, c.offer.scopes)
+		if err != nil {
+			return nil, nil, err
+		}
+		if i.hasCredential {
+			return map[string]string{headerToken: token}, nil, nil
+		}
+		return map[string]string{"Authorization": "Bearer " + token}, nil, nil
 	}
 	return nil, nil, nil
 }

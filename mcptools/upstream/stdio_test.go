@@ -37,6 +37,8 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
+var discardLogger = slog.New(slog.DiscardHandler)
+
 var quick = backoff{first: 5 * time.Millisecond, max: 20 * time.Millisecond, reset: time.Hour}
 
 // open opens upstreams and closes them at the end of the test.
@@ -52,7 +54,7 @@ func open(t testing.TB, o Options, all ...Settings) *Set {
 func tryOpen(t testing.TB, o Options, all ...Settings) (*Set, error) {
 	t.Helper()
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = discardLogger
 	}
 	if o.backoff == (backoff{}) {
 		o.backoff = quick

@@ -26,6 +26,8 @@ type Options struct {
 	Version string
 	// Names are those of other tools in the catalog, which no upstream may use.
 	Names []string
+	// Minter makes the tokens of upstreams with identity: jwt. It may be nil if there are none.
+	Minter *Minter
 
 	// Tests set these.
 	grace        time.Duration // see stopGrace
@@ -174,7 +176,13 @@ func Open(ctx context.Context, all []Settings, o Options) (*Set, error) {
 func newUpstream(running context.Context, s Settings, o Options, hurry <-chan struct{}) (*upstream, error) {
 	u := &upstream{
 		settings: s, client: newClient(o.Version), logger: o.Logger.With("upstream", s.Name),
-		identity: identity{kind: s.Identity}, limit: rate.NewLimiter(rate.Every(time.Second), 10),
+		identity: identity{
+			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "", minter: o.Minter,
+		},
+		limit: rate.NewLimiter(rate.Every(time.Second), 10),
+	}
+	if s.Identity == IdentityJWT && o.Minter == nil {
+		return nil, errors.New("identity: jwt needs a minter")
 	}
 	u.connector = connector{client: u.client, timeout: o.startTimeout, hurry: hurry, logger: u.logger}
 	b := processBackoff
