@@ -11,7 +11,6 @@ import (
 
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
-	"gatehouse/mcptools/upstream"
 	"gatehouse/server"
 )
 
@@ -103,10 +102,7 @@ func (c console) upstreamFailed(err error) int {
 }
 
 // closeUnused ends upstreams that no server uses.
-func closeUnused(upstreams *upstream.Set) {
-	if upstreams == nil {
-		return
-	}
+func closeUnused(upstreams *app.Upstreams) {
 	ctx, cancel := context.WithTimeout(context.Background(), server.StopMargin)
 	defer cancel()
 	upstreams.Close(ctx)

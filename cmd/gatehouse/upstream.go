@@ -242,7 +242,11 @@ func (c console) loadWithoutPins(sources configs.Sources) (cfg *configs.Config, 
 // look connects to an upstream, and ends it again.
 func (c console) look(ctx context.Context, cfg *configs.Config, u upstream.Settings) (*upstream.Found, error) {
 	logger, _ := c.newLogger(cfg.Log)
-	return upstream.Look(ctx, u, app.UpstreamOptions(logger))
+	options, err := app.UpstreamOptions(cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	return upstream.Look(ctx, u, options)
 }
 
 // upstreamError describes why upstreams cannot be used, with the last lines that their processes wrote. Other errors

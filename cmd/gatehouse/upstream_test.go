@@ -1,11 +1,20 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools/upstream"
 )
@@ -227,5 +236,56 @@ func TestServe_RefusesTwoToolsWithOneName(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+// With identity: jwt, the upstream verifies who calls with the keys of this server, by a library that knows nothing
+// of it.
+func TestServe_UpstreamVerifiesTheCaller(t *testing.T) {
+	t.Parallel()
+	notes := fixtureServer("notes")
+	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return notes }, nil)
+	headers := make(chan http.Header, 10)
+	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if bytes.Contains(body, []byte(`"tools/call"`)) {
+			headers <- r.Header
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(remote.Close)
+	srv := startServer(t, map[string]string{"provider.auto_approve": "true", "upstreams.notes.url": remote.URL + "/mcp",
+		"upstreams.notes.identity": "jwt", "upstreams.notes.tools": "read_note > greet:read"})
+	session, err := connect(t, srv.url, modern, &user{}, dynamicClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result, err := call(t, session, "notes_read_note", nil); err != nil || result.IsError {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	text, _ := strings.CutPrefix((<-headers).Get("Authorization"), "Bearer ")
+
+	status, body := httpGet(t, srv.origin()+"/.well-known/jwks.json")
+	var keys jose.JSONWebKeySet
+	if err := json.Unmarshal([]byte(body), &keys); err != nil || status != http.StatusOK || strings.Contains(body, `"d"`) {
+		t.Fatalf("the keys are %d %s, %v", status, body, err)
+	}
+	parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	var claims jwt.Claims
+	if err := parsed.Claims(keys, &claims); err != nil {
+		t.Fatal(err)
+	}
+	expected := jwt.Expected{Issuer: srv.url, Subject: "alice", AnyAudience: jwt.Audience{remote.URL + "/mcp"}}
+	if err := claims.Validate(expected); err != nil {
+		t.Errorf("%v: %+v", err, claims)
+	}
+
+	without := startServer(t, nil)
+	if status, _ := httpGet(t, without.origin()+"/.well-known/jwks.json"); status == http.StatusOK {
+		t.Error("a server without such an upstream has keys")
 	}
 }

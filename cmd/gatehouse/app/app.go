@@ -16,7 +16,6 @@ import (
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/mcphttp"
-	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
@@ -31,9 +30,8 @@ type App struct {
 	// Audit is nil if audit.dir is not set.
 	Audit *audit.Log
 
-	upstreams        *upstream.Set // nil if there are none
-	closingUpstreams sync.Once
-	stopBy           atomic.Pointer[time.Time] // set when the stop begins
+	upstreams *Upstreams
+	stopBy    atomic.Pointer[time.Time] // set when the stop begins
 
 	current atomic.Pointer[generation]
 	chain   server.Config // what the chains of all generations have in common
@@ -63,7 +61,7 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 // NewWith is [New] with upstreams that [OpenUpstreams] has opened for cfg. They belong to the App, and are closed if
 // there is an error.
 func NewWith(
-	ctx context.Context, cfg *configs.Config, catalog CatalogFunc, upstreams *upstream.Set, logger *slog.Logger,
+	ctx context.Context, cfg *configs.Config, catalog CatalogFunc, upstreams *Upstreams, logger *slog.Logger,
 ) (*App, error) {
 	a := &App{logger: logger, openTimeout: openTimeout, retireAfter: retireAfter}
 	a.open = func(settings providers.Settings, info providers.ServerInfo) (openProvider, error) {
@@ -102,6 +100,7 @@ func NewWith(
 	a.drain = drain
 	a.chain = server.Config{
 		ToolScopes: toolScopes(a.Catalog),
+		Routes:     upstreams.routes(),
 		Logger:     logger,
 		Counts:     counts,
 		Shared:     server.NewShared(cfg.Server, logger),

@@ -5,45 +5,98 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/upstream"
+	"gatehouse/providers"
 	"gatehouse/server"
 )
 
 // ErrUpstream is the error of [New] and [OpenUpstreams] if an upstream, or one of its tools, cannot be offered.
 var ErrUpstream = errors.New("an upstream cannot be offered")
 
+// Upstreams are the upstreams of a configuration. Nil is none.
+type Upstreams struct {
+	set     *upstream.Set
+	minter  *upstream.Minter // nil if none has identity: jwt
+	closing sync.Once
+}
+
 // OpenUpstreams starts the upstreams of cfg. It waits for those without pins, because they say what the server offers.
-// The set is nil if there are none. Its owner must close it; an [App] closes its own.
-func OpenUpstreams(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*upstream.Set, error) {
+// They must be closed; an [App] closes its own.
+func OpenUpstreams(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*Upstreams, error) {
 	if len(cfg.Upstreams) == 0 {
 		return nil, nil
 	}
-	set, err := upstream.Open(ctx, cfg.Upstreams, UpstreamOptions(logger))
+	options, err := UpstreamOptions(cfg, logger)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUpstream, err)
 	}
-	return set, nil
+	set, err := upstream.Open(ctx, cfg.Upstreams, options)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUpstream, err)
+	}
+	return &Upstreams{set: set, minter: options.Minter}, nil
 }
 
-// UpstreamOptions returns what all upstreams have in common.
-func UpstreamOptions(logger *slog.Logger) upstream.Options {
-	return upstream.Options{Logger: logger, Version: Version()}
+// UpstreamOptions returns what the upstreams of cfg have in common.
+func UpstreamOptions(cfg *configs.Config, logger *slog.Logger) (upstream.Options, error) {
+	options := upstream.Options{Logger: logger, Version: Version()}
+	mints := func(s upstream.Settings) bool { return s.Identity == upstream.IdentityJWT }
+	if !slices.ContainsFunc(cfg.Upstreams, mints) {
+		return options, nil
+	}
+	key, err := cfg.UpstreamKey.Key()
+	if err != nil {
+		return options, err
+	}
+	options.Minter, err = upstream.NewMinter(cfg.Resource.String(), key)
+	return options, err
+}
+
+// Close ends the upstreams, at the end of ctx at the latest. It may be called more than once.
+func (u *Upstreams) Close(ctx context.Context) {
+	if u != nil {
+		u.closing.Do(func() { u.set.Close(ctx) })
+	}
+}
+
+// jwksPath is where upstreams find the keys of the tokens that they get, at the origin of the resource.
+const jwksPath = "/.well-known/jwks.json"
+
+// routes are the public routes that upstreams need.
+func (u *Upstreams) routes() []providers.Route {
+	if u == nil || u.minter == nil {
+		return nil
+	}
+	keys := u.minter.KeySet()
+	return []providers.Route{{Path: jwksPath, AnyOrigin: true, Handler: http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				w.Header().Set("Allow", "GET, HEAD")
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			w.Header().Set("Cache-Control", "public, max-age=300")
+			_, _ = w.Write(keys) // an error is that of the connection
+		})}}
 }
 
 // addUpstreams adds the tools of the upstreams to the catalog. A tool of this server is never replaced: a name that
 // exists twice is an error.
-func (a *App) addUpstreams(set *upstream.Set) error {
-	if set == nil {
+func (a *App) addUpstreams(u *Upstreams) error {
+	a.upstreams = u
+	if u == nil {
 		return nil
 	}
-	a.upstreams = set
 	// The list is copied: the function that made the catalog may keep its own.
-	a.Catalog.Tools = slices.Concat(a.Catalog.Tools, set.Tools())
+	a.Catalog.Tools = slices.Concat(a.Catalog.Tools, u.set.Tools())
 	seen := map[string]bool{}
 	for _, tool := range a.Catalog.Tools {
 		if seen[tool.Name] {
@@ -60,7 +113,7 @@ func (a *App) Upstreams() []upstream.Status {
 	if a.upstreams == nil {
 		return nil
 	}
-	return a.upstreams.Status()
+	return a.upstreams.set.Status()
 }
 
 // closeMargin is the part of the time of a stop that remains after the upstreams ended, for the audit log.
@@ -68,18 +121,13 @@ const closeMargin = 300 * time.Millisecond
 
 // closeUpstreams ends the upstreams, at the latest when the time for the stop is over.
 func (a *App) closeUpstreams() {
-	if a.upstreams == nil {
-		return
+	deadline := time.Now().Add(server.StopMargin - closeMargin)
+	if stop := a.stopBy.Load(); stop != nil {
+		deadline = stop.Add(-closeMargin)
 	}
-	a.closingUpstreams.Do(func() {
-		deadline := time.Now().Add(server.StopMargin - closeMargin)
-		if stop := a.stopBy.Load(); stop != nil {
-			deadline = stop.Add(-closeMargin)
-		}
-		ctx, cancel := context.WithDeadline(context.Background(), deadline)
-		defer cancel()
-		a.upstreams.Close(ctx)
-	})
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	a.upstreams.Close(ctx)
 }
 
 // noteStop notes when a stop that begins now must have ended.
