@@ -26,10 +26,10 @@ func errNotSent(cause error) error {
 		"the server behind this tool cannot be reached; nothing was sent, try again later", cause}
 }
 
-// errBusy is for a request that no process is free for.
-func errBusy() error {
+// errBusy is for a request for which there is no room at the upstream.
+func errBusy(why string) error {
 	return &failure{ReasonUnavailable, "the server behind this tool is busy; nothing was sent, try again later",
-		errors.New("max_processes are in use")}
+		errors.New(why)}
 }
 
 func errRefused(cause error) error {

@@ -96,6 +96,9 @@ func serveFixture(habits []string) {
 		if err != nil {
 			break
 		}
+		if bytes.Contains(text, []byte(`"pause"`)) { // reads no further for a while
+			time.Sleep(400 * time.Millisecond)
+		}
 		s.receive(text)
 	}
 	if s.has("deaf") {
@@ -145,6 +148,14 @@ func (s *rawServer) receive(text []byte) {
 	switch m.Method {
 	case "server/discover":
 		switch {
+		case s.has("late"): // it was busy with its start
+			s.habits = slices.DeleteFunc(s.habits, func(habit string) bool { return habit == "late" })
+		case s.has("other_version"):
+			s.write(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"no","data":{"supported":["2099-01-01"]}}}`, m.ID)
+		case s.has("old_version"):
+			s.write(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"no","data":{"supported":["2025-11-25"]}}}`, m.ID)
+		case s.has("odd"):
+			s.result(m.ID, `{"hello":"world"}`)
 		case s.has("modern"):
 			s.result(m.ID, `{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},`+
 				`"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"raw","version":"1"}}}`)
@@ -157,9 +168,20 @@ func (s *rawServer) receive(text []byte) {
 			s.write(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`, m.ID)
 			return
 		}
-		s.result(m.ID, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},`+
+		version := "2025-11-25"
+		switch {
+		case s.has("2024"):
+			version = "2024-11-05"
+		case s.has("1999"):
+			version = "1999-01-01"
+		}
+		s.result(m.ID, `{"protocolVersion":"`+version+`","capabilities":{"tools":{}},`+
 			`"serverInfo":{"name":"raw","version":"1"}}`)
 	case "tools/list":
+		if s.has("toolless") {
+			s.write(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`, m.ID)
+			return
+		}
 		s.result(m.ID, s.list())
 	case "tools/call":
 		var params struct {
@@ -185,7 +207,7 @@ func (s *rawServer) receive(text []byte) {
 
 var rawTools = []string{
 	"echo", "params", "pid", "slow", "sleep", "die", "double", "late", "wrong_id", "string_id", "nothing", "huge",
-	"malformed", "both", "not_object", "fault", "ask", "legacy_ask", "flood", "close_output", "env", "count", "surrogate",
+	"malformed", "pause", "both", "not_object", "fault", "ask", "legacy_ask", "flood", "close_output", "env", "count", "surrogate",
 }
 
 func (s *rawServer) list() string {
@@ -240,6 +262,8 @@ func (s *rawServer) call(tool string, m rawMessage, arguments json.RawMessage, c
 		s.result(id, result+`}`)
 	case "params":
 		s.result(id, text(string(m.Params)))
+	case "pause":
+		s.result(id, text("paused"))
 	case "env":
 		s.result(id, text(strings.Join(os.Environ(), "\n")))
 	case "pid":

@@ -274,7 +274,7 @@ func (l *httpLink) readEvents(body io.Reader, r request, report func(progress)) 
 		m, err := parseMessage(text)
 		switch {
 		case err != nil:
-			l.endpoint.counters.noise.Add(1)
+			l.endpoint.counters.addNoise()
 		case m.isResponse() && parseRequestID(m.id) == r.id:
 			answer, err := m.reply()
 			if err != nil {

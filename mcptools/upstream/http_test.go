@@ -333,6 +333,49 @@ func TestHTTP_WrongAnswers(t *testing.T) {
 	}
 }
 
+// An upstream of MCP 2025-11-25 may ask in the middle of a call; it gets an answer, and nothing is declared to it.
+func TestHTTP_QuestionsOfTheUpstream(t *testing.T) {
+	t.Parallel()
+	answers := make(chan string, 2)
+	server := httpServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		var m rawMessage
+		_ = json.Unmarshal(body, &m)
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case m.Method == "initialize":
+			if !strings.Contains(string(m.Params), `"capabilities":{}`) {
+				t.Errorf("initialize has %s", m.Params)
+			}
+			w.Header().Set("Mcp-Session-Id", "s1")
+			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-06-18"}}`, m.ID)
+		case r.Header.Get("Mcp-Session-Id") != "s1" || r.Header.Get("Mcp-Protocol-Version") != "2025-06-18":
+			w.WriteHeader(http.StatusNotAcceptable)
+		case m.Method == "tools/list":
+			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"tools":[`+goodTool+`]}}`, m.ID)
+		case m.Method == "tools/call":
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprint(w, `data: {"jsonrpc":"2.0","id":"p","method":"ping"}`+"\n\n"+
+				`data: {"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"message":"?"}}`+"\n\n")
+			_ = http.NewResponseController(w).Flush()
+			first, second := <-answers, <-answers
+			fmt.Fprintf(w, "data: %s\n\n", `{"jsonrpc":"2.0","id":`+string(m.ID)+`,"result":`+
+				text(min(first, second)+"\n"+max(first, second))+`}`)
+		case m.Method == "":
+			answers <- string(body)
+			w.WriteHeader(http.StatusAccepted)
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}))
+	set := open(t, Options{}, remote(server.URL))
+	const want = `{"jsonrpc":"2.0","id":"p","result":{}}` + "\n" +
+		`{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"method not found"}}`
+	if got := textOf(t, do(t, set, "good", `{}`)); got != want {
+		t.Errorf("the answers are %s", got)
+	}
+}
+
 // The request has the headers of MCP and the credential of the upstream, and none of the caller's.
 func TestHTTP_Headers(t *testing.T) {
 	t.Parallel()

@@ -141,8 +141,7 @@ func FuzzReceive(f *testing.F) {
 		if len(text) == 0 {
 			return
 		}
-		c := &counters{}
-		l := &stdioLink{waiting: map[requestID]*waiter{}, noise: &c.noise, stray: &c.stray,
+		l := &stdioLink{waiting: map[requestID]*waiter{}, counters: &counters{logger: discardLogger},
 			background: make(chan struct{})} // no room: nothing is written
 		mine := &waiter{response: make(chan response, 1), progress: make(chan progress, 1)}
 		other := &waiter{response: make(chan response, 1), progress: make(chan progress, 1)}

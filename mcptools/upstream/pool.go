@@ -114,7 +114,7 @@ func (p *pool) join(key string) (_ *member, isEnding bool, _ error) {
 	var victim *member
 	if len(p.members) >= p.max {
 		if victim = p.longestIdle(); victim == nil {
-			return nil, false, errBusy()
+			return nil, false, errBusy("all processes are in use")
 		}
 		// The new member takes the place of the old one, which ends before the new process starts.
 		delete(p.members, victim.key)

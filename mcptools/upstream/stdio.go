@@ -33,8 +33,7 @@ type stdioLink struct {
 	closing  sync.Once
 	closed   chan struct{}
 
-	// noise counts lines that are no messages, and stray the messages that nothing waits for.
-	noise, stray *atomic.Int64
+	counters *counters
 }
 
 // waiter is a request in flight.
@@ -56,8 +55,20 @@ const (
 	maxWaitingProgress = 16
 )
 
-// counters count what an upstream writes that has no use.
-type counters struct{ noise, stray atomic.Int64 }
+// counters count what an upstream writes that has no use: what is no message, and messages that nothing waits for.
+type counters struct {
+	noise, stray atomic.Int64
+	logger       *slog.Logger
+	once         sync.Once
+}
+
+// addNoise counts what is no message, and logs the first. The text is not logged, because it may have secrets.
+func (c *counters) addNoise() {
+	c.noise.Add(1)
+	c.once.Do(func() {
+		c.logger.Warn("an upstream writes something other than messages where only messages belong; it is skipped")
+	})
+}
 
 // openStdio starts a process.
 func openStdio(s Settings, user string, grace time.Duration, c *counters, logger *slog.Logger) (*stdioLink, error) {
@@ -69,7 +80,7 @@ func openStdio(s Settings, user string, grace time.Duration, c *counters, logger
 		process: p, logger: logger, max: s.MaxMessageBytes,
 		writing: make(chan struct{}, 1), background: make(chan struct{}, maxBackground),
 		waiting: map[requestID]*waiter{}, ended: make(chan struct{}), closed: make(chan struct{}),
-		noise: &c.noise, stray: &c.stray,
+		counters: c,
 	}
 	go func() {
 		l.stderr.drain(p.stderr, logger)
@@ -118,7 +129,7 @@ func (l *stdioLink) receive(text []byte, first bool) {
 	}
 	switch {
 	case err != nil:
-		l.noise.Add(1)
+		l.counters.addNoise()
 		if text[0] == '{' {
 			l.fail(errMalformed(err), text[:min(len(text), sampleBytes)], text[max(0, len(text)-sampleBytes):])
 		}
@@ -144,7 +155,7 @@ func (l *stdioLink) respond(id requestID, r response) {
 	delete(l.waiting, id) // a second response finds nothing
 	l.mu.Unlock()
 	if w == nil {
-		l.stray.Add(1)
+		l.counters.stray.Add(1)
 		return
 	}
 	w.response <- r
@@ -172,7 +183,7 @@ func (l *stdioLink) report(m message) {
 	w := l.waiting[id]
 	l.mu.Unlock()
 	if w == nil || w.progress == nil {
-		l.stray.Add(1)
+		l.counters.stray.Add(1)
 		return
 	}
 	select {

@@ -180,6 +180,109 @@ const (
 	tooLargeText    = "upstream_too_large: the server behind this tool answered what cannot be passed on; it may have taken effect"
 )
 
+// The era of an upstream is found out whatever it answers to the first request.
+func TestStdio_Handshake(t *testing.T) {
+	t.Parallel()
+	for habit, want := range map[string]string{
+		"plain": "2025-11-25", "modern": "2026-07-28", "silent": "2025-11-25", "odd": "2025-11-25",
+		"old_version": "2025-11-25", "2024": "2024-11-05", "toolless": "2025-11-25", "modern,late": "2026-07-28",
+		"other_version": "it supports no protocol version that this server does",
+		"1999":          `it speaks the protocol version "1999-01-01", which this server does not support`,
+	} {
+		t.Run(habit, func(t *testing.T) {
+			t.Parallel()
+			set, err := tryOpen(t, Options{probeTimeout: 200 * time.Millisecond}, fixture(t, habit))
+			if err != nil {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("the error is %v", err)
+				}
+				return
+			}
+			if s := set.Status()[0]; s.Era != want || (s.Offered == 0) != (habit == "toolless") {
+				t.Errorf("the status is %+v", s)
+			}
+		})
+	}
+}
+
+// A process that does not read delays its callers until their time is over, and later ones get whole lines.
+func TestStdio_ProcessThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	set := open(t, Options{}, fixture(t, "plain"))
+	u := set.upstreams[0]
+	var calls sync.WaitGroup
+	calls.Go(func() {
+		if got := do(t, set, "pause", `{}`); got != text("paused") {
+			t.Errorf("the call that stops the reading: %s", got)
+		}
+	})
+	time.Sleep(50 * time.Millisecond)
+	long := fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", 1<<20)) // more than a pipe holds
+	for range 3 {
+		calls.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			if _, err := u.call(ctx, callOf(u, "sleep", long)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a call that cannot be written: %v", err)
+			}
+			if d := time.Since(began); d > 250*time.Millisecond {
+				t.Errorf("it took %v", d)
+			}
+		})
+	}
+	time.Sleep(120 * time.Millisecond)
+	if got := do(t, set, "sleep", `{"text":"good"}`); got != text("good") {
+		t.Errorf("a later call: %s", got)
+	}
+	calls.Wait()
+	if s := set.Status()[0]; s.Restarts != 0 {
+		t.Errorf("the status is %+v", s)
+	}
+}
+
+// A slow upstream leaves room for the calls of others.
+func TestUpstream_CallsInFlight(t *testing.T) {
+	t.Parallel()
+	set := open(t, Options{MaxCalls: 4}, fixture(t, "plain"))
+	u := set.upstreams[0]
+	ctx, cancel := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	for range 2 {
+		begun := make(chan struct{})
+		c := callOf(u, "slow", `{"file":"/nonexistent"}`)
+		c.report = func(p progress) {
+			if p.progress == 1 {
+				close(begun)
+			}
+		}
+		calls.Go(func() { _, _ = u.call(ctx, c) })
+		<-begun
+	}
+	if got := do(t, set, "pid", `{}`); !strings.Contains(got, "is busy; nothing was sent") {
+		t.Errorf("the third call: %s", got)
+	}
+	cancel()
+	calls.Wait()
+	if got := do(t, set, "pid", `{}`); !strings.HasPrefix(got, "{") {
+		t.Errorf("a later call: %s", got)
+	}
+}
+
+// The time limit of an upstream is shorter than that of the server, and the upstream is told.
+func TestUpstream_CallTimeout(t *testing.T) {
+	t.Parallel()
+	s := fixture(t, "plain")
+	s.CallTimeout = 100 * time.Millisecond
+	url := gate(t, open(t, Options{}, s))
+	file := filepath.Join(t.TempDir(), "mark")
+	got := post(t, url, "", "slow", fmt.Sprintf(`,"arguments":{"file":%q}`, file))
+	if !strings.Contains(got, `"text":"context deadline exceeded"}],"isError":true`) {
+		t.Errorf("the call got %s", got)
+	}
+	eventually(t, "the upstream was told", func() bool { return exists(file) })
+}
+
 // Every wrong answer fails its own call only, and has its reason.
 func TestStdio_WrongAnswers(t *testing.T) {
 	t.Parallel()

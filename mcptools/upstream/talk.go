@@ -41,13 +41,14 @@ func (s *session) isModern() bool { return s.version >= modernVersion }
 
 // client is this server, as upstreams see it.
 type client struct {
-	userAgent string
-	info      string // the encoded member clientInfo
+	probeTimeout time.Duration
+	userAgent    string
+	info         string // the encoded member clientInfo
 }
 
 func newClient(version string) client {
 	info, _ := json.Marshal(mcp.Implementation{Name: "gatehouse", Version: version})
-	return client{userAgent: "gatehouse/" + version, info: string(info)}
+	return client{probeTimeout: probeTimeout, userAgent: "gatehouse/" + version, info: string(info)}
 }
 
 // modernMeta returns the members that every request of MCP 2026-07-28 has in _meta, without braces. capabilities are
@@ -78,7 +79,7 @@ func (c client) connect(ctx context.Context, l link) (*session, []Definition, er
 // handshake finds out the era of the upstream: it answers server/discover if it is modern; after any other answer, or
 // none, it gets an initialize (MCP 2026-07-28, Versioning, Backward Compatibility).
 func (c client) handshake(ctx context.Context, l link) (*session, error) {
-	probe, cancel := context.WithTimeout(ctx, probeTimeout)
+	probe, cancel := context.WithTimeout(ctx, c.probeTimeout)
 	defer cancel()
 	s, err := c.discover(probe, l)
 	if s != nil || err != nil && !errors.Is(err, context.DeadlineExceeded) {

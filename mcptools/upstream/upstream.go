@@ -26,12 +26,16 @@ type Options struct {
 	Version string
 	// Names are those of other tools in the catalog, which no upstream may use.
 	Names []string
+	// MaxCalls is how many calls this server has in flight at most. An upstream has half of them at most, so that a slow
+	// one leaves room for other tools. 0 means 1000.
+	MaxCalls int
 	// Minter makes the tokens of upstreams with identity: jwt. It may be nil if there are none.
 	Minter *Minter
 
 	// Tests set these.
 	grace        time.Duration // see stopGrace
 	startTimeout time.Duration
+	probeTimeout time.Duration
 	backoff      backoff
 	dialer       func(isHTTPS bool) *dialer
 }
@@ -45,6 +49,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.startTimeout == 0 {
 		o.startTimeout = startTimeout
+	}
+	if o.probeTimeout == 0 {
+		o.probeTimeout = probeTimeout
+	}
+	if o.MaxCalls == 0 {
+		o.MaxCalls = 1000
 	}
 	if o.dialer == nil {
 		o.dialer = newDialer
@@ -128,6 +138,7 @@ type upstream struct {
 	identity  identity
 	counters  counters
 	limit     *rate.Limiter // of log lines about calls
+	slots     chan struct{} // of calls in flight
 
 	mu      sync.Mutex
 	tools   int  // that the upstream has
@@ -179,8 +190,9 @@ func newUpstream(running context.Context, s Settings, o Options, hurry <-chan st
 		identity: identity{
 			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "", minter: o.Minter,
 		},
-		limit: rate.NewLimiter(rate.Every(time.Second), 10),
+		limit: rate.NewLimiter(rate.Every(time.Second), 10), slots: make(chan struct{}, max(1, o.MaxCalls/2)),
 	}
+	u.counters.logger, u.client.probeTimeout = u.logger, o.probeTimeout
 	if s.Identity == IdentityJWT && o.Minter == nil {
 		return nil, errors.New("identity: jwt needs a minter")
 	}
@@ -311,10 +323,13 @@ func (u *upstream) found(definitions []Definition) {
 	}
 	if len(changed) > 0 && !slices.Equal(changed, u.changed) {
 		u.logger.Warn("definitions of an upstream changed: the tools cannot be called", "reason", ReasonChanged,
-			"tools", changed)
+			"tools", changed[:min(len(changed), maxLogged)], "number", len(changed))
 	}
 	u.changed = changed
 }
+
+// maxLogged bounds how many tools are named in the log.
+const maxLogged = 20
 
 // fix fixes the tools, if they are not yet.
 func (u *upstream) fix(definitions []Definition) {
@@ -325,7 +340,6 @@ func (u *upstream) fix(definitions []Definition) {
 	}
 	u.isFixed, u.tools = true, len(definitions)
 	u.offers, u.refused = u.settings.offers(definitions)
-	const maxLogged = 20
 	for _, r := range u.refused[:min(len(u.refused), maxLogged)] {
 		u.logger.Warn("a tool of an upstream is not offered", "tool", providers.Printable(r.Tool, maxToolName),
 			"error", r.Reason)
@@ -426,6 +440,12 @@ func (u *upstream) relay(o offer) mcptools.RelayHandler {
 
 // call sends a call. It is sent twice only if the upstream did not know the session of the first one.
 func (u *upstream) call(ctx context.Context, c *call) (json.RawMessage, error) {
+	select {
+	case u.slots <- struct{}{}:
+		defer func() { <-u.slots }()
+	default:
+		return nil, errBusy("too many calls are in flight")
+	}
 	s, release, err := u.source.acquire(ctx, c.caller)
 	if err != nil {
 		return nil, err
