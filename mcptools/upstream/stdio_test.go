@@ -175,9 +175,12 @@ func TestStdio_Habits(t *testing.T) {
 
 const (
 	lostText        = "upstream_lost: the server behind this tool stopped while it ran; it may have taken effect"
-	unavailableText = "upstream_unavailable: the server behind this tool cannot be reached; nothing was sent, try again later"
-	malformedText   = "upstream_malformed: the server behind this tool answered what cannot be passed on; it may have taken effect"
-	tooLargeText    = "upstream_too_large: the server behind this tool answered what cannot be passed on; it may have taken effect"
+	unavailableText = "upstream_unavailable: the server behind this tool cannot be reached; " +
+		"nothing was sent, try again later"
+	malformedText = "upstream_malformed: the server behind this tool answered what cannot be passed on; " +
+		"it may have taken effect"
+	tooLargeText = "upstream_too_large: the server behind this tool answered what cannot be passed on; " +
+		"it may have taken effect"
 )
 
 // The era of an upstream is found out whatever it answers to the first request.
@@ -375,7 +378,7 @@ func TestStdio_ProgressAndCancellation(t *testing.T) {
 	}
 }
 
-// A caller that reads progress slowly, or not at all, delays nobody else, and its call ends.
+// A caller that reads progress slowly, or not at all, delays no other, and its call ends.
 func TestStdio_ProgressFlood(t *testing.T) {
 	t.Parallel()
 	set := open(t, Options{}, fixture(t, "plain"))

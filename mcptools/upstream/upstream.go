@@ -65,7 +65,8 @@ func (o Options) withDefaults() Options {
 // StartError is why [Open] or [Look] cannot use an upstream.
 type StartError struct {
 	// Name is that of the upstream.
-	Name   string
+	Name string
+	// Reason is empty if the upstream answers, but has a tool with a name that is taken.
 	Reason providers.Reason
 	// Err may name addresses and files of this machine.
 	Err error
@@ -153,6 +154,7 @@ type upstream struct {
 type Set struct {
 	upstreams []*upstream
 	hurry     chan struct{}
+	hurryOnce sync.Once
 	end       context.CancelFunc
 	running   sync.WaitGroup
 }
@@ -294,7 +296,7 @@ func Look(ctx context.Context, s Settings, o Options) (*Found, error) {
 	return u.look(ctx)
 }
 
-// look connects once. A process for each caller starts as that of nobody in particular.
+// look connects once. With a process for each caller, the process belongs to none of them.
 func (u *upstream) look(ctx context.Context) (*Found, error) {
 	s, definitions, err := u.connector.connect(ctx, userKey(&providers.Identity{}))
 	if err != nil {
@@ -356,7 +358,7 @@ func (s *Set) checkNames(taken []string) error {
 	for _, u := range s.upstreams {
 		for _, o := range u.offers {
 			if owner, isTaken := owners[o.name]; isTaken {
-				errs = append(errs, &StartError{Name: u.settings.Name, Reason: ReasonRefused,
+				errs = append(errs, &StartError{Name: u.settings.Name,
 					Err: fmt.Errorf("its tool %s has the name of a tool of %s: set another prefix", o.name, owner)})
 				continue
 			}
@@ -413,7 +415,7 @@ func (s *Set) Refused(name string) []Refusal {
 // and until the end of ctx at most.
 func (s *Set) Close(ctx context.Context) {
 	s.end()
-	stop := context.AfterFunc(ctx, func() { close(s.hurry) })
+	stop := context.AfterFunc(ctx, func() { s.hurryOnce.Do(func() { close(s.hurry) }) })
 	defer stop()
 	s.running.Wait()
 }
