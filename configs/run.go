@@ -2,8 +2,8 @@ package configs
 
 import "gatehouse/providers"
 
-// RunName is the name of the upstream of `gatehouse run`.
-const RunName = "main"
+// runName is the name of the upstream of `gatehouse run`.
+const runName = "main"
 
 // Run is one upstream that is served without a file: all its tools, to callers with the scope mcp:use. It has a
 // command or a URL.
@@ -24,6 +24,8 @@ func (r Run) defaults() []layer {
 	all, local := newLayer(false, spell), newLayer(false, spell)
 	all.set("scopes.required", []any{"mcp:use"}, runOrigin)
 	all.set("scopes.descriptions", []any{"mcp:use=Use the tools of this server"}, runOrigin)
+	// Once tools have scopes of their own, clients still see them, and a call starts another sign-in.
+	all.set("tools.show_all", true, runOrigin)
 	all.set(r.key("tools"), []any{"*"}, runOrigin)
 	all.set(r.key("prefix"), "", runOrigin)
 
@@ -52,7 +54,7 @@ func (r Run) target() layer {
 	return l
 }
 
-func (Run) key(name string) string { return upstreamPrefix + RunName + "." + name }
+func (Run) key(name string) string { return upstreamPrefix + runName + "." + name }
 
 // validateRun reports settings that would let others use the tools of this computer: with the local issuer, anyone who
 // reaches the server is anyone, and a program or a page needs no click with auto_approve.

@@ -21,7 +21,7 @@ func TestRun_Defaults(t *testing.T) {
 			"provider.kind": "local (default of gatehouse run)", "scopes.required": "mcp:use (default of gatehouse run)",
 			"scopes.initial": "mcp:use (derived from scopes.required)", "tools.demo": "false (default)",
 			"scopes.descriptions": "\"mcp:use=Use the tools of this server\" (default of gatehouse run)",
-			"tools.show_all":      "false (default)", "resource": "http://localhost:3002/mcp (default)",
+			"tools.show_all":      "true (default of gatehouse run)", "resource": "http://localhost:3002/mcp (default)",
 			"server.listen":         "127.0.0.1:3002 (default)",
 			"upstreams.main.tools":  "* (default of gatehouse run)",
 			"upstreams.main.prefix": " (default of gatehouse run)",
@@ -73,8 +73,9 @@ func TestRun_Refuses(t *testing.T) {
 		"every address that is allowed": {Run{Command: []string{"a"}}, map[string]string{"server.listen": ":3002",
 			"provider.dangerously_allow_public_resource": "true"},
 			map[string]providers.Code{"provider.dangerously_allow_public_resource": providers.CodeNotAllowed}},
-		"neither":    {Run{}, nil, map[string]providers.Code{"upstreams.main.command": providers.CodeMissing}},
-		"plain http": {Run{URL: "http://192.0.2.1/mcp"}, nil, map[string]providers.Code{"upstreams.main.url": providers.CodeInsecure}},
+		"neither": {Run{}, nil, map[string]providers.Code{"upstreams.main.command": providers.CodeMissing}},
+		"plain http": {Run{URL: "http://192.0.2.1/mcp"}, nil,
+			map[string]providers.Code{"upstreams.main.url": providers.CodeInsecure}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := map[string]providers.Code{}
@@ -98,6 +99,8 @@ func TestConfig_Profile(t *testing.T) {
 	}{
 		"run": {Sources{Run: &Run{Command: []string{"npx", "-y", "some server"}}}, `server:
   allowed_origins: ['http://localhost:*', 'http://127.0.0.1:*']
+tools:
+  show_all: true
 upstreams:
   main:
     command: [npx, -y, some server]

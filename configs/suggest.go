@@ -15,7 +15,13 @@ func FlagFix(name string, flags []string) string {
 				", or name a file in " + variable + strings.ToUpper(fileSuffix)
 		}
 	}
-	if near := Nearest(name, flags); near != "" {
+	meant := slices.Clone(flags)
+	if slices.Contains(flags, upstreamPrefix+keyFileName) { // the settings are flags
+		for _, key := range meantUpstreamKeys(name) {
+			meant = append(meant, key.Name)
+		}
+	}
+	if near := Nearest(name, meant); near != "" {
 		return "did you mean --" + near + "?"
 	}
 	return ""

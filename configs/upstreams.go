@@ -73,7 +73,7 @@ func (l *loader) nameUpstreams(layers []layer) {
 	l.allKeys = l.kinds.keys(l.upstreams...)
 }
 
-// keyFileName is a setting beside the names of upstreams.
+// keyFileName is a setting of the section itself, where the names of upstreams are.
 const keyFileName = "key_file"
 
 func badUpstreamName(name, origin string) Problem {

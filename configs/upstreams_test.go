@@ -185,14 +185,15 @@ func TestUpstreams_ProblemsOfTextualLayers(t *testing.T) {
 				Code:   providers.CodeUnknownKey, Fix: "did you mean GATEHOUSE_UPSTREAMS__FILES__COMMAND?"},
 		},
 		"bad name": {
-			Sources{Flags: map[string]string{"upstreams.my-files.url": "https://a.example.com", "upstreams.my-files.tools": "*"}},
+			Sources{Flags: map[string]string{"upstreams.my-files.url": "https://a.example.com",
+				"upstreams.my-files.tools": "*"}},
 			Problem{Key: "upstreams.my-files", Origin: "flag --upstreams.my-files.tools",
 				Code: providers.CodeInvalidValue, Fix: "did you mean upstreams.myfiles?"},
 		},
 		"file that does not exist": {
-			Sources{Environ: []string{"GATEHOUSE_UPSTREAMS__FILES__AUTHORIZATION_FILE=/nonexistent/secret"},
+			Sources{Environ: []string{"GATEHOUSE_UPSTREAMS__FILES__AUTHORIZATION_FILE=testdata/missing/secret"},
 				Flags: map[string]string{"upstreams.files.url": "https://a.example.com", "upstreams.files.tools": "*"}},
-			Problem{Key: "upstreams.files.authorization_file", Value: `"/nonexistent/secret"`,
+			Problem{Key: "upstreams.files.authorization_file", Value: `"testdata/missing/secret"`,
 				Origin: "environment variable GATEHOUSE_UPSTREAMS__FILES__AUTHORIZATION_FILE",
 				Code:   providers.CodeUnreadableFile, Fix: "name a file that the user who runs gatehouse can read, with the " +
 					"secret in it; for the secret itself use GATEHOUSE_UPSTREAMS__FILES__AUTHORIZATION"},
@@ -235,15 +236,19 @@ func TestAddUpstreamFlags(t *testing.T) {
 		args []string
 		want string // the flags that are set, or the error with its fix
 	}{
-		"with =":       {[]string{`--upstreams.files.command=["a"]`}, `upstreams.files.command=["a"]`},
-		"as two words": {[]string{"--upstreams.files.url", "https://a.example.com"}, "upstreams.files.url=https://a.example.com"},
+		"with =": {[]string{`--upstreams.files.command=["a"]`}, `upstreams.files.command=["a"]`},
+		"as two words": {[]string{"--upstreams.files.url", "https://a.example.com"},
+			"upstreams.files.url=https://a.example.com"},
 		"two upstreams": {[]string{"--upstreams.a.url=x", "--upstreams.b.idle=1m", "--tools.demo"},
 			"tools.demo=true upstreams.a.url=x upstreams.b.idle=1m"},
 		"a name that Load refuses": {[]string{"--upstreams.My_Files.url=x"}, "upstreams.My_Files.url=x"},
-		"file":                     {[]string{"--upstreams.a.env_file=/x", "--upstreams.key_file=/y"}, "upstreams.a.env_file=/x upstreams.key_file=/y"},
-		"after the end":            {[]string{"--", "--upstreams.a.url=x"}, ""},
+		"file": {[]string{"--upstreams.a.env_file=/x", "--upstreams.key_file=/y"},
+			"upstreams.a.env_file=/x upstreams.key_file=/y"},
+		"after the end": {[]string{"--", "--upstreams.a.url=x"}, ""},
 		"misspelled key": {[]string{"--upstreams.files.comand=x"},
 			"unknown flag: --upstreams.files.comand; did you mean --upstreams.files.command?"},
+		"misspelled section": {[]string{"--upstream.files.command=x"},
+			"unknown flag: --upstream.files.command; did you mean --upstreams.files.command?"},
 		"unknown key": {[]string{"--upstreams.files.sandbox=x"}, "unknown flag: --upstreams.files.sandbox; "},
 		"secret": {[]string{"--upstreams.files.authorization=hunter2"},
 			"unknown flag: --upstreams.files.authorization; a command line is visible to every user of the computer: set " +
@@ -292,7 +297,8 @@ func TestCompare_ChangesOfUpstreamsNeedARestart(t *testing.T) {
 			"upstreams.tickets.identity": "jwt", "upstreams.key_file": key}
 		maps.Copy(all, flags)
 		maps.DeleteFunc(all, func(_, value string) bool { return value == "" })
-		return mustLoad(t, Sources{Flags: all, Environ: []string{"GATEHOUSE_UPSTREAMS__TICKETS__AUTHORIZATION_FILE=" + secret}})
+		environ := []string{"GATEHOUSE_UPSTREAMS__TICKETS__AUTHORIZATION_FILE=" + secret}
+		return mustLoad(t, Sources{Flags: all, Environ: environ})
 	}
 	before := load(nil)
 	if changes := Compare(before, load(nil)); len(changes) > 0 {
@@ -366,7 +372,7 @@ func TestUpstreams_FilesAreReadByReadFile(t *testing.T) {
 	}
 
 	s.ReadFile, s.IgnorePins = nil, true
-	s.Flags["upstreams.files.pins"] = "/nonexistent/pins.json"
+	s.Flags["upstreams.files.pins"] = "testdata/missing/pins.json"
 	if c := mustLoad(t, s); c.Upstreams[0].Pinned != nil || c.Upstreams[0].Pins == "" {
 		t.Error("pins that are ignored must keep their path")
 	}

@@ -94,6 +94,9 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 		words = []string{""}
 	}
 	before, typed := words[:len(words)-1], words[len(words)-1]
+	if slices.Contains(before, "--") {
+		return nil // the command of `gatehouse run`
+	}
 	name, next := "serve", nextWords("")
 	if len(before) > 0 && !strings.HasPrefix(before[0], "-") {
 		name, next = before[0], nextWords(before[0])
@@ -169,7 +172,8 @@ func valuesOf(f *pflag.Flag, prefix, typed, dir string) []candidate {
 		return nil
 	}
 	var found []candidate
-	if f.Name == "config" || strings.HasSuffix(f.Name, "-file") {
+	if f.Name == "config" || strings.HasSuffix(f.Name, "-file") || strings.HasSuffix(f.Name, "_file") ||
+		strings.HasSuffix(f.Name, ".pins") {
 		pattern := typed + "*"
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(dir, pattern)

@@ -19,7 +19,11 @@ func newFlags(name, about string, c console, arguments ...string) *pflag.FlagSet
 	flags.SetOutput(io.Discard) // parse prints errors
 	flags.Usage = func() {
 		usage := append([]string{"gatehouse", name}, arguments...)
-		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  %s [flags]\n", about, strings.Join(usage, " "))
+		usage = append(usage, "[flags]")
+		if len(arguments) > 0 && strings.HasPrefix(arguments[0], "--") { // they follow the flags
+			usage = append([]string{"gatehouse", name, "[flags]"}, arguments...)
+		}
+		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  %s\n", about, strings.Join(usage, " "))
 		if name == "serve" {
 			printSettings(c.stdout, flags)
 			return

@@ -20,7 +20,12 @@ func serve(ctx context.Context, args []string, c console) int {
 	if code, done := parse(flags, args, c); done {
 		return code
 	}
-	sources, files := settings(), configs.NewSnapshot()
+	return c.serve(ctx, settings())
+}
+
+// serve serves what the sources say, until ctx is done.
+func (c console) serve(ctx context.Context, sources configs.Sources) int {
+	files := configs.NewSnapshot()
 	atStart := sources
 	atStart.ReadFile = files.ReadAtStart
 	cfg, code, done := load(atStart, c)
@@ -35,23 +40,38 @@ func serve(ctx context.Context, args []string, c console) int {
 	c.stop.configure(cfg.Server, logger)
 	c.stop.begin("start of the server")
 	tuneGC(c.environ, cgroupFile, logger)
+	c.stop.begin("start of the upstreams")
+	upstreams, err := app.OpenUpstreams(ctx, cfg, logger)
+	if err != nil && ctx.Err() != nil {
+		return logStopped(logger, nil) // interrupted
+	}
+	c.stop.begin("start of the server")
+	if err != nil {
+		return c.upstreamFailed(err)
+	}
 	ln, err := net.Listen("tcp", cfg.Server.Listen)
 	if err != nil {
 		fmt.Fprintf(c.stderr, "gatehouse: %s\n", serveListenError(cfg, err))
+		closeUnused(upstreams)
 		return exitPort
 	}
 	defer ln.Close()
-	a, err := app.New(ctx, cfg, c.catalog, logger)
-	if errors.Is(err, app.ErrAudit) {
+	a, err := app.NewWith(ctx, cfg, c.catalog, upstreams, logger)
+	switch {
+	case errors.Is(err, app.ErrAudit):
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
-	}
-	if err != nil {
+	case errors.Is(err, app.ErrUpstream):
+		return c.upstreamFailed(err)
+	case err != nil:
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider
 	}
 	c.stop.begin("output of the banner")
 	c.announce(cfg, a, logger)
+	if sources.Run != nil && c.showsBanner(cfg.Log) {
+		printProfile(c.stdout, cfg)
+	}
 	for _, note := range app.Notes(cfg, a.Catalog) {
 		logger.Warn(note)
 	}
@@ -71,6 +91,21 @@ func serve(ctx context.Context, args []string, c console) int {
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 	c.stop.begin("log")
 	return logStopped(logger, err)
+}
+
+// upstreamFailed reports that an upstream keeps the server from starting.
+func (c console) upstreamFailed(err error) int {
+	fmt.Fprintf(c.stderr, "gatehouse: an upstream cannot be offered\n%s\n"+
+		"`gatehouse upstream list` tries it alone; a server with upstreams.NAME.pins starts without it\n",
+		upstreamError(err))
+	return exitUpstream
+}
+
+// closeUnused ends upstreams that no server uses.
+func closeUnused(upstreams *app.Upstreams) {
+	ctx, cancel := context.WithTimeout(context.Background(), server.StopMargin)
+	defer cancel()
+	upstreams.Close(ctx)
 }
 
 // serveListenError describes why the address cannot be listened on, with its origin. If its port is in use, it

@@ -55,7 +55,7 @@ func (s KeySettings) Validate(report func(providers.Problem)) {
 const createKey = "create a key: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out FILE"
 
 // ValidateFor reports a missing key, or one without a use. isLoopback is true if this server is reachable on this
-// computer only: its upstreams then fetch the key of each start anew.
+// computer only: then a new key at each start is enough.
 func (s KeySettings) ValidateFor(upstreams []Settings, isLoopback bool, report func(providers.Problem)) {
 	signs := false
 	for _, u := range upstreams {

@@ -127,7 +127,7 @@ func TestParsePins_RefusesWhatNoReviewWouldWrite(t *testing.T) {
 		"no name":           `{"server":"a","tools":[{"sha256":"` + sum + `","definition":{}}]}`,
 		"no definition":     `{"server":"a","tools":[{"sha256":"` + sum + `"}]}`,
 		"short digest":      `{"server":"a","tools":[{"sha256":"00","definition":{"name":"a"}}]}`,
-		"digest in letters": `{"server":"a","tools":[{"sha256":"` + strings.Repeat("x", 64) + `","definition":{"name":"a"}}]}`,
+		"digest in letters": strings.ReplaceAll(`{"server":"a","tools":[`+pin("a")+`]}`, sum, strings.Repeat("x", 64)),
 		"twice":             `{"server":"a","tools":[` + pin("a") + "," + pin("a") + `]}`,
 		"not sorted":        `{"server":"a","tools":[` + pin("b") + "," + pin("a") + `]}`,
 		"too large":         `{"server":"` + strings.Repeat("a", maxPinsBytes) + `","tools":[]}`,

@@ -144,7 +144,8 @@ func IsSecretName(name string) bool { return secretName.MatchString(name) }
 
 var (
 	secretName = regexp.MustCompile(`(?i)secret|token|passw|passphrase|pwd|credential|bearer|cookie|auth|` +
-		`(^|[-_.])(api|access|private|signing|encryption)?[-_]?key$|apikey|(^|[-_])dsn$|(database|connection)[-_]?(url|string)`)
+		`(^|[-_.])(api|access|private|signing|encryption)?[-_]?key$|apikey|(^|[-_])dsn$|` +
+		`(database|connection)[-_]?(url|string)`)
 	headerFlag = regexp.MustCompile(`^(-H|--?headers?)$`)
 	// secretShape matches values that providers give out as secrets: GitHub, GitLab, Slack, AWS, OpenAI and Anthropic,
 	// Google, Stripe, npm, JWTs.

@@ -30,6 +30,9 @@ type App struct {
 	// Audit is nil if audit.dir is not set.
 	Audit *audit.Log
 
+	upstreams *Upstreams
+	stopBy    atomic.Pointer[time.Time] // set when the stop begins
+
 	current atomic.Pointer[generation]
 	chain   server.Config // what the chains of all generations have in common
 	drain   context.CancelFunc
@@ -46,8 +49,20 @@ type App struct {
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
 // any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
-// wraps [ErrAudit]. After the server has stopped, Close must be called.
+// wraps [ErrAudit] or [ErrUpstream]. After the server has stopped, Close must be called.
 func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger) (*App, error) {
+	upstreams, err := OpenUpstreams(ctx, cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	return NewWith(ctx, cfg, catalog, upstreams, logger)
+}
+
+// NewWith is [New] with upstreams that [OpenUpstreams] has opened for cfg. They belong to the App, and are closed if
+// there is an error.
+func NewWith(
+	ctx context.Context, cfg *configs.Config, catalog CatalogFunc, upstreams *Upstreams, logger *slog.Logger,
+) (*App, error) {
 	a := &App{logger: logger, openTimeout: openTimeout, retireAfter: retireAfter}
 	a.open = func(settings providers.Settings, info providers.ServerInfo) (openProvider, error) {
 		return open(ctx, settings, info)
@@ -59,13 +74,18 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 		Sessions: func() int { return a.MCP.Sessions() },
 		Keys:     func() providers.KeyStatus { return keyStatus(a.Provider()) },
 	})
-	var err error
-	if a.Audit, err = openAudit(cfg, logger); err != nil {
+	err := a.addUpstreams(upstreams)
+	if err == nil {
+		a.Audit, err = openAudit(cfg, logger)
+	}
+	if err != nil {
+		a.closeUpstreams()
 		return nil, err
 	}
 	info := ServerInfo(cfg, a.Catalog, logger)
 	provider, err := a.open(cfg.Provider, info)
 	if err != nil {
+		a.closeUpstreams()
 		a.closeAudit()
 		return nil, err
 	}
@@ -80,6 +100,7 @@ func New(ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *
 	a.drain = drain
 	a.chain = server.Config{
 		ToolScopes: toolScopes(a.Catalog),
+		Routes:     upstreams.routes(),
 		Logger:     logger,
 		Counts:     counts,
 		Shared:     server.NewShared(cfg.Server, logger),
@@ -103,12 +124,16 @@ func (a *App) Lifecycle() server.Lifecycle {
 }
 
 // Drain makes readiness fail, so that load balancers send no more requests.
-func (a *App) Drain() { a.drain() }
+func (a *App) Drain() {
+	a.noteStop()
+	a.drain()
+}
 
-// Close ends all sessions and the calls that continue in them, and then the audit log. Call it after the HTTP server
-// stopped. It may be called more than once.
+// Close ends all sessions and the calls that continue in them, then the upstreams, and then the audit log. Call it
+// after the HTTP server stopped. It may be called more than once.
 func (a *App) Close() {
 	a.MCP.CloseSessions()
+	a.closeUpstreams()
 	a.closeAudit()
 }
 
