@@ -283,7 +283,9 @@ func (s *rawServer) call(tool string, m rawMessage, arguments json.RawMessage, c
 		progress(1)
 		progress(2)
 		<-cancelled
-		_ = os.WriteFile(a.File, []byte("cancelled"), 0o600)
+		if a.File != "" {
+			_ = os.WriteFile(a.File, []byte("cancelled"), 0o600)
+		}
 	case "flood":
 		for n := range a.N {
 			progress(n)

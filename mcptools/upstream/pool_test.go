@@ -93,7 +93,7 @@ func TestPool_Bound(t *testing.T) {
 	var calls sync.WaitGroup
 	for _, name := range []string{"bob", "carol"} {
 		begun := make(chan struct{})
-		c := callOf(set.upstreams[0], "slow", `{"file":"/nonexistent"}`)
+		c := callOf(set.upstreams[0], "slow", `{}`)
 		c.caller, c.report = user(name), func(p progress) {
 			if p.progress == 1 {
 				close(begun)

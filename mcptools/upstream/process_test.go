@@ -105,7 +105,7 @@ func TestProcess_Death(t *testing.T) {
 	var inFlight atomic.Int32
 	outcomes := make(chan string, 32)
 	for range cap(outcomes) {
-		c := callOf(set.upstreams[0], "slow", `{"file":"/nonexistent"}`)
+		c := callOf(set.upstreams[0], "slow", `{}`)
 		c.report = func(p progress) {
 			if p.progress == 2 {
 				inFlight.Add(1)

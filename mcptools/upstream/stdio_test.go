@@ -253,7 +253,7 @@ func TestUpstream_CallsInFlight(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 2 {
 		begun := make(chan struct{})
-		c := callOf(u, "slow", `{"file":"/nonexistent"}`)
+		c := callOf(u, "slow", `{}`)
 		c.report = func(p progress) {
 			if p.progress == 1 {
 				close(begun)
