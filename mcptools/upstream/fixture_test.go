@@ -85,6 +85,15 @@ func serveFixture(habits []string) {
 	if s.has("banner") {
 		fmt.Print("Listening on stdio ... ")
 	}
+	if s.has("chatter") {
+		go func() {
+			for {
+				s.mu.Lock()
+				fmt.Println(strings.Repeat("x", 1000))
+				s.mu.Unlock()
+			}
+		}()
+	}
 	if s.has("endless") {
 		for {
 			fmt.Print(strings.Repeat("x", 4096))

@@ -272,6 +272,30 @@ func TestUpstream_CallsInFlight(t *testing.T) {
 	}
 }
 
+// An upstream that writes without a pause, and one that dies again and again, harm neither another upstream nor their
+// own calls.
+func TestUpstream_HarmsNoOther(t *testing.T) {
+	t.Parallel()
+	noisy, dying, good := fixture(t, "chatter"), fixture(t, "plain"), fixture(t, "plain")
+	noisy.Name, noisy.Prefix = "noisy", "noisy_"
+	dying.Name, dying.Prefix = "dying", "dying_"
+	set := open(t, Options{}, good, noisy, dying)
+	for i, u := range set.upstreams {
+		for range 20 {
+			if i == 2 {
+				_, _ = u.call(t.Context(), callOf(u, "die", `{}`))
+				continue
+			}
+			if got := outcome(u.call(t.Context(), callOf(u, "sleep", `{"text":"good"}`))); got != text("good") {
+				t.Errorf("%s: %s", u.settings.Name, got)
+			}
+		}
+	}
+	if s := set.Status(); s[0].Noise != 0 || s[1].Noise == 0 || s[0].Restarts+s[1].Restarts != 0 {
+		t.Errorf("the status is %+v", s)
+	}
+}
+
 // The time limit of an upstream is shorter than that of the server, and the upstream is told.
 func TestUpstream_CallTimeout(t *testing.T) {
 	t.Parallel()

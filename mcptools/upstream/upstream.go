@@ -24,8 +24,6 @@ type Options struct {
 	Logger *slog.Logger
 	// Version is that of this server, which upstreams get.
 	Version string
-	// Names are those of other tools in the catalog, which no upstream may use.
-	Names []string
 	// MaxCalls is how many calls this server has in flight at most. An upstream has half of them at most, so that a slow
 	// one leaves room for other tools. 0 means 1000.
 	MaxCalls int
@@ -178,7 +176,7 @@ func Open(ctx context.Context, all []Settings, o Options) (*Set, error) {
 		starting.Go(func() { errs[i] = u.start(ctx, running, &set.running) })
 	}
 	starting.Wait()
-	err := errors.Join(errors.Join(errs...), set.checkNames(o.Names))
+	err := errors.Join(errors.Join(errs...), set.checkNames())
 	if err != nil {
 		set.Close(ctx)
 		return nil, err
@@ -348,21 +346,18 @@ func (u *upstream) fix(definitions []Definition) {
 	}
 }
 
-// checkNames returns an error for each name that two tools have.
-func (s *Set) checkNames(taken []string) error {
+// checkNames returns an error for each name that tools of two upstreams have.
+func (s *Set) checkNames() error {
 	owners := map[string]string{}
-	for _, name := range taken {
-		owners[name] = "this server"
-	}
 	var errs []error
 	for _, u := range s.upstreams {
 		for _, o := range u.offers {
 			if owner, isTaken := owners[o.name]; isTaken {
 				errs = append(errs, &StartError{Name: u.settings.Name,
-					Err: fmt.Errorf("its tool %s has the name of a tool of %s: set another prefix", o.name, owner)})
+					Err: fmt.Errorf("its tool %s has the name of a tool of upstream %s: set another prefix", o.name, owner)})
 				continue
 			}
-			owners[o.name] = "upstream " + u.settings.Name
+			owners[o.name] = u.settings.Name
 		}
 	}
 	return errors.Join(errs...)
