@@ -203,7 +203,8 @@ func TestRelay_ProgressReachesTheCaller(t *testing.T) {
 func TestRelay_IsListed(t *testing.T) {
 	const schema = `{"type":"object","properties":{"b":{"minimum":1.0},"a":{"x-unknown":"<&>"}}}`
 	tool := mcptools.Relay(&mcp.Tool{
-		Name: "far", Description: "d", InputSchema: json.RawMessage(schema), OutputSchema: json.RawMessage(`{"type":"object"}`),
+		Name: "far", Description: "d", InputSchema: json.RawMessage(schema),
+		OutputSchema: json.RawMessage(`{"type":"object"}`),
 	}, []string{"far:use"}, func(context.Context, *mcp.CallToolRequest, json.RawMessage) (*mcptools.Verbatim, error) {
 		return nil, errors.New("not called")
 	})

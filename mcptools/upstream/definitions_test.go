@@ -24,41 +24,87 @@ const goodTool = `{"name":"good","inputSchema":{"type":"object"}}`
 // out and named; the others are offered.
 func TestDefinitions_Bad(t *testing.T) {
 	t.Parallel()
+	const (
+		bad        = `"name":"bad"`
+		object     = `"inputSchema":{"type":"object"}`
+		characters = "its name has other characters than letters, digits, _ and -"
+		sdk        = "the MCP SDK does not accept its definition, such as its x-mcp-header"
+		noSchema   = "its inputSchema is no JSON Schema"
+	)
+	noObject := func(what string) string { return "its " + what + " is not an object with distinct members" }
+	x := func(n int) string { return strings.Repeat("x", n) }
 	for name, c := range map[string]struct{ tool, reason string }{
-		"no schema":               {`{"name":"bad"}`, "its inputSchema is missing"},
-		"schema null":             {`{"name":"bad","inputSchema":null}`, "its inputSchema is missing"},
-		"schema true":             {`{"name":"bad","inputSchema":true}`, "its inputSchema is not an object with distinct members"},
-		"schema of a string":      {`{"name":"bad","inputSchema":{"type":"string"}}`, `the type of its inputSchema is not "object"`},
-		"schema without a type":   {`{"name":"bad","inputSchema":{}}`, `the type of its inputSchema is not "object"`},
-		"schema with two types":   {`{"name":"bad","inputSchema":{"type":"object","type":"array"}}`, "its inputSchema is not an object with distinct members"},
-		"type in another case":    {`{"name":"bad","inputSchema":{"Type":"object"}}`, "its inputSchema is not an object with distinct members"},
-		"properties as a list":    {`{"name":"bad","inputSchema":{"type":"object","properties":[]}}`, "its inputSchema is no JSON Schema"},
-		"required as a text":      {`{"name":"bad","inputSchema":{"type":"object","required":"a"}}`, "its inputSchema is no JSON Schema"},
-		"schema of output true":   {`{"name":"bad","inputSchema":{"type":"object"},"outputSchema":true}`, "its outputSchema is not an object with distinct members"},
-		"too long description":    {`{"name":"bad","description":"` + strings.Repeat("x", 8193) + `","inputSchema":{"type":"object"}}`, "its description has more than 8192 bytes"},
-		"description as a number": {`{"name":"bad","description":7,"inputSchema":{"type":"object"}}`, "its description is not a string"},
-		"too long title":          {`{"name":"bad","title":"` + strings.Repeat("x", 257) + `","inputSchema":{"type":"object"}}`, "its title has more than 256 bytes"},
-		"too long schema":         {`{"name":"bad","inputSchema":{"type":"object","description":"` + strings.Repeat("x", 64<<10) + `"}}`, "its inputSchema is too long"},
-		"too deep schema":         {`{"name":"bad","inputSchema":{"type":"object","not":` + strings.Repeat(`{"not":`, 80) + `{}` + strings.Repeat(`}`, 80) + `}}`, "its definition is not an object with distinct members"},
-		"annotations as a list":   {`{"name":"bad","inputSchema":{"type":"object"},"annotations":[]}`, "its annotations have another form"},
-		"hint as a text":          {`{"name":"bad","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":"yes"}}`, "its annotations have another form"},
-		"icons as an object":      {`{"name":"bad","inputSchema":{"type":"object"},"icons":{}}`, "its icons have another form"},
-		"only as a task":          {`{"name":"bad","inputSchema":{"type":"object"},"execution":{"taskSupport":"required"}}`, "it can only be called as a task (execution.taskSupport), which is not relayed"},
-		"bad x-mcp-header":        {`{"name":"bad","inputSchema":{"type":"object","properties":{"a":{"type":"number","x-mcp-header":"A"}}}}`, "the MCP SDK does not accept its definition, such as its x-mcp-header"},
-		"escaped x-mcp-header":    {`{"name":"bad","inputSchema":{"type":"object","properties":{"a":{"type":"object","x-mcp\u002dheader":"A b"}}}}`, "the MCP SDK does not accept its definition, such as its x-mcp-header"},
-		"name with a space":       {`{"name":"bad one","inputSchema":{"type":"object"}}`, "its name has other characters than letters, digits, _ and -"},
-		"name with a quote":       {`{"name":"bad\"","inputSchema":{"type":"object"}}`, "its name has other characters than letters, digits, _ and -"},
-		"name with an escape":     {`{"name":"bad\u001b[2J","inputSchema":{"type":"object"}}`, "its name has other characters than letters, digits, _ and -"},
-		"name beyond ASCII":       {`{"name":"b\u0430d","inputSchema":{"type":"object"}}`, "its name has other characters than letters, digits, _ and -"},
-		"too long name":           {`{"name":"` + strings.Repeat("b", 65) + `","inputSchema":{"type":"object"}}`, "its name with the prefix has more than 64 characters"},
-		"no name":                 {`{"inputSchema":{"type":"object"}}`, "its name is missing, or not a string"},
-		"name as a number":        {`{"name":7,"inputSchema":{"type":"object"}}`, "its name is missing, or not a string"},
-		"empty name":              {`{"name":"","inputSchema":{"type":"object"}}`, "its name has other characters than letters, digits, _ and -"},
-		"name twice":              {`{"name":"bad","name":"good","inputSchema":{"type":"object"}}`, "its definition is not an object with distinct members"},
-		"name in another case":    {`{"Name":"bad","inputSchema":{"type":"object"}}`, "its definition is not an object with distinct members"},
-		"null":                    {`null`, "its definition is not an object with distinct members"},
-		"a list":                  {`["bad"]`, "its definition is not an object with distinct members"},
-		"the same name twice":     {`{"name":"bad","inputSchema":{"type":"object"}},{"name":"bad","inputSchema":{"type":"object"}}`, "the upstream lists two tools of this name"},
+		"no schema":   {`{"name":"bad"}`, "its inputSchema is missing"},
+		"schema null": {`{` + bad + `,"inputSchema":null}`, "its inputSchema is missing"},
+		"schema true": {`{` + bad + `,"inputSchema":true}`, noObject("inputSchema")},
+		"schema of a string": {
+			`{` + bad + `,"inputSchema":{"type":"string"}}`,
+			`the type of its inputSchema is not "object"`,
+		},
+		"schema without a type": {`{` + bad + `,"inputSchema":{}}`, `the type of its inputSchema is not "object"`},
+		"schema with two types": {
+			`{` + bad + `,"inputSchema":{"type":"object","type":"array"}}`,
+			noObject("inputSchema"),
+		},
+		"type in another case":  {`{` + bad + `,"inputSchema":{"Type":"object"}}`, noObject("inputSchema")},
+		"properties as a list":  {`{` + bad + `,"inputSchema":{"type":"object","properties":[]}}`, noSchema},
+		"required as a text":    {`{` + bad + `,"inputSchema":{"type":"object","required":"a"}}`, noSchema},
+		"schema of output true": {`{` + bad + `,` + object + `,"outputSchema":true}`, noObject("outputSchema")},
+		"too long description": {
+			`{` + bad + `,"description":"` + x(8193) + `",` + object + `}`,
+			"its description has more than 8192 bytes",
+		},
+		"description as a number": {`{` + bad + `,"description":7,` + object + `}`, "its description is not a string"},
+		"too long title": {
+			`{` + bad + `,"title":"` + x(257) + `",` + object + `}`,
+			"its title has more than 256 bytes",
+		},
+		"too long schema": {
+			`{` + bad + `,"inputSchema":{"type":"object","description":"` + x(64<<10) + `"}}`,
+			"its inputSchema is too long",
+		},
+		"too deep schema": {
+			`{` + bad + `,"inputSchema":{"type":"object","not":` +
+				strings.Repeat(`{"not":`, 80) + `{}` + strings.Repeat(`}`, 80) + `}}`,
+			noObject("definition"),
+		},
+		"annotations as a list": {`{` + bad + `,` + object + `,"annotations":[]}`, "its annotations have another form"},
+		"hint as a text": {
+			`{` + bad + `,` + object + `,"annotations":{"readOnlyHint":"yes"}}`,
+			"its annotations have another form",
+		},
+		"icons as an object": {`{` + bad + `,` + object + `,"icons":{}}`, "its icons have another form"},
+		"only as a task": {
+			`{` + bad + `,` + object + `,"execution":{"taskSupport":"required"}}`,
+			"it can only be called as a task (execution.taskSupport), which is not relayed",
+		},
+		"bad x-mcp-header": {
+			`{` + bad + `,"inputSchema":{"type":"object","properties":{"a":{"type":"number","x-mcp-header":"A"}}}}`,
+			sdk,
+		},
+		"escaped x-mcp-header": {
+			`{` + bad + `,"inputSchema":{"type":"object","properties":{"a":{"type":"object","x-mcp\u002dheader":"A"}}}}`,
+			sdk,
+		},
+		"name with a space":   {`{"name":"bad one",` + object + `}`, characters},
+		"name with a quote":   {`{"name":"bad\"",` + object + `}`, characters},
+		"name with an escape": {`{"name":"bad\u001b[2J",` + object + `}`, characters},
+		"name beyond ASCII":   {`{"name":"b\u0430d",` + object + `}`, characters},
+		"too long name": {
+			`{"name":"` + x(65) + `",` + object + `}`,
+			"its name with the prefix has more than 64 characters",
+		},
+		"no name":              {`{` + object + `}`, "its name is missing, or not a string"},
+		"name as a number":     {`{"name":7,` + object + `}`, "its name is missing, or not a string"},
+		"empty name":           {`{"name":"",` + object + `}`, characters},
+		"name twice":           {`{` + bad + `,"name":"good",` + object + `}`, noObject("definition")},
+		"name in another case": {`{"Name":"bad",` + object + `}`, noObject("definition")},
+		"null":                 {`null`, noObject("definition")},
+		"a list":               {`["bad"]`, noObject("definition")},
+		"the same name twice": {
+			`{` + bad + `,` + object + `},{"name":"bad",` + object + `}`,
+			"the upstream lists two tools of this name",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -94,14 +140,17 @@ func listOf(t *testing.T, list string) []Definition {
 // Clients get the members that have a meaning here, and the schemas as they are.
 func TestDefinitions_Offered(t *testing.T) {
 	t.Parallel()
-	const schema = `{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"b":{"minimum":1.0},` +
-		`"a":{"x-unknown":"<&>"}},"definitions":{"d":{"$ref":"#/definitions/e"}},"additionalProperties":false}`
+	const schema = `{"$schema":"http://json-schema.org/draft-07/schema#","type":"object",` +
+		`"properties":{"b":{"minimum":1.0},"a":{"x-unknown":"<&>"}},` +
+		`"definitions":{"d":{"$ref":"#/definitions/e"}},"additionalProperties":false}`
 	s := DefaultSettings("far")
 	s.Tools = []string{"read_secret", "read_* > a:read b:read", "*"}
-	offers, refused := s.offers(listOf(t, `[{"name":"read_it","title":"T","description":"`+strings.Repeat("\\u00e9", 4096)+`",
+	offers, refused := s.offers(listOf(t, `[{"name":"read_it","title":"T",
+		"description":"`+strings.Repeat("\\u00e9", 4096)+`",
 		"inputSchema":`+schema+`,"outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true,"x":1},
 		"icons":[{"src":"https://example.com/i.png"}],"_meta":{"x":1},"execution":{"taskSupport":"optional"},"unknown":1},
-		{"name":"read_secret","title":null,"description":null,"inputSchema":{"type":"object"},"outputSchema":null,"annotations":null},
+		{"name":"read_secret","title":null,"description":null,"inputSchema":{"type":"object"},
+		"outputSchema":null,"annotations":null},
 		{"name":"headed","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"A"}}}}]`))
 	if len(offers) != 3 || len(refused) != 0 {
 		t.Fatalf("offered %v, refused %+v", offers, refused)
@@ -119,8 +168,8 @@ func TestDefinitions_Offered(t *testing.T) {
 		t.Errorf("the tool is %+v", tool)
 	}
 	s.URL = "http://127.0.0.1/"
-	_, refused = s.offers(listOf(t, `[{"name":"headed","inputSchema":{"type":"object","properties":{"a":{"type":"string",`+
-		`"x-mcp\u002dheader":"A"}}}}]`))
+	_, refused = s.offers(listOf(t, `[{"name":"headed","inputSchema":{"type":"object","properties":{"a":`+
+		`{"type":"string","x-mcp\u002dheader":"A"}}}}]`))
 	if len(refused) != 1 || !strings.Contains(refused[0].Reason, "x-mcp-header") {
 		t.Errorf("by HTTP, refused are %+v", refused)
 	}
@@ -148,7 +197,7 @@ func TestOpen_NamesRefusedTools(t *testing.T) {
 	}
 }
 
-// Two tools never have one name: neither those of two upstreams, nor one of an upstream and one of this server.
+// Tools of two upstreams never have one name.
 func TestOpen_RefusesCollisions(t *testing.T) {
 	t.Parallel()
 	first, second := withList(t, goodTool), withList(t, goodTool)
@@ -156,14 +205,10 @@ func TestOpen_RefusesCollisions(t *testing.T) {
 	_, err := tryOpen(t, Options{}, first, second)
 	if err == nil || !strings.Contains(err.Error(),
 		"upstream second: its tool good has the name of a tool of upstream first: set another prefix") {
-		t.Errorf("two upstreams: %v", err)
-	}
-	_, err = tryOpen(t, Options{Names: []string{"good"}}, first)
-	if err == nil || !strings.Contains(err.Error(), "its tool good has the name of a tool of this server") {
-		t.Errorf("a tool of this server: %v", err)
+		t.Errorf("the error is %v", err)
 	}
 	second.Prefix = "second_"
-	set := open(t, Options{Names: []string{"bad"}}, first, second)
+	set := open(t, Options{}, first, second)
 	if tools := set.Tools(); len(tools) != 2 || tools[1].Name != "second_good" {
 		t.Errorf("the tools are %+v", tools)
 	}
@@ -219,7 +264,8 @@ func TestUpstream_ChangedDefinition(t *testing.T) {
 	if s := set.Status()[0]; len(s.Changed) != 1 || s.Changed[0] != "pid" || s.State != StateReady {
 		t.Errorf("the status is %+v", s)
 	}
-	if !strings.Contains(log.String(), "reason=upstream_changed tools=[pid]") || strings.Contains(log.String(), "secrets away") {
+	isLogged := strings.Contains(log.String(), "reason=upstream_changed tools=[pid]")
+	if !isLogged || strings.Contains(log.String(), "secrets away") {
 		t.Errorf("the log is %s", &log)
 	}
 	restart("")

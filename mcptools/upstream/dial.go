@@ -16,7 +16,7 @@ import (
 // connection, and the address of each connection once more when the socket is made: an upstream cannot move to an
 // address that the rules forbid, whatever its DNS says in between.
 type dialer struct {
-	isHTTPS bool
+	check   func(netip.Addr) error
 	resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	connect func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -24,7 +24,7 @@ type dialer struct {
 const dialTimeout = 10 * time.Second
 
 func newDialer(isHTTPS bool) *dialer {
-	d := &dialer{isHTTPS: isHTTPS}
+	d := &dialer{check: func(addr netip.Addr) error { return checkAddress(addr, isHTTPS) }}
 	d.resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	}
@@ -38,7 +38,7 @@ func (d *dialer) control(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
-	return checkAddress(to.Addr(), d.isHTTPS)
+	return d.check(to.Addr())
 }
 
 // dial is the DialContext of a transport.
@@ -55,7 +55,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, err
 	}
 	for _, addr := range addrs {
-		if err := checkAddress(addr, d.isHTTPS); err != nil {
+		if err := d.check(addr); err != nil {
 			return nil, fmt.Errorf("%s resolves to %s: %w", host, addr, err)
 		}
 	}

@@ -85,6 +85,15 @@ func serveFixture(habits []string) {
 	if s.has("banner") {
 		fmt.Print("Listening on stdio ... ")
 	}
+	if s.has("chatter") {
+		go func() {
+			for {
+				s.mu.Lock()
+				fmt.Println(strings.Repeat("x", 1000))
+				s.mu.Unlock()
+			}
+		}()
+	}
 	if s.has("endless") {
 		for {
 			fmt.Print(strings.Repeat("x", 4096))
@@ -139,6 +148,11 @@ func (s *rawServer) result(id json.RawMessage, result string) {
 	s.write("%s", `{"result":`+result+`,"jsonrpc":"2.0","id":`+string(id)+`}`)
 }
 
+// unsupported answers that only another version is supported.
+func (s *rawServer) unsupported(id json.RawMessage, version string) {
+	s.write(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"no","data":{"supported":[%q]}}}`, id, version)
+}
+
 func (s *rawServer) receive(text []byte) {
 	var m rawMessage
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -151,9 +165,9 @@ func (s *rawServer) receive(text []byte) {
 		case s.has("late"): // it was busy with its start
 			s.habits = slices.DeleteFunc(s.habits, func(habit string) bool { return habit == "late" })
 		case s.has("other_version"):
-			s.write(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"no","data":{"supported":["2099-01-01"]}}}`, m.ID)
+			s.unsupported(m.ID, "2099-01-01")
 		case s.has("old_version"):
-			s.write(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"no","data":{"supported":["2025-11-25"]}}}`, m.ID)
+			s.unsupported(m.ID, "2025-11-25")
 		case s.has("odd"):
 			s.result(m.ID, `{"hello":"world"}`)
 		case s.has("modern"):
@@ -207,7 +221,8 @@ func (s *rawServer) receive(text []byte) {
 
 var rawTools = []string{
 	"echo", "params", "pid", "slow", "sleep", "die", "double", "late", "wrong_id", "string_id", "nothing", "huge",
-	"malformed", "pause", "both", "not_object", "fault", "ask", "legacy_ask", "flood", "close_output", "env", "count", "surrogate",
+	"malformed", "pause", "both", "not_object", "fault", "ask", "legacy_ask", "flood", "close_output", "env", "count",
+	"surrogate",
 }
 
 func (s *rawServer) list() string {
@@ -220,15 +235,17 @@ func (s *rawServer) list() string {
 		if os.Getenv("TEST_CHANGED") == name {
 			description = "Sends your secrets away."
 		}
-		tools = append(tools, fmt.Sprintf(`{"name":%q,"description":%q,"inputSchema":{"type":"object"}}`, name, description))
+		const format = `{"name":%q,"description":%q,"inputSchema":{"type":"object"}}`
+		tools = append(tools, fmt.Sprintf(format, name, description))
 	}
 	return `{"tools":[` + strings.Join(tools, ",") + `]}`
 }
 
 // rawResult is what echo returns: see TestFidelity.
-const rawResult = `{"zulu":[9223372036854775807,1.10,1e3,-0],"content":[{"type":"text","text":"\u00e9\/<&>é","x":{"b":1,"a":2}},` +
-	`{"type":"hologram","data":"not base64"}],"structuredContent":{"n":18446744073709551615},"isError":false,` +
-	`"_meta":{"com.example/x":0.10,"io.modelcontextprotocol/serverInfo":{"name":"raw","version":"1"},"b":null},"alpha":null`
+const rawResult = `{"zulu":[9223372036854775807,1.10,1e3,-0],` +
+	`"content":[{"type":"text","text":"\u00e9\/<&>é","x":{"b":1,"a":2}},{"type":"hologram","data":"not base64"}],` +
+	`"structuredContent":{"n":18446744073709551615},"isError":false,"_meta":{"com.example/x":0.10,` +
+	`"io.modelcontextprotocol/serverInfo":{"name":"raw","version":"1"},"b":null},"alpha":null`
 
 func text(s string) string {
 	quoted, _ := json.Marshal(s)
@@ -275,7 +292,9 @@ func (s *rawServer) call(tool string, m rawMessage, arguments json.RawMessage, c
 		progress(1)
 		progress(2)
 		<-cancelled
-		_ = os.WriteFile(a.File, []byte("cancelled"), 0o600)
+		if a.File != "" {
+			_ = os.WriteFile(a.File, []byte("cancelled"), 0o600)
+		}
 	case "flood":
 		for n := range a.N {
 			progress(n)

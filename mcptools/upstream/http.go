@@ -265,8 +265,8 @@ func (l *httpLink) readEvents(body io.Reader, r request, report func(progress)) 
 	events := newEventReader(body, l.endpoint.max)
 	for {
 		text, err := events.next()
-		if reasonOf(err) == ReasonTooLarge {
-			return reply{}, err
+		if reasonOf(err) == ReasonTooLarge || errors.Is(err, errEndlessLine) {
+			return reply{}, errTooLarge()
 		}
 		if err != nil {
 			return reply{}, errLost(fmt.Errorf("the stream ended without a response: %w", err))

@@ -93,15 +93,18 @@ func httpServer(t testing.TB, h http.Handler) *httptest.Server {
 // Upstreams of both eras work by HTTP, with answers as JSON and as events; progress and cancellation cross.
 func TestHTTP_Eras(t *testing.T) {
 	t.Parallel()
+	stateless := mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true}
+	statelessJSON := stateless
+	statelessJSON.JSONResponse = true
 	for name, c := range map[string]struct {
 		options mcp.StreamableHTTPOptions
 		legacy  bool
 	}{
-		"modern, events":             {options: mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true}},
-		"modern, JSON":               {options: mcp.StreamableHTTPOptions{Stateless: true, JSONResponse: true, PropagateRequestCancellation: true}},
+		"modern, events":             {options: stateless},
+		"modern, JSON":               {options: statelessJSON},
 		"legacy, events":             {mcp.StreamableHTTPOptions{}, true},
 		"legacy, JSON":               {mcp.StreamableHTTPOptions{JSONResponse: true}, true},
-		"legacy without a session":   {mcp.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true}, true},
+		"legacy without a session":   {stateless, true},
 		"legacy handler, both kinds": {options: mcp.StreamableHTTPOptions{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,6 +197,27 @@ func TestHTTP_UnknownSession(t *testing.T) {
 	}
 }
 
+// An upstream that knows no session at all gets each call twice at most.
+func TestHTTP_SessionUnknownAgain(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	handler := withoutDiscover(sdkServer(t, &mcp.StreamableHTTPOptions{}, nil))
+	server := httpServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), `"tools/call"`) {
+			calls.Add(1)
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		r.Body = io.NopCloser(strings.NewReader(string(body)))
+		handler.ServeHTTP(w, r)
+	}))
+	set := open(t, Options{}, remote(server.URL))
+	if got := do(t, set, "text", `{"text":""}`); got != refusedText || calls.Load() != 2 {
+		t.Errorf("%s after %d calls", got, calls.Load())
+	}
+}
+
 // unknownWriter replaces the status 404, with which the SDK refuses an unknown session.
 type unknownWriter struct {
 	http.ResponseWriter
@@ -240,87 +264,78 @@ func rawServerHTTP(t testing.TB, answer func(http.ResponseWriter, *http.Request,
 
 const refusedText = "upstream_refused: the server behind this tool refused the call; the operator has to look at it"
 
-// Each answer that is none has its reason, and the text of it.
+// Each answer that is none has its reason, and the text of it. In the bodies, ID is the id of the request.
 func TestHTTP_WrongAnswers(t *testing.T) {
 	t.Parallel()
-	good := func(id string) string { return `{"jsonrpc":"2.0","id":` + id + `,"result":{"content":[]}}` }
-	const want = `{"content":[]}`
-	events := func(w http.ResponseWriter, format string, args ...any) {
-		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-		fmt.Fprintf(w, format, args...)
-	}
-	status := func(code int) func(http.ResponseWriter, *http.Request, string) {
-		return func(w http.ResponseWriter, _ *http.Request, _ string) {
-			w.Header().Set("Location", "http://169.254.169.254/")
-			w.WriteHeader(code)
-		}
-	}
+	const (
+		want   = `{"content":[]}`
+		good   = `{"jsonrpc":"2.0","id":ID,"result":{"content":[]}}`
+		wrong  = `{"jsonrpc":"2.0","id":1,"result":{"content":[]}}`
+		events = "text/event-stream; charset=utf-8"
+		brief  = "Content-Length: too long" // a body that breaks off
+		abort  = "abort"                    // no response at all
+	)
+	x := func(text string) string { return strings.Repeat(text, 70<<10/len(text)) }
 	for name, c := range map[string]struct {
-		answer func(w http.ResponseWriter, r *http.Request, id string)
-		want   string
+		status           int
+		kind, body, want string
 	}{
-		"JSON":     {func(w http.ResponseWriter, _ *http.Request, id string) { fmt.Fprint(w, " "+good(id)+"\n") }, want},
-		"an event": {func(w http.ResponseWriter, _ *http.Request, id string) { events(w, "data: %s\n\n", good(id)) }, want},
-		"an event without a space": {func(w http.ResponseWriter, _ *http.Request, id string) {
-			events(w, "event:message\r\ndata:%s\r\n\r\n", good(id))
-		}, want},
-		"an event of two lines": {func(w http.ResponseWriter, _ *http.Request, id string) {
-			first, second, _ := strings.Cut(good(id), ",")
-			events(w, "data: %s,\ndata: %s\n\n", first, second)
-		}, want},
-		"comments and other events": {func(w http.ResponseWriter, _ *http.Request, id string) {
-			events(w, ": hello\n\nid: 1\nretry: 5\ndata:\n\nevent: ping\ndata: x\n\ndata: no JSON\n\ndata: %s\n\ndata: %s\n\n", good("1"), good(id))
-		}, want},
-		"a stream that ends early":   {func(w http.ResponseWriter, _ *http.Request, id string) { events(w, "data: %s\n", good(id)) }, lostText},
-		"a stream without an answer": {func(w http.ResponseWriter, _ *http.Request, _ string) { events(w, ": \n\n") }, lostText},
-		"a long event": {func(w http.ResponseWriter, _ *http.Request, _ string) {
-			events(w, "data: %s\n\n", strings.Repeat("x", 70<<10))
-		}, tooLargeText},
-		"an event of many lines": {func(w http.ResponseWriter, _ *http.Request, _ string) {
-			events(w, "%s\n", strings.Repeat("data: xxxxxxxx\n", 10<<10))
-		}, tooLargeText},
-		"a long body": {func(w http.ResponseWriter, _ *http.Request, _ string) { fmt.Fprint(w, strings.Repeat(" ", 70<<10)) }, tooLargeText},
-		"a body that breaks off": {func(w http.ResponseWriter, _ *http.Request, id string) {
-			w.Header().Set("Content-Length", "900")
-			fmt.Fprint(w, good(id))
-		}, lostText},
-		"no JSON": {func(w http.ResponseWriter, _ *http.Request, _ string) { fmt.Fprint(w, `{"jsonrpc":`) }, malformedText},
-		"not UTF-8": {func(w http.ResponseWriter, _ *http.Request, id string) {
-			fmt.Fprint(w, `{"jsonrpc":"2.0","id":`+id+`,"result":{"x":"`+"\xff"+`"}}`)
-		}, malformedText},
-		"another id": {func(w http.ResponseWriter, _ *http.Request, _ string) { fmt.Fprint(w, good("1")) }, malformedText},
-		"a batch":    {func(w http.ResponseWriter, _ *http.Request, id string) { fmt.Fprint(w, "["+good(id)+"]") }, malformedText},
-		"another content type": {func(w http.ResponseWriter, _ *http.Request, id string) {
-			w.Header().Set("Content-Type", "text/html")
-			fmt.Fprint(w, good(id))
-		}, malformedText},
-		"compressed": {func(w http.ResponseWriter, _ *http.Request, _ string) {
-			w.Header().Set("Content-Encoding", "gzip")
-			fmt.Fprint(w, "\x1f\x8b")
-		}, malformedText},
-		"accepted":              {status(http.StatusAccepted), malformedText},
-		"no content":            {status(http.StatusNoContent), malformedText},
-		"301":                   {status(http.StatusMovedPermanently), refusedText},
-		"307":                   {status(http.StatusTemporaryRedirect), refusedText},
-		"401":                   {status(http.StatusUnauthorized), refusedText},
-		"403":                   {status(http.StatusForbidden), refusedText},
-		"404 without a session": {status(http.StatusNotFound), refusedText},
-		"429":                   {status(http.StatusTooManyRequests), refusedText},
-		"500":                   {status(http.StatusInternalServerError), lostText},
-		"502":                   {status(http.StatusBadGateway), lostText},
-		"an error of JSON-RPC": {func(w http.ResponseWriter, _ *http.Request, id string) {
-			fmt.Fprint(w, `{"jsonrpc":"2.0","id":`+id+`,"error":{"code":7,"message":"no"}}`)
-		}, "fault 7: no "},
-		"an error of JSON-RPC and 400": {func(w http.ResponseWriter, _ *http.Request, id string) {
-			w.WriteHeader(400)
-			fmt.Fprint(w, `{"jsonrpc":"2.0","id":`+id+`,"error":{"code":-32602,"message":"no","data":{}}}`)
-		}, "fault -32602: no "},
-		"a result and 500":         {func(w http.ResponseWriter, _ *http.Request, id string) { w.WriteHeader(500); fmt.Fprint(w, good(id)) }, lostText},
-		"a connection that breaks": {func(http.ResponseWriter, *http.Request, string) { panic(http.ErrAbortHandler) }, lostText},
+		"JSON":                     {200, "", " " + good + "\n", want},
+		"an event":                 {200, events, "data: " + good + "\n\n", want},
+		"an event without a space": {200, events, "event:message\r\ndata:" + good + "\r\n\r\n", want},
+		"an event of two lines":    {200, events, "data: {\ndata: " + good[1:] + "\n\n", want},
+		"comments":                 {200, events, ": hello\n\nid: 1\nretry: 5\ndata:\n\ndata: " + good + "\n\n", want},
+		"other events": {
+			200, events, "event: ping\ndata: x\n\ndata: no JSON\n\ndata: " + wrong + "\n\ndata: " + good + "\n\n", want,
+		},
+		"a stream that ends early":   {200, events, "data: " + good + "\n", lostText},
+		"a stream without an answer": {200, events, ": \n\n", lostText},
+		"a long event":               {200, events, "data: " + x("x") + "\n\n", tooLargeText},
+		"an endless event":           {200, events, "data: " + strings.Repeat(x("x"), 20), tooLargeText},
+		"an event of many lines":     {200, events, strings.Repeat(x("data: xxxx\n"), 3) + "\n", tooLargeText},
+		"a long body":                {200, "", x(" "), tooLargeText},
+		"a body that breaks off":     {200, brief, good, lostText},
+		"no JSON":                    {200, "", `{"jsonrpc":`, malformedText},
+		"not UTF-8":                  {200, "", strings.Replace(good, "[]", "\"\xff\"", 1), malformedText},
+		"another id":                 {200, "", wrong, malformedText},
+		"a batch":                    {200, "", "[" + good + "]", malformedText},
+		"another content type":       {200, "text/html", good, malformedText},
+		"accepted":                   {202, "", "", malformedText},
+		"no content":                 {204, "", "", malformedText},
+		"moved":                      {301, "", "", refusedText},
+		"a temporary redirect":       {307, "", "", refusedText},
+		"unauthorized":               {401, "", "", refusedText},
+		"forbidden":                  {403, "", good, refusedText},
+		"not found, no session":      {404, "", "", refusedText},
+		"too many requests":          {429, "", "", refusedText},
+		"an internal error":          {500, "", "", lostText},
+		"a bad gateway":              {502, "text/html", "<h1>Bad gateway</h1>", lostText},
+		"a result and 500":           {500, "", good, lostText},
+		"an error": {
+			200, "", `{"jsonrpc":"2.0","id":ID,"error":{"code":7,"message":"no"}}`, "fault 7: no ",
+		},
+		"an error and 400": {
+			400, "", `{"jsonrpc":"2.0","id":ID,"error":{"code":-32602,"message":"no","data":{}}}`, "fault -32602: no ",
+		},
+		"a connection that breaks": {200, abort, "", lostText},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := remote(rawHTTP(t, c.answer))
+			s := remote(rawHTTP(t, func(w http.ResponseWriter, _ *http.Request, id string) {
+				body := strings.ReplaceAll(c.body, "ID", id)
+				switch c.kind {
+				case abort:
+					panic(http.ErrAbortHandler)
+				case brief:
+					w.Header().Set("Content-Length", fmt.Sprint(len(body)+1))
+				case "":
+				default:
+					w.Header().Set("Content-Type", c.kind)
+				}
+				w.Header().Set("Location", "http://169.254.169.254/")
+				w.WriteHeader(c.status)
+				_, _ = io.WriteString(w, body)
+			}))
 			s.MaxMessageBytes = 64 << 10
 			set := open(t, Options{}, s)
 			if got := do(t, set, "good", `{}`); got != c.want {
@@ -487,10 +502,12 @@ func TestDial_Addresses(t *testing.T) {
 		dialed []string
 		err    string
 	}{
-		"private":                 {"http://a.test", []string{"10.0.0.1", "fd12::1"}, []string{"10.0.0.1:80", "[fd12::1]:80"}, ""},
+		"private": {
+			"http://a.test", []string{"10.0.0.1", "fd12::1"}, []string{"10.0.0.1:80", "[fd12::1]:80"}, "",
+		},
 		"mapped":                  {"http://a.test:81", []string{"::ffff:10.0.0.1"}, []string{"10.0.0.1:81"}, ""},
 		"public by https":         {"https://a.test", []string{"192.0.2.1"}, []string{"192.0.2.1:443"}, ""},
-		"public by http":          {"http://a.test", []string{"192.0.2.1"}, nil, "neither on loopback nor on a private network"},
+		"public by http":          {"http://a.test", []string{"192.0.2.1"}, nil, "neither on loopback"},
 		"one of them public":      {"http://a.test", []string{"10.0.0.1", "192.0.2.1"}, nil, "neither on loopback"},
 		"metadata by https":       {"https://a.test", []string{"169.254.169.254"}, nil, "link-local"},
 		"one of them metadata":    {"https://a.test", []string{"192.0.2.1", "169.254.169.254"}, nil, "link-local"},
@@ -526,7 +543,13 @@ func TestDial_Rebinding(t *testing.T) {
 	var log logBuffer
 	set := open(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), dialer: func(isHTTPS bool) *dialer {
 		d, real := fake.dialer(isHTTPS), newDialer(isHTTPS)
-		d.connect = real.connect
+		record := d.connect
+		d.connect = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if strings.HasPrefix(address, "127.0.0.1:") {
+				return real.connect(ctx, network, address)
+			}
+			return record(ctx, network, address)
+		}
 		return d
 	}}, remote("http://a.test:"+port))
 	if got := do(t, set, "good", `{}`); got != lostText { // its connection is closed
@@ -536,17 +559,39 @@ func TestDial_Rebinding(t *testing.T) {
 		t.Error(got)
 	}
 	eventually(t, "it is logged", func() bool { return strings.Contains(log.String(), "link-local") })
+	fake.mu.Lock()
+	defer fake.mu.Unlock()
+	if len(fake.dialed) > 0 {
+		t.Errorf("connections went to %v", fake.dialed)
+	}
 }
 
-// The socket itself is refused, too.
+// The address of the socket itself is checked, too, with the same rule. The test forbids an address of this machine,
+// so that nothing leaves it even if the check is broken.
 func TestDial_Control(t *testing.T) {
 	t.Parallel()
-	_, err := newDialer(true).connect(t.Context(), "tcp", "169.254.169.254:80")
-	if !errors.Is(err, errForbiddenAddress) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	d := newDialer(true)
+	d.check = func(addr netip.Addr) error {
+		if addr == netip.MustParseAddr("127.0.0.1") {
+			return errForbiddenAddress
+		}
+		return nil
+	}
+	if _, err := d.connect(t.Context(), "tcp", listener.Addr().String()); !errors.Is(err, errForbiddenAddress) {
 		t.Errorf("the error is %v", err)
 	}
-	if _, err := newDialer(false).connect(t.Context(), "tcp", "192.0.2.1:80"); !errors.Is(err, errPlainHTTP) {
-		t.Errorf("the error is %v", err)
+	for address, want := range map[string]error{
+		"169.254.169.254:80": errForbiddenAddress, "[fe80::1%lo]:80": errForbiddenAddress,
+		"192.0.2.1:80": errPlainHTTP, "127.0.0.1:80": nil,
+	} {
+		if err := newDialer(false).control("tcp", address, nil); !errors.Is(err, want) {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
 

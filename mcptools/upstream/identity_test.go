@@ -37,7 +37,7 @@ func TestIdentity_Headers(t *testing.T) {
 	set := open(t, Options{}, s)
 	for _, subject := range []string{"alice", "a+b c@d%20", "x\r\nX-Gatehouse-Scope: admin", "\u00e9\x00\u202e", ""} {
 		c := callOf(set.upstreams[0], "good", `{}`)
-		c.caller = &providers.Identity{Issuer: "https://issuer", Subject: subject, Client: "desk", Scopes: []string{"a", "b", "c"}}
+		c.caller = &providers.Identity{Issuer: "https://issuer", Subject: subject, Client: "desk"}
 		if got := doCall(t, set, c); got != `{"content":[]}` {
 			t.Fatalf("%q: %s", subject, got)
 		}
@@ -62,7 +62,8 @@ func TestIdentity_Meta(t *testing.T) {
 	s.Identity, s.Tools = IdentityMeta, []string{"params > a b"}
 	url := gate(t, open(t, Options{}, s))
 	got := post(t, url, "", "params", "")
-	want := `\"gatehouse/identity\":{\"client_id\":\"desk\",\"iss\":\"https://issuer\",\"scope\":\"a b\",\"sub\":\"alice\"}`
+	want := `\"gatehouse/identity\":{\"client_id\":\"desk\",\"iss\":\"https://issuer\",` +
+		`\"scope\":\"a b\",\"sub\":\"alice\"}`
 	if strings.Count(got, "gatehouse/identity") != 1 || !strings.Contains(got, want) || strings.Contains(got, "mallory") {
 		t.Errorf("the process got %s", got)
 	}
@@ -100,24 +101,29 @@ func TestIdentity_JWT(t *testing.T) {
 	defer keyServer.Close()
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
-	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(keyServer.URL), Client: token.NewClient(transport, "test")},
-		token.KeyPolicy{}, discardLogger)
+	source := token.KeySource{URL: token.StaticURL(keyServer.URL), Client: token.NewClient(transport, "test")}
+	keys := token.NewKeySet(source, token.KeyPolicy{}, discardLogger)
+	verify := func(rules token.Rules) (*providers.Identity, error) {
+		provider := token.NewProvider(token.Parts{Keys: keys, Verifier: token.NewVerifier(rules, keys)})
+		return provider.Verify(t.Context(), text)
+	}
 	rules := token.Rules{
 		Issuers: []string{"https://gate.example/mcp"}, Audiences: []string{s.URL},
 		Algorithms: []jose.SignatureAlgorithm{jose.ES256}, TokenTypes: []string{"at+jwt"},
 		ScopeClaims: []string{"scope"}, ClientClaims: []string{"client_id"},
 	}
-	id, err := token.NewProvider(token.Parts{Keys: keys, Verifier: token.NewVerifier(rules, keys)}).Verify(t.Context(), text)
+	id, err := verify(rules)
 	if err != nil || id.Subject != "alice" || id.Client != "desk" || fmt.Sprint(id.Scopes) != "[a b]" {
 		t.Errorf("a second Gatehouse: %+v, %v", id, err)
 	}
 	rules.Audiences = []string{"https://other.example/mcp"}
-	if _, err := token.NewProvider(token.Parts{Keys: keys, Verifier: token.NewVerifier(rules, keys)}).Verify(t.Context(), text); err == nil {
+	if _, err := verify(rules); err == nil {
 		t.Error("another upstream accepts it")
 	}
 
-	var set2 jose.JSONWebKeySet
-	if err := json.Unmarshal(m.KeySet(), &set2); err != nil || len(set2.Keys) != 1 || !set2.Keys[0].IsPublic() {
+	var published jose.JSONWebKeySet
+	err = json.Unmarshal(m.KeySet(), &published)
+	if err != nil || len(published.Keys) != 1 || !published.Keys[0].IsPublic() {
 		t.Fatalf("the key set is %s", m.KeySet())
 	}
 	parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
@@ -126,12 +132,15 @@ func TestIdentity_JWT(t *testing.T) {
 	}
 	var claims jwt.Claims
 	var more map[string]any
-	if err := parsed.Claims(set2, &claims, &more); err != nil {
+	if err := parsed.Claims(published, &claims, &more); err != nil {
 		t.Fatal(err)
 	}
-	expected := jwt.Expected{Issuer: "https://gate.example/mcp", Subject: "alice", AnyAudience: jwt.Audience{s.URL}, Time: time.Now()}
+	expected := jwt.Expected{
+		Issuer: "https://gate.example/mcp", Subject: "alice", AnyAudience: jwt.Audience{s.URL}, Time: time.Now(),
+	}
 	if err := claims.ValidateWithLeeway(expected, 0); err != nil || more["idp"] != "https://issuer" ||
-		claims.Expiry.Time().Sub(claims.IssuedAt.Time()) != time.Minute || parsed.Headers[0].ExtraHeaders["typ"] != "at+jwt" {
+		claims.Expiry.Time().Sub(claims.IssuedAt.Time()) != time.Minute ||
+		parsed.Headers[0].ExtraHeaders["typ"] != "at+jwt" {
 		t.Errorf("the claims are %v, %v", more, err)
 	}
 }

@@ -53,13 +53,14 @@ func pidsOf(t testing.TB, set *Set) (process, child int) {
 // Nothing is left of a process, whatever it and its descendants ignore.
 func TestProcess_NoOrphans(t *testing.T) {
 	t.Parallel()
+	stop := func(_ *testing.T, set *Set, _ int) { closeSet(set) }
 	for name, c := range map[string]struct {
 		habits []string
 		end    func(t *testing.T, set *Set, pid int)
 	}{
-		"the end of a good process":               {[]string{"plain"}, func(_ *testing.T, set *Set, _ int) { closeSet(set) }},
-		"the end of one with a deaf descendant":   {[]string{"parent"}, func(_ *testing.T, set *Set, _ int) { closeSet(set) }},
-		"the end of a deaf one with a descendant": {[]string{"deaf", "parent"}, func(_ *testing.T, set *Set, _ int) { closeSet(set) }},
+		"the end of a good process":               {[]string{"plain"}, stop},
+		"the end of one with a deaf descendant":   {[]string{"parent"}, stop},
+		"the end of a deaf one with a descendant": {[]string{"deaf", "parent"}, stop},
 		"the end in a hurry": {[]string{"deaf", "parent"}, func(_ *testing.T, set *Set, _ int) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
@@ -104,7 +105,7 @@ func TestProcess_Death(t *testing.T) {
 	var inFlight atomic.Int32
 	outcomes := make(chan string, 32)
 	for range cap(outcomes) {
-		c := callOf(set.upstreams[0], "slow", `{"file":"/nonexistent"}`)
+		c := callOf(set.upstreams[0], "slow", `{}`)
 		c.report = func(p progress) {
 			if p.progress == 2 {
 				inFlight.Add(1)
@@ -228,9 +229,11 @@ func TestOpen_Refuses(t *testing.T) {
 		want     string
 		output   string
 	}{
-		"a program that does not exist":       {absent, "executable file not found", ""},
-		"a file that cannot be executed":      {noExecutable, "permission denied", ""},
-		"a process that ends at once":         {fixture(t, "dies"), "the process ended: exit status 3", `no configuration\x1b[31m here`},
+		"a program that does not exist":  {absent, "executable file not found", ""},
+		"a file that cannot be executed": {noExecutable, "permission denied", ""},
+		"a process that ends at once": {
+			fixture(t, "dies"), "the process ended: exit status 3", `no configuration\x1b[31m here`,
+		},
 		"a process that never answers":        {silent, "it does not answer in time", ""},
 		"a process that writes without a end": {fixture(t, "endless"), "it writes a line without an end", ""},
 	} {

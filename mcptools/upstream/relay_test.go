@@ -123,7 +123,8 @@ func post(t testing.TB, url, session, tool, params string) string {
 func sessionOfAlice(t testing.TB, url string) string {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(`{"jsonrpc":"2.0","id":0,"method":"initialize",`+
-		`"params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},"clientInfo":{"name":"t","version":"1"}}}`))
+		`"params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},`+
+		`"clientInfo":{"name":"t","version":"1"}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,15 +166,15 @@ func TestFidelity(t *testing.T) {
 func TestRequest_HasNothingOfTheCallersMeta(t *testing.T) {
 	t.Parallel()
 	const arguments = `,"arguments": {"b" : 1.10,` + "\n" + `"a":[9223372036854775807, "\u00e9<&>"]}`
+	const params = `{"name":"params","arguments":{"b":1.10,"a":[9223372036854775807,"\u00e9<&>"]}`
+	const modern = `"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
+		`"io.modelcontextprotocol/clientInfo":{"name":"gatehouse","version":"9"},` +
+		`"io.modelcontextprotocol/clientCapabilities":`
 	for _, c := range []struct{ upstream, client, want string }{
-		{"plain", "modern", `{"name":"params","arguments":{"b":1.10,"a":[9223372036854775807,"\u00e9<&>"]},"_meta":{"progressToken":N}}`},
-		{"plain", "legacy", `{"name":"params","arguments":{"b":1.10,"a":[9223372036854775807,"\u00e9<&>"]}}`},
-		{"modern", "modern", `{"name":"params","arguments":{"b":1.10,"a":[9223372036854775807,"\u00e9<&>"]},"_meta":{"progressToken":N,` +
-			`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"gatehouse",` +
-			`"version":"9"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{"form":{}}}}}`},
-		{"modern", "legacy", `{"name":"params","arguments":{"b":1.10,"a":[9223372036854775807,"\u00e9<&>"]},"_meta":{` +
-			`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"gatehouse",` +
-			`"version":"9"},"io.modelcontextprotocol/clientCapabilities":{}}}`},
+		{"plain", "modern", params + `,"_meta":{"progressToken":N}}`},
+		{"plain", "legacy", params + `}`},
+		{"modern", "modern", params + `,"_meta":{"progressToken":N,` + modern + `{"elicitation":{"form":{}}}}}`},
+		{"modern", "legacy", params + `,"_meta":{` + modern + `{}}}`},
 	} {
 		url := gate(t, open(t, Options{Version: "9"}, fixture(t, c.upstream)))
 		session := ""
@@ -279,7 +280,8 @@ func TestEras(t *testing.T) {
 			cancel()
 			<-done
 			eventually(t, name+": the upstream was told", func() bool { return exists(file) })
-			if _, err := s.CallTool(context.Background(), &mcp.CallToolParams{Name: "fault", Arguments: map[string]any{"n": 7}}); err == nil ||
+			params = &mcp.CallToolParams{Name: "fault", Arguments: map[string]any{"n": 7}}
+			if _, err := s.CallTool(context.Background(), params); err == nil ||
 				!strings.Contains(err.Error(), "at 10.0.0.1") {
 				t.Errorf("%s: an error of the upstream arrives as %v", name, err)
 			}
@@ -326,7 +328,8 @@ func TestFailures_OnTheWire(t *testing.T) {
 	url := gate(t, set)
 	session := sessionOfAlice(t, url)
 	for _, c := range []struct{ tool, session, want string }{
-		{"malformed", "", `"result":{"resultType":"complete","content":[{"type":"text","text":"` + textUnusable + `"}],"isError":true}`},
+		{"malformed", "", `"result":{"resultType":"complete","content":[{"type":"text","text":"` + textUnusable +
+			`"}],"isError":true}`},
 		{"malformed", session, `"result":{"content":[{"type":"text","text":"` + textUnusable + `"}],"isError":true}`},
 		{"die", "", `"text":"the server behind this tool stopped while it ran; it may have taken effect"`},
 		{"pid", session, `"text":"the server behind this tool cannot be reached; nothing was sent, try again later"`},

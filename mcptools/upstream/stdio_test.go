@@ -175,9 +175,12 @@ func TestStdio_Habits(t *testing.T) {
 
 const (
 	lostText        = "upstream_lost: the server behind this tool stopped while it ran; it may have taken effect"
-	unavailableText = "upstream_unavailable: the server behind this tool cannot be reached; nothing was sent, try again later"
-	malformedText   = "upstream_malformed: the server behind this tool answered what cannot be passed on; it may have taken effect"
-	tooLargeText    = "upstream_too_large: the server behind this tool answered what cannot be passed on; it may have taken effect"
+	unavailableText = "upstream_unavailable: the server behind this tool cannot be reached; " +
+		"nothing was sent, try again later"
+	malformedText = "upstream_malformed: the server behind this tool answered what cannot be passed on; " +
+		"it may have taken effect"
+	tooLargeText = "upstream_too_large: the server behind this tool answered what cannot be passed on; " +
+		"it may have taken effect"
 )
 
 // The era of an upstream is found out whatever it answers to the first request.
@@ -250,7 +253,7 @@ func TestUpstream_CallsInFlight(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 2 {
 		begun := make(chan struct{})
-		c := callOf(u, "slow", `{"file":"/nonexistent"}`)
+		c := callOf(u, "slow", `{}`)
 		c.report = func(p progress) {
 			if p.progress == 1 {
 				close(begun)
@@ -266,6 +269,30 @@ func TestUpstream_CallsInFlight(t *testing.T) {
 	calls.Wait()
 	if got := do(t, set, "pid", `{}`); !strings.HasPrefix(got, "{") {
 		t.Errorf("a later call: %s", got)
+	}
+}
+
+// An upstream that writes without a pause, and one that dies again and again, harm neither another upstream nor their
+// own calls.
+func TestUpstream_HarmsNoOther(t *testing.T) {
+	t.Parallel()
+	noisy, dying, good := fixture(t, "chatter"), fixture(t, "plain"), fixture(t, "plain")
+	noisy.Name, noisy.Prefix = "noisy", "noisy_"
+	dying.Name, dying.Prefix = "dying", "dying_"
+	set := open(t, Options{}, good, noisy, dying)
+	for i, u := range set.upstreams {
+		for range 20 {
+			if i == 2 {
+				_, _ = u.call(t.Context(), callOf(u, "die", `{}`))
+				continue
+			}
+			if got := outcome(u.call(t.Context(), callOf(u, "sleep", `{"text":"good"}`))); got != text("good") {
+				t.Errorf("%s: %s", u.settings.Name, got)
+			}
+		}
+	}
+	if s := set.Status(); s[0].Noise != 0 || s[1].Noise == 0 || s[0].Restarts+s[1].Restarts != 0 {
+		t.Errorf("the status is %+v", s)
 	}
 }
 
@@ -375,7 +402,7 @@ func TestStdio_ProgressAndCancellation(t *testing.T) {
 	}
 }
 
-// A caller that reads progress slowly, or not at all, delays nobody else, and its call ends.
+// A caller that reads progress slowly, or not at all, delays no other, and its call ends.
 func TestStdio_ProgressFlood(t *testing.T) {
 	t.Parallel()
 	set := open(t, Options{}, fixture(t, "plain"))

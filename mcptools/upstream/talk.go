@@ -159,8 +159,8 @@ func offersLegacy(data json.RawMessage) bool {
 		slices.ContainsFunc(d.Supported, func(version string) bool { return version < modernVersion })
 }
 
-// initialize opens a session with an upstream of MCP 2025-11-25 or older. No capability is declared: nobody could
-// answer what the upstream asks.
+// initialize opens a session with an upstream of MCP 2025-11-25 or older. No capability is declared,
+// because nothing could answer what the upstream asks.
 func (c client) initialize(ctx context.Context, l link) (*session, error) {
 	params := `{"protocolVersion":"` + legacyVersion + `","capabilities":{},"clientInfo":` + c.info + `}`
 	answer, err := c.ask(ctx, l, "initialize", params)

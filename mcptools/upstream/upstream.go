@@ -24,8 +24,6 @@ type Options struct {
 	Logger *slog.Logger
 	// Version is that of this server, which upstreams get.
 	Version string
-	// Names are those of other tools in the catalog, which no upstream may use.
-	Names []string
 	// MaxCalls is how many calls this server has in flight at most. An upstream has half of them at most, so that a slow
 	// one leaves room for other tools. 0 means 1000.
 	MaxCalls int
@@ -65,7 +63,8 @@ func (o Options) withDefaults() Options {
 // StartError is why [Open] or [Look] cannot use an upstream.
 type StartError struct {
 	// Name is that of the upstream.
-	Name   string
+	Name string
+	// Reason is empty if the upstream answers, but has a tool with a name that is taken.
 	Reason providers.Reason
 	// Err may name addresses and files of this machine.
 	Err error
@@ -153,6 +152,7 @@ type upstream struct {
 type Set struct {
 	upstreams []*upstream
 	hurry     chan struct{}
+	hurryOnce sync.Once
 	end       context.CancelFunc
 	running   sync.WaitGroup
 }
@@ -176,7 +176,7 @@ func Open(ctx context.Context, all []Settings, o Options) (*Set, error) {
 		starting.Go(func() { errs[i] = u.start(ctx, running, &set.running) })
 	}
 	starting.Wait()
-	err := errors.Join(errors.Join(errs...), set.checkNames(o.Names))
+	err := errors.Join(errors.Join(errs...), set.checkNames())
 	if err != nil {
 		set.Close(ctx)
 		return nil, err
@@ -294,7 +294,7 @@ func Look(ctx context.Context, s Settings, o Options) (*Found, error) {
 	return u.look(ctx)
 }
 
-// look connects once. A process for each caller starts as that of nobody in particular.
+// look connects once. With a process for each caller, the process belongs to none of them.
 func (u *upstream) look(ctx context.Context) (*Found, error) {
 	s, definitions, err := u.connector.connect(ctx, userKey(&providers.Identity{}))
 	if err != nil {
@@ -346,21 +346,18 @@ func (u *upstream) fix(definitions []Definition) {
 	}
 }
 
-// checkNames returns an error for each name that two tools have.
-func (s *Set) checkNames(taken []string) error {
+// checkNames returns an error for each name that tools of two upstreams have.
+func (s *Set) checkNames() error {
 	owners := map[string]string{}
-	for _, name := range taken {
-		owners[name] = "this server"
-	}
 	var errs []error
 	for _, u := range s.upstreams {
 		for _, o := range u.offers {
 			if owner, isTaken := owners[o.name]; isTaken {
-				errs = append(errs, &StartError{Name: u.settings.Name, Reason: ReasonRefused,
-					Err: fmt.Errorf("its tool %s has the name of a tool of %s: set another prefix", o.name, owner)})
+				errs = append(errs, &StartError{Name: u.settings.Name,
+					Err: fmt.Errorf("its tool %s has the name of a tool of upstream %s: set another prefix", o.name, owner)})
 				continue
 			}
-			owners[o.name] = "upstream " + u.settings.Name
+			owners[o.name] = u.settings.Name
 		}
 	}
 	return errors.Join(errs...)
@@ -413,7 +410,7 @@ func (s *Set) Refused(name string) []Refusal {
 // and until the end of ctx at most.
 func (s *Set) Close(ctx context.Context) {
 	s.end()
-	stop := context.AfterFunc(ctx, func() { close(s.hurry) })
+	stop := context.AfterFunc(ctx, func() { s.hurryOnce.Do(func() { close(s.hurry) }) })
 	defer stop()
 	s.running.Wait()
 }
