@@ -51,6 +51,8 @@ type callContext struct {
 	policy *Policy
 	// params are those of a tools/call, for a relayed tool; nil for every other method.
 	params json.RawMessage
+	// reserved is the reservation of the message, to which the result of a relayed tool is added.
+	reserved *reservation
 	// failure is the reason why a relayed call failed; nil if it did not. It is atomic, because the call may outlive
 	// its request.
 	failure atomic.Pointer[providers.Reason]
@@ -73,7 +75,7 @@ const callContextMember = "gatehouse.call"
 // withCallContext serves a request by the SDK's own handler, which passes on the values of its context.
 func (e *Endpoint) withCallContext(m message, sdk http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		call := &callContext{policy: e.policy, params: m.callParams()}
+		call := &callContext{policy: e.policy, params: m.callParams(), reserved: m.reserved}
 		sdk.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callContextKey{}, call)))
 	})
 }

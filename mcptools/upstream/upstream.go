@@ -95,7 +95,7 @@ func (u *upstream) newEndpoint(o Options) (*endpoint, error) {
 	return &endpoint{
 		url: u.settings.URL, userAgent: u.client.userAgent, authorization: u.settings.AuthorizationHeader(),
 		max: u.settings.MaxMessageBytes, transport: newTransport(address, o.dialer(address.Scheme == "https")),
-		counters: &u.counters,
+		counters: &u.counters, long: make(chan struct{}, maxLongBodies),
 	}, nil
 }
 
