@@ -106,7 +106,7 @@ func serveFixture(habits []string) {
 			break
 		}
 		if bytes.Contains(text, []byte(`"pause"`)) { // reads no further for a while
-			time.Sleep(400 * time.Millisecond)
+			time.Sleep(time.Second)
 		}
 		s.receive(text)
 	}
