@@ -60,7 +60,7 @@ func serve(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse: telemetry cannot be set up: %v\n", err)
 		return exitFailure
 	}
-	defer exported.flush()
+	defer func() { exported.flush(cfg.Server) }()
 	a, err := app.New(ctx, cfg, c.catalog, logger, app.WithTelemetry(exported.Meter, exported.Tracer))
 	if bad, ok := errors.AsType[*denials.FileError](err); ok {
 		fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
@@ -93,8 +93,7 @@ func serve(ctx context.Context, args []string, c console) int {
 		}
 	})()
 	reload := &reloader{app: a, sources: sources, judged: files, applied: func(before, now *configs.Config) {
-		level.Set(now.Log.SlogLevel())
-		c.stop.configure(now.Server, logger)
+		c.follow(now, level, logger)
 		warnOfNotes(a, before, now, logger)
 	}}
 	go reload.run(ctx, hangups)
@@ -102,7 +101,7 @@ func serve(ctx context.Context, args []string, c console) int {
 	c.stop.begin("operator's listener")
 	stopOperator()
 	c.stop.begin("last export of metrics and traces")
-	exported.flush()
+	exported.flush(a.Config().Server)
 	c.stop.begin("log")
 	return logStopped(logger, err)
 }
