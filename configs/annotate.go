@@ -20,7 +20,11 @@ func (l *loader) annotate(config *Config, layers []layer, variables []variable) 
 			v.Value = display(k, l.merged.Get(k.Name))
 		}
 		config.Effective = append(config.Effective, v)
+		if path, isFromFile := l.secretFiles[k.Name]; isFromFile {
+			config.SecretFiles = append(config.SecretFiles, SecretFile{k.Name + fileSuffix, path})
+		}
 	}
+	config.SecretFiles = append(config.SecretFiles, config.OTLP.KeyFiles...)
 	config.Notes = slices.Concat(
 		portNotes(config), l.platformNotes(config, variables), demoNotes(config),
 		l.legacyNotes(layers, config.Kind), l.presetNotes(layers))

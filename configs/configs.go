@@ -38,6 +38,8 @@ type Config struct {
 	// Effective has every key with its effective value and the origin of the value, in the order of the
 	// documentation. Secrets are redacted.
 	Effective []Value
+	// SecretFiles are the files that secrets were read from.
+	SecretFiles []SecretFile
 	// Notes are remarks about the configuration that are no reason to refuse it.
 	Notes []string
 

@@ -20,7 +20,7 @@ import (
 func Load(s Sources) (*Config, error) {
 	l := loader{
 		kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{},
-		readFile: s.ReadFile,
+		secretFiles: map[string]string{}, readFile: s.ReadFile,
 	}
 	if l.readFile == nil {
 		l.readFile = os.ReadFile
@@ -55,6 +55,8 @@ type loader struct {
 	files    []func(kind string) configFile
 	readFile readFileFunc
 	problems Problems
+	// secretFiles are the files that secrets among the effective values were read from, by key.
+	secretFiles map[string]string
 }
 
 func (l *loader) addProblem(p Problem) { l.problems = append(l.problems, p) }
@@ -64,6 +66,10 @@ func (l *loader) addProblem(p Problem) { l.problems = append(l.problems, p) }
 func (l *loader) overlay(one layer) {
 	_ = l.merged.Load(confmap.Provider(one.values, "."), nil)
 	maps.Copy(l.origins, one.origins)
+	for key := range one.values {
+		delete(l.secretFiles, key) // an earlier layer's
+	}
+	maps.Copy(l.secretFiles, one.secretFiles)
 }
 
 // set sets one value.
@@ -105,6 +111,7 @@ func (l *loader) merge(layers []layer, kind Kind) {
 func (l *loader) convert(one layer) layer {
 	l.problems = append(l.problems, one.readSecrets(l.keys, l.readFile)...)
 	converted := newLayer(false, nil)
+	converted.secretFiles = one.secretFiles
 	for _, name := range one.sortedKeys() {
 		value, origin := one.values[name], one.origins[name]
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == name })

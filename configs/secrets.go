@@ -12,6 +12,12 @@ import (
 // fileSuffix is what a key has that names the file with the secret.
 const fileSuffix = "_file"
 
+// SecretFile is a file that a secret of the effective configuration was read from.
+type SecretFile struct {
+	// Key is the setting or variable that names the file.
+	Key, Path string
+}
+
 // readSecrets replaces the path in each *_file key of a secret by the content of the file, so that a secret
 // need not be in a profile or in the environment. It checks the characters of all secrets.
 func (l layer) readSecrets(keys []Key, read readFileFunc) Problems {
@@ -97,6 +103,7 @@ func (l layer) readSecret(key Key, read readFileFunc) Problems {
 				"for the secret itself use " + l.spell(key.Name)}}
 	}
 	l.set(key.Name, secret, origin+" (file "+path+")")
+	l.secretFiles[key.Name] = path
 	return nil
 }
 

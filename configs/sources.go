@@ -76,10 +76,13 @@ type layer struct {
 	implicit bool
 	// legacyNames are the variables that the layer is read from; nil for other layers.
 	legacyNames []LegacyName
+	// secretFiles are the files that secrets were read from, by key.
+	secretFiles map[string]string
 }
 
 func newLayer(textual bool, spell func(key string) string) layer {
-	return layer{values: map[string]any{}, origins: map[string]string{}, textual: textual, spell: spell}
+	return layer{values: map[string]any{}, origins: map[string]string{}, secretFiles: map[string]string{},
+		textual: textual, spell: spell}
 }
 
 func (l layer) set(key string, value any, origin string) {
