@@ -71,7 +71,7 @@ func New(
 		Keys:     func() providers.KeyStatus { return keyStatus(a.Provider()) },
 	})
 	var err error
-	if a.Audit, err = openAudit(cfg, configDigest(cfg), logger); err != nil {
+	if a.Audit, err = openAudit(cfg, ConfigDigest(cfg), logger); err != nil {
 		return nil, err
 	}
 	info := ServerInfo(cfg, a.Catalog, logger)
