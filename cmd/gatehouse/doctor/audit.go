@@ -32,9 +32,10 @@ const (
 	// each start, and every 64 MiB.
 	minFree      = 1 << 30
 	minFreeFiles = 1000
-	noLog        = "there is no log yet"
 	// checkpointGrace is how late a checkpoint may be.
 	checkpointGrace = 10 * time.Second
+
+	noLog = "there is no log yet"
 )
 
 // auditChecks are the checks of the folder of the audit log. They change nothing in it.
@@ -80,7 +81,6 @@ func (a *auditChecks) folder(ctx context.Context) diagnostics.Outcome {
 	}
 	a.dir = dir
 	above, info, err := a.existing()
-	const asServer = "; run this command as the user of the server, in its container"
 	shown := providers.Quote(above)
 	switch {
 	case err != nil:
@@ -97,10 +97,19 @@ func (a *auditChecks) folder(ctx context.Context) diagnostics.Outcome {
 		o.Stop = noLog
 		return o
 	}
-	a.log, err = audit.Inspect(dir)
+	return a.inspect(ctx)
+}
+
+// asServer is the end of the fix for what this user may not do.
+const asServer = "; run this command as the user of the server, in its container"
+
+func (a *auditChecks) inspect(ctx context.Context) diagnostics.Outcome {
+	var err error
+	a.log, err = audit.Inspect(a.dir)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return diagnostics.Failed("this user cannot read it: "+err.Error(), "let it belong to the user of the server"+asServer)
+		return diagnostics.Failed("this user cannot read it: "+err.Error(),
+			"let it belong to the user of the server"+asServer)
 	case errors.Is(err, audit.ErrUnreadable):
 		return diagnostics.Failed(err.Error(), "move all files elsewhere, so that the server begins another log, and verify "+
 			"the old one there (`gatehouse audit verify`)")
@@ -118,9 +127,7 @@ func (a *auditChecks) folder(ctx context.Context) diagnostics.Outcome {
 		writer = "the server that runs here writes there"
 	}
 	if a.log.Segments == 0 {
-		o := diagnostics.OK(writer + ", and there is no log yet")
-		o.Stop = noLog
-		return o
+		return diagnostics.OK(writer + ", and " + noLog)
 	}
 	return diagnostics.OK(fmt.Sprintf("%s; segments: %d, last record: %d, of %s", writer, a.log.Segments, a.log.Last,
 		a.log.LastTime.UTC().Format(time.RFC3339)))
@@ -204,6 +211,9 @@ func (a *auditChecks) disk(context.Context) diagnostics.Outcome {
 
 // checkpoint warns of records that a checkpoint should cover by now.
 func (a *auditChecks) checkpoint(context.Context) diagnostics.Outcome {
+	if a.log.Last == 0 {
+		return diagnostics.Skipped(noLog)
+	}
 	last, since := "there is none yet", a.log.Begun
 	if at := a.log.CheckpointTime; !at.IsZero() {
 		last, since = "the last one is of "+at.UTC().Format(time.RFC3339), at

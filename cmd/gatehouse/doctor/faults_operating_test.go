@@ -90,7 +90,8 @@ func auditFaults() map[string]fault {
 		},
 		"no checkpoint since the start": {
 			before: useAudit, after: do(func(e *env) { e.putRecord(time.Now().Add(time.Hour)) }),
-			bad: []string{"audit.checkpoint warning"}, found: "there is none yet; records that none covers: ", fix: "the server's log says why",
+			bad: []string{"audit.checkpoint warning"}, found: "there is none yet; records that none covers: ",
+			fix: "the server's log says why",
 		},
 		"no checkpoint for an hour": {
 			before: func(t *testing.T, e *env) { useAudit(t, e); e.writeLog() },
@@ -136,7 +137,8 @@ func auditFaults() map[string]fault {
 				chmod(t, e.settings["audit.dir"], 0o500)
 				t.Cleanup(func() { chmod(t, e.settings["audit.dir"], 0o700) })
 			},
-			bad: []string{"audit.folder failed"}, found: "this user cannot write into ", fix: "belongs to the user of the server",
+			bad: []string{"audit.folder failed"}, found: "this user cannot write into ",
+			fix: "belongs to the user of the server",
 		}
 	}
 	return all
@@ -192,7 +194,8 @@ func operatorFaults() map[string]fault {
 					{"issuer":"https://evil.example\u001b[0m"},{"issuer":"a"},{"issuer":"b"},{"issuer":"c"},{"issuer":"d"}]}`)
 			}),
 			bad:   []string{"operator.status warning"},
-			found: `No token of "https://evil.example\x1b[0m" can be verified; No token of "a" can be verified; `, fix: "status page",
+			found: `No token of "https://evil.example\x1b[0m" can be verified; No token of "a" can be verified; `,
+			fix:   "status page",
 		},
 		"a server with another configuration": {
 			before: useOperator,
@@ -215,7 +218,8 @@ func collectorFaults() map[string]fault {
 				useCollectorAt("http://collector.invalid:4318")(t, e)
 				e.config.Resolver = emptyResolver(t)
 			},
-			bad: failed, found: "its name cannot be resolved", fix: "OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+			bad: failed, found: "its name cannot be resolved",
+			fix: "OTEL_EXPORTER_OTLP_ENDPOINT, or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 		},
 		"a collector that does not run": {
 			before: func(t *testing.T, e *env) { useCollectorAt("http://"+closedAddress(t))(t, e) },

@@ -69,7 +69,8 @@ func TestAuditFolderBeforeTheFirstStart(t *testing.T) {
 	} {
 		prepare.change()
 		results := e.open().examine()
-		if r := find(results, "audit.folder"); r.Verdict != diagnostics.VerdictOK || !strings.HasPrefix(r.Found, prepare.found) {
+		r := find(results, "audit.folder")
+		if r.Verdict != diagnostics.VerdictOK || !strings.HasPrefix(r.Found, prepare.found) {
 			t.Errorf("%+v, want %q", r, prepare.found)
 		}
 		if r := find(results, "operator.status"); r.Verdict != diagnostics.VerdictSkipped {
@@ -133,7 +134,8 @@ func TestSecretFileThatOthersCannotReach(t *testing.T) {
 			useAudit(t, e)
 			c.prepare(t, e)
 			results := e.open().examine()
-			if r := find(results, "config.secret_file"); r.Verdict != diagnostics.VerdictOK || !strings.HasPrefix(r.Found, c.found) {
+			r := find(results, "config.secret_file")
+			if r.Verdict != diagnostics.VerdictOK || !strings.HasPrefix(r.Found, c.found) {
 				t.Errorf("%+v", r)
 			}
 			if got := problems(results); len(got) > 0 {

@@ -38,7 +38,7 @@ func (e *examination) addTelemetryChecks() {
 	}
 }
 
-// collectorCheck is the check of one collector. Nothing that it shows contains a header or the path, which may be secret.
+// collectorCheck is the check of one collector. It shows neither headers nor the path, which may be secret.
 type collectorCheck struct {
 	*examination
 	configs.Collector
@@ -97,7 +97,8 @@ func (c *collectorCheck) unreachable(ctx context.Context, err error) diagnostics
 		return diagnostics.Failed(found, "name the certificate of its authority in OTEL_EXPORTER_OTLP_CERTIFICATE, or "+
 			"replace its certificate")
 	}
-	return diagnostics.Failed(found, "check that it runs, that it is reached from here, and the address ("+c.endpoint()+")")
+	return diagnostics.Failed(found,
+		"check that it runs, that it is reached from here, and the address ("+c.endpoint()+")")
 }
 
 func (c *collectorCheck) needsTLS() diagnostics.Outcome {
