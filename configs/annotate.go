@@ -16,15 +16,14 @@ import (
 func (l *loader) annotate(config *Config, layers []layer, variables []variable) {
 	for _, k := range l.keys {
 		v := Value{Key: k.Name, Value: formatValue(redactURLs(l.merged.Get(k.Name))), Origin: l.origins[k.Name]}
-		if k.IsSecret() {
+		switch {
+		case k.IsSecret():
 			v.Value = display(k, l.merged.Get(k.Name))
+		case k.asListType(nil) != nil:
+			v.Value = k.showList(l.merged.Get(k.Name))
 		}
 		config.Effective = append(config.Effective, v)
-		if path, isFromFile := l.secretFiles[k.Name]; isFromFile {
-			config.SecretFiles = append(config.SecretFiles, SecretFile{k.Name + fileSuffix, path})
-		}
 	}
-	config.SecretFiles = append(config.SecretFiles, config.OTLP.KeyFiles...)
 	config.Notes = slices.Concat(
 		portNotes(config), l.platformNotes(config, variables), demoNotes(config),
 		l.legacyNotes(layers, config.Kind), l.presetNotes(layers))

@@ -7,8 +7,9 @@ import (
 	"gatehouse/server/denials"
 )
 
-// DenialsProblems returns what is wrong with the file of denials, as problems of the setting that names it. [Load] does
-// not read the file: a server that runs keeps the last good list, also when its configuration is loaded again.
+// DenialsProblems returns what is wrong with the file of denials, as problems of the setting that names it.
+// [Load] does not read the file: a server that runs keeps the last good list, also when its configuration is
+// loaded again.
 func (c *Config) DenialsProblems(err *denials.FileError) Problems {
 	const key = "denials.file"
 	origin := defaultOrigin

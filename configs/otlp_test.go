@@ -201,8 +201,8 @@ func TestOTLP_ReadsCertificates(t *testing.T) {
 			t.Errorf("%s: %+v", name, tls.TLS)
 		}
 	}
-	if want := []SecretFile{{"OTEL_EXPORTER_OTLP_CLIENT_KEY", keyFile}}; !slices.Equal(c.SecretFiles, want) {
-		t.Errorf("the files with secrets are %v", c.SecretFiles)
+	if want := []SecretFile{{"OTEL_EXPORTER_OTLP_CLIENT_KEY", keyFile}}; !slices.Equal(c.SecretFiles(), want) {
+		t.Errorf("the files with secrets are %v", c.SecretFiles())
 	}
 	p := mustRefuseOne(t, Sources{Flags: otlpOn(), Environ: []string{"OTEL_EXPORTER_OTLP_CERTIFICATE=" + keyFile}})
 	if p.Code != providers.CodeUnreadableFile {

@@ -14,12 +14,13 @@ type Denials interface {
 	Check(*providers.Identity) (reason providers.Reason, denied bool)
 }
 
-// checkDenials returns the error for a caller that the operator has denied. It is called after the token was verified,
-// so that nobody can find out by invented tokens whom the list denies.
+// checkDenials returns the error for a caller that the operator has denied. It is called after the token was
+// verified, so that invented tokens do not show whom the list denies.
 //
-// Denied requests do not count towards server.failed_auth_per_minute. That limit is for senders that anyone can be; its
-// 429 would hit the other callers behind the same proxy, whose tokens would not be introspected any more. A denied
-// caller that keeps trying costs no more than one that is served: its token is valid, and remembered.
+// Denied requests do not count towards server.failed_auth_per_minute. That limit is for senders that anyone
+// can be; its 429 would hit the other callers behind the same proxy, whose tokens would not be introspected
+// any more. A denied caller that keeps trying costs no more than one that is served: its token is valid, and
+// remembered.
 func checkDenials(cfg Config, id *providers.Identity) error {
 	if cfg.Denials == nil {
 		return nil

@@ -43,9 +43,9 @@ func (l *denyList) replace(t testing.TB, entries string) {
 
 func (l *denyList) Check(id *providers.Identity) (providers.Reason, bool) { return l.Load().Check(id) }
 
-// A denied subject or client gets a 403 without a challenge: signing in again cannot help. A denied token gets the
-// challenge of an invalid one. Both are found after the token is verified and before its scopes are checked, also if
-// the token was accepted a moment ago, and an entry that is removed has no effect any more.
+// A denied subject or client gets a 403 without a challenge: signing in again cannot help. A denied token
+// gets the challenge of an invalid one. Both are found after the token is verified and before its scopes are
+// checked, also if the token was accepted a moment ago, and an entry that is removed has no effect any more.
 func TestDeniedCallers(t *testing.T) {
 	list := newDenyList(t, "[]")
 	f := start(t, options{denials: list})
@@ -68,20 +68,22 @@ func TestDeniedCallers(t *testing.T) {
 		changes map[string]any
 		want    string
 	}{
-		"a subject":                       {"- subject: alice", nil, forbidden},
-		"a subject of the issuer":         {"- {subject: alice, issuer: \"" + issuer + "\"}", nil, forbidden},
-		"a subject of another issuer":     {"- {subject: alice, issuer: \"" + issuer + "/\"}", nil, served},
-		"a client":                        {"- client: web", nil, forbidden},
-		"a token":                         {"- token: t-1", nil, revoked},
-		"another token":                   {"- token: t-2", nil, served},
-		"a token issued before":           {"- {subject: alice, issued_before: 2026-11-30T12:00:01Z}", nil, revoked},
-		"a token issued after":            {"- {subject: alice, issued_before: 2026-11-30T12:00:00Z}", nil, served},
-		"a token without a time of issue": {"- {subject: alice, issued_before: 2020-01-01T00:00:00Z}", map[string]any{"iat": nil}, revoked},
-		"a token without an id":           {"- token: t-1", map[string]any{"jti": nil}, served},
-		"an id that is a number":          {"- token: \"1\"", map[string]any{"jti": 1}, served},
-		"a subject without scopes":        {"- subject: alice", map[string]any{"scope": ""}, forbidden},
-		"a token without scopes":          {"- token: t-1", map[string]any{"scope": ""}, revoked},
-		"an expired token of a subject":   {"- subject: alice", map[string]any{"exp": 1}, "401 invalid_token token_expired"},
+		"a subject":                   {"- subject: alice", nil, forbidden},
+		"a subject of the issuer":     {"- {subject: alice, issuer: \"" + issuer + "\"}", nil, forbidden},
+		"a subject of another issuer": {"- {subject: alice, issuer: \"" + issuer + "/\"}", nil, served},
+		"a client":                    {"- client: web", nil, forbidden},
+		"a token":                     {"- token: t-1", nil, revoked},
+		"another token":               {"- token: t-2", nil, served},
+		"a token issued before":       {"- {subject: alice, issued_before: 2026-11-30T12:00:01Z}", nil, revoked},
+		"a token issued after":        {"- {subject: alice, issued_before: 2026-11-30T12:00:00Z}", nil, served},
+		"a token without a time of issue": {
+			"- {subject: alice, issued_before: 2020-01-01T00:00:00Z}", map[string]any{"iat": nil}, revoked,
+		},
+		"a token without an id":         {"- token: t-1", map[string]any{"jti": nil}, served},
+		"an id that is a number":        {"- token: \"1\"", map[string]any{"jti": 1}, served},
+		"a subject without scopes":      {"- subject: alice", map[string]any{"scope": ""}, forbidden},
+		"a token without scopes":        {"- token: t-1", map[string]any{"scope": ""}, revoked},
+		"an expired token of a subject": {"- subject: alice", map[string]any{"exp": 1}, "401 invalid_token token_expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header := bearer(token(c.changes))
@@ -151,7 +153,8 @@ func valueOf(line, key string) string {
 	return strings.TrimSpace(value)
 }
 
-// Denied requests do not count towards the limit of bad tokens, which others behind the same proxy would share.
+// Denied requests do not count towards the limit of bad tokens, which others behind the same proxy would
+// share.
 func TestDeniedCallersAreNotThrottled(t *testing.T) {
 	list := newDenyList(t, "- subject: alice")
 	f := start(t, options{denials: list, settings: func(s *server.Settings) { s.FailedAuthPerMinute = 3 }})
@@ -193,7 +196,8 @@ func TestDeniedBodyIsNotRead(t *testing.T) {
 	}
 }
 
-// Tokens that are introspected are denied by what the response says of them, also while the response is cached.
+// Tokens that are introspected are denied by what the response says of them, also while the response is
+// cached.
 func TestDeniedIntrospectedTokens(t *testing.T) {
 	var claims atomic.Value
 	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

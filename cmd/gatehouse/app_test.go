@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -24,6 +25,10 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
 		main() // this process is the program itself, see [startProcess]
+	}
+	if variant := os.Getenv(runFixture); variant != "" {
+		serveFixture(variant)
+		os.Exit(0)
 	}
 	// zitadel/oidc logs a line for every route of every issuer.
 	slog.SetDefault(slog.New(slog.DiscardHandler))
@@ -46,6 +51,14 @@ type testServer struct {
 // startServer serves [testTools] on a free port, with settings in addition to those below. HOST in a setting is
 // replaced by the address. Each of prepare may change what configuration cannot express.
 func startServer(t testing.TB, settings map[string]string, prepare ...func(*configs.Config)) *testServer {
+	t.Helper()
+	return startServerOf(t, nil, settings, prepare...)
+}
+
+// startServerOf is startServer for a catalog with options.
+func startServerOf(
+	t testing.TB, options func(*mcp.ServerOptions), settings map[string]string, prepare ...func(*configs.Config),
+) *testServer {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -77,7 +90,7 @@ func startServer(t testing.TB, settings map[string]string, prepare ...func(*conf
 	ctx, cancel := context.WithCancel(context.Background())
 	cancelled := make(chan struct{}, 100)
 	catalog := func(_ mcptools.ToolSettings, v mcptools.Stats) mcptools.Catalog {
-		catalog := mcptools.Catalog{Tools: testTools(v, func() { cancelled <- struct{}{} })}
+		catalog := mcptools.Catalog{Tools: testTools(v, func() { cancelled <- struct{}{} }), Options: options}
 		if cfg.Telemetry.IsOn() {
 			addTraced(&catalog)
 		}

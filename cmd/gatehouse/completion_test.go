@@ -12,7 +12,8 @@ import (
 func TestCompletion_Words(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	special := []string{"$(touch x).yaml", "`x`.yaml", "a b.yaml", "a;b.yaml", "a\nb.yaml", "a\tb.yaml", "'.yaml", "a\x1b[2J.yaml"}
+	special := []string{"$(touch x).yaml", "`x`.yaml", "a b.yaml", "a;b.yaml", "a\nb.yaml", "a\tb.yaml", "'.yaml",
+		"a\x1b[2J.yaml"}
 	for _, name := range append(special, "one.yaml", "two.yaml", "sub/three.yaml", "große-1.yaml") {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -42,8 +43,17 @@ func TestCompletion_Words(t *testing.T) {
 		"issuer --":                   {[]string{"--auto-approve", "--listen="}, []string{"--provider.kind="}},
 		"token ":                      {[]string{"inspect", "get"}, []string{"serve", "--resource="}},
 		"token inspect --":            {[]string{"--token-file=", "--resource="}, []string{"inspect"}},
+		"deny --":                     {[]string{"--file=", "--subject=", "--remove", "--list"}, []string{"--resource="}},
+		"deny --file=":                {[]string{"--file=one.yaml", "--file=sub/"}, nil},
+		"serve --denials.file=t":      {[]string{"--denials.file=two.yaml"}, []string{"--denials.file=one.yaml"}},
 		"audit ":                      {[]string{"key", "verify"}, []string{"serve", "--resource="}},
 		"audit verify --":             {[]string{"--key=", "--checkpoint="}, []string{"verify", "--resource="}},
+		"upstream ":                   {[]string{"list", "pin"}, []string{"serve", "--resource="}},
+		"--upstreams.a.pro":           {[]string{"--upstreams.a.processes="}, []string{"--upstreams.a.url="}},
+		"--upstreams.a.identity m":    {[]string{"meta"}, []string{"jwt"}},
+		"--upstreams.a.pins=":         {[]string{"--upstreams.a.pins=one.yaml"}, nil},
+		"run --":                      {[]string{"--url=", "--resource="}, nil},
+		"run -- ":                     {nil, []string{"--url=", "serve", "--help"}},
 		"completion ":                 {[]string{"bash", "zsh", "fish"}, []string{"words"}},
 		"sevre ":                      {[]string{"--help"}, []string{"serve"}},
 	} {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/mcptools"
+	"gatehouse/server/denials"
 )
 
 const configHelp = `Print the effective configuration: every setting, its value, and its origin. Secrets are redacted.
@@ -24,6 +26,13 @@ func config(_ context.Context, args []string, c console) int {
 		fmt.Fprintf(t, "%s\t%s\t(%s)\n", v.Key, v.Text(), v.Origin)
 	}
 	t.Flush()
+	if cfg.Denials.File != "" {
+		_, err := denials.Read(cfg.Denials.File)
+		if bad, ok := errors.AsType[*denials.FileError](err); ok {
+			fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
+			return exitConfig
+		}
+	}
 	for _, note := range append(cfg.Notes, app.Notes(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))...) {
 		fmt.Fprintf(c.stdout, "\nNote: %s\n", note)
 	}

@@ -15,6 +15,7 @@ import (
 	"gatehouse/cmd/gatehouse/doctor"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/providers"
 )
 
 const doctorHelp = `Diagnose a setup that does not work: check the configuration, the provider and, from outside, the
@@ -69,7 +70,9 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		cfg.Notes = append(cfg.Notes, app.Notes(cfg, catalog)...)
 		results = doctor.Examine(ctx, doctor.Config{
 			Settings: cfg, ServerInfo: app.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
-			ToolScopes: catalog.Scopes(), Tools: len(catalog.Tools),
+			ToolScopes: providers.MergeScopes(catalog.Scopes(), app.UpstreamScopes(cfg)),
+			// The tools of upstreams are not known here. The number only matters if there is none.
+			Tools: len(catalog.Tools) + len(cfg.Upstreams),
 			Token: token, LocalHealth: healthURL(cfg), Container: c.inContainer(), Timeout: *timeout,
 		})
 		if doctor.Failed(results) {

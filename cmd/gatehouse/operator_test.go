@@ -67,7 +67,8 @@ func TestOperator_ListensApartFromTheServer(t *testing.T) {
 		status.Process.MemoryBytes < 1<<20 || status.Process.MemoryBytes > 1<<30 {
 		t.Errorf("the status is %+v", status)
 	}
-	for _, path := range []string{"/mcp", "/health", "/readyz", "/.well-known/oauth-protected-resource/mcp", "/authorize"} {
+	others := []string{"/mcp", "/health", "/readyz", "/.well-known/oauth-protected-resource/mcp", "/authorize"}
+	for _, path := range others {
 		if code, _ := httpGet(t, operator+path); code != http.StatusNotFound {
 			t.Errorf("the operator's listener answers %s with %d", path, code)
 		}

@@ -19,10 +19,10 @@ const root = "../.."
 // way; server and mcptools do not import each other. The package of a provider needs no row: see [importsOf].
 var mayImport = map[string][]string{
 	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "cmd/gatehouse/telemetry", "configs", "server",
-		"mcptools", "providers", "providers/authserver", "providers/local", "providers/page", "providers/token",
-		"server/audit", "server/denials"},
+		"mcptools", "mcptools/upstream", "providers", "providers/authserver", "providers/local", "providers/page",
+		"providers/token", "server/audit", "server/denials"},
 	"cmd/gatehouse/app": {"configs", "server", "server/audit", "server/denials", "mcptools", "mcptools/demo",
-		"mcptools/mcphttp", "providers"},
+		"mcptools/mcphttp", "mcptools/upstream", "providers"},
 	"cmd/gatehouse/doctor": {"cmd/gatehouse/app", "cmd/gatehouse/telemetry", "configs", "server", "server/audit",
 		"server/denials", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "configs", "providers", "providers/page", "providers/token",
@@ -37,14 +37,16 @@ var mayImport = map[string][]string{
 	"cmd/compare/canned":   {},
 	"cmd/smoke":            {},
 	"cmd/overload":         {},
-	"configs": {"server", "server/audit", "server/denials", "mcptools", "mcptools/mcphttp", "providers", "providers/local", "providers/oidc",
-		"providers/scalekit", "providers/token"},
+	"configs": {"server", "server/audit", "server/denials", "mcptools", "mcptools/mcphttp", "mcptools/upstream",
+		"providers", "providers/local", "providers/oidc", "providers/scalekit", "providers/token"},
 	"server":           {"providers", "providers/page", "server/audit", "server/denials"},
 	"server/audit":     {"providers", "providers/rawjson"},
 	"server/denials":   {"providers"},
 	"mcptools":         {"providers"},
 	"mcptools/mcphttp": {"mcptools", "providers", "providers/rawjson"},
 	"mcptools/demo":    {"mcptools"},
+
+	"mcptools/upstream": {"mcptools", "providers", "providers/rawjson"},
 
 	"providers":             {},
 	"providers/token":       {"providers", "providers/rawjson"},

@@ -78,8 +78,11 @@ func (r *reloader) poll(ctx context.Context, changed *reading) *reading {
 	return nil
 }
 
-// reloadNow reloads as soon as two reads are equal.
+// reloadNow reloads as soon as two reads are equal. The list of denied callers comes first: it is the urgent one.
 func (r *reloader) reloadNow(ctx context.Context) {
+	if list := r.app.Denials; list != nil {
+		_ = list.Reload(ctx) // the list logs why it is bad, and is polled, too
+	}
 	for range maxReads {
 		now := r.read()
 		select {

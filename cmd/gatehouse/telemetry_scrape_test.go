@@ -17,7 +17,7 @@ import (
 func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 	t.Parallel()
 	folder := newAuditFolder(t)
-	srv := startServer(t, map[string]string{"mcp.max_sessions": "1"}, usePrometheus, folder.use)
+	srv := startServer(t, map[string]string{"mcp.max_sessions": "1"}, usePrometheus, folder.use, newDenyFile(t, "[]").use)
 	token, other := srv.token(t, "alice", "mcp:use", "greet:read"), srv.token(t, "bob", "mcp:use")
 	for _, c := range operationCases() {
 		c.send(t, srv, token)

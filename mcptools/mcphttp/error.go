@@ -47,13 +47,18 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, e *rpcError
 	e.write(w)
 }
 
-func (e *rpcError) write(w http.ResponseWriter) {
+// encode returns e as a JSON-RPC response.
+func (e *rpcError) encode() []byte {
 	member := map[string]any{"code": e.code, "message": e.text}
 	if e.data != nil {
 		member["data"] = e.data
 	}
 	// Marshaling strings, numbers and lists of strings cannot fail.
 	body, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": e.id, "error": member})
+	return body
+}
+
+func (e *rpcError) write(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	if e.allow != "" {
 		w.Header().Set("Allow", e.allow)
@@ -63,7 +68,7 @@ func (e *rpcError) write(w http.ResponseWriter) {
 	}
 	setWriteDeadline(w, defaultWriteTimeout)
 	w.WriteHeader(e.status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(e.encode())
 }
 
 func errUnauthenticated() *rpcError {
@@ -143,4 +148,9 @@ func (e *rpcError) after(wait time.Duration) *rpcError {
 func errNotRecorded(id json.RawMessage, err error) *rpcError {
 	return &rpcError{status: http.StatusServiceUnavailable, code: codeInternalError, id: id,
 		text: "the audit log is unavailable; try again later", reason: providers.ReasonOf(err), retryAfter: "5"}
+}
+
+// errEnded is the error for a call or stream that the operator ended. It is that of a call, so the status is 200.
+func errEnded(reason providers.Reason) *rpcError {
+	return &rpcError{status: http.StatusOK, code: codeInternalError, text: textEnded, reason: reason}
 }

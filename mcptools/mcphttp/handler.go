@@ -60,6 +60,8 @@ type Handler struct {
 	bytes    *quota
 	recorder Recorder
 	auditor  Auditor // may be nil
+	// open has the calls and streams outside of sessions; nil without a [Denier].
+	open *openRequests
 	// initialStates maps a protocol version to the session state in which a statelessConn starts.
 	initialStates map[string]*mcp.ServerSessionState
 	// headerParameters has the names of the tools for which parameters are repeated in headers.
@@ -92,6 +94,8 @@ type Config struct {
 	Recorder Recorder
 	// Auditor decides whether a call may run, after all other checks. Nil means that it may.
 	Auditor Auditor
+	// Denier tells which callers are denied. Nil means that none is, and that [Handler.End] does nothing.
+	Denier Denier
 }
 
 // NewHandler serves a catalog. Everything that it dispatches is recovered from panics, limited in time, and checked
@@ -99,7 +103,8 @@ type Config struct {
 func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h := &Handler{
 		era: c.Settings.Era, scopes: newScopeTable(catalog),
-		recorder: c.Recorder, auditor: c.Auditor, writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
+		recorder: c.Recorder, auditor: c.Auditor, open: newOpenRequests(c.Denier),
+		writeTimeout: defaultWriteTimeout, closeTimeout: 5 * time.Second,
 	}
 	if h.recorder == nil {
 		h.recorder = discard{}
@@ -121,7 +126,10 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h.bytes = newQuota(s.MaxBytesPerUser, s.MaxBytes)
 	h.streams = newQuota(s.MaxStreamsPerUser, s.MaxStreams)
 	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)
-	m := middleware{scopes: h.scopes, stopped: h.stopped, calls: h.calls, logger: c.Logger}
+	m := middleware{
+		scopes: h.scopes, relays: relaysOf(catalog), stopped: h.stopped, calls: h.calls, endable: h.open != nil,
+		logger: c.Logger,
+	}
 	h.server.AddReceivingMiddleware(m.wrap)
 
 	serverFor := func(*http.Request) *mcp.Server { return h.server }
@@ -134,8 +142,8 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 		DisableLocalhostProtection: true,
 		MaxRequestBodyBytes:        -1, // bodies have been read, and bounded, before
 	})
-	calls := h.withKeepalive(h.recordSDKResult(methodCallTool, sdk))
-	streams := h.withKeepalive(h.recordSDKResult("", sdk))
+	calls := h.withKeepalive(h.recordSDKResult(methodCallTool, h.endCalls(sdk)))
+	streams := h.endStreams(h.withKeepalive(h.recordSDKResult("", sdk)))
 	h.sdk.calls = disableProxyBuffering(h.limitCalls(calls))
 	h.sdk.streams = disableProxyBuffering(h.limitStreams(streams))
 	h.sdk.others = disableProxyBuffering(h.recordSDKResult("", sdk))
@@ -201,7 +209,7 @@ func (e *Endpoint) Route(r *http.Request) (scopes []string, handler http.Handler
 	case r.Method != http.MethodPost && e.hasSessions():
 		return nil, e.sessionHandler(r.Method), noReservation
 	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
-		return nil, e.withCallContext(e.sdk.others), noReservation // it rejects what it does not serve
+		return nil, e.withCallContext(message{}, e.sdk.others), noReservation // it rejects what it does not serve
 	}
 	reserved := e.bytes.reserve(principal(r.Context()))
 	m, rpcErr := e.readMessage(r, reserved)
@@ -266,11 +274,11 @@ func (e *Endpoint) route(r *http.Request, m message) http.Handler {
 	r.Body = m.newBody()
 	switch {
 	case m.method == methodListen:
-		return e.withCallContext(e.sdk.streams)
+		return e.withCallContext(m, e.sdk.streams)
 	case invokesHandler(m.method):
-		return e.withCallContext(e.sdk.calls)
+		return e.withCallContext(m, e.endableCalls(m.id))
 	}
-	return e.withCallContext(e.sdk.others)
+	return e.withCallContext(m, e.sdk.others)
 }
 
 // limitCalls rejects a caller with too many calls in flight with a status and a Retry-After. The calls themselves

@@ -20,8 +20,10 @@ import (
 // middleware is the receiving middleware of the SDK's server.
 type middleware struct {
 	scopes  scopeTable
+	relays  relayTable
 	stopped context.Context
 	calls   *quota
+	endable bool // calls can be ended by [Handler.End]
 	logger  *slog.Logger
 }
 
@@ -41,7 +43,9 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 			return nil, err
 		}
 		if invokesHandler(method) {
-			if result, err = m.runLimited(ctx, method, req, call, next, policy.Settings.CallTimeout); err == nil {
+			// Not next itself: the variable is shared by all requests.
+			dispatch := m.relays.dispatch(req, next)
+			if result, err = m.runLimited(ctx, method, req, call, dispatch, policy.Settings.CallTimeout); err == nil {
 				err = checkEncodable(result)
 			}
 			if err != nil {
@@ -199,6 +203,12 @@ func (m middleware) runLimited(
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer context.AfterFunc(m.stopped, cancel)()
+	if m.endable {
+		// Of the SDK's handler: before MCP 2026-07-28, the end of its request does not cancel the call.
+		if ended := sdkCallFrom(ctx); ended != nil {
+			defer context.AfterFunc(ended.context, cancel)()
+		}
+	}
 	result, err := next(ctx, method, req)
 	call.recordTimeout(ctx)
 	return result, err

@@ -102,7 +102,7 @@ const (
 	OutcomeDenied    Outcome = "denied"     // a missing scope
 	OutcomeLimited   Outcome = "limited"    // a limit; the client may retry later
 	OutcomeError     Outcome = "error"      // a failure of the server or of a handler
-	OutcomeCanceled  Outcome = "canceled"   // the session ended before there was a response
+	OutcomeCanceled  Outcome = "canceled"   // the session or the operator ended it before there was a response
 )
 
 // discard is a Recorder that records nothing.
@@ -203,6 +203,8 @@ func resultOf(method string, response *jsonrpc.Response) Result {
 		result.Outcome, result.Reason = OutcomeDenied, providers.ReasonInsufficientScope
 	case failure.Message == textTooManyCalls:
 		result.Outcome, result.Reason = OutcomeLimited, ReasonTooManyCalls
+	case failure.Message == textEnded:
+		result = Result{Outcome: OutcomeCanceled} // the reason is recorded where it is known
 	}
 	return result
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"gatehouse/providers"
 )
 
 // session is one session of MCP 2025-11-25 or older, as a connection between HTTP and the SDK's server: Read returns
@@ -29,7 +31,11 @@ type session struct {
 
 	mu        sync.Mutex
 	ended     bool
-	recordEnd func(SessionEnd)  // may be nil
+	recordEnd func(SessionEnd) // may be nil
+	// endReason is why the operator ended the session; empty if it did not. latest is the caller of the latest request,
+	// as [retained] returns it; nil without a [Denier].
+	endReason providers.Reason
+	latest    *providers.Identity
 	exchanges []*exchange       // without a response
 	stream    *standaloneStream // nil if the client has none open
 }

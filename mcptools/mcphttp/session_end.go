@@ -22,6 +22,7 @@ const (
 	SessionDeleted   SessionEnd = "deleted"   // the client sent DELETE
 	SessionTimedOut  SessionEnd = "timeout"   // it was idle for mcp.session_timeout
 	SessionReplaced  SessionEnd = "replaced"  // another session needed its place
+	SessionDenied    SessionEnd = "denied"    // the operator denied a caller in it
 	SessionAbandoned SessionEnd = "abandoned" // the client hung up before it had the session ID
 	SessionStopped   SessionEnd = "stopped"   // the server stopped
 	SessionFailed    SessionEnd = "error"     // the SDK ended it

@@ -632,6 +632,7 @@ func TestSession_AResponseThatComesWithItsEndIsSent(t *testing.T) {
 		s := newSession("alice", newSessionTable(DefaultSettings()), time.Minute)
 		made, _ := jsonrpc.MakeID(float64(1))
 		p := &sessionPost{
+			handler: &Handler{},
 			exchange: exchange{
 				request:      &jsonrpc.Request{ID: made, Method: "x"},
 				writeTimeout: time.Minute,

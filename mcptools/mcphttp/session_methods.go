@@ -38,14 +38,21 @@ func (e *Endpoint) getStream(w http.ResponseWriter, r *http.Request, caller *pro
 	e.sessions.addStreams(s, 1)
 	defer e.sessions.addStreams(s, -1)
 	st := newStandaloneStream(w, caller.ExpiryWithLeeway)
+	if e.open != nil {
+		st.caller = retained(caller)
+	}
 	if rpcErr := s.attach(st, e.streams); rpcErr != nil {
 		e.writeError(w, r, rpcErr)
 		return
 	}
 	defer s.detachStream(st, e.streams)
+	e.endIfDenied(s, caller)
 	ctx, cancel := e.withTokenExpiry(r.Context(), caller)
 	defer cancel()
 	s.serveStream(ctx, st, e.writeTimeout, e.policy.Settings.Keepalive)
+	if reason := s.endedBy(); reason != "" {
+		e.recorder.RecordResult(r.Context(), endedResult(reason))
+	}
 }
 
 // deleteSession ends a session, and what is in flight in it.
@@ -72,6 +79,7 @@ func (h *Handler) lookupSession(
 		return nil, errSessionRequired(id)
 	}
 	if s := h.sessions.lookup(name, caller.Principal()); s != nil {
+		h.usedBy(s, caller)
 		return s, nil
 	}
 	return nil, errNoSession()

@@ -21,7 +21,7 @@ type sessionPost struct {
 }
 
 func (e *Endpoint) newSessionPost(m message) *sessionPost {
-	return &sessionPost{exchange: e.newExchange(), handler: e.Handler, message: m}
+	return &sessionPost{exchange: e.newExchange(m), handler: e.Handler, message: m}
 }
 
 // ServeHTTP implements http.Handler.
@@ -117,6 +117,7 @@ func (p *sessionPost) initialize(
 		s.end(SessionFailed)
 		return nil, errInternal()
 	}
+	p.handler.usedBy(s, caller)
 	p.newSessionID = s.id
 	p.keepalive = 0 // no handler runs, and the ID must not be sent before the session exists
 	rpcErr := p.roundTrip(s, w, r, caller)
@@ -132,6 +133,10 @@ func (p *sessionPost) initialize(
 			return nil, errNoSession()
 		}
 		return nil, errSessionLimit(err, table.retryAfter(owner, err))
+	}
+	if p.handler.endIfDenied(s, caller) {
+		p.detach()
+		return nil, errNoSession()
 	}
 	return s, nil
 }
@@ -162,7 +167,7 @@ func (p *sessionPost) notify(
 		// Both are allocated separately: the SDK retains them.
 		p.request.Extra = requestExtra(r, caller, &callContext{policy: p.carried.policy})
 	}
-	if !s.deliver(p.jsonrpcMessage) {
+	if p.handler.endIfDenied(s, caller) || !s.deliver(p.jsonrpcMessage) {
 		return errNoSession()
 	}
 	setWriteDeadline(w, p.writeTimeout)
@@ -193,6 +198,12 @@ func (p *sessionPost) roundTrip(
 		return errMalformed(p.message.id, codeInvalidRequest, "a request with this id is in flight")
 	}
 	p.message = message{} // frees the body; params stay in memory as long as the call
+	if p.handler.endIfDenied(s, caller) {
+		if e := s.takeExchange(p.request.ID); e != nil {
+			e.release()
+		}
+		return nil // finish writes the error
+	}
 	if s.deliver(p.request) {
 		switch {
 		case p.wait(r.Context(), s.done):

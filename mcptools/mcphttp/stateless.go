@@ -38,7 +38,7 @@ func (e *Endpoint) stateless(r *http.Request, m message, version string) http.Ha
 	if modern != (m.version != nil) || modern && !e.headersMatch(r.Header, m, version) {
 		return nil
 	}
-	conn := &statelessConn{exchange: e.newExchange(), handler: e.Handler, state: state}
+	conn := &statelessConn{exchange: e.newExchange(m), handler: e.Handler, state: state}
 	conn.modern, conn.request = modern, &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
 	return conn
 }
@@ -120,6 +120,13 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	c.start(w, r, caller)
+	if invokesHandler(c.request.Method) {
+		defer c.handler.open.remove(&c.exchange)
+		if !c.handler.open.add(&c.exchange, caller) {
+			c.finish(r.Context())
+			return
+		}
+	}
 	if c.modern {
 		c.clientGone = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
 	}

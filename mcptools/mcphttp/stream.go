@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+
+	"gatehouse/providers"
 )
 
 // standaloneStream is the GET stream of a session, for messages that belong to no request (MCP 2025-11-25, Transports,
@@ -18,6 +20,7 @@ type standaloneStream struct {
 	replaced chan struct{} // closed when the client opened a newer stream of the session
 	expiry   time.Time     // of the token, and of the stream
 	w        http.ResponseWriter
+	caller   *providers.Identity // as [retained] returns it; nil without a [Denier]
 
 	mu     sync.Mutex
 	closed bool

@@ -29,6 +29,7 @@ const (
 	EventStop                   Event = "stop"
 	EventSegment                Event = "segment" // the first record of each file
 	EventGap                    Event = "gap"     // the log could not be written for a while
+	EventDenials                Event = "denials" // a list of denied callers came into force
 )
 
 // Decision says whether an operation was allowed.
@@ -77,8 +78,10 @@ type Record struct {
 	Keys, Loosened []string
 	// Duration is how long the operation took; negative means that it has none.
 	Duration time.Duration
-	// Count is the number of events that the record covers: refusals, or lost records.
+	// Count is the number of events that the record covers: refusals, lost records, or entries of a list.
 	Count int64
+	// Digest is the SHA-256 of a list, in hexadecimal.
+	Digest string
 }
 
 // HashSession returns the member "session" of a session ID: the ID itself would let readers of the log use
@@ -131,6 +134,7 @@ func appendBody(b []byte, r *Record) []byte {
 	}
 	b = appendList(b, "keys", r.Keys)
 	b = appendList(b, "loosened", r.Loosened)
+	b = appendMember(b, "digest", r.Digest)
 	if r.Count > 0 {
 		b = append(b, `,"count":`...)
 		b = strconv.AppendInt(b, r.Count, 10)

@@ -30,8 +30,8 @@ func ownerOf(path string) owner {
 	return owner{int(stat.Uid), int(stat.Gid), isNew}
 }
 
-// take gives a file that this process created to o. Only root may do so. Another user may write a file into a folder
-// of root, but must not replace a file that then becomes unreadable for its owner.
+// take gives a file that this process created to o. Only root may do so. Another user may write a file into a
+// folder of root, but must not replace a file that then becomes unreadable for its owner.
 func (o owner) take(f *os.File) error {
 	if o.uid == os.Geteuid() || f.Chown(o.uid, o.gid) == nil || o.isNew {
 		return nil
@@ -39,7 +39,8 @@ func (o owner) take(f *os.File) error {
 	return fmt.Errorf("the file belongs to user %d, who could not read it afterwards; run the command as that user", o.uid)
 }
 
-// lockFile takes the lock of a file, which it creates for o. Closing the file, and the end of the process, free it.
+// lockFile takes the lock of a file, which it creates for o. Closing the file, and the end of the process,
+// free it.
 func lockFile(path string, o owner) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package denials refuses callers that an operator has denied: a person, a client, or the holder of a token. The
-// list is a YAML file, which a [Watcher] reads again and again. README.md describes it for operators.
+// Package denials refuses callers that an operator has denied: a person, a client, or the holder of a token.
+// The list is a YAML file, which a [Watcher] reads again and again. README.md describes it for operators.
 package denials
 
 import (
@@ -99,8 +99,8 @@ func newList(entries []Entry, content fingerprint) *List {
 	return l
 }
 
-// add adds one revocation. Those that deny nothing more than another are dropped, so that a subject with many entries
-// does not make its requests slow.
+// add adds one revocation. Those that deny nothing more than another are dropped, so that a subject with many
+// entries does not make its requests slow.
 func (r *subjectRule) add(one revocation) {
 	covers := func(a, b revocation) bool { return !a.issuedBefore.Before(b.issuedBefore) && !a.until.Before(b.until) }
 	if slices.ContainsFunc(r.older, func(other revocation) bool { return covers(other, one) }) {
@@ -117,8 +117,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// Check reports whether the list denies a caller, and why: [ReasonCallerDenied], or [ReasonTokenRevoked] if another
-// sign-in helps. It costs a few look-ups, whatever the length of the list, and allocates nothing.
+// Check reports whether the list denies a caller, and why: [ReasonCallerDenied], or [ReasonTokenRevoked] if
+// another sign-in helps. It costs a few look-ups, whatever the length of the list, and allocates nothing.
 func (l *List) Check(id *providers.Identity) (reason providers.Reason, denied bool) {
 	issuers := [...]string{id.Issuer, ""}
 	for _, issuer := range issuers {

@@ -22,37 +22,61 @@ func TestList_Check(t *testing.T) {
 		caller  func(*providers.Identity)
 		want    providers.Reason
 	}{
-		"an empty list":                         {"[]", nil, passes},
-		"the subject":                           {"- subject: alice", nil, denied},
-		"another subject":                       {"- subject: alic", nil, passes},
-		"the subject in another case":           {"- subject: Alice", nil, passes},
-		"the subject, of every issuer":          {"- subject: alice", otherIssuer, denied},
-		"the subject of the issuer":             {"- {issuer: https://a.example, subject: alice}", nil, denied},
-		"the subject of another issuer":         {"- {issuer: https://a.example, subject: alice}", otherIssuer, passes},
-		"an issuer with a slash":                {"- {issuer: https://a.example/, subject: alice}", nil, passes},
-		"the client":                            {"- client: web", nil, denied},
-		"the client of another issuer":          {"- {issuer: https://b.example, client: web}", nil, passes},
-		"a client named like the subject":       {"- client: alice", nil, passes},
-		"a token without a client":              {"- client: web", func(id *providers.Identity) { id.Client = "" }, passes},
-		"the token":                             {"- token: t-1", nil, revoked},
-		"another token":                         {"- token: t-2", nil, passes},
-		"a token without an id":                 {"- token: t-1", func(id *providers.Identity) { id.TokenID = "" }, passes},
-		"a token issued before":                 {issuedBefore("12:00:01"), nil, revoked},
-		"a token issued at that time":           {issuedBefore("12:00:00"), nil, passes},
-		"a token issued in that second":         {issuedBefore("12:00:00.5"), nil, revoked},
-		"a token issued after":                  {issuedBefore("12:00:00"), issued(noon.Add(time.Second)), passes},
-		"a token that does not say when":        {issuedBefore("12:00:00"), issued(time.Time{}), revoked},
-		"that of another subject":               {strings.Replace(issuedBefore("12:00:01"), "alice", "bob", 1), nil, passes},
-		"the subject, and its token":            {"- token: t-1\n- subject: alice", nil, denied},
-		"the client, and its token":             {issuedBefore("12:00:01") + "\n- client: web", nil, denied},
-		"one of two times":                      {issuedBefore("11:00:00") + "\n" + issuedBefore("12:00:01"), nil, revoked},
-		"an entry that ends later":              {"- {subject: alice, until: 2999-01-01T00:00:00Z}", nil, denied},
-		"an entry that has ended":               {"- {subject: alice, until: 2026-11-29T12:00:00Z}", nil, passes},
-		"a client whose entry has ended":        {"- {client: web, until: 2026-11-29T12:00:00Z}", nil, passes},
-		"a token whose entry has ended":         {"- {token: t-1, until: 2026-11-29T12:00:00Z}", nil, passes},
-		"tokens whose entry has ended":          {issuedBefore("12:00:01") + "\n  until: 2026-11-29T12:00:00Z", nil, passes},
-		"an entry that has ended, and another":  {"- subject: alice\n- {subject: alice, until: 2026-11-29T12:00:00Z}", nil, denied},
-		"an earlier time without end, and more": {issuedBefore("12:00:01") + "\n- {subject: alice, issued_before: 2026-11-29T13:00:00Z, until: 2026-11-29T12:00:00Z}", nil, revoked},
+		"an empty list":                {"[]", nil, passes},
+		"the subject":                  {"- subject: alice", nil, denied},
+		"another subject":              {"- subject: alic", nil, passes},
+		"the subject in another case":  {"- subject: Alice", nil, passes},
+		"the subject, of every issuer": {"- subject: alice", otherIssuer, denied},
+		"the subject of the issuer":    {"- {issuer: https://a.example, subject: alice}", nil, denied},
+		"the subject of another issuer": {
+			"- {issuer: https://a.example, subject: alice}", otherIssuer, passes,
+		},
+		"an issuer with a slash": {
+			"- {issuer: https://a.example/, subject: alice}", nil, passes,
+		},
+		"the client":                      {"- client: web", nil, denied},
+		"the client of another issuer":    {"- {issuer: https://b.example, client: web}", nil, passes},
+		"a client named like the subject": {"- client: alice", nil, passes},
+		"a token without a client": {
+			"- client: web", func(id *providers.Identity) { id.Client = "" }, passes,
+		},
+		"the token":     {"- token: t-1", nil, revoked},
+		"another token": {"- token: t-2", nil, passes},
+		"a token without an id": {
+			"- token: t-1", func(id *providers.Identity) { id.TokenID = "" }, passes,
+		},
+		"a token issued before":         {issuedBefore("12:00:01"), nil, revoked},
+		"a token issued at that time":   {issuedBefore("12:00:00"), nil, passes},
+		"a token issued in that second": {issuedBefore("12:00:00.5"), nil, revoked},
+		"a token issued after": {
+			issuedBefore("12:00:00"), issued(noon.Add(time.Second)), passes,
+		},
+		"a token that does not say when": {issuedBefore("12:00:00"), issued(time.Time{}), revoked},
+		"that of another subject": {
+			strings.Replace(issuedBefore("12:00:01"), "alice", "bob", 1), nil, passes,
+		},
+		"the subject, and its token": {"- token: t-1\n- subject: alice", nil, denied},
+		"the client, and its token":  {issuedBefore("12:00:01") + "\n- client: web", nil, denied},
+		"one of two times": {
+			issuedBefore("11:00:00") + "\n" + issuedBefore("12:00:01"), nil, revoked,
+		},
+		"an entry that ends later": {
+			"- {subject: alice, until: 2999-01-01T00:00:00Z}", nil, denied,
+		},
+		"an entry that has ended": {
+			"- {subject: alice, until: 2026-11-29T12:00:00Z}", nil, passes,
+		},
+		"a client whose entry has ended": {"- {client: web, until: 2026-11-29T12:00:00Z}", nil, passes},
+		"a token whose entry has ended":  {"- {token: t-1, until: 2026-11-29T12:00:00Z}", nil, passes},
+		"tokens whose entry has ended": {
+			issuedBefore("12:00:01") + "\n  until: 2026-11-29T12:00:00Z", nil, passes,
+		},
+		"an entry that has ended, and another": {
+			"- subject: alice\n- {subject: alice, until: 2026-11-29T12:00:00Z}", nil, denied,
+		},
+		"an earlier time without end, and more": {
+			issuedBefore("12:00:01") + "\n" + issuedBefore("13:00:00") + "\n  until: 2026-11-29T12:00:00Z", nil, revoked,
+		},
 	} {
 		id := alice()
 		if c.caller != nil {
@@ -93,7 +117,7 @@ func longList(n int) string {
 		case 0:
 			fmt.Fprintf(&b, "- {issuer: \"https://a.example\", subject: \"s-%d\", reason: \"left the company\"}\n", i)
 		case 1:
-			fmt.Fprintf(&b, "- {subject: \"alice\", issued_before: 2026-11-28T00:00:00Z, until: 2999-01-01T00:00:00.%09dZ}\n", i)
+			fmt.Fprintf(&b, "- {subject: alice, issued_before: 2026-11-28T00:00:00Z, until: 2999-01-01T00:00:00.%09dZ}\n", i)
 		case 2:
 			fmt.Fprintf(&b, "- {client: \"c-%d\"}\n", i)
 		default:
@@ -141,8 +165,10 @@ func TestList_Adds(t *testing.T) {
 		now  string
 		want bool
 	}{
-		"the same":                 {before, false},
-		"in another order":         {"- {until: 2026-11-30T01:00:00+01:00, client: web}\n- {subject: alice, reason: x}", false},
+		"the same": {before, false},
+		"in another order": {
+			"- {until: 2026-11-30T01:00:00+01:00, client: web}\n- {subject: alice, reason: x}", false,
+		},
 		"without an entry":         {"- subject: alice", false},
 		"with another subject":     {before + "- subject: bob", true},
 		"with another end":         {strings.Replace(before, "11-30", "12-30", 1), true},
@@ -157,7 +183,8 @@ func TestList_Adds(t *testing.T) {
 
 func TestReasons_AreDocumented(t *testing.T) {
 	for _, reason := range []providers.Reason{ReasonCallerDenied, ReasonTokenRevoked} {
-		if !slices.ContainsFunc(Reasons(), func(d providers.ReasonDoc) bool { return d.Code == reason && d.Meaning != "" }) {
+		isDocumented := func(d providers.ReasonDoc) bool { return d.Code == reason && d.Meaning != "" }
+		if !slices.ContainsFunc(Reasons(), isDocumented) {
 			t.Errorf("%s is not documented", reason)
 		}
 	}

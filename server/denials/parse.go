@@ -21,8 +21,8 @@ import (
 const (
 	maxEntries   = 10_000
 	maxFileBytes = 4 << 20
-	// maxParts bounds the lines and commas, and with them the memory that the YAML parser needs: 200 bytes and more
-	// for each value, however short it is.
+	// maxParts bounds the lines and commas, and with them the memory that the YAML parser needs: 200 bytes and
+	// more for each value, however short it is.
 	maxParts = 200_000
 	maxValue = 4 << 10 // of a member, in bytes
 	// maxFindings is how many problems are reported.
@@ -53,9 +53,18 @@ func Read(file string) (*List, error) {
 	return list, nil
 }
 
-// readFile reads at most one byte more than a list may have. Only a regular file is opened: opening a pipe would wait
-// for its writer.
+// readFile reads at most one byte more than a list may have.
 func readFile(file string) ([]byte, error) {
+	f, err := openFile(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+}
+
+// openFile opens a regular file. Opening a pipe would wait for its writer.
+func openFile(file string) (*os.File, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
@@ -63,12 +72,7 @@ func readFile(file string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is not a regular file")
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	return os.Open(file)
 }
 
 // parse returns the list in a file, or what is wrong with it.
@@ -87,8 +91,8 @@ func parse(content []byte) (*List, []Finding) {
 	return newList(entries, sha256.Sum256(content)), nil
 }
 
-// parser walks the nodes of a document. It does not decode into structs: errors of that quote values, and a member that
-// occurs twice would be hard to find.
+// parser walks the nodes of a document. It does not decode into structs: errors of that quote values, and a
+// member that occurs twice would be hard to find.
 type parser struct{ problems []Finding }
 
 func (p *parser) report(line int, code providers.Code, reason, fix string) {

@@ -16,7 +16,8 @@ type Settings struct {
 // DefaultSettings returns the default values of the section. With them, a change is in force within a second.
 func DefaultSettings() Settings { return Settings{Poll: 250 * time.Millisecond} }
 
-// Validate reports every invalid setting. The key is relative to the section. The list itself is read by [Open].
+// Validate reports every invalid setting. The key is relative to the section. The list itself is read by
+// [Open].
 func (s Settings) Validate(report func(providers.Problem)) {
 	if s.Poll < 10*time.Millisecond || s.Poll > time.Minute {
 		report(providers.Problem{Key: "poll", Code: providers.CodeOutOfRange, Reason: "it is not between 10ms and 1m",

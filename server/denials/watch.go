@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -12,20 +13,20 @@ import (
 	"gatehouse/providers"
 )
 
-// reloadPause is the time between the two equal reads of [Watcher.Reload], and reloadTries limits how often a file that
-// keeps changing is read.
+// reloadPause is the time between the two equal reads of [Watcher.Reload], and reloadTries limits how often a
+// file that keeps changing is read.
 const (
 	reloadPause = 100 * time.Millisecond
 	reloadTries = 10
 )
 
-// Watcher holds the list in force, and replaces it when the file changes. A process has one. It is safe for concurrent
-// use.
+// Watcher holds the list in force, and replaces it when the file changes. A process has one. It is safe for
+// concurrent use.
 type Watcher struct {
 	settings Settings
 	logger   *slog.Logger
 	list     atomic.Pointer[List]
-	denied   atomic.Int64
+	hits     atomic.Int64
 
 	// reading is held while the file is read and a list is put in force.
 	reading sync.Mutex
@@ -41,13 +42,15 @@ type Watcher struct {
 type Status struct {
 	// Entries is the number of entries in force, including those that have ended.
 	Entries int
+	// OK is false while the file is bad or gone, so that an older list is in force. Problem is why; usually a
+	// [FileError].
+	OK      bool
+	Problem error
 	// Digest is the SHA-256 of the file in force, in hexadecimal, and Since is when it came into force.
 	Digest string
 	Since  time.Time
-	// Problem is why the file is not what is in force; nil if it is.
-	Problem error
-	// Denied is the number of refused requests.
-	Denied int64
+	// Hits is the number of requests that were refused.
+	Hits int64
 }
 
 // fingerprint identifies the content of the file, or the error of reading it.
@@ -70,12 +73,13 @@ func (w *Watcher) put(list *List) {
 	w.list.Store(list)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.status = Status{Entries: list.Len(), Digest: list.Digest(), Since: time.Now()}
+	w.status = Status{Entries: list.Len(), OK: true, Digest: list.Digest(), Since: time.Now()}
 }
 
-// Run reads the file again and again until ctx ends. A change acts when two reads in a row are equal: a file that is
-// written in place is incomplete for a moment. If the file is bad or gone, the last good list stays in force. changed
-// is called after each change, with the list that was in force before and the one that is now.
+// Run reads the file again and again until ctx ends. A change acts when two reads in a row are equal: a file
+// that is written in place is incomplete for a moment. If the file is bad or gone, the last good list stays
+// in force. changed is called after each change, with the list that was in force before and the one that is
+// now.
 func (w *Watcher) Run(ctx context.Context, changed func(before, now *List)) {
 	w.reading.Lock()
 	w.changed = changed
@@ -95,28 +99,50 @@ func (w *Watcher) Run(ctx context.Context, changed func(before, now *List)) {
 func (w *Watcher) poll() {
 	w.reading.Lock()
 	defer w.reading.Unlock()
-	content, err, isStable := w.read()
-	if isStable {
-		w.judge(content, err)
+	if w.read() {
+		w.judge()
 	}
 }
 
-// read reads the file, and reports whether the read before found the same; reading must be held.
-func (w *Watcher) read() (content []byte, err error, isStable bool) {
+// read reports whether the file is as it was at the read before; reading must be held. It keeps nothing of
+// the file, which may be long.
+func (w *Watcher) read() (isStable bool) {
 	before := w.latest
-	content, err = readFile(w.settings.File)
-	if w.latest = sha256.Sum256(content); err != nil {
-		w.latest = sha256.Sum256([]byte("error: " + err.Error()))
-	}
-	return content, err, w.latest == before
+	w.latest = fingerprintOf(w.settings.File)
+	return w.latest == before
 }
 
-// judge puts what was read in force if it is a list; reading must be held.
-func (w *Watcher) judge(content []byte, err error) {
+// fingerprintOf returns the fingerprint of a file.
+func fingerprintOf(file string) fingerprint {
+	f, err := openFile(file)
+	if err != nil {
+		return errorFingerprint(err)
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, io.LimitReader(f, maxFileBytes+1)); err != nil {
+		return errorFingerprint(err)
+	}
+	return fingerprint(hash.Sum(nil))
+}
+
+func errorFingerprint(err error) fingerprint { return sha256.Sum256([]byte("error: " + err.Error())) }
+
+// judge puts the file in force if it is a list; reading must be held.
+func (w *Watcher) judge() {
 	if w.latest == w.judged {
 		return
 	}
-	w.judged = w.latest
+	content, err := readFile(w.settings.File)
+	found := fingerprint(sha256.Sum256(content))
+	if err != nil {
+		found = errorFingerprint(err)
+	}
+	if found != w.latest { // it has just changed again
+		w.latest = found
+		return
+	}
+	w.judged = found
 	if err != nil {
 		w.refuse(unreadable(w.settings.File, err))
 		return
@@ -140,21 +166,21 @@ func (w *Watcher) judge(content []byte, err error) {
 
 // refuse keeps the list in force.
 func (w *Watcher) refuse(problem *FileError) {
-	w.setProblem(problem)
 	first := problem.Findings[0]
 	w.logger.Error("the file of denials is bad; the last good list stays in force", "file", problem.Where(first),
 		"problem", first.Reason, "fix", first.Fix, "problems", len(problem.Findings),
 		"entries_in_force", w.list.Load().Len())
+	w.setProblem(problem)
 }
 
 func (w *Watcher) setProblem(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.status.Problem = err
+	w.status.OK, w.status.Problem = err == nil, err
 }
 
-// Reload reads the file now, without waiting for the next poll: until two reads, 100 ms apart, are equal. The error is
-// why the file is not in force then: usually a [FileError], or that of ctx.
+// Reload reads the file now, without waiting for the next poll: until two reads, 100 ms apart, are equal. The
+// error is why the file is not in force then: usually a [FileError], or that of ctx.
 func (w *Watcher) Reload(ctx context.Context) error {
 	w.reading.Lock()
 	defer w.reading.Unlock()
@@ -167,8 +193,8 @@ func (w *Watcher) Reload(ctx context.Context) error {
 			return ctx.Err()
 		case <-pause.C:
 		}
-		if content, err, isStable := w.read(); isStable {
-			w.judge(content, err)
+		if w.read() {
+			w.judge()
 			return w.Status().Problem
 		}
 	}
@@ -178,7 +204,7 @@ func (w *Watcher) Reload(ctx context.Context) error {
 // Check is [List.Check] of the list in force. It counts the callers that it denies.
 func (w *Watcher) Check(id *providers.Identity) (reason providers.Reason, denied bool) {
 	if reason, denied = w.list.Load().Check(id); denied {
-		w.denied.Add(1)
+		w.hits.Add(1)
 	}
 	return reason, denied
 }
@@ -191,6 +217,6 @@ func (w *Watcher) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	status := w.status
-	status.Denied = w.denied.Load()
+	status.Hits = w.hits.Load()
 	return status
 }

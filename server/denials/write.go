@@ -14,20 +14,20 @@ import (
 )
 
 // header is at the top of every file that [Update] writes.
-const header = `# Denied callers (denials.file of Gatehouse), written by gatehouse deny. It writes the whole file again, without
-# other comments and without entries that have ended.
+const header = `# Denied callers (denials.file of Gatehouse), written by gatehouse deny. It writes the whole file
+# again, without other comments and without entries that have ended.
 `
 
 // lockTimeout limits waiting for another process that changes the same file.
 const lockTimeout = 5 * time.Second
 
-// Update changes the entries of a file. If the file does not exist, it is created if mayCreate is set. change gets the
-// entries and returns those to write; an error of change leaves the file as it is. Entries that have ended are not
-// written. Concurrent updates, of other processes too, wait for each other.
+// Update changes the entries of a file. If the file does not exist, it is created if mayCreate is set. change
+// gets the entries and returns those to write; an error of change leaves the file as it is. Entries that have
+// ended are not written. Concurrent updates, of other processes too, wait for each other.
 //
-// A reader sees the old file or the new one, which replaces it with mode 0600. If the process may do so, the new file
-// belongs to the owner of the old one or, if there is none, of the folder: the server must be able to read it. The
-// error is a [FileError] if the file is bad.
+// A reader sees the old file or the new one, which replaces it with mode 0600. If the process may do so, the
+// new file belongs to the owner of the old one or, if there is none, of the folder: the server must be able
+// to read it. The error is a [FileError] if the file is bad.
 func Update(ctx context.Context, file string, mayCreate bool, change func([]Entry) ([]Entry, error)) error {
 	// Replacing a symbolic link would leave the file that it points to unchanged.
 	if target, err := filepath.EvalSymlinks(file); err == nil {
@@ -63,8 +63,8 @@ func Update(ctx context.Context, file string, mayCreate bool, change func([]Entr
 	return replace(file, content)
 }
 
-// lock waits until no other process changes the file. The lock is a file of its own, because the file itself is
-// replaced.
+// lock waits until no other process changes the file. The lock is a file of its own, because the file itself
+// is replaced.
 func lock(ctx context.Context, file string) (unlock func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, lockTimeout)
 	defer cancel()

@@ -64,6 +64,7 @@ func (a *App) observeState(counts *server.RequestCounts) error {
 	a.observeLimits(g)
 	a.observeProvider(g)
 	a.observeAudit(g)
+	a.observeDenials(g)
 	a.observeConfig(g)
 	_, err := a.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		for _, read := range g.reads {
@@ -177,6 +178,16 @@ func (a *App) observeAudit(g *gauges) {
 	})
 	lost := g.newCounter("gatehouse.audit.lost", "Records that the audit log lost since the start.")
 	g.reads = append(g.reads, func(o metric.Observer) { o.ObserveInt64(lost, a.Audit.Status().Lost) })
+}
+
+func (a *App) observeDenials(g *gauges) {
+	if a.Denials == nil {
+		return
+	}
+	g.gauge("gatehouse.denials.ok", "0 while the file of denials is bad or gone, so that an older list is in force.",
+		func() int64 { return oneIf(a.Denials.Status().OK) })
+	g.gauge("gatehouse.denials.entries", "Entries of the list of denied callers in force.",
+		func() int64 { return int64(a.Denials.Status().Entries) })
 }
 
 func (a *App) observeConfig(g *gauges) {

@@ -146,7 +146,7 @@ func (a *App) Status() Status {
 	}
 	if list, ok := a.chain.Denials.(*denials.Watcher); ok {
 		d := list.Status()
-		s.Denials = &DenialStatus{Entries: d.Entries, OK: d.Problem == nil, Hits: d.Denied}
+		s.Denials = &DenialStatus{Entries: d.Entries, OK: d.Problem == nil, Hits: d.Hits}
 	}
 	if last := a.LastReload(); !last.Time.IsZero() {
 		s.Config.Reload = &ReloadResult{Time: last.Time.UTC(), OK: last.OK, Reason: last.Reason}

@@ -32,6 +32,7 @@ func (e *examination) addConfigChecks() {
 		name: "config.port", expected: "every client connects to the port of resource", run: e.port,
 	})
 	e.addSecretFileChecks()
+	e.addDenialsCheck()
 	if len(e.diagnosis.DefaultScopes) > 0 {
 		e.checks.add(check{
 			name: "config.default_scopes", expected: "provider.default_scopes has every scope that a call can need",

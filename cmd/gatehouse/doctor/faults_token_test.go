@@ -22,6 +22,12 @@ func tokenFaults() map[string]fault {
 			after: func(t *testing.T, e *env) { e.config.Token = e.token("notes:read") },
 			bad:   []string{"server.tools failed"}, found: "lacks a scope", fix: `sign in with "mcp:use"`,
 		},
+		"a token of a denied client": {
+			before: denyWith("- client: local-service"),
+			after:  func(t *testing.T, e *env) { e.config.Token = e.token("mcp:use") },
+			bad:    []string{"server.tools failed"}, found: "the operator has denied the caller",
+			fix: "`gatehouse deny --list`",
+		},
 		"a token that the server cannot verify": {
 			before: do(func(e *env) {
 				e.provider.intercept = respond("/keys", 500, "text/plain", "canary-upstream")

@@ -20,7 +20,7 @@ const others fs.FileMode = 0o007
 // addSecretFileChecks adds a check for each file with a secret. Their content is valid: it is part of the
 // configuration.
 func (e *examination) addSecretFileChecks() {
-	for _, file := range e.Settings.SecretFiles {
+	for _, file := range e.Settings.SecretFiles() {
 		e.checks.add(check{
 			name: "config.secret_file", subject: file.Key, expected: "other users can neither read nor change it",
 			run: func(context.Context) diagnostics.Outcome { return e.secretFile(file) },

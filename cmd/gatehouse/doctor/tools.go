@@ -44,9 +44,14 @@ func (s *serverChecks) tools(ctx context.Context) diagnostics.Outcome {
 
 func (s *serverChecks) forbidden(r response, log string) diagnostics.Outcome {
 	required := providers.Quote(strings.Join(s.Settings.Scopes.Required, " ")) + " (scopes.required)"
-	if _, ok := errorOf(r); !ok {
+	body, ok := errorOf(r)
+	switch {
+	case !ok:
 		return diagnostics.Failed("403, and not from this server",
 			"something in front refuses requests with a token: let them through")
+	case body.Error == "forbidden" && r.header.Get("WWW-Authenticate") == "":
+		return diagnostics.Failed("403: the operator has denied the caller of the token (denials.file)",
+			"`gatehouse deny --list` shows whom; "+log)
 	}
 	if r.header.Get("WWW-Authenticate") == "" && len(s.diagnosis.DefaultScopes) > 0 {
 		return diagnostics.Failed(
