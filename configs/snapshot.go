@@ -31,7 +31,7 @@ func (s *Snapshot) ReadFile(name string) ([]byte, error) { return s.note(name, r
 func (s *Snapshot) note(name string, read readFileFunc) ([]byte, error) {
 	content, err := read(name)
 	if err != nil {
-		s.contents[name] = "error " + err.Error()
+		s.contents[name] = "error " + reasonOf(err) // without the name of the system call, which differs
 		return nil, err
 	}
 	sum := sha256.Sum256(content)
