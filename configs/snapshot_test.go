@@ -137,17 +137,6 @@ func TestSnapshot_HasAllFilesOfALoad(t *testing.T) {
 	}
 }
 
-// What was read at the start is compared with what a poll reads in another way.
-func TestSnapshot_OfTheStartIsCurrent(t *testing.T) {
-	dir := t.TempDir()
-	profile := write(t, "p.yaml", "provider:\n  kind: oidc\n  issuer: https://login.example.com\n")
-	s := NewSnapshot()
-	mustLoad(t, Sources{Profile: profile, Dir: dir, ReadFile: s.ReadAtStart})
-	if !s.IsCurrent() {
-		t.Errorf("nothing has changed, and .env is missing as before: %q", s.contents)
-	}
-}
-
 // At the start a secret may come through a pipe; later, reading one could block forever.
 func TestSnapshot_ReadsPipesAtTheStartOnly(t *testing.T) {
 	r, w, err := os.Pipe()
