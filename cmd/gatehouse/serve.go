@@ -12,7 +12,6 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/server"
-	"gatehouse/server/denials"
 )
 
 const reloadHelp = `
@@ -31,6 +30,9 @@ func serve(ctx context.Context, args []string, c console) int {
 	atStart.ReadFile = files.ReadAtStart
 	cfg, code, done := load(atStart, c)
 	if done {
+		return code
+	}
+	if code, done := c.checkDenials(cfg); done {
 		return code
 	}
 	var hangups <-chan struct{}
@@ -62,11 +64,7 @@ func serve(ctx context.Context, args []string, c console) int {
 	}
 	defer func() { exported.flush(cfg.Server) }()
 	a, err := app.New(ctx, cfg, c.catalog, logger, app.WithTelemetry(exported.Meter, exported.Tracer))
-	if bad, ok := errors.AsType[*denials.FileError](err); ok {
-		fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
-		return exitConfig
-	}
-	if errors.Is(err, app.ErrAudit) {
+	if errors.Is(err, app.ErrAudit) || errors.Is(err, app.ErrDenials) { // the file of denials was good just before
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
 	}
