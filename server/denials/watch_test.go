@@ -67,6 +67,8 @@ func watch(t *testing.T, content string) *watched {
 		cancel()
 		<-done
 	})
+	// Run must not wait for a lock that Reload holds: the clock of a bubble does not advance then.
+	synctest.Wait()
 	return w
 }
 
