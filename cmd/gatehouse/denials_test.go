@@ -67,7 +67,7 @@ func (srv *testServer) put(t *testing.T, f denyFile, entries string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.awaitDenials(t, func(s denials.Status) bool { return s.Digest == list.Digest() })
+	srv.awaitDenials(t, func(denials.Status) bool { return srv.Denials.List().Digest() == list.Digest() })
 }
 
 // claimOf returns a claim of a token.

@@ -12,7 +12,6 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/server"
-	"gatehouse/server/denials"
 )
 
 const reloadHelp = `
@@ -36,6 +35,9 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 	atStart.ReadFile = files.ReadAtStart
 	cfg, code, done := load(atStart, c)
 	if done {
+		return code
+	}
+	if code, done := c.checkDenials(cfg); done {
 		return code
 	}
 	var hangups <-chan struct{}
@@ -78,12 +80,8 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 	defer func() { exported.flush(cfg.Server) }()
 	a, err := app.New(ctx, cfg, c.catalog, logger,
 		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))
-	if bad, ok := errors.AsType[*denials.FileError](err); ok {
-		fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
-		return exitConfig
-	}
 	switch {
-	case errors.Is(err, app.ErrAudit):
+	case errors.Is(err, app.ErrAudit), errors.Is(err, app.ErrDenials): // the file of denials was good just before
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
 	case errors.Is(err, app.ErrUpstream):

@@ -185,7 +185,7 @@ func (a *App) observeDenials(g *gauges) {
 		return
 	}
 	g.gauge("gatehouse.denials.ok", "0 while the file of denials is bad or gone, so that an older list is in force.",
-		func() int64 { return oneIf(a.Denials.Status().OK) })
+		func() int64 { return oneIf(a.Denials.Status().Problem == nil) })
 	g.gauge("gatehouse.denials.entries", "Entries of the list of denied callers in force.",
 		func() int64 { return int64(a.Denials.Status().Entries) })
 }
@@ -196,10 +196,8 @@ func (a *App) observeConfig(g *gauges) {
 			number, _ := a.Generation()
 			return int64(number)
 		})
-	g.gauge("gatehouse.config.reload.ok", "0 if the last reload was refused.", func() int64 {
-		last := a.LastReload()
-		return oneIf(last.OK || last.Time.IsZero())
-	})
+	g.gauge("gatehouse.config.reload.ok", "0 if the last reload was refused.",
+		func() int64 { return oneIf(a.LastReload().OK) })
 	at := g.seconds("gatehouse.config.reload.time", "When the configuration was last read, as a Unix time: at the start, "+
 		"or by a reload.")
 	started := time.Now()

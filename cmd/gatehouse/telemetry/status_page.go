@@ -205,7 +205,7 @@ func problems(s OperatorStatus) (all []problem) {
 			Detail: r.Reason})
 	}
 	if d := s.Denials; d != nil && !d.OK {
-		all = append(all, problem{Text: "The denials file cannot be used, the last good list is in force",
+		all = append(all, problem{Text: "The file of denials cannot be used, the last good list is in force",
 			Detail: "the server's log says why"})
 	}
 	for _, u := range usages(s) {
