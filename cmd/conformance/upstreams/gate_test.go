@@ -81,8 +81,10 @@ func startGate(t *testing.T, environ []string, args ...string) *gate {
 		close(g.exited)
 	}()
 	t.Cleanup(func() {
+		groups := groupsOf(t, g.cmd.Process.Pid)
 		_ = g.cmd.Process.Kill()
 		<-g.exited
+		kill(groups)
 		for _, word := range []string{"panic", "level=ERROR", "hunter2"} {
 			if strings.Contains(g.output.String(), word) {
 				t.Errorf("the output has %q", word)
@@ -129,7 +131,15 @@ func (g *gate) stop(t *testing.T) (took time.Duration) {
 			}
 		}
 	}
+	kill(groups)
 	return took
+}
+
+// kill ends process groups, so that a failed test leaves no process.
+func kill(groups []int) {
+	for _, group := range groups {
+		_ = syscall.Kill(-group, syscall.SIGKILL)
+	}
 }
 
 // run runs gatehouse to its end.

@@ -1,14 +1,16 @@
 """An MCP server on stdio with the habits of servers in Python, without packages.
 
 It prints a banner without a line end and debug output to stdout, logs to stderr, starts slowly, answers unknown
-methods with "Invalid request parameters", writes null members and NaN, goes on after the end of its input, and
-takes its time after SIGTERM. It writes what it notices to the file that HABITS_FILE names.
+methods with "Invalid request parameters", writes null members and NaN, has a worker process, goes on after the end of
+its input, and takes its time after SIGTERM, which it does not pass on. It writes what it notices to the file that
+HABITS_FILE names.
 """
 
 import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -111,6 +113,7 @@ def main():
     sys.stdout.write("Starting MCP server 'habits' with transport 'stdio' ... ")
     sys.stdout.flush()
     logging.info("loading the model")
+    subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 600"])
     time.sleep(2)
     for line in sys.stdin:
         receive(json.loads(line))
