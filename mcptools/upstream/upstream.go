@@ -52,7 +52,8 @@ func newUpstream(running context.Context, s Settings, o Options, hurry <-chan st
 	u := &upstream{
 		settings: s, client: newClient(o.Version), logger: o.Logger.With("upstream", s.Name),
 		identity: identity{
-			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "", minter: o.Minter,
+			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "",
+			scopes: s.Scopes(), minter: o.Minter,
 		},
 		limit: rate.NewLimiter(rate.Every(time.Second), 10), slots: make(chan struct{}, max(1, o.MaxCalls/2)),
 	}
@@ -95,7 +96,7 @@ func (u *upstream) newEndpoint(o Options) (*endpoint, error) {
 	return &endpoint{
 		url: u.settings.URL, userAgent: u.client.userAgent, authorization: u.settings.AuthorizationHeader(),
 		max: u.settings.MaxMessageBytes, transport: newTransport(address, o.dialer(address.Scheme == "https")),
-		counters: &u.counters, long: make(chan struct{}, maxLongBodies),
+		own: u.identity.own, counters: &u.counters, long: make(chan struct{}, maxLongBodies),
 	}, nil
 }
 
@@ -117,10 +118,8 @@ func (u *upstream) start(ctx, running context.Context, group *sync.WaitGroup) er
 		return nil
 	}
 	group.Go(func() { shared.run(running) })
-	if _, err := shared.next(ctx, nil); err != nil {
-		failed := &startError{cause: err}
-		_ = errors.As(err, &failed)
-		return u.startError(failed)
+	if err := shared.first(ctx); err != nil {
+		return u.startError(err)
 	}
 	return nil
 }
