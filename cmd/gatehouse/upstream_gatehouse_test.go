@@ -22,7 +22,7 @@ func startGate(t *testing.T, gate, upstream string) *service {
 	t.Helper()
 	s := startAt(t, console{}, gate, "serve", "--resource=http://ADDRESS/mcp",
 		"--provider.signing_algorithm=ES256", "--tools.demo=false", "--scopes.required=mcp:use",
-		"--scopes.initial=mcp:use,notes:use,greet:read", "--upstreams.notes.url=" + upstream,
+		"--scopes.initial=mcp:use,notes:use,greet:read", "--upstreams.notes.url="+upstream,
 		"--upstreams.notes.identity=jwt", "--upstreams.notes.tools=greet > notes:use greet:read,whoami > notes:use")
 	if s == nil {
 		t.Fatalf("%s is in use", gate)

@@ -256,10 +256,13 @@ func (s *supervisor) status(to *Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	to.State, to.Restarts = s.state, s.restarts
-	if s.current != nil {
-		to.Era, to.Server = s.current.version, s.current.server
+	if s.last != nil {
+		to.Era, to.Server = s.last.version, s.last.server
 	}
-	if s.lastErr != nil {
+	switch {
+	case s.lastErr != nil:
 		to.Reason = s.lastErr.reason()
+	case s.state == StateRestarting:
+		to.Reason = ReasonLost
 	}
 }

@@ -37,6 +37,7 @@ type upstream struct {
 	source    source
 	identity  identity
 	counters  counters
+	calls     callCounts
 	limit     *rate.Limiter // of log lines about calls
 	slots     chan struct{} // of calls in flight
 
@@ -57,6 +58,7 @@ func newUpstream(running context.Context, s Settings, o Options, hurry <-chan st
 		},
 		limit: rate.NewLimiter(rate.Every(time.Second), 10), slots: make(chan struct{}, max(1, o.MaxCalls/2)),
 	}
+	u.calls = newCallCounts()
 	u.counters.logger, u.client.probeTimeout = u.logger, o.probeTimeout
 	if s.Identity == IdentityJWT && o.Minter == nil {
 		return nil, errors.New("identity: jwt needs a minter")
@@ -183,6 +185,7 @@ func (u *upstream) relay(o offer) mcptools.RelayHandler {
 			defer cancel()
 		}
 		result, err := u.call(ctx, c)
+		u.calls.add(err)
 		if reason := reasonOf(err); reason != "" && u.limit.Allow() {
 			u.logger.Warn("a call of an upstream failed", "reason", reason, "tool", o.name, "error", err)
 		}
