@@ -185,5 +185,6 @@ func (c *call) verbatim(result json.RawMessage, err error) (*mcptools.Verbatim, 
 		return &mcptools.Verbatim{JSON: failed(f.text, c.isModern), Reason: f.reason}, nil
 	}
 	// The end of the context: the text is that of a tool of this server.
-	return &mcptools.Verbatim{JSON: failed(err.Error(), c.isModern)}, nil
+	timedOut := errors.Is(err, context.DeadlineExceeded)
+	return &mcptools.Verbatim{JSON: failed(err.Error(), c.isModern), TimedOut: timedOut}, nil
 }

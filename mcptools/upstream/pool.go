@@ -284,6 +284,7 @@ func (p *pool) status(to *Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	to.State, to.Restarts, to.Era, to.Server, to.Processes = StateReady, p.restarts, p.version, p.server, len(p.members)
+	to.MaxProcesses = p.max
 	if p.lastErr != nil {
 		to.State, to.Reason = StateDown, p.lastErr.reason()
 	}

@@ -37,6 +37,7 @@ type upstream struct {
 	source    source
 	identity  identity
 	counters  counters
+	calls     callCounts
 	limit     *rate.Limiter // of log lines about calls
 	slots     chan struct{} // of calls in flight
 
@@ -52,10 +53,12 @@ func newUpstream(running context.Context, s Settings, o Options, hurry <-chan st
 	u := &upstream{
 		settings: s, client: newClient(o.Version), logger: o.Logger.With("upstream", s.Name),
 		identity: identity{
-			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "", minter: o.Minter,
+			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "",
+			scopes: s.Scopes(), minter: o.Minter,
 		},
 		limit: rate.NewLimiter(rate.Every(time.Second), 10), slots: make(chan struct{}, max(1, o.MaxCalls/2)),
 	}
+	u.calls = newCallCounts()
 	u.counters.logger, u.client.probeTimeout = u.logger, o.probeTimeout
 	if s.Identity == IdentityJWT && o.Minter == nil {
 		return nil, errors.New("identity: jwt needs a minter")
@@ -95,7 +98,7 @@ func (u *upstream) newEndpoint(o Options) (*endpoint, error) {
 	return &endpoint{
 		url: u.settings.URL, userAgent: u.client.userAgent, authorization: u.settings.AuthorizationHeader(),
 		max: u.settings.MaxMessageBytes, transport: newTransport(address, o.dialer(address.Scheme == "https")),
-		counters: &u.counters, long: make(chan struct{}, maxLongBodies),
+		own: u.identity.own, counters: &u.counters, long: make(chan struct{}, maxLongBodies),
 	}, nil
 }
 
@@ -117,10 +120,8 @@ func (u *upstream) start(ctx, running context.Context, group *sync.WaitGroup) er
 		return nil
 	}
 	group.Go(func() { shared.run(running) })
-	if _, err := shared.next(ctx, nil); err != nil {
-		failed := &startError{cause: err}
-		_ = errors.As(err, &failed)
-		return u.startError(failed)
+	if err := shared.first(ctx); err != nil {
+		return u.startError(err)
 	}
 	return nil
 }
@@ -184,6 +185,7 @@ func (u *upstream) relay(o offer) mcptools.RelayHandler {
 			defer cancel()
 		}
 		result, err := u.call(ctx, c)
+		u.calls.add(err)
 		if reason := reasonOf(err); reason != "" && u.limit.Allow() {
 			u.logger.Warn("a call of an upstream failed", "reason", reason, "tool", o.name, "error", err)
 		}

@@ -152,7 +152,7 @@ func (a *App) Close() {
 // openParts opens what is needed before the provider. Without [WithUpstreams], the upstreams of cfg are opened, too.
 func (a *App) openParts(ctx context.Context, cfg *configs.Config) (err error) {
 	if a.upstreams == nil {
-		if a.upstreams, err = OpenUpstreams(ctx, cfg, a.logger); err != nil {
+		if a.upstreams, err = openUpstreams(ctx, cfg, a.logger); err != nil {
 			return err
 		}
 	}
