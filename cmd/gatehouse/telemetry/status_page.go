@@ -51,11 +51,11 @@ func newStatusPage(reasons []providers.ReasonDoc) (*statusPage, error) {
 
 // servePage serves the status page. With ?refresh=off the browser does not load it again, so that it can be
 // read.
-func (o *Operator) servePage(w http.ResponseWriter, r *http.Request) {
+func (o *Operator) servePage(w http.ResponseWriter, refreshes bool) {
 	status, samples := o.status()
 	view := o.page.view(status, samples, o.metrics != nil)
 	content := page.Page{Title: view.Title(), Site: "Gatehouse", Data: view}
-	if view.Refreshes = r.URL.Query().Get("refresh") != "off"; view.Refreshes {
+	if view.Refreshes = refreshes; refreshes {
 		content.Refresh = statusRefresh
 	}
 	if err := o.page.templates.Write(w, http.StatusOK, "status.html", content); err != nil {
