@@ -116,6 +116,7 @@ func (u *upstream) start(ctx, running context.Context, group *sync.WaitGroup) er
 			return err
 		}
 		u.fix(found.Definitions)
+		u.source.(*pool).introduce(found.Era, found.Server)
 		group.Go(func() { u.source.run(running) })
 		return nil
 	}

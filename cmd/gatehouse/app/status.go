@@ -126,12 +126,12 @@ type UpstreamStatus struct {
 	// ProtocolVersion is that of MCP, and Server how the upstream introduced itself, as far as they are known.
 	ProtocolVersion string `json:"protocol_version,omitempty"`
 	Server          string `json:"server,omitempty"`
-	// Tools is how many the upstream has, and Offered how many of them this server has. Changed are the offered ones
-	// that cannot be called, because their definition changed.
-	Tools   int      `json:"tools"`
-	Offered int      `json:"offered"`
-	Changed []string `json:"changed,omitempty"`
-	Pinned  bool     `json:"pinned"`
+	// Tools is how many the upstream has, and Offered how many of them this server has. Changed is how many of those
+	// cannot be called, because their definition changed.
+	Tools   int  `json:"tools"`
+	Offered int  `json:"offered"`
+	Changed int  `json:"changed"`
+	Pinned  bool `json:"pinned"`
 	// Restarts counts the sessions after the first.
 	Restarts int `json:"restarts"`
 	// Processes are those of callers; nil if all callers share one, or with a URL.
@@ -224,7 +224,7 @@ func upstreamStatus(all []upstream.Status) []UpstreamStatus {
 	for _, u := range all {
 		s := UpstreamStatus{
 			Name: u.Name, Transport: u.Transport, State: u.State, Reason: u.Reason, ProtocolVersion: u.Era, Server: u.Server,
-			Tools: u.Tools, Offered: u.Offered, Changed: u.Changed, Pinned: u.Pinned, Restarts: u.Restarts, Calls: u.Calls,
+			Tools: u.Tools, Offered: u.Offered, Changed: len(u.Changed), Pinned: u.Pinned, Restarts: u.Restarts, Calls: u.Calls,
 			Noise: u.Noise,
 		}
 		if u.MaxProcesses > 0 {

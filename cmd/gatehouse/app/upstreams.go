@@ -144,6 +144,14 @@ func (a *App) Upstreams() []upstream.Status {
 	return a.upstreams.set.Status()
 }
 
+func (a *App) upstreamStats() []mcptools.UpstreamStats {
+	var all []mcptools.UpstreamStats
+	for _, s := range a.Upstreams() {
+		all = append(all, mcptools.UpstreamStats{Name: s.Name, State: string(s.State), Reason: s.Reason})
+	}
+	return all
+}
+
 // closeMargin is the part of the time of a stop that remains after the upstreams ended, for the audit log.
 const closeMargin = 300 * time.Millisecond
 
