@@ -28,7 +28,7 @@ type Sources struct {
 	ExtraKinds []Kind
 	// MemoryLimit is how much memory the process may use, in bytes; 0 means no limit.
 	MemoryLimit int64
-	// ReadFile reads the profile, .env and files with secrets; nil means os.ReadFile.
+	// ReadFile reads the profile, .env, and files with secrets and certificates; nil means os.ReadFile.
 	ReadFile func(name string) ([]byte, error)
 }
 
