@@ -101,10 +101,11 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
 		}
 	})()
-	reload := &reloader{app: a, sources: sources, judged: files, applied: func(before, now *configs.Config) {
+	reload := &reloader{app: a, sources: sources, judged: files, stuckAfter: readTimeout}
+	reload.applied = func(before, now *configs.Config) {
 		c.follow(now, level, logger)
 		warnOfNotes(a, before, now, logger)
-	}}
+	}
 	go reload.run(ctx, hangups)
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 	c.stop.begin("operator's listener")
