@@ -432,6 +432,9 @@ func TestAudit_KilledProcessLosesNoAnsweredCall(t *testing.T) {
 				}
 			}()
 		}
+		for first, begin := answered.Load(), time.Now(); answered.Load() == first && time.Since(begin) < 10*time.Second; {
+			time.Sleep(time.Millisecond)
+		}
 		time.Sleep(time.Duration(100+50*round) * time.Millisecond)
 		code, _ := p.end(t, signal)
 		close(stop)
