@@ -185,7 +185,9 @@ func (u *upstream) relay(o offer) mcptools.RelayHandler {
 			ctx, cancel = context.WithTimeout(ctx, u.settings.CallTimeout)
 			defer cancel()
 		}
+		ctx, end := u.startSpan(ctx, o)
 		result, err := u.call(ctx, c)
+		end(err)
 		u.calls.add(err)
 		if reason := reasonOf(err); reason != "" && u.limit.Allow() {
 			u.logger.Warn("a call of an upstream failed", "reason", reason, "tool", o.name, "error", err)
@@ -207,6 +209,7 @@ func (u *upstream) call(ctx context.Context, c *call) (json.RawMessage, error) {
 		return nil, err
 	}
 	defer release()
+	noteSession(ctx, s)
 	result, err := c.do(ctx, s, u.client, u.identity)
 	if !errors.Is(err, errSessionUnknown) {
 		return result, err
