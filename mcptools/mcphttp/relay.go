@@ -35,16 +35,17 @@ func (t relayTable) dispatch(req mcp.Request, next mcp.MethodHandler) mcp.Method
 	}
 	return func(ctx context.Context, _ string, _ mcp.Request) (mcp.Result, error) {
 		carried := callContextOf(call)
-		if carried.reserved == nil || !carried.reserved.retainHeld() {
+		reserved := carried.reserved
+		if reserved == nil || !reserved.retainHeld() {
 			return nil, context.Canceled // its request is over
 		}
-		defer carried.reserved.release()
+		defer reserved.release()
 		result, err := relay(ctx, call, carried.params)
 		if err != nil {
 			return nil, err
 		}
 		// The SDK encodes the result again, and both exist until the client has read the response.
-		if carried.reserved.grow(2*len(result.JSON)) != nil {
+		if reserved.grow(2*len(result.JSON)) != nil {
 			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: textTooManyBytes}
 		}
 		if result.Reason != "" {
