@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -39,7 +40,8 @@ type upstream struct {
 	counters  counters
 	calls     callCounts
 	limit     *rate.Limiter // of log lines about calls
-	slots     chan struct{} // of calls in flight
+	inFlight  atomic.Int64  // calls
+	maxCalls  atomic.Int64  // see [Set.SetMaxCalls]
 
 	mu      sync.Mutex
 	tools   int  // that the upstream has
@@ -56,8 +58,9 @@ func newUpstream(running context.Context, s Settings, o Options, hurry <-chan st
 			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "",
 			scopes: s.Scopes(), minter: o.Minter,
 		},
-		limit: rate.NewLimiter(rate.Every(time.Second), 10), slots: make(chan struct{}, max(1, o.MaxCalls/2)),
+		limit: rate.NewLimiter(rate.Every(time.Second), 10),
 	}
+	u.setMaxCalls(o.MaxCalls)
 	u.calls = newCallCounts()
 	u.counters.logger, u.client.probeTimeout = u.logger, o.probeTimeout
 	if s.Identity == IdentityJWT && o.Minter == nil {
@@ -185,7 +188,9 @@ func (u *upstream) relay(o offer) mcptools.RelayHandler {
 			ctx, cancel = context.WithTimeout(ctx, u.settings.CallTimeout)
 			defer cancel()
 		}
+		ctx, end := u.startSpan(ctx, o)
 		result, err := u.call(ctx, c)
+		end(err)
 		u.calls.add(err)
 		if reason := reasonOf(err); reason != "" && u.limit.Allow() {
 			u.logger.Warn("a call of an upstream failed", "reason", reason, "tool", o.name, "error", err)
@@ -194,12 +199,13 @@ func (u *upstream) relay(o offer) mcptools.RelayHandler {
 	}
 }
 
+// setMaxCalls gives the upstream half of the calls of this server.
+func (u *upstream) setMaxCalls(n int) { u.maxCalls.Store(int64(max(1, n/2))) }
+
 // call sends a call. It is sent twice only if the upstream did not know the session of the first one.
 func (u *upstream) call(ctx context.Context, c *call) (json.RawMessage, error) {
-	select {
-	case u.slots <- struct{}{}:
-		defer func() { <-u.slots }()
-	default:
+	defer u.inFlight.Add(-1)
+	if u.inFlight.Add(1) > u.maxCalls.Load() {
 		return nil, errBusy("too many calls are in flight")
 	}
 	s, release, err := u.source.acquire(ctx, c.caller)
@@ -207,6 +213,7 @@ func (u *upstream) call(ctx context.Context, c *call) (json.RawMessage, error) {
 		return nil, err
 	}
 	defer release()
+	noteSession(ctx, s)
 	result, err := c.do(ctx, s, u.client, u.identity)
 	if !errors.Is(err, errSessionUnknown) {
 		return result, err

@@ -165,6 +165,7 @@ func (a *App) swap(current, next *generation) {
 	a.current.Store(next)
 	a.chain.Shared.SetLimits(next.config.Server)
 	a.MCP.SetLimits(next.config.MCP)
+	a.upstreams.setMaxCalls(next.config.MCP.MaxCalls)
 	if a.Audit != nil {
 		a.Audit.SetConfig(next.digest)
 	}

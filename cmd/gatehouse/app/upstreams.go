@@ -80,6 +80,12 @@ func UpstreamOptions(cfg *configs.Config, logger *slog.Logger) (upstream.Options
 // returns an error. Nil is the same as no option.
 func WithUpstreams(u *Upstreams) Option { return func(a *App) { a.upstreams = u } }
 
+func (u *Upstreams) setMaxCalls(n int) {
+	if u != nil {
+		u.set.SetMaxCalls(n)
+	}
+}
+
 // Close ends the upstreams, at the end of ctx at the latest. It may be called more than once.
 func (u *Upstreams) Close(ctx context.Context) {
 	if u != nil && u.set != nil {
