@@ -92,11 +92,7 @@ func (c *Config) originOf(key string) string {
 func (p Problems) Summary() string {
 	var all []string
 	for _, one := range p {
-		text := one.Key + " (" + string(one.Code) + ", " + one.Origin + ")"
-		if one.Code == providers.CodeUnusable { // only the reason says what is wrong, and it has no value
-			text += ": " + one.Reason
-		}
-		all = append(all, text)
+		all = append(all, one.Key+" ("+string(one.Code)+", "+one.Origin+")")
 	}
 	return strings.Join(all, "; ")
 }

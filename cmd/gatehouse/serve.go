@@ -75,7 +75,7 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 		fmt.Fprintf(c.stderr, "gatehouse: telemetry cannot be set up: %v\n", err)
 		return exitFailure
 	}
-	defer exported.flush()
+	defer func() { exported.flush(cfg.Server) }()
 	a, err := app.New(ctx, cfg, c.catalog, logger,
 		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))
 	if bad, ok := errors.AsType[*denials.FileError](err); ok {
@@ -114,8 +114,7 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 		}
 	})()
 	reload := &reloader{app: a, sources: sources, judged: files, applied: func(before, now *configs.Config) {
-		level.Set(now.Log.SlogLevel())
-		c.stop.configure(now.Server, logger)
+		c.follow(now, level, logger)
 		warnOfNotes(a, before, now, logger)
 	}}
 	go reload.run(ctx, hangups)
@@ -123,7 +122,7 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 	c.stop.begin("operator's listener")
 	stopOperator()
 	c.stop.begin("last export of metrics and traces")
-	exported.flush()
+	exported.flush(a.Config().Server)
 	c.stop.begin("log")
 	return logStopped(logger, err)
 }

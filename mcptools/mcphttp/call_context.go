@@ -23,6 +23,8 @@ type callContext struct {
 	timedOut atomic.Bool
 	// params are those of a tools/call, for a relayed tool; nil for every other method.
 	params json.RawMessage
+	// reserved is the reservation of the message, to which the result of a relayed tool is added.
+	reserved *reservation
 	// failure is the reason why a relayed call failed; nil if it did not. It is atomic, because the call may outlive
 	// its request.
 	failure atomic.Pointer[providers.Reason]

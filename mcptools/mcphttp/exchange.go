@@ -65,7 +65,7 @@ var errNoReceiver = &jsonrpc.Error{Code: -32005, Message: "the message has no re
 func (e *Endpoint) newExchange(m message) exchange {
 	return exchange{
 		writeTimeout: e.writeTimeout, keepalive: e.policy.Settings.Keepalive, recorder: e.recorder,
-		carried: callContext{policy: e.policy, params: m.callParams()},
+		carried: callContext{policy: e.policy, params: m.callParams(), reserved: m.reserved},
 	}
 }
 
@@ -273,7 +273,7 @@ func (e *exchange) retain(reserved *reservation) {
 func (e *exchange) release() {
 	e.request.Params, e.request.Extra, e.carried.params = nil, nil, nil
 	e.reserved.release()
-	e.reserved = nil
+	e.reserved, e.carried.reserved = nil, nil
 	if e.recordEnd == nil {
 		return
 	}

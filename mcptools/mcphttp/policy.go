@@ -43,7 +43,7 @@ func (h *Handler) SetLimits(s Settings) {
 // withCallContext serves a request by the SDK's own handler, which passes on the values of its context.
 func (e *Endpoint) withCallContext(m message, sdk http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		call := &callContext{policy: e.policy, params: m.callParams()}
+		call := &callContext{policy: e.policy, params: m.callParams(), reserved: m.reserved}
 		sdk.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callContextKey{}, call)))
 	})
 }

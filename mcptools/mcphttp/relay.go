@@ -3,6 +3,7 @@ package mcphttp
 import (
 	"context"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"gatehouse/mcptools"
@@ -34,9 +35,18 @@ func (t relayTable) dispatch(req mcp.Request, next mcp.MethodHandler) mcp.Method
 	}
 	return func(ctx context.Context, _ string, _ mcp.Request) (mcp.Result, error) {
 		carried := callContextOf(call)
+		reserved := carried.reserved
+		if reserved == nil || !reserved.retainHeld() {
+			return nil, context.Canceled // its request is over
+		}
+		defer reserved.release()
 		result, err := relay(ctx, call, carried.params)
 		if err != nil {
 			return nil, err
+		}
+		// The SDK encodes the result again, and both exist until the client has read the response.
+		if reserved.grow(2*len(result.JSON)) != nil {
+			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: textTooManyBytes}
 		}
 		if result.Reason != "" {
 			carried.failure.Store(&result.Reason)

@@ -176,6 +176,59 @@ type recordedResults struct {
 
 func (r recordedResults) RecordResult(_ context.Context, result Result) { r.results <- result }
 
+// The results of a caller count towards the limit of bytes until its client has read them: many calls with large
+// results must not fill the memory.
+func TestRelay_LimitsBytesOfResults(t *testing.T) {
+	large := relayed("large", nil,
+		func(context.Context, *mcp.CallToolRequest, json.RawMessage) (*mcptools.Verbatim, error) {
+			return &mcptools.Verbatim{JSON: json.RawMessage(`{"content":[],"x":"` + strings.Repeat("x", 300<<10) + `"}`)}, nil
+		})
+	recorder := recordedResults{results: make(chan Result, 10)}
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{large}}, func(c *Config) {
+		c.Recorder = recorder
+		c.Settings.MaxBytes, c.Settings.MaxBytesPerUser = 2<<20, 1<<20
+	})
+	url := serve(t, h, time.Now().Add(time.Hour))
+	calls := callsOf(t, url, "large", "{}")
+	for way, post := range calls {
+		if _, body := responseBody(t, url, post); len(body) < 300<<10 {
+			t.Errorf("%s: %s", way, body)
+		}
+	}
+	eventuallyReleased(t, h)
+	other := h.bytes.reserve(alice().Principal()) // of a response that a client reads slowly
+	if err := other.grow(600 << 10); err != nil {
+		t.Fatal(err)
+	}
+	for len(recorder.results) > 0 {
+		<-recorder.results
+	}
+	for way, post := range calls {
+		_, body := responseBody(t, url, post)
+		if got := <-recorder.results; !strings.Contains(body, textTooManyBytes) || got.Reason != ReasonTooManyBytes {
+			t.Errorf("%s: %.100s, recorded %+v", way, body, got)
+		}
+	}
+	other.release()
+	eventuallyReleased(t, h)
+}
+
+// eventuallyReleased waits until no bytes are reserved.
+func eventuallyReleased(t *testing.T, h *Handler) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		h.bytes.mu.Lock()
+		total := h.bytes.total
+		h.bytes.mu.Unlock()
+		if total == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are still reserved", total)
+		}
+	}
+}
+
 // Progress of a relayed call reaches its caller.
 func TestRelay_ProgressReachesTheCaller(t *testing.T) {
 	slow := relayed("slow", nil,

@@ -58,7 +58,7 @@ func serveFixture(habits []string) {
 	s := &rawServer{habits: habits, answers: make(chan string, 100)}
 	if s.has("sleeper") { // a descendant that ignores everything
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute) // long for a test, and short for a process that a failed one leaves
 		return
 	}
 	if s.has("deaf") {
@@ -106,12 +106,12 @@ func serveFixture(habits []string) {
 			break
 		}
 		if bytes.Contains(text, []byte(`"pause"`)) { // reads no further for a while
-			time.Sleep(400 * time.Millisecond)
+			time.Sleep(time.Second)
 		}
 		s.receive(text)
 	}
 	if s.has("deaf") {
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute) // long for a test, and short for a process that a failed one leaves
 	}
 }
 

@@ -38,6 +38,47 @@ type endpoint struct {
 	max           int    // bytes of a message
 	transport     *http.Transport
 	counters      *counters
+	long          chan struct{} // has an element for each long body that is being read
+}
+
+const (
+	// longBody is the number of bytes from which a body counts as long.
+	longBody = 256 << 10
+	// maxLongBodies is how many long bodies of an upstream are read at once: many calls must not fill the memory.
+	maxLongBodies = 16
+)
+
+// boundedBody is a body that waits at longBody until there are fewer than maxLongBodies.
+type boundedBody struct {
+	io.ReadCloser
+	ctx    context.Context
+	long   chan struct{}
+	read   int
+	isLong bool
+}
+
+// Read implements io.Reader.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.read >= longBody && !b.isLong {
+		select {
+		case b.long <- struct{}{}:
+			b.isLong = true
+		case <-b.ctx.Done():
+			return 0, b.ctx.Err()
+		}
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.read += n
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *boundedBody) Close() error {
+	if b.isLong {
+		b.isLong = false
+		<-b.long
+	}
+	return b.ReadCloser.Close()
 }
 
 const (
@@ -154,6 +195,7 @@ func (l *httpLink) post(
 		}
 		return reply{}, errNotSent(err)
 	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, ctx: ctx, long: l.endpoint.long}
 	if r.method == "initialize" && resp.StatusCode == http.StatusOK {
 		l.sessionID = sessionOf(resp.Header)
 	}

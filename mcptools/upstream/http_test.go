@@ -348,6 +348,38 @@ func TestHTTP_WrongAnswers(t *testing.T) {
 	}
 }
 
+// Only some long bodies are read at once, and all calls get their results.
+func TestHTTP_LongBodies(t *testing.T) {
+	t.Parallel()
+	body := strings.Repeat("x", 1<<20)
+	s := remote(rawHTTP(t, func(w http.ResponseWriter, _ *http.Request, id string) {
+		fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"x":"%s"}}`, id, body)
+	}))
+	set := open(t, Options{}, s)
+	u := set.upstreams[0]
+	var calls sync.WaitGroup
+	for range 3 * maxLongBodies {
+		calls.Go(func() {
+			if got := do(t, set, "good", `{}`); len(got) != len(body)+len(`{"x":""}`) {
+				t.Errorf("a call got %.100s", got)
+			}
+		})
+	}
+	calls.Wait()
+	l := u.source.(*supervisor).current.link.(*httpLink)
+	if len(l.endpoint.long) != 0 {
+		t.Errorf("%d bodies are still being read", len(l.endpoint.long))
+	}
+	for range maxLongBodies {
+		l.endpoint.long <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := u.call(ctx, callOf(u, "good", `{}`)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("beyond the bound: %v", err)
+	}
+}
+
 // An upstream of MCP 2025-11-25 may ask in the middle of a call; it gets an answer, and nothing is declared to it.
 func TestHTTP_QuestionsOfTheUpstream(t *testing.T) {
 	t.Parallel()

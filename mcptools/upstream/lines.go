@@ -22,7 +22,7 @@ type line struct {
 }
 
 const (
-	lineBuffer = 16 << 10
+	lineBuffer = 8 << 10
 	// sampleBytes is the length of head and tail.
 	sampleBytes = 1 << 10
 	// maxLineFactor bounds what is skipped of a line that is too long, as a multiple of the limit. Without it, a

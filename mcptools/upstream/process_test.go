@@ -61,13 +61,13 @@ func TestProcess_NoOrphans(t *testing.T) {
 		"the end of a good process":               {[]string{"plain"}, stop},
 		"the end of one with a deaf descendant":   {[]string{"parent"}, stop},
 		"the end of a deaf one with a descendant": {[]string{"deaf", "parent"}, stop},
-		"the end in a hurry": {[]string{"deaf", "parent"}, func(_ *testing.T, set *Set, _ int) {
+		"the end in a hurry": {[]string{"deaf", "parent"}, func(t *testing.T, set *Set, _ int) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
 			began := time.Now()
 			set.Close(ctx)
-			if d := time.Since(began); d > 250*time.Millisecond {
-				panic(fmt.Sprint("it took ", d))
+			if d := time.Since(began); d > 3*time.Second {
+				t.Errorf("it took %v", d)
 			}
 		}},
 		"its death": {[]string{"parent"}, func(_ *testing.T, _ *Set, pid int) { _ = syscall.Kill(pid, syscall.SIGKILL) }},
@@ -83,7 +83,11 @@ func TestProcess_NoOrphans(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			set := open(t, Options{}, fixture(t, c.habits...))
+			o := Options{}
+			if name == "the end in a hurry" {
+				o.grace = time.Minute
+			}
+			set := open(t, o, fixture(t, c.habits...))
 			process, child := pidsOf(t, set)
 			if c.habits[len(c.habits)-1] == "parent" && !isRunning(child) {
 				t.Fatalf("descendant %d does not run", child)
@@ -117,7 +121,7 @@ func TestProcess_Death(t *testing.T) {
 	killed := time.Now()
 	_ = syscall.Kill(process, syscall.SIGKILL)
 	calls.Wait()
-	if d := time.Since(killed); d > 200*time.Millisecond {
+	if d := time.Since(killed); d > 500*time.Millisecond {
 		t.Errorf("the answers came after %v", d)
 	}
 	for range cap(outcomes) {

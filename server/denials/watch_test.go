@@ -62,6 +62,7 @@ func watch(t *testing.T, content string) *watched {
 			w.changes = append(w.changes, now.Digest())
 		})
 	}()
+	synctest.Wait() // if Run began during a Reload, it would wait for a mutex, and time would stand still
 	t.Cleanup(func() {
 		cancel()
 		<-done

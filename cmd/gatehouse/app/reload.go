@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -30,7 +31,8 @@ type ReloadStatus struct {
 	Time time.Time
 	// OK is false if the new configuration was refused. It is true if there was no reload.
 	OK bool
-	// Reason names the settings for which it was refused, with codes and without values.
+	// Reason names the settings for which it was refused, with codes, and without values or texts of a provider. The
+	// log has the details.
 	Reason string
 }
 
@@ -198,15 +200,19 @@ func (a *App) recordReload(next *generation, changes []configs.Change) {
 func (a *App) refuse(err error) {
 	current := a.current.Load()
 	status, reason, keys := ReloadStatus{Time: time.Now(), Reason: err.Error()}, "", []string(nil)
+	detail := slog.Attr{} // is left out
 	if problems, ok := errors.AsType[configs.Problems](err); ok {
 		status.Reason, reason = problems.Summary(), string(problems[0].Code)
 		for _, p := range problems {
 			keys = append(keys, p.Key)
+			if p.Code == providers.CodeUnusable { // `gatehouse config` does not show it
+				detail = slog.String("detail", p.Reason)
+			}
 		}
 	}
 	a.lastReload.Store(&status)
 	a.logger.Error("the new configuration is refused, and the current one stays in force; `gatehouse config` "+
-		"shows problems of the files in full", "problems", status.Reason, "generation", current.number)
+		"shows problems of the files in full", "problems", status.Reason, detail, "generation", current.number)
 	a.putReload(audit.Record{Decision: audit.Deny, Reason: reason, Config: current.digest, Generation: current.number,
 		Keys: keys})
 }

@@ -46,7 +46,7 @@ func OpenUpstreams(ctx context.Context, cfg *configs.Config, logger *slog.Logger
 
 // UpstreamOptions returns what the upstreams of cfg have in common.
 func UpstreamOptions(cfg *configs.Config, logger *slog.Logger) (upstream.Options, error) {
-	options := upstream.Options{Logger: logger, Version: Version()}
+	options := upstream.Options{Logger: logger, Version: Version(), MaxCalls: cfg.MCP.MaxCalls}
 	mints := func(s upstream.Settings) bool { return s.Identity == upstream.IdentityJWT }
 	if !slices.ContainsFunc(cfg.Upstreams, mints) {
 		return options, nil
