@@ -337,6 +337,33 @@ func TestDenials_LastAndAreFast(t *testing.T) {
 	}
 }
 
+// A server that drains still serves, and a denial still acts.
+func TestDenials_ActWhileTheServerDrains(t *testing.T) {
+	t.Parallel()
+	file := newDenyFile(t, "[]\n")
+	srv := startServer(t, nil, file.use)
+	alice := srv.token(t, "alice", "mcp:use", "greet:read")
+	srv.Drain()
+	srv.put(t, file, "- subject: alice")
+	body, header := callModern("greet", `{"name":"Ada"}`)
+	if r := (request{header: header, body: body}).send(t, srv, alice); r.status != http.StatusForbidden {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+// SIGHUP puts the list in force at once, also if the configuration is refused.
+func TestReloadNow_ReadsTheDenials(t *testing.T) {
+	t.Parallel()
+	file := newDenyFile(t, "[]\n")
+	srv := startServer(t, nil, func(c *configs.Config) { c.Denials.File, c.Denials.Poll = file.path, time.Minute })
+	file.write(t, "- subject: alice")
+	r := &reloader{app: srv.App, sources: configs.Sources{Flags: map[string]string{"log.level": "loud"}}}
+	r.reloadNow(t.Context())
+	if n := srv.Denials.List().Len(); n != 1 || srv.LastReload().OK {
+		t.Errorf("%d denials are in force, and the reload is %+v", n, srv.LastReload())
+	}
+}
+
 // Without a good list the server does not start.
 func TestDenials_ABadListIsNoStart(t *testing.T) {
 	t.Parallel()
