@@ -16,8 +16,11 @@ import (
 func (l *loader) annotate(config *Config, layers []layer, variables []variable) {
 	for _, k := range l.keys {
 		v := Value{Key: k.Name, Value: formatValue(redactURLs(l.merged.Get(k.Name))), Origin: l.origins[k.Name]}
-		if k.IsSecret() {
+		switch {
+		case k.IsSecret():
 			v.Value = display(k, l.merged.Get(k.Name))
+		case k.asListType(nil) != nil:
+			v.Value = k.showList(l.merged.Get(k.Name))
 		}
 		config.Effective = append(config.Effective, v)
 	}

@@ -82,8 +82,13 @@ func (c *Config) values() map[string]any {
 		v := reflect.Indirect(reflect.ValueOf(s.settings))
 		for i := range v.NumField() {
 			if name := v.Type().Field(i).Tag.Get("koanf"); name != "" {
-				values[s.name+"."+name] = v.Field(i).Interface()
+				values[s.name+"."+name] = plainList(v.Field(i))
 			}
+		}
+	}
+	for _, u := range c.Upstreams {
+		if u.Pinned != nil {
+			values[upstreamPrefix+u.Name+".pins"] = u.Pins + " " + u.Pinned.Digest()
 		}
 	}
 	return values

@@ -12,13 +12,13 @@ import (
 // clean removes from the values what editors, shells and dashboards add to them. White space around a list, a
 // number, a duration or a switch is dropped. Around text, which may be an identifier or an address, it is
 // reported like quotation marks; the later stages see the value that was probably meant, so that the report
-// has no problems that follow from this one. Secrets have rules of their own.
+// has no problems that follow from this one. Secrets and the lists of package upstream have rules of their own.
 func (l *loader) clean(one layer) {
 	keys := l.allKeys
 	for _, name := range one.sortedKeys() {
 		text, isText := one.values[name].(string)
 		i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })
-		if !isText || i < 0 || keys[i].IsSecret() {
+		if !isText || i < 0 || keys[i].IsSecret() || keys[i].asListType(nil) != nil {
 			continue
 		}
 		switch isTextSetting := keys[i].typ.Kind() == reflect.String; {

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/mcphttp"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
@@ -22,10 +23,14 @@ type Config struct {
 	Server   server.Settings
 	MCP      mcphttp.Settings
 	Tools    mcptools.ToolSettings
-	Scopes   Scopes
-	Log      Log
-	Audit    audit.Settings
-	Denials  denials.Settings
+	// Upstreams are the sections "upstreams.NAME", sorted by name, and UpstreamKey is what they share.
+	Upstreams   []upstream.Settings
+	UpstreamKey upstream.KeySettings
+
+	Scopes  Scopes
+	Log     Log
+	Audit   audit.Settings
+	Denials denials.Settings
 	// Telemetry says what is exported, and OTLP where to.
 	Telemetry Telemetry
 	OTLP      OTLP
@@ -41,16 +46,20 @@ type Config struct {
 	// Notes are remarks about the configuration that are no reason to refuse it.
 	Notes []string
 
-	keys  []Key        // those of the kind
-	files []configFile // the profile and .env, if they exist
+	keys  []Key             // those of the kind
+	files []configFile      // the profile and .env, if they exist
+	paths map[string]string // the files that secrets were read from
 }
 
 // sections returns the settings of each section. Those outside any section are not among them.
 func (c *Config) sections() []section {
 	all := []section{
-		{"server", &c.Server}, {"mcp", &c.MCP}, {"tools", &c.Tools}, {"scopes", &c.Scopes}, {"log", &c.Log},
-		{"audit", &c.Audit}, {"denials", &c.Denials},
+		{"server", &c.Server}, {"mcp", &c.MCP}, {"tools", &c.Tools}, {upstreamsSection, &c.UpstreamKey},
+		{"scopes", &c.Scopes}, {"log", &c.Log}, {"audit", &c.Audit}, {"denials", &c.Denials},
 		{"telemetry", &c.Telemetry}, {"operator", &c.Operator}, {"reload", &c.Reload},
+	}
+	for i, settings := range c.Upstreams {
+		all = append(all, section{upstreamPrefix + settings.Name, &c.Upstreams[i]})
 	}
 	if c.Provider != nil {
 		all = append(all, section{"provider", c.Provider})
@@ -71,7 +80,7 @@ type Value struct{ Key, Value, Origin string }
 
 // Text returns the value as it is printed: in quotation marks if it has spaces, which a reader could overlook.
 func (v Value) Text() string {
-	if v.Value == redacted {
+	if v.Value == redacted || isListType(v.Key) {
 		return v.Value
 	}
 	return showValue(v.Value)

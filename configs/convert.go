@@ -16,13 +16,12 @@ type wrongType struct{ reason, fix string }
 // convert converts value to the type of key. In textual layers lists are separated by commas. A profile has
 // types, and a value of another type is an error, never converted.
 func convert(value any, key Key, textual bool) (any, *wrongType) {
-	switch key.typ {
-	case reflect.TypeFor[[]string]():
-		return toList(value, textual)
-	case reflect.TypeFor[time.Duration]():
+	if key.typ == reflect.TypeFor[time.Duration]() {
 		return toDuration(value, key)
 	}
 	switch key.typ.Kind() {
+	case reflect.Slice:
+		return toList(value, key, textual)
 	case reflect.Int:
 		return toInt(value, key, textual)
 	case reflect.Float64:
@@ -34,8 +33,18 @@ func convert(value any, key Key, textual bool) (any, *wrongType) {
 	}
 }
 
-func toList(value any, textual bool) (any, *wrongType) {
+func toList(value any, key Key, textual bool) (any, *wrongType) {
 	text, isText := value.(string)
+	if special := key.asListType(nil); special != nil && isText {
+		if !textual {
+			return nil, &wrongType{"it is text, not a list", "write a list: " + special.Example()}
+		}
+		list, err := special.ParseText(text)
+		if err != nil {
+			return nil, &wrongType{err.Error(), "write it like this: " + special.Example()}
+		}
+		return list, nil
+	}
 	if textual {
 		if strings.HasPrefix(text, "[") {
 			return nil, &wrongType{"it has the brackets of a profile", "write the entries with commas: a,b"}

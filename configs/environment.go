@@ -89,7 +89,7 @@ func (l *loader) misspelledPrefixes(variables []variable) Problems {
 		prefix, rest, _ := strings.Cut(v.name, "_")
 		key := strings.ReplaceAll(strings.ToLower(rest), "__", ".")
 		isNear := len(prefix) < 2*len(envPrefix) && distance(strings.ToUpper(prefix)+"_", envPrefix) <= 2
-		if prefix+"_" == envPrefix || v.value == "" || !isNear || !slices.Contains(l.candidates(), key) {
+		if prefix+"_" == envPrefix || v.value == "" || !isNear || !slices.Contains(l.candidates(key), key) {
 			continue
 		}
 		problems = append(problems, Problem{Key: keyText(v.name), Origin: v.origin, Code: providers.CodeUnknownKey,

@@ -7,15 +7,17 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"gatehouse/mcptools/upstream"
 )
 
-// Flags returns a flag of the same name for each of [Keys]. Secrets have none: a command line is visible to
-// every user of the computer.
+// Flags returns a flag of the same name for each of [Keys], except secrets. [AddUpstreamFlags] adds those of upstreams,
+// which depend on the command line.
 func Flags(extra ...Kind) *pflag.FlagSet {
 	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
 	flags.SortFlags = false
 	for _, k := range Keys(extra...) {
-		if k.IsSecret() || flags.Lookup(k.Name) != nil {
+		if !k.hasFlag() || k.IsTemplate() || flags.Lookup(k.Name) != nil {
 			continue
 		}
 		help := k.Help
@@ -27,12 +29,34 @@ func Flags(extra ...Kind) *pflag.FlagSet {
 	return flags
 }
 
+// AddUpstreamFlags adds to flags those of each upstream that args name: a flag --upstreams.NAME.KEY adds all flags of
+// this upstream, so that a misspelled KEY is an unknown flag that resembles a known one. Load reports an impossible
+// NAME.
+func AddUpstreamFlags(flags *pflag.FlagSet, args []string) {
+	for _, arg := range args {
+		if arg == "--" {
+			return
+		}
+		flag, isFlag := strings.CutPrefix(arg, "--")
+		flag, _, _ = strings.Cut(flag, "=")
+		name, isUpstream := upstreamNameOf(flag)
+		if !isFlag || !isUpstream || name == AnyName {
+			continue
+		}
+		for _, k := range upstreamKeys(name) {
+			if k.hasFlag() && flags.Lookup(k.Name) == nil {
+				addFlag(flags, k, k.Help)
+			}
+		}
+	}
+}
+
 func addFlag(flags *pflag.FlagSet, k Key, help string) {
 	flags.String(k.Name, formatValue(k.Default), help)
 	if k.typ.Kind() == reflect.Bool {
 		flags.Lookup(k.Name).NoOptDefVal = "true"
 	}
-	flags.Lookup(k.Name).Value = &typedFlag{Value: flags.Lookup(k.Name).Value, typ: typeName(k.typ)}
+	flags.Lookup(k.Name).Value = &typedFlag{Value: flags.Lookup(k.Name).Value, typ: k.typeName()}
 }
 
 // FlagSection is a part of the list of all settings.
@@ -63,7 +87,7 @@ func FlagSections() []FlagSection {
 			flags.SortFlags = false
 			i, sections = len(sections), append(sections, FlagSection{Title: title, Flags: flags})
 		}
-		if k.IsSecret() {
+		if !k.hasFlag() {
 			sections[i].Secrets = append(sections[i].Secrets, envLayer(nil).spell(k.Name))
 			continue
 		}
@@ -74,7 +98,7 @@ func FlagSections() []FlagSection {
 
 // FlagValues returns the values that the flag of a setting can have; nil if it has other values.
 func FlagValues(name string) []string {
-	keys := Keys()
+	keys := slices.Concat(Keys(), meantUpstreamKeys(name))
 	if i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name }); i >= 0 {
 		return keys[i].Values
 	}
@@ -89,14 +113,18 @@ type typedFlag struct {
 
 func (f *typedFlag) Type() string { return f.typ }
 
-func typeName(t reflect.Type) string {
-	switch t {
-	case reflect.TypeFor[time.Duration]():
+func (k Key) typeName() string {
+	switch {
+	case k.IsFile:
+		return "file"
+	case k.typ == reflect.TypeFor[time.Duration]():
 		return "duration"
-	case reflect.TypeFor[[]string]():
+	case k.typ == reflect.TypeFor[upstream.Command]():
+		return "JSON"
+	case k.typ.Kind() == reflect.Slice:
 		return "list"
-	case reflect.TypeFor[float64]():
+	case k.typ == reflect.TypeFor[float64]():
 		return "float"
 	}
-	return t.Kind().String()
+	return k.typ.Kind().String()
 }

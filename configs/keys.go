@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/mcptools"
 	"gatehouse/mcptools/mcphttp"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
@@ -31,12 +32,21 @@ type Key struct {
 	Loosens Loosening
 	// Kind is the provider kind that the key belongs to; empty for keys that always exist.
 	Kind string
+	// IsFile reports whether the value is the name of a file whose content is the secret.
+	IsFile bool
 
 	typ reflect.Type
 }
 
 // IsSecret reports whether the value must never be shown.
 func (k Key) IsSecret() bool { return k.typ == reflect.TypeFor[providers.Secret]() }
+
+// IsTemplate reports whether the key is that of a section which exists once for each name: upstreams.NAME.url.
+func (k Key) IsTemplate() bool { return strings.HasPrefix(k.Name, upstreamPrefix+AnyName+".") }
+
+// hasFlag reports whether the setting has a flag. Secrets have none, because a command line is visible to every user of
+// the computer; the name of a file is no secret.
+func (k Key) hasFlag() bool { return !k.IsSecret() || k.IsFile }
 
 // DefaultText is Default as it is written in the environment or as a flag.
 func (k Key) DefaultText() string { return formatValue(k.Default) }
@@ -53,6 +63,7 @@ func sections() []section {
 		{"server", server.DefaultSettings()},
 		{"mcp", mcphttp.DefaultSettings()},
 		{"tools", mcptools.ToolSettings{}},
+		{upstreamsSection, upstream.KeySettings{}},
 		{"scopes", Scopes{Required: []string{}, Initial: []string{}, Implies: []string{}, Descriptions: []string{}}},
 		{"log", Log{Level: "info", Format: "text"}},
 		{"audit", audit.DefaultSettings()},
@@ -63,13 +74,20 @@ func sections() []section {
 	}
 }
 
-// Keys returns all settings: those that always exist, then those of each kind of provider, in [Kinds] or extra.
-func Keys(extra ...Kind) []Key { return kindTable(slices.Concat(Kinds(), extra)).keys() }
+// Keys returns all settings: those that always exist, then those of each kind of provider, in [Kinds] or extra. The
+// sections of upstreams are there once, with [AnyName].
+func Keys(extra ...Kind) []Key { return kindTable(slices.Concat(Kinds(), extra)).keys(AnyName) }
 
-func (t kindTable) keys() []Key {
+// keys returns all settings, with those of the upstreams that have these names.
+func (t kindTable) keys(upstreams ...string) []Key {
 	var keys []Key
 	for _, s := range sections() {
 		keys = append(keys, keysOf(s.name, s.settings, "")...)
+		if s.name == upstreamsSection {
+			for _, name := range upstreams {
+				keys = append(keys, upstreamKeys(name)...)
+			}
+		}
 	}
 	keys = append(keys, Key{Name: kindKey, Help: "kind of identity provider: " + strings.Join(t.names(), ", "),
 		Default: "", Values: t.names(), Reload: ReloadLive, Loosens: LoosenedByAny, typ: reflect.TypeFor[string]()})
@@ -98,7 +116,8 @@ func keysOf(section string, settings any, kind string) []Key {
 		if section != "" {
 			name = section + "." + name
 		}
-		key := Key{Name: name, Help: field.Tag.Get("help"), Default: v.Field(i).Interface(), Kind: kind, typ: field.Type,
+		key := Key{Name: name, Help: field.Tag.Get("help"), Default: plainList(v.Field(i)), Kind: kind, typ: field.Type,
+			IsFile: field.Tag.Get("file") == "only",
 			Reload: ReloadClass(field.Tag.Get("reload")), Loosens: Loosening(field.Tag.Get("loosens"))}
 		if kind != "" && !key.IsSecret() {
 			key.Loosens = LoosenedByAny // which tokens are accepted depends on all of them together
@@ -109,6 +128,14 @@ func keysOf(section string, settings any, kind string) []Key {
 		keys = append(keys, key)
 	}
 	return keys
+}
+
+// plainList returns the value of a setting; a list of any type as []string.
+func plainList(v reflect.Value) any {
+	if list := reflect.TypeFor[[]string](); v.CanConvert(list) {
+		return v.Convert(list).Interface()
+	}
+	return v.Interface()
 }
 
 func formatValue(v any) string {

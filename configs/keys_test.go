@@ -13,6 +13,9 @@ import (
 	"gatehouse/providers"
 )
 
+// keysWithUpstream are [Keys] with an upstream in place of [AnyName].
+func keysWithUpstream() []Key { return kindTable(Kinds()).keys("files") }
+
 // Settings of different kinds may share a name, because only one kind is in force. They then share the flag,
 // and so must share the type.
 func TestKeysAreUnique(t *testing.T) {
@@ -32,13 +35,17 @@ func TestKeysAreUnique(t *testing.T) {
 
 // In the environment a key is in upper case, with __ for the dot.
 func TestEveryKeyHasAnEnvironmentVariable(t *testing.T) {
-	for _, key := range Keys() {
+	for _, key := range keysWithUpstream() {
 		plain := strings.Trim(key.Name, "abcdefghijklmnopqrstuvwxyz_.") == ""
+		sections := strings.Count(key.Name, ".")
+		if _, isUpstream := upstreamNameOf(key.Name); isUpstream {
+			sections--
+		}
 		if !plain || strings.Contains(key.Name, "__") || strings.Contains(key.Name, "_.") ||
-			strings.Contains(key.Name, "._") || strings.Count(key.Name, ".") > 1 {
+			strings.Contains(key.Name, "._") || sections > 1 {
 			t.Errorf("%q is not section.name in lower case, with single underscores inside", key.Name)
 		}
-		if key.Name == configKey || strings.HasSuffix(key.Name, fileSuffix) {
+		if key.Name == configKey || strings.HasSuffix(key.Name, fileSuffix) != key.IsFile {
 			t.Errorf("%q has another meaning", key.Name)
 		}
 	}
@@ -55,7 +62,7 @@ func TestValuesOfAKeyAreThoseThatValidateAccepts(t *testing.T) {
 			return p.Key == key.Name && p.Code == providers.CodeUnknownValue
 		})
 	}
-	for _, key := range Keys() {
+	for _, key := range keysWithUpstream() {
 		if key.typ.Kind() != reflect.String || key.IsSecret() {
 			if key.Values != nil {
 				t.Errorf("%s has values and is no text", key.Name)
@@ -104,8 +111,8 @@ func TestKeysHaveAStableOrder(t *testing.T) {
 		}
 		order = append(order, section)
 	}
-	want := []string{"resource", "server", "mcp", "tools", "scopes", "log", "audit", "denials", "telemetry", "operator",
-		"reload", "provider"}
+	want := []string{"resource", "server", "mcp", "tools", "upstreams", "scopes", "log", "audit", "denials",
+		"telemetry", "operator", "reload", "provider"}
 	for _, kind := range Kinds() {
 		want = append(want, "provider of kind "+kind.Name)
 	}
@@ -121,7 +128,7 @@ func TestDefaultsAreValid(t *testing.T) {
 }
 
 func TestDefaultTextIsParsedAsTheDefault(t *testing.T) {
-	for _, key := range Keys() {
+	for _, key := range keysWithUpstream() {
 		if key.DefaultText() == "" {
 			continue
 		}
@@ -134,12 +141,14 @@ func TestDefaultTextIsParsedAsTheDefault(t *testing.T) {
 
 func TestEverySettingButSecretsHasAFlag(t *testing.T) {
 	flags := Flags()
-	for _, key := range Keys() {
+	AddUpstreamFlags(flags, []string{"--upstreams.files.url=x"})
+	for _, key := range keysWithUpstream() {
 		flag := flags.Lookup(key.Name)
+		isSecret := key.IsSecret() && !key.IsFile
 		switch {
-		case key.IsSecret() && flag != nil:
+		case isSecret && flag != nil:
 			t.Errorf("%s is a secret, and every user of the computer can read command lines", key.Name)
-		case !key.IsSecret() && flag == nil:
+		case !isSecret && flag == nil:
 			t.Errorf("%s has no flag", key.Name)
 		case flag != nil && !strings.Contains(flag.Usage, cmp.Or(key.Help, "?")) && key.Kind == "":
 			t.Errorf("--%s: %q does not say %q", key.Name, flag.Usage, key.Help)

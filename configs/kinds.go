@@ -24,6 +24,8 @@ type Kind struct {
 	LegacyNames []LegacyName
 	// Banner is a line that is printed at start.
 	Banner string
+	// SignIn says who can sign in, if that is not decided by the issuer.
+	SignIn string
 }
 
 // Kinds is the table of all kinds. Each has a folder in providers.
@@ -34,6 +36,7 @@ func Kinds() []Kind {
 			Summary:  "a fake issuer inside this binary, for demos and tests, without an account",
 			Defaults: func() providers.Settings { return local.Defaults() },
 			Banner:   "The local issuer is for demos only: anyone can sign in as anyone.",
+			SignIn:   "anyone who reaches this address, as any user, without a password",
 		},
 		{
 			Name: "oidc",

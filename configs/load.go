@@ -20,7 +20,7 @@ import (
 func Load(s Sources) (*Config, error) {
 	l := loader{
 		kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{},
-		readFile: s.ReadFile,
+		paths: map[string]string{}, readFile: s.ReadFile,
 	}
 	if l.readFile == nil {
 		l.readFile = os.ReadFile
@@ -28,6 +28,7 @@ func Load(s Sources) (*Config, error) {
 	l.allKeys = l.kinds.keys()
 	l.problems = l.kinds.duplicates()
 	layers, variables := l.collect(s)
+	l.nameUpstreams(layers)
 	for _, one := range layers {
 		if one.onlyFor == "" { // the others may belong to other programs
 			l.clean(one)
@@ -38,7 +39,13 @@ func Load(s Sources) (*Config, error) {
 	l.reportOtherUnknowns()
 	l.derive(kind, variables, s.MemoryLimit)
 	config := l.decode(kind)
+	if !s.IgnorePins {
+		l.readPins(config)
+	}
 	l.validate(config, kind, variables)
+	if s.Run != nil {
+		l.validateRun(config)
+	}
 	if len(l.problems) > 0 {
 		return nil, l.problems
 	}
@@ -48,15 +55,17 @@ func Load(s Sources) (*Config, error) {
 
 // loader is the state that the stages of Load share.
 type loader struct {
-	kinds    kindTable
-	allKeys  []Key             // those of all kinds
-	merged   *koanf.Koanf      // the effective values by key
-	origins  map[string]string // the origin of each of them
-	keys     []Key             // the keys that exist for the kind
-	files    []func(kind string) configFile
-	readFile readFileFunc
-	problems Problems
-	unknowns int // settings that do not exist
+	kinds     kindTable
+	upstreams []string          // the names of the upstreams, sorted
+	allKeys   []Key             // those of all kinds and upstreams
+	merged    *koanf.Koanf      // the effective values by key
+	origins   map[string]string // the origin of each of them
+	paths     map[string]string // the files that secrets were read from
+	keys      []Key             // the keys that exist for the kind
+	files     []func(kind string) configFile
+	readFile  readFileFunc
+	problems  Problems
+	unknowns  int // settings that do not exist
 }
 
 // maxUnknown is how many settings that do not exist are reported one by one. Each is compared with all names that
@@ -70,6 +79,10 @@ func (l *loader) addProblem(p Problem) { l.problems = append(l.problems, p) }
 func (l *loader) overlay(one layer) {
 	_ = l.merged.Load(confmap.Provider(one.values, "."), nil)
 	maps.Copy(l.origins, one.origins)
+	for key := range one.values {
+		delete(l.paths, key)
+	}
+	maps.Copy(l.paths, one.paths)
 }
 
 // set sets one value.
@@ -111,6 +124,7 @@ func (l *loader) merge(layers []layer, kind Kind) {
 func (l *loader) convert(one layer) layer {
 	l.problems = append(l.problems, one.readSecrets(l.keys, l.readFile)...)
 	converted := newLayer(false, nil)
+	converted.paths = one.paths
 	for _, name := range one.sortedKeys() {
 		value, origin := one.values[name], one.origins[name]
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == name })
@@ -133,7 +147,7 @@ func (l *loader) convert(one layer) layer {
 				Code: providers.CodeInvalidType, Reason: wrong.reason, Fix: wrong.fix + " (" + key.Help + ")"})
 			continue
 		}
-		if list, isList := typed.([]string); isList {
+		if list, isList := typed.([]string); isList && key.asListType(list) == nil {
 			typed = l.cleanList(key, list, origin)
 		}
 		converted.set(name, typed, origin)
@@ -171,6 +185,14 @@ func (l *loader) unknown(name string, one layer) Problem {
 			return p
 		}
 	}
+	if l.isUpstreamName(name) {
+		p.Code, p.Reason = providers.CodeInvalidType, "it is the name of an upstream, not a setting"
+		if one.values[name] == nil {
+			p.Code, p.Reason = providers.CodeMissing, "the section is empty"
+		}
+		p.Fix = "set what is in it, such as " + one.spell(name+".url") + ", or remove it"
+		return p
+	}
 	if kinds := l.kinds.withKey(name); len(kinds) > 0 {
 		p.Code = providers.CodeWrongKind
 		p.Reason = "it belongs to provider.kind " + strings.Join(kinds, " and ") +
@@ -178,7 +200,7 @@ func (l *loader) unknown(name string, one layer) Problem {
 		p.Fix = "remove it, or set " + one.spell(kindKey) + " to " + kinds[0]
 		return p
 	}
-	if near := Nearest(name, l.candidates()); near != "" {
+	if near := Nearest(name, l.candidates(name)); near != "" {
 		p.Fix = "did you mean " + one.spell(near) + "?"
 		inForce := func(k Key) bool { return k.Name == strings.TrimSuffix(near, fileSuffix) }
 		if kinds := l.kinds.withKey(near); len(kinds) > 0 && !slices.ContainsFunc(l.keys, inForce) {
@@ -188,12 +210,12 @@ func (l *loader) unknown(name string, one layer) Problem {
 	return p
 }
 
-// candidates returns the names that a setting can have: first those of the kind in force.
-func (l *loader) candidates() []string {
+// candidates returns the names that the setting can have that was written as name: first those of the kind in force.
+func (l *loader) candidates(name string) []string {
 	var names []string
-	for _, k := range slices.Concat(l.keys, l.allKeys) {
+	for _, k := range slices.Concat(l.keys, l.allKeys, meantUpstreamKeys(name)) {
 		names = append(names, k.Name)
-		if k.IsSecret() {
+		if k.IsSecret() && !k.IsFile {
 			names = append(names, k.Name+fileSuffix)
 		}
 	}
@@ -203,7 +225,7 @@ func (l *loader) candidates() []string {
 // withKey returns the names of the kinds that have a setting of that name.
 func (t kindTable) withKey(name string) []string {
 	var kinds []string
-	for _, k := range t.keys() {
+	for _, k := range t.keys() { // those of upstreams belong to no kind
 		if k.Kind != "" && (name == k.Name || k.IsSecret() && name == k.Name+fileSuffix) {
 			kinds = append(kinds, k.Kind)
 		}
@@ -214,13 +236,14 @@ func (t kindTable) withKey(name string) []string {
 // decode fills the settings of each section from the merged values. Without a kind there are no provider
 // settings.
 func (l *loader) decode(kind Kind) *Config {
-	config := &Config{Kind: kind.Name, keys: l.keys}
+	config := &Config{Kind: kind.Name, keys: l.keys, paths: l.paths}
 	for _, file := range l.files {
 		config.files = append(config.files, file(kind.Name))
 	}
 	if kind.Defaults != nil {
 		config.Provider = kind.Defaults()
 	}
+	config.Upstreams = l.defaultUpstreams()
 	for _, s := range config.sections() {
 		l.decodeSection(s.name, s.settings)
 	}
@@ -268,6 +291,9 @@ func (l *loader) report(section string) func(providers.Problem) {
 
 // display returns a value as reports show it.
 func display(k Key, value any) string {
+	if k.asListType(nil) != nil {
+		return truncate(k.showList(value))
+	}
 	if !k.IsSecret() {
 		return quoteValue(value)
 	}

@@ -430,11 +430,12 @@ func TestEverySettingRefusesOtherTypes(t *testing.T) {
 	takes := map[string][]string{
 		"string": {"string", "date"}, "int": {"int"}, "bool": {"bool"}, "duration": {}, "list": {"list"},
 		"float": {"float"},
+		"JSON":  {"list"}, "file": {"string", "date"},
 	}
-	for _, key := range Keys() {
-		accepted, known := takes[typeName(key.typ)]
+	for _, key := range keysWithUpstream() {
+		accepted, known := takes[key.typeName()]
 		if !known {
-			t.Errorf("%s has a type that is unknown to this test: %s", key.Name, typeName(key.typ))
+			t.Errorf("%s has a type that is unknown to this test: %s", key.Name, key.typeName())
 		}
 		for name, value := range values {
 			if slices.Contains(accepted, name) {
@@ -499,6 +500,13 @@ func TestSecretsAreReadFromSeveralPlaces(t *testing.T) {
 			}
 			if diff := cmp.Diff(Value{"provider.client_secret", redacted, c.origin},
 				effective(t, config, "provider.client_secret")); diff != "" {
+				t.Error(diff)
+			}
+			var files []SecretFile
+			if strings.HasSuffix(c.origin, "(file "+file+")") {
+				files = []SecretFile{{"provider.client_secret_file", file}}
+			}
+			if diff := cmp.Diff(files, config.SecretFiles()); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -28,6 +28,8 @@ type OTLP struct {
 	// SpanDelay, SpanTimeout, SpanQueue and SpanBatch are those of the export of spans.
 	SpanDelay, SpanTimeout time.Duration
 	SpanQueue, SpanBatch   int
+	// KeyFiles are the private keys of client certificates.
+	KeyFiles []SecretFile
 }
 
 // Collector is where one kind of telemetry is sent, by OTLP over HTTP.
@@ -60,6 +62,7 @@ type otlpReader struct {
 	variables []variable
 	readFile  readFileFunc
 	problems  Problems
+	keyFiles  []SecretFile
 }
 
 // readOTLP reads the variables, as far as telemetry uses them. Of a variable in .env and in the environment, the latter
@@ -84,6 +87,7 @@ func readOTLP(variables []variable, t Telemetry, read readFileFunc) (OTLP, Probl
 		o.MetricsInterval = r.milliseconds("OTEL_METRIC_EXPORT_INTERVAL", time.Minute)
 		o.MetricsTimeout = r.milliseconds("OTEL_METRIC_EXPORT_TIMEOUT", 30*time.Second)
 	}
+	o.KeyFiles = r.keyFiles
 	return o, r.problems
 }
 
@@ -284,6 +288,9 @@ func (r *otlpReader) tls(signal string) *tls.Config {
 				"or a file cannot be read")
 		}
 		config.Certificates = []tls.Certificate{pair}
+		if file := (SecretFile{key.name, key.value}); !slices.Contains(r.keyFiles, file) { // metrics and traces may share it
+			r.keyFiles = append(r.keyFiles, file)
+		}
 	case hasCertificate:
 		r.addIncomplete(certificate, strings.TrimSuffix(certificate.name, "CERTIFICATE")+"KEY")
 	case hasKey:

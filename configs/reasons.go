@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"gatehouse/mcptools/mcphttp"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/providers/token"
 	"gatehouse/server"
@@ -13,6 +14,6 @@ import (
 
 // Reasons returns the reasons of all packages, for the documentation and for doctor.
 func Reasons() []providers.ReasonDoc {
-	return slices.Concat(providers.Reasons(), server.Reasons(), token.Reasons(), mcphttp.Reasons(), audit.Reasons(),
-		denials.Reasons())
+	return slices.Concat(providers.Reasons(), server.Reasons(), token.Reasons(), mcphttp.Reasons(), upstream.Reasons(),
+		audit.Reasons(), denials.Reasons())
 }

@@ -14,7 +14,6 @@ const redacted = "[redacted]"
 
 // quoteValue formats a value for a report: on one line, truncated, and without the secrets of a URL.
 func quoteValue(v any) string {
-	const limit = 120
 	var s string
 	switch v := v.(type) {
 	case nil:
@@ -32,6 +31,11 @@ func quoteValue(v any) string {
 	default: // a section, which may have a secret in it
 		s = "{...}"
 	}
+	return truncate(s)
+}
+
+func truncate(s string) string {
+	const limit = 120
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "..."
 	}

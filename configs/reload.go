@@ -100,11 +100,7 @@ const maxSummarized = 10
 func (p Problems) Summary() string {
 	var all []string
 	for _, one := range p[:min(len(p), maxSummarized)] {
-		text := one.setting() + " (" + string(one.Code) + ", " + one.Origin + ")"
-		if one.Code == providers.CodeUnusable { // only the reason says what is wrong, and it has no value
-			text += ": " + one.Reason
-		}
-		all = append(all, text)
+		all = append(all, one.setting()+" ("+string(one.Code)+", "+one.Origin+")")
 	}
 	if n := len(p) - len(all); n > 0 {
 		all = append(all, fmt.Sprintf("and %d more", n))

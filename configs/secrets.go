@@ -12,12 +12,37 @@ import (
 // fileSuffix is what a key has that names the file with the secret.
 const fileSuffix = "_file"
 
+// SecretFile is a file that a secret of the effective configuration was read from.
+type SecretFile struct {
+	// Key is the setting or variable that names the file.
+	Key, Path string
+}
+
+// SecretFiles returns the files that secrets were read from.
+func (c *Config) SecretFiles() []SecretFile {
+	var files []SecretFile
+	for _, key := range c.keys {
+		path, isFromFile := c.paths[key.Name]
+		switch {
+		case isFromFile && key.IsFile:
+			files = append(files, SecretFile{key.Name, path})
+		case isFromFile:
+			files = append(files, SecretFile{key.Name + fileSuffix, path})
+		}
+	}
+	return append(files, c.OTLP.KeyFiles...)
+}
+
 // readSecrets replaces the path in each *_file key of a secret by the content of the file, so that a secret
 // need not be in a profile or in the environment. It checks the characters of all secrets.
 func (l layer) readSecrets(keys []Key, read readFileFunc) Problems {
 	var problems Problems
 	for _, key := range keys {
 		if !key.IsSecret() {
+			continue
+		}
+		if key.IsFile {
+			problems = append(problems, l.readNamedFile(key, read)...)
 			continue
 		}
 		problems = append(problems, l.checkQuotes(key)...)
@@ -97,6 +122,30 @@ func (l layer) readSecret(key Key, read readFileFunc) Problems {
 				"for the secret itself use " + l.spell(key.Name)}}
 	}
 	l.set(key.Name, secret, origin+" (file "+path+")")
+	l.paths[key.Name] = path
+	return nil
+}
+
+// readNamedFile replaces the path in a key that only names a file by the content of the file. The section checks the
+// content.
+func (l layer) readNamedFile(key Key, read readFileFunc) Problems {
+	path, isText := l.values[key.Name].(string)
+	if !isText {
+		return nil // reported as a value of another type, or not set
+	}
+	origin := l.origins[key.Name]
+	content, err := readTextFile("the file", path, read)
+	if err != nil {
+		delete(l.values, key.Name)
+		shown := quoteValue(path)
+		if !strings.ContainsRune(path, filepath.Separator) {
+			shown = redacted // it may be the secret itself
+		}
+		return Problems{{Key: key.Name, Origin: origin, Value: shown, Code: providers.CodeUnreadableFile,
+			Reason: err.Error(), Fix: "name a file that the user who runs gatehouse can read"}}
+	}
+	l.set(key.Name, content, origin+" (file "+path+")")
+	l.paths[key.Name] = path
 	return nil
 }
 
@@ -110,11 +159,15 @@ func ReadSecret(path string) (string, error) {
 	return secret.Reveal(), err
 }
 
-// readSecretFile returns the text of a file without byte order mark and without white space at its end.
 func readSecretFile(path string, read readFileFunc) (string, error) {
+	return readTextFile("the secret", path, read)
+}
+
+// readTextFile returns the text of a file without byte order mark and without white space at its end.
+func readTextFile(what, path string, read readFileFunc) (string, error) {
 	content, err := read(path)
 	if err != nil {
-		return "", errors.New("the secret cannot be read: " + fileReason(path, err))
+		return "", errors.New(what + " cannot be read: " + fileReason(path, err))
 	}
 	text, err := DecodeText(content)
 	if err != nil {

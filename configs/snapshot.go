@@ -34,7 +34,8 @@ func (s *Snapshot) ReadFile(name string) ([]byte, error) { return s.note(name, r
 func (s *Snapshot) note(name string, read readFileFunc) ([]byte, error) {
 	content, err := read(name)
 	if err != nil {
-		s.contents[name] = "error " + err.Error()
+		// Without the operation that failed: the two ways to read a file begin with different ones.
+		s.contents[name] = "error " + reasonOf(err)
 		return nil, err
 	}
 	sum := sha256.Sum256(content)

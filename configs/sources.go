@@ -24,11 +24,15 @@ type Sources struct {
 	Environ []string
 	// Flags are the flags that were set, by the name of their key.
 	Flags map[string]string
+	// Run is an upstream to serve without a file; nil for none. Its defaults are in place of the built-in profile.
+	Run *Run
 	// ExtraKinds are kinds of provider of other modules, in addition to [Kinds].
 	ExtraKinds []Kind
 	// MemoryLimit is how much memory the process may use, in bytes; 0 means no limit.
 	MemoryLimit int64
-	// ReadFile reads the profile, .env, and files with secrets and certificates; nil means os.ReadFile.
+	// IgnorePins leaves the files with the pins of upstreams alone: they may not exist yet.
+	IgnorePins bool
+	// ReadFile reads the profile, .env, files with secrets and certificates, and pins; nil means os.ReadFile.
 	ReadFile func(name string) ([]byte, error)
 }
 
@@ -74,12 +78,15 @@ type layer struct {
 	onlyFor string
 	// implicit is true if the layer does not choose a kind of provider explicitly.
 	implicit bool
+	// paths are the files that secrets were read from, by the key of the secret.
+	paths map[string]string
 	// legacyNames are the variables that the layer is read from; nil for other layers.
 	legacyNames []LegacyName
 }
 
 func newLayer(textual bool, spell func(key string) string) layer {
-	return layer{values: map[string]any{}, origins: map[string]string{}, textual: textual, spell: spell}
+	return layer{values: map[string]any{}, origins: map[string]string{}, paths: map[string]string{}, textual: textual,
+		spell: spell}
 }
 
 func (l layer) set(key string, value any, origin string) {
@@ -107,7 +114,15 @@ func (l *loader) collect(s Sources) ([]layer, []variable) {
 		}
 		delete(one.values, configKey)
 	}
-	profile, problems := l.profileLayer(path, origin)
+	var layers []layer
+	if s.Run != nil {
+		layers = s.Run.defaults()
+	}
+	var profile layer
+	if s.Run == nil || path != "" { // otherwise the built-in profile would apply
+		profile, problems = l.profileLayer(path, origin)
+		layers = append(layers, profile)
+	}
 	if path != "" {
 		l.addFile(configKey, "profile "+path, profile)
 	}
@@ -116,7 +131,11 @@ func (l *loader) collect(s Sources) ([]layer, []variable) {
 
 	variables := slices.Concat(fromFile, fromEnvironment)
 	l.problems = append(l.problems, l.misspelledPrefixes(variables)...)
-	return slices.Concat([]layer{profile, dot}, l.kinds.legacyLayers(variables), []layer{environment, flags}), variables
+	layers = slices.Concat(append(layers, dot), l.kinds.legacyLayers(variables), []layer{environment, flags})
+	if s.Run != nil {
+		layers = append(layers, s.Run.target())
+	}
+	return layers, variables
 }
 
 func flagLayer(flags map[string]string) layer {

@@ -1,18 +1,27 @@
 package configs
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // FlagFix says what to do about a flag that does not exist: the flag that was probably meant, or the variable
 // for a secret, which has no flag. It is empty without a suggestion.
 func FlagFix(name string, flags []string) string {
-	for _, key := range Keys() {
-		if key.IsSecret() && strings.TrimSuffix(name, fileSuffix) == key.Name {
+	for _, key := range slices.Concat(Keys(), meantUpstreamKeys(name)) {
+		if !key.hasFlag() && strings.TrimSuffix(name, fileSuffix) == key.Name {
 			variable := envLayer(nil).spell(key.Name)
 			return "a command line is visible to every user of the computer: set " + variable +
 				", or name a file in " + variable + strings.ToUpper(fileSuffix)
 		}
 	}
-	if near := Nearest(name, flags); near != "" {
+	meant := slices.Clone(flags)
+	if slices.Contains(flags, upstreamPrefix+keyFileName) { // the settings are flags
+		for _, key := range meantUpstreamKeys(name) {
+			meant = append(meant, key.Name)
+		}
+	}
+	if near := Nearest(name, meant); near != "" {
 		return "did you mean --" + near + "?"
 	}
 	return ""

@@ -22,6 +22,7 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	l.validateTelemetry(config, variables)
 	l.validateOperator(config)
 	config.Reload.Validate(l.report("reload"))
+	l.validateUpstreams(config, resource, usable)
 	l.validateByteLimits(config)
 	if config.Provider == nil {
 		return

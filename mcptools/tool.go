@@ -14,7 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// Tool is one tool that the server offers. [Define] makes one.
+// Tool is one tool that the server offers. [Define] makes one, and [Relay] one that another server has.
 type Tool struct {
 	Name        string
 	Description string
@@ -22,6 +22,7 @@ type Tool struct {
 	Scopes []string
 
 	headerParameters bool
+	relay            RelayHandler // nil unless the tool is of another server
 	register         func(*mcp.Server)
 }
 

@@ -37,6 +37,8 @@ type Config struct {
 	// ToolScopes are the scopes of tools, prompts and resources, including those that are not offered now. A
 	// challenge names one only if the operation needs it or the token holds it.
 	ToolScopes []string
+	// Routes are public, in addition to those of this package and of the provider.
+	Routes []providers.Route
 	// Logger receives the access log, one line for each request. It must not be nil.
 	Logger *slog.Logger
 	// Audit receives one record for each operation, and counts of refused requests without a token. Nil means

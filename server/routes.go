@@ -48,7 +48,7 @@ func publicRoutes(c Config, p providers.Provider) routeTable {
 	if hosted, ok := p.(providers.RouteProvider); ok {
 		table = append(table, hostedRoutes(hosted.Routes())...)
 	}
-	return table
+	return append(table, hostedRoutes(c.Routes)...)
 }
 
 func hostedRoutes(routes []providers.Route) routeTable {

@@ -26,6 +26,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runMain) != "" {
 		main() // this process is the program itself, see [startProcess]
 	}
+	if variant := os.Getenv(runFixture); variant != "" {
+		serveFixture(variant)
+		os.Exit(0)
+	}
 	// zitadel/oidc logs a line for every route of every issuer.
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	goleak.VerifyTestMain(m)

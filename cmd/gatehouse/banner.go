@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 )
 
@@ -42,12 +44,17 @@ func banner(w io.Writer, cfg *configs.Config, a *app.App, operator string) {
 	fmt.Fprintf(t, "  Connect\t%s\n", cfg.Resource)
 	fmt.Fprintf(t, "  Provider\t%s: %s\n", kind.Name, kind.Summary)
 	fmt.Fprintf(t, "  Issuer\t%s\n", strings.Join(metadata.AuthorizationServers, ", "))
+	fmt.Fprintf(t, "  Sign-in\t%s\n", signInText(cfg, kind))
 	fmt.Fprintf(t, "  Metadata\t%s\n", cfg.Resource.MetadataURL())
 	if operator != "" {
 		fmt.Fprintf(t, "  Status\t%s\n", operator)
 	}
 	t.Flush()
 
+	if upstreams := a.Upstreams(); len(upstreams) > 0 {
+		fmt.Fprintf(w, "\n  Upstreams\n")
+		listUpstreams(w, cfg, upstreams)
+	}
 	fmt.Fprintf(w, "\n  Tools\n")
 	listTools(w, cfg, a.Catalog.Tools)
 	const inspector = "npx @modelcontextprotocol/inspector@latest --transport http --server-url"
@@ -61,6 +68,43 @@ func banner(w io.Writer, cfg *configs.Config, a *app.App, operator string) {
 	}
 }
 
+// signInText says who can use the tools.
+func signInText(cfg *configs.Config, kind configs.Kind) string {
+	switch required := cfg.Scopes.Required; {
+	case kind.SignIn != "":
+		return kind.SignIn
+	case len(required) == 0:
+		return "everyone with a token of the issuer for this server"
+	default:
+		return "everyone with a token of the issuer for this server and the scope " + strings.Join(required, " ")
+	}
+}
+
+// listUpstreams prints each upstream with what it offers.
+func listUpstreams(w io.Writer, cfg *configs.Config, all []upstream.Status) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, status := range all {
+		i := slices.IndexFunc(cfg.Upstreams, func(s upstream.Settings) bool { return s.Name == status.Name })
+		definitions := "as found at start"
+		if status.Pinned {
+			definitions = "pinned"
+		}
+		fmt.Fprintf(t, "    %s\t%s\t%s\t%d tools, %d offered\t%s\n", status.Name,
+			shorten(cfg.Upstreams[i].Target()), cmp.Or(status.Era, string(status.State)), status.Tools,
+			status.Offered, definitions)
+	}
+	t.Flush()
+}
+
+// shorten cuts a command or a URL that is too long for a line.
+func shorten(text string) string {
+	const limit = 80
+	if shown := providers.Printable(text, limit); len(text) <= limit {
+		return shown
+	}
+	return providers.Printable(text, limit-3) + "..."
+}
+
 // listTools prints each tool with its scopes, and which of them the first sign-in does not request.
 func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
 	if len(tools) == 0 {
@@ -71,7 +115,7 @@ func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
 	initial, steppingUp := cfg.Scopes.Implications().Expand(cfg.Scopes.Initial), 0
 	isInitial := func(scope string) bool { return slices.Contains(initial, scope) }
 	for _, tool := range tools {
-		fmt.Fprintf(t, "    %s\t%s", tool.Name, scopesText(tool, cfg.Scopes.Required))
+		fmt.Fprintf(t, "    %s\t%s", tool.Name, scopesText(tool.Scopes, cfg.Scopes.Required))
 		if more := slices.DeleteFunc(slices.Clone(tool.Scopes), isInitial); len(more) > 0 {
 			fmt.Fprintf(t, "\tasks for more: %s", strings.Join(more, " "))
 			steppingUp++
@@ -89,9 +133,9 @@ func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
 	}
 }
 
-// scopesText lists all scopes that a call of tool needs.
-func scopesText(tool mcptools.Tool, required []string) string {
-	if all := providers.MergeScopes(nil, required, tool.Scopes); len(all) > 0 {
+// scopesText lists all scopes that a call of a tool needs.
+func scopesText(ofTool, required []string) string {
+	if all := providers.MergeScopes(nil, required, ofTool); len(all) > 0 {
 		return strings.Join(all, " ")
 	}
 	return "any token"

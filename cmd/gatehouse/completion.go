@@ -95,6 +95,9 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 		words = []string{""}
 	}
 	before, typed := words[:len(words)-1], words[len(words)-1]
+	if slices.Contains(before, "--") {
+		return nil // the command of `gatehouse run`
+	}
 	name, next := "serve", nextWords("")
 	if len(before) > 0 && !strings.HasPrefix(before[0], "-") {
 		name, next = before[0], nextWords(before[0])
@@ -106,6 +109,7 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 		next = nil // flags were given
 	}
 	flags := flagsOf(ctx, name, c)
+	addUpstreamFlags(flags, words)
 	var found []candidate
 	if flag, value, ok := strings.Cut(typed, "="); ok && strings.HasPrefix(flag, "--") {
 		found = valuesOf(flags.Lookup(flag[2:]), flag+"=", value, c.dir)
@@ -176,7 +180,8 @@ func valuesOf(f *pflag.Flag, prefix, typed, dir string) []candidate {
 		return nil
 	}
 	var found []candidate
-	if f.Name == "config" || f.Name == "file" || strings.HasSuffix(f.Name, "-file") || f.Name == "denials.file" {
+	if f.Name == "config" || f.Name == "file" || strings.HasSuffix(f.Name, "-file") || f.Name == "denials.file" ||
+		strings.HasSuffix(f.Name, "_file") || strings.HasSuffix(f.Name, ".pins") {
 		pattern := typed + "*"
 		if !filepath.IsAbs(pattern) {
 			pattern = filepath.Join(dir, pattern)

@@ -48,6 +48,12 @@ func TestCompletion_Words(t *testing.T) {
 		"serve --denials.file=t":      {[]string{"--denials.file=two.yaml"}, []string{"--denials.file=one.yaml"}},
 		"audit ":                      {[]string{"key", "verify"}, []string{"serve", "--resource="}},
 		"audit verify --":             {[]string{"--key=", "--checkpoint="}, []string{"verify", "--resource="}},
+		"upstream ":                   {[]string{"list", "pin"}, []string{"serve", "--resource="}},
+		"--upstreams.a.pro":           {[]string{"--upstreams.a.processes="}, []string{"--upstreams.a.url="}},
+		"--upstreams.a.identity m":    {[]string{"meta"}, []string{"jwt"}},
+		"--upstreams.a.pins=":         {[]string{"--upstreams.a.pins=one.yaml"}, nil},
+		"run --":                      {[]string{"--url=", "--resource="}, nil},
+		"run -- ":                     {nil, []string{"--url=", "serve", "--help"}},
 		"completion ":                 {[]string{"bash", "zsh", "fish"}, []string{"words"}},
 		"sevre ":                      {[]string{"--help"}, []string{"serve"}},
 	} {

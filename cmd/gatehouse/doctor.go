@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"gatehouse/cmd/gatehouse/doctor"
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/providers"
 )
 
 const doctorHelp = `Diagnose a setup that does not work: check the configuration, the provider and, from outside, the
@@ -67,8 +70,10 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		cfg.Notes = append(cfg.Notes, app.Notes(cfg, catalog)...)
 		results = doctor.Examine(ctx, doctor.Config{
 			Settings: cfg, ServerInfo: app.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
-			ToolScopes: catalog.Scopes(), Tools: len(catalog.Tools),
-			Token: token, LocalHealth: healthURL(cfg), Timeout: *timeout,
+			ToolScopes: providers.MergeScopes(catalog.Scopes(), app.UpstreamScopes(cfg)),
+			// The tools of upstreams are not known here. The number only matters if there is none.
+			Tools: len(catalog.Tools) + len(cfg.Upstreams),
+			Token: token, LocalHealth: healthURL(cfg), Container: c.inContainer(), Timeout: *timeout,
 		})
 		if doctor.Failed(results) {
 			code = exitFailure
@@ -99,6 +104,19 @@ func doctorToken(file string) (token, problem string) {
 		return "", file + ": " + err.Error()
 	}
 	return token, ""
+}
+
+// inContainer reports whether this program runs in a container: Docker and Podman make a file, and Kubernetes sets a
+// variable.
+func (c console) inContainer() bool {
+	for _, mark := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Stat(mark); err == nil {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.environ, func(variable string) bool {
+		return strings.HasPrefix(variable, "KUBERNETES_SERVICE_HOST=")
+	})
 }
 
 // home returns the user's home directory, or "".

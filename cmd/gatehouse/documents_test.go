@@ -194,9 +194,18 @@ func gatehouseCommandIsValid(t *testing.T, environ, args []string) {
 		name, args = args[0], args[1:]
 	}
 	var flags *pflag.FlagSet
+	var upstream *configs.Run
 	switch name {
 	case "serve", "config", "doctor":
 		flags = configs.Flags()
+	case "run":
+		flags, upstream = configs.Flags(), &configs.Run{}
+		flags.StringVar(&upstream.URL, "url", "", "")
+	case "upstream":
+		if len(args) == 0 || args[0] != "list" && args[0] != "pin" {
+			t.Fatalf("there is no command upstream %v", args)
+		}
+		flags, args = configs.Flags(), args[1:]
 	case "token":
 		if len(args) == 0 || args[0] != "get" && args[0] != "inspect" {
 			t.Fatalf("there is no command token %v", args)
@@ -216,12 +225,16 @@ func gatehouseCommandIsValid(t *testing.T, environ, args []string) {
 	}
 	profile := flags.String("config", "", "")
 	flags.String("token-file", "", "")
+	configs.AddUpstreamFlags(flags, args)
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	sources := configs.Sources{Environ: environ, Flags: map[string]string{}}
+	sources := configs.Sources{Environ: environ, Flags: map[string]string{}, Run: upstream, IgnorePins: true}
+	if upstream != nil {
+		upstream.Command = flags.Args()
+	}
 	flags.Visit(func(f *pflag.Flag) {
-		if f.Name != "config" && f.Name != "token-file" {
+		if f.Name != "config" && f.Name != "token-file" && f.Name != "url" {
 			sources.Flags[f.Name] = strings.Trim(f.Value.String(), "[]")
 		}
 	})
@@ -232,6 +245,34 @@ func gatehouseCommandIsValid(t *testing.T, environ, args []string) {
 		t.Error(err)
 	}
 }
+
+// The profiles in documents that have upstreams are valid, apart from the files that they name.
+func TestDocuments_UpstreamsAreValid(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for document, text := range documents(t) {
+		for _, match := range yamlBlock.FindAllStringSubmatch(text, -1) {
+			if !strings.HasPrefix(match[1], "upstreams:") {
+				continue
+			}
+			found++
+			_, err := configs.Load(configs.Sources{Profile: document, ReadFile: func(name string) ([]byte, error) {
+				if name == document {
+					return []byte("provider.kind: local\n" + match[1]), nil
+				}
+				return []byte("NAME=value"), nil
+			}, IgnorePins: true})
+			if err != nil {
+				t.Errorf("%s: %v", document, err)
+			}
+		}
+	}
+	if found < 2 {
+		t.Errorf("only %d profiles were found", found)
+	}
+}
+
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
 // composeCommandIsValid checks that services and profiles are in docker-compose.yml.
 func composeCommandIsValid(t *testing.T, args []string) {

@@ -19,7 +19,11 @@ func newFlags(name, about string, c console, arguments ...string) *pflag.FlagSet
 	flags.SetOutput(io.Discard) // parse prints errors
 	flags.Usage = func() {
 		usage := append([]string{"gatehouse", name}, arguments...)
-		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  %s [flags]\n", about, strings.Join(usage, " "))
+		usage = append(usage, "[flags]")
+		if len(arguments) > 0 && strings.HasPrefix(arguments[0], "--") { // they follow the flags
+			usage = append([]string{"gatehouse", name, "[flags]"}, arguments...)
+		}
+		fmt.Fprintf(c.stdout, "%s\n\nUsage:\n  %s\n", about, strings.Join(usage, " "))
 		if name == "serve" {
 			printSettings(c.stdout, flags)
 			return
@@ -97,6 +101,7 @@ func parseFlags(flags *pflag.FlagSet, args []string, c console) (code int, done 
 		c.flagsOnly(flags)
 		return exitOK, true
 	}
+	addUpstreamFlags(flags, args)
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
@@ -107,6 +112,21 @@ func parseFlags(flags *pflag.FlagSet, args []string, c console) (code int, done 
 		return exitConfig, true
 	}
 	return 0, false
+}
+
+// addUpstreamFlags adds the flags of the upstreams that args name, if the settings are flags of the command.
+func addUpstreamFlags(flags *pflag.FlagSet, args []string) {
+	if _, settings := splitFlags(flags); !settings.HasFlags() {
+		return
+	}
+	found := pflag.NewFlagSet("upstreams", pflag.ContinueOnError)
+	configs.AddUpstreamFlags(found, args)
+	markSettings(found)
+	flags.AddFlagSet(found)
+}
+
+func markSettings(flags *pflag.FlagSet) {
+	flags.VisitAll(func(f *pflag.Flag) { f.Annotations = map[string][]string{isSetting: {}} })
 }
 
 // suggestion returns what to write instead of an unknown flag, or "".
@@ -128,12 +148,12 @@ func suggestion(flags *pflag.FlagSet, err error) string {
 func settingsFlags(flags *pflag.FlagSet, c console) func() configs.Sources {
 	profile := flags.String("config", "", "profile file (default: $GATEHOUSE_CONFIG, else the built-in local profile)")
 	settings := configs.Flags()
-	settings.VisitAll(func(f *pflag.Flag) { f.Annotations = map[string][]string{isSetting: {}} })
+	markSettings(settings)
 	flags.AddFlagSet(settings)
 	return func() configs.Sources {
 		set := map[string]string{}
 		flags.Visit(func(f *pflag.Flag) {
-			if settings.Lookup(f.Name) != nil {
+			if f.Annotations[isSetting] != nil {
 				set[f.Name] = f.Value.String()
 			}
 		})

@@ -27,6 +27,7 @@ const (
 	exitPort     = 3 // cannot listen on the address
 	exitProvider = 4 // the provider cannot be set up
 	exitHung     = 5 // the shutdown hung and was ended by force
+	exitUpstream = 6 // an upstream, or one of its tools, cannot be offered
 )
 
 // console is the environment of a command.
@@ -71,12 +72,15 @@ func commandGroups() []commandGroup {
 	return []commandGroup{
 		{"Run", []command{
 			{name: "serve", summary: "serve the MCP tools (the default)", run: serve},
+			{name: "run", summary: "put an existing MCP server behind a sign-in, without a file", run: runUpstream},
 			{name: "issuer", summary: "run the local issuer alone", run: issuer},
 		}},
 		{"Find out what is wrong", []command{
 			{name: "doctor", summary: "diagnose the configuration, the provider and the running server", run: doctorCommand},
 			{name: "token", summary: "inspect a token, or get one", subcommands: tokenCommands()},
 			{name: "config", summary: "print the effective configuration and the origin of each value", run: config},
+			{name: "upstream", summary: "list the tools of upstreams, or pin their definitions",
+				subcommands: upstreamCommands()},
 		}},
 		{"For operators and auditors", []command{
 			{name: "deny", summary: "stop one person, client or token, at once", run: deny},
@@ -167,6 +171,8 @@ type example struct{ about, command string }
 func examples() []example {
 	return []example{
 		{"Try it: a demo on this computer, which needs no account", "gatehouse"},
+		{"Put an existing MCP server behind a sign-in", "gatehouse run -- " +
+			"npx -y @modelcontextprotocol/server-filesystem@2026.8.31 ."},
 		{"Serve with the sign-in of your company", "gatehouse --resource=https://mcp.example.com/mcp " +
 			"--provider.preset=keycloak --provider.issuer=https://login.example.com/realms/main --scopes.required=mcp:use"},
 		{"Find out why it does not work", "gatehouse doctor --config=configs/oidc.yaml"},
@@ -192,6 +198,6 @@ Usage:
 	fmt.Fprint(w, `
 Every command has --help; `+"`gatehouse serve --help`"+` lists all settings. Exit codes: 0 success, 1 failure,
 2 invalid configuration or command line, 3 cannot listen on the address, 4 the provider cannot be set up,
-5 the shutdown hung.
+5 the shutdown hung, 6 an upstream does not answer, or its tools cannot be offered.
 `)
 }

@@ -24,8 +24,10 @@ func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
 	const programs = "cmd/gatehouse/app/testdata/"
 	documents := map[string]map[string]string{
 		"README.md": {
-			"kinds":    kindsTable(),
-			"add":      fenced(source(t, "mcptools/example_add_test.go", "", "")),
+			"kinds": kindsTable(),
+			"add":   fenced(source(t, "mcptools/example_add_test.go", "", "")),
+		},
+		"mcptools/README.md": {
 			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
 		"configs/README.md":            {"settings": settingsTable(), "codes": codesTable()},
@@ -40,7 +42,7 @@ func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
 		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
 	}
 	if hasDemoTools() {
-		documents["mcptools/README.md"] = map[string]string{"tools": toolsTable()}
+		documents["mcptools/README.md"]["tools"] = toolsTable()
 	}
 	for document, blocks := range documents {
 		checkWritten(t, document, blocks)

@@ -144,6 +144,13 @@ func (c console) reloadsOnHangup(cfg *configs.Config) bool {
 	return !embedded && !c.interactive
 }
 
+// follow makes what the process itself keeps of a configuration that of now: the level of the log, and how long a stop
+// may take.
+func (c console) follow(now *configs.Config, level *slog.LevelVar, logger *slog.Logger) {
+	level.Set(now.Log.SlogLevel())
+	c.stop.configure(now.Server, logger)
+}
+
 // warnOfNotes logs the notes on the configuration that did not apply before.
 func warnOfNotes(a *app.App, before, now *configs.Config, logger *slog.Logger) {
 	known := slices.Concat(before.Notes, app.Notes(before, a.Catalog))

@@ -26,7 +26,12 @@ func serve(ctx context.Context, args []string, c console) int {
 	if code, done := parse(flags, args, c); done {
 		return code
 	}
-	sources, files := settings(), configs.NewSnapshot()
+	return c.serve(ctx, settings())
+}
+
+// serve serves what the sources say, until ctx is done.
+func (c console) serve(ctx context.Context, sources configs.Sources) int {
+	files := configs.NewSnapshot()
 	atStart := sources
 	atStart.ReadFile = files.ReadAtStart
 	cfg, code, done := load(atStart, c)
@@ -41,6 +46,16 @@ func serve(ctx context.Context, args []string, c console) int {
 	c.stop.configure(cfg.Server, logger)
 	c.stop.begin("start of the server")
 	tuneGC(c.environ, cgroupFile, logger)
+	c.stop.begin("start of the upstreams")
+	upstreams, err := app.OpenUpstreams(ctx, cfg, logger)
+	if err != nil && ctx.Err() != nil {
+		return logStopped(logger, nil) // interrupted
+	}
+	c.stop.begin("start of the server")
+	if err != nil {
+		return c.upstreamFailed(err)
+	}
+	defer closeUnused(upstreams) // without effect after the server has closed them
 	ln, err := net.Listen("tcp", cfg.Server.Listen)
 	if err != nil {
 		fmt.Fprintf(c.stderr, "gatehouse: %s\n", serveListenError(cfg, err))
@@ -60,22 +75,28 @@ func serve(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse: telemetry cannot be set up: %v\n", err)
 		return exitFailure
 	}
-	defer exported.flush()
-	a, err := app.New(ctx, cfg, c.catalog, logger, app.WithTelemetry(exported.Meter, exported.Tracer))
+	defer func() { exported.flush(cfg.Server) }()
+	a, err := app.New(ctx, cfg, c.catalog, logger,
+		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))
 	if bad, ok := errors.AsType[*denials.FileError](err); ok {
 		fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
 		return exitConfig
 	}
-	if errors.Is(err, app.ErrAudit) {
+	switch {
+	case errors.Is(err, app.ErrAudit):
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
-	}
-	if err != nil {
+	case errors.Is(err, app.ErrUpstream):
+		return c.upstreamFailed(err)
+	case err != nil:
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider
 	}
 	c.stop.begin("output of the banner")
 	c.announce(cfg, a, operatorURL(operatorListener), logger)
+	if sources.Run != nil && c.showsBanner(cfg.Log) {
+		printProfile(c.stdout, cfg)
+	}
 	for _, note := range app.Notes(cfg, a.Catalog) {
 		logger.Warn(note)
 	}
@@ -94,8 +115,7 @@ func serve(ctx context.Context, args []string, c console) int {
 	})()
 	reload := &reloader{app: a, sources: sources, judged: files, stuckAfter: readTimeout}
 	reload.applied = func(before, now *configs.Config) {
-		level.Set(now.Log.SlogLevel())
-		c.stop.configure(now.Server, logger)
+		c.follow(now, level, logger)
 		warnOfNotes(a, before, now, logger)
 	}
 	go reload.run(ctx, hangups)
@@ -103,9 +123,24 @@ func serve(ctx context.Context, args []string, c console) int {
 	c.stop.begin("operator's listener")
 	stopOperator()
 	c.stop.begin("last export of metrics and traces")
-	exported.flush()
+	exported.flush(a.Config().Server)
 	c.stop.begin("log")
 	return logStopped(logger, err)
+}
+
+// upstreamFailed reports that an upstream keeps the server from starting.
+func (c console) upstreamFailed(err error) int {
+	fmt.Fprintf(c.stderr, "gatehouse: an upstream cannot be offered\n%s\n"+
+		"`gatehouse upstream list` tries it alone; a server with upstreams.NAME.pins starts without it\n",
+		upstreamError(err))
+	return exitUpstream
+}
+
+// closeUnused ends upstreams that no server uses.
+func closeUnused(upstreams *app.Upstreams) {
+	ctx, cancel := context.WithTimeout(context.Background(), server.StopMargin)
+	defer cancel()
+	upstreams.Close(ctx)
 }
 
 // serveListenError describes why the address cannot be listened on, with its origin. If its port is in use, it

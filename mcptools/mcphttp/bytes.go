@@ -79,6 +79,19 @@ func (r *reservation) retain() {
 	}
 }
 
+// retainHeld is retain for a call that may outlive the last holder. It reports false if it has.
+func (r *reservation) retainHeld() bool {
+	for {
+		n := r.holders.Load()
+		if n == 0 {
+			return false
+		}
+		if r.holders.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
 // release returns the bytes to the limit when the last holder calls it.
 func (r *reservation) release() {
 	if r != nil && r.holders.Add(-1) == 0 {

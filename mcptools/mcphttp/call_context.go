@@ -2,6 +2,7 @@ package mcphttp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -20,6 +21,25 @@ type callContext struct {
 	// span is that of the operation. It is in the context of the request, but for a session.
 	span     trace.Span
 	timedOut atomic.Bool
+	// params are those of a tools/call, for a relayed tool; nil for every other method.
+	params json.RawMessage
+	// reserved is the reservation of the message, to which the result of a relayed tool is added.
+	reserved *reservation
+	// failure is the reason why a relayed call failed; nil if it did not. It is atomic, because the call may outlive
+	// its request.
+	failure atomic.Pointer[providers.Reason]
+}
+
+// complete adds to what is known of a response what only the middleware knows.
+func (c *callContext) complete(r Result) Result {
+	if c == nil {
+		return r
+	}
+	if reason := c.failure.Load(); reason != nil {
+		r.Reason = *reason
+	}
+	r.TimedOut = c.timedOut.Load()
+	return r
 }
 
 // callContextKey is the key of the *callContext in the context of a request that the SDK's own handler serves.

@@ -45,7 +45,8 @@ func newPair(t *testing.T, era string) *pair {
 			handler.ServeHTTP(w, r)
 		})),
 	)
-	bare := h.first.withCallContext(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return h.server },
+	bare := h.first.withCallContext(message{}, mcp.NewStreamableHTTPHandler(
+		func(*http.Request) *mcp.Server { return h.server },
 		&mcp.StreamableHTTPOptions{Stateless: era == EraStateless, PropagateRequestCancellation: true}))
 	sdk := httptest.NewServer(
 		authenticated(caller, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

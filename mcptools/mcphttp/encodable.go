@@ -24,6 +24,8 @@ func checkEncodable(result mcp.Result) error {
 // isPlain reports whether a result has only values that are always encodable.
 func isPlain(result mcp.Result) bool {
 	switch r := result.(type) {
+	case *mcptools.Verbatim:
+		return true
 	case *mcp.CallToolResult:
 		_, isEncoded := r.StructuredContent.(json.RawMessage)
 		if !isEncoded && r.StructuredContent != nil || r.InputRequests != nil || len(r.Meta) > 0 {

@@ -62,10 +62,10 @@ type exchange struct {
 // jsonrpc2.ErrRejected: the SDK treats every other error of Write as a broken connection.
 var errNoReceiver = &jsonrpc.Error{Code: -32005, Message: "the message has no receiver"}
 
-func (e *Endpoint) newExchange() exchange {
+func (e *Endpoint) newExchange(m message) exchange {
 	return exchange{
 		writeTimeout: e.writeTimeout, keepalive: e.policy.Settings.Keepalive, recorder: e.recorder,
-		carried: callContext{policy: e.policy},
+		carried: callContext{policy: e.policy, params: m.callParams(), reserved: m.reserved},
 	}
 }
 
@@ -186,8 +186,7 @@ func (e *exchange) store(response *jsonrpc.Response) error {
 		return errNoReceiver
 	}
 	e.response, e.status = text, e.statusOf(response)
-	e.result = resultOf(e.request.Method, response)
-	e.result.TimedOut = e.carried.timedOut.Load()
+	e.result = e.carried.complete(resultOf(e.request.Method, response))
 	if response.Error != nil {
 		e.newSessionID = "" // no session was opened
 	}
@@ -272,9 +271,9 @@ func (e *exchange) retain(reserved *reservation) {
 // release frees what the SDK's reference to the request would otherwise keep in memory. It is called when
 // there is a response, or when there will be none.
 func (e *exchange) release() {
-	e.request.Params, e.request.Extra = nil, nil
+	e.request.Params, e.request.Extra, e.carried.params = nil, nil, nil
 	e.reserved.release()
-	e.reserved = nil
+	e.reserved, e.carried.reserved = nil, nil
 	if e.recordEnd == nil {
 		return
 	}

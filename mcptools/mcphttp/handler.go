@@ -127,7 +127,8 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h.streams = newQuota(s.MaxStreamsPerUser, s.MaxStreams)
 	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)
 	m := middleware{
-		scopes: h.scopes, stopped: h.stopped, calls: h.calls, endable: h.open != nil, logger: c.Logger,
+		scopes: h.scopes, relays: relaysOf(catalog), stopped: h.stopped, calls: h.calls, endable: h.open != nil,
+		logger: c.Logger,
 	}
 	h.server.AddReceivingMiddleware(m.wrap)
 
@@ -208,7 +209,7 @@ func (e *Endpoint) Route(r *http.Request) (scopes []string, handler http.Handler
 	case r.Method != http.MethodPost && e.hasSessions():
 		return nil, e.sessionHandler(r.Method), noReservation
 	case r.Method != http.MethodPost || !isJSON(r.Header.Get("Content-Type")):
-		return nil, e.withCallContext(e.sdk.others), noReservation // it rejects what it does not serve
+		return nil, e.withCallContext(message{}, e.sdk.others), noReservation // it rejects what it does not serve
 	}
 	reserved := e.bytes.reserve(principal(r.Context()))
 	m, rpcErr := e.readMessage(r, reserved)
@@ -273,11 +274,11 @@ func (e *Endpoint) route(r *http.Request, m message) http.Handler {
 	r.Body = m.newBody()
 	switch {
 	case m.method == methodListen:
-		return e.withCallContext(e.sdk.streams)
+		return e.withCallContext(m, e.sdk.streams)
 	case invokesHandler(m.method):
-		return e.withCallContext(e.endableCalls(m.id))
+		return e.withCallContext(m, e.endableCalls(m.id))
 	}
-	return e.withCallContext(e.sdk.others)
+	return e.withCallContext(m, e.sdk.others)
 }
 
 // limitCalls rejects a caller with too many calls in flight with a status and a Retry-After. The calls themselves

@@ -13,7 +13,7 @@ import (
 // also sets write deadlines, as all other transports do.
 func (h *Handler) withKeepalive(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		interval := policyFrom(r.Context()).Settings.Keepalive
+		interval := callContextFrom(r.Context()).policy.Settings.Keepalive
 		if interval <= 0 || !acceptsBoth(r.Header) { // next will reject a request that does not accept both
 			next.ServeHTTP(w, r)
 			return

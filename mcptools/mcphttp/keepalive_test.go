@@ -318,7 +318,7 @@ func TestKeepalive_NoticesADeadPeer(t *testing.T) {
 				begin = time.Now()
 				h := handlerOf(mcptools.Catalog{}, withKeepalive(interval))
 				r := modern("subscriptions/listen", "").request()
-				h.first.withCallContext(h.withKeepalive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				h.first.withCallContext(message{}, h.withKeepalive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Type", "text/event-stream")
 					_, _ = w.Write([]byte("event: message\ndata: {}\n\n"))
 					<-r.Context().Done()

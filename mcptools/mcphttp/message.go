@@ -46,6 +46,14 @@ func (m message) newBody() io.ReadCloser {
 	return body
 }
 
+// callParams returns the params of a tools/call, and nil for every other method.
+func (m message) callParams() json.RawMessage {
+	if m.method == methodCallTool {
+		return m.params
+	}
+	return nil
+}
+
 type bodyReader struct{ bytes.Reader }
 
 func (*bodyReader) Close() error { return nil }

@@ -20,6 +20,7 @@ import (
 // middleware is the receiving middleware of the SDK's server.
 type middleware struct {
 	scopes  scopeTable
+	relays  relayTable
 	stopped context.Context
 	calls   *quota
 	endable bool // calls can be ended by [Handler.End]
@@ -42,7 +43,9 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 			return nil, err
 		}
 		if invokesHandler(method) {
-			if result, err = m.runLimited(ctx, method, req, call, next, policy.Settings.CallTimeout); err == nil {
+			// Not next itself: the variable is shared by all requests.
+			dispatch := m.relays.dispatch(req, next)
+			if result, err = m.runLimited(ctx, method, req, call, dispatch, policy.Settings.CallTimeout); err == nil {
 				err = checkEncodable(result)
 			}
 			if err != nil {

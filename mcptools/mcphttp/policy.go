@@ -40,16 +40,16 @@ func (h *Handler) SetLimits(s Settings) {
 	h.calls.setLimits(s.MaxCallsPerUser, s.MaxCalls)
 }
 
-// withCallContext serves requests by the SDK's own handler, which passes on the values of their context.
-func (e *Endpoint) withCallContext(sdk http.Handler) http.Handler {
+// withCallContext serves a request by the SDK's own handler, which passes on the values of its context.
+func (e *Endpoint) withCallContext(m message, sdk http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		call := &callContext{policy: e.policy}
+		call := &callContext{policy: e.policy, params: m.callParams(), reserved: m.reserved}
 		sdk.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callContextKey{}, call)))
 	})
 }
 
-// policyFrom returns the policy of a request of [Endpoint.withCallContext].
-func policyFrom(ctx context.Context) *Policy {
+// callContextFrom returns the call context of a request of [Endpoint.withCallContext].
+func callContextFrom(ctx context.Context) *callContext {
 	call, _ := ctx.Value(callContextKey{}).(*callContext)
-	return call.policy
+	return call
 }

@@ -159,6 +159,7 @@ func shorten(s string) string {
 const (
 	textScopeMissing = "insufficient scope"
 	textTooManyCalls = "too many calls in flight; try again later"
+	textTooManyBytes = "too many bytes in flight; the call may have taken effect"
 	textNoResource   = "there is no such resource"
 )
 
@@ -205,6 +206,8 @@ func resultOf(method string, response *jsonrpc.Response) Result {
 		result.Outcome, result.Reason = OutcomeLimited, ReasonTooManyCalls
 	case failure.Message == textEnded:
 		result = Result{Outcome: OutcomeCanceled} // the reason is recorded where it is known
+	case failure.Message == textTooManyBytes:
+		result.Outcome, result.Reason = OutcomeLimited, ReasonTooManyBytes
 	}
 	return result
 }
@@ -224,6 +227,7 @@ func safeDetail(method, message string) string {
 	if invokesHandler(method) {
 		for _, text := range []string{
 			"unknown tool", "unknown prompt", "Resource not found", textNoResource, textScopeMissing, textTooManyCalls,
+			textTooManyBytes,
 		} {
 			if strings.HasPrefix(message, text) {
 				return text

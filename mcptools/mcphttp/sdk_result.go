@@ -17,11 +17,7 @@ func (h *Handler) recordSDKResult(method string, sdk http.Handler) http.Handler 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		observed := &resultWriter{ResponseWriter: w, method: method, acceptsBoth: acceptsBoth(r.Header)}
 		sdk.ServeHTTP(observed, r)
-		result := observed.result()
-		if call, ok := r.Context().Value(callContextKey{}).(*callContext); ok {
-			result.TimedOut = call.timedOut.Load()
-		}
-		h.recorder.RecordResult(r.Context(), result)
+		h.recorder.RecordResult(r.Context(), callContextFrom(r.Context()).complete(observed.result()))
 	})
 }
 

@@ -21,7 +21,7 @@ type sessionPost struct {
 }
 
 func (e *Endpoint) newSessionPost(m message) *sessionPost {
-	return &sessionPost{exchange: e.newExchange(), handler: e.Handler, message: m}
+	return &sessionPost{exchange: e.newExchange(m), handler: e.Handler, message: m}
 }
 
 // ServeHTTP implements http.Handler.

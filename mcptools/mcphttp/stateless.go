@@ -38,7 +38,7 @@ func (e *Endpoint) stateless(r *http.Request, m message, version string) http.Ha
 	if modern != (m.version != nil) || modern && !e.headersMatch(r.Header, m, version) {
 		return nil
 	}
-	conn := &statelessConn{exchange: e.newExchange(), handler: e.Handler, state: state}
+	conn := &statelessConn{exchange: e.newExchange(m), handler: e.Handler, state: state}
 	conn.modern, conn.request = modern, &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
 	return conn
 }

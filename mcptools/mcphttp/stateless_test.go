@@ -303,7 +303,7 @@ func TestStatelessConn_AnswersAsTheSDK(t *testing.T) {
 				handler.ServeHTTP(w, r)
 			})
 			serverFor := func(*http.Request) *mcp.Server { return h.server }
-			sdk := h.first.withCallContext(
+			sdk := h.first.withCallContext(message{},
 				mcp.NewStreamableHTTPHandler(serverFor, &mcp.StreamableHTTPOptions{Stateless: true}))
 			sdkStatus, _, want := responseTo(t, c.testPost, sdk.ServeHTTP)
 			if status != c.status || status != sdkStatus {
@@ -580,7 +580,7 @@ func TestStatelessConn_ToolsSeeWhatTheyWouldFromTheSDK(t *testing.T) {
 		sdkStatus, _, want := responseTo(
 			t,
 			p,
-			h.first.withCallContext(mcp.NewStreamableHTTPHandler(
+			h.first.withCallContext(message{}, mcp.NewStreamableHTTPHandler(
 				func(*http.Request) *mcp.Server { return h.server }, &mcp.StreamableHTTPOptions{Stateless: true},
 			)).ServeHTTP,
 		)

@@ -60,12 +60,18 @@ func openCheckpoint(text []byte, keys note.Verifiers) (Checkpoint, error) {
 	case err != nil:
 		return Checkpoint{}, errors.New("it is not a signed note")
 	}
-	lines := strings.Split(n.Text, "\n")
+	return parseCheckpoint(n.Text)
+}
+
+// parseCheckpoint parses the text of a note.
+func parseCheckpoint(text string) (Checkpoint, error) {
+	lines := strings.Split(text, "\n")
 	var c Checkpoint
-	var ok bool
 	if len(lines) != 5 {
 		return Checkpoint{}, errors.New("it is not a checkpoint of an audit log")
 	}
+	var ok bool
+	var err error
 	c.Log, ok = strings.CutPrefix(lines[0], originPrefix)
 	c.Seq, err = strconv.ParseUint(lines[1], 10, 64)
 	c.Hash = lines[2]

@@ -62,11 +62,13 @@ func watch(t *testing.T, content string) *watched {
 			w.changes = append(w.changes, now.Digest())
 		})
 	}()
+	synctest.Wait() // if Run began during a Reload, it would wait for a mutex, and time would stand still
 	t.Cleanup(func() {
 		cancel()
 		<-done
 	})
-	synctest.Wait() // until it watches
+	// Run must not wait for a lock that Reload holds: the clock of a bubble does not advance then.
+	synctest.Wait()
 	return w
 }
 

@@ -35,6 +35,9 @@ type App struct {
 	// Denials is nil if denials.file is not set.
 	Denials *denials.Watcher
 
+	upstreams *Upstreams
+	stopBy    atomic.Pointer[time.Time] // set when the stop begins
+
 	current     atomic.Pointer[generation]
 	chain       server.Config // what the chains of all generations have in common
 	drain       context.CancelFunc
@@ -56,7 +59,7 @@ type App struct {
 
 // New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
 // any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
-// wraps [ErrAudit] or [ErrDenials]. After the server has stopped, Close must be called.
+// wraps [ErrAudit], [ErrDenials] or [ErrUpstream]. After the server has stopped, Close must be called.
 func New(
 	ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger, options ...Option,
 ) (*App, error) {
@@ -74,17 +77,14 @@ func New(
 		Sessions: func() int { return a.MCP.Sessions() },
 		Keys:     func() providers.KeyStatus { return keyStatus(a.Provider()) },
 	})
-	var err error
-	if a.Denials, err = openDenials(cfg, logger); err != nil {
-		return nil, err
-	}
-	if a.Audit, err = openAudit(cfg, configDigest(cfg), logger); err != nil {
+	if err := a.openParts(ctx, cfg); err != nil {
+		a.closeParts()
 		return nil, err
 	}
 	info := ServerInfo(cfg, a.Catalog, logger)
 	provider, err := a.open(cfg.Provider, info)
 	if err != nil {
-		a.closeAudit()
+		a.closeParts()
 		return nil, err
 	}
 	a.MCP = mcphttp.NewHandler(mcphttp.Config{
@@ -103,6 +103,7 @@ func New(
 	a.drain = drain
 	a.chain = server.Config{
 		ToolScopes: toolScopes(a.Catalog),
+		Routes:     a.upstreams.routes(),
 		Logger:     logger,
 		Counts:     counts,
 		Shared:     server.NewShared(cfg.Server, logger),
@@ -133,15 +134,41 @@ func (a *App) Lifecycle() server.Lifecycle {
 }
 
 // Drain makes readiness fail, so that load balancers send no more requests.
-func (a *App) Drain() { a.drain() }
+func (a *App) Drain() {
+	a.noteStop()
+	a.drain()
+}
 
-// Close ends all sessions and the calls that continue in them, and then the audit log. Call it after the HTTP server
-// stopped. It may be called more than once.
+// Close ends all sessions and the calls that continue in them, then the upstreams, and then the audit log. Call it
+// after the HTTP server stopped. It may be called more than once.
 func (a *App) Close() {
 	if a.stopDenials != nil {
 		a.stopDenials()
 	}
 	a.MCP.CloseSessions()
+	a.closeParts()
+}
+
+// openParts opens what is needed before the provider. Without [WithUpstreams], the upstreams of cfg are opened, too.
+func (a *App) openParts(ctx context.Context, cfg *configs.Config) (err error) {
+	if a.upstreams == nil {
+		if a.upstreams, err = OpenUpstreams(ctx, cfg, a.logger); err != nil {
+			return err
+		}
+	}
+	if err = a.addUpstreams(); err != nil {
+		return err
+	}
+	if a.Denials, err = openDenials(cfg, a.logger); err != nil {
+		return err
+	}
+	a.Audit, err = openAudit(cfg, ConfigDigest(cfg), a.logger)
+	return err
+}
+
+// closeParts closes what openParts has opened. The audit log is the last, because calls of upstreams are recorded.
+func (a *App) closeParts() {
+	a.closeUpstreams()
 	a.closeAudit()
 }
 

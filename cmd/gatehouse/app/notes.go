@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/mcptools"
+	"gatehouse/providers"
 )
 
 // AddToolHint describes how to add tools to a server without any.
@@ -15,7 +16,7 @@ const AddToolHint = `add one in mcptools/tools.go (README, "Add a tool"), or set
 // Notes returns what an operator should know about a valid configuration and the catalog that is served with it.
 func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	var notes []string
-	if len(catalog.Tools) == 0 {
+	if len(catalog.Tools) == 0 && len(cfg.Upstreams) == 0 {
 		notes = append(notes, "the server offers no tools: "+AddToolHint)
 	}
 	if len(cfg.Scopes.Required) == 0 {
@@ -38,7 +39,7 @@ func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 // unusedDemoScopes returns the scopes of the demo tools that a setting names although no offered tool needs them, each
 // with the setting and its origin. Several settings name scopes, also those of the provider, in lists and in mappings.
 func unusedDemoScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
-	needed := catalog.Scopes()
+	needed := providers.MergeScopes(catalog.Scopes(), UpstreamScopes(cfg))
 	unused := slices.DeleteFunc(demoScopes(), func(scope string) bool { return slices.Contains(needed, scope) })
 	var names []string
 	for _, v := range cfg.Effective {

@@ -1,10 +1,10 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -31,7 +31,8 @@ type ReloadStatus struct {
 	Time time.Time
 	// OK is false if the new configuration was refused. It is true if there was no reload.
 	OK bool
-	// Reason names the settings for which it was refused, with codes and without values.
+	// Reason names the settings for which it was refused, with codes, and without values or texts of a provider. The
+	// log has the details.
 	Reason string
 }
 
@@ -113,8 +114,7 @@ func (a *App) reopen(
 	}
 	opened, err := a.open(cfg.Provider, info)
 	if err != nil {
-		a.logger.Error("the provider of the new configuration cannot be opened", "error", err)
-		return openProvider{}, unusable(cfg, "it cannot be opened")
+		return openProvider{}, unusable(cfg, err.Error())
 	}
 	if err := a.awaitUsable(ctx, cfg, opened.Provider); err != nil {
 		opened.work.end()
@@ -145,15 +145,23 @@ func (a *App) awaitUsable(ctx context.Context, cfg *configs.Config, p providers.
 			return ctx.Err()
 		case <-timeout.C:
 			return unusable(cfg, fmt.Sprintf("after %s it cannot verify tokens: %s", a.openTimeout,
-				cmp.Or(reporter.Keys().Reason, providers.ReasonKeysUnavailable)))
+				keyProblem(reporter.Keys())))
 		case <-ticker.C:
 		}
 	}
 	return nil
 }
 
-// unusable is the problem of a provider that cannot be used. The reason is shown to operators without a token, so it
-// has no text of the provider and no address: the provider logs those.
+func keyProblem(status providers.KeyStatus) string {
+	if status.Problem != "" {
+		return status.Problem
+	}
+	if status.Reason != "" {
+		return string(status.Reason)
+	}
+	return string(providers.ReasonKeysUnavailable)
+}
+
 func unusable(cfg *configs.Config, reason string) error {
 	return configs.Problems{{Key: "provider", Origin: "provider.kind " + cfg.Kind, Code: providers.CodeUnusable,
 		Reason: reason, Fix: "`gatehouse doctor` finds out why; change the file again, or send SIGHUP, to try again"}}
@@ -192,12 +200,18 @@ func (a *App) recordReload(next *generation, changes []configs.Change) {
 func (a *App) refuse(err error) {
 	current := a.current.Load()
 	status, reason, keys := ReloadStatus{Time: time.Now(), Reason: err.Error()}, "", []string(nil)
+	detail := slog.Attr{} // is left out
 	if problems, ok := errors.AsType[configs.Problems](err); ok {
 		status.Reason, reason, keys = problems.Summary(), string(problems[0].Code), problems.Settings()
+		for _, p := range problems {
+			if p.Code == providers.CodeUnusable { // `gatehouse config` does not show it
+				detail = slog.String("detail", p.Reason)
+			}
+		}
 	}
 	a.lastReload.Store(&status)
 	a.logger.Error("the new configuration is refused, and the current one stays in force; `gatehouse config` "+
-		"shows problems of the files in full", "problems", status.Reason, "generation", current.number)
+		"shows problems of the files in full", "problems", status.Reason, detail, "generation", current.number)
 	a.putReload(audit.Record{Decision: audit.Deny, Reason: reason, Config: current.digest, Generation: current.number,
 		Keys: keys})
 }

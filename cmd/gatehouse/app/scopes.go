@@ -11,7 +11,8 @@ import (
 
 // knownScopes are all scopes that a tool or setting of this server names. The local issuer grants no others.
 func knownScopes(cfg *configs.Config, catalog mcptools.Catalog) []string {
-	known := providers.MergeScopes(nil, cfg.Scopes.Required, cfg.Scopes.Initial, catalog.Scopes())
+	known := providers.MergeScopes(nil, cfg.Scopes.Required, cfg.Scopes.Initial, catalog.Scopes(),
+		UpstreamScopes(cfg))
 	implications := cfg.Scopes.Implications()
 	for _, broad := range slices.Sorted(maps.Keys(implications)) {
 		known = providers.MergeScopes(known, []string{broad}, implications[broad])

@@ -29,13 +29,17 @@ type Config struct {
 	Token string
 	// LocalHealth is the server's /health on this computer, regardless of its public address; empty if unknown.
 	LocalHealth string
+	// Container is set if this program runs in a container.
+	Container bool
 	// Timeout limits all checks together. Each check may take a quarter of it.
 	Timeout time.Duration
 
-	// Resolver, RootCAs and Proxy are for tests. Nil means those of the system.
+	// Resolver, RootCAs, Proxy and DiskOf are for tests. Nil means those of the system. DiskOf returns the file system
+	// of a folder.
 	Resolver *net.Resolver
 	RootCAs  *x509.CertPool
 	Proxy    func(*http.Request) (*url.URL, error)
+	DiskOf   func(dir string) (Disk, error)
 }
 
 // DefaultTimeout is the default of Config.Timeout.
@@ -47,6 +51,7 @@ func Examine(ctx context.Context, c Config) []Result {
 	defer e.network.close()
 	e.diagnose(ctx)
 	e.addConfigChecks()
+	e.addAuditChecks()
 	// An embedded issuer is reached through the server, so the server is checked first.
 	server := e.newServerChecks()
 	if e.diagnosis.Embedded {
@@ -56,6 +61,8 @@ func Examine(ctx context.Context, c Config) []Result {
 		e.addProviderChecks(nil)
 		server.add()
 	}
+	e.addOperatorCheck()
+	e.addTelemetryChecks()
 	return e.checks.run(ctx, c.Timeout)
 }
 

@@ -46,14 +46,17 @@ type env struct {
 	config doctor.Config
 
 	provider, proxy *faultProxy
+	// operator is the operator's listener, if useOperator opened it.
+	operator *faultProxy
 	// noProvider leaves provider.issuer as the test set it, noServer opens no server behind the proxy, and
 	// noTools offers no tools.
 	noProvider, noServer, noTools bool
-	// secret is provider.client_secret.
-	secret string
-	issuer http.Handler
-	app    *app.App
-	inner  string // the origin that the server listens on
+	// secret is provider.client_secret, and environ are other variables.
+	secret  string
+	environ []string
+	issuer  http.Handler
+	app     *app.App
+	inner   string // the origin that the server listens on
 }
 
 type interceptFunc = func(http.ResponseWriter, *http.Request) bool
@@ -204,9 +207,9 @@ func certificate(t *testing.T, address string, left time.Duration) tls.Certifica
 
 func (e *env) load() *configs.Config {
 	e.t.Helper()
-	sources := configs.Sources{Flags: e.settings}
-	if e.secret != "" {
-		sources.Environ = []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=" + e.secret} // secrets have no flags
+	sources := configs.Sources{Flags: e.settings, Environ: e.environ}
+	if e.secret != "" { // secrets have no flags
+		sources.Environ = append(slices.Clip(e.environ), "GATEHOUSE_PROVIDER__CLIENT_SECRET="+e.secret)
 	}
 	cfg, err := configs.Load(sources)
 	if err != nil {
@@ -274,6 +277,7 @@ func (e *env) open() *env {
 		e.t.Fatal(err)
 	}
 	e.inner = "http://" + ln.Addr().String()
+	e.config.LocalHealth = e.inner + "/health"
 	ctx, cancel := context.WithCancel(context.Background())
 	h, err := app.New(ctx, cfg, e.catalog, discard)
 	if err != nil {
@@ -304,6 +308,9 @@ func (e *env) open() *env {
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	e.change(func() { e.proxy.next = proxy })
+	if e.operator != nil {
+		e.openOperator(discard)
+	}
 	keys := h.Provider().(providers.KeyReporter)
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
 		if status := keys.Keys(); status.Usable || status.Problem != "" {
@@ -312,6 +319,17 @@ func (e *env) open() *env {
 		time.Sleep(2 * time.Millisecond)
 	}
 	return e
+}
+
+// waitUntilUsable waits until the server can verify tokens. An endpoint that is not known yet is a problem, too.
+func (e *env) waitUntilUsable() {
+	e.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !e.app.Provider().(providers.KeyReporter).Keys().Usable; {
+		if time.Now().After(deadline) {
+			e.t.Fatal("the provider is not usable")
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 func (e *env) examine() []doctor.Result {

@@ -29,6 +29,7 @@ func faults() map[string]fault {
 	all := map[string]fault{}
 	for _, some := range []map[string]fault{
 		configFaults(), reachFaults(), providerFaults(), connectionFaults(), responseFaults(), tokenFaults(),
+		auditFaults(), operatorFaults(), collectorFaults(),
 	} {
 		maps.Copy(all, some)
 	}
@@ -78,7 +79,7 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 			t.Skip("only some of the faults were selected by -run")
 		}
 		e := newEnv(t)
-		useIntrospection("canary-secret")(t, e)
+		useEverything(t, e)
 		for _, r := range e.open().examine() {
 			if r.Name != "config.settings" && !seen[r.Name+" failed"] && !seen[r.Name+" warning"] {
 				t.Errorf("no fault shows that %s can find one", r.Name)

@@ -172,6 +172,14 @@ type problem struct {
 // nearLimit is the share of a limit from which it is a problem. It is that of the alert GatehouseNearLimit.
 const nearLimit = 0.8
 
+// Problems describes what the status page shows as problems, without the texts of the server's log.
+func (s OperatorStatus) Problems() (texts []string) {
+	for _, one := range problems(s) {
+		texts = append(texts, one.Text)
+	}
+	return texts
+}
+
 func problems(s OperatorStatus) (all []problem) {
 	for _, issuer := range s.Issuers {
 		switch {

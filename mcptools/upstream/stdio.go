@@ -1,0 +1,332 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// stdioLink is a link to a process, which reads and writes one message on each line (MCP 2026-07-28, stdio).
+type stdioLink struct {
+	process *process
+	logger  *slog.Logger
+	max     int // bytes of a message
+	stderr  stderrTail
+
+	// writing is a lock with a deadline: at most one element. unsent is what a write that was given up has left of its
+	// message, and belongs to the holder of the lock.
+	writing chan struct{}
+	unsent  []byte
+	// background limits the goroutines of [stdioLink.later].
+	background chan struct{}
+
+	mu      sync.Mutex
+	waiting map[requestID]*waiter
+
+	ended    chan struct{}
+	endCause error // set before ended is closed
+	closing  sync.Once
+	closed   chan struct{}
+
+	counters *counters
+}
+
+// waiter is a request in flight.
+type waiter struct {
+	response chan response // has room for one
+	progress chan progress // nil if the caller wants none
+}
+
+type response struct {
+	reply reply
+	err   error
+}
+
+const (
+	maxBackground     = 64
+	backgroundTimeout = 5 * time.Second
+	// maxWaitingProgress is how many progress notifications wait for a slow caller. More are dropped: one caller must
+	// not stop the others.
+	maxWaitingProgress = 16
+)
+
+// counters count what an upstream writes that has no use: what is no message, and messages that nothing waits for.
+type counters struct {
+	noise, stray atomic.Int64
+	logger       *slog.Logger
+	once         sync.Once
+}
+
+// addNoise counts what is no message, and logs the first. The text is not logged, because it may have secrets.
+func (c *counters) addNoise() {
+	c.noise.Add(1)
+	c.once.Do(func() {
+		c.logger.Warn("an upstream writes something other than messages where only messages belong; it is skipped")
+	})
+}
+
+// openStdio starts a process.
+func openStdio(s Settings, user string, grace time.Duration, c *counters, logger *slog.Logger) (*stdioLink, error) {
+	p, err := startProcess(commandFor(s, user), environment(s, user), grace)
+	if err != nil {
+		return nil, err
+	}
+	l := &stdioLink{
+		process: p, logger: logger, max: s.MaxMessageBytes,
+		writing: make(chan struct{}, 1), background: make(chan struct{}, maxBackground),
+		waiting: map[requestID]*waiter{}, ended: make(chan struct{}), closed: make(chan struct{}),
+		counters: c,
+	}
+	go func() {
+		l.stderr.drain(p.stderr, logger)
+		close(p.drained)
+	}()
+	go l.read()
+	return l, nil
+}
+
+// read receives messages until the end of the output.
+func (l *stdioLink) read() {
+	lines := newLineReader(l.process.stdout, l.max)
+	for first := true; ; first = false {
+		text, err := lines.next()
+		if err != nil {
+			l.end(err)
+			return
+		}
+		if text.tooLong {
+			l.fail(errTooLarge(), text.head, text.tail)
+			continue
+		}
+		l.receive(text.text, first)
+	}
+}
+
+// end records why there will be no more messages. Every request in flight fails at once.
+func (l *stdioLink) end(err error) {
+	if !errors.Is(err, errEndlessLine) {
+		select {
+		case <-l.process.exited:
+			err = fmt.Errorf("the process ended: %s", l.process.end())
+		case <-time.After(lastWordsTimeout): // the end of the output is seen a little before that of the process
+			err = errors.New("the process closed its output")
+		}
+	}
+	l.endCause = err
+	close(l.ended)
+}
+
+// receive takes one line. first is true for the first one of the process.
+func (l *stdioLink) receive(text []byte, first bool) {
+	m, err := parseMessage(text)
+	if err != nil && first {
+		m, err = parseMessage(afterBanner(text))
+	}
+	switch {
+	case err != nil:
+		l.counters.addNoise()
+		if text[0] == '{' {
+			l.fail(errMalformed(err), text[:min(len(text), sampleBytes)], text[max(0, len(text)-sampleBytes):])
+		}
+	case m.isResponse():
+		r, err := m.reply()
+		if err != nil {
+			err = errMalformed(err)
+		}
+		l.respond(parseRequestID(m.id), response{r, err})
+	case m.id != nil:
+		if answer := answerTo(m); answer != nil {
+			l.later(answer)
+		}
+	case m.method == "notifications/progress":
+		l.report(m)
+	}
+}
+
+// respond passes a response to the request that waits for it.
+func (l *stdioLink) respond(id requestID, r response) {
+	l.mu.Lock()
+	w := l.waiting[id]
+	delete(l.waiting, id) // a second response finds nothing
+	l.mu.Unlock()
+	if w == nil {
+		l.counters.stray.Add(1)
+		return
+	}
+	w.response <- r
+}
+
+// fail ends the requests whose ids are in parts of a line that cannot be passed on.
+func (l *stdioLink) fail(err error, parts ...[]byte) {
+	for _, id := range idsIn(parts...) {
+		l.mu.Lock()
+		_, isWaiting := l.waiting[id]
+		l.mu.Unlock()
+		if isWaiting {
+			l.respond(id, response{err: err})
+		}
+	}
+}
+
+// report passes a progress notification to its caller.
+func (l *stdioLink) report(m message) {
+	id, p, ok := readProgress(m.params)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	w := l.waiting[id]
+	l.mu.Unlock()
+	if w == nil || w.progress == nil {
+		l.counters.stray.Add(1)
+		return
+	}
+	select {
+	case w.progress <- p:
+	default: // the caller is slower than the upstream
+	}
+}
+
+// roundTrip implements link.
+func (l *stdioLink) roundTrip(ctx context.Context, r request, report func(progress)) (reply, error) {
+	w := &waiter{response: make(chan response, 1)}
+	if report != nil {
+		w.progress = make(chan progress, maxWaitingProgress)
+	}
+	l.mu.Lock()
+	l.waiting[r.id] = w
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		delete(l.waiting, r.id)
+		l.mu.Unlock()
+	}()
+	if err := l.write(ctx, r.body); err != nil {
+		return reply{}, err
+	}
+	for {
+		select {
+		case p := <-w.progress:
+			report(p)
+		case answer := <-w.response:
+			w.flush(report)
+			return answer.reply, answer.err
+		case <-l.ended:
+			select {
+			case answer := <-w.response: // it came before the end
+				w.flush(report)
+				return answer.reply, answer.err
+			default:
+				return reply{}, errLost(l.endCause)
+			}
+		case <-ctx.Done():
+			params := append(r.id.appendTo([]byte(`{"requestId":`)), '}')
+			l.later(appendNotification(nil, "notifications/cancelled", params))
+			return reply{}, ctx.Err()
+		}
+	}
+}
+
+// flush reports the progress that came before the response.
+func (w *waiter) flush(report func(progress)) {
+	for len(w.progress) > 0 {
+		report(<-w.progress)
+	}
+}
+
+// notify implements link.
+func (l *stdioLink) notify(ctx context.Context, method string) error {
+	return l.write(ctx, appendNotification(nil, method, nil))
+}
+
+// write writes one message. The deadline of ctx applies; at its other ends, a write that has begun goes on.
+func (l *stdioLink) write(ctx context.Context, message []byte) error {
+	select {
+	case l.writing <- struct{}{}:
+		defer func() { <-l.writing }()
+	case <-l.ended:
+		return errNotSent(l.endCause)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	deadline, _ := ctx.Deadline() // none is the zero time
+	_ = l.process.stdin.SetWriteDeadline(deadline)
+	if len(l.unsent) > 0 {
+		n, err := l.process.stdin.Write(l.unsent)
+		if l.unsent = l.unsent[n:]; err != nil {
+			return writeError(ctx, err, 0)
+		}
+	}
+	text := append(message, '\n')
+	n, err := l.process.stdin.Write(text)
+	if err != nil && n > 0 {
+		l.unsent = text[n:] // written before the next message, whose line would otherwise begin in the middle
+	}
+	if err != nil {
+		return writeError(ctx, err, n)
+	}
+	return nil
+}
+
+// writeError returns the error of a write after n bytes of a message.
+func writeError(ctx context.Context, err error, n int) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return context.DeadlineExceeded
+	case n > 0:
+		return errLost(err)
+	}
+	return errNotSent(err)
+}
+
+// later writes a message that nothing waits for. It is dropped if the process does not read: a process that asks
+// without reading the answers must not take up memory here.
+func (l *stdioLink) later(message []byte) {
+	select {
+	case l.background <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		defer func() { <-l.background }()
+		ctx, cancel := context.WithTimeout(context.Background(), backgroundTimeout)
+		defer cancel()
+		_ = l.write(ctx, message)
+	}()
+}
+
+// agreed implements link. Messages on stdio do not depend on the version.
+func (l *stdioLink) agreed(string) {}
+
+// lost implements link.
+func (l *stdioLink) lost() <-chan struct{} { return l.ended }
+
+// cause implements link.
+func (l *stdioLink) cause() error { return l.endCause }
+
+// output implements link.
+func (l *stdioLink) output() []string { return l.stderr.last() }
+
+// close implements link.
+func (l *stdioLink) close(hurry <-chan struct{}) {
+	l.closing.Do(func() {
+		l.process.stop(hurry)
+		<-l.ended
+		close(l.closed)
+	})
+	<-l.closed
+}
+
+// afterBanner returns the message that follows a banner on the same line: some programs print one without a line end
+// before they serve. Only the first line can have one.
+func afterBanner(text []byte) []byte {
+	if i := indexMessage(text); i > 0 {
+		return text[i:]
+	}
+	return nil
+}
