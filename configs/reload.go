@@ -100,7 +100,11 @@ const maxSummarized = 10
 func (p Problems) Summary() string {
 	var all []string
 	for _, one := range p[:min(len(p), maxSummarized)] {
-		all = append(all, one.setting()+" ("+string(one.Code)+", "+one.Origin+")")
+		text := one.setting() + " (" + string(one.Code) + ", " + one.Origin + ")"
+		if one.Code == providers.CodeUnusable { // only the reason says what is wrong, and it has no value
+			text += ": " + one.Reason
+		}
+		all = append(all, text)
 	}
 	if n := len(p) - len(all); n > 0 {
 		all = append(all, fmt.Sprintf("and %d more", n))

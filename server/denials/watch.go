@@ -54,13 +54,9 @@ type Watcher struct {
 type Status struct {
 	// Entries is the number of entries in force, including those that have ended.
 	Entries int
-	// OK is false while the file is bad or gone, or cannot be read to its end, so that an older list is in force.
-	// Problem is why; usually a [FileError].
-	OK      bool
+	// Problem is why the file is bad or gone, or cannot be read to its end, so that an older list is in force; usually a
+	// [FileError]. Nil means that the list in force is that of the file.
 	Problem error
-	// Digest is the SHA-256 of the file in force, in hexadecimal, and Since is when it came into force.
-	Digest string
-	Since  time.Time
 	// Hits is the number of requests that were refused.
 	Hits int64
 }
@@ -85,7 +81,7 @@ func (w *Watcher) put(list *List) {
 	w.list.Store(list)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.status = Status{Entries: list.Len(), OK: true, Digest: list.Digest(), Since: time.Now()}
+	w.status = Status{Entries: list.Len()}
 }
 
 // Run reads the file again and again until ctx ends. A change acts when two reads in a row are equal: a file
@@ -212,7 +208,7 @@ func (w *Watcher) refuse(problem *FileError) {
 func (w *Watcher) setProblem(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.status.OK, w.status.Problem = err == nil, err
+	w.status.Problem = err
 }
 
 // Reload reads the file now, without waiting for the next poll: until two reads, 100 ms apart, are equal. The
@@ -264,7 +260,7 @@ func (w *Watcher) Status() Status {
 	status := w.status
 	status.Hits = w.hits.Load()
 	if w.isStuck() {
-		status.OK, status.Problem = false, errStuck
+		status.Problem = errStuck
 	}
 	return status
 }

@@ -133,6 +133,9 @@ func (p *statusPage) explain(v *statusView) []explanation {
 	for _, issuer := range v.Issuers {
 		shown[string(issuer.Problem)] = true
 	}
+	for _, upstream := range v.Upstreams {
+		shown[string(upstream.Reason)] = true
+	}
 	delete(shown, "") // no reason
 	var all []explanation
 	for outcome := range shown {
@@ -205,9 +208,10 @@ func problems(s OperatorStatus) (all []problem) {
 			Detail: r.Reason})
 	}
 	if d := s.Denials; d != nil && !d.OK {
-		all = append(all, problem{Text: "The denials file cannot be used, the last good list is in force",
+		all = append(all, problem{Text: "The file of denials cannot be used, the last good list is in force",
 			Detail: "the server's log says why"})
 	}
+	all = append(all, upstreamProblems(s.Upstreams)...)
 	for _, u := range usages(s) {
 		if u.share() >= nearLimit {
 			all = append(all, problem{Text: fmt.Sprintf("%s: %s of the limit %s", u.Name, percent(u.share()), u.Setting)})
