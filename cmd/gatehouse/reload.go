@@ -17,8 +17,8 @@ import (
 const (
 	rereadInterval = 100 * time.Millisecond
 	maxReads       = 20
-	// readTimeout is how long reading the files may take before it is reported: a network file system can block it for
-	// ever, and no reload takes place then.
+	// readTimeout is how long reading the files may take before it is reported: a network file system can block it without
+	// end, and no reload takes place then.
 	readTimeout = 10 * time.Second
 )
 

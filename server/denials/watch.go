@@ -23,7 +23,7 @@ const (
 	lockPause = 10 * time.Millisecond
 )
 
-// stuckAfter is how long a read may take before it is reported: a network file system can block it for ever.
+// stuckAfter is how long a read may take before it is reported: a network file system can block it without end.
 const stuckAfter = 10 * time.Second
 
 // errStuck is the problem while a read does not end. The list in force stays.
