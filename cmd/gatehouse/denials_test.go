@@ -247,6 +247,35 @@ func TestDenials_EachKind(t *testing.T) {
 	}
 }
 
+// A denied caller that goes on asking cannot fill the disk of the audit log: beyond a rate, its requests are
+// counted. None of them is missing.
+func TestDenials_AFloodOfADeniedCallerIsCounted(t *testing.T) {
+	t.Parallel()
+	file, folder := newDenyFile(t, "- subject: alice\n"), newAuditFolder(t)
+	srv := startServer(t, nil, file.use, folder.use)
+	alice := srv.token(t, "alice", "mcp:use", "greet:read")
+	const requests = 1_500
+	for range requests {
+		if r := send(t, http.MethodPost, srv.url, alice, "", nil); r.status != http.StatusForbidden {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+	}
+	srv.stop()
+	single, counted := 0, 0
+	for _, r := range folder.records(t, func(r auditRecord) bool { return r["reason"] == "caller_denied" }) {
+		switch r["event"] {
+		case "refused":
+			single++
+		case "refused.strangers":
+			count, _ := r["count"].(float64)
+			counted += int(count)
+		}
+	}
+	if single < 500 || single > 1_000 || single+counted != requests {
+		t.Errorf("%d records, and %d requests counted", single, counted)
+	}
+}
+
 // A tool that ignores the end of its context does not keep the answer away; without sessions, too.
 func TestDenials_EndCallsWithoutSessions(t *testing.T) {
 	t.Parallel()

@@ -201,6 +201,45 @@ func TestWatcher_Reload(t *testing.T) {
 	})
 }
 
+// A file system that does not answer keeps the old list in force. That must show, because a denial does not act.
+func TestWatcher_ReportsAReadThatDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := DefaultSettings(), &watched{}
+		s.File = writeFile(t, "[]")
+		w, err := Open(s, slog.New(slog.NewTextHandler(log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer := make(chan struct{})
+		w.open = func(file string) (*os.File, error) {
+			<-answer
+			return openFile(file)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); w.Run(ctx, nil) }()
+		time.Sleep(s.Poll + stuckAfter - time.Second)
+		if status := w.Status(); status.Problem != nil {
+			t.Errorf("a slow read: %+v", status)
+		}
+		time.Sleep(time.Hour)
+		if status := w.Status(); status.Problem == nil || log.errorLines() != 1 {
+			t.Errorf("%+v\n%s", status, log.log.String())
+		}
+		if err := w.Reload(t.Context()); !errors.Is(err, errStuck) {
+			t.Errorf("Reload: %v", err)
+		}
+		replaceFile(t, s.File, aliceDenied)
+		close(answer)
+		time.Sleep(time.Second)
+		if _, denied := w.Check(alice()); !denied || w.Status().Problem != nil {
+			t.Errorf("after that: %+v", w.Status())
+		}
+		cancel()
+		<-done
+	})
+}
+
 // At start there is no last good list.
 func TestOpen_RefusesABadFile(t *testing.T) {
 	for name, file := range map[string]string{
