@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"os"
@@ -305,6 +306,34 @@ func TestReloadNow_WaitsForEqualReads(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With reload.poll: 0s, the default, a changed file waits for SIGHUP.
+func TestReloader_WithoutPollingWaitsForSIGHUP(t *testing.T) {
+	t.Parallel()
+	authority := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	w, profile := newWatched(t, authority)
+	hangups := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.run(ctx, hangups) }()
+	w.replace("p.yaml", profile+"log:\n  level: warn\n")
+	time.Sleep(100 * time.Millisecond)
+	if number, _ := w.app.Generation(); number != 1 {
+		t.Errorf("generation %d without SIGHUP", number)
+	}
+	hangups <- struct{}{}
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if number, _ := w.app.Generation(); number == 2 {
+			break
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("SIGHUP does not reload")
+		}
+	}
+	cancel()
+	<-ended
 }
 
 // A file system that does not answer keeps the configuration in force. That must show, because no change acts.
