@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 		"providers/token", "server/audit", "server/denials"},
 	"cmd/gatehouse/app": {"configs", "server", "server/audit", "server/denials", "mcptools", "mcptools/demo",
 		"mcptools/mcphttp", "mcptools/upstream", "providers"},
-	"cmd/gatehouse/doctor": {"configs", "server", "server/denials", "providers", "providers/diagnostics",
+	"cmd/gatehouse/doctor": {"configs", "mcptools/upstream", "server", "server/denials", "providers", "providers/diagnostics",
 		"providers/token"},
 	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "configs", "mcptools/upstream", "providers", "providers/page",
 		"providers/token", "server"},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/configs"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
 )
@@ -29,7 +30,14 @@ type Config struct {
 	Token string
 	// LocalHealth is the server's /health on this computer, regardless of its public address; empty if unknown.
 	LocalHealth string
-	// Timeout limits all checks together. Each check may take a quarter of it.
+	// OwnTools are the names of the tools that are not those of an upstream.
+	OwnTools []string
+	// Upstreams is what the upstreams in Settings have in common, and KeysPath where the server publishes the keys of the
+	// tokens for them.
+	Upstreams upstream.Options
+	KeysPath  string
+	// Timeout limits all checks together. Each check may take a quarter of it; those that start an upstream run from the
+	// beginning.
 	Timeout time.Duration
 
 	// Resolver, RootCAs and Proxy are for tests. Nil means those of the system.
@@ -45,6 +53,8 @@ const DefaultTimeout = 10 * time.Second
 func Examine(ctx context.Context, c Config) []Result {
 	e := &examination{Config: c, network: newNetwork(c)}
 	defer e.network.close()
+	endUpstreams := e.newUpstreamChecks(ctx)
+	defer endUpstreams()
 	e.diagnose(ctx)
 	e.addConfigChecks()
 	// An embedded issuer is reached through the server, so the server is checked first.
@@ -56,6 +66,7 @@ func Examine(ctx context.Context, c Config) []Result {
 		e.addProviderChecks(nil)
 		server.add()
 	}
+	e.addUpstreamChecks(server)
 	return e.checks.run(ctx, c.Timeout)
 }
 
@@ -68,6 +79,7 @@ type examination struct {
 	generic bool
 	// openError is why the provider of such a kind could not be opened, which leaves diagnosis empty.
 	openError error
+	upstreams []*upstreamChecks
 	checks    checkList
 }
 

@@ -46,14 +46,16 @@ type env struct {
 	config doctor.Config
 
 	provider, proxy *faultProxy
+	web             *faultProxy // an upstream; nil without one
 	// noProvider leaves provider.issuer as the test set it, noServer opens no server behind the proxy, and
 	// noTools offers no tools.
 	noProvider, noServer, noTools bool
-	// secret is provider.client_secret.
-	secret string
-	issuer http.Handler
-	app    *app.App
-	inner  string // the origin that the server listens on
+	// secret is provider.client_secret, and environ are more variables.
+	secret  string
+	environ []string
+	issuer  http.Handler
+	app     *app.App
+	inner   string // the origin that the server listens on
 }
 
 type interceptFunc = func(http.ResponseWriter, *http.Request) bool
@@ -204,9 +206,9 @@ func certificate(t *testing.T, address string, left time.Duration) tls.Certifica
 
 func (e *env) load() *configs.Config {
 	e.t.Helper()
-	sources := configs.Sources{Flags: e.settings}
-	if e.secret != "" {
-		sources.Environ = []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=" + e.secret} // secrets have no flags
+	sources := configs.Sources{Flags: e.settings, Environ: e.environ}
+	if e.secret != "" { // secrets have no flags
+		sources.Environ = append(sources.Environ, "GATEHOUSE_PROVIDER__CLIENT_SECRET="+e.secret)
 	}
 	cfg, err := configs.Load(sources)
 	if err != nil {
@@ -266,6 +268,14 @@ func (e *env) open() *env {
 	catalog := e.catalog(cfg.Tools, mcptools.Stats{})
 	e.config.Settings, e.config.ServerInfo = cfg, app.ServerInfo(cfg, catalog, discard)
 	e.config.ToolScopes, e.config.Tools = catalog.Scopes(), len(catalog.Tools)
+	for _, tool := range catalog.Tools {
+		e.config.OwnTools = append(e.config.OwnTools, tool.Name)
+	}
+	options, err := app.UpstreamOptions(cfg, discard)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.config.Upstreams, e.config.KeysPath = options, app.JWKSPath
 	if e.noServer {
 		return e
 	}
