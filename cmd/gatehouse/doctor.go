@@ -19,17 +19,21 @@ import (
 )
 
 const doctorHelp = `Diagnose a setup that does not work: check the configuration, the provider and, from outside, the
-server if it is running. Each check reports what was expected, what was found, and the fix. Nothing is changed.
+server if it is running. Each check reports what was expected, what was found, and the fix. Nothing is changed, but
+upstreams are started for a moment.
 Exit code 0 if nothing failed, 1 if a check failed, 2 if the configuration or the command line is invalid.
 
 `
+
+// upstreamTime is how much longer all checks may take by default if there are upstreams: npx asks the registry.
+const upstreamTime = 20 * time.Second
 
 func doctorCommand(ctx context.Context, args []string, c console) int {
 	flags := newFlags("doctor", doctorHelp+settingsHelp, c)
 	var (
 		asJSON    = flags.Bool("json", false, "write the results as JSON")
 		asReport  = flags.Bool("report", false, "write a text for bug reports: versions, settings and results, no secrets")
-		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "time limit for all checks together")
+		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "time limit for all checks together; 20s more with upstreams")
 		tokenFile = flags.String("token-file", "", "file with an access token, to call the server with")
 	)
 	sources := settingsFlags(flags, c)
@@ -65,14 +69,23 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitConfig
 	default:
+		if len(cfg.Upstreams) > 0 && !flags.Changed("timeout") {
+			*timeout += upstreamTime
+		}
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
 		catalog := c.catalog(cfg.Tools, mcptools.Stats{})
+		options, err := app.UpstreamOptions(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+			return exitConfig
+		}
 		cfg.Notes = append(cfg.Notes, app.Notes(cfg, catalog)...)
 		results = doctor.Examine(ctx, doctor.Config{
 			Settings: cfg, ServerInfo: app.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
 			ToolScopes: providers.MergeScopes(catalog.Scopes(), app.UpstreamScopes(cfg)),
 			// The tools of upstreams are not known here. The number only matters if there is none.
-			Tools: len(catalog.Tools) + len(cfg.Upstreams),
+			Tools: len(catalog.Tools) + len(cfg.Upstreams), OwnTools: toolNames(catalog),
+			Upstreams: options, KeysPath: app.JWKSPath,
 			Token: token, LocalHealth: healthURL(cfg), Container: c.inContainer(), Timeout: *timeout,
 		})
 		if doctor.Failed(results) {
@@ -92,6 +105,13 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		return exitFailure // standard output is closed
 	}
 	return code
+}
+
+func toolNames(catalog mcptools.Catalog) (names []string) {
+	for _, tool := range catalog.Tools {
+		names = append(names, tool.Name)
+	}
+	return names
 }
 
 // doctorToken reads the token from file, if there is one.

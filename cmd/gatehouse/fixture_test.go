@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/signal"
 	"slices"
@@ -76,6 +78,21 @@ func fixtureServer(variant string) *mcp.Server {
 	return server
 }
 
+// overHTTP serves the fixture by HTTP, and returns its URL.
+func overHTTP(t testing.TB, variant string, o *mcp.StreamableHTTPOptions) string {
+	t.Helper()
+	fixture := fixtureServer(variant)
+	remote := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return fixture }, o))
+	t.Cleanup(func() {
+		remote.CloseClientConnections()
+		remote.Close()
+		for session := range fixture.Sessions() {
+			_ = session.Close()
+		}
+	})
+	return remote.URL + "/mcp"
+}
+
 // addOps adds the tools that only the variant "ops" has.
 func addOps(server *mcp.Server) {
 	add := func(name string, handler mcp.ToolHandler) {
@@ -94,7 +111,7 @@ func addOps(server *mcp.Server) {
 			return nil, err
 		}
 		<-ctx.Done()
-		return nil, os.WriteFile(in.Cancelled, nil, 0o600)
+		return &mcp.CallToolResult{}, os.WriteFile(in.Cancelled, nil, 0o600)
 	})
 	add("die", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		os.Exit(5)

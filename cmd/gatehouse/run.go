@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os/exec"
-	"strings"
 
 	"gatehouse/configs"
 	"gatehouse/mcptools/upstream"
@@ -39,7 +36,7 @@ func runUpstream(ctx context.Context, args []string, c console) int {
 	case len(command) > 0 && flags.Changed("url"):
 		problem = "name a command or --url, not both"
 	case len(command) > 0:
-		if err := checkProgram(command[0]); err != nil {
+		if err := upstream.CheckProgram(command[0]); err != nil {
 			problem = err.Error()
 		}
 	case *url == "":
@@ -52,25 +49,6 @@ func runUpstream(ctx context.Context, args []string, c console) int {
 	sources := settings()
 	sources.Run = &configs.Run{Command: command, URL: *url}
 	return c.serve(ctx, sources)
-}
-
-// checkProgram reports why a program cannot be run. A program in the current folder needs a path: its name alone could
-// be that of a file which someone else has put there.
-func checkProgram(name string) error {
-	_, err := exec.LookPath(name)
-	var failed *exec.Error
-	switch {
-	case errors.Is(err, exec.ErrDot):
-		return fmt.Errorf("%q is in the current folder, which PATH names; to run it, write ./%s", name, name)
-	case errors.Is(err, exec.ErrNotFound) && strings.ContainsAny(name, " \t"):
-		return fmt.Errorf("there is no program %q; write its arguments as words of their own, because no shell is used",
-			name)
-	case errors.Is(err, exec.ErrNotFound):
-		return fmt.Errorf("there is no program %q in PATH", name)
-	case errors.As(err, &failed):
-		return fmt.Errorf("%q cannot be run: %w", name, failed.Err)
-	}
-	return err
 }
 
 // printProfile prints the profile that serves the same.

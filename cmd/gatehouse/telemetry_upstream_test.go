@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -14,17 +12,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// opsOverHTTP serves the fixture "ops" by HTTP, without sessions, and returns its URL.
-func opsOverHTTP(t testing.TB) string {
-	t.Helper()
-	ops := fixtureServer("ops")
-	remote := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return ops },
-		&mcp.StreamableHTTPOptions{Stateless: true}))
-	t.Cleanup(remote.Close)
-	return remote.URL + "/mcp"
-}
-
-// traceOfCaller is what a caller sends about its trace, in the message or in headers.
+// What a caller sends about its trace, in the message or in headers.
 const (
 	callerTrace  = "11111111111111111111111111111111"
 	callerParent = "00-" + callerTrace + "-1111111111111111-01"
@@ -73,7 +61,7 @@ func callWithTrace(t *testing.T, srv *testServer, token, tool string) (metas []m
 func TestTelemetry_TracesRelayedCalls(t *testing.T) {
 	t.Parallel()
 	collector := newTestCollector(t)
-	settings := withFixture(t, map[string]string{"upstreams.web.url": opsOverHTTP(t), "upstreams.web.tools": "*"},
+	settings := withFixture(t, map[string]string{"upstreams.web.url": overHTTP(t, "ops", &mcp.StreamableHTTPOptions{Stateless: true}), "upstreams.web.tools": "*"},
 		"notes", "ops", "tools=*")
 	srv := startServer(t, settings, collector.use)
 	token := srv.token(t, "alice", "mcp:use")
@@ -126,7 +114,7 @@ func TestTelemetry_TracesRelayedCalls(t *testing.T) {
 // part of it.
 func TestTelemetry_WithoutTracesNoneIsPassedOn(t *testing.T) {
 	t.Parallel()
-	settings := withFixture(t, map[string]string{"upstreams.web.url": opsOverHTTP(t), "upstreams.web.tools": "*"},
+	settings := withFixture(t, map[string]string{"upstreams.web.url": overHTTP(t, "ops", &mcp.StreamableHTTPOptions{Stateless: true}), "upstreams.web.tools": "*"},
 		"notes", "ops", "tools=*")
 	srv := startServer(t, settings, usePrometheus)
 	token := srv.token(t, "alice", "mcp:use")

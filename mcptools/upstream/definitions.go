@@ -231,13 +231,11 @@ func (s Settings) offer(d Definition, rule ToolRule) (offer, error) {
 	if d.problem != nil {
 		return offer{}, d.problem
 	}
-	name := s.Prefix + d.Name
-	switch {
-	case len(name) > maxToolName:
-		return offer{}, fmt.Errorf("its name with the prefix has more than %d characters", maxToolName)
-	case !toolName.MatchString(name):
-		return offer{}, errors.New("its name has other characters than letters, digits, _ and -")
-	case s.URL != "" && d.hasHeaderParameters():
+	name, err := s.ToolName(d.Name)
+	if err != nil {
+		return offer{}, err
+	}
+	if s.URL != "" && d.hasHeaderParameters() {
 		return offer{}, errors.New("it wants a parameter in a header (x-mcp-header), which is not relayed by HTTP")
 	}
 	tool, err := d.tool()
@@ -248,8 +246,21 @@ func (s Settings) offer(d Definition, rule ToolRule) (offer, error) {
 	return offer{name: name, tool: tool, scopes: rule.Scopes, remote: d.Name, sha256: d.SHA256}, nil
 }
 
-// definitions returns the definitions of pins, with the digests of what the upstream said.
-func (p *Pins) definitions() []Definition {
+// ToolName returns the name that callers use for the tool that the upstream calls name. The error says why it cannot
+// have one.
+func (s Settings) ToolName(name string) (string, error) {
+	name = s.Prefix + name
+	switch {
+	case len(name) > maxToolName:
+		return "", fmt.Errorf("its name with the prefix has more than %d characters", maxToolName)
+	case !toolName.MatchString(name):
+		return "", errors.New("its name has other characters than letters, digits, _ and -")
+	}
+	return name, nil
+}
+
+// Definitions returns the definitions of pins, with the digests of what the upstream said.
+func (p *Pins) Definitions() []Definition {
 	var all []Definition
 	for _, pin := range p.Tools {
 		d := readDefinition(pin.Definition)

@@ -47,17 +47,9 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	if isMetadataHost(host) {
-		return nil, errForbiddenAddress
-	}
-	addrs, err := d.addresses(ctx, host)
+	addrs, err := d.allowed(ctx, host)
 	if err != nil {
 		return nil, err
-	}
-	for _, addr := range addrs {
-		if err := d.check(addr); err != nil {
-			return nil, fmt.Errorf("%s resolves to %s: %w", host, addr, err)
-		}
 	}
 	var errs []error
 	for _, addr := range addrs {
@@ -68,6 +60,23 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		errs = append(errs, err)
 	}
 	return nil, errors.Join(errs...)
+}
+
+// allowed returns the addresses of a host, each of which must be allowed.
+func (d *dialer) allowed(ctx context.Context, host string) ([]netip.Addr, error) {
+	if isMetadataHost(host) {
+		return nil, errForbiddenAddress
+	}
+	addrs, err := d.addresses(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	for _, addr := range addrs {
+		if err := d.check(addr); err != nil {
+			return nil, &AddressError{Host: host, Addr: addr, Err: err}
+		}
+	}
+	return addrs, nil
 }
 
 func (d *dialer) addresses(ctx context.Context, host string) ([]netip.Addr, error) {

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"slices"
+	"time"
 
 	"gatehouse/providers"
 )
@@ -13,6 +14,10 @@ type Found struct {
 	Era, Server string
 	// Definitions are those of all its tools, sorted by name.
 	Definitions []Definition
+	// Took is the time from the start to the list of tools.
+	Took time.Duration
+	// HasSession reports whether the upstream, by HTTP, has opened a session.
+	HasSession bool
 }
 
 // Offered returns the definitions of the tools that s offers, and the reasons why others that it asks for are not.
@@ -38,10 +43,15 @@ func Look(ctx context.Context, s Settings, o Options) (*Found, error) {
 
 // look connects once. With a process for each caller, the process belongs to none of them.
 func (u *upstream) look(ctx context.Context) (*Found, error) {
+	began := time.Now()
 	s, definitions, err := u.connector.connect(ctx, userKey(&providers.Identity{}))
 	if err != nil {
 		return nil, u.startError(err)
 	}
+	found := &Found{Era: s.version, Server: s.server, Definitions: definitions, Took: time.Since(began)}
+	if l, isHTTP := s.link.(*httpLink); isHTTP {
+		found.HasSession = l.sessionID != ""
+	}
 	s.close(u.connector.hurry)
-	return &Found{Era: s.version, Server: s.server, Definitions: definitions}, nil
+	return found, nil
 }

@@ -63,6 +63,12 @@ type StartError struct {
 // Error implements error.
 func (e *StartError) Error() string { return fmt.Sprintf("upstream %s: %v", e.Name, e.Err) }
 
+// Status returns the HTTP status with which the upstream refused, or 0.
+func (e *StartError) Status() int {
+	status, _ := errors.AsType[statusError](e.Err)
+	return int(status)
+}
+
 // Unwrap returns Err.
 func (e *StartError) Unwrap() error { return e.Err }
 

@@ -108,7 +108,7 @@ func (u *upstream) newEndpoint(o Options) (*endpoint, error) {
 // start fixes the tools, and runs the source until running ends.
 func (u *upstream) start(ctx, running context.Context, group *sync.WaitGroup) error {
 	if u.settings.Pinned != nil {
-		u.fix(u.settings.Pinned.definitions())
+		u.fix(u.settings.Pinned.Definitions())
 		group.Go(func() { u.source.run(running) })
 		return nil
 	}

@@ -18,7 +18,9 @@ type check struct {
 	expected string
 	// needs are checks earlier in the list.
 	needs []*check
-	run   func(ctx context.Context) diagnostics.Outcome
+	// takesLong is set if it may take all the time that is left.
+	takesLong bool
+	run       func(ctx context.Context) diagnostics.Outcome
 
 	outcome diagnostics.Outcome
 	// stopped is why the checks that need this one are skipped; empty if they run.
@@ -88,7 +90,7 @@ func (l checkList) run(parent context.Context, limit time.Duration) []Result {
 			}
 			c.outcome.Stop = c.outcome.Found
 		default:
-			c.outcome = c.runWithin(ctx, limit/4)
+			c.outcome = c.runWithin(ctx, limit)
 		}
 		c.stopped = c.outcome.Stop
 		if c.stopped == "" && c.outcome.Verdict == diagnostics.VerdictFailed {
@@ -99,7 +101,11 @@ func (l checkList) run(parent context.Context, limit time.Duration) []Result {
 	return results
 }
 
+// runWithin runs the check in a part of the time for all checks.
 func (c *check) runWithin(ctx context.Context, limit time.Duration) diagnostics.Outcome {
+	if !c.takesLong {
+		limit /= 4
+	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return c.run(ctx)

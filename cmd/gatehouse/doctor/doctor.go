@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/configs"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/providers/diagnostics"
 )
@@ -31,7 +32,14 @@ type Config struct {
 	LocalHealth string
 	// Container is set if this program runs in a container.
 	Container bool
-	// Timeout limits all checks together. Each check may take a quarter of it.
+	// OwnTools are the names of the tools that are not those of an upstream.
+	OwnTools []string
+	// Upstreams is what the upstreams in Settings have in common, and KeysPath where the server publishes the keys of the
+	// tokens for them.
+	Upstreams upstream.Options
+	KeysPath  string
+	// Timeout limits all checks together. Each check may take a quarter of it; those that start an upstream run from the
+	// beginning.
 	Timeout time.Duration
 
 	// Resolver, RootCAs, Proxy and DiskOf are for tests. Nil means those of the system. DiskOf returns the file system
@@ -49,6 +57,8 @@ const DefaultTimeout = 10 * time.Second
 func Examine(ctx context.Context, c Config) []Result {
 	e := &examination{Config: c, network: newNetwork(c)}
 	defer e.network.close()
+	endUpstreams := e.newUpstreamChecks(ctx)
+	defer endUpstreams()
 	e.diagnose(ctx)
 	e.addConfigChecks()
 	e.addAuditChecks()
@@ -61,6 +71,7 @@ func Examine(ctx context.Context, c Config) []Result {
 		e.addProviderChecks(nil)
 		server.add()
 	}
+	e.addUpstreamChecks(server)
 	e.addOperatorCheck()
 	e.addTelemetryChecks()
 	return e.checks.run(ctx, c.Timeout)
@@ -75,6 +86,7 @@ type examination struct {
 	generic bool
 	// openError is why the provider of such a kind could not be opened, which leaves diagnosis empty.
 	openError error
+	upstreams []*upstreamChecks
 	checks    checkList
 }
 

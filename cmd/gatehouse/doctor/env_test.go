@@ -46,8 +46,8 @@ type env struct {
 	config doctor.Config
 
 	provider, proxy *faultProxy
-	// operator is the operator's listener, if useOperator opened it.
-	operator *faultProxy
+	// operator is the operator's listener, if useOperator opened it, and web an upstream; nil without one.
+	operator, web *faultProxy
 	// noProvider leaves provider.issuer as the test set it, noServer opens no server behind the proxy, and
 	// noTools offers no tools.
 	noProvider, noServer, noTools bool
@@ -269,6 +269,14 @@ func (e *env) open() *env {
 	catalog := e.catalog(cfg.Tools, mcptools.Stats{})
 	e.config.Settings, e.config.ServerInfo = cfg, app.ServerInfo(cfg, catalog, discard)
 	e.config.ToolScopes, e.config.Tools = catalog.Scopes(), len(catalog.Tools)
+	for _, tool := range catalog.Tools {
+		e.config.OwnTools = append(e.config.OwnTools, tool.Name)
+	}
+	options, err := app.UpstreamOptions(cfg, discard)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.config.Upstreams, e.config.KeysPath = options, app.JWKSPath
 	if e.noServer {
 		return e
 	}

@@ -29,7 +29,7 @@ func faults() map[string]fault {
 	all := map[string]fault{}
 	for _, some := range []map[string]fault{
 		configFaults(), reachFaults(), providerFaults(), connectionFaults(), responseFaults(), tokenFaults(),
-		auditFaults(), operatorFaults(), collectorFaults(),
+		auditFaults(), operatorFaults(), collectorFaults(), commandFaults(), urlFaults(),
 	} {
 		maps.Copy(all, some)
 	}
@@ -71,7 +71,7 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 				t.Error("Failed disagrees")
 			}
 			e.showsNoCanary(results)
-			seen[check+" "+verdict] = true
+			seen[withoutName(check)+" "+verdict] = true
 		})
 	}
 	t.Run("every check has a fault", func(t *testing.T) {
@@ -80,8 +80,13 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 		}
 		e := newEnv(t)
 		useEverything(t, e)
+		useNotes()(t, e)
+		pinNotes("read_note", "write_note")(t, e)
+		useWeb("")(t, e)
+		e.settings["upstreams.web.identity"] = "jwt"
 		for _, r := range e.open().examine() {
-			if r.Name != "config.settings" && !seen[r.Name+" failed"] && !seen[r.Name+" warning"] {
+			name := withoutName(r.Name)
+			if name != "config.settings" && !seen[name+" failed"] && !seen[name+" warning"] {
 				t.Errorf("no fault shows that %s can find one", r.Name)
 			}
 		}

@@ -16,6 +16,10 @@ import (
 // TestMain also checks that an examination leaves nothing running, and that no test needs a DNS server: a slow
 // one would delay every test. Tests use loopback addresses, or a resolver of their own.
 func TestMain(m *testing.M) {
+	if mode, isUpstream := os.LookupEnv(upstreamMode); isUpstream {
+		serveUpstream(mode)
+		return
+	}
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // the local issuer's library logs there
 	var queries atomic.Int64
 	net.DefaultResolver = &net.Resolver{PreferGo: true,
