@@ -28,7 +28,9 @@ func (h *Handler) relayCall(m message) *mcp.CallToolRequest {
 	// The SDK answers with an error of its own if these are missing or of another type.
 	var meta [1]json.RawMessage
 	var client [2]json.RawMessage
-	is := func(raw json.RawMessage, target any) bool { return !isAbsent(raw) && json.Unmarshal(raw, target) == nil }
+	is := func(raw json.RawMessage, target any) bool {
+		return !isAbsent(raw) && json.Unmarshal(raw, target) == nil
+	}
 	if rawjson.Members(m.params, meta[:], "_meta") != nil ||
 		rawjson.Members(meta[0], client[:], mcp.MetaKeyClientCapabilities, mcp.MetaKeyClientInfo) != nil ||
 		!is(client[0], new(mcp.ClientCapabilities)) || client[1] != nil && !is(client[1], new(mcp.Implementation)) {
