@@ -45,6 +45,8 @@ type Verbatim struct {
 	JSON json.RawMessage
 	// Reason is recorded if the call failed here rather than in the other server; otherwise it is empty.
 	Reason providers.Reason
+	// TimedOut is true if the other server did not answer before the deadline of the call.
+	TimedOut bool
 }
 
 // MarshalJSON implements json.Marshaler.

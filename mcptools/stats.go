@@ -16,4 +16,13 @@ type Stats struct {
 	Sessions func() int
 	// Keys is the state of the provider's keys.
 	Keys func() providers.KeyStatus
+	// Upstreams are the states of the upstreams; the function is nil if there are none.
+	Upstreams func() []UpstreamStats
+}
+
+// UpstreamStats is the state of an upstream.
+type UpstreamStats struct {
+	Name   string           `json:"name"`
+	State  string           `json:"state" jsonschema:"connecting, ready, restarting or down"`
+	Reason providers.Reason `json:"reason,omitempty" jsonschema:"why it is not ready"`
 }

@@ -67,45 +67,54 @@ func startConsole(t testing.TB, c console, args ...string) (*service, string) {
 	t.Helper()
 	for range 5 {
 		address := freeAddress(t)
-		filled := make([]string, len(args))
-		for i, arg := range args {
-			filled[i] = strings.ReplaceAll(arg, "ADDRESS", address)
-		}
-		s := &service{stdout: &syncBuffer{}, stderr: &syncBuffer{}}
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan int, 1)
-		c.stdout, c.stderr, c.catalog = s.stdout, s.stderr, testCatalog
-		go func() { ended <- run(ctx, filled, c) }()
-		s.stop = func() int {
-			cancel()
-			code := <-ended
-			ended <- code
-			return code
-		}
-		t.Cleanup(func() {
-			s.stop()
-			if t.Failed() {
-				t.Logf("gatehouse %q\nstdout:\n%s\nstderr:\n%s", filled, s.stdout, s.stderr)
-			}
-		})
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-			if conn, err := net.Dial("tcp", address); err == nil {
-				conn.Close()
-				// The port listens before the banner is written.
-				if strings.Contains(s.stderr.String(), "listen") {
-					return s, address
-				}
-			}
-			if len(ended) > 0 {
-				break
-			}
-		}
-		if code := s.stop(); code != exitPort {
-			t.Fatalf("gatehouse %q ended with %d:\n%s", filled, code, s.stderr)
+		if s := startAt(t, c, address, args...); s != nil {
+			return s, address
 		}
 	}
 	t.Fatal("no port stayed free")
 	return nil, ""
+}
+
+// startAt is startConsole at an address. It returns nil if the port is in use by now.
+func startAt(t testing.TB, c console, address string, args ...string) *service {
+	t.Helper()
+	filled := make([]string, len(args))
+	for i, arg := range args {
+		filled[i] = strings.ReplaceAll(arg, "ADDRESS", address)
+	}
+	s := &service{stdout: &syncBuffer{}, stderr: &syncBuffer{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	c.stdout, c.stderr, c.catalog = s.stdout, s.stderr, testCatalog
+	go func() { ended <- run(ctx, filled, c) }()
+	s.stop = func() int {
+		cancel()
+		code := <-ended
+		ended <- code
+		return code
+	}
+	t.Cleanup(func() {
+		s.stop()
+		if t.Failed() {
+			t.Logf("gatehouse %q\nstdout:\n%s\nstderr:\n%s", filled, s.stdout, s.stderr)
+		}
+	})
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			// The port listens before the banner is written.
+			if strings.Contains(s.stderr.String(), "listen") {
+				return s
+			}
+		}
+		if len(ended) > 0 {
+			break
+		}
+	}
+	if code := s.stop(); code != exitPort {
+		t.Fatalf("gatehouse %q ended with %d:\n%s", filled, code, s.stderr)
+	}
+	return nil
 }
 
 // freeAddress returns a loopback address at which nothing listens for now.
@@ -410,6 +419,10 @@ func TestServe_ChecksConfigurationBeforePort(t *testing.T) {
 	}
 	defer ln.Close()
 	if got := runCommand(t, "--server.listen="+ln.Addr().String(), "--log.level=loud"); got.code != exitConfig {
+		t.Errorf("%+v", got)
+	}
+	denied := newDenyFile(t, "- {}\n").path
+	if got := runCommand(t, "--server.listen="+ln.Addr().String(), "--denials.file="+denied); got.code != exitConfig {
 		t.Errorf("%+v", got)
 	}
 	if got := runCommand(t, "issuer", "--listen="+ln.Addr().String(), "--log.level=loud"); got.code != exitConfig {

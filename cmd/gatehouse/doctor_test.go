@@ -112,7 +112,8 @@ func TestDoctor_HealthyServer(t *testing.T) {
 		settings := []string{
 			"--provider.kind=oidc", "--provider.issuer=http://" + issuer, "--tools.demo", "--scopes.required=mcp:use",
 			"--server.allowed_origins=http://localhost:*", "--server.drain_time=0s",
-			"--audit.dir=" + filepath.Join(t.TempDir(), "audit"), "--operator.listen=" + freeAddress(t), "--telemetry.traces=otlp",
+			"--audit.dir=" + filepath.Join(t.TempDir(), "audit"), "--operator.listen=" + freeAddress(t),
+			"--telemetry.traces=otlp",
 		}
 		serve := append([]string{"serve", "--resource=http://ADDRESS/mcp"}, settings...)
 		_, address := startServiceIn(t, environ, serve...)

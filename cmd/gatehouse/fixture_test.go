@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -36,7 +37,8 @@ func serveFixture(variant string) {
 
 // fixtureServer has two tools, and the environment of the process as a third. As "changed" it has another description
 // of read_note, and new_tool in place of environment. As "greet" it has a tool of that name, too, and as "deaf" it does
-// not end by itself.
+// not end by itself. As "ops" it also has meta, which returns the _meta of its call, wait, which lasts until it is
+// cancelled, and die.
 func fixtureServer(variant string) *mcp.Server {
 	server := mcp.NewServer(&mcp.Implementation{Name: "notes", Version: "1.2.3"}, nil)
 	add := func(name, description string, result func(arguments string) string) {
@@ -59,6 +61,9 @@ func fixtureServer(variant string) *mcp.Server {
 	if variant == "greet" { // a tool of this server
 		add("greet", "Greets.", func(string) string { return "" })
 	}
+	if variant == "ops" {
+		addOps(server)
+	}
 	add("environment", "Lists the environment.", func(string) string {
 		var names []string
 		for _, variable := range os.Environ() {
@@ -71,6 +76,32 @@ func fixtureServer(variant string) *mcp.Server {
 	return server
 }
 
+// addOps adds the tools that only the variant "ops" has.
+func addOps(server *mcp.Server) {
+	add := func(name string, handler mcp.ToolHandler) {
+		server.AddTool(&mcp.Tool{Name: name, InputSchema: map[string]any{"type": "object"}}, handler)
+	}
+	add("meta", func(_ context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		meta, err := json.Marshal(req.Params.Meta)
+		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: string(meta)}}}, err
+	})
+	add("wait", func(ctx context.Context, req *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		var in struct{ Begun, Cancelled string } // files
+		if err := json.Unmarshal(req.Params.Arguments, &in); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(in.Begun, nil, 0o600); err != nil {
+			return nil, err
+		}
+		<-ctx.Done()
+		return nil, os.WriteFile(in.Cancelled, nil, 0o600)
+	})
+	add("die", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		os.Exit(5)
+		return nil, nil
+	})
+}
+
 // fixtureFlags are the settings of the upstream called name that runs the fixture.
 func fixtureFlags(t testing.TB, name, variant string, more ...string) []string {
 	t.Helper()
@@ -80,6 +111,16 @@ func fixtureFlags(t testing.TB, name, variant string, more ...string) []string {
 		flags = append(flags, prefix+setting)
 	}
 	return flags
+}
+
+// withFixture adds the fixture to the settings of [startServer].
+func withFixture(t testing.TB, settings map[string]string, name, variant string, more ...string) map[string]string {
+	t.Helper()
+	for _, flag := range fixtureFlags(t, name, variant, more...) {
+		key, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		settings[key] = value
+	}
+	return settings
 }
 
 // self returns the path of the test binary.

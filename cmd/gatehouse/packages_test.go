@@ -25,8 +25,8 @@ var mayImport = map[string][]string{
 		"mcptools/mcphttp", "mcptools/upstream", "providers"},
 	"cmd/gatehouse/doctor": {"cmd/gatehouse/app", "cmd/gatehouse/telemetry", "configs", "server", "server/audit",
 		"server/denials", "providers", "providers/diagnostics", "providers/token"},
-	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "configs", "providers", "providers/page", "providers/token",
-		"server"},
+	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "configs", "mcptools/upstream", "providers", "providers/page",
+		"providers/token", "server"},
 	"cmd/conformance": {"cmd/gatehouse/app", "configs", "server", "mcptools"},
 
 	"cmd/conformance/agents": {},

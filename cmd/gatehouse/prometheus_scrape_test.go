@@ -29,13 +29,13 @@ func startObserved(t *testing.T) observed {
 	o := observed{issuer: providertest.NewIssuer(t), profile: writeFile(t, "gatehouse.yaml", "log: {level: info}\n")}
 	audit := newAuditFolder(t)
 	environ := []string{"GATEHOUSE_AUDIT__SIGNING_KEY_FILE=" + writeFile(t, "audit.key", audit.signingKey)}
-	s, address := startServiceIn(t, environ, "serve", "--config="+o.profile, "--reload.poll=100ms",
+	s, address := startServiceIn(t, environ, append([]string{"serve", "--config=" + o.profile, "--reload.poll=100ms",
 		"--resource=http://ADDRESS/mcp", "--provider.kind=oidc",
-		"--provider.issuer="+o.issuer.URL(), "--provider.jwks_url="+o.issuer.KeysURL(),
+		"--provider.issuer=" + o.issuer.URL(), "--provider.jwks_url=" + o.issuer.KeysURL(),
 		"--scopes.required=mcp:use", "--tools.demo", "--mcp.max_calls=1",
-		"--audit.dir="+audit.dir,
-		"--denials.file="+writeFile(t, "denials.yaml", "- subject: mallory\n"),
-		"--operator.listen=127.0.0.1:0")
+		"--audit.dir=" + audit.dir,
+		"--denials.file=" + writeFile(t, "denials.yaml", "- subject: mallory\n"),
+		"--operator.listen=127.0.0.1:0"}, fixtureFlags(t, "notes", "notes", "tools=*", "processes=per_user")...)...)
 	o.resource = "http://" + address + "/mcp"
 	listens := regexp.MustCompile(`msg="serving operators" listen=(\S+)`)
 	for began := time.Now(); o.operator == ""; time.Sleep(5 * time.Millisecond) {

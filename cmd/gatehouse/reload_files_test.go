@@ -104,7 +104,9 @@ func newWatched(t *testing.T, authority *providertest.Issuer) (w *watched, profi
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
-	w.reloader = &reloader{app: a, sources: sources, judged: files, applied: func(_, _ *configs.Config) {}}
+	w.reloader = &reloader{
+		app: a, sources: sources, judged: files, applied: func(_, _ *configs.Config) {}, stuckAfter: time.Minute,
+	}
 	return w, profile
 }
 
@@ -269,7 +271,7 @@ func TestReloadNow_WaitsForEqualReads(t *testing.T) {
 	}{
 		"at once":     {0, 2, ""},
 		"three times": {3, 2, ""},
-		"for ever":    {1000, 1, "config (unusable, files)"},
+		"for ever":    {1000, 1, "config (unusable, files): the files keep changing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, profile := newWatched(t, authority)
@@ -303,4 +305,23 @@ func TestReloadNow_WaitsForEqualReads(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file system that does not answer keeps the configuration in force. That must show, because no change acts.
+func TestReload_ReadThatDoesNotEndIsARefusal(t *testing.T) {
+	t.Parallel()
+	authority := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	w, _ := newWatched(t, authority)
+	w.stuckAfter = 10 * time.Millisecond
+	end := w.beginRead()
+	for begin := time.Now(); w.app.LastReload().OK; time.Sleep(time.Millisecond) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("it is not reported")
+		}
+	}
+	if got := w.app.LastReload().Reason; got != "config (unusable, files): reading them takes more than 10ms" {
+		t.Errorf("it is reported as %q", got)
+	}
+	end()
 }

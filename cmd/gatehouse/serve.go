@@ -12,7 +12,6 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/server"
-	"gatehouse/server/denials"
 )
 
 const reloadHelp = `
@@ -38,6 +37,9 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 	if done {
 		return code
 	}
+	if code, done := c.checkDenials(cfg); done {
+		return code
+	}
 	var hangups <-chan struct{}
 	if c.reloadsOnHangup(cfg) {
 		hangups = c.hangups.take()
@@ -46,21 +48,11 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 	c.stop.configure(cfg.Server, logger)
 	c.stop.begin("start of the server")
 	tuneGC(c.environ, cgroupFile, logger)
-	c.stop.begin("start of the upstreams")
-	upstreams, err := app.OpenUpstreams(ctx, cfg, logger)
-	if err != nil && ctx.Err() != nil {
-		return logStopped(logger, nil) // interrupted
-	}
-	c.stop.begin("start of the server")
-	if err != nil {
-		return c.upstreamFailed(err)
+	upstreams, ln, code := c.openUpstreams(ctx, cfg, logger)
+	if ln == nil {
+		return code
 	}
 	defer closeUnused(upstreams) // without effect after the server has closed them
-	ln, err := net.Listen("tcp", cfg.Server.Listen)
-	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse: %s\n", serveListenError(cfg, err))
-		return exitPort
-	}
 	defer ln.Close()
 	operatorListener, err := listenOperator(cfg)
 	if err != nil {
@@ -78,12 +70,8 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 	defer func() { exported.flush(cfg.Server) }()
 	a, err := app.New(ctx, cfg, c.catalog, logger,
 		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))
-	if bad, ok := errors.AsType[*denials.FileError](err); ok {
-		fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
-		return exitConfig
-	}
 	switch {
-	case errors.Is(err, app.ErrAudit):
+	case errors.Is(err, app.ErrAudit), errors.Is(err, app.ErrDenials): // the file of denials was good just before
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
 	case errors.Is(err, app.ErrUpstream):
@@ -113,10 +101,11 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
 		}
 	})()
-	reload := &reloader{app: a, sources: sources, judged: files, applied: func(before, now *configs.Config) {
+	reload := &reloader{app: a, sources: sources, judged: files, stuckAfter: readTimeout}
+	reload.applied = func(before, now *configs.Config) {
 		c.follow(now, level, logger)
 		warnOfNotes(a, before, now, logger)
-	}}
+	}
 	go reload.run(ctx, hangups)
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 	c.stop.begin("operator's listener")
@@ -125,21 +114,6 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 	exported.flush(a.Config().Server)
 	c.stop.begin("log")
 	return logStopped(logger, err)
-}
-
-// upstreamFailed reports that an upstream keeps the server from starting.
-func (c console) upstreamFailed(err error) int {
-	fmt.Fprintf(c.stderr, "gatehouse: an upstream cannot be offered\n%s\n"+
-		"`gatehouse upstream list` tries it alone; a server with upstreams.NAME.pins starts without it\n",
-		upstreamError(err))
-	return exitUpstream
-}
-
-// closeUnused ends upstreams that no server uses.
-func closeUnused(upstreams *app.Upstreams) {
-	ctx, cancel := context.WithTimeout(context.Background(), server.StopMargin)
-	defer cancel()
-	upstreams.Close(ctx)
 }
 
 // serveListenError describes why the address cannot be listened on, with its origin. If its port is in use, it

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -17,11 +19,14 @@ import (
 func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 	t.Parallel()
 	folder := newAuditFolder(t)
-	srv := startServer(t, map[string]string{"mcp.max_sessions": "1"}, usePrometheus, folder.use, newDenyFile(t, "[]").use)
+	settings := withFixture(t, map[string]string{"mcp.max_sessions": "1"}, "notes", "ops", "tools=*",
+		"processes=per_user", "max_processes=7", "call_timeout=1s")
+	srv := startServer(t, settings, usePrometheus, folder.use, newDenyFile(t, "[]").use)
 	token, other := srv.token(t, "alice", "mcp:use", "greet:read"), srv.token(t, "bob", "mcp:use")
 	for _, c := range operationCases() {
 		c.send(t, srv, token)
 	}
+	callUpstream(t, srv, token)
 	session := srv.openSession(t, token)
 	if r := (request{body: initializeBody}).send(t, srv, other); r.status != http.StatusServiceUnavailable {
 		t.Errorf("a session beyond the limit: %d", r.status)
@@ -44,7 +49,9 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 		"gatehouse_build_info": 1, "gatehouse_provider_keys_usable": 1, "gatehouse_sessions_active": 0,
 		"gatehouse_sessions_limit": 1, "gatehouse_calls_active": 0, "gatehouse_calls_limit": 1000,
 		"gatehouse_streams_limit": 1000, "gatehouse_bytes_active": 0, "gatehouse_audit_ok": 1,
-		"gatehouse_audit_lost_total": 0,
+		"gatehouse_audit_lost_total": 0, "gatehouse_upstream_up": 1, "gatehouse_upstream_restarts_total": 1,
+		"gatehouse_upstream_noise_total": 0, "gatehouse_upstream_tools_changed": 0,
+		"gatehouse_upstream_processes_active": 0, "gatehouse_upstream_processes_limit": 7,
 	} {
 		if got := valueOf(t, families, name, nil); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
@@ -66,6 +73,29 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 			t.Errorf("%s %v is %v", name, labels, got)
 		}
 	}
+	calls := map[string]float64{}
+	for _, one := range families["gatehouse_upstream_calls_total"].GetMetric() {
+		if name := one.GetLabel()[1]; name.GetName() != "gatehouse_upstream" || name.GetValue() != "notes" {
+			t.Errorf("calls have the labels %v", one.GetLabel())
+		}
+		calls[one.GetLabel()[0].GetValue()] = one.GetCounter().GetValue()
+	}
+	if diff := cmp.Diff(map[string]float64{
+		"ok": 1, "timeout": 1, "canceled": 0, "upstream_lost": 1, "upstream_unavailable": 1, "upstream_changed": 0,
+		"upstream_malformed": 0, "upstream_refused": 0, "upstream_too_large": 0,
+	}, calls); diff != "" {
+		t.Errorf("calls of the upstream: %s", diff)
+	}
+	operations := "mcp_server_operation_duration_seconds"
+	for tool, want := range map[string]map[string]string{
+		"notes_wait": {"error_type": "timeout"},
+		"notes_die":  {"error_type": "tool_error", "gatehouse_reason": "upstream_lost"},
+	} {
+		want["gen_ai_tool_name"] = tool
+		if valueOf(t, families, operations, want) < 0 {
+			t.Errorf("%s is not recorded as %v", tool, want)
+		}
+	}
 	// The counts are those of the tool server_stats.
 	counts := map[string]float64{}
 	for _, one := range families["gatehouse_requests_total"].GetMetric() {
@@ -75,6 +105,22 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 		t.Errorf("requests: %v", counts)
 	}
 	checkWritten(t, "server/README.md", map[string]string{"metrics": metricsTable(families)})
+}
+
+// callUpstream calls the fixture in every way that ends differently, and waits until the process that it ended is
+// counted.
+func callUpstream(t *testing.T, srv *testServer, token string) {
+	t.Helper()
+	begun, cancelled := filepath.Join(t.TempDir(), "begun"), filepath.Join(t.TempDir(), "cancelled")
+	for _, c := range []struct{ tool, arguments string }{
+		{"notes_read_note", "{}"}, {"notes_wait", fmt.Sprintf(`{"begun":%q,"cancelled":%q}`, begun, cancelled)},
+		{"notes_die", "{}"}, {"notes_read_note", "{}"},
+	} {
+		body, header := callModern(c.tool, c.arguments)
+		if r := send(t, http.MethodPost, srv.url, token, body, header); r.status != http.StatusOK {
+			t.Fatalf("%s: %d %s", c.tool, r.status, r.body)
+		}
+	}
 }
 
 // valueOf returns the value of the only series with these labels.

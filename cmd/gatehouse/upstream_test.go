@@ -239,24 +239,34 @@ func TestServe_RefusesTwoToolsWithOneName(t *testing.T) {
 	}
 }
 
-// With identity: jwt, the upstream verifies who calls with the keys of this server, by a library that knows nothing
-// of it.
-func TestServe_UpstreamVerifiesTheCaller(t *testing.T) {
-	t.Parallel()
+// notesOverHTTP serves the tools of the notes, and returns the URL. It calls seen with each request.
+func notesOverHTTP(t testing.TB, seen func(header http.Header, body string)) string {
+	t.Helper()
 	notes := fixtureServer("notes")
 	handler := mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return notes }, nil)
-	headers := make(chan http.Header, 10)
 	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		if bytes.Contains(body, []byte(`"tools/call"`)) {
-			headers <- r.Header
-		}
+		seen(r.Header.Clone(), string(body))
 		handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(remote.Close)
-	srv := startServer(t, map[string]string{"provider.auto_approve": "true", "upstreams.notes.url": remote.URL + "/mcp",
-		"upstreams.notes.identity": "jwt", "upstreams.notes.tools": "read_note > greet:read"})
+	return remote.URL + "/mcp"
+}
+
+// With identity: jwt, the upstream verifies each request with the keys of this server, by a library that knows nothing
+// of it: calls are those of the caller, and the others those of this server.
+func TestServe_UpstreamVerifiesTheCaller(t *testing.T) {
+	t.Parallel()
+	type seen struct{ token, method string }
+	requests := make(chan seen, 10)
+	remote := notesOverHTTP(t, func(header http.Header, body string) {
+		var message struct{ Method string }
+		_ = json.Unmarshal([]byte(body), &message)
+		requests <- seen{strings.TrimPrefix(header.Get("Authorization"), "Bearer "), message.Method}
+	})
+	srv := startServer(t, map[string]string{"provider.auto_approve": "true", "upstreams.notes.url": remote,
+		"upstreams.notes.identity": "jwt", "upstreams.notes.tools": `read_note > greet:read,write_note > notes:write`})
 	session, err := connect(t, srv.url, modern, &user{}, dynamicClient)
 	if err != nil {
 		t.Fatal(err)
@@ -264,24 +274,38 @@ func TestServe_UpstreamVerifiesTheCaller(t *testing.T) {
 	if result, err := call(t, session, "notes_read_note", nil); err != nil || result.IsError {
 		t.Fatalf("%+v, %v", result, err)
 	}
-	text, _ := strings.CutPrefix((<-headers).Get("Authorization"), "Bearer ")
-
 	status, body := httpGet(t, srv.origin()+"/.well-known/jwks.json")
 	var keys jose.JSONWebKeySet
 	if err := json.Unmarshal([]byte(body), &keys); err != nil || status != http.StatusOK || strings.Contains(body, `"d"`) {
 		t.Fatalf("the keys are %d %s, %v", status, body, err)
 	}
-	parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.ES256})
-	if err != nil {
-		t.Fatalf("%q: %v", text, err)
-	}
-	var claims jwt.Claims
-	if err := parsed.Claims(keys, &claims); err != nil {
-		t.Fatal(err)
-	}
-	expected := jwt.Expected{Issuer: srv.url, Subject: "alice", AnyAudience: jwt.Audience{remote.URL + "/mcp"}}
-	if err := claims.Validate(expected); err != nil {
-		t.Errorf("%v: %+v", err, claims)
+	own := map[string]string{"sub": srv.url, "client_id": srv.url, "idp": srv.url, "scope": "greet:read notes:write"}
+	alice := map[string]string{"sub": "alice", "idp": srv.origin(), "scope": "greet:read"}
+	for _, method := range []string{
+		"server/discover", "initialize", "notifications/initialized", "tools/list", "tools/call",
+	} {
+		request, want := <-requests, own
+		if method == "tools/call" {
+			want = alice
+		}
+		parsed, err := jwt.ParseSigned(request.token, []jose.SignatureAlgorithm{jose.ES256})
+		if err != nil || request.method != method {
+			t.Fatalf("%+v, not %s: %v", request, method, err)
+		}
+		var claims jwt.Claims
+		var all map[string]any
+		if err := parsed.Claims(keys, &claims, &all); err != nil {
+			t.Fatal(err)
+		}
+		expected := jwt.Expected{Issuer: srv.url, Subject: want["sub"], AnyAudience: jwt.Audience{remote}}
+		if err := claims.Validate(expected); err != nil {
+			t.Errorf("%s: %v: %+v", method, err, claims)
+		}
+		for name, value := range want {
+			if all[name] != value {
+				t.Errorf("%s: %s is %v, not %s", method, name, all[name], value)
+			}
+		}
 	}
 
 	without := startServer(t, nil)

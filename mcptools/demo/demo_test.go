@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,13 +19,13 @@ import (
 )
 
 // connect serves the demo tools to alice, who has their scopes, and returns her client.
-func connect(t *testing.T) *mcp.ClientSession {
+func connect(t *testing.T, stats mcptools.Stats) *mcp.ClientSession {
 	t.Helper()
 	handler := mcphttp.NewHandler(mcphttp.Config{
 		Policy: mcphttp.Policy{Settings: mcphttp.DefaultSettings()},
 		Info:   mcp.Implementation{Name: "test", Version: "1"},
 		Logger: slog.New(slog.DiscardHandler),
-	}, mcptools.Catalog{Tools: Tools(mcptools.Stats{})})
+	}, mcptools.Catalog{Tools: Tools(stats)})
 	expiry := time.Now().Add(time.Hour)
 	alice := &providers.Identity{
 		Issuer: "http://issuer", Subject: "alice", Scopes: Scopes(), Expiry: expiry, ExpiryWithLeeway: expiry,
@@ -53,7 +54,7 @@ func connect(t *testing.T) *mcp.ClientSession {
 
 // What clients see of the tools is an interface: a change must be intended and visible in its commit.
 func TestTools_LookToClientsAsBefore(t *testing.T) {
-	list, err := connect(t).ListTools(t.Context(), nil)
+	list, err := connect(t, mcptools.Stats{}).ListTools(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func TestScopes_AreThoseOfTheProfiles(t *testing.T) {
 }
 
 func TestTools_ReturnTheirOutput(t *testing.T) {
-	session := connect(t)
+	session := connect(t, mcptools.Stats{})
 	for _, c := range []struct {
 		tool      string
 		arguments map[string]any
@@ -96,5 +97,23 @@ func TestTools_ReturnTheirOutput(t *testing.T) {
 		if result.IsError != c.isError || output[c.member] != c.want {
 			t.Errorf("%s %v: error %v, %v", c.tool, c.arguments, result.IsError, result.StructuredContent)
 		}
+	}
+}
+
+// A server with upstreams shows their states, too. Its other members are the same.
+func TestServerStats_OfAServerWithUpstreams(t *testing.T) {
+	session := connect(t, mcptools.Stats{Upstreams: func() []mcptools.UpstreamStats {
+		return []mcptools.UpstreamStats{
+			{Name: "files", State: "ready"}, {Name: "notes", State: "down", Reason: "upstream_lost"}}
+	}})
+	result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "server_stats"})
+	if err != nil || result.IsError {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	output, _ := json.Marshal(result.StructuredContent)
+	const want = `{"open_sessions":0,"requests":{},"upstreams":[{"name":"files","state":"ready"},` +
+		`{"name":"notes","reason":"upstream_lost","state":"down"}],"uptime_seconds":`
+	if !strings.HasPrefix(string(output), want) {
+		t.Errorf("%s", output)
 	}
 }

@@ -51,6 +51,9 @@ func (t relayTable) dispatch(req mcp.Request, next mcp.MethodHandler) mcp.Method
 		if result.Reason != "" {
 			carried.failure.Store(&result.Reason)
 		}
+		if result.TimedOut { // by a deadline of its own
+			carried.timedOut.Store(true)
+		}
 		return result, nil
 	}
 }

@@ -88,7 +88,7 @@ type Result struct {
 	Detail string
 	// Code is the code of the JSON-RPC error in the response; 0 if there is none.
 	Code int
-	// TimedOut is true if the call took longer than mcp.call_timeout.
+	// TimedOut is true if the call took longer than mcp.call_timeout, or a relayed one than its own limit.
 	TimedOut bool
 }
 

@@ -152,6 +152,17 @@ func (c *call) meta(id requestID, cl client, upstreamIsModern bool, more []byte)
 	return append(append([]byte(`,"_meta":`), b...), '}')
 }
 
+// joined adds a member to others, of which there may be none.
+func joined(members []byte, more string) []byte {
+	switch {
+	case more == "":
+		return members
+	case members == nil:
+		return []byte(more)
+	}
+	return append(append(members, ','), more...)
+}
+
 // do sends the call in a session.
 func (c *call) do(ctx context.Context, s *session, cl client, i identity) (json.RawMessage, error) {
 	if s.digests[c.offer.remote] != c.offer.sha256 {
@@ -162,7 +173,7 @@ func (c *call) do(ctx context.Context, s *session, cl client, i identity) (json.
 		return nil, errNotSent(err)
 	}
 	r := request{id: newRequestID(), method: "tools/call", tool: c.offer.remote, headers: headers}
-	r.body = c.body(r.id, cl, s.isModern(), meta)
+	r.body = c.body(r.id, cl, s.isModern(), joined(meta, traceparent(ctx)))
 	answer, err := s.roundTrip(ctx, r, c.report)
 	switch {
 	case err != nil:
@@ -185,5 +196,6 @@ func (c *call) verbatim(result json.RawMessage, err error) (*mcptools.Verbatim, 
 		return &mcptools.Verbatim{JSON: failed(f.text, c.isModern), Reason: f.reason}, nil
 	}
 	// The end of the context: the text is that of a tool of this server.
-	return &mcptools.Verbatim{JSON: failed(err.Error(), c.isModern)}, nil
+	timedOut := errors.Is(err, context.DeadlineExceeded)
+	return &mcptools.Verbatim{JSON: failed(err.Error(), c.isModern), TimedOut: timedOut}, nil
 }

@@ -35,10 +35,12 @@ type endpoint struct {
 	url           string
 	userAgent     string
 	authorization string // the header; empty omits it
-	max           int    // bytes of a message
-	transport     *http.Transport
-	counters      *counters
-	long          chan struct{} // has an element for each long body that is being read
+	// own returns the headers of requests without a caller.
+	own       func() (map[string]string, error)
+	max       int // bytes of a message
+	transport *http.Transport
+	counters  *counters
+	long      chan struct{} // has an element for each long body that is being read
 }
 
 const (
@@ -99,7 +101,16 @@ func (s statusError) Error() string { return fmt.Sprintf("it answered %d", int(s
 
 // isForeign reports whether an upstream of the other era may answer a request so.
 func (s statusError) isForeign() bool {
-	return s >= http.StatusBadRequest && s != http.StatusUnauthorized && s != http.StatusForbidden
+	return s >= http.StatusBadRequest && s != http.StatusUnauthorized && s != http.StatusForbidden && !s.isTemporary()
+}
+
+// isTemporary reports whether a status says that the upstream, or what is behind a proxy, is not ready.
+func (s statusError) isTemporary() bool {
+	switch s {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
 func openHTTP(e *endpoint) *httpLink {
@@ -112,9 +123,8 @@ func (l *httpLink) newRequest(ctx context.Context, r request) (*http.Request, er
 	if err != nil {
 		return nil, err
 	}
-	l.setHeaders(post.Header, r.method)
-	for name, value := range r.headers {
-		post.Header.Set(name, value)
+	if err := l.setHeaders(post.Header, r); err != nil {
+		return nil, err
 	}
 	if r.tool != "" && l.version >= modernVersion {
 		post.Header.Set(nameHeader, r.tool)
@@ -122,19 +132,19 @@ func (l *httpLink) newRequest(ctx context.Context, r request) (*http.Request, er
 	return post, nil
 }
 
-func (l *httpLink) setHeaders(header http.Header, method string) {
+func (l *httpLink) setHeaders(header http.Header, r request) error {
 	header.Set("Content-Type", "application/json")
 	header.Set("Accept", "application/json, text/event-stream")
 	header.Set("User-Agent", l.endpoint.userAgent)
 	version := l.version
-	if method == "server/discover" {
+	if r.method == "server/discover" {
 		version = modernVersion
 	}
 	if version != "" {
 		header.Set(versionHeader, version)
 	}
 	if version >= modernVersion {
-		header.Set(methodHeader, method)
+		header.Set(methodHeader, r.method)
 	}
 	if l.sessionID != "" {
 		header.Set(sessionHeader, l.sessionID)
@@ -142,6 +152,17 @@ func (l *httpLink) setHeaders(header http.Header, method string) {
 	if l.endpoint.authorization != "" {
 		header.Set("Authorization", l.endpoint.authorization)
 	}
+	more := r.headers
+	if more == nil {
+		var err error
+		if more, err = l.endpoint.own(); err != nil {
+			return err
+		}
+	}
+	for name, value := range more {
+		header.Set(name, value)
+	}
+	return nil
 }
 
 // roundTrip implements link.
@@ -165,7 +186,7 @@ func (l *httpLink) cancelled(r request) {
 		return
 	}
 	params := append(r.id.appendTo([]byte(`{"requestId":`)), '}')
-	l.later(appendNotification(nil, "notifications/cancelled", params))
+	l.later(request{body: appendNotification(nil, "notifications/cancelled", params), headers: r.headers})
 }
 
 // post sends a request and reads the response. It calls cancel, which ends ctx, when the body is not read any more.
@@ -327,7 +348,7 @@ func (l *httpLink) readEvents(body io.Reader, r request, report func(progress)) 
 			l.endpoint.counters.stray.Add(1)
 		case m.id != nil:
 			if answer := answerTo(m); answer != nil && l.version < modernVersion {
-				l.later(answer)
+				l.later(request{body: answer, headers: r.headers})
 			}
 		case m.method == "notifications/progress":
 			if id, p, ok := readProgress(m.params); ok && id == r.id && report != nil {
@@ -338,14 +359,14 @@ func (l *httpLink) readEvents(body io.Reader, r request, report func(progress)) 
 }
 
 // later sends a message that nothing waits for.
-func (l *httpLink) later(message []byte) {
+func (l *httpLink) later(r request) {
 	select {
 	case l.background <- struct{}{}:
 	default:
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), backgroundTimeout)
-	post, err := l.newRequest(ctx, request{body: message}) // here, because the session may be opened meanwhile
+	post, err := l.newRequest(ctx, r) // here, because the session may be opened meanwhile
 	go func() {
 		defer func() { <-l.background }()
 		defer cancel()
@@ -419,7 +440,9 @@ func (l *httpLink) close(hurry <-chan struct{}) {
 	if err != nil {
 		return
 	}
-	l.setHeaders(r.Header, "")
+	if l.setHeaders(r.Header, request{}) != nil {
+		return
+	}
 	if resp, err := l.endpoint.transport.RoundTrip(r); err == nil {
 		_ = resp.Body.Close()
 	}

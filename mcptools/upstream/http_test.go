@@ -643,3 +643,44 @@ func TestHTTP_NoProxy(t *testing.T) {
 		t.Errorf("connections went to %v", fake.dialed)
 	}
 }
+
+// At the start, an upstream that is not ready gets time; one that refuses does not. Its era is not guessed meanwhile.
+func TestHTTP_NotReadyAtStart(t *testing.T) {
+	t.Parallel()
+	for status, isReady := range map[int]bool{503: true, 502: true, 429: true, 401: false, 403: false, 404: false} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			var requests, initialized atomic.Int64
+			handler := sdkServer(t, &mcp.StreamableHTTPOptions{Stateless: true}, nil)
+			server := httpServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Mcp-Method") == "" {
+					initialized.Add(1)
+				}
+				if requests.Add(1) <= 3 {
+					w.WriteHeader(status)
+					return
+				}
+				handler.ServeHTTP(w, r)
+			}))
+			set, err := tryOpen(t, Options{}, remote(server.URL))
+			if (err == nil) != isReady {
+				t.Fatalf("after %d requests: %v", requests.Load(), err)
+			}
+			if !isReady {
+				return
+			}
+			if s := set.Status()[0]; s.Era != "2026-07-28" || initialized.Load() != 0 || s.Restarts != 0 {
+				t.Errorf("%+v after %d times initialize", s, initialized.Load())
+			}
+		})
+	}
+	t.Run("for ever", func(t *testing.T) {
+		t.Parallel()
+		server := httpServer(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }))
+		began := time.Now()
+		_, err := tryOpen(t, Options{startTimeout: 300 * time.Millisecond}, remote(server.URL))
+		if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "503") || took > 10*time.Second {
+			t.Errorf("%v after %s", err, took)
+		}
+	})
+}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+
+	"gatehouse/providers"
 )
 
 // metaIdentity is the member of _meta that has the caller for a process. A process trusts it because of the pipe; the
@@ -23,9 +25,10 @@ const headerToken = "X-Gatehouse-Identity"
 
 // identity tells an upstream who calls.
 type identity struct {
-	kind          string // as in upstreams.NAME.identity
-	audience      string // the URL of the upstream
-	hasCredential bool   // Authorization is in use
+	kind          string   // as in upstreams.NAME.identity
+	audience      string   // the URL of the upstream
+	hasCredential bool     // Authorization is in use
+	scopes        []string // of all lines of upstreams.NAME.tools
 	minter        *Minter
 }
 
@@ -50,16 +53,31 @@ func (i identity) of(c *call) (headers map[string]string, meta []byte, err error
 		}
 		return nil, append([]byte(`"`+metaIdentity+`":`), claims...), nil
 	case IdentityJWT:
-		token, err := i.minter.token(i.audience, c.caller, c.offer.scopes)
-		if err != nil {
-			return nil, nil, err
-		}
-		if i.hasCredential {
-			return map[string]string{headerToken: token}, nil, nil
-		}
-		return map[string]string{"Authorization": "Bearer " + token}, nil, nil
+		headers, err := i.tokenHeaders(c.caller, c.offer.scopes)
+		return headers, nil, err
 	}
 	return nil, nil, nil
+}
+
+// own returns the headers of requests that no caller causes: those of the handshake, and of the end of a session. A
+// server that wants a token with each request gets one about this server, with the scopes of all lines: it would
+// leave tools out of its list otherwise.
+func (i identity) own() (map[string]string, error) {
+	if i.kind != IdentityJWT {
+		return nil, nil
+	}
+	return i.tokenHeaders(i.minter.self(), i.scopes)
+}
+
+func (i identity) tokenHeaders(caller *providers.Identity, scopes []string) (map[string]string, error) {
+	token, err := i.minter.token(i.audience, caller, scopes)
+	if err != nil {
+		return nil, err
+	}
+	if i.hasCredential {
+		return map[string]string{headerToken: token}, nil
+	}
+	return map[string]string{"Authorization": "Bearer " + token}, nil
 }
 
 // percentEncode encodes all but unreserved characters (RFC 3986, section 2.1): a subject may contain anything.

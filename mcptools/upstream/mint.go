@@ -73,6 +73,12 @@ func NewMinter(issuer string, key *ecdsa.PrivateKey) (*Minter, error) {
 // KeySet returns the JSON Web Key Set (RFC 7517) with which upstreams verify the tokens.
 func (m *Minter) KeySet() []byte { return m.keys }
 
+// self is this server as a caller. Its subject is its client, as of a token that no user is behind (RFC 9068, section
+// 2.2).
+func (m *Minter) self() *providers.Identity {
+	return &providers.Identity{Issuer: m.issuer, Subject: m.issuer, Client: m.issuer}
+}
+
 // token returns a token about caller for one upstream. It has the scopes of one tool only.
 func (m *Minter) token(audience string, caller *providers.Identity, scopes []string) (string, error) {
 	says := minted{audience: audience, origin: caller.Issuer, subject: caller.Subject, client: caller.Client,

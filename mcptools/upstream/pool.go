@@ -165,9 +165,7 @@ func (p *pool) serve(ctx context.Context, m, victim *member) {
 		return
 	}
 	p.onStart(definitions)
-	p.mu.Lock()
-	p.lastErr, p.server, p.version = nil, started.server, started.version
-	p.mu.Unlock()
+	p.introduce(started.version, started.server)
 	m.session = started
 	close(m.ready)
 	isLost := p.watch(ctx, m)
@@ -181,6 +179,13 @@ func (p *pool) serve(ctx context.Context, m, victim *member) {
 		p.logger.Warn("the process of a caller was lost", "reason", ReasonLost, "error", started.cause(),
 			"stderr", started.output())
 	}
+}
+
+// introduce records what is known of the upstream after a start that succeeded.
+func (p *pool) introduce(version, server string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lastErr, p.version, p.server = nil, version, server
 }
 
 // watch waits until the process of a member ended, which it reports, or has to.
@@ -284,6 +289,7 @@ func (p *pool) status(to *Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	to.State, to.Restarts, to.Era, to.Server, to.Processes = StateReady, p.restarts, p.version, p.server, len(p.members)
+	to.MaxProcesses = p.max
 	if p.lastErr != nil {
 		to.State, to.Reason = StateDown, p.lastErr.reason()
 	}

@@ -49,7 +49,8 @@ func TestPool_ProcessPerUser(t *testing.T) {
 	s := perUser(t, "plain")
 	s.Env = append(s.Env, "OWN_FILE=/data/{user}.json")
 	set := open(t, Options{}, s)
-	if s := set.Status()[0]; s.State != StateReady || s.Processes != 0 || s.Offered != len(rawTools) {
+	if s := set.Status()[0]; s.State != StateReady || s.Processes != 0 || s.MaxProcesses != 50 ||
+		s.Offered != len(rawTools) || s.Era != "2025-11-25" || s.Server != "raw 1" {
 		t.Errorf("the status is %+v", s)
 	}
 	alice, bob := pidOf(t, set, "alice"), pidOf(t, set, "bob")

@@ -93,6 +93,15 @@ func (s Settings) Rules() []ToolRule {
 	return rules
 }
 
+// Scopes returns the scopes of all lines, without duplicates.
+func (s Settings) Scopes() []string {
+	var scopes []string
+	for _, rule := range s.Rules() {
+		scopes = providers.MergeScopes(scopes, rule.Scopes)
+	}
+	return scopes
+}
+
 // RuleFor returns the first rule that matches the tool that the upstream calls name. A tool without one is not
 // offered.
 func (s Settings) RuleFor(name string) (ToolRule, bool) {

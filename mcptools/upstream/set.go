@@ -150,6 +150,13 @@ func (s *Set) Refused(name string) []Refusal {
 	return nil
 }
 
+// SetMaxCalls sets [Options.MaxCalls]. What exceeds a lower limit is not ended.
+func (s *Set) SetMaxCalls(n int) {
+	for _, u := range s.upstreams {
+		u.setMaxCalls(n)
+	}
+}
+
 // Close ends the upstreams. It returns when their processes have ended: these have a few seconds to end by themselves,
 // and until the end of ctx at most.
 func (s *Set) Close(ctx context.Context) {

@@ -26,7 +26,7 @@ type Status struct {
 	// Transport is "stdio" or "http".
 	Transport string
 	State     State
-	// Reason is that of the last failed attempt, in [StateDown].
+	// Reason is that of the last failed attempt, in [StateDown], and [ReasonLost] in [StateRestarting].
 	Reason providers.Reason
 	// Era is the protocol version, and Server the name and version of the upstream, as far as they are known.
 	Era, Server string
@@ -36,10 +36,12 @@ type Status struct {
 	// Changed are the offered tools that cannot be called, because their definition at the upstream changed.
 	Changed []string
 	Pinned  bool
-	// Restarts counts the sessions after the first.
+	// Restarts counts the sessions after the first; with a process for each caller, the processes that ended early.
 	Restarts int
-	// Processes is how many processes run, with one for each caller.
-	Processes int
+	// Processes is how many processes run, and MaxProcesses how many may, with one for each caller; otherwise both are 0.
+	Processes, MaxProcesses int
+	// Calls counts the calls that ended, by outcome: each of [Outcomes] is there.
+	Calls map[string]int64
 	// Noise counts what the upstream wrote that is no message, and Stray the messages that nothing waited for.
 	Noise, Stray int64
 }
@@ -50,6 +52,7 @@ func (u *upstream) status() Status {
 		s.Transport = "http"
 	}
 	u.source.status(&s)
+	s.Calls = u.calls.snapshot()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	s.Tools, s.Offered, s.Skipped, s.Changed = u.tools, len(u.offers), len(u.refused), slices.Clone(u.changed)

@@ -265,6 +265,11 @@ func TestUpstream_CallsInFlight(t *testing.T) {
 	if got := do(t, set, "pid", `{}`); !strings.Contains(got, "is busy; nothing was sent") {
 		t.Errorf("the third call: %s", got)
 	}
+	set.SetMaxCalls(6)
+	if got := do(t, set, "pid", `{}`); !strings.HasPrefix(got, "{") {
+		t.Errorf("with a higher limit: %s", got)
+	}
+	set.SetMaxCalls(1)
 	cancel()
 	calls.Wait()
 	if got := do(t, set, "pid", `{}`); !strings.HasPrefix(got, "{") {

@@ -162,7 +162,7 @@ func (s *supervisor) change(f func()) {
 func (s *supervisor) publish(started *session) {
 	s.logger.Info("an upstream is ready", "era", started.version, "server", started.server)
 	s.change(func() {
-		if s.state == StateRestarting || s.state == StateDown {
+		if s.last != nil {
 			s.restarts++
 		}
 		s.current, s.last, s.state, s.lastErr = started, started, StateReady, nil
@@ -231,15 +231,38 @@ func (s *supervisor) next(ctx context.Context, old *session) (*session, error) {
 	}
 }
 
+// first waits for the first session. It fails with the first attempt, unless the upstream answered that it is not
+// ready: one that verifies the token of this server may have to fetch its keys.
+func (s *supervisor) first(ctx context.Context) *startError {
+	deadline := time.Now().Add(s.timeout)
+	for failures := 0; ; failures++ {
+		_, err := s.next(ctx, &session{failures: failures})
+		if err == nil {
+			return nil
+		}
+		failed, isFailed := errors.AsType[*startError](err)
+		if !isFailed {
+			return &startError{cause: err} // of ctx
+		}
+		status, _ := errors.AsType[statusError](failed.cause)
+		if !status.isTemporary() || time.Now().After(deadline) {
+			return failed
+		}
+	}
+}
+
 // status implements source.
 func (s *supervisor) status(to *Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	to.State, to.Restarts = s.state, s.restarts
-	if s.current != nil {
-		to.Era, to.Server = s.current.version, s.current.server
+	if s.last != nil {
+		to.Era, to.Server = s.last.version, s.last.server
 	}
-	if s.lastErr != nil {
+	switch {
+	case s.lastErr != nil:
 		to.Reason = s.lastErr.reason()
+	case s.state == StateRestarting:
+		to.Reason = ReasonLost
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -37,8 +38,10 @@ type upstream struct {
 	source    source
 	identity  identity
 	counters  counters
+	calls     callCounts
 	limit     *rate.Limiter // of log lines about calls
-	slots     chan struct{} // of calls in flight
+	inFlight  atomic.Int64  // calls
+	maxCalls  atomic.Int64  // see [Set.SetMaxCalls]
 
 	mu      sync.Mutex
 	tools   int  // that the upstream has
@@ -52,10 +55,13 @@ func newUpstream(running context.Context, s Settings, o Options, hurry <-chan st
 	u := &upstream{
 		settings: s, client: newClient(o.Version), logger: o.Logger.With("upstream", s.Name),
 		identity: identity{
-			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "", minter: o.Minter,
+			kind: s.Identity, audience: s.URL, hasCredential: s.Authorization != "",
+			scopes: s.Scopes(), minter: o.Minter,
 		},
-		limit: rate.NewLimiter(rate.Every(time.Second), 10), slots: make(chan struct{}, max(1, o.MaxCalls/2)),
+		limit: rate.NewLimiter(rate.Every(time.Second), 10),
 	}
+	u.setMaxCalls(o.MaxCalls)
+	u.calls = newCallCounts()
 	u.counters.logger, u.client.probeTimeout = u.logger, o.probeTimeout
 	if s.Identity == IdentityJWT && o.Minter == nil {
 		return nil, errors.New("identity: jwt needs a minter")
@@ -95,7 +101,7 @@ func (u *upstream) newEndpoint(o Options) (*endpoint, error) {
 	return &endpoint{
 		url: u.settings.URL, userAgent: u.client.userAgent, authorization: u.settings.AuthorizationHeader(),
 		max: u.settings.MaxMessageBytes, transport: newTransport(address, o.dialer(address.Scheme == "https")),
-		counters: &u.counters, long: make(chan struct{}, maxLongBodies),
+		own: u.identity.own, counters: &u.counters, long: make(chan struct{}, maxLongBodies),
 	}, nil
 }
 
@@ -113,14 +119,13 @@ func (u *upstream) start(ctx, running context.Context, group *sync.WaitGroup) er
 			return err
 		}
 		u.fix(found.Definitions)
+		u.source.(*pool).introduce(found.Era, found.Server)
 		group.Go(func() { u.source.run(running) })
 		return nil
 	}
 	group.Go(func() { shared.run(running) })
-	if _, err := shared.next(ctx, nil); err != nil {
-		failed := &startError{cause: err}
-		_ = errors.As(err, &failed)
-		return u.startError(failed)
+	if err := shared.first(ctx); err != nil {
+		return u.startError(err)
 	}
 	return nil
 }
@@ -183,7 +188,10 @@ func (u *upstream) relay(o offer) mcptools.RelayHandler {
 			ctx, cancel = context.WithTimeout(ctx, u.settings.CallTimeout)
 			defer cancel()
 		}
+		ctx, end := u.startSpan(ctx, o)
 		result, err := u.call(ctx, c)
+		end(err)
+		u.calls.add(err)
 		if reason := reasonOf(err); reason != "" && u.limit.Allow() {
 			u.logger.Warn("a call of an upstream failed", "reason", reason, "tool", o.name, "error", err)
 		}
@@ -191,12 +199,13 @@ func (u *upstream) relay(o offer) mcptools.RelayHandler {
 	}
 }
 
+// setMaxCalls gives the upstream half of the calls of this server.
+func (u *upstream) setMaxCalls(n int) { u.maxCalls.Store(int64(max(1, n/2))) }
+
 // call sends a call. It is sent twice only if the upstream did not know the session of the first one.
 func (u *upstream) call(ctx context.Context, c *call) (json.RawMessage, error) {
-	select {
-	case u.slots <- struct{}{}:
-		defer func() { <-u.slots }()
-	default:
+	defer u.inFlight.Add(-1)
+	if u.inFlight.Add(1) > u.maxCalls.Load() {
 		return nil, errBusy("too many calls are in flight")
 	}
 	s, release, err := u.source.acquire(ctx, c.caller)
@@ -204,6 +213,7 @@ func (u *upstream) call(ctx context.Context, c *call) (json.RawMessage, error) {
 		return nil, err
 	}
 	defer release()
+	noteSession(ctx, s)
 	result, err := c.do(ctx, s, u.client, u.identity)
 	if !errors.Is(err, errSessionUnknown) {
 		return result, err

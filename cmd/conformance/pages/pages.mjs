@@ -2,6 +2,7 @@
 // [--only TEXT]. WORK contains the program gatehouse. The exit code is 1 if a check fails, if a page causes a console
 // error or violates its Content-Security-Policy, or if a request leaves this computer.
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import {
   Browser, Client, call, checkLayout, checkProblem, click, desktop, freePort, openSession, phone, run, schemes, start,
@@ -404,17 +405,37 @@ await check("status page: the browser loads it again, until the user stops that"
   assert.equal((await page.$$("meta[http-equiv=refresh]")).length, 1);
 });
 
+const stdioUpstream = (name, ...more) => [`command=["node", "${work}/upstream.mjs"]`, "tools=*", ...more]
+  .map((setting) => `--upstreams.${name}.${setting}`);
+
+// pinsOf writes the pins of an upstream that has one tool, and returns the path.
+function pinsOf(tool) {
+  const definition = { name: tool, inputSchema: { type: "object" } };
+  const path = `${work}/${tool}.pins.json`;
+  writeFileSync(path, JSON.stringify({ server: "pinned 1", tools: [{ sha256: "0".repeat(64), definition }] }));
+  return path;
+}
+
 await check("status page of a server with problems: it names them", async (open) => {
   const [other, itsOperator] = [`http://localhost:${await freePort()}`, `http://localhost:${await freePort()}`];
   const program = await start(work, other, ["serve", `--resource=${other}/mcp`, operatorFlag(itsOperator),
-    "--provider.kind=oidc", `--provider.issuer=http://localhost:${await freePort()}`, "--scopes.required=mcp:use"]);
+    "--provider.kind=oidc", `--provider.issuer=http://localhost:${await freePort()}`, "--scopes.required=mcp:use",
+    ...stdioUpstream("notes"), ...stdioUpstream("files", "processes=per_user"),
+    `--upstreams.tickets.url=http://127.0.0.1:${await freePort()}/mcp`, "--upstreams.tickets.tools=*",
+    `--upstreams.tickets.pins=${pinsOf("get_ticket")}`]);
   await new Promise((done) => setTimeout(done, 500));
   for (const viewport of [desktop, phone]) {
     for (const scheme of schemes) {
       const page = await open(viewport, scheme);
       await page.goto(itsOperator);
       assert.equal(await text(page, "h1"), "Not ready: keys_unavailable");
-      assert.match(await text(page, ".problems"), /No token of http:\S+ can be verified: keys_unavailable/);
+      const problems = await text(page, ".problems");
+      assert.match(problems, /No token of http:\S+ can be verified: keys_unavailable/);
+      assert.match(problems, /The upstream tickets is down: upstream_unavailable/);
+      const upstreams = await texts(page, "table.upstreams td:first-child");
+      assert.match(upstreams[0], /^files ready\s+stdio · MCP 2025-11-25 · notes 1.2.3 · 0 of 50 processes$/);
+      assert.match(upstreams[1], /^notes ready\s+stdio · MCP 2025-11-25 · notes 1.2.3$/);
+      assert.match(upstreams[2], /^tickets down: upstream_unavailable\s+http · pinned$/);
       await checkLayout(page);
       await browser.shoot(page, `status-problems-${viewport.name}-${scheme}`);
     }

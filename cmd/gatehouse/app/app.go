@@ -71,12 +71,16 @@ func New(
 		return open(ctx, settings, info)
 	}
 	counts := &server.RequestCounts{}
-	a.Catalog = catalog(cfg.Tools, mcptools.Stats{
+	stats := mcptools.Stats{
 		Started:  a.started,
 		Outcomes: counts.Snapshot,
 		Sessions: func() int { return a.MCP.Sessions() },
 		Keys:     func() providers.KeyStatus { return keyStatus(a.Provider()) },
-	})
+	}
+	if len(cfg.Upstreams) > 0 {
+		stats.Upstreams = a.upstreamStats
+	}
+	a.Catalog = catalog(cfg.Tools, stats)
 	if err := a.openParts(ctx, cfg); err != nil {
 		a.closeParts()
 		return nil, err
@@ -152,7 +156,7 @@ func (a *App) Close() {
 // openParts opens what is needed before the provider. Without [WithUpstreams], the upstreams of cfg are opened, too.
 func (a *App) openParts(ctx context.Context, cfg *configs.Config) (err error) {
 	if a.upstreams == nil {
-		if a.upstreams, err = OpenUpstreams(ctx, cfg, a.logger); err != nil {
+		if a.upstreams, err = openUpstreams(ctx, cfg, a.logger); err != nil {
 			return err
 		}
 	}

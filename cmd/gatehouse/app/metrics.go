@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/mcptools/mcphttp"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/server"
 )
@@ -65,6 +66,7 @@ func (a *App) observeState(counts *server.RequestCounts) error {
 	a.observeProvider(g)
 	a.observeAudit(g)
 	a.observeDenials(g)
+	a.observeUpstreams(g)
 	a.observeConfig(g)
 	_, err := a.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		for _, read := range g.reads {
@@ -185,9 +187,43 @@ func (a *App) observeDenials(g *gauges) {
 		return
 	}
 	g.gauge("gatehouse.denials.ok", "0 while the file of denials is bad or gone, so that an older list is in force.",
-		func() int64 { return oneIf(a.Denials.Status().OK) })
+		func() int64 { return oneIf(a.Denials.Status().Problem == nil) })
 	g.gauge("gatehouse.denials.entries", "Entries of the list of denied callers in force.",
 		func() int64 { return int64(a.Denials.Status().Entries) })
+}
+
+// observeUpstreams registers the state of each upstream. Their names are from the configuration.
+func (a *App) observeUpstreams(g *gauges) {
+	if a.upstreams == nil {
+		return
+	}
+	up := g.newGauge("gatehouse.upstream.up", "1 if the upstream is ready; with a process for each caller, if the last "+
+		"one that was to start did.")
+	restarts := g.newCounter("gatehouse.upstream.restarts", "Sessions with the upstream after the first; with a process "+
+		"for each caller, the processes that ended early.")
+	calls := g.newCounter("gatehouse.upstream.calls", "Calls of the upstream that ended: ok if it answered, timeout, "+
+		"canceled, or the reason of the failure.")
+	noise := g.newCounter("gatehouse.upstream.noise", "What the upstream wrote that is no message.")
+	changed := g.newGauge("gatehouse.upstream.tools.changed",
+		"Tools that cannot be called until they are reviewed, because their definition changed.")
+	active := g.newGauge("gatehouse.upstream.processes.active", "Processes of callers.")
+	limit := g.newGauge("gatehouse.upstream.processes.limit", "The setting upstreams.NAME.max_processes.")
+	g.reads = append(g.reads, func(o metric.Observer) {
+		for _, s := range a.Upstreams() {
+			name := with("gatehouse.upstream", s.Name)
+			o.ObserveInt64(up, oneIf(s.State == upstream.StateReady), name)
+			o.ObserveInt64(restarts, int64(s.Restarts), name)
+			o.ObserveInt64(noise, s.Noise, name)
+			o.ObserveInt64(changed, int64(len(s.Changed)), name)
+			for outcome, n := range s.Calls {
+				o.ObserveInt64(calls, n, name, with("gatehouse.outcome", outcome))
+			}
+			if s.MaxProcesses > 0 {
+				o.ObserveInt64(active, int64(s.Processes), name)
+				o.ObserveInt64(limit, int64(s.MaxProcesses), name)
+			}
+		}
+	})
 }
 
 func (a *App) observeConfig(g *gauges) {
@@ -196,10 +232,8 @@ func (a *App) observeConfig(g *gauges) {
 			number, _ := a.Generation()
 			return int64(number)
 		})
-	g.gauge("gatehouse.config.reload.ok", "0 if the last reload was refused.", func() int64 {
-		last := a.LastReload()
-		return oneIf(last.OK || last.Time.IsZero())
-	})
+	g.gauge("gatehouse.config.reload.ok", "0 if the last reload was refused.",
+		func() int64 { return oneIf(a.LastReload().OK) })
 	at := g.seconds("gatehouse.config.reload.time", "When the configuration was last read, as a Unix time: at the start, "+
 		"or by a reload.")
 	started := time.Now()

@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"gatehouse/mcptools/mcphttp"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
-	"gatehouse/server/denials"
 )
 
 // Status is the state of a running server, for its operators. It contains nothing about a caller, and no text
@@ -39,7 +39,9 @@ type Status struct {
 	Config ConfigStatus `json:"config"`
 	// Denials is nil if denials.file is not set.
 	Denials *DenialStatus `json:"denials,omitempty"`
-	Process ProcessStatus `json:"process"`
+	// Upstreams are in the order of their names.
+	Upstreams []UpstreamStatus `json:"upstreams,omitempty"`
+	Process   ProcessStatus    `json:"process"`
 }
 
 // Stopping is why a server that drains is not ready.
@@ -113,6 +115,33 @@ type DenialStatus struct {
 	Hits int64 `json:"hits"`
 }
 
+// UpstreamStatus is the state of an upstream.
+type UpstreamStatus struct {
+	Name string `json:"name"`
+	// Transport is stdio or http.
+	Transport string `json:"transport"`
+	// State is connecting, ready, restarting or down, and Reason why it is one of the last two.
+	State  upstream.State   `json:"state"`
+	Reason providers.Reason `json:"reason,omitempty"`
+	// ProtocolVersion is that of MCP, and Server how the upstream introduced itself, as far as they are known.
+	ProtocolVersion string `json:"protocol_version,omitempty"`
+	Server          string `json:"server,omitempty"`
+	// Tools is how many the upstream has, and Offered how many of them this server has. Changed is how many of those
+	// cannot be called, because their definition changed.
+	Tools   int  `json:"tools"`
+	Offered int  `json:"offered"`
+	Changed int  `json:"changed"`
+	Pinned  bool `json:"pinned"`
+	// Restarts counts the sessions after the first.
+	Restarts int `json:"restarts"`
+	// Processes are those of callers; nil if all callers share one, or with a URL.
+	Processes *Usage `json:"processes,omitempty"`
+	// Calls counts those that ended since the start, by outcome: ok, timeout, canceled or a reason.
+	Calls map[string]int64 `json:"calls"`
+	// Noise counts what the upstream wrote that is no message.
+	Noise int64 `json:"noise"`
+}
+
 // ProcessStatus is the state of the process.
 type ProcessStatus struct {
 	Goroutines int `json:"goroutines"`
@@ -133,8 +162,9 @@ func (a *App) Status() Status {
 		Requests:      a.chain.Counts.Snapshot(),
 		Calls:         usageOf(usage.Calls), Streams: usageOf(usage.Streams),
 		Sessions: usageOf(usage.Sessions), Bytes: usageOf(usage.Bytes),
-		Config:  ConfigStatus{Digest: g.digest, Generation: g.number},
-		Process: processStatus(),
+		Config:    ConfigStatus{Digest: g.digest, Generation: g.number},
+		Upstreams: upstreamStatus(a.Upstreams()),
+		Process:   processStatus(),
 	}
 	s.Ready = s.NotReady == ""
 	if reporter, ok := provider.(providers.TokenReporter); ok {
@@ -144,8 +174,8 @@ func (a *App) Status() Status {
 	if a.Audit != nil {
 		s.Audit = auditStatus(a.Audit)
 	}
-	if list, ok := a.chain.Denials.(*denials.Watcher); ok {
-		d := list.Status()
+	if a.Denials != nil {
+		d := a.Denials.Status()
 		s.Denials = &DenialStatus{Entries: d.Entries, OK: d.Problem == nil, Hits: d.Hits}
 	}
 	if last := a.LastReload(); !last.Time.IsZero() {
@@ -187,6 +217,22 @@ func auditStatus(log *audit.Log) *AuditStatus {
 		s.CheckpointTime = &made
 	}
 	return s
+}
+
+func upstreamStatus(all []upstream.Status) []UpstreamStatus {
+	var shown []UpstreamStatus
+	for _, u := range all {
+		s := UpstreamStatus{
+			Name: u.Name, Transport: u.Transport, State: u.State, Reason: u.Reason, ProtocolVersion: u.Era, Server: u.Server,
+			Tools: u.Tools, Offered: u.Offered, Changed: len(u.Changed), Pinned: u.Pinned, Restarts: u.Restarts, Calls: u.Calls,
+			Noise: u.Noise,
+		}
+		if u.MaxProcesses > 0 {
+			s.Processes = &Usage{Active: int64(u.Processes), Limit: int64(u.MaxProcesses)}
+		}
+		shown = append(shown, s)
+	}
+	return shown
 }
 
 func processStatus() ProcessStatus {

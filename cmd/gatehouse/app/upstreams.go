@@ -17,19 +17,20 @@ import (
 	"gatehouse/server"
 )
 
-// ErrUpstream is the error of [New] and [OpenUpstreams] if an upstream, or one of its tools, cannot be offered.
+// ErrUpstream is the error of [New], [NewUpstreams] and [Upstreams.Open] if an upstream, or one of its tools, cannot be
+// offered.
 var ErrUpstream = errors.New("an upstream cannot be offered")
 
 // Upstreams are the upstreams of a configuration. Nil is none.
 type Upstreams struct {
-	set     *upstream.Set
-	minter  *upstream.Minter // nil if none has identity: jwt
-	closing sync.Once
+	settings []upstream.Settings
+	options  upstream.Options
+	set      *upstream.Set // nil before Open
+	closing  sync.Once
 }
 
-// OpenUpstreams starts the upstreams of cfg. It waits for those without pins, because they say what the server offers.
-// They must be closed; an [App] closes its own.
-func OpenUpstreams(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*Upstreams, error) {
+// NewUpstreams returns the upstreams of cfg, which Open starts.
+func NewUpstreams(cfg *configs.Config, logger *slog.Logger) (*Upstreams, error) {
 	if len(cfg.Upstreams) == 0 {
 		return nil, nil
 	}
@@ -37,11 +38,28 @@ func OpenUpstreams(ctx context.Context, cfg *configs.Config, logger *slog.Logger
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUpstream, err)
 	}
-	set, err := upstream.Open(ctx, cfg.Upstreams, options)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUpstream, err)
+	return &Upstreams{settings: cfg.Upstreams, options: options}, nil
+}
+
+// Open starts the upstreams. It waits for those without pins, because they say what the server offers. They must be
+// closed; an [App] closes its own.
+func (u *Upstreams) Open(ctx context.Context) (err error) {
+	if u == nil {
+		return nil
 	}
-	return &Upstreams{set: set, minter: options.Minter}, nil
+	if u.set, err = upstream.Open(ctx, u.settings, u.options); err != nil {
+		return fmt.Errorf("%w: %w", ErrUpstream, err)
+	}
+	return nil
+}
+
+// openUpstreams starts the upstreams of cfg.
+func openUpstreams(ctx context.Context, cfg *configs.Config, logger *slog.Logger) (*Upstreams, error) {
+	u, err := NewUpstreams(cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	return u, u.Open(ctx)
 }
 
 // UpstreamOptions returns what the upstreams of cfg have in common.
@@ -59,37 +77,51 @@ func UpstreamOptions(cfg *configs.Config, logger *slog.Logger) (upstream.Options
 	return options, err
 }
 
-// WithUpstreams uses upstreams that [OpenUpstreams] has opened for the same configuration. They belong to the App, and
-// are closed if [New] returns an error. Nil is the same as no option.
+// WithUpstreams uses upstreams of the same configuration that are open. They belong to the App, and are closed if [New]
+// returns an error. Nil is the same as no option.
 func WithUpstreams(u *Upstreams) Option { return func(a *App) { a.upstreams = u } }
+
+func (u *Upstreams) setMaxCalls(n int) {
+	if u != nil {
+		u.set.SetMaxCalls(n)
+	}
+}
 
 // Close ends the upstreams, at the end of ctx at the latest. It may be called more than once.
 func (u *Upstreams) Close(ctx context.Context) {
-	if u != nil {
+	if u != nil && u.set != nil {
 		u.closing.Do(func() { u.set.Close(ctx) })
 	}
 }
 
-// jwksPath is where upstreams find the keys of the tokens that they get, at the origin of the resource.
-const jwksPath = "/.well-known/jwks.json"
+// JWKSPath is where upstreams find the keys of the tokens that they get, at the origin of the resource.
+const JWKSPath = "/.well-known/jwks.json"
+
+// Keys serves the keys of the tokens that upstreams get, at [JWKSPath]. It is nil if none has identity: jwt.
+func (u *Upstreams) Keys() http.Handler {
+	if u == nil || u.options.Minter == nil {
+		return nil
+	}
+	keys := u.options.Minter.KeySet()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			w.WriteHeader(http.StatusMethodNotAllowed)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		_, _ = w.Write(keys) // an error is that of the connection
+	})
+}
 
 // routes are the public routes that upstreams need.
 func (u *Upstreams) routes() []providers.Route {
-	if u == nil || u.minter == nil {
+	keys := u.Keys()
+	if keys == nil {
 		return nil
 	}
-	keys := u.minter.KeySet()
-	return []providers.Route{{Path: jwksPath, AnyOrigin: true, Handler: http.HandlerFunc(
-		func(w http.ResponseWriter, r *http.Request) {
-			if r.Method != http.MethodGet && r.Method != http.MethodHead {
-				w.Header().Set("Allow", "GET, HEAD")
-				w.WriteHeader(http.StatusMethodNotAllowed)
-				return
-			}
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Cache-Control", "public, max-age=300")
-			_, _ = w.Write(keys) // an error is that of the connection
-		})}}
+	return []providers.Route{{Path: JWKSPath, AnyOrigin: true, Handler: keys}}
 }
 
 // addUpstreams adds the tools of the upstreams to the catalog. A tool of this server is never replaced: a name that
@@ -117,6 +149,14 @@ func (a *App) Upstreams() []upstream.Status {
 		return nil
 	}
 	return a.upstreams.set.Status()
+}
+
+func (a *App) upstreamStats() []mcptools.UpstreamStats {
+	var all []mcptools.UpstreamStats
+	for _, s := range a.Upstreams() {
+		all = append(all, mcptools.UpstreamStats{Name: s.Name, State: string(s.State), Reason: s.Reason})
+	}
+	return all
 }
 
 // closeMargin is the part of the time of a stop that remains after the upstreams ended, for the audit log.

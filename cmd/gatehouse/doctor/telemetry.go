@@ -29,7 +29,7 @@ func (e *examination) addTelemetryChecks() {
 		if one.setting != configs.TelemetryOTLP {
 			continue
 		}
-		c := &collectorCheck{examination: e, Collector: one.collector, signal: one.name}
+		c := &collectorCheck{examination: e, collector: one.collector, signal: one.name}
 		c.url, _ = url.Parse(one.collector.URL) // valid
 		e.checks.add(check{
 			name: "telemetry." + one.name, subject: c.url.Scheme + "://" + c.url.Host,
@@ -41,9 +41,9 @@ func (e *examination) addTelemetryChecks() {
 // collectorCheck is the check of one collector. It shows neither headers nor the path, which may be secret.
 type collectorCheck struct {
 	*examination
-	configs.Collector
-	signal string // traces or metrics
-	url    *url.URL
+	collector configs.Collector
+	signal    string // traces or metrics
+	url       *url.URL
 }
 
 // endpoint names the variables with the address.
@@ -62,15 +62,15 @@ const (
 )
 
 func (c *collectorCheck) run(ctx context.Context) diagnostics.Outcome {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.collector.Timeout)
 	defer cancel()
-	r, err := telemetry.NewEmptyExport(ctx, c.Collector)
+	r, err := telemetry.NewEmptyExport(ctx, c.collector)
 	if err != nil {
 		return diagnostics.Failed("its address is not a URL", "correct "+c.endpoint())
 	}
 	transport := c.network.transport.Clone()
-	if c.TLS != nil {
-		transport.TLSClientConfig = c.TLS.Clone()
+	if c.collector.TLS != nil {
+		transport.TLSClientConfig = c.collector.TLS.Clone()
 	}
 	keepRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	answer, err := (&http.Client{Transport: transport, CheckRedirect: keepRedirect}).Do(r)
@@ -89,7 +89,7 @@ func (c *collectorCheck) unreachable(ctx context.Context, err error) diagnostics
 		return c.wrongPort("it speaks HTTP/2 without a handshake, as gRPC does")
 	case c.url.Port() == grpcPort:
 		return c.wrongPort(found)
-	case c.speaksTLS(ctx, c.URL):
+	case c.speaksTLS(ctx, c.collector.URL):
 		return c.needsTLS()
 	case strings.Contains(found, "plain http"):
 		return diagnostics.Failed(found, "write http:// instead of https:// in "+c.endpoint())
@@ -132,11 +132,11 @@ func (c *collectorCheck) judge(ctx context.Context, answer *http.Response) diagn
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
 		return diagnostics.Failed(found+": it does not take "+c.signal+" at this path", "correct the path: /v1/"+c.signal+
 			" is added to OTEL_EXPORTER_OTLP_ENDPOINT, and nothing to "+c.ownEndpoint()+", which is the whole address")
-	case status == http.StatusBadRequest && c.speaksTLS(ctx, c.URL):
+	case status == http.StatusBadRequest && c.speaksTLS(ctx, c.collector.URL):
 		return c.needsTLS()
 	case status == http.StatusUnsupportedMediaType, status == http.StatusBadRequest:
 		compressed := ""
-		if c.Gzip {
+		if c.collector.Gzip {
 			compressed = ", and without OTEL_EXPORTER_OTLP_COMPRESSION=gzip if it does not know that"
 		}
 		return diagnostics.Failed(found+": it does not take OTLP in protobuf",
@@ -151,9 +151,9 @@ func (c *collectorCheck) judge(ctx context.Context, answer *http.Response) diagn
 
 func (c *collectorCheck) refused(found string) diagnostics.Outcome {
 	const example = "OTEL_EXPORTER_OTLP_HEADERS, such as authorization=Bearer%20TOKEN (a space is %20)"
-	if len(c.Headers) == 0 {
+	if len(c.collector.Headers) == 0 {
 		return diagnostics.Failed(found+", and no header is set", "put the credentials into "+example)
 	}
-	return diagnostics.Failed(fmt.Sprintf("%s, with the headers that are set (%d)", found, len(c.Headers)),
+	return diagnostics.Failed(fmt.Sprintf("%s, with the headers that are set (%d)", found, len(c.collector.Headers)),
 		"compare the name and the value with those that the collector wants: "+example)
 }

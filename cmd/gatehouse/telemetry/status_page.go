@@ -51,11 +51,11 @@ func newStatusPage(reasons []providers.ReasonDoc) (*statusPage, error) {
 
 // servePage serves the status page. With ?refresh=off the browser does not load it again, so that it can be
 // read.
-func (o *Operator) servePage(w http.ResponseWriter, r *http.Request) {
+func (o *Operator) servePage(w http.ResponseWriter, refreshes bool) {
 	status, samples := o.status()
 	view := o.page.view(status, samples, o.metrics != nil)
 	content := page.Page{Title: view.Title(), Site: "Gatehouse", Data: view}
-	if view.Refreshes = r.URL.Query().Get("refresh") != "off"; view.Refreshes {
+	if view.Refreshes = refreshes; refreshes {
 		content.Refresh = statusRefresh
 	}
 	if err := o.page.templates.Write(w, http.StatusOK, "status.html", content); err != nil {
@@ -133,6 +133,9 @@ func (p *statusPage) explain(v *statusView) []explanation {
 	for _, issuer := range v.Issuers {
 		shown[string(issuer.Problem)] = true
 	}
+	for _, upstream := range v.Upstreams {
+		shown[string(upstream.Reason)] = true
+	}
 	delete(shown, "") // no reason
 	var all []explanation
 	for outcome := range shown {
@@ -205,9 +208,10 @@ func problems(s OperatorStatus) (all []problem) {
 			Detail: r.Reason})
 	}
 	if d := s.Denials; d != nil && !d.OK {
-		all = append(all, problem{Text: "The denials file cannot be used, the last good list is in force",
+		all = append(all, problem{Text: "The file of denials cannot be used, the last good list is in force",
 			Detail: "the server's log says why"})
 	}
+	all = append(all, upstreamProblems(s.Upstreams)...)
 	for _, u := range usages(s) {
 		if u.share() >= nearLimit {
 			all = append(all, problem{Text: fmt.Sprintf("%s: %s of the limit %s", u.Name, percent(u.share()), u.Setting)})

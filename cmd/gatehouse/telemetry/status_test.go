@@ -18,6 +18,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/cmd/gatehouse/telemetry"
+	"gatehouse/mcptools/upstream"
 	"gatehouse/providers"
 	"gatehouse/providers/providertest/golden"
 )
@@ -59,6 +60,14 @@ func healthy() app.Status {
 	s.Config.Generation = 4
 	s.Config.Reload = &app.ReloadResult{Time: now().Add(-3 * time.Hour), OK: true}
 	s.Denials = &app.DenialStatus{Entries: 3, OK: true, Hits: 12}
+	s.Upstreams = []app.UpstreamStatus{
+		{Name: "files", Transport: "stdio", State: upstream.StateReady, ProtocolVersion: "2025-11-25",
+			Server: "secure-filesystem-server 0.2.0", Tools: 14, Offered: 9, Pinned: true,
+			Calls: map[string]int64{"ok": 1200, "canceled": 3, "timeout": 0, "upstream_lost": 0}},
+		{Name: "notes", Transport: "stdio", State: upstream.StateReady, ProtocolVersion: "2025-11-25", Server: "memory",
+			Tools: 9, Offered: 9, Restarts: 1, Processes: &app.Usage{Active: 3, Limit: 50}, Noise: 12,
+			Calls: map[string]int64{"ok": 7, "timeout": 1, "upstream_lost": 2}},
+	}
 	return s
 }
 
@@ -73,6 +82,11 @@ func broken() app.Status {
 	s.Config.Reload = &app.ReloadResult{Time: now().Add(-90 * time.Second), Reason: "resource needs a restart"}
 	s.Denials.OK = false
 	s.Calls.Active = 913
+	s.Upstreams[0].Changed = 2
+	s.Upstreams[1].State, s.Upstreams[1].Reason = upstream.StateRestarting, upstream.ReasonLost
+	s.Upstreams = append(s.Upstreams, app.UpstreamStatus{Name: "tickets", Transport: "http", State: upstream.StateDown,
+		Reason: upstream.ReasonRefused, Tools: 2, Offered: 2, Pinned: true,
+		Calls: map[string]int64{"upstream_unavailable": 4}})
 	return s
 }
 
@@ -196,6 +210,8 @@ func TestStatusPage_TenNumbers(t *testing.T) {
 		"digest 3f9a1c02b7de4415", "generation 4 reloaded 3 h 0 min ago",
 		"denials 3 entries 12 requests refused", "Denied callers 12 requests, by 3 entries",
 		"up 34 h 17 min",
+		"files ready stdio · MCP 2025-11-25 · secure-filesystem-server 0.2.0 · pinned 9 of 14 1,203 0 0",
+		"notes ready stdio · MCP 2025-11-25 · memory · 3 of 50 processes · noise 12 9 of 9 10 3 1",
 	)
 	if strings.Contains(text, "problem") {
 		t.Errorf("there is no problem:\n%s", text)
@@ -212,8 +228,11 @@ func TestStatusPage_OfAServerWithProblems(t *testing.T) {
 		"The audit log cannot be written", "213 audit records lost",
 		"The last reload was refused, the configuration before it is in force: resource needs a restart",
 		"a reload was refused 90 s ago",
-		"The denials file cannot be used, the last good list is in force",
+		"The file of denials cannot be used, the last good list is in force",
 		"Calls in flight: 91 % of the limit mcp.max_calls",
+		"2 tools of the upstream files withdrawn: upstream_changed", "The upstream notes is restarting: upstream_lost",
+		"The upstream tickets is down: upstream_refused",
+		"tickets down : upstream_refused http · pinned 2 of 2 4 4 0",
 	)
 	// Each reason links to its explanation on the same page.
 	for _, link := range regexp.MustCompile(`href="#(\w+)"`).FindAllStringSubmatch(body, -1) {
@@ -221,7 +240,10 @@ func TestStatusPage_OfAServerWithProblems(t *testing.T) {
 			t.Errorf("%s has no explanation, or several", link[1])
 		}
 	}
-	for _, id := range []string{"audit_unavailable", "keys_unavailable", "introspection_unavailable"} {
+	for _, id := range []string{
+		"audit_unavailable", "keys_unavailable", "introspection_unavailable", "upstream_changed", "upstream_lost",
+		"upstream_refused",
+	} {
 		if !strings.Contains(body, `href="#`+id+`"`) {
 			t.Errorf("%s is not linked", id)
 		}
