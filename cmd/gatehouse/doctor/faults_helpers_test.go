@@ -124,6 +124,9 @@ func newBannerServer(t *testing.T, text string) string {
 			if err != nil {
 				return
 			}
+			// net/http reports an answer as such only after it has written its request.
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			_, _ = conn.Read(make([]byte, 1))
 			_, _ = conn.Write([]byte(text))
 			_ = conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
 			_, _ = io.Copy(io.Discard, conn)
