@@ -103,7 +103,9 @@ func TestTools_ReturnTheirOutput(t *testing.T) {
 // A server with upstreams shows their states, too. Its other members are the same.
 func TestServerStats_OfAServerWithUpstreams(t *testing.T) {
 	session := connect(t, mcptools.Stats{Upstreams: func() []mcptools.UpstreamStats {
-		return []mcptools.UpstreamStats{{Name: "files", State: "ready"}, {Name: "notes", State: "down", Reason: "upstream_lost"}}
+		return []mcptools.UpstreamStats{
+			{Name: "files", State: "ready"}, {Name: "notes", State: "down", Reason: "upstream_lost"},
+		}
 	}})
 	result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "server_stats"})
 	if err != nil || result.IsError {

@@ -231,8 +231,8 @@ func (s *supervisor) next(ctx context.Context, old *session) (*session, error) {
 	}
 }
 
-// first waits for the first session. It fails with the first attempt, unless the upstream answered that it is not ready:
-// one that verifies the token of this server may have to fetch its keys.
+// first waits for the first session. It fails with the first attempt, unless the upstream answered that it is not
+// ready: one that verifies the token of this server may have to fetch its keys.
 func (s *supervisor) first(ctx context.Context) *startError {
 	deadline := time.Now().Add(s.timeout)
 	for failures := 0; ; failures++ {

@@ -204,8 +204,8 @@ func (a *App) observeUpstreams(g *gauges) {
 	calls := g.newCounter("gatehouse.upstream.calls", "Calls of the upstream that ended: ok if it answered, timeout, "+
 		"canceled, or the reason of the failure.")
 	noise := g.newCounter("gatehouse.upstream.noise", "What the upstream wrote that is no message.")
-	changed := g.newGauge("gatehouse.upstream.tools.changed", "Tools that cannot be called until they are reviewed, because "+
-		"their definition changed.")
+	changed := g.newGauge("gatehouse.upstream.tools.changed", "Tools that cannot be called until they are reviewed, "+
+		"because their definition changed.")
 	active := g.newGauge("gatehouse.upstream.processes.active", "Processes of callers.")
 	limit := g.newGauge("gatehouse.upstream.processes.limit", "The setting upstreams.NAME.max_processes.")
 	g.reads = append(g.reads, func(o metric.Observer) {

@@ -17,7 +17,8 @@ import (
 	"gatehouse/server"
 )
 
-// ErrUpstream is the error of [New], [NewUpstreams] and [Upstreams.Open] if an upstream, or one of its tools, cannot be offered.
+// ErrUpstream is the error of [New], [NewUpstreams] and [Upstreams.Open] if an upstream, or one of its tools, cannot be
+// offered.
 var ErrUpstream = errors.New("an upstream cannot be offered")
 
 // Upstreams are the upstreams of a configuration. Nil is none.

@@ -85,7 +85,8 @@ func broken() app.Status {
 	s.Upstreams[0].Changed = 2
 	s.Upstreams[1].State, s.Upstreams[1].Reason = upstream.StateRestarting, upstream.ReasonLost
 	s.Upstreams = append(s.Upstreams, app.UpstreamStatus{Name: "tickets", Transport: "http", State: upstream.StateDown,
-		Reason: upstream.ReasonRefused, Tools: 2, Offered: 2, Pinned: true, Calls: map[string]int64{"upstream_unavailable": 4}})
+		Reason: upstream.ReasonRefused, Tools: 2, Offered: 2, Pinned: true,
+		Calls: map[string]int64{"upstream_unavailable": 4}})
 	return s
 }
 
