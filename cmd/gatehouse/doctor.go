@@ -33,7 +33,7 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 	var (
 		asJSON    = flags.Bool("json", false, "write the results as JSON")
 		asReport  = flags.Bool("report", false, "write a text for bug reports: versions, settings and results, no secrets")
-		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "time limit for all checks together; 20s more with upstreams")
+		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "time limit for all checks; 20s more with upstreams")
 		tokenFile = flags.String("token-file", "", "file with an access token, to call the server with")
 	)
 	sources := settingsFlags(flags, c)

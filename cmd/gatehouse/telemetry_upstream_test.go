@@ -61,7 +61,8 @@ func callWithTrace(t *testing.T, srv *testServer, token, tool string) (metas []m
 func TestTelemetry_TracesRelayedCalls(t *testing.T) {
 	t.Parallel()
 	collector := newTestCollector(t)
-	settings := withFixture(t, map[string]string{"upstreams.web.url": overHTTP(t, "ops", &mcp.StreamableHTTPOptions{Stateless: true}), "upstreams.web.tools": "*"},
+	web := overHTTP(t, "ops", &mcp.StreamableHTTPOptions{Stateless: true})
+	settings := withFixture(t, map[string]string{"upstreams.web.url": web, "upstreams.web.tools": "*"},
 		"notes", "ops", "tools=*")
 	srv := startServer(t, settings, collector.use)
 	token := srv.token(t, "alice", "mcp:use")
@@ -114,7 +115,8 @@ func TestTelemetry_TracesRelayedCalls(t *testing.T) {
 // part of it.
 func TestTelemetry_WithoutTracesNoneIsPassedOn(t *testing.T) {
 	t.Parallel()
-	settings := withFixture(t, map[string]string{"upstreams.web.url": overHTTP(t, "ops", &mcp.StreamableHTTPOptions{Stateless: true}), "upstreams.web.tools": "*"},
+	web := overHTTP(t, "ops", &mcp.StreamableHTTPOptions{Stateless: true})
+	settings := withFixture(t, map[string]string{"upstreams.web.url": web, "upstreams.web.tools": "*"},
 		"notes", "ops", "tools=*")
 	srv := startServer(t, settings, usePrometheus)
 	token := srv.token(t, "alice", "mcp:use")

@@ -200,7 +200,8 @@ func TestReload_KeepsUpstreams(t *testing.T) {
 	}{
 		{"at the start", nil, "200 403", "403 403"},
 		{"admin implies read", map[string]string{"scopes.implies": "notes:admin > notes:read"}, "200 200", "200 200"},
-		{"another required scope", map[string]string{"scopes.required": "mcp:other", "scopes.initial": ""}, "403 403", "403 403"},
+		{"another required scope", map[string]string{"scopes.required": "mcp:other", "scopes.initial": ""},
+			"403 403", "403 403"},
 		{"a shorter time limit", map[string]string{"mcp.call_timeout": "20s"}, "200 403", "403 403"},
 	} {
 		if c.changes != nil {

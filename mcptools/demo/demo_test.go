@@ -104,7 +104,8 @@ func TestTools_ReturnTheirOutput(t *testing.T) {
 func TestServerStats_OfAServerWithUpstreams(t *testing.T) {
 	session := connect(t, mcptools.Stats{Upstreams: func() []mcptools.UpstreamStats {
 		return []mcptools.UpstreamStats{
-			{Name: "files", State: "ready"}, {Name: "notes", State: "down", Reason: "upstream_lost"}}
+			{Name: "files", State: "ready"}, {Name: "notes", State: "down", Reason: "upstream_lost"},
+		}
 	}})
 	result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "server_stats"})
 	if err != nil || result.IsError {

@@ -70,7 +70,8 @@ func commandFaults() map[string]fault {
 		"a tool that is gone": {
 			before: all(useNotes(), setMode("more"), pinNotes("read_note", "read_more", "write_note")),
 			after:  setMode(""),
-			bad:    []string{"upstream.notes.pins failed"}, found: `gone: "read_more"`, fix: "gatehouse upstream pin notes --check",
+			bad:    []string{"upstream.notes.pins failed"}, found: `gone: "read_more"`,
+			fix: "gatehouse upstream pin notes --check",
 		},
 		"a tool that is not pinned": {
 			before: all(useNotes(), pinNotes("read_note")),
@@ -150,7 +151,8 @@ func urlFaults() map[string]fault {
 				}
 				e.config.Upstreams.Minter, e.config.Settings.UpstreamKey.KeyFile = minter, "canary"
 			},
-			bad: []string{"upstream.web.keys failed"}, found: "other keys than that in upstreams.key_file", fix: "restart the server",
+			bad: []string{"upstream.web.keys failed"}, found: "other keys than that in upstreams.key_file",
+			fix: "restart the server",
 		},
 	}
 }

@@ -18,7 +18,8 @@ import (
 	"gatehouse/providers/diagnostics"
 )
 
-// upstreamMode is the variable that turns this test binary into an upstream on stdio. Its value is a file with the mode.
+// upstreamMode is the variable that turns this test binary into an upstream on stdio. Its value is a file with the
+// mode.
 const upstreamMode = "GATEHOUSE_TEST_UPSTREAM"
 
 func serveUpstream(modeFile string) {
@@ -30,8 +31,8 @@ func serveUpstream(modeFile string) {
 	_ = notesServer(string(mode)).Run(context.Background(), &mcp.StdioTransport{})
 }
 
-// notesServer has the tools read_note and write_note, which is another one as "changed". As "more" it has read_more, and
-// as "long" a tool with a name that is too long.
+// notesServer has the tools read_note and write_note, which is another one as "changed". As "more" it has read_more,
+// and as "long" a tool with a name that is too long.
 func notesServer(mode string) *mcp.Server {
 	server := mcp.NewServer(&mcp.Implementation{Name: "notes", Version: "1.2.3"}, nil)
 	description := "Writes a note."
@@ -96,7 +97,8 @@ func setMode(mode string) func(*testing.T, *env) {
 func pinNotes(tools ...string) func(*testing.T, *env) {
 	return func(t *testing.T, e *env) {
 		e.settings["provider.issuer"] = e.provider.URL
-		found, err := upstream.Look(t.Context(), e.load().Upstreams[0], upstream.Options{Logger: slog.New(slog.DiscardHandler)})
+		options := upstream.Options{Logger: slog.New(slog.DiscardHandler)}
+		found, err := upstream.Look(t.Context(), e.load().Upstreams[0], options)
 		if err != nil {
 			t.Fatal(err)
 		}

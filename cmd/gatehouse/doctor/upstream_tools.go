@@ -143,8 +143,8 @@ func (u *upstreamChecks) pins(context.Context) diagnostics.Outcome {
 		}
 	}
 	slices.Sort(parts)
-	fix := "`gatehouse upstream pin " + u.settings.Name + " --check` shows the difference; review it, and write the file " +
-		"without --check"
+	fix := "`gatehouse upstream pin " + u.settings.Name + " --check` shows the difference; review it, and write the " +
+		"file without --check"
 	switch {
 	case len(changed)+len(gone) > 0:
 		return diagnostics.Failed(strings.Join(parts, "; ")+"; calls of what changed or is gone are refused", fix)

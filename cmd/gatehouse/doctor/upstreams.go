@@ -110,7 +110,7 @@ func (u *upstreamChecks) command(context.Context) diagnostics.Outcome {
 		return diagnostics.Failed(err.Error(), "install it where the server runs, or fix "+u.setting("command"))
 	}
 	if name := u.settings.Command.Unpinned(); name != "" {
-		return diagnostics.Warning(providers.Quote(name)+" is whatever version is the newest: code that nobody here has seen, "+
+		return diagnostics.Warning(providers.Quote(name)+" is whatever version is the newest: code that was not reviewed, "+
 			"and no start without the network", "add a version, such as @1.2.3 with npx or ==1.2.3 with uvx")
 	}
 	return diagnostics.OK("it exists")
@@ -196,8 +196,8 @@ func (u *upstreamChecks) notStarted() diagnostics.Outcome {
 		return diagnostics.Failed(found, "check that "+u.setting("url")+" is the MCP endpoint (Streamable HTTP), not the "+
 			"one of the transport of 2024, which ends in /sse")
 	}
-	return diagnostics.Failed(found, "`gatehouse upstream list` shows what it wrote to stderr; it gets only PATH, HOME, LANG, "+
-		"TMPDIR and the variables in "+u.setting("env")+" and env_file, and must speak MCP on stdio")
+	return diagnostics.Failed(found, "`gatehouse upstream list` shows what it wrote to stderr; it gets only PATH, HOME, "+
+		"LANG, TMPDIR and the variables in "+u.setting("env")+" and env_file, and must speak MCP on stdio")
 }
 
 // ownKeyHint says that only the server itself has the key that it made at its start.

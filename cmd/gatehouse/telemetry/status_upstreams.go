@@ -73,9 +73,8 @@ func upstreamProblems(all []app.UpstreamStatus) (problems []problem) {
 			problems = append(problems, problem{Text: "The upstream " + u.Name + " is " + string(u.State), Reason: u.Reason})
 		}
 		if u.Changed > 0 {
-			problems = append(problems, problem{
-				Text:   count(int64(u.Changed), "tool") + " of the upstream " + u.Name + " withdrawn",
-				Reason: upstream.ReasonChanged})
+			text := count(int64(u.Changed), "tool") + " of the upstream " + u.Name + " withdrawn"
+			problems = append(problems, problem{Text: text, Reason: upstream.ReasonChanged})
 		}
 	}
 	return problems
