@@ -22,16 +22,17 @@ func TestRelayCall_SDKRefusesTheSame(t *testing.T) {
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{far, whoami()}})
 	url := serve(t, h, time.Now().Add(time.Hour))
 	const capabilities = `"io.modelcontextprotocol/clientCapabilities":{}`
+	const client = capabilities + `,"io.modelcontextprotocol/clientInfo":`
 	for name, change := range map[string][2]string{
 		"nothing":                           {"", ""},
 		"no capabilities":                   {"," + capabilities, ""},
 		"capabilities of another type":      {capabilities, strings.Replace(capabilities, "{}", "[]", 1)},
 		"capabilities that are null":        {capabilities, strings.Replace(capabilities, "{}", "null", 1)},
-		"a client that is null":             {capabilities, capabilities + `,"io.modelcontextprotocol/clientInfo":null`},
+		"a client that is null":             {capabilities, client + `null`},
 		"a capability of another type":      {capabilities, strings.Replace(capabilities, "{}", `{"elicitation":5}`, 1)},
-		"a client of another type":          {capabilities, capabilities + `,"io.modelcontextprotocol/clientInfo":5`},
-		"a client without a name":           {capabilities, capabilities + `,"io.modelcontextprotocol/clientInfo":{}`},
-		"a name of another type":            {capabilities, capabilities + `,"io.modelcontextprotocol/clientInfo":{"name":1}`},
+		"a client of another type":          {capabilities, client + `5`},
+		"a client without a name":           {capabilities, client + `{}`},
+		"a name of another type":            {capabilities, client + `{"name":1}`},
 		"input responses of another type":   {`"arguments":{}`, `"arguments":{},"inputResponses":[]`},
 		"a request state of another type":   {`"arguments":{}`, `"arguments":{},"requestState":{}`},
 		"arguments of any type":             {`"arguments":{}`, `"arguments":[1]`},

@@ -290,8 +290,8 @@ func (s *rawServer) call(tool string, m rawMessage, arguments json.RawMessage, c
 		s.result(id, text(fmt.Sprint(os.Getpid())))
 	case "sleep":
 		if params.Meta.Token != nil {
-			s.write(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1,"message":%q}}`,
-				params.Meta.Token, a.Text)
+			s.write(`{"jsonrpc":"2.0","method":"notifications/progress",`+
+				`"params":{"progressToken":%s,"progress":1,"message":%q}}`, params.Meta.Token, a.Text)
 		}
 		time.Sleep(time.Duration(a.N) * time.Millisecond)
 		s.result(id, text(a.Text+params.Meta.Identity.Subject))
