@@ -253,6 +253,30 @@ func TestComposeProfilesAreValid(t *testing.T) {
 	}
 }
 
+// Every service that serves takes up changed files, whatever profile is named. Only .env or the shell turns it off.
+func TestComposeServicesLookForChangedFiles(t *testing.T) {
+	_, s := readStack(t)
+	interval := regexp.MustCompile(`^\$\{GATEHOUSE_RELOAD__POLL:-(\w+)\}$`)
+	for _, service := range []string{"server", "replica"} {
+		value := s.Services[service].Environment["GATEHOUSE_RELOAD__POLL"]
+		usual := interval.FindStringSubmatch(value)
+		if usual == nil {
+			t.Errorf("%s has %q", service, value)
+			continue
+		}
+		for _, profile := range []string{"compose/demo.yaml", "compose/keycloak.yaml", "oidc.yaml"} {
+			cfg, err := Load(Sources{Profile: profile, Environ: []string{"GATEHOUSE_RELOAD__POLL=" + usual[1]}})
+			if err != nil || cfg.Reload.Poll != 2*time.Second {
+				t.Errorf("%s with %s: %v, %v", service, profile, cfg, err)
+			}
+			// The variable overrides a profile, so that a value there would be a second, wrong one.
+			if cfg, err := Load(Sources{Profile: profile}); err != nil || cfg.Reload.Poll != 0 {
+				t.Errorf("%s sets reload.poll: %v", profile, err)
+			}
+		}
+	}
+}
+
 // realm has the members that keycloak-realm.json may have. They are those of Keycloak 26.7.0, as its package
 // @keycloak/keycloak-admin-client types them. Keycloak refuses to start on others.
 type realm struct {

@@ -36,6 +36,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	layers, kind := l.chooseKind(layers)
 	l.merge(layers, kind)
+	l.reportOtherUnknowns()
 	l.derive(kind, variables, s.MemoryLimit)
 	config := l.decode(kind)
 	if !s.IgnorePins {
@@ -64,7 +65,12 @@ type loader struct {
 	files     []func(kind string) configFile
 	readFile  readFileFunc
 	problems  Problems
+	unknowns  int // settings that do not exist
 }
+
+// maxUnknown is how many settings that do not exist are reported one by one. Each is compared with all names that
+// exist, and a file of another program has thousands.
+const maxUnknown = 50
 
 func (l *loader) addProblem(p Problem) { l.problems = append(l.problems, p) }
 
@@ -123,7 +129,9 @@ func (l *loader) convert(one layer) layer {
 		value, origin := one.values[name], one.origins[name]
 		i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == name })
 		if i < 0 {
-			l.addProblem(l.unknown(name, one))
+			if l.unknowns++; l.unknowns <= maxUnknown {
+				l.addProblem(l.unknown(name, one))
+			}
 			continue
 		}
 		key := l.keys[i]
@@ -145,6 +153,15 @@ func (l *loader) convert(one layer) layer {
 		converted.set(name, typed, origin)
 	}
 	return converted
+}
+
+// reportOtherUnknowns reports how many settings do not exist besides those that were reported.
+func (l *loader) reportOtherUnknowns() {
+	if n := l.unknowns - maxUnknown; n > 0 {
+		l.addProblem(Problem{Key: configKey, Origin: "all sources", Code: providers.CodeUnknownKey,
+			Reason: fmt.Sprintf("there are %d more settings that do not exist", n),
+			Fix:    "this is probably the file of another program; configs/" + builtInName + " is an example"})
+	}
 }
 
 // unknown describes a key that does not exist. The value is not shown: it may be a secret under the wrong

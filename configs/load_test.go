@@ -502,6 +502,13 @@ func TestSecretsAreReadFromSeveralPlaces(t *testing.T) {
 				effective(t, config, "provider.client_secret")); diff != "" {
 				t.Error(diff)
 			}
+			var files []SecretFile
+			if strings.HasSuffix(c.origin, "(file "+file+")") {
+				files = []SecretFile{{"provider.client_secret_file", file}}
+			}
+			if diff := cmp.Diff(files, config.SecretFiles()); diff != "" {
+				t.Error(diff)
+			}
 		})
 	}
 }

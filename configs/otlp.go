@@ -5,7 +5,7 @@ import (
 	"crypto/x509"
 	"maps"
 	"net/url"
-	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +28,8 @@ type OTLP struct {
 	// SpanDelay, SpanTimeout, SpanQueue and SpanBatch are those of the export of spans.
 	SpanDelay, SpanTimeout time.Duration
 	SpanQueue, SpanBatch   int
+	// KeyFiles are the private keys of client certificates.
+	KeyFiles []SecretFile
 }
 
 // Collector is where one kind of telemetry is sent, by OTLP over HTTP.
@@ -42,21 +44,34 @@ type Collector struct {
 	TLS *tls.Config `json:"-"` // it may have a private key
 }
 
+// equals reports whether both have the same values, apart from the content of certificates.
+func (o OTLP) equals(other OTLP) bool {
+	for _, one := range []*OTLP{&o, &other} {
+		one.Traces.TLS, one.Metrics.TLS = nil, nil
+	}
+	return reflect.DeepEqual(o, other)
+}
+
+// otlpVariables are the variables in reports.
+const otlpVariables = "OTEL_*"
+
 const otlpPrefix = "OTEL_EXPORTER_OTLP_"
 
 // otlpReader reads variables for the kinds of telemetry that are on.
 type otlpReader struct {
 	variables []variable
+	readFile  readFileFunc
 	problems  Problems
+	keyFiles  []SecretFile
 }
 
 // readOTLP reads the variables, as far as telemetry uses them. Of a variable in .env and in the environment, the latter
 // counts.
-func readOTLP(variables []variable, t Telemetry) (OTLP, Problems) {
+func readOTLP(variables []variable, t Telemetry, read readFileFunc) (OTLP, Problems) {
 	if !t.IsOn() {
 		return OTLP{}, nil
 	}
-	r := &otlpReader{variables: variables}
+	r := &otlpReader{variables: variables, readFile: read}
 	r.reject(t)
 	o := OTLP{Resource: r.resource()}
 	if t.Traces == TelemetryOTLP {
@@ -72,6 +87,7 @@ func readOTLP(variables []variable, t Telemetry) (OTLP, Problems) {
 		o.MetricsInterval = r.milliseconds("OTEL_METRIC_EXPORT_INTERVAL", time.Minute)
 		o.MetricsTimeout = r.milliseconds("OTEL_METRIC_EXPORT_TIMEOUT", 30*time.Second)
 	}
+	o.KeyFiles = r.keyFiles
 	return o, r.problems
 }
 
@@ -254,7 +270,7 @@ func (r *otlpReader) tls(signal string) *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if hasAuthority {
 		config.RootCAs = x509.NewCertPool()
-		text, err := os.ReadFile(authority.value)
+		text, err := r.readFile(authority.value)
 		switch {
 		case err != nil:
 			r.addUnreadable(authority, fileReason(authority.value, err))
@@ -264,12 +280,17 @@ func (r *otlpReader) tls(signal string) *tls.Config {
 	}
 	switch {
 	case hasCertificate && hasKey:
-		pair, err := tls.LoadX509KeyPair(certificate.value, key.value)
-		if err != nil {
+		certificateText, err := r.readFile(certificate.value)
+		keyText, keyErr := r.readFile(key.value)
+		pair, pairErr := tls.X509KeyPair(certificateText, keyText)
+		if err != nil || keyErr != nil || pairErr != nil {
 			r.addUnreadable(certificate, "with "+key.name+" it is not a certificate and its key in PEM form, "+
 				"or a file cannot be read")
 		}
 		config.Certificates = []tls.Certificate{pair}
+		if file := (SecretFile{key.name, key.value}); !slices.Contains(r.keyFiles, file) { // metrics and traces may share it
+			r.keyFiles = append(r.keyFiles, file)
+		}
 	case hasCertificate:
 		r.addIncomplete(certificate, strings.TrimSuffix(certificate.name, "CERTIFICATE")+"KEY")
 	case hasKey:

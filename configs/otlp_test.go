@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,6 +200,9 @@ func TestOTLP_ReadsCertificates(t *testing.T) {
 		if tls.TLS == nil || tls.TLS.RootCAs == nil || len(tls.TLS.Certificates) != 1 {
 			t.Errorf("%s: %+v", name, tls.TLS)
 		}
+	}
+	if want := []SecretFile{{"OTEL_EXPORTER_OTLP_CLIENT_KEY", keyFile}}; !slices.Equal(c.SecretFiles(), want) {
+		t.Errorf("the files with secrets are %v", c.SecretFiles())
 	}
 	p := mustRefuseOne(t, Sources{Flags: otlpOn(), Environ: []string{"OTEL_EXPORTER_OTLP_CERTIFICATE=" + keyFile}})
 	if p.Code != providers.CodeUnreadableFile {

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +51,10 @@ func CheckReload(current, next *Config) Problems {
 				Fix: "restart the server, or restore the value"})
 		}
 	}
+	if !current.OTLP.equals(next.OTLP) {
+		problems = append(problems, Problem{Key: otlpVariables, Origin: dotEnv, Code: providers.CodeNeedsRestart,
+			Reason: "a change of them needs a restart", Fix: "restart the server, or restore the values"})
+	}
 	return problems
 }
 
@@ -87,16 +92,42 @@ func (c *Config) originOf(key string) string {
 	return c.Effective[i].Origin
 }
 
+// maxSummarized is how many problems a summary names: a file of another program has thousands.
+const maxSummarized = 10
+
 // Summary names the settings with their codes, in one line and without values: for a log, where the values of a
-// profile do not belong.
+// profile do not belong. It names the first ten.
 func (p Problems) Summary() string {
 	var all []string
-	for _, one := range p {
-		text := one.Key + " (" + string(one.Code) + ", " + one.Origin + ")"
+	for _, one := range p[:min(len(p), maxSummarized)] {
+		text := one.setting() + " (" + string(one.Code) + ", " + one.Origin + ")"
 		if one.Code == providers.CodeUnusable { // only the reason says what is wrong, and it has no value
 			text += ": " + one.Reason
 		}
 		all = append(all, text)
 	}
+	if n := len(p) - len(all); n > 0 {
+		all = append(all, fmt.Sprintf("and %d more", n))
+	}
 	return strings.Join(all, "; ")
+}
+
+// Settings are the settings with problems, without those that do not exist.
+func (p Problems) Settings() []string {
+	var all []string
+	for _, one := range p {
+		if one.Code != providers.CodeUnknownKey {
+			all = append(all, one.Key)
+		}
+	}
+	return all
+}
+
+// setting returns the setting that the problem is about. A name that does not exist may be anything that was pasted
+// into the file.
+func (p Problem) setting() string {
+	if p.Code == providers.CodeUnknownKey {
+		return "an unknown setting"
+	}
+	return p.Key
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -226,6 +227,51 @@ func TestCheckReload_RefusesByKeyAndCode(t *testing.T) {
 				t.Errorf("%s\n%s", diff, problems.Summary())
 			}
 		})
+	}
+}
+
+// A file of another program has thousands of settings that do not exist. Reporting them must neither take seconds nor
+// fill the log, and their names, which may be anything that was pasted, do not appear in a summary.
+func TestProblems_OfAForeignFileAreFew(t *testing.T) {
+	var profile strings.Builder
+	profile.WriteString("provider.kind: local\nresource: 12\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&profile, "canary_%s_%d: 1\n", strings.Repeat("k", 20), i)
+	}
+	begin := time.Now()
+	_, err := Load(Sources{Profile: write(t, "p.yaml", profile.String())})
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	problems, _ := errors.AsType[Problems](err)
+	if len(problems) < maxUnknown || len(problems) > maxUnknown+10 {
+		t.Errorf("%d problems", len(problems))
+	}
+	if !strings.Contains(err.Error(), "there are 19950 more settings that do not exist") {
+		t.Errorf("%.2000s", err)
+	}
+	summary := problems.Summary()
+	if len(summary) > 2_000 || strings.Contains(summary, "canary_") || !strings.HasSuffix(summary, " more") {
+		t.Errorf("the summary is %s", summary)
+	}
+	if settings := problems.Settings(); !slices.Equal(settings, []string{"resource"}) {
+		t.Errorf("the settings are %q", settings)
+	}
+}
+
+// The variables of OpenTelemetry are no settings, and a change of them does not act before a restart.
+func TestCheckReload_VariablesOfOpenTelemetry(t *testing.T) {
+	load := func(headers string) *Config {
+		return mustLoad(t, Sources{
+			Environ: []string{"OTEL_EXPORTER_OTLP_ENDPOINT=https://c.example", "OTEL_EXPORTER_OTLP_HEADERS=key=" + headers},
+			Flags:   map[string]string{"telemetry.traces": "otlp"},
+		})
+	}
+	if got := CheckReload(load("a"), load("a")); len(got) > 0 {
+		t.Errorf("without a change: %v", got)
+	}
+	if got := CheckReload(load("a"), load("b")).Summary(); got != "OTEL_* (needs_restart, .env)" {
+		t.Errorf("it is %q", got)
 	}
 }
 

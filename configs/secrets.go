@@ -12,6 +12,27 @@ import (
 // fileSuffix is what a key has that names the file with the secret.
 const fileSuffix = "_file"
 
+// SecretFile is a file that a secret of the effective configuration was read from.
+type SecretFile struct {
+	// Key is the setting or variable that names the file.
+	Key, Path string
+}
+
+// SecretFiles returns the files that secrets were read from.
+func (c *Config) SecretFiles() []SecretFile {
+	var files []SecretFile
+	for _, key := range c.keys {
+		path, isFromFile := c.paths[key.Name]
+		switch {
+		case isFromFile && key.IsFile:
+			files = append(files, SecretFile{key.Name, path})
+		case isFromFile:
+			files = append(files, SecretFile{key.Name + fileSuffix, path})
+		}
+	}
+	return append(files, c.OTLP.KeyFiles...)
+}
+
 // readSecrets replaces the path in each *_file key of a secret by the content of the file, so that a secret
 // need not be in a profile or in the environment. It checks the characters of all secrets.
 func (l layer) readSecrets(keys []Key, read readFileFunc) Problems {

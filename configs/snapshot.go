@@ -1,12 +1,15 @@
 package configs
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
+	"syscall"
+	"time"
 )
 
 // maxFileBytes bounds a file that is read while the server runs.
@@ -31,7 +34,8 @@ func (s *Snapshot) ReadFile(name string) ([]byte, error) { return s.note(name, r
 func (s *Snapshot) note(name string, read readFileFunc) ([]byte, error) {
 	content, err := read(name)
 	if err != nil {
-		s.contents[name] = "error " + err.Error()
+		// Without the operation that failed: the two ways to read a file begin with different ones.
+		s.contents[name] = "error " + reasonOf(err)
 		return nil, err
 	}
 	sum := sha256.Sum256(content)
@@ -51,22 +55,34 @@ func (s *Snapshot) IsCurrent() bool {
 	return s.Equal(again)
 }
 
+// readTimeout limits reading a file that has nothing to read at the moment, as some files of the kernel have.
+const readTimeout = time.Second
+
+// readRegularFile reads a file that has a content of its own. Without O_NONBLOCK, opening a pipe would wait for its
+// writer, and no reload would take place any more.
 func readRegularFile(name string) ([]byte, error) {
-	info, err := os.Stat(name)
+	info, err := os.Stat(name) // before it is opened, because opening a device can have effects
 	if err != nil {
 		return nil, err
 	}
+	refuse := func(reason string) error { return &fs.PathError{Op: "read", Path: name, Err: errors.New(reason)} }
+	const notRegular = "it is not a regular file"
 	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("it is not a regular file")}
+		return nil, refuse(notRegular)
 	}
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	// Another file may have taken the name in between.
+	if info, err = f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, cmp.Or(err, refuse(notRegular))
+	}
+	_ = f.SetReadDeadline(time.Now().Add(readTimeout)) // files on disks have none, and need none
 	content, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err == nil && len(content) > maxFileBytes {
-		err = &fs.PathError{Op: "read", Path: name, Err: errors.New("it has more than 1 MiB")}
+		err = refuse("it has more than 1 MiB")
 	}
 	return content, err
 }

@@ -39,6 +39,20 @@ func TestSnapshot_SeesEveryChangeOfContent(t *testing.T) {
 	}
 }
 
+// What is read at the start and what is read later are one state, also if there is no file: .env usually is not there.
+func TestSnapshot_OfTheStartIsCurrent(t *testing.T) {
+	for name, path := range map[string]string{
+		"a file": write(t, "p.yaml", "log.level: info\n"),
+		"none":   filepath.Join(t.TempDir(), ".env"),
+	} {
+		s := NewSnapshot()
+		_, _ = s.ReadAtStart(path)
+		if !s.IsCurrent() {
+			t.Errorf("%s has changed", name)
+		}
+	}
+}
+
 // configMap returns a folder as Kubernetes mounts it: files are links into a folder behind a link, ..data, that is
 // replaced as a whole.
 func configMap(t *testing.T, profile string) (dir string) {

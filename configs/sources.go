@@ -32,7 +32,7 @@ type Sources struct {
 	MemoryLimit int64
 	// IgnorePins leaves the files with the pins of upstreams alone: they may not exist yet.
 	IgnorePins bool
-	// ReadFile reads the profile, .env, files with secrets and pins; nil means os.ReadFile.
+	// ReadFile reads the profile, .env, and files with secrets, certificates and pins; nil means os.ReadFile.
 	ReadFile func(name string) ([]byte, error)
 }
 

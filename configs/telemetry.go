@@ -64,6 +64,6 @@ func (l *loader) validateTelemetry(config *Config, variables []variable) {
 			Fix:    "set operator.listen, such as 127.0.0.1:9464, or use otlp"})
 	}
 	var problems Problems
-	config.OTLP, problems = readOTLP(variables, config.Telemetry)
+	config.OTLP, problems = readOTLP(variables, config.Telemetry, l.readFile)
 	l.problems = append(l.problems, problems...)
 }

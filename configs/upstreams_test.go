@@ -84,6 +84,12 @@ func TestUpstreams_OfAProfile(t *testing.T) {
 		t.Errorf("the key is not read: %v", err)
 	}
 
+	wantFiles := []SecretFile{{"upstreams.key_file", key}, {"upstreams.files.env_file", variables},
+		{"upstreams.tickets.authorization_file", secret}}
+	if diff := cmp.Diff(wantFiles, c.SecretFiles()); diff != "" {
+		t.Error(diff)
+	}
+
 	for key, want := range map[string]string{
 		"upstreams.key_file": "[redacted] (profile " + profile + ":4 (file " + key + "))",
 		"upstreams.files.command": `["npx","-y","@modelcontextprotocol/server-filesystem@2026.8.31",` +

@@ -14,8 +14,27 @@ import (
 // RelayHandler handles the calls of a tool that another server has. params are those of the request as the client
 // sent them; the name and the arguments are read from req, because scopes were checked for those.
 //
-// Package mcphttp calls it in place of the SDK's dispatch, under the same checks and limits as every other tool.
+// Package mcphttp calls it in place of the SDK's dispatch, under the same checks and limits as every other tool. The
+// session of req may be nil; progress is sent by [NotifyProgress].
 type RelayHandler func(ctx context.Context, req *mcp.CallToolRequest, params json.RawMessage) (*Verbatim, error)
+
+// progressKey is the context key of what [NotifyProgress] calls.
+type progressKey struct{}
+
+// WithProgress returns a context for a relayed call outside of a session of the SDK: [NotifyProgress] calls send.
+func WithProgress(
+	ctx context.Context, send func(context.Context, *mcp.ProgressNotificationParams) error,
+) context.Context {
+	return context.WithValue(ctx, progressKey{}, send)
+}
+
+// NotifyProgress sends a progress notification to the caller of a relayed call. ctx is that of the call.
+func NotifyProgress(ctx context.Context, req *mcp.CallToolRequest, params *mcp.ProgressNotificationParams) error {
+	if send, ok := ctx.Value(progressKey{}).(func(context.Context, *mcp.ProgressNotificationParams) error); ok {
+		return send(ctx, params)
+	}
+	return req.Session.NotifyProgress(ctx, params)
+}
 
 // Verbatim is the result of a relayed call. It reaches the client as JSON has it, except for the blanks between
 // tokens. The SDK's own result would lose members that it does not know, and the spelling of numbers.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
 
 	"gatehouse/providers"
 	"gatehouse/server/audit"
@@ -30,17 +31,19 @@ func recordAudit(c Config) echo.MiddlewareFunc {
 		return func(ctx echo.Context) error {
 			state := stateOf(ctx)
 			state.audited = &auditedRequest{log: c.Audit, ctx: ctx, config: c.Digest}
-			defer state.recordAudit() // also if the handler drops the connection by a panic
+			defer state.recordAudit(c.Shared.deniedRecords) // also if the handler drops the connection by a panic
 			return next(ctx)
 		}
 	}
 }
 
-func (s *requestState) recordAudit() {
+// recordAudit writes the record of the request. denied limits those of denied callers: their requests cost so little
+// that a single caller could fill the disk, and nothing else would stop it.
+func (s *requestState) recordAudit(denied *rate.Limiter) {
 	a := s.audited
 	switch {
 	case a.isDetached:
-	case s.identity == nil && s.reason != "":
+	case s.identity == nil && s.reason != "", s.identity != nil && !s.admitted && !denied.Allow():
 		a.log.CountRefused(string(s.reason))
 	case s.identity != nil:
 		outcome := s.outcome

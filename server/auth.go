@@ -153,6 +153,10 @@ func authorize(cfg Config, mcp Mount) echo.MiddlewareFunc {
 				var done func()
 				operationScopes, state.handler, done = mcp.Route(r)
 				defer done()
+				// The body arrived only now: a client could send it long after it was denied.
+				if err := checkDenials(cfg, state.identity); err != nil {
+					return err
+				}
 			}
 			missing := state.identity.Missing(cfg.RequiredScopes)
 			missing = providers.MergeScopes(missing, state.identity.Missing(operationScopes))

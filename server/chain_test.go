@@ -1,9 +1,12 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -312,5 +315,21 @@ func TestToolsSeeTheRequestIDOfTheResponse(t *testing.T) {
 				t.Errorf("the answer says %q, the tool saw %q", id, seen)
 			}
 		})
+	}
+}
+
+// net/http must not answer OPTIONS * itself: the Host would not be checked, and the log would not show it.
+func TestOptionsOfTheWholeServerPassesTheChain(t *testing.T) {
+	f := start(t, options{})
+	for host, want := range map[string]string{"evil.example": " 403 ", f.address: " 204 "} {
+		conn, err := net.Dial("tcp", f.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "OPTIONS * HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
+		if status, _ := bufio.NewReader(conn).ReadString('\n'); !strings.Contains(status, want) {
+			t.Errorf("%s: %q, want%s", host, status, want)
+		}
 	}
 }

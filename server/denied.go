@@ -15,7 +15,7 @@ type Denials interface {
 }
 
 // checkDenials returns the error for a caller that the operator has denied. It is called after the token was
-// verified, so that invented tokens do not show whom the list denies.
+// verified, so that invented tokens do not show whom the list denies, and again when the body of a call was read.
 //
 // Denied requests do not count towards server.failed_auth_per_minute. That limit is for senders that anyone
 // can be; its 429 would hit the other callers behind the same proxy, whose tokens would not be introspected

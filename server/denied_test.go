@@ -70,7 +70,7 @@ func TestDeniedCallers(t *testing.T) {
 	}{
 		"a subject":                   {"- subject: alice", nil, forbidden},
 		"a subject of the issuer":     {"- {subject: alice, issuer: \"" + issuer + "\"}", nil, forbidden},
-		"a subject of another issuer": {"- {subject: alice, issuer: \"" + issuer + "/\"}", nil, served},
+		"a subject of another issuer": {"- {subject: alice, issuer: \"" + issuer + "/other\"}", nil, served},
 		"a client":                    {"- client: web", nil, forbidden},
 		"a token":                     {"- token: t-1", nil, revoked},
 		"another token":               {"- token: t-2", nil, served},
@@ -128,6 +128,37 @@ func TestDeniedCallers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A client that sends the end of its body after it was denied is refused like any other.
+func TestDeniedCallers_WhileTheBodyIsRead(t *testing.T) {
+	list := newDenyList(t, "[]")
+	f := start(t, options{denials: list})
+	f.app.routing = make(chan struct{})
+	claims := f.issuer.Claims(f.resource.String())
+	claims["sub"] = "alice"
+	body, rest := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.resource.String(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range bearer(f.issuer.Sign(nil, claims)) {
+		req.Header.Set(name, value)
+	}
+	go func() {
+		<-f.app.routing
+		list.replace(t, "- subject: alice")
+		_ = rest.Close()
+	}()
+	resp, err := (&http.Client{Transport: f.transport}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusForbidden || f.app.calls > 0 {
+		t.Errorf("%d, %d calls: %s", resp.StatusCode, f.app.calls, text)
 	}
 }
 

@@ -26,9 +26,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type application struct {
 	mu    sync.Mutex
 	calls int
+	// routing, if it is set, receives a value before Route reads the body.
+	routing chan struct{}
 }
 
 func (a *application) Route(r *http.Request) ([]string, http.Handler, func()) {
+	if a.routing != nil {
+		a.routing <- struct{}{}
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		a.calls++

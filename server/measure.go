@@ -121,6 +121,9 @@ func (s *requestState) endMeasured() {
 		return
 	}
 	if m.span == nil {
+		if !t.unauthenticated.Allow() {
+			return
+		}
 		m.start(context.Background(), s.started, trace.WithNewRoot())
 	}
 	if m.span.IsRecording() {

@@ -68,6 +68,8 @@ func Serve(
 		ReadHeaderTimeout: s.ReadHeaderTimeout,
 		IdleTimeout:       s.IdleTimeout,
 		MaxHeaderBytes:    s.MaxHeaderBytes,
+		// net/http would answer OPTIONS * itself, whatever the Host, and without a line in the log.
+		DisableGeneralOptionsHandler: true,
 		// No WriteTimeout: it would cut event streams and slow tools (go-sdk issue 1262).
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}

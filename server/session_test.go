@@ -2,13 +2,16 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
 	"testing"
 	"time"
 	"weak"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"gatehouse/providers"
 	"gatehouse/server/audit"
@@ -56,5 +59,35 @@ func TestBeginSession_RetainsNoRequest(t *testing.T) {
 		if time.Since(begin) > 5*time.Second {
 			t.Fatal("the end has no record")
 		}
+	}
+}
+
+// A version that is not known is no label, and only a session that failed has an error.type.
+func TestBeginSession_LabelsAreBounded(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("test")
+	telemetry, err := NewTelemetry(meter, nil, KnownNames{Versions: []string{"2025-11-25"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		s := &requestState{Context: context.Background(), identity: &providers.Identity{Subject: "alice"},
+			measured: &measuredRequest{telemetry: telemetry}}
+		BeginSession(s, "session", "2025-11-25")(SessionDeleted)
+		BeginSession(s, "session", fmt.Sprintf("canary-%d", i))("timeout")
+		BeginSession(s, "session", "2025-11-25")(SessionFailed)
+	}
+	var data metricdata.ResourceMetrics
+	if err := reader.Collect(context.Background(), &data); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	for _, p := range data.ScopeMetrics[0].Metrics[0].Data.(metricdata.Histogram[float64]).DataPoints {
+		version, _ := p.Attributes.Value("mcp.protocol.version")
+		failure, _ := p.Attributes.Value("error.type")
+		got[version.AsString()+" "+failure.AsString()] += p.Count
+	}
+	if want := map[string]uint64{"2025-11-25 ": 50, " ": 50, "2025-11-25 _OTHER": 50}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 
 	"gatehouse/providers"
 )
@@ -20,6 +21,10 @@ type Telemetry struct {
 	tracer trace.Tracer // nil without traces
 	// The histograms are nil without metrics.
 	requests, operations, sessions metric.Float64Histogram
+
+	// unauthenticated limits the spans of requests without a valid token, as their lines in the log are limited:
+	// anyone could fill the queue, which drops the spans of callers then, and the disks of the collector.
+	unauthenticated *rate.Limiter
 
 	known             knownNames
 	requestAttributes *attributeCache[requestLabels]
@@ -58,7 +63,9 @@ func NewTelemetry(meter metric.Meter, tracer trace.Tracer, names KnownNames) (*T
 	if meter == nil && tracer == nil {
 		return nil, nil
 	}
-	t := &Telemetry{tracer: tracer, known: newKnownNames(names)}
+	t := &Telemetry{
+		tracer: tracer, known: newKnownNames(names), unauthenticated: rate.NewLimiter(linesPerSecond, lineBurst),
+	}
 	if meter == nil {
 		return t, nil
 	}

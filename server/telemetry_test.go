@@ -9,12 +9,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"gatehouse/providers"
 )
@@ -152,4 +156,46 @@ func TestShownPath(t *testing.T) {
 	if got := shownPath("/a b\n" + strings.Repeat("x", 1000)); len(got) > 210 || strings.ContainsAny(got, " \n") {
 		t.Errorf("%q", got)
 	}
+}
+
+// Requests without a valid token are more than callers can be; their spans must not replace those of callers.
+func TestSpans_OfRequestsWithoutATokenAreLimited(t *testing.T) {
+	exported := tracetest.NewInMemoryExporter()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exported)).Tracer("test")
+	telemetry, err := NewTelemetry(nil, tracer, KnownNames{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resource, err := providers.ParseResource("https://mcp.example.com/mcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := Config{Telemetry: telemetry, Resource: resource}
+		router := echo.New()
+		send := func(n int, id *providers.Identity) {
+			for range n {
+				r := httptest.NewRequest(http.MethodPost, "/mcp", nil)
+				ctx := router.NewContext(r, httptest.NewRecorder())
+				handler := withRequestState(measure(c)(func(ctx echo.Context) error {
+					stateOf(ctx).identity = id
+					return beginSpan(c)(func(echo.Context) error { return nil })(ctx)
+				}))
+				if err := handler(ctx); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		send(3*lineBurst, nil)
+		if n := len(exported.GetSpans()); n != lineBurst {
+			t.Errorf("%d spans, want %d", n, lineBurst)
+		}
+		exported.Reset()
+		time.Sleep(time.Second)
+		send(3*lineBurst, nil)
+		send(100, &providers.Identity{Subject: "alice"})
+		if n := len(exported.GetSpans()); n != linesPerSecond+100 {
+			t.Errorf("%d spans, want %d", n, linesPerSecond+100)
+		}
+	})
 }

@@ -86,7 +86,7 @@ func (c *comparison) memory(ctx context.Context, out io.Writer) error {
 		}
 	}
 	writeRow(out, fmt.Sprintf("memory after load (%d MB)", resident[0]>>20),
-		[]float64{float64(resident[0]) / float64(resident[1])}, 2)
+		[]float64{float64(resident[0]) / float64(resident[1])}, 2.4)
 	return nil
 }
 
@@ -180,7 +180,7 @@ func (c *comparison) coldStarts(ctx context.Context, out io.Writer) error {
 		}
 		ratios = append(ratios, float64(took[0])/float64(took[1]))
 	}
-	writeRow(out, "cold start to the first authorized response", ratios, 2)
+	writeRow(out, "cold start to the first authorized response", ratios, 2.2)
 	return nil
 }
 

@@ -16,7 +16,7 @@ import (
 var (
 	loop      = regexp.MustCompile(`^for (\w+) in (.+); do$`)
 	step      = regexp.MustCompile(`^(?:check \d+|try) "([^"]+)"`)
-	evidence  = regexp.MustCompile(`(?s)<!-- begin (clients|provider|agents):[^\n]*-->\n(.*?)<!-- end`)
+	evidence  = regexp.MustCompile(`(?s)<!-- begin (clients|provider|agents|upstreams):[^\n]*-->\n(.*?)<!-- end`)
 	heading   = regexp.MustCompile(`^\| step, on (\d{4}-\d\d-\d\d), lock file ([0-9a-f]{12}) \| result \|$`)
 	resultRow = regexp.MustCompile(`^\| (.+) \| (.+) \|$`)
 )
@@ -51,8 +51,10 @@ func steps(t *testing.T, script string) []string {
 // The results in README.md are those of the scripts: each step is there, none failed, and they were measured
 // with the versions of the lock file. After a change of a version or a step, run the script with --update.
 func TestResultsInTheREADMEAreCurrent(t *testing.T) {
-	scripts := map[string]string{"clients": "run.sh", "provider": "provider.sh", "agents": "agents.sh"}
-	locks := map[string]string{"agents": "agents/package-lock.json"}
+	scripts := map[string]string{
+		"clients": "run.sh", "provider": "provider.sh", "agents": "agents.sh", "upstreams": "upstreams.sh",
+	}
+	locks := map[string]string{"agents": "agents/package-lock.json", "upstreams": "upstreams/package-lock.json"}
 	failures := regexp.MustCompile(`[1-9]\d* failed|FAIL`)
 	for _, block := range evidence.FindAllStringSubmatch(read(t, "README.md"), -1) {
 		script := scripts[block[1]]

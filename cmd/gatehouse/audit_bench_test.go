@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -49,11 +50,21 @@ func TestAudit_AllocationsOfARecord(t *testing.T) {
 		t.Skip("the race detector allocates too")
 	}
 	off, on := auditedSides(t, func(*configs.Config) {})
-	const calls = 300
-	without := testing.AllocsPerRun(calls, off)
-	if more := testing.AllocsPerRun(calls, on) - without; more > 4 {
-		t.Errorf("a record costs %.0f allocations in addition to %.0f of the call, the limit is 4", more, without)
+	if more := moreAllocations(off, on); more > 4 {
+		t.Errorf("a record costs %.0f allocations in addition to those of the call, the limit is 4", more)
 	}
+}
+
+// moreAllocations returns how many allocations a call makes in addition to those of another one: the least of five
+// measurements, because a garbage collection during one of them empties the pools of libraries.
+func moreAllocations(off, on func()) float64 {
+	const calls = 300
+	least := math.Inf(1)
+	for range 5 {
+		without := testing.AllocsPerRun(calls, off)
+		least = min(least, testing.AllocsPerRun(calls, on)-without)
+	}
+	return least
 }
 
 // BenchmarkAudit measures the CPU time that the audit log adds to a call, of all goroutines. Each round makes

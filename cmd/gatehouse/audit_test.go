@@ -271,7 +271,8 @@ func TestAudit_CallWithoutItsClientHasOneRecord(t *testing.T) {
 	if resp, err := client.Do(req); err == nil {
 		resp.Body.Close()
 	}
-	for begin := time.Now(); !strings.Contains(srv.log.String(), "request_id=request-wait"); {
+	// The line of the request itself: at level debug, another one has the steps of the verification.
+	for begin := time.Now(); !strings.Contains(srv.log.String(), "outcome=canceled request_id=request-wait"); {
 		if time.Since(begin) > 5*time.Second {
 			t.Fatal("the request does not end")
 		}
@@ -430,6 +431,9 @@ func TestAudit_KilledProcessLosesNoAnsweredCall(t *testing.T) {
 					answered.Add(1)
 				}
 			}()
+		}
+		for first, begin := answered.Load(), time.Now(); answered.Load() == first && time.Since(begin) < 10*time.Second; {
+			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(time.Duration(100+50*round) * time.Millisecond)
 		code, _ := p.end(t, signal)

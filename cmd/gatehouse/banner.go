@@ -99,10 +99,10 @@ func listUpstreams(w io.Writer, cfg *configs.Config, all []upstream.Status) {
 // shorten cuts a command or a URL that is too long for a line.
 func shorten(text string) string {
 	const limit = 80
-	if shown := providers.Printable(text, limit); len(text) <= limit {
-		return shown
+	if len(text) <= limit {
+		return providers.Printable(text, limit)
 	}
-	return providers.Printable(text, limit-3) + "..."
+	return providers.Printable(strings.ToValidUTF8(text[:limit-3], ""), limit-3) + "..."
 }
 
 // listTools prints each tool with its scopes, and which of them the first sign-in does not request.

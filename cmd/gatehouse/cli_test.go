@@ -421,6 +421,10 @@ func TestServe_ChecksConfigurationBeforePort(t *testing.T) {
 	if got := runCommand(t, "--server.listen="+ln.Addr().String(), "--log.level=loud"); got.code != exitConfig {
 		t.Errorf("%+v", got)
 	}
+	denied := newDenyFile(t, "- {}\n").path
+	if got := runCommand(t, "--server.listen="+ln.Addr().String(), "--denials.file="+denied); got.code != exitConfig {
+		t.Errorf("%+v", got)
+	}
 	if got := runCommand(t, "issuer", "--listen="+ln.Addr().String(), "--log.level=loud"); got.code != exitConfig {
 		t.Errorf("%+v", got)
 	}

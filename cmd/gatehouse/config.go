@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"gatehouse/cmd/gatehouse/app"
+	"gatehouse/configs"
 	"gatehouse/mcptools"
 	"gatehouse/server/denials"
 )
@@ -26,15 +27,25 @@ func config(_ context.Context, args []string, c console) int {
 		fmt.Fprintf(t, "%s\t%s\t(%s)\n", v.Key, v.Text(), v.Origin)
 	}
 	t.Flush()
-	if cfg.Denials.File != "" {
-		_, err := denials.Read(cfg.Denials.File)
-		if bad, ok := errors.AsType[*denials.FileError](err); ok {
-			fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
-			return exitConfig
-		}
+	if code, done := c.checkDenials(cfg); done {
+		return code
 	}
 	for _, note := range append(cfg.Notes, app.Notes(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))...) {
 		fmt.Fprintf(c.stdout, "\nNote: %s\n", note)
 	}
 	return exitOK
+}
+
+// checkDenials reports what is wrong with the file of denials, if there is one. If the command must end, done is true
+// and code is its exit code.
+func (c console) checkDenials(cfg *configs.Config) (code int, done bool) {
+	if cfg.Denials.File == "" {
+		return exitOK, false
+	}
+	_, err := denials.Read(cfg.Denials.File)
+	if bad, ok := errors.AsType[*denials.FileError](err); ok {
+		fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
+		return exitConfig, true
+	}
+	return exitOK, false
 }

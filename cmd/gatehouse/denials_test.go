@@ -67,7 +67,7 @@ func (srv *testServer) put(t *testing.T, f denyFile, entries string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.awaitDenials(t, func(s denials.Status) bool { return s.Digest == list.Digest() })
+	srv.awaitDenials(t, func(denials.Status) bool { return srv.Denials.List().Digest() == list.Digest() })
 }
 
 // claimOf returns a claim of a token.
@@ -247,6 +247,35 @@ func TestDenials_EachKind(t *testing.T) {
 	}
 }
 
+// A denied caller that goes on asking cannot fill the disk of the audit log: beyond a rate, its requests are
+// counted. None of them is missing.
+func TestDenials_AFloodOfADeniedCallerIsCounted(t *testing.T) {
+	t.Parallel()
+	file, folder := newDenyFile(t, "- subject: alice\n"), newAuditFolder(t)
+	srv := startServer(t, nil, file.use, folder.use)
+	alice := srv.token(t, "alice", "mcp:use", "greet:read")
+	const requests = 1_500
+	for range requests {
+		if r := send(t, http.MethodPost, srv.url, alice, "", nil); r.status != http.StatusForbidden {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+	}
+	srv.stop()
+	single, counted := 0, 0
+	for _, r := range folder.records(t, func(r auditRecord) bool { return r["reason"] == "caller_denied" }) {
+		switch r["event"] {
+		case "refused":
+			single++
+		case "refused.strangers":
+			count, _ := r["count"].(float64)
+			counted += int(count)
+		}
+	}
+	if single < 500 || single > 1_000 || single+counted != requests {
+		t.Errorf("%d records, and %d requests counted", single, counted)
+	}
+}
+
 // A tool that ignores the end of its context does not keep the answer away; without sessions, too.
 func TestDenials_EndCallsWithoutSessions(t *testing.T) {
 	t.Parallel()
@@ -305,6 +334,33 @@ func TestDenials_LastAndAreFast(t *testing.T) {
 	}
 	if n := strings.Count(srv.log.String(), "level=ERROR msg=\"the file of denials is bad"); n != 2 {
 		t.Errorf("%d lines about it", n)
+	}
+}
+
+// A server that drains still serves, and a denial still acts.
+func TestDenials_ActWhileTheServerDrains(t *testing.T) {
+	t.Parallel()
+	file := newDenyFile(t, "[]\n")
+	srv := startServer(t, nil, file.use)
+	alice := srv.token(t, "alice", "mcp:use", "greet:read")
+	srv.Drain()
+	srv.put(t, file, "- subject: alice")
+	body, header := callModern("greet", `{"name":"Ada"}`)
+	if r := (request{header: header, body: body}).send(t, srv, alice); r.status != http.StatusForbidden {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+// SIGHUP puts the list in force at once, also if the configuration is refused.
+func TestReloadNow_ReadsTheDenials(t *testing.T) {
+	t.Parallel()
+	file := newDenyFile(t, "[]\n")
+	srv := startServer(t, nil, func(c *configs.Config) { c.Denials.File, c.Denials.Poll = file.path, time.Minute })
+	file.write(t, "- subject: alice")
+	r := &reloader{app: srv.App, sources: configs.Sources{Flags: map[string]string{"log.level": "loud"}}}
+	r.reloadNow(t.Context())
+	if n := srv.Denials.List().Len(); n != 1 || srv.LastReload().OK {
+		t.Errorf("%d denials are in force, and the reload is %+v", n, srv.LastReload())
 	}
 }
 

@@ -86,7 +86,8 @@ func newDenyFlags(flags *pflag.FlagSet) *denyFlags {
 	f := &denyFlags{}
 	flags.StringVar(&f.file, "file", "", "file of denials: denials.file of the server")
 	flags.StringVar(&f.entry.Subject, "subject", "", "subject whose tokens to deny (caller.subject in the log)")
-	flags.StringVar(&f.entry.Issuer, "issuer", "", "only if that issuer issued them; exactly as in the tokens")
+	flags.StringVar(&f.entry.Issuer, "issuer", "",
+		"only if that issuer issued them; as in the tokens, with or without a slash at the end")
 	flags.StringVar(&f.issuedBefore, "issued-before", "",
 		"only if they were issued before this time: now, or such as 2026-11-29T12:00:00Z")
 	flags.StringVar(&f.entry.Client, "client", "", "client whose tokens to deny (caller.client in the log)")

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,7 +86,7 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 			// The tools of upstreams are not known here. The number only matters if there is none.
 			Tools: len(catalog.Tools) + len(cfg.Upstreams), OwnTools: toolNames(catalog),
 			Upstreams: options, KeysPath: app.JWKSPath,
-			Token: token, LocalHealth: healthURL(cfg), Timeout: *timeout,
+			Token: token, LocalHealth: healthURL(cfg), Container: c.inContainer(), Timeout: *timeout,
 		})
 		if doctor.Failed(results) {
 			code = exitFailure
@@ -122,6 +124,19 @@ func doctorToken(file string) (token, problem string) {
 		return "", file + ": " + err.Error()
 	}
 	return token, ""
+}
+
+// inContainer reports whether this program runs in a container: Docker and Podman make a file, and Kubernetes sets a
+// variable.
+func (c console) inContainer() bool {
+	for _, mark := range []string{"/.dockerenv", "/run/.containerenv"} {
+		if _, err := os.Stat(mark); err == nil {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.environ, func(variable string) bool {
+		return strings.HasPrefix(variable, "KUBERNETES_SERVICE_HOST=")
+	})
 }
 
 // home returns the user's home directory, or "".

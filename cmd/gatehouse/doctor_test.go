@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,35 @@ func TestDoctor_HealthyServer(t *testing.T) {
 		code, e = doctorJSON(t, console{}, append(settings, "--resource=http://"+address+"/mcp")...)
 		if bad := e.bad(); code != exitOK || len(bad) > 0 {
 			t.Errorf("exit code %d, %v", code, bad)
+		}
+	})
+	t.Run("oidc, with an audit log, a status page and a collector", func(t *testing.T) {
+		_, issuer := startService(t, "issuer", "--listen=ADDRESS", "--issuer=http://ADDRESS")
+		key := filepath.Join(t.TempDir(), "audit.key")
+		public := strings.TrimSpace(runCommand(t, "audit", "key", key).stdout)
+		environ := []string{"GATEHOUSE_AUDIT__SIGNING_KEY_FILE=" + key,
+			"OTEL_EXPORTER_OTLP_ENDPOINT=" + newTestCollector(t).url, "OTEL_EXPORTER_OTLP_HEADERS=api-key=canary-secret"}
+		settings := []string{
+			"--provider.kind=oidc", "--provider.issuer=http://" + issuer, "--tools.demo", "--scopes.required=mcp:use",
+			"--server.allowed_origins=http://localhost:*", "--server.drain_time=0s",
+			"--audit.dir=" + filepath.Join(t.TempDir(), "audit"), "--operator.listen=" + freeAddress(t),
+			"--telemetry.traces=otlp",
+		}
+		serve := append([]string{"serve", "--resource=http://ADDRESS/mcp"}, settings...)
+		_, address := startServiceIn(t, environ, serve...)
+		waitUntilReady(t, "http://"+address)
+		c := console{environ: environ}
+		code, e := doctorJSON(t, c, append(settings, "--resource=http://"+address+"/mcp")...)
+		// The folder of temporary files may be in memory, or nearly full.
+		isDisk := func(name string) bool { return strings.HasPrefix(name, "audit.disk: ") }
+		if bad := slices.DeleteFunc(e.bad(), isDisk); code != exitOK || len(bad) > 0 {
+			t.Errorf("exit code %d, %v", code, bad)
+		}
+		wantOK(t, e, "config.secret_file", "audit.folder", "audit.access", "audit.checkpoint", "audit.key", "operator.status",
+			"telemetry.traces")
+		if out := runCommandIn(t, c, append([]string{"doctor"}, settings...)...).stdout; strings.Contains(out, "canary") ||
+			!strings.Contains(out, "the public key is "+public+"\n") {
+			t.Errorf("without %s, or with a secret:\n%s", public, out)
 		}
 	})
 	t.Run("scalekit, with a secret", func(t *testing.T) {

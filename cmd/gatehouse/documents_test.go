@@ -107,6 +107,9 @@ func TestDocuments_CommandsAreValid(t *testing.T) {
 		"cmd/conformance/provider.sh": func(t *testing.T, _ []string) {
 			exists(t, "cmd/conformance/provider.sh")
 		},
+		"cmd/conformance/upstreams.sh": func(t *testing.T, _ []string) {
+			exists(t, "cmd/conformance/upstreams.sh")
+		},
 		"cmd/conformance/prometheus.sh": func(t *testing.T, _ []string) {
 			exists(t, "cmd/conformance/prometheus.sh")
 		},

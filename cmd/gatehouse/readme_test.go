@@ -138,8 +138,9 @@ func reasonsTable() string {
 // versionsTable lists what the scripts of cmd/conformance install.
 func versionsTable(t *testing.T) string {
 	var installed struct{ Dependencies map[string]string }
-	for _, file := range []string{"cmd/conformance/package.json", "cmd/conformance/agents/package.json"} {
-		if err := json.Unmarshal([]byte(read(t, file)), &installed); err != nil {
+	for _, folder := range []string{"", "agents/", "upstreams/"} {
+		text := read(t, "cmd/conformance/"+folder+"package.json")
+		if err := json.Unmarshal([]byte(text), &installed); err != nil {
 			t.Fatal(err)
 		}
 	}

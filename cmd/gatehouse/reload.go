@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -16,6 +17,9 @@ import (
 const (
 	rereadInterval = 100 * time.Millisecond
 	maxReads       = 20
+	// readTimeout is how long reading the files may take before it is reported: a network file system can block it without
+	// end, and no reload takes place then.
+	readTimeout = 10 * time.Second
 )
 
 // reloader puts another configuration in force when files have changed.
@@ -27,6 +31,8 @@ type reloader struct {
 	judged *configs.Snapshot
 	// applied is called after another configuration is in force.
 	applied func(before, now *configs.Config)
+	// stuckAfter is [readTimeout].
+	stuckAfter time.Duration
 }
 
 // reading is one attempt to load the configuration.
@@ -37,11 +43,31 @@ type reading struct {
 }
 
 func (r *reloader) read() reading {
+	defer r.beginRead()()
 	now := reading{files: configs.NewSnapshot()}
 	sources := r.sources
 	sources.ReadFile = now.files.ReadFile
 	now.config, now.err = configs.Load(sources)
 	return now
+}
+
+// isCurrent reports whether the files are as files has them.
+func (r *reloader) isCurrent(files *configs.Snapshot) bool {
+	defer r.beginRead()()
+	return files.IsCurrent()
+}
+
+// beginRead reports a read that does not end, until end is called.
+func (r *reloader) beginRead() (end func()) {
+	report := time.AfterFunc(r.stuckAfter, func() {
+		r.app.RefuseReload(unusableFiles(fmt.Sprintf("reading them takes more than %s", r.stuckAfter),
+			"make their file system answer"))
+	})
+	return func() { report.Stop() }
+}
+
+func unusableFiles(reason, fix string) error {
+	return configs.Problems{{Key: "config", Origin: "files", Code: providers.CodeUnusable, Reason: reason, Fix: fix}}
 }
 
 // run reloads on each value of hangups and, in the interval reload.poll, if files have changed, until ctx is done.
@@ -67,7 +93,7 @@ func (r *reloader) run(ctx context.Context, hangups <-chan struct{}) {
 // poll reloads if the files have changed and are as they were at the poll before, which is changed. It returns what
 // it has read if they must be read once more.
 func (r *reloader) poll(ctx context.Context, changed *reading) *reading {
-	if r.judged.IsCurrent() {
+	if r.isCurrent(r.judged) {
 		return nil
 	}
 	now := r.read()
@@ -90,13 +116,12 @@ func (r *reloader) reloadNow(ctx context.Context) {
 			return
 		case <-time.After(rereadInterval):
 		}
-		if now.files.IsCurrent() {
+		if r.isCurrent(now.files) {
 			r.judge(ctx, now)
 			return
 		}
 	}
-	r.app.RefuseReload(configs.Problems{{Key: "config", Origin: "files", Code: providers.CodeUnusable,
-		Reason: "the files keep changing", Fix: "send SIGHUP when they are complete"}})
+	r.app.RefuseReload(unusableFiles("the files keep changing", "send SIGHUP when they are complete"))
 }
 
 // judge puts a configuration in force, or refuses it.
@@ -117,6 +142,13 @@ func (r *reloader) judge(ctx context.Context, now reading) {
 func (c console) reloadsOnHangup(cfg *configs.Config) bool {
 	_, embedded := cfg.Provider.(providers.Embedded)
 	return !embedded && !c.interactive
+}
+
+// follow makes what the process itself keeps of a configuration that of now: the level of the log, and how long a stop
+// may take.
+func (c console) follow(now *configs.Config, level *slog.LevelVar, logger *slog.Logger) {
+	level.Set(now.Log.SlogLevel())
+	c.stop.configure(now.Server, logger)
 }
 
 // warnOfNotes logs the notes on the configuration that did not apply before.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"os"
@@ -104,7 +105,9 @@ func newWatched(t *testing.T, authority *providertest.Issuer) (w *watched, profi
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Close)
-	w.reloader = &reloader{app: a, sources: sources, judged: files, applied: func(_, _ *configs.Config) {}}
+	w.reloader = &reloader{
+		app: a, sources: sources, judged: files, applied: func(_, _ *configs.Config) {}, stuckAfter: time.Minute,
+	}
 	return w, profile
 }
 
@@ -303,4 +306,51 @@ func TestReloadNow_WaitsForEqualReads(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With reload.poll: 0s, the default, a changed file waits for SIGHUP.
+func TestReloader_WithoutPollingWaitsForSIGHUP(t *testing.T) {
+	t.Parallel()
+	authority := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	w, profile := newWatched(t, authority)
+	hangups := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.run(ctx, hangups) }()
+	w.replace("p.yaml", profile+"log:\n  level: warn\n")
+	time.Sleep(100 * time.Millisecond)
+	if number, _ := w.app.Generation(); number != 1 {
+		t.Errorf("generation %d without SIGHUP", number)
+	}
+	hangups <- struct{}{}
+	for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if number, _ := w.app.Generation(); number == 2 {
+			break
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("SIGHUP does not reload")
+		}
+	}
+	cancel()
+	<-ended
+}
+
+// A file system that does not answer keeps the configuration in force. That must show, because no change acts.
+func TestReload_ReadThatDoesNotEndIsARefusal(t *testing.T) {
+	t.Parallel()
+	authority := providertest.NewIssuer(t, providertest.WithKeys(jose.ES256))
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	w, _ := newWatched(t, authority)
+	w.stuckAfter = 10 * time.Millisecond
+	end := w.beginRead()
+	for begin := time.Now(); w.app.LastReload().OK; time.Sleep(time.Millisecond) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("it is not reported")
+		}
+	}
+	if got := w.app.LastReload().Reason; got != "config (unusable, files): reading them takes more than 10ms" {
+		t.Errorf("it is reported as %q", got)
+	}
+	end()
 }

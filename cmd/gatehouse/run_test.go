@@ -82,7 +82,7 @@ func TestRun_PutsACommandBehindTheLocalIssuer(t *testing.T) {
 	for _, want := range []string{
 		"\n  Connect   " + endpoint + "\n",
 		"\n  Sign-in   anyone who reaches this address, as any user, without a password\n",
-		"\n  Upstreams\n    main  " + self(t) + ` "an argument" --token [redacted]`,
+		"\n  Upstreams\n    main  " + shorten(self(t)+` "an argument" --token [redacted]`),
 		"3 tools, 3 offered  as found at start\n",
 		"\n    read_note    mcp:use\n",
 	} {

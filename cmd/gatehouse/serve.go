@@ -12,7 +12,6 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/server"
-	"gatehouse/server/denials"
 )
 
 const reloadHelp = `
@@ -36,6 +35,9 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 	atStart.ReadFile = files.ReadAtStart
 	cfg, code, done := load(atStart, c)
 	if done {
+		return code
+	}
+	if code, done := c.checkDenials(cfg); done {
 		return code
 	}
 	var hangups <-chan struct{}
@@ -65,15 +67,11 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 		fmt.Fprintf(c.stderr, "gatehouse: telemetry cannot be set up: %v\n", err)
 		return exitFailure
 	}
-	defer exported.flush()
+	defer func() { exported.flush(cfg.Server) }()
 	a, err := app.New(ctx, cfg, c.catalog, logger,
 		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))
-	if bad, ok := errors.AsType[*denials.FileError](err); ok {
-		fmt.Fprintf(c.stderr, "gatehouse: %v", cfg.DenialsProblems(bad))
-		return exitConfig
-	}
 	switch {
-	case errors.Is(err, app.ErrAudit):
+	case errors.Is(err, app.ErrAudit), errors.Is(err, app.ErrDenials): // the file of denials was good just before
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
 	case errors.Is(err, app.ErrUpstream):
@@ -103,17 +101,17 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
 		}
 	})()
-	reload := &reloader{app: a, sources: sources, judged: files, applied: func(before, now *configs.Config) {
-		level.Set(now.Log.SlogLevel())
-		c.stop.configure(now.Server, logger)
+	reload := &reloader{app: a, sources: sources, judged: files, stuckAfter: readTimeout}
+	reload.applied = func(before, now *configs.Config) {
+		c.follow(now, level, logger)
 		warnOfNotes(a, before, now, logger)
-	}}
+	}
 	go reload.run(ctx, hangups)
 	err = server.Serve(ctx, ln, a.HTTP, cfg.Server, logger, a.Lifecycle())
 	c.stop.begin("operator's listener")
 	stopOperator()
 	c.stop.begin("last export of metrics and traces")
-	exported.flush()
+	exported.flush(a.Config().Server)
 	c.stop.begin("log")
 	return logStopped(logger, err)
 }

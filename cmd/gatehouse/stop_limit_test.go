@@ -141,6 +141,17 @@ func startProcess(t *testing.T, before string, stdout *os.File, args ...string) 
 	return p, address
 }
 
+// logs waits until the log of the program has a text.
+func (p *process) logs(t *testing.T, want string) {
+	t.Helper()
+	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(p.stderr.String(), want) {
+			return
+		}
+	}
+	t.Fatalf("the log has no %q", want)
+}
+
 // healthy waits until the program is healthy, and reports whether it became so.
 func (p *process) healthy(address string) bool {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}

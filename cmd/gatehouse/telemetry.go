@@ -19,8 +19,9 @@ import (
 // exporters are the telemetry of a server that runs.
 type exporters struct {
 	*telemetry.Telemetry
-	// flush exports what is left. It must be called when the server has stopped; later calls do nothing.
-	flush func()
+	// flush exports what is left, in the time that a stop by these settings leaves. It must be called when the server
+	// has stopped; later calls do nothing.
+	flush func(server.Settings)
 }
 
 // startTelemetry starts the exporters of cfg. The server stops when ctx is done.
@@ -34,7 +35,8 @@ func (c console) startTelemetry(ctx context.Context, cfg *configs.Config, logger
 	}
 	var stopped atomic.Pointer[time.Time]
 	context.AfterFunc(ctx, func() { now := time.Now(); stopped.Store(&now) })
-	return exporters{t, sync.OnceFunc(func() { flush(t, cfg.Server, stopped.Load()) })}, nil
+	var once sync.Once
+	return exporters{t, func(s server.Settings) { once.Do(func() { flush(t, s, stopped.Load()) }) }}, nil
 }
 
 // setErrorHandler makes OpenTelemetry report errors to h and nothing to standard error, where the log may be JSON.

@@ -16,8 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
+	"gatehouse/cmd/gatehouse/telemetry"
 	"gatehouse/configs"
 	"gatehouse/providers/providertest"
+	"gatehouse/server"
 )
 
 // sampleOf sets telemetry.sample.
@@ -132,6 +134,9 @@ func TestTelemetry_HostileNamesAddNoSeries(t *testing.T) {
 		srv.HTTP.ServeHTTP(deadlineRecorder{httptest.NewRecorder()},
 			httptest.NewRequest(http.MethodGet, srv.origin()+"/"+name, nil))
 	}
+	// On a slow computer, sessions that have been idle for a minute end to make room for others.
+	token := authority.Token(srv.url, map[string]any{"scope": "mcp:use"})
+	send(t, http.MethodDelete, srv.url, token, "", map[string]string{"Mcp-Session-Id": srv.openSession(t, token)})
 	for i := range 10 { // the first of each kind, also of the version of HTTP and the state of a session
 		hostile(i)
 	}
@@ -304,5 +309,39 @@ func TestTelemetry_StopExportsWhatIsLeft(t *testing.T) {
 	}
 	if strings.Contains(p.stderr.String(), "telemetry") {
 		t.Error("an export failed")
+	}
+}
+
+// The last export gets what the stop has left of its time, whatever the collector does.
+func TestFlush_TakesTheRestOfTheStop(t *testing.T) {
+	t.Parallel()
+	hanging, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { hanging.Close() })
+	settings := server.Settings{DrainTime: time.Second, ShutdownTimeout: 10 * time.Second}
+	for name, c := range map[string]struct{ ago, want time.Duration }{
+		"it took all of it":  {20 * time.Second, minFlushTime},
+		"half a second left": {10500 * time.Millisecond, 500 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := &configs.Config{Telemetry: configs.Telemetry{Metrics: configs.TelemetryOff, Traces: configs.TelemetryOTLP,
+				Sample: 1}}
+			cfg.OTLP.Traces = configs.Collector{URL: "http://" + hanging.Addr().String() + "/", Timeout: time.Minute}
+			exported, err := telemetry.New(cfg, "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, span := exported.Tracer.Start(context.Background(), "test")
+			span.End()
+			begin := time.Now()
+			stopped := begin.Add(-c.ago)
+			flush(exported, settings, &stopped)
+			if took := time.Since(begin); took < c.want/2 || took > c.want+200*time.Millisecond {
+				t.Errorf("it took %s, want %s", took, c.want)
+			}
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -277,8 +278,9 @@ func TestToken_ArgumentIsNotRepeated(t *testing.T) {
 		"instead of inspect":   {[]string{"canary.canary.canary"}, "use inspect or get"},
 		"no input":             {[]string{"inspect"}, "there is no token"},
 		"a file without token": {[]string{"inspect", "--token-file", os.DevNull}, "there is no token"},
-		"a missing file":       {[]string{"inspect", "--token-file", "/nonexistent"}, "cannot be read"},
-		"no command":           {nil, "use inspect or get"},
+		"a missing file": {
+			[]string{"inspect", "--token-file", filepath.Join(t.TempDir(), "missing")}, "cannot be read"},
+		"no command": {nil, "use inspect or get"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errs := runToken(t, "", c.args...)

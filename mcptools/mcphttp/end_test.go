@@ -381,6 +381,24 @@ func TestEnd_EndsASessionWithACallOfADeniedToken(t *testing.T) {
 	awaitNone(t, h)
 }
 
+// So does the standalone stream of a denied token: what is sent on it reaches its holder.
+func TestEnd_EndsASessionWithAStreamOfADeniedToken(t *testing.T) {
+	denier := &denyTokens{}
+	h := handlerOf(changingCatalog(), func(cfg *Config) { cfg.Denier = denier })
+	url := serveTokens(t, h)
+	in := map[string]string{sessionHeader: openSessionAs(t, url, "t-1")}
+	stream := request(t, http.MethodGet, url, "", in)
+	if _, err := stream.Body.Read(make([]byte, 1)); err != nil { // it is registered
+		t.Fatal(err)
+	}
+	in[asToken] = "t-2"
+	request(t, http.MethodPost, url, `{"jsonrpc":"2.0","id":1,"method":"ping"}`, in)
+	if n := denier.deny(h, "t-1"); n != 2 {
+		t.Errorf("%d ended, want the session and the stream", n)
+	}
+	awaitNone(t, h)
+}
+
 // A caller that is denied after its request was let in gets no call, no stream and no session.
 func TestDenier_IsAskedWhenTheRequestIsRegistered(t *testing.T) {
 	for name, way := range ways(t, "count") {

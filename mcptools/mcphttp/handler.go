@@ -7,7 +7,8 @@
 //   - session, for MCP 2025-11-25 and older, if mcp.era is dual (session*.go);
 //   - the SDK's own HTTP handler, for everything else (sdk_result.go, keepalive.go).
 //
-// Everything that the SDK dispatches passes through one middleware (middleware.go), which checks scopes again.
+// Everything that the SDK dispatches passes through one middleware (middleware.go), which checks scopes again, and so
+// do the calls of relayed tools that do not pass through the SDK (relay_call.go).
 package mcphttp
 
 import (
@@ -54,6 +55,10 @@ type Handler struct {
 	server   *mcp.Server
 	versions []string // that the server supports, newest first
 	scopes   scopeTable
+	relays   relayTable
+	// callRelayed is the middleware for calls of relayed tools that do not pass through server.
+	callRelayed mcp.MethodHandler
+
 	sessions *sessionTable
 	streams  *quota
 	calls    *quota
@@ -126,11 +131,13 @@ func NewHandler(c Config, catalog mcptools.Catalog) *Handler {
 	h.bytes = newQuota(s.MaxBytesPerUser, s.MaxBytes)
 	h.streams = newQuota(s.MaxStreamsPerUser, s.MaxStreams)
 	h.calls = newQuota(s.MaxCallsPerUser, s.MaxCalls)
+	h.relays = relaysOf(catalog)
 	m := middleware{
-		scopes: h.scopes, relays: relaysOf(catalog), stopped: h.stopped, calls: h.calls, endable: h.open != nil,
+		scopes: h.scopes, relays: h.relays, stopped: h.stopped, calls: h.calls, endable: h.open != nil,
 		logger: c.Logger,
 	}
 	h.server.AddReceivingMiddleware(m.wrap)
+	h.callRelayed = m.wrap(notDispatched)
 
 	serverFor := func(*http.Request) *mcp.Server { return h.server }
 	sdk := mcp.NewStreamableHTTPHandler(serverFor, &mcp.StreamableHTTPOptions{

@@ -234,7 +234,7 @@ func TestRelay_ProgressReachesTheCaller(t *testing.T) {
 	slow := relayed("slow", nil,
 		func(ctx context.Context, req *mcp.CallToolRequest, _ json.RawMessage) (*mcptools.Verbatim, error) {
 			params := &mcp.ProgressNotificationParams{ProgressToken: req.Params.GetProgressToken(), Progress: 1}
-			if err := req.Session.NotifyProgress(ctx, params); err != nil {
+			if err := mcptools.NotifyProgress(ctx, req, params); err != nil {
 				return nil, errors.New("not delivered")
 			}
 			return &mcptools.Verbatim{JSON: json.RawMessage(`{"content":[]}`)}, nil

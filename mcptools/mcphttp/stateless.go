@@ -24,6 +24,8 @@ type statelessConn struct {
 	state      *mcp.ServerSessionState
 	clientGone <-chan struct{} // nil if the call continues when the client hangs up
 	delivered  bool            // Read has returned the request
+	// relayed is the request if it does not pass through the SDK's server; nil if it does.
+	relayed *mcp.CallToolRequest
 }
 
 // stateless returns the handler of a request that a statelessConn can serve, or nil. version is that of the request.
@@ -40,6 +42,9 @@ func (e *Endpoint) stateless(r *http.Request, m message, version string) http.Ha
 	}
 	conn := &statelessConn{exchange: e.newExchange(m), handler: e.Handler, state: state}
 	conn.modern, conn.request = modern, &jsonrpc.Request{ID: id, Method: m.method, Params: m.params}
+	if modern {
+		conn.relayed = e.relayCall(m)
+	}
 	return conn
 }
 
@@ -130,7 +135,7 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.modern {
 		c.clientGone = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
 	}
-	session, err := c.handler.server.Connect(r.Context(), c, &mcp.ServerSessionOptions{State: c.state})
+	waitForEnd, err := c.dispatch(r.Context())
 	if err != nil {
 		c.handler.writeError(w, r, errInternal())
 		return
@@ -142,7 +147,22 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.detach()
-	_ = session.Close() // waits for the call to end
+	waitForEnd()
+}
+
+// dispatch begins to handle the request.
+func (c *statelessConn) dispatch(ctx context.Context) (waitForEnd func(), err error) {
+	if c.relayed != nil {
+		c.relayed.Extra = &c.extra
+		done := make(chan struct{})
+		go c.relay(ctx, done)
+		return func() { <-done }, nil
+	}
+	session, err := c.handler.server.Connect(ctx, c, &mcp.ServerSessionOptions{State: c.state})
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = session.Close() }, nil
 }
 
 // Connect implements mcp.Transport.

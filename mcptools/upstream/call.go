@@ -58,7 +58,7 @@ func newCall(ctx context.Context, o offer, req *mcp.CallToolRequest, params json
 	if token := req.Params.GetProgressToken(); token != nil {
 		c.report = func(p progress) {
 			// An error means that the caller is gone, which ends the call.
-			_ = req.Session.NotifyProgress(ctx, &mcp.ProgressNotificationParams{
+			_ = mcptools.NotifyProgress(ctx, req, &mcp.ProgressNotificationParams{
 				ProgressToken: token, Progress: p.progress, Total: p.total, Message: p.message,
 			})
 		}

@@ -256,7 +256,10 @@ func (s *rawServer) call(tool string, m rawMessage, arguments json.RawMessage, c
 	id := m.ID
 	var params struct {
 		Meta struct {
-			Token json.RawMessage `json:"progressToken"`
+			Token    json.RawMessage `json:"progressToken"`
+			Identity struct {
+				Subject string `json:"sub"`
+			} `json:"gatehouse/identity"`
 		} `json:"_meta"`
 		Arguments struct {
 			N    int    `json:"n"`
@@ -286,8 +289,12 @@ func (s *rawServer) call(tool string, m rawMessage, arguments json.RawMessage, c
 	case "pid":
 		s.result(id, text(fmt.Sprint(os.Getpid())))
 	case "sleep":
+		if params.Meta.Token != nil {
+			s.write(`{"jsonrpc":"2.0","method":"notifications/progress",`+
+				`"params":{"progressToken":%s,"progress":1,"message":%q}}`, params.Meta.Token, a.Text)
+		}
 		time.Sleep(time.Duration(a.N) * time.Millisecond)
-		s.result(id, text(a.Text))
+		s.result(id, text(a.Text+params.Meta.Identity.Subject))
 	case "slow":
 		progress(1)
 		progress(2)

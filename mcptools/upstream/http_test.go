@@ -28,7 +28,8 @@ func remote(url string) Settings {
 	return s
 }
 
-// sdkServer serves the SDK's handler. It has the tools text, which returns its argument, slow, and count.
+// sdkServer serves the SDK's handler. It has the tools text, which returns its argument and the subject of the caller,
+// and slow.
 func sdkServer(t testing.TB, o *mcp.StreamableHTTPOptions, ran *atomic.Int64) http.Handler {
 	t.Helper()
 	server := mcp.NewServer(&mcp.Implementation{Name: "sdk", Version: "2"}, nil)
@@ -44,14 +45,18 @@ func sdkServer(t testing.TB, o *mcp.StreamableHTTPOptions, ran *atomic.Int64) ht
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: s}}}
 	}
 	mcp.AddTool(server, &mcp.Tool{Name: "text"},
-		func(_ context.Context, req *mcp.CallToolRequest, in in) (*mcp.CallToolResult, any, error) {
+		func(ctx context.Context, req *mcp.CallToolRequest, in in) (*mcp.CallToolResult, any, error) {
 			if ran != nil {
 				ran.Add(1)
 			}
 			if in.Text == "headers" {
 				return reply(fmt.Sprint(req.Extra.Header)), nil, nil
 			}
-			return reply(in.Text), nil, nil
+			if token := req.Params.GetProgressToken(); token != nil {
+				params := &mcp.ProgressNotificationParams{ProgressToken: token, Progress: 1, Message: in.Text}
+				_ = req.Session.NotifyProgress(ctx, params)
+			}
+			return reply(in.Text + req.Extra.Header.Get(headerSubject)), nil, nil
 		})
 	mcp.AddTool(server, &mcp.Tool{Name: "slow"},
 		func(ctx context.Context, req *mcp.CallToolRequest, _ in) (*mcp.CallToolResult, any, error) {

@@ -8,9 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -122,13 +120,18 @@ func post(t testing.TB, url, session, tool, params string) string {
 // sessionOfAlice opens a session of MCP 2025-11-25.
 func sessionOfAlice(t testing.TB, url string) string {
 	t.Helper()
+	return sessionFor(t, url, "alice")
+}
+
+func sessionFor(t testing.TB, url, user string) string {
+	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, url, strings.NewReader(`{"jsonrpc":"2.0","id":0,"method":"initialize",`+
 		`"params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},`+
 		`"clientInfo":{"name":"t","version":"1"}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.SetBasicAuth("alice", "")
+	r.SetBasicAuth(user, "")
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json, text/event-stream")
 	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
@@ -286,38 +289,6 @@ func TestEras(t *testing.T) {
 				t.Errorf("%s: an error of the upstream arrives as %v", name, err)
 			}
 		}
-	}
-}
-
-// Alice and Bob call at the same time with the same ids and progress tokens. Nothing crosses.
-func TestUsers_NeverCross(t *testing.T) {
-	t.Parallel()
-	n := 50
-	if os.Getenv("GATEHOUSE_LONG") != "" {
-		n = 1000
-	}
-	set := open(t, Options{}, fixture(t, "plain"))
-	url := gate(t, set)
-	var users sync.WaitGroup
-	for _, name := range []string{"alice", "bob"} {
-		for _, version := range []string{"2026-07-28", "2025-11-25"} {
-			users.Go(func() {
-				s := clientOf(t, url, name, version, nil) // each client counts its ids from 1
-				for i := range n {
-					want := fmt.Sprint(name, version, i)
-					result, err := s.CallTool(context.Background(), &mcp.CallToolParams{
-						Name: "sleep", Arguments: map[string]any{"text": want, "n": i % 3}})
-					if err != nil || result.Content[0].(*mcp.TextContent).Text != want {
-						t.Errorf("%s: %+v %v", want, result, err)
-						return
-					}
-				}
-			})
-		}
-	}
-	users.Wait()
-	if s := set.Status()[0]; s.Stray != 0 {
-		t.Errorf("the status is %+v", s)
 	}
 }
 

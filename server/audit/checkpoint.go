@@ -1,12 +1,14 @@
 package audit
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strconv"
 	"strings"
@@ -58,12 +60,18 @@ func openCheckpoint(text []byte, keys note.Verifiers) (Checkpoint, error) {
 	case err != nil:
 		return Checkpoint{}, errors.New("it is not a signed note")
 	}
-	lines := strings.Split(n.Text, "\n")
+	return parseCheckpoint(n.Text)
+}
+
+// parseCheckpoint parses the text of a note.
+func parseCheckpoint(text string) (Checkpoint, error) {
+	lines := strings.Split(text, "\n")
 	var c Checkpoint
-	var ok bool
 	if len(lines) != 5 {
 		return Checkpoint{}, errors.New("it is not a checkpoint of an audit log")
 	}
+	var ok bool
+	var err error
 	c.Log, ok = strings.CutPrefix(lines[0], originPrefix)
 	c.Seq, err = strconv.ParseUint(lines[1], 10, 64)
 	c.Hash = lines[2]
@@ -106,6 +114,49 @@ func splitNotes(data []byte) (notes [][]byte, torn int) {
 		data = data[end+1:]
 	}
 	return notes, len(data)
+}
+
+// maxNote is longer than every checkpoint, in bytes.
+const maxNote = 16 << 10
+
+// readNotes calls each with every whole note of a file of checkpoints, without keeping them: there is one for each
+// audit.checkpoint of the life of a log. The text is valid until each returns; that of a note that is too long is
+// empty. whole is the length of the whole notes, and torn that of what follows them.
+func readNotes(file io.Reader, each func(text []byte)) (whole, torn int64, err error) {
+	r := bufio.NewReaderSize(file, maxNote)
+	var text []byte
+	isLong, blankLines, isRest := false, 0, false // isRest: the line is the rest of a long one
+	for {
+		line, err := r.ReadSlice('\n')
+		torn += int64(len(line))
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			isLong, isRest = true, true
+			continue
+		case errors.Is(err, io.EOF):
+			return whole, torn, nil
+		case err != nil:
+			return whole, torn, err
+		}
+		// A note is text, an empty line, and lines with signatures; another empty line ends it in the file.
+		isBlank := len(line) == 1 && !isRest
+		isRest = false
+		if isBlank {
+			blankLines++
+		}
+		if blankLines < 2 {
+			if isLong = isLong || len(text)+len(line) > maxNote; !isLong {
+				text = append(text, line...)
+			}
+			continue
+		}
+		if isLong {
+			text = nil
+		}
+		each(text)
+		whole += torn
+		text, isLong, blankLines, torn = text[:0], false, 0, 0
+	}
 }
 
 // NewKey returns a new signing key of that name and its public key, both in the form of C2SP signed-note.

@@ -83,7 +83,7 @@ func Open(s Settings, version, config string, logger *slog.Logger) (*Log, error)
 }
 
 func open(s Settings, version, config string, logger *slog.Logger, create createFunc) (*Log, error) {
-	dir, err := s.folder()
+	dir, err := s.Folder()
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
@@ -77,11 +78,15 @@ func parseLine(text []byte) (line, error) {
 	return l, nil
 }
 
-// readLines calls each with every whole line of a segment, its number from 1 and its offset. It returns the
-// number of bytes after the last line end.
+// maxLine is longer than every record: lists and members have limits of their own.
+const maxLine = 1 << 20
+
+// readLines calls each with every whole line of a segment, its number from 1 and its offset. The text is valid until
+// each returns; that of a line that is too long for a record is empty. readLines returns the number of bytes after the
+// last line end.
 func readLines(
 	folder fs.FS, name string, each func(text []byte, number int, offset int64),
-) (torn int, err error) {
+) (torn int64, err error) {
 	f, err := folder.Open(name)
 	if err != nil {
 		return 0, err
@@ -89,16 +94,30 @@ func readLines(
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 64<<10)
 	var offset int64
+	var long []byte // the start of a line that is longer than the buffer
 	for number := 1; ; number++ {
-		text, err := r.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return len(text), nil
+		text, err := r.ReadSlice('\n')
+		length := int64(len(text))
+		if errors.Is(err, bufio.ErrBufferFull) {
+			long = append(long[:0], text...)
+			for errors.Is(err, bufio.ErrBufferFull) {
+				text, err = r.ReadSlice('\n')
+				if length += int64(len(text)); length <= maxLine {
+					long = append(long, text...)
+				}
+			}
+			text = long
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF):
+			return length, nil
+		case err != nil:
 			return 0, err
+		case length > maxLine:
+			text = nil
 		}
 		each(text, number, offset)
-		offset += int64(len(text))
+		offset += length
 	}
 }
 
@@ -125,16 +144,17 @@ func findPosition(dir string) (position, error) {
 	// A crash can leave a segment without a whole record.
 	for _, s := range slices.Backward(segments) {
 		var first, last []byte
+		lines := 0
 		_, err := readLines(folder, s.name, func(text []byte, number int, _ int64) {
 			if number == 1 {
-				first = text
+				first = bytes.Clone(text)
 			}
-			last = text
+			last, lines = append(last[:0], text...), number
 		})
 		if err != nil {
 			return position{}, err
 		}
-		if last == nil {
+		if lines == 0 {
 			continue
 		}
 		begin, err := parseLine(first)

@@ -114,8 +114,8 @@ func (s Settings) validateArguments(add func(key string, code providers.Code, re
 	}
 }
 
-// folder returns audit.dir with the name of the host.
-func (s Settings) folder() (string, error) {
+// Folder returns the folder of the log: audit.dir with the name of the host.
+func (s Settings) Folder() (string, error) {
 	if !strings.Contains(s.Dir, hostnamePlaceholder) {
 		return s.Dir, nil
 	}

@@ -56,7 +56,7 @@ type Torn struct {
 	Segment uint64
 	// After is the record before it.
 	After uint64
-	Bytes int
+	Bytes int64
 }
 
 // Kept is a checkpoint that was kept elsewhere.
@@ -192,24 +192,37 @@ func (v *verification) add(p Finding) {
 }
 
 func (v *verification) readCheckpoints() error {
-	content, err := fs.ReadFile(v.folder, checkpointsName)
+	info, err := fs.Stat(v.folder, checkpointsName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil && !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		err = fmt.Errorf("%s: %w", checkpointsName, errNotRegular)
 	}
 	if err != nil {
 		return err
 	}
-	notes, torn := splitNotes(content)
-	v.report.TornCheckpoint = torn > 0
-	for i, text := range notes {
+	f, err := v.folder.Open(checkpointsName)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	number := 0
+	_, torn, err := readNotes(f, func(text []byte) {
+		number++
 		c, err := openCheckpoint(text, v.keys)
 		if err != nil {
-			v.add(Finding{File: checkpointsName, What: fmt.Sprintf("checkpoint %d: %v", i+1, err)})
-			continue
+			v.add(Finding{File: checkpointsName, What: fmt.Sprintf("checkpoint %d: %v", number, err)})
+			return
 		}
-		v.wanted[c.Seq] = append(v.wanted[c.Seq], &expectation{Checkpoint: c, number: i + 1})
-	}
-	return nil
+		// A copy says nothing new, and there may be any number.
+		isCopy := func(other *expectation) bool { return other.Checkpoint == c }
+		if !slices.ContainsFunc(v.wanted[c.Seq], isCopy) {
+			v.wanted[c.Seq] = append(v.wanted[c.Seq], &expectation{Checkpoint: c, number: number})
+		}
+	})
+	v.report.TornCheckpoint = torn > 0
+	return err
 }
 
 func (v *verification) readKept(f CheckpointFile) error {

@@ -95,16 +95,23 @@ func (w *writer) begin() error {
 	return nil
 }
 
+// errNotRegular is the error for a pipe or a device in place of a file.
+var errNotRegular = errors.New("it is not a regular file")
+
 // openCheckpoints opens the file of checkpoints and removes an incomplete one at its end.
 func openCheckpoints(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600) // for both, a pipe does not block
 	if err != nil {
 		return nil, err
 	}
-	text, err := io.ReadAll(f)
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, errNotRegular)
+	}
 	if err == nil {
-		if _, torn := splitNotes(text); torn > 0 {
-			err = f.Truncate(int64(len(text) - torn))
+		var whole, torn int64
+		if whole, torn, err = readNotes(f, func([]byte) {}); err == nil && torn > 0 {
+			err = f.Truncate(whole)
 		}
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ package denials
 import (
 	"encoding/hex"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse/providers"
@@ -12,7 +13,8 @@ import (
 
 // Entry denies the requests of one caller. Exactly one of Subject, Client and Token is set.
 type Entry struct {
-	// Issuer restricts Subject or Client to one issuer, byte for byte; empty means every issuer.
+	// Issuer restricts Subject or Client to one issuer, with or without a slash at the end; empty means every
+	// issuer.
 	Issuer string
 	// Subject is the subject of tokens.
 	Subject string
@@ -53,8 +55,17 @@ type List struct {
 	tokens   map[string]time.Time // when the denial ends
 }
 
-// key is a subject or client of one issuer, or of every issuer if issuer is empty.
+// key is a subject or client of one issuer, or of every issuer if issuer is empty. See [issuerKey].
 type key struct{ issuer, name string }
+
+// issuerKey returns an issuer without a slash at its end. Issuers differ in nothing but that slash from their
+// documentation, and a denial that is written without it would deny no one.
+func issuerKey(issuer string) string {
+	if issuer == "/" { // an entry of it must not become one of every issuer
+		return issuer
+	}
+	return strings.TrimSuffix(issuer, "/")
+}
 
 // subjectRule is what all entries say about one subject.
 type subjectRule struct {
@@ -83,10 +94,10 @@ func newList(entries []Entry, content fingerprint) *List {
 		case e.Token != "":
 			l.tokens[e.Token] = later(l.tokens[e.Token], until)
 		case e.Client != "":
-			k := key{e.Issuer, e.Client}
+			k := key{issuerKey(e.Issuer), e.Client}
 			l.clients[k] = later(l.clients[k], until)
 		default:
-			k := key{e.Issuer, e.Subject}
+			k := key{issuerKey(e.Issuer), e.Subject}
 			rule := l.subjects[k]
 			if e.IssuedBefore.IsZero() {
 				rule.until = later(rule.until, until)
@@ -120,7 +131,7 @@ func later(a, b time.Time) time.Time {
 // Check reports whether the list denies a caller, and why: [ReasonCallerDenied], or [ReasonTokenRevoked] if
 // another sign-in helps. It costs a few look-ups, whatever the length of the list, and allocates nothing.
 func (l *List) Check(id *providers.Identity) (reason providers.Reason, denied bool) {
-	issuers := [...]string{id.Issuer, ""}
+	issuers := [...]string{issuerKey(id.Issuer), ""}
 	for _, issuer := range issuers {
 		if applies(l.subjects[key{issuer, id.Subject}].until) || applies(l.clients[key{issuer, id.Client}]) {
 			return ReasonCallerDenied, true

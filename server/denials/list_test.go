@@ -32,7 +32,7 @@ func TestList_Check(t *testing.T) {
 			"- {issuer: https://a.example, subject: alice}", otherIssuer, passes,
 		},
 		"an issuer with a slash": {
-			"- {issuer: https://a.example/, subject: alice}", nil, passes,
+			"- {issuer: https://a.example/, subject: alice}", nil, denied,
 		},
 		"the client":                      {"- client: web", nil, denied},
 		"the client of another issuer":    {"- {issuer: https://b.example, client: web}", nil, passes},

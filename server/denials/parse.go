@@ -10,7 +10,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -21,8 +23,8 @@ import (
 const (
 	maxEntries   = 10_000
 	maxFileBytes = 4 << 20
-	// maxParts bounds the lines and commas, and with them the memory that the YAML parser needs: 200 bytes and
-	// more for each value, however short it is.
+	// maxParts bounds the line breaks and commas, and with them the memory that the YAML parser needs: 200 bytes
+	// and more for each value, however short it is.
 	maxParts = 200_000
 	maxValue = 4 << 10 // of a member, in bytes
 	// maxFindings is how many problems are reported.
@@ -42,7 +44,7 @@ const (
 
 // Read reads the list in a file. The error is a [FileError].
 func Read(file string) (*List, error) {
-	content, err := readFile(file)
+	content, err := readFile(file, openFile)
 	if err != nil {
 		return nil, unreadable(file, err)
 	}
@@ -53,9 +55,12 @@ func Read(file string) (*List, error) {
 	return list, nil
 }
 
+// openFunc opens a file for reading.
+type openFunc func(file string) (*os.File, error)
+
 // readFile reads at most one byte more than a list may have.
-func readFile(file string) ([]byte, error) {
-	f, err := openFile(file)
+func readFile(file string, open openFunc) ([]byte, error) {
+	f, err := open(file)
 	if err != nil {
 		return nil, err
 	}
@@ -63,25 +68,49 @@ func readFile(file string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 }
 
-// openFile opens a regular file. Opening a pipe would wait for its writer.
+// readTimeout limits reading a file that has nothing to read at the moment, as some files of the kernel have.
+const readTimeout = time.Second
+
+// errNotRegular is the error for a file without a content of its own, such as a pipe or a device.
+var errNotRegular = errors.New("it is not a regular file")
+
+// openFile opens a regular file. Without O_NONBLOCK, opening a pipe waits for its writer, and reading some files
+// of the kernel waits for what they report: a watcher that waits would keep an old list without a word.
 func openFile(file string) (*os.File, error) {
+	// Before it is opened, because opening a device can have effects; and after that, because another file may
+	// have taken the name in between.
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
+		return nil, errNotRegular
 	}
-	return os.Open(file)
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err = f.Stat(); err == nil && !info.Mode().IsRegular() {
+		err = errNotRegular
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	_ = f.SetReadDeadline(time.Now().Add(readTimeout)) // files on disks have none, and need none
+	return f, nil
 }
 
 // parse returns the list in a file, or what is wrong with it.
 func parse(content []byte) (*List, []Finding) {
 	p := &parser{}
-	if n := bytes.Count(content, []byte("\n")) + bytes.Count(content, []byte(",")); len(content) > maxFileBytes ||
-		n > maxParts {
+	switch {
+	case len(content) > maxFileBytes || countParts(content) > maxParts:
 		p.report(0, providers.CodeOutOfRange, fmt.Sprintf("it has more than %d MiB, or more than %d lines and commas",
 			maxFileBytes>>20, maxParts), "remove entries")
+		return nil, p.problems
+	case !utf8.Valid(content): // the parser reads UTF-16, too, whose line breaks are not counted
+		p.report(0, providers.CodeInvalidSyntax, "it is not valid YAML: its encoding is not UTF-8", "save it as UTF-8")
 		return nil, p.problems
 	}
 	entries := p.document(content)
@@ -89,6 +118,14 @@ func parse(content []byte) (*List, []Finding) {
 		return nil, p.problems
 	}
 	return newList(entries, sha256.Sum256(content)), nil
+}
+
+// countParts counts the commas, and everything that the YAML parser takes for a line break (YAML 1.1, section 5.4).
+func countParts(content []byte) (n int) {
+	for _, part := range []string{",", "\n", "\r", "\u0085", "\u2028", "\u2029"} {
+		n += bytes.Count(content, []byte(part))
+	}
+	return n
 }
 
 // parser walks the nodes of a document. It does not decode into structs: errors of that quote values, and a
@@ -212,6 +249,9 @@ func (p *parser) text(name string, value *yaml.Node) string {
 	case len(value.Value) > maxValue:
 		p.report(value.Line, providers.CodeOutOfRange, fmt.Sprintf("%s has more than %d bytes", name, maxValue),
 			"shorten it, or deny the subject")
+	case value.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		p.report(value.Line, providers.CodeInvalidValue, name+" is a block of text, which ends with a line break: it "+
+			"would be the name of no one", "write it on one line, in quotes")
 	case name == memberToken && LooksLikeToken(value.Value):
 		p.report(value.Line, providers.CodeInvalidValue, "token is a whole token, which is a secret",
 			"write its id instead (the claim jti), and revoke the token at the issuer")

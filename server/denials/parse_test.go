@@ -70,6 +70,7 @@ func TestParse_RefusesABadFile(t *testing.T) {
 			strings.Repeat("[", 20_000), 0, syntax, "not valid YAML: exceeded max depth",
 		},
 		"bytes that are no text": {"- subject: \"\xff\xfe\"\n", 0, syntax, "not valid YAML"},
+		"UTF-16":                 {"\xff\xfe[\x00]\x00", 0, syntax, "its encoding is not UTF-8"},
 		"two documents": {
 			"- subject: canary\n---\n[]\n", 2, syntax, "more than one YAML document",
 		},
@@ -172,6 +173,12 @@ func TestParse_RefusesABadFile(t *testing.T) {
 		"too many values": {
 			"- [" + strings.Repeat("a,", maxParts+1) + "a]", 0, outOfRange, "200000 lines and commas",
 		},
+		"too many lines of a Mac":      {strings.Repeat("-\r", maxParts+1), 0, outOfRange, "200000 lines and commas"},
+		"too many lines by U+0085":     {strings.Repeat("-\u0085", maxParts+1), 0, outOfRange, "200000 lines and commas"},
+		"too many lines by U+2028":     {strings.Repeat("-\u2028", maxParts+1), 0, outOfRange, "200000 lines and commas"},
+		"too many lines by U+2029":     {strings.Repeat("-\u2029", maxParts+1), 0, outOfRange, "200000 lines and commas"},
+		"a block, with its line break": {"- subject: |\n    canary\n", 1, invalid, "subject is a block of text"},
+		"a folded block":               {"- client: >-\n    canary\n", 1, invalid, "client is a block of text"},
 	} {
 		list, problems := parse([]byte(c.content))
 		if list != nil || len(problems) != 1 {

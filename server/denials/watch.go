@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -18,18 +19,29 @@ import (
 const (
 	reloadPause = 100 * time.Millisecond
 	reloadTries = 10
+	// lockPause is the time between two attempts of [Watcher.Reload] to get the lock of a poll, which may be stuck.
+	lockPause = 10 * time.Millisecond
 )
+
+// stuckAfter is how long a read may take before it is reported: a network file system can block it without end.
+const stuckAfter = 10 * time.Second
+
+// errStuck is the problem while a read does not end. The list in force stays.
+var errStuck = fmt.Errorf("reading the file takes more than %s", stuckAfter)
 
 // Watcher holds the list in force, and replaces it when the file changes. A process has one. It is safe for
 // concurrent use.
 type Watcher struct {
 	settings Settings
+	open     openFunc
 	logger   *slog.Logger
 	list     atomic.Pointer[List]
 	hits     atomic.Int64
 
 	// reading is held while the file is read and a list is put in force.
 	reading sync.Mutex
+	// readSince is when the read in progress began, in Unix nanoseconds; 0 if there is none.
+	readSince atomic.Int64
 	// latest identifies what the latest read found, and judged the latest that was put in force or found bad.
 	latest, judged fingerprint
 	changed        func(before, now *List)
@@ -42,13 +54,9 @@ type Watcher struct {
 type Status struct {
 	// Entries is the number of entries in force, including those that have ended.
 	Entries int
-	// OK is false while the file is bad or gone, so that an older list is in force. Problem is why; usually a
-	// [FileError].
-	OK      bool
+	// Problem is why the file is bad or gone, or cannot be read to its end, so that an older list is in force; usually a
+	// [FileError]. Nil means that the list in force is that of the file.
 	Problem error
-	// Digest is the SHA-256 of the file in force, in hexadecimal, and Since is when it came into force.
-	Digest string
-	Since  time.Time
 	// Hits is the number of requests that were refused.
 	Hits int64
 }
@@ -58,7 +66,7 @@ type fingerprint [sha256.Size]byte
 
 // Open reads the list. The error is a [FileError].
 func Open(s Settings, logger *slog.Logger) (*Watcher, error) {
-	w := &Watcher{settings: s, logger: logger}
+	w := &Watcher{settings: s, open: openFile, logger: logger}
 	list, err := Read(s.File)
 	if err != nil {
 		return nil, err
@@ -73,7 +81,7 @@ func (w *Watcher) put(list *List) {
 	w.list.Store(list)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.status = Status{Entries: list.Len(), OK: true, Digest: list.Digest(), Since: time.Now()}
+	w.status = Status{Entries: list.Len()}
 }
 
 // Run reads the file again and again until ctx ends. A change acts when two reads in a row are equal: a file
@@ -107,14 +115,36 @@ func (w *Watcher) poll() {
 // read reports whether the file is as it was at the read before; reading must be held. It keeps nothing of
 // the file, which may be long.
 func (w *Watcher) read() (isStable bool) {
+	defer w.beginRead()()
 	before := w.latest
-	w.latest = fingerprintOf(w.settings.File)
+	w.latest = w.fingerprint()
 	return w.latest == before
 }
 
-// fingerprintOf returns the fingerprint of a file.
-func fingerprintOf(file string) fingerprint {
-	f, err := openFile(file)
+// beginRead reports a read that does not end, until end is called. Nothing else would show that changes of the
+// file do not act any more.
+func (w *Watcher) beginRead() (end func()) {
+	w.readSince.Store(time.Now().UnixNano())
+	report := time.AfterFunc(stuckAfter, func() {
+		w.logger.Error("the file of denials cannot be read; the last good list stays in force",
+			"file", w.settings.File, "problem", errStuck.Error(), "fix", "make its file system answer")
+	})
+	return func() {
+		w.readSince.Store(0)
+		if !report.Stop() {
+			w.logger.Info("the file of denials can be read again", "file", w.settings.File)
+		}
+	}
+}
+
+func (w *Watcher) isStuck() bool {
+	since := w.readSince.Load()
+	return since != 0 && time.Since(time.Unix(0, since)) >= stuckAfter
+}
+
+// fingerprint returns the fingerprint of the file.
+func (w *Watcher) fingerprint() fingerprint {
+	f, err := w.open(w.settings.File)
 	if err != nil {
 		return errorFingerprint(err)
 	}
@@ -133,7 +163,9 @@ func (w *Watcher) judge() {
 	if w.latest == w.judged {
 		return
 	}
-	content, err := readFile(w.settings.File)
+	end := w.beginRead()
+	content, err := readFile(w.settings.File, w.open)
+	end()
 	found := fingerprint(sha256.Sum256(content))
 	if err != nil {
 		found = errorFingerprint(err)
@@ -176,13 +208,22 @@ func (w *Watcher) refuse(problem *FileError) {
 func (w *Watcher) setProblem(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.status.OK, w.status.Problem = err == nil, err
+	w.status.Problem = err
 }
 
 // Reload reads the file now, without waiting for the next poll: until two reads, 100 ms apart, are equal. The
 // error is why the file is not in force then: usually a [FileError], or that of ctx.
 func (w *Watcher) Reload(ctx context.Context) error {
-	w.reading.Lock()
+	for !w.reading.TryLock() {
+		if w.isStuck() {
+			return errStuck
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lockPause):
+		}
+	}
 	defer w.reading.Unlock()
 	pause := time.NewTicker(reloadPause)
 	defer pause.Stop()
@@ -218,5 +259,8 @@ func (w *Watcher) Status() Status {
 	defer w.mu.Unlock()
 	status := w.status
 	status.Hits = w.hits.Load()
+	if w.isStuck() {
+		status.Problem = errStuck
+	}
 	return status
 }

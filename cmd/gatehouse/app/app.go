@@ -166,7 +166,7 @@ func (a *App) openParts(ctx context.Context, cfg *configs.Config) (err error) {
 	if a.Denials, err = openDenials(cfg, a.logger); err != nil {
 		return err
 	}
-	a.Audit, err = openAudit(cfg, configDigest(cfg), a.logger)
+	a.Audit, err = openAudit(cfg, ConfigDigest(cfg), a.logger)
 	return err
 }
 

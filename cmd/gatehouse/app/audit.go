@@ -27,9 +27,9 @@ func openAudit(cfg *configs.Config, digest string, logger *slog.Logger) (*audit.
 	return log, nil
 }
 
-// configDigest identifies the effective configuration. Secrets are redacted in it, so that it does not reveal
+// ConfigDigest identifies the effective configuration. Secrets are redacted in it, so that it does not reveal
 // them.
-func configDigest(cfg *configs.Config) string {
+func ConfigDigest(cfg *configs.Config) string {
 	sum := sha256.New()
 	for _, v := range cfg.Effective {
 		fmt.Fprintf(sum, "%s=%q\n", v.Key, v.Value)

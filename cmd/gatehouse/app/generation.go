@@ -44,7 +44,7 @@ func open(ctx context.Context, settings providers.Settings, info providers.Serve
 func (a *App) newGeneration(
 	number uint64, cfg *configs.Config, info providers.ServerInfo, provider openProvider,
 ) *generation {
-	g := &generation{number: number, digest: configDigest(cfg), config: cfg, info: info, provider: provider}
+	g := &generation{number: number, digest: ConfigDigest(cfg), config: cfg, info: info, provider: provider}
 	chain := a.chain
 	chain.Resource, chain.Settings = cfg.Resource, cfg.Server
 	chain.RequiredScopes, chain.Implies = cfg.Scopes.Required, cfg.Scopes.Implications()

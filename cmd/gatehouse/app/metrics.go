@@ -187,7 +187,7 @@ func (a *App) observeDenials(g *gauges) {
 		return
 	}
 	g.gauge("gatehouse.denials.ok", "0 while the file of denials is bad or gone, so that an older list is in force.",
-		func() int64 { return oneIf(a.Denials.Status().OK) })
+		func() int64 { return oneIf(a.Denials.Status().Problem == nil) })
 	g.gauge("gatehouse.denials.entries", "Entries of the list of denied callers in force.",
 		func() int64 { return int64(a.Denials.Status().Entries) })
 }
@@ -204,8 +204,8 @@ func (a *App) observeUpstreams(g *gauges) {
 	calls := g.newCounter("gatehouse.upstream.calls", "Calls of the upstream that ended: ok if it answered, timeout, "+
 		"canceled, or the reason of the failure.")
 	noise := g.newCounter("gatehouse.upstream.noise", "What the upstream wrote that is no message.")
-	changed := g.newGauge("gatehouse.upstream.tools.changed", "Tools that cannot be called until they are reviewed, "+
-		"because their definition changed.")
+	changed := g.newGauge("gatehouse.upstream.tools.changed",
+		"Tools that cannot be called until they are reviewed, because their definition changed.")
 	active := g.newGauge("gatehouse.upstream.processes.active", "Processes of callers.")
 	limit := g.newGauge("gatehouse.upstream.processes.limit", "The setting upstreams.NAME.max_processes.")
 	g.reads = append(g.reads, func(o metric.Observer) {
@@ -232,10 +232,8 @@ func (a *App) observeConfig(g *gauges) {
 			number, _ := a.Generation()
 			return int64(number)
 		})
-	g.gauge("gatehouse.config.reload.ok", "0 if the last reload was refused.", func() int64 {
-		last := a.LastReload()
-		return oneIf(last.OK || last.Time.IsZero())
-	})
+	g.gauge("gatehouse.config.reload.ok", "0 if the last reload was refused.",
+		func() int64 { return oneIf(a.LastReload().OK) })
 	at := g.seconds("gatehouse.config.reload.time", "When the configuration was last read, as a Unix time: at the start, "+
 		"or by a reload.")
 	started := time.Now()

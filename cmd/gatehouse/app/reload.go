@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,8 @@ type ReloadStatus struct {
 	Time time.Time
 	// OK is false if the new configuration was refused. It is true if there was no reload.
 	OK bool
-	// Reason names the settings for which it was refused, with codes and without values.
+	// Reason names the settings for which it was refused, with codes, and without values or texts of a provider. The
+	// log has the details.
 	Reason string
 }
 
@@ -112,7 +114,8 @@ func (a *App) reopen(
 	}
 	opened, err := a.open(cfg.Provider, info)
 	if err != nil {
-		return openProvider{}, unusable(cfg, err.Error())
+		a.logger.Error("the provider of the new configuration cannot be opened", "error", err)
+		return openProvider{}, unusable(cfg, "it cannot be opened")
 	}
 	if err := a.awaitUsable(ctx, cfg, opened.Provider); err != nil {
 		opened.work.end()
@@ -143,23 +146,15 @@ func (a *App) awaitUsable(ctx context.Context, cfg *configs.Config, p providers.
 			return ctx.Err()
 		case <-timeout.C:
 			return unusable(cfg, fmt.Sprintf("after %s it cannot verify tokens: %s", a.openTimeout,
-				keyProblem(reporter.Keys())))
+				cmp.Or(reporter.Keys().Reason, providers.ReasonKeysUnavailable)))
 		case <-ticker.C:
 		}
 	}
 	return nil
 }
 
-func keyProblem(status providers.KeyStatus) string {
-	if status.Problem != "" {
-		return status.Problem
-	}
-	if status.Reason != "" {
-		return string(status.Reason)
-	}
-	return string(providers.ReasonKeysUnavailable)
-}
-
+// unusable is the problem of a provider that cannot be used. The reason is shown to operators without a token, so it
+// has no text of the provider and no address: the provider logs those.
 func unusable(cfg *configs.Config, reason string) error {
 	return configs.Problems{{Key: "provider", Origin: "provider.kind " + cfg.Kind, Code: providers.CodeUnusable,
 		Reason: reason, Fix: "`gatehouse doctor` finds out why; change the file again, or send SIGHUP, to try again"}}
@@ -200,10 +195,7 @@ func (a *App) refuse(err error) {
 	current := a.current.Load()
 	status, reason, keys := ReloadStatus{Time: time.Now(), Reason: err.Error()}, "", []string(nil)
 	if problems, ok := errors.AsType[configs.Problems](err); ok {
-		status.Reason, reason = problems.Summary(), string(problems[0].Code)
-		for _, p := range problems {
-			keys = append(keys, p.Key)
-		}
+		status.Reason, reason, keys = problems.Summary(), string(problems[0].Code), problems.Settings()
 	}
 	a.lastReload.Store(&status)
 	a.logger.Error("the new configuration is refused, and the current one stays in force; `gatehouse config` "+

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -131,6 +132,10 @@ func TestReload_RefusedChangesNothing(t *testing.T) {
 	f.openTimeout = 300 * time.Millisecond
 	down := newIssuer(t)
 	down.AnswerAll(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	liar := newIssuer(t)
+	liar.AnswerAll(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"issuer": "https://canary.example", "jwks_uri": "https://canary.example/keys"}`)
+	})
 	good, provider := token(f.issuer, "mcp:use"), f.Provider()
 	local, err := configs.Load(configs.Sources{Flags: map[string]string{
 		"provider.kind": "local", "resource": resource, "scopes.required": "mcp:use",
@@ -143,7 +148,12 @@ func TestReload_RefusedChangesNothing(t *testing.T) {
 		want    string
 	}{
 		"an issuer that is down": {
-			map[string]string{"provider.issuer": down.URL(), "provider.jwks_url": down.KeysURL()}, "provider (unusable, ",
+			map[string]string{"provider.issuer": down.URL(), "provider.jwks_url": down.KeysURL()},
+			"provider (unusable, provider.kind oidc): after 300ms it cannot verify tokens: keys_unavailable",
+		},
+		"an issuer that calls itself something else": { // its words are not shown
+			map[string]string{"provider.issuer": liar.URL(), "provider.jwks_url": ""},
+			"provider (unusable, provider.kind oidc): after 300ms it cannot verify tokens: keys_unavailable",
 		},
 		"a setting that needs a restart": {map[string]string{"server.idle_timeout": "3m"},
 			"server.idle_timeout (needs_restart, flag --server.idle_timeout)"},
@@ -159,9 +169,13 @@ func TestReload_RefusedChangesNothing(t *testing.T) {
 		_, err := f.Reload(t.Context(), cfg)
 		problems, _ := errors.AsType[configs.Problems](err)
 		last := f.LastReload()
+		// The reason is on the status page, which has no addresses and no texts of the issuer.
 		if !strings.Contains(problems.Summary(), c.want) || last.OK || last.Reason != problems.Summary() ||
-			time.Since(last.Time) > time.Minute {
+			strings.Contains(last.Reason, "://") || time.Since(last.Time) > time.Minute {
 			t.Errorf("%s: refused with %q, and the status is %+v", name, problems.Summary(), last)
+		}
+		if shown := last.Reason; strings.Contains(shown, "canary") || strings.Contains(shown, "127.0.0.1") {
+			t.Errorf("%s: the status has the words of the provider, or an address: %s", name, shown)
 		}
 		if number, _ := f.Generation(); number != 1 || f.Provider() != provider {
 			t.Errorf("%s: generation %d, the same provider: %v", name, number, f.Provider() == provider)
@@ -178,7 +192,7 @@ func TestReload_RefusedChangesNothing(t *testing.T) {
 	if last := f.LastReload(); !last.OK || last.Reason != "" {
 		t.Errorf("the status is %+v", last)
 	}
-	if log := f.log.String(); strings.Count(log, "level=ERROR") != 6 || strings.Contains(log, "3m") {
+	if log := f.log.String(); strings.Count(log, "level=ERROR") != 7 || strings.Contains(log, "3m") {
 		t.Error("the log has not one line for each, or a value")
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"gatehouse/providers"
 	"gatehouse/server"
 	"gatehouse/server/audit"
-	"gatehouse/server/denials"
 )
 
 // Status is the state of a running server, for its operators. It contains nothing about a caller, and no text
@@ -175,8 +174,8 @@ func (a *App) Status() Status {
 	if a.Audit != nil {
 		s.Audit = auditStatus(a.Audit)
 	}
-	if list, ok := a.chain.Denials.(*denials.Watcher); ok {
-		d := list.Status()
+	if a.Denials != nil {
+		d := a.Denials.Status()
 		s.Denials = &DenialStatus{Entries: d.Entries, OK: d.Problem == nil, Hits: d.Hits}
 	}
 	if last := a.LastReload(); !last.Time.IsZero() {

@@ -150,7 +150,7 @@ func TestStatus_Denials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.chain.Denials = list
+	f.Denials = list
 	list.Check(&providers.Identity{Issuer: f.issuer.URL(), Subject: "mallory"})
 	if d := f.Status().Denials; d == nil || *d != (DenialStatus{Entries: 2, OK: true, Hits: 1}) {
 		t.Errorf("the denials are %+v", d)

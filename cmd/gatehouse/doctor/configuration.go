@@ -31,6 +31,7 @@ func (e *examination) addConfigChecks() {
 	e.checks.add(check{
 		name: "config.port", expected: "every client connects to the port of resource", run: e.port,
 	})
+	e.addSecretFileChecks()
 	e.addDenialsCheck()
 	if len(e.diagnosis.DefaultScopes) > 0 {
 		e.checks.add(check{

@@ -30,6 +30,8 @@ type Config struct {
 	Token string
 	// LocalHealth is the server's /health on this computer, regardless of its public address; empty if unknown.
 	LocalHealth string
+	// Container is set if this program runs in a container.
+	Container bool
 	// OwnTools are the names of the tools that are not those of an upstream.
 	OwnTools []string
 	// Upstreams is what the upstreams in Settings have in common, and KeysPath where the server publishes the keys of the
@@ -40,10 +42,12 @@ type Config struct {
 	// beginning.
 	Timeout time.Duration
 
-	// Resolver, RootCAs and Proxy are for tests. Nil means those of the system.
+	// Resolver, RootCAs, Proxy and DiskOf are for tests. Nil means those of the system. DiskOf returns the file system
+	// of a folder.
 	Resolver *net.Resolver
 	RootCAs  *x509.CertPool
 	Proxy    func(*http.Request) (*url.URL, error)
+	DiskOf   func(dir string) (Disk, error)
 }
 
 // DefaultTimeout is the default of Config.Timeout.
@@ -57,6 +61,7 @@ func Examine(ctx context.Context, c Config) []Result {
 	defer endUpstreams()
 	e.diagnose(ctx)
 	e.addConfigChecks()
+	e.addAuditChecks()
 	// An embedded issuer is reached through the server, so the server is checked first.
 	server := e.newServerChecks()
 	if e.diagnosis.Embedded {
@@ -67,6 +72,8 @@ func Examine(ctx context.Context, c Config) []Result {
 		server.add()
 	}
 	e.addUpstreamChecks(server)
+	e.addOperatorCheck()
+	e.addTelemetryChecks()
 	return e.checks.run(ctx, c.Timeout)
 }
 

@@ -46,11 +46,12 @@ type env struct {
 	config doctor.Config
 
 	provider, proxy *faultProxy
-	web             *faultProxy // an upstream; nil without one
+	// operator is the operator's listener, if useOperator opened it, and web an upstream; nil without one.
+	operator, web *faultProxy
 	// noProvider leaves provider.issuer as the test set it, noServer opens no server behind the proxy, and
 	// noTools offers no tools.
 	noProvider, noServer, noTools bool
-	// secret is provider.client_secret, and environ are more variables.
+	// secret is provider.client_secret, and environ are other variables.
 	secret  string
 	environ []string
 	issuer  http.Handler
@@ -208,7 +209,7 @@ func (e *env) load() *configs.Config {
 	e.t.Helper()
 	sources := configs.Sources{Flags: e.settings, Environ: e.environ}
 	if e.secret != "" { // secrets have no flags
-		sources.Environ = append(sources.Environ, "GATEHOUSE_PROVIDER__CLIENT_SECRET="+e.secret)
+		sources.Environ = append(slices.Clip(e.environ), "GATEHOUSE_PROVIDER__CLIENT_SECRET="+e.secret)
 	}
 	cfg, err := configs.Load(sources)
 	if err != nil {
@@ -284,6 +285,7 @@ func (e *env) open() *env {
 		e.t.Fatal(err)
 	}
 	e.inner = "http://" + ln.Addr().String()
+	e.config.LocalHealth = e.inner + "/health"
 	ctx, cancel := context.WithCancel(context.Background())
 	h, err := app.New(ctx, cfg, e.catalog, discard)
 	if err != nil {
@@ -314,6 +316,9 @@ func (e *env) open() *env {
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	e.change(func() { e.proxy.next = proxy })
+	if e.operator != nil {
+		e.openOperator(discard)
+	}
 	keys := h.Provider().(providers.KeyReporter)
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
 		if status := keys.Keys(); status.Usable || status.Problem != "" {
@@ -322,6 +327,17 @@ func (e *env) open() *env {
 		time.Sleep(2 * time.Millisecond)
 	}
 	return e
+}
+
+// waitUntilUsable waits until the server can verify tokens. An endpoint that is not known yet is a problem, too.
+func (e *env) waitUntilUsable() {
+	e.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !e.app.Provider().(providers.KeyReporter).Keys().Usable; {
+		if time.Now().After(deadline) {
+			e.t.Fatal("the provider is not usable")
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 func (e *env) examine() []doctor.Result {

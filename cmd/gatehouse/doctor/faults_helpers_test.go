@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net"
@@ -76,8 +77,40 @@ func (e *env) token(scopes string) string {
 	return response.AccessToken
 }
 
-// newBannerServer returns the address of a listener that speaks a protocol in which the server speaks first.
-func newBannerServer(t *testing.T) string {
+// newTLSServer returns the address of a listener that makes handshakes, and hangs up on everything else.
+func newTLSServer(t *testing.T) string {
+	t.Helper()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+		Certificates: []tls.Certificate{certificate(t, "127.0.0.1", time.Hour)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.SetDeadline(time.Now().Add(time.Second))
+			_ = conn.(*tls.Conn).HandshakeContext(t.Context())
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-ended
+	})
+	return ln.Addr().String()
+}
+
+// sshBanner is what an SSH server sends first.
+const sshBanner = "SSH-2.0-OpenSSH_10.0\r\n"
+
+// newBannerServer returns the address of a listener that sends a text before it reads anything.
+func newBannerServer(t *testing.T, text string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -91,7 +124,10 @@ func newBannerServer(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			_, _ = conn.Write([]byte("SSH-2.0-OpenSSH_10.0\r\n"))
+			// net/http reports an answer as such only after it has written its request.
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			_, _ = conn.Read(make([]byte, 1))
+			_, _ = conn.Write([]byte(text))
 			_ = conn.SetDeadline(time.Now().Add(100 * time.Millisecond))
 			_, _ = io.Copy(io.Discard, conn)
 			conn.Close()

@@ -45,7 +45,7 @@ func reachFaults() map[string]fault {
 		},
 		"a provider that speaks neither TLS nor http": {
 			before: func(t *testing.T, e *env) {
-				e.noProvider, e.settings["provider.issuer"] = true, "https://"+newBannerServer(t)
+				e.noProvider, e.settings["provider.issuer"] = true, "https://"+newBannerServer(t, sshBanner)
 			},
 			bad: []string{"provider.tls failed", "server.ready failed"}, found: "it does not speak TLS",
 			fix: "renew or replace the certificate",

@@ -29,7 +29,7 @@ func faults() map[string]fault {
 	all := map[string]fault{}
 	for _, some := range []map[string]fault{
 		configFaults(), reachFaults(), providerFaults(), connectionFaults(), responseFaults(), tokenFaults(),
-		commandFaults(), urlFaults(),
+		auditFaults(), operatorFaults(), collectorFaults(), commandFaults(), urlFaults(),
 	} {
 		maps.Copy(all, some)
 	}
@@ -79,7 +79,7 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 			t.Skip("only some of the faults were selected by -run")
 		}
 		e := newEnv(t)
-		useIntrospection("canary-secret")(t, e)
+		useEverything(t, e)
 		useNotes()(t, e)
 		pinNotes("read_note", "write_note")(t, e)
 		useWeb("")(t, e)

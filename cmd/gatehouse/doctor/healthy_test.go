@@ -68,7 +68,7 @@ func TestKeysAreSkippedIfEveryTokenIsIntrospected(t *testing.T) {
 	e := newEnv(t)
 	useIntrospection("canary-secret")(t, e)
 	e.settings["provider.introspection"] = "always"
-	e.open()
+	e.open().waitUntilUsable()
 	e.change(func() { e.provider.intercept = respond("/keys", 500, "text/plain", "") })
 	results := e.examine()
 	if got := problems(results); len(got) > 0 {

@@ -61,14 +61,8 @@ func (c *collector) send(ctx context.Context, message proto.Message) error {
 	if err != nil {
 		return fmt.Errorf("%s cannot be encoded: %w", c.what, err)
 	}
-	if c.Gzip {
-		var compressed bytes.Buffer
-		w := gzip.NewWriter(&compressed)
-		_, err := w.Write(body)
-		if err = cmp.Or(err, w.Close()); err != nil {
-			return fmt.Errorf("%s cannot be compressed: %w", c.what, err)
-		}
-		body = compressed.Bytes()
+	if body, err = compress(c.Collector, body); err != nil {
+		return fmt.Errorf("%s cannot be compressed: %w", c.what, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -101,17 +95,9 @@ func (e *unavailableError) Error() string { return e.text }
 const maxAnswer = 64 << 10
 
 func (c *collector) post(ctx context.Context, body []byte) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(body))
+	r, err := newExport(ctx, c.Collector, body)
 	if err != nil {
 		return fmt.Errorf("%s were not exported: the address is not a URL", c.what)
-	}
-	for name, value := range c.Headers {
-		r.Header.Set(name, value.Reveal())
-	}
-	r.Header.Set("Content-Type", "application/x-protobuf")
-	r.Header.Set("User-Agent", app.UserAgent())
-	if c.Gzip {
-		r.Header.Set("Content-Encoding", "gzip")
 	}
 	answer, err := c.client.Do(r)
 	if err != nil {
@@ -136,6 +122,45 @@ func (c *collector) post(ctx context.Context, body []byte) error {
 	default:
 		return fmt.Errorf("%s were not exported: %s answered %d", c.what, r.URL.Host, status)
 	}
+}
+
+// compress returns body as it is sent to c.
+func compress(c configs.Collector, body []byte) ([]byte, error) {
+	if !c.Gzip {
+		return body, nil
+	}
+	var compressed bytes.Buffer
+	w := gzip.NewWriter(&compressed)
+	_, err := w.Write(body)
+	err = cmp.Or(err, w.Close())
+	return compressed.Bytes(), err
+}
+
+// newExport returns the request that sends a compressed body.
+func newExport(ctx context.Context, c configs.Collector, body []byte) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range c.Headers {
+		r.Header.Set(name, value.Reveal())
+	}
+	r.Header.Set("Content-Type", "application/x-protobuf")
+	r.Header.Set("User-Agent", app.UserAgent())
+	if c.Gzip {
+		r.Header.Set("Content-Encoding", "gzip")
+	}
+	return r, nil
+}
+
+// NewEmptyExport returns a request that exports nothing, as the server sends it otherwise: a message without content is
+// a valid one. The error may contain the address.
+func NewEmptyExport(ctx context.Context, c configs.Collector) (*http.Request, error) {
+	body, err := compress(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	return newExport(ctx, c, body)
 }
 
 // rejected returns how many items the collector did not accept (OTLP, Partial Success): the first field of the first

@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"gatehouse/cmd/gatehouse/app"
 )
 
 // The values are those of histogram_quantile of Prometheus for the same buckets.
@@ -48,6 +50,17 @@ func TestTraffic_KeepsFiveMinutes(t *testing.T) {
 	if len(kept) != maxSamples || !kept[maxSamples-1].at.Equal(began.Add(999*sampleInterval)) ||
 		!kept[0].at.Equal(began.Add(939*sampleInterval)) {
 		t.Errorf("%d samples are kept, from %s to %s", len(kept), kept[0].at.Sub(began), kept[len(kept)-1].at.Sub(began))
+	}
+}
+
+// A limit is a problem from 80 % on, as for the alert GatehouseNearLimit.
+func TestProblems_NearLimit(t *testing.T) {
+	t.Parallel()
+	for active, want := range map[int64]int{799: 0, 800: 1, 1000: 1} {
+		s := OperatorStatus{Status: app.Status{Streams: app.Usage{Active: active, Limit: 1000}}}
+		if got := problems(s); len(got) != want {
+			t.Errorf("%d of 1000: %+v", active, got)
+		}
 	}
 }
 

@@ -54,6 +54,7 @@ type OperatorConfig struct {
 type Operator struct {
 	config  OperatorConfig
 	metrics *recentMetrics
+	answers recentAnswers
 	traffic traffic
 	page    *statusPage
 	server  *http.Server
@@ -83,7 +84,9 @@ func NewOperator(c OperatorConfig) (*Operator, error) {
 		ReadHeaderTimeout: operatorReadTimeout, ReadTimeout: operatorReadTimeout,
 		WriteTimeout: operatorWriteTimeout, IdleTimeout: operatorIdleTimeout,
 		MaxHeaderBytes: operatorMaxHeaderBytes,
-		ErrorLog:       slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+		// net/http would answer OPTIONS * itself, whatever the Host.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
 	return o, nil
 }
@@ -151,13 +154,17 @@ func (o *Operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "This listener is for reading only.", http.StatusMethodNotAllowed)
 		return
 	}
-	switch r.URL.Path {
+	switch path := r.URL.Path; path {
 	case "/":
-		o.servePage(w, r)
+		refreshes := r.URL.Query().Get("refresh") != "off"
+		if !refreshes {
+			path = "/?refresh=off"
+		}
+		o.answers.serve(w, path, func(w http.ResponseWriter) { o.servePage(w, refreshes) })
 	case "/status.json":
-		o.serveStatus(w)
+		o.answers.serve(w, path, o.serveStatus)
 	case "/metrics":
-		o.serveMetrics(w)
+		o.answers.serve(w, path, o.serveMetrics)
 	default:
 		http.Error(w, "There are /, /status.json and /metrics.", http.StatusNotFound)
 	}

@@ -95,6 +95,29 @@ func TestOperator_OnlyReads(t *testing.T) {
 	}
 }
 
+// net/http must not answer OPTIONS * itself.
+func TestOperator_OptionsOfTheWholeServer(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := newOperator(t, nil)
+	operator.Start(ln)
+	t.Cleanup(operator.Stop)
+	for host, want := range map[string]string{"evil.example": " 403 ", "localhost": " 405 "} {
+		conn, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "OPTIONS * HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n")
+		if status, _ := bufio.NewReader(conn).ReadString('\n'); !strings.Contains(status, want) {
+			t.Errorf("%s: %q, want%s", host, status, want)
+		}
+	}
+}
+
 // Paths of other programs' listeners for operators, of the profiler, and of the MCP endpoint.
 func TestOperator_OtherPathsDoNotExist(t *testing.T) {
 	t.Parallel()
@@ -176,6 +199,41 @@ type countingGatherer struct {
 func (g *countingGatherer) Gather() ([]*dto.MetricFamily, error) {
 	g.gathered++
 	return g.Gatherer.Gather()
+}
+
+// The page takes more CPU time than a call, and strangers can ask for it as fast as the network allows.
+func TestOperator_MakesAnAnswerOnceASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		made := 0
+		operator := newOperator(t, func(c *telemetry.OperatorConfig) {
+			c.Status = func() app.Status { made++; return healthy() }
+		})
+		paths := []string{"/", "/?refresh=off", "/status.json"}
+		texts := map[string]string{}
+		for range 100 {
+			for _, path := range append(paths, "/?x", "/?refresh=on") {
+				w := request(t, operator, http.MethodGet, "localhost", path)
+				if texts[path] == "" {
+					texts[path] = w.Body.String()
+				}
+				if w.Code != http.StatusOK || w.Body.String() != texts[path] || w.Header().Get("Content-Type") == "" {
+					t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+				}
+			}
+		}
+		if made != len(paths) {
+			t.Errorf("%d answers were made, want %d", made, len(paths))
+		}
+		if texts["/"] == texts["/?refresh=off"] {
+			t.Error("the page does not stop refreshing")
+		}
+		time.Sleep(time.Second)
+		request(t, operator, http.MethodGet, "localhost", "/status.json")
+		if made != len(paths)+1 {
+			t.Error("an old answer is sent")
+		}
+	})
 }
 
 // Requests of a stranger must not cost the collection of all metrics each time.

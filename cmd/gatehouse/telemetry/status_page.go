@@ -51,11 +51,11 @@ func newStatusPage(reasons []providers.ReasonDoc) (*statusPage, error) {
 
 // servePage serves the status page. With ?refresh=off the browser does not load it again, so that it can be
 // read.
-func (o *Operator) servePage(w http.ResponseWriter, r *http.Request) {
+func (o *Operator) servePage(w http.ResponseWriter, refreshes bool) {
 	status, samples := o.status()
 	view := o.page.view(status, samples, o.metrics != nil)
 	content := page.Page{Title: view.Title(), Site: "Gatehouse", Data: view}
-	if view.Refreshes = r.URL.Query().Get("refresh") != "off"; view.Refreshes {
+	if view.Refreshes = refreshes; refreshes {
 		content.Refresh = statusRefresh
 	}
 	if err := o.page.templates.Write(w, http.StatusOK, "status.html", content); err != nil {
@@ -175,6 +175,14 @@ type problem struct {
 // nearLimit is the share of a limit from which it is a problem. It is that of the alert GatehouseNearLimit.
 const nearLimit = 0.8
 
+// Problems describes what the status page shows as problems, without the texts of the server's log.
+func (s OperatorStatus) Problems() (texts []string) {
+	for _, one := range problems(s) {
+		texts = append(texts, one.Text)
+	}
+	return texts
+}
+
 func problems(s OperatorStatus) (all []problem) {
 	for _, issuer := range s.Issuers {
 		switch {
@@ -200,7 +208,7 @@ func problems(s OperatorStatus) (all []problem) {
 			Detail: r.Reason})
 	}
 	if d := s.Denials; d != nil && !d.OK {
-		all = append(all, problem{Text: "The denials file cannot be used, the last good list is in force",
+		all = append(all, problem{Text: "The file of denials cannot be used, the last good list is in force",
 			Detail: "the server's log says why"})
 	}
 	all = append(all, upstreamProblems(s.Upstreams)...)

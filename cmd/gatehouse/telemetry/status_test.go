@@ -228,7 +228,7 @@ func TestStatusPage_OfAServerWithProblems(t *testing.T) {
 		"The audit log cannot be written", "213 audit records lost",
 		"The last reload was refused, the configuration before it is in force: resource needs a restart",
 		"a reload was refused 90 s ago",
-		"The denials file cannot be used, the last good list is in force",
+		"The file of denials cannot be used, the last good list is in force",
 		"Calls in flight: 91 % of the limit mcp.max_calls",
 		"2 tools of the upstream files withdrawn: upstream_changed", "The upstream notes is restarting: upstream_lost",
 		"The upstream tickets is down: upstream_refused",

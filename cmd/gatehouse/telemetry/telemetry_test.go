@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -86,6 +88,46 @@ func TestShutdown_TakesNoLongerThanItMay(t *testing.T) {
 	err = telemetry.Shutdown(ctx)
 	if took := time.Since(begin); err == nil || took > limit+200*time.Millisecond {
 		t.Errorf("%v after %s", err, took)
+	}
+}
+
+// A collector of traces that hangs does not take the time of the last metrics, nor the other way round.
+func TestShutdown_ExportsBothAtTheSameTime(t *testing.T) {
+	hanging, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hanging.Close()
+	received := make(chan string, 10)
+	good := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { received <- r.URL.Path }))
+	defer good.Close()
+	for path, use := range map[string]func(*configs.Config){
+		"/traces":  func(c *configs.Config) { c.OTLP.Traces.URL = good.URL + "/traces" },
+		"/metrics": func(c *configs.Config) { c.OTLP.Metrics.URL = good.URL + "/metrics" },
+	} {
+		cfg := to("http://" + hanging.Addr().String() + "/")
+		use(cfg)
+		telemetry, err := New(cfg, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, span := telemetry.Tracer.Start(context.Background(), "test")
+		span.End()
+		counter, _ := telemetry.Meter.Int64Counter("test")
+		counter.Add(context.Background(), 1)
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		if telemetry.Shutdown(ctx) == nil {
+			t.Errorf("%s: the export that hangs is no error", path)
+		}
+		cancel()
+		select {
+		case got := <-received:
+			if got != path {
+				t.Errorf("%s, want %s", got, path)
+			}
+		default:
+			t.Errorf("%s has received nothing", path)
+		}
 	}
 }
 
