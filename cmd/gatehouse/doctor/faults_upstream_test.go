@@ -115,6 +115,10 @@ func urlFaults() map[string]fault {
 			before: all(useWeb(""), useJWT), after: answer(401),
 			bad: []string{"upstream.web.start failed"}, found: "401", fix: "this command has another key than the server",
 		},
+		"an upstream that lacks the keys of this server": {
+			before: all(useWeb(""), useJWT), after: answer(503),
+			bad: []string{"upstream.web.start failed"}, found: "503", fix: "/.well-known/jwks.json",
+		},
 		"a credential for everybody": {
 			before: all(useWeb("canary-credential"), do(func(e *env) {
 				e.settings["upstreams.web.tools"] = "read_* > notes:read,* > mcp:use"

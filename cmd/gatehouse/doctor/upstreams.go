@@ -190,6 +190,8 @@ func (u *upstreamChecks) notStarted() diagnostics.Outcome {
 		return diagnostics.Failed(found, "it refuses the token of this server: it must accept the issuer "+
 			u.Settings.Resource.String()+", the audience "+u.settings.URL+" and the keys at "+u.keysURL()+
 			u.ownKeyHint())
+	case isStart && failed.Status() == http.StatusServiceUnavailable && u.settings.Identity == upstream.IdentityJWT:
+		return diagnostics.Failed(found, "start this server: the upstream may lack its keys, at "+u.keysURL())
 	case isUnauthorized:
 		return diagnostics.Failed(found, "check "+u.setting("url")+", and the credential in "+u.setting("authorization_file"))
 	case u.settings.URL != "":
