@@ -107,6 +107,10 @@ type ServerInfo struct {
 	UserAgent string
 	// Logger logs background events, such as a failed key fetch. It must not be nil.
 	Logger *slog.Logger
+	// Record receives the events of an authorization server of the adapter. It may be nil.
+	Record func(context.Context, SignInEvent)
+	// Denied reports whether the operator denies a caller, and why. It may be nil.
+	Denied func(*Identity) (Reason, bool)
 }
 
 // Metadata returns the document that most adapters serve.

@@ -20,6 +20,7 @@
 package authserver
 
 import (
+	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -35,6 +36,10 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
+
+	"gatehouse/providers"
+	"gatehouse/providers/authserver/seal"
+	records "gatehouse/providers/authserver/store"
 )
 
 // Config configures an [Issuer]. [New] validates it.
@@ -69,6 +74,32 @@ type Config struct {
 
 	// AutoApprove skips the consent page. The user is alice, or bob if the request has login_hint=bob.
 	AutoApprove bool
+
+	// SignIn signs people in; alice and bob without a password if nil. With another Authenticator, the issuer requires
+	// https unless it is on loopback, asks for consent every time, keeps no state before a person has signed in, and
+	// has no grant but those of a person.
+	SignIn Authenticator
+
+	// Store keeps grants; the memory of this process if nil.
+	Store records.Store
+
+	// Keys seal what is stored or given to browsers and clients; random ones if nil.
+	Keys *seal.Keys
+
+	// Sessions limits grants. Its zero value means those of the demo.
+	Sessions SessionPolicy
+
+	// ClientPolicy restricts clients and their redirect URIs.
+	ClientPolicy ClientPolicy
+
+	// Assertions verifies identity assertions of a company's provider; nil refuses them.
+	Assertions AssertionVerifier
+
+	// Record receives what happens; nil discards it.
+	Record func(context.Context, providers.SignInEvent)
+
+	// Denied reports whether the operator denies a caller, and why; nil denies none.
+	Denied func(*providers.Identity) (providers.Reason, bool)
 
 	// AccessTokenLifetime is the lifetime of access and ID tokens: 10 minutes if zero.
 	AccessTokenLifetime time.Duration
@@ -109,6 +140,54 @@ type Config struct {
 
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
+}
+
+// SessionPolicy limits the grants of people who signed in at another provider.
+type SessionPolicy struct {
+	// Lifetime ends a grant, and LifetimeWithoutRefresh one without a credential to ask the provider with.
+	Lifetime, LifetimeWithoutRefresh time.Duration
+	// RecheckInterval is the age of the last confirmation by the provider from which it is asked again at a refresh.
+	// RecheckMaxStale is how long refreshes continue without one while the provider cannot be reached.
+	RecheckInterval, RecheckMaxStale time.Duration
+	// RevokeBefore ends grants of earlier sign-ins; zero ends none.
+	RevokeBefore time.Time
+}
+
+// ClientPolicy restricts clients and their redirect URIs.
+type ClientPolicy struct {
+	// RedirectHosts are the hosts of https redirect URIs, or *.HOST for those below one; empty allows all. Loopback is
+	// always allowed.
+	RedirectHosts []string
+	// RedirectSchemes are the private-use schemes of redirect URIs that are allowed.
+	RedirectSchemes []string
+	// Denied are client ids, and hosts of client ID metadata documents, that are refused.
+	Denied []string
+	// RegistrationLifetime is how long a dynamic registration is valid; 0 means for as long as the keys.
+	RegistrationLifetime time.Duration
+	// EnterpriseClients are the ids of clients that may exchange identity assertions.
+	EnterpriseClients []string
+	// EnterpriseScopes are the scopes that such a client may get.
+	EnterpriseScopes []string
+}
+
+// AssertionVerifier verifies identity assertions (Identity Assertion JWT Authorization Grant).
+type AssertionVerifier interface {
+	// Verify returns the assertion if its signature, issuer, audience and times are right. The error is a
+	// [*SignInError].
+	Verify(ctx context.Context, assertion string) (Assertion, error)
+}
+
+// Assertion is a verified identity assertion.
+type Assertion struct {
+	// Issuer and ID identify the assertion, Expires is its exp.
+	Issuer, ID string
+	Expires    time.Time
+	// Subject is the sub that tokens get.
+	Subject string
+	// ClientID is the client that may use the assertion.
+	ClientID string
+	// Resources and Scopes bound the token.
+	Resources, Scopes []string
 }
 
 // Client is a client that is registered at startup.
