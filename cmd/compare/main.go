@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string) error {
 	flags.DurationVar(&s.slice, "slice", 1500*time.Millisecond, "duration of a slice")
 	flags.IntVar(&s.connections, "connections", 8, "connections to a server under load")
 	flags.StringVar(&s.only, "only", "",
-		"only rows whose name contains this; other names are memory, median and cold start")
+		"only rows whose name contains this; other names are relayed, memory, median and cold start")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
