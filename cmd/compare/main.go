@@ -4,6 +4,8 @@
 // server's process per request is compared: the ratio of adjacent slices depends least on the machine and on
 // what else runs.
 //
+// It also measures what a call of an upstream costs through the server, compared with a direct call of the same tool.
+//
 // It needs Linux, for the CPU times of other processes. From the root of the repository:
 //
 //	go run ./cmd/compare
