@@ -31,6 +31,7 @@ const (
 	cannedResponse = "canned"
 	bareHandler    = "bare"
 	withSessions   = "sessions"
+	echoUpstream   = "echo"
 )
 
 // startBaseline starts a server of the command baseline.
@@ -146,7 +147,7 @@ func compare(ctx context.Context, s settings, out io.Writer) error {
 		}})
 	}
 	measurements = append(measurements,
-		measurement{"memory", c.memory}, measurement{"median", c.floods}, measurement{"cold start", c.coldStarts})
+		measurement{"relayed", c.relays}, measurement{"memory", c.memory}, measurement{"median", c.floods}, measurement{"cold start", c.coldStarts})
 	measurements = slices.DeleteFunc(measurements, func(m measurement) bool {
 		return !strings.Contains(m.name, s.only)
 	})

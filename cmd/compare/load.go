@@ -25,6 +25,11 @@ type result struct {
 	latencies  []time.Duration
 }
 
+func (r *result) add(other result) {
+	r.responses, r.unexpected = r.responses+other.responses, r.unexpected+other.unexpected
+	r.latencies = append(r.latencies, other.latencies...)
+}
+
 func (r result) median() time.Duration {
 	if len(r.latencies) == 0 {
 		return 0
@@ -48,8 +53,7 @@ func load(ctx context.Context, address string, connections, status int, next req
 			one, err := loadOne(ctx, address, status, func() []byte { return next(c) })
 			mu.Lock()
 			defer mu.Unlock()
-			all.responses, all.unexpected = all.responses+one.responses, all.unexpected+one.unexpected
-			all.latencies = append(all.latencies, one.latencies...)
+			all.add(one)
 			if err != nil && failures.Add(1) == 1 {
 				failure = err
 			}
@@ -135,14 +139,23 @@ func post(address, token, body string, header ...string) []byte {
 	return b.Bytes()
 }
 
-// modernCall returns a call of MCP 2026-07-28.
+// modernMessage returns the message of a call of MCP 2026-07-28.
+func modernMessage(id int64, tool, arguments string) string {
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":%q,"arguments":%s,`+
+		`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",`+
+		`"io.modelcontextprotocol/clientInfo":{"name":"compare","version":"1"},`+
+		`"io.modelcontextprotocol/clientCapabilities":{}}}}`, id, tool, arguments)
+}
+
+// modernCallOf returns a call of MCP 2026-07-28.
+func modernCallOf(address, token, tool, arguments string) []byte {
+	return post(address, token, modernMessage(1, tool, arguments),
+		"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", tool)
+}
+
+// modernCall returns a call of the tool greet.
 func modernCall(address, token string) []byte {
-	return post(address, token,
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"greet","arguments":{"name":"Ada"},`+
-			`"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",`+
-			`"io.modelcontextprotocol/clientInfo":{"name":"compare","version":"1"},`+
-			`"io.modelcontextprotocol/clientCapabilities":{}}}}`,
-		"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "greet")
+	return modernCallOf(address, token, "greet", `{"name":"Ada"}`)
 }
 
 // legacyCall returns a call of MCP 2025-11-25, in a session unless that is empty.

@@ -4,6 +4,8 @@
 // server's process per request is compared: the ratio of adjacent slices depends least on the machine and on
 // what else runs.
 //
+// It also measures what a call of an upstream costs through the server, compared with a direct call of the same tool.
+//
 // It needs Linux, for the CPU times of other processes. From the root of the repository:
 //
 //	go run ./cmd/compare
@@ -55,7 +57,7 @@ func run(ctx context.Context, args []string) error {
 	flags.DurationVar(&s.slice, "slice", 1500*time.Millisecond, "duration of a slice")
 	flags.IntVar(&s.connections, "connections", 8, "connections to a server under load")
 	flags.StringVar(&s.only, "only", "",
-		"only rows whose name contains this; other names are memory, median and cold start")
+		"only rows whose name contains this; other names are relayed, memory, median and cold start")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A run takes ten minutes, so a wrong command line is refused at once.
+// A run takes twelve minutes, so a wrong command line is refused at once.
 func TestWrongCommandLineIsRefusedAtOnce(t *testing.T) {
 	for args, want := range map[string]string{
 		"chain":           `unexpected argument "chain"`,

@@ -30,37 +30,61 @@ func (c *comparison) ratios(ctx context.Context, r row) ([]float64, error) {
 	return ratios, nil
 }
 
-// cost returns the CPU time of a server per request, in nanoseconds. The first fifth of a slice does not
-// count: a server that was idle first refills caches and memory.
+// cost returns the CPU time of a server per request, in nanoseconds.
 func (c *comparison) cost(ctx context.Context, s side) (float64, error) {
-	if _, err := c.loaded(ctx, s, c.slice/5); err != nil {
-		return 0, err
-	}
-	before, err := s.cpu()
+	r, err := c.measure(ctx, s.process, func(ctx context.Context) (result, error) {
+		return load(ctx, s.address, c.connections, s.status, s.next)
+	})
 	if err != nil {
 		return 0, err
 	}
-	r, err := c.loaded(ctx, s, c.slice*4/5)
-	if err != nil {
-		return 0, err
-	}
-	after, err := s.cpu()
-	switch {
-	case err != nil:
-		return 0, err
-	case ctx.Err() != nil:
-		return 0, ctx.Err()
-	case r.unexpected > 0 || r.responses == 0:
-		return 0, fmt.Errorf("%d of %d responses were not %d", r.unexpected, r.responses, s.status)
-	}
-	return float64(after-before) / float64(r.responses), nil
+	return r.cpuPerCall(), nil
 }
 
-// loaded loads a server for the time of a slice.
-func (c *comparison) loaded(ctx context.Context, s side, slice time.Duration) (result, error) {
-	ctx, end := context.WithTimeout(ctx, slice)
-	defer end()
-	return load(ctx, s.address, c.connections, s.status, s.next)
+// reading is the result of a slice, and what it took.
+type reading struct {
+	result
+	cpu, elapsed time.Duration // of the server, and in total
+}
+
+// cpuPerCall and timePerCall are in nanoseconds.
+func (r reading) cpuPerCall() float64 { return float64(r.cpu) / float64(r.responses) }
+
+func (r reading) timePerCall() float64 { return float64(r.elapsed) / float64(r.responses) }
+
+// measure loads a server for a slice. The first fifth does not count: a server that was idle first refills caches
+// and memory.
+func (c *comparison) measure(
+	ctx context.Context, p *process, load func(context.Context) (result, error),
+) (reading, error) {
+	loaded := func(slice time.Duration) (result, error) {
+		ctx, end := context.WithTimeout(ctx, slice)
+		defer end()
+		return load(ctx)
+	}
+	if _, err := loaded(c.slice / 5); err != nil {
+		return reading{}, err
+	}
+	before, err := p.cpu()
+	if err != nil {
+		return reading{}, err
+	}
+	begin := time.Now()
+	r, err := loaded(c.slice * 4 / 5)
+	elapsed := time.Since(begin)
+	if err != nil {
+		return reading{}, err
+	}
+	after, err := p.cpu()
+	switch {
+	case err != nil:
+		return reading{}, err
+	case ctx.Err() != nil:
+		return reading{}, ctx.Err()
+	case r.unexpected > 0 || r.responses == 0:
+		return reading{}, fmt.Errorf("%d of %d responses were not the expected ones", r.unexpected, r.responses)
+	}
+	return reading{result: r, cpu: after - before, elapsed: elapsed}, nil
 }
 
 // memory compares the memory of two servers after the same load.

@@ -31,17 +31,25 @@ func cores() int {
 // start starts a server. Its output, with the access log, goes to the null device.
 func start(ctx context.Context, address string, environ []string, program string, args ...string) (*process,
 	error) {
+	p := prepare(ctx, address, environ, program, args...)
+	return p, p.begin()
+}
+
+// prepare returns a server that is to be started by begin.
+func prepare(ctx context.Context, address string, environ []string, program string, args ...string) *process {
 	if cores() > 1 {
 		if taskset, err := exec.LookPath("taskset"); err == nil {
 			program, args = taskset, append([]string{"-c", "0", program}, args...)
 		}
 	}
-	p := &process{command: exec.CommandContext(ctx, program, args...), address: address, started: time.Now()}
+	p := &process{command: exec.CommandContext(ctx, program, args...), address: address}
 	p.command.Env = append(os.Environ(), environ...)
-	if err := p.command.Start(); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p
+}
+
+func (p *process) begin() error {
+	p.started = time.Now()
+	return p.command.Start()
 }
 
 // await waits until the server accepts connections.

@@ -19,6 +19,7 @@ func TestWriteRowHasTheMedianAndTheQuartiles(t *testing.T) {
 		"above, but rounded": {[]float64{0.754}, 0.75, "| x | 0.75 | 0.75 to 0.75 | 0.75 | yes |"},
 		"above by little":    {[]float64{0.756}, 0.75, "| x | 0.76 | 0.76 to 0.76 | 0.75 | no |"},
 		"one round":          {[]float64{2}, 2, "| x | 2.00 | 2.00 to 2.00 | 2.00 | yes |"},
+		"no bound":           {[]float64{2}, 0, "| x | 2.00 | 2.00 to 2.00 |  |  |"},
 	} {
 		var out strings.Builder
 		writeRow(&out, "x", c.ratios, c.target)
