@@ -63,4 +63,3 @@ type Store interface {
 	// Close ends the use of the store. Records stay, unless they are in memory.
 	Close() error
 }
-
