@@ -23,18 +23,22 @@ import (
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"golang.org/x/sync/singleflight"
+
+	"gatehouse/providers"
 )
 
 const (
-	documentTimeout       = 5 * time.Second
-	maxDocument           = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
-	maxDocumentURL        = 2000
-	maxDocuments          = 1000 // cached
-	maxDocumentFetches    = 8    // concurrent: anyone can make the issuer send requests
-	minDocumentLifetime   = time.Minute
-	maxDocumentLifetime   = 24 * time.Hour
-	documentLifetime      = 5 * time.Minute // without Cache-Control
-	documentErrorLifetime = 3 * time.Second // how long a failure is cached
+	documentTimeout    = 5 * time.Second
+	maxDocument        = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
+	maxDocumentURL     = 2000
+	maxDocuments       = 1000 // cached
+	maxDocumentFetches = 8    // concurrent: anyone can make the issuer send requests
+	// maxDocumentFetchesByAddress is the part of them that one address may cause.
+	maxDocumentFetchesByAddress = 3
+	minDocumentLifetime         = time.Minute
+	maxDocumentLifetime         = 24 * time.Hour
+	documentLifetime            = 5 * time.Minute // without Cache-Control
+	documentErrorLifetime       = 3 * time.Second // how long a failure is cached
 )
 
 // documentError is why a client ID metadata document is not usable. Its text never quotes the response.
@@ -54,6 +58,7 @@ type documentFetcher struct {
 	logger *slog.Logger
 	// userAgent is the User-Agent of requests; empty means that of net/http.
 	userAgent string
+	rules     clientRules
 	// timeout bounds one fetch, including the wait for a slot.
 	timeout time.Duration
 	slots   chan struct{}
@@ -61,6 +66,8 @@ type documentFetcher struct {
 
 	mu    sync.Mutex
 	cache map[string]cachedDocument
+	// fetching counts the fetches in progress by the address that caused them.
+	fetching map[string]int
 }
 
 type cachedDocument struct {
@@ -91,15 +98,17 @@ func newDocumentFetcher(config Config) *documentFetcher {
 		},
 		now:       config.Now,
 		userAgent: config.UserAgent,
+		rules:     config.clientMode().documents,
 		logger:    config.Logger,
 		timeout:   documentTimeout,
 		slots:     make(chan struct{}, maxDocumentFetches),
 		cache:     make(map[string]cachedDocument),
+		fetching:  make(map[string]int),
 	}
 }
 
 // find returns the client of the document at id. The error is a [documentError].
-func (f *documentFetcher) find(id string) (*client, error) {
+func (f *documentFetcher) find(ctx context.Context, id string) (*client, error) {
 	if err := checkDocumentURL(id); err != nil {
 		return nil, err
 	}
@@ -108,7 +117,12 @@ func (f *documentFetcher) find(id string) (*client, error) {
 	}
 	// Concurrent requests share one fetch. It has its own deadline: if it ended with the first request,
 	// canceling that request would fail the others.
+	address := providers.AddressFrom(ctx)
 	found, err, _ := f.flight.Do(id, func() (any, error) {
+		if !f.begin(address) {
+			return (*client)(nil), documentError{"too many concurrent fetches", true}
+		}
+		defer f.end(address)
 		ctx, cancel := context.WithTimeout(context.Background(), f.timeout)
 		defer cancel()
 		c, lifetime, err := f.fetch(ctx, id)
@@ -116,6 +130,28 @@ func (f *documentFetcher) find(id string) (*client, error) {
 		return c, err
 	})
 	return found.(*client), err
+}
+
+// begin reports whether an address may cause another fetch: one address that names slow hosts must not use all slots.
+func (f *documentFetcher) begin(address string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if address == "" { // no server in front tells it
+		return true
+	}
+	if f.fetching[address] >= maxDocumentFetchesByAddress {
+		return false
+	}
+	f.fetching[address]++
+	return true
+}
+
+func (f *documentFetcher) end(address string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fetching[address]--; f.fetching[address] <= 0 {
+		delete(f.fetching, address)
+	}
 }
 
 func (f *documentFetcher) cached(id string) (*client, error, bool) {
@@ -174,14 +210,14 @@ func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.D
 	if err != nil {
 		return nil, documentErrorLifetime, documentError{"its host does not respond in time", true}
 	}
-	c, err := readDocument(id, response, body)
+	c, err := f.read(id, response, body)
 	if err != nil {
 		return nil, documentErrorLifetime, err
 	}
 	return c, cacheLifetime(response.Header), nil
 }
 
-func readDocument(id string, response *http.Response, body []byte) (*client, error) {
+func (f *documentFetcher) read(id string, response *http.Response, body []byte) (*client, error) {
 	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	switch {
 	case response.StatusCode != http.StatusOK:
@@ -200,15 +236,11 @@ func readDocument(id string, response *http.Response, body []byte) (*client, err
 		ClientSecret        *json.RawMessage `json:"client_secret"`
 		ClientSecretExpires *json.RawMessage `json:"client_secret_expires_at"`
 	}
-	if err := json.Unmarshal(body, &d); err != nil {
+	if err := f.rules.decode(body, &d); err != nil {
 		return nil, documentError{"it is not a JSON object of client metadata", false}
 	}
-	if err := d.check(); err != nil {
-		var refused *oidc.Error
-		if errors.As(err, &refused) {
-			return nil, documentError{refused.Description, false}
-		}
-		return nil, documentError{"its metadata is not valid", false}
+	if err := f.rules.check(&d.clientMetadata); err != nil {
+		return nil, documentError{description(err), false}
 	}
 	switch {
 	case d.ClientID != id:

@@ -64,7 +64,7 @@ func newHandler(i *Issuer) http.Handler {
 		JwksURI:       op.NewEndpoint(keysPath),
 	}, op.WithEncoder(newResponseEncoder(i.config.Issuer)), op.WithServerCORSOptions(nil))
 
-	return routes{
+	all := routes{
 		openidMetadataPath: getAndHead(library),
 		oauthMetadataPath:  getAndHead(rewritePath(openidMetadataPath, library)),
 		keysPath:           getAndHead(library),
@@ -79,6 +79,10 @@ func newHandler(i *Issuer) http.Handler {
 		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
 	}
+	if !i.mode.introspects {
+		delete(all, introspectPath)
+	}
+	return all
 }
 
 // routes maps exact paths and methods to handlers. http.ServeMux would redirect paths that are not clean and
@@ -209,7 +213,7 @@ func (i *Issuer) requireSecret(next http.Handler) http.Handler {
 func (i *Issuer) checkGrantType(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if grant := r.PostForm.Get("grant_type"); grant != "" &&
-			!slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
+			!slices.Contains(i.grantTypes(), oidc.GrantType(grant)) {
 			op.WriteError(w, r, oidc.ErrUnsupportedGrantType().WithDescription("the grant type is not supported"), nil)
 			return
 		}
@@ -243,16 +247,21 @@ func (i *Issuer) requireTopLevel(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// challengeWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2),
-// which the library does not.
+// challengeWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2), and
+// Retry-After to 429 and 503, which the library does not.
 type challengeWriter struct {
 	http.ResponseWriter
 	realm string
 }
 
 func (w challengeWriter) WriteHeader(status int) {
-	if status == http.StatusUnauthorized {
+	switch status {
+	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+w.realm+`", charset="UTF-8"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "5")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -236,10 +236,12 @@ type Issuer struct {
 	scopes    []string // Config.Scopes, openid, offline_access
 	keys      *keyring
 	store     *store
+	mode      clientMode
 	clients   *clientRegistry
 	documents *documentFetcher
 	pages     *pages
 	guard     *consentGuard
+	metadata  metadata
 	handler   http.Handler
 }
 
@@ -266,11 +268,13 @@ func New(config Config) (*Issuer, error) {
 		scopes:    grantableScopes(config.Scopes),
 		keys:      keys,
 		store:     newStore(config.AccessTokenLifetime, config.RefreshTokenLifetime, config.RefreshGrace),
-		clients:   newClientRegistry(config.Clients),
+		mode:      config.clientMode(),
+		clients:   newClientRegistry(config.Clients, config.clientIDs(), config.ClientPolicy.Denied),
 		documents: newDocumentFetcher(config),
 		pages:     pages,
 		guard:     guard,
 	}
+	i.metadata = i.newMetadata()
 	i.handler = newHandler(i)
 	return i, nil
 }
@@ -301,6 +305,9 @@ func withDefaults(c Config) Config {
 	c.Logger = slog.New(newLimitedHandler(c.Logger.Handler()))
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Keys == nil {
+		c.Keys = seal.Random()
 	}
 	return c
 }
@@ -358,19 +365,19 @@ func (c Config) check() error {
 			refuse("client %q: the id is not unique", client.ID)
 		}
 		seen[client.ID] = true
-		if err := client.check(); err != nil {
+		if err := client.check(c.clientMode().registered); err != nil {
 			refuse("client %q: %w", client.ID, err)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (c Client) check() error {
+func (c Client) check(supported []oidc.GrantType) error {
 	if c.ID == "" {
 		return errors.New("it has no ID")
 	}
 	for _, grant := range c.GrantTypes {
-		if !slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
+		if !slices.Contains(supported, oidc.GrantType(grant)) {
 			return fmt.Errorf("its grant type %q is unknown", grant)
 		}
 	}

@@ -29,35 +29,41 @@ type metadata struct {
 
 // Discovery implements [op.Server].
 func (s *server) Discovery(context.Context, *op.Request[struct{}]) (*op.Response, error) {
-	issuer := s.config.Issuer
+	return cacheable(s.metadata), nil
+}
+
+func (i *Issuer) newMetadata() metadata {
+	issuer := i.config.Issuer
 	secretMethods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost}
 	allMethods := append([]oidc.AuthMethod{oidc.AuthMethodNone}, secretMethods...)
 
-	return cacheable(metadata{
+	m := metadata{
 		DiscoveryConfiguration: oidc.DiscoveryConfiguration{
-			Issuer:                                    issuer,
-			AuthorizationEndpoint:                     issuer + authorizePath,
-			TokenEndpoint:                             issuer + tokenPath,
-			IntrospectionEndpoint:                     issuer + introspectPath,
-			RevocationEndpoint:                        issuer + revokePath,
-			JwksURI:                                   issuer + keysPath,
-			RegistrationEndpoint:                      issuer + registerPath,
-			ClientIDMetadataDocumentSupported:         s.config.ClientDocuments,
-			ScopesSupported:                           s.scopes,
-			ResponseTypesSupported:                    []string{string(oidc.ResponseTypeCode)},
-			ResponseModesSupported:                    []string{string(oidc.ResponseModeQuery)},
-			GrantTypesSupported:                       supportedGrants(),
-			SubjectTypesSupported:                     []string{"public"},
-			IDTokenSigningAlgValuesSupported:          []string{s.config.SigningAlgorithm},
-			TokenEndpointAuthMethodsSupported:         allMethods,
-			RevocationEndpointAuthMethodsSupported:    allMethods,
-			IntrospectionEndpointAuthMethodsSupported: secretMethods,
-			ClaimsSupported: []string{"iss", "sub", "aud", "exp", "iat", "auth_time",
-				"nonce", "at_hash", "name"},
-			CodeChallengeMethodsSupported: []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
+			Issuer:                                 issuer,
+			AuthorizationEndpoint:                  issuer + authorizePath,
+			TokenEndpoint:                          issuer + tokenPath,
+			RevocationEndpoint:                     issuer + revokePath,
+			JwksURI:                                issuer + keysPath,
+			RegistrationEndpoint:                   issuer + registerPath,
+			ClientIDMetadataDocumentSupported:      i.config.ClientDocuments,
+			ScopesSupported:                        i.scopes,
+			ResponseTypesSupported:                 []string{string(oidc.ResponseTypeCode)},
+			ResponseModesSupported:                 []string{string(oidc.ResponseModeQuery)},
+			GrantTypesSupported:                    i.grantTypes(),
+			SubjectTypesSupported:                  []string{"public"},
+			IDTokenSigningAlgValuesSupported:       []string{i.config.SigningAlgorithm},
+			TokenEndpointAuthMethodsSupported:      allMethods,
+			RevocationEndpointAuthMethodsSupported: allMethods,
+			ClaimsSupported:                        i.mode.claims,
+			CodeChallengeMethodsSupported:          []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
 		},
 		AuthorizationResponseIssParameterSupported: true,
-	}), nil
+	}
+	if i.mode.introspects {
+		m.IntrospectionEndpoint = issuer + introspectPath
+		m.IntrospectionEndpointAuthMethodsSupported = secretMethods
+	}
+	return m
 }
 
 // Keys implements [op.Server].
@@ -69,6 +75,5 @@ func cacheable(data any) *op.Response {
 	return &op.Response{Header: http.Header{"Cache-Control": {cacheControl}}, Data: data}
 }
 
-func supportedGrants() []oidc.GrantType {
-	return []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials}
-}
+// grantTypes are those of the token endpoint.
+func (i *Issuer) grantTypes() []oidc.GrantType { return i.mode.rules.grants }
