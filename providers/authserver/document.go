@@ -77,13 +77,7 @@ type cachedDocument struct {
 }
 
 func newDocumentFetcher(config Config) *documentFetcher {
-	dialer := &net.Dialer{
-		// Control gets the address after name resolution, so a name that resolves to another address the
-		// second time cannot bypass the check (DNS rebinding).
-		Control: func(_, address string, _ syscall.RawConn) error {
-			return checkAddress(address, config.AllowLoopbackClientDocuments)
-		},
-	}
+	dialer := newGuardedDialer(config.AllowLoopbackClientDocuments)
 	return &documentFetcher{
 		http: &http.Client{
 			// The draft's section 5.3 forbids following redirects; the status of the redirect is refused.
@@ -104,6 +98,15 @@ func newDocumentFetcher(config Config) *documentFetcher {
 		slots:     make(chan struct{}, maxDocumentFetches),
 		cache:     make(map[string]cachedDocument),
 		fetching:  make(map[string]int),
+	}
+}
+
+// newGuardedDialer returns a dialer for addresses that [checkAddress] allows.
+func newGuardedDialer(allowLocal bool) *net.Dialer {
+	return &net.Dialer{
+		// Control gets the address after name resolution, so a name that resolves to another address the
+		// second time cannot bypass the check (DNS rebinding).
+		Control: func(_, address string, _ syscall.RawConn) error { return checkAddress(address, allowLocal) },
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -122,7 +123,7 @@ func (ids sealedIDs) read(ctx context.Context, id string) (*client, error) {
 	c := &client{id: id, name: m.ClientName, origin: dynamic, redirectURIs: m.RedirectURIs, grantTypes: m.GrantTypes}
 	if strings.HasPrefix(id, sealedConfidentialPrefix) {
 		c.secret = func(presented string) bool {
-			sum, err := base64.RawURLEncoding.Strict().DecodeString(presented)
+			sum, err := decodeBase64URL(presented)
 			return err == nil && len(sum) == clientSecretBytes && ids.keys.CheckMAC(seal.Secret, id, sum)
 		}
 	}
@@ -136,12 +137,10 @@ func (ids sealedIDs) open(id string) (known sealedRegistration, ok bool) {
 		return known, false
 	}
 	encoded := id[len(prefix):]
-	// The decoder skips line breaks, so one registration would have many ids.
-	if len(encoded) > base64.RawURLEncoding.EncodedLen(maxSealedRegistration+sealOverhead) ||
-		strings.ContainsAny(encoded, "\r\n") {
+	if len(encoded) > base64.RawURLEncoding.EncodedLen(maxSealedRegistration+sealOverhead) {
 		return known, false
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	sealed, err := decodeBase64URL(encoded)
 	if err != nil {
 		return known, false
 	}
@@ -150,6 +149,14 @@ func (ids sealedIDs) open(id string) (known sealedRegistration, ok bool) {
 		return known, false
 	}
 	return known, true
+}
+
+// decodeBase64URL accepts one spelling of each value: the library skips line breaks.
+func decodeBase64URL(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("it contains a line break")
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(s)
 }
 
 // used implements [clientIDs].
