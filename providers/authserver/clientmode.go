@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"context"
+	"slices"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 
@@ -12,8 +13,8 @@ import (
 type clientMode struct {
 	// rules are those of dynamic registration, documents those of client ID metadata documents.
 	rules, documents clientRules
-	// registered are the grant types that clients of the configuration may have.
-	registered []oidc.GrantType
+	// configured are the grant types that clients of the configuration may have.
+	configured []oidc.GrantType
 	// introspects reports whether there is an introspection endpoint. A resource verifies tokens by their signature.
 	introspects bool
 	// claims are those of tokens, for the metadata.
@@ -24,11 +25,12 @@ func (c Config) clientMode() clientMode {
 	claims := []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "at_hash"}
 	if c.SignIn == nil {
 		rules := demoRules()
-		return clientMode{rules: rules, documents: rules, registered: rules.grants, introspects: true,
-			claims: append(claims, "name")}
+		return clientMode{rules: rules, documents: rules, introspects: true, claims: append(claims, "name"),
+			configured: append(slices.Clone(rules.grants), oidc.GrantTypeTokenExchange)}
 	}
 	rules := signInRules(c.ClientPolicy)
-	return clientMode{rules: rules, documents: rules.ofDocuments(), registered: rules.grants, claims: claims}
+	return clientMode{rules: rules, documents: rules.ofDocuments(), claims: claims,
+		configured: append(slices.Clone(rules.grants), oidc.GrantTypeBearer)}
 }
 
 // clientIDs returns the ids of dynamic registration.
@@ -40,8 +42,8 @@ func (c Config) clientIDs() clientIDs {
 		lifetime: c.ClientPolicy.RegistrationLifetime, now: c.Now}
 }
 
-// record passes an event on.
-func (i *Issuer) record(ctx context.Context, event providers.SignInEvent) {
+// emit passes an event on.
+func (i *Issuer) emit(ctx context.Context, event providers.SignInEvent) {
 	if i.config.Record != nil {
 		i.config.Record(ctx, event)
 	}

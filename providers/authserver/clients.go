@@ -25,6 +25,10 @@ type client struct {
 	secret       func(string) bool
 	redirectURIs []string
 	grantTypes   []oidc.GrantType
+	// keys are those with which the client of a document may authenticate; nil if it has none. requiresKeys means that
+	// it has to.
+	keys         *publishedKeys
+	requiresKeys bool
 }
 
 // clientOrigin is how a client became known. The consent page shows by whom its name is verified.
@@ -37,7 +41,7 @@ const (
 	unregistered                      // by a client_id of another process; not verified
 )
 
-func (c *client) public() bool { return c.secret == nil }
+func (c *client) public() bool { return c.secret == nil && !c.requiresKeys }
 
 func (c *client) mayUseGrant(grant oidc.GrantType) bool { return slices.Contains(c.grantTypes, grant) }
 
@@ -47,7 +51,7 @@ func (c *client) secretMatches(secret string) bool {
 	if c.public() {
 		return secret == ""
 	}
-	return c.secret(secret)
+	return c.secret != nil && c.secret(secret)
 }
 
 // isSecret returns a function that compares secrets in constant time. It keeps a digest only.
@@ -173,9 +177,17 @@ func (i *Issuer) authenticate(ctx context.Context, id, secret string) (*client, 
 	return c, nil
 }
 
+// authenticateClient returns the client that a secret, an assertion, or for a public client nothing, authenticates.
+func (i *Issuer) authenticateClient(ctx context.Context, c *op.ClientCredentials) (*client, error) {
+	if c.ClientAssertion != "" {
+		return i.authenticateByAssertion(ctx, c.ClientID, c.ClientAssertion)
+	}
+	return i.authenticate(ctx, c.ClientID, c.ClientSecret)
+}
+
 // VerifyClient implements [op.Server].
 func (s *server) VerifyClient(ctx context.Context, r *op.Request[op.ClientCredentials]) (op.Client, error) {
-	c, err := s.authenticate(ctx, r.Data.ClientID, r.Data.ClientSecret)
+	c, err := s.authenticateClient(ctx, r.Data)
 	if err != nil {
 		return nil, err
 	}

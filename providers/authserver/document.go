@@ -64,8 +64,13 @@ type documentFetcher struct {
 	slots   chan struct{}
 	flight  singleflight.Group
 
+	// enterprise are the ids of clients that may have private_key_jwt alone.
+	enterprise []string
+
 	mu    sync.Mutex
 	cache map[string]cachedDocument
+	// keySets are by URL.
+	keySets map[string]cachedKeys
 	// fetching counts the fetches in progress by the address that caused them.
 	fetching map[string]int
 }
@@ -90,14 +95,16 @@ func newDocumentFetcher(config Config) *documentFetcher {
 				DisableKeepAlives:      true,
 			},
 		},
-		now:       config.Now,
-		userAgent: config.UserAgent,
-		rules:     config.clientMode().documents,
-		logger:    config.Logger,
-		timeout:   documentTimeout,
-		slots:     make(chan struct{}, maxDocumentFetches),
-		cache:     make(map[string]cachedDocument),
-		fetching:  make(map[string]int),
+		now:        config.Now,
+		userAgent:  config.UserAgent,
+		rules:      config.clientMode().documents,
+		enterprise: config.ClientPolicy.EnterpriseClients,
+		logger:     config.Logger,
+		timeout:    documentTimeout,
+		slots:      make(chan struct{}, maxDocumentFetches),
+		cache:      make(map[string]cachedDocument),
+		fetching:   make(map[string]int),
+		keySets:    make(map[string]cachedKeys),
 	}
 }
 
@@ -185,33 +192,9 @@ func (f *documentFetcher) store(id string, c *client, err error, lifetime time.D
 
 // fetch fetches and checks a document, and returns how long the result may be cached.
 func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.Duration, error) {
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-	case <-ctx.Done():
-		return nil, 0, documentError{"too many concurrent fetches", true}
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, id, nil)
+	response, body, lifetime, err := f.get(ctx, id, maxDocument)
 	if err != nil {
-		return nil, documentErrorLifetime, documentError{"its URL is not valid", false}
-	}
-	request.Header.Set("Accept", "application/json")
-	if f.userAgent != "" {
-		request.Header.Set("User-Agent", f.userAgent)
-	}
-	response, err := f.http.Do(request)
-	if err != nil {
-		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", id),
-			slog.Any("reason", err))
-		if errors.Is(err, errForbiddenAddress) {
-			return nil, documentErrorLifetime, documentError{errForbiddenAddress.Error(), false}
-		}
-		return nil, documentErrorLifetime, documentError{"its host does not respond", true}
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
-	if err != nil {
-		return nil, documentErrorLifetime, documentError{"its host does not respond in time", true}
+		return nil, lifetime, err
 	}
 	c, err := f.read(id, response, body)
 	if err != nil {
@@ -220,16 +203,47 @@ func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.D
 	return c, cacheLifetime(response.Header), nil
 }
 
+// get makes one request. The body has at most limit bytes, and one more if it is longer. With an error it returns how
+// long that may be cached.
+func (f *documentFetcher) get(ctx context.Context, address string, limit int64) (
+	*http.Response, []byte, time.Duration, error,
+) {
+	select {
+	case f.slots <- struct{}{}:
+		defer func() { <-f.slots }()
+	case <-ctx.Done():
+		return nil, nil, 0, documentError{"too many concurrent fetches", true}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, nil, documentErrorLifetime, documentError{"its URL is not valid", false}
+	}
+	request.Header.Set("Accept", "application/json")
+	if f.userAgent != "" {
+		request.Header.Set("User-Agent", f.userAgent)
+	}
+	response, err := f.http.Do(request)
+	if err != nil {
+		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", address),
+			slog.Any("reason", err))
+		if errors.Is(err, errForbiddenAddress) {
+			return nil, nil, documentErrorLifetime, documentError{errForbiddenAddress.Error(), false}
+		}
+		return nil, nil, documentErrorLifetime, documentError{"its host does not respond", true}
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if err != nil {
+		return nil, nil, documentErrorLifetime, documentError{"its host does not respond in time", true}
+	}
+	return response, body, 0, nil
+}
+
 func (f *documentFetcher) read(id string, response *http.Response, body []byte) (*client, error) {
-	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	switch {
-	case response.StatusCode != http.StatusOK:
-		return nil, documentError{fmt.Sprintf("its host responds with status %d, not 200", response.StatusCode),
-			response.StatusCode >= 500}
-	case mediaType != "application/json" && !(strings.HasPrefix(mediaType, "application/") &&
-		strings.HasSuffix(mediaType, "+json")):
-		return nil, documentError{"it is not served as application/json", false}
-	case len(body) > maxDocument:
+	if err := checkResponse(response); err != nil {
+		return nil, err
+	}
+	if len(body) > maxDocument {
 		return nil, documentError{"it is larger than 5 KiB", false}
 	}
 	var d struct {
@@ -238,22 +252,34 @@ func (f *documentFetcher) read(id string, response *http.Response, body []byte) 
 		AuthMethods         []string         `json:"token_endpoint_auth_methods_supported"`
 		ClientSecret        *json.RawMessage `json:"client_secret"`
 		ClientSecretExpires *json.RawMessage `json:"client_secret_expires_at"`
+		KeysURL             string           `json:"jwks_uri"`
+		Keys                json.RawMessage  `json:"jwks"`
 	}
 	if err := f.rules.decode(body, &d); err != nil {
 		return nil, documentError{"it is not a JSON object of client metadata", false}
 	}
-	if err := f.rules.check(&d.clientMetadata); err != nil {
+	rules, isEnterprise := f.rules, slices.Contains(f.enterprise, id)
+	if isEnterprise {
+		rules.grants = append(slices.Clone(rules.grants), oidc.GrantTypeBearer)
+	}
+	if err := rules.check(&d.clientMetadata); err != nil {
 		return nil, documentError{description(err), false}
 	}
+	keys := newPublishedKeys(d.KeysURL, d.Keys)
+	requiresKeys := isEnterprise && !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods) &&
+		offersKeys(d.TokenEndpointAuthMethod, d.AuthMethods)
 	switch {
 	case d.ClientID != id:
 		return nil, documentError{"its client_id is not its own URL", false}
 	case d.ClientName == "":
 		return nil, documentError{"it has no client_name", false}
-	case len(d.RedirectURIs) == 0:
+	case len(d.RedirectURIs) == 0 && slices.Contains(d.GrantTypes, oidc.GrantTypeCode):
 		return nil, documentError{"it has no redirect_uris", false}
-	case !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods):
-		// A secret in a public document is not secret, and private_key_jwt is not supported.
+	case requiresKeys && keys == nil:
+		return nil, documentError{"it has no keys for private_key_jwt: no jwks_uri or jwks, or both", false}
+	case !requiresKeys && !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods):
+		// A secret in a public document is not secret. Anyone can publish keys, so private_key_jwt alone is for clients
+		// that the operator names.
 		return nil,
 			documentError{
 				"its token_endpoint_auth_method is not none, and " +
@@ -265,7 +291,20 @@ func (f *documentFetcher) read(id string, response *http.Response, body []byte) 
 	grants := slices.DeleteFunc(d.GrantTypes,
 		func(g oidc.GrantType) bool { return g == oidc.GrantTypeClientCredentials })
 	return &client{id: id, name: d.ClientName, origin: document, redirectURIs: d.RedirectURIs,
-		grantTypes: grants}, nil
+		grantTypes: grants, keys: keys, requiresKeys: requiresKeys}, nil
+}
+
+func checkResponse(response *http.Response) error {
+	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	switch {
+	case response.StatusCode != http.StatusOK:
+		return documentError{fmt.Sprintf("its host responds with status %d, not 200", response.StatusCode),
+			response.StatusCode >= 500}
+	case mediaType != "application/json" && !(strings.HasPrefix(mediaType, "application/") &&
+		strings.HasSuffix(mediaType, "+json")):
+		return documentError{"it is not served as application/json", false}
+	}
+	return nil
 }
 
 // allowsNone reports whether a document allows its client to use no authentication. One document serves all
@@ -274,6 +313,12 @@ func (f *documentFetcher) read(id string, response *http.Response, body []byte) 
 func allowsNone(preferred oidc.AuthMethod, supported []string) bool {
 	return preferred == oidc.AuthMethodNone || preferred == "" && supported == nil ||
 		slices.Contains(supported, string(oidc.AuthMethodNone))
+}
+
+// offersKeys reports whether a document allows its client to use private_key_jwt.
+func offersKeys(preferred oidc.AuthMethod, supported []string) bool {
+	return preferred == oidc.AuthMethodPrivateKeyJWT ||
+		slices.Contains(supported, string(oidc.AuthMethodPrivateKeyJWT))
 }
 
 // cacheLifetime returns how long a document may be cached (RFC 9111, section 5.2.2), within limits: long

@@ -74,7 +74,7 @@ func newHandler(i *Issuer) http.Handler {
 			http.MethodHead: i.requireTopLevel(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath:      {http.MethodPost: i.requireForm(i.checkGrantType(redirectURIOptional(library)))},
+		tokenPath:      {http.MethodPost: i.requireForm(i.checkGrantType(i.serveExtensions(redirectURIOptional(library))))},
 		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
 		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
@@ -126,7 +126,7 @@ func (i *Issuer) requireForm(next http.Handler) http.Handler {
 		w = challengeWriter{w, i.config.Issuer}
 		err := readForm(w, r)
 		if err == nil {
-			err = checkCredentialsForm(r)
+			err = i.checkCredentialsForm(r)
 		}
 		if err != nil {
 			op.WriteError(w, r, err, nil)
@@ -174,9 +174,18 @@ func hasRepeated(parameters url.Values) bool {
 
 // checkCredentialsForm refuses client authentication (RFC 6749, section 2.3) that the library would accept,
 // or would refuse with 400 instead of 401.
-func checkCredentialsForm(r *http.Request) error {
+func (i *Issuer) checkCredentialsForm(r *http.Request) error {
 	if r.PostForm.Has("client_assertion") || r.PostForm.Has("client_assertion_type") {
-		return invalidClient("client assertions are not supported")
+		if !i.acceptsClientAssertions() {
+			return invalidClient("client assertions are not supported")
+		}
+		if r.PostForm.Get("client_assertion") == "" ||
+			r.PostForm.Get("client_assertion_type") != oidc.ClientAssertionTypeJWTAssertion {
+			return invalidClient("client_assertion is missing, or client_assertion_type is not supported")
+		}
+		if r.PostForm.Get("client_secret") != "" || r.Header.Get("Authorization") != "" {
+			return oidc.ErrInvalidRequest().WithDescription("the client authenticates in two ways")
+		}
 	}
 	if len(r.Header.Values("Authorization")) > 1 {
 		return oidc.ErrInvalidRequest().WithDescription("the Authorization header is repeated")

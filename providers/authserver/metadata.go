@@ -2,7 +2,9 @@ package authserver
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
@@ -25,6 +27,10 @@ type metadata struct {
 	oidc.DiscoveryConfiguration
 	// Clients check iss only if it is announced, and go-sdk refuses an unannounced iss (RFC 9207, section 3).
 	AuthorizationResponseIssParameterSupported bool `json:"authorization_response_iss_parameter_supported"`
+	// Of the Identity Assertion JWT Authorization Grant: for the server that accepts assertions, and for the provider
+	// that issues them (OAuth Identity and Authorization Chaining Across Domains).
+	GrantProfilesSupported       []string `json:"authorization_grant_profiles_supported,omitempty"`
+	RequestedTokenTypesSupported []string `json:"identity_chaining_requested_token_types_supported,omitempty"`
 }
 
 // Discovery implements [op.Server].
@@ -59,6 +65,18 @@ func (i *Issuer) newMetadata() metadata {
 		},
 		AuthorizationResponseIssParameterSupported: true,
 	}
+	if i.acceptsClientAssertions() {
+		m.TokenEndpointAuthMethodsSupported = append(slices.Clone(allMethods), oidc.AuthMethodPrivateKeyJWT)
+		m.TokenEndpointAuthSigningAlgValuesSupported = clientAssertionAlgorithmNames()
+		m.RevocationEndpointAuthMethodsSupported = m.TokenEndpointAuthMethodsSupported
+		m.RevocationEndpointAuthSigningAlgValuesSupported = m.TokenEndpointAuthSigningAlgValuesSupported
+	}
+	if _, ok := i.extensions[oidc.GrantTypeBearer]; ok {
+		m.GrantProfilesSupported = []string{assertionProfile}
+	}
+	if _, ok := i.extensions[oidc.GrantTypeTokenExchange]; ok {
+		m.RequestedTokenTypesSupported = []string{string(assertionTokenType)}
+	}
 	if i.mode.introspects {
 		m.IntrospectionEndpoint = issuer + introspectPath
 		m.IntrospectionEndpointAuthMethodsSupported = secretMethods
@@ -76,4 +94,6 @@ func cacheable(data any) *op.Response {
 }
 
 // grantTypes are those of the token endpoint.
-func (i *Issuer) grantTypes() []oidc.GrantType { return i.mode.rules.grants }
+func (i *Issuer) grantTypes() []oidc.GrantType {
+	return slices.Concat(i.mode.rules.grants, slices.Sorted(maps.Keys(i.extensions)))
+}
