@@ -52,7 +52,7 @@ func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
 	health := route{
 		path: healthPath, methods: readMethods(), handler: handleHealth(c), anyOrigin: true, anyHost: true,
 	}
-	public := append(routeTable{health}, hostedRoutes(issuer)...)
+	public := append(routeTable{health}, hostedRoutes(c, issuer)...)
 	e.Use(chain(
 		withRequestState, deadlines(c), accessLog(c), handleErrors(c), recoverPanics,
 		limitHeaderFields, checkHost(c, public), cors(c, public),

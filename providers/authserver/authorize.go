@@ -49,11 +49,9 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 			"The application must send exactly one client_id and one redirect_uri.")
 		return
 	}
-	c, err := i.findClient(query.Get("client_id"))
+	c, err := i.findClient(r.Context(), query.Get("client_id"))
 	if err != nil {
-		i.config.Logger.InfoContext(r.Context(), "authorization request of an unknown client",
-			slog.Any("reason", err))
-		i.pages.problem(w, http.StatusBadRequest, unknownClientText(err))
+		i.refuseClient(r.Context(), w, err)
 		return
 	}
 	// A redirect to a URI that is not registered would make the issuer an open redirector (RFC 6749, section
@@ -142,20 +140,6 @@ func redirect(w http.ResponseWriter, status int, target string) {
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Location", target)
 	w.WriteHeader(status)
-}
-
-const registerAgainText = "Delete the registration that the application has stored and let it register again."
-
-func unknownClientText(err error) string {
-	if broken := new(documentError); errors.As(err, broken) {
-		return "The application's client ID metadata document is not usable: " + broken.reason + "."
-	}
-	if errors.Is(err, errDocumentsOff) {
-		return "The client_id is the URL of a client ID metadata document, and this issuer does not fetch " +
-			"them. Use dynamic registration instead, or ask the operator to enable client documents."
-	}
-	return "The client is unknown. Registrations end when the issuer restarts, except those of public " +
-		"clients with a loopback redirect URI. " + registerAgainText
 }
 
 func redirectURIText(c *client) string {

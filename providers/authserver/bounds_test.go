@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -115,25 +114,25 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 }
 
 func TestConfidentialRegistrationsAreBounded(t *testing.T) {
-	r := newClientRegistry(nil)
-	used := &client{id: "used", origin: dynamic, secret: new([sha256.Size]byte)}
+	r := newDemoIDs(demoRules())
+	used := &client{id: "used", origin: dynamic, secret: isSecret("")}
 	r.add(used)
-	r.authenticated(used)
+	r.used(used)
 	for n := range 2 * maxConfidentialClients {
-		r.add(&client{id: fmt.Sprint(n), origin: dynamic, secret: new([sha256.Size]byte)})
+		r.add(&client{id: fmt.Sprint(n), origin: dynamic, secret: isSecret("")})
 	}
-	if _, ok := r.find("used"); !ok {
+	if _, err := r.read(t.Context(), "used"); err != nil {
 		t.Error("registrations that were never used pushed out one that was")
 	}
-	if len(r.unused.items) != maxConfidentialClients || len(r.used.items) != 1 {
-		t.Errorf("%d unused, %d used", len(r.unused.items), len(r.used.items))
+	if len(r.unused.items) != maxConfidentialClients || len(r.recent.items) != 1 {
+		t.Errorf("%d unused, %d used", len(r.unused.items), len(r.recent.items))
 	}
 	for n := range 2 * maxConfidentialClients {
-		r.authenticated(used)
-		r.authenticated(&client{id: fmt.Sprint(n), origin: dynamic, secret: new([sha256.Size]byte)})
+		r.used(used)
+		r.used(&client{id: fmt.Sprint(n), origin: dynamic, secret: isSecret("")})
 	}
-	if _, ok := r.find("used"); !ok || len(r.used.items) != maxConfidentialClients {
-		t.Errorf("the most recently used is there: %t; %d used", ok, len(r.used.items))
+	if _, err := r.read(t.Context(), "used"); err != nil || len(r.recent.items) != maxConfidentialClients {
+		t.Errorf("the most recently used: %v; %d used", err, len(r.recent.items))
 	}
 }
 
@@ -153,7 +152,7 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 		}
 		f.timeout = 50 * time.Millisecond
 		began := time.Now()
-		_, err := f.find(host.URL + "/client.json")
+		_, err := f.find(t.Context(), host.URL+"/client.json")
 		var broken documentError
 		if !errors.As(err, &broken) || !broken.temporary || time.Since(began) > 2*time.Second {
 			t.Errorf("after %s: %v", time.Since(began), err)
@@ -166,7 +165,7 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 		for range maxDocumentFetches {
 			f.slots <- struct{}{}
 		}
-		if _, err := f.find(host.URL + "/client.json"); err == nil ||
+		if _, err := f.find(t.Context(), host.URL+"/client.json"); err == nil ||
 			err.(documentError).reason != "too many concurrent fetches" {
 			t.Errorf("error %v", err)
 		}

@@ -177,7 +177,8 @@ func displayClientID(id string) string {
 	if strings.HasPrefix(id, clientIDPrefix) {
 		return clientIDPrefix + "…" + id[strings.LastIndex(id, "."):]
 	}
-	return id
+	short, _ := shortenSealedID(id)
+	return short
 }
 
 // showConsent is the page on which the user approves or denies a request, as alice or bob.

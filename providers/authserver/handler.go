@@ -64,7 +64,7 @@ func newHandler(i *Issuer) http.Handler {
 		JwksURI:       op.NewEndpoint(keysPath),
 	}, op.WithEncoder(newResponseEncoder(i.config.Issuer)), op.WithServerCORSOptions(nil))
 
-	return routes{
+	all := routes{
 		openidMetadataPath: getAndHead(library),
 		oauthMetadataPath:  getAndHead(rewritePath(openidMetadataPath, library)),
 		keysPath:           getAndHead(library),
@@ -74,11 +74,15 @@ func newHandler(i *Issuer) http.Handler {
 			http.MethodHead: i.requireTopLevel(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath:      {http.MethodPost: i.requireForm(i.checkGrantType(redirectURIOptional(library)))},
+		tokenPath:      {http.MethodPost: i.requireForm(i.checkGrantType(i.serveExtensions(redirectURIOptional(library))))},
 		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
 		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
 	}
+	if !i.mode.introspects {
+		delete(all, introspectPath)
+	}
+	return all
 }
 
 // routes maps exact paths and methods to handlers. http.ServeMux would redirect paths that are not clean and
@@ -122,7 +126,7 @@ func (i *Issuer) requireForm(next http.Handler) http.Handler {
 		w = challengeWriter{w, i.config.Issuer}
 		err := readForm(w, r)
 		if err == nil {
-			err = checkCredentialsForm(r)
+			err = i.checkCredentialsForm(r)
 		}
 		if err != nil {
 			op.WriteError(w, r, err, nil)
@@ -170,9 +174,18 @@ func hasRepeated(parameters url.Values) bool {
 
 // checkCredentialsForm refuses client authentication (RFC 6749, section 2.3) that the library would accept,
 // or would refuse with 400 instead of 401.
-func checkCredentialsForm(r *http.Request) error {
+func (i *Issuer) checkCredentialsForm(r *http.Request) error {
 	if r.PostForm.Has("client_assertion") || r.PostForm.Has("client_assertion_type") {
-		return invalidClient("client assertions are not supported")
+		if !i.acceptsClientAssertions() {
+			return invalidClient("client assertions are not supported")
+		}
+		if r.PostForm.Get("client_assertion") == "" ||
+			r.PostForm.Get("client_assertion_type") != oidc.ClientAssertionTypeJWTAssertion {
+			return invalidClient("client_assertion is missing, or client_assertion_type is not supported")
+		}
+		if r.PostForm.Get("client_secret") != "" || r.Header.Get("Authorization") != "" {
+			return oidc.ErrInvalidRequest().WithDescription("the client authenticates in two ways")
+		}
 	}
 	if len(r.Header.Values("Authorization")) > 1 {
 		return oidc.ErrInvalidRequest().WithDescription("the Authorization header is repeated")
@@ -209,7 +222,7 @@ func (i *Issuer) requireSecret(next http.Handler) http.Handler {
 func (i *Issuer) checkGrantType(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if grant := r.PostForm.Get("grant_type"); grant != "" &&
-			!slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
+			!slices.Contains(i.grantTypes(), oidc.GrantType(grant)) {
 			op.WriteError(w, r, oidc.ErrUnsupportedGrantType().WithDescription("the grant type is not supported"), nil)
 			return
 		}
@@ -243,16 +256,21 @@ func (i *Issuer) requireTopLevel(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// challengeWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2),
-// which the library does not.
+// challengeWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2), and
+// Retry-After to 429 and 503, which the library does not.
 type challengeWriter struct {
 	http.ResponseWriter
 	realm string
 }
 
 func (w challengeWriter) WriteHeader(status int) {
-	if status == http.StatusUnauthorized {
+	switch status {
+	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+w.realm+`", charset="UTF-8"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "5")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

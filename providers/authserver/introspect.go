@@ -25,8 +25,8 @@ type introspection struct {
 // Introspect implements [op.Server]. Any confidential client may introspect any access token. A refresh token
 // is active only for the client that it was issued to, and has no audience, so that a resource does not take
 // it for an access token. The library refuses requests without a secret, so public clients cannot introspect.
-func (s *server) Introspect(_ context.Context, r *op.Request[op.IntrospectionRequest]) (*op.Response, error) {
-	c, err := s.authenticate(r.Data.ClientID, r.Data.ClientSecret)
+func (s *server) Introspect(ctx context.Context, r *op.Request[op.IntrospectionRequest]) (*op.Response, error) {
+	c, err := s.authenticate(ctx, r.Data.ClientID, r.Data.ClientSecret)
 	if err != nil {
 		return nil, err
 	}

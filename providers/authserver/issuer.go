@@ -184,6 +184,8 @@ type Assertion struct {
 	Expires    time.Time
 	// Subject is the sub that tokens get.
 	Subject string
+	// IssuedAt is its iat.
+	IssuedAt time.Time
 	// ClientID is the client that may use the assertion.
 	ClientID string
 	// Resources and Scopes bound the token.
@@ -205,8 +207,10 @@ type Client struct {
 	// 8252, section 7.3).
 	RedirectURIs []string
 
-	// GrantTypes are the grant types that the client may use: authorization_code, refresh_token,
-	// client_credentials. None means the first two. client_credentials requires a secret.
+	// GrantTypes are the grant types that the client may use: authorization_code and refresh_token; at the demo also
+	// client_credentials and [GrantTokenExchange]; elsewhere [GrantAssertion]. None means the first two, and
+	// GrantAssertion for one of [ClientPolicy.EnterpriseClients]: alone if the client has no redirect URI. The others
+	// require a secret.
 	GrantTypes []string
 }
 
@@ -236,11 +240,15 @@ type Issuer struct {
 	scopes    []string // Config.Scopes, openid, offline_access
 	keys      *keyring
 	store     *store
+	mode      clientMode
 	clients   *clientRegistry
 	documents *documentFetcher
 	pages     *pages
 	guard     *consentGuard
-	handler   http.Handler
+	metadata  metadata
+	// extensions are the grants that the library does not serve.
+	extensions map[oidc.GrantType]extensionGrant
+	handler    http.Handler
 }
 
 // New validates config and returns an issuer. The error joins all problems of config.
@@ -266,11 +274,14 @@ func New(config Config) (*Issuer, error) {
 		scopes:    grantableScopes(config.Scopes),
 		keys:      keys,
 		store:     newStore(config.AccessTokenLifetime, config.RefreshTokenLifetime, config.RefreshGrace),
-		clients:   newClientRegistry(config.Clients),
+		mode:      config.clientMode(),
+		clients:   newClientRegistry(config.Clients, config.clientIDs(), config.ClientPolicy.Denied),
 		documents: newDocumentFetcher(config),
 		pages:     pages,
 		guard:     guard,
 	}
+	i.extensions = i.newExtensions()
+	i.metadata = i.newMetadata()
 	i.handler = newHandler(i)
 	return i, nil
 }
@@ -302,6 +313,13 @@ func withDefaults(c Config) Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Keys == nil {
+		c.Keys = seal.Random()
+	}
+	if c.Store == nil {
+		c.Store = records.NewMemory(maxMemoryRecords, c.Now)
+	}
+	c.Clients = c.withEnterpriseGrants()
 	return c
 }
 
@@ -352,31 +370,37 @@ func (c Config) check() error {
 			"client documents from loopback are allowed, but client documents are disabled; enable or " +
 				"disable both")
 	}
+	for _, err := range c.checkEnterprise() {
+		refuse("%w", err)
+	}
 	seen := make(map[string]bool)
 	for _, client := range c.Clients {
 		if seen[client.ID] {
 			refuse("client %q: the id is not unique", client.ID)
 		}
 		seen[client.ID] = true
-		if err := client.check(); err != nil {
+		if err := client.check(c.clientMode().configured); err != nil {
 			refuse("client %q: %w", client.ID, err)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (c Client) check() error {
+func (c Client) check(supported []oidc.GrantType) error {
 	if c.ID == "" {
 		return errors.New("it has no ID")
 	}
 	for _, grant := range c.GrantTypes {
-		if !slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
+		if !slices.Contains(supported, oidc.GrantType(grant)) {
 			return fmt.Errorf("its grant type %q is unknown", grant)
 		}
 	}
 	grants := c.grants()
-	if slices.Contains(grants, oidc.GrantTypeClientCredentials) && c.Secret == "" {
-		return errors.New("client_credentials requires a secret")
+	for _, grant := range []oidc.GrantType{oidc.GrantTypeClientCredentials, oidc.GrantTypeTokenExchange,
+		oidc.GrantTypeBearer} {
+		if slices.Contains(grants, grant) && c.Secret == "" {
+			return fmt.Errorf("%s requires a secret", grant)
+		}
 	}
 	if slices.Contains(grants, oidc.GrantTypeCode) && len(c.RedirectURIs) == 0 {
 		return errors.New("authorization_code requires a redirect URI")
