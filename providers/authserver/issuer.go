@@ -238,9 +238,9 @@ type Issuer struct {
 	store     *store
 	clients   *clientRegistry
 	documents *documentFetcher
-	pages     *pages
-	guard     *consentGuard
-	handler   http.Handler
+	flow
+	handler http.Handler
+	paths   []string
 }
 
 // New validates config and returns an issuer. The error joins all problems of config.
@@ -253,11 +253,7 @@ func New(config Config) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := newPages(config.Issuer)
-	if err != nil {
-		return nil, err
-	}
-	guard, err := newConsentGuard(config.Issuer)
+	flow, err := newFlow(config)
 	if err != nil {
 		return nil, err
 	}
@@ -268,10 +264,10 @@ func New(config Config) (*Issuer, error) {
 		store:     newStore(config.AccessTokenLifetime, config.RefreshTokenLifetime, config.RefreshGrace),
 		clients:   newClientRegistry(config.Clients),
 		documents: newDocumentFetcher(config),
-		pages:     pages,
-		guard:     guard,
+		flow:      flow,
 	}
-	i.handler = newHandler(i)
+	routes := newRoutes(i)
+	i.handler, i.paths = routes, slices.Sorted(maps.Keys(routes))
 	return i, nil
 }
 
@@ -302,6 +298,18 @@ func withDefaults(c Config) Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Keys == nil {
+		c.Keys = seal.Random()
+	}
+	if c.Store == nil {
+		c.Store = records.NewMemory(maxRefreshTokens, c.Now)
+	}
+	if c.Record == nil {
+		c.Record = func(context.Context, providers.SignInEvent) {}
+	}
+	if c.Denied == nil {
+		c.Denied = func(*providers.Identity) (providers.Reason, bool) { return "", false }
+	}
 	return c
 }
 
@@ -318,9 +326,12 @@ func (c Config) check() error {
 		refuse("no resources: set at least the URL of the MCP endpoint")
 	}
 	for _, resource := range c.Resources {
-		if err := checkResource(resource, c.DangerouslyAllowPublicResource); err != nil {
+		if err := c.checkResource(resource); err != nil {
 			refuse("resource %q: %w", resource, err)
 		}
+	}
+	if c.AutoApprove && c.SignIn != nil {
+		refuse("auto approval: people of another provider always have to approve")
 	}
 	for _, scope := range c.Scopes {
 		if !isScopeToken(scope) {
@@ -405,14 +416,17 @@ func checkIssuer(issuer string) error {
 	return nil
 }
 
-func checkResource(resource string, allowPublic bool) error {
+func (c Config) checkResource(resource string) error {
 	u, err := url.Parse(resource)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
 		return errors.New("it is not an http or https URL")
 	case u.User != nil || strings.Contains(resource, "#"):
 		return errors.New("it has a user name or a fragment")
-	case !isLoopback(u.Hostname()) && !allowPublic:
+	case isLoopback(u.Hostname()):
+	case c.SignIn != nil && u.Scheme != "https":
+		return errors.New("plain http is for loopback only; use https")
+	case c.SignIn == nil && !c.DangerouslyAllowPublicResource:
 		return errors.New(
 			"other computers can reach it, and anyone can sign in as anyone; " +
 				"use a resource on localhost or a real provider")

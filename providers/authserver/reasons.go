@@ -1,0 +1,6 @@
+package authserver
+
+import "gatehouse/providers"
+
+// Reasons returns the reasons of this package, with their meanings.
+func Reasons() []providers.ReasonDoc { return browserReasons() }
