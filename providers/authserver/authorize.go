@@ -34,7 +34,7 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		i.config.Logger.InfoContext(r.Context(), "authorization request of an unknown client",
 			slog.Any("reason", err))
-		i.pages.problem(w, http.StatusBadRequest, i.unknownClientText(err))
+		i.pages.problem(w, http.StatusBadRequest, unknownClientText(err))
 		return
 	}
 	if i.isDeniedClient(c) {
@@ -146,7 +146,7 @@ const registerAgainText = "Delete the registration that the application has stor
 
 const deniedClientText = "The operator of this server has denied access to this application."
 
-func (i *Issuer) unknownClientText(err error) string {
+func unknownClientText(err error) string {
 	if broken := new(documentError); errors.As(err, broken) {
 		return "The application's client ID metadata document is not usable: " + broken.reason + "."
 	}
@@ -154,7 +154,8 @@ func (i *Issuer) unknownClientText(err error) string {
 		return "The client_id is the URL of a client ID metadata document, and this issuer does not fetch " +
 			"them. Use dynamic registration instead, or ask the operator to enable client documents."
 	}
-	return i.wording.unknownClient
+	return "The client is unknown. Registrations end when the issuer restarts, except those of public " +
+		"clients with a loopback redirect URI. " + registerAgainText
 }
 
 func redirectURIText(c *client) string {

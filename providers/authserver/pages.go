@@ -20,7 +20,6 @@ type wording struct {
 	indexTemplate string
 	consent       string // the template of the consent page
 	loopback      string // the warning for a redirect to this computer
-	unknownClient string
 	style         string // what only these pages need
 }
 
@@ -31,8 +30,6 @@ func demoWording() wording {
 		consent: "consent.html",
 		loopback: "The redirect goes to this computer, and any program on it could receive the response. " +
 			"Approve only if you have just started the sign-in yourself.",
-		unknownClient: "The client is unknown. Registrations end when the issuer restarts, except those of public " +
-			"clients with a loopback redirect URI. " + registerAgainText,
 	}
 }
 
@@ -43,8 +40,6 @@ func providerWording() wording {
 		consent: "consent_provider.html",
 		loopback: "The redirect goes to a program on this computer, and any program on it could be the one that asks: " +
 			"neither the name nor the host below proves which one it is.",
-		unknownClient: "The client is unknown: its registration has ended, or its client_id is not complete. " +
-			registerAgainText,
 		style: "a.button{display:block;padding:.6rem .8rem;border-radius:.5rem;background:var(--accent);" +
 			"color:var(--accent-ink);font-weight:600;text-align:center;text-decoration:none;overflow-wrap:anywhere}",
 	}

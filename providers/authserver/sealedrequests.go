@@ -28,8 +28,11 @@ type carriedRequest struct {
 	Time        int64        `json:"t"` // when it was sealed, in seconds since 1970
 }
 
+// maxLoginHint bounds the login hint, in bytes. It is at most an e-mail address; longer ones are left out.
+const maxLoginHint = 254
+
 func carry(now time.Time, a *authorization) carriedRequest {
-	return carriedRequest{
+	c := carriedRequest{
 		ClientID:    a.client.id,
 		ClientName:  a.client.name,
 		Origin:      a.client.origin,
@@ -42,6 +45,10 @@ func carry(now time.Time, a *authorization) carriedRequest {
 		LoginHint:   a.loginHint,
 		Time:        now.Unix(),
 	}
+	if len(c.LoginHint) > maxLoginHint {
+		c.LoginHint = ""
+	}
+	return c
 }
 
 // authorization returns the request. Its client has only what the pages and the grant need.

@@ -61,6 +61,9 @@ func (i *Issuer) grantTo(ctx context.Context, a *authorization, who Person, id s
 	}
 	scopes, err := i.allowedScopes(a.scopes, who)
 	if err != nil {
+		if signInReason(err) == ReasonAccountNotAllowed { // else the person may have other sign-ins at the provider
+			i.signIn.Dismiss(ctx, who)
+		}
 		return "", "", err
 	}
 	allowed := *a
