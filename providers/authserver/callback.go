@@ -48,7 +48,7 @@ func (i *Issuer) callback(w http.ResponseWriter, r *http.Request) {
 	failed := new(SignInError)
 	switch {
 	case err == nil:
-		i.departure.depart(w, r, http.StatusFound, i.toClient(a, target))
+		i.departure.depart(w, r, http.StatusFound, toClient(a, signedInTitle, target))
 	case !errors.As(err, &failed):
 		i.explainEnded(w, r, err)
 	case failed.Reason == ReasonSignInRepeated:

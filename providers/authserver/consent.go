@@ -288,7 +288,7 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 	i.guard.answered(w, r, id)
 	if i.isSpent(done.code) {
 		// Another redirect would send a used code, which revokes what was issued for it.
-		i.pages.explain(w, http.StatusOK, problem{"Signed in", "The application has received your approval. " +
+		i.pages.explain(w, http.StatusOK, problem{signedInTitle, "The application has received your approval. " +
 			"You can close this page and return to it."})
 		return
 	}
@@ -314,7 +314,7 @@ func (i *Issuer) respond(w http.ResponseWriter, r *http.Request, a *authorizatio
 	i.recordDecision(ctx, a, given.decision)
 	if given.decision == deny {
 		target, err := i.deny(a)
-		given.next = i.toClient(a, target)
+		given.next = toClient(a, "Denied", target)
 		return given, err
 	}
 	now := i.config.Now()
@@ -327,7 +327,7 @@ func (i *Issuer) respond(w http.ResponseWriter, r *http.Request, a *authorizatio
 	case who != nil:
 		var target string
 		given.code, target, err = i.signedIn(ctx, a, *who, "")
-		given.next = i.toClient(a, target)
+		given.next = toClient(a, signedInTitle, target)
 		return given, err
 	}
 	i.transactions.start(w, r, now, attempt, a)

@@ -10,8 +10,8 @@ import (
 // destination is where a browser goes when it leaves this server.
 type destination struct {
 	address string
-	// name says where that is, for the page.
-	name string
+	// title says what has happened, and name where the browser goes, for the page.
+	title, name string
 	// isProvider is set where people sign in. A redirect would follow the form of the consent page, and Chromium blocks
 	// that unless form-action lists every host on the way, which only the provider knows.
 	isProvider bool
@@ -30,15 +30,15 @@ type failure struct {
 const failureDelay = 10 * time.Second
 
 func toProvider(address string) destination {
-	d := destination{address: address, isProvider: true}
+	d := destination{address: address, title: "Approved", isProvider: true}
 	if u, err := url.Parse(address); err == nil {
 		d.name = u.Host
 	}
 	return d
 }
 
-func (i *Issuer) toClient(a *authorization, target string) destination {
-	return destination{address: target, name: redirectHost(a.redirectURI)}
+func toClient(a *authorization, title, target string) destination {
+	return destination{address: target, title: title, name: redirectHost(a.redirectURI)}
 }
 
 // departure sends a browser to a destination. The status is that of a redirect.
@@ -72,10 +72,10 @@ func (d byPage) depart(w http.ResponseWriter, r *http.Request, status int, to de
 	}
 	// Not filtered by scheme: it is the provider's or a redirect URI, whose scheme may be that of an app. See
 	// isSystemScheme for those that a client cannot register.
-	view := continueView{Title: "Continue to " + to.name, Name: to.name, Address: template.URL(to.address)}
+	view := continueView{Title: to.title, Name: to.name, Address: template.URL(to.address)}
 	code, delay := http.StatusOK, time.Duration(0)
 	if to.failed != nil {
-		view.Title, view.Text, code, delay = failedTitle, to.failed.text, to.failed.status, failureDelay
+		view.Text, code, delay = to.failed.text, to.failed.status, failureDelay
 	}
 	if code == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)

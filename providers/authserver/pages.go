@@ -29,17 +29,19 @@ func demoWording() wording {
 		index: "Demo issuer", indexTemplate: "index.html",
 		consent: "consent.html",
 		loopback: "The redirect goes to this computer, and any program on it could receive the response. " +
-			"Approve only if you have just started the sign-in yourself.",
+			approveOnly,
 	}
 }
+
+const approveOnly = "Approve only if you have just started the sign-in yourself."
 
 func providerWording() wording {
 	return wording{
 		site: "sign-in", name: "Sign-in service",
 		index: "Sign-in service", indexTemplate: "index_provider.html",
 		consent: "consent_provider.html",
-		loopback: "The redirect goes to a program on this computer, and any program on it could be the one that asks: " +
-			"neither the name nor the host below proves which one it is.",
+		loopback: "The redirect goes to a program on this computer, and any program on it could be the one that asks. " +
+			"Neither the name nor the host below proves which one it is. " + approveOnly,
 		style: "a.button{display:block;padding:.6rem .8rem;border-radius:.5rem;background:var(--accent);" +
 			"color:var(--accent-ink);font-weight:600;text-align:center;text-decoration:none;overflow-wrap:anywhere}",
 	}
@@ -100,7 +102,10 @@ func (p *pages) write(w http.ResponseWriter, status int, name string, content pa
 // problem is the content of a page that explains why a sign-in does not continue.
 type problem struct{ Title, Text string }
 
-const failedTitle = "Sign-in failed"
+const (
+	failedTitle   = "Sign-in failed"
+	signedInTitle = "Signed in"
+)
 
 // problem shows why a request failed where the error cannot be sent to the client.
 func (p *pages) problem(w http.ResponseWriter, status int, text string) {

@@ -156,7 +156,7 @@ func (i *Issuer) fail(w http.ResponseWriter, r *http.Request, a *authorization, 
 		i.explainEnded(w, r, fmt.Errorf("error response: %w", err))
 		return
 	}
-	to := i.toClient(a, target)
+	to := toClient(a, failedTitle, target)
 	to.failed = &failure{status, failed.Text}
 	i.departure.depart(w, r, http.StatusSeeOther, to)
 }
