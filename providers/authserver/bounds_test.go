@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"gatehouse/providers/authserver/seal"
 )
 
 // What unauthenticated clients can fill is bounded in number and time. These bounds are too large, or too
@@ -65,50 +67,59 @@ func TestExpiringMap(t *testing.T) {
 	})
 }
 
+func requestOf(id string) *authorization { return &authorization{client: &client{id: id}} }
+
 func TestPendingRequestsAreBounded(t *testing.T) {
 	now := time.Now()
-	request := func(id string) *authorization { return &authorization{client: &client{id: id}} }
-	t.Run("a client's oldest request makes room for its own, and no other client's", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
-		other := s.putRequest(now, request("other"))
-		first, second := s.putRequest(now, request("busy")), s.putRequest(now, request("busy"))
-		for range maxClientPending - 1 {
-			s.putRequest(now, request("busy"))
+	put := func(s *memoryRequests, client string) (id string) {
+		t.Helper()
+		id, err := s.put(now, requestOf(client))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if len(s.requests.items) != maxClientPending+1 {
-			t.Errorf("%d requests", len(s.requests.items))
+		return id
+	}
+	t.Run("a client's oldest request makes room for its own, and no other client's", func(t *testing.T) {
+		s := newMemoryRequests(seal.Random())
+		other := put(s, "other")
+		first, second := put(s, "busy"), put(s, "busy")
+		for range maxClientPending - 1 {
+			put(s, "busy")
+		}
+		if len(s.pending.items) != maxClientPending+1 {
+			t.Errorf("%d requests", len(s.pending.items))
 		}
 		for id, want := range map[string]bool{other: true, first: false, second: true} {
-			if _, ok := s.showRequest(now, id); ok != want {
-				t.Errorf("a request is there: %t, want %t", ok, want)
+			if _, err := s.show(now, id); (err == nil) != want {
+				t.Errorf("want %t: %v", want, err)
 			}
 		}
 	})
 	t.Run("a request whose page was sent stays while others are added", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
-		shown := s.putRequest(now, request("shared"))
-		s.showRequest(now, shown)
+		s := newMemoryRequests(seal.Random())
+		shown := put(s, "shared")
+		_, _ = s.show(now, shown)
 		for n := range maxRequests + 10 {
-			s.putRequest(now, request("shared"))
-			s.putRequest(now, request(fmt.Sprint(n)))
+			put(s, "shared")
+			put(s, fmt.Sprint(n))
 		}
-		if len(s.requests.items) != maxRequests {
-			t.Errorf("%d requests", len(s.requests.items))
+		if len(s.pending.items) != maxRequests {
+			t.Errorf("%d requests", len(s.pending.items))
 		}
-		if _, ok := s.takeRequest(now, shown); !ok {
+		if _, ok := s.take(now, shown); !ok {
 			t.Error("it is gone")
 		}
 	})
 	t.Run("if all pages were sent the oldest request is removed", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
+		s := newMemoryRequests(seal.Random())
 		var ids []string
 		for range maxClientPending + 1 {
-			id := s.putRequest(now, request("busy"))
-			s.showRequest(now, id)
+			id := put(s, "busy")
+			_, _ = s.show(now, id)
 			ids = append(ids, id)
 		}
-		if _, ok := s.takeRequest(now, ids[0]); ok || len(s.requests.items) != maxClientPending {
-			t.Errorf("the oldest is there: %t; %d requests", ok, len(s.requests.items))
+		if _, ok := s.take(now, ids[0]); ok || len(s.pending.items) != maxClientPending {
+			t.Errorf("the oldest is there: %t; %d requests", ok, len(s.pending.items))
 		}
 	})
 }

@@ -15,8 +15,6 @@ type clientMode struct {
 	rules, documents clientRules
 	// configured are the grant types that clients of the configuration may have.
 	configured []oidc.GrantType
-	// introspects reports whether there is an introspection endpoint. A resource verifies tokens by their signature.
-	introspects bool
 	// claims are those of tokens, for the metadata.
 	claims []string
 }
@@ -25,7 +23,7 @@ func (c Config) clientMode() clientMode {
 	claims := []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "at_hash"}
 	if c.SignIn == nil {
 		rules := demoRules()
-		return clientMode{rules: rules, documents: rules, introspects: true, claims: append(claims, "name"),
+		return clientMode{rules: rules, documents: rules, claims: append(claims, "name"),
 			configured: append(slices.Clone(rules.grants), oidc.GrantTypeTokenExchange)}
 	}
 	rules := signInRules(c.ClientPolicy)

@@ -1,8 +1,6 @@
 package authserver
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,17 +10,23 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gatehouse/providers"
+	"gatehouse/providers/authserver/seal"
 )
 
 // consentGuard binds the form of a consent page to the browser that the page was sent to, so that another
 // site cannot approve on behalf of the user (RFC 9700, section 2.1; RFC 6819, section 4.4.1.8).
 type consentGuard struct {
-	key    []byte
-	origin *http.CrossOriginProtection
-	secure bool
+	keys    *seal.Keys
+	origin  *http.CrossOriginProtection
+	values  datedIDs // of cookies
+	cookies cookies
+	// afterAnswer is how long the cookie stays valid after an answer; 0 means that an answer does not change it.
+	afterAnswer time.Duration
 }
 
-func newConsentGuard(issuer string) (*consentGuard, error) {
+func newConsentGuard(issuer string, keys *seal.Keys) (*consentGuard, error) {
 	origin := http.NewCrossOriginProtection()
 	// Behind a proxy that changes Host the own origin must be known. Browsers omit the default port in
 	// Origin, whether the issuer contains it or not.
@@ -31,55 +35,64 @@ func newConsentGuard(issuer string) (*consentGuard, error) {
 			return nil, err
 		}
 	}
-	return &consentGuard{key: []byte(rand.Text()), origin: origin,
-		secure: strings.HasPrefix(issuer, "https://")}, nil
+	return &consentGuard{keys: keys, origin: origin, values: datedIDs{keys, "consent"}}, nil
+}
+
+// forDemo is for requests in memory: only the first answer counts.
+func (g *consentGuard) forDemo(issuer string) {
+	g.afterAnswer = repeatLifetime
+	g.cookies = cookies{prefix: "consent_", suffix: func(id string) string { return id }, path: consentPath,
+		secure: isHTTPS(issuer), sameSite: http.SameSiteStrictMode}
+}
+
+// maxConsentCookies bounds the consent cookies of a browser, which it sends with every request. Each has about 120
+// bytes. The page of an older one cannot be answered any more.
+const maxConsentCookies = 8
+
+// forProvider is for sealed requests: a page may be answered again, such as after the back button.
+func (g *consentGuard) forProvider(issuer string) {
+	g.cookies = hostCookies("consent", isHTTPS(issuer))
+	g.cookies.count, g.cookies.bytes = maxConsentCookies, maxConsentCookies*200
+	g.cookies.issuedAt = func(_, value string) (time.Time, bool) { return g.values.issuedAt(value) }
 }
 
 // issue returns the form token for this browser and request, and sets its cookie. Each request has its own
 // cookie, or two tabs would overwrite each other's: a browser that comes from another site does not send a
 // SameSite=Strict cookie and gets a new one.
-func (g *consentGuard) issue(w http.ResponseWriter, r *http.Request, id string) (token string) {
-	cookie := g.cookie(id, rand.Text())
-	if sent, err := r.Cookie(cookie.Name); err == nil && sent.Value != "" {
-		cookie.Value = sent.Value
+func (g *consentGuard) issue(w http.ResponseWriter, r *http.Request, now time.Time, id string) (token string) {
+	value, ok := g.sent(r, id)
+	if !ok {
+		value = g.values.issue(now)
 	}
-	http.SetCookie(w, cookie)
-	return g.token(cookie.Value, id)
+	g.cookies.set(w, r, id, value, requestLifetime)
+	return hex.EncodeToString(g.keys.MAC(seal.Form, formMessage(value, id)))
 }
 
 func (g *consentGuard) check(r *http.Request, id, token string) bool {
-	cookie, err := r.Cookie(g.cookie(id, "").Name)
-	return err == nil && g.origin.Check(r) == nil && hmac.Equal([]byte(token), []byte(g.token(cookie.Value, id)))
+	sum, err := hex.DecodeString(token)
+	value, ok := g.sent(r, id)
+	return err == nil && len(sum) == sha256.Size && ok && g.origin.Check(r) == nil &&
+		g.keys.CheckMAC(seal.Form, formMessage(value, id), sum)
 }
 
-// keep shortens the life of the cookie to the time in which the answer can be repeated.
-func (g *consentGuard) keep(w http.ResponseWriter, r *http.Request, id string) {
-	sent, err := r.Cookie(g.cookie(id, "").Name)
-	if err != nil {
-		return
+// sent returns the cookie of the browser, if this server has issued it: on http, another server at this host could
+// have set it.
+func (g *consentGuard) sent(r *http.Request, id string) (value string, ok bool) {
+	value, ok = g.cookies.sent(r, id)
+	if ok {
+		_, ok = g.values.issuedAt(value)
 	}
-	cookie := g.cookie(id, sent.Value)
-	cookie.MaxAge = int(repeatLifetime.Seconds())
-	http.SetCookie(w, cookie)
+	return value, ok
 }
 
-func (g *consentGuard) cookie(id, value string) *http.Cookie {
-	return &http.Cookie{
-		Name:     "consent_" + id,
-		Value:    value,
-		Path:     consentPath,
-		MaxAge:   int(requestLifetime.Seconds()),
-		HttpOnly: true,
-		Secure:   g.secure,
-		SameSite: http.SameSiteStrictMode,
+// answered shortens the life of the cookie to the time in which the answer can be repeated.
+func (g *consentGuard) answered(w http.ResponseWriter, r *http.Request, id string) {
+	if value, ok := g.sent(r, id); ok && g.afterAnswer > 0 {
+		g.cookies.set(w, r, id, value, g.afterAnswer)
 	}
 }
 
-func (g *consentGuard) token(cookie, id string) string {
-	mac := hmac.New(sha256.New, g.key)
-	mac.Write([]byte(cookie + "." + id))
-	return hex.EncodeToString(mac.Sum(nil))
-}
+func formMessage(cookie, id string) string { return "form\n" + cookie + "." + id }
 
 // consentView is the data of the consent page.
 type consentView struct {
@@ -93,8 +106,12 @@ type consentView struct {
 	Scopes           []scopeView
 	GrantedBy        string // the user who has granted the scopes that are not new; empty for a first sign-in
 	RedirectHost     string
-	People           []user
+	People           []Person
 	Chosen           string
+
+	// For people of another provider.
+	ClaimedName string // the client's name, with escapes
+	Next        string // the host at which they sign in; empty if it is not known
 }
 
 type scopeView struct {
@@ -109,16 +126,13 @@ func (i *Issuer) newConsentView(a *authorization) consentView {
 		DocumentHost:   a.client.host(),
 		SelfRegistered: a.client.origin == dynamic,
 		Resource:       a.resource,
-		People:         users(),
+		RedirectHost:   redirectHost(a.redirectURI),
+		Warning:        i.consentWarning(a),
+		People:         i.signIn.Choices(),
+		ClaimedName:    claimedName(a.client.name),
+		Next:           i.nextHost,
 	}
-	if u, err := url.Parse(a.redirectURI); err == nil {
-		v.RedirectHost = u.Host
-		if u.Scheme != "https" && u.Scheme != "http" {
-			v.RedirectHost = "the app on this device that handles " + u.Scheme + ": links"
-		}
-		v.Warning = consentWarning(a.client, isLoopback(u.Hostname()))
-	}
-	chosen, granted := i.chooseUser(a)
+	chosen, granted := i.choosePerson(a)
 	v.Chosen = chosen.Subject
 	if granted != nil {
 		v.GrantedBy = chosen.Name
@@ -139,14 +153,45 @@ func (i *Issuer) newConsentView(a *authorization) consentView {
 	return v
 }
 
-// chooseUser returns the user that the page proposes, and the scopes that this user has already granted to the
-// client. The issuer has no sessions: it is the user that the request names, the one who was the last to authorize
+// redirectHost says where a redirect to uri leads.
+func redirectHost(uri string) string {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil:
+		return ""
+	case u.Scheme != "https" && u.Scheme != "http":
+		return "the app on this device that handles " + u.Scheme + ": links"
+	}
+	return u.Host
+}
+
+// maxClaimedName bounds the name of a client on the page, in bytes after escaping.
+const maxClaimedName = 120
+
+// claimedName returns a client's name for the page. Characters that are not visible are escaped: some could reorder
+// or hide the text around them.
+func claimedName(name string) string {
+	if shown := providers.Printable(name, maxClaimedName); len(name) <= maxClaimedName {
+		return shown
+	}
+	return providers.Printable(strings.ToValidUTF8(name[:maxClaimedName], ""), maxClaimedName) + "…"
+}
+
+// choosePerson returns the person that the page proposes, and the scopes that this person has already granted to the
+// client. The issuer has no sessions: it is the person that the request names, the one who was the last to authorize
 // the client, or the first.
-func (i *Issuer) chooseUser(a *authorization) (chosen user, granted []string) {
+func (i *Issuer) choosePerson(a *authorization) (chosen Person, granted []string) {
+	people := i.signIn.Choices()
+	if len(people) == 0 {
+		return Person{}, nil
+	}
 	var latest time.Time
-	chosen, isNamed := findUser(a.loginHint)
-	for _, candidate := range users() {
-		if isNamed && candidate != chosen {
+	chosen, isNamed := findPerson(people, a.loginHint)
+	if !isNamed {
+		chosen = people[0]
+	}
+	for _, candidate := range people {
+		if isNamed && candidate.Subject != chosen.Subject {
 			continue
 		}
 		scopes, at := i.store.consented(i.config.Now(), a.client.id, candidate.Subject, a.resource)
@@ -158,15 +203,14 @@ func (i *Issuer) chooseUser(a *authorization) (chosen user, granted []string) {
 }
 
 // consentWarning returns the most important warning: users do not read several.
-func consentWarning(c *client, toLoopback bool) string {
-	const local = "The redirect goes to this computer, and any program on it could receive the response. " +
-		"Approve only if you have just started the sign-in yourself."
+func (i *Issuer) consentWarning(a *authorization) string {
+	u, err := url.Parse(a.redirectURI)
 	switch {
-	case c.origin == unregistered: // its valid redirect URIs are loopback
+	case a.client.origin == unregistered: // its valid redirect URIs are loopback
 		return "This client has not registered since the issuer started, and may never have; its name is not verified. " +
-			local
-	case toLoopback:
-		return local
+			i.wording.loopback
+	case err == nil && isLoopback(u.Hostname()):
+		return i.wording.loopback
 	}
 	return ""
 }
@@ -181,92 +225,113 @@ func displayClientID(id string) string {
 	return short
 }
 
-// showConsent is the page on which the user approves or denies a request, as alice or bob.
+// showConsent is the page on which a person approves or denies a request.
 func (i *Issuer) showConsent(w http.ResponseWriter, r *http.Request) {
-	id := r.URL.Query().Get("request")
-	a, ok := i.store.showRequest(i.config.Now(), id)
-	if !ok {
-		i.pages.explain(w, http.StatusBadRequest, i.ended(id))
+	now, id := i.config.Now(), r.URL.Query().Get("request")
+	a, err := i.requests.show(now, id)
+	if err != nil {
+		i.explainEnded(w, r, err)
 		return
 	}
 	view := i.newConsentView(a)
-	view.RequestID, view.Token = id, i.guard.issue(w, r, id)
-	i.pages.render(w, http.StatusOK, "consent.html", "Sign in", view, a.redirectURI)
+	view.RequestID, view.Token = id, i.guard.issue(w, r, now, id)
+	i.pages.render(w, http.StatusOK, i.wording.consent, "Sign in", view, a.redirectURI)
 }
 
-// ended says why a request cannot be answered anymore, or never could.
-func (i *Issuer) ended(id string) problem {
-	const again = " Start the sign-in again in the application."
-	if done, ok := i.store.answered(i.config.Now(), id); ok {
-		verb := "approved"
-		if done.decision == deny {
-			verb = "denied"
-		}
-		return problem{"Already " + verb, "This request was already answered: you have " + verb + " it. " +
-			"Return to the application. If it is still waiting, start the sign-in again there."}
+// explainEnded shows the page of an [*endedError].
+func (i *Issuer) explainEnded(w http.ResponseWriter, r *http.Request, err error) {
+	ended := new(endedError)
+	if !errors.As(err, &ended) {
+		i.config.Logger.ErrorContext(r.Context(), "authorization response", slog.Any("error", err))
+		i.pages.problem(w, http.StatusInternalServerError, "Internal error.")
+		return
 	}
-	issued, ok := i.store.ids.issuedAt(id)
-	switch {
-	case !ok:
-		return problem{"Sign-in interrupted", "The issuer has restarted since this page was opened, " +
-			"or the address of the page is incomplete." + again}
-	case !i.config.Now().Before(issued.Add(requestLifetime)):
-		return problem{"Sign-in expired", "This page can be answered for 10 minutes, which have passed." + again}
-	}
-	return problem{"Sign-in removed", "Too many sign-ins were open at the same time, and this one was removed." + again}
+	i.pages.explain(w, ended.status, ended.problem)
 }
 
-// decideConsent handles the form. The response is 303, so that the browser continues with GET; after a 307 it
-// would post the form to the client (RFC 9700, section 4.12).
+// decideConsent handles the form. A redirect of its response is a 303, so that the browser continues with GET; after a
+// 307 it would post the form to the client (RFC 9700, section 4.12).
 func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 	if err := readForm(w, r); err != nil {
 		i.pages.problem(w, http.StatusBadRequest, "The form is incomplete.")
 		return
 	}
 	now, id := i.config.Now(), r.PostForm.Get("request")
-	if !i.store.isOpen(now, id) {
-		i.pages.explain(w, http.StatusBadRequest, i.ended(id))
+	if err := i.requests.check(now, id); err != nil {
+		i.explainEnded(w, r, err)
 		return
 	}
 	if !i.guard.check(r, id, r.PostForm.Get("token")) {
+		i.config.Logger.InfoContext(r.Context(), "consent form of another browser refused",
+			slog.String("reason", string(ReasonForeignBrowser)))
 		i.pages.problem(w, http.StatusForbidden,
 			"The form was not sent from the page of this browser. Start again in the application.")
 		return
 	}
-	who, known := findUser(r.PostForm.Get("person"))
-	d := decision(r.PostForm.Get("decision"))
-	if d != deny && (d != approve || !known) {
+	given, complete := i.readAnswer(r.PostForm)
+	if !complete {
 		i.pages.problem(w, http.StatusBadRequest, "The form is incomplete.")
 		return
 	}
-	done, err := i.store.decide(now, id, answer{decision: d, subject: who.Subject}, i.respond)
-	switch {
-	case errors.Is(err, errNotPending):
-		i.pages.explain(w, http.StatusBadRequest, i.ended(id))
-		return
-	case err != nil:
-		i.config.Logger.ErrorContext(r.Context(), "authorization response", slog.Any("error", err))
-		i.pages.problem(w, http.StatusInternalServerError, "Internal error.")
+	var request *authorization
+	done, err := i.requests.decide(now, id, given, func(a *authorization, given answer) (answer, error) {
+		request = a
+		return i.respond(w, r, a, given)
+	})
+	if failed := new(SignInError); errors.As(err, &failed) {
+		i.fail(w, r, request, failed)
 		return
 	}
-	i.guard.keep(w, r, id)
-	if i.store.isSpent(now, done.code) {
+	if err != nil {
+		i.explainEnded(w, r, err)
+		return
+	}
+	i.guard.answered(w, r, id)
+	if i.isSpent(done.code) {
 		// Another redirect would send a used code, which revokes what was issued for it.
-		i.pages.explain(w, http.StatusOK, problem{"Signed in", "The application has received your approval. " +
+		i.pages.explain(w, http.StatusOK, problem{signedInTitle, "The application has received your approval. " +
 			"You can close this page and return to it."})
 		return
 	}
-	redirect(w, http.StatusSeeOther, done.target)
+	i.departure.depart(w, r, http.StatusSeeOther, done.next)
 }
 
-// respond completes an answer with the redirect to the client.
-func (i *Issuer) respond(a *authorization, given answer) (answer, error) {
-	var err error
+// readAnswer returns the answer in a form. It is incomplete without a decision, or if it approves as none of the people
+// that the page offers.
+func (i *Issuer) readAnswer(form url.Values) (given answer, complete bool) {
+	given.decision = decision(form.Get("decision"))
+	people := i.signIn.Choices()
+	known := len(people) == 0
+	if chosen, ok := findPerson(people, form.Get("person")); ok {
+		given.choice, known = chosen.Subject, true
+	}
+	return given, given.decision == deny || given.decision == approve && known
+}
+
+// respond completes an answer with where the browser goes: to the client, or to where the person signs in. The error is
+// a [*SignInError] or that of approve.
+func (i *Issuer) respond(w http.ResponseWriter, r *http.Request, a *authorization, given answer) (answer, error) {
+	ctx := r.Context()
+	i.recordDecision(ctx, a, given.decision)
 	if given.decision == deny {
-		given.target, err = i.deny(a)
+		target, err := i.deny(a)
+		given.next = toClient(a, "Denied", target)
 		return given, err
 	}
-	who, _ := findUser(given.subject)
-	given.code, given.target, err = i.approve(a, who)
-	return given, err
+	now := i.config.Now()
+	attempt := i.transactions.attempt(now)
+	attempt.Choice, attempt.LoginHint = given.choice, a.loginHint
+	who, address, err := i.signIn.Begin(ctx, attempt)
+	switch {
+	case err != nil:
+		return given, err
+	case who != nil:
+		var target string
+		given.code, target, err = i.signedIn(ctx, a, *who, "")
+		given.next = toClient(a, signedInTitle, target)
+		return given, err
+	}
+	i.transactions.start(w, r, now, attempt, a)
+	given.next = toProvider(address)
+	return given, nil
 }

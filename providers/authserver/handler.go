@@ -30,7 +30,7 @@ const (
 	maxQuery = 8 << 10  // bytes; parts of it are stored until the consent page is answered
 )
 
-// Paths returns all paths of an issuer, sorted. They are exact, not prefixes.
+// Paths returns all paths of an issuer with alice and bob, sorted. They are exact, not prefixes.
 func Paths() []string {
 	return []string{
 		oauthMetadataPath, openidMetadataPath,
@@ -38,13 +38,21 @@ func Paths() []string {
 	}
 }
 
-// Paths returns the paths of the handler, as the function Paths does. The server makes each of them a public
-// route.
-func (i *Issuer) Paths() []string { return Paths() }
+// ProviderPaths is [Paths] for an issuer whose people sign in at another provider ([Config.SignIn]).
+func ProviderPaths() []string {
+	return []string{
+		oauthMetadataPath, openidMetadataPath,
+		authorizePath, CallbackPath, consentPath, keysPath, registerPath, revokePath, tokenPath,
+	}
+}
+
+// Paths returns the paths of the handler, sorted: those of the function Paths or ProviderPaths. The server makes each
+// of them a public route.
+func (i *Issuer) Paths() []string { return i.paths }
 
 // OpenCORSPaths returns the paths that pages of any origin may read, so that browser clients work: metadata,
-// keys, token, registration and revocation. They use no cookies. The user's pages (/authorize, /consent) and
-// /introspect, which is for servers, must stay closed.
+// keys, token, registration and revocation. They use no cookies. The user's pages (/authorize, /consent,
+// /callback) and /introspect, which is for servers, must stay closed.
 func (i *Issuer) OpenCORSPaths() []string {
 	return []string{oauthMetadataPath, openidMetadataPath, keysPath, registerPath, revokePath, tokenPath}
 }
@@ -53,9 +61,9 @@ func (i *Issuer) OpenCORSPaths() []string {
 // Allow to other methods, including CORS preflights.
 func (i *Issuer) Handler() http.Handler { return i.handler }
 
-// newHandler restricts the library's router to known paths and methods: it has more of them (/healthz,
+// newRoutes restricts the library's router to known paths and methods: it has more of them (/healthz,
 // /ready) and accepts any method.
-func newHandler(i *Issuer) http.Handler {
+func newRoutes(i *Issuer) routes {
 	library := op.RegisterServer(&server{Issuer: i}, op.Endpoints{
 		Authorization: op.NewEndpoint(authorizePath),
 		Token:         op.NewEndpoint(tokenPath),
@@ -78,10 +86,11 @@ func newHandler(i *Issuer) http.Handler {
 		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
 		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
+		CallbackPath:   {http.MethodGet: i.requireTopLevel(i.callback)},
 	}
-	if !i.mode.introspects {
-		delete(all, introspectPath)
-	}
+	maps.DeleteFunc(all, func(path string, _ map[string]http.Handler) bool {
+		return !slices.Contains(i.served, path)
+	})
 	return all
 }
 

@@ -243,12 +243,12 @@ type Issuer struct {
 	mode      clientMode
 	clients   *clientRegistry
 	documents *documentFetcher
-	pages     *pages
-	guard     *consentGuard
 	metadata  metadata
 	// extensions are the grants that the library does not serve.
 	extensions map[oidc.GrantType]extensionGrant
-	handler    http.Handler
+	flow
+	handler http.Handler
+	paths   []string
 }
 
 // New validates config and returns an issuer. The error joins all problems of config.
@@ -261,11 +261,7 @@ func New(config Config) (*Issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := newPages(config.Issuer)
-	if err != nil {
-		return nil, err
-	}
-	guard, err := newConsentGuard(config.Issuer)
+	flow, err := newFlow(config)
 	if err != nil {
 		return nil, err
 	}
@@ -277,12 +273,12 @@ func New(config Config) (*Issuer, error) {
 		mode:      config.clientMode(),
 		clients:   newClientRegistry(config.Clients, config.clientIDs(), config.ClientPolicy.Denied),
 		documents: newDocumentFetcher(config),
-		pages:     pages,
-		guard:     guard,
+		flow:      flow,
 	}
 	i.extensions = i.newExtensions()
 	i.metadata = i.newMetadata()
-	i.handler = newHandler(i)
+	routes := newRoutes(i)
+	i.handler, i.paths = routes, slices.Sorted(maps.Keys(routes))
 	return i, nil
 }
 
@@ -319,6 +315,12 @@ func withDefaults(c Config) Config {
 	if c.Store == nil {
 		c.Store = records.NewMemory(maxMemoryRecords, c.Now)
 	}
+	if c.Record == nil {
+		c.Record = func(context.Context, providers.SignInEvent) {}
+	}
+	if c.Denied == nil {
+		c.Denied = func(*providers.Identity) (providers.Reason, bool) { return "", false }
+	}
 	c.Clients = c.withEnterpriseGrants()
 	return c
 }
@@ -336,9 +338,12 @@ func (c Config) check() error {
 		refuse("no resources: set at least the URL of the MCP endpoint")
 	}
 	for _, resource := range c.Resources {
-		if err := checkResource(resource, c.DangerouslyAllowPublicResource); err != nil {
+		if err := c.checkResource(resource); err != nil {
 			refuse("resource %q: %w", resource, err)
 		}
+	}
+	if c.AutoApprove && c.SignIn != nil {
+		refuse("auto approval: people of another provider always have to approve")
 	}
 	for _, scope := range c.Scopes {
 		if !isScopeToken(scope) {
@@ -429,14 +434,17 @@ func checkIssuer(issuer string) error {
 	return nil
 }
 
-func checkResource(resource string, allowPublic bool) error {
+func (c Config) checkResource(resource string) error {
 	u, err := url.Parse(resource)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
 		return errors.New("it is not an http or https URL")
 	case u.User != nil || strings.Contains(resource, "#"):
 		return errors.New("it has a user name or a fragment")
-	case !isLoopback(u.Hostname()) && !allowPublic:
+	case isLoopback(u.Hostname()):
+	case c.SignIn != nil && u.Scheme != "https":
+		return errors.New("plain http is for loopback only; use https")
+	case c.SignIn == nil && !c.DangerouslyAllowPublicResource:
 		return errors.New(
 			"other computers can reach it, and anyone can sign in as anyone; " +
 				"use a resource on localhost or a real provider")

@@ -77,7 +77,7 @@ func (i *Issuer) newMetadata() metadata {
 	if _, ok := i.extensions[oidc.GrantTypeTokenExchange]; ok {
 		m.RequestedTokenTypesSupported = []string{string(assertionTokenType)}
 	}
-	if i.mode.introspects {
+	if slices.Contains(i.served, introspectPath) {
 		m.IntrospectionEndpoint = issuer + introspectPath
 		m.IntrospectionEndpointAuthMethodsSupported = secretMethods
 	}

@@ -7,4 +7,6 @@ import (
 )
 
 // Reasons returns the reasons of this package, with their meanings.
-func Reasons() []providers.ReasonDoc { return slices.Concat(clientReasons(), assertionReasons()) }
+func Reasons() []providers.ReasonDoc {
+	return slices.Concat(browserReasons(), clientReasons(), assertionReasons())
+}

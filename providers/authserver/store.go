@@ -78,12 +78,8 @@ type accessToken struct {
 // store holds what the issuer has issued. Each method is atomic.
 type store struct {
 	refreshGrace time.Duration
-	ids          requestIDs
-	deciding     sync.Mutex // held while a request becomes an answer; before mu
 
 	mu       sync.Mutex
-	requests *expiringMap[string, *pendingRequest]
-	answers  *expiringMap[string, answer]
 	consents *expiringMap[consentKey, consented]
 	codes    *expiringMap[string, *code]
 	refresh  *expiringMap[string, *refreshToken]
@@ -93,10 +89,7 @@ type store struct {
 func newStore(accessLifetime, refreshLifetime, refreshGrace time.Duration) *store {
 	return &store{
 		refreshGrace: refreshGrace,
-		ids:          newRequestIDs(),
 
-		requests: newExpiringMap[string, *pendingRequest](requestLifetime, maxRequests),
-		answers:  newExpiringMap[string, answer](answerLifetime, maxAnswers),
 		consents: newExpiringMap[consentKey, consented](refreshLifetime, maxConsents),
 		codes:    newExpiringMap[string, *code](spentCodeLifetime, maxCodes),
 		refresh:  newExpiringMap[string, *refreshToken](refreshLifetime, maxRefreshTokens),
@@ -111,6 +104,14 @@ func (s *store) putCode(now time.Time, g *grant, a *authorization) (value string
 	s.codes.put(now, value, &code{grant: g, authorization: a, issued: now})
 	s.putConsent(now, g)
 	return value
+}
+
+// isSpent reports whether the client has exchanged a code.
+func (s *store) isSpent(now time.Time, value string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.codes.get(now, value)
+	return ok && c.spent
 }
 
 // spendCode marks a code of the client as used if check succeeds. A failed check leaves the code valid, so
