@@ -20,6 +20,8 @@ type user struct {
 	Name    string
 }
 
+func (u user) person() Person { return Person{Subject: u.Subject, Name: u.Name, Unrestricted: true} }
+
 // users returns all users, the default first.
 func users() []user {
 	return []user{{"alice", "Alice"}, {"bob", "Bob"}}
@@ -81,7 +83,7 @@ func (i *Issuer) nextURL(r *http.Request, a *authorization, query url.Values) (t
 	}
 	if i.config.AutoApprove && !isCrossSite(r) {
 		who, _ := findUser(a.loginHint)
-		_, target, err = i.approve(a, who)
+		_, target, err = i.approve(r.Context(), a, who.person(), "")
 		return target, err
 	}
 	if strings.TrimSpace(query.Get("prompt")) == oidc.PromptNone {
@@ -212,21 +214,6 @@ func (i *Issuer) readAuthorization(a *authorization, query url.Values) error {
 func isChallenge(s string) bool {
 	digest, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(digest) == 32 && !strings.ContainsAny(s, "\r\n")
-}
-
-// approve issues a code and returns it, and the redirect to the client.
-func (i *Issuer) approve(a *authorization, who user) (code, target string, err error) {
-	now := i.config.Now()
-	code = i.store.putCode(now, &grant{
-		clientID: a.client.id,
-		subject:  who.Subject,
-		name:     who.Name,
-		resource: a.resource,
-		scopes:   a.scopes,
-		authTime: now,
-	}, a)
-	target, err = i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
-	return code, target, err
 }
 
 // deny returns the redirect to the client with access_denied.

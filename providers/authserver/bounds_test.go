@@ -70,7 +70,7 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 	now := time.Now()
 	request := func(id string) *authorization { return &authorization{client: &client{id: id}} }
 	t.Run("a client's oldest request makes room for its own, and no other client's", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
+		s := newStore()
 		other := s.putRequest(now, request("other"))
 		first, second := s.putRequest(now, request("busy")), s.putRequest(now, request("busy"))
 		for range maxClientPending - 1 {
@@ -86,7 +86,7 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 		}
 	})
 	t.Run("a request whose page was sent stays while others are added", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
+		s := newStore()
 		shown := s.putRequest(now, request("shared"))
 		s.showRequest(now, shown)
 		for n := range maxRequests + 10 {
@@ -101,7 +101,7 @@ func TestPendingRequestsAreBounded(t *testing.T) {
 		}
 	})
 	t.Run("if all pages were sent the oldest request is removed", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
+		s := newStore()
 		var ids []string
 		for range maxClientPending + 1 {
 			id := s.putRequest(now, request("busy"))

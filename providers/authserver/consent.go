@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -149,7 +150,7 @@ func (i *Issuer) chooseUser(a *authorization) (chosen user, granted []string) {
 		if isNamed && candidate != chosen {
 			continue
 		}
-		scopes, at := i.store.consented(i.config.Now(), a.client.id, candidate.Subject, a.resource)
+		scopes, at := i.consents.of(i.config.Now(), a.client.id, candidate.Subject, a.resource)
 		if at.After(latest) {
 			chosen, granted, latest = candidate, scopes, at
 		}
@@ -238,7 +239,8 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 		i.pages.problem(w, http.StatusBadRequest, "The form is incomplete.")
 		return
 	}
-	done, err := i.store.decide(now, id, answer{decision: d, subject: who.Subject}, i.respond)
+	done, err := i.store.decide(now, id, answer{decision: d, subject: who.Subject},
+		func(a *authorization, given answer) (answer, error) { return i.respond(r.Context(), a, given) })
 	switch {
 	case errors.Is(err, errNotPending):
 		i.pages.explain(w, http.StatusBadRequest, i.ended(id))
@@ -249,7 +251,7 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	i.guard.keep(w, r, id)
-	if i.store.isSpent(now, done.code) {
+	if i.isSpent(r.Context(), done.code) {
 		// Another redirect would send a used code, which revokes what was issued for it.
 		i.pages.explain(w, http.StatusOK, problem{"Signed in", "The application has received your approval. " +
 			"You can close this page and return to it."})
@@ -259,13 +261,13 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 }
 
 // respond completes an answer with the redirect to the client.
-func (i *Issuer) respond(a *authorization, given answer) (answer, error) {
+func (i *Issuer) respond(ctx context.Context, a *authorization, given answer) (answer, error) {
 	var err error
 	if given.decision == deny {
 		given.target, err = i.deny(a)
 		return given, err
 	}
 	who, _ := findUser(given.subject)
-	given.code, given.target, err = i.approve(a, who)
+	given.code, given.target, err = i.approve(ctx, a, who.person(), "")
 	return given, err
 }

@@ -176,11 +176,3 @@ func (s *store) isOpen(now time.Time, id string) bool {
 	_, pending := s.requests.get(now, id)
 	return pending
 }
-
-// isSpent reports whether the client has exchanged a code.
-func (s *store) isSpent(now time.Time, value string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := s.codes.get(now, value)
-	return ok && c.spent
-}

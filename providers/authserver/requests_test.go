@@ -7,7 +7,7 @@ import (
 
 // The second request of a double click may arrive while the first one is being answered.
 func TestStore_RequestIsOpenWhileItIsAnswered(t *testing.T) {
-	s, now := newStore(time.Minute, time.Minute, 0), time.Now()
+	s, now := newStore(), time.Now()
 	id := s.putRequest(now, &authorization{client: &client{id: "client"}})
 	isOpen := make(chan bool, 1)
 	_, err := s.decide(now, id, answer{decision: approve}, func(_ *authorization, given answer) (answer, error) {
