@@ -57,9 +57,6 @@ func grantEvent(kind string, reason providers.Reason, g *storedGrant) providers.
 }
 
 func (i *Issuer) send(ctx context.Context, e providers.SignInEvent) {
-	if i.config.Record == nil {
-		return
-	}
 	e.ClientID = e.ClientID[:min(len(e.ClientID), maxEventValue)]
 	i.config.Record(ctx, e)
 }

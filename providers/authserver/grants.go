@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +40,7 @@ const (
 
 	grantPrefix  = "grant:"
 	storeTimeout = 3 * time.Second // of one operation
-	maxConflicts = 20              // of one request with others that change the same record
+	maxReads     = 100             // of a record by one request, while others change it or ask the provider
 )
 
 // grant is the decision of a person to authorize a client, and how far the client has used it. Codes, access tokens and
@@ -163,6 +162,9 @@ func isProtocolScope(scope string) bool {
 	return scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
 }
 
+// errGrantExists means that a sign-in with this id has a grant already.
+var errGrantExists = errors.New("the sign-in has a grant already")
+
 // grants keeps grants in a store. One record holds one grant; every change of it is a Replace of the version that was
 // read, so that replicas that work on the same grant exclude each other.
 type grants struct {
@@ -179,7 +181,7 @@ type storedGrant struct {
 	record records.Record
 }
 
-// create stores a new grant. The error wraps [records.ErrExists] if there is one with this id, or errUnavailable.
+// create stores a new grant. The error is errGrantExists, or wraps errStoreUnavailable.
 func (s *grants) create(ctx context.Context, id grantID, g *grant) (*storedGrant, error) {
 	g.Writer = rand.Text()
 	r := records.Record{ID: grantPrefix + id.digest(), Expires: g.Ends,
@@ -193,7 +195,7 @@ func (s *grants) create(ctx context.Context, id grantID, g *grant) (*storedGrant
 	r = sealRecord(s.keys, r, plain)
 	switch err := s.store.Create(ctx, r); {
 	case errors.Is(err, records.ErrExists):
-		return nil, fmt.Errorf("the sign-in was used: %w", err)
+		return nil, errGrantExists
 	case err != nil:
 		return nil, storeUnavailable(err)
 	}
@@ -378,10 +380,12 @@ func absoluteLifetime(policy SessionPolicy) grantLifetime {
 }
 
 // approve creates a grant with the scopes of a, and returns its code and the redirect to the client. The id is random
-// if empty; two calls with the same one make one grant, on all replicas: the second error wraps [records.ErrExists].
-// Other errors are a [*SignInError] if the person may have none of the scopes, and wrap errUnavailable if the store
-// failed.
-func (i *Issuer) approve(ctx context.Context, a *authorization, who Person, id string) (code, target string, err error) {
+// if empty; two calls with the same one make one grant, on all replicas: the second error is
+// errGrantExists. Other errors are a [*SignInError] if the person may have none of the scopes, and wrap
+// errStoreUnavailable if the store failed.
+func (i *Issuer) approve(ctx context.Context, a *authorization, who Person, id string) (
+	code, target string, err error,
+) {
 	now := i.config.Now()
 	if who.Time.IsZero() {
 		who.Time = now
@@ -399,7 +403,7 @@ func (i *Issuer) approve(ctx context.Context, a *authorization, who Person, id s
 		Code:       &codeTerms{RedirectURI: a.redirectURI, Challenge: a.challenge, Nonce: a.nonce},
 	}
 	if g.lacksScopes() {
-		return "", "", &SignInError{Reason: ReasonPersonNotAllowed, Code: string(oidc.AccessDenied),
+		return "", "", &SignInError{Reason: ReasonScopesNotAllowed, Code: string(oidc.AccessDenied),
 			Text: "Your account may not do what the application asks for.",
 			Err:  errors.New("the person may have none of the requested scopes")}
 	}
@@ -412,7 +416,6 @@ func (i *Issuer) approve(ctx context.Context, a *authorization, who Person, id s
 		return "", "", err
 	}
 	i.access.granted(now, stored)
-	i.record(ctx, eventComplete, "", stored)
 	code = mintToken(i.config.Keys, codeKind, grantID, 0)
 	target, err = i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
 	return code, target, err

@@ -39,6 +39,9 @@ func (id grantID) digest() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// signInDigest is the digest of the grant that approve makes for this id.
+func signInDigest(id string) string { return newGrantID(id).digest() }
+
 // mintToken returns the token of one generation of a grant: KIND and, to base64url, ID GENERATION MAC. It is computed
 // and not stored, so a token that is sent twice has the same successor on every replica. The code is generation 0.
 func mintToken(k *seal.Keys, kind tokenKind, id grantID, generation uint64) string {

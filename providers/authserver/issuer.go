@@ -333,6 +333,12 @@ func withDefaults(c Config) Config {
 	if c.Keys == nil {
 		c.Keys = seal.Random()
 	}
+	if c.Record == nil {
+		c.Record = func(context.Context, providers.SignInEvent) {}
+	}
+	if c.Denied == nil {
+		c.Denied = func(*providers.Identity) (providers.Reason, bool) { return "", false }
+	}
 	c.Sessions = c.Sessions.withDefaults()
 	return c
 }

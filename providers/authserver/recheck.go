@@ -47,7 +47,7 @@ type lease struct {
 type rechecker interface {
 	// confirm returns the grant, which may have changed, if its client may have another token, and nil if the grant has
 	// to be read again. waited is how long the request has waited for others. The error wraps errUnavailable or is an
-	// [*endedError].
+	// [*grantEnded].
 	confirm(ctx context.Context, g *storedGrant, waited *time.Duration) (*storedGrant, error)
 	// dismiss tells the provider that a grant of the person has ended, best effort, and does not wait.
 	dismiss(ctx context.Context, who Person)
@@ -65,7 +65,9 @@ func (noRecheck) dismiss(context.Context, Person) {}
 // providerRecheck asks the provider where people sign in.
 type providerRecheck struct {
 	*Issuer
-	wait       time.Duration // leaseWait, but for tests
+	// wait and patience are leaseWait and savePatience, but for tests.
+	wait, patience time.Duration
+
 	dismissals chan struct{}
 
 	mu      sync.Mutex
@@ -73,8 +75,13 @@ type providerRecheck struct {
 }
 
 func newProviderRecheck(i *Issuer) *providerRecheck {
-	return &providerRecheck{Issuer: i, wait: leaseWait, dismissals: make(chan struct{}, maxDismissals),
-		watched: newExpiringMap[string, time.Time](leaseTime+leaseSkew+clockSkew, maxWatched)}
+	return &providerRecheck{
+		Issuer:     i,
+		wait:       leaseWait,
+		patience:   savePatience,
+		dismissals: make(chan struct{}, maxDismissals),
+		watched:    newExpiringMap[string, time.Time](leaseTime+leaseSkew+clockSkew, maxWatched),
+	}
 }
 
 // confirm asks the provider if its last confirmation is too old. What the provider cannot answer ends nothing.
@@ -144,7 +151,7 @@ func (p *providerRecheck) ask(ctx context.Context, g *storedGrant) (*storedGrant
 	}
 	who, err := renewal.Judge(asking)
 	if err == nil && who.Subject != g.Person.Subject {
-		err = &SignInError{Reason: ReasonPersonChanged, Err: fmt.Errorf("the provider names another person: %w", ErrGone)}
+		err = &SignInError{Reason: ReasonAccountChanged, Err: fmt.Errorf("the provider names another person: %w", ErrGone)}
 	}
 	return p.settle(ctx, g, who, err)
 }
@@ -154,11 +161,11 @@ func (p *providerRecheck) ask(ctx context.Context, g *storedGrant) (*storedGrant
 func (p *providerRecheck) saveCredential(ctx context.Context, g *storedGrant, credential string) (*storedGrant, error) {
 	before := g.Person
 	g.Person.Credential = credential
-	err := p.grants.replace(ctx, g, savePatience)
+	err := p.grants.replace(ctx, g, p.patience)
 	if err == nil || !errors.Is(err, records.ErrChanged) {
 		return g, err
 	}
-	stored, err := p.grants.update(ctx, g.digest, savePatience, func(other *grant) bool {
+	stored, err := p.grants.update(ctx, g.digest, p.patience, func(other *grant) bool {
 		if other.Ended != nil || other.Person.Credential != before.Credential {
 			return false
 		}
@@ -168,7 +175,7 @@ func (p *providerRecheck) saveCredential(ctx context.Context, g *storedGrant, cr
 	if err == nil && stored.Ended != nil {
 		before.Credential = credential
 		p.dismiss(ctx, before)
-		return nil, &endedError{stored.Ended.Reason}
+		return nil, &grantEnded{stored.Ended.Reason}
 	}
 	return stored, err
 }
@@ -181,11 +188,10 @@ func (p *providerRecheck) settle(ctx context.Context, g *storedGrant, who Person
 			slog.Bool("ended", errors.Is(failure, ErrGone)), slog.Any("error", failure))
 	}
 	if errors.Is(failure, ErrGone) {
-		p.record(ctx, eventRecheck, reason, g)
-		return nil, p.endNow(ctx, g, reason)
+		return nil, p.endGone(ctx, g, reason)
 	}
 	held, now := g.Lease.ID, p.config.Now()
-	stored, err := p.grants.update(ctx, g.digest, savePatience, func(other *grant) bool {
+	stored, err := p.grants.update(ctx, g.digest, p.patience, func(other *grant) bool {
 		if other.Ended != nil || other.Lease == nil || other.Lease.ID != held {
 			return false
 		}
@@ -214,9 +220,20 @@ func (p *providerRecheck) settle(ctx context.Context, g *storedGrant, who Person
 		return p.unconfirmed(now, stored)
 	}
 	if stored.lacksScopes() {
-		return nil, p.endNow(ctx, stored, ReasonPersonNotAllowed)
+		return nil, p.endNow(ctx, stored, ReasonScopesNotAllowed)
 	}
 	return stored, nil
+}
+
+// endGone ends a grant after a definite answer. If another replica has asked at the same time, the answer may be about
+// a credential that its question has replaced, and means nothing.
+func (p *providerRecheck) endGone(ctx context.Context, g *storedGrant, reason providers.Reason) error {
+	stored, err := p.grants.readDigest(ctx, g.digest)
+	if err != nil || stored.Person.Credential != g.Person.Credential {
+		return err
+	}
+	p.record(ctx, eventRecheck, reason, g)
+	return p.endNow(ctx, g, reason)
 }
 
 // unconfirmed decides about a grant whose provider could not be asked.

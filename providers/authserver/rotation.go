@@ -23,10 +23,10 @@ var (
 	errOutdatedToken = errors.New("replaced several times within the grace period")
 )
 
-// endedError refuses a token whose grant has ended because of this request.
-type endedError struct{ reason providers.Reason }
+// grantEnded refuses a token whose grant has ended because of this request.
+type grantEnded struct{ reason providers.Reason }
 
-func (e *endedError) Error() string { return "the sign-in has ended: " + string(e.reason) }
+func (e *grantEnded) Error() string { return "the sign-in has ended: " + string(e.reason) }
 
 // redeem marks the code of a client as used if check succeeds. A failed check leaves the code valid, so that neither a
 // mistake nor another client can use it up: a thief of the code without its verifier could otherwise end a sign-in by
@@ -39,7 +39,7 @@ func (i *Issuer) redeem(
 	if !ok {
 		return nil, nil, errUnknownGrant
 	}
-	for range maxConflicts {
+	for range maxReads {
 		g, err := i.grants.read(ctx, id)
 		if err != nil {
 			return nil, nil, err
@@ -90,9 +90,6 @@ func (i *Issuer) checkPolicy(ctx context.Context, g *storedGrant) error {
 	if g.Created.Before(i.config.Sessions.RevokeBefore) {
 		return i.endNow(ctx, g, ReasonSignInTooOld)
 	}
-	if i.config.Denied == nil {
-		return nil
-	}
 	reason, denied := i.config.Denied(&providers.Identity{Issuer: i.config.Issuer, Subject: g.Person.Subject,
 		Client: g.ClientID, IssuedAt: g.Created})
 	if denied {
@@ -106,7 +103,7 @@ func (i *Issuer) endNow(ctx context.Context, g *storedGrant, reason providers.Re
 	if err := i.endGrant(ctx, g, reason); err != nil {
 		return err
 	}
-	return &endedError{reason}
+	return &grantEnded{reason}
 }
 
 func (i *Issuer) endReplayed(ctx context.Context, g *storedGrant) error {
@@ -185,7 +182,7 @@ func (i *Issuer) rotate(
 		return rotation{}, errUnknownGrant
 	}
 	var waited time.Duration
-	for tries := 0; tries < maxConflicts; {
+	for range maxReads {
 		g, err := i.grants.read(ctx, id)
 		if err != nil {
 			return rotation{}, err
@@ -233,7 +230,6 @@ func (i *Issuer) rotate(
 		case !errors.Is(err, records.ErrChanged):
 			return rotation{grant: g}, err
 		}
-		tries++
 	}
 	return rotation{}, storeUnavailable(records.ErrChanged)
 }

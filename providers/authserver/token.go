@@ -232,7 +232,7 @@ func (i *Issuer) refuseGrant(
 ) error {
 	i.recordRefusal(ctx, event, refusalReason(err), c.GetID(), g)
 	client := slog.String("client_id", c.GetID())
-	switch ended := new(endedError); {
+	switch ended := new(grantEnded); {
 	case errors.Is(err, errUnavailable):
 		return i.unavailable(ctx, err)
 	case errors.Is(err, errReplayedGrant):
@@ -251,7 +251,7 @@ func (i *Issuer) refuseGrant(
 }
 
 func refusalReason(err error) providers.Reason {
-	unavailable, ended := new(unavailableError), new(endedError)
+	unavailable, ended := new(unavailableError), new(grantEnded)
 	switch {
 	case errors.As(err, &unavailable):
 		return unavailable.reason

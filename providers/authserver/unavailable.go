@@ -3,6 +3,7 @@ package authserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -28,8 +29,11 @@ type unavailableError struct {
 func (e *unavailableError) Error() string   { return string(e.reason) + ": " + e.cause.Error() }
 func (e *unavailableError) Unwrap() []error { return []error{errUnavailable, e.cause} }
 
+// errStoreUnavailable is wrapped by those whose cause is the store. Whether it did what was asked is unknown.
+var errStoreUnavailable = errors.New("the store is unavailable")
+
 func storeUnavailable(cause error) error {
-	return &unavailableError{ReasonStoreUnavailable, storeRetryAfter, cause}
+	return &unavailableError{ReasonStoreUnavailable, storeRetryAfter, fmt.Errorf("%w: %w", errStoreUnavailable, cause)}
 }
 
 // unavailable returns the answer of a form endpoint to an error that wraps errUnavailable: 503 and not invalid_grant,
