@@ -141,11 +141,11 @@ func (i *Issuer) exchangeAssertion(ctx context.Context, form url.Values, c *clie
 	case errors.Is(err, records.ErrExists):
 		return refuse(reasonAssertionReplayed, "", errAssertion())
 	case err != nil:
-		return refuse(reasonStore, err.Error(), errTemporarilyUnavailable())
+		return refuse(ReasonStoreUnavailable, err.Error(), errTemporarilyUnavailable())
 	}
 	now := i.config.Now()
-	answer, err := i.issue(now, &grant{clientID: c.id, subject: a.Subject, resource: a.Resources[0], scopes: event.Scopes,
-		authTime: a.IssuedAt}, event.Scopes)
+	answer, err := i.issue(now, tokenTerms{clientID: c.id, subject: a.Subject, resource: a.Resources[0],
+		scopes: event.Scopes})
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,6 @@ const (
 	ReasonSignInRepeated    providers.Reason = "sign_in_repeated"
 	ReasonUnknownState      providers.Reason = "unknown_state"
 	ReasonAccountNotAllowed providers.Reason = "account_not_allowed"
-	ReasonScopesNotAllowed  providers.Reason = "scopes_not_allowed"
-	ReasonStoreUnavailable  providers.Reason = "store_unavailable"
 )
 
 func browserReasons() []providers.ReasonDoc {
@@ -23,7 +21,5 @@ func browserReasons() []providers.ReasonDoc {
 		{Code: ReasonSignInRepeated, Meaning: "the response of the provider came twice; the first one signed the person in"},
 		{Code: ReasonUnknownState, Meaning: "the response of the provider has a state that this server has not issued"},
 		{Code: ReasonAccountNotAllowed, Meaning: "the person has no scope here, by the rules of the operator"},
-		{Code: ReasonScopesNotAllowed, Meaning: "the person has none of the scopes that the client requests"},
-		{Code: ReasonStoreUnavailable, Meaning: "the store of sign-ins could not be reached"},
 	}
 }

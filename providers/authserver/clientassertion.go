@@ -13,7 +13,6 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 
-	"gatehouse/providers"
 	records "gatehouse/providers/authserver/store"
 )
 
@@ -138,6 +137,3 @@ func (i *Issuer) isEnterprise(c *client) bool {
 	}
 	return false
 }
-
-// reasonStore is the reason of an event for which the store did not answer.
-const reasonStore providers.Reason = "store_unavailable"

@@ -194,7 +194,7 @@ func (i *Issuer) choosePerson(a *authorization) (chosen Person, granted []string
 		if isNamed && candidate.Subject != chosen.Subject {
 			continue
 		}
-		scopes, at := i.store.consented(i.config.Now(), a.client.id, candidate.Subject, a.resource)
+		scopes, at := i.consents.of(i.config.Now(), a.client.id, candidate.Subject, a.resource)
 		if at.After(latest) {
 			chosen, granted, latest = candidate, scopes, at
 		}
@@ -287,7 +287,7 @@ func (i *Issuer) decideConsent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	i.guard.answered(w, r, id)
-	if i.isSpent(done.code) {
+	if i.isSpent(r.Context(), done.code) {
 		// Another redirect would send a used code, which revokes what was issued for it.
 		i.pages.explain(w, http.StatusOK, problem{signedInTitle, "The application has received your approval. " +
 			"You can close this page and return to it."})

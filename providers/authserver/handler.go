@@ -133,6 +133,7 @@ func (i *Issuer) requireForm(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noStore(w.Header())
 		w = challengeWriter{w, i.config.Issuer}
+		r = withResponseHeader(r, w.Header())
 		err := readForm(w, r)
 		if err == nil {
 			err = i.checkCredentialsForm(r)

@@ -20,6 +20,7 @@
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -86,7 +87,7 @@ type Config struct {
 	// Keys seal what is stored or given to browsers and clients; random ones if nil.
 	Keys *seal.Keys
 
-	// Sessions limits grants. Its zero value means those of the demo.
+	// Sessions limits the grants of SignIn.
 	Sessions SessionPolicy
 
 	// ClientPolicy restricts clients and their redirect URIs.
@@ -142,7 +143,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// SessionPolicy limits the grants of people who signed in at another provider.
+// SessionPolicy limits the grants of people who signed in at another provider. A duration that is zero means 30 days, 8
+// hours, 10 minutes and 1 hour, in the order of the members.
 type SessionPolicy struct {
 	// Lifetime ends a grant, and LifetimeWithoutRefresh one without a credential to ask the provider with.
 	Lifetime, LifetimeWithoutRefresh time.Duration
@@ -151,6 +153,14 @@ type SessionPolicy struct {
 	RecheckInterval, RecheckMaxStale time.Duration
 	// RevokeBefore ends grants of earlier sign-ins; zero ends none.
 	RevokeBefore time.Time
+}
+
+func (p SessionPolicy) withDefaults() SessionPolicy {
+	p.Lifetime = cmp.Or(p.Lifetime, 30*24*time.Hour)
+	p.LifetimeWithoutRefresh = cmp.Or(p.LifetimeWithoutRefresh, 8*time.Hour)
+	p.RecheckInterval = cmp.Or(p.RecheckInterval, 10*time.Minute)
+	p.RecheckMaxStale = cmp.Or(p.RecheckMaxStale, time.Hour)
+	return p
 }
 
 // ClientPolicy restricts clients and their redirect URIs.
@@ -239,8 +249,13 @@ type Issuer struct {
 	config    Config
 	scopes    []string // Config.Scopes, openid, offline_access
 	keys      *keyring
-	store     *store
 	mode      clientMode
+	grants    *grants
+	lifetime  grantLifetime // of a grant with a refresh token
+	makeRoom  func(context.Context, *grant) error
+	access    accessTokens
+	recheck   rechecker
+	consents  *consents
 	clients   *clientRegistry
 	documents *documentFetcher
 	metadata  metadata
@@ -269,11 +284,19 @@ func New(config Config) (*Issuer, error) {
 		config:    config,
 		scopes:    grantableScopes(config.Scopes),
 		keys:      keys,
-		store:     newStore(config.AccessTokenLifetime, config.RefreshTokenLifetime, config.RefreshGrace),
 		mode:      config.clientMode(),
+		grants:    &grants{config.Store, config.Keys, config.Now},
+		consents:  newConsents(config.RefreshTokenLifetime),
 		clients:   newClientRegistry(config.Clients, config.clientIDs(), config.ClientPolicy.Denied),
 		documents: newDocumentFetcher(config),
 		flow:      flow,
+	}
+	if config.SignIn == nil {
+		i.lifetime, i.makeRoom, i.recheck = slidingLifetime(config.RefreshTokenLifetime), keepAll, noRecheck{}
+		i.access = newRememberedTokens(config.AccessTokenLifetime, i.consents)
+	} else {
+		i.lifetime, i.makeRoom, i.recheck = absoluteLifetime(config.Sessions), i.limitGrants, newProviderRecheck(i)
+		i.access = namedTokens{i}
 	}
 	i.extensions = i.newExtensions()
 	i.metadata = i.newMetadata()
@@ -321,6 +344,7 @@ func withDefaults(c Config) Config {
 	if c.Denied == nil {
 		c.Denied = func(*providers.Identity) (providers.Reason, bool) { return "", false }
 	}
+	c.Sessions = c.Sessions.withDefaults()
 	c.Clients = c.withEnterpriseGrants()
 	return c
 }

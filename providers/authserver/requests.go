@@ -68,6 +68,18 @@ type answer struct {
 	at       time.Time
 }
 
+// authorization is a validated authorization request.
+type authorization struct {
+	client      *client
+	redirectURI string
+	state       string
+	nonce       string
+	challenge   string // PKCE, method S256
+	resource    string // as configured
+	scopes      []string
+	loginHint   string
+}
+
 // pendingRequest is an authorization request that a person has to decide.
 type pendingRequest struct {
 	*authorization

@@ -379,8 +379,12 @@ func TestForgedSealedIDs(t *testing.T) {
 	t.Run("row 37 the secret of another client, a changed one, or none", func(t *testing.T) {
 		other := issuer.registered(map[string]any{"redirect_uris": []string{callback}})
 		otherID, otherSecret := other["client_id"].(string), other["client_secret"].(string)
+		changed := "A" + secret[1:]
+		if changed == secret {
+			changed = "B" + secret[1:]
+		}
 		for _, c := range [][2]string{{confidential, otherSecret}, {otherID, secret}, {confidential, ""},
-			{confidential, secret[:22]}, {confidential, secret + "A"}, {confidential, "A" + secret[1:]}, {confidential, "x"},
+			{confidential, secret[:22]}, {confidential, secret + "A"}, {confidential, changed}, {confidential, "x"},
 			{confidential, secret + "\n"}, {public, secret}, {public, "x"}} {
 			form := issuer.exchange("x", "client_id", "")
 			wantError(t, issuer.post("/token", form, basic(c[0], c[1])), http.StatusUnauthorized, "invalid_client")
