@@ -55,9 +55,9 @@ func (r Rules) Claims() []string {
 	return claims
 }
 
-// ForEveryone reports whether a rule gives scopes to everyone who can sign in at the provider.
-func (r Rules) ForEveryone() bool {
-	return slices.ContainsFunc(r.rules, func(one rule) bool { return one.everyone })
+// NameClaims reports whether a person needs a claim to have a scope: there are rules, and none is for everyone.
+func (r Rules) NameClaims() bool {
+	return len(r.rules) > 0 && !slices.ContainsFunc(r.rules, func(one rule) bool { return one.everyone })
 }
 
 // UseEmail reports whether a rule reads an e-mail address.

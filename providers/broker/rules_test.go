@@ -126,11 +126,12 @@ func TestRules_Names(t *testing.T) {
 		t.Error(diff)
 	}
 	for text, want := range map[string][2]bool{
-		"* > a": {true, false}, "email=a@example.com > a": {false, true}, "a=b > a": {false, false},
-		"https://example.com/emailaddress=a > a": {false, true}, "email_verified=true > a": {false, false},
+		"* > a": {false, false}, "email=a@example.com > a": {true, true}, "a=b > a": {true, false},
+		"a=b > a, * > b": {false, false}, "": {false, false},
+		"https://example.com/emailaddress=a > a": {true, true}, "email_verified=true > a": {true, false},
 	} {
 		rules := mustRules(t, text)
-		if got := [2]bool{rules.ForEveryone(), rules.UseEmail()}; got != want {
+		if got := [2]bool{rules.NameClaims(), rules.UseEmail()}; got != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}

@@ -36,7 +36,10 @@ func (c ClaimSet) Text(name string) (text string, ok bool) {
 		return "", false
 	}
 	text, ok = rawjson.Text(value)
-	return text, ok && wellFormed(text)
+	if !ok || !wellFormed(text) {
+		return "", false
+	}
+	return text, true
 }
 
 // Has reports whether the claim, or the first member of its path, is there and not null.
