@@ -40,8 +40,8 @@ type foreign struct {
 	key *ecdsa.PrivateKey
 
 	mu sync.Mutex
-	// What a test changes: metadata, key set, claims of ID tokens and their signature, and the answer of an endpoint, where
-	// true means that it has been written.
+	// What a test changes: metadata, key set, claims of ID tokens and their signature, and the answer of an endpoint,
+	// where true means that it has been written.
 	metadata func(object)
 	jwks     func(object)
 	claims   func(object)
@@ -109,7 +109,8 @@ func (f *foreign) tokenRequests() []url.Values {
 func (f *foreign) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	m := object{"issuer": f.URL, "authorization_endpoint": f.URL + "/authorize?tenant=x", "token_endpoint": f.URL + "/token",
+	m := object{"issuer": f.URL,
+		"authorization_endpoint": f.URL + "/authorize?tenant=x", "token_endpoint": f.URL + "/token",
 		"jwks_uri": f.URL + "/keys", "revocation_endpoint": f.URL + "/revoke",
 		"code_challenge_methods_supported": []string{"S256"}, "authorization_response_iss_parameter_supported": true}
 	if f.metadata != nil {

@@ -47,8 +47,9 @@ func (x *fixture) check(t testing.TB, err error, w want) {
 func TestUpstream_SignsIn(t *testing.T) {
 	t.Parallel()
 	x := newFixture(t, func(c *upstreamConfig) {
-		c.Params = []string{"access_type=offline", "prompt=consent", "state=mine", "nonce=mine", "redirect_uri=https://evil.example",
-			"response_type=token", "resource=https://mcp.example.com/mcp", "request_uri=x", "response_mode=form_post"}
+		c.Params = []string{"access_type=offline", "prompt=consent", "state=mine", "nonce=mine",
+			"redirect_uri=https://evil.example", "response_type=token", "resource=https://mcp.example.com/mcp",
+			"request_uri=x", "response_mode=form_post"}
 	})
 	a := attempt("a")
 	a.LoginHint = "alice@example.com"
@@ -96,6 +97,11 @@ func TestUpstream_ResponseOfTheProvider(t *testing.T) {
 	t.Parallel()
 	set := func(name, value string) func(url.Values) { return func(r url.Values) { r.Set(name, value) } }
 	mismatch := want{reason: ReasonProviderIssuerMismatch, code: "server_error"}
+	denied := want{reason: ReasonProviderDenied, code: "access_denied"}
+	failed := func(detail string) want {
+		return want{reason: ReasonProviderError, code: "server_error", detail: detail}
+	}
+	busy := want{reason: ReasonProviderUnavailable, code: "temporarily_unavailable"}
 	for name, c := range map[string]struct {
 		metadata object
 		change   func(url.Values)
@@ -105,25 +111,25 @@ func TestUpstream_ResponseOfTheProvider(t *testing.T) {
 		"row 21 iss with a slash":      {nil, func(r url.Values) { r.Set("iss", r.Get("iss")+"/") }, mismatch},
 		"row 21 iss is missing":        {nil, func(r url.Values) { r.Del("iss") }, mismatch},
 		"row 21 iss twice": {nil, func(r url.Values) { r.Add("iss", "https://evil.example") },
-			want{reason: ReasonProviderError, code: "server_error", detail: "twice"}},
+			failed("twice")},
 		"row 21 iss of another server, and an error": {nil, func(r url.Values) {
 			r.Set("iss", "https://evil.example")
 			r.Set("error", "access_denied")
 		}, mismatch},
 		"row 21 another iss although none is announced": {object{"authorization_response_iss_parameter_supported": nil},
 			set("iss", "https://evil.example"), mismatch},
-		"code is missing": {nil, func(r url.Values) { r.Del("code") }, want{reason: ReasonProviderError, code: "server_error"}},
+		"code is missing": {nil, func(r url.Values) { r.Del("code") }, failed("")},
 		"code twice": {nil, func(r url.Values) { r.Add("code", "x") },
-			want{reason: ReasonProviderError, code: "server_error", detail: "twice"}},
+			failed("twice")},
 		"code of 10 kB": {nil, set("code", strings.Repeat("x", 10_000)),
-			want{reason: ReasonProviderError, code: "server_error"}},
+			failed("")},
 
-		"row 22 access_denied":           {nil, set("error", "access_denied"), want{reason: ReasonProviderDenied, code: "access_denied"}},
-		"row 22 login_required":          {nil, set("error", "login_required"), want{reason: ReasonProviderDenied, code: "access_denied"}},
-		"row 22 temporarily_unavailable": {nil, set("error", "temporarily_unavailable"), want{reason: ReasonProviderUnavailable, code: "temporarily_unavailable"}},
-		"row 22 server_error":            {nil, set("error", "server_error"), want{reason: ReasonProviderError, code: "server_error"}},
-		"row 22 invented error":          {nil, set("error", "<b>invented"), want{reason: ReasonProviderError, code: "server_error", detail: "an unknown error"}},
-		"row 22 empty error":             {nil, set("error", ""), want{reason: ReasonProviderError, code: "server_error"}},
+		"row 22 access_denied":           {nil, set("error", "access_denied"), denied},
+		"row 22 login_required":          {nil, set("error", "login_required"), denied},
+		"row 22 temporarily_unavailable": {nil, set("error", "temporarily_unavailable"), busy},
+		"row 22 server_error":            {nil, set("error", "server_error"), failed("")},
+		"row 22 invented error":          {nil, set("error", "<b>invented"), failed("an unknown error")},
+		"row 22 empty error":             {nil, set("error", ""), failed("")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +230,7 @@ func TestUpstream_IDToken(t *testing.T) {
 		"row 24 iat in the future":    {object{"iat": now + 120}, nil, nil, invalid("iat")},
 		"row 24 iat is missing":       {object{"iat": nil}, nil, nil, invalid("iat")},
 		"row 24 at_hash":              {object{"at_hash": atHash("another token")}, nil, nil, invalid("at_hash")},
-		"row 24 alg none":             {nil, func(_ *foreign, claims object) string { return unsigned(claims) }, nil, invalid("")},
+		"row 24 alg none":             {nil, signNothing, nil, invalid("")},
 		"row 24 SUB beside sub":       {object{"SUB": "bob"}, nil, nil, invalid("cannot be read")},
 		"row 24 a duplicate sub":      {nil, signDuplicate, nil, invalid("cannot be read")},
 		"row 24 payload null":         {nil, signNull, nil, invalid("cannot be read")},
@@ -281,6 +287,8 @@ func signText(f *foreign, payload string) string {
 func signDuplicate(f *foreign, claims object) string {
 	return signText(f, strings.Replace(jsonText(claims), `{`, `{"sub":"bob",`, 1))
 }
+
+func signNothing(_ *foreign, claims object) string { return unsigned(claims) }
 
 func signNull(f *foreign, _ object) string { return signText(f, "null") }
 
@@ -358,6 +366,9 @@ func TestUpstream_SubjectClaim(t *testing.T) {
 
 func TestUpstream_Tenants(t *testing.T) {
 	t.Parallel()
+	invalid := func(detail string) want {
+		return want{reason: ReasonIDTokenInvalid, code: "server_error", detail: detail}
+	}
 	for name, c := range map[string]struct {
 		tenant string // in iss
 		claims object
@@ -366,14 +377,15 @@ func TestUpstream_Tenants(t *testing.T) {
 	}{
 		"a tenant of the list":       {"one", object{"tid": "one"}, nil, want{}},
 		"with the keys of all":       {"one", object{"tid": "one"}, object{"issuer": "ISSUER/{tenantid}/v2.0"}, want{}},
-		"row 26 a foreign tenant":    {"three", object{"tid": "three"}, nil, want{reason: ReasonIDTokenInvalid, code: "server_error", detail: "iss"}},
-		"row 26 another tid":         {"one", object{"tid": "two"}, nil, want{reason: ReasonIDTokenInvalid, code: "server_error", detail: "tid"}},
-		"row 26 no tid":              {"one", nil, nil, want{reason: ReasonIDTokenInvalid, code: "server_error", detail: "tid"}},
-		"row 26 the template itself": {"{tid}", object{"tid": "{tid}"}, nil, want{reason: ReasonIDTokenInvalid, code: "server_error", detail: "iss"}},
+		"row 26 a foreign tenant":    {"three", object{"tid": "three"}, nil, invalid("iss")},
+		"row 26 another tid":         {"one", object{"tid": "two"}, nil, invalid("tid")},
+		"row 26 no tid":              {"one", nil, nil, invalid("tid")},
+		"row 26 the template itself": {"{tid}", object{"tid": "{tid}"}, nil, invalid("iss")},
 		"row 26 the keys of another tenant": {"one", object{"tid": "one"}, object{"issuer": "ISSUER/two/v2.0"},
-			want{reason: ReasonIDTokenInvalid, code: "server_error", detail: "bound to another issuer"}},
-		"row 26 the keys of another cloud": {"one", object{"tid": "one"}, object{"issuer": "https://evil.example/{tenantid}/v2.0"},
-			want{reason: ReasonIDTokenInvalid, code: "server_error", detail: "bound to another issuer"}},
+			invalid("bound to another issuer")},
+		"row 26 the keys of another cloud": {"one", object{"tid": "one"},
+			object{"issuer": "https://evil.example/{tenantid}/v2.0"},
+			invalid("bound to another issuer")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -431,6 +443,7 @@ func TestUpstream_Accounts(t *testing.T) {
 	google := func(t testing.TB, c *upstreamConfig) {
 		c.Required, c.Rules = mustRequired(t, "hd=example.com"), mustRules(t, "* > mcp:use")
 	}
+	const email, group = "email=a@x > mcp:use", "groups=mcp > mcp:use"
 	rules := func(list ...string) func(testing.TB, *upstreamConfig) {
 		return func(t testing.TB, c *upstreamConfig) { c.Rules = mustRules(t, list...) }
 	}
@@ -439,24 +452,27 @@ func TestUpstream_Accounts(t *testing.T) {
 		claims object
 		want   want
 	}{
-		"row 27 an account of the company":  {google, object{"hd": "example.com"}, want{}},
-		"row 27 without hd":                 {google, object{"email": "x@example.com", "email_verified": true}, denied("hd")},
-		"row 27 a consumer's account":       {google, object{"email": "x@gmail.com", "email_verified": true}, denied("hd")},
-		"row 27 hd of another company":      {google, object{"hd": "evil.example"}, denied("hd")},
-		"row 27 hd in another case":         {google, object{"hd": "EXAMPLE.com"}, denied("hd")},
-		"row 27 a list of subjects":         {rules("sub=alice > mcp:use"), nil, want{}},
-		"row 27 not in a list of subjects":  {rules("sub=bob > mcp:use"), nil, denied("scope_rules")},
-		"row 28 e-mail that is verified":    {rules("email=a@x > mcp:use"), object{"email": "a@x", "email_verified": true}, want{}},
-		"row 28 e-mail that is not":         {rules("email=a@x > mcp:use"), object{"email": "a@x", "email_verified": false}, denied("scope_rules")},
-		"row 28 e-mail of unknown state":    {rules("email=a@x > mcp:use"), object{"email": "a@x"}, denied("scope_rules")},
+		"row 27 an account of the company": {google, object{"hd": "example.com"}, want{}},
+		"row 27 without hd":                {google, object{"email": "x@example.com", "email_verified": true}, denied("hd")},
+		"row 27 a consumer's account":      {google, object{"email": "x@gmail.com", "email_verified": true}, denied("hd")},
+		"row 27 hd of another company":     {google, object{"hd": "evil.example"}, denied("hd")},
+		"row 27 hd in another case":        {google, object{"hd": "EXAMPLE.com"}, denied("hd")},
+		"row 27 a list of subjects":        {rules("sub=alice > mcp:use"), nil, want{}},
+		"row 27 not in a list of subjects": {rules("sub=bob > mcp:use"), nil, denied("scope_rules")},
+		"row 28 e-mail that is verified":   {rules(email), object{"email": "a@x", "email_verified": true}, want{}},
+		"row 28 e-mail that is not": {rules(email), object{"email": "a@x", "email_verified": false},
+			denied("scope_rules")},
+		"row 28 e-mail of unknown state":    {rules(email), object{"email": "a@x"}, denied("scope_rules")},
 		"row 31 admin is not in the rules":  {rules("groups=mcp > mcp:use, groups=admins > admin"), nil, want{}},
-		"row 32 groups as one string":       {rules("groups=mcp > mcp:use"), object{"groups": "mcp admins"}, denied("scope_rules")},
-		"row 32 an object in place of list": {rules("groups=mcp > mcp:use"), object{"groups": object{"mcp": true}}, denied("scope_rules")},
-		"row 32 10,001 groups":              {rules("groups=mcp > mcp:use"), object{"groups": append(manyGroups(10_000), "mcp")}, denied("scope_rules")},
+		"row 32 groups as one string":       {rules(group), object{"groups": "mcp admins"}, denied("scope_rules")},
+		"row 32 an object in place of list": {rules(group), object{"groups": object{"mcp": true}}, denied("scope_rules")},
+		"row 32 10,001 groups": {rules(group), object{"groups": append(manyGroups(10_000), "mcp")},
+			denied("scope_rules")},
 		"row 32 overage": {rules("groups=mcp > mcp:use, * > mcp:use"), object{"groups": nil,
-			"_claim_names": object{"groups": "src1"}, "_claim_sources": object{"src1": object{"endpoint": "https://evil.example"}}},
+			"_claim_names":   object{"groups": "src1"},
+			"_claim_sources": object{"src1": object{"endpoint": "https://evil.example"}}},
 			want{reason: ReasonAccountOverage, code: "access_denied", detail: "groups"}},
-		"row 32 overage of the implicit flow": {rules("groups=mcp > mcp:use"), object{"groups": nil, "hasgroups": true},
+		"row 32 overage of the implicit flow": {rules(group), object{"groups": nil, "hasgroups": true},
 			want{reason: ReasonAccountOverage, code: "access_denied", detail: "groups"}},
 		"row 32 overage of another claim": {rules("roles=x > mcp:use"), object{"groups": nil, "roles": []string{"x"},
 			"_claim_names": object{"groups": "src1"}}, want{}},
@@ -499,6 +515,7 @@ func answers() map[string]func(http.ResponseWriter) {
 		}
 	}
 	const page, json = "text/html", "application/json"
+	huge := strings.Repeat("x", maxResponseBytes)
 	return map[string]func(http.ResponseWriter){
 		"200 with HTML":               status(200, page, "<script>"),
 		"200 and empty":               status(200, json, ""),
@@ -516,8 +533,8 @@ func answers() map[string]func(http.ResponseWriter) {
 		"403 of a firewall":           status(403, page, "<script>"),
 		"404":                         status(404, page, "<script>"),
 		"400 temporarily_unavailable": status(400, json, `{"error":"temporarily_unavailable"}`),
-		"huge body":                   status(200, json, `{"access_token":"`+strings.Repeat("x", maxResponseBytes)+`"}`),
-		"huge error":                  status(400, json, `{"error":"invalid_grant","x":"`+strings.Repeat("x", maxResponseBytes)+`"}`),
+		"huge body":                   status(200, json, `{"access_token":"`+huge+`"}`),
+		"huge error":                  status(400, json, `{"error":"invalid_grant","x":"`+huge+`"}`),
 		"truncated": func(w http.ResponseWriter) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte(`{"access_token":"`))
@@ -666,7 +683,8 @@ func TestUpstream_Renew(t *testing.T) {
 			t.Error(err, diff)
 		}
 		form := x.provider.tokenRequests()[1]
-		if diff := cmp.Diff(url.Values{"grant_type": {"refresh_token"}, "refresh_token": {who.Credential}}, form); diff != "" {
+		sent := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {who.Credential}}
+		if diff := cmp.Diff(sent, form); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -695,21 +713,23 @@ func TestUpstream_Renew(t *testing.T) {
 	}
 	changed := want{reason: ReasonAccountChanged, code: "access_denied", gone: true}
 	invalid := want{reason: ReasonIDTokenInvalid, code: "server_error"}
+	denied := func(reason providers.Reason) want { return want{reason: reason, code: "access_denied", gone: true} }
 	for name, c := range map[string]struct {
 		claims object
 		want   want
 		scopes []string
 	}{
-		"row 29 another sub":           {object{"sub": "bob"}, changed, nil},
-		"row 29 another tid":           {object{"tid": "two"}, changed, nil},
-		"no nonce":                     {object{"nonce": nil}, want{}, []string{"mcp:use", "greet:read"}},
-		"another nonce":                {object{"nonce": "x"}, invalid, nil},
-		"a nonce that is no string":    {object{"nonce": []string{"x"}}, invalid, nil},
-		"row 33 fewer groups":          {object{"groups": []string{"mcp"}}, want{}, []string{"mcp:use"}},
-		"row 33 other groups":          {object{"groups": []string{"admins"}}, want{}, []string{"admin"}},
-		"row 33 no groups":             {object{"groups": nil}, want{reason: ReasonAccountNotAllowed, code: "access_denied", gone: true}, nil},
-		"row 33 too many groups":       {object{"groups": nil, "_claim_names": object{"groups": "x"}}, want{reason: ReasonAccountOverage, code: "access_denied", gone: true}, nil},
-		"row 57 required claim":        {object{"hd": "evil.example"}, want{reason: ReasonAccountNotAllowed, code: "access_denied", detail: "hd", gone: true}, nil},
+		"row 29 another sub":        {object{"sub": "bob"}, changed, nil},
+		"row 29 another tid":        {object{"tid": "two"}, changed, nil},
+		"no nonce":                  {object{"nonce": nil}, want{}, []string{"mcp:use", "greet:read"}},
+		"another nonce":             {object{"nonce": "x"}, invalid, nil},
+		"a nonce that is no string": {object{"nonce": []string{"x"}}, invalid, nil},
+		"row 33 fewer groups":       {object{"groups": []string{"mcp"}}, want{}, []string{"mcp:use"}},
+		"row 33 other groups":       {object{"groups": []string{"admins"}}, want{}, []string{"admin"}},
+		"row 33 no groups":          {object{"groups": nil}, denied(ReasonAccountNotAllowed), nil},
+		"row 33 too many groups": {object{"groups": nil, "_claim_names": object{"groups": "x"}},
+			denied(ReasonAccountOverage), nil},
+		"row 57 required claim":        {object{"hd": "evil.example"}, denied(ReasonAccountNotAllowed), nil},
 		"row 58 ID token for another":  {object{"aud": "x"}, invalid, nil},
 		"row 58 ID token has expired":  {object{"exp": 1}, invalid, nil},
 		"row 58 ID token without sub":  {object{"sub": nil}, want{reason: ReasonAccountUnnamed, code: "server_error"}, nil},
