@@ -19,7 +19,7 @@ var documentedPresets = []string{
 }
 
 func TestPresetsAreTheDocumentedOnes(t *testing.T) {
-	if diff := cmp.Diff(documentedPresets, presetNames()); diff != "" {
+	if diff := cmp.Diff(documentedPresets, presetKind().presetNames()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -28,7 +28,7 @@ func TestPresetsAreTheDocumentedOnes(t *testing.T) {
 func presetValues(t testing.TB, name string) map[string]any {
 	t.Helper()
 	r := newProfileReader(func(int) string { return name })
-	r.read(presetFile(name))
+	r.read(presetKind().presetFile(name))
 	if len(r.problems) > 0 {
 		t.Fatal(r.problems)
 	}
@@ -37,13 +37,13 @@ func presetValues(t testing.TB, name string) map[string]any {
 
 // A preset has settings of its kind, each of its type, and no secrets.
 func TestPresetsHaveOnlySettingsOfTheirKind(t *testing.T) {
-	for _, name := range presetNames() {
+	for _, name := range presetKind().presetNames() {
 		t.Run(name, func(t *testing.T) {
 			for key, value := range presetValues(t, name) {
-				i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind() })
+				i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind().Name })
 				switch {
 				case i < 0:
-					t.Errorf("%s is not a setting of kind %s", key, presetKind())
+					t.Errorf("%s is not a setting of kind %s", key, presetKind().Name)
 				case Keys()[i].IsSecret() || strings.HasSuffix(key, fileSuffix):
 					t.Errorf("%s is a secret", key)
 				case key == presetKey:
@@ -60,7 +60,7 @@ func TestPresetsHaveOnlySettingsOfTheirKind(t *testing.T) {
 
 // Before the first sign-in, operators have only the comments of the preset.
 func TestPresetsAreDocumented(t *testing.T) {
-	for _, p := range Presets() {
+	for _, p := range presetKind().AllPresets() {
 		t.Run(p.Name, func(t *testing.T) {
 			for label, text := range map[string]string{
 				"summary": p.Summary, "Registration": p.Registration, "Evidence": p.Evidence, "Sources": p.Sources,
@@ -84,7 +84,7 @@ func TestPresetsAreDocumented(t *testing.T) {
 			for _, key := range p.Required {
 				if !slices.ContainsFunc(Keys(), func(k Key) bool {
 					return k.Name == "provider."+key &&
-						k.Kind == presetKind()
+						k.Kind == presetKind().Name
 				}) {
 					t.Errorf("there is no setting provider.%s", key)
 				}
@@ -141,7 +141,7 @@ func TestPresetChoosesItsKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, s)
 			oidc, ok := config.Provider.(*oidc.Settings)
-			if !ok || config.Kind != presetKind() {
+			if !ok || config.Kind != presetKind().Name {
 				t.Fatalf("the kind is %s, the provider a %T", config.Kind, config.Provider)
 			}
 			if oidc.Preset != "keycloak" || oidc.Issuer != keycloakIssuer ||
@@ -153,7 +153,7 @@ func TestPresetChoosesItsKind(t *testing.T) {
 	t.Run("with its origin", func(t *testing.T) {
 		config := mustLoad(t, Sources{Flags: flags})
 		for _, want := range []Value{
-			{kindKey, presetKind(), "derived from provider.preset"},
+			{kindKey, presetKind().Name, "derived from provider.preset"},
 			{presetKey, "keycloak", "flag --provider.preset"},
 			{"provider.required_claims", "typ=Bearer", "preset keycloak"},
 			{"provider.issuer", keycloakIssuer, "flag --provider.issuer"},

@@ -120,9 +120,20 @@ func codesTable() string {
 func presetsTable() string {
 	table := row("preset", "also set, under `provider`", "registration of clients", "evidence") +
 		row("---", "---", "---", "---")
-	for _, p := range configs.Presets() {
+	oidc, _ := configs.KindNamed("oidc")
+	for _, p := range oidc.AllPresets() {
 		name := fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name)
 		table += row(name, code(strings.Join(p.Required, "`, `")), p.Registration, p.Evidence)
+	}
+	return table
+}
+
+func brokerPresetsTable() string {
+	table := row("preset", "also set, under `provider`", "evidence") + row("---", "---", "---")
+	broker, _ := configs.KindNamed("broker")
+	for _, p := range broker.AllPresets() {
+		name := fmt.Sprintf("[`%s`](broker/%s.yaml)", p.Name, p.Name)
+		table += row(name, code(strings.Join(p.Required, "`, `")), p.Evidence)
 	}
 	return table
 }
