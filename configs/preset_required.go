@@ -9,7 +9,7 @@ import (
 
 // conditionallyRequired are settings that the kind itself requires, where the others need them: the
 // alternatives in a preset's comment do without them.
-var conditionallyRequired = []string{"issuer", "allowed_clients", "client_id", "client_secret"}
+var conditionallyRequired = []string{"issuer", "allowed_clients", "client_id", "client_secret", "secrets_file"}
 
 // validatePreset reports settings that the preset requires and nothing sets. Without them the server would
 // start, and refuse every token or every call. An empty value from another source than the preset counts as

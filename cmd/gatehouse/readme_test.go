@@ -31,7 +31,7 @@ func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
 			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
 		"configs/README.md":            {"settings": settingsTable(), "codes": codesTable()},
-		"configs/presets/README.md":    {"presets": presetsTable()},
+		"configs/presets/README.md":    {"presets": presetsTable(), "broker presets": brokerPresetsTable()},
 		"configs/prometheus/README.md": {"alerts": alertsTable(t)},
 		"server/README.md":             {"reasons": reasonsTable()},
 		"cmd/gatehouse/app/README.md": {
