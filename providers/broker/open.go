@@ -42,7 +42,7 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	if err != nil {
 		return nil, err
 	}
-	client := token.NewClient(authserver.Transport(issuer), info.UserAgent)
+	client := token.NewClient(authserver.Transport(issuer.Handler()), info.UserAgent)
 	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client},
 		token.KeyPolicy{RefetchInterval: refetchInterval}, info.Logger)
 	go keys.Run(ctx)
@@ -184,15 +184,4 @@ type provider struct {
 }
 
 // Routes implements [providers.RouteProvider].
-func (p *provider) Routes() []providers.Route { return Routes(p.issuer) }
-
-// Routes returns the routes of the authorization server, embedded or alone.
-func Routes(issuer *authserver.Issuer) []providers.Route {
-	open := issuer.OpenCORSPaths()
-	var routes []providers.Route
-	for _, path := range issuer.Paths() {
-		routes = append(routes, providers.Route{Path: path, Handler: issuer.Handler(),
-			AnyOrigin: slices.Contains(open, path)})
-	}
-	return routes
-}
+func (p *provider) Routes() []providers.Route { return p.issuer.Routes() }
