@@ -12,7 +12,6 @@ import (
 	"gatehouse/mcptools"
 	"gatehouse/providers"
 	"gatehouse/providers/authserver"
-	"gatehouse/providers/local"
 	"gatehouse/server"
 )
 
@@ -124,7 +123,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 		logger.Warn(warning)
 	}
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	routes := append(local.Routes(as), providers.Route{Path: "/", Handler: as.Index()})
+	routes := append(as.Routes(), providers.Route{Path: "/", Handler: as.Index()})
 	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, routes)
 	c.stop.begin("issuer")
 	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
