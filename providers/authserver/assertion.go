@@ -68,7 +68,8 @@ func (c Config) withEnterpriseGrants() []Client {
 	clients := slices.Clone(c.Clients)
 	for n := range clients {
 		known := &clients[n]
-		if !slices.Contains(c.ClientPolicy.EnterpriseClients, known.ID) || slices.Contains(known.GrantTypes, GrantAssertion) {
+		if !slices.Contains(c.ClientPolicy.EnterpriseClients, known.ID) ||
+			slices.Contains(known.GrantTypes, GrantAssertion) {
 			continue
 		}
 		var grants []string
@@ -82,10 +83,10 @@ func (c Config) withEnterpriseGrants() []Client {
 	return clients
 }
 
-// exchangeAssertion is the grant of an identity assertion (draft-ietf-oauth-identity-assertion-authz-grant, section 4.4;
-// MCP: Enterprise-Managed Authorization): the assertion of a company's provider that a person may use this resource
-// with this client. There is no refresh token: the client gets another assertion. The response to every refusal is the
-// same; the reason is in log, metric and audit.
+// exchangeAssertion is the grant of an identity assertion (draft-ietf-oauth-identity-assertion-authz-grant,
+// section 4.4; MCP: Enterprise-Managed Authorization): a company's provider asserts that a person may use this resource
+// with this client. There is no refresh token: the client gets another assertion. The response to every refusal is
+// the same; the reason is in log, metric and audit.
 func (i *Issuer) exchangeAssertion(ctx context.Context, form url.Values, c *client) (any, error) {
 	event := providers.SignInEvent{Kind: eventAssert, ClientID: displayClientID(c.id)}
 	refuse := func(reason providers.Reason, detail string, answer error) (any, error) {

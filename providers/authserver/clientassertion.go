@@ -108,8 +108,8 @@ func (i *Issuer) checkClientTimes(claims jwtMembers) (expires time.Time, err err
 	return expires, nil
 }
 
-// useOnce stores that the assertion of an issuer was used, for as long as it is valid. All replicas share the store. The
-// error is [records.ErrExists] if it was used before, else one of the store.
+// useOnce stores that the assertion of an issuer was used, for as long as it is valid. All replicas share the store.
+// The error is [records.ErrExists] if it was used before, else one of the store.
 func (i *Issuer) useOnce(ctx context.Context, kind, issuer, id string, expires time.Time) error {
 	digest := sha256.Sum256([]byte(kind + "\x00" + issuer + "\x00" + id))
 	return i.config.Store.Create(ctx, records.Record{ID: "jti:" + hex.EncodeToString(digest[:]),

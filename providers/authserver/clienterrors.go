@@ -25,8 +25,8 @@ const (
 
 func clientReasons() []providers.ReasonDoc {
 	return []providers.ReasonDoc{
-		{Code: reasonClientUnknown, Meaning: "the `client_id` is unknown: invented, damaged, or sealed with a secret that was " +
-			"removed from `provider.secrets_file`"},
+		{Code: reasonClientUnknown, Meaning: "the `client_id` is unknown: invented, damaged, or sealed with a secret that " +
+			"was removed from `provider.secrets_file`"},
 		{Code: reasonClientExpired, Meaning: "the client registered longer ago than `provider.registration_lifetime`"},
 		{Code: reasonClientRedirects, Meaning: "the redirect URIs with which the client registered are not allowed any " +
 			"more (`provider.redirect_hosts`, `provider.redirect_schemes`)"},
@@ -91,8 +91,8 @@ func errDeniedClient() error {
 }
 
 func errDocumentsOff() error {
-	return clientError{reasonClientDocument, "The client_id is the URL of a client ID metadata document, and this issuer " +
-		"does not fetch them. Use dynamic registration instead, or ask the operator to enable client documents.",
+	return clientError{reasonClientDocument, "The client_id is the URL of a client ID metadata document, and this " +
+		"issuer does not fetch them. Use dynamic registration instead, or ask the operator to enable client documents.",
 		http.StatusBadRequest, errAuthentication()}
 }
 

@@ -71,7 +71,8 @@ func registrationShapes() []shape {
 			"grant_types": both, "response_types": []string{"code"}, "token_endpoint_auth_method": "none",
 		}, []string{"http://localhost:54212/callback", "http://localhost:1/callback"}},
 		{"ChatGPT", map[string]any{
-			"client_name": "ChatGPT", "redirect_uris": []string{"https://chatgpt.com/connector/oauth/a1B2c3"}, "grant_types": both,
+			"client_name": "ChatGPT", "redirect_uris": []string{"https://chatgpt.com/connector/oauth/a1B2c3"},
+			"grant_types":    both,
 			"response_types": []string{"code"}, "token_endpoint_auth_method": "client_secret_post",
 		}, []string{"https://chatgpt.com/connector/oauth/a1B2c3"}},
 		{"VS Code", map[string]any{
@@ -176,7 +177,8 @@ func TestMetadataForClients(t *testing.T) {
 		}
 	}
 	without := open(t, signInElsewhere, func(c *authserver.Config) { c.ClientDocuments = false })
-	if got := without.get("/.well-known/oauth-authorization-server").json(t); got["client_id_metadata_document_supported"] != nil {
+	got := without.get("/.well-known/oauth-authorization-server").json(t)
+	if got["client_id_metadata_document_supported"] != nil {
 		t.Error("documents are announced, and not fetched")
 	}
 }

@@ -98,7 +98,9 @@ type cachedKeys struct {
 }
 
 // keysOf returns the keys of a client, among them one with that id if it is published. The error is a [documentError].
-func (f *documentFetcher) keysOf(ctx context.Context, published *publishedKeys, keyID string) ([]jose.JSONWebKey, error) {
+func (f *documentFetcher) keysOf(
+	ctx context.Context, published *publishedKeys, keyID string,
+) ([]jose.JSONWebKey, error) {
 	if published.url == "" {
 		return published.inline, nil
 	}
