@@ -73,7 +73,7 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 	if err != nil {
 		return nil, fmt.Errorf("provider.secrets_file: %w", err)
 	}
-	people, err := newUpstream(s.upstreamConfig(info, rules))
+	people, err := s.upstream(info, rules)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +82,11 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 		return nil, err
 	}
 	revokeBefore, _ := parseRevokeBefore(s.RevokeBefore) // validated
+	var assertions authserver.AssertionVerifier
+	verifier := s.assertions(info)
+	if verifier != nil {
+		assertions = verifier
+	}
 	records, err := s.openStore(ctx)
 	if err != nil {
 		return nil, err
@@ -106,7 +111,7 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 			RegistrationLifetime: s.RegistrationLifetime,
 			EnterpriseClients:    enterpriseIDs, EnterpriseScopes: s.EnterpriseScopes,
 		},
-		Assertions:                     s.assertions(ctx, info),
+		Assertions:                     assertions,
 		Record:                         info.Record,
 		Denied:                         info.Denied,
 		AccessTokenLifetime:            tokenLifetime,
@@ -121,11 +126,45 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("authorization server: %w", err), records.Close())
 	}
+	go people.Run(ctx)
+	if verifier != nil {
+		go verifier.Run(ctx)
+	}
 	go func() {
 		issuer.Run(ctx)
 		_ = records.Close()
 	}()
 	return issuer, nil
+}
+
+// upstream returns the provider at which people sign in.
+func (s *Settings) upstream(info providers.ServerInfo, rules Rules) (*Upstream, error) {
+	required, problems := ParseRequiredClaims(s.RequiredClaims)
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...) // validated
+	}
+	return newUpstream(upstreamConfig{
+		Issuer: s.Issuer, HTTPAllowedHosts: s.HTTPAllowedHosts,
+		RedirectURI: CallbackURL(info.Resource), ClientID: s.ClientID, ClientSecret: s.ClientSecret, ClientKey: s.ClientKey,
+		Scopes: s.UpstreamScopes, Params: s.AuthorizeParams,
+		SubjectClaim: s.SubjectClaim, Required: required, Rules: rules,
+		UserAgent: info.UserAgent, Logger: info.Logger,
+	})
+}
+
+// assertions returns the verifier of identity assertions, or nil.
+func (s *Settings) assertions(info providers.ServerInfo) *Assertions {
+	if len(s.EnterpriseIssuers) == 0 {
+		return nil
+	}
+	c := AssertionConfig{
+		Audience: info.Resource.Origin(), Issuers: s.EnterpriseIssuers, PlainHTTPHosts: s.HTTPAllowedHosts,
+		Client: token.NewClient(nil, info.UserAgent), Logger: info.Logger,
+	}
+	if s.SubjectClaim == "sub" {
+		c.SignInIssuer = s.Issuer
+	}
+	return NewAssertions(c)
 }
 
 // rules returns the rules for the scopes of people. Without any, everyone may have the initial scopes. The error names
@@ -170,8 +209,7 @@ func (s *Settings) clients() (clients []authserver.Client, ids []string, err err
 		}
 		ids = append(ids, c.id)
 		if c.secret != "" {
-			clients = append(clients, authserver.Client{ID: c.id, Secret: c.secret.Reveal(),
-				GrantTypes: []string{authserver.GrantTypeAssertion}})
+			clients = append(clients, authserver.Client{ID: c.id, Secret: c.secret.Reveal()})
 		}
 	}
 	return clients, ids, nil

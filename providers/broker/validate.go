@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -129,15 +130,9 @@ func (s *Settings) checkPeople(report func(providers.Problem)) {
 			Fix:    "use the name of a claim of the ID token, such as sub"})
 	}
 	required, problems := ParseRequiredClaims(s.RequiredClaims)
-	for _, err := range problems {
-		report(providers.Problem{Key: "required_claims", Code: providers.CodeInvalidValue, Reason: err.Error(),
-			Fix: "write claim=value, such as hd=example.com; a value with a comma, > or a quotation mark is a JSON string"})
-	}
+	reportSyntax("required_claims", problems, report)
 	rules, problems := ParseScopeRules(s.ScopeRules)
-	for _, err := range problems {
-		report(providers.Problem{Key: "scope_rules", Code: providers.CodeInvalidValue, Reason: err.Error(),
-			Fix: `write claim=value > SCOPE SCOPE, or * > SCOPE; a value with a comma, > or a quotation mark is a JSON string`})
-	}
+	reportSyntax("scope_rules", problems, report)
 	if isOpenIssuer(s.Issuer) && len(required) == 0 && !rules.NameClaims() {
 		report(providers.Problem{Key: "issuer", Code: providers.CodeInsecure,
 			Reason: "anyone can create an account there, and everyone who has one could sign in",
@@ -151,6 +146,14 @@ func (s *Settings) checkPeople(report func(providers.Problem)) {
 					Reason: "at Entra, administrators of any tenant can choose the value of " + claim,
 					Fix:    "use app roles (roles=...) or groups by their ids"})
 			}
+		}
+	}
+}
+
+func reportSyntax(key string, problems []error, report func(providers.Problem)) {
+	for _, problem := range problems {
+		if wrong := new(SyntaxError); errors.As(problem, &wrong) {
+			report(providers.Problem{Key: key, Code: providers.CodeInvalidValue, Reason: wrong.Reason, Fix: wrong.Fix})
 		}
 	}
 }
