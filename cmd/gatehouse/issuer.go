@@ -123,8 +123,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 		logger.Warn(warning)
 	}
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	routes := append(as.Routes(), providers.Route{Path: "/", Handler: as.Index()})
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, routes)
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger,
+		Routes: append(as.Routes(), providers.Route{Path: "/", Handler: as.Index()})}, nil)
 	c.stop.begin("issuer")
 	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
 	c.stop.begin("log")

@@ -87,7 +87,7 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 	if verifier != nil {
 		assertions = verifier
 	}
-	records, err := s.openStore(ctx)
+	records, err := s.openStore(ctx, ReadWrite)
 	if err != nil {
 		return nil, err
 	}
@@ -188,8 +188,14 @@ func (s *Settings) rules(info providers.ServerInfo) (Rules, error) {
 	return rules, errors.Join(problems...)
 }
 
+// NamedScopes returns the scopes that the settings name: all that an authorization server without tools knows.
+func (s *Settings) NamedScopes() []string {
+	rules, _ := ParseScopeRules(s.ScopeRules) // validated
+	return slices.Concat(rules.Scopes(), s.EnterpriseScopes)
+}
+
 // openStore opens the store. The error wraps [store.ErrInUse] if another process has it.
-func (s *Settings) openStore(ctx context.Context) (store.Store, error) {
+func (s *Settings) openStore(ctx context.Context, access Access) (store.Store, error) {
 	if s.Store == StoreMemory {
 		return store.NewMemory(memoryLimit, time.Now), nil
 	}

@@ -35,6 +35,7 @@ type App struct {
 	// Denials is nil if denials.file is not set.
 	Denials *denials.Watcher
 
+	alone     bool // without MCP
 	upstreams *Upstreams
 	stopBy    atomic.Pointer[time.Time] // set when the stop begins
 
@@ -80,12 +81,14 @@ func New(
 	if len(cfg.Upstreams) > 0 {
 		stats.Upstreams = a.upstreamStats
 	}
-	a.Catalog = catalog(cfg.Tools, stats)
+	if !a.alone {
+		a.Catalog = catalog(cfg.Tools, stats)
+	}
 	if err := a.openParts(ctx, cfg); err != nil {
 		a.closeParts()
 		return nil, err
 	}
-	info := ServerInfo(cfg, a.Catalog, logger)
+	info := a.serverInfo(cfg)
 	provider, err := a.open(cfg.Provider, info)
 	if err != nil {
 		a.closeParts()
@@ -200,6 +203,16 @@ func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logg
 		UserAgent:         UserAgent(),
 		Logger:            logger,
 	}
+}
+
+// serverInfo returns what the provider in force needs to know. An authorization server that runs alone knows no tools:
+// its scopes are those that settings name.
+func (a *App) serverInfo(cfg *configs.Config) providers.ServerInfo {
+	info := ServerInfo(cfg, a.Catalog, a.logger)
+	if named, ok := cfg.Provider.(interface{ NamedScopes() []string }); ok && a.alone {
+		info.KnownScopes = providers.MergeScopes(info.KnownScopes, named.NamedScopes())
+	}
+	return info
 }
 
 func keyStatus(p providers.Provider) providers.KeyStatus {
