@@ -626,6 +626,7 @@ func TestUpstream_Outages(t *testing.T) {
 func TestUpstream_ClientRefused(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func(http.ResponseWriter){
+		"answered 401":   func(w http.ResponseWriter) { w.WriteHeader(401) },
 		"invalid_client": func(w http.ResponseWriter) { writeJSON(w, 401, object{"error": "invalid_client"}) },
 		"unauthorized_client": func(w http.ResponseWriter) {
 			writeJSON(w, 400, object{"error": "unauthorized_client", "error_description": "<script>"})
