@@ -37,8 +37,8 @@ type tokenError struct {
 	code string
 }
 
-// isClient reports whether the provider refuses the client of this server. Only client authentication has the status 401
-// (RFC 6749, section 5.2).
+// isClient reports whether the provider refuses the client of this server. Only client authentication has the status
+// 401 (RFC 6749, section 5.2).
 func (e *tokenError) isClient() bool {
 	return e.code == errorInvalidClient || e.code == errorUnauthorizedClient ||
 		e.code == "" && e.status == http.StatusUnauthorized

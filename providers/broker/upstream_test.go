@@ -231,7 +231,7 @@ func TestUpstream_IDToken(t *testing.T) {
 		"row 24 iat is missing":       {object{"iat": nil}, nil, nil, invalid("iat")},
 		"row 24 at_hash":              {object{"at_hash": atHash("another token")}, nil, nil, invalid("at_hash")},
 		"row 24 alg none":             {nil, signNothing, nil, invalid("")},
-		"row 24 SUB beside sub":       {object{"SUB": "bob"}, nil, nil, invalid("cannot be read")},
+		"row 24 SUB as well as sub":   {object{"SUB": "bob"}, nil, nil, invalid("cannot be read")},
 		"row 24 a duplicate sub":      {nil, signDuplicate, nil, invalid("cannot be read")},
 		"row 24 payload null":         {nil, signNull, nil, invalid("cannot be read")},
 		"row 24 no ID token":          {nil, nil, object{"id_token": nil}, invalid("there is none")},
