@@ -108,11 +108,12 @@ func (u *Upstream) exchangeError(err error) error {
 	if !ok {
 		return u.unavailable(err)
 	}
+	if failure.isClient() {
+		return refused(ReasonProviderClientRefused, codeServerError, textError, failure.Error())
+	}
 	switch failure.code {
 	case errorInvalidGrant:
 		return refused(ReasonProviderCodeRefused, codeServerError, textError, failure.Error())
-	case errorInvalidClient, errorUnauthorizedClient:
-		return refused(ReasonProviderClientRefused, codeServerError, textError, failure.Error())
 	case errorInteractionRequired, errorLoginRequired, errorConsentRequired, codeDenied:
 		return refused(ReasonProviderDenied, codeDenied, textDenied, failure.Error())
 	case codeUnavailable, "slow_down":

@@ -135,7 +135,7 @@ func (u *Upstream) ProbeClient(ctx context.Context) diagnostics.Outcome {
 		return diagnostics.Failed("the token endpoint accepts an invented code", "check provider.issuer")
 	case ok && failure.code == errorInvalidGrant:
 		return diagnostics.OK("the provider accepts " + u.authMethod(m))
-	case u.ClientStatus().Refused:
+	case ok && failure.isClient():
 		return diagnostics.Failed(err.Error(), fix)
 	case ok:
 		return diagnostics.Warning(err.Error()+", which does not tell whether it accepts the client", fix)

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +20,7 @@ import (
 	"gatehouse/providers"
 	"gatehouse/providers/authserver"
 	"gatehouse/providers/diagnostics"
+	"gatehouse/providers/token"
 )
 
 func TestUpstream_Metadata(t *testing.T) {
@@ -230,5 +233,81 @@ func TestUpstream_LocalIssuer(t *testing.T) {
 		if strings.Contains(log.String(), secret) {
 			t.Error("row 62: a secret is in the log")
 		}
+	}
+}
+
+func TestUpstream_WithoutRefreshToken(t *testing.T) {
+	t.Parallel()
+	for name, refresh := range map[string]any{"none": nil, "17 KiB": strings.Repeat("x", 17<<10)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newFixture(t, nil)
+			x.provider.answer = with(object{"refresh_token": refresh})
+			if who := x.signIn(t); who.Credential != "" {
+				t.Error("there is a credential")
+			}
+			if got := x.ClientStatus(); got.SignIns != 1 || got.WithoutRefresh != 1 ||
+				!strings.Contains(x.log.String(), "session_without_refresh") {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestMetadataCache(t *testing.T) {
+	t.Parallel()
+	now := &clock{now: time.Now()}
+	fail, reads := false, 0
+	cache := newMetadataCache(func(context.Context) (token.PublishedMetadata, error) {
+		if reads++; fail {
+			return token.PublishedMetadata{}, errors.New("down")
+		}
+		return token.PublishedMetadata{Issuer: "i"}, nil
+	}, now.Now)
+	use := func(what string, read func(context.Context) (token.PublishedMetadata, error), isKnown bool, wantReads int) {
+		t.Helper()
+		m, err := read(t.Context())
+		if (m.Issuer == "i") != isKnown || (err == nil) != isKnown || reads != wantReads {
+			t.Errorf("%s: %+v, %v, %d reads", what, m, err, reads)
+		}
+	}
+	use("first", cache.get, true, 1)
+	use("again", cache.get, true, 1)
+	use("renewed", cache.renew, true, 2)
+	fail = true
+	use("not renewed", cache.renew, true, 3)
+	use("a moment later", cache.renew, true, 3)
+	now.advance(2 * time.Second)
+	use("two seconds later", cache.renew, true, 4)
+	use("known", cache.get, true, 4)
+	now.advance(metadataMaxStale)
+	use("too old", cache.get, false, 5)
+	use("a moment after that", cache.get, false, 5)
+	fail = false
+	now.advance(metadataMaxBackoff)
+	use("available again", cache.get, true, 6)
+
+	cache.turn <- struct{}{} // another caller reads the metadata, and is slow
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := cache.renew(ctx); err == nil {
+		t.Error("a caller that has hung up waits")
+	}
+	if _, err := cache.get(ctx); err != nil {
+		t.Errorf("known metadata is not used while it is read again: %v", err)
+	}
+}
+
+// TestUpstream_TwoDocuments has a provider with both metadata documents, of which one lacks the userinfo endpoint.
+func TestUpstream_TwoDocuments(t *testing.T) {
+	t.Parallel()
+	x := newFixture(t, nil).withUserinfo()
+	x.provider.Config.Handler.(*http.ServeMux).HandleFunc("/.well-known/oauth-authorization-server",
+		func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, 200, object{"issuer": x.provider.URL, "authorization_endpoint": x.provider.URL,
+				"token_endpoint": x.provider.URL, "jwks_uri": x.provider.URL})
+		})
+	if m, err := x.metadata.get(t.Context()); err != nil || m.UserinfoEndpoint == "" {
+		t.Error(m, err)
 	}
 }

@@ -60,12 +60,12 @@ func (u *Upstream) renewError(err error) error {
 	switch failure.code {
 	case errorInvalidGrant, errorInteractionRequired, errorLoginRequired, errorConsentRequired:
 		return gone(refused(ReasonAccountGone, codeDenied, textDenied, failure.Error()))
-	case errorInvalidClient, errorUnauthorizedClient:
-		outage := u.unavailable(failure)
-		outage.Reason = ReasonProviderClientRefused
-		return outage
 	}
-	return u.unavailable(failure)
+	outage := u.unavailable(failure)
+	if failure.isClient() {
+		outage.Reason = ReasonProviderClientRefused
+	}
+	return outage
 }
 
 // judge returns the person p by the current claims.

@@ -30,17 +30,24 @@ const (
 type tokens struct{ access, kind, refresh, id string }
 
 // tokenError is an error response of the token endpoint (RFC 6749, section 5.2): a JSON object, with a status of 4xx
-// other than 429. Every other response that has no tokens is an outage.
+// other than 429, or a 401. Every other response that has no tokens is an outage.
 type tokenError struct {
 	status int
-	// code is one of knownCodes, or empty for any other.
+	// code is one of knownCodes, or empty for any other and for none.
 	code string
+}
+
+// isClient reports whether the provider refuses the client of this server. Only client authentication has the status
+// 401 (RFC 6749, section 5.2).
+func (e *tokenError) isClient() bool {
+	return e.code == errorInvalidClient || e.code == errorUnauthorizedClient ||
+		e.code == "" && e.status == http.StatusUnauthorized
 }
 
 // Error implements error.
 func (e *tokenError) Error() string {
 	if e.code == "" {
-		return fmt.Sprintf("the token endpoint answered %d with an unknown error", e.status)
+		return fmt.Sprintf("the token endpoint answered %d with an unknown error, or none", e.status)
 	}
 	return fmt.Sprintf("the token endpoint answered %d with %s", e.status, e.code)
 }
@@ -104,18 +111,17 @@ func (u *Upstream) requestTokens(ctx context.Context, m token.PublishedMetadata,
 func (u *Upstream) errorResponse(status int, body []byte) error {
 	values := make([]json.RawMessage, 1)
 	if status < 400 || status > 499 || rawjson.Members(body, values, "error") != nil || values[0] == nil {
-		err := fmt.Errorf("the token endpoint answered %d", status)
-		if status == http.StatusUnauthorized {
-			u.state.refused(u.logger, u.config.Now(), err)
+		if status != http.StatusUnauthorized {
+			return fmt.Errorf("the token endpoint answered %d", status)
 		}
-		return err
+		values[0] = nil
 	}
 	code, _ := rawjson.Text(values[0])
 	failure := &tokenError{status: status, code: knownCode(code)}
-	switch failure.code {
-	case errorInvalidClient, errorUnauthorizedClient:
+	switch {
+	case failure.isClient():
 		u.state.refused(u.logger, u.config.Now(), failure)
-	case errorInvalidGrant:
+	case failure.code == errorInvalidGrant:
 		u.state.accepted(u.logger) // the client is authenticated before the grant is judged
 	}
 	return failure

@@ -231,7 +231,7 @@ func TestUpstream_IDToken(t *testing.T) {
 		"row 24 iat is missing":       {object{"iat": nil}, nil, nil, invalid("iat")},
 		"row 24 at_hash":              {object{"at_hash": atHash("another token")}, nil, nil, invalid("at_hash")},
 		"row 24 alg none":             {nil, signNothing, nil, invalid("")},
-		"row 24 SUB beside sub":       {object{"SUB": "bob"}, nil, nil, invalid("cannot be read")},
+		"row 24 SUB as well as sub":   {object{"SUB": "bob"}, nil, nil, invalid("cannot be read")},
 		"row 24 a duplicate sub":      {nil, signDuplicate, nil, invalid("cannot be read")},
 		"row 24 payload null":         {nil, signNull, nil, invalid("cannot be read")},
 		"row 24 no ID token":          {nil, nil, object{"id_token": nil}, invalid("there is none")},
@@ -626,6 +626,7 @@ func TestUpstream_Outages(t *testing.T) {
 func TestUpstream_ClientRefused(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func(http.ResponseWriter){
+		"answered 401":   func(w http.ResponseWriter) { w.WriteHeader(401) },
 		"invalid_client": func(w http.ResponseWriter) { writeJSON(w, 401, object{"error": "invalid_client"}) },
 		"unauthorized_client": func(w http.ResponseWriter) {
 			writeJSON(w, 400, object{"error": "unauthorized_client", "error_description": "<script>"})
