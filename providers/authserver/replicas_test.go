@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -42,6 +43,7 @@ type replicas struct {
 	events   *eventLog
 	all      []*testIssuer
 	signIns  atomic.Int64
+	ahead    []time.Duration // of clock, by replica
 }
 
 // openReplicas starts n issuers with one store, one clock and the same keys.
@@ -54,12 +56,14 @@ func openReplicas(t *testing.T, n int, change ...func(*authserver.Config)) *repl
 	r := &replicas{t: t, keys: seal.Random(), provider: newProvider(), clock: &clock{now: time.Now()},
 		events: new(eventLog)}
 	r.store = &failingStore{Store: store.NewMemory(10_000, r.clock.Now)}
-	for range n {
+	for at := range n {
+		r.ahead = append(r.ahead, 0)
+		now := func() time.Time { return r.clock.Now().Add(r.ahead[at]) }
 		issuer := open(t, append([]func(*authserver.Config){func(c *authserver.Config) {
 			c.AutoApprove = false
 			c.Issuer, c.Resources = brokerURL, []string{brokerResource, brokerURL + "/other"}
 			c.Clients = slices.DeleteFunc(c.Clients, func(c authserver.Client) bool { return c.ID == "service" })
-			c.SigningKey, c.Keys, c.Store, c.SignIn, c.Now = key, r.keys, r.store, r.provider, r.clock.Now
+			c.SigningKey, c.Keys, c.Store, c.SignIn, c.Now = key, r.keys, r.store, r.provider, now
 			c.Record, c.RefreshGrace = r.events.record, foreverGrace
 		}}, change...)...)
 		issuer.resource = brokerResource
@@ -68,6 +72,9 @@ func openReplicas(t *testing.T, n int, change ...func(*authserver.Config)) *repl
 	}
 	return r
 }
+
+// clocksApart sets how far the clocks of the replicas are ahead.
+func (r *replicas) clocksApart(ahead ...time.Duration) { copy(r.ahead, ahead) }
 
 func (r *replicas) first() *testIssuer { return r.all[0] }
 
@@ -112,6 +119,12 @@ func (issuer *testIssuer) revoke(token any, client string) answer {
 	issuer.t.Helper()
 	return issuer.post("/revoke", url.Values{"token": {token.(string)}, "client_id": {client}})
 }
+
+func refreshForm(token any) url.Values {
+	return url.Values{"grant_type": {"refresh_token"}, "client_id": {"public"}, "refresh_token": {token.(string)}}
+}
+
+func formBody(form url.Values) io.Reader { return strings.NewReader(form.Encode()) }
 
 func wantTokens(t *testing.T, a answer) map[string]any {
 	t.Helper()

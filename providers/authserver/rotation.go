@@ -182,6 +182,7 @@ func (i *Issuer) rotate(
 		return rotation{}, errUnknownGrant
 	}
 	var waited time.Duration
+	wasCurrent := false
 	for range maxReads {
 		g, err := i.grants.read(ctx, id)
 		if err != nil {
@@ -195,6 +196,10 @@ func (i *Issuer) rotate(
 			return rotation{grant: g}, err
 		}
 		verdict := g.judge(now, generation, i.config.RefreshGrace)
+		if verdict == replayed && wasCurrent {
+			verdict = outdated // others have replaced it while this request waited
+		}
+		wasCurrent = wasCurrent || verdict == current
 		switch verdict {
 		case unknown:
 			return rotation{grant: g}, errUnknownGrant
@@ -211,11 +216,12 @@ func (i *Issuer) rotate(
 		if verdict == repeatable {
 			return rotation{g, scopes, successor, true}, nil
 		}
+		stored := g.Generation
 		confirmed, err := i.recheck.confirm(ctx, g, &waited)
 		if err != nil {
 			return rotation{grant: g}, err
 		}
-		if confirmed == nil {
+		if confirmed == nil || confirmed.Generation != stored {
 			continue
 		}
 		g, now = confirmed, i.config.Now()
