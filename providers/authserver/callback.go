@@ -28,7 +28,7 @@ func (i *Issuer) callback(w http.ResponseWriter, r *http.Request) {
 			againText)
 		return
 	}
-	if !withinLifetime(i.config.Now(), started, transactionLifetime) {
+	if !i.config.Now().Before(started.Add(transactionLifetime)) {
 		i.refuseResponse(r, ReasonSignInExpired, state)
 		i.transactions.end(w, state)
 		i.pages.explain(w, http.StatusBadRequest, problem{expiredTitle,

@@ -207,7 +207,9 @@ func openPlainBroker(t *testing.T, change ...func(*authserver.Config)) *broker {
 	return newBroker(t, server, nil, change...)
 }
 
-func newBroker(t *testing.T, server *httptest.Server, roots *x509.CertPool, change ...func(*authserver.Config)) *broker {
+func newBroker(
+	t *testing.T, server *httptest.Server, roots *x509.CertPool, change ...func(*authserver.Config),
+) *broker {
 	t.Helper()
 	clock := &clock{now: time.Now()}
 	b := &broker{

@@ -43,12 +43,3 @@ func (ids datedIDs) issuedAt(id string) (time.Time, bool) {
 }
 
 func (ids datedIDs) message(id string) string { return ids.purpose + "\n" + id }
-
-// withinLifetime reports whether issued is neither longer ago than the lifetime nor later than the clocks of two
-// replicas may differ.
-func withinLifetime(now, issued time.Time, lifetime time.Duration) bool {
-	return now.Before(issued.Add(lifetime)) && issued.Before(now.Add(clockDifference))
-}
-
-// clockDifference is how much the clocks of two replicas may differ.
-const clockDifference = time.Minute

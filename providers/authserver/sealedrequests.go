@@ -101,7 +101,7 @@ func (s sealedRequests) show(now time.Time, id string) (*authorization, error) {
 		return nil, &endedError{http.StatusForbidden, problem{interruptedTitle, "The address of the page is incomplete " +
 			"or was changed, or this server has other secrets since the page was opened." + againText}}
 	}
-	if !withinLifetime(now, time.Unix(c.Time, 0), requestLifetime) {
+	if !now.Before(time.Unix(c.Time, 0).Add(requestLifetime)) {
 		return nil, &endedError{http.StatusForbidden, problem{expiredTitle, expiredText}}
 	}
 	return c.authorization(), nil

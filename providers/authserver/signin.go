@@ -59,7 +59,7 @@ func (i *Issuer) grantTo(ctx context.Context, a *authorization, who Person, id s
 		i.signIn.Dismiss(ctx, who)
 		return "", "", err
 	}
-	scopes, err := i.allowedScopes(a.scopes, who)
+	scopes, err := allowedScopes(a.scopes, who)
 	if err != nil {
 		if signInReason(err) == ReasonAccountNotAllowed { // else the person may have other sign-ins at the provider
 			i.signIn.Dismiss(ctx, who)
@@ -102,7 +102,7 @@ func (i *Issuer) checkDenied(a *authorization, who Person) error {
 
 // allowedScopes returns those of the requested scopes that the person may have. The scopes of this server itself, for
 // ID and refresh tokens, are not a matter of the person.
-func (i *Issuer) allowedScopes(requested []string, who Person) ([]string, error) {
+func allowedScopes(requested []string, who Person) ([]string, error) {
 	if who.Unrestricted {
 		return requested, nil
 	}
@@ -113,7 +113,7 @@ func (i *Issuer) allowedScopes(requested []string, who Person) ([]string, error)
 	var allowed []string
 	found, asked := false, false
 	for _, scope := range requested {
-		own := isOwnScope(scope) && !slices.Contains(i.config.Scopes, scope)
+		own := scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
 		has := slices.Contains(who.Scopes, scope)
 		asked, found = asked || !own, found || has && !own
 		if own || has {
@@ -125,10 +125,6 @@ func (i *Issuer) allowedScopes(requested []string, who Person) ([]string, error)
 			"it has none of the permissions that the application requests. Ask the operator for them.")
 	}
 	return allowed, nil
-}
-
-func isOwnScope(scope string) bool {
-	return scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
 }
 
 func notAllowed(reason providers.Reason, text string) error {

@@ -39,6 +39,10 @@ func TestSignIn(t *testing.T) {
 			t.Errorf("status %d to %s with %v", a.StatusCode, target, q)
 		}
 	})
+	t.Run("a browser that does not say that it navigates gets the page to the company", func(t *testing.T) {
+		_, fields := b.page()
+		continues(t, b.decide(fields, "approve"), http.StatusOK)
+	})
 	t.Run("an app's own scheme", func(t *testing.T) {
 		login := b.approved("client_id", "app", "redirect_uri", "com.example.app:/cb")
 		target := continues(t, b.navigate(response(login)), http.StatusOK)
@@ -119,4 +123,21 @@ func withCookies(cookies []*http.Cookie) func(*http.Request) {
 			r.AddCookie(c)
 		}
 	}
+}
+
+func TestSignIn_Rotation(t *testing.T) {
+	t.Run("a sign-in goes on when a new secret is put first", func(t *testing.T) {
+		b := openBroker(t)
+		old := keysOf('a')
+		b.config.Keys = old
+		before := b.replica(t)
+		b.config.Keys = keysOf('b', 'a')
+		after := b.replica(t)
+		_, fields := before.page()
+		login := continues(t, after.answer(fields, "approve"), http.StatusOK)
+		wantPage(t, before.navigate(response(login)), http.StatusBadRequest) // it does not know the new secret yet
+		wantCode(t, b, after.navigate(response(login)))
+		login = before.approved()
+		wantCode(t, b, after.navigate(response(login)))
+	})
 }

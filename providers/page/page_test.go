@@ -78,9 +78,9 @@ func TestWrite_Refresh(t *testing.T) {
 
 func TestWrite_RefreshTo(t *testing.T) {
 	for address, want := range map[template.URL]string{
-		"https://app.example/cb?a=1&b=%27": `<meta http-equiv="refresh" content="0; url=https://app.example/cb?a=1&amp;b=%27">`,
-		"com.example.app:/cb":              `<meta http-equiv="refresh" content="0; url=com.example.app:/cb">`,
-		"":                                 "",
+		"https://app.example/?a=1&b=%27": `<meta http-equiv="refresh" content="0; url=https://app.example/?a=1&amp;b=%27">`,
+		"com.example.app:/cb":            `<meta http-equiv="refresh" content="0; url=com.example.app:/cb">`,
+		"":                               "",
 	} {
 		w := httptest.NewRecorder()
 		err := parse(t, "").Write(w, http.StatusOK, "test.html", page.Page{RefreshTo: address})
