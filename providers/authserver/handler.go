@@ -67,14 +67,14 @@ func newHandler(i *Issuer) http.Handler {
 	return routes{
 		openidMetadataPath: getAndHead(library),
 		oauthMetadataPath:  getAndHead(rewritePath(openidMetadataPath, library)),
-		keysPath:           getAndHead(library),
+		keysPath:           getAndHead(withRetryAfter(library)),
 		authorizePath:      {http.MethodGet: i.requireTopLevel(i.authorize)},
 		consentPath: {
 			http.MethodGet:  i.requireTopLevel(i.showConsent),
 			http.MethodHead: i.requireTopLevel(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath:      {http.MethodPost: i.requireForm(i.checkGrantType(redirectURIOptional(library)))},
+		tokenPath:      {http.MethodPost: withRetryAfter(i.requireForm(i.checkGrantType(redirectURIOptional(library))))},
 		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
 		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
