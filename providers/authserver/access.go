@@ -143,7 +143,10 @@ func (i *Issuer) readAccessToken(token string) (claims accessClaims, ok bool) {
 	if typ, _ := header.ExtraHeaders[jose.HeaderType].(string); typ != accessTokenType {
 		return claims, false
 	}
-	set := i.keys.set()
+	set, err := i.keys.set()
+	if err != nil {
+		return claims, false
+	}
 	for _, key := range set.Key(header.KeyID) {
 		if payload, err := signed.Verify(key); err == nil {
 			err = json.Unmarshal(payload, &claims)

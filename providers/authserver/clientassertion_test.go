@@ -262,7 +262,12 @@ func TestClientAssertions(t *testing.T) {
 		refused(t, two.present(assertion))
 	})
 	t.Run("row 54 the store is down", func(t *testing.T) {
-		down := open(t, signInElsewhere, c.enterprise, func(config *authserver.Config) { config.Store = noStore{} })
+		kept := newSharedStore()
+		down := open(t, signInElsewhere, c.enterprise, func(config *authserver.Config) { config.Store = kept })
+		if err := down.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		kept.down.Store(true)
 		a := down.present(c.assert(t, down))
 		wantError(t, a, http.StatusServiceUnavailable, "temporarily_unavailable")
 		if a.Header.Get("Retry-After") == "" {
@@ -306,11 +311,6 @@ func jsonOf(v any) string {
 	}
 	return string(raw)
 }
-
-// noStore is a store that does not answer.
-type noStore struct{ store.Store }
-
-func (noStore) Create(context.Context, store.Record) error { return errors.New("no connection") }
 
 func TestKeysOfClients(t *testing.T) {
 	t.Run("a client that is not listed may not have private_key_jwt alone", func(t *testing.T) {

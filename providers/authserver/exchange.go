@@ -92,7 +92,11 @@ func (i *Issuer) readIDToken(text string, c *client) (claims idClaims, err error
 	if err != nil {
 		return claims, refused
 	}
-	if typ, ok := token.typ(); !ok || typ != "jwt" || !token.verify(i.keys.set().Keys) ||
+	set, err := i.keys.set()
+	if err != nil {
+		return claims, err
+	}
+	if typ, ok := token.typ(); !ok || typ != "jwt" || !token.verify(set.Keys) ||
 		json.Unmarshal(token.payload, &claims) != nil {
 		return claims, refused
 	}

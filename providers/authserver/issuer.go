@@ -70,7 +70,7 @@ type Config struct {
 	SigningAlgorithm string
 
 	// SigningKey is the first signing key, which must fit SigningAlgorithm; a new one is generated if nil. It
-	// is for tests that sign tokens themselves.
+	// is for tests that sign tokens themselves. Signing keys are in memory then, with a Store too.
 	SigningKey crypto.Signer
 
 	// AutoApprove skips the consent page. The user is alice, or bob if the request has login_hint=bob.
@@ -81,7 +81,8 @@ type Config struct {
 	// has no grant but those of a person.
 	SignIn Authenticator
 
-	// Store keeps grants; the memory of this process if nil.
+	// Store keeps grants and signing keys; the memory of this process if nil. It requires Keys. [Issuer.Run] must be
+	// running then.
 	Store records.Store
 
 	// Keys seal what is stored or given to browsers and clients; random ones if nil.
@@ -268,11 +269,12 @@ type Issuer struct {
 
 // New validates config and returns an issuer. The error joins all problems of config.
 func New(config Config) (*Issuer, error) {
+	isStored := config.Store != nil
 	config = withDefaults(config)
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	keys, err := newKeyring(jose.SignatureAlgorithm(config.SigningAlgorithm), config.SigningKey)
+	keys, err := newKeyring(config, isStored)
 	if err != nil {
 		return nil, err
 	}
@@ -308,9 +310,32 @@ func New(config Config) (*Issuer, error) {
 // KeysURL returns the absolute URL of the key set, the jwks_uri of the metadata.
 func (i *Issuer) KeysURL() string { return i.config.Issuer + keysPath }
 
-// RotateKeys generates a new signing key. The old public keys stay published if keepOld is true; otherwise
-// they are withdrawn, and tokens that they signed become invalid.
-func (i *Issuer) RotateKeys(keepOld bool) error { return i.keys.rotate(keepOld) }
+// RotateKeys replaces the signing key. The old public keys stay published if keepOld is true; otherwise they are
+// withdrawn, and tokens that they signed become invalid.
+//
+// With [Config.Store], it does so for all replicas, which follow within 10 seconds. If keepOld is false, no replica
+// issues tokens for 80 seconds then, until all of them, and caches of the key set, have the new key. If it is true,
+// the previous rotation must be 2 minutes ago.
+func (i *Issuer) RotateKeys(keepOld bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*keysTimeout)
+	defer cancel()
+	return i.keys.source.rotate(ctx, keepOld)
+}
+
+// Prepare reads the signing keys from [Config.Store], and creates them if there are none. The error wraps
+// [ErrForeignStore] if the store belongs to another authorization server. After other errors, such as an outage, Run
+// tries again; until it succeeds, no tokens are issued.
+func (i *Issuer) Prepare(ctx context.Context) error { return i.keys.source.load(ctx) }
+
+// Run keeps the signing keys of [Config.Store] up to date until ctx ends. Without a store it returns at once.
+func (i *Issuer) Run(ctx context.Context) { i.keys.source.run(ctx) }
+
+// Ready returns why no tokens can be issued, or nil. The reason is one of [Reasons]. Tokens that were issued before
+// can be verified all the same.
+func (i *Issuer) Ready() (providers.Reason, error) {
+	err := i.keys.source.ready()
+	return reasonOf(err), err
+}
 
 func withDefaults(c Config) Config {
 	if c.SigningAlgorithm == "" {
@@ -332,7 +357,7 @@ func withDefaults(c Config) Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.Keys == nil {
+	if c.Keys == nil && c.Store == nil {
 		c.Keys = seal.Random()
 	}
 	if c.Store == nil {
@@ -398,6 +423,9 @@ func (c Config) check() error {
 		refuse(
 			"client documents from loopback are allowed, but client documents are disabled; enable or " +
 				"disable both")
+	}
+	if c.Keys == nil {
+		refuse("a store without keys: what it keeps could not be opened after a restart")
 	}
 	for _, err := range c.checkEnterprise() {
 		refuse("%w", err)

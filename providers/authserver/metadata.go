@@ -86,7 +86,16 @@ func (i *Issuer) newMetadata() metadata {
 
 // Keys implements [op.Server].
 func (s *server) Keys(context.Context, *op.Request[struct{}]) (*op.Response, error) {
-	return cacheable(s.keys.set()), nil
+	keys, err := s.keys.set()
+	if err != nil {
+		return nil, err
+	}
+	return cacheable(keys), nil
+}
+
+// Ready implements [op.Server]. No route of the handler leads to it.
+func (s *server) Ready(ctx context.Context, r *op.Request[struct{}]) (*op.Response, error) {
+	return s.UnimplementedServer.Ready(ctx, r)
 }
 
 func cacheable(data any) *op.Response {

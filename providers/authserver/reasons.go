@@ -8,5 +8,5 @@ import (
 
 // Reasons returns the reasons of this package, with their meanings.
 func Reasons() []providers.ReasonDoc {
-	return slices.Concat(browserReasons(), grantReasons(), clientReasons(), assertionReasons())
+	return slices.Concat(browserReasons(), grantReasons(), clientReasons(), assertionReasons(), storeReasons())
 }

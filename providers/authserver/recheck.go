@@ -182,7 +182,7 @@ func (p *providerRecheck) saveCredential(ctx context.Context, g *storedGrant, cr
 
 // settle ends the lease with what the provider has said: who the person is, or why it did not say it.
 func (p *providerRecheck) settle(ctx context.Context, g *storedGrant, who Person, failure error) (*storedGrant, error) {
-	reason := reasonOf(failure)
+	reason := recheckReason(failure)
 	if failure != nil {
 		p.config.Logger.WarnContext(ctx, "recheck of a sign-in", slog.String("sign_in", g.digest),
 			slog.Bool("ended", errors.Is(failure, ErrGone)), slog.Any("error", failure))
@@ -265,8 +265,8 @@ func (p *providerRecheck) dismiss(ctx context.Context, who Person) {
 	}()
 }
 
-// reasonOf returns the reason of an Authenticator's error, or "" without one.
-func reasonOf(err error) providers.Reason {
+// recheckReason returns the reason of an Authenticator's error, or "" without one.
+func recheckReason(err error) providers.Reason {
 	if err == nil {
 		return ""
 	}
