@@ -15,7 +15,12 @@ type failure struct {
 }
 
 // Error implements error.
-func (f *failure) Error() string { return string(f.reason) + ": " + f.cause.Error() }
+func (f *failure) Error() string {
+	return string(f.reason) + ": " + providers.Printable(f.cause.Error(), maxCause)
+}
+
+// maxCause bounds the text of a cause, in bytes: net/http quotes what it cannot parse.
+const maxCause = 512
 
 // Unwrap returns the cause.
 func (f *failure) Unwrap() error { return f.cause }

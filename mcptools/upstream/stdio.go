@@ -58,6 +58,7 @@ const (
 // counters count what an upstream writes that has no use: what is no message, and messages that nothing waits for.
 type counters struct {
 	noise, stray atomic.Int64
+	throttle     throttle
 	logger       *slog.Logger
 	once         sync.Once
 }
@@ -83,7 +84,7 @@ func openStdio(s Settings, user string, grace time.Duration, c *counters, logger
 		counters: c,
 	}
 	go func() {
-		l.stderr.drain(p.stderr, logger)
+		l.stderr.drain(p.stderr, logger, p.exited)
 		close(p.drained)
 	}()
 	go l.read()
@@ -95,15 +96,19 @@ func (l *stdioLink) read() {
 	lines := newLineReader(l.process.stdout, l.max)
 	for first := true; ; first = false {
 		text, err := lines.next()
-		if err != nil {
+		size, isUseful := len(text.text), false
+		switch {
+		case err != nil:
 			l.end(err)
 			return
+		case text.tooLong:
+			size, isUseful = l.max, l.fail(errTooLarge(), text.head, text.tail)
+		default:
+			isUseful = l.receive(text.text, first)
 		}
-		if text.tooLong {
-			l.fail(errTooLarge(), text.head, text.tail)
-			continue
+		if !isUseful {
+			l.counters.throttle.wait(size, l.process.exited)
 		}
-		l.receive(text.text, first)
 	}
 }
 
@@ -121,8 +126,8 @@ func (l *stdioLink) end(err error) {
 	close(l.ended)
 }
 
-// receive takes one line. first is true for the first one of the process.
-func (l *stdioLink) receive(text []byte, first bool) {
+// receive takes one line, and reports whether a request waits for it. first is true for the first line of the process.
+func (l *stdioLink) receive(text []byte, first bool) (isUseful bool) {
 	m, err := parseMessage(text)
 	if err != nil && first {
 		m, err = parseMessage(afterBanner(text))
@@ -130,65 +135,70 @@ func (l *stdioLink) receive(text []byte, first bool) {
 	switch {
 	case err != nil:
 		l.counters.addNoise()
-		if text[0] == '{' {
-			l.fail(errMalformed(err), text[:min(len(text), sampleBytes)], text[max(0, len(text)-sampleBytes):])
+		if text[0] == '{' && !isForeignJSON(text) {
+			return l.fail(errMalformed(err), text[:min(len(text), sampleBytes)], text[max(0, len(text)-sampleBytes):])
 		}
 	case m.isResponse():
 		r, err := m.reply()
 		if err != nil {
 			err = errMalformed(err)
 		}
-		l.respond(parseRequestID(m.id), response{r, err})
+		return l.respond(parseRequestID(m.id), response{r, err})
 	case m.id != nil:
 		if answer := answerTo(m); answer != nil {
 			l.later(answer)
 		}
 	case m.method == "notifications/progress":
-		l.report(m)
+		return l.report(m)
 	}
+	return false
 }
 
-// respond passes a response to the request that waits for it.
-func (l *stdioLink) respond(id requestID, r response) {
+// respond passes a response to the request that waits for it, and reports false if none does.
+func (l *stdioLink) respond(id requestID, r response) bool {
 	l.mu.Lock()
 	w := l.waiting[id]
 	delete(l.waiting, id) // a second response finds nothing
 	l.mu.Unlock()
 	if w == nil {
 		l.counters.stray.Add(1)
-		return
+		return false
 	}
 	w.response <- r
+	return true
 }
 
-// fail ends the requests whose ids are in parts of a line that cannot be passed on.
-func (l *stdioLink) fail(err error, parts ...[]byte) {
+// fail ends the requests whose ids are in parts of a line that cannot be passed on, and reports false if there are none.
+func (l *stdioLink) fail(err error, parts ...[]byte) (hasFailed bool) {
 	for _, id := range idsIn(parts...) {
 		l.mu.Lock()
 		_, isWaiting := l.waiting[id]
 		l.mu.Unlock()
 		if isWaiting {
-			l.respond(id, response{err: err})
+			hasFailed = l.respond(id, response{err: err}) || hasFailed
 		}
 	}
+	return hasFailed
 }
 
-// report passes a progress notification to its caller.
-func (l *stdioLink) report(m message) {
+// report passes a progress notification to its caller, and reports false if it has none.
+func (l *stdioLink) report(m message) bool {
 	id, p, ok := readProgress(m.params)
 	if !ok {
-		return
+		return false
 	}
 	l.mu.Lock()
 	w := l.waiting[id]
 	l.mu.Unlock()
 	if w == nil || w.progress == nil {
 		l.counters.stray.Add(1)
-		return
+		return false
 	}
 	select {
 	case w.progress <- p:
+		return true
 	default: // the caller is slower than the upstream
+		return false
 	}
 }
 
