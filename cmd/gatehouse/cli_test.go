@@ -312,6 +312,7 @@ func TestCommandLine_InvalidIsRefusedOnStderr(t *testing.T) {
 		{[]string{"run", "--", "env echo"}, `write its arguments as words of their own, because no shell is used`},
 		{[]string{"run", "--", "./no-such-program"}, `"./no-such-program" cannot be run: `},
 		{[]string{"run", "--", "testdata"}, `there is no program "testdata" in PATH`},
+		{[]string{"run", "--", "run.go"}, "to run the file in the current folder, write ./run.go"},
 		{[]string{"run", "--provider.auto_approve", "--", "env"}, "provider.auto_approve = true"},
 		{[]string{"run", "--server.listen=:0", "--", "env"}, "other computers can reach this address"},
 		{[]string{"run", "--provider.dangerously_allow_public_resource", "--resource=https://mcp.example.com/mcp", "--",

@@ -214,6 +214,13 @@ func TestServe_OffersPinnedTools(t *testing.T) {
 			if err != nil || result.IsError != (name == "away") {
 				t.Errorf("the tool that did not change: %+v, %v", result, err)
 			}
+			resp, err := http.Get("http://" + address + "/readyz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.Body.Close(); resp.StatusCode != http.StatusOK { // it is about tokens, not about upstreams
+				t.Errorf("readyz answers %d", resp.StatusCode)
+			}
 		})
 	}
 }
