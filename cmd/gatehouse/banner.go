@@ -108,7 +108,7 @@ func shorten(text string) string {
 // listTools prints each tool with its scopes, and which of them the first sign-in does not request.
 func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
 	if len(tools) == 0 {
-		fmt.Fprintf(w, "    none: %s\n", app.AddToolHint)
+		fmt.Fprintf(w, "    none: %s\n", app.NoToolsHint(cfg))
 		return
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

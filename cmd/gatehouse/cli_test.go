@@ -318,6 +318,7 @@ func TestCommandLine_InvalidIsRefusedOnStderr(t *testing.T) {
 		{[]string{"run", "--provider.dangerously_allow_public_resource", "--resource=https://mcp.example.com/mcp", "--",
 			"env"}, "other computers could use the tools of this one, as anyone"},
 		{[]string{"run", "--url=http://192.0.2.1/mcp"}, "upstreams.main.url"},
+		{[]string{"run", "--url=localhost:8000/mcp"}, "it does not begin with https:// or http://"},
 		{[]string{"run", "--url=https://alice:hunter2@notes.example.com/mcp"}, "it contains a user name"},
 		{[]string{"run", "--upstreams.main.tols=a", "--", "env"}, "did you mean --upstreams.main.tools?"},
 		{[]string{"upstream"}, "use list or pin"},

@@ -75,7 +75,7 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
 	case errors.Is(err, app.ErrUpstream):
-		return c.upstreamFailed(err)
+		return c.upstreamFailed(cfg, err)
 	case err != nil:
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider

@@ -51,7 +51,7 @@ func upstreamList(ctx context.Context, args []string, c console) int {
 		found, err := c.look(ctx, cfg, u)
 		if err != nil {
 			fmt.Fprintf(c.stdout, "%s  %s\n", u.Name, u.Target())
-			fmt.Fprintf(c.stderr, "gatehouse upstream list: %s\n", upstreamError(err))
+			fmt.Fprintf(c.stderr, "gatehouse upstream list: %s\n", upstreamError(cfg, err))
 			code = exitUpstream
 			continue
 		}
@@ -129,7 +129,7 @@ func upstreamPin(ctx context.Context, args []string, c console) int {
 		return usage(fmt.Sprintf("upstreams.%s.pins is not set: set it to the file to write", name))
 	}
 	failed := func(code int, err error) int {
-		fmt.Fprintf(c.stderr, "gatehouse upstream pin: %s\n", upstreamError(err))
+		fmt.Fprintf(c.stderr, "gatehouse upstream pin: %s\n", upstreamError(cfg, err))
 		return code
 	}
 	before, err := readPins(u.Pins)
@@ -249,9 +249,9 @@ func (c console) look(ctx context.Context, cfg *configs.Config, u upstream.Setti
 	return upstream.Look(ctx, u, options)
 }
 
-// upstreamError describes why upstreams cannot be used, with the last lines that their processes wrote. Other errors
-// are described as they are.
-func upstreamError(err error) string {
+// upstreamError describes why upstreams cannot be used, with the last lines that their processes wrote, and the fix.
+// Other errors are described as they are.
+func upstreamError(cfg *configs.Config, err error) string {
 	failed := startErrors(err)
 	if len(failed) == 0 {
 		return err.Error()
@@ -261,9 +261,16 @@ func upstreamError(err error) string {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "upstreams.%s: %v [%s]", one.Name, one.Err, one.Reason)
+		fmt.Fprintf(&b, "upstreams.%s: %v", one.Name, one.Err)
+		if one.Reason != "" {
+			fmt.Fprintf(&b, " [%s]", one.Reason)
+		}
 		for _, line := range one.Output {
 			fmt.Fprintf(&b, "\n    its output: %s", line)
+		}
+		i := slices.IndexFunc(cfg.Upstreams, func(u upstream.Settings) bool { return u.Name == one.Name })
+		if fix := one.Fix(cfg.Upstreams[i]); fix != "" {
+			fmt.Fprintf(&b, "\n    fix: %s", fix)
 		}
 	}
 	return b.String()

@@ -14,10 +14,8 @@ type failure struct {
 	cause  error
 }
 
-// Error implements error.
-func (f *failure) Error() string {
-	return string(f.reason) + ": " + providers.Printable(f.cause.Error(), maxCause)
-}
+// Error implements error. It has the cause only: logs and commands show the reason separately.
+func (f *failure) Error() string { return providers.Printable(f.cause.Error(), maxCause) }
 
 // maxCause bounds the text of a cause, in bytes: net/http quotes what it cannot parse.
 const maxCause = 512

@@ -119,7 +119,7 @@ func (l *stdioLink) end(err error) {
 		case <-l.process.exited:
 			err = fmt.Errorf("the process ended: %s", l.process.end())
 		case <-time.After(lastWordsTimeout): // the end of the output is seen a little before that of the process
-			err = errors.New("the process closed its output")
+			err = errors.New("the process closed its input or output")
 		}
 	}
 	l.endCause = err
@@ -269,7 +269,7 @@ func (l *stdioLink) write(ctx context.Context, message []byte) error {
 	if len(l.unsent) > 0 {
 		n, err := l.process.stdin.Write(l.unsent)
 		if l.unsent = l.unsent[n:]; err != nil {
-			return writeError(ctx, err, 0)
+			return l.writeError(err, 0)
 		}
 	}
 	text := append(message, '\n')
@@ -278,20 +278,23 @@ func (l *stdioLink) write(ctx context.Context, message []byte) error {
 		l.unsent = text[n:] // written before the next message, whose line would otherwise begin in the middle
 	}
 	if err != nil {
-		return writeError(ctx, err, n)
+		return l.writeError(err, n)
 	}
 	return nil
 }
 
-// writeError returns the error of a write after n bytes of a message.
-func writeError(ctx context.Context, err error, n int) error {
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+// writeError returns the error of a write after n bytes of a message. A process that does not read any more has ended,
+// or is of no use; what it wrote before is still read.
+func (l *stdioLink) writeError(err error, n int) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.DeadlineExceeded
-	case n > 0:
-		return errLost(err)
 	}
-	return errNotSent(err)
+	_ = l.process.stdout.SetReadDeadline(time.Now().Add(lastWordsTimeout))
+	<-l.ended
+	if n > 0 {
+		return errLost(l.endCause)
+	}
+	return errNotSent(l.endCause)
 }
 
 // later writes a message that nothing waits for. It is dropped if the process does not read: a process that asks

@@ -101,7 +101,9 @@ func (c client) handshake(ctx context.Context, l link) (*session, error) {
 func (c client) discover(ctx context.Context, l link) (*session, error) {
 	answer, err := c.ask(ctx, l, "server/discover", `{"_meta":{`+c.modernMeta("{}")+`}}`)
 	switch {
-	case err != nil && (isClosed(l.lost()) || !isForeignAnswer(err)):
+	case err != nil && isClosed(l.lost()):
+		return nil, err // whatever was asked
+	case err != nil && !isForeignAnswer(err):
 		return nil, fmt.Errorf("server/discover: %w", err)
 	case err != nil:
 		return nil, nil

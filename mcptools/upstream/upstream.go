@@ -125,6 +125,7 @@ func (u *upstream) start(ctx, running context.Context, group *sync.WaitGroup) er
 		group.Go(func() { u.source.run(running) })
 		return nil
 	}
+	shared.isAwaited = true
 	group.Go(func() { shared.run(running) })
 	if err := shared.first(ctx); err != nil {
 		return u.startError(err)
