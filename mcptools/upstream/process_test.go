@@ -149,7 +149,7 @@ func TestProcess_Death(t *testing.T) {
 // A process that lives, but does not read any more, is replaced.
 func TestProcess_ClosesItsInput(t *testing.T) {
 	t.Parallel()
-	set := open(t, Options{}, fixture(t, "plain"))
+	set := open(t, Options{}, fixture(t, "plain", "deaf"))
 	if got := do(t, set, "close_input", `{}`); got != text("closed") {
 		t.Error(got)
 	}
