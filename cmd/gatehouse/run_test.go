@@ -254,9 +254,6 @@ func TestRun_OffersNothing(t *testing.T) {
 	if out := s.stdout.String(); !strings.Contains(out, "    none: "+want) {
 		t.Errorf("the banner:\n%s", out)
 	}
-	if log := s.stderr.String(); !strings.Contains(log, "the server offers no tools: "+want) {
-		t.Errorf("the log:\n%s", log)
-	}
 }
 
 // An upstream that does not answer stops the start, before anything listens.

@@ -83,7 +83,7 @@ func (c console) listUpstream(cfg *configs.Config, u upstream.Settings, found *u
 		for _, pattern := range rule.Patterns {
 			if !used[pattern] {
 				fmt.Fprintf(c.stdout, "    Note: %s in upstreams.%s.tools is the first match of no tool\n",
-					providers.Printable(pattern, 128), u.Name)
+					providers.Quote(pattern), u.Name)
 			}
 		}
 	}
@@ -158,7 +158,7 @@ func upstreamPin(ctx context.Context, args []string, c console) int {
 	if err != nil {
 		return failed(exitFailure, err)
 	}
-	fmt.Fprintf(c.stdout, "%s has %d tools, %d of them new, gone or changed: review it\n", u.Pins, len(renewed.Tools),
+	fmt.Fprintf(c.stdout, "%s has %s; %d new, gone or changed: review it\n", u.Pins, countOf(len(renewed.Tools), "tool"),
 		len(changes))
 	return exitOK
 }
@@ -178,7 +178,7 @@ func (c console) reportCheck(u upstream.Settings, changes []upstream.Change) int
 		fmt.Fprintf(c.stdout, "%s is up to date\n", u.Pins)
 		return exitOK
 	}
-	fmt.Fprintf(c.stdout, "%d tools differ from %s\n", len(changes), u.Pins)
+	fmt.Fprintf(c.stdout, "%s new, gone or changed in comparison with %s\n", countOf(len(changes), "tool"), u.Pins)
 	return exitFailure
 }
 

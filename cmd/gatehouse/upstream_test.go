@@ -34,8 +34,8 @@ func TestUpstream_List(t *testing.T) {
     environment  not offered: no line of tools names it
     read_note    mcp:use notes:read
     write_note   mcp:use notes:write
-    Note: delete_* in upstreams.notes.tools is the first match of no tool
-    Note: archive in upstreams.notes.tools is the first match of no tool
+    Note: "delete_*" in upstreams.notes.tools is the first match of no tool
+    Note: "archive" in upstreams.notes.tools is the first match of no tool
     Clients see the names with the prefix notes_
 `
 	if got.code != exitOK || got.stderr != "" || !strings.HasPrefix(got.stdout, "notes  "+self(t)) ||
@@ -73,12 +73,12 @@ func TestUpstream_Pin(t *testing.T) {
 	}
 	got := pin("notes", "--check")
 	_, err := os.Stat(path)
-	if got.code != exitFailure || err == nil || !strings.Contains(got.stdout, "2 tools differ from "+path) {
+	if got.code != exitFailure || err == nil || !strings.Contains(got.stdout, "2 tools new, gone or changed in comparison with "+path) {
 		t.Errorf("--check without a file: %+v, %v", got, err)
 	}
 	got = pin("notes")
 	if got.code != exitOK || !strings.Contains(got.stdout, "new read_note\n  +{\n") ||
-		!strings.HasSuffix(got.stdout, path+" has 2 tools, 2 of them new, gone or changed: review it\n") {
+		!strings.HasSuffix(got.stdout, path+" has 2 tools; 2 new, gone or changed: review it\n") {
 		t.Errorf("the first time: %+v", got)
 	}
 	first := content()

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -54,22 +53,6 @@ const (
 	// not stop the others.
 	maxWaitingProgress = 16
 )
-
-// counters count what an upstream writes that has no use: what is no message, and messages that nothing waits for.
-type counters struct {
-	noise, stray atomic.Int64
-	throttle     throttle
-	logger       *slog.Logger
-	once         sync.Once
-}
-
-// addNoise counts what is no message, and logs the first. The text is not logged, because it may have secrets.
-func (c *counters) addNoise() {
-	c.noise.Add(1)
-	c.once.Do(func() {
-		c.logger.Warn("an upstream writes something other than messages where only messages belong; it is skipped")
-	})
-}
 
 // openStdio starts a process.
 func openStdio(s Settings, user string, grace time.Duration, c *counters, logger *slog.Logger) (*stdioLink, error) {

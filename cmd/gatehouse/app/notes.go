@@ -10,7 +10,7 @@ import (
 	"gatehouse/providers"
 )
 
-// NoToolsHint describes how to add tools to a server without any.
+// NoToolsHint describes how to add tools to a server that offers none.
 func NoToolsHint(cfg *configs.Config) string {
 	if len(cfg.Upstreams) > 0 {
 		return "no line of upstreams." + cfg.Upstreams[0].Name + ".tools names a tool that the upstream has and that can " +
@@ -22,7 +22,7 @@ func NoToolsHint(cfg *configs.Config) string {
 // Notes returns what an operator should know about a valid configuration and the catalog that is served with it.
 func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	var notes []string
-	if len(catalog.Tools) == 0 {
+	if len(catalog.Tools) == 0 && len(cfg.Upstreams) == 0 {
 		notes = append(notes, "the server offers no tools: "+NoToolsHint(cfg))
 	}
 	if len(cfg.Scopes.Required) == 0 {

@@ -1,10 +1,29 @@
 package upstream
 
 import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
 )
+
+// counters count what an upstream writes that has no use: what is no message, and messages that nothing waits for.
+type counters struct {
+	noise, stray atomic.Int64
+	throttle     throttle
+	logger       *slog.Logger
+	once         sync.Once
+}
+
+// addNoise counts what is no message, and logs the first. The text is not logged, because it may have secrets.
+func (c *counters) addNoise() {
+	c.noise.Add(1)
+	c.once.Do(func() {
+		c.logger.Warn("an upstream writes something other than messages where only messages belong; it is skipped")
+	})
+}
 
 // throttle slows down the reading of what has no use: without it, an upstream that writes nothing else keeps a
 // processor busy. The upstream has to wait until what it wrote is read.
