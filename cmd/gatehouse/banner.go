@@ -89,9 +89,9 @@ func listUpstreams(w io.Writer, cfg *configs.Config, all []upstream.Status) {
 		if status.Pinned {
 			definitions = "pinned"
 		}
-		fmt.Fprintf(t, "    %s\t%s\t%s\t%d tools, %d offered\t%s\n", status.Name,
-			shorten(cfg.Upstreams[i].Target()), cmp.Or(status.Era, string(status.State)), status.Tools,
-			status.Offered, definitions)
+		fmt.Fprintf(t, "    %s\t%s\t%s\t%s, %d offered\t%s\n", status.Name,
+			shorten(cfg.Upstreams[i].Target()), cmp.Or(status.Era, string(status.State)),
+			countOf(status.Tools, "tool"), status.Offered, definitions)
 	}
 	t.Flush()
 }

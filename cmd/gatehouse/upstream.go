@@ -63,8 +63,8 @@ func upstreamList(ctx context.Context, args []string, c console) int {
 // listUpstream prints what an upstream has.
 func (c console) listUpstream(cfg *configs.Config, u upstream.Settings, found *upstream.Found) {
 	offered, refused := found.Offered(u)
-	fmt.Fprintf(c.stdout, "%s  %s\n  %s, MCP %s: %d tools, %d offered\n", u.Name, u.Target(), found.Server, found.Era,
-		len(found.Definitions), len(offered))
+	fmt.Fprintf(c.stdout, "%s  %s\n  %s, MCP %s: %s, %d offered\n", u.Name, u.Target(), found.Server, found.Era,
+		countOf(len(found.Definitions), "tool"), len(offered))
 	t := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	used := map[string]bool{}
 	for _, d := range found.Definitions {

@@ -21,17 +21,17 @@ import (
 	"time"
 )
 
-// What has no use is read at a limited rate, and the end of the process or call ends the wait.
+// Everything but responses is read at a limited rate, and the end of the process or call ends the wait.
 func TestThrottle(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		lines, bytes int
 		want         time.Duration
 	}{
-		"a burst":              {uselessBurst, 0, 0},
-		"a flood":              {uselessBurst + 3*uselessLines, 100, 3 * time.Second},
-		"a flood of long ones": {(uselessBurst + uselessLines) / 5, 4 * uselessBytes, time.Second},
-		"one of any length":    {2, 1 << 40, uselessBurst / uselessLines * time.Second},
+		"a burst":              {lineBurst, 0, 0},
+		"a flood":              {lineBurst + 3*lineRate, 100, 3 * time.Second},
+		"a flood of long ones": {(lineBurst + lineRate) / 5, 4 * bytesOfLine, time.Second},
+		"one of any length":    {2, 1 << 40, lineBurst / lineRate * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -54,12 +54,12 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
-// noiseIn returns how many useless lines an upstream got rid of in a time, and how many it may.
+// noiseIn returns how many lines of noise are read in a time, and how many may be.
 func noiseIn(set *Set, d time.Duration) (got, most int64) {
 	began := time.Now()
 	time.Sleep(d)
 	got = set.Status()[0].Noise
-	return got, uselessBurst + int64(time.Since(began).Seconds()*uselessLines) + uselessLines // what was before
+	return got, lineBurst + int64(time.Since(began).Seconds()*lineRate) + lineRate // what was before
 }
 
 // An upstream that writes without a pause does not keep a processor busy.

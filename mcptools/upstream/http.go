@@ -274,8 +274,8 @@ func (l *httpLink) errStatus(status int) error {
 
 // readEvents reads a stream up to the response.
 func (l *httpLink) readEvents(body *boundedBody, r request, report func(progress)) (reply, error) {
-	useless := func(bytes int) { l.endpoint.counters.throttle.wait(bytes, body.ctx.Done()) }
-	events := newEventReader(body, l.endpoint.max, useless)
+	wait := func(bytes int) { l.endpoint.counters.throttle.wait(bytes, body.ctx.Done()) }
+	events := newEventReader(body, l.endpoint.max, wait)
 	defer body.nextMessage()
 	for ; ; body.nextMessage() {
 		text, err := events.next()
@@ -304,10 +304,9 @@ func (l *httpLink) readEvents(body *boundedBody, r request, report func(progress
 		case m.method == "notifications/progress":
 			if id, p, ok := readProgress(m.params); ok && id == r.id && report != nil {
 				report(p)
-				continue
 			}
 		}
-		useless(len(text))
+		wait(len(text))
 	}
 }
 

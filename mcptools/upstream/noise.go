@@ -25,24 +25,23 @@ func (c *counters) addNoise() {
 	})
 }
 
-// throttle slows down the reading of what has no use: without it, an upstream that writes nothing else keeps a
-// processor busy. The upstream has to wait until what it wrote is read.
+// throttle slows down the reading of everything but responses, progress included (MCP 2025-11-25, Progress, asks for a
+// limit): an upstream that writes without a pause would keep a processor busy. It has to wait until this is read.
 type throttle struct{ lines *rate.Limiter }
 
 const (
-	// uselessLines is how many lines without a use are read each second. A longer line counts once for each
-	// uselessBytes.
-	uselessLines = 10_000
-	uselessBytes = 1 << 10
-	// uselessBurst is how many are read at once. A server that logs its start needs fewer.
-	uselessBurst = 2 * uselessLines
+	// lineRate is how many lines are read each second. A longer line counts once for each bytesOfLine.
+	lineRate    = 10_000
+	bytesOfLine = 1 << 10
+	// lineBurst is how many are read at once. A server that logs its start needs fewer.
+	lineBurst = 2 * lineRate
 )
 
-func newThrottle() throttle { return throttle{rate.NewLimiter(uselessLines, uselessBurst)} }
+func newThrottle() throttle { return throttle{rate.NewLimiter(lineRate, lineBurst)} }
 
-// wait waits after a line of so many bytes had no use, or until done is closed.
+// wait waits after a line of so many bytes, or until done is closed.
 func (t throttle) wait(bytes int, done <-chan struct{}) {
-	n := min(1+bytes/uselessBytes, t.lines.Burst())
+	n := min(1+bytes/bytesOfLine, t.lines.Burst())
 	d := t.lines.ReserveN(time.Now(), n).Delay()
 	if d <= 0 {
 		return

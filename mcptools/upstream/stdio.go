@@ -79,17 +79,17 @@ func (l *stdioLink) read() {
 	lines := newLineReader(l.process.stdout, l.max)
 	for first := true; ; first = false {
 		text, err := lines.next()
-		size, isUseful := len(text.text), false
+		size, isResponse := len(text.text), false
 		switch {
 		case err != nil:
 			l.end(err)
 			return
 		case text.tooLong:
-			size, isUseful = l.max, l.fail(errTooLarge(), text.head, text.tail)
+			size, isResponse = l.max, l.fail(errTooLarge(), text.head, text.tail)
 		default:
-			isUseful = l.receive(text.text, first)
+			isResponse = l.receive(text.text, first)
 		}
-		if !isUseful {
+		if !isResponse {
 			l.counters.throttle.wait(size, l.process.exited)
 		}
 	}
@@ -109,8 +109,8 @@ func (l *stdioLink) end(err error) {
 	close(l.ended)
 }
 
-// receive takes one line, and reports whether a request waits for it. first is true for the first line of the process.
-func (l *stdioLink) receive(text []byte, first bool) (isUseful bool) {
+// receive takes one line, and reports whether it ends a request. first is true for the first line of the process.
+func (l *stdioLink) receive(text []byte, first bool) (isResponse bool) {
 	m, err := parseMessage(text)
 	if err != nil && first {
 		m, err = parseMessage(afterBanner(text))
@@ -132,7 +132,7 @@ func (l *stdioLink) receive(text []byte, first bool) (isUseful bool) {
 			l.later(answer)
 		}
 	case m.method == "notifications/progress":
-		return l.report(m)
+		l.report(m)
 	}
 	return false
 }
@@ -164,24 +164,22 @@ func (l *stdioLink) fail(err error, parts ...[]byte) (hasFailed bool) {
 	return hasFailed
 }
 
-// report passes a progress notification to its caller, and reports false if it has none.
-func (l *stdioLink) report(m message) bool {
+// report passes a progress notification to its caller.
+func (l *stdioLink) report(m message) {
 	id, p, ok := readProgress(m.params)
 	if !ok {
-		return false
+		return
 	}
 	l.mu.Lock()
 	w := l.waiting[id]
 	l.mu.Unlock()
 	if w == nil || w.progress == nil {
 		l.counters.stray.Add(1)
-		return false
+		return
 	}
 	select {
 	case w.progress <- p:
-		return true
 	default: // the caller is slower than the upstream
-		return false
 	}
 }
 
