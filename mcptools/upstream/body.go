@@ -11,7 +11,7 @@ const (
 	longMessage = 32 << 10
 	// maxLongMessages is how many long messages of an upstream are read at once. Together with longMessage, it bounds
 	// the memory of the calls whose responses are not complete, whatever the upstream sends.
-	maxLongMessages = 8
+	maxLongMessages = 4
 )
 
 // boundedBody is the body of a response, in which a long message waits until there are fewer than maxLongMessages.
@@ -30,8 +30,10 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		case b.long <- struct{}{}:
 			b.isLong = true
 		case <-b.ctx.Done():
-			return 0, b.ctx.Err()
 		}
+	}
+	if err := b.ctx.Err(); err != nil { // often several calls end at once, and none of them needs the place
+		return 0, err
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.read += n
