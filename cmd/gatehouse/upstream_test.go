@@ -73,7 +73,8 @@ func TestUpstream_Pin(t *testing.T) {
 	}
 	got := pin("notes", "--check")
 	_, err := os.Stat(path)
-	if got.code != exitFailure || err == nil || !strings.Contains(got.stdout, "2 tools new, gone or changed in comparison with "+path) {
+	const differ = "2 tools new, gone or changed in comparison with "
+	if got.code != exitFailure || err == nil || !strings.Contains(got.stdout, differ+path) {
 		t.Errorf("--check without a file: %+v, %v", got, err)
 	}
 	got = pin("notes")

@@ -151,7 +151,7 @@ func (l *stdioLink) respond(id requestID, r response) bool {
 	return true
 }
 
-// fail ends the requests whose ids are in parts of a line that cannot be passed on, and reports false if there are none.
+// fail ends the requests whose ids are in parts of a line that cannot be passed on, and reports whether there are any.
 func (l *stdioLink) fail(err error, parts ...[]byte) (hasFailed bool) {
 	for _, id := range idsIn(parts...) {
 		l.mu.Lock()
