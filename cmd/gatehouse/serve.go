@@ -91,7 +91,7 @@ func (c console) serve(ctx context.Context, sources configs.Sources, as serving)
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
 	case errors.Is(err, app.ErrUpstream):
-		return c.upstreamFailed(err)
+		return c.upstreamFailed(cfg, err)
 	case errors.Is(err, store.ErrInUse):
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitConfig
