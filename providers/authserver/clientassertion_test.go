@@ -398,7 +398,7 @@ func TestKeysOfClients(t *testing.T) {
 			c := newKeyedClient(t)
 			c.keys = keys
 			if text, ok := keys.(string); ok && len(text) > 10_000 {
-				c.keys = text + jsonOf(publicSet(c.key)) // too long, otherwise good
+				c.keys = jsonOf(publicSet(c.key)) + text // too long, otherwise good
 			}
 			issuer := open(t, signInElsewhere, c.enterprise)
 			wantError(t, issuer.present(c.assert(t, issuer)), http.StatusUnauthorized, "invalid_client")
