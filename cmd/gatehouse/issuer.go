@@ -44,7 +44,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 			"skip the sign-in page and sign in as alice, unless another site opened it")
 		secret = flags.String("client-secret-file", "",
 			"file with the secret of the confidential client local-service; without it the client does not exist")
-		grace = flags.Duration("refresh-grace", time.Minute,
+		registered = flags.StringArray("client", nil, clientFlagHelp)
+		grace      = flags.Duration("refresh-grace", time.Minute,
 			"how long a replaced refresh token still returns the same successor; with 0 a repeat revokes "+
 				"the grant")
 		documents = flags.Bool("client-documents", true, "announce and fetch client ID metadata documents; "+
@@ -69,6 +70,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 	settings.Listen = *listen
 	settings.DrainTime = 0 // there is no load balancer in front of a fake issuer
 	clientSecret, problems := issuerProblems(settings, logSettings, *secret)
+	clients, invalid := confidentialClients(*registered)
+	problems = append(problems, invalid...)
 	for _, entry := range *described {
 		if _, _, ok := configs.ParseDescription(entry); !ok {
 			problems = append(problems, fmt.Sprintf("--scope-description %q: it is not scope=text", entry))
@@ -91,7 +94,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 		Issuer:    identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
 		ScopeDescriptions: configs.Scopes{Descriptions: *described}.DescriptionOf(),
 		SigningAlgorithm:  *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
-		Clients:                        authserver.DemoClients(clientSecret),
+		Clients:                        append(authserver.DemoClients(clientSecret), clients...),
 		RefreshGrace:                   *grace,
 		ClientDocuments:                *documents,
 		AllowLoopbackClientDocuments:   *loopback,

@@ -163,7 +163,7 @@ func errAssertion() error {
 func (i *Issuer) assertedScopes(asserted []string, parameter string) (scopes []string) {
 	requested := strings.Fields(parameter)
 	for _, scope := range asserted {
-		if slices.Contains(i.config.ClientPolicy.EnterpriseScopes, scope) && slices.Contains(i.config.Scopes, scope) &&
+		if slices.Contains(i.config.ClientPolicy.EnterpriseScopes, scope) &&
 			(len(requested) == 0 || slices.Contains(requested, scope)) && !slices.Contains(scopes, scope) &&
 			scope != oidc.ScopeOpenID && scope != oidc.ScopeOfflineAccess {
 			scopes = append(scopes, scope)

@@ -15,8 +15,11 @@
 //
 // The handler sends no CORS headers. The server does, for [Issuer.OpenCORSPaths].
 //
-// Not supported: remembered consent, sessions, userinfo, logout, the device and token exchange grants,
-// private_key_jwt, pushed or signed authorization requests, DPoP.
+// With [Config.Assertions] it accepts identity assertions of a company's provider (Identity Assertion JWT
+// Authorization Grant; MCP: Enterprise-Managed Authorization), and the demo can issue them ([GrantTokenExchange]).
+//
+// Not supported: remembered consent, sessions, userinfo, logout, the device grant, other token exchanges,
+// private_key_jwt without [ClientPolicy.EnterpriseClients], pushed or signed authorization requests, DPoP.
 package authserver
 
 import (

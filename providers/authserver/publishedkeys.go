@@ -62,7 +62,7 @@ func readKeySet(raw []byte) []jose.JSONWebKey {
 	var usable []jose.JSONWebKey
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
-		if key.UnmarshalJSON(raw) != nil || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
+		if key.UnmarshalJSON(raw) != nil || key.Use != "" && key.Use != "sig" {
 			continue
 		}
 		algorithm := algorithmOf(key.Key)
@@ -75,6 +75,7 @@ func readKeySet(raw []byte) []jose.JSONWebKey {
 	return usable
 }
 
+// algorithmOf returns the algorithm of a public key that may be used, or "".
 func algorithmOf(key any) jose.SignatureAlgorithm {
 	switch k := key.(type) {
 	case *rsa.PublicKey:

@@ -316,6 +316,16 @@ func TestIdentityAssertions(t *testing.T) {
 			t.Errorf("scope %v", claims["scope"])
 		}
 	})
+	t.Run("there is no ID token and no refresh token to ask for", func(t *testing.T) {
+		lenient := newEnterprise(t, e.company, func(c *authserver.Config, _ *AssertionConfig) {
+			c.Scopes = append(c.Scopes, "openid", "offline_access")
+			c.ClientPolicy.EnterpriseScopes = c.Scopes
+		})
+		claims := lenient.wantToken(t, lenient.exchange(lenient.assertion("scope", "openid offline_access admin")))
+		if claims["scope"] != "admin" {
+			t.Errorf("scope %v", claims["scope"])
+		}
+	})
 	t.Run("the subject of another provider than that of sign-ins has its issuer", func(t *testing.T) {
 		other := newEnterprise(t, e.company, func(_ *authserver.Config, c *AssertionConfig) { c.SignInIssuer = "" })
 		claims := other.wantToken(t, other.exchange(other.assertion()))
