@@ -385,6 +385,29 @@ func TestRecheck_Races(t *testing.T) {
 			}
 		})
 	}
+	t.Run("row 50 a question that outlives its lease does not end the sign-in", func(t *testing.T) {
+		r := openReplicas(t, 2)
+		token := r.tokens(r.person())["refresh_token"]
+		r.due()
+		asking, release := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		r.provider.set(func(p *provider) {
+			p.before = func() { once.Do(func() { close(asking); <-release }) }
+		})
+		answers := make(chan answer)
+		go func() { answers <- r.all[0].refresh(token) }()
+		<-asking
+		wantUnavailable(t, r.all[1].refresh(token), "1")
+		r.clock.forward(15 * time.Second)
+		second := wantTokens(t, r.all[1].refresh(token))
+		close(release) // the provider says that the credential of the first question is used
+		first := wantTokens(t, <-answers)
+		if first["refresh_token"] != second["refresh_token"] {
+			t.Error("the successors differ")
+		}
+		r.due()
+		wantTokens(t, r.first().refresh(first["refresh_token"]))
+	})
 	t.Run("row 50 the clock of one replica is 5 min ahead while the other asks", func(t *testing.T) {
 		r := openReplicas(t, 2)
 		r.clocksApart(0, 5*time.Minute)

@@ -365,6 +365,13 @@ func (s *failingStore) ByOwner(ctx context.Context, owner, after string, limit i
 	return s.Store.ByOwner(ctx, owner, after, limit)
 }
 
+func (s *failingStore) All(ctx context.Context, after string, limit int) ([]store.Record, error) {
+	if failed, lost := s.begin("All"); failed || lost {
+		return nil, errDown
+	}
+	return s.Store.All(ctx, after, limit)
+}
+
 func always(string) bool { return true }
 
 func only(op string) func(string) bool { return func(asked string) bool { return asked == op } }
