@@ -26,6 +26,9 @@ type SignIn struct {
 	SignedIn, Refreshed, Confirmed time.Time
 	// Expires is when the sign-in ends.
 	Expires time.Time
+	// WithoutRefresh means that the provider has issued no refresh token: it is not asked again, and the sign-in ends
+	// earlier.
+	WithoutRefresh bool
 	// Unreadable means that the record does not open with these keys: nothing but ID and Expires is known.
 	Unreadable bool
 }
@@ -116,6 +119,8 @@ func (s *grants) describe(r records.Record, digest string) (one SignIn, live boo
 		Refreshed:  g.issued(),
 		Confirmed:  g.Confirmed,
 		Expires:    g.Ends,
+
+		WithoutRefresh: g.Person.Credential == "",
 	}, g.isLive(s.now())
 }
 

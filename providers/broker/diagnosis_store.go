@@ -1,0 +1,232 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"gatehouse/providers"
+	"gatehouse/providers/authserver"
+	"gatehouse/providers/authserver/seal"
+	"gatehouse/providers/authserver/store"
+	"gatehouse/providers/diagnostics"
+)
+
+// storeExamination examines the store of the sign-ins. It changes nothing there.
+type storeExamination struct {
+	settings *Settings
+	origin   string
+	// read is what the first check has read.
+	isRead, isUsed bool
+	markErr        error
+	seen           signInCount
+}
+
+// signInCount counts sign-ins: those without a refresh token of the provider, and those that other secrets have sealed.
+type signInCount struct{ total, without, unreadable int }
+
+// maxCounted bounds the sign-ins that are read.
+const maxCounted = 500
+
+const openCheck = "store.open"
+
+func (x *storeExamination) checks() []diagnostics.Check {
+	// Offline: none of them needs the provider.
+	check := func(name, expected string, needs []string, run func(context.Context) diagnostics.Outcome) diagnostics.Check {
+		return diagnostics.Check{Name: name, Expected: expected, Offline: true, Needs: needs,
+			Run: func(ctx context.Context, _ *http.Client) diagnostics.Outcome { return run(ctx) }}
+	}
+	opened := []string{openCheck}
+	checks := []diagnostics.Check{check("store.secrets", "provider.secrets_file has the secret in use, and at most older ones "+
+		"that are still needed", nil, x.secrets)}
+	if path, ok := x.settings.storeFile(); ok {
+		checks = append(checks,
+			check("store.access", "other users can neither read nor change the file", nil,
+				func(context.Context) diagnostics.Outcome { return storeAccess(path) }),
+			check(openCheck, "this user can use the file, or the server uses it", nil,
+				func(ctx context.Context) diagnostics.Outcome { return x.openFile(ctx, path) }))
+	} else {
+		checks = append(checks, check(openCheck, "it answers", nil, x.openOther))
+	}
+	return append(checks, check("store.owner", "it belongs to this authorization server, with these secrets", opened, x.owner))
+}
+
+// storeFile returns the path of a store in a file.
+func (s *Settings) storeFile() (path string, ok bool) {
+	u, err := url.Parse(s.Store)
+	if err != nil || u.Scheme != "file" {
+		return "", false
+	}
+	return filepath.FromSlash(u.Path), true
+}
+
+// manySecrets is the number of secrets from which a rotation was probably not ended.
+const manySecrets = 3
+
+func (x *storeExamination) secrets(context.Context) diagnostics.Outcome {
+	keys, err := seal.Parse([]byte(x.settings.Secrets.Reveal()))
+	if err != nil {
+		return diagnostics.Failed(err.Error(), "run `gatehouse secret FILE`, and name that file")
+	}
+	switch n := keys.Len(); {
+	case n >= manySecrets:
+		return diagnostics.Warning(fmt.Sprintf("%d secrets: each of them opens what it has sealed, and one that is stolen "+
+			"opens it too", n), "remove the last lines when no registration (provider.registration_lifetime) and no sign-in "+
+			"(provider.session_lifetime) is older than the lines before them")
+	case n > 1:
+		return diagnostics.OK(fmt.Sprintf("%d secrets: the first one seals, and all of them open", n))
+	}
+	return diagnostics.OK("1 secret")
+}
+
+// storeAccess checks the mode of the file. A user who can write could remove it; its content is sealed.
+func storeAccess(path string) diagnostics.Outcome {
+	info, err := os.Stat(path)
+	switch {
+	case runtime.GOOS == "windows":
+		return diagnostics.Skipped("Windows has no such modes")
+	case errors.Is(err, fs.ErrNotExist):
+		return diagnostics.Skipped("there is no file yet")
+	case err != nil:
+		return diagnostics.Failed("it cannot be examined: "+reasonOf(err), "run this command as the user of the server, in "+
+			"its container")
+	}
+	mode := fmt.Sprintf("mode %04o", info.Mode().Perm())
+	if info.Mode().Perm()&0o007 != 0 {
+		return diagnostics.Warning(mode+": every user of this computer can read or change it", "chmod o= "+
+			providers.Quote(path)+", and find out what changed it: the server creates it with mode 0600")
+	}
+	return diagnostics.OK(mode)
+}
+
+// lockPatience is how long another process may need to close the file.
+const lockPatience = 200 * time.Millisecond
+
+func (x *storeExamination) openFile(ctx context.Context, path string) diagnostics.Outcome {
+	const asServer = "; run this command as the user of the server, in its container"
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		info, err := os.Stat(dir)
+		switch {
+		case err != nil:
+			return diagnostics.Failed("the folder "+providers.Quote(dir)+" cannot be used: "+reasonOf(err),
+				"make a folder of mode 0700 that belongs to the user of the server, or mount a volume there"+asServer)
+		case !info.IsDir():
+			return diagnostics.Failed(providers.Quote(dir)+" is not a folder", "correct provider.store")
+		case info.Mode().Perm()&0o002 != 0 && runtime.GOOS != "windows":
+			return diagnostics.Failed(fmt.Sprintf("every user may write the folder (mode %04o): the server does not start with "+
+				"it", info.Mode().Perm()), "chmod o-w "+providers.Quote(dir))
+		}
+		o := diagnostics.OK("the server makes it, in " + providers.Quote(dir))
+		o.Stop = "there is no file yet"
+		return o
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	f, err := store.OpenFile(ctx, path, store.FileOptions{ReadOnly: true})
+	switch {
+	case errors.Is(err, store.ErrInUse):
+		o := diagnostics.OK("in use by another process: the server, if it runs here; a second one with this file does not " +
+			"start")
+		o.Stop = "the store is in use, and only that process reads it"
+		return o
+	case errors.Is(err, fs.ErrPermission):
+		return diagnostics.Failed("this user cannot read it", "let it belong to the user of the server"+asServer)
+	case err != nil:
+		return diagnostics.Failed(err.Error(), "repair or restore the file; if it is lost, move it elsewhere, and everyone "+
+			"signs in again")
+	}
+	defer f.Close()
+	return x.read(ctx, f, "not in use")
+}
+
+func (x *storeExamination) openOther(ctx context.Context) diagnostics.Outcome {
+	if x.settings.Store == StoreMemory {
+		o := diagnostics.OK("memory, for a resource on loopback: sign-ins end with the server")
+		o.Stop = "only the server that runs has it"
+		return o
+	}
+	records, err := x.settings.openStore(ctx, ReadOnly)
+	const fix = "check provider.store and provider.store_password_file, that the store runs, and that this computer reaches " +
+		"it; until then no person can sign in, and refreshes are answered 503; calls are not affected"
+	if err != nil {
+		return diagnostics.Failed(providers.Printable(err.Error(), 300), fix)
+	}
+	defer func() { _ = records.Close() }()
+	if err := store.Ping(ctx, records); err != nil {
+		return diagnostics.Failed(providers.Printable(err.Error(), 300), fix)
+	}
+	return x.read(ctx, records, "it answers")
+}
+
+// read reads the marker and counts sign-ins while the store is open.
+func (x *storeExamination) read(ctx context.Context, records store.Store, found string) diagnostics.Outcome {
+	keys, err := seal.Parse([]byte(x.settings.Secrets.Reveal()))
+	if err != nil {
+		return diagnostics.Failed("provider.secrets_file: "+err.Error(), "run `gatehouse secret FILE`, and name that file")
+	}
+	x.isUsed, x.markErr = authserver.CheckStore(ctx, records, keys, x.origin)
+	if x.markErr == nil {
+		list, _, err := authserver.ListSignIns(ctx, records, keys, authserver.SignInFilter{}, "", maxCounted)
+		if err != nil {
+			return diagnostics.Failed(providers.Printable(err.Error(), 300), "check the store; its log may have the reason")
+		}
+		x.isRead = true
+		x.seen = count(list)
+	}
+	if x.seen.total > 0 {
+		more := ""
+		if x.seen.total == maxCounted {
+			more = " or more"
+		}
+		found += fmt.Sprintf("; sign-ins: %d%s", x.seen.total, more)
+	}
+	return diagnostics.OK(found)
+}
+
+func count(list []authserver.SignIn) (n signInCount) {
+	for _, one := range list {
+		n.total++
+		switch {
+		case one.Unreadable:
+			n.unreadable++
+		case one.WithoutRefresh:
+			n.without++
+		}
+	}
+	return n
+}
+
+func (x *storeExamination) owner(context.Context) diagnostics.Outcome {
+	switch err := x.markErr; {
+	case errors.Is(err, authserver.ErrForeignStore):
+		return diagnostics.Failed(err.Error(), "use another store, or another database of it, for this authorization server; "+
+			"if its secrets were replaced, put the old one back as the last line of provider.secrets_file; if they are lost, or "+
+			"the origin of resource has changed, empty the store: everyone signs in again")
+	case err != nil:
+		return diagnostics.Failed(providers.Printable(err.Error(), 300), "check the store, and provider.secrets_file")
+	case !x.isUsed:
+		return diagnostics.OK("it is not used yet")
+	case x.seen.unreadable > 0:
+		return diagnostics.Warning(fmt.Sprintf("it does, and %d of %d sign-ins do not open with these secrets",
+			x.seen.unreadable, x.seen.total), "put the secret that was removed back as the last line of "+
+			"provider.secrets_file, or let these people sign in again")
+	}
+	return diagnostics.OK("its marker opens with these secrets")
+}
+
+// reasonOf strips the path that the os package puts in front of its errors.
+func reasonOf(err error) string {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err.Error()
+	}
+	return strings.TrimSpace(err.Error())
+}
