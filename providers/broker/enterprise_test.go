@@ -194,10 +194,10 @@ func (e *enterprise) claims(changes ...any) map[string]any {
 const goodHeader = `{"alg":"ES256","kid":"1","typ":"oauth-id-jag+jwt"}`
 
 func (e *enterprise) assertion(changes ...any) string {
-	return e.company.sign(e.t, e.company.key, goodHeader, jsonText(e.claims(changes...)))
+	return e.company.sign(e.t, e.company.key, goodHeader, jsonOf(e.claims(changes...)))
 }
 
-func jsonText(v any) string {
+func jsonOf(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
@@ -302,9 +302,9 @@ func TestIdentityAssertions(t *testing.T) {
 		"another resource":   e.assertion("resource", e.issuer+"/other"),
 		"unknown claims":     e.assertion("amr", []string{"mfa"}, "email", "u1@x.example", "nbf", e.now.Unix()),
 		"typ in another case, with a prefix": e.company.sign(t, e.company.key,
-			`{"alg":"ES256","kid":"1","typ":"application/OAuth-ID-JAG+jwt"}`, jsonText(e.claims())),
+			`{"alg":"ES256","kid":"1","typ":"application/OAuth-ID-JAG+jwt"}`, jsonOf(e.claims())),
 		"no kid": e.company.sign(t, e.company.key, `{"alg":"ES256","typ":"oauth-id-jag+jwt"}`,
-			jsonText(e.claims())),
+			jsonOf(e.claims())),
 		"expired within the leeway": e.assertion("iat", e.now.Unix()-330, "exp", e.now.Unix()-30),
 	}
 	for name, assertion := range accepted {
@@ -337,7 +337,7 @@ func TestIdentityAssertions(t *testing.T) {
 
 // twice returns the JSON of an object in which the member occurs twice.
 func twice(object map[string]any, name string) string {
-	return fmt.Sprintf(`{%s:%s,%s`, jsonText(name), jsonText(object[name]), jsonText(object)[1:])
+	return fmt.Sprintf(`{%s:%s,%s`, jsonOf(name), jsonOf(object[name]), jsonOf(object)[1:])
 }
 
 func TestRefusedIdentityAssertions(t *testing.T) {
@@ -382,14 +382,14 @@ func TestRefusedIdentityAssertions(t *testing.T) {
 	for name, header := range map[string]string{
 		"no typ": `{"alg":"ES256","kid":"1"}`, "no alg": `{"typ":"oauth-id-jag+jwt","kid":"1"}`,
 	} {
-		add(name, ReasonAssertionIncomplete, sign(header, jsonText(e.claims())))
+		add(name, ReasonAssertionIncomplete, sign(header, jsonOf(e.claims())))
 	}
 	for name, header := range map[string]string{
 		"typ is a number": `{"alg":"ES256","kid":"1","typ":1}`, "typ is null": `{"alg":"ES256","kid":"1","typ":null}`,
 		"alg is a list":   `{"alg":["ES256"],"kid":"1","typ":"oauth-id-jag+jwt"}`,
 		"kid is a number": `{"alg":"ES256","kid":1,"typ":"oauth-id-jag+jwt"}`,
 	} {
-		add(name, ReasonAssertionClaim, sign(header, jsonText(e.claims())))
+		add(name, ReasonAssertionClaim, sign(header, jsonOf(e.claims())))
 	}
 	for name, header := range map[string]string{
 		"typ twice": `{"alg":"ES256","kid":"1","typ":"oauth-id-jag+jwt","typ":"oauth-id-jag+jwt"}`,
@@ -398,18 +398,18 @@ func TestRefusedIdentityAssertions(t *testing.T) {
 		"b64":       `{"alg":"ES256","kid":"1","typ":"oauth-id-jag+jwt","b64":true}`,
 		"a list":    `[]`, "no JSON": `x`,
 	} {
-		add("header: "+name, ReasonAssertionMalformed, sign(header, jsonText(e.claims())))
+		add("header: "+name, ReasonAssertionMalformed, sign(header, jsonOf(e.claims())))
 	}
 	for _, typ := range []string{"JWT", "at+jwt", "", "oauth-id-jag", "id-jag+jwt", "application/jwt"} {
 		reason := ReasonAssertionType
 		if typ == "" {
 			reason = ReasonAssertionClaim
 		}
-		add("typ is "+typ, reason, sign(`{"alg":"ES256","kid":"1","typ":"`+typ+`"}`, jsonText(e.claims())))
+		add("typ is "+typ, reason, sign(`{"alg":"ES256","kid":"1","typ":"`+typ+`"}`, jsonOf(e.claims())))
 	}
 	for _, alg := range []string{"none", "HS256", "HS512", "es256", "ES256K", "RSA1_5"} {
 		add("alg is "+alg, ReasonAssertionAlgorithm,
-			sign(`{"alg":"`+alg+`","kid":"1","typ":"oauth-id-jag+jwt"}`, jsonText(e.claims())))
+			sign(`{"alg":"`+alg+`","kid":"1","typ":"oauth-id-jag+jwt"}`, jsonOf(e.claims())))
 	}
 	good := e.assertion()
 	parts := strings.Split(good, ".")
@@ -418,10 +418,10 @@ func TestRefusedIdentityAssertions(t *testing.T) {
 		t.Fatal(err)
 	}
 	add("alg of another type of key", ReasonAssertionSignature,
-		sign(`{"alg":"RS256","kid":"1","typ":"oauth-id-jag+jwt"}`, jsonText(e.claims())))
-	add("signed with another key", ReasonAssertionSignature, e.company.sign(t, other, goodHeader, jsonText(e.claims())))
+		sign(`{"alg":"RS256","kid":"1","typ":"oauth-id-jag+jwt"}`, jsonOf(e.claims())))
+	add("signed with another key", ReasonAssertionSignature, e.company.sign(t, other, goodHeader, jsonOf(e.claims())))
 	add("another payload under the signature", ReasonAssertionSignature,
-		parts[0]+"."+base64.RawURLEncoding.EncodeToString([]byte(jsonText(e.claims("sub", "u2"))))+"."+parts[2])
+		parts[0]+"."+base64.RawURLEncoding.EncodeToString([]byte(jsonOf(e.claims("sub", "u2"))))+"."+parts[2])
 	add("no signature", ReasonAssertionSignature, parts[0]+"."+parts[1]+".")
 	for name, text := range map[string]string{
 		"two parts": parts[0] + "." + parts[1], "four parts": good + ".x", "padding": good + "=",
@@ -434,7 +434,7 @@ func TestRefusedIdentityAssertions(t *testing.T) {
 	add("payload is a list", ReasonAssertionMalformed, sign(goodHeader, `[]`))
 	add("payload is not UTF-8", ReasonAssertionMalformed, sign(goodHeader, "{\"iss\":\"\xff\"}"))
 	add("payload nested 100 times", ReasonAssertionMalformed, sign(goodHeader,
-		jsonText(e.claims("x", json.RawMessage(strings.Repeat("[", 100)+strings.Repeat("]", 100))))))
+		jsonOf(e.claims("x", json.RawMessage(strings.Repeat("[", 100)+strings.Repeat("]", 100))))))
 
 	// Foreign.
 	for _, issuer := range []string{"https://evil.example", e.company.URL + "/", strings.ToUpper(e.company.URL),
