@@ -45,7 +45,7 @@ func (s *Settings) Diagnose(info providers.ServerInfo) diagnostics.Diagnosis {
 	}
 	kept := &storeExamination{settings: s, origin: origin}
 	people := &signInExamination{settings: s, info: info, store: kept}
-	d.Checks = slices.Concat(people.checks(), s.enterpriseChecks(), kept.checks(), people.last())
+	d.Checks = slices.Concat(kept.checks(), people.checks(), s.enterpriseChecks())
 	return d
 }
 

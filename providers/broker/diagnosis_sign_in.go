@@ -52,15 +52,10 @@ func (x *signInExamination) checks() []diagnostics.Check {
 			func(context.Context, *Upstream) diagnostics.Outcome {
 				return x.clock.Compare(leeway, "the provider's", "ID tokens are refused, and no person can sign in")
 			}),
+		// Last, because it uses what the others and the checks of the store have read.
+		{Name: "sign_in.refresh_token", Offline: true, Run: x.refreshToken,
+			Expected: "the provider issues refresh tokens, with which it is asked whether a person may still sign in"},
 	}
-}
-
-// last are the checks that use what the others have read.
-func (x *signInExamination) last() []diagnostics.Check {
-	return []diagnostics.Check{{
-		Name: "sign_in.refresh_token", Offline: true, Run: x.refreshToken,
-		Expected: "the provider issues refresh tokens, with which it is asked whether a person may still sign in",
-	}}
 }
 
 // upstream returns the client of this server, which sends its requests with client.

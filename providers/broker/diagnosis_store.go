@@ -18,6 +18,7 @@ import (
 	"gatehouse/providers/authserver/seal"
 	"gatehouse/providers/authserver/store"
 	"gatehouse/providers/diagnostics"
+	"gatehouse/providers/token"
 )
 
 // storeExamination examines the store of the sign-ins. It changes nothing there.
@@ -38,11 +39,12 @@ const maxCounted = 500
 
 const openCheck = "store.open"
 
+type runFunc = func(context.Context, *http.Client) diagnostics.Outcome
+
 func (x *storeExamination) checks() []diagnostics.Check {
 	// Offline: none of them needs the provider.
-	check := func(name, expected string, needs []string, run func(context.Context) diagnostics.Outcome) diagnostics.Check {
-		return diagnostics.Check{Name: name, Expected: expected, Offline: true, Needs: needs,
-			Run: func(ctx context.Context, _ *http.Client) diagnostics.Outcome { return run(ctx) }}
+	check := func(name, expected string, needs []string, run runFunc) diagnostics.Check {
+		return diagnostics.Check{Name: name, Expected: expected, Offline: true, Needs: needs, Run: run}
 	}
 	opened := []string{openCheck}
 	checks := []diagnostics.Check{check("store.secrets", "provider.secrets_file has the secret in use, and at most older ones "+
@@ -50,9 +52,11 @@ func (x *storeExamination) checks() []diagnostics.Check {
 	if path, ok := x.settings.storeFile(); ok {
 		checks = append(checks,
 			check("store.access", "other users can neither read nor change the file", nil,
-				func(context.Context) diagnostics.Outcome { return storeAccess(path) }),
-			check(openCheck, "this user can use the file, or the server uses it", nil,
-				func(ctx context.Context) diagnostics.Outcome { return x.openFile(ctx, path) }))
+				func(context.Context, *http.Client) diagnostics.Outcome { return storeAccess(path) }),
+			check(openCheck, "the server uses the file, or can use it", nil,
+				func(ctx context.Context, client *http.Client) diagnostics.Outcome {
+					return x.openFile(ctx, client, path)
+				}))
 	} else {
 		checks = append(checks, check(openCheck, "it answers", nil, x.openOther))
 	}
@@ -71,7 +75,7 @@ func (s *Settings) storeFile() (path string, ok bool) {
 // manySecrets is the number of secrets from which a rotation was probably not ended.
 const manySecrets = 3
 
-func (x *storeExamination) secrets(context.Context) diagnostics.Outcome {
+func (x *storeExamination) secrets(context.Context, *http.Client) diagnostics.Outcome {
 	keys, err := seal.Parse([]byte(x.settings.Secrets.Reveal()))
 	if err != nil {
 		return diagnostics.Failed(err.Error(), "run `gatehouse secret FILE`, and name that file")
@@ -110,7 +114,7 @@ func storeAccess(path string) diagnostics.Outcome {
 // lockPatience is how long another process may need to close the file.
 const lockPatience = 200 * time.Millisecond
 
-func (x *storeExamination) openFile(ctx context.Context, path string) diagnostics.Outcome {
+func (x *storeExamination) openFile(ctx context.Context, client *http.Client, path string) diagnostics.Outcome {
 	const asServer = "; run this command as the user of the server, in its container"
 	dir := filepath.Dir(path)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -129,13 +133,12 @@ func (x *storeExamination) openFile(ctx context.Context, path string) diagnostic
 		o.Stop = "there is no file yet"
 		return o
 	}
-	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	patient, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
-	f, err := store.OpenFile(ctx, path, store.FileOptions{ReadOnly: true})
+	f, err := store.OpenFile(patient, path, store.FileOptions{ReadOnly: true})
 	switch {
 	case errors.Is(err, store.ErrInUse):
-		o := diagnostics.OK("in use by another process: the server, if it runs here; a second one with this file does not " +
-			"start")
+		o := x.inUse(ctx, client)
 		o.Stop = "the store is in use, and only that process reads it"
 		return o
 	case errors.Is(err, fs.ErrPermission):
@@ -148,7 +151,19 @@ func (x *storeExamination) openFile(ctx context.Context, path string) diagnostic
 	return x.read(ctx, f, "not in use")
 }
 
-func (x *storeExamination) openOther(ctx context.Context) diagnostics.Outcome {
+// inUse is the outcome if another process has the file open, which should be the server.
+func (x *storeExamination) inUse(ctx context.Context, client *http.Client) diagnostics.Outcome {
+	for _, address := range token.MetadataURLs(x.origin) {
+		if m, err := token.ReadMetadata(ctx, client, address); err == nil && token.NamesIssuer(x.origin, m.Issuer) {
+			return diagnostics.OK("in use by another process, and the server runs")
+		}
+	}
+	return diagnostics.Warning("another process uses it, and no server answers at "+x.origin+": a server with this "+
+		"configuration would not start", "end the process that uses the file, or give each server a file of its own; several "+
+		"replicas need a store in Redis")
+}
+
+func (x *storeExamination) openOther(ctx context.Context, _ *http.Client) diagnostics.Outcome {
 	if x.settings.Store == StoreMemory {
 		o := diagnostics.OK("memory, for a resource on loopback: sign-ins end with the server")
 		o.Stop = "only the server that runs has it"
@@ -205,7 +220,7 @@ func count(list []authserver.SignIn) (n signInCount) {
 	return n
 }
 
-func (x *storeExamination) owner(context.Context) diagnostics.Outcome {
+func (x *storeExamination) owner(context.Context, *http.Client) diagnostics.Outcome {
 	switch err := x.markErr; {
 	case errors.Is(err, authserver.ErrForeignStore):
 		return diagnostics.Failed(err.Error(), "use another store, or another database of it, for this authorization server; "+

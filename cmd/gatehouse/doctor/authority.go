@@ -99,6 +99,9 @@ func (a *authorityChecks) noMetadata(ctx context.Context, found string) diagnost
 		a.documents = a.forServer.documents
 		return diagnostics.Warning(found+"; the server reads it at "+providers.Quote(a.documents[0].URL),
 			"have the provider respond at "+a.responses[i].URL+withoutRedirect)
+	case i >= 0 && a.diagnosis.Embedded && !a.ForClients:
+		return diagnostics.Failed(found, "have the provider respond at "+a.responses[i].URL+" without a redirect: this "+
+			"server follows none")
 	case i >= 0:
 		fix := "have the provider respond at " + a.responses[i].URL + withoutRedirect +
 			", and neither can this server"

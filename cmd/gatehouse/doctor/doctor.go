@@ -73,7 +73,6 @@ func Examine(ctx context.Context, c Config) []Result {
 		e.addProviderChecks(nil)
 		server.add()
 	}
-	e.addSealedFileCheck()
 	e.addUpstreamChecks(server)
 	e.addOperatorCheck()
 	e.addTelemetryChecks()

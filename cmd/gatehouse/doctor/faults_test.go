@@ -29,7 +29,8 @@ func faults() map[string]fault {
 	all := map[string]fault{}
 	for _, some := range []map[string]fault{
 		configFaults(), reachFaults(), providerFaults(), connectionFaults(), responseFaults(), tokenFaults(),
-		auditFaults(), operatorFaults(), collectorFaults(), commandFaults(), urlFaults(),
+		auditFaults(), operatorFaults(), collectorFaults(), commandFaults(), urlFaults(), signInFaults(), storeFaults(),
+		proxyFaults(),
 	} {
 		maps.Copy(all, some)
 	}

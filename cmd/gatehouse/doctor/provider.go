@@ -62,6 +62,7 @@ func (e *examination) addProviderChecks(server *check) {
 		expected: fmt.Sprintf("its clock differs from this computer's by less than the leeway, %s",
 			e.diagnosis.Leeway),
 	})
+	e.addSealedFileCheck()
 	p.addOwn()
 }
 
