@@ -22,7 +22,7 @@ var mayImport = map[string][]string{
 		"mcptools", "mcptools/upstream", "providers", "providers/authserver", "providers/local", "providers/page",
 		"providers/token", "server/audit", "server/denials"},
 	"cmd/gatehouse/app": {"configs", "server", "server/audit", "server/denials", "mcptools", "mcptools/demo",
-		"mcptools/mcphttp", "mcptools/upstream", "providers"},
+		"mcptools/mcphttp", "mcptools/upstream", "providers", "providers/signins"},
 	"cmd/gatehouse/doctor": {"cmd/gatehouse/app", "cmd/gatehouse/telemetry", "configs", "mcptools/upstream", "server",
 		"server/audit", "server/denials", "providers", "providers/diagnostics", "providers/token"},
 	"cmd/gatehouse/telemetry": {"cmd/gatehouse/app", "configs", "mcptools/upstream", "providers", "providers/page",
@@ -63,6 +63,7 @@ var mayImport = map[string][]string{
 	"providers/broker": {"providers", "providers/token", "providers/diagnostics", "providers/oidc",
 		"providers/authserver", "providers/authserver/seal", "providers/authserver/store", "providers/rawjson"},
 	"providers/page":    {},
+	"providers/signins": {"providers"},
 	"providers/rawjson": {},
 
 	"providers/providertest":             {"providers", "providers/token"},

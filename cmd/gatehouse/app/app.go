@@ -36,6 +36,7 @@ type App struct {
 	Denials *denials.Watcher
 
 	upstreams *Upstreams
+	signIns   *server.SignIns
 	stopBy    atomic.Pointer[time.Time] // set when the stop begins
 
 	current     atomic.Pointer[generation]
@@ -80,12 +81,13 @@ func New(
 	if len(cfg.Upstreams) > 0 {
 		stats.Upstreams = a.upstreamStats
 	}
-	a.Catalog = catalog(cfg.Tools, stats)
+	a.Catalog = a.signInTools().addTo(cfg, catalog(cfg.Tools, stats))
 	if err := a.openParts(ctx, cfg); err != nil {
 		a.closeParts()
 		return nil, err
 	}
-	info := ServerInfo(cfg, a.Catalog, logger)
+	a.signIns = server.NewSignIns(cfg.Resource.Origin(), a.Audit)
+	info := a.serverInfo(cfg)
 	provider, err := a.open(cfg.Provider, info)
 	if err != nil {
 		a.closeParts()

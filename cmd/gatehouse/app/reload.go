@@ -92,7 +92,7 @@ func (a *App) prepare(
 	if len(changes) == 0 {
 		return nil, nil, nil
 	}
-	info := ServerInfo(cfg, a.Catalog, a.logger)
+	info := a.serverInfo(cfg)
 	provider, err := a.reopen(ctx, current, cfg, info)
 	if err != nil {
 		return nil, nil, err
