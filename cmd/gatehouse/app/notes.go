@@ -16,7 +16,7 @@ const AddToolHint = `add one in mcptools/tools.go (README, "Add a tool"), or set
 // Notes returns what an operator should know about a valid configuration and the catalog that is served with it.
 func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	var notes []string
-	if len(catalog.Tools) == 0 && len(cfg.Upstreams) == 0 {
+	if !offersTools(catalog) && len(cfg.Upstreams) == 0 {
 		notes = append(notes, "the server offers no tools: "+AddToolHint)
 	}
 	if len(cfg.Scopes.Required) == 0 {

@@ -19,6 +19,9 @@ import (
 const (
 	adminScope = "gatehouse:admin"
 
+	listSignIns = "list_sign_ins"
+	endSignIns  = "end_sign_ins"
+
 	defaultSignInPage = 50
 	maxSignInPage     = 200
 	// maxFilter is longer than every client id.
@@ -51,6 +54,13 @@ func (t signInTools) addTo(cfg *configs.Config, catalog mcptools.Catalog) mcptoo
 		catalog.Tools = slices.Concat(catalog.Tools, []mcptools.Tool{t.list(), t.end()})
 	}
 	return catalog
+}
+
+// offersTools reports whether a catalog has tools for others than operators.
+func offersTools(catalog mcptools.Catalog) bool {
+	return slices.ContainsFunc(catalog.Tools, func(tool mcptools.Tool) bool {
+		return tool.Name != listSignIns && tool.Name != endSignIns
+	})
 }
 
 func limitFilter(s *jsonschema.Schema) {
@@ -104,7 +114,7 @@ func newSignInEntry(s signins.SignIn) signInEntry {
 
 func (t signInTools) list() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
-		Name: "list_sign_ins", Title: "List sign-ins",
+		Name: listSignIns, Title: "List sign-ins",
 		Description: "Lists who is signed in to which client, in pages: the sign-ins that the authorization server of this " +
 			"server keeps. All of them, or those of one subject, of one client, or one by its id.",
 		Scopes: []string{adminScope}, ReadOnly: true,
@@ -149,7 +159,7 @@ type endSignInsOutput struct {
 
 func (t signInTools) end() mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{
-		Name: "end_sign_ins", Title: "End sign-ins",
+		Name: endSignIns, Title: "End sign-ins",
 		Description: "Ends the sign-ins of one subject, of one client, or one by its id: the client gets no more tokens " +
 			"until the person signs in again. If several are given, all must match. Access tokens that are out stay valid " +
 			"until they expire; a denial stops them at once.",

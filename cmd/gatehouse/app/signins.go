@@ -75,7 +75,7 @@ func (a *App) observeSignIns(g *gauges) {
 	providerOK := g.newGauge("gatehouse.signins.provider.ok", "0 if the provider where people sign in did not answer the "+
 		"last question, or has refused this program.")
 	confirmed := g.seconds("gatehouse.signins.provider.confirmed.age",
-		"Time since that provider has last said that a person may sign in.")
+		"Time since the provider where people sign in has last said that a person may.")
 	keyAge := g.seconds("gatehouse.signins.key.age", "Age of the key that signs tokens.")
 	labels := newSignInLabels()
 	g.reads = append(g.reads, func(o metric.Observer) {
@@ -85,7 +85,7 @@ func (a *App) observeSignIns(g *gauges) {
 		}
 		labels.observe(o, events, a.signIns.Counts())
 		state := reporter.SignInStatus()
-		o.ObserveInt64(storeOK, oneIf(state.StoreProblem == ""), with("gatehouse.store", state.Store))
+		o.ObserveInt64(storeOK, oneIf(state.StoreProblem == ""))
 		o.ObserveInt64(providerOK, oneIf(state.ProviderProblem == ""))
 		if !state.Confirmed.IsZero() {
 			o.ObserveFloat64(confirmed, time.Since(state.Confirmed).Seconds())

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse/configs"
+	"gatehouse/mcptools"
 	"gatehouse/providers"
 	"gatehouse/providers/signins"
 	"gatehouse/server"
@@ -476,6 +477,10 @@ func TestSignInTools_AreInTheCatalogOfSuchAProvider(t *testing.T) {
 	want := []string{"quick", "slow", "list_sign_ins", "end_sign_ins"}
 	if got := names(f, f.Config()); !slices.Equal(got, want) || len(f.Catalog.Tools) != 4 {
 		t.Errorf("with one, the tools are %v", got)
+	}
+	empty := OwnCatalog(f.Config(), mcptools.Catalog{})
+	if notes := Notes(f.Config(), empty); len(notes) == 0 || !strings.HasPrefix(notes[0], "the server offers no tools") {
+		t.Errorf("with the tools for operators alone, the notes are %q", notes)
 	}
 	if known := f.current.Load().info.KnownScopes; !slices.Contains(known, "gatehouse:admin") {
 		t.Errorf("the provider knows the scopes %v", known)
