@@ -24,9 +24,9 @@ func SignInEvents() []string {
 	return kinds
 }
 
-// Limits of the audit records of one event. Whoever sends a request can approve it and refuse tokens, without a sign-in,
-// so that only some of what names no person has a record; the rest is counted. What is refused to a person who is known
-// has the limits of a denied caller.
+// Limits of the audit records of one kind of event. Anyone can approve requests without a sign-in, and send invented
+// tokens, so that only some of the events that name no person have a record; the rest is counted. Refusals of a person
+// have the limits of denied callers.
 const (
 	strangerInterval = time.Second
 	strangerBurst    = 500
@@ -67,8 +67,8 @@ func (s *SignIns) Counts() map[string]map[string]int64 {
 	return all
 }
 
-// Record is [providers.ServerInfo].Record. An event of a request that needs no token must be recorded before that request
-// ends, and from the goroutine that writes its response, as [RecordResult].
+// Record is [providers.ServerInfo].Record. An event of a request that needs no token must be recorded before that
+// request ends, and from the goroutine that writes its response, as [RecordResult].
 func (s *SignIns) Record(ctx context.Context, e providers.SignInEvent) {
 	mayHaveRecord := s.count(e)
 	request := stateFrom(ctx)

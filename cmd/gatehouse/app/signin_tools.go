@@ -28,8 +28,8 @@ const (
 	maxFilter = 2 << 10
 )
 
-// OwnCatalog returns catalog with the tools that operators get if the provider of cfg keeps sign-ins. In the result the
-// tools are listed, but do not work: [New] adds those that do.
+// OwnCatalog returns catalog with the tools that operators get if the provider of cfg keeps sign-ins. They do not work:
+// [New] adds those that do.
 func OwnCatalog(cfg *configs.Config, catalog mcptools.Catalog) mcptools.Catalog {
 	return signInTools{logger: slog.New(slog.DiscardHandler)}.addTo(cfg, catalog)
 }
@@ -137,7 +137,8 @@ func (t signInTools) list() mcptools.Tool {
 			signins.Filter{ID: in.SignIn, Subject: in.Subject, ClientID: in.Client}, in.After, in.Limit)
 		if err != nil {
 			t.logger.WarnContext(ctx, "the sign-ins cannot be listed", "error", err)
-			return nil, listSignInsOutput{}, errors.New("the sign-ins cannot be read at the moment; the log of the server says why")
+			return nil, listSignInsOutput{}, errors.New("the sign-ins cannot be read at the moment; the log of the server " +
+				"says why")
 		}
 		out := listSignInsOutput{SignIns: []signInEntry{}, Next: next}
 		for _, s := range list {

@@ -69,11 +69,11 @@ func (a *App) signInStatus(p providers.Provider, now time.Time) *SignInStatus {
 
 // observeSignIns registers the state of an authorization server. Without one, there are no series.
 func (a *App) observeSignIns(g *gauges) {
-	events := g.newCounter("gatehouse.signins.events", "What happened at the authorization server, by outcome: ok, or the "+
-		"reason of the refusal or the end.")
+	events := g.newCounter("gatehouse.signins.events",
+		"What happened at the authorization server, by outcome: ok, or the reason of the refusal or the end.")
 	storeOK := g.newGauge("gatehouse.signins.store.ok", "0 if the last operation of the store of sign-ins failed.")
-	providerOK := g.newGauge("gatehouse.signins.provider.ok", "0 if the provider where people sign in did not answer the "+
-		"last question, or has refused this program.")
+	providerOK := g.newGauge("gatehouse.signins.provider.ok",
+		"0 if the provider where people sign in did not answer the last question, or has refused this program.")
 	confirmed := g.seconds("gatehouse.signins.provider.confirmed.age",
 		"Time since the provider where people sign in has last said that a person may.")
 	keyAge := g.seconds("gatehouse.signins.key.age", "Age of the key that signs tokens.")
@@ -107,8 +107,7 @@ func newSignInLabels() signInLabels {
 	return l
 }
 
-// observe observes a series for each event from the start, so that the first failure of one shows as an increase of what
-// failed.
+// observe observes a series for each event from the start, so that the first success of one is an increase.
 func (l signInLabels) observe(
 	o metric.Observer, counter metric.Int64Observable, counts map[string]map[string]int64,
 ) {

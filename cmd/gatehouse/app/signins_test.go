@@ -81,15 +81,17 @@ func TestSignIns_AreAudited(t *testing.T) {
 		events []providers.SignInEvent
 		want   []string
 	}{
-		"approved":   {303, []providers.SignInEvent{approved}, []string{"signin.approve allow"}},
-		"denied":     {303, []providers.SignInEvent{denied}, []string{"signin.approve deny denied_by_person"}},
-		"signed in":  {303, []providers.SignInEvent{ofAlice("signin.complete", "")}, []string{"signin.complete allow"}},
-		"refused":    {403, []providers.SignInEvent{ofAlice("signin.complete", "caller_denied")}, []string{"signin.complete deny caller_denied"}},
+		"approved":  {303, []providers.SignInEvent{approved}, []string{"signin.approve allow"}},
+		"denied":    {303, []providers.SignInEvent{denied}, []string{"signin.approve deny denied_by_person"}},
+		"signed in": {303, []providers.SignInEvent{ofAlice("signin.complete", "")}, []string{"signin.complete allow"}},
+		"refused": {403, []providers.SignInEvent{ofAlice("signin.complete", "caller_denied")},
+			[]string{"signin.complete deny caller_denied"}},
 		"exchanged":  {200, []providers.SignInEvent{ofAlice("signin.exchange", "")}, []string{"signin.exchange allow"}},
 		"repeated":   {200, []providers.SignInEvent{repeated}, []string{"signin.repeat allow"}},
 		"asserted":   {200, []providers.SignInEvent{ofAlice("signin.assert", "")}, []string{"signin.assert allow"}},
 		"registered": {201, []providers.SignInEvent{{Kind: "client.register", ClientID: "client"}}, nil},
-		"rechecked and refreshed": {200, []providers.SignInEvent{ofAlice("signin.recheck", ""), ofAlice("signin.refresh", "")},
+		"rechecked and refreshed": {200,
+			[]providers.SignInEvent{ofAlice("signin.recheck", ""), ofAlice("signin.refresh", "")},
 			[]string{"signin.recheck", "signin.refresh allow"}},
 		"ended by the recheck": {400, []providers.SignInEvent{ofAlice("signin.recheck", "account_gone"),
 			ofAlice("signin.end", "account_gone"), ofAlice("signin.refresh", "account_gone")},
@@ -221,8 +223,8 @@ func TestSignIns_DeniedIsAlwaysTheListInForce(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	for query, want := range map[string]string{
-		"subject=alice": "403 caller_denied", "subject=alice&client=evil": "403 caller_denied", "subject=carol&client=evil": "200",
-		"subject=bob": "200", "subject=bob&at=2025-06-01T00:00:00Z": "403 token_revoked",
+		"subject=alice": "403 caller_denied", "subject=alice&client=evil": "403 caller_denied",
+		"subject=carol&client=evil": "200", "subject=bob": "200", "subject=bob&at=2025-06-01T00:00:00Z": "403 token_revoked",
 	} {
 		if got := ask(query); got != want {
 			t.Errorf("%s: %s, want %s", query, got, want)
@@ -302,8 +304,8 @@ func TestSignIns_AccessLog(t *testing.T) {
 		}
 	}
 	for id, want := range map[string][]string{
-		"refused": {"outcome=invalid", "reason=sign_in_unknown"}, "outage": {"outcome=unavailable", "reason=store_unavailable"},
-		"recheck": {"outcome=ok"},
+		"refused": {"outcome=invalid", "reason=sign_in_unknown"}, "recheck": {"outcome=ok"},
+		"outage": {"outcome=unavailable", "reason=store_unavailable"},
 	} {
 		for _, text := range want {
 			if !strings.Contains(lines[id], text) {
@@ -413,7 +415,8 @@ func TestSignInTools_End(t *testing.T) {
 	company := &authority{list: manySignIns(6)}
 	f := newFixture(t, newIssuer(t), nil, company.use, use)
 	for _, tool := range []string{"list_sign_ins", "end_sign_ins"} {
-		if status, body := f.callWith(token(f.issuer, "mcp:use"), tool, `{"subject":"person-1"}`); status != http.StatusForbidden {
+		status, body := f.callWith(token(f.issuer, "mcp:use"), tool, `{"subject":"person-1"}`)
+		if status != http.StatusForbidden {
 			t.Errorf("without the scope, %s answers %d %s", tool, status, body)
 		}
 	}
@@ -485,7 +488,8 @@ func TestSignInTools_AreInTheCatalogOfSuchAProvider(t *testing.T) {
 	if known := f.current.Load().info.KnownScopes; !slices.Contains(known, "gatehouse:admin") {
 		t.Errorf("the provider knows the scopes %v", known)
 	}
-	if _, body := f.callWith(token(f.issuer, "mcp:use gatehouse:admin"), "list_sign_ins", "{}"); strings.Contains(body, "isError\":true") {
+	_, body := f.callWith(token(f.issuer, "mcp:use gatehouse:admin"), "list_sign_ins", "{}")
+	if _, isError := structured(t, body); isError {
 		t.Errorf("it answers %s", body)
 	}
 }
