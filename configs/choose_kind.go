@@ -33,11 +33,16 @@ func (l *loader) chooseKind(layers []layer) ([]layer, Kind) {
 	presetKnown := true
 	// With another kind, provider.preset is reported as a setting of the wrong kind.
 	name, by, isPresetSet := effectiveValue(layers, presetKey)
-	if isPresetSet && name != "" && (!isSet || kind == presetKind()) {
+	ofKind := presetKind()
+	if isSet {
+		text, _ := kind.(string)
+		ofKind, _ = l.kinds.named(text)
+	}
+	if isPresetSet && name != "" && ofKind.Presets != "" {
 		var preset layer
-		preset, presetKnown = l.readPreset(name, by)
+		preset, presetKnown = l.readPreset(ofKind, name, by)
 		if !isSet {
-			preset.set(kindKey, presetKind(), derivedFrom+presetKey)
+			preset.set(kindKey, ofKind.Name, derivedFrom+presetKey)
 		}
 		layers, isSet = slices.Concat([]layer{preset}, layers), true
 	}
@@ -66,7 +71,7 @@ func (l *loader) findKind(layers []layer) Kind {
 	p := Problem{Key: kindKey, Value: quoteValue(name), Origin: by.origins[kindKey],
 		Code: providers.CodeUnknownValue, Reason: "there is no such kind of provider",
 		Fix: "use one of: " + strings.Join(l.kinds.names(), ", ")}
-	switch near := Nearest(name, append(l.kinds.names(), presetNames()...)); {
+	switch near := Nearest(name, append(l.kinds.names(), presetKind().presetNames()...)); {
 	case name == "" && l.isKindHidden(layers):
 		return Kind{}
 	case name == "":
@@ -74,9 +79,9 @@ func (l *loader) findKind(layers []layer) Kind {
 		if !isSet {
 			p.Origin = defaultOrigin
 		}
-	case slices.Contains(presetNames(), near):
+	case slices.Contains(presetKind().presetNames(), near):
 		p.Fix = fmt.Sprintf("%s is a preset: set %s to %s and %s to %s",
-			near, by.spell(kindKey), presetKind(), by.spell(presetKey), near)
+			near, by.spell(kindKey), presetKind().Name, by.spell(presetKey), near)
 	case near != "":
 		p.Fix = "did you mean " + near + "?"
 	}

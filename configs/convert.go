@@ -36,7 +36,7 @@ func convert(value any, key Key, textual bool) (any, *wrongType) {
 func toList(value any, key Key, textual bool) (any, *wrongType) {
 	text, isText := value.(string)
 	if special := key.asListType(nil); special != nil && isText {
-		if !textual {
+		if _, acceptsText := special.(textList); !textual && !acceptsText {
 			return nil, &wrongType{"it is text, not a list", "write a list: " + special.Example()}
 		}
 		list, err := special.ParseText(text)

@@ -96,7 +96,8 @@ func (t kindTable) keys(upstreams ...string) []Key {
 	}
 	for i, k := range keys {
 		if k.Name == presetKey {
-			keys[i].Values = presetNames() // which package oidc does not know
+			kind, _ := t.named(k.Kind)
+			keys[i].Values = kind.presetNames() // which the package of the kind does not know
 			keys[i].Help += "; one of " + strings.Join(keys[i].Values, ", ")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"gatehouse/providers"
+	"gatehouse/providers/broker"
 	"gatehouse/providers/local"
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/scalekit"
@@ -17,8 +18,9 @@ type Kind struct {
 	Summary string
 	// Defaults returns new settings of the kind with their default values.
 	Defaults func() providers.Settings
-	// Presets is true for the kind that [Presets] are settings of.
-	Presets bool
+	// Presets is the folder of the presets with settings of this kind; empty for a kind without presets. A preset
+	// without a kind is one of the first kind that has presets.
+	Presets string
 	// LegacyNames are environment variables of other programs that are read as settings when this kind is
 	// chosen.
 	LegacyNames []LegacyName
@@ -43,7 +45,14 @@ func Kinds() []Kind {
 			Summary: "any OpenID provider or OAuth 2.0 authorization server: JWTs verified with its public keys, " +
 				"opaque tokens by introspection",
 			Defaults: func() providers.Settings { return oidc.Defaults() },
-			Presets:  true,
+			Presets:  "presets",
+		},
+		{
+			Name: "broker",
+			Summary: "an authorization server inside this binary, in front of an OpenID provider that cannot register MCP " +
+				"clients: people sign in at the provider, through one client",
+			Defaults: func() providers.Settings { return broker.Defaults() },
+			Presets:  "presets/broker",
 		},
 		{
 			Name:        "scalekit",
@@ -89,8 +98,8 @@ func (t kindTable) duplicates() Problems {
 	return problems
 }
 
-// presetKind returns the name of the kind with presets.
-func presetKind() string {
+// presetKind returns the kind of a preset that is named without a kind.
+func presetKind() Kind {
 	kinds := Kinds()
-	return kinds[slices.IndexFunc(kinds, func(k Kind) bool { return k.Presets })].Name
+	return kinds[slices.IndexFunc(kinds, func(k Kind) bool { return k.Presets != "" })]
 }

@@ -9,17 +9,17 @@ import (
 
 // conditionallyRequired are settings that the kind itself requires, where the others need them: the
 // alternatives in a preset's comment do without them.
-var conditionallyRequired = []string{"issuer", "allowed_clients", "client_id", "client_secret"}
+var conditionallyRequired = []string{"issuer", "allowed_clients", "client_id", "client_secret", "secrets_file"}
 
 // validatePreset reports settings that the preset requires and nothing sets. Without them the server would
 // start, and refuse every token or every call. An empty value from another source than the preset counts as
 // set: it is a decision.
-func (l *loader) validatePreset() {
+func (l *loader) validatePreset(kind Kind) {
 	name := l.merged.String(presetKey)
-	if !slices.Contains(presetNames(), name) {
+	if !slices.Contains(kind.presetNames(), name) {
 		return
 	}
-	preset := parsePreset(name, presetFile(name))
+	preset := parsePreset(name, kind.presetFile(name))
 	report := l.report("provider")
 	for _, setting := range preset.Required {
 		if !l.isDefault("provider."+setting) || slices.Contains(conditionallyRequired, setting) {
@@ -27,7 +27,7 @@ func (l *loader) validatePreset() {
 		}
 		report(providers.Problem{Key: setting, Code: providers.CodeMissing,
 			Reason: "the preset " + name + " requires it",
-			Fix:    "set it, as configs/presets/" + name + ".yaml says: " + preset.instruction(setting)})
+			Fix:    "set it, as configs/" + kind.Presets + "/" + name + ".yaml says: " + preset.instruction(setting)})
 	}
 }
 

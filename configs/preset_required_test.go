@@ -12,7 +12,7 @@ import (
 
 // A preset without its companions is refused at start, with what to set them to.
 func TestLoadRefusesAPresetWithoutWhatItRequires(t *testing.T) {
-	for _, p := range Presets() {
+	for _, p := range presetKind().AllPresets() {
 		complete := map[string]string{"resource": "https://mcp.example.com/mcp", presetKey: p.Name}
 		for setting, value := range shapesOf(t, p.Name)[0].Settings {
 			complete["provider."+setting] = value

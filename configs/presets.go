@@ -9,12 +9,12 @@ import (
 	"gatehouse/providers"
 )
 
-//go:embed presets/*.yaml
+//go:embed presets/*.yaml presets/broker/*.yaml
 var presetFiles embed.FS
 
 const presetOrigin = "preset " // followed by the name
 
-// Preset is a named set of settings that fits one provider, for the kind with [Kind.Presets]. It has no code:
+// Preset is a named set of settings that fits one provider, for a kind with [Kind.Presets]. It has no code:
 // every layer but the defaults overrides its settings.
 type Preset struct {
 	// Name is the value of provider.preset.
@@ -34,26 +34,31 @@ type Preset struct {
 	AtProvider, NotVerified string
 }
 
-// Presets returns all presets, sorted by name.
-func Presets() []Preset {
+// AllPresets returns the presets of the kind, sorted by name.
+func (k Kind) AllPresets() []Preset {
 	var presets []Preset
-	for _, name := range presetNames() {
-		presets = append(presets, parsePreset(name, presetFile(name)))
+	for _, name := range k.presetNames() {
+		presets = append(presets, parsePreset(name, k.presetFile(name)))
 	}
 	return presets
 }
 
-func presetNames() []string {
-	entries, _ := presetFiles.ReadDir("presets") // embedded, sorted
+func (k Kind) presetNames() []string {
+	if k.Presets == "" {
+		return nil
+	}
+	entries, _ := presetFiles.ReadDir(k.Presets) // embedded, sorted
 	var names []string
 	for _, e := range entries {
-		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
+		if name, isPreset := strings.CutSuffix(e.Name(), ".yaml"); isPreset {
+			names = append(names, name)
+		}
 	}
 	return names
 }
 
-func presetFile(name string) []byte {
-	content, _ := presetFiles.ReadFile("presets/" + name + ".yaml") // embedded
+func (k Kind) presetFile(name string) []byte {
+	content, _ := presetFiles.ReadFile(k.Presets + "/" + name + ".yaml") // embedded
 	return content
 }
 
@@ -88,22 +93,22 @@ func parsePreset(name string, content []byte) Preset {
 
 // readPreset returns the settings of the preset with that name, which the layer by sets. A name that is not
 // text is reported with the types of the other values.
-func (l *loader) readPreset(name any, by layer) (preset layer, known bool) {
+func (l *loader) readPreset(kind Kind, name any, by layer) (preset layer, known bool) {
 	text, isText := name.(string)
-	if isText && !slices.Contains(presetNames(), text) {
-		l.addProblem(unknownPreset(text, by, l.kinds.names()))
+	if isText && !slices.Contains(kind.presetNames(), text) {
+		l.addProblem(unknownPreset(kind.presetNames(), text, by, l.kinds.names()))
 	}
 	r := newProfileReader(func(int) string { return presetOrigin + text })
-	r.read(presetFile(text))
+	r.read(kind.presetFile(text))
 	l.problems = append(l.problems, r.problems...)
-	return r.layer, !isText || slices.Contains(presetNames(), text)
+	return r.layer, !isText || slices.Contains(kind.presetNames(), text)
 }
 
-func unknownPreset(name string, by layer, kinds []string) Problem {
-	all := strings.Join(presetNames(), ", ")
+func unknownPreset(presets []string, name string, by layer, kinds []string) Problem {
+	all := strings.Join(presets, ", ")
 	p := Problem{Key: presetKey, Value: quoteValue(name), Origin: by.origins[presetKey],
 		Code: providers.CodeUnknownValue, Reason: "there is no such preset", Fix: "use one of: " + all}
-	switch near := Nearest(name, append(presetNames(), kinds...)); {
+	switch near := Nearest(name, slices.Concat(presets, kinds)); {
 	case slices.Contains(kinds, near):
 		p.Fix = fmt.Sprintf("%s is a kind, not a preset: set %s to it, and no preset", near, by.spell(kindKey))
 	case near != "":

@@ -19,7 +19,7 @@ var documentedPresets = []string{
 }
 
 func TestPresetsAreTheDocumentedOnes(t *testing.T) {
-	if diff := cmp.Diff(documentedPresets, presetNames()); diff != "" {
+	if diff := cmp.Diff(documentedPresets, presetKind().presetNames()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -27,8 +27,13 @@ func TestPresetsAreTheDocumentedOnes(t *testing.T) {
 // presetValues reads a preset as the loader does.
 func presetValues(t testing.TB, name string) map[string]any {
 	t.Helper()
+	return presetValuesOf(t, presetKind(), name)
+}
+
+func presetValuesOf(t testing.TB, kind Kind, name string) map[string]any {
+	t.Helper()
 	r := newProfileReader(func(int) string { return name })
-	r.read(presetFile(name))
+	r.read(kind.presetFile(name))
 	if len(r.problems) > 0 {
 		t.Fatal(r.problems)
 	}
@@ -37,60 +42,65 @@ func presetValues(t testing.TB, name string) map[string]any {
 
 // A preset has settings of its kind, each of its type, and no secrets.
 func TestPresetsHaveOnlySettingsOfTheirKind(t *testing.T) {
-	for _, name := range presetNames() {
-		t.Run(name, func(t *testing.T) {
-			for key, value := range presetValues(t, name) {
-				i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind() })
-				switch {
-				case i < 0:
-					t.Errorf("%s is not a setting of kind %s", key, presetKind())
-				case Keys()[i].IsSecret() || strings.HasSuffix(key, fileSuffix):
-					t.Errorf("%s is a secret", key)
-				case key == presetKey:
-					t.Errorf("a preset names a preset")
-				default:
-					if _, wrong := convert(value, Keys()[i], false); wrong != nil {
-						t.Errorf("%s: %s", key, wrong.reason)
-					}
+	forEachPreset(t, func(t *testing.T, kind Kind, p Preset) {
+		for key, value := range presetValuesOf(t, kind, p.Name) {
+			i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == kind.Name })
+			switch {
+			case i < 0:
+				t.Errorf("%s is not a setting of kind %s", key, kind.Name)
+			case Keys()[i].IsSecret() || strings.HasSuffix(key, fileSuffix):
+				t.Errorf("%s is a secret", key)
+			case key == presetKey:
+				t.Errorf("a preset names a preset")
+			default:
+				if _, wrong := convert(value, Keys()[i], false); wrong != nil {
+					t.Errorf("%s: %s", key, wrong.reason)
 				}
 			}
-		})
+		}
+	})
+}
+
+// forEachPreset runs a subtest for each preset of each kind.
+func forEachPreset(t *testing.T, run func(*testing.T, Kind, Preset)) {
+	for _, kind := range Kinds() {
+		for _, p := range kind.AllPresets() {
+			t.Run(kind.Name+"/"+p.Name, func(t *testing.T) { run(t, kind, p) })
+		}
 	}
 }
 
 // Before the first sign-in, operators have only the comments of the preset.
 func TestPresetsAreDocumented(t *testing.T) {
-	for _, p := range Presets() {
-		t.Run(p.Name, func(t *testing.T) {
-			for label, text := range map[string]string{
-				"summary": p.Summary, "Registration": p.Registration, "Evidence": p.Evidence, "Sources": p.Sources,
-				"At the provider": p.AtProvider, "Not verified": p.NotVerified,
-			} {
-				if text == "" || strings.Contains(text, "|") {
-					t.Errorf("%s: %q does not fit into a table", label, text)
-				}
+	forEachPreset(t, func(t *testing.T, kind Kind, p Preset) {
+		for label, text := range map[string]string{
+			"summary": p.Summary, "Registration": p.Registration, "Evidence": p.Evidence, "Sources": p.Sources,
+			"At the provider": p.AtProvider, "Not verified": p.NotVerified,
+		} {
+			if text == "" || strings.Contains(text, "|") {
+				t.Errorf("%s: %q does not fit into a table", label, text)
 			}
-			for _, way := range []string{"pre-registered", "dynamic", "client ID metadata document"} {
-				if !strings.Contains(p.Registration, way) {
-					t.Errorf("this kind of registration is not mentioned: %s", way)
-				}
+		}
+		for _, way := range []string{"pre-registered", "dynamic", "client ID metadata document"} {
+			if !strings.Contains(p.Registration, way) {
+				t.Errorf("this kind of registration is not mentioned: %s", way)
 			}
-			if !strings.Contains(p.Evidence, " taken from ") {
-				t.Errorf("it is unclear whether a token was taken from the product: %s", p.Evidence)
+		}
+		if !strings.Contains(p.Evidence, " taken from ") {
+			t.Errorf("it is unclear whether a token was taken from the product: %s", p.Evidence)
+		}
+		if len(p.Required) == 0 {
+			t.Error("it does not name the required settings")
+		}
+		for _, key := range p.Required {
+			if !slices.ContainsFunc(Keys(), func(k Key) bool {
+				return k.Name == "provider."+key &&
+					k.Kind == kind.Name
+			}) {
+				t.Errorf("there is no setting provider.%s", key)
 			}
-			if len(p.Required) == 0 {
-				t.Error("it does not name the required settings")
-			}
-			for _, key := range p.Required {
-				if !slices.ContainsFunc(Keys(), func(k Key) bool {
-					return k.Name == "provider."+key &&
-						k.Kind == presetKind()
-				}) {
-					t.Errorf("there is no setting provider.%s", key)
-				}
-			}
-		})
-	}
+		}
+	})
 }
 
 func TestParsePreset(t *testing.T) {
@@ -141,7 +151,7 @@ func TestPresetChoosesItsKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			config := mustLoad(t, s)
 			oidc, ok := config.Provider.(*oidc.Settings)
-			if !ok || config.Kind != presetKind() {
+			if !ok || config.Kind != presetKind().Name {
 				t.Fatalf("the kind is %s, the provider a %T", config.Kind, config.Provider)
 			}
 			if oidc.Preset != "keycloak" || oidc.Issuer != keycloakIssuer ||
@@ -153,7 +163,7 @@ func TestPresetChoosesItsKind(t *testing.T) {
 	t.Run("with its origin", func(t *testing.T) {
 		config := mustLoad(t, Sources{Flags: flags})
 		for _, want := range []Value{
-			{kindKey, presetKind(), "derived from provider.preset"},
+			{kindKey, presetKind().Name, "derived from provider.preset"},
 			{presetKey, "keycloak", "flag --provider.preset"},
 			{"provider.required_claims", "typ=Bearer", "preset keycloak"},
 			{"provider.issuer", keycloakIssuer, "flag --provider.issuer"},

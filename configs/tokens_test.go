@@ -100,13 +100,13 @@ func TestEachPresetHasItsTokens(t *testing.T) {
 	for _, r := range records {
 		names = append(names, strings.TrimSuffix(filepath.Base(r), ".json"))
 	}
-	if diff := gocmp.Diff(presetNames(), names); diff != "" {
+	if diff := gocmp.Diff(presetKind().presetNames(), names); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestTokensOfEachPresetAreAcceptedAndNearMissesRefused(t *testing.T) {
-	for _, preset := range presetNames() {
+	for _, preset := range presetKind().presetNames() {
 		for _, s := range shapesOf(t, preset) {
 			t.Run(preset+"/"+s.Name, func(t *testing.T) {
 				for _, deviation := range deviationsOf(t, preset, s, s.Settings) {
@@ -141,7 +141,7 @@ func TestTokensWithoutAPresetAreAcceptedAndNearMissesRefused(t *testing.T) {
 }
 
 func TestEachPresetCoversEveryKindOfNearMiss(t *testing.T) {
-	for _, preset := range presetNames() {
+	for _, preset := range presetKind().presetNames() {
 		var covered []string
 		for _, s := range shapesOf(t, preset) {
 			if s.From == "" || s.Name == "" {
@@ -165,9 +165,9 @@ func TestEachPresetCoversEveryKindOfNearMiss(t *testing.T) {
 // A line of a preset that has no effect would look like a protection. A line that repeats a default keeps its
 // value if the default changes.
 func TestEachLineOfAPresetIsNeeded(t *testing.T) {
-	for _, preset := range presetNames() {
+	for _, preset := range presetKind().presetNames() {
 		for key, value := range presetValues(t, preset) {
-			i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind() })
+			i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == key && k.Kind == presetKind().Name })
 			if key == "provider.introspection_url" || i < 0 {
 				continue // the test uses its own endpoint
 			}
@@ -191,7 +191,7 @@ func TestEachLineOfAPresetIsNeeded(t *testing.T) {
 
 // The required settings in the documentation of a preset are necessary and sufficient.
 func TestRequiredSettingsOfPresetsAreNeededAndEnough(t *testing.T) {
-	for _, p := range Presets() {
+	for _, p := range presetKind().AllPresets() {
 		s := shapesOf(t, p.Name)[0]
 		if diff := gocmp.Diff(slices.Sorted(slices.Values(p.Required)),
 			slices.Sorted(maps.Keys(s.Settings))); diff != "" {
@@ -326,7 +326,7 @@ func (a *authority) sources(t *testing.T, preset string, settings map[string]str
 		"scopes.required":              "mcp:use", "scopes.initial": "mcp:use,greet:read",
 	}}
 	if strings.HasPrefix(preset, noPreset) {
-		s.Flags[kindKey] = presetKind()
+		s.Flags[kindKey] = presetKind().Name
 	} else if s.Flags[presetKey] = preset; presetValues(t, preset)["provider.introspection_url"] != nil {
 		s.Flags["provider.introspection_url"] = a.server.URL + "/tokeninfo"
 		delete(s.Flags, "provider.discovery_url")

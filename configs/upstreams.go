@@ -189,6 +189,9 @@ type listType interface {
 	Example() string
 }
 
+// textList is implemented by a [listType] that a profile may write in that form, too.
+type textList interface{ AcceptsText() bool }
+
 // asListType returns list as the type of the key; nil if that is an ordinary list, or none.
 func (k Key) asListType(list []string) listType {
 	if k.typ.Kind() != reflect.Slice {

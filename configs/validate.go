@@ -30,7 +30,7 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	if usable {
 		config.Provider.Validate(resource, l.report("provider"))
 	}
-	l.validatePreset()
+	l.validatePreset(kind)
 	l.validateListen(config)
 	l.problems = append(l.problems, l.kinds.validateLegacy(kind, l.origins[kindKey], variables)...)
 }

@@ -1,10 +1,10 @@
 package mcptools
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -58,10 +58,30 @@ func Relay(definition *mcp.Tool, scopes []string, handler RelayHandler) Tool {
 	input, _ := definition.InputSchema.(json.RawMessage)
 	return Tool{
 		Name: definition.Name, Description: definition.Description, Scopes: scopes,
-		headerParameters: bytes.Contains(input, []byte(`"x-mcp-header"`)),
+		headerParameters: hasHeaderParameters(input),
 		relay:            handler,
 		register:         func(server *mcp.Server) { server.AddTool(definition, notRelayed) },
 	}
+}
+
+// hasHeaderParameters reports whether a schema has a member x-mcp-header, however it is escaped.
+func hasHeaderParameters(schema json.RawMessage) bool {
+	var value any
+	return json.Unmarshal(schema, &value) == nil && hasMember(value, "x-mcp-header")
+}
+
+func hasMember(value any, name string) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		for member, inner := range v {
+			if member == name || hasMember(inner, name) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(v, func(inner any) bool { return hasMember(inner, name) })
+	}
+	return false
 }
 
 // notRelayed is the handler that the SDK has of a relayed tool. It runs only in a server without the middleware of

@@ -6,7 +6,6 @@
 package mcptools
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -85,7 +84,7 @@ func Define[In, Out any](d Definition, handler mcp.ToolHandlerFor[In, Out]) Tool
 	}
 	return Tool{
 		Name: d.Name, Description: d.Description, Scopes: d.Scopes,
-		headerParameters: bytes.Contains(inputText, []byte(`"x-mcp-header"`)),
+		headerParameters: hasHeaderParameters(inputText),
 		register:         func(server *mcp.Server) { server.AddTool(tool, validated(s, handler)) },
 	}
 }

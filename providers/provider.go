@@ -44,6 +44,22 @@ func AddressFrom(ctx context.Context) string {
 	return address
 }
 
+// FailureKey is the context key of the function that counts a failed authentication of the sender of a request: a
+// func() time.Duration. See [RecordFailure].
+type FailureKey struct{}
+
+// RecordFailure counts a failed authentication, which is not one of Verify, of the sender of the request that ctx
+// belongs to, and returns how long the sender must wait; zero means that the limit for its address is not reached.
+// A route of a [RouteProvider] calls it. Only failures are limited: a sender with good credentials is served, also if
+// others behind the same address fail.
+func RecordFailure(ctx context.Context) time.Duration {
+	record, _ := ctx.Value(FailureKey{}).(func() time.Duration)
+	if record == nil {
+		return 0
+	}
+	return record()
+}
+
 type withoutIntrospectionKey struct{}
 
 // WithoutIntrospection returns a context under which Verify makes no introspection request for a token that

@@ -188,7 +188,7 @@ func TestHostCheckOfTheIssuer(t *testing.T) {
 			w.WriteHeader(http.StatusTeapot)
 		})}
 	chain := server.NewIssuer(server.Config{Resource: address, Settings: server.DefaultSettings(),
-		Logger: slog.New(slog.DiscardHandler)}, []providers.Route{page})
+		Logger: slog.New(slog.DiscardHandler), Routes: []providers.Route{page}}, nil)
 	for host, want := range map[string]int{
 		"issuer.example": 418, "issuer.example:443": 418, "issuer.example:80": 403, "evil.example": 403,
 	} {

@@ -95,6 +95,7 @@ type options struct {
 	implies   server.ScopeHierarchy
 	known     []string // scopes that a rule of the server mentions
 	tools     []string // scopes of tools
+	routes    []providers.Route
 	denials   server.Denials
 	lifecycle server.Lifecycle
 	telemetry *server.Telemetry
@@ -136,7 +137,7 @@ func start(t *testing.T, o options) *testServer {
 	}
 	f.echo = server.New(server.Config{
 		Resource: resource, Settings: settings, Implies: o.implies, RequiredScopes: []string{"mcp:use"},
-		KnownScopes: o.known, ToolScopes: o.tools, Denials: o.denials,
+		KnownScopes: o.known, ToolScopes: o.tools, Denials: o.denials, Routes: o.routes,
 		Logger: logger, Draining: o.drain, IsStuck: f.stuck.Load, Telemetry: o.telemetry,
 	}, provider, f.app)
 	if o.configure != nil {

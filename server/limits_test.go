@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/providers"
 	"gatehouse/server"
 )
 
@@ -75,6 +76,33 @@ func TestThrottleRejectsBadTokensOnly(t *testing.T) {
 	}
 	if r := f.do(t, http.MethodPost, "/mcp", nil, nil); r.status != 401 {
 		t.Errorf("a request without a token answered %d: a sign-in must be able to begin", r.status)
+	}
+}
+
+// What fails to authenticate at a route of the provider, and a bad token, count under one limit.
+func TestThrottleCountsFailuresAtRoutesOfTheProvider(t *testing.T) {
+	var address string
+	f := start(t, options{
+		settings: func(s *server.Settings) { s.FailedAuthPerMinute = 5 },
+		routes: []providers.Route{{Path: "/token", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			address = providers.AddressFrom(r.Context())
+			w.Header().Set("X-Wait", providers.RecordFailure(r.Context()).String())
+		})}},
+	})
+	for i := range 7 {
+		wait := f.do(t, http.MethodPost, "/token", nil, nil).header.Get("X-Wait")
+		if (wait == "0s") != (i < 5) {
+			t.Errorf("failure %d: the wait is %s", i, wait)
+		}
+	}
+	if address != "127.0.0.1" {
+		t.Errorf("the address is %q", address)
+	}
+	if r := f.do(t, http.MethodPost, "/mcp", bearer("bad"), nil); r.status != http.StatusTooManyRequests {
+		t.Errorf("a bad token of the same address answered %d", r.status)
+	}
+	if wait := providers.RecordFailure(t.Context()); wait != 0 {
+		t.Errorf("outside the chain the wait is %s", wait)
 	}
 }
 

@@ -20,8 +20,11 @@ type requestState struct {
 	context.Context
 	id      string
 	started time.Time
-	// rateLimitKey is the sender's key in the throttle; empty until the credentials are checked.
+	// rateLimitKey is the sender's key in the throttle; empty until the credentials are checked,
+	// or a route of the provider is reached.
 	rateLimitKey string
+	// recordFailure counts a failed authentication at a route of the provider; nil for other routes.
+	recordFailure func() time.Duration
 	// identity is nil until the token is verified.
 	identity *providers.Identity
 	// admitted is set once the token is verified and its caller is not denied. Before that the body is not read.
@@ -60,6 +63,8 @@ func (s *requestState) Value(key any) any {
 		return s
 	case providers.AddressKey:
 		return s.rateLimitKey
+	case providers.FailureKey:
+		return s.recordFailure
 	}
 	return s.Context.Value(key)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -46,15 +47,30 @@ func publicRoutes(c Config, p providers.Provider) routeTable {
 		})
 	}
 	if hosted, ok := p.(providers.RouteProvider); ok {
-		table = append(table, hostedRoutes(hosted.Routes())...)
+		table = append(table, hostedRoutes(c, hosted.Routes())...)
 	}
-	return append(table, hostedRoutes(c.Routes)...)
+	return append(table, hostedRoutes(c, c.Routes)...)
 }
 
-func hostedRoutes(routes []providers.Route) routeTable {
+// hostedRoutes are the routes of a provider. What fails to authenticate there counts as a bad token of the same address
+// does.
+func hostedRoutes(c Config, routes []providers.Route) routeTable {
+	throttle := c.Shared.throttle
 	var table routeTable
 	for _, r := range routes {
-		handler := echo.WrapHandler(r.Handler)
+		wrapped := echo.WrapHandler(r.Handler)
+		handler := func(ctx echo.Context) error {
+			state, key := stateOf(ctx), rateLimitKey(ctx.RealIP())
+			state.rateLimitKey = key
+			state.recordFailure = func() time.Duration {
+				wait := throttle.recordFailure(key)
+				if wait > 0 {
+					throttle.tarpit(state)
+				}
+				return wait
+			}
+			return wrapped(ctx)
+		}
 		table = append(table, route{path: r.Path, handler: handler, anyOrigin: r.AnyOrigin})
 	}
 	return table

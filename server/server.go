@@ -42,20 +42,25 @@ func New(c Config, p providers.Provider, mcp Mount) *echo.Echo {
 	return e
 }
 
-// NewIssuer assembles the server of a local issuer that runs alone: the first steps of the same chain, and
-// no route that needs a token. c.Resource is the issuer's own address.
-func NewIssuer(c Config, issuer []providers.Route) *echo.Echo {
+// NewIssuer assembles the server of an authorization server that runs alone: the first steps of the same chain, and
+// no route that needs a token. c.Resource has the issuer's own origin, and c.Routes are added to those of the provider,
+// which may be nil.
+func NewIssuer(c Config, p providers.Provider) *echo.Echo {
 	c = c.withShared()
 	e := echo.New()
 	e.HTTPErrorHandler = errorHandler(c, nil, newPages())
 	e.IPExtractor = clientAddress(c)
-	health := route{
-		path: healthPath, methods: readMethods(), handler: handleHealth(c), anyOrigin: true, anyHost: true,
+	public := routeTable{
+		{path: healthPath, methods: readMethods(), handler: handleHealth(c), anyOrigin: true, anyHost: true},
+		{path: readyPath, methods: readMethods(), handler: handleReady(c, p), anyHost: true},
 	}
-	public := append(routeTable{health}, hostedRoutes(issuer)...)
+	public = append(public, hostedRoutes(c, c.Routes)...)
+	if hosted, ok := p.(providers.RouteProvider); ok {
+		public = append(public, hostedRoutes(c, hosted.Routes())...)
+	}
 	e.Use(chain(
-		withRequestState, deadlines(c), accessLog(c), handleErrors(c), recoverPanics,
-		limitHeaderFields, checkHost(c, public), cors(c, public),
+		withRequestState, closeWhenDraining(c), deadlines(c), accessLog(c), measure(c), recordAudit(c), handleErrors(c),
+		recoverPanics, limitHeaderFields, checkHost(c, public), cors(c, public),
 	))
 	routes(e, public)
 	return e

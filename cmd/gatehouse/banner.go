@@ -89,9 +89,9 @@ func listUpstreams(w io.Writer, cfg *configs.Config, all []upstream.Status) {
 		if status.Pinned {
 			definitions = "pinned"
 		}
-		fmt.Fprintf(t, "    %s\t%s\t%s\t%d tools, %d offered\t%s\n", status.Name,
-			shorten(cfg.Upstreams[i].Target()), cmp.Or(status.Era, string(status.State)), status.Tools,
-			status.Offered, definitions)
+		fmt.Fprintf(t, "    %s\t%s\t%s\t%s, %d offered\t%s\n", status.Name,
+			shorten(cfg.Upstreams[i].Target()), cmp.Or(status.Era, string(status.State)),
+			countOf(status.Tools, "tool"), status.Offered, definitions)
 	}
 	t.Flush()
 }
@@ -108,7 +108,7 @@ func shorten(text string) string {
 // listTools prints each tool with its scopes, and which of them the first sign-in does not request.
 func listTools(w io.Writer, cfg *configs.Config, tools []mcptools.Tool) {
 	if len(tools) == 0 {
-		fmt.Fprintf(w, "    none: %s\n", app.AddToolHint)
+		fmt.Fprintf(w, "    none: %s\n", app.NoToolsHint(cfg))
 		return
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

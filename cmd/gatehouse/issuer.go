@@ -12,7 +12,6 @@ import (
 	"gatehouse/mcptools"
 	"gatehouse/providers"
 	"gatehouse/providers/authserver"
-	"gatehouse/providers/local"
 	"gatehouse/server"
 )
 
@@ -45,7 +44,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 			"skip the sign-in page and sign in as alice, unless another site opened it")
 		secret = flags.String("client-secret-file", "",
 			"file with the secret of the confidential client local-service; without it the client does not exist")
-		grace = flags.Duration("refresh-grace", time.Minute,
+		registered = flags.StringArray("client", nil, clientFlagHelp)
+		grace      = flags.Duration("refresh-grace", time.Minute,
 			"how long a replaced refresh token still returns the same successor; with 0 a repeat revokes "+
 				"the grant")
 		documents = flags.Bool("client-documents", true, "announce and fetch client ID metadata documents; "+
@@ -70,6 +70,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 	settings.Listen = *listen
 	settings.DrainTime = 0 // there is no load balancer in front of a fake issuer
 	clientSecret, problems := issuerProblems(settings, logSettings, *secret)
+	clients, invalid := confidentialClients(*registered)
+	problems = append(problems, invalid...)
 	for _, entry := range *described {
 		if _, _, ok := configs.ParseDescription(entry); !ok {
 			problems = append(problems, fmt.Sprintf("--scope-description %q: it is not scope=text", entry))
@@ -92,7 +94,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 		Issuer:    identifier, Resources: *resources, Scopes: *known, DefaultScopes: *initial,
 		ScopeDescriptions: configs.Scopes{Descriptions: *described}.DescriptionOf(),
 		SigningAlgorithm:  *algorithm, AccessTokenLifetime: *lifetime, AutoApprove: *approve,
-		Clients:                        authserver.DemoClients(clientSecret),
+		Clients:                        append(authserver.DemoClients(clientSecret), clients...),
 		RefreshGrace:                   *grace,
 		ClientDocuments:                *documents,
 		AllowLoopbackClientDocuments:   *loopback,
@@ -124,8 +126,8 @@ func issuer(ctx context.Context, args []string, c console) int {
 		logger.Warn(warning)
 	}
 	logger.Info("issuing", "listen", ln.Addr().String(), "issuer", *url, "resources", *resources)
-	routes := append(local.Routes(as), providers.Route{Path: "/", Handler: as.Index()})
-	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger}, routes)
+	chain := server.NewIssuer(server.Config{Resource: address, Settings: settings, Logger: logger,
+		Routes: append(as.Routes(), providers.Route{Path: "/", Handler: as.Index()})}, nil)
 	c.stop.begin("issuer")
 	err = server.Serve(ctx, ln, chain, settings, logger, server.Lifecycle{})
 	c.stop.begin("log")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -9,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gatehouse/providers/authserver"
 )
 
 const (
@@ -61,6 +65,57 @@ func TestIssuer_RunsAlone(t *testing.T) {
 	}
 }
 
+// The client of --client signs in and exchanges its ID token.
+func TestIssuer_ConfidentialClient(t *testing.T) {
+	t.Parallel()
+	secret := writeFile(t, "secret", "hunter2-hunter2\n")
+	const redirect = "http://127.0.0.1:7777/callback?x=a,b"
+	s, address := startService(t, "issuer", "--listen=ADDRESS", "--issuer=http://ADDRESS", "--auto-approve",
+		"--signing-algorithm=ES256", "--client=agent:"+secret+":"+redirect)
+	origin := "http://" + address
+	const verifier = "a-code-verifier-that-is-long-enough-for-rfc-7636-0123456789"
+	digest := sha256.Sum256([]byte(verifier))
+	query := url.Values{"client_id": {"agent"}, "redirect_uri": {redirect}, "response_type": {"code"}, "scope": {"openid"},
+		"code_challenge_method": {"S256"}, "code_challenge": {base64.RawURLEncoding.EncodeToString(digest[:])}}
+	browser := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := browser.Get(origin + "/authorize?" + query.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	target, err := resp.Location()
+	if err != nil {
+		t.Fatalf("%d: %v", resp.StatusCode, err)
+	}
+	post := func(form url.Values) map[string]any {
+		form.Set("client_id", "agent")
+		form.Set("client_secret", "hunter2-hunter2")
+		resp, err := http.PostForm(origin+"/token", form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var answer map[string]any
+		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d: %v, %v", resp.StatusCode, answer, err)
+		}
+		return answer
+	}
+	tokens := post(url.Values{"grant_type": {"authorization_code"}, "code": {target.Query().Get("code")},
+		"code_verifier": {verifier}})
+	answer := post(url.Values{"grant_type": {authserver.GrantTokenExchange}, "subject_token": {tokens["id_token"].(string)},
+		"subject_token_type":   {"urn:ietf:params:oauth:token-type:id_token"},
+		"requested_token_type": {"urn:ietf:params:oauth:token-type:id-jag"},
+		"audience":             {"https://mcp.example.com"}, "resource": {"https://mcp.example.com/mcp"}})
+	if answer["issued_token_type"] != "urn:ietf:params:oauth:token-type:id-jag" || answer["access_token"] == "" {
+		t.Errorf("answer %v", answer)
+	}
+	s.stop()
+	if out := s.stdout.String() + s.stderr.String(); strings.Contains(out, "hunter2") {
+		t.Errorf("the output contains the secret:\n%s", out)
+	}
+}
+
 func TestIssuer_RefusesInvalidFlags(t *testing.T) {
 	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "none")
@@ -72,12 +127,22 @@ func TestIssuer_RefusesInvalidFlags(t *testing.T) {
 		"a public resource among others": {
 			"--resource=http://localhost:3002/mcp,https://mcp.example.com/mcp", "mcp.example.com",
 		},
-		"a resource that is no URL": {"--resource=localhost", `"localhost"`},
-		"an unsupported algorithm":  {"--signing-algorithm=HS256", "use RS256, ES256 or EdDSA"},
-		"algorithm none":            {"--signing-algorithm=none", "use RS256, ES256 or EdDSA"},
-		"a lifetime of nothing":     {"--token-lifetime=1ms", "lifetime"},
-		"a missing secret file":     {"--client-secret-file=" + missing, "no such file"},
-		"an empty secret file":      {"--client-secret-file=" + writeFile(t, "empty", "\n"), "the file is empty"},
+		"a resource that is no URL":       {"--resource=localhost", `"localhost"`},
+		"an unsupported algorithm":        {"--signing-algorithm=HS256", "use RS256, ES256 or EdDSA"},
+		"algorithm none":                  {"--signing-algorithm=none", "use RS256, ES256 or EdDSA"},
+		"a lifetime of nothing":           {"--token-lifetime=1ms", "lifetime"},
+		"a missing secret file":           {"--client-secret-file=" + missing, "no such file"},
+		"an empty secret file":            {"--client-secret-file=" + writeFile(t, "empty", "\n"), "the file is empty"},
+		"a client without a redirect URI": {"--client=agent:file", "ID:SECRET_FILE:REDIRECT"},
+		"a client without a secret file": {
+			"--client=agent:" + missing + ":http://127.0.0.1/callback", "no such file",
+		},
+		"a client with a redirect URI that is none": {
+			"--client=agent:" + writeFile(t, "good", "secret\n") + ":callback", "redirect URI",
+		},
+		"the id of a client twice": {
+			"--client=local-cli:" + writeFile(t, "good", "secret\n") + ":http://127.0.0.1/callback", "not unique",
+		},
 		"loopback documents, but none": {
 			"--client-documents=false --allow-loopback-client-documents", "client documents are disabled",
 		},

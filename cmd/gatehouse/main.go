@@ -58,7 +58,7 @@ type command struct {
 	run     func(ctx context.Context, args []string, c console) int
 	// arguments are what a subcommand needs besides flags, as its usage line shows it.
 	arguments string
-	// subcommands are what the command consists of, if run is nil.
+	// subcommands are what the command consists of, if run is nil, or can do besides.
 	subcommands []command
 }
 
@@ -73,6 +73,8 @@ func commandGroups() []commandGroup {
 		{"Run", []command{
 			{name: "serve", summary: "serve the MCP tools (the default)", run: serve},
 			{name: "run", summary: "put an existing MCP server behind a sign-in, without a file", run: runUpstream},
+			{name: "broker", summary: "run the authorization server of kind broker alone, for other MCP servers",
+				run: broker, subcommands: brokerCommands()},
 			{name: "issuer", summary: "run the local issuer alone", run: issuer},
 		}},
 		{"Find out what is wrong", []command{

@@ -19,7 +19,8 @@ const root = "../.."
 // way; server and mcptools do not import each other. The package of a provider needs no row: see [importsOf].
 var mayImport = map[string][]string{
 	"cmd/gatehouse": {"cmd/gatehouse/app", "cmd/gatehouse/doctor", "cmd/gatehouse/telemetry", "configs", "server",
-		"mcptools", "mcptools/upstream", "providers", "providers/authserver", "providers/local", "providers/page",
+		"mcptools", "mcptools/upstream", "providers", "providers/authserver", "providers/authserver/store",
+		"providers/broker", "providers/local", "providers/page",
 		"providers/token", "server/audit", "server/denials"},
 	"cmd/gatehouse/app": {"configs", "server", "server/audit", "server/denials", "mcptools", "mcptools/demo",
 		"mcptools/mcphttp", "mcptools/upstream", "providers", "providers/signins"},
@@ -38,7 +39,8 @@ var mayImport = map[string][]string{
 	"cmd/smoke":            {},
 	"cmd/overload":         {},
 	"configs": {"server", "server/audit", "server/denials", "mcptools", "mcptools/mcphttp", "mcptools/upstream",
-		"providers", "providers/local", "providers/oidc", "providers/scalekit", "providers/signins", "providers/token"},
+		"providers", "providers/authserver", "providers/broker", "providers/local", "providers/oidc", "providers/scalekit",
+		"providers/token"},
 	"server":           {"providers", "providers/page", "server/audit", "server/denials"},
 	"server/audit":     {"providers", "providers/rawjson"},
 	"server/denials":   {"providers"},

@@ -13,8 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/providers/authserver"
+	brokers "gatehouse/providers/broker"
 	"gatehouse/providers/providertest"
-	"gatehouse/providers/signins"
 )
 
 // observed is a server with everything that has metrics: `gatehouse serve` with an issuer, an audit log, denials and
@@ -239,7 +240,7 @@ func TestPrometheus_ExpressionsFitARealScrape(t *testing.T) {
 // signInSeries are the series that only a server with an authorization server has.
 func signInSeries(t *testing.T) series {
 	t.Helper()
-	srv := startServer(t, nil, usePrometheus, useSignIns(signins.ReasonClientRefused, signins.ReasonReplayed))
+	srv := startServer(t, nil, usePrometheus, useSignIns(brokers.ReasonProviderClientRefused, authserver.ReasonReplayed))
 	all := parseScrape(t, scrape(t, srv.metrics))
 	maps.DeleteFunc(all, func(name string, _ []map[string]string) bool { return !isSignInMetric(name) })
 	return all

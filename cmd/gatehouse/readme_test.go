@@ -31,7 +31,7 @@ func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
 			"invoices": fenced(source(t, "mcptools/example_invoices_test.go", "// The model", "\n}\n")),
 		},
 		"configs/README.md":            {"settings": settingsTable(), "codes": codesTable()},
-		"configs/presets/README.md":    {"presets": presetsTable()},
+		"configs/presets/README.md":    {"presets": presetsTable(), "broker presets": brokerPresetsTable()},
 		"configs/prometheus/README.md": {"alerts": alertsTable(t)},
 		"server/README.md":             {"reasons": reasonsTable()},
 		"cmd/gatehouse/app/README.md": {
@@ -120,9 +120,20 @@ func codesTable() string {
 func presetsTable() string {
 	table := row("preset", "also set, under `provider`", "registration of clients", "evidence") +
 		row("---", "---", "---", "---")
-	for _, p := range configs.Presets() {
+	oidc, _ := configs.KindNamed("oidc")
+	for _, p := range oidc.AllPresets() {
 		name := fmt.Sprintf("[`%s`](%s.yaml)", p.Name, p.Name)
 		table += row(name, code(strings.Join(p.Required, "`, `")), p.Registration, p.Evidence)
+	}
+	return table
+}
+
+func brokerPresetsTable() string {
+	table := row("preset", "also set, under `provider`", "evidence") + row("---", "---", "---")
+	broker, _ := configs.KindNamed("broker")
+	for _, p := range broker.AllPresets() {
+		name := fmt.Sprintf("[`%s`](broker/%s.yaml)", p.Name, p.Name)
+		table += row(name, code(strings.Join(p.Required, "`, `")), p.Evidence)
 	}
 	return table
 }

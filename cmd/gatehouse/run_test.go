@@ -245,27 +245,56 @@ func TestRun_PutsAURLBehindTheLocalIssuer(t *testing.T) {
 	}
 }
 
+// Where no tool is offered, the banner says which setting to look at.
+func TestRun_OffersNothing(t *testing.T) {
+	t.Parallel()
+	s, _ := startService(t, "run", "--resource=http://ADDRESS/mcp", "--provider.signing_algorithm=ES256",
+		"--upstreams.main.env="+runFixture+"=notes", "--upstreams.main.tools=raed_* > notes:read", "--", self(t))
+	const want = "no line of upstreams.main.tools names a tool that the upstream has"
+	if out := s.stdout.String(); !strings.Contains(out, "    none: "+want) {
+		t.Errorf("the banner:\n%s", out)
+	}
+}
+
 // An upstream that does not answer stops the start, before anything listens.
 func TestServe_UpstreamDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
-	for name, args := range map[string][]string{
-		"command that ends":         {"run", "--", "false"},
-		"command that is no server": {"run", "--", "echo", "hello"},
-		"address without a server":  {"run", "--url=" + closed.URL},
-		"program that does not exist": {"serve", `--upstreams.a.command=["no-such-program-of-gatehouse"]`,
-			"--upstreams.a.tools=*"},
+	other := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(other.Close)
+	for name, c := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"command that ends": {[]string{"run", "--", "sh", "-c", "echo no API_KEY >&2; exit 3"}, []string{
+			"upstreams.main: the process ended: exit status 3 [upstream_", "    its output: no API_KEY\n",
+			"    fix: it gets only PATH, HOME, LANG, TMPDIR and the variables in upstreams.main.env and env_file"}},
+		"command that is no server": {[]string{"run", "--", "echo", "hello"}, []string{"must speak MCP on stdio"}},
+		"address without a server": {[]string{"run", "--url=" + closed.URL}, []string{"connection refused",
+			"fix: start it, or fix upstreams.main.url"}},
+		"another server": {[]string{"run", "--url=" + other.URL}, []string{"it answered 404",
+			"fix: check that upstreams.main.url is the MCP endpoint"}},
+		"program that does not exist": {[]string{"serve", `--upstreams.a.command=["no-such-program-of-gatehouse"]`,
+			"--upstreams.a.tools=*"}, []string{"executable file not found"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := freeAddress(t)
-			flags := append([]string{args[0], "--resource=http://" + address + "/mcp"}, args[1:]...)
+			flags := append([]string{c.args[0], "--resource=http://" + address + "/mcp"}, c.args[1:]...)
 			begin := time.Now()
 			got := runCommand(t, flags...)
 			const want = "gatehouse: an upstream cannot be offered\nupstreams."
 			if got.code != exitUpstream || got.stdout != "" || !strings.Contains(got.stderr, want) {
 				t.Errorf("%+v", got)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(got.stderr, want) {
+					t.Errorf("it does not say %q:\n%s", want, got.stderr)
+				}
+			}
+			if strings.Contains(got.stderr, "cannot be reached") {
+				t.Errorf("it is logged, too:\n%s", got.stderr)
 			}
 			if took := time.Since(begin); took > 10*time.Second {
 				t.Errorf("it took %s", took)

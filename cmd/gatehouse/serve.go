@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
+	"gatehouse/providers/authserver/store"
 	"gatehouse/server"
 )
 
@@ -25,17 +26,32 @@ func serve(ctx context.Context, args []string, c console) int {
 	if code, done := parse(flags, args, c); done {
 		return code
 	}
-	return c.serve(ctx, settings())
+	return c.serve(ctx, settings(), serving{})
+}
+
+// serving is how a command differs from serve.
+type serving struct {
+	// prepare checks and changes the configuration, if it is not nil.
+	prepare func(*configs.Config) error
+	// announce prints what clients need, in place of the banner.
+	announce func(*configs.Config)
+	options  []app.Option
 }
 
 // serve serves what the sources say, until ctx is done.
-func (c console) serve(ctx context.Context, sources configs.Sources) int {
+func (c console) serve(ctx context.Context, sources configs.Sources, as serving) int {
 	files := configs.NewSnapshot()
 	atStart := sources
 	atStart.ReadFile = files.ReadAtStart
 	cfg, code, done := load(atStart, c)
 	if done {
 		return code
+	}
+	if as.prepare != nil {
+		if err := as.prepare(cfg); err != nil {
+			fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+			return exitConfig
+		}
 	}
 	if code, done := c.checkDenials(cfg); done {
 		return code
@@ -68,25 +84,34 @@ func (c console) serve(ctx context.Context, sources configs.Sources) int {
 		return exitFailure
 	}
 	defer func() { exported.flush(cfg.Server) }()
-	a, err := app.New(ctx, cfg, c.catalog, logger,
-		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))
+	a, err := app.New(ctx, cfg, c.catalog, logger, append(as.options,
+		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))...)
 	switch {
 	case errors.Is(err, app.ErrAudit), errors.Is(err, app.ErrDenials): // the file of denials was good just before
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitFailure
 	case errors.Is(err, app.ErrUpstream):
-		return c.upstreamFailed(err)
+		return c.upstreamFailed(cfg, err)
+	case errors.Is(err, store.ErrInUse):
+		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+		return exitConfig
 	case err != nil:
 		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
 		return exitProvider
 	}
 	c.stop.begin("output of the banner")
-	c.announce(cfg, a, operatorURL(operatorListener), logger)
+	if as.announce != nil && c.showsBanner(cfg.Log) {
+		as.announce(cfg)
+	} else {
+		c.announce(cfg, a, operatorURL(operatorListener), logger)
+	}
 	if sources.Run != nil && c.showsBanner(cfg.Log) {
 		printProfile(c.stdout, cfg)
 	}
-	for _, note := range app.Notes(cfg, a.Catalog) {
-		logger.Warn(note)
+	if as.announce == nil {
+		for _, note := range app.Notes(cfg, a.Catalog) {
+			logger.Warn(note)
+		}
 	}
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)

@@ -21,7 +21,7 @@ func (c console) openUpstreams(ctx context.Context, cfg *configs.Config, logger 
 ) {
 	upstreams, err := app.NewUpstreams(cfg, logger)
 	if err != nil {
-		return nil, nil, c.upstreamFailed(err)
+		return nil, nil, c.upstreamFailed(cfg, err)
 	}
 	var ln net.Listener
 	stopKeys := func() {}
@@ -39,7 +39,7 @@ func (c console) openUpstreams(ctx context.Context, cfg *configs.Config, logger 
 	case err != nil && ctx.Err() != nil:
 		code = logStopped(logger, nil) // interrupted
 	case err != nil:
-		code = c.upstreamFailed(err)
+		code = c.upstreamFailed(cfg, err)
 	case ln != nil:
 		return upstreams, ln, exitOK
 	default:
@@ -100,10 +100,8 @@ func (c console) listenFailed(cfg *configs.Config, err error) int {
 }
 
 // upstreamFailed reports that an upstream keeps the server from starting.
-func (c console) upstreamFailed(err error) int {
-	fmt.Fprintf(c.stderr, "gatehouse: an upstream cannot be offered\n%s\n"+
-		"`gatehouse upstream list` tries it alone; a server with upstreams.NAME.pins starts without it\n",
-		upstreamError(err))
+func (c console) upstreamFailed(cfg *configs.Config, err error) int {
+	fmt.Fprintf(c.stderr, "gatehouse: an upstream cannot be offered\n%s\n", upstreamError(cfg, err))
 	return exitUpstream
 }
 

@@ -10,15 +10,16 @@ import (
 
 // start runs the command, or the subcommand that args name.
 func (cmd command) start(ctx context.Context, args []string, c console) int {
-	if len(cmd.subcommands) == 0 {
-		return cmd.run(ctx, args, c)
-	}
 	var names []string
 	for _, sub := range cmd.subcommands {
 		if len(args) > 0 && args[0] == sub.name {
-			return sub.run(ctx, args[1:], c)
+			sub.name = cmd.name + " " + sub.name
+			return sub.start(ctx, args[1:], c)
 		}
 		names = append(names, sub.name)
+	}
+	if cmd.run != nil {
+		return cmd.run(ctx, args, c)
 	}
 	if len(args) > 0 && (args[0] == "--help" || args[0] == "-h") {
 		cmd.printSubcommands(c.stdout)

@@ -51,7 +51,7 @@ func upstreamList(ctx context.Context, args []string, c console) int {
 		found, err := c.look(ctx, cfg, u)
 		if err != nil {
 			fmt.Fprintf(c.stdout, "%s  %s\n", u.Name, u.Target())
-			fmt.Fprintf(c.stderr, "gatehouse upstream list: %s\n", upstreamError(err))
+			fmt.Fprintf(c.stderr, "gatehouse upstream list: %s\n", upstreamError(cfg, err))
 			code = exitUpstream
 			continue
 		}
@@ -63,8 +63,8 @@ func upstreamList(ctx context.Context, args []string, c console) int {
 // listUpstream prints what an upstream has.
 func (c console) listUpstream(cfg *configs.Config, u upstream.Settings, found *upstream.Found) {
 	offered, refused := found.Offered(u)
-	fmt.Fprintf(c.stdout, "%s  %s\n  %s, MCP %s: %d tools, %d offered\n", u.Name, u.Target(), found.Server, found.Era,
-		len(found.Definitions), len(offered))
+	fmt.Fprintf(c.stdout, "%s  %s\n  %s, MCP %s: %s, %d offered\n", u.Name, u.Target(), found.Server, found.Era,
+		countOf(len(found.Definitions), "tool"), len(offered))
 	t := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	used := map[string]bool{}
 	for _, d := range found.Definitions {
@@ -83,7 +83,7 @@ func (c console) listUpstream(cfg *configs.Config, u upstream.Settings, found *u
 		for _, pattern := range rule.Patterns {
 			if !used[pattern] {
 				fmt.Fprintf(c.stdout, "    Note: %s in upstreams.%s.tools is the first match of no tool\n",
-					providers.Printable(pattern, 128), u.Name)
+					providers.Quote(pattern), u.Name)
 			}
 		}
 	}
@@ -129,7 +129,7 @@ func upstreamPin(ctx context.Context, args []string, c console) int {
 		return usage(fmt.Sprintf("upstreams.%s.pins is not set: set it to the file to write", name))
 	}
 	failed := func(code int, err error) int {
-		fmt.Fprintf(c.stderr, "gatehouse upstream pin: %s\n", upstreamError(err))
+		fmt.Fprintf(c.stderr, "gatehouse upstream pin: %s\n", upstreamError(cfg, err))
 		return code
 	}
 	before, err := readPins(u.Pins)
@@ -158,7 +158,7 @@ func upstreamPin(ctx context.Context, args []string, c console) int {
 	if err != nil {
 		return failed(exitFailure, err)
 	}
-	fmt.Fprintf(c.stdout, "%s has %d tools, %d of them new, gone or changed: review it\n", u.Pins, len(renewed.Tools),
+	fmt.Fprintf(c.stdout, "%s has %s; %d new, gone or changed: review it\n", u.Pins, countOf(len(renewed.Tools), "tool"),
 		len(changes))
 	return exitOK
 }
@@ -178,7 +178,7 @@ func (c console) reportCheck(u upstream.Settings, changes []upstream.Change) int
 		fmt.Fprintf(c.stdout, "%s is up to date\n", u.Pins)
 		return exitOK
 	}
-	fmt.Fprintf(c.stdout, "%d tools differ from %s\n", len(changes), u.Pins)
+	fmt.Fprintf(c.stdout, "%s new, gone or changed in comparison with %s\n", countOf(len(changes), "tool"), u.Pins)
 	return exitFailure
 }
 
@@ -249,9 +249,9 @@ func (c console) look(ctx context.Context, cfg *configs.Config, u upstream.Setti
 	return upstream.Look(ctx, u, options)
 }
 
-// upstreamError describes why upstreams cannot be used, with the last lines that their processes wrote. Other errors
-// are described as they are.
-func upstreamError(err error) string {
+// upstreamError describes why upstreams cannot be used, with the last lines that their processes wrote, and the fix.
+// Other errors are described as they are.
+func upstreamError(cfg *configs.Config, err error) string {
 	failed := startErrors(err)
 	if len(failed) == 0 {
 		return err.Error()
@@ -261,9 +261,16 @@ func upstreamError(err error) string {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "upstreams.%s: %v [%s]", one.Name, one.Err, one.Reason)
+		fmt.Fprintf(&b, "upstreams.%s: %v", one.Name, one.Err)
+		if one.Reason != "" {
+			fmt.Fprintf(&b, " [%s]", one.Reason)
+		}
 		for _, line := range one.Output {
 			fmt.Fprintf(&b, "\n    its output: %s", line)
+		}
+		i := slices.IndexFunc(cfg.Upstreams, func(u upstream.Settings) bool { return u.Name == one.Name })
+		if fix := one.Fix(cfg.Upstreams[i]); fix != "" {
+			fmt.Fprintf(&b, "\n    fix: %s", fix)
 		}
 	}
 	return b.String()

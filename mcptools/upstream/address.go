@@ -21,6 +21,8 @@ func checkURL(text string, add addFunc) {
 	switch {
 	case providers.CheckURI(text) != nil:
 		add("url", providers.CodeInvalidValue, providers.CheckURI(text).Error(), write)
+	case !strings.Contains(text, "://"):
+		add("url", providers.CodeInvalidValue, "it does not begin with https:// or http://", write)
 	case err != nil || u.Host == "" || u.Opaque != "" || u.Hostname() == "":
 		add("url", providers.CodeInvalidValue, "it is not an absolute URL", write)
 	case u.Scheme != "https" && u.Scheme != "http":

@@ -11,6 +11,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"gatehouse/mcptools"
 	"gatehouse/providers/rawjson"
 )
 
@@ -72,7 +73,11 @@ func readDefinition(raw json.RawMessage) Definition {
 	if !isText {
 		return Definition{problem: errors.New("its name is missing, or not a string")}
 	}
-	if d.SHA256, d.problem = Digest(d.JSON); d.problem == nil {
+	// Decoded, a long definition would take up many times its size.
+	if d.problem = checkSizes(values[:len(offeredMembers)]); d.problem == nil {
+		d.SHA256, d.problem = Digest(d.JSON)
+	}
+	if d.problem == nil {
 		_, d.problem = d.tool()
 	}
 	var task struct {
@@ -92,13 +97,6 @@ func (d Definition) tool() (*mcp.Tool, error) {
 	values := make([]json.RawMessage, len(offeredMembers))
 	if err := rawjson.Members(d.JSON, values, offeredMembers...); err != nil {
 		return nil, errors.New("its definition is not an object with distinct members")
-	}
-	// Escaped, a character has up to six bytes.
-	limits := []int{maxRemoteName, 6 * maxTitle, 6 * maxDescription, maxSchema, maxSchema, maxAnnotations, maxIcons}
-	for i, limit := range limits {
-		if len(values[i]) > limit {
-			return nil, fmt.Errorf("its %s is too long", offeredMembers[i])
-		}
 	}
 	t := &mcp.Tool{Name: d.Name}
 	var err error
@@ -123,6 +121,17 @@ func (d Definition) tool() (*mcp.Tool, error) {
 		return nil, errors.New("its icons have another form")
 	}
 	return t, tryRegister(*t)
+}
+
+// checkSizes checks the encoded values of offeredMembers. Escaped, a character has up to six bytes.
+func checkSizes(values []json.RawMessage) error {
+	limits := []int{maxRemoteName, 6 * maxTitle, 6 * maxDescription, maxSchema, maxSchema, maxAnnotations, maxIcons}
+	for i, limit := range limits {
+		if len(values[i]) > limit {
+			return fmt.Errorf("its %s is too long", offeredMembers[i])
+		}
+	}
+	return nil
 }
 
 func readText(raw json.RawMessage, member string, limit int) (string, error) {
@@ -165,26 +174,6 @@ func tryRegister(t mcp.Tool) (err error) {
 	}()
 	mcp.NewServer(&mcp.Implementation{Name: "trial"}, nil).AddTool(&t, nil)
 	return nil
-}
-
-// hasHeaderParameters reports whether a parameter of the tool is repeated in a header (x-mcp-header).
-func (d Definition) hasHeaderParameters() bool {
-	var value any
-	return json.Unmarshal(d.JSON, &value) == nil && hasMember(value, "x-mcp-header")
-}
-
-func hasMember(value any, name string) bool {
-	switch v := value.(type) {
-	case map[string]any:
-		for member, inner := range v {
-			if member == name || hasMember(inner, name) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(v, func(inner any) bool { return hasMember(inner, name) })
-	}
-	return false
 }
 
 // maxToolName bounds names with their prefix. Some clients accept no more, and no other characters.
@@ -235,12 +224,12 @@ func (s Settings) offer(d Definition, rule ToolRule) (offer, error) {
 	if err != nil {
 		return offer{}, err
 	}
-	if s.URL != "" && d.hasHeaderParameters() {
-		return offer{}, errors.New("it wants a parameter in a header (x-mcp-header), which is not relayed by HTTP")
-	}
 	tool, err := d.tool()
 	if err != nil {
 		return offer{}, err
+	}
+	if s.URL != "" && mcptools.Relay(tool, nil, nil).HasHeaderParameters() {
+		return offer{}, errors.New("it wants a parameter in a header (x-mcp-header), which is not relayed by HTTP")
 	}
 	tool.Name = name
 	return offer{name: name, tool: tool, scopes: rule.Scopes, remote: d.Name, sha256: d.SHA256}, nil

@@ -224,8 +224,8 @@ func TestOpen_RefusesLists(t *testing.T) {
 		`{"tools":[],"nextCursor":7}`:       "the cursor is not a string",
 		`{"tools":[],"nextCursor":"again"}`: "more than 100 pages",
 		`{"tools":[` + strings.Repeat("null,", 1000) + `null]}`:          "more than 1000 tools",
-		`{"tools":[{"name":"good"}],"Tools":[` + goodTool + `]}`:         "the result has no list of tools",
-		`{"tools":[` + goodTool + `],"tools":[],"nextCursor":"forever"}`: "the result has no list of tools",
+		`{"tools":[{"name":"good"}],"Tools":[` + goodTool + `]}`:         "not an object with distinct members",
+		`{"tools":[` + goodTool + `],"tools":[],"nextCursor":"forever"}`: "not an object with distinct members",
 	} {
 		s := fixture(t, "plain")
 		s.Env = append(s.Env, "TEST_LIST="+list)

@@ -97,6 +97,7 @@ func newTransport(u *url.URL, d *dialer) *http.Transport {
 		DialContext:            d.dial,
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      u.Scheme == "https",
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: receiveBuffer},
 		MaxIdleConns:           maxIdleConns,
 		MaxIdleConnsPerHost:    maxIdleConns,
 		IdleConnTimeout:        90 * time.Second,
@@ -105,4 +106,9 @@ func newTransport(u *url.URL, d *dialer) *http.Transport {
 	}
 }
 
-const maxIdleConns = 64
+const (
+	maxIdleConns = 64
+	// receiveBuffer is how much of a response is received before it is read. The default of HTTP/2 is 4 MiB, for each
+	// response that waits in a [boundedBody].
+	receiveBuffer = 64 << 10
+)

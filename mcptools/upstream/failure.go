@@ -14,8 +14,11 @@ type failure struct {
 	cause  error
 }
 
-// Error implements error.
-func (f *failure) Error() string { return string(f.reason) + ": " + f.cause.Error() }
+// Error implements error. It has the cause only: logs and commands show the reason separately.
+func (f *failure) Error() string { return providers.Printable(f.cause.Error(), maxCause) }
+
+// maxCause bounds the text of a cause, in bytes: net/http quotes what it cannot parse.
+const maxCause = 512
 
 // Unwrap returns the cause.
 func (f *failure) Unwrap() error { return f.cause }

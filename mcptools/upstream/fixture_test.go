@@ -222,7 +222,7 @@ func (s *rawServer) receive(text []byte) {
 var rawTools = []string{
 	"echo", "params", "pid", "slow", "sleep", "die", "double", "late", "wrong_id", "string_id", "nothing", "huge",
 	"malformed", "pause", "both", "not_object", "fault", "ask", "legacy_ask", "flood", "close_output", "env", "count",
-	"surrogate",
+	"surrogate", "logs", "close_input",
 }
 
 func (s *rawServer) list() string {
@@ -310,6 +310,10 @@ func (s *rawServer) call(tool string, m rawMessage, arguments json.RawMessage, c
 	case "die":
 		fmt.Fprintln(os.Stderr, "out of memory")
 		os.Exit(5)
+	case "close_input":
+		s.result(id, text("closed"))
+		_ = os.Stdin.Close()
+		time.Sleep(time.Minute) // long for a test, and short for a process that a failed one leaves
 	case "close_output":
 		_ = os.Stdout.Close()
 	case "double":
@@ -331,6 +335,10 @@ func (s *rawServer) call(tool string, m rawMessage, arguments json.RawMessage, c
 		s.write("%s", `{"jsonrpc":"2.0","id":`+string(id)+`,"result":{"content":[}}`)
 	case "surrogate": // not UTF-8
 		s.write("%s", `{"jsonrpc":"2.0","id":`+string(id)+`,"result":{"content":[],"x":"`+"\xff"+`"}}`)
+	case "logs": // the request, on stdout
+		s.write("%s", `{"level":30,"id":`+string(id)+`,"msg":"request"}`)
+		s.write("%s", `{"level":30,"req":{"jsonrpc":"2.0","id":`+string(id)+`,"method":"tools/call"},"msg":"request"}`)
+		s.result(id, text("logged"))
 	case "both":
 		s.write("%s", `{"jsonrpc":"2.0","id":`+string(id)+`,"result":{},"error":{"code":1,"message":"x"}}`)
 	case "not_object":

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
@@ -40,47 +39,8 @@ type endpoint struct {
 	max       int // bytes of a message
 	transport *http.Transport
 	counters  *counters
-	long      chan struct{} // has an element for each long body that is being read
-}
-
-const (
-	// longBody is the number of bytes from which a body counts as long.
-	longBody = 256 << 10
-	// maxLongBodies is how many long bodies of an upstream are read at once: many calls must not fill the memory.
-	maxLongBodies = 16
-)
-
-// boundedBody is a body that waits at longBody until there are fewer than maxLongBodies.
-type boundedBody struct {
-	io.ReadCloser
-	ctx    context.Context
-	long   chan struct{}
-	read   int
-	isLong bool
-}
-
-// Read implements io.Reader.
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.read >= longBody && !b.isLong {
-		select {
-		case b.long <- struct{}{}:
-			b.isLong = true
-		case <-b.ctx.Done():
-			return 0, b.ctx.Err()
-		}
-	}
-	n, err := b.ReadCloser.Read(p)
-	b.read += n
-	return n, err
-}
-
-// Close implements io.Closer.
-func (b *boundedBody) Close() error {
-	if b.isLong {
-		b.isLong = false
-		<-b.long
-	}
-	return b.ReadCloser.Close()
+	long      chan struct{} // has an element for each long message that is being read
+	finishing chan struct{} // has an element for each body whose end is being read
 }
 
 const (
@@ -216,31 +176,18 @@ func (l *httpLink) post(
 		}
 		return reply{}, errNotSent(err)
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, ctx: ctx, long: l.endpoint.long}
+	body := &boundedBody{ReadCloser: resp.Body, ctx: ctx, long: l.endpoint.long}
 	if r.method == "initialize" && resp.StatusCode == http.StatusOK {
 		l.sessionID = sessionOf(resp.Header)
 	}
-	answer, hasRest, err := l.read(resp, r, report)
+	answer, hasRest, err := l.read(resp, body, r, report)
 	if hasRest {
-		go finish(resp.Body, cancel)
+		l.endpoint.finish(body, cancel)
 		return answer, err
 	}
-	_ = resp.Body.Close()
-	cancel()
-	return answer, err
-}
-
-const (
-	finishBytes   = 4 << 10
-	finishTimeout = time.Second
-)
-
-// finish reads the end of a body, without which its connection cannot be used again.
-func finish(body io.ReadCloser, cancel context.CancelFunc) {
-	defer time.AfterFunc(finishTimeout, cancel).Stop()
-	_, _ = io.CopyN(io.Discard, body, finishBytes)
 	_ = body.Close()
 	cancel()
+	return answer, err
 }
 
 // sessionOf returns the session of a response. An id consists of visible ASCII (MCP 2025-11-25, Transports, Session
@@ -255,16 +202,18 @@ func sessionOf(header http.Header) string {
 }
 
 // read reads the response to a request. hasRest is true if the end of the body is left to be read.
-func (l *httpLink) read(resp *http.Response, r request, report func(progress)) (_ reply, hasRest bool, _ error) {
+func (l *httpLink) read(
+	resp *http.Response, body *boundedBody, r request, report func(progress),
+) (_ reply, hasRest bool, _ error) {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch status := resp.StatusCode; {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status >= 300 && status < 400:
 		return reply{}, false, errRefused(statusError(status))
 	case kind == "text/event-stream" && status == http.StatusOK:
-		answer, err := l.readEvents(resp.Body, r, report)
+		answer, err := l.readEvents(body, r, report)
 		return answer, err == nil, err
 	case kind == "application/json":
-		answer, err := l.readJSON(resp, r)
+		answer, err := l.readJSON(resp.StatusCode, body, r)
 		return answer, false, err
 	default:
 		return reply{}, false, l.errStatus(status)
@@ -272,8 +221,8 @@ func (l *httpLink) read(resp *http.Response, r request, report func(progress)) (
 }
 
 // readJSON reads a response that is one message. With a status other than 200, it can only be an error.
-func (l *httpLink) readJSON(resp *http.Response, r request) (reply, error) {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, int64(l.endpoint.max)+1))
+func (l *httpLink) readJSON(status int, body io.Reader, r request) (reply, error) {
+	text, err := io.ReadAll(io.LimitReader(body, int64(l.endpoint.max)+1))
 	if err != nil {
 		return reply{}, errLost(err)
 	}
@@ -282,18 +231,18 @@ func (l *httpLink) readJSON(resp *http.Response, r request) (reply, error) {
 	}
 	m, err := parseMessage(bytes.TrimSpace(text))
 	isAnswer := err == nil && m.isResponse() && parseRequestID(m.id) == r.id
-	if !isAnswer && resp.StatusCode == http.StatusOK {
+	if !isAnswer && status == http.StatusOK {
 		return reply{}, errMalformed(errors.New("the body is not the response to the request"))
 	}
-	if !isAnswer || m.fault == nil && resp.StatusCode != http.StatusOK {
-		return reply{}, l.errStatus(resp.StatusCode)
+	if !isAnswer || m.fault == nil && status != http.StatusOK {
+		return reply{}, l.errStatus(status)
 	}
 	answer, err := m.reply()
 	if err != nil {
 		return reply{}, errMalformed(err)
 	}
-	if resp.StatusCode != http.StatusOK && !isAboutParams(answer.fault) && l.isUnknownSession(resp.StatusCode) {
-		return reply{}, l.errStatus(resp.StatusCode)
+	if status != http.StatusOK && !isAboutParams(answer.fault) && l.isUnknownSession(status) {
+		return reply{}, l.errStatus(status)
 	}
 	return answer, nil
 }
@@ -324,9 +273,11 @@ func (l *httpLink) errStatus(status int) error {
 }
 
 // readEvents reads a stream up to the response.
-func (l *httpLink) readEvents(body io.Reader, r request, report func(progress)) (reply, error) {
-	events := newEventReader(body, l.endpoint.max)
-	for {
+func (l *httpLink) readEvents(body *boundedBody, r request, report func(progress)) (reply, error) {
+	wait := func(bytes int) { l.endpoint.counters.throttle.wait(bytes, body.ctx.Done()) }
+	events := newEventReader(body, l.endpoint.max, wait)
+	defer body.nextMessage()
+	for ; ; body.nextMessage() {
 		text, err := events.next()
 		if reasonOf(err) == ReasonTooLarge || errors.Is(err, errEndlessLine) {
 			return reply{}, errTooLarge()
@@ -355,6 +306,7 @@ func (l *httpLink) readEvents(body io.Reader, r request, report func(progress)) 
 				report(p)
 			}
 		}
+		wait(len(text))
 	}
 }
 

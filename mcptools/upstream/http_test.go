@@ -363,7 +363,7 @@ func TestHTTP_LongBodies(t *testing.T) {
 	set := open(t, Options{}, s)
 	u := set.upstreams[0]
 	var calls sync.WaitGroup
-	for range 3 * maxLongBodies {
+	for range 3 * maxLongMessages {
 		calls.Go(func() {
 			if got := do(t, set, "good", `{}`); len(got) != len(body)+len(`{"x":""}`) {
 				t.Errorf("a call got %.100s", got)
@@ -375,7 +375,7 @@ func TestHTTP_LongBodies(t *testing.T) {
 	if len(l.endpoint.long) != 0 {
 		t.Errorf("%d bodies are still being read", len(l.endpoint.long))
 	}
-	for range maxLongBodies {
+	for range maxLongMessages {
 		l.endpoint.long <- struct{}{}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)

@@ -185,6 +185,14 @@ func TestMinter_Reuse(t *testing.T) {
 			t.Errorf("%s gets the same token", name)
 		}
 	}
+	unscoped, err := jwt.ParseSigned(mint("u", "i", "s", "c"), []jose.SignatureAlgorithm{jose.ES256})
+	var claims map[string]any
+	if err != nil || unscoped.UnsafeClaimsWithoutVerification(&claims) != nil {
+		t.Fatal(err)
+	}
+	if scope, has := claims["scope"]; has {
+		t.Errorf("without scopes, scope is %q", scope)
+	}
 	if now = now.Add(mintedReuse); mint("u", "i", "s", "c", "a", "b") == first {
 		t.Error("an old token is used again")
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 )
 
 // lineReader reads what a process writes, line by line, in bounded memory.
@@ -56,6 +57,9 @@ func (r *lineReader) read() (line, error) {
 		case len(text)+len(chunk) > r.max+len("\r\n"):
 			return r.skip(append(text, chunk...), isFull)
 		case isFull:
+			if len(text)+len(chunk) > cap(text) { // by append alone, the copies would be five times the line
+				text = slices.Grow(text, max(len(text), 2*len(chunk)))
+			}
 			text = append(text, chunk...)
 		case err != nil && len(text)+len(chunk) == 0:
 			return line{}, err

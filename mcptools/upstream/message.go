@@ -49,6 +49,14 @@ func parseMessage(text []byte) (message, error) {
 	return m, nil
 }
 
+// isForeignJSON reports whether text, which is no message, is a JSON object that does not look like one, such as a line
+// of a log. The id of a request in it does not make it the response.
+func isForeignJSON(text []byte) bool {
+	var members [3]json.RawMessage
+	return rawjson.Members(text, members[:], "jsonrpc", "result", "error") == nil &&
+		members[0] == nil && members[1] == nil && members[2] == nil
+}
+
 // isResponse reports whether m responds to a request.
 func (m message) isResponse() bool { return m.method == "" && m.id != nil }
 

@@ -91,12 +91,16 @@ func (m *Minter) token(audience string, caller *providers.Identity, scopes []str
 	if client == "" {
 		client = m.issuer // required by RFC 9068, section 2.2; this server is who sends the token
 	}
-	text, err := jwt.Signed(m.signer).Claims(map[string]any{
-		"iss": m.issuer, "aud": audience, "sub": caller.Subject, "client_id": client, "scope": says.scope,
+	claims := map[string]any{
+		"iss": m.issuer, "aud": audience, "sub": caller.Subject, "client_id": client,
 		// Two issuers may use one subject. OpenID providers that federate name the origin so.
 		"idp": caller.Issuer,
 		"iat": now.Unix(), "exp": now.Add(mintedLifetime).Unix(), "jti": rand.Text(),
-	}).Serialize()
+	}
+	if says.scope != "" { // an empty one is no scope (RFC 6749, section 3.3)
+		claims["scope"] = says.scope
+	}
+	text, err := jwt.Signed(m.signer).Claims(claims).Serialize()
 	if err != nil {
 		return "", err
 	}

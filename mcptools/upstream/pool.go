@@ -228,7 +228,7 @@ func (p *pool) fail(m *member, err *startError) {
 	p.remove(m)
 	m.err = err
 	close(m.ready)
-	if p.done.Err() != nil {
+	if p.done.Err() != nil || m.isEnding { // it made room for another one
 		return
 	}
 	p.lastErr = err

@@ -146,6 +146,20 @@ func TestProcess_Death(t *testing.T) {
 	}
 }
 
+// A process that lives, but does not read any more, is replaced.
+func TestProcess_ClosesItsInput(t *testing.T) {
+	t.Parallel()
+	set := open(t, Options{}, fixture(t, "plain", "deaf"))
+	if got := do(t, set, "close_input", `{}`); got != text("closed") {
+		t.Error(got)
+	}
+	eventually(t, "it is replaced", func() bool {
+		do(t, set, "pid", `{}`)
+		return set.Status()[0].Restarts == 1
+	})
+	eventually(t, "it answers", answers(t, set))
+}
+
 // TestProcess_Killed kills the process again and again under load: no call without an answer, and none runs twice.
 func TestProcess_Killed(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -21,12 +22,19 @@ func CheckProgram(name string) error {
 	case errors.Is(err, exec.ErrNotFound) && strings.ContainsAny(name, " \t"):
 		return fmt.Errorf("there is no program %q; write its arguments as words of their own, because no shell is used",
 			name)
+	case errors.Is(err, exec.ErrNotFound) && isFile(name):
+		return fmt.Errorf("there is no program %q in PATH; to run the file in the current folder, write ./%s", name, name)
 	case errors.Is(err, exec.ErrNotFound):
 		return fmt.Errorf("there is no program %q in PATH", name)
 	case errors.As(err, &failed):
 		return fmt.Errorf("%q cannot be run: %w", name, failed.Err)
 	}
 	return err
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // launcher is a program that downloads a package, and runs it.

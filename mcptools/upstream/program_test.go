@@ -1,9 +1,45 @@
 package upstream
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
+
+// A program in the current folder is not found by its name alone, even where PATH names that folder.
+func TestCheckProgram_CurrentFolder(t *testing.T) {
+	folder := t.TempDir()
+	t.Chdir(folder)
+	if err := os.WriteFile("tool", []byte("#!/bin/sh\ntouch ran\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/nonexistent": `there is no program "tool" in PATH; to run the file in the current folder, write ./tool`,
+		".":            `"tool" is in the current folder, which PATH names; to run it, write ./tool`,
+		"/bin:":        `"tool" is in the current folder, which PATH names; to run it, write ./tool`,
+		folder:         "",
+	} {
+		t.Setenv("PATH", path)
+		got := ""
+		if err := CheckProgram("tool"); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("PATH=%s: %s", path, got)
+		}
+		if path == folder {
+			continue
+		}
+		s := DefaultSettings("far")
+		s.Command = Command{"tool"}
+		if _, err := tryOpen(t, Options{}, s); err == nil || exists("ran") {
+			t.Errorf("PATH=%s: it ran, %v", path, err)
+		}
+	}
+	if err := CheckProgram("./tool"); err != nil {
+		t.Error(err)
+	}
+}
 
 // What a launcher downloads is of one version, or named.
 func TestCommand_Unpinned(t *testing.T) {

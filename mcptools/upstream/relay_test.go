@@ -173,13 +173,20 @@ func TestRequest_HasNothingOfTheCallersMeta(t *testing.T) {
 	const modern = `"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
 		`"io.modelcontextprotocol/clientInfo":{"name":"gatehouse","version":"9"},` +
 		`"io.modelcontextprotocol/clientCapabilities":`
-	for _, c := range []struct{ upstream, client, want string }{
-		{"plain", "modern", params + `,"_meta":{"progressToken":N}}`},
-		{"plain", "legacy", params + `}`},
-		{"modern", "modern", params + `,"_meta":{"progressToken":N,` + modern + `{"elicitation":{"form":{}}}}}`},
-		{"modern", "legacy", params + `,"_meta":{` + modern + `{}}}`},
+	for _, c := range []struct {
+		upstream, processes, client, want string
+	}{
+		{"plain", ProcessesShared, "modern", params + `,"_meta":{"progressToken":N}}`},
+		{"plain", ProcessesShared, "legacy", params + `}`},
+		{"modern", ProcessesShared, "modern", params + `,"_meta":{"progressToken":N,` + modern +
+			`{"elicitation":{"form":{}}}}}`},
+		{"modern", ProcessesShared, "legacy", params + `,"_meta":{` + modern + `{}}}`},
+		{"plain", ProcessesPerUser, "modern", params + `,"_meta":{"progressToken":N}}`},
+		{"modern", ProcessesPerUser, "legacy", params + `,"_meta":{` + modern + `{}}}`},
 	} {
-		url := gate(t, open(t, Options{Version: "9"}, fixture(t, c.upstream)))
+		s := fixture(t, c.upstream)
+		s.Processes = c.processes
+		url := gate(t, open(t, Options{Version: "9"}, s))
 		session := ""
 		if c.client == "legacy" {
 			session = sessionOfAlice(t, url)

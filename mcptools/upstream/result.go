@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 
@@ -54,13 +55,11 @@ func checkMembers(object []byte) error {
 
 // withResultType returns an object with resultType "complete", as its first member.
 func withResultType(object []byte) []byte {
-	var members int
-	_ = rawjson.Each(object, func(_, _ []byte) error { members++; return nil })
-	text := `{"resultType":"` + resultComplete + `"`
-	if members > 0 {
+	text, rest := `{"resultType":"`+resultComplete+`"`, bytes.TrimLeft(object[1:], " \t\r\n")
+	if rest[0] != '}' {
 		text += ","
 	}
-	return append([]byte(text), object[1:]...)
+	return append([]byte(text), rest...)
 }
 
 // areAnswerable reports whether all questions of an upstream are for the user: nothing else was offered to it.

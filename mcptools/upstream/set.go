@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -67,6 +68,27 @@ func (e *StartError) Error() string { return fmt.Sprintf("upstream %s: %v", e.Na
 func (e *StartError) Status() int {
 	status, _ := errors.AsType[statusError](e.Err)
 	return int(status)
+}
+
+// Fix says what to do about it. s are the settings of the upstream. It is empty if Err says so.
+func (e *StartError) Fix(s Settings) string {
+	key := func(name string) string { return "upstreams." + s.Name + "." + name }
+	_, isForbidden := errors.AsType[*AddressError](e.Err)
+	switch {
+	case e.Reason == "":
+		return ""
+	case s.URL == "":
+		return "it gets only PATH, HOME, LANG, TMPDIR and the variables in " + key("env") + " and env_file, and must " +
+			"speak MCP on stdio"
+	case e.Status() == http.StatusUnauthorized, e.Status() == http.StatusForbidden:
+		return "check " + key("url") + ", and the credential in " + key("authorization_file")
+	case isForbidden:
+		return "fix " + key("url") + " or the DNS; http is for loopback and private networks only"
+	case e.Reason == ReasonUnavailable:
+		return "start it, or fix " + key("url") + "; it is reached directly, without a proxy"
+	}
+	return "check that " + key("url") + " is the MCP endpoint (Streamable HTTP), not the one of the transport of 2024, " +
+		"which ends in /sse"
 }
 
 // Unwrap returns Err.

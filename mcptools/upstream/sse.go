@@ -9,10 +9,12 @@ import (
 type eventReader struct {
 	lines *lineReader
 	max   int // bytes of the data of an event
+	// skipped is called after each line that is not part of a message, with its length.
+	skipped func(bytes int)
 }
 
-func newEventReader(from io.Reader, limit int) *eventReader {
-	return &eventReader{lines: newLineReader(from, limit+len("data: ")), max: limit}
+func newEventReader(from io.Reader, limit int, skipped func(bytes int)) *eventReader {
+	return &eventReader{lines: newLineReader(from, limit+len("data: ")), max: limit, skipped: skipped}
 }
 
 // next returns the data of the next event that has any, and is a message. The error of an event that is too long is
@@ -32,6 +34,7 @@ func (r *eventReader) next() ([]byte, error) {
 			if isMessage && len(data) > 0 {
 				return data, nil
 			}
+			r.skipped(len(data))
 			data, isMessage = nil, true
 			continue
 		}
@@ -49,6 +52,8 @@ func (r *eventReader) next() ([]byte, error) {
 			}
 		case "event":
 			isMessage = string(value) == "message"
+		default:
+			r.skipped(len(l.text))
 		}
 	}
 }

@@ -25,10 +25,11 @@ const (
 )
 
 // drain reads until there is no writer left: a process whose stderr is not read stops at a full pipe. At level debug,
-// a few lines each second are logged.
-func (t *stderrTail) drain(from io.Reader, logger *slog.Logger) {
+// a few lines each second are logged. It reads without pauses once ended is closed.
+func (t *stderrTail) drain(from io.Reader, logger *slog.Logger, ended <-chan struct{}) {
 	lines, limit := newLineReader(from, maxStderrLine), rate.NewLimiter(rate.Every(time.Second/20), 20)
-	for {
+	pauses := newThrottle()
+	for ; ; pauses.wait(0, ended) {
 		l, err := lines.next()
 		switch {
 		case errors.Is(err, errEndlessLine):

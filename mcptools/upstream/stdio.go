@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -55,21 +54,6 @@ const (
 	maxWaitingProgress = 16
 )
 
-// counters count what an upstream writes that has no use: what is no message, and messages that nothing waits for.
-type counters struct {
-	noise, stray atomic.Int64
-	logger       *slog.Logger
-	once         sync.Once
-}
-
-// addNoise counts what is no message, and logs the first. The text is not logged, because it may have secrets.
-func (c *counters) addNoise() {
-	c.noise.Add(1)
-	c.once.Do(func() {
-		c.logger.Warn("an upstream writes something other than messages where only messages belong; it is skipped")
-	})
-}
-
 // openStdio starts a process.
 func openStdio(s Settings, user string, grace time.Duration, c *counters, logger *slog.Logger) (*stdioLink, error) {
 	p, err := startProcess(commandFor(s, user), environment(s, user), grace)
@@ -83,7 +67,7 @@ func openStdio(s Settings, user string, grace time.Duration, c *counters, logger
 		counters: c,
 	}
 	go func() {
-		l.stderr.drain(p.stderr, logger)
+		l.stderr.drain(p.stderr, logger, p.exited)
 		close(p.drained)
 	}()
 	go l.read()
@@ -95,15 +79,19 @@ func (l *stdioLink) read() {
 	lines := newLineReader(l.process.stdout, l.max)
 	for first := true; ; first = false {
 		text, err := lines.next()
-		if err != nil {
+		size, isResponse := len(text.text), false
+		switch {
+		case err != nil:
 			l.end(err)
 			return
+		case text.tooLong:
+			size, isResponse = l.max, l.fail(errTooLarge(), text.head, text.tail)
+		default:
+			isResponse = l.receive(text.text, first)
 		}
-		if text.tooLong {
-			l.fail(errTooLarge(), text.head, text.tail)
-			continue
+		if !isResponse {
+			l.counters.throttle.wait(size, l.process.exited)
 		}
-		l.receive(text.text, first)
 	}
 }
 
@@ -114,15 +102,15 @@ func (l *stdioLink) end(err error) {
 		case <-l.process.exited:
 			err = fmt.Errorf("the process ended: %s", l.process.end())
 		case <-time.After(lastWordsTimeout): // the end of the output is seen a little before that of the process
-			err = errors.New("the process closed its output")
+			err = errors.New("the process closed its input or output")
 		}
 	}
 	l.endCause = err
 	close(l.ended)
 }
 
-// receive takes one line. first is true for the first one of the process.
-func (l *stdioLink) receive(text []byte, first bool) {
+// receive takes one line, and reports whether it ends a request. first is true for the first line of the process.
+func (l *stdioLink) receive(text []byte, first bool) (isResponse bool) {
 	m, err := parseMessage(text)
 	if err != nil && first {
 		m, err = parseMessage(afterBanner(text))
@@ -130,15 +118,15 @@ func (l *stdioLink) receive(text []byte, first bool) {
 	switch {
 	case err != nil:
 		l.counters.addNoise()
-		if text[0] == '{' {
-			l.fail(errMalformed(err), text[:min(len(text), sampleBytes)], text[max(0, len(text)-sampleBytes):])
+		if text[0] == '{' && !isForeignJSON(text) {
+			return l.fail(errMalformed(err), text[:min(len(text), sampleBytes)], text[max(0, len(text)-sampleBytes):])
 		}
 	case m.isResponse():
 		r, err := m.reply()
 		if err != nil {
 			err = errMalformed(err)
 		}
-		l.respond(parseRequestID(m.id), response{r, err})
+		return l.respond(parseRequestID(m.id), response{r, err})
 	case m.id != nil:
 		if answer := answerTo(m); answer != nil {
 			l.later(answer)
@@ -146,31 +134,34 @@ func (l *stdioLink) receive(text []byte, first bool) {
 	case m.method == "notifications/progress":
 		l.report(m)
 	}
+	return false
 }
 
-// respond passes a response to the request that waits for it.
-func (l *stdioLink) respond(id requestID, r response) {
+// respond passes a response to the request that waits for it, and reports false if none does.
+func (l *stdioLink) respond(id requestID, r response) bool {
 	l.mu.Lock()
 	w := l.waiting[id]
 	delete(l.waiting, id) // a second response finds nothing
 	l.mu.Unlock()
 	if w == nil {
 		l.counters.stray.Add(1)
-		return
+		return false
 	}
 	w.response <- r
+	return true
 }
 
-// fail ends the requests whose ids are in parts of a line that cannot be passed on.
-func (l *stdioLink) fail(err error, parts ...[]byte) {
+// fail ends the requests whose ids are in parts of a line that cannot be passed on, and reports whether there are any.
+func (l *stdioLink) fail(err error, parts ...[]byte) (hasFailed bool) {
 	for _, id := range idsIn(parts...) {
 		l.mu.Lock()
 		_, isWaiting := l.waiting[id]
 		l.mu.Unlock()
 		if isWaiting {
-			l.respond(id, response{err: err})
+			hasFailed = l.respond(id, response{err: err}) || hasFailed
 		}
 	}
+	return hasFailed
 }
 
 // report passes a progress notification to its caller.
@@ -259,7 +250,7 @@ func (l *stdioLink) write(ctx context.Context, message []byte) error {
 	if len(l.unsent) > 0 {
 		n, err := l.process.stdin.Write(l.unsent)
 		if l.unsent = l.unsent[n:]; err != nil {
-			return writeError(ctx, err, 0)
+			return l.writeError(err, 0)
 		}
 	}
 	text := append(message, '\n')
@@ -268,20 +259,23 @@ func (l *stdioLink) write(ctx context.Context, message []byte) error {
 		l.unsent = text[n:] // written before the next message, whose line would otherwise begin in the middle
 	}
 	if err != nil {
-		return writeError(ctx, err, n)
+		return l.writeError(err, n)
 	}
 	return nil
 }
 
-// writeError returns the error of a write after n bytes of a message.
-func writeError(ctx context.Context, err error, n int) error {
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+// writeError returns the error of a write after n bytes of a message. A process that does not read any more has ended,
+// or is of no use; what it wrote before is still read.
+func (l *stdioLink) writeError(err error, n int) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return context.DeadlineExceeded
-	case n > 0:
-		return errLost(err)
 	}
-	return errNotSent(err)
+	_ = l.process.stdout.SetReadDeadline(time.Now().Add(lastWordsTimeout))
+	<-l.ended
+	if n > 0 {
+		return errLost(l.endCause)
+	}
+	return errNotSent(l.endCause)
 }
 
 // later writes a message that nothing waits for. It is dropped if the process does not read: a process that asks

@@ -67,6 +67,12 @@ func (e *startError) reason() providers.Reason {
 	return ReasonUnavailable
 }
 
+// isTemporary reports whether the upstream answered that it is not ready.
+func (e *startError) isTemporary() bool {
+	status, _ := errors.AsType[statusError](e.cause)
+	return status.isTemporary()
+}
+
 // connect starts a process, or connects by HTTP.
 func (c connector) connect(ctx context.Context, user string) (*session, []Definition, *startError) {
 	l, err := c.open(user)
@@ -92,6 +98,8 @@ type supervisor struct {
 	backoff backoff
 	// waits makes calls wait for the first attempt after a loss: by HTTP it is short, and often succeeds.
 	waits bool
+	// isAwaited makes an error before the first session one that first returns, so that it need not be logged.
+	isAwaited bool
 	// onStart is called with what the upstream lists at the start of each session.
 	onStart func([]Definition)
 
@@ -181,7 +189,10 @@ func (s *supervisor) withdraw(ctx context.Context, ended *session) {
 
 func (s *supervisor) fail(err *startError) {
 	level := slog.LevelWarn
-	if s.lastErr != nil && s.lastErr.Error() == err.Error() {
+	switch {
+	case s.isAwaited && s.last == nil && !err.isTemporary():
+		level = slog.LevelDebug
+	case s.lastErr != nil && s.lastErr.Error() == err.Error():
 		level = slog.LevelDebug // it was logged, and an upstream may be down for days
 	}
 	s.logger.Log(context.Background(), level, "an upstream cannot be reached", "reason", err.reason(), "error", err,
@@ -244,8 +255,7 @@ func (s *supervisor) first(ctx context.Context) *startError {
 		if !isFailed {
 			return &startError{cause: err} // of ctx
 		}
-		status, _ := errors.AsType[statusError](failed.cause)
-		if !status.isTemporary() || time.Now().After(deadline) {
+		if !failed.isTemporary() || time.Now().After(deadline) {
 			return failed
 		}
 	}

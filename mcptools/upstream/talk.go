@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,7 +101,9 @@ func (c client) handshake(ctx context.Context, l link) (*session, error) {
 func (c client) discover(ctx context.Context, l link) (*session, error) {
 	answer, err := c.ask(ctx, l, "server/discover", `{"_meta":{`+c.modernMeta("{}")+`}}`)
 	switch {
-	case err != nil && (isClosed(l.lost()) || !isForeignAnswer(err)):
+	case err != nil && isClosed(l.lost()):
+		return nil, err // whatever was asked
+	case err != nil && !isForeignAnswer(err):
 		return nil, fmt.Errorf("server/discover: %w", err)
 	case err != nil:
 		return nil, nil
@@ -213,13 +216,12 @@ func (c client) listTools(ctx context.Context, s *session) ([]Definition, error)
 			return nil, err
 		}
 		for _, raw := range page.tools {
+			if size += len(raw); len(all) == maxTools || size > maxListBytes {
+				return nil, fmt.Errorf("it has more than %d tools or %d bytes of definitions", maxTools, maxListBytes)
+			}
 			all = append(all, readDefinition(raw))
-			size += len(raw)
 		}
-		switch cursor = page.next; {
-		case len(all) > maxTools || size > maxListBytes:
-			return nil, fmt.Errorf("it has more than %d tools or %d bytes of definitions", maxTools, maxListBytes)
-		case cursor == "":
+		if cursor = page.next; cursor == "" {
 			slices.SortStableFunc(all, func(a, b Definition) int { return strings.Compare(a.Name, b.Name) })
 			return withoutDoubles(all), nil
 		}
@@ -265,17 +267,36 @@ func (c client) listPage(ctx context.Context, s *session, cursor string) (page, 
 	}
 	var members [2]json.RawMessage
 	var p page
-	if rawjson.Members(answer.result, members[:], "tools", "nextCursor") != nil ||
-		json.Unmarshal(members[0], &p.tools) != nil || p.tools == nil {
+	if rawjson.Members(answer.result, members[:], "tools", "nextCursor") != nil {
+		return page{}, errMalformed(errors.New("the result is not an object with distinct members"))
+	}
+	var ok bool
+	if p.tools, ok = readTools(members[0]); !ok {
 		return page{}, errMalformed(errors.New("the result has no list of tools"))
 	}
 	if members[1] != nil && string(members[1]) != "null" {
-		var ok bool
 		if p.next, ok = rawjson.Text(members[1]); !ok {
 			return page{}, errMalformed(errors.New("the cursor is not a string"))
 		}
 	}
 	return p, nil
+}
+
+// readTools returns the elements of a list, and not many more than maxTools of them: a list of a few bytes for each
+// would become many times as large. ok is false for any other value.
+func readTools(list json.RawMessage) (tools []json.RawMessage, ok bool) {
+	decoder := json.NewDecoder(bytes.NewReader(list))
+	if begin, err := decoder.Token(); err != nil || begin != json.Delim('[') {
+		return nil, false
+	}
+	for decoder.More() && len(tools) <= maxTools {
+		var raw json.RawMessage
+		if decoder.Decode(&raw) != nil {
+			return nil, false
+		}
+		tools = append(tools, raw)
+	}
+	return tools, true
 }
 
 const codeMethodNotFound = -32601

@@ -12,8 +12,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// scope is the instrumentation scope of this program's spans.
-const scope = "gatehouse"
+// tracerName is the instrumentation scope of this program's spans.
+const tracerName = "gatehouse"
 
 // startSpan starts the span of a call, by the conventions of OpenTelemetry for clients of MCP, if ctx has a span. end
 // ends it with the error of the call.
@@ -22,7 +22,7 @@ func (u *upstream) startSpan(ctx context.Context, o offer) (_ context.Context, e
 	if !parent.SpanContext().IsValid() {
 		return ctx, func(error) {}
 	}
-	ctx, span := parent.TracerProvider().Tracer(scope).Start(ctx, "tools/call "+o.remote,
+	ctx, span := parent.TracerProvider().Tracer(tracerName).Start(ctx, "tools/call "+o.remote,
 		trace.WithSpanKind(trace.SpanKindClient))
 	if span.IsRecording() {
 		transport := "pipe"

@@ -62,7 +62,8 @@ func newUpstream(running context.Context, s Settings, o Options, hurry <-chan st
 	}
 	u.setMaxCalls(o.MaxCalls)
 	u.calls = newCallCounts()
-	u.counters.logger, u.client.probeTimeout = u.logger, o.probeTimeout
+	u.counters.logger, u.counters.throttle = u.logger, newThrottle()
+	u.client.probeTimeout = o.probeTimeout
 	if s.Identity == IdentityJWT && o.Minter == nil {
 		return nil, errors.New("identity: jwt needs a minter")
 	}
@@ -101,7 +102,8 @@ func (u *upstream) newEndpoint(o Options) (*endpoint, error) {
 	return &endpoint{
 		url: u.settings.URL, userAgent: u.client.userAgent, authorization: u.settings.AuthorizationHeader(),
 		max: u.settings.MaxMessageBytes, transport: newTransport(address, o.dialer(address.Scheme == "https")),
-		own: u.identity.own, counters: &u.counters, long: make(chan struct{}, maxLongBodies),
+		own: u.identity.own, counters: &u.counters,
+		long: make(chan struct{}, maxLongMessages), finishing: make(chan struct{}, maxFinishing),
 	}, nil
 }
 
@@ -123,6 +125,7 @@ func (u *upstream) start(ctx, running context.Context, group *sync.WaitGroup) er
 		group.Go(func() { u.source.run(running) })
 		return nil
 	}
+	shared.isAwaited = true
 	group.Go(func() { shared.run(running) })
 	if err := shared.first(ctx); err != nil {
 		return u.startError(err)

@@ -14,25 +14,6 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// user is a demo user.
-type user struct {
-	Subject string
-	Name    string
-}
-
-// users returns all users, the default first.
-func users() []user {
-	return []user{{"alice", "Alice"}, {"bob", "Bob"}}
-}
-
-func findUser(subject string) (user, bool) {
-	all := users()
-	if at := slices.IndexFunc(all, func(u user) bool { return u.Subject == subject }); at >= 0 {
-		return all[at], true
-	}
-	return all[0], false
-}
-
 // authorize is the authorization endpoint (RFC 6749, section 3.1). A valid request leads to the consent page,
 // or with AutoApprove back to the client with a code. An error is redirected to the client only where
 // [mayRedirectError] allows it.
@@ -49,11 +30,15 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 			"The application must send exactly one client_id and one redirect_uri.")
 		return
 	}
-	c, err := i.findClient(query.Get("client_id"))
+	c, err := i.findClient(r.Context(), query.Get("client_id"))
 	if err != nil {
-		i.config.Logger.InfoContext(r.Context(), "authorization request of an unknown client",
-			slog.Any("reason", err))
-		i.pages.problem(w, http.StatusBadRequest, unknownClientText(err))
+		i.refuseClient(r.Context(), w, err)
+		return
+	}
+	if i.isDeniedClient(c) {
+		i.config.Logger.InfoContext(r.Context(), "authorization request of a denied client",
+			slog.String("client_id", displayClientID(c.id)))
+		i.pages.problem(w, http.StatusForbidden, deniedClientText)
 		return
 	}
 	// A redirect to a URI that is not registered would make the issuer an open redirector (RFC 6749, section
@@ -74,14 +59,17 @@ func (i *Issuer) authorize(w http.ResponseWriter, r *http.Request) {
 }
 
 // nextURL reads the rest of the request into a and returns where the browser goes: to the consent page, or
-// back with a code. The error is an [oidc.Error].
+// back with a code. The error is an [oidc.Error], an [*endedError] or one of this server.
 func (i *Issuer) nextURL(r *http.Request, a *authorization, query url.Values) (target string, err error) {
 	if err := i.readAuthorization(a, query); err != nil {
 		return "", err
 	}
 	if i.config.AutoApprove && !isCrossSite(r) {
-		who, _ := findUser(a.loginHint)
-		_, target, err = i.approve(a, who)
+		who, _, err := i.signIn.Begin(r.Context(), Attempt{LoginHint: a.loginHint})
+		if err != nil {
+			return "", err
+		}
+		_, target, err = i.signedIn(r.Context(), a, *who, "")
 		return target, err
 	}
 	if strings.TrimSpace(query.Get("prompt")) == oidc.PromptNone {
@@ -89,11 +77,19 @@ func (i *Issuer) nextURL(r *http.Request, a *authorization, query url.Values) (t
 		// 3.1.2.6).
 		return "", oidc.ErrLoginRequired().WithDescription("the user must sign in")
 	}
-	return i.config.Issuer + consentPath + "?request=" + i.store.putRequest(i.config.Now(), a), nil
+	id, err := i.requests.put(i.config.Now(), a)
+	if err != nil {
+		return "", err
+	}
+	return i.config.Issuer + consentPath + "?request=" + id, nil
 }
 
 // refuse responds to an authorization request with an error: to the client, with state and iss, or on a page.
 func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization, err error) {
+	if ended := new(endedError); errors.As(err, &ended) {
+		i.explainEnded(w, r, ended)
+		return
+	}
 	e := new(oidc.Error)
 	if !errors.As(err, &e) {
 		i.config.Logger.ErrorContext(r.Context(), "authorization request", slog.Any("error", err))
@@ -101,7 +97,7 @@ func (i *Issuer) refuse(w http.ResponseWriter, r *http.Request, a *authorization
 		return
 	}
 	i.config.Logger.InfoContext(r.Context(), "authorization request refused",
-		slog.String("client_id", a.client.id),
+		slog.String("client_id", displayClientID(a.client.id)),
 		slog.String("error", string(e.ErrorType)), slog.String("reason", e.Description))
 	if mayRedirectError(a) {
 		e.State = a.state
@@ -144,19 +140,7 @@ func redirect(w http.ResponseWriter, status int, target string) {
 	w.WriteHeader(status)
 }
 
-const registerAgainText = "Delete the registration that the application has stored and let it register again."
-
-func unknownClientText(err error) string {
-	if broken := new(documentError); errors.As(err, broken) {
-		return "The application's client ID metadata document is not usable: " + broken.reason + "."
-	}
-	if errors.Is(err, errDocumentsOff) {
-		return "The client_id is the URL of a client ID metadata document, and this issuer does not fetch " +
-			"them. Use dynamic registration instead, or ask the operator to enable client documents."
-	}
-	return "The client is unknown. Registrations end when the issuer restarts, except those of public " +
-		"clients with a loopback redirect URI. " + registerAgainText
-}
+const deniedClientText = "The operator of this server has denied access to this application."
 
 func redirectURIText(c *client) string {
 	if c.origin == unregistered {
@@ -212,21 +196,6 @@ func (i *Issuer) readAuthorization(a *authorization, query url.Values) error {
 func isChallenge(s string) bool {
 	digest, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	return err == nil && len(digest) == 32 && !strings.ContainsAny(s, "\r\n")
-}
-
-// approve issues a code and returns it, and the redirect to the client.
-func (i *Issuer) approve(a *authorization, who user) (code, target string, err error) {
-	now := i.config.Now()
-	code = i.store.putCode(now, &grant{
-		clientID: a.client.id,
-		subject:  who.Subject,
-		name:     who.Name,
-		resource: a.resource,
-		scopes:   a.scopes,
-		authTime: now,
-	}, a)
-	target, err = i.responseURL(a, &op.CodeResponseType{Code: code, State: a.state})
-	return code, target, err
 }
 
 // deny returns the redirect to the client with access_denied.

@@ -1,7 +1,6 @@
 package authserver
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"gatehouse/providers/authserver/seal"
 )
 
 // What unauthenticated clients can fill is bounded in number and time. These bounds are too large, or too
@@ -66,74 +67,83 @@ func TestExpiringMap(t *testing.T) {
 	})
 }
 
+func requestOf(id string) *authorization { return &authorization{client: &client{id: id}} }
+
 func TestPendingRequestsAreBounded(t *testing.T) {
 	now := time.Now()
-	request := func(id string) *authorization { return &authorization{client: &client{id: id}} }
-	t.Run("a client's oldest request makes room for its own, and no other client's", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
-		other := s.putRequest(now, request("other"))
-		first, second := s.putRequest(now, request("busy")), s.putRequest(now, request("busy"))
-		for range maxClientPending - 1 {
-			s.putRequest(now, request("busy"))
+	put := func(s *memoryRequests, client string) (id string) {
+		t.Helper()
+		id, err := s.put(now, requestOf(client))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if len(s.requests.items) != maxClientPending+1 {
-			t.Errorf("%d requests", len(s.requests.items))
+		return id
+	}
+	t.Run("a client's oldest request makes room for its own, and no other client's", func(t *testing.T) {
+		s := newMemoryRequests(seal.Random())
+		other := put(s, "other")
+		first, second := put(s, "busy"), put(s, "busy")
+		for range maxClientPending - 1 {
+			put(s, "busy")
+		}
+		if len(s.pending.items) != maxClientPending+1 {
+			t.Errorf("%d requests", len(s.pending.items))
 		}
 		for id, want := range map[string]bool{other: true, first: false, second: true} {
-			if _, ok := s.showRequest(now, id); ok != want {
-				t.Errorf("a request is there: %t, want %t", ok, want)
+			if _, err := s.show(now, id); (err == nil) != want {
+				t.Errorf("want %t: %v", want, err)
 			}
 		}
 	})
 	t.Run("a request whose page was sent stays while others are added", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
-		shown := s.putRequest(now, request("shared"))
-		s.showRequest(now, shown)
+		s := newMemoryRequests(seal.Random())
+		shown := put(s, "shared")
+		_, _ = s.show(now, shown)
 		for n := range maxRequests + 10 {
-			s.putRequest(now, request("shared"))
-			s.putRequest(now, request(fmt.Sprint(n)))
+			put(s, "shared")
+			put(s, fmt.Sprint(n))
 		}
-		if len(s.requests.items) != maxRequests {
-			t.Errorf("%d requests", len(s.requests.items))
+		if len(s.pending.items) != maxRequests {
+			t.Errorf("%d requests", len(s.pending.items))
 		}
-		if _, ok := s.takeRequest(now, shown); !ok {
+		if _, ok := s.take(now, shown); !ok {
 			t.Error("it is gone")
 		}
 	})
 	t.Run("if all pages were sent the oldest request is removed", func(t *testing.T) {
-		s := newStore(time.Minute, time.Hour, 0)
+		s := newMemoryRequests(seal.Random())
 		var ids []string
 		for range maxClientPending + 1 {
-			id := s.putRequest(now, request("busy"))
-			s.showRequest(now, id)
+			id := put(s, "busy")
+			_, _ = s.show(now, id)
 			ids = append(ids, id)
 		}
-		if _, ok := s.takeRequest(now, ids[0]); ok || len(s.requests.items) != maxClientPending {
-			t.Errorf("the oldest is there: %t; %d requests", ok, len(s.requests.items))
+		if _, ok := s.take(now, ids[0]); ok || len(s.pending.items) != maxClientPending {
+			t.Errorf("the oldest is there: %t; %d requests", ok, len(s.pending.items))
 		}
 	})
 }
 
 func TestConfidentialRegistrationsAreBounded(t *testing.T) {
-	r := newClientRegistry(nil)
-	used := &client{id: "used", origin: dynamic, secret: new([sha256.Size]byte)}
+	r := newDemoIDs(demoRules())
+	used := &client{id: "used", origin: dynamic, secret: isSecret("")}
 	r.add(used)
-	r.authenticated(used)
+	r.used(used)
 	for n := range 2 * maxConfidentialClients {
-		r.add(&client{id: fmt.Sprint(n), origin: dynamic, secret: new([sha256.Size]byte)})
+		r.add(&client{id: fmt.Sprint(n), origin: dynamic, secret: isSecret("")})
 	}
-	if _, ok := r.find("used"); !ok {
+	if _, err := r.read(t.Context(), "used"); err != nil {
 		t.Error("registrations that were never used pushed out one that was")
 	}
-	if len(r.unused.items) != maxConfidentialClients || len(r.used.items) != 1 {
-		t.Errorf("%d unused, %d used", len(r.unused.items), len(r.used.items))
+	if len(r.unused.items) != maxConfidentialClients || len(r.recent.items) != 1 {
+		t.Errorf("%d unused, %d used", len(r.unused.items), len(r.recent.items))
 	}
 	for n := range 2 * maxConfidentialClients {
-		r.authenticated(used)
-		r.authenticated(&client{id: fmt.Sprint(n), origin: dynamic, secret: new([sha256.Size]byte)})
+		r.used(used)
+		r.used(&client{id: fmt.Sprint(n), origin: dynamic, secret: isSecret("")})
 	}
-	if _, ok := r.find("used"); !ok || len(r.used.items) != maxConfidentialClients {
-		t.Errorf("the most recently used is there: %t; %d used", ok, len(r.used.items))
+	if _, err := r.read(t.Context(), "used"); err != nil || len(r.recent.items) != maxConfidentialClients {
+		t.Errorf("the most recently used: %v; %d used", err, len(r.recent.items))
 	}
 }
 
@@ -153,7 +163,7 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 		}
 		f.timeout = 50 * time.Millisecond
 		began := time.Now()
-		_, err := f.find(host.URL + "/client.json")
+		_, err := f.find(t.Context(), host.URL+"/client.json")
 		var broken documentError
 		if !errors.As(err, &broken) || !broken.temporary || time.Since(began) > 2*time.Second {
 			t.Errorf("after %s: %v", time.Since(began), err)
@@ -166,7 +176,7 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 		for range maxDocumentFetches {
 			f.slots <- struct{}{}
 		}
-		if _, err := f.find(host.URL + "/client.json"); err == nil ||
+		if _, err := f.find(t.Context(), host.URL+"/client.json"); err == nil ||
 			err.(documentError).reason != "too many concurrent fetches" {
 			t.Errorf("error %v", err)
 		}

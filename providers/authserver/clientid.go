@@ -21,8 +21,8 @@ const (
 	clientIDDigest  = 9       // bytes of SHA-256
 )
 
-// clientIDs issues and reads the client_id of public clients that register dynamically. The id contains the
-// registration, so nothing is stored and registrations cannot evict each other:
+// readableIDs issues and reads the client_id of public clients that register dynamically at the demo. The id contains
+// the registration, so nothing is stored and registrations cannot evict each other:
 //
 //	reg1.REGISTRATION.MAC.DIGEST
 //
@@ -32,12 +32,15 @@ const (
 //
 // The salt makes the ids of two registrations with equal metadata different: a page that registers the
 // metadata of another client must not share that client's limit of pending sign-ins.
-type clientIDs struct{ key []byte }
+type readableIDs struct {
+	key   []byte
+	rules clientRules
+}
 
-func newClientIDs() clientIDs {
+func newReadableIDs(rules clientRules) readableIDs {
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails
-	return clientIDs{key}
+	return readableIDs{key, rules}
 }
 
 // carriedRegistration is the part of a registration that the client_id contains: what requests of the client
@@ -64,9 +67,9 @@ func (c carriedRegistration) encode() ([]byte, error) {
 	return registration, nil
 }
 
-// issue returns the id of a public client. Its metadata must have passed [clientMetadata.checkRegistration].
+// issue returns the id of a public client. Its metadata must have passed [clientRules.checkRegistration].
 // The error is invalid_client_metadata if the registration is too long.
-func (ids clientIDs) issue(m clientMetadata) (string, error) {
+func (ids readableIDs) issue(m clientMetadata) (string, error) {
 	encoded, err := carriedRegistration{m.RedirectURIs, m.ClientName, m.GrantTypes}.encode()
 	if err != nil {
 		return "", err
@@ -87,7 +90,7 @@ func (ids clientIDs) issue(m clientMetadata) (string, error) {
 // read returns the client in an id, after applying the rules of /register to it again. It returns false for a
 // damaged id, and for one that /register would not issue. A client with an invalid MAC registered before the
 // process started, or never: only its loopback redirect URIs are valid then, and without one it is unknown.
-func (ids clientIDs) read(id string) (*client, bool) {
+func (ids readableIDs) read(id string) (*client, bool) {
 	rest, ok := strings.CutPrefix(id, clientIDPrefix)
 	parts := strings.Split(rest, ".")
 	if strings.ContainsAny(id, "\r\n") { // the decoder skips them, so one registration would have many ids
@@ -112,7 +115,7 @@ func (ids clientIDs) read(id string) (*client, bool) {
 		RedirectURIs: carried.RedirectURIs, ClientName: carried.Name, GrantTypes: carried.GrantTypes,
 		TokenEndpointAuthMethod: oidc.AuthMethodNone,
 	}
-	if m.checkRegistration() != nil {
+	if ids.rules.checkRegistration(&m) != nil {
 		return nil, false
 	}
 	// checkRegistration normalizes some values, such as control characters in a name, and JSON allows several
@@ -137,7 +140,7 @@ func (ids clientIDs) read(id string) (*client, bool) {
 	return c, true
 }
 
-func (ids clientIDs) mac(registration []byte) string {
+func (ids readableIDs) mac(registration []byte) string {
 	mac := hmac.New(sha256.New, ids.key)
 	mac.Write([]byte("client registration\n")) // separates this use of the key from others
 	mac.Write(registration)

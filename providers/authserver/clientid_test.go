@@ -18,7 +18,7 @@ func forgedID(registration string) string {
 // The rules of /register apply to an id that /register did not issue.
 func TestForgedClientIDs(t *testing.T) {
 	const grants = `"g":["authorization_code","refresh_token"]`
-	ids := newClientIDs()
+	ids := newReadableIDs(demoRules())
 	tests := []struct {
 		name, id string
 		want     []string // redirect URIs; nil if the client is unknown
@@ -83,10 +83,10 @@ func TestForgedClientIDs(t *testing.T) {
 
 // A damaged id is unknown: it is not taken for the id of a client that registered with another process.
 func TestDamagedClientIDs(t *testing.T) {
-	ids := newClientIDs()
+	ids := newReadableIDs(demoRules())
 	m := clientMetadata{RedirectURIs: []string{"http://127.0.0.1/cb"}, ClientName: "X",
 		TokenEndpointAuthMethod: oidc.AuthMethodNone}
-	if err := m.checkRegistration(); err != nil {
+	if err := demoRules().checkRegistration(&m); err != nil {
 		t.Fatal(err)
 	}
 	id, err := ids.issue(m)
@@ -118,7 +118,7 @@ func TestDamagedClientIDs(t *testing.T) {
 }
 
 func FuzzReadClientID(f *testing.F) {
-	ids := newClientIDs()
+	ids := newReadableIDs(demoRules())
 	f.Add(forgedID(`{"r":["http://127.0.0.1/cb"],"g":["authorization_code"]}`))
 	f.Add(clientIDPrefix + "..")
 	f.Fuzz(func(t *testing.T, id string) {

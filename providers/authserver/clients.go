@@ -4,38 +4,31 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-const (
-	maxConfidentialClients = 1000 // registered dynamically: the limit of those used, and of those unused
-	maxClientName          = 200  // runes
-)
-
-var (
-	errUnknownClient = errors.New("unknown client")
-	errDocumentsOff  = errors.New("client ID metadata documents are disabled")
-)
+const maxClientName = 200 // runes
 
 // client is a client of any origin.
 type client struct {
-	id           string
-	name         string
-	origin       clientOrigin
-	secret       *[sha256.Size]byte // digest; nil for a public client
+	id     string
+	name   string
+	origin clientOrigin
+	// secret reports in constant time whether a secret is that of the client; nil if it has none.
+	secret       func(string) bool
 	redirectURIs []string
 	grantTypes   []oidc.GrantType
+	// keys are those with which the client of a document may authenticate; nil if it has none. requiresKeys means that
+	// it has to.
+	keys         *publishedKeys
+	requiresKeys bool
 }
 
 // clientOrigin is how a client became known. The consent page shows by whom its name is verified.
@@ -48,18 +41,26 @@ const (
 	unregistered                      // by a client_id of another process; not verified
 )
 
-func (c *client) public() bool { return c.secret == nil }
+func (c *client) public() bool { return c.secret == nil && !c.requiresKeys }
 
 func (c *client) mayUseGrant(grant oidc.GrantType) bool { return slices.Contains(c.grantTypes, grant) }
 
-// secretMatches compares secrets in constant time. A public client must not send one; an empty secret is
+// secretMatches reports whether the secret is right. A public client must not send one; an empty secret is
 // allowed, because go-sdk first tries Basic with an empty secret when it knows no method.
 func (c *client) secretMatches(secret string) bool {
 	if c.public() {
 		return secret == ""
 	}
-	digest := sha256.Sum256([]byte(secret))
-	return subtle.ConstantTimeCompare(digest[:], c.secret[:]) == 1
+	return c.secret != nil && c.secret(secret)
+}
+
+// isSecret returns a function that compares secrets in constant time. It keeps a digest only.
+func isSecret(secret string) func(string) bool {
+	want := sha256.Sum256([]byte(secret))
+	return func(presented string) bool {
+		digest := sha256.Sum256([]byte(presented))
+		return subtle.ConstantTimeCompare(digest[:], want[:]) == 1
+	}
 }
 
 // host returns the host of the client ID metadata document, or "".
@@ -82,25 +83,34 @@ func (c Client) grants() []oidc.GrantType {
 	return grants
 }
 
-// clientRegistry holds the clients of the operator, and the confidential clients that registered dynamically.
-// Registration is open, so the latter are bounded, and those that have authenticated are kept separately: new
-// registrations only evict others that were never used.
+// clientRegistry finds clients that need no request to another host.
 type clientRegistry struct {
-	fixed map[string]*client
-	ids   clientIDs // public clients that register dynamically are not stored
-
-	mu     sync.Mutex
-	unused *expiringMap[string, *client]
-	used   *expiringMap[string, *client] // the least recently used is evicted first
+	fixed  map[string]*client // of the operator
+	ids    clientIDs          // of clients that register dynamically
+	denied []string           // client ids, and hosts of documents
 }
 
-func newClientRegistry(clients []Client) *clientRegistry {
-	r := &clientRegistry{
-		fixed:  make(map[string]*client),
-		ids:    newClientIDs(),
-		unused: newExpiringMap[string, *client](0, maxConfidentialClients),
-		used:   newExpiringMap[string, *client](0, maxConfidentialClients),
-	}
+// clientIDs issues and reads the ids of clients that register dynamically. Registration is open, so what it costs must
+// be bounded.
+type clientIDs interface {
+	// issue returns the id of a new client. Its metadata must have passed [clientRules.checkRegistration]. The error is
+	// invalid_client_metadata.
+	issue(m clientMetadata) (registration, error)
+	// read returns the client of an id, after applying the rules of /register again. The error is a [clientError].
+	read(ctx context.Context, id string) (*client, error)
+	// used notes that a client has authenticated.
+	used(c *client)
+}
+
+// registration is what a client gets for its metadata. A public client has no secret.
+type registration struct {
+	id, secret string
+	// secretExpires is the end of the secret in seconds since 1970; 0 if it does not end.
+	secretExpires int64
+}
+
+func newClientRegistry(clients []Client, ids clientIDs, denied []string) *clientRegistry {
+	r := &clientRegistry{fixed: make(map[string]*client), ids: ids, denied: denied}
 	for _, c := range clients {
 		known := &client{
 			id:           c.ID,
@@ -112,80 +122,72 @@ func newClientRegistry(clients []Client) *clientRegistry {
 			known.name = c.ID
 		}
 		if c.Secret != "" {
-			digest := sha256.Sum256([]byte(c.Secret))
-			known.secret = &digest
+			known.secret = isSecret(c.Secret)
 		}
 		r.fixed[c.ID] = known
 	}
 	return r
 }
 
-func (r *clientRegistry) add(c *client) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.unused.put(time.Time{}, c.id, c)
-}
-
-func (r *clientRegistry) find(id string) (*client, bool) {
+func (r *clientRegistry) find(ctx context.Context, id string) (*client, error) {
 	if c, ok := r.fixed[id]; ok {
-		return c, true
+		return c, nil
 	}
-	if c, ok := r.ids.read(id); ok {
-		return c, true
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c, ok := r.used.get(time.Time{}, id); ok {
-		return c, true
-	}
-	return r.unused.get(time.Time{}, id)
+	return r.ids.read(ctx, id)
 }
 
-// authenticated records that a client has authenticated.
-func (r *clientRegistry) authenticated(c *client) {
-	if c.origin != dynamic || c.public() {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.unused.remove(c.id)
-	r.used.put(time.Time{}, c.id, c)
+// denies reports whether the operator denies the client with that id, or of the document at that URL.
+func (r *clientRegistry) denies(id string) bool {
+	return slices.ContainsFunc(r.denied, func(entry string) bool { return entry == id || isHostOf(entry, id) })
+}
+
+// isHostOf reports whether host, with or without a port, is that of an https URL.
+func isHostOf(host, address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Scheme == "https" &&
+		(strings.EqualFold(host, u.Host) || strings.EqualFold(host, u.Hostname()))
 }
 
 // findClient returns the registered client with that id, or the client of the metadata document at that URL.
-// The error is errUnknownClient, errDocumentsOff or a [documentError].
-func (i *Issuer) findClient(id string) (*client, error) {
-	if c, ok := i.clients.find(id); ok {
-		return c, nil
+// The error is a [clientError] or a [documentError].
+func (i *Issuer) findClient(ctx context.Context, id string) (*client, error) {
+	if i.clients.denies(id) {
+		return nil, errDeniedClient()
 	}
-	if strings.HasPrefix(id, "https://") {
+	if _, known := i.clients.fixed[id]; !known && strings.HasPrefix(id, "https://") {
 		if !i.config.ClientDocuments {
-			return nil, errDocumentsOff
+			return nil, errDocumentsOff()
 		}
-		return i.documents.find(id)
+		return i.documents.find(ctx, id)
 	}
-	return nil, errUnknownClient
+	return i.clients.find(ctx, id)
 }
 
 // authenticate returns the client if the secret is right. Errors are those of the token endpoint (RFC 6749,
 // section 5.2), the same for an unknown client and for a wrong secret.
-func (i *Issuer) authenticate(id, secret string) (*client, error) {
-	c, err := i.findClient(id)
-	if unreachable := new(documentError); errors.As(err, unreachable) && unreachable.temporary {
-		// Not invalid_client, which makes clients discard their registration.
-		return nil, op.NewStatusError(oidc.ErrServerError().WithDescription(
-			"the client ID metadata document is unavailable"), http.StatusServiceUnavailable)
+func (i *Issuer) authenticate(ctx context.Context, id, secret string) (*client, error) {
+	c, err := i.findClient(ctx, id)
+	if err != nil {
+		return nil, tokenEndpointError(err)
 	}
-	if err != nil || !c.secretMatches(secret) {
-		return nil, invalidClient("client authentication failed")
+	if !c.secretMatches(secret) {
+		return nil, errAuthentication()
 	}
-	i.clients.authenticated(c)
+	i.clients.ids.used(c)
 	return c, nil
 }
 
+// authenticateClient returns the client that a secret, an assertion, or for a public client nothing, authenticates.
+func (i *Issuer) authenticateClient(ctx context.Context, c *op.ClientCredentials) (*client, error) {
+	if c.ClientAssertion != "" {
+		return i.authenticateByAssertion(ctx, c.ClientID, c.ClientAssertion)
+	}
+	return i.authenticate(ctx, c.ClientID, c.ClientSecret)
+}
+
 // VerifyClient implements [op.Server].
-func (s *server) VerifyClient(_ context.Context, r *op.Request[op.ClientCredentials]) (op.Client, error) {
-	c, err := s.authenticate(r.Data.ClientID, r.Data.ClientSecret)
+func (s *server) VerifyClient(ctx context.Context, r *op.Request[op.ClientCredentials]) (op.Client, error) {
+	c, err := s.authenticateClient(ctx, r.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -233,69 +235,6 @@ type clientMetadata struct {
 	ClientName              string           `json:"client_name,omitempty"`
 	Scope                   string           `json:"scope,omitempty"`
 	ApplicationType         string           `json:"application_type,omitempty"`
-}
-
-// check sets defaults and drops unsupported grant types. The error is invalid_redirect_uri or
-// invalid_client_metadata (RFC 7591, section 3.2.2).
-func (m *clientMetadata) check() error {
-	if utf8.RuneCountInString(m.ClientName) > maxClientName || len(m.Scope) > maxRedirectURILength {
-		return invalidMetadata("client_name or scope is too long")
-	}
-	if len(m.RedirectURIs) > maxRedirectURIs {
-		return invalidRedirectURI("too many redirect URIs")
-	}
-	total := 0
-	for _, uri := range m.RedirectURIs {
-		if err := checkRedirectURI(uri); err != nil {
-			return invalidRedirectURI(err.Error())
-		}
-		total += len(uri)
-	}
-	if total > maxRedirectURIBytes {
-		return invalidRedirectURI("the redirect URIs are too long together")
-	}
-	if len(m.GrantTypes) == 0 {
-		m.GrantTypes = []oidc.GrantType{oidc.GrantTypeCode}
-	}
-	m.GrantTypes = slices.DeleteFunc(m.GrantTypes,
-		func(g oidc.GrantType) bool { return !slices.Contains(supportedGrants(), g) })
-	slices.Sort(m.GrantTypes)
-	m.GrantTypes = slices.Compact(m.GrantTypes)
-	m.ResponseTypes = nil
-	switch {
-	case len(m.GrantTypes) == 0:
-		return invalidMetadata("none of the grant types is supported")
-	case slices.Contains(m.GrantTypes, oidc.GrantTypeCode):
-		m.ResponseTypes = []string{string(oidc.ResponseTypeCode)}
-		if len(m.RedirectURIs) == 0 {
-			return invalidRedirectURI("authorization_code requires a redirect URI")
-		}
-	}
-	if m.ApplicationType != "web" && m.ApplicationType != "native" {
-		m.ApplicationType = applicationType(m.RedirectURIs)
-	}
-	m.ClientName = stripNonPrintable(m.ClientName)
-	return nil
-}
-
-// checkRegistration applies the rules of /register: those of check, and that of the authentication method,
-// whose default it sets. Errors are those of check.
-func (m *clientMetadata) checkRegistration() error {
-	if err := m.check(); err != nil {
-		return err
-	}
-	switch m.TokenEndpointAuthMethod {
-	case "":
-		m.TokenEndpointAuthMethod = oidc.AuthMethodBasic // RFC 7591, section 2
-	case oidc.AuthMethodNone, oidc.AuthMethodBasic, oidc.AuthMethodPost:
-	default:
-		return invalidMetadata("the token_endpoint_auth_method is not supported")
-	}
-	if m.TokenEndpointAuthMethod == oidc.AuthMethodNone &&
-		slices.Contains(m.GrantTypes, oidc.GrantTypeClientCredentials) {
-		return invalidMetadata("client_credentials requires a client that authenticates")
-	}
-	return nil
 }
 
 func applicationType(redirectURIs []string) string {

@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -10,34 +11,53 @@ const maxConsents = 1000
 // consentKey identifies what a user has granted to a client.
 type consentKey struct{ clientID, subject, resource string }
 
-// consented are the scopes that a user has granted to a client since the start of the issuer. They do not replace
-// the consent of the user: the page marks what is new.
+// consented are the scopes that a user has granted to a client since the start of the issuer.
 type consented struct {
-	grant  *grant // the last one; if it is revoked, nothing is granted anymore
+	grant  string // the digest of the last one; if it ends, nothing is granted anymore
+	at     time.Time
 	scopes []string
 }
 
-// putConsent records a grant. The caller holds s.mu.
-func (s *store) putConsent(now time.Time, g *grant) {
-	key := consentKey{g.clientID, g.subject, g.resource}
-	scopes := slices.Clone(g.scopes)
-	if earlier, ok := s.consents.get(now, key); ok && !earlier.grant.revoked {
-		for _, scope := range earlier.scopes {
-			if !slices.Contains(scopes, scope) {
-				scopes = append(scopes, scope)
-			}
-		}
-	}
-	s.consents.put(now, key, consented{g, scopes})
+// consents are what users have granted in this process. They do not replace the consent of the user: the page marks
+// what is new.
+type consents struct {
+	mu    sync.Mutex
+	given *expiringMap[consentKey, consented]
 }
 
-// consented returns the scopes that a user has granted to a client, and when; none if the last grant is revoked.
-func (s *store) consented(now time.Time, clientID, subject, resource string) (scopes []string, at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := s.consents.get(now, consentKey{clientID, subject, resource})
-	if !ok || c.grant.revoked {
+func newConsents(lifetime time.Duration) *consents {
+	return &consents{given: newExpiringMap[consentKey, consented](lifetime, maxConsents)}
+}
+
+// put records a grant.
+func (c *consents) put(now time.Time, g *storedGrant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := consentKey{g.ClientID, g.Person.Subject, g.Resource}
+	scopes := slices.Clone(g.Scopes)
+	earlier, _ := c.given.get(now, key)
+	for _, scope := range earlier.scopes {
+		if !slices.Contains(scopes, scope) {
+			scopes = append(scopes, scope)
+		}
+	}
+	c.given.put(now, key, consented{g.digest, g.Created, scopes})
+}
+
+// end forgets what was granted if the last grant was the one that has ended.
+func (c *consents) end(digest string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.given.removeOldest(func(one consented) bool { return one.grant == digest })
+}
+
+// of returns the scopes that a user has granted to a client, and when; none if the last grant has ended.
+func (c *consents) of(now time.Time, clientID, subject, resource string) (scopes []string, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one, ok := c.given.get(now, consentKey{clientID, subject, resource})
+	if !ok {
 		return nil, time.Time{}
 	}
-	return c.scopes, c.grant.authTime
+	return one.scopes, one.at
 }

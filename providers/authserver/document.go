@@ -23,18 +23,22 @@ import (
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"golang.org/x/sync/singleflight"
+
+	"gatehouse/providers"
 )
 
 const (
-	documentTimeout       = 5 * time.Second
-	maxDocument           = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
-	maxDocumentURL        = 2000
-	maxDocuments          = 1000 // cached
-	maxDocumentFetches    = 8    // concurrent: anyone can make the issuer send requests
-	minDocumentLifetime   = time.Minute
-	maxDocumentLifetime   = 24 * time.Hour
-	documentLifetime      = 5 * time.Minute // without Cache-Control
-	documentErrorLifetime = 3 * time.Second // how long a failure is cached
+	documentTimeout    = 5 * time.Second
+	maxDocument        = 5 << 10 // bytes; the draft's section 6.6 suggests 5 KiB
+	maxDocumentURL     = 2000
+	maxDocuments       = 1000 // cached
+	maxDocumentFetches = 8    // concurrent: anyone can make the issuer send requests
+	// maxDocumentFetchesByAddress is the part of them that one address may cause.
+	maxDocumentFetchesByAddress = 3
+	minDocumentLifetime         = time.Minute
+	maxDocumentLifetime         = 24 * time.Hour
+	documentLifetime            = 5 * time.Minute // without Cache-Control
+	documentErrorLifetime       = 3 * time.Second // how long a failure is cached
 )
 
 // documentError is why a client ID metadata document is not usable. Its text never quotes the response.
@@ -54,13 +58,21 @@ type documentFetcher struct {
 	logger *slog.Logger
 	// userAgent is the User-Agent of requests; empty means that of net/http.
 	userAgent string
+	rules     clientRules
 	// timeout bounds one fetch, including the wait for a slot.
 	timeout time.Duration
 	slots   chan struct{}
 	flight  singleflight.Group
 
+	// enterprise are the ids of clients that may have private_key_jwt alone.
+	enterprise []string
+
 	mu    sync.Mutex
 	cache map[string]cachedDocument
+	// keySets are by URL.
+	keySets map[string]cachedKeys
+	// fetching counts the fetches in progress by the address that caused them.
+	fetching map[string]int
 }
 
 type cachedDocument struct {
@@ -70,13 +82,7 @@ type cachedDocument struct {
 }
 
 func newDocumentFetcher(config Config) *documentFetcher {
-	dialer := &net.Dialer{
-		// Control gets the address after name resolution, so a name that resolves to another address the
-		// second time cannot bypass the check (DNS rebinding).
-		Control: func(_, address string, _ syscall.RawConn) error {
-			return checkAddress(address, config.AllowLoopbackClientDocuments)
-		},
-	}
+	dialer := newGuardedDialer(config.AllowLoopbackClientDocuments)
 	return &documentFetcher{
 		http: &http.Client{
 			// The draft's section 5.3 forbids following redirects; the status of the redirect is refused.
@@ -89,17 +95,30 @@ func newDocumentFetcher(config Config) *documentFetcher {
 				DisableKeepAlives:      true,
 			},
 		},
-		now:       config.Now,
-		userAgent: config.UserAgent,
-		logger:    config.Logger,
-		timeout:   documentTimeout,
-		slots:     make(chan struct{}, maxDocumentFetches),
-		cache:     make(map[string]cachedDocument),
+		now:        config.Now,
+		userAgent:  config.UserAgent,
+		rules:      config.clientMode().documents,
+		enterprise: config.ClientPolicy.EnterpriseClients,
+		logger:     config.Logger,
+		timeout:    documentTimeout,
+		slots:      make(chan struct{}, maxDocumentFetches),
+		cache:      make(map[string]cachedDocument),
+		fetching:   make(map[string]int),
+		keySets:    make(map[string]cachedKeys),
+	}
+}
+
+// newGuardedDialer returns a dialer for addresses that [checkAddress] allows.
+func newGuardedDialer(allowLocal bool) *net.Dialer {
+	return &net.Dialer{
+		// Control gets the address after name resolution, so a name that resolves to another address the
+		// second time cannot bypass the check (DNS rebinding).
+		Control: func(_, address string, _ syscall.RawConn) error { return checkAddress(address, allowLocal) },
 	}
 }
 
 // find returns the client of the document at id. The error is a [documentError].
-func (f *documentFetcher) find(id string) (*client, error) {
+func (f *documentFetcher) find(ctx context.Context, id string) (*client, error) {
 	if err := checkDocumentURL(id); err != nil {
 		return nil, err
 	}
@@ -108,7 +127,12 @@ func (f *documentFetcher) find(id string) (*client, error) {
 	}
 	// Concurrent requests share one fetch. It has its own deadline: if it ended with the first request,
 	// canceling that request would fail the others.
+	address := providers.AddressFrom(ctx)
 	found, err, _ := f.flight.Do(id, func() (any, error) {
+		if !f.begin(address) {
+			return (*client)(nil), documentError{"too many concurrent fetches", true}
+		}
+		defer f.end(address)
 		ctx, cancel := context.WithTimeout(context.Background(), f.timeout)
 		defer cancel()
 		c, lifetime, err := f.fetch(ctx, id)
@@ -116,6 +140,28 @@ func (f *documentFetcher) find(id string) (*client, error) {
 		return c, err
 	})
 	return found.(*client), err
+}
+
+// begin reports whether an address may cause another fetch: one address that names slow hosts must not use all slots.
+func (f *documentFetcher) begin(address string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if address == "" { // no server in front tells it
+		return true
+	}
+	if f.fetching[address] >= maxDocumentFetchesByAddress {
+		return false
+	}
+	f.fetching[address]++
+	return true
+}
+
+func (f *documentFetcher) end(address string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fetching[address]--; f.fetching[address] <= 0 {
+		delete(f.fetching, address)
+	}
 }
 
 func (f *documentFetcher) cached(id string) (*client, error, bool) {
@@ -146,15 +192,31 @@ func (f *documentFetcher) store(id string, c *client, err error, lifetime time.D
 
 // fetch fetches and checks a document, and returns how long the result may be cached.
 func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.Duration, error) {
+	response, body, lifetime, err := f.get(ctx, id, maxDocument)
+	if err != nil {
+		return nil, lifetime, err
+	}
+	c, err := f.read(id, response, body)
+	if err != nil {
+		return nil, documentErrorLifetime, err
+	}
+	return c, cacheLifetime(response.Header), nil
+}
+
+// get makes one request. The body has at most limit bytes, and one more if it is longer. With an error it returns how
+// long that may be cached.
+func (f *documentFetcher) get(ctx context.Context, address string, limit int64) (
+	*http.Response, []byte, time.Duration, error,
+) {
 	select {
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()
 	case <-ctx.Done():
-		return nil, 0, documentError{"too many concurrent fetches", true}
+		return nil, nil, 0, documentError{"too many concurrent fetches", true}
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, id, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, documentErrorLifetime, documentError{"its URL is not valid", false}
+		return nil, nil, documentErrorLifetime, documentError{"its URL is not valid", false}
 	}
 	request.Header.Set("Accept", "application/json")
 	if f.userAgent != "" {
@@ -162,35 +224,26 @@ func (f *documentFetcher) fetch(ctx context.Context, id string) (*client, time.D
 	}
 	response, err := f.http.Do(request)
 	if err != nil {
-		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", id),
+		f.logger.Info("client ID metadata document not fetched", slog.String("client_id", address),
 			slog.Any("reason", err))
 		if errors.Is(err, errForbiddenAddress) {
-			return nil, documentErrorLifetime, documentError{errForbiddenAddress.Error(), false}
+			return nil, nil, documentErrorLifetime, documentError{errForbiddenAddress.Error(), false}
 		}
-		return nil, documentErrorLifetime, documentError{"its host does not respond", true}
+		return nil, nil, documentErrorLifetime, documentError{"its host does not respond", true}
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	if err != nil {
-		return nil, documentErrorLifetime, documentError{"its host does not respond in time", true}
+		return nil, nil, documentErrorLifetime, documentError{"its host does not respond in time", true}
 	}
-	c, err := readDocument(id, response, body)
-	if err != nil {
-		return nil, documentErrorLifetime, err
-	}
-	return c, cacheLifetime(response.Header), nil
+	return response, body, 0, nil
 }
 
-func readDocument(id string, response *http.Response, body []byte) (*client, error) {
-	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	switch {
-	case response.StatusCode != http.StatusOK:
-		return nil, documentError{fmt.Sprintf("its host responds with status %d, not 200", response.StatusCode),
-			response.StatusCode >= 500}
-	case mediaType != "application/json" && !(strings.HasPrefix(mediaType, "application/") &&
-		strings.HasSuffix(mediaType, "+json")):
-		return nil, documentError{"it is not served as application/json", false}
-	case len(body) > maxDocument:
+func (f *documentFetcher) read(id string, response *http.Response, body []byte) (*client, error) {
+	if err := checkResponse(response); err != nil {
+		return nil, err
+	}
+	if len(body) > maxDocument {
 		return nil, documentError{"it is larger than 5 KiB", false}
 	}
 	var d struct {
@@ -199,26 +252,34 @@ func readDocument(id string, response *http.Response, body []byte) (*client, err
 		AuthMethods         []string         `json:"token_endpoint_auth_methods_supported"`
 		ClientSecret        *json.RawMessage `json:"client_secret"`
 		ClientSecretExpires *json.RawMessage `json:"client_secret_expires_at"`
+		KeysURL             string           `json:"jwks_uri"`
+		Keys                json.RawMessage  `json:"jwks"`
 	}
-	if err := json.Unmarshal(body, &d); err != nil {
+	if err := f.rules.decode(body, &d); err != nil {
 		return nil, documentError{"it is not a JSON object of client metadata", false}
 	}
-	if err := d.check(); err != nil {
-		var refused *oidc.Error
-		if errors.As(err, &refused) {
-			return nil, documentError{refused.Description, false}
-		}
-		return nil, documentError{"its metadata is not valid", false}
+	rules, isEnterprise := f.rules, slices.Contains(f.enterprise, id)
+	if isEnterprise {
+		rules.grants = append(slices.Clone(rules.grants), oidc.GrantTypeBearer)
 	}
+	if err := rules.check(&d.clientMetadata); err != nil {
+		return nil, documentError{description(err), false}
+	}
+	keys := newPublishedKeys(d.KeysURL, d.Keys)
+	requiresKeys := isEnterprise && !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods) &&
+		offersKeys(d.TokenEndpointAuthMethod, d.AuthMethods)
 	switch {
 	case d.ClientID != id:
 		return nil, documentError{"its client_id is not its own URL", false}
 	case d.ClientName == "":
 		return nil, documentError{"it has no client_name", false}
-	case len(d.RedirectURIs) == 0:
+	case len(d.RedirectURIs) == 0 && slices.Contains(d.GrantTypes, oidc.GrantTypeCode):
 		return nil, documentError{"it has no redirect_uris", false}
-	case !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods):
-		// A secret in a public document is not secret, and private_key_jwt is not supported.
+	case requiresKeys && keys == nil:
+		return nil, documentError{"it has no keys for private_key_jwt: no jwks_uri or jwks, or both", false}
+	case !requiresKeys && !allowsNone(d.TokenEndpointAuthMethod, d.AuthMethods):
+		// A secret in a public document is not secret. Anyone can publish keys, so private_key_jwt alone is for clients
+		// that the operator names.
 		return nil,
 			documentError{
 				"its token_endpoint_auth_method is not none, and " +
@@ -230,7 +291,20 @@ func readDocument(id string, response *http.Response, body []byte) (*client, err
 	grants := slices.DeleteFunc(d.GrantTypes,
 		func(g oidc.GrantType) bool { return g == oidc.GrantTypeClientCredentials })
 	return &client{id: id, name: d.ClientName, origin: document, redirectURIs: d.RedirectURIs,
-		grantTypes: grants}, nil
+		grantTypes: grants, keys: keys, requiresKeys: requiresKeys}, nil
+}
+
+func checkResponse(response *http.Response) error {
+	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	switch {
+	case response.StatusCode != http.StatusOK:
+		return documentError{fmt.Sprintf("its host responds with status %d, not 200", response.StatusCode),
+			response.StatusCode >= 500}
+	case mediaType != "application/json" && !(strings.HasPrefix(mediaType, "application/") &&
+		strings.HasSuffix(mediaType, "+json")):
+		return documentError{"it is not served as application/json", false}
+	}
+	return nil
 }
 
 // allowsNone reports whether a document allows its client to use no authentication. One document serves all
@@ -239,6 +313,12 @@ func readDocument(id string, response *http.Response, body []byte) (*client, err
 func allowsNone(preferred oidc.AuthMethod, supported []string) bool {
 	return preferred == oidc.AuthMethodNone || preferred == "" && supported == nil ||
 		slices.Contains(supported, string(oidc.AuthMethodNone))
+}
+
+// offersKeys reports whether a document allows its client to use private_key_jwt.
+func offersKeys(preferred oidc.AuthMethod, supported []string) bool {
+	return preferred == oidc.AuthMethodPrivateKeyJWT ||
+		slices.Contains(supported, string(oidc.AuthMethodPrivateKeyJWT))
 }
 
 // cacheLifetime returns how long a document may be cached (RFC 9111, section 5.2.2), within limits: long

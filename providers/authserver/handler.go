@@ -30,7 +30,7 @@ const (
 	maxQuery = 8 << 10  // bytes; parts of it are stored until the consent page is answered
 )
 
-// Paths returns all paths of an issuer, sorted. They are exact, not prefixes.
+// Paths returns all paths of an issuer with alice and bob, sorted. They are exact, not prefixes.
 func Paths() []string {
 	return []string{
 		oauthMetadataPath, openidMetadataPath,
@@ -38,13 +38,21 @@ func Paths() []string {
 	}
 }
 
-// Paths returns the paths of the handler, as the function Paths does. The server makes each of them a public
-// route.
-func (i *Issuer) Paths() []string { return Paths() }
+// ProviderPaths is [Paths] for an issuer whose people sign in at another provider ([Config.SignIn]).
+func ProviderPaths() []string {
+	return []string{
+		oauthMetadataPath, openidMetadataPath,
+		authorizePath, CallbackPath, consentPath, keysPath, registerPath, revokePath, tokenPath,
+	}
+}
+
+// Paths returns the paths of the handler, sorted: those of the function Paths or ProviderPaths. The server makes each
+// of them a public route.
+func (i *Issuer) Paths() []string { return i.paths }
 
 // OpenCORSPaths returns the paths that pages of any origin may read, so that browser clients work: metadata,
-// keys, token, registration and revocation. They use no cookies. The user's pages (/authorize, /consent) and
-// /introspect, which is for servers, must stay closed.
+// keys, token, registration and revocation. They use no cookies. The user's pages (/authorize, /consent,
+// /callback) and /introspect, which is for servers, must stay closed.
 func (i *Issuer) OpenCORSPaths() []string {
 	return []string{oauthMetadataPath, openidMetadataPath, keysPath, registerPath, revokePath, tokenPath}
 }
@@ -53,9 +61,9 @@ func (i *Issuer) OpenCORSPaths() []string {
 // Allow to other methods, including CORS preflights.
 func (i *Issuer) Handler() http.Handler { return i.handler }
 
-// newHandler restricts the library's router to known paths and methods: it has more of them (/healthz,
+// newRoutes restricts the library's router to known paths and methods: it has more of them (/healthz,
 // /ready) and accepts any method.
-func newHandler(i *Issuer) http.Handler {
+func newRoutes(i *Issuer) routes {
 	library := op.RegisterServer(&server{Issuer: i}, op.Endpoints{
 		Authorization: op.NewEndpoint(authorizePath),
 		Token:         op.NewEndpoint(tokenPath),
@@ -64,21 +72,27 @@ func newHandler(i *Issuer) http.Handler {
 		JwksURI:       op.NewEndpoint(keysPath),
 	}, op.WithEncoder(newResponseEncoder(i.config.Issuer)), op.WithServerCORSOptions(nil))
 
-	return routes{
+	all := routes{
 		openidMetadataPath: getAndHead(library),
 		oauthMetadataPath:  getAndHead(rewritePath(openidMetadataPath, library)),
-		keysPath:           getAndHead(library),
+		keysPath:           getAndHead(withRetryAfter(library)),
 		authorizePath:      {http.MethodGet: i.requireTopLevel(i.authorize)},
 		consentPath: {
 			http.MethodGet:  i.requireTopLevel(i.showConsent),
 			http.MethodHead: i.requireTopLevel(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath:      {http.MethodPost: i.requireForm(i.checkGrantType(redirectURIOptional(library)))},
+		tokenPath: {http.MethodPost: withRetryAfter(i.requireForm(i.checkGrantType(i.requireSigningKey(
+			i.serveExtensions(redirectURIOptional(library))))))},
 		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
 		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
+		CallbackPath:   {http.MethodGet: i.requireTopLevel(i.callback)},
 	}
+	maps.DeleteFunc(all, func(path string, _ map[string]http.Handler) bool {
+		return !slices.Contains(i.served, path)
+	})
+	return all
 }
 
 // routes maps exact paths and methods to handlers. http.ServeMux would redirect paths that are not clean and
@@ -120,9 +134,10 @@ func (i *Issuer) requireForm(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noStore(w.Header())
 		w = challengeWriter{w, i.config.Issuer}
+		r = withResponseHeader(r, w.Header())
 		err := readForm(w, r)
 		if err == nil {
-			err = checkCredentialsForm(r)
+			err = i.checkCredentialsForm(r)
 		}
 		if err != nil {
 			op.WriteError(w, r, err, nil)
@@ -170,9 +185,18 @@ func hasRepeated(parameters url.Values) bool {
 
 // checkCredentialsForm refuses client authentication (RFC 6749, section 2.3) that the library would accept,
 // or would refuse with 400 instead of 401.
-func checkCredentialsForm(r *http.Request) error {
+func (i *Issuer) checkCredentialsForm(r *http.Request) error {
 	if r.PostForm.Has("client_assertion") || r.PostForm.Has("client_assertion_type") {
-		return invalidClient("client assertions are not supported")
+		if !i.acceptsClientAssertions() {
+			return invalidClient("client assertions are not supported")
+		}
+		if r.PostForm.Get("client_assertion") == "" ||
+			r.PostForm.Get("client_assertion_type") != oidc.ClientAssertionTypeJWTAssertion {
+			return invalidClient("client_assertion is missing, or client_assertion_type is not supported")
+		}
+		if r.PostForm.Get("client_secret") != "" || r.Header.Get("Authorization") != "" {
+			return oidc.ErrInvalidRequest().WithDescription("the client authenticates in two ways")
+		}
 	}
 	if len(r.Header.Values("Authorization")) > 1 {
 		return oidc.ErrInvalidRequest().WithDescription("the Authorization header is repeated")
@@ -209,8 +233,20 @@ func (i *Issuer) requireSecret(next http.Handler) http.Handler {
 func (i *Issuer) checkGrantType(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if grant := r.PostForm.Get("grant_type"); grant != "" &&
-			!slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
+			!slices.Contains(i.grantTypes(), oidc.GrantType(grant)) {
 			op.WriteError(w, r, oidc.ErrUnsupportedGrantType().WithDescription("the grant type is not supported"), nil)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// requireSigningKey responds with 503 while nothing can be signed: a request would use up a code or a refresh token and
+// get nothing for it.
+func (i *Issuer) requireSigningKey(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := i.keys.usable(); err != nil {
+			op.WriteError(w, r, err, nil)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -243,16 +279,21 @@ func (i *Issuer) requireTopLevel(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// challengeWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2),
-// which the library does not.
+// challengeWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2), and
+// Retry-After to 429 and 503, which the library does not.
 type challengeWriter struct {
 	http.ResponseWriter
 	realm string
 }
 
 func (w challengeWriter) WriteHeader(status int) {
-	if status == http.StatusUnauthorized {
+	switch status {
+	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+w.realm+`", charset="UTF-8"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "5")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

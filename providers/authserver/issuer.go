@@ -15,11 +15,15 @@
 //
 // The handler sends no CORS headers. The server does, for [Issuer.OpenCORSPaths].
 //
-// Not supported: remembered consent, sessions, userinfo, logout, the device and token exchange grants,
-// private_key_jwt, pushed or signed authorization requests, DPoP.
+// With [Config.Assertions] it accepts identity assertions of a company's provider (Identity Assertion JWT
+// Authorization Grant; MCP: Enterprise-Managed Authorization), and the demo can issue them ([GrantTokenExchange]).
+//
+// Not supported: remembered consent, sessions, userinfo, logout, the device grant, other token exchanges,
+// private_key_jwt without [ClientPolicy.EnterpriseClients], pushed or signed authorization requests, DPoP.
 package authserver
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -69,7 +73,7 @@ type Config struct {
 	SigningAlgorithm string
 
 	// SigningKey is the first signing key, which must fit SigningAlgorithm; a new one is generated if nil. It
-	// is for tests that sign tokens themselves.
+	// is for tests that sign tokens themselves. Signing keys are in memory then, with a Store too.
 	SigningKey crypto.Signer
 
 	// AutoApprove skips the consent page. The user is alice, or bob if the request has login_hint=bob.
@@ -80,13 +84,14 @@ type Config struct {
 	// has no grant but those of a person.
 	SignIn Authenticator
 
-	// Store keeps grants; the memory of this process if nil.
+	// Store keeps grants and signing keys; the memory of this process if nil. It requires Keys. [Issuer.Run] must be
+	// running then.
 	Store records.Store
 
 	// Keys seal what is stored or given to browsers and clients; random ones if nil.
 	Keys *seal.Keys
 
-	// Sessions limits grants. Its zero value means those of the demo.
+	// Sessions limits the grants of SignIn.
 	Sessions SessionPolicy
 
 	// ClientPolicy restricts clients and their redirect URIs.
@@ -142,7 +147,8 @@ type Config struct {
 	Now func() time.Time
 }
 
-// SessionPolicy limits the grants of people who signed in at another provider.
+// SessionPolicy limits the grants of people who signed in at another provider. A duration that is zero means 30 days, 8
+// hours, 10 minutes and 1 hour, in the order of the members.
 type SessionPolicy struct {
 	// Lifetime ends a grant, and LifetimeWithoutRefresh one without a credential to ask the provider with.
 	Lifetime, LifetimeWithoutRefresh time.Duration
@@ -151,6 +157,14 @@ type SessionPolicy struct {
 	RecheckInterval, RecheckMaxStale time.Duration
 	// RevokeBefore ends grants of earlier sign-ins; zero ends none.
 	RevokeBefore time.Time
+}
+
+func (p SessionPolicy) withDefaults() SessionPolicy {
+	p.Lifetime = cmp.Or(p.Lifetime, 30*24*time.Hour)
+	p.LifetimeWithoutRefresh = cmp.Or(p.LifetimeWithoutRefresh, 8*time.Hour)
+	p.RecheckInterval = cmp.Or(p.RecheckInterval, 10*time.Minute)
+	p.RecheckMaxStale = cmp.Or(p.RecheckMaxStale, time.Hour)
+	return p
 }
 
 // ClientPolicy restricts clients and their redirect URIs.
@@ -184,6 +198,8 @@ type Assertion struct {
 	Expires    time.Time
 	// Subject is the sub that tokens get.
 	Subject string
+	// IssuedAt is its iat.
+	IssuedAt time.Time
 	// ClientID is the client that may use the assertion.
 	ClientID string
 	// Resources and Scopes bound the token.
@@ -205,8 +221,10 @@ type Client struct {
 	// 8252, section 7.3).
 	RedirectURIs []string
 
-	// GrantTypes are the grant types that the client may use: authorization_code, refresh_token,
-	// client_credentials. None means the first two. client_credentials requires a secret.
+	// GrantTypes are the grant types that the client may use: authorization_code and refresh_token; at the demo also
+	// client_credentials and [GrantTokenExchange]; elsewhere [GrantAssertion]. None means the first two, and
+	// GrantAssertion for one of [ClientPolicy.EnterpriseClients]: alone if the client has no redirect URI. The others
+	// require a secret.
 	GrantTypes []string
 }
 
@@ -235,29 +253,35 @@ type Issuer struct {
 	config    Config
 	scopes    []string // Config.Scopes, openid, offline_access
 	keys      *keyring
-	store     *store
+	mode      clientMode
+	grants    *grants
+	lifetime  grantLifetime // of a grant with a refresh token
+	makeRoom  func(context.Context, *grant) error
+	access    accessTokens
+	recheck   rechecker
+	consents  *consents
 	clients   *clientRegistry
 	documents *documentFetcher
-	pages     *pages
-	guard     *consentGuard
-	handler   http.Handler
+	metadata  metadata
+	// extensions are the grants that the library does not serve.
+	extensions map[oidc.GrantType]extensionGrant
+	flow
+	handler http.Handler
+	paths   []string
 }
 
 // New validates config and returns an issuer. The error joins all problems of config.
 func New(config Config) (*Issuer, error) {
+	isStored := config.Store != nil
 	config = withDefaults(config)
 	if err := config.check(); err != nil {
 		return nil, err
 	}
-	keys, err := newKeyring(jose.SignatureAlgorithm(config.SigningAlgorithm), config.SigningKey)
+	keys, err := newKeyring(config, isStored)
 	if err != nil {
 		return nil, err
 	}
-	pages, err := newPages(config.Issuer)
-	if err != nil {
-		return nil, err
-	}
-	guard, err := newConsentGuard(config.Issuer)
+	flow, err := newFlow(config)
 	if err != nil {
 		return nil, err
 	}
@@ -265,22 +289,56 @@ func New(config Config) (*Issuer, error) {
 		config:    config,
 		scopes:    grantableScopes(config.Scopes),
 		keys:      keys,
-		store:     newStore(config.AccessTokenLifetime, config.RefreshTokenLifetime, config.RefreshGrace),
-		clients:   newClientRegistry(config.Clients),
+		mode:      config.clientMode(),
+		grants:    &grants{config.Store, config.Keys, config.Now},
+		consents:  newConsents(config.RefreshTokenLifetime),
+		clients:   newClientRegistry(config.Clients, config.clientIDs(), config.ClientPolicy.Denied),
 		documents: newDocumentFetcher(config),
-		pages:     pages,
-		guard:     guard,
+		flow:      flow,
 	}
-	i.handler = newHandler(i)
+	if config.SignIn == nil {
+		i.lifetime, i.makeRoom, i.recheck = slidingLifetime(config.RefreshTokenLifetime), keepAll, noRecheck{}
+		i.access = newRememberedTokens(config.AccessTokenLifetime, i.consents)
+	} else {
+		i.lifetime, i.makeRoom, i.recheck = absoluteLifetime(config.Sessions), i.limitGrants, newProviderRecheck(i)
+		i.access = namedTokens{i}
+	}
+	i.extensions = i.newExtensions()
+	i.metadata = i.newMetadata()
+	routes := newRoutes(i)
+	i.handler, i.paths = routes, slices.Sorted(maps.Keys(routes))
 	return i, nil
 }
 
 // KeysURL returns the absolute URL of the key set, the jwks_uri of the metadata.
 func (i *Issuer) KeysURL() string { return i.config.Issuer + keysPath }
 
-// RotateKeys generates a new signing key. The old public keys stay published if keepOld is true; otherwise
-// they are withdrawn, and tokens that they signed become invalid.
-func (i *Issuer) RotateKeys(keepOld bool) error { return i.keys.rotate(keepOld) }
+// RotateKeys replaces the signing key. The old public keys stay published if keepOld is true; otherwise they are
+// withdrawn, and tokens that they signed become invalid.
+//
+// With [Config.Store], it does so for all replicas, which follow within 10 seconds. If keepOld is false, no replica
+// issues tokens for 80 seconds then, until all of them, and caches of the key set, have the new key. If it is true,
+// the previous rotation must be 2 minutes ago.
+func (i *Issuer) RotateKeys(keepOld bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*keysTimeout)
+	defer cancel()
+	return i.keys.source.rotate(ctx, keepOld)
+}
+
+// Prepare reads the signing keys from [Config.Store], and creates them if there are none. The error wraps
+// [ErrForeignStore] if the store belongs to another authorization server. After other errors, such as an outage, Run
+// tries again; until it succeeds, no tokens are issued.
+func (i *Issuer) Prepare(ctx context.Context) error { return i.keys.source.load(ctx) }
+
+// Run keeps the signing keys of [Config.Store] up to date until ctx ends. Without a store it returns at once.
+func (i *Issuer) Run(ctx context.Context) { i.keys.source.run(ctx) }
+
+// Ready returns why no tokens can be issued, or nil. The reason is one of [Reasons]. Tokens that were issued before
+// can be verified all the same.
+func (i *Issuer) Ready() (providers.Reason, error) {
+	err := i.keys.source.ready()
+	return reasonOf(err), err
+}
 
 func withDefaults(c Config) Config {
 	if c.SigningAlgorithm == "" {
@@ -302,6 +360,20 @@ func withDefaults(c Config) Config {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Keys == nil && c.Store == nil {
+		c.Keys = seal.Random()
+	}
+	if c.Store == nil {
+		c.Store = records.NewMemory(maxMemoryRecords, c.Now)
+	}
+	if c.Record == nil {
+		c.Record = func(context.Context, providers.SignInEvent) {}
+	}
+	if c.Denied == nil {
+		c.Denied = func(*providers.Identity) (providers.Reason, bool) { return "", false }
+	}
+	c.Sessions = c.Sessions.withDefaults()
+	c.Clients = c.withEnterpriseGrants()
 	return c
 }
 
@@ -318,9 +390,12 @@ func (c Config) check() error {
 		refuse("no resources: set at least the URL of the MCP endpoint")
 	}
 	for _, resource := range c.Resources {
-		if err := checkResource(resource, c.DangerouslyAllowPublicResource); err != nil {
+		if err := c.checkResource(resource); err != nil {
 			refuse("resource %q: %w", resource, err)
 		}
+	}
+	if c.AutoApprove && c.SignIn != nil {
+		refuse("auto approval: people of another provider always have to approve")
 	}
 	for _, scope := range c.Scopes {
 		if !isScopeToken(scope) {
@@ -352,31 +427,40 @@ func (c Config) check() error {
 			"client documents from loopback are allowed, but client documents are disabled; enable or " +
 				"disable both")
 	}
+	if c.Keys == nil {
+		refuse("a store without keys: what it keeps could not be opened after a restart")
+	}
+	for _, err := range c.checkEnterprise() {
+		refuse("%w", err)
+	}
 	seen := make(map[string]bool)
 	for _, client := range c.Clients {
 		if seen[client.ID] {
 			refuse("client %q: the id is not unique", client.ID)
 		}
 		seen[client.ID] = true
-		if err := client.check(); err != nil {
+		if err := client.check(c.clientMode().configured); err != nil {
 			refuse("client %q: %w", client.ID, err)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (c Client) check() error {
+func (c Client) check(supported []oidc.GrantType) error {
 	if c.ID == "" {
 		return errors.New("it has no ID")
 	}
 	for _, grant := range c.GrantTypes {
-		if !slices.Contains(supportedGrants(), oidc.GrantType(grant)) {
+		if !slices.Contains(supported, oidc.GrantType(grant)) {
 			return fmt.Errorf("its grant type %q is unknown", grant)
 		}
 	}
 	grants := c.grants()
-	if slices.Contains(grants, oidc.GrantTypeClientCredentials) && c.Secret == "" {
-		return errors.New("client_credentials requires a secret")
+	for _, grant := range []oidc.GrantType{oidc.GrantTypeClientCredentials, oidc.GrantTypeTokenExchange,
+		oidc.GrantTypeBearer} {
+		if slices.Contains(grants, grant) && c.Secret == "" {
+			return fmt.Errorf("%s requires a secret", grant)
+		}
 	}
 	if slices.Contains(grants, oidc.GrantTypeCode) && len(c.RedirectURIs) == 0 {
 		return errors.New("authorization_code requires a redirect URI")
@@ -405,14 +489,17 @@ func checkIssuer(issuer string) error {
 	return nil
 }
 
-func checkResource(resource string, allowPublic bool) error {
+func (c Config) checkResource(resource string) error {
 	u, err := url.Parse(resource)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
 		return errors.New("it is not an http or https URL")
 	case u.User != nil || strings.Contains(resource, "#"):
 		return errors.New("it has a user name or a fragment")
-	case !isLoopback(u.Hostname()) && !allowPublic:
+	case isLoopback(u.Hostname()):
+	case c.SignIn != nil && u.Scheme != "https":
+		return errors.New("plain http is for loopback only; use https")
+	case c.SignIn == nil && !c.DangerouslyAllowPublicResource:
 		return errors.New(
 			"other computers can reach it, and anyone can sign in as anyone; " +
 				"use a resource on localhost or a real provider")

@@ -1,6 +1,7 @@
 package authserver
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -9,58 +10,89 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"sync"
+	"net/http"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
 func signingAlgorithms() []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA}
 }
 
-// keyring signs with one key and publishes the public halves of all valid keys.
+// keyring signs with the signing key of its source, and publishes the public halves of all valid keys.
 type keyring struct {
 	algorithm jose.SignatureAlgorithm
-
-	mu        sync.RWMutex
-	signing   jose.JSONWebKey
-	published []jose.JSONWebKey
+	source    keySource
 }
 
-// newKeyring returns a keyring that signs with the key first, or with a generated key if first is nil.
-func newKeyring(algorithm jose.SignatureAlgorithm, first crypto.Signer) (*keyring, error) {
-	k := &keyring{algorithm: algorithm}
-	if first == nil {
-		return k, k.rotate(false)
-	}
-	return k, k.setSigningKey(first, false)
+// keySource has the keys of a keyring: [memoryKeys] or [storedKeys].
+type keySource interface {
+	// signing returns the private key to sign with. The error wraps [errNoSigningKey].
+	signing() (jose.JSONWebKey, error)
+	// published returns the public keys. The error wraps [errNoSigningKey] if none is known.
+	published() ([]jose.JSONWebKey, error)
+	// rotate replaces the signing key. The old keys stay published, until the tokens that they signed have expired, or
+	// are withdrawn at once if keepOld is false.
+	rotate(ctx context.Context, keepOld bool) error
+	// load brings the keys up to date. It returns why nothing can be signed, or nil.
+	load(ctx context.Context) error
+	// run does so from time to time, until ctx ends.
+	run(ctx context.Context)
+	// ready returns the result of the last load.
+	ready() error
 }
 
-func (k *keyring) rotate(keepOld bool) error {
-	private, err := generateKey(k.algorithm)
-	if err != nil {
-		return fmt.Errorf("local issuer: signing key: %w", err)
+// newKeyring returns a keyring with the keys in the store of c, which are read later, or with keys in memory.
+func newKeyring(c Config, isStored bool) (*keyring, error) {
+	algorithm := jose.SignatureAlgorithm(c.SigningAlgorithm)
+	if !isStored || c.SigningKey != nil {
+		source, err := newMemoryKeys(algorithm, c.SigningKey)
+		return &keyring{algorithm, source}, err
 	}
-	return k.setSigningKey(private, keepOld)
+	return &keyring{algorithm, newStoredKeys(storedConfig{
+		algorithm: algorithm, issuer: c.Issuer, tokenLifetime: c.AccessTokenLifetime,
+		store: c.Store, seals: c.Keys, now: c.Now, logger: c.Logger,
+	})}, nil
 }
 
-func (k *keyring) setSigningKey(private any, keepOld bool) error {
-	key := jose.JSONWebKey{Key: private, Algorithm: string(k.algorithm), Use: "sig"}
-	thumbprint, err := key.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return fmt.Errorf("local issuer: signing key: %w", err)
-	}
-	key.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint) // RFC 7638
+// errNoSigningKey means that nothing can be signed at the moment. The request may be repeated.
+var errNoSigningKey = errors.New("there is no usable signing key")
 
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	published := []jose.JSONWebKey{key.Public()}
-	if keepOld {
-		published = append(published, k.published...)
+// usable returns why sign would fail, or nil. Whatever uses up a code or a refresh token asks before.
+func (k *keyring) usable() error {
+	_, err := k.source.signing()
+	return keysUnavailable(err)
+}
+
+// keysUnavailable returns temporarily_unavailable with status 503 for an error that wraps errNoSigningKey, and other
+// errors as they are. invalid_grant would end the sign-in of a client that did nothing wrong.
+func keysUnavailable(err error) error {
+	if !errors.Is(err, errNoSigningKey) {
+		return err
 	}
-	k.signing, k.published = key, published
-	return nil
+	return op.NewStatusError(&oidc.Error{ErrorType: "temporarily_unavailable",
+		Description: "the authorization server cannot issue tokens at the moment", Parent: err},
+		http.StatusServiceUnavailable)
+}
+
+// withRetryAfter adds Retry-After to responses with status 503.
+func withRetryAfter(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(retryAfterWriter{w}, r)
+	})
+}
+
+type retryAfterWriter struct{ http.ResponseWriter }
+
+func (w retryAfterWriter) WriteHeader(status int) {
+	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+		w.Header().Set("Retry-After", "5")
+	}
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // canSign reports whether private fits algorithm.
@@ -89,20 +121,38 @@ func generateKey(algorithm jose.SignatureAlgorithm) (any, error) {
 	return nil, fmt.Errorf("unknown algorithm %q", algorithm)
 }
 
-// set returns the public keys.
-func (k *keyring) set() jose.JSONWebKeySet {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return jose.JSONWebKeySet{Keys: k.published}
+// newSigningKey returns a private key with its id.
+func newSigningKey(private any, algorithm jose.SignatureAlgorithm) (jose.JSONWebKey, error) {
+	key := jose.JSONWebKey{Key: private, Algorithm: string(algorithm), Use: "sig"}
+	thumbprint, err := key.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return key, fmt.Errorf("local issuer: signing key: %w", err)
+	}
+	key.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint) // RFC 7638
+	return key, nil
+}
+
+func generateSigningKey(algorithm jose.SignatureAlgorithm) (jose.JSONWebKey, error) {
+	private, err := generateKey(algorithm)
+	if err != nil {
+		return jose.JSONWebKey{}, fmt.Errorf("local issuer: signing key: %w", err)
+	}
+	return newSigningKey(private, algorithm)
+}
+
+// set returns the public keys. Its error is that of [keyring.sign].
+func (k *keyring) set() (jose.JSONWebKeySet, error) {
+	published, err := k.source.published()
+	return jose.JSONWebKeySet{Keys: published}, keysUnavailable(err)
 }
 
 // sign returns a compact JWT with the given typ, which distinguishes access tokens from ID tokens (RFC 8725,
-// section 3.11).
+// section 3.11). The error has status 503 if there is no usable signing key.
 func (k *keyring) sign(typ jose.ContentType, claims any) (string, error) {
-	k.mu.RLock()
-	key := k.signing
-	k.mu.RUnlock()
-
+	key, err := k.source.signing()
+	if err != nil {
+		return "", keysUnavailable(err)
+	}
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: k.algorithm, Key: key},
 		new(jose.SignerOptions).WithType(typ))
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"gatehouse/providers"
 )
 
 const (
@@ -14,6 +16,72 @@ const (
 	// maxRedirectURIBytes bounds all redirect URIs of a client together, which are stored in memory.
 	maxRedirectURIBytes = 8 << 10
 )
+
+// redirectRules decide about one redirect URI of a client that the operator has not registered.
+type redirectRules interface {
+	// check returns why no client may have the redirect URI. Errors are for the developer of the client and do not
+	// contain it.
+	check(uri string) error
+	// allow returns why the operator does not allow a redirect URI that passes check.
+	allow(uri string) error
+}
+
+// anyRedirects are the rules of the demo.
+type anyRedirects struct{}
+
+func (anyRedirects) check(uri string) error { return checkRedirectURI(uri) }
+func (anyRedirects) allow(string) error     { return nil }
+
+// redirectPolicy are the rules where people sign in at another provider: https, or http on loopback, as MCP
+// 2026-07-28 requires, or a private-use scheme that the operator lists.
+type redirectPolicy struct {
+	hosts   []string // of https; *.HOST for those below HOST; empty allows all
+	schemes []string
+}
+
+func newRedirectPolicy(p ClientPolicy) redirectPolicy {
+	return redirectPolicy{p.RedirectHosts, p.RedirectSchemes}
+}
+
+func (redirectPolicy) check(uri string) error {
+	if err := checkRedirectURI(uri); err != nil {
+		return err
+	}
+	switch {
+	case providers.CheckURI(uri) != nil:
+		// Browsers repair some of these characters: a backslash becomes a slash.
+		return errors.New("a redirect URI has a character that no URI may have")
+	case strings.Contains(uri, "*"):
+		return errors.New("a redirect URI has a wildcard; register each redirect URI")
+	}
+	return nil
+}
+
+func (p redirectPolicy) allow(uri string) error {
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil:
+		return errors.New("a redirect URI is not a URI")
+	case redirectsToLoopback(uri):
+		return nil
+	case u.Scheme != "https" && slices.Contains(p.schemes, u.Scheme):
+		return nil
+	case u.Scheme != "https":
+		return errors.New("no redirect URI has a scheme that this server allows")
+	case len(p.hosts) == 0 || slices.ContainsFunc(p.hosts, func(entry string) bool { return matchesHost(entry, u) }):
+		return nil
+	}
+	return errors.New("no redirect URI has a host that this server allows")
+}
+
+// matchesHost reports whether entry, HOST, HOST:PORT or *.HOST, is for the host of u.
+func matchesHost(entry string, u *url.URL) bool {
+	host := strings.ToLower(u.Hostname())
+	if parent, ok := strings.CutPrefix(strings.ToLower(entry), "*."); ok {
+		return strings.HasSuffix(host, "."+parent)
+	}
+	return strings.EqualFold(entry, host) || strings.EqualFold(entry, u.Host)
+}
 
 // systemSchemes have a meaning for the browser or the system: a redirect would run a script, show foreign
 // content or open a file instead of an app.

@@ -1,8 +1,6 @@
 package authserver
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,8 +8,9 @@ import (
 	"mime"
 	"net/http"
 
-	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
+
+	"gatehouse/providers"
 )
 
 // registered is the response to a registration (RFC 7591, section 3.2.1): all metadata of the client,
@@ -26,33 +25,25 @@ type registered struct {
 }
 
 // register is the dynamic client registration endpoint (RFC 7591). It is open, and some clients register at
-// every sign-in: the client_id of a public client contains its registration, so nothing is stored, and
-// confidential clients are bounded.
+// every sign-in: what a registration costs is bounded by [clientIDs].
 func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 	noStore(w.Header())
-	m, err := readRegistration(w, r)
+	m, err := i.readRegistration(w, r)
+	var issued registration
+	if err == nil {
+		issued, err = i.clients.ids.issue(m)
+	}
 	if err != nil {
+		i.emit(r.Context(), providers.SignInEvent{Kind: eventRegister, Reason: reasonRegistrationRefused})
 		op.WriteError(w, r, err, nil)
 		return
 	}
-	answer := registered{ClientIDIssuedAt: i.config.Now().Unix(), clientMetadata: m}
-	if m.TokenEndpointAuthMethod == oidc.AuthMethodNone {
-		if answer.ClientID, err = i.clients.ids.issue(m); err != nil {
-			op.WriteError(w, r, err, nil)
-			return
-		}
-	} else {
-		answer.ClientID, answer.ClientSecret, answer.ClientSecretExpiresAt = rand.Text(), rand.Text(), new(int64)
-		digest := sha256.Sum256([]byte(answer.ClientSecret))
-		i.clients.add(&client{
-			id:           answer.ClientID,
-			name:         m.ClientName,
-			origin:       dynamic,
-			secret:       &digest,
-			redirectURIs: m.RedirectURIs,
-			grantTypes:   m.GrantTypes,
-		})
+	answer := registered{ClientID: issued.id, ClientIDIssuedAt: i.config.Now().Unix(), ClientSecret: issued.secret,
+		clientMetadata: m}
+	if issued.secret != "" {
+		answer.ClientSecretExpiresAt = &issued.secretExpires
 	}
+	i.emit(r.Context(), providers.SignInEvent{Kind: eventRegister, ClientID: displayClientID(issued.id)})
 	i.config.Logger.InfoContext(r.Context(), "client registered",
 		slog.String("client_id", displayClientID(answer.ClientID)), slog.String("client_name", m.ClientName))
 
@@ -61,7 +52,7 @@ func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer) // fails only if the client closed the connection
 }
 
-func readRegistration(w http.ResponseWriter, r *http.Request) (clientMetadata, error) {
+func (i *Issuer) readRegistration(w http.ResponseWriter, r *http.Request) (clientMetadata, error) {
 	var m clientMetadata
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/json" {
@@ -74,8 +65,8 @@ func readRegistration(w http.ResponseWriter, r *http.Request) (clientMetadata, e
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return m, op.NewStatusError(invalidMetadata("the body is too large"), http.StatusRequestEntityTooLarge)
 	}
-	if err != nil || json.Unmarshal(body, &m) != nil {
+	if err != nil || i.mode.rules.decode(body, &m) != nil {
 		return m, invalidMetadata("the body is not a JSON object of client metadata")
 	}
-	return m, m.checkRegistration()
+	return m, i.mode.rules.checkRegistration(&m)
 }

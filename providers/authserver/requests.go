@@ -1,14 +1,11 @@
 package authserver
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"strconv"
-	"strings"
+	"net/http"
+	"sync"
 	"time"
+
+	"gatehouse/providers/authserver/seal"
 )
 
 const (
@@ -22,15 +19,39 @@ const (
 	maxAnswers       = 1000
 )
 
-var errNotPending = errors.New("the request is not pending")
+// pendingRequests keeps authorization requests until a person has decided them.
+type pendingRequests interface {
+	// put returns the id with which the consent page finds the request. The error is an [*endedError].
+	put(now time.Time, a *authorization) (id string, err error)
 
-// pendingRequest is an authorization request that a user has to decide.
-type pendingRequest struct {
-	*authorization
-	shown bool // the page was sent
+	// show returns a request for its consent page. The error is an [*endedError].
+	show(now time.Time, id string) (*authorization, error)
+
+	// check returns an [*endedError] for a request that cannot be answered, neither for the first time nor again.
+	check(now time.Time, id string) error
+
+	// decide answers a request with what respond returns. An answer that is repeated, as by a double click, may return
+	// the first one again. The error is an [*endedError] or that of respond.
+	decide(now time.Time, id string, given answer, respond func(*authorization, answer) (answer, error)) (answer, error)
 }
 
-// decision is the button of the consent page that the user has clicked.
+// endedError is why a request cannot be answered anymore, or never could.
+type endedError struct {
+	status int
+	problem
+}
+
+// Error implements error.
+func (e *endedError) Error() string { return e.Title + ": " + e.Text }
+
+const (
+	againText        = " Start the sign-in again in the application."
+	interruptedTitle = "Sign-in interrupted"
+	expiredTitle     = "Sign-in expired"
+	expiredText      = "This page can be answered for 10 minutes, which have passed." + againText
+)
+
+// decision is the button of the consent page that the person has clicked.
 type decision string
 
 const (
@@ -38,109 +59,115 @@ const (
 	deny    decision = "deny"
 )
 
-// answer is what a user has decided, and the response to it.
+// answer is what a person has decided, and the response to it.
 type answer struct {
 	decision decision
-	subject  string
-	target   string // the redirect to the client
-	code     string // in target; empty for a denial
+	choice   string // the subject that was chosen; empty if there was no choice
+	next     destination
+	code     string // in next; empty for a denial, and for a person who signs in elsewhere
 	at       time.Time
 }
 
-// requestIDs issues the ids of pending requests, of the form RANDOM-TIME-MAC. TIME is when the id was issued, in
-// seconds since 1970 to base 36. MAC proves that this process has issued it. A page without a request can thus say
-// whether its time is over or the issuer has restarted; nothing else depends on it.
-type requestIDs struct{ key []byte }
-
-func newRequestIDs() requestIDs { return requestIDs{[]byte(rand.Text())} }
-
-func (ids requestIDs) issue(now time.Time) string {
-	id := rand.Text() + "-" + strconv.FormatInt(now.Unix(), 36)
-	return id + "-" + ids.mac(id)
+// authorization is a validated authorization request.
+type authorization struct {
+	client      *client
+	redirectURI string
+	state       string
+	nonce       string
+	challenge   string // PKCE, method S256
+	resource    string // as configured
+	scopes      []string
+	loginHint   string
 }
 
-// issuedAt returns when this process has issued the id.
-func (ids requestIDs) issuedAt(id string) (time.Time, bool) {
-	at := strings.LastIndexByte(id, '-')
-	if at < 0 || !hmac.Equal([]byte(id[at+1:]), []byte(ids.mac(id[:at]))) {
-		return time.Time{}, false
+// pendingRequest is an authorization request that a person has to decide.
+type pendingRequest struct {
+	*authorization
+	shown bool // the page was sent
+}
+
+// memoryRequests keeps requests and answers in memory. Each method is atomic.
+type memoryRequests struct {
+	ids      datedIDs
+	deciding sync.Mutex // held while a request becomes an answer; before mu
+
+	mu      sync.Mutex
+	pending *expiringMap[string, *pendingRequest]
+	answers *expiringMap[string, answer]
+}
+
+func newMemoryRequests(keys *seal.Keys) *memoryRequests {
+	return &memoryRequests{
+		ids:     datedIDs{keys, "request"},
+		pending: newExpiringMap[string, *pendingRequest](requestLifetime, maxRequests),
+		answers: newExpiringMap[string, answer](answerLifetime, maxAnswers),
 	}
-	_, issued, _ := strings.Cut(id[:at], "-")
-	seconds, err := strconv.ParseInt(issued, 36, 64)
-	return time.Unix(seconds, 0), err == nil
 }
 
-func (ids requestIDs) mac(s string) string {
-	mac := hmac.New(sha256.New, ids.key)
-	mac.Write([]byte(s))
-	return hex.EncodeToString(mac.Sum(nil)[:8])
-}
-
-// putRequest stores a request until a user decides. If the client has too many, another of its requests is
-// removed, and if there are too many in total, any other. Requests whose page was not sent are removed first,
-// so that requests in the background cannot end the sign-in that a user is looking at.
-func (s *store) putRequest(now time.Time, a *authorization) (id string) {
+// put implements [pendingRequests]. If the client has too many requests, another of them is removed, and if there are
+// too many in total, any other. Requests whose page was not sent are removed first, so that requests in the background
+// cannot end the sign-in that a user is looking at.
+func (s *memoryRequests) put(now time.Time, a *authorization) (id string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ofClient := func(r *pendingRequest) bool { return r.client.id == a.client.id }
 	ofAnyone := func(*pendingRequest) bool { return true }
-	if s.requests.count(now, ofClient) >= maxClientPending {
-		s.dropRequest(ofClient)
+	if s.pending.count(now, ofClient) >= maxClientPending {
+		s.drop(ofClient)
 	}
-	if s.requests.count(now, ofAnyone) >= maxRequests {
-		s.dropRequest(ofAnyone)
+	if s.pending.count(now, ofAnyone) >= maxRequests {
+		s.drop(ofAnyone)
 	}
 	id = s.ids.issue(now)
-	s.requests.put(now, id, &pendingRequest{authorization: a})
-	return id
+	s.pending.put(now, id, &pendingRequest{authorization: a})
+	return id, nil
 }
 
-func (s *store) dropRequest(candidate func(*pendingRequest) bool) {
-	if !s.requests.removeOldest(func(r *pendingRequest) bool { return candidate(r) && !r.shown }) {
-		s.requests.removeOldest(candidate)
+func (s *memoryRequests) drop(candidate func(*pendingRequest) bool) {
+	if !s.pending.removeOldest(func(r *pendingRequest) bool { return candidate(r) && !r.shown }) {
+		s.pending.removeOldest(candidate)
 	}
 }
 
-// showRequest returns a request and marks its page as sent.
-func (s *store) showRequest(now time.Time, id string) (*authorization, bool) {
+// show implements [pendingRequests], and marks the page as sent.
+func (s *memoryRequests) show(now time.Time, id string) (*authorization, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.requests.get(now, id)
+	r, ok := s.pending.get(now, id)
 	if !ok {
-		return nil, false
+		return nil, s.ended(now, id)
 	}
 	r.shown = true
-	return r.authorization, true
+	return r.authorization, nil
 }
 
-// takeRequest returns and removes a request, so that it is decided once.
-func (s *store) takeRequest(now time.Time, id string) (*authorization, bool) {
+// take returns and removes a request, so that it is decided once.
+func (s *memoryRequests) take(now time.Time, id string) (*authorization, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.requests.get(now, id)
+	r, ok := s.pending.get(now, id)
 	if !ok {
 		return nil, false
 	}
-	s.requests.remove(id)
+	s.pending.remove(id)
 	return r.authorization, true
 }
 
-// decide answers a request with what respond returns. The same answer within repeatLifetime returns the first one
-// again: a browser that sends the form twice drops the first response and follows the second. The error is
-// errNotPending or that of respond.
-func (s *store) decide(
+// decide implements [pendingRequests]. The same answer within repeatLifetime returns the first one again: a browser
+// that sends the form twice drops the first response and follows the second.
+func (s *memoryRequests) decide(
 	now time.Time, id string, given answer, respond func(*authorization, answer) (answer, error),
 ) (answer, error) {
 	s.deciding.Lock()
 	defer s.deciding.Unlock()
-	a, ok := s.takeRequest(now, id)
+	a, ok := s.take(now, id)
 	if !ok {
-		first, ok := s.answered(now, id)
-		if !ok || first.decision != given.decision || !first.isRepeatable(now) {
-			return answer{}, errNotPending
-		}
-		if first.decision == approve && first.subject != given.subject {
-			return answer{}, errNotPending
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		first, ok := s.answers.get(now, id)
+		if !ok || first.decision != given.decision || !first.isRepeatable(now) ||
+			first.decision == approve && first.choice != given.choice {
+			return answer{}, s.ended(now, id)
 		}
 		return first, nil
 	}
@@ -157,30 +184,40 @@ func (s *store) decide(
 
 func (a answer) isRepeatable(now time.Time) bool { return now.Before(a.at.Add(repeatLifetime)) }
 
-// answered returns the answer to a request.
-func (s *store) answered(now time.Time, id string) (answer, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.answers.get(now, id)
-}
-
-// isOpen reports whether a request can be answered, for the first time or again.
-func (s *store) isOpen(now time.Time, id string) bool {
+// check implements [pendingRequests].
+func (s *memoryRequests) check(now time.Time, id string) error {
 	s.deciding.Lock() // or the request could be neither pending nor answered yet
 	defer s.deciding.Unlock()
-	if first, ok := s.answered(now, id); ok {
-		return first.isRepeatable(now)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, pending := s.requests.get(now, id)
-	return pending
+	first, isAnswered := s.answers.get(now, id)
+	_, isPending := s.pending.get(now, id)
+	if isPending || isAnswered && first.isRepeatable(now) {
+		return nil
+	}
+	return s.ended(now, id)
 }
 
-// isSpent reports whether the client has exchanged a code.
-func (s *store) isSpent(now time.Time, value string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := s.codes.get(now, value)
-	return ok && c.spent
+// ended says why a request cannot be answered. The caller holds s.mu.
+func (s *memoryRequests) ended(now time.Time, id string) error {
+	because := func(title, text string) error {
+		return &endedError{http.StatusBadRequest, problem{title, text}}
+	}
+	if done, ok := s.answers.get(now, id); ok {
+		verb := "approved"
+		if done.decision == deny {
+			verb = "denied"
+		}
+		return because("Already "+verb, "This request was already answered: you have "+verb+" it. "+
+			"Return to the application. If it is still waiting, start the sign-in again there.")
+	}
+	issued, ok := s.ids.issuedAt(id)
+	switch {
+	case !ok:
+		return because(interruptedTitle, "The issuer has restarted since this page was opened, "+
+			"or the address of the page is incomplete."+againText)
+	case !now.Before(issued.Add(requestLifetime)):
+		return because(expiredTitle, expiredText)
+	}
+	return because("Sign-in removed", "Too many sign-ins were open at the same time, and this one was removed."+againText)
 }

@@ -65,6 +65,9 @@ type Page struct {
 	FormAction string
 	// Refresh is after how long the browser loads the page again, in whole seconds; 0 means never.
 	Refresh time.Duration
+	// RefreshTo is the page that the browser loads after Refresh, which may be 0, instead of this one; empty for none.
+	// The caller has checked its scheme.
+	RefreshTo template.URL
 	// Data is for the template of the page.
 	Data any
 }

@@ -3,6 +3,7 @@ package page_test
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"html/template"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -71,6 +72,21 @@ func TestWrite_Refresh(t *testing.T) {
 		if has := strings.Contains(w.Body.String(), "http-equiv"); err != nil || has != (want != "") ||
 			!strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: %v\n%s", refresh, err, w.Body)
+		}
+	}
+}
+
+func TestWrite_RefreshTo(t *testing.T) {
+	for address, want := range map[template.URL]string{
+		"https://app.example/?a=1&b=%27": `<meta http-equiv="refresh" content="0; url=https://app.example/?a=1&amp;b=%27">`,
+		"com.example.app:/cb":            `<meta http-equiv="refresh" content="0; url=com.example.app:/cb">`,
+		"":                               "",
+	} {
+		w := httptest.NewRecorder()
+		err := parse(t, "").Write(w, http.StatusOK, "test.html", page.Page{RefreshTo: address})
+		if has := strings.Contains(w.Body.String(), "http-equiv"); err != nil || has != (want != "") ||
+			!strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: %v\n%s", address, err, w.Body)
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 
 // Each calls member for every member of an object, in order, with the decoded name and the encoded value,
 // both of which may be part of raw. It returns the first error of member, or an error if raw is not one JSON
-// object as [json.Valid] defines it, is nested more than 64 levels deep, or has a name twice. After an error,
-// the members that were passed on must not be used.
+// object as [json.Valid] defines it, is nested more than 64 levels deep, has a name twice, or has more than 10,000
+// members. After an error, the members that were passed on must not be used.
 func Each(raw []byte, member func(name, value []byte) error) error {
 	i := skipBlanks(raw, 0)
 	if at(raw, i) != '{' {
@@ -28,8 +28,11 @@ func Each(raw []byte, member func(name, value []byte) error) error {
 		if err != nil {
 			return err
 		}
-		if !seen.add(name) {
+		switch {
+		case !seen.add(name):
 			return errors.New("a member occurs twice")
+		case len(seen.many) > maxMembers:
+			return errors.New("it has too many members")
 		}
 		return member(name, value)
 	})
@@ -41,6 +44,9 @@ func Each(raw []byte, member func(name, value []byte) error) error {
 	}
 	return nil
 }
+
+// maxMembers bounds the memory of the names that are compared, which is many times that of a short member.
+const maxMembers = 10_000
 
 // Members stores the encoded value of each named member in values, at the index of its name. Values of absent
 // members are not changed. A member that differs from a name only in case is an error. len(values) must be

@@ -33,12 +33,19 @@ type PublishedMetadata struct {
 	TokenEndpoint         string
 	RegistrationEndpoint  string
 	IntrospectionEndpoint string
+	RevocationEndpoint    string
+	UserinfoEndpoint      string
 	JWKSURI               string
 	// CodeChallengeMethods are the PKCE methods. MCP clients do not sign in unless S256 is one of them.
 	CodeChallengeMethods []string
 	Scopes               []string
 	// ClientIDMetadataDocuments reports that a client may use the URL of its metadata document as its client ID.
 	ClientIDMetadataDocuments bool
+	// GrantTypes are the grant types. TokenAuthMethods are the methods of client authentication at the token endpoint:
+	// client_secret_basic if there are none (RFC 8414, section 2).
+	GrantTypes, TokenAuthMethods []string
+	// IssParameter reports that authorization responses have the parameter iss (RFC 9207, section 3).
+	IssParameter bool
 }
 
 // ReadMetadata reads the metadata document at address, within fetchTimeout. A member of the wrong type counts
@@ -56,9 +63,12 @@ func ReadMetadata(ctx context.Context, client *http.Client, address string) (Pub
 	for name, target := range map[string]any{
 		"issuer": &m.Issuer, "authorization_endpoint": &m.AuthorizationEndpoint, "token_endpoint": &m.TokenEndpoint,
 		"registration_endpoint": &m.RegistrationEndpoint, "introspection_endpoint": &m.IntrospectionEndpoint,
-		"jwks_uri":                         &m.JWKSURI,
+		"revocation_endpoint": &m.RevocationEndpoint, "userinfo_endpoint": &m.UserinfoEndpoint,
+		"jwks_uri": &m.JWKSURI, "grant_types_supported": &m.GrantTypes,
 		"code_challenge_methods_supported": &m.CodeChallengeMethods, "scopes_supported": &m.Scopes,
-		"client_id_metadata_document_supported": &m.ClientIDMetadataDocuments,
+		"client_id_metadata_document_supported":          &m.ClientIDMetadataDocuments,
+		"token_endpoint_auth_methods_supported":          &m.TokenAuthMethods,
+		"authorization_response_iss_parameter_supported": &m.IssParameter,
 	} {
 		if raw, ok := members[name]; ok {
 			_ = json.Unmarshal(raw, target)
@@ -79,6 +89,32 @@ func (d Discovery) KeysURL(ctx context.Context) (string, error) {
 // IntrospectionURL returns the address of the introspection endpoint.
 func (d Discovery) IntrospectionURL(ctx context.Context) (string, error) {
 	return d.FindIntrospectionURL(d.fetch(ctx))
+}
+
+// SignInMetadata returns the metadata document for signing people in. Requests may be sent to its authorization, token
+// and key endpoints; those for revocation and userinfo are empty if they may not be used.
+func (d Discovery) SignInMetadata(ctx context.Context) (PublishedMetadata, error) {
+	var m PublishedMetadata
+	_, err := d.find(d.fetch(ctx), "authorization endpoint", func(published PublishedMetadata) string {
+		m = published
+		return m.AuthorizationEndpoint
+	})
+	if err != nil {
+		return PublishedMetadata{}, err
+	}
+	for _, required := range []struct{ what, address string }{
+		{"token endpoint", m.TokenEndpoint}, {"keys", m.JWKSURI},
+	} {
+		if _, err := d.endpoint(m, required.what, func(PublishedMetadata) string { return required.address }); err != nil {
+			return PublishedMetadata{}, err
+		}
+	}
+	for _, optional := range []*string{&m.RevocationEndpoint, &m.UserinfoEndpoint} {
+		if d.PlainHTTPHosts.CheckURL(*optional) != nil {
+			*optional = ""
+		}
+	}
+	return m, nil
 }
 
 // FindKeysURL returns the address of the key set from the metadata that read returns for each of

@@ -34,6 +34,16 @@ type retryAfterError struct {
 
 func (e *retryAfterError) Error() string { return fmt.Sprintf("the issuer answered %d", e.status) }
 
+// RetryAfter returns the Retry-After of a 429 or 503 that [Do] returned as an error, 0 if the response had none. ok is
+// false for other errors.
+func RetryAfter(err error) (wait time.Duration, ok bool) {
+	busy, ok := errors.AsType[*retryAfterError](err)
+	if !ok {
+		return 0, false
+	}
+	return busy.retryAfter, true
+}
+
 // RedirectError is a redirect, which is not followed. Its text does not contain Location, which the issuer
 // chose.
 type RedirectError struct {

@@ -35,6 +35,7 @@ type App struct {
 	// Denials is nil if denials.file is not set.
 	Denials *denials.Watcher
 
+	alone     bool // without MCP
 	upstreams *Upstreams
 	signIns   *server.SignIns
 	stopBy    atomic.Pointer[time.Time] // set when the stop begins
@@ -81,7 +82,9 @@ func New(
 	if len(cfg.Upstreams) > 0 {
 		stats.Upstreams = a.upstreamStats
 	}
-	a.Catalog = a.signInTools().addTo(cfg, catalog(cfg.Tools, stats))
+	if !a.alone {
+		a.Catalog = a.signInTools().addTo(cfg, catalog(cfg.Tools, stats))
+	}
 	if err := a.openParts(ctx, cfg); err != nil {
 		a.closeParts()
 		return nil, err
@@ -202,6 +205,17 @@ func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logg
 		UserAgent:         UserAgent(),
 		Logger:            logger,
 	}
+}
+
+// serverInfo returns what the provider in force needs to know. An authorization server that runs alone knows no tools:
+// its scopes are those that settings name.
+func (a *App) serverInfo(cfg *configs.Config) providers.ServerInfo {
+	info := ServerInfo(cfg, a.Catalog, a.logger)
+	info.Record, info.Denied = a.signIns.Record, a.isDenied
+	if named, ok := cfg.Provider.(interface{ NamedScopes() []string }); ok && a.alone {
+		info.KnownScopes = providers.MergeScopes(info.KnownScopes, named.NamedScopes())
+	}
+	return info
 }
 
 func keyStatus(p providers.Provider) providers.KeyStatus {

@@ -49,6 +49,10 @@ func (a *App) newGeneration(
 	chain.Resource, chain.Settings = cfg.Resource, cfg.Server
 	chain.RequiredScopes, chain.Implies = cfg.Scopes.Required, cfg.Scopes.Implications()
 	chain.KnownScopes, chain.Digest = info.KnownScopes, g.digest
+	if a.alone {
+		g.http = server.NewIssuer(chain, provider.Provider)
+		return g
+	}
 	g.http = server.New(chain, provider.Provider, a.MCP.With(policy(cfg)))
 	return g
 }

@@ -10,14 +10,20 @@ import (
 	"gatehouse/providers"
 )
 
-// AddToolHint describes how to add tools to a server without any.
-const AddToolHint = `add one in mcptools/tools.go (README, "Add a tool"), or set tools.demo for the demo tools`
+// NoToolsHint describes how to add tools to a server that offers none.
+func NoToolsHint(cfg *configs.Config) string {
+	if len(cfg.Upstreams) > 0 {
+		return "no line of upstreams." + cfg.Upstreams[0].Name + ".tools names a tool that the upstream has and that can " +
+			"be offered; `gatehouse upstream list` shows them"
+	}
+	return `add one in mcptools/tools.go (README, "Add a tool"), or set tools.demo for the demo tools`
+}
 
 // Notes returns what an operator should know about a valid configuration and the catalog that is served with it.
 func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	var notes []string
 	if !offersTools(catalog) && len(cfg.Upstreams) == 0 {
-		notes = append(notes, "the server offers no tools: "+AddToolHint)
+		notes = append(notes, "the server offers no tools: "+NoToolsHint(cfg))
 	}
 	if len(cfg.Scopes.Required) == 0 {
 		notes = append(notes, "scopes.required is empty: every token of the provider for this resource may call the "+

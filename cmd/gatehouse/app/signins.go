@@ -15,13 +15,6 @@ import (
 	"gatehouse/server"
 )
 
-// serverInfo is [ServerInfo] with what an authorization server of the provider reports to and asks.
-func (a *App) serverInfo(cfg *configs.Config) providers.ServerInfo {
-	info := ServerInfo(cfg, a.Catalog, a.logger)
-	info.Record, info.Denied = a.signIns.Record, a.isDenied
-	return info
-}
-
 // isDenied asks the list of denials in force.
 func (a *App) isDenied(id *providers.Identity) (providers.Reason, bool) {
 	if a.Denials == nil {

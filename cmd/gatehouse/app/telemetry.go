@@ -18,6 +18,9 @@ func WithTelemetry(meter metric.Meter, tracer trace.Tracer) Option {
 	return func(a *App) { a.meter, a.tracer = meter, tracer }
 }
 
+// AuthorizationServerAlone serves the routes of the provider's authorization server, and neither tools nor MCP.
+func AuthorizationServerAlone() Option { return func(a *App) { a.alone = true } }
+
 // openTelemetry returns what the server records with; nil if neither metrics nor spans are recorded.
 func (a *App) openTelemetry() (*server.Telemetry, error) {
 	names := server.KnownNames{

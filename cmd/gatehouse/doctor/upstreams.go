@@ -192,14 +192,12 @@ func (u *upstreamChecks) notStarted() diagnostics.Outcome {
 			u.ownKeyHint())
 	case isStart && failed.Status() == http.StatusServiceUnavailable && u.settings.Identity == upstream.IdentityJWT:
 		return diagnostics.Failed(found, "start this server: the upstream may lack its keys, at "+u.keysURL())
-	case isUnauthorized:
-		return diagnostics.Failed(found, "check "+u.setting("url")+", and the credential in "+u.setting("authorization_file"))
-	case u.settings.URL != "":
-		return diagnostics.Failed(found, "check that "+u.setting("url")+" is the MCP endpoint (Streamable HTTP), not the "+
-			"one of the transport of 2024, which ends in /sse")
+	case !isStart:
+		return diagnostics.Failed(found, "`gatehouse upstream list` may show more")
+	case u.settings.URL == "":
+		return diagnostics.Failed(found, "`gatehouse upstream list` shows what it wrote to stderr; "+failed.Fix(u.settings))
 	}
-	return diagnostics.Failed(found, "`gatehouse upstream list` shows what it wrote to stderr; it gets only PATH, HOME, "+
-		"LANG, TMPDIR and the variables in "+u.setting("env")+" and env_file, and must speak MCP on stdio")
+	return diagnostics.Failed(found, failed.Fix(u.settings))
 }
 
 // ownKeyHint says that only the server itself has the key that it made at its start.

@@ -27,26 +27,53 @@ const (
 	Content     Use = "record"      // contents of records
 )
 
+func uses() []Use { return []Use{Client, Secret, Request, Form, Transaction, Token, Owner, Content} }
+
 // ErrOpen means that what was to be opened was not sealed with these keys for this use and context.
 var ErrOpen = errors.New("not sealed with these keys")
 
-// Keys are the keys from one or more secrets. The first secret seals and signs; all of them open and verify, so that a
-// new secret can be put first while what older ones sealed stays valid.
-type Keys struct{ secrets [][]byte }
+// SecretBytes is the length of a secret.
+const SecretBytes = 32
 
-// Random returns keys of a secret that ends with the process.
-func Random() *Keys {
-	secret := make([]byte, sha256.Size)
-	_, _ = rand.Read(secret) // never fails
-	return &Keys{[][]byte{secret}}
+// Keys are the keys from one or more secrets. The first secret seals and signs; all of them open and verify, so that a
+// new secret can be put first while what older ones sealed stays valid. Keys do not change, and may be used by several
+// goroutines.
+//
+// Nonces are random, so one secret should seal at most 2^32 messages for each use (NIST SP 800-38D, section 8.3): at
+// 100 messages a second, that is 16 months. Secrets of a busy server are replaced every year.
+type Keys struct{ secrets []map[Use]key }
+
+// key are the keys of one secret for one use (RFC 5869).
+type key struct {
+	aead cipher.AEAD
+	mac  []byte
 }
 
-// FromSecrets returns the keys of secrets, each at least 32 random bytes.
-func FromSecrets(secrets [][]byte) *Keys { return &Keys{secrets} }
+// Random returns keys of a secret that ends with the process.
+func Random() *Keys { return FromSecrets([][]byte{newSecret()}) }
 
-// Seal encrypts plain with AES-256-GCM. Open needs the same use and context.
+func newSecret() []byte {
+	secret := make([]byte, SecretBytes)
+	_, _ = rand.Read(secret) // never fails
+	return secret
+}
+
+// FromSecrets returns the keys of secrets, at least one, each of 32 random bytes. [Parse] checks what people have written.
+func FromSecrets(secrets [][]byte) *Keys {
+	k := new(Keys)
+	for _, secret := range secrets {
+		keys := make(map[Use]key)
+		for _, use := range uses() {
+			keys[use] = key{newAEAD(derive(secret, "seal "+use)), derive(secret, "mac "+use)}
+		}
+		k.secrets = append(k.secrets, keys)
+	}
+	return k
+}
+
+// Seal encrypts plain with AES-256-GCM. Open needs the same use and context. The result is 28 bytes longer than plain.
 func (k *Keys) Seal(use Use, context string, plain []byte) []byte {
-	aead := newAEAD(k.secrets[0], use)
+	aead := k.secrets[0][use].aead
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
 	_, _ = rand.Read(nonce) // never fails
 	return aead.Seal(nonce, nonce, plain, []byte(context))
@@ -55,43 +82,60 @@ func (k *Keys) Seal(use Use, context string, plain []byte) []byte {
 // Open decrypts what Seal returned. The error is ErrOpen.
 func (k *Keys) Open(use Use, context string, sealed []byte) ([]byte, error) {
 	for _, secret := range k.secrets {
-		aead := newAEAD(secret, use)
-		if len(sealed) < aead.NonceSize() {
-			return nil, ErrOpen
-		}
-		plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(context))
-		if err == nil {
+		if plain, err := secret[use].open(context, sealed); err == nil {
 			return plain, nil
 		}
 	}
 	return nil, ErrOpen
 }
 
+// IsCurrent reports whether the first secret opens sealed. What an older one has sealed does not open once that secret
+// is removed: it should be sealed again before.
+func (k *Keys) IsCurrent(use Use, context string, sealed []byte) bool {
+	_, err := k.secrets[0][use].open(context, sealed)
+	return err == nil
+}
+
+func (k key) open(context string, sealed []byte) ([]byte, error) {
+	if len(sealed) < k.aead.NonceSize() {
+		return nil, ErrOpen
+	}
+	return k.aead.Open(nil, sealed[:k.aead.NonceSize()], sealed[k.aead.NonceSize():], []byte(context))
+}
+
 // MAC returns the HMAC-SHA-256 of message under the first secret.
-func (k *Keys) MAC(use Use, message string) []byte { return mac(k.secrets[0], use, message) }
+func (k *Keys) MAC(use Use, message string) []byte { return k.secrets[0][use].sum(message) }
 
 // MACs returns the HMAC-SHA-256 of message under each secret, the first one first.
 func (k *Keys) MACs(use Use, message string) [][]byte {
 	var all [][]byte
 	for _, secret := range k.secrets {
-		all = append(all, mac(secret, use, message))
+		all = append(all, secret[use].sum(message))
 	}
 	return all
 }
 
 // CheckMAC reports whether sum is the MAC of message under one of the secrets, or its first bytes, at least 16.
 func (k *Keys) CheckMAC(use Use, message string, sum []byte) bool {
+	if len(sum) < 16 || len(sum) > sha256.Size {
+		return false
+	}
 	for _, secret := range k.secrets {
-		if full := mac(secret, use, message); len(sum) >= 16 && len(sum) <= len(full) &&
-			hmac.Equal(sum, full[:len(sum)]) {
+		if hmac.Equal(sum, secret[use].sum(message)[:len(sum)]) {
 			return true
 		}
 	}
 	return false
 }
 
-func newAEAD(secret []byte, use Use) cipher.AEAD {
-	block, err := aes.NewCipher(derive(secret, "seal "+use))
+func (k key) sum(message string) []byte {
+	h := hmac.New(sha256.New, k.mac)
+	h.Write([]byte(message))
+	return h.Sum(nil)
+}
+
+func newAEAD(key []byte) cipher.AEAD {
+	block, err := aes.NewCipher(key)
 	if err != nil {
 		panic(err) // the key has 32 bytes
 	}
@@ -102,13 +146,7 @@ func newAEAD(secret []byte, use Use) cipher.AEAD {
 	return aead
 }
 
-func mac(secret []byte, use Use, message string) []byte {
-	h := hmac.New(sha256.New, derive(secret, "mac "+use))
-	h.Write([]byte(message))
-	return h.Sum(nil)
-}
-
-// derive returns a key of 32 bytes (RFC 5869).
+// derive returns a key of 32 bytes.
 func derive(secret []byte, use Use) []byte {
 	key, err := hkdf.Key(sha256.New, secret, nil, "gatehouse 1 "+string(use), sha256.Size)
 	if err != nil {

@@ -6,7 +6,6 @@ package store
 import (
 	"context"
 	"errors"
-	"time"
 )
 
 // The errors of a [Store]. Any other error means that the store could not be reached, or answered with an error of
@@ -18,11 +17,34 @@ var (
 	ErrNotFound = errors.New("no such record")
 	// ErrChanged means that Replace found another version than the one that was read.
 	ErrChanged = errors.New("the record was changed")
+	// ErrInvalid means that an id, an owner, an expiry time or a content is outside the limits of [Record]: a mistake
+	// of the caller. The store was not asked.
+	ErrInvalid = errors.New("not a valid record")
 )
+
+// Unavailable reports whether err says that the store failed, so that the same call may succeed later. The errors of
+// this package that answer a question, such as ErrExists, are not failures.
+func Unavailable(err error) bool {
+	for _, answer := range []error{ErrExists, ErrNotFound, ErrChanged, ErrInvalid} {
+		if errors.Is(err, answer) {
+			return false
+		}
+	}
+	return err != nil
+}
+
+// Ping asks the store for a record that does not exist, as a check of readiness. It returns the error of a store that
+// fails.
+func Ping(ctx context.Context, s Store) error {
+	if _, err := s.Get(ctx, "ping:"); Unavailable(err) {
+		return err
+	}
+	return nil
+}
 
 // Store keeps records until they expire. Its methods may be called from several goroutines, and several processes
 // may use one store at the same time if the implementation says so. Each method takes effect as a whole or not at all,
-// and never calls anything else meanwhile.
+// and never calls anything else meanwhile. All of them return ErrInvalid for an argument outside the limits of [Record].
 type Store interface {
 	// Create stores a record of version 1. The error is ErrExists if there is one with this id that has not expired.
 	Create(ctx context.Context, r Record) error
@@ -40,20 +62,4 @@ type Store interface {
 	All(ctx context.Context, after string, limit int) ([]Record, error)
 	// Close ends the use of the store. Records stay, unless they are in memory.
 	Close() error
-}
-
-// Record is one record. The store knows nothing about its content.
-type Record struct {
-	// ID identifies the record: a short prefix for its kind and a digest, of letters, digits, "-", "_" and ":", at most
-	// 128 bytes.
-	ID string
-	// Owner groups records, with the characters and the length of an id; empty means that no list of an owner has the
-	// record.
-	Owner string
-	// Version counts the changes of the record, from 1.
-	Version uint64
-	// Expires is when the record ends, to the millisecond.
-	Expires time.Time
-	// Sealed is the content, encrypted by the caller, at most 64 KiB.
-	Sealed []byte
 }

@@ -1,4 +1,4 @@
-package local
+package authserver
 
 import (
 	"fmt"
@@ -6,12 +6,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"gatehouse/providers/token"
 )
 
-// handlerTransport looks like a server to the handler, and like a network to the client.
-func TestHandlerTransport(t *testing.T) {
+// Transport looks like a server to the handler, and like a network to the client.
+func TestTransport(t *testing.T) {
 	const address = "http://localhost:3002/keys?x=1"
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
@@ -41,7 +39,7 @@ func TestHandlerTransport(t *testing.T) {
 		}, 200, "GET localhost:3002 /keys?x=1 0 <nil>"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resp, err := token.NewClient(handlerTransport{c.handler}, "").Get(address)
+			resp, err := (&http.Client{Transport: Transport(c.handler)}).Get(address)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,8 +52,8 @@ func TestHandlerTransport(t *testing.T) {
 		})
 	}
 	t.Run("panics", func(t *testing.T) {
-		if _, err := token.NewClient(handlerTransport{
-			http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("x") })}, "").Get(address); err == nil {
+		client := http.Client{Transport: Transport(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("x") }))}
+		if _, err := client.Get(address); err == nil {
 			t.Error("there is no error")
 		}
 	})

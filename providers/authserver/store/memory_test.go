@@ -1,0 +1,70 @@
+package store_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gatehouse/providers/authserver/store"
+	"gatehouse/providers/authserver/store/storetest"
+)
+
+// clock is a time that only a test moves.
+type clock struct{ ms atomic.Int64 }
+
+func newClock() *clock {
+	c := new(clock)
+	c.ms.Store(time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC).UnixMilli())
+	return c
+}
+
+func (c *clock) now() time.Time          { return time.UnixMilli(c.ms.Load()) }
+func (c *clock) advance(d time.Duration) { c.ms.Add(d.Milliseconds()) }
+
+func TestMemory_Conforms(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(*testing.T) storetest.Subject {
+		c := newClock()
+		memory := store.NewMemory(10_000, c.now)
+		return storetest.Subject{Stores: []store.Store{memory}, Now: c.now, Advance: c.advance}
+	})
+}
+
+func TestMemory_LimitRemovesWhatExpiresFirst(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	memory := store.NewMemory(3, c.now)
+	for i, minutes := range []int{30, 10, 40, 20, 50} {
+		r := store.Record{ID: fmt.Sprint(i), Owner: "owner", Expires: c.now().Add(time.Duration(minutes) * time.Minute)}
+		if err := memory.Create(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The fourth removed the one of 10 minutes, the fifth the one of 20.
+	for _, list := range []func() ([]store.Record, error){
+		func() ([]store.Record, error) { return memory.All(t.Context(), "", 9) },
+		func() ([]store.Record, error) { return memory.ByOwner(t.Context(), "owner", "", 9) },
+	} {
+		got, err := list()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids string
+		for _, r := range got {
+			ids += r.ID
+		}
+		if ids != "024" {
+			t.Errorf("records %s are left, want 0, 2 and 4", ids)
+		}
+	}
+	c.advance(35 * time.Minute) // record 0 makes room
+	if err := memory.Create(t.Context(), store.Record{ID: "5", Expires: c.now().Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"2", "4", "5"} {
+		if _, err := memory.Get(t.Context(), id); err != nil {
+			t.Errorf("record %s: %v", id, err)
+		}
+	}
+}
