@@ -99,6 +99,7 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 		ScopeDescriptions: info.ScopeDescriptions,
 		DefaultScopes:     info.InitialScopes,
 		SigningAlgorithm:  string(signingAlgorithm),
+		SigningKey:        s.SigningKey,
 		SignIn:            people,
 		Store:             records,
 		Keys:              keys,

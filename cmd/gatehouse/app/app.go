@@ -37,6 +37,7 @@ type App struct {
 
 	alone     bool // without MCP
 	upstreams *Upstreams
+	signIns   *server.SignIns
 	stopBy    atomic.Pointer[time.Time] // set when the stop begins
 
 	current     atomic.Pointer[generation]
@@ -82,12 +83,13 @@ func New(
 		stats.Upstreams = a.upstreamStats
 	}
 	if !a.alone {
-		a.Catalog = catalog(cfg.Tools, stats)
+		a.Catalog = a.signInTools().addTo(cfg, catalog(cfg.Tools, stats))
 	}
 	if err := a.openParts(ctx, cfg); err != nil {
 		a.closeParts()
 		return nil, err
 	}
+	a.signIns = server.NewSignIns(cfg.Resource.Origin(), a.Audit)
 	info := a.serverInfo(cfg)
 	provider, err := a.open(cfg.Provider, info)
 	if err != nil {
@@ -207,10 +209,12 @@ func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logg
 
 // serverInfo returns what the provider in force needs to know.
 func (a *App) serverInfo(cfg *configs.Config) providers.ServerInfo {
+	info := ServerInfo(cfg, a.Catalog, a.logger)
 	if a.alone {
-		return AloneInfo(cfg, a.logger)
+		info = AloneInfo(cfg, a.logger)
 	}
-	return ServerInfo(cfg, a.Catalog, a.logger)
+	info.Record, info.Denied = a.signIns.Record, a.isDenied
+	return info
 }
 
 func keyStatus(p providers.Provider) providers.KeyStatus {
