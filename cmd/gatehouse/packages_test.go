@@ -172,8 +172,8 @@ func TestPackages_ProvidersDocFitsOneScreen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Count(string(text), "\n"); lines > 60 {
-		t.Errorf("go doc ./providers has %d lines, the limit is 60", lines)
+	if lines := strings.Count(string(text), "\n"); lines > 64 {
+		t.Errorf("go doc ./providers has %d lines, the limit is 64", lines)
 	}
 }
 

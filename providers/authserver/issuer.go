@@ -333,6 +333,9 @@ func (i *Issuer) Prepare(ctx context.Context) error { return i.keys.source.load(
 // Run keeps the signing keys of [Config.Store] up to date until ctx ends. Without a store it returns at once.
 func (i *Issuer) Run(ctx context.Context) { i.keys.source.run(ctx) }
 
+// KeyCreated returns when the key that signs tokens was put into use; zero if there is none.
+func (i *Issuer) KeyCreated() time.Time { return i.keys.source.since() }
+
 // Ready returns why no tokens can be issued, or nil. The reason is one of [Reasons]. Tokens that were issued before
 // can be verified all the same.
 func (i *Issuer) Ready() (providers.Reason, error) {

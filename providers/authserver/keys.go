@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -42,6 +43,8 @@ type keySource interface {
 	load(ctx context.Context) error
 	// run does so from time to time, until ctx ends.
 	run(ctx context.Context)
+	// since returns when the signing key was put into use; zero if there is none.
+	since() time.Time
 	// ready returns the result of the last load.
 	ready() error
 }

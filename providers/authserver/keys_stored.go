@@ -79,6 +79,13 @@ func newStoredKeys(c storedConfig) *storedKeys {
 	return s
 }
 
+func (s *storedKeys) since() time.Time {
+	if document := s.view.Load().document; document != nil {
+		return document.Current.Since
+	}
+	return time.Time{}
+}
+
 func (s *storedKeys) ready() error { return s.view.Load().problem }
 
 func (s *storedKeys) signing() (jose.JSONWebKey, error) {
