@@ -1,6 +1,7 @@
 package authserver_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync"
@@ -246,8 +247,11 @@ func TestRecheck_Outages(t *testing.T) {
 		release := sync.OnceFunc(func() { close(released) })
 		defer release() // or a test that fails would wait for the server
 		r.provider.set(func(p *provider) { p.before = func() { close(asking); <-released } })
-		gone := *r.first()
-		gone.newBrowser(t)
+		cancelled := make(chan struct{})
+		gone := serve(t, http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+			defer context.AfterFunc(request.Context(), func() { close(cancelled) })()
+			r.first().Handler().ServeHTTP(w, request)
+		}))
 		gone.browser.Timeout = 50 * time.Millisecond
 		done := make(chan struct{})
 		go func() {
@@ -260,6 +264,7 @@ func TestRecheck_Outages(t *testing.T) {
 		}()
 		<-asking
 		<-done
+		<-cancelled
 		r.provider.set(func(p *provider) { p.before = nil })
 		release()
 		for range 200 { // until the request that was left alone has stored its answer
