@@ -273,6 +273,7 @@ func TestRecheck_Outages(t *testing.T) {
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
+		r.events.want(t, 1, "signin.recheck", "")
 		wantTokens(t, r.first().refresh(token))
 		if n := r.provider.questions(); n != 1 {
 			t.Errorf("asked %d times", n)
