@@ -339,6 +339,8 @@ func (s *grants) end(ctx context.Context, digest string, reason providers.Reason
 
 // ofPerson returns the grants of a subject, whatever secret its owner was computed with.
 func (s *grants) ofPerson(ctx context.Context, subject string) ([]*storedGrant, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	var all []*storedGrant
 	for _, mac := range s.keys.MACs(seal.Owner, subject) {
 		for after := ""; ; {

@@ -57,7 +57,7 @@ func EndSignIns(ctx context.Context, s records.Store, k *seal.Keys, f SignInFilt
 }
 
 // list reads all records even for one subject: the owners of records that were created with a secret that is removed
-// meanwhile cannot be computed, and a list that lacks a sign-in would leave a person in who is to be put out.
+// meanwhile cannot be computed, and ending what is listed would leave a sign-in.
 func (s *grants) list(ctx context.Context, f SignInFilter, after string, limit int) ([]SignIn, string, error) {
 	var list []SignIn
 	for from := grantPrefix + after; ; {
