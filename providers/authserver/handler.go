@@ -74,7 +74,7 @@ func newHandler(i *Issuer) http.Handler {
 			http.MethodHead: i.requireTopLevel(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath:      {http.MethodPost: withRetryAfter(i.requireForm(i.checkGrantType(redirectURIOptional(library))))},
+		tokenPath:      {http.MethodPost: i.keys.requireKey(i.requireForm(i.checkGrantType(redirectURIOptional(library))))},
 		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
 		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},

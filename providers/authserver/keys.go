@@ -62,10 +62,16 @@ func newKeyring(c Config) (*keyring, error) {
 // errNoSigningKey means that nothing can be signed at the moment. The request may be repeated.
 var errNoSigningKey = errors.New("there is no usable signing key")
 
-// usable returns why sign would fail, or nil. Whatever uses up a code or a refresh token asks before.
-func (k *keyring) usable() error {
-	_, err := k.source.signing()
-	return keysUnavailable(err)
+// requireKey refuses requests for tokens while none can be signed, before they use up a code or a refresh token.
+func (k *keyring) requireKey(next http.Handler) http.Handler {
+	return withRetryAfter(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := k.source.signing(); err != nil {
+			noStore(w.Header())
+			op.WriteError(w, r, keysUnavailable(err), nil)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
 }
 
 // keysUnavailable returns temporarily_unavailable with status 503 for an error that wraps errNoSigningKey, and other

@@ -116,9 +116,10 @@ func (d *keyDocument) published(now time.Time) []jose.JSONWebKey {
 }
 
 // isSettled reports whether other replicas, and caches of the key set, have the key. seen is when this process read it
-// first, which does not depend on the clock of the replica that made the key.
-func (k storedKey) isSettled(seen, now time.Time) bool {
-	return k.Published.IsZero() || now.Sub(seen) >= keySettling || now.Sub(k.Published) >= keySettling+clockSkew
+// first. Only a process that has found the key at its first read asks the clock of the replica that made the key.
+func (k storedKey) isSettled(seen time.Time, atFirstRead bool, now time.Time) bool {
+	return k.Published.IsZero() || now.Sub(seen) >= keySettling ||
+		atFirstRead && now.Sub(k.Published) >= keySettling+clockSkew
 }
 
 // parseKeyDocument parses and checks a document.

@@ -66,11 +66,17 @@ type storedKeys struct {
 
 // keyView is what a replica knows of the signing keys. It is not changed.
 type keyView struct {
-	document *keyDocument // nil if no keys are known
-	seen     map[string]time.Time
-	read     time.Time // when the document was read
-	tried    time.Time // when a read ended last
-	problem  error     // why nothing may be signed, or nil
+	document *keyDocument         // nil if no keys are known
+	seen     map[string]time.Time // when each private key was read first
+	first    time.Time            // when keys were read first
+	read     time.Time            // when the document was read
+	tried    time.Time            // when a read ended last
+	problem  error                // why nothing may be signed, or nil
+}
+
+func (v *keyView) isSettled(k storedKey, now time.Time) bool {
+	seen := v.seen[k.Key.KeyID]
+	return k.isSettled(seen, seen.Equal(v.first), now)
 }
 
 func newStoredKeys(c storedConfig) *storedKeys {
@@ -90,7 +96,7 @@ func (s *storedKeys) signing() (jose.JSONWebKey, error) {
 		return jose.JSONWebKey{}, fmt.Errorf("%w: %w", errNoSigningKey, view.problem)
 	}
 	current := view.document.Current
-	if !current.isSettled(view.seen[current.Key.KeyID], s.now()) {
+	if !view.isSettled(current, s.now()) {
 		return jose.JSONWebKey{}, fmt.Errorf("%w: the keys were replaced, and the new one is used after %s", errNoSigningKey,
 			keySettling)
 	}
@@ -146,7 +152,7 @@ func (s *storedKeys) rotate(ctx context.Context, keepOld bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change := func(d *keyDocument) (*keyDocument, error) {
-		if !d.Next.isSettled(s.view.Load().seen[d.Next.Key.KeyID], s.now()) {
+		if !s.view.Load().isSettled(d.Next, s.now()) {
 			return nil, fmt.Errorf("the next key was published a moment ago; wait %s", keySettling+clockSkew)
 		}
 		return d.rotated(s.now(), s.tokenLifetime)
@@ -212,6 +218,9 @@ func (s *storedKeys) read(ctx context.Context) error {
 	case err == nil:
 		view.document, view.read, view.problem = document, view.tried, nil
 		view.seen = seenKeys(old.seen, document, view.tried)
+		if old.document == nil {
+			view.first = view.tried
+		}
 	case old.document == nil || reasonOf(err) != ReasonStoreUnavailable:
 		view.problem = err
 	}
