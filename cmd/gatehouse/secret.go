@@ -15,8 +15,8 @@ import (
 
 const secretArguments = "FILE"
 
-const secretHelp = `Create the secrets of the sign-in broker (provider.secrets_file): 32 random bytes, in the file
-FILE with mode 0600. An existing file is not changed, unless a flag says how.
+const secretHelp = `Create the secrets of the sign-in broker (provider.secrets_file): 32 random bytes, in
+the file FILE with mode 0600. An existing file is not changed, unless a flag says how.
 
 The first secret of the file seals and signs; all of them open and verify. To replace a secret, put a new one
 first, restart the broker, and remove the old line after provider.session_lifetime. With several replicas, add
@@ -53,7 +53,8 @@ func secret(_ context.Context, args []string, c console) int {
 	if flags.NArg() != 1 {
 		return failed(exitConfig, errors.New("name one file: gatehouse secret "+secretArguments))
 	}
-	path, line := flags.Arg(0), fmt.Sprintf("# created %s\n%s\n", time.Now().UTC().Format(time.DateOnly), seal.NewSecret())
+	path := flags.Arg(0)
+	line := fmt.Sprintf("# created %s\n%s\n", time.Now().UTC().Format(time.DateOnly), seal.NewSecret())
 	var wanted []int
 	for i, one := range changes {
 		if *one.isSet {
@@ -77,8 +78,8 @@ func secret(_ context.Context, args []string, c console) int {
 	return failed(exitConfig, errors.New("use one of --prepend, --append and --promote"))
 }
 
-const secretsHeader = `# Secrets of the sign-in broker of Gatehouse (provider.secrets_file), written by gatehouse secret. The first
-# one seals, all of them open. Each is as secret as all sign-ins together.
+const secretsHeader = `# Secrets of the sign-in broker of Gatehouse (provider.secrets_file), written by gatehouse
+# secret. The first one seals, all of them open. Each is as secret as all sign-ins together.
 `
 
 func createSecrets(path, line string) error {
@@ -90,8 +91,8 @@ func createSecrets(path, line string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// changeSecrets replaces a file in one step. A file that the broker would refuse, before or after the change, is left
-// as it is: with a file that is cut off, all secrets would be lost.
+// changeSecrets replaces a file in one step. A file that the broker would refuse, before or after the change,
+// is left as it is: with a file that is cut off, all secrets would be lost.
 func changeSecrets(path string, change func(file string) string) error {
 	// Replacing a symbolic link would leave the file that it points to unchanged.
 	path, err := filepath.EvalSymlinks(path)

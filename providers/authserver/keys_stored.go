@@ -28,8 +28,8 @@ const (
 	maxViewAge = 30 * time.Second
 	// storeTimeout bounds one read of the signing keys, with the changes that it causes.
 	storeTimeout = 3 * time.Second
-	// resealAfter is how long a process runs before it seals again what an older secret has sealed. Replicas that do
-	// not have the new secret yet can read the records until then.
+	// resealAfter is how long a process runs before it seals again what an older secret has sealed. Replicas
+	// that do not have the new secret yet can read the records until then.
 	resealAfter = time.Hour
 )
 
@@ -44,13 +44,13 @@ type storedConfig struct {
 	logger        *slog.Logger
 }
 
-// storedKeys are signing keys in a record that all replicas share. The first replica creates it. Each replica reads it
-// from time to time; one of them rotates the keys when it is time. A key is published by all replicas before one signs
-// with it.
+// storedKeys are signing keys in a record that all replicas share. The first replica creates it. Each replica
+// reads it from time to time; one of them rotates the keys when it is time. A key is published by all
+// replicas before one signs with it.
 //
-// While the store cannot be reached, the known keys stay in use. If the record does not open, or the store belongs to
-// another authorization server, nothing is signed and nothing is written. If the store has lost the record, or has an
-// earlier version of it, the known keys are stored again.
+// While the store cannot be reached, the known keys stay in use. If the record does not open, or the store
+// belongs to another authorization server, nothing is signed and nothing is written. If the store has lost
+// the record, or has an earlier version of it, the known keys are stored again.
 type storedKeys struct {
 	storedConfig
 	started time.Time
@@ -97,8 +97,8 @@ func (s *storedKeys) signing() (jose.JSONWebKey, error) {
 	}
 	current := view.document.Current
 	if !view.isSettled(current, s.now()) {
-		return jose.JSONWebKey{}, fmt.Errorf("%w: the keys were replaced, and the new one is used after %s", errNoSigningKey,
-			keySettling)
+		return jose.JSONWebKey{}, fmt.Errorf("%w: the keys were replaced, and the new one is used after %s",
+			errNoSigningKey, keySettling)
 	}
 	return current.Key, nil
 }
@@ -250,7 +250,8 @@ func (s *storedKeys) report(err error) {
 		s.logger.Info("the store of the authorization server is available again")
 		return
 	}
-	level, message := slog.LevelError, "the store of the authorization server cannot be used; no tokens are issued"
+	level := slog.LevelError
+	message := "the store of the authorization server cannot be used; no tokens are issued"
 	if now == ReasonStoreUnavailable {
 		level, message = slog.LevelWarn, "the store of the authorization server cannot be reached"
 	}
@@ -261,8 +262,8 @@ func (s *storedKeys) report(err error) {
 	s.logger.Log(context.Background(), level, message, attrs...)
 }
 
-// readRecord returns the current keys, and creates, restores or rotates them where that is necessary. Known are the
-// keys that this process knows, or nil.
+// readRecord returns the current keys, and creates, restores or rotates them where that is necessary. Known
+// are the keys that this process knows, or nil.
 func (s *storedKeys) readRecord(ctx context.Context, known *keyDocument) (document *keyDocument, err error) {
 	err = retryChanged(func() error {
 		document, err = s.readRecordOnce(ctx, known)
@@ -331,8 +332,8 @@ func (s *storedKeys) wanted(stored, known *keyDocument) (wanted *keyDocument, wh
 	return stored, "", nil
 }
 
-// write stores a document in the place of r, the record that was read; its version is 0 if there was none. An error of
-// the store that another replica has caused is returned as it is.
+// write stores a document in the place of r, the record that was read; its version is 0 if there was none. An
+// error of the store that another replica has caused is returned as it is.
 func (s *storedKeys) write(ctx context.Context, r records.Record, document *keyDocument) error {
 	plain, err := json.Marshal(document)
 	if err != nil {

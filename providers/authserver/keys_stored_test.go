@@ -27,33 +27,44 @@ import (
 	"gatehouse/providers/authserver/store"
 )
 
-// sharedStore is a store that can be unreachable.
+// sharedStore is a store that can be unreachable, or not answer.
 type sharedStore struct {
 	*store.Memory
-	down atomic.Bool
+	down, hangs atomic.Bool
 }
 
 var errDown = errors.New("connection refused")
 
 func newSharedStore() *sharedStore { return &sharedStore{Memory: store.NewMemory(100, time.Now)} }
 
-func (s *sharedStore) Create(ctx context.Context, r store.Record) error {
+func (s *sharedStore) reach(ctx context.Context) error {
+	if s.hangs.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	if s.down.Load() {
 		return errDown
+	}
+	return nil
+}
+
+func (s *sharedStore) Create(ctx context.Context, r store.Record) error {
+	if err := s.reach(ctx); err != nil {
+		return err
 	}
 	return s.Memory.Create(ctx, r)
 }
 
 func (s *sharedStore) Get(ctx context.Context, id string) (store.Record, error) {
-	if s.down.Load() {
-		return store.Record{}, errDown
+	if err := s.reach(ctx); err != nil {
+		return store.Record{}, err
 	}
 	return s.Memory.Get(ctx, id)
 }
 
 func (s *sharedStore) Replace(ctx context.Context, r store.Record) (uint64, error) {
-	if s.down.Load() {
-		return 0, errDown
+	if err := s.reach(ctx); err != nil {
+		return 0, err
 	}
 	return s.Memory.Replace(ctx, r)
 }
@@ -68,7 +79,8 @@ func (s *sharedStore) dump(t *testing.T) []store.Record {
 	return all
 }
 
-// replica is an issuer with a store. Its handler is called without a network, so that time can be that of synctest.
+// replica is an issuer with a store. Its handler is called without a network, so that time can be that of
+// synctest.
 type replica struct {
 	*authserver.Issuer
 	t   *testing.T
@@ -94,8 +106,8 @@ func newReplica(t *testing.T, s store.Store, keys *seal.Keys, change ...func(*au
 	t.Helper()
 	r := &replica{t: t, log: new(logBuffer), end: func() {}}
 	config := authserver.Config{
-		Issuer: "http://localhost:3002", Resources: []string{"http://localhost:3002/mcp"}, Scopes: []string{"mcp:use"},
-		DefaultScopes: []string{"mcp:use"}, SigningAlgorithm: "ES256",
+		Issuer: "http://localhost:3002", Resources: []string{"http://localhost:3002/mcp"},
+		Scopes: []string{"mcp:use"}, DefaultScopes: []string{"mcp:use"}, SigningAlgorithm: "ES256",
 		Clients: []authserver.Client{{ID: "service", Secret: "s", GrantTypes: []string{"client_credentials"}}},
 		Store:   s, Keys: keys, Logger: slog.New(slog.NewTextHandler(r.log, nil)),
 	}
@@ -241,8 +253,8 @@ func TestStoredKeys_FirstStart(t *testing.T) {
 	})
 }
 
-// Two replicas issue tokens each second while their keys are rotated. Each token is verified at each replica: with the
-// keys at that time, and with those that a cache got a minute before.
+// Two replicas issue tokens each second while their keys are rotated. Each token is verified at each replica:
+// with the keys at that time, and with those that a cache got a minute before.
 func TestStoredKeys_RotationUnderTraffic(t *testing.T) {
 	for name, skew := range map[string]time.Duration{
 		"row 50 equal clocks":            0,
@@ -471,6 +483,38 @@ func TestStoredKeys_Outages(t *testing.T) {
 				t.Error("the keys have changed")
 			}
 		})
+	})
+}
+
+// A store that does not answer delays a request for seconds, and not the next one.
+func TestStoredKeys_StoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, keys := newSharedStore(), seal.Random()
+		known, fresh := newReplica(t, s, keys), newReplica(t, s, keys)
+		if err := known.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.hangs.Store(true)
+		time.Sleep(time.Minute)
+		for _, c := range []struct {
+			*replica
+			issues bool
+		}{{known, true}, {fresh, false}} {
+			for _, most := range []time.Duration{3 * time.Second, 0} {
+				begin := time.Now()
+				if (c.token() != "") != c.issues || (len(c.keys().Keys) > 0) != c.issues {
+					t.Errorf("want a token and keys: %t", c.issues)
+				}
+				if took := time.Since(begin); took > most {
+					t.Errorf("it took %s, want %s at most", took, most)
+				}
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := fresh.Prepare(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Prepare: %v", err)
+		}
 	})
 }
 

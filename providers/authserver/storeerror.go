@@ -16,10 +16,10 @@ const (
 func storeReasons() []providers.ReasonDoc {
 	return []providers.ReasonDoc{
 		{Code: ReasonStoreUnavailable, Meaning: "the store of sign-ins cannot be reached"},
-		{Code: ReasonStoreForeign, Meaning: "the store of sign-ins belongs to another authorization server, or to " +
-			"other secrets"},
-		{Code: ReasonRecordUnreadable, Meaning: "a record in the store of sign-ins does not open: it was changed, or " +
-			"its secret is not in `provider.secrets_file`"},
+		{Code: ReasonStoreForeign, Meaning: "the store of sign-ins belongs to another authorization server, " +
+			"or to other secrets"},
+		{Code: ReasonRecordUnreadable, Meaning: "a record in the store of sign-ins does not open: it was changed, " +
+			"or its secret is not in `provider.secrets_file`"},
 	}
 }
 
@@ -43,7 +43,8 @@ func storeUnavailable(err error) error {
 
 func recordUnreadable(err error) error {
 	return &storeError{ReasonRecordUnreadable, err, "put the secret that sealed it back as the last line of " +
-		"provider.secrets_file; if there is no such secret, remove the record, or empty the store: people sign in again"}
+		"provider.secrets_file; if there is no such secret, remove the record, or empty the store: " +
+		"people sign in again"}
 }
 
 // reasonOf returns the reason of an error of the store, or "".
