@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"cmd/smoke":            {},
 	"cmd/overload":         {},
 	"configs": {"server", "server/audit", "server/denials", "mcptools", "mcptools/mcphttp", "mcptools/upstream",
-		"providers", "providers/local", "providers/oidc", "providers/scalekit", "providers/token"},
+		"providers", "providers/authserver", "providers/local", "providers/oidc", "providers/scalekit", "providers/token"},
 	"server":           {"providers", "providers/page", "server/audit", "server/denials"},
 	"server/audit":     {"providers", "providers/rawjson"},
 	"server/denials":   {"providers"},

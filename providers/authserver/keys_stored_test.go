@@ -133,8 +133,15 @@ func runReplica(t *testing.T, s store.Store, keys *seal.Keys, change ...func(*au
 	return r
 }
 
-func withClock(offset *time.Duration) func(*authserver.Config) {
-	return func(c *authserver.Config) { c.Now = func() time.Time { return time.Now().Add(*offset) } }
+// offset is how far a clock is ahead.
+type offset struct{ atomic.Int64 }
+
+func (o *offset) add(d time.Duration) *offset { o.Add(int64(d)); return o }
+
+func withClock(o *offset) func(*authserver.Config) {
+	return func(c *authserver.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(o.Load())) }
+	}
 }
 
 func (r *replica) do(request *http.Request) *httptest.ResponseRecorder {
@@ -269,8 +276,8 @@ func TestStoredKeys_RotationUnderTraffic(t *testing.T) {
 			}
 			synctest.Test(t, func(t *testing.T) {
 				s, keys := newSharedStore(), seal.Random()
-				var offsets [2]time.Duration
-				offsets[1] = skew
+				var offsets [2]offset
+				offsets[1].add(skew)
 				a := runReplica(t, s, keys, withClock(&offsets[0]))
 				time.Sleep(3 * time.Second) // they do not read at the same time
 				b := runReplica(t, s, keys, withClock(&offsets[1]))
@@ -280,7 +287,8 @@ func TestStoredKeys_RotationUnderTraffic(t *testing.T) {
 				first := a.keys()
 
 				const month = 30*24*time.Hour - 2*time.Minute
-				offsets[0], offsets[1] = offsets[0]+month, offsets[1]+month
+				offsets[0].add(month)
+				offsets[1].add(month)
 				clear(traffic.tokens) // expired
 				traffic.run(3*time.Minute, time.Second)
 				traffic.run(23*time.Minute, 5*time.Second)
@@ -378,7 +386,7 @@ func TestStoredKeys_RotateNow(t *testing.T) {
 				s, keys := newSharedStore(), seal.Random()
 				a := runReplica(t, s, keys)
 				time.Sleep(3 * time.Second)
-				b := runReplica(t, s, keys, withClock(&skew))
+				b := runReplica(t, s, keys, withClock(new(offset).add(skew)))
 				traffic := newTraffic(t, []*replica{a, b})
 				traffic.run(time.Minute, time.Second)
 				clear(traffic.tokens) // they end before their time
