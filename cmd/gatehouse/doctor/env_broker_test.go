@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -46,6 +45,16 @@ func useRedis(address string) func(*testing.T, *env) {
 		useBroker(t, e)
 		e.settings["provider.store"] = address
 	}
+}
+
+// useEnterprise makes the provider an issuer of identity assertions, and returns the file with the secret of a client.
+func useEnterprise(t *testing.T, e *env) (secretFile string) {
+	t.Helper()
+	secretFile = writeMode(t, filepath.Join(t.TempDir(), "agent"), "canary-enterprise-secret", 0o600)
+	e.settings["provider.enterprise_issuers"] = e.provider.URL
+	e.settings["provider.enterprise_clients"] = "agent=" + secretFile
+	e.settings["provider.enterprise_scopes"] = "mcp:use"
+	return secretFile
 }
 
 var hiddenField = regexp.MustCompile(`name="(request|token)" value="([^"]*)"`)
@@ -110,12 +119,4 @@ func (e *env) send(client *http.Client, method, address, contentType, body strin
 	var b strings.Builder
 	_ = resp.Write(&b)
 	return b.String()
-}
-
-// remove removes a file of the test.
-func remove(t *testing.T, path string) {
-	t.Helper()
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
 }

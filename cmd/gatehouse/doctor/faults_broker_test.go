@@ -1,10 +1,15 @@
 package doctor_test
 
 import (
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +17,7 @@ import (
 	"gatehouse/providers/authserver"
 	"gatehouse/providers/authserver/seal"
 	"gatehouse/providers/authserver/store"
+	"gatehouse/providers/authserver/store/storetest"
 )
 
 // broker returns a change of a server of kind broker.
@@ -140,22 +146,14 @@ func signInFaults() map[string]fault {
 					}
 					return respond("", 500, "text/plain", "canary")(w, r)
 				}
-				secret := writeMode(t, filepath.Join(t.TempDir(), "agent"), "canary-enterprise-secret", 0o600)
+				useEnterprise(t, e)
 				e.settings["provider.enterprise_issuers"] = company.URL
-				e.settings["provider.enterprise_clients"] = "agent=" + secret
-				e.settings["provider.enterprise_scopes"] = "mcp:use"
 			}),
 			bad: []string{"enterprise.keys failed"}, found: "answered 500", fix: "identity assertions are refused",
 		},
 		"broker: secret of an enterprise client that others can read": {
-			before: broker(func(t *testing.T, e *env) {
-				secret := writeMode(t, filepath.Join(t.TempDir(), "agent"), "canary-enterprise-secret", 0o600)
-				share(t, secret, 0o644)
-				e.settings["provider.enterprise_issuers"] = e.provider.URL
-				e.settings["provider.enterprise_clients"] = "agent=" + secret
-				e.settings["provider.enterprise_scopes"] = "mcp:use"
-			}),
-			bad: []string{"config.secret_file warning"}, found: "mode 0644", fix: "chmod o= ",
+			before: broker(func(t *testing.T, e *env) { share(t, useEnterprise(t, e), 0o644) }),
+			bad:    []string{"config.secret_file warning"}, found: "mode 0644", fix: "chmod o= ",
 		},
 	}
 }
@@ -215,10 +213,102 @@ func storeFaults() map[string]fault {
 	}
 }
 
+// redisFaults are faults of a store in Redis.
+func redisFaults() map[string]fault {
+	with := func(args ...string) func(*testing.T, *env) {
+		return func(t *testing.T, e *env) { useRedis(storetest.StartRedis(t, args...).URL(t))(t, e) }
+	}
+	return map[string]fault{
+		"broker: Redis that is down": {
+			before: useRedis("redis://127.0.0.1:1/0"),
+			bad:    []string{"store.open failed", "server.ready failed", "provider.keys failed"}, found: "connection refused",
+			fix: "check provider.store",
+		},
+		"broker: Redis with a password that is not set": {
+			before: func(t *testing.T, e *env) { with("--requirepass", "canary")(t, e); stopped(t, e) },
+			bad:    []string{"store.open failed", "server.tcp warning"}, found: "NOAUTH", fix: "provider.store_password_file",
+		},
+		"broker: Redis that evicts": {
+			before: with("--maxmemory-policy", "allkeys-lru"),
+			bad:    []string{"store.eviction warning"}, found: `"allkeys-lru"`, fix: "maxmemory-policy noeviction",
+		},
+		"broker: Redis that says nothing about itself": {
+			before: with("--rename-command", "CONFIG", "", "--rename-command", "INFO", ""),
+			bad:    []string{"store.eviction warning"}, found: "does not say", fix: "maxmemory-policy noeviction",
+		},
+		"broker: Redis that keeps nothing": {
+			before: with("--appendonly", "no"),
+			bad:    []string{"store.persistence warning"}, found: "appendonly is no", fix: "appendonly yes",
+		},
+		"broker: Redis with another clock": {
+			before: func(t *testing.T, e *env) {
+				server := storetest.StartRedis(t)
+				useRedis(strings.Replace(server.URL(t), server.Addr, newLateClock(t, server.Addr), 1))(t, e)
+			},
+			bad: []string{"store.clock failed"}, found: "the store's clock is", fix: "synchronize",
+		},
+		"broker: Redis of another server": {
+			before: func(t *testing.T, e *env) {
+				with()(t, e)
+				stopped(t, e)
+				markStore(t, e, seal.Random())
+			},
+			bad: []string{"store.owner failed", "server.tcp warning"}, found: "sealed with other secrets", fix: "another database",
+		},
+	}
+}
+
+// newLateClock returns the address of a proxy in front of Redis that answers TIME with an hour ago.
+func newLateClock(t *testing.T, redis string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := regexp.MustCompile(`^\*2\r\n\$10\r\n(\d{10})\r\n\$\d\r\n\d+\r\n$`)
+	var running sync.WaitGroup
+	t.Cleanup(running.Wait)
+	t.Cleanup(func() { ln.Close() })
+	running.Go(func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", redis)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			running.Go(func() {
+				_, _ = io.Copy(server, client)
+				server.Close()
+			})
+			running.Go(func() {
+				defer client.Close()
+				for buffer := make([]byte, 64<<10); ; {
+					n, err := server.Read(buffer)
+					if err != nil {
+						return
+					}
+					if m := answer.FindSubmatch(buffer[:n]); m != nil {
+						seconds, _ := strconv.Atoi(string(m[1]))
+						copy(m[1], strconv.Itoa(seconds-3600))
+					}
+					if _, err := client.Write(buffer[:n]); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return ln.Addr().String()
+}
+
 // openStore opens the store as another process does.
 func openStore(t *testing.T, e *env) store.Store {
 	t.Helper()
-	f, err := store.OpenFile(t.Context(), e.storeFile(), store.FileOptions{})
+	f, err := store.Open(t.Context(), e.settings["provider.store"], "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func faults() map[string]fault {
 	for _, some := range []map[string]fault{
 		configFaults(), reachFaults(), providerFaults(), connectionFaults(), responseFaults(), tokenFaults(),
 		auditFaults(), operatorFaults(), collectorFaults(), commandFaults(), urlFaults(), signInFaults(), storeFaults(),
-		proxyFaults(),
+		redisFaults(), proxyFaults(),
 	} {
 		maps.Copy(all, some)
 	}
@@ -85,7 +85,14 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 		pinNotes("read_note", "write_note")(t, e)
 		useWeb("")(t, e)
 		e.settings["upstreams.web.identity"] = "jwt"
-		for _, r := range e.open().examine() {
+		results := e.open().examine()
+		for _, store := range []func(*testing.T, *env){broker(), useRedis("redis://127.0.0.1:1/0")} {
+			e := newEnv(t)
+			store(t, e)
+			useEnterprise(t, e)
+			results = append(results, e.open().examine()...)
+		}
+		for _, r := range results {
 			name := withoutName(r.Name)
 			if name != "config.settings" && !seen[name+" failed"] && !seen[name+" warning"] {
 				t.Errorf("no fault shows that %s can find one", r.Name)

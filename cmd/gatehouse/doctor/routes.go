@@ -44,6 +44,8 @@ func (s *serverChecks) route(ctx context.Context, route diagnostics.Route) diagn
 	case r.status != route.Status && (r.status == http.StatusUnauthorized || r.status == http.StatusForbidden):
 		return diagnostics.Failed(strconv.Itoa(r.status)+": something in front requires a sign-in or refuses programs",
 			fix+": this path is public, and is protected by this server")
+	case !route.IsPage && issuerError(r) == "temporarily_unavailable":
+		return diagnostics.OK(strconv.Itoa(r.status) + " from the authorization server, for the reason of server.ready")
 	case isGatewayError(r):
 		return diagnostics.Failed(strconv.Itoa(r.status)+": the proxy in front does not reach the server",
 			"fix the address that the proxy forwards "+route.Path+" to (server.listen is "+s.Settings.Server.Listen+")")
@@ -67,11 +69,19 @@ func unlikeIssuer(r response, route diagnostics.Route) string {
 		}
 		return ""
 	}
-	var body struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(r.body, &body) != nil || body.Error == "" {
+	if issuerError(r) == "" {
 		return describe(r) + ", and not an error of this server"
 	}
 	return ""
+}
+
+// issuerError returns the code in an error response (RFC 6749, section 5.2), or "".
+func issuerError(r response) string {
+	var body struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(r.body, &body) != nil {
+		return ""
+	}
+	return body.Error
 }
