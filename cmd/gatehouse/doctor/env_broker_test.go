@@ -1,6 +1,8 @@
 package doctor_test
 
 import (
+	"html"
+	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -83,7 +85,7 @@ func (e *env) signIn() {
 		e.t.Fatalf("registration: %s", registered)
 	}
 	page := e.send(browser, http.MethodGet, origin+"/authorize?"+url.Values{"response_type": {"code"}, "client_id": {id[1]},
-		"redirect_uri": {"http://127.0.0.1/done"}, "code_challenge": {strings.Repeat("a", 43)},
+		"redirect_uri": {"http://127.0.0.1/done"}, "code_challenge": {strings.Repeat("A", 43)},
 		"code_challenge_method": {"S256"}, "scope": {"mcp:use"}}.Encode(), "", "")
 	form := url.Values{"decision": {"approve"}}
 	for _, field := range hiddenField.FindAllStringSubmatch(page, -1) {
@@ -94,13 +96,12 @@ func (e *env) signIn() {
 	if next == nil {
 		e.t.Fatalf("approval: %s", approved)
 	}
-	address := strings.ReplaceAll(next[1], "&amp;", "&")
-	if done := e.send(browser, http.MethodGet, address, "", ""); !strings.Contains(done, "code=") {
+	if done := e.send(browser, http.MethodGet, next[1], "", ""); !strings.Contains(done, "code=") {
 		e.t.Fatalf("callback: %s", done)
 	}
 }
 
-// send returns the body of the response, or its Location.
+// send returns the Location of the response, or its page without escapes.
 func (e *env) send(client *http.Client, method, address, contentType, body string) string {
 	e.t.Helper()
 	r, err := http.NewRequestWithContext(e.t.Context(), method, address, strings.NewReader(body))
@@ -116,7 +117,9 @@ func (e *env) send(client *http.Client, method, address, contentType, body strin
 		e.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var b strings.Builder
-	_ = resp.Write(&b)
-	return b.String()
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return resp.Header.Get("Location") + html.UnescapeString(string(content))
 }
