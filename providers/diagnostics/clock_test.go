@@ -1,0 +1,54 @@
+package diagnostics_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/providers/diagnostics"
+)
+
+func TestClock(t *testing.T) {
+	date := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	var header http.Header
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Date"] = header["Date"]
+		w.Header()["Age"] = header["Age"]
+	}))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	for name, c := range map[string]struct {
+		header  http.Header
+		host    string
+		verdict diagnostics.Verdict
+		found   string
+	}{
+		"right":                     {http.Header{"Date": {date(0)}}, "", diagnostics.VerdictOK, "apart"},
+		"right, of the host":        {http.Header{"Date": {date(0)}}, host, diagnostics.VerdictOK, "apart"},
+		"ahead":                     {http.Header{"Date": {date(time.Hour)}}, "", diagnostics.VerdictFailed, "the other's clock is 1h0m0s ahead"},
+		"behind":                    {http.Header{"Date": {date(-time.Hour)}}, "", diagnostics.VerdictFailed, "behind"},
+		"from a cache":              {http.Header{"Date": {date(-time.Hour)}, "Age": {"3600"}}, "", diagnostics.VerdictOK, "apart"},
+		"of another host":           {http.Header{"Date": {date(time.Hour)}}, "login.example.com", diagnostics.VerdictSkipped, ""},
+		"no date":                   {http.Header{"Date": nil}, "", diagnostics.VerdictSkipped, ""},
+		"a date that is not a date": {http.Header{"Date": {"today"}}, "", diagnostics.VerdictSkipped, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			header = c.header
+			transport := &http.Transport{DisableKeepAlives: true}
+			clock := diagnostics.NewClock(transport, c.host)
+			resp, err := (&http.Client{Transport: clock}).Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			o := clock.Compare(time.Minute, "the other's", "nothing works")
+			found := strings.Replace(o.Found, "59m59s", "1h0m0s", 1)
+			if o.Verdict != c.verdict || !strings.Contains(found, c.found) ||
+				o.Verdict == diagnostics.VerdictFailed && !strings.Contains(o.Fix, "the other's): nothing works") {
+				t.Errorf("%+v", o)
+			}
+		})
+	}
+}
