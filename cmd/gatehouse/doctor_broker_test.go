@@ -108,7 +108,8 @@ func TestDoctor_Broker(t *testing.T) {
 		}
 	})
 	t.Run("before the start", func(t *testing.T) {
-		code, e := doctorJSON(t, brokerConsole(t, "canary-secret"), "--broker", "--resource=http://"+freeAddress(t)+"/mcp", "--provider.kind=broker",
+		code, e := doctorJSON(t, brokerConsole(t, "canary-secret"), "--broker",
+			"--resource=http://"+freeAddress(t)+"/mcp", "--provider.kind=broker",
 			"--provider.issuer=http://"+freeAddress(t), "--provider.client_id=gatehouse", "--scopes.initial=mcp:use",
 			"--provider.store=file://"+filepath.Join(t.TempDir(), "sign-ins.db"))
 		if code != exitFailure || e.verdict("provider.tcp") != "failed" || e.verdict("sign_in.client") != "skipped" ||

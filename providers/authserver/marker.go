@@ -26,8 +26,9 @@ type marker struct {
 	Issuer string `json:"issuer"`
 }
 
-// CheckStore reports whether a store belongs to the authorization server issuer with these keys. It changes nothing. The
-// error wraps [ErrForeignStore] if the store belongs to another one; isUsed is false if it belongs to none yet.
+// CheckStore reports whether a store belongs to the authorization server issuer with these keys. It changes
+// nothing. The error wraps [ErrForeignStore] if the store belongs to another one; isUsed is false if it belongs
+// to none yet.
 func CheckStore(ctx context.Context, s records.Store, k *seal.Keys, issuer string) (isUsed bool, err error) {
 	return markStore(ctx, storedConfig{store: s, seals: k, issuer: issuer, now: time.Now}, false, false)
 }

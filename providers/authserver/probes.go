@@ -10,7 +10,8 @@ type Probe struct {
 	IsPage bool
 }
 
-// ProviderProbes returns at least one request for each of [ProviderPaths], besides the documents that every client reads.
+// ProviderProbes returns at least one request for each of [ProviderPaths], except for the documents that every
+// client reads.
 func ProviderProbes() []Probe {
 	return []Probe{
 		{http.MethodGet, authorizePath, http.StatusBadRequest, true},

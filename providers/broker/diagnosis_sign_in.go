@@ -86,13 +86,14 @@ func (x *signInExamination) refreshToken(context.Context, *http.Client) diagnost
 	s := x.settings
 	lifetime := s.SessionWithoutRefresh
 	fix := "allow refresh tokens for the client at the provider, and request them: provider.upstream_scopes with " +
-		"offline_access, or at Google provider.authorize_params with access_type=offline and prompt=consent; it counts from " +
-		"the next sign-in"
+		"offline_access, or at Google provider.authorize_params with access_type=offline and prompt=consent; it " +
+		"counts from the next sign-in"
 	seen := x.store.seen
 	if total, without := seen.total-seen.unreadable, seen.without; total > 0 {
 		if without > 0 {
-			return diagnostics.Warning(fmt.Sprintf("the provider issued none for %d of the %d sign-ins that were read: they end "+
-				"after %s, and a person who is removed there keeps access until then", without, total, lifetime), fix)
+			return diagnostics.Warning(fmt.Sprintf("the provider issued none for %d of the %d sign-ins that were "+
+				"read: they end after %s, and a person who is removed there keeps access until then",
+				without, total, lifetime), fix)
 		}
 		return diagnostics.OK(fmt.Sprintf("issued for each of the %d sign-ins that were read", total))
 	}
@@ -112,6 +113,6 @@ func (x *signInExamination) refreshToken(context.Context, *http.Client) diagnost
 	case announced:
 		return diagnostics.OK("the provider announces them; " + unread + ", which would show whether it issues them")
 	}
-	return diagnostics.Warning(fmt.Sprintf("they are neither requested nor announced, and %s: without them a sign-in ends "+
-		"after %s", unread, lifetime), fix)
+	return diagnostics.Warning(fmt.Sprintf("they are neither requested nor announced, and %s: without them a "+
+		"sign-in ends after %s", unread, lifetime), fix)
 }

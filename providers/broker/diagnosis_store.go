@@ -4,21 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
-	"runtime"
-	"strings"
-	"time"
 
 	"gatehouse/providers"
 	"gatehouse/providers/authserver"
 	"gatehouse/providers/authserver/seal"
 	"gatehouse/providers/authserver/store"
 	"gatehouse/providers/diagnostics"
-	"gatehouse/providers/token"
 )
 
 // storeExamination examines the store of the sign-ins. It changes nothing there.
@@ -32,20 +24,11 @@ type storeExamination struct {
 	redis          redisState
 }
 
-// redisState is what Redis has said about itself.
-type redisState struct {
-	policy                       string
-	policyKnown                  bool
-	appendOnly, persistenceKnown bool
-	offset                       time.Duration // of its clock
-	clockErr                     error
-}
-
 // signInCount counts sign-ins: those without a refresh token of the provider, and those that other secrets have sealed.
 type signInCount struct{ total, without, unreadable int }
 
-// maxCounted bounds the sign-ins that are read.
-const maxCounted = 500
+// maxCounted bounds the sign-ins that are read. Redis goes through all keys for each 200 of them.
+const maxCounted = 100
 
 const openCheck = "store.open"
 
@@ -57,8 +40,8 @@ func (x *storeExamination) checks() []diagnostics.Check {
 		return diagnostics.Check{Name: name, Expected: expected, Offline: true, Needs: needs, Run: run}
 	}
 	opened := []string{openCheck}
-	checks := []diagnostics.Check{check("store.secrets", "provider.secrets_file has the secret in use, and at most older ones "+
-		"that are still needed", nil, x.secrets)}
+	checks := []diagnostics.Check{check("store.secrets", "provider.secrets_file has the secret in use, and at "+
+		"most older ones that are still needed", nil, x.secrets)}
 	if path, ok := x.settings.storeFile(); ok {
 		checks = append(checks,
 			check("store.access", "other users can neither read nor change the file", nil,
@@ -82,23 +65,6 @@ func (x *storeExamination) checks() []diagnostics.Check {
 	return checks
 }
 
-// usesRedis reports whether the store is in Redis or Valkey.
-func (s *Settings) usesRedis() bool {
-	return strings.HasPrefix(s.Store, "redis:") || strings.HasPrefix(s.Store, "rediss:")
-}
-
-// storeLeeway is the difference of clocks that leases and the grace period for refresh tokens have room for.
-const storeLeeway = 5 * time.Second
-
-// storeFile returns the path of a store in a file.
-func (s *Settings) storeFile() (path string, ok bool) {
-	u, err := url.Parse(s.Store)
-	if err != nil || u.Scheme != "file" {
-		return "", false
-	}
-	return filepath.FromSlash(u.Path), true
-}
-
 // manySecrets is the number of secrets from which a rotation was probably not ended.
 const manySecrets = 3
 
@@ -109,85 +75,13 @@ func (x *storeExamination) secrets(context.Context, *http.Client) diagnostics.Ou
 	}
 	switch n := keys.Len(); {
 	case n >= manySecrets:
-		return diagnostics.Warning(fmt.Sprintf("%d secrets: each of them opens what it has sealed, and one that is stolen "+
-			"opens it too", n), "remove the last lines when no registration (provider.registration_lifetime) and no sign-in "+
-			"(provider.session_lifetime) is older than the lines before them")
+		return diagnostics.Warning(fmt.Sprintf("%d secrets: each of them opens what it has sealed, and one that is "+
+			"stolen opens it too", n), "remove the last lines when no registration (provider.registration_lifetime) "+
+			"and no sign-in (provider.session_lifetime) is older than the lines before them")
 	case n > 1:
 		return diagnostics.OK(fmt.Sprintf("%d secrets: the first one seals, and all of them open", n))
 	}
 	return diagnostics.OK("1 secret")
-}
-
-// storeAccess checks the mode of the file. A user who can write could remove it; its content is sealed.
-func storeAccess(path string) diagnostics.Outcome {
-	info, err := os.Stat(path)
-	switch {
-	case runtime.GOOS == "windows":
-		return diagnostics.Skipped("Windows has no such modes")
-	case errors.Is(err, fs.ErrNotExist):
-		return diagnostics.Skipped("there is no file yet")
-	case err != nil:
-		return diagnostics.Failed("it cannot be examined: "+reasonOf(err), "run this command as the user of the server, in "+
-			"its container")
-	}
-	mode := fmt.Sprintf("mode %04o", info.Mode().Perm())
-	if info.Mode().Perm()&0o007 != 0 {
-		return diagnostics.Warning(mode+": every user of this computer can read or change it", "chmod o= "+
-			providers.Quote(path)+", and find out what changed it: the server creates it with mode 0600")
-	}
-	return diagnostics.OK(mode)
-}
-
-// lockPatience is how long another process may need to close the file.
-const lockPatience = 200 * time.Millisecond
-
-func (x *storeExamination) openFile(ctx context.Context, client *http.Client, path string) diagnostics.Outcome {
-	const asServer = "; run this command as the user of the server, in its container"
-	dir := filepath.Dir(path)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		info, err := os.Stat(dir)
-		switch {
-		case err != nil:
-			return diagnostics.Failed("the folder "+providers.Quote(dir)+" cannot be used: "+reasonOf(err),
-				"make a folder of mode 0700 that belongs to the user of the server, or mount a volume there"+asServer)
-		case !info.IsDir():
-			return diagnostics.Failed(providers.Quote(dir)+" is not a folder", "correct provider.store")
-		case info.Mode().Perm()&0o002 != 0 && runtime.GOOS != "windows":
-			return diagnostics.Failed(fmt.Sprintf("every user may write the folder (mode %04o): the server does not start with "+
-				"it", info.Mode().Perm()), "chmod o-w "+providers.Quote(dir))
-		}
-		o := diagnostics.OK("the server makes it, in " + providers.Quote(dir))
-		o.Stop = "there is no file yet"
-		return o
-	}
-	patient, cancel := context.WithTimeout(ctx, lockPatience)
-	defer cancel()
-	f, err := store.OpenFile(patient, path, store.FileOptions{ReadOnly: true})
-	switch {
-	case errors.Is(err, store.ErrInUse):
-		o := x.inUse(ctx, client)
-		o.Stop = "the store is in use, and only that process reads it"
-		return o
-	case errors.Is(err, fs.ErrPermission):
-		return diagnostics.Failed("this user cannot read it", "let it belong to the user of the server"+asServer)
-	case err != nil:
-		return diagnostics.Failed(err.Error(), "repair or restore the file; if it is lost, move it elsewhere, and everyone "+
-			"signs in again")
-	}
-	defer f.Close()
-	return x.read(ctx, f, "not in use")
-}
-
-// inUse is the outcome if another process has the file open, which should be the server.
-func (x *storeExamination) inUse(ctx context.Context, client *http.Client) diagnostics.Outcome {
-	for _, address := range token.MetadataURLs(x.origin) {
-		if m, err := token.ReadMetadata(ctx, client, address); err == nil && token.NamesIssuer(x.origin, m.Issuer) {
-			return diagnostics.OK("in use by another process, and the server runs")
-		}
-	}
-	return diagnostics.Warning("another process uses it, and no server answers at "+x.origin+": a server with this "+
-		"configuration would not start", "end the process that uses the file, or give each server a file of its own; several "+
-		"replicas need a store in Redis")
 }
 
 func (x *storeExamination) openOther(ctx context.Context, _ *http.Client) diagnostics.Outcome {
@@ -197,8 +91,8 @@ func (x *storeExamination) openOther(ctx context.Context, _ *http.Client) diagno
 		return o
 	}
 	records, err := x.settings.openStore(ctx, ReadOnly)
-	const fix = "check provider.store and provider.store_password_file, that the store runs, and that this computer reaches " +
-		"it; until then no person can sign in, and refreshes are answered 503; calls are not affected"
+	const fix = "check provider.store and provider.store_password_file, that the store runs, and that this " +
+		"computer reaches it; until then no person can sign in, and refreshes are answered 503; calls are not affected"
 	if err != nil {
 		return diagnostics.Failed(providers.Printable(err.Error(), 300), fix)
 	}
@@ -210,48 +104,6 @@ func (x *storeExamination) openOther(ctx context.Context, _ *http.Client) diagno
 		x.redis = readRedis(ctx, redis)
 	}
 	return x.read(ctx, records, "it answers")
-}
-
-func readRedis(ctx context.Context, redis *store.Redis) (r redisState) {
-	r.policy, r.policyKnown = redis.EvictionPolicy(ctx)
-	r.appendOnly, r.persistenceKnown = redis.AppendOnly(ctx)
-	begun := time.Now()
-	now, err := redis.Time(ctx)
-	r.offset, r.clockErr = now.Sub(begun.Add(time.Since(begun)/2)), err
-	return r
-}
-
-func (x *storeExamination) eviction(context.Context, *http.Client) diagnostics.Outcome {
-	const fix = "set maxmemory-policy noeviction in the configuration of Redis, and give it a database of its own with enough " +
-		"memory: 100,000 sign-ins need about 200 MB"
-	switch policy := x.redis.policy; {
-	case !x.redis.policyKnown:
-		return diagnostics.Warning("Redis does not say what it does when its memory is full", fix)
-	case policy != "noeviction":
-		return diagnostics.Warning(providers.Quote(policy)+": when its memory is full, sign-ins are removed, and people sign "+
-			"in again", fix)
-	}
-	return diagnostics.OK("noeviction")
-}
-
-func (x *storeExamination) persistence(context.Context, *http.Client) diagnostics.Outcome {
-	const fix = "set appendonly yes in the configuration of Redis, on a disk that outlives the process"
-	switch {
-	case !x.redis.persistenceKnown:
-		return diagnostics.Skipped("Redis does not say")
-	case !x.redis.appendOnly:
-		return diagnostics.Warning("appendonly is no: when Redis ends, the latest sign-ins are lost, and sign-ins that ended "+
-			"may come back", fix)
-	}
-	return diagnostics.OK("appendonly is yes")
-}
-
-func (x *storeExamination) compareClock(context.Context, *http.Client) diagnostics.Outcome {
-	if x.redis.clockErr != nil {
-		return diagnostics.Failed(providers.Printable(x.redis.clockErr.Error(), 300), "allow the command TIME")
-	}
-	return diagnostics.CompareClocks(x.redis.offset, storeLeeway, "the store's", "records end at the wrong time, and two "+
-		"replicas may ask the provider at once")
 }
 
 // read reads the marker and counts sign-ins while the store is open.
@@ -295,9 +147,10 @@ func count(list []authserver.SignIn) (n signInCount) {
 func (x *storeExamination) owner(context.Context, *http.Client) diagnostics.Outcome {
 	switch err := x.markErr; {
 	case errors.Is(err, authserver.ErrForeignStore):
-		return diagnostics.Failed(err.Error(), "use another store, or another database of it, for this authorization server; "+
-			"if its secrets were replaced, put the old one back as the last line of provider.secrets_file; if they are lost, or "+
-			"the origin of resource has changed, empty the store: everyone signs in again")
+		return diagnostics.Failed(err.Error(), "use another store, or another database of it, for this "+
+			"authorization server; if its secrets were replaced, put the old one back as the last line of "+
+			"provider.secrets_file; if they are lost, or the origin of resource has changed, empty the store: "+
+			"everyone signs in again")
 	case err != nil:
 		return diagnostics.Failed(providers.Printable(err.Error(), 300), "check the store, and provider.secrets_file")
 	case !x.isUsed:
@@ -308,12 +161,4 @@ func (x *storeExamination) owner(context.Context, *http.Client) diagnostics.Outc
 			"provider.secrets_file, or let these people sign in again")
 	}
 	return diagnostics.OK("its marker opens with these secrets")
-}
-
-// reasonOf strips the path that the os package puts in front of its errors.
-func reasonOf(err error) string {
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		return path.Err.Error()
-	}
-	return strings.TrimSpace(err.Error())
 }

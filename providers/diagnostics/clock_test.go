@@ -19,20 +19,21 @@ func TestClock(t *testing.T) {
 	}))
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
+	const ok, failed, skipped = diagnostics.VerdictOK, diagnostics.VerdictFailed, diagnostics.VerdictSkipped
 	for name, c := range map[string]struct {
 		header  http.Header
 		host    string
 		verdict diagnostics.Verdict
 		found   string
 	}{
-		"right":                     {http.Header{"Date": {date(0)}}, "", diagnostics.VerdictOK, "apart"},
-		"right, of the host":        {http.Header{"Date": {date(0)}}, host, diagnostics.VerdictOK, "apart"},
-		"ahead":                     {http.Header{"Date": {date(time.Hour)}}, "", diagnostics.VerdictFailed, "the other's clock is 1h0m0s ahead"},
-		"behind":                    {http.Header{"Date": {date(-time.Hour)}}, "", diagnostics.VerdictFailed, "behind"},
-		"from a cache":              {http.Header{"Date": {date(-time.Hour)}, "Age": {"3600"}}, "", diagnostics.VerdictOK, "apart"},
-		"of another host":           {http.Header{"Date": {date(time.Hour)}}, "login.example.com", diagnostics.VerdictSkipped, ""},
-		"no date":                   {http.Header{"Date": nil}, "", diagnostics.VerdictSkipped, ""},
-		"a date that is not a date": {http.Header{"Date": {"today"}}, "", diagnostics.VerdictSkipped, ""},
+		"right":                     {http.Header{"Date": {date(0)}}, "", ok, "apart"},
+		"right, of the host":        {http.Header{"Date": {date(0)}}, host, ok, "apart"},
+		"ahead":                     {http.Header{"Date": {date(time.Hour)}}, "", failed, "other's clock is 1h0m0s ahead"},
+		"behind":                    {http.Header{"Date": {date(-time.Hour)}}, "", failed, "behind"},
+		"from a cache":              {http.Header{"Date": {date(-time.Hour)}, "Age": {"3600"}}, "", ok, "apart"},
+		"of another host":           {http.Header{"Date": {date(time.Hour)}}, "login.example.com", skipped, ""},
+		"no date":                   {http.Header{"Date": nil}, "", skipped, ""},
+		"a date that is not a date": {http.Header{"Date": {"today"}}, "", skipped, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			header = c.header

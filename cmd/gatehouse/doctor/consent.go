@@ -42,7 +42,8 @@ func (a *authorityChecks) consent(ctx context.Context) diagnostics.Outcome {
 		return diagnostics.Warning("429: too many requests came from this address recently", "run this command again in a "+
 			"minute")
 	case r.status != http.StatusCreated || json.Unmarshal(r.body, &client) != nil || client.ID == "":
-		return diagnostics.Failed("a registration gets "+describe(r), forwardUnchanged("POST "+a.pathOf(m.RegistrationEndpoint)))
+		return diagnostics.Failed("a registration gets "+describe(r),
+			forwardUnchanged("POST "+a.relative(m.RegistrationEndpoint)))
 	}
 	challenge := sha256.Sum256([]byte(rand.Text() + rand.Text()))
 	query := url.Values{
@@ -56,7 +57,7 @@ func (a *authorityChecks) consent(ctx context.Context) diagnostics.Outcome {
 func (a *authorityChecks) authorizationRequest(
 	ctx context.Context, endpoint string, query url.Values,
 ) diagnostics.Outcome {
-	path := a.pathOf(endpoint)
+	path := a.relative(endpoint)
 	r, err := a.network.request(ctx, http.MethodGet, endpoint+"?"+query.Encode(), "", nil)
 	if err != nil {
 		return diagnostics.Failed("the authorization endpoint does not answer: "+err.Error(), seeLog)
@@ -123,9 +124,6 @@ func cookieProblem(c *http.Cookie, isHTTPS bool) string {
 	}
 	return ""
 }
-
-// pathOf returns the path of an address of the issuer.
-func (a *authorityChecks) pathOf(address string) string { return a.relative(address) }
 
 // forwardUnchanged is the fix if something in front has changed a request or its response.
 func forwardUnchanged(request string) string {

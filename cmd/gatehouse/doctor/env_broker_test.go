@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/providers/authserver"
 	"gatehouse/providers/authserver/seal"
+	"gatehouse/providers/authserver/store/storetest"
 )
 
 // useBroker makes the server one of kind broker, at which people sign in at the provider. Its store is a file.
@@ -59,6 +60,11 @@ func useEnterprise(t *testing.T, e *env) (secretFile string) {
 	return secretFile
 }
 
+// redis makes the store one in a new Redis. Without redis-server, the test is skipped.
+func redis(args ...string) func(*testing.T, *env) {
+	return func(t *testing.T, e *env) { useRedis(storetest.StartRedis(t, args...).URL(t))(t, e) }
+}
+
 var hiddenField = regexp.MustCompile(`name="(request|token)" value="([^"]*)"`)
 
 // signIn signs alice in at the server with a new client, up to the code: that creates a sign-in in the store.
@@ -84,9 +90,9 @@ func (e *env) signIn() {
 	if id == nil {
 		e.t.Fatalf("registration: %s", registered)
 	}
-	page := e.send(browser, http.MethodGet, origin+"/authorize?"+url.Values{"response_type": {"code"}, "client_id": {id[1]},
-		"redirect_uri": {"http://127.0.0.1/done"}, "code_challenge": {strings.Repeat("A", 43)},
-		"code_challenge_method": {"S256"}, "scope": {"mcp:use"}}.Encode(), "", "")
+	query := url.Values{"response_type": {"code"}, "client_id": {id[1]}, "redirect_uri": {"http://127.0.0.1/done"},
+		"code_challenge": {strings.Repeat("A", 43)}, "code_challenge_method": {"S256"}, "scope": {"mcp:use"}}
+	page := e.send(browser, http.MethodGet, origin+"/authorize?"+query.Encode(), "", "")
 	form := url.Values{"decision": {"approve"}}
 	for _, field := range hiddenField.FindAllStringSubmatch(page, -1) {
 		form.Set(field[1], field[2])

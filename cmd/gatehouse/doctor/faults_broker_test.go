@@ -129,8 +129,8 @@ func signInFaults() map[string]fault {
 		"broker: no refresh tokens announced": {
 			before: broker(set("provider.upstream_scopes", "openid")),
 			after:  atProvider(setMember(metadataMark, "grant_types_supported", []string{"authorization_code"})),
-			bad:    []string{"sign_in.refresh_token warning", "sign_in.support warning"}, found: "neither requested nor announced",
-			fix: "offline_access",
+			bad:    []string{"sign_in.refresh_token warning", "sign_in.support warning"},
+			found:  "neither requested nor announced", fix: "offline_access",
 		},
 		"broker: scope that no tool needs": {
 			before: broker(stopped, set("provider.scope_rules", "groups=mcp > mcp:us")),
@@ -142,7 +142,8 @@ func signInFaults() map[string]fault {
 				company.intercept = func(w http.ResponseWriter, r *http.Request) bool {
 					switch r.URL.Path {
 					case "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server":
-						return respond("", 200, "application/json", `{"issuer":"`+company.URL+`","jwks_uri":"`+company.URL+`/keys"}`)(w, r)
+						return respond("", 200, "application/json",
+							`{"issuer":"`+company.URL+`","jwks_uri":"`+company.URL+`/keys"}`)(w, r)
 					}
 					return respond("", 500, "text/plain", "canary")(w, r)
 				}
@@ -195,7 +196,7 @@ func storeFaults() map[string]fault {
 			before: broker(do(func(e *env) { setDisk(e, doctor.Disk{Free: 1 << 20}) })),
 			bad:    []string{"store.disk warning"}, found: "1 MiB free", fix: "make room",
 		},
-		"broker: secrets beside the store": {
+		"broker: secrets in the folder of the store": {
 			before: broker(func(t *testing.T, e *env) {
 				path := writeMode(t, filepath.Join(filepath.Dir(e.storeFile()), "secrets"), seal.NewSecret(), 0o600)
 				e.environ = append(e.environ, "GATEHOUSE_PROVIDER__SECRETS_FILE="+path)
@@ -215,9 +216,6 @@ func storeFaults() map[string]fault {
 
 // redisFaults are faults of a store in Redis.
 func redisFaults() map[string]fault {
-	with := func(args ...string) func(*testing.T, *env) {
-		return func(t *testing.T, e *env) { useRedis(storetest.StartRedis(t, args...).URL(t))(t, e) }
-	}
 	return map[string]fault{
 		"broker: Redis that is down": {
 			before: useRedis("redis://127.0.0.1:1/0"),
@@ -225,19 +223,19 @@ func redisFaults() map[string]fault {
 			fix: "check provider.store",
 		},
 		"broker: Redis with a password that is not set": {
-			before: func(t *testing.T, e *env) { with("--requirepass", "canary")(t, e); stopped(t, e) },
+			before: func(t *testing.T, e *env) { redis("--requirepass", "canary")(t, e); stopped(t, e) },
 			bad:    []string{"store.open failed", "server.tcp warning"}, found: "NOAUTH", fix: "provider.store_password_file",
 		},
 		"broker: Redis that evicts": {
-			before: with("--maxmemory-policy", "allkeys-lru"),
+			before: redis("--maxmemory-policy", "allkeys-lru"),
 			bad:    []string{"store.eviction warning"}, found: `"allkeys-lru"`, fix: "maxmemory-policy noeviction",
 		},
 		"broker: Redis that says nothing about itself": {
-			before: with("--rename-command", "CONFIG", "", "--rename-command", "INFO", ""),
+			before: redis("--rename-command", "CONFIG", "", "--rename-command", "INFO", ""),
 			bad:    []string{"store.eviction warning"}, found: "does not say", fix: "maxmemory-policy noeviction",
 		},
 		"broker: Redis that keeps nothing": {
-			before: with("--appendonly", "no"),
+			before: redis("--appendonly", "no"),
 			bad:    []string{"store.persistence warning"}, found: "appendonly is no", fix: "appendonly yes",
 		},
 		"broker: Redis with another clock": {
@@ -249,17 +247,18 @@ func redisFaults() map[string]fault {
 		},
 		"broker: Redis of another server": {
 			before: func(t *testing.T, e *env) {
-				with()(t, e)
+				redis()(t, e)
 				stopped(t, e)
 				markStore(t, e, seal.Random())
 			},
-			bad: []string{"store.owner failed", "server.tcp warning"}, found: "sealed with other secrets", fix: "another database",
+			bad: []string{"store.owner failed", "server.tcp warning"}, found: "sealed with other secrets",
+			fix: "another database",
 		},
 	}
 }
 
 // newLateClock returns the address of a proxy in front of Redis that answers TIME with an hour ago.
-func newLateClock(t *testing.T, redis string) string {
+func newLateClock(t *testing.T, server string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -275,19 +274,19 @@ func newLateClock(t *testing.T, redis string) string {
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", redis)
+			to, err := net.Dial("tcp", server)
 			if err != nil {
 				client.Close()
 				continue
 			}
 			running.Go(func() {
-				_, _ = io.Copy(server, client)
-				server.Close()
+				_, _ = io.Copy(to, client)
+				to.Close()
 			})
 			running.Go(func() {
 				defer client.Close()
 				for buffer := make([]byte, 64<<10); ; {
-					n, err := server.Read(buffer)
+					n, err := to.Read(buffer)
 					if err != nil {
 						return
 					}
@@ -375,8 +374,9 @@ func proxyFaults() map[string]fault {
 			bad: []string{"server.route warning"}, found: "429", fix: "a minute",
 		},
 		"broker: proxy that removes cookies": {
-			before: broker(), after: atProxy(func(_ *http.Request, w *httptest.ResponseRecorder) { w.Header().Del("Set-Cookie") }),
-			bad: []string{"provider.consent failed"}, found: "without its cookie", fix: "leave the response as it is",
+			before: broker(),
+			after:  atProxy(func(_ *http.Request, w *httptest.ResponseRecorder) { w.Header().Del("Set-Cookie") }),
+			bad:    []string{"provider.consent failed"}, found: "without its cookie", fix: "leave the response as it is",
 		},
 		"broker: proxy that changes cookies": {
 			before: broker(), after: atProxy(func(_ *http.Request, w *httptest.ResponseRecorder) {

@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -86,7 +87,11 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 		useWeb("")(t, e)
 		e.settings["upstreams.web.identity"] = "jwt"
 		results := e.open().examine()
-		for _, store := range []func(*testing.T, *env){broker(), useRedis("redis://127.0.0.1:1/0")} {
+		stores := []func(*testing.T, *env){broker()}
+		if _, err := exec.LookPath("redis-server"); err == nil { // otherwise its faults were skipped
+			stores = append(stores, useRedis("redis://127.0.0.1:1/0"))
+		}
+		for _, store := range stores {
 			e := newEnv(t)
 			store(t, e)
 			useEnterprise(t, e)

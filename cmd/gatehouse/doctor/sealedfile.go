@@ -40,13 +40,13 @@ func (e *examination) sealedFileDisk(context.Context) diagnostics.Outcome {
 		return diagnostics.Warning("overlay: the store is in the container, and lost with it"+everyone, onAVolume)
 	case "":
 	default:
-		return diagnostics.Warning(d.Kind+": whether the lock against a second server and the sync to disk hold depends on "+
-			"the file server and the options of the mount", "use a local disk, or a store in Redis")
+		return diagnostics.Warning(d.Kind+": whether the lock against a second server and the sync to disk hold "+
+			"depends on the file server and the options of the mount", "use a local disk, or a store in Redis")
 	}
 	room := fmt.Sprintf("%d MiB free", d.Free>>20)
 	if d.Free < minFreeForStore {
-		return diagnostics.Warning(room+", which is less than 256 MiB", "make room: with a full disk no person can sign in, and "+
-			"nothing is renewed")
+		return diagnostics.Warning(room+", which is less than 256 MiB", "make room: with a full disk no person can "+
+			"sign in, and nothing is renewed")
 	}
 	return diagnostics.OK(room)
 }
