@@ -169,6 +169,9 @@ func newEnterprise(t *testing.T, company *company, change ...func(*authserver.Co
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := issuer.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		server.Config.Handler = issuer.Handler()
 		server.Start()
 		e.replicas = append(e.replicas, server)
