@@ -16,7 +16,7 @@ func TestFileStore(t *testing.T) {
 	r := w.startReplica(t)
 	earlier, client := w.signIn(t, "alice"), w.register(t)
 
-	second := w.runReplica(t, append(slices.Clone(r.args), "--server.listen="+freeAddress(t),
+	second := w.run(append(slices.Clone(r.args), "--server.listen="+freeAddress(t),
 		"--operator.listen="+freeAddress(t), "--audit.dir="+filepath.Join(w.dir, "audit", "second")))
 	<-second.exited
 	if code := second.cmd.ProcessState.ExitCode(); code != 2 {
@@ -29,7 +29,7 @@ func TestFileStore(t *testing.T) {
 	if code := r.stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	w.restart(t, r)
+	w.restart(r)
 	if status := earlier.call(t, r.address); status != http.StatusOK {
 		t.Errorf("the token of before the restart: %d", status)
 	}
@@ -41,7 +41,7 @@ func TestFileStore(t *testing.T) {
 	later.again(t)
 
 	r.kill() // and after kill -9
-	w.restart(t, r)
+	w.restart(r)
 	earlier.mustRefresh(t, r.address)
 	later.mustRefresh(t, r.address)
 	w.scanEverything(t)

@@ -22,7 +22,7 @@ type process struct {
 }
 
 // maxShown is how much of the output a failed test shows, in bytes.
-const maxShown = 6 << 10
+const maxShown = 60 << 10
 
 // run starts a program. It is killed at the end of the test, and its output is shown if the test has failed.
 func run(t *testing.T, dir string, environ []string, name string, args ...string) *process {
@@ -97,19 +97,20 @@ func (w *world) startReplica(t *testing.T, more ...string) *replica {
 		r.link = startLink(t, w.store.address)
 		r.args = append(r.args, "--provider.store=redis://"+r.link.address+"/0")
 	}
-	w.restart(t, r)
+	w.restart(r)
 	w.front.add(r.address)
 	w.replicas = append(w.replicas, r)
 	return r
 }
 
 // restart starts a replica that has ended, at the same address.
-func (w *world) restart(t *testing.T, r *replica) {
+func (w *world) restart(r *replica) {
+	t := w.t
 	t.Helper()
 	if r.process != nil {
 		w.seen.scan(t, "the output of a replica", []byte(r.output.String()))
 	}
-	r.process = w.runReplica(t, r.args)
+	r.process = w.run(r.args)
 	p := r.process
 	t.Cleanup(func() {
 		for _, word := range []string{"panic", "DATA RACE"} {
@@ -121,9 +122,10 @@ func (w *world) restart(t *testing.T, r *replica) {
 	r.waitFor(t, fmt.Sprintf("%s is ready", r.address), func() bool { return isReady("http://" + r.address + "/readyz") })
 }
 
-func (w *world) runReplica(t *testing.T, args []string) *process {
-	t.Helper()
-	return run(t, w.dir, w.environ, *program, args...)
+// run runs gatehouse.
+func (w *world) run(args []string) *process {
+	w.t.Helper()
+	return run(w.t, w.dir, w.environ, *program, args...)
 }
 
 // buffer is the output of a process.

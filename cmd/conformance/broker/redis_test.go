@@ -11,6 +11,7 @@ import (
 // redisServer is a Redis that writes every change to its files at once.
 type redisServer struct {
 	*process
+	t        *testing.T
 	address  string
 	password string
 	dir      string
@@ -18,14 +19,15 @@ type redisServer struct {
 
 func startRedis(t *testing.T, seen *secrets) *redisServer {
 	t.Helper()
-	s := &redisServer{address: freeAddress(t), password: rand.Text(), dir: t.TempDir()}
+	s := &redisServer{t: t, address: freeAddress(t), password: rand.Text(), dir: t.TempDir()}
 	seen.add("password of the store", s.password)
-	s.start(t)
+	s.start()
 	return s
 }
 
 // start starts it, again too, with what its files have.
-func (s *redisServer) start(t *testing.T) {
+func (s *redisServer) start() {
+	t := s.t
 	t.Helper()
 	_, port, err := net.SplitHostPort(s.address)
 	if err != nil {

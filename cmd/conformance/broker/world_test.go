@@ -39,6 +39,7 @@ func needPrograms(t *testing.T, paths ...string) {
 
 // world is a company's provider, a store, and replicas of gatehouse with one resource.
 type world struct {
+	t        *testing.T // its processes end with this test, not with a subtest
 	dir      string
 	resource string // URL of the MCP endpoint
 	upstream *upstream
@@ -53,7 +54,7 @@ type world struct {
 // newWorld starts everything but the replicas.
 func newWorld(t *testing.T, kind storeKind) *world {
 	t.Helper()
-	w := &world{dir: t.TempDir(), seen: newSecrets()}
+	w := &world{t: t, dir: t.TempDir(), seen: newSecrets()}
 	w.front = startFront(t, w.seen)
 	w.resource = "http://" + w.front.address + "/mcp"
 	secret := rand.Text() + "/+ %"
