@@ -3,8 +3,8 @@
 # oidc-provider): real clients sign in through it, and the tests in the folder broker run several processes of it with
 # Redis: refreshes at once, kill -9, outages, disabled accounts, and a search for secrets in all that was written.
 #
-# It needs Go, npm and timeout(1) of Linux; see common.sh. Debian's redis-server is installed if root runs the script; the
-# steps that need it are skipped without it. With GATEHOUSE_LONG=1 there are 100 rounds of refreshes instead of 5. With
+# It needs Go, npm and timeout(1) of Linux; see common.sh. Debian's Redis is installed if root runs the script; the
+# step that needs it is skipped without it. With GATEHOUSE_LONG=1 there are 100 rounds of refreshes instead of 5. With
 # --update it writes the results into README.md.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -15,12 +15,12 @@ export BROWSER=$work/browser.mjs
 
 redis=$(command -v redis-server || true)
 if [ -z "$redis" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "installing redis-server"
-  # Not started by the package: it is a program here, and no service.
-  printf '#!/bin/sh\nexit 101\n' >policy && chmod +x policy
-  if { apt-get update && POLICYRCD=$work/policy DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y --no-install-recommends redis-server; } >redis-install.log 2>&1; then
-    redis=$(command -v redis-server || true)
+  echo "installing redis-tools"
+  # The package redis-server would start a service. Its program is a link to one of redis-tools.
+  if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-tools; } \
+    >redis.log 2>&1; then
+    redis=$work/redis-server
+    ln -s "$(command -v redis-check-rdb)" "$redis"
   fi
 fi
 
