@@ -38,7 +38,7 @@ url=http://localhost:$product/mcp
 node -e '
   const { randomBytes } = require("node:crypto"), { writeFileSync } = require("node:fs");
   for (const name of ["client-secret", "secrets"]) writeFileSync(name, randomBytes(32).toString("base64url") + "\n", { mode: 0o600 });'
-start provider "$provider" node upstream.mjs --port "$provider" --control "$control" --issuer "http://127.0.0.1:$provider" \
+start provider "$provider" node idp.mjs --port "$provider" --control "$control" --issuer "http://127.0.0.1:$provider" \
   --client-secret-file client-secret --redirect "http://localhost:$product/callback"
 start product "$product" env GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=client-secret GATEHOUSE_PROVIDER__SECRETS_FILE=secrets \
   ./gatehouse serve --resource="$url" --server.listen="127.0.0.1:$product" --provider.kind=broker \

@@ -53,7 +53,7 @@ func startUpstream(t *testing.T, seen *secrets, secretFile, redirect string) *up
 	u.issuer = server.URL
 	_, port, _ := net.SplitHostPort(address)
 	_, controlPort, _ := net.SplitHostPort(control)
-	p := run(t, *scripts, nil, "node", filepath.Join(*scripts, "upstream.mjs"), "--port", port, "--control", controlPort,
+	p := run(t, *scripts, nil, "node", filepath.Join(*scripts, "idp.mjs"), "--port", port, "--control", controlPort,
 		"--issuer", u.issuer, "--client-secret-file", secretFile, "--redirect", redirect)
 	p.waitFor(t, "the provider answers", func() bool { return isReady(u.issuer + "/.well-known/openid-configuration") })
 	return u

@@ -1,5 +1,5 @@
 // Package broker contains tests only. They run gatehouse with provider.kind broker as it is shipped, several processes
-// of it, with a real identity provider (upstream.mjs) and a real Redis. ../broker.sh installs these and runs the tests.
+// of it, with a real identity provider (idp.mjs) and a real Redis. ../broker.sh installs these and runs the tests.
 package broker
 
 import (
@@ -23,7 +23,7 @@ import (
 
 var (
 	program = flag.String("gatehouse", "", "the program gatehouse")
-	scripts = flag.String("scripts", "", "the folder of upstream.mjs, which has a folder node_modules")
+	scripts = flag.String("scripts", "", "the folder of idp.mjs, which has a folder node_modules")
 	redis   = flag.String("redis", "", "the program redis-server")
 	long    = os.Getenv("GATEHOUSE_LONG") != ""
 )

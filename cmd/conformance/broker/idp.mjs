@@ -2,7 +2,7 @@
 // one confidential client, refuses a resource, and its refresh tokens are good for one use: a second use of one ends the
 // sign-in. People sign in on its own page, whose policy lets a form lead to the client only.
 //
-// Usage: upstream.mjs --port N --issuer URL --control N --client-secret-file FILE --redirect URL
+// Usage: idp.mjs --port N --issuer URL --control N --client-secret-file FILE --redirect URL
 //
 // It listens on port, and its metadata name the issuer. On the control port an account is disabled by POST
 // /disable?account=NAME. Every other account exists.
