@@ -30,7 +30,8 @@ func badProfiles(t testing.TB) []string {
 
 // fullReports are the bad profiles of which testdata/reports has the whole text.
 var fullReports = []string{
-	"local-listens-everywhere", "many", "not-yaml", "oidc-introspection-key", "preset-as-kind", "resource-user",
+	"broker", "broker-store", "local-listens-everywhere", "many", "not-yaml", "oidc-introspection-key",
+	"preset-as-kind", "resource-user",
 	"scalekit-pasted", "secret-file-missing", "type-list-entries", "upstreams-process", "upstreams-types", "upstreams-url",
 	"values-scopes",
 }

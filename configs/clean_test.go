@@ -220,13 +220,13 @@ func TestUnknownKeys_HaveASuggestionInEachSource(t *testing.T) {
 		fix string
 	}{
 		"environment": {Sources{Environ: []string{"GATEHOUSE_PROVIDER__ISUER=https://login.example.com"}},
-			"did you mean GATEHOUSE_PROVIDER__ISSUER? It belongs to provider.kind oidc"},
+			"did you mean GATEHOUSE_PROVIDER__ISSUER? It belongs to provider.kind oidc and broker"},
 		".env": {Sources{Dir: dotEnvOf("GATEHOUSE_PROVIDER__ISUER=https://login.example.com")},
-			"did you mean GATEHOUSE_PROVIDER__ISSUER? It belongs to provider.kind oidc"},
+			"did you mean GATEHOUSE_PROVIDER__ISSUER? It belongs to provider.kind oidc and broker"},
 		"profile": {Sources{Profile: write(t, "p.yaml", localKind+"  isuer: https://login.example.com\n")},
-			"did you mean provider.issuer? It belongs to provider.kind oidc"},
+			"did you mean provider.issuer? It belongs to provider.kind oidc and broker"},
 		"flag": {Sources{Flags: map[string]string{"provider.isuer": "https://login.example.com"}},
-			"did you mean --provider.issuer? It belongs to provider.kind oidc"},
+			"did you mean --provider.issuer? It belongs to provider.kind oidc and broker"},
 		"the kind in force": {Sources{Environ: []string{"GATEHOUSE_PROVIDER__SIGNING_ALGORITM=ES256"}},
 			"did you mean GATEHOUSE_PROVIDER__SIGNING_ALGORITHM?"},
 		"the profile":      {Sources{Environ: []string{"GATEHOUSE_CONFG=p.yaml"}}, "did you mean GATEHOUSE_CONFIG?"},

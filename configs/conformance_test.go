@@ -1,6 +1,7 @@
 package configs_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,6 +16,8 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/providers"
+	"gatehouse/providers/authserver/seal"
+	"gatehouse/providers/broker"
 	"gatehouse/providers/local"
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
@@ -36,6 +39,7 @@ func harnesses() []harness {
 		{"oidc", "strict, found by its metadata", strictOIDC},
 		{"oidc", "as many providers are, its keys configured", looseOIDC},
 		{"scalekit", "as its tokens were captured", scalekitHarness},
+		{"broker", "with a key that the suite knows", brokerHarness},
 	}
 }
 
@@ -82,27 +86,42 @@ func except(why string, rules []string) map[string]string {
 }
 
 func localHarness(t testing.TB) *providertest.Subject {
-	issuer := providertest.NewIssuer(t, providertest.WithKeys())
 	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	public := jose.JSONWebKey{Key: private.Public()}
-	issuer.ImportKey(private, jose.ES256,
-		key(encode(must(public.Thumbprint(crypto.SHA256))))) // the key id of the local issuer
-	issuer.KeyPolicy.RefetchInterval = 100 * time.Millisecond // as for the embedded issuer
 	settings := local.Defaults()
 	settings.SigningAlgorithm, settings.SigningKey = "ES256", private
+	return embedded(t, private, settings.Open)
+}
+
+func brokerHarness(t testing.TB) *providertest.Subject {
+	private := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	settings := broker.Defaults()
+	settings.Issuer, settings.ClientID, settings.ClientSecret = providertest.NewIssuer(t).URL(), "gatehouse", "secret"
+	settings.Secrets, settings.SigningKey = providers.Secret(seal.NewSecret()), private
+	return embedded(t, private, settings.Open)
+}
+
+// embedded is for a kind whose issuer is in its own process and signs with a key that the suite knows.
+func embedded(t testing.TB, private *ecdsa.PrivateKey,
+	open func(context.Context, providers.ServerInfo) (providers.Provider, error),
+) *providertest.Subject {
+	issuer := providertest.NewIssuer(t, providertest.WithKeys())
+	public := jose.JSONWebKey{Key: private.Public()}
+	issuer.ImportKey(private, jose.ES256,
+		key(encode(must(public.Thumbprint(crypto.SHA256))))) // the key id of the issuer
+	issuer.KeyPolicy.RefetchInterval = 100 * time.Millisecond // as for the embedded issuer
 	r := must(providers.ParseResource(resource))
 
 	const why = "its keys come from its own process: no fetch can fail, and there are none to count"
 	return &providertest.Subject{
-		Issuer: issuer, Open: settings.Open, Resource: r,
+		Issuer: issuer, Open: open, Resource: r,
 		Except: except(why, append(resilience(), "key-purpose", "unusable-keys", "rotation", "repeated-rotation",
 			"certificates", "withdrawn-key")),
 		Good: []providertest.Variety{
-			{Name: "an access token of the local issuer", Claims: m{"iss": r.Origin()}},
+			{Name: "an access token of the issuer", Claims: m{"iss": r.Origin()}},
 			{Name: "without a scope", Claims: m{"iss": r.Origin(), "scope": nil}},
 		},
 		Refused: []providertest.NearMiss{
-			{Name: "scopes in scp, where the local issuer never writes them, and no client",
+			{Name: "scopes in scp, where the issuer never writes them, and no client",
 				Claims: m{"scope": nil, "scp": "mcp:use", "client_id": nil}, Want: token.ReasonIDToken},
 		},
 	}

@@ -15,6 +15,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"gatehouse/providers"
+	"gatehouse/providers/authserver/seal"
 )
 
 // A setting without a class would need a restart unseen.
@@ -33,7 +34,7 @@ func TestKeys_HaveAReloadClass(t *testing.T) {
 // What Compare compares and what is documented are the same.
 func TestConfig_HasAValueOfEveryKey(t *testing.T) {
 	for _, kind := range Kinds() {
-		config := mustLoad(t, Sources{Flags: validFlags(kind.Name)})
+		config := mustLoad(t, validSources(t, kind.Name))
 		values := config.values()
 		for _, key := range config.keys {
 			if _, ok := values[key.Name]; !ok {
@@ -46,12 +47,24 @@ func TestConfig_HasAValueOfEveryKey(t *testing.T) {
 	}
 }
 
+// validSources are the sources that a kind needs.
+func validSources(t *testing.T, kind string) Sources {
+	s := Sources{Flags: validFlags(kind)}
+	if kind == "broker" {
+		s.Environ = []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=the secret of the client"}
+		s.Flags["provider.secrets_file"] = write(t, "secrets", seal.NewSecret())
+	}
+	return s
+}
+
 // validFlags are the settings that a kind needs.
 func validFlags(kind string) map[string]string {
 	flags := map[string]string{"provider.kind": kind}
 	switch kind {
 	case "oidc":
 		flags["provider.issuer"] = "https://login.example.com"
+	case "broker":
+		flags["provider.issuer"], flags["provider.client_id"] = "https://login.example.com", "gatehouse"
 	case "scalekit":
 		flags["provider.environment_url"], flags["provider.resource_id"] = "https://acme.scalekit.com", "res_123"
 	}

@@ -14,9 +14,11 @@ import (
 
 // auditedRequest is what the audit record of a request needs in addition to its state.
 type auditedRequest struct {
-	log    *audit.Log
-	ctx    echo.Context
-	config string // the digest of the configuration that judges the request
+	log     *audit.Log
+	ctx     echo.Context
+	config  string      // the digest of the configuration that judges the request
+	address string      // of the client
+	header  http.Header // of the request
 	// isDetached is set if the operation continues after the request: its record is written at its end.
 	isDetached bool
 }
@@ -30,7 +32,9 @@ func recordAudit(c Config) echo.MiddlewareFunc {
 		}
 		return func(ctx echo.Context) error {
 			state := stateOf(ctx)
-			state.audited = &auditedRequest{log: c.Audit, ctx: ctx, config: c.Digest}
+			state.audited = &auditedRequest{
+				log: c.Audit, ctx: ctx, config: c.Digest, address: ctx.RealIP(), header: ctx.Request().Header,
+			}
 			defer state.recordAudit(c.Shared.deniedRecords) // also if the handler drops the connection by a panic
 			return next(ctx)
 		}
@@ -42,7 +46,7 @@ func recordAudit(c Config) echo.MiddlewareFunc {
 func (s *requestState) recordAudit(denied *rate.Limiter) {
 	a := s.audited
 	switch {
-	case a.isDetached:
+	case a.isDetached, s.hasSignInEvent:
 	case s.identity == nil && s.reason != "", s.identity != nil && !s.admitted && !denied.Allow():
 		a.log.CountRefused(string(s.reason))
 	case s.identity != nil:
@@ -75,7 +79,7 @@ func (s *requestState) auditRecord() audit.Record {
 	request, response := s.audited.ctx.Request(), s.audited.ctx.Response()
 	r := audit.Record{
 		Event: s.operation.Event, Issuer: s.identity.Issuer, Subject: s.identity.Subject, Client: s.identity.Client,
-		Scopes: s.identity.Scopes, Address: s.audited.ctx.RealIP(), RequestID: s.id,
+		Scopes: s.identity.Scopes, Address: s.audited.address, RequestID: s.id,
 		TraceID: s.traceID(request.Header), Method: s.operation.Method,
 		Tool: s.operation.Tool, Prompt: s.operation.Prompt, URI: s.operation.URI, Arguments: s.operation.Arguments,
 		Protocol: s.operation.ProtocolVersion, Config: s.audited.config,

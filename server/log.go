@@ -157,6 +157,8 @@ func outcomeOf(state *requestState, response *echo.Response) Outcome {
 		return OutcomeUnauthenticated
 	case status == http.StatusForbidden:
 		return OutcomeDenied
+	case status == http.StatusServiceUnavailable && state.hasSignInEvent:
+		return OutcomeUnavailable
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && !isOutage(state.reason):
 		return OutcomeLimited
 	case status == http.StatusServiceUnavailable:

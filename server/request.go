@@ -43,6 +43,9 @@ type requestState struct {
 	// rpcCode is the code of the JSON-RPC error in the response, and timedOut that the operation took too long.
 	rpcCode  int
 	timedOut bool
+	// hasSignInEvent is set if the authorization server of the provider has reported an event of this request, which then
+	// has an audit record or is counted.
+	hasSignInEvent bool
 	// audited is nil without an audit log, and measured without metrics and traces.
 	audited  *auditedRequest
 	measured *measuredRequest

@@ -59,8 +59,8 @@ func NewIssuer(c Config, p providers.Provider) *echo.Echo {
 		public = append(public, hostedRoutes(c, hosted.Routes())...)
 	}
 	e.Use(chain(
-		withRequestState, closeWhenDraining(c), deadlines(c), accessLog(c), measure(c), handleErrors(c), recoverPanics,
-		limitHeaderFields, checkHost(c, public), cors(c, public),
+		withRequestState, closeWhenDraining(c), deadlines(c), accessLog(c), measure(c), recordAudit(c), handleErrors(c),
+		recoverPanics, limitHeaderFields, checkHost(c, public), cors(c, public),
 	))
 	routes(e, public)
 	return e

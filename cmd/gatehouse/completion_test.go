@@ -48,6 +48,8 @@ func TestCompletion_Words(t *testing.T) {
 		"serve --denials.file=t":      {[]string{"--denials.file=two.yaml"}, []string{"--denials.file=one.yaml"}},
 		"audit ":                      {[]string{"key", "verify"}, []string{"serve", "--resource="}},
 		"audit verify --":             {[]string{"--key=", "--checkpoint="}, []string{"verify", "--resource="}},
+		"sec":                         {[]string{"secret"}, []string{"serve"}},
+		"secret --":                   {[]string{"--prepend", "--append", "--promote"}, []string{"--resource="}},
 		"upstream ":                   {[]string{"list", "pin"}, []string{"serve", "--resource="}},
 		"--upstreams.a.pro":           {[]string{"--upstreams.a.processes="}, []string{"--upstreams.a.url="}},
 		"--upstreams.a.identity m":    {[]string{"meta"}, []string{"jwt"}},

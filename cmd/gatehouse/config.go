@@ -30,7 +30,8 @@ func config(_ context.Context, args []string, c console) int {
 	if code, done := c.checkDenials(cfg); done {
 		return code
 	}
-	for _, note := range append(cfg.Notes, app.Notes(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))...) {
+	catalog := app.OwnCatalog(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))
+	for _, note := range append(cfg.Notes, app.Notes(cfg, catalog)...) {
 		fmt.Fprintf(c.stdout, "\nNote: %s\n", note)
 	}
 	return exitOK

@@ -73,7 +73,7 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 			*timeout += upstreamTime
 		}
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
-		catalog := c.catalog(cfg.Tools, mcptools.Stats{})
+		catalog := app.OwnCatalog(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))
 		options, err := app.UpstreamOptions(cfg, slog.New(slog.DiscardHandler))
 		if err != nil {
 			fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)

@@ -86,6 +86,7 @@ func commandGroups() []commandGroup {
 		}},
 		{"For operators and auditors", []command{
 			{name: "deny", summary: "stop one person, client or token, at once", run: deny},
+			{name: "secret", summary: "create or replace the secrets of the sign-in broker", run: secret},
 			{name: "audit", summary: "create a key for the audit log, or verify the log", subcommands: auditCommands()},
 		}},
 		{"For scripts and shells", []command{

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/providers/authserver"
+	brokers "gatehouse/providers/broker"
 	"gatehouse/providers/providertest"
 )
 
@@ -196,6 +199,7 @@ func TestPrometheus_ExpressionsFitARealScrape(t *testing.T) {
 	o.use(t)
 	text := o.scrape(t)
 	scraped := parseScrape(t, text)
+	maps.Copy(scraped, signInSeries(t))
 	scraped["up"] = []map[string]string{{}} // Prometheus makes it
 	used := map[string]bool{}
 	for where, expr := range promqlExpressions(t) {
@@ -232,6 +236,17 @@ func TestPrometheus_ExpressionsFitARealScrape(t *testing.T) {
 		t.Logf("the scrape:\n%s", text)
 	}
 }
+
+// signInSeries are the series that only a server with an authorization server has.
+func signInSeries(t *testing.T) series {
+	t.Helper()
+	srv := startServer(t, nil, usePrometheus, useSignIns(brokers.ReasonProviderClientRefused, authserver.ReasonReplayed))
+	all := parseScrape(t, scrape(t, srv.metrics))
+	maps.DeleteFunc(all, func(name string, _ []map[string]string) bool { return !isSignInMetric(name) })
+	return all
+}
+
+func isSignInMetric(text string) bool { return strings.Contains(text, "gatehouse_signins_") }
 
 // shown are the labels that a text shows and those that the result of its expression has.
 type shown struct{ names, available []string }

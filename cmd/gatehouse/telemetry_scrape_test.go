@@ -13,6 +13,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"gatehouse/server"
 )
 
 // The metrics that Prometheus reads are valid, and those of this program are in the README.
@@ -21,7 +23,7 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 	folder := newAuditFolder(t)
 	settings := withFixture(t, map[string]string{"mcp.max_sessions": "1"}, "notes", "ops", "tools=*",
 		"processes=per_user", "max_processes=7", "call_timeout=1s")
-	srv := startServer(t, settings, usePrometheus, folder.use, newDenyFile(t, "[]").use)
+	srv := startServer(t, settings, usePrometheus, folder.use, newDenyFile(t, "[]").use, useSignIns("caller_denied"))
 	token, other := srv.token(t, "alice", "mcp:use", "greet:read"), srv.token(t, "bob", "mcp:use")
 	for _, c := range operationCases() {
 		c.send(t, srv, token)
@@ -52,6 +54,7 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 		"gatehouse_audit_lost_total": 0, "gatehouse_upstream_up": 1, "gatehouse_upstream_restarts_total": 1,
 		"gatehouse_upstream_noise_total": 0, "gatehouse_upstream_tools_changed": 0,
 		"gatehouse_upstream_processes_active": 0, "gatehouse_upstream_processes_limit": 7,
+		"gatehouse_signins_store_ok": 1, "gatehouse_signins_provider_ok": 0,
 	} {
 		if got := valueOf(t, families, name, nil); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
@@ -67,7 +70,9 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 		"gatehouse_audit_sequence":              nil,
 		"gatehouse_bytes_limit":                 nil,
 		"gatehouse_config_reload_time_seconds":  nil,
-		"go_goroutines":                         nil,
+
+		"gatehouse_signins_provider_confirmed_age_seconds": nil, "gatehouse_signins_key_age_seconds": nil,
+		"go_goroutines": nil,
 	} {
 		if got := valueOf(t, families, name, labels); got <= 0 {
 			t.Errorf("%s %v is %v", name, labels, got)
@@ -86,6 +91,7 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 	}, calls); diff != "" {
 		t.Errorf("calls of the upstream: %s", diff)
 	}
+	checkSignIns(t, families)
 	operations := "mcp_server_operation_duration_seconds"
 	for tool, want := range map[string]map[string]string{
 		"notes_wait": {"error_type": "timeout"},
@@ -105,6 +111,25 @@ func TestTelemetry_ScrapeIsValidAndDocumented(t *testing.T) {
 		t.Errorf("requests: %v", counts)
 	}
 	checkWritten(t, "server/README.md", map[string]string{"metrics": metricsTable(families)})
+}
+
+// checkSignIns checks the counts of events. No name that is not known is a label.
+func checkSignIns(t *testing.T, families map[string]*dto.MetricFamily) {
+	t.Helper()
+	got, want := map[string]float64{}, map[string]float64{}
+	for _, one := range families["gatehouse_signins_events_total"].GetMetric() {
+		labels := one.GetLabel()
+		if len(labels) != 2 || labels[0].GetName() != "gatehouse_event" || labels[1].GetName() != "gatehouse_outcome" {
+			t.Fatalf("events have the labels %v", labels)
+		}
+		got[labels[0].GetValue()+" "+labels[1].GetValue()] = one.GetCounter().GetValue()
+	}
+	for _, event := range append(server.SignInEvents(), "_OTHER") {
+		want[event+" ok"], want[event+" caller_denied"], want[event+" _OTHER"] = 1, 1, 1
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events of the authorization server: %s", diff)
+	}
 }
 
 // callUpstream calls the fixture in every way that ends differently, and waits until the process that it ended is

@@ -49,7 +49,7 @@ func tokenInspect(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse token inspect: %v\n", err)
 		return exitProvider
 	}
-	a := newAccess(cfg, c.catalog(cfg.Tools, mcptools.Stats{}), explanation)
+	a := newAccess(cfg, app.OwnCatalog(cfg, c.catalog(cfg.Tools, mcptools.Stats{})), explanation)
 	printVerdict(c.stdout, cfg.Resource, explanation, a, *offline)
 	printFindings(c.stdout, explanation)
 	_, unchecked := explanation.Unchecked()

@@ -88,7 +88,7 @@ func (c Config) withEnterpriseGrants() []Client {
 // with this client. There is no refresh token: the client gets another assertion. The response to every refusal is
 // the same; the reason is in log, metric and audit.
 func (i *Issuer) exchangeAssertion(ctx context.Context, form url.Values, c *client) (any, error) {
-	event := providers.SignInEvent{Kind: eventAssert, ClientID: displayClientID(c.id)}
+	event := providers.SignInEvent{Kind: EventAssert, ClientID: displayClientID(c.id)}
 	refuse := func(reason providers.Reason, detail string, answer error) (any, error) {
 		i.config.Logger.InfoContext(ctx, "identity assertion refused", slog.String("client_id", displayClientID(c.id)),
 			slog.String("reason", string(reason)), slog.String("detail", detail))

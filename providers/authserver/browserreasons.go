@@ -20,6 +20,7 @@ func browserReasons() []providers.ReasonDoc {
 		{Code: ReasonSignInExpired, Meaning: "the response of the provider came more than 10 minutes after the approval"},
 		{Code: ReasonSignInRepeated, Meaning: "the response of the provider came twice; the first one signed the person in"},
 		{Code: ReasonUnknownState, Meaning: "the response of the provider has a state that this server has not issued"},
-		{Code: ReasonAccountNotAllowed, Meaning: "the person has no scope here, by the rules of the operator"},
+		{Code: ReasonAccountNotAllowed, Meaning: "the account lacks a claim of `provider.required_claims`, or no rule of " +
+			"`provider.scope_rules` gives it a scope"},
 	}
 }

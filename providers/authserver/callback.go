@@ -83,7 +83,7 @@ func (i *Issuer) finish(r *http.Request, attempt Attempt, a *authorization, quer
 	id := signInID(attempt.State)
 	who, err := i.signIn.Finish(ctx, attempt, query)
 	if err != nil {
-		event := i.event(eventComplete, a)
+		event := i.event(EventComplete, a)
 		event.SignIn, event.Reason = signInDigest(id), signInReason(err)
 		i.config.Record(ctx, event)
 		return "", err
@@ -95,6 +95,6 @@ func (i *Issuer) finish(r *http.Request, attempt Attempt, a *authorization, quer
 // refuseResponse records a response for a sign-in that was started here.
 func (i *Issuer) refuseResponse(r *http.Request, reason providers.Reason, state string) {
 	i.config.Logger.InfoContext(r.Context(), "response of the provider refused", slog.String("reason", string(reason)))
-	i.config.Record(r.Context(), providers.SignInEvent{Kind: eventComplete, Reason: reason,
+	i.config.Record(r.Context(), providers.SignInEvent{Kind: EventComplete, Reason: reason,
 		SignIn: signInDigest(signInID(state))})
 }

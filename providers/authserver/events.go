@@ -8,21 +8,21 @@ import (
 
 // The kinds of [providers.SignInEvent]. An event with a reason did not succeed.
 const (
-	eventApprove  = "signin.approve"  // a person approved or denied the request of a client
-	eventComplete = "signin.complete" // a person has signed in, and the client gets a code
-	eventExchange = "signin.exchange" // a client exchanged its code
-	eventRefresh  = "signin.refresh"  // a client used a refresh token
-	eventRepeat   = "signin.repeat"   // a client used a replaced refresh token within the grace period
-	eventRecheck  = "signin.recheck"  // the provider was asked whether the person may still sign in
-	eventEnd      = "signin.end"      // a sign-in ended before its time
-	eventAssert   = "signin.assert"   // a client exchanged an identity assertion
-	eventRegister = "client.register" // a client registered dynamically: counted, not audited
+	EventApprove  = "signin.approve"  // a person approved or denied the request of a client
+	EventComplete = "signin.complete" // a person has signed in, and the client gets a code
+	EventExchange = "signin.exchange" // a client exchanged its code
+	EventRefresh  = "signin.refresh"  // a client used a refresh token
+	EventRepeat   = "signin.repeat"   // a client used a replaced refresh token within the grace period
+	EventRecheck  = "signin.recheck"  // the provider was asked whether the person may still sign in
+	EventEnd      = "signin.end"      // a sign-in ended before its time
+	EventAssert   = "signin.assert"   // a client exchanged an identity assertion
+	EventRegister = "client.register" // a client registered dynamically: counted, not audited
 )
 
 // EventKinds returns the kinds of events.
 func EventKinds() []string {
-	return []string{eventApprove, eventComplete, eventExchange, eventRefresh, eventRepeat, eventRecheck, eventEnd,
-		eventAssert, eventRegister}
+	return []string{EventApprove, EventComplete, EventExchange, EventRefresh, EventRepeat, EventRecheck, EventEnd,
+		EventAssert, EventRegister}
 }
 
 const maxEventValue = 200 // bytes of a client id, which a stranger may have chosen
@@ -34,7 +34,7 @@ func (i *Issuer) record(ctx context.Context, kind string, reason providers.Reaso
 
 // recordRepeat reports a repeated refresh token, with the address that sent it first.
 func (i *Issuer) recordRepeat(ctx context.Context, g *storedGrant) {
-	e := grantEvent(eventRepeat, "", g)
+	e := grantEvent(EventRepeat, "", g)
 	e.OtherAddress = g.Address
 	i.send(ctx, e)
 }

@@ -31,7 +31,7 @@ func grantReasons() []providers.ReasonDoc {
 		{Code: ReasonReplayed, Meaning: "a code was used twice, or a replaced refresh token after its grace period: it " +
 			"may have been stolen"},
 		{Code: ReasonRevoked, Meaning: "the client has revoked its token"},
-		{Code: ReasonAccountChanged, Meaning: "the provider has named another person than at the sign-in"},
+		{Code: ReasonAccountChanged, Meaning: "at a refresh, the provider named another person or tenant; the sign-in ends"},
 		{Code: ReasonScopesNotAllowed, Meaning: "by `provider.scope_rules`, the person may have none of the scopes " +
 			"that the client requests"},
 		{Code: ReasonSignInTooOld, Meaning: "the person signed in before `provider.revoke_before`"},

@@ -339,6 +339,8 @@ func (s *grants) end(ctx context.Context, digest string, reason providers.Reason
 
 // ofPerson returns the grants of a subject, whatever secret its owner was computed with.
 func (s *grants) ofPerson(ctx context.Context, subject string) ([]*storedGrant, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	var all []*storedGrant
 	for _, mac := range s.keys.MACs(seal.Owner, subject) {
 		for after := ""; ; {
@@ -465,7 +467,7 @@ func (i *Issuer) endGrant(ctx context.Context, g *storedGrant, reason providers.
 		return err
 	}
 	i.access.ended(i.config.Now(), g.digest)
-	i.record(ctx, eventEnd, reason, &storedGrant{grant: before, digest: g.digest})
+	i.record(ctx, EventEnd, reason, &storedGrant{grant: before, digest: g.digest})
 	i.recheck.dismiss(ctx, before.Person)
 	return nil
 }

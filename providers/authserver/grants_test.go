@@ -236,7 +236,9 @@ func TestGrant_RefreshToken(t *testing.T) {
 		first := wantTokens(t, r.first().exchangeCode(code))
 		r.store.restore(t, before)
 		r.clock.forward(9 * time.Minute) // the access token is used until it expires
-		wantTokens(t, r.first().refresh(first["refresh_token"]))
+		second := wantTokens(t, r.first().refresh(first["refresh_token"]))
+		r.clock.forward(2 * time.Hour)
+		wantTokens(t, r.first().refresh(second["refresh_token"]))
 	})
 	t.Run("row 47 a record that is rolled back reopens one generation at most", func(t *testing.T) {
 		r := openReplicas(t, 1)
@@ -382,6 +384,16 @@ func TestGrant_Revocation(t *testing.T) {
 
 func TestGrant_Ends(t *testing.T) {
 	const day = 24 * time.Hour
+	t.Run("with alice and bob, a lifetime after the last refresh", func(t *testing.T) {
+		issuer := open(t, func(c *authserver.Config) { c.RefreshTokenLifetime = time.Hour })
+		token := issuer.tokens()["refresh_token"]
+		for range 3 {
+			issuer.clock.forward(59 * time.Minute)
+			token = wantTokens(t, issuer.refresh(token))["refresh_token"]
+		}
+		issuer.clock.forward(time.Hour)
+		wantInvalidGrant(t, issuer.refresh(token))
+	})
 	t.Run("at its lifetime, however often it is refreshed", func(t *testing.T) {
 		r := openReplicas(t, 1, func(c *authserver.Config) {
 			c.Sessions.Lifetime, c.Sessions.RecheckInterval = 2*day, 5*day

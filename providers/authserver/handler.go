@@ -82,8 +82,8 @@ func newRoutes(i *Issuer) routes {
 			http.MethodHead: i.requireTopLevel(i.showConsent),
 			http.MethodPost: http.HandlerFunc(i.decideConsent),
 		},
-		tokenPath: {http.MethodPost: withRetryAfter(i.requireForm(i.checkGrantType(i.requireSigningKey(
-			i.serveExtensions(redirectURIOptional(library))))))},
+		tokenPath: {http.MethodPost: i.keys.requireKey(i.requireForm(i.checkGrantType(
+			i.serveExtensions(redirectURIOptional(library)))))},
 		introspectPath: {http.MethodPost: i.requireForm(i.requireSecret(library))},
 		revokePath:     {http.MethodPost: i.requireForm(library)},
 		registerPath:   {http.MethodPost: http.HandlerFunc(i.register)},
@@ -235,18 +235,6 @@ func (i *Issuer) checkGrantType(next http.Handler) http.Handler {
 		if grant := r.PostForm.Get("grant_type"); grant != "" &&
 			!slices.Contains(i.grantTypes(), oidc.GrantType(grant)) {
 			op.WriteError(w, r, oidc.ErrUnsupportedGrantType().WithDescription("the grant type is not supported"), nil)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// requireSigningKey responds with 503 while nothing can be signed: a request would use up a code or a refresh token and
-// get nothing for it.
-func (i *Issuer) requireSigningKey(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := i.keys.usable(); err != nil {
-			op.WriteError(w, r, err, nil)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -35,13 +36,15 @@ type keySource interface {
 	signing() (jose.JSONWebKey, error)
 	// published returns the public keys. The error wraps [errNoSigningKey] if none is known.
 	published() ([]jose.JSONWebKey, error)
-	// rotate replaces the signing key. The old keys stay published, until the tokens that they signed have expired, or
-	// are withdrawn at once if keepOld is false.
+	// rotate replaces the signing key. The old keys stay published, until the tokens that they signed have
+	// expired, or are withdrawn at once if keepOld is false.
 	rotate(ctx context.Context, keepOld bool) error
 	// load brings the keys up to date. It returns why nothing can be signed, or nil.
 	load(ctx context.Context) error
 	// run does so from time to time, until ctx ends.
 	run(ctx context.Context)
+	// since returns when the signing key was put into use; zero if there is none.
+	since() time.Time
 	// ready returns the result of the last load.
 	ready() error
 }
@@ -62,14 +65,21 @@ func newKeyring(c Config, isStored bool) (*keyring, error) {
 // errNoSigningKey means that nothing can be signed at the moment. The request may be repeated.
 var errNoSigningKey = errors.New("there is no usable signing key")
 
-// usable returns why sign would fail, or nil. Whatever uses up a code or a refresh token asks before.
-func (k *keyring) usable() error {
-	_, err := k.source.signing()
-	return keysUnavailable(err)
+// requireKey refuses requests for tokens while none can be signed, before they use up a code or a refresh
+// token.
+func (k *keyring) requireKey(next http.Handler) http.Handler {
+	return withRetryAfter(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := k.source.signing(); err != nil {
+			noStore(w.Header())
+			op.WriteError(w, r, keysUnavailable(err), nil)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
 }
 
-// keysUnavailable returns temporarily_unavailable with status 503 for an error that wraps errNoSigningKey, and other
-// errors as they are. invalid_grant would end the sign-in of a client that did nothing wrong.
+// keysUnavailable returns temporarily_unavailable with status 503 for an error that wraps errNoSigningKey,
+// and other errors as they are. invalid_grant would end the sign-in of a client that did nothing wrong.
 func keysUnavailable(err error) error {
 	if !errors.Is(err, errNoSigningKey) {
 		return err

@@ -13,11 +13,11 @@ import (
 const (
 	// keyLifetime is how long a key signs.
 	keyLifetime = 30 * 24 * time.Hour
-	// retirement is how long a key stays published after the tokens that it signed have expired. It covers the
-	// leeway of verifiers, replicas that learn of a rotation later, and clocks that are minutes apart.
+	// retirement is how long a key stays published after the tokens that it signed have expired. It covers
+	// the leeway of verifiers, replicas that learn of a rotation later, and clocks that are minutes apart.
 	retirement = 10 * time.Minute
-	// keySettling is how long a key is published before it signs: two polls of each replica, and the time for which
-	// caches may keep the key set (see cacheControl).
+	// keySettling is how long a key is published before it signs: two polls of each replica, and the time for
+	// which caches may keep the key set (see cacheControl).
 	keySettling = 2*pollInterval + time.Minute
 	// replicaSkew is how far apart the clocks of two replicas may be.
 	replicaSkew = 30 * time.Second
@@ -30,7 +30,8 @@ const keyFormat = 1
 // keyDocument is the content of the record of signing keys. It is not changed once it is stored or read.
 type keyDocument struct {
 	Format int `json:"format"`
-	// Serial grows with each change of the keys. Unlike the version of the record, it survives the loss of the store.
+	// Serial grows with each change of the keys. Unlike the version of the record, it survives the loss of
+	// the store.
 	Serial uint64 `json:"serial"`
 	// Current signs. Next is published long before it signs.
 	Current storedKey `json:"current"`
@@ -41,8 +42,8 @@ type keyDocument struct {
 
 type storedKey struct {
 	Key jose.JSONWebKey `json:"key"`
-	// Published is when the key was published first. It is zero for the first key of a store, before which there were
-	// no tokens and no key sets.
+	// Published is when the key was published first. It is zero for the first key of a store, before which
+	// there were no tokens and no key sets.
 	Published time.Time `json:"published,omitzero"`
 	// Since is when the key became the current one.
 	Since time.Time `json:"since,omitzero"`
@@ -65,8 +66,8 @@ func newKeyDocument(algorithm jose.SignatureAlgorithm, now time.Time) (*keyDocum
 	}, errors.Join(currentErr, nextErr)
 }
 
-// rotated returns the document after a rotation: Next signs, and the key that signed so far is published until the
-// tokens that it signed have expired.
+// rotated returns the document after a rotation: Next signs, and the key that signed so far is published
+// until the tokens that it signed have expired.
 func (d *keyDocument) rotated(now time.Time, tokenLifetime time.Duration) (*keyDocument, error) {
 	next, err := generateSigningKey(jose.SignatureAlgorithm(d.Current.Key.Algorithm))
 	if err != nil {
@@ -115,10 +116,12 @@ func (d *keyDocument) published(now time.Time) []jose.JSONWebKey {
 	return public
 }
 
-// isSettled reports whether other replicas, and caches of the key set, have the key. seen is when this process read it
-// first, which does not depend on the clock of the replica that made the key.
-func (k storedKey) isSettled(seen, now time.Time) bool {
-	return k.Published.IsZero() || now.Sub(seen) >= keySettling || now.Sub(k.Published) >= keySettling+replicaSkew
+// isSettled reports whether other replicas, and caches of the key set, have the key. seen is when this
+// process read it first. Only a process that has found the key at its first read asks the clock of the
+// replica that made the key.
+func (k storedKey) isSettled(seen time.Time, atFirstRead bool, now time.Time) bool {
+	return k.Published.IsZero() || now.Sub(seen) >= keySettling ||
+		atFirstRead && now.Sub(k.Published) >= keySettling+replicaSkew
 }
 
 // parseKeyDocument parses and checks a document.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"sync"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -65,5 +66,8 @@ func (k *memoryKeys) published() ([]jose.JSONWebKey, error) {
 func (k *memoryKeys) load(context.Context) error { return nil }
 
 func (k *memoryKeys) run(context.Context) {}
+
+// since is unknown: no operator looks after these keys.
+func (k *memoryKeys) since() time.Time { return time.Time{} }
 
 func (k *memoryKeys) ready() error { return nil }

@@ -28,8 +28,8 @@ const (
 	maxViewAge = 30 * time.Second
 	// keysTimeout bounds one read of the signing keys, with the changes that it causes.
 	keysTimeout = 3 * time.Second
-	// resealAfter is how long a process runs before it seals again what an older secret has sealed. Replicas that do
-	// not have the new secret yet can read the records until then.
+	// resealAfter is how long a process runs before it seals again what an older secret has sealed. Replicas
+	// that do not have the new secret yet can read the records until then.
 	resealAfter = time.Hour
 )
 
@@ -44,13 +44,13 @@ type storedConfig struct {
 	logger        *slog.Logger
 }
 
-// storedKeys are signing keys in a record that all replicas share. The first replica creates it. Each replica reads it
-// from time to time; one of them rotates the keys when it is time. A key is published by all replicas before one signs
-// with it.
+// storedKeys are signing keys in a record that all replicas share. The first replica creates it. Each replica
+// reads it from time to time; one of them rotates the keys when it is time. A key is published by all
+// replicas before one signs with it.
 //
-// While the store cannot be reached, the known keys stay in use. If the record does not open, or the store belongs to
-// another authorization server, nothing is signed and nothing is written. If the store has lost the record, or has an
-// earlier version of it, the known keys are stored again.
+// While the store cannot be reached, the known keys stay in use. If the record does not open, or the store
+// belongs to another authorization server, nothing is signed and nothing is written. If the store has lost
+// the record, or has an earlier version of it, the known keys are stored again.
 type storedKeys struct {
 	storedConfig
 	started time.Time
@@ -66,17 +66,30 @@ type storedKeys struct {
 
 // keyView is what a replica knows of the signing keys. It is not changed.
 type keyView struct {
-	document *keyDocument // nil if no keys are known
-	seen     map[string]time.Time
-	read     time.Time // when the document was read
-	tried    time.Time // when a read ended last
-	problem  error     // why nothing may be signed, or nil
+	document *keyDocument         // nil if no keys are known
+	seen     map[string]time.Time // when each private key was read first
+	first    time.Time            // when keys were read first
+	read     time.Time            // when the document was read
+	tried    time.Time            // when a read ended last
+	problem  error                // why nothing may be signed, or nil
+}
+
+func (v *keyView) isSettled(k storedKey, now time.Time) bool {
+	seen := v.seen[k.Key.KeyID]
+	return k.isSettled(seen, seen.Equal(v.first), now)
 }
 
 func newStoredKeys(c storedConfig) *storedKeys {
 	s := &storedKeys{storedConfig: c, started: c.now()}
 	s.view.Store(&keyView{problem: storeUnreachable(errors.New("the signing keys have not been read yet"))})
 	return s
+}
+
+func (s *storedKeys) since() time.Time {
+	if document := s.view.Load().document; document != nil {
+		return document.Current.Since
+	}
+	return time.Time{}
 }
 
 func (s *storedKeys) ready() error { return s.view.Load().problem }
@@ -90,9 +103,9 @@ func (s *storedKeys) signing() (jose.JSONWebKey, error) {
 		return jose.JSONWebKey{}, fmt.Errorf("%w: %w", errNoSigningKey, view.problem)
 	}
 	current := view.document.Current
-	if !current.isSettled(view.seen[current.Key.KeyID], s.now()) {
-		return jose.JSONWebKey{}, fmt.Errorf("%w: the keys were replaced, and the new one is used after %s", errNoSigningKey,
-			keySettling)
+	if !view.isSettled(current, s.now()) {
+		return jose.JSONWebKey{}, fmt.Errorf("%w: the keys were replaced, and the new one is used after %s",
+			errNoSigningKey, keySettling)
 	}
 	return current.Key, nil
 }
@@ -146,7 +159,7 @@ func (s *storedKeys) rotate(ctx context.Context, keepOld bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change := func(d *keyDocument) (*keyDocument, error) {
-		if !d.Next.isSettled(s.view.Load().seen[d.Next.Key.KeyID], s.now()) {
+		if !s.view.Load().isSettled(d.Next, s.now()) {
 			return nil, fmt.Errorf("the next key was published a moment ago; wait %s", keySettling+replicaSkew)
 		}
 		return d.rotated(s.now(), s.tokenLifetime)
@@ -212,6 +225,9 @@ func (s *storedKeys) read(ctx context.Context) error {
 	case err == nil:
 		view.document, view.read, view.problem = document, view.tried, nil
 		view.seen = seenKeys(old.seen, document, view.tried)
+		if old.document == nil {
+			view.first = view.tried
+		}
 	case old.document == nil || reasonOf(err) != ReasonStoreUnavailable:
 		view.problem = err
 	}
@@ -241,7 +257,8 @@ func (s *storedKeys) report(err error) {
 		s.logger.Info("the store of the authorization server is available again")
 		return
 	}
-	level, message := slog.LevelError, "the store of the authorization server cannot be used; no tokens are issued"
+	level := slog.LevelError
+	message := "the store of the authorization server cannot be used; no tokens are issued"
 	if now == ReasonStoreUnavailable {
 		level, message = slog.LevelWarn, "the store of the authorization server cannot be reached"
 	}
@@ -252,8 +269,8 @@ func (s *storedKeys) report(err error) {
 	s.logger.Log(context.Background(), level, message, attrs...)
 }
 
-// readRecord returns the current keys, and creates, restores or rotates them where that is necessary. Known are the
-// keys that this process knows, or nil.
+// readRecord returns the current keys, and creates, restores or rotates them where that is necessary. Known
+// are the keys that this process knows, or nil.
 func (s *storedKeys) readRecord(ctx context.Context, known *keyDocument) (document *keyDocument, err error) {
 	err = retryChanged(func() error {
 		document, err = s.readRecordOnce(ctx, known)
@@ -322,8 +339,8 @@ func (s *storedKeys) wanted(stored, known *keyDocument) (wanted *keyDocument, wh
 	return stored, "", nil
 }
 
-// write stores a document in the place of r, the record that was read; its version is 0 if there was none. An error of
-// the store that another replica has caused is returned as it is.
+// write stores a document in the place of r, the record that was read; its version is 0 if there was none. An
+// error of the store that another replica has caused is returned as it is.
 func (s *storedKeys) write(ctx context.Context, r records.Record, document *keyDocument) error {
 	plain, err := json.Marshal(document)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	records "gatehouse/providers/authserver/store"
 )
 
-// ErrForeignStore means that a store belongs to another authorization server: with another issuer, or with other
-// secrets. Nothing is issued then, because the two would end each other's sign-ins.
+// ErrForeignStore means that a store belongs to another authorization server: with another issuer, or with
+// other secrets. Nothing is issued then, because the two would end each other's sign-ins.
 var ErrForeignStore = errors.New("the store belongs to another authorization server")
 
 const markerID = "marker"
@@ -26,8 +26,9 @@ type marker struct {
 	Issuer string `json:"issuer"`
 }
 
-// markStore checks the marker of the store, and creates it if there is none and mayCreate is set. It seals the marker
-// again if reseal is set and an older secret has sealed it. isMarked is false if there is no marker.
+// markStore checks the marker of the store, and creates it if there is none and mayCreate is set. It seals
+// the marker again if reseal is set and an older secret has sealed it. isMarked is false if there is no
+// marker.
 func markStore(ctx context.Context, c storedConfig, mayCreate, reseal bool) (isMarked bool, err error) {
 	r, err := c.store.Get(ctx, markerID)
 	if errors.Is(err, records.ErrNotFound) {

@@ -1,9 +1,11 @@
 package authserver_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -241,10 +243,15 @@ func TestRecheck_Outages(t *testing.T) {
 		r := openReplicas(t, 1)
 		token := r.tokens(r.person())["refresh_token"]
 		r.due()
-		asking, release := make(chan struct{}), make(chan struct{})
-		r.provider.set(func(p *provider) { p.before = func() { close(asking); <-release } })
-		gone := *r.first()
-		gone.newBrowser(t)
+		asking, released := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(released) })
+		defer release() // or a test that fails would wait for the server
+		r.provider.set(func(p *provider) { p.before = func() { close(asking); <-released } })
+		cancelled := make(chan struct{})
+		gone := serve(t, http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+			defer context.AfterFunc(request.Context(), func() { close(cancelled) })()
+			r.first().Handler().ServeHTTP(w, request)
+		}))
 		gone.browser.Timeout = 50 * time.Millisecond
 		done := make(chan struct{})
 		go func() {
@@ -257,14 +264,16 @@ func TestRecheck_Outages(t *testing.T) {
 		}()
 		<-asking
 		<-done
+		<-cancelled
 		r.provider.set(func(p *provider) { p.before = nil })
-		close(release)
+		release()
 		for range 200 { // until the request that was left alone has stored its answer
 			if len(r.events.find("signin.recheck", "")) == 1 {
 				break
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
+		r.events.want(t, 1, "signin.recheck", "")
 		wantTokens(t, r.first().refresh(token))
 		if n := r.provider.questions(); n != 1 {
 			t.Errorf("asked %d times", n)
@@ -321,8 +330,10 @@ func TestRecheck_Races(t *testing.T) {
 			r.clocksApart(c.first, c.second)
 			token := r.tokens(r.person())["refresh_token"]
 			r.clock.forward(recheckInterval + 30*time.Second)
-			asking, release := make(chan struct{}), make(chan struct{})
-			r.provider.set(func(p *provider) { p.before = func() { close(asking); <-release } })
+			asking, released := make(chan struct{}), make(chan struct{})
+			release := sync.OnceFunc(func() { close(released) })
+			defer release() // or a test that fails would wait for the server
+			r.provider.set(func(p *provider) { p.before = func() { close(asking); <-released } })
 			answers := make(chan answer)
 			go func() { answers <- r.all[0].refresh(token) }()
 			<-asking
@@ -330,7 +341,7 @@ func TestRecheck_Races(t *testing.T) {
 			wantUnavailable(t, r.all[1].refresh(token), "1")
 			r.clock.forward(4 * time.Second)
 			wantUnavailable(t, r.all[1].refresh(token), "1")
-			close(release)
+			release()
 			first, second := wantTokens(t, <-answers), wantTokens(t, r.all[1].refresh(token))
 			if first["refresh_token"] != second["refresh_token"] {
 				t.Error("the successors differ")
@@ -360,8 +371,10 @@ func TestRecheck_Races(t *testing.T) {
 			r.clocksApart(30*time.Second, 0)
 			token := r.tokens(r.person())["refresh_token"]
 			r.due()
-			asking, release := make(chan struct{}), make(chan struct{})
-			r.provider.set(func(p *provider) { p.before = func() { close(asking); <-release } })
+			asking, released := make(chan struct{}), make(chan struct{})
+			release := sync.OnceFunc(func() { close(released) })
+			defer release() // or a test that fails would wait for the server
+			r.provider.set(func(p *provider) { p.before = func() { close(asking); <-released } })
 			answers := make(chan answer)
 			go func() { answers <- r.all[0].refresh(token) }()
 			<-asking
@@ -369,7 +382,7 @@ func TestRecheck_Races(t *testing.T) {
 			for range n {
 				latest = wantTokens(t, r.all[1].refresh(latest))["refresh_token"]
 			}
-			close(release)
+			release()
 			a := <-answers
 			if a.StatusCode != want {
 				t.Errorf("status %d: %s", a.StatusCode, a.body)
@@ -389,10 +402,17 @@ func TestRecheck_Races(t *testing.T) {
 		r := openReplicas(t, 2)
 		token := r.tokens(r.person())["refresh_token"]
 		r.due()
-		asking, release := make(chan struct{}), make(chan struct{})
-		var once sync.Once
+		asking, released := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(released) })
+		defer release() // or a test that fails would wait for the server
+		var questions atomic.Int64
 		r.provider.set(func(p *provider) {
-			p.before = func() { once.Do(func() { close(asking); <-release }) }
+			p.before = func() {
+				if questions.Add(1) == 1 {
+					close(asking)
+					<-released
+				}
+			}
 		})
 		answers := make(chan answer)
 		go func() { answers <- r.all[0].refresh(token) }()
@@ -400,7 +420,7 @@ func TestRecheck_Races(t *testing.T) {
 		wantUnavailable(t, r.all[1].refresh(token), "1")
 		r.clock.forward(15 * time.Second)
 		second := wantTokens(t, r.all[1].refresh(token))
-		close(release) // the provider says that the credential of the first question is used
+		release() // the provider says that the credential of the first question is used
 		first := wantTokens(t, <-answers)
 		if first["refresh_token"] != second["refresh_token"] {
 			t.Error("the successors differ")
@@ -413,13 +433,15 @@ func TestRecheck_Races(t *testing.T) {
 		r.clocksApart(0, 5*time.Minute)
 		token := r.tokens(r.person())["refresh_token"]
 		r.due()
-		asking, release := make(chan struct{}), make(chan struct{})
-		r.provider.set(func(p *provider) { p.before = func() { close(asking); <-release } })
+		asking, released := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(released) })
+		defer release() // or a test that fails would wait for the server
+		r.provider.set(func(p *provider) { p.before = func() { close(asking); <-released } })
 		answers := make(chan answer)
 		go func() { answers <- r.all[0].refresh(token) }()
 		<-asking
 		wantUnavailable(t, r.all[1].refresh(token), "1")
-		close(release)
+		release()
 		wantTokens(t, <-answers)
 		if n := r.provider.questions(); n != 1 {
 			t.Errorf("asked %d times", n)

@@ -41,7 +41,7 @@ func (i *Issuer) signedIn(ctx context.Context, a *authorization, who Person, id 
 	if who.Time.IsZero() {
 		who.Time = i.config.Now()
 	}
-	event := i.event(eventComplete, a)
+	event := i.event(EventComplete, a)
 	event.Subject = who.Subject
 	if id != "" {
 		event.SignIn = signInDigest(id)
@@ -159,7 +159,7 @@ func (i *Issuer) fail(w http.ResponseWriter, r *http.Request, a *authorization, 
 
 // recordDecision records what a person has clicked.
 func (i *Issuer) recordDecision(ctx context.Context, a *authorization, d decision) {
-	event := i.event(eventApprove, a)
+	event := i.event(EventApprove, a)
 	if d == deny {
 		event.Reason = ReasonDeniedByPerson
 	}

@@ -8,34 +8,20 @@ import (
 
 	"gatehouse/providers/authserver/seal"
 	records "gatehouse/providers/authserver/store"
+	"gatehouse/providers/signins"
 )
 
 const scanPage = 200 // records that are read at once
 
-// SignIn is a grant as operators see it. It has no credential.
-type SignIn struct {
-	// ID identifies the sign-in in audit records, and is the first part of the jti of its tokens.
-	ID                   string
-	Subject              string
-	ClientID, ClientName string
-	Resource             string
-	// Scopes are those that a token has now.
-	Scopes []string
-	// SignedIn is when the person has signed in, Refreshed when the client got its refresh token, and Confirmed when
-	// the provider has last said that the person may sign in.
-	SignedIn, Refreshed, Confirmed time.Time
-	// Expires is when the sign-in ends.
-	Expires time.Time
-	// Unreadable means that the record does not open with these keys: nothing but ID and Expires is known.
-	Unreadable bool
-}
+// SignIn is a grant as operators see it. It has no credential. Its ID is the first part of the jti of its tokens.
+type SignIn = signins.SignIn
 
-// SignInFilter selects sign-ins. Empty members select all.
-type SignInFilter struct{ ID, Subject, ClientID string }
+// SignInFilter selects sign-ins. A client is also named by the short form of its id in log and audit.
+type SignInFilter = signins.Filter
 
-func (f SignInFilter) matches(s SignIn) bool {
+func matches(f SignInFilter, s SignIn) bool {
 	return (f.ID == "" || f.ID == s.ID) && (f.Subject == "" || f.Subject == s.Subject) &&
-		(f.ClientID == "" || f.ClientID == s.ClientID)
+		(f.ClientID == "" || f.ClientID == s.ClientID || f.ClientID == displayClientID(s.ClientID))
 }
 
 // SignIns returns up to limit sign-ins that have not ended and come after the one with the id after, sorted by id, and
@@ -71,7 +57,7 @@ func EndSignIns(ctx context.Context, s records.Store, k *seal.Keys, f SignInFilt
 }
 
 // list reads all records even for one subject: the owners of records that were created with a secret that is removed
-// meanwhile cannot be computed, and a list that lacks a sign-in would leave a person in who is to be put out.
+// meanwhile cannot be computed, and ending what is listed would leave a sign-in.
 func (s *grants) list(ctx context.Context, f SignInFilter, after string, limit int) ([]SignIn, string, error) {
 	var list []SignIn
 	for from := grantPrefix + after; ; {
@@ -86,7 +72,7 @@ func (s *grants) list(ctx context.Context, f SignInFilter, after string, limit i
 			}
 			from = r.ID
 			one, live := s.describe(r, digest)
-			if !live || !f.matches(one) {
+			if !live || !matches(f, one) {
 				continue
 			}
 			if len(list) == limit {

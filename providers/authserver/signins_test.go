@@ -95,7 +95,7 @@ func TestSignIns_End(t *testing.T) {
 	if n, err := r.first().EndSignIns(t.Context(), authserver.SignInFilter{}); n != 0 || err == nil {
 		t.Errorf("an empty filter has ended %d, %v", n, err)
 	}
-	if n, err := r.first().EndSignIns(t.Context(), authserver.SignInFilter{Subject: "nobody"}); n != 0 || err != nil {
+	if n, err := r.first().EndSignIns(t.Context(), authserver.SignInFilter{Subject: "erin"}); n != 0 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	if n, err := r.first().EndSignIns(t.Context(), authserver.SignInFilter{Subject: "alice"}); n != 1 || err != nil {

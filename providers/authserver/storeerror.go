@@ -36,7 +36,8 @@ func storeUnreachable(err error) error {
 
 func recordUnreadable(err error) error {
 	return &storeError{ReasonRecordUnreadable, err, "put the secret that sealed it back as the last line of " +
-		"provider.secrets_file; if there is no such secret, remove the record, or empty the store: people sign in again"}
+		"provider.secrets_file; if there is no such secret, remove the record, or empty the store: " +
+		"people sign in again"}
 }
 
 // reasonOf returns the reason of an error of the store, or "".

@@ -80,7 +80,7 @@ func (s *server) CodeExchange(ctx context.Context,
 		return s.checkGrantedResource(r.Form["resource"], g.Resource)
 	})
 	if err != nil {
-		return nil, s.refuseGrant(ctx, eventExchange, "code", r.Client, g, err)
+		return nil, s.refuseGrant(ctx, EventExchange, "code", r.Client, g, err)
 	}
 
 	now := s.config.Now()
@@ -96,7 +96,7 @@ func (s *server) CodeExchange(ctx context.Context,
 			return nil, err
 		}
 	}
-	s.record(ctx, eventExchange, "", g)
+	s.record(ctx, EventExchange, "", g)
 	return tokenResponse(answer), nil
 }
 
@@ -114,7 +114,7 @@ func (s *server) RefreshToken(ctx context.Context,
 		return g.chooseScopes(requested)
 	})
 	if err != nil {
-		return nil, s.refuseGrant(ctx, eventRefresh, "refresh token", r.Client, rotated.grant, err)
+		return nil, s.refuseGrant(ctx, EventRefresh, "refresh token", r.Client, rotated.grant, err)
 	}
 	g := rotated.grant
 	answer, err := s.issue(s.config.Now(), g.terms(rotated.scopes))
@@ -128,7 +128,7 @@ func (s *server) RefreshToken(ctx context.Context,
 			slog.String("client_id", r.Client.GetID()))
 		s.recordRepeat(ctx, g)
 	} else {
-		s.record(ctx, eventRefresh, "", g)
+		s.record(ctx, EventRefresh, "", g)
 	}
 	return tokenResponse(answer), nil
 }

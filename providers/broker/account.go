@@ -70,14 +70,14 @@ func (u *Upstream) scopes(claims token.ClaimSet) ([]string, error) {
 	unmet := u.config.Required.firstUnmet(values)
 	scopes := u.config.Rules.scopesFor(values)
 	for _, note := range values.notes {
-		u.logger.Warn("a claim of a person has no effect", "reason", ReasonAccountNotAllowed, "detail", note)
+		u.logger.Warn("a claim of a person has no effect", "reason", authserver.ReasonAccountNotAllowed, "detail", note)
 	}
 	switch {
 	case unmet != "":
-		return nil, refused(ReasonAccountNotAllowed, codeDenied, textNotAllowed,
+		return nil, refused(authserver.ReasonAccountNotAllowed, codeDenied, textNotAllowed,
 			"the account does not meet provider.required_claims: "+unmet)
 	case len(scopes) == 0:
-		return nil, refused(ReasonAccountNotAllowed, codeDenied, textNotAllowed,
+		return nil, refused(authserver.ReasonAccountNotAllowed, codeDenied, textNotAllowed,
 			"no rule of provider.scope_rules gives the account a scope")
 	}
 	return scopes, nil

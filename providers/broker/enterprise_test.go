@@ -29,6 +29,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/authserver"
+	"gatehouse/providers/authserver/seal"
 	"gatehouse/providers/authserver/store"
 	"gatehouse/providers/token"
 )
@@ -126,7 +127,7 @@ func newEnterprise(t *testing.T, company *company, change ...func(*authserver.Co
 	t.Helper()
 	e := &enterprise{t: t, company: company, now: time.Now().Truncate(time.Second)}
 	now := func() time.Time { return e.now }
-	kept := brokenStore{store.NewMemory(1000, now), e}
+	kept, seals := brokenStore{store.NewMemory(1000, now), e}, seal.Random()
 	for range 2 {
 		server := httptest.NewUnstartedServer(nil)
 		if e.issuer == "" {
@@ -138,7 +139,7 @@ func newEnterprise(t *testing.T, company *company, change ...func(*authserver.Co
 		config := authserver.Config{
 			Issuer: e.issuer, Resources: []string{e.resource, e.issuer + "/other"}, SigningAlgorithm: "ES256",
 			Scopes: []string{"notes:read", "notes:write", "admin"}, DefaultScopes: []string{"notes:read"},
-			SignIn: away{}, Store: kept, Now: now, Logger: slog.New(slog.DiscardHandler),
+			SignIn: away{}, Store: kept, Keys: seals, Now: now, Logger: slog.New(slog.DiscardHandler),
 			Clients: []authserver.Client{{ID: agentID, Secret: agentSecret},
 				{ID: "other", Secret: "another-secret-of-decent-length"},
 				{ID: "ordinary", Secret: agentSecret, RedirectURIs: []string{"https://app.example/cb"}}},
@@ -166,6 +167,9 @@ func newEnterprise(t *testing.T, company *company, change ...func(*authserver.Co
 		config.Assertions = verifier
 		issuer, err := authserver.New(config)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := issuer.Prepare(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		server.Config.Handler = issuer.Handler()

@@ -38,6 +38,8 @@ func (s *Settings) Remote(resource providers.Resource) providers.Settings {
 
 // Open implements [providers.Settings].
 func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (providers.Provider, error) {
+	watch := &providerWatch{next: info.Record, now: time.Now}
+	info.Record = watch.record
 	issuer, err := s.OpenIssuer(ctx, info)
 	if err != nil {
 		return nil, err
@@ -46,7 +48,8 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client},
 		token.KeyPolicy{RefetchInterval: refetchInterval}, info.Logger)
 	go keys.Run(ctx)
-	return &provider{issuer: issuer, Provider: token.NewProvider(token.Parts{
+	kind, _, _ := strings.Cut(s.Store, ":")
+	return &provider{issuer: issuer, store: kind, watch: watch, Provider: token.NewProvider(token.Parts{
 		Keys: keys,
 		Verifier: token.NewVerifier(token.Rules{
 			Issuers:      []string{info.Resource.Origin()},
@@ -99,6 +102,7 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 		ScopeDescriptions: info.ScopeDescriptions,
 		DefaultScopes:     info.InitialScopes,
 		SigningAlgorithm:  string(signingAlgorithm),
+		SigningKey:        s.SigningKey,
 		SignIn:            people,
 		Store:             records,
 		Keys:              keys,
@@ -126,6 +130,9 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("authorization server: %w", err), records.Close())
 	}
+	if err := s.prepare(ctx, issuer); err != nil {
+		return nil, errors.Join(err, records.Close())
+	}
 	go people.Run(ctx)
 	if verifier != nil {
 		go verifier.Run(ctx)
@@ -135,6 +142,20 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 		_ = records.Close()
 	}()
 	return issuer, nil
+}
+
+// prepareTimeout bounds the wait for the store at start.
+const prepareTimeout = 3 * time.Second
+
+// prepare reads the signing keys. The server starts while the store is down, and is not ready; it does not start with
+// the store of another authorization server.
+func (s *Settings) prepare(ctx context.Context, issuer *authserver.Issuer) error {
+	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
+	defer cancel()
+	if err := issuer.Prepare(ctx); errors.Is(err, authserver.ErrForeignStore) {
+		return fmt.Errorf("provider.store: %w", err)
+	}
+	return nil
 }
 
 // upstream returns the provider at which people sign in.
@@ -220,12 +241,3 @@ func (s *Settings) clients() (clients []authserver.Client, ids []string, err err
 	}
 	return clients, ids, nil
 }
-
-// provider is a [token.Provider] with its issuer.
-type provider struct {
-	*token.Provider
-	issuer *authserver.Issuer
-}
-
-// Routes implements [providers.RouteProvider].
-func (p *provider) Routes() []providers.Route { return p.issuer.Routes() }

@@ -224,7 +224,7 @@ func TestUpstream_LocalIssuer(t *testing.T) {
 	b := attempt("b")
 	b.LoginHint = "bob"
 	_, err = x.finish(t, b)
-	x.check(t, err, want{reason: ReasonAccountNotAllowed, code: "access_denied"})
+	x.check(t, err, want{reason: authserver.ReasonAccountNotAllowed, code: "access_denied"})
 	// A sign-in that has ended is revoked there.
 	u.Dismiss(t.Context(), again)
 	_, err = u.Renew(t.Context(), again)

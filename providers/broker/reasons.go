@@ -1,6 +1,10 @@
 package broker
 
-import "gatehouse/providers"
+import (
+	"slices"
+
+	"gatehouse/providers"
+)
 
 // The reasons for which a person cannot sign in at the provider, or a sign-in ends; [Reasons] documents them.
 const (
@@ -12,14 +16,14 @@ const (
 	ReasonProviderClientRefused  providers.Reason = "provider_client_refused"
 	ReasonIDTokenInvalid         providers.Reason = "id_token_invalid"
 	ReasonAccountUnnamed         providers.Reason = "account_unnamed"
-	ReasonAccountNotAllowed      providers.Reason = "account_not_allowed"
 	ReasonAccountOverage         providers.Reason = "account_overage"
-	ReasonAccountChanged         providers.Reason = "account_changed"
 	ReasonAccountGone            providers.Reason = "account_gone"
 )
 
 // Reasons returns the reasons of this package, with their meanings.
-func Reasons() []providers.ReasonDoc {
+func Reasons() []providers.ReasonDoc { return slices.Concat(signInReasons(), assertionReasons()) }
+
+func signInReasons() []providers.ReasonDoc {
 	return []providers.ReasonDoc{
 		{Code: ReasonProviderUnavailable, Meaning: "the provider at which people sign in could not be reached, or its " +
 			"response cannot be used; nothing ends"},
@@ -36,12 +40,8 @@ func Reasons() []providers.ReasonDoc {
 		{Code: ReasonIDTokenInvalid, Meaning: "the ID token is missing or invalid: signature, `iss`, `aud`, `azp`, `exp`, " +
 			"`iat`, `nonce` or `at_hash`"},
 		{Code: ReasonAccountUnnamed, Meaning: "there is no usable `provider.subject_claim`"},
-		{Code: ReasonAccountNotAllowed, Meaning: "the account lacks a claim of `provider.required_claims`, or no rule of " +
-			"`provider.scope_rules` gives it a scope"},
 		{Code: ReasonAccountOverage, Meaning: "the provider left out a claim that the rules need, because the account has " +
 			"too many groups (`_claim_names`); use app roles"},
-		{Code: ReasonAccountChanged, Meaning: "at a refresh, the provider named another person or tenant; the sign-in " +
-			"ends"},
 		{Code: ReasonAccountGone, Meaning: "at a refresh, the provider said that the person must sign in again, or may " +
 			"not; the sign-in ends"},
 	}

@@ -147,14 +147,14 @@ func (u *Upstream) checkSame(p authserver.Person, claims token.ClaimSet) error {
 }
 
 func changed() *authserver.SignInError {
-	return gone(refused(ReasonAccountChanged, codeDenied, textDenied, "the provider named another person or tenant"))
+	return gone(refused(authserver.ReasonAccountChanged, codeDenied, textDenied, "the provider named another person or tenant"))
 }
 
 // judgeError returns the error for a person who could not sign in now. A person whom the rules refuse is refused for
 // good; claims that cannot be used are a fault of the provider.
 func (u *Upstream) judgeError(err error) error {
 	failure, ok := errors.AsType[*authserver.SignInError](err)
-	if ok && (failure.Reason == ReasonAccountNotAllowed || failure.Reason == ReasonAccountOverage) {
+	if ok && (failure.Reason == authserver.ReasonAccountNotAllowed || failure.Reason == ReasonAccountOverage) {
 		return gone(failure)
 	}
 	return err

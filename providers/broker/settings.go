@@ -4,6 +4,7 @@
 package broker
 
 import (
+	"crypto"
 	"time"
 
 	"gatehouse/providers"
@@ -20,7 +21,7 @@ type Settings struct {
 	UpstreamScopes   []string         `koanf:"upstream_scopes" reload:"restart" help:"scopes to request at the provider"`
 	AuthorizeParams  []string         `koanf:"authorize_params" reload:"restart" help:"more parameters of the request to the provider, name=value, such as prompt=consent"`
 	SubjectClaim     string           `koanf:"subject_claim" reload:"restart" help:"claim of the ID token that becomes sub"`
-	RequiredClaims   ClaimList        `koanf:"required_claims" reload:"restart" help:"claims that the ID token must have, such as hd=example.com"`
+	RequiredClaims   []string         `koanf:"required_claims" reload:"restart" help:"claims that the ID token must have, such as hd=example.com"`
 	ScopeRules       ClaimList        `koanf:"scope_rules" reload:"restart" help:"who may have which scopes, such as groups=mcp > mcp:use greet:read; without rules everyone may have scopes.initial"`
 	HTTPAllowedHosts []string         `koanf:"http_allowed_hosts" reload:"restart" help:"hosts allowed over plain http, in addition to loopback"`
 
@@ -46,6 +47,10 @@ type Settings struct {
 	EnterpriseIssuers []string `koanf:"enterprise_issuers" reload:"restart" help:"issuers of identity assertions (ID-JAG) with which clients get tokens without a browser"`
 	EnterpriseClients []string `koanf:"enterprise_clients" reload:"restart" help:"clients that may use identity assertions: ID=FILE with the secret in FILE, or the URL of a client ID metadata document"`
 	EnterpriseScopes  []string `koanf:"enterprise_scopes" reload:"restart" help:"scopes that these clients may get"`
+
+	// SigningKey signs tokens in place of the keys in the store, if it is not nil. It has no configuration key: tests
+	// sign hostile tokens with the key that the provider trusts.
+	SigningKey crypto.Signer
 }
 
 // StoreMemory is the value of the setting store for sign-ins that end with the process.
@@ -55,7 +60,7 @@ const StoreMemory = "memory"
 func Defaults() *Settings {
 	return &Settings{
 		UpstreamScopes: []string{"openid", "offline_access"}, AuthorizeParams: []string{}, SubjectClaim: "sub",
-		RequiredClaims: ClaimList{}, ScopeRules: ClaimList{}, HTTPAllowedHosts: []string{},
+		RequiredClaims: []string{}, ScopeRules: ClaimList{}, HTTPAllowedHosts: []string{},
 		Store:        StoreMemory,
 		RefreshGrace: time.Minute, RecheckInterval: 10 * time.Minute, RecheckMaxStale: time.Hour,
 		SessionLifetime: 720 * time.Hour, SessionWithoutRefresh: 8 * time.Hour,

@@ -438,7 +438,7 @@ func (x *fixture) withoutIss() *fixture {
 func TestUpstream_Accounts(t *testing.T) {
 	t.Parallel()
 	denied := func(detail string) want {
-		return want{reason: ReasonAccountNotAllowed, code: "access_denied", detail: detail}
+		return want{reason: authserver.ReasonAccountNotAllowed, code: "access_denied", detail: detail}
 	}
 	google := func(t testing.TB, c *upstreamConfig) {
 		c.Required, c.Rules = mustRequired(t, "hd=example.com"), mustRules(t, "* > mcp:use")
@@ -712,7 +712,7 @@ func TestUpstream_Renew(t *testing.T) {
 			x.check(t, err, want{reason: ReasonAccountGone, code: "access_denied", detail: code, gone: true})
 		})
 	}
-	changed := want{reason: ReasonAccountChanged, code: "access_denied", gone: true}
+	changed := want{reason: authserver.ReasonAccountChanged, code: "access_denied", gone: true}
 	invalid := want{reason: ReasonIDTokenInvalid, code: "server_error"}
 	denied := func(reason providers.Reason) want { return want{reason: reason, code: "access_denied", gone: true} }
 	for name, c := range map[string]struct {
@@ -727,10 +727,10 @@ func TestUpstream_Renew(t *testing.T) {
 		"a nonce that is no string": {object{"nonce": []string{"x"}}, invalid, nil},
 		"row 33 fewer groups":       {object{"groups": []string{"mcp"}}, want{}, []string{"mcp:use"}},
 		"row 33 other groups":       {object{"groups": []string{"admins"}}, want{}, []string{"admin"}},
-		"row 33 no groups":          {object{"groups": nil}, denied(ReasonAccountNotAllowed), nil},
+		"row 33 no groups":          {object{"groups": nil}, denied(authserver.ReasonAccountNotAllowed), nil},
 		"row 33 too many groups": {object{"groups": nil, "_claim_names": object{"groups": "x"}},
 			denied(ReasonAccountOverage), nil},
-		"row 57 required claim":        {object{"hd": "evil.example"}, denied(ReasonAccountNotAllowed), nil},
+		"row 57 required claim":        {object{"hd": "evil.example"}, denied(authserver.ReasonAccountNotAllowed), nil},
 		"row 58 ID token for another":  {object{"aud": "x"}, invalid, nil},
 		"row 58 ID token has expired":  {object{"exp": 1}, invalid, nil},
 		"row 58 ID token without sub":  {object{"sub": nil}, want{reason: ReasonAccountUnnamed, code: "server_error"}, nil},

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/providers/authserver"
 )
 
 // answerUserinfo makes the userinfo endpoint answer, and checks the access token.
@@ -26,7 +28,7 @@ func (x *fixture) withUserinfo() *fixture {
 func TestUpstream_Userinfo(t *testing.T) {
 	t.Parallel()
 	outage := want{reason: ReasonProviderUnavailable, code: "temporarily_unavailable"}
-	denied := want{reason: ReasonAccountNotAllowed, code: "access_denied"}
+	denied := want{reason: authserver.ReasonAccountNotAllowed, code: "access_denied"}
 	none, alice := object{"groups": nil}, object{"sub": "alice", "groups": []string{"mcp"}}
 	for name, c := range map[string]struct {
 		claims   object // of the ID token
@@ -72,14 +74,14 @@ func TestUpstream_Userinfo(t *testing.T) {
 		x := newFixture(t, nil).withUserinfo()
 		x.provider.claims, x.provider.answer = with(object{"groups": nil}), with(object{"token_type": "DPoP"})
 		_, err := x.finish(t, attempt("a"))
-		x.check(t, err, want{reason: ReasonAccountNotAllowed, code: "access_denied"})
+		x.check(t, err, want{reason: authserver.ReasonAccountNotAllowed, code: "access_denied"})
 	})
 }
 
 func TestUpstream_RenewWithoutIDToken(t *testing.T) {
 	t.Parallel()
-	changed := want{reason: ReasonAccountChanged, code: "access_denied", gone: true}
-	denied := want{reason: ReasonAccountNotAllowed, code: "access_denied", gone: true}
+	changed := want{reason: authserver.ReasonAccountChanged, code: "access_denied", gone: true}
+	denied := want{reason: authserver.ReasonAccountNotAllowed, code: "access_denied", gone: true}
 	outage := want{reason: ReasonProviderUnavailable, code: "temporarily_unavailable"}
 	alice := object{"sub": "alice", "groups": []string{"mcp"}}
 	odd := object{"sub": "alice", "groups": object{"mcp": true}}

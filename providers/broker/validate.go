@@ -2,7 +2,6 @@ package broker
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -210,24 +209,14 @@ func (s *Settings) checkStore(resource providers.Resource, report func(providers
 }
 
 func (s *Settings) checkDurations(report func(providers.Problem)) {
-	for _, d := range []struct {
-		key         string
-		value       time.Duration
-		least, most time.Duration
-	}{
-		{"refresh_grace", s.RefreshGrace, 0, 10 * time.Minute},
-		{"recheck_interval", s.RecheckInterval, time.Minute, 24 * time.Hour},
-		{"recheck_max_stale", s.RecheckMaxStale, time.Minute, 168 * time.Hour},
-		{"session_lifetime", s.SessionLifetime, 10 * time.Minute, 8760 * time.Hour},
-		{"session_without_refresh", s.SessionWithoutRefresh, 10 * time.Minute, 720 * time.Hour},
-		{"registration_lifetime", s.RegistrationLifetime, time.Hour, 87600 * time.Hour},
-	} {
-		if d.value < d.least || d.value > d.most {
-			report(providers.Problem{Key: d.key, Code: providers.CodeOutOfRange,
-				Reason: fmt.Sprintf("it is not between %s and %s", d.least, d.most),
-				Fix:    "use a duration in this range"})
-		}
-	}
+	token.CheckDurations(report, []token.DurationLimits{
+		{Key: "refresh_grace", Value: s.RefreshGrace, Most: 10 * time.Minute},
+		{Key: "recheck_interval", Value: s.RecheckInterval, Least: time.Minute, Most: 24 * time.Hour},
+		{Key: "recheck_max_stale", Value: s.RecheckMaxStale, Least: time.Minute, Most: 168 * time.Hour},
+		{Key: "session_lifetime", Value: s.SessionLifetime, Least: 10 * time.Minute, Most: 8760 * time.Hour},
+		{Key: "session_without_refresh", Value: s.SessionWithoutRefresh, Least: 10 * time.Minute, Most: 720 * time.Hour},
+		{Key: "registration_lifetime", Value: s.RegistrationLifetime, Least: time.Hour, Most: 87600 * time.Hour},
+	})
 	if s.RecheckMaxStale < s.RecheckInterval {
 		report(providers.Problem{Key: "recheck_max_stale", Code: providers.CodeConflict,
 			Reason: "it is shorter than provider.recheck_interval, so the provider would have to be asked earlier than it is",
@@ -334,6 +323,7 @@ func (s *Settings) checkResources(resource providers.Resource, report func(provi
 			report(providers.Problem{Key: "resources", Code: providers.CodeInvalidValue,
 				Reason: strconv.Quote(other) + ": " + err.Error(),
 				Fix:    "write the URL of the resource as its own setting resource has it"})
+			continue
 		case slices.Contains(seen, parsed.String()):
 			report(providers.Problem{Key: "resources", Code: providers.CodeConflict,
 				Reason: strconv.Quote(other) + " is listed twice, or is the setting resource",

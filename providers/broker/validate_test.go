@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"gatehouse/providers"
+	"gatehouse/providers/authserver/seal"
 )
 
 // valid returns settings without a problem for https://mcp.example.com/mcp.
 func valid() *Settings {
 	s := Defaults()
 	s.Issuer, s.ClientID, s.ClientSecret = "https://login.example.com", "gatehouse", "secret of the client"
-	s.Secrets = "Zm9yIHRlc3RzOiAzMiBieXRlcyBvZiBzZWNyZXQhISE"
+	s.Secrets = providers.Secret(seal.NewSecret())
 	s.Store = "file:///var/lib/gatehouse/sign-ins.db"
 	return s
 }
@@ -79,11 +80,11 @@ func TestValidate(t *testing.T) {
 		"object of the tenant":  {func(s *Settings) { s.SubjectClaim = "oid" }, "", ""},
 		"no identity":           {func(s *Settings) { s.SubjectClaim = "" }, "", "subject_claim invalid_value"},
 		"rule without scopes":   {func(s *Settings) { s.ScopeRules = ClaimList{"groups=mcp"} }, "", "scope_rules invalid_value"},
-		"claim without a value": {func(s *Settings) { s.RequiredClaims = ClaimList{"hd"} }, "", "required_claims invalid_value"},
+		"claim without a value": {func(s *Settings) { s.RequiredClaims = []string{"hd"} }, "", "required_claims invalid_value"},
 		"Google for everyone":   {func(s *Settings) { s.Issuer = "https://accounts.google.com" }, "", "issuer insecure"},
 		"Google with a star":    {func(s *Settings) { s.Issuer, s.ScopeRules = "https://accounts.google.com", ClaimList{"* > mcp:use"} }, "", "issuer insecure"},
 		"Google of a domain": {func(s *Settings) {
-			s.Issuer, s.RequiredClaims = "https://accounts.google.com", ClaimList{"hd=example.com"}
+			s.Issuer, s.RequiredClaims = "https://accounts.google.com", []string{"hd=example.com"}
 		}, "", ""},
 		"Google of a person": {func(s *Settings) {
 			s.Issuer, s.ScopeRules = "https://accounts.google.com", ClaimList{"sub=1 > mcp:use"}

@@ -36,10 +36,11 @@ type Log struct {
 	held    int
 	// dropped is the number of records for which there was no room after those that wait.
 	dropped int64
-	// refused counts requests without a valid token, by reason.
-	refused map[string]int64
-	closed  bool
-	status  Status
+	// counts are of what has no record of its own: requests without a valid token, and what else strangers can cause at
+	// will.
+	counts map[counted]int64
+	closed bool
+	status Status
 
 	wake   chan struct{} // has room for one: the writer looks at everything that waits
 	ending chan struct{} // closed by Close
@@ -101,7 +102,7 @@ func open(s Settings, version, config string, logger *slog.Logger, create create
 	arguments := newArgumentRecorder(s)
 	s.SigningKey, s.ArgumentsKey = "", "" // package fmt would print those of an unexported field
 	l := &Log{
-		settings: s, arguments: arguments, config: config, refused: map[string]int64{},
+		settings: s, arguments: arguments, config: config, counts: map[counted]int64{},
 		wake: make(chan struct{}, 1), ending: make(chan struct{}), ended: make(chan struct{}),
 	}
 	w := &writer{log: l, dir: dir, lock: lock, signer: signer, version: version, logger: logger, create: create}
@@ -178,25 +179,34 @@ func unavailable(err error) error {
 	return providers.Unavailablef(ReasonUnavailable, "the audit log cannot be written: %v", err)
 }
 
-// CountRefused counts a request that was refused without a valid token. There is one record for each reason
-// and minute: requests without a token must not fill the disk.
-func (l *Log) CountRefused(reason string) {
+// counted is what the records of a count have in common. All values are from closed lists.
+type counted struct {
+	event    Event
+	decision Decision
+	reason   string
+}
+
+// Count counts an event that gets no record of its own. There is one record for each event, decision, reason and
+// minute: what strangers can cause at will must not fill the disk.
+func (l *Log) Count(event Event, decision Decision, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.closed {
-		l.refused[reason]++
+		l.counts[counted{event, decision, reason}]++
 	}
 }
 
-// putRefused adds the records of the counted refusals.
-func (l *Log) putRefused() {
+// CountRefused counts a request that was refused without a valid token.
+func (l *Log) CountRefused(reason string) { l.Count(EventRefusedUnauthenticated, Deny, reason) }
+
+// putCounts adds the records of what was counted.
+func (l *Log) putCounts() {
 	l.mu.Lock()
-	counts, config := l.refused, l.config
-	l.refused = map[string]int64{}
+	counts, config := l.counts, l.config
+	l.counts = map[counted]int64{}
 	l.mu.Unlock()
-	for reason, n := range counts {
-		l.Put(Record{Event: EventRefusedUnauthenticated, Decision: Deny, Reason: reason, Count: n, Config: config,
-			Duration: -1})
+	for of, n := range counts {
+		l.Put(Record{Event: of.event, Decision: of.decision, Reason: of.reason, Count: n, Config: config, Duration: -1})
 	}
 }
 
@@ -234,7 +244,7 @@ func (l *Log) Status() Status {
 // at most. Later calls return when the first one has.
 func (l *Log) Close() error {
 	l.once.Do(func() {
-		l.putRefused()
+		l.putCounts()
 		l.Put(Record{Event: EventStop, Config: l.Config(), Duration: -1})
 		l.mu.Lock()
 		l.closed = true

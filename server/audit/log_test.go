@@ -95,6 +95,7 @@ func TestRecord_HasTheDocumentedMembers(t *testing.T) {
 		Arguments: (&ArgumentRecorder{}).Of([]byte(`{"arguments":{"name":"secret"}}`)), Protocol: "2026-07-28",
 		Session: HashSession("session"), Config: "config", Duration: 1500 * time.Microsecond,
 		Generation: 2, Keys: []string{"scopes.required", "log.level"}, Loosened: []string{"scopes.required"},
+		OtherAddress: "192.0.2.8", SignIn: "digest", Resource: "https://mcp.example.com/mcp",
 	})
 	l.Put(Record{Event: EventCall, Subject: strings.Repeat("x", 600) + "1"})
 	l.Put(Record{Event: EventCall, Subject: strings.Repeat("x", 600) + "2"})
@@ -106,7 +107,8 @@ func TestRecord_HasTheDocumentedMembers(t *testing.T) {
 		names = append(names, name)
 	}
 	for _, name := range strings.Fields("v seq time event decision outcome reason iss sub client_id ip request_id " +
-		"trace_id method tool prompt uri args scopes protocol session config generation keys loosened us prev") {
+		"trace_id method tool prompt uri args scopes protocol session config generation keys loosened us prev " +
+		"first_ip sign_in resource") {
 		if _, has := got[name]; !has {
 			t.Errorf("%s is missing in %v", name, names)
 		}
@@ -437,6 +439,8 @@ func TestLog_CountsRefusalsOfUnauthenticatedClients(t *testing.T) {
 		l.CountRefused("no_credentials")
 	}
 	l.CountRefused("expired")
+	l.Count(EventSignInApprove, Allow, "")
+	l.Count(EventSignInApprove, Allow, "")
 	closeLog(t, l)
 	counts := map[any]any{}
 	for _, r := range events(records(t, s.Dir), EventRefusedUnauthenticated) {
@@ -444,6 +448,10 @@ func TestLog_CountsRefusalsOfUnauthenticatedClients(t *testing.T) {
 	}
 	if len(counts) != 2 || counts["no_credentials"] != 1000.0 || counts["expired"] != 1.0 {
 		t.Errorf("counts: %v", counts)
+	}
+	approved := events(records(t, s.Dir), EventSignInApprove)
+	if len(approved) != 1 || approved[0]["count"] != 2.0 || approved[0]["decision"] != "allow" {
+		t.Errorf("the count of approvals: %v", approved)
 	}
 }
 

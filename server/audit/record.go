@@ -32,6 +32,24 @@ const (
 	EventDenials                Event = "denials" // a list of denied callers came into force
 )
 
+// The events of an authorization server of this program. Their names are those of [providers.SignInEvent].
+const (
+	EventSignInApprove  Event = "signin.approve"  // a person approved or denied the request of a client
+	EventSignInComplete Event = "signin.complete" // a person has signed in, or could not
+	EventSignInExchange Event = "signin.exchange" // a client exchanged its code
+	EventSignInRefresh  Event = "signin.refresh"  // a client used its refresh token
+	EventSignInRepeat   Event = "signin.repeat"   // a client used a refresh token again within the grace period
+	EventSignInRecheck  Event = "signin.recheck"  // the provider was asked whether the person may still sign in
+	EventSignInEnd      Event = "signin.end"      // a sign-in ended before its time
+	EventSignInAssert   Event = "signin.assert"   // a client exchanged an identity assertion
+)
+
+// SignInEvents returns the events of an authorization server.
+func SignInEvents() []Event {
+	return []Event{EventSignInApprove, EventSignInComplete, EventSignInExchange, EventSignInRefresh, EventSignInRepeat,
+		EventSignInRecheck, EventSignInEnd, EventSignInAssert}
+}
+
 // Decision says whether an operation was allowed.
 type Decision string
 
@@ -61,6 +79,10 @@ type Record struct {
 	// Address is the IP address of the client, RequestID the ID of the HTTP request, and TraceID that of its
 	// trace.
 	Address, RequestID, TraceID string
+	// OtherAddress is where a repeated refresh token came from first: an IPv4 address or an IPv6 network.
+	OtherAddress string
+	// SignIn identifies a sign-in, and Resource is what its tokens are for, in the records of [SignInEvents].
+	SignIn, Resource string
 	// Method is the JSON-RPC method; without one, the HTTP method.
 	Method string
 	// Tool, Prompt and URI name the target of the operation.
@@ -111,6 +133,7 @@ func appendBody(b []byte, r *Record) []byte {
 	for _, member := range [...]struct{ name, value string }{
 		{"event", string(r.Event)}, {"decision", string(r.Decision)}, {"outcome", r.Outcome}, {"reason", r.Reason},
 		{"iss", r.Issuer}, {"sub", r.Subject}, {"client_id", r.Client}, {"ip", r.Address},
+		{"first_ip", r.OtherAddress}, {"sign_in", r.SignIn}, {"resource", r.Resource},
 		{"request_id", r.RequestID}, {"trace_id", r.TraceID},
 		{"method", r.Method}, {"tool", r.Tool}, {"prompt", r.Prompt}, {"uri", r.URI},
 	} {

@@ -15,10 +15,10 @@ import (
 )
 
 // Intervals of the writer: between two attempts while the log cannot be written, and between two records of
-// counted refusals.
+// the same count.
 const (
-	retryInterval   = 500 * time.Millisecond
-	refusedInterval = time.Minute
+	retryInterval = 500 * time.Millisecond
+	countInterval = time.Minute
 )
 
 // maxWrite bounds what is encoded before a write, in bytes.
@@ -176,8 +176,8 @@ func (w *writer) run() {
 	defer w.checkpoints.Close()
 	checkpoint := time.NewTicker(w.log.settings.Checkpoint)
 	defer checkpoint.Stop()
-	refused := time.NewTicker(refusedInterval)
-	defer refused.Stop()
+	counts := time.NewTicker(countInterval)
+	defer counts.Stop()
 	later := time.NewTimer(w.log.settings.Sync) // for a sync, or for another attempt
 	defer later.Stop()
 	syncing, retrying := true, false // what later is for
@@ -196,8 +196,8 @@ func (w *writer) run() {
 			if w.failedSince.IsZero() {
 				w.checkpoint()
 			}
-		case <-refused.C:
-			w.log.putRefused()
+		case <-counts.C:
+			w.log.putCounts()
 		case <-w.log.ending:
 			w.attempt(true)
 			w.checkpoint()

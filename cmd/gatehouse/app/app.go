@@ -37,6 +37,7 @@ type App struct {
 
 	alone     bool // without MCP
 	upstreams *Upstreams
+	signIns   *server.SignIns
 	stopBy    atomic.Pointer[time.Time] // set when the stop begins
 
 	current     atomic.Pointer[generation]
@@ -82,12 +83,13 @@ func New(
 		stats.Upstreams = a.upstreamStats
 	}
 	if !a.alone {
-		a.Catalog = catalog(cfg.Tools, stats)
+		a.Catalog = a.signInTools().addTo(cfg, catalog(cfg.Tools, stats))
 	}
 	if err := a.openParts(ctx, cfg); err != nil {
 		a.closeParts()
 		return nil, err
 	}
+	a.signIns = server.NewSignIns(cfg.Resource.Origin(), a.Audit)
 	info := a.serverInfo(cfg)
 	provider, err := a.open(cfg.Provider, info)
 	if err != nil {
@@ -209,6 +211,7 @@ func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logg
 // its scopes are those that settings name.
 func (a *App) serverInfo(cfg *configs.Config) providers.ServerInfo {
 	info := ServerInfo(cfg, a.Catalog, a.logger)
+	info.Record, info.Denied = a.signIns.Record, a.isDenied
 	if named, ok := cfg.Provider.(interface{ NamedScopes() []string }); ok && a.alone {
 		info.KnownScopes = providers.MergeScopes(info.KnownScopes, named.NamedScopes())
 	}

@@ -32,6 +32,7 @@ type fixture struct {
 	t        *testing.T
 	issuer   *providertest.Issuer
 	settings map[string]string
+	prepare  []func(*configs.Config)
 	url      string
 	log      *buffer
 	client   *http.Client
@@ -44,10 +45,13 @@ func newIssuer(t *testing.T) *providertest.Issuer {
 }
 
 // newFixture assembles an App whose provider is the issuer, with more settings.
-func newFixture(t *testing.T, issuer *providertest.Issuer, more map[string]string) *fixture {
+// Each of prepare may change what configuration cannot express.
+func newFixture(
+	t *testing.T, issuer *providertest.Issuer, more map[string]string, prepare ...func(*configs.Config),
+) *fixture {
 	t.Helper()
 	f := &fixture{
-		t: t, issuer: issuer, log: &buffer{}, slow: make(chan struct{}), begun: make(chan struct{}, 10),
+		t: t, issuer: issuer, prepare: prepare, log: &buffer{}, slow: make(chan struct{}), begun: make(chan struct{}, 10),
 		client: &http.Client{Transport: &http.Transport{}}, settings: map[string]string{
 			"resource": resource, "provider.kind": "oidc", "provider.issuer": issuer.URL(),
 			"provider.jwks_url": issuer.KeysURL(), "scopes.required": "mcp:use", "provider.key_refetch_interval": "1s",
@@ -55,12 +59,7 @@ func newFixture(t *testing.T, issuer *providertest.Issuer, more map[string]strin
 	}
 	maps.Copy(f.settings, more)
 	ctx, cancel := context.WithCancel(t.Context())
-	catalog := func(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog {
-		return mcptools.Catalog{Tools: []mcptools.Tool{f.tool("quick", func() {}), f.tool("slow", func() {
-			f.begun <- struct{}{}
-			<-f.slow
-		})}}
-	}
+	catalog := func(mcptools.ToolSettings, mcptools.Stats) mcptools.Catalog { return f.catalog() }
 	var err error
 	f.App, err = New(ctx, f.load(nil), catalog, slog.New(slog.NewTextHandler(f.log, nil)))
 	if err != nil {
@@ -84,6 +83,13 @@ func newFixture(t *testing.T, issuer *providertest.Issuer, more map[string]strin
 	return f
 }
 
+func (f *fixture) catalog() mcptools.Catalog {
+	return mcptools.Catalog{Tools: []mcptools.Tool{f.tool("quick", func() {}), f.tool("slow", func() {
+		f.begun <- struct{}{}
+		<-f.slow
+	})}}
+}
+
 func (f *fixture) tool(name string, run func()) mcptools.Tool {
 	return mcptools.Define(mcptools.Definition{Name: name, Description: "x"},
 		func(context.Context, *mcp.CallToolRequest, struct{}) (*mcp.CallToolResult, any, error) {
@@ -100,6 +106,9 @@ func (f *fixture) load(changes map[string]string) *configs.Config {
 	cfg, err := configs.Load(configs.Sources{Flags: flags})
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	for _, p := range f.prepare {
+		p(cfg)
 	}
 	return cfg
 }
@@ -135,8 +144,13 @@ func token(issuer *providertest.Issuer, scope string) string {
 // call calls a tool by a request of MCP 2026-07-28.
 func (f *fixture) call(token, tool string) (status int, body string) {
 	f.t.Helper()
+	return f.callWith(token, tool, "{}")
+}
+
+func (f *fixture) callWith(token, tool, arguments string) (status int, body string) {
+	f.t.Helper()
 	r, err := http.NewRequest(http.MethodPost, f.url+"/mcp", strings.NewReader(
-		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":{},"_meta":{`+
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+tool+`","arguments":`+arguments+`,"_meta":{`+
 			`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},`+
 			`"io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"}}}}`))
 	if err != nil {

@@ -67,6 +67,7 @@ func (a *App) observeState(counts *server.RequestCounts) error {
 	a.observeAudit(g)
 	a.observeDenials(g)
 	a.observeUpstreams(g)
+	a.observeSignIns(g)
 	a.observeConfig(g)
 	_, err := a.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		for _, read := range g.reads {

@@ -22,7 +22,7 @@ func NoToolsHint(cfg *configs.Config) string {
 // Notes returns what an operator should know about a valid configuration and the catalog that is served with it.
 func Notes(cfg *configs.Config, catalog mcptools.Catalog) []string {
 	var notes []string
-	if len(catalog.Tools) == 0 && len(cfg.Upstreams) == 0 {
+	if !offersTools(catalog) && len(cfg.Upstreams) == 0 {
 		notes = append(notes, "the server offers no tools: "+NoToolsHint(cfg))
 	}
 	if len(cfg.Scopes.Required) == 0 {

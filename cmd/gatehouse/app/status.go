@@ -39,6 +39,8 @@ type Status struct {
 	Config ConfigStatus `json:"config"`
 	// Denials is nil if denials.file is not set.
 	Denials *DenialStatus `json:"denials,omitempty"`
+	// SignIns is nil if the provider has no authorization server in this program.
+	SignIns *SignInStatus `json:"sign_ins,omitempty"`
 	// Upstreams are in the order of their names.
 	Upstreams []UpstreamStatus `json:"upstreams,omitempty"`
 	Process   ProcessStatus    `json:"process"`
@@ -167,6 +169,7 @@ func (a *App) Status() Status {
 		Process:   processStatus(),
 	}
 	s.Ready = s.NotReady == ""
+	s.SignIns = a.signInStatus(provider, s.Time)
 	if reporter, ok := provider.(providers.TokenReporter); ok {
 		t := reporter.Tokens()
 		s.Tokens = &TokenStatus{int64(t.Cached), int64(t.Limit), t.FromCache, t.Checked}

@@ -136,6 +136,11 @@ func (p *statusPage) explain(v *statusView) []explanation {
 	for _, upstream := range v.Upstreams {
 		shown[string(upstream.Reason)] = true
 	}
+	for _, row := range v.SignInEvents() {
+		for _, refusal := range row.Refused {
+			shown[refusal.Reason] = true
+		}
+	}
 	delete(shown, "") // no reason
 	var all []explanation
 	for outcome := range shown {
@@ -212,6 +217,7 @@ func problems(s OperatorStatus) (all []problem) {
 			Detail: "the server's log says why"})
 	}
 	all = append(all, upstreamProblems(s.Upstreams)...)
+	all = append(all, signInProblems(s.SignIns)...)
 	for _, u := range usages(s) {
 		if u.share() >= nearLimit {
 			all = append(all, problem{Text: fmt.Sprintf("%s: %s of the limit %s", u.Name, percent(u.share()), u.Setting)})

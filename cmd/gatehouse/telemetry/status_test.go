@@ -60,6 +60,14 @@ func healthy() app.Status {
 	s.Config.Generation = 4
 	s.Config.Reload = &app.ReloadResult{Time: now().Add(-3 * time.Hour), OK: true}
 	s.Denials = &app.DenialStatus{Entries: 3, OK: true, Hits: 12}
+	s.SignIns = &app.SignInStatus{
+		Store: "redis", Confirmed: ptr(now().Add(-80 * time.Second)), KeyAgeSeconds: ptr(86400.5),
+		Events: map[string]map[string]int64{
+			"signin.complete": {"ok": 1012, "account_not_allowed": 2, "provider_denied": 2, "provider_unavailable": 1,
+				"unknown_state": 9},
+			"signin.refresh": {"ok": 20_405}, "signin.end": {"sign_in_replayed": 1},
+		},
+	}
 	s.Upstreams = []app.UpstreamStatus{
 		{Name: "files", Transport: "stdio", State: upstream.StateReady, ProtocolVersion: "2025-11-25",
 			Server: "secure-filesystem-server 0.2.0", Tools: 14, Offered: 9, Pinned: true,
@@ -82,6 +90,8 @@ func broken() app.Status {
 	s.Config.Reload = &app.ReloadResult{Time: now().Add(-90 * time.Second), Reason: "resource needs a restart"}
 	s.Denials.OK = false
 	s.Calls.Active = 913
+	s.SignIns.StoreProblem, s.SignIns.ProviderProblem = "store_unavailable", "provider_client_refused"
+	s.SignIns.Confirmed, s.SignIns.KeyAgeSeconds, s.SignIns.Events = nil, nil, nil
 	s.Upstreams[0].Changed = 2
 	s.Upstreams[1].State, s.Upstreams[1].Reason = upstream.StateRestarting, upstream.ReasonLost
 	s.Upstreams = append(s.Upstreams, app.UpstreamStatus{Name: "tickets", Transport: "http", State: upstream.StateDown,
@@ -212,6 +222,9 @@ func TestStatusPage_TenNumbers(t *testing.T) {
 		"up 34 h 17 min",
 		"files ready stdio · MCP 2025-11-25 · secure-filesystem-server 0.2.0 · pinned 9 of 14 1,203 0 0",
 		"notes ready stdio · MCP 2025-11-25 · memory · 3 of 50 processes · noise 12 9 of 9 10 3 1",
+		"signin.complete unknown_state 9 account_not_allowed 2 provider_denied 2 1,012 14 signin.end sign_in_replayed 1 0 1 "+
+			"signin.refresh 20,405 0",
+		"store redis provider in order last confirmed a person 80 s ago signing key 24 h 0 min old",
 	)
 	if strings.Contains(text, "problem") {
 		t.Errorf("there is no problem:\n%s", text)
@@ -233,6 +246,10 @@ func TestStatusPage_OfAServerWithProblems(t *testing.T) {
 		"2 tools of the upstream files withdrawn: upstream_changed", "The upstream notes is restarting: upstream_lost",
 		"The upstream tickets is down: upstream_refused",
 		"tickets down : upstream_refused http · pinned 2 of 2 4 4 0",
+		"The store of sign-ins failed: no one can sign in or get another token: store_unavailable",
+		"The provider where people sign in gave no usable answer: provider_client_refused",
+		"store redis the last operation failed: store_unavailable provider provider_client_refused "+
+			"no person confirmed since the start signing key none",
 	)
 	// Each reason links to its explanation on the same page.
 	for _, link := range regexp.MustCompile(`href="#(\w+)"`).FindAllStringSubmatch(body, -1) {
@@ -242,7 +259,7 @@ func TestStatusPage_OfAServerWithProblems(t *testing.T) {
 	}
 	for _, id := range []string{
 		"audit_unavailable", "keys_unavailable", "introspection_unavailable", "upstream_changed", "upstream_lost",
-		"upstream_refused",
+		"upstream_refused", "store_unavailable", "provider_client_refused",
 	} {
 		if !strings.Contains(body, `href="#`+id+`"`) {
 			t.Errorf("%s is not linked", id)

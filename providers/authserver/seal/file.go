@@ -31,12 +31,13 @@ func NewSecret() string {
 	}
 }
 
-// Parse returns the keys of a file of secrets. Each line has one secret, as [NewSecret] returns it; the first one seals
-// and signs, all of them open and verify. Empty lines, and lines that begin with #, have no meaning.
+// Parse returns the keys of a file of secrets. Each line has one secret, as [NewSecret] returns it; the first
+// one seals and signs, all of them open and verify. Empty lines, and lines that begin with #, have no
+// meaning.
 //
-// Secrets that are short, look like text or repeat themselves, duplicates, and more than ten secrets are refused. The
-// error has a line for each problem, with the number of the line and without its content; it wraps [ErrNoSecret] if
-// there is no secret at all.
+// Secrets that are short, look like text or repeat themselves, duplicates, and more than ten secrets are
+// refused. The error has a line for each problem, with the number of the line and without its content; it
+// wraps [ErrNoSecret] if there is no secret at all.
 func Parse(file []byte) (*Keys, error) {
 	lines, problems := parse(file)
 	if len(problems) > 0 {
@@ -100,9 +101,9 @@ func parseSecret(text string) (secret []byte, problem string) {
 	return secret, weakness(text)
 }
 
-// weakness returns why a secret in base64url is not random, or "". A check cannot find every secret that people
-// invented, only those that would be invented most: words, text in another encoding, repetitions and sequences. It
-// refuses less than one random secret in a million.
+// weakness returns why a secret in base64url is not random, or "". A check cannot find every secret that
+// people invented, only those that would be invented most: words, text in another encoding, repetitions and
+// sequences. It refuses less than one random secret in a million.
 func weakness(text string) string {
 	secret, err := encoding.DecodeString(text)
 	if err != nil {

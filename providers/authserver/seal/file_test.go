@@ -59,7 +59,7 @@ func TestParse_Refuses(t *testing.T) {
 	alternating := bytes.Repeat([]byte{0x17, 0xe4, 0x9c}, 11)
 	for name, c := range map[string]struct{ secret, want string }{
 		"31 bytes":               {encode(random[:31]), "it has 31 bytes, and at least 32 are needed"},
-		"129 bytes":              {encode(bytes.Repeat(random, 5)[:129]), "it has 129 bytes, and at most 128 are allowed"},
+		"129 bytes":              {encode(bytes.Repeat(random, 5)[:129]), "129 bytes, and at most 128 are allowed"},
 		"standard base64":        {base64.StdEncoding.EncodeToString(random), "not base64url"},
 		"padded base64url":       {base64.URLEncoding.EncodeToString(random), "not base64url"},
 		"bits left over":         {good[:42] + "_", "not base64url"},
@@ -70,7 +70,7 @@ func TestParse_Refuses(t *testing.T) {
 		"hexadecimal":            {hex.EncodeToString(random), "letters of one case only"},
 		"words":                  {"correct-horse-battery-staple-and-some-more-words", "letters of one case only"},
 		"words with capitals":    {"Correct-horse-battery-staple-and-some-more-word4", "it looks like words"},
-		"a sentence, encoded":    {encode([]byte("The quick brown fox jumps over the lazy dog.\n")), "text is not random"},
+		"a sentence, encoded":    {encode([]byte("The quick brown fox jumps over it.\n")), "text is not random"},
 		"hexadecimal, encoded":   {encode([]byte(hex.EncodeToString(random))), "text is not random"},
 		"zeros":                  {encode(make([]byte, 32)), "it repeats a pattern"},
 		"one byte again":         {encode(bytes.Repeat([]byte{0xa7}, 32)), "it repeats a pattern"},

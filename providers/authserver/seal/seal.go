@@ -1,5 +1,5 @@
-// Package seal encrypts and authenticates what an authorization server gives to others to keep: records in a store,
-// registrations in client ids, forms and cookies of a sign-in, refresh tokens.
+// Package seal encrypts and authenticates what an authorization server gives to others to keep: records in a
+// store, registrations in client ids, forms and cookies of a sign-in, refresh tokens.
 package seal
 
 import (
@@ -12,7 +12,8 @@ import (
 	"errors"
 )
 
-// Use is what a key is for. Each use has keys of its own, so that what was made for one cannot be used as another.
+// Use is what a key is for. Each use has keys of its own, so that what was made for one cannot be used as
+// another.
 type Use string
 
 // The uses.
@@ -35,12 +36,12 @@ var ErrOpen = errors.New("not sealed with these keys")
 // SecretBytes is the length of a secret.
 const SecretBytes = 32
 
-// Keys are the keys from one or more secrets. The first secret seals and signs; all of them open and verify, so that a
-// new secret can be put first while what older ones sealed stays valid. Keys do not change, and may be used by several
-// goroutines.
+// Keys are the keys from one or more secrets. The first secret seals and signs; all of them open and verify,
+// so that a new secret can be put first while what older ones sealed stays valid. Keys do not change, and may
+// be used by several goroutines.
 //
-// Nonces are random, so one secret should seal at most 2^32 messages for each use (NIST SP 800-38D, section 8.3): at
-// 100 messages a second, that is 16 months. Secrets of a busy server are replaced every year.
+// Nonces are random, so one secret should seal at most 2^32 messages for each use (NIST SP 800-38D, section
+// 8.3): at 100 messages a second, that is 16 months. Secrets of a busy server are replaced every year.
 type Keys struct{ secrets []map[Use]key }
 
 // key are the keys of one secret for one use (RFC 5869).
@@ -58,7 +59,8 @@ func newSecret() []byte {
 	return secret
 }
 
-// FromSecrets returns the keys of secrets, at least one, each of 32 random bytes. [Parse] checks what people have written.
+// FromSecrets returns the keys of secrets, at least one, each of 32 random bytes. [Parse] checks what people
+// have written.
 func FromSecrets(secrets [][]byte) *Keys {
 	k := new(Keys)
 	for _, secret := range secrets {
@@ -71,7 +73,8 @@ func FromSecrets(secrets [][]byte) *Keys {
 	return k
 }
 
-// Seal encrypts plain with AES-256-GCM. Open needs the same use and context. The result is 28 bytes longer than plain.
+// Seal encrypts plain with AES-256-GCM. Open needs the same use and context. The result is 28 bytes longer
+// than plain.
 func (k *Keys) Seal(use Use, context string, plain []byte) []byte {
 	aead := k.secrets[0][use].aead
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
@@ -89,8 +92,8 @@ func (k *Keys) Open(use Use, context string, sealed []byte) ([]byte, error) {
 	return nil, ErrOpen
 }
 
-// IsCurrent reports whether the first secret opens sealed. What an older one has sealed does not open once that secret
-// is removed: it should be sealed again before.
+// IsCurrent reports whether the first secret opens sealed. What an older one has sealed does not open once
+// that secret is removed: it should be sealed again before.
 func (k *Keys) IsCurrent(use Use, context string, sealed []byte) bool {
 	_, err := k.secrets[0][use].open(context, sealed)
 	return err == nil
@@ -115,7 +118,8 @@ func (k *Keys) MACs(use Use, message string) [][]byte {
 	return all
 }
 
-// CheckMAC reports whether sum is the MAC of message under one of the secrets, or its first bytes, at least 16.
+// CheckMAC reports whether sum is the MAC of message under one of the secrets, or its first bytes, at least
+// 16.
 func (k *Keys) CheckMAC(use Use, message string, sum []byte) bool {
 	if len(sum) < 16 || len(sum) > sha256.Size {
 		return false

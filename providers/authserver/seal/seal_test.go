@@ -11,8 +11,8 @@ import (
 	"gatehouse/providers/authserver/seal"
 )
 
-var uses = []seal.Use{seal.Client, seal.Secret, seal.Request, seal.Form, seal.Transaction, seal.Token, seal.Owner,
-	seal.Content}
+var uses = []seal.Use{seal.Client, seal.Secret, seal.Request, seal.Form, seal.Transaction, seal.Token,
+	seal.Owner, seal.Content}
 
 func secretOf(t *testing.T) []byte {
 	t.Helper()
@@ -146,7 +146,8 @@ func TestRotation(t *testing.T) {
 			}
 		})
 	}
-	if all := during.MACs(seal.Owner, "m"); len(all) != 2 || !bytes.Equal(all[0], newSum) || !bytes.Equal(all[1], oldSum) {
+	all := during.MACs(seal.Owner, "m")
+	if len(all) != 2 || !bytes.Equal(all[0], newSum) || !bytes.Equal(all[1], oldSum) {
 		t.Errorf("MACs returns %x", all)
 	}
 }
