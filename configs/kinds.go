@@ -53,6 +53,8 @@ func Kinds() []Kind {
 				"clients: people sign in at the provider, through one client",
 			Defaults: func() providers.Settings { return broker.Defaults() },
 			Presets:  "presets/broker",
+			SignIn: "people with an account at provider.issuer, as far as provider.required_claims and " +
+				"provider.scope_rules admit them",
 		},
 		{
 			Name:        "scalekit",

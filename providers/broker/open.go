@@ -25,6 +25,8 @@ const (
 	tokenLifetime = 10 * time.Minute
 	// refetchInterval is short: a fetch of the keys is a call within the process.
 	refetchInterval = 100 * time.Millisecond
+	// keyMaxAge bounds how long this server accepts tokens of a key that was withdrawn.
+	keyMaxAge = 30 * time.Second
 	// memoryLimit is the number of sign-ins that the store in memory keeps.
 	memoryLimit = 10_000
 )
@@ -46,7 +48,7 @@ func (s *Settings) Open(ctx context.Context, info providers.ServerInfo) (provide
 	}
 	client := token.NewClient(authserver.Transport(issuer.Handler()), info.UserAgent)
 	keys := token.NewKeySet(token.KeySource{URL: token.StaticURL(issuer.KeysURL()), Client: client},
-		token.KeyPolicy{RefetchInterval: refetchInterval}, info.Logger)
+		token.KeyPolicy{RefetchInterval: refetchInterval, MaxAge: keyMaxAge}, info.Logger)
 	go keys.Run(ctx)
 	kind, _, _ := strings.Cut(s.Store, ":")
 	return &provider{issuer: issuer, store: kind, watch: watch, Provider: token.NewProvider(token.Parts{
@@ -220,7 +222,11 @@ func (s *Settings) openStore(ctx context.Context, access Access) (store.Store, e
 	if s.Store == StoreMemory {
 		return store.NewMemory(memoryLimit, time.Now), nil
 	}
-	records, err := store.Open(ctx, s.Store, s.StorePassword.Reveal())
+	open := store.Open
+	if access == ReadOnly {
+		open = store.OpenReadOnly
+	}
+	records, err := open(ctx, s.Store, s.StorePassword.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("provider.store: %w", err)
 	}

@@ -191,11 +191,13 @@ func (s *Settings) checkStore(resource providers.Resource, report func(providers
 			Reason: err.Error(),
 			Fix:    "run `gatehouse secret FILE`, which writes 32 random bytes, and name that file"})
 	}
-	if s.Store == StoreMemory && !resource.IsLoopback() {
+	switch err := store.Check(s.Store); {
+	case s.Store == StoreMemory && resource.IsLoopback():
+	case s.Store == StoreMemory:
 		report(providers.Problem{Key: "store", Code: providers.CodeInsecure,
 			Reason: "everyone would have to sign in again after each restart, and replicas would not know of each other",
 			Fix:    "use file:///var/lib/gatehouse/sign-ins.db for one replica, or redis://HOST:6379/0 for several"})
-	} else if err := store.Check(s.Store); err != nil {
+	case err != nil:
 		report(providers.Problem{Key: "store", Code: providers.CodeInvalidValue,
 			Reason: err.Error(),
 			Fix: "use file:///PATH, redis://HOST:PORT/DB or rediss://HOST:PORT/DB; a password belongs into " +
