@@ -126,6 +126,7 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 		RefreshGrace:                   s.RefreshGrace,
 		ClientDocuments:                s.ClientDocuments,
 		AllowLoopbackClientDocuments:   s.AllowLoopbackClientDocuments,
+		ClientDocumentRootCAs:          s.ClientDocumentRootCAs,
 		DangerouslyAllowPublicResource: true, // people sign in with their own accounts
 		Logger:                         info.Logger,
 	})
