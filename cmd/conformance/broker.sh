@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Runs gatehouse with provider.kind broker as it is shipped, in front of a strict identity provider (the npm package
+# oidc-provider): real clients sign in through it, and the tests in the folder broker run several processes of it with
+# Redis: refreshes at once, kill -9, outages, disabled accounts, and a search for secrets in all that was written.
+#
+# It needs Go, npm and timeout(1) of Linux; see common.sh. Debian's Redis is installed if root runs the script; the
+# step that needs it is skipped without it. With GATEHOUSE_LONG=1 there are 100 rounds of refreshes instead of 5. With
+# --update it writes the results into README.md.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+(cd "$root" && go test -c -o "$work/broker.test" ./cmd/conformance/broker)
+cp "$here"/clients/*.mjs "$here"/broker/*.mjs .
+export BROWSER=$work/browser.mjs
+
+redis=$(command -v redis-server || true)
+if [ -z "$redis" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  echo "installing redis-tools"
+  # The package redis-server would start a service. Its program is a link to one of redis-tools.
+  if { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-tools; } \
+    >redis.log 2>&1; then
+    redis=$work/redis-server
+    ln -s "$(command -v redis-check-rdb)" "$redis"
+  fi
+fi
+
+# count FILE: read the output of the tests.
+count() {
+  awk '/^ *--- PASS/ { passed++ } /: note: / { sub(/.*: note: /, ""); notes = notes "; " $0 }
+    /^✓/ { scenarios++ }
+    END { if (passed) printf ": %d tests passed%s", passed, notes; if (scenarios) printf ": %d scenarios passed", scenarios }' "$1"
+}
+
+# --- real clients
+
+read -r provider control product callback < <(ports 4)
+url=http://localhost:$product/mcp
+node -e '
+  const { randomBytes } = require("node:crypto"), { writeFileSync } = require("node:fs");
+  for (const name of ["client-secret", "secrets"]) writeFileSync(name, randomBytes(32).toString("base64url") + "\n", { mode: 0o600 });'
+start provider "$provider" node idp.mjs --port "$provider" --control "$control" --issuer "http://127.0.0.1:$provider" \
+  --client-secret-file client-secret --redirect "http://localhost:$product/callback"
+start product "$product" env GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=client-secret GATEHOUSE_PROVIDER__SECRETS_FILE=secrets \
+  ./gatehouse serve --resource="$url" --server.listen="127.0.0.1:$product" --provider.kind=broker \
+  --provider.issuer="http://127.0.0.1:$provider" --provider.client_id=gatehouse --provider.store="file://$work/sign-ins.db" \
+  --provider.upstream_scopes=openid,offline_access --provider.authorize_params=prompt=consent \
+  --provider.scope_rules='groups=staff > mcp:use greet:read greet:write, groups=admins > gatehouse:admin' \
+  --scopes.required=mcp:use --scopes.initial=mcp:use,greet:read --tools.demo --tools.show_all
+export ACCOUNT=admin-1
+
+home() { mkdir -p "home-$1" && echo "$work/home-$1"; }
+
+check 60 "suite authorization, broker" node authorization.mjs "http://localhost:$product" "$url" "$callback" suite-broker
+check 60 "TypeScript SDK 1" node ts1.mjs "$url"
+for era in legacy auto 2026-07-28; do
+  check 60 "TypeScript client 2, $era" node ts2.mjs "$url" "$era"
+done
+for era in legacy auto; do
+  check 90 "mcp-remote, $era" node mcp-remote.mjs "$url" "$callback" "$(home "mcp-remote-$era")" "$era"
+done
+
+# --- processes
+
+tests=(./broker.test -test.v -gatehouse "$work/gatehouse" -scripts "$work")
+check 60 "a file as the store" "${tests[@]}" -test.run '^TestFileStore$'
+check 60 "enterprise-managed authorization" "${tests[@]}" -test.run '^TestEnterprise$'
+if [ -n "$redis" ]; then
+  check 290 "two replicas with Redis" "${tests[@]}" -redis "$redis" -test.run '^(TestSignIn|TestReplicas)$'
+else
+  skip "two replicas with Redis" "redis-server is not here, and only root can install it with apt-get"
+fi
+check 5 "no error in the log" bash -c '! grep -H -E "level=ERROR|panic|got past the HTTP layer" product.log'
+
+finish broker
