@@ -298,6 +298,32 @@ func TestDocuments_UpstreamsAreValid(t *testing.T) {
 	}
 }
 
+// The whole profiles in documents are valid, apart from the files that they name.
+func TestDocuments_ProfilesAreValid(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for document, text := range documents(t) {
+		for _, match := range yamlBlock.FindAllStringSubmatch(text, -1) {
+			if !strings.HasPrefix(match[1], "resource:") {
+				continue
+			}
+			found++
+			_, err := configs.Load(configs.Sources{Profile: document, ReadFile: func(name string) ([]byte, error) {
+				if name == document {
+					return []byte(match[1]), nil
+				}
+				return []byte(seal.NewSecret()), nil
+			}})
+			if err != nil {
+				t.Errorf("%s: %v", document, err)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no profile was found")
+	}
+}
+
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
 // composeCommandIsValid checks that services and profiles are in docker-compose.yml.
