@@ -21,9 +21,9 @@ type brokerSetup struct {
 	address  string
 }
 
-// startBroker runs the command with kind broker. The provider is an issuer of this program that knows the client of the
+// startBrokerForDoctor runs the command with kind broker. The provider is an issuer of this program that knows the client of the
 // server.
-func startBroker(t *testing.T, command string) brokerSetup {
+func startBrokerForDoctor(t *testing.T, command string) brokerSetup {
 	t.Helper()
 	var issuer http.Handler
 	known := make(chan struct{}) // closed when the provider knows the redirect URI
@@ -75,7 +75,7 @@ func brokerConsole(t *testing.T, clientSecret string) console {
 func TestDoctor_Broker(t *testing.T) {
 	t.Parallel()
 	t.Run("with an MCP endpoint", func(t *testing.T) {
-		b := startBroker(t, "serve")
+		b := startBrokerForDoctor(t, "serve")
 		code, e := doctorJSON(t, b.c, b.settings...)
 		if bad := e.bad(); code != exitOK || len(bad) > 0 {
 			t.Errorf("exit code %d, %v", code, bad)
@@ -93,7 +93,7 @@ func TestDoctor_Broker(t *testing.T) {
 		}
 	})
 	t.Run("alone", func(t *testing.T) {
-		b := startBroker(t, "broker")
+		b := startBrokerForDoctor(t, "broker")
 		code, e := doctorJSON(t, b.c, append(b.settings, "--broker")...)
 		if bad := e.bad(); code != exitOK || len(bad) > 0 {
 			t.Errorf("exit code %d, %v", code, bad)
