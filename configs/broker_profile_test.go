@@ -61,3 +61,43 @@ func TestBrokerProfile(t *testing.T) {
 		})
 	}
 }
+
+// With what a preset requires, it is a valid configuration, and it requires no more than it has to.
+func TestBrokerPresets(t *testing.T) {
+	values := map[string]string{"issuer": "https://login.example.com", "client_id": "ID", "required_claims": "hd=example.com",
+		"secrets_file": "secrets"}
+	kind, _ := KindNamed("broker")
+	for _, p := range kind.AllPresets() {
+		load := func(without string) error {
+			flags := map[string]string{kindKey: "broker", presetKey: p.Name, "resource": "https://mcp.example.com/mcp",
+				"provider.store": "file:///var/lib/gatehouse/sign-ins.db"}
+			environ := []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=4f1c9a0b7d"}
+			for _, key := range p.Required {
+				if key == without {
+					if key == "client_secret" {
+						environ = nil
+					}
+					continue
+				}
+				if value := values[key]; value != "" {
+					flags["provider."+key] = value
+				}
+			}
+			_, err := Load(Sources{Flags: flags, Environ: environ, ReadFile: func(name string) ([]byte, error) {
+				if name == "secrets" {
+					return []byte(seal.NewSecret()), nil
+				}
+				return nil, fs.ErrNotExist
+			}})
+			return err
+		}
+		if err := load(""); err != nil {
+			t.Errorf("%s: %v", p.Name, err)
+		}
+		for _, key := range p.Required {
+			if load(key) == nil {
+				t.Errorf("%s is valid without %s", p.Name, key)
+			}
+		}
+	}
+}
