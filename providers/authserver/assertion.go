@@ -105,10 +105,10 @@ func (i *Issuer) exchangeAssertion(ctx context.Context, form url.Values, c *clie
 	}
 	a, err := i.config.Assertions.Verify(ctx, form.Get("assertion"))
 	if err != nil {
-		reason, answer := providers.ReasonInternalError, errTemporarilyUnavailable()
+		reason, answer := providers.ReasonInternalError, errTemporarilyUnavailable(nil)
 		if refused := new(SignInError); errors.As(err, &refused) {
 			reason = refused.Reason
-			if refused.Code != "temporarily_unavailable" {
+			if refused.Code != codeUnavailable {
 				answer = errAssertion()
 			}
 		}
@@ -142,7 +142,7 @@ func (i *Issuer) exchangeAssertion(ctx context.Context, form url.Values, c *clie
 	case errors.Is(err, records.ErrExists):
 		return refuse(reasonAssertionReplayed, "", errAssertion())
 	case err != nil:
-		return refuse(ReasonStoreUnavailable, err.Error(), errTemporarilyUnavailable())
+		return refuse(ReasonStoreUnavailable, err.Error(), errTemporarilyUnavailable(nil))
 	}
 	now := i.config.Now()
 	answer, err := i.issue(now, tokenTerms{clientID: c.id, subject: a.Subject, resource: a.Resources[0],

@@ -6,12 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net/http"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/zitadel/oidc/v3/pkg/oidc"
-	"github.com/zitadel/oidc/v3/pkg/op"
 
 	records "gatehouse/providers/authserver/store"
 )
@@ -35,7 +32,8 @@ func (i *Issuer) acceptsClientAssertions() bool {
 // may do depends on the operator.
 func (i *Issuer) authenticateByAssertion(ctx context.Context, id, assertion string) (*client, error) {
 	fail := func(detail string) (*client, error) {
-		i.config.Logger.InfoContext(ctx, "client assertion refused", slog.String("reason", detail))
+		i.config.Logger.InfoContext(ctx, "client assertion refused", slog.String("detail", detail),
+			slog.String("reason", string(reasonClientAuthentication)))
 		return nil, errAuthentication()
 	}
 	token, err := parseJWT(assertion, clientAssertionAlgorithms(), "iss", "sub", "aud", "exp", "iat", "nbf", "jti")
@@ -76,11 +74,14 @@ func (i *Issuer) authenticateByAssertion(ctx context.Context, id, assertion stri
 	if !token.verify(keys) {
 		return fail("no key of the client verifies the signature")
 	}
+	if !i.isEnterprise(c) {
+		return c, nil // it may do without, so a repeat gains nothing, and a stranger must not fill the store
+	}
 	switch err := i.useOnce(ctx, "client", subject, assertionID, expires); {
 	case errors.Is(err, records.ErrExists):
 		return fail("it was used before")
 	case err != nil:
-		return nil, i.storeDown(ctx, err)
+		return nil, i.unavailable(ctx, storeUnavailable(err))
 	}
 	return c, nil
 }
@@ -108,32 +109,18 @@ func (i *Issuer) checkClientTimes(claims jwtMembers) (expires time.Time, err err
 	return expires, nil
 }
 
-// useOnce stores that the assertion of an issuer was used, for as long as it is valid. All replicas share the store.
-// The error is [records.ErrExists] if it was used before, else one of the store.
+// useOnce stores that the assertion of an issuer was used, for as long as a replica accepts it, also one whose clock is
+// behind that of the store. All replicas share the store. The error is [records.ErrExists] if it was used before, else
+// one of the store.
 func (i *Issuer) useOnce(ctx context.Context, kind, issuer, id string, expires time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	digest := sha256.Sum256([]byte(kind + "\x00" + issuer + "\x00" + id))
 	return i.config.Store.Create(ctx, records.Record{ID: "jti:" + hex.EncodeToString(digest[:]),
-		Expires: expires.Add(jwtLeeway)})
-}
-
-// storeDown is the response when the store does not answer. It is not invalid_grant: the same request may succeed
-// later.
-func (i *Issuer) storeDown(ctx context.Context, err error) error {
-	i.config.Logger.WarnContext(ctx, "token request refused for now", slog.Any("error", err))
-	return errTemporarilyUnavailable()
-}
-
-func errTemporarilyUnavailable() error {
-	return op.NewStatusError((&oidc.Error{ErrorType: "temporarily_unavailable"}).WithDescription(
-		"the request cannot be answered at the moment; repeat it"), http.StatusServiceUnavailable)
+		Expires: expires.Add(jwtLeeway + clockSkew)})
 }
 
 // isEnterprise reports whether a client may exchange identity assertions.
 func (i *Issuer) isEnterprise(c *client) bool {
-	for _, id := range i.config.ClientPolicy.EnterpriseClients {
-		if id == c.id {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(i.config.ClientPolicy.EnterpriseClients, c.id)
 }

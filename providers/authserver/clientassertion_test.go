@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -261,6 +263,19 @@ func TestClientAssertions(t *testing.T) {
 		refused(t, one.present(assertion))
 		refused(t, two.present(assertion))
 	})
+	t.Run("row 63 used twice, if the clock of the store is ahead", func(t *testing.T) {
+		var clock *clock
+		kept := store.NewMemory(100, func() time.Time { return clock.Now().Add(4 * time.Minute) })
+		issuer := open(t, signInElsewhere, c.enterprise, func(config *authserver.Config) { config.Store = kept })
+		clock = issuer.clock
+		if err := issuer.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		assertion := c.assert(t, issuer)
+		accepted(t, issuer.present(assertion))
+		clock.forward(100 * time.Second) // 40 s after exp
+		refused(t, issuer.present(assertion))
+	})
 	t.Run("row 54 the store is down", func(t *testing.T) {
 		kept := newSharedStore()
 		down := open(t, signInElsewhere, c.enterprise, func(config *authserver.Config) { config.Store = kept })
@@ -284,12 +299,23 @@ func TestClientAssertions(t *testing.T) {
 	})
 	t.Run("a client that may do without is public, whatever it presents", func(t *testing.T) {
 		public := newKeyedClient(t, "token_endpoint_auth_methods_supported", []string{"private_key_jwt", "none"})
+		kept := store.NewMemory(100, time.Now)
 		issuer := open(t, signInElsewhere, c.enterprise, func(config *authserver.Config) {
 			config.ClientDocumentRootCAs = c.roots.Clone()
 			config.ClientDocumentRootCAs.AddCert(public.Certificate())
+			config.Store = kept
 		})
+		if err := issuer.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		issuer.wantKnown(t, public.id())
-		accepted(t, issuer.present(public.assert(t, issuer)))
+		for range 3 {
+			accepted(t, issuer.present(public.assert(t, issuer)))
+		}
+		all, err := kept.All(t.Context(), "jti:", 100)
+		if err != nil || slices.ContainsFunc(all, func(r store.Record) bool { return strings.HasPrefix(r.ID, "jti:") }) {
+			t.Errorf("a stranger can fill the store: %v, %v", all, err)
+		}
 		refused(t, issuer.present(signJWT(t, jose.ES256, newECKey(t), "k1", "JWT", claims("iss", public.id(), "sub",
 			public.id()))))
 		for _, extra := range []url.Values{{"client_id": {public.id()}},
@@ -334,6 +360,7 @@ func TestKeysOfClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	huge := rsa.PublicKey{N: new(big.Int).Lsh(rsaKey.N, 4096), E: rsaKey.E}
 	t.Run("keys in the document, RS256, and no redirect URI", func(t *testing.T) {
 		c := newKeyedClient(t, "jwks_uri", nil, "jwks", publicSet(rsaKey), "redirect_uris", nil, "grant_types",
 			[]string{"urn:ietf:params:oauth:grant-type:jwt-bearer"})
@@ -347,6 +374,7 @@ func TestKeysOfClients(t *testing.T) {
 		"neither":                  {"jwks_uri", nil},
 		"both":                     {"jwks", publicSet(rsaKey)},
 		"a weak key":               {"jwks_uri", nil, "jwks", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: weak.Public()}}}},
+		"a huge key":               {"jwks_uri", nil, "jwks", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &huge}}}},
 		"a private key":            {"jwks_uri", nil, "jwks", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: rsaKey}}}},
 		"a secret":                 {"jwks_uri", nil, "jwks", json.RawMessage(`{"keys":[{"kty":"oct","k":"AAAA"}]}`)},
 		"no list":                  {"jwks_uri", nil, "jwks", json.RawMessage(`{"keys":1}`)},

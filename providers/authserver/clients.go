@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -171,6 +172,8 @@ func (i *Issuer) authenticate(ctx context.Context, id, secret string) (*client, 
 		return nil, tokenEndpointError(err)
 	}
 	if !c.secretMatches(secret) {
+		i.config.Logger.InfoContext(ctx, "client authentication failed", slog.String("client_id", displayClientID(c.id)),
+			slog.String("reason", string(reasonClientAuthentication)))
 		return nil, errAuthentication()
 	}
 	i.clients.ids.used(c)

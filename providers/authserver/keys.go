@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
@@ -84,9 +83,7 @@ func keysUnavailable(err error) error {
 	if !errors.Is(err, errNoSigningKey) {
 		return err
 	}
-	return op.NewStatusError(&oidc.Error{ErrorType: "temporarily_unavailable",
-		Description: "the authorization server cannot issue tokens at the moment", Parent: err},
-		http.StatusServiceUnavailable)
+	return errTemporarilyUnavailable(err)
 }
 
 // withRetryAfter adds Retry-After to responses with status 503.

@@ -48,8 +48,12 @@ func (i *Issuer) unavailable(ctx context.Context, err error) error {
 	i.config.Logger.Log(ctx, level, "token request refused for now", slog.String("reason", string(e.reason)),
 		slog.Any("error", e.cause))
 	setRetryAfter(ctx, e.retryAfter)
-	return op.NewStatusError((&oidc.Error{ErrorType: "temporarily_unavailable"}).WithDescription(
-		"the request cannot be answered at the moment; repeat it"), http.StatusServiceUnavailable)
+	return errTemporarilyUnavailable(nil)
+}
+
+func errTemporarilyUnavailable(cause error) error {
+	return op.NewStatusError(&oidc.Error{ErrorType: codeUnavailable, Parent: cause,
+		Description: "the request cannot be answered at the moment; repeat it"}, http.StatusServiceUnavailable)
 }
 
 type responseHeaderKey struct{}

@@ -193,6 +193,9 @@ func (s *Settings) checkStore(resource providers.Resource, report func(providers
 	}
 	switch err := store.Check(s.Store); {
 	case s.Store == StoreMemory && resource.IsLoopback():
+	case strings.HasPrefix(s.Store, StoreMemory) && s.Store != StoreMemory: // a URL of the package store
+		report(providers.Problem{Key: "store", Code: providers.CodeInvalidValue,
+			Reason: "it is not the name of a store", Fix: "write " + StoreMemory})
 	case s.Store == StoreMemory:
 		report(providers.Problem{Key: "store", Code: providers.CodeInsecure,
 			Reason: "everyone would have to sign in again after each restart, and replicas would not know of each other",

@@ -207,14 +207,13 @@ func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logg
 	}
 }
 
-// serverInfo returns what the provider in force needs to know. An authorization server that runs alone knows no tools:
-// its scopes are those that settings name.
+// serverInfo returns what the provider in force needs to know.
 func (a *App) serverInfo(cfg *configs.Config) providers.ServerInfo {
 	info := ServerInfo(cfg, a.Catalog, a.logger)
-	info.Record, info.Denied = a.signIns.Record, a.isDenied
-	if named, ok := cfg.Provider.(interface{ NamedScopes() []string }); ok && a.alone {
-		info.KnownScopes = providers.MergeScopes(info.KnownScopes, named.NamedScopes())
+	if a.alone {
+		info = AloneInfo(cfg, a.logger)
 	}
+	info.Record, info.Denied = a.signIns.Record, a.isDenied
 	return info
 }
 
