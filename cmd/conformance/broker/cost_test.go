@@ -16,14 +16,16 @@ import (
 // per refresh. The numbers are notes: they depend on the machine.
 func TestCost(t *testing.T) {
 	needPrograms(t, *scripts)
-	rounds, requests := 3, 200
+	rounds, requests := 1, 10
 	if long {
-		rounds, requests = 15, 3000
+		rounds, requests = 15, 2000
 	}
 	w := newWorld(t, inFile)
 	r := w.startReplica(t, "--log.level=warn")
 	brokered := w.signIn(t, "alice")
 	local := startLocal(t, w)
+	brokered.keep(t, r.address)
+	local.grant.keep(t, local.address)
 	var ratios []float64
 	for range rounds {
 		ours := cpuOf(t, r.process, requests, func() { wantCall(t, brokered, r.address) })
@@ -58,9 +60,10 @@ func startLocal(t *testing.T, w *world) *localServer {
 	t.Helper()
 	address := freeAddress(t)
 	other := &world{t: t, dir: t.TempDir(), seen: w.seen, front: &front{address: address, seen: w.seen},
-		resource: "http://" + address + "/mcp"}
+		resource: "http://" + address + "/mcp", environ: w.environ[2:]} // the key of the audit log
 	p := other.run([]string{"serve", "--server.listen=" + address, "--resource=" + other.resource, "--mcp.era=stateless",
-		"--provider.auto_approve", "--tools.demo", "--tools.show_all", "--log.level=warn"})
+		"--provider.auto_approve", "--tools.demo", "--tools.show_all", "--telemetry.metrics=prometheus",
+		"--operator.listen=" + freeAddress(t), "--audit.dir=" + other.dir, "--log.level=warn"})
 	p.waitFor(t, "the server is ready", func() bool { return isReady("http://" + address + "/readyz") })
 	return &localServer{p, address, other.signIn(t, "alice")}
 }
