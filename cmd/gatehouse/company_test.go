@@ -39,12 +39,14 @@ type company struct {
 	config  authserver.Config
 	handler http.Handler
 	down    bool
-	held    chan struct{}  // closed when token requests may go on; nil if they need not wait
-	waiting chan struct{}  // receives one value for each that waits
-	asked   map[string]int // token requests by grant type
-	issued  []issuedTokens // responses to token requests
-	entries []url.Values   // authorization requests
-	secrets []string       // codes, tokens, states: nothing of this server may show them
+	held    chan struct{} // closed when token requests may go on; nil if they need not wait
+	waiting chan struct{} // receives one value for each that waits
+	// afterConsent is called when a person has answered the consent page, before the browser is sent back; may be nil.
+	afterConsent func()
+	asked        map[string]int // token requests by grant type
+	issued       []issuedTokens // responses to token requests
+	entries      []url.Values   // authorization requests
+	secrets      []string       // codes, tokens, states: nothing of this server may show them
 }
 
 type issuedTokens struct {
@@ -102,6 +104,13 @@ func (c *company) use(t testing.TB) func(*configs.Config) {
 	}
 }
 
+// set changes what the company does.
+func (c *company) set(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
+
 func (c *company) setDown(down bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -125,7 +134,7 @@ func (c *company) hold() (asked <-chan struct{}, goOn func()) {
 // ServeHTTP closes the connection while the company is down.
 func (c *company) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
-	down, handler, held, waiting := c.down, c.handler, c.held, c.waiting
+	down, handler, held, waiting, afterConsent := c.down, c.handler, c.held, c.waiting, c.afterConsent
 	c.mu.Unlock()
 	switch {
 	case down:
@@ -135,6 +144,8 @@ func (c *company) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.entries = append(c.entries, r.URL.Query())
 		c.secrets = append(c.secrets, r.URL.Query().Get("state"), r.URL.Query().Get("nonce"))
 		c.mu.Unlock()
+	case r.URL.Path == "/consent" && r.Method == http.MethodPost && afterConsent != nil:
+		defer afterConsent() // the response is sent when this function returns
 	case r.URL.Path == "/token":
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
