@@ -97,7 +97,7 @@ type retryAfterWriter struct{ http.ResponseWriter }
 
 func (w retryAfterWriter) WriteHeader(status int) {
 	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", "5")
+		w.Header().Set("Retry-After", "1") // retryInterval
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
