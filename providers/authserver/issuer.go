@@ -141,7 +141,7 @@ type Config struct {
 	// empty means that of net/http.
 	UserAgent string
 	// Logger receives the log of the issuer, without codes, tokens and secrets; slog.Default() if nil. The
-	// library always logs to slog.Default().
+	// library always logs to slog.Default(); see [LimitLog].
 	Logger *slog.Logger
 
 	// Now is the clock; time.Now if nil.
@@ -360,7 +360,7 @@ func withDefaults(c Config) Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	c.Logger = slog.New(newLimitedHandler(c.Logger.Handler()))
+	c.Logger = LimitLog(c.Logger)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

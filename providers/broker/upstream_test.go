@@ -101,7 +101,7 @@ func TestUpstream_ResponseOfTheProvider(t *testing.T) {
 	failed := func(detail string) want {
 		return want{reason: ReasonProviderError, code: "server_error", detail: detail}
 	}
-	busy := want{reason: ReasonProviderUnavailable, code: "temporarily_unavailable"}
+	busy := want{reason: ReasonProviderError, code: "temporarily_unavailable"}
 	for name, c := range map[string]struct {
 		metadata object
 		change   func(url.Values)
@@ -153,6 +153,19 @@ func TestUpstream_ResponseOfTheProvider(t *testing.T) {
 			}
 		})
 	}
+	t.Run("row 62 invented responses do not fill the log", func(t *testing.T) {
+		t.Parallel()
+		x := newFixture(t, nil)
+		a := attempt("a")
+		response := x.approve(t, a)
+		response.Set("error", "invented")
+		for range 1000 {
+			_, _ = x.Finish(t.Context(), a, response)
+		}
+		if lines := strings.Count(x.log.String(), "\n"); lines > 600 {
+			t.Errorf("the log has %d lines", lines)
+		}
+	})
 	t.Run("row 21 no iss, and none is announced", func(t *testing.T) {
 		t.Parallel()
 		x := newFixture(t, nil)
