@@ -1,12 +1,9 @@
 package authserver
 
 import (
-	"context"
 	"slices"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
-
-	"gatehouse/providers"
 )
 
 // clientMode is what differs between the clients of the demo and those with which people sign in at another provider.
@@ -38,11 +35,4 @@ func (c Config) clientIDs() clientIDs {
 	}
 	return sealedIDs{keys: c.Keys, issuer: c.Issuer, rules: signInRules(c.ClientPolicy),
 		lifetime: c.ClientPolicy.RegistrationLifetime, now: c.Now}
-}
-
-// emit passes an event on.
-func (i *Issuer) emit(ctx context.Context, event providers.SignInEvent) {
-	if i.config.Record != nil {
-		i.config.Record(ctx, event)
-	}
 }

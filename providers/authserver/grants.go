@@ -473,7 +473,7 @@ func (i *Issuer) endGrant(ctx context.Context, g *storedGrant, reason providers.
 		return err
 	}
 	i.access.ended(i.config.Now(), g.digest)
-	i.record(ctx, EventEnd, reason, &storedGrant{grant: before, digest: g.digest})
+	i.record(ctx, grantEvent(EventEnd, reason, &storedGrant{grant: before, digest: g.digest}))
 	i.recheck.dismiss(ctx, before.Person)
 	return nil
 }

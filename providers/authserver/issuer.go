@@ -175,7 +175,7 @@ type ClientPolicy struct {
 	RedirectHosts []string
 	// RedirectSchemes are the private-use schemes of redirect URIs that are allowed.
 	RedirectSchemes []string
-	// Denied are client ids, and hosts of client ID metadata documents, that are refused.
+	// Denied are client ids or their short forms, and hosts of client ID metadata documents, that are refused.
 	Denied []string
 	// RegistrationLifetime is how long a dynamic registration is valid; 0 means for as long as the keys.
 	RegistrationLifetime time.Duration

@@ -215,7 +215,7 @@ func (p *providerRecheck) settle(ctx context.Context, g *storedGrant, who Person
 	case stored.Lease != nil: // of another replica, which stores its own answer
 		return nil, nil
 	}
-	p.record(ctx, EventRecheck, reason, stored)
+	p.record(ctx, grantEvent(EventRecheck, reason, stored))
 	if failure != nil {
 		return p.unconfirmed(now, stored)
 	}
@@ -232,7 +232,7 @@ func (p *providerRecheck) endGone(ctx context.Context, g *storedGrant, reason pr
 	if err != nil || stored.Person.Credential != g.Person.Credential {
 		return err
 	}
-	p.record(ctx, EventRecheck, reason, g)
+	p.record(ctx, grantEvent(EventRecheck, reason, g))
 	return p.endNow(ctx, g, reason)
 }
 

@@ -34,7 +34,7 @@ func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 		issued, err = i.clients.ids.issue(m)
 	}
 	if err != nil {
-		i.emit(r.Context(), providers.SignInEvent{Kind: EventRegister, Reason: reasonRegistrationRefused})
+		i.record(r.Context(), providers.SignInEvent{Kind: EventRegister, Reason: reasonRegistrationRefused})
 		op.WriteError(w, r, err, nil)
 		return
 	}
@@ -43,7 +43,7 @@ func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 	if issued.secret != "" {
 		answer.ClientSecretExpiresAt = &issued.secretExpires
 	}
-	i.emit(r.Context(), providers.SignInEvent{Kind: EventRegister, ClientID: displayClientID(issued.id)})
+	i.record(r.Context(), providers.SignInEvent{Kind: EventRegister, ClientID: issued.id})
 	i.config.Logger.InfoContext(r.Context(), "client registered",
 		slog.String("client_id", displayClientID(answer.ClientID)), slog.String("client_name", m.ClientName))
 

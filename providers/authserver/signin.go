@@ -41,14 +41,14 @@ func (i *Issuer) signedIn(ctx context.Context, a *authorization, who Person, id 
 	if who.Time.IsZero() {
 		who.Time = i.config.Now()
 	}
-	event := i.event(EventComplete, a)
+	event := requestEvent(EventComplete, a)
 	event.Subject = who.Subject
 	if id != "" {
 		event.SignIn = signInDigest(id)
 	}
 	code, target, err = i.grantTo(ctx, a, who, id, &event)
 	event.Reason = signInReason(err)
-	i.config.Record(ctx, event)
+	i.record(ctx, event)
 	return code, target, err
 }
 
@@ -159,18 +159,11 @@ func (i *Issuer) fail(w http.ResponseWriter, r *http.Request, a *authorization, 
 
 // recordDecision records what a person has clicked.
 func (i *Issuer) recordDecision(ctx context.Context, a *authorization, d decision) {
-	event := i.event(EventApprove, a)
+	event := requestEvent(EventApprove, a)
 	if d == deny {
 		event.Reason = ReasonDeniedByPerson
 	}
-	i.config.Record(ctx, event)
-}
-
-// event returns an event with what the request says. A client id can be long, and is chosen by strangers.
-func (i *Issuer) event(kind string, a *authorization) providers.SignInEvent {
-	const maxLoggedID = 200
-	return providers.SignInEvent{Kind: kind, ClientID: providers.Printable(displayClientID(a.client.id), maxLoggedID),
-		Resource: a.resource, Scopes: a.scopes}
+	i.record(ctx, event)
 }
 
 // signInReason returns the reason of a [*SignInError], or "" for nil.
