@@ -48,6 +48,7 @@ func (u *Upstream) Finish(ctx context.Context, a authserver.Attempt, response ur
 	who.Credential = u.bounded(t.refresh)
 	who.Details[detailNonce] = a.Nonce
 	who.Details[detailSource] = source
+	who.Details[detailRules] = u.config.rulesDigest()
 	u.state.signedIn(who.Credential != "")
 	if who.Credential == "" {
 		u.logger.Info("the provider issued no refresh token: the sign-in lasts for provider.session_without_refresh",
