@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/providers"
+	"gatehouse/providers/authserver/store"
 )
 
 // Settings are the settings of kind "broker".
@@ -53,15 +54,12 @@ type Settings struct {
 	SigningKey crypto.Signer
 }
 
-// StoreMemory is the value of the setting store for sign-ins that end with the process.
-const StoreMemory = "memory"
-
 // Defaults returns the default settings.
 func Defaults() *Settings {
 	return &Settings{
 		UpstreamScopes: []string{"openid", "offline_access"}, AuthorizeParams: []string{}, SubjectClaim: "sub",
 		RequiredClaims: []string{}, ScopeRules: ClaimList{}, HTTPAllowedHosts: []string{},
-		Store:        StoreMemory,
+		Store:        store.InMemory,
 		RefreshGrace: time.Minute, RecheckInterval: 10 * time.Minute, RecheckMaxStale: time.Hour,
 		SessionLifetime: 720 * time.Hour, SessionWithoutRefresh: 8 * time.Hour,
 		Resources: []string{}, ClientDocuments: true, RegistrationLifetime: 8760 * time.Hour,

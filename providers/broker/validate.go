@@ -192,8 +192,8 @@ func (s *Settings) checkStore(resource providers.Resource, report func(providers
 			Fix:    "run `gatehouse secret FILE`, which writes 32 random bytes, and name that file"})
 	}
 	switch err := store.Check(s.Store); {
-	case s.Store == StoreMemory && resource.IsLoopback():
-	case s.Store == StoreMemory:
+	case s.Store == store.InMemory && resource.IsLoopback():
+	case s.Store == store.InMemory:
 		report(providers.Problem{Key: "store", Code: providers.CodeInsecure,
 			Reason: "everyone would have to sign in again after each restart, and replicas would not know of each other",
 			Fix:    "use file:///var/lib/gatehouse/sign-ins.db for one replica, or redis://HOST:6379/0 for several"})
