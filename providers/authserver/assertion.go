@@ -165,7 +165,7 @@ func (i *Issuer) assertedScopes(asserted []string, parameter string) (scopes []s
 	for _, scope := range asserted {
 		if slices.Contains(i.config.ClientPolicy.EnterpriseScopes, scope) &&
 			(len(requested) == 0 || slices.Contains(requested, scope)) && !slices.Contains(scopes, scope) &&
-			scope != oidc.ScopeOpenID && scope != oidc.ScopeOfflineAccess {
+			!isProtocolScope(scope) {
 			scopes = append(scopes, scope)
 		}
 	}

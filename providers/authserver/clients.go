@@ -162,7 +162,7 @@ func (i *Issuer) findClient(ctx context.Context, id string) (*client, error) {
 		if !i.config.ClientDocuments {
 			return nil, errDocumentsOff()
 		}
-		return i.documents.find(ctx, id)
+		return i.fetcher.find(ctx, id)
 	}
 	return i.clients.find(ctx, id)
 }

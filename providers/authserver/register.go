@@ -65,8 +65,8 @@ func (i *Issuer) readRegistration(w http.ResponseWriter, r *http.Request) (clien
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return m, op.NewStatusError(invalidMetadata("the body is too large"), http.StatusRequestEntityTooLarge)
 	}
-	if err != nil || i.mode.rules.decode(body, &m) != nil {
+	if err != nil || i.registration.decode(body, &m) != nil {
 		return m, invalidMetadata("the body is not a JSON object of client metadata")
 	}
-	return m, i.mode.rules.checkRegistration(&m)
+	return m, i.registration.checkRegistration(&m)
 }

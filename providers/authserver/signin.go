@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 
@@ -100,27 +99,14 @@ func (i *Issuer) checkDenied(a *authorization, who Person) error {
 		Text: "The operator of this server has denied access.", Err: errors.New("the operator has denied the caller")}
 }
 
-// allowedScopes returns those of the requested scopes that the person may have. The scopes of this server itself, for
-// ID and refresh tokens, are not a matter of the person.
+// allowedScopes returns those of the requested scopes that the person may have.
 func allowedScopes(requested []string, who Person) ([]string, error) {
-	if who.Unrestricted {
-		return requested, nil
-	}
-	if len(who.Scopes) == 0 {
+	if !who.Unrestricted && len(who.Scopes) == 0 {
 		return nil, notAllowed(ReasonAccountNotAllowed, "This account is not allowed: "+
 			"the rules of this server give it no permission. Sign in with another account, or ask the operator.")
 	}
-	var allowed []string
-	found, asked := false, false
-	for _, scope := range requested {
-		own := scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
-		has := slices.Contains(who.Scopes, scope)
-		asked, found = asked || !own, found || has && !own
-		if own || has {
-			allowed = append(allowed, scope)
-		}
-	}
-	if asked && !found {
+	allowed := who.allowed(requested)
+	if !hasResourceScope(allowed) && hasResourceScope(requested) {
 		return nil, notAllowed(ReasonScopesNotAllowed, "This account is not allowed to use this application: "+
 			"it has none of the permissions that the application requests. Ask the operator for them.")
 	}

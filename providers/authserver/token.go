@@ -168,9 +168,7 @@ func (s *server) ClientCredentialsExchange(_ context.Context,
 		return nil, err
 	}
 	// There is no user to identify, and the client needs no refresh token (RFC 6749, section 4.4.3).
-	scopes = slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool {
-		return scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
-	})
+	scopes = slices.DeleteFunc(slices.Clone(scopes), isProtocolScope)
 	if len(scopes) == 0 && r.Form.Get("scope") != "" {
 		return nil, oidc.ErrInvalidScope().WithDescription(
 			"none of the requested scopes can be granted to a client without a user")

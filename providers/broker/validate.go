@@ -333,7 +333,7 @@ func (s *Settings) checkResources(resource providers.Resource, report func(provi
 		}
 		seen = append(seen, parsed.String())
 	}
-	if slices.Contains(authserver.Paths(), resource.Path()) || resource.Path() == authserver.CallbackPath {
+	if slices.Contains(authserver.ProviderPaths(), resource.Path()) {
 		report(providers.Problem{Key: "kind", Code: providers.CodeConflict,
 			Reason: "the authorization server answers at " + resource.Path() + ", at the origin of the resource",
 			Fix:    "use another path in resource, such as /mcp"})
