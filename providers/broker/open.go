@@ -203,8 +203,9 @@ func (s *Settings) rules(info providers.ServerInfo) (Rules, error) {
 	if len(list) == 0 {
 		list = ClaimList{"* > " + strings.Join(info.InitialScopes, " ")}
 		if len(info.InitialScopes) == 0 {
-			return Rules{}, errors.New("provider.scope_rules: it is empty, and scopes.initial too, so no person could have a scope; " +
-				`set it, such as "* > mcp:use"`)
+			return Rules{},
+				errors.New("provider.scope_rules: it is empty, and scopes.initial too, so no person could have a scope; " +
+					`set it, such as "* > mcp:use"`)
 		}
 	}
 	rules, problems := ParseScopeRules(list)
