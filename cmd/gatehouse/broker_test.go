@@ -71,13 +71,19 @@ func (c brokerClient) authorize(t testing.TB, u *user, scopes ...string) (url.Va
 	return q, err
 }
 
-// post sends a request to the token endpoint.
-func (c brokerClient) post(t testing.TB, header map[string]string, form url.Values) (response, tokenPair) {
+// send sends a request to the token endpoint.
+func (c brokerClient) send(t testing.TB, form url.Values, header map[string]string) response {
 	t.Helper()
 	form.Set("client_id", c.id)
 	all := map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
 	maps.Copy(all, header)
-	r := send(t, http.MethodPost, c.origin+"/token", "", form.Encode(), all)
+	return send(t, http.MethodPost, c.origin+"/token", "", form.Encode(), all)
+}
+
+// post is send with the members of the response.
+func (c brokerClient) post(t testing.TB, header map[string]string, form url.Values) (response, tokenPair) {
+	t.Helper()
+	r := c.send(t, form, header)
 	var pair tokenPair
 	if err := json.Unmarshal([]byte(r.body), &pair); err != nil {
 		t.Errorf("/token: %d %s", r.status, r.body)

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gatehouse/configs"
 	"gatehouse/providers/authserver"
@@ -38,10 +39,14 @@ type company struct {
 	config  authserver.Config
 	handler http.Handler
 	down    bool
-	asked   map[string]int // token requests by grant type
-	issued  []issuedTokens // responses to token requests
-	entries []url.Values   // authorization requests
-	secrets []string       // codes, tokens, states: nothing of this server may show them
+	held    chan struct{} // closed when token requests may go on; nil if they need not wait
+	waiting chan struct{} // receives one value for each that waits
+	// afterConsent is called when a person has answered the consent page, before the browser is sent back; may be nil.
+	afterConsent func()
+	asked        map[string]int // token requests by grant type
+	issued       []issuedTokens // responses to token requests
+	entries      []url.Values   // authorization requests
+	secrets      []string       // codes, tokens, states: nothing of this server may show them
 }
 
 type issuedTokens struct {
@@ -99,16 +104,37 @@ func (c *company) use(t testing.TB) func(*configs.Config) {
 	}
 }
 
+// set changes what the company does.
+func (c *company) set(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+}
+
 func (c *company) setDown(down bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.down = down
 }
 
+// hold makes token requests wait until goOn is called. asked receives a value for each of them.
+func (c *company) hold() (asked <-chan struct{}, goOn func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := make(chan struct{})
+	c.held, c.waiting = held, make(chan struct{}, 100)
+	return c.waiting, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.held = nil
+		close(held)
+	}
+}
+
 // ServeHTTP closes the connection while the company is down.
 func (c *company) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
-	down, handler := c.down, c.handler
+	down, handler, held, waiting, afterConsent := c.down, c.handler, c.held, c.waiting, c.afterConsent
 	c.mu.Unlock()
 	switch {
 	case down:
@@ -118,9 +144,15 @@ func (c *company) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.entries = append(c.entries, r.URL.Query())
 		c.secrets = append(c.secrets, r.URL.Query().Get("state"), r.URL.Query().Get("nonce"))
 		c.mu.Unlock()
+	case r.URL.Path == "/consent" && r.Method == http.MethodPost && afterConsent != nil:
+		defer afterConsent() // the response is sent when this function returns
 	case r.URL.Path == "/token":
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
+		if held != nil {
+			waiting <- struct{}{}
+			<-held
+		}
 		recorded := httptest.NewRecorder()
 		handler.ServeHTTP(recorded, r)
 		form, _ := url.ParseQuery(string(body))
@@ -209,6 +241,9 @@ func startBroker(
 func withBroker(change func(*brokers.Settings)) func(*configs.Config) {
 	return func(cfg *configs.Config) { change(cfg.Provider.(*brokers.Settings)) }
 }
+
+// recheckAtOnce makes each refresh ask the company.
+func recheckAtOnce(s *brokers.Settings) { s.RecheckInterval = time.Nanosecond }
 
 // asCommand returns the settings as flags and, for files with secrets, as environment.
 func asCommand(settings map[string]string) (environ, flags []string) {

@@ -50,6 +50,7 @@ func newBrowser(redirect string) *browser {
 	jar, _ := cookiejar.New(nil)
 	b := &browser{Client: &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}}
 	b.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		r.Header.Del("Origin") // browsers send it with a form, and not with the GET after it
 		if strings.HasPrefix(r.URL.String(), redirect) {
 			b.callback = r.URL
 			return http.ErrUseLastResponse

@@ -77,7 +77,7 @@ func startServer(t *testing.T, settings map[string]string) (connectTo string) {
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
-		h.MCP.CloseSessions()
+		h.Close()
 	})
 	return "localhost:3002=" + ln.Addr().String()
 }

@@ -95,9 +95,9 @@ func (x *storeExamination) inUse(ctx context.Context, client *http.Client) diagn
 			return diagnostics.OK("in use by another process, and the server runs")
 		}
 	}
-	return diagnostics.Warning("another process uses it, and no server answers at "+x.origin+": a server with this "+
-		"configuration would not start", "end the process that uses the file, or give each server a file of its "+
-		"own; several replicas need a store in Redis")
+	return diagnostics.Warning("another process uses it, and no server with this issuer answers at "+x.origin+
+		": a server with this configuration would not start", "end the process that uses the file, or give each "+
+		"server a file of its own; several replicas need a store in Redis")
 }
 
 // reasonOf strips the path that the os package puts in front of its errors.

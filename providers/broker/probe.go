@@ -164,14 +164,7 @@ func probeKeys(ctx context.Context, client *http.Client, address, loss string) d
 		return diagnostics.Failed(where+err.Error(), "have the provider serve a JSON Web Key Set at the jwks_uri of its "+
 			"metadata; until then "+loss)
 	}
-	usable := slices.DeleteFunc(slices.Clone(keys.Algorithms), func(alg string) bool {
-		return !slices.Contains(algorithms(), alg)
-	})
-	if len(usable) == 0 {
-		return diagnostics.Failed(where+"they are for "+strings.Join(keys.Algorithms, " "),
-			"have the provider sign with one of "+strings.Join(algorithms(), " ")+"; until then "+loss)
-	}
-	found := fmt.Sprintf("%d usable, for %s", keys.Usable, strings.Join(usable, " "))
+	found := fmt.Sprintf("%d usable, for %s", keys.Usable, strings.Join(keys.Algorithms, " "))
 	if len(keys.Faulty) > 0 {
 		return diagnostics.Warning(fmt.Sprintf("%s; %d faulty (%s)", found, len(keys.Faulty), keys.Faulty[0]),
 			"have the provider replace or withdraw the faulty keys")

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ type provider struct {
 
 // Routes implements [providers.RouteProvider].
 func (p *provider) Routes() []providers.Route { return p.issuer.Routes() }
+
+// Index is the page at the origin of an authorization server that runs alone.
+func (p *provider) Index() http.Handler { return p.issuer.Index() }
 
 // Keys implements [providers.KeyReporter]. If the keys are not usable because of the store, the reason says so.
 func (p *provider) Keys() providers.KeyStatus {
@@ -66,9 +70,10 @@ type providerWatch struct {
 	confirmed time.Time
 }
 
-// providerProblems are the reasons of events for which the provider is at fault, or this server's client there.
-var providerProblems = []providers.Reason{ReasonProviderUnavailable, ReasonProviderError, ReasonProviderIssuerMismatch,
-	ReasonProviderClientRefused, ReasonIDTokenInvalid, authserver.ReasonRecheckFailed}
+// providerProblems are the reasons of events for which the provider is at fault, or this server's client there. A browser
+// that sends an invented response, or a response with an invented code, must not cause one of them.
+var providerProblems = []providers.Reason{ReasonProviderUnavailable, ReasonProviderClientRefused, ReasonIDTokenInvalid,
+	authserver.ReasonRecheckFailed}
 
 // record is the Record of the authorization server.
 func (w *providerWatch) record(ctx context.Context, e providers.SignInEvent) {

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/providers"
 	"gatehouse/providers/authserver/seal"
+	"gatehouse/providers/authserver/store"
 )
 
 // valid returns settings without a problem for https://mcp.example.com/mcp.
@@ -50,8 +51,8 @@ func TestValidate(t *testing.T) {
 	}{
 		"complete":              {func(*Settings) {}, "", ""},
 		"Redis":                 {func(s *Settings) { s.Store, s.StorePassword = "rediss://redis.internal:6379/0", "x" }, "", ""},
-		"memory on loopback":    {func(s *Settings) { s.Store = StoreMemory }, loopback, ""},
-		"memory":                {func(s *Settings) { s.Store = StoreMemory }, "", "store insecure"},
+		"memory on loopback":    {func(s *Settings) { s.Store = store.InMemory }, loopback, ""},
+		"memory":                {func(s *Settings) { s.Store = store.InMemory }, "", "store insecure"},
 		"memory as a URL":       {func(s *Settings) { s.Store = "memory:" }, "", "store invalid_value"},
 		"unknown store":         {func(s *Settings) { s.Store = "postgres://db" }, "", "store invalid_value"},
 		"password in the store": {func(s *Settings) { s.Store = "redis://:secret@redis:6379/0" }, "", "store invalid_value"},
@@ -95,7 +96,7 @@ func TestValidate(t *testing.T) {
 		"e-mail rule at Entra":     {func(s *Settings) { s.Issuer, s.ScopeRules = entraIssuer, ClaimList{"email=a@example.com > mcp:use"} }, "", "scope_rules insecure"},
 		"role rule at Entra":       {func(s *Settings) { s.Issuer, s.ScopeRules = entraIssuer, ClaimList{"roles=McpUser > mcp:use"} }, "", ""},
 		"no secrets":               {func(s *Settings) { s.Secrets = "" }, "", "secrets_file missing"},
-		"no secrets, on loopback":  {func(s *Settings) { s.Secrets, s.Store = "", StoreMemory }, loopback, "secrets_file missing"},
+		"no secrets, on loopback":  {func(s *Settings) { s.Secrets, s.Store = "", store.InMemory }, loopback, "secrets_file missing"},
 		"weak secrets":             {func(s *Settings) { s.Secrets = "password" }, "", "secrets_file insecure"},
 		"grace of an hour":         {func(s *Settings) { s.RefreshGrace = time.Hour }, "", "refresh_grace out_of_range"},
 		"no grace":                 {func(s *Settings) { s.RefreshGrace = 0 }, "", ""},
@@ -106,7 +107,7 @@ func TestValidate(t *testing.T) {
 		"date without a time":      {func(s *Settings) { s.RevokeBefore = "2026-11-30" }, "", "revoke_before invalid_value"},
 		"time":                     {func(s *Settings) { s.RevokeBefore = "2026-11-30T12:00:00Z" }, "", ""},
 		"documents off, but nearby": {func(s *Settings) {
-			s.Store, s.ClientDocuments, s.AllowLoopbackClientDocuments = StoreMemory, false, true
+			s.Store, s.ClientDocuments, s.AllowLoopbackClientDocuments = store.InMemory, false, true
 		}, loopback, "allow_loopback_client_documents no_effect"},
 		"documents nearby":        {func(s *Settings) { s.AllowLoopbackClientDocuments = true }, "", "allow_loopback_client_documents insecure"},
 		"redirect hosts":          {func(s *Settings) { s.RedirectHosts = []string{"claude.ai", "*.example.com"} }, "", ""},

@@ -22,6 +22,7 @@ type grant struct {
 	account string
 	client  string
 	tokens  answer
+	kept    *http.Client // for all requests; nil: a new connection for each
 }
 
 // answer is an answer of the token endpoint.
@@ -67,6 +68,22 @@ func (w *world) via(address string) *http.Client {
 	return &http.Client{Timeout: 30 * time.Second, Transport: &recorder{w.seen, transport}}
 }
 
+func (g *grant) via(address string) *http.Client {
+	if g.kept != nil {
+		return g.kept
+	}
+	return g.world.via(address)
+}
+
+// keep uses one connection, to an address, for all requests.
+func (g *grant) keep(t *testing.T, address string) {
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	g.kept = &http.Client{Timeout: 30 * time.Second, Transport: transport}
+}
+
 // signIn signs a person in with a new client, and exchanges the code.
 func (w *world) signIn(t *testing.T, account string) *grant {
 	t.Helper()
@@ -95,7 +112,7 @@ func (g *grant) again(t *testing.T) {
 
 // refresh uses the refresh token at an address, and keeps the new tokens.
 func (g *grant) refresh(address string) (answer, error) {
-	a, err := g.post(g.world.via(address), url.Values{"grant_type": {"refresh_token"},
+	a, err := g.post(g.via(address), url.Values{"grant_type": {"refresh_token"},
 		"refresh_token": {g.tokens.Refresh}})
 	if err == nil && a.status == http.StatusOK {
 		g.tokens = a
@@ -145,7 +162,7 @@ func (g *grant) call(t *testing.T, address string) int {
 		"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "greet"} {
 		req.Header.Set(name, value)
 	}
-	resp, err := g.world.via(address).Do(req)
+	resp, err := g.via(address).Do(req)
 	if err != nil {
 		t.Error(err)
 		return 0

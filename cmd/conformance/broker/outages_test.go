@@ -17,16 +17,20 @@ func (w *world) upstreamOutage(t *testing.T, g *grant, one, other *replica) {
 	w.recovers(t, g, one)
 }
 
-// storeOutage kills Redis and starts it again.
+// storeOutage kills Redis and starts it again. A replica that starts meanwhile is not ready until then.
 func (w *world) storeOutage(t *testing.T, g *grant, one, other *replica) {
 	w.store.kill()
 	for _, r := range []*replica{one, other} {
 		wantUnavailable(t, g, r)
-		if isReady("http://" + r.address + "/readyz") {
-			t.Logf("note: %s is ready without its store", r.address)
-		}
+	}
+	third := w.launch(t)
+	third.waitFor(t, "the third replica is healthy", func() bool { return isReady("http://" + third.address + "/health") })
+	if isReady("http://" + third.address + "/readyz") {
+		t.Error("a replica that has started without its store is ready")
 	}
 	w.store.start()
+	third.waitFor(t, "the third replica is ready", func() bool { return isReady("http://" + third.address + "/readyz") })
+	w.recovers(t, g, third)
 	w.recovers(t, g, one)
 	w.recovers(t, g, other)
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +21,7 @@ type process struct {
 }
 
 // maxShown is how much of the output a failed test shows, in bytes.
-const maxShown = 60 << 10
+const maxShown = 6 << 10
 
 // run starts a program. It is killed at the end of the test, and its output is shown if the test has failed.
 func run(t *testing.T, dir string, environ []string, name string, args ...string) *process {
@@ -90,42 +89,47 @@ type replica struct {
 // startReplica starts gatehouse, waits until it is ready, and adds it to the front.
 func (w *world) startReplica(t *testing.T, more ...string) *replica {
 	t.Helper()
+	r := w.launch(t, more...)
+	r.waitFor(t, r.address+" is ready", func() bool { return isReady("http://" + r.address + "/readyz") })
+	w.front.add(r.address)
+	return r
+}
+
+// launch starts gatehouse.
+func (w *world) launch(t *testing.T, more ...string) *replica {
+	t.Helper()
 	r := &replica{address: freeAddress(t), operator: freeAddress(t)}
 	r.args = slices.Concat([]string{"serve", "--server.listen=" + r.address, "--operator.listen=" + r.operator,
 		"--audit.dir=" + filepath.Join(w.dir, "audit", r.address)}, w.settings, more)
 	if w.store != nil {
-		r.link = startLink(t, w.store.address)
+		r.link = startLink(w.t, w.store.address)
 		r.args = append(r.args, "--provider.store=redis://"+r.link.address+"/0")
 	}
-	w.restart(r)
-	w.front.add(r.address)
+	r.process = w.run(r.args)
 	w.replicas = append(w.replicas, r)
 	return r
 }
 
-// restart starts a replica that has ended, at the same address.
+// restart starts a replica that has ended, at the same address, and waits until it is ready.
 func (w *world) restart(r *replica) {
-	t := w.t
-	t.Helper()
-	if r.process != nil {
-		w.seen.scan(t, "the output of a replica", []byte(r.output.String()))
-	}
+	w.t.Helper()
+	w.seen.scan(w.t, "the output of a replica", []byte(r.output.String()))
 	r.process = w.run(r.args)
-	p := r.process
-	t.Cleanup(func() {
-		for _, word := range []string{"panic", "DATA RACE"} {
-			if strings.Contains(p.output.String(), word) {
-				t.Errorf("the output of %s has %q", r.address, word)
-			}
-		}
-	})
-	r.waitFor(t, fmt.Sprintf("%s is ready", r.address), func() bool { return isReady("http://" + r.address + "/readyz") })
+	r.waitFor(w.t, r.address+" is ready", func() bool { return isReady("http://" + r.address + "/readyz") })
 }
 
 // run runs gatehouse.
 func (w *world) run(args []string) *process {
 	w.t.Helper()
-	return run(w.t, w.dir, w.environ, *program, args...)
+	p := run(w.t, w.dir, w.environ, *program, args...)
+	w.t.Cleanup(func() {
+		for _, word := range []string{"panic", "DATA RACE"} {
+			if strings.Contains(p.output.String(), word) {
+				w.t.Errorf("the output of gatehouse has %q", word)
+			}
+		}
+	})
+	return p
 }
 
 // buffer is the output of a process.

@@ -63,7 +63,7 @@ func (a *authorityChecks) authorizationRequest(
 		return diagnostics.Failed("the authorization endpoint does not answer: "+err.Error(), seeLog)
 	}
 	target, err := url.Parse(r.header.Get("Location"))
-	if r.status != http.StatusFound || err != nil || r.header.Get("Location") == "" {
+	if err != nil || r.header.Get("Location") == "" {
 		return diagnostics.Failed("a request of a registered client gets "+describe(r), forwardUnchanged("GET "+path)+
 			"; its URL has about "+strconv.Itoa((len(query.Encode())+99)/100*100)+" characters, which the proxy must allow")
 	}

@@ -126,6 +126,25 @@ func signInFaults() map[string]fault {
 			}),
 			bad: []string{"sign_in.clock failed"}, found: "s ahead", fix: "ID tokens",
 		},
+		"broker: clock of the provider, while metadata of this server is wrong": {
+			before: broker(), after: do(func(e *env) {
+				e.proxy.rewrite = setMember(metadataMark, "issuer", "https://other.example")
+				e.provider.rewrite = func(_ *http.Request, w *httptest.ResponseRecorder) {
+					w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+				}
+			}),
+			bad:   []string{"sign_in.clock failed", "provider.issuer failed", "store.open warning"},
+			found: "s ahead", fix: "ID tokens",
+		},
+		"broker: faulty key": {
+			before: broker(), after: atProvider(func(r *http.Request, w *httptest.ResponseRecorder) {
+				if r.URL.Path == "/keys" {
+					setBody(w, strings.Replace(w.Body.String(), `{"keys":[`,
+						`{"keys":[{"kty":"EC","crv":"P-256","x":"canary","y":"A"},`, 1))
+				}
+			}),
+			bad: []string{"sign_in.keys warning"}, found: "1 faulty", fix: "faulty keys",
+		},
 		"broker: no refresh tokens announced": {
 			before: broker(set("provider.upstream_scopes", "openid")),
 			after:  atProvider(setMember(metadataMark, "grant_types_supported", []string{"authorization_code"})),
