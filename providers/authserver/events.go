@@ -57,6 +57,6 @@ func grantEvent(kind string, reason providers.Reason, g *storedGrant) providers.
 }
 
 func (i *Issuer) send(ctx context.Context, e providers.SignInEvent) {
-	e.ClientID = e.ClientID[:min(len(e.ClientID), maxEventValue)]
+	e.ClientID = providers.Printable(displayClientID(e.ClientID), maxEventValue)
 	i.config.Record(ctx, e)
 }
