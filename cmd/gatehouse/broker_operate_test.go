@@ -219,7 +219,7 @@ func TestBroker_AuditRecords(t *testing.T) {
 	folder.verify(t)
 }
 
-// The series of the authorization server say what happens, for whoever watches them: events, store, provider, key.
+// The series of the authorization server: events, store, provider and key.
 func TestBroker_Metrics(t *testing.T) {
 	t.Parallel()
 	srv, company := startBroker(t, nil, usePrometheus, withBroker(recheckAtOnce))
@@ -251,7 +251,7 @@ func TestBroker_Metrics(t *testing.T) {
 		got["key_age_seconds"] <= 0 {
 		t.Errorf("at the start: %v", got)
 	} else if _, has := got["provider_confirmed_age_seconds"]; has {
-		t.Errorf("nobody has signed in: %v", got)
+		t.Errorf("no person has signed in: %v", got)
 	}
 	client := srv.register(t)
 	tokens := client.signIn(t, "alice", allScopes()...)

@@ -102,7 +102,7 @@ func TestBrokerSignIns_InRedis(t *testing.T) {
 	}
 }
 
-// Operators end sign-ins of a running server by tools, with records of who did it, and nobody else can.
+// Operators end sign-ins of a running server by tools, with records of who did it, and no other caller can.
 func TestBrokerSignIns_ByTools(t *testing.T) {
 	t.Parallel()
 	folder := newAuditFolder(t)
