@@ -3,6 +3,7 @@ package configs
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"os"
 	"path"
@@ -36,7 +37,10 @@ type stack struct {
 		Restart     string
 		Ports       []string
 		Environment map[string]string
-		Networks    []string
+		Entrypoint  []string
+		Command     []string
+		Networks    networkNames
+		Secrets     []string
 		Volumes     []string
 		Logging     struct {
 			Driver  string
@@ -49,6 +53,22 @@ type stack struct {
 			Config []struct{ Subnet string }
 		}
 	}
+}
+
+// networkNames are the networks of a service: a list, or a map with their settings.
+type networkNames []string
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (n *networkNames) UnmarshalYAML(node *yamlv3.Node) error {
+	if node.Kind == yamlv3.SequenceNode {
+		return node.Decode((*[]string)(n))
+	}
+	var settings map[string]yamlv3.Node
+	if err := node.Decode(&settings); err != nil {
+		return err
+	}
+	*n = slices.Sorted(maps.Keys(settings))
+	return nil
 }
 
 // stopsWithin is the time that a server may take to stop besides server.drain_time and
@@ -70,7 +90,7 @@ func readStack(t *testing.T) (content string, s stack) {
 func TestComposeServicesAreConfined(t *testing.T) {
 	content, s := readStack(t)
 	for _, name := range []string{"server", "issuer", "edge", "replica", "keycloak", "prometheus", "smoke",
-		"smoke-tls"} {
+		"smoke-tls", "broker", "company", "store", "smoke-broker"} {
 		if _, ok := s.Services[name]; !ok {
 			t.Errorf("there is no service %s", name)
 		}
@@ -102,8 +122,9 @@ func TestComposeServicesAreConfined(t *testing.T) {
 				t.Errorf("%s is published to others: %s", name, port)
 			}
 		}
+		withoutDigest := []string{"prometheus", "store"}
 		if !strings.HasSuffix(service.Image, ":local") && !digest.MatchString(service.Image) &&
-			!(slices.Equal(service.Profiles, []string{"observability"}) && fullVersion.MatchString(service.Image)) {
+			!(slices.Contains(withoutDigest, name) && fullVersion.MatchString(service.Image)) {
 			t.Errorf("%s is not pinned: %s", name, service.Image)
 		}
 		for key, value := range service.Environment {
@@ -126,23 +147,26 @@ func TestComposeServicesAreConfined(t *testing.T) {
 func TestReplicasTrustOnlyTheNetworkOfTheEdge(t *testing.T) {
 	_, s := readStack(t)
 	front := s.Networks["front"].IPAM.Config
-	trusted := s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"]
-	if len(front) != 1 || trusted != front[0].Subnet {
-		t.Fatalf("they trust %s, the network is %v",
-			s.Services["replica"].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"], front)
+	replicas := []string{"replica", "broker"}
+	for _, name := range replicas {
+		trusted := s.Services[name].Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"]
+		if len(front) != 1 || trusted != front[0].Subnet {
+			t.Fatalf("%s trusts %s, the network is %v", name, trusted, front)
+		}
 	}
 	_, usual, _ := strings.Cut(strings.TrimSuffix(front[0].Subnet, "}"), ":-")
 	if prefix, err := netip.ParsePrefix(usual); err != nil || prefix.Bits() < 24 || !prefix.Addr().IsPrivate() {
 		t.Errorf("the network is %q", usual)
 	}
 	for name, service := range s.Services {
-		if name == "replica" {
+		if slices.Contains(replicas, name) {
 			continue
 		}
 		if proxies := service.Environment["GATEHOUSE_SERVER__TRUSTED_PROXIES"]; proxies != "" {
 			t.Errorf("%s trusts %s", name, proxies)
 		}
-		if slices.Contains(service.Networks, "front") && name != "edge" && name != "smoke-tls" {
+		if slices.Contains(service.Networks, "front") && name != "edge" && name != "smoke-tls" &&
+			name != "smoke-broker" {
 			t.Errorf("%s is in the network that is trusted", name)
 		}
 	}
@@ -151,7 +175,7 @@ func TestReplicasTrustOnlyTheNetworkOfTheEdge(t *testing.T) {
 var (
 	digest = regexp.MustCompile(`:[^@:]+@sha256:[0-9a-f]{64}$`)
 	// fullVersion is for images that could not be pulled to see their digest.
-	fullVersion = regexp.MustCompile(`:v\d+\.\d+\.\d+$`)
+	fullVersion = regexp.MustCompile(`:v?\d+\.\d+\.\d+$`)
 )
 
 func TestBaseImagesArePinned(t *testing.T) {
@@ -197,7 +221,13 @@ func TestPrometheusScrapesTheStack(t *testing.T) {
 		t.Errorf("the alerts expect the job gatehouse, it is %s", job.JobName)
 	}
 	target, replicas := job.StaticConfigs[0].Targets[0], job.DNSConfigs[0]
-	addresses := map[string]string{"server": target, replicas.Names[0]: replicas.Names[0] + ":" + replicas.Port}
+	addresses := map[string]string{"server": target}
+	for _, name := range replicas.Names {
+		addresses[name] = name + ":" + replicas.Port
+	}
+	if !slices.Equal(replicas.Names, []string{"replica", "broker"}) {
+		t.Errorf("Prometheus asks the replicas %v", replicas.Names)
+	}
 	for name, address := range addresses {
 		service, ok := s.Services[name]
 		if listen := service.Environment["GATEHOUSE_OPERATOR__LISTEN"]; !ok || address != name+listen {

@@ -18,9 +18,17 @@ var documentedPresets = []string{
 	"workos", "zitadel",
 }
 
+// documentedBrokerPresets are those of kind broker.
+var documentedBrokerPresets = []string{"dex", "entra", "google", "keycloak", "oidc", "okta"}
+
 func TestPresetsAreTheDocumentedOnes(t *testing.T) {
-	if diff := cmp.Diff(documentedPresets, presetKind().presetNames()); diff != "" {
-		t.Error(diff)
+	broker, _ := KindNamed("broker")
+	for _, kind := range []struct{ want, got []string }{
+		{documentedPresets, presetKind().presetNames()}, {documentedBrokerPresets, broker.presetNames()},
+	} {
+		if diff := cmp.Diff(kind.want, kind.got); diff != "" {
+			t.Error(diff)
+		}
 	}
 }
 

@@ -31,7 +31,24 @@ var plainAuthority = regexp.MustCompile(`^(?:` + HostPattern + `)(?::[0-9]+)?$`)
 
 // ParseResource parses the canonical URL of the resource. Scheme and host are converted to lower case and an
 // empty path to "/"; nothing else is changed. The error describes the problem for the operator.
-func ParseResource(s string) (Resource, error) {
+func ParseResource(s string) (Resource, error) { return parseResource(s, IsLoopback) }
+
+// ParseDemoIssuer is [ParseResource] for the address of a fake issuer, which may also be a name below localhost over
+// plain http, such as http://company.localhost:9001 (RFC 6761, section 6.3): browsers resolve it to loopback, and a
+// container network can give it to a container.
+func ParseDemoIssuer(s string) (Resource, error) {
+	return parseResource(s, func(host string) bool { return IsLoopback(host) || IsBelowLocalhost(host) })
+}
+
+// IsBelowLocalhost reports whether host is a name below localhost. It is not loopback: only browsers are sure to treat
+// it so.
+func IsBelowLocalhost(host string) bool {
+	name, isBelow := strings.CutSuffix(host, ".localhost")
+	return isBelow && name != "" && !strings.HasSuffix(name, ".")
+}
+
+// parseResource parses the URL. Hosts for which isLocal is true may have plain http.
+func parseResource(s string, isLocal func(host string) bool) (Resource, error) {
 	u, err := url.Parse(s)
 	switch {
 	case s == "":
@@ -65,7 +82,7 @@ func ParseResource(s string) (Resource, error) {
 	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80":
 		return Resource{}, errors.New("it contains the default port, which clients omit from the Host and " +
 			"Origin that they send")
-	case u.Scheme == "http" && !IsLoopback(u.Hostname()):
+	case u.Scheme == "http" && !isLocal(u.Hostname()):
 		return Resource{}, errors.New("plain http is allowed only on loopback; tokens could be read on the network")
 	case u.RawPath != "" || !plainPath.MatchString(u.Path):
 		return Resource{}, errors.New("its path may contain only letters, digits, '-', '_', '.', '~' " +

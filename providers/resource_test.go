@@ -65,6 +65,28 @@ func TestResourceDerivesAllURLs(t *testing.T) {
 	}
 }
 
+// A name below localhost is loopback for browsers only, so it is for a fake issuer alone.
+func TestParseDemoIssuer(t *testing.T) {
+	for in, accepted := range map[string]bool{
+		"http://localhost:9000": true, "http://company.localhost:9001": true, "http://a.b.localhost": true,
+		"https://id.example.com": true,
+		"http://id.example.com":  false, "http://localhost.example.com": false, "http://.localhost": false,
+		"http://a..localhost": false, "http://companylocalhost": false, "http://company.localhost.": false,
+	} {
+		if r, err := providers.ParseDemoIssuer(in); accepted != (err == nil) || err == nil && r.Origin() != in {
+			t.Errorf("%s: %v, %v", in, r, err)
+		}
+	}
+	for _, in := range []string{"http://company.localhost:9001", "http://mcp.localhost/mcp"} {
+		if _, err := providers.ParseResource(in); err == nil {
+			t.Errorf("%s is a resource", in)
+		}
+	}
+	if providers.IsLoopback("company.localhost") {
+		t.Error("a name below localhost is loopback")
+	}
+}
+
 func TestParseResourceRejectsUnservableURLs(t *testing.T) {
 	for in, why := range map[string]string{
 		"":                                      "empty",

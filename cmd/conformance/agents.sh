@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs Claude Code and Codex against gatehouse with the local issuer, with a stub in place of their models and without a
-# browser.
+# Runs Claude Code and Codex against gatehouse with the local issuer, and with kind broker in front of one, with a stub in
+# place of their models and without a browser.
 #
 # Both programs contact their vendors. Therefore the packages are installed as usual, but everything is run in a network
 # namespace that has only the loopback interface, with a server in place of the two sites that publish the client ID
@@ -31,7 +31,7 @@ if ip -oneline link show up | grep -qv ' lo: ' || [ -n "$(ip route show default)
 fi
 . "$(dirname "$0")/common.sh"
 
-cp "$here"/agents/*.mjs "$here/clients/browser.mjs" .
+cp "$here"/agents/*.mjs "$here"/clients/{browser,visit}.mjs .
 export BROWSER=$work/browser.mjs
 (cd "$root" && go build -o "$work/documents" ./cmd/conformance/agents)
 
@@ -55,6 +55,26 @@ done
 serve false
 for client in claude-code codex; do
   check 120 "$client, dynamic registration" node client.mjs "$client" "$url" "$log" "$packages" registration
+done
+
+# serve_broker: start a company's provider, and a server at which people sign in through it.
+serve_broker() {
+  read -r port provider < <(ports 2)
+  url=http://localhost:$port/mcp log=server-$port.log
+  node -e '
+    const { randomBytes } = require("node:crypto"), { writeFileSync } = require("node:fs");
+    for (const name of ["secret", "secrets"]) writeFileSync(name, randomBytes(32).toString("base64url"), { mode: 0o600 });'
+  start "provider-$provider" "$provider" ./gatehouse issuer --listen="127.0.0.1:$provider" --auto-approve \
+    --client="gatehouse:secret:http://localhost:$port/callback"
+  start "server-$port" "$port" env SSL_CERT_FILE=documents.pem GATEHOUSE_PROVIDER__CLIENT_SECRET_FILE=secret \
+    GATEHOUSE_PROVIDER__SECRETS_FILE=secrets ./gatehouse serve --resource="$url" --server.listen="127.0.0.1:$port" \
+    --provider.kind=broker --provider.issuer="http://localhost:$provider" --provider.client_id=gatehouse \
+    --provider.allow_loopback_client_documents --provider.scope_rules='* > mcp:use greet:read greet:write' \
+    --scopes.required=mcp:use --scopes.initial=mcp:use,greet:read --tools.demo --tools.show_all --log.format=json
+}
+serve_broker
+for client in claude-code codex; do
+  check 120 "$client, broker" node client.mjs "$client" "$url" "$log" "$packages" document
 done
 check 5 "no error in the logs" bash -c '! grep -H -E "\"level\":\"ERROR\"|panic|got past the HTTP layer" server-*.log'
 if [ "$failures" -gt 0 ]; then

@@ -16,7 +16,7 @@ import (
 var (
 	loop      = regexp.MustCompile(`^for (\w+) in (.+); do$`)
 	step      = regexp.MustCompile(`^(?:check \d+|try) "([^"]+)"`)
-	evidence  = regexp.MustCompile(`(?s)<!-- begin (clients|provider|agents|upstreams):[^\n]*-->\n(.*?)<!-- end`)
+	evidence  = regexp.MustCompile(`(?s)<!-- begin (clients|provider|agents|upstreams|broker):[^\n]*-->\n(.*?)<!-- end`)
 	heading   = regexp.MustCompile(`^\| step, on (\d{4}-\d\d-\d\d), lock file ([0-9a-f]{12}) \| result \|$`)
 	resultRow = regexp.MustCompile(`^\| (.+) \| (.+) \|$`)
 )
@@ -53,6 +53,7 @@ func steps(t *testing.T, script string) []string {
 func TestResultsInTheREADMEAreCurrent(t *testing.T) {
 	scripts := map[string]string{
 		"clients": "run.sh", "provider": "provider.sh", "agents": "agents.sh", "upstreams": "upstreams.sh",
+		"broker": "broker.sh",
 	}
 	locks := map[string]string{"agents": "agents/package-lock.json", "upstreams": "upstreams/package-lock.json"}
 	failures := regexp.MustCompile(`[1-9]\d* failed|FAIL`)

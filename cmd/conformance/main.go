@@ -9,11 +9,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"golang.org/x/oauth2"
 )
 
 const usage = `Usage:
   conformance serve [flags]           serve the fixtures of the suite; the flags are those of gatehouse serve
-  conformance proxy ADDRESS RESOURCE  listen on ADDRESS, sign in at RESOURCE, and forward requests with the token
+  conformance proxy ADDRESS RESOURCE  listen on ADDRESS, sign in at RESOURCE, and forward requests with the token;
+                                      with ACCESS_TOKEN in the environment, do not sign in
 `
 
 func main() {
@@ -30,7 +33,10 @@ func run(ctx context.Context, args []string) error {
 	case len(args) > 0 && args[0] == "serve":
 		return serve(ctx, args[1:])
 	case len(args) == 3 && args[0] == "proxy":
-		return proxy(ctx, args[1], args[2])
+		if token := os.Getenv("ACCESS_TOKEN"); token != "" {
+			return proxy(ctx, args[1], args[2], oauth2.StaticTokenSource(&oauth2.Token{AccessToken: token}))
+		}
+		return proxy(ctx, args[1], args[2], &tokenSource{ctx: ctx, resource: args[2]})
 	}
 	return fmt.Errorf("no such command\n\n%s", usage)
 }

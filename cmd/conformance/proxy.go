@@ -15,12 +15,12 @@ import (
 
 // proxy forwards requests to resource with an access token, because the suite cannot send one. Everything
 // else is unchanged, also a foreign Host header: the suite sends one to check that it is refused.
-func proxy(ctx context.Context, address, resource string) error {
+func proxy(ctx context.Context, address, resource string, source oauth2.TokenSource) error {
 	target, err := url.Parse(resource)
 	if err != nil {
 		return err
 	}
-	tokens := oauth2.ReuseTokenSource(nil, &tokenSource{ctx: ctx, resource: resource})
+	tokens := oauth2.ReuseTokenSource(nil, source)
 	if _, err := tokens.Token(); err != nil {
 		return err // fail once, rather than in every scenario
 	}

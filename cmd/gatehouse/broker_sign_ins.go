@@ -136,7 +136,11 @@ func signInsEnd(ctx context.Context, args []string, c console) int {
 	}
 	defer sealed.Close()
 	ended, err := sealed.End(ctx, filter())
-	fmt.Fprintf(c.stdout, "%d sign-ins ended\n", ended)
+	if ended == 1 {
+		fmt.Fprint(c.stdout, "1 sign-in ended\n")
+	} else {
+		fmt.Fprintf(c.stdout, "%d sign-ins ended\n", ended)
+	}
 	if err != nil {
 		return c.signInsFailed(err)
 	}

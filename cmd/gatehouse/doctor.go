@@ -21,6 +21,7 @@ import (
 const doctorHelp = `Diagnose a setup that does not work: check the configuration, the provider and, from outside, the
 server if it is running. Each check reports what was expected, what was found, and the fix. Nothing is changed, but
 upstreams are started for a moment.
+For kind broker, --broker examines the server that "gatehouse broker" runs, which has no MCP endpoint.
 Exit code 0 if nothing failed, 1 if a check failed, 2 if the configuration or the command line is invalid.
 
 `
@@ -35,6 +36,7 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		asReport  = flags.Bool("report", false, "write a text for bug reports: versions, settings and results, no secrets")
 		timeout   = flags.Duration("timeout", doctor.DefaultTimeout, "time limit for all checks; 20s more with upstreams")
 		tokenFile = flags.String("token-file", "", "file with an access token, to call the server with")
+		alone     = flags.Bool("broker", false, "the server is the authorization server alone, run by gatehouse broker")
 	)
 	sources := settingsFlags(flags, c)
 	if code, done := parseFlags(flags, args, c); done {
@@ -49,6 +51,8 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		problem = "--json and --report are alternatives; choose one"
 	case *timeout < time.Second || *timeout > 5*time.Minute:
 		problem = "--timeout is not between 1s and 5m"
+	case *alone && *tokenFile != "":
+		problem = "--token-file is for calls of tools, and with --broker the server has none; remove one of the two"
 	}
 	if problem != "" {
 		fmt.Fprintf(c.stderr, "gatehouse doctor: %s\n", problem)
@@ -69,25 +73,17 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
 		return exitConfig
 	default:
-		if len(cfg.Upstreams) > 0 && !flags.Changed("timeout") {
+		if len(cfg.Upstreams) > 0 && !*alone && !flags.Changed("timeout") {
 			*timeout += upstreamTime
 		}
 		settings, about.Resource, about.Provider = cfg.Effective, cfg.Resource.String(), cfg.Kind
-		catalog := app.OwnCatalog(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))
-		options, err := app.UpstreamOptions(cfg, slog.New(slog.DiscardHandler))
+		examined, err := c.examined(cfg, *alone)
 		if err != nil {
-			fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+			fmt.Fprintf(c.stderr, "gatehouse doctor: %v\n", err)
 			return exitConfig
 		}
-		cfg.Notes = append(cfg.Notes, app.Notes(cfg, catalog)...)
-		results = doctor.Examine(ctx, doctor.Config{
-			Settings: cfg, ServerInfo: app.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)),
-			ToolScopes: providers.MergeScopes(catalog.Scopes(), app.UpstreamScopes(cfg)),
-			// The tools of upstreams are not known here. The number only matters if there is none.
-			Tools: len(catalog.Tools) + len(cfg.Upstreams), OwnTools: toolNames(catalog),
-			Upstreams: options, KeysPath: app.JWKSPath,
-			Token: token, LocalHealth: healthURL(cfg), Container: c.inContainer(), Timeout: *timeout,
-		})
+		examined.Token, examined.Timeout = token, *timeout
+		results = doctor.Examine(ctx, examined)
 		if doctor.Failed(results) {
 			code = exitFailure
 		}
@@ -105,6 +101,33 @@ func doctorCommand(ctx context.Context, args []string, c console) int {
 		return exitFailure // standard output is closed
 	}
 	return code
+}
+
+// examined returns what doctor examines. The error is that of the settings of upstreams, or of a kind that
+// `gatehouse broker` does not run.
+func (c console) examined(cfg *configs.Config, alone bool) (doctor.Config, error) {
+	logger := slog.New(slog.DiscardHandler)
+	examined := doctor.Config{Settings: cfg, Alone: alone, KeysPath: app.JWKSPath, LocalHealth: healthURL(cfg),
+		Container: c.inContainer()}
+	if alone {
+		if _, err := brokerSettings(cfg); err != nil {
+			return doctor.Config{}, err
+		}
+		cfg.Upstreams = nil // as gatehouse broker does
+		examined.ServerInfo = app.AloneInfo(cfg, logger)
+		return examined, nil
+	}
+	catalog := app.OwnCatalog(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))
+	options, err := app.UpstreamOptions(cfg, logger)
+	if err != nil {
+		return doctor.Config{}, err
+	}
+	cfg.Notes = append(cfg.Notes, app.Notes(cfg, catalog)...)
+	examined.ServerInfo, examined.Upstreams = app.ServerInfo(cfg, catalog, logger), options
+	examined.ToolScopes = providers.MergeScopes(catalog.Scopes(), app.UpstreamScopes(cfg))
+	// The tools of upstreams are not known here. The number only matters if there is none.
+	examined.Tools, examined.OwnTools = len(catalog.Tools)+len(cfg.Upstreams), toolNames(catalog)
+	return examined, nil
 }
 
 func toolNames(catalog mcptools.Catalog) (names []string) {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gatehouse/configs"
+	"gatehouse/providers/authserver/seal"
 )
 
 // documents returns all Markdown files, by their path from the root.
@@ -97,7 +98,10 @@ func TestDocuments_CommandsAreValid(t *testing.T) {
 	known := map[string]func(t *testing.T, args []string){
 		"go":                     goCommandIsValid,
 		"docker":                 composeCommandIsValid,
-		"kubectl":                func(t *testing.T, args []string) { exists(t, args[len(args)-1]) },
+		"kubectl":                kubectlCommandIsValid,
+		"mkdir":                  func(*testing.T, []string) {},
+		"openssl":                func(*testing.T, []string) {},
+		"chmod":                  func(*testing.T, []string) {},
 		"curl":                   func(*testing.T, []string) {},
 		".ci/run":                func(t *testing.T, _ []string) { exists(t, ".ci/run") },
 		"cmd/conformance/run.sh": func(t *testing.T, _ []string) { exists(t, "cmd/conformance/run.sh") },
@@ -174,6 +178,14 @@ func exists(t *testing.T, path string) {
 	}
 }
 
+// kubectlCommandIsValid checks that what is applied is there. Secrets are files of the user.
+func kubectlCommandIsValid(t *testing.T, args []string) {
+	t.Helper()
+	if args[0] == "apply" {
+		exists(t, args[len(args)-1])
+	}
+}
+
 // goCommandIsValid checks that the packages exist and that test names match a test.
 func goCommandIsValid(t *testing.T, args []string) {
 	t.Helper()
@@ -221,6 +233,11 @@ func gatehouseCommandIsValid(t *testing.T, environ, args []string) {
 			t.Error(err)
 		}
 		return
+	case "secret":
+		if len(args) != 1 || strings.HasPrefix(args[0], "-") {
+			t.Errorf("secret %v does not create a file", args)
+		}
+		return
 	case "issuer": // Its own flags; cmd/gatehouse/testdata runs it.
 		return
 	default:
@@ -232,7 +249,13 @@ func gatehouseCommandIsValid(t *testing.T, environ, args []string) {
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	sources := configs.Sources{Environ: environ, Flags: map[string]string{}, Run: upstream, IgnorePins: true}
+	sources := configs.Sources{Environ: environ, Flags: map[string]string{}, Run: upstream, IgnorePins: true,
+		ReadFile: func(name string) ([]byte, error) {
+			if strings.HasPrefix(name, "secrets/") { // the document has the commands that create them
+				return []byte(seal.NewSecret()), nil
+			}
+			return os.ReadFile(name)
+		}}
 	if upstream != nil {
 		upstream.Command = flags.Args()
 	}
@@ -272,6 +295,32 @@ func TestDocuments_UpstreamsAreValid(t *testing.T) {
 	}
 	if found < 2 {
 		t.Errorf("only %d profiles were found", found)
+	}
+}
+
+// The whole profiles in documents are valid, apart from the files that they name.
+func TestDocuments_ProfilesAreValid(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for document, text := range documents(t) {
+		for _, match := range yamlBlock.FindAllStringSubmatch(text, -1) {
+			if !strings.HasPrefix(match[1], "resource:") {
+				continue
+			}
+			found++
+			_, err := configs.Load(configs.Sources{Profile: document, ReadFile: func(name string) ([]byte, error) {
+				if name == document {
+					return []byte(match[1]), nil
+				}
+				return []byte(seal.NewSecret()), nil
+			}})
+			if err != nil {
+				t.Errorf("%s: %v", document, err)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no profile was found")
 	}
 }
 

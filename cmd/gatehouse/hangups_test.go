@@ -55,11 +55,15 @@ func TestConsole_ReloadsOnHangup(t *testing.T) {
 		"a service":      {"oidc", false, true},
 		"on a terminal":  {"oidc", true, false},
 		"a local issuer": {"local", false, false},
+		"a broker":       {"broker", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			flags := map[string]string{"provider.kind": c.kind}
-			if c.kind == "oidc" {
+			switch c.kind {
+			case "oidc":
 				flags["provider.issuer"] = "https://login.example.com"
+			case "broker":
+				flags = (&company{url: "https://login.example.com"}).settings(t, map[string]string{"scopes.required": "mcp:use"})
 			}
 			cfg, err := configs.Load(configs.Sources{Flags: flags})
 			if err != nil {

@@ -83,7 +83,7 @@ func issuer(ctx context.Context, args []string, c console) int {
 			"may set --dangerously-listen-for-others")
 	}
 	identifier := *url
-	address, err := providers.ParseResource(identifier)
+	address, err := providers.ParseDemoIssuer(identifier)
 	if err != nil {
 		problems = append(problems, fmt.Sprintf("--issuer: %v; use an origin such as http://localhost:%s", err, issuerPort))
 		identifier = "http://localhost:" + issuerPort // so that the other settings can be checked too

@@ -232,6 +232,27 @@ func TestIssuer_IdentifierFollowsPort(t *testing.T) {
 	}
 }
 
+// In a container network, the provider of a company has a name that browsers resolve to loopback.
+func TestIssuer_NameBelowLocalhost(t *testing.T) {
+	t.Parallel()
+	const name = "http://company.localhost:9001"
+	_, address := startService(t, "issuer", "--listen=ADDRESS", "--issuer="+name)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+oidcMetadata, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "company.localhost:9001"
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var metadata struct{ Issuer string }
+	if err := json.NewDecoder(resp.Body).Decode(&metadata); err != nil || metadata.Issuer != name {
+		t.Errorf("status %d, %+v, %v", resp.StatusCode, metadata, err)
+	}
+}
+
 // The library behind the issuer logs other values than the client sent. The issuer's own line has the reason.
 func TestIssuer_LogsRefusedAuthorizationOnce(t *testing.T) {
 	t.Parallel()

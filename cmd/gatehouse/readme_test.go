@@ -40,6 +40,7 @@ func TestDocuments_GeneratedPartsAreCurrent(t *testing.T) {
 		},
 		"providers/providertest/README.md": {"rules": rulesTable(), "harness": fenced(acmeHarness(t))},
 		"cmd/conformance/README.md":        {"versions": versionsTable(t)},
+		"providers/authserver/README.md":   {"threats": threatsTable(t)},
 	}
 	if hasDemoTools() {
 		documents["mcptools/README.md"]["tools"] = toolsTable()

@@ -10,6 +10,7 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/providers"
+	"gatehouse/providers/signins"
 )
 
 // A reload by SIGHUP takes place when two reads in this interval are equal: an editor may still be writing a file.
@@ -29,6 +30,8 @@ type reloader struct {
 	// judged is what the files contained when a configuration was last put in force or refused. A refused one is
 	// not tried again before a file changes.
 	judged *configs.Snapshot
+	// prepare is that of [serving]; may be nil.
+	prepare func(*configs.Config) error
 	// applied is called after another configuration is in force.
 	applied func(before, now *configs.Config)
 	// stuckAfter is [readTimeout].
@@ -48,6 +51,9 @@ func (r *reloader) read() reading {
 	sources := r.sources
 	sources.ReadFile = now.files.ReadFile
 	now.config, now.err = configs.Load(sources)
+	if now.err == nil && r.prepare != nil {
+		now.err = r.prepare(now.config)
+	}
 	return now
 }
 
@@ -141,7 +147,9 @@ func (r *reloader) judge(ctx context.Context, now reading) {
 // is what starts without any configuration: there, and on a terminal, SIGHUP is the end.
 func (c console) reloadsOnHangup(cfg *configs.Config) bool {
 	_, embedded := cfg.Provider.(providers.Embedded)
-	return !embedded && !c.interactive
+	keeper, ok := cfg.Provider.(signins.Keeper)
+	isService := !embedded || ok && keeper.KeepsSignIns()
+	return isService && !c.interactive
 }
 
 // follow makes what the process itself keeps of a configuration that of now: the level of the log, and how long a stop

@@ -126,7 +126,7 @@ func (c console) serve(ctx context.Context, sources configs.Sources, as serving)
 			logger.Info("stopping gracefully; a second signal (Ctrl-C) ends the process at once", "drain_time", drain)
 		}
 	})()
-	reload := &reloader{app: a, sources: sources, judged: files, stuckAfter: readTimeout}
+	reload := &reloader{app: a, sources: sources, judged: files, prepare: as.prepare, stuckAfter: readTimeout}
 	reload.applied = func(before, now *configs.Config) {
 		c.follow(now, level, logger)
 		warnOfNotes(a, before, now, logger)

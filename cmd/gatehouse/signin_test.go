@@ -16,6 +16,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
 	"gatehouse/configs"
+	brokers "gatehouse/providers/broker"
 	"gatehouse/providers/local"
 )
 
@@ -89,7 +90,7 @@ func TestSignIn_BuiltInProfileWorksWithoutInternet(t *testing.T) {
 	}
 }
 
-// clientDocument serves a client ID metadata document over TLS. trust makes the local issuer trust its certificate.
+// clientDocument serves a client ID metadata document over TLS. trust makes the issuer trust its certificate.
 func clientDocument(t *testing.T) (address string, trust func(*configs.Config)) {
 	var server *httptest.Server
 	server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -103,7 +104,14 @@ func clientDocument(t *testing.T) (address string, trust func(*configs.Config)) 
 	t.Cleanup(server.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	trust = func(c *configs.Config) { c.Provider.(*local.Settings).ClientDocumentRootCAs = roots }
+	trust = func(c *configs.Config) {
+		switch s := c.Provider.(type) {
+		case *local.Settings:
+			s.ClientDocumentRootCAs = roots
+		case *brokers.Settings:
+			s.ClientDocumentRootCAs = roots
+		}
+	}
 	return server.URL + "/client.json", trust
 }
 

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -18,24 +20,74 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
 
-// user is alice or bob with a browser: it follows links, reads the consent page and answers it.
+// user is alice or bob with a browser: it follows links, reads the consent pages and answers them. The first page is that
+// of the server; with kind broker, a second one is that of the company's provider.
 type user struct {
 	name     string // "" for the default choice
 	decision string // approve or deny
+	// atProvider is the decision on the second page; approve if empty.
+	atProvider string
 
 	mu       sync.Mutex
 	pages    []string     // consent pages seen
+	failures []string     // pages about a sign-in that failed, with their status
 	requests []url.Values // authorization requests made
 }
 
 var (
 	hiddenField = regexp.MustCompile(`<input[^>]*type="hidden"[^>]*>`)
 	attribute   = regexp.MustCompile(`(name|value)="([^"]*)"`)
+	nextPage    = regexp.MustCompile(`<meta http-equiv="refresh" content="\d+;\s*url=([^"]*)"`)
 )
+
+// browser is one sign-in: it ends when the browser is sent to the redirect URI of the client.
+type browser struct {
+	*http.Client
+	callback *url.URL // nil until then
+}
+
+func newBrowser(redirect string) *browser {
+	jar, _ := cookiejar.New(nil)
+	b := &browser{Client: &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true}}}
+	b.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		r.Header.Del("Origin") // browsers send it with a form, and not with the GET after it
+		if strings.HasPrefix(r.URL.String(), redirect) {
+			b.callback = r.URL
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	return b
+}
+
+// visit sends a request as the navigation of a browser.
+func (b *browser) visit(r *http.Request) (*http.Response, string, error) {
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	r.Header.Set("Sec-Fetch-Dest", "document")
+	resp, err := b.Do(r)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	return resp, string(page), err
+}
 
 // signIn opens the authorization URL as a browser would, and returns what arrives at the client's redirect URI.
 func (u *user) signIn(ctx context.Context, args *auth.AuthorizationArgs) (*auth.AuthorizationResult, error) {
-	authorization, err := url.Parse(args.URL)
+	q, err := u.open(ctx, args.URL)
+	if err != nil {
+		return nil, err
+	}
+	if e := q.Get("error"); e != "" {
+		return nil, fmt.Errorf("authorization refused: %s", e)
+	}
+	return &auth.AuthorizationResult{Code: q.Get("code"), State: q.Get("state"), Iss: q.Get("iss")}, nil
+}
+
+// open is signIn for any response to the client, whose parameters it returns.
+func (u *user) open(ctx context.Context, address string) (url.Values, error) {
+	authorization, err := url.Parse(address)
 	if err != nil {
 		return nil, err
 	}
@@ -43,49 +95,55 @@ func (u *user) signIn(ctx context.Context, args *auth.AuthorizationArgs) (*auth.
 	u.mu.Lock()
 	u.requests = append(u.requests, authorization.Query())
 	u.mu.Unlock()
-	jar, _ := cookiejar.New(nil)
-	var callback *url.URL
-	browser := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(r.URL.String(), redirect) {
-			callback = r.URL
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}}
-	defer browser.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, args.URL, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := browser.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	page, err := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	if err != nil {
-		return nil, err
-	}
-	if callback == nil {
-		if resp.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("the authorization endpoint returned %s: %s", resp.Status, page)
-		}
-		if err := u.answerConsent(ctx, browser, resp.Request.URL, string(page)); err != nil {
+	b := newBrowser(redirect)
+	next, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	decision := u.decision
+	const most = 10 // pages of one sign-in
+	for range most {
+		if err != nil {
 			return nil, err
 		}
+		resp, page, err := b.visit(next)
+		switch {
+		case err != nil:
+			return nil, err
+		case b.callback != nil:
+			return b.callback.Query(), nil
+		}
+		if next, err = u.answer(resp, page, decision); err != nil {
+			return nil, err
+		}
+		if next.Method == http.MethodPost {
+			decision = cmp.Or(u.atProvider, "approve")
+		}
+		if strings.HasPrefix(next.URL.String(), redirect) {
+			return next.URL.Query(), nil
+		}
 	}
-	if callback == nil {
-		return nil, fmt.Errorf("the sign-in did not return to %s", redirect)
-	}
-	q := callback.Query()
-	if e := q.Get("error"); e != "" {
-		return nil, fmt.Errorf("authorization refused: %s", e)
-	}
-	return &auth.AuthorizationResult{Code: q.Get("code"), State: q.Get("state"), Iss: q.Get("iss")}, nil
+	return nil, fmt.Errorf("the sign-in did not return to %s", redirect)
 }
 
-// answerConsent submits the form on the consent page at address.
-func (u *user) answerConsent(ctx context.Context, browser *http.Client, address *url.URL, page string) error {
+// answer returns the next request on a page: that of its form, or where it continues by itself.
+func (u *user) answer(resp *http.Response, page, decision string) (*http.Request, error) {
+	ctx := resp.Request.Context()
+	if to := nextPage.FindStringSubmatch(page); to != nil {
+		if resp.StatusCode >= http.StatusBadRequest {
+			u.mu.Lock()
+			u.failures = append(u.failures, resp.Status+" "+page)
+			u.mu.Unlock()
+		}
+		return http.NewRequestWithContext(ctx, http.MethodGet, html.UnescapeString(to[1]), nil)
+	}
+	if resp.StatusCode != http.StatusOK || !strings.Contains(page, "<form") {
+		return nil, fmt.Errorf("the page at %s has status %s: %s", resp.Request.URL.Path, resp.Status, page)
+	}
+	return u.answerConsent(ctx, resp.Request.URL, page, decision)
+}
+
+// answerConsent returns the request of the form on the consent page at address.
+func (u *user) answerConsent(
+	ctx context.Context, address *url.URL, page, decision string,
+) (*http.Request, error) {
 	u.mu.Lock()
 	u.pages = append(u.pages, page)
 	u.mu.Unlock()
@@ -102,25 +160,15 @@ func (u *user) answerConsent(ctx context.Context, browser *http.Client, address 
 		form.Set(name, value)
 	}
 	form.Set("person", u.name)
-	form.Set("decision", u.decision)
+	form.Set("decision", decision)
 	action := address.ResolveReference(&url.URL{Path: "/consent"})
-	body := strings.NewReader(form.Encode())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, action.String(), body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, action.String(), strings.NewReader(form.Encode()))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Origin", address.Scheme+"://"+address.Host)
-	resp, err := browser.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusSeeOther {
-		text, _ := io.ReadAll(resp.Body)
-		return fmt.Errorf("the consent page returned %s: %s", resp.Status, text)
-	}
-	return nil
+	return req, nil
 }
 
 const redirectURI = "http://127.0.0.1:17433/callback" // nothing listens there; user reads the redirect itself

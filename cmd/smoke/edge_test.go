@@ -277,9 +277,10 @@ func TestStackSessionsStayAtTheirReplica(t *testing.T) {
 func TestStackContainersAreConfined(t *testing.T) {
 	needEngine(t)
 	upEdge(t, "")
-	up(t, nil, "compose", "--profile", "observability")
+	up(t, nil, "compose", "--profile", "observability", "--profile", "broker")
 	for service, memory := range map[string]string{"server": "268435456", "issuer": "268435456",
-		"replica": "268435456", "edge": "268435456", "prometheus": "536870912"} {
+		"replica": "268435456", "edge": "268435456", "prometheus": "536870912",
+		"broker": "268435456", "company": "268435456", "store": "268435456"} {
 		for _, id := range containers(t, service) {
 			got := strings.TrimSpace(run(t, nil, "inspect", "-f",
 				"{{with .HostConfig}}{{.ReadonlyRootfs}} {{.CapDrop}} {{.SecurityOpt}} {{.RestartPolicy.Name}} "+

@@ -1,6 +1,7 @@
 // Command smoke is an MCP client that tests a running stack, from the first 401 to the result of a tool. It
-// discovers the authorization server, signs in at the demo issuer as a person with a browser does, calls one
-// tool, and prints every request. The exit code is 0 if all succeed, and 1 otherwise.
+// discovers the authorization server, signs in at the demo issuer as a person with a browser does, directly or
+// through the sign-in broker, calls one tool, and prints every request. The exit code is 0 if all succeed, and 1
+// otherwise.
 //
 // It is not part of the product: operators have `gatehouse token get`. stack.sh tests the whole compose stack.
 package main

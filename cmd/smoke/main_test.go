@@ -77,7 +77,7 @@ func startServer(t *testing.T, settings map[string]string) (connectTo string) {
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
-		h.MCP.CloseSessions()
+		h.Close()
 	})
 	return "localhost:3002=" + ln.Addr().String()
 }
@@ -128,7 +128,7 @@ func TestExitCodeIs1AfterAFailure(t *testing.T) {
 	}{
 		"no server":          {[]string{"--connect-to=localhost:3002=" + unused}, unused},
 		"no such tool":       {[]string{"--connect-to=" + running, "--tool=nothing"}, "nothing"},
-		"no such person":     {[]string{"--connect-to=" + running, "--person=mallory"}, "returned no code"},
+		"no such person":     {[]string{"--connect-to=" + running, "--person=mallory"}, "ended at /consent"},
 		"no time left":       {[]string{"--connect-to=" + running, "--timeout=1ns"}, "deadline"},
 		"a bad --connect-to": {[]string{"--connect-to=localhost:3002"}, "HOST:PORT=HOST:PORT"},
 		"a missing --ca":     {[]string{"--ca=" + filepath.Join(t.TempDir(), "none")}, "--ca"},

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds docker-compose.yml with a real container engine and runs it: the default services, the profiles smoke, tls and
+# Builds docker-compose.yml with a real container engine and runs it: the default services, the profiles smoke, tls, broker and
 # observability, a killed replica, an issuer with new keys, and the stop (the tests TestStack... in this folder). It takes a few
 # minutes, the first time longer. Everything is removed afterwards.
 #
 # The engine is that of `docker`, if it has or can pull the pinned images. Without an image registry, it is
 # ../shared/engine/engine.sh next to the checkout, with substitutes: the base images from engine.sh, Caddy built from
-# source at the pinned version, and Debian's Prometheus. Without either, the script prints "skipped" and the reason.
+# source at the pinned version, and Debian's Prometheus and Redis (in the place of Valkey). Without either, the script prints "skipped" and the reason.
 #
 # Profile oidc is not run: Keycloak has no substitute. `docker compose config` and TestKeycloakRealmFitsTheServerAndTheStack check it.
 set -euo pipefail
@@ -26,7 +26,7 @@ if [ -e .env ]; then
   echo "stack: move .env away; the stack is tested with its defaults" >&2
   exit 1
 fi
-for name in ${!GATEHOUSE_@} DEMO_ISSUER CLIENT_SECRET_FILE MCP_REPLICAS VERSION REVISION; do unset "$name"; done
+for name in ${!GATEHOUSE_@} DEMO_ISSUER CLIENT_SECRET_FILE SECRETS_DIR MCP_REPLICAS VERSION REVISION; do unset "$name"; done
 
 work=$(mktemp -d)
 up=false started=false
@@ -48,7 +48,7 @@ trap 'exit 130' INT TERM
 
 pinned() {
   sed -nE 's/^FROM (--platform=[^ ]+ )?([^ ]+@sha256:[0-9a-f]+) .*/\2/p' Dockerfile
-  sed -nE 's/^ +image: ((caddy|prom\/prometheus):.*)/\1/p' docker-compose.yml
+  sed -nE 's/^ +image: ((caddy|prom\/prometheus|valkey\/valkey):.*)/\1/p' docker-compose.yml
 }
 
 answers() { docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; }
@@ -108,6 +108,21 @@ ENTRYPOINT ["/usr/bin/prometheus"]
 EOF
     DOCKER_BUILDKIT=0 docker build --quiet --tag "$prometheus" "$work/prometheus" >"$work/prometheus.log" 2>&1 || { cat "$work/prometheus.log" >&2; exit 1; }
   fi
+  valkey=$(sed -nE 's/^ +image: (valkey\/valkey:.*)/\1/p' docker-compose.yml)
+  if ! docker image inspect "$valkey" >/dev/null 2>&1; then
+    step "a substitute for $valkey, from Debian's Redis"
+    bash "$engine" image standin/valkey-base redis-server redis-tools -- true
+    mkdir "$work/valkey"
+    # The real image has these names, this user and this folder, too.
+    cat >"$work/valkey/Dockerfile" <<'EOF'
+FROM standin/valkey-base
+RUN ln -s /usr/bin/redis-server /usr/bin/valkey-server && ln -s /usr/bin/redis-cli /usr/bin/valkey-cli && \
+    mkdir /data && chown 999:999 /data
+WORKDIR /data
+VOLUME /data
+EOF
+    DOCKER_BUILDKIT=0 docker build --quiet --tag "$valkey" "$work/valkey" >"$work/valkey.log" 2>&1 || { cat "$work/valkey.log" >&2; exit 1; }
+  fi
   # An image that was not pulled has no digest.
   printf 'services:\n  edge:\n    image: %s\n' "$caddy" >"$work/standins.yml"
   COMPOSE_FILE=$COMPOSE_FILE:$work/standins.yml
@@ -115,9 +130,10 @@ fi
 
 # --- the stack
 
-for port in "${MCP_PORT:-3002}" "${ISSUER_PORT:-9000}" "${EDGE_PORT:-8443}" "${OPERATOR_PORT:-9464}" "${PROMETHEUS_PORT:-9090}"; do
+for port in "${MCP_PORT:-3002}" "${ISSUER_PORT:-9000}" "${EDGE_PORT:-8443}" "${OPERATOR_PORT:-9464}" \
+  "${PROMETHEUS_PORT:-9090}" "${BROKER_PORT:-8444}" "${COMPANY_PORT:-9001}"; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-    echo "stack: port $port is in use; free it, or set MCP_PORT, ISSUER_PORT, EDGE_PORT, OPERATOR_PORT or PROMETHEUS_PORT" >&2
+    echo "stack: port $port is in use; free it, or set the variable ..._PORT of docker-compose.yml that has it" >&2
     exit 1
   fi
 done
@@ -132,6 +148,14 @@ step "docker compose up --build --wait"
 up=true
 quietly docker compose up --build --wait
 quietly docker compose --profile smoke build
+
+step "the secrets of the broker, as configs/compose/README.md creates them"
+export SECRETS_DIR=$work/secrets
+mkdir -m 0700 "$SECRETS_DIR"
+quietly docker compose run --rm --no-TTY --no-deps --user "$(id -u)" --volume "$SECRETS_DIR:/new" server secret /new/broker
+openssl rand -hex 32 >"$SECRETS_DIR/company"
+openssl rand -hex 32 >"$SECRETS_DIR/store"
+chmod 0444 "$SECRETS_DIR"/*
 
 step "tests"
 go test ./cmd/smoke -run '^TestStack' -stack -count=1 -timeout 15m -v >"$work/tests.log" 2>&1 || status=$?

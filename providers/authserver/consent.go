@@ -106,6 +106,9 @@ func (i *Issuer) respond(w http.ResponseWriter, r *http.Request, a *authorizatio
 	who, address, err := i.signIn.Begin(ctx, attempt)
 	switch {
 	case err != nil:
+		event := requestEvent(EventComplete, a)
+		event.Reason = signInReason(err)
+		i.record(ctx, event)
 		return given, err
 	case who != nil:
 		var target string

@@ -59,7 +59,7 @@ func (i *Issuer) exchangeIDToken(_ context.Context, form url.Values, c *client) 
 		return nil, oidc.ErrInvalidRequest().WithDescription("the only subject_token_type is %s", oidc.IDTokenType)
 	case form.Has("actor_token") || form.Has("actor_token_type"):
 		return nil, oidc.ErrInvalidRequest().WithDescription("actor_token is not supported")
-	case checkIssuer(audience) != nil || audience == i.config.Issuer:
+	case checkIssuer(audience, isLoopback) != nil || audience == i.config.Issuer:
 		return nil, oidc.ErrInvalidTarget().WithDescription("audience is not the issuer of another authorization server")
 	case len(resource) != 1 || !isResource(resource[0]):
 		return nil, oidc.ErrInvalidTarget().WithDescription("resource is not one absolute URL without a fragment")

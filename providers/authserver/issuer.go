@@ -55,7 +55,7 @@ import (
 type Config struct {
 	// Issuer is the issuer identifier: scheme, host and port, without path or trailing slash, such as
 	// http://localhost:3002. Clients compare it byte by byte (RFC 8414, section 3.3). Plain http is allowed
-	// on loopback only.
+	// on loopback only, and without SignIn for names below localhost.
 	Issuer string
 
 	// Resources are the URLs of the resources that tokens may be issued for (RFC 8707). A token is for
@@ -395,7 +395,7 @@ func (c Config) check(grantTypes []oidc.GrantType) error {
 	var problems []error
 	refuse := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
-	if err := checkIssuer(c.Issuer); err != nil {
+	if err := checkIssuer(c.Issuer, c.isLocal); err != nil {
 		refuse("issuer %q: %w", c.Issuer, err)
 	}
 	if len(c.Resources) == 0 {
@@ -483,7 +483,15 @@ func (c Client) check(supported []oidc.GrantType) error {
 	return nil
 }
 
-func checkIssuer(issuer string) error {
+// isLocal reports whether the issuer itself may be at this host over plain http. Browsers treat names below localhost as
+// loopback; who signs in with an account needs more than that.
+func (c Config) isLocal(host string) bool {
+	return isLoopback(host) || c.SignIn == nil && providers.IsBelowLocalhost(host)
+}
+
+// checkIssuer returns why an issuer identifier cannot be used, or nil. Hosts for which isLocal is true may have plain
+// http.
+func checkIssuer(issuer string, isLocal func(host string) bool) error {
 	u, err := url.Parse(issuer)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
@@ -493,7 +501,7 @@ func checkIssuer(issuer string) error {
 		// differ between metadata, token and configuration.
 		return errors.New(
 			"it must be scheme, host and port only, without path or slash, such as http://localhost:3002")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !isLocal(u.Hostname()):
 		return errors.New("plain http is for loopback only; use https")
 	}
 	return nil

@@ -26,6 +26,13 @@ type marker struct {
 	Issuer string `json:"issuer"`
 }
 
+// CheckStore reports whether a store belongs to the authorization server issuer with these keys. It changes
+// nothing. The error wraps [ErrForeignStore] if the store belongs to another one; isUsed is false if it belongs
+// to none yet.
+func CheckStore(ctx context.Context, s records.Store, k *seal.Keys, issuer string) (isUsed bool, err error) {
+	return markStore(ctx, storedConfig{store: s, seals: k, issuer: issuer, now: time.Now}, false, false)
+}
+
 // markStore checks the marker of the store, and creates it if there is none and mayCreate is set. It seals
 // the marker again if reseal is set and an older secret has sealed it. isMarked is false if there is no
 // marker.

@@ -102,6 +102,8 @@ func (s *grants) describe(r records.Record, digest string) (one SignIn, live boo
 		Refreshed:  g.issued(),
 		Confirmed:  g.Confirmed,
 		Expires:    g.Ends,
+
+		WithoutRefresh: g.Person.Credential == "",
 	}, g.isLive(s.now())
 }
 

@@ -76,6 +76,15 @@ func (c *metadataCache) renew(ctx context.Context) (token.PublishedMetadata, err
 	return c.fetch(ctx)
 }
 
+// readNow reads the metadata within ctx, whatever is known.
+func (c *metadataCache) readNow(ctx context.Context) (token.PublishedMetadata, error) {
+	m, err := c.read(ctx)
+	if err == nil {
+		c.current.Store(&metadataSnapshot{m, c.now()})
+	}
+	return m, err
+}
+
 func (c *metadataCache) wait(ctx context.Context) error {
 	select {
 	case c.turn <- struct{}{}:

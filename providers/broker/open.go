@@ -124,6 +124,7 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 		RefreshGrace:                 s.RefreshGrace,
 		ClientDocuments:              s.ClientDocuments,
 		AllowLoopbackClientDocuments: s.AllowLoopbackClientDocuments,
+		ClientDocumentRootCAs:        s.ClientDocumentRootCAs,
 		UserAgent:                    info.UserAgent,
 		Logger:                       info.Logger,
 	})
@@ -175,17 +176,25 @@ func warnOfEviction(ctx context.Context, records store.Store, logger *slog.Logge
 
 // upstream returns the provider at which people sign in.
 func (s *Settings) upstream(info providers.ServerInfo, rules Rules) (*Upstream, error) {
+	config, err := s.upstreamConfig(info, rules)
+	if err != nil {
+		return nil, err
+	}
+	return newUpstream(config)
+}
+
+func (s *Settings) upstreamConfig(info providers.ServerInfo, rules Rules) (upstreamConfig, error) {
 	required, problems := ParseRequiredClaims(s.RequiredClaims)
 	if len(problems) > 0 {
-		return nil, errors.Join(problems...) // validated
+		return upstreamConfig{}, errors.Join(problems...) // validated
 	}
-	return newUpstream(upstreamConfig{
+	return upstreamConfig{
 		Issuer: s.Issuer, HTTPAllowedHosts: s.HTTPAllowedHosts,
 		RedirectURI: CallbackURL(info.Resource), ClientID: s.ClientID, ClientSecret: s.ClientSecret, ClientKey: s.ClientKey,
 		Scopes: s.UpstreamScopes, Params: s.AuthorizeParams,
 		SubjectClaim: s.SubjectClaim, Required: required, Rules: rules,
 		UserAgent: info.UserAgent, Logger: info.Logger,
-	})
+	}, nil
 }
 
 // assertions returns the verifier of identity assertions, or nil.

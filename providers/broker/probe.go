@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,9 +16,9 @@ import (
 	"gatehouse/providers/token"
 )
 
-// ProbeMetadata reads the metadata of the provider and reports what signing in there needs.
+// ProbeMetadata reads the metadata of the provider, within ctx, and reports what signing in there needs.
 func (u *Upstream) ProbeMetadata(ctx context.Context) diagnostics.Outcome {
-	m, err := u.metadata.get(ctx)
+	m, err := u.metadata.readNow(ctx)
 	if err != nil {
 		return diagnostics.Failed(err.Error(), "compare provider.issuer with the issuer in the provider's metadata, and "+
 			"check that this server can reach it")
@@ -81,7 +82,10 @@ func (u *Upstream) ProbeRedirect(ctx context.Context) diagnostics.Outcome {
 	fix := "register the redirect URI " + u.config.RedirectURI + " for the client provider.client_id, byte for byte"
 	target, err := resp.Location()
 	switch {
-	case resp.StatusCode >= 400 && resp.StatusCode < 500:
+	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode >= 500:
+		return diagnostics.Failed(fmt.Sprintf("the authorization endpoint answers %d", resp.StatusCode),
+			"check that the provider works, and run this command again later")
+	case resp.StatusCode >= 400:
 		return diagnostics.Failed("the provider refuses the request with a page of its own", fix)
 	case err != nil && resp.StatusCode < 300:
 		return diagnostics.Skipped("the provider answers with a page, which may be the sign-in page or an error: open the " +
@@ -141,4 +145,29 @@ func (u *Upstream) ProbeClient(ctx context.Context) diagnostics.Outcome {
 		return diagnostics.Warning(err.Error()+", which does not tell whether it accepts the client", fix)
 	}
 	return diagnostics.Failed(providers.Printable(err.Error(), 300), "check that this server can reach the provider")
+}
+
+// ProbeKeys reads the keys of the provider as the verification of ID tokens does.
+func (u *Upstream) ProbeKeys(ctx context.Context) diagnostics.Outcome {
+	m, ok := u.metadata.known()
+	if !ok {
+		return diagnostics.Skipped("the metadata cannot be read")
+	}
+	return probeKeys(ctx, u.client, m.JWKSURI, "no ID token can be verified, and no person can sign in")
+}
+
+// probeKeys reads a key set. The address is from metadata, and may be used. loss is what does not work without keys.
+func probeKeys(ctx context.Context, client *http.Client, address, loss string) diagnostics.Outcome {
+	keys, err := token.ReadKeys(ctx, client, address)
+	where := "at " + providers.Quote(providers.RedactURL(address)) + ": "
+	if err != nil {
+		return diagnostics.Failed(where+err.Error(), "have the provider serve a JSON Web Key Set at the jwks_uri of its "+
+			"metadata; until then "+loss)
+	}
+	found := fmt.Sprintf("%d usable, for %s", keys.Usable, strings.Join(keys.Algorithms, " "))
+	if len(keys.Faulty) > 0 {
+		return diagnostics.Warning(fmt.Sprintf("%s; %d faulty (%s)", found, len(keys.Faulty), keys.Faulty[0]),
+			"have the provider replace or withdraw the faulty keys")
+	}
+	return diagnostics.OK(found)
 }

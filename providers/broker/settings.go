@@ -5,6 +5,7 @@ package broker
 
 import (
 	"crypto"
+	"crypto/x509"
 	"time"
 
 	"gatehouse/providers"
@@ -49,6 +50,9 @@ type Settings struct {
 	EnterpriseClients []string `koanf:"enterprise_clients" reload:"restart" help:"clients that may use identity assertions: ID=FILE with the secret in FILE, or the URL of a client ID metadata document"`
 	EnterpriseScopes  []string `koanf:"enterprise_scopes" reload:"restart" help:"scopes that these clients may get"`
 
+	// ClientDocumentRootCAs verifies the hosts of client ID metadata documents; the system's roots if nil. It has no
+	// configuration key.
+	ClientDocumentRootCAs *x509.CertPool
 	// SigningKey signs tokens in place of the keys in the store, if it is not nil. It has no configuration key: tests
 	// sign hostile tokens with the key that the provider trusts.
 	SigningKey crypto.Signer

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ type provider struct {
 
 // Routes implements [providers.RouteProvider].
 func (p *provider) Routes() []providers.Route { return p.issuer.Routes() }
+
+// Index is the page at the origin of an authorization server that runs alone.
+func (p *provider) Index() http.Handler { return p.issuer.Index() }
 
 // Keys implements [providers.KeyReporter]. If the keys are not usable because of the store, the reason says so.
 func (p *provider) Keys() providers.KeyStatus {

@@ -53,6 +53,7 @@ func TestValidate(t *testing.T) {
 		"Redis":                 {func(s *Settings) { s.Store, s.StorePassword = "rediss://redis.internal:6379/0", "x" }, "", ""},
 		"memory on loopback":    {func(s *Settings) { s.Store = store.InMemory }, loopback, ""},
 		"memory":                {func(s *Settings) { s.Store = store.InMemory }, "", "store insecure"},
+		"memory as a URL":       {func(s *Settings) { s.Store = "memory:" }, "", "store invalid_value"},
 		"unknown store":         {func(s *Settings) { s.Store = "postgres://db" }, "", "store invalid_value"},
 		"password in the store": {func(s *Settings) { s.Store = "redis://:secret@redis:6379/0" }, "", "store invalid_value"},
 		"password of a file":    {func(s *Settings) { s.StorePassword = "x" }, "", "store_password no_effect"},

@@ -49,6 +49,16 @@ type Diagnosis struct {
 	DefaultScopes []string
 	// HTTPAllowedHosts are the hosts other than loopback that may be reached over plain http.
 	HTTPAllowedHosts []string
+	// Routes are requests to an embedded issuer that have no effect, and their responses: one for each path that a
+	// proxy in front must forward, besides those of the metadata and the keys.
+	Routes []Route
+	// FreeRegistration is set if the issuer stores nothing for a client that registers, so that a check may register
+	// one.
+	FreeRegistration bool
+	// SecretFiles are files with secrets that settings of the kind name in their values.
+	SecretFiles []SecretFile
+	// SealedFile is a file with data that secrets in other files protect; empty if there is none.
+	SealedFile string
 	// Checks are specific to this kind of provider. They run in this order.
 	Checks []Check
 }
@@ -68,6 +78,17 @@ func FromMetadata(m providers.Metadata) Diagnosis {
 	return d
 }
 
+// Route is a request without parameters, and its response.
+type Route struct {
+	Method, Path string
+	Status       int
+	// IsPage is set if the response is a page for people; otherwise it is JSON.
+	IsPage bool
+}
+
+// SecretFile is a file with a secret. Setting names it.
+type SecretFile struct{ Setting, Path string }
+
 // Endpoint is an address of the provider. If URL is empty, it is in the metadata of the authority that this
 // server reads; otherwise Setting is the setting that it follows from.
 type Endpoint struct{ URL, Setting string }
@@ -85,7 +106,8 @@ type Authority struct {
 	// Predecessors are issuers that the metadata may still name, from before a migration. This server accepts
 	// their tokens, but strict clients reject the metadata (RFC 8414, section 3.3).
 	Predecessors []string
-	// ForServer is set if this server needs addresses from the metadata.
+	// ForServer is set if this server needs addresses from the metadata. The first such authority has the keys of the
+	// tokens that callers send.
 	ForServer bool
 	// ForClients is set if clients are sent there to sign in.
 	ForClients bool
@@ -100,10 +122,14 @@ func (a Authority) Names(issuer string) bool {
 type Check struct {
 	// Name is its name in the output, such as registration.scopes.
 	Name string
+	// Subject tells checks of the same name apart; it may be empty.
+	Subject string
 	// Expected describes what the check finds if nothing is wrong.
 	Expected string
-	// Offline is set if it makes no requests: it runs even if the provider cannot be reached.
+	// Offline is set if it makes no requests to the provider: it runs even if the provider cannot be reached.
 	Offline bool
+	// Authority is the identifier of one of [Diagnosis.Authorities]; if its metadata is wrong, this check is skipped.
+	Authority string
 	// Needs are names of earlier checks; if one of them fails, this one is skipped.
 	Needs []string
 	// Run performs the check. The client follows no redirects; ctx has a deadline.

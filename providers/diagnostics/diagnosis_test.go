@@ -13,6 +13,8 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/providers"
+	"gatehouse/providers/authserver/seal"
+	"gatehouse/providers/broker"
 	"gatehouse/providers/diagnostics"
 	"gatehouse/providers/oidc"
 	"gatehouse/providers/providertest"
@@ -55,8 +57,13 @@ func TestDiagnoseAgreesWithMetadata(t *testing.T) {
 			k.EnvironmentURL, k.ResourceID, k.ProtectedResourceMetadata = env.URL(), env.ResourceID(),
 				string(env.ProtectedResourceMetadata())
 		},
+		"broker": func(s providers.Settings) {
+			b := s.(*broker.Settings)
+			b.Issuer, b.ClientID, b.ClientSecret = issuer.URL(), "gatehouse", "secret"
+			b.Secrets = providers.Secret(seal.NewSecret())
+		},
 	}
-	for _, name := range []string{"local", "oidc", "scalekit"} {
+	for _, name := range []string{"broker", "local", "oidc", "scalekit"} {
 		if _, ok := defaults(t, name).(diagnostics.Diagnoser); !ok {
 			t.Errorf("kind %s is no Diagnoser", name)
 		}

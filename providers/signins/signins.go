@@ -66,6 +66,9 @@ type SignIn struct {
 	SignedIn, Refreshed, Confirmed time.Time
 	// Expires is when the sign-in ends.
 	Expires time.Time
+	// WithoutRefresh means that the provider has issued no refresh token: it is not asked again, and the sign-in ends
+	// earlier.
+	WithoutRefresh bool
 	// Unreadable means that the record does not open with the current keys: nothing but ID and Expires is known.
 	Unreadable bool
 }

@@ -11,7 +11,7 @@ const client = new Client({ name: 'desktop', version: '1' });
 const transport = new StdioClientTransport({
   command: process.execPath,
   args: [proxy, url, port, '--protocol', protocol],
-  env: { PATH: process.env.PATH, HOME: home, BROWSER: process.env.BROWSER, MCP_REMOTE_CONFIG_DIR: home },
+  env: { PATH: process.env.PATH, HOME: home, BROWSER: process.env.BROWSER, ACCOUNT: process.env.ACCOUNT ?? '', MCP_REMOTE_CONFIG_DIR: home },
 });
 await client.connect(transport);
 const { tools } = await client.listTools();

@@ -1,7 +1,8 @@
 // An OAuthClientProvider for both TypeScript SDKs, with a user but without a browser: it stores what a provider must
-// store, and requests the authorization URL up to the redirect with the code.
+// store, and visits the authorization URL up to the redirect with the code.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { visit } from './visit.mjs';
 
 export class Person {
   requestedScopes = []; // of every authorization request, in order
@@ -32,9 +33,8 @@ export class Person {
 
   async redirectToAuthorization(url) {
     this.requestedScopes.push(url.searchParams.get('scope'));
-    const response = await fetch(url, { redirect: 'manual' });
-    const target = response.headers.get('location');
-    assert.ok(target?.startsWith(`${this.redirectUrl}?`), `the issuer answered ${response.status} without a code: provider.auto_approve must be set`);
+    const target = await visit(url.href, `${this.redirectUrl}?`);
+    assert.ok(target, 'the sign-in ended without a code: provider.auto_approve must be set');
     this.#response = new URL(target).searchParams;
     assert.equal(this.#response.get('state'), this.#state);
   }

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { brokerPages } from "./broker.mjs";
 import {
   Browser, Client, call, checkLayout, checkProblem, click, desktop, freePort, openSession, phone, run, schemes, start,
   stopAll, text, texts,
@@ -463,6 +464,8 @@ await check("status page: a page of another site can neither read nor embed it",
     assert.ok(refusals.some((text) => text.includes(operator) && text.includes(why)), `${why}: ${refusals.join("\n")}`);
   }
 });
+
+await brokerPages(work, browser, check, (client) => clients.push(client));
 
 for (const client of clients) client.close();
 await browser.close();

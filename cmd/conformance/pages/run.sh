@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Opens the HTML pages of the server, its status page included, and of the local issuer in Chromium, and clicks. It
-# needs Go, npm and Debian's chromium, which root may let it install with apt. Without them it prints "skipped" and the reason.
+# Opens the HTML pages of the server, its status page included, of the local issuer and of kind broker in Chromium, and
+# clicks. It needs Go, npm and Debian's chromium, which root may let it install with apt. Without them it prints
+# "skipped" and the reason.
 #
 # run.sh [--screenshots DIR] [--only TEXT]: save a PNG of each page, and run only the checks with TEXT in their name.
 # To change the version of puppeteer-core: edit package.json and run `npm install --package-lock-only`.
@@ -46,6 +47,6 @@ if [ ! -d "$packages" ]; then
 fi
 
 (cd "$root" && go build -o "$work/gatehouse" ./cmd/gatehouse)
-cp "$here"/*.mjs "$work/"
+cp "$here"/*.mjs "$here/../broker/idp.mjs" "$work/"
 ln -s "$packages/node_modules" "$work/node_modules" # Node searches for packages in the directory of the program
 CHROMIUM=$(command -v chromium) timeout -k 5 300 node "$work/pages.mjs" "$work" "$@"

@@ -25,8 +25,10 @@ export async function freePort() {
 
 const children = new Set();
 
-export function run(work, args) {
-  const child = spawn(join(work, "gatehouse"), args, { cwd: work, stdio: ["ignore", "pipe", "pipe"] });
+export const run = (work, args) => runProgram(join(work, "gatehouse"), args, work);
+
+function runProgram(path, args, cwd) {
+  const child = spawn(path, args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
   const program = { child, stdout: "", stderr: "", ended: new Promise((done) => child.once("exit", done)) };
   child.stdout.on("data", (text) => (program.stdout += text));
   child.stderr.on("data", (text) => (program.stderr += text));
@@ -37,15 +39,19 @@ export function run(work, args) {
 }
 
 // start starts a server and waits until it answers.
-export async function start(work, origin, args) {
-  const program = run(work, args);
+export const start = (work, origin, args) => answers(run(work, args), args, `${origin}/health`);
+
+// startProgram starts another program and waits until it answers at url.
+export const startProgram = (path, args, url) => answers(runProgram(path, args), args, url);
+
+async function answers(program, args, url) {
   for (let i = 0; i < 150; i++) {
     if (program.child.exitCode !== null) break;
-    const health = await fetch(`${origin}/health`).catch(() => null);
-    if (health?.ok) return program;
+    const response = await fetch(url).catch(() => null);
+    if (response?.ok) return program;
     await sleep(100);
   }
-  throw new Error(`gatehouse ${args.join(" ")} does not start:\n${program.stdout}${program.stderr}`);
+  throw new Error(`${args.join(" ")} does not start:\n${program.stdout}${program.stderr}`);
 }
 
 export async function stopAll() {

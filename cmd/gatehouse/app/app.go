@@ -45,8 +45,9 @@ type App struct {
 	drain       context.CancelFunc
 	stopDenials context.CancelFunc // nil without a list of denials
 	logger      *slog.Logger
-	// open opens a provider whose background work ends with the context of New.
-	open func(providers.Settings, providers.ServerInfo) (openProvider, error)
+	// open opens a provider whose background work ends with endProviders.
+	open         func(providers.Settings, providers.ServerInfo) (openProvider, error)
+	endProviders context.CancelFunc
 
 	reloading  sync.Mutex // held during a reload
 	lastReload atomic.Pointer[ReloadStatus]
@@ -59,9 +60,10 @@ type App struct {
 	tracer  trace.Tracer // nil without traces
 }
 
-// New opens the provider of cfg and assembles the server. Its background work ends with ctx. The provider may be of
-// any kind that [configs.Load] knows, those of [configs.Sources.ExtraKinds] included. The error is the provider's, or
-// wraps [ErrAudit], [ErrDenials] or [ErrUpstream]. After the server has stopped, Close must be called.
+// New opens the provider of cfg and assembles the server. Its background work ends with ctx, but for that of the
+// provider, which ends with Close. The provider may be of any kind that [configs.Load] knows, those of
+// [configs.Sources.ExtraKinds] included. The error is the provider's, or wraps [ErrAudit], [ErrDenials] or
+// [ErrUpstream]. After the server has stopped, Close must be called.
 func New(
 	ctx context.Context, cfg *configs.Config, catalog CatalogFunc, logger *slog.Logger, options ...Option,
 ) (*App, error) {
@@ -69,8 +71,12 @@ func New(
 	for _, option := range options {
 		option(a)
 	}
+	// A provider works as long as there are requests, also while the server drains: a store that is closed earlier loses
+	// what a request under way has got from the provider where people sign in.
+	working, end := context.WithCancel(context.WithoutCancel(ctx))
+	a.endProviders = end
 	a.open = func(settings providers.Settings, info providers.ServerInfo) (openProvider, error) {
-		return open(ctx, settings, info)
+		return open(working, settings, info)
 	}
 	counts := &server.RequestCounts{}
 	stats := mcptools.Stats{
@@ -148,13 +154,14 @@ func (a *App) Drain() {
 	a.drain()
 }
 
-// Close ends all sessions and the calls that continue in them, then the upstreams, and then the audit log. Call it
-// after the HTTP server stopped. It may be called more than once.
+// Close ends all sessions and the calls that continue in them, then the provider and the upstreams, and then the audit
+// log. Call it after the HTTP server stopped. It may be called more than once.
 func (a *App) Close() {
 	if a.stopDenials != nil {
 		a.stopDenials()
 	}
 	a.MCP.CloseSessions()
+	a.endProviders()
 	a.closeParts()
 }
 
@@ -207,14 +214,13 @@ func ServerInfo(cfg *configs.Config, catalog mcptools.Catalog, logger *slog.Logg
 	}
 }
 
-// serverInfo returns what the provider in force needs to know. An authorization server that runs alone knows no tools:
-// its scopes are those that settings name.
+// serverInfo returns what the provider in force needs to know.
 func (a *App) serverInfo(cfg *configs.Config) providers.ServerInfo {
 	info := ServerInfo(cfg, a.Catalog, a.logger)
-	info.Record, info.Denied = a.signIns.Record, a.isDenied
-	if named, ok := cfg.Provider.(interface{ NamedScopes() []string }); ok && a.alone {
-		info.KnownScopes = providers.MergeScopes(info.KnownScopes, named.NamedScopes())
+	if a.alone {
+		info = AloneInfo(cfg, a.logger)
 	}
+	info.Record, info.Denied = a.signIns.Record, a.isDenied
 	return info
 }
 

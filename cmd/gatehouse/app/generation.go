@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"gatehouse/configs"
 	"gatehouse/mcptools/mcphttp"
@@ -50,6 +51,9 @@ func (a *App) newGeneration(
 	chain.RequiredScopes, chain.Implies = cfg.Scopes.Required, cfg.Scopes.Implications()
 	chain.KnownScopes, chain.Digest = info.KnownScopes, g.digest
 	if a.alone {
+		if indexed, ok := provider.Provider.(interface{ Index() http.Handler }); ok {
+			chain.Routes = append(slices.Clone(chain.Routes), providers.Route{Path: "/", Handler: indexed.Index()})
+		}
 		g.http = server.NewIssuer(chain, provider.Provider)
 		return g
 	}

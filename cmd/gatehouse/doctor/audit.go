@@ -177,13 +177,9 @@ func (a *auditChecks) disk(context.Context) diagnostics.Outcome {
 	if a.dir == "" || err != nil {
 		return diagnostics.Skipped("audit.folder failed")
 	}
-	examine := a.DiskOf
-	if examine == nil {
-		examine = diskOf
-	}
-	d, err := examine(dir)
+	d, err := a.diskOf(dir)
 	if err != nil {
-		return diagnostics.Skipped("this system does not tell")
+		return diagnostics.Skipped(noDisk)
 	}
 	const onAVolume = "mount a volume on a disk for audit.dir"
 	switch d.Kind {
@@ -207,6 +203,15 @@ func (a *auditChecks) disk(context.Context) diagnostics.Outcome {
 		return diagnostics.Warning(fmt.Sprintf("only %d more files can be created (inodes)", d.FreeFiles), makeRoom)
 	}
 	return diagnostics.OK(room)
+}
+
+const noDisk = "this system does not tell"
+
+func (e *examination) diskOf(dir string) (Disk, error) {
+	if e.DiskOf != nil {
+		return e.DiskOf(dir)
+	}
+	return diskOf(dir)
 }
 
 // checkpoint warns of records that a checkpoint should cover by now.

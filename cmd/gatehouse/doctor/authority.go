@@ -54,6 +54,10 @@ func (p *providerChecks) addAuthority(
 		needs, a.registration)
 	add("provider.scopes", "it supports the scopes that clients request", needs,
 		func(context.Context) diagnostics.Outcome { return a.scopes(p.diagnosis.Metadata.ScopesSupported) })
+	if p.diagnosis.FreeRegistration {
+		add("provider.consent", "a client registers, and the page on which people approve its request arrives unchanged",
+			needs, a.consent)
+	}
 	return a
 }
 
@@ -95,10 +99,13 @@ func (a *authorityChecks) noMetadata(ctx context.Context, found string) diagnost
 		a.documents = a.forServer.documents
 		return diagnostics.Warning(found+"; the server reads it at "+providers.Quote(a.documents[0].URL),
 			"have the provider respond at "+a.responses[i].URL+withoutRedirect)
+	case i >= 0 && a.diagnosis.Embedded && !a.ForClients:
+		return diagnostics.Failed(found, "have the provider respond at "+a.responses[i].URL+" without a redirect: this "+
+			"server follows none")
 	case i >= 0:
 		fix := "have the provider respond at " + a.responses[i].URL + withoutRedirect +
 			", and neither can this server"
-		if a.ForServer {
+		if a.ForServer && !a.diagnosis.Embedded {
 			fix += "; for this server alone, set provider.discovery_url to that address, if it is the provider's"
 		}
 		return diagnostics.Failed(found, fix)
@@ -108,7 +115,15 @@ func (a *authorityChecks) noMetadata(ctx context.Context, found string) diagnost
 		return diagnostics.Failed(cause+"; "+found, fix)
 	}
 	return diagnostics.Failed(found, "set the issuer as the provider's documentation has it ("+a.Setting+
-		"); without metadata, clients cannot sign in")
+		"); without metadata, "+a.loss())
+}
+
+// loss is what does not work without the metadata.
+func (a *authorityChecks) loss() string {
+	if a.ForClients || !a.diagnosis.Embedded {
+		return "clients cannot sign in"
+	}
+	return "this server cannot use the provider"
 }
 
 // serverHasMetadata reports whether the server has metadata of this issuer from another URL.
@@ -164,6 +179,9 @@ func (a *authorityChecks) compareIssuer(context.Context) diagnostics.Outcome {
 	case len(right) > 0:
 		return withExpected(diagnostics.Warning(found+", although right at "+a.relative(right[0].URL),
 			"have the provider correct its metadata: clients that find the wrong one first refuse to sign in"))
+	case strings.Contains(issuer, "{") && a.diagnosis.Embedded:
+		return withExpected(diagnostics.Failed(found+", which is for many tenants",
+			"set "+a.Setting+" to the issuer of one tenant: its id in place of the word in braces, or of common"))
 	case strings.Contains(issuer, "{"):
 		return withExpected(diagnostics.Failed(found+", which is for many tenants",
 			"set "+a.Setting+" to the issuer of one tenant, as iss in its tokens has it; for several tenants, set it "+
@@ -231,7 +249,10 @@ func (a *authorityChecks) pkce(context.Context) diagnostics.Outcome {
 const unknowable = "; only registering a client shows whether its redirect URIs are accepted and the response is usable"
 
 func (a *authorityChecks) registration(context.Context) diagnostics.Outcome {
-	m := a.documents[0].Metadata
+	m, unknowable := a.documents[0].Metadata, unknowable
+	if a.diagnosis.FreeRegistration {
+		unknowable = "" // provider.consent registers a client
+	}
 	switch {
 	case m.RegistrationEndpoint != "" && m.ClientIDMetadataDocuments:
 		return diagnostics.OK("by dynamic registration (RFC 7591) or a client ID metadata document" + unknowable)

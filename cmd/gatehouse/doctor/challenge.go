@@ -40,11 +40,29 @@ func (s *serverChecks) host(ctx context.Context) diagnostics.Outcome {
 	}
 	s.unauthorized = r
 	if _, ok := errorOf(r); ok && r.status == http.StatusForbidden {
-		return diagnostics.Failed("the server answered 403, as it does to a Host header other than "+
-			s.Settings.Resource.Host()+" ("+string(server.ReasonHostRefused)+")",
-			"have the proxy forward the Host header (nginx: proxy_set_header Host $http_host; Apache: "+
-				"ProxyPreserveHost On; Traefik: passHostHeader), or set resource to the URL that clients use; "+
-				logHint(r, id))
+		return s.hostRefused(logHint(r, id))
+	}
+	return diagnostics.OK("arrives unchanged")
+}
+
+func (s *serverChecks) hostRefused(hint string) diagnostics.Outcome {
+	return diagnostics.Failed("the server answered 403, as it does to a Host header other than "+
+		s.Settings.Resource.Host()+" ("+string(server.ReasonHostRefused)+")",
+		"have the proxy forward the Host header (nginx: proxy_set_header Host $http_host; Apache: "+
+			"ProxyPreserveHost On; Traefik: passHostHeader), or set resource to the URL that clients use; "+hint)
+}
+
+// hostAlone is host for an authorization server alone. It requests a path that is not served, where a right Host header
+// gets 404: the documents are served under every name.
+func (s *serverChecks) hostAlone(ctx context.Context) diagnostics.Outcome {
+	id := newRequestID()
+	r, err := s.network.request(ctx, http.MethodGet, s.origin.String()+"/"+id, "", map[string]string{
+		"Accept": "application/json", "X-Request-Id": id})
+	if err != nil {
+		return diagnostics.Failed(err.Error(), seeLog)
+	}
+	if _, ok := errorOf(r); ok && r.status == http.StatusForbidden {
+		return s.hostRefused(logHint(r, id))
 	}
 	return diagnostics.OK("arrives unchanged")
 }
@@ -63,7 +81,7 @@ func (s *serverChecks) refusal(context.Context) diagnostics.Outcome {
 	case r.status == http.StatusNotFound:
 		return diagnostics.Failed("404: nothing is served at "+path,
 			"have the proxy in front forward exactly this "+
-				"path (a rule for /mcp/* does not match /mcp), or start the server with this resource")
+				"path (a rule for /mcp/* does not match /mcp), or start the server with this resource"+s.orAlone())
 	case isGatewayError(r):
 		return diagnostics.Failed(strconv.Itoa(r.status)+": the proxy in front does not reach the server",
 			"start the server, or fix the address that the proxy forwards "+path+" to")
@@ -72,6 +90,14 @@ func (s *serverChecks) refusal(context.Context) diagnostics.Outcome {
 			"something in front refuses the request, such as bot protection or a "+
 				"login page: let POST to "+path+" through")
 	}
+}
+
+// orAlone is the end of a fix for what an authorization server alone lacks.
+func (e *examination) orAlone() string {
+	if !e.diagnosis.FreeRegistration {
+		return ""
+	}
+	return "; if `gatehouse broker` runs there, run this command with --broker"
 }
 
 func (s *serverChecks) challenge(context.Context) diagnostics.Outcome {

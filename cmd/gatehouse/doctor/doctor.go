@@ -30,6 +30,8 @@ type Config struct {
 	Token string
 	// LocalHealth is the server's /health on this computer, regardless of its public address; empty if unknown.
 	LocalHealth string
+	// Alone is set if the server is an authorization server alone (`gatehouse broker`), without an MCP endpoint.
+	Alone bool
 	// Container is set if this program runs in a container.
 	Container bool
 	// OwnTools are the names of the tools that are not those of an upstream.

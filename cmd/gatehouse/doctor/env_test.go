@@ -54,6 +54,10 @@ type env struct {
 	// secret is provider.client_secret, and environ are other variables.
 	secret  string
 	environ []string
+	// clients are those at the provider in addition to the usual ones. alone runs the authorization server of kind
+	// broker alone.
+	clients []authserver.Client
+	alone   bool
 	issuer  http.Handler
 	app     *app.App
 	inner   string // the origin that the server listens on
@@ -253,8 +257,8 @@ func (e *env) open() *env {
 			Scopes:                         []string{"mcp:use", "notes:read", "notes:write", "notes:admin"},
 			DefaultScopes:                  []string{"mcp:use"},
 			SigningAlgorithm:               "ES256", AccessTokenLifetime: time.Minute,
-			Clients: authserver.DemoClients("canary-secret"), AutoApprove: true, ClientDocuments: true,
-			Logger: discard,
+			Clients:     append(authserver.DemoClients("canary-secret"), e.clients...),
+			AutoApprove: true, ClientDocuments: true, Logger: discard,
 		})
 		if err != nil {
 			e.t.Fatal(err)
@@ -268,6 +272,12 @@ func (e *env) open() *env {
 	cfg := e.load()
 	catalog := e.catalog(cfg.Tools, mcptools.Stats{})
 	e.config.Settings, e.config.ServerInfo = cfg, app.ServerInfo(cfg, catalog, discard)
+	var appOptions []app.Option
+	if e.config.Alone = e.alone; e.alone {
+		catalog = mcptools.Catalog{}
+		e.config.ServerInfo = app.AloneInfo(cfg, discard)
+		appOptions = []app.Option{app.AuthorizationServerAlone()}
+	}
 	e.config.ToolScopes, e.config.Tools = catalog.Scopes(), len(catalog.Tools)
 	for _, tool := range catalog.Tools {
 		e.config.OwnTools = append(e.config.OwnTools, tool.Name)
@@ -287,7 +297,7 @@ func (e *env) open() *env {
 	e.inner = "http://" + ln.Addr().String()
 	e.config.LocalHealth = e.inner + "/health"
 	ctx, cancel := context.WithCancel(context.Background())
-	h, err := app.New(ctx, cfg, e.catalog, discard)
+	h, err := app.New(ctx, cfg, e.catalog, discard, appOptions...)
 	if err != nil {
 		cancel()
 		e.t.Fatal(err)

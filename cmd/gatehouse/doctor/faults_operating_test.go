@@ -147,7 +147,12 @@ func auditFaults() map[string]fault {
 // shareKey gives the file of the signing key a mode, and lets all users enter its folder.
 func shareKey(t *testing.T, e *env, mode os.FileMode) {
 	t.Helper()
-	path := e.settings["audit.signing_key_file"]
+	share(t, e.settings["audit.signing_key_file"], mode)
+}
+
+// share gives a file a mode, and lets other users enter the folders above it.
+func share(t *testing.T, path string, mode os.FileMode) {
+	t.Helper()
 	chmod(t, path, mode)
 	for dir := filepath.Dir(path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)

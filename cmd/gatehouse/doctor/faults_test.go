@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -29,7 +30,8 @@ func faults() map[string]fault {
 	all := map[string]fault{}
 	for _, some := range []map[string]fault{
 		configFaults(), reachFaults(), providerFaults(), connectionFaults(), responseFaults(), tokenFaults(),
-		auditFaults(), operatorFaults(), collectorFaults(), commandFaults(), urlFaults(),
+		auditFaults(), operatorFaults(), collectorFaults(), commandFaults(), urlFaults(), signInFaults(), storeFaults(),
+		redisFaults(), proxyFaults(),
 	} {
 		maps.Copy(all, some)
 	}
@@ -84,7 +86,18 @@ func TestEveryFaultIsFoundByItsCheckAndNoOther(t *testing.T) {
 		pinNotes("read_note", "write_note")(t, e)
 		useWeb("")(t, e)
 		e.settings["upstreams.web.identity"] = "jwt"
-		for _, r := range e.open().examine() {
+		results := e.open().examine()
+		stores := []func(*testing.T, *env){broker()}
+		if _, err := exec.LookPath("redis-server"); err == nil { // otherwise its faults were skipped
+			stores = append(stores, useRedis("redis://127.0.0.1:1/0"))
+		}
+		for _, store := range stores {
+			e := newEnv(t)
+			store(t, e)
+			useEnterprise(t, e)
+			results = append(results, e.open().examine()...)
+		}
+		for _, r := range results {
 			name := withoutName(r.Name)
 			if name != "config.settings" && !seen[name+" failed"] && !seen[name+" warning"] {
 				t.Errorf("no fault shows that %s can find one", r.Name)

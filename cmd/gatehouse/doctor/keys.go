@@ -65,6 +65,10 @@ func (p *providerChecks) readKeys(ctx context.Context, address, setting string) 
 		if p.diagnosis.Introspect != nil && errors.Is(err, token.ErrNoUsableKeys) {
 			return noKeys(found)
 		}
+		if p.diagnosis.Embedded {
+			return diagnostics.Failed(found, "see server.ready, and the server's log; a proxy in front must forward this path "+
+				"unchanged")
+		}
 		return p.keysFailed(ctx, err, address, diagnostics.Failed(found,
 			"check that this is the address of the provider's public keys ("+setting+
 				"), and that it serves a JSON Web Key Set; until then the server answers 503 (keys_unavailable)"))

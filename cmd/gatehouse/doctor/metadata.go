@@ -22,7 +22,7 @@ func (s *serverChecks) metadata(ctx context.Context, path string) diagnostics.Ou
 	const forward = "have the proxy in front forward this path unchanged; clients need it to sign in"
 	if r.status != http.StatusOK {
 		return diagnostics.Failed(path+" gets "+describe(r),
-			forward+"; if there is no proxy, the server runs with another resource")
+			forward+"; if there is no proxy, the server runs with another resource"+s.orAlone())
 	}
 	contentType := r.header.Get("Content-Type")
 	if mediaType, _, err := mime.ParseMediaType(contentType); err != nil || mediaType != "application/json" {

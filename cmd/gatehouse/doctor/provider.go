@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"gatehouse/providers/diagnostics"
 )
@@ -13,17 +12,23 @@ import (
 type providerChecks struct {
 	*examination
 	prober *diagnostics.Prober
-	clock  *clockTransport
+	clock  *diagnostics.Clock
 	// reachable are the last steps of connecting to each host.
 	reachable map[string]*check
+	// authorities are the checks of metadata, by identifier.
+	authorities map[string]*authorityChecks
 }
 
 // addProviderChecks adds the checks of the identity provider. An embedded issuer is reachable after the check
 // server; otherwise that is nil.
 func (e *examination) addProviderChecks(server *check) {
-	clock := &clockTransport{next: e.network.transport}
+	clockHost := "" // of whatever answers last
+	if server != nil {
+		clockHost = e.Settings.Resource.Host()
+	}
+	clock := diagnostics.NewClock(e.network.transport, clockHost)
 	p := &providerChecks{
-		examination: e, clock: clock, reachable: map[string]*check{},
+		examination: e, clock: clock, reachable: map[string]*check{}, authorities: map[string]*authorityChecks{},
 		prober: diagnostics.NewProber(e.diagnosis, clock, e.ServerInfo.UserAgent),
 	}
 	if e.generic {
@@ -31,16 +36,18 @@ func (e *examination) addProviderChecks(server *check) {
 			name: "provider.diagnosis", expected: "this kind of provider has checks of its own", run: e.hasDiagnosis,
 		})
 	}
-	if server == nil {
-		for _, o := range e.origins() {
+	if server != nil {
+		p.reachable[e.Settings.Resource.Host()] = server
+	}
+	for _, o := range e.origins() {
+		if p.reachable[o.url.Host] == nil {
 			p.reachable[o.url.Host] = e.addReachChecks(o)
 		}
-	} else {
-		p.reachable[e.Settings.Resource.Host()] = server
 	}
 	var forServer *authorityChecks
 	for _, facts := range e.diagnosis.Authorities {
 		a := p.addAuthority(facts, forServer)
+		p.authorities[facts.Identifier] = a
 		if facts.ForServer && forServer == nil {
 			forServer = a
 		}
@@ -55,6 +62,7 @@ func (e *examination) addProviderChecks(server *check) {
 		expected: fmt.Sprintf("its clock differs from this computer's by less than the leeway, %s",
 			e.diagnosis.Leeway),
 	})
+	e.addSealedFileCheck()
 	p.addOwn()
 }
 
@@ -87,30 +95,19 @@ func (p *providerChecks) connections(addresses ...string) []*check {
 
 // compareClocks fails beyond the leeway: the verifier then refuses new tokens, or accepts expired ones.
 func (p *providerChecks) compareClocks(context.Context) diagnostics.Outcome {
-	offset, ok := p.clock.clockOffset()
-	if !ok {
-		return diagnostics.Skipped("no response had a Date header")
-	}
-	if offset.Abs() < p.diagnosis.Leeway {
-		return diagnostics.OK(fmt.Sprintf("less than %s apart", offset.Abs().Truncate(time.Second)+time.Second))
-	}
-	direction := "ahead"
-	if offset < 0 {
-		direction = "behind"
-	}
-	return diagnostics.Failed(
-		fmt.Sprintf("the provider's clock is %s %s", offset.Abs().Round(time.Second), direction),
-		"synchronize the clock of this computer by NTP (or the provider's): "+
-			"tokens are refused as token_not_yet_valid or token_expired")
+	return p.clock.Compare(p.diagnosis.Leeway, "the provider's",
+		"tokens are refused as token_not_yet_valid or token_expired")
 }
 
 // addOwn adds the checks that only this kind of provider has.
 func (p *providerChecks) addOwn() {
 	byName := map[string]*check{}
 	for _, own := range p.diagnosis.Checks {
-		c := check{name: own.Name, expected: own.Expected, run: func(ctx context.Context) diagnostics.Outcome {
-			return own.Run(ctx, p.prober.Client())
-		}}
+		c := check{name: own.Name, subject: own.Subject, expected: own.Expected,
+			run: func(ctx context.Context) diagnostics.Outcome { return own.Run(ctx, p.prober.Client()) }}
+		if a := p.authorities[own.Authority]; a != nil {
+			c.needs = append(c.needs, a.issuer)
+		}
 		for _, need := range own.Needs {
 			if earlier := byName[need]; earlier != nil {
 				c.needs = append(c.needs, earlier)

@@ -20,7 +20,11 @@ const others fs.FileMode = 0o007
 // addSecretFileChecks adds a check for each file with a secret. Their content is valid: it is part of the
 // configuration.
 func (e *examination) addSecretFileChecks() {
-	for _, file := range e.Settings.SecretFiles() {
+	files := e.Settings.SecretFiles()
+	for _, file := range e.diagnosis.SecretFiles {
+		files = append(files, configs.SecretFile{Key: file.Setting, Path: file.Path})
+	}
+	for _, file := range files {
 		e.checks.add(check{
 			name: "config.secret_file", subject: file.Key, expected: "other users can neither read nor change it",
 			run: func(context.Context) diagnostics.Outcome { return e.secretFile(file) },
@@ -38,6 +42,10 @@ func (e *examination) secretFile(file configs.SecretFile) diagnostics.Outcome {
 	if dir, err := e.Settings.Audit.Folder(); err == nil && dir != "" && isWithin(file.Path, dir) {
 		return diagnostics.Warning("it is in the folder of the audit log: a copy of the log has the key",
 			"move "+shown+" to another folder, and keep it away from the log")
+	}
+	if sealed := e.diagnosis.SealedFile; sealed != "" && isWithin(file.Path, filepath.Dir(sealed)) {
+		return diagnostics.Warning("it is in the folder of "+providers.Quote(sealed)+": a copy of the folder has the data "+
+			"and the secret", "move "+shown+" to another folder, and back the two up apart")
 	}
 	if runtime.GOOS == "windows" || !info.Mode().IsRegular() {
 		return diagnostics.OK("its mode says nothing here")

@@ -46,6 +46,11 @@ func (s *serverChecks) add() {
 		s.unlessProxied(s.origin, s.certificate(s.origin, "resource", diagnostics.Failed)), tcp)
 	s.reachable = add("server.health", "", "/health is answered by this server", s.health, tls)
 	add("server.ready", "", "/readyz reports that tokens can be verified", s.ready, s.reachable)
+	if s.Alone {
+		add("server.host", "", "the Host header arrives as clients send it", s.hostAlone, s.reachable)
+		s.addRouteChecks()
+		return
+	}
 	for _, path := range s.Settings.Resource.MetadataPaths() {
 		add("server.metadata", path, "it has the values of the configuration",
 			func(ctx context.Context) diagnostics.Outcome { return s.metadata(ctx, path) }, s.reachable)
@@ -58,6 +63,7 @@ func (s *serverChecks) add() {
 	add("server.preflight", "", "a browser's preflight needs no token", s.preflight, refusal)
 	add("server.exposed", "", "scripts in a browser can read the challenge", s.exposed, challenge)
 	add("server.tools", "", "tools/list works with the token", s.tools, refusal)
+	s.addRouteChecks()
 }
 
 func (s *serverChecks) resolve(ctx context.Context) diagnostics.Outcome {
@@ -87,9 +93,17 @@ func (s *serverChecks) connect(ctx context.Context) diagnostics.Outcome {
 		return diagnostics.Failed(err.Error(), "check that no firewall blocks it, or fix resource")
 	}
 	o := diagnostics.Warning("the server does not run: nothing listens there",
-		"start it with the same configuration (`gatehouse serve`), or fix resource if clients use another address")
+		"start it with the same configuration (`gatehouse "+s.command()+"`), or fix resource if clients use another address")
 	o.Stop = "the server does not run"
 	return o
+}
+
+// command is the command that runs the server.
+func (e *examination) command() string {
+	if e.Alone {
+		return "broker"
+	}
+	return "serve"
 }
 
 // healthStatus returns the status in a response of /health, or "".
@@ -123,11 +137,14 @@ func (s *serverChecks) health(ctx context.Context) diagnostics.Outcome {
 		return diagnostics.Failed("the server is stuck: it answers, but processes no MCP request any more",
 			"restart it, and report its log; an orchestrator that probes /health restarts it automatically")
 	}
-	for _, path := range s.Settings.Resource.MetadataPaths() {
+	documents, what := s.Settings.Resource.MetadataPaths(), "resource metadata"
+	if s.Alone {
+		documents, what = []string{wellKnownOAuth, wellKnownOpenID}, "metadata of an authorization server"
+	}
+	for _, path := range documents {
 		m, err := s.get(ctx, path)
 		if err == nil && m.status == http.StatusOK && json.Valid(m.body) {
-			return diagnostics.Warning("/health gets "+strconv.Itoa(r.status)+", but there is resource metadata",
-				ifOnPurpose)
+			return diagnostics.Warning("/health gets "+strconv.Itoa(r.status)+", but there is "+what, ifOnPurpose)
 		}
 	}
 	if isGatewayError(r) {

@@ -73,6 +73,9 @@ func FromSecrets(secrets [][]byte) *Keys {
 	return k
 }
 
+// Len returns the number of secrets.
+func (k *Keys) Len() int { return len(k.secrets) }
+
 // Seal encrypts plain with AES-256-GCM. Open needs the same use and context. The result is 28 bytes longer
 // than plain.
 func (k *Keys) Seal(use Use, context string, plain []byte) []byte {

@@ -10,6 +10,9 @@ import (
 // Sweep is one sweep of the writer.
 func (f *File) Sweep() (removed int, err error) { return f.sweep() }
 
+// Len is how many records are kept, those that have expired included.
+func (m *Memory) Len() int { return len(m.records) }
+
 // DB is the file as bbolt has it.
 func (f *File) DB() *bbolt.DB { return f.db }
 
@@ -48,4 +51,13 @@ func (f *File) Check() (records int, err error) {
 		return errors.Join(append(problems, err)...)
 	})
 	return records, err
+}
+
+// FirstIDs is what a list without an order does to find its page.
+func FirstIDs(after string, limit int, ids ...string) []string {
+	p := page{after: after, limit: limit}
+	for _, id := range ids {
+		p.add(id)
+	}
+	return p.sorted()
 }

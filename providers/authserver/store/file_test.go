@@ -42,7 +42,10 @@ func TestFile_Conforms(t *testing.T) {
 				t.Cleanup(func() { checkFile(t, f) })
 				return storetest.Subject{Stores: []store.Store{f}, Now: c.now, Advance: func(d time.Duration) {
 					c.advance(d)
-					if _, err := f.Sweep(); sweeps && err != nil {
+					if !sweeps {
+						return
+					}
+					if _, err := f.Sweep(); err != nil {
 						t.Error(err)
 					}
 				}}
@@ -364,4 +367,49 @@ func TestFile_EndedContext(t *testing.T) {
 		}
 	}
 	t.Error("no call noticed that its context has ended")
+}
+
+func TestFile_DiskHangs(t *testing.T) {
+	t.Parallel()
+	f := openFile(t, newPath(t), store.FileOptions{})
+	tx, err := f.DB().Begin(true) // the writer waits for it as for a disk
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	for _, id := range []string{"a", "b"} { // the second does not reach the writer
+		if err := f.Create(ctx, inAnHour(id, "", "")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("record %s: %v", id, err)
+		}
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Create(t.Context(), inAnHour("c", "", "")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFile_SweepKeepsRecordsThatLive has expiry times that no record has, which no operation leaves behind.
+func TestFile_SweepKeepsRecordsThatLive(t *testing.T) {
+	t.Parallel()
+	f := openFile(t, newPath(t), store.FileOptions{})
+	if err := f.Create(t.Context(), inAnHour("a", "owner", "")); err != nil {
+		t.Fatal(err)
+	}
+	err := f.DB().Update(func(tx *bbolt.Tx) error {
+		expiry := tx.Bucket([]byte("expiry"))
+		return errors.Join(expiry.Put([]byte("\x00\x00\x00\x00\x00\x00\x00\x01a"), nil),
+			expiry.Put([]byte("\x00\x00\x00\x00\x00\x00\x00\x01b"), nil))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := f.Sweep(); err != nil || removed != 2 {
+		t.Errorf("the sweep has removed %d, %v", removed, err)
+	}
+	if records := checkFile(t, f); records != 1 {
+		t.Errorf("%d records, want 1", records)
+	}
 }

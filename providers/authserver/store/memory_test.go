@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -58,13 +59,61 @@ func TestMemory_LimitRemovesWhatExpiresFirst(t *testing.T) {
 			t.Errorf("records %s are left, want 0, 2 and 4", ids)
 		}
 	}
-	c.advance(35 * time.Minute) // record 0 makes room
-	if err := memory.Create(t.Context(), store.Record{ID: "5", Expires: c.now().Add(time.Minute)}); err != nil {
+	// Replace makes 4 the first to end, so it makes room for 5, and not 0.
+	r := store.Record{ID: "4", Version: 1, Expires: c.now().Add(25 * time.Minute)}
+	if _, err := memory.Replace(t.Context(), r); err != nil {
 		t.Fatal(err)
+	}
+	if err := memory.Create(t.Context(), store.Record{ID: "5", Expires: c.now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]error{"0": nil, "2": nil, "4": store.ErrNotFound, "5": nil} {
+		if _, err := memory.Get(t.Context(), id); !errors.Is(err, want) {
+			t.Errorf("record %s: error %v, want %v", id, err, want)
+		}
+	}
+}
+
+func TestMemory_ExpiredRecordsMakeRoom(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	memory := store.NewMemory(3, c.now)
+	for i, lifetime := range []time.Duration{30, 10, 40, 20} { // the last removes the second
+		r := store.Record{ID: fmt.Sprint(i), Expires: c.now().Add(lifetime * time.Minute)}
+		if err := memory.Create(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.advance(35 * time.Minute)
+	for _, id := range []string{"4", "5"} {
+		if err := memory.Create(t.Context(), store.Record{ID: id, Expires: c.now().Add(time.Minute)}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, id := range []string{"2", "4", "5"} {
 		if _, err := memory.Get(t.Context(), id); err != nil {
 			t.Errorf("record %s: %v", id, err)
 		}
+	}
+}
+
+func TestMemory_CreateRemovesExpiredRecords(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	memory := store.NewMemory(1000, c.now)
+	create := func(id string) {
+		if err := memory.Create(t.Context(), store.Record{ID: id, Expires: c.now().Add(time.Minute)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 100 {
+		create(fmt.Sprint(i))
+	}
+	c.advance(time.Minute)
+	for i := range 10 {
+		create(fmt.Sprint("new:", i))
+	}
+	if kept := memory.Len(); kept != 10 {
+		t.Errorf("%d records are kept, want 10", kept)
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/providers/authserver/store"
 	"gatehouse/providers/authserver/store/storetest"
@@ -132,5 +134,37 @@ func TestOpen(t *testing.T) {
 	t.Run("redis", func(t *testing.T) { use(t, storetest.StartRedis(t).URL(t)) })
 	if _, err := os.Stat(folder + "/grants.db"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestOpen_RedisDoesNotConnect(t *testing.T) {
+	t.Parallel()
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	s, err := store.Open(t.Context(), "redis://"+listener.Addr().String(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := listener.SetDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if conn, err := listener.Accept(); err == nil {
+		conn.Close()
+		t.Error("the store has connected before its first call")
+	}
+}
+
+// TestFirstIDs has repetitions, which SCAN may return.
+func TestFirstIDs(t *testing.T) {
+	t.Parallel()
+	ids := []string{"d", "b", "b", "e", "a", "c", "b", "a", "e", "d", "b", "c"}
+	for limit, want := range []string{"", "b", "bc", "bcd", "bcde", "bcde"} {
+		if got := strings.Join(store.FirstIDs("a", limit, ids...), ""); got != want {
+			t.Errorf("the first %d ids are %q, want %q", limit, got, want)
+		}
 	}
 }

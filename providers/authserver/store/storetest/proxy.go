@@ -11,7 +11,7 @@ import (
 const (
 	Pass      Failure = iota // everything arrives
 	Refuse                   // a connection is closed at once
-	LoseReply                // the server gets what the client sends; instead of its answer, the connection ends
+	LoseReply                // instead of the next answer of the server, the connection ends; then everything arrives
 	Silent                   // nothing arrives, and nothing is closed
 )
 
@@ -140,14 +140,28 @@ func (p *Proxy) forward(to io.Writer, from io.Reader, isReply bool) {
 		if err != nil {
 			return
 		}
-		switch failure, _ := p.state(); {
-		case failure == Silent:
+		switch p.failureOf(isReply) {
+		case Silent:
 			continue
-		case failure == Refuse, failure == LoseReply && isReply:
+		case Refuse, LoseReply:
 			return
 		}
 		if _, err := to.Write(buffer[:n]); err != nil {
 			return
 		}
 	}
+}
+
+// failureOf returns what happens to a piece of data.
+func (p *Proxy) failureOf(isReply bool) Failure {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure != LoseReply {
+		return p.failure
+	}
+	if isReply {
+		p.failure = Pass
+		return LoseReply
+	}
+	return Pass
 }

@@ -176,6 +176,9 @@ func testContentIsCopied(t *testing.T, s Subject) {
 		t.Errorf("the content is %q after a change to the argument of Create", got.Sealed)
 	}
 	clear(got.Sealed)
+	if got = get(t, s.first(), "a"); string(got.Sealed) != "created" {
+		t.Errorf("the content is %q after a change to the result of Get", got.Sealed)
+	}
 	r = s.record("a", "", "replaced")
 	r.Version = 1
 	if _, err := s.first().Replace(t.Context(), r); err != nil {
@@ -186,7 +189,7 @@ func testContentIsCopied(t *testing.T, s Subject) {
 	wantIDs(t, "the list", page, err, "a")
 	clear(page[0].Sealed)
 	if got := get(t, s.first(), "a"); string(got.Sealed) != "replaced" {
-		t.Errorf("the content is %q after changes to an argument and to a result", got.Sealed)
+		t.Errorf("the content is %q after changes to the argument of Replace and to a list", got.Sealed)
 	}
 }
 
