@@ -70,6 +70,7 @@ func (k *keyring) requireKey(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := k.source.signing(); err != nil {
 			noStore(w.Header())
+			w.Header().Set("Retry-After", "1") // retryInterval
 			op.WriteError(w, r, keysUnavailable(err), nil)
 			return
 		}

@@ -613,7 +613,7 @@ func TestStoredKeys_ChangedStore(t *testing.T) {
 			if err := a.RotateKeys(false); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * time.Minute)
+			time.Sleep(2*time.Minute + time.Second) // between two reads of the replicas
 			if err := s.Delete(t.Context(), "keys"); err != nil {
 				t.Fatal(err)
 			}

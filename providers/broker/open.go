@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -133,6 +134,7 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 	if err := s.prepare(ctx, issuer); err != nil {
 		return nil, errors.Join(err, records.Close())
 	}
+	go warnOfEviction(ctx, records, info.Logger)
 	go people.Run(ctx)
 	if verifier != nil {
 		go verifier.Run(ctx)
@@ -156,6 +158,20 @@ func (s *Settings) prepare(ctx context.Context, issuer *authserver.Issuer) error
 		return fmt.Errorf("provider.store: %w", err)
 	}
 	return nil
+}
+
+// warnOfEviction logs that a Redis server removes sign-ins when its memory is full. A server that does not say it, or is
+// down, has no line: doctor reports that.
+func warnOfEviction(ctx context.Context, records store.Store, logger *slog.Logger) {
+	redis, ok := records.(*store.Redis)
+	if !ok {
+		return
+	}
+	if policy, known := redis.EvictionPolicy(ctx); known && policy != "noeviction" {
+		logger.WarnContext(ctx, "the store of sign-ins removes records when its memory is full, and people must sign in again",
+			"maxmemory_policy", providers.Printable(policy, 40), "fix", "set maxmemory-policy noeviction, or use a Redis server "+
+				"for the sign-ins alone")
+	}
 }
 
 // upstream returns the provider at which people sign in.

@@ -119,7 +119,7 @@ var mutableClaims = []string{"email", "preferred_username", "upn", "unique_name"
 
 func (s *Settings) checkPeople(report func(providers.Problem)) {
 	switch {
-	case slices.Contains(mutableClaims, s.SubjectClaim):
+	case slices.Contains(mutableClaims, s.SubjectClaim) || isEmailClaim(s.SubjectClaim):
 		report(providers.Problem{Key: "subject_claim", Code: providers.CodeInsecure,
 			Reason: s.SubjectClaim + " can be given to another person, who would then be the same user here",
 			Fix:    "use a claim that is never reassigned: sub, or oid at Entra"})

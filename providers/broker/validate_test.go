@@ -96,6 +96,8 @@ func TestValidate(t *testing.T) {
 		}, "", "authorize_params invalid_value"},
 
 		"e-mail as identity":   {func(s *Settings) { s.SubjectClaim = "email" }, "", "subject_claim insecure"},
+		"mail as identity":     {func(s *Settings) { s.SubjectClaim = "mail" }, "", "subject_claim insecure"},
+		"other mail":           {func(s *Settings) { s.SubjectClaim = "verified_email" }, "", "subject_claim insecure"},
 		"login as identity":    {func(s *Settings) { s.SubjectClaim = "preferred_username" }, "", "subject_claim insecure"},
 		"object of the tenant": {func(s *Settings) { s.SubjectClaim = "oid" }, "", ""},
 		"no identity":          {func(s *Settings) { s.SubjectClaim = "" }, "", "subject_claim invalid_value"},

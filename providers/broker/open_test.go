@@ -1,0 +1,37 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"gatehouse/providers/authserver/store"
+	"gatehouse/providers/authserver/store/storetest"
+)
+
+func TestWarnOfEviction(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		arguments []string
+		warns     bool
+	}{
+		"row 53 a server that evicts is reported at start": {[]string{"--maxmemory-policy", "allkeys-lru"}, true},
+		"row 53 a server that does not evict":              {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			records, err := store.Open(t.Context(), storetest.StartRedis(t, c.arguments...).URL(t), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = records.Close() })
+			var log bytes.Buffer
+			warnOfEviction(context.Background(), records, slog.New(slog.NewTextHandler(&log, nil)))
+			if got := strings.Contains(log.String(), "allkeys-lru"); got != c.warns {
+				t.Errorf("the log is %q", &log)
+			}
+		})
+	}
+}
