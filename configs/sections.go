@@ -20,7 +20,7 @@ type Scopes struct {
 	Initial  []string `koanf:"initial" reload:"live" help:"scopes of the 401 challenge and scopes_supported; scopes.required if empty"`
 	Implies  []string `koanf:"implies" reload:"live" loosens:"added" help:"narrow scopes of a broad one, such as admin > read write"`
 	// Descriptions is a list because names of scopes may contain the delimiter of keys.
-	Descriptions []string `koanf:"descriptions" reload:"live" help:"scope=text for the consent page of the local issuer, such as mcp:use=Use the tools"`
+	Descriptions []string `koanf:"descriptions" reload:"live" help:"scope=text for the consent page, such as mcp:use=Use the tools"`
 }
 
 // DescriptionOf returns Descriptions by scope. It skips invalid entries, which Validate reports.

@@ -106,7 +106,8 @@ func printSignIn(t *tabwriter.Writer, s authserver.SignIn) {
 		}
 		scopes += scope
 	}
-	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, providers.Printable(s.Subject, 80), providers.Printable(client, 60),
+	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, providers.Printable(s.Subject, 80),
+		providers.Printable(client, 60),
 		at(s.SignedIn), at(s.Confirmed), at(s.Expires), scopes)
 }
 

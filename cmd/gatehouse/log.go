@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"gatehouse/configs"
+	"gatehouse/providers/authserver"
 )
 
 // durationsWithUnit writes durations as "1.5s". slog's JSON handler would write nanoseconds without a unit.
@@ -26,12 +27,12 @@ func newLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 
 // newLogger returns the logger of the process, and its level, which can be changed. Libraries that use the default
 // logger, such as zitadel/oidc, get one that starts at level warn: what they log at lower levels are their own
-// internals.
+// internals. Strangers cause some of the rest, one line for each request that the authorization server refuses.
 func (c console) newLogger(l configs.Log) (*slog.Logger, *slog.LevelVar) {
 	level := &slog.LevelVar{}
 	level.Set(l.SlogLevel())
 	if c.setDefaultLogger != nil {
-		c.setDefaultLogger(newLogger(l.Format, warnOrHigher{level}, c.stderr))
+		c.setDefaultLogger(authserver.LimitLog(newLogger(l.Format, warnOrHigher{level}, c.stderr)))
 	}
 	return newLogger(l.Format, level, c.stderr), level
 }

@@ -243,4 +243,12 @@ func TestLog_DefaultLoggerIsForWarnings(t *testing.T) {
 			t.Errorf("at level %s the log is\n%s", now, got)
 		}
 	}
+	out.Reset()
+	level.Set(slog.LevelInfo)
+	for range 1000 { // refused token requests of a stranger
+		libraries.Warn("request error")
+	}
+	if lines := strings.Count(out.String(), "\n"); lines > 600 {
+		t.Errorf("the log has %d lines", lines)
+	}
 }

@@ -88,12 +88,12 @@ func (c Config) withEnterpriseGrants() []Client {
 // with this client. There is no refresh token: the client gets another assertion. The response to every refusal is
 // the same; the reason is in log, metric and audit.
 func (i *Issuer) exchangeAssertion(ctx context.Context, form url.Values, c *client) (any, error) {
-	event := providers.SignInEvent{Kind: EventAssert, ClientID: displayClientID(c.id)}
+	event := providers.SignInEvent{Kind: EventAssert, ClientID: c.id}
 	refuse := func(reason providers.Reason, detail string, answer error) (any, error) {
 		i.config.Logger.InfoContext(ctx, "identity assertion refused", slog.String("client_id", displayClientID(c.id)),
 			slog.String("reason", string(reason)), slog.String("detail", detail))
 		event.Reason = reason
-		i.emit(ctx, event)
+		i.record(ctx, event)
 		return nil, answer
 	}
 	if !i.isEnterprise(c) {
@@ -133,7 +133,7 @@ func (i *Issuer) exchangeAssertion(ctx context.Context, form url.Values, c *clie
 	if a.IssuedAt.Before(i.config.Sessions.RevokeBefore) {
 		return refuse(reasonAssertionRevoked, "", errAssertion())
 	}
-	if reason, denied := i.isDenied(&providers.Identity{Issuer: i.config.Issuer, Subject: a.Subject, Client: c.id,
+	if reason, denied := i.config.Denied(&providers.Identity{Issuer: i.config.Issuer, Subject: a.Subject, Client: c.id,
 		IssuedAt: a.IssuedAt}); denied {
 		return refuse(reason, "", errAssertion())
 	}
@@ -150,7 +150,7 @@ func (i *Issuer) exchangeAssertion(ctx context.Context, form url.Values, c *clie
 	if err != nil {
 		return nil, err
 	}
-	i.emit(ctx, event)
+	i.record(ctx, event)
 	return answer, nil
 }
 
@@ -165,16 +165,9 @@ func (i *Issuer) assertedScopes(asserted []string, parameter string) (scopes []s
 	for _, scope := range asserted {
 		if slices.Contains(i.config.ClientPolicy.EnterpriseScopes, scope) &&
 			(len(requested) == 0 || slices.Contains(requested, scope)) && !slices.Contains(scopes, scope) &&
-			scope != oidc.ScopeOpenID && scope != oidc.ScopeOfflineAccess {
+			!isProtocolScope(scope) {
 			scopes = append(scopes, scope)
 		}
 	}
 	return scopes
-}
-
-func (i *Issuer) isDenied(id *providers.Identity) (providers.Reason, bool) {
-	if i.config.Denied == nil {
-		return "", false
-	}
-	return i.config.Denied(id)
 }

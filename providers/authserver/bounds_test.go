@@ -157,7 +157,7 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 
 	t.Run("AS-25 a host that does not respond times out", func(t *testing.T) {
 		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots,
-			AllowLoopbackClientDocuments: true}))
+			AllowLoopbackClientDocuments: true}), demoRules())
 		if f.timeout != 5*time.Second {
 			t.Errorf("the timeout is %s", f.timeout)
 		}
@@ -171,7 +171,7 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 	})
 	t.Run("AS-25 concurrent fetches are limited", func(t *testing.T) {
 		f := newDocumentFetcher(withDefaults(Config{ClientDocumentRootCAs: roots,
-			AllowLoopbackClientDocuments: true}))
+			AllowLoopbackClientDocuments: true}), demoRules())
 		f.timeout = 50 * time.Millisecond
 		for range maxDocumentFetches {
 			f.slots <- struct{}{}
@@ -182,7 +182,7 @@ func TestDocumentFetchesAreBounded(t *testing.T) {
 		}
 	})
 	t.Run("AS-25 cached documents are limited", func(t *testing.T) {
-		f := newDocumentFetcher(withDefaults(Config{}))
+		f := newDocumentFetcher(withDefaults(Config{}), demoRules())
 		for n := range maxDocuments + 10 {
 			f.store(fmt.Sprint(n), nil, nil, time.Hour)
 		}

@@ -83,9 +83,9 @@ func (i *Issuer) finish(r *http.Request, attempt Attempt, a *authorization, quer
 	id := signInID(attempt.State)
 	who, err := i.signIn.Finish(ctx, attempt, query)
 	if err != nil {
-		event := i.event(EventComplete, a)
+		event := requestEvent(EventComplete, a)
 		event.SignIn, event.Reason = signInDigest(id), signInReason(err)
-		i.config.Record(ctx, event)
+		i.record(ctx, event)
 		return "", err
 	}
 	_, target, err := i.signedIn(ctx, a, who, id)
@@ -95,6 +95,6 @@ func (i *Issuer) finish(r *http.Request, attempt Attempt, a *authorization, quer
 // refuseResponse records a response for a sign-in that was started here.
 func (i *Issuer) refuseResponse(r *http.Request, reason providers.Reason, state string) {
 	i.config.Logger.InfoContext(r.Context(), "response of the provider refused", slog.String("reason", string(reason)))
-	i.config.Record(r.Context(), providers.SignInEvent{Kind: EventComplete, Reason: reason,
+	i.record(r.Context(), providers.SignInEvent{Kind: EventComplete, Reason: reason,
 		SignIn: signInDigest(signInID(state))})
 }

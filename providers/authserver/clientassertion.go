@@ -67,7 +67,7 @@ func (i *Issuer) authenticateByAssertion(ctx context.Context, id, assertion stri
 	if c.keys == nil {
 		return fail("the client has no keys")
 	}
-	keys, err := i.documents.keysOf(ctx, c.keys, token.keyID())
+	keys, err := i.fetcher.keysOf(ctx, c.keys, token.keyID())
 	if err != nil {
 		return nil, tokenEndpointError(err)
 	}

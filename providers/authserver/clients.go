@@ -88,7 +88,7 @@ func (c Client) grants() []oidc.GrantType {
 type clientRegistry struct {
 	fixed  map[string]*client // of the operator
 	ids    clientIDs          // of clients that register dynamically
-	denied []string           // client ids, and hosts of documents
+	denied []string           // client ids or their short forms, and hosts of documents
 }
 
 // clientIDs issues and reads the ids of clients that register dynamically. Registration is open, so what it costs must
@@ -137,9 +137,12 @@ func (r *clientRegistry) find(ctx context.Context, id string) (*client, error) {
 	return r.ids.read(ctx, id)
 }
 
-// denies reports whether the operator denies the client with that id, or of the document at that URL.
+// denies reports whether the operator denies the client with that id, or of the document at that URL. An entry may
+// be the short form of the id: it is what the operator finds in log and audit.
 func (r *clientRegistry) denies(id string) bool {
-	return slices.ContainsFunc(r.denied, func(entry string) bool { return entry == id || isHostOf(entry, id) })
+	return slices.ContainsFunc(r.denied, func(entry string) bool {
+		return entry == id || entry == displayClientID(id) || isHostOf(entry, id)
+	})
 }
 
 // isHostOf reports whether host, with or without a port, is that of an https URL.
@@ -159,7 +162,7 @@ func (i *Issuer) findClient(ctx context.Context, id string) (*client, error) {
 		if !i.config.ClientDocuments {
 			return nil, errDocumentsOff()
 		}
-		return i.documents.find(ctx, id)
+		return i.fetcher.find(ctx, id)
 	}
 	return i.clients.find(ctx, id)
 }

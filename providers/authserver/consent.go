@@ -106,9 +106,9 @@ func (i *Issuer) respond(w http.ResponseWriter, r *http.Request, a *authorizatio
 	who, address, err := i.signIn.Begin(ctx, attempt)
 	switch {
 	case err != nil:
-		event := i.event(EventComplete, a)
+		event := requestEvent(EventComplete, a)
 		event.Reason = signInReason(err)
-		i.config.Record(ctx, event)
+		i.record(ctx, event)
 		return given, err
 	case who != nil:
 		var target string

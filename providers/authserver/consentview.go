@@ -45,7 +45,9 @@ func (i *Issuer) newConsentView(a *authorization) consentView {
 		Warning:        i.consentWarning(a),
 		People:         i.signIn.Choices(),
 		ClaimedName:    claimedName(a.client.name),
-		Next:           i.nextHost,
+	}
+	if known, ok := i.signIn.(host); ok {
+		v.Next = known.Host()
 	}
 	chosen, granted := i.choosePerson(a)
 	v.Chosen = chosen.Subject

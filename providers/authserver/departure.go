@@ -77,11 +77,5 @@ func (d byPage) depart(w http.ResponseWriter, r *http.Request, status int, to de
 	if to.failed != nil {
 		view.Text, code, delay = to.failed.text, to.failed.status, failureDelay
 	}
-	if code == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", retryAfter)
-	}
 	d.pages.leave(w, code, view, delay)
 }
-
-// retryAfter is when a request that failed because of an outage may succeed, in seconds.
-const retryAfter = "5"

@@ -81,7 +81,7 @@ type cachedDocument struct {
 	until  time.Time
 }
 
-func newDocumentFetcher(config Config) *documentFetcher {
+func newDocumentFetcher(config Config, rules clientRules) *documentFetcher {
 	dialer := newGuardedDialer(config.AllowLoopbackClientDocuments)
 	return &documentFetcher{
 		http: &http.Client{
@@ -97,7 +97,7 @@ func newDocumentFetcher(config Config) *documentFetcher {
 		},
 		now:        config.Now,
 		userAgent:  config.UserAgent,
-		rules:      config.clientMode().documents,
+		rules:      rules,
 		enterprise: config.ClientPolicy.EnterpriseClients,
 		logger:     config.Logger,
 		timeout:    documentTimeout,

@@ -75,7 +75,7 @@ func TestDocumentNamesOfPrivateAddresses(t *testing.T) {
 			host.Config.ErrorLog = log.New(io.Discard, "", 0)
 			host.StartTLS()
 			defer host.Close()
-			f := newDocumentFetcher(withDefaults(Config{}))
+			f := newDocumentFetcher(withDefaults(Config{}), demoRules())
 			dialer := newGuardedDialer(false)
 			dialer.Resolver = nameServer(t, addresses...)
 			f.http.Transport.(*http.Transport).DialContext = dialer.DialContext
@@ -120,7 +120,7 @@ func TestSlowAndLargeDocuments(t *testing.T) {
 	defer host.Close()
 	defer close(release)
 	newFetcher := func() *documentFetcher {
-		f := newDocumentFetcher(withDefaults(Config{SignIn: awaySignIn{}, AllowLoopbackClientDocuments: true}))
+		f := newDocumentFetcher(withDefaults(Config{AllowLoopbackClientDocuments: true}), signInRules(ClientPolicy{}))
 		f.http.Transport.(*http.Transport).TLSClientConfig.RootCAs =
 			host.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		f.timeout = 300 * time.Millisecond

@@ -25,38 +25,30 @@ func EventKinds() []string {
 		EventAssert, EventRegister}
 }
 
-const maxEventValue = 200 // bytes of a client id, which a stranger may have chosen
+const maxEventClient = 200 // bytes
 
-// record reports what has happened to a grant.
-func (i *Issuer) record(ctx context.Context, kind string, reason providers.Reason, g *storedGrant) {
-	i.send(ctx, grantEvent(kind, reason, g))
+// record passes an event on. Its client has the short form that pages and the log have: an id can be long, and
+// strangers choose it.
+func (i *Issuer) record(ctx context.Context, e providers.SignInEvent) {
+	e.ClientID = providers.Printable(displayClientID(e.ClientID), maxEventClient)
+	i.config.Record(ctx, e)
 }
 
-// recordRepeat reports a repeated refresh token, with the address that sent it first.
-func (i *Issuer) recordRepeat(ctx context.Context, g *storedGrant) {
-	e := grantEvent(EventRepeat, "", g)
-	e.OtherAddress = g.Address
-	i.send(ctx, e)
+// requestEvent returns an event with what an authorization request says.
+func requestEvent(kind string, a *authorization) providers.SignInEvent {
+	return providers.SignInEvent{Kind: kind, ClientID: a.client.id, Resource: a.resource, Scopes: a.scopes}
 }
 
-// recordRefusal reports a refused code or refresh token. The grant is nil if none was found.
-func (i *Issuer) recordRefusal(
-	ctx context.Context, kind string, reason providers.Reason, clientID string, g *storedGrant,
-) {
-	e := providers.SignInEvent{ClientID: clientID}
-	if g != nil {
-		e = grantEvent(kind, reason, g)
-	}
-	e.Kind, e.Reason = kind, reason
-	i.send(ctx, e)
-}
-
+// grantEvent returns an event with what a grant says.
 func grantEvent(kind string, reason providers.Reason, g *storedGrant) providers.SignInEvent {
 	return providers.SignInEvent{Kind: kind, Reason: reason, Subject: g.Person.Subject, ClientID: g.ClientID,
 		Resource: g.Resource, Scopes: g.allowedScopes(), SignIn: g.digest}
 }
 
-func (i *Issuer) send(ctx context.Context, e providers.SignInEvent) {
-	e.ClientID = e.ClientID[:min(len(e.ClientID), maxEventValue)]
-	i.config.Record(ctx, e)
+// refusalEvent returns the event of a refused code or refresh token. The grant is nil if none was found.
+func refusalEvent(kind string, reason providers.Reason, clientID string, g *storedGrant) providers.SignInEvent {
+	if g == nil {
+		return providers.SignInEvent{Kind: kind, Reason: reason, ClientID: clientID}
+	}
+	return grantEvent(kind, reason, g)
 }

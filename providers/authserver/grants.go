@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
 
 	"gatehouse/providers"
@@ -129,7 +128,13 @@ func (g *grant) isLive(now time.Time) bool {
 	return g.Ended == nil && now.Before(g.Ends) && (g.Code == nil || g.hasFreshCode(now))
 }
 
-func (g *grant) hasFreshCode(now time.Time) bool { return now.Before(g.Created.Add(codeLifetime)) }
+func (g *grant) hasFreshCode(now time.Time) bool { return isWithin(now, g.Created, codeLifetime) }
+
+// isWithin reports whether less than d has passed since at. A time in the future, beyond the difference of the
+// clocks of two replicas, was stored by one whose clock was wrong: it would put off for as long what d is the limit of.
+func isWithin(now, at time.Time, d time.Duration) bool {
+	return now.Before(at.Add(d)) && !at.After(now.Add(clockSkew))
+}
 
 // issued is when the current refresh token was issued.
 func (g *grant) issued() time.Time {
@@ -140,26 +145,12 @@ func (g *grant) issued() time.Time {
 }
 
 // allowedScopes returns the consented scopes that the person may have now: they may shrink, and grow again up to what
-// was consented. The scopes of the issuer itself are about the client, not about what the person may do.
-func (g *grant) allowedScopes() []string {
-	if g.Person.Unrestricted {
-		return g.Scopes
-	}
-	return slices.DeleteFunc(slices.Clone(g.Scopes), func(scope string) bool {
-		return !isProtocolScope(scope) && !slices.Contains(g.Person.Scopes, scope)
-	})
-}
+// was consented.
+func (g *grant) allowedScopes() []string { return g.Person.allowed(g.Scopes) }
 
 // lacksScopes reports whether the person may have none of the scopes of resources that the grant is for.
 func (g *grant) lacksScopes() bool {
-	of := func(scopes []string) bool {
-		return slices.ContainsFunc(scopes, func(scope string) bool { return !isProtocolScope(scope) })
-	}
-	return of(g.Scopes) && !of(g.allowedScopes())
-}
-
-func isProtocolScope(scope string) bool {
-	return scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
+	return hasResourceScope(g.Scopes) && !hasResourceScope(g.allowedScopes())
 }
 
 // errGrantExists means that a sign-in with this id has a grant already.
@@ -382,9 +373,8 @@ func absoluteLifetime(policy SessionPolicy) grantLifetime {
 }
 
 // approve creates a grant with the scopes of a, and returns its code and the redirect to the client. The id is random
-// if empty; two calls with the same one make one grant, on all replicas: the second error is
-// errGrantExists. Other errors are a [*SignInError] if the person may have none of the scopes, and wrap
-// errStoreUnavailable if the store failed.
+// if empty; two calls with the same one make one grant, on all replicas: the second error is errGrantExists. Other
+// errors wrap errStoreUnavailable.
 func (i *Issuer) approve(ctx context.Context, a *authorization, who Person, id string) (
 	code, target string, err error,
 ) {
@@ -403,11 +393,6 @@ func (i *Issuer) approve(ctx context.Context, a *authorization, who Person, id s
 		Confirmed:  now,
 		Ends:       now.Add(unusedGrantLifetime),
 		Code:       &codeTerms{RedirectURI: a.redirectURI, Challenge: a.challenge, Nonce: a.nonce},
-	}
-	if g.lacksScopes() {
-		return "", "", &SignInError{Reason: ReasonScopesNotAllowed, Code: string(oidc.AccessDenied),
-			Text: "Your account may not do what the application asks for.",
-			Err:  errors.New("the person may have none of the requested scopes")}
 	}
 	if err := i.makeRoom(ctx, g); err != nil {
 		return "", "", err
@@ -467,7 +452,7 @@ func (i *Issuer) endGrant(ctx context.Context, g *storedGrant, reason providers.
 		return err
 	}
 	i.access.ended(i.config.Now(), g.digest)
-	i.record(ctx, EventEnd, reason, &storedGrant{grant: before, digest: g.digest})
+	i.record(ctx, grantEvent(EventEnd, reason, &storedGrant{grant: before, digest: g.digest}))
 	i.recheck.dismiss(ctx, before.Person)
 	return nil
 }

@@ -48,7 +48,7 @@ func ProviderPaths() []string {
 
 // Paths returns the paths of the handler, sorted: those of the function Paths or ProviderPaths. The server makes each
 // of them a public route.
-func (i *Issuer) Paths() []string { return i.paths }
+func (i *Issuer) Paths() []string { return slices.Sorted(slices.Values(i.paths)) }
 
 // OpenCORSPaths returns the paths that pages of any origin may read, so that browser clients work: metadata,
 // keys, token, registration and revocation. They use no cookies. The user's pages (/authorize, /consent,
@@ -63,7 +63,7 @@ func (i *Issuer) Handler() http.Handler { return i.handler }
 
 // newRoutes restricts the library's router to known paths and methods: it has more of them (/healthz,
 // /ready) and accepts any method.
-func newRoutes(i *Issuer) routes {
+func newRoutes(i *Issuer) http.Handler {
 	library := op.RegisterServer(&server{Issuer: i}, op.Endpoints{
 		Authorization: op.NewEndpoint(authorizePath),
 		Token:         op.NewEndpoint(tokenPath),
@@ -75,7 +75,7 @@ func newRoutes(i *Issuer) routes {
 	all := routes{
 		openidMetadataPath: getAndHead(library),
 		oauthMetadataPath:  getAndHead(rewritePath(openidMetadataPath, library)),
-		keysPath:           getAndHead(withRetryAfter(library)),
+		keysPath:           getAndHead(library),
 		authorizePath:      {http.MethodGet: i.requireTopLevel(i.authorize)},
 		consentPath: {
 			http.MethodGet:  i.requireTopLevel(i.showConsent),
@@ -90,9 +90,11 @@ func newRoutes(i *Issuer) routes {
 		CallbackPath:   {http.MethodGet: i.requireTopLevel(i.callback)},
 	}
 	maps.DeleteFunc(all, func(path string, _ map[string]http.Handler) bool {
-		return !slices.Contains(i.served, path)
+		return !slices.Contains(i.paths, path)
 	})
-	return all
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		all.ServeHTTP(errorWriter{w, i.config.Issuer}, r)
+	})
 }
 
 // routes maps exact paths and methods to handlers. http.ServeMux would redirect paths that are not clean and
@@ -133,7 +135,6 @@ func rewritePath(path string, h http.Handler) http.Handler {
 func (i *Issuer) requireForm(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noStore(w.Header())
-		w = challengeWriter{w, i.config.Issuer}
 		r = withResponseHeader(r, w.Header())
 		err := readForm(w, r)
 		if err == nil {
@@ -267,14 +268,14 @@ func (i *Issuer) requireTopLevel(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// challengeWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2), and
-// Retry-After to 429 and 503, which the library does not.
-type challengeWriter struct {
+// errorWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2), and
+// Retry-After to 429 and 503, which the library does not. What failed because of an outage may succeed after 5 seconds.
+type errorWriter struct {
 	http.ResponseWriter
 	realm string
 }
 
-func (w challengeWriter) WriteHeader(status int) {
+func (w errorWriter) WriteHeader(status int) {
 	switch status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+w.realm+`", charset="UTF-8"`)

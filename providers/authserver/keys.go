@@ -67,14 +67,14 @@ var errNoSigningKey = errors.New("there is no usable signing key")
 // requireKey refuses requests for tokens while none can be signed, before they use up a code or a refresh
 // token.
 func (k *keyring) requireKey(next http.Handler) http.Handler {
-	return withRetryAfter(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := k.source.signing(); err != nil {
 			noStore(w.Header())
 			op.WriteError(w, r, keysUnavailable(err), nil)
 			return
 		}
 		next.ServeHTTP(w, r)
-	}))
+	})
 }
 
 // keysUnavailable returns temporarily_unavailable with status 503 for an error that wraps errNoSigningKey,
@@ -84,22 +84,6 @@ func keysUnavailable(err error) error {
 		return err
 	}
 	return errTemporarilyUnavailable(err)
-}
-
-// withRetryAfter adds Retry-After to responses with status 503.
-func withRetryAfter(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(retryAfterWriter{w}, r)
-	})
-}
-
-type retryAfterWriter struct{ http.ResponseWriter }
-
-func (w retryAfterWriter) WriteHeader(status int) {
-	if status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
-		w.Header().Set("Retry-After", "1") // retryInterval
-	}
-	w.ResponseWriter.WriteHeader(status)
 }
 
 // canSign reports whether private fits algorithm.
@@ -133,7 +117,7 @@ func newSigningKey(private any, algorithm jose.SignatureAlgorithm) (jose.JSONWeb
 	key := jose.JSONWebKey{Key: private, Algorithm: string(algorithm), Use: "sig"}
 	thumbprint, err := key.Thumbprint(crypto.SHA256)
 	if err != nil {
-		return key, fmt.Errorf("local issuer: signing key: %w", err)
+		return key, fmt.Errorf("signing key: %w", err)
 	}
 	key.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint) // RFC 7638
 	return key, nil
@@ -142,7 +126,7 @@ func newSigningKey(private any, algorithm jose.SignatureAlgorithm) (jose.JSONWeb
 func generateSigningKey(algorithm jose.SignatureAlgorithm) (jose.JSONWebKey, error) {
 	private, err := generateKey(algorithm)
 	if err != nil {
-		return jose.JSONWebKey{}, fmt.Errorf("local issuer: signing key: %w", err)
+		return jose.JSONWebKey{}, fmt.Errorf("signing key: %w", err)
 	}
 	return newSigningKey(private, algorithm)
 }
@@ -163,15 +147,15 @@ func (k *keyring) sign(typ jose.ContentType, claims any) (string, error) {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: k.algorithm, Key: key},
 		new(jose.SignerOptions).WithType(typ))
 	if err != nil {
-		return "", fmt.Errorf("local issuer: signer: %w", err)
+		return "", fmt.Errorf("signer: %w", err)
 	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
-		return "", fmt.Errorf("local issuer: claims: %w", err)
+		return "", fmt.Errorf("claims: %w", err)
 	}
 	signed, err := signer.Sign(payload)
 	if err != nil {
-		return "", fmt.Errorf("local issuer: signing: %w", err)
+		return "", fmt.Errorf("signing: %w", err)
 	}
 	return signed.CompactSerialize()
 }

@@ -60,7 +60,7 @@ func (i *Issuer) newMetadata() metadata {
 			IDTokenSigningAlgValuesSupported:       []string{i.config.SigningAlgorithm},
 			TokenEndpointAuthMethodsSupported:      allMethods,
 			RevocationEndpointAuthMethodsSupported: allMethods,
-			ClaimsSupported:                        i.mode.claims,
+			ClaimsSupported:                        i.claims,
 			CodeChallengeMethodsSupported:          []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
 		},
 		AuthorizationResponseIssParameterSupported: true,
@@ -77,7 +77,7 @@ func (i *Issuer) newMetadata() metadata {
 	if _, ok := i.extensions[oidc.GrantTypeTokenExchange]; ok {
 		m.RequestedTokenTypesSupported = []string{string(assertionTokenType)}
 	}
-	if slices.Contains(i.served, introspectPath) {
+	if slices.Contains(i.paths, introspectPath) {
 		m.IntrospectionEndpoint = issuer + introspectPath
 		m.IntrospectionEndpointAuthMethodsSupported = secretMethods
 	}
@@ -104,5 +104,5 @@ func cacheable(data any) *op.Response {
 
 // grantTypes are those of the token endpoint.
 func (i *Issuer) grantTypes() []oidc.GrantType {
-	return slices.Concat(i.mode.rules.grants, slices.Sorted(maps.Keys(i.extensions)))
+	return slices.Concat(i.registration.grants, slices.Sorted(maps.Keys(i.extensions)))
 }

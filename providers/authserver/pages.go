@@ -2,7 +2,6 @@ package authserver
 
 import (
 	"embed"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -57,7 +56,7 @@ type pages struct {
 func newPages(issuer string, w wording) (*pages, error) {
 	parsed, err := page.Parse(templates, "templates/*.html")
 	if err != nil {
-		return nil, fmt.Errorf("local issuer: %w", err)
+		return nil, err
 	}
 	if w.style != "" {
 		parsed.AddStyle(w.style)

@@ -91,5 +91,11 @@ func (e *SignInError) Error() string { return string(e.Reason) + ": " + e.Err.Er
 // Unwrap returns Err.
 func (e *SignInError) Unwrap() error { return e.Err }
 
+// host is implemented by an [Authenticator] that knows where people sign in. The consent page says so.
+type host interface {
+	// Host returns the host, with a port if it is not the default.
+	Host() string
+}
+
 // CallbackPath is the path of the redirect URI at the provider where people sign in.
 const CallbackPath = "/callback"

@@ -87,13 +87,13 @@ func newProviderRecheck(i *Issuer) *providerRecheck {
 // confirm asks the provider if its last confirmation is too old. What the provider cannot answer ends nothing.
 func (p *providerRecheck) confirm(ctx context.Context, g *storedGrant, waited *time.Duration) (*storedGrant, error) {
 	now, policy := p.config.Now(), p.config.Sessions
-	if g.Person.Credential == "" || now.Before(g.Confirmed.Add(policy.RecheckInterval)) {
+	if g.Person.Credential == "" || isWithin(now, g.Confirmed, policy.RecheckInterval) {
 		return g, nil
 	}
 	if p.isLeased(now, g.Lease) {
 		return nil, p.waitFor(ctx, waited)
 	}
-	if now.Before(g.Failed.Add(recheckPause)) {
+	if isWithin(now, g.Failed, recheckPause) {
 		return p.unconfirmed(now, g)
 	}
 	g.Lease = &lease{rand.Text(), now.Add(leaseTime)}
@@ -215,7 +215,7 @@ func (p *providerRecheck) settle(ctx context.Context, g *storedGrant, who Person
 	case stored.Lease != nil: // of another replica, which stores its own answer
 		return nil, nil
 	}
-	p.record(ctx, EventRecheck, reason, stored)
+	p.record(ctx, grantEvent(EventRecheck, reason, stored))
 	if failure != nil {
 		return p.unconfirmed(now, stored)
 	}
@@ -232,13 +232,13 @@ func (p *providerRecheck) endGone(ctx context.Context, g *storedGrant, reason pr
 	if err != nil || stored.Person.Credential != g.Person.Credential {
 		return err
 	}
-	p.record(ctx, EventRecheck, reason, g)
+	p.record(ctx, grantEvent(EventRecheck, reason, g))
 	return p.endNow(ctx, g, reason)
 }
 
 // unconfirmed decides about a grant whose provider could not be asked.
 func (p *providerRecheck) unconfirmed(now time.Time, g *storedGrant) (*storedGrant, error) {
-	if now.Before(g.Confirmed.Add(p.config.Sessions.RecheckMaxStale)) {
+	if isWithin(now, g.Confirmed, p.config.Sessions.RecheckMaxStale) {
 		return g, nil
 	}
 	return nil, &unavailableError{ReasonRecheckFailed, recheckPause,

@@ -9,9 +9,10 @@ import (
 )
 
 // sealRecord returns r with plain as its sealed content, for the version that r gets by the next Create or
-// Replace. The seal binds the content to id and version: content that was moved to another record, or an
-// earlier version of it, does not open. It does not bind the owner and the end of the record, which the store
-// must be able to read; content that depends on them has copies of its own.
+// Replace. The seal binds the content to id and version: content that was moved to another record, or is that of
+// an earlier version, does not open. Who can write to the store can put a whole record back, with its version, or
+// remove one: nothing outside the store knows the current version. The seal does not bind the owner and the end of
+// the record, which the store must be able to read; content that depends on them has copies of its own.
 func sealRecord(k *seal.Keys, r records.Record, plain []byte) records.Record {
 	r.Sealed = k.Seal(seal.Content, recordContext(r.ID, r.Version+1), plain)
 	return r

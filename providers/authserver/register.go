@@ -34,7 +34,7 @@ func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 		issued, err = i.clients.ids.issue(m)
 	}
 	if err != nil {
-		i.emit(r.Context(), providers.SignInEvent{Kind: EventRegister, Reason: reasonRegistrationRefused})
+		i.record(r.Context(), providers.SignInEvent{Kind: EventRegister, Reason: reasonRegistrationRefused})
 		op.WriteError(w, r, err, nil)
 		return
 	}
@@ -43,7 +43,7 @@ func (i *Issuer) register(w http.ResponseWriter, r *http.Request) {
 	if issued.secret != "" {
 		answer.ClientSecretExpiresAt = &issued.secretExpires
 	}
-	i.emit(r.Context(), providers.SignInEvent{Kind: EventRegister, ClientID: displayClientID(issued.id)})
+	i.record(r.Context(), providers.SignInEvent{Kind: EventRegister, ClientID: issued.id})
 	i.config.Logger.InfoContext(r.Context(), "client registered",
 		slog.String("client_id", displayClientID(answer.ClientID)), slog.String("client_name", m.ClientName))
 
@@ -65,8 +65,8 @@ func (i *Issuer) readRegistration(w http.ResponseWriter, r *http.Request) (clien
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 		return m, op.NewStatusError(invalidMetadata("the body is too large"), http.StatusRequestEntityTooLarge)
 	}
-	if err != nil || i.mode.rules.decode(body, &m) != nil {
+	if err != nil || i.registration.decode(body, &m) != nil {
 		return m, invalidMetadata("the body is not a JSON object of client metadata")
 	}
-	return m, i.mode.rules.checkRegistration(&m)
+	return m, i.registration.checkRegistration(&m)
 }

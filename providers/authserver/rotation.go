@@ -115,7 +115,7 @@ func (i *Issuer) endReplayed(ctx context.Context, g *storedGrant) error {
 
 // advance makes generation the current one. What was replaced longer ago than the grace period needs no time.
 func (g *grant) advance(now time.Time, generation uint64, grace time.Duration, address string) {
-	rotated := slices.DeleteFunc(slices.Clone(g.Rotated), func(at time.Time) bool { return !now.Before(at.Add(grace)) })
+	rotated := slices.DeleteFunc(slices.Clone(g.Rotated), func(at time.Time) bool { return !isWithin(now, at, grace) })
 	rotated = append(rotated, now)
 	g.Rotated = rotated[max(0, len(rotated)-maxRotations):]
 	g.Generation, g.Address, g.Code = generation, address, nil
@@ -152,9 +152,9 @@ func (g *grant) judge(now time.Time, generation uint64, grace time.Duration) rep
 	}
 	replacements := g.Generation - generation
 	inGrace := replacements <= uint64(len(g.Rotated)) &&
-		now.Before(g.Rotated[uint64(len(g.Rotated))-replacements].Add(grace))
+		isWithin(now, g.Rotated[uint64(len(g.Rotated))-replacements], grace)
 	if replacements > maxRotations && len(g.Rotated) == maxRotations {
-		inGrace = now.Before(g.Rotated[0].Add(grace)) // its own time is forgotten
+		inGrace = isWithin(now, g.Rotated[0], grace) // its own time is forgotten
 	}
 	switch {
 	case replacements == 1 && inGrace:

@@ -63,6 +63,26 @@ func (i *Issuer) describeScope(scope string) string {
 	return ""
 }
 
+// isProtocolScope reports whether a scope is one of the issuer itself. They are about the client, not about what the
+// person may do.
+func isProtocolScope(scope string) bool {
+	return scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
+}
+
+func hasResourceScope(scopes []string) bool {
+	return slices.ContainsFunc(scopes, func(scope string) bool { return !isProtocolScope(scope) })
+}
+
+// allowed returns those of the scopes that the person may have.
+func (p Person) allowed(scopes []string) []string {
+	if p.Unrestricted {
+		return scopes
+	}
+	return slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool {
+		return !isProtocolScope(scope) && !slices.Contains(p.Scopes, scope)
+	})
+}
+
 // isScopeToken reports whether s is a scope-token of RFC 6749, section 3.3.
 func isScopeToken(s string) bool {
 	return s != "" && !strings.ContainsFunc(s,

@@ -479,6 +479,15 @@ func TestDeniedClients(t *testing.T) {
 	good := other.registeredID(publicClient(callback))
 	host := strings.TrimPrefix(d.URL, "https://")
 	name, _, _ := strings.Cut(host, ":")
+	short := "reg2p.…" + bad[len(bad)-12:]
+	t.Run("denied by the short form of the log", func(t *testing.T) {
+		issuer := open(t, signInElsewhere, replicaOf(other), func(c *authserver.Config) {
+			c.ClientPolicy.Denied = []string{short}
+		})
+		issuer.resource = other.resource
+		wantPage(t, issuer.authorize("client_id", bad), http.StatusForbidden)
+		wantConsent(t, issuer.authorize("client_id", good))
+	})
 	for _, denied := range []string{host, name, strings.ToUpper(host), d.id()} {
 		issuer := open(t, signInElsewhere, d.trusted, replicaOf(other), func(c *authserver.Config) {
 			c.ClientPolicy.Denied = []string{"x", bad, denied}

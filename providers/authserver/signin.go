@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 
@@ -20,8 +19,8 @@ const (
 	codeUnavailable  = "temporarily_unavailable"
 )
 
-// errorForClient returns what the client gets for the code of a [SignInError], and the status of the page. Codes that are
-// not listed become server_error. The client gets no text of the provider, and none that is for the person.
+// errorForClient returns what the client gets for the code of a [SignInError], and the status of the page. Codes
+// that are not listed become server_error. The client gets no text of the provider, and none that is for the person.
 func errorForClient(code string) (e *oidc.Error, status int) {
 	switch code {
 	case codeAccessDenied:
@@ -41,14 +40,14 @@ func (i *Issuer) signedIn(ctx context.Context, a *authorization, who Person, id 
 	if who.Time.IsZero() {
 		who.Time = i.config.Now()
 	}
-	event := i.event(EventComplete, a)
+	event := requestEvent(EventComplete, a)
 	event.Subject = who.Subject
 	if id != "" {
 		event.SignIn = signInDigest(id)
 	}
 	code, target, err = i.grantTo(ctx, a, who, id, &event)
 	event.Reason = signInReason(err)
-	i.config.Record(ctx, event)
+	i.record(ctx, event)
 	return code, target, err
 }
 
@@ -100,27 +99,14 @@ func (i *Issuer) checkDenied(a *authorization, who Person) error {
 		Text: "The operator of this server has denied access.", Err: errors.New("the operator has denied the caller")}
 }
 
-// allowedScopes returns those of the requested scopes that the person may have. The scopes of this server itself, for
-// ID and refresh tokens, are not a matter of the person.
+// allowedScopes returns those of the requested scopes that the person may have.
 func allowedScopes(requested []string, who Person) ([]string, error) {
-	if who.Unrestricted {
-		return requested, nil
-	}
-	if len(who.Scopes) == 0 {
+	if !who.Unrestricted && len(who.Scopes) == 0 {
 		return nil, notAllowed(ReasonAccountNotAllowed, "This account is not allowed: "+
 			"the rules of this server give it no permission. Sign in with another account, or ask the operator.")
 	}
-	var allowed []string
-	found, asked := false, false
-	for _, scope := range requested {
-		own := scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
-		has := slices.Contains(who.Scopes, scope)
-		asked, found = asked || !own, found || has && !own
-		if own || has {
-			allowed = append(allowed, scope)
-		}
-	}
-	if asked && !found {
+	allowed := who.allowed(requested)
+	if !hasResourceScope(allowed) && hasResourceScope(requested) {
 		return nil, notAllowed(ReasonScopesNotAllowed, "This account is not allowed to use this application: "+
 			"it has none of the permissions that the application requests. Ask the operator for them.")
 	}
@@ -159,18 +145,11 @@ func (i *Issuer) fail(w http.ResponseWriter, r *http.Request, a *authorization, 
 
 // recordDecision records what a person has clicked.
 func (i *Issuer) recordDecision(ctx context.Context, a *authorization, d decision) {
-	event := i.event(EventApprove, a)
+	event := requestEvent(EventApprove, a)
 	if d == deny {
 		event.Reason = ReasonDeniedByPerson
 	}
-	i.config.Record(ctx, event)
-}
-
-// event returns an event with what the request says. A client id can be long, and is chosen by strangers.
-func (i *Issuer) event(kind string, a *authorization) providers.SignInEvent {
-	const maxLoggedID = 200
-	return providers.SignInEvent{Kind: kind, ClientID: providers.Printable(displayClientID(a.client.id), maxLoggedID),
-		Resource: a.resource, Scopes: a.scopes}
+	i.record(ctx, event)
 }
 
 // signInReason returns the reason of a [*SignInError], or "" for nil.

@@ -96,7 +96,7 @@ func (s *server) CodeExchange(ctx context.Context,
 			return nil, err
 		}
 	}
-	s.record(ctx, EventExchange, "", g)
+	s.record(ctx, grantEvent(EventExchange, "", g))
 	return tokenResponse(answer), nil
 }
 
@@ -125,10 +125,12 @@ func (s *server) RefreshToken(ctx context.Context,
 	if rotated.repeated {
 		s.config.Logger.InfoContext(ctx,
 			"refresh token repeated within the grace period; same successor returned",
-			slog.String("client_id", r.Client.GetID()))
-		s.recordRepeat(ctx, g)
+			slog.String("client_id", displayClientID(r.Client.GetID())))
+		event := grantEvent(EventRepeat, "", g)
+		event.OtherAddress = g.Address // which sent the token first
+		s.record(ctx, event)
 	} else {
-		s.record(ctx, EventRefresh, "", g)
+		s.record(ctx, grantEvent(EventRefresh, "", g))
 	}
 	return tokenResponse(answer), nil
 }
@@ -166,9 +168,7 @@ func (s *server) ClientCredentialsExchange(_ context.Context,
 		return nil, err
 	}
 	// There is no user to identify, and the client needs no refresh token (RFC 6749, section 4.4.3).
-	scopes = slices.DeleteFunc(slices.Clone(scopes), func(scope string) bool {
-		return scope == oidc.ScopeOpenID || scope == oidc.ScopeOfflineAccess
-	})
+	scopes = slices.DeleteFunc(slices.Clone(scopes), isProtocolScope)
 	if len(scopes) == 0 && r.Form.Get("scope") != "" {
 		return nil, oidc.ErrInvalidScope().WithDescription(
 			"none of the requested scopes can be granted to a client without a user")
@@ -230,8 +230,8 @@ func (i *Issuer) idToken(now time.Time, g *storedGrant, nonce, accessToken strin
 func (i *Issuer) refuseGrant(
 	ctx context.Context, event, kind string, c op.Client, g *storedGrant, err error,
 ) error {
-	i.recordRefusal(ctx, event, refusalReason(err), c.GetID(), g)
-	client := slog.String("client_id", c.GetID())
+	i.record(ctx, refusalEvent(event, refusalReason(err), c.GetID(), g))
+	client := slog.String("client_id", displayClientID(c.GetID()))
 	switch ended := new(grantEnded); {
 	case errors.Is(err, errUnavailable):
 		return i.unavailable(ctx, err)

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -21,6 +23,7 @@ const (
 	detailTenant  = "tid"   // if the provider has tenants
 	detailNonce   = "nonce" // of the sign-in; an ID token at a refresh has the same or none
 	detailSource  = "claims"
+	detailRules   = "rules" // by which the scopes were given; see upstreamConfig.rulesDigest
 )
 
 // The values of detailSource: where the claims that the rules need were found at the sign-in.
@@ -132,6 +135,16 @@ func (c upstreamConfig) rulesClaims() []string {
 		names = providers.MergeScopes(names, []string{claimEmailVerified})
 	}
 	return names
+}
+
+// rulesDigest identifies the rules and the required claims.
+func (c upstreamConfig) rulesDigest() string {
+	text := c.Rules.String()
+	for _, required := range c.Required {
+		text += "\n" + required.String()
+	}
+	digest := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(digest[:12])
 }
 
 // lacks reports whether one of these claims is not there.

@@ -85,7 +85,7 @@ func (x *storeExamination) secrets(context.Context, *http.Client) diagnostics.Ou
 }
 
 func (x *storeExamination) openOther(ctx context.Context, _ *http.Client) diagnostics.Outcome {
-	if x.settings.Store == StoreMemory {
+	if x.settings.Store == store.InMemory {
 		o := diagnostics.OK("memory, for a resource on loopback: sign-ins end with the server")
 		o.Stop = "only the server that runs has it"
 		return o

@@ -48,6 +48,7 @@ func (u *Upstream) Finish(ctx context.Context, a authserver.Attempt, response ur
 	who.Credential = u.bounded(t.refresh)
 	who.Details[detailNonce] = a.Nonce
 	who.Details[detailSource] = source
+	who.Details[detailRules] = u.config.rulesDigest()
 	u.state.signedIn(who.Credential != "")
 	if who.Credential == "" {
 		u.logger.Info("the provider issued no refresh token: the sign-in lasts for provider.session_without_refresh",
@@ -84,9 +85,10 @@ func (u *Upstream) readResponse(m token.PublishedMetadata, response url.Values) 
 }
 
 // responseError returns the error for an authorization response with an error. The description of the provider goes to
-// the log only: it may contain anything.
+// the log only: it may contain anything. The browser brings the response, so it says nothing about the provider: the
+// reason is none of providerProblems.
 func (u *Upstream) responseError(code, description string) error {
-	u.logger.Info("the provider answered a sign-in with an error", "error", providers.Quote(code),
+	u.limited.Info("the provider answered a sign-in with an error", "error", providers.Quote(code),
 		"description", providers.Quote(description))
 	known := knownCode(code)
 	detail := "the response has an unknown error"
@@ -97,7 +99,7 @@ func (u *Upstream) responseError(code, description string) error {
 	case codeDenied, errorLoginRequired, errorInteractionRequired, errorConsentRequired, "account_selection_required":
 		return refused(ReasonProviderDenied, codeDenied, textDenied, detail)
 	case codeUnavailable:
-		return u.unavailable(errors.New(detail))
+		return refused(ReasonProviderError, codeUnavailable, textUnavailable, detail)
 	}
 	return refused(ReasonProviderError, codeServerError, textError, detail)
 }

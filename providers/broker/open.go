@@ -27,8 +27,6 @@ const (
 	refetchInterval = 100 * time.Millisecond
 	// keyMaxAge bounds how long this server accepts tokens of a key that was withdrawn.
 	keyMaxAge = 30 * time.Second
-	// memoryLimit is the number of sign-ins that the store in memory keeps.
-	memoryLimit = 10_000
 )
 
 // Remote implements [providers.Embedded].
@@ -97,7 +95,6 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 		return nil, err
 	}
 	issuer, err := authserver.New(authserver.Config{
-		UserAgent:         info.UserAgent,
 		Issuer:            info.Resource.Origin(),
 		Resources:         append([]string{info.Resource.String()}, s.Resources...),
 		Scopes:            info.KnownScopes,
@@ -117,18 +114,18 @@ func (s *Settings) OpenIssuer(ctx context.Context, info providers.ServerInfo) (*
 			RegistrationLifetime: s.RegistrationLifetime,
 			EnterpriseClients:    enterpriseIDs, EnterpriseScopes: s.EnterpriseScopes,
 		},
-		Assertions:                     assertions,
-		Record:                         info.Record,
-		Denied:                         info.Denied,
-		AccessTokenLifetime:            tokenLifetime,
-		RefreshTokenLifetime:           s.SessionLifetime,
-		Clients:                        clients,
-		RefreshGrace:                   s.RefreshGrace,
-		ClientDocuments:                s.ClientDocuments,
-		AllowLoopbackClientDocuments:   s.AllowLoopbackClientDocuments,
-		ClientDocumentRootCAs:          s.ClientDocumentRootCAs,
-		DangerouslyAllowPublicResource: true, // people sign in with their own accounts
-		Logger:                         info.Logger,
+		Assertions:                   assertions,
+		Record:                       info.Record,
+		Denied:                       info.Denied,
+		AccessTokenLifetime:          tokenLifetime,
+		RefreshTokenLifetime:         s.SessionLifetime,
+		Clients:                      clients,
+		RefreshGrace:                 s.RefreshGrace,
+		ClientDocuments:              s.ClientDocuments,
+		AllowLoopbackClientDocuments: s.AllowLoopbackClientDocuments,
+		ClientDocumentRootCAs:        s.ClientDocumentRootCAs,
+		UserAgent:                    info.UserAgent,
+		Logger:                       info.Logger,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("authorization server: %w", err), records.Close())
@@ -206,8 +203,9 @@ func (s *Settings) rules(info providers.ServerInfo) (Rules, error) {
 	if len(list) == 0 {
 		list = ClaimList{"* > " + strings.Join(info.InitialScopes, " ")}
 		if len(info.InitialScopes) == 0 {
-			return Rules{}, errors.New("provider.scope_rules: it is empty, and scopes.initial too, so no person could have a scope; " +
-				`set it, such as "* > mcp:use"`)
+			return Rules{},
+				errors.New("provider.scope_rules: it is empty, and scopes.initial too, so no person could have a scope; " +
+					`set it, such as "* > mcp:use"`)
 		}
 	}
 	rules, problems := ParseScopeRules(list)
@@ -228,9 +226,6 @@ func (s *Settings) NamedScopes() []string {
 
 // openStore opens the store. The error wraps [store.ErrInUse] if another process has it.
 func (s *Settings) openStore(ctx context.Context, access Access) (store.Store, error) {
-	if s.Store == StoreMemory {
-		return store.NewMemory(memoryLimit, time.Now), nil
-	}
 	open := store.Open
 	if access == ReadOnly {
 		open = store.OpenReadOnly

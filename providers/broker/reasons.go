@@ -18,6 +18,7 @@ const (
 	ReasonAccountUnnamed         providers.Reason = "account_unnamed"
 	ReasonAccountOverage         providers.Reason = "account_overage"
 	ReasonAccountGone            providers.Reason = "account_gone"
+	ReasonRulesChanged           providers.Reason = "rules_changed"
 )
 
 // Reasons returns the reasons of this package, with their meanings.
@@ -44,5 +45,7 @@ func signInReasons() []providers.ReasonDoc {
 			"too many groups (`_claim_names`); use app roles"},
 		{Code: ReasonAccountGone, Meaning: "at a refresh, the provider said that the person must sign in again, or may " +
 			"not; the sign-in ends"},
+		{Code: ReasonRulesChanged, Meaning: "`provider.scope_rules` or `provider.required_claims` have changed since the " +
+			"sign-in, and the provider does not say the claims again at a refresh; the sign-in ends"},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net/url"
 	"time"
 
@@ -73,8 +74,15 @@ func (u *Upstream) judge(
 	ctx context.Context, m token.PublishedMetadata, t tokens, p authserver.Person,
 ) (authserver.Person, error) {
 	claims, known, err := u.currentClaims(ctx, m, t, p)
-	if err != nil || !known {
-		return p, err
+	switch {
+	case err != nil:
+		return authserver.Person{}, err
+	case !known && p.Details[detailRules] != u.config.rulesDigest():
+		// What the person had by earlier rules may be what the operator has taken away.
+		return authserver.Person{}, gone(refused(ReasonRulesChanged, codeDenied, textDenied,
+			"the rules have changed since the provider has last said the claims of the person"))
+	case !known:
+		return p, nil
 	}
 	if err := u.checkSame(p, claims); err != nil {
 		return authserver.Person{}, err
@@ -83,6 +91,8 @@ func (u *Upstream) judge(
 	if current.Scopes, err = u.scopes(claims); err != nil {
 		return authserver.Person{}, u.judgeError(err)
 	}
+	current.Details = maps.Clone(p.Details)
+	current.Details[detailRules] = u.config.rulesDigest()
 	return current, nil
 }
 
@@ -147,7 +157,8 @@ func (u *Upstream) checkSame(p authserver.Person, claims token.ClaimSet) error {
 }
 
 func changed() *authserver.SignInError {
-	return gone(refused(authserver.ReasonAccountChanged, codeDenied, textDenied, "the provider named another person or tenant"))
+	return gone(refused(authserver.ReasonAccountChanged, codeDenied, textDenied,
+		"the provider named another person or tenant"))
 }
 
 // judgeError returns the error for a person who could not sign in now. A person whom the rules refuse is refused for

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/providers"
+	"gatehouse/providers/authserver/store"
 )
 
 // Settings are the settings of kind "broker".
@@ -28,7 +29,7 @@ type Settings struct {
 
 	Secrets       providers.Secret `koanf:"secrets_file" file:"only" reload:"restart" help:"file with the secrets that seal what is stored; gatehouse secret FILE writes one"`
 	Store         string           `koanf:"store" reload:"restart" help:"where sign-ins are kept: memory (on loopback), file:///PATH, redis://HOST:PORT/DB or rediss://HOST:PORT/DB"`
-	StorePassword providers.Secret `koanf:"store_password" reload:"restart" help:"password of the store, or user:password"`
+	StorePassword providers.Secret `koanf:"store_password" reload:"restart" help:"password of the store; its user is in provider.store"`
 
 	RefreshGrace          time.Duration `koanf:"refresh_grace" reload:"restart" help:"how long a replaced refresh token still returns the same successor"`
 	RecheckInterval       time.Duration `koanf:"recheck_interval" reload:"restart" help:"age of the provider's last confirmation from which a refresh asks it again"`
@@ -43,7 +44,7 @@ type Settings struct {
 	RegistrationLifetime         time.Duration `koanf:"registration_lifetime" reload:"restart" help:"how long a dynamic registration is valid"`
 	RedirectHosts                []string      `koanf:"redirect_hosts" reload:"restart" help:"hosts that clients may redirect to, besides loopback: names, or *.NAME; all if empty"`
 	RedirectSchemes              []string      `koanf:"redirect_schemes" reload:"restart" help:"schemes of native apps that clients may redirect to, such as cursor"`
-	DeniedClients                []string      `koanf:"denied_clients" reload:"restart" help:"client ids, or hosts of client ID metadata documents, that are refused"`
+	DeniedClients                []string      `koanf:"denied_clients" reload:"restart" help:"client ids, also in the short form of the log, or hosts of client ID metadata documents, that are refused"`
 
 	EnterpriseIssuers []string `koanf:"enterprise_issuers" reload:"restart" help:"issuers of identity assertions (ID-JAG) with which clients get tokens without a browser"`
 	EnterpriseClients []string `koanf:"enterprise_clients" reload:"restart" help:"clients that may use identity assertions: ID=FILE with the secret in FILE, or the URL of a client ID metadata document"`
@@ -57,15 +58,12 @@ type Settings struct {
 	SigningKey crypto.Signer
 }
 
-// StoreMemory is the value of the setting store for sign-ins that end with the process.
-const StoreMemory = "memory"
-
 // Defaults returns the default settings.
 func Defaults() *Settings {
 	return &Settings{
 		UpstreamScopes: []string{"openid", "offline_access"}, AuthorizeParams: []string{}, SubjectClaim: "sub",
 		RequiredClaims: []string{}, ScopeRules: ClaimList{}, HTTPAllowedHosts: []string{},
-		Store:        StoreMemory,
+		Store:        store.InMemory,
 		RefreshGrace: time.Minute, RecheckInterval: 10 * time.Minute, RecheckMaxStale: time.Hour,
 		SessionLifetime: 720 * time.Hour, SessionWithoutRefresh: 8 * time.Hour,
 		Resources: []string{}, ClientDocuments: true, RegistrationLifetime: 8760 * time.Hour,

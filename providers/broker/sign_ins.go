@@ -30,7 +30,7 @@ type SignIns struct {
 
 // OpenSignIns opens the store. The error wraps [store.ErrInUse] or is ErrMemory.
 func (s *Settings) OpenSignIns(ctx context.Context, access Access) (*SignIns, error) {
-	if s.Store == StoreMemory {
+	if s.Store == store.InMemory {
 		return nil, ErrMemory
 	}
 	keys, err := seal.Parse([]byte(s.Secrets.Reveal()))

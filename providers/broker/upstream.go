@@ -46,7 +46,8 @@ type upstreamConfig struct {
 	UserAgent string
 	// Transport sends the requests to the provider; http.DefaultTransport if nil.
 	Transport http.RoundTripper
-	Logger    *slog.Logger
+	// Logger gets the log; slog.Default() if nil.
+	Logger *slog.Logger
 	// Now is the clock of what is remembered; time.Now if nil. Tokens are judged by the clock of the computer.
 	Now func() time.Time
 }
@@ -66,6 +67,8 @@ type Upstream struct {
 	// needed are the claims that are read, besides those of every ID token.
 	needed []string
 	logger *slog.Logger
+	// limited is for lines that anyone can cause who has not signed in.
+	limited *slog.Logger
 }
 
 var _ authserver.Authenticator = (*Upstream)(nil)
@@ -79,7 +82,10 @@ const (
 
 // newUpstream returns an Upstream. It makes no request: a provider that is down must not keep the server from starting.
 func newUpstream(config upstreamConfig) (*Upstream, error) {
-	u := &Upstream{config: config, logger: config.Logger}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	u := &Upstream{config: config, logger: config.Logger, limited: authserver.LimitLog(config.Logger)}
 	if u.config.SubjectClaim == "" {
 		u.config.SubjectClaim = "sub"
 	}

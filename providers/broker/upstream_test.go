@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func TestUpstream_SignsIn(t *testing.T) {
 	}
 	if diff := cmp.Diff(authserver.Person{Subject: "alice", Scopes: []string{"mcp:use"}, Credential: x.provider.refresh,
 		Time: x.clock.Now(), Details: map[string]string{"iss": x.provider.URL, "sub": "alice", "nonce": a.Nonce,
-			"claims": "id_token"}}, who); diff != "" {
+			"claims": "id_token", "rules": x.config.rulesDigest()}}, who); diff != "" {
 		t.Error(diff)
 	}
 	if got := x.ClientStatus(); got.SignIns != 1 || got.WithoutRefresh != 0 || got.Refused {
@@ -101,7 +102,7 @@ func TestUpstream_ResponseOfTheProvider(t *testing.T) {
 	failed := func(detail string) want {
 		return want{reason: ReasonProviderError, code: "server_error", detail: detail}
 	}
-	busy := want{reason: ReasonProviderUnavailable, code: "temporarily_unavailable"}
+	busy := want{reason: ReasonProviderError, code: "temporarily_unavailable"}
 	for name, c := range map[string]struct {
 		metadata object
 		change   func(url.Values)
@@ -153,6 +154,19 @@ func TestUpstream_ResponseOfTheProvider(t *testing.T) {
 			}
 		})
 	}
+	t.Run("row 62 invented responses do not fill the log", func(t *testing.T) {
+		t.Parallel()
+		x := newFixture(t, nil)
+		a := attempt("a")
+		response := x.approve(t, a)
+		response.Set("error", "invented")
+		for range 1000 {
+			_, _ = x.Finish(t.Context(), a, response)
+		}
+		if lines := strings.Count(x.log.String(), "\n"); lines > 600 {
+			t.Errorf("the log has %d lines", lines)
+		}
+	})
 	t.Run("row 21 no iss, and none is announced", func(t *testing.T) {
 		t.Parallel()
 		x := newFixture(t, nil)
@@ -760,6 +774,39 @@ func TestUpstream_Renew(t *testing.T) {
 				x.check(t, err, c.want)
 			} else if diff := cmp.Diff(c.scopes, again.Scopes); diff != "" || err != nil {
 				t.Error(err, diff)
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		answer object // of the provider at the refresh
+		rules  string
+		want   want
+	}{
+		"claims, and the same rules":    {nil, "groups=mcp > mcp:use admin", want{}},
+		"claims, and other rules":       {nil, "groups=mcp > mcp:use", want{}},
+		"no claims, and the same rules": {object{"id_token": nil}, "groups=mcp > mcp:use admin", want{}},
+		"no claims, and other rules": {object{"id_token": nil}, "groups=mcp > mcp:use",
+			want{reason: ReasonRulesChanged, code: "access_denied", gone: true}},
+	} {
+		t.Run("row 33 after a restart: "+name, func(t *testing.T) {
+			t.Parallel()
+			x := newFixture(t, func(c *upstreamConfig) { c.Rules = mustRules(t, "groups=mcp > mcp:use admin") })
+			x.provider.claims = with(object{"groups": []string{"mcp"}})
+			who := x.signIn(t)
+			x.config.Rules = mustRules(t, c.rules)
+			x.provider.set(func(f *foreign) { f.answer = with(c.answer); f.metadata = with(object{"userinfo_endpoint": nil}) })
+			again, err := x.renew(t, who)
+			if c.want != (want{}) {
+				x.check(t, err, c.want)
+				return
+			}
+			if err != nil || slices.Contains(again.Scopes, "admin") != strings.Contains(c.rules, "admin") {
+				t.Errorf("scopes %q, %v", again.Scopes, err)
+			}
+			// The scopes are those of the new rules, so they stay when the provider says nothing the next time.
+			x.provider.set(func(f *foreign) { f.answer = with(object{"id_token": nil}) })
+			if _, err := x.renew(t, again); err != nil {
+				t.Error(err)
 			}
 		})
 	}

@@ -192,11 +192,8 @@ func (s *Settings) checkStore(resource providers.Resource, report func(providers
 			Fix:    "run `gatehouse secret FILE`, which writes 32 random bytes, and name that file"})
 	}
 	switch err := store.Check(s.Store); {
-	case s.Store == StoreMemory && resource.IsLoopback():
-	case strings.HasPrefix(s.Store, StoreMemory) && s.Store != StoreMemory: // a URL of the package store
-		report(providers.Problem{Key: "store", Code: providers.CodeInvalidValue,
-			Reason: "it is not the name of a store", Fix: "write " + StoreMemory})
-	case s.Store == StoreMemory:
+	case s.Store == store.InMemory && resource.IsLoopback():
+	case s.Store == store.InMemory:
 		report(providers.Problem{Key: "store", Code: providers.CodeInsecure,
 			Reason: "everyone would have to sign in again after each restart, and replicas would not know of each other",
 			Fix:    "use file:///var/lib/gatehouse/sign-ins.db for one replica, or redis://HOST:6379/0 for several"})
@@ -336,7 +333,7 @@ func (s *Settings) checkResources(resource providers.Resource, report func(provi
 		}
 		seen = append(seen, parsed.String())
 	}
-	if slices.Contains(authserver.Paths(), resource.Path()) || resource.Path() == authserver.CallbackPath {
+	if slices.Contains(authserver.ProviderPaths(), resource.Path()) {
 		report(providers.Problem{Key: "kind", Code: providers.CodeConflict,
 			Reason: "the authorization server answers at " + resource.Path() + ", at the origin of the resource",
 			Fix:    "use another path in resource, such as /mcp"})

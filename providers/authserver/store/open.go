@@ -12,12 +12,15 @@ import (
 	"time"
 )
 
+// InMemory is the "URL" of the store in memory.
+const InMemory = "memory"
+
 // memoryLimit is for a computer of one person: the other stores have no limit of their own.
-const memoryLimit = 100_000
+const memoryLimit = 10_000
 
 // Check says what is wrong with the URL of a store, without opening it. The URLs are:
 //
-//	memory:                                      records end with the process
+//	memory                                       records end with the process
 //	file:///var/lib/gatehouse/grants.db          a file on this computer, for one process
 //	redis://[USER@]HOST[:PORT][/DATABASE][?prefix=PREFIX]
 //	rediss://...                                 the same over TLS
@@ -73,6 +76,9 @@ type redisLocation struct {
 }
 
 func parseURL(rawURL string) (location, error) {
+	if rawURL == InMemory {
+		return location{}, nil
+	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return location{}, errors.New("not a URL") // the error of url.Parse repeats parts of it
@@ -84,11 +90,6 @@ func parseURL(rawURL string) (location, error) {
 		return location{}, errors.New("the URL has a fragment")
 	}
 	switch u.Scheme {
-	case "memory":
-		if rawURL != "memory:" {
-			return location{}, errors.New(`the store in memory is "memory:"`)
-		}
-		return location{}, nil
 	case "file":
 		file, err := parseFile(u)
 		return location{file: file}, err
@@ -96,7 +97,7 @@ func parseURL(rawURL string) (location, error) {
 		redis, err := parseRedis(u)
 		return location{redis: redis}, err
 	default:
-		return location{}, errors.New("a store begins with memory:, file:///, redis:// or rediss://")
+		return location{}, errors.New("a store is memory, or begins with file:///, redis:// or rediss://")
 	}
 }
 

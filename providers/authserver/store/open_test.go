@@ -17,7 +17,7 @@ import (
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{ // what the error has; "" if there is none
-		"memory:":                               "",
+		"memory":                                "",
 		"file:///var/lib/gatehouse/grants.db":   "",
 		"file:///var/lib/with%20space/a.db":     "",
 		"redis://redis":                         "",
@@ -26,12 +26,12 @@ func TestCheck(t *testing.T) {
 		"redis://[::1]:6379/":                   "",
 		"redis://10.0.0.7/0?prefix=a.b_c-d":     "",
 
-		"":                                   "begins with memory:",
-		"memory":                             "begins with memory:",
-		"memory://":                          `is "memory:"`,
-		"memory:grants":                      `is "memory:"`,
-		"grants.db":                          "begins with memory:",
-		"postgres://host/db":                 "begins with memory:",
+		"":                                   "begins with file:///",
+		"memory:":                            "begins with file:///",
+		"memory://":                          "begins with file:///",
+		"memory:grants":                      "begins with file:///",
+		"grants.db":                          "begins with file:///",
+		"postgres://host/db":                 "begins with file:///",
 		"://":                                "not a URL",
 		"file:grants.db":                     "absolute path",
 		"file://grants.db":                   "absolute path",
@@ -103,7 +103,7 @@ func TestOpen(t *testing.T) {
 	if _, err := store.OpenReadOnly(t.Context(), file, ""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file that does not exist, to read: %v", err)
 	}
-	if s, err := store.OpenReadOnly(t.Context(), "memory:", ""); s != nil || err == nil {
+	if s, err := store.OpenReadOnly(t.Context(), "memory", ""); s != nil || err == nil {
 		t.Errorf("memory of another process: %v", err)
 	}
 	use := func(t *testing.T, url string) {
@@ -117,7 +117,7 @@ func TestOpen(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
-		if url == "memory:" {
+		if url == "memory" {
 			return
 		}
 		s, err = store.OpenReadOnly(t.Context(), url, "")
@@ -129,7 +129,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("records %v, %v", all, err)
 		}
 	}
-	t.Run("memory", func(t *testing.T) { use(t, "memory:") })
+	t.Run("memory", func(t *testing.T) { use(t, "memory") })
 	t.Run("file", func(t *testing.T) { use(t, file) })
 	t.Run("redis", func(t *testing.T) { use(t, storetest.StartRedis(t).URL(t)) })
 	if _, err := os.Stat(folder + "/grants.db"); err != nil {
