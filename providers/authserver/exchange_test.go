@@ -131,7 +131,8 @@ func TestTokenExchange(t *testing.T) {
 			t.Errorf("metadata %v", m)
 		}
 		without := open(t)
-		if m := without.get("/.well-known/oauth-authorization-server").json(t); m["identity_chaining_requested_token_types_supported"] != nil {
+		m = without.get("/.well-known/oauth-authorization-server").json(t)
+		if m["identity_chaining_requested_token_types_supported"] != nil {
 			t.Errorf("metadata %v", m)
 		}
 		wantError(t, without.post("/token", with(form, "client_id", "secretive", "client_secret", "s3cret+&=%")),

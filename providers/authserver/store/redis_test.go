@@ -379,12 +379,15 @@ func TestRedis_EvictionPolicy(t *testing.T) {
 		policy string
 		known  bool
 	}{
-		"row 53 eviction":                 {[]string{"--maxmemory-policy", "allkeys-lru"}, "allkeys-lru", true},
-		"row 53 no eviction":              {nil, "noeviction", true},
-		"row 53 CONFIG is refused":        {[]string{"--user", "default", "on", "nopass", "~*", "+@all", "-config"}, "noeviction", true},
-		"row 53 CONFIG, INFO are refused": {[]string{"--user", "default", "on", "nopass", "~*", "+@all", "-config", "-info"}, "", false},
-		"row 53 CONFIG has another name":  {[]string{"--rename-command", "CONFIG", ""}, "noeviction", true},
-		"row 53 CONFIG and INFO are gone": {[]string{"--rename-command", "CONFIG", "", "--rename-command", "INFO", ""}, "", false},
+		"row 53 eviction":    {[]string{"--maxmemory-policy", "allkeys-lru"}, "allkeys-lru", true},
+		"row 53 no eviction": {nil, "noeviction", true},
+		"row 53 CONFIG is refused": {[]string{"--user", "default", "on", "nopass", "~*", "+@all", "-config"},
+			"noeviction", true},
+		"row 53 CONFIG, INFO are refused": {[]string{"--user", "default", "on", "nopass", "~*", "+@all", "-config",
+			"-info"}, "", false},
+		"row 53 CONFIG has another name": {[]string{"--rename-command", "CONFIG", ""}, "noeviction", true},
+		"row 53 CONFIG and INFO are gone": {[]string{"--rename-command", "CONFIG", "", "--rename-command", "INFO",
+			""}, "", false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -566,7 +569,8 @@ func TestRedis_TooManyClients(t *testing.T) {
 		conn.Close()
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err := store.Ping(t.Context(), s); !store.Unavailable(err) || !strings.Contains(err.Error(), "max number of clients") {
+	if err := store.Ping(t.Context(), s); !store.Unavailable(err) || !strings.Contains(err.Error(),
+		"max number of clients") {
 		t.Errorf("error %v", err)
 	}
 	only.Close()
