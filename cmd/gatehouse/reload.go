@@ -10,7 +10,6 @@ import (
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
 	"gatehouse/providers"
-	"gatehouse/providers/signins"
 )
 
 // A reload by SIGHUP takes place when two reads in this interval are equal: an editor may still be writing a file.
@@ -147,9 +146,7 @@ func (r *reloader) judge(ctx context.Context, now reading) {
 // is what starts without any configuration: there, and on a terminal, SIGHUP is the end.
 func (c console) reloadsOnHangup(cfg *configs.Config) bool {
 	_, embedded := cfg.Provider.(providers.Embedded)
-	keeper, ok := cfg.Provider.(signins.Keeper)
-	isService := !embedded || ok && keeper.KeepsSignIns()
-	return isService && !c.interactive
+	return (!embedded || app.KeepsSignIns(cfg)) && !c.interactive
 }
 
 // follow makes what the process itself keeps of a configuration that of now: the level of the log, and how long a stop

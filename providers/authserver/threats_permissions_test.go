@@ -133,6 +133,9 @@ func TestThreats_Outages(t *testing.T) {
 		if a.Header.Get("Retry-After") == "" {
 			t.Errorf("headers %v", a.Header)
 		}
+		if e := b.events.last(authserver.EventComplete); e.Reason != "refused" || e.ClientID == "" {
+			t.Errorf("event %+v", e)
+		}
 		b.company.set(func(c *company) { c.down = nil })
 		wantCode(t, b, b.navigate(response(continues(t, b.answer(fields, "approve"), http.StatusOK))))
 	})

@@ -34,6 +34,12 @@ func OwnCatalog(cfg *configs.Config, catalog mcptools.Catalog) mcptools.Catalog 
 	return signInTools{logger: slog.New(slog.DiscardHandler)}.addTo(cfg, catalog)
 }
 
+// KeepsSignIns reports whether the provider of cfg has an authorization server that keeps sign-ins in a store.
+func KeepsSignIns(cfg *configs.Config) bool {
+	keeper, ok := cfg.Provider.(signins.Keeper)
+	return ok && keeper.KeepsSignIns()
+}
+
 // signInTools are the tools by which operators list and end sign-ins.
 type signInTools struct {
 	// manager returns the provider in force, or nil.
@@ -49,7 +55,7 @@ func (a *App) signInTools() signInTools {
 }
 
 func (t signInTools) addTo(cfg *configs.Config, catalog mcptools.Catalog) mcptools.Catalog {
-	if keeper, ok := cfg.Provider.(signins.Keeper); ok && keeper.KeepsSignIns() {
+	if KeepsSignIns(cfg) {
 		// The list is copied: the function that made the catalog may keep its own.
 		catalog.Tools = slices.Concat(catalog.Tools, []mcptools.Tool{t.list(), t.end()})
 	}
