@@ -35,8 +35,6 @@ const (
 	maxClientGrants = 20
 	maxPersonGrants = 100
 
-	maxDemoGrants = 10_000
-
 	grantPrefix  = "grant:"
 	storeTimeout = 3 * time.Second // of one operation
 	maxReads     = 100             // of a record by one request, while others change it or ask the provider
