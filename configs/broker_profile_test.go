@@ -64,8 +64,9 @@ func TestBrokerProfile(t *testing.T) {
 
 // With what a preset requires, it is a valid configuration, and it requires no more than it has to.
 func TestBrokerPresets(t *testing.T) {
-	values := map[string]string{"issuer": "https://login.example.com", "client_id": "ID", "required_claims": "hd=example.com",
-		"secrets_file": "secrets"}
+	values := map[string]string{"issuer": "https://login.example.com", "client_id": "ID",
+		"required_claims": "hd=example.com",
+		"secrets_file":    "secrets"}
 	kind, _ := KindNamed("broker")
 	for _, p := range kind.AllPresets() {
 		load := func(without string) error {

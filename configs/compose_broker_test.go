@@ -85,7 +85,8 @@ func TestComposeBroker(t *testing.T) {
 		flags[name] = value
 	}
 	issuer, err := url.Parse(settings.Issuer)
-	if err != nil || flags["--issuer"] != settings.Issuer || !slices.Equal(settings.HTTPAllowedHosts, []string{issuer.Host}) {
+	if err != nil || flags["--issuer"] != settings.Issuer || !slices.Equal(settings.HTTPAllowedHosts,
+		[]string{issuer.Host}) {
 		t.Errorf("the provider is %s, the broker has %s and allows %v", flags["--issuer"], settings.Issuer,
 			settings.HTTPAllowedHosts)
 	}

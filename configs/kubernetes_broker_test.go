@@ -130,7 +130,8 @@ func TestKubernetesBrokerProfiles(t *testing.T) {
 func TestKubernetesBrokerWithAFile(t *testing.T) {
 	_, settings, _ := brokerProfile(t, "file")
 	k := readComponent(t, "file/kustomization.yaml")
-	if !slices.Equal(k.Resources, []string{"claim.yaml"}) || len(k.Patches) != 2 || k.Patches[0].Path != "deployment.yaml" ||
+	if !slices.Equal(k.Resources, []string{"claim.yaml"}) || len(k.Patches) != 2 ||
+		k.Patches[0].Path != "deployment.yaml" ||
 		!strings.Contains(k.Patches[1].Patch, "kind: HorizontalPodAutoscaler") ||
 		!strings.Contains(k.Patches[1].Patch, "$patch: delete") {
 		t.Errorf("%+v", k)

@@ -147,7 +147,8 @@ func compare(ctx context.Context, s settings, out io.Writer) error {
 		}})
 	}
 	measurements = append(measurements,
-		measurement{"relayed", c.relays}, measurement{"memory", c.memory}, measurement{"median", c.floods}, measurement{"cold start", c.coldStarts})
+		measurement{"relayed", c.relays}, measurement{"memory", c.memory}, measurement{"median", c.floods},
+		measurement{"cold start", c.coldStarts})
 	measurements = slices.DeleteFunc(measurements, func(m measurement) bool {
 		return !strings.Contains(m.name, s.only)
 	})

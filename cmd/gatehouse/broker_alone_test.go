@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,8 @@ func TestBrokerAlone_ManyServers(t *testing.T) {
 	srv := startServer(t, map[string]string{"provider.kind": "oidc", "provider.issuer": "http://" + issuer,
 		"provider.key_refetch_interval": "1s", "server.failed_auth_per_minute": "1000"})
 	environ, flags := brokerFlags(t, company, map[string]string{"provider.resources": srv.url,
-		"upstreams.notes.url": "http://127.0.0.1:1/mcp", "upstreams.notes.tools": "*", "tools.show_all": "true"})
+		"upstreams.notes.url": "http://127.0.0.1:1/mcp", "upstreams.notes.tools": "*", "tools.show_all": "true",
+		"operator.listen": "127.0.0.1:0", "telemetry.metrics": "prometheus"})
 	s := startAt(t, console{environ: environ}, issuer, append([]string{"broker"}, flags...)...)
 	if s == nil {
 		t.Skip("another program has taken the port")
@@ -80,9 +82,28 @@ func TestBrokerAlone_ManyServers(t *testing.T) {
 		var metadata struct {
 			Scopes []string `json:"scopes_supported"`
 		}
-		if err := json.Unmarshal([]byte(body), &metadata); err != nil || !slices.Contains(metadata.Scopes, "gatehouse:admin") {
+		if err := json.Unmarshal([]byte(body), &metadata); err != nil ||
+			!slices.Contains(metadata.Scopes, "gatehouse:admin") {
 			t.Errorf("the metadata is %s", body)
 		}
+	})
+	t.Run("operators see it", func(t *testing.T) {
+		found := regexp.MustCompile(`msg="serving operators" listen=(\S+)`).FindStringSubmatch(s.stderr.String())
+		if found == nil {
+			t.Fatalf("no listener for operators in\n%s", s.stderr)
+		}
+		status := statusOf(t, "http://"+found[1])
+		if !status.Ready || status.SignIns == nil || status.SignIns.Events["signin.complete"]["ok"] < 4 ||
+			status.SignIns.Store != "memory" {
+			t.Errorf("the status is %+v", status)
+		}
+		_, page := httpGet(t, "http://"+found[1]+"/")
+		_, metrics := httpGet(t, "http://"+found[1]+"/metrics")
+		const series = `gatehouse_signins_events_total{gatehouse_event="signin.complete",gatehouse_outcome="ok"}`
+		if !strings.Contains(page, "signin.complete") || !strings.Contains(metrics, series) {
+			t.Errorf("%s\n%s", page, metrics)
+		}
+		company.wantNoSecrets(t, "the listener for operators", page+metrics)
 	})
 	if code := s.stop(); code != exitOK {
 		t.Errorf("exit code %d", code)

@@ -89,7 +89,8 @@ func TestBroker_StoreIsDown(t *testing.T) {
 			if r.status == http.StatusOK {
 				break
 			}
-			if wantRefused(t, "refresh", r, http.StatusServiceUnavailable, "temporarily_unavailable"); time.Since(begin) > 5*time.Second {
+			wantRefused(t, "refresh", r, http.StatusServiceUnavailable, "temporarily_unavailable")
+			if time.Since(begin) > 5*time.Second {
 				t.Fatal("the store is not used again")
 			}
 		}

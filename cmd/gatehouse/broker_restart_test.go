@@ -52,7 +52,7 @@ func fileStore(t testing.TB) string {
 	return "file://" + filepath.Join(t.TempDir(), "sign-ins.db")
 }
 
-// With the store and the secrets of before, a restart is noticed by nobody: tokens, refresh tokens and registrations
+// With the store and the secrets of before, a restart goes unnoticed: tokens, refresh tokens and registrations
 // work on.
 func TestBroker_SurvivesARestart(t *testing.T) {
 	t.Parallel()
@@ -126,7 +126,7 @@ func withAddress(address string, flags []string) (filled []string) {
 }
 
 // A server that is stopped while the company answers waits for it, and stores the refresh token of the company that
-// replaces the one of before: nobody has to sign in again.
+// replaces the one of before: no person has to sign in again.
 func TestBroker_StopsAfterTheAnswerOfTheCompany(t *testing.T) {
 	t.Parallel()
 	company := newCompany(t)

@@ -64,13 +64,15 @@ func signInsList(ctx context.Context, args []string, c console) int {
 	}
 	defer sealed.Close()
 	t := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tSUBJECT\tCLIENT\tSIGNED IN\tCONFIRMED\tEXPIRES\tSCOPES")
 	const page = 200
 	for after := ""; ; {
 		list, next, err := sealed.List(ctx, filter(), after, page)
 		if err != nil {
 			t.Flush()
 			return c.signInsFailed(err)
+		}
+		if after == "" {
+			fmt.Fprintln(t, "ID\tSUBJECT\tCLIENT\tSIGNED IN\tCONFIRMED\tEXPIRES\tSCOPES")
 		}
 		for _, one := range list {
 			printSignIn(t, one)
@@ -106,7 +108,8 @@ func printSignIn(t *tabwriter.Writer, s authserver.SignIn) {
 		}
 		scopes += scope
 	}
-	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, providers.Printable(s.Subject, 80), providers.Printable(client, 60),
+	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, providers.Printable(s.Subject, 80),
+		providers.Printable(client, 60),
 		at(s.SignedIn), at(s.Confirmed), at(s.Expires), scopes)
 }
 

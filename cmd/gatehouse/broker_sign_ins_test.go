@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/providers/authserver/store/storetest"
 )
 
 // The command reads and changes the store of a server that is stopped, and says that it is in use while one runs.
@@ -74,7 +76,33 @@ func TestBrokerSignIns_OfAStoppedServer(t *testing.T) {
 	}
 }
 
-// Operators end sign-ins of a running server by tools, with records of who did it, and nobody else can.
+// A store in Redis can be read and changed while servers use it.
+func TestBrokerSignIns_InRedis(t *testing.T) {
+	t.Parallel()
+	redis := storetest.StartRedis(t)
+	company := newCompany(t)
+	b := startBrokerCommand(t, company, "serve", map[string]string{"provider.store": redis.URL(t)})
+	client := register(t, b.origin(), b.resource())
+	alice, bob := client.signIn(t, "alice", allScopes()...), client.signIn(t, "bob", "mcp:use", "offline_access")
+	signIns := func(args ...string) result {
+		return runCommandIn(t, console{environ: b.environ}, append(append([]string{"broker", "sign-ins"}, args...),
+			withAddress(b.address, b.flags[1:])...)...)
+	}
+	if got := signIns("list"); got.code != exitOK || strings.Count(got.stdout, "\n") != 3 {
+		t.Errorf("list: %+v", got)
+	}
+	if got := signIns("end", "--client="+client.id, "--subject=bob"); got.code != exitOK ||
+		got.stdout != "1 sign-in ended\n" {
+		t.Errorf("end: %+v", got)
+	}
+	r, _ := client.refresh(t, bob.Refresh)
+	wantRefused(t, "bob's refresh", r, http.StatusBadRequest, "invalid_grant")
+	if r, _ = client.refresh(t, alice.Refresh); r.status != http.StatusOK {
+		t.Errorf("alice's refresh: %d %s", r.status, r.body)
+	}
+}
+
+// Operators end sign-ins of a running server by tools, with records of who did it, and no other caller can.
 func TestBrokerSignIns_ByTools(t *testing.T) {
 	t.Parallel()
 	folder := newAuditFolder(t)
@@ -114,14 +142,16 @@ func TestBrokerSignIns_ByTools(t *testing.T) {
 	if r, _ = client.refresh(t, admin.Refresh); r.status != http.StatusOK {
 		t.Errorf("alice's refresh: %d %s", r.status, r.body)
 	}
-	if list = structuredContent(t, tool(admin.Access, "list_sign_ins", `{"subject":"bob"}`))["sign_ins"].([]any); len(list) != 0 {
+	list = structuredContent(t, tool(admin.Access, "list_sign_ins", `{"subject":"bob"}`))["sign_ins"].([]any)
+	if len(list) != 0 {
 		t.Errorf("bob's sign-ins are %v", list)
 	}
 	srv.stop()
 	ends := folder.records(t, func(r auditRecord) bool { return r["event"] == "signin.end" })
-	if len(ends) != 1 || ends[0]["sub"] != "bob" || ends[0]["sign_in"] != id || ends[0]["reason"] != "sign_in_ended_by_operator" ||
-		ends[0]["request_id"] == nil || ends[0]["ip"] != "127.0.0.1" {
+	if len(ends) != 1 || ends[0]["sub"] != "bob" || ends[0]["sign_in"] != id || ends[0]["request_id"] == nil ||
+		ends[0]["reason"] != "sign_in_ended_by_operator" || ends[0]["ip"] != "127.0.0.1" {
 		t.Errorf("the records of the end are %v", ends)
 	}
-	company.wantNoSecrets(t, "the log", srv.log.String()+folder.text(t), admin.Access, admin.Refresh, bob.Access, bob.Refresh)
+	company.wantNoSecrets(t, "the log", srv.log.String()+folder.text(t), admin.Access, admin.Refresh, bob.Access,
+		bob.Refresh)
 }

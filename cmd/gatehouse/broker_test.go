@@ -188,7 +188,7 @@ func TestBroker_ClientKnowsOnlyTheURL(t *testing.T) {
 	company.wantNoSecrets(t, "the log", srv.log.String())
 }
 
-// Each step-up asks for consent again, keeps what the client had, and gives nobody more than the rules do.
+// Each step-up asks for consent again, keeps what the client had, and gives no person more than the rules do.
 func TestBroker_ClientStepsUp(t *testing.T) {
 	t.Parallel()
 	for _, protocol := range []string{modern, legacy} {
@@ -306,9 +306,9 @@ func TestBroker_Denied(t *testing.T) {
 		name, decision, atProvider string
 		entries                    int // requests at the company
 	}{
-		"on the consent page":  {"alice", "deny", "", 0},
-		"at the company":       {"alice", "approve", "deny", 1},
-		"by the rules, nobody": {"bob", "approve", "", 1},
+		"on the consent page": {"alice", "deny", "", 0},
+		"at the company":      {"alice", "approve", "deny", 1},
+		"by the rules":        {"bob", "approve", "", 1},
 	} {
 		before := len(company.authorizations())
 		q, err := client.authorize(t, &user{name: c.name, decision: c.decision, atProvider: c.atProvider}, "mcp:use")
@@ -367,6 +367,28 @@ func idTokenAt(ctx context.Context, issuer string) (*oauth2.Token, error) {
 		return nil, err
 	}
 	return config.Exchange(ctx, result.Code, oauth2.VerifierOption(testVerifier))
+}
+
+// The command explains tokens of this server and of the company by the configuration of the server.
+func TestBroker_TokenInspect(t *testing.T) {
+	t.Parallel()
+	srv, company := startBroker(t, nil)
+	environ, flags := asCommand(srv.flags)
+	own := srv.register(t).signIn(t, "alice", "mcp:use", "greet:read").Access
+	for name, c := range map[string]struct {
+		token, want string
+		code        int
+	}{
+		"its own":       {own, "This token is accepted at " + srv.url, exitOK},
+		"the company's": {company.lastIssued(t).Access, "This token is refused at " + srv.url, exitFailure},
+	} {
+		got := runCommandIn(t, console{stdin: strings.NewReader(c.token), environ: environ},
+			append([]string{"token", "inspect"}, flags...)...)
+		if got.code != c.code || !strings.HasPrefix(got.stdout, c.want) || got.stderr != "" {
+			t.Errorf("%s: %+v", name, got)
+		}
+		company.wantNoSecrets(t, name, got.stdout, own)
+	}
 }
 
 // The same client signs in at each kind of provider: nothing but the configuration differs.

@@ -207,6 +207,9 @@ func (c *company) wantNoSecrets(t testing.TB, what, text string, more ...string)
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.secrets) == 0 {
+		t.Error("there are no secrets to look for")
+	}
 	for _, secret := range slices.Concat(c.secrets, more, []string{companySecret}) {
 		if len(secret) > 8 && strings.Contains(text, secret) {
 			t.Errorf("%s contains %q", what, secret)

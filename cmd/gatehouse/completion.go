@@ -98,16 +98,7 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 	if slices.Contains(before, "--") {
 		return nil // the command of `gatehouse run`
 	}
-	name, next := "serve", nextWords("")
-	if len(before) > 0 && !strings.HasPrefix(before[0], "-") {
-		name, next = before[0], nextWords(before[0])
-		if len(before) > 1 && slices.ContainsFunc(next, func(n candidate) bool { return n.word == before[1] }) {
-			name, next = name+" "+before[1], nil
-		}
-	}
-	if len(before) > 0 && len(next) > 0 && before[len(before)-1] != name {
-		next = nil // flags were given
-	}
+	name, next := commandIn(before)
 	flags := flagsOf(ctx, name, c)
 	addUpstreamFlags(flags, words)
 	var found []candidate
@@ -129,16 +120,37 @@ func completeWords(ctx context.Context, words []string, c console) []candidate {
 	return slices.DeleteFunc(found, func(one candidate) bool { return !strings.HasPrefix(one.word, typed) })
 }
 
-// nextWords returns the words that can follow a command; "" is the program itself.
-func nextWords(name string) []candidate {
-	next := commands()
-	switch i := slices.IndexFunc(next, func(cmd command) bool { return cmd.name == name }); {
-	case name == "completion":
+// commandIn returns the command that words begin with, and what can follow it. Without a command, it is serve.
+func commandIn(words []string) (name string, next []candidate) {
+	var names []string
+	for following := commands(); len(names) < len(words); {
+		i := slices.IndexFunc(following, func(cmd command) bool { return cmd.name == words[len(names)] })
+		if i < 0 {
+			break
+		}
+		names, following = append(names, words[len(names)]), following[i].subcommands
+	}
+	switch {
+	case len(names) == len(words):
+		next = nextWords(names)
+	case len(names) == 0 && !strings.HasPrefix(words[0], "-"):
+		return words[0], nil // there is no such command
+	}
+	if len(names) == 0 {
+		return "serve", next
+	}
+	return strings.Join(names, " "), next
+}
+
+// nextWords returns the words that can follow a command, whose name and those of its subcommands are names.
+func nextWords(names []string) []candidate {
+	if slices.Equal(names, []string{"completion"}) {
 		return []candidate{{"bash", ""}, {"zsh", ""}, {"fish", ""}}
-	case i >= 0:
-		next = next[i].subcommands
-	case name != "":
-		return nil
+	}
+	next := commands()
+	for _, name := range names {
+		i := slices.IndexFunc(next, func(cmd command) bool { return cmd.name == name })
+		next = next[i].subcommands // it is one of them
 	}
 	var words []candidate
 	for _, cmd := range next {

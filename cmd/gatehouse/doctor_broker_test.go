@@ -21,8 +21,8 @@ type brokerSetup struct {
 	address  string
 }
 
-// startBrokerForDoctor runs the command with kind broker. The provider is an issuer of this program that knows the client of the
-// server.
+// startBrokerForDoctor runs the command with kind broker. The provider is an issuer of this program that knows the
+// client of the server.
 func startBrokerForDoctor(t *testing.T, command string) brokerSetup {
 	t.Helper()
 	var issuer http.Handler

@@ -108,6 +108,9 @@ func TestDocuments_CommandsAreValid(t *testing.T) {
 		"cmd/conformance/agents.sh": func(t *testing.T, _ []string) {
 			exists(t, "cmd/conformance/agents.sh")
 		},
+		"cmd/conformance/broker.sh": func(t *testing.T, _ []string) {
+			exists(t, "cmd/conformance/broker.sh")
+		},
 		"cmd/conformance/provider.sh": func(t *testing.T, _ []string) {
 			exists(t, "cmd/conformance/provider.sh")
 		},

@@ -9,8 +9,8 @@ import (
 	"gatehouse/providers/authserver"
 )
 
-const clientFlagHelp = "ID:SECRET_FILE:REDIRECT of a confidential client with a redirect URI; repeat it for each. The " +
-	"client may exchange its ID tokens for identity assertions (ID-JAG), as at a company's provider"
+const clientFlagHelp = "ID:SECRET_FILE:REDIRECT of a confidential client with a redirect URI; repeat it for each. " +
+	"The client may exchange its ID tokens for identity assertions (ID-JAG), as at a company's provider"
 
 // confidentialClients reads the values of --client.
 func confidentialClients(values []string) (clients []authserver.Client, problems []string) {

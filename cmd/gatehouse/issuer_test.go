@@ -103,7 +103,8 @@ func TestIssuer_ConfidentialClient(t *testing.T) {
 	}
 	tokens := post(url.Values{"grant_type": {"authorization_code"}, "code": {target.Query().Get("code")},
 		"code_verifier": {verifier}})
-	answer := post(url.Values{"grant_type": {authserver.GrantTokenExchange}, "subject_token": {tokens["id_token"].(string)},
+	answer := post(url.Values{"grant_type": {authserver.GrantTokenExchange},
+		"subject_token":        {tokens["id_token"].(string)},
 		"subject_token_type":   {"urn:ietf:params:oauth:token-type:id_token"},
 		"requested_token_type": {"urn:ietf:params:oauth:token-type:id-jag"},
 		"audience":             {"https://mcp.example.com"}, "resource": {"https://mcp.example.com/mcp"}})

@@ -111,15 +111,29 @@ func TestToken_GetNonInteractivelyAndInspect(t *testing.T) {
 // A user signs in at the URL that is printed.
 func TestTokenGet_WithBrowser(t *testing.T) {
 	t.Parallel()
-	srv := startServer(t, defaultAlgorithm())
+	t.Run("local", func(t *testing.T) {
+		t.Parallel()
+		srv := startServer(t, defaultAlgorithm())
+		tokenGetWithBrowser(t, nil, []string{"--resource", srv.url})
+	})
+	t.Run("broker", func(t *testing.T) {
+		t.Parallel()
+		srv, _ := startBroker(t, nil)
+		environ, flags := asCommand(srv.flags)
+		tokenGetWithBrowser(t, environ, flags)
+	})
+}
+
+func tokenGetWithBrowser(t *testing.T, environ, flags []string) {
+	t.Helper()
 	stderr, write := io.Pipe()
 	var stdout bytes.Buffer
 	done := make(chan int, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	go func() {
-		args := []string{"token", "get", "--resource", srv.url, "--no-browser"}
-		done <- run(ctx, args, console{stdout: &stdout, stderr: write})
+		args := append([]string{"token", "get", "--no-browser"}, flags...)
+		done <- run(ctx, args, console{environ: environ, stdout: &stdout, stderr: write})
 		write.Close()
 	}()
 	var output strings.Builder
@@ -150,8 +164,11 @@ func TestTokenGet_WithBrowser(t *testing.T) {
 	if code := <-done; code != exitOK {
 		t.Fatalf("it ended with %d", code)
 	}
-	if _, out, _ := runToken(t, stdout.String(), "inspect", "--resource", srv.url); !strings.Contains(out, `"bob"`) {
-		t.Errorf("inspect printed\n%s", out)
+	got := runCommandIn(t, console{environ: environ, stdin: strings.NewReader(stdout.String())},
+		append([]string{"token", "inspect"}, flags...)...)
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	if got.code != exitOK || !strings.Contains(got.stdout, `"bob"`) {
+		t.Errorf("inspect printed\n%s%s", got.stdout, got.stderr)
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
 
-// user is alice or bob with a browser: it follows links, reads the consent pages and answers them. The first page is that
-// of the server; with kind broker, a second one is that of the company's provider.
+// user is alice or bob with a browser: it follows links, reads the consent pages and answers them. The first page is
+// that of the server; with kind broker, a second one is that of the company's provider.
 type user struct {
 	name     string // "" for the default choice
 	decision string // approve or deny

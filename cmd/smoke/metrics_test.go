@@ -12,13 +12,13 @@ import (
 
 // Profile observability: Prometheus finds the server by its name and each replica by its address, and can
 // evaluate every rule. While all is well, no alert is pending, above all none because of the different
-// configurations of server and replicas.
+// configurations of server, replicas and broker.
 func TestStackPrometheusScrapesServerAndReplicas(t *testing.T) {
 	needEngine(t)
-	up(t, nil, "compose", "--profile", "tls", "--profile", "observability")
+	up(t, nil, "compose", "--profile", "tls", "--profile", "broker", "--profile", "observability")
 	network := plainNetwork(t, "")
 	prometheus := "http://localhost:" + port("PROMETHEUS_PORT", "9090")
-	want := map[string]int{"server": 1, "replica": 2}
+	want := map[string]int{"server": 1, "replica": 2, "broker": 2}
 	var scraped map[string]int
 	for began := time.Now(); !maps.Equal(scraped, want); time.Sleep(time.Second) {
 		// A scrape and a look at DNS each take place every 15 s.

@@ -371,9 +371,10 @@ func TestKeysOfClients(t *testing.T) {
 		wantError(t, issuer.present(assertion), http.StatusUnauthorized, "invalid_client")    // used before
 	})
 	for name, changes := range map[string][]any{
-		"neither":                  {"jwks_uri", nil},
-		"both":                     {"jwks", publicSet(rsaKey)},
-		"a weak key":               {"jwks_uri", nil, "jwks", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: weak.Public()}}}},
+		"neither": {"jwks_uri", nil},
+		"both":    {"jwks", publicSet(rsaKey)},
+		"a weak key": {"jwks_uri", nil, "jwks",
+			jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: weak.Public()}}}},
 		"a huge key":               {"jwks_uri", nil, "jwks", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &huge}}}},
 		"a private key":            {"jwks_uri", nil, "jwks", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: rsaKey}}}},
 		"a secret":                 {"jwks_uri", nil, "jwks", json.RawMessage(`{"keys":[{"kty":"oct","k":"AAAA"}]}`)},
@@ -448,14 +449,21 @@ func TestEnterpriseClientsAreChecked(t *testing.T) {
 	base := authserver.Config{Issuer: "http://localhost:1", Resources: []string{"http://localhost:1/mcp"},
 		Scopes: []string{"notes:read"}, SigningAlgorithm: "ES256", SignIn: elsewhere{}, Assertions: noAssertions{},
 		Clients: []authserver.Client{{ID: "agent", Secret: "a-secret"}, {ID: "public", RedirectURIs: []string{callback}}}}
-	base.ClientPolicy = authserver.ClientPolicy{EnterpriseClients: []string{"agent"}, EnterpriseScopes: []string{"notes:read"}}
+	base.ClientPolicy = authserver.ClientPolicy{EnterpriseClients: []string{"agent"},
+		EnterpriseScopes: []string{"notes:read"}}
 	if _, err := authserver.New(base); err != nil {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*authserver.Config){
 		"nothing verifies them": func(c *authserver.Config) { c.Assertions = nil },
-		`client "unknown"`:      func(c *authserver.Config) { c.ClientPolicy.EnterpriseClients = []string{"agent", "unknown"} },
-		`client "public"`:       func(c *authserver.Config) { c.ClientPolicy.EnterpriseClients = []string{"agent", "public"} },
+		`client "unknown"`: func(c *authserver.Config) {
+			c.ClientPolicy.EnterpriseClients = []string{"agent",
+				"unknown"}
+		},
+		`client "public"`: func(c *authserver.Config) {
+			c.ClientPolicy.EnterpriseClients = []string{"agent",
+				"public"}
+		},
 		`client "https://app.example/c.json"`: func(c *authserver.Config) {
 			c.ClientPolicy.EnterpriseClients = []string{"agent", "https://app.example/c.json"}
 		},

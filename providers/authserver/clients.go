@@ -137,8 +137,8 @@ func (r *clientRegistry) find(ctx context.Context, id string) (*client, error) {
 	return r.ids.read(ctx, id)
 }
 
-// denies reports whether the operator denies the client with that id, or of the document at that URL. An entry may be the
-// short form of the id: it is what the operator finds in log and audit.
+// denies reports whether the operator denies the client with that id, or of the document at that URL. An entry may
+// be the short form of the id: it is what the operator finds in log and audit.
 func (r *clientRegistry) denies(id string) bool {
 	return slices.ContainsFunc(r.denied, func(entry string) bool {
 		return entry == id || entry == displayClientID(id) || isHostOf(entry, id)

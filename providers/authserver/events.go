@@ -27,8 +27,8 @@ func EventKinds() []string {
 
 const maxEventClient = 200 // bytes
 
-// record passes an event on. Its client has the short form that pages and the log have: an id can be long, and strangers
-// choose it.
+// record passes an event on. Its client has the short form that pages and the log have: an id can be long, and
+// strangers choose it.
 func (i *Issuer) record(ctx context.Context, e providers.SignInEvent) {
 	e.ClientID = providers.Printable(displayClientID(e.ClientID), maxEventClient)
 	i.config.Record(ctx, e)

@@ -84,10 +84,11 @@ func TestTokenExchange(t *testing.T) {
 	}{
 		"another requested_token_type": {[]string{"requested_token_type", "urn:ietf:params:oauth:token-type:access_token"},
 			"invalid_request"},
-		"no requested_token_type":        {[]string{"requested_token_type", ""}, "invalid_request"},
-		"another subject_token_type":     {[]string{"subject_token_type", idJAGType}, "invalid_request"},
-		"no subject_token_type":          {[]string{"subject_token_type", ""}, "invalid_request"},
-		"an actor":                       {[]string{"actor_token", idToken, "actor_token_type", idTokenType}, "invalid_request"},
+		"no requested_token_type":    {[]string{"requested_token_type", ""}, "invalid_request"},
+		"another subject_token_type": {[]string{"subject_token_type", idJAGType}, "invalid_request"},
+		"no subject_token_type":      {[]string{"subject_token_type", ""}, "invalid_request"},
+		"an actor": {[]string{"actor_token", idToken, "actor_token_type", idTokenType},
+			"invalid_request"},
 		"no subject_token":               {[]string{"subject_token", ""}, "invalid_grant"},
 		"an access token":                {[]string{"subject_token", tokens["access_token"].(string)}, "invalid_grant"},
 		"an identity assertion":          {[]string{"subject_token", assertion}, "invalid_grant"},
@@ -130,7 +131,8 @@ func TestTokenExchange(t *testing.T) {
 			t.Errorf("metadata %v", m)
 		}
 		without := open(t)
-		if m := without.get("/.well-known/oauth-authorization-server").json(t); m["identity_chaining_requested_token_types_supported"] != nil {
+		m = without.get("/.well-known/oauth-authorization-server").json(t)
+		if m["identity_chaining_requested_token_types_supported"] != nil {
 			t.Errorf("metadata %v", m)
 		}
 		wantError(t, without.post("/token", with(form, "client_id", "secretive", "client_secret", "s3cret+&=%")),

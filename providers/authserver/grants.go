@@ -128,8 +128,8 @@ func (g *grant) isLive(now time.Time) bool {
 
 func (g *grant) hasFreshCode(now time.Time) bool { return isWithin(now, g.Created, codeLifetime) }
 
-// isWithin reports whether less than d has passed since at. A time in the future, beyond the difference of the clocks of
-// two replicas, was stored by one whose clock was wrong: it would put off for as long what d is the limit of.
+// isWithin reports whether less than d has passed since at. A time in the future, beyond the difference of the
+// clocks of two replicas, was stored by one whose clock was wrong: it would put off for as long what d is the limit of.
 func isWithin(now, at time.Time, d time.Duration) bool {
 	return now.Before(at.Add(d)) && !at.After(now.Add(clockSkew))
 }

@@ -268,8 +268,8 @@ func (i *Issuer) requireTopLevel(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// errorWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2), and Retry-After to
-// 429 and 503, which the library does not. What failed because of an outage may succeed after 5 seconds.
+// errorWriter adds WWW-Authenticate to 401 responses (RFC 9110, section 15.5.2; RFC 6749, section 5.2), and
+// Retry-After to 429 and 503, which the library does not. What failed because of an outage may succeed after 5 seconds.
 type errorWriter struct {
 	http.ResponseWriter
 	realm string

@@ -483,8 +483,8 @@ func (c Client) check(supported []oidc.GrantType) error {
 	return nil
 }
 
-// isLocal reports whether the issuer itself may be at this host over plain http. Browsers treat names below localhost as
-// loopback; who signs in with an account needs more than that.
+// isLocal reports whether the issuer itself may be at this host over plain http. Browsers treat names below
+// localhost as loopback; who signs in with an account needs more than that.
 func (c Config) isLocal(host string) bool {
 	return isLoopback(host) || c.SignIn == nil && providers.IsBelowLocalhost(host)
 }

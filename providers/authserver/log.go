@@ -24,8 +24,8 @@ type limitedHandler struct {
 	dropped *atomic.Int64
 }
 
-// LimitLog returns a logger with the limits of the log of an [Issuer], for other lines that anyone can cause. The library
-// of this package logs each request that it refuses, with [slog.Default].
+// LimitLog returns a logger with the limits of the log of an [Issuer], for other lines that anyone can cause. The
+// library of this package logs each request that it refuses, with [slog.Default].
 func LimitLog(l *slog.Logger) *slog.Logger { return slog.New(newLimitedHandler(l.Handler())) }
 
 func newLimitedHandler(next slog.Handler) limitedHandler {

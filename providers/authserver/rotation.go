@@ -49,12 +49,12 @@ func (i *Issuer) redeem(
 		case g.ClientID != clientID || g.Ended != nil || !now.Before(g.Ends):
 			return nil, nil, errUnknownGrant
 		case g.Code == nil && now.Before(g.Created.Add(spentCodeLifetime)):
-			return nil, nil, i.endReplayed(ctx, g)
+			return g, nil, i.endReplayed(ctx, g)
 		case g.Code == nil || !g.hasFreshCode(now):
 			return nil, nil, errUnknownGrant
 		}
 		if err := i.checkPolicy(ctx, g); err != nil {
-			return nil, nil, err
+			return g, nil, err
 		}
 		if err := check(g.grant); err != nil {
 			return g, nil, err

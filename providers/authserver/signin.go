@@ -19,8 +19,8 @@ const (
 	codeUnavailable  = "temporarily_unavailable"
 )
 
-// errorForClient returns what the client gets for the code of a [SignInError], and the status of the page. Codes that are
-// not listed become server_error. The client gets no text of the provider, and none that is for the person.
+// errorForClient returns what the client gets for the code of a [SignInError], and the status of the page. Codes
+// that are not listed become server_error. The client gets no text of the provider, and none that is for the person.
 func errorForClient(code string) (e *oidc.Error, status int) {
 	switch code {
 	case codeAccessDenied:

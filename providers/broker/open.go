@@ -160,16 +160,18 @@ func (s *Settings) prepare(ctx context.Context, issuer *authserver.Issuer) error
 	return nil
 }
 
-// warnOfEviction logs that a Redis server removes sign-ins when its memory is full. A server that does not say it, or is
-// down, has no line: doctor reports that.
+// warnOfEviction logs that a Redis server removes sign-ins when its memory is full. A server that does not say it,
+// or is down, has no line: doctor reports that.
 func warnOfEviction(ctx context.Context, records store.Store, logger *slog.Logger) {
 	redis, ok := records.(*store.Redis)
 	if !ok {
 		return
 	}
 	if policy, known := redis.EvictionPolicy(ctx); known && policy != "noeviction" {
-		logger.WarnContext(ctx, "the store of sign-ins removes records when its memory is full, and people must sign in again",
-			"maxmemory_policy", providers.Printable(policy, 40), "fix", "set maxmemory-policy noeviction, or use a Redis server "+
+		logger.WarnContext(ctx,
+			"the store of sign-ins removes records when its memory is full, and people must sign in again",
+			"maxmemory_policy", providers.Printable(policy, 40), "fix",
+			"set maxmemory-policy noeviction, or use a Redis server "+
 				"for the sign-ins alone")
 	}
 }
@@ -219,8 +221,9 @@ func (s *Settings) rules(info providers.ServerInfo) (Rules, error) {
 	if len(list) == 0 {
 		list = ClaimList{"* > " + strings.Join(info.InitialScopes, " ")}
 		if len(info.InitialScopes) == 0 {
-			return Rules{}, errors.New("provider.scope_rules: it is empty, and scopes.initial too, so no person could have a scope; " +
-				`set it, such as "* > mcp:use"`)
+			return Rules{},
+				errors.New("provider.scope_rules: it is empty, and scopes.initial too, so no person could have a scope; " +
+					`set it, such as "* > mcp:use"`)
 		}
 	}
 	rules, problems := ParseScopeRules(list)

@@ -157,7 +157,8 @@ func (u *Upstream) checkSame(p authserver.Person, claims token.ClaimSet) error {
 }
 
 func changed() *authserver.SignInError {
-	return gone(refused(authserver.ReasonAccountChanged, codeDenied, textDenied, "the provider named another person or tenant"))
+	return gone(refused(authserver.ReasonAccountChanged, codeDenied, textDenied,
+		"the provider named another person or tenant"))
 }
 
 // judgeError returns the error for a person who could not sign in now. A person whom the rules refuse is refused for

@@ -28,7 +28,7 @@ type SignIns struct {
 	keys    *seal.Keys
 }
 
-// OpenSignIns opens the store. The error wraps [store.ErrInUse] or is ErrMemory.
+// OpenSignIns opens the store, which must exist. The error wraps [store.ErrInUse] or is ErrMemory.
 func (s *Settings) OpenSignIns(ctx context.Context, access Access) (*SignIns, error) {
 	if s.Store == store.InMemory {
 		return nil, ErrMemory
@@ -37,7 +37,13 @@ func (s *Settings) OpenSignIns(ctx context.Context, access Access) (*SignIns, er
 	if err != nil {
 		return nil, fmt.Errorf("provider.secrets_file: %w", err)
 	}
-	records, err := s.openStore(ctx, access)
+	// A file that is created here would hide that the setting names another one than the server has.
+	records, err := s.openStore(ctx, ReadOnly)
+	if err == nil && access == ReadWrite {
+		if err = records.Close(); err == nil {
+			records, err = s.openStore(ctx, ReadWrite)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -70,8 +70,8 @@ type providerWatch struct {
 	confirmed time.Time
 }
 
-// providerProblems are the reasons of events for which the provider is at fault, or this server's client there. A browser
-// that sends an invented response, or a response with an invented code, must not cause one of them.
+// providerProblems are the reasons of events for which the provider is at fault, or this server's client there. A
+// browser that sends an invented response, or a response with an invented code, must not cause one of them.
 var providerProblems = []providers.Reason{ReasonProviderUnavailable, ReasonProviderClientRefused, ReasonIDTokenInvalid,
 	authserver.ReasonRecheckFailed}
 

@@ -42,7 +42,8 @@ func TestClaimSet(t *testing.T) {
 	if value, ok, err := (token.ClaimSet{}).Lookup("a"); ok || err != nil || string(value) != string(raw) {
 		t.Errorf("zero value: %s %v %v", value, ok, err)
 	}
-	for _, text := range []string{``, `[]`, `null`, `{"a":1,"a":2}`, `{"SUB":"x"}`, `{"Groups":[]}`, `{} x`, "{\"\xff\":1}"} {
+	for _, text := range []string{``, `[]`, `null`, `{"a":1,"a":2}`, `{"SUB":"x"}`, `{"Groups":[]}`, `{} x`,
+		"{\"\xff\":1}"} {
 		if _, err := token.ParseClaimSet([]byte(text), "groups"); err == nil {
 			t.Errorf("%s is accepted", text)
 		}

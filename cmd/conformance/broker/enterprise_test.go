@@ -109,7 +109,8 @@ func TestEnterprise(t *testing.T) {
 			t.Fatal(err)
 		}
 		id, _ := token.Extra("id_token").(string)
-		cmd := exec.CommandContext(t.Context(), "node", filepath.Join(*scripts, "enterprise.mjs"), w.resource, c.issuer, agentID)
+		cmd := exec.CommandContext(t.Context(), "node", filepath.Join(*scripts, "enterprise.mjs"), w.resource,
+			c.issuer, agentID)
 		cmd.Dir = *scripts
 		cmd.Env = append(cmd.Environ(), "SECRET="+c.secret, "ID_TOKEN="+id)
 		if out, err := cmd.CombinedOutput(); err != nil {

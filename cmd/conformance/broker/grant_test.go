@@ -97,7 +97,8 @@ func (g *grant) again(t *testing.T) {
 	t.Helper()
 	origin := "http://" + g.world.front.address
 	config := oauth2.Config{ClientID: g.client, RedirectURL: redirectURI,
-		Scopes: []string{"mcp:use", "greet:read", "offline_access"}, Endpoint: oauth2.Endpoint{AuthURL: origin + "/authorize"}}
+		Scopes:   []string{"mcp:use", "greet:read", "offline_access"},
+		Endpoint: oauth2.Endpoint{AuthURL: origin + "/authorize"}}
 	verifier := oauth2.GenerateVerifier()
 	g.world.seen.add("verifier of a client", verifier)
 	response := mustSignIn(t, g.world.person(g.account), config.AuthCodeURL(oauth2.GenerateVerifier(),

@@ -46,12 +46,7 @@ func (s *redisServer) start() {
 	})
 }
 
-// files returns the content of its files: every command that has changed anything.
-func (s *redisServer) files(t *testing.T) (content []byte) {
-	t.Helper()
-	return filesBelow(t, s.dir)
-}
-
+// filesBelow returns the content of all files in a folder: of Redis, every command that has changed anything.
 func filesBelow(t *testing.T, dir string) (content []byte) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {

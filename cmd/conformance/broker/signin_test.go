@@ -26,7 +26,8 @@ func TestSignIn(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			who := w.person("alice")
 			session, oauth := w.connect(t, who, protocol)
-			result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "greet", Arguments: map[string]any{"name": "Ada"}})
+			result, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "greet",
+				Arguments: map[string]any{"name": "Ada"}})
 			if err != nil || result.IsError {
 				t.Fatalf("%+v, %v", result, err)
 			}
@@ -41,7 +42,8 @@ func TestSignIn(t *testing.T) {
 			w.seen.add("access token", token.AccessToken)
 			w.seen.add("refresh token", token.RefreshToken)
 			got := claims(t, token.AccessToken)
-			if got["iss"] != strings.TrimSuffix(w.resource, "/mcp") || got["sub"] != "alice" || !isOnly(got["aud"], w.resource) ||
+			if got["iss"] != strings.TrimSuffix(w.resource, "/mcp") || got["sub"] != "alice" || !isOnly(got["aud"],
+				w.resource) ||
 				!hasScopes(got["scope"], "greet:read", "mcp:use", "offline_access") {
 				t.Errorf("the claims are %v", got)
 			}
@@ -90,7 +92,8 @@ func samePages(titles, want []string) bool {
 }
 
 // connect signs a person in with the client of the go-sdk, and opens a session.
-func (w *world) connect(t *testing.T, who *person, protocol string) (*mcp.ClientSession, *auth.AuthorizationCodeHandler) {
+func (w *world) connect(t *testing.T, who *person, protocol string) (*mcp.ClientSession,
+	*auth.AuthorizationCodeHandler) {
 	t.Helper()
 	handler, err := auth.NewAuthorizationCodeHandler(&auth.AuthorizationCodeHandlerConfig{
 		RedirectURL: redirectURI, RequestRefreshToken: true, Client: w.via(""),

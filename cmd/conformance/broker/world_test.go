@@ -86,7 +86,8 @@ func newWorld(t *testing.T, kind storeKind) *world {
 		}
 	case inRedis:
 		w.store = startRedis(t, w.seen)
-		w.environ = append(w.environ, "GATEHOUSE_PROVIDER__STORE_PASSWORD_FILE="+w.file(t, "store-password", w.store.password))
+		w.environ = append(w.environ, "GATEHOUSE_PROVIDER__STORE_PASSWORD_FILE="+w.file(t, "store-password",
+			w.store.password))
 	}
 	return w
 }

@@ -24,6 +24,7 @@ export async function freePort() {
 // --- servers
 
 const children = new Set();
+process.once("exit", () => children.forEach(({ child }) => child.kill("SIGKILL"))); // after an error
 
 export const run = (work, args) => runProgram(join(work, "gatehouse"), args, work);
 

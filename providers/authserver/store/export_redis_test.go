@@ -8,5 +8,5 @@ func OpenRedis(rawURL, password string, roots *x509.CertPool) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newRedis(at.redis, password, roots)
+	return newRedis(at.redis, password, roots), nil
 }

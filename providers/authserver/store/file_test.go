@@ -66,8 +66,9 @@ func checkFile(t *testing.T, f *store.File) (records int) {
 func TestFile_KeepsRecords(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	want := store.Record{ID: "a", Owner: "owner", Version: 1, Expires: time.Now().Add(time.Hour).Truncate(time.Millisecond),
-		Sealed: []byte("content")}
+	want := store.Record{ID: "a", Owner: "owner", Version: 1,
+		Expires: time.Now().Add(time.Hour).Truncate(time.Millisecond),
+		Sealed:  []byte("content")}
 	f := openFile(t, path, store.FileOptions{})
 	if err := f.Create(t.Context(), want); err != nil {
 		t.Fatal(err)

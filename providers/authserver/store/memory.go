@@ -28,7 +28,8 @@ type memoryRecord struct {
 	index int
 }
 
-// NewMemory returns an empty store for at most limit records. Create removes the record that expires first to make room.
+// NewMemory returns an empty store for at most limit records. Create removes the record that expires first to make
+// room.
 func NewMemory(limit int, now func() time.Time) *Memory {
 	return &Memory{limit: max(limit, 1), now: now,
 		records: make(map[string]*memoryRecord), owners: make(map[string]map[string]*memoryRecord)}

@@ -52,7 +52,7 @@ func open(ctx context.Context, rawURL, password string, readOnly bool) (Store, e
 	case at.file != "":
 		return OpenFile(ctx, at.file, FileOptions{ReadOnly: readOnly})
 	case at.redis.address != "":
-		return newRedis(at.redis, password, nil)
+		return newRedis(at.redis, password, nil), nil
 	case readOnly:
 		return nil, errors.New("the records are in the memory of the server")
 	default:

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
+	"github.com/gomodule/redigo/redis"
 )
 
 // Redis is a [Store] in Redis or Valkey, of version 6 or later, which several processes share. Its clock decides when
@@ -17,10 +17,10 @@ import (
 // A record is one string, which one script creates or replaces. The ids of an owner are a sorted set by expiry, for
 // ByOwner. There is no list of all records: All reads the keys of the database, so that no list can lose one.
 type Redis struct {
-	client  rueidis.Client
-	dialer  *redisDialer
+	calls   *redisCalls
 	scripts redisScripts
 	prefix  string
+	address string
 	hide    string // the password
 }
 
@@ -37,12 +37,12 @@ func (r *Redis) Create(ctx context.Context, record Record) error {
 		return err
 	}
 	record.Version = 1
-	created, err := r.run(ctx, r.scripts.create, []string{r.recordKey(record.ID)},
+	created, err := r.calls.change(ctx, r.scripts.create, r.recordKey(record.ID),
 		encodeText(record), milliseconds(record), record.Owner, r.ownerKey(""), record.ID)
 	if err == nil && created == 0 {
 		return ErrExists
 	}
-	return err
+	return r.describe(err)
 }
 
 // Get implements [Store].
@@ -50,14 +50,14 @@ func (r *Redis) Get(ctx context.Context, id string) (Record, error) {
 	if err := checkID(id); err != nil {
 		return Record{}, err
 	}
-	value, err := r.do(ctx, r.client.B().Get().Key(r.recordKey(id)).Build()).AsBytes()
-	if rueidis.IsRedisNil(err) {
+	value, err := redis.String(r.calls.read(ctx, "GET", r.recordKey(id)))
+	if errors.Is(err, redis.ErrNil) {
 		return Record{}, ErrNotFound
 	}
 	if err != nil {
 		return Record{}, r.describe(err)
 	}
-	record, err := decodeText(id, string(value))
+	record, err := decodeText(id, value)
 	return record, r.describe(err)
 }
 
@@ -68,11 +68,11 @@ func (r *Redis) Replace(ctx context.Context, record Record) (version uint64, err
 	}
 	before := strconv.FormatUint(record.Version, 10)
 	version = record.Version + 1
-	answer, err := r.run(ctx, r.scripts.replace, []string{r.recordKey(record.ID)}, before,
+	answer, err := r.calls.change(ctx, r.scripts.replace, r.recordKey(record.ID), before,
 		strconv.FormatUint(version, 10), milliseconds(record), string(record.Sealed), r.ownerKey(""), record.ID)
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, r.describe(err)
 	case answer == 0:
 		return 0, ErrNotFound
 	case answer == 1:
@@ -86,8 +86,8 @@ func (r *Redis) Delete(ctx context.Context, id string) error {
 	if err := checkID(id); err != nil {
 		return err
 	}
-	_, err := r.run(ctx, r.scripts.remove, []string{r.recordKey(id)}, r.ownerKey(""), id)
-	return err
+	_, err := r.calls.change(ctx, r.scripts.remove, r.recordKey(id), r.ownerKey(""), id)
+	return r.describe(err)
 }
 
 // ByOwner implements [Store].
@@ -95,7 +95,7 @@ func (r *Redis) ByOwner(ctx context.Context, owner, after string, limit int) ([]
 	if err := checkPage(owner, after); err != nil || owner == "" || limit <= 0 {
 		return nil, err
 	}
-	ids, err := r.do(ctx, r.client.B().Zrange().Key(r.ownerKey(owner)).Min("0").Max("-1").Build()).AsStrSlice()
+	ids, err := redis.Strings(r.calls.read(ctx, "ZRANGE", r.ownerKey(owner), "0", "-1"))
 	if err != nil {
 		return nil, r.describe(err)
 	}
@@ -114,16 +114,18 @@ func (r *Redis) All(ctx context.Context, after string, limit int) ([]Record, err
 	}
 	prefix := r.recordKey("")
 	return r.page(ctx, after, limit, func(p *page) error {
-		for cursor, first := uint64(0), true; first || cursor != 0; first = false {
-			scan := r.client.B().Scan().Cursor(cursor).Match(prefix + "*").Count(scanBatch).Build()
-			entry, err := r.do(ctx, scan).AsScanEntry()
+		for cursor, first := "0", true; first || cursor != "0"; first = false {
+			var keys []string
+			answer, err := redis.Values(r.calls.read(ctx, "SCAN", cursor, "MATCH", prefix+"*", "COUNT", scanBatch))
+			if err == nil {
+				_, err = redis.Scan(answer, &cursor, &keys)
+			}
 			if err != nil {
 				return r.describe(err)
 			}
-			for _, key := range entry.Elements {
+			for _, key := range keys {
 				p.add(strings.TrimPrefix(key, prefix))
 			}
-			cursor = entry.Cursor
 		}
 		return nil
 	}, func(Record) bool { return true })
@@ -161,24 +163,23 @@ func (r *Redis) page(ctx context.Context, after string, limit int, collect func(
 
 // records returns those of the records that exist.
 func (r *Redis) records(ctx context.Context, ids []string) ([]Record, error) {
-	keys := make([]string, len(ids))
+	keys := make([]any, len(ids))
 	for i, id := range ids {
 		keys[i] = r.recordKey(id)
 	}
-	values, err := r.do(ctx, r.client.B().Mget().Key(keys...).Build()).ToArray()
+	values, err := redis.ByteSlices(r.calls.read(ctx, "MGET", keys...))
+	if err == nil && len(values) != len(ids) {
+		err = errors.New("it answers MGET with another number of values")
+	}
 	if err != nil {
 		return nil, r.describe(err)
 	}
 	var found []Record
 	for i, value := range values {
-		text, err := value.ToString()
-		if rueidis.IsRedisNil(err) {
+		if value == nil {
 			continue
 		}
-		if err != nil {
-			return nil, r.describe(err)
-		}
-		record, err := decodeText(ids[i], text)
+		record, err := decodeText(ids[i], string(value))
 		if err != nil {
 			return nil, r.describe(err)
 		}
@@ -190,12 +191,12 @@ func (r *Redis) records(ctx context.Context, ids []string) ([]Record, error) {
 // EvictionPolicy returns the setting maxmemory-policy of the server. A server with another policy than "noeviction"
 // removes records when its memory is full, and people must sign in again. known is false if the server does not say.
 func (r *Redis) EvictionPolicy(ctx context.Context) (policy string, known bool) {
-	settings, err := r.do(ctx, r.client.B().ConfigGet().Parameter("maxmemory-policy").Build()).AsStrMap()
+	settings, err := redis.StringMap(r.calls.read(ctx, "CONFIG", "GET", "maxmemory-policy"))
 	if policy := settings["maxmemory-policy"]; err == nil && policy != "" {
 		return policy, true
 	}
 	// Hosted servers refuse CONFIG, but not INFO.
-	info, err := r.do(ctx, r.client.B().Info().Section("memory").Build()).ToString()
+	info, err := redis.String(r.calls.read(ctx, "INFO", "memory"))
 	if err != nil {
 		return "", false
 	}
@@ -209,7 +210,7 @@ func (r *Redis) EvictionPolicy(ctx context.Context) (policy string, known bool) 
 
 // Time returns the time of the server.
 func (r *Redis) Time(ctx context.Context) (time.Time, error) {
-	parts, err := r.do(ctx, r.client.B().Time().Build()).AsIntSlice()
+	parts, err := redis.Int64s(r.calls.read(ctx, "TIME"))
 	if err == nil && len(parts) != 2 {
 		err = errors.New("it answers TIME with another value than a time")
 	}
@@ -221,8 +222,7 @@ func (r *Redis) Time(ctx context.Context) (time.Time, error) {
 
 // Close implements [Store].
 func (r *Redis) Close() error {
-	r.client.Close()
-	return nil
+	return r.calls.pool.Close()
 }
 
 func (r *Redis) recordKey(id string) string   { return r.prefix + "record:" + id }
@@ -255,12 +255,13 @@ func (r *Redis) describe(err error) error {
 	if err == nil {
 		return nil
 	}
-	if answer, ok := rueidis.IsRedisErr(err); ok {
+	var answer redis.Error
+	if errors.As(err, &answer) {
 		text, _, _ := strings.Cut(answer.Error(), ", with args")
 		if r.hide != "" && strings.Contains(text, r.hide) {
 			text, _, _ = strings.Cut(text, " ")
 		}
 		err = fmt.Errorf("answer %.100q", text)
 	}
-	return fmt.Errorf("redis store %s: %w", r.dialer.address, err)
+	return fmt.Errorf("redis store %s: %w", r.address, err)
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/rueidis"
+	"github.com/gomodule/redigo/redis"
 
 	"gatehouse/providers/authserver/store"
 	"gatehouse/providers/authserver/store/storetest"
@@ -26,20 +26,19 @@ func openRedis(t testing.TB, url, password string) *store.Redis {
 	return s
 }
 
-// admin sends a command that the store does not have.
-func admin(t testing.TB, addr string, command ...string) rueidis.RedisResult {
+// admin sends a command that the store does not have, and returns the answer.
+func admin(t testing.TB, addr string, command string, args ...any) any {
 	t.Helper()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, ForceSingleClient: true,
-		DisableCache: true})
+	conn, err := redis.Dial("tcp", addr, redis.DialConnectTimeout(5*time.Second), redis.DialReadTimeout(5*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	result := client.Do(context.Background(), client.B().Arbitrary(command...).Build())
-	if err := result.Error(); err != nil {
-		t.Fatalf("%s: %v", command, err)
+	defer conn.Close()
+	answer, err := conn.Do(command, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v", command, args, err)
 	}
-	return result
+	return answer
 }
 
 func inAnHour(id, owner, content string) store.Record {
@@ -144,7 +143,7 @@ func TestRedis_LostConnection(t *testing.T) {
 		proxy.Fail(storetest.LoseReply)
 		_, err := s.Replace(t.Context(), inAnHour("a", "", "2"))
 		if !store.Unavailable(err) {
-			t.Fatalf("Replace without a reply: %v", err)
+			t.Fatalf("Replace without a reply: %v", err) // ErrChanged if the change was sent again
 		}
 		got, err := direct.Get(t.Context(), "a")
 		if err != nil || got.Version != 2 {
@@ -169,6 +168,41 @@ func TestRedis_LostConnection(t *testing.T) {
 		if _, err := s.Get(t.Context(), "a"); err != nil {
 			t.Errorf("a call that reads: %v", err)
 		}
+	})
+	t.Run("connection ends while idle, before a change", func(t *testing.T) {
+		s := openRedis(t, url(t), "")
+		if err := s.Create(t.Context(), inAnHour("a", "", "1")); err != nil {
+			t.Fatal(err)
+		}
+		proxy.Disconnect()
+		time.Sleep(1100 * time.Millisecond) // a connection in use until now is not tested
+		if _, err := s.Replace(t.Context(), inAnHour("a", "", "2")); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("connections end while idle, and one call finds out", func(t *testing.T) {
+		s := openRedis(t, url(t), "")
+		var callers sync.WaitGroup
+		for i := range 10 {
+			callers.Go(func() {
+				if err := s.Create(t.Context(), inAnHour(fmt.Sprint(i), "", "1")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		callers.Wait()
+		proxy.Disconnect()
+		if _, err := s.Get(t.Context(), "0"); err != nil {
+			t.Error(err)
+		}
+		for i := range 10 { // each of them needs a connection
+			callers.Go(func() {
+				if _, err := s.Replace(t.Context(), inAnHour(fmt.Sprint(i), "", "2")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		callers.Wait()
 	})
 	t.Run("silence", func(t *testing.T) {
 		s := openRedis(t, url(t), "")
@@ -345,12 +379,15 @@ func TestRedis_EvictionPolicy(t *testing.T) {
 		policy string
 		known  bool
 	}{
-		"row 53 eviction":                 {[]string{"--maxmemory-policy", "allkeys-lru"}, "allkeys-lru", true},
-		"row 53 no eviction":              {nil, "noeviction", true},
-		"row 53 CONFIG is refused":        {[]string{"--user", "default", "on", "nopass", "~*", "+@all", "-config"}, "noeviction", true},
-		"row 53 CONFIG, INFO are refused": {[]string{"--user", "default", "on", "nopass", "~*", "+@all", "-config", "-info"}, "", false},
-		"row 53 CONFIG has another name":  {[]string{"--rename-command", "CONFIG", ""}, "noeviction", true},
-		"row 53 CONFIG and INFO are gone": {[]string{"--rename-command", "CONFIG", "", "--rename-command", "INFO", ""}, "", false},
+		"row 53 eviction":    {[]string{"--maxmemory-policy", "allkeys-lru"}, "allkeys-lru", true},
+		"row 53 no eviction": {nil, "noeviction", true},
+		"row 53 CONFIG is refused": {[]string{"--user", "default", "on", "nopass", "~*", "+@all", "-config"},
+			"noeviction", true},
+		"row 53 CONFIG, INFO are refused": {[]string{"--user", "default", "on", "nopass", "~*", "+@all", "-config",
+			"-info"}, "", false},
+		"row 53 CONFIG has another name": {[]string{"--rename-command", "CONFIG", ""}, "noeviction", true},
+		"row 53 CONFIG and INFO are gone": {[]string{"--rename-command", "CONFIG", "", "--rename-command", "INFO",
+			""}, "", false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -406,8 +443,8 @@ func TestRedis_MemoryIsFull(t *testing.T) {
 	if err := s.Delete(t.Context(), "a"); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
-	if keys, err := admin(t, server.Addr, "DBSIZE").AsInt64(); err != nil || keys != 0 {
-		t.Errorf("%d keys are left, %v", keys, err)
+	if keys := admin(t, server.Addr, "DBSIZE"); keys != int64(0) {
+		t.Errorf("%v keys are left", keys)
 	}
 }
 
@@ -415,20 +452,10 @@ func TestRedis_ListsOfOwnersEnd(t *testing.T) {
 	t.Parallel()
 	server := storetest.StartRedis(t)
 	s := openRedis(t, server.URL(t), "")
-	size := func() int64 {
-		size, err := admin(t, server.Addr, "DBSIZE").AsInt64()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return size
-	}
+	size := func() int64 { return admin(t, server.Addr, "DBSIZE").(int64) }
 	listed := func() int64 {
 		prefix := strings.SplitN(server.URL(t), "prefix=", 2)[1]
-		listed, err := admin(t, server.Addr, "ZCARD", prefix+"owner:owner").AsInt64()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return listed
+		return admin(t, server.Addr, "ZCARD", prefix+"owner:owner").(int64)
 	}
 	for i, lifetime := range []time.Duration{200 * time.Millisecond, 300 * time.Millisecond} {
 		r := inAnHour(fmt.Sprint(i), "owner", "")
@@ -542,11 +569,48 @@ func TestRedis_TooManyClients(t *testing.T) {
 		conn.Close()
 		time.Sleep(10 * time.Millisecond)
 	}
-	if err := store.Ping(t.Context(), s); !store.Unavailable(err) || !strings.Contains(err.Error(), "max number of clients") {
+	if err := store.Ping(t.Context(), s); !store.Unavailable(err) || !strings.Contains(err.Error(),
+		"max number of clients") {
 		t.Errorf("error %v", err)
 	}
 	only.Close()
 	retry(t, func() error { return store.Ping(t.Context(), s) })
+}
+
+func TestRedis_Connections(t *testing.T) {
+	t.Parallel()
+	server := storetest.StartRedis(t)
+	s := openRedis(t, server.URL(t), "")
+	var callers sync.WaitGroup
+	for i := range 200 {
+		callers.Go(func() {
+			if err := s.Create(t.Context(), inAnHour(fmt.Sprint(i), "", "")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	callers.Wait()
+	list := string(admin(t, server.Addr, "CLIENT", "LIST").([]byte))
+	if n := strings.Count(list, " name=gatehouse "); n == 0 || n > 16 {
+		t.Errorf("%d connections, want 16 at most:\n%s", n, list)
+	}
+	s.Close()
+	if err := s.Create(t.Context(), inAnHour("closed", "", "")); !store.Unavailable(err) {
+		t.Errorf("Create after Close: %v", err)
+	}
+}
+
+// TestRedis_Cluster uses a node of a cluster, which answers with errors.
+func TestRedis_Cluster(t *testing.T) {
+	t.Parallel()
+	server := storetest.StartRedis(t, "--cluster-enabled", "yes")
+	s := openRedis(t, strings.Split(server.URL(t), "/0?")[0], "")
+	_, readErr := s.Get(t.Context(), "a")
+	for _, err := range []error{readErr, s.Create(t.Context(), inAnHour("a", "", ""))} {
+		if !store.Unavailable(err) || !strings.Contains(err.Error(), "CLUSTERDOWN") {
+			t.Errorf("error %v", err)
+		}
+	}
 }
 
 // TestRedis_OtherServer uses servers that do not speak the protocol.
@@ -554,7 +618,7 @@ func TestRedis_OtherServer(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]string{
 		"HTTP": "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", "SSH": "SSH-2.0-OpenSSH_9.2\r\n",
-		"nothing": "", "half": "$100\r\nabc",
+		"nothing": "", "node of a cluster": "-MOVED 1 127.0.0.1:1\r\n", "half": "$100\r\nabc",
 	} {
 		t.Run(name, func(t *testing.T) {
 			listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -3,17 +3,19 @@ package store
 import (
 	"context"
 	"strings"
+
+	"github.com/gomodule/redigo/redis"
 )
 
 // AppendOnly reports whether the server writes each change to its append-only file. Without it, the latest changes are
 // lost when the server ends. known is false if the server does not say.
 func (r *Redis) AppendOnly(ctx context.Context) (on, known bool) {
-	settings, err := r.do(ctx, r.client.B().ConfigGet().Parameter("appendonly").Build()).AsStrMap()
+	settings, err := redis.StringMap(r.calls.read(ctx, "CONFIG", "GET", "appendonly"))
 	if value := settings["appendonly"]; err == nil && value != "" {
 		return value == "yes", true
 	}
 	// Hosted servers refuse CONFIG, but not INFO.
-	info, err := r.do(ctx, r.client.B().Info().Section("persistence").Build()).ToString()
+	info, err := redis.String(r.calls.read(ctx, "INFO", "persistence"))
 	if err != nil {
 		return false, false
 	}

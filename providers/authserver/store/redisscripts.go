@@ -1,13 +1,13 @@
 package store
 
-import "github.com/redis/rueidis"
+import "github.com/gomodule/redigo/redis"
 
-// redisScripts are called by their digests. rueidis sends the text when the server does not know a script.
-type redisScripts struct{ create, replace, remove *rueidis.Lua }
+// redisScripts are called by their digests, each with one key.
+type redisScripts struct{ create, replace, remove *redis.Script }
 
 func newRedisScripts() redisScripts {
-	return redisScripts{rueidis.NewLuaScript(createScript), rueidis.NewLuaScript(replaceScript),
-		rueidis.NewLuaScript(deleteScript)}
+	return redisScripts{redis.NewScript(1, createScript), redis.NewScript(1, replaceScript),
+		redis.NewScript(1, deleteScript)}
 }
 
 // The scripts are what makes Create and Replace atomic. Each reads before it writes anything, and its first write is

@@ -44,7 +44,8 @@ func Ping(ctx context.Context, s Store) error {
 
 // Store keeps records until they expire. Its methods may be called from several goroutines, and several processes
 // may use one store at the same time if the implementation says so. Each method takes effect as a whole or not at all,
-// and never calls anything else meanwhile. All of them return ErrInvalid for an argument outside the limits of [Record].
+// and never calls anything else meanwhile. All of them return ErrInvalid for an argument outside the limits of
+// [Record].
 type Store interface {
 	// Create stores a record of version 1. The error is ErrExists if there is one with this id that has not expired.
 	Create(ctx context.Context, r Record) error
