@@ -174,8 +174,3 @@ func TestSlowAndLargeDocuments(t *testing.T) {
 		}
 	})
 }
-
-// awaySignIn is for tests of what comes before.
-type awaySignIn struct{ Authenticator }
-
-func (awaySignIn) Choices() []Person { return nil }

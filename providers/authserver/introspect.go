@@ -94,7 +94,7 @@ func (s *server) Revocation(ctx context.Context, r *op.ClientRequest[oidc.Revoca
 	case errors.Is(err, errUnavailable):
 		return nil, s.unavailable(ctx, err) // RFC 7009, section 2.2.1
 	case err != nil:
-		return nil, err
+		return nil, internalError(err)
 	}
 	return op.NewResponse(nil), nil
 }

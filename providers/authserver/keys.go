@@ -148,15 +148,15 @@ func (k *keyring) sign(typ jose.ContentType, claims any) (string, error) {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: k.algorithm, Key: key},
 		new(jose.SignerOptions).WithType(typ))
 	if err != nil {
-		return "", fmt.Errorf("signer: %w", err)
+		return "", internalError(fmt.Errorf("signer: %w", err))
 	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
-		return "", fmt.Errorf("claims: %w", err)
+		return "", internalError(fmt.Errorf("claims: %w", err))
 	}
 	signed, err := signer.Sign(payload)
 	if err != nil {
-		return "", fmt.Errorf("signing: %w", err)
+		return "", internalError(fmt.Errorf("signing: %w", err))
 	}
 	return signed.CompactSerialize()
 }

@@ -210,7 +210,7 @@ func (i *Issuer) issue(now time.Time, t tokenTerms) (*oidc.AccessTokenResponse, 
 func (i *Issuer) idToken(now time.Time, g *storedGrant, nonce, accessToken string) (string, error) {
 	hash, err := oidc.ClaimHash(accessToken, i.keys.algorithm)
 	if err != nil {
-		return "", err
+		return "", internalError(err)
 	}
 	return i.keys.sign("JWT", idClaims{
 		Issuer:          i.config.Issuer,
@@ -243,8 +243,10 @@ func (i *Issuer) refuseGrant(
 	case errors.As(err, &ended):
 		i.config.Logger.InfoContext(ctx, kind+" refused; its sign-in has ended", client,
 			slog.String("reason", string(ended.reason)))
-	case !errors.Is(err, errUnknownGrant):
+	case errors.As(err, new(*oidc.Error)):
 		return err
+	case !errors.Is(err, errUnknownGrant):
+		return internalError(err)
 	}
 	return oidc.ErrInvalidGrant().WithDescription(
 		"the %s is unknown, expired, used, or issued to another client", kind)

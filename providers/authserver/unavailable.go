@@ -56,6 +56,11 @@ func errTemporarilyUnavailable(cause error) error {
 		Description: "the request cannot be answered at the moment; repeat it"}, http.StatusServiceUnavailable)
 }
 
+// internalError returns server_error. The library would send the text of err to the client; it logs it now.
+func internalError(err error) error {
+	return oidc.ErrServerError().WithDescription("internal error").WithParent(err)
+}
+
 type responseHeaderKey struct{}
 
 // withResponseHeader lets the library's handlers set header fields of error responses, for which it has no way.

@@ -134,7 +134,7 @@ func newEnterprise(t *testing.T, company *company, change ...func(*authserver.Co
 			e.issuer = "http://" + server.Listener.Addr().String()
 			e.resource = e.issuer + "/mcp"
 		}
-		assertions := AssertionConfig{Audience: e.issuer, Issuers: []string{company.URL, "https://other.example"},
+		assertions := AssertionConfig{Audience: e.issuer, Issuers: []string{company.URL, "https://127.0.0.1:1"},
 			SignInIssuer: company.URL, Client: token.NewClient(nil, ""), Logger: slog.New(slog.DiscardHandler), Now: now}
 		config := authserver.Config{
 			Issuer: e.issuer, Resources: []string{e.resource, e.issuer + "/other"}, SigningAlgorithm: "ES256",
