@@ -20,7 +20,8 @@ The scopes are those that the settings scopes.* and provider.scope_rules name. S
 accepted and not used.
 
 The MCP servers accept its tokens with provider.kind oidc and provider.issuer set to the origin of resource.
-"gatehouse broker sign-ins" lists and ends the sign-ins in the store.
+"gatehouse broker sign-ins" lists and ends the sign-ins in the store, and "gatehouse broker rotate-keys" replaces the
+key that signs tokens.
 
 `
 
@@ -28,7 +29,7 @@ func brokerCommands() []command {
 	return []command{{name: "sign-ins", summary: "list or end the sign-ins in the store", subcommands: []command{
 		{name: "list", summary: "list the sign-ins in the store", run: signInsList},
 		{name: "end", summary: "end sign-ins of one person, client or id", run: signInsEnd},
-	}}}
+	}}, {name: "rotate-keys", summary: "replace the key that signs tokens", run: rotateKeys}}
 }
 
 func broker(ctx context.Context, args []string, c console) int {
@@ -48,11 +49,14 @@ func broker(ctx context.Context, args []string, c console) int {
 	})
 }
 
+// errNoBroker completes a text that names another kind.
+var errNoBroker = errors.New("and this command needs broker")
+
 // brokerSettings returns the settings of the kind broker. The error is that of another kind.
 func brokerSettings(cfg *configs.Config) (*brokers.Settings, error) {
 	s, ok := cfg.Provider.(*brokers.Settings)
 	if !ok {
-		return nil, errors.New("provider.kind is " + cfg.Kind + ", and this command needs broker")
+		return nil, fmt.Errorf("provider.kind is %s, %w", cfg.Kind, errNoBroker)
 	}
 	return s, nil
 }

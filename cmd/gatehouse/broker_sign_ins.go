@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"gatehouse/configs"
 	"gatehouse/providers"
 	"gatehouse/providers/authserver"
 	"gatehouse/providers/authserver/store"
@@ -42,6 +44,25 @@ func signInFilterFlags(flags *pflag.FlagSet) func() authserver.SignInFilter {
 	}
 }
 
+// openSignIns opens the store of a configuration. It is nil if that failed, which is reported.
+func (c console) openSignIns(ctx context.Context, sources configs.Sources, access brokers.Access) (
+	*brokers.SignIns, int,
+) {
+	cfg, code, done := load(sources, c)
+	if done {
+		return nil, code
+	}
+	s, err := brokerSettings(cfg)
+	if err != nil {
+		return nil, c.signInsFailed(err)
+	}
+	sealed, err := s.OpenSignIns(ctx, cfg.Resource, access)
+	if err != nil {
+		return nil, c.signInsFailed(err)
+	}
+	return sealed, exitOK
+}
+
 func signInsList(ctx context.Context, args []string, c console) int {
 	flags := newFlags("broker sign-ins list", signInsListHelp+settingsHelp, c)
 	filter := signInFilterFlags(flags)
@@ -49,18 +70,9 @@ func signInsList(ctx context.Context, args []string, c console) int {
 	if code, done := parse(flags, args, c); done {
 		return code
 	}
-	cfg, code, done := load(settings(), c)
-	if done {
+	sealed, code := c.openSignIns(ctx, settings(), brokers.ReadOnly)
+	if sealed == nil {
 		return code
-	}
-	s, err := brokerSettings(cfg)
-	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse broker sign-ins: %v\n", err)
-		return exitConfig
-	}
-	sealed, err := s.OpenSignIns(ctx, brokers.ReadOnly)
-	if err != nil {
-		return c.signInsFailed(err)
 	}
 	defer sealed.Close()
 	t := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
@@ -101,16 +113,8 @@ func printSignIn(t *tabwriter.Writer, s authserver.SignIn) {
 	if client == "" {
 		client = s.ClientID
 	}
-	scopes := ""
-	for n, scope := range s.Scopes {
-		if n > 0 {
-			scopes += " "
-		}
-		scopes += scope
-	}
 	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, providers.Printable(s.Subject, 80),
-		providers.Printable(client, 60),
-		at(s.SignedIn), at(s.Confirmed), at(s.Expires), scopes)
+		providers.Printable(client, 60), at(s.SignedIn), at(s.Confirmed), at(s.Expires), strings.Join(s.Scopes, " "))
 }
 
 func signInsEnd(ctx context.Context, args []string, c console) int {
@@ -124,18 +128,9 @@ func signInsEnd(ctx context.Context, args []string, c console) int {
 		fmt.Fprint(c.stderr, "gatehouse broker sign-ins end: name whose: --subject, --client or --id\n")
 		return exitConfig
 	}
-	cfg, code, done := load(settings(), c)
-	if done {
+	sealed, code := c.openSignIns(ctx, settings(), brokers.ReadWrite)
+	if sealed == nil {
 		return code
-	}
-	s, err := brokerSettings(cfg)
-	if err != nil {
-		fmt.Fprintf(c.stderr, "gatehouse broker sign-ins: %v\n", err)
-		return exitConfig
-	}
-	sealed, err := s.OpenSignIns(ctx, brokers.ReadWrite)
-	if err != nil {
-		return c.signInsFailed(err)
 	}
 	defer sealed.Close()
 	ended, err := sealed.End(ctx, filter())
@@ -151,8 +146,8 @@ func signInsEnd(ctx context.Context, args []string, c console) int {
 }
 
 func (c console) signInsFailed(err error) int {
-	fmt.Fprintf(c.stderr, "gatehouse broker sign-ins: %v\n", err)
-	if errors.Is(err, store.ErrInUse) || errors.Is(err, brokers.ErrMemory) {
+	fmt.Fprintf(c.stderr, "gatehouse broker: %v\n", err)
+	if errors.Is(err, store.ErrInUse) || errors.Is(err, brokers.ErrMemory) || errors.Is(err, errNoBroker) {
 		return exitConfig
 	}
 	return exitFailure

@@ -177,6 +177,15 @@ func (s *storedKeys) rotate(ctx context.Context, keepOld bool) error {
 	return s.read(ctx)
 }
 
+// RotateStoredKeys is [Issuer.RotateKeys] for a store that no issuer of this process uses. Of c, it needs Issuer,
+// SigningAlgorithm, AccessTokenLifetime, Store and Keys.
+func RotateStoredKeys(ctx context.Context, c Config, keepOld bool) error {
+	return newStoredKeys(storedConfig{
+		algorithm: jose.SignatureAlgorithm(c.SigningAlgorithm), issuer: c.Issuer, tokenLifetime: c.AccessTokenLifetime,
+		store: c.Store, seals: c.Keys, now: time.Now, logger: slog.New(slog.DiscardHandler),
+	}).rotate(ctx, keepOld)
+}
+
 // change replaces the document, whatever other replicas do at the same time.
 func (s *storedKeys) change(ctx context.Context, change func(*keyDocument) (*keyDocument, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, keysTimeout)

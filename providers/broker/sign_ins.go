@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"gatehouse/providers"
 	"gatehouse/providers/authserver"
 	"gatehouse/providers/authserver/seal"
 	"gatehouse/providers/authserver/store"
@@ -26,10 +27,11 @@ const (
 type SignIns struct {
 	records store.Store
 	keys    *seal.Keys
+	issuer  string
 }
 
 // OpenSignIns opens the store, which must exist. The error wraps [store.ErrInUse] or is ErrMemory.
-func (s *Settings) OpenSignIns(ctx context.Context, access Access) (*SignIns, error) {
+func (s *Settings) OpenSignIns(ctx context.Context, resource providers.Resource, access Access) (*SignIns, error) {
 	if s.Store == store.InMemory {
 		return nil, ErrMemory
 	}
@@ -47,7 +49,7 @@ func (s *Settings) OpenSignIns(ctx context.Context, access Access) (*SignIns, er
 	if err != nil {
 		return nil, err
 	}
-	return &SignIns{records, keys}, nil
+	return &SignIns{records, keys, resource.Origin()}, nil
 }
 
 // Close closes the store.
@@ -58,6 +60,14 @@ func (s *SignIns) List(ctx context.Context, f authserver.SignInFilter, after str
 	[]authserver.SignIn, string, error,
 ) {
 	return authserver.ListSignIns(ctx, s.records, s.keys, f, after, limit)
+}
+
+// RotateKeys replaces the key that signs tokens. With withdraw, tokens of the keys of before are refused.
+func (s *SignIns) RotateKeys(ctx context.Context, withdraw bool) error {
+	return authserver.RotateStoredKeys(ctx, authserver.Config{
+		Issuer: s.issuer, SigningAlgorithm: string(signingAlgorithm), AccessTokenLifetime: tokenLifetime,
+		Store: s.records, Keys: s.keys,
+	}, !withdraw)
 }
 
 // End is [authserver.EndSignIns].
