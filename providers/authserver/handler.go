@@ -75,7 +75,7 @@ func newRoutes(i *Issuer) http.Handler {
 	all := routes{
 		openidMetadataPath: getAndHead(library),
 		oauthMetadataPath:  getAndHead(rewritePath(openidMetadataPath, library)),
-		keysPath:           getAndHead(library),
+		keysPath:           getAndHead(i.keys.requirePublished(library)),
 		authorizePath:      {http.MethodGet: i.requireTopLevel(i.authorize)},
 		consentPath: {
 			http.MethodGet:  i.requireTopLevel(i.showConsent),

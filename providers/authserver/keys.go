@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -69,13 +70,30 @@ var errNoSigningKey = errors.New("there is no usable signing key")
 func (k *keyring) requireKey(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := k.source.signing(); err != nil {
-			noStore(w.Header())
-			w.Header().Set("Retry-After", "1") // retryInterval
-			op.WriteError(w, r, keysUnavailable(err), nil)
+			writeKeysUnavailable(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// requirePublished refuses requests for the public keys while none are known.
+func (k *keyring) requirePublished(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := k.source.published(); err != nil {
+			writeKeysUnavailable(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// writeKeysUnavailable names the interval in which keys are looked for: a verifier that waits longer refuses tokens
+// for longer.
+func writeKeysUnavailable(w http.ResponseWriter, r *http.Request, err error) {
+	noStore(w.Header())
+	w.Header().Set("Retry-After", strconv.Itoa(int(retryInterval.Seconds())))
+	op.WriteError(w, r, keysUnavailable(err), nil)
 }
 
 // keysUnavailable returns temporarily_unavailable with status 503 for an error that wraps errNoSigningKey,
