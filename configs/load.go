@@ -20,7 +20,7 @@ import (
 func Load(s Sources) (*Config, error) {
 	l := loader{
 		kinds: slices.Concat(Kinds(), s.ExtraKinds), merged: koanf.New("."), origins: map[string]string{},
-		paths: map[string]string{}, readFile: s.ReadFile,
+		paths: map[string]string{}, readFile: s.ReadFile, knownScopes: s.KnownScopes,
 	}
 	if l.readFile == nil {
 		l.readFile = os.ReadFile
@@ -64,8 +64,10 @@ type loader struct {
 	keys      []Key             // the keys that exist for the kind
 	files     []func(kind string) configFile
 	readFile  readFileFunc
-	problems  Problems
-	unknowns  int // settings that do not exist
+
+	knownScopes func(*Config) []string // nil if they are not known
+	problems    Problems
+	unknowns    int // settings that do not exist
 }
 
 // maxUnknown is how many settings that do not exist are reported one by one. Each is compared with all names that

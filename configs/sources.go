@@ -28,6 +28,9 @@ type Sources struct {
 	Run *Run
 	// ExtraKinds are kinds of provider of other modules, in addition to [Kinds].
 	ExtraKinds []Kind
+	// KnownScopes returns the scopes that the operations of a server with these settings need, tools included, so that
+	// scopes that no operation needs are reported; nil means that they are not known.
+	KnownScopes func(*Config) []string
 	// MemoryLimit is how much memory the process may use, in bytes; 0 means no limit.
 	MemoryLimit int64
 	// IgnorePins leaves the files with the pins of upstreams alone: they may not exist yet.

@@ -30,9 +30,22 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 	if usable {
 		config.Provider.Validate(resource, l.report("provider"))
 	}
+	l.validateProviderScopes(config)
 	l.validatePreset(kind)
 	l.validateListen(config)
 	l.problems = append(l.problems, l.kinds.validateLegacy(kind, l.origins[kindKey], variables)...)
+}
+
+// scopeChecker is implemented by settings of a provider that name scopes of this server.
+type scopeChecker interface {
+	// CheckScopes reports scopes that are not known. The key of a problem is relative to the provider section.
+	CheckScopes(known []string, report func(providers.Problem))
+}
+
+func (l *loader) validateProviderScopes(config *Config) {
+	if checker, ok := config.Provider.(scopeChecker); ok && l.knownScopes != nil {
+		checker.CheckScopes(l.knownScopes(config), l.report("provider"))
+	}
 }
 
 // validateResource sets config.Resource. It returns the resource to validate other settings with: if the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"gatehouse/cmd/gatehouse/app"
 	"gatehouse/configs"
+	"gatehouse/mcptools"
 	"gatehouse/providers/authserver/store"
 	"gatehouse/server"
 )
@@ -26,7 +28,15 @@ func serve(ctx context.Context, args []string, c console) int {
 	if code, done := parse(flags, args, c); done {
 		return code
 	}
-	return c.serve(ctx, settings(), serving{})
+	sources := settings()
+	sources.KnownScopes = c.knownScopes
+	return c.serve(ctx, sources, serving{})
+}
+
+// knownScopes returns the scopes that the operations of a server with this configuration need.
+func (c console) knownScopes(cfg *configs.Config) []string {
+	catalog := app.OwnCatalog(cfg, c.catalog(cfg.Tools, mcptools.Stats{}))
+	return app.ServerInfo(cfg, catalog, slog.New(slog.DiscardHandler)).KnownScopes
 }
 
 // serving is how a command differs from serve.

@@ -316,6 +316,23 @@ func (s *Settings) checkEnterprise(report func(providers.Problem)) {
 	}
 }
 
+// CheckScopes reports scopes that the settings name, but no operation needs.
+func (s *Settings) CheckScopes(known []string, report func(providers.Problem)) {
+	rules, _ := ParseScopeRules(s.ScopeRules) // its errors are reported by Validate
+	for _, list := range []struct {
+		key    string
+		scopes []string
+	}{{"scope_rules", rules.Scopes()}, {"enterprise_scopes", s.EnterpriseScopes}} {
+		for _, scope := range list.scopes {
+			if !slices.Contains(known, scope) {
+				report(providers.Problem{Key: list.key, Code: providers.CodeUnknownValue,
+					Reason: "no tool and no setting of scopes has the scope " + strconv.Quote(scope),
+					Fix:    "use those of " + strings.Join(known, ", ") + ", or remove it"})
+			}
+		}
+	}
+}
+
 func (s *Settings) checkResources(resource providers.Resource, report func(providers.Problem)) {
 	seen := []string{resource.String()}
 	for _, other := range s.Resources {
