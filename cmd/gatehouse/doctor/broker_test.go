@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -151,8 +152,12 @@ func TestBroker_OutputHasNoDataFromTheOtherSide(t *testing.T) {
 	e := newEnv(t)
 	useBroker(t, e)
 	e.open()
+	statuses := []int{302, 401, 500}
+	if os.Getenv("GATEHOUSE_LONG") != "" {
+		statuses = []int{200, 302, 400, 401, 403, 429, 500}
+	}
 	for _, path := range []string{"/.well-known/openid-configuration", "/authorize", "/token", "/keys"} {
-		for _, status := range []int{200, 302, 400, 401, 403, 429, 500} {
+		for _, status := range statuses {
 			e.change(func() {
 				e.provider.intercept = func(w http.ResponseWriter, r *http.Request) bool {
 					w.Header().Set("Location", "https://other.example/error?canary-upstream#canary-upstream")
