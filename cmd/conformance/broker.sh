@@ -87,9 +87,19 @@ check 60 "TypeScript SDK 1" node ts1.mjs "$url"
 for era in legacy auto 2026-07-28; do
   check 60 "TypeScript client 2, $era" node ts2.mjs "$url" "$era"
 done
+for era in legacy modern; do
+  check 120 "Inspector, $era" node inspector.mjs "$url" "$callback" "$(home "inspector-$era")" "$era" dynamic
+done
 for era in legacy auto; do
   check 90 "mcp-remote, $era" node mcp-remote.mjs "$url" "$callback" "$(home "mcp-remote-$era")" "$era"
 done
+if build_mcpgo; then
+  for protocol in 2026-07-28 2025-11-25; do
+    check 60 "mcp-go, $protocol" ./mcpgo "$url" "$protocol"
+  done
+else
+  skip mcp-go "its modules cannot be downloaded: $(tail -n 1 mcpgo.log)"
+fi
 
 # --- processes
 

@@ -143,3 +143,9 @@ finish() {
       writeFileSync(file, parts.join(""));' "$here/README.md" "$lock/package-lock.json" "$1" "${results[@]}"
   fi
 }
+
+# build_mcpgo: build the client mcpgo, which is in a module of its own. It fails if its modules cannot be downloaded.
+build_mcpgo() {
+  (cd "$here/mcpgo" && go mod download) >mcpgo.log 2>&1 || return 1
+  (cd "$here/mcpgo" && go vet . && go build -o "$work/mcpgo" .)
+}

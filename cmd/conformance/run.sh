@@ -52,9 +52,7 @@ done
 for era in legacy auto; do
   check 90 "mcp-remote, $era" node mcp-remote.mjs "$url" "$callback" "$(home "mcp-remote-$era")" "$era"
 done
-# mcp-go is in a module of its own: without a network it may be missing.
-if (cd "$here/mcpgo" && go mod download) >mcpgo.log 2>&1; then
-  (cd "$here/mcpgo" && go vet . && go build -o "$work/mcpgo" .)
+if build_mcpgo; then
   for protocol in 2026-07-28 2025-11-25; do
     check 60 "mcp-go, $protocol" ./mcpgo "$url" "$protocol"
   done

@@ -1,10 +1,11 @@
 // The MCP Inspector on the command line: signs in, calls tools, steps up. Usage: inspector.mjs URL PORT HOME legacy|modern
+// [dynamic]; with dynamic, it does what it can without a preregistered client.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
-const [url, port, home, era] = process.argv.slice(2);
+const [url, port, home, era, only] = process.argv.slice(2);
 const inspector = fileURLToPath(new URL('node_modules/.bin/mcp-inspector', import.meta.url));
 
 async function call(name, args, ...options) {
@@ -13,7 +14,7 @@ async function call(name, args, ...options) {
     '--method', 'tools/call', '--tool-name', name, '--tool-args-json', JSON.stringify(args), ...options,
   ], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env.PATH, BROWSER: process.env.BROWSER, HOME: home, MCP_AUTO_OPEN_ENABLED: 'true', MCP_INSPECTOR_SECRET_STORE: 'file' },
+    env: { PATH: process.env.PATH, BROWSER: process.env.BROWSER, ACCOUNT: process.env.ACCOUNT ?? '', HOME: home, MCP_AUTO_OPEN_ENABLED: 'true', MCP_INSPECTOR_SECRET_STORE: 'file' },
   });
   child.stdin.on('error', () => {}); // it may exit without reading
   child.stdin.end('y\n'); // "Proceed with step-up authorization?"
@@ -27,6 +28,7 @@ async function call(name, args, ...options) {
 const dynamic = ['--callback-url', `http://127.0.0.1:${port}/oauth/callback`];
 assert.equal((await call('greet', { name: 'Ada' }, ...dynamic)).greeting, 'Hello, Ada!');
 assert.equal(await call('server_stats', {}, ...dynamic), '');
+if (only === 'dynamic') process.exit(0);
 
 // As a preregistered client it steps up, after a confirmation. It calls only tools that are listed, which needs
 // tools.show_all.

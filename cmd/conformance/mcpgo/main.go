@@ -2,16 +2,19 @@
 // in, and lists and calls tools. It is in a module of its own, so that the server does not depend on that
 // library. It is for tests only.
 //
-// Usage: mcpgo URL PROTOCOL
+// Usage: BROWSER=PROGRAM mcpgo URL PROTOCOL
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -20,8 +23,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 )
 
-// redirectURI is never dialled: the redirect is read from the response of the issuer.
-const redirectURI = "http://127.0.0.1:8085/oauth/callback"
+const callbackPath = "/oauth/callback"
 
 func main() {
 	if len(os.Args) != 3 {
@@ -37,8 +39,13 @@ func main() {
 }
 
 func run(ctx context.Context, resource, protocol string) error {
+	callback, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer callback.Close()
 	c, err := client.NewOAuthStreamableHttpClient(resource, client.OAuthConfig{
-		RedirectURI: redirectURI, TokenStore: client.NewMemoryTokenStore(), PKCEEnabled: true,
+		RedirectURI: "http://" + callback.Addr().String() + callbackPath, TokenStore: client.NewMemoryTokenStore(), PKCEEnabled: true,
 	})
 	if err != nil {
 		return err
@@ -47,7 +54,7 @@ func run(ctx context.Context, resource, protocol string) error {
 	if err := c.Start(ctx); err != nil {
 		return err
 	}
-	if err := connect(ctx, c, protocol); err != nil {
+	if err := connect(ctx, c, protocol, callback); err != nil {
 		return err
 	}
 	if got := c.ProtocolVersion(); got != protocol {
@@ -69,7 +76,7 @@ func run(ctx context.Context, resource, protocol string) error {
 	if err != nil {
 		return err
 	}
-	if got := fmt.Sprintf("%v %v", me["subject"], me["scopes"]); got != "alice [mcp:use greet:read]" {
+	if got := fmt.Sprintf("%v %v", me["subject"], me["scopes"]); got != account()+" [mcp:use greet:read]" {
 		return fmt.Errorf("whoami returned %s", got)
 	}
 	// It does not sign in for more scopes.
@@ -81,7 +88,7 @@ func run(ctx context.Context, resource, protocol string) error {
 }
 
 // connect starts the session, and signs in when the server requires it.
-func connect(ctx context.Context, c *client.Client, protocol string) error {
+func connect(ctx context.Context, c *client.Client, protocol string, callback net.Listener) error {
 	var request mcp.InitializeRequest
 	request.Params.ProtocolVersion = protocol
 	request.Params.ClientInfo = mcp.Implementation{Name: "mcpgo", Version: "1"}
@@ -92,14 +99,14 @@ func connect(ctx context.Context, c *client.Client, protocol string) error {
 	if !client.IsOAuthAuthorizationRequiredError(err) {
 		return fmt.Errorf("initialize: %w", err)
 	}
-	if err := signIn(ctx, err); err != nil {
+	if err := signIn(ctx, err, callback); err != nil {
 		return fmt.Errorf("sign-in: %w", err)
 	}
 	_, err = c.Initialize(ctx, request)
 	return err
 }
 
-func signIn(ctx context.Context, challenge error) error {
+func signIn(ctx context.Context, challenge error, callback net.Listener) error {
 	handler := client.GetOAuthHandler(challenge)
 	verifier, err := client.GenerateCodeVerifier()
 	if err != nil {
@@ -123,29 +130,35 @@ func signIn(ctx context.Context, challenge error) error {
 	if scope := request.Query().Get("scope"); scope != "" {
 		return fmt.Errorf("the client requests the scopes %q, want none", scope)
 	}
-	answer, err := browse(ctx, address)
+	answer, err := browse(ctx, address, callback)
 	if err != nil {
 		return err
 	}
 	return handler.ProcessAuthorizationResponse(ctx, answer.Get("code"), answer.Get("state"), verifier)
 }
 
-// browse requests address and returns the parameters of the redirect. The issuer needs auto_approve.
-func browse(ctx context.Context, address string) (url.Values, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return nil, err
+// account is who signs in: $ACCOUNT, which $BROWSER enters where a page asks for it, or the one that the demo approves.
+func account() string { return cmp.Or(os.Getenv("ACCOUNT"), "alice") }
+
+// browse opens address in $BROWSER and returns the parameters of the redirect to callback.
+func browse(ctx context.Context, address string, callback net.Listener) (url.Values, error) {
+	received := make(chan url.Values, 1)
+	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == callbackPath {
+			received <- r.URL.Query()
+		}
+	})}
+	defer server.Close()
+	go func() { _ = server.Serve(callback) }() // it ends with Close
+	if out, err := exec.CommandContext(ctx, os.Getenv("BROWSER"), address).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("the browser: %w: %s", err, out)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		return nil, err
+	select {
+	case answer := <-received:
+		return answer, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	defer resp.Body.Close()
-	target, err := resp.Location()
-	if err != nil || !strings.HasPrefix(target.String(), redirectURI+"?") {
-		return nil, fmt.Errorf("the issuer responded %s, no redirect: is provider.auto_approve set?", resp.Status)
-	}
-	return target.Query(), nil
 }
 
 // call returns the structured content of the result.
