@@ -45,7 +45,8 @@ func run(ctx context.Context, resource, protocol string) error {
 	}
 	defer callback.Close()
 	c, err := client.NewOAuthStreamableHttpClient(resource, client.OAuthConfig{
-		RedirectURI: "http://" + callback.Addr().String() + callbackPath, TokenStore: client.NewMemoryTokenStore(), PKCEEnabled: true,
+		RedirectURI: "http://" + callback.Addr().String() + callbackPath,
+		TokenStore:  client.NewMemoryTokenStore(), PKCEEnabled: true,
 	})
 	if err != nil {
 		return err
