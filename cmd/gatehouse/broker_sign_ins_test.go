@@ -51,6 +51,9 @@ func TestBrokerSignIns_OfAStoppedServer(t *testing.T) {
 		t.Errorf("all sign-ins: %v", all)
 	}
 	only := signIns("list", "--subject=bob")
+	if !strings.Contains(only.stdout, "  Test client  ") {
+		t.Errorf("the list does not name the client:\n%s", only.stdout)
+	}
 	if diff := cmp.Diff([]string{"bob"}, subjects(only)); diff != "" {
 		t.Error(diff)
 	}

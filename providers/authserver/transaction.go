@@ -68,8 +68,15 @@ func (t *transactions) start(w http.ResponseWriter, r *http.Request, now time.Ti
 
 func newTransaction(now time.Time, attempt Attempt, a *authorization) transaction {
 	content := transaction{carry(now, a), attempt.Nonce, attempt.Verifier}
-	content.ClientName, content.LoginHint = "", "" // for the consent page only
+	content.LoginHint = ""                             // for the consent page only
+	content.ClientName = shortName(content.ClientName) // for the list of sign-ins
 	return content
+}
+
+// shortName cuts the name of a client: cookies are small.
+func shortName(name string) string {
+	const limit = 60 // bytes
+	return strings.ToValidUTF8(name[:min(len(name), limit)], "")
 }
 
 // fits reports whether the cookie of a request is short enough.

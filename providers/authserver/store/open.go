@@ -21,7 +21,7 @@ const memoryLimit = 10_000
 // Check says what is wrong with the URL of a store, without opening it. The URLs are:
 //
 //	memory                                       records end with the process
-//	file:///var/lib/gatehouse/grants.db          a file on this computer, for one process
+//	file:///var/lib/gatehouse/sign-ins.db        a file on this computer, for one process
 //	redis://[USER@]HOST[:PORT][/DATABASE][?prefix=PREFIX]
 //	rediss://...                                 the same over TLS
 //
@@ -104,7 +104,7 @@ func parseURL(rawURL string) (location, error) {
 func parseFile(u *url.URL) (string, error) {
 	switch {
 	case u.Host != "" || u.User != nil || u.Opaque != "" || !strings.HasPrefix(u.Path, "/"):
-		return "", errors.New("a file needs an absolute path, with three slashes: file:///var/lib/gatehouse/grants.db")
+		return "", errors.New("a file needs an absolute path, with three slashes: file:///var/lib/gatehouse/sign-ins.db")
 	case u.RawQuery != "" || u.ForceQuery:
 		return "", errors.New("a file has no query")
 	case strings.HasSuffix(u.Path, "/"):
