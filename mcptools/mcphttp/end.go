@@ -128,6 +128,9 @@ func (e *exchange) end(reason providers.Reason) bool {
 	}
 	e.response, e.status, e.result, e.newSessionID = text, http.StatusOK, endedResult(reason), ""
 	e.closeAnswered()
+	if e.onEnd != nil {
+		e.onEnd()
+	}
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -43,13 +44,16 @@ type exchange struct {
 	reserved *reservation
 	// answered is closed when there is a response, or when there will be none.
 	answered chan struct{}
+	// onEnd is called when the operator has ended the exchange; nil if the request then ends by itself.
+	onEnd func()
 
 	// writing is held during a write, and always acquired before mu: send must be able to store the response while
 	// a write to a slow client blocks.
 	writing   sync.Mutex
 	w         http.ResponseWriter
-	isStream  bool      // something was written before the response
-	lastWrite time.Time // or the start
+	isStream  bool        // something was written before the response
+	lastWrite time.Time   // or the start
+	timer     *time.Timer // of the next comment; nil if there will be none
 
 	mu       sync.Mutex
 	done     bool   // nothing can be written any more
@@ -124,45 +128,59 @@ func (e *exchange) recordWrite(err error) error {
 	return errNoReceiver
 }
 
-// wait writes keepalive comments until there is a response, or ctx or the session ends. It reports whether there is a
-// response, or will be none. sessionEnd may be nil.
+// wait waits until there is a response, or ctx or the session ends, and writes keepalive comments meanwhile. It reports
+// whether there is a response, or will be none. sessionEnd may be nil.
 func (e *exchange) wait(ctx context.Context, sessionEnd <-chan struct{}) (answered bool) {
-	var silence <-chan time.Time // nil if keepalive is off
-	var timer *time.Timer
-	if e.keepalive > 0 {
-		timer = time.NewTimer(e.keepalive)
-		defer timer.Stop()
-		silence = timer.C
-	}
-	for {
-		select {
-		case <-e.answered:
-			return true
-		case <-ctx.Done():
-			return false
-		case <-sessionEnd:
-			return false
-		case <-silence:
-			timer.Reset(e.keepAlive())
-		}
+	e.startKeepalive()
+	defer e.stopKeepalive()
+	select {
+	case <-e.answered:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-sessionEnd:
+		return false
 	}
 }
 
-// keepAlive writes a comment if nothing was written for the keepalive interval, and returns when to call it next:
-// proxies and clients close silent connections. The status is 200 from then on, and a later error is in the response.
-func (e *exchange) keepAlive() (next time.Duration) {
-	if !e.writing.TryLock() { // a write is in progress
-		return e.keepalive
+// startKeepalive starts to write a comment whenever nothing was written for the keepalive interval: proxies and clients
+// close silent connections. The status is 200 from then on, and a later error is in the response.
+func (e *exchange) startKeepalive() {
+	if e.keepalive <= 0 {
+		return
 	}
+	e.writing.Lock()
 	defer e.writing.Unlock()
-	if left := e.keepalive - time.Since(e.lastWrite); left > 0 {
-		return left
+	e.timer = time.AfterFunc(e.keepalive, e.keepAlive)
+}
+
+// stopKeepalive returns when no comment is being written.
+func (e *exchange) stopKeepalive() {
+	if e.keepalive <= 0 {
+		return
 	}
-	if e.startStream() {
-		// net/http ends the context of a request after a failed write.
-		_ = e.recordWrite(writeComment(e.w, e.writeTimeout))
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	e.timer.Stop()
+	e.timer = nil
+}
+
+// keepAlive writes a comment if nothing was written for the keepalive interval.
+func (e *exchange) keepAlive() {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	if e.timer == nil {
+		return
 	}
-	return e.keepalive
+	next := e.keepalive - time.Since(e.lastWrite)
+	if next <= 0 {
+		next = e.keepalive
+		if e.startStream() {
+			// net/http ends the context of a request after a failed write.
+			_ = e.recordWrite(writeComment(e.w, e.writeTimeout))
+		}
+	}
+	e.timer.Reset(next)
 }
 
 // store stores the response.
@@ -197,19 +215,41 @@ func (e *exchange) store(response *jsonrpc.Response) error {
 	return nil
 }
 
-// finish writes the stored response and records its result. It reports whether anything was written at all. ctx is
-// the context of the request.
+// finish writes the stored response and records its result, unless [exchange.finishEarly] did. It reports whether
+// anything was written at all. ctx is the context of the request.
 func (e *exchange) finish(ctx context.Context) bool {
 	e.writing.Lock()
 	defer e.writing.Unlock()
+	return e.writeResponse(ctx)
+}
+
+// finishEarly finishes while the handler still runs in the goroutine of the request, which net/http waits for.
+func (e *exchange) finishEarly(ctx context.Context) {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	e.mu.Lock()
+	w, length := e.w, len(e.response)
+	e.mu.Unlock()
+	if w == nil {
+		return
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(length)) // too late for a stream, whose client needs none
+	e.writeResponse(ctx)
+	_ = http.NewResponseController(w).Flush() // fails if the client is gone
+}
+
+// writeResponse implements finish; writing must be held.
+func (e *exchange) writeResponse(ctx context.Context) bool {
 	e.mu.Lock()
 	w, done, response, status, newSessionID := e.w, e.done, e.response, e.status, e.newSessionID
 	e.w, e.done = nil, true
-	e.recorder.RecordResult(ctx, e.result)
+	if w != nil {
+		e.recorder.RecordResult(ctx, e.result)
+	}
 	e.mu.Unlock()
 	switch {
 	case done:
-		return true // an earlier write failed: the client is gone
+		return true // it is finished, or an earlier write failed: the client is gone
 	case response == nil:
 		if e.isStream {
 			setWriteDeadline(w, e.writeTimeout)

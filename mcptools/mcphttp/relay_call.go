@@ -39,19 +39,28 @@ func (h *Handler) relayCall(m message) *mcp.CallToolRequest {
 	return &mcp.CallToolRequest{Params: params}
 }
 
-// relay handles the call of a relayed tool, and stores the response. It closes done at the end.
-func (c *statelessConn) relay(ctx context.Context, done chan<- struct{}) {
-	defer close(done)
-	ctx = mcptools.WithProgress(ctx, c.sendProgress)
+// relay handles the call of a relayed tool, as serveBySDK does others. The handler runs in the goroutine of the
+// request: to wake another one, and be woken by it, is a twentieth of the latency of a call.
+func (c *statelessConn) relay(ctx context.Context) (isAnswered bool, err error) {
+	c.startKeepalive()
+	defer c.stopKeepalive()
 	response := &jsonrpc.Response{ID: c.request.ID}
-	result, err := c.handler.callRelayed(ctx, methodCallTool, c.relayed)
+	c.relayed.Extra = &c.extra
+	result, err := c.handler.callRelayed(mcptools.WithProgress(ctx, c.sendProgress), methodCallTool, c.relayed)
 	if err == nil {
 		response.Result, err = compacted(result)
 	}
 	if err != nil {
 		response.Error = wireError(err)
 	}
-	_ = c.store(response) // fails if the client is gone
+	_ = c.store(response) // fails if the operator ended the call
+	select {
+	case <-c.clientGone:
+		c.detach()
+		return false, nil
+	default:
+		return true, nil
+	}
 }
 
 // sendProgress sends a progress notification to the client.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -127,12 +128,14 @@ func TestRelayCall_EndsAtOnce(t *testing.T) {
 	denier := &denyTokens{}
 	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{tool}}, func(cfg *Config) { cfg.Denier = denier })
 	url := serveTokens(t, h)
-	defer close(goOn)
+	goOnce := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(goOnce)
 	answered := send(url, modernCall("far", "{}"))
 	<-begun
 	denier.deny(h, "t-1")
 	checkEndedCall(t, <-answered, "7")
 	<-ended
+	goOnce()
 	awaitNone(t, h)
 }
 

@@ -125,6 +125,16 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	c.start(w, r, caller)
+	serve, ctx := c.serveBySDK, r.Context()
+	if c.relayed != nil {
+		relaying, cancel := context.WithCancel(ctx)
+		defer cancel()
+		serve, ctx = c.relay, relaying
+		c.onEnd = func() {
+			cancel()
+			go c.finishEarly(r.Context())
+		}
+	}
 	if invokesHandler(c.request.Method) {
 		defer c.handler.open.remove(&c.exchange)
 		if !c.handler.open.add(&c.exchange, caller) {
@@ -135,34 +145,25 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.modern {
 		c.clientGone = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
 	}
-	waitForEnd, err := c.dispatch(r.Context())
-	if err != nil {
+	isAnswered, err := serve(ctx)
+	if err != nil || isAnswered && !c.finish(r.Context()) {
 		c.handler.writeError(w, r, errInternal())
-		return
 	}
-	if c.wait(r.Context(), nil) {
-		if !c.finish(r.Context()) {
-			c.handler.writeError(w, r, errInternal())
-		}
-		return
-	}
-	c.detach()
-	waitForEnd()
 }
 
-// dispatch begins to handle the request.
-func (c *statelessConn) dispatch(ctx context.Context) (waitForEnd func(), err error) {
-	if c.relayed != nil {
-		c.relayed.Extra = &c.extra
-		done := make(chan struct{})
-		go c.relay(ctx, done)
-		return func() { <-done }, nil
-	}
+// serveBySDK passes the request to the SDK's server, and reports whether there is a response, or will be none. Without
+// a response, the client is gone.
+func (c *statelessConn) serveBySDK(ctx context.Context) (isAnswered bool, err error) {
 	session, err := c.handler.server.Connect(ctx, c, &mcp.ServerSessionOptions{State: c.state})
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	return func() { _ = session.Close() }, nil
+	if c.wait(ctx, nil) {
+		return true, nil
+	}
+	c.detach()
+	_ = session.Close()
+	return false, nil
 }
 
 // Connect implements mcp.Transport.
