@@ -197,7 +197,10 @@ func (l *stdioLink) roundTrip(ctx context.Context, r request, report func(progre
 		delete(l.waiting, r.id)
 		l.mu.Unlock()
 	}()
-	if err := l.write(ctx, r.body); err != nil {
+	if n, err := l.write(ctx, r.body); err != nil {
+		if n > 0 && ctx.Err() != nil {
+			l.cancelled(r.id) // the process will get the rest
+		}
 		return reply{}, err
 	}
 	for {
@@ -216,11 +219,16 @@ func (l *stdioLink) roundTrip(ctx context.Context, r request, report func(progre
 				return reply{}, errLost(l.endCause)
 			}
 		case <-ctx.Done():
-			params := append(r.id.appendTo([]byte(`{"requestId":`)), '}')
-			l.later(appendNotification(nil, "notifications/cancelled", params))
+			l.cancelled(r.id)
 			return reply{}, ctx.Err()
 		}
 	}
+}
+
+// cancelled tells the process that a request was given up.
+func (l *stdioLink) cancelled(id requestID) {
+	params := append(id.appendTo([]byte(`{"requestId":`)), '}')
+	l.later(appendNotification(nil, "notifications/cancelled", params))
 }
 
 // flush reports the progress that came before the response.
@@ -232,43 +240,58 @@ func (w *waiter) flush(report func(progress)) {
 
 // notify implements link.
 func (l *stdioLink) notify(ctx context.Context, method string) error {
-	return l.write(ctx, appendNotification(nil, method, nil))
+	_, err := l.write(ctx, appendNotification(nil, method, nil))
+	return err
 }
 
-// write writes one message. The deadline of ctx applies; at its other ends, a write that has begun goes on.
-func (l *stdioLink) write(ctx context.Context, message []byte) error {
+// write writes one message, and returns how many bytes of it. If ctx ends in between, the rest is written before the
+// next message, whose line would otherwise begin in the middle.
+func (l *stdioLink) write(ctx context.Context, message []byte) (n int, err error) {
 	select {
 	case l.writing <- struct{}{}:
 		defer func() { <-l.writing }()
 	case <-l.ended:
-		return errNotSent(l.endCause)
+		return 0, errNotSent(l.endCause)
 	case <-ctx.Done():
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
-	deadline, _ := ctx.Deadline() // none is the zero time
-	_ = l.process.stdin.SetWriteDeadline(deadline)
 	if len(l.unsent) > 0 {
-		n, err := l.process.stdin.Write(l.unsent)
+		n, err := l.writeUntilDone(ctx, l.unsent)
 		if l.unsent = l.unsent[n:]; err != nil {
-			return l.writeError(err, 0)
+			return 0, l.writeError(ctx, err, 0)
 		}
 	}
 	text := append(message, '\n')
-	n, err := l.process.stdin.Write(text)
-	if err != nil && n > 0 {
-		l.unsent = text[n:] // written before the next message, whose line would otherwise begin in the middle
+	if n, err = l.writeUntilDone(ctx, text); err == nil {
+		return n, nil
 	}
-	if err != nil {
-		return l.writeError(err, n)
+	if n > 0 {
+		l.unsent = text[n:]
 	}
-	return nil
+	return n, l.writeError(ctx, err, n)
+}
+
+// writeUntilDone writes text until ctx ends. There is no timer for the deadline of ctx in addition to that of ctx: each
+// one may wake a thread, for every call.
+func (l *stdioLink) writeUntilDone(ctx context.Context, text []byte) (int, error) {
+	stdin, interrupted := l.process.stdin, make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		_ = stdin.SetWriteDeadline(time.Unix(0, 1)) // now
+	})
+	n, err := stdin.Write(text)
+	if !stop() {
+		<-interrupted
+		_ = stdin.SetWriteDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // writeError returns the error of a write after n bytes of a message. A process that does not read any more has ended,
 // or is of no use; what it wrote before is still read.
-func (l *stdioLink) writeError(err error, n int) error {
+func (l *stdioLink) writeError(ctx context.Context, err error, n int) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return context.DeadlineExceeded
+		return ctx.Err()
 	}
 	_ = l.process.stdout.SetReadDeadline(time.Now().Add(lastWordsTimeout))
 	<-l.ended
@@ -290,7 +313,7 @@ func (l *stdioLink) later(message []byte) {
 		defer func() { <-l.background }()
 		ctx, cancel := context.WithTimeout(context.Background(), backgroundTimeout)
 		defer cancel()
-		_ = l.write(ctx, message)
+		_, _ = l.write(ctx, message)
 	}()
 }
 

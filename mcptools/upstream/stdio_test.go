@@ -244,6 +244,38 @@ func TestStdio_ProcessThatDoesNotRead(t *testing.T) {
 	}
 }
 
+// A call that is given up while it is being written ends at once, and the process is told when it has read the rest.
+func TestStdio_CallGivenUpWhileItIsWritten(t *testing.T) {
+	t.Parallel()
+	set := open(t, Options{}, fixture(t, "plain"))
+	u := set.upstreams[0]
+	var pause sync.WaitGroup
+	defer pause.Wait()
+	pause.Go(func() { do(t, set, "pause", `{}`) })
+	time.Sleep(50 * time.Millisecond)
+	s, release, err := u.source.acquire(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	var givenUp time.Time
+	go func() {
+		defer cancel()
+		for writing := 0; writing < 5; time.Sleep(10 * time.Millisecond) { // the call of pause is written at once
+			writing = (writing + 1) * len(s.link.(*stdioLink).writing)
+		}
+		givenUp = time.Now()
+	}()
+	file := filepath.Join(t.TempDir(), "mark")
+	more := strings.Repeat("x", 1<<20) // more than a pipe holds
+	_, err = u.call(ctx, callOf(u, "slow", fmt.Sprintf(`{"file":%q,"text":%q}`, file, more)))
+	if d := time.Since(givenUp); !errors.Is(err, context.Canceled) || d > 700*time.Millisecond {
+		t.Errorf("after %v: %v", d, err)
+	}
+	eventually(t, "the process is told", func() bool { return exists(file) })
+}
+
 // A slow upstream leaves room for the calls of others.
 func TestUpstream_CallsInFlight(t *testing.T) {
 	t.Parallel()
