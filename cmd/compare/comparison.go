@@ -78,8 +78,8 @@ func (c *comparison) productFlags(address string) []string {
 func (c *comparison) start(
 	ctx context.Context, address string, environ []string, program string, args ...string,
 ) (*process, error) {
-	p, err := start(ctx, address, environ, program, args...)
-	if err != nil {
+	p := c.prepare(ctx, address, environ, program, args...)
+	if err := p.begin(); err != nil {
 		return nil, err
 	}
 	c.servers = append(c.servers, p)
@@ -128,6 +128,10 @@ func compare(ctx context.Context, s settings, out io.Writer) error {
 	}
 	c := &comparison{settings: s, issuer: i}
 	defer c.close()
+	if s.relayed {
+		writeHeading(out, s)
+		return c.relays(ctx, out)
+	}
 	rows, err := c.rows(ctx)
 	if err != nil {
 		return err
@@ -147,8 +151,7 @@ func compare(ctx context.Context, s settings, out io.Writer) error {
 		}})
 	}
 	measurements = append(measurements,
-		measurement{"relayed", c.relays}, measurement{"memory", c.memory}, measurement{"median", c.floods},
-		measurement{"cold start", c.coldStarts})
+		measurement{"memory", c.memory}, measurement{"median", c.floods}, measurement{"cold start", c.coldStarts})
 	measurements = slices.DeleteFunc(measurements, func(m measurement) bool {
 		return !strings.Contains(m.name, s.only)
 	})

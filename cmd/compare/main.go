@@ -4,11 +4,13 @@
 // server's process per request is compared: the ratio of adjacent slices depends least on the machine and on
 // what else runs.
 //
-// It also measures what a call of an upstream costs through the server, compared with a direct call of the same tool.
+// With --relayed, it measures what a call of an upstream costs through the server, compared with a direct call of the
+// same tool.
 //
 // It needs Linux, for the CPU times of other processes. From the root of the repository:
 //
 //	go run ./cmd/compare
+//	go run ./cmd/compare --relayed
 package main
 
 import (
@@ -32,6 +34,7 @@ type settings struct {
 	slice       time.Duration
 	connections int
 	only        string
+	relayed     bool
 	product     string // paths of the programs under load
 	baseline    string
 }
@@ -57,7 +60,8 @@ func run(ctx context.Context, args []string) error {
 	flags.DurationVar(&s.slice, "slice", 1500*time.Millisecond, "duration of a slice")
 	flags.IntVar(&s.connections, "connections", 8, "connections to a server under load")
 	flags.StringVar(&s.only, "only", "",
-		"only rows whose name contains this; other names are relayed, memory, median and cold start")
+		"only rows whose name contains this; other names are memory, median and cold start")
+	flags.BoolVar(&s.relayed, "relayed", false, "measure relayed tools instead, with all processes on all cores")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -67,14 +71,19 @@ func run(ctx context.Context, args []string) error {
 	if s.rounds < 1 || s.connections < 1 || s.slice < time.Millisecond {
 		return errors.New("--rounds and --connections must be at least 1, and --slice at least 1ms")
 	}
+	if s.relayed && (s.only != "" || flags.Changed("connections")) {
+		return errors.New("--relayed measures all its rows, with 1 caller and with 32")
+	}
 	if *chain != "" {
 		return serveChain(ctx, *chain, *issuer)
 	}
 	if runtime.GOOS != "linux" {
 		return errors.New("it needs Linux: it reads the CPU times of other processes from /proc")
 	}
-	if err := pin(); err != nil {
-		return err
+	if !s.relayed {
+		if err := pin(); err != nil {
+			return err
+		}
 	}
 	folder, err := os.MkdirTemp("", "compare")
 	if err != nil {

@@ -13,8 +13,10 @@ func TestWrongCommandLineIsRefusedAtOnce(t *testing.T) {
 		"--connections=0": "--connections",
 		"--slice=0":       "--slice",
 		"--slice=1":       "must be a duration",
+
+		"--relayed --only=stdio": "--relayed measures all its rows",
 	} {
-		if err := run(t.Context(), []string{args}); err == nil || !strings.Contains(err.Error(), want) {
+		if err := run(t.Context(), strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", args, err)
 		}
 	}

@@ -192,8 +192,8 @@ func (c *comparison) coldStarts(ctx context.Context, out io.Writer) error {
 				program, args = c.baseline, []string{bareHandler, address}
 			}
 			request := modernCall(address, c.issuer.token("http://"+address+"/mcp", nil))
-			p, err := start(ctx, address, nil, program, args...)
-			if err != nil {
+			p := c.prepare(ctx, address, nil, program, args...)
+			if err := p.begin(); err != nil {
 				return err
 			}
 			took[i], err = firstResponse(ctx, p, request)

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// process is a server under load, on the first core if there is more than one.
+// process is a server under load.
 type process struct {
 	command *exec.Cmd
 	address string
@@ -28,16 +28,11 @@ func cores() int {
 	return max(len(all), runtime.NumCPU())
 }
 
-// start starts a server. Its output, with the access log, goes to the null device.
-func start(ctx context.Context, address string, environ []string, program string, args ...string) (*process,
-	error) {
-	p := prepare(ctx, address, environ, program, args...)
-	return p, p.begin()
-}
-
-// prepare returns a server that is to be started by begin.
-func prepare(ctx context.Context, address string, environ []string, program string, args ...string) *process {
-	if cores() > 1 {
+// prepare returns a server that is to be started by begin. Its output, with the access log, goes to the null device.
+func (s settings) prepare(
+	ctx context.Context, address string, environ []string, program string, args ...string,
+) *process {
+	if !s.relayed && cores() > 1 {
 		if taskset, err := exec.LookPath("taskset"); err == nil {
 			program, args = taskset, append([]string{"-c", "0", program}, args...)
 		}

@@ -70,7 +70,8 @@ func (p paths) rows() []relayRow {
 }
 
 // relays compares calls through this server with direct calls of the same tool. All paths are loaded in turn in each
-// round; the first round is a warm-up.
+// round; the first round is a warm-up. This program and all servers use all cores: this server and its upstream work at
+// the same time, and a directly called server alone.
 func (c *comparison) relays(ctx context.Context, out io.Writer) error {
 	all, err := c.startPaths(ctx)
 	if err != nil {
@@ -97,7 +98,7 @@ func (c *comparison) relays(ctx context.Context, out io.Writer) error {
 		}
 	}
 	for i, row := range rows {
-		writeRow(out, "relayed, "+row.name, ratios[i], row.target)
+		writeRow(out, row.name, ratios[i], row.target)
 	}
 	return nil
 }
@@ -220,7 +221,7 @@ type piped struct {
 
 // startPiped starts the upstream and reads its answers.
 func (c *comparison) startPiped(ctx context.Context) (*piped, error) {
-	p := &piped{process: prepare(ctx, "", nil, c.baseline, echoUpstream, "stdio")}
+	p := &piped{process: c.prepare(ctx, "", nil, c.baseline, echoUpstream, "stdio")}
 	output, err := p.command.StdoutPipe()
 	if err != nil {
 		return nil, err

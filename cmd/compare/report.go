@@ -11,9 +11,12 @@ import (
 
 // writeHeading writes the first lines of the table.
 func writeHeading(out io.Writer, s settings) {
-	fmt.Fprintf(out, "%s, %s, %s/%s, %d cores, %d rounds of %s, %d connections\n\n",
-		time.Now().UTC().Format("2006-01-02"), runtime.Version(), runtime.GOOS, runtime.GOARCH,
-		cores(), s.rounds, s.slice, s.connections)
+	fmt.Fprintf(out, "%s, %s, %s/%s, %d cores, %d rounds of %s", time.Now().UTC().Format("2006-01-02"),
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, cores(), s.rounds, s.slice)
+	if !s.relayed {
+		fmt.Fprintf(out, ", %d connections", s.connections)
+	}
+	fmt.Fprint(out, "\n\n")
 	fmt.Fprintln(out, "| what | ratio | half of the rounds | at most | |")
 	fmt.Fprintln(out, "|---|---|---|---|---|")
 }
