@@ -215,8 +215,8 @@ func (e *exchange) store(response *jsonrpc.Response) error {
 	return nil
 }
 
-// finish writes the stored response and records its result, unless [exchange.finishEarly] did. It reports whether
-// anything was written at all. ctx is the context of the request.
+// finish writes the stored response, unless [exchange.finishEarly] did, and records its result, even if the client is
+// gone. It reports whether anything was written at all. ctx is the context of the request.
 func (e *exchange) finish(ctx context.Context) bool {
 	e.writing.Lock()
 	defer e.writing.Unlock()
@@ -243,9 +243,7 @@ func (e *exchange) writeResponse(ctx context.Context) bool {
 	e.mu.Lock()
 	w, done, response, status, newSessionID := e.w, e.done, e.response, e.status, e.newSessionID
 	e.w, e.done = nil, true
-	if w != nil {
-		e.recorder.RecordResult(ctx, e.result)
-	}
+	e.recorder.RecordResult(ctx, e.result)
 	e.mu.Unlock()
 	switch {
 	case done:

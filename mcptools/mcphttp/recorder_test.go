@@ -423,3 +423,59 @@ func TestUsage_CountsWhatIsInUse(t *testing.T) {
 	hangUp()
 	<-ended
 }
+
+// slowWriter is the response to a client that does not read: each write begins, and ends when goOn is closed.
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	begun chan<- struct{}
+	goOn  <-chan struct{}
+}
+
+func (w slowWriter) Write(text []byte) (int, error) {
+	select {
+	case w.begun <- struct{}{}:
+	default:
+	}
+	<-w.goOn
+	return w.ResponseRecorder.Write(text)
+}
+
+// The response to a call in a session may come while a comment to a client that hung up is still being written. The
+// call is no orphan then, and its result is that of the request.
+func TestRecorder_ResultOfACallWhoseClientLeftDuringAComment(t *testing.T) {
+	begun, fail, writing, goOn := make(chan struct{}, 1), make(chan struct{}), make(chan struct{}, 1), make(chan struct{})
+	recorder := recordedResults{results: make(chan Result, 10)}
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{silentTool(begun, fail, errors.New("no"))}},
+		withKeepalive(often), func(c *Config) { c.Recorder = recorder })
+	session := openSession(t, serve(t, h, time.Now().Add(time.Hour)))
+	for len(recorder.results) > 0 { // of the initialize
+		<-recorder.results
+	}
+	ctx, hangUp := context.WithCancel(t.Context())
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		call := legacy("tools/call", `"name":"silent"`).with(sessionHeader, session).request()
+		serveAsAlice(h, slowWriter{httptest.NewRecorder(), writing, goOn}, call.WithContext(ctx))
+	}()
+	<-begun
+	<-writing
+	hangUp()
+	time.Sleep(often) // the request sees it before the response
+	close(fail)
+	for _, s := range h.sessions.all() {
+		for len(s.callersInUse()) > 1 { // of the latest request, and of calls without a response
+			time.Sleep(time.Millisecond)
+		}
+	}
+	close(goOn)
+	<-served
+	select {
+	case got := <-recorder.results:
+		if got.Outcome != OutcomeToolError {
+			t.Errorf("recorded is %+v", got)
+		}
+	default:
+		t.Error("nothing is recorded")
+	}
+}

@@ -21,7 +21,7 @@ import (
 type Recorder interface {
 	// RecordOperation is called when the message has been parsed, and before that with an empty method.
 	RecordOperation(context.Context, Operation)
-	// RecordResult is called before the end of a request that failed. Empty fields change nothing.
+	// RecordResult is called before the end of a request that failed, maybe twice. Empty fields change nothing.
 	RecordResult(context.Context, Result)
 	// DetachOperation is called before the end of a request whose call continues. end, which may be nil, is called
 	// once when the call has ended.
