@@ -116,7 +116,7 @@ func checkEndedCall(t *testing.T, got answer, id string) {
 			Message string
 		}
 	}
-	if err := json.Unmarshal([]byte(body), &response); err != nil || got.status != http.StatusOK ||
+	if err := json.Unmarshal([]byte(body), &response); err != nil || got.err != nil || got.status != http.StatusOK ||
 		string(response.ID) != id || response.Error.Code != codeInternalError ||
 		response.Error.Message != "ended by the operator" {
 		t.Errorf("the response is %+v", got)

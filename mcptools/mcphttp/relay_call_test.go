@@ -1,9 +1,12 @@
 package mcphttp
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
@@ -114,29 +117,99 @@ func TestRelayCall_ProgressAsTheSDK(t *testing.T) {
 	}
 }
 
-// The operator ends a relayed call at once, whether or not its handler returns.
+// The operator ends a relayed call at once, whether or not its handler returns. The client keeps its connection, and
+// can use it when the handler has returned.
 func TestRelayCall_EndsAtOnce(t *testing.T) {
-	begun, ended, goOn := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	tool := relayed("far", nil,
-		func(ctx context.Context, _ *mcp.CallToolRequest, _ json.RawMessage) (*mcptools.Verbatim, error) {
-			close(begun)
-			<-ctx.Done()
-			close(ended)
-			<-goOn
-			return &mcptools.Verbatim{JSON: json.RawMessage(`{}`)}, nil
-		})
-	denier := &denyTokens{}
-	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{tool}}, func(cfg *Config) { cfg.Denier = denier })
-	url := serveTokens(t, h)
-	goOnce := sync.OnceFunc(func() { close(goOn) })
-	t.Cleanup(goOnce)
-	answered := send(url, modernCall("far", "{}"))
-	<-begun
-	denier.deny(h, "t-1")
-	checkEndedCall(t, <-answered, "7")
-	<-ended
-	goOnce()
-	awaitNone(t, h)
+	for _, keepalive := range []time.Duration{0, often} {
+		begun, ended, goOn := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		far := relayed("far", nil,
+			func(ctx context.Context, _ *mcp.CallToolRequest, _ json.RawMessage) (*mcptools.Verbatim, error) {
+				close(begun)
+				<-ctx.Done()
+				close(ended)
+				<-goOn
+				return &mcptools.Verbatim{JSON: json.RawMessage(`{}`)}, nil
+			})
+		denier, results := &denyTokens{}, &resultRecorder{}
+		h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{far, whoami()}}, withKeepalive(keepalive),
+			func(cfg *Config) { cfg.Denier, cfg.Recorder = denier, results })
+		url := serveTokens(t, h)
+		goOnce := sync.OnceFunc(func() { close(goOn) })
+		t.Cleanup(goOnce)
+		client := &http.Client{Transport: withToken{&http.Transport{MaxConnsPerHost: 1}}, Timeout: 10 * time.Second}
+		t.Cleanup(client.CloseIdleConnections)
+		go func() {
+			<-begun
+			time.Sleep(5 * keepalive)
+			denier.deny(h, "t-1")
+		}()
+		resp, err := client.Do(modernCall("far", "{}").to(url))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		in, got := bufio.NewReader(resp.Body), answer{status: resp.StatusCode, header: resp.Header}
+		comments := 0
+		if keepalive == 0 {
+			text, err := io.ReadAll(in) // the response has an end, although its handler runs
+			got.body, got.err = string(text), err
+		} else {
+			for !strings.HasPrefix(got.body, "data: ") && got.err == nil {
+				got.body, got.err = in.ReadString('\n')
+				comments += strings.Count(got.body, "keepalive")
+			}
+		}
+		checkEndedCall(t, got, "7")
+		if keepalive > 0 && comments < 2 {
+			t.Errorf("there were %d comments before the response", comments)
+		}
+		<-ended
+		time.Sleep(2 * keepalive)
+		goOnce()
+		if rest, err := io.ReadAll(in); strings.TrimSpace(string(rest)) != "" || err != nil {
+			t.Errorf("after the response: %q %v", rest, err)
+		}
+		if r := results.await(t); r.Outcome != OutcomeCanceled || r.Reason != testReason {
+			t.Errorf("recorded is %+v", r)
+		}
+		next, err := client.Do(modernCall("whoami", "{}").with(asToken, "t-2").to(url))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(next.Body); !strings.Contains(string(text), "alice") || err != nil {
+			t.Errorf("the next response: %s %v", text, err)
+		}
+		next.Body.Close()
+		awaitNone(t, h)
+	}
+}
+
+// The operator may end a call when its request is just over. The writer must not be used then: net/http reuses it.
+func TestRelayCall_EndedWhenItsRequestIsOver(t *testing.T) {
+	for name, hangsUp := range map[string]bool{"it is answered": false, "its client hung up": true} {
+		var inFlight *exchange
+		var h *Handler
+		ctx, hangUp := context.WithCancel(t.Context())
+		far := relayed("far", nil,
+			func(context.Context, *mcp.CallToolRequest, json.RawMessage) (*mcptools.Verbatim, error) {
+				for one := range h.open.all {
+					inFlight = one.(*exchange)
+				}
+				if hangsUp {
+					hangUp()
+				}
+				return &mcptools.Verbatim{JSON: json.RawMessage(`{}`)}, nil
+			})
+		h = handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{far}}, func(cfg *Config) { cfg.Denier = &denyTokens{} })
+		w := httptest.NewRecorder()
+		serveAsAlice(h, w, modernCall("far", "{}").request().WithContext(ctx))
+		hangUp()
+		before := w.Body.String()
+		inFlight.finishEarly(ctx)
+		if got := w.Body.String(); got != before || (got == "") != hangsUp || w.Header().Get("Content-Length") != "" {
+			t.Errorf("%s: %v %s", name, w.Header(), got)
+		}
+	}
 }
 
 // A relayed call makes less garbage than one of the four buffers in which the SDK would decode its params.
