@@ -98,6 +98,34 @@ func TestExchange_RepliesWithJSONOrEvents(t *testing.T) {
 	}
 }
 
+// A timer that fires late finds that something was written meanwhile, or that there will be no more comments.
+func TestExchange_CommentsOnlyInSilence(t *testing.T) {
+	for name, c := range map[string]struct {
+		silence time.Duration
+		stopped bool
+		want    string
+	}{
+		"silence":                           {2 * time.Hour, false, ": keepalive\n\n"},
+		"something was written":             {time.Minute, false, ""},
+		"silence, but the wait was stopped": {2 * time.Hour, true, ""},
+	} {
+		w := httptest.NewRecorder()
+		e := newTestExchange(w, 1)
+		e.keepalive = time.Hour
+		e.startKeepalive()
+		e.lastWrite = time.Now().Add(-c.silence)
+		if c.stopped {
+			e.stopKeepalive()
+		}
+		if e.keepAlive(); w.Body.String() != c.want {
+			t.Errorf("%s: %q", name, w.Body)
+		}
+		if !c.stopped {
+			e.stopKeepalive()
+		}
+	}
+}
+
 // A message that cannot be delivered must not break the connection: in a session, all other requests use it.
 func TestExchange_AClientThatIsGoneDoesNotBreakTheConnection(t *testing.T) {
 	e := newTestExchange(goneWriter{httptest.NewRecorder()}, 1)

@@ -2,6 +2,7 @@ package mcphttp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -477,5 +478,38 @@ func TestRecorder_ResultOfACallWhoseClientLeftDuringAComment(t *testing.T) {
 		}
 	default:
 		t.Error("nothing is recorded")
+	}
+}
+
+// A client that hangs up cancels a call of MCP 2026-07-28, although the response has begun with a comment.
+func TestRecorder_ClientThatHangsUpAfterAComment(t *testing.T) {
+	tools := mcptools.Catalog{Tools: []mcptools.Tool{
+		newTool("near", func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}),
+		relayed("far", nil,
+			func(ctx context.Context, _ *mcp.CallToolRequest, _ json.RawMessage) (*mcptools.Verbatim, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}),
+	}}
+	recorder := recordedResults{results: make(chan Result, 10)}
+	url := serve(t, handlerOf(tools, withKeepalive(often), func(c *Config) { c.Recorder = recorder }),
+		time.Now().Add(time.Hour))
+	for _, tool := range []string{"near", "far"} {
+		resp, err := bearerClient().Do(modernCall(tool, "{}").to(url)) // returns after the first comment
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		select {
+		case got := <-recorder.results:
+			if got != (Result{Outcome: OutcomeCanceled}) {
+				t.Errorf("%s: recorded is %+v", tool, got)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s: nothing is recorded", tool)
+		}
 	}
 }

@@ -102,7 +102,7 @@ const (
 	OutcomeDenied    Outcome = "denied"     // a missing scope
 	OutcomeLimited   Outcome = "limited"    // a limit; the client may retry later
 	OutcomeError     Outcome = "error"      // a failure of the server or of a handler
-	OutcomeCanceled  Outcome = "canceled"   // the session or the operator ended it before there was a response
+	OutcomeCanceled  Outcome = "canceled"   // the client, the session or the operator ended it before its response
 )
 
 // discard is a Recorder that records nothing.

@@ -145,8 +145,10 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.modern {
 		c.clientGone = r.Context().Done() // closing the response cancels (MCP 2026-07-28, Streamable HTTP, Cancellation)
 	}
-	isAnswered, err := serve(ctx)
-	if err != nil || isAnswered && !c.finish(r.Context()) {
+	switch isAnswered, err := serve(ctx); {
+	case err == nil && !isAnswered: // a comment may have begun the response, whose status then says nothing
+		c.recorder.RecordResult(r.Context(), Result{Outcome: OutcomeCanceled})
+	case err != nil || !c.finish(r.Context()):
 		c.handler.writeError(w, r, errInternal())
 	}
 }
