@@ -498,7 +498,9 @@ func TestRecorder_ClientThatHangsUpAfterAComment(t *testing.T) {
 	url := serve(t, handlerOf(tools, withKeepalive(often), func(c *Config) { c.Recorder = recorder }),
 		time.Now().Add(time.Hour))
 	for _, tool := range []string{"near", "far"} {
-		resp, err := bearerClient().Do(modernCall(tool, "{}").to(url)) // returns after the first comment
+		client := bearerClient()
+		client.Timeout = 10 * time.Second
+		resp, err := client.Do(modernCall(tool, "{}").to(url)) // returns after the first comment
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -163,7 +163,11 @@ func TestRelayCall_EndsAtOnce(t *testing.T) {
 		if keepalive > 0 && comments < 2 {
 			t.Errorf("there were %d comments before the response", comments)
 		}
-		<-ended
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			t.Fatal("the context of the handler goes on")
+		}
 		time.Sleep(2 * keepalive)
 		goOnce()
 		if rest, err := io.ReadAll(in); strings.TrimSpace(string(rest)) != "" || err != nil {
