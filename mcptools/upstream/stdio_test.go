@@ -253,27 +253,67 @@ func TestStdio_CallGivenUpWhileItIsWritten(t *testing.T) {
 	defer pause.Wait()
 	pause.Go(func() { do(t, set, "pause", `{}`) })
 	time.Sleep(50 * time.Millisecond)
-	s, release, err := u.source.acquire(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
+	l := linkOf(t, u)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	var givenUp time.Time
 	go func() {
 		defer cancel()
 		for writing := 0; writing < 5; time.Sleep(10 * time.Millisecond) { // the call of pause is written at once
-			writing = (writing + 1) * len(s.link.(*stdioLink).writing)
+			writing = (writing + 1) * len(l.writing)
 		}
 		givenUp = time.Now()
 	}()
 	file := filepath.Join(t.TempDir(), "mark")
 	more := strings.Repeat("x", 1<<20) // more than a pipe holds
-	_, err = u.call(ctx, callOf(u, "slow", fmt.Sprintf(`{"file":%q,"text":%q}`, file, more)))
+	_, err := u.call(ctx, callOf(u, "slow", fmt.Sprintf(`{"file":%q,"text":%q}`, file, more)))
 	if d := time.Since(givenUp); !errors.Is(err, context.Canceled) || d > 700*time.Millisecond {
 		t.Errorf("after %v: %v", d, err)
 	}
 	eventually(t, "the process is told", func() bool { return exists(file) })
+}
+
+// A call that is given up before it is written is not cancelled at the process, which does not know it.
+func TestStdio_CallGivenUpBeforeItIsWritten(t *testing.T) {
+	t.Parallel()
+	set := open(t, Options{}, fixture(t, "plain"))
+	u := set.upstreams[0]
+	l := linkOf(t, u)
+	l.writing <- struct{}{} // as during the write of another call
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := u.call(ctx, callOf(u, "sleep", `{}`)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the call: %v", err)
+	}
+	if n := len(l.background); n > 0 {
+		t.Errorf("%d notifications wait to be written", n)
+	}
+	<-l.writing
+}
+
+// linkOf returns the link to the process of an upstream.
+func linkOf(t *testing.T, u *upstream) *stdioLink {
+	t.Helper()
+	s, release, err := u.source.acquire(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	return s.link.(*stdioLink)
+}
+
+// The end of one write does not end the next, even if a context ends at the same time as its write.
+func TestStdio_EndOfOneWriteDoesNotEndTheNext(t *testing.T) {
+	t.Parallel()
+	l := linkOf(t, open(t, Options{}, fixture(t, "plain")).upstreams[0])
+	message := appendNotification(nil, "notifications/other", nil)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 500 {
+		_, _ = l.write(over, message) // it has room in the pipe
+		if _, err := l.write(t.Context(), message); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // A slow upstream leaves room for the calls of others.
