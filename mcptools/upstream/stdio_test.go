@@ -308,10 +308,10 @@ func TestStdio_EndOfOneWriteDoesNotEndTheNext(t *testing.T) {
 	message := appendNotification(nil, "notifications/other", nil)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	for range 500 {
+	for range 5000 {
 		_, _ = l.write(over, message) // it has room in the pipe
-		if _, err := l.write(t.Context(), message); err != nil {
-			t.Fatal(err)
+		if n, err := l.write(t.Context(), message); n != len(message)+1 || err != nil {
+			t.Fatalf("%d bytes are written: %v", n, err)
 		}
 	}
 }
