@@ -44,7 +44,7 @@ type exchange struct {
 	reserved *reservation
 	// answered is closed when there is a response, or when there will be none.
 	answered chan struct{}
-	// onEnd is called when the operator has ended the exchange; nil if the request then ends by itself.
+	// onEnd is called, with mu held, when the operator has ended the exchange; nil if the request then ends by itself.
 	onEnd func()
 
 	// writing is held during a write, and always acquired before mu: send must be able to store the response while
