@@ -1,6 +1,6 @@
-# The product alone, without shell or package manager. `docker build --target smoke .` makes the client that tests a stack.
+# The server alone, without a shell or a package manager. `docker build --target smoke .` builds the client that tests a stack.
 #
-# Bases are pinned by digest; .github/renovate.json moves tag and digest together.
+# Base images are pinned by digest; .github/renovate.json updates tag and digest together.
 
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d AS source
 WORKDIR /src
@@ -11,7 +11,7 @@ ARG TARGETOS TARGETARCH
 ENV CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH
 
 FROM source AS build
-# The repository's history is not sent to the builder, so the version has to be said.
+# The history of the repository is not in the build context, so the version is an argument.
 ARG VERSION=
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     go build -trimpath -ldflags "-s -w -X gatehouse/cmd/gatehouse/app.version=$VERSION" -o /out/gatehouse ./cmd/gatehouse
@@ -37,9 +37,9 @@ LABEL org.opencontainers.image.title="Gatehouse" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 COPY --from=build /out/gatehouse /usr/local/bin/
-# Profiles are found by the same path as in the repository: GATEHOUSE_CONFIG=configs/oidc.yaml.
+# Profiles have the same path as in the repository: GATEHOUSE_CONFIG=configs/oidc.yaml.
 COPY configs/*.yaml configs/
-# Nobody else is on the loopback of a container. With the local issuer this address is refused: it takes a real provider.
+# On loopback, only the container itself would reach the server. The local issuer is refused at this address: set another kind.
 ENV GATEHOUSE_SERVER__LISTEN=:3002
 EXPOSE 3002
 HEALTHCHECK --interval=5s --timeout=4s --start-period=5s --retries=3 CMD ["/usr/local/bin/gatehouse", "healthcheck"]
