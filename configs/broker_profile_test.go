@@ -71,7 +71,7 @@ func TestBrokerPresets(t *testing.T) {
 	for _, p := range kind.AllPresets() {
 		load := func(without string) error {
 			flags := map[string]string{kindKey: "broker", presetKey: p.Name, "resource": "https://mcp.example.com/mcp",
-				"provider.store": "file:///var/lib/gatehouse/sign-ins.db"}
+				"provider.store": "file:///var/lib/gatehouse/sign-ins.db", "scopes.required": "mcp:use"}
 			environ := []string{"GATEHOUSE_PROVIDER__CLIENT_SECRET=4f1c9a0b7d"}
 			for _, key := range p.Required {
 				if key == without {

@@ -265,12 +265,23 @@ func (l *loader) decodeSection(section string, target any) {
 	}
 }
 
+// isUnusable reports whether a setting has no value because what is set is of another type or cannot be read.
+func (l *loader) isUnusable(key string) bool {
+	return slices.ContainsFunc(l.problems, func(p Problem) bool {
+		return (p.Key == key || p.Key == key+fileSuffix) &&
+			(p.Code == providers.CodeInvalidType || p.Code == providers.CodeUnreadableFile)
+	})
+}
+
 // report returns the function with which a section reports its problems, and adds origin and value to them.
 func (l *loader) report(section string) func(providers.Problem) {
 	return func(found providers.Problem) {
 		key := found.Key
 		if section != "" {
 			key = section + "." + key
+		}
+		if found.Code == providers.CodeMissing && l.isUnusable(key) {
+			return // it is set, and reported
 		}
 		p := Problem{Key: key, Origin: l.origins[key], Code: found.Code, Reason: found.Reason, Fix: found.Fix}
 		if i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == key }); i >= 0 {

@@ -65,6 +65,7 @@ func validFlags(kind string) map[string]string {
 		flags["provider.issuer"] = "https://login.example.com"
 	case "broker":
 		flags["provider.issuer"], flags["provider.client_id"] = "https://login.example.com", "gatehouse"
+		flags["provider.scope_rules"] = "* > mcp:use"
 	case "scalekit":
 		flags["provider.environment_url"], flags["provider.resource_id"] = "https://acme.scalekit.com", "res_123"
 	}

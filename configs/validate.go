@@ -38,14 +38,21 @@ func (l *loader) validate(config *Config, kind Kind, variables []variable) {
 
 // scopeChecker is implemented by settings of a provider that name scopes of this server.
 type scopeChecker interface {
-	// CheckScopes reports scopes that are not known. The key of a problem is relative to the provider section.
-	CheckScopes(known []string, report func(providers.Problem))
+	// CheckScopes reports scopes that are not known, unless known is nil, and whether people could have no scope at all.
+	// initial is scopes.initial. The key of a problem is relative to the provider section.
+	CheckScopes(known, initial []string, report func(providers.Problem))
 }
 
 func (l *loader) validateProviderScopes(config *Config) {
-	if checker, ok := config.Provider.(scopeChecker); ok && l.knownScopes != nil {
-		checker.CheckScopes(l.knownScopes(config), l.report("provider"))
+	checker, ok := config.Provider.(scopeChecker)
+	if !ok {
+		return
 	}
+	var known []string
+	if l.knownScopes != nil {
+		known = l.knownScopes(config)
+	}
+	checker.CheckScopes(known, config.Scopes.Initial, l.report("provider"))
 }
 
 // validateResource sets config.Resource. It returns the resource to validate other settings with: if the

@@ -51,6 +51,9 @@ func storeAccess(path string) diagnostics.Outcome {
 // lockPatience is how long another process may need to close the file.
 const lockPatience = 200 * time.Millisecond
 
+// fixFolder is the fix for a folder in which the server cannot make its file.
+const fixFolder = "make a folder of mode 0700 that belongs to the user of the server, or mount a volume there"
+
 func (x *storeExamination) openFile(ctx context.Context, client *http.Client, path string) diagnostics.Outcome {
 	const asServer = "; run this command as the user of the server, in its container"
 	dir := filepath.Dir(path)
@@ -59,7 +62,7 @@ func (x *storeExamination) openFile(ctx context.Context, client *http.Client, pa
 		switch {
 		case err != nil:
 			return diagnostics.Failed("the folder "+providers.Quote(dir)+" cannot be used: "+reasonOf(err),
-				"make a folder of mode 0700 that belongs to the user of the server, or mount a volume there"+asServer)
+				fixFolder+asServer)
 		case !info.IsDir():
 			return diagnostics.Failed(providers.Quote(dir)+" is not a folder", "correct provider.store")
 		case info.Mode().Perm()&0o002 != 0 && runtime.GOOS != "windows":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -220,11 +221,6 @@ func (s *Settings) rules(info providers.ServerInfo) (Rules, error) {
 	list := s.ScopeRules
 	if len(list) == 0 {
 		list = ClaimList{"* > " + strings.Join(info.InitialScopes, " ")}
-		if len(info.InitialScopes) == 0 {
-			return Rules{},
-				errors.New("provider.scope_rules: it is empty, and scopes.initial too, so no person could have a scope; " +
-					`set it, such as "* > mcp:use"`)
-		}
 	}
 	rules, problems := ParseScopeRules(list)
 	for _, scope := range slices.Concat(rules.Scopes(), s.EnterpriseScopes) {
@@ -249,7 +245,10 @@ func (s *Settings) openStore(ctx context.Context, access Access) (store.Store, e
 		open = store.OpenReadOnly
 	}
 	records, err := open(ctx, s.Store, s.StorePassword.Reveal())
-	if err != nil {
+	switch {
+	case access == ReadWrite && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)):
+		return nil, fmt.Errorf("provider.store: %w; %s", err, fixFolder)
+	case err != nil:
 		return nil, fmt.Errorf("provider.store: %w", err)
 	}
 	return records, nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -33,5 +34,19 @@ func TestWarnOfEviction(t *testing.T) {
 				t.Errorf("the log is %q", &log)
 			}
 		})
+	}
+}
+
+// A folder that does not exist or must not be written is the most likely fault of a store in a file, so its error has
+// the fix. Read only, as doctor and the commands open it, there is nothing to create.
+func TestOpenStore_SaysHowToMakeTheFolder(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "none")
+	for access, want := range map[Access]bool{ReadWrite: true, ReadOnly: false} {
+		s := Settings{Store: "file://" + filepath.ToSlash(folder) + "/sign-ins.db"}
+		_, err := s.openStore(t.Context(), access)
+		if err == nil || !strings.HasPrefix(err.Error(), "provider.store: ") ||
+			strings.Contains(err.Error(), fixFolder) != want {
+			t.Errorf("access %v: %v", access, err)
+		}
 	}
 }

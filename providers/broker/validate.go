@@ -316,8 +316,17 @@ func (s *Settings) checkEnterprise(report func(providers.Problem)) {
 	}
 }
 
-// CheckScopes reports scopes that the settings name, but no operation needs.
-func (s *Settings) CheckScopes(known []string, report func(providers.Problem)) {
+// CheckScopes reports scopes that the settings name, but no operation needs; known may be nil. Without rules, people
+// have the initial scopes.
+func (s *Settings) CheckScopes(known, initial []string, report func(providers.Problem)) {
+	if len(s.ScopeRules) == 0 && len(initial) == 0 {
+		report(providers.Problem{Key: "scope_rules", Code: providers.CodeMissing,
+			Reason: "without it, everyone has the scopes of scopes.initial, which is empty: no person could have a scope",
+			Fix:    "set scopes.required, such as [mcp:use], which everyone gets then; rules can restrict it"})
+	}
+	if known == nil {
+		return
+	}
 	rules, _ := ParseScopeRules(s.ScopeRules) // its errors are reported by Validate
 	for _, list := range []struct {
 		key    string
@@ -327,7 +336,8 @@ func (s *Settings) CheckScopes(known []string, report func(providers.Problem)) {
 			if !slices.Contains(known, scope) {
 				report(providers.Problem{Key: list.key, Code: providers.CodeUnknownValue,
 					Reason: "no tool and no setting of scopes has the scope " + strconv.Quote(scope),
-					Fix:    "use those of " + strings.Join(known, ", ") + ", or remove it"})
+					Fix: "use those of " + strings.Join(known, ", ") + ", name it in scopes.required if every call needs it, " +
+						"or remove it"})
 			}
 		}
 	}
