@@ -48,7 +48,7 @@ func runUpstream(ctx context.Context, args []string, c console) int {
 	}
 	sources := settings()
 	sources.Run = &configs.Run{Command: command, URL: *url}
-	return c.serve(ctx, sources, serving{})
+	return c.serve(ctx, sources, serving{showsProfile: true})
 }
 
 // printProfile prints the profile that serves the same.

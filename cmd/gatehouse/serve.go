@@ -43,9 +43,28 @@ func (c console) knownScopes(cfg *configs.Config) []string {
 type serving struct {
 	// prepare checks and changes the configuration, if it is not nil.
 	prepare func(*configs.Config) error
-	// announce prints what clients need, in place of the banner.
+	// announce prints what clients need, in place of the banner and its notes.
 	announce func(*configs.Config)
-	options  []app.Option
+	// showsProfile adds the profile that serves the same to the banner.
+	showsProfile bool
+	options      []app.Option
+}
+
+// introduce prints what clients and the operator need to know, or logs it.
+func (s serving) introduce(c console, cfg *configs.Config, a *app.App, operator string, logger *slog.Logger) {
+	if s.announce != nil && c.showsBanner(cfg.Log) {
+		s.announce(cfg)
+	} else {
+		c.announce(cfg, a, operator, logger)
+	}
+	if s.showsProfile && c.showsBanner(cfg.Log) {
+		printProfile(c.stdout, cfg)
+	}
+	if s.announce == nil {
+		for _, note := range app.Notes(cfg, a.Catalog) {
+			logger.Warn(note)
+		}
+	}
 }
 
 // serve serves what the sources say, until ctx is done.
@@ -96,33 +115,11 @@ func (c console) serve(ctx context.Context, sources configs.Sources, as serving)
 	defer func() { exported.flush(cfg.Server) }()
 	a, err := app.New(ctx, cfg, c.catalog, logger, append(as.options,
 		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))...)
-	switch {
-	case errors.Is(err, app.ErrAudit), errors.Is(err, app.ErrDenials): // the file of denials was good just before
-		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
-		return exitFailure
-	case errors.Is(err, app.ErrUpstream):
-		return c.upstreamFailed(cfg, err)
-	case errors.Is(err, store.ErrInUse):
-		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
-		return exitConfig
-	case err != nil:
-		fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
-		return exitProvider
+	if err != nil {
+		return c.openFailed(cfg, err)
 	}
 	c.stop.begin("output of the banner")
-	if as.announce != nil && c.showsBanner(cfg.Log) {
-		as.announce(cfg)
-	} else {
-		c.announce(cfg, a, operatorURL(operatorListener), logger)
-	}
-	if sources.Run != nil && c.showsBanner(cfg.Log) {
-		printProfile(c.stdout, cfg)
-	}
-	if as.announce == nil {
-		for _, note := range app.Notes(cfg, a.Catalog) {
-			logger.Warn(note)
-		}
-	}
+	as.introduce(c, cfg, a, operatorURL(operatorListener), logger)
 	c.stop.begin("server")
 	logger.Info("serving", "listen", ln.Addr().String(), "resource", cfg.Resource.String(), "provider", cfg.Kind)
 	stopOperator, err := startOperator(cfg, a, operatorListener, exported, logger)
@@ -149,6 +146,22 @@ func (c console) serve(ctx context.Context, sources configs.Sources, as serving)
 	exported.flush(a.Config().Server)
 	c.stop.begin("log")
 	return logStopped(logger, err)
+}
+
+// openFailed prints why [app.New] failed, and returns the exit code.
+func (c console) openFailed(cfg *configs.Config, err error) int {
+	switch {
+	case errors.Is(err, app.ErrUpstream):
+		return c.upstreamFailed(cfg, err)
+	case errors.Is(err, app.ErrAudit), errors.Is(err, app.ErrDenials): // the file of denials was good just before
+		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+		return exitFailure
+	case errors.Is(err, store.ErrInUse):
+		fmt.Fprintf(c.stderr, "gatehouse: %v\n", err)
+		return exitConfig
+	}
+	fmt.Fprintf(c.stderr, "gatehouse: provider %s cannot be set up: %v\n", cfg.Kind, err)
+	return exitProvider
 }
 
 // serveListenError describes why the address cannot be listened on, with its origin. If its port is in use, it
