@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,10 +198,7 @@ func (l *stdioLink) roundTrip(ctx context.Context, r request, report func(progre
 		delete(l.waiting, r.id)
 		l.mu.Unlock()
 	}()
-	if n, err := l.write(ctx, r.body); err != nil {
-		if n > 0 && ctx.Err() != nil {
-			l.cancelled(r.id) // the process will get the rest
-		}
+	if err := l.write(ctx, r.body, r.id); err != nil {
 		return reply{}, err
 	}
 	for {
@@ -219,16 +217,16 @@ func (l *stdioLink) roundTrip(ctx context.Context, r request, report func(progre
 				return reply{}, errLost(l.endCause)
 			}
 		case <-ctx.Done():
-			l.cancelled(r.id)
+			l.later(cancellationOf(r.id))
 			return reply{}, ctx.Err()
 		}
 	}
 }
 
-// cancelled tells the process that a request was given up.
-func (l *stdioLink) cancelled(id requestID) {
+// cancellationOf returns the notification that a request was given up.
+func cancellationOf(id requestID) []byte {
 	params := append(id.appendTo([]byte(`{"requestId":`)), '}')
-	l.later(appendNotification(nil, "notifications/cancelled", params))
+	return appendNotification(nil, "notifications/cancelled", params)
 }
 
 // flush reports the progress that came before the response.
@@ -240,35 +238,38 @@ func (w *waiter) flush(report func(progress)) {
 
 // notify implements link.
 func (l *stdioLink) notify(ctx context.Context, method string) error {
-	_, err := l.write(ctx, appendNotification(nil, method, nil))
-	return err
+	return l.write(ctx, appendNotification(nil, method, nil), 0)
 }
 
-// write writes one message, and returns how many bytes of it. If ctx ends in between, the rest is written before the
-// next message, whose line would otherwise begin in the middle.
-func (l *stdioLink) write(ctx context.Context, message []byte) (n int, err error) {
+// write writes one message; id is that of a request, or 0. If ctx ends in between, the rest is written before the next
+// message, whose line would otherwise begin in the middle, and after it that the request was given up.
+func (l *stdioLink) write(ctx context.Context, message []byte, id requestID) error {
 	select {
 	case l.writing <- struct{}{}:
 		defer func() { <-l.writing }()
 	case <-l.ended:
-		return 0, errNotSent(l.endCause)
+		return errNotSent(l.endCause)
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
 	if len(l.unsent) > 0 {
 		n, err := l.writeUntilDone(ctx, l.unsent)
 		if l.unsent = l.unsent[n:]; err != nil {
-			return 0, l.writeError(ctx, err, 0)
+			return l.writeError(ctx, err, 0)
 		}
 	}
 	text := append(message, '\n')
-	if n, err = l.writeUntilDone(ctx, text); err == nil {
-		return n, nil
+	n, err := l.writeUntilDone(ctx, text)
+	if err == nil {
+		return nil
 	}
 	if n > 0 {
 		l.unsent = text[n:]
+		if id != 0 {
+			l.unsent = append(append(l.unsent, cancellationOf(id)...), '\n')
+		}
 	}
-	return n, l.writeError(ctx, err, n)
+	return l.writeError(ctx, err, n)
 }
 
 // writeUntilDone writes text until ctx ends. There is no timer for the deadline of ctx in addition to that of ctx: each
@@ -291,7 +292,7 @@ func (l *stdioLink) writeUntilDone(ctx context.Context, text []byte) (int, error
 // or is of no use; what it wrote before is still read.
 func (l *stdioLink) writeError(ctx context.Context, err error, n int) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return ctx.Err()
+		return cmp.Or(ctx.Err(), err)
 	}
 	_ = l.process.stdout.SetReadDeadline(time.Now().Add(lastWordsTimeout))
 	<-l.ended
@@ -313,7 +314,7 @@ func (l *stdioLink) later(message []byte) {
 		defer func() { <-l.background }()
 		ctx, cancel := context.WithTimeout(context.Background(), backgroundTimeout)
 		defer cancel()
-		_, _ = l.write(ctx, message)
+		_ = l.write(ctx, message, 0)
 	}()
 }
 
