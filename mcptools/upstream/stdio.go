@@ -272,8 +272,8 @@ func (l *stdioLink) write(ctx context.Context, message []byte, id requestID) err
 	return l.writeError(ctx, err, n)
 }
 
-// writeUntilDone writes text until ctx ends. There is no timer for the deadline of ctx in addition to that of ctx: each
-// one may wake a thread, for every call.
+// writeUntilDone writes text until ctx ends. It sets no deadline in advance: that would be one more timer for each
+// call, and a timer may wake a thread.
 func (l *stdioLink) writeUntilDone(ctx context.Context, text []byte) (int, error) {
 	stdin, interrupted := l.process.stdin, make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
