@@ -497,10 +497,14 @@ func TestRecorder_ClientThatHangsUpAfterAComment(t *testing.T) {
 	recorder := recordedResults{results: make(chan Result, 10)}
 	url := serve(t, handlerOf(tools, withKeepalive(often), func(c *Config) { c.Recorder = recorder }),
 		time.Now().Add(time.Hour))
-	for _, tool := range []string{"near", "far"} {
+	for name, call := range map[string]testPost{
+		"near": modernCall("near", "{}"), "far": modernCall("far", "{}"),
+		"near, by the SDK's HTTP handler": modernCall("near", "{}").replaced(`"id":7`, `"id":7.0`),
+		"far, by the SDK's HTTP handler":  modernCall("far", "{}").replaced(`"id":7`, `"id":7.0`),
+	} {
 		client := bearerClient()
 		client.Timeout = 10 * time.Second
-		resp, err := client.Do(modernCall(tool, "{}").to(url)) // returns after the first comment
+		resp, err := client.Do(call.to(url)) // returns after the first comment
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -508,10 +512,10 @@ func TestRecorder_ClientThatHangsUpAfterAComment(t *testing.T) {
 		select {
 		case got := <-recorder.results:
 			if got != (Result{Outcome: OutcomeCanceled}) {
-				t.Errorf("%s: recorded is %+v", tool, got)
+				t.Errorf("%s: recorded is %+v", name, got)
 			}
 		case <-time.After(5 * time.Second):
-			t.Errorf("%s: nothing is recorded", tool)
+			t.Errorf("%s: nothing is recorded", name)
 		}
 	}
 }

@@ -15,20 +15,25 @@ import (
 // requests have, and empty if they invoke no handler of the catalog.
 func (h *Handler) recordSDKResult(method string, sdk http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		observed := &resultWriter{ResponseWriter: w, method: method, acceptsBoth: acceptsBoth(r.Header)}
+		observed := &resultWriter{ResponseWriter: w, request: r, method: method}
 		sdk.ServeHTTP(observed, r)
-		h.recorder.RecordResult(r.Context(), callContextFrom(r.Context()).complete(observed.result()))
+		result := callContextFrom(r.Context()).complete(observed.result())
+		if method != "" && r.Context().Err() != nil && !observed.isAnswered() {
+			result = Result{Outcome: OutcomeCanceled} // a comment may have begun the response: its status says nothing
+		}
+		h.recorder.RecordResult(r.Context(), result)
 	})
 }
 
 // resultWriter is a response writer that reads what the SDK writes. The SDK may write from another goroutine.
 type resultWriter struct {
 	http.ResponseWriter
-	method      string
-	acceptsBoth bool // of the request
+	request *http.Request
+	method  string
 
 	mu       sync.Mutex
 	status   int
+	answered bool   // there was a JSON-RPC response
 	response Result // of a JSON-RPC response
 	text     string // the start of a plain-text response
 }
@@ -44,11 +49,14 @@ func (w *resultWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write implements http.ResponseWriter. The SDK writes a message in one call.
+// Write implements http.ResponseWriter. The SDK writes a message in one call. What is written after the client has left
+// does not count.
 func (w *resultWriter) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	w.observe(p)
-	w.mu.Unlock()
+	if w.request.Context().Err() == nil {
+		w.mu.Lock()
+		w.observe(p)
+		w.mu.Unlock()
+	}
 	return w.ResponseWriter.Write(p)
 }
 
@@ -62,6 +70,7 @@ func (w *resultWriter) observe(p []byte) {
 		return
 	}
 	if !bytes.Contains(p, []byte(`"error":{`)) && !bytes.Contains(p, []byte(`"isError":true`)) {
+		w.answered = w.answered || bytes.Contains(p, []byte(`{"jsonrpc":"2.0","id":`))
 		return // no failure; only others are parsed
 	}
 	if _, event, isEvent := bytes.Cut(p, []byte("data: ")); isEvent && bytes.HasPrefix(p, []byte("event: ")) {
@@ -69,8 +78,15 @@ func (w *resultWriter) observe(p []byte) {
 	}
 	m, err := jsonrpc.DecodeMessage(bytes.TrimSpace(p))
 	if response, ok := m.(*jsonrpc.Response); ok && err == nil {
-		w.response = resultOf(w.method, response)
+		w.answered, w.response = true, resultOf(w.method, response)
 	}
+}
+
+// isAnswered reports whether the SDK has written a response.
+func (w *resultWriter) isAnswered() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.answered || w.status >= http.StatusBadRequest
 }
 
 // result classifies the whole response.
@@ -84,7 +100,7 @@ func (w *resultWriter) result() Result {
 	switch {
 	case w.status == http.StatusMethodNotAllowed:
 		result.Reason = ReasonHTTPMethodRefused
-	case w.status == http.StatusUnsupportedMediaType, w.status == http.StatusBadRequest && !w.acceptsBoth:
+	case w.status == http.StatusUnsupportedMediaType, w.status == http.StatusBadRequest && !acceptsBoth(w.request.Header):
 		result.Reason = ReasonMediaTypeRefused
 	case w.status == http.StatusRequestEntityTooLarge:
 		result.Reason = ReasonBodyTooLarge
