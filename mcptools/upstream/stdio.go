@@ -241,8 +241,9 @@ func (l *stdioLink) notify(ctx context.Context, method string) error {
 	return l.write(ctx, appendNotification(nil, method, nil), 0)
 }
 
-// write writes one message; id is that of a request, or 0. If ctx ends in between, the rest is written before the next
-// message, whose line would otherwise begin in the middle, and after it that the request was given up.
+// write writes one message; id is that of a request, or 0. If ctx ends in between, the rest of the message stays in
+// unsent, followed by the cancellation of a request, and is written in the background, or before the next message at
+// the latest: its line would otherwise begin in the middle. A nil message writes only what is unsent.
 func (l *stdioLink) write(ctx context.Context, message []byte, id requestID) error {
 	select {
 	case l.writing <- struct{}{}:
@@ -258,6 +259,9 @@ func (l *stdioLink) write(ctx context.Context, message []byte, id requestID) err
 			return l.writeError(ctx, err, 0)
 		}
 	}
+	if message == nil {
+		return nil
+	}
 	text := append(message, '\n')
 	n, err := l.writeUntilDone(ctx, text)
 	if err == nil {
@@ -268,6 +272,7 @@ func (l *stdioLink) write(ctx context.Context, message []byte, id requestID) err
 		if id != 0 {
 			l.unsent = append(append(l.unsent, cancellationOf(id)...), '\n')
 		}
+		l.later(nil)
 	}
 	return l.writeError(ctx, err, n)
 }

@@ -269,10 +269,10 @@ func TestStdio_CallGivenUpWhileItIsWritten(t *testing.T) {
 	if d := time.Since(givenUp); !errors.Is(err, context.Canceled) || d > 700*time.Millisecond {
 		t.Errorf("after %v: %v", d, err)
 	}
+	eventually(t, "the process is told", func() bool { return exists(file) })
 	if got := do(t, set, "sleep", `{"text":"next"}`); got != text("next") {
 		t.Errorf("the next call: %s", got)
 	}
-	eventually(t, "the process is told", func() bool { return exists(file) })
 }
 
 // A call that is given up before it is written is not cancelled at the process, which does not know it.
