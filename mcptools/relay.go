@@ -15,8 +15,8 @@ import (
 // sent them; the name and the arguments are read from req, because scopes were checked for those.
 //
 // Package mcphttp calls it in place of the SDK's dispatch, under the same checks and limits as every other tool. The
-// session of req may be nil; progress is sent by [NotifyProgress]. It must return soon after ctx ends: until then, the
-// connection of the caller is in use.
+// session of req may be nil; progress is sent by [NotifyProgress]. It must return soon after ctx ends: until then,
+// net/http serves no other request on the connection.
 type RelayHandler func(ctx context.Context, req *mcp.CallToolRequest, params json.RawMessage) (*Verbatim, error)
 
 // progressKey is the context key of what [NotifyProgress] calls.

@@ -38,7 +38,7 @@ const (
 	OutcomeDenied          Outcome = "denied"          // a missing scope, or a Host or Origin that is not allowed
 	OutcomeLimited         Outcome = "limited"         // a limit; the client may retry later
 	OutcomeUnavailable     Outcome = "unavailable"     // the identity provider is unavailable
-	OutcomeCanceled        Outcome = "canceled"        // the client was gone before there was a response
+	OutcomeCanceled        Outcome = "canceled"        // the client left, or the operator ended it
 	OutcomeError           Outcome = "error"           // a failure of the server or of a tool
 )
 

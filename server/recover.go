@@ -11,8 +11,8 @@ import (
 	"gatehouse/providers"
 )
 
-// recoverPanics turns a panic into an error. It does not cover tools, which run on goroutines of the SDK;
-// package mcphttp recovers their panics.
+// recoverPanics turns a panic into an error. Those of tools do not get here: package mcphttp recovers them, because
+// most tools run on goroutines of the SDK.
 func recoverPanics(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {

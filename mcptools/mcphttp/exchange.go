@@ -44,7 +44,7 @@ type exchange struct {
 	reserved *reservation
 	// answered is closed when there is a response, or when there will be none.
 	answered chan struct{}
-	// onEnd is called, with mu held, when the operator has ended the exchange; nil if the request then ends by itself.
+	// onEnd is called, with mu held, when the operator ends the exchange; nil if closing answered is enough.
 	onEnd func()
 
 	// writing is held during a write, and always acquired before mu: send must be able to store the response while
@@ -223,7 +223,8 @@ func (e *exchange) finish(ctx context.Context) bool {
 	return e.writeResponse(ctx)
 }
 
-// finishEarly finishes while the handler still runs in the goroutine of the request, which net/http waits for.
+// finishEarly writes the response before the handler returns. net/http ends a response, and reads the next request of
+// the connection, only then: the length tells the client where the response ends, and it uses another connection next.
 func (e *exchange) finishEarly(ctx context.Context) {
 	e.writing.Lock()
 	defer e.writing.Unlock()
@@ -233,7 +234,8 @@ func (e *exchange) finishEarly(ctx context.Context) {
 	if w == nil {
 		return
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(length)) // too late for a stream, whose client needs none
+	w.Header().Set("Connection", "close")
+	w.Header().Set("Content-Length", strconv.Itoa(length)) // too late for a stream, which ends with its handler
 	e.writeResponse(ctx)
 	_ = http.NewResponseController(w).Flush() // fails if the client is gone
 }

@@ -27,8 +27,8 @@ type middleware struct {
 	logger  *slog.Logger
 }
 
-// wrap is one function rather than a chain: the SDK starts a goroutine for every call, whose stack grows with the
-// depth of the calls and is copied when it does.
+// wrap is one function rather than a chain: the SDK starts a goroutine for every call that it dispatches, whose stack
+// grows with the depth of the calls and is copied when it does.
 func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 	return func(ctx context.Context, method string, req mcp.Request) (result mcp.Result, err error) {
 		defer m.recoverPanic(method, &result, &err)
@@ -60,7 +60,7 @@ func (m middleware) wrap(next mcp.MethodHandler) mcp.MethodHandler {
 	}
 }
 
-// recoverPanic keeps a panic in a handler from ending the process. Handlers run on goroutines of the SDK, where
+// recoverPanic keeps a panic in a handler from ending the process. Most handlers run on goroutines of the SDK, where
 // net/http cannot recover them, and the SDK leaves this to its users (go-sdk issue 1180).
 func (m middleware) recoverPanic(method string, result *mcp.Result, err *error) {
 	if v := recover(); v != nil {

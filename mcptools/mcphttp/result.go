@@ -21,7 +21,8 @@ import (
 type Recorder interface {
 	// RecordOperation is called when the message has been parsed, and before that with an empty method.
 	RecordOperation(context.Context, Operation)
-	// RecordResult is called before the end of a request that failed, maybe twice. Empty fields change nothing.
+	// RecordResult is called before the end of a request, maybe twice. Empty fields change nothing. The goroutine that
+	// calls it need not be that of the request, which does not end before.
 	RecordResult(context.Context, Result)
 	// DetachOperation is called before the end of a request whose call continues. end, which may be nil, is called
 	// once when the call has ended.
@@ -102,7 +103,7 @@ const (
 	OutcomeDenied    Outcome = "denied"     // a missing scope
 	OutcomeLimited   Outcome = "limited"    // a limit; the client may retry later
 	OutcomeError     Outcome = "error"      // a failure of the server or of a handler
-	OutcomeCanceled  Outcome = "canceled"   // the client, the session or the operator ended it before its response
+	OutcomeCanceled  Outcome = "canceled"   // the client left, or the session or the operator ended it
 )
 
 // discard is a Recorder that records nothing.

@@ -17,11 +17,11 @@ func (h *Handler) recordSDKResult(method string, sdk http.Handler) http.Handler 
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		observed := &resultWriter{ResponseWriter: w, request: r, method: method}
 		sdk.ServeHTTP(observed, r)
-		result := callContextFrom(r.Context()).complete(observed.result())
+		result := observed.result()
 		if method != "" && r.Context().Err() != nil && !observed.isAnswered() {
 			result = Result{Outcome: OutcomeCanceled} // a comment may have begun the response: its status says nothing
 		}
-		h.recorder.RecordResult(r.Context(), result)
+		h.recorder.RecordResult(r.Context(), callContextFrom(r.Context()).complete(result))
 	})
 }
 
@@ -49,8 +49,8 @@ func (w *resultWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write implements http.ResponseWriter. The SDK writes a message in one call. What is written after the client has left
-// does not count.
+// Write implements http.ResponseWriter. The SDK writes a message in one call. A response that is written after the
+// client has left is not recorded.
 func (w *resultWriter) Write(p []byte) (int, error) {
 	if w.request.Context().Err() == nil {
 		w.mu.Lock()
@@ -70,6 +70,7 @@ func (w *resultWriter) observe(p []byte) {
 		return
 	}
 	if !bytes.Contains(p, []byte(`"error":{`)) && !bytes.Contains(p, []byte(`"isError":true`)) {
+		// In the SDK's order of members, which the test of clients that hang up would notice to change.
 		w.answered = w.answered || bytes.Contains(p, []byte(`{"jsonrpc":"2.0","id":`))
 		return // no failure; only others are parsed
 	}

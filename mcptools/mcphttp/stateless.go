@@ -147,14 +147,14 @@ func (c *statelessConn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch isAnswered, err := serve(ctx); {
 	case err == nil && !isAnswered: // a comment may have begun the response, whose status then says nothing
-		c.recorder.RecordResult(r.Context(), Result{Outcome: OutcomeCanceled})
+		c.recorder.RecordResult(r.Context(), c.carried.complete(Result{Outcome: OutcomeCanceled}))
 	case err != nil || !c.finish(r.Context()):
 		c.handler.writeError(w, r, errInternal())
 	}
 }
 
-// serveBySDK passes the request to the SDK's server, and reports whether there is a response, or will be none. Without
-// a response, the client is gone.
+// serveBySDK passes the request to the SDK's server. isAnswered is false if the client left first; otherwise finish
+// must write what there is.
 func (c *statelessConn) serveBySDK(ctx context.Context) (isAnswered bool, err error) {
 	session, err := c.handler.server.Connect(ctx, c, &mcp.ServerSessionOptions{State: c.state})
 	if err != nil {
