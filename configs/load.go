@@ -265,9 +265,10 @@ func (l *loader) decodeSection(section string, target any) {
 	}
 }
 
-// isUnusable reports whether a setting has no value because what is set is of another type or cannot be read.
-func (l *loader) isUnusable(key string) bool {
-	return slices.ContainsFunc(l.problems, func(p Problem) bool {
+// isRejected reports whether a setting has no value because the only one was rejected for its type, or because its file
+// cannot be read.
+func (l *loader) isRejected(key string) bool {
+	return l.isDefault(key) && slices.ContainsFunc(l.problems, func(p Problem) bool {
 		return (p.Key == key || p.Key == key+fileSuffix) &&
 			(p.Code == providers.CodeInvalidType || p.Code == providers.CodeUnreadableFile)
 	})
@@ -280,8 +281,8 @@ func (l *loader) report(section string) func(providers.Problem) {
 		if section != "" {
 			key = section + "." + key
 		}
-		if found.Code == providers.CodeMissing && l.isUnusable(key) {
-			return // it is set, and reported
+		if found.Code == providers.CodeMissing && l.isRejected(key) {
+			return // it is reported already
 		}
 		p := Problem{Key: key, Origin: l.origins[key], Code: found.Code, Reason: found.Reason, Fix: found.Fix}
 		if i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == key }); i >= 0 {

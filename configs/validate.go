@@ -50,7 +50,7 @@ func (l *loader) validateProviderScopes(config *Config) {
 	}
 	var known []string
 	if l.knownScopes != nil {
-		known = l.knownScopes(config)
+		known = append([]string{}, l.knownScopes(config)...) // not nil, even if there are none
 	}
 	checker.CheckScopes(known, config.Scopes.Initial, l.report("provider"))
 }

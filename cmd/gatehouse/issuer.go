@@ -111,7 +111,7 @@ func newIssuerFlags(flags *pflag.FlagSet, c console) *issuerFlags {
 	return f
 }
 
-// open returns the server of the issuer, or all problems.
+// open returns the configuration of the issuer's server, or all problems.
 func (f *issuerFlags) open(logger *slog.Logger) (server.Config, []string) {
 	settings := server.DefaultSettings()
 	settings.Listen = f.listen

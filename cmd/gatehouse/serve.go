@@ -116,7 +116,7 @@ func (c console) serve(ctx context.Context, sources configs.Sources, as serving)
 	a, err := app.New(ctx, cfg, c.catalog, logger, append(as.options,
 		app.WithTelemetry(exported.Meter, exported.Tracer), app.WithUpstreams(upstreams))...)
 	if err != nil {
-		return c.openFailed(cfg, err)
+		return c.appFailed(cfg, err)
 	}
 	c.stop.begin("output of the banner")
 	as.introduce(c, cfg, a, operatorURL(operatorListener), logger)
@@ -148,8 +148,8 @@ func (c console) serve(ctx context.Context, sources configs.Sources, as serving)
 	return logStopped(logger, err)
 }
 
-// openFailed prints why [app.New] failed, and returns the exit code.
-func (c console) openFailed(cfg *configs.Config, err error) int {
+// appFailed prints why [app.New] failed, and returns the exit code.
+func (c console) appFailed(cfg *configs.Config, err error) int {
 	switch {
 	case errors.Is(err, app.ErrUpstream):
 		return c.upstreamFailed(cfg, err)

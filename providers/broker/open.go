@@ -246,8 +246,10 @@ func (s *Settings) openStore(ctx context.Context, access Access) (store.Store, e
 	}
 	records, err := open(ctx, s.Store, s.StorePassword.Reveal())
 	switch {
-	case access == ReadWrite && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)):
+	case access == ReadWrite && errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("provider.store: %w; %s", err, fixFolder)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("provider.store: %w; the folder and the file must belong to the user of the server", err)
 	case err != nil:
 		return nil, fmt.Errorf("provider.store: %w", err)
 	}

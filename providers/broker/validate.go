@@ -322,7 +322,8 @@ func (s *Settings) CheckScopes(known, initial []string, report func(providers.Pr
 	if len(s.ScopeRules) == 0 && len(initial) == 0 {
 		report(providers.Problem{Key: "scope_rules", Code: providers.CodeMissing,
 			Reason: "without it, everyone has the scopes of scopes.initial, which is empty: no person could have a scope",
-			Fix:    "set scopes.required, such as [mcp:use], which everyone gets then; rules can restrict it"})
+			Fix: "set scopes.required, such as [mcp:use], which everyone has then, or rules with scopes that this server " +
+				"knows"})
 	}
 	if known == nil {
 		return
