@@ -39,7 +39,7 @@ LABEL org.opencontainers.image.title="Gatehouse" \
 COPY --from=build /out/gatehouse /usr/local/bin/
 # Profiles have the same path as in the repository: GATEHOUSE_CONFIG=configs/oidc.yaml.
 COPY configs/*.yaml configs/
-# On loopback, only the container itself would reach the server. The local issuer is refused at this address: set another kind.
+# On loopback, only the container itself would reach the server. The local issuer is refused at this address by default.
 ENV GATEHOUSE_SERVER__LISTEN=:3002
 EXPOSE 3002
 HEALTHCHECK --interval=5s --timeout=4s --start-period=5s --retries=3 CMD ["/usr/local/bin/gatehouse", "healthcheck"]
