@@ -519,3 +519,32 @@ func TestRecorder_ClientThatHangsUpAfterAComment(t *testing.T) {
 		}
 	}
 }
+
+// In a session, the call continues, and its request is recorded as canceled.
+func TestRecorder_ClientThatHangsUpInASessionAfterAComment(t *testing.T) {
+	begun, goOn := make(chan struct{}, 1), make(chan struct{})
+	defer close(goOn)
+	recorder := recordedResults{results: make(chan Result, 10)}
+	h := handlerOf(mcptools.Catalog{Tools: []mcptools.Tool{stubbornTool(begun, goOn)}}, withKeepalive(often),
+		func(c *Config) { c.Recorder = recorder })
+	url := serve(t, h, time.Now().Add(time.Hour))
+	call := legacy("tools/call", `"name":"stubborn"`).with(sessionHeader, openSession(t, url))
+	for len(recorder.results) > 0 { // of the initialize
+		<-recorder.results
+	}
+	client := bearerClient()
+	client.Timeout = 10 * time.Second
+	resp, err := client.Do(call.to(url)) // returns after the first comment
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	select {
+	case got := <-recorder.results:
+		if got != (Result{Outcome: OutcomeCanceled}) {
+			t.Errorf("recorded is %+v", got)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("nothing is recorded")
+	}
+}

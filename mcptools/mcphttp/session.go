@@ -173,6 +173,8 @@ func (s *session) orphan(ctx context.Context, e *exchange) {
 	continues := slices.Contains(s.exchanges, e)
 	if continues {
 		e.orphaned, e.recordEnd = true, e.recorder.DetachOperation(ctx)
+		// Of the request alone. A comment may have begun its response, whose status then says nothing.
+		e.recorder.RecordResult(ctx, Result{Outcome: OutcomeCanceled})
 	}
 	s.mu.Unlock()
 	if continues {
