@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/providers"
 	"gatehouse/providers/providertest/golden"
 )
 
@@ -149,4 +150,33 @@ func write(t testing.TB, name, content string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A value that is rejected in one layer does not hide what is wrong with that of another.
+func TestRejectedValueHidesOnlyThatThereIsNone(t *testing.T) {
+	rejected := "provider.issuer " + string(providers.CodeInvalidType)
+	missing := "provider.issuer " + string(providers.CodeMissing)
+	for name, c := range map[string]struct {
+		flags  map[string]string
+		reads  []string
+		hidden string
+	}{
+		"no other value": {nil, []string{rejected}, missing},
+		"a template, whose metadata URL is missing": {
+			map[string]string{"provider.issuer": "https://login.example.com/{tid}/v2.0"}, []string{rejected, missing}, ""},
+	} {
+		profile := write(t, "profile.yaml", "provider:\n  kind: oidc\n  issuer: [x]\n")
+		var got []string
+		for _, p := range mustRefuse(t, Sources{Profile: profile, Flags: c.flags}) {
+			got = append(got, p.Key+" "+string(p.Code))
+		}
+		for _, want := range c.reads {
+			if !slices.Contains(got, want) {
+				t.Errorf("%s: %q is not in %q", name, want, got)
+			}
+		}
+		if c.hidden != "" && slices.Contains(got, c.hidden) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
 }
