@@ -224,7 +224,7 @@ func (e *exchange) finish(ctx context.Context) bool {
 }
 
 // finishEarly writes the response before the handler returns. net/http ends a response, and reads the next request of
-// the connection, only then: the length tells the client where the response ends, and it uses another connection next.
+// the connection, only then. The headers tell the client where the response ends, and to close the connection.
 func (e *exchange) finishEarly(ctx context.Context) {
 	e.writing.Lock()
 	defer e.writing.Unlock()

@@ -509,14 +509,7 @@ func TestRecorder_ClientThatHangsUpAfterAComment(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
-		select {
-		case got := <-recorder.results:
-			if got != (Result{Outcome: OutcomeCanceled}) {
-				t.Errorf("%s: recorded is %+v", name, got)
-			}
-		case <-time.After(5 * time.Second):
-			t.Errorf("%s: nothing is recorded", name)
-		}
+		recorder.checkCanceled(t, name)
 	}
 }
 
@@ -539,12 +532,45 @@ func TestRecorder_ClientThatHangsUpInASessionAfterAComment(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
+	recorder.checkCanceled(t, "in a session")
+}
+
+// checkCanceled expects that the next result is a hang-up.
+func (r recordedResults) checkCanceled(t *testing.T, name string) {
+	t.Helper()
 	select {
-	case got := <-recorder.results:
+	case got := <-r.results:
 		if got != (Result{Outcome: OutcomeCanceled}) {
-			t.Errorf("recorded is %+v", got)
+			t.Errorf("%s: recorded is %+v", name, got)
 		}
 	case <-time.After(5 * time.Second):
-		t.Error("nothing is recorded")
+		t.Errorf("%s: nothing is recorded", name)
+	}
+}
+
+// A client that leaves after the response has not canceled the request. The messages are encoded by the SDK, whose
+// order of members tells a response from a notification.
+func TestResultWriter_KnowsAResponse(t *testing.T) {
+	id, _ := jsonrpc.MakeID("7") // a string is a valid ID
+	for name, c := range map[string]struct {
+		message jsonrpc.Message
+		want    bool
+	}{
+		"a response":     {&jsonrpc.Response{ID: id, Result: json.RawMessage(`{"content":[]}`)}, true},
+		"an error":       {&jsonrpc.Response{ID: id, Error: &jsonrpc.Error{Code: 1, Message: "no"}}, true},
+		"a notification": {&jsonrpc.Request{Method: "notifications/progress", Params: json.RawMessage(`{}`)}, false},
+	} {
+		text, err := jsonrpc.EncodeMessage(c.message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &resultWriter{ResponseWriter: httptest.NewRecorder(), method: methodCallTool,
+			request: httptest.NewRequest(http.MethodPost, "/", nil)}
+		if _, err := fmt.Fprintf(w, "event: message\ndata: %s\n\n", text); err != nil {
+			t.Fatal(err)
+		}
+		if w.isAnswered() != c.want {
+			t.Errorf("%s: %s: %v", name, text, w.isAnswered())
+		}
 	}
 }

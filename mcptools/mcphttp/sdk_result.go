@@ -70,7 +70,7 @@ func (w *resultWriter) observe(p []byte) {
 		return
 	}
 	if !bytes.Contains(p, []byte(`"error":{`)) && !bytes.Contains(p, []byte(`"isError":true`)) {
-		// In the SDK's order of members, which the test of clients that hang up would notice to change.
+		// In the SDK's order of members.
 		w.answered = w.answered || bytes.Contains(p, []byte(`{"jsonrpc":"2.0","id":`))
 		return // no failure; only others are parsed
 	}
